@@ -1,0 +1,449 @@
+"""Releases: content-addressed folders with a canonical manifest and a deterministic archive."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from edgewright.errors import UserError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+ID_DIGITS = 16
+REBUILD = "invoke build"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=0)]
+Mode = Annotated[str, Field(pattern=r"^0(644|755)$")]
+ReleasePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+(/[A-Za-z0-9._+-]+)*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ReleaseFile(_Part):
+    """One file of a release; `path` is relative to the release folder, with `/`."""
+
+    path: ReleasePath
+    sha256: Sha256
+    bytes: Size
+    mode: Mode
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        if {".", ".."} & set(path.split("/")) or path == MANIFEST:
+            raise ValueError(f"'{path}' is not a place for a file of a release")
+        return path
+
+
+class ReleasedModel(_Part):
+    """The model; `card` is the content of `model/card.json`."""
+
+    name: str
+    labels: tuple[str, ...]
+    onnx_sha256: Sha256
+    ort_sha256: Sha256
+    card: dict[str, JsonValue]
+
+
+class ReleasedRuntime(_Part):
+    """The runtime inside `edge-infer`, and how many threads it is to use."""
+
+    name: Literal["onnxruntime"] = "onnxruntime"
+    version: str
+    ops_config_sha256: Sha256
+    linkage: Literal["static", "shared"]
+    threads: Annotated[int, Field(ge=1)]
+
+
+class ReleasedBudgets(_Part):
+    """The board's budgets when the release was made; the smoke test holds it to them."""
+
+    binary_bytes: int
+    model_bytes: int
+    peak_rss_mb: float
+    latency_ms: float
+
+
+class Source(_Part):
+    """The commit that the release was built from."""
+
+    revision: str
+    dirty: bool
+
+
+class ManifestBody(_Part):
+    """Everything that the id is the hash of."""
+
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    board: str
+    compatible: str
+    files: tuple[ReleaseFile, ...]
+    model: ReleasedModel
+    runtime: ReleasedRuntime
+    budgets: ReleasedBudgets
+    deploy_root: str
+    source: Source
+
+    @field_validator("files")
+    @classmethod
+    def _sorted_once(cls, files: tuple[ReleaseFile, ...]) -> tuple[ReleaseFile, ...]:
+        paths = [file.path for file in files]
+        if paths != sorted(set(paths)):
+            raise ValueError("paths are to be sorted and unique")
+        return files
+
+    def canonical(self) -> bytes:
+        """The one form on disk: sorted keys, no spaces, UTF-8, final newline."""
+        table = self.model_dump(mode="json", by_alias=True)
+        text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode() + b"\n"
+
+    def file(self, path: str) -> ReleaseFile:
+        """The entry of one path. Raises KeyError."""
+        return {file.path: file for file in self.files}[path]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+
+class Manifest(ManifestBody):
+    """`manifest.json`. A signature is over the file's bytes, which are canonical."""
+
+    id: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{ID_DIGITS}}}$")]
+
+    @classmethod
+    def of(cls, body: ManifestBody) -> "Manifest":
+        return cls(id=content_id(body), **dict(body))
+
+    def body(self) -> ManifestBody:
+        return ManifestBody(**{name: getattr(self, name) for name in ManifestBody.model_fields})
+
+
+def content_id(body: ManifestBody) -> str:
+    """The first 16 hex digits of the SHA-256 of the canonical manifest without its id."""
+    return hashlib.sha256(body.canonical()).hexdigest()[:ID_DIGITS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A release on this machine."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def archive(self) -> Path:
+        """`<id>.tar.gz` beside the folder."""
+        return self.folder.parent / f"{self.id}.tar.gz"
+
+    def path(self, file: ReleaseFile) -> Path:
+        return self.folder / file.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseInputs:
+    """What a release is made of."""
+
+    board: str
+    compatible: str
+    deploy_root: str
+    edge_infer: Path
+    libraries: tuple[Path, ...] = ()  # libonnxruntime.so.1 where linkage is shared
+    ort_model: Path
+    card: Path
+    golden: Path  # folder: images and expected.json
+    runtime: ReleasedRuntime
+    budgets: ReleasedBudgets
+    source: Source
+
+
+class _CardFile(BaseModel):
+    sha256: Sha256
+
+
+class _CardHead(BaseModel):
+    """What a release reads of a card; the rest is handed on as it is."""
+
+    name: str
+    labels: tuple[str, ...]
+    file: _CardFile
+
+
+def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
+    """Make `out_dir/<id>/` and `out_dir/<id>.tar.gz`; the same inputs give the same bytes.
+
+    Both appear by rename, complete or not at all; a sound one that is there is left alone.
+    Raises UserError for an input that is missing or unfit.
+    """
+    content = _contents(inputs)
+    manifest = Manifest.of(_body(inputs, content))
+    content[MANIFEST] = manifest.canonical()
+    release = Release(folder=out_dir / manifest.id, manifest=manifest)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if not _is_sound(release):
+        _write_folder(release.folder, content)
+    archive = _archive_bytes(manifest.id, content)
+    if not release.archive.is_file() or release.archive.read_bytes() != archive:
+        _write_aside(release.archive, archive)
+    return release
+
+
+def load_release(folder: Path) -> Release:
+    """Read a release folder and verify every file in it.
+
+    Raises UserError for a manifest that is missing, of an unknown schema, changed or not
+    canonical, and for files that are missing, extra or not what the manifest says.
+    """
+    manifest = read_manifest(folder / MANIFEST)
+    problems = [*_file_problems(folder, manifest), *_extra_files(folder, manifest)]
+    if problems:
+        raise UserError(
+            str(folder), "not the release its manifest describes", facts=problems, next=REBUILD
+        )
+    return Release(folder=folder, manifest=manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read `manifest.json`. Raises UserError."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(str(path), f"not readable: {error.strerror}", next=REBUILD) from error
+    return parse_manifest(raw, str(path))
+
+
+def parse_manifest(raw: bytes, subject: str) -> Manifest:
+    """A manifest from its bytes, from disk or from a board. Raises UserError."""
+    table = _json_object(raw, subject)
+    if table.get("schema") != SCHEMA:
+        raise UserError(
+            subject,
+            "unknown manifest schema",
+            facts=[f"expected: {SCHEMA}", f"found: {json.dumps(table.get('schema'))}"],
+            next="use the edgewright that made this release, or " + REBUILD,
+        )
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as invalid:
+        facts = _validation_facts(invalid)
+        raise UserError(subject, "not a manifest", facts=facts, next=REBUILD) from invalid
+    _require_unchanged(manifest, raw, subject)
+    return manifest
+
+
+def _require_unchanged(manifest: Manifest, raw: bytes, subject: str) -> None:
+    wanted = content_id(manifest.body())
+    if manifest.id != wanted:
+        raise UserError(
+            subject,
+            "changed after the release was made",
+            facts=[f"expected: id {wanted}, the hash of its content", f"found: id {manifest.id}"],
+            next=REBUILD,
+        )
+    if manifest.canonical() != raw:
+        raise UserError(subject, "not in canonical form", next=REBUILD)
+
+
+def _json_object(raw: bytes, subject: str) -> dict[str, Any]:
+    try:
+        table = json.loads(raw, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as broken:
+        raise UserError(subject, f"not JSON: {broken}", next=REBUILD) from broken
+    if not isinstance(table, dict):
+        raise UserError(subject, "not a JSON object", next=REBUILD)
+    return table
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _validation_facts(invalid: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, error['loc']))}: {error['msg'].removeprefix('Value error, ')}"
+        for error in invalid.errors()
+    ]
+
+
+def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
+    """Release path → bytes, for everything but the manifest."""
+    ort = _read(inputs.ort_model)
+    card = _released_card(inputs.card, ort)
+    content = {
+        "bin/edge-infer": _read(inputs.edge_infer),
+        "model/model.ort": ort,
+        "model/card.json": json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n",
+        "model/labels.txt": "".join(f"{label}\n" for label in card["labels"]).encode(),
+    }
+    content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
+    content |= {f"model/golden/{path.name}": _read(path) for path in _golden_files(inputs.golden)}
+    return content
+
+
+def _golden_files(folder: Path) -> list[Path]:
+    if not (folder / "expected.json").is_file():
+        raise UserError(
+            str(folder), "no golden set: expected.json is missing", next="invoke model.golden"
+        )
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _released_card(path: Path, ort: bytes) -> dict[str, Any]:
+    """The card with `file` naming `model.ort`, as docs/formats.md has it."""
+    _card_head(path)
+    card = _json_object(_read(path), str(path))
+    digest = hashlib.sha256(ort).hexdigest()
+    return card | {"file": {"name": "model.ort", "sha256": digest, "bytes": len(ort)}}
+
+
+def _card_head(path: Path) -> _CardHead:
+    try:
+        return _CardHead.model_validate_json(_read(path))
+    except ValidationError as invalid:
+        raise UserError(
+            str(path), "not a model card", facts=_validation_facts(invalid)
+        ) from invalid
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            str(path), f"not readable: {error.strerror}", next="invoke build"
+        ) from error
+
+
+def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
+    head = _card_head(inputs.card)
+    return ManifestBody(
+        board=inputs.board,
+        compatible=inputs.compatible,
+        files=_entries(content),
+        model=ReleasedModel(
+            name=head.name,
+            labels=head.labels,
+            onnx_sha256=head.file.sha256,
+            ort_sha256=hashlib.sha256(content["model/model.ort"]).hexdigest(),
+            card=json.loads(content["model/card.json"]),
+        ),
+        runtime=inputs.runtime,
+        budgets=inputs.budgets,
+        deploy_root=inputs.deploy_root,
+        source=inputs.source,
+    )
+
+
+def _entries(content: Mapping[str, bytes]) -> tuple[ReleaseFile, ...]:
+    try:
+        return tuple(_entry(path, content[path]) for path in sorted(content))
+    except ValidationError as invalid:
+        found = invalid.errors()[0]["input"]
+        raise UserError(
+            str(found),
+            "file name unfit for a board",
+            facts=["expected: letters, digits and . _ + - only"],
+            next="rename the file",
+        ) from invalid
+
+
+def _entry(path: str, data: bytes) -> ReleaseFile:
+    return ReleaseFile(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        mode=f"{_mode(path):04o}",
+    )
+
+
+def _mode(path: str) -> int:
+    return 0o755 if path.startswith("bin/") else 0o644
+
+
+def _is_sound(release: Release) -> bool:
+    try:
+        return load_release(release.folder).manifest == release.manifest
+    except UserError:
+        return False
+
+
+def _write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        aside.chmod(0o755)
+        for path, data in content.items():
+            _write_file(aside / path, data, _mode(path))
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _write_file(path: Path, data: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(mode)
+
+
+def _write_aside(path: Path, data: bytes) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write_file(aside, data, 0o644)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:
+    """A tar.gz that depends on nothing but names and contents."""
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as squeezed,
+        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for path in sorted(content):
+            member = tarfile.TarInfo(f"{prefix}/{path}")
+            member.size, member.mode = len(content[path]), _mode(path)
+            tar.addfile(member, io.BytesIO(content[path]))
+    return packed.getvalue()
+
+
+def _file_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
+    for file in manifest.files:
+        path = folder / file.path
+        if not path.is_file() or _leaves(path, folder):
+            yield f"{file.path}: missing"
+        elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != file.sha256:
+            yield f"{file.path}: expected sha256 {file.sha256}, found {found}"
+
+
+def _leaves(path: Path, folder: Path) -> bool:
+    return path.resolve() != folder.resolve() / path.relative_to(folder)
+
+
+def _extra_files(folder: Path, manifest: Manifest) -> Iterable[str]:
+    known = {file.path for file in manifest.files} | {MANIFEST}
+    for path in sorted(folder.rglob("*")):
+        inside = PurePosixPath(path.relative_to(folder)).as_posix()
+        if inside not in known and (path.is_symlink() or not path.is_dir()):
+            yield f"{inside}: not in the manifest"
