@@ -1,6 +1,88 @@
 """Judge ELF facts against a board profile, and against a board that was probed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.elf import ElfFacts, NeededVersion, read_elf
+from edgewright.errors import EdgewrightError, UserError
+from edgewright.profile import Arch, BoardProfile, Fpu, Linkage
+
+# The policy, as data.
+MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
+LOADER = {Arch.ARMHF: "/lib/ld-linux-armhf.so.3", Arch.ARM64: "/lib/ld-linux-aarch64.so.1"}
+SHARED_NEEDED = frozenset(
+    {
+        "libonnxruntime.so.1",
+        "libc.so.6",
+        "libm.so.6",
+        "libpthread.so.0",
+        "libdl.so.2",
+        "librt.so.1",
+        *(PurePosixPath(loader).name for loader in LOADER.values()),
+    }
+)
+ORIGIN = "$ORIGIN"
+HARD_FLOAT = frozenset({"VFP registers", "compatible with both"})
+ARM_UP_TO_V7 = ("pre-v4", "v4", "v4T", "v5T", "v5TE", "v5TEJ", "v6", "v6KZ", "v6T2", "v6K", "v7")
+CPU_ARCH = {7: frozenset(ARM_UP_TO_V7), 8: frozenset({*ARM_UP_TO_V7, "v8"})}
+_VFP3 = frozenset({"none", "VFPv1", "VFPv2", "VFPv3", "VFPv3-D16"})
+_VFP4 = _VFP3 | {"VFPv4", "VFPv4-D16"}
+FP_ARCH = {
+    Fpu.NEON: _VFP3,
+    Fpu.NEON_VFPV4: _VFP4,
+    Fpu.NEON_FP_ARMV8: _VFP4 | {"FP for ARMv8", "FPv5/FP-D16 for ARMv8"},
+}
+SIMD_ARCH = {
+    Fpu.NEON: frozenset({"none", "NEONv1"}),
+    Fpu.NEON_VFPV4: frozenset({"none", "NEONv1", "NEONv1 with Fused-MAC"}),
+    Fpu.NEON_FP_ARMV8: frozenset({"none", "NEONv1", "NEONv1 with Fused-MAC", "NEON for ARMv8"}),
+}
+GLIBC_NAMED = {"GLIBC_ABI_DT_RELR": (2, 36)}
+NEVER = (999,)  # GLIBC_PRIVATE and other names that no floor promises
+SYMBOLS_SHOWN = 5
+
+# What /proc/cpuinfo of a board shows, by a 32-bit kernel or a 64-bit one.
+MACHINES_32 = frozenset({"armv7l", "armv8l"})
+MACHINES_V8 = frozenset({"armv8l", "aarch64"})
+FEATURES_NEON = frozenset({"neon", "asimd"})
+FEATURES_VFPV4 = frozenset({"vfpv4", "asimd"})
+FEATURES_V8 = frozenset({"asimd", "crc32", "aes", "pmull", "sha1", "sha2"})
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Finding(_Part):
+    """One thing that is wrong: the problem, what proves it, and the next command."""
+
+    problem: str
+    facts: tuple[str, ...] = ()
+    next: str | None = None
+
+
+class AuditedFile(_Part):
+    """One file with its facts and what was found against it."""
+
+    path: str
+    facts: ElfFacts
+    findings: tuple[Finding, ...]
+
+
+class Audit(_Part):
+    """`audit.json`: every ELF file of a build, judged against its board."""
+
+    version: Literal[1] = 1
+    board: str
+    passed: bool
+    files: tuple[AuditedFile, ...]
+
+    def json_text(self) -> str:
+        return self.model_dump_json(indent=2) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,3 +97,297 @@ class TargetFacts:
     free_bytes: int  # on the file system of the deploy root, for this user
     memory_kb: int  # MemTotal of /proc/meminfo
     applets: frozenset[str] = frozenset()  # commands that answer on the board
+
+
+def audit_files(files: Mapping[str, Path], profile: BoardProfile) -> Audit:
+    """Read and judge files, named as in a release ("bin/edge-infer").
+
+    `edgectl` is static on every board. Raises UserError for a file that is not sound ELF.
+    """
+    audited = tuple(_audited(name, files[name], profile) for name in sorted(files))
+    passed = not any(file.findings for file in audited)
+    return Audit(board=profile.name, passed=passed, files=audited)
+
+
+def _audited(name: str, path: Path, profile: BoardProfile) -> AuditedFile:
+    helper = PurePosixPath(name).name == "edgectl"
+    facts = read_elf(path)
+    findings = judge(facts, profile, linkage=Linkage.STATIC if helper else None)
+    return AuditedFile(path=name, facts=facts, findings=tuple(findings))
+
+
+def require_passed(audit: Audit, folder: Path) -> None:
+    """Raise UserError for the first file of `folder` that something was found against."""
+    for file in audit.files:
+        require(file.findings, str(folder / file.path))
+
+
+def require(
+    findings: Sequence[Finding], subject: str, error: type[EdgewrightError] = UserError
+) -> None:
+    """Raise `error` in words if there are findings; all of them at once."""
+    if not findings:
+        return
+    first = findings[0]
+    if len(findings) == 1:
+        raise error(subject, first.problem, facts=first.facts, next=first.next)
+    lines = [line for f in findings for line in (f.problem, *(f"  {fact}" for fact in f.facts))]
+    raise error(subject, f"{len(findings)} problems", facts=lines, next=first.next)
+
+
+def judge(
+    facts: ElfFacts, profile: BoardProfile, *, linkage: Linkage | None = None
+) -> list[Finding]:
+    """Everything in an executable or library that does not fit the board."""
+    foreign = _judge_machine(facts, profile)
+    if foreign:
+        return foreign
+    linked = linkage or profile.runtime.linkage
+    return [
+        *(_judge_arm(facts, profile) if profile.abi.arch is Arch.ARMHF else []),
+        *(_judge_static(facts) if linked is Linkage.STATIC else _judge_shared(facts, profile)),
+        *_judge_finish(facts),
+        *_judge_size(facts, profile),
+    ]
+
+
+def _judge_machine(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    machine, bits = MACHINE[profile.abi.arch]
+    if (facts.machine, facts.bits, facts.endian) == (machine, bits, "little"):
+        if facts.type in ("EXEC", "DYN"):
+            return []
+        return [Finding(problem=f"is not linked: ELF type {facts.type}", next="invoke build")]
+    return [
+        Finding(
+            problem=f"is not for board '{profile.name}'",
+            facts=(
+                f"expected: {machine}, {bits}-bit, little endian",
+                f"found: {facts.machine}, {facts.bits}-bit, {facts.endian} endian",
+            ),
+            next=f"invoke build --board={profile.name}",
+        )
+    ]
+
+
+def _judge_arm(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    rebuild = f"invoke build --board={profile.name}"
+    assert profile.cpu.fpu is not None  # the profile of an armhf board has one
+    if facts.arm is None:
+        return [Finding(problem="has no ARM build attributes to judge by", next=rebuild)]
+    found = []
+    if facts.arm.vfp_args not in HARD_FLOAT:
+        problem = f"passes floats in {facts.arm.vfp_args}, board '{profile.name}' is hard-float"
+        found.append(Finding(problem=problem, next=rebuild))
+    core, fpu, cpu = profile.cpu.core, profile.cpu.fpu, f"CPU name: {facts.arm.cpu_name}"
+    for used, fit, has in (
+        (
+            f"ARM {facts.arm.cpu_arch}",
+            facts.arm.cpu_arch in CPU_ARCH[profile.cpu.arm_version],
+            core,
+        ),
+        (facts.arm.fp_arch, facts.arm.fp_arch in FP_ARCH[fpu], fpu),
+        (facts.arm.simd_arch, facts.arm.simd_arch in SIMD_ARCH[fpu], fpu),
+    ):
+        if not fit:
+            problem = f"is built for {used}, board '{profile.name}' has {has}"
+            found.append(Finding(problem=problem, facts=(cpu,), next=rebuild))
+    return found
+
+
+def _judge_static(facts: ElfFacts) -> list[Finding]:
+    found = [f"library: {name}" for name in facts.needed]
+    if facts.interpreter:
+        found.append(f"loader: {facts.interpreter}")
+    if not found:
+        return []
+    fix = 'link it with -static, or set runtime.linkage = "shared"'
+    return [Finding(problem="is not static", facts=tuple(found), next=fix)]
+
+
+def _judge_shared(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    found = []
+    strangers = [name for name in facts.needed if name not in SHARED_NEEDED]
+    if strangers:
+        lines = tuple(f"library: {name}" for name in strangers)
+        found.append(
+            Finding(
+                problem="needs libraries that a board is not asked to have",
+                facts=lines,
+                next="link them statically",
+            )
+        )
+    return [
+        *found,
+        *_judge_search_path(facts),
+        *_judge_loader(facts, profile),
+        *_judge_floor(facts, profile),
+        *_judge_cxx(facts),
+    ]
+
+
+def _judge_search_path(facts: ElfFacts) -> list[Finding]:
+    wanted = ORIGIN if "libonnxruntime.so.1" in facts.needed else None
+    if (facts.runpath, facts.rpath) == (wanted, None):
+        return []
+    lines = (
+        f"expected: RUNPATH {wanted or 'absent'}, RPATH absent",
+        f"found: RUNPATH {facts.runpath or 'absent'}, RPATH {facts.rpath or 'absent'}",
+    )
+    fix = "link with -Wl,--enable-new-dtags and the RUNPATH above"
+    return [Finding(problem="looks for its libraries in the wrong place", facts=lines, next=fix)]
+
+
+def _judge_loader(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    wanted = LOADER[profile.abi.arch]
+    is_library = facts.soname is not None
+    if facts.interpreter == wanted or (is_library and facts.interpreter is None):
+        return []
+    lines = (f"expected: {wanted}", f"found: {facts.interpreter or 'none'}")
+    fix = f"invoke build --board={profile.name}"
+    return [Finding(problem="has the wrong loader", facts=lines, next=fix)]
+
+
+def _judge_floor(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    major, minor = (int(part) for part in profile.libc.floor.split("."))
+    place = f"board '{profile.name}' has glibc {profile.libc.floor}"
+    fix = 'set runtime.linkage = "static", or raise libc.floor if every such board has more'
+    return _judge_glibc(facts, (major, minor), place, fix)
+
+
+def _judge_glibc(facts: ElfFacts, floor: tuple[int, int], place: str, fix: str) -> list[Finding]:
+    newer = [version for version in _glibc(facts) if _glibc_number(version) > floor]
+    if not newer:
+        return []
+    highest = max(newer, key=_glibc_number)
+    lines = tuple(line for version in reversed(newer) for line in _symbol_lines(version))
+    return [Finding(problem=f"needs {highest.version}, {place}", facts=lines, next=fix)]
+
+
+def _glibc(facts: ElfFacts) -> list[NeededVersion]:
+    ours = [version for version in facts.versions if version.version.startswith("GLIBC_")]
+    return sorted(ours, key=_glibc_number)
+
+
+def _glibc_number(version: NeededVersion) -> tuple[int, ...]:
+    return version.number or GLIBC_NAMED.get(version.version, NEVER)
+
+
+def _symbol_lines(version: NeededVersion) -> list[str]:
+    shown = [f"symbol: {name}@{version.version}" for name in version.symbols[:SYMBOLS_SHOWN]]
+    hidden = len(version.symbols) - len(shown)
+    return [*shown, f"… and {hidden} more @{version.version}"] if hidden else shown
+
+
+def _judge_cxx(facts: ElfFacts) -> list[Finding]:
+    foreign = [v for v in facts.versions if not v.version.startswith("GLIBC_")]
+    if not foreign:
+        return []
+    highest = max(foreign, key=lambda version: version.number)
+    return [
+        Finding(
+            problem=f"needs {highest.version} from {highest.library}, which is not on the board",
+            facts=tuple(line for version in foreign for line in _symbol_lines(version)),
+            next="link with -static-libstdc++ -static-libgcc",
+        )
+    ]
+
+
+def _judge_finish(facts: ElfFacts) -> list[Finding]:
+    found = []
+    if facts.build_id is None:
+        fix = "link with -Wl,--build-id"
+        found.append(Finding(problem="has no build id to find its symbols by", next=fix))
+    if not facts.stripped:
+        kinds = ((facts.symbol_table, ".symtab"), (facts.debug_info, ".debug_*"))
+        lines = tuple(f"section: {name}" for there, name in kinds if there)
+        found.append(Finding(problem="is not stripped", facts=lines, next="strip it"))
+    if facts.executable_stack:
+        fix = "link with -Wl,-z,noexecstack"
+        found.append(Finding(problem="asks for an executable stack", next=fix))
+    return found
+
+
+def _judge_size(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    budget = profile.budgets.binary_bytes
+    if facts.bytes <= budget:
+        return []
+    largest = sorted(facts.sections, key=lambda section: -section.bytes)[:3]
+    return [
+        Finding(
+            problem=f"is {facts.bytes:,} bytes, budget of board '{profile.name}' is {budget:,}",
+            facts=tuple(f"section: {section.name}, {section.bytes:,} bytes" for section in largest),
+            next="reduce the model's operators, or raise budgets.binary_bytes",
+        )
+    ]
+
+
+def judge_target(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
+    """Everything in a file that the probed board cannot run."""
+    foreign = _target_machine(facts, target)
+    if foreign:
+        return foreign
+    return [
+        *_target_cpu(facts, target),
+        *_target_loader(facts, target),
+        *_target_libc(facts, target),
+    ]
+
+
+def _target_machine(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
+    if facts.machine == "ARM" and facts.bits == 32 and _runs_armhf(target):
+        return []
+    if facts.machine == "AARCH64" and facts.bits == 64 and target.machine == "aarch64":
+        return []
+    userland = f", {target.userland_bits}-bit userland" if target.userland_bits else ""
+    lines = (f"file: {facts.machine}, {facts.bits}-bit", f"board: {target.machine}{userland}")
+    return [Finding(problem="is not for this board's machine", facts=lines, next="invoke boards")]
+
+
+def _runs_armhf(target: TargetFacts) -> bool:
+    """A 64-bit kernel may lack 32-bit support: believe it only where 32-bit programs live."""
+    lives_32 = (
+        target.userland_bits == 32 or PurePosixPath(LOADER[Arch.ARMHF]).name in target.loaders
+    )
+    return target.machine in MACHINES_32 or (target.machine == "aarch64" and lives_32)
+
+
+def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
+    if facts.arm is None:
+        return []
+    arm, features = facts.arm, target.cpu_features
+    v8 = "v8" in arm.cpu_arch or "ARMv8" in arm.fp_arch or "ARMv8" in arm.simd_arch
+    is_v8 = target.machine in MACHINES_V8 or bool(features & FEATURES_V8)
+    lacks = [
+        (arm.simd_arch != "none" and not features & FEATURES_NEON, "NEON", arm.simd_arch),
+        ("VFPv4" in arm.fp_arch and not features & FEATURES_VFPV4, "VFPv4", arm.fp_arch),
+        (v8 and not is_v8, "ARMv8", f"ARM {arm.cpu_arch}, {arm.fp_arch}, {arm.simd_arch}"),
+    ]
+    shown = " ".join(sorted(features)) or "none"
+    return [
+        Finding(
+            problem=f"needs {what}, which the board's CPU does not show",
+            facts=(f"file: {used}", f"board: {target.machine}, features {shown}"),
+            next="build for the board's own profile: invoke boards",
+        )
+        for missing, what, used in lacks
+        if missing
+    ]
+
+
+def _target_loader(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
+    if facts.interpreter is None or PurePosixPath(facts.interpreter).name in target.loaders:
+        return []
+    lines = (
+        f"expected: {facts.interpreter}",
+        f"found: {', '.join(sorted(target.loaders)) or 'no loader'}",
+    )
+    fix = 'set runtime.linkage = "static"'
+    return [Finding(problem="needs a loader that the board lacks", facts=lines, next=fix)]
+
+
+def _target_libc(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
+    fix = 'set runtime.linkage = "static"'
+    if target.libc is None:
+        return _judge_glibc(facts, (0, 0), "the board has no glibc", fix)
+    place = f"the board has glibc {target.libc[0]}.{target.libc[1]}"
+    return _judge_glibc(facts, target.libc, place, fix)
