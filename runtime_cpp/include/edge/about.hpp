@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+namespace edge {
+
+/// Version of edge-infer, "static" or "shared", as set at configure time.
+const char* version();
+const char* linkage();
+
+/// Lines "domain;opset;Op,Op" of the op config the runtime was reduced to; null for a full runtime.
+const char* operator_lines();
+
+/// The linker's build id in hex, which names the file of debug symbols; empty if there is none.
+std::string build_id();
+
+}  // namespace edge

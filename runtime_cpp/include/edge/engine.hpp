@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "edge/card.hpp"
+#include "edge/options.hpp"
+#include "edge/result.hpp"
+#include "edge/session.hpp"
+
+namespace edge {
+
+/// A network with its card, ready to classify.
+struct Engine {
+  Card card;
+  Session session;
+  double load_ms;  // to map the model, read the card and make the session
+};
+
+/// What became of one image.
+struct Classified {
+  size_t index = 0;                   // of the class
+  std::vector<double> probabilities;  // one for each label
+  std::vector<float> input;           // what the network saw: channels × height × width
+  double decode_ms = 0;               // reading the file included
+  double preprocess_ms = 0;
+  double inference_ms = 0;
+};
+
+/// Loads options.model and the card beside it, and checks that they belong together.
+Result<Engine> open_engine(const Options& options);
+
+/// Decodes, preprocesses and infers.
+Result<Classified> classify(Engine& engine, const std::string& path);
+
+}  // namespace edge

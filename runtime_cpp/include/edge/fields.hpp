@@ -1,0 +1,57 @@
+#pragma once
+
+#include <yyjson.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "edge/result.hpp"
+
+namespace edge {
+
+struct JsonDeleter {
+  void operator()(yyjson_doc* document) const { yyjson_doc_free(document); }
+};
+using JsonFile = std::unique_ptr<yyjson_doc, JsonDeleter>;
+
+/// Reads a JSON file of at most 1 MiB whose top is an object.
+/// `missing` and `invalid` are the codes of the two ways in which that can go wrong.
+Result<JsonFile> read_json(const std::string& path, const char* missing, const char* invalid);
+
+/// A JSON object that is read field by field. Each defect is noted, none stops the reading,
+/// so that one run tells all of them. A getter that finds a defect returns an empty value.
+class Fields {
+ public:
+  Fields(yyjson_val* object, std::string where, std::vector<std::string>& problems)
+      : object_(object), where_(std::move(where)), problems_(&problems) {}
+
+  Fields object(const char* key);
+  std::vector<Fields> objects(const char* key);
+  std::string text(const char* key);
+  std::vector<std::string> texts(const char* key);
+  double number(const char* key);
+  std::vector<double> numbers(const char* key);
+
+  /// Notes "where.key: problem".
+  void reject(const char* key, const std::string& problem);
+  /// Notes a defect unless the text is the one that is expected.
+  void expect(const char* key, const char* expected);
+  /// Notes a defect unless `schema` is 1.
+  void expect_schema();
+
+ private:
+  yyjson_val* get(const char* key, bool (*is)(yyjson_val*), const char* kind);
+  std::vector<yyjson_val*> items(const char* key, bool (*is)(yyjson_val*), const char* kind);
+
+  yyjson_val* object_;
+  std::string where_;  // path of this object in the document, ends in "." unless it is the top
+  std::vector<std::string>* problems_;
+};
+
+/// One error that lists all defects of a file.
+Error defects(const std::string& path, const char* code, const std::vector<std::string>& problems,
+              const char* next);
+
+}  // namespace edge

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "edge/result.hpp"
+
+namespace edge {
+
+/// How the caller's kind of file names its faults.
+struct FileFaults {
+  Exit exit;              // exit code for any of them
+  const char* missing;    // code when it is absent, unreadable or no regular file
+  const char* too_large;  // code when it is larger than `limit`
+  size_t limit;           // bytes
+};
+
+/// The content of a small file, copied: the file may change while it is used.
+struct FileBytes {
+  std::unique_ptr<uint8_t[]> data;
+  size_t size = 0;  // bytes
+};
+
+Result<FileBytes> read_file(const std::string& path, const FileFaults& faults);
+
+/// A large file mapped read-only, so its pages are shared with the page cache and cost no heap.
+class MappedFile {
+ public:
+  static Result<MappedFile> open(const std::string& path, const FileFaults& faults);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&&) = delete;
+  ~MappedFile();
+
+  const uint8_t* data() const { return data_; }
+  size_t size() const { return size_; }  // bytes
+
+ private:
+  MappedFile(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+
+  const uint8_t* data_;
+  size_t size_;
+};
+
+}  // namespace edge

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+namespace edge {
+
+/// Probabilities from logits, in the same order.
+std::vector<double> softmax(const std::vector<float>& logits);
+
+/// Index of the largest value, the first of equals.
+size_t argmax(const std::vector<double>& values);
+
+/// Value below which `share` (0 to 1) of the values lie, linear between neighbours.
+double quantile(std::vector<double> values, double share);
+
+/// Largest absolute difference between two lists of one length.
+double max_abs_diff(const std::vector<double>& a, const std::vector<double>& b);
+
+/// Milliseconds of a clock that never jumps.
+double now_ms();
+
+/// A line of /proc/self/status in KiB, such as "VmHWM:" (peak of resident memory); 0 if unknown.
+long memory_kb(const char* line);
+
+}  // namespace edge

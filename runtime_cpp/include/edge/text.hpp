@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace edge {
+
+/// printf into a string.
+__attribute__((format(printf, 1, 2))) std::string format(const char* pattern, ...);
+
+/// The same text with every byte that is not part of valid UTF-8 replaced by U+FFFD.
+std::string utf8(std::string_view text);
+
+/// errno in words, in the style of our messages: "no such file or directory".
+std::string system_fault();
+
+/// Part of a path before and after its last '/'; the folder of a bare name is ".".
+std::string folder_of(const std::string& path);
+std::string name_of(const std::string& path);
+
+}  // namespace edge

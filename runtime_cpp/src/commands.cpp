@@ -1,0 +1,277 @@
+#include "edge/commands.hpp"
+
+#include <cstdio>
+#include <cstring>
+
+#include "edge/about.hpp"
+#include "edge/document.hpp"
+#include "edge/engine.hpp"
+#include "edge/golden.hpp"
+#include "edge/statistics.hpp"
+#include "edge/text.hpp"
+
+namespace edge {
+namespace {
+
+std::string words(const Error& error) {
+  return utf8(error.message()) + "\nnext: " + error.next + "\n";
+}
+
+// run
+
+void set_result(Json entry, const Classified& result, const Card& card) {
+  entry.set("class", card.labels[result.index]);
+  entry.set("index", static_cast<int64_t>(result.index));
+  entry.set("probabilities", round_probabilities(result.probabilities));
+  Json ms = entry.object("ms");
+  ms.set("decode", round_ms(result.decode_ms));
+  ms.set("preprocess", round_ms(result.preprocess_ms));
+  ms.set("inference", round_ms(result.inference_ms));
+}
+
+/// Classifies every image into `results`. An image's fault is noted there and in `outcome`;
+/// any other fault ends the run. `input` becomes what the network saw of the last good image.
+std::optional<Error> run_images(Engine& engine, const std::vector<std::string>& images,
+                                Json results, Outcome& outcome, std::vector<float>& input) {
+  for (const std::string& path : images) {
+    Json entry = results.append();
+    entry.set("image", path);
+    auto result = classify(engine, path);
+    if (result) {
+      set_result(entry, *result, engine.card);
+      input = std::move(result->input);
+      continue;
+    }
+    if (result.error().exit != Exit::image) return result.error();
+    set_error(entry, result.error());
+    outcome.exit = Exit::image;
+    outcome.message += words(result.error());
+  }
+  return std::nullopt;
+}
+
+/// Writes float32 values, little endian as all boards of edgewright are.
+std::optional<Error> dump(const std::string& path, const std::vector<float>& values) {
+  FILE* file = std::fopen(path.c_str(), "wb");
+  bool written = file != nullptr;
+  if (file != nullptr) {
+    written = std::fwrite(values.data(), sizeof(float), values.size(), file) == values.size();
+    written = std::fclose(file) == 0 && written;
+  }
+  if (written) return std::nullopt;
+  return Error{Exit::usage, "dump_unwritable", path, system_fault(),
+               "give --dump-input a file that can be written"};
+}
+
+Outcome run(const Options& options) {
+  auto engine = open_engine(options);
+  if (!engine) return failed(options.command, engine.error());
+  Document document(options.command);
+  Json top = document.top();
+  top.set("model", engine->card.name);
+  top.set("threads", int64_t{options.threads});
+  top.set("load_ms", round_ms(engine->load_ms));
+
+  Outcome outcome{Exit::done, "", ""};
+  std::vector<float> input;
+  auto error = run_images(*engine, options.images, top.list("results"), outcome, input);
+  if (!error && !options.dump_input.empty() && !input.empty()) {
+    error = dump(options.dump_input, input);
+  }
+  if (error) return failed(options.command, *error);
+  outcome.json = document.text();
+  return outcome;
+}
+
+// selftest
+
+void set_verdict(Json object, const std::string& label, const std::vector<double>& probabilities) {
+  object.set("class", label);
+  object.set("probabilities", round_probabilities(probabilities));
+}
+
+/// A golden image that cannot be read is the golden set's fault, not the user's image's.
+Error golden_fault(Error error) {
+  if (error.exit != Exit::image) return error;
+  error.exit = Exit::card;
+  error.code = "golden_invalid";
+  error.next = "copy the golden set again";
+  return error;
+}
+
+/// Adds one case to the list; true if the network still says what it said at release.
+bool judge(const GoldenCase& golden, const Classified& got, const Card& card, double tolerance,
+           Json entry) {
+  const std::string& label = card.labels[got.index];
+  const double difference = max_abs_diff(golden.probabilities, got.probabilities);
+  const bool passed = label == golden.label && difference <= tolerance;
+  entry.set("image", golden.image);
+  set_verdict(entry.object("expected"), golden.label, golden.probabilities);
+  set_verdict(entry.object("got"), label, got.probabilities);
+  entry.set("max_abs_diff", difference);
+  entry.set("passed", passed);
+  return passed;
+}
+
+Error selftest_error(const Options& options, size_t bad, size_t all) {
+  return {Exit::selftest, "selftest_failed", options.model,
+          format("self-test did not pass, %zu of %zu golden cases differ", bad, all),
+          "compare expected and got in the document; do not use this build with this model"};
+}
+
+Outcome selftest(const Options& options) {
+  auto engine = open_engine(options);
+  if (!engine) return failed(options.command, engine.error());
+  const std::string beside = folder_of(options.model) + "/golden";
+  const std::string folder = options.golden.empty() ? beside : options.golden;
+  const auto golden = load_golden(folder, engine->card);
+  if (!golden) return failed(options.command, golden.error());
+
+  Document document(options.command);
+  Json top = document.top();
+  top.set("model", engine->card.name);
+  top.set("tolerance", golden->tolerance);
+  Json cases = top.list("cases");
+  size_t bad = 0;
+  for (const GoldenCase& one : golden->cases) {
+    const auto got = classify(*engine, folder + "/" + one.image);
+    if (!got) return failed(options.command, golden_fault(got.error()));
+    if (!judge(one, *got, engine->card, golden->tolerance, cases.append())) ++bad;
+  }
+  top.set("passed", bad == 0);
+  if (bad == 0) return {Exit::done, document.text(), ""};
+  const Error error = selftest_error(options, bad, golden->cases.size());
+  set_error(top, error);
+  return {error.exit, document.text(), words(error)};
+}
+
+// bench
+
+/// Values between -1 and 1 that are the same in every run.
+std::vector<float> made_up_input(size_t count) {
+  std::vector<float> values(count);
+  uint32_t state = 1;
+  for (float& value : values) {
+    state = state * 1664525u + 1013904223u;
+    value = static_cast<float>(state >> 8) / 8388608.0f - 1.0f;
+  }
+  return values;
+}
+
+Result<std::vector<float>> bench_input(Engine& engine, const std::string& image) {
+  if (image.empty()) return made_up_input(engine.card.values());
+  auto classified = classify(engine, image);
+  if (!classified) return classified.error();
+  return std::move(classified->input);
+}
+
+/// Milliseconds of each of `runs` inferences.
+Result<std::vector<double>> time_runs(Engine& engine, std::vector<float>& input, int runs) {
+  std::vector<double> times;
+  for (int i = 0; i < runs; ++i) {
+    const double start = now_ms();
+    const auto logits = engine.session.run(input, engine.card);
+    if (!logits) return logits.error();
+    times.push_back(now_ms() - start);
+  }
+  return times;
+}
+
+void set_latency(Json latency, const std::vector<double>& times) {
+  latency.set("min", round_ms(quantile(times, 0)));
+  latency.set("median", round_ms(quantile(times, 0.5)));
+  latency.set("p95", round_ms(quantile(times, 0.95)));
+  latency.set("p99", round_ms(quantile(times, 0.99)));
+  latency.set("max", round_ms(quantile(times, 1)));
+}
+
+Outcome bench(const Options& options) {
+  auto engine = open_engine(options);
+  if (!engine) return failed(options.command, engine.error());
+  auto input = bench_input(*engine, options.image);
+  if (!input) return failed(options.command, input.error());
+  const auto warm = time_runs(*engine, *input, options.warmup);
+  if (!warm) return failed(options.command, warm.error());
+  const long warm_kb = memory_kb("VmRSS:");
+  const auto times = time_runs(*engine, *input, options.runs);
+  if (!times) return failed(options.command, times.error());
+
+  Document document(options.command);
+  Json top = document.top();
+  top.set("model", engine->card.name);
+  top.set("threads", int64_t{options.threads});
+  top.set("runs", int64_t{options.runs});
+  top.set("load_ms", round_ms(engine->load_ms));
+  set_latency(top.object("latency_ms"), *times);
+  top.set("peak_rss_kb", int64_t{memory_kb("VmHWM:")});
+  top.set("rss_growth_kb", int64_t{memory_kb("VmRSS:") - warm_kb});
+  return {Exit::done, document.text(), ""};
+}
+
+// info
+
+void set_tensors(Json list, const std::vector<TensorInfo>& tensors) {
+  for (const TensorInfo& tensor : tensors) {
+    Json entry = list.append();
+    entry.set("name", tensor.name);
+    entry.set("type", tensor.type);
+    entry.set("shape", tensor.shape);
+  }
+}
+
+std::vector<std::string> split_lines(const char* text) {
+  std::vector<std::string> lines;
+  while (*text != '\0') {
+    const size_t length = std::strcspn(text, "\n");
+    if (length > 0 && *text != '#') lines.emplace_back(text, length);
+    text += length + (text[length] == '\n' ? 1 : 0);
+  }
+  return lines;
+}
+
+void set_program(Json top) {
+  Json program = top.object("edge_infer");
+  program.set("version", version());
+  program.set("build_id", build_id());
+  Json runtime = top.object("runtime");
+  runtime.set("version", runtime_version());
+  runtime.set("build", runtime_build());
+  runtime.set("linkage", linkage());
+  if (operator_lines() == nullptr) {
+    top.set_null("operators");
+  } else {
+    top.set("operators", split_lines(operator_lines()));
+  }
+}
+
+Outcome info(const Options& options) {
+  Document document(options.command);
+  set_program(document.top());
+  if (options.model.empty()) return {Exit::done, document.text(), ""};
+  const auto engine = open_engine(options);
+  if (!engine) return failed(options.command, engine.error());
+  Json model = document.top().object("model");
+  model.set("name", engine->card.name);
+  model.set("bytes", static_cast<int64_t>(engine->session.bytes()));
+  set_tensors(model.list("inputs"), engine->session.inputs());
+  set_tensors(model.list("outputs"), engine->session.outputs());
+  model.set("labels", engine->card.labels);
+  return {Exit::done, document.text(), ""};
+}
+
+}  // namespace
+
+Outcome failed(const std::string& command, const Error& error) {
+  Document document(command);
+  set_error(document.top(), error);
+  return {error.exit, document.text(), words(error)};
+}
+
+Outcome execute(const Options& options) {
+  if (options.command == "run") return run(options);
+  if (options.command == "selftest") return selftest(options);
+  if (options.command == "bench") return bench(options);
+  return info(options);
+}
+
+}  // namespace edge

@@ -1,0 +1,63 @@
+#include "edge/engine.hpp"
+
+#include <cmath>
+
+#include "edge/crash_guard.hpp"
+#include "edge/image.hpp"
+#include "edge/preprocess.hpp"
+#include "edge/statistics.hpp"
+#include "edge/text.hpp"
+
+namespace edge {
+namespace {
+
+Error not_finite(const Engine& engine, const std::string& image) {
+  return {Exit::model, "model_not_finite", engine.session.path(),
+          "its output for " + image + " is not finite", "use another model, this one is broken"};
+}
+
+/// The decoding and preprocessing half: fills `input` and the two times.
+std::optional<Error> prepare(const std::string& path, const Card& card, Classified& result) {
+  const Blame blame({Exit::image, "image_crashed", path, "crashed the decoder",
+                     "copy or capture it again, or scale it down"});
+  const double start = now_ms();
+  const auto image = load_image(path);
+  if (!image) return image.error();
+  const double decoded = now_ms();
+  result.input = preprocess(*image, card);
+  result.decode_ms = decoded - start;
+  result.preprocess_ms = now_ms() - decoded;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<Engine> open_engine(const Options& options) {
+  const double start = now_ms();
+  auto file = map_model(options.model);
+  if (!file) return file.error();
+  auto card = load_card(folder_of(options.model) + "/card.json");
+  if (!card) return card.error();
+  if (auto error = file_mismatch(options.model, file->size(), *card)) return *error;
+  auto session = Session::open(options.model, std::move(*file), {options.threads, options.debug});
+  if (!session) return session.error();
+  if (auto error = mismatch(*session, *card)) return *error;
+  return Engine{std::move(*card), std::move(*session), now_ms() - start};
+}
+
+Result<Classified> classify(Engine& engine, const std::string& path) {
+  Classified result;
+  if (auto error = prepare(path, engine.card, result)) return *error;
+  const double start = now_ms();
+  const auto logits = engine.session.run(result.input, engine.card);
+  if (!logits) return logits.error();
+  result.inference_ms = now_ms() - start;
+  result.probabilities = softmax(*logits);
+  result.index = argmax(result.probabilities);
+  for (const float logit : *logits) {
+    if (!std::isfinite(logit)) return not_finite(engine, path);
+  }
+  return result;
+}
+
+}  // namespace edge

@@ -1,0 +1,124 @@
+#include "edge/fields.hpp"
+
+#include <cstring>
+
+#include "edge/file.hpp"
+#include "edge/text.hpp"
+
+namespace edge {
+namespace {
+
+constexpr size_t max_json_bytes = 1u << 20;
+
+// yyjson's own tests are inline functions; these have an address and one signature.
+bool is_object(yyjson_val* value) {
+  return yyjson_is_obj(value);
+}
+bool is_array(yyjson_val* value) {
+  return yyjson_is_arr(value);
+}
+bool is_text(yyjson_val* value) {
+  return yyjson_is_str(value);
+}
+bool is_number(yyjson_val* value) {
+  return yyjson_is_num(value);
+}
+
+}  // namespace
+
+Result<JsonFile> read_json(const std::string& path, const char* missing, const char* invalid) {
+  const auto bytes = read_file(path, {Exit::card, missing, invalid, max_json_bytes});
+  if (!bytes) return bytes.error();
+  yyjson_read_err fault{};
+  auto* text = reinterpret_cast<char*>(bytes->data.get());
+  JsonFile document(yyjson_read_opts(text, bytes->size, 0, nullptr, &fault));
+  if (!document) {
+    return Error{Exit::card, invalid, path,
+                 format("is not JSON (%s at byte %zu of %zu)", fault.msg, fault.pos, bytes->size),
+                 "copy the model's folder again"};
+  }
+  if (yyjson_is_obj(yyjson_doc_get_root(document.get()))) return document;
+  return Error{Exit::card, invalid, path, "is not a JSON object", "copy the model's folder again"};
+}
+
+void Fields::reject(const char* key, const std::string& problem) {
+  problems_->push_back(where_ + key + ": " + problem);
+}
+
+yyjson_val* Fields::get(const char* key, bool (*is)(yyjson_val*), const char* kind) {
+  if (object_ == nullptr) return nullptr;  // told already, for the object itself
+  yyjson_val* value = yyjson_obj_get(object_, key);
+  if (value != nullptr && is(value)) return value;
+  reject(key, value == nullptr ? "is missing" : std::string("is not ") + kind);
+  return nullptr;
+}
+
+std::vector<yyjson_val*> Fields::items(const char* key, bool (*is)(yyjson_val*), const char* kind) {
+  std::vector<yyjson_val*> found;
+  yyjson_val* array = get(key, is_array, "a list");
+  yyjson_arr_iter iterator = yyjson_arr_iter_with(array);
+  while (yyjson_val* item = yyjson_arr_iter_next(&iterator)) {
+    if (is(item)) {
+      found.push_back(item);
+    } else {
+      reject(key, format("item %zu is not %s", iterator.idx - 1, kind));
+    }
+  }
+  return found;
+}
+
+Fields Fields::object(const char* key) {
+  return Fields(get(key, is_object, "an object"), where_ + key + ".", *problems_);
+}
+
+std::vector<Fields> Fields::objects(const char* key) {
+  std::vector<Fields> found;
+  for (yyjson_val* item : items(key, is_object, "an object")) {
+    found.emplace_back(item, where_ + key + format("[%zu].", found.size()), *problems_);
+  }
+  return found;
+}
+
+std::string Fields::text(const char* key) {
+  yyjson_val* value = get(key, is_text, "a text");
+  return value != nullptr ? yyjson_get_str(value) : "";
+}
+
+std::vector<std::string> Fields::texts(const char* key) {
+  std::vector<std::string> found;
+  for (yyjson_val* item : items(key, is_text, "a text")) found.push_back(yyjson_get_str(item));
+  return found;
+}
+
+double Fields::number(const char* key) {
+  yyjson_val* value = get(key, is_number, "a number");
+  return value != nullptr ? yyjson_get_num(value) : 0;
+}
+
+std::vector<double> Fields::numbers(const char* key) {
+  std::vector<double> found;
+  for (yyjson_val* item : items(key, is_number, "a number")) found.push_back(yyjson_get_num(item));
+  return found;
+}
+
+void Fields::expect(const char* key, const char* expected) {
+  if (get(key, is_text, "a text") == nullptr) return;
+  const std::string found = text(key);
+  if (found != expected) reject(key, "expected " + std::string(expected) + ", found " + found);
+}
+
+void Fields::expect_schema() {
+  if (get("schema", is_number, "a number") == nullptr) return;
+  const double found = number("schema");
+  if (found != 1) reject("schema", format("expected 1, found %g", found));
+}
+
+Error defects(const std::string& path, const char* code, const std::vector<std::string>& problems,
+              const char* next) {
+  std::string text;
+  for (const auto& problem : problems) text += "\n  " + problem;
+  const char* count = problems.size() == 1 ? "1 defect" : "%zu defects";
+  return {Exit::card, code, path, format(count, problems.size()) + text, next};
+}
+
+}  // namespace edge

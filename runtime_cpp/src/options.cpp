@@ -1,0 +1,168 @@
+#include "edge/options.hpp"
+
+#include <getopt.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "edge/text.hpp"
+
+namespace edge {
+namespace {
+
+constexpr long max_threads = 64;
+constexpr long max_runs = 1000000;
+
+constexpr option long_options[] = {{"model", required_argument, nullptr, 'm'},
+                                   {"threads", required_argument, nullptr, 't'},
+                                   {"dump-input", required_argument, nullptr, 'd'},
+                                   {"golden", required_argument, nullptr, 'g'},
+                                   {"warmup", required_argument, nullptr, 'w'},
+                                   {"runs", required_argument, nullptr, 'r'},
+                                   {"image", required_argument, nullptr, 'i'},
+                                   {"debug", no_argument, nullptr, 'D'},
+                                   {"help", no_argument, nullptr, 'h'},
+                                   {"version", no_argument, nullptr, 'V'},
+                                   {nullptr, 0, nullptr, 0}};
+
+/// Letters of the options that each command takes.
+struct Command {
+  const char* name;
+  const char* options;
+};
+constexpr Command commands[] = {
+    {"run", "mtdD"}, {"selftest", "mgtD"}, {"bench", "mwrtiD"}, {"info", "mD"}};
+
+const Command* find_command(const std::string& name) {
+  for (const Command& command : commands) {
+    if (name == command.name) return &command;
+  }
+  return nullptr;
+}
+
+Error wrong(const std::string& subject, const std::string& problem) {
+  return {Exit::usage, "usage", subject, problem, "edge-infer --help"};
+}
+
+const char* option_name(int letter) {
+  for (const option* candidate = long_options; candidate->name != nullptr; ++candidate) {
+    if (candidate->val == letter) return candidate->name;
+  }
+  return "?";
+}
+
+/// Parses `text` into `number`; a fault is told as the option's.
+std::optional<Error> read_number(int letter, const char* text, long low, long high, int& number) {
+  char* end = nullptr;
+  const long value = std::strtol(text, &end, 10);
+  if (*text != '\0' && *end == '\0' && value >= low && value <= high) {
+    number = static_cast<int>(value);
+    return std::nullopt;
+  }
+  return wrong(std::string("--") + option_name(letter),
+               format("expected a number from %ld to %ld, found ", low, high) + text);
+}
+
+std::optional<Error> set_option(Options& options, int letter, const char* value) {
+  switch (letter) {
+    case 'm':
+      options.model = value;
+      break;
+    case 'g':
+      options.golden = value;
+      break;
+    case 'd':
+      options.dump_input = value;
+      break;
+    case 'i':
+      options.image = value;
+      break;
+    case 'D':
+      options.debug = true;
+      break;
+    case 't':
+      return read_number(letter, value, 1, max_threads, options.threads);
+    case 'w':
+      return read_number(letter, value, 0, max_runs, options.warmup);
+    case 'r':
+      return read_number(letter, value, 1, max_runs, options.runs);
+    default:
+      break;
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> read_option(Options& options, const Command& command, int letter,
+                                 char** argv) {
+  const char* given = argv[optind - 1];
+  if (letter == '?') return wrong(given, "is not an option");
+  if (letter == ':') return wrong(given, "needs a value");
+  if (letter == 'h') options.command = "help";
+  if (letter == 'V') options.command = "version";
+  if (letter == 'h' || letter == 'V') return std::nullopt;
+  if (std::strchr(command.options, letter) == nullptr) {
+    return wrong(std::string("--") + option_name(letter),
+                 std::string("is not an option of ") + command.name);
+  }
+  return set_option(options, letter, optarg);
+}
+
+/// What can only be said once everything is read.
+std::optional<Error> check(const Options& options) {
+  const std::string& command = options.command;
+  if (find_command(command) == nullptr) return std::nullopt;  // help or version
+  if (options.model.empty() && command != "info") return wrong("--model", "is not given");
+  if (command == "run" && options.images.empty()) return wrong("run", "no image is given");
+  if (command != "run" && !options.images.empty()) {
+    return wrong(options.images[0], "does not belong after " + command);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+const char* usage() {
+  return "example: edge-infer run --model model.ort part-0001.png part-0002.png\n"
+         "\n"
+         "edge-infer run      --model M [--threads N] [--dump-input F] IMAGE...\n"
+         "edge-infer selftest --model M [--golden DIR] [--threads N]\n"
+         "edge-infer bench    --model M [--warmup N] [--runs N] [--threads N] [--image I]\n"
+         "edge-infer info     [--model M]\n"
+         "\n"
+         "  --model M       network; card.json and golden/ are looked for beside it\n"
+         "  --threads N     threads of the runtime (1)\n"
+         "  --dump-input F  write the last image's input values there, float32 little endian\n"
+         "  --golden DIR    golden set (golden/ beside the model)\n"
+         "  --warmup N      inferences before the timed ones (3)\n"
+         "  --runs N        timed inferences (30)\n"
+         "  --image I       image to time with (made-up values)\n"
+         "  --debug         show the runtime's log, and let a crash leave a core\n"
+         "\n"
+         "One JSON document on standard output, messages on standard error.\n"
+         "exit: 0 done, 1 bug, 2 usage, 3 image, 4 model, 5 card or golden set,\n"
+         "      6 self-test did not pass\n";
+}
+
+Result<Options> parse_options(int argc, char** argv) {
+  Options options;
+  const std::string word = argc > 1 ? argv[1] : "";
+  if (word.empty()) return wrong("edge-infer", "no command is given");
+  if (word == "--help" || word == "-h") options.command = "help";
+  if (word == "--version") options.command = "version";
+  if (!options.command.empty()) return options;
+  const Command* command = find_command(word);
+  if (command == nullptr) return wrong(word, "is not a command");
+  options.command = word;
+
+  opterr = 0;
+  optind = 2;
+  int letter = 0;
+  while ((letter = getopt_long(argc, argv, ":h", long_options, nullptr)) != -1) {
+    if (auto error = read_option(options, *command, letter, argv)) return *error;
+  }
+  options.images.assign(argv + optind, argv + argc);
+  if (auto error = check(options)) return *error;
+  return options;
+}
+
+}  // namespace edge

@@ -1,0 +1,285 @@
+#include "edge/session.hpp"
+
+#include <onnxruntime_session_options_config_keys.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "edge/about.hpp"
+#include "edge/crash_guard.hpp"
+#include "edge/text.hpp"
+
+namespace edge {
+namespace {
+
+constexpr size_t max_model_bytes = 1u << 30;
+constexpr size_t min_model_bytes = 64;  // less is no model, whatever its first bytes say
+constexpr FileFaults faults{Exit::model, "model_missing", "model_too_large", max_model_bytes};
+
+/// Null when the runtime is older than the header this was compiled with.
+const OrtApi* api() {
+  return OrtGetApiBase()->GetApi(ORT_API_VERSION);
+}
+
+Error model_error(const std::string& path, const char* code, const std::string& problem) {
+  return {Exit::model, code, path, problem, "use the model and the edge-infer of one release"};
+}
+
+/// A status that is no success.
+struct Fault {
+  OrtErrorCode code;
+  std::string words;
+};
+
+/// Runtime calls in a row, `call(function, arguments…)(function, arguments…)`. The first fault is
+/// kept and the calls after it are skipped.
+class Calls {
+ public:
+  template <class Function, class... Arguments>
+  Calls& operator()(Function function, Arguments... arguments) {
+    if (!fault_) keep(function(arguments...));
+    return *this;
+  }
+  const std::optional<Fault>& fault() const { return fault_; }
+
+ private:
+  void keep(OrtStatus* status) {
+    if (status == nullptr) return;
+    fault_ = Fault{api()->GetErrorCode(status), api()->GetErrorMessage(status)};
+    api()->ReleaseStatus(status);
+  }
+
+  std::optional<Fault> fault_;
+};
+
+void log(void*, OrtLoggingLevel, const char*, const char*, const char* where, const char* text) {
+  std::fprintf(stderr, "onnxruntime: %s (%s)\n", text, where);
+}
+
+bool is_ort_format(const MappedFile& file) {
+  return std::memcmp(file.data() + 4, "ORTM", 4) == 0;
+}
+
+/// A serialised ModelProto starts with field 1, the IR version, a small number.
+bool may_be_onnx(const MappedFile& file) {
+  return file.data()[0] == 0x08 && file.data()[1] < 0x20;
+}
+
+Error refused(const std::string& path, const Fault& fault) {
+  const bool unsupported = fault.code == ORT_NOT_IMPLEMENTED;
+  return model_error(path, unsupported ? "model_unsupported" : "model_refused",
+                     "the runtime refuses it: " + fault.words);
+}
+
+/// What the first bytes tell before the runtime sees the file.
+std::optional<Error> check_format(const std::string& path, const MappedFile& file) {
+  if (file.size() < min_model_bytes) {
+    return model_error(path, "model_corrupt", format("is truncated (%zu bytes)", file.size()));
+  }
+  if (is_ort_format(file)) return std::nullopt;
+  if (!may_be_onnx(file)) {
+    return model_error(path, "model_corrupt", "is not an ORT or ONNX model");
+  }
+  if (operator_lines() == nullptr) return std::nullopt;
+  return Error{Exit::model, "model_unsupported", path,
+               "is an ONNX file, this minimal runtime reads ORT files only",
+               "give the model.ort that was converted from it"};
+}
+
+void configure(Calls& call, OrtSessionOptions* options, int threads) {
+  call(api()->SetIntraOpNumThreads, options, threads);
+  call(api()->SetInterOpNumThreads, options, 1);
+  const auto set = [&](const char* key, const char* value) {
+    call(api()->AddSessionConfigEntry, options, key, value);
+  };
+  set(kOrtSessionOptionsConfigAllowIntraOpSpinning, "0");  // heat, for nothing between images
+  set(kOrtSessionOptionsConfigUseORTModelBytesDirectly, "1");
+  set(kOrtSessionOptionsConfigUseORTModelBytesForInitializers, "1");
+}
+
+TensorInfo describe(const char* name, const OrtTypeInfo* info) {
+  TensorInfo tensor{name, "other", {}};
+  const OrtTensorTypeAndShapeInfo* shape = nullptr;
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+  size_t rank = 0;
+  Calls call;
+  call(api()->CastTypeInfoToTensorInfo, info, &shape);
+  if (shape == nullptr) return tensor;
+  call(api()->GetTensorElementType, shape, &type)(api()->GetDimensionsCount, shape, &rank);
+  tensor.shape.resize(rank);
+  call(api()->GetDimensions, shape, tensor.shape.data(), rank);
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) tensor.type = "float";
+  return tensor;
+}
+
+/// The functions that read one side, inputs or outputs, of a session.
+struct Side {
+  decltype(OrtApi::SessionGetInputCount) count;
+  decltype(OrtApi::SessionGetInputName) name;
+  decltype(OrtApi::SessionGetInputTypeInfo) type;
+};
+
+Side input_side() {
+  return {api()->SessionGetInputCount, api()->SessionGetInputName, api()->SessionGetInputTypeInfo};
+}
+
+Side output_side() {
+  return {api()->SessionGetOutputCount, api()->SessionGetOutputName,
+          api()->SessionGetOutputTypeInfo};
+}
+
+void describe_all(Calls& call, OrtSession* session, const Side& side,
+                  std::vector<TensorInfo>& tensors) {
+  OrtAllocator* allocator = nullptr;
+  size_t count = 0;
+  call(api()->GetAllocatorWithDefaultOptions, &allocator)(side.count, session, &count);
+  for (size_t i = 0; i < count && !call.fault(); ++i) {
+    char* name = nullptr;
+    OrtTypeInfo* type = nullptr;
+    call(side.name, session, i, allocator, &name)(side.type, session, i, &type);
+    const OrtPtr<OrtTypeInfo> owned(type);
+    if (!call.fault()) tensors.push_back(describe(name, type));
+    if (name != nullptr) call(api()->AllocatorFree, allocator, name);
+  }
+}
+
+bool fits(const TensorInfo& tensor, const std::string& name, const std::vector<int64_t>& shape) {
+  return tensor.name == name && tensor.type == "float" && tensor.shape == shape;
+}
+
+std::string words_for(const std::string& name, const std::vector<int64_t>& shape) {
+  std::string text = name + " float [";
+  for (const int64_t size : shape) text += format("%lld, ", static_cast<long long>(size));
+  if (!shape.empty()) text.resize(text.size() - 2);
+  return text + "]";
+}
+
+std::string words_for(const std::vector<TensorInfo>& tensors) {
+  std::string text;
+  for (const TensorInfo& tensor : tensors) {
+    text += (text.empty() ? "" : ", ") + words_for(tensor.name, tensor.shape);
+    if (tensor.type != "float") text += " (not float)";
+  }
+  return text.empty() ? "none" : text;
+}
+
+std::optional<Error> compare(const Session& session, const char* kind,
+                             const std::vector<TensorInfo>& found, const std::string& name,
+                             const std::vector<int64_t>& shape) {
+  if (found.size() == 1 && fits(found[0], name, shape)) return std::nullopt;
+  return model_error(session.path(), "model_mismatch",
+                     format("is not the card's model: %s differs\n  expected: ", kind) +
+                         words_for(name, shape) + "\n  found: " + words_for(found));
+}
+
+}  // namespace
+
+void OrtDeleter::operator()(OrtEnv* env) const {
+  api()->ReleaseEnv(env);
+}
+void OrtDeleter::operator()(OrtSessionOptions* options) const {
+  api()->ReleaseSessionOptions(options);
+}
+void OrtDeleter::operator()(OrtSession* session) const {
+  api()->ReleaseSession(session);
+}
+void OrtDeleter::operator()(OrtMemoryInfo* info) const {
+  api()->ReleaseMemoryInfo(info);
+}
+void OrtDeleter::operator()(OrtTypeInfo* info) const {
+  api()->ReleaseTypeInfo(info);
+}
+void OrtDeleter::operator()(OrtValue* value) const {
+  api()->ReleaseValue(value);
+}
+
+Result<MappedFile> map_model(const std::string& path) {
+  auto file = MappedFile::open(path, faults);
+  if (!file) return file;
+  if (auto error = check_format(path, *file)) return *error;
+  return file;
+}
+
+Result<Session> Session::open(const std::string& path, MappedFile file,
+                              const SessionOptions& options) {
+  if (api() == nullptr) {
+    return model_error(path, "runtime_too_old", "needs a newer runtime than " + runtime_version());
+  }
+  const Blame blame(model_error(path, "model_crashed", "the runtime crashed while loading it"));
+  Session session(path, std::move(file));
+  if (auto error = session.load(options)) return *error;
+  return session;
+}
+
+std::optional<Error> Session::load(const SessionOptions& options) {
+  OrtEnv* env = nullptr;
+  OrtSessionOptions* settings = nullptr;
+  OrtMemoryInfo* memory = nullptr;
+  OrtSession* session = nullptr;
+  const auto level = options.debug ? ORT_LOGGING_LEVEL_INFO : ORT_LOGGING_LEVEL_FATAL;
+  Calls call;
+  call(api()->CreateEnvWithCustomLogger, log, nullptr, level, "edge-infer", &env);
+  env_.reset(env);
+  call(api()->CreateSessionOptions, &settings);
+  const OrtPtr<OrtSessionOptions> owned(settings);
+  configure(call, settings, options.threads);
+  call(api()->CreateCpuMemoryInfo, OrtDeviceAllocator, OrtMemTypeDefault, &memory);
+  memory_.reset(memory);
+  call(api()->CreateSessionFromArray, env, file_.data(), file_.size(), settings, &session);
+  session_.reset(session);
+  describe_all(call, session, input_side(), inputs_);
+  describe_all(call, session, output_side(), outputs_);
+  if (call.fault()) return refused(path_, *call.fault());
+  return std::nullopt;
+}
+
+Result<std::vector<float>> Session::run(std::vector<float>& input, const Card& card) {
+  const Blame blame(model_error(path_, "model_crashed", "the runtime crashed while running it"));
+  const char* input_name = card.input_name.c_str();
+  const char* output_name = card.output_name.c_str();
+  std::vector<float> logits(card.labels.size());
+  const std::array<int64_t, 2> output_shape{1, static_cast<int64_t>(logits.size())};
+  const auto type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+
+  OrtValue* in = nullptr;
+  OrtValue* out = nullptr;
+  Calls call;
+  call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), input.data(),
+       input.size() * sizeof(float), card.shape.data(), card.shape.size(), type, &in);
+  const OrtPtr<OrtValue> owned_in(in);
+  call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), logits.data(),
+       logits.size() * sizeof(float), output_shape.data(), output_shape.size(), type, &out);
+  const OrtPtr<OrtValue> owned_out(out);
+  call(api()->Run, session_.get(), nullptr, &input_name, &in, size_t{1}, &output_name, size_t{1},
+       &out);
+  if (call.fault()) return refused(path_, *call.fault());
+  return logits;
+}
+
+std::optional<Error> mismatch(const Session& session, const Card& card) {
+  const auto labels = static_cast<int64_t>(card.labels.size());
+  const std::vector<int64_t> shape(card.shape.begin(), card.shape.end());
+  if (auto error = compare(session, "the input", session.inputs(), card.input_name, shape)) {
+    return error;
+  }
+  return compare(session, "the output", session.outputs(), card.output_name, {1, labels});
+}
+
+std::optional<Error> file_mismatch(const std::string& path, size_t bytes, const Card& card) {
+  if (name_of(path) != card.file_name || bytes == card.file_bytes) return std::nullopt;
+  const char* problem = bytes < card.file_bytes ? "is truncated" : "is not the card's model";
+  const char* code = bytes < card.file_bytes ? "model_truncated" : "model_mismatch";
+  return model_error(path, code,
+                     format("%s\n  expected: %llu bytes\n  found: %zu bytes", problem,
+                            static_cast<unsigned long long>(card.file_bytes), bytes));
+}
+
+std::string runtime_version() {
+  return OrtGetApiBase()->GetVersionString();
+}
+
+std::string runtime_build() {
+  return api() != nullptr ? api()->GetBuildInfoString() : "";
+}
+
+}  // namespace edge
