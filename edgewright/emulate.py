@@ -1,0 +1,547 @@
+"""Emulated boards: busybox and dropbear of the board's architecture, run by qemu-user.
+
+One container for each board, reached by real SSH on 127.0.0.1. The image is made from the
+Debian archive that this machine's apt uses; its tag is a hash of what defines it.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import socket
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+
+from edgewright import apt, process
+from edgewright.errors import TargetError, UserError
+from edgewright.layout import REPO
+from edgewright.profile import Arch, BoardProfile, Fpu
+from edgewright.target import Target
+
+SOURCE = REPO / "docker" / "board"
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+SETUP = "invoke setup --yes"
+ELF_MACHINE = {Arch.ARMHF: 0x28, Arch.ARM64: 0xB7}
+READY_SECONDS = 60.0
+DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
+MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
+FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555, "dev": 0o755, "run": 0o755, "opt": 0o755}
+LABEL = "edgewright"
+
+Progress = Callable[[str], None]
+
+
+class State(StrEnum):
+    """What Docker says of a board's container."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatedBoard:
+    """A board that runs in a container of this machine."""
+
+    name: str
+    container: str
+    image: str
+    port: int
+    folder: Path
+
+    @property
+    def target(self) -> Target:
+        return Target(
+            address="127.0.0.1",
+            user="root",
+            port=self.port,
+            identity=self.folder / "id_ed25519",
+            known_hosts=self.folder / "known_hosts",
+            emulated=True,
+        )
+
+    @property
+    def ssh_command(self) -> str:
+        """What a person types to look around on the board."""
+        known, key = self.folder / "known_hosts", self.folder / "id_ed25519"
+        options = ["-o", f"UserKnownHostsFile={known}", "-i", str(key), "-p", str(self.port)]
+        return shlex.join(["ssh", *options, "root@127.0.0.1"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardStatus:
+    """State of one emulated board; `board` is there while it runs."""
+
+    name: str
+    state: State
+    board: EmulatedBoard | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """Which container stands in for a board, and where its keys are kept."""
+
+    profile: BoardProfile
+    folder: Path  # build/<board>/emulator
+    suffix: str = ""  # a second board of the same kind beside the user's
+    storage_mb: int | None = None  # size of /opt; None: as large as the host allows
+
+    @property
+    def container(self) -> str:
+        return f"edgewright-{self.profile.name}{self.suffix}"
+
+
+def up(instance: Instance, *, on_line: Progress | None = None) -> EmulatedBoard:
+    """Start the board unless it runs; return when its SSH server answers.
+
+    A board that stopped is started again with what was installed on it. An interrupt leaves
+    no container that was not there before.
+    Raises UserError for a missing tool, TargetError for a board that does not come up.
+    """
+    require_daemon()
+    require_emulation(instance.profile.abi.arch)
+    image = ensure_image(instance.profile.abi.arch, log_of(instance), on_line=on_line)
+    with _locked(instance.folder):
+        _write_files(instance)
+        there = _reusable(instance, image)
+        try:
+            _start(instance, image, there)
+            return _ready(instance)
+        except BaseException:
+            if there is None:
+                _remove(instance.container)
+            raise
+
+
+def down(instance: Instance) -> bool:
+    """Remove the board with what was installed on it; its keys stay. False if there was none."""
+    require_daemon()
+    with _locked(instance.folder):
+        found = _inspect(instance.container)
+        if found is None:
+            return False
+        _require_ours(instance, found)
+        _remove(instance.container)
+        return True
+
+
+def status(instance: Instance) -> BoardStatus:
+    """State of the board. Raises UserError if no daemon answers."""
+    require_daemon()
+    name = instance.profile.name
+    found = _inspect(instance.container)
+    if found is None or _owner(found) != str(instance.folder):
+        return BoardStatus(name=name, state=State.ABSENT)
+    if not found["State"]["Running"]:
+        return BoardStatus(name=name, state=State.STOPPED)
+    return BoardStatus(name=name, state=State.RUNNING, board=_board(instance, found))
+
+
+def running(instance: Instance) -> EmulatedBoard:
+    """The board that runs. Raises UserError if it does not."""
+    now = status(instance)
+    if now.board is None:
+        board = instance.profile.name
+        raise UserError(
+            f"emulated board '{board}'", str(now.state), next=f"invoke emulate.up --board={board}"
+        )
+    return now.board
+
+
+def log_of(instance: Instance) -> Path:
+    """Where the making of the image is logged."""
+    return instance.folder.parent / "logs" / "emulator.log"
+
+
+# What the host must have
+
+
+def require_daemon() -> None:
+    """Raises UserError unless a Docker daemon answers."""
+    answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout=30)
+    if answer.returncode != 0:
+        said = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:]
+        raise UserError("docker", "no daemon answers", facts=said, next=SETUP)
+
+
+def require_emulation(arch: Arch, binfmt: Path = BINFMT) -> None:
+    """Raises UserError unless this kernel runs programs of `arch`, in containers too."""
+    if runs_natively(arch) or any(_runs(entry, arch) for entry in _entries(binfmt)):
+        return
+    raise UserError(
+        f"emulation of {arch}",
+        "not registered with the kernel",
+        facts=[
+            f"expected: an enabled entry with flag F in {binfmt} for ELF machine "
+            f"{ELF_MACHINE[arch]:#x}",
+            f"found: {_found_entries(binfmt)}",
+        ],
+        next=SETUP,
+    )
+
+
+def runs_natively(arch: Arch, machine: str = platform.machine()) -> bool:
+    return arch is Arch.ARM64 and machine == "aarch64"
+
+
+def _entries(binfmt: Path) -> Iterator[str]:
+    for path in sorted(binfmt.glob("*")):
+        if path.name not in ("register", "status"):
+            yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def _found_entries(binfmt: Path) -> str:
+    names = [path.name for path in sorted(binfmt.glob("qemu-*"))]
+    return ", ".join(names) or "none"
+
+
+def _runs(entry: str, arch: Arch) -> bool:
+    """An entry's `magic` is the start of an ELF header; bytes 18 and 19 are its machine."""
+    lines = entry.splitlines()
+    fields = dict(line.split(" ", 1) for line in lines if " " in line)
+    magic = bytes.fromhex(fields.get("magic", ""))
+    machine = int.from_bytes(magic[18:20], "little")
+    return "enabled" in lines and "F" in fields.get("flags:", "") and machine == ELF_MACHINE[arch]
+
+
+# The image
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """All that defines an image."""
+
+    arch: Arch
+    suite: str
+    packages: tuple[str, ...]
+    applets: tuple[str, ...]
+    files: tuple[tuple[str, bytes, int], ...]  # path on the board, content, mode
+
+    @property
+    def tag(self) -> str:
+        return f"edgewright-board:{self.arch}-{self._digest()[:12]}"
+
+    def _digest(self) -> str:
+        parts = [
+            [self.arch, self.suite, self.packages, self.applets, DROPPED, MERGED, FOLDERS],
+            [[path, hashlib.sha256(data).hexdigest(), mode] for path, data, mode in self.files],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def image_spec(arch: Arch, source: Path = SOURCE) -> ImageSpec:
+    """Read `docker/board/`."""
+    rootfs = source / "rootfs"
+    paths = sorted(path for path in rootfs.rglob("*") if path.is_file())
+    named = [(path.relative_to(rootfs).as_posix(), path.read_bytes()) for path in paths]
+    return ImageSpec(
+        arch=arch,
+        suite=(source / "suite").read_text().strip(),
+        packages=tuple((source / "packages").read_text().split()),
+        applets=tuple((source / "applets").read_text().split()),
+        files=tuple((name, data, _mode(name)) for name, data in named),
+    )
+
+
+def _mode(name: str) -> int:
+    if name == "etc/shadow":
+        return 0o600
+    return 0o755 if "bin/" in name else 0o644
+
+
+def ensure_image(
+    arch: Arch, log: Path, *, spec: ImageSpec | None = None, on_line: Progress | None = None
+) -> str:
+    """Tag of the image for `arch`, made now if Docker has none. Raises UserError."""
+    spec = spec or image_spec(arch)
+    if process.capture(["docker", "image", "inspect", spec.tag]).returncode == 0:
+        return spec.tag
+    with tempfile.TemporaryDirectory(prefix="edgewright-board-") as scratch:
+        base, rootfs = Path(scratch, "base.tar"), Path(scratch, "rootfs.tar")
+        _unpack(spec, base, log, on_line)
+        compose(base, rootfs, spec)
+        argv = ["docker", "import", "--change", 'CMD ["/usr/sbin/board-init"]']
+        process.run_logged([*argv, str(rootfs), spec.tag], log, on_line=on_line)
+    return spec.tag
+
+
+def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: Progress | None) -> None:
+    argv = ["mmdebstrap", "--variant=extract", f"--architectures={spec.arch}"]
+    argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
+    process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
+
+
+def compose(base: Path, rootfs: Path, spec: ImageSpec) -> None:
+    """Write the board's root file system: what `base` unpacked, ours laid over it."""
+    with tarfile.open(base) as source, tarfile.open(rootfs, "w") as out:
+        taken = set(_copy_base(source, out, {name for name, _, _ in spec.files}))
+        for name, mode in FOLDERS.items():
+            _add(out, name, mode, kind=tarfile.DIRTYPE)
+        for name, data, mode in spec.files:
+            _add(out, name, mode, data=data)
+        links = {f"usr/bin/{applet}": "busybox" for applet in spec.applets} | MERGED
+        for name, to in links.items():
+            if name not in taken:
+                _add(out, name, 0o777, kind=tarfile.SYMTYPE, to=to)
+
+
+def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, ours: set[str]) -> Iterator[str]:
+    skipped = ours | set(FOLDERS)
+    for member in source:
+        name = member.name.removeprefix("./")
+        if name in skipped or f"{name}/".startswith(DROPPED) or "/gconv" in name:
+            continue
+        member.mtime = 0
+        out.addfile(member, source.extractfile(member) if member.isreg() else None)
+        yield name
+
+
+def _add(
+    out: tarfile.TarFile,
+    name: str,
+    mode: int,
+    *,
+    kind: bytes = tarfile.REGTYPE,
+    data: bytes = b"",
+    to: str = "",
+) -> None:
+    member = tarfile.TarInfo(name)
+    member.mode, member.type, member.linkname, member.size = mode, kind, to, len(data)
+    out.addfile(member, BytesIO(data))
+
+
+# Keys and files that the container sees
+
+
+def _write_files(instance: Instance) -> None:
+    folder = instance.folder
+    (folder / "board").mkdir(parents=True, exist_ok=True)
+    user, host = _key(folder / "id_ed25519"), _key(folder / "host_ed25519")
+    _write(folder / "board" / "authorized_keys", (_public(user) + "\n").encode())
+    _write(folder / "board" / "host_key", dropbear_key(host), mode=0o600)
+    _write(folder / "cpuinfo", cpuinfo(instance.profile).encode())
+
+
+def _key(path: Path) -> Ed25519PrivateKey:
+    """The Ed25519 key in `path` (OpenSSH format), made there first if there is none."""
+    if not path.is_file():
+        made = Ed25519PrivateKey.generate()
+        text = made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        _write(path, text, mode=0o600)
+    key = load_ssh_private_key(path.read_bytes(), password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    return key
+
+
+def _public(key: Ed25519PrivateKey) -> str:
+    """`ssh-ed25519 AAAA…`"""
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def dropbear_key(key: Ed25519PrivateKey) -> bytes:
+    """Dropbear's host key file: the type's name and seed + public key, each with its length.
+
+    Source: `buf_put_ed25519_priv_key` in dropbear's src/ed25519.c.
+    """
+    kind = b"ssh-ed25519"
+    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    return len(kind).to_bytes(4, "big") + kind + len(pair).to_bytes(4, "big") + pair
+
+
+def _write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Leave an equal file alone, as a container may have it mounted; new ones by rename."""
+    if path.is_file() and path.read_bytes() == data:
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.touch(mode=mode)
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+FEATURES = {
+    Fpu.NEON: "half thumb fastmult vfp edsp neon vfpv3 tls",
+    Fpu.NEON_VFPV4: "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae",
+    Fpu.NEON_FP_ARMV8: (
+        "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm "
+        "aes pmull sha1 sha2 crc32"
+    ),
+}
+FEATURES_ARM64 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
+
+
+def cpuinfo(profile: BoardProfile) -> str:
+    """`/proc/cpuinfo` as the board's kernel would write it."""
+    armv8 = profile.cpu.fpu in (None, Fpu.NEON_FP_ARMV8)
+    features = FEATURES[profile.cpu.fpu] if profile.cpu.fpu else FEATURES_ARM64
+    kind = "ARMv8 Processor rev 4 (v8l)" if armv8 else "ARMv7 Processor rev 5 (v7l)"
+    core = [
+        f"model name\t: {kind}",
+        "BogoMIPS\t: 38.40",
+        f"Features\t: {features}",
+        "CPU implementer\t: 0x41",
+        f"CPU architecture: {8 if armv8 else 7}",
+        "CPU variant\t: 0x0",
+        f"CPU part\t: {profile.emulation.cpuinfo_part}",
+        f"CPU revision\t: {4 if armv8 else 5}",
+    ]
+    blocks = ["\n".join([f"processor\t: {n}", *core]) for n in range(profile.cpu.cores)]
+    return "\n\n".join(blocks) + "\n\n"
+
+
+# The container
+
+
+def _run_argv(instance: Instance, image: str) -> list[str]:
+    folder, profile = instance.folder, instance.profile
+    argv = ["docker", "run", "--detach", "--name", instance.container]
+    argv += ["--hostname", profile.name, "--publish", "127.0.0.1::22"]
+    argv += ["--memory", f"{profile.memory.total_mb}m"]
+    argv += ["--env", f"QEMU_CPU={profile.emulation.cpu}"]
+    argv += ["--volume", f"{folder / 'board'}:/run/board:ro"]
+    argv += ["--volume", f"{folder / 'cpuinfo'}:/proc/cpuinfo:ro"]
+    argv += ["--label", f"{LABEL}.folder={folder}"]
+    if instance.storage_mb is not None:
+        argv += ["--tmpfs", f"/opt:rw,exec,size={instance.storage_mb}m"]
+    return [*argv, image]
+
+
+def _config(instance: Instance, image: str) -> str:
+    """Hash of what a container was started with."""
+    seen = [_run_argv(instance, image), cpuinfo(instance.profile)]
+    keys = [(instance.folder / "board" / name).read_bytes().hex() for name in BOARD_FILES]
+    return hashlib.sha256(json.dumps([seen, keys]).encode()).hexdigest()
+
+
+BOARD_FILES = ("authorized_keys", "host_key")
+
+
+def _reusable(instance: Instance, image: str) -> dict[str, Any] | None:
+    """The container that is there, if it is as it would be made now; another is removed."""
+    found = _inspect(instance.container)
+    if found is None:
+        return None
+    _require_ours(instance, found)
+    if _labels(found).get(f"{LABEL}.config") == _config(instance, image):
+        return found
+    _remove(instance.container)
+    return None
+
+
+def _start(instance: Instance, image: str, there: dict[str, Any] | None) -> None:
+    if there is None:
+        argv = _run_argv(instance, image)
+        label = f"{LABEL}.config={_config(instance, image)}"
+        process.check([*argv[:-1], "--label", label, image], timeout=120)
+    elif not there["State"]["Running"]:
+        process.check(["docker", "start", instance.container], timeout=120)
+
+
+def _ready(instance: Instance) -> EmulatedBoard:
+    """Wait until dropbear sends its banner, then pin its key under the port Docker chose."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        found = _inspect(instance.container)
+        if found is None or not found["State"]["Running"]:
+            raise _not_up(instance, "stopped before its SSH server answered")
+        board = _board(instance, found)
+        if banner("127.0.0.1", board.port):
+            _pin(instance, board.port)
+            return board
+        time.sleep(0.2)
+    raise _not_up(instance, f"no SSH banner after {READY_SECONDS:g} s")
+
+
+def banner(address: str, port: int) -> bool:
+    """Whether an SSH server sends its identification within two seconds."""
+    try:
+        with socket.create_connection((address, port), timeout=2) as link:
+            return link.recv(16).startswith(b"SSH-2.0-")
+    except OSError:
+        return False
+
+
+def _pin(instance: Instance, port: int) -> None:
+    host = _key(instance.folder / "host_ed25519")
+    line = f"[127.0.0.1]:{port} {_public(host)}\n"
+    _write(instance.folder / "known_hosts", line.encode())
+
+
+def _not_up(instance: Instance, problem: str) -> TargetError:
+    logs = process.capture(["docker", "logs", "--tail", "20", instance.container])
+    board = instance.profile.name
+    return TargetError(
+        f"emulated board '{board}'",
+        problem,
+        facts=[f"| {line}" for line in (logs.stdout + logs.stderr).splitlines()],
+        next=f"invoke emulate.down --board={board}, then invoke emulate.up --board={board}",
+    )
+
+
+def _board(instance: Instance, found: dict[str, Any]) -> EmulatedBoard:
+    published = found["NetworkSettings"]["Ports"].get("22/tcp") or [{"HostPort": "0"}]
+    return EmulatedBoard(
+        name=instance.profile.name,
+        container=instance.container,
+        image=found["Config"]["Image"],
+        port=int(published[0]["HostPort"]),
+        folder=instance.folder,
+    )
+
+
+def _inspect(container: str) -> dict[str, Any] | None:
+    answer = process.capture(["docker", "container", "inspect", container], timeout=60)
+    if answer.returncode != 0:
+        return None
+    first: dict[str, Any] = json.loads(answer.stdout)[0]
+    return first
+
+
+def _labels(found: dict[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = found["Config"].get("Labels") or {}
+    return labels
+
+
+def _owner(found: dict[str, Any]) -> str:
+    return _labels(found).get(f"{LABEL}.folder", "")
+
+
+def _require_ours(instance: Instance, found: dict[str, Any]) -> None:
+    if _owner(found) != str(instance.folder):
+        raise UserError(
+            f"container '{instance.container}'",
+            "belongs to another checkout",
+            facts=[f"expected: {instance.folder}", f"found: {_owner(found) or 'no label'}"],
+            next=f"docker rm --force {instance.container}",
+        )
+
+
+def _remove(container: str) -> None:
+    process.capture(["docker", "rm", "--force", "--volumes", container], timeout=120)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One `up` or `down` at a time for each board."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

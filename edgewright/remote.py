@@ -1,0 +1,586 @@
+"""SSH to a board: the only module that imports Fabric or Paramiko.
+
+Only an SSH server and a POSIX shell are assumed on the board: files go through the standard
+input of an exec channel, never SFTP. Unknown and changed host keys are refused.
+"""
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import select
+import shlex
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fabric
+import paramiko
+from paramiko.ssh_exception import BadAuthenticationType, NoValidConnectionsError
+
+from edgewright.errors import TargetError, UserError
+from edgewright.layout import user_config
+from edgewright.target import Target, parse_host
+
+__all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin", "scan_host_key"]
+
+PASSWORD = "EDGEWRIGHT_PASSWORD"
+CHUNK = 32 * 1024
+BEAT_SECONDS = 5.0
+TAIL_LINES = 20
+AGAIN = "check power and network, then run the same command again"
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+Progress = Callable[[int], None]  # bytes sent since the last call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds without an answer after which a board counts as gone."""
+
+    connect: float = 10.0
+    banner: float = 15.0
+    login: float = 30.0
+    idle: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a command on the board left behind."""
+
+    argv: tuple[str, ...]
+    returncode: int  # -1: ended by a signal
+    stdout: str
+    stderr: str
+
+
+class CommandError(TargetError):
+    """A command on the board ended with a non-zero exit code."""
+
+    def __init__(self, target: Target, result: Result) -> None:
+        self.result = result
+        said = (result.stdout + result.stderr).splitlines()[-TAIL_LINES:]
+        how = f"exit code {result.returncode}" if result.returncode >= 0 else "ended by a signal"
+        facts = [f"command: {shlex.join(result.argv)}", *(f"| {line}" for line in said)]
+        super().__init__(str(target), how, facts=facts)
+
+
+class ConnectionLostError(TargetError):
+    """The connection ended, or the board fell silent, in the middle of the work."""
+
+
+class Board:
+    """A board with an open connection; made by `connect`."""
+
+    def __init__(self, target: Target, transport: paramiko.Transport, idle: float) -> None:
+        self.target = target
+        self._transport = transport
+        self._idle = idle
+
+    def run(
+        self, argv: Sequence[str], *, input: bytes = b"", timeout: float | None = None
+    ) -> Result:
+        """Run a command to its end; the caller judges the exit code.
+
+        `timeout` is in seconds without output. Raises ConnectionLostError.
+        """
+        return self._exchange(argv, BytesIO(input), timeout, None)
+
+    def check(
+        self, argv: Sequence[str], *, input: bytes = b"", timeout: float | None = None
+    ) -> Result:
+        """`run`, and raise CommandError unless the exit code is 0."""
+        result = self.run(argv, input=input, timeout=timeout)
+        if result.returncode != 0:
+            raise CommandError(self.target, result)
+        return result
+
+    def script(self, text: str, *arguments: str, timeout: float | None = None) -> Result:
+        """Run a constant shell script; arguments are its `$1`, `$2`, …; exit code 0 or raise."""
+        return self.check(["sh", "-c", text, "_", *arguments], timeout=timeout)
+
+    def put(self, source: BinaryIO, path: str, *, progress: Progress | None = None) -> None:
+        """Write `source` to `path` on the board. Raises CommandError, ConnectionLostError."""
+        argv = ["sh", "-c", 'cat > "$1"', "_", path]
+        result = self._exchange(argv, source, None, progress)
+        if result.returncode != 0:
+            raise CommandError(self.target, result)
+
+    @contextlib.contextmanager
+    def hold(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:
+        """Keep a command running beside others; yields its first line.
+
+        Its standard input gets a line every few seconds, so that it can tell a deployer that
+        is gone from one that is busy; end of file asks it to end.
+        Raises CommandError if it ends instead of writing a line.
+        """
+        idle = timeout or self._idle
+        with self._translated(idle):
+            channel = self._open(argv, idle)
+        over = threading.Event()
+        try:
+            first = self._first_line(channel, argv, idle)
+            threading.Thread(target=_beat, args=(channel, over), daemon=True).start()
+            yield first
+        finally:
+            over.set()
+            _let_end(channel)
+
+    def _first_line(self, channel: paramiko.Channel, argv: Sequence[str], idle: float) -> str:
+        with self._translated(idle):
+            line = bytearray()
+            while not line.endswith(b"\n"):
+                got = channel.recv(1)
+                if not got:
+                    rest, errors = _drain(channel, idle)
+                    code = self._exit_code(channel, idle)
+                    raise CommandError(self.target, _result(argv, code, bytes(line) + rest, errors))
+                line += got
+        return line.decode(errors="replace").strip()
+
+    def _exchange(
+        self,
+        argv: Sequence[str],
+        source: BinaryIO,
+        timeout: float | None,
+        progress: Progress | None,
+    ) -> Result:
+        idle = timeout or self._idle
+        with self._translated(idle):
+            channel = self._open(argv, idle)
+            try:
+                _send_all(channel, source, progress)
+                stdout, stderr = _drain(channel, idle)
+                return _result(argv, self._exit_code(channel, idle), stdout, stderr)
+            finally:
+                channel.close()
+
+    def _open(self, argv: Sequence[str], idle: float) -> paramiko.Channel:
+        channel = self._transport.open_session(timeout=idle)
+        channel.settimeout(idle)
+        channel.exec_command(shlex.join(argv))
+        return channel
+
+    def _exit_code(self, channel: paramiko.Channel, idle: float) -> int:
+        if not channel.status_event.wait(idle):
+            raise TimeoutError
+        code = channel.recv_exit_status()
+        if code == -1 and not self._transport.is_active():
+            raise EOFError
+        return code
+
+    @contextlib.contextmanager
+    def _translated(self, idle: float) -> Iterator[None]:
+        """Paramiko's many ways to say that the line is dead, in our words."""
+        try:
+            yield
+        except TimeoutError as silent:
+            raise self._lost(f"no answer for {idle:g} s", ()) from silent
+        except (EOFError, OSError, paramiko.SSHException) as lost:
+            raise self._lost("connection lost", _said(lost)) from lost
+
+    def _lost(self, problem: str, facts: Sequence[str]) -> ConnectionLostError:
+        return ConnectionLostError(str(self.target), problem, facts=facts, next=AGAIN)
+
+
+def _send_all(channel: paramiko.Channel, source: BinaryIO, progress: Progress | None) -> None:
+    """Feed standard input; stop early if the command ends early, its exit code says why."""
+    while chunk := source.read(CHUNK):
+        try:
+            channel.sendall(chunk)
+        except TimeoutError:
+            raise
+        except OSError:
+            transport = channel.get_transport()
+            if transport is None or not transport.is_active():
+                raise
+            return
+        if progress:
+            progress(len(chunk))
+    channel.shutdown_write()
+
+
+def _drain(channel: paramiko.Channel, idle: float) -> tuple[bytes, bytes]:
+    """Read both streams to their end. Raises TimeoutError after `idle` seconds of silence."""
+    out, err = bytearray(), bytearray()
+    while True:
+        ended = channel.eof_received or channel.closed
+        if channel.recv_ready():
+            out += channel.recv(CHUNK)
+        elif channel.recv_stderr_ready():
+            err += channel.recv_stderr(CHUNK)
+        elif ended:
+            return bytes(out), bytes(err)
+        elif not select.select([channel], [], [], idle)[0]:
+            raise TimeoutError
+
+
+def _let_end(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.shutdown_write()
+        channel.status_event.wait(BEAT_SECONDS)
+    channel.close()
+
+
+def _beat(channel: paramiko.Channel, over: threading.Event) -> None:
+    while not over.wait(BEAT_SECONDS):
+        try:
+            channel.sendall(b"\n")
+        except (OSError, EOFError, paramiko.SSHException):
+            return
+
+
+def _result(argv: Sequence[str], code: int, stdout: bytes, stderr: bytes) -> Result:
+    return Result(
+        argv=tuple(argv),
+        returncode=code,
+        stdout=stdout.decode(errors="replace"),
+        stderr=stderr.decode(errors="replace"),
+    )
+
+
+# Connecting
+
+
+@contextlib.contextmanager
+def connect(
+    target: Target, *, password: str | None = None, timeouts: Timeouts | None = None
+) -> Iterator[Board]:
+    """Log in to a board, through the jump hosts of `~/.ssh/config`; log out at the end.
+
+    `password` (or the environment's EDGEWRIGHT_PASSWORD) is for the board alone, never for a
+    jump host. Raises TargetError, and UserError for files of the user that cannot be used.
+    """
+    limits = timeouts or Timeouts()
+    final = _connection(target, limits)
+    chain = _hops(final)
+    secret = password or os.environ.get(PASSWORD)
+    if secret:
+        final.connect_kwargs["password"] = secret
+    try:
+        for hop in chain:
+            _log_in(hop, target if hop is final else _address(hop))
+        yield Board(target, _live(final), limits.idle)
+    finally:
+        for hop in reversed(chain):
+            hop.close()
+
+
+def _connection(target: Target, limits: Timeouts) -> Any:
+    """A Fabric connection that is not open yet; one with its own key ignores the user's files."""
+    own = target.identity is not None
+    settings = {
+        "timeouts": {"connect": limits.connect},
+        "load_ssh_configs": not own,
+        "connect_kwargs": {
+            "banner_timeout": limits.banner,
+            "auth_timeout": limits.login,
+            "channel_timeout": limits.idle,
+            "allow_agent": not own,
+            "look_for_keys": not own,
+        },
+    }
+    try:
+        made = fabric.Connection(
+            target.address, user=target.user, port=target.port, config=_config(settings)
+        )
+        if made.ssh_config.get("proxyjump", "").lower() == "none":
+            made.gateway = None
+    except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
+        raise UserError("~/.ssh/config", "not usable", facts=_said(broken)) from broken
+    for connection in _hops(made):
+        _prepare(connection, target.known_hosts)
+    if target.identity is not None:
+        made.connect_kwargs["key_filename"] = [str(target.identity)]
+    return made
+
+
+def _config(settings: dict[str, Any]) -> Any:
+    return fabric.Config(overrides=settings)
+
+
+def _hops(connection: Any) -> list[Any]:
+    """The connections to open, outermost jump host first."""
+    chain = [connection]
+    while isinstance(chain[0].gateway, fabric.Connection):
+        chain.insert(0, chain[0].gateway)
+    return chain
+
+
+def _prepare(connection: Any, known_hosts: Path | None) -> None:
+    """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
+    client = connection.client
+    client.set_missing_host_key_policy(_Refuse())
+    _load_known_hosts(client, known_hosts)
+    wanted = dict(connection.connect_kwargs)
+    names = [Path(name).expanduser() for name in wanted.pop("key_filename", [])]
+    wanted["key_filename"] = [str(name) for name in names if name.is_file()]
+    if connection.ssh_config.get("identitiesonly", "no").lower() == "yes":
+        wanted |= {"allow_agent": False, "look_for_keys": False}
+    connection.connect_kwargs = wanted
+
+
+def _load_known_hosts(client: paramiko.SSHClient, own: Path | None) -> None:
+    """Paramiko asks its 'system' keys before the others: ours go there."""
+    loads = (client.load_system_host_keys, client.load_host_keys)
+    for path, load in zip(_known_hosts(own), loads, strict=False):
+        if path.is_file():
+            try:
+                load(str(path))
+            except (paramiko.hostkeys.InvalidHostKey, UnicodeDecodeError) as broken:
+                raise UserError(
+                    str(path), "not a known_hosts file", facts=_said(broken)
+                ) from broken
+
+
+def _known_hosts(own: Path | None) -> list[Path]:
+    """The files that say which keys are known, the one that counts more first."""
+    return [own] if own else [pins(), Path("~/.ssh/known_hosts").expanduser()]
+
+
+class _UnknownKeyError(Exception):
+    def __init__(self, key: paramiko.PKey) -> None:
+        self.key = key
+        super().__init__("unknown host key")
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        raise _UnknownKeyError(key)
+
+
+def _log_in(connection: Any, subject: Target) -> None:
+    """Open one connection of the chain; every way it can go wrong has its own words."""
+    try:
+        connection.open()
+    except _UnknownKeyError as unknown:
+        raise _unknown_key(subject, unknown.key) from unknown
+    except paramiko.BadHostKeyException as changed:
+        raise _changed_key(subject, changed.expected_key, changed.key) from changed
+    except paramiko.AuthenticationException as refused:
+        raise _login_refused(connection, subject, refused) from refused
+    except (OSError, EOFError, paramiko.SSHException) as failed:
+        if str(failed) == "No authentication methods available":
+            raise _login_refused(connection, subject, failed) from failed
+        raise _unreachable(connection, subject, failed) from failed
+
+
+def _live(connection: Any) -> paramiko.Transport:
+    transport = connection.client.get_transport()
+    assert isinstance(transport, paramiko.Transport)
+    transport.set_keepalive(15)
+    return transport
+
+
+def _address(connection: Any) -> Target:
+    """The hop as the user would write it."""
+    port = None if int(connection.port) == 22 else int(connection.port)
+    return Target(address=connection.host, user=connection.user, port=port)
+
+
+def _unknown_key(subject: Target, key: paramiko.PKey) -> TargetError:
+    return TargetError(
+        str(subject),
+        "host key is not known",
+        facts=[f"offered: {fingerprint(key.asbytes())}"],
+        next=f"compare it with the board's, then invoke trust --host={subject}",
+    )
+
+
+def _changed_key(subject: Target, expected: paramiko.PKey, found: paramiko.PKey) -> TargetError:
+    return TargetError(
+        str(subject),
+        "host key is not the one that was pinned",
+        facts=[
+            f"expected: {fingerprint(expected.asbytes())}",
+            f"found: {fingerprint(found.asbytes())}",
+        ],
+        next=f"find out why; if the board was set up anew, invoke trust --host={subject} --replace",
+    )
+
+
+def _login_refused(connection: Any, subject: Target, refused: Exception) -> TargetError:
+    keys = connection.connect_kwargs.get("key_filename") or []
+    tried = [f"key {name}" for name in keys]
+    if connection.connect_kwargs.get("look_for_keys"):
+        tried.append("keys of the agent and of ~/.ssh")
+    if "password" in connection.connect_kwargs:
+        tried.append("the password")
+    facts = [f"tried: {', '.join(tried) or 'nothing'}"]
+    if isinstance(refused, BadAuthenticationType):
+        facts.append(f"board allows: {', '.join(refused.allowed_types)}")
+    if isinstance(refused, paramiko.PasswordRequiredException):
+        facts.append("a private key is locked by a passphrase: load it with ssh-add")
+    return TargetError(
+        str(subject),
+        f"login as '{connection.user}' refused",
+        facts=facts,
+        next=f"put your public key on the board, or set {PASSWORD}",
+    )
+
+
+def _unreachable(connection: Any, subject: Target, failed: Exception) -> TargetError:
+    problem, facts = _why(connection, failed)
+    if isinstance(connection.gateway, fabric.Connection):
+        facts.append(f"through: {_address(connection.gateway)}")
+    return TargetError(str(subject), problem, facts=facts, next=AGAIN)
+
+
+def _why(connection: Any, failed: Exception) -> tuple[str, list[str]]:
+    """Problem and facts for everything that is not about keys or logins."""
+    if isinstance(failed, socket.gaierror):
+        return "name not found", [f"name: {connection.host}"]
+    if isinstance(failed, NoValidConnectionsError):
+        return _first_refusal(failed), [f"port: {connection.port}"]
+    if isinstance(failed, TimeoutError):
+        return f"no answer within {connection.connect_timeout:g} s", [f"port: {connection.port}"]
+    if isinstance(failed, paramiko.ChannelException):
+        return "not reached by its jump host", _said(failed)
+    if "protocol banner" in str(failed):
+        return "does not answer as an SSH server", [f"port: {connection.port}"]
+    return "no SSH connection", _said(failed)
+
+
+def _first_refusal(failed: NoValidConnectionsError) -> str:
+    first = next(iter(failed.errors.values()))
+    known = isinstance(first, OSError) and first.errno
+    return os.strerror(known).lower() if known else str(first)
+
+
+def _said(error: BaseException) -> list[str]:
+    return [line for line in str(error).splitlines() if line]
+
+
+# Host keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostKey:
+    """The key that a board offers now, and the ones that were pinned before."""
+
+    target: Target
+    name: str  # as in known_hosts: addr or [addr]:port
+    kind: str  # ssh-ed25519 …
+    blob: bytes
+    pinned: tuple[bytes, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.blob)
+
+    @property
+    def is_pinned(self) -> bool:
+        return self.blob in self.pinned
+
+
+def fingerprint(blob: bytes) -> str:
+    """As OpenSSH prints it: `SHA256:` and base64 without padding."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def pins() -> Path:
+    """Our own known_hosts file."""
+    return user_config() / "known_hosts"
+
+
+def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKey:
+    """Ask a board for its host key, without logging in. Raises TargetError."""
+    limits = timeouts or Timeouts()
+    connection = _connection(target, limits)
+    chain = _hops(connection)
+    try:
+        for hop in chain[:-1]:
+            _log_in(hop, _address(hop))
+        key = _offered_key(connection, limits)
+    except (OSError, EOFError, paramiko.SSHException) as failed:
+        raise _unreachable(connection, target, failed) from failed
+    finally:
+        for hop in reversed(chain):
+            hop.close()
+    return HostKey(
+        target=target,
+        name=_known_as(connection),
+        kind=key.get_name(),
+        blob=key.asbytes(),
+        pinned=_pinned_keys(connection, target.known_hosts),
+    )
+
+
+def _offered_key(connection: Any, limits: Timeouts) -> paramiko.PKey:
+    sock = (
+        connection.open_gateway()
+        if connection.gateway
+        else socket.create_connection((connection.host, connection.port), limits.connect)
+    )
+    transport = paramiko.Transport(sock)
+    transport.banner_timeout = limits.banner
+    try:
+        transport.start_client(timeout=limits.banner)
+        return transport.get_remote_server_key()
+    finally:
+        transport.close()
+
+
+def _known_as(connection: Any) -> str:
+    port = int(connection.port)
+    return connection.host if port == 22 else f"[{connection.host}]:{port}"
+
+
+def _pinned_keys(connection: Any, own: Path | None) -> tuple[bytes, ...]:
+    """All keys of the first file that knows the host: the one that a login goes by."""
+    for path in filter(Path.is_file, _known_hosts(own)):
+        known = paramiko.HostKeys(str(path)).lookup(_known_as(connection))
+        if known:
+            return tuple(key.asbytes() for key in known.values())
+    return ()
+
+
+def pin(key: HostKey, *, expected: str | None = None, replace: bool = False) -> bool:
+    """Pin a board's key in our known_hosts; False if it is pinned already.
+
+    `expected` is a fingerprint that the key must have. Raises TargetError if it has another,
+    UserError if another key is pinned and `replace` is not given.
+    """
+    if expected is not None and expected != key.fingerprint:
+        raise TargetError(
+            str(key.target),
+            "offers another host key",
+            facts=[f"expected: {expected}", f"found: {key.fingerprint}"],
+        )
+    if key.is_pinned:
+        return False
+    if key.pinned and not replace:
+        raise UserError(
+            str(key.target),
+            "another host key is pinned",
+            facts=[
+                *(f"pinned: {fingerprint(blob)}" for blob in key.pinned),
+                f"offered: {key.fingerprint}",
+            ],
+            next=f"find out why; then invoke trust --host={key.target} --replace",
+        )
+    _write_pin(key)
+    return True
+
+
+def _write_pin(key: HostKey) -> None:
+    """Replace the lines of this host, by rename, one writer at a time."""
+    path = pins()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lines = path.read_text().splitlines() if path.is_file() else []
+        kept = [line for line in lines if line.split(" ", 1)[0] != key.name]
+        kept.append(f"{key.name} {key.kind} {base64.b64encode(key.blob).decode()}")
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_text("\n".join(kept) + "\n")
+        aside.replace(path)
