@@ -1,0 +1,1 @@
+"""The model: data, training, export, quantization, evaluation, golden outputs."""

@@ -1,0 +1,118 @@
+"""The model card: what the network is and how its input is made (docs/formats.md)."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from edgewright.errors import UserError
+
+Facts = dict[str, JsonValue]
+Size = Annotated[int, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class PerImage(_Part):
+    """Standardise each image by its own mean and standard deviation."""
+
+    kind: Literal["per_image"] = "per_image"
+    epsilon: float = Field(default=1e-5, gt=0)
+
+
+class MeanStd(_Part):
+    """Standardise by constants, one per channel, in units of 0 to 1."""
+
+    kind: Literal["mean_std"] = "mean_std"
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class Preprocess(_Part):
+    color: Literal["gray", "rgb"] = "gray"
+    resize: Literal["triangle"] = "triangle"
+    normalize: Annotated[PerImage | MeanStd, Field(discriminator="kind")] = PerImage()
+
+
+class Input(_Part):
+    name: str = "image"
+    shape: tuple[Literal[1], Size, Size, Size]  # batch, channels, height, width
+    layout: Literal["NCHW"] = "NCHW"
+
+
+class Output(_Part):
+    name: str = "logits"
+    shape: tuple[Literal[1], Size]  # batch, labels
+
+
+class ModelFile(_Part):
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: Size
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(name=path.name, sha256=digest, bytes=len(content))
+
+
+class Card(_Part):
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    name: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    input: Input
+    output: Output
+    preprocess: Preprocess = Preprocess()
+    file: ModelFile
+    quantization: Facts = {}
+    metrics: Facts = {}
+    training: Facts = {}
+    data: Facts = {}
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if problems := [*self._channel_problems(), *self._label_problems()]:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _channel_problems(self) -> Iterator[str]:
+        color, normalize = self.preprocess.color, self.preprocess.normalize
+        channels = 1 if color == "gray" else 3
+        if self.input.shape[1] != channels:
+            yield f"input.shape has {self.input.shape[1]} channels, {color} has {channels}"
+        if isinstance(normalize, MeanStd):
+            counts = {"mean": len(normalize.mean), "std": len(normalize.std)}
+            wrong = {name: count for name, count in counts.items() if count != channels}
+            yield from (
+                f"{name} has {n} values, {color} needs {channels}" for name, n in wrong.items()
+            )
+
+    def _label_problems(self) -> Iterator[str]:
+        if self.output.shape[1] != len(self.labels):
+            yield f"output.shape has {self.output.shape[1]} values, labels has {len(self.labels)}"
+
+
+def read_card(path: Path) -> Card:
+    """The card in a file; every problem of it is reported at once."""
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(str(path), "no such file") from None
+    except ValidationError as error:
+        raise UserError(str(path), "is not a model card", facts=_problems(error)) from None
+
+
+def write_card(card: Card, path: Path) -> None:
+    path.write_text(card.model_dump_json(by_alias=True, indent=2) + "\n")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'card'}: {problem['msg']}"
+        for problem in error.errors()
+    ]

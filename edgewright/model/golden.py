@@ -1,0 +1,97 @@
+"""Golden outputs: a few real images and what the INT8 network says about them."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import JsonValue
+
+from edgewright.errors import UserError
+from edgewright.model.card import Card
+from edgewright.model.data import DEFECTIVE, Sample
+from edgewright.model.preprocess import load_input
+from edgewright.model.session import logits, open_session, softmax
+
+TOLERANCE = 0.01
+MARGIN = 0.05  # a golden answer stays this far from 0.5: no tolerance may flip it
+EXPECTED = "expected.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A sample and the network's probability of a defect."""
+
+    sample: Sample
+    probability: float
+
+
+def choose(scored: Sequence[Scored]) -> list[Sample]:
+    """Eight images the network is right about: for each class and cell type the surest
+    one and the one nearest to the border (but outside its margin)."""
+    chosen: list[Sample] = []
+    for label in (0, DEFECTIVE):
+        for cell_type in ("mono", "poly"):
+            fitting = [one for one in scored if _fits(one, label, cell_type)]
+            if len(fitting) < 2:
+                raise UserError("golden", f"too few right answers: {cell_type}, label {label}")
+            ordered = sorted(fitting, key=lambda one: (abs(one.probability - 0.5), one.sample.name))
+            chosen += [ordered[0].sample, ordered[-1].sample]
+    return chosen
+
+
+def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> Path:
+    """Write `golden/` beside the model: the images, two variants and `expected.json`."""
+    folder = model.parent / "golden"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    images = [Path(shutil.copy(sample.path, folder)) for sample in samples]
+    images += [_as_rgb(images[0], folder), _as_odd_jpeg(images[-1], folder)]
+    expected = expect(model, card, images)
+    (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n")
+    return folder
+
+
+def expect(model: Path, card: Card, images: Sequence[Path]) -> dict[str, JsonValue]:
+    """The content of `expected.json` for these images."""
+    inputs = np.concatenate([load_input(path, card) for path in images])
+    rows = softmax(logits(open_session(model), inputs))
+    cases: list[JsonValue] = [
+        _case(path, row, card) for path, row in zip(images, rows, strict=True)
+    ]
+    return {"schema": 1, "tolerance": TOLERANCE, "cases": cases}
+
+
+def _case(image: Path, row: NDArray[np.float64], card: Card) -> dict[str, JsonValue]:
+    if np.sort(row)[-1] < 0.5 + MARGIN:
+        raise UserError(image.name, "is too near to the border to be golden", facts=[str(row)])
+    probabilities: list[JsonValue] = [round(float(p), 6) for p in row]
+    answer = card.labels[int(row.argmax())]
+    return {"image": image.name, "class": answer, "probabilities": probabilities}
+
+
+def _fits(one: Scored, label: int, cell_type: str) -> bool:
+    same = one.sample.label == label and one.sample.cell_type == cell_type
+    right = (one.probability > 0.5) == bool(label)
+    return same and right and abs(one.probability - 0.5) > 2 * MARGIN
+
+
+def _as_rgb(image: Path, folder: Path) -> Path:
+    """The same picture with three channels, tinted so that the luma formula matters."""
+    gray = np.asarray(Image.open(image).convert("L"), np.uint16)
+    tinted = np.stack([gray, gray * 7 // 8, gray * 3 // 4], axis=2).astype(np.uint8)
+    out = folder / f"{image.stem}-rgb.png"
+    Image.fromarray(tinted).save(out, optimize=True)
+    return out
+
+
+def _as_odd_jpeg(image: Path, folder: Path) -> Path:
+    """The same picture as a JPEG of another, odd size."""
+    out = folder / f"{image.stem}-odd.jpg"
+    with Image.open(image) as picture:
+        picture.convert("L").resize((333, 287), Image.Resampling.BICUBIC).save(out, quality=92)
+    return out
