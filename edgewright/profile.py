@@ -1,0 +1,420 @@
+"""Board profiles: TOML in, frozen `BoardProfile` out, every problem of a file at once."""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from edgewright.errors import UserError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+CORE = r"^cortex-[ax][0-9]+[a-z]*(\.cortex-[ax][0-9]+[a-z]*)?$"
+FOUND_WIDTH = 60  # of a value in an error
+
+
+class Arch(StrEnum):
+    ARMHF = "armhf"
+    ARM64 = "arm64"
+
+
+class Fpu(StrEnum):
+    """The `-mfpu` names with NEON that ONNX Runtime's MLAS can be built for."""
+
+    NEON = "neon"
+    NEON_VFPV4 = "neon-vfpv4"
+    NEON_FP_ARMV8 = "neon-fp-armv8"
+
+
+class Linkage(StrEnum):
+    STATIC = "static"
+    SHARED = "shared"
+
+
+# The best `-mfpu` of the 32-bit cores that GCC knows. Others are taken at the profile's word.
+BEST_FPU = {
+    "cortex-a5": Fpu.NEON_VFPV4,
+    "cortex-a7": Fpu.NEON_VFPV4,
+    "cortex-a8": Fpu.NEON,
+    "cortex-a9": Fpu.NEON,
+    "cortex-a12": Fpu.NEON_VFPV4,
+    "cortex-a15": Fpu.NEON_VFPV4,
+    "cortex-a17": Fpu.NEON_VFPV4,
+    "cortex-a32": Fpu.NEON_FP_ARMV8,
+    "cortex-a35": Fpu.NEON_FP_ARMV8,
+    "cortex-a53": Fpu.NEON_FP_ARMV8,
+    "cortex-a55": Fpu.NEON_FP_ARMV8,
+    "cortex-a57": Fpu.NEON_FP_ARMV8,
+    "cortex-a72": Fpu.NEON_FP_ARMV8,
+    "cortex-a73": Fpu.NEON_FP_ARMV8,
+    "cortex-a75": Fpu.NEON_FP_ARMV8,
+    "cortex-a76": Fpu.NEON_FP_ARMV8,
+}
+
+TRIPLET = {Arch.ARMHF: "arm-linux-gnueabihf", Arch.ARM64: "aarch64-linux-gnu"}
+ARMHF_ONLY = {"fpu", "float_abi", "instruction_set"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Cpu(_Section):
+    """The processor, in GCC's words."""
+
+    core: Annotated[str, Field(pattern=CORE, description="-mcpu")]
+    cores: Annotated[int, Field(ge=1, le=64, description="number of cores")]
+    fpu: Annotated[Fpu | None, Field(strict=False, description="-mfpu; armhf only")] = None
+    float_abi: Annotated[Literal["hard"], Field(description="-mfloat-abi; armhf only")] = "hard"
+    instruction_set: Annotated[
+        Literal["thumb", "arm"], Field(description="code of our own targets; armhf only")
+    ] = "thumb"
+
+    @field_validator("fpu", mode="before")
+    @classmethod
+    def _has_neon(cls, fpu: object) -> object:
+        if isinstance(fpu, str) and "neon" not in fpu:
+            raise ValueError(
+                f"'{fpu}' has no NEON, which ONNX Runtime's MLAS kernels need; "
+                f"expected one of {', '.join(Fpu)}"
+            )
+        return fpu
+
+    @field_validator("float_abi", mode="before")
+    @classmethod
+    def _is_hard(cls, float_abi: object) -> object:
+        if float_abi in ("soft", "softfp"):
+            raise ValueError(
+                f"'{float_abi}' passes floats in integer registers, but "
+                "ONNX Runtime's MLAS and Debian's armhf libraries need 'hard'"
+            )
+        return float_abi
+
+    @property
+    def arm_version(self) -> Literal[7, 8]:
+        """The ARM architecture that a 32-bit program may use; an unknown core's by its FPU."""
+        return 8 if BEST_FPU.get(self.core, self.fpu) is Fpu.NEON_FP_ARMV8 else 7
+
+
+class Abi(_Section):
+    """The userland that the board runs."""
+
+    arch: Annotated[Arch, Field(strict=False, description="instruction set and userland")]
+    triplet: Annotated[
+        Literal["arm-linux-gnueabihf", "aarch64-linux-gnu"],
+        Field(description="prefix of the cross compiler"),
+    ]
+
+
+class Libc(_Section):
+    """The C library on the board; what is linked dynamically may not need a newer one."""
+
+    family: Annotated[Literal["glibc"], Field(description="the only one so far")] = "glibc"
+    floor: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="oldest version met")]
+
+
+class Memory(_Section):
+    """The board's main memory."""
+
+    total_mb: Annotated[int, Field(ge=64, description="RAM, MiB")]
+
+
+class Runtime(_Section):
+    """How ONNX Runtime and `edge-infer` are built and run."""
+
+    linkage: Annotated[
+        Linkage, Field(strict=False, description="of ONNX Runtime and libc into edge-infer")
+    ] = Linkage.STATIC
+    threads: Annotated[int, Field(ge=1, le=64, description="intra-op threads")] = 1
+
+
+class Budgets(_Section):
+    """What a release may cost. Sizes are judged at build time, the rest by the smoke test."""
+
+    binary_bytes: Annotated[int, Field(gt=0, description="edge-infer, stripped, bytes")]
+    model_bytes: Annotated[int, Field(gt=0, description="model.ort, bytes")]
+    peak_rss_mb: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="peak resident set, MiB")
+    ]
+    latency_ms: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="median of one inference, ms")
+    ]
+
+
+class Deploy(_Section):
+    """Where releases go on the board."""
+
+    root: Annotated[
+        str,
+        Field(
+            pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$",
+            description="edgewright's folder on the board",
+        ),
+    ] = "/opt/edgewright"
+    reserve_mb: Annotated[int, Field(ge=0, description="space a deploy leaves free, MiB")] = 16
+
+
+class Emulation(_Section):
+    """How the board is stood in for when there is no hardware."""
+
+    cpu: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9,=._-]+$", description="QEMU_CPU of the user-mode emulator"),
+    ] = "max"
+    cpuinfo_part: Annotated[
+        str, Field(pattern=r"^0x[0-9a-f]{3}$", description="'CPU part' in /proc/cpuinfo")
+    ] = "0xd03"
+
+
+class BoardProfile(_Section):
+    """One kind of board."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="the file's name; may be left out")
+    ]
+    description: Annotated[str, Field(description="one line for people")]
+    compatible: Annotated[
+        str, Field(pattern=r"^[a-z0-9-]+,[a-z0-9-]+$", description="vendor,board: a release's pass")
+    ]
+    cpu: Cpu
+    abi: Abi
+    libc: Libc
+    memory: Memory
+    runtime: Runtime = Runtime()
+    budgets: Budgets
+    deploy: Deploy = Deploy()
+    emulation: Emulation = Emulation()
+
+    @field_validator("description")
+    @classmethod
+    def _is_one_line(cls, description: str) -> str:
+        if not description or not description.isprintable():
+            raise ValueError(f"expected one line of text, found {_shown(description)}")
+        return description
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "BoardProfile":
+        problems = _cross_problems(self.cpu, self.abi, self.runtime)
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def machine(self) -> str:
+        """`uname -m` of a board of this kind in its own userland."""
+        return "armv7l" if self.abi.arch is Arch.ARMHF else "aarch64"
+
+
+def _cross_problems(cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None) -> list[str]:
+    """What does not fit together; a section that is not valid by itself is None."""
+    return [
+        *(_triplet_problems(abi) if abi else []),
+        *(_arch_problems(cpu, abi) if cpu and abi else []),
+        *(_fpu_problems(cpu) if cpu else []),
+        *(_thread_problems(cpu, runtime) if cpu and runtime else []),
+    ]
+
+
+def _triplet_problems(abi: Abi) -> list[str]:
+    wanted = TRIPLET[abi.arch]
+    if abi.triplet == wanted:
+        return []
+    return [f"abi.triplet: expected '{wanted}' for arch '{abi.arch}', found '{abi.triplet}'"]
+
+
+def _arch_problems(cpu: Cpu, abi: Abi) -> list[str]:
+    if abi.arch is Arch.ARMHF:
+        return [] if cpu.fpu else ["cpu.fpu: missing; arch 'armhf' needs one"]
+    alien = sorted(ARMHF_ONLY & cpu.model_fields_set)
+    return [f"cpu.{key}: not for arch 'arm64', where it is always the same" for key in alien]
+
+
+def _fpu_problems(cpu: Cpu) -> list[str]:
+    order, best = list(Fpu), BEST_FPU.get(cpu.core)
+    if cpu.fpu is None or best is None or order.index(cpu.fpu) <= order.index(best):
+        return []
+    return [f"cpu.fpu: expected at most '{best}', which {cpu.core} has, found '{cpu.fpu}'"]
+
+
+def _thread_problems(cpu: Cpu, runtime: Runtime) -> list[str]:
+    if runtime.threads <= cpu.cores:
+        return []
+    return [f"runtime.threads: expected at most cpu.cores = {cpu.cores}, found {runtime.threads}"]
+
+
+def board_names(folder: Path) -> list[str]:
+    """Names of all boards in `folder`; files that start with `_` are bases, not boards."""
+    return sorted(path.stem for path in folder.glob("*.toml") if not path.name.startswith("_"))
+
+
+def load_board(name: str, folder: Path) -> BoardProfile:
+    """Load `folder/<name>.toml`. Raises UserError for an unknown or invalid board."""
+    path = folder / f"{name}.toml"
+    if not NAME.fullmatch(name) or not path.is_file():
+        raise _unknown_board(name, folder)
+    return load_profile(path)
+
+
+def load_profile(path: Path) -> BoardProfile:
+    """Load one profile file, `extends` resolved. Raises UserError listing every problem."""
+    table = _with_base(path)
+    problems = _name_problems(table.setdefault("name", path.stem), path.stem)
+    try:
+        profile = BoardProfile.model_validate(table)
+    except ValidationError as invalid:
+        problems += [*_field_problems(invalid), *_table_problems(table)]
+    if problems:
+        raise _invalid(path, list(dict.fromkeys(problems)))
+    return profile
+
+
+def _name_problems(name: object, stem: str) -> list[str]:
+    if name == stem:
+        return []
+    return [f"name: expected '{stem}', the file's name, found {_shown(name)}"]
+
+
+def _table_problems(table: Mapping[str, Any]) -> list[str]:
+    """`_cross_problems` of a table of which some sections are not valid."""
+    return _cross_problems(
+        _section(Cpu, table.get("cpu")),
+        _section(Abi, table.get("abi")),
+        _section(Runtime, table.get("runtime", {})),
+    )
+
+
+S = TypeVar("S", bound=_Section)
+
+
+def _section(model: type[S], table: object) -> S | None:
+    try:
+        return model.model_validate(table)
+    except ValidationError:
+        return None
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    table = _read_toml(path)
+    base_name = table.pop("extends", None)
+    if base_name is None:
+        return table
+    if not isinstance(base_name, str):
+        raise _invalid(path, [f"extends: expected text, found {_shown(base_name)}"])
+    base_path = path.parent / f"{base_name}.toml"
+    if not base_path.is_file():
+        raise _invalid(path, [f"extends: no such file '{base_path.name}' in {path.parent}"])
+    base = _read_toml(base_path)
+    if "extends" in base:
+        raise _invalid(path, [f"extends: '{base_name}' itself extends; one level is allowed"])
+    return _merge(base, table)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"not readable: {error.strerror}") from error
+    except UnicodeDecodeError as broken:
+        raise _invalid(path, [f"not UTF-8: byte {broken.start}"]) from broken
+    except (ValueError, RecursionError) as broken:
+        raise _invalid(path, [f"not TOML: {broken}"]) from broken
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+# Pydantic's kinds of error in our words; the names in braces come from its context.
+WORDS = {
+    "missing": "missing",
+    "model_type": "expected a table, found {found}",
+    "string_type": "expected text, found {found}",
+    "int_type": "expected a whole number, found {found}",
+    "float_type": "expected a number, found {found}",
+    "enum": "expected {expected}, found {found}",
+    "literal_error": "expected {expected}, found {found}",
+    "string_pattern_mismatch": "expected a match of {pattern}, found {found}",
+    "greater_than": "expected more than {gt:g}, found {found}",
+    "greater_than_equal": "expected at least {ge}, found {found}",
+    "less_than_equal": "expected at most {le}, found {found}",
+    "finite_number": "expected a finite number, found {found}",
+    "value_error": "{error}",
+}
+
+
+def _field_problems(invalid: ValidationError) -> list[str]:
+    return [line for error in invalid.errors() for line in _error_lines(error)]
+
+
+def _error_lines(error: ErrorDetails) -> list[str]:
+    where = ".".join(_key(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return [f"{where}: unknown key{_suggest(str(error['loc'][-1]), _keys(error['loc'][:-1]))}"]
+    words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
+    text = words.format(**error.get("ctx", {}), found=_shown(error["input"]))
+    return [f"{where}: {line}" if where else line for line in text.splitlines()]
+
+
+def _key(part: str | int) -> str:
+    """A key as TOML writes it."""
+    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else repr(part)
+
+
+def _keys(where: Sequence[str | int]) -> list[str]:
+    """The keys that the table at `where` may have."""
+    model: Any = BoardProfile
+    for part in where:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= FOUND_WIDTH else f"{text[: FOUND_WIDTH - 1]}…"
+
+
+def _invalid(path: Path, problems: list[str]) -> UserError:
+    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    return UserError(
+        str(path), count, facts=problems, next="mend the file, then invoke boards --check"
+    )
+
+
+def _unknown_board(name: str, folder: Path) -> UserError:
+    names = board_names(folder)
+    return UserError(
+        f"board '{name}'",
+        f"unknown{_suggest(name, names)}",
+        facts=[f"boards: {', '.join(names)}"],
+        next="invoke boards",
+    )
+
+
+def schema_json() -> str:
+    """The JSON schema of a profile file after `extends`, as text with a final newline."""
+    return json.dumps(BoardProfile.model_json_schema(), indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,17 @@
+# Conan host profile for board 'imx8mm-evk'
+[settings]
+os=Linux
+arch=armv8
+compiler=gcc
+compiler.version=14
+compiler.libcxx=libstdc++11
+compiler.cppstd=17
+build_type=MinSizeRel
+
+[conf]
+tools.cmake.cmaketoolchain:generator=Ninja
+tools.cmake.cmaketoolchain:user_toolchain=["/edgewright/build/imx8mm-evk/toolchain.cmake"]
+tools.build:compiler_executables={"c": "aarch64-linux-gnu-gcc", "cpp": "aarch64-linux-gnu-g++", "asm": "aarch64-linux-gnu-gcc"}
+tools.gnu:host_triplet=aarch64-linux-gnu
+user.edgewright:board_flags=["-mcpu=cortex-a53"]
+tools.info.package_id:confs=["user.edgewright:board_flags"]

@@ -1,0 +1,18 @@
+# CMake toolchain for board 'imx8mm-evk': NXP i.MX 8M Mini EVK, quad Cortex-A53, 2 GB
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(CMAKE_ASM_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_OBJCOPY aarch64-linux-gnu-objcopy)
+set(CMAKE_STRIP aarch64-linux-gnu-strip)
+
+string(APPEND CMAKE_C_FLAGS_INIT "-mcpu=cortex-a53")
+string(APPEND CMAKE_CXX_FLAGS_INIT "-mcpu=cortex-a53")
+string(APPEND CMAKE_ASM_FLAGS_INIT "-mcpu=cortex-a53")
+set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY BOTH)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
