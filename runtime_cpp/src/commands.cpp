@@ -1,5 +1,6 @@
 #include "edge/commands.hpp"
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -108,7 +109,7 @@ bool judge(const GoldenCase& golden, const Classified& got, const Card& card, do
   entry.set("image", golden.image);
   set_verdict(entry.object("expected"), golden.label, golden.probabilities);
   set_verdict(entry.object("got"), label, got.probabilities);
-  entry.set("max_abs_diff", difference);
+  entry.set("max_abs_diff", std::round(difference * 1e6) / 1e6);
   entry.set("passed", passed);
   return passed;
 }

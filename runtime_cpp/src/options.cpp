@@ -95,6 +95,8 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
 std::optional<Error> read_option(Options& options, const Command& command, int letter,
                                  char** argv) {
   const char* given = argv[optind - 1];
+  // getopt sets optopt to the letter of a known option that was given a value it does not take.
+  if (letter == '?' && optopt == 'D') return wrong(given, "takes no value");
   if (letter == '?') return wrong(given, "is not an option");
   if (letter == ':') return wrong(given, "needs a value");
   if (letter == 'h') options.command = "help";

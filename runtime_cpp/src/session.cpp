@@ -89,10 +89,13 @@ std::optional<Error> check_format(const std::string& path, const MappedFile& fil
 void configure(Calls& call, OrtSessionOptions* options, int threads) {
   call(api()->SetIntraOpNumThreads, options, threads);
   call(api()->SetInterOpNumThreads, options, 1);
+  call(api()->DisableCpuMemArena, options);  // measured: as fast, and 1 MB less at the peak
   const auto set = [&](const char* key, const char* value) {
     call(api()->AddSessionConfigEntry, options, key, value);
   };
   set(kOrtSessionOptionsConfigAllowIntraOpSpinning, "0");  // heat, for nothing between images
+  // Without it u8*s8 saturates on x86 that lacks VNNI; ARM is exact.
+  set(kOrtSessionOptionsAvx2PrecisionMode, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesDirectly, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesForInitializers, "1");
 }

@@ -1,0 +1,100 @@
+#include "edge/card.hpp"
+#include "edge/golden.hpp"
+#include "support.hpp"
+
+using namespace edge;
+
+namespace {
+
+/// What the user is told of a card in which `from` stands as `to`.
+std::string told(const std::string& from, const std::string& to) {
+  const TemporaryFolder folder;
+  const auto card = load_card(folder.write("card.json", replaced(good_card(), from, to)));
+  if (card) return "no defect";
+  CHECK(card.error().exit == Exit::card);
+  CHECK(card.error().code == std::string("card_invalid"));
+  return card.error().problem;
+}
+
+Card good() {
+  const TemporaryFolder folder;
+  return *load_card(folder.write("card.json", good_card()));
+}
+
+std::string golden_told(const std::string& content) {
+  const TemporaryFolder folder;
+  folder.write("expected.json", content);
+  const auto golden = load_golden(folder.path("."), good());
+  if (golden) return "no defect";
+  CHECK(golden.error().exit == Exit::card);
+  return golden.error().problem;
+}
+
+}  // namespace
+
+TEST_CASE("a good card is read, and what is for people is ignored") {
+  const Card card = good();
+  CHECK(card.name == "toy");
+  CHECK(card.labels == std::vector<std::string>{"ok", "bad"});
+  CHECK(card.height() == 4);
+  CHECK(card.normalize.per_image);
+  CHECK(card.normalize.epsilon == 1e-5);
+  CHECK(card.file_bytes == 1000);
+}
+
+TEST_CASE("each defect of a card is told with its place") {
+  CHECK(told("\"schema\": 1", "\"schema\": 2") == "1 defect\n  schema: expected 1, found 2");
+  CHECK(told("\"name\": \"toy\", ", "") == "1 defect\n  name: is missing");
+  CHECK(told("NCHW", "NHWC") == "1 defect\n  input.layout: expected NCHW, found NHWC");
+  CHECK(told("triangle", "cubic") ==
+        "1 defect\n  preprocess.resize: expected triangle, found cubic");
+  CHECK(told("\"gray\"", "\"rgb\"") == "1 defect\n  preprocess.color: rgb does not fit 1 channels");
+  CHECK(told("[1, 2]", "[1, 3]") ==
+        "1 defect\n  output.shape: expected [1, 2], one for each label");
+  CHECK(told("1e-05", "0") == "1 defect\n  preprocess.normalize.epsilon: expected more than 0");
+  CHECK(told("1e-05", "\"x\"").find("epsilon: is not a number") != std::string::npos);
+  CHECK(contains(told("[\"ok\", \"bad\"]", "[\"ok\", 2]"), "labels: item 1 is not a text"));
+}
+
+TEST_CASE("a shape that could exhaust memory is refused") {
+  const char* problem = "1 defect\n  input.shape: expected [1, 1 or 3, height, width]";
+  CHECK(told("[1, 1, 4, 4]", "[1, 1, 99999, 99999]") == problem);
+  CHECK(told("[1, 1, 4, 4]", "[1, 1, -4, 4]") == problem);
+  CHECK(told("[1, 1, 4, 4]", "[1, 1, 4.5, 4]") == problem);
+  CHECK(told("[1, 1, 4, 4]", "[1, 1, 1e300, 4]") == problem);
+  CHECK(told("[1, 1, 4, 4]", "[8, 1, 4, 4]") == problem);
+  CHECK(told("[1, 1, 4, 4]", "[]") == problem);
+}
+
+TEST_CASE("all defects are told at once") {
+  const TemporaryFolder folder;
+  const auto card = load_card(folder.write("card.json", "{\"schema\": 1}"));
+  for (const char* field : {"name", "labels", "input", "output", "preprocess", "file"}) {
+    CHECK(contains(card.error().problem, std::string("\n  ") + field + ": is missing"));
+  }
+}
+
+TEST_CASE("what is no card is told as such") {
+  const TemporaryFolder folder;
+  CHECK(load_card(folder.path("card.json")).error().code == std::string("card_missing"));
+  for (const char* content : {"", "{\"schema\": 1", "[]", "\xFF\xFE", "nonsense"}) {
+    const auto card = load_card(folder.write("card.json", content));
+    CHECK(card.error().code == std::string("card_invalid"));
+  }
+}
+
+TEST_CASE("a golden set is checked against the card") {
+  const std::string set = R"({"schema": 1, "tolerance": 0.01, "cases":
+      [{"image": "a.png", "class": "ok", "probabilities": [0.9, 0.1]}]})";
+  CHECK(golden_told(set) == "no defect");
+  CHECK(contains(golden_told(replaced(set, "\"ok\"", "\"fine\"")),
+                 "cases[0].class: is no label of the card: fine"));
+  CHECK(contains(golden_told(replaced(set, "0.9, 0.1", "0.9")),
+                 "cases[0].probabilities: expected 2, one for each label"));
+  CHECK(contains(golden_told(replaced(set, "0.01", "-1")), "tolerance: expected 0 up to 1"));
+}
+
+TEST_CASE("a golden set without cases cannot pass") {
+  const char* empty = R"({"schema": 1, "tolerance": 0.01, "cases": []})";
+  CHECK(golden_told(empty) == "1 defect\n  cases: expected at least one");
+}
