@@ -115,6 +115,7 @@ class ElfFacts(_Facts):
     bits: Literal[32, 64]
     endian: Literal["little", "big"]
     type: str  # EXEC, DYN, REL, CORE
+    entry: int  # address; of a 32-bit ARM program it is odd where Thumb code starts
     interpreter: str | None
     needed: tuple[str, ...]
     soname: str | None
@@ -168,6 +169,7 @@ def _facts(elf: ELFFile, size: int) -> ElfFacts:
         bits=64 if elf.elfclass == 64 else 32,
         endian="little" if elf.little_endian else "big",
         type=str(elf["e_type"]).removeprefix("ET_"),
+        entry=elf["e_entry"],
         interpreter=_interpreter(elf),
         needed=tuple(tags["DT_NEEDED"]),
         soname=_first(tags["DT_SONAME"]),
@@ -248,9 +250,14 @@ def _arm_attributes(sections: list[Any]) -> ArmAttributes | None:
 
 
 def _file_attributes(section: ARMAttributesSection) -> Iterator[tuple[str, Any]]:
-    for subsection in section.iter_subsections("aeabi"):
-        for scope in subsection.iter_subsubsections("TAG_FILE"):
-            yield from ((attribute.tag, attribute.value) for attribute in scope.iter_attributes())
+    """The attributes of the public vendor, which comes first, for the whole file.
+
+    Only the first: pyelftools walks in circles where there are several subsections.
+    """
+    subsection = next(section.iter_subsections())
+    scope = next(subsection.iter_subsubsections())
+    if subsection["vendor_name"] == "aeabi" and scope.header.tag == "TAG_FILE":
+        yield from ((attribute.tag, attribute.value) for attribute in scope.iter_attributes())
 
 
 def _needed_versions(sections: list[Any]) -> tuple[NeededVersion, ...]:

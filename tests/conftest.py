@@ -1,7 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("edgewright", deadline=None)
+hypothesis.settings.load_profile("edgewright")
 
 CheckGolden = Callable[[Path, str], None]
 
