@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
+from edgewright.digest import file_sha256
 from edgewright.errors import UserError
 
 SCHEMA = 1
@@ -88,13 +89,13 @@ class ManifestBody(_Part):
     """Everything that the id is the hash of."""
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
-    board: str
-    compatible: str
+    board: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    compatible: Annotated[str, Field(pattern=r"^[a-z0-9-]+,[a-z0-9-]+$")]
     files: tuple[ReleaseFile, ...]
     model: ReleasedModel
     runtime: ReleasedRuntime
     budgets: ReleasedBudgets
-    deploy_root: str
+    deploy_root: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
     source: Source
 
     @field_validator("files")
@@ -183,8 +184,18 @@ class _CardHead(BaseModel):
     """What a release reads of a card; the rest is handed on as it is."""
 
     name: str
-    labels: tuple[str, ...]
+    labels: tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...]  # one a line in labels.txt
     file: _CardFile
+
+
+class _GoldenCase(BaseModel):
+    image: str
+
+
+class _GoldenSet(BaseModel):
+    """What a release reads of `expected.json`."""
+
+    cases: tuple[_GoldenCase, ...]
 
 
 def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
@@ -294,33 +305,32 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         "model/labels.txt": "".join(f"{label}\n" for label in card["labels"]).encode(),
     }
     content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
-    content |= {f"model/golden/{path.name}": _read(path) for path in _golden_files(inputs.golden)}
-    return content
+    return content | {f"model/golden/{path.name}": _read(path) for path in _golden(inputs.golden)}
 
 
-def _golden_files(folder: Path) -> list[Path]:
-    if not (folder / "expected.json").is_file():
-        raise UserError(
-            str(folder), "no golden set: expected.json is missing", next="invoke model.golden"
-        )
-    return sorted(path for path in folder.iterdir() if path.is_file())
+def _golden(folder: Path) -> list[Path]:
+    """`expected.json` and the images that it names."""
+    expected = folder / "expected.json"
+    cases = _parse(_GoldenSet, expected, "not a golden set").cases
+    return [expected, *(folder / case.image for case in cases)]
 
 
 def _released_card(path: Path, ort: bytes) -> dict[str, Any]:
     """The card with `file` naming `model.ort`, as docs/formats.md has it."""
-    _card_head(path)
+    _parse(_CardHead, path, "not a model card")
     card = _json_object(_read(path), str(path))
     digest = hashlib.sha256(ort).hexdigest()
     return card | {"file": {"name": "model.ort", "sha256": digest, "bytes": len(ort)}}
 
 
-def _card_head(path: Path) -> _CardHead:
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+def _parse(model: type[Parsed], path: Path, problem: str) -> Parsed:
     try:
-        return _CardHead.model_validate_json(_read(path))
+        return model.model_validate_json(_read(path))
     except ValidationError as invalid:
-        raise UserError(
-            str(path), "not a model card", facts=_validation_facts(invalid)
-        ) from invalid
+        raise UserError(str(path), problem, facts=_validation_facts(invalid)) from invalid
 
 
 def _read(path: Path) -> bytes:
@@ -333,7 +343,7 @@ def _read(path: Path) -> bytes:
 
 
 def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
-    head = _card_head(inputs.card)
+    head = _parse(_CardHead, inputs.card, "not a model card")
     return ManifestBody(
         board=inputs.board,
         compatible=inputs.compatible,
@@ -431,13 +441,15 @@ def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:
 def _file_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
     for file in manifest.files:
         path = folder / file.path
-        if not path.is_file() or _leaves(path, folder):
+        if _is_linked(path, folder):
+            yield f"{file.path}: expected a file, found a link"
+        elif not path.is_file():
             yield f"{file.path}: missing"
-        elif (found := hashlib.sha256(path.read_bytes()).hexdigest()) != file.sha256:
+        elif (found := file_sha256(path)) != file.sha256:
             yield f"{file.path}: expected sha256 {file.sha256}, found {found}"
 
 
-def _leaves(path: Path, folder: Path) -> bool:
+def _is_linked(path: Path, folder: Path) -> bool:
     return path.resolve() != folder.resolve() / path.relative_to(folder)
 
 
