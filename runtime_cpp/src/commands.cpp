@@ -166,16 +166,16 @@ Result<std::vector<float>> bench_input(Engine& engine, const std::string& image)
   return std::move(classified->input);
 }
 
-/// Milliseconds of each of `runs` inferences.
-Result<std::vector<double>> time_runs(Engine& engine, std::vector<float>& input, int runs) {
-  std::vector<double> times;
-  for (int i = 0; i < runs; ++i) {
+/// Fills `times` with the milliseconds of one inference each.
+std::optional<Error> time_runs(Engine& engine, std::vector<float>& input,
+                               std::vector<double>& times) {
+  for (double& time : times) {
     const double start = now_ms();
     const auto logits = engine.session.run(input, engine.card);
     if (!logits) return logits.error();
-    times.push_back(now_ms() - start);
+    time = now_ms() - start;
   }
-  return times;
+  return std::nullopt;
 }
 
 void set_latency(Json latency, const std::vector<double>& times) {
@@ -191,11 +191,11 @@ Outcome bench(const Options& options) {
   if (!engine) return failed(options.command, engine.error());
   auto input = bench_input(*engine, options.image);
   if (!input) return failed(options.command, input.error());
-  const auto warm = time_runs(*engine, *input, options.warmup);
-  if (!warm) return failed(options.command, warm.error());
+  std::vector<double> warmup(static_cast<size_t>(options.warmup));
+  std::vector<double> times(static_cast<size_t>(options.runs));  // before memory is measured
+  if (auto error = time_runs(*engine, *input, warmup)) return failed(options.command, *error);
   const long warm_kb = memory_kb("VmRSS:");
-  const auto times = time_runs(*engine, *input, options.runs);
-  if (!times) return failed(options.command, times.error());
+  if (auto error = time_runs(*engine, *input, times)) return failed(options.command, *error);
 
   Document document(options.command);
   Json top = document.top();
@@ -203,7 +203,7 @@ Outcome bench(const Options& options) {
   top.set("threads", int64_t{options.threads});
   top.set("runs", int64_t{options.runs});
   top.set("load_ms", round_ms(engine->load_ms));
-  set_latency(top.object("latency_ms"), *times);
+  set_latency(top.object("latency_ms"), times);
   top.set("peak_rss_kb", int64_t{memory_kb("VmHWM:")});
   top.set("rss_growth_kb", int64_t{memory_kb("VmRSS:") - warm_kb});
   return {Exit::done, document.text(), ""};

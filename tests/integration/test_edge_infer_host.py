@@ -1,0 +1,327 @@
+"""`edge-infer`, built for the host against the full runtime: documents, exit codes, numbers."""
+
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgewright.layout import REPO, RepoLayout
+from edgewright.model.card import read_card
+from edgewright.model.preprocess import load_input
+from tests.integration.toy_model import graph, toy_model, toy_probabilities
+
+EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
+Json = dict[str, Any]
+
+pytestmark = pytest.mark.docker
+
+CORPUS = REPO / "tests" / "corpus" / "images"
+MANIFEST = [line.split(" ", 1) for line in (CORPUS / "manifest.txt").read_text().splitlines()]
+GOOD = [name for name, expected in MANIFEST if expected.startswith("ok")]
+AGREEMENT = 1e-3  # of C++ and Python in every input value (docs/formats.md)
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    """A folder inside the checkout, which is what the builder image sees."""
+    parent = REPO / "build" / "tests"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def gray_toy(scratch: Path) -> Path:
+    return toy_model(scratch / "gray", channels=1, height=24, width=32)
+
+
+@pytest.fixture(scope="module")
+def rgb_toy(scratch: Path) -> Path:
+    return toy_model(scratch / "rgb", channels=3, height=24, width=32)
+
+
+def document(ended: subprocess.CompletedProcess[bytes], command: str) -> Json:
+    """The one JSON document on standard output."""
+    found: Json = json.loads(ended.stdout)
+    assert ended.stdout.count(b"\n") == 1
+    assert (found["version"], found["command"]) == (1, command)
+    return found
+
+
+def told_fault(
+    ended: subprocess.CompletedProcess[bytes], command: str, exit_code: int, subject: object
+) -> str:
+    """The code of a fault that is told as the contract says: exit code, document, message."""
+    error = document(ended, command)["error"]
+    told = ended.stderr.decode()
+    assert ended.returncode == exit_code
+    assert error["message"].startswith(f"{subject}: ")
+    assert told == f"{error['message']}\nnext: {error['next']}\n"
+    return str(error["code"])
+
+
+def beside(model: Path, folder: Path) -> Path:
+    """A copy of a model's folder that may be damaged; returns the copy's model file."""
+    shutil.copytree(model.parent, folder)
+    return folder / model.name
+
+
+# --- images
+
+
+def test_every_image_of_the_corpus_is_judged_and_bad_ones_stop_nothing(
+    host_edge_infer: EdgeInfer, gray_toy: Path
+) -> None:
+    images = [str(CORPUS / name) for name, _ in MANIFEST]
+    ended = host_edge_infer(["run", "--model", str(gray_toy), *images])
+    results = document(ended, "run")["results"]
+    codes = [result["error"]["code"] if "error" in result else "ok" for result in results]
+    assert ended.returncode == 3
+    assert [result["image"] for result in results] == images
+    assert codes == [expected.split()[0] for _, expected in MANIFEST]
+    assert ended.stderr.decode().count("next: ") == len(MANIFEST) - len(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("absent.png", "image_missing"), (".", "image_missing"), ("b\u00e4d \u00ff.png", "image_missing")],
+)
+def test_an_image_that_is_no_file(
+    host_edge_infer: EdgeInfer, gray_toy: Path, name: str, code: str
+) -> None:
+    path = str(CORPUS / name)
+    ended = host_edge_infer(["run", "--model", str(gray_toy), path])
+    (result,) = document(ended, "run")["results"]
+    assert ended.returncode == 3
+    assert result["image"] == path
+    assert result["error"]["code"] == code
+
+
+# --- agreement with the Python reference
+
+
+def agreement(edge_infer: EdgeInfer, model: Path, image: Path) -> float:
+    """Largest difference between the input values of C++ and of Python."""
+    dumped = model.parent / "input.bin"
+    ended = edge_infer(["run", "--model", str(model), "--dump-input", str(dumped), str(image)])
+    assert ended.returncode == 0, ended.stderr
+    expected = load_input(image, read_card(model.parent / "card.json"))
+    found = np.fromfile(dumped, dtype="<f4").reshape(expected.shape)
+    return float(np.abs(found - expected).max())
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name.endswith((".png", ".jpg"))])
+@pytest.mark.parametrize("toy", ["gray_toy", "rgb_toy"])
+def test_decoding_and_preprocessing_agree_with_python(
+    host_edge_infer: EdgeInfer, request: pytest.FixtureRequest, toy: str, name: str
+) -> None:
+    model: Path = request.getfixturevalue(toy)
+    assert agreement(host_edge_infer, model, CORPUS / name) <= AGREEMENT
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (32, 24), (33, 25), (7, 300), (300, 7), (64, 48), (640, 481)]
+)
+def test_any_size_agrees_with_python(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, size: tuple[int, int]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, size=(size[1], size[0], 3), dtype=np.uint8)
+    image = scratch / f"noise-{size[0]}x{size[1]}.png"
+    Image.fromarray(noise).save(image)
+    assert agreement(host_edge_infer, gray_toy, image) <= AGREEMENT
+
+
+# --- self-test
+
+
+def write_golden(model: Path, shift: float) -> None:
+    """A golden set of the toy's true answers, with every probability moved by `shift`."""
+    folder = model.parent / "golden"
+    folder.mkdir()
+    shutil.copy(CORPUS / "good-rgb.png", folder)
+    card = read_card(model.parent / "card.json")
+    true = toy_probabilities(load_input(folder / "good-rgb.png", card))
+    case = {
+        "image": "good-rgb.png",
+        "class": card.labels[int(np.argmax(true))],
+        "probabilities": [true[0] - shift, *true[1:-1], true[-1] + shift],
+    }
+    golden = {"schema": 1, "tolerance": 0.01, "cases": [case]}
+    (folder / "expected.json").write_text(json.dumps(golden))
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(0.0, True), (0.009, True), (0.011, False)])
+def test_selftest_passes_within_the_tolerance_only(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, shift: float, passes: bool
+) -> None:
+    model = beside(gray_toy, scratch / f"golden-{shift}")
+    write_golden(model, shift)
+    ended = host_edge_infer(["selftest", "--model", str(model)])
+    found = document(ended, "selftest")
+    (case,) = found["cases"]
+    assert ended.returncode == (0 if passes else 6)
+    assert found["passed"] == case["passed"] == passes
+    assert case["max_abs_diff"] == pytest.approx(shift, abs=1e-5)
+    assert ("error" in found) == (not passes)
+
+
+def test_selftest_of_the_demo_model_passes(host_edge_infer: EdgeInfer) -> None:
+    ended = host_edge_infer(["selftest", "--model", str(RepoLayout().default_model)])
+    assert ended.returncode == 0, ended.stderr
+    assert len(document(ended, "selftest")["cases"]) >= 8
+
+
+@pytest.mark.parametrize("defect", ["no folder", "no image", "bad image"])
+def test_selftest_with_a_defective_golden_set(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, defect: str
+) -> None:
+    model = beside(gray_toy, scratch / defect.replace(" ", "-"))
+    folder = model.parent / "golden"
+    write_golden(model, 0.0)
+    subject = folder / "good-rgb.png"
+    if defect == "no folder":
+        shutil.rmtree(folder)
+        subject = folder / "expected.json"
+    elif defect == "no image":
+        subject.unlink()
+    else:
+        subject.write_bytes(b"no image")
+    ended = host_edge_infer(["selftest", "--model", str(model)])
+    code = told_fault(ended, "selftest", 5, subject)
+    assert code == ("golden_missing" if defect == "no folder" else "golden_invalid")
+
+
+# --- models
+
+
+def damaged(model: Path, folder: Path, content: bytes | None) -> Path:
+    """A copy of the model's folder in which the model file, renamed, has another content."""
+    copy = beside(model, folder).rename(folder / "other.onnx")
+    if content is None:
+        copy.unlink()
+    else:
+        copy.write_bytes(content)
+    return copy
+
+
+BAD_MODELS = {
+    "missing": (None, {"model_missing"}),
+    "empty": (b"", {"model_corrupt"}),
+    "text": (b"no model at all " * 100, {"model_corrupt"}),
+    "random": (random.Random(1).randbytes(5000), {"model_corrupt"}),
+    "random-onnx": (b"\x08\x09" + random.Random(2).randbytes(5000), {"model_refused"}),
+    "random-ort": (b"\x20\0\0\0ORTM" + random.Random(3).randbytes(5000), {"model_refused"}),
+    "foreign": (graph([1, 1, 24, 31]).SerializeToString(), {"model_mismatch"}),
+    "foreign-type": (graph([1, 3, 24, 32]).SerializeToString(), {"model_mismatch"}),
+    "unknown-operator": (
+        graph([1, 1, 24, 32], domain="nowhere").SerializeToString(),
+        {"model_unsupported", "model_refused"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MODELS)
+def test_a_model_that_cannot_be_used(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, name: str
+) -> None:
+    content, codes = BAD_MODELS[name]
+    model = damaged(gray_toy, scratch / f"model-{name}", content)
+    ended = host_edge_infer(["run", "--model", str(model), str(CORPUS / "good-rgb.png")])
+    assert told_fault(ended, "run", 4, model) in codes
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_model(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, share: float
+) -> None:
+    model = beside(gray_toy, scratch / f"truncated-{share}")
+    content = model.read_bytes()
+    model.write_bytes(content[: int(len(content) * share)])
+    ended = host_edge_infer(["bench", "--model", str(model)])
+    assert told_fault(ended, "bench", 4, model) in {"model_truncated", "model_corrupt"}
+    assert f"expected: {len(content)} bytes" in ended.stderr.decode() or share == 0.1
+
+
+def test_a_model_with_any_byte_changed_gives_one_document(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path
+) -> None:
+    model = beside(gray_toy, scratch / "changed")
+    content = model.read_bytes()
+    for at in range(0, len(content), max(1, len(content) // 40)):
+        changed = bytes([content[at] ^ 0xFF])
+        model.write_bytes(content[:at] + changed + content[at + 1 :])
+        ended = host_edge_infer(["run", "--model", str(model), str(CORPUS / "good-rgb.png")])
+        document(ended, "run")
+        assert ended.returncode in {0, 4}, ended.stderr
+
+
+def test_a_card_with_defects(host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path) -> None:
+    model = beside(gray_toy, scratch / "card")
+    card = model.parent / "card.json"
+    card.write_text(card.read_text().replace("triangle", "cubic").replace("NCHW", "NHWC"))
+    ended = host_edge_infer(["info", "--model", str(model)])
+    assert told_fault(ended, "info", 5, card) == "card_invalid"
+    assert "2 defects\n  input.layout: expected NCHW, found NHWC\n" in ended.stderr.decode()
+
+
+# --- the other commands
+
+
+def test_info_describes_program_runtime_and_model(
+    host_edge_infer: EdgeInfer, gray_toy: Path
+) -> None:
+    ended = host_edge_infer(["info", "--model", str(gray_toy)])
+    found = document(ended, "info")
+    assert ended.returncode == 0
+    assert len(found["edge_infer"]["build_id"]) == 40
+    assert found["runtime"]["linkage"] == "shared"
+    assert found["operators"] is None
+    assert found["model"] == {
+        "name": "toy",
+        "bytes": gray_toy.stat().st_size,
+        "inputs": [{"name": "image", "type": "float", "shape": [1, 1, 24, 32]}],
+        "outputs": [{"name": "logits", "type": "float", "shape": [1, 2]}],
+        "labels": ["class0", "class1"],
+    }
+
+
+def test_bench_times_and_measures(host_edge_infer: EdgeInfer, gray_toy: Path) -> None:
+    ended = host_edge_infer(["bench", "--model", str(gray_toy), "--runs", "50", "--threads", "2"])
+    found = document(ended, "bench")
+    latency = found["latency_ms"]
+    assert ended.returncode == 0
+    assert (found["runs"], found["threads"]) == (50, 2)
+    assert 0 < latency["min"] <= latency["median"] <= latency["p95"] <= latency["p99"]
+    assert latency["p99"] <= latency["max"]
+    assert found["peak_rss_kb"] > 1000
+
+
+def test_many_inferences_do_not_grow(host_edge_infer: EdgeInfer, gray_toy: Path) -> None:
+    ended = host_edge_infer(["bench", "--model", str(gray_toy), "--runs", "20000"])
+    assert document(ended, "bench")["rss_growth_kb"] < 256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "subject"),
+    [
+        ([], "edge-infer"),
+        (["classify"], "classify"),
+        (["run", "--model", "m.onnx"], "run"),
+        (["bench", "--model", "m.onnx", "--threads", "none"], "--threads"),
+    ],
+)
+def test_wrong_usage(host_edge_infer: EdgeInfer, arguments: list[str], subject: str) -> None:
+    ended = host_edge_infer(arguments)
+    error = json.loads(ended.stdout)["error"]
+    assert ended.returncode == 2
+    assert error["code"] == "usage"
+    assert error["message"].startswith(f"{subject}: ")
+    assert ended.stderr.decode().endswith("next: edge-infer --help\n")
