@@ -1,0 +1,199 @@
+"""Run a child process: quoted echo, output kept in a log, one error that shows its tail."""
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgewright.errors import UserError
+
+TAIL_LINES = 20
+LineSink = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a finished child left behind."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class ChildFailed(UserError):  # noqa: N818
+    """A child ended with a non-zero exit code."""
+
+
+def quote(argv: Sequence[str]) -> str:
+    return shlex.join(argv)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+    timeout: float | None = None,
+) -> Result:
+    """Run a short child and keep its output; the caller judges the exit code.
+
+    Raises UserError if the program does not exist.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise _not_started(argv[0], cwd, error) from error
+    except subprocess.TimeoutExpired as late:
+        raise UserError(quote(argv), f"no end after {timeout:g} s") from late
+    return Result(
+        argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr
+    )
+
+
+def check(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+    timeout: float | None = None,
+) -> Result:
+    """`capture`, and raise ChildFailed unless the exit code is 0."""
+    result = capture(argv, cwd=cwd, env=env, input=input, timeout=timeout)
+    if result.returncode != 0:
+        output = (result.stdout + result.stderr).splitlines()[-TAIL_LINES:]
+        raise child_failed(argv, result.returncode, output)
+    return result
+
+
+def run_logged(
+    argv: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: LineSink | None = None,
+    next: str | None = None,
+) -> None:
+    """Run a long child; every line goes to `log` (and `on_line`); raise with its tail.
+
+    On Ctrl-C the child's whole process group is ended before the interrupt goes on.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    with log.open("a", encoding="utf-8") as sink:
+        sink.write(f"$ {quote(argv)}\n")
+        child = _start(argv, cwd, env)
+        try:
+            _pump(child, sink, tail, on_line)
+        except BaseException:
+            end_group(child)
+            raise
+    if child.returncode != 0:
+        raise child_failed(argv, child.returncode, list(tail), log=log, next=next)
+
+
+def _start(
+    argv: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None
+) -> "subprocess.Popen[str]":
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise _not_started(argv[0], cwd, error) from error
+
+
+def _pump(
+    child: "subprocess.Popen[str]", sink: IO[str], tail: deque[str], on_line: LineSink | None
+) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        sink.write(line)
+        sink.flush()
+        tail.append(line.rstrip("\n"))
+        if on_line:
+            on_line(line.rstrip("\n"))
+    child.wait()
+
+
+def end_group(child: "subprocess.Popen[str]", *, grace: float = 10.0) -> None:
+    """Ask a child's process group to end; kill what is left of it after `grace` seconds."""
+    try:
+        _signal_group(child.pid, signal.SIGTERM)
+        late = time.monotonic() + grace
+        while _group_lives(child) and time.monotonic() < late:
+            time.sleep(0.02)
+    finally:
+        _signal_group(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _group_lives(child: "subprocess.Popen[str]") -> bool:
+    child.poll()  # a leader that ended counts as alive until it is reaped
+    try:
+        os.killpg(child.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def child_failed(
+    argv: Sequence[str],
+    code: int,
+    tail: Sequence[str],
+    *,
+    log: Path | None = None,
+    next: str | None = None,
+) -> ChildFailed:
+    facts = [f"command: {quote(argv)}", *(f"| {line}" for line in tail)]
+    if log:
+        facts.append(f"log: {log}")
+    problem = f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+    return ChildFailed(Path(argv[0]).name, problem, facts=facts, next=next)
+
+
+def _not_started(program: str, cwd: Path | None, error: OSError) -> UserError:
+    if cwd and str(error.filename) == str(cwd):
+        return UserError(str(cwd), "no such folder to run in", facts=[f"program: {program}"])
+    if isinstance(error, PermissionError):
+        return UserError(program, "not executable")
+    return program_missing(program)
+
+
+def program_missing(program: str) -> UserError:
+    return UserError(program, "program not found", next="invoke setup")
