@@ -12,10 +12,9 @@ from transformers.models.mobilevit.modeling_mobilevit import MobileViTSelfAttent
 
 from edgewright.model.network import Network
 from edgewright.model.preprocess import Floats
-from edgewright.model.session import logits, open_session
+from edgewright.model.session import IR_VERSION, logits, open_session
 
 OPSET = 17
-IR_VERSION = 10  # the newest that ONNX Runtime 1.21 reads
 
 
 def export(network: Network, out: Path, *, size: int = 256) -> Path:

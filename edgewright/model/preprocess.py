@@ -49,9 +49,7 @@ def _eight_bits(image: Image.Image, path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("L"))
     if image.mode in _COLOR_MODES:
         return np.asarray(image.convert("RGB"))
-    raise UserError(
-        str(path), f"has pixels of an unknown kind: {image.mode}", facts=["known: grey, RGB"]
-    )
+    raise UserError(str(path), f"has {image.mode} pixels", facts=["expected: grey or RGB"])
 
 
 def to_planes(pixels: NDArray[np.uint8], color: str) -> Floats:
@@ -84,7 +82,8 @@ def normalize(planes: Floats, how: PerImage | MeanStd) -> Floats:
         return (planes / np.float32(255) - mean) / std
     exact = planes.astype(np.float64)
     scale = max(float(exact.std()), how.epsilon * 255)
-    return ((exact - exact.mean()) / scale).astype(np.float32)
+    standard: Floats = ((exact - exact.mean()) / scale).astype(np.float32)
+    return standard
 
 
 def _per_channel(values: tuple[float, ...]) -> Floats:

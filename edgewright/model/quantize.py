@@ -19,8 +19,8 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgewright.errors import UserError
-from edgewright.model.export import IR_VERSION
 from edgewright.model.preprocess import Floats
+from edgewright.model.session import IR_VERSION
 
 Method = Literal["minmax", "average", "percentile", "entropy"]
 

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from edgewright.model.preprocess import Floats
 
+IR_VERSION = 10  # the newest that ONNX Runtime 1.21 reads
+
 
 def open_session(model: Path, threads: int = 0) -> ort.InferenceSession:
     """A CPU session whose INT8 arithmetic is exact, as it is on ARM.

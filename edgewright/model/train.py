@@ -6,11 +6,11 @@ cosine) and the resolution. A checkpoint after each epoch lets a killed run go o
 
 import ctypes
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,9 @@ class Stage:
 
 
 STAGES = (
-    Stage(until=0.30, size=96, batch=32),
-    Stage(until=0.60, size=128, batch=32),
-    Stage(until=0.85, size=192, batch=24),
+    Stage(until=0.45, size=96, batch=16),
+    Stage(until=0.72, size=128, batch=16),
+    Stage(until=0.92, size=192, batch=16),
     Stage(until=1.00, size=FINAL_SIZE, batch=16),
 )
 
@@ -52,7 +52,7 @@ class TrainConfig:
     minutes: float = 80
     seed: int = 0
     threads: int = 2
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-4
     weight_decay: float = 0.05
     warm_up: float = 0.04  # fraction of the time
     smoothing: float = 0.04  # soft labels run from half of this to 1 minus half of it
@@ -113,6 +113,8 @@ def train(config: TrainConfig, data: Split, progress: Progress) -> Path:
         state.epochs.append(epoch)
         _save(config, state)
         progress(epoch)
+    settle(state.average, load(data.train, FINAL_SIZE).images[::2])
+    _save(config, state)
     return config.checkpoint
 
 
@@ -171,16 +173,16 @@ def learning_rate_at(config: TrainConfig, seconds: float) -> float:
 
 
 def _epoch(config: TrainConfig, state: State, stage: Stage, train: Arrays, held: Arrays) -> Epoch:
-    start, before, losses, seen = time.monotonic(), state.seconds, [], 0
+    start, before, losses, seen = monotonic(), state.seconds, [], 0
     for rows in _batches(len(train.labels), stage.batch, config.seed + len(state.epochs)):
         if stage_at(config, state.seconds) != stage:
             break
         losses.append(_step(config, state, train, rows))
         seen += len(rows)
-        state.seconds = before + time.monotonic() - start
-    speed = seen / (time.monotonic() - start)
+        state.seconds = before + monotonic() - start
+    speed = seen / (monotonic() - start)
     accuracy, area = _validate(state.average, held)
-    state.seconds = before + time.monotonic() - start
+    state.seconds = before + monotonic() - start
     return Epoch(
         epoch=len(state.epochs),
         seconds=state.seconds,
@@ -228,6 +230,19 @@ def _follow(state: State, decay: float) -> None:
             value.lerp_(new[name], 1 - decay)
         else:
             value.copy_(new[name])
+
+
+def settle(network: Network, images: torch.Tensor) -> None:
+    """Measure the statistics of batch normalisation anew: averaged weights at the final
+    resolution have others than those gathered on the way."""
+    layers = [m for m in network.train().modules() if isinstance(m, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # plain average over all batches
+    with torch.inference_mode():
+        for batch in images.split(16):
+            network(standardize(batch))
+    network.eval()
 
 
 def _validate(network: Network, held: Arrays) -> tuple[float, float]:

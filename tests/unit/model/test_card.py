@@ -1,0 +1,85 @@
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+from edgewright.model.card import Card, ModelFile, read_card, write_card
+
+CARDS = sorted(RepoLayout().models.glob("*/card.json"))
+
+
+def plain(card: Card) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(card.model_dump_json(by_alias=True))
+    return content
+
+
+def problems_of(content: object, folder: Path) -> str:
+    path = folder / "card.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        read_card(path)
+    return str(caught.value)
+
+
+def test_a_card_comes_back_as_it_was(card: Card, tmp_path: Path) -> None:
+    write_card(card, tmp_path / "card.json")
+    assert read_card(tmp_path / "card.json") == card
+    assert '"schema": 1' in (tmp_path / "card.json").read_text()
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
+def test_cards_of_the_repo_are_true(path: Path) -> None:
+    card = read_card(path)
+    assert card.name == path.parent.name
+    assert card.file == ModelFile.of(path.parent / card.file.name)
+
+
+def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"weights")
+    described = ModelFile.of(tmp_path / "model.onnx")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert described == ModelFile(name="model.onnx", sha256=digest, bytes=7)
+
+
+def test_all_problems_come_at_once(card: Card, tmp_path: Path) -> None:
+    content = plain(card) | {"schema": 2, "labels": ["ok"], "colour": "gray"}
+    text = problems_of(content, tmp_path)
+    assert text.startswith(f"{tmp_path / 'card.json'}: is not a model card\n")
+    assert all(f"  {key}: " in text for key in ("schema", "labels", "colour"))
+
+
+def test_channels_and_labels_must_agree(card: Card, tmp_path: Path) -> None:
+    content = plain(card)
+    content["input"]["shape"] = [1, 3, 256, 256]
+    content["output"]["shape"] = [1, 5]
+    text = problems_of(content, tmp_path)
+    assert "input.shape has 3 channels, gray has 1" in text
+    assert "output.shape has 5 values, labels has 2" in text
+
+
+def test_normalize_needs_a_value_for_each_channel(card: Card, tmp_path: Path) -> None:
+    content = plain(card)
+    content["preprocess"]["normalize"] = {"kind": "mean_std", "mean": [0, 0], "std": [1]}
+    assert "mean has 2 values, gray needs 1" in problems_of(content, tmp_path)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_the_batch_is_one(batch: int, card: Card, tmp_path: Path) -> None:
+    content = plain(card)
+    content["input"]["shape"][0] = batch
+    assert "input.shape.0: " in problems_of(content, tmp_path)
+
+
+def test_a_missing_card_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"card\.json: no such file"):
+        read_card(tmp_path / "card.json")
+
+
+def test_text_that_is_not_json_is_told(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(UserError, match="Invalid JSON"):
+        read_card(tmp_path / "card.json")

@@ -1,0 +1,97 @@
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+from edgewright.model.card import Card, read_card
+from edgewright.model.data import Sample
+from edgewright.model.golden import MARGIN, TOLERANCE, Scored, choose, expect, write_golden
+from edgewright.model.preprocess import load_input
+from edgewright.model.session import logits, open_session, softmax
+
+GOLDEN = sorted(RepoLayout().models.glob("*/golden/expected.json"))
+
+
+def scored(samples: tuple[Sample, ...]) -> list[Scored]:
+    """Right answers, from nearly at the border to sure."""
+    steps = np.linspace(0.01, 0.49, len(samples))
+    signs = [1 if sample.label else -1 for sample in samples]
+    pairs = zip(samples, signs, steps, strict=True)
+    return [Scored(sample=s, probability=float(0.5 + sign * step)) for s, sign, step in pairs]
+
+
+def test_eight_are_chosen_from_both_classes_and_types(samples: tuple[Sample, ...]) -> None:
+    chosen = choose(scored(samples))
+    kinds = Counter((sample.label, sample.cell_type) for sample in chosen)
+    assert kinds == {(label, kind): 2 for label in (0, 1) for kind in ("mono", "poly")}
+    assert len({sample.name for sample in chosen}) == 8
+
+
+def test_none_is_chosen_at_the_border(samples: tuple[Sample, ...]) -> None:
+    certainty = {one.sample.name: abs(one.probability - 0.5) for one in scored(samples)}
+    assert min(certainty[sample.name] for sample in choose(scored(samples))) > MARGIN
+
+
+def test_too_few_right_answers_are_told(samples: tuple[Sample, ...]) -> None:
+    with pytest.raises(UserError, match="too few right answers"):
+        choose(scored(samples[:8]))
+
+
+@pytest.fixture
+def sure_network(network_file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(network_file, tmp_path / "model.onnx"))
+
+
+def test_the_folder_holds_what_the_network_says(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card
+) -> None:
+    folder = write_golden(sure_network, card, samples[:3])
+    expected = json.loads((folder / "expected.json").read_text())
+    assert (expected["schema"], expected["tolerance"]) == (1, TOLERANCE)
+    assert [case["image"] for case in expected["cases"]] == [
+        "cell0000.png",
+        "cell0001.png",
+        "cell0002.png",
+        "cell0000-rgb.png",
+        "cell0002-odd.jpg",
+    ]
+    for case in expected["cases"]:
+        image = load_input(folder / case["image"], card)
+        row = softmax(logits(open_session(sure_network), image))[0]
+        np.testing.assert_allclose(case["probabilities"], row, atol=1e-6)
+        assert case["class"] == card.labels[int(row.argmax())]
+
+
+def test_variants_are_what_their_names_say(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card
+) -> None:
+    folder = write_golden(sure_network, card, samples[:1])
+    with Image.open(folder / "cell0000-rgb.png") as color:
+        assert (color.mode, color.format) == ("RGB", "PNG")
+    with Image.open(folder / "cell0000-odd.jpg") as odd:
+        assert (odd.size, odd.format) == ((333, 287), "JPEG")
+
+
+def test_writing_again_leaves_no_old_image(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card
+) -> None:
+    write_golden(sure_network, card, samples[:2])
+    folder = write_golden(sure_network, card, samples[:1])
+    assert not (folder / "cell0001.png").exists()
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.parent.parent.name)
+def test_golden_outputs_of_the_repo_repeat(path: Path) -> None:
+    expected = json.loads(path.read_text())
+    card = read_card(path.parent.parent / "card.json")
+    images = [path.parent / case["image"] for case in expected["cases"]]
+    got = expect(path.parent.parent / card.file.name, card, images)
+    for want, have in zip(expected["cases"], json.loads(json.dumps(got))["cases"], strict=True):
+        assert want["class"] == have["class"]
+        np.testing.assert_allclose(want["probabilities"], have["probabilities"], atol=TOLERANCE)

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgewright.errors import UserError
+from edgewright.model.card import Card
+from edgewright.model.data import Sample
+from edgewright.model.folder import inputs
+from edgewright.model.quantize import RECIPES, Recipe, quantize, refuse_lowest_weight
+from edgewright.model.session import logits, open_session
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, Recipe(method="entropy")], ids=str)
+def test_int8_stays_near_fp32(
+    recipe: Recipe, network_file: Path, samples: tuple[Sample, ...], card: Card, tmp_path: Path
+) -> None:
+    images = inputs(samples[:16], card)
+    int8 = quantize(network_file, images, tmp_path / "model.onnx", recipe)
+    expected = logits(open_session(network_file), images)
+    distance = np.abs(logits(open_session(int8), images) - expected).max()
+    assert distance < 0.1 * np.ptp(expected)
+
+
+def test_weights_are_symmetric_int8_per_channel(
+    network_file: Path, samples: tuple[Sample, ...], card: Card, tmp_path: Path
+) -> None:
+    out = quantize(network_file, inputs(samples[:8], card), tmp_path / "model.onnx")
+    model = onnx.load(out)
+    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    kernel = tensors["kernel_quantized"]
+    assert (kernel.dtype, kernel.min() >= -127) == (np.dtype(np.int8), True)
+    assert tensors["kernel_scale"].shape == (8,)
+    assert not tensors["kernel_zero_point"].any()
+    assert {n.op_type for n in model.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+    assert model.ir_version == 10
+
+
+def test_the_lowest_int8_weight_is_refused() -> None:
+    model = onnx.ModelProto()
+    weights = np.array([-128, 5], np.int8)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "kernel_quantized"))
+    with pytest.raises(UserError) as caught:
+        refuse_lowest_weight(model, Path("model.onnx"))
+    assert str(caught.value) == ("model.onnx: int8 weights reach -128\n  tensors: kernel_quantized")

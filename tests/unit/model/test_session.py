@@ -1,0 +1,54 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from edgewright.model.session import logits, open_session, softmax
+
+
+def test_rows_are_probabilities_even_for_large_logits() -> None:
+    rows = softmax(np.array([[0, 0], [1000, 0]], np.float32))
+    assert rows.tolist() == [[0.5, 0.5], [1.0, 0.0]]
+
+
+def saturating(path: Path) -> Path:
+    """x · w with 64 products of 255 · 127: pairs of them overflow 16 bits."""
+    constants: dict[str, NDArray[Any]] = {
+        "x_scale": np.array(1 / 255, np.float32),
+        "x_zero": np.array(0, np.uint8),
+        "w": np.full((64, 1), 127, np.int8),
+        "w_scale": np.array(1 / 127, np.float32),
+        "w_zero": np.array(0, np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", "x_scale", "x_zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "x_scale", "x_zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["m"]),
+        helper.make_node("MatMul", ["x", "m"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "sum",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    return path
+
+
+def test_products_do_not_saturate(tmp_path: Path) -> None:
+    session = open_session(saturating(tmp_path / "sum.onnx"))
+    np.testing.assert_allclose(logits(session, np.ones((1, 64), np.float32)), [[64]], rtol=1e-6)
+
+
+def test_images_are_run_one_by_one(network_file: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(3, 1, 48, 64)).astype(np.float32)
+    session = open_session(network_file)
+    rows = logits(session, images)
+    assert rows.shape == (3, 2)
+    np.testing.assert_array_equal(rows[1:2], logits(session, images[1:2]))
