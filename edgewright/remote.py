@@ -106,12 +106,18 @@ class Board:
         """Run a constant shell script; arguments are its `$1`, `$2`, …; exit code 0 or raise."""
         return self.check(["sh", "-c", text, "_", *arguments], timeout=timeout)
 
-    def put(self, source: BinaryIO, path: str, *, progress: Progress | None = None) -> None:
-        """Write `source` to `path` on the board. Raises CommandError, ConnectionLostError."""
-        argv = ["sh", "-c", 'cat > "$1"', "_", path]
+    def feed(
+        self, argv: Sequence[str], source: BinaryIO, *, progress: Progress | None = None
+    ) -> Result:
+        """`check` a command with a file as its standard input: the way files get to a board."""
         result = self._exchange(argv, source, None, progress)
         if result.returncode != 0:
             raise CommandError(self.target, result)
+        return result
+
+    def put(self, source: BinaryIO, path: str, *, progress: Progress | None = None) -> None:
+        """Write `source` to `path` on the board. Raises CommandError, ConnectionLostError."""
+        self.feed(["sh", "-c", 'cat > "$1"', "_", path], source, progress=progress)
 
     @contextlib.contextmanager
     def hold(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:

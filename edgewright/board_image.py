@@ -1,0 +1,127 @@
+"""The image of an emulated board: made without a registry, from the Debian archive of this machine.
+
+`docker/board/` says what is in it; its tag is a hash of that.
+"""
+
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from edgewright import apt, process
+from edgewright.layout import REPO
+from edgewright.profile import Arch
+
+SOURCE = REPO / "docker" / "board"
+DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
+MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
+FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555, "dev": 0o755, "run": 0o755, "opt": 0o755}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """All that defines an image."""
+
+    arch: Arch
+    suite: str
+    packages: tuple[str, ...]
+    applets: tuple[str, ...]
+    files: tuple[tuple[str, bytes, int], ...]  # path on the board, content, mode
+
+    @property
+    def tag(self) -> str:
+        return f"edgewright-board:{self.arch}-{self._digest()[:12]}"
+
+    def _digest(self) -> str:
+        parts = [
+            [self.arch, self.suite, self.packages, self.applets, DROPPED, MERGED, FOLDERS],
+            [[path, hashlib.sha256(data).hexdigest(), mode] for path, data, mode in self.files],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def read_spec(arch: Arch, source: Path = SOURCE) -> ImageSpec:
+    """Read `docker/board/`."""
+    rootfs = source / "rootfs"
+    paths = sorted(path for path in rootfs.rglob("*") if path.is_file())
+    named = [(path.relative_to(rootfs).as_posix(), path.read_bytes()) for path in paths]
+    return ImageSpec(
+        arch=arch,
+        suite=(source / "suite").read_text().strip(),
+        packages=tuple((source / "packages").read_text().split()),
+        applets=tuple((source / "applets").read_text().split()),
+        files=tuple((name, data, _mode(name)) for name, data in named),
+    )
+
+
+def _mode(name: str) -> int:
+    if name == "etc/shadow":
+        return 0o600
+    return 0o755 if "bin/" in name else 0o644
+
+
+def ensure(
+    arch: Arch, log: Path, *, spec: ImageSpec | None = None, on_line: Progress | None = None
+) -> str:
+    """Tag of the image for `arch`, made now if Docker has none. Raises UserError."""
+    spec = spec or read_spec(arch)
+    if process.capture(["docker", "image", "inspect", spec.tag]).returncode == 0:
+        return spec.tag
+    with tempfile.TemporaryDirectory(prefix="edgewright-board-") as scratch:
+        base, rootfs = Path(scratch, "base.tar"), Path(scratch, "rootfs.tar")
+        _unpack(spec, base, log, on_line)
+        compose(base, rootfs, spec)
+        argv = ["docker", "import", "--change", 'CMD ["/usr/sbin/board-init"]']
+        process.run_logged([*argv, str(rootfs), spec.tag], log, on_line=on_line)
+    return spec.tag
+
+
+def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: Progress | None) -> None:
+    argv = ["mmdebstrap", "--variant=extract", f"--architectures={spec.arch}"]
+    argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
+    process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
+
+
+def compose(base: Path, rootfs: Path, spec: ImageSpec) -> None:
+    """Write the board's root file system: what `base` unpacked, ours laid over it."""
+    with tarfile.open(base) as source, tarfile.open(rootfs, "w") as out:
+        taken = set(_copy_base(source, out, {name for name, _, _ in spec.files}))
+        for name, mode in FOLDERS.items():
+            _add(out, name, mode, kind=tarfile.DIRTYPE)
+        for name, data, mode in spec.files:
+            _add(out, name, mode, data=data)
+        links = {f"usr/bin/{applet}": "busybox" for applet in spec.applets} | MERGED
+        for name, to in links.items():
+            if name not in taken:
+                _add(out, name, 0o777, kind=tarfile.SYMTYPE, to=to)
+
+
+def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, ours: set[str]) -> Iterator[str]:
+    skipped = ours | set(FOLDERS)
+    for member in source:
+        name = member.name.removeprefix("./")
+        if name in skipped or f"{name}/".startswith(DROPPED) or "/gconv" in name:
+            continue
+        member.mtime = 0
+        out.addfile(member, source.extractfile(member) if member.isreg() else None)
+        yield name
+
+
+def _add(
+    out: tarfile.TarFile,
+    name: str,
+    mode: int,
+    *,
+    kind: bytes = tarfile.REGTYPE,
+    data: bytes = b"",
+    to: str = "",
+) -> None:
+    member = tarfile.TarInfo(name)
+    member.mode, member.type, member.linkname, member.size = mode, kind, to, len(data)
+    out.addfile(member, BytesIO(data))

@@ -1,0 +1,89 @@
+"""Facts about a board, asked of its own shell."""
+
+import re
+from collections.abc import Sequence
+
+from edgewright.audit import TargetFacts
+from edgewright.errors import TargetError
+from edgewright.remote import Board
+
+# What a deploy needs on a board, beside a POSIX shell.
+APPLETS = (
+    "cat",
+    "chmod",
+    "cut",
+    "df",
+    "grep",
+    "head",
+    "ln",
+    "ls",
+    "mkdir",
+    "mv",
+    "readlink",
+    "rm",
+    "sha256sum",
+    "sync",
+    "tail",
+    "tr",
+    "uname",
+)
+
+PROBE = r"""
+at=$1; shift
+while [ ! -d "$at" ]; do at=${at%/*}; at=${at:-/}; done
+echo "machine $(uname -m)"
+echo "bits $(head -c 5 /bin/sh | tail -c 1 | tr '\001\002' '12')"
+echo "features $(grep -m 1 '^Features' /proc/cpuinfo)"
+echo "memory $(grep '^MemTotal' /proc/meminfo)"
+echo "space $(df -P -k "$at" | tail -n 1)"
+for ld in /lib/ld-linux* /lib64/ld-linux*; do
+    [ -e "$ld" ] || continue
+    echo "loader ${ld##*/}"
+    echo "libc $("$ld" --version 2>/dev/null | head -n 1)"
+done
+for so in /lib/libc.so.6 /lib64/libc.so.6 /lib/*/libc.so.6 /usr/lib/*/libc.so.6; do
+    [ -e "$so" ] && echo "libc $("$so" 2>/dev/null </dev/null | head -n 1)"
+done
+for name in "$@"; do command -v "$name" >/dev/null && echo "applet $name"; done
+exit 0
+"""
+
+
+def probe(board: Board, root: str) -> TargetFacts:
+    """Ask the board what it is. Raises TargetError for one that does not answer the basics."""
+    return parse_probe(board.script(PROBE, root, *APPLETS).stdout, str(board.target))
+
+
+def parse_probe(text: str, subject: str) -> TargetFacts:
+    """Facts from the output of the probe script."""
+    said: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        said.setdefault(key, []).append(value)
+    first = {key: values[0] for key, values in said.items()}
+    free, memory = _free_kb(first.get("space", "")), re.search(r"\d+", first.get("memory", ""))
+    if not first.get("machine") or free is None:
+        lines = [f"| {line}" for line in text.splitlines()]
+        raise TargetError(subject, "did not say what it is", facts=lines)
+    return TargetFacts(
+        machine=first["machine"],
+        userland_bits={"1": 32, "2": 64}.get(first.get("bits", "")),
+        loaders=frozenset(said.get("loader", ())),
+        cpu_features=frozenset(first.get("features", "").partition(":")[2].split()),
+        libc=_libc(said.get("libc", ())),
+        free_bytes=free * 1024,
+        memory_kb=int(memory[0]) if memory else 0,
+        applets=frozenset(said.get("applet", ())),
+    )
+
+
+def _free_kb(line: str) -> int | None:
+    """Available space in the last line of `df -P -k`: device, size, used, available, …"""
+    match = re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%\s", line)
+    return int(match[3]) if match else None
+
+
+def _libc(lines: Sequence[str]) -> tuple[int, int] | None:
+    """The oldest glibc that introduced itself: 'GNU C Library … release version 2.31.'"""
+    found = [re.search(r"release version (\d+)\.(\d+)", line) for line in lines]
+    return min(((int(m[1]), int(m[2])) for m in found if m), default=None)

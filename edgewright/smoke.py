@@ -1,0 +1,372 @@
+"""The smoke test: a release's own golden set and budgets, on the board itself."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgewright.errors import TargetError
+from edgewright.release import Manifest
+from edgewright.remote import Board, Result
+from edgewright.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
+
+PROGRAM = "bin/edge-infer"
+MODEL = "model/model.ort"
+GOLDEN = "model/golden"
+PATIENCE = 900.0  # seconds for one command: an emulated board takes its time
+RUNS, EMULATED_RUNS = (3, 20), (1, 3)  # warm-up and timed inferences
+SAID_LINES = 5
+
+OnStep = Callable[[str], None]
+
+
+class _Part(BaseModel):
+    """What we need of a document; others may add fields."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Outcome(_Part):
+    """A class and its probabilities."""
+
+    class_: str
+    probabilities: tuple[float, ...]
+
+    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
+
+
+class GoldenCase(Outcome):
+    image: str
+
+
+class Golden(_Part):
+    """`golden/expected.json`."""
+
+    schema_: Literal[1]
+    tolerance: float
+    cases: tuple[GoldenCase, ...]
+
+    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
+
+
+class _Problem(_Part):
+    code: str
+    message: str
+
+
+class _Document(_Part):
+    version: Literal[1]
+    command: str
+    error: _Problem | None = None
+
+
+class _Case(_Part):
+    image: str
+    max_abs_diff: float | None = None
+    passed: bool
+
+
+class SelftestDocument(_Document):
+    tolerance: float
+    passed: bool
+    cases: tuple[_Case, ...]
+
+
+class _Times(_Part):
+    inference: float
+
+
+class _ImageLine(_Part):
+    """One entry of `results`: an outcome or an error."""
+
+    image: str
+    class_: str | None = None
+    probabilities: tuple[float, ...] = ()
+    ms: _Times | None = None
+    error: _Problem | None = None
+
+    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
+
+
+class RunDocument(_Document):
+    results: tuple[_ImageLine, ...]
+
+
+class _Latency(_Part):
+    median: float
+    p95: float
+    max: float
+
+
+class BenchDocument(_Document):
+    runs: int
+    load_ms: float
+    latency_ms: _Latency
+    peak_rss_kb: int
+
+
+Doc = TypeVar("Doc", bound=_Document)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A release in its folder on a board."""
+
+    board: Board
+    folder: str
+    manifest: Manifest
+
+    def infer(self, *arguments: str) -> Result:
+        """Run `edge-infer` with the release's model and number of threads."""
+        command, *rest = arguments
+        threads = str(self.manifest.runtime.threads)
+        argv = [f"{self.folder}/{PROGRAM}", command, "--model", f"{self.folder}/{MODEL}"]
+        return self.board.run([*argv, "--threads", threads, *rest], timeout=PATIENCE)
+
+
+def run(
+    board: Board, folder: str, manifest: Manifest, *, on_step: OnStep | None = None
+) -> SmokeReport:
+    """Self-test, golden images and budgets for the release in `folder` on the board.
+
+    What the release does wrong is in the report; raises TargetError only if the board goes
+    away or the release has no golden set.
+    """
+    subject = Subject(board=board, folder=folder, manifest=manifest)
+    say, started, clock = on_step or _silent, datetime.now(UTC), time.monotonic()
+    golden = read_golden(subject)
+    say("self-test")
+    checks = [judge_selftest(subject.infer("selftest"), golden)]
+    say(f"{len(golden.cases)} golden images")
+    images, check = judge_images(subject.infer("run", *_paths(subject, golden)), golden)
+    checks.append(check)
+    say("benchmark and budgets")
+    warmup, runs = EMULATED_RUNS if board.target.emulated else RUNS
+    measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(runs))
+    bench, budget_checks = judge_budgets(measured, manifest, emulated=board.target.emulated)
+    checks += budget_checks
+    return SmokeReport(
+        board=manifest.board,
+        target=str(board.target),
+        emulated=board.target.emulated,
+        release=manifest.id,
+        model=manifest.model.name,
+        threads=manifest.runtime.threads,
+        started=started,
+        seconds=round(time.monotonic() - clock, 3),
+        passed=passed(checks),
+        checks=tuple(checks),
+        images=images,
+        bench=bench,
+    )
+
+
+def require_passed(report: SmokeReport) -> None:
+    """Raise TargetError with every failed check."""
+    if report.passed:
+        return
+    facts = [line for check in report.failed for line in _told(check)]
+    raise TargetError(
+        f"{report.target}: release {report.release}",
+        "smoke test failed",
+        facts=facts,
+        next=f"invoke build --board={report.board}, then deploy again",
+    )
+
+
+def _told(check: Check) -> list[str]:
+    lines = [f"{check.name}:"]
+    lines += [f"  expected: {check.expected}"] if check.expected else []
+    lines += [f"  found: {check.found}"] if check.found else []
+    return [*lines, *(f"  {fact}" for fact in check.facts)]
+
+
+def gate(
+    manifest: Manifest,
+    *,
+    on_report: Callable[[SmokeReport], None] | None = None,
+    on_step: OnStep | None = None,
+) -> Callable[[Board, str], None]:
+    """The smoke test as `deploy.deploy` wants it: raises if the release is not fit."""
+
+    def judge(board: Board, folder: str) -> None:
+        report = run(board, folder, manifest, on_step=on_step)
+        if on_report:
+            on_report(report)
+        require_passed(report)
+
+    return judge
+
+
+def read_golden(subject: Subject) -> Golden:
+    """`golden/expected.json` as the board has it. Raises TargetError."""
+    path = f"{subject.folder}/{GOLDEN}/expected.json"
+    text = subject.board.check(["cat", path]).stdout
+    try:
+        return Golden.model_validate_json(text)
+    except ValidationError as invalid:
+        raise TargetError(
+            f"{subject.board.target}: {path}",
+            "not a golden set",
+            facts=_validation_facts(invalid),
+            next="invoke build",
+        ) from invalid
+
+
+def _paths(subject: Subject, golden: Golden) -> list[str]:
+    return [f"{subject.folder}/{GOLDEN}/{case.image}" for case in golden.cases]
+
+
+# Judging: pure
+
+
+def judge_selftest(result: Result, golden: Golden) -> Check:
+    """`edge-infer selftest`: exit code 0, and every golden case passed."""
+    document = parse(SelftestDocument, result)
+    if isinstance(document, Check):
+        return document
+    failed = [case for case in document.cases if not case.passed]
+    fine = document.passed and not failed and len(document.cases) == len(golden.cases)
+    return Check(
+        name="selftest",
+        verdict=Verdict.PASSED if fine else Verdict.FAILED,
+        expected=f"{len(golden.cases)} cases within {golden.tolerance:g}",
+        found=f"{len(document.cases) - len(failed)} cases",
+        facts=tuple(f"{case.image}: differs by {_diff(case.max_abs_diff)}" for case in failed),
+    )
+
+
+def _diff(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
+
+
+def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...], Check]:
+    """`edge-infer run`: class and probabilities of every golden image."""
+    document = parse(RunDocument, result, exit_codes=(0, 3))
+    if isinstance(document, Check):
+        return (), document
+    lines = {line.image.rpartition("/")[2]: line for line in document.results}
+    images = tuple(judge_image(case, lines.get(case.image), golden) for case in golden.cases)
+    wrong = [image for image in images if image.verdict is Verdict.FAILED]
+    check = Check(
+        name="run",
+        verdict=Verdict.FAILED if wrong else Verdict.PASSED,
+        expected=f"{len(images)} images, same class, within {golden.tolerance:g}",
+        found=f"{len(images) - len(wrong)} images",
+        facts=tuple(_wrong(image, lines.get(image.image)) for image in wrong),
+    )
+    return images, check
+
+
+def judge_image(case: GoldenCase, line: _ImageLine | None, golden: Golden) -> ImageResult:
+    """One image against its golden outcome."""
+    found = line.class_ if line else None
+    difference = None
+    if line and len(line.probabilities) == len(case.probabilities):
+        pairs = zip(line.probabilities, case.probabilities, strict=True)
+        difference = max(abs(got - wanted) for got, wanted in pairs)
+    near = difference is not None and difference <= golden.tolerance
+    return ImageResult(
+        image=case.image,
+        expected=case.class_,
+        found=found,
+        max_abs_diff=difference,
+        inference_ms=line.ms.inference if line and line.ms else None,
+        verdict=Verdict.PASSED if near and found == case.class_ else Verdict.FAILED,
+    )
+
+
+def _wrong(image: ImageResult, line: _ImageLine | None) -> str:
+    if line and line.error:
+        return f"{image.image}: {line.error.code}: {line.error.message}"
+    found = image.found or "nothing"
+    return (
+        f"{image.image}: expected {image.expected}, found {found}, "
+        f"probabilities differ by {_diff(image.max_abs_diff)}"
+    )
+
+
+def judge_budgets(
+    result: Result, manifest: Manifest, *, emulated: bool
+) -> tuple[Bench | None, list[Check]]:
+    """`edge-infer bench` against the budgets of the release."""
+    document = parse(BenchDocument, result)
+    if isinstance(document, Check):
+        return None, [document]
+    bench = Bench(
+        runs=document.runs,
+        load_ms=document.load_ms,
+        median_ms=document.latency_ms.median,
+        p95_ms=document.latency_ms.p95,
+        max_ms=document.latency_ms.max,
+        peak_rss_kb=document.peak_rss_kb,
+    )
+    return bench, [_memory(bench, manifest, emulated), _latency(bench, manifest, emulated)]
+
+
+def _memory(bench: Bench, manifest: Manifest, emulated: bool) -> Check:
+    """An emulator's own memory is in the figure too: less than the budget is proof, more is not."""
+    used, budget = bench.peak_rss_kb / 1024, manifest.budgets.peak_rss_mb
+    over = Verdict.NOT_JUDGED if emulated else Verdict.FAILED
+    return Check(
+        name="peak memory",
+        verdict=Verdict.PASSED if used <= budget else over,
+        expected=f"at most {budget:g} MiB",
+        found=f"{used:.1f} MiB",
+        facts=("the emulator's own included",) if emulated else (),
+    )
+
+
+def _latency(bench: Bench, manifest: Manifest, emulated: bool) -> Check:
+    expected = f"median at most {manifest.budgets.latency_ms:g} ms"
+    if emulated:
+        return Check(
+            name="latency", verdict=Verdict.NOT_JUDGED, expected=expected, facts=("emulated",)
+        )
+    fits = bench.median_ms <= manifest.budgets.latency_ms
+    return Check(
+        name="latency",
+        verdict=Verdict.PASSED if fits else Verdict.FAILED,
+        expected=expected,
+        found=f"median {bench.median_ms:.1f} ms, p95 {bench.p95_ms:.1f} ms",
+    )
+
+
+def parse(kind: type[Doc], result: Result, *, exit_codes: Sequence[int] = (0, 6)) -> Doc | Check:
+    """The document on standard output, or a failed check that says what came instead."""
+    name = result.argv[1]
+    if result.returncode not in exit_codes:
+        return _broken(name, result, _ending(result.returncode))
+    try:
+        return kind.model_validate_json(result.stdout)
+    except ValidationError as invalid:
+        return _broken(name, result, "no valid document", _validation_facts(invalid))
+
+
+def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) -> Check:
+    said = [f"| {line}" for line in result.stderr.splitlines()[-SAID_LINES:]]
+    return Check(
+        name=name,
+        verdict=Verdict.FAILED,
+        expected="one JSON document, version 1",
+        found=found,
+        facts=(*facts, *said),
+    )
+
+
+def _ending(code: int) -> str:
+    """128 + n is how a shell reports signal n."""
+    if code < 0:
+        return "ended by a signal"
+    return f"exit code {code}, signal {code - 128}" if code > 128 else f"exit code {code}"
+
+
+def _validation_facts(invalid: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()][:SAID_LINES]
+
+
+def _silent(_: str) -> None:
+    return
