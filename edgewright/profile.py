@@ -17,7 +17,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from edgewright.errors import UserError
 
@@ -371,7 +370,7 @@ def _field_problems(invalid: ValidationError) -> list[str]:
     return [line for error in invalid.errors() for line in _error_lines(error)]
 
 
-def _error_lines(error: ErrorDetails) -> list[str]:
+def _error_lines(error: Mapping[str, Any]) -> list[str]:
     where = ".".join(_key(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return [f"{where}: unknown key{_suggest(str(error['loc'][-1]), _keys(error['loc'][:-1]))}"]
