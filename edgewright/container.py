@@ -1,0 +1,279 @@
+"""Run commands where the cross toolchains are: in the builder image, or on this host."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, Protocol
+
+from edgewright import apt, digest, process
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout, user_cache
+
+SUITE = "trixie"
+REPO_MOUNT = PurePosixPath("/edgewright")
+CACHE_MOUNT = PurePosixPath("/cache")
+LOCAL_TOOLS = (
+    "conan",
+    "cmake",
+    "ninja",
+    "ccache",
+    "protoc",
+    "arm-linux-gnueabihf-g++",
+    "aarch64-linux-gnu-g++",
+    "pkg-config",
+    "apt-get",
+)
+BuilderChoice = Literal["auto", "docker", "local"]
+
+
+class Builder(Protocol):
+    """A place with the cross toolchains, Conan and ccache."""
+
+    @property
+    def id(self) -> str:
+        """Names the content of the place: outputs made under one id are comparable."""
+
+    def path(self, host: Path) -> PurePosixPath:
+        """The name of a host path, under the repo or the user's cache, in there."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: process.LineSink | None = None,
+    ) -> None:
+        """Run to the end, output to `log`; raises ChildFailed with its tail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerBuilder:
+    """The builder image, with the repo and the user's cache mounted at fixed paths."""
+
+    image: str
+    repo: Path
+    cache: Path
+
+    @property
+    def id(self) -> str:
+        return self.image.replace("/", "-").replace(":", "-")
+
+    def path(self, host: Path) -> PurePosixPath:
+        for root, mount in ((self.repo, REPO_MOUNT), (self.cache, CACHE_MOUNT)):
+            if host.is_relative_to(root):
+                return mount / host.relative_to(root).as_posix()
+        raise UserError(str(host), f"outside of {self.repo} and {self.cache}")
+
+    def run(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: process.LineSink | None = None,
+    ) -> None:
+        name = f"edgewright-build-{os.getpid()}"
+        command = ["docker", "run", "--rm", "--init", "--name", name, *self._mounts(), *_user()]
+        for key, value in sorted({**self._env(), **(env or {})}.items()):
+            command += ["--env", f"{key}={value}"]
+        command += ["--workdir", str(REPO_MOUNT), self.image, *argv]
+        try:
+            process.run_logged(command, log, on_line=on_line)
+        except BaseException:
+            process.capture(["docker", "kill", name])
+            raise
+
+    def _mounts(self) -> list[str]:
+        pairs = ((self.repo, REPO_MOUNT), (self.cache, CACHE_MOUNT))
+        return [word for host, mount in pairs for word in ("--volume", f"{host}:{mount}")]
+
+    def _env(self) -> dict[str, str]:
+        return {"CONAN_HOME": str(CACHE_MOUNT / "conan" / self.id)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalBuilder:
+    """This host, where it has all of `LOCAL_TOOLS`."""
+
+    repo: Path
+    cache: Path
+
+    @property
+    def id(self) -> str:
+        compilers = ("arm-linux-gnueabihf-g++", "aarch64-linux-gnu-g++")
+        versions = [process.check([compiler, "--version"]).stdout for compiler in compilers]
+        return f"local-{digest.text_sha256(*versions)[:12]}"
+
+    def path(self, host: Path) -> PurePosixPath:
+        return PurePosixPath(host.as_posix())
+
+    def run(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: process.LineSink | None = None,
+    ) -> None:
+        missing = missing_tools()
+        if missing:
+            raise _no_local_tools(missing)
+        process.run_logged(
+            argv, log, cwd=self.repo, env={**self._env(), **(env or {})}, on_line=on_line
+        )
+
+    def _env(self) -> dict[str, str]:
+        return {
+            "PATH": _path_with_venv(),
+            "CONAN_HOME": str(self.cache / "conan" / self.id),
+            "CCACHE_DIR": str(self.cache / "ccache"),
+            "CCACHE_COMPILERCHECK": "content",
+            "CCACHE_NOHASHDIR": "1",
+            "CMAKE_C_COMPILER_LAUNCHER": "ccache",
+            "CMAKE_CXX_COMPILER_LAUNCHER": "ccache",
+        }
+
+
+def missing_tools() -> list[str]:
+    """The programs of `LOCAL_TOOLS` that this host lacks."""
+    return [tool for tool in LOCAL_TOOLS if not shutil.which(tool, path=_path_with_venv())]
+
+
+def _path_with_venv() -> str:
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
+def docker_problem() -> str | None:
+    """Why Docker cannot be used here, or None."""
+    if not shutil.which("docker"):
+        return "the docker command is not installed"
+    answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout=30)
+    if answer.returncode == 0:
+        return None
+    reason = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+    return reason[-1]
+
+
+def choose(
+    choice: BuilderChoice, layout: RepoLayout, log: Path, on_line: process.LineSink | None = None
+) -> Builder:
+    """The builder asked for; `auto` takes Docker if a daemon answers, else this host.
+
+    The builder image is built first where it is missing. Raises UserError with every fix
+    if there is no builder.
+    """
+    problem = None if choice == "local" else docker_problem()
+    if choice != "local" and problem is None:
+        return docker_builder(layout, log, on_line)
+    missing = [] if choice == "docker" else missing_tools()
+    if choice == "docker" or (choice == "auto" and missing):
+        raise _no_builder(problem or "", missing)
+    if missing:
+        raise _no_local_tools(missing)
+    return LocalBuilder(repo=layout.root, cache=_ready_cache())
+
+
+def docker_builder(
+    layout: RepoLayout, log: Path, on_line: process.LineSink | None = None
+) -> DockerBuilder:
+    """The builder image, built where it is missing."""
+    image = image_tag(layout)
+    if not image_exists(image):
+        build_image(image, layout, log, on_line)
+    return DockerBuilder(image=image, repo=layout.root, cache=_ready_cache())
+
+
+def image_tag(layout: RepoLayout) -> str:
+    """`edgewright/builder:<hash of what defines it>`."""
+    content = digest.tree_sha256(layout.docker / "builder")
+    return f"edgewright/builder:{digest.text_sha256(SUITE, content)[:12]}"
+
+
+def image_exists(image: str) -> bool:
+    return process.capture(["docker", "image", "inspect", image]).returncode == 0
+
+
+def build_image(
+    image: str, layout: RepoLayout, log: Path, on_line: process.LineSink | None = None
+) -> None:
+    """Build the builder image from the machine's own Debian archive and pip settings.
+
+    Raises ChildFailed with the tail of the failing step.
+    """
+    user_cache().mkdir(parents=True, exist_ok=True)
+    base = _base_image(log, on_line)
+    with tempfile.TemporaryDirectory(prefix="edgewright-image-") as scratch:
+        context = Path(scratch) / "builder"
+        shutil.copytree(layout.docker / "builder", context)
+        _download_wheels(context, log, on_line)
+        process.run_logged(
+            ["docker", "build", "--network", "host", "--build-arg", f"BASE={base}"]
+            + ["--tag", image, str(context)],
+            log,
+            on_line=on_line,
+            next=f"read {log}, mend docker/builder/, then repeat the command",
+        )
+
+
+def _base_image(log: Path, on_line: process.LineSink | None) -> str:
+    """A Debian base: made with mmdebstrap, or the registry's where that is missing."""
+    if not shutil.which("mmdebstrap"):
+        return f"debian:{SUITE}-slim"
+    image = f"edgewright/base:{SUITE}"
+    if not image_exists(image):
+        with tempfile.TemporaryDirectory(prefix="edgewright-base-") as scratch:
+            tar = Path(scratch) / "base.tar"
+            command = ["mmdebstrap", "--variant=minbase", SUITE, str(tar), apt.source_line(SUITE)]
+            process.run_logged(command, log, on_line=on_line)
+            process.run_logged(["docker", "import", str(tar), image], log, on_line=on_line)
+    return image
+
+
+def _download_wheels(context: Path, log: Path, on_line: process.LineSink | None) -> None:
+    """Wheels of Conan and what Debian lacks for it, through the host's own pip."""
+    process.run_logged(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(context / "wheels")]
+        + ["--requirement", str(context / "wheels.txt")],
+        log,
+        on_line=on_line,
+    )
+
+
+def _ready_cache() -> Path:
+    cache = user_cache()
+    for folder in ("ccache", "sources"):
+        (cache / folder).mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _user() -> list[str]:
+    if os.getuid() == 0:
+        return []
+    return ["--user", f"{os.getuid()}:{os.getgid()}"]
+
+
+def _no_builder(problem: str, missing: list[str]) -> UserError:
+    facts = [f"docker: {problem}"]
+    if missing:
+        facts.append(f"this host lacks: {', '.join(missing)}")
+    return UserError(
+        "builder",
+        "no place to build in",
+        facts=facts,
+        next="invoke setup --yes (installs and starts Docker), or install the tools listed "
+        "and use --builder=local",
+    )
+
+
+def _no_local_tools(missing: list[str]) -> UserError:
+    return UserError(
+        "builder 'local'",
+        "this host lacks tools",
+        facts=[", ".join(missing)],
+        next="install them, or use --builder=docker",
+    )

@@ -1,0 +1,38 @@
+"""Content hashes: what caches and releases are keyed by."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def text_sha256(*texts: str) -> str:
+    """Hash of a sequence of texts; where one ends and the next begins counts."""
+    whole = hashlib.sha256()
+    for text in texts:
+        data = text.encode()
+        whole.update(f"{len(data)}:".encode())
+        whole.update(data)
+    return whole.hexdigest()
+
+
+def tree_sha256(*roots: Path) -> str:
+    """Hash of the names, modes and contents of the files under `roots` (files or folders)."""
+    parts = []
+    for root in roots:
+        for path in _files(root):
+            name = path.relative_to(root.parent).as_posix()
+            executable = "x" if path.stat().st_mode & 0o100 else "-"
+            parts += [name, executable, file_sha256(path)]
+    return text_sha256(*parts)
+
+
+def _files(root: Path) -> Iterable[Path]:
+    if root.is_file():
+        return [root]
+    found = (path for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in found if "__pycache__" not in path.parts)

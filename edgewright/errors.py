@@ -1,0 +1,56 @@
+"""The three kinds of blame: the user's input, the target, and everything else (a bug).
+
+Every message has one shape: subject and problem, then facts, then the next command.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every task."""
+
+    OK = 0
+    BUG = 1
+    USER = 2
+    TARGET = 3
+    INTERRUPTED = 130
+
+
+class EdgewrightError(Exception):
+    """A fault that is told in words, without a traceback."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(
+        self,
+        subject: str,
+        problem: str,
+        *,
+        facts: Sequence[str] = (),
+        next: str | None = None,
+    ) -> None:
+        self.subject = subject
+        self.problem = problem
+        self.facts = tuple(facts)
+        self.next = next
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"{self.subject}: {self.problem}"]
+        lines += [f"  {line}" for fact in self.facts for line in fact.splitlines()]
+        if self.next:
+            lines.append(f"next: {self.next}")
+        return "\n".join(lines)
+
+
+class UserError(EdgewrightError):
+    """Something in the user's hands: a file, an option, a missing tool."""
+
+    exit_code = ExitCode.USER
+
+
+class TargetError(EdgewrightError):
+    """Something on the other side: a board that is down, full, changed or unfit."""
+
+    exit_code = ExitCode.TARGET

@@ -1,0 +1,131 @@
+"""Every path that edgewright reads or writes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def user_cache() -> Path:
+    """The user's cache folder for edgewright (`EDGEWRIGHT_CACHE` overrides it)."""
+    override = os.environ.get("EDGEWRIGHT_CACHE")
+    if override:
+        return Path(override).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().resolve() / "edgewright"
+
+
+def user_config() -> Path:
+    """The user's configuration folder: pinned host keys live here."""
+    override = os.environ.get("EDGEWRIGHT_CONFIG")
+    if override:
+        return Path(override).expanduser().resolve()
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser().resolve() / "edgewright"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoLayout:
+    """Paths inside a checkout."""
+
+    root: Path = REPO
+
+    @property
+    def boards(self) -> Path:
+        return self.root / "board_profiles"
+
+    @property
+    def board_schema(self) -> Path:
+        return self.boards / "schema.json"
+
+    @property
+    def toolchains(self) -> Path:
+        return self.root / "toolchains"
+
+    @property
+    def recipes(self) -> Path:
+        return self.root / "recipes"
+
+    @property
+    def lockfile(self) -> Path:
+        return self.recipes / "conan.lock"
+
+    @property
+    def runtime_cpp(self) -> Path:
+        return self.root / "runtime_cpp"
+
+    @property
+    def docker(self) -> Path:
+        return self.root / "docker"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def default_model(self) -> Path:
+        return self.models / "mobilevit-s-elpv" / "model.onnx"
+
+    def build(self, board: str) -> "BoardBuild":
+        return BoardBuild(root=self.root / "build" / board)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardBuild:
+    """Paths under `build/<board>/`: one file per arrow of the data flow."""
+
+    root: Path
+
+    @property
+    def toolchain(self) -> Path:
+        return self.root / "toolchain.cmake"
+
+    @property
+    def conan_profile(self) -> Path:
+        return self.root / "conan.profile"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def ort_model(self) -> Path:
+        return self.model / "model.ort"
+
+    @property
+    def ops_config(self) -> Path:
+        return self.model / "ops.config"
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    @property
+    def symbols(self) -> Path:
+        return self.root / "symbols"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit.json"
+
+    @property
+    def release(self) -> Path:
+        return self.root / "release"
+
+    @property
+    def latest(self) -> Path:
+        """Names the release that the last build made."""
+        return self.root / "release.id"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def emulator(self) -> Path:
+        return self.root / "emulator"

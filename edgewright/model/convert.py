@@ -1,0 +1,89 @@
+"""ONNX → ORT format and op config, with ONNX Runtime's own converter at the board's version."""
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+
+from edgewright import process
+from edgewright.errors import UserError
+from edgewright.model.ops import parse_config
+from edgewright.model.ortfile import canonicalize
+
+RUNTIME_VERSION = "1.21.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """The two files that the rest of a build needs of a model."""
+
+    ort: Path
+    ops_config: Path
+
+
+def convert(model: Path, out: Path) -> Converted:
+    """Write `out/model.ort` and `out/ops.config` for an ONNX file.
+
+    Graph optimisations are applied now (style Fixed, for ARM), so the board does none.
+    Raises UserError if the file is not an ONNX model or the converter refuses it.
+    """
+    require_runtime_version()
+    _require_onnx(model)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
+        made = _run_converter(model, Path(scratch))
+        config = parse_config(made.ops_config.read_text(), str(model))
+        made.ops_config.write_text(config.text())
+        canonicalize(made.ort)
+        result = Converted(ort=out / "model.ort", ops_config=out / "ops.config")
+        made.ort.replace(result.ort)
+        made.ops_config.replace(result.ops_config)
+    return result
+
+
+def require_runtime_version() -> None:
+    """The converter must be of the runtime's version: its optimisations pick the operators."""
+    if onnxruntime.__version__ != RUNTIME_VERSION:
+        raise UserError(
+            "onnxruntime",
+            f"expected version {RUNTIME_VERSION}, found {onnxruntime.__version__}",
+            next=f"pip install onnxruntime=={RUNTIME_VERSION}",
+        )
+
+
+def _require_onnx(model: Path) -> None:
+    """Refuse what is not an ONNX model, before a child process would bury the reason."""
+    if not model.is_file():
+        raise UserError(str(model), "no such model", next="invoke build --model=PATH")
+    try:
+        onnx.checker.check_model(str(model))
+    except (onnx.checker.ValidationError, DecodeError, ValueError) as invalid:
+        reason = str(invalid).strip().splitlines() or ["empty file"]
+        raise UserError(
+            str(model),
+            "not a valid ONNX model",
+            facts=[f"size: {model.stat().st_size} bytes", reason[0]],
+            next="export it again, or copy it again if it was cut off",
+        ) from invalid
+
+
+def _run_converter(model: Path, scratch: Path) -> Converted:
+    source = scratch / "model.onnx"
+    source.symlink_to(model.resolve())
+    made = process.check(
+        [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort"]
+        + ["--optimization_style", "Fixed", "--target_platform", "arm"]
+        + ["--enable_type_reduction", "--output_dir", str(scratch / "out"), str(source)]
+    )
+    result = Converted(
+        ort=scratch / "out" / "model.ort",
+        ops_config=scratch / "out" / "model.required_operators_and_types.config",
+    )
+    if not result.ort.is_file():
+        tail = (made.stdout + made.stderr).splitlines()[-process.TAIL_LINES :]
+        raise UserError(str(model), "not convertible to ORT format", facts=tail)
+    return result

@@ -1,0 +1,124 @@
+"""Op configs: ONNX Runtime's list of operators and types, `domain;opset;Op{types},Op`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from edgewright.errors import UserError
+
+
+class Operator(NamedTuple):
+    """An operator of one domain at one opset."""
+
+    domain: str
+    opset: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.domain}:{self.name} (opset {self.opset})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpConfig:
+    """Operators with the types that each is restricted to; `{}` is no restriction.
+
+    A restriction maps `inputs` or `outputs` to index → C++ type names, e.g.
+    `{"inputs": {"0": ["uint8_t"]}}`, or `custom` to a list.
+    """
+
+    operators: Mapping[Operator, Mapping[str, Any]]
+
+    def text(self) -> str:
+        """The canonical text: the same operators and types always give the same bytes."""
+        groups: dict[tuple[str, int], list[str]] = {}
+        for operator, types in self.operators.items():
+            suffix = json.dumps(types, sort_keys=True) if types else ""
+            groups.setdefault((operator.domain, operator.opset), []).append(operator.name + suffix)
+        lines = [
+            f"{domain};{opset};{','.join(sorted(names))}"
+            for (domain, opset), names in sorted(groups.items())
+        ]
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """One operator, or one type of it, that a runtime lacks."""
+
+    operator: Operator
+    type: str | None
+
+    def __str__(self) -> str:
+        return f"{self.operator}{f' for {self.type}' if self.type else ''}"
+
+
+def parse_config(text: str, subject: str) -> OpConfig:
+    """Parse an op config. Raises UserError naming the line that is no `domain;opset;ops`."""
+    operators: dict[Operator, Mapping[str, Any]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            operators.update(_parse_line(line))
+        except ValueError as broken:
+            raise UserError(subject, f"line {number} is not an op config line: {broken}") from None
+    return OpConfig(operators=operators)
+
+
+def _parse_line(line: str) -> Iterator[tuple[Operator, Mapping[str, Any]]]:
+    fields = line.split(";", 2)
+    if len(fields) != 3:
+        raise ValueError("expected domain;opset;operators")
+    domain, opsets, names = fields
+    for opset in opsets.split(","):
+        for name, types in _parse_operators(names):
+            yield Operator(domain, int(opset), name), types
+
+
+def _parse_operators(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    decoder = json.JSONDecoder()
+    at = 0
+    while at < len(text):
+        end = min((i for i in (text.find(",", at), text.find("{", at)) if i >= 0), default=-1)
+        name = text[at : end if end >= 0 else len(text)].strip()
+        at = end if end >= 0 else len(text)
+        types: Mapping[str, Any] = {}
+        if at < len(text) and text[at] == "{":
+            types, at = decoder.raw_decode(text, at)
+        if not name.isidentifier():
+            raise ValueError(f"operator name {name!r}")
+        yield name, types
+        at += 1
+
+
+def gaps(required: OpConfig, built: OpConfig) -> list[Gap]:
+    """What `required` asks for and `built` lacks, in order."""
+    found = []
+    for operator, types in sorted(required.operators.items(), key=lambda item: item[0]):
+        if operator not in built.operators:
+            found.append(Gap(operator=operator, type=None))
+            continue
+        allowed = built.operators[operator]
+        found += [Gap(operator=operator, type=t) for t in _missing_types(types, allowed)]
+    return found
+
+
+def _missing_types(wanted: Mapping[str, Any], allowed: Mapping[str, Any]) -> list[str]:
+    if not allowed:
+        return []
+    missing = []
+    for slot, names in _slots(wanted):
+        have = dict(_slots(allowed)).get(slot, [])
+        missing += [f"{slot} {name}" for name in names if name not in have]
+    return missing or ([] if wanted else ["every type"])
+
+
+def _slots(types: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """`{"inputs": {"0": [...]}}` → `("input 0", [...])`; a `custom` list keeps its name."""
+    for kind, value in types.items():
+        if isinstance(value, Mapping):
+            for index, names in value.items():
+                yield f"{kind.removesuffix('s')} {index}", list(names)
+        else:
+            yield kind, [json.dumps(entry, sort_keys=True) for entry in value]

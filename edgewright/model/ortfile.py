@@ -1,0 +1,103 @@
+"""Give an ORT-format file one canonical byte order.
+
+ONNX Runtime writes its table of kernel type strings in the order of a hash map that is seeded
+by memory addresses, so two conversions of one model differ. The table is the last thing
+written, which in a FlatBuffer (built back to front) is the first in the file: it is built
+anew, sorted, in front of the unchanged rest.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+from flatbuffers.number_types import UOffsetTFlags
+from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import (
+    ArgTypeAndIndex,
+    InferenceSession,
+    KernelTypeStrArgsEntry,
+    KernelTypeStrResolver,
+    OpIdKernelTypeStrArgsEntry,
+)
+
+IDENTIFIER = b"ORTM"
+ALIGNMENT = 64
+
+
+def canonicalize(path: Path) -> None:
+    """Rewrite an ORT-format file so that equal models have equal bytes."""
+    data = path.read_bytes()
+    session = InferenceSession.InferenceSession.GetRootAs(data, 0)
+    rest = _model_start(session)
+    builder = flatbuffers.Builder(len(data))
+    builder.Bytes[:] = bytes(rest) + data[rest:]
+    builder.head = UOffsetTFlags.py_type(rest)
+    builder.minalign = ALIGNMENT
+    resolver = _resolver(builder, session.KernelTypeStrResolver())
+    version = builder.CreateString(session.OrtVersion())
+    InferenceSession.InferenceSessionStart(builder)
+    InferenceSession.InferenceSessionAddOrtVersion(builder, version)
+    InferenceSession.InferenceSessionAddModel(builder, len(data) - session.Model()._tab.Pos)
+    InferenceSession.InferenceSessionAddKernelTypeStrResolver(builder, resolver)
+    builder.Finish(InferenceSession.InferenceSessionEnd(builder), file_identifier=IDENTIFIER)
+    path.write_bytes(builder.Output())
+
+
+def _model_start(session: Any) -> int:
+    """Where the model's bytes begin: its root table, or that table's vtable just before it."""
+    table = session.Model()._tab
+    vtable = table.Pos - table.Get(flatbuffers.number_types.SOffsetTFlags, table.Pos)
+    return int(min(table.Pos, vtable))
+
+
+def _resolver(builder: Any, old: Any) -> int:
+    count = old.OpKernelTypeStrArgsLength()
+    operators = sorted((old.OpKernelTypeStrArgs(i) for i in range(count)), key=lambda o: o.OpId())
+    offsets = [_operator(builder, operator) for operator in operators]
+    vector = _vector(
+        builder, offsets, KernelTypeStrResolver.KernelTypeStrResolverStartOpKernelTypeStrArgsVector
+    )
+    KernelTypeStrResolver.KernelTypeStrResolverStart(builder)
+    KernelTypeStrResolver.KernelTypeStrResolverAddOpKernelTypeStrArgs(builder, vector)
+    return int(KernelTypeStrResolver.KernelTypeStrResolverEnd(builder))
+
+
+def _operator(builder: Any, old: Any) -> int:
+    count = old.KernelTypeStrArgsLength()
+    entries = sorted(
+        (old.KernelTypeStrArgs(i) for i in range(count)), key=lambda e: e.KernelTypeStr()
+    )
+    offsets = [_entry(builder, entry) for entry in entries]
+    module = OpIdKernelTypeStrArgsEntry
+    vector = _vector(
+        builder, offsets, module.OpIdKernelTypeStrArgsEntryStartKernelTypeStrArgsVector
+    )
+    op_id = builder.CreateString(old.OpId())
+    module.OpIdKernelTypeStrArgsEntryStart(builder)
+    module.OpIdKernelTypeStrArgsEntryAddOpId(builder, op_id)
+    module.OpIdKernelTypeStrArgsEntryAddKernelTypeStrArgs(builder, vector)
+    return int(module.OpIdKernelTypeStrArgsEntryEnd(builder))
+
+
+def _entry(builder: Any, old: Any) -> int:
+    arguments = [_argument(builder, old.Args(i)) for i in range(old.ArgsLength())]
+    module = KernelTypeStrArgsEntry
+    vector = _vector(builder, arguments, module.KernelTypeStrArgsEntryStartArgsVector)
+    name = builder.CreateString(old.KernelTypeStr())
+    module.KernelTypeStrArgsEntryStart(builder)
+    module.KernelTypeStrArgsEntryAddKernelTypeStr(builder, name)
+    module.KernelTypeStrArgsEntryAddArgs(builder, vector)
+    return int(module.KernelTypeStrArgsEntryEnd(builder))
+
+
+def _argument(builder: Any, old: Any) -> int:
+    ArgTypeAndIndex.ArgTypeAndIndexStart(builder)
+    ArgTypeAndIndex.ArgTypeAndIndexAddArgType(builder, old.ArgType())
+    ArgTypeAndIndex.ArgTypeAndIndexAddIndex(builder, old.Index())
+    return int(ArgTypeAndIndex.ArgTypeAndIndexEnd(builder))
+
+
+def _vector(builder: Any, offsets: list[int], start: Any) -> int:
+    start(builder, len(offsets))
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())

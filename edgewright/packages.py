@@ -1,0 +1,243 @@
+"""Drive Conan in a builder: one package per step, each skipped where nothing changed.
+
+A step's key is a hash of everything that goes in: the recipes, the rendered profile, the
+builder and, for the runtime, the op config. What a step made is recorded under its key in the
+user's cache, beside the Conan cache that holds the package.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright import apt, digest, process
+from edgewright.container import Builder
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout, user_cache
+
+BASE_RECIPE = "debian-source"
+LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
+RUNTIME = "onnxruntime-minimal"
+PROGRAM = "edge-infer"
+
+
+class Package(BaseModel):
+    """One Conan package in the user's cache."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    ref: str
+    package_id: str
+    folder: Path  # on the host
+    seconds: float  # that building it took; 0 where Conan had it
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageInputs:
+    """What the packages of one board and model are built from."""
+
+    layout: RepoLayout
+    builder: Builder
+    conan_profile: Path
+    toolchain: Path
+    ops_config: Path
+    linkage: str
+    jobs: int
+    logs: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A package, and whether nothing had to be done for it."""
+
+    package: Package
+    cached: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One `conan create`."""
+
+    name: str
+    sources: tuple[Path, ...]
+    needs: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def steps(inputs: PackageInputs) -> list[Step]:
+    """The packages in build order."""
+    recipes = inputs.layout.recipes
+    runtime_options = {f"{RUNTIME}/*:ops_sha256": digest.file_sha256(inputs.ops_config)}
+    libraries = [
+        Step(
+            name=name,
+            sources=(recipes / name, recipes / BASE_RECIPE),
+            needs=("zlib",) if name == "libspng" else (),
+        )
+        for name in LIBRARIES
+    ]
+    runtime = Step(
+        name=RUNTIME,
+        sources=(recipes / RUNTIME, recipes / BASE_RECIPE),
+        options=runtime_options,
+    )
+    program = Step(
+        name=PROGRAM,
+        sources=(
+            recipes / PROGRAM,
+            inputs.layout.runtime_cpp / "CMakeLists.txt",
+            *(inputs.layout.runtime_cpp / part for part in ("cli", "cmake", "include", "src")),
+        ),
+        needs=(*LIBRARIES, RUNTIME),
+        options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
+    )
+    return [*libraries, runtime, program]
+
+
+def make(
+    step: Step,
+    inputs: PackageInputs,
+    made: Mapping[str, Package],
+    on_line: process.LineSink | None = None,
+) -> Made:
+    """Have the package of one step, from the cache or built now."""
+    key = _key(step, inputs, made)
+    known = _recall(step, inputs, key)
+    if known:
+        return Made(package=known, cached=True)
+    start = time.monotonic()
+    result = inputs.logs / f"{step.name}.json"
+    _conan_create(step, inputs, result, on_line)
+    built, package = _read_result(step, inputs, result, key, time.monotonic() - start)
+    _record(inputs, package)
+    return Made(package=package, cached=not built)
+
+
+def _key(step: Step, inputs: PackageInputs, made: Mapping[str, Package]) -> str:
+    return digest.text_sha256(
+        step.name,
+        inputs.builder.id,
+        digest.tree_sha256(*step.sources),
+        inputs.conan_profile.read_text(),
+        inputs.toolchain.read_text(),
+        (inputs.layout.toolchains / "build.profile").read_text(),
+        json.dumps(dict(step.options), sort_keys=True),
+        *(made[name].key for name in step.needs),
+    )
+
+
+def _records(inputs: PackageInputs) -> Path:
+    return user_cache() / "conan" / inputs.builder.id / "edgewright"
+
+
+def _recall(step: Step, inputs: PackageInputs, key: str) -> Package | None:
+    record = _records(inputs) / f"{step.name}-{key[:16]}.json"
+    if not record.is_file():
+        return None
+    package = Package.model_validate_json(record.read_text())
+    return package if package.folder.is_dir() else None
+
+
+def _record(inputs: PackageInputs, package: Package) -> None:
+    folder = _records(inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / f"{package.name}-{package.key[:16]}.json"
+    aside = record.with_suffix(f".{os.getpid()}")
+    aside.write_text(package.model_dump_json(indent=2) + "\n")
+    aside.replace(record)
+
+
+def _conan_create(
+    step: Step, inputs: PackageInputs, result: Path, on_line: process.LineSink | None
+) -> None:
+    log = inputs.logs / f"{step.name}.log"
+    log.unlink(missing_ok=True)
+    place = inputs.builder.path
+    exported = [BASE_RECIPE, *step.needs]
+    # Exporting is cheap and makes every recipe of the checkout known to this Conan cache.
+    script = 'result=$1; shift; while [ "$1" != -- ]; do conan export "$1"; shift; done; shift; '
+    script += 'conan "$@" --format=json --out-file="$result"'
+    recipes = inputs.layout.recipes
+    inputs.builder.run(
+        ["sh", "-ec", script, "_", str(place(result))]
+        + [str(place(recipes / name)) for name in exported]
+        + ["--", *_create_argv(step, inputs)],
+        log,
+        on_line=on_line,
+    )
+
+
+def _create_argv(step: Step, inputs: PackageInputs) -> list[str]:
+    place = inputs.builder.path
+    recipes = inputs.layout.recipes
+    argv = ["create", str(place(recipes / step.name)), "--build=missing", "--no-remote"]
+    argv += [f"--lockfile={place(inputs.layout.lockfile)}"]
+    argv += [f"--profile:host={place(inputs.conan_profile)}"]
+    argv += [f"--profile:build={place(inputs.layout.toolchains / 'build.profile')}"]
+    for name, value in _confs(inputs).items():
+        argv += ["--conf", f"{name}={value}"]
+    for name, value in step.options.items():
+        argv += ["--options:host", f"{name}={value}"]
+    return argv
+
+
+def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
+    place = inputs.builder.path
+    return {
+        "user.edgewright:sources": place(user_cache() / "sources"),
+        "user.edgewright:debian_archive": apt.source_line("{suite}"),
+        "user.edgewright:ops_config": place(inputs.ops_config),
+        "tools.build:jobs": inputs.jobs,
+    }
+
+
+def _read_result(
+    step: Step, inputs: PackageInputs, result: Path, key: str, seconds: float
+) -> tuple[bool, Package]:
+    nodes = json.loads(result.read_text())["graph"]["nodes"].values()
+    node = next(n for n in nodes if n["name"] == step.name and n["context"] == "host")
+    built = node["binary"] == "Build"
+    package = Package(
+        name=step.name,
+        ref=node["ref"],
+        package_id=node["package_id"],
+        folder=_host_path(inputs, PurePosixPath(node["package_folder"])),
+        seconds=seconds if built else 0.0,
+        key=key,
+    )
+    return built, package
+
+
+def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:
+    """The host's name of a folder below the builder's Conan home."""
+    cache = user_cache()
+    mount = inputs.builder.path(cache)
+    if not inside.is_relative_to(mount):
+        raise UserError(str(inside), f"Conan put a package outside of {mount}")
+    return cache / inside.relative_to(mount)
+
+
+def write_lock(layout: RepoLayout, builder: Builder, log: Path) -> None:
+    """Write `recipes/conan.lock`: the one version of every recipe that a build may use."""
+    refs = sorted(
+        f"{name}/{_version(layout.recipes / name)}" for name in (*LIBRARIES, RUNTIME, PROGRAM)
+    )
+    base = f"{BASE_RECIPE}/{_version(layout.recipes / BASE_RECIPE)}"
+    argv = ["conan", "lock", "add", *(f"--requires={ref}" for ref in refs)]
+    argv += [f"--python-requires={base}", f"--lockfile-out={builder.path(layout.lockfile)}"]
+    layout.lockfile.unlink(missing_ok=True)
+    builder.run(argv, log)
+
+
+def _version(recipe: Path) -> str:
+    for line in (recipe / "conanfile.py").read_text().splitlines():
+        words = line.split("=")
+        if words[0].strip() == "version":
+            return words[1].strip().strip('"')
+    raise UserError(str(recipe), "has no version line")

@@ -1,0 +1,67 @@
+"""Board profile → CMake toolchain file and Conan profile, as text. Pure."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from edgewright.errors import UserError
+from edgewright.profile import Arch, BoardProfile
+
+GCC_VERSION = "14"
+_CONAN_ARCH = {Arch.ARMHF: "armv7hf", Arch.ARM64: "armv8"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """The two rendered texts."""
+
+    cmake: str
+    conan: str
+
+
+def compiler_flags(profile: BoardProfile) -> list[str]:
+    """The GCC flags that select the board's instruction set and float ABI."""
+    flags = [f"-mcpu={profile.cpu.core}"]
+    if profile.abi.arch is Arch.ARMHF:
+        flags += [
+            f"-mfpu={profile.cpu.fpu}",
+            f"-mfloat-abi={profile.cpu.float_abi}",
+            f"-m{profile.cpu.instruction_set}",
+        ]
+    return flags
+
+
+def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Toolchain:
+    """Render both files; `toolchain_path` is where Conan will find the CMake one.
+
+    Raises UserError if a template is broken or uses an unknown variable.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        autoescape=False,
+    )
+    values = {
+        "board": profile,
+        "machine": profile.machine,
+        "flags": compiler_flags(profile),
+        "conan_arch": _CONAN_ARCH[profile.abi.arch],
+        "gcc_version": GCC_VERSION,
+        "toolchain_path": toolchain_path.as_posix(),
+    }
+    own = f"boards/{profile.name}.cmake.j2"
+    cmake = own if (templates / own).is_file() else "toolchain.cmake.j2"
+    return Toolchain(
+        cmake=_render(environment, cmake, values),
+        conan=_render(environment, "conan.profile.j2", values),
+    )
+
+
+def _render(environment: Environment, name: str, values: dict[str, object]) -> str:
+    try:
+        return environment.get_template(name).render(values)
+    except TemplateError as broken:
+        raise UserError(f"toolchains/{name}", f"{broken}", next="mend the template") from broken

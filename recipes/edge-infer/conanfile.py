@@ -1,0 +1,92 @@
+"""The inference program for one board, its debug symbols split off and named by build id."""
+
+import os
+from pathlib import Path
+
+from conan import ConanFile
+from conan.tools.cmake import CMake, CMakeToolchain, cmake_layout
+from conan.tools.files import copy
+from conan.tools.gnu import PkgConfigDeps
+
+
+class EdgeInfer(ConanFile):
+    name = "edge-infer"
+    version = "0.1.0"
+    license = "MIT"
+    description = "Image in, class out; self-test; bench"
+    package_type = "application"
+    settings = "os", "arch", "compiler", "build_type"
+    options = {"linkage": ["static", "shared"]}
+    default_options = {"linkage": "static"}
+    requires = (
+        "onnxruntime-minimal/1.21.0",
+        "libjpeg-turbo/2.1.5",
+        "libspng/0.7.4",
+        "yyjson/0.10.0",
+    )
+
+    def export_sources(self):
+        program = os.path.join(self.recipe_folder, "..", "..", "runtime_cpp")
+        copy(self, "*", program, self.export_sources_folder, excludes=["tests/*", "*.md"])
+
+    def layout(self):
+        cmake_layout(self)
+
+    def package_id(self):
+        # Linked statically into the program: any change of a library is a change of it.
+        self.info.requires.full_package_mode()
+
+    def generate(self):
+        toolchain = CMakeToolchain(self)
+        toolchain.cache_variables.update(
+            EDGE_BUILD_TESTS=False,
+            EDGE_LINKAGE=str(self.options.linkage),
+            EDGE_OPERATORS_FILE=self._operators(),
+            EDGE_VERSION=self.version,
+        )
+        toolchain.extra_cxxflags += [
+            "-g",
+            f"-ffile-prefix-map={self.source_folder}/=runtime_cpp/",
+            f"-ffile-prefix-map={self.build_folder}/=build/",
+        ]
+        toolchain.generate()
+        PkgConfigDeps(self).generate()
+
+    def _operators(self):
+        runtime = self.dependencies["onnxruntime-minimal"]
+        return Path(runtime.package_folder, "res", "ops.config").as_posix()
+
+    def build(self):
+        cmake = CMake(self)
+        cmake.configure()
+        cmake.build(target="edge-infer")
+
+    def package(self):
+        program = os.path.join(self.package_folder, "bin", "edge-infer")
+        copy(self, "edge-infer", self.build_folder, os.path.dirname(program))
+        self._split(program)
+        if self.options.linkage == "shared":
+            self._package_runtime()
+
+    def _split(self, binary):
+        """Strip `binary`; keep what was stripped as <build id>.debug, where gdb looks for it."""
+        triplet = self.conf.get("tools.gnu:host_triplet")
+        build_id = self._build_id(binary, triplet)
+        folder = os.path.join(self.package_folder, "symbols", ".build-id", build_id[:2])
+        os.makedirs(folder, exist_ok=True)
+        debug = os.path.join(folder, f"{build_id[2:]}.debug")
+        self.run(f'{triplet}-objcopy --only-keep-debug "{binary}" "{debug}"')
+        self.run(f'{triplet}-strip --strip-all "{binary}"')
+
+    def _build_id(self, binary, triplet):
+        from io import StringIO
+
+        notes = StringIO()
+        self.run(f'{triplet}-readelf --notes "{binary}"', stdout=notes)
+        return notes.getvalue().split("Build ID:")[1].split()[0]
+
+    def _package_runtime(self):
+        runtime = self.dependencies["onnxruntime-minimal"].package_folder
+        folder = os.path.join(self.package_folder, "bin")
+        copy(self, "libonnxruntime.so.1", os.path.join(runtime, "lib"), folder)
+        self._split(os.path.join(folder, "libonnxruntime.so.1"))

@@ -1,0 +1,18 @@
+from conan import ConanFile
+
+
+class Yyjson(ConanFile):
+    name = "yyjson"
+    version = "0.10.0"
+    license = "MIT"
+    description = "JSON reader and writer"
+    python_requires = "debian-source/1.0"
+    python_requires_extend = "debian-source.CMakeLibrary"
+    cmake_options = {
+        "YYJSON_DISABLE_UTILS": True,
+        "YYJSON_DISABLE_NON_STANDARD": True,
+    }
+
+    def package_info(self):
+        self.cpp_info.libs = ["yyjson"]
+        self.cpp_info.set_property("pkg_config_name", "yyjson")

@@ -1,0 +1,26 @@
+from conan import ConanFile
+from conan.tools.files import rm, save
+
+
+class Zlib(ConanFile):
+    name = "zlib"
+    version = "1.3.1"
+    license = "Zlib"
+    description = "Inflate, for PNG"
+    python_requires = "debian-source/1.0"
+    python_requires_extend = "debian-source.CMakeLibrary"
+    cmake_options = {"ZLIB_BUILD_EXAMPLES": False, "SKIP_INSTALL_FILES": True}
+
+    def source(self):
+        self.python_requires["debian-source"].module.fetch_all(self)
+        # CMake names this Windows file, which Debian's archive leaves out, on every system.
+        save(self, f"{self.source_folder}/win32/zlib1.rc", "")
+
+    def package(self):
+        self.python_requires["debian-source"].module.CMakeLibrary.package(self)
+        rm(self, "libz.so*", f"{self.package_folder}/lib")
+
+    def package_info(self):
+        self.cpp_info.libs = ["z"]
+        self.cpp_info.set_property("cmake_file_name", "ZLIB")
+        self.cpp_info.set_property("cmake_target_name", "ZLIB::ZLIB")
