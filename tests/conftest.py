@@ -24,6 +24,7 @@ def check_golden(request: pytest.FixtureRequest) -> CheckGolden:
         if request.config.getoption("--update-golden"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        assert path.read_text() == text, f"{path} is out of date: pytest --update-golden"
+        found = path.read_text() if path.exists() else None
+        assert found == text, f"{path} is not up to date: pytest --update-golden"
 
     return check
