@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from edgewright import apt, digest, process
 from edgewright.errors import UserError
@@ -28,6 +28,20 @@ LOCAL_TOOLS = (
     "apt-get",
 )
 BuilderChoice = Literal["auto", "docker", "local"]
+
+
+def parse_choice(text: str) -> BuilderChoice:
+    """Raises UserError for anything but auto, docker and local."""
+    choices: tuple[BuilderChoice, ...] = get_args(BuilderChoice)
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise UserError(
+        f"--builder={text}",
+        "unknown builder",
+        facts=[f"expected: {', '.join(choices)}"],
+        next="invoke build --builder=auto",
+    )
 
 
 class Builder(Protocol):

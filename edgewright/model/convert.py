@@ -7,7 +7,6 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
 
 from edgewright import process
 from edgewright.errors import UserError
@@ -61,7 +60,7 @@ def _require_onnx(model: Path) -> None:
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
     try:
         onnx.checker.check_model(str(model))
-    except (onnx.checker.ValidationError, DecodeError, ValueError) as invalid:
+    except (onnx.checker.ValidationError, ValueError) as invalid:
         reason = str(invalid).strip().splitlines() or ["empty file"]
         raise UserError(
             str(model),

@@ -1,0 +1,383 @@
+"""`invoke build`: board profile and model in, release out, stage by stage."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import onnxruntime
+from pydantic import BaseModel, ConfigDict
+
+from edgewright import audit, container, digest, packages, process, release, toolchain
+from edgewright.audit import Audit
+from edgewright.errors import UserError
+from edgewright.layout import BoardBuild, RepoLayout, user_cache
+from edgewright.model.convert import RUNTIME_VERSION, Converted, convert
+from edgewright.model.coverage import Coverage, prove
+from edgewright.model.ops import parse_config
+from edgewright.profile import BoardProfile
+
+Origin = Literal["built", "cache"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageReport(_Part):
+    """One stage: how long it took, and whether its result was there already."""
+
+    name: str
+    seconds: float
+    origin: Origin
+
+
+class BuildReport(_Part):
+    """What a build made; `build/<board>/reports/build.json`."""
+
+    version: Literal[1] = 1
+    board: str
+    release: str
+    folder: Path
+    builder: str
+    stages: tuple[StageReport, ...]
+    sizes: dict[str, int]  # bytes
+    budgets: dict[str, int]  # bytes, for the same names
+    coverage: Coverage
+    audit: Audit
+
+    @property
+    def from_cache(self) -> bool:
+        return all(stage.origin == "cache" for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+
+class Progress(Protocol):
+    """Told what goes on, as it goes on."""
+
+    def start(self, stage: str) -> None: ...
+
+    def line(self, line: str) -> None: ...
+
+    def done(self, stage: StageReport) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What to build."""
+
+    profile: BoardProfile
+    model: Path
+    layout: RepoLayout
+    builder: container.BuilderChoice = "auto"
+    jobs: int
+
+    @property
+    def out(self) -> BoardBuild:
+        return self.layout.build(self.profile.name)
+
+
+class _Stages:
+    """Times each stage and collects the reports."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.reports: list[StageReport] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator["_Stage"]:
+        self.progress.start(name)
+        start = time.monotonic()
+        stage = _Stage()
+        yield stage
+        report = StageReport(
+            name=name,
+            seconds=round(time.monotonic() - start, 2),
+            origin="cache" if stage.cached else "built",
+        )
+        self.reports.append(report)
+        self.progress.done(report)
+
+
+class _Stage:
+    cached = False
+
+
+def build(request: BuildRequest, progress: Progress) -> BuildReport:
+    """Render, convert, cross-build, prove coverage, audit, package.
+
+    Raises UserError for whatever the user can mend; nothing is packaged then.
+    """
+    with _lock(request.out.root / ".lock", f"board '{request.profile.name}'"):
+        return _build(request, _Stages(progress))
+
+
+def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
+    out = request.out
+    with stages.stage("builder") as stage:
+        builder = _builder(request, stages.progress, stage)
+    with stages.stage("toolchain") as stage:
+        stage.cached = not render(request.profile, request.layout, builder)
+    with stages.stage("model") as stage:
+        converted, stage.cached = _converted(request.model, out)
+    made = _packages(request, builder, stages)
+    with stages.stage("coverage") as stage:
+        runtime_ops = made[packages.RUNTIME].folder / "res" / "ops.config"
+        coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
+    files = _collect(made[packages.PROGRAM], out)
+    with stages.stage("audit") as stage:
+        judged, stage.cached = _audit(files, request.profile, out)
+    with stages.stage("release") as stage:
+        before = out.latest.read_text() if out.latest.is_file() else ""
+        made_release = _release(request, files, converted)
+        stage.cached = before == f"{made_release.id}\n"
+    report = _report(request, stages, builder, made_release, files, coverage, judged)
+    _write(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
+    return report
+
+
+def _builder(request: BuildRequest, progress: Progress, stage: _Stage) -> container.Builder:
+    log = request.out.logs / "builder.log"
+    if request.builder == "local":
+        stage.cached = True
+    else:
+        stage.cached = not container.docker_problem() and container.image_exists(
+            container.image_tag(request.layout)
+        )
+    return container.choose(request.builder, request.layout, log, progress.line)
+
+
+def render(profile: BoardProfile, layout: RepoLayout, builder: container.Builder) -> bool:
+    """Write the toolchain file and the Conan profile; tells whether either changed."""
+    out = layout.build(profile.name)
+    texts = toolchain.render(profile, layout.toolchains, Path(builder.path(out.toolchain)))
+    changed = [_write(out.toolchain, texts.cmake), _write(out.conan_profile, texts.conan)]
+    return any(changed)
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write a file unless it has that content; aside, then renamed."""
+    if path.is_file() and path.read_text() == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
+    return True
+
+
+def _converted(model: Path, out: BoardBuild) -> tuple[Converted, bool]:
+    """The converted model, from the user's cache where this very model was converted before."""
+    if not model.is_file():
+        raise UserError(str(model), "no such model", next="invoke build --model=PATH")
+    key = digest.text_sha256(digest.file_sha256(model), onnxruntime.__version__)
+    kept = user_cache() / "models" / key[:32]
+    cached = kept.is_dir()
+    if not cached:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".convert-") as scratch:
+            convert(model, Path(scratch) / "made")
+            _move_into_place(Path(scratch) / "made", kept)
+    converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
+    _copy_if_changed(kept / "model.ort", converted.ort)
+    _copy_if_changed(kept / "ops.config", converted.ops_config)
+    return converted, cached
+
+
+def _move_into_place(made: Path, kept: Path) -> None:
+    try:
+        made.rename(kept)
+    except OSError:
+        if not kept.is_dir():  # another build that put it there first is welcome
+            raise
+
+
+def _copy_if_changed(source: Path, target: Path) -> None:
+    if target.is_file() and digest.file_sha256(source) == digest.file_sha256(target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copy2(source, aside)
+    aside.replace(target)
+
+
+def _packages(
+    request: BuildRequest, builder: container.Builder, stages: _Stages
+) -> dict[str, packages.Package]:
+    out = request.out
+    inputs = packages.PackageInputs(
+        layout=request.layout,
+        builder=builder,
+        conan_profile=out.conan_profile,
+        toolchain=out.toolchain,
+        ops_config=out.ops_config,
+        linkage=request.profile.runtime.linkage,
+        jobs=request.jobs,
+        logs=out.logs,
+    )
+    made: dict[str, packages.Package] = {}
+    with _lock(user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", wait=True):
+        for step in packages.steps(inputs):
+            with stages.stage(step.name) as stage:
+                result = packages.make(step, inputs, made, stages.progress.line)
+                made[step.name] = result.package
+                stage.cached = result.cached
+    return made
+
+
+def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage, bool]:
+    key = digest.text_sha256(digest.file_sha256(model), digest.file_sha256(runtime_ops))
+    kept = out.root / "coverage.json"
+    stamp = out.root / "coverage.key"
+    if kept.is_file() and stamp.is_file() and stamp.read_text() == key:
+        return Coverage.model_validate_json(kept.read_text()), True
+    coverage = prove(model, parse_config(runtime_ops.read_text(), str(runtime_ops)))
+    _write(kept, coverage.model_dump_json(indent=2) + "\n")
+    _write(stamp, key)
+    return coverage, False
+
+
+def _collect(program: packages.Package, out: BoardBuild) -> dict[str, Path]:
+    """Copy the program, its libraries and its symbols; `{"bin/edge-infer": path, …}`."""
+    files = {}
+    for source in sorted((program.folder / "bin").iterdir()):
+        target = out.bin / source.name
+        _copy_if_changed(source, target)
+        files[f"bin/{source.name}"] = target
+    for stale in set(out.bin.iterdir()) - set(files.values()):
+        stale.unlink()
+    shutil.copytree(program.folder / "symbols", out.symbols, dirs_exist_ok=True)
+    return files
+
+
+def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
+    judged = audit.audit_files(files, profile)
+    changed = _write(out.audit, judged.json_text())
+    audit.require_passed(judged, out.root)
+    return judged, not changed
+
+
+def _release(
+    request: BuildRequest, files: Mapping[str, Path], converted: Converted
+) -> release.Release:
+    profile = request.profile
+    budgets = profile.budgets
+    _require_model_size(converted.ort, budgets.model_bytes)
+    inputs = release.ReleaseInputs(
+        board=profile.name,
+        compatible=profile.compatible,
+        deploy_root=profile.deploy.root,
+        edge_infer=files["bin/edge-infer"],
+        libraries=tuple(path for name, path in files.items() if name != "bin/edge-infer"),
+        ort_model=converted.ort,
+        card=_beside(request.model, "card.json"),
+        golden=_beside(request.model, "golden"),
+        runtime=release.ReleasedRuntime(
+            version=RUNTIME_VERSION,
+            ops_config_sha256=digest.file_sha256(converted.ops_config),
+            linkage=profile.runtime.linkage.value,
+            threads=profile.runtime.threads,
+        ),
+        budgets=release.ReleasedBudgets(**budgets.model_dump()),
+        source=_source(request.layout.root),
+    )
+    made = release.build_release(inputs, request.out.release)
+    _write(request.out.latest, f"{made.id}\n")
+    return made
+
+
+def _beside(model: Path, name: str) -> Path:
+    path = model.parent / name
+    if not path.exists():
+        raise UserError(
+            str(model),
+            f"no {name} beside it",
+            facts=["a model folder holds model.onnx, card.json and golden/: see docs/model.md"],
+            next="invoke model.golden",
+        )
+    return path
+
+
+def _require_model_size(model: Path, budget: int) -> None:
+    size = model.stat().st_size
+    if size > budget:
+        raise UserError(
+            str(model),
+            f"{size:,} bytes, over the board's budget",
+            facts=[f"budgets.model_bytes: {budget:,}"],
+            next="quantize the model, or raise the budget in the board profile",
+        )
+
+
+def _source(root: Path) -> release.Source:
+    """The commit of the checkout; a tree without git has none."""
+    head = process.capture(["git", "-C", str(root), "rev-parse", "HEAD"])
+    if head.returncode != 0:
+        return release.Source(revision="unknown", dirty=True)
+    changes = process.capture(
+        ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
+    )
+    return release.Source(revision=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
+
+
+def _report(
+    request: BuildRequest,
+    stages: _Stages,
+    builder: container.Builder,
+    made: release.Release,
+    files: Mapping[str, Path],
+    coverage: Coverage,
+    judged: Audit,
+) -> BuildReport:
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    sizes["model/model.ort"] = request.out.ort_model.stat().st_size
+    sizes[made.archive.name] = made.archive.stat().st_size
+    budgets = request.profile.budgets
+    return BuildReport(
+        board=request.profile.name,
+        release=made.id,
+        folder=made.folder,
+        builder=builder.id,
+        stages=tuple(stages.reports),
+        sizes=sizes,
+        budgets={
+            "bin/edge-infer": budgets.binary_bytes,
+            "model/model.ort": budgets.model_bytes,
+        },
+        coverage=coverage,
+        audit=judged,
+    )
+
+
+@contextmanager
+def _lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold an advisory lock; it is gone with the process, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as held:
+            raise UserError(
+                what, "another build is running", facts=[f"lock: {path}"], next="wait for it"
+            ) from held
+        yield
+
+
+def latest_release(out: BoardBuild) -> release.Release:
+    """The release that the last build of a board made. Raises UserError if there is none."""
+    if not out.latest.is_file():
+        raise UserError(
+            f"board '{out.root.name}'",
+            "nothing has been built for it",
+            next=f"invoke build --board={out.root.name}",
+        )
+    return release.load_release(out.release / out.latest.read_text().strip())

@@ -1,0 +1,237 @@
+"""What a build looks like: progress for terminals and for logs, and its one screen at the end."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from edgewright.audit import Audit
+from edgewright.deploy import Plan, Status
+from edgewright.elf import ElfFacts
+from edgewright.pipeline import BuildReport, StageReport
+
+NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
+PERCENT_STEP = 10
+
+
+class LiveProgress:
+    """A bar for each stage, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._current: TaskID | None = None
+
+    def __enter__(self) -> "LiveProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str) -> None:
+        self._current = self._bars.add_task(f"{stage:20}", total=None, note="")
+
+    def line(self, line: str) -> None:
+        step = NINJA.match(line)
+        if step and self._current is not None:
+            done, total = int(step[1]), int(step[2])
+            self._bars.update(
+                self._current, completed=done, total=total, note=f"{done}/{total} steps"
+            )
+
+    def done(self, stage: StageReport) -> None:
+        if self._current is not None:
+            self._bars.update(self._current, completed=1, total=1, note=told_origin(stage))
+
+
+class LineProgress:
+    """One line when a stage ends, and one for each tenth of a long one: for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stage = ""
+        self._percent = 0
+
+    def __enter__(self) -> "LineProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def start(self, stage: str) -> None:
+        self._stage, self._percent = stage, 0
+
+    def line(self, line: str) -> None:
+        step = NINJA.match(line)
+        if not step or int(step[2]) < PERCENT_STEP * 2:
+            return
+        percent = 100 * int(step[1]) // int(step[2]) // PERCENT_STEP * PERCENT_STEP
+        if percent > self._percent:
+            self._percent = percent
+            self._say(f"{self._stage}: {percent} %")
+
+    def done(self, stage: StageReport) -> None:
+        self._say(f"{stage.name}: {told_origin(stage)}, {stage.seconds:.1f} s")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+
+def progress(console: Console) -> LiveProgress | LineProgress:
+    """Bars on a terminal, lines anywhere else."""
+    return LiveProgress(console) if console.is_terminal else LineProgress(console)
+
+
+@contextmanager
+def upload(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and remaining time; off a terminal, nothing: the end is told anyway."""
+    if not console.is_terminal:
+        yield lambda sent, total: None
+        return
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("upload"), *columns, console=console, transient=True) as bars:
+        bar = bars.add_task("upload", total=None, visible=False)
+        yield lambda sent, total: bars.update(bar, completed=sent, total=total, visible=True)
+
+
+def told_origin(stage: StageReport) -> str:
+    return "from cache" if stage.origin == "cache" else "built"
+
+
+def build_screen(report: BuildReport) -> RenderableType:
+    """The end of a build: sizes, ELF facts, coverage, stages."""
+    return Group(
+        Text(f"release {report.release} for {report.board}", style="bold"),
+        Text(str(report.folder), overflow="fold"),
+        Text(),
+        _sizes(report),
+        Text(),
+        _elf_facts(report.audit),
+        Text(),
+        Text(told_coverage(report)),
+        Text(),
+        _stages(report),
+        Text(told_total(report), style="bold"),
+    )
+
+
+def _sizes(report: BuildReport) -> Table:
+    table = Table("file", box=None, pad_edge=False)
+    table.add_column("bytes", justify="right")
+    table.add_column("budget", justify="right")
+    for name, size in report.sizes.items():
+        budget = report.budgets.get(name)
+        table.add_row(name, f"{size:,}", f"{budget:,}" if budget else "")
+    return table
+
+
+def _elf_facts(audit: Audit) -> Table:
+    table = Table("ELF", "fact", "found", box=None, pad_edge=False)
+    for file in audit.files:
+        for index, (name, found) in enumerate(elf_rows(file.facts)):
+            table.add_row(file.path if index == 0 else "", name, found)
+    return table
+
+
+def elf_rows(facts: ElfFacts) -> list[tuple[str, str]]:
+    """The facts that release engineers ask for first."""
+    rows = [("machine", f"{facts.machine}, {facts.bits} bits")]
+    if facts.arm:
+        rows += [
+            ("CPU", f"{facts.arm.cpu_name}, {facts.arm.cpu_arch}"),
+            ("FPU, SIMD", f"{facts.arm.fp_arch}, {facts.arm.simd_arch}"),
+            ("float arguments in", facts.arm.vfp_args),
+        ]
+    glibc = facts.highest("GLIBC")
+    return [
+        *rows,
+        ("needed libraries", ", ".join(facts.needed) or "none"),
+        ("newest glibc symbol", glibc.version if glibc else "none"),
+        ("build id", facts.build_id or "none"),
+    ]
+
+
+def told_coverage(report: BuildReport) -> str:
+    coverage = report.coverage
+    return (
+        f"operators: {len(coverage.required)} needed by {coverage.nodes} nodes, "
+        f"all of them among the {len(coverage.built)} built in"
+    )
+
+
+def _stages(report: BuildReport) -> Table:
+    table = Table("stage", "result", box=None, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    for stage in report.stages:
+        table.add_row(stage.name, told_origin(stage), f"{stage.seconds:.1f}")
+    return table
+
+
+def told_total(report: BuildReport) -> str:
+    if report.from_cache:
+        return f"nothing changed: all of it came from cache, {report.seconds:.1f} s"
+    built = [stage.name for stage in report.stages if stage.origin == "built"]
+    return f"built: {', '.join(built)}; {report.seconds:.1f} s"
+
+
+def told_plan(plan: Plan) -> list[str]:
+    """What a deploy would do, a line each."""
+    if plan.is_noop:
+        return [f"release {plan.release} is current and sound: nothing to do"]
+    steps = [f"send {entry.path}: {entry.bytes:,} bytes" for entry in plan.upload]
+    steps.append(f"{plan.bytes:,} bytes to send in {len(plan.upload)} files")
+    if plan.build:
+        steps.append(f"make release directory {plan.release}")
+    steps.append("smoke test before the switch")
+    if plan.switch:
+        steps.append(f"switch from {plan.former or 'nothing'} to {plan.release}")
+    return steps
+
+
+def status_document(status: Status, subject: str) -> dict[str, object]:
+    """`invoke status --json`."""
+    return {
+        "version": 1,
+        "target": subject,
+        "current": status.state.current,
+        "previous": status.state.previous,
+        "releases": list(status.state.releases),
+        "model": status.manifest.model.name if status.manifest else None,
+        "objects": status.objects,
+        "machine": status.facts.machine,
+        "free_bytes": status.facts.free_bytes,
+        "locked_by": status.holder,
+    }
+
+
+def status_screen(status: Status, subject: str) -> Table:
+    """`invoke status` for a person."""
+    table = Table(subject, "", box=None, pad_edge=False)
+    for name, value in status_document(status, subject).items():
+        if name in ("version", "target"):
+            continue
+        told = f"{value:,}" if isinstance(value, int) else value
+        told = ", ".join(told) if isinstance(told, list) else told
+        table.add_row(name.replace("_", " "), str(told or "none"))
+    return table
