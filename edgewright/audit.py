@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.elf import ElfFacts, NeededVersion, read_elf
+from edgewright.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
 from edgewright.errors import EdgewrightError, UserError
-from edgewright.profile import Arch, BoardProfile, Fpu, Linkage
+from edgewright.profile import Arch, BoardProfile, Cpu, Fpu, Linkage
 
 # The policy, as data.
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
@@ -41,6 +41,7 @@ SIMD_ARCH = {
     Fpu.NEON_VFPV4: frozenset({"none", "NEONv1", "NEONv1 with Fused-MAC"}),
     Fpu.NEON_FP_ARMV8: frozenset({"none", "NEONv1", "NEONv1 with Fused-MAC", "NEON for ARMv8"}),
 }
+NO_DIVISION = frozenset({"cortex-a5", "cortex-a8", "cortex-a9"})
 GLIBC_NAMED = {"GLIBC_ABI_DT_RELR": (2, 36)}
 NEVER = (999,)  # GLIBC_PRIVATE and other names that no floor promises
 SYMBOLS_SHOWN = 5
@@ -50,6 +51,7 @@ MACHINES_32 = frozenset({"armv7l", "armv8l"})
 MACHINES_V8 = frozenset({"armv8l", "aarch64"})
 FEATURES_NEON = frozenset({"neon", "asimd"})
 FEATURES_VFPV4 = frozenset({"vfpv4", "asimd"})
+FEATURES_DIVISION = frozenset({"idiva", "idivt", "asimd"})
 FEATURES_V8 = frozenset({"asimd", "crc32", "aes", "pmull", "sha1", "sha2"})
 
 
@@ -171,27 +173,29 @@ def _judge_machine(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 def _judge_arm(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
     rebuild = f"invoke build --board={profile.name}"
-    assert profile.cpu.fpu is not None  # the profile of an armhf board has one
     if facts.arm is None:
         return [Finding(problem="has no ARM build attributes to judge by", next=rebuild)]
-    found = []
+    problems = []
     if facts.arm.vfp_args not in HARD_FLOAT:
-        problem = f"passes floats in {facts.arm.vfp_args}, board '{profile.name}' is hard-float"
-        found.append(Finding(problem=problem, next=rebuild))
-    core, fpu, cpu = profile.cpu.core, profile.cpu.fpu, f"CPU name: {facts.arm.cpu_name}"
-    for used, fit, has in (
-        (
-            f"ARM {facts.arm.cpu_arch}",
-            facts.arm.cpu_arch in CPU_ARCH[profile.cpu.arm_version],
-            core,
-        ),
-        (facts.arm.fp_arch, facts.arm.fp_arch in FP_ARCH[fpu], fpu),
-        (facts.arm.simd_arch, facts.arm.simd_arch in SIMD_ARCH[fpu], fpu),
-    ):
-        if not fit:
-            problem = f"is built for {used}, board '{profile.name}' has {has}"
-            found.append(Finding(problem=problem, facts=(cpu,), next=rebuild))
-    return found
+        problems.append(
+            f"passes floats in {facts.arm.vfp_args}, board {profile.name!r} is hard-float"
+        )
+    for fits, used, has in _instructions(facts.arm, profile.cpu):
+        if not fits:
+            problems.append(f"is built for {used}, board {profile.name!r} has {has}")
+    cpu = f"CPU name: {facts.arm.cpu_name}"
+    return [Finding(problem=problem, facts=(cpu,), next=rebuild) for problem in problems]
+
+
+def _instructions(arm: ArmAttributes, cpu: Cpu) -> list[tuple[bool, str, str]]:
+    """Whether the board has what the file uses, what that is, and what the board has."""
+    assert cpu.fpu is not None  # the profile of an armhf board has one
+    return [
+        (arm.cpu_arch in CPU_ARCH[cpu.arm_version], f"ARM {arm.cpu_arch}", cpu.core),
+        (arm.fp_arch in FP_ARCH[cpu.fpu], arm.fp_arch, cpu.fpu),
+        (arm.simd_arch in SIMD_ARCH[cpu.fpu], arm.simd_arch, cpu.fpu),
+        (arm.division != "yes" or cpu.core not in NO_DIVISION, "integer division", cpu.core),
+    ]
 
 
 def _judge_static(facts: ElfFacts) -> list[Finding]:
@@ -356,10 +360,12 @@ def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
         return []
     arm, features = facts.arm, target.cpu_features
     v8 = "v8" in arm.cpu_arch or "ARMv8" in arm.fp_arch or "ARMv8" in arm.simd_arch
+    divides = arm.division == "yes"
     is_v8 = target.machine in MACHINES_V8 or bool(features & FEATURES_V8)
     lacks = [
         (arm.simd_arch != "none" and not features & FEATURES_NEON, "NEON", arm.simd_arch),
         ("VFPv4" in arm.fp_arch and not features & FEATURES_VFPV4, "VFPv4", arm.fp_arch),
+        (divides and not features & FEATURES_DIVISION, "integer division", "SDIV and UDIV"),
         (v8 and not is_v8, "ARMv8", f"ARM {arm.cpu_arch}, {arm.fp_arch}, {arm.simd_arch}"),
     ]
     shown = " ".join(sorted(features)) or "none"

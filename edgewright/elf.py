@@ -70,6 +70,7 @@ SIMD_ARCH = {
 VFP_ARGS = {0: "core registers", 1: "VFP registers", 2: "custom", 3: "compatible with both"}
 ARM_ISA = {0: "no", 1: "yes"}
 THUMB_ISA = {0: "no", 1: "Thumb-1", 2: "Thumb-2", 3: "yes"}
+DIVISION = {0: "as the architecture", 1: "no", 2: "yes"}
 
 
 class _Facts(BaseModel):
@@ -86,6 +87,7 @@ class ArmAttributes(_Facts):
     fp_arch: str
     simd_arch: str
     vfp_args: str  # "VFP registers" is the hard-float calling convention
+    division: str  # integer division, which only some ARMv7 cores have and every ARMv8 one
 
 
 class NeededVersion(_Facts):
@@ -246,6 +248,7 @@ def _arm_attributes(sections: list[Any]) -> ArmAttributes | None:
         fp_arch=_word(FP_ARCH, values.get("TAG_FP_ARCH", 0)),
         simd_arch=_word(SIMD_ARCH, values.get("TAG_ADVANCED_SIMD_ARCH", 0)),
         vfp_args=_word(VFP_ARGS, values.get("TAG_ABI_VFP_ARGS", 0)),
+        division=_word(DIVISION, values.get("TAG_DIV_USE", 0)),
     )
 
 

@@ -102,6 +102,7 @@ def test_what_fits_the_board_passes(name: str, profile: BoardProfile) -> None:
             [
                 "is built for VFPv4, board 'rpi2' has neon",
                 "is built for NEONv1 with Fused-MAC, board 'rpi2' has neon",
+                "is built for integer division, board 'rpi2' has cortex-a9",
             ],
         ),
         ("glibc", board(), ["is not static"]),
@@ -311,12 +312,18 @@ def test_what_the_probed_board_can_run_passes(name: str, found: TargetFacts) -> 
             [
                 "needs NEON, which the board's CPU does not show",
                 "needs VFPv4, which the board's CPU does not show",
+                "needs integer division, which the board's CPU does not show",
             ],
         ),
         (
             "good-v7",
-            target(features="neon vfpv3"),
+            target(features="neon vfpv3 idivt"),
             ["needs VFPv4, which the board's CPU does not show"],
+        ),
+        (
+            "good-v7",
+            target(features="neon vfpv4"),
+            ["needs integer division, which the board's CPU does not show"],
         ),
         ("good-v8", target(), ["needs ARMv8, which the board's CPU does not show"]),
         (

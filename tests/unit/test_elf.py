@@ -26,6 +26,7 @@ def test_facts_of_a_static_thumb_program_for_armv7() -> None:
         "fp_arch": "VFPv4",
         "simd_arch": "NEONv1 with Fused-MAC",
         "vfp_args": "VFP registers",
+        "division": "yes",
     }
     assert facts.entry % 2 == 1
     assert facts.stripped
