@@ -108,7 +108,9 @@ def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, ours: set[str]) ->
         name = member.name.removeprefix("./")
         if name in skipped or f"{name}/".startswith(DROPPED) or "/gconv" in name:
             continue
-        member.mtime = 0
+        member.name, member.mtime = name, 0
+        if member.islnk():
+            member.linkname = member.linkname.removeprefix("./")
         out.addfile(member, source.extractfile(member) if member.isreg() else None)
         yield name
 

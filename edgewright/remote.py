@@ -294,11 +294,8 @@ def _connection(target: Target, limits: Timeouts) -> Any:
         },
     }
     try:
-        made = fabric.Connection(
-            target.address, user=target.user, port=target.port, config=_config(settings)
-        )
-        if made.ssh_config.get("proxyjump", "").lower() == "none":
-            made.gateway = None
+        config = fabric.Config(overrides=settings)
+        made = _Hop(target.address, user=target.user, port=target.port, config=config)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
         raise UserError("~/.ssh/config", "not usable", facts=_said(broken)) from broken
     for connection in _hops(made):
@@ -308,8 +305,23 @@ def _connection(target: Target, limits: Timeouts) -> Any:
     return made
 
 
-def _config(settings: dict[str, Any]) -> Any:
-    return fabric.Config(overrides=settings)
+class _Hop(fabric.Connection):  # type: ignore[misc]
+    """Fabric's connection, with OpenSSH's reading of `ProxyJump`.
+
+    Fabric visits the hosts in reverse order and takes `none` for a host's name.
+    """
+
+    def get_gateway(self) -> "_Hop | str | None":
+        jumps = self.ssh_config.get("proxyjump", "none")
+        if jumps.lower() == "none":
+            command: str | None = self.ssh_config.get("proxycommand")
+            return command
+        gateway = None
+        for jump in jumps.split(","):
+            if self.derive_shorthand(jump)["host"] in (self.host, self.original_host):
+                return None
+            gateway = _Hop(jump.strip(), config=self.config.clone(), gateway=gateway)
+        return gateway
 
 
 def _hops(connection: Any) -> list[Any]:
@@ -451,7 +463,7 @@ def _why(connection: Any, failed: Exception) -> tuple[str, list[str]]:
         return f"no answer within {connection.connect_timeout:g} s", [f"port: {connection.port}"]
     if isinstance(failed, paramiko.ChannelException):
         return "not reached by its jump host", _said(failed)
-    if "protocol banner" in str(failed):
+    if "protocol banner" in str(failed) or "protocol version" in str(failed):
         return "does not answer as an SSH server", [f"port: {connection.port}"]
     return "no SSH connection", _said(failed)
 

@@ -53,6 +53,7 @@ class Bench(_Part):
     p95_ms: float
     max_ms: float
     peak_rss_kb: int
+    rss_growth_kb: int  # from the end of the warm-up to the end of the runs
 
 
 class SmokeReport(_Part):

@@ -106,6 +106,7 @@ class BenchDocument(_Document):
     load_ms: float
     latency_ms: _Latency
     peak_rss_kb: int
+    rss_growth_kb: int = 0
 
 
 Doc = TypeVar("Doc", bound=_Document)
@@ -303,6 +304,7 @@ def judge_budgets(
         p95_ms=document.latency_ms.p95,
         max_ms=document.latency_ms.max,
         peak_rss_kb=document.peak_rss_kb,
+        rss_growth_kb=document.rss_growth_kb,
     )
     return bench, [_memory(bench, manifest, emulated), _latency(bench, manifest, emulated)]
 
@@ -353,8 +355,17 @@ def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) ->
         verdict=Verdict.FAILED,
         expected="one JSON document, version 1",
         found=found,
-        facts=(*facts, *said),
+        facts=(*facts, *(_problem(result) or said)),
     )
+
+
+def _problem(result: Result) -> list[str]:
+    """`edge-infer`'s own words for what went wrong, if it wrote any."""
+    try:
+        problem = _Document.model_validate_json(result.stdout).error
+    except ValidationError:
+        return []
+    return [f"{problem.code}: {problem.message}"] if problem else []
 
 
 def _ending(code: int) -> str:

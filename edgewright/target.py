@@ -35,7 +35,7 @@ def parse_host(text: str) -> Target:
 
     Raises UserError.
     """
-    match = HOST.match(text)
+    match = HOST.fullmatch(text)
     port = int(match["port"]) if match and match["port"] else None
     if match is None or port not in (None, *range(1, 65536)):
         raise UserError(

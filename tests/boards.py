@@ -1,0 +1,156 @@
+"""Releases to deploy, and a board that is a folder of this machine with its own shell."""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgewright.release import (
+    Release,
+    ReleasedBudgets,
+    ReleasedRuntime,
+    ReleaseInputs,
+    Source,
+    build_release,
+)
+from edgewright.remote import Board, CommandError, Progress, Result
+from edgewright.target import Target
+
+COMPATIBLE = "acme,board"
+CASES = [
+    {"image": "a.png", "class": "ok", "probabilities": [0.9, 0.1]},
+    {"image": "b.png", "class": "defective", "probabilities": [0.2, 0.8]},
+]
+BENCH = {
+    "version": 1,
+    "command": "bench",
+    "runs": 20,
+    "load_ms": 31.5,
+    "latency_ms": {"min": 1.0, "median": 2.0, "p95": 3.0, "p99": 3.5, "max": 4.0},
+    "peak_rss_kb": 30000,
+}
+
+
+def documents(cases: Sequence[dict[str, Any]] = CASES) -> dict[str, dict[str, Any]]:
+    """What an `edge-infer` with nothing to complain about writes."""
+    selftest = [{"image": case["image"], "max_abs_diff": 0.001, "passed": True} for case in cases]
+    results = [case | {"ms": {"inference": 2.5}} for case in cases]
+    return {
+        "selftest": {
+            "version": 1,
+            "command": "selftest",
+            "passed": True,
+            "tolerance": 0.01,
+            "cases": selftest,
+        },
+        "run": {"version": 1, "command": "run", "results": results},
+        "bench": BENCH,
+    }
+
+
+def program(answers: dict[str, dict[str, Any]], exit_code: int = 0) -> bytes:
+    """A program for any board: a shell script that writes these documents."""
+    arms = [f"{name}) echo '{json.dumps(answer)}' ;;" for name, answer in answers.items()]
+    return "\n".join(["#!/bin/sh", 'case "$1" in', *arms, "esac", f"exit {exit_code}"]).encode()
+
+
+def make_release(
+    folder: Path,
+    *,
+    root: str,
+    edge_infer: bytes | None = None,
+    model: bytes = b"model one",
+    compatible: str = COMPATIBLE,
+) -> Release:
+    """A release with two golden images; other contents make another id."""
+    inputs = folder / "inputs"
+    (inputs / "golden").mkdir(parents=True, exist_ok=True)
+    card = {"schema": 1, "name": "small", "labels": ["ok", "defective"]}
+    card["file"] = {"name": "model.onnx", "sha256": "0" * 64, "bytes": 1}
+    expected = {"schema": 1, "tolerance": 0.01, "cases": CASES}
+    (inputs / "edge-infer").write_bytes(edge_infer or program(documents()))
+    (inputs / "model.ort").write_bytes(model)
+    (inputs / "card.json").write_text(json.dumps(card))
+    (inputs / "golden" / "expected.json").write_text(json.dumps(expected))
+    for case in CASES:
+        (inputs / "golden" / str(case["image"])).write_bytes(f"pixels {case['image']}".encode())
+    return build_release(
+        ReleaseInputs(
+            board="board",
+            compatible=compatible,
+            deploy_root=root,
+            edge_infer=inputs / "edge-infer",
+            ort_model=inputs / "model.ort",
+            card=inputs / "card.json",
+            golden=inputs / "golden",
+            runtime=ReleasedRuntime(
+                version="1.21.0", ops_config_sha256="1" * 64, linkage="static", threads=2
+            ),
+            budgets=ReleasedBudgets(
+                binary_bytes=10**6, model_bytes=10**7, peak_rss_mb=64, latency_ms=100
+            ),
+            source=Source(revision="0" * 40, dirty=False),
+        ),
+        folder / "release",
+    )
+
+
+class LocalBoard(Board):
+    """Runs what a deploy sends in this machine's own shell; can be cut at any command.
+
+    `cut_at` counts commands from 1. The command is not run, or is run with half its input, or
+    is run and its answer lost.
+    """
+
+    def __init__(self, *, cut_at: int = 0, how: str = "before", emulated: bool = False) -> None:
+        self.target = Target(address="board.test", user="root", emulated=emulated)
+        self.sent: list[tuple[str, ...]] = []
+        self._cut_at, self._how = cut_at, how
+
+    def _exchange(
+        self,
+        argv: Sequence[str],
+        source: BinaryIO,
+        timeout: float | None,
+        progress: Progress | None,
+    ) -> Result:
+        self.sent.append(tuple(argv))
+        cut = len(self.sent) == self._cut_at
+        if cut and self._how == "before":
+            raise self._lost("connection lost", ())
+        data = source.read()
+        if cut and self._how == "half":
+            data = data[: len(data) // 2]
+        done = subprocess.run(list(argv), input=data, capture_output=True, check=False)
+        if cut:
+            raise self._lost("connection lost", ())
+        if progress:
+            progress(len(data))
+        return Result(
+            argv=tuple(argv),
+            returncode=done.returncode,
+            stdout=done.stdout.decode(errors="replace"),
+            stderr=done.stderr.decode(errors="replace"),
+        )
+
+    @contextlib.contextmanager
+    def hold(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, text=True) as held:
+            assert held.stdin
+            assert held.stdout
+            assert held.stderr
+            line = held.stdout.readline().strip()
+            if not line:
+                errors, code = held.stderr.read(), held.wait()
+                raise CommandError(
+                    self.target,
+                    Result(argv=tuple(argv), returncode=code, stdout="", stderr=errors),
+                )
+            try:
+                yield line
+            finally:
+                held.stdin.close()
+                held.wait()

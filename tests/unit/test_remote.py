@@ -1,0 +1,237 @@
+"""Configuration, host keys and everything that can go wrong before a login."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from edgewright import remote
+from edgewright.errors import TargetError, UserError
+from edgewright.remote import HostKey, Timeouts, connect, fingerprint, pin, scan_host_key
+from edgewright.target import Target, parse_host
+
+QUICK = Timeouts(connect=1, banner=0.5, login=1, idle=1)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without keys, agent or configuration."""
+    (tmp_path / ".ssh").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.delenv(remote.PASSWORD, raising=False)
+    return tmp_path
+
+
+def key_of(blob: bytes, *pinned: bytes, host: str = "pi@10.0.0.7") -> HostKey:
+    target = parse_host(host)
+    name = f"[{target.address}]:{target.port}" if target.port else target.address
+    return HostKey(target=target, name=name, kind="ssh-ed25519", blob=blob, pinned=pinned)
+
+
+# Host keys
+
+
+def test_fingerprint_is_openssh_s() -> None:
+    assert fingerprint(b"hello") == "SHA256:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+
+
+def test_new_key_is_pinned_once() -> None:
+    assert pin(key_of(b"one"))
+    assert remote.pins().read_text() == "10.0.0.7 ssh-ed25519 b25l\n"
+    assert not pin(key_of(b"one", b"one"))
+
+
+def test_pins_of_other_hosts_and_ports_stay() -> None:
+    pin(key_of(b"one"))
+    pin(key_of(b"two", host="pi@10.0.0.7:2222"))
+    pin(key_of(b"new", b"one"), replace=True)
+    assert remote.pins().read_text() == (
+        "[10.0.0.7]:2222 ssh-ed25519 dHdv\n10.0.0.7 ssh-ed25519 bmV3\n"
+    )
+
+
+def test_changed_key_is_not_pinned_by_the_way() -> None:
+    with pytest.raises(UserError) as refused:
+        pin(key_of(b"new", b"one"))
+    assert str(refused.value) == (
+        "pi@10.0.0.7: another host key is pinned\n"
+        f"  pinned: {fingerprint(b'one')}\n"
+        f"  offered: {fingerprint(b'new')}\n"
+        "next: find out why; then invoke trust --host=pi@10.0.0.7 --replace"
+    )
+    assert not remote.pins().exists()
+
+
+def test_key_with_another_fingerprint_than_expected_is_not_pinned() -> None:
+    with pytest.raises(TargetError) as refused:
+        pin(key_of(b"one"), expected="SHA256:abc")
+    assert str(refused.value) == (
+        "pi@10.0.0.7: offers another host key\n"
+        "  expected: SHA256:abc\n"
+        f"  found: {fingerprint(b'one')}"
+    )
+    assert not remote.pins().exists()
+
+
+def test_known_hosts_that_is_none_is_the_user_s_mistake(home: Path) -> None:
+    (home / ".ssh" / "known_hosts").write_text("host ssh-ed25519 AAAA=B\n")
+    with (
+        pytest.raises(UserError, match="known_hosts: not a known_hosts file"),
+        connect(parse_host("pi@127.0.0.1:1"), timeouts=QUICK),
+    ):
+        pass
+
+
+# Configuration: what Fabric is told
+
+
+def test_every_hop_refuses_unknown_keys(home: Path) -> None:
+    """Fabric accepts them: it sets AutoAddPolicy on each connection it makes."""
+    (home / ".ssh" / "config").write_text(
+        "Host board\n  HostName 10.0.0.7\n  User pi\n  Port 2222\n  ProxyJump a@gate1,b@gate2:23\n"
+    )
+    connection = remote._connection(parse_host("board"), QUICK)
+    hops = remote._hops(connection)
+    assert [str(remote._address(hop)) for hop in hops] == [
+        "a@gate1",
+        "b@gate2:23",
+        "pi@10.0.0.7:2222",
+    ]
+    for hop in hops:
+        assert isinstance(hop.client._policy, remote._Refuse)
+
+
+def test_our_pins_count_more_than_the_user_s_known_hosts(home: Path) -> None:
+    ours, theirs = (paramiko.ECDSAKey.generate() for _ in range(2))
+    remote.pins().parent.mkdir()
+    remote.pins().write_text(f"10.0.0.7 {ours.get_name()} {ours.get_base64()}\n")
+    (home / ".ssh" / "known_hosts").write_text(
+        f"10.0.0.7 {theirs.get_name()} {theirs.get_base64()}\n"
+    )
+    connection = remote._connection(parse_host("pi@10.0.0.7"), QUICK)
+    assert remote._pinned_keys(connection, None) == (ours.asbytes(),)
+
+
+def test_identity_files_that_do_not_exist_are_left_out(home: Path) -> None:
+    (home / ".ssh" / "config").write_text(
+        "Host *\n  IdentityFile ~/.ssh/there\n  IdentityFile ~/.ssh/not\n  IdentitiesOnly yes\n"
+    )
+    (home / ".ssh" / "there").write_text("")
+    wanted = remote._connection(parse_host("pi@10.0.0.7"), QUICK).connect_kwargs
+    assert wanted["key_filename"] == [str(home / ".ssh" / "there")]
+    assert not wanted["allow_agent"]
+    assert not wanted["look_for_keys"]
+
+
+def test_proxy_jump_none_means_none(home: Path) -> None:
+    (home / ".ssh" / "config").write_text("Host gate\n  ProxyJump none\nHost *\n  ProxyJump gate\n")
+    assert len(remote._hops(remote._connection(parse_host("pi@gate"), QUICK))) == 1
+    assert len(remote._hops(remote._connection(parse_host("pi@board"), QUICK))) == 2
+
+
+def test_target_with_its_own_key_ignores_the_user_s_files(home: Path) -> None:
+    (home / ".ssh" / "config").write_text("Host *\n  ProxyJump gate\n  User nobody\n")
+    known = home / "known"
+    known.write_text("")
+    target = Target(
+        address="127.0.0.1", user="root", port=2222, identity=home / "key", known_hosts=known
+    )
+    connection = remote._connection(target, QUICK)
+    assert connection.gateway is None
+    assert connection.user == "root"
+    assert connection.connect_kwargs["key_filename"] == [str(home / "key")]
+    assert not connection.connect_kwargs["allow_agent"]
+
+
+def test_configuration_that_cannot_be_parsed(home: Path) -> None:
+    (home / ".ssh" / "config").write_text("Host board\n  HostName\n")
+    with pytest.raises(UserError, match=r"~/\.ssh/config: not usable"):
+        remote._connection(parse_host("board"), QUICK)
+
+
+# What can go wrong before a login
+
+
+@contextlib.contextmanager
+def listening(says: bytes) -> Iterator[int]:
+    """A server on 127.0.0.1 that writes one thing and waits."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        links: list[socket.socket] = []
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    link, _ = server.accept()
+                    links.append(link)
+                    link.sendall(says)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        for link in links:
+            link.close()
+
+
+def told(host: str) -> str:
+    with pytest.raises(TargetError) as failed, connect(parse_host(host), timeouts=QUICK):
+        pass
+    return str(failed.value)
+
+
+def test_port_that_nobody_listens_on() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert told(f"pi@127.0.0.1:{port}") == (
+        f"pi@127.0.0.1:{port}: connection refused\n"
+        f"  port: {port}\n"
+        "next: check power and network, then run the same command again"
+    )
+
+
+def test_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert told("pi@nosuch").startswith("pi@nosuch: name not found\n  name: nosuch\n")
+
+
+def test_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket.socket, "connect", silent)
+    assert told("pi@127.0.0.1").startswith("pi@127.0.0.1: no answer within 1 s\n  port: 22\n")
+
+
+def test_server_that_stays_silent() -> None:
+    with listening(b"") as port:
+        assert told(f"pi@127.0.0.1:{port}").startswith(
+            f"pi@127.0.0.1:{port}: does not answer as an SSH server\n  port: {port}\n"
+        )
+
+
+def test_server_that_speaks_something_else() -> None:
+    with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200) as port:
+        assert "does not answer as an SSH server" in told(f"pi@127.0.0.1:{port}")
+
+
+def test_scan_of_a_server_that_stays_silent() -> None:
+    with listening(b"") as port, pytest.raises(TargetError, match="does not answer as an SSH"):
+        scan_host_key(parse_host(f"pi@127.0.0.1:{port}"), timeouts=QUICK)
+
+
+def test_only_remote_knows_the_ssh_libraries() -> None:
+    """And nothing but tasks.py knows Invoke."""
+    package = Path(remote.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        names = ["invoke", "tasks"] + (["fabric", "paramiko"] if path.name != "remote.py" else [])
+        for name in names:
+            assert f"import {name}\n" not in text, path
+            assert f"from {name} " not in text, path

@@ -1,0 +1,175 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright import smoke
+from edgewright.errors import TargetError
+from edgewright.release import Release
+from edgewright.remote import Result
+from edgewright.report import SmokeReport, Verdict
+from edgewright.smoke import BenchDocument, Golden
+from tests.boards import BENCH, CASES, LocalBoard, documents, make_release, program
+
+GOLDEN = Golden.model_validate({"schema": 1, "tolerance": 0.01, "cases": CASES})
+
+
+def result(command: str, document: Any, code: int = 0, stderr: str = "") -> Result:
+    text = document if isinstance(document, str) else json.dumps(document)
+    argv = ("/opt/edgewright/releases/x/bin/edge-infer", command)
+    return Result(argv=argv, returncode=code, stdout=text, stderr=stderr)
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return make_release(tmp_path_factory.mktemp("release"), root="/opt/edgewright")
+
+
+def run(tmp_path: Path, edge_infer: bytes, *, emulated: bool = False) -> SmokeReport:
+    made = make_release(tmp_path, root="/nowhere", edge_infer=edge_infer)
+    board = LocalBoard(emulated=emulated)
+    return smoke.run(board, str(made.folder), made.manifest)
+
+
+def test_a_fit_release_passes_on_a_real_board(tmp_path: Path) -> None:
+    report = run(tmp_path, program(documents()))
+    assert report.passed
+    assert [check.name for check in report.checks] == ["selftest", "run", "peak memory", "latency"]
+    assert {check.verdict for check in report.checks} == {Verdict.PASSED}
+    assert [image.max_abs_diff for image in report.images] == [0.0, 0.0]
+    smoke.require_passed(report)
+
+
+def test_latency_is_not_judged_on_an_emulated_board(tmp_path: Path) -> None:
+    report = run(tmp_path, program(documents()), emulated=True)
+    latency = report.checks[-1]
+    assert (latency.verdict, latency.facts) == (Verdict.NOT_JUDGED, ("emulated",))
+    assert latency.found is None
+    assert report.passed
+
+
+def test_program_that_crashes_fails_every_check_it_was_asked_for(tmp_path: Path) -> None:
+    report = run(tmp_path, b"#!/bin/sh\necho illegal instruction >&2\nexit 132\n")
+    assert [check.name for check in report.checks] == ["selftest", "run", "bench"]
+    with pytest.raises(TargetError) as failed:
+        smoke.require_passed(report)
+    assert str(failed.value).splitlines()[:5] == [
+        f"root@board.test: release {report.release}: smoke test failed",
+        "  selftest:",
+        "    expected: one JSON document, version 1",
+        "    found: exit code 132, signal 4",
+        "    | illegal instruction",
+    ]
+    assert str(failed.value).endswith("next: invoke build --board=board, then deploy again")
+
+
+def test_wrong_class_and_far_probabilities_are_told_for_each_image() -> None:
+    answer = copy.deepcopy(documents()["run"])
+    answer["results"][0] |= {"class": "defective", "probabilities": [0.4, 0.6]}
+    answer["results"][1]["probabilities"] = [0.209, 0.791]
+    images, check = smoke.judge_images(result("run", answer), GOLDEN)
+    assert [image.verdict for image in images] == [Verdict.FAILED, Verdict.PASSED]
+    assert check.facts == ("a.png: expected ok, found defective, probabilities differ by 0.5000",)
+    assert check.found == "1 images"
+
+
+def test_an_image_that_the_board_cannot_use_is_told_in_its_words() -> None:
+    answer = copy.deepcopy(documents()["run"])
+    problem = {"code": "image_corrupt", "message": "b.png: CRC"}
+    answer["results"][1] = {"image": "/x/b.png", "error": problem}
+    images, check = smoke.judge_images(result("run", answer, code=3), GOLDEN)
+    assert images[1].found is None
+    assert check.facts == ("b.png: image_corrupt: b.png: CRC",)
+
+
+def test_an_image_without_a_result_fails() -> None:
+    answer = copy.deepcopy(documents()["run"])
+    del answer["results"][1]
+    _, check = smoke.judge_images(result("run", answer), GOLDEN)
+    assert check.verdict is Verdict.FAILED
+    assert check.facts == (
+        "b.png: expected defective, found nothing, probabilities differ by unknown",
+    )
+
+
+def test_probabilities_that_are_no_numbers_fail() -> None:
+    answer = copy.deepcopy(documents()["run"])
+    answer["results"][0]["probabilities"] = [float("nan"), 0.1]
+    images, _ = smoke.judge_images(result("run", answer), GOLDEN)
+    assert images[0].verdict is Verdict.FAILED
+
+
+def test_selftest_names_the_cases_that_failed() -> None:
+    answer = copy.deepcopy(documents()["selftest"]) | {"passed": False}
+    answer["cases"][1] |= {"passed": False, "max_abs_diff": 0.25}
+    check = smoke.judge_selftest(result("selftest", answer, code=6), GOLDEN)
+    assert (check.verdict, check.expected, check.found) == (
+        Verdict.FAILED,
+        "2 cases within 0.01",
+        "1 cases",
+    )
+    assert check.facts == ("b.png: differs by 0.2500",)
+
+
+def test_selftest_that_skips_a_case_fails() -> None:
+    answer = copy.deepcopy(documents()["selftest"])
+    del answer["cases"][1]
+    assert smoke.judge_selftest(result("selftest", answer), GOLDEN).verdict is Verdict.FAILED
+
+
+def test_error_document_is_quoted_instead_of_standard_error() -> None:
+    problem = {"code": "model_truncated", "message": "model.ort: truncated", "next": "x"}
+    document = {"version": 1, "command": "bench", "error": problem}
+    check = smoke.parse(BenchDocument, result("bench", document, code=4, stderr="noise"))
+    assert not isinstance(check, BenchDocument)
+    assert (check.found, check.facts) == (
+        "exit code 4",
+        ("model_truncated: model.ort: truncated",),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "no json", '{"version": 2}', "[]"])
+def test_what_is_no_document_is_told(text: str) -> None:
+    check = smoke.parse(BenchDocument, result("bench", text, stderr="last words"))
+    assert not isinstance(check, BenchDocument)
+    assert check.found == "no valid document"
+    assert check.facts[-1] == "| last words"
+
+
+@pytest.mark.parametrize(
+    ("rss_kb", "emulated", "verdict"),
+    [
+        (64 * 1024, False, Verdict.PASSED),
+        (64 * 1024 + 1, False, Verdict.FAILED),
+        (64 * 1024, True, Verdict.PASSED),
+        (64 * 1024 + 1, True, Verdict.NOT_JUDGED),
+    ],
+)
+def test_memory_budget(release: Release, rss_kb: int, emulated: bool, verdict: Verdict) -> None:
+    answer = BENCH | {"peak_rss_kb": rss_kb}
+    _, checks = smoke.judge_budgets(result("bench", answer), release.manifest, emulated=emulated)
+    assert checks[0].verdict is verdict
+    assert checks[0].facts == (("the emulator's own included",) if emulated else ())
+
+
+def test_latency_budget(release: Release) -> None:
+    latency = {"min": 1, "median": 100.5, "p95": 120, "p99": 130, "max": 140}
+    answer = BENCH | {"latency_ms": latency}
+    _, checks = smoke.judge_budgets(result("bench", answer), release.manifest, emulated=False)
+    assert checks[1].verdict is Verdict.FAILED
+    assert (checks[1].expected, checks[1].found) == (
+        "median at most 100 ms",
+        "median 100.5 ms, p95 120.0 ms",
+    )
+
+
+def test_release_without_a_golden_set(tmp_path: Path) -> None:
+    made = make_release(tmp_path, root="/nowhere")
+    (made.folder / "model" / "golden" / "expected.json").write_text("{}")
+    with pytest.raises(TargetError) as refused:
+        smoke.run(LocalBoard(), str(made.folder), made.manifest)
+    assert "model/golden/expected.json: not a golden set\n  schema: Field required" in str(
+        refused.value
+    )
