@@ -1,5 +1,6 @@
-"""Real parts for the integration tests: the builder image and the host build of edge-infer."""
+"""Real parts: the builder image, the host build of edge-infer, emulated boards over SSH."""
 
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -7,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container, process
+from edgewright import container, emulate, process
 from edgewright.container import DockerBuilder
+from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.layout import RepoLayout
+from edgewright.profile import load_board
+from edgewright.release import Release
+from edgewright.remote import Board, connect
+from tests.boards import make_release
 
 REPO = RepoLayout()
 HOST_BUILD = REPO.root / "build" / "host"
+SUFFIX = f"-test-{os.getpid()}"
+SMALL_MB = 4  # size of the small board's /opt
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +57,78 @@ def host_edge_infer(
 
     yield run
     process.check(["docker", "kill", name])
+
+
+def instance_of(board: str, folder: Path, suffix: str = SUFFIX, **options: int) -> Instance:
+    """An instance beside the ones that the user runs."""
+    profile = load_board(board, REPO.boards)
+    return Instance(profile=profile, folder=folder / board, suffix=suffix, **options)
+
+
+@pytest.fixture(scope="session")
+def emulator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emulator")
+
+
+def run_board(instance: Instance) -> Iterator[EmulatedBoard]:
+    try:
+        yield emulate.up(instance)
+    finally:
+        emulate.down(instance)
+
+
+@pytest.fixture(scope="session")
+def emulated(emulator_folder: Path) -> Iterator[EmulatedBoard]:
+    """An armhf board that runs for the whole session; tests use a deploy root each."""
+    yield from run_board(instance_of("a53-som", emulator_folder))
+
+
+@pytest.fixture
+def small_board(tmp_path: Path) -> Iterator[EmulatedBoard]:
+    """A board with very little storage."""
+    suffix = f"{SUFFIX}-small"
+    yield from run_board(instance_of("a53-som", tmp_path, suffix, storage_mb=SMALL_MB))
+
+
+@pytest.fixture
+def own_board(tmp_path: Path) -> Iterator[EmulatedBoard]:
+    """A board that a test may treat badly."""
+    yield from run_board(instance_of("a53-som", tmp_path, f"{SUFFIX}-own"))
+
+
+@pytest.fixture
+def board(emulated: EmulatedBoard) -> Iterator[Board]:
+    with connect(emulated.target) as connected:
+        yield connected
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def root() -> str:
+    """A deploy root that no other test uses."""
+    return f"/opt/edgewright-{next(_numbers)}"
+
+
+@pytest.fixture
+def make(tmp_path: Path, root: str) -> Callable[..., Release]:
+    """Releases for the deploy root of this test; `megabytes` of model that do not compress."""
+
+    def one(name: str = "one", *, megabytes: int = 0, **changes: object) -> Release:
+        model = name.encode() + os.urandom(megabytes * 1024 * 1024)
+        options = {"root": root, "compatible": "edgewright,a53-som"} | changes
+        return make_release(tmp_path / name, model=model, **options)  # type: ignore[arg-type]
+
+    return one
+
+
+@pytest.fixture
+def on_board(emulated: EmulatedBoard) -> Callable[..., str]:
+    """What a shell on the board says, without SSH."""
+    return lambda script: shell(emulated, script)
+
+
+def shell(emulated: EmulatedBoard, script: str) -> str:
+    argv = ["docker", "exec", emulated.container, "sh", "-c", script]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
