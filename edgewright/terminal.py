@@ -1,6 +1,7 @@
 """What a build looks like: progress for terminals and for logs, and its one screen at the end."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,7 @@ from edgewright.elf import ElfFacts
 from edgewright.pipeline import BuildReport, StageReport
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
-PERCENT_STEP = 10
+QUIET_SECONDS = 20.0  # between two lines of one stage in a log
 
 
 class LiveProgress:
@@ -66,12 +67,12 @@ class LiveProgress:
 
 
 class LineProgress:
-    """One line when a stage ends, and one for each tenth of a long one: for logs."""
+    """One line when a stage ends, and one now and then during a long one: for logs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage = ""
-        self._percent = 0
+        self._told = 0.0
 
     def __enter__(self) -> "LineProgress":
         return self
@@ -80,16 +81,13 @@ class LineProgress:
         return
 
     def start(self, stage: str) -> None:
-        self._stage, self._percent = stage, 0
+        self._stage, self._told = stage, time.monotonic()
 
     def line(self, line: str) -> None:
         step = NINJA.match(line)
-        if not step or int(step[2]) < PERCENT_STEP * 2:
-            return
-        percent = 100 * int(step[1]) // int(step[2]) // PERCENT_STEP * PERCENT_STEP
-        if percent > self._percent:
-            self._percent = percent
-            self._say(f"{self._stage}: {percent} %")
+        if step and time.monotonic() - self._told > QUIET_SECONDS:
+            self._told = time.monotonic()
+            self._say(f"{self._stage}: {step[1]} of {step[2]} steps")
 
     def done(self, stage: StageReport) -> None:
         self._say(f"{stage.name}: {told_origin(stage)}, {stage.seconds:.1f} s")

@@ -1,5 +1,6 @@
 """Board profile → CMake toolchain file and Conan profile, as text. Pure."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +54,16 @@ def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Tool
         "toolchain_path": toolchain_path.as_posix(),
     }
     own = f"boards/{profile.name}.cmake.j2"
-    cmake = own if (templates / own).is_file() else "toolchain.cmake.j2"
-    return Toolchain(
-        cmake=_render(environment, cmake, values),
-        conan=_render(environment, "conan.profile.j2", values),
-    )
+    name = own if (templates / own).is_file() else "toolchain.cmake.j2"
+    cmake = _render(environment, name, values)
+    values["toolchain_sha256"] = code_sha256(cmake)
+    return Toolchain(cmake=cmake, conan=_render(environment, "conan.profile.j2", values))
+
+
+def code_sha256(cmake: str) -> str:
+    """Hash of a CMake text without its comments: boards with equal toolchains share packages."""
+    lines = [line for line in cmake.splitlines() if line and not line.startswith("#")]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _render(environment: Environment, name: str, values: dict[str, object]) -> str:

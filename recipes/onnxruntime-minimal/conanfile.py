@@ -8,11 +8,15 @@ different operators never mix and models with the same operators share one.
 import hashlib
 import os
 import re
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 from conan import ConanFile
 from conan.errors import ConanException
-from conan.tools.cmake import CMake, CMakeToolchain, cmake_layout
+from conan.tools.build import build_jobs
+from conan.tools.cmake import CMakeToolchain
 from conan.tools.files import copy, replace_in_file, save
 
 # Options of ONNX Runtime's own CMakeLists.txt; each is checked against those it declares.
@@ -85,9 +89,13 @@ class OnnxRuntimeMinimal(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     options = {"ops_sha256": ["ANY"]}
     python_requires = "debian-source/1.0"
+    exports = "prune.py"
+    no_copy_source = True
 
     def layout(self):
-        cmake_layout(self)
+        self.folders.source = "src"
+        self.folders.build = "build"
+        self.folders.generators = "build/generators"
 
     def source(self):
         self.python_requires["debian-source"].module.fetch_all(self)
@@ -128,6 +136,14 @@ class OnnxRuntimeMinimal(ConanFile):
             'set(ORT_BUILD_INFO "ORT Build Info: ")\nfind_package(Git)',
             'set(ORT_BUILD_INFO "ORT Build Info: ")',
         )
+        # The kernels that the op config drops are not compiled: see prune.py.
+        replace_in_file(
+            self,
+            str(cmake / "onnxruntime_providers_cpu.cmake"),
+            "onnxruntime_add_static_library(onnxruntime_providers ",
+            "list(REMOVE_ITEM onnxruntime_providers_src ${EDGEWRIGHT_UNUSED_KERNELS})\n"
+            "onnxruntime_add_static_library(onnxruntime_providers ",
+        )
         plugin = "deps/eigen/usr/include/eigen3/Eigen/src/plugins/ArrayCwiseBinaryOps.h"
         with open(os.path.join(self.source_folder, plugin), "a") as header:
             header.write(EIGEN_NAN_METHODS)
@@ -135,64 +151,102 @@ class OnnxRuntimeMinimal(ConanFile):
     def generate(self):
         self._check_options()
         toolchain = CMakeToolchain(self)
-        variables = toolchain.cache_variables
-        variables.update(ORT_OPTIONS)
-        for name, folder in DEPENDENCIES.items():
-            variables[f"FETCHCONTENT_SOURCE_DIR_{name}"] = self._dep(folder)
-        variables["FETCHCONTENT_FULLY_DISCONNECTED"] = True
-        variables["FETCHCONTENT_TRY_FIND_PACKAGE_MODE"] = "NEVER"
-        variables["FLATBUFFERS_BUILD_FLATC"] = False
-        variables["ONNX_CUSTOM_PROTOC_EXECUTABLE"] = self._protoc()
-        variables["safeint_SOURCE_DIR"] = self._dep("safeint/usr/include/safeint")
-        toolchain.extra_cflags += self._path_flags()
-        toolchain.extra_cxxflags += self._path_flags()
+        flags = [f"-ffile-prefix-map={self._workshop}/="]
+        toolchain.extra_cflags += flags
+        toolchain.extra_cxxflags += flags
         # The shared library carries its own C++ runtime: the board need not have one.
         toolchain.extra_sharedlinkflags += ["-static-libstdc++", "-static-libgcc"]
         toolchain.generate()
 
-    def _path_flags(self):
-        """Folders of the Conan cache, which differ at each build, stay out of the binary."""
-        return [
-            f"-ffile-prefix-map={self.source_folder}/=",
-            f"-ffile-prefix-map={self.build_folder}/=build/",
-        ]
-
-    def _dep(self, folder):
-        return (Path(self.source_folder) / "deps" / folder).as_posix()
-
-    def _protoc(self):
-        from shutil import which
-
-        protoc = which("protoc")
-        if protoc is None:
-            raise ConanException("protoc 3.21.12 is not on PATH")
-        return protoc
-
     def _check_options(self):
-        declared = set()
-        for file in (Path(self.source_folder) / "onnxruntime/cmake").glob("CMakeLists.txt"):
-            found = re.findall(r"option\s*\(\s*(onnxruntime_\w+)", file.read_text())
-            declared.update(found)
-        unknown = sorted(set(ORT_OPTIONS) - declared)
+        """CMake ignores an unknown -D silently; here it is an error."""
+        lists = Path(self.source_folder) / "onnxruntime/cmake/CMakeLists.txt"
+        declared = re.findall(r"option\s*\(\s*(onnxruntime_\w+)", lists.read_text())
+        unknown = sorted(set(ORT_OPTIONS) - set(declared))
         if unknown:
             raise ConanException(
                 f"onnxruntime {self.version}: unknown CMake options: {', '.join(unknown)}"
             )
 
+    @property
+    def _workshop(self):
+        """Where sources and objects lie during a build: one path for every build.
+
+        Conan's own folders are named anew each time, which would end up in the binary and
+        keep ccache from finding anything.
+        """
+        return Path(tempfile.gettempdir()) / f"edgewright-{os.getuid()}" / self.name
+
     def build(self):
+        shutil.rmtree(self._workshop, ignore_errors=True)
+        shutil.copytree(self.source_folder, self._workshop / "src", symlinks=True)
         self._reduce_operators()
-        cmake = CMake(self)
-        cmake.configure(build_script_folder="onnxruntime/cmake")
-        cmake.build(target="onnxruntime")
+        self.run(f"cmake {' '.join(self._cmake_arguments())}")
+        self.run(f'cmake --build "{self._objects}" --target onnxruntime -j {build_jobs(self)}')
+        self._collect()
+        shutil.rmtree(self._workshop)
+
+    @property
+    def _objects(self):
+        return self._workshop / "build"
+
+    @property
+    def _sources(self):
+        return self._workshop / "src" / "onnxruntime"
+
+    def _cmake_arguments(self):
+        deps = self._workshop / "src" / "deps"
+        variables = {
+            "CMAKE_BUILD_TYPE": self.settings.build_type,
+            "CMAKE_TOOLCHAIN_FILE": Path(self.generators_folder) / "conan_toolchain.cmake",
+            "EDGEWRIGHT_UNUSED_KERNELS": ";".join(self._unused_kernels()),
+            "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
+            "FETCHCONTENT_TRY_FIND_PACKAGE_MODE": "NEVER",
+            "FLATBUFFERS_BUILD_FLATC": "OFF",
+            "ONNX_CUSTOM_PROTOC_EXECUTABLE": self._protoc(),
+            "safeint_SOURCE_DIR": deps / "safeint/usr/include/safeint",
+        }
+        for name, folder in DEPENDENCIES.items():
+            variables[f"FETCHCONTENT_SOURCE_DIR_{name}"] = deps / folder
+        for name, value in ORT_OPTIONS.items():
+            variables[name] = "ON" if value else "OFF"
+        definitions = [f'"-D{name}={value}"' for name, value in variables.items()]
+        return [
+            "-G",
+            "Ninja",
+            "-S",
+            f"{self._sources}/cmake",
+            "-B",
+            f"{self._objects}",
+        ] + definitions
+
+    def _protoc(self):
+        protoc = shutil.which("protoc")
+        if protoc is None:
+            raise ConanException("protoc 3.21.12 is not on PATH")
+        return protoc
+
+    def _unused_kernels(self):
+        sys.path.insert(0, self.recipe_folder)
+        from prune import operator_names, unused_kernels
+
+        root = self._sources / "onnxruntime"
+        unused = unused_kernels(root, operator_names(Path(self._ops_config()).read_text()))
+        self.output.info(f"{len(unused)} kernel sources are not needed for these operators")
+        return [str(root / name) for name in unused]
 
     def _reduce_operators(self):
         """Generate the reduced kernel registrations, as ONNX Runtime's build.py does."""
-        config = self._ops_config()
-        script = Path(self.source_folder) / "onnxruntime/tools/ci_build/reduce_op_kernels.py"
+        script = self._sources / "tools/ci_build/reduce_op_kernels.py"
         self.run(
-            f'python3 "{script}" --cmake_build_dir "{self.build_folder}" '
-            f'--enable_type_reduction "{config}"'
+            f'python3 "{script}" --cmake_build_dir "{self._objects}" '
+            f'--enable_type_reduction "{self._ops_config()}"'
         )
+
+    def _collect(self):
+        """Bring the libraries from the workshop to Conan's build folder."""
+        copy(self, "libonnxruntime.so*", str(self._objects), self.build_folder)
+        self._merge_archives(os.path.join(self.build_folder, "libonnxruntime.a"))
 
     def _ops_config(self):
         config = self.conf.get("user.edgewright:ops_config")
@@ -207,22 +261,19 @@ class OnnxRuntimeMinimal(ConanFile):
         return config
 
     def package(self):
-        source = Path(self.source_folder) / "onnxruntime"
-        include = os.path.join(self.package_folder, "include")
-        api = source / "include/onnxruntime/core/session"
-        copy(self, "onnxruntime_*.h", str(api), include)
+        source = os.path.join(self.source_folder, "onnxruntime")
+        api = os.path.join(source, "include/onnxruntime/core/session")
+        copy(self, "onnxruntime_*.h", api, os.path.join(self.package_folder, "include"))
         lib = os.path.join(self.package_folder, "lib")
-        copy(self, "libonnxruntime.so*", self.build_folder, lib)
-        copy(self, "LICENSE", str(source), os.path.join(self.package_folder, "licenses"))
-        copy(self, "ThirdPartyNotices.txt", str(source), f"{self.package_folder}/licenses")
-        res = os.path.join(self.package_folder, "res")
-        os.makedirs(res)
-        Path(res, "ops.config").write_bytes(Path(self._ops_config()).read_bytes())
-        self._merge_archives(os.path.join(lib, "libonnxruntime.a"))
+        copy(self, "libonnxruntime.*", self.build_folder, lib)
+        for notice in ("LICENSE", "ThirdPartyNotices.txt"):
+            copy(self, notice, source, os.path.join(self.package_folder, "licenses"))
+        config = Path(self._ops_config()).read_text()
+        save(self, os.path.join(self.package_folder, "res", "ops.config"), config)
 
     def _merge_archives(self, merged):
         """One archive of all that the shared library is linked from; members may be circular."""
-        parts = sorted(Path(self.build_folder).rglob("*.a"))
+        parts = sorted(self._objects.rglob("*.a"))
         script = [f"create {merged}", *(f"addlib {part}" for part in parts), "save", "end"]
         save(self, os.path.join(self.build_folder, "merge.mri"), "\n".join(script) + "\n")
         triplet = self.conf.get("tools.gnu:host_triplet")
