@@ -6,6 +6,15 @@
 #include "edge/text.hpp"
 
 namespace edge {
+namespace {
+
+/// The shortest text of at most 15 digits, so that 0.1 stays 0.1; null for what JSON cannot say.
+yyjson_mut_val* number_value(yyjson_mut_doc* document, double number) {
+  if (!std::isfinite(number)) return yyjson_mut_null(document);
+  return yyjson_mut_rawcpy(document, format("%.15g", number).c_str());
+}
+
+}  // namespace
 
 void Json::set(const char* key, const std::string& text) {
   const std::string clean = utf8(text);
@@ -13,7 +22,7 @@ void Json::set(const char* key, const std::string& text) {
 }
 
 void Json::set(const char* key, double number) {
-  yyjson_mut_obj_add_real(document_, value_, key, number);
+  yyjson_mut_obj_add_val(document_, value_, key, number_value(document_, number));
 }
 
 void Json::set(const char* key, int64_t number) {
@@ -34,7 +43,7 @@ void Json::set(const char* key, const std::vector<std::string>& texts) {
 
 void Json::set(const char* key, const std::vector<double>& numbers) {
   yyjson_mut_val* list = yyjson_mut_obj_add_arr(document_, value_, key);
-  for (const double number : numbers) yyjson_mut_arr_add_real(document_, list, number);
+  for (const double number : numbers) yyjson_mut_arr_add_val(list, number_value(document_, number));
 }
 
 void Json::set(const char* key, const std::vector<int64_t>& numbers) {
@@ -70,8 +79,7 @@ Document::Document(const std::string& command)
 }
 
 std::string Document::text() const {
-  char* written = yyjson_mut_write(
-      document_.get(), YYJSON_WRITE_INF_AND_NAN_AS_NULL | YYJSON_WRITE_NEWLINE_AT_END, nullptr);
+  char* written = yyjson_mut_write(document_.get(), YYJSON_WRITE_NEWLINE_AT_END, nullptr);
   const std::string text = written != nullptr ? written : "";
   std::free(written);
   return text;
