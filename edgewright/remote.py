@@ -275,8 +275,14 @@ def connect(
             _log_in(hop, target if hop is final else _address(hop))
         yield Board(target, _live(final), limits.idle)
     finally:
-        for hop in reversed(chain):
-            hop.close()
+        _close(chain)
+
+
+def _close(chain: Sequence[Any]) -> None:
+    """Fabric closes what it logged in to; Paramiko's client also what got less far."""
+    for hop in reversed(chain):
+        hop.close()
+        hop.client.close()
 
 
 def _connection(target: Target, limits: Timeouts) -> Any:
@@ -384,12 +390,19 @@ def _log_in(connection: Any, subject: Target) -> None:
         raise _unknown_key(subject, unknown.key) from unknown
     except paramiko.BadHostKeyException as changed:
         raise _changed_key(subject, changed.expected_key, changed.key) from changed
-    except paramiko.AuthenticationException as refused:
-        raise _login_refused(connection, subject, refused) from refused
     except (OSError, EOFError, paramiko.SSHException) as failed:
-        if str(failed) == "No authentication methods available":
+        if isinstance(failed, paramiko.SSHException) and _is_past_host_key(connection):
             raise _login_refused(connection, subject, failed) from failed
         raise _unreachable(connection, subject, failed) from failed
+
+
+def _is_past_host_key(connection: Any) -> bool:
+    """The board still talks to us: what went wrong is the login.
+
+    Paramiko reports the last thing it tried, which may be reading a key in a wrong format.
+    """
+    transport = connection.client.get_transport()
+    return transport is not None and transport.initial_kex_done and transport.is_active()
 
 
 def _live(connection: Any) -> paramiko.Transport:
@@ -522,8 +535,7 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
     except (OSError, EOFError, paramiko.SSHException) as failed:
         raise _unreachable(connection, target, failed) from failed
     finally:
-        for hop in reversed(chain):
-            hop.close()
+        _close(chain)
     return HostKey(
         target=target,
         name=_known_as(connection),

@@ -91,9 +91,16 @@ def small_board(tmp_path: Path) -> Iterator[EmulatedBoard]:
 
 
 @pytest.fixture
-def own_board(tmp_path: Path) -> Iterator[EmulatedBoard]:
-    """A board that a test may treat badly."""
-    yield from run_board(instance_of("a53-som", tmp_path, f"{SUFFIX}-own"))
+def own_instance(tmp_path: Path) -> Iterator[Instance]:
+    """A board that a test may treat badly; `emulate.up` brings it back."""
+    instance = instance_of("a53-som", tmp_path, f"{SUFFIX}-own")
+    for _ in run_board(instance):
+        yield instance
+
+
+@pytest.fixture
+def own_board(own_instance: Instance) -> EmulatedBoard:
+    return emulate.running(own_instance)
 
 
 @pytest.fixture

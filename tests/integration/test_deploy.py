@@ -1,0 +1,295 @@
+"""Deploys to a real board, and everything that may happen in the middle of one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgewright import deploy, emulate, smoke
+from edgewright.emulate import EmulatedBoard, Instance
+from edgewright.errors import TargetError
+from edgewright.release import Release
+from edgewright.remote import Board, ConnectionLostError, connect
+from edgewright.report import SmokeReport
+from tests.boards import documents, program
+from tests.integration.conftest import SMALL_MB, shell
+
+pytestmark = pytest.mark.board
+
+Make = Callable[..., Release]
+MEGABYTE = 1024 * 1024
+
+
+def install(board: Board, release: Release, **options: object) -> deploy.Outcome:
+    return deploy.deploy(board, release, reserve_bytes=MEGABYTE, **options)  # type: ignore[arg-type]
+
+
+def current(emulated: EmulatedBoard, release: Release) -> str:
+    """The id of the current release; every file of it is hashed if it is this one."""
+    root = release.manifest.deploy_root
+    name = shell(emulated, f"basename $(readlink {root}/current)")
+    if name == release.id:
+        for file in release.manifest.files:
+            found = shell(emulated, f"sha256sum {root}/current/{file.path}")
+            assert found.startswith(file.sha256), file.path
+    return name
+
+
+def uploads(emulated: EmulatedBoard, root: str) -> str:
+    return shell(emulated, f"ls {root}/tmp")
+
+
+def test_deploy_smoke_redeploy_rollback(
+    board: Board, emulated: EmulatedBoard, make: Make, root: str
+) -> None:
+    first, second = make("one"), make("two")
+    reports: list[SmokeReport] = []
+    gate = smoke.gate(first.manifest, on_report=reports.append)
+    outcome = install(board, first, gate=gate)
+    assert current(emulated, first) == first.id
+    assert (outcome.plan.former, outcome.removed) == (None, ())
+    assert outcome.facts.machine == "armv7l"
+    assert outcome.facts.userland_bits == 32
+    assert outcome.facts.libc is not None
+    assert "ld-linux-armhf.so.3" in outcome.facts.loaders
+    assert (reports[0].passed, reports[0].emulated) == (True, True)
+
+    sent: list[tuple[int, int]] = []
+    again = install(board, first, on_bytes=lambda *count: sent.append(count))
+    assert again.unchanged
+    assert sent == []
+
+    third = install(board, second)
+    assert [e.path for e in third.plan.upload] == [
+        "model/card.json",
+        "model/model.ort",
+        "manifest.json",
+    ]
+    assert deploy.rollback(board, root) == (second.id, first.id)
+    assert current(emulated, first) == first.id
+    now = deploy.status(board, root)
+    assert (now.state.current, now.state.previous) == (first.id, second.id)
+    assert now.holder is None
+
+
+def test_failed_smoke_keeps_the_former_release(
+    board: Board, emulated: EmulatedBoard, make: Make
+) -> None:
+    good = make("good")
+    install(board, good)
+    wrong = documents()
+    wrong["run"]["results"][0]["class"] = "defective"
+    bad = make("bad", edge_infer=program(wrong))
+    with pytest.raises(TargetError) as failed:
+        install(board, bad, gate=smoke.gate(bad.manifest))
+    assert str(failed.value) == (
+        f"{board.target}: release {bad.id}: smoke test failed\n"
+        "  run:\n"
+        "    expected: 2 images, same class, within 0.01\n"
+        "    found: 1 images\n"
+        "    a.png: expected ok, found defective, probabilities differ by 0.0000\n"
+        "next: invoke build --board=board, then deploy again"
+    )
+    assert failed.value.exit_code == 3
+    assert current(emulated, good) == good.id
+
+
+def test_program_of_another_machine_is_refused_before_anything_is_pushed(
+    board: Board, emulated: EmulatedBoard, make: Make, root: str
+) -> None:
+    release = make(edge_infer=Path("/bin/true").resolve().read_bytes())
+    with pytest.raises(TargetError) as refused:
+        install(board, release)
+    assert str(refused.value).splitlines()[:3] == [
+        f"{board.target}: bin/edge-infer: is not for this board's machine",
+        "  file: X86_64, 64-bit",
+        "  board: armv7l, 32-bit userland",
+    ]
+    assert shell(emulated, f"ls {root}") == ""
+
+
+def test_board_of_another_kind_is_refused(
+    board: Board, emulated: EmulatedBoard, make: Make, root: str
+) -> None:
+    first = make()
+    install(board, first)
+    with pytest.raises(TargetError, match="is not a board for release") as refused:
+        install(board, make("two", compatible="raspberrypi,model-2-b"))
+    assert "  expected: compatible raspberrypi,model-2-b\n  found: edgewright,a53-som\n" in str(
+        refused.value
+    )
+    assert current(emulated, first) == first.id
+
+
+# Space
+
+
+def test_board_without_space_is_refused_before_anything_is_pushed(
+    small_board: EmulatedBoard, make: Make, root: str
+) -> None:
+    release = make(megabytes=SMALL_MB)
+    with connect(small_board.target) as board, pytest.raises(TargetError) as refused:
+        install(board, release)
+    lines = str(refused.value).splitlines()
+    assert lines[0] == f"{small_board.target}: no space for release {release.id}"
+    assert lines[1].startswith("  expected: 5,")
+    assert lines[2] == f"  found: {SMALL_MB * MEGABYTE:,} bytes free"
+    assert shell(small_board, f"find {root} -type f") == ""
+
+
+def test_board_that_fills_up_during_the_upload_keeps_its_release(
+    small_board: EmulatedBoard, make: Make, root: str
+) -> None:
+    """Somebody else's log eats what the plan had counted on."""
+    first, second = make("one"), make("two", megabytes=2)
+
+    def fill(step: str) -> None:
+        if step.startswith("send"):
+            shell(small_board, "dd if=/dev/zero of=/opt/log bs=1024 count=3500")
+
+    with connect(small_board.target) as board:
+        install(board, first)
+        with pytest.raises(TargetError, match="No space left on device"):
+            install(board, second, on_step=fill)
+        assert current(small_board, first) == first.id
+        shell(small_board, "rm /opt/log")
+        install(board, second)
+    assert current(small_board, second) == second.id
+
+
+# Cut in the middle
+
+
+class Cut:
+    """Does something to the board once half of the bytes are sent."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act, self.done = act, False
+
+    def __call__(self, sent: int, total: int) -> None:
+        if sent > total / 2 and not self.done:
+            self.done = True
+            self.act()
+
+
+def test_connection_cut_during_the_upload(emulated: EmulatedBoard, make: Make, root: str) -> None:
+    first, second = make("one"), make("two", megabytes=3)
+    kill = "for p in $(pidof dropbear); do [ $p = 1 ] || kill -9 $p; done"
+    with connect(emulated.target) as board:
+        install(board, first)
+        cut = Cut(lambda: shell(emulated, kill))
+        with pytest.raises(ConnectionLostError, match="connection lost"):
+            install(board, second, on_bytes=cut)
+    assert cut.done
+    assert current(emulated, first) == first.id
+    assert ".part" in uploads(emulated, root)
+    with connect(emulated.target) as board:
+        install(board, second)
+    assert current(emulated, second) == second.id
+    assert uploads(emulated, root) == ""
+
+
+def test_power_cut_during_the_upload(
+    own_instance: Instance, own_board: EmulatedBoard, make: Make, root: str
+) -> None:
+    first, second = make("one"), make("two", megabytes=3)
+    with connect(own_board.target) as board:
+        install(board, first)
+        kill = ["docker", "kill", own_board.container]
+        cut = Cut(lambda: subprocess.run(kill, check=True, capture_output=True))
+        with pytest.raises(ConnectionLostError):
+            install(board, second, on_bytes=cut)
+    again = emulate.up(own_instance)
+    assert current(again, first) == first.id
+    assert shell(again, f"readlink {root}/lock") != ""
+    with connect(again.target) as board:
+        install(board, second)
+    assert current(again, second) == second.id
+
+
+DEPLOY = """
+import sys
+from pathlib import Path
+from edgewright import deploy
+from edgewright.release import load_release
+from edgewright.remote import connect
+from edgewright.target import Target
+folder, port, keys = sys.argv[1:]
+target = Target(address="127.0.0.1", user="root", port=int(port),
+                identity=Path(keys, "id_ed25519"), known_hosts=Path(keys, "known_hosts"))
+said = []
+def tell(sent, total):
+    if sent > total / 2 and not said:
+        said.append(print("half", flush=True))
+with connect(target) as board:
+    deploy.deploy(board, load_release(Path(folder)), reserve_bytes=0, on_bytes=tell)
+"""
+
+
+def test_ctrl_c_during_the_upload(
+    board: Board, emulated: EmulatedBoard, make: Make, root: str
+) -> None:
+    first, second = make("one"), make("two", megabytes=24)
+    install(board, first)
+    argv = [sys.executable, "-c", DEPLOY, str(second.folder), str(emulated.port)]
+    child = subprocess.Popen(
+        [*argv, str(emulated.folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "half\n"
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert errors.endswith("KeyboardInterrupt\n")
+    assert current(emulated, first) == first.id
+    assert shell(emulated, f"readlink {root}/lock") == ""
+    assert install(board, second).plan.switch
+    assert current(emulated, second) == second.id
+
+
+# Two at once
+
+
+def test_second_deployer_is_refused_and_the_first_goes_on(
+    board: Board, emulated: EmulatedBoard, make: Make
+) -> None:
+    refused: list[str] = []
+
+    def gate(_: Board, folder: str) -> None:
+        with connect(emulated.target) as other:
+            with pytest.raises(TargetError) as busy:
+                install(other, make("two"))
+            refused.append(str(busy.value))
+
+    first = make("one")
+    install(board, first, gate=gate)
+    assert refused[0].startswith(f"{board.target}: somebody else is deploying\n  holder: ")
+    assert current(emulated, first) == first.id
+
+
+def test_lock_ends_when_a_deployer_falls_silent(
+    board: Board, make: Make, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewright.lock.LOCK_SECONDS", 2)
+    monkeypatch.setattr("edgewright.remote.BEAT_SECONDS", 600.0)
+
+    def gate(held: Board, folder: str) -> None:
+        deadline = time.monotonic() + 60
+        while held.run(["readlink", f"{root}/lock"]).stdout:
+            assert time.monotonic() < deadline
+
+    with pytest.raises(TargetError) as lost:
+        install(board, make(), gate=gate)
+    assert str(lost.value) == (
+        f"{board.target}: the lock was lost before the switch\n"
+        "  the board heard nothing for too long; the former release is still current\n"
+        "next: run the same command again"
+    )
