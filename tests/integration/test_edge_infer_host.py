@@ -92,7 +92,11 @@ def test_every_image_of_the_corpus_is_judged_and_bad_ones_stop_nothing(
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("absent.png", "image_missing"), (".", "image_missing"), ("b\u00e4d \u00ff.png", "image_missing")],
+    [
+        ("absent.png", "image_missing"),
+        (".", "image_missing"),
+        ("b\u00e4d \u00ff.png", "image_missing"),
+    ],
 )
 def test_an_image_that_is_no_file(
     host_edge_infer: EdgeInfer, gray_toy: Path, name: str, code: str
