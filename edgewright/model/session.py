@@ -19,6 +19,7 @@ def open_session(model: Path, threads: int = 0) -> ort.InferenceSession:
     """
     options = ort.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
     options.intra_op_num_threads = threads
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 

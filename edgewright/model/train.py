@@ -113,7 +113,7 @@ def train(config: TrainConfig, data: Split, progress: Progress) -> Path:
         state.epochs.append(epoch)
         _save(config, state)
         progress(epoch)
-    settle(state.average, load(data.train, FINAL_SIZE).images[::2])
+    settle(state.average, load(data.train, FINAL_SIZE).images[::4])
     _save(config, state)
     return config.checkpoint
 
