@@ -1,0 +1,340 @@
+"""The main job on real parts: build, its caches, its faults, and the board's answers."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from edgewright import packages, pipeline, smoke
+from edgewright.container import DockerBuilder
+from edgewright.deploy import deploy
+from edgewright.elf import read_elf
+from edgewright.emulate import EmulatedBoard
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+from edgewright.model.card import read_card
+from edgewright.model.preprocess import load_input
+from edgewright.pipeline import BuildReport, BuildRequest, StageReport
+from edgewright.profile import load_board
+from edgewright.release import load_release
+from edgewright.remote import Board, connect
+from edgewright.report import SmokeReport
+
+pytestmark = pytest.mark.docker
+
+REPO = RepoLayout()
+PROGRAM = [sys.executable, "-m", "invoke"]
+PROBABILITY_TOLERANCE = 0.01
+
+
+class Silent:
+    """Progress that remembers which stages began."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def start(self, stage: str) -> None:
+        self.started.append(stage)
+
+    def line(self, line: str) -> None:
+        return
+
+    def done(self, stage: StageReport) -> None:
+        return
+
+
+def request(layout: RepoLayout, model: Path | None = None) -> BuildRequest:
+    return BuildRequest(
+        profile=load_board("a53-som", layout.boards),
+        model=model or layout.default_model,
+        layout=layout,
+        builder="docker",
+        jobs=os.cpu_count() or 1,
+    )
+
+
+def built_stages(report: BuildReport) -> set[str]:
+    return {stage.name for stage in report.stages if stage.origin == "built"}
+
+
+@pytest.fixture(scope="module")
+def built(builder: DockerBuilder) -> BuildReport:
+    """The demo model built for a53-som, in this checkout."""
+    return pipeline.build(request(REPO), Silent())
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[RepoLayout]:
+    """A copy of what a build reads, to be changed by a test."""
+    root = tmp_path / "clone"
+    for name in ("board_profiles", "docker", "models", "recipes", "runtime_cpp", "toolchains"):
+        shutil.copytree(REPO.root / name, root / name)
+    shutil.copytree(REPO.build("a53-som").root, root / "build" / "a53-som")
+    yield RepoLayout(root=root)
+    shutil.rmtree(root)
+
+
+def test_a_release_holds_what_a_board_needs(built: BuildReport) -> None:
+    release = load_release(built.folder)
+
+    paths = {file.path for file in release.manifest.files}
+    assert {"bin/edge-infer", "model/model.ort", "model/card.json", "model/labels.txt"} <= paths
+    assert any(path.startswith("model/golden/") for path in paths)
+    assert release.archive.is_file()
+
+
+def test_the_program_is_one_static_file_within_budget(built: BuildReport) -> None:
+    facts = read_elf(built.folder / "bin" / "edge-infer")
+
+    assert facts.needed == ()
+    assert facts.interpreter is None
+    assert facts.bytes <= 1_700_000
+    assert facts.arm is not None
+    assert facts.arm.vfp_args == "VFP registers"
+
+
+def test_the_model_is_within_budget(built: BuildReport) -> None:
+    assert built.sizes["model/model.ort"] <= 6_200_000
+
+
+def test_symbols_are_kept_by_build_id(built: BuildReport) -> None:
+    build_id = read_elf(built.folder / "bin" / "edge-infer").build_id
+    assert build_id
+
+    kept = REPO.build("a53-som").symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+
+    assert read_elf(kept).build_id == build_id
+
+
+def test_a_second_build_comes_from_the_cache(built: BuildReport) -> None:
+    again = pipeline.build(request(REPO), Silent())
+
+    assert built_stages(again) == set()
+    assert again.release == built.release
+
+
+def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: RepoLayout) -> None:
+    source = clone.runtime_cpp / "src" / "about.cpp"
+    source.write_text(source.read_text() + "\n// changed\n")
+
+    report = pipeline.build(request(clone), Silent())
+
+    assert "edge-infer" in built_stages(report)
+    assert built_stages(report) <= {"edge-infer", "audit", "release"}
+
+
+def test_other_weights_keep_the_runtime(built: BuildReport, clone: RepoLayout) -> None:
+    model = onnx.load(str(clone.default_model))
+    scale = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
+    changed = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * 1.01, scale.name)
+    scale.CopyFrom(changed)
+    onnx.save(model, str(clone.default_model))
+
+    report = pipeline.build(request(clone), Silent())
+
+    assert built_stages(report) <= {"model", "coverage", "release"}
+    assert report.release != built.release
+
+
+def test_other_operators_ask_for_another_runtime(
+    built: BuildReport, builder: DockerBuilder, clone: RepoLayout
+) -> None:
+    out = clone.build("a53-som")
+    inputs = packages.PackageInputs(
+        layout=clone,
+        builder=builder,
+        conan_profile=out.conan_profile,
+        toolchain=out.toolchain,
+        ops_config=out.ops_config,
+        linkage="static",
+        jobs=1,
+        logs=out.logs,
+    )
+    before = {step.name: dict(step.options) for step in packages.steps(inputs)}
+    out.ops_config.write_text(out.ops_config.read_text() + "ai.onnx;13;Erf\n")
+
+    after = {step.name: dict(step.options) for step in packages.steps(inputs)}
+
+    assert before["onnxruntime-minimal"] != after["onnxruntime-minimal"]
+    assert before["edge-infer"] != after["edge-infer"]
+    assert before["zlib"] == after["zlib"]
+
+
+def test_a_cut_off_model_is_refused(clone: RepoLayout) -> None:
+    model = clone.default_model
+    model.write_bytes(model.read_bytes()[:100_000])
+
+    with pytest.raises(UserError, match=r"not a valid ONNX model\n  size: 100000 bytes"):
+        pipeline.build(request(clone), Silent())
+
+
+def test_a_broken_builder_image_shows_the_step_and_the_log(clone: RepoLayout) -> None:
+    dockerfile = clone.docker / "builder" / "Dockerfile"
+    text = dockerfile.read_text()
+    broken = text.replace("ARG BASE\nFROM ${BASE}\n", "ARG BASE\nFROM ${BASE}\nRUN no-such-tool\n")
+    assert broken != text
+    dockerfile.write_text(broken)
+
+    with pytest.raises(UserError) as fault:
+        pipeline.build(request(clone), Silent())
+
+    told = str(fault.value)
+    assert "no-such-tool: not found" in told
+    assert f"log: {clone.build('a53-som').logs / 'builder.log'}" in told
+    assert "mend docker/builder/" in told
+
+
+def invoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        cwd=REPO.root,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_docker_daemon_both_fixes_are_told() -> None:
+    gone = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+
+    for builder in ("docker", "auto"):
+        done = invoke("build", "--board=a53-som", f"--builder={builder}", **gone)
+
+        assert done.returncode == 2
+        assert "builder: no place to build in" in done.stderr
+        assert "invoke setup --yes" in done.stderr
+        assert "--builder=local" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_board_is_told_with_the_near_miss() -> None:
+    done = invoke("build", "--board=a53-sm")
+
+    assert done.returncode == 2
+    assert "did you mean 'a53-som'?" in done.stderr
+
+
+def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
+    done = invoke("build", "--board=a53-som", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["release"] == built.release
+    assert BuildReport.model_validate_json(done.stdout).from_cache
+
+
+def test_interrupt_while_compiling_leaves_the_former_release(
+    built: BuildReport, clone: RepoLayout
+) -> None:
+    source = clone.runtime_cpp / "include" / "edge" / "document.hpp"
+    source.write_text(source.read_text() + f"\n// {time.time()}\n")
+    script = (
+        "import sys; from pathlib import Path; import tests.integration.test_build as t;"
+        "from edgewright.layout import RepoLayout; from edgewright import pipeline;"
+        "pipeline.build(t.request(RepoLayout(root=Path(sys.argv[1]))), t.Loud())"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(clone.root)],
+        cwd=REPO.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout
+    for line in child.stdout:
+        if line.startswith("line edge-infer") and "Building" in line:
+            break
+    child.send_signal(signal.SIGINT)
+    child.wait(timeout=60)
+
+    assert child.returncode != 0
+    running = subprocess.run(
+        ["docker", "ps", "--quiet", "--filter", f"name=edgewright-build-{child.pid}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert running.stdout == ""
+    out = clone.build("a53-som")
+    assert pipeline.latest_release(out).id == built.release
+    assert built_stages(pipeline.build(request(clone), Silent())) >= {"edge-infer"}
+
+
+class Loud(Silent):
+    """Progress on standard output, for a test that waits for a stage."""
+
+    def line(self, line: str) -> None:
+        sys.stdout.write(f"line {self.started[-1]} {line}\n")
+        sys.stdout.flush()
+
+
+@pytest.mark.board
+def test_board_and_host_agree_on_every_golden_image(
+    built: BuildReport, board: Board, root: str
+) -> None:
+    release = load_release(built.folder)
+    folder = f"{root}/by-hand"
+    for file in release.manifest.files:
+        path = f"{folder}/{file.path}"
+        board.check(["mkdir", "-p", path.rsplit("/", 1)[0]])
+        with (built.folder / file.path).open("rb") as content:
+            board.put(content, path)
+    board.check(["chmod", "755", f"{folder}/bin/edge-infer"])
+    golden = sorted(
+        file.path for file in release.manifest.files if file.path.endswith((".png", ".jpg"))
+    )
+
+    ran = board.run(
+        [f"{folder}/bin/edge-infer", "run", "--model", f"{folder}/model/model.ort"]
+        + [f"{folder}/{path}" for path in golden],
+        timeout=600,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(ran.stdout)["results"]
+    assert len(results) == len(golden) >= 2
+    for path, found in zip(golden, results, strict=True):
+        expected = host_probabilities(built.folder / "model", built.folder / path)
+        assert found["index"] == int(np.argmax(expected)), path
+        np.testing.assert_allclose(
+            found["probabilities"], expected, atol=PROBABILITY_TOLERANCE, err_msg=path
+        )
+
+
+def host_probabilities(model: Path, image: Path) -> np.ndarray:
+    """What ONNX Runtime on this machine answers, without x86's saturating int8 kernels."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(str(model / "model.ort"), options)
+    card = read_card(model / "card.json")
+    logits = session.run(None, {card.input.name: load_input(image, card)})[0][0].astype(np.float64)
+    weights = np.exp(logits - logits.max())
+    return np.asarray(weights / weights.sum())
+
+
+@pytest.mark.board
+def test_a_real_release_is_deployed_and_smoke_tested(
+    built: BuildReport, emulated: EmulatedBoard
+) -> None:
+    release = load_release(built.folder)
+    reports: list[SmokeReport] = []
+    with connect(emulated.target) as there:
+        gate = smoke.gate(release.manifest, on_report=reports.append)
+        first = deploy(there, release, reserve_bytes=0, gate=gate)
+        second = deploy(there, release, reserve_bytes=0, gate=gate)
+
+    assert not first.unchanged
+    assert second.unchanged
+    assert len(reports) == 1
+    assert reports[0].passed
+    assert reports[0].emulated

@@ -1,0 +1,122 @@
+"""ONNX → ORT format: repeatable bytes, op config, coverage, and models that are none."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgewright.errors import UserError
+from edgewright.model.convert import Converted, convert
+from edgewright.model.coverage import prove
+from edgewright.model.ops import OpConfig, parse_config
+
+SHAPE = [1, 4]
+
+
+def small_model(path: Path) -> Path:
+    """Enough different operators that a table in the order of a hash map would differ."""
+    weight = numpy_helper.from_array(np.eye(4, dtype=np.float32), "weight")
+    names = ["Relu", "Sigmoid", "Tanh", "Softmax", "Exp", "Floor", "Ceil", "Erf"]
+    nodes = [helper.make_node("MatMul", ["image", "weight"], ["x0"], name="first")]
+    for number, name in enumerate(names):
+        edge = [f"x{number}"], [f"x{number + 1}"]
+        nodes.append(helper.make_node(name, *edge, name=f"node-{name}"))
+    nodes.append(helper.make_node("Identity", [f"x{len(names)}"], ["logits"], name="last"))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, SHAPE)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, SHAPE)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("model") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def converted(model: Path) -> Converted:
+    return convert(model, model.parent / "made")
+
+
+def built_for(converted: Converted) -> OpConfig:
+    return parse_config(converted.ops_config.read_text(), "ops.config")
+
+
+def test_converting_again_gives_the_same_bytes(model: Path, converted: Converted) -> None:
+    again = [convert(model, model.parent / f"again{number}") for number in range(3)]
+
+    assert {one.ort.read_bytes() for one in again} == {converted.ort.read_bytes()}
+    assert {one.ops_config.read_bytes() for one in again} == {converted.ops_config.read_bytes()}
+
+
+def test_the_converted_model_answers_as_the_original(model: Path, converted: Converted) -> None:
+    x = np.linspace(-2, 2, 4, dtype=np.float32).reshape(SHAPE)
+
+    answers = [
+        onnxruntime.InferenceSession(str(path)).run(None, {"image": x})[0]
+        for path in (model, converted.ort)
+    ]
+
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-6)
+
+
+def test_coverage_is_proven_for_its_own_runtime(converted: Converted) -> None:
+    coverage = prove(converted.ort, built_for(converted))
+
+    assert coverage.nodes >= 8
+    assert coverage.required == coverage.built
+
+
+def test_a_missing_operator_is_told_with_type_and_node(converted: Converted) -> None:
+    whole = built_for(converted).operators
+    less = {op: types for op, types in whole.items() if op.name != "Erf"}
+    less = {
+        op: {"inputs": {"0": ["double"]}} if op.name == "Sigmoid" else types
+        for op, types in less.items()
+    }
+
+    with pytest.raises(UserError) as fault:
+        prove(converted.ort, OpConfig(operators=less))
+
+    told = str(fault.value)
+    assert "needs operators that the runtime was not built with" in told
+    assert "ai.onnx:Erf (opset 13), node 'node-Erf'" in told
+    assert "ai.onnx:Sigmoid (opset 13) for input 0 float, node 'node-Sigmoid'" in told
+
+
+def test_a_truncated_model_is_refused_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(model.read_bytes()[:100])
+
+    with pytest.raises(UserError, match=r"cut\.onnx: not a valid ONNX model\n  size: 100 bytes"):
+        convert(cut, tmp_path / "made")
+
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n", b"not a model at all"])
+def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError, match="not a valid ONNX model"):
+        convert(path, tmp_path / "made")
+
+
+def test_an_absent_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such model"):
+        convert(tmp_path / "absent.onnx", tmp_path / "made")
+
+
+def test_an_onnx_file_has_no_coverage_to_prove(model: Path, converted: Converted) -> None:
+    with pytest.raises(UserError, match="not an ORT-format model"):
+        prove(model, built_for(converted))

@@ -1,0 +1,96 @@
+"""Op configs: canonical text, and what a runtime lacks."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewright.errors import UserError
+from edgewright.model.ops import OpConfig, Operator, gaps, parse_config
+
+TYPES = st.sampled_from(["uint8_t", "int8_t", "float"])
+RESTRICTIONS = st.dictionaries(
+    st.sampled_from(["inputs", "outputs"]),
+    st.dictionaries(st.sampled_from(["0", "1"]), st.lists(TYPES, min_size=1, unique=True)),
+    max_size=2,
+).map(lambda table: {kind: slots for kind, slots in table.items() if slots})
+OPERATORS = st.builds(
+    Operator,
+    st.sampled_from(["ai.onnx", "com.microsoft"]),
+    st.integers(min_value=1, max_value=21),
+    st.from_regex(r"[A-Z][A-Za-z0-9]{0,12}", fullmatch=True),
+)
+CONFIGS = st.dictionaries(OPERATORS, RESTRICTIONS, max_size=8).map(
+    lambda operators: OpConfig(operators=operators)
+)
+
+
+def config(text: str) -> OpConfig:
+    return parse_config(text, "ops.config")
+
+
+@given(CONFIGS)
+def test_text_and_back(whole: OpConfig) -> None:
+    again = config(whole.text())
+
+    assert again == whole
+    assert again.text() == whole.text()
+
+
+def test_order_and_comments_do_not_change_the_text() -> None:
+    one = config("# Generated from model/s:\n# - /a/model.ort\nai.onnx;13;Relu,Add\nx;1;B\n")
+    other = config("x;1;B\nai.onnx;13;Add,Relu\n")
+
+    assert one.text() == other.text() == "ai.onnx;13;Add,Relu\nx;1;B\n"
+
+
+def test_several_opsets_of_a_line_are_operators_of_their_own() -> None:
+    assert set(config("ai.onnx;9,13;Relu\n").operators) == {
+        Operator("ai.onnx", 9, "Relu"),
+        Operator("ai.onnx", 13, "Relu"),
+    }
+
+
+@pytest.mark.parametrize("line", ["ai.onnx;13", "ai.onnx;new;Relu", "ai.onnx;13;Re lu", 'a;1;B{"'])
+def test_a_bad_line_is_named(line: str) -> None:
+    with pytest.raises(UserError, match=r"^ops\.config: line 2 is not an op config line: "):
+        config(f"x;1;B\n{line}\n")
+
+
+@given(CONFIGS)
+def test_a_runtime_built_for_a_model_lacks_nothing(whole: OpConfig) -> None:
+    assert gaps(whole, whole) == []
+
+
+@given(CONFIGS, st.data())
+def test_an_operator_taken_away_is_the_one_gap(whole: OpConfig, data: st.DataObject) -> None:
+    if not whole.operators:
+        return
+    gone = data.draw(st.sampled_from(sorted(whole.operators)))
+    built = OpConfig(operators={op: t for op, t in whole.operators.items() if op != gone})
+
+    assert [gap.operator for gap in gaps(whole, built)] == [gone]
+
+
+def test_a_missing_type_is_told_with_its_slot() -> None:
+    required = config('ai.onnx;13;Add{"inputs": {"0": ["float", "int8_t"]}}\n')
+    built = config('ai.onnx;13;Add{"inputs": {"0": ["float"]}}\n')
+
+    assert [str(gap) for gap in gaps(required, built)] == [
+        "ai.onnx:Add (opset 13) for input 0 int8_t"
+    ]
+
+
+def test_every_type_is_wanted_of_a_runtime_with_few() -> None:
+    built = config("ai.onnx;13;Add" + json.dumps({"inputs": {"0": ["float"]}}) + "\n")
+
+    assert [str(gap) for gap in gaps(config("ai.onnx;13;Add\n"), built)] == [
+        "ai.onnx:Add (opset 13) for every type"
+    ]
+
+
+def test_a_runtime_with_every_type_serves_any() -> None:
+    required = config('ai.onnx;13;Add{"inputs": {"0": ["int8_t"]}}\n')
+
+    assert gaps(required, config("ai.onnx;13;Add\n")) == []
