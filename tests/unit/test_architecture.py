@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -147,6 +147,12 @@ def declared(extra: str | None = None) -> set[str]:
     return {normal(re.split(r"[\s<>=!~\[;]", line)[0]) for line in lines}
 
 
+@cache
+def providers() -> Mapping[str, list[str]]:
+    """Import name → the installed distributions that bring it."""
+    return packages_distributions()
+
+
 def normal(distribution: str) -> str:
     return distribution.lower().replace("_", "-")
 
@@ -154,10 +160,9 @@ def normal(distribution: str) -> str:
 @pytest.mark.parametrize("path", [*FILES, REPO / "tasks.py"], ids=name_of)
 def test_every_library_that_is_imported_is_declared(path: Path) -> None:
     allowed = declared("model" if "model" in path.parts else None)
-    providers = packages_distributions()
 
     for library in third_party(imports(ast.walk(tree(path)))):
-        assert allowed & {normal(name) for name in providers.get(library, [library])}, library
+        assert allowed & {normal(name) for name in providers().get(library, [library])}, library
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
