@@ -47,6 +47,7 @@ class CMakeLibrary:
     package_type = "static-library"
     settings = "os", "arch", "compiler", "build_type"
     cmake_options: dict = {}
+    extra_cflags: tuple = ()
     licence_file = "LICENSE"
 
     def layout(self):
@@ -62,6 +63,7 @@ class CMakeLibrary:
             "-ffunction-sections",
             "-fdata-sections",
             f"-ffile-prefix-map={self.source_folder}/={self.name}/",
+            *self.extra_cflags,
         ]
         toolchain.extra_cflags += flags
         toolchain.generate()

@@ -9,9 +9,12 @@ class Yyjson(ConanFile):
     python_requires = "debian-source/1.0"
     python_requires_extend = "debian-source.CMakeLibrary"
     cmake_options = {
+        "YYJSON_DISABLE_FAST_FP_CONV": True,  # tables of 70 KB; printf serves
         "YYJSON_DISABLE_UTILS": True,
         "YYJSON_DISABLE_NON_STANDARD": True,
     }
+
+    extra_cflags = ("-Dyyjson_inline=inline",)  # let -Os decide, not always_inline
 
     def package_info(self):
         self.cpp_info.libs = ["yyjson"]

@@ -1,0 +1,78 @@
+"""Choosing a builder, and the names of things inside it."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright import container
+from edgewright.container import DockerBuilder
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+
+LAYOUT = RepoLayout()
+
+
+@pytest.fixture
+def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+
+
+@pytest.fixture
+def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "missing_tools", lambda: ["ccache", "ninja"])
+
+
+@pytest.mark.usefixtures("no_docker", "no_tools")
+def test_auto_without_any_builder_tells_both_fixes(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as fault:
+        container.choose("auto", LAYOUT, tmp_path / "log")
+
+    told = str(fault.value)
+    assert told.startswith("builder: no place to build in\n  docker: ")
+    assert "this host lacks: ccache, ninja" in told
+    assert "invoke setup --yes" in told
+    assert "--builder=local" in told
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_auto_falls_back_to_a_host_with_the_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "missing_tools", list)
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+
+    chosen = container.choose("auto", LAYOUT, tmp_path / "log")
+
+    assert isinstance(chosen, container.LocalBuilder)
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_a_local_builder_names_what_the_host_lacks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="builder 'local': this host lacks tools\n  ccache, ninja"):
+        container.choose("local", LAYOUT, tmp_path / "log")
+
+
+def test_an_unknown_builder_is_refused() -> None:
+    with pytest.raises(UserError, match="--builder=podman: unknown builder"):
+        container.parse_choice("podman")
+
+
+def test_paths_have_fixed_names_in_the_image(tmp_path: Path) -> None:
+    builder = DockerBuilder(image="a/b:c", repo=tmp_path / "repo", cache=tmp_path / "cache")
+
+    assert str(builder.path(tmp_path / "repo" / "recipes")) == "/edgewright/recipes"
+    assert str(builder.path(tmp_path / "cache" / "sources")) == "/cache/sources"
+    with pytest.raises(UserError, match="outside of"):
+        builder.path(tmp_path / "elsewhere")
+
+
+def test_the_image_is_named_by_what_defines_it(tmp_path: Path) -> None:
+    folder = tmp_path / "docker" / "builder"
+    folder.mkdir(parents=True)
+    layout = RepoLayout(root=tmp_path)
+    (folder / "packages.txt").write_text("cmake\n")
+    one = container.image_tag(layout)
+
+    assert container.image_tag(layout) == one
+    (folder / "packages.txt").write_text("cmake\nccache\n")
+    assert container.image_tag(layout) != one
