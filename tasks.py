@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,12 @@ BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 HOST = "user@addr[:port] of the board"
 EMULATED = "the emulated board of invoke emulate.up"
 JSON = "one JSON document instead of a screen"
-PASSWORD = "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD"
+REACH = {
+    "board": BOARD,
+    "host": HOST,
+    "emulated": EMULATED,
+    "ask-password": "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD",
+}
 
 
 def told(body: Callable[..., None]) -> Callable[..., None]:
@@ -111,8 +117,11 @@ def _target(board: str, host: str | None, emulated: bool) -> Target:
     return targets.parse_host(host) if host else emulate.running(_instance(board)).target
 
 
-def _password(ask: bool) -> str | None:
-    return getpass.getpass("board's password: ") if ask else None
+def _connected(
+    board: str, host: str, emulated: bool, ask_password: bool
+) -> AbstractContextManager[remote.Board]:
+    password = getpass.getpass("board's password: ") if ask_password else None
+    return remote.connect(_target(board, host, emulated), password=password)
 
 
 # Host and boards
@@ -312,16 +321,7 @@ def _confirmed(question: str) -> bool:
     return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
 
 
-@task(
-    help={
-        "board": BOARD,
-        "host": HOST,
-        "emulated": EMULATED,
-        "dry-run": "print the plan, change nothing",
-        "ask-password": PASSWORD,
-        "json": JSON,
-    }
-)
+@task(help={**REACH, "dry-run": "print the plan, change nothing", "json": JSON})
 @told
 def deploy(
     c: Context,
@@ -334,7 +334,7 @@ def deploy(
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
     release = pipeline.latest_release(LAYOUT.build(board))
-    with remote.connect(_target(board, host, emulated), password=_password(ask_password)) as there:
+    with _connected(board, host, emulated, ask_password) as there:
         if dry_run:
             reserve = _profile(board).deploy.reserve_mb << 20
             _say_plan(deployer.dry_run(there, release, reserve_bytes=reserve))
@@ -370,15 +370,7 @@ def _say_plan(plan: deployer.Plan) -> None:
         _say(line)
 
 
-@task(
-    help={
-        "board": BOARD,
-        "host": HOST,
-        "emulated": EMULATED,
-        "ask-password": PASSWORD,
-        "json": JSON,
-    }
-)
+@task(help={**REACH, "json": JSON})
 @told
 def smoke(
     c: Context,
@@ -389,7 +381,7 @@ def smoke(
     json: bool = False,
 ) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
-    with remote.connect(_target(board, host, emulated), password=_password(ask_password)) as there:
+    with _connected(board, host, emulated, ask_password) as there:
         report = _smoke(there, _profile(board).deploy.root)
     if json:
         _print(report.to_json())
@@ -413,15 +405,7 @@ def _keep(report: SmokeReport) -> None:
     (folder / "smoke.json").write_text(report.to_json())
 
 
-@task(
-    help={
-        "board": BOARD,
-        "host": HOST,
-        "emulated": EMULATED,
-        "ask-password": PASSWORD,
-        "json": JSON,
-    }
-)
+@task(help={**REACH, "json": JSON})
 @told
 def status(
     c: Context,
@@ -432,7 +416,7 @@ def status(
     json: bool = False,
 ) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
-    with remote.connect(_target(board, host, emulated), password=_password(ask_password)) as there:
+    with _connected(board, host, emulated, ask_password) as there:
         now = deployer.status(there, _profile(board).deploy.root)
         subject = str(there.target)
     if json:
@@ -441,13 +425,13 @@ def status(
         OUT.print(terminal.status_screen(now, subject))
 
 
-@task(help={"board": BOARD, "host": HOST, "emulated": EMULATED, "ask-password": PASSWORD})
+@task(help=REACH)
 @told
 def rollback(
     c: Context, board: str, host: str = "", emulated: bool = False, ask_password: bool = False
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
-    with remote.connect(_target(board, host, emulated), password=_password(ask_password)) as there:
+    with _connected(board, host, emulated, ask_password) as there:
         before, now = deployer.rollback(there, _profile(board).deploy.root)
         _say(f"{there.target}: release {now} is current, {before} was")
 
