@@ -339,13 +339,16 @@ def deploy(
             reserve = _profile(board).deploy.reserve_mb << 20
             _say_plan(deployer.dry_run(there, release, reserve_bytes=reserve))
             return
-        report = _deploy(there, release, board)
-    if report and json:
-        _print(report.to_json())
+        outcome, report = _deploy(there, release, board)
+        subject = str(there.target)
+    if json:
+        OUT.print_json(data=terminal.deploy_document(outcome, report, subject))
 
 
-def _deploy(there: remote.Board, release: Release, board: str) -> SmokeReport | None:
-    """Deploy with the smoke test as the gate; its report, or None if nothing was to do."""
+def _deploy(
+    there: remote.Board, release: Release, board: str
+) -> tuple[deployer.Outcome, SmokeReport | None]:
+    """Deploy with the smoke test as the gate; its report is None if nothing was to do."""
     seen: list[SmokeReport] = []
     with terminal.upload(ERR) as uploaded:
         outcome = deployer.deploy(
@@ -362,7 +365,7 @@ def _deploy(there: remote.Board, release: Release, board: str) -> SmokeReport | 
         _say(f"{there.target}: runs release {release.id} already; nothing was sent")
     else:
         _say(f"{there.target}: release {release.id} is current; {outcome.plan.bytes:,} bytes sent")
-    return seen[-1] if seen else None
+    return outcome, seen[-1] if seen else None
 
 
 def _say_plan(plan: deployer.Plan) -> None:
@@ -541,7 +544,8 @@ def demo(c: Context, board: str = "a53-som") -> None:
     _say(f"{board} answers at {up.target}")
     release = pipeline.latest_release(LAYOUT.build(board))
     with remote.connect(up.target) as there:
-        report = _deploy(there, release, board) or _smoke(there, release.manifest.deploy_root)
+        _, gated = _deploy(there, release, board)
+        report = gated or _smoke(there, release.manifest.deploy_root)
     OUT.print(reports.render(report))
     smoke_test.require_passed(report)
 

@@ -21,9 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgewright.audit import Audit
-from edgewright.deploy import Plan, Status
+from edgewright.deploy import Outcome, Plan, Status
 from edgewright.elf import ElfFacts
 from edgewright.pipeline import BuildReport, StageReport
+from edgewright.report import SmokeReport
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
 QUIET_SECONDS = 20.0  # between two lines of one stage in a log
@@ -205,6 +206,22 @@ def told_plan(plan: Plan) -> list[str]:
     if plan.switch:
         steps.append(f"switch from {plan.former or 'nothing'} to {plan.release}")
     return steps
+
+
+def deploy_document(
+    outcome: Outcome, report: SmokeReport | None, subject: str
+) -> dict[str, object]:
+    """`invoke deploy --json`; `smoke` is null where the release was current already."""
+    return {
+        "version": 1,
+        "target": subject,
+        "release": outcome.plan.release,
+        "former": outcome.plan.former,
+        "unchanged": outcome.unchanged,
+        "bytes_sent": outcome.plan.bytes,
+        "removed": list(outcome.removed),
+        "smoke": report.model_dump(mode="json") if report else None,
+    }
 
 
 def status_document(status: Status, subject: str) -> dict[str, object]:
