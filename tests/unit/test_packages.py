@@ -1,0 +1,157 @@
+"""Which package is built when: keys change with what goes in, and with nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from edgewright import packages, process
+from edgewright.layout import RepoLayout, user_cache
+from edgewright.packages import Package, PackageInputs
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """A builder that answers like Conan and remembers what it was asked for."""
+
+    id: str = "builder-1"
+    binary: str = "Build"
+    ran: list[str] = field(default_factory=list)
+
+    def path(self, host: Path) -> PurePosixPath:
+        return PurePosixPath(host.as_posix())
+
+    def run(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: process.LineSink | None = None,
+    ) -> None:
+        result = Path(argv[4])
+        name = result.stem
+        self.ran.append(name)
+        folder = user_cache() / "conan" / self.id / "p" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        node = {
+            "name": name,
+            "ref": f"{name}/1#abc",
+            "context": "host",
+            "binary": self.binary,
+            "package_id": "0" * 40,
+            "package_folder": str(folder),
+        }
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text(json.dumps({"graph": {"nodes": {"1": node}}}))
+
+
+@pytest.fixture
+def builder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -> PackageInputs:
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEWRIGHT_DEBIAN_MIRROR", "http://mirror.test/debian")
+    layout = RepoLayout(root=tmp_path)
+    names = (*packages.LIBRARIES, packages.BASE_RECIPE, packages.RUNTIME, packages.PROGRAM)
+    for name in names:
+        (layout.recipes / name).mkdir(parents=True)
+        (layout.recipes / name / "conanfile.py").write_text(f"# {name}\n")
+    for part in ("cli", "cmake", "include", "src", "tests"):
+        (layout.runtime_cpp / part).mkdir(parents=True)
+        (layout.runtime_cpp / part / "file.cpp").write_text(part)
+    (layout.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
+    layout.toolchains.mkdir()
+    (layout.toolchains / "build.profile").write_text("[settings]\n")
+    files = {name: tmp_path / name for name in ("conan.profile", "toolchain.cmake", "ops.config")}
+    for name, path in files.items():
+        path.write_text(name)
+    return PackageInputs(
+        layout=layout,
+        builder=builder,
+        conan_profile=files["conan.profile"],
+        toolchain=files["toolchain.cmake"],
+        ops_config=files["ops.config"],
+        linkage="static",
+        jobs=2,
+        logs=tmp_path / "logs",
+    )
+
+
+def make_all(inputs: PackageInputs) -> set[str]:
+    """Make every package; the names of those that were not there."""
+    made: dict[str, Package] = {}
+    built = set()
+    for step in packages.steps(inputs):
+        result = packages.make(step, inputs, made)
+        made[step.name] = result.package
+        if not result.cached:
+            built.add(step.name)
+    return built
+
+
+EVERYTHING = {*packages.LIBRARIES, packages.RUNTIME, packages.PROGRAM}
+
+
+def test_the_first_time_everything_is_built_the_second_nothing(
+    inputs: PackageInputs, builder: Recorder
+) -> None:
+    assert make_all(inputs) == EVERYTHING
+    builder.ran.clear()
+
+    assert make_all(inputs) == set()
+    assert builder.ran == []
+
+
+def change(inputs: PackageInputs, what: str) -> None:
+    path = inputs.layout.root / what
+    path.write_text(path.read_text() + "changed\n")
+
+
+@pytest.mark.parametrize(
+    ("changed", "rebuilt"),
+    [
+        ("runtime_cpp/src/file.cpp", {"edge-infer"}),
+        ("runtime_cpp/tests/file.cpp", set()),
+        ("ops.config", {"onnxruntime-minimal", "edge-infer"}),
+        ("recipes/zlib/conanfile.py", {"zlib", "libspng", "edge-infer"}),
+        ("recipes/debian-source/conanfile.py", EVERYTHING),
+        ("toolchain.cmake", EVERYTHING),
+        ("conan.profile", EVERYTHING),
+    ],
+)
+def test_a_change_rebuilds_what_it_goes_into(
+    inputs: PackageInputs, changed: str, rebuilt: set[str]
+) -> None:
+    make_all(inputs)
+
+    change(inputs, changed)
+
+    assert make_all(inputs) == rebuilt
+
+
+def test_another_builder_builds_anew(inputs: PackageInputs, builder: Recorder) -> None:
+    make_all(inputs)
+
+    builder.id = "builder-2"
+
+    assert make_all(inputs) == EVERYTHING
+
+
+def test_a_package_that_was_removed_is_made_again(inputs: PackageInputs) -> None:
+    make_all(inputs)
+
+    (user_cache() / "conan" / "builder-1" / "p" / "yyjson").rmdir()
+
+    assert make_all(inputs) == {"yyjson"}
+
+
+def test_what_conan_had_is_told_as_cached(inputs: PackageInputs, builder: Recorder) -> None:
+    builder.binary = "Cache"
+
+    assert make_all(inputs) == set()
