@@ -33,6 +33,8 @@ __all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin
 PASSWORD = "EDGEWRIGHT_PASSWORD"
 CHUNK = 32 * 1024
 BEAT_SECONDS = 5.0
+KEEPALIVE_SECONDS = 15
+DEAD_SECONDS = 60.0  # what the board's side of TCP may leave unanswered
 TAIL_LINES = 20
 AGAIN = "check power and network, then run the same command again"
 
@@ -273,7 +275,8 @@ def connect(
     try:
         for hop in chain:
             _log_in(hop, target if hop is final else _address(hop))
-        yield Board(target, _live(final), limits.idle)
+            transport = _live(hop)
+        yield Board(target, transport, limits.idle)
     finally:
         _close(chain)
 
@@ -294,7 +297,7 @@ def _connection(target: Target, limits: Timeouts) -> Any:
         "connect_kwargs": {
             "banner_timeout": limits.banner,
             "auth_timeout": limits.login,
-            "channel_timeout": limits.idle,
+            "channel_timeout": limits.connect,
             "allow_agent": not own,
             "look_for_keys": not own,
         },
@@ -406,9 +409,13 @@ def _is_past_host_key(connection: Any) -> bool:
 
 
 def _live(connection: Any) -> paramiko.Transport:
+    """The transport of an open connection; a pulled cable is noticed within `DEAD_SECONDS`."""
     transport = connection.client.get_transport()
     assert isinstance(transport, paramiko.Transport)
-    transport.set_keepalive(15)
+    transport.set_keepalive(KEEPALIVE_SECONDS)
+    if isinstance(transport.sock, socket.socket):
+        limit = int(DEAD_SECONDS * 1000)
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
     return transport
 
 
@@ -474,7 +481,7 @@ def _why(connection: Any, failed: Exception) -> tuple[str, list[str]]:
         return _first_refusal(failed), [f"port: {connection.port}"]
     if isinstance(failed, TimeoutError):
         return f"no answer within {connection.connect_timeout:g} s", [f"port: {connection.port}"]
-    if isinstance(failed, paramiko.ChannelException):
+    if isinstance(failed, paramiko.ChannelException) or "opening channel" in str(failed):
         return "not reached by its jump host", _said(failed)
     if "protocol banner" in str(failed) or "protocol version" in str(failed):
         return "does not answer as an SSH server", [f"port: {connection.port}"]

@@ -246,19 +246,43 @@ def test_board_that_is_off(own_board: EmulatedBoard) -> None:
     assert told(own_board.target).startswith(f"{own_board.target}: connection refused\n")
 
 
+def test_pulled_cable_is_noticed_long_before_a_long_command_ends(
+    own_board: EmulatedBoard, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "KEEPALIVE_SECONDS", 1)
+    monkeypatch.setattr(remote, "DEAD_SECONDS", 3.0)
+    address = address_of(own_board)
+    known = home / "known"
+    known.write_text(f"{address} {' '.join(host_key(own_board))}\n")
+    target = replace(own_board.target, address=address, port=22, known_hosts=known)
+    pull = ["docker", "network", "disconnect", "bridge", own_board.container]
+    with connect(target) as board:
+        threading.Timer(1, subprocess.run, (pull,)).start()
+        started = time.monotonic()
+        with pytest.raises(ConnectionLostError, match="connection lost"):
+            board.run(["sleep", "900"], timeout=900)
+        assert time.monotonic() - started < 60
+
+
+def host_key(board: EmulatedBoard) -> list[str]:
+    return (board.folder / "known_hosts").read_text().split()[1:]
+
+
+def address_of(board: EmulatedBoard) -> str:
+    argv = ["docker", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", board.container]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.fixture
 def behind(emulated: EmulatedBoard, tmp_path: Path, home: Path) -> Iterator[EmulatedBoard]:
     """A second board, reached through the first one by an alias of ~/.ssh/config."""
     instance = instance_of("a53-som", tmp_path, f"{SUFFIX}-behind")
     try:
         second = emulate.up(instance)
-        format_ = "{{.NetworkSettings.IPAddress}}"
-        argv = ["docker", "inspect", "--format", format_, second.container]
-        address = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
         (home / ".ssh" / "config").write_text(
             f"Host gate\n  HostName 127.0.0.1\n  Port {emulated.port}\n  User root\n"
             f"  IdentityFile {emulated.folder / 'id_ed25519'}\n"
-            f"Host far\n  HostName {address}\n  User root\n  ProxyJump gate\n"
+            f"Host far\n  HostName {address_of(second)}\n  User root\n  ProxyJump gate\n"
             f"  IdentityFile {second.folder / 'id_ed25519'}\n"
         )
         yield second

@@ -224,14 +224,3 @@ def test_server_that_speaks_something_else() -> None:
 def test_scan_of_a_server_that_stays_silent() -> None:
     with listening(b"") as port, pytest.raises(TargetError, match="does not answer as an SSH"):
         scan_host_key(parse_host(f"pi@127.0.0.1:{port}"), timeouts=QUICK)
-
-
-def test_only_remote_knows_the_ssh_libraries() -> None:
-    """And nothing but tasks.py knows Invoke."""
-    package = Path(remote.__file__).parent
-    for path in package.rglob("*.py"):
-        text = path.read_text()
-        names = ["invoke", "tasks"] + (["fabric", "paramiko"] if path.name != "remote.py" else [])
-        for name in names:
-            assert f"import {name}\n" not in text, path
-            assert f"from {name} " not in text, path
