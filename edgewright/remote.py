@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import fabric
 import paramiko
-from paramiko.ssh_exception import BadAuthenticationType, NoValidConnectionsError
+from paramiko.ssh_exception import BadAuthenticationType
 
 from edgewright.errors import TargetError, UserError
 from edgewright.layout import user_config
@@ -47,10 +47,15 @@ Progress = Callable[[int], None]  # bytes sent since the last call
 class Timeouts:
     """Seconds without an answer after which a board counts as gone."""
 
-    connect: float = 10.0
+    connect: float = 10.0  # TCP; `ConnectTimeout` of ~/.ssh/config overrides it
     banner: float = 15.0
-    login: float = 30.0
+    login: float = 30.0  # key exchange, and then the login itself
     idle: float = 60.0
+
+    @property
+    def handshake(self) -> float:
+        """Banner and key exchange together."""
+        return self.banner + self.login
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +279,7 @@ def connect(
         final.connect_kwargs["password"] = secret
     try:
         for hop in chain:
-            _log_in(hop, target if hop is final else _address(hop))
+            _log_in(hop, target if hop is final else _address(hop), limits)
             transport = _live(hop)
         yield Board(target, transport, limits.idle)
     finally:
@@ -292,7 +297,6 @@ def _connection(target: Target, limits: Timeouts) -> Any:
     """A Fabric connection that is not open yet; one with its own key ignores the user's files."""
     own = target.identity is not None
     settings = {
-        "timeouts": {"connect": limits.connect},
         "load_ssh_configs": not own,
         "connect_kwargs": {
             "banner_timeout": limits.banner,
@@ -308,7 +312,7 @@ def _connection(target: Target, limits: Timeouts) -> Any:
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
         raise UserError("~/.ssh/config", "not usable", facts=_said(broken)) from broken
     for connection in _hops(made):
-        _prepare(connection, target.known_hosts)
+        _prepare(connection, target.known_hosts, limits)
     if target.identity is not None:
         made.connect_kwargs["key_filename"] = [str(target.identity)]
     return made
@@ -341,7 +345,7 @@ def _hops(connection: Any) -> list[Any]:
     return chain
 
 
-def _prepare(connection: Any, known_hosts: Path | None) -> None:
+def _prepare(connection: Any, known_hosts: Path | None, limits: Timeouts) -> None:
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
     client = connection.client
     client.set_missing_host_key_policy(_Refuse())
@@ -352,6 +356,7 @@ def _prepare(connection: Any, known_hosts: Path | None) -> None:
     if connection.ssh_config.get("identitiesonly", "no").lower() == "yes":
         wanted |= {"allow_agent": False, "look_for_keys": False}
     connection.connect_kwargs = wanted
+    connection.connect_timeout = limits.handshake  # the TCP connection is made by _link
 
 
 def _load_known_hosts(client: paramiko.SSHClient, own: Path | None) -> None:
@@ -385,9 +390,11 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
         raise _UnknownKeyError(key)
 
 
-def _log_in(connection: Any, subject: Target) -> None:
+def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
     """Open one connection of the chain; every way it can go wrong has its own words."""
     try:
+        if not connection.gateway:
+            connection.connect_kwargs["sock"] = _link(connection, limits)
         connection.open()
     except _UnknownKeyError as unknown:
         raise _unknown_key(subject, unknown.key) from unknown
@@ -396,7 +403,19 @@ def _log_in(connection: Any, subject: Target) -> None:
     except (OSError, EOFError, paramiko.SSHException) as failed:
         if isinstance(failed, paramiko.SSHException) and _is_past_host_key(connection):
             raise _login_refused(connection, subject, failed) from failed
-        raise _unreachable(connection, subject, failed) from failed
+        raise _unreachable(connection, subject, limits, failed) from failed
+
+
+def _link(connection: Any, limits: Timeouts) -> Any:
+    """The byte stream that SSH runs over: TCP, or a channel of the jump host."""
+    if connection.gateway:
+        return connection.open_gateway()
+    address = (connection.host, int(connection.port))
+    return socket.create_connection(address, _tcp_limit(connection, limits))
+
+
+def _tcp_limit(connection: Any, limits: Timeouts) -> float:
+    return float(connection.ssh_config.get("connecttimeout", limits.connect))
 
 
 def _is_past_host_key(connection: Any) -> bool:
@@ -466,32 +485,31 @@ def _login_refused(connection: Any, subject: Target, refused: Exception) -> Targ
     )
 
 
-def _unreachable(connection: Any, subject: Target, failed: Exception) -> TargetError:
-    problem, facts = _why(connection, failed)
+def _unreachable(
+    connection: Any, subject: Target, limits: Timeouts, failed: Exception
+) -> TargetError:
+    problem, facts = _why(connection, limits, failed)
     if isinstance(connection.gateway, fabric.Connection):
         facts.append(f"through: {_address(connection.gateway)}")
     return TargetError(str(subject), problem, facts=facts, next=AGAIN)
 
 
-def _why(connection: Any, failed: Exception) -> tuple[str, list[str]]:
+def _why(connection: Any, limits: Timeouts, failed: Exception) -> tuple[str, list[str]]:
     """Problem and facts for everything that is not about keys or logins."""
+    text, port = str(failed), [f"port: {connection.port}"]
     if isinstance(failed, socket.gaierror):
         return "name not found", [f"name: {connection.host}"]
-    if isinstance(failed, NoValidConnectionsError):
-        return _first_refusal(failed), [f"port: {connection.port}"]
     if isinstance(failed, TimeoutError):
-        return f"no answer within {connection.connect_timeout:g} s", [f"port: {connection.port}"]
-    if isinstance(failed, paramiko.ChannelException) or "opening channel" in str(failed):
+        return f"no answer within {_tcp_limit(connection, limits):g} s", port
+    if isinstance(failed, OSError) and failed.errno:
+        return os.strerror(failed.errno).lower(), port
+    if isinstance(failed, paramiko.ChannelException) or "opening channel" in text:
         return "not reached by its jump host", _said(failed)
-    if "protocol banner" in str(failed) or "protocol version" in str(failed):
-        return "does not answer as an SSH server", [f"port: {connection.port}"]
+    if "protocol banner" in text or "protocol version" in text:
+        return "does not answer as an SSH server", port
+    if "No existing session" in text:
+        return f"no key exchange within {limits.handshake:g} s", port
     return "no SSH connection", _said(failed)
-
-
-def _first_refusal(failed: NoValidConnectionsError) -> str:
-    first = next(iter(failed.errors.values()))
-    known = isinstance(first, OSError) and first.errno
-    return os.strerror(known).lower() if known else str(first)
 
 
 def _said(error: BaseException) -> list[str]:
@@ -537,10 +555,10 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
     chain = _hops(connection)
     try:
         for hop in chain[:-1]:
-            _log_in(hop, _address(hop))
+            _log_in(hop, _address(hop), limits)
         key = _offered_key(connection, limits)
     except (OSError, EOFError, paramiko.SSHException) as failed:
-        raise _unreachable(connection, target, failed) from failed
+        raise _unreachable(connection, target, limits, failed) from failed
     finally:
         _close(chain)
     return HostKey(
@@ -553,15 +571,10 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
 
 
 def _offered_key(connection: Any, limits: Timeouts) -> paramiko.PKey:
-    sock = (
-        connection.open_gateway()
-        if connection.gateway
-        else socket.create_connection((connection.host, connection.port), limits.connect)
-    )
-    transport = paramiko.Transport(sock)
+    transport = paramiko.Transport(_link(connection, limits))
     transport.banner_timeout = limits.banner
     try:
-        transport.start_client(timeout=limits.banner)
+        transport.start_client(timeout=limits.handshake)
         return transport.get_remote_server_key()
     finally:
         transport.close()

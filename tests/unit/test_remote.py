@@ -216,6 +216,28 @@ def test_server_that_stays_silent() -> None:
         )
 
 
+def test_server_that_stops_after_its_banner() -> None:
+    with listening(b"SSH-2.0-dropbear\r\n") as port:
+        assert told(f"pi@127.0.0.1:{port}").startswith(
+            f"pi@127.0.0.1:{port}: no key exchange within 1.5 s\n  port: {port}\n"
+        )
+
+
+def test_connect_timeout_of_the_user_s_configuration(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".ssh" / "config").write_text("Host board\n  ConnectTimeout 3\n")
+    waited: list[float] = []
+
+    def silent(address: object, timeout: float) -> None:
+        waited.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", silent)
+    assert told("pi@board").startswith("pi@board: no answer within 3 s\n")
+    assert waited == [3.0]
+
+
 def test_server_that_speaks_something_else() -> None:
     with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200) as port:
         assert "does not answer as an SSH server" in told(f"pi@127.0.0.1:{port}")
