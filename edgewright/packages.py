@@ -194,6 +194,9 @@ def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
         "user.edgewright:debian_archive": apt.source_line("{suite}"),
         "user.edgewright:ops_config": place(inputs.ops_config),
         "tools.build:jobs": inputs.jobs,
+        # Keep what test packages build out of the checkout.
+        "tools.cmake.cmake_layout:test_folder": "$TMP",
+        "tools.cmake.cmaketoolchain:user_presets": "",
     }
 
 
