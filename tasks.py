@@ -350,17 +350,20 @@ def _deploy(
 ) -> tuple[deployer.Outcome, SmokeReport | None]:
     """Deploy with the smoke test as the gate; its report is None if nothing was to do."""
     seen: list[SmokeReport] = []
+
+    def keep(report: SmokeReport) -> None:
+        seen.append(report)
+        _keep(report)
+
     with terminal.upload(ERR) as uploaded:
         outcome = deployer.deploy(
             there,
             release,
             reserve_bytes=_profile(board).deploy.reserve_mb << 20,
-            gate=smoke_test.gate(release.manifest, on_report=seen.append, on_step=_say),
+            gate=smoke_test.gate(release.manifest, on_report=keep, on_step=_say),
             on_step=_say,
             on_bytes=uploaded,
         )
-    for report in seen:
-        _keep(report)
     if outcome.unchanged:
         _say(f"{there.target}: runs release {release.id} already; nothing was sent")
     else:

@@ -14,9 +14,10 @@ from edgewright.profile import Arch, BoardProfile, Cpu, Fpu, Linkage
 # The policy, as data.
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
 LOADER = {Arch.ARMHF: "/lib/ld-linux-armhf.so.3", Arch.ARM64: "/lib/ld-linux-aarch64.so.1"}
+SHIPPED = frozenset({"libonnxruntime.so.1"})  # in the release, beside the program
 SHARED_NEEDED = frozenset(
     {
-        "libonnxruntime.so.1",
+        *SHIPPED,
         "libc.so.6",
         "libm.so.6",
         "libpthread.so.0",
@@ -230,8 +231,9 @@ def _judge_shared(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 
 def _judge_search_path(facts: ElfFacts) -> list[Finding]:
-    wanted = ORIGIN if "libonnxruntime.so.1" in facts.needed else None
-    if (facts.runpath, facts.rpath) == (wanted, None):
+    wanted = ORIGIN if SHIPPED & set(facts.needed) else None
+    harmless = wanted is None and facts.runpath == ORIGIN  # as ONNX Runtime links its library
+    if facts.rpath is None and (facts.runpath == wanted or harmless):
         return []
     lines = (
         f"expected: RUNPATH {wanted or 'absent'}, RPATH absent",
@@ -283,7 +285,11 @@ def _symbol_lines(version: NeededVersion) -> list[str]:
 
 
 def _judge_cxx(facts: ElfFacts) -> list[Finding]:
-    foreign = [v for v in facts.versions if not v.version.startswith("GLIBC_")]
+    foreign = [
+        version
+        for version in facts.versions
+        if not version.version.startswith("GLIBC_") and version.library not in SHIPPED
+    ]
     if not foreign:
         return []
     highest = max(foreign, key=lambda version: version.number)

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,8 @@ class Progress(Protocol):
     def start(self, stage: str) -> None: ...
 
     def line(self, line: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
     def done(self, stage: StageReport) -> None: ...
 
@@ -225,7 +227,9 @@ def _packages(
         logs=out.logs,
     )
     made: dict[str, packages.Package] = {}
-    with _lock(user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", wait=True):
+    with _lock(
+        user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", stages.progress.note
+    ):
         for step in packages.steps(inputs):
             with stages.stage(step.name) as stage:
                 result = packages.make(step, inputs, made, stages.progress.line)
@@ -359,16 +363,22 @@ def _report(
 
 
 @contextmanager
-def _lock(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold an advisory lock; it is gone with the process, however that ends."""
+def _lock(path: Path, what: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold an advisory lock; it is gone with the process, however that ends.
+
+    A lock that is held is waited for if `wait` is there to be told so, else refused.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
-            raise UserError(
-                what, "another build is running", facts=[f"lock: {path}"], next="wait for it"
-            ) from held
+            if wait is None:
+                raise UserError(
+                    what, "another build is running", facts=[f"lock: {path}"], next="wait for it"
+                ) from held
+            wait(f"another build uses {what}: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

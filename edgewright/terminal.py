@@ -62,6 +62,9 @@ class LiveProgress:
                 self._current, completed=done, total=total, note=f"{done}/{total} steps"
             )
 
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False)
+
     def done(self, stage: StageReport) -> None:
         if self._current is not None:
             self._bars.update(self._current, completed=1, total=1, note=told_origin(stage))
@@ -89,6 +92,9 @@ class LineProgress:
         if step and time.monotonic() - self._told > QUIET_SECONDS:
             self._told = time.monotonic()
             self._say(f"{self._stage}: {step[1]} of {step[2]} steps")
+
+    def note(self, text: str) -> None:
+        self._say(text)
 
     def done(self, stage: StageReport) -> None:
         self._say(f"{stage.name}: {told_origin(stage)}, {stage.seconds:.1f} s")

@@ -1,6 +1,7 @@
 """The inference program for one board, its debug symbols split off and named by build id."""
 
 import os
+import shutil
 from pathlib import Path
 
 from conan import ConanFile
@@ -87,6 +88,6 @@ class EdgeInfer(ConanFile):
 
     def _package_runtime(self):
         runtime = self.dependencies["onnxruntime-minimal"].package_folder
-        folder = os.path.join(self.package_folder, "bin")
-        copy(self, "libonnxruntime.so.1", os.path.join(runtime, "lib"), folder)
-        self._split(os.path.join(folder, "libonnxruntime.so.1"))
+        library = os.path.join(self.package_folder, "bin", "libonnxruntime.so.1")
+        shutil.copyfile(os.path.join(runtime, "lib", "libonnxruntime.so.1"), library)
+        self._split(library)

@@ -49,6 +49,9 @@ class Silent:
     def line(self, line: str) -> None:
         return
 
+    def note(self, text: str) -> None:
+        return
+
     def done(self, stage: StageReport) -> None:
         return
 
@@ -338,3 +341,40 @@ def test_a_real_release_is_deployed_and_smoke_tested(
     assert len(reports) == 1
     assert reports[0].passed
     assert reports[0].emulated
+
+
+@pytest.fixture
+def shared(clone: RepoLayout) -> BuildReport:
+    """The same board with libonnxruntime.so beside the program."""
+    board = clone.boards / "a53-som.toml"
+    text = board.read_text().replace("[runtime]\n", '[runtime]\nlinkage = "shared"\n')
+    board.write_text(f'{text}\n[libc]\nfloor = "2.41"\n')
+    return pipeline.build(request(clone), Silent())
+
+
+def test_shared_linkage_shares_the_static_builds_runtime(
+    built: BuildReport, shared: BuildReport
+) -> None:
+    facts = read_elf(shared.folder / "bin" / "edge-infer")
+
+    assert "libonnxruntime.so.1" in facts.needed
+    assert facts.runpath == "$ORIGIN"
+    assert (shared.folder / "bin" / "libonnxruntime.so.1").is_file()
+    assert "onnxruntime-minimal" not in built_stages(shared)
+
+
+@pytest.mark.board
+def test_shared_linkage_runs_on_a_board_with_its_libc(
+    built: BuildReport, shared: BuildReport, board: Board, root: str
+) -> None:
+    folder = f"{root}/shared"
+    board.check(["mkdir", "-p", folder])
+    for name in ("edge-infer", "libonnxruntime.so.1"):
+        with (shared.folder / "bin" / name).open("rb") as content:
+            board.put(content, f"{folder}/{name}")
+    board.check(["chmod", "755", f"{folder}/edge-infer"])
+
+    told = json.loads(board.check([f"{folder}/edge-infer", "info"]).stdout)
+
+    assert told["runtime"]["version"] == "1.21.0"
+    assert told["runtime"]["linkage"] == "shared"
