@@ -63,12 +63,11 @@ def test_operators_of_a_config_are_read_past_their_types(prune: ModuleType) -> N
     assert prune.operator_names(config) == {"Add", "Reshape", "QGemm", "QLinearMul"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", sorted(path.parent.name for path in RECIPES.glob("*/conandata.yml"))
+)
 def test_every_source_is_pinned_by_its_hash(name: str) -> None:
     data = RECIPES / name / "conandata.yml"
-    if not data.exists():
-        pytest.skip("has no sources of others")
-
     files = re.findall(r"^    file: (.+)$", data.read_text(), re.MULTILINE)
     hashes = re.findall(r"^    sha256: ([0-9a-f]{64})$", data.read_text(), re.MULTILINE)
 
