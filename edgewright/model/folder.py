@@ -16,7 +16,8 @@ from edgewright.model.preprocess import Floats, load_input
 from edgewright.model.quantize import RECIPES, Recipe, quantize
 from edgewright.model.session import logits, open_session, softmax
 
-CALIBRATION_IMAGES = 200
+CALIBRATION_IMAGES = 100
+COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
 Progress = Callable[[str], None]
 
 
@@ -82,6 +83,11 @@ def new_card(name: str, model: Path) -> Card:
     )
 
 
+def spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
+    """About `count` samples, evenly spread over all of them."""
+    return tuple(samples[:: max(1, len(samples) // count)][:count])
+
+
 def inputs(samples: Sequence[Sample], card: Card) -> Floats:
     """Network inputs of samples: (N, C, H, W)."""
     return np.concatenate([load_input(sample.path, card) for sample in samples])
@@ -89,7 +95,7 @@ def inputs(samples: Sequence[Sample], card: Card) -> Floats:
 
 def calibration_inputs(data: Split, card: Card) -> Floats:
     """Inputs spread over the train part; refuses images that are also in the test part."""
-    chosen = data.train[:: max(1, len(data.train) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+    chosen = spread(data.train, CALIBRATION_IMAGES)
     refuse_overlap([s.path for s in chosen], [s.path for s in data.test], "calibration")
     return inputs(chosen, card)
 
@@ -106,12 +112,13 @@ def choose_recipe(
 ) -> tuple[Recipe, dict[str, float]]:
     """The recipe whose probabilities stay nearest to FP32 on the validation part, and the
     mean distance of each."""
-    expected, calibration = judge(fp32, data.validation, card), calibration_inputs(data, card)
+    compared, calibration = spread(data.validation, COMPARED_IMAGES), calibration_inputs(data, card)
+    expected = judge(fp32, compared, card)
     distances: dict[str, float] = {}
     with TemporaryDirectory() as scratch:
         for recipe in recipes:
             out = quantize(fp32, calibration, Path(scratch) / "model.onnx", recipe)
-            got = judge(out, data.validation, card)
+            got = judge(out, compared, card)
             distances[str(recipe)] = round(float(np.abs(got.scores - expected.scores).mean()), 5)
             progress(
                 f"{recipe}: mean distance from fp32 {distances[str(recipe)]}, "
