@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from edgewright.model.augment import augment, standardize
 from edgewright.model.card import Facts
-from edgewright.model.data import Sample, Split
-from edgewright.model.evaluate import auc
+from edgewright.model.data import DEFECTIVE, Sample, Split
+from edgewright.model.evaluate import Scores, auc
 from edgewright.model.network import Network
 from edgewright.model.preprocess import decode, resize, to_planes
 
@@ -114,6 +114,7 @@ def train(config: TrainConfig, data: Split, progress: Progress) -> Path:
         _save(config, state)
         progress(epoch)
     settle(state.average, load(data.train, FINAL_SIZE).images[::4])
+    calibrate(state.average, load(data.validation, FINAL_SIZE))
     _save(config, state)
     return config.checkpoint
 
@@ -245,13 +246,33 @@ def settle(network: Network, images: torch.Tensor) -> None:
     network.eval()
 
 
+def calibrate(network: Network, held: Arrays) -> None:
+    """Shift the logit of a defect until the mean probability on the validation part is the
+    share of defects there: the bias of least log loss. Soft labels and averaging leave the
+    network too timid."""
+    scores, share = _scores(network, held), held.labels.double().mean()
+    margins, low, high = torch.logit(torch.from_numpy(scores), eps=1e-9), -10.0, 10.0
+    for _ in range(40):  # bisection: the mean rises with the shift
+        middle = (low + high) / 2
+        too_timid = bool(torch.sigmoid(margins + middle).mean() < share)
+        low, high = (middle, high) if too_timid else (low, middle)
+    with torch.no_grad():
+        network.body.classifier.bias[DEFECTIVE] += low
+
+
 def _validate(network: Network, held: Arrays) -> tuple[float, float]:
     """Accuracy and AUC."""
+    scores, labels = _scores(network, held), held.labels.numpy()
+    return float(((scores > 0.5) == labels).mean()), auc(labels, scores)
+
+
+def _scores(network: Network, held: Arrays) -> Scores:
+    """Probabilities of a defect (N,)."""
     network.eval()
     with torch.inference_mode():
         logits = torch.cat([network(standardize(part)) for part in held.images.split(32)])
-    scores, labels = logits.softmax(1)[:, 1].double().numpy(), held.labels.numpy()
-    return float(((scores > 0.5) == labels).mean()), auc(labels, scores)
+    scores: Scores = logits.softmax(1)[:, DEFECTIVE].double().numpy()
+    return scores
 
 
 def _batches(count: int, size: int, seed: int) -> Iterator[torch.Tensor]:

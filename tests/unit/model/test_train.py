@@ -135,6 +135,14 @@ def test_the_scale_moves_into_the_queries(stirred: Network) -> None:
     torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
 
 
+def test_the_mean_probability_becomes_the_share_of_defects(stirred: Network, data: Split) -> None:
+    held = training.load(data.train, 64)
+    training.calibrate(stirred, held)
+    with torch.no_grad():
+        scores = stirred(standardize(held.images)).softmax(1)[:, 1]
+    assert float(scores.mean()) == pytest.approx(float(held.labels.double().mean()), abs=1e-3)
+
+
 def test_onnx_agrees_with_pytorch(stirred: Network, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     out = export(stirred, tmp_path / "fp32.onnx", size=64)
