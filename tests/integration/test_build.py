@@ -8,22 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from edgewright import packages, pipeline, smoke
 from edgewright.container import DockerBuilder
-from edgewright.deploy import deploy
+from edgewright.deploy import Outcome, deploy
 from edgewright.elf import read_elf
 from edgewright.emulate import EmulatedBoard
 from edgewright.errors import UserError
 from edgewright.layout import RepoLayout
 from edgewright.model.card import read_card
-from edgewright.model.preprocess import load_input
+from edgewright.model.golden import EXPECTED, expect
 from edgewright.pipeline import BuildReport, BuildRequest, StageReport
 from edgewright.profile import load_board
 from edgewright.release import load_release
@@ -281,66 +281,65 @@ class Loud(Silent):
         sys.stdout.flush()
 
 
-@pytest.mark.board
-def test_board_and_host_agree_on_every_golden_image(
-    built: BuildReport, board: Board, root: str
-) -> None:
-    release = load_release(built.folder)
-    folder = f"{root}/by-hand"
-    for file in release.manifest.files:
-        path = f"{folder}/{file.path}"
-        board.check(["mkdir", "-p", path.rsplit("/", 1)[0]])
-        with (built.folder / file.path).open("rb") as content:
-            board.put(content, path)
-    board.check(["chmod", "755", f"{folder}/bin/edge-infer"])
-    golden = sorted(
-        file.path for file in release.manifest.files if file.path.endswith((".png", ".jpg"))
-    )
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """The demo release on an emulated board: its smoke report, and what a second deploy did."""
 
-    ran = board.run(
-        [f"{folder}/bin/edge-infer", "run", "--model", f"{folder}/model/model.ort"]
-        + [f"{folder}/{path}" for path in golden],
-        timeout=600,
-    )
-
-    assert ran.returncode == 0, ran.stderr
-    results = json.loads(ran.stdout)["results"]
-    assert len(results) == len(golden) >= 2
-    for path, found in zip(golden, results, strict=True):
-        expected = host_probabilities(built.folder / "model", built.folder / path)
-        assert found["index"] == int(np.argmax(expected)), path
-        np.testing.assert_allclose(
-            found["probabilities"], expected, atol=PROBABILITY_TOLERANCE, err_msg=path
-        )
+    report: SmokeReport
+    first: Outcome
+    second: Outcome
 
 
-def host_probabilities(model: Path, image: Path) -> np.ndarray:
-    """What ONNX Runtime on this machine answers, without x86's saturating int8 kernels."""
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(str(model / "model.ort"), options)
-    card = read_card(model / "card.json")
-    logits = session.run(None, {card.input.name: load_input(image, card)})[0][0].astype(np.float64)
-    weights = np.exp(logits - logits.max())
-    return np.asarray(weights / weights.sum())
-
-
-@pytest.mark.board
-def test_a_real_release_is_deployed_and_smoke_tested(
-    built: BuildReport, emulated: EmulatedBoard
-) -> None:
+@pytest.fixture(scope="module")
+def deployed(built: BuildReport, emulated: EmulatedBoard) -> Deployed:
     release = load_release(built.folder)
     reports: list[SmokeReport] = []
     with connect(emulated.target) as there:
         gate = smoke.gate(release.manifest, on_report=reports.append)
         first = deploy(there, release, reserve_bytes=0, gate=gate)
         second = deploy(there, release, reserve_bytes=0, gate=gate)
-
-    assert not first.unchanged
-    assert second.unchanged
     assert len(reports) == 1
-    assert reports[0].passed
-    assert reports[0].emulated
+    return Deployed(report=reports[0], first=first, second=second)
+
+
+@pytest.mark.board
+def test_the_demo_release_passes_its_smoke_test_on_the_board(deployed: Deployed) -> None:
+    assert deployed.report.passed
+    assert deployed.report.emulated
+    assert not deployed.first.unchanged
+
+
+@pytest.mark.board
+def test_the_same_release_again_sends_nothing(deployed: Deployed) -> None:
+    assert deployed.second.unchanged
+    assert deployed.second.plan.bytes == 0
+
+
+@pytest.mark.board
+def test_board_and_host_agree_on_every_golden_image(built: BuildReport, deployed: Deployed) -> None:
+    """The board's answers against this machine's, not only against those in the release."""
+    golden = built.folder / "model" / "golden"
+    kept = {case["image"]: case for case in json.loads((golden / EXPECTED).read_text())["cases"]}
+    host = {case["image"]: case for case in host_answers(golden)}
+
+    assert len(deployed.report.images) == len(host) >= 8
+    for image in deployed.report.images:
+        here, there = host[image.image], kept[image.image]
+        pairs = zip(here["probabilities"], there["probabilities"], strict=True)
+        drift = max(abs(one - other) for one, other in pairs)
+        assert image.found == here["class"]
+        assert image.max_abs_diff is not None
+        assert image.max_abs_diff + drift <= PROBABILITY_TOLERANCE
+
+
+def host_answers(golden: Path) -> list[dict[str, Any]]:
+    """What ONNX Runtime on this machine says about the golden images."""
+    model = REPO.default_model
+    images = sorted(path for path in golden.iterdir() if path.name != EXPECTED)
+    cases: list[dict[str, Any]] = expect(model, read_card(model.parent / "card.json"), images)[
+        "cases"
+    ]  # type: ignore[assignment]
+    return cases
 
 
 @pytest.fixture
