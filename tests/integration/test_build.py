@@ -106,6 +106,13 @@ def test_the_program_is_one_static_file_within_budget(built: BuildReport) -> Non
     assert facts.arm.vfp_args == "VFP registers"
 
 
+def test_no_path_of_the_machine_that_built_it_is_in_the_program(built: BuildReport) -> None:
+    content = (built.folder / "bin" / "edge-infer").read_bytes()
+
+    for place in (b"/cache/", b"/edgewright/", b"/tmp/edgewright", str(REPO.root).encode()):
+        assert place not in content
+
+
 def test_the_model_is_within_budget(built: BuildReport) -> None:
     assert built.sizes["model/model.ort"] <= 6_200_000
 
