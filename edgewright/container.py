@@ -226,7 +226,7 @@ def build_image(
         shutil.copytree(layout.docker / "builder", context)
         _download_wheels(context, log, on_line)
         process.run_logged(
-            ["docker", "build", "--network", "host", "--build-arg", f"BASE={base}"]
+            ["docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE={base}"]
             + ["--tag", image, str(context)],
             log,
             on_line=on_line,
