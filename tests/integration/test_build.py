@@ -135,7 +135,7 @@ def test_a_second_build_comes_from_the_cache(built: BuildReport) -> None:
 
 def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: RepoLayout) -> None:
     source = clone.runtime_cpp / "src" / "about.cpp"
-    source.write_text(source.read_text() + "\n// changed\n")
+    source.write_text(f"{source.read_text()}\n// {time.time_ns()}\n")
 
     report = pipeline.build(request(clone), Silent())
 
@@ -247,7 +247,7 @@ def test_interrupt_while_compiling_leaves_the_former_release(
     built: BuildReport, clone: RepoLayout
 ) -> None:
     source = clone.runtime_cpp / "include" / "edge" / "document.hpp"
-    source.write_text(source.read_text() + f"\n// {time.time()}\n")
+    source.write_text(source.read_text() + f"\n// {time.time_ns()}\n")
     script = (
         "import sys; from pathlib import Path; import tests.integration.test_build as t;"
         "from edgewright.layout import RepoLayout; from edgewright import pipeline;"
