@@ -37,7 +37,7 @@ class LiveProgress:
         self._bars = Progress(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             console=console,
