@@ -150,6 +150,8 @@ class LocalBuilder:
             "CCACHE_NOHASHDIR": "1",
             "CMAKE_C_COMPILER_LAUNCHER": "ccache",
             "CMAKE_CXX_COMPILER_LAUNCHER": "ccache",
+            # CMake 4 refuses projects that name an older minimum, as libjpeg-turbo does.
+            "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
         }
 
 
