@@ -74,7 +74,7 @@ class _Section(BaseModel):
 class Cpu(_Section):
     """The processor, in GCC's words."""
 
-    core: Annotated[str, Field(pattern=CORE, description="-mcpu")]
+    core: Annotated[str, Field(pattern=CORE, description="-mcpu; arm64: -mtune")]
     cores: Annotated[int, Field(ge=1, le=64, description="number of cores")]
     fpu: Annotated[Fpu | None, Field(strict=False, description="-mfpu; armhf only")] = None
     float_abi: Annotated[Literal["hard"], Field(description="-mfloat-abi; armhf only")] = "hard"

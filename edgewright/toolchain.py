@@ -22,15 +22,19 @@ class Toolchain:
 
 
 def compiler_flags(profile: BoardProfile) -> list[str]:
-    """The GCC flags that select the board's instruction set and float ABI."""
-    flags = [f"-mcpu={profile.cpu.core}"]
-    if profile.abi.arch is Arch.ARMHF:
-        flags += [
-            f"-mfpu={profile.cpu.fpu}",
-            f"-mfloat-abi={profile.cpu.float_abi}",
-            f"-m{profile.cpu.instruction_set}",
-        ]
-    return flags
+    """The GCC flags that select the board's instruction set and float ABI.
+
+    On arm64 the baseline is -march: ONNX Runtime compiles single files for newer cores and
+    picks them at run time, and an -mcpu would contradict the -march of those.
+    """
+    if profile.abi.arch is Arch.ARM64:
+        return ["-march=armv8-a", f"-mtune={profile.cpu.core}"]
+    return [
+        f"-mcpu={profile.cpu.core}",
+        f"-mfpu={profile.cpu.fpu}",
+        f"-mfloat-abi={profile.cpu.float_abi}",
+        f"-m{profile.cpu.instruction_set}",
+    ]
 
 
 def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Toolchain:

@@ -40,7 +40,10 @@ def test_armhf_flags_name_core_fpu_float_abi_and_instruction_set() -> None:
 
 
 def test_arm64_flags_name_the_core_only() -> None:
-    assert compiler_flags(load_board("imx8mm-evk", REPO.boards)) == ["-mcpu=cortex-a53"]
+    assert compiler_flags(load_board("imx8mm-evk", REPO.boards)) == [
+        "-march=armv8-a",
+        "-mtune=cortex-a53",
+    ]
 
 
 def templates_with(folder: Path, name: str, text: str) -> Path:
