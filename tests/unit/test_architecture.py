@@ -15,7 +15,9 @@ import pytest
 from edgewright.layout import REPO
 
 PACKAGE = REPO / "edgewright"
-FILES = sorted(PACKAGE.rglob("*.py"))
+CLI = sorted((PACKAGE / "cli").rglob("*.py"))
+FILES = sorted(set(PACKAGE.rglob("*.py")) - set(CLI))
+EVERY = [*FILES, *CLI, REPO / "tasks.py"]
 
 # Module → the modules of ours that it may import, beside `LEAVES`. A module that is not named
 # here is at the top: it may import any other, and no module that is named here may import it.
@@ -82,7 +84,7 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
 
 def ours(names: set[str]) -> set[str]:
     """Modules of ours, as in the table: `edgewright.model.card` is `model`."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"model"}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"cli", "model"}
     seconds = {name.split(".")[1] for name in names if name.startswith("edgewright.")}
     return seconds & modules
 
@@ -121,6 +123,7 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_nothing_imports_the_tasks(path: Path) -> None:
     assert third_party(imports(ast.walk(tree(path)))) & {"tasks", "invoke"} == set()
+    assert "cli" not in ours(imports(ast.walk(tree(path))))
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -132,7 +135,7 @@ def test_only_remote_speaks_ssh(path: Path) -> None:
 
 def test_the_library_starts_without_the_heavy_libraries() -> None:
     """No chain of imports from outside `edgewright.model` reaches the extra [model]."""
-    direct = {name_of(path): imports(at_import(tree(path))) for path in FILES}
+    direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
     reached = {name for name in direct if not name.startswith("edgewright.model")}
     while more := set().union(*(direct[name] & set(direct) for name in reached)) - reached:
         reached |= more
@@ -157,7 +160,7 @@ def normal(distribution: str) -> str:
     return distribution.lower().replace("_", "-")
 
 
-@pytest.mark.parametrize("path", [*FILES, REPO / "tasks.py"], ids=name_of)
+@pytest.mark.parametrize("path", EVERY, ids=name_of)
 def test_every_library_that_is_imported_is_declared(path: Path) -> None:
     allowed = declared("model" if "model" in path.parts else None)
 
@@ -176,7 +179,7 @@ def test_the_library_never_prints(path: Path) -> None:
 PRINTERS = {"print", "sys.stdout.write", "sys.stderr.write", "rich.print"}
 
 
-@pytest.mark.parametrize("path", [*FILES, REPO / "tasks.py"], ids=name_of)
+@pytest.mark.parametrize("path", EVERY, ids=name_of)
 def test_commands_are_never_handed_to_a_shell_as_text(path: Path) -> None:
     keywords = [node for node in ast.walk(tree(path)) if isinstance(node, ast.keyword)]
 
@@ -184,7 +187,7 @@ def test_commands_are_never_handed_to_a_shell_as_text(path: Path) -> None:
     assert "os.system" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", [*FILES, REPO / "tasks.py"], ids=name_of)
+@pytest.mark.parametrize("path", EVERY, ids=name_of)
 def test_unknown_hosts_are_never_accepted(path: Path) -> None:
     names = {n.attr for n in ast.walk(tree(path)) if isinstance(n, ast.Attribute)}
     names |= {n.id for n in ast.walk(tree(path)) if isinstance(n, ast.Name)}

@@ -1,0 +1,1 @@
+"""The tasks: parse, call edgewright, print. One module a namespace."""

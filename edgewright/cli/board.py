@@ -1,0 +1,177 @@
+"""Boards over SSH."""
+
+import sys
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from edgewright import deploy as deployer
+from edgewright import pipeline, remote, terminal
+from edgewright import report as reports
+from edgewright import smoke as smoke_test
+from edgewright import target as targets
+from edgewright.cli.common import (
+    ERR,
+    HOST,
+    JSON,
+    LAYOUT,
+    OUT,
+    REACH,
+    connected,
+    profile_of,
+    say,
+    told,
+    write,
+)
+from edgewright.errors import TargetError, UserError
+from edgewright.release import Release
+from edgewright.report import SmokeReport
+
+
+@task(
+    help={
+        "host": HOST,
+        "yes": "pin without asking",
+        "fingerprint": "pin only the key with this SHA256:… fingerprint",
+        "replace": "replace a key that was pinned before",
+    }
+)
+@told
+def trust(
+    c: Context, host: str, yes: bool = False, fingerprint: str = "", replace: bool = False
+) -> None:
+    """Show a board's host key and pin it. Example: invoke trust --host=root@10.0.0.7"""
+    key = remote.scan_host_key(targets.parse_host(host))
+    say(f"{host} offers {key.kind} {key.fingerprint}")
+    if key.is_pinned:
+        say("it is pinned already")
+        return
+    if not (yes or fingerprint or _confirmed("pin it? [y/N] ")):
+        raise UserError(host, "host key not pinned", next=f"invoke trust --host={host} --yes")
+    remote.pin(key, expected=fingerprint or None, replace=replace)
+    say(f"pinned in {remote.pins()}")
+
+
+def _confirmed(question: str) -> bool:
+    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
+
+
+@task(help={**REACH, "dry-run": "print the plan, change nothing", "json": JSON})
+@told
+def deploy(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    dry_run: bool = False,
+    ask_password: bool = False,
+    json: bool = False,
+) -> None:
+    """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
+    release = pipeline.latest_release(LAYOUT.build(board))
+    with connected(board, host, emulated, ask_password) as there:
+        if dry_run:
+            reserve = profile_of(board).deploy.reserve_mb << 20
+            _say_plan(deployer.dry_run(there, release, reserve_bytes=reserve))
+            return
+        outcome, report = deploy_release(there, release, board)
+        subject = str(there.target)
+    if json:
+        OUT.print_json(data=terminal.deploy_document(outcome, report, subject))
+
+
+def deploy_release(
+    there: remote.Board, release: Release, board: str
+) -> tuple[deployer.Outcome, SmokeReport | None]:
+    """Deploy with the smoke test as the gate; its report is None if nothing was to do."""
+    seen: list[SmokeReport] = []
+
+    def keep(report: SmokeReport) -> None:
+        seen.append(report)
+        _keep(report)
+
+    with terminal.upload(ERR) as uploaded:
+        outcome = deployer.deploy(
+            there,
+            release,
+            reserve_bytes=profile_of(board).deploy.reserve_mb << 20,
+            gate=smoke_test.gate(release.manifest, on_report=keep, on_step=say),
+            on_step=say,
+            on_bytes=uploaded,
+        )
+    if outcome.unchanged:
+        say(f"{there.target}: runs release {release.id} already; nothing was sent")
+    else:
+        say(f"{there.target}: release {release.id} is current; {outcome.plan.bytes:,} bytes sent")
+    return outcome, seen[-1] if seen else None
+
+
+def _say_plan(plan: deployer.Plan) -> None:
+    for line in terminal.told_plan(plan):
+        say(line)
+
+
+@task(help={**REACH, "json": JSON})
+@told
+def smoke(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    ask_password: bool = False,
+    json: bool = False,
+) -> None:
+    """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
+    with connected(board, host, emulated, ask_password) as there:
+        report = smoke_board(there, profile_of(board).deploy.root)
+    if json:
+        write(report.to_json())
+    else:
+        OUT.print(reports.render(report))
+    smoke_test.require_passed(report)
+
+
+def smoke_board(there: remote.Board, root: str) -> SmokeReport:
+    manifest = deployer.status(there, root).manifest
+    if manifest is None:
+        raise TargetError(str(there.target), "no release is installed", next="invoke deploy")
+    report = smoke_test.run(there, f"{root}/releases/{manifest.id}", manifest, on_step=say)
+    _keep(report)
+    return report
+
+
+def _keep(report: SmokeReport) -> None:
+    folder = LAYOUT.build(report.board).reports
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "smoke.json").write_text(report.to_json())
+
+
+@task(help={**REACH, "json": JSON})
+@told
+def status(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    ask_password: bool = False,
+    json: bool = False,
+) -> None:
+    """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
+    with connected(board, host, emulated, ask_password) as there:
+        now = deployer.status(there, profile_of(board).deploy.root)
+        subject = str(there.target)
+    if json:
+        OUT.print_json(data=terminal.status_document(now, subject))
+    else:
+        OUT.print(terminal.status_screen(now, subject))
+
+
+@task(help=REACH)
+@told
+def rollback(
+    c: Context, board: str, host: str = "", emulated: bool = False, ask_password: bool = False
+) -> None:
+    """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
+    with connected(board, host, emulated, ask_password) as there:
+        before, now = deployer.rollback(there, profile_of(board).deploy.root)
+        say(f"{there.target}: release {now} is current, {before} was")

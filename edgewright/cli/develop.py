@@ -1,0 +1,69 @@
+"""The whole of it, and development."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from edgewright import emulate, pipeline, remote, terminal
+from edgewright import report as reports
+from edgewright import smoke as smoke_test
+from edgewright.cli.board import deploy_release, smoke_board
+from edgewright.cli.build import build_release
+from edgewright.cli.common import BOARD, LAYOUT, OUT, instance_of, say, told
+
+
+@task(help={"board": BOARD})
+@told
+def demo(c: Context, board: str = "a53-som") -> None:
+    """Build, emulate, deploy and smoke-test. Example: invoke demo"""
+    made = build_release(board)
+    OUT.print(terminal.build_screen(made))
+    up = emulate.up(instance_of(board))
+    say(f"{board} answers at {up.target}")
+    release = pipeline.latest_release(LAYOUT.build(board))
+    with remote.connect(up.target) as there:
+        _, gated = deploy_release(there, release, board)
+        report = gated or smoke_board(there, release.manifest.deploy_root)
+    OUT.print(reports.render(report))
+    smoke_test.require_passed(report)
+
+
+@task(help={"unit": "only the fast, offline tests", "select": "pytest -k expression"})
+@told
+def test(c: Context, unit: bool = False, select: str = "") -> None:
+    """Lint, types and every test. Example: invoke test --unit"""
+    _lint()
+    argv = [sys.executable, "-m", "pytest", *(["tests/unit"] if unit else [])]
+    _run([*argv, *(["-k", select] if select else [])])
+
+
+@task
+@told
+def lint(c: Context) -> None:
+    """ruff, mypy and clang-format. Example: invoke lint"""
+    _lint()
+
+
+def _lint() -> None:
+    sources = sorted(
+        str(path)
+        for folder in ("cli", "include", "src", "tests")
+        for path in (LAYOUT.runtime_cpp / folder).rglob("*.[ch]pp")
+    )
+    for argv in (
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["clang-format", "--dry-run", "--Werror", *sources],
+    ):
+        _run([str(Path(sys.executable).parent / argv[0]), *argv[1:]])
+
+
+def _run(argv: list[str]) -> None:
+    done = subprocess.run(argv, cwd=LAYOUT.root, check=False)
+    if done.returncode != 0:
+        raise Exit(code=done.returncode)

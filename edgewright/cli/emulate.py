@@ -1,0 +1,35 @@
+"""Emulated boards."""
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from edgewright import emulate
+from edgewright.cli.common import BOARD, JSON, OUT, instance_of, say, told
+
+
+@task(help={"board": BOARD})
+@told
+def up(c: Context, board: str) -> None:
+    """Start an emulated board. Example: invoke emulate.up --board=a53-som"""
+    up = emulate.up(instance_of(board), on_line=None)
+    say(f"{board} answers at {up.target}\n{up.ssh_command}")
+
+
+@task(help={"board": BOARD})
+@told
+def down(c: Context, board: str) -> None:
+    """Remove an emulated board. Example: invoke emulate.down --board=a53-som"""
+    was_there = emulate.down(instance_of(board))
+    say(f"{board}: {'removed' if was_there else 'was not there'}")
+
+
+@task(help={"board": BOARD, "json": JSON})
+@told
+def status(c: Context, board: str, json: bool = False) -> None:
+    """Tell whether an emulated board runs. Example: invoke emulate.status --board=a53-som"""
+    now = emulate.status(instance_of(board))
+    address = str(now.board.target) if now.board else None
+    if json:
+        OUT.print_json(data={"version": 1, "board": board, "state": now.state, "target": address})
+    else:
+        OUT.print(f"{board}: {now.state}{f', {address}' if address else ''}")

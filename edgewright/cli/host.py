@@ -1,0 +1,38 @@
+"""The machine that edgewright runs on."""
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+from rich.table import Table
+
+from edgewright import host as machine
+from edgewright.cli.common import LAYOUT, OUT, say, told
+from edgewright.errors import ExitCode
+
+
+@task(help={"yes": "install and start what is missing; else print the commands and exit 2"})
+@told
+def setup(c: Context, yes: bool = False) -> None:
+    """Check what this machine lacks, and install it. Example: invoke setup --yes"""
+    findings = machine.inspect()
+    _say_findings(findings)
+    actions = machine.plan(findings)
+    if not actions:
+        machine.require_ready(findings)
+        return
+    if not yes:
+        OUT.print("to install and start what is missing, invoke setup --yes would run:")
+        for action in actions:
+            OUT.print(f"  {action}", markup=False, soft_wrap=True)
+        raise Exit(code=ExitCode.USER)
+    log = LAYOUT.root / "build" / "setup.log"
+    machine.apply(actions, log, lambda action: say(f"$ {action}"))
+    machine.require_ready(machine.inspect())
+    say("this machine is ready")
+
+
+def _say_findings(findings: list[machine.Finding]) -> None:
+    table = Table("need", "state", "why", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(finding.need.name, finding.problem or "ready", finding.need.why)
+    OUT.print(table)
