@@ -38,7 +38,7 @@ def decode(path: Path) -> NDArray[np.uint8]:
             return _eight_bits(image, path)
     except FileNotFoundError:
         raise UserError(str(path), "no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(str(path), "is not a readable PNG or JPEG", facts=[str(error)]) from error
 
 

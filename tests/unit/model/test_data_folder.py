@@ -1,0 +1,107 @@
+"""Image folders: what is read, and what is refused with which words."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edgewright.errors import UserError
+from edgewright.model.data import load_dataset, load_folder, read_split, split, write_split
+from edgewright.model.preprocess import decode
+from tests.unit.model.conftest import draw_cell
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes whose files have the same names."""
+    root = tmp_path / "images"
+    for name in ("cracked", "sound"):
+        (root / name).mkdir(parents=True)
+        for index in range(10):
+            draw_cell(index, name == "cracked").save(root / name / f"{index:02}.png")
+    return root
+
+
+def test_folders_are_classes_and_names_may_repeat(folder: Path) -> None:
+    dataset = load_dataset(str(folder))
+    assert dataset.labels == ("cracked", "sound")
+    assert {dataset.labels[s.label] == s.path.parent.name for s in dataset.samples} == {True}
+    parts = split(dataset.samples)
+    keys = [key for keys in parts.keys.values() for key in keys]
+    assert len(set(keys)) == len(keys) == 20
+    assert parts.counts == {"train": 12, "validation": 4, "test": 4}
+    assert {sample.label for sample in parts.validation} == {0, 1}
+
+
+def test_other_files_and_empty_folders_are_no_classes(folder: Path) -> None:
+    (folder / "notes").mkdir()
+    (folder / "notes" / "read.txt").write_text("hello")
+    assert load_folder(folder).labels == ("cracked", "sound")
+
+
+def test_a_recorded_split_is_kept(folder: Path, tmp_path: Path) -> None:
+    dataset = load_folder(folder)
+    parts = split(dataset.samples, seed=7)
+    write_split(parts, tmp_path / "split.json")
+    assert read_split(tmp_path / "split.json", dataset) == parts
+
+
+def test_a_split_of_other_images_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_split(split(load_folder(folder).samples), tmp_path / "split.json")
+    (folder / "sound" / "03.png").unlink()
+    with pytest.raises(UserError) as caught:
+        read_split(tmp_path / "split.json", load_folder(folder))
+    assert "records another set of images" in str(caught.value)
+    assert "20 recorded, 19 found\n  sound/03.png" in str(caught.value)
+
+
+def test_what_is_no_labelled_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    shutil.copytree(folder / "sound", loose)
+    one = tmp_path / "one"
+    shutil.copytree(folder / "sound", one / "sound")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    words = {
+        tmp_path / "missing": "no such folder",
+        empty: "has no images",
+        loose: "has 10 images without a class",
+        one: "has one class only: sound",
+    }
+    for path, problem in words.items():
+        with pytest.raises(UserError) as caught:
+            load_folder(path)
+        assert str(caught.value) == (
+            f"{path}: {problem}\n"
+            "  expected: <class>/<name>.png or .jpg, two classes or more, 8 images each"
+        )
+
+
+def test_a_class_of_a_few_images_is_refused(folder: Path) -> None:
+    for index in range(7):
+        (folder / "sound" / f"{index:02}.png").unlink()
+    with pytest.raises(UserError, match=r"fewer than 8 images\n  sound: 3"):
+        load_folder(folder)
+
+
+def test_every_image_that_does_not_decode_is_told(folder: Path) -> None:
+    (folder / "sound" / "00.png").write_bytes(b"no picture")
+    whole = (folder / "cracked" / "01.png").read_bytes()
+    (folder / "cracked" / "01.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError) as caught:
+        load_folder(folder)
+    assert str(caught.value).splitlines()[0].endswith("2 of 20 images cannot be read")
+    assert "cracked/01.png: is not a readable PNG or JPEG" in str(caught.value)
+    assert "sound/00.png: is not a readable PNG or JPEG" in str(caught.value)
+
+
+def test_a_picture_too_large_to_be_one_is_refused(folder: Path) -> None:
+    Image.new("1", (20000, 20000)).save(folder / "sound" / "00.png")
+    with pytest.raises(UserError, match="1 of 20 images cannot be read"):
+        load_folder(folder)
+
+
+def test_decoding_needs_no_suffix(folder: Path) -> None:
+    renamed = (folder / "sound" / "00.png").rename(folder / "picture")
+    assert decode(renamed).shape == (60, 60)
