@@ -75,6 +75,12 @@ NEEDS = (
         packages=("git",),
     ),
     Need(
+        name="minisign",
+        why="tests hold our signatures against the stock tool",
+        problem=_missing_program("minisign"),
+        packages=("minisign",),
+    ),
+    Need(
         name="mmdebstrap",
         why="base images without an image registry",
         problem=_missing_program("mmdebstrap"),

@@ -20,6 +20,7 @@ from edgewright.errors import UserError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.minisig"
 ID_DIGITS = 16
 REBUILD = "invoke build"
 
@@ -44,7 +45,7 @@ class ReleaseFile(_Part):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        if {".", ".."} & set(path.split("/")) or path == MANIFEST:
+        if {".", ".."} & set(path.split("/")) or path in (MANIFEST, SIGNATURE):
             raise ValueError(f"'{path}' is not a place for a file of a release")
         return path
 
@@ -154,6 +155,11 @@ class Release:
     def archive(self) -> Path:
         """`<id>.tar.gz` beside the folder."""
         return self.folder.parent / f"{self.id}.tar.gz"
+
+    @property
+    def signature(self) -> Path:
+        """`manifest.json.minisig`; there once the release is signed."""
+        return self.folder / SIGNATURE
 
     def path(self, file: ReleaseFile) -> Path:
         return self.folder / file.path
@@ -454,7 +460,7 @@ def _is_linked(path: Path, folder: Path) -> bool:
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> Iterable[str]:
-    known = {file.path for file in manifest.files} | {MANIFEST}
+    known = {file.path for file in manifest.files} | {MANIFEST, SIGNATURE}
     for path in sorted(folder.rglob("*")):
         inside = PurePosixPath(path.relative_to(folder)).as_posix()
         if inside not in known and (path.is_symlink() or not path.is_dir()):

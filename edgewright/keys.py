@@ -1,0 +1,229 @@
+"""Signing keys of this user: `<name>.key`, `<name>.pub` and the last sequence number used.
+
+The files are minisign's. A secret key never leaves this module but as a signature.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright import minisign
+from edgewright.errors import UserError
+from edgewright.layout import user_config
+from edgewright.minisign import PublicKey, SecretKey, Signature
+
+DEFAULT = "default"
+PASSPHRASE = "EDGEWRIGHT_KEY_PASSPHRASE"
+NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
+GENERATE = "invoke keys.generate"
+SEQUENCES = 1 << 64  # one beyond the largest
+
+Ask = Callable[[str], str | None]  # key's name → passphrase; None: nobody to ask
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredKey:
+    """A key in the user's folder; of a colleague's there may be the public half alone."""
+
+    name: str
+    public: PublicKey
+    has_secret: bool
+    locked: bool = False
+    last_sequence: int = 0
+
+
+def folder() -> Path:
+    return user_config() / "keys"
+
+
+def secret_path(name: str) -> Path:
+    return folder() / f"{_checked(name)}.key"
+
+
+def public_path(name: str) -> Path:
+    return folder() / f"{_checked(name)}.pub"
+
+
+def generate(name: str = DEFAULT, passphrase: str | None = None) -> StoredKey:
+    """Make a key pair. Raises UserError if there is one of that name already."""
+    for path in (secret_path(name), public_path(name)):
+        if path.exists():
+            raise _taken(name, path)
+    key = SecretKey.generate()
+    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write_new(name, public_path(name), minisign.public_key_text(key.public), 0o644)
+    _write_new(name, secret_path(name), minisign.secret_key_text(key, passphrase), 0o600)
+    return stored(name)
+
+
+def listed() -> tuple[StoredKey, ...]:
+    """Every key in the folder, by name. Raises UserError for a file that is none."""
+    return tuple(stored(path.stem) for path in sorted(folder().glob("*.pub")))
+
+
+def exists(name: str) -> bool:
+    """Whether there is a secret key of that name."""
+    return secret_path(name).is_file()
+
+
+def stored(name: str) -> StoredKey:
+    """One key of the folder. Raises UserError."""
+    secret = secret_path(name)
+    public = minisign.parse_public_key(_read(public_path(name), name), str(public_path(name)))
+    there = secret.is_file()
+    return StoredKey(
+        name=name,
+        public=public,
+        has_secret=there,
+        locked=there and minisign.is_locked(_read(secret, name), str(secret)),
+        last_sequence=_last_sequence(name),
+    )
+
+
+class Signer:
+    """A secret key that was opened once, to sign with."""
+
+    def __init__(self, name: str, key: SecretKey) -> None:
+        self.name = name
+        self._key = key
+
+    @property
+    def public(self) -> PublicKey:
+        return self._key.public
+
+    def sign(self, data: bytes, comment: Callable[[int], str], *, at_least: int = 0) -> Signature:
+        """Sign with the next sequence number, which the trusted comment is made from."""
+        return self._key.sign(data, comment(next_sequence(self.name, at_least=at_least)))
+
+
+def open_signer(name: str, ask: Ask) -> Signer:
+    """Open a secret key. Raises UserError if it is not there, open to others or not unlocked."""
+    path = secret_path(name)
+    raw = _read(path, name)
+    _require_private(path)
+    locked = minisign.is_locked(raw, str(path))
+    passphrase = ask(name) if locked else None
+    if locked and passphrase is None:
+        raise UserError(f"key '{name}'", "locked by a passphrase", next=f"set {PASSPHRASE}")
+    return Signer(name, minisign.parse_secret_key(raw, passphrase, f"key '{name}'"))
+
+
+def next_sequence(name: str, *, at_least: int = 0) -> int:
+    """The Unix time, or one more than the last number if that is higher; never the same twice.
+
+    The number is on disk before it is used.
+    """
+    path = folder() / f"{_checked(name)}.sequence"
+    with _locked(path.with_suffix(".lock")):
+        number = max(int(time.time()), _last_sequence(name) + 1, at_least)
+        if number >= SEQUENCES:
+            raise UserError(f"key '{name}'", "out of sequence numbers", next=GENERATE)
+        _replace(path, f"{number}\n")
+    return number
+
+
+def _last_sequence(name: str) -> int:
+    path = folder() / f"{_checked(name)}.sequence"
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,20}", text):
+        raise UserError(
+            str(path),
+            "not a sequence number",
+            facts=[f"found: {text[:40]!r}"],
+            next="write the highest number that was used with this key into it",
+        )
+    return int(text)
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        facts = ["expected: small letters, digits, _ and -", f"found: {name[:64]!r}"]
+        raise UserError("key's name", "not a name for a file", facts=facts)
+    return name
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        subject = f"key '{name}'"
+        facts = [f"{path}: {os.strerror(error.errno or 0).lower()}"]
+        raise UserError(subject, "not there", facts=facts, next=_generate(name)) from error
+
+
+def _generate(name: str) -> str:
+    return GENERATE if name == DEFAULT else f"{GENERATE} --name={name}"
+
+
+def _require_private(path: Path) -> None:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise UserError(
+            str(path),
+            "a secret key that others can read",
+            facts=["expected: mode 0600", f"found: mode {mode:04o}"],
+            next=f"chmod 600 {path}; if others use this machine, make a new key",
+        )
+
+
+def _taken(name: str, path: Path) -> UserError:
+    return UserError(
+        f"key '{name}'",
+        "is there already",
+        facts=[f"file: {path}"],
+        next="invoke keys.generate --name=OTHER; keys.provision puts it on the boards",
+    )
+
+
+def _write_new(name: str, path: Path, text: str, mode: int) -> None:
+    """Complete or not at all, and never over another file."""
+    with _aside(path, text, mode) as aside:
+        try:
+            path.hardlink_to(aside)
+        except FileExistsError as there:
+            raise _taken(name, path) from there
+
+
+def _replace(path: Path, text: str) -> None:
+    with _aside(path, text, 0o644) as aside:
+        aside.replace(path)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def _aside(path: Path, text: str, mode: int) -> Iterator[Path]:
+    """The text, on disk, under a name that nobody else uses; gone at the end."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), mode)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
