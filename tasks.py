@@ -8,9 +8,9 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from edgewright import __version__
-from edgewright.cli import board, build, develop, emulate, host, keys, model, release
+from edgewright.cli import bench, board, build, develop, emulate, host, keys, model, release
 
-NAMESPACES = (emulate, keys, model, release)
+NAMESPACES = (bench, emulate, keys, model, release)
 
 namespace = Collection(*map(Collection.from_module, NAMESPACES))
 for part in (host, build, board, develop):

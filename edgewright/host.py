@@ -101,6 +101,18 @@ NEEDS = (
         commands=(("update-binfmts", "--enable", "qemu-aarch64"),),
     ),
     Need(
+        name="qemu-arm",
+        why="instructions are counted by a plugin, which the static emulators cannot load",
+        problem=_missing_program("qemu-arm"),
+        packages=("qemu-user",),
+    ),
+    Need(
+        name="cc",
+        why="compiles that plugin",
+        problem=_missing_program("cc"),
+        packages=("gcc", "libc6-dev"),
+    ),
+    Need(
         name="docker",
         why="the cross toolchains and the emulated boards run in it",
         problem=container.docker_problem,

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probe": {"audit", "remote", "target"},
     "deploy": {"audit", "elf", "lock", "probe", "release", "remote", "target"},
     "smoke": {"release", "remote", "report", "target"},
-    "bench": {"release", "remote", "report", "target"},
+    "bench": {"apt", "container", "elf", "process", "profile"},
     "board_image": {"apt", "process", "profile"},
     "emulate": {"board_image", "process", "profile", "target"},
 }
@@ -87,7 +87,7 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
 
 def ours(names: set[str]) -> set[str]:
     """Modules of ours, as in the table: `edgewright.model.card` is `model`."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"cli", "model"}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"bench", "cli", "model"}
     seconds = {name.split(".")[1] for name in names if name.startswith("edgewright.")}
     return seconds & modules
 

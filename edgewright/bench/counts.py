@@ -1,0 +1,136 @@
+"""Exact counts of what a guest program executes, by a plugin of QEMU's user-mode emulation."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgewright import digest, process
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout, user_cache
+from edgewright.profile import Arch
+
+EMULATORS = {Arch.ARMHF: "qemu-arm", Arch.ARM64: "qemu-aarch64"}
+FLAGS = ("-shared", "-fPIC", "-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Instructions that run one after the other."""
+
+    address: int
+    instructions: int
+    code: bytes
+    executed: tuple[int, ...]  # times, in each column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """What ran from one listed address to the next."""
+
+    column: int
+    address: int
+    instructions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """A part of a file that the guest could run code of."""
+
+    start: int
+    end: int
+    offset: int  # in the file
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """One run. Column 0 is all before the first mark, column n what ran from mark n on."""
+
+    blocks: tuple[Block, ...]
+    spans: tuple[Span, ...]
+    maps: tuple[Mapped, ...]
+
+    def total(self, column: int) -> int:
+        """Instructions in one column."""
+        return sum(block.instructions * block.executed[column] for block in self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """A program to count."""
+
+    arch: Arch
+    argv: Sequence[str]
+    mark: int = 0  # address of a function; 0: none, one column
+    marks: int = 0  # the program is ended when it comes there for the n-th time
+    spans: Sequence[int] = ()  # addresses of functions
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def plugin(layout: RepoLayout) -> Path:
+    """The plugin, compiled into the user's cache where it is missing. Needs a C compiler."""
+    source = layout.root / "bench" / "plugin" / "counts.c"
+    made = user_cache() / "bench" / f"counts-{digest.file_sha256(source)[:16]}.so"
+    if not made.is_file():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        aside = made.with_suffix(f".{os.getpid()}")
+        process.check(["cc", *FLAGS, str(source), "-o", str(aside)])
+        aside.replace(made)
+    return made
+
+
+def count(guest: Guest, layout: RepoLayout) -> Counts:
+    """Run a program to its last mark, or to its end.
+
+    Raises UserError if it ends before its last mark, ChildFailed if it does not end well.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgewright-counts-") as scratch:
+        out, spans = Path(scratch) / "counts", Path(scratch) / "spans"
+        spans.write_text("".join(f"{address:x}\n" for address in guest.spans))
+        options = f"{plugin(layout)},out={out},mark={guest.mark:x},marks={guest.marks}"
+        emulator = [EMULATORS[guest.arch], "-plugin", f"{options},spans={spans}"]
+        process.check([*emulator, *guest.argv], env=guest.env)
+        counts = parse(out.read_text())
+    _require_marks(guest, counts)
+    return counts
+
+
+def _require_marks(guest: Guest, counts: Counts) -> None:
+    columns = len(counts.blocks[0].executed) - 1 if counts.blocks else 0
+    if columns < guest.marks:
+        raise UserError(
+            process.quote(guest.argv),
+            f"came to its mark {columns} times",
+            facts=[f"expected: {guest.marks} times at {guest.mark:#x}"],
+        )
+
+
+def parse(text: str) -> Counts:
+    """The plugin's output; its format stands in `bench/plugin/counts.c`."""
+    records = [line.split(" ") for line in text.splitlines()]
+    return Counts(
+        blocks=tuple(_blocks(records)),
+        spans=tuple(
+            Span(column=int(column), address=int(address, 16), instructions=int(instructions))
+            for kind, column, address, instructions in (r for r in records if r[0] == "span")
+        ),
+        maps=tuple(
+            Mapped(start=int(r[1], 16), end=int(r[2], 16), offset=int(r[3], 16), path=Path(r[4]))
+            for r in records
+            if r[0] == "map"
+        ),
+    )
+
+
+def _blocks(records: list[list[str]]) -> Iterator[Block]:
+    for kind, *values in records:
+        if kind == "block":
+            address, instructions, code, *columns = values
+            yield Block(
+                address=int(address, 16),
+                instructions=int(instructions),
+                code=bytes.fromhex(code),
+                executed=tuple(map(int, columns)),
+            )

@@ -1,0 +1,180 @@
+"""Guest instructions of one inference and of one session load, by function and by operator."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.bench.counts import Counts, Guest, Span, count
+from edgewright.bench.symbols import Function, Symbols, demangle, read_symbols
+from edgewright.elf import read_elf
+from edgewright.errors import UserError
+from edgewright.layout import BoardBuild, RepoLayout
+from edgewright.profile import Arch
+
+RUN = "_ZN7OrtApis3RunE"  # where each inference starts
+INPUT = ("_ZN4edge10load_image", "_ZN4edge10preprocess")  # no part of a session's load
+COMPUTE = "7ComputeEPNS_15OpKernelContextE"  # how the name of a kernel's Compute(context) ends
+OPERATOR = re.compile(r"(\w+)(?:<.*>)?::Compute$")
+MARKS = 3  # a first inference, then a steady one: from mark 2 to mark 3
+FIRST, STEADY = 1, 2  # columns
+NO_NAME = "(no name)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """An `edge-infer`, the file with its symbols, and what it shall infer."""
+
+    arch: Arch
+    binary: Path
+    symbols: Path
+    model: Path  # .ort, card.json beside it
+    image: Path
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cost(_Part):
+    """A function or an operator, and its part of one inference."""
+
+    name: str
+    calls: int = 1  # nodes, for operators
+    instructions: int
+    share: float  # of the inference
+
+
+class InstructionReport(_Part):
+    """What one program costs: one thread, batch 1, counted, not timed."""
+
+    version: Literal[1] = 1
+    board: str
+    program: Path
+    model: Path
+    load: int  # instructions, from the start of the process to its first inference
+    first_inference: int
+    inference: int  # a later one: they are alike
+    functions: tuple[Cost, ...]  # the dearest first
+    operators: tuple[Cost, ...]
+    nodes: tuple[Cost, ...]  # in the order of execution
+
+
+def symbol_file(binary: Path, out: BoardBuild) -> Path:
+    """The file that names a program's functions: itself, or the one split off by its build id.
+
+    Raises UserError if there is neither.
+    """
+    facts = read_elf(binary)
+    if facts.symbol_table:
+        return binary
+    build_id = facts.build_id or ""
+    debug = out.symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+    if not debug.is_file():
+        raise UserError(
+            str(binary),
+            "its symbols are not here",
+            facts=[f"expected: {debug}"],
+            next=f"invoke build --board={out.root.name}",
+        )
+    return debug
+
+
+def measure(program: Program, board: str, layout: RepoLayout) -> InstructionReport:
+    """Count one program. Raises UserError if it does not run, or holds no runtime of ours."""
+    symbols = read_symbols(program.symbols)
+    counts = count(_guest(program, symbols), layout)
+    return InstructionReport(
+        board=board,
+        program=program.binary,
+        model=program.model,
+        load=counts.total(0) - _spent(counts, symbols, INPUT),
+        first_inference=counts.total(FIRST),
+        inference=counts.total(STEADY),
+        functions=tuple(by_function(counts, symbols)),
+        operators=tuple(by_operator(counts, symbols)),
+        nodes=tuple(by_node(counts, symbols)),
+    )
+
+
+def _guest(program: Program, symbols: Symbols) -> Guest:
+    argv = [str(program.binary), "bench", "--model", str(program.model)]
+    argv += ["--image", str(program.image), "--threads", "1", "--warmup", "0"]
+    return Guest(
+        arch=program.arch,
+        argv=[*argv, "--runs", str(MARKS)],
+        mark=_only(symbols, RUN).address,
+        marks=MARKS,
+        spans=[*operators(symbols), *(f.address for name in INPUT for f in symbols.named(name))],
+    )
+
+
+def _only(symbols: Symbols, prefix: str) -> Function:
+    found = symbols.named(prefix)
+    if len(found) != 1:
+        raise UserError(str(symbols.path), f"{len(found)} functions named {prefix}…, expected 1")
+    return found[0]
+
+
+def operators(symbols: Symbols) -> dict[int, str]:
+    """Address → operator, of the functions that compute one node each."""
+    kernels = {f.address: f.name for f in symbols.functions if f.name.endswith(COMPUTE)}
+    plain = demangle(kernels.values())
+    matches = ((address, OPERATOR.search(plain[name])) for address, name in kernels.items())
+    return {address: match[1] for address, match in matches if match}
+
+
+def by_function(counts: Counts, symbols: Symbols) -> Iterable[Cost]:
+    """The steady inference, by function."""
+    spent: Counter[str] = Counter()
+    for block in counts.blocks:
+        function = symbols.at(block.address)
+        spent[function.name if function else NO_NAME] += block.instructions * block.executed[STEADY]
+    plain = demangle(spent)
+    merged: Counter[str] = Counter()
+    for name, instructions in spent.items():
+        merged[plain[name]] += instructions
+    return _costs(merged, counts.total(STEADY))
+
+
+def by_operator(counts: Counts, symbols: Symbols) -> Iterable[Cost]:
+    """The steady inference, by operator; the executor's own work counts for the node before."""
+    spent, nodes = Counter[str](), Counter[str]()
+    for cost in by_node(counts, symbols):
+        spent[cost.name] += cost.instructions
+        nodes[cost.name] += 1
+    return _costs(spent, counts.total(STEADY), nodes)
+
+
+def by_node(counts: Counts, symbols: Symbols) -> Iterable[Cost]:
+    """The steady inference, node by node."""
+    names, total = operators(symbols), counts.total(STEADY)
+    for span in _in_column(counts.spans, STEADY):
+        if span.address in names:
+            yield _cost(names[span.address], span.instructions, total)
+
+
+def _spent(counts: Counts, symbols: Symbols, prefixes: Sequence[str]) -> int:
+    """Instructions before the first mark, from the entry of a named function to the next span."""
+    starts = {function.address for name in prefixes for function in symbols.named(name)}
+    before = _in_column(counts.spans, 0)
+    return sum(span.instructions for span in before if span.address in starts)
+
+
+def _in_column(spans: Iterable[Span], column: int) -> Iterable[Span]:
+    return (span for span in spans if span.column == column)
+
+
+def _costs(spent: Counter[str], total: int, calls: Counter[str] | None = None) -> Iterable[Cost]:
+    for name, instructions in spent.most_common():
+        if instructions:
+            yield _cost(name, instructions, total, calls[name] if calls else 1)
+
+
+def _cost(name: str, instructions: int, total: int, calls: int = 1) -> Cost:
+    share = round(instructions / total, 5)
+    return Cost(name=name, calls=calls, instructions=instructions, share=share)
