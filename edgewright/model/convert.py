@@ -5,11 +5,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnxruntime
 
 from edgewright import process
 from edgewright.errors import UserError
+from edgewright.model.classifier import require_onnx
 from edgewright.model.ops import parse_config
 from edgewright.model.ortfile import canonicalize
 
@@ -31,7 +31,7 @@ def convert(model: Path, out: Path) -> Converted:
     Raises UserError if the file is not an ONNX model or the converter refuses it.
     """
     require_runtime_version()
-    _require_onnx(model)
+    require_onnx(model)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
         made = _run_converter(model, Path(scratch))
@@ -52,22 +52,6 @@ def require_runtime_version() -> None:
             f"expected version {RUNTIME_VERSION}, found {onnxruntime.__version__}",
             next=f"pip install onnxruntime=={RUNTIME_VERSION}",
         )
-
-
-def _require_onnx(model: Path) -> None:
-    """Refuse what is not an ONNX model, before a child process would bury the reason."""
-    if not model.is_file():
-        raise UserError(str(model), "no such model", next="invoke build --model=PATH")
-    try:
-        onnx.checker.check_model(str(model))
-    except (onnx.checker.ValidationError, ValueError) as invalid:
-        reason = str(invalid).strip().splitlines() or ["empty file"]
-        raise UserError(
-            str(model),
-            "not a valid ONNX model",
-            facts=[f"size: {model.stat().st_size} bytes", reason[0]],
-            next="export it again, or copy it again if it was cut off",
-        ) from invalid
 
 
 def _run_converter(model: Path, scratch: Path) -> Converted:

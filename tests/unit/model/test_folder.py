@@ -33,11 +33,11 @@ def test_calibration_refuses_test_images(data: Split, card: Card) -> None:
 
 
 def test_the_recipe_nearest_to_fp32_is_chosen(network_file: Path, data: Split, card: Card) -> None:
-    good, bad = Recipe(), Recipe(method="percentile", percentile=60.0)
+    good, bad = Recipe(), Recipe(percentile=60.0)
     told: list[str] = []
     chosen, tried = choose_recipe(network_file, data, card, told.append, [bad, good])
     assert chosen == good
-    assert tried["minmax"] < tried["percentile 60.0"]
+    assert tried[str(good)] < tried[str(bad)]
     assert len(told) == 2
 
 

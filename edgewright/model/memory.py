@@ -1,0 +1,46 @@
+"""Is there memory for it? Asked before, since Linux ends a program that takes too much."""
+
+from pathlib import Path
+
+import onnx
+
+from edgewright.errors import UserError
+
+MEMINFO = Path("/proc/meminfo")
+FLOAT = 4  # bytes
+
+
+def require_memory(subject: str, need: int, meminfo: Path = MEMINFO) -> None:
+    """Raise UserError if fewer than `need` bytes can be had."""
+    free = available(meminfo)
+    if free is not None and need > free:
+        raise UserError(
+            subject,
+            "there is too little memory for it",
+            facts=[f"needs about {need >> 20:,} MiB", f"available: {free >> 20:,} MiB"],
+            next="close other programs, or take a smaller resolution",
+        )
+
+
+def available(meminfo: Path = MEMINFO) -> int | None:
+    """Bytes that a new program can have, by the kernel's estimate; None if it tells none."""
+    if not meminfo.is_file():
+        return None
+    lines = (line.split() for line in meminfo.read_text().splitlines())
+    return next((int(line[1]) << 10 for line in lines if line[0] == "MemAvailable:"), None)
+
+
+def activation_bytes(graph: onnx.GraphProto) -> int:
+    """Bytes of all tensors between nodes together, as FP32, where shapes are known."""
+    return sum(_elements(value) * FLOAT for value in (*graph.value_info, *graph.output))
+
+
+def weight_bytes(graph: onnx.GraphProto) -> int:
+    return sum(tensor.ByteSize() for tensor in graph.initializer)
+
+
+def _elements(value: onnx.ValueInfoProto) -> int:
+    count = 1
+    for size in value.type.tensor_type.shape.dim:
+        count *= max(size.dim_value, 1)
+    return count
