@@ -8,9 +8,9 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from edgewright import __version__
-from edgewright.cli import bench, board, build, develop, emulate, host, keys, model, release
+from edgewright.cli import bench, board, build, develop, emulate, host, keys, lab, model, release
 
-NAMESPACES = (bench, emulate, keys, model, release)
+NAMESPACES = (bench, emulate, keys, lab, model, release)
 
 namespace = Collection(*map(Collection.from_module, NAMESPACES))
 for part in (host, build, board, develop):

@@ -13,13 +13,13 @@ from io import BytesIO
 from pathlib import Path
 
 from edgewright import apt, process
-from edgewright.layout import REPO
+from edgewright.layout import REPO, user_cache
 from edgewright.profile import Arch
 
 SOURCE = REPO / "docker" / "board"
 DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
-FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555, "dev": 0o755, "run": 0o755, "opt": 0o755}
+FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555} | dict.fromkeys(("dev", "run", "opt"), 0o755)
 
 Progress = Callable[[str], None]
 
@@ -73,13 +73,24 @@ def ensure(
     spec = spec or read_spec(arch)
     if process.capture(["docker", "image", "inspect", spec.tag]).returncode == 0:
         return spec.tag
-    with tempfile.TemporaryDirectory(prefix="edgewright-board-") as scratch:
-        base, rootfs = Path(scratch, "base.tar"), Path(scratch, "rootfs.tar")
-        _unpack(spec, base, log, on_line)
-        compose(base, rootfs, spec)
-        argv = ["docker", "import", "--change", 'CMD ["/usr/sbin/board-init"]']
-        process.run_logged([*argv, str(rootfs), spec.tag], log, on_line=on_line)
+    made = rootfs(spec, log, on_line=on_line)
+    argv = ["docker", "import", "--change", 'CMD ["/usr/sbin/board-init"]']
+    process.run_logged([*argv, str(made), spec.tag], log, on_line=on_line)
     return spec.tag
+
+
+def rootfs(spec: ImageSpec, log: Path, *, on_line: Progress | None = None) -> Path:
+    """The board's root file system as a tar file in the user's cache. Raises UserError."""
+    kept = user_cache() / "rootfs" / f"{spec.tag.partition(':')[2]}.tar"
+    if kept.is_file():
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=kept.parent) as scratch:
+        base, made = Path(scratch, "base.tar"), Path(scratch, "rootfs.tar")
+        _unpack(spec, base, log, on_line)
+        compose(base, made, spec)
+        made.replace(kept)
+    return kept
 
 
 def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: Progress | None) -> None:

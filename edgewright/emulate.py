@@ -4,14 +4,9 @@ One container for each board, reached by real SSH on 127.0.0.1. The image is mad
 Debian archive that this machine's apt uses; its tag is a hash of what defines it.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import platform
-import shlex
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,16 +14,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_ssh_private_key,
-)
-
 from edgewright import board_image, process
+from edgewright.board_keys import (
+    authorized_keys,
+    banner,
+    host_key,
+    locked,
+    pin,
+    ssh_command,
+    target_of,
+    write,
+)
 from edgewright.errors import TargetError, UserError
 from edgewright.profile import Arch, BoardProfile, Fpu
 from edgewright.target import Target
@@ -62,21 +58,12 @@ class EmulatedBoard:
 
     @property
     def target(self) -> Target:
-        return Target(
-            address="127.0.0.1",
-            user="root",
-            port=self.port,
-            identity=self.folder / "id_ed25519",
-            known_hosts=self.folder / "known_hosts",
-            emulated=True,
-        )
+        return target_of(self.folder, self.port, shares_memory=True)
 
     @property
     def ssh_command(self) -> str:
         """What a person types to look around on the board."""
-        known, key = self.folder / "known_hosts", self.folder / "id_ed25519"
-        options = ["-o", f"UserKnownHostsFile={known}", "-i", str(key), "-p", str(self.port)]
-        return shlex.join(["ssh", *options, "root@127.0.0.1"])
+        return ssh_command(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +99,7 @@ def up(instance: Instance, *, on_line: Progress | None = None) -> EmulatedBoard:
     require_daemon()
     require_emulation(instance.profile.abi.arch)
     image = board_image.ensure(instance.profile.abi.arch, log_of(instance), on_line=on_line)
-    with _locked(instance.folder):
+    with locked(instance.folder):
         _write_files(instance)
         there = _reusable(instance, image)
         try:
@@ -127,7 +114,7 @@ def up(instance: Instance, *, on_line: Progress | None = None) -> EmulatedBoard:
 def down(instance: Instance) -> bool:
     """Remove the board with what was installed on it; its keys stay. False if there was none."""
     require_daemon()
-    with _locked(instance.folder):
+    with locked(instance.folder):
         found = _inspect(instance.container)
         if found is None:
             return False
@@ -221,46 +208,9 @@ def _runs(entry: str, arch: Arch) -> bool:
 def _write_files(instance: Instance) -> None:
     folder = instance.folder
     (folder / "board").mkdir(parents=True, exist_ok=True)
-    user, host = _key(folder / "id_ed25519"), _key(folder / "host_ed25519")
-    _write(folder / "board" / "authorized_keys", (_public(user) + "\n").encode())
-    _write(folder / "board" / "host_key", dropbear_key(host), mode=0o600)
-    _write(folder / "cpuinfo", cpuinfo(instance.profile).encode())
-
-
-def _key(path: Path) -> Ed25519PrivateKey:
-    """The Ed25519 key in `path` (OpenSSH format), made there first if there is none."""
-    if not path.is_file():
-        made = Ed25519PrivateKey.generate()
-        text = made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        _write(path, text, mode=0o600)
-    key = load_ssh_private_key(path.read_bytes(), password=None)
-    assert isinstance(key, Ed25519PrivateKey)
-    return key
-
-
-def _public(key: Ed25519PrivateKey) -> str:
-    """`ssh-ed25519 AAAA…`"""
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-
-
-def dropbear_key(key: Ed25519PrivateKey) -> bytes:
-    """Dropbear's host key file: the type's name and seed + public key, each with its length.
-
-    Source: `buf_put_ed25519_priv_key` in dropbear's src/ed25519.c.
-    """
-    kind = b"ssh-ed25519"
-    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
-    return len(kind).to_bytes(4, "big") + kind + len(pair).to_bytes(4, "big") + pair
-
-
-def _write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Leave an equal file alone, as a container may have it mounted; new ones by rename."""
-    if path.is_file() and path.read_bytes() == data:
-        return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.touch(mode=mode)
-    aside.write_bytes(data)
-    aside.replace(path)
+    write(folder / "board" / "authorized_keys", authorized_keys(folder))
+    write(folder / "board" / "host_key", host_key(folder), mode=0o600)
+    write(folder / "cpuinfo", cpuinfo(instance.profile).encode())
 
 
 FEATURES = {
@@ -350,25 +300,10 @@ def _ready(instance: Instance) -> EmulatedBoard:
             raise _not_up(instance, "stopped before its SSH server answered")
         board = _board(instance, found)
         if banner("127.0.0.1", board.port):
-            _pin(instance, board.port)
+            pin(instance.folder, board.port)
             return board
         time.sleep(0.2)
     raise _not_up(instance, f"no SSH banner after {READY_SECONDS:g} s")
-
-
-def banner(address: str, port: int) -> bool:
-    """Whether an SSH server sends its identification within two seconds."""
-    try:
-        with socket.create_connection((address, port), timeout=2) as link:
-            return link.recv(16).startswith(b"SSH-2.0-")
-    except OSError:
-        return False
-
-
-def _pin(instance: Instance, port: int) -> None:
-    host = _key(instance.folder / "host_ed25519")
-    line = f"[127.0.0.1]:{port} {_public(host)}\n"
-    _write(instance.folder / "known_hosts", line.encode())
 
 
 def _not_up(instance: Instance, problem: str) -> TargetError:
@@ -422,12 +357,3 @@ def _require_ours(instance: Instance, found: dict[str, Any]) -> None:
 
 def _remove(container: str) -> None:
     process.capture(["docker", "rm", "--force", "--volumes", container], timeout=120)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One `up` or `down` at a time for each board."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

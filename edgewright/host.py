@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import container, emulate, process
+from edgewright import container, emulate, lab, process
 from edgewright.errors import UserError
 from edgewright.layout import user_cache
 from edgewright.profile import Arch
@@ -118,6 +118,22 @@ NEEDS = (
         problem=container.docker_problem,
         packages=("docker.io",),
         daemon=("dockerd",),
+    ),
+)
+
+# Only for boards that run as a whole in QEMU: `invoke lab.up`.
+LAB_NEEDS = (
+    Need(
+        name="full-system QEMU",
+        why="boards with a kernel, a disk and a power switch",
+        problem=_missing_program(lab.QEMU),
+        packages=("qemu-system-arm",),
+    ),
+    Need(
+        name="mke2fs",
+        why="their disks",
+        problem=_missing_program("mke2fs"),
+        packages=("e2fsprogs",),
     ),
 )
 

@@ -129,3 +129,11 @@ class BoardBuild:
     @property
     def emulator(self) -> Path:
         return self.root / "emulator"
+
+    @property
+    def lab(self) -> Path:
+        return self.root / "lab"
+
+    @property
+    def powercut(self) -> Path:
+        return self.root / "powercut"

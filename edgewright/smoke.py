@@ -12,6 +12,7 @@ from edgewright.errors import TargetError
 from edgewright.release import Manifest
 from edgewright.remote import Board, Result
 from edgewright.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
+from edgewright.target import Target
 
 PROGRAM = "bin/edge-infer"
 MODEL = "model/model.ort"
@@ -147,7 +148,7 @@ def run(
     say("benchmark and budgets")
     warmup, runs = EMULATED_RUNS if board.target.emulated else RUNS
     measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(runs))
-    bench, budget_checks = judge_budgets(measured, manifest, emulated=board.target.emulated)
+    bench, budget_checks = judge_budgets(measured, manifest, board.target)
     checks += budget_checks
     return SmokeReport(
         board=manifest.board,
@@ -291,7 +292,7 @@ def _wrong(image: ImageResult, line: _ImageLine | None) -> str:
 
 
 def judge_budgets(
-    result: Result, manifest: Manifest, *, emulated: bool
+    result: Result, manifest: Manifest, target: Target
 ) -> tuple[Bench | None, list[Check]]:
     """`edge-infer bench` against the budgets of the release."""
     document = parse(BenchDocument, result)
@@ -306,23 +307,26 @@ def judge_budgets(
         peak_rss_kb=document.peak_rss_kb,
         rss_growth_kb=document.rss_growth_kb,
     )
-    return bench, [_memory(bench, manifest, emulated), _latency(bench, manifest, emulated)]
+    return bench, [
+        _memory(bench, manifest, shared=target.shares_memory),
+        _latency(bench, manifest, emulated=target.emulated),
+    ]
 
 
-def _memory(bench: Bench, manifest: Manifest, emulated: bool) -> Check:
+def _memory(bench: Bench, manifest: Manifest, *, shared: bool) -> Check:
     """An emulator's own memory is in the figure too: less than the budget is proof, more is not."""
     used, budget = bench.peak_rss_kb / 1024, manifest.budgets.peak_rss_mb
-    over = Verdict.NOT_JUDGED if emulated else Verdict.FAILED
+    over = Verdict.NOT_JUDGED if shared else Verdict.FAILED
     return Check(
         name="peak memory",
         verdict=Verdict.PASSED if used <= budget else over,
         expected=f"at most {budget:g} MiB",
         found=f"{used:.1f} MiB",
-        facts=("the emulator's own included",) if emulated else (),
+        facts=("the emulator's own included",) if shared else (),
     )
 
 
-def _latency(bench: Bench, manifest: Manifest, emulated: bool) -> Check:
+def _latency(bench: Bench, manifest: Manifest, *, emulated: bool) -> Check:
     expected = f"median at most {manifest.budgets.latency_ms:g} ms"
     if emulated:
         return Check(

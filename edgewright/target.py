@@ -22,7 +22,8 @@ class Target:
     port: int | None = None
     identity: Path | None = None  # private key to use instead of the user's own
     known_hosts: Path | None = None  # host keys pinned for this target alone
-    emulated: bool = False
+    emulated: bool = False  # its times are an emulator's
+    shares_memory: bool = False  # and its programs' memory is the emulator's too
 
     def __str__(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address

@@ -63,13 +63,14 @@ def deploy(
     board: str,
     host: str = "",
     emulated: bool = False,
+    lab: bool = False,
     dry_run: bool = False,
     ask_password: bool = False,
     json: bool = False,
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
     release = pipeline.latest_release(LAYOUT.build(board))
-    with connected(board, host, emulated, ask_password) as there:
+    with connected(board, host, emulated, lab, ask_password) as there:
         if dry_run:
             reserve = profile_of(board).deploy.reserve_mb << 20
             _say_plan(deployer.dry_run(there, release, reserve_bytes=reserve))
@@ -118,11 +119,12 @@ def smoke(
     board: str,
     host: str = "",
     emulated: bool = False,
+    lab: bool = False,
     ask_password: bool = False,
     json: bool = False,
 ) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
-    with connected(board, host, emulated, ask_password) as there:
+    with connected(board, host, emulated, lab, ask_password) as there:
         report = smoke_board(there, profile_of(board).deploy.root)
     if json:
         write(report.to_json())
@@ -153,11 +155,12 @@ def status(
     board: str,
     host: str = "",
     emulated: bool = False,
+    lab: bool = False,
     ask_password: bool = False,
     json: bool = False,
 ) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
-    with connected(board, host, emulated, ask_password) as there:
+    with connected(board, host, emulated, lab, ask_password) as there:
         now = deployer.status(there, profile_of(board).deploy.root)
         subject = str(there.target)
     if json:
@@ -169,9 +172,14 @@ def status(
 @task(help=REACH)
 @told
 def rollback(
-    c: Context, board: str, host: str = "", emulated: bool = False, ask_password: bool = False
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    lab: bool = False,
+    ask_password: bool = False,
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
-    with connected(board, host, emulated, ask_password) as there:
+    with connected(board, host, emulated, lab, ask_password) as there:
         before, now = deployer.rollback(there, profile_of(board).deploy.root)
         say(f"{there.target}: release {now} is current, {before} was")

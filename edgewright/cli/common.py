@@ -10,7 +10,7 @@ from typing import Any
 from invoke.exceptions import Exit
 from rich.console import Console
 
-from edgewright import emulate, remote
+from edgewright import emulate, lab, remote
 from edgewright import profile as boards
 from edgewright import target as targets
 from edgewright.errors import EdgewrightError, ExitCode, UserError
@@ -30,6 +30,7 @@ REACH = {
     "board": BOARD,
     "host": HOST,
     "emulated": EMULATED,
+    "lab": "the full-system board of invoke lab.up",
     "ask-password": "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD",
 }
 
@@ -67,18 +68,24 @@ def instance_of(board: str) -> emulate.Instance:
     return emulate.Instance(profile=profile_of(board), folder=LAYOUT.build(board).emulator)
 
 
-def target_of(board: str, host: str | None, emulated: bool) -> Target:
-    if bool(host) == emulated:
+def lab_of(board: str) -> lab.Lab:
+    return lab.Lab(profile=profile_of(board), folder=LAYOUT.build(board).lab)
+
+
+def target_of(board: str, host: str, emulated: bool, in_lab: bool) -> Target:
+    if [bool(host), emulated, in_lab].count(True) != 1:
         raise UserError(
             f"board '{board}'",
-            "expected one of --host=user@addr[:port] and --emulated",
+            "expected one of --host=user@addr[:port], --emulated and --lab",
             next=f"invoke deploy --board={board} --emulated",
         )
+    if in_lab:
+        return lab.running(lab_of(board)).target
     return targets.parse_host(host) if host else emulate.running(instance_of(board)).target
 
 
 def connected(
-    board: str, host: str, emulated: bool, ask_password: bool
+    board: str, host: str, emulated: bool, in_lab: bool, ask_password: bool
 ) -> AbstractContextManager[remote.Board]:
     password = getpass.getpass("board's password: ") if ask_password else None
-    return remote.connect(target_of(board, host, emulated), password=password)
+    return remote.connect(target_of(board, host, emulated, in_lab), password=password)

@@ -10,11 +10,17 @@ from edgewright.cli.common import LAYOUT, OUT, say, told
 from edgewright.errors import ExitCode
 
 
-@task(help={"yes": "install and start what is missing; else print the commands and exit 2"})
+@task(
+    help={
+        "yes": "install and start what is missing; else print the commands and exit 2",
+        "lab": "what full-system boards need, too",
+    }
+)
 @told
-def setup(c: Context, yes: bool = False) -> None:
+def setup(c: Context, yes: bool = False, lab: bool = False) -> None:
     """Check what this machine lacks, and install it. Example: invoke setup --yes"""
-    findings = machine.inspect()
+    needs = [*machine.NEEDS, *(machine.LAB_NEEDS if lab else ())]
+    findings = machine.inspect(needs)
     _say_findings(findings)
     actions = machine.plan(findings)
     if not actions:
@@ -27,7 +33,7 @@ def setup(c: Context, yes: bool = False) -> None:
         raise Exit(code=ExitCode.USER)
     log = LAYOUT.root / "build" / "setup.log"
     machine.apply(actions, log, lambda action: say(f"$ {action}"))
-    machine.require_ready(machine.inspect())
+    machine.require_ready(machine.inspect(needs))
     say("this machine is ready")
 
 

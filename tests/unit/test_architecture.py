@@ -48,7 +48,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "smoke": {"release", "remote", "report", "target"},
     "bench": {"apt", "container", "elf", "process", "profile"},
     "board_image": {"apt", "process", "profile"},
-    "emulate": {"board_image", "process", "profile", "target"},
+    "debs": {"apt", "process"},
+    "board_keys": {"target"},
+    "emulate": {"board_image", "board_keys", "process", "profile", "target"},
+    "lab_image": {"board_image", "board_keys", "debs", "process"},
+    "lab": {"board_image", "board_keys", "lab_image", "process", "profile", "target"},
+    "writelog": set(),
+    "lab_release": {"model", "release"},
+    "powercut": {"lab", "process", "release", "remote", "smoke", "writelog"},
 }
 HEAVY = {"torch", "transformers", "elpv_dataset"}  # the extra [model]
 

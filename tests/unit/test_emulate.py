@@ -5,7 +5,6 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgewright import board_image, emulate
 from edgewright.board_image import ImageSpec, compose, read_spec
@@ -57,13 +56,6 @@ def test_cpuinfo_of_an_armv7_core_shows_no_armv8_features() -> None:
 def test_cpuinfo_of_a_64_bit_userland() -> None:
     text = emulate.cpuinfo(load_board("a53-som-arm64", BOARDS))
     assert "Features\t: fp asimd " in text
-
-
-def test_dropbear_host_key() -> None:
-    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-    made = emulate.dropbear_key(key)
-    assert made[:19] == b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x40"
-    assert made[19:] == bytes(range(32)) + key.public_key().public_bytes_raw()
 
 
 def test_keys_are_made_once_and_are_nobody_elses(instance: Instance) -> None:

@@ -11,6 +11,7 @@ from edgewright.release import Release
 from edgewright.remote import Result
 from edgewright.report import SmokeReport, Verdict
 from edgewright.smoke import BenchDocument, Golden
+from edgewright.target import Target
 from tests.boards import BENCH, CASES, LocalBoard, documents, make_release, program
 
 GOLDEN = Golden.model_validate({"schema": 1, "tolerance": 0.01, "cases": CASES})
@@ -139,7 +140,7 @@ def test_what_is_no_document_is_told(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rss_kb", "emulated", "verdict"),
+    ("rss_kb", "shared", "verdict"),
     [
         (64 * 1024, False, Verdict.PASSED),
         (64 * 1024 + 1, False, Verdict.FAILED),
@@ -147,17 +148,20 @@ def test_what_is_no_document_is_told(text: str) -> None:
         (64 * 1024 + 1, True, Verdict.NOT_JUDGED),
     ],
 )
-def test_memory_budget(release: Release, rss_kb: int, emulated: bool, verdict: Verdict) -> None:
+def test_memory_budget(release: Release, rss_kb: int, shared: bool, verdict: Verdict) -> None:
     answer = BENCH | {"peak_rss_kb": rss_kb}
-    _, checks = smoke.judge_budgets(result("bench", answer), release.manifest, emulated=emulated)
+    target = Target(address="board.test", emulated=True, shares_memory=shared)
+    _, checks = smoke.judge_budgets(result("bench", answer), release.manifest, target)
     assert checks[0].verdict is verdict
-    assert checks[0].facts == (("the emulator's own included",) if emulated else ())
+    assert checks[0].facts == (("the emulator's own included",) if shared else ())
 
 
 def test_latency_budget(release: Release) -> None:
     latency = {"min": 1, "median": 100.5, "p95": 120, "p99": 130, "max": 140}
     answer = BENCH | {"latency_ms": latency}
-    _, checks = smoke.judge_budgets(result("bench", answer), release.manifest, emulated=False)
+    _, checks = smoke.judge_budgets(
+        result("bench", answer), release.manifest, Target(address="board.test")
+    )
     assert checks[1].verdict is Verdict.FAILED
     assert (checks[1].expected, checks[1].found) == (
         "median at most 100 ms",

@@ -1,0 +1,111 @@
+"""Keys of emulated boards: a host key that is pinned, and one that opens the door."""
+
+import contextlib
+import fcntl
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+
+from edgewright.target import Target
+
+USER, HOST, KNOWN = "id_ed25519", "host_ed25519", "known_hosts"
+
+
+def key(path: Path) -> Ed25519PrivateKey:
+    """The Ed25519 key in `path` (OpenSSH format), made there first if there is none."""
+    if not path.is_file():
+        made = Ed25519PrivateKey.generate()
+        text = made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        write(path, text, mode=0o600)
+    found = load_ssh_private_key(path.read_bytes(), password=None)
+    assert isinstance(found, Ed25519PrivateKey)
+    return found
+
+
+def public(key: Ed25519PrivateKey) -> str:
+    """`ssh-ed25519 AAAA…`"""
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def authorized_keys(folder: Path) -> bytes:
+    """The board's file of that name: whoever has the key in `folder` may log in."""
+    return (public(key(folder / USER)) + "\n").encode()
+
+
+def dropbear_key(key: Ed25519PrivateKey) -> bytes:
+    """Dropbear's host key file: the type's name and seed + public key, each with its length.
+
+    Source: `buf_put_ed25519_priv_key` in dropbear's src/ed25519.c.
+    """
+    kind = b"ssh-ed25519"
+    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    return len(kind).to_bytes(4, "big") + kind + len(pair).to_bytes(4, "big") + pair
+
+
+def host_key(folder: Path) -> bytes:
+    """The host key in `folder`, as dropbear reads it."""
+    return dropbear_key(key(folder / HOST))
+
+
+def pin(folder: Path, port: int) -> None:
+    """Write the board's `known_hosts`: its host key under the port that it answers at."""
+    line = f"[127.0.0.1]:{port} {public(key(folder / HOST))}\n"
+    write(folder / KNOWN, line.encode())
+
+
+def target_of(folder: Path, port: int, *, shares_memory: bool) -> Target:
+    """How to reach the board whose keys lie in `folder`."""
+    return Target(
+        address="127.0.0.1",
+        user="root",
+        port=port,
+        identity=folder / USER,
+        known_hosts=folder / KNOWN,
+        emulated=True,
+        shares_memory=shares_memory,
+    )
+
+
+def ssh_command(target: Target) -> str:
+    """What a person types to look around on the board."""
+    options = ["-o", f"UserKnownHostsFile={target.known_hosts}", "-i", str(target.identity)]
+    return shlex.join(["ssh", *options, "-p", str(target.port), "root@127.0.0.1"])
+
+
+def banner(address: str, port: int) -> bool:
+    """Whether an SSH server sends its identification within two seconds."""
+    try:
+        with socket.create_connection((address, port), timeout=2) as link:
+            return link.recv(16).startswith(b"SSH-2.0-")
+    except OSError:
+        return False
+
+
+def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Leave an equal file alone, as a board may have it mounted; new ones by rename."""
+    if path.is_file() and path.read_bytes() == data:
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.touch(mode=mode)
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One `up` or `down` at a time for each board."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

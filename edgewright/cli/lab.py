@@ -1,0 +1,104 @@
+"""Full-system boards: QEMU, a real kernel, a disk that can lose its power."""
+
+import random
+import secrets
+from collections import Counter
+
+from invoke.context import Context
+from invoke.tasks import task
+from rich.table import Table
+
+from edgewright import deploy as deployer
+from edgewright import lab, pipeline, powercut
+from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
+from edgewright.powercut import Campaign, Cut
+from edgewright.release import Release
+from edgewright.remote import Board
+
+RELEASES = 3  # the board keeps two, so one is always to be sent
+
+
+@task(help={"board": BOARD})
+@told
+def up(c: Context, board: str) -> None:
+    """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
+    on = lab.up(lab_of(board), on_line=say)
+    say(f"{board} answers at {on.target}\n{on.ssh_command}")
+
+
+@task(help={"board": BOARD})
+@told
+def down(c: Context, board: str) -> None:
+    """Remove a full-system board. Example: invoke lab.down --board=a53-som"""
+    say(f"{board}: {'removed' if lab.down(lab_of(board)) else 'was not there'}")
+
+
+@task(help={"board": BOARD, "json": JSON})
+@told
+def status(c: Context, board: str, json: bool = False) -> None:
+    """Tell whether a full-system board is on. Example: invoke lab.status --board=a53-som"""
+    state = lab.power(lab_of(board))
+    address = str(lab.running(lab_of(board)).target) if state is lab.Power.ON else None
+    if json:
+        OUT.print_json(data={"version": 1, "board": board, "state": state, "target": address})
+    else:
+        OUT.print(f"{board}: {state}{f', {address}' if address else ''}")
+
+
+@task(
+    name="powercut",
+    help={
+        "board": BOARD,
+        "cuts": "how many times the power is cut",
+        "seed": "the moments and the writes that are lost; default: random, and told",
+        "json": JSON,
+    },
+)
+@told
+def power_cut(c: Context, board: str, cuts: int = 10, seed: int = 0, json: bool = False) -> None:
+    """Cut the power in the middle of deploys. Example: invoke lab.powercut --board=a53-som"""
+    campaign = powercut.run(_settings(board, seed or secrets.randbelow(2**31)), cuts)
+    if json:
+        write(campaign.model_dump_json(indent=2) + "\n")
+    else:
+        OUT.print(_table(campaign))
+    powercut.require_sound(campaign)
+    say(f"{cuts} power cuts in {campaign.seconds:.0f} s, seed {campaign.seed}: every promise held")
+
+
+def _settings(board: str, seed: int) -> powercut.Settings:
+    from edgewright import lab_release  # loads ONNX Runtime
+
+    out = LAYOUT.build(board).powercut
+    built = pipeline.latest_release(LAYOUT.build(board))
+    rng = random.Random(seed)
+    return powercut.Settings(
+        lab=lab.Lab(profile=profile_of(board), folder=out),
+        releases=lab_release.small_releases(built, out / "releases", RELEASES, rng),
+        deploy=_deploy,
+        seed=seed,
+        counterexamples=out / "counterexamples",
+        on_cut=_say_cut,
+    )
+
+
+def _deploy(there: Board, release: Release, step: powercut.OnStep) -> None:
+    deployer.deploy(there, release, reserve_bytes=0, on_step=step)
+
+
+def _say_cut(cut: Cut) -> None:
+    left = "new" if cut.after == cut.wanted else "old"
+    lost = f", {cut.lost_writes} blocks lost" if cut.cache is powercut.Cache.VOLATILE else ""
+    found = "; ".join(cut.problems) or f"{left} release sound"
+    say(f"cut {cut.number} after {cut.seconds:.1f} s, at '{cut.during}'{lost}: {found}")
+
+
+def _table(campaign: Campaign) -> Table:
+    table = Table("cut during", "cuts", "old after", "new after", "broken", box=None)
+    for step, count in Counter(cut.during for cut in campaign.cuts).items():
+        cuts = [cut for cut in campaign.cuts if cut.during == step]
+        new = sum(cut.after == cut.wanted for cut in cuts)
+        old = sum(cut.after == cut.before for cut in cuts)
+        broken = sum(bool(cut.problems) for cut in cuts)
+        table.add_row(step, str(count), str(old), str(new), str(broken))
+    return table

@@ -1,0 +1,57 @@
+"""Debian packages of any architecture, by name: through a private apt configuration.
+
+The machine's own apt, its lists and its locks stay as they are, and nobody has to be root.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgewright import apt, process
+from edgewright.errors import UserError
+
+CONFIG = """\
+Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State "{folder}/state";
+Dir::State::status "/dev/null";
+Dir::Cache "{folder}/cache";
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+"""
+
+
+def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
+    """Unpack a package into the folder `into`; one that is only a name stands for what it needs.
+
+    Returns the name of what was unpacked. Raises UserError if the archive does not have it.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="edgewright-apt-") as scratch:
+        folder = Path(scratch)
+        env = _configure(folder, arch, suite)
+        process.run_logged(["apt-get", "update"], log, env=env)
+        real = _real_name(package, arch, suite, env)
+        process.run_logged(["apt-get", "download", real], log, env=env, cwd=folder)
+        process.run_logged(["dpkg", "-x", str(next(folder.glob("*.deb"))), str(into)], log)
+    return real
+
+
+def _configure(folder: Path, arch: str, suite: str) -> dict[str, str]:
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    (folder / "sources.list").write_text(apt.source_line(suite) + "\n")
+    config = folder / "apt.conf"
+    config.write_text(CONFIG.format(folder=folder, arch=arch))
+    return {"APT_CONFIG": str(config)}
+
+
+def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> str:
+    """Debian's `linux-image-arm64` is empty and depends on the newest kernel by its full name."""
+    said = process.capture(["apt-cache", "depends", "--important", package], env=env).stdout
+    needed = [line.split()[-1] for line in said.splitlines() if "Depends:" in line]
+    if not said:
+        raise UserError(package, f"not in {suite} for {arch}", next="look at docker/lab/kernel")
+    return next((name for name in needed if name.startswith(package.rpartition("-")[0])), package)

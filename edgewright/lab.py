@@ -1,0 +1,369 @@
+"""Full-system boards: QEMU runs the whole machine, kernel and disk included.
+
+Unlike the board in a container (`emulate`), this one has a page cache to lose, memory that is
+its own, and four cores. Its power can be cut: the QEMU process is killed.
+
+Up to the point where the kernel looks for its disk every boot is the same. The machine's state
+there is saved once in the user's cache, and every boot goes on from it: seconds instead of
+half a minute. The disk, and everything read from it, is met anew each time.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from edgewright import board_image, lab_image, process
+from edgewright.board_keys import banner, locked, pin, ssh_command, target_of
+from edgewright.errors import TargetError, UserError
+from edgewright.layout import user_cache
+from edgewright.profile import BoardProfile
+from edgewright.target import Target
+
+QEMU = "qemu-system-aarch64"
+SETUP = "invoke setup --lab --yes"
+CORES = ("cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76")  # that QEMU's 'virt' machine has
+KERNEL_ARGUMENTS = "console=ttyAMA0 quiet loglevel=4 panic=-1"
+AT_DISK = b"waits for its disk"
+SAVE_SECONDS = 300.0
+READY_SECONDS = 180.0
+TAIL_BYTES = 2000
+
+Progress = Callable[[str], None]
+
+
+class Power(StrEnum):
+    """What a board's QEMU process is doing."""
+
+    ON = "on"
+    OFF = "off"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """Which machine stands in for a board, and where its keys and its disk are kept."""
+
+    profile: BoardProfile
+    folder: Path  # build/<board>/lab
+    disk_mb: int = 256
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk.img"
+
+    @property
+    def writes(self) -> Path:
+        """Log of what the board wrote since it was switched on."""
+        return self.folder / "writes.log"
+
+    @property
+    def console(self) -> Path:
+        return self.folder / "console.log"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "lab.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabBoard:
+    """A full-system board that is on."""
+
+    name: str
+    pid: int
+    port: int
+    folder: Path
+
+    @property
+    def target(self) -> Target:
+        return target_of(self.folder, self.port, shares_memory=False)
+
+    @property
+    def ssh_command(self) -> str:
+        return ssh_command(self.target)
+
+
+def up(lab: Lab, *, log_writes: bool = False, on_line: Progress | None = None) -> LabBoard:
+    """Switch the board on unless it is; return when its SSH server answers.
+
+    A board that was switched off comes back with its disk. `log_writes` keeps a log of what it
+    writes, for `writelog`. Raises UserError for a missing tool or a board that has no stand-in,
+    TargetError for one that does not come up.
+    """
+    require_tools(lab.profile)
+    with locked(lab.folder):
+        on = _running(lab)
+        if on and banner("127.0.0.1", on.port):
+            return on
+        _kill(on)
+        machine = _machine(lab, on_line)
+        return _boot(lab, machine, log_writes=log_writes)
+
+
+def insert_disk(lab: Lab, *, on_line: Progress | None = None) -> Path:
+    """Make the board's disk unless it has one; returns the root file system that is on it."""
+    board = board_image.read_spec(lab.profile.abi.arch)
+    rootfs = board_image.rootfs(board, lab.log, on_line=on_line)
+    if not lab.disk.is_file():
+        lab.folder.mkdir(parents=True, exist_ok=True)
+        lab_image.make_disk(lab.disk, rootfs, lab.folder, lab.disk_mb, lab.log)
+    return rootfs
+
+
+def cut(lab: Lab) -> None:
+    """Cut the board's power: what was not on its disk is lost."""
+    _kill(_running(lab))
+
+
+def down(lab: Lab) -> bool:
+    """Remove the board with what was installed on it; its keys stay. False if there was none."""
+    with locked(lab.folder):
+        there = power(lab) is not Power.ABSENT
+        cut(lab)
+        for path in (lab.disk, lab.writes, lab.console, _pid_file(lab)):
+            path.unlink(missing_ok=True)
+        return there
+
+
+def power(lab: Lab) -> Power:
+    if _running(lab):
+        return Power.ON
+    return Power.OFF if lab.disk.is_file() else Power.ABSENT
+
+
+def running(lab: Lab) -> LabBoard:
+    """The board that is on. Raises UserError if it is not."""
+    on = _running(lab)
+    if on is None:
+        board = lab.profile.name
+        raise UserError(
+            f"full-system board '{board}'", str(power(lab)), next=f"invoke lab.up --board={board}"
+        )
+    return on
+
+
+def require_tools(profile: BoardProfile) -> None:
+    """Raises UserError for a board that has no stand-in, or tools that are not installed."""
+    if profile.cpu.core not in CORES:
+        raise UserError(
+            f"board '{profile.name}'",
+            "no full-system stand-in",
+            facts=[f"expected: a core of {', '.join(CORES)}", f"found: {profile.cpu.core}"],
+            next=f"invoke emulate.up --board={profile.name}",
+        )
+    for tool in (QEMU, "mke2fs", "mmdebstrap"):
+        if shutil.which(tool) is None:
+            raise UserError(tool, "program not found", next=SETUP)
+
+
+# The machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A QEMU command without disk, network and console, and its state at the disk's door."""
+
+    argv: tuple[str, ...]
+    state: Path
+
+
+def _machine(lab: Lab, on_line: Progress | None) -> Machine:
+    """Everything below the board's own disk, made now where the cache lacks it."""
+    spec = lab_image.read_spec()
+    kernel = lab_image.kernel(spec, lab.log, on_line=on_line)
+    archive = lab_image.initrd(kernel, spec, insert_disk(lab, on_line=on_line))
+    initrd = user_cache() / "lab" / f"initrd-{hashlib.sha256(archive).hexdigest()[:12]}"
+    _write_once(initrd, archive)
+    argv = machine_argv(lab.profile, kernel.image, initrd)
+    machine = Machine(argv=argv, state=initrd.with_name(f"state-{_state_key(argv)}"))
+    if not machine.state.is_file():
+        _save_state(lab, machine, on_line)
+    return machine
+
+
+def machine_argv(profile: BoardProfile, kernel: Path, initrd: Path) -> tuple[str, ...]:
+    """The part of the command that the saved state depends on."""
+    argv = [QEMU, "-M", "virt,gic-version=3", "-accel", "tcg,thread=multi"]
+    argv += ["-cpu", profile.cpu.core, "-smp", str(profile.cpu.cores)]
+    argv += ["-m", str(profile.memory.total_mb), "-kernel", str(kernel), "-initrd", str(initrd)]
+    argv += ["-append", KERNEL_ARGUMENTS, "-display", "none", "-no-reboot"]
+    argv += ["-device", "virtio-blk-device,drive=disk", "-device", "virtio-net-device,netdev=net"]
+    return (*argv, "-device", "virtio-rng-device")
+
+
+def _state_key(argv: Sequence[str]) -> str:
+    version = process.check([QEMU, "--version"]).stdout
+    return hashlib.sha256(repr((version, *argv)).encode()).hexdigest()[:12]
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    if not path.is_file():
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_bytes(data)
+        aside.replace(path)
+
+
+def _save_state(lab: Lab, machine: Machine, on_line: Progress | None) -> None:
+    """Boot once as far as to the disk, and keep the machine's memory and registers."""
+    if on_line:
+        on_line("first boot of this kernel")
+    saved, aside = lab.folder / ".state", machine.state.with_name(f".state.{os.getpid()}")
+    lab.console.unlink(missing_ok=True)
+    rest = [
+        "-serial",
+        f"file:{lab.console.name}",
+        "-monitor",
+        "stdio",
+        *_devices(lab, _free_port()),
+    ]
+    with lab.log.open("ab") as log, _killed_at_the_end(lab, [*machine.argv, *rest], log) as qemu:
+        _wait_for_disk_door(lab, qemu)
+        qemu.communicate(f'migrate "exec:cat > {saved.name}"\nquit\n'.encode(), SAVE_SECONDS)
+    shutil.copyfile(saved, aside)
+    saved.unlink()
+    aside.replace(machine.state)
+
+
+@contextlib.contextmanager
+def _killed_at_the_end(
+    lab: Lab, argv: Sequence[str], log: IO[bytes]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    child = _start(lab, argv, log)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _start(lab: Lab, argv: Sequence[str], out: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """QEMU works in the board's folder, so that no name on its command line needs quoting."""
+    return subprocess.Popen(
+        argv,
+        cwd=lab.folder,
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _wait_for_disk_door(lab: Lab, qemu: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + SAVE_SECONDS
+    while not (lab.console.is_file() and AT_DISK in lab.console.read_bytes()):
+        if qemu.poll() is not None or time.monotonic() > deadline:
+            raise _not_up(lab, "the kernel did not get as far as to its disk")
+        time.sleep(0.1)
+
+
+# Power
+
+
+def _boot(lab: Lab, machine: Machine, *, log_writes: bool) -> LabBoard:
+    """Go on from the saved state. An interrupt leaves the board off."""
+    link, port = lab.folder / "state", _free_port()
+    link.unlink(missing_ok=True)
+    link.symlink_to(machine.state)
+    if log_writes:
+        lab.writes.write_bytes(b"")
+    rest = ["-serial", "stdio", "-monitor", "none", "-incoming", f"exec:cat {link.name}"]
+    argv = [*machine.argv, *rest, *_devices(lab, port, log_writes=log_writes)]
+    with lab.console.open("wb") as console:
+        qemu = _start(lab, argv, console)
+    try:
+        _pid_file(lab).write_text(f"{qemu.pid} {port}\n")
+        return _ready(lab, qemu, port)
+    except BaseException:
+        qemu.kill()
+        qemu.wait()
+        raise
+
+
+def _devices(lab: Lab, port: int, *, log_writes: bool = False) -> list[str]:
+    """What stands behind disk and network. The saved state knows nothing of it."""
+    disk = f"driver=raw,node-name=data,file.driver=file,file.filename={lab.disk.name}"
+    argv = ["-blockdev", disk if log_writes else disk.replace("=data", "=disk")]
+    if log_writes:
+        log = f"log.driver=file,log.filename={lab.writes.name}"
+        argv += ["-blockdev", f"driver=blklogwrites,node-name=disk,file=data,{log}"]
+    forward = f"hostfwd=tcp:127.0.0.1:{port}-:22"
+    return [*argv, "-netdev", f"user,id=net,restrict=on,{forward}"]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _ready(lab: Lab, qemu: "subprocess.Popen[bytes]", port: int) -> LabBoard:
+    """Knock until the kernel goes on to its disk, and until dropbear sends its banner."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if qemu.poll() is not None:
+            raise _not_up(lab, f"QEMU ended with exit code {qemu.returncode}")
+        _knock(qemu)
+        if banner("127.0.0.1", port):
+            pin(lab.folder, port)
+            return LabBoard(name=lab.profile.name, pid=qemu.pid, port=port, folder=lab.folder)
+        time.sleep(0.2)
+    raise _not_up(lab, f"no SSH banner after {READY_SECONDS:g} s")
+
+
+def _knock(qemu: "subprocess.Popen[bytes]") -> None:
+    """A line on the serial console; one that comes before the state is loaded is lost."""
+    assert qemu.stdin
+    with contextlib.suppress(BrokenPipeError):
+        qemu.stdin.write(b"\n")
+        qemu.stdin.flush()
+
+
+def _not_up(lab: Lab, problem: str) -> TargetError:
+    said = lab.console.read_bytes()[-TAIL_BYTES:] if lab.console.is_file() else b""
+    lines = said.decode(errors="replace").splitlines()[-process.TAIL_LINES :]
+    board = lab.profile.name
+    return TargetError(
+        f"full-system board '{board}'",
+        problem,
+        facts=[*(f"| {line}" for line in lines), f"console: {lab.console}", f"log: {lab.log}"],
+        next=f"invoke lab.down --board={board}, then invoke lab.up --board={board}",
+    )
+
+
+def _pid_file(lab: Lab) -> Path:
+    return lab.folder / "qemu.pid"
+
+
+def _running(lab: Lab) -> LabBoard | None:
+    """The process that the pid file names, if it is a QEMU that works in this folder."""
+    try:
+        pid, port = map(int, _pid_file(lab).read_text().split())
+        ours = Path(f"/proc/{pid}/cwd").readlink() == lab.folder.resolve()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    if not (ours and QEMU.encode() in command):
+        return None
+    return LabBoard(name=lab.profile.name, pid=pid, port=port, folder=lab.folder)
+
+
+def _kill(on: LabBoard | None) -> None:
+    """SIGKILL: QEMU gets no chance to write anything back. Returns when it is gone."""
+    if on is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(on.pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(on.pid, 0)
+    while Path(f"/proc/{on.pid}/cwd").exists():
+        time.sleep(0.02)

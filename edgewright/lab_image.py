@@ -1,0 +1,187 @@
+"""What a full-system board starts from: a kernel, an initrd, a disk.
+
+`docker/lab/` says what is in them. The kernel is Debian's, downloaded once by name; the disk
+holds the same root file system as the board in a container (`board_image`).
+"""
+
+import contextlib
+import hashlib
+import lzma
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright import board_image, debs, process
+from edgewright.board_keys import authorized_keys, host_key
+from edgewright.errors import UserError
+from edgewright.layout import REPO, user_cache
+
+SOURCE = REPO / "docker" / "lab"
+KERNEL_ARCH = "arm64"  # it runs 32-bit userlands as well
+DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabSpec:
+    """All that defines kernel and initrd."""
+
+    suite: str
+    package: str
+    early: tuple[str, ...]  # modules that are loaded before the machine's state is saved
+    late: tuple[str, ...]
+    init: bytes
+
+    @property
+    def kernel_digest(self) -> str:
+        text = repr((self.suite, self.package, self.early, self.late))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A folder with `vmlinuz`, `early/` and `late/`: modules in the order to load them."""
+
+    folder: Path
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "vmlinuz"
+
+
+def read_spec(source: Path = SOURCE) -> LabSpec:
+    """Read `docker/lab/`."""
+    return LabSpec(
+        suite=(board_image.SOURCE / "suite").read_text().strip(),
+        package=(source / "kernel").read_text().strip(),
+        early=tuple((source / "modules-early").read_text().split()),
+        late=tuple((source / "modules-late").read_text().split()),
+        init=(source / "init").read_bytes(),
+    )
+
+
+def kernel(spec: LabSpec, log: Path, *, on_line: Progress | None = None) -> Kernel:
+    """The kernel in the user's cache, downloaded now if it is not there. Raises UserError."""
+    kept = user_cache() / "lab" / f"kernel-{spec.kernel_digest}"
+    if kept.is_dir():
+        return Kernel(folder=kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if on_line:
+        on_line(f"download {spec.package}")
+    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=kept.parent) as scratch:
+        made = Path(scratch, "kernel")
+        debs.unpack(spec.package, KERNEL_ARCH, spec.suite, Path(scratch, "deb"), log)
+        _take_kernel(Path(scratch, "deb"), made, spec)
+        with contextlib.suppress(FileExistsError):  # another session was faster
+            made.rename(kept)
+    return Kernel(folder=kept)
+
+
+def _take_kernel(deb: Path, made: Path, spec: LabSpec) -> None:
+    modules = {module_name(path): path for path in deb.rglob("*.ko.xz")}
+    made.mkdir()
+    shutil.copy(next(deb.glob("boot/vmlinuz-*")), made / "vmlinuz")
+    early = load_order(spec.early, modules)
+    late = [name for name in load_order(spec.late, modules) if name not in early]
+    for stage, names in (("early", early), ("late", late)):
+        (made / stage).mkdir()
+        for number, name in enumerate(names):
+            (made / stage / f"{number:02}-{name}.ko").write_bytes(_module(modules[name]))
+
+
+def module_name(path: Path) -> str:
+    """`virtio_blk` of `…/virtio-blk.ko.xz`: the kernel does not tell `-` from `_`."""
+    return path.name.removesuffix(".ko.xz").replace("-", "_")
+
+
+def load_order(wanted: Sequence[str], modules: Mapping[str, Path]) -> list[str]:
+    """`wanted` with all they depend on, dependencies first. Raises UserError for an unknown one."""
+    order: list[str] = []
+    for name in (word.replace("-", "_") for word in wanted):
+        if name not in modules:
+            raise UserError(f"kernel module '{name}'", "not in the kernel's package")
+        found = DEPENDS.search(_module(modules[name]))
+        needs = [word for word in found[1].decode().split(",") if word] if found else []
+        order += [*load_order(needs, modules), name]
+    return list(dict.fromkeys(order))
+
+
+def _module(path: Path) -> bytes:
+    return lzma.decompress(path.read_bytes())
+
+
+# The initrd
+
+
+def initrd(kernel: Kernel, spec: LabSpec, rootfs: Path) -> bytes:
+    """busybox, the modules and `init`, as a cpio archive."""
+    with tarfile.open(rootfs) as tar:
+        busybox = tar.extractfile("usr/bin/busybox")
+        assert busybox is not None
+        files = {"bin/busybox": busybox.read(), "init": spec.init}
+    for stage in ("early", "late"):
+        for path in sorted((kernel.folder / stage).iterdir()):
+            files[f"modules/{stage}/{path.name}"] = path.read_bytes()
+    return cpio(["bin", "dev", "disk", "modules", "modules/early", "modules/late"], files)
+
+
+def cpio(folders: Sequence[str], files: Mapping[str, bytes]) -> bytes:
+    """A cpio archive in the format `newc`, which kernels unpack; owned by root, all may execute.
+
+    Source: Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
+    """
+    entries = [_entry(name, 0o040755) for name in folders]
+    entries.append(_entry("dev/console", 0o020600, device=(5, 1)))
+    entries += [_entry(name, 0o100755, data) for name, data in files.items()]
+    return b"".join([*entries, _entry("TRAILER!!!", 0)])
+
+
+def _entry(name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
+    inode = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+    return _padded(head) + _padded(data)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+# The disk
+
+
+def make_disk(disk: Path, rootfs: Path, keys: Path, megabytes: int, log: Path) -> None:
+    """An ext4 image with `rootfs` and the keys of the folder `keys`; made aside, then renamed."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-disk-") as scratch:
+        root, made = Path(scratch, "root"), disk.with_name(f".{disk.name}")
+        with tarfile.open(rootfs) as tar:
+            tar.extractall(root, filter=_trusted)
+        for name, data in _key_files(keys):
+            (root / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (root / name).write_bytes(data)
+            (root / name).chmod(0o600)
+        made.unlink(missing_ok=True)
+        command = ["mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(made)]
+        process.run_logged([*_as_owner(), *command, f"{megabytes}M"], log)
+        made.replace(disk)
+
+
+def _key_files(keys: Path) -> Iterator[tuple[str, bytes]]:
+    yield "root/.ssh/authorized_keys", authorized_keys(keys)
+    yield "etc/dropbear/host_key", host_key(keys)
+
+
+def _trusted(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+    """We made this archive; a link in it may point to any place on the board."""
+    return member.replace(uid=os.getuid(), gid=os.getgid(), deep=False)
+
+
+def _as_owner() -> list[str]:
+    """Files on the board are root's, whoever makes the image."""
+    return [] if os.getuid() == 0 else ["unshare", "--map-root-user"]

@@ -1,0 +1,322 @@
+"""Cut a board's power in the middle of deploys, again and again, and look what is left.
+
+Each round: a deploy of a release that is not current begins, the power goes at a random
+moment, the board is switched on again, and `current` has to be a release whose every file is
+sound and whose self-test passes. Then the same deploy, run again, has to succeed and to leave
+nothing behind that no release needs.
+"""
+
+import contextlib
+import hashlib
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright import lab, process, writelog
+from edgewright.errors import EdgewrightError, TargetError
+from edgewright.lab import Lab
+from edgewright.release import MANIFEST, SIGNATURE, Release
+from edgewright.remote import Board, connect
+from edgewright.smoke import MODEL, PROGRAM
+
+LATER = 1.1  # cuts fall into this many times the length of a deploy that was not cut
+SELFTEST_SECONDS = 300.0
+ABANDONED_SECONDS = 180.0  # a deploy notices within that time that its board is gone
+
+OnStep = Callable[[str], None]
+Deploy = Callable[[Board, Release, OnStep], None]
+
+
+class Cache(StrEnum):
+    """What the disk keeps when its power goes."""
+
+    KEPT = "kept"  # every write that it has answered
+    VOLATILE = "volatile"  # what came before the last flush; of the rest, any part
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cut(_Part):
+    """One round."""
+
+    number: int
+    seconds: float  # from the start of the deploy to the cut
+    during: str  # the deploy's step
+    cache: Cache
+    lost_writes: int  # blocks of 4 KiB that the disk had answered and did not keep
+    before: str  # release that was current
+    wanted: str  # release that was being deployed
+    after: str  # release that was current when the board was back
+    problems: tuple[str, ...] = ()
+    kept: str | None = None  # folder with disk and console, if there were problems
+
+
+class Campaign(_Part):
+    """What `invoke lab.powercut` found."""
+
+    version: Literal[1] = 1
+    board: str
+    seed: int
+    seconds: float
+    cuts: tuple[Cut, ...]
+
+    @property
+    def violations(self) -> tuple[Cut, ...]:
+        return tuple(cut for cut in self.cuts if cut.problems)
+
+
+def require_sound(campaign: Campaign) -> None:
+    """Raise TargetError with every broken promise."""
+    if not campaign.violations:
+        return
+    facts = [f"cut {c.number}: {p}" for c in campaign.violations for p in c.problems]
+    raise TargetError(
+        f"board '{campaign.board}'",
+        f"{len(campaign.violations)} of {len(campaign.cuts)} power cuts broke a promise",
+        facts=[*facts, *(f"kept: {cut.kept}" for cut in campaign.violations if cut.kept)],
+        next=f"invoke lab.powercut --board={campaign.board} --seed={campaign.seed}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a campaign is made of."""
+
+    lab: Lab
+    releases: Sequence[Release]  # at least three, so that one is always absent from the board
+    deploy: Deploy
+    seed: int
+    counterexamples: Path
+    on_cut: Callable[[Cut], None]
+
+
+def run(settings: Settings, cuts: int) -> Campaign:
+    """Cut the power `cuts` times. The board is made anew, and removed at the end.
+
+    Raises TargetError if a deploy does not work even without a cut.
+    """
+    started, rng, done = time.monotonic(), random.Random(settings.seed), list[Cut]()
+    try:
+        span = _start_over(settings, settings.releases[0])
+        for number in range(1, cuts + 1):
+            cut, lasted = _round(settings, rng, number, span)
+            span = lasted or _start_over(settings, _wanted(settings, number))
+            settings.on_cut(cut)
+            done.append(cut)
+    finally:
+        lab.down(settings.lab)
+        _found(settings.lab).unlink(missing_ok=True)
+    return Campaign(
+        board=settings.lab.profile.name,
+        seed=settings.seed,
+        seconds=round(time.monotonic() - started, 1),
+        cuts=tuple(done),
+    )
+
+
+def _wanted(settings: Settings, number: int) -> Release:
+    return settings.releases[number % len(settings.releases)]
+
+
+def _start_over(settings: Settings, release: Release) -> float:
+    """A fresh board with this release as its only one; seconds that its deploy took."""
+    lab.down(settings.lab)
+    with _on(settings.lab) as board:
+        started = time.monotonic()
+        settings.deploy(board, release, _silent)
+        return time.monotonic() - started
+
+
+def _round(
+    settings: Settings, rng: random.Random, number: int, span: float
+) -> tuple[Cut, float | None]:
+    """One cut with all that follows, and seconds of the deploy that ended it, if it did."""
+    before, wanted = _wanted(settings, number - 1), _wanted(settings, number)
+    seconds, cache = rng.uniform(0, span * LATER), rng.choice(list(Cache))
+    during = _cut_deploy(settings, wanted, seconds)
+    lost = _lose_writes(settings.lab, rng) if cache is Cache.VOLATILE else 0
+    seen = _look(settings, before, wanted)
+    cut = Cut(
+        number=number,
+        seconds=round(seconds, 2),
+        during=during,
+        cache=cache,
+        lost_writes=lost,
+        before=before.id,
+        wanted=wanted.id,
+        after=seen.current,
+        problems=tuple(seen.problems),
+    )
+    return (_kept(settings, cut) if seen.problems else cut), seen.redeploy_seconds
+
+
+# Power
+
+
+@contextlib.contextmanager
+def _on(board: Lab) -> Iterator[Board]:
+    """The board with an open connection; its disk as it is now is kept aside."""
+    if lab.power(board) is not lab.Power.ON:
+        lab.insert_disk(board)
+        copy_sparse(board.disk, _found(board))
+        lab.up(board, log_writes=True)
+    with connect(lab.running(board).target) as connected:
+        yield connected
+
+
+def _found(board: Lab) -> Path:
+    """The disk as the board found it when it was switched on."""
+    return board.folder / "found.img"
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    process.check(["cp", "--sparse=always", str(source), str(target)])
+
+
+def _cut_deploy(settings: Settings, release: Release, seconds: float) -> str:
+    """Cut the power that long after a deploy began; returns the step that it was at."""
+    steps, broken = ["connect"], list[BaseException]()
+
+    def deploy() -> None:
+        try:
+            with _on(settings.lab) as board:
+                settings.deploy(board, release, steps.append)
+                steps.append("done")
+        except EdgewrightError:
+            return  # the connection went with the power
+        except BaseException as bug:
+            broken.append(bug)
+
+    worker = threading.Thread(target=deploy, daemon=True)
+    worker.start()
+    time.sleep(seconds)
+    lab.cut(settings.lab)
+    during = steps[-1]
+    worker.join(ABANDONED_SECONDS)
+    if broken or worker.is_alive():
+        raise broken[0] if broken else TimeoutError("a deploy outlived its board")
+    return during
+
+
+def _lose_writes(board: Lab, rng: random.Random) -> int:
+    """Make the disk what it might be had its own cache been lost too; blocks that it lacks.
+
+    A log that ends in the middle does not tell what came before a flush: nothing is lost then.
+    """
+    log = writelog.read(board.writes)
+    if not log.whole:
+        return 0
+    alive = writelog.survivors(log, rng)
+    copy_sparse(_found(board), board.disk)
+    writelog.apply(alive, board.writes, board.disk)
+    return len(writelog.blocks(log)) - len(alive)
+
+
+# Looking
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What a board was found to be after a cut."""
+
+    current: str = "none"
+    problems: list[str] = field(default_factory=list)
+    redeploy_seconds: float | None = None  # None: it did not end well
+
+
+def _look(settings: Settings, before: Release, wanted: Release) -> _Seen:
+    """Switch the board on, examine it, deploy again, examine it again."""
+    seen = _Seen()
+    try:
+        with _on(settings.lab) as board:
+            seen.current, seen.problems = examine(board, {before.id: before, wanted.id: wanted})
+            started = time.monotonic()
+            settings.deploy(board, wanted, _silent)
+            lasted = time.monotonic() - started
+            _, problems = examine(board, {wanted.id: wanted})
+            seen.problems += [f"after another deploy: {problem}" for problem in problems]
+            seen.problems += leaks(board, wanted.manifest.deploy_root)
+            seen.redeploy_seconds = None if seen.problems else lasted
+    except EdgewrightError as fault:
+        seen.problems.append(str(fault))
+    return seen
+
+
+EXAMINE = r"""
+cd "$1" || exit 0
+echo "current $(readlink current)"
+cd current/. || exit 0
+find . -type f -exec sha256sum {} +
+"""
+
+
+def examine(board: Board, allowed: Mapping[str, Release]) -> tuple[str, list[str]]:
+    """The release that is current, and what is wrong with it."""
+    root = next(iter(allowed.values())).manifest.deploy_root
+    lines = board.script(EXAMINE, root).stdout.splitlines()
+    current = lines[0].rpartition("/")[2] if lines else "none"
+    if current not in allowed:
+        return current, [f"current is {current}, expected one of {', '.join(allowed)}"]
+    problems = compare(allowed[current], lines[1:])
+    program, model = (f"{root}/current/{name}" for name in (PROGRAM, MODEL))
+    selftest = board.run([program, "selftest", "--model", model], timeout=SELFTEST_SECONDS)
+    if selftest.returncode != 0:
+        problems.append(f"self-test: exit code {selftest.returncode}: {selftest.stderr[-200:]}")
+    return current, problems
+
+
+def compare(release: Release, lines: Sequence[str]) -> list[str]:
+    """Lines of `sha256sum` in a release's folder against its manifest."""
+    found = {path.removeprefix("./"): digest for digest, path in map(str.split, lines)}
+    wanted = {file.path: file.sha256 for file in release.manifest.files}
+    wanted[MANIFEST] = hashlib.sha256(release.manifest.canonical()).hexdigest()
+    found.pop(SIGNATURE, None)
+    wrong = sorted(p for p in wanted.keys() | found.keys() if wanted.get(p) != found.get(p))
+    return [f"{release.id}/{path}: {_how(path, wanted, found)}" for path in wrong]
+
+
+def _how(path: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    if path not in found:
+        return "missing"
+    return "damaged" if path in wanted else "not of this release"
+
+
+LEAKS = r"""
+cd "$1"
+for name in releases/*; do
+    case " $(readlink current) $(readlink previous) " in *" $name "*) ;; *) echo "$name" ;; esac
+done
+find store -type f -links 1
+find tmp -mindepth 1
+"""
+
+
+def leaks(board: Board, root: str) -> list[str]:
+    """What a deploy left on the board that no release needs."""
+    found = board.script(LEAKS, root).stdout.splitlines()
+    return [f"left behind: {path}" for path in found]
+
+
+def _kept(settings: Settings, cut: Cut) -> Cut:
+    """Keep the disk as the board found it, its console and the cut itself."""
+    folder = settings.counterexamples / f"{settings.seed}-{cut.number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    board, told = settings.lab, cut.model_copy(update={"kept": str(folder)})
+    copy_sparse(_found(board), folder / "disk.img")
+    shutil.copy(board.console, folder / "console.log")
+    (folder / "cut.json").write_text(told.model_dump_json(indent=2) + "\n")
+    return told
+
+
+def _silent(_: str) -> None:
+    return
