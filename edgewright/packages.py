@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
@@ -19,10 +19,13 @@ from edgewright.container import Builder
 from edgewright.errors import UserError
 from edgewright.layout import RepoLayout, user_cache
 
-BASE_RECIPE = "debian-source"
+SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
+HELPER = "edgectl"
+HELPER_LIBRARIES = ("musl", "libsodium")
+RECIPES = (*LIBRARIES, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
 
 
 class Package(BaseModel):
@@ -72,32 +75,49 @@ class Step:
 
 def steps(inputs: PackageInputs) -> list[Step]:
     """The packages in build order."""
-    recipes = inputs.layout.recipes
+    recipes, program = inputs.layout.recipes, inputs.layout.runtime_cpp
     runtime_options = {f"{RUNTIME}/*:ops_sha256": digest.file_sha256(inputs.ops_config)}
-    libraries = [
+    return [
+        *(_library(name, recipes) for name in LIBRARIES),
+        replace(_library(RUNTIME, recipes), options=runtime_options),
         Step(
-            name=name,
-            sources=(recipes / name, recipes / BASE_RECIPE),
-            needs=("zlib",) if name == "libspng" else (),
-        )
-        for name in LIBRARIES
-    ]
-    runtime = Step(
-        name=RUNTIME,
-        sources=(recipes / RUNTIME, recipes / BASE_RECIPE),
-        options=runtime_options,
-    )
-    program = Step(
-        name=PROGRAM,
-        sources=(
-            recipes / PROGRAM,
-            inputs.layout.runtime_cpp / "CMakeLists.txt",
-            *(inputs.layout.runtime_cpp / part for part in ("cli", "cmake", "include", "src")),
+            name=PROGRAM,
+            sources=(
+                recipes / PROGRAM,
+                recipes / PROGRAMS,
+                program / "CMakeLists.txt",
+                *(program / part for part in ("cli", "cmake", "include", "src")),
+            ),
+            needs=(*LIBRARIES, RUNTIME),
+            options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
         ),
-        needs=(*LIBRARIES, RUNTIME),
-        options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
+        *helper_steps(inputs.layout),
+    ]
+
+
+def helper_steps(layout: RepoLayout) -> list[Step]:
+    """Those of edgectl; it needs yyjson too."""
+    recipes, program = layout.recipes, layout.runtime_cpp
+    return [
+        *(_library(name, recipes) for name in HELPER_LIBRARIES),
+        Step(
+            name=HELPER,
+            sources=(
+                recipes / HELPER,
+                recipes / PROGRAMS,
+                *(program / part for part in (HELPER, "include", "src")),
+            ),
+            needs=("yyjson", *HELPER_LIBRARIES),
+        ),
+    ]
+
+
+def _library(name: str, recipes: Path) -> Step:
+    return Step(
+        name=name,
+        sources=(recipes / name, recipes / SOURCES),
+        needs=("zlib",) if name == "libspng" else (),
     )
-    return [*libraries, runtime, program]
 
 
 def make(
@@ -159,7 +179,7 @@ def _conan_create(
     log = inputs.logs / f"{step.name}.log"
     log.unlink(missing_ok=True)
     place = inputs.builder.path
-    exported = [BASE_RECIPE, *step.needs]
+    exported = [SOURCES, PROGRAMS, *step.needs]
     # Exporting is cheap and makes every recipe of the checkout known to this Conan cache.
     script = 'result=$1; shift; while [ "$1" != -- ]; do conan export "$1"; shift; done; shift; '
     script += 'conan "$@" --format=json --out-file="$result"'
@@ -228,12 +248,11 @@ def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:
 
 def write_lock(layout: RepoLayout, builder: Builder, log: Path) -> None:
     """Write `recipes/conan.lock`: the one version of every recipe that a build may use."""
-    refs = sorted(
-        f"{name}/{_version(layout.recipes / name)}" for name in (*LIBRARIES, RUNTIME, PROGRAM)
-    )
-    base = f"{BASE_RECIPE}/{_version(layout.recipes / BASE_RECIPE)}"
+    refs = sorted(f"{name}/{_version(layout.recipes / name)}" for name in RECIPES)
+    shared = [f"{name}/{_version(layout.recipes / name)}" for name in (SOURCES, PROGRAMS)]
     argv = ["conan", "lock", "add", *(f"--requires={ref}" for ref in refs)]
-    argv += [f"--python-requires={base}", f"--lockfile-out={builder.path(layout.lockfile)}"]
+    argv += [f"--python-requires={ref}" for ref in shared]
+    argv += [f"--lockfile-out={builder.path(layout.lockfile)}"]
     layout.lockfile.unlink(missing_ok=True)
     builder.run(argv, log)
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,7 @@ def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
     with stages.stage("coverage") as stage:
         runtime_ops = made[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
-    files = _collect(made[packages.PROGRAM], out)
+    files = _collect([made[packages.PROGRAM], made[packages.HELPER]], out)
     with stages.stage("audit") as stage:
         judged, stage.cached = _audit(files, request.profile, out)
     with stages.stage("release") as stage:
@@ -250,16 +250,17 @@ def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage
     return coverage, False
 
 
-def _collect(program: packages.Package, out: BoardBuild) -> dict[str, Path]:
-    """Copy the program, its libraries and its symbols; `{"bin/edge-infer": path, …}`."""
+def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str, Path]:
+    """Copy the programs, their libraries and symbols; `{"bin/edge-infer": path, …}`."""
     files = {}
-    for source in sorted((program.folder / "bin").iterdir()):
-        target = out.bin / source.name
-        _copy_if_changed(source, target)
-        files[f"bin/{source.name}"] = target
+    for program in programs:
+        for source in sorted((program.folder / "bin").iterdir()):
+            target = out.bin / source.name
+            _copy_if_changed(source, target)
+            files[f"bin/{source.name}"] = target
+        shutil.copytree(program.folder / "symbols", out.symbols, dirs_exist_ok=True)
     for stale in set(out.bin.iterdir()) - set(files.values()):
         stale.unlink()
-    shutil.copytree(program.folder / "symbols", out.symbols, dirs_exist_ok=True)
     return files
 
 

@@ -51,7 +51,7 @@ def lint(c: Context) -> None:
 def _lint() -> None:
     sources = sorted(
         str(path)
-        for folder in ("cli", "include", "src", "tests")
+        for folder in ("cli", "edgectl", "include", "src", "tests")
         for path in (LAYOUT.runtime_cpp / folder).rglob("*.[ch]pp")
     )
     for argv in (

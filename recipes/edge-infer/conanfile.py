@@ -15,6 +15,7 @@ class EdgeInfer(ConanFile):
     version = "0.1.0"
     license = "MIT"
     description = "Image in, class out; self-test; bench"
+    python_requires = "program/1.0"
     package_type = "application"
     settings = "os", "arch", "compiler", "build_type"
     options = {"linkage": ["static", "shared"]}
@@ -65,29 +66,13 @@ class EdgeInfer(ConanFile):
     def package(self):
         program = os.path.join(self.package_folder, "bin", "edge-infer")
         copy(self, "edge-infer", self.build_folder, os.path.dirname(program))
-        self._split(program)
+        split_symbols = self.python_requires["program"].module.split_symbols
+        split_symbols(self, program)
         if self.options.linkage == "shared":
-            self._package_runtime()
-
-    def _split(self, binary):
-        """Strip `binary`; keep what was stripped as <build id>.debug, where gdb looks for it."""
-        triplet = self.conf.get("tools.gnu:host_triplet")
-        build_id = self._build_id(binary, triplet)
-        folder = os.path.join(self.package_folder, "symbols", ".build-id", build_id[:2])
-        os.makedirs(folder, exist_ok=True)
-        debug = os.path.join(folder, f"{build_id[2:]}.debug")
-        self.run(f'{triplet}-objcopy --only-keep-debug "{binary}" "{debug}"')
-        self.run(f'{triplet}-strip --strip-all "{binary}"')
-
-    def _build_id(self, binary, triplet):
-        from io import StringIO
-
-        notes = StringIO()
-        self.run(f'{triplet}-readelf --notes "{binary}"', stdout=notes)
-        return notes.getvalue().split("Build ID:")[1].split()[0]
+            split_symbols(self, self._package_runtime())
 
     def _package_runtime(self):
         runtime = self.dependencies["onnxruntime-minimal"].package_folder
         library = os.path.join(self.package_folder, "bin", "libonnxruntime.so.1")
         shutil.copyfile(os.path.join(runtime, "lib", "libonnxruntime.so.1"), library)
-        self._split(library)
+        return library

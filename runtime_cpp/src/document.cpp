@@ -29,6 +29,10 @@ void Json::set(const char* key, int64_t number) {
   yyjson_mut_obj_add_sint(document_, value_, key, number);
 }
 
+void Json::set(const char* key, uint64_t number) {
+  yyjson_mut_obj_add_uint(document_, value_, key, number);
+}
+
 void Json::set(const char* key, bool value) {
   yyjson_mut_obj_add_bool(document_, value_, key, value);
 }

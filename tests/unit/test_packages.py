@@ -58,11 +58,10 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
     monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EDGEWRIGHT_DEBIAN_MIRROR", "http://mirror.test/debian")
     layout = RepoLayout(root=tmp_path)
-    names = (*packages.LIBRARIES, packages.BASE_RECIPE, packages.RUNTIME, packages.PROGRAM)
-    for name in names:
+    for name in (*packages.RECIPES, packages.SOURCES, packages.PROGRAMS):
         (layout.recipes / name).mkdir(parents=True)
         (layout.recipes / name / "conanfile.py").write_text(f"# {name}\n")
-    for part in ("cli", "cmake", "include", "src", "tests"):
+    for part in ("cli", "cmake", "edgectl", "include", "src", "tests"):
         (layout.runtime_cpp / part).mkdir(parents=True)
         (layout.runtime_cpp / part / "file.cpp").write_text(part)
     (layout.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
@@ -95,7 +94,7 @@ def make_all(inputs: PackageInputs) -> set[str]:
     return built
 
 
-EVERYTHING = {*packages.LIBRARIES, packages.RUNTIME, packages.PROGRAM}
+EVERYTHING = set(packages.RECIPES)
 
 
 def test_the_first_time_everything_is_built_the_second_nothing(
@@ -116,7 +115,8 @@ def change(inputs: PackageInputs, what: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "rebuilt"),
     [
-        ("runtime_cpp/src/file.cpp", {"edge-infer"}),
+        ("runtime_cpp/src/file.cpp", {"edge-infer", "edgectl"}),
+        ("runtime_cpp/edgectl/file.cpp", {"edgectl"}),
         ("runtime_cpp/tests/file.cpp", set()),
         ("ops.config", {"onnxruntime-minimal", "edge-infer"}),
         ("recipes/zlib/conanfile.py", {"zlib", "libspng", "edge-infer"}),

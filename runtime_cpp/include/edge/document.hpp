@@ -20,6 +20,7 @@ class Json {
   void set(const char* key, const char* text) { set(key, std::string(text)); }
   void set(const char* key, double number);  // not a number: null
   void set(const char* key, int64_t number);
+  void set(const char* key, uint64_t number);
   void set(const char* key, bool value);
   void set(const char* key, const std::vector<std::string>& texts);
   void set(const char* key, const std::vector<double>& numbers);

@@ -6,7 +6,7 @@
 
 namespace edge {
 
-/// Exit codes of `edge-infer`; docs/formats.md is the contract.
+/// Exit codes of `edge-infer` (docs/formats.md) and, from 10, of `edgectl` (docs/protocol.md).
 enum class Exit : int {
   done = 0,
   bug = 1,
@@ -15,6 +15,14 @@ enum class Exit : int {
   model = 4,
   card = 5,
   selftest = 6,
+  storage = 10,
+  signature = 11,
+  refused = 12,
+  damaged = 13,
+  busy = 14,
+  premature = 15,
+  selftest_failed = 16,
+  nothing = 17,
 };
 
 /// A fault told in words: "subject: problem", then "next: what to do".

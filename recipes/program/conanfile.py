@@ -1,0 +1,30 @@
+"""What the recipes of programs share: debug symbols split off and named by build id."""
+
+import os
+from io import StringIO
+
+from conan import ConanFile
+
+
+class Program(ConanFile):
+    name = "program"
+    version = "1.0"
+    package_type = "python-require"
+
+
+def split_symbols(recipe, binary):
+    """Strip `binary`; keep what was stripped as <build id>.debug, where gdb looks for it."""
+    triplet = recipe.conf.get("tools.gnu:host_triplet", default="")
+    tool = f"{triplet}-" if triplet else ""
+    build_id = _build_id(recipe, binary, tool)
+    folder = os.path.join(recipe.package_folder, "symbols", ".build-id", build_id[:2])
+    os.makedirs(folder, exist_ok=True)
+    debug = os.path.join(folder, f"{build_id[2:]}.debug")
+    recipe.run(f'{tool}objcopy --only-keep-debug "{binary}" "{debug}"')
+    recipe.run(f'{tool}strip --strip-all "{binary}"')
+
+
+def _build_id(recipe, binary, tool):
+    notes = StringIO()
+    recipe.run(f'{tool}readelf --notes "{binary}"', stdout=notes)
+    return notes.getvalue().split("Build ID:")[1].split()[0]

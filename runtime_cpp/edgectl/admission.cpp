@@ -1,0 +1,147 @@
+#include "admission.hpp"
+
+namespace edgectl {
+namespace {
+
+constexpr size_t max_signature = 4096;  // bytes
+
+Error refuse(const char* code, const std::string& subject, const std::string& problem,
+             const std::string& next) {
+  return {Exit::refused, code, subject, problem, next};
+}
+
+std::string number(uint64_t value) {
+  return format("%llu", static_cast<unsigned long long>(value));
+}
+
+/// The signer's claim is about this very manifest.
+Fault unbound(const Admitted& admitted) {
+  const Manifest& manifest = admitted.manifest;
+  const Claim& claim = admitted.claim;
+  if (claim.release == manifest.id && claim.compatible == manifest.compatible) return std::nullopt;
+  return Error{Exit::signature, "signature_comment", "trusted comment",
+               "is about release " + claim.release + " for " + claim.compatible +
+                   ", the manifest about " + manifest.id + " for " + manifest.compatible,
+               "sign the release with edgewright"};
+}
+
+Fault unfit(const Board& board, const Admitted& admitted) {
+  const std::string found = compatible(board);
+  if (found == admitted.manifest.compatible) return std::nullopt;
+  return refuse("wrong_board", "release " + admitted.manifest.id,
+                "is for " + admitted.manifest.compatible + ", this board is " + found,
+                "deploy the release that was built for this board");
+}
+
+/// A sequence that was committed is used up, except by the release that used it.
+Fault outdated(const Board& board, const Admitted& admitted) {
+  const auto floor = floor_of(board);
+  if (!floor) return floor.error();
+  const auto& claim = admitted.claim;
+  const bool same = claim.sequence == floor->sequence && claim.release == floor->release;
+  if (claim.sequence > floor->sequence || same) return std::nullopt;
+  return refuse("older", "release " + claim.release,
+                "was signed with sequence " + number(claim.sequence) + ", the board is at " +
+                    number(floor->sequence) + " (release " + floor->release + ")",
+                "sign it again, which gives it a higher sequence");
+}
+
+Fault quarantined(const Board& board, const Admitted& admitted) {
+  const Quarantine note = quarantine_of(board, admitted.manifest.id);
+  if (admitted.claim.sequence > note.sequence) return std::nullopt;
+  return refuse("quarantined", "release " + admitted.manifest.id,
+                "proved bad on this board: " + note.reason,
+                "deploy another release, or sign this one again to try it once more");
+}
+
+/// New keys are for the keys in force to admit; the first ones vouch for themselves.
+Fault unauthorised(const Trust& trust, const Trust& fresh, const Signed& input) {
+  const auto signature = parse_signature(input.signature);
+  if (!signature) return signature.error();
+  const auto key = verify(*signature, trust.keys.empty() ? fresh.keys : trust.keys, input.document);
+  if (!key) return key.error();
+  const auto claim = parse_keys_claim(signature->comment);
+  if (!claim) return claim.error();
+  if (claim->sequence == fresh.sequence && fresh.sequence > trust.sequence) return std::nullopt;
+  return Error{Exit::signature, "keys_older", "keys document",
+               "has sequence " + number(fresh.sequence) + ", signed as " + number(claim->sequence) +
+                   "; the board is at " + number(trust.sequence),
+               "sign the keys again"};
+}
+
+}  // namespace
+
+Signed split_signed(const std::string& input) {
+  size_t end = 0;
+  for (int line = 0; line < 4; ++line) {
+    end = input.find('\n', end);
+    if (end == std::string::npos) return {input, ""};
+    ++end;
+  }
+  return {input.substr(0, end), input.substr(end)};
+}
+
+Result<Admitted> admit(const Board& board, const Signed& input) {
+  const auto trust = trust_of(board);
+  if (!trust) return trust.error();
+  if (trust->keys.empty()) {
+    return Error{Exit::signature, "no_keys", "the board", "trusts no key yet",
+                 "invoke keys.provision"};
+  }
+  if (input.signature.size() > max_signature) {
+    return Error{Exit::signature, "signature_malformed", "signature", "is over 4 KiB",
+                 "sign again with edgewright or minisign"};
+  }
+  const auto signature = parse_signature(input.signature);
+  if (!signature) return signature.error();
+  const auto key = verify(*signature, trust->keys, input.document);
+  if (!key) return key.error();
+  const auto claim = parse_release_claim(signature->comment);
+  if (!claim) return claim.error();
+  const auto manifest = parse_manifest(input.document);
+  if (!manifest) return manifest.error();
+  Admitted admitted{*manifest, *claim, *key, input.document, input.signature};
+  for (const Fault& fault : {unbound(admitted), unfit(board, admitted), outdated(board, admitted),
+                             quarantined(board, admitted)}) {
+    if (fault) return *fault;
+  }
+  return admitted;
+}
+
+Fault stage(const Board& board, const Admitted& admitted) {
+  const std::string folder = board.path("tmp/");
+  if (auto fault = write_file(folder + signature_name, admitted.signature_text)) return fault;
+  return write_file(folder + manifest_name, admitted.manifest_text);
+}
+
+Result<Admitted> staged(const Board& board) {
+  const auto signature = read_text(board.path("tmp/") + signature_name, max_signature);
+  const auto document = read_text(board.path("tmp/") + manifest_name, max_manifest_bytes);
+  if (signature && document) return admit(board, {*signature, *document});
+  return Error{Exit::premature, "not_begun", "the board", "no deploy was begun",
+               "edgectl begin, with the manifest"};
+}
+
+Result<bool> accept_keys(const Board& board, const Signed& input, const std::string& kind) {
+  const auto fresh = parse_trust(input.document);
+  if (!fresh) return fresh.error();
+  const auto trust = trust_of(board);
+  if (!trust) return trust.error();
+  const std::string known = compatible(board);
+  if (!known.empty() && known != kind) {
+    return refuse("wrong_board", "the board", "is " + known + ", not " + kind,
+                  "give the profile of this board");
+  }
+  const bool changed = fresh->document != trust->document;
+  if (changed) {
+    if (auto fault = unauthorised(*trust, *fresh, input)) return *fault;
+    if (auto fault = replace_file(board, "keys.json", input.document)) return *fault;
+  }
+  if (known.empty()) {
+    if (auto fault = replace_file(board, "board", kind + "\n")) return *fault;
+  }
+  if (auto fault = sync_folder(board.root)) return *fault;
+  return changed;
+}
+
+}  // namespace edgectl

@@ -1,0 +1,204 @@
+#include "board.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <yyjson.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+#include "manifest.hpp"
+
+namespace edgectl {
+namespace {
+
+constexpr size_t max_note = 4096;        // bytes of a small file
+constexpr int64_t lease_ms = 60 * 1000;  // that a deployer may be silent
+constexpr size_t max_trusted = 16;
+
+std::string first_line(const std::string& path) {
+  const auto text = read_text(path, max_note);
+  return text ? text->substr(0, text->find('\n')) : "";
+}
+
+/// "<number> <rest>", or 0 and nothing.
+std::pair<uint64_t, std::string> numbered(const std::string& line) {
+  const size_t space = line.find(' ');
+  if (space == std::string::npos) return {parse_sequence(line), ""};
+  return {parse_sequence(line.substr(0, space)), line.substr(space + 1)};
+}
+
+std::string number(uint64_t value) {
+  return format("%llu", static_cast<unsigned long long>(value));
+}
+
+Error bad_keys(const std::string& problem) {
+  return {Exit::signature, "keys_invalid", "keys.json", problem, "invoke keys.provision"};
+}
+
+}  // namespace
+
+Fault make_folders(const Board& board) {
+  for (const char* name : {"", "locks", "quarantine", "releases", "store", "store/sha256", "tmp"}) {
+    if (auto fault = make_folder(board.path(name))) return fault;
+  }
+  return std::nullopt;
+}
+
+std::string boot_id(const Board& board) {
+  return first_line(board.proc + "/sys/kernel/random/boot_id");
+}
+
+int64_t uptime_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+}
+
+uint64_t free_bytes(const Board& board) {
+  struct statvfs status{};
+  if (statvfs(board.root.c_str(), &status) != 0) return 0;
+  return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+}
+
+Result<Lock> Lock::take(const Board& board, const std::string& name, int64_t patience_ms) {
+  const std::string path = board.path("locks/" + name);
+  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!file) return storage_fault(path);
+  const int64_t deadline = uptime_ms() + patience_ms;
+  while (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (uptime_ms() >= deadline) {
+      return Error{Exit::busy, "busy", "the board", "another command of edgectl is at work",
+                   "wait for it, then run the same command again"};
+    }
+    usleep(20 * 1000);
+  }
+  return Lock(std::move(file));
+}
+
+Fault replace_file(const Board& board, const std::string& name, const std::string& content) {
+  const std::string aside = board.path("tmp/" + edge::name_of(name) + ".new");
+  if (auto fault = write_synced(aside, content)) return fault;
+  return rename_over(aside, board.path(name));
+}
+
+Fault replace_link(const Board& board, const std::string& name, const std::string& release) {
+  const std::string aside = board.path("tmp/" + name + ".new");
+  if (auto fault = remove_file(aside)) return fault;
+  if (symlink(("releases/" + release).c_str(), aside.c_str()) != 0) return storage_fault(aside);
+  return rename_over(aside, board.path(name));
+}
+
+Fault save(const Board& board, const std::string& name, const std::string& content) {
+  if (auto fault = replace_file(board, name, content)) return fault;
+  return sync_folder(edge::folder_of(board.path(name)));
+}
+
+std::string linked(const Board& board, const std::string& name) {
+  char target[PATH_MAX];
+  const ssize_t size = readlink(board.path(name).c_str(), target, sizeof target);
+  const std::string text(target, size > 0 ? static_cast<size_t>(size) : 0);
+  const std::string folder = "releases/";
+  if (text.compare(0, folder.size(), folder) != 0) return "";
+  const std::string id = text.substr(folder.size());
+  return is_id(id) ? id : "";
+}
+
+std::string compatible(const Board& board) {
+  return first_line(board.path("board"));
+}
+
+Result<Trust> parse_trust(const std::string& document) {
+  std::string copy = document;
+  const JsonDocument json(yyjson_read(copy.data(), copy.size(), 0));
+  yyjson_val* top = yyjson_doc_get_root(json.get());
+  yyjson_val* schema = yyjson_obj_get(top, "schema");
+  if (!yyjson_is_uint(schema) || yyjson_get_uint(schema) != 1) {
+    return bad_keys("is not a keys document of schema 1");
+  }
+  Trust trust;
+  trust.document = document;
+  yyjson_val* sequence = yyjson_obj_get(top, "sequence");
+  trust.sequence = yyjson_is_uint(sequence) ? yyjson_get_uint(sequence) : 0;
+  if (trust.sequence == 0) return bad_keys("sequence is not a whole number from 1");
+  yyjson_val* keys = yyjson_obj_get(top, "keys");
+  if (yyjson_arr_size(keys) == 0 || yyjson_arr_size(keys) > max_trusted) {
+    return bad_keys("keys is not a list of 1 to 16 keys");
+  }
+  yyjson_arr_iter iterator = yyjson_arr_iter_with(keys);
+  while (yyjson_val* item = yyjson_arr_iter_next(&iterator)) {
+    auto key = parse_key(yyjson_is_str(item) ? yyjson_get_str(item) : "");
+    if (!key) return key.error();
+    trust.keys.push_back(*key);
+  }
+  return trust;
+}
+
+Result<Trust> trust_of(const Board& board) {
+  const std::string path = board.path("keys.json");
+  if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Trust{};
+  const auto document = read_text(path, max_manifest_bytes);
+  if (!document) return document.error();
+  return parse_trust(*document);
+}
+
+Result<Floor> floor_of(const Board& board) {
+  const std::string path = board.path("floor");
+  if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Floor{};
+  const auto [sequence, release] = numbered(first_line(path));
+  if (sequence != 0 && is_id(release)) return Floor{sequence, release};
+  return Error{Exit::damaged, "io", path, "is damaged: nobody knows what may be installed",
+               "look at the board's storage; then write '<sequence> <release>' there by hand"};
+}
+
+std::string text_of(const Floor& floor) {
+  return number(floor.sequence) + " " + floor.release + "\n";
+}
+
+uint64_t fence_of(const Board& board) {
+  return parse_sequence(first_line(board.path("fence")));
+}
+
+Result<uint64_t> next_fence(const Board& board) {
+  const uint64_t fence = fence_of(board) + 1;
+  if (auto fault = save(board, "fence", number(fence) + "\n")) return *fault;
+  return fence;
+}
+
+/// "<fence> <boot id> <uptime> <holder>": anything else is nobody's.
+Lease lease_of(const Board& board) {
+  const auto [fence, rest] = numbered(first_line(board.path("lease")));
+  const auto [boot, more] = std::pair(rest.substr(0, rest.find(' ')), rest);
+  if (fence == 0 || fence != fence_of(board) || boot != boot_id(board)) return {};
+  if (more.size() <= boot.size()) return {};
+  const auto [heard, holder] = numbered(more.substr(boot.size() + 1));
+  const int64_t idle = uptime_ms() - static_cast<int64_t>(heard);
+  if (idle < 0 || idle > lease_ms) return {};
+  return {fence, holder, idle};
+}
+
+Fault renew_lease(const Board& board, uint64_t fence, const std::string& holder) {
+  const std::string aside = board.path("tmp/lease.new");
+  const std::string now = number(static_cast<uint64_t>(uptime_ms()));
+  const std::string line = number(fence) + " " + boot_id(board) + " " + now + " " + holder + "\n";
+  if (auto fault = write_file(aside, line)) return fault;
+  return rename_over(aside, board.path("lease"));
+}
+
+Quarantine quarantine_of(const Board& board, const std::string& release) {
+  const auto [sequence, reason] = numbered(first_line(board.path("quarantine/" + release)));
+  return {sequence, reason};
+}
+
+Fault quarantine(const Board& board, const std::string& release, const Quarantine& note) {
+  return save(board, "quarantine/" + release, number(note.sequence) + " " + note.reason + "\n");
+}
+
+}  // namespace edgectl

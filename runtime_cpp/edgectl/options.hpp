@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base.hpp"
+
+namespace edgectl {
+
+/// What the command line asks for.
+struct Options {
+  std::string command;
+  std::string root;            // deploy root; empty: the folder above bin/ that holds the program
+  std::string proc = "/proc";  // the kernel's facts
+  std::string holder;          // begin: who deploys
+  std::string compatible;      // keys: the kind of board this is
+  std::string object;          // chunks: SHA-256
+  std::string bad;             // rollback: why the release is bad
+  uint64_t fence = 0;          // of the deploy that this command belongs to
+  uint64_t reserve = 0;        // plan, begin: bytes to leave free
+  uint64_t chunk = 64 * 1024;  // chunks: bytes
+  uint64_t tries = 3;          // switch: starts that the trial has
+  uint64_t deadline_s = 120;   // switch: seconds until the trial is undone; 0: never
+  uint64_t timeout_s = 120;    // selftest: seconds
+  bool take_over = false;      // begin: end another's lease or trial
+  bool verify = false;         // status: hash the current release too
+  std::vector<char*> words;    // start: what to become; ends in a null pointer then
+};
+
+Result<Options> parse_options(int argc, char** argv);
+
+/// The usage text, an example first.
+const char* usage();
+
+}  // namespace edgectl

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "board.hpp"
+
+namespace edgectl {
+
+/// A switch that is not decided yet: the file `txn`.
+struct Transaction {
+  bool open = false;        // there is one
+  bool committed = false;   // decided, but not carried through yet
+  std::string fresh;        // release on trial
+  std::string old;          // release before it; empty if there was none
+  uint64_t sequence = 0;    // that `fresh` was signed with
+  uint64_t tries = 0;       // starts that it has left
+  uint64_t fence = 0;       // deploy that it belongs to
+  std::string boot;         // boot in which the deadline counts
+  int64_t armed_ms = 0;     // uptime at which it began to
+  int64_t deadline_ms = 0;  // from then on; 0: none
+
+  /// Until the deadline; `boot_now` is another boot: 0 would be wrong, so ask `is_armed` first.
+  int64_t remaining_ms() const { return armed_ms + deadline_ms - uptime_ms(); }
+  bool is_armed(const Board& board) const { return boot == boot_id(board); }
+  bool is_late() const { return deadline_ms > 0 && remaining_ms() <= 0; }
+};
+
+Transaction transaction_of(const Board& board);
+
+// All of these are for whoever holds the lock `state`.
+
+/// Ends what a crash left half done; returns the trial that is still open, if any.
+Result<Transaction> settle(const Board& board);
+
+/// Writes the intent, then makes `current` the new release.
+Fault open_trial(const Board& board, const Transaction& trial);
+
+/// The trial is won: durable once this returns.
+Fault commit(const Board& board, Transaction trial);
+
+/// The trial is lost: `current` is what it was. With a reason the release is quarantined first.
+Fault revert(const Board& board, const Transaction& trial, const std::string& reason);
+
+/// What `start` is to run: one try of a trial is counted down durably before this returns.
+Result<std::string> choose_release(const Board& board, std::string& told);
+
+/// Sleeps in a process of its own until the deadline of this trial, then reverts it.
+void post_guard(const Board& board, const Transaction& trial);
+
+/// Pid of what `start` became; 0 if nothing runs.
+int service_pid(const Board& board);
+/// Tells it to end, so that init starts it anew; returns its pid or 0.
+int restart_service(const Board& board);
+/// Marks this process, and what it becomes, as the service.
+Fault become_service(const Board& board);
+
+}  // namespace edgectl
