@@ -2,6 +2,7 @@
 
 import functools
 import getpass
+import importlib
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -58,6 +59,18 @@ def say(text: str) -> None:
 
 def write(text: str) -> None:
     sys.stdout.write(text)
+
+
+def heavy(module: str) -> Any:
+    """A module of the model pipeline, some of which need the extra [model]."""
+    try:
+        return importlib.import_module(f"edgewright.model.{module}")
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"edgewright.model.{module}",
+            f"needs {missing.name}",
+            next="pip install -e '.[model]'",
+        ) from missing
 
 
 def profile_of(board: str) -> BoardProfile:

@@ -1,167 +1,220 @@
-"""A checkpoint -> a model folder: INT8 network, card and golden outputs, in one go."""
+"""A training run -> a model folder: INT8 network, card, golden outputs and README, as a whole."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgewright.model import data as elpv
 from edgewright.model.card import Card, Facts, Input, ModelFile, Output, write_card
-from edgewright.model.data import Sample, Split, refuse_overlap
-from edgewright.model.evaluate import Metrics, Scores, evaluate
-from edgewright.model.golden import Scored, choose, write_golden
-from edgewright.model.preprocess import Floats, load_input
-from edgewright.model.quantize import RECIPES, Recipe, quantize
-from edgewright.model.session import logits, open_session, softmax
+from edgewright.model.data import ELPV, LABELS, Dataset, Split, refuse_overlap
+from edgewright.model.evaluate import positive_label
+from edgewright.model.golden import choose, write_golden
+from edgewright.model.images import paths, spread
+from edgewright.model.judge import Answers, judge
+from edgewright.model.preprocess import load_input
+from edgewright.model.quantize import RECIPES
+from edgewright.model.readme import readme
+from edgewright.model.recentre import needed_shift, shift_logit
+from edgewright.model.run_folder import RunFolder, data_of
+from edgewright.model.sweep import Bench, Outcome
+from edgewright.model.sweep import run as compare
+
+if TYPE_CHECKING:  # these need torch, this module does not
+    from edgewright.model.export import Exported
 
 CALIBRATION_IMAGES = 100
 COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
+PARITY_IMAGES = 10
+BUDGET = 5.0  # points of accuracy: on so few images the interval is wider than one point
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What a network says about samples: probabilities of a defect (N,)."""
+class Parts:
+    """The parts of a dataset, each with its labels."""
 
-    samples: tuple[Sample, ...]
-    scores: Scores
-
-    @property
-    def scored(self) -> list[Scored]:
-        pairs = zip(self.samples, self.scores, strict=True)
-        return [Scored(sample=sample, probability=float(score)) for sample, score in pairs]
+    train: Dataset
+    validation: Dataset
+    test: Dataset
 
     @property
-    def metrics(self) -> Metrics:
-        return evaluate(self.scores, [sample.label for sample in self.samples])
+    def calibration(self) -> Dataset:
+        """Images spread over the train part. Raises UserError if a test image is among them."""
+        chosen = spread(self.train, CALIBRATION_IMAGES)
+        refuse_overlap(paths(chosen), paths(self.test), "calibration")
+        return chosen
 
 
-def make_model_folder(
-    checkpoint: Path, folder: Path, data: Split, progress: Progress, fp32: Path
-) -> Card:
-    """Export to `fp32`, quantize, evaluate on the test part; write model, card and golden."""
-    difference = export_checkpoint(checkpoint, fp32, data)
-    progress(f"exported; logits differ from PyTorch by {difference:.1e} at most")
-    card, out = new_card(folder.name, fp32), folder / "model.onnx"
-    chosen, tried = choose_recipe(fp32, data, card, progress)
-    quantize(fp32, calibration_inputs(data, card), out, chosen)
-    before, after = judge(fp32, data.test, card), judge(out, data.test, card)
-    progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
-    facts = {
-        "file": ModelFile.of(out),
-        "quantization": quantization_facts(chosen, tried, difference),
-        "metrics": metrics_facts(before, after),
-        "training": training_facts(checkpoint),
-        "data": data_facts(data),
+def parts_of(dataset: Dataset, data: Split) -> Parts:
+    return Parts(
+        train=replace(dataset, samples=data.train),
+        validation=replace(dataset, samples=data.validation),
+        test=replace(dataset, samples=data.test),
+    )
+
+
+def export_run(run: RunFolder, out: Path, *, dynamic: bool = False) -> "Exported":
+    """Write the run's FP32 network and compare it with PyTorch on images of the validation
+    part. Raises UserError where the checkpoint or its data are not usable."""
+    from edgewright.model.export import OPSET, Exported, export, parity
+    from edgewright.model.train import load_network, read_checkpoint
+
+    saved = read_checkpoint(run.checkpoint)
+    dataset, data = data_of(run, saved)
+    network, size = load_network(run.checkpoint), saved["origin"]["resolution"]
+    export(network, out, size=size, dynamic=dynamic, labels=len(dataset.labels))
+    card = new_card("parity", out, labels=dataset.labels, size=size)
+    images = spread(parts_of(dataset, data).validation, PARITY_IMAGES).samples
+    inputs = np.concatenate([load_input(sample.path, card) for sample in images])
+    return Exported(
+        path=out,
+        batch="any" if dynamic else "1",
+        opset=OPSET,
+        bytes=out.stat().st_size,
+        images=len(images),
+        difference=parity(network, out, inputs),
+    )
+
+
+def make_model_folder(run: RunFolder, folder: Path, progress: Progress) -> Card:
+    """Export, quantize, centre, judge on the test part; write model, card, golden and README.
+
+    The folder is made aside and renamed: it is the old one, or the new one as a whole.
+    """
+    from edgewright.model.train import facts, read_checkpoint
+
+    exported = export_run(run, run.fp32)
+    progress(f"exported; logits differ from PyTorch by {exported.difference:.1e} at most")
+    saved = read_checkpoint(run.checkpoint)
+    dataset, data = data_of(run, saved)
+    card = new_card(
+        folder.name, run.fp32, labels=dataset.labels, size=saved["origin"]["resolution"]
+    )
+    known = {
+        "training": facts(run.checkpoint),
+        "data": data_facts(dataset, data),
+        "quantization": {"export_max_logit_difference": float(f"{exported.difference:.1e}")},
     }
-    card = card.model_copy(update=facts)
-    write_card(card, folder / "card.json")
-    write_golden(out, card, choose(after.scored))
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        card = card.model_copy(update=known)
+        card = _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
+        replace_folder(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return card
 
 
-def export_checkpoint(checkpoint: Path, fp32: Path, data: Split) -> float:
-    """Write the FP32 network; return its largest difference in a logit from PyTorch."""
-    from edgewright.model.export import export, parity  # these need torch, this module does not
-    from edgewright.model.train import load_network
+def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: Progress) -> Card:
+    out = folder / "model.onnx"
+    outcome = choose_recipe(fp32, parts, card, out, progress)
+    shift = centre(out, parts.validation, card)
+    positive = positive_label(card.labels)
+    before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
+    progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
+    facts = {
+        "file": ModelFile.of(out),
+        "quantization": card.quantization | quantization_facts(outcome, shift),
+        "metrics": metrics_facts(before, after),
+    }
+    card = card.model_copy(update=facts)
+    write_card(card, folder / "card.json")
+    write_golden(out, card, choose(after))
+    (folder / "README.md").write_text(readme(card))
+    return card
 
-    network = load_network(checkpoint)
-    export(network, fp32)
-    return parity(network, fp32, inputs(data.validation[::40], new_card("parity", fp32)))
+
+def choose_recipe(fp32: Path, parts: Parts, card: Card, out: Path, progress: Progress) -> Outcome:
+    """Write the INT8 network of the recipe whose probabilities stay nearest to FP32's on the
+    validation part."""
+    with TemporaryDirectory() as scratch:
+        bench = Bench(
+            fp32=fp32,
+            card=card,
+            calibration=parts.calibration,
+            held_out=spread(parts.validation, COMPARED_IMAGES),
+            positive=positive_label(card.labels),
+            folder=Path(scratch),
+            progress=progress,
+        )
+        outcome = compare(bench, RECIPES, BUDGET)
+        shutil.copy(outcome.chosen.path, out)
+    return outcome
 
 
-def new_card(name: str, model: Path) -> Card:
-    """The card of an ELPV network, before anything is known about its quality."""
+def centre(model: Path, validation: Dataset, card: Card) -> float:
+    """Move the answers of an INT8 network until their mean on the validation part is the share
+    of defects there; return by how much. Other networks than of two labels stay as they are."""
+    if len(card.labels) != len(LABELS):
+        return 0.0
+    positive = positive_label(card.labels)
+    answers = judge(model, validation, card, positive)
+    shift = needed_shift(answers.defect, float(answers.truth.mean()))
+    shift_logit(model, positive, shift)
+    return shift
+
+
+def replace_folder(aside: Path, folder: Path) -> None:
+    """Put a finished folder in the place of another, which is there until then."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    aside.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def new_card(name: str, model: Path, *, labels: tuple[str, ...] = LABELS, size: int = 256) -> Card:
+    """The card of a network, before anything is known about its quality."""
     return Card(
         name=name,
-        labels=elpv.LABELS,
-        input=Input(shape=(1, 1, 256, 256)),
-        output=Output(shape=(1, len(elpv.LABELS))),
+        labels=labels,
+        input=Input(shape=(1, 1, size, size)),
+        output=Output(shape=(1, len(labels))),
         file=ModelFile.of(model),
     )
 
 
-def spread(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
-    """About `count` samples, evenly spread over all of them."""
-    return tuple(samples[:: max(1, len(samples) // count)][:count])
-
-
-def inputs(samples: Sequence[Sample], card: Card) -> Floats:
-    """Network inputs of samples: (N, C, H, W)."""
-    return np.concatenate([load_input(sample.path, card) for sample in samples])
-
-
-def calibration_inputs(data: Split, card: Card) -> Floats:
-    """Inputs spread over the train part; refuses images that are also in the test part."""
-    chosen = spread(data.train, CALIBRATION_IMAGES)
-    refuse_overlap([s.path for s in chosen], [s.path for s in data.test], "calibration")
-    return inputs(chosen, card)
-
-
-def judge(model: Path, samples: Sequence[Sample], card: Card) -> Judged:
-    """Run a network over samples."""
-    session = open_session(model)
-    rows = [logits(session, load_input(sample.path, card)) for sample in samples]
-    return Judged(samples=tuple(samples), scores=softmax(np.concatenate(rows))[:, elpv.DEFECTIVE])
-
-
-def choose_recipe(
-    fp32: Path, data: Split, card: Card, progress: Progress, recipes: Sequence[Recipe] = RECIPES
-) -> tuple[Recipe, dict[str, float]]:
-    """The recipe whose probabilities stay nearest to FP32 on the validation part, and the
-    mean distance of each."""
-    compared, calibration = spread(data.validation, COMPARED_IMAGES), calibration_inputs(data, card)
-    expected = judge(fp32, compared, card)
-    distances: dict[str, float] = {}
-    with TemporaryDirectory() as scratch:
-        for recipe in recipes:
-            out = quantize(fp32, calibration, Path(scratch) / "model.onnx", recipe)
-            got = judge(out, compared, card)
-            distances[str(recipe)] = round(float(np.abs(got.scores - expected.scores).mean()), 5)
-            progress(
-                f"{recipe}: mean distance from fp32 {distances[str(recipe)]}, "
-                f"validation accuracy {got.metrics.accuracy}"
-            )
-    return min(recipes, key=lambda recipe: distances[str(recipe)]), distances
-
-
-def quantization_facts(recipe: Recipe, tried: dict[str, float], difference: float) -> Facts:
+def quantization_facts(outcome: Outcome, shift: float) -> Facts:
+    distances = {one.name: round(one.distance, 5) for one in outcome.candidates}
     return {
         "format": "QDQ, static",
         "weights": "int8 per channel, symmetric, never -128",
         "activations": "uint8 per tensor",
-        "calibration": f"{recipe}, {CALIBRATION_IMAGES} images of the train part",
-        "validation_distance_from_fp32": dict(tried),
-        "export_max_logit_difference": float(f"{difference:.1e}"),
+        "calibration": f"{outcome.chosen.name}, {CALIBRATION_IMAGES} images of the train part",
+        "validation_distance_from_fp32": {**distances},
+        "defect_logit_shift": round(shift, 4),
     }
 
 
-def metrics_facts(before: Judged, after: Judged) -> Facts:
+def metrics_facts(before: Answers, after: Answers) -> Facts:
     """FP32 and INT8 on the same test images; also how often their answers agree."""
-    same = float(((before.scores > 0.5) == (after.scores > 0.5)).mean())
     return {
         "part": "test",
         "interval": "95 %, percentile bootstrap over images",
         "fp32": before.metrics.as_json(),
         "int8": after.metrics.as_json(),
-        "same_answer": round(same, 4),
+        "same_answer": round(before.agreement(after), 4),
     }
 
 
-def training_facts(checkpoint: Path) -> Facts:
-    from edgewright.model.train import facts  # needs torch
-
-    return facts(checkpoint)
-
-
-def data_facts(data: Split) -> Facts:
+def data_facts(dataset: Dataset, data: Split) -> Facts:
+    """Where the images are from; a folder's own path stays out of it."""
+    parts: Facts = {"seed": elpv.SEED, "sha256": data.fingerprint, **data.counts}
+    if dataset.name != ELPV:
+        return {"name": Path(dataset.name).name, "split": parts}
     return {
         "name": "ELPV",
         "package": "elpv-dataset",
         "license": "CC BY-NC-SA 4.0",
         "citation": elpv.CITATION,
         "defective": "expert's defect probability above 0.5",
-        "split": {"seed": elpv.SEED, "sha256": data.fingerprint, **data.counts},
+        "split": parts,
     }

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from pydantic import JsonValue
 
 from edgewright.errors import UserError
 from edgewright.model.card import Card
-from edgewright.model.data import DEFECTIVE, Sample
+from edgewright.model.data import Sample
+from edgewright.model.judge import Answers
 from edgewright.model.preprocess import load_input
 from edgewright.model.session import logits, open_session, softmax
 
@@ -22,25 +22,21 @@ MARGIN = 0.05  # a golden answer stays this far from 0.5: no tolerance may flip 
 EXPECTED = "expected.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A sample and the network's probability of a defect."""
-
-    sample: Sample
-    probability: float
-
-
-def choose(scored: Sequence[Scored]) -> list[Sample]:
-    """Eight images the network is right about: for each class and cell type the surest
-    one and the one nearest to the border (but outside its margin)."""
+def choose(answers: Answers) -> list[Sample]:
+    """Images the network is right about: for each class (and cell type, where it is known)
+    the surest one and the one nearest to the border (but outside its margin)."""
     chosen: list[Sample] = []
-    for label in (0, DEFECTIVE):
-        for cell_type in ("mono", "poly"):
-            fitting = [one for one in scored if _fits(one, label, cell_type)]
-            if len(fitting) < 2:
-                raise UserError("golden", f"too few right answers: {cell_type}, label {label}")
-            ordered = sorted(fitting, key=lambda one: (abs(one.probability - 0.5), one.sample.name))
-            chosen += [ordered[0].sample, ordered[-1].sample]
+    rows = list(zip(answers.dataset.samples, answers.probabilities, strict=True))
+    for label, kind in sorted({(sample.label, sample.cell_type) for sample, _ in rows}):
+        fitting = [
+            (float(row[label]), sample.key, sample)
+            for sample, row in rows
+            if (sample.label, sample.cell_type) == (label, kind) and row[label] > 0.5 + 2 * MARGIN
+        ]
+        if len(fitting) < 2:
+            name = answers.dataset.labels[label]
+            raise UserError("golden", f"too few right answers: {' '.join([name, kind])}".strip())
+        chosen += [min(fitting)[-1], max(fitting)[-1]]
     return chosen
 
 
@@ -49,7 +45,7 @@ def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> Path:
     folder = model.parent / "golden"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    images = [Path(shutil.copy(sample.path, folder)) for sample in samples]
+    images = [Path(shutil.copy(sample.path, folder / _file_name(sample))) for sample in samples]
     images += [_as_rgb(images[0], folder), _as_odd_jpeg(images[-1], folder)]
     expected = expect(model, card, images)
     (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n")
@@ -74,10 +70,9 @@ def _case(image: Path, row: NDArray[np.float64], card: Card) -> dict[str, JsonVa
     return {"image": image.name, "class": answer, "probabilities": probabilities}
 
 
-def _fits(one: Scored, label: int, cell_type: str) -> bool:
-    same = one.sample.label == label and one.sample.cell_type == cell_type
-    right = (one.probability > 0.5) == bool(label)
-    return same and right and abs(one.probability - 0.5) > 2 * MARGIN
+def _file_name(sample: Sample) -> str:
+    """Images of two classes may have the same name."""
+    return sample.key.replace("/", "-")
 
 
 def _as_rgb(image: Path, folder: Path) -> Path:

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab_release": {"model", "release"},
     "powercut": {"lab", "process", "release", "remote", "smoke", "writelog"},
 }
-HEAVY = {"torch", "transformers", "elpv_dataset"}  # the extra [model]
+HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # of [model]
 
 
 @cache

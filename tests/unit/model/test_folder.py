@@ -1,20 +1,24 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgewright.errors import UserError
 from edgewright.model.card import Card
-from edgewright.model.data import Sample, Split, split
+from edgewright.model.data import LABELS, Dataset, Sample, Split, split
 from edgewright.model.folder import (
-    calibration_inputs,
+    Parts,
+    centre,
     choose_recipe,
     data_facts,
-    judge,
     metrics_facts,
     new_card,
+    parts_of,
+    replace_folder,
 )
-from edgewright.model.quantize import Recipe
+from edgewright.model.judge import judge
 
 
 @pytest.fixture
@@ -22,38 +26,65 @@ def data(samples: tuple[Sample, ...]) -> Split:
     return split(samples)
 
 
-def test_calibration_takes_train_images(data: Split, card: Card) -> None:
-    assert calibration_inputs(data, card).shape == (len(data.train), 1, 48, 64)
+@pytest.fixture
+def parts(samples: tuple[Sample, ...], data: Split) -> Parts:
+    return parts_of(Dataset(name="elpv", labels=LABELS, samples=samples), data)
 
 
-def test_calibration_refuses_test_images(data: Split, card: Card) -> None:
-    leaking = Split(train=data.test[:4], validation=(), test=data.test)
+def test_calibration_takes_train_images(parts: Parts) -> None:
+    assert set(parts.calibration.samples) == set(parts.train.samples)
+
+
+def test_calibration_refuses_test_images(parts: Parts) -> None:
+    leaking = replace(parts, train=replace(parts.train, samples=parts.test.samples[:4]))
     with pytest.raises(UserError, match="calibration: 4 of its images are test images"):
-        calibration_inputs(leaking, card)
+        assert leaking.calibration
 
 
-def test_the_recipe_nearest_to_fp32_is_chosen(network_file: Path, data: Split, card: Card) -> None:
-    good, bad = Recipe(), Recipe(percentile=60.0)
-    told: list[str] = []
-    chosen, tried = choose_recipe(network_file, data, card, told.append, [bad, good])
-    assert chosen == good
-    assert tried[str(good)] < tried[str(bad)]
-    assert len(told) == 2
+@pytest.fixture
+def biased(network_file: Path, tmp_path: Path) -> Path:
+    """The network with a bias in its last layer, as a classifier of PyTorch has it."""
+    network = onnx.load(network_file)
+    last = network.graph.node[-1]
+    last.op_type = "Gemm"
+    last.input.append("last_bias")
+    zeros = np.zeros(2, np.float32)
+    network.graph.initializer.append(onnx.numpy_helper.from_array(zeros, "last_bias"))
+    onnx.save(network, tmp_path / "fp32.onnx")
+    return tmp_path / "fp32.onnx"
 
 
-def test_judging_keeps_samples_and_scores_together(
-    network_file: Path, data: Split, card: Card
+def test_an_int8_network_is_made_and_its_answers_are_centred(
+    biased: Path, parts: Parts, card: Card, tmp_path: Path
 ) -> None:
-    judged = judge(network_file, data.test, card)
-    assert [one.sample for one in judged.scored] == list(data.test)
-    assert ((judged.scores > 0) & (judged.scores < 1)).all()
-    facts = metrics_facts(judged, judged)
-    assert facts["fp32"] == facts["int8"]
+    out = tmp_path / "model.onnx"
+    outcome = choose_recipe(biased, parts, card, out, lambda _: None)
+    assert outcome.chosen.distance == min(one.distance for one in outcome.candidates)
+    shift = centre(out, parts.validation, card)
+    after = judge(out, parts.validation, card, 1)
+    assert abs(shift) > 0.01
+    assert after.defect.mean() == pytest.approx(after.truth.mean(), abs=0.05)
+
+
+def test_facts_of_quality_are_those_of_the_answers(
+    network_file: Path, parts: Parts, card: Card
+) -> None:
+    answers = judge(network_file, parts.test, card, 1)
+    facts = metrics_facts(answers, answers)
+    assert facts["fp32"] == facts["int8"] == answers.metrics.as_json()
     assert facts["same_answer"] == 1.0
 
 
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for name in ("new", "folder"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.txt").touch()
+    replace_folder(tmp_path / "new", tmp_path / "folder")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new.txt"]
+
+
 def test_the_card_tells_what_was_learnt_from(data: Split, network_file: Path) -> None:
-    facts = data_facts(data)
+    facts = data_facts(Dataset(name="elpv", labels=LABELS, samples=()), data)
     assert facts["license"] == "CC BY-NC-SA 4.0"
     card = new_card("name", network_file).model_copy(update={"data": facts})
     assert Card.model_validate_json(card.model_dump_json(by_alias=True)) == card

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +11,47 @@ from PIL import Image
 from edgewright.errors import UserError
 from edgewright.layout import RepoLayout
 from edgewright.model.card import Card, read_card
-from edgewright.model.data import Sample
-from edgewright.model.golden import MARGIN, TOLERANCE, Scored, choose, expect, write_golden
+from edgewright.model.data import LABELS, Dataset, Sample
+from edgewright.model.golden import MARGIN, TOLERANCE, choose, expect, write_golden
+from edgewright.model.judge import Answers
 from edgewright.model.preprocess import load_input
 from edgewright.model.session import logits, open_session, softmax
 
 GOLDEN = sorted(RepoLayout().models.glob("*/golden/expected.json"))
 
 
-def scored(samples: tuple[Sample, ...]) -> list[Scored]:
+def answers(samples: tuple[Sample, ...]) -> Answers:
     """Right answers, from nearly at the border to sure."""
-    steps = np.linspace(0.01, 0.49, len(samples))
-    signs = [1 if sample.label else -1 for sample in samples]
-    pairs = zip(samples, signs, steps, strict=True)
-    return [Scored(sample=s, probability=float(0.5 + sign * step)) for s, sign, step in pairs]
+    sure = np.linspace(0.51, 0.99, len(samples))
+    rows = [[1 - p, p] if s.label else [p, 1 - p] for s, p in zip(samples, sure, strict=True)]
+    dataset = Dataset(name="sliver", labels=LABELS, samples=samples)
+    return Answers(dataset=dataset, probabilities=np.array(rows), positive=1)
 
 
 def test_eight_are_chosen_from_both_classes_and_types(samples: tuple[Sample, ...]) -> None:
-    chosen = choose(scored(samples))
+    chosen = choose(answers(samples))
     kinds = Counter((sample.label, sample.cell_type) for sample in chosen)
     assert kinds == {(label, kind): 2 for label in (0, 1) for kind in ("mono", "poly")}
     assert len({sample.name for sample in chosen}) == 8
 
 
 def test_none_is_chosen_at_the_border(samples: tuple[Sample, ...]) -> None:
-    certainty = {one.sample.name: abs(one.probability - 0.5) for one in scored(samples)}
-    assert min(certainty[sample.name] for sample in choose(scored(samples))) > MARGIN
+    given = answers(samples)
+    certainty = dict(zip(samples, given.probabilities.max(axis=1), strict=True))
+    assert min(certainty[sample] for sample in choose(given)) > 0.5 + MARGIN
 
 
 def test_too_few_right_answers_are_told(samples: tuple[Sample, ...]) -> None:
-    with pytest.raises(UserError, match="too few right answers"):
-        choose(scored(samples[:8]))
+    with pytest.raises(UserError, match="golden: too few right answers: ok mono"):
+        choose(answers(samples[:8]))
+
+
+def test_three_classes_of_a_folder_have_golden_images_too(samples: tuple[Sample, ...]) -> None:
+    three = tuple(replace(s, category=i % 3, cell_type="") for i, s in enumerate(samples))
+    rows = np.eye(3)[[sample.label for sample in three]] * 0.7 + 0.1
+    dataset = Dataset(name="folder", labels=("a", "b", "c"), samples=three)
+    chosen = choose(Answers(dataset=dataset, probabilities=rows, positive=2))
+    assert Counter(sample.label for sample in chosen) == {0: 2, 1: 2, 2: 2}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from edgewright.errors import UserError
 from edgewright.model.card import Card
 from edgewright.model.data import Sample
-from edgewright.model.folder import inputs
+from edgewright.model.preprocess import Floats, load_input
 from edgewright.model.quantize import RECIPES, Recipe, quantize, refuse_lowest_weight
 from edgewright.model.session import logits, open_session
 
@@ -19,6 +19,10 @@ OTHERS = (
     Recipe(method="minmax", activations="s8"),
     Recipe(spared=("conv",), note="FP32: conv"),
 )
+
+
+def inputs(samples: tuple[Sample, ...], card: Card) -> Floats:
+    return np.concatenate([load_input(sample.path, card) for sample in samples])
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, *OTHERS], ids=str)

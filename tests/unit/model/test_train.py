@@ -1,27 +1,48 @@
-import itertools
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgewright.model.data import Sample, Split, split
+from edgewright.errors import UserError
+from edgewright.model.data import LABELS, Dataset, Sample, Split, split
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from edgewright.model import train as training  # noqa: E402
+from edgewright.model.activations import activation_bytes  # noqa: E402
 from edgewright.model.augment import augment, standardize  # noqa: E402
 from edgewright.model.card import PerImage  # noqa: E402
-from edgewright.model.export import export, parity, without_division  # noqa: E402
 from edgewright.model.network import Network  # noqa: E402
 from edgewright.model.preprocess import normalize  # noqa: E402
+from edgewright.model.train import Epoch, Tick, TrainConfig, train  # noqa: E402
 
 pytestmark = pytest.mark.model
-SLIVER = (
-    training.Stage(until=0.5, size=32, batch=8),
-    training.Stage(until=1.0, size=64, batch=8),
-)
+
+
+class Watch:
+    """Remembers what it is told, and may do something at a step."""
+
+    def __init__(self, at: int = -1, then: object = None) -> None:
+        self.ticks: list[Tick] = []
+        self.epochs: list[Epoch] = []
+        self.at, self.then = at, then
+
+    def step(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+        if tick.step == self.at:
+            if isinstance(self.then, Exception):
+                raise self.then
+            signal.raise_signal(signal.SIGINT)
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
+
+    @property
+    def losses(self) -> list[float]:
+        return [tick.loss for tick in self.ticks]
 
 
 @pytest.fixture
@@ -30,47 +51,79 @@ def data(samples: tuple[Sample, ...]) -> Split:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> training.TrainConfig:
-    """Thirty seconds by a clock that ticks once each time it is looked at."""
-    monkeypatch.setattr(training, "FINAL_SIZE", 64)
-    monkeypatch.setattr(training, "monotonic", itertools.count().__next__)
-    return training.TrainConfig(
-        checkpoint=tmp_path / "run.pt", minutes=0.5, threads=1, stages=SLIVER
+def dataset(samples: tuple[Sample, ...]) -> Dataset:
+    return Dataset(name="sliver", labels=LABELS, samples=samples)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        checkpoint=tmp_path / "run.pt",
+        arch="xxs",
+        resolution=32,
+        epochs=2,
+        batch=8,
+        threads=1,
+        learning_rate=2e-3,
     )
 
 
-def test_training_ends_on_time_and_goes_through_the_stages(
-    config: training.TrainConfig, data: Split
+def test_the_loss_falls_through_the_stages(
+    config: TrainConfig, dataset: Dataset, data: Split
 ) -> None:
-    epochs: list[training.Epoch] = []
-    training.train(config, data, epochs.append)
-    assert [epoch.epoch for epoch in epochs] == list(range(len(epochs)))
-    assert {epoch.size for epoch in epochs} == {32, 64}
-    assert epochs[-2].seconds < 30 <= epochs[-1].seconds
-    assert training.history(config.checkpoint) == epochs
-    assert training.facts(config.checkpoint)["resolutions"] == [32, 64]
+    watch = Watch()
+    stages = (training.Stage(until=0.5, scale=0.5), training.Stage(until=1.0, scale=1.0))
+    longer = replace(config, epochs=4, resolution=64, stages=stages)
+    train(longer, dataset, data, watch)
+    assert [epoch.size for epoch in watch.epochs] == [32, 32, 64, 64]
+    assert np.mean(watch.losses[-6:]) < np.mean(watch.losses[:6]) - 0.02
+    assert training.history(config.checkpoint) == watch.epochs
+    told = training.facts(config.checkpoint)
+    assert (told["architecture"], told["from"]) == ("mobilevit-xxs", "scratch")
+    assert told["resolutions"] == [32, 64]
 
 
-def test_a_killed_run_goes_on(config: training.TrainConfig, data: Split) -> None:
-    class KilledError(Exception):
-        pass
+def test_an_interrupted_run_goes_on_with_the_same_numbers(
+    config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
+) -> None:
+    whole, first, second = Watch(), Watch(at=8), Watch()
+    train(config, dataset, data, whole)
+    cut = replace(config, checkpoint=tmp_path / "cut.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, dataset, data, first)
+    train(cut, dataset, data, second)
+    assert second.ticks[0].step == 9  # inside the second epoch
+    assert first.losses + second.losses == whole.losses
+    assert [epoch.auc for epoch in first.epochs + second.epochs] == [e.auc for e in whole.epochs]
+    pairs = [training.load_network(c.checkpoint).state_dict() for c in (config, cut)]
+    assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
 
-    def kill(epoch: training.Epoch) -> None:
-        raise KilledError
 
-    with pytest.raises(KilledError):
-        training.train(config, data, kill)
-    before = training.history(config.checkpoint)
-    after: list[training.Epoch] = []
-    training.train(config, data, after.append)
-    assert after[0].epoch == len(before)
-    assert after[0].seconds > before[-1].seconds
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    config: TrainConfig, dataset: Dataset, data: Split
+) -> None:
+    with pytest.raises(MemoryError):
+        train(config, dataset, data, Watch(at=8, then=MemoryError()))
+    watch = Watch()
+    train(config, dataset, data, watch)
+    assert watch.ticks[0].step == 7  # after the first epoch
+
+
+def test_a_run_by_the_clock_ends_on_time(
+    config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10_000))
+    monkeypatch.setattr(training, "monotonic", lambda: float(next(now)))
+    watch = Watch()
+    train(replace(config, minutes=0.25), dataset, data, watch)
+    assert watch.ticks[-2].passed < 1 <= watch.ticks[-1].passed
+    assert 15 <= watch.epochs[-1].seconds < 30
 
 
 def test_no_half_checkpoint_is_left(
-    config: training.TrainConfig, data: Split, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training.train(replace(config, minutes=0.1), data, lambda epoch: None)
+    train(replace(config, epochs=1), dataset, data, Watch())
     whole = config.checkpoint.read_bytes()
 
     def torn(content: object, path: Path) -> None:
@@ -79,22 +132,96 @@ def test_no_half_checkpoint_is_left(
 
     monkeypatch.setattr(torch, "save", torn)
     with pytest.raises(OSError, match="no space"):
-        training.train(config, data, lambda epoch: None)
+        train(config, dataset, data, Watch())
     assert config.checkpoint.read_bytes() == whole
 
 
-def test_the_learning_rate_rises_then_falls(config: training.TrainConfig) -> None:
-    rates = [training.learning_rate_at(config, second) for second in np.linspace(0, 30, 100)]
+def test_a_checkpoint_of_another_run_is_refused(
+    config: TrainConfig, dataset: Dataset, data: Split
+) -> None:
+    train(replace(config, epochs=1), dataset, data, Watch())
+    with pytest.raises(UserError) as caught:
+        train(replace(config, arch="xs"), dataset, data, Watch())
+    assert str(caught.value) == (
+        f"{config.checkpoint}: is of another run\n"
+        "  arch: it has mobilevit-xxs, asked for mobilevit-xs\n"
+        "next: give the same options, or another --checkpoint"
+    )
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        training.load_network(tmp_path / "none.pt")
+    torn = tmp_path / "torn.pt"
+    torn.write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(UserError, match="is not a checkpoint of this program"):
+        training.load_network(torn)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = Network("xxs").state_dict()
+    state["body.classifier.bias"][0] = float("nan")
+    path = tmp_path / "nan.pt"
+    torch.save(state, path)
+    with pytest.raises(UserError) as caught:
+        training.load_weights(Network("xxs"), path)
+    assert "hold values that are not finite\n  body.classifier.bias" in str(caught.value)
+
+
+def test_given_weights_are_taken_where_they_fit(tmp_path: Path) -> None:
+    """Names without our prefix, colours in the first layer, a head of another size."""
+    state = {name.removeprefix("body."): v for name, v in Network("xxs").state_dict().items()}
+    stem = "mobilevit.conv_stem.convolution.weight"
+    state[stem] = state[stem].repeat(1, 3, 1, 1)
+    state["classifier.weight"] = torch.zeros(1000, 320)
+    torch.save(state, tmp_path / "given.pt")
+    network = Network("xxs")
+    left = training.load_weights(network, tmp_path / "given.pt")
+    assert left == ["body.classifier.weight"]
+    taken = network.state_dict()[f"body.{stem}"]
+    torch.testing.assert_close(taken, state[stem].sum(1, keepdim=True))
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="has no tensor that fits"):
+        training.load_weights(Network("xxs"), tmp_path / "other.pt")
+    (tmp_path / "torn.pt").write_bytes(b"torn")
+    with pytest.raises(UserError, match="holds no weights"):
+        training.load_weights(Network("xxs"), tmp_path / "torn.pt")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "augment", lambda images: images * float("nan"))
+    with pytest.raises(UserError, match="step 0: the loss is not finite"):
+        train(config, dataset, data, Watch())
+    assert not config.checkpoint.exists()
+
+
+def test_too_little_memory_is_told_before_it_runs_out(
+    config: TrainConfig, dataset: Dataset, data: Split
+) -> None:
+    with pytest.raises(UserError, match="training at 256x256: there is too little memory"):
+        train(replace(config, resolution=256, batch=100_000), dataset, data, Watch())
+    assert not config.checkpoint.exists()
+
+
+def test_memory_for_activations_grows_with_the_image() -> None:
+    network = Network("xxs")
+    small, large = (activation_bytes(network, size) for size in (64, 128))
+    assert 2**20 < small < 2**25
+    assert large == 4 * small
+
+
+def test_the_learning_rate_rises_then_falls(config: TrainConfig) -> None:
+    rates = [training.learning_rate_at(config, passed) for passed in np.linspace(0, 1, 100)]
     top = int(np.argmax(rates))
     assert rates[top] == pytest.approx(config.learning_rate, rel=0.01)
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert rates[-1] == pytest.approx(0.01 * config.learning_rate)
-
-
-def test_stages_follow_the_clock(config: training.TrainConfig) -> None:
-    stages = [training.stage_at(config, seconds) for seconds in (0, 14, 16, 29, 30)]
-    assert stages == [SLIVER[0], SLIVER[0], SLIVER[1], SLIVER[1], None]
 
 
 def test_training_standardises_as_the_board_does() -> None:
@@ -111,45 +238,24 @@ def test_views_differ_and_keep_the_shape() -> None:
     assert not torch.allclose(views[0], views[1])
 
 
-@pytest.fixture
-def stirred() -> Network:
-    """A network whose every weight matters."""
+def test_the_mean_probability_becomes_the_share_of_defects(
+    config: TrainConfig, data: Split
+) -> None:
     torch.manual_seed(0)
-    network = Network().eval()
+    network = Network("xxs").eval()
+    held = training.load(data.train, 64, 2, config)
+    training.calibrate(network, held)
     with torch.no_grad():
-        for weight in network.parameters():
-            weight += 0.05 * torch.randn_like(weight)
-    return network  # type: ignore[no-any-return, unused-ignore]
-
-
-def test_signals_reach_the_head_at_the_start() -> None:
-    torch.manual_seed(0)
-    network = Network().train()
-    assert network.body.mobilevit(torch.randn(4, 1, 64, 64)).pooler_output.std() > 0.01
-
-
-def test_the_scale_moves_into_the_queries(stirred: Network) -> None:
-    image = torch.randn(1, 1, 64, 64)
-    with torch.no_grad():
-        before, after = stirred(image), without_division(stirred)(image)
-    torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
-
-
-def test_the_mean_probability_becomes_the_share_of_defects(stirred: Network, data: Split) -> None:
-    held = training.load(data.train, 64)
-    training.calibrate(stirred, held)
-    with torch.no_grad():
-        scores = stirred(standardize(held.images)).softmax(1)[:, 1]
+        scores = network(standardize(held.images)).softmax(1)[:, 1]
     assert float(scores.mean()) == pytest.approx(float(held.labels.double().mean()), abs=1e-3)
 
 
-def test_onnx_agrees_with_pytorch(stirred: Network, tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    out = export(stirred, tmp_path / "fp32.onnx", size=64)
-    images = np.random.default_rng(0).normal(size=(3, 1, 64, 64)).astype(np.float32)
-    assert parity(stirred, out, images) < 1e-3
-    graph = onnx.load(out).graph
-    assert [graph.input[0].name, graph.output[0].name] == ["image", "logits"]
-    makers = {output: node.op_type for node in graph.node for output in node.output}
-    scored = [makers[node.input[0]] for node in graph.node if node.op_type == "Softmax"]
-    assert scored == ["MatMul"] * 9
+def test_three_classes_of_a_folder_train_too(
+    config: TrainConfig, samples: tuple[Sample, ...]
+) -> None:
+    three = tuple(Sample(path=s.path, category=i % 3) for i, s in enumerate(samples))
+    dataset = Dataset(name="folder", labels=("a", "b", "c"), samples=three)
+    watch = Watch()
+    train(replace(config, epochs=1), dataset, split(three), watch)
+    assert training.load_network(config.checkpoint)(torch.zeros(1, 1, 64, 64)).shape == (1, 3)
+    assert 0 <= watch.epochs[0].auc <= 1

@@ -1,0 +1,168 @@
+"""From images to an FP32 network: the half of `model` that needs PyTorch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from edgewright.cli.common import ERR, LAYOUT, heavy, say, told
+from edgewright.errors import ExitCode
+
+ARCH = "mobilevit-s, xs or xxs"
+RUN = "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
+
+
+@task(
+    help={
+        "dataset": "elpv, or a folder with a folder of images (PNG or JPEG) for each class",
+        "arch": ARCH,
+        "resolution": "pixels a side, a multiple of 32",
+        "epochs": "length of the run",
+        "minutes": "length of the run by the clock, in place of epochs",
+        "resume": "go on with the run, from the step where it was interrupted",
+        "weights": "file with weights to start from, in place of random ones",
+        "run": RUN,
+        "learning-rate": "at its peak",
+        "batch": "images a step",
+        "threads": "of the processor",
+    }
+)
+@told
+def train(
+    c: Context,
+    dataset: str = "elpv",
+    arch: str = "mobilevit-s",
+    resolution: int = 256,
+    epochs: int = 60,
+    minutes: float = 0.0,
+    resume: bool = False,
+    weights: str = "",
+    run: str = "",
+    learning_rate: float = 6e-4,
+    batch: int = 16,
+    threads: int = 2,
+) -> None:
+    """Train MobileViT on labelled images. Example: invoke model.train --arch=xxs --epochs=40"""
+    training, folders = heavy("train"), heavy("run_folder")
+    data = heavy("data").load_dataset(dataset)
+    folder = run_folder(run, arch)
+    config = training.TrainConfig(
+        checkpoint=folder.checkpoint,
+        arch=arch,
+        resolution=resolution,
+        epochs=epochs,
+        minutes=minutes or None,
+        weights=Path(weights) if weights else None,
+        learning_rate=learning_rate,
+        batch=batch,
+        threads=threads,
+    )
+    parts = folders.begin(folder, data, resume=resume)
+    try:
+        earlier = training.history(folder.checkpoint) if folder.checkpoint.exists() else []
+        with _watch(folder.curve, f"{arch} on {dataset}", earlier) as watch:
+            training.train(config, data, parts, watch)
+    except KeyboardInterrupt:
+        say(f"interrupted and saved: {folder.checkpoint}\nnext: the same command with --resume")
+        raise Exit(code=ExitCode.INTERRUPTED) from None
+    say(f"{folder.checkpoint}\nlearning curve: {folder.curve}\nnext: invoke model.export")
+
+
+@task(
+    help={
+        "arch": ARCH,
+        "run": RUN,
+        "out": "the ONNX file to write; fp32.onnx in the run's folder if not given",
+        "dynamic": "any number of images at once, in place of one",
+    }
+)
+@told
+def export(
+    c: Context,
+    arch: str = "mobilevit-s",
+    run: str = "",
+    out: str = "",
+    dynamic: bool = False,
+) -> None:
+    """Checkpoint to ONNX, compared with PyTorch on real images. Example: invoke model.export"""
+    folder = run_folder(run, arch)
+    to = Path(out) if out else folder.fp32
+    made = heavy("folder").export_run(folder, to, dynamic=dynamic)
+    say(f"{to}: {made.bytes:,} bytes, opset {made.opset}, batch {made.batch}")
+    say(f"logits differ from PyTorch by {made.difference:.1e} at most, on {made.images} images")
+
+
+@task(
+    help={
+        "arch": ARCH,
+        "run": RUN,
+        "folder": "the model folder to write; models/<arch>-<dataset> if not given",
+    }
+)
+@told
+def pack(c: Context, arch: str = "mobilevit-s", run: str = "", folder: str = "") -> None:
+    """Make a run's model folder, as a whole. Example: invoke model.pack --arch=xxs"""
+    source = run_folder(run, arch)
+    origin = heavy("train").read_checkpoint(source.checkpoint)["origin"]
+    name = f"{origin['arch']}-{Path(origin['dataset']).name}"
+    to = Path(folder) if folder else LAYOUT.models / name
+    made = heavy("folder").make_model_folder(source, to, say)
+    say(f"{to}: {made.file.bytes:,} bytes\nnext: invoke build --model={to / made.file.name}")
+
+
+def run_folder(run: str, arch: str) -> Any:
+    """The run's folder: the one asked for, or that of the architecture."""
+    name = heavy("network").full_name(arch)
+    root = Path(run) if run else LAYOUT.root / "build" / "model" / name
+    return heavy("run_folder").RunFolder(root=root)
+
+
+class _Lines:
+    """A line for each epoch: for logs. Draws the learning curve anew each time."""
+
+    def __init__(self, curve: Path, title: str, earlier: list[Any]) -> None:
+        self.curve, self.title, self.epochs = curve, title, earlier
+
+    def step(self, tick: Any) -> None:
+        return
+
+    def epoch(self, epoch: Any) -> None:
+        self.epochs.append(epoch)
+        say(
+            f"epoch {epoch.epoch + 1}: {epoch.size} px, loss {epoch.loss:.3f}, "
+            f"accuracy {epoch.accuracy:.3f}, AUC {epoch.auc:.3f} on the validation part, "
+            f"{epoch.images_per_second:.1f} images/s"
+        )
+        heavy("curve").draw_curve(self.epochs, self.title, self.curve)
+
+
+class _Bar(_Lines):
+    """The same, with a bar that moves with every step."""
+
+    def __init__(self, curve: Path, title: str, earlier: list[Any], bars: Progress) -> None:
+        super().__init__(curve, title, earlier)
+        self.bars = bars
+        self.bar = bars.add_task("training", total=1.0, note="")
+
+    def step(self, tick: Any) -> None:
+        note = f"step {tick.step}, loss {tick.loss:.3f}"
+        self.bars.update(self.bar, completed=min(1.0, tick.passed), note=note)
+
+
+@contextmanager
+def _watch(curve: Path, title: str, earlier: list[Any]) -> Iterator[_Lines]:
+    if not ERR.is_terminal:
+        yield _Lines(curve, title, earlier)
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:.1f} %"),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=ERR) as bars:
+        yield _Bar(curve, title, earlier, bars)
