@@ -85,7 +85,7 @@ def card_of(classifier: Classifier, labels: Sequence[str], card: Path | None = N
     if card is None and not beside.is_file():
         return _made_up(classifier, labels)
     told = read_card(card or beside)
-    _require_agreement(classifier, told, card or beside)
+    require_agreement(classifier, told, card or beside)
     return told
 
 
@@ -117,7 +117,8 @@ def _made_up(classifier: Classifier, labels: Sequence[str]) -> Card:
     )
 
 
-def _require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
+def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
+    """Raise UserError if the names and shapes of the card, which is at `path`, differ."""
     pairs: tuple[tuple[Tensor, Input | Output], ...] = (
         (classifier.image, card.input),
         (classifier.scores, card.output),

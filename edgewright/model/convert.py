@@ -1,5 +1,6 @@
 """ONNX → ORT format and op config, with ONNX Runtime's own converter at the board's version."""
 
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def require_runtime_version() -> None:
 
 def _run_converter(model: Path, scratch: Path) -> Converted:
     source = scratch / "model.onnx"
-    source.symlink_to(model.resolve())
+    shutil.copyfile(model, source)  # no link: the converter names its files by what it points to
     made = process.check(
         [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort"]
         + ["--optimization_style", "Fixed", "--target_platform", "arm"]

@@ -18,7 +18,7 @@ from edgewright.model.session import open_session, softmax
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
     """Probabilities (N, labels) for the images of a dataset; `positive` is the defect's label."""
 

@@ -10,7 +10,7 @@ MEMINFO = Path("/proc/meminfo")
 FLOAT = 4  # bytes
 
 
-def require_memory(subject: str, need: int, meminfo: Path = MEMINFO) -> None:
+def require_memory(subject: str, need: int, meminfo: Path | None = None) -> None:
     """Raise UserError if fewer than `need` bytes can be had."""
     free = available(meminfo)
     if free is not None and need > free:
@@ -22,8 +22,9 @@ def require_memory(subject: str, need: int, meminfo: Path = MEMINFO) -> None:
         )
 
 
-def available(meminfo: Path = MEMINFO) -> int | None:
+def available(meminfo: Path | None = None) -> int | None:
     """Bytes that a new program can have, by the kernel's estimate; None if it tells none."""
+    meminfo = meminfo or MEMINFO
     if not meminfo.is_file():
         return None
     lines = (line.split() for line in meminfo.read_text().splitlines())

@@ -1,6 +1,7 @@
 """ONNX Runtime sessions on the host."""
 
 from pathlib import Path
+from platform import machine
 
 import numpy as np
 import onnxruntime as ort
@@ -22,6 +23,14 @@ def open_session(model: Path, threads: int = 0) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
     options.intra_op_num_threads = threads
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def saturates(model: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """True if this machine's INT8 sums of this file overflow, so that it answers a little
+    otherwise than the board: an .ort file is no longer rewritten to avoid it."""
+    x86 = machine().lower() in {"x86_64", "amd64", "i686"}
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+    return model.suffix == ".ort" and x86 and not flags & {"avx512_vnni", "avx_vnni"}
 
 
 def logits(session: ort.InferenceSession, inputs: Floats) -> Floats:

@@ -17,6 +17,7 @@ from edgewright.model.calibrate import observe, view_sources
 from edgewright.model.preprocess import Floats
 
 _LIMIT = 120.0  # dB; nothing above it is told apart
+_CLIPPING = {"Relu", "Clip"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +55,23 @@ def measure_noise(prepared: Path, int8: Path, inputs: Iterable[Floats]) -> list[
     local: dict[str, _Power] = defaultdict(_Power)
     total: dict[str, _Power] = defaultdict(_Power)
     rows = list(inputs)
+    graph = onnx.load(prepared).graph
+    clipping = {node.output[0] for node in graph.node if node.op_type in _CLIPPING}
     for exact, rounded in zip(
         observe(prepared, rows), observe(int8, rows, exact=True), strict=True
     ):
         pairs = _rounded_pairs(rounded)
         for name, (before, after) in pairs.items():
-            local[name].add(before, after)
+            clipped = name in clipping and name in exact
+            local[name].add(_clip(before, exact[name]) if clipped else before, after)
         for name in exact.keys() & rounded.keys():
             total[name].add(exact[name], pairs[name][1] if name in pairs else rounded[name])
-    return list(_in_order(onnx.load(prepared).graph, local, total))
+    return list(_in_order(graph, local, total))
+
+
+def _clip(values: Floats, like: Floats) -> Floats:
+    """ONNX Runtime drops a ReLU whose zero the rounding keeps: what that cuts is no noise."""
+    return np.clip(values, like.min(), like.max())
 
 
 def _rounded_pairs(activations: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:

@@ -51,7 +51,7 @@ class Bench:
     progress: Progress = field(default=lambda _: None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
     """A network that was judged."""
 
@@ -73,17 +73,18 @@ class Network:
         return self.path.stat().st_size
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate(Network):
-    recipe: Recipe
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
     """A network ready to quantize, and what its tensors hold."""
 
     path: Path
     calibration: Calibration
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate(Network):
+    recipe: Recipe
+    base: Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,6 @@ class Outcome:
     candidates: tuple[Candidate, ...]
     chosen: Candidate
     reason: str
-    prepared: Prepared
 
 
 def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1.0) -> Outcome:
@@ -109,9 +109,7 @@ def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1
     tried = list(_tried(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes))
     fp32, candidates = _with_cost(bench, fp32, tried)
     chosen, reason = choose(fp32, candidates, budget)
-    return Outcome(
-        fp32=fp32, candidates=tuple(candidates), chosen=chosen, reason=reason, prepared=base
-    )
+    return Outcome(fp32=fp32, candidates=tuple(candidates), chosen=chosen, reason=reason)
 
 
 def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tuple[Candidate, str]:
@@ -121,13 +119,16 @@ def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tup
     if not fit:
         raise UserError(
             str(fp32.path),
-            f"no recipe keeps accuracy within {budget:g} points of FP32",
+            f"no recipe of {len(candidates)} keeps accuracy within {budget:g} points of FP32",
             facts=[f"FP32: {fp32.metrics.accuracy.value:.3f}", *_told(frontier(candidates))],
-            next="more calibration images, a larger --budget, or a network trained for INT8",
+            next="try --sweep, more calibration images, or a larger --budget",
         )
     least = min(cost(one) for one in fit)
     alike = [one for one in fit if cost(one) <= least * ALIKE]
     chosen = min(alike, key=lambda one: one.distance)
+    if len(candidates) == 1:
+        lost = 100 * (fp32.metrics.accuracy.value - chosen.metrics.accuracy.value)
+        return chosen, f"the only recipe tried; it loses {lost:.1f} of {budget:g} points allowed"
     reason = (
         f"{len(fit)} of {len(candidates)} recipes lose at most {budget:g} points of accuracy; "
         f"{len(alike)} of them cost alike (within {ALIKE - 1:.0%} of the cheapest), "
@@ -263,6 +264,7 @@ def _try(
         made = Candidate(
             name=str(recipe),
             recipe=recipe,
+            base=base,
             path=path,
             answers=answers,
             operators=operators(path, bench.folder),

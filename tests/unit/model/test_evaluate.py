@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgewright.model.evaluate import accuracy, auc, evaluate, recall
+from edgewright.model.evaluate import (
+    Prices,
+    accuracy,
+    auc,
+    cheapest,
+    evaluate,
+    evaluate_classes,
+    positive_label,
+    recall,
+    thresholds,
+)
 
 TRUTH = np.array([0, 0, 0, 1, 1])
 SCORES = np.array([0.1, 0.6, 0.2, 0.9, 0.4])
@@ -49,3 +61,55 @@ def test_plain_values_for_the_card() -> None:
     assert content["confusion"] == [[2, 1], [1, 1]]
     assert isinstance(content["accuracy"], dict)
     assert content["accuracy"]["value"] == 0.6
+
+
+def test_three_classes_are_judged_by_the_likeliest() -> None:
+    probabilities = np.array([[0.4, 0.3, 0.3], [0.1, 0.8, 0.1], [0.1, 0.5, 0.4], [0.2, 0.2, 0.6]])
+    metrics = evaluate_classes(probabilities, [0, 1, 2, 2], positive=2)
+    assert metrics.accuracy.value == 3 / 4
+    assert metrics.defect_recall.value == 1 / 2
+    assert metrics.auc.value == 1
+    assert metrics.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+
+
+def test_the_defect_may_be_either_label() -> None:
+    both = np.stack([SCORES, 1 - SCORES], axis=1)
+    turned = evaluate_classes(both, 1 - TRUTH, positive=0)
+    assert turned.defect_recall == evaluate(SCORES, TRUTH).defect_recall
+    assert positive_label(["defective", "ok"]) == 0
+    assert positive_label(["apple", "pear"]) == 1
+    assert positive_label(["apple", "pear"], "apple") == 0
+
+
+def test_a_threshold_counts_both_mistakes() -> None:
+    found = {one.value: one for one in thresholds(SCORES, TRUTH, Prices(miss=10, false_alarm=1))}
+    assert (found[0.9].misses, found[0.9].false_alarms, found[0.9].cost) == (1, 0, 10)
+    assert (found[0.4].misses, found[0.4].false_alarms, found[0.4].cost) == (0, 1, 1)
+    assert (found[1.0].misses, found[1.0].false_alarms) == (2, 0)
+    assert (found[0.1].misses, found[0.1].false_alarms) == (0, 3)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0, 1, allow_nan=False)), min_size=2, max_size=30
+    ),
+    st.floats(0.1, 50),
+    st.floats(0.1, 50),
+)
+def test_no_threshold_is_cheaper_than_the_cheapest(
+    images: list[tuple[int, float]], miss: float, alarm: float
+) -> None:
+    truth, scores = (np.array(column) for column in zip(*images, strict=True))
+    best = cheapest(thresholds(scores, truth, Prices(miss=miss, false_alarm=alarm)))
+    for cut in [*scores, 2.0]:
+        rejected = scores >= cut
+        cost = miss * (~rejected & (truth == 1)).sum() + alarm * (rejected & (truth == 0)).sum()
+        assert best.cost <= cost + 1e-9
+
+
+def test_the_interval_is_that_of_redrawn_images() -> None:
+    """As many as it takes: 60 right answers of 100 have a deviation of 4.9 points."""
+    scores = np.concatenate([np.full(60, 0.1), np.full(40, 0.9)])
+    found = evaluate(np.append(scores, 0.9), np.append(np.zeros(100, int), 1)).accuracy
+    assert found.low == pytest.approx(found.value - 1.96 * 0.0485, abs=0.015)
+    assert found.high == pytest.approx(found.value + 1.96 * 0.0485, abs=0.015)

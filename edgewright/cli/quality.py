@@ -1,0 +1,403 @@
+"""The model pipeline from an ONNX file on: quantize, evaluate, convert, inspect, compare."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from invoke.context import Context
+from invoke.tasks import task
+from pydantic import JsonValue
+from rich.table import Table
+
+from edgewright import pipeline
+from edgewright.bench import instructions as counted
+from edgewright.bench.instructions import Program
+from edgewright.cli.common import JSON, LAYOUT, OUT, profile_of, say, told, write
+from edgewright.errors import UserError
+from edgewright.model import convert as converter
+from edgewright.model import inspect as inspector
+from edgewright.model import workflow
+from edgewright.model.card import ModelFile, read_card, write_card
+from edgewright.model.coverage import prove
+from edgewright.model.data import ELPV
+from edgewright.model.diff import Difference
+from edgewright.model.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
+from edgewright.model.inspect import Inspection
+from edgewright.model.judge import Answers
+from edgewright.model.ops import parse_config
+from edgewright.model.session import saturates
+from edgewright.model.sweep import Counter
+from edgewright.model.sweep_report import Row, SweepReport
+
+MODEL_BUILD = LAYOUT.root / "build" / "model"
+FP32 = MODEL_BUILD / "fp32.onnx"
+NETWORK = "ONNX classifier with one image input; card.json beside it if there is one"
+IMAGES = "elpv, or a folder class/name.png"
+CARD = "card.json to use instead of the one beside the model"
+POSITIVE = "the label that recall is told of; default: defective, or the last"
+SHOWN = 20  # lines of a long table; --json has all
+
+
+@task(
+    help={
+        "model": f"FP32 {NETWORK}",
+        "calibration": f"images that ranges come from: {IMAGES}",
+        "held-out": "images to judge by; default: ELPV's validation part, or the rest",
+        "test": "images that may not be among the others; default: ELPV's test part",
+        "out": "folder to make: model.onnx, card.json, sweep.json, report.html",
+        "card": CARD,
+        "positive": POSITIVE,
+        "sweep": "try every recipe; else the one that serves best as a rule",
+        "budget": "points of accuracy that may be lost against FP32",
+        "calibration-images": "how many to calibrate on",
+        "held-out-images": "how many to judge by; 0: all",
+        "board": "count guest instructions too, with the last build for this board",
+        "json": JSON,
+    }
+)
+@told
+def quantize(
+    c: Context,
+    model: str = str(FP32),
+    calibration: str = ELPV,
+    held_out: str = "",
+    test: str = "",
+    out: str = str(MODEL_BUILD / "int8"),
+    card: str = "",
+    positive: str = "",
+    sweep: bool = False,
+    budget: float = 1.0,
+    calibration_images: int = workflow.CALIBRATION_IMAGES,
+    held_out_images: int = 0,
+    board: str = "",
+    json: bool = False,
+) -> None:
+    """FP32 to INT8. Example: invoke model.quantize --model=net.onnx --calibration=cells --sweep"""
+    asked = workflow.Quantization(
+        model=Path(model),
+        out=Path(out),
+        calibration=calibration,
+        held_out=held_out,
+        test=test,
+        card=Path(card) if card else None,
+        positive=positive,
+        sweep=sweep,
+        budget=budget,
+        calibration_images=calibration_images,
+        held_out_images=held_out_images,
+    )
+    report = workflow.quantize(asked, say, _counter(board) if board else None)
+    if json:
+        write(report.model_dump_json(indent=2) + "\n")
+        return
+    OUT.print(_sweep_table(report))
+    OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
+    say(f"{out}: {report.chosen.bytes:,} bytes; report.html shows it")
+
+
+@task(
+    help={
+        "model": f"{NETWORK}; .ort too",
+        "images": IMAGES,
+        "card": CARD,
+        "positive": POSITIVE,
+        "cost-miss": "price of a defect that passes",
+        "cost-false-alarm": "price of a good one that is rejected",
+        "worst": "PNG to write: the worst mistakes",
+        "count": "how many images; 0: all",
+        "json": JSON,
+    }
+)
+@told
+def evaluate(
+    c: Context,
+    model: str = str(LAYOUT.default_model),
+    images: str = ELPV,
+    card: str = "",
+    positive: str = "",
+    cost_miss: float = 1.0,
+    cost_false_alarm: float = 1.0,
+    worst: str = str(MODEL_BUILD / "worst.png"),
+    count: int = 0,
+    json: bool = False,
+) -> None:
+    """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
+    asked = workflow.judging(Path(model), images, Path(card) if card else None, positive, count)
+    if saturates(asked.classifier.path):
+        say(
+            "this processor rounds INT8 sums of .ort files; the board does not: judge the ONNX file"
+        )
+    answers = workflow.evaluate(asked)
+    prices = Prices(miss=cost_miss, false_alarm=cost_false_alarm)
+    sheet = workflow.write_worst(answers, Path(worst))
+    if json:
+        OUT.print_json(data=_evaluation(answers, prices, sheet))
+        return
+    OUT.print(_metrics_table(answers))
+    OUT.print(_threshold_table(answers, prices))
+    say(f"worst mistakes: {sheet}" if sheet else "no mistakes")
+
+
+@task(help={"model": NETWORK, "out": "folder for model.ort and ops.config", "json": JSON})
+@told
+def convert(
+    c: Context,
+    model: str = str(LAYOUT.default_model),
+    out: str = str(MODEL_BUILD / "converted"),
+    json: bool = False,
+) -> None:
+    """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
+    made = converter.convert(Path(model), Path(out))
+    config = parse_config(made.ops_config.read_text(), str(made.ops_config))
+    names = sorted(map(str, config.operators))
+    if json:
+        size = made.ort.stat().st_size
+        told_ = {"version": 1, "ort": str(made.ort), "ops_config": str(made.ops_config)}
+        OUT.print_json(data={**told_, "bytes": size, "operators": names})
+        return
+    OUT.print(f"{made.ort}: {made.ort.stat().st_size:,} bytes", soft_wrap=True)
+    OUT.print(f"{made.ops_config}: {len(names)} operators", soft_wrap=True)
+    for name in names:
+        OUT.print(f"  {name}", soft_wrap=True)
+
+
+@task(help={"model": NETWORK, "json": JSON})
+@told
+def inspect(c: Context, model: str = str(LAYOUT.default_model), json: bool = False) -> None:
+    """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
+    found = inspector.inspect(Path(model))
+    if json:
+        write(found.model_dump_json(indent=2) + "\n")
+        return
+    for line in _summary(found):
+        OUT.print(line, soft_wrap=True)
+    OUT.print(_layer_table(found))
+
+
+@task(
+    positional=["first", "second"],
+    help={
+        "first": f"{NETWORK}; the FP32 one",
+        "second": "the network to compare with it, of the same card",
+        "images": IMAGES,
+        "card": CARD,
+        "positive": POSITIVE,
+        "count": "how many images; 0: all",
+        "json": JSON,
+    },
+)
+@told
+def diff(
+    c: Context,
+    first: str,
+    second: str,
+    images: str = ELPV,
+    card: str = "",
+    positive: str = "",
+    count: int = 0,
+    json: bool = False,
+) -> None:
+    """Where two models part. Example: invoke model.diff fp32.onnx int8.onnx --count=100"""
+    asked = workflow.judging(Path(first), images, Path(card) if card else None, positive, count)
+    found = workflow.diff(asked, Path(second))
+    if json:
+        OUT.print_json(data=_difference(found))
+        return
+    OUT.print(_both_table(found))
+    if found.noise:
+        OUT.print(_fall_table(found))
+    for one in found.disagreements[:SHOWN]:
+        OUT.print(
+            f"{one.sample.name}: is {one.truth}; {one.first} {one.first_defect:.3f}, "
+            f"{one.second} {one.second_defect:.3f}",
+            soft_wrap=True,
+        )
+
+
+def _counter(board: str) -> Counter:
+    """Counts with the board's last build; a model that it lacks operators for has no count."""
+    build = LAYOUT.build(board)
+    release = pipeline.latest_release(build).folder
+    binary = release / "bin" / "edge-infer"
+    built = parse_config(build.ops_config.read_text(), str(build.ops_config))
+    image = min((release / "model" / "golden").glob("*.png"))
+    card = read_card(release / "model" / "card.json")
+
+    def count(model: Path) -> int | None:
+        with TemporaryDirectory() as scratch:
+            made = converter.convert(model, Path(scratch))
+            try:
+                prove(made.ort, built)
+            except UserError:
+                return None
+            named = card.model_copy(update={"file": ModelFile.of(made.ort)})
+            write_card(named, Path(scratch) / "card.json")
+            program = Program(
+                arch=profile_of(board).abi.arch,
+                binary=binary,
+                symbols=counted.symbol_file(binary, build),
+                model=made.ort,
+                image=image,
+            )
+            return counted.measure(program, board, LAYOUT).inference
+
+    return count
+
+
+def _sweep_table(report: SweepReport) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("recipe")
+    for column in ("accuracy", f"{report.positive} found", "AUC", "bytes", "time", "|Δp|"):
+        table.add_column(column, justify="right")
+    rows: Sequence[Row] = (report.fp32, *report.candidates)
+    for row in sorted(rows, key=lambda row: row.distance):
+        table.add_row(
+            f"{'* ' if row.chosen else ''}{row.name}",
+            f"{row.accuracy.value:.3f}",
+            f"{row.defect_recall.value:.3f}",
+            f"{row.auc.value:.3f}",
+            f"{row.bytes:,}",
+            f"{row.time:.2f}",
+            f"{row.distance:.4f}",
+        )
+    return table
+
+
+def _metrics_table(answers: Answers) -> Table:
+    names, found = answers.dataset.labels, answers.metrics
+    table = Table("metric", f"on {found.count} images", box=None, pad_edge=False)
+    table.add_row("accuracy", str(found.accuracy))
+    table.add_row("AUC", str(found.auc))
+    table.add_row(f"{names[answers.positive]} found", str(found.defect_recall))
+    for truth, row in zip(names, found.confusion, strict=True):
+        counts = ", ".join(f"{name} {n}" for name, n in zip(names, row, strict=True))
+        table.add_row(f"{truth} answered", counts)
+    return table
+
+
+def _threshold_table(answers: Answers, prices: Prices) -> Table:
+    table = Table("threshold", box=None, pad_edge=False)
+    for column in ("missed", "false alarms", "cost"):
+        table.add_column(column, justify="right")
+    found = thresholds(answers.defect, answers.truth, prices)
+    best = cheapest(found)
+    for one in _some(found, best):
+        mark = "cheapest " if one is best else ""
+        table.add_row(
+            f"{mark}{one.value:.3f}", *map(str, (one.misses, one.false_alarms)), f"{one.cost:g}"
+        )
+    return table
+
+
+def _some(found: Sequence[Threshold], best: Threshold, count: int = 9) -> list[Threshold]:
+    """About `count` of the thresholds, evenly spread, and the cheapest."""
+    step = max(1, len(found) // count)
+    return [one for place, one in enumerate(found) if place % step == 0 or one is best]
+
+
+def _evaluation(answers: Answers, prices: Prices, sheet: Path | None) -> dict[str, JsonValue]:
+    found = thresholds(answers.defect, answers.truth, prices)
+    return {
+        "version": 1,
+        "images": answers.dataset.name,
+        "labels": list(answers.dataset.labels),
+        "positive": answers.dataset.labels[answers.positive],
+        **answers.metrics.as_json(),
+        "prices": {"miss": prices.miss, "false_alarm": prices.false_alarm},
+        "cheapest": _threshold(cheapest(found)),
+        "thresholds": [_threshold(one) for one in found],
+        "worst": str(sheet) if sheet else None,
+    }
+
+
+def _threshold(one: Threshold) -> JsonValue:
+    return {
+        "value": round(one.value, 6),
+        "misses": one.misses,
+        "false_alarms": one.false_alarms,
+        "cost": one.cost,
+    }
+
+
+def _summary(found: Inspection) -> list[str]:
+    opsets = ", ".join(f"{name} {version}" for name, version in found.opsets.items())
+    operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
+    types = ", ".join(f"{name} {size:,} bytes" for name, size in found.types.items())
+    return [
+        f"{found.model}: {found.bytes:,} bytes, opset {opsets}",
+        f"operators: {operators}",
+        f"weights: {found.parameters:,} parameters; {types}",
+        f"MACs: {found.macs / 1e6:,.1f} M",
+        f"activation peak: {found.activation_peak:,} bytes, at {found.peak_at}",
+    ]
+
+
+def _layer_table(found: Inspection) -> Table:
+    title = f"the {SHOWN} layers with most MACs" if len(found.layers) > SHOWN else ""
+    table = Table("operator", title=title, box=None, pad_edge=False, title_justify="left")
+    table.add_column("layer", overflow="fold")
+    for column in ("output", "M MACs", "weight bytes", "output bytes"):
+        table.add_column(column, justify="right")
+    for layer in sorted(found.layers, key=lambda layer: -layer.macs)[:SHOWN]:
+        table.add_row(
+            layer.operator,
+            layer.name,
+            "x".join(map(str, layer.shape or ("?",))),
+            f"{layer.macs / 1e6:,.1f}",
+            f"{layer.weight_bytes:,}",
+            f"{layer.output_bytes:,}",
+        )
+    return table
+
+
+def _both_table(found: Difference) -> Table:
+    table = Table("", "first", "second", box=None, pad_edge=False)
+    one, two = found.first.metrics, found.second.metrics
+    for name in ("accuracy", "auc", "defect_recall"):
+        table.add_row(name.replace("_", " "), str(getattr(one, name)), str(getattr(two, name)))
+    table.add_row("same answer", f"{found.agreement:.1%}", "")
+    table.add_row("probabilities differ by", f"{found.distance:.4f}", "")
+    return table
+
+
+def _fall_table(found: Difference) -> Table:
+    table = Table("where SQNR falls most", box=None, pad_edge=False)
+    table.add_column("tensor", overflow="fold")
+    for column in ("own, dB", "all, dB", "fall, dB"):
+        table.add_column(column, justify="right")
+    for one, fall in found.falls(SHOWN):
+        own = "" if one.local is None else f"{one.local:.1f}"
+        table.add_row(one.operator, one.tensor, own, f"{one.total:.1f}", f"{fall:.1f}")
+    return table
+
+
+def _difference(found: Difference) -> dict[str, JsonValue]:
+    metrics: dict[str, Metrics] = {"first": found.first.metrics, "second": found.second.metrics}
+    return {
+        "version": 1,
+        "images": found.first.dataset.name,
+        "agreement": round(found.agreement, 4),
+        "distance": round(found.distance, 5),
+        **{name: one.as_json() for name, one in metrics.items()},
+        "disagreements": [
+            {
+                "image": one.sample.name,
+                "truth": one.truth,
+                "first": one.first,
+                "second": one.second,
+                "first_defect": round(one.first_defect, 4),
+                "second_defect": round(one.second_defect, 4),
+            }
+            for one in found.disagreements
+        ],
+        "tensors": [
+            {
+                "tensor": one.tensor,
+                "node": one.node,
+                "operator": one.operator,
+                "own_db": None if one.local is None else round(one.local, 2),
+                "all_db": round(one.total, 2),
+            }
+            for one in found.noise
+        ],
+    }

@@ -1,0 +1,99 @@
+"""Ranges: exact extremes, percentiles near numpy's, outliers cut."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgewright.errors import UserError
+from edgewright.model.calibrate import Calibration, calibrate
+from edgewright.model.card import Card
+from edgewright.model.data import Sample
+from edgewright.model.images import Inputs
+from edgewright.model.preprocess import Floats
+from edgewright.model.quantize import Recipe, prepare, quantize_prepared
+from edgewright.model.sqnr import measure_noise, nodes_around, noisiest
+
+
+@pytest.fixture(scope="module")
+def images() -> Floats:
+    """Noise, with one bright pixel in one of the images."""
+    pixels = np.random.default_rng(5).normal(0, 1, (8, 1, 48, 64)).astype(np.float32)
+    pixels[3, 0, 10, 10] = 500
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def prepared(network_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("prepared") / "net.onnx"
+    return prepare(network_file, out, (1, 1, 48, 64))
+
+
+@pytest.fixture(scope="module")
+def calibration(prepared: Path, images: Floats) -> Calibration:
+    return calibrate(prepared, (one[np.newaxis] for one in images))
+
+
+def bounds(calibration: Calibration, *how: object) -> tuple[float, float]:
+    low, high = calibration.ranges(*how)["image"].range_value  # type: ignore[arg-type]
+    return float(low), float(high)
+
+
+def test_minmax_is_exact(calibration: Calibration, images: Floats) -> None:
+    assert bounds(calibration, "minmax") == (images.min(), 500)
+
+
+def test_average_is_the_mean_of_each_images_extremes(
+    calibration: Calibration, images: Floats
+) -> None:
+    low, high = bounds(calibration, "average")
+    assert low == pytest.approx(images.min(axis=(1, 2, 3)).mean(), rel=1e-5)
+    assert high == pytest.approx(images.max(axis=(1, 2, 3)).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("method", "limit"), [("percentile", 20), ("entropy", 300)])
+def test_an_outlier_is_cut(method: str, limit: float, calibration: Calibration) -> None:
+    assert bounds(calibration, method, 99.9)[1] < limit
+
+
+def test_a_percentile_is_numpys(calibration: Calibration, prepared: Path, images: Floats) -> None:
+    calm = np.delete(images, 3, axis=0)
+    low, high = bounds(calibrate(prepared, (x[np.newaxis] for x in calm)), "percentile", 98.0)
+    expected = np.percentile(calm, [1, 99])
+    np.testing.assert_allclose([low, high], expected, atol=0.02)
+
+
+def test_every_method_has_a_range_for_every_tensor(calibration: Calibration) -> None:
+    names = {method: set(calibration.ranges(method)) for method in ("minmax", "average")}
+    names["percentile"] = set(calibration.ranges("percentile"))
+    assert len(set(map(frozenset, names.values()))) == 1
+    assert {"image", "logits"} <= names["minmax"]
+
+
+def test_a_tensor_that_overflows_is_named(prepared: Path) -> None:
+    with pytest.raises(UserError, match="not finite on a calibration image\n  tensor: "):
+        calibrate(prepared, [np.full((1, 1, 48, 64), np.inf, np.float32)])
+
+
+def test_noise_of_a_network_against_itself_is_none(prepared: Path, images: Floats) -> None:
+    noise = measure_noise(prepared, prepared, [images[:1]])
+    assert {one.total for one in noise} == {120.0}
+    assert all(one.local is None for one in noise)
+
+
+def test_the_tensor_rounded_worst_is_found(
+    network_file: Path, samples: tuple[Sample, ...], card: Card, tmp_path: Path
+) -> None:
+    """Ranges stretched a thousandfold for one tensor make it the noisiest."""
+    rows = list(Inputs(samples=samples[:4], card=card))
+    path = prepare(network_file, tmp_path / "prepared.onnx", card.input.shape)
+    found = calibrate(path, rows)
+    found.extremes["c"][:, 1] *= 1000
+    int8 = quantize_prepared(path, found, tmp_path / "int8.onnx", Recipe(method="minmax"))
+    worst = noisiest(measure_noise(path, int8, rows), 1)[0]
+    assert (worst.tensor, worst.operator) == ("c", "Mul")
+    assert worst.local is not None
+    assert worst.local < 20
+    around = nodes_around(onnx.load(path).graph, [worst.tensor])
+    assert set(around) == {"mul", "mean"}
