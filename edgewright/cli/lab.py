@@ -9,7 +9,7 @@ from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import deploy as deployer
-from edgewright import lab, pipeline, powercut
+from edgewright import lab, lab_bench, pipeline, powercut, remote
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
 from edgewright.powercut import Campaign, Cut
 from edgewright.release import Release
@@ -43,6 +43,24 @@ def status(c: Context, board: str, json: bool = False) -> None:
         OUT.print_json(data={"version": 1, "board": board, "state": state, "target": address})
     else:
         OUT.print(f"{board}: {state}{f', {address}' if address else ''}")
+
+
+@task(help={"board": BOARD, "json": JSON})
+@told
+def bench(c: Context, board: str, json: bool = False) -> None:
+    """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som"""
+    release = pipeline.latest_release(LAYOUT.build(board))
+    on = lab.up(lab_of(board), on_line=say)
+    with remote.connect(on.target) as there:
+        found = lab_bench.run(there, release, sorted({1, profile_of(board).cpu.cores}))
+    if json:
+        write(found.model_dump_json(indent=2) + "\n")
+        return
+    table = Table("threads", "peak memory", "speed, an emulator's", box=None)
+    for load in found.loads:
+        memory = f"{load.peak_rss_kb / 1024:.1f} MiB"
+        table.add_row(str(load.threads), memory, f"{found.speedup(load):.2f} ×")
+    OUT.print(table)
 
 
 @task(

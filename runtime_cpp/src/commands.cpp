@@ -10,6 +10,7 @@
 #include "edge/golden.hpp"
 #include "edge/statistics.hpp"
 #include "edge/text.hpp"
+#include "edge/watch.hpp"
 
 namespace edge {
 namespace {
@@ -19,16 +20,6 @@ std::string words(const Error& error) {
 }
 
 // run
-
-void set_result(Json entry, const Classified& result, const Card& card) {
-  entry.set("class", card.labels[result.index]);
-  entry.set("index", static_cast<int64_t>(result.index));
-  entry.set("probabilities", round_probabilities(result.probabilities));
-  Json ms = entry.object("ms");
-  ms.set("decode", round_ms(result.decode_ms));
-  ms.set("preprocess", round_ms(result.preprocess_ms));
-  ms.set("inference", round_ms(result.inference_ms));
-}
 
 /// Classifies every image into `results`. An image's fault is noted there and in `outcome`;
 /// any other fault ends the run. `input` becomes what the network saw of the last good image.
@@ -262,6 +253,16 @@ Outcome info(const Options& options) {
 
 }  // namespace
 
+void set_result(Json entry, const Classified& result, const Card& card) {
+  entry.set("class", card.labels[result.index]);
+  entry.set("index", static_cast<int64_t>(result.index));
+  entry.set("probabilities", round_probabilities(result.probabilities));
+  Json ms = entry.object("ms");
+  ms.set("decode", round_ms(result.decode_ms));
+  ms.set("preprocess", round_ms(result.preprocess_ms));
+  ms.set("inference", round_ms(result.inference_ms));
+}
+
 Outcome failed(const std::string& command, const Error& error) {
   Document document(command);
   set_error(document.top(), error);
@@ -272,6 +273,7 @@ Outcome execute(const Options& options) {
   if (options.command == "run") return run(options);
   if (options.command == "selftest") return selftest(options);
   if (options.command == "bench") return bench(options);
+  if (options.command == "watch") return watch(options);
   return info(options);
 }
 

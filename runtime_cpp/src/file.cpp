@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <new>
 
 #include "edge/text.hpp"
@@ -81,6 +82,17 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), size_);
+}
+
+bool write_file(const std::string& path, const std::string& text) {
+  const std::string aside = folder_of(path) + "/." + name_of(path);
+  FILE* file = std::fopen(aside.c_str(), "we");
+  if (file == nullptr) return false;
+  const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size() &&
+                     std::fflush(file) == 0 && fsync(fileno(file)) == 0;
+  if (std::fclose(file) == 0 && whole) return std::rename(aside.c_str(), path.c_str()) == 0;
+  unlink(aside.c_str());
+  return false;
 }
 
 }  // namespace edge

@@ -12,6 +12,7 @@ namespace {
 
 constexpr long max_threads = 64;
 constexpr long max_runs = 1000000;
+constexpr long max_keep = 1000000;
 
 constexpr option long_options[] = {{"model", required_argument, nullptr, 'm'},
                                    {"threads", required_argument, nullptr, 't'},
@@ -20,6 +21,10 @@ constexpr option long_options[] = {{"model", required_argument, nullptr, 'm'},
                                    {"warmup", required_argument, nullptr, 'w'},
                                    {"runs", required_argument, nullptr, 'r'},
                                    {"image", required_argument, nullptr, 'i'},
+                                   {"in", required_argument, nullptr, 'I'},
+                                   {"out", required_argument, nullptr, 'O'},
+                                   {"heartbeat", required_argument, nullptr, 'H'},
+                                   {"keep", required_argument, nullptr, 'k'},
                                    {"debug", no_argument, nullptr, 'D'},
                                    {"help", no_argument, nullptr, 'h'},
                                    {"version", no_argument, nullptr, 'V'},
@@ -30,8 +35,11 @@ struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {
-    {"run", "mtdD"}, {"selftest", "mgtD"}, {"bench", "mwrtiD"}, {"info", "mD"}};
+constexpr Command commands[] = {{"run", "mtdD"},
+                                {"selftest", "mgtD"},
+                                {"bench", "mwrtiD"},
+                                {"info", "mD"},
+                                {"watch", "mIOHktD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {
@@ -77,11 +85,22 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
     case 'i':
       options.image = value;
       break;
+    case 'I':
+      options.in = value;
+      break;
+    case 'O':
+      options.out = value;
+      break;
+    case 'H':
+      options.heartbeat = value;
+      break;
     case 'D':
       options.debug = true;
       break;
     case 't':
       return read_number(letter, value, 1, max_threads, options.threads);
+    case 'k':
+      return read_number(letter, value, 1, max_keep, options.keep);
     case 'w':
       return read_number(letter, value, 0, max_runs, options.warmup);
     case 'r':
@@ -114,6 +133,8 @@ std::optional<Error> check(const Options& options) {
   const std::string& command = options.command;
   if (find_command(command) == nullptr) return std::nullopt;  // help or version
   if (options.model.empty() && command != "info") return wrong("--model", "is not given");
+  if (command == "watch" && options.in.empty()) return wrong("--in", "is not given");
+  if (command == "watch" && options.out.empty()) return wrong("--out", "is not given");
   if (command == "run" && options.images.empty()) return wrong("run", "no image is given");
   if (command != "run" && !options.images.empty()) {
     return wrong(options.images[0], "does not belong after " + command);
@@ -130,6 +151,8 @@ const char* usage() {
          "edge-infer selftest --model M [--golden DIR] [--threads N]\n"
          "edge-infer bench    --model M [--warmup N] [--runs N] [--threads N] [--image I]\n"
          "edge-infer info     [--model M]\n"
+         "edge-infer watch    --model M --in DIR --out DIR [--keep N] [--heartbeat F] [--threads "
+         "N]\n"
          "\n"
          "  --model M       network; card.json and golden/ are looked for beside it\n"
          "  --threads N     threads of the runtime (1)\n"
@@ -138,6 +161,10 @@ const char* usage() {
          "  --warmup N      inferences before the timed ones (3)\n"
          "  --runs N        timed inferences (30)\n"
          "  --image I       image to time with (made-up values)\n"
+         "  --in DIR        images to classify come here, by rename, and go\n"
+         "  --out DIR       results go here, NAME.json each\n"
+         "  --keep N        results that may lie there before images have to wait (1000)\n"
+         "  --heartbeat F   written every 5 s while all is well\n"
          "  --debug         show the runtime's log, and let a crash leave a core\n"
          "\n"
          "One JSON document on standard output, messages on standard error.\n"

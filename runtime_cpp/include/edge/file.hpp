@@ -43,4 +43,8 @@ class MappedFile {
   size_t size_;
 };
 
+/// Writes a small file aside and renames it: whoever looks sees all of it or the former one.
+/// False with errno set if that is not possible.
+bool write_file(const std::string& path, const std::string& text);
+
 }  // namespace edge

@@ -1,0 +1,81 @@
+"""Memory and threads of a release on a full-system board.
+
+There the guest's kernel counts a program's memory as a real board's would; under user-mode
+emulation the emulator's own is in the figure. Times are an emulator's, so only their ratio
+within one run is kept, and it is labelled.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.errors import TargetError
+from edgewright.release import Release
+from edgewright.remote import Board
+from edgewright.report import Check
+from edgewright.smoke import MODEL, PROGRAM, BenchDocument, parse
+
+FOLDER = "/opt/edgewright-bench"
+FILES = (PROGRAM, MODEL, "model/card.json")
+WARMUP, RUNS = 1, 3
+SECONDS = 1800.0  # for one benchmark on an emulator that shares its machine
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Load(_Part):
+    """One benchmark."""
+
+    threads: int
+    peak_rss_kb: int  # VmHWM of the guest
+    emulated_ms: float  # median of one inference; comparable within this document only
+
+
+class Footprint(_Part):
+    """What `invoke lab.bench` found; `emulated` is always true and says what the times are."""
+
+    version: Literal[1] = 1
+    emulated: Literal[True] = True
+    release: str
+    program_bytes: int
+    model_bytes: int
+    loads: tuple[Load, ...]
+
+    def speedup(self, load: Load) -> float:
+        """How many times as fast as the first of the benchmarks, on this emulator."""
+        return self.loads[0].emulated_ms / load.emulated_ms
+
+
+def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
+    """Benchmark with each number of threads. Raises TargetError if the program does not run."""
+    board.check(["mkdir", "-p", f"{FOLDER}/bin", f"{FOLDER}/model"])
+    try:
+        for name in FILES:
+            with (release.folder / name).open("rb") as source:
+                board.put(source, f"{FOLDER}/{name}")
+        board.check(["chmod", "755", f"{FOLDER}/{PROGRAM}"])
+        loads = tuple(_load(board, count) for count in threads)
+    finally:
+        board.run(["rm", "-rf", FOLDER])
+    sizes = {name: (release.folder / name).stat().st_size for name in FILES}
+    return Footprint(
+        release=release.id, program_bytes=sizes[PROGRAM], model_bytes=sizes[MODEL], loads=loads
+    )
+
+
+def _load(board: Board, threads: int) -> Load:
+    argv = [f"{FOLDER}/{PROGRAM}", "bench", "--model", f"{FOLDER}/{MODEL}"]
+    argv += ["--threads", str(threads), "--warmup", str(WARMUP), "--runs", str(RUNS)]
+    document = parse(BenchDocument, board.run(argv, timeout=SECONDS))
+    if isinstance(document, Check):
+        raise TargetError(
+            f"{board.target}: {PROGRAM}", document.found or "no result", facts=document.facts
+        )
+    return Load(
+        threads=threads,
+        peak_rss_kb=document.peak_rss_kb,
+        emulated_ms=document.latency_ms.median,
+    )

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace edge {
+
+/// Tells whoever watches over a service that it is well: a supervisor by a file, systemd by its
+/// socket (sd_notify's protocol: a datagram to the address in NOTIFY_SOCKET).
+class Heartbeat {
+ public:
+  explicit Heartbeat(std::string file) : file_(std::move(file)) {}
+
+  void ready() const;
+  void beat(int64_t images, int64_t failed) const;
+
+ private:
+  std::string file_;  // empty: none
+};
+
+}  // namespace edge

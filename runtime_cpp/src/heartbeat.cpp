@@ -1,0 +1,58 @@
+#include "edge/heartbeat.hpp"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+#include "edge/document.hpp"
+#include "edge/file.hpp"
+
+namespace edge {
+namespace {
+
+/// Seconds since the board was switched on: its wall clock may be wrong, and may jump.
+int64_t uptime_s() {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return int64_t{now.tv_sec};
+}
+
+void notify(const char* state) {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un address{};
+  if (path == nullptr || std::strlen(path) >= sizeof address.sun_path) return;
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, path);
+  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // an abstract one
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
+  sendto(fd, state, std::strlen(state), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
+         length);
+  close(fd);
+}
+
+}  // namespace
+
+void Heartbeat::ready() const {
+  notify("READY=1");
+}
+
+void Heartbeat::beat(int64_t images, int64_t failed) const {
+  notify("WATCHDOG=1");
+  if (file_.empty()) return;
+  Document document("watch");
+  Json top = document.top();
+  top.set("pid", static_cast<int64_t>(getpid()));
+  top.set("uptime_s", uptime_s());
+  top.set("images", images);
+  top.set("failed", failed);
+  write_file(file_, document.text());  // one that cannot be written is noticed as one that is late
+}
+
+}  // namespace edge

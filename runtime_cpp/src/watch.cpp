@@ -1,0 +1,166 @@
+#include "edge/watch.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "edge/crash_guard.hpp"
+#include "edge/document.hpp"
+#include "edge/engine.hpp"
+#include "edge/file.hpp"
+#include "edge/heartbeat.hpp"
+#include "edge/text.hpp"
+
+namespace edge {
+namespace {
+
+constexpr int beat_ms = 5000;
+constexpr const char* working = ".working-";  // prefix of the image at hand
+
+volatile std::sig_atomic_t told_to_end = 0;
+
+void end_soon(int) {
+  told_to_end = 1;
+}
+
+void listen_for_the_end() {
+  struct sigaction action{};
+  action.sa_handler = end_soon;  // without SA_RESTART: a poll ends at once
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+bool starts_with(const std::string& text, const std::string& start) {
+  return text.compare(0, start.size(), start) == 0;
+}
+
+/// Names of regular files in a folder that start as given, in order; empty `start`: no dot files.
+std::vector<std::string> files_in(const std::string& folder, const std::string& start) {
+  std::vector<std::string> names;
+  DIR* listing = opendir(folder.c_str());
+  while (const dirent* entry = listing != nullptr ? readdir(listing) : nullptr) {
+    const std::string name = entry->d_name;
+    const bool wanted = start.empty() ? name[0] != '.' : starts_with(name, start);
+    if (wanted && entry->d_type != DT_DIR) names.push_back(name);
+  }
+  if (listing != nullptr) closedir(listing);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// A folder that is not there, or cannot be written: told before the model is loaded.
+std::optional<Error> folder_fault(const char* option, const std::string& folder) {
+  if (access(folder.c_str(), R_OK | W_OK | X_OK) == 0) return std::nullopt;
+  return Error{Exit::usage, "folder_unusable", std::string(option) + "=" + folder, system_fault(),
+               "make the folder, or give another"};
+}
+
+/// One run of the service.
+class Spool {
+ public:
+  Spool(const Options& options, Engine& engine)
+      : options_(options), engine_(engine), heartbeat_(options.heartbeat) {}
+
+  /// Images whose process ended while they were at hand.
+  void give_up_old_work() {
+    for (const std::string& name : files_in(options_.in, working)) {
+      const Error error{Exit::image, "image_crashed", name.substr(std::string(working).size()),
+                        "the program ended while it was at work on it", "look at this image"};
+      finish(name.substr(std::string(working).size()), error);
+    }
+  }
+
+  /// Takes every image that there is room for.
+  void work() {
+    for (const std::string& name : files_in(options_.in, "")) {
+      if (told_to_end != 0 || !has_room()) return;
+      const std::string at_hand = path_at_hand(name);
+      if (std::rename((options_.in + "/" + name).c_str(), at_hand.c_str()) != 0) continue;
+      finish(name, classify(engine_, at_hand));
+      beat();
+    }
+  }
+
+  void ready() const { heartbeat_.ready(); }
+  void beat() const { heartbeat_.beat(images_, failed_); }
+
+ private:
+  std::string path_at_hand(const std::string& name) const {
+    return options_.in + "/" + working + name;
+  }
+
+  bool has_room() const {
+    return files_in(options_.out, "").size() < static_cast<size_t>(options_.keep);
+  }
+
+  /// The result first, then the image goes: a crash in between gives the result again.
+  void finish(const std::string& name, const Result<Classified>& result) {
+    Document document("watch");
+    Json top = document.top();
+    top.set("model", engine_.card.name);
+    top.set("image", name);
+    if (result) {
+      set_result(top, *result, engine_.card);
+    } else {
+      set_error(top, result.error());
+      tell(utf8(name + ": " + result.error().problem) + "\n");
+      ++failed_;
+    }
+    ++images_;
+    if (write_file(options_.out + "/" + name + ".json", document.text())) {
+      unlink(path_at_hand(name).c_str());
+    } else {
+      tell(options_.out + ": " + system_fault() + "\n");
+      std::rename(path_at_hand(name).c_str(), (options_.in + "/" + name).c_str());
+    }
+  }
+
+  const Options& options_;
+  Engine& engine_;
+  Heartbeat heartbeat_;
+  int64_t images_ = 0;
+  int64_t failed_ = 0;
+};
+
+/// Sleeps until something was moved into the folder, or it is time for a heartbeat.
+void wait_for_images(int notifier) {
+  pollfd waiting{notifier, POLLIN, 0};
+  if (poll(&waiting, 1, beat_ms) <= 0) return;
+  char events[4096];
+  while (read(notifier, events, sizeof events) > 0) {
+  }
+}
+
+}  // namespace
+
+Outcome watch(const Options& options) {
+  for (const auto& [option, folder] : {std::pair{"--in", &options.in}, {"--out", &options.out}}) {
+    if (auto error = folder_fault(option, *folder)) return failed(options.command, *error);
+  }
+  auto engine = open_engine(options);
+  if (!engine) return failed(options.command, engine.error());
+  listen_for_the_end();
+  const int notifier = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  inotify_add_watch(notifier, options.in.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE);
+  Spool spool(options, *engine);
+  spool.give_up_old_work();
+  spool.ready();
+  while (told_to_end == 0) {
+    spool.beat();
+    spool.work();
+    if (told_to_end == 0) wait_for_images(notifier);
+  }
+  close(notifier);
+  return {Exit::done, "", ""};
+}
+
+}  // namespace edge
