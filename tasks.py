@@ -8,9 +8,21 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from edgewright import __version__
-from edgewright.cli import bench, board, build, develop, emulate, host, keys, lab, model, release
+from edgewright.cli import (
+    bench,
+    board,
+    build,
+    develop,
+    emulate,
+    host,
+    keys,
+    lab,
+    model,
+    release,
+    service,
+)
 
-NAMESPACES = (bench, emulate, keys, lab, model, release)
+NAMESPACES = (bench, emulate, keys, lab, model, release, service)
 
 namespace = Collection(*map(Collection.from_module, NAMESPACES))
 for part in (host, build, board, develop):

@@ -178,6 +178,48 @@ class Emulation(_Section):
     ] = "0xd03"
 
 
+BoardPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
+
+
+class Manager(StrEnum):
+    """What starts programs on a board, and starts them again."""
+
+    NONE = "none"
+    INITTAB = "inittab"
+    RUNIT = "runit"
+    SYSTEMD = "systemd"
+
+
+class Service(_Section):
+    """How the release runs as a service: see docs/service.md."""
+
+    manager: Annotated[
+        Manager, Field(strict=False, description="what starts it; `none`: it is not a service")
+    ] = Manager.NONE
+    input: Annotated[BoardPath, Field(description="folder that images are moved into")] = (
+        "/var/spool/edgewright/in"
+    )
+    output: Annotated[BoardPath, Field(description="folder that results appear in")] = (
+        "/var/spool/edgewright/out"
+    )
+    keep: Annotated[
+        int, Field(ge=1, le=1_000_000, description="results before images have to wait")
+    ] = 1000
+    restart_s: Annotated[int, Field(ge=1, le=3600, description="pause before a restart, s")] = 5
+    watchdog_s: Annotated[
+        int, Field(ge=15, le=3600, description="without a heartbeat: killed and restarted, s")
+    ] = 60
+    memory_mb: Annotated[int, Field(ge=16, description="limit by cgroup, MiB")] = 128
+    nice: Annotated[int, Field(ge=-20, le=19, description="scheduling priority")] = 0
+    cpus: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=63)], ...],
+        Field(strict=False, description="cores it may run on; empty: all"),
+    ] = ()
+    log_kb: Annotated[int, Field(ge=16, le=65536, description="its log never grows above, KiB")] = (
+        256
+    )
+
+
 class BoardProfile(_Section):
     """One kind of board."""
 
@@ -195,6 +237,7 @@ class BoardProfile(_Section):
     runtime: Runtime = Runtime()
     budgets: Budgets
     deploy: Deploy = Deploy()
+    service: Service = Service()
     emulation: Emulation = Emulation()
 
     @field_validator("description")
@@ -206,7 +249,7 @@ class BoardProfile(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "BoardProfile":
-        problems = _cross_problems(self.cpu, self.abi, self.runtime)
+        problems = _cross_problems(self.cpu, self.abi, self.runtime, self.service)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -217,13 +260,16 @@ class BoardProfile(_Section):
         return "armv7l" if self.abi.arch is Arch.ARMHF else "aarch64"
 
 
-def _cross_problems(cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None) -> list[str]:
+def _cross_problems(
+    cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None, service: Service | None
+) -> list[str]:
     """What does not fit together; a section that is not valid by itself is None."""
     return [
         *(_triplet_problems(abi) if abi else []),
         *(_arch_problems(cpu, abi) if cpu and abi else []),
         *(_fpu_problems(cpu) if cpu else []),
         *(_thread_problems(cpu, runtime) if cpu and runtime else []),
+        *(_affinity_problems(cpu, service) if cpu and service else []),
     ]
 
 
@@ -252,6 +298,13 @@ def _thread_problems(cpu: Cpu, runtime: Runtime) -> list[str]:
     if runtime.threads <= cpu.cores:
         return []
     return [f"runtime.threads: expected at most cpu.cores = {cpu.cores}, found {runtime.threads}"]
+
+
+def _affinity_problems(cpu: Cpu, service: Service) -> list[str]:
+    beyond = [str(core) for core in service.cpus if core >= cpu.cores]
+    if not beyond:
+        return []
+    return [f"service.cpus: expected 0 to {cpu.cores - 1}, found {', '.join(beyond)}"]
 
 
 def board_names(folder: Path) -> list[str]:
@@ -292,6 +345,7 @@ def _table_problems(table: Mapping[str, Any]) -> list[str]:
         _section(Cpu, table.get("cpu")),
         _section(Abi, table.get("abi")),
         _section(Runtime, table.get("runtime", {})),
+        _section(Service, table.get("service", {})),
     )
 
 

@@ -56,10 +56,10 @@ def bench(c: Context, board: str, json: bool = False) -> None:
     if json:
         write(found.model_dump_json(indent=2) + "\n")
         return
-    table = Table("threads", "peak memory", "speed, an emulator's", box=None)
+    table = Table("threads", "peak memory", "times as fast, on this emulator", box=None)
     for load in found.loads:
         memory = f"{load.peak_rss_kb / 1024:.1f} MiB"
-        table.add_row(str(load.threads), memory, f"{found.speedup(load):.2f} ×")
+        table.add_row(str(load.threads), memory, f"{found.speedup(load):.2f}")
     OUT.print(table)
 
 

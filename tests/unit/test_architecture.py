@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab_image": {"board_image", "board_keys", "debs", "process"},
     "lab": {"board_image", "board_keys", "lab_image", "process", "profile", "target"},
     "writelog": set(),
+    "service": {"profile", "remote", "smoke"},
     "lab_bench": {"release", "remote", "report", "smoke"},
     "lab_release": {"model", "release"},
     "powercut": {"lab", "process", "release", "remote", "smoke", "writelog"},

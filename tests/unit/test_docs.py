@@ -39,6 +39,8 @@ def resolved(kind: Schema, whole: Schema) -> Schema:
 def values(kind: Schema) -> str:
     if "const" in kind or "enum" in kind:
         return ", ".join(f"`{value}`" for value in kind.get("enum", [kind.get("const")]))
+    if kind.get("type") == "array":
+        return f"list: {values(kind['items'])}"
     if "pattern" in kind:
         return f"`{kind['pattern']}`".replace("|", "\\|")
     bounds = {"minimum": "from", "exclusiveMinimum": "more than", "maximum": "to"}

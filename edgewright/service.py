@@ -1,0 +1,303 @@
+"""The release as a service of the board: `edge-infer watch`, started through `edgectl start`.
+
+The board profile's `[service]` says what starts it. Under busybox init and runit a script of ours
+keeps it running, judges its heartbeat and bounds its log; systemd does that by itself.
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.errors import TargetError, UserError
+from edgewright.profile import BoardProfile, Manager
+from edgewright.remote import Board
+from edgewright.smoke import MODEL, PROGRAM
+
+STATE = "/run/edgewright"
+SCRIPT = "/etc/edgewright/service"
+RUNIT = "/etc/service/edgewright"
+UNIT = "edgewright.service"
+INITTAB_LINE = f"::respawn:{SCRIPT}"
+
+# Times are since power-on: a board's wall clock may be wrong, and may jump.
+SUPERVISE = r"""
+uptime() { cut -d . -f 1 /proc/uptime; }
+say() { echo "$(uptime) $*" >> "$state/log"; }
+beat() { sed -n 's/.*"uptime_s":\([0-9]*\).*/\1/p' "$state/heartbeat" 2>/dev/null; }
+limit_memory() {
+    group=/sys/fs/cgroup/edgewright
+    grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null || return 0
+    mkdir -p "$group"
+    echo +memory > /sys/fs/cgroup/cgroup.subtree_control
+    echo $((memory_mb * 1048576)) > "$group/memory.max"
+    echo 0 > "$group/cgroup.procs"
+}
+run() {
+    limit_memory 2>/dev/null
+    exec nice -n "$nice" $affinity "$@"
+}
+start() {
+    rm -f "$state/heartbeat"
+    uptime > "$state/since"
+    echo $(($(cat "$state/starts" 2>/dev/null || echo 0) + 1)) > "$state/starts"
+    run "$@" >> "$state/log" 2>&1 < /dev/null &
+    child=$!
+}
+shorten_log() {
+    [ "$(wc -c < "$state/log")" -le $((log_kb * 512)) ] && return
+    cat "$state/log" > "$state/log.old"
+    : > "$state/log"
+}
+watch_over() {
+    while kill -0 "$child" 2>/dev/null; do
+        sleep 2
+        shorten_log
+        last=$(beat)
+        late=$(($(uptime) - ${last:-$(cat "$state/since")}))
+        [ "$late" -le "$watchdog_s" ] && continue
+        say "no heartbeat for $late s: killed"
+        kill -KILL "$child" 2>/dev/null
+    done
+}
+mkdir -p "$state" "$input" "$output"
+echo $$ > "$state/supervisor"
+touch "$state/log"
+trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 0' TERM INT
+while :; do
+    start "$@"
+    watch_over
+    wait "$child"
+    say "ended with exit code $?"
+    sleep "$restart_s"
+done
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceFile:
+    """One file that makes the service, outside of the deploy root."""
+
+    path: str
+    text: str
+    mode: str = "0644"
+
+
+def command(profile: BoardProfile) -> tuple[str, ...]:
+    """What init runs. `edgectl start` works in the folder of the release that it decides for."""
+    service = profile.service
+    argv = [f"{profile.deploy.root}/bin/edgectl", "start", PROGRAM, "watch", "--model", MODEL]
+    argv += ["--in", service.input, "--out", service.output, "--keep", str(service.keep)]
+    argv += ["--threads", str(profile.runtime.threads), "--heartbeat", f"{STATE}/heartbeat"]
+    return tuple(argv)
+
+
+def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
+    """The files for the profile's init; none where it is not a service."""
+    match profile.service.manager:
+        case Manager.NONE:
+            return ()
+        case Manager.SYSTEMD:
+            return (
+                ServiceFile(path=f"/etc/systemd/system/{UNIT}", text=_unit(profile)),
+                ServiceFile(path="/etc/systemd/journald@edgewright.conf", text=_journal(profile)),
+            )
+        case Manager.INITTAB:
+            return (ServiceFile(path=SCRIPT, text=_script(profile), mode="0755"),)
+        case Manager.RUNIT:
+            return (ServiceFile(path=f"{RUNIT}/run", text=_script(profile), mode="0755"),)
+
+
+def _script(profile: BoardProfile) -> str:
+    service = profile.service
+    cores = ",".join(map(str, service.cpus))
+    settings = {
+        "state": STATE,
+        "input": service.input,
+        "output": service.output,
+        "restart_s": service.restart_s,
+        "watchdog_s": service.watchdog_s,
+        "memory_mb": service.memory_mb,
+        "nice": service.nice,
+        "affinity": f"taskset -c {cores}" if cores else "",
+        "log_kb": service.log_kb,
+    }
+    lines = [f"{name}={shlex.quote(str(value))}" for name, value in settings.items()]
+    head = f"#!/bin/sh\n# Made by invoke service.install for {profile.name}.\n"
+    words = f"set -- {shlex.join(command(profile))}\n"
+    return head + "\n".join(lines) + "\n" + words + SUPERVISE.lstrip("\n")
+
+
+def _unit(profile: BoardProfile) -> str:
+    service = profile.service
+    cores = " ".join(map(str, service.cpus))
+    return "\n".join(
+        [
+            f"# Made by invoke service.install for {profile.name}.",
+            "[Unit]",
+            "Description=edgewright: images in, classes out",
+            "StartLimitIntervalSec=0",
+            "",
+            "[Service]",
+            "Type=notify",
+            "NotifyAccess=main",
+            f"ExecStartPre=/bin/mkdir -p {service.input} {service.output}",
+            f"ExecStart={shlex.join(command(profile))}",
+            "RuntimeDirectory=edgewright",
+            "RuntimeDirectoryPreserve=yes",
+            "Restart=always",
+            f"RestartSec={service.restart_s}",
+            f"WatchdogSec={service.watchdog_s}",
+            f"MemoryMax={service.memory_mb}M",
+            f"Nice={service.nice}",
+            *([f"CPUAffinity={cores}"] if cores else []),
+            "LogNamespace=edgewright",
+            "",
+            "[Install]",
+            "WantedBy=multi-user.target",
+            "",
+        ]
+    )
+
+
+def _journal(profile: BoardProfile) -> str:
+    size = f"{profile.service.log_kb}K"
+    return f"[Journal]\nStorage=volatile\nRuntimeMaxUse={size}\nSystemMaxUse={size}\n"
+
+
+# On the board
+
+PLACE = r"""
+set -e
+umask 022
+mkdir -p "${1%/*}"
+cat > "$1.new"
+chmod "$2" "$1.new"
+sync
+if [ "$(sha256sum < "$1.new")" = "$(sha256sum < "$1" 2>/dev/null)" ]; then rm "$1.new"
+else mv -f "$1.new" "$1"; echo changed; fi
+"""
+# Each ends what runs where something has changed, so that init starts it anew.
+ENABLE = {
+    Manager.INITTAB: r"""
+set -e
+if ! grep -qxF "$2" /etc/inittab; then
+    { cat /etc/inittab; echo "$2"; } > /etc/inittab.new
+    sync
+    mv -f /etc/inittab.new /etc/inittab
+    kill -HUP 1
+elif [ "$1" = changed ]; then kill -TERM "$(cat "$3")" 2>/dev/null || true
+fi
+""",
+    Manager.RUNIT: r"""
+[ "$1" != changed ] || sv restart "$2" >/dev/null 2>&1 || true
+""",
+    Manager.SYSTEMD: r"""
+set -e
+systemctl daemon-reload
+systemctl enable --quiet --now edgewright.service
+[ "$1" != changed ] || systemctl restart edgewright.service
+""",
+}
+READ = r"""
+cd "$1" 2>/dev/null || exit 0
+for name in since starts; do [ -f "$name" ] && echo "$name $(cat "$name")"; done
+[ -f heartbeat ] && echo "heartbeat $(cat heartbeat)"
+echo "uptime $(cut -d . -f 1 /proc/uptime)"
+[ -f log ] && tail -n 3 log | sed 's/^/log /'
+exit 0
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceState:
+    """What `invoke status` tells of the service."""
+
+    installed: bool
+    since_s: int | None = None  # seconds that it has been running
+    restarts: int = 0  # since the board was switched on
+    silent_s: int | None = None  # seconds since its last heartbeat
+    images: int = 0
+    failed: int = 0
+    healthy: bool = False
+    log: tuple[str, ...] = ()
+
+
+def install(board: Board, profile: BoardProfile) -> bool:
+    """Make the release a service; False if it was one already, just so.
+
+    Raises UserError for a profile without a service, TargetError for a board that refuses.
+    """
+    manager = profile.service.manager
+    if manager is Manager.NONE:
+        raise UserError(
+            f"board '{profile.name}'",
+            "has no service",
+            facts=["expected: service.manager = 'inittab', 'runit' or 'systemd'"],
+            next=f"set it in board_profiles/{profile.name}.toml",
+        )
+    changed = [_place(board, file) for file in render(profile)]
+    subject = RUNIT if manager is Manager.RUNIT else INITTAB_LINE
+    news = "changed" if any(changed) else "same"
+    board.script(ENABLE[manager], news, subject, f"{STATE}/supervisor")
+    return any(changed)
+
+
+def _place(board: Board, file: ServiceFile) -> bool:
+    argv = ["sh", "-c", PLACE, "_", file.path, file.mode]
+    return board.check(argv, input=file.text.encode()).stdout.strip() == "changed"
+
+
+def status(board: Board, profile: BoardProfile) -> ServiceState:
+    """What the service does. Raises TargetError if the board does not answer."""
+    said = board.script(READ, STATE).stdout
+    return parse_status(said, str(board.target), profile.service.watchdog_s)
+
+
+def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
+    """State from the output of the script."""
+    pairs = [line.partition(" ")[::2] for line in text.splitlines()]
+    said = dict(pairs)
+    if "starts" not in said and "heartbeat" not in said:
+        return ServiceState(installed=False)
+    uptime = int(said["uptime"])
+    beat = _beat(said.get("heartbeat", ""), subject)
+    silent = uptime - beat["uptime_s"] if beat else None
+    return ServiceState(
+        installed=True,
+        since_s=uptime - int(said["since"]) if "since" in said else None,
+        restarts=int(said.get("starts", "1")) - 1,
+        silent_s=silent,
+        images=beat.get("images", 0),
+        failed=beat.get("failed", 0),
+        healthy=silent is not None and silent <= watchdog_s,
+        log=tuple(value for key, value in pairs if key == "log"),
+    )
+
+
+def _beat(text: str, subject: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(text)
+        return {key: int(found[key]) for key in ("uptime_s", "images", "failed")}
+    except (ValueError, KeyError, TypeError) as broken:
+        raise TargetError(
+            f"{subject}: {STATE}/heartbeat", "not a heartbeat", facts=[f"| {text}"]
+        ) from broken
+
+
+def told(state: ServiceState) -> Sequence[str]:
+    """Lines for people."""
+    if not state.installed:
+        return ("service    not installed",)
+    health = "well" if state.healthy else "no heartbeat"
+    beat = "" if state.silent_s is None else f", last heartbeat {state.silent_s} s ago"
+    since = "unknown" if state.since_s is None else f"{state.since_s} s"
+    lines = [
+        f"service    {health}{beat}",
+        f"running    {since}, {state.restarts} restarts since power-on",
+        f"images     {state.images}, {state.failed} of them failed",
+    ]
+    return (*lines, *(f"log        {line}" for line in state.log))

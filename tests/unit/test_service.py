@@ -1,0 +1,95 @@
+"""What makes a release a service, as text; and what a board says of it."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright import service
+from edgewright.errors import TargetError, UserError
+from edgewright.layout import RepoLayout
+from edgewright.profile import BoardProfile, Manager, load_board
+from tests.boards import LocalBoard
+
+BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'
+SAID = f"since 40\nstarts 3\nheartbeat {BEAT}\nuptime 100\nlog 39 ended with exit code 137\n"
+
+
+def profile(manager: Manager, **changes: object) -> BoardProfile:
+    board = load_board("a53-som", RepoLayout().boards)
+    changed = board.service.model_copy(update={"manager": manager, **changes})
+    return board.model_copy(update={"service": changed})
+
+
+def test_a_board_without_a_service_gets_none() -> None:
+    assert service.render(profile(Manager.NONE)) == ()
+    board = LocalBoard()
+    with pytest.raises(UserError) as refused:
+        service.install(board, profile(Manager.NONE))
+    assert str(refused.value) == (
+        "board 'a53-som': has no service\n"
+        "  expected: service.manager = 'inittab', 'runit' or 'systemd'\n"
+        "next: set it in board_profiles/a53-som.toml"
+    )
+    assert board.sent == []
+
+
+def test_every_init_starts_the_release_through_edgectl() -> None:
+    wanted = "/opt/edgewright/bin/edgectl start bin/edge-infer watch --model model/model.ort"
+    for manager in (Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD):
+        assert wanted in service.render(profile(manager))[0].text
+
+
+def test_limits_of_the_profile_are_in_the_script_and_in_the_unit() -> None:
+    limits = {"nice": 7, "cpus": (2, 3), "memory_mb": 48, "watchdog_s": 33, "restart_s": 9}
+    script = service.render(profile(Manager.INITTAB, **limits))[0].text
+    for line in ("nice=7", "affinity='taskset -c 2,3'", "memory_mb=48", "watchdog_s=33"):
+        assert f"\n{line}\n" in script
+    unit = service.render(profile(Manager.SYSTEMD, **limits))[0].text
+    for line in ("Nice=7", "CPUAffinity=2 3", "MemoryMax=48M", "WatchdogSec=33", "RestartSec=9"):
+        assert f"\n{line}\n" in unit
+
+
+def test_all_cores_are_left_to_it_unless_the_profile_says_which() -> None:
+    assert "\naffinity=''\n" in service.render(profile(Manager.RUNIT))[0].text
+    assert "CPUAffinity" not in service.render(profile(Manager.SYSTEMD))[0].text
+
+
+def test_what_a_board_says_of_its_service() -> None:
+    state = service.parse_status(SAID, "board", 60)
+    assert (state.since_s, state.restarts, state.silent_s) == (60, 2, 5)
+    assert (state.images, state.failed, state.healthy) == (12, 2, True)
+    assert list(service.told(state)) == [
+        "service    well, last heartbeat 5 s ago",
+        "running    60 s, 2 restarts since power-on",
+        "images     12, 2 of them failed",
+        "log        39 ended with exit code 137",
+    ]
+
+
+def test_a_service_that_is_silent_is_not_well() -> None:
+    assert not service.parse_status(SAID.replace("uptime 100", "uptime 156"), "board", 60).healthy
+    starting = service.parse_status("since 98\nstarts 1\nuptime 100\n", "board", 60)
+    assert (starting.healthy, starting.restarts, starting.since_s) == (False, 0, 2)
+    assert service.told(starting)[0] == "service    no heartbeat"
+
+
+def test_a_board_without_it() -> None:
+    assert not service.parse_status("uptime 100\n", "board", 60).installed
+
+
+def test_a_heartbeat_that_is_none() -> None:
+    with pytest.raises(TargetError) as broken:
+        service.parse_status("starts 1\nheartbeat nonsense\nuptime 1\n", "root@board", 60)
+    assert str(broken.value) == (
+        "root@board: /run/edgewright/heartbeat: not a heartbeat\n  | nonsense"
+    )
+
+
+def test_a_file_of_the_service_is_placed_once(tmp_path: Path) -> None:
+    file = service.ServiceFile(path=str(tmp_path / "etc" / "service"), text="x\n", mode="0755")
+    board = LocalBoard()
+    assert service._place(board, file)
+    assert not service._place(board, file)
+    assert (tmp_path / "etc" / "service").read_text() == "x\n"
+    assert (tmp_path / "etc" / "service").stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["service"]
