@@ -18,7 +18,7 @@ from edgewright.smoke import MODEL, PROGRAM, BenchDocument, parse
 
 FOLDER = "/opt/edgewright-bench"
 FILES = (PROGRAM, MODEL, "model/card.json")
-WARMUP, RUNS = 1, 3
+WARMUP, RUNS = 0, 1
 SECONDS = 1800.0  # for one benchmark on an emulator that shares its machine
 
 
