@@ -123,6 +123,7 @@ def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tup
             facts=[f"FP32: {fp32.metrics.accuracy.value:.3f}", *_told(frontier(candidates))],
             next="try --sweep, more calibration images, or a larger --budget",
         )
+    cost = _cost(fit)
     least = min(cost(one) for one in fit)
     alike = [one for one in fit if cost(one) <= least * ALIKE]
     chosen = min(alike, key=lambda one: one.distance)
@@ -137,20 +138,26 @@ def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tup
     return chosen, reason
 
 
-def cost(network: Network) -> float:
-    """Instructions where they were counted, else time."""
-    return network.time if network.instructions is None else float(network.instructions)
-
-
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that no other beats in accuracy, bytes and cost at once."""
-    return [one for one in candidates if not any(_beats(other, one) for other in candidates)]
+    cost = _cost(candidates)
+    points = [(-one.metrics.accuracy.value, one.bytes, cost(one)) for one in candidates]
+    return [
+        one
+        for one, mine in zip(candidates, points, strict=True)
+        if not any(_beats(theirs, mine) for theirs in points)
+    ]
 
 
-def _beats(one: Network, other: Network) -> bool:
-    mine = (-one.metrics.accuracy.value, one.bytes, cost(one))
-    theirs = (-other.metrics.accuracy.value, other.bytes, cost(other))
-    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+def _cost(candidates: Sequence[Network]) -> Callable[[Network], float]:
+    """Instructions if all were counted, else time: the two cannot be compared."""
+    if all(one.instructions for one in candidates):
+        return lambda one: float(one.instructions or 0)
+    return lambda one: one.time
+
+
+def _beats(theirs: tuple[float, ...], mine: tuple[float, ...]) -> bool:
+    return theirs != mine and all(a <= b for a, b in zip(theirs, mine, strict=True))
 
 
 def _told(candidates: Sequence[Candidate]) -> list[str]:

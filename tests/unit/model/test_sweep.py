@@ -75,6 +75,13 @@ def test_instructions_count_more_than_time(tmp_path: Path, fp32: Network) -> Non
     assert choose(fp32, [slow, fast], budget=1.0)[0] is slow
 
 
+def test_a_count_that_others_lack_is_not_compared_with_time(tmp_path: Path, fp32: Network) -> None:
+    """An operator that the board's build lacks leaves a recipe without a count."""
+    slow = candidate(tmp_path, "slow", 90, time=0.9, instructions=1000)
+    fast = candidate(tmp_path, "fast", 90, time=0.5)
+    assert choose(fp32, [slow, fast], budget=1.0)[0] is fast
+
+
 def test_a_larger_budget_lets_more_in(tmp_path: Path, fp32: Network) -> None:
     cheap = candidate(tmp_path, "cheap", 85, time=0.2)
     dear = candidate(tmp_path, "dear", 90, time=0.8)

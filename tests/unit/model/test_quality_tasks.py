@@ -1,0 +1,98 @@
+"""What the tasks print: tables for people, one JSON document for programs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from edgewright.cli import quality
+from tests.unit.model import small_cnn
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    small_cnn.write_network(folder, small_cnn.write_images(folder / "train", 20))
+    small_cnn.write_images(folder / "images", 20, first=100)
+    return folder
+
+
+def evaluate(data: Path, **options: object) -> None:
+    paths = {"images": str(data / "images"), "worst": str(data / "worst.png")}
+    quality.evaluate(Context(), model=str(data / "net.onnx"), **paths, **options)
+
+
+def test_dear_misses_lower_the_cheapest_threshold(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for prices in ({"cost_miss": 100.0}, {"cost_false_alarm": 100.0}):
+        evaluate(data, json=True, positive="cracked", **prices)
+        found.append(json.loads(capsys.readouterr().out))
+    dear_miss, dear_alarm = (one["cheapest"] for one in found)
+    assert dear_miss["value"] < dear_alarm["value"]
+    assert (dear_miss["misses"], dear_alarm["false_alarms"]) == (0, 0)
+    assert found[0]["version"] == 1
+    assert found[0]["count"] == 40
+
+
+def test_a_person_reads_the_confusion_in_the_labels_words(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(data, positive="cracked")
+    told = capsys.readouterr().out
+    assert "cracked answered" in told
+    assert "cheapest" in told
+
+
+def test_an_inspection_as_json_adds_up(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quality.inspect(Context(), model=str(data / "net.onnx"), json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["macs"] == sum(layer["macs"] for layer in found["layers"])
+    # 8 kernels of 3x3x3 on 15x15 places, 16 of 8x3x3 on 7x7, and a matrix of 16x2
+    assert found["macs"] == 8 * 27 * 225 + 16 * 72 * 49 + 32
+    assert found["parameters"] == 8 * 27 + 8 + 16 * 72 + 16 + 32 + 34
+    assert found["activation_peak"] == 4 * (3 * 32 * 32 + 8 * 15 * 15)
+    assert found["operators"]["Conv"] == 2
+
+
+def test_a_difference_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = str(data / "net.onnx")
+    quality.diff(Context(), first=net, second=net, images=str(data / "images"), json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["agreement"], found["distance"], found["disagreements"]) == (1, 0, [])
+    assert found["tensors"][0]["all_db"] == 120
+
+
+def test_a_conversion_lists_the_operators(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quality.convert(Context(), model=str(data / "net.onnx"), out=str(data / "made"), json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert Path(found["ort"]).stat().st_size == found["bytes"]
+    assert any("FusedConv" in name for name in found["operators"])
+
+
+@pytest.mark.parametrize("name", ["evaluate", "inspect", "convert"])
+def test_a_fault_is_told_in_words_with_exit_code_2(
+    name: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit) as caught:
+        getattr(quality, name)(Context(), model=str(data / "absent.onnx"))
+    assert caught.value.code == 2
+    assert "absent.onnx: no such model" in capsys.readouterr().err
+
+
+def test_quantizing_tells_where_the_page_is(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quality.quantize(
+        Context(),
+        model=str(data / "net.onnx"),
+        calibration=str(data / "images"),
+        out=str(tmp_path / "int8"),
+    )
+    captured = capsys.readouterr()
+    assert "* percentile 99.99" in captured.out
+    assert "report.html" in captured.err
+    assert (tmp_path / "int8" / "report.html").is_file()
