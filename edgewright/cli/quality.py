@@ -1,6 +1,7 @@
 """The model pipeline from an ONNX file on: quantize, evaluate, convert, inspect, compare."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from edgewright import pipeline
 from edgewright.bench import instructions as counted
 from edgewright.bench.instructions import Program
-from edgewright.cli.common import JSON, LAYOUT, OUT, profile_of, say, told, write
+from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
 from edgewright.errors import UserError
 from edgewright.model import convert as converter
 from edgewright.model import inspect as inspector
@@ -23,7 +24,7 @@ from edgewright.model.data import ELPV
 from edgewright.model.diff import Difference
 from edgewright.model.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
 from edgewright.model.inspect import Inspection
-from edgewright.model.judge import Answers
+from edgewright.model.judge import Answers, Progress
 from edgewright.model.ops import parse_config
 from edgewright.model.session import saturates
 from edgewright.model.sweep import Counter
@@ -86,7 +87,8 @@ def quantize(
         calibration_images=calibration_images,
         held_out_images=held_out_images,
     )
-    report = workflow.quantize(asked, say, _counter(board) if board else None)
+    with _progress() as progress:
+        report = workflow.quantize(asked, progress, _counter(board) if board else None)
     if json:
         write(report.model_dump_json(indent=2) + "\n")
         return
@@ -212,6 +214,18 @@ def diff(
             f"{one.second} {one.second_defect:.3f}",
             soft_wrap=True,
         )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A line for each thing done; on a terminal, what runs turns meanwhile."""
+    with ERR.status("quantizing") as running:
+
+        def tell(line: str) -> None:
+            say(line)
+            running.update(f"after {line.split(':')[0]}")
+
+        yield tell
 
 
 def _counter(board: str) -> Counter:

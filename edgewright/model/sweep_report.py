@@ -197,7 +197,8 @@ def _histograms(chosen: Candidate) -> Sequence[Histogram]:
         for name in calibration.extremes
         if _span(whole[name]) > 0
     }
-    names = sorted(clipped, key=lambda name: -clipped[name])[:HISTOGRAMS]
+    cut = [name for name, factor in clipped.items() if factor > 1]
+    names = sorted(cut, key=lambda name: -clipped[name])[:HISTOGRAMS]
     return [_histogram(calibration, name, *kept[name].range_value) for name in names]
 
 
