@@ -64,6 +64,16 @@ class RepoLayout:
         return self.root / "models"
 
     @property
+    def baseline(self) -> Path:
+        """What an inference may cost: instruction counts that were accepted."""
+        return self.root / "bench" / "baseline.json"
+
+    @property
+    def calibration(self) -> Path:
+        """The model of a Cortex-A53 for networks whose times are published."""
+        return self.root / "bench" / "calibration.json"
+
+    @property
     def default_model(self) -> Path:
         return self.models / "mobilevit-s-elpv" / "model.onnx"
 

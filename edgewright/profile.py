@@ -76,6 +76,9 @@ class Cpu(_Section):
 
     core: Annotated[str, Field(pattern=CORE, description="-mcpu; arm64: -mtune")]
     cores: Annotated[int, Field(ge=1, le=64, description="number of cores")]
+    clock_mhz: Annotated[
+        int | None, Field(ge=100, le=5000, description="highest clock, for estimates of time")
+    ] = None
     fpu: Annotated[Fpu | None, Field(strict=False, description="-mfpu; armhf only")] = None
     float_abi: Annotated[Literal["hard"], Field(description="-mfloat-abi; armhf only")] = "hard"
     instruction_set: Annotated[

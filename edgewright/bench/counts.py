@@ -35,6 +35,20 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Misses:
+    """Of the data caches of a Cortex-A53 (32 KiB 4-way, 512 KiB 16-way, 64-byte lines).
+
+    A streamed miss follows another one on a neighbouring line: a prefetcher sees it come.
+    """
+
+    accesses: int
+    l1_streamed: int
+    l1_other: int
+    l2_streamed: int
+    l2_other: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mapped:
     """A part of a file that the guest could run code of."""
 
@@ -50,6 +64,7 @@ class Counts:
 
     blocks: tuple[Block, ...]
     spans: tuple[Span, ...]
+    misses: tuple[Misses, ...]  # by column; () unless they were asked for
     maps: tuple[Mapped, ...]
 
     def total(self, column: int) -> int:
@@ -63,9 +78,11 @@ class Guest:
 
     arch: Arch
     argv: Sequence[str]
-    mark: int = 0  # address of a function; 0: none, one column
+    mark: int = 0  # address of a function; 0: none
+    mark_syscall: int | None = None  # a system call, in place of an address
     marks: int = 0  # the program is ended when it comes there for the n-th time
     spans: Sequence[int] = ()  # addresses of functions
+    caches: bool = False  # follow the data caches, which takes its time
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -89,12 +106,21 @@ def count(guest: Guest, layout: RepoLayout) -> Counts:
     with tempfile.TemporaryDirectory(prefix="edgewright-counts-") as scratch:
         out, spans = Path(scratch) / "counts", Path(scratch) / "spans"
         spans.write_text("".join(f"{address:x}\n" for address in guest.spans))
-        options = f"{plugin(layout)},out={out},mark={guest.mark:x},marks={guest.marks}"
-        emulator = [EMULATORS[guest.arch], "-plugin", f"{options},spans={spans}"]
+        options = [f"out={out}", f"spans={spans}", *_options(guest)]
+        emulator = [EMULATORS[guest.arch], "-plugin", ",".join([str(plugin(layout)), *options])]
         process.check([*emulator, *guest.argv], env=guest.env)
         counts = parse(out.read_text())
     _require_marks(guest, counts)
     return counts
+
+
+def _options(guest: Guest) -> Iterator[str]:
+    yield f"marks={guest.marks}"
+    yield f"mark={guest.mark:x}"
+    if guest.mark_syscall is not None:
+        yield f"syscall={guest.mark_syscall}"
+    if guest.caches:
+        yield "caches=on"
 
 
 def _require_marks(guest: Guest, counts: Counts) -> None:
@@ -115,6 +141,10 @@ def parse(text: str) -> Counts:
         spans=tuple(
             Span(column=int(column), address=int(address, 16), instructions=int(instructions))
             for kind, column, address, instructions in (r for r in records if r[0] == "span")
+        ),
+        misses=tuple(
+            Misses(accesses=a, l1_streamed=b, l1_other=c, l2_streamed=d, l2_other=e)
+            for a, b, c, d, e in (map(int, r[2:]) for r in records if r[0] == "cache")
         ),
         maps=tuple(
             Mapped(start=int(r[1], 16), end=int(r[2], 16), offset=int(r[3], 16), path=Path(r[4]))

@@ -87,7 +87,7 @@ def symbol_file(binary: Path, out: BoardBuild) -> Path:
 def measure(program: Program, board: str, layout: RepoLayout) -> InstructionReport:
     """Count one program. Raises UserError if it does not run, or holds no runtime of ours."""
     symbols = read_symbols(program.symbols)
-    counts = count(_guest(program, symbols), layout)
+    counts = count(guest_of(program), layout)
     return InstructionReport(
         board=board,
         program=program.binary,
@@ -101,7 +101,9 @@ def measure(program: Program, board: str, layout: RepoLayout) -> InstructionRepo
     )
 
 
-def _guest(program: Program, symbols: Symbols) -> Guest:
+def guest_of(program: Program, *, caches: bool = False) -> Guest:
+    """A program that is cut into load, first and steady inference."""
+    symbols = read_symbols(program.symbols)
     argv = [str(program.binary), "bench", "--model", str(program.model)]
     argv += ["--image", str(program.image), "--threads", "1", "--warmup", "0"]
     return Guest(
@@ -110,6 +112,7 @@ def _guest(program: Program, symbols: Symbols) -> Guest:
         mark=_only(symbols, RUN).address,
         marks=MARKS,
         spans=[*operators(symbols), *(f.address for name in INPUT for f in symbols.named(name))],
+        caches=caches,
     )
 
 

@@ -1,6 +1,7 @@
 """What an inference costs, counted under an emulator and estimated for the board."""
 
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import pipeline
+from edgewright.bench import baseline, compare, peers
+from edgewright.bench import estimate as estimates
 from edgewright.bench import instructions as counted
+from edgewright.bench.estimate import Calibration, Estimate, Range
 from edgewright.bench.instructions import Cost, InstructionReport, Program
+from edgewright.bench.peers import PEERS
 from edgewright.cli.build import build_release
-from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, profile_of, told, write
+from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, profile_of, say, told, write
 
 
 @task(
@@ -20,16 +25,28 @@ from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, profile_of, told, wr
         "board": BOARD,
         "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
         "program": "an edge-infer with its symbols, instead of the one that invoke build makes",
+        "vs": f"peers to count on the same model and input: {', '.join(PEERS)}",
         "top": "how many functions and operators to list",
         "json": JSON,
     }
 )
 @told
 def instructions(
-    c: Context, board: str, model: str = "", program: str = "", top: int = 20, json: bool = False
+    c: Context,
+    board: str,
+    model: str = "",
+    program: str = "",
+    vs: str = "",
+    top: int = 20,
+    json: bool = False,
 ) -> None:
     """Count guest instructions per inference. Example: invoke bench.instructions --board=a53-som"""
-    report = counted.measure(_program(board, model, program), board, LAYOUT)
+    names = peers.parse_peers(vs)
+    counting = _program(board, model, program)
+    report = counted.measure(counting, board, LAYOUT)
+    if names:
+        _compare(report, counting, model, names, json)
+        return
     if json:
         write(report.model_dump_json(indent=2) + "\n")
         return
@@ -37,6 +54,95 @@ def instructions(
         OUT.print(line, markup=False)
     OUT.print(_hot("operator", report.operators[:top]))
     OUT.print(_hot("function", report.functions[:top]))
+
+
+@task(help={"board": BOARD})
+@told
+def check(c: Context, board: str) -> None:
+    """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
+    report = counted.measure(_program(board, "", ""), board, LAYOUT)
+    known = baseline.require_no_growth(report, baseline.read_baseline(LAYOUT.baseline))
+    say(f"{board}: {report.inference:,} instructions an inference, accepted {known.inference:,}")
+
+
+@task(help={"board": BOARD})
+@told
+def accept(c: Context, board: str) -> None:
+    """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
+    report = counted.measure(_program(board, "", ""), board, LAYOUT)
+    before = baseline.read_baseline(LAYOUT.baseline)
+    now = baseline.accepted(report, LAYOUT.default_model.parent.name)
+    baseline.write_baseline(
+        LAYOUT.baseline, before.model_copy(update={"boards": {**before.boards, board: now}})
+    )
+    say(f"{LAYOUT.baseline}: {report.inference:,} instructions an inference on {board}")
+
+
+@task(
+    help={
+        "board": BOARD,
+        "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
+        "program": "an edge-infer with its symbols, instead of the one that invoke build makes",
+        "json": JSON,
+    }
+)
+@told
+def time(
+    c: Context, board: str, model: str = "", program: str = "", json: bool = False
+) -> None:
+    """Estimate, with a range, the board's time. Example: invoke bench.time --board=a53-som"""
+    profile = profile_of(board)
+    estimates.require_modelled(profile)
+    found = estimates.estimate(_program(board, model, program), profile, LAYOUT)
+    if json:
+        write(found.model_dump_json(indent=2) + "\n")
+        return
+    for line in _told_estimate(found):
+        OUT.print(line, markup=False)
+
+
+def _told_estimate(found: Estimate) -> Sequence[str]:
+    modelled = found.modelled
+    return (
+        f"{found.board}: an estimate, not a measurement, at {found.mhz} MHz",
+        f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
+        f"cycles, {modelled.memory:,.0f} M more for the caches",
+        f"calibration  within {found.error:.0%} of published times of Cortex-A53 boards",
+        f"1 thread     {_told_range(found.one_thread_ms)}",
+        f"{found.threads} threads    {_told_range(found.ms)}",
+        f"budget       {found.budget_ms:,.0f} ms: {found.judgement}",
+    )
+
+
+def _told_range(ms: Range) -> str:
+    return f"{ms.low:,.0f} to {ms.high:,.0f} ms, most likely {ms.likely:,.0f}"
+
+
+@task
+@told
+def calibrate(c: Context) -> None:
+    """Model published networks anew. Example: invoke bench.calibrate"""
+    log = LAYOUT.root / "build" / "calibrate.log"
+    with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as scratch:
+        made = estimates.calibrate(LAYOUT, Path(scratch), log)
+    LAYOUT.calibration.write_text(made.model_dump_json(indent=2) + "\n")
+    OUT.print(_residuals(made))
+    say(f"{LAYOUT.calibration}: scale {made.scale:.2f}, error {made.error:.0%}")
+
+
+def _residuals(made: Calibration) -> Table:
+    table = Table("board", "network", box=None, pad_edge=False)
+    for column in ("published ms", "estimate ms", "differs"):
+        table.add_column(column, justify="right")
+    for published, ms in estimates.residuals(made):
+        table.add_row(
+            published.board,
+            published.network,
+            f"{published.ms:.0f}",
+            f"{ms:.0f}",
+            f"{ms / published.ms - 1:+.0%}",
+        )
+    return table
 
 
 def _program(board: str, model: str, program: str) -> Program:
@@ -52,6 +158,41 @@ def _program(board: str, model: str, program: str) -> Program:
         model=release / "model" / "model.ort",
         image=min((release / "model" / "golden").glob("*.png")),
     )
+
+
+def _compare(
+    report: InstructionReport, counting: Program, model: str, names: Sequence[str], json: bool
+) -> None:
+    contest = compare.Contest(
+        layout=LAYOUT,
+        program=counting,
+        onnx=Path(model).resolve() if model else LAYOUT.default_model,
+        log=LAYOUT.build(report.board).logs / "peers.log",
+    )
+    table = compare.compare(contest, report, names)
+    if json:
+        write(table.model_dump_json(indent=2) + "\n")
+    else:
+        OUT.print(_peer_table(table))
+
+
+def _peer_table(found: compare.Comparison) -> Table:
+    table = Table("runtime", "", box=None, pad_edge=False)
+    for column in ("M/inference", "ratio", "M/load", "bytes", "needs", "peak MiB", "differs"):
+        table.add_column(column, justify="right")
+    for row in found.rows:
+        table.add_row(
+            row.runtime,
+            row.precision,
+            f"{row.inference / 1e6:,.0f}",
+            f"{row.inference / found.rows[0].inference:.2f}",
+            f"{row.load / 1e6:,.0f}",
+            f"{row.bytes:,}",
+            f"{row.dependency_bytes:,}",
+            f"{row.peak_kb / 1024:.1f}",
+            f"{row.difference:.4f}",
+        )
+    return table
 
 
 def _summary(report: InstructionReport) -> Sequence[str]:

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probe": {"audit", "remote", "target"},
     "deploy": {"audit", "elf", "lock", "probe", "release", "remote", "target"},
     "smoke": {"release", "remote", "report", "target"},
-    "bench": {"apt", "container", "elf", "process", "profile"},
+    "bench": {"apt", "container", "elf", "model", "process", "profile"},
     "board_image": {"apt", "process", "profile"},
     "debs": {"apt", "process"},
     "board_keys": {"target"},

@@ -1,0 +1,218 @@
+"""Cycles that a Cortex-A53 needs for counted blocks: a model of its pipeline and its caches.
+
+The core issues two instructions a cycle, in order. It has one load/store unit and one branch unit;
+its two 64-bit SIMD halves work together on a 128-bit operation. Which instruction needs what, and
+how long its result takes, follows Arm's own pipeline description in GCC (config/arm/cortex-a53.md)
+and the published peak of the core, one 128-bit multiply-accumulate a cycle.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import capstone
+
+from edgewright.bench.counts import Block, Counts, Misses
+
+THUMB_WIDE = 0xE8  # least second byte of an instruction of four bytes in Thumb
+# Cycles beyond an L1 hit, of a line that a prefetcher has on its way and of one that it has not.
+# 64 bytes at the 2 GB/s or so of a 1.4 GHz board's memory, or its latency of about 120 ns.
+L2_HIT_STREAMED, L2_HIT_OTHER = 4, 13
+MEMORY_STREAMED, MEMORY_OTHER = 45, 170
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What one kind of instruction needs, and for how long."""
+
+    latency: int  # cycles until a dependent instruction may issue
+    units: tuple[str, ...] = ()
+    busy: int = 1  # cycles that it holds its units
+    alone: bool = False  # no other instruction issues beside it
+    forward: int | None = None  # latency to the accumulator of the next one of its kind
+
+
+ALU = Kind(latency=1)
+MULTIPLY = Kind(latency=3, alone=True)
+DIVIDE = Kind(latency=8, units=("divider",), busy=8)
+BRANCH = Kind(latency=1, units=("branch",))
+LOAD = Kind(latency=3, units=("memory",))
+STORE = Kind(latency=1, units=("memory",))
+TO_CORE = Kind(latency=2, units=("simd0",))
+FROM_CORE = Kind(latency=4, units=("simd0",))
+FLOAT = Kind(latency=4, units=("simd0",))
+FLOAT_MAC = Kind(latency=8, units=("simd0",), forward=4)
+FLOAT_DIVIDE = Kind(latency=14, units=("simd0", "float divider"), busy=13)
+SIMD = ("simd0", "simd1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One instruction as the issue stage sees it; registers of SIMD by their 64-bit parts."""
+
+    kind: Kind
+    reads: frozenset[str]
+    writes: frozenset[str]
+    words: int = 1  # 64-bit words moved to or from memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycles:
+    """What an inference takes, and of what."""
+
+    compute: float
+    memory: float
+
+    @property
+    def total(self) -> float:
+        return self.compute + self.memory
+
+
+def cycles(counts: Counts, column: int) -> Cycles:
+    """Cycles of one column. The counts must have been taken with the caches on."""
+    compute = sum(
+        block.executed[column] * block_cycles(block)
+        for block in counts.blocks
+        if block.executed[column]
+    )
+    return Cycles(compute=compute, memory=memory_cycles(counts.misses[column]))
+
+
+def memory_cycles(misses: Misses) -> float:
+    """Cycles that the core waits for lines which are not in its L1 data cache."""
+    return (
+        L2_HIT_STREAMED * (misses.l1_streamed - misses.l2_streamed)
+        + L2_HIT_OTHER * (misses.l1_other - misses.l2_other)
+        + MEMORY_STREAMED * misses.l2_streamed
+        + MEMORY_OTHER * misses.l2_other
+    )
+
+
+def block_cycles(block: Block) -> float:
+    """Cycles from one execution of a block to the next, if it runs again and again."""
+    steps = decode(block.code, thumb=is_thumb(block))
+    once, twice = issue(steps), issue([*steps, *steps])
+    return max(twice - once, len(steps) / 2)
+
+
+def is_thumb(block: Block) -> bool:
+    """Whether a block's code is Thumb: QEMU does not tell, the encoding does."""
+    if len(block.code) != 4 * block.instructions:
+        return True
+    return all(byte >= THUMB_WIDE for byte in block.code[1::4])
+
+
+def issue(steps: Iterable[Step]) -> int:
+    """The cycle after the last of some instructions issued, in order and at most two a cycle."""
+    ready: dict[str, int] = {}
+    forwarded: dict[str, int] = {}
+    free: dict[str, int] = {}
+    now, slots = 0, 2
+    for step in steps:
+        kind = step.kind
+        alone = kind.alone or step.words > 1
+        known = {**ready, **forwarded} if kind.forward else ready
+        waits = [known.get(name, 0) for name in step.reads]
+        earliest = max([0, *waits, *(free.get(unit, 0) for unit in kind.units)])
+        if earliest > now or slots == 0 or (alone and slots < 2):
+            now, slots = max(now + (slots < 2), earliest), 2
+        slots = 0 if alone else slots - 1
+        free.update(dict.fromkeys(kind.units, now + kind.busy * step.words))
+        ready.update(dict.fromkeys(step.writes, now + kind.latency + step.words - 1))
+        for name in step.writes:
+            forwarded.pop(name, None)
+            if kind.forward:
+                forwarded[name] = now + kind.forward
+    return now + 1
+
+
+@cache
+def _disassembler(thumb: bool) -> capstone.Cs:
+    mode = capstone.CS_MODE_THUMB if thumb else capstone.CS_MODE_ARM
+    made = capstone.Cs(capstone.CS_ARCH_ARM, mode | capstone.CS_MODE_V8)
+    made.detail = True
+    return made
+
+
+def decode(code: bytes, *, thumb: bool) -> list[Step]:
+    """The instructions of a block, up to one that cannot be decoded."""
+    return [_step(insn) for insn in _disassembler(thumb).disasm(code, 0)]
+
+
+def _step(insn: Any) -> Step:
+    reads, writes = insn.regs_access()
+    read = frozenset(part for r in reads for part in _parts(insn.reg_name(r)))
+    written = frozenset(part for r in writes for part in _parts(insn.reg_name(r)))
+    name = insn.mnemonic
+    return Step(kind=_kind(name, insn.op_str), reads=read, writes=written, words=_words(name, insn))
+
+
+def _parts(register: str) -> tuple[str, ...]:
+    """The 64-bit parts of a SIMD register: q1 is d2 and d3, s5 is in d2."""
+    number = int(register[1:]) if register[1:].isdigit() else -1
+    if register[0] == "q" and number >= 0:
+        return f"d{2 * number}", f"d{2 * number + 1}"
+    if register[0] == "s" and number >= 0:
+        return (f"d{number // 2}",)
+    return (register,)
+
+
+LOADS = re.compile(r"(v?ld|pop|vpop|vldm)")
+STORES = re.compile(r"(v?st|push|vpush|vstm)")
+MULTIPLIES = re.compile(r"[us]?mul|mla|mls|[us]mlal|[us]mull|smm|smla|smul")
+BRANCHES = re.compile(
+    r"(b|bl|blx|bx|cbn?z|tb[bh])(eq|ne|cs|hs|cc|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?(\.\w)?$"
+)
+MAC = re.compile(r"v(q?dml|ml|nml|fn?m|pada|aba|sra|rsra)")
+LONG = re.compile(r"v(mull|mlal|mlsl|qdmull|qdmlal|movl|addl|addw|subl|subw|shll|abdl|abal)")
+
+
+def _kind(name: str, operands: str) -> Kind:
+    """The kind of an instruction, by its mnemonic and its operands."""
+    if BRANCHES.match(name):
+        return BRANCH
+    if LOADS.match(name):
+        return LOAD
+    if STORES.match(name):
+        return STORE
+    if name.startswith("v"):
+        return _simd_kind(name, operands)
+    if name.startswith(("sdiv", "udiv")):
+        return DIVIDE
+    return MULTIPLY if MULTIPLIES.match(name) else ALU
+
+
+def _simd_kind(name: str, operands: str) -> Kind:
+    first = operands.split(",")[0].strip()
+    if name.startswith(("vdiv", "vsqrt")):
+        return FLOAT_DIVIDE
+    if name.startswith("vmrs") or (name.startswith("vmov") and first[0] == "r"):
+        return TO_CORE
+    if name.startswith("vmov") and re.search(r", (r\d+|ip|lr|sl|fp|sb)$", operands):
+        return FROM_CORE
+    if first.startswith("s"):
+        return FLOAT_MAC if MAC.match(name) else FLOAT
+    wide = "q" in operands or LONG.match(name)
+    units = SIMD if wide else ("simd0",)
+    if MAC.match(name):
+        real = ".f" in name
+        return Kind(latency=8 if real else 4, units=units, forward=4 if real else 1)
+    return Kind(latency=4, units=units)
+
+
+def _words(name: str, insn: Any) -> int:
+    """64-bit words that an instruction moves to or from memory, 1 for any other."""
+    if not (LOADS.match(name) or STORES.match(name)):
+        return 1
+    moved: list[str] = [
+        insn.reg_name(op.reg) for op in insn.operands if op.type == capstone.arm.ARM_OP_REG
+    ]
+    doubles: int = sum(register.startswith("d") for register in moved)
+    singles = (
+        len(moved) - doubles
+        if name.startswith(("ldm", "stm", "pop", "push", "ldrd", "strd"))
+        else 0
+    )
+    return max(1, doubles, (singles + 1) // 2)

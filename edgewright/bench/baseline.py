@@ -1,0 +1,101 @@
+"""Regressions: what an inference cost when it was last accepted, and what it costs now."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgewright.bench.instructions import Cost, InstructionReport
+from edgewright.errors import UserError
+
+TOLERANCE = 0.02
+TOLD = 5  # functions named in a failure
+LEAST_SHARE = 0.001  # of an inference, for a function to be kept
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Accepted(_Part):
+    """Guest instructions of one board's build of one model."""
+
+    model: str
+    inference: int
+    load: int
+    functions: dict[str, int]  # of the inference, the dearest ones
+
+
+class Baseline(_Part):
+    """`bench/baseline.json`."""
+
+    version: Literal[1] = 1
+    boards: dict[str, Accepted] = {}
+
+
+def accepted(report: InstructionReport, model: str) -> Accepted:
+    """What is kept of a report."""
+    return Accepted(
+        model=model,
+        inference=report.inference,
+        load=report.load,
+        functions=_by_name(c for c in report.functions if c.share >= LEAST_SHARE),
+    )
+
+
+def _by_name(costs: Iterable[Cost]) -> dict[str, int]:
+    return {cost.name: cost.instructions for cost in costs}
+
+
+def read_baseline(path: Path) -> Baseline:
+    """An absent file is an empty baseline. Raises UserError if it is malformed."""
+    if not path.is_file():
+        return Baseline()
+    try:
+        return Baseline.model_validate_json(path.read_text())
+    except ValidationError as error:
+        facts = [f"{e['loc']}: {e['msg']}" for e in error.errors()]
+        raise UserError(str(path), "malformed", facts=facts, next="git checkout it") from error
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Aside, then renamed."""
+    aside = path.with_suffix(".part")
+    aside.write_text(baseline.model_dump_json(indent=2) + "\n")
+    aside.replace(path)
+
+
+def require_no_growth(found: InstructionReport, before: Baseline) -> Accepted:
+    """What was accepted for the board. Raises UserError if an inference or a load grew by 2 %."""
+    known = before.boards.get(found.board)
+    if known is None:
+        raise UserError(
+            f"board '{found.board}'",
+            "has no baseline",
+            next=f"invoke bench.accept --board={found.board}",
+        )
+    grown = [
+        f"{what}: {now:,} instructions, accepted {then:,} ({now / then - 1:+.1%})"
+        for what, now, then in (
+            ("inference", found.inference, known.inference),
+            ("session load", found.load, known.load),
+        )
+        if now > then * (1 + TOLERANCE)
+    ]
+    if grown:
+        raise UserError(
+            f"board '{found.board}'",
+            f"costs more than {TOLERANCE:.0%} above its baseline",
+            facts=[*grown, *_culprits(found.functions, known.functions)],
+            next=f"mend it, or invoke bench.accept --board={found.board} and say why",
+        )
+    return known
+
+
+def _culprits(now: Iterable[Cost], then: Mapping[str, int]) -> list[str]:
+    """The functions that grew most."""
+    growth = Counter({c.name: c.instructions - then.get(c.name, 0) for c in now})
+    grown = [(name, more) for name, more in growth.most_common(TOLD) if more > 0]
+    return [f"{name}: {then.get(name, 0):,} → {then.get(name, 0) + more:,}" for name, more in grown]

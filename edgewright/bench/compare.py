@@ -1,0 +1,152 @@
+"""One network through several runtimes, on the same input: the table of peers."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from edgewright import digest, process
+from edgewright.bench import counts, peers
+from edgewright.bench.counts import Guest
+from edgewright.bench.fp32 import write_fp32
+from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Program
+from edgewright.bench.peers import Peer
+from edgewright.bench.symbols import read_symbols
+from edgewright.layout import RepoLayout, user_cache
+from edgewright.model.card import read_card
+from edgewright.model.session import softmax
+from edgewright.profile import Arch
+
+Precision = Literal["INT8", "FP32"]
+MARK = "edge_mark"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Row(_Part):
+    """One runtime and one precision."""
+
+    runtime: str
+    library: str  # its file
+    precision: Precision
+    load: int  # instructions
+    inference: int  # instructions
+    bytes: int  # of the runtime, stripped
+    dependency_bytes: int  # of what it needs beside libc
+    peak_kb: int  # resident, under the emulator and its own included
+    probabilities: tuple[float, ...]
+    difference: float  # of the probabilities from the first row's, at most
+
+
+class Comparison(_Part):
+    version: Literal[1] = 1
+    board: str
+    model: str
+    rows: tuple[Row, ...]  # ours first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What all runtimes get."""
+
+    layout: RepoLayout
+    program: Program
+    onnx: Path  # the quantized model
+    log: Path
+
+
+def compare(contest: Contest, ours: InstructionReport, names: Sequence[str]) -> Comparison:
+    """Run the peers named, in INT8 and FP32. Fetches what is missing."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-peers-") as scratch:
+        folder = Path(scratch)
+        first = _our_row(contest, ours, folder / "input")
+        models: Mapping[Precision, Path] = {"INT8": contest.onnx, "FP32": folder / "fp32.onnx"}
+        write_fp32(contest.onnx, models["FP32"])
+        rows = [first, *_peer_rows(contest, names, models, folder / "input")]
+    compared = (row.model_copy(update={"difference": _apart(row, first)}) for row in rows)
+    return Comparison(board=ours.board, model=contest.onnx.parent.name, rows=tuple(compared))
+
+
+def _apart(row: Row, first: Row) -> float:
+    pairs = zip(row.probabilities, first.probabilities, strict=True)
+    return round(max(abs(a - b) for a, b in pairs), 6)
+
+
+def _our_row(contest: Contest, ours: InstructionReport, raw: Path) -> Row:
+    """Also writes the input values that the program made of the image."""
+    program = contest.program
+    emulator = counts.EMULATORS[program.arch]
+    base = [emulator, str(program.binary)]
+    model = ["--model", str(program.model), "--threads", "1"]
+    ran = process.check([*base, "run", *model, "--dump-input", str(raw), str(program.image)])
+    bench = process.check([*base, "bench", *model, "--warmup", "0", "--runs", "1"])
+    return Row(
+        runtime="edge-infer",
+        library=program.binary.name,
+        precision="INT8",
+        load=ours.load,
+        inference=ours.inference,
+        bytes=program.binary.stat().st_size,
+        dependency_bytes=0,
+        peak_kb=json.loads(bench.stdout)["peak_rss_kb"],
+        probabilities=tuple(json.loads(ran.stdout)["results"][0]["probabilities"]),
+        difference=0.0,
+    )
+
+
+def _peer_rows(
+    contest: Contest, names: Sequence[str], models: Mapping[Precision, Path], raw: Path
+) -> Iterable[Row]:
+    for name in names:
+        peer = peers.PEERS[name](contest.log)
+        for precision, model in models.items():
+            yield _kept_row(contest, peer, precision, model, raw)
+
+
+def _kept_row(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> Row:
+    """A peer's row; what was counted once for these very files is not counted again."""
+    driver = peers.driver(contest.layout, contest.log)
+    files = (driver, counts.plugin(contest.layout), peer.library, model, raw)
+    key = digest.text_sha256(peer.name, *map(digest.file_sha256, files))
+    kept = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
+    if not kept.is_file():
+        row = _peer_row(contest, peer, driver, precision, model, raw)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside = kept.with_suffix(".part")
+        aside.write_text(row.model_dump_json())
+        aside.replace(kept)
+    return Row.model_validate_json(kept.read_text())
+
+
+def _peer_row(
+    contest: Contest, peer: Peer, driver: Path, precision: Precision, model: Path, raw: Path
+) -> Row:
+    card = read_card(contest.onnx.parent / "card.json")
+    shape = "x".join(map(str, card.input.shape))
+    argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
+    mark = read_symbols(driver).named(MARK)[0].address
+    counted = counts.count(
+        Guest(arch=Arch.ARMHF, argv=[*argv, str(MARKS)], mark=mark, marks=MARKS), contest.layout
+    )
+    said = process.check([counts.EMULATORS[Arch.ARMHF], *argv, "1"]).stdout.split()
+    logits: NDArray[np.float32] = np.array([said[:-1]], dtype=np.float32)
+    return Row(
+        runtime=peer.name,
+        library=peer.library.name,
+        precision=precision,
+        load=counted.total(0),
+        inference=counted.total(STEADY),
+        bytes=peer.bytes,
+        dependency_bytes=peer.dependency_bytes,
+        peak_kb=int(said[-1]),
+        probabilities=tuple(float(round(p, 6)) for p in softmax(logits)[0]),
+        difference=0.0,
+    )

@@ -1,0 +1,240 @@
+"""The time an inference takes on a Cortex-A53, estimated: counted, modelled, calibrated.
+
+Calibration: ncnn publishes times of MobileNets on two boards with four Cortex-A53 each, on one
+thread and on four (benchmark/README.md of its repository). The same networks go through the same
+counter and the same model here; what the boards took above the model is the scale, and how much
+that differs from network to network is the error.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.bench import a53, counts, mobilenet, peers
+from edgewright.bench.counts import Guest
+from edgewright.bench.instructions import STEADY, Program, guest_of
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+from edgewright.profile import Arch, BoardProfile
+
+CORE = "cortex-a53"
+GETPPID = 64  # system call of 32-bit ARM Linux
+NETWORKS = {
+    "mobilenet": mobilenet.mobilenet_v1,
+    "mobilenet_int8": lambda: mobilenet.mobilenet_v1(int8=True),
+    "mobilenet_v2": mobilenet.mobilenet_v2,
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Published(_Part):
+    """The least of a few runs that ncnn's table gives, on one thread and on four."""
+
+    board: str
+    mhz: int
+    network: str
+    ms: float
+    ms_of_four: float
+
+    @property
+    def megacycles(self) -> float:
+        return self.ms * self.mhz / 1e3
+
+
+PI, DRAGON = ("Raspberry Pi 3B+", 1400), ("Snapdragon 410", 1200)
+PUBLISHED = tuple(
+    Published(board=board, mhz=mhz, network=network, ms=ms, ms_of_four=four)
+    for (board, mhz), network, ms, four in (
+        (PI, "mobilenet", 204.62, 107.84),
+        (PI, "mobilenet_int8", 181.34, 66.91),
+        (PI, "mobilenet_v2", 158.69, 110.64),
+        (DRAGON, "mobilenet", 243.78, 86.69),
+        (DRAGON, "mobilenet_int8", 206.23, 62.22),
+        (DRAGON, "mobilenet_v2", 168.04, 77.98),
+    )
+)
+
+
+class Modelled(_Part):
+    """One inference as the model sees it, in millions."""
+
+    instructions: float
+    compute: float  # cycles of the pipeline
+    memory: float  # cycles that it waits for the caches
+
+    @property
+    def megacycles(self) -> float:
+        return self.compute + self.memory
+
+
+class Calibration(_Part):
+    """`bench/calibration.json`: the model's own figures for the published networks."""
+
+    version: Literal[1] = 1
+    networks: dict[str, Modelled]
+
+    def ratios(self) -> dict[tuple[str, str], float]:
+        """(board, network) → published cycles / modelled cycles."""
+        return {
+            (p.board, p.network): p.megacycles / self.networks[p.network].megacycles
+            for p in PUBLISHED
+        }
+
+    @property
+    def scale(self) -> float:
+        logs = [math.log(ratio) for ratio in self.ratios().values()]
+        return math.exp(sum(logs) / len(logs))
+
+    @property
+    def error(self) -> float:
+        """How far a published time is from its calibrated estimate, at most."""
+        return max(max(r / self.scale, self.scale / r) - 1 for r in self.ratios().values())
+
+
+class Range(_Part):
+    """An estimate in milliseconds, never a measurement."""
+
+    low: float
+    likely: float
+    high: float
+
+    def over(self, low: float, high: float) -> "Range":
+        """Divided by a gain that is somewhere between two."""
+        middle = math.sqrt(low * high)
+        return Range(low=self.low / high, likely=self.likely / middle, high=self.high / low)
+
+
+Judgement = Literal["within", "undecided", "above"]
+
+
+class Estimate(_Part):
+    """Of one inference on one board."""
+
+    version: Literal[1] = 1
+    board: str
+    mhz: int
+    threads: int
+    modelled: Modelled
+    error: float  # of the calibration
+    one_thread_ms: Range
+    ms: Range  # on the profile's threads
+    budget_ms: float
+    judgement: Judgement
+
+
+def estimate(program: Program, profile: BoardProfile, layout: RepoLayout) -> Estimate:
+    """Count a program with its caches and estimate. Raises UserError for another core."""
+    mhz = require_modelled(profile)
+    calibration = read_calibration(layout.calibration)
+    modelled = model_of(counts.count(guest_of(program, caches=True), layout))
+    return judge(modelled, calibration, profile, mhz)
+
+
+def require_modelled(profile: BoardProfile) -> int:
+    """The clock in MHz of a board that the model holds for. Raises UserError for another."""
+    mhz = profile.cpu.clock_mhz
+    if profile.cpu.core != CORE or profile.abi.arch is not Arch.ARMHF:
+        facts = [f"expected: {CORE}, {Arch.ARMHF}", f"found: {profile.cpu.core}"]
+        facts[-1] += f", {profile.abi.arch}"
+        raise UserError(f"board '{profile.name}'", "no model of its core", facts=facts)
+    if mhz is None:
+        raise UserError(
+            f"board '{profile.name}'",
+            "its clock is not known",
+            next=f"set cpu.clock_mhz in board_profiles/{profile.name}.toml",
+        )
+    return mhz
+
+
+def judge(
+    modelled: Modelled, calibration: Calibration, profile: BoardProfile, mhz: int
+) -> Estimate:
+    """Cycles into time, and time against the budget."""
+    likely = modelled.megacycles * calibration.scale / mhz * 1e3
+    widest = 1 + calibration.error
+    one = Range(low=likely / widest, likely=likely, high=likely * widest)
+    threads = profile.runtime.threads
+    ms = one.over(*gains(threads)) if threads > 1 else one
+    budget = profile.budgets.latency_ms
+    return Estimate(
+        board=profile.name,
+        mhz=mhz,
+        threads=threads,
+        modelled=modelled,
+        error=calibration.error,
+        one_thread_ms=one,
+        ms=ms,
+        budget_ms=budget,
+        judgement=_judgement(ms, budget),
+    )
+
+
+def _judgement(ms: Range, budget: float) -> Judgement:
+    if ms.high <= budget:
+        return "within"
+    return "above" if ms.low > budget else "undecided"
+
+
+def gains(threads: int) -> tuple[float, float]:
+    """The least and the most that published networks gain by threads; in between, by Amdahl."""
+    of_four = [p.ms / p.ms_of_four for p in PUBLISHED]
+    return _amdahl(min(of_four), threads), _amdahl(max(of_four), threads)
+
+
+def _amdahl(gain_of_four: float, threads: int) -> float:
+    parallel = (1 - 1 / gain_of_four) * 4 / 3
+    return 1 / (1 - parallel + parallel / threads)
+
+
+def model_of(counted: counts.Counts) -> Modelled:
+    """The steady column of a run with caches."""
+    cycles = a53.cycles(counted, STEADY)
+    return Modelled(
+        instructions=round(counted.total(STEADY) / 1e6, 3),
+        compute=round(cycles.compute / 1e6, 3),
+        memory=round(cycles.memory / 1e6, 3),
+    )
+
+
+def calibrate(layout: RepoLayout, scratch: Path, log: Path) -> Calibration:
+    """Run the published networks through the counter. Fetches ncnn where it is missing."""
+    module, sysroot = peers.ncnn(log)
+    networks = {}
+    for name, text in NETWORKS.items():
+        param = scratch / f"{name}.param"
+        param.write_text(text())
+        networks[name] = model_of(counts.count(_ncnn_guest(layout, module, sysroot, param), layout))
+    return Calibration(networks=networks)
+
+
+def _ncnn_guest(layout: RepoLayout, module: Path, sysroot: Path, param: Path) -> Guest:
+    script = layout.root / "bench" / "peer" / "ncnn_peer.py"
+    argv = ["-L", str(sysroot), "-E", f"LD_LIBRARY_PATH={module.parent / 'ncnn.libs'}"]
+    argv += ["-E", "PYTHONHOME=/usr", str(sysroot / "usr" / "bin" / "python3"), "-S"]
+    return Guest(
+        arch=Arch.ARMHF,
+        argv=[*argv, str(script), str(module), str(param), "2"],
+        mark_syscall=GETPPID,
+        marks=3,
+        caches=True,
+    )
+
+
+def read_calibration(path: Path) -> Calibration:
+    if not path.is_file():
+        raise UserError(str(path), "is missing", next="invoke bench.calibrate")
+    return Calibration.model_validate_json(path.read_text())
+
+
+def residuals(calibration: Calibration) -> Iterable[tuple[Published, float]]:
+    """Each published time with its calibrated estimate, in milliseconds."""
+    networks: Mapping[str, Modelled] = calibration.networks
+    for published in PUBLISHED:
+        cycles = networks[published.network].megacycles * calibration.scale
+        yield published, cycles / published.mhz * 1e3

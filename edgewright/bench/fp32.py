@@ -1,0 +1,69 @@
+"""A quantized network with its quantizers taken out: what FP32 costs with the same weights."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+
+
+def write_fp32(quantized: Path, out: Path) -> None:
+    """Write the FP32 network of an INT8 one in QDQ form: weights dequantized once and for all."""
+    model = onnx.load(str(quantized))
+    take_out_quantizers(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(out))
+
+
+def take_out_quantizers(model: ModelProto) -> None:
+    """Change a model in QDQ form into its FP32 one, in place."""
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    weights = [_weight(node, constants) for node in graph.node if _is_weight(node, constants)]
+    sources = _sources(graph, constants)
+    nodes = [node for node in graph.node if node.op_type not in QUANTIZERS]
+    for node in nodes:
+        node.input[:] = [sources.get(name, name) for name in node.input]
+    _keep_output_names(graph, nodes, sources)
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in [*graph.initializer, *weights] if tensor.name in used]
+    for field in ("node", "initializer", "value_info"):
+        graph.ClearField(field)
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+
+
+def _is_weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    return node.op_type == "DequantizeLinear" and node.input[0] in constants
+
+
+def _weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> onnx.TensorProto:
+    values, scale, zero = (_array(name, constants) for name in (*node.input, "")[:3])
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    shape = [-1 if at == axis else 1 for at in range(values.ndim)] if scale.ndim else []
+    real = (values - zero.reshape(shape if zero.ndim else [])) * scale.reshape(shape)
+    return numpy_helper.from_array(real.astype(np.float32), node.output[0])
+
+
+def _array(name: str, constants: dict[str, onnx.TensorProto]) -> NDArray[np.float32]:
+    found = numpy_helper.to_array(constants[name]) if name in constants else np.zeros(())
+    return found.astype(np.float32)
+
+
+def _sources(graph: GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[str, str]:
+    """Output of a quantizer → the real tensor that it stands for."""
+    sources: dict[str, str] = {}
+    for node in graph.node:  # in topological order
+        if node.op_type in QUANTIZERS and not _is_weight(node, constants):
+            sources[node.output[0]] = sources.get(node.input[0], node.input[0])
+    return sources
+
+
+def _keep_output_names(graph: GraphProto, nodes: list[NodeProto], sources: dict[str, str]) -> None:
+    names = {sources.get(out.name, out.name): out.name for out in graph.output}
+    for node in nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]

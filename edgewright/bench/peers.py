@@ -1,0 +1,173 @@
+"""Other runtimes that run the same network: fetched by package name, run by one small driver."""
+
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright import apt, container, digest, process
+from edgewright.elf import read_elf
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout, user_cache
+
+SUITE = "trixie"
+PACKAGES = ("libonnxruntime-dev",)  # the runtime, its header and all that it needs
+PYTHON_SUITE = "bookworm"  # whose Python is the newest that ncnn's and our wheels are made for
+PYTHON_PACKAGES = ("python3-minimal", "libpython3.11-stdlib", "libstdc++6")
+LIBRARIES = Path("usr/lib/arm-linux-gnueabihf")
+WHEEL = "sherpa-onnx-core==1.13.8"  # carries a full ONNX Runtime 1.28 for armv7
+NCNN = "ncnn==1.0.20261020"
+PLATFORMS = ("manylinux_2_31_armv7l", "manylinux_2_35_armv7l")
+# What any program has on any board: neither a runtime's nor a dependency's size.
+LIBC = ("ld-linux", "libc.so", "libm.so", "libdl.so", "librt.so", "libpthread.so")
+CPUINFO = """\
+processor\t: 0
+model name\t: ARMv8 Processor rev 4 (v8l)
+Features\t: half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae crc32
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: 0xd03
+CPU revision\t: 4
+
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A runtime in a file, and the file system that it runs in."""
+
+    name: str
+    library: Path
+    sysroot: Path
+
+    @property
+    def bytes(self) -> int:
+        """Of the library, its symbols stripped."""
+        return stripped_size(self.library)
+
+    @property
+    def dependency_bytes(self) -> int:
+        """Of the shared libraries that it needs, libc apart."""
+        return sum(path.stat().st_size for path in dependencies(self.library, self.sysroot))
+
+
+def debian(log: Path) -> Peer:
+    """Debian's libonnxruntime for armhf."""
+    sysroot = sysroot_of_peers(log)
+    found = sorted((sysroot / LIBRARIES).glob("libonnxruntime.so.*.*"))
+    return Peer(name="debian", library=found[-1], sysroot=sysroot)
+
+
+def sherpa(log: Path) -> Peer:
+    """The full ONNX Runtime in a wheel for armv7."""
+    library = _unpacked_wheel(WHEEL, log) / "sherpa_onnx" / "lib" / "libonnxruntime.so"
+    return Peer(name="sherpa", library=library, sysroot=sysroot_of_peers(log))
+
+
+def ncnn(log: Path) -> tuple[Path, Path]:
+    """The folder of ncnn's Python module for armv7, and a file system with that Python."""
+    sysroot = _sysroot(PYTHON_SUITE, PYTHON_PACKAGES, log)
+    return _unpacked_wheel(NCNN, log) / "ncnn", sysroot
+
+
+PEERS: dict[str, Callable[[Path], Peer]] = {"debian": debian, "sherpa": sherpa}
+
+
+def parse_peers(text: str) -> tuple[str, ...]:
+    """Names from a list with commas. Raises UserError for one that is not known."""
+    names = tuple(filter(None, text.split(",")))
+    for name in names:
+        if name not in PEERS:
+            facts = [f"expected: {', '.join(PEERS)}"]
+            raise UserError(f"--vs={name}", "no such peer", facts=facts)
+    return names
+
+
+def sysroot_of_peers(log: Path) -> Path:
+    """A folder with Debian's armhf runtime and what it needs."""
+    return _sysroot(SUITE, PACKAGES, log)
+
+
+def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
+    """A folder with some armhf packages and what they need, unpacked but not installed."""
+    kept = user_cache() / "bench" / f"sysroot-{suite}-{digest.text_sha256(*packages)[:12]}"
+    if not kept.is_dir():
+        with _aside(kept) as scratch:
+            argv = ["mmdebstrap", "--variant=extract", "--architectures=armhf"]
+            argv += [f"--include={','.join(packages)}", suite, str(scratch)]
+            process.run_logged([*argv, apt.source_line(suite)], log)
+            (scratch / "lib").symlink_to("usr/lib")
+            # QEMU opens a file of the sysroot in place of the host's.
+            (scratch / "proc").mkdir(exist_ok=True)
+            (scratch / "proc" / "cpuinfo").write_text(CPUINFO)
+    return kept
+
+
+def driver(layout: RepoLayout, log: Path) -> Path:
+    """The program that runs a model through a peer, cross-compiled where it is missing."""
+    source = layout.root / "bench" / "peer" / "ort_peer.c"
+    made = user_cache() / "bench" / f"ort_peer-{digest.file_sha256(source)[:16]}"
+    if not made.is_file():
+        sysroot = sysroot_of_peers(log)
+        builder = container.choose("auto", layout, log)
+        aside = made.with_suffix(f".{os.getpid()}")
+        argv = ["arm-linux-gnueabihf-gcc", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
+        argv += ["-no-pie", f"-I{builder.path(sysroot)}/usr/include/onnxruntime"]
+        builder.run([*argv, str(builder.path(source)), "-o", str(builder.path(aside))], log)
+        aside.replace(made)
+    return made
+
+
+def dependencies(library: Path, sysroot: Path) -> tuple[Path, ...]:
+    """The shared libraries that one needs, and those need, in a sysroot; libc left out."""
+    found: dict[str, Path] = {}
+    waiting = list(_needed(library))
+    while waiting:
+        name = waiting.pop()
+        path = (sysroot / LIBRARIES / name).resolve()
+        if name not in found and path.is_file():
+            found[name] = path
+            waiting += _needed(path)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _needed(path: Path) -> Iterable[str]:
+    return (name for name in read_elf(path).needed if not name.startswith(LIBC))
+
+
+def stripped_size(library: Path) -> int:
+    """Bytes of an ELF file up to the end of what a program needs of it at run time."""
+    facts = read_elf(library)
+    debug = (".debug_", ".symtab", ".strtab")
+    return facts.bytes - sum(s.bytes for s in facts.sections if s.name.startswith(debug))
+
+
+def _unpacked_wheel(wheel: str, log: Path) -> Path:
+    """A folder with the files of a wheel for armv7."""
+    kept = user_cache() / "bench" / wheel
+    if not kept.is_dir():
+        with _aside(kept) as folder, tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
+            argv = [sys.executable, "-m", "pip", "download", "--no-deps"]
+            argv += ["--only-binary=:all:", "--python-version", "3.11"]
+            argv += [word for platform in PLATFORMS for word in ("--platform", platform)]
+            process.run_logged([*argv, "--dest", scratch, wheel], log)
+            with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as archive:
+                archive.extractall(folder)
+    return kept
+
+
+@contextmanager
+def _aside(kept: Path) -> Iterator[Path]:
+    """A folder that becomes `kept` when all went well."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as scratch:
+        folder = Path(scratch) / "made"
+        folder.mkdir()
+        yield folder
+        folder.chmod(0o755)
+        folder.rename(kept)

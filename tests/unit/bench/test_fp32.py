@@ -1,0 +1,51 @@
+"""A quantized network without its quantizers is the network that was quantized."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgewright.bench.fp32 import take_out_quantizers
+
+WEIGHT = np.array([[[[64]]], [[[-128]]]], np.int8)  # two filters of one pixel
+SCALES = np.array([0.5, 0.25], np.float32)
+
+
+def quantized_network() -> onnx.ModelProto:
+    """conv(x) with per-channel weights, everything through QDQ pairs."""
+    constants: dict[str, NDArray[np.generic]] = {
+        "w": WEIGHT,
+        "ws": SCALES,
+        "wz": np.zeros(2, np.int8),
+        "s": np.array(0.5, np.float32),
+        "z": np.array(3, np.uint8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"]),
+        helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 1, 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 1, 1])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_only_the_network_is_left_and_it_does_not_round() -> None:
+    model = quantized_network()
+
+    take_out_quantizers(model)
+    onnx.checker.check_model(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (found,) = session.run(["y"], {"x": np.full((1, 1, 1, 1), 0.3, np.float32)})
+
+    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    np.testing.assert_allclose(found.ravel(), 0.3 * WEIGHT.ravel() * SCALES, rtol=1e-6)
