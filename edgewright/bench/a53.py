@@ -44,13 +44,13 @@ TO_CORE = Kind(latency=2, units=("simd0",))
 FROM_CORE = Kind(latency=4, units=("simd0",))
 FLOAT = Kind(latency=4, units=("simd0",))
 FLOAT_MAC = Kind(latency=8, units=("simd0",), forward=4)
-FLOAT_DIVIDE = Kind(latency=14, units=("simd0", "float divider"), busy=13)
+FLOAT_DIVIDE = Kind(latency=14, units=("float divider",), busy=13)
 SIMD = ("simd0", "simd1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One instruction as the issue stage sees it; registers of SIMD by their 64-bit parts."""
+    """One instruction as the issue stage sees it; registers of SIMD by their 32-bit words."""
 
     kind: Kind
     reads: frozenset[str]
@@ -143,22 +143,35 @@ def decode(code: bytes, *, thumb: bool) -> list[Step]:
 
 def _step(insn: Any) -> Step:
     reads, writes = insn.regs_access()
-    read = frozenset(part for r in reads for part in _parts(insn.reg_name(r)))
-    written = frozenset(part for r in writes for part in _parts(insn.reg_name(r)))
     name = insn.mnemonic
-    return Step(kind=_kind(name, insn.op_str), reads=read, writes=written, words=_words(name, insn))
+    operands = [] if LOADS.match(name) else [op.reg for op in insn.operands[1:] if _is_register(op)]
+    return Step(
+        kind=_kind(name, insn.op_str),
+        reads=_parts(insn, [*reads, *operands]),  # capstone leaves out d4 of vmlal q8, d0, d4[0]
+        writes=_parts(insn, writes),
+        words=_words(name, insn),
+    )
 
 
-def _parts(register: str) -> tuple[str, ...]:
-    """The 64-bit parts of a SIMD register: q1 is d2 and d3, s5 is in d2."""
-    number = int(register[1:]) if register[1:].isdigit() else -1
-    if register[0] == "q" and number >= 0:
-        return f"d{2 * number}", f"d{2 * number + 1}"
-    if register[0] == "s" and number >= 0:
-        return (f"d{number // 2}",)
-    return (register,)
+def _is_register(operand: Any) -> bool:
+    return bool(operand.type == capstone.arm.ARM_OP_REG)
 
 
+def _parts(insn: Any, registers: Iterable[int]) -> frozenset[str]:
+    """Registers; those of SIMD as 32-bit words: q1 is w4 to w7, d2 is w4 and w5."""
+    found = set()
+    for register in map(insn.reg_name, registers):
+        match = SIMD_REGISTER.fullmatch(register)
+        if match:
+            size = WORDS[match[1]]
+            found |= {f"w{int(match[2]) * size + word}" for word in range(size)}
+        else:
+            found.add(register)
+    return frozenset(found)
+
+
+SIMD_REGISTER = re.compile(r"([qds])(\d+)")
+WORDS = {"q": 4, "d": 2, "s": 1}
 LOADS = re.compile(r"(v?ld|pop|vpop|vldm)")
 STORES = re.compile(r"(v?st|push|vpush|vstm)")
 MULTIPLIES = re.compile(r"[us]?mul|mla|mls|[us]mlal|[us]mull|smm|smla|smul")

@@ -87,9 +87,7 @@ def accept(c: Context, board: str) -> None:
     }
 )
 @told
-def time(
-    c: Context, board: str, model: str = "", program: str = "", json: bool = False
-) -> None:
+def time(c: Context, board: str, model: str = "", program: str = "", json: bool = False) -> None:
     """Estimate, with a range, the board's time. Example: invoke bench.time --board=a53-som"""
     profile = profile_of(board)
     estimates.require_modelled(profile)

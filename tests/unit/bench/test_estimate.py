@@ -1,0 +1,74 @@
+"""From modelled cycles to a range of milliseconds, and a verdict."""
+
+import pytest
+
+from edgewright.bench import estimate
+from edgewright.bench.estimate import PUBLISHED, Calibration, Modelled
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+from edgewright.profile import BoardProfile, load_board
+
+LAYOUT = RepoLayout()
+
+
+def modelled(megacycles: float) -> Modelled:
+    return Modelled(instructions=1.0, compute=megacycles * 0.9, memory=megacycles * 0.1)
+
+
+def perfect(factor: float = 1.0) -> Calibration:
+    """A model that is right for the first published board, up to a factor."""
+    networks = {p.network: modelled(p.megacycles * factor) for p in reversed(PUBLISHED)}
+    return Calibration(networks=networks)
+
+
+def board(*, threads: int, budget_ms: int = 1500) -> BoardProfile:
+    profile = load_board("a53-som", LAYOUT.boards)
+    runtime = profile.runtime.model_copy(update={"threads": threads})
+    budgets = profile.budgets.model_copy(update={"latency_ms": budget_ms})
+    return profile.model_copy(update={"runtime": runtime, "budgets": budgets})
+
+
+def test_what_the_model_misses_by_a_factor_is_calibrated_away() -> None:
+    whole, half = perfect(), perfect(0.5)
+
+    assert half.scale == pytest.approx(2 * whole.scale)
+    assert half.error == pytest.approx(whole.error)
+
+
+def test_the_error_is_the_worst_of_the_published_times() -> None:
+    found = perfect()
+
+    for published, ms in estimate.residuals(found):
+        assert max(ms / published.ms, published.ms / ms) - 1 <= found.error + 1e-9
+
+
+def test_one_thread_is_cycles_by_clock_with_the_error_around_it() -> None:
+    found = estimate.judge(modelled(140.0), perfect(), board(threads=1), 1400)
+
+    assert found.ms == found.one_thread_ms
+    assert found.ms.likely == pytest.approx(100 * perfect().scale)
+    assert found.ms.high / found.ms.likely == pytest.approx(1 + perfect().error)
+
+
+def test_four_threads_gain_what_published_networks_gained() -> None:
+    low, high = estimate.gains(4)
+    found = estimate.judge(modelled(140.0), perfect(), board(threads=4), 1400)
+
+    assert (low, high) == pytest.approx((158.69 / 110.64, 206.23 / 62.22))
+    assert found.ms.low == pytest.approx(found.one_thread_ms.low / high)
+    assert found.ms.high == pytest.approx(found.one_thread_ms.high / low)
+    assert estimate.gains(1) == pytest.approx((1, 1))
+
+
+@pytest.mark.parametrize(
+    ("budget", "verdict"), [(50, "above"), (100, "undecided"), (200, "within")]
+)
+def test_a_budget_inside_the_range_is_not_decided(budget: int, verdict: str) -> None:
+    found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
+
+    assert found.judgement == verdict
+
+
+def test_a_core_without_a_model_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no model of its core\n.*cortex-a53, armhf\n.*cortex-a7"):
+        estimate.require_modelled(load_board("rpi2", LAYOUT.boards))
