@@ -47,7 +47,7 @@ def test_one_thread_is_cycles_by_clock_with_the_error_around_it() -> None:
 
     assert found.ms == found.one_thread_ms
     assert found.ms.likely == pytest.approx(100 * perfect().scale)
-    assert found.ms.high / found.ms.likely == pytest.approx(1 + perfect().error)
+    assert found.ms.high / found.ms.likely == pytest.approx(1 + 2 * perfect().error)
 
 
 def test_four_threads_gain_what_published_networks_gained() -> None:
@@ -61,7 +61,7 @@ def test_four_threads_gain_what_published_networks_gained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "verdict"), [(50, "above"), (100, "undecided"), (200, "within")]
+    ("budget", "verdict"), [(50, "above"), (100, "undecided"), (300, "within")]
 )
 def test_a_budget_inside_the_range_is_not_decided(budget: int, verdict: str) -> None:
     found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
