@@ -1,183 +1,202 @@
-"""Put a release on a board: facts → plan → apply, then one atomic switch.
+"""Put a release on a board: send what is missing, try it there, switch, confirm.
 
-On the board, below the deploy root:
-
-    store/sha256/<hex>   immutable objects
-    tmp/                 uploads and directories in the making; empty between deploys
-    releases/<id>/       hard links into the store
-    current, previous    symbolic links into releases/
-    board                the board's `compatible`, written by the first deploy
-    lock                 symbolic link that names who is at work
-
-Every step can be cut short: `current` then is what it was, and the next deploy converges.
+`edgectl` on the board verifies, stores, switches and reverts (docs/protocol.md). Every step is
+an ensure: a deploy that was cut leaves a verified release current, and running it again goes on.
 """
 
+import contextlib
+import fcntl
+import getpass
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from edgewright import lock
+from edgewright import edgectl, transfer
 from edgewright.audit import TargetFacts, judge_target, require
+from edgewright.digest import text_sha256
+from edgewright.edgectl import AbsentError, Edgectl, Missing, PlanAnswer, StatusAnswer
 from edgewright.elf import read_elf
 from edgewright.errors import TargetError, UserError
+from edgewright.layout import user_cache
 from edgewright.probe import APPLETS, probe
-from edgewright.release import MANIFEST, Manifest, Release, parse_manifest
-from edgewright.remote import Board, CommandError
+from edgewright.release import MANIFEST, Manifest, Release, parse_manifest, read_manifest
+from edgewright.remote import Board, Result
+from edgewright.transfer import BaseChunks, Outgoing
 
-BLOCK = 4096  # what a file costs beyond its bytes
-DAMAGED = 65  # exit code of our scripts: not the bytes that were sent
+TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
+SELFTEST_SECONDS = 900  # an emulated board takes its time
+BASE_CHUNK = 4096  # bytes; of a base that only the board has
+SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
 OnStep = Callable[[str], None]
 OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes to send
-Gate = Callable[[Board, str], None]  # raises if the release in this folder is not fit
+Gate = Callable[[Board, str, Result], None]  # folder, self-test; raises if it is not fit
+Sign = Callable[[Manifest, int], bytes]  # a signature file; its number is beyond this one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One file of a release directory."""
+class Order:
+    """A manifest, and the signature that orders a board to run it."""
 
-    path: str
-    sha256: str
-    bytes: int
-    mode: str
+    manifest: Manifest
+    signature: bytes
 
-
-@dataclass(frozen=True, kw_only=True)
-class BoardState:
-    """What is installed on a board."""
-
-    compatible: str | None = None
-    current: str | None = None
-    previous: str | None = None
-    releases: tuple[str, ...] = ()
-    objects: frozenset[str] = frozenset()  # of those asked for: sound in the store
-    whole: bool = False  # every file of the release asked about is sound in its directory
+    @property
+    def input(self) -> bytes:
+        return edgectl.signed_input(self.signature, self.manifest.canonical())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a deploy will do; empty if the release is current and sound."""
+    """What a deploy will do; empty if the release is current, sound and committed."""
 
     release: str
-    compatible: str
     former: str | None
-    claim: bool  # write the board's `compatible`
-    upload: tuple[Entry, ...]
-    build: bool  # make the release directory
-    switch: bool
+    helper: bool  # put `edgectl` on the board, or replace it
+    objects: tuple[Outgoing, ...]
+    paths: Mapping[str, str]  # object → the first path that needs it
+    is_noop: bool
 
     @property
     def bytes(self) -> int:
-        return sum(entry.bytes for entry in self.upload)
-
-    @property
-    def is_noop(self) -> bool:
-        return not (self.claim or self.upload or self.build or self.switch)
+        return sum(one.bytes_to_send for one in self.objects)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a deploy did."""
 
-    plan: Plan
-    facts: TargetFacts
+    release: str
+    former: str | None
+    bytes_sent: int = 0
+    unchanged: bool = False  # the release was current and committed already
+    facts: TargetFacts | None = None  # asked for only where something was to be done
     removed: tuple[str, ...] = ()
-
-    @property
-    def unchanged(self) -> bool:
-        """The release was current already; nothing was sent."""
-        return self.plan.is_noop
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What `invoke status` shows."""
+    """What `invoke status` shows; `board` is None where no helper is installed."""
 
     facts: TargetFacts
-    state: BoardState
+    board: StatusAnswer | None
     manifest: Manifest | None  # of the current release
-    objects: int
-    holder: str | None  # who has the lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """Whom to tell what goes on, and who judges the release before the switch."""
+
+    step: OnStep
+    bytes: OnBytes | None = None
+    gate: Gate | None = None
 
 
 def deploy(
     board: Board,
     release: Release,
+    signature: bytes,
     *,
     reserve_bytes: int,
     gate: Gate | None = None,
     on_step: OnStep | None = None,
     on_bytes: OnBytes | None = None,
+    take_over: bool = False,
 ) -> Outcome:
     """Make `release` current on the board; the same release again sends nothing.
 
     `gate` runs with the release's folder on the board before the switch; what it raises goes
     on to the caller, and the former release stays current.
-    Raises TargetError for a board that does not fit, is busy, has no space or goes away.
+    Raises TargetError for a board that does not fit, refuses, has no space or goes away.
     """
-    root, step = release.manifest.deploy_root, on_step or _silent
-    step("probe the board")
-    facts = probe(board, root)
-    require_fit(board, release, facts)
-    with lock.locked(board, root) as token:
-        state = read_state(board, root, release)
-        plan = plan_deploy(
-            release, facts, state, reserve_bytes=reserve_bytes, board=str(board.target)
+    told = _Told(step=on_step or _silent, bytes=on_bytes, gate=gate)
+    order = Order(manifest=release.manifest, signature=signature)
+    there = Edgectl(board=board, root=order.manifest.deploy_root)
+    with _alone(there):
+        answer = _first_answer(there, release, order, reserve_bytes, told.step)
+        if answer.noop:
+            _update_helper(there, release, answer)
+            return Outcome(release=answer.release, former=answer.current, unchanged=True)
+        told.step("probe the board")
+        facts = probe(board, there.root)
+        require_fit(board, release, facts)
+        _update_helper(there, release, answer)
+        begun = there.begin(
+            order.input, holder=holder(), reserve_bytes=reserve_bytes, take_over=take_over
         )
-        if plan.is_noop:
-            return Outcome(plan=plan, facts=facts)
-        _apply(board, root, release, plan, step, on_bytes)
-        if gate:
-            step("smoke test before the switch")
-            gate(board, f"{root}/releases/{release.id}")
-        if plan.switch:
-            step(f"switch to {release.id}")
-            _switch(board, root, release.id, token)
-        return Outcome(plan=plan, facts=facts, removed=_collect(board, root, plan, state))
+        sent = _send(there, begun, plan_objects(there, release, begun.missing), told)
+        removed = _install(there, order, begun, told)
+        return Outcome(
+            release=order.manifest.id,
+            former=answer.current,
+            bytes_sent=sent,
+            facts=facts,
+            removed=removed,
+        )
 
 
-def dry_run(board: Board, release: Release, *, reserve_bytes: int) -> Plan:
-    """The plan that `deploy` would carry out; nothing on the board changes."""
-    root = release.manifest.deploy_root
-    facts = probe(board, root)
+def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: int) -> Plan:
+    """The plan that `deploy` would carry out, or its refusal; nothing on the board changes."""
+    order = Order(manifest=release.manifest, signature=signature)
+    there = Edgectl(board=board, root=order.manifest.deploy_root)
+    facts = probe(board, there.root)
     require_fit(board, release, facts)
-    state = read_state(board, root, release)
-    return plan_deploy(release, facts, state, reserve_bytes=reserve_bytes, board=str(board.target))
+    try:
+        answer = there.plan(order.input, reserve_bytes=reserve_bytes)
+    except AbsentError:
+        return _plan_without_helper(board, release, facts, reserve_bytes)
+    return Plan(
+        release=release.id,
+        former=answer.current,
+        helper=answer.helper.sha256 != _helper(release)[1],
+        objects=plan_objects(there, release, answer.missing),
+        paths={one.sha256: one.path for one in answer.missing},
+        is_noop=answer.noop,
+    )
 
 
-def rollback(board: Board, root: str, *, gate: Gate | None = None) -> tuple[str, str]:
-    """Switch back to `previous`; returns the ids of the former and the now current release.
+def rollback(
+    board: Board,
+    root: str,
+    sign: Sign,
+    *,
+    gate: Callable[[Manifest], Gate] | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[str, str]:
+    """Order the previous release anew; returns the ids of the former and the now current one.
 
-    Raises TargetError if there is none, or if its files are not sound.
+    Nothing is sent but the order. Raises TargetError if there is no previous release, or if it
+    is not sound on the board.
     """
-    with lock.locked(board, root) as token:
-        state = read_state(board, root)
-        if state.previous is None or state.previous == state.current:
-            facts = [f"current: {state.current or 'none'}"]
+    there = Edgectl(board=board, root=root)
+    with _alone(there):
+        now = there.status()
+        if now.previous is None or now.previous == now.current:
+            facts = [f"current: {now.current or 'none'}"]
             raise TargetError(str(board.target), "no previous release to go back to", facts=facts)
-        manifest = read_board_manifest(board, root, state.previous)
-        _require_sound(board, root, manifest)
-        if gate:
-            gate(board, f"{root}/releases/{state.previous}")
-        _switch(board, root, state.previous, token)
-        return state.current or "none", state.previous
+        manifest = read_board_manifest(board, root, now.previous)
+        floor = now.floor.sequence if now.floor else 0
+        order = Order(manifest=manifest, signature=sign(manifest, floor))
+        begun = there.begin(order.input, holder=holder(), reserve_bytes=0)
+        _require_complete(there, begun)
+        told = _Told(step=on_step or _silent, gate=gate(manifest) if gate else None)
+        _install(there, order, begun, told)
+        return now.current or "none", now.previous
 
 
 def status(board: Board, root: str) -> Status:
     """What is installed and what is free."""
-    facts, state = probe(board, root), read_state(board, root)
-    manifest = read_board_manifest(board, root, state.current) if state.current else None
-    objects = _links(board, root)
-    holder = board.run(["readlink", f"{root}/lock"]).stdout.strip()
-    return Status(
-        facts=facts,
-        state=state,
-        manifest=manifest,
-        objects=len(objects),
-        holder=lock.holder_of(holder) if holder else None,
-    )
+    there, facts = Edgectl(board=board, root=root), probe(board, root)
+    try:
+        now = there.status()
+    except AbsentError:
+        return Status(facts=facts, board=None, manifest=None)
+    manifest = read_board_manifest(board, root, now.current) if now.current else None
+    return Status(facts=facts, board=now, manifest=manifest)
 
 
 def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
@@ -190,6 +209,11 @@ def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
         raise TargetError(
             f"{board.target}: {path}", damaged.problem, facts=damaged.facts, next="invoke deploy"
         ) from damaged
+
+
+def holder() -> str:
+    """Who deploys, as the board tells the next one: `user@host`."""
+    return re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{socket.gethostname()}")[:64]
 
 
 # Fit
@@ -217,218 +241,209 @@ def _is_elf(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
-# State
-
-STATE = r"""
-cd "$1" 2>/dev/null || exit 0
-shift
-[ -f board ] && echo "compatible $(cat board)"
-for name in current previous; do
-    [ -d "$name/." ] && to=$(readlink "$name") && echo "$name ${to#releases/}"
-done
-for name in releases/*; do [ -d "$name" ] && echo "release ${name#releases/}"; done
-[ $# -eq 0 ] || sha256sum "$@" 2>/dev/null
-exit 0
-"""
+# The helper
 
 
-def read_state(board: Board, root: str, release: Release | None = None) -> BoardState:
-    """What is installed; with a release, also which of its objects and files are sound."""
-    entries = entries_of(release.manifest) if release else ()
-    stored = [f"store/sha256/{entry.sha256}" for entry in entries]
-    placed = [f"releases/{release.id}/{entry.path}" for entry in entries] if release else []
-    text = board.script(STATE, root, *dict.fromkeys(stored), *placed, timeout=300).stdout
-    return parse_state(text, entries, release.id if release else "")
+def ensure_helper(board: Board, root: str, release: Release) -> Edgectl:
+    """A board whose helper is the one of this release; what is installed stays as it is."""
+    there = Edgectl(board=board, root=root)
+    program, sha256 = _helper(release)
+    try:
+        if there.status().helper.sha256 == sha256:
+            return there
+    except AbsentError:
+        require_fit(board, release, probe(board, root))
+    edgectl.install(board, root, program, sha256)
+    return there
 
 
-def parse_state(text: str, entries: Sequence[Entry], release: str) -> BoardState:
-    """State from the output of the state script."""
-    said: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        said.setdefault(key, []).append(value.strip())
-    hashes = {path: key for key, paths in said.items() for path in paths if len(key) == 64}
-    return BoardState(
-        compatible=next(iter(said.get("compatible", ())), None),
-        current=next(iter(said.get("current", ())), None),
-        previous=next(iter(said.get("previous", ())), None),
-        releases=tuple(said.get("release", ())),
-        objects=frozenset(
-            e.sha256 for e in entries if hashes.get(f"store/sha256/{e.sha256}") == e.sha256
-        ),
-        whole=bool(entries)
-        and all(hashes.get(f"releases/{release}/{e.path}") == e.sha256 for e in entries),
-    )
+def _helper(release: Release) -> tuple[bytes, str]:
+    """The helper that a release brings, and its SHA-256."""
+    try:
+        file = release.manifest.file(edgectl.PROGRAM)
+    except KeyError as none:
+        raise UserError(
+            str(release.folder), f"has no {edgectl.PROGRAM}", next="invoke build"
+        ) from none
+    return release.path(file).read_bytes(), file.sha256
 
 
-def entries_of(manifest: Manifest) -> tuple[Entry, ...]:
-    """Every file of a release directory, the manifest among them."""
-    raw = manifest.canonical()
-    own = Entry(path=MANIFEST, sha256=hashlib.sha256(raw).hexdigest(), bytes=len(raw), mode="0644")
-    files = manifest.files
-    return (
-        *(Entry(path=f.path, sha256=f.sha256, bytes=f.bytes, mode=f.mode) for f in files),
-        own,
-    )
+def _first_answer(
+    there: Edgectl, release: Release, order: Order, reserve_bytes: int, step: OnStep
+) -> PlanAnswer:
+    try:
+        return there.plan(order.input, reserve_bytes=reserve_bytes)
+    except AbsentError:
+        step("install edgectl")
+        require_fit(there.board, release, probe(there.board, there.root))
+        edgectl.install(there.board, there.root, *_helper(release))
+        return there.plan(order.input, reserve_bytes=reserve_bytes)
+
+
+def _update_helper(there: Edgectl, release: Release, answer: PlanAnswer) -> None:
+    program, sha256 = _helper(release)
+    if answer.helper.sha256 != sha256:
+        edgectl.install(there.board, there.root, program, sha256)
 
 
 # Plan
 
 
-def plan_deploy(
-    release: Release, facts: TargetFacts, state: BoardState, *, reserve_bytes: int, board: str
+def plan_objects(
+    there: Edgectl, release: Release, missing: Sequence[Missing]
+) -> tuple[Outgoing, ...]:
+    """For each missing object, what is to be sent of it. Asks the board for hashes of a base
+    that this machine has not."""
+    return tuple(_plan_object(there, release, one) for one in missing)
+
+
+def _plan_object(there: Edgectl, release: Release, one: Missing) -> Outgoing:
+    return transfer.plan_object(
+        one.sha256,
+        (release.folder / one.path).read_bytes(),
+        base=one.base.sha256 if one.base else None,
+        base_content=_base(there, release, one),
+        part_bytes=one.part.bytes if one.part else 0,
+        part_chunks=one.part.chunks if one.part else (),
+    )
+
+
+def _base(there: Edgectl, release: Release, one: Missing) -> bytes | BaseChunks | None:
+    if one.base is None:
+        return None
+    here = _built_before(release, one.base.sha256)
+    if here is not None or one.bytes < SMALL:
+        return here
+    answer = there.chunks(one.base.sha256, BASE_CHUNK)
+    return BaseChunks(size=answer.chunk_bytes, hashes=answer.chunks)
+
+
+def _built_before(release: Release, sha256: str) -> bytes | None:
+    """An object of a release that was built here earlier, found by its hash."""
+    for path in sorted(release.folder.parent.glob(f"*/{MANIFEST}")):
+        with contextlib.suppress(UserError, OSError):
+            for file in read_manifest(path).files:
+                content = (path.parent / file.path).read_bytes() if file.sha256 == sha256 else b""
+                if hashlib.sha256(content).hexdigest() == sha256:
+                    return content
+    return None
+
+
+def _plan_without_helper(
+    board: Board, release: Release, facts: TargetFacts, reserve_bytes: int
 ) -> Plan:
-    """Pure: facts and state in, plan out. Raises TargetError for a foreign or full board."""
-    manifest = release.manifest
-    if state.compatible not in (None, manifest.compatible):
-        raise _foreign(board, manifest, state.compatible or "")
-    missing = {e.sha256: e for e in entries_of(manifest) if e.sha256 not in state.objects}
+    """Of a board that cannot be asked, the most that a deploy may do."""
+    files = {file.sha256: file for file in release.manifest.files}
+    objects = [
+        transfer.plan_object(sha256, release.path(file).read_bytes())
+        for sha256, file in files.items()
+    ]
     plan = Plan(
-        release=manifest.id,
-        compatible=manifest.compatible,
-        former=state.current,
-        claim=state.compatible is None,
-        upload=tuple(missing.values()),
-        build=not state.whole,
-        switch=state.current != manifest.id,
+        release=release.id,
+        former=None,
+        helper=True,
+        objects=tuple(objects),
+        paths={sha256: file.path for sha256, file in files.items()},
+        is_noop=False,
     )
-    needed = plan.bytes + BLOCK * (len(plan.upload) + 2 * len(manifest.files)) + reserve_bytes
-    if (plan.upload or plan.build) and facts.free_bytes < needed:
-        raise _no_space(board, plan, needed, facts.free_bytes, reserve_bytes)
+    if facts.free_bytes < plan.bytes + reserve_bytes:
+        raise TargetError(
+            str(board.target),
+            f"no space for release {release.id}",
+            facts=[
+                f"expected: {plan.bytes + reserve_bytes:,} bytes free",
+                f"found: {facts.free_bytes:,} bytes free",
+            ],
+            next=edgectl.NEXT["no_space"],
+        )
     return plan
-
-
-def _foreign(board: str, manifest: Manifest, compatible: str) -> TargetError:
-    return TargetError(
-        board,
-        f"is not a board for release {manifest.id}",
-        facts=[f"expected: compatible {manifest.compatible}", f"found: {compatible}"],
-        next="invoke boards; or, if the board has become another kind, "
-        f"remove {manifest.deploy_root}/board on it",
-    )
-
-
-def _no_space(board: str, plan: Plan, needed: int, free: int, reserve: int) -> TargetError:
-    return TargetError(
-        board,
-        f"no space for release {plan.release}",
-        facts=[
-            f"expected: {needed:,} bytes free ({plan.bytes:,} to send, {reserve:,} in reserve)",
-            f"found: {free:,} bytes free",
-        ],
-        next="make room on the board, or lower deploy.reserve_mb in its profile",
-    )
 
 
 # Apply
 
-PREPARE = r"""
-set -e
-umask 022
-cd "$1"
-rm -rf tmp
-mkdir -p store/sha256 tmp releases
-if [ ! -f board ]; then echo "$2" > tmp/board; mv tmp/board board; fi
-"""
-# `sync FILE` is fsync where the board's sync can do that, and a sync of everything elsewhere.
-RECEIVE = r"""
-set -e
-part=$1/tmp/$2.part
-cat > "$part"
-found=$(sha256sum "$part")
-found=${found%% *}
-[ "$found" = "$2" ] || { echo "$found"; exit 65; }
-sync "$part"
-mv -f "$part" "$1/store/sha256/$2"
-"""
-BUILD = r"""
-set -e
-umask 022
-cd "$1"
-id=$2 synced=
-for folder in . $3; do
-    mkdir -p "tmp/$id/$folder"
-    synced="$synced tmp/$id/$folder"
-done
-shift 3
-while [ $# -gt 0 ]; do
-    ln "store/sha256/$1" "tmp/$id/$3"
-    chmod "$2" "tmp/$id/$3"
-    shift 3
-done
-sync store/sha256 $synced
-[ ! -e "releases/$id" ] || mv "releases/$id" "tmp/$id.damaged"
-mv "tmp/$id" releases/
-sync releases
-"""
-# A symbolic link moved into a directory replaces the one of its name by rename(2), with every
-# busybox and with coreutils; `mv -T` is missing before busybox 1.34 and `ln -sfn` is not atomic.
-SWITCH = r"""
-set -e
-cd "$1"
-[ "$(readlink lock)" = "$3" ] || exit 75
-rm -rf tmp/switch
-mkdir tmp/switch
-if [ -d current/. ]; then
-    ln -s "$(readlink current)" tmp/switch/previous
-    mv -f tmp/switch/previous .
-fi
-ln -s "releases/$2" tmp/switch/current
-mv -f tmp/switch/current .
-sync .
-"""
+
+def _send(there: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], told: _Told) -> int:
+    """Send one stream with all objects; returns the bytes that went over the line."""
+    if not objects:
+        return 0
+    stream = BytesIO()
+    transfer.write_stream(objects, stream)
+    total = stream.tell()
+    stream.seek(0)
+    told.step(f"send {len(objects)} files, {total:,} bytes")
+    there.receive(_fence(begun), stream, _adder(total, told.bytes))
+    return total
 
 
-def _apply(
-    board: Board, root: str, release: Release, plan: Plan, step: OnStep, on_bytes: OnBytes | None
-) -> None:
-    """Everything that comes before the switch."""
-    board.script(PREPARE, root, plan.compatible)
-    sources = {entry.sha256: _content(release, entry) for entry in plan.upload}
-    step(f"send {len(plan.upload)} files, {plan.bytes:,} bytes")
-    sent = 0
-    for entry in plan.upload:
-        _send(board, root, entry, sources[entry.sha256], _adder(sent, plan.bytes, on_bytes))
-        sent += entry.bytes
-    if plan.build:
-        _build(board, root, release)
+def _install(there: Edgectl, order: Order, begun: PlanAnswer, told: _Told) -> tuple[str, ...]:
+    """From whole objects to a committed release; returns the releases that were removed."""
+    fence, release = _fence(begun), order.manifest.id
+    there.seal(fence)
+    told.step("self-test on the board")
+    selftest = there.selftest(fence, timeout_s=SELFTEST_SECONDS)
+    if told.gate:
+        told.step("smoke test before the switch")
+        told.gate(there.board, f"{there.root}/releases/{release}", selftest)
+    told.step(f"switch to {release}")
+    there.switch(fence, deadline_s=TRIAL_SECONDS)
+    _confirm(there, fence, release)
+    return there.gc(fence).removed.releases
 
 
-def _build(board: Board, root: str, release: Release) -> None:
-    """Make the release directory of hard links. Paths have no spaces: the manifest sees to it."""
-    entries = entries_of(release.manifest)
-    folders = {str(up) for entry in entries for up in PurePosixPath(entry.path).parents}
-    words = [word for entry in entries for word in (entry.sha256, entry.mode, entry.path)]
-    board.script(BUILD, root, release.id, " ".join(sorted(folders - {"."})), *words)
+def _confirm(there: Edgectl, fence: int, release: str) -> None:
+    """Look at the board after the switch; commit, or revert at once.
+
+    If the connection is lost here, the board reverts by itself at the deadline.
+    """
+    now = there.status(verify=True)
+    if now.current == release and now.sound:
+        there.commit(fence)
+        return
+    there.revert(fence, bad="not current or not sound after the switch")
+    raise TargetError(
+        str(there.board.target),
+        f"release {release} did not hold after the switch: the former one is current again",
+        facts=[f"current: {now.current or 'none'}", f"sound: {now.sound}"],
+        next=edgectl.STORAGE,
+    )
 
 
-def _content(release: Release, entry: Entry) -> Path | bytes:
-    if entry.path == MANIFEST:
-        return release.manifest.canonical()
-    return release.folder / entry.path
-
-
-def _send(
-    board: Board, root: str, entry: Entry, content: Path | bytes, progress: Callable[[int], None]
-) -> None:
-    argv = ["sh", "-c", RECEIVE, "_", root, entry.sha256]
-    try:
-        with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as source:
-            board.feed(argv, source, progress=progress)
-    except CommandError as failed:
-        if failed.result.returncode != DAMAGED:
-            raise
+def _require_complete(there: Edgectl, begun: PlanAnswer) -> None:
+    if begun.missing:
         raise TargetError(
-            f"{board.target}: {entry.path}",
-            "arrived damaged",
-            facts=[f"expected: {entry.sha256}", f"found: {failed.result.stdout.strip()}"],
-            next="run the same command again; if it happens again, look at the board's storage",
-        ) from failed
+            str(there.board.target),
+            f"release {begun.release} is damaged on the board",
+            facts=[f"missing or damaged: {one.path}" for one in begun.missing],
+            next="invoke deploy",
+        )
 
 
-def _adder(before: int, total: int, on_bytes: OnBytes | None) -> Callable[[int], None]:
-    """Adds up the bytes of one file on top of those sent before it."""
-    done = before
+def _fence(begun: PlanAnswer) -> int:
+    assert begun.fence is not None, "begin answers with a fence"
+    return begun.fence
+
+
+@contextlib.contextmanager
+def _alone(there: Edgectl) -> Iterator[None]:
+    """One deploy of this user to a board at a time; the board itself sees to other users."""
+    name = text_sha256(str(there.board.target), there.root)[:32]
+    path = user_cache() / "deploy" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as held:
+            raise TargetError(
+                str(there.board.target),
+                "another deploy of yours is at work",
+                next=edgectl.NEXT["busy"],
+            ) from held
+        yield
+
+
+def _adder(total: int, on_bytes: OnBytes | None) -> Callable[[int], None]:
+    """Adds up the bytes of a stream."""
+    done = 0
 
     def add(count: int) -> None:
         nonlocal done
@@ -437,62 +452,6 @@ def _adder(before: int, total: int, on_bytes: OnBytes | None) -> Callable[[int],
             on_bytes(done, total)
 
     return add
-
-
-def _switch(board: Board, root: str, release: str, token: str) -> None:
-    try:
-        board.script(SWITCH, root, release, token)
-    except CommandError as failed:
-        if failed.result.returncode != lock.BUSY:
-            raise
-        raise TargetError(
-            str(board.target),
-            "the lock was lost before the switch",
-            facts=["the board heard nothing for too long; the former release is still current"],
-            next="run the same command again",
-        ) from failed
-
-
-def _require_sound(board: Board, root: str, manifest: Manifest) -> None:
-    entries = entries_of(manifest)
-    placed = [f"releases/{manifest.id}/{entry.path}" for entry in entries]
-    text = board.script(STATE, root, *placed, timeout=300).stdout
-    if not parse_state(text, entries, manifest.id).whole:
-        raise TargetError(
-            str(board.target),
-            f"release {manifest.id} is damaged on the board",
-            next="invoke deploy",
-        )
-
-
-# Garbage
-
-SWEEP = r"""
-set -e
-cd "$1"
-shift
-for name in "$@"; do mv "releases/$name" "tmp/$name.old"; done
-rm -rf tmp
-mkdir tmp
-"""
-
-
-def _collect(board: Board, root: str, plan: Plan, state: BoardState) -> tuple[str, ...]:
-    """Keep current and previous; remove other releases and the objects that none refers to."""
-    kept = (plan.release, plan.former if plan.switch else state.previous)
-    gone = tuple(name for name in state.releases if name not in kept)
-    board.script(SWEEP, root, *gone)
-    loose = [f"{root}/store/sha256/{name}" for name, links in _links(board, root) if links == 1]
-    if loose:
-        board.check(["rm", "-f", *loose])
-    return gone
-
-
-def _links(board: Board, root: str) -> list[tuple[str, int]]:
-    """Objects in the store and their link counts, by `ls -l`."""
-    listing = board.run(["ls", "-l", f"{root}/store/sha256"]).stdout.splitlines()
-    rows = [line.split() for line in listing if line.startswith("-")]
-    return [(row[-1], int(row[1])) for row in rows]
 
 
 def _silent(_: str) -> None:

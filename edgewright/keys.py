@@ -23,6 +23,7 @@ PASSPHRASE = "EDGEWRIGHT_KEY_PASSPHRASE"
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 GENERATE = "invoke keys.generate"
 SEQUENCES = 1 << 64  # one beyond the largest
+DAY = 86400  # seconds; how far another's clock may be ahead of ours
 
 Ask = Callable[[str], str | None]  # key's name → passphrase; None: nobody to ask
 
@@ -97,9 +98,12 @@ class Signer:
     def public(self) -> PublicKey:
         return self._key.public
 
-    def sign(self, data: bytes, comment: Callable[[int], str], *, at_least: int = 0) -> Signature:
-        """Sign with the next sequence number, which the trusted comment is made from."""
-        return self._key.sign(data, comment(next_sequence(self.name, at_least=at_least)))
+    def next_sequence(self, *, at_least: int = 0) -> int:
+        """A number that this key has not signed with before."""
+        return next_sequence(self.name, at_least=at_least)
+
+    def sign(self, data: bytes, trusted_comment: str) -> Signature:
+        return self._key.sign(data, trusted_comment)
 
 
 def open_signer(name: str, ask: Ask) -> Signer:
@@ -126,6 +130,11 @@ def next_sequence(name: str, *, at_least: int = 0) -> int:
             raise UserError(f"key '{name}'", "out of sequence numbers", next=GENERATE)
         _replace(path, f"{number}\n")
     return number
+
+
+def believable(sequence: int) -> int:
+    """A number that a board reports, or 0: one far ahead of our clock must not use up a key."""
+    return sequence if sequence <= time.time() + DAY else 0
 
 
 def _last_sequence(name: str) -> int:

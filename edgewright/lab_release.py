@@ -43,6 +43,7 @@ def _inputs(built: Release, folder: Path) -> ReleaseInputs:
         compatible=manifest.compatible,
         deploy_root=manifest.deploy_root,
         edge_infer=built.folder / "bin" / "edge-infer",
+        libraries=(built.folder / "bin" / "edgectl",),
         ort_model=folder / "model.ort",
         card=folder / "card.json",
         golden=folder / "golden",

@@ -48,9 +48,9 @@ class PackageInputs:
     layout: RepoLayout
     builder: Builder
     conan_profile: Path
-    toolchain: Path
-    ops_config: Path
-    linkage: str
+    toolchain: Path | None = None  # None: the compiler of the builder itself
+    ops_config: Path | None = None  # None: no runtime is built
+    linkage: str = "static"
     jobs: int
     logs: Path
 
@@ -76,10 +76,11 @@ class Step:
 def steps(inputs: PackageInputs) -> list[Step]:
     """The packages in build order."""
     recipes, program = inputs.layout.recipes, inputs.layout.runtime_cpp
-    runtime_options = {f"{RUNTIME}/*:ops_sha256": digest.file_sha256(inputs.ops_config)}
+    ops = digest.file_sha256(inputs.ops_config) if inputs.ops_config else ""
+    runtime_options = {f"{RUNTIME}/*:ops_sha256": ops}
     return [
-        *(_library(name, recipes) for name in LIBRARIES),
-        replace(_library(RUNTIME, recipes), options=runtime_options),
+        *(library(name, recipes) for name in LIBRARIES),
+        replace(library(RUNTIME, recipes), options=runtime_options),
         Step(
             name=PROGRAM,
             sources=(
@@ -96,10 +97,10 @@ def steps(inputs: PackageInputs) -> list[Step]:
 
 
 def helper_steps(layout: RepoLayout) -> list[Step]:
-    """Those of edgectl; it needs yyjson too."""
+    """Those of edgectl, but for yyjson, which edge-infer needs too."""
     recipes, program = layout.recipes, layout.runtime_cpp
     return [
-        *(_library(name, recipes) for name in HELPER_LIBRARIES),
+        *(library(name, recipes) for name in HELPER_LIBRARIES),
         Step(
             name=HELPER,
             sources=(
@@ -112,7 +113,8 @@ def helper_steps(layout: RepoLayout) -> list[Step]:
     ]
 
 
-def _library(name: str, recipes: Path) -> Step:
+def library(name: str, recipes: Path) -> Step:
+    """A library, or the runtime without its options."""
     return Step(
         name=name,
         sources=(recipes / name, recipes / SOURCES),
@@ -145,7 +147,7 @@ def _key(step: Step, inputs: PackageInputs, made: Mapping[str, Package]) -> str:
         inputs.builder.id,
         digest.tree_sha256(*step.sources),
         inputs.conan_profile.read_text(),
-        inputs.toolchain.read_text(),
+        inputs.toolchain.read_text() if inputs.toolchain else "",
         (inputs.layout.toolchains / "build.profile").read_text(),
         json.dumps(dict(step.options), sort_keys=True),
         *(made[name].key for name in step.needs),
@@ -209,10 +211,11 @@ def _create_argv(step: Step, inputs: PackageInputs) -> list[str]:
 
 def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
     place = inputs.builder.path
+    ops = {"user.edgewright:ops_config": place(inputs.ops_config)} if inputs.ops_config else {}
     return {
+        **ops,
         "user.edgewright:sources": place(user_cache() / "sources"),
         "user.edgewright:debian_archive": apt.source_line("{suite}"),
-        "user.edgewright:ops_config": place(inputs.ops_config),
         "tools.build:jobs": inputs.jobs,
         # Keep what test packages build out of the checkout.
         "tools.cmake.cmake_layout:test_folder": "$TMP",

@@ -238,6 +238,28 @@ def _packages(
     return made
 
 
+def native_helper(
+    layout: RepoLayout, builder: container.Builder, *, jobs: int
+) -> dict[str, packages.Package]:
+    """edgectl and its libraries for the machine that builds: the board's sources and libc.
+
+    The program is static, so that it runs on this host; the proofs of docs/reliability.md use it.
+    """
+    inputs = packages.PackageInputs(
+        layout=layout,
+        builder=builder,
+        conan_profile=layout.toolchains / "build.profile",
+        jobs=jobs,
+        logs=layout.root / "build" / "native",
+    )
+    steps = [packages.library("yyjson", layout.recipes), *packages.helper_steps(layout)]
+    made: dict[str, packages.Package] = {}
+    with _lock(user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", lambda _: None):
+        for step in steps:
+            made[step.name] = packages.make(step, inputs, made).package
+    return made
+
+
 def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage, bool]:
     key = digest.text_sha256(digest.file_sha256(model), digest.file_sha256(runtime_ops))
     kept = out.root / "coverage.json"

@@ -173,7 +173,7 @@ class ReleaseInputs:
     compatible: str
     deploy_root: str
     edge_infer: Path
-    libraries: tuple[Path, ...] = ()  # libonnxruntime.so.1 where linkage is shared
+    libraries: tuple[Path, ...] = ()  # beside it: edgectl, and libonnxruntime.so.1 if shared
     ort_model: Path
     card: Path
     golden: Path  # folder: images and expected.json

@@ -13,7 +13,6 @@ import os
 import select
 import shlex
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,7 +31,6 @@ __all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin
 
 PASSWORD = "EDGEWRIGHT_PASSWORD"
 CHUNK = 32 * 1024
-BEAT_SECONDS = 5.0
 KEEPALIVE_SECONDS = 15
 DEAD_SECONDS = 60.0  # what the board's side of TCP may leave unanswered
 TAIL_LINES = 20
@@ -92,19 +90,30 @@ class Board:
         self._idle = idle
 
     def run(
-        self, argv: Sequence[str], *, input: bytes = b"", timeout: float | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes | BinaryIO = b"",
+        progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Result:
         """Run a command to its end; the caller judges the exit code.
 
         `timeout` is in seconds without output. Raises ConnectionLostError.
         """
-        return self._exchange(argv, BytesIO(input), timeout, None)
+        source = BytesIO(input) if isinstance(input, bytes) else input
+        return self._exchange(argv, source, timeout, progress)
 
     def check(
-        self, argv: Sequence[str], *, input: bytes = b"", timeout: float | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes | BinaryIO = b"",
+        progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> Result:
         """`run`, and raise CommandError unless the exit code is 0."""
-        result = self.run(argv, input=input, timeout=timeout)
+        result = self.run(argv, input=input, progress=progress, timeout=timeout)
         if result.returncode != 0:
             raise CommandError(self.target, result)
         return result
@@ -113,50 +122,9 @@ class Board:
         """Run a constant shell script; arguments are its `$1`, `$2`, …; exit code 0 or raise."""
         return self.check(["sh", "-c", text, "_", *arguments], timeout=timeout)
 
-    def feed(
-        self, argv: Sequence[str], source: BinaryIO, *, progress: Progress | None = None
-    ) -> Result:
-        """`check` a command with a file as its standard input: the way files get to a board."""
-        result = self._exchange(argv, source, None, progress)
-        if result.returncode != 0:
-            raise CommandError(self.target, result)
-        return result
-
     def put(self, source: BinaryIO, path: str, *, progress: Progress | None = None) -> None:
         """Write `source` to `path` on the board. Raises CommandError, ConnectionLostError."""
-        self.feed(["sh", "-c", 'cat > "$1"', "_", path], source, progress=progress)
-
-    @contextlib.contextmanager
-    def hold(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:
-        """Keep a command running beside others; yields its first line.
-
-        Its standard input gets a line every few seconds, so that it can tell a deployer that
-        is gone from one that is busy; end of file asks it to end.
-        Raises CommandError if it ends instead of writing a line.
-        """
-        idle = timeout or self._idle
-        with self._translated(idle):
-            channel = self._open(argv, idle)
-        over = threading.Event()
-        try:
-            first = self._first_line(channel, argv, idle)
-            threading.Thread(target=_beat, args=(channel, over), daemon=True).start()
-            yield first
-        finally:
-            over.set()
-            _let_end(channel)
-
-    def _first_line(self, channel: paramiko.Channel, argv: Sequence[str], idle: float) -> str:
-        with self._translated(idle):
-            line = bytearray()
-            while not line.endswith(b"\n"):
-                got = channel.recv(1)
-                if not got:
-                    rest, errors = _drain(channel, idle)
-                    code = self._exit_code(channel, idle)
-                    raise CommandError(self.target, _result(argv, code, bytes(line) + rest, errors))
-                line += got
-        return line.decode(errors="replace").strip()
+        self.check(["sh", "-c", 'cat > "$1"', "_", path], input=source, progress=progress)
 
     def _exchange(
         self,
@@ -233,21 +201,6 @@ def _drain(channel: paramiko.Channel, idle: float) -> tuple[bytes, bytes]:
             return bytes(out), bytes(err)
         elif not select.select([channel], [], [], idle)[0]:
             raise TimeoutError
-
-
-def _let_end(channel: paramiko.Channel) -> None:
-    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-        channel.shutdown_write()
-        channel.status_event.wait(BEAT_SECONDS)
-    channel.close()
-
-
-def _beat(channel: paramiko.Channel, over: threading.Event) -> None:
-    while not over.wait(BEAT_SECONDS):
-        try:
-            channel.sendall(b"\n")
-        except (OSError, EOFError, paramiko.SSHException):
-            return
 
 
 def _result(argv: Sequence[str], code: int, stdout: bytes, stderr: bytes) -> Result:

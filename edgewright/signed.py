@@ -55,11 +55,9 @@ class Verified:
 
 def sign(manifest: Manifest, signer: Signer, *, at_least: int = 0) -> bytes:
     """A signature file for the manifest, with a sequence number that was never used before."""
-
-    def comment(sequence: int) -> str:
-        return str(Order(sequence=sequence, release=manifest.id, compatible=manifest.compatible))
-
-    signature = signer.sign(manifest.canonical(), comment, at_least=at_least)
+    sequence = signer.next_sequence(at_least=at_least)
+    order = Order(sequence=sequence, release=manifest.id, compatible=manifest.compatible)
+    signature = signer.sign(manifest.canonical(), str(order))
     return signature.text(f"signature of {manifest.id} by key {signer.public.id}").encode()
 
 

@@ -130,9 +130,16 @@ class Subject:
 
 
 def run(
-    board: Board, folder: str, manifest: Manifest, *, on_step: OnStep | None = None
+    board: Board,
+    folder: str,
+    manifest: Manifest,
+    *,
+    selftest: Result | None = None,
+    on_step: OnStep | None = None,
 ) -> SmokeReport:
     """Self-test, golden images and budgets for the release in `folder` on the board.
+
+    A self-test that has just run there is not run again: its result is `selftest`.
 
     What the release does wrong is in the report; raises TargetError only if the board goes
     away or the release has no golden set.
@@ -140,8 +147,10 @@ def run(
     subject = Subject(board=board, folder=folder, manifest=manifest)
     say, started, clock = on_step or _silent, datetime.now(UTC), time.monotonic()
     golden = read_golden(subject)
-    say("self-test")
-    checks = [judge_selftest(subject.infer("selftest"), golden)]
+    if selftest is None:
+        say("self-test")
+        selftest = subject.infer("selftest")
+    checks = [judge_selftest(selftest, golden)]
     say(f"{len(golden.cases)} golden images")
     images, check = judge_images(subject.infer("run", *_paths(subject, golden)), golden)
     checks.append(check)
@@ -191,11 +200,11 @@ def gate(
     *,
     on_report: Callable[[SmokeReport], None] | None = None,
     on_step: OnStep | None = None,
-) -> Callable[[Board, str], None]:
+) -> Callable[[Board, str, Result], None]:
     """The smoke test as `deploy.deploy` wants it: raises if the release is not fit."""
 
-    def judge(board: Board, folder: str) -> None:
-        report = run(board, folder, manifest, on_step=on_step)
+    def judge(board: Board, folder: str, selftest: Result) -> None:
+        report = run(board, folder, manifest, selftest=selftest, on_step=on_step)
         if on_report:
             on_report(report)
         require_passed(report)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import (
@@ -22,6 +23,7 @@ from rich.text import Text
 
 from edgewright.audit import Audit
 from edgewright.deploy import Outcome, Plan, Status
+from edgewright.edgectl import StatusAnswer
 from edgewright.elf import ElfFacts
 from edgewright.pipeline import BuildReport, StageReport
 from edgewright.report import SmokeReport
@@ -204,14 +206,13 @@ def told_plan(plan: Plan) -> list[str]:
     """What a deploy would do, a line each."""
     if plan.is_noop:
         return [f"release {plan.release} is current and sound: nothing to do"]
-    steps = [f"send {entry.path}: {entry.bytes:,} bytes" for entry in plan.upload]
-    steps.append(f"{plan.bytes:,} bytes to send in {len(plan.upload)} files")
-    if plan.build:
-        steps.append(f"make release directory {plan.release}")
-    steps.append("smoke test before the switch")
-    if plan.switch:
-        steps.append(f"switch from {plan.former or 'nothing'} to {plan.release}")
-    return steps
+    steps = ["install edgectl"] if plan.helper else []
+    for one in plan.objects:
+        share = f"{one.new_bytes:,} of {len(one.content):,} bytes"
+        steps.append(f"send {plan.paths[one.sha256]}: {share}")
+    steps.append(f"{plan.bytes:,} bytes to send in {len(plan.objects)} files")
+    steps.append("verify signature and files on the board, read back, self-test, smoke test")
+    return [*steps, f"switch from {plan.former or 'nothing'} to {plan.release}"]
 
 
 def deploy_document(
@@ -221,10 +222,10 @@ def deploy_document(
     return {
         "version": 1,
         "target": subject,
-        "release": outcome.plan.release,
-        "former": outcome.plan.former,
+        "release": outcome.release,
+        "former": outcome.former,
         "unchanged": outcome.unchanged,
-        "bytes_sent": outcome.plan.bytes,
+        "bytes_sent": outcome.bytes_sent,
         "removed": list(outcome.removed),
         "smoke": report.model_dump(mode="json") if report else None,
     }
@@ -232,18 +233,41 @@ def deploy_document(
 
 def status_document(status: Status, subject: str) -> dict[str, object]:
     """`invoke status --json`."""
+    now = status.board
     return {
         "version": 1,
         "target": subject,
-        "current": status.state.current,
-        "previous": status.state.previous,
-        "releases": list(status.state.releases),
-        "model": status.manifest.model.name if status.manifest else None,
-        "objects": status.objects,
         "machine": status.facts.machine,
         "free_bytes": status.facts.free_bytes,
-        "locked_by": status.holder,
+        "model": status.manifest.model.name if status.manifest else None,
+        "edgectl": now.helper.version if now else None,
+        **(_installed(now) if now else {}),
     }
+
+
+def _installed(now: StatusAnswer) -> dict[str, object]:
+    """What the board's own helper tells, and when the release in force was ordered."""
+    return {
+        "current": now.current,
+        "previous": now.previous,
+        "sequence": now.floor.sequence if now.floor else None,
+        "ordered": _told_time(now.floor.sequence) if now.floor else None,
+        "trial": now.txn.new if now.txn else None,
+        "keys": list(now.keys),
+        "releases": list(now.releases),
+        "quarantine": list(now.quarantine),
+        "objects": now.objects,
+        "service_pid": now.service.pid if now.service else None,
+        "deployer": now.lease.holder if now.lease else None,
+    }
+
+
+def _told_time(sequence: int) -> str | None:
+    """A sequence number is the Unix time of the signature, unless it was counted up."""
+    try:
+        return datetime.fromtimestamp(sequence, UTC).isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def status_screen(status: Status, subject: str) -> Table:
@@ -252,7 +276,7 @@ def status_screen(status: Status, subject: str) -> Table:
     for name, value in status_document(status, subject).items():
         if name in ("version", "target"):
             continue
-        told = f"{value:,}" if isinstance(value, int) else value
+        told = f"{value:,}" if name.endswith("bytes") else value
         told = ", ".join(told) if isinstance(told, list) else told
         table.add_row(name.replace("_", " "), str(told or "none"))
     return table

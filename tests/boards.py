@@ -1,9 +1,9 @@
 """Releases to deploy, and a board that is a folder of this machine with its own shell."""
 
-import contextlib
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +15,7 @@ from edgewright.release import (
     Source,
     build_release,
 )
-from edgewright.remote import Board, CommandError, Progress, Result
+from edgewright.remote import Board, Progress, Result
 from edgewright.target import Target
 
 COMPATIBLE = "acme,board"
@@ -63,6 +63,7 @@ def make_release(
     edge_infer: bytes | None = None,
     model: bytes = b"model one",
     compatible: str = COMPATIBLE,
+    edgectl: Path | None = None,
 ) -> Release:
     """A release with two golden images; other contents make another id."""
     inputs = folder / "inputs"
@@ -82,6 +83,7 @@ def make_release(
             compatible=compatible,
             deploy_root=root,
             edge_infer=inputs / "edge-infer",
+            libraries=(edgectl,) if edgectl else (),
             ort_model=inputs / "model.ort",
             card=inputs / "card.json",
             golden=inputs / "golden",
@@ -98,16 +100,25 @@ def make_release(
 
 
 class LocalBoard(Board):
-    """Runs what a deploy sends in this machine's own shell; can be cut at any command.
+    """Runs what a deploy sends on this machine; can be cut at any command.
 
     `cut_at` counts commands from 1. The command is not run, or is run with half its input, or
-    is run and its answer lost.
+    is killed after a while, or is run and its answer lost.
     """
 
-    def __init__(self, *, cut_at: int = 0, how: str = "before", emulated: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        cut_at: int = 0,
+        how: str = "before",
+        after: float = 0.0,
+        proc: Path | None = None,
+        emulated: bool = False,
+    ) -> None:
         self.target = Target(address="board.test", user="root", emulated=emulated)
         self.sent: list[tuple[str, ...]] = []
-        self._cut_at, self._how = cut_at, how
+        self.proc = proc  # stands in for /proc: boot id and uptime
+        self._cut_at, self._how, self._after = cut_at, how, after
 
     def _exchange(
         self,
@@ -123,34 +134,27 @@ class LocalBoard(Board):
         data = source.read()
         if cut and self._how == "half":
             data = data[: len(data) // 2]
-        done = subprocess.run(list(argv), input=data, capture_output=True, check=False)
+        done = self._run(argv, data, kill=cut and self._how == "killed")
         if cut:
             raise self._lost("connection lost", ())
         if progress:
             progress(len(data))
+        return done
+
+    def _run(self, argv: Sequence[str], data: bytes, *, kill: bool) -> Result:
+        pipe, own = subprocess.PIPE, list(argv)
+        if self.proc and argv[0].endswith("edgectl"):
+            own.append(f"--proc={self.proc}")
+        try:
+            child = subprocess.Popen(own, stdin=pipe, stdout=pipe, stderr=pipe)
+        except OSError as absent:  # not there, or no program: as a shell tells it
+            return Result(argv=tuple(argv), returncode=127, stdout="", stderr=str(absent))
+        if kill:
+            threading.Timer(self._after, child.kill).start()
+        stdout, stderr = child.communicate(data)
         return Result(
             argv=tuple(argv),
-            returncode=done.returncode,
-            stdout=done.stdout.decode(errors="replace"),
-            stderr=done.stderr.decode(errors="replace"),
+            returncode=child.returncode,
+            stdout=stdout.decode(errors="replace"),
+            stderr=stderr.decode(errors="replace"),
         )
-
-    @contextlib.contextmanager
-    def hold(self, argv: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:
-        pipe = subprocess.PIPE
-        with subprocess.Popen(list(argv), stdin=pipe, stdout=pipe, stderr=pipe, text=True) as held:
-            assert held.stdin
-            assert held.stdout
-            assert held.stderr
-            line = held.stdout.readline().strip()
-            if not line:
-                errors, code = held.stderr.read(), held.wait()
-                raise CommandError(
-                    self.target,
-                    Result(argv=tuple(argv), returncode=code, stdout="", stderr=errors),
-                )
-            try:
-                yield line
-            finally:
-                held.stdin.close()
-                held.wait()

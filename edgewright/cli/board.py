@@ -6,10 +6,11 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from edgewright import deploy as deployer
-from edgewright import pipeline, remote, terminal
+from edgewright import keys, pipeline, remote, signed, terminal
 from edgewright import report as reports
 from edgewright import smoke as smoke_test
 from edgewright import target as targets
+from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import (
     ERR,
     HOST,
@@ -24,7 +25,7 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.errors import TargetError, UserError
-from edgewright.release import Release
+from edgewright.release import Manifest, Release
 from edgewright.report import SmokeReport
 
 
@@ -56,7 +57,15 @@ def _confirmed(question: str) -> bool:
     return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
 
 
-@task(help={**REACH, "dry-run": "print the plan, change nothing", "json": JSON})
+@task(
+    help={
+        **REACH,
+        "dry-run": "print the plan, change nothing",
+        "key": "sign with this key; default: the signature that is there, else the default key",
+        "take-over": "end another's deploy that is at work on the board",
+        "json": JSON,
+    }
+)
 @told
 def deploy(
     c: Context,
@@ -66,23 +75,24 @@ def deploy(
     lab: bool = False,
     dry_run: bool = False,
     ask_password: bool = False,
+    key: str = "",
+    take_over: bool = False,
     json: bool = False,
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
     release = pipeline.latest_release(LAYOUT.build(board))
     with connected(board, host, emulated, lab, ask_password) as there:
         if dry_run:
-            reserve = profile_of(board).deploy.reserve_mb << 20
-            _say_plan(deployer.dry_run(there, release, reserve_bytes=reserve))
+            _dry_run(there, release, board, key)
             return
-        outcome, report = deploy_release(there, release, board)
+        outcome, report = deploy_release(there, release, board, key=key, take_over=take_over)
         subject = str(there.target)
     if json:
         OUT.print_json(data=terminal.deploy_document(outcome, report, subject))
 
 
 def deploy_release(
-    there: remote.Board, release: Release, board: str
+    there: remote.Board, release: Release, board: str, *, key: str = "", take_over: bool = False
 ) -> tuple[deployer.Outcome, SmokeReport | None]:
     """Deploy with the smoke test as the gate; its report is None if nothing was to do."""
     seen: list[SmokeReport] = []
@@ -91,20 +101,34 @@ def deploy_release(
         seen.append(report)
         _keep(report)
 
+    signature = key_tasks.signature_of(release, key, emulated=there.target.emulated)
+    if there.target.emulated:
+        key_tasks.trust_emulated(there, release, signature)
     with terminal.upload(ERR) as uploaded:
         outcome = deployer.deploy(
             there,
             release,
-            reserve_bytes=profile_of(board).deploy.reserve_mb << 20,
+            signature,
+            reserve_bytes=_reserve(board),
             gate=smoke_test.gate(release.manifest, on_report=keep, on_step=say),
             on_step=say,
             on_bytes=uploaded,
+            take_over=take_over,
         )
     if outcome.unchanged:
         say(f"{there.target}: runs release {release.id} already; nothing was sent")
     else:
-        say(f"{there.target}: release {release.id} is current; {outcome.plan.bytes:,} bytes sent")
+        say(f"{there.target}: release {release.id} is current; {outcome.bytes_sent:,} bytes sent")
     return outcome, seen[-1] if seen else None
+
+
+def _reserve(board: str) -> int:
+    return profile_of(board).deploy.reserve_mb << 20
+
+
+def _dry_run(there: remote.Board, release: Release, board: str, key: str) -> None:
+    signature = key_tasks.signature_of(release, key, emulated=there.target.emulated)
+    _say_plan(deployer.dry_run(there, release, signature, reserve_bytes=_reserve(board)))
 
 
 def _say_plan(plan: deployer.Plan) -> None:
@@ -169,7 +193,7 @@ def status(
         OUT.print(terminal.status_screen(now, subject))
 
 
-@task(help=REACH)
+@task(help={**REACH, "key": "sign the order with this key; default: the default key"})
 @told
 def rollback(
     c: Context,
@@ -178,8 +202,18 @@ def rollback(
     emulated: bool = False,
     lab: bool = False,
     ask_password: bool = False,
+    key: str = "",
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
+    root = profile_of(board).deploy.root
+
+    def sign(manifest: Manifest, floor: int) -> bytes:
+        signer = key_tasks.signer_for(key, emulated=emulated or lab)
+        return signed.sign(manifest, signer, at_least=keys.believable(floor) + 1)
+
+    def gate(manifest: Manifest) -> deployer.Gate:
+        return smoke_test.gate(manifest, on_report=_keep, on_step=say)
+
     with connected(board, host, emulated, lab, ask_password) as there:
-        before, now = deployer.rollback(there, profile_of(board).deploy.root)
+        before, now = deployer.rollback(there, root, sign, gate=gate, on_step=say)
         say(f"{there.target}: release {now} is current, {before} was")

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from edgewright import container, packages, pipeline, terminal, toolchain
 from edgewright import profile as boards_
+from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
 from edgewright.profile import BoardProfile
 
@@ -94,7 +95,9 @@ def build_release(
         jobs=jobs or os.cpu_count() or 1,
     )
     with terminal.progress(ERR) as progress:
-        return pipeline.build(request, progress)
+        report = pipeline.build(request, progress)
+    key_tasks.sign_build(board)
+    return report
 
 
 @task

@@ -3,16 +3,31 @@
 import getpass
 import os
 import sys
+from collections.abc import Sequence
 
 from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import keys
-from edgewright.cli.common import JSON, OUT, say, told
+from edgewright import deploy, keyring, keys, minisign, pipeline, signed
+from edgewright.cli.common import (
+    JSON,
+    LAYOUT,
+    OUT,
+    REACH,
+    connected,
+    profile_of,
+    say,
+    told,
+)
+from edgewright.edgectl import Edgectl
 from edgewright.errors import UserError
+from edgewright.release import Release
+from edgewright.remote import Board
 
 NAME = "name of the key, 'default' unless given"
+BY = "name of the key that authorises it; default: one of yours that the board trusts"
+EMULATED = "emulated"  # key that emulated boards trust where there is no default key
 
 
 def ask(name: str) -> str | None:
@@ -21,6 +36,141 @@ def ask(name: str) -> str | None:
     if given is None and sys.stdin.isatty():
         return getpass.getpass(f"passphrase of key '{name}': ")
     return given
+
+
+def signer_for(key: str, *, emulated: bool) -> keys.Signer:
+    """The key to sign with: the one named, else the default one; emulated boards get their own."""
+    name = key or keys.DEFAULT
+    if emulated and not key and not keys.exists(name):
+        name = EMULATED
+        if not keys.exists(name):
+            keys.generate(name)
+    return keys.open_signer(name, ask)
+
+
+def signature_of(release: Release, key: str, *, emulated: bool) -> bytes:
+    """The signature that the release has; it is signed first if it has none or not by `key`."""
+    made = signed.read_signature(release)
+    if made is None or (key and not _is_by(made, key)):
+        signed.sign_release(release, signer_for(key, emulated=emulated))
+    return release.signature.read_bytes()
+
+
+def _is_by(signature: bytes, key: str) -> bool:
+    return minisign.parse_signature(signature, "signature").key_id == keys.stored(key).public.key_id
+
+
+def sign_build(board: str) -> None:
+    """Sign the last build if there is a default key that opens without anybody's help."""
+    release = pipeline.latest_release(LAYOUT.build(board))
+    if signed.read_signature(release) is not None or not keys.exists(keys.DEFAULT):
+        return
+    if keys.stored(keys.DEFAULT).locked and ask(keys.DEFAULT) is None:
+        say("not signed: the default key is locked, and nobody is there to unlock it")
+        return
+    order = signed.sign_release(release, keys.open_signer(keys.DEFAULT, ask))
+    say(f"signed with sequence {order.sequence}")
+
+
+def trust_emulated(there: Board, release: Release, signature: bytes) -> None:
+    """An emulated board trusts whoever started it."""
+    helper = deploy.ensure_helper(there, release.manifest.deploy_root, release)
+    trusted = keyring.read(helper)
+    wanted = minisign.parse_signature(signature, str(release.signature)).key_id
+    if trusted and any(key.key_id == wanted for key in trusted.public):
+        return
+    mine = next((key for key in keys.listed() if key.public.key_id == wanted), None)
+    if mine is not None:
+        signer = keys.open_signer(authority(trusted, mine.name), ask)
+        keyring.provision(helper, release.manifest.compatible, mine.public, signer)
+
+
+def authority(trusted: keyring.KeySet | None, new: str) -> str:
+    """A key of ours that may change what the board trusts; at first contact, the new one."""
+    if trusted is None:
+        return new
+    mine = [key for key in keys.listed() if key.has_secret and key.public in trusted.public]
+    if not mine:
+        raise UserError(
+            "keys",
+            "none of yours is trusted by the board",
+            facts=[f"trusted: {key.id}" for key in trusted.public],
+            next="ask an owner of one of these keys to provision yours",
+        )
+    return mine[0].name
+
+
+@task(help={**REACH, "key": NAME, "by": BY, "after": "a sequence number to go beyond"})
+@told
+def provision(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    lab: bool = False,
+    ask_password: bool = False,
+    key: str = keys.DEFAULT,
+    by: str = "",
+    after: int = 0,
+) -> None:
+    """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
+    new = keys.stored(key)
+    with connected(board, host, emulated, lab, ask_password) as there:
+        helper = _helper(there, board)
+        signer = keys.open_signer(by or authority(keyring.read(helper), key), ask)
+        ids = keyring.provision(
+            helper, profile_of(board).compatible, new.public, signer, after=after
+        )
+        _say_trusted(str(there.target), ids)
+
+
+@task(
+    help={
+        **REACH,
+        "key": "name of the key, if you have its public half",
+        "id": "or its id, as invoke status tells it",
+        "by": BY,
+        "after": "a sequence number to go beyond",
+    }
+)
+@told
+def revoke(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    lab: bool = False,
+    ask_password: bool = False,
+    key: str = "",
+    id: str = "",
+    by: str = "",
+    after: int = 0,
+) -> None:
+    """Make a board forget a key. Example: invoke keys.revoke --board=rpi2 --emulated --key=old"""
+    if bool(key) == bool(id):
+        raise UserError("key", "expected one of --key and --id", next="invoke keys.list")
+    gone = id.upper() or keys.stored(key).public.id
+    with connected(board, host, emulated, lab, ask_password) as there:
+        helper = _helper(there, board)
+        signer = keys.open_signer(by or _other_authority(keyring.read(helper), gone), ask)
+        ids = keyring.revoke(helper, profile_of(board).compatible, gone, signer, after=after)
+        _say_trusted(str(there.target), ids)
+
+
+def _other_authority(trusted: keyring.KeySet | None, gone: str) -> str:
+    """A key of ours that the board trusts, and that is to stay."""
+    public = trusted.public if trusted else ()
+    mine = [key for key in keys.listed() if key.has_secret and key.public in public]
+    return next((key.name for key in mine if key.public.id != gone), keys.DEFAULT)
+
+
+def _helper(there: Board, board: str) -> Edgectl:
+    release = pipeline.latest_release(LAYOUT.build(board))
+    return deploy.ensure_helper(there, release.manifest.deploy_root, release)
+
+
+def _say_trusted(target: str, ids: Sequence[str]) -> None:
+    say(f"{target}: trusts {', '.join(ids)}")
 
 
 @task(help={"name": NAME, "passphrase": "lock it: typed twice, or from EDGEWRIGHT_KEY_PASSPHRASE"})

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container, emulate, process
+from edgewright import container, emulate, packages, pipeline, process
 from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.layout import RepoLayout
+from edgewright.pipeline import BuildReport, BuildRequest, StageReport
 from edgewright.profile import load_board
 from edgewright.release import Release
 from edgewright.remote import Board, connect
@@ -21,6 +22,35 @@ REPO = RepoLayout()
 HOST_BUILD = REPO.root / "build" / "host"
 SUFFIX = f"-test-{os.getpid()}"
 SMALL_MB = 4  # size of the small board's /opt
+
+
+class Silent:
+    """Progress that remembers which stages began."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def start(self, stage: str) -> None:
+        self.started.append(stage)
+
+    def line(self, line: str) -> None:
+        return
+
+    def note(self, text: str) -> None:
+        return
+
+    def done(self, stage: StageReport) -> None:
+        return
+
+
+def request(layout: RepoLayout, model: Path | None = None) -> BuildRequest:
+    return BuildRequest(
+        profile=load_board("a53-som", layout.boards),
+        model=model or layout.default_model,
+        layout=layout,
+        builder="docker",
+        jobs=os.cpu_count() or 1,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +67,25 @@ def host_build(builder: DockerBuilder) -> Path:
     builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out)], log)
     builder.run(["cmake", "--build", str(out)], log)
     return HOST_BUILD
+
+
+@pytest.fixture(scope="session")
+def host_edgectl(builder: DockerBuilder) -> Path:
+    """edgectl for this machine: static, of the sources that boards get."""
+    made = pipeline.native_helper(REPO, builder, jobs=os.cpu_count() or 1)
+    return made[packages.HELPER].folder / "bin" / "edgectl"
+
+
+@pytest.fixture(scope="session")
+def built(builder: DockerBuilder) -> BuildReport:
+    """The demo model built for a53-som, in this checkout."""
+    return pipeline.build(request(REPO), Silent())
+
+
+@pytest.fixture
+def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with keys of his own."""
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
 
 
 @pytest.fixture(scope="session")
@@ -119,12 +168,13 @@ def root() -> str:
 
 
 @pytest.fixture
-def make(tmp_path: Path, root: str) -> Callable[..., Release]:
+def make(tmp_path: Path, root: str, built: BuildReport, own_keys: None) -> Callable[..., Release]:
     """Releases for the deploy root of this test; `megabytes` of model that do not compress."""
 
     def one(name: str = "one", *, megabytes: int = 0, **changes: object) -> Release:
         model = name.encode() + os.urandom(megabytes * 1024 * 1024)
-        options = {"root": root, "compatible": "edgewright,a53-som"} | changes
+        helper = built.folder / "bin" / "edgectl"
+        options = {"root": root, "compatible": "edgewright,a53-som", "edgectl": helper} | changes
         return make_release(tmp_path / name, model=model, **options)  # type: ignore[arg-type]
 
     return one

@@ -17,18 +17,19 @@ import pytest
 
 from edgewright import packages, pipeline, smoke
 from edgewright.container import DockerBuilder
-from edgewright.deploy import Outcome, deploy
+from edgewright.deploy import Outcome
 from edgewright.elf import read_elf
 from edgewright.emulate import EmulatedBoard
 from edgewright.errors import UserError
 from edgewright.layout import RepoLayout
 from edgewright.model.card import read_card
 from edgewright.model.golden import EXPECTED, expect
-from edgewright.pipeline import BuildReport, BuildRequest, StageReport
-from edgewright.profile import load_board
+from edgewright.pipeline import BuildReport
 from edgewright.release import load_release
 from edgewright.remote import Board, connect
 from edgewright.report import SmokeReport
+from tests import signing
+from tests.integration.conftest import Silent, request
 
 pytestmark = pytest.mark.docker
 
@@ -37,43 +38,8 @@ PROGRAM = [sys.executable, "-m", "invoke"]
 PROBABILITY_TOLERANCE = 0.01
 
 
-class Silent:
-    """Progress that remembers which stages began."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-
-    def start(self, stage: str) -> None:
-        self.started.append(stage)
-
-    def line(self, line: str) -> None:
-        return
-
-    def note(self, text: str) -> None:
-        return
-
-    def done(self, stage: StageReport) -> None:
-        return
-
-
-def request(layout: RepoLayout, model: Path | None = None) -> BuildRequest:
-    return BuildRequest(
-        profile=load_board("a53-som", layout.boards),
-        model=model or layout.default_model,
-        layout=layout,
-        builder="docker",
-        jobs=os.cpu_count() or 1,
-    )
-
-
 def built_stages(report: BuildReport) -> set[str]:
     return {stage.name for stage in report.stages if stage.origin == "built"}
-
-
-@pytest.fixture(scope="module")
-def built(builder: DockerBuilder) -> BuildReport:
-    """The demo model built for a53-som, in this checkout."""
-    return pipeline.build(request(REPO), Silent())
 
 
 @pytest.fixture
@@ -298,13 +264,17 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(built: BuildReport, emulated: EmulatedBoard) -> Deployed:
+def deployed(
+    built: BuildReport, emulated: EmulatedBoard, tmp_path_factory: pytest.TempPathFactory
+) -> Deployed:
     release = load_release(built.folder)
     reports: list[SmokeReport] = []
-    with connect(emulated.target) as there:
+    with pytest.MonkeyPatch.context() as patch, connect(emulated.target) as there:
+        patch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path_factory.mktemp("config")))
+        order = signing.sign(release)
         gate = smoke.gate(release.manifest, on_report=reports.append)
-        first = deploy(there, release, reserve_bytes=0, gate=gate)
-        second = deploy(there, release, reserve_bytes=0, gate=gate)
+        first = signing.install(there, release, order, gate=gate)
+        second = signing.install(there, release, order, gate=gate)
     assert len(reports) == 1
     return Deployed(report=reports[0], first=first, second=second)
 
@@ -319,7 +289,7 @@ def test_the_demo_release_passes_its_smoke_test_on_the_board(deployed: Deployed)
 @pytest.mark.board
 def test_the_same_release_again_sends_nothing(deployed: Deployed) -> None:
     assert deployed.second.unchanged
-    assert deployed.second.plan.bytes == 0
+    assert deployed.second.bytes_sent == 0
 
 
 @pytest.mark.board

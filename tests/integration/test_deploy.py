@@ -4,20 +4,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgewright import deploy, emulate, smoke
+from edgewright.edgectl import RefusedError
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.errors import TargetError
 from edgewright.release import Release
 from edgewright.remote import Board, ConnectionLostError, connect
 from edgewright.report import SmokeReport
+from tests import signing
 from tests.boards import documents, program
 from tests.integration.conftest import SMALL_MB, shell
+from tests.signing import sign, sign_anew, signer
 
 pytestmark = pytest.mark.board
 
@@ -25,8 +28,8 @@ Make = Callable[..., Release]
 MEGABYTE = 1024 * 1024
 
 
-def install(board: Board, release: Release, **options: object) -> deploy.Outcome:
-    return deploy.deploy(board, release, reserve_bytes=MEGABYTE, **options)  # type: ignore[arg-type]
+def install(board: Board, release: Release, **options: Any) -> deploy.Outcome:
+    return signing.install(board, release, **({"reserve_bytes": MEGABYTE} | options))
 
 
 def current(emulated: EmulatedBoard, release: Release) -> str:
@@ -41,7 +44,7 @@ def current(emulated: EmulatedBoard, release: Release) -> str:
 
 
 def uploads(emulated: EmulatedBoard, root: str) -> str:
-    return shell(emulated, f"ls {root}/tmp")
+    return shell(emulated, f"find {root}/tmp -type f")
 
 
 def test_deploy_smoke_redeploy_rollback(
@@ -50,9 +53,11 @@ def test_deploy_smoke_redeploy_rollback(
     first, second = make("one"), make("two")
     reports: list[SmokeReport] = []
     gate = smoke.gate(first.manifest, on_report=reports.append)
-    outcome = install(board, first, gate=gate)
+    order = sign(first)
+    outcome = install(board, first, signature=order, gate=gate)
     assert current(emulated, first) == first.id
-    assert (outcome.plan.former, outcome.removed) == (None, ())
+    assert (outcome.former, outcome.removed) == (None, ())
+    assert outcome.facts is not None
     assert outcome.facts.machine == "armv7l"
     assert outcome.facts.userland_bits == 32
     assert outcome.facts.libc is not None
@@ -60,21 +65,18 @@ def test_deploy_smoke_redeploy_rollback(
     assert (reports[0].passed, reports[0].emulated) == (True, True)
 
     sent: list[tuple[int, int]] = []
-    again = install(board, first, on_bytes=lambda *count: sent.append(count))
+    again = install(board, first, signature=order, on_bytes=lambda *count: sent.append(count))
     assert again.unchanged
     assert sent == []
 
     third = install(board, second)
-    assert [e.path for e in third.plan.upload] == [
-        "model/card.json",
-        "model/model.ort",
-        "manifest.json",
-    ]
-    assert deploy.rollback(board, root) == (second.id, first.id)
+    assert third.bytes_sent < 2000
+    assert deploy.rollback(board, root, sign_anew) == (second.id, first.id)
     assert current(emulated, first) == first.id
     now = deploy.status(board, root)
-    assert (now.state.current, now.state.previous) == (first.id, second.id)
-    assert now.holder is None
+    assert now.board is not None
+    assert (now.board.current, now.board.previous) == (first.id, second.id)
+    assert now.board.keys == (signer().public.id,)
 
 
 def test_failed_smoke_keeps_the_former_release(
@@ -113,17 +115,27 @@ def test_program_of_another_machine_is_refused_before_anything_is_pushed(
     assert shell(emulated, f"ls {root}") == ""
 
 
-def test_board_of_another_kind_is_refused(
-    board: Board, emulated: EmulatedBoard, make: Make, root: str
+def test_orders_that_are_refused_by_the_board(
+    board: Board, emulated: EmulatedBoard, make: Make
 ) -> None:
-    first = make()
-    install(board, first)
-    with pytest.raises(TargetError, match="is not a board for release") as refused:
-        install(board, make("two", compatible="raspberrypi,model-2-b"))
-    assert "  expected: compatible raspberrypi,model-2-b\n  found: edgewright,a53-som\n" in str(
-        refused.value
-    )
-    assert current(emulated, first) == first.id
+    """A foreign key, an older order played again, another board, a byte that was changed."""
+    first, second, bad = make("one"), make("two"), make("three")
+    foreign = make("four", compatible="raspberrypi,model-2-b")
+    old = sign(first)
+    install(board, first, signature=old)
+    install(board, second)
+    order = sign(bad)
+    (bad.folder / "model" / "model.ort").write_bytes(b"thrEe")
+    for release, signature, code in (
+        (make("five"), sign(make("five"), "stranger"), "signature_unknown_key"),
+        (first, old, "older"),
+        (foreign, sign(foreign), "wrong_board"),
+        (bad, order, "object_damaged"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            install(board, release, signature=signature)
+        assert refused.value.code == code
+        assert current(emulated, second) == second.id
 
 
 # Space
@@ -136,10 +148,9 @@ def test_board_without_space_is_refused_before_anything_is_pushed(
     with connect(small_board.target) as board, pytest.raises(TargetError) as refused:
         install(board, release)
     lines = str(refused.value).splitlines()
-    assert lines[0] == f"{small_board.target}: no space for release {release.id}"
-    assert lines[1].startswith("  expected: 5,")
-    assert lines[2] == f"  found: {SMALL_MB * MEGABYTE:,} bytes free"
-    assert shell(small_board, f"find {root} -type f") == ""
+    assert "bytes are needed" in lines[0]
+    assert lines[-1] == "next: make room on the board, or lower deploy.reserve_mb in its profile"
+    assert shell(small_board, f"find {root}/store {root}/tmp -type f") == ""
 
 
 def test_board_that_fills_up_during_the_upload_keeps_its_release(
@@ -154,8 +165,9 @@ def test_board_that_fills_up_during_the_upload_keeps_its_release(
 
     with connect(small_board.target) as board:
         install(board, first)
-        with pytest.raises(TargetError, match="No space left on device"):
+        with pytest.raises(RefusedError) as full:
             install(board, second, on_step=fill)
+        assert full.value.code == "no_space"
         assert current(small_board, first) == first.id
         shell(small_board, "rm /opt/log")
         install(board, second)
@@ -187,9 +199,9 @@ def test_connection_cut_during_the_upload(emulated: EmulatedBoard, make: Make, r
             install(board, second, on_bytes=cut)
     assert cut.done
     assert current(emulated, first) == first.id
-    assert ".part" in uploads(emulated, root)
+    assert uploads(emulated, root) != ""
     with connect(emulated.target) as board:
-        install(board, second)
+        assert install(board, second).bytes_sent < 2.5 * MEGABYTE
     assert current(emulated, second) == second.id
     assert uploads(emulated, root) == ""
 
@@ -206,7 +218,6 @@ def test_power_cut_during_the_upload(
             install(board, second, on_bytes=cut)
     again = emulate.up(own_instance)
     assert current(again, first) == first.id
-    assert shell(again, f"readlink {root}/lock") != ""
     with connect(again.target) as board:
         install(board, second)
     assert current(again, second) == second.id
@@ -215,7 +226,7 @@ def test_power_cut_during_the_upload(
 DEPLOY = """
 import sys
 from pathlib import Path
-from edgewright import deploy
+from tests import signing
 from edgewright.release import load_release
 from edgewright.remote import connect
 from edgewright.target import Target
@@ -227,7 +238,7 @@ def tell(sent, total):
     if sent > total / 2 and not said:
         said.append(print("half", flush=True))
 with connect(target) as board:
-    deploy.deploy(board, load_release(Path(folder)), reserve_bytes=0, on_bytes=tell)
+    signing.install(board, load_release(Path(folder)), on_bytes=tell)
 """
 
 
@@ -250,46 +261,5 @@ def test_ctrl_c_during_the_upload(
     _, errors = child.communicate(timeout=60)
     assert errors.endswith("KeyboardInterrupt\n")
     assert current(emulated, first) == first.id
-    assert shell(emulated, f"readlink {root}/lock") == ""
-    assert install(board, second).plan.switch
+    assert not install(board, second).unchanged
     assert current(emulated, second) == second.id
-
-
-# Two at once
-
-
-def test_second_deployer_is_refused_and_the_first_goes_on(
-    board: Board, emulated: EmulatedBoard, make: Make
-) -> None:
-    refused: list[str] = []
-
-    def gate(_: Board, folder: str) -> None:
-        with connect(emulated.target) as other:
-            with pytest.raises(TargetError) as busy:
-                install(other, make("two"))
-            refused.append(str(busy.value))
-
-    first = make("one")
-    install(board, first, gate=gate)
-    assert refused[0].startswith(f"{board.target}: somebody else is deploying\n  holder: ")
-    assert current(emulated, first) == first.id
-
-
-def test_lock_ends_when_a_deployer_falls_silent(
-    board: Board, make: Make, root: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edgewright.lock.LOCK_SECONDS", 2)
-    monkeypatch.setattr("edgewright.remote.BEAT_SECONDS", 600.0)
-
-    def gate(held: Board, folder: str) -> None:
-        deadline = time.monotonic() + 60
-        while held.run(["readlink", f"{root}/lock"]).stdout:
-            assert time.monotonic() < deadline
-
-    with pytest.raises(TargetError) as lost:
-        install(board, make(), gate=gate)
-    assert str(lost.value) == (
-        f"{board.target}: the lock was lost before the switch\n"
-        "  the board heard nothing for too long; the former release is still current\n"
-        "next: run the same command again"
-    )

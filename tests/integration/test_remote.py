@@ -124,14 +124,6 @@ def kill_sessions(emulated: EmulatedBoard) -> None:
     shell(emulated, "for p in $(pidof dropbear); do [ $p = 1 ] || kill -9 $p; done")
 
 
-def test_held_command_ends_with_its_block(board: Board, emulated: EmulatedBoard) -> None:
-    script = "echo held; cat > /dev/null; echo over > /tmp/over"
-    with board.hold(["sh", "-c", script]) as line:
-        assert line == "held"
-        assert shell(emulated, "cat /tmp/over") == ""
-    assert shell(emulated, "cat /tmp/over") == "over"
-
-
 # Logins
 
 

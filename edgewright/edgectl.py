@@ -1,0 +1,351 @@
+"""`edgectl`, the helper on a board: arguments and standard input in, one JSON answer out.
+
+docs/protocol.md is the contract. What it refuses comes back as `Refused`, with its own word.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgewright.errors import TargetError
+from edgewright.remote import Board, CommandError, Progress, Result
+
+PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
+PROTOCOL = 1
+PATIENCE = 1200.0  # seconds without output: a self-test on an emulated board takes its time
+DAMAGED = 65  # exit code of INSTALL: not the bytes that were sent
+ABSENT = (126, 127)  # what a shell says of a program that is not there or cannot run
+
+AGAIN = "run the same command again"
+STORAGE = f"{AGAIN}; if it happens again, look at the board's storage"
+NEXT: Mapping[str, str] = {
+    "no_keys": "invoke keys.provision",
+    "keys_older": "invoke keys.provision --after=N with N the number that the board holds",
+    "signature_unknown_key": "sign with a key that the board trusts: invoke release.sign --key=…; "
+    "or invoke keys.provision",
+    "older": "if it is to go back: invoke release.sign, then deploy again",
+    "quarantined": "mend it; or, to try it once more: invoke release.sign, then deploy again",
+    "wrong_board": "invoke boards; deploy the release that was built for this board",
+    "no_space": "make room on the board, or lower deploy.reserve_mb in its profile",
+    "busy": f"wait for the other deploy to end, then {AGAIN}",
+    "txn_pending": f"wait until its trial is over, then {AGAIN}",
+    "fence_lost": f"somebody else deployed meanwhile: invoke status, then {AGAIN}",
+    "object_damaged": STORAGE,
+    "release_damaged": STORAGE,
+}
+
+
+class _Part(BaseModel):
+    """What we need of an answer; a newer helper may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class HelperFacts(_Part):
+    version: str
+    protocol: int
+    sha256: str
+
+
+class Floor(_Part):
+    """The last order that was committed: nothing older is taken."""
+
+    sequence: int
+    release: str
+
+
+class Trial(_Part):
+    """A switch that is not decided yet, or whose end a power cut interrupted."""
+
+    new: str
+    old: str | None = None
+    sequence: int
+    state: str
+    tries: int
+    fence: int
+    remaining_s: float | None = None
+
+
+class Lease(_Part):
+    holder: str
+    fence: int
+    idle_s: float
+
+
+class PartHeld(_Part):
+    """What an earlier upload left: 32 hex digits of SHA-256 for each 64 KiB."""
+
+    bytes: int
+    chunks: tuple[str, ...]
+
+
+class Base(_Part):
+    """An object that the board holds, at the same path in its current release."""
+
+    sha256: str
+    bytes: int
+
+
+class Missing(_Part):
+    """An object that the board lacks."""
+
+    sha256: str
+    bytes: int
+    path: str
+    part: PartHeld | None = None
+    base: Base | None = None
+
+
+class _Answer(_Part):
+    version: int
+    command: str
+    helper: HelperFacts
+
+
+class PlanAnswer(_Answer):
+    """`plan` and `begin`; `fence` is there after `begin`."""
+
+    release: str
+    sequence: int
+    key: str
+    state: str
+    sound: bool
+    noop: bool
+    missing: tuple[Missing, ...]
+    missing_bytes: int
+    needed_bytes: int
+    free_bytes: int
+    current: str | None
+    previous: str | None
+    floor: Floor | None
+    txn: Trial | None
+    lease: Lease | None
+    fence: int | None = None
+
+
+class ChunksAnswer(_Answer):
+    bytes: int
+    chunk_bytes: int
+    chunks: tuple[str, ...]
+
+
+class Received(_Part):
+    """Bytes of an object by where they came from."""
+
+    sha256: str
+    bytes: int
+    sent: int
+    copied: int
+    kept: int
+
+
+class ReceiveAnswer(_Answer):
+    objects: tuple[Received, ...]
+
+
+class SealAnswer(_Answer):
+    release: str
+    made: bool
+    mended: tuple[str, ...]
+    read_back_bytes: int
+
+
+class SelftestAnswer(_Answer):
+    exit: int
+    report: str
+
+
+class SwitchAnswer(_Answer):
+    switched: bool  # False: the release was current already
+
+
+class CommitAnswer(_Answer):
+    committed: bool
+
+
+class RevertAnswer(_Answer):
+    reverted: str | None
+    current: str | None
+
+
+class Removed(_Part):
+    releases: tuple[str, ...]
+    objects: int
+    bytes: int
+
+
+class GcAnswer(_Answer):
+    removed: Removed
+
+
+class KeysAnswer(_Answer):
+    changed: bool
+    keys: tuple[str, ...]
+    sequence: int
+    compatible: str
+
+
+class Service(_Part):
+    pid: int
+
+
+class StatusAnswer(_Answer):
+    compatible: str | None
+    keys: tuple[str, ...]
+    current: str | None
+    previous: str | None
+    floor: Floor | None
+    txn: Trial | None
+    lease: Lease | None
+    releases: tuple[str, ...]
+    quarantine: tuple[str, ...]
+    objects: int
+    object_bytes: int
+    service: Service | None
+    free_bytes: int
+    sound: bool | None
+
+
+class _Problem(_Part):
+    code: str
+    message: str
+    next: str | None = None
+
+
+class _Failed(_Part):
+    error: _Problem
+
+
+Answer = TypeVar("Answer", bound=_Answer)
+
+
+class RefusedError(TargetError):
+    """The helper refused; `code` is its word for it (docs/protocol.md)."""
+
+    def __init__(self, subject: str, problem: _Problem) -> None:
+        self.code = problem.code
+        super().__init__(subject, problem.message, next=NEXT.get(problem.code, problem.next))
+
+
+class AbsentError(TargetError):
+    """There is no helper on the board, or none that answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edgectl:
+    """The helper of one deploy root."""
+
+    board: Board
+    root: str
+
+    def plan(self, order: bytes, *, reserve_bytes: int = 0) -> PlanAnswer:
+        """What a deploy of this order would do; `order` is `signed_input`."""
+        return self._ask(PlanAnswer, "plan", f"--reserve={reserve_bytes}", input=order)
+
+    def begin(
+        self, order: bytes, *, holder: str, reserve_bytes: int, take_over: bool = False
+    ) -> PlanAnswer:
+        more = ["--take-over"] if take_over else []
+        options = [f"--holder={holder}", f"--reserve={reserve_bytes}", *more]
+        return self._ask(PlanAnswer, "begin", *options, input=order)
+
+    def chunks(self, sha256: str, size: int) -> ChunksAnswer:
+        return self._ask(ChunksAnswer, "chunks", f"--object={sha256}", f"--chunk={size}")
+
+    def receive(self, fence: int, stream: BinaryIO, progress: Progress | None) -> ReceiveAnswer:
+        argv = self._argv("receive", f"--fence={fence}")
+        return self._read(ReceiveAnswer, self.board.run(argv, input=stream, progress=progress))
+
+    def seal(self, fence: int) -> SealAnswer:
+        return self._ask(SealAnswer, "seal", f"--fence={fence}")
+
+    def selftest(self, fence: int, *, timeout_s: int) -> Result:
+        """What `edge-infer selftest` left behind; one that did not pass is refused."""
+        options = f"--fence={fence}", f"--timeout={timeout_s}"
+        answer = self._ask(SelftestAnswer, "selftest", *options)
+        argv = ("edge-infer", "selftest")
+        return Result(argv=argv, returncode=answer.exit, stdout=answer.report, stderr="")
+
+    def switch(self, fence: int, *, deadline_s: int) -> SwitchAnswer:
+        return self._ask(SwitchAnswer, "switch", f"--fence={fence}", f"--deadline={deadline_s}")
+
+    def commit(self, fence: int) -> CommitAnswer:
+        return self._ask(CommitAnswer, "commit", f"--fence={fence}")
+
+    def revert(self, fence: int, *, bad: str) -> RevertAnswer:
+        """End the trial badly: `current` is what it was, the release is quarantined."""
+        return self._ask(RevertAnswer, "rollback", f"--fence={fence}", f"--bad={bad}")
+
+    def gc(self, fence: int) -> GcAnswer:
+        return self._ask(GcAnswer, "gc", f"--fence={fence}")
+
+    def status(self, *, verify: bool = False) -> StatusAnswer:
+        return self._ask(StatusAnswer, "status", *(["--verify"] if verify else []))
+
+    def keys(self, order: bytes, *, compatible: str) -> KeysAnswer:
+        return self._ask(KeysAnswer, "keys", f"--compatible={compatible}", input=order)
+
+    def _argv(self, command: str, *options: str) -> list[str]:
+        return [f"{self.root}/{PROGRAM}", command, f"--root={self.root}", *options]
+
+    def _ask(self, kind: type[Answer], command: str, *options: str, input: bytes = b"") -> Answer:
+        argv = self._argv(command, *options)
+        return self._read(kind, self.board.run(argv, input=input, timeout=PATIENCE))
+
+    def _read(self, kind: type[Answer], result: Result) -> Answer:
+        """Raises RefusedError, or AbsentError for what is no answer of a helper."""
+        try:
+            if result.returncode == 0:
+                return kind.model_validate_json(result.stdout)
+            problem = _Failed.model_validate_json(result.stdout).error
+        except ValidationError as broken:
+            raise self._absent(result) from broken
+        raise RefusedError(str(self.board.target), problem)
+
+    def _absent(self, result: Result) -> AbsentError:
+        said = (result.stdout + result.stderr).splitlines()[-5:]
+        return AbsentError(
+            f"{self.board.target}: {self.root}/{PROGRAM}",
+            "does not answer" if result.returncode not in ABSENT else "is not there",
+            facts=[f"exit code {result.returncode}", *(f"| {line}" for line in said)],
+            next="invoke deploy",
+        )
+
+
+def signed_input(signature: bytes, document: bytes) -> bytes:
+    """Standard input of `plan`, `begin` and `keys`."""
+    return signature + document
+
+
+# A helper that is not there cannot receive itself: the board's shell does. Only bytes with the
+# right hash get its name, by rename.
+INSTALL = r"""
+set -e
+umask 022
+mkdir -p "$1/bin"
+new=$1/bin/edgectl-$2
+cat > "$new"
+found=$(sha256sum "$new")
+found=${found%% *}
+[ "$found" = "$2" ] || { rm -f "$new"; echo "$found"; exit 65; }
+chmod 0755 "$new"
+sync "$new"
+mv -f "$new" "$1/bin/edgectl"
+sync "$1/bin" "$1"
+"""
+
+
+def install(board: Board, root: str, program: bytes, sha256: str) -> None:
+    """Put the helper on a board, or replace it. Raises TargetError."""
+    result = board.run(["sh", "-c", INSTALL, "_", root, sha256], input=program)
+    if result.returncode == DAMAGED:
+        raise TargetError(
+            f"{board.target}: {PROGRAM}",
+            "arrived damaged",
+            facts=[f"expected: {sha256}", f"found: {result.stdout.strip()}"],
+            next=NEXT["object_damaged"],
+        )
+    if result.returncode != 0:
+        raise CommandError(board.target, result)

@@ -1,0 +1,102 @@
+"""The keys that a board trusts: put there at first contact, then changed by one of themselves."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgewright.edgectl import Edgectl, signed_input
+from edgewright.errors import TargetError, UserError
+from edgewright.keys import Signer, believable
+from edgewright.minisign import PublicKey, parse_public_key, public_key_text
+
+KEYS = "keys.json"  # below the deploy root
+LIMIT = 16
+
+
+class KeySet(BaseModel):
+    """`keys.json`: every key that a board trusts; the whole set is replaced at a time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_number: Annotated[Literal[1], Field(alias="schema")] = 1
+    sequence: int
+    keys: tuple[str, ...]  # the second line of a `.pub` file
+
+    def canonical(self) -> bytes:
+        table = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(table, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+    @property
+    def public(self) -> tuple[PublicKey, ...]:
+        return tuple(_public(line) for line in self.keys)
+
+
+def read(there: Edgectl) -> KeySet | None:
+    """The keys that the board trusts; None before the first contact. Raises TargetError."""
+    path = f"{there.root}/{KEYS}"
+    answer = there.board.run(["cat", path])
+    if answer.returncode != 0:
+        return None
+    try:
+        return KeySet.model_validate_json(answer.stdout)
+    except ValidationError as broken:
+        raise TargetError(f"{there.board.target}: {path}", "not a set of keys") from broken
+
+
+def provision(
+    there: Edgectl, compatible: str, key: PublicKey, signer: Signer, *, after: int = 0
+) -> tuple[str, ...]:
+    """Make a board trust `key` too; returns the ids of all keys that it trusts then."""
+    now = read(there)
+    trusted = now.public if now else ()
+    if key in trusted:
+        return tuple(one.id for one in trusted)
+    if len(trusted) >= LIMIT:
+        raise UserError(
+            f"key {key.id}", f"the board trusts {LIMIT} keys", next="invoke keys.revoke"
+        )
+    return _replace(there, compatible, (*trusted, key), signer, _beyond(now, after))
+
+
+def revoke(
+    there: Edgectl, compatible: str, key_id: str, signer: Signer, *, after: int = 0
+) -> tuple[str, ...]:
+    """Make a board forget a key. What it signed stays installed; nothing new of it is taken."""
+    now = read(there)
+    trusted = now.public if now else ()
+    left = [key for key in trusted if key.id != key_id]
+    if len(left) == len(trusted):
+        known = [f"trusted: {key.id}" for key in trusted]
+        raise UserError(f"key {key_id}", "is not trusted by the board", facts=known)
+    if signer.public not in left:
+        raise UserError(
+            f"key {key_id}",
+            "would be revoked by a key that is not to stay",
+            facts=[f"signing key: {signer.public.id}", *(f"stays: {key.id}" for key in left)],
+            next="provision another key first, and revoke with --by=THAT",
+        )
+    return _replace(there, compatible, left, signer, _beyond(now, after))
+
+
+def _beyond(now: KeySet | None, after: int) -> int:
+    return max(after, believable(now.sequence) if now else 0) + 1
+
+
+def _replace(
+    there: Edgectl, compatible: str, trusted: Sequence[PublicKey], signer: Signer, at_least: int
+) -> tuple[str, ...]:
+    sequence = signer.next_sequence(at_least=at_least)
+    keys = KeySet(sequence=sequence, keys=tuple(map(_line, trusted)))
+    signature = signer.sign(keys.canonical(), f"edgewright keys sequence={sequence}")
+    order = signed_input(signature.text("of a set of keys").encode(), keys.canonical())
+    return there.keys(order, compatible=compatible).keys
+
+
+def _line(key: PublicKey) -> str:
+    return public_key_text(key).splitlines()[1]
+
+
+def _public(line: str) -> PublicKey:
+    return parse_public_key(f"untrusted comment: \n{line}\n".encode(), KEYS)

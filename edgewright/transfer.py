@@ -1,0 +1,285 @@
+"""What goes over the line: of each object only the bytes that the board does not hold.
+
+The stream is the one of `edgectl receive` (docs/protocol.md): an object is made of new bytes, of
+ranges of a base object and of what an earlier, cut upload left there. Pure.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC, END = b"EWR1", b"E"
+PART_CHUNK = 64 * 1024
+DATA_LIMIT = 1 << 20
+COPY_LIMIT = 1 << 31
+WORTH = 32  # bytes; a shorter copy costs more than it saves
+WINDOW = 64  # bytes that must be equal for content that moved to be found
+PIECE = 4 << 20  # bytes that are searched for moved content at a time
+FACTOR = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2^64
+INVERSE = pow(FACTOR, -1, 1 << 64)
+
+AGREE_STEP = 1 << 14
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint64]
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """New bytes: `new[start : start + size]`."""
+
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """Bytes of the base object from `offset` on."""
+
+    start: int
+    size: int
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Bytes that the earlier upload holds at this very place."""
+
+    start: int
+    size: int
+
+
+Op = Data | Copy | Keep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """One object and how the board is to make it."""
+
+    sha256: str
+    content: bytes
+    base: str | None  # SHA-256 of the base object
+    ops: tuple[Op, ...]
+
+    @property
+    def bytes_to_send(self) -> int:
+        """What it takes in the stream."""
+        return sum(len(piece) for piece in _object(self))
+
+    @property
+    def new_bytes(self) -> int:
+        """Of its content, what the board does not hold."""
+        return sum(op.size for op in self.ops if isinstance(op, Data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseChunks:
+    """A base that only the board has: 32 hex digits of SHA-256 for each `size` bytes."""
+
+    size: int
+    hashes: tuple[str, ...]
+
+
+def plan_object(
+    sha256: str,
+    content: bytes,
+    *,
+    base: str | None = None,
+    base_content: bytes | BaseChunks | None = None,
+    part_bytes: int = 0,
+    part_chunks: Sequence[str] = (),
+) -> Outgoing:
+    """How to make `content` of what the board holds: its part, else the base, else new bytes."""
+    ops: list[Op] = []
+    copies = _copies(content, base_content) if base and base_content else []
+    for gap, keep in _gaps(_kept(content, part_bytes, part_chunks), len(content)):
+        ops += _filled(copies, *gap)
+        ops += [keep] if keep else []
+    return Outgoing(sha256=sha256, content=content, base=base if copies else None, ops=tuple(ops))
+
+
+def write_stream(objects: Iterable[Outgoing], out: BinaryIO) -> None:
+    """Write the whole stream."""
+    for piece in itertools.chain([MAGIC], *map(_object, objects), [END]):
+        out.write(piece)
+
+
+def _object(one: Outgoing) -> Iterator[bytes]:
+    base = bytes.fromhex(one.base) if one.base else bytes(32)
+    yield b"O" + bytes.fromhex(one.sha256) + len(one.content).to_bytes(8, "little") + base
+    for op in one.ops:
+        yield from _encoded(op, one.content)
+
+
+def _encoded(op: Op, content: bytes) -> Iterator[bytes]:
+    if isinstance(op, Data):
+        for start in range(op.start, op.start + op.size, DATA_LIMIT):
+            piece = content[start : min(start + DATA_LIMIT, op.start + op.size)]
+            yield b"D" + len(piece).to_bytes(4, "little") + piece
+    elif isinstance(op, Copy):
+        yield b"B" + op.offset.to_bytes(8, "little") + op.size.to_bytes(4, "little")
+    else:
+        yield b"P" + op.size.to_bytes(4, "little")
+
+
+# What an earlier upload left
+
+
+def _kept(content: bytes, held: int, chunks: Sequence[str]) -> list[Keep]:
+    found = _equal(content[:held], PART_CHUNK, chunks)
+    return [Keep(start=start, size=size) for start, size in found]
+
+
+def _equal(content: bytes, step: int, digests: Sequence[str]) -> list[tuple[int, int]]:
+    """Start and size of what has these digests, chunk by chunk; neighbours joined."""
+    runs: list[tuple[int, int]] = []
+    for start, digest in zip(range(0, len(content), step), digests, strict=False):
+        piece = content[start : start + step]
+        if chunk_digest(piece) != digest:
+            continue
+        if runs and sum(runs[-1]) == start:
+            runs[-1] = (runs[-1][0], runs[-1][1] + len(piece))
+        else:
+            runs.append((start, len(piece)))
+    return runs
+
+
+def chunk_digest(data: bytes) -> str:
+    """The first 32 hex digits of SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _gaps(kept: Sequence[Keep], size: int) -> Iterator[tuple[tuple[int, int], Keep | None]]:
+    """Each stretch that is not kept, with the kept one after it."""
+    at = 0
+    for keep in kept:
+        yield (at, keep.start), keep
+        at = keep.start + keep.size
+    yield (at, size), None
+
+
+def _filled(copies: Sequence[Copy], start: int, end: int) -> Iterator[Op]:
+    """Copies cut to `[start, end)`, with new bytes between them."""
+    for copy in copies:
+        first, last = max(copy.start, start), min(copy.start + copy.size, end)
+        if last - first < WORTH:
+            continue
+        if first > start:
+            yield Data(start=start, size=first - start)
+        yield Copy(start=first, size=last - first, offset=copy.offset + first - copy.start)
+        start = last
+    if end > start:
+        yield Data(start=start, size=end - start)
+
+
+# What the base has
+
+
+def _copies(content: bytes, base: bytes | BaseChunks) -> list[Copy]:
+    """Ranges of the base in the new content, in order, not overlapping."""
+    if isinstance(base, BaseChunks):
+        return list(_equal_chunks(content, base))
+    new, old = np.frombuffer(content, np.uint8), np.frombuffer(base, np.uint8)
+    blocks = _Blocks.of(old)
+    copies: list[Copy] = []
+    at = 0
+    for same in [*_same_place(new, old), Copy(start=len(new), size=0, offset=0)]:
+        for start in range(at, same.start, PIECE):
+            copies += _moved(new, blocks, start, min(start + PIECE, same.start))
+        copies += [same] if same.size else []
+        at = same.start + same.size
+    return copies
+
+
+def _equal_chunks(content: bytes, base: BaseChunks) -> Iterator[Copy]:
+    for start, size in _equal(content, base.size, base.hashes):
+        yield Copy(start=start, size=size, offset=start)
+
+
+def _same_place(new: Bytes, old: Bytes) -> list[Copy]:
+    """Runs of equal bytes at equal offsets, long enough to be worth a copy."""
+    size = min(len(new), len(old))
+    equal = np.concatenate(([False], new[:size] == old[:size], [False]))
+    edges = np.flatnonzero(equal[1:] != equal[:-1])
+    return [
+        Copy(start=int(start), size=int(end - start), offset=int(start))
+        for start, end in zip(edges[::2], edges[1::2], strict=True)
+        if end - start >= WORTH
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blocks:
+    """The blocks of a base at multiples of WINDOW, by the order of their hashes."""
+
+    old: Bytes
+    hashes: Words
+    offsets: Positions
+
+    @classmethod
+    def of(cls, old: Bytes) -> "_Blocks":
+        blocks = old[: len(old) // WINDOW * WINDOW].reshape(-1, WINDOW)
+        hashes = (blocks * _powers(FACTOR, WINDOW)).sum(axis=1, dtype=np.uint64)
+        order = np.argsort(hashes, kind="stable")
+        return cls(old=old, hashes=hashes[order], offsets=order * WINDOW)
+
+    def matches(self, new: Bytes) -> tuple[Positions, Positions]:
+        """Offsets in `new` where a block seems to stand, and where it stands in the base."""
+        hashes = _window_hashes(new)
+        place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        where = np.flatnonzero(self.hashes[place] == hashes)
+        return where, self.offsets[place[where]]
+
+
+def _moved(new: Bytes, blocks: _Blocks, start: int, end: int) -> Iterator[Copy]:
+    """Content of `new[start:end]` that stands elsewhere in the base.
+
+    The blocks of the base are looked for at every offset by their hashes, as rsync does
+    (Tridgell and Mackerras, 1996); a match grows as far as the bytes agree.
+    """
+    if end - start < 2 * WINDOW or len(blocks.old) < WINDOW:
+        return
+    where, offsets = blocks.matches(new[start:end])
+    at = start
+    for found, offset in zip((where + start).tolist(), offsets.tolist(), strict=True):
+        if found < at:
+            continue
+        back = _agreeing(new[at:found][::-1], blocks.old[:offset][::-1])
+        size = back + _agreeing(new[found:end], blocks.old[offset:])
+        if size >= WINDOW:
+            yield Copy(start=found - back, size=size, offset=offset - back)
+            at = found - back + size
+
+
+def _window_hashes(data: Bytes) -> Words:
+    """Sum of data[i + k] · FACTOR^k over each window i, modulo 2^64, from running sums.
+
+    A false match costs nothing but bytes: the bytes are compared before they are copied.
+    """
+    terms = data * _powers(FACTOR, len(data))
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)))
+    return (sums[WINDOW:] - sums[:-WINDOW]) * _powers(INVERSE, len(data) - WINDOW + 1)
+
+
+def _powers(factor: int, count: int) -> Words:
+    """1, factor, factor², …, modulo 2^64."""
+    powers = np.full(count, factor, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, dtype=np.uint64)
+
+
+def _agreeing(a: Bytes, b: Bytes) -> int:
+    """How many bytes at the start of both are equal."""
+    size = min(len(a), len(b))
+    for start in range(0, size, AGREE_STEP):
+        end = min(start + AGREE_STEP, size)
+        differing = np.flatnonzero(a[start:end] != b[start:end])
+        if len(differing):
+            return start + int(differing[0])
+    return size

@@ -1,0 +1,579 @@
+"""Deploys by the real `edgectl`, built for this machine, into a folder; cut and attacked."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright import deploy, edgectl, keyring, keys, signed, smoke
+from edgewright.edgectl import Edgectl, RefusedError
+from edgewright.errors import TargetError
+from edgewright.minisign import parse_signature
+from edgewright.release import Manifest, Release
+from edgewright.remote import Board, ConnectionLostError, Result
+from tests import signing
+from tests.boards import COMPATIBLE, LocalBoard, documents, make_release, program
+from tests.signing import sign, sign_anew, signer, trust
+
+pytestmark = pytest.mark.docker
+
+Make = Callable[..., Release]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where there is such a place: nothing here is about the disk's speed."""
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with keys and caches of his own, on a machine that is a board too."""
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(deploy, "judge_target", lambda facts, target: [])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "board" / "edgewright"
+
+
+@pytest.fixture
+def make(tmp_path: Path, root: Path, host_edgectl: Path) -> Make:
+    """Releases for the board at `root`; one after the other in the same build folder."""
+
+    def one(name: str = "one", **changes: Any) -> Release:
+        options: dict[str, Any] = {"model": name.encode(), "edgectl": host_edgectl}
+        return make_release(tmp_path / "built", root=str(root), **options | changes)
+
+    return one
+
+
+def install(
+    release: Release, board: Board | None = None, signature: bytes | None = None, **options: Any
+) -> deploy.Outcome:
+    trust(LocalBoard(), release)
+    return signing.install(board or LocalBoard(), release, signature, **options)
+
+
+def current(root: Path) -> str:
+    """The id of the current release; its signature and every byte of it are checked."""
+    link = (root / "current").readlink()
+    assert link.parent == Path("releases")
+    found = signed.verify(root / link, [key.public for key in keys.listed()])
+    assert found.manifest.id == link.name
+    return link.name
+
+
+def commands(board: LocalBoard) -> list[str]:
+    """What was run on the board: commands of edgectl, else the program."""
+    return [argv[1] if argv[0].endswith("edgectl") else argv[0] for argv in board.sent]
+
+
+# A deploy, and another
+
+
+def test_first_deploy_makes_the_layout(make: Make, root: Path) -> None:
+    release, sent = make(), []
+    outcome = install(release, on_bytes=lambda done, total: sent.append((done, total)))
+    assert not outcome.unchanged
+    assert outcome.former is None
+    assert current(root) == release.id
+    assert (root / "board").read_text() == f"{COMPATIBLE}\n"
+    assert not (root / "previous").is_symlink()
+    assert not (root / "txn").exists()
+    assert list((root / "tmp").iterdir()) == []
+    assert (root / "current" / "bin" / "edge-infer").stat().st_mode & 0o777 == 0o755
+    assert sent[-1] == (outcome.bytes_sent, outcome.bytes_sent)
+
+
+def test_same_order_again_is_one_round_trip(make: Make, root: Path) -> None:
+    release = make()
+    order = sign(release)
+    install(release, signature=order)
+    board = LocalBoard()
+    outcome = deploy.deploy(board, release, order, reserve_bytes=0)
+    assert outcome.unchanged
+    assert commands(board) == ["plan"]
+
+
+def test_next_release_sends_only_what_differs(make: Make, root: Path) -> None:
+    weights = bytearray(os.urandom(300_000))
+    first = make(model=bytes(weights))
+    install(first)
+    weights[100_000:120_000] = os.urandom(20_000)
+    second = make(model=bytes(weights))
+    outcome = install(second)
+    assert current(root) == second.id
+    assert (root / "previous").readlink().name == first.id
+    assert outcome.bytes_sent < 1.05 * 20_000 + 1_000  # the card has changed too
+
+
+def test_base_that_is_on_the_board_alone(make: Make, root: Path, tmp_path: Path) -> None:
+    weights = bytearray(os.urandom(300_000))
+    install(make(model=bytes(weights)))
+    shutil.rmtree(tmp_path / "built")
+    weights[100_000:100_010] = os.urandom(10)
+    second, board = make(model=bytes(weights)), LocalBoard()
+    assert install(second, board).bytes_sent < 2 * deploy.BASE_CHUNK + 2_000
+    assert "chunks" in commands(board)
+    assert current(root) == second.id
+
+
+def test_third_release_pushes_the_first_out(make: Make, root: Path) -> None:
+    releases = [make(name) for name in ("one", "two", "three")]
+    removed = [install(release).removed for release in releases]
+    assert removed == [(), (), (releases[0].id,)]
+    assert {path.name for path in (root / "releases").iterdir()} == {r.id for r in releases[1:]}
+    kept = {f.sha256 for release in releases[1:] for f in release.manifest.files}
+    assert {path.name for path in (root / "store" / "sha256").iterdir()} == kept
+
+
+def test_dry_run_changes_nothing(make: Make, root: Path) -> None:
+    first, second = make("one"), make("two")
+    bare = deploy.dry_run(LocalBoard(), first, sign(first), reserve_bytes=0)
+    assert (bare.helper, bare.former) == (True, None)
+    assert not root.exists()
+    install(first)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    plan = deploy.dry_run(LocalBoard(), second, sign(second), reserve_bytes=0)
+    assert (plan.helper, plan.former) == (False, first.id)
+    assert set(plan.paths.values()) == {"model/card.json", "model/model.ort"}
+    after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_dry_run_tells_what_would_be_refused(make: Make, root: Path) -> None:
+    first, second = make("one"), make("two")
+    old = sign(first)
+    install(second)
+    with pytest.raises(RefusedError, match="was signed with sequence"):
+        deploy.dry_run(LocalBoard(), first, old, reserve_bytes=0)
+
+
+def test_damaged_object_is_sent_again(make: Make, root: Path) -> None:
+    release = make()
+    install(release)
+    (root / "current" / "model" / "model.ort").write_bytes(b"rot")
+    outcome = install(release)
+    assert 0 < outcome.bytes_sent < 1000
+    assert current(root) == release.id
+
+
+def test_helper_is_replaced_by_that_of_the_release(
+    make: Make, root: Path, host_edgectl: Path, tmp_path: Path
+) -> None:
+    install(make())
+    newer = tmp_path / "newer" / "edgectl"
+    newer.parent.mkdir()
+    newer.write_bytes(host_edgectl.read_bytes() + b"\0")
+    newer.chmod(0o755)
+    release = make(edgectl=newer)
+    install(release)
+    assert (root / "bin" / "edgectl").read_bytes() == newer.read_bytes()
+    assert current(root) == release.id
+    assert [path.name for path in (root / "bin").iterdir()] == ["edgectl"]
+
+
+# Attacks: each is refused in its own words, and what runs goes on to run
+
+
+def flip(release: Release, at: int) -> None:
+    path = release.folder / "model" / "model.ort"
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_tampered_byte_is_refused_by_the_board(make: Make, root: Path) -> None:
+    good, bad = make("good"), make("bad")
+    install(good)
+    order = sign(bad)
+    flip(bad, 1)
+    with pytest.raises(RefusedError) as refused:
+        install(bad, signature=order)
+    assert refused.value.code == "object_damaged"
+    assert current(root) == good.id
+
+
+def test_swapped_file_is_refused_by_the_board(make: Make, root: Path) -> None:
+    good, bad = make("good"), make("bad")
+    install(good)
+    order = sign(bad)
+    shutil.copy(bad.folder / "model" / "labels.txt", bad.folder / "model" / "model.ort")
+    with pytest.raises(TargetError):
+        install(bad, signature=order)
+    assert current(root) == good.id
+
+
+def test_changed_manifest_is_refused_by_the_board(make: Make, root: Path) -> None:
+    good, bad = make("good"), make("bad")
+    install(good)
+    runtime = bad.manifest.runtime.model_copy(update={"threads": 64})
+    other = Manifest.of(bad.manifest.body().model_copy(update={"runtime": runtime}))
+    with pytest.raises(RefusedError) as refused:
+        install(replace(bad, manifest=other), signature=sign(bad))
+    assert refused.value.code == "signature_wrong"
+    assert current(root) == good.id
+
+
+def test_foreign_key_is_refused_by_the_board(make: Make, root: Path) -> None:
+    good, bad = make("good"), make("bad")
+    install(good)
+    with pytest.raises(RefusedError) as refused:
+        install(bad, signature=sign(bad, "stranger"))
+    assert refused.value.code == "signature_unknown_key"
+    assert keys.stored("stranger").public.id in str(refused.value)
+    assert current(root) == good.id
+
+
+def test_replayed_older_release_is_refused_by_the_board(make: Make, root: Path) -> None:
+    old, new = make("old"), make("new")
+    order = sign(old)
+    install(old, signature=order)
+    install(new)
+    with pytest.raises(RefusedError) as refused:
+        install(old, signature=order)
+    assert refused.value.code == "older"
+    sequence = parse_signature(order, "s").trusted_comment.split()[1].partition("=")[2]
+    assert sequence in str(refused.value)
+    assert str(refused.value).endswith(
+        "next: if it is to go back: invoke release.sign, then deploy again"
+    )
+    assert current(root) == new.id
+
+
+def test_release_for_another_board_is_refused_by_the_board(make: Make, root: Path) -> None:
+    good = make()
+    install(good)
+    with pytest.raises(RefusedError) as refused:
+        install(make("two", compatible="acme,other"))
+    assert refused.value.code == "wrong_board"
+    assert "acme,other" in str(refused.value)
+    assert current(root) == good.id
+
+
+def test_board_without_keys_takes_nothing(make: Make, root: Path) -> None:
+    release = make()
+    with pytest.raises(RefusedError) as refused:
+        deploy.deploy(LocalBoard(), release, sign(release), reserve_bytes=0)
+    assert refused.value.code == "no_keys"
+    assert not (root / "current").is_symlink()
+
+
+def test_board_without_space_is_refused_before_anything_is_sent(make: Make, root: Path) -> None:
+    release, board = make(), LocalBoard()
+    trust(LocalBoard(), release)
+    with pytest.raises(RefusedError) as refused:
+        install(release, board, reserve_bytes=1 << 39)
+    assert refused.value.code == "no_space"
+    assert "receive" not in commands(board)
+    assert str(refused.value).endswith(
+        "next: make room on the board, or lower deploy.reserve_mb in its profile"
+    )
+
+
+# Keys
+
+
+def test_rotation_of_keys(make: Make, root: Path) -> None:
+    release = make()
+    trust(LocalBoard(), release)
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    old, new = signer(), signer("new")
+    both = keyring.provision(helper, COMPATIBLE, new.public, old)
+    assert both == (old.public.id, new.public.id)
+    assert keyring.provision(helper, COMPATIBLE, new.public, old) == both
+    left = keyring.revoke(helper, COMPATIBLE, old.public.id, new)
+    assert left == (new.public.id,)
+    with pytest.raises(RefusedError) as refused:
+        install(release, signature=sign(release))
+    assert refused.value.code == "signature_unknown_key"
+    install(release, signature=sign(release, "new"))
+    assert current(root) == release.id
+
+
+def test_stranger_cannot_make_a_board_trust_him(make: Make, root: Path) -> None:
+    trust(LocalBoard(), make())
+    helper, before = Edgectl(board=LocalBoard(), root=str(root)), (root / "keys.json").read_bytes()
+    stranger = signer("stranger")
+    with pytest.raises(RefusedError) as refused:
+        keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
+    assert refused.value.code == "signature_unknown_key"
+    assert (root / "keys.json").read_bytes() == before
+
+
+def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:
+    trust(LocalBoard(), make())
+    helper, mine = Edgectl(board=LocalBoard(), root=str(root)), signer()
+    with pytest.raises(Exception, match="would be revoked by a key that is not to stay"):
+        keyring.revoke(helper, COMPATIBLE, mine.public.id, mine)
+
+
+# Smoke before the switch, rollback
+
+
+def test_failed_selftest_keeps_the_former_release(make: Make, root: Path) -> None:
+    good = make("good")
+    install(good)
+    wrong = documents()
+    wrong["selftest"]["passed"] = False
+    bad = make("bad", edge_infer=program(wrong, exit_code=6))
+    with pytest.raises(RefusedError) as refused:
+        install(bad)
+    assert refused.value.code == "selftest_failed"
+    assert current(root) == good.id
+
+
+def test_failed_smoke_keeps_the_former_release(make: Make, root: Path) -> None:
+    good = make("good")
+    install(good)
+    wrong = documents()
+    wrong["run"]["results"][0]["class"] = "defective"
+    bad = make("bad", edge_infer=program(wrong))
+    with pytest.raises(TargetError, match="smoke test failed"):
+        install(bad, gate=smoke.gate(bad.manifest))
+    assert current(root) == good.id
+    assert not (root / "txn").exists()
+
+
+def test_smoke_runs_in_the_inactive_folder(make: Make, root: Path) -> None:
+    release, seen = make(), []
+
+    def gate(board: Board, folder: str, selftest: Result) -> None:
+        seen.append((folder, (root / "current").exists()))
+
+    install(release, gate=gate)
+    assert seen == [(f"{root}/releases/{release.id}", False)]
+
+
+def test_rollback_goes_back_and_forth_and_sends_nothing(make: Make, root: Path) -> None:
+    first, second = make("one"), make("two")
+    install(first)
+    install(second)
+    board = LocalBoard()
+    assert deploy.rollback(board, str(root), sign_anew) == (second.id, first.id)
+    assert "receive" not in commands(board)
+    assert current(root) == first.id
+    assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (first.id, second.id)
+    assert current(root) == second.id
+
+
+def test_rollback_without_a_previous_release(make: Make, root: Path) -> None:
+    release = make()
+    install(release)
+    with pytest.raises(TargetError) as refused:
+        deploy.rollback(LocalBoard(), str(root), sign_anew)
+    assert str(refused.value) == (
+        f"root@board.test: no previous release to go back to\n  current: {release.id}"
+    )
+
+
+def test_rollback_to_a_damaged_release_is_refused(make: Make, root: Path) -> None:
+    first, second = make("one"), make("two")
+    install(first)
+    install(second)
+    (root / "previous" / "model" / "model.ort").write_bytes(b"rot")
+    with pytest.raises(TargetError, match=f"release {first.id} is damaged on the board"):
+        deploy.rollback(LocalBoard(), str(root), sign_anew)
+    assert current(root) == second.id
+
+
+def test_status_of_a_bare_board_and_of_one_in_use(make: Make, root: Path) -> None:
+    assert deploy.status(LocalBoard(), str(root)).board is None
+    release = make()
+    install(release)
+    used = deploy.status(LocalBoard(), str(root))
+    assert used.manifest == release.manifest
+    assert used.board is not None
+    assert used.board.keys == (signer().public.id,)
+    assert used.board.floor is not None
+    assert used.board.floor.release == release.id
+
+
+def test_manifest_changed_on_the_board_is_not_believed(make: Make, root: Path) -> None:
+    release = make()
+    install(release)
+    path = root / "current" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"board": "other"}))
+    with pytest.raises(TargetError, match="changed after the release was made"):
+        deploy.status(LocalBoard(), str(root))
+
+
+# Cut anywhere
+
+
+@pytest.fixture
+def former(make: Make, root: Path) -> tuple[Release, Release, Callable[[], None]]:
+    """A board with one release, a second one to deploy, and the way back to the start."""
+    first, second = make("one", model=os.urandom(400_000)), make("two", model=os.urandom(400_000))
+    install(first)
+    start = root.parent / "start"
+    shutil.copytree(root, start, symlinks=True, copy_function=os.link)
+
+    def again() -> None:
+        shutil.rmtree(root)
+        shutil.copytree(start, root, symlinks=True)
+
+    return first, second, again
+
+
+@pytest.mark.parametrize("how", ["killed", "after"])
+def test_cut_at_every_command_leaves_a_whole_release_and_the_next_deploy_converges(
+    former: tuple[Release, Release, Callable[[], None]], root: Path, how: str
+) -> None:
+    first, second, again = former
+    order, whole = sign(second), LocalBoard()
+    install(second, whole, order)
+    for cut_at in range(1, len(whole.sent) + 1):
+        again()
+        board = LocalBoard(cut_at=cut_at, how=how, after=0.003 * (cut_at % 5))
+        with pytest.raises(ConnectionLostError, match="connection lost"):
+            install(second, board, order)
+        assert current(root) in (first.id, second.id)
+        install(second, signature=order)
+        assert current(root) == second.id
+        assert (root / "previous").readlink().name == first.id
+        assert not (root / "txn").exists()
+
+
+def test_cut_upload_goes_on_where_it_was_cut(
+    former: tuple[Release, Release, Callable[[], None]], root: Path
+) -> None:
+    first, second, _ = former
+    order, board = sign(second), LocalBoard(how="half", cut_at=4)  # plan, sh, begin, receive
+    with pytest.raises(ConnectionLostError):
+        install(second, board, order)
+    assert commands(board)[-1] == "receive"
+    assert current(root) == first.id
+    assert install(second, signature=order).bytes_sent < 300_000
+    assert current(root) == second.id
+
+
+def test_deployer_that_vanishes_after_the_switch_is_reverted_at_the_deadline(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make("one"), make("two")
+    install(first)
+    monkeypatch.setattr(deploy, "TRIAL_SECONDS", 2)
+    board = LocalBoard()
+    with pytest.raises(ConnectionLostError):
+        install(
+            second, LocalBoard(cut_at=7, how="before")
+        )  # plan sh begin receive seal test switch
+    assert current(root) == first.id
+    with pytest.raises(ConnectionLostError):
+        install(second, LocalBoard(cut_at=7, how="before"))  # … switch, then status
+    if current(root) == first.id:
+        pytest.fail("the second cut was to come after the switch")
+    deadline = time.monotonic() + 30
+    while current(root) != first.id:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    install(second, board)
+    assert current(root) == second.id
+
+
+# Two at once
+
+
+def test_second_user_is_refused_and_the_first_goes_on(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, refused = make("one"), make("two"), []
+
+    def gate(board: Board, folder: str, selftest: Result) -> None:
+        with monkeypatch.context() as other:
+            other.setattr(deploy, "holder", lambda: "eve@elsewhere")
+            other.setenv("EDGEWRIGHT_CACHE", str(root.parent / "other"))
+            with pytest.raises(RefusedError) as busy:
+                install(second)
+            refused.append(busy.value)
+
+    install(first, gate=gate)
+    assert refused[0].code == "busy"
+    assert deploy.holder() in str(refused[0])
+    assert current(root) == first.id
+
+
+def test_deploy_that_was_taken_over_does_not_switch(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make("one"), make("two")
+
+    def gate(board: Board, folder: str, selftest: Result) -> None:
+        with monkeypatch.context() as other:
+            other.setattr(deploy, "holder", lambda: "eve@elsewhere")
+            other.setenv("EDGEWRIGHT_CACHE", str(root.parent / "other"))
+            install(second, take_over=True)
+
+    with pytest.raises(RefusedError) as lost:
+        install(first, gate=gate)
+    assert lost.value.code == "fence_lost"
+    assert current(root) == second.id
+
+
+def test_two_deploys_of_one_user_do_not_mix(make: Make, root: Path) -> None:
+    refused = []
+
+    def gate(board: Board, folder: str, selftest: Result) -> None:
+        with pytest.raises(TargetError) as busy:
+            install(make("two"))
+        refused.append(str(busy.value))
+
+    first = make()
+    install(first, gate=gate)
+    assert refused == [
+        "root@board.test: another deploy of yours is at work\n"
+        "next: wait for the other deploy to end, then run the same command again"
+    ]
+
+
+# Before there were signatures
+
+
+def test_board_of_the_former_unsigned_layout_converges(make: Make, root: Path) -> None:
+    old, new = make("old"), make("new")
+    unsigned_install(old, root)
+    install(new)
+    assert current(root) == new.id
+    assert (root / "previous").readlink().name == old.id
+    assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (new.id, old.id)
+    assert current(root) == old.id
+
+
+def unsigned_install(release: Release, root: Path) -> None:
+    """As a deploy left it before edgectl: store, hard links, links, no signature, a dead lock."""
+    store, place = root / "store" / "sha256", root / "releases" / release.id
+    store.mkdir(parents=True)
+    (root / "tmp").mkdir()
+    for file in release.manifest.files:
+        shutil.copy(release.path(file), store / file.sha256)
+        (place / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (place / file.path).hardlink_to(store / file.sha256)
+    manifest = store / ("0" * 64)
+    manifest.write_bytes(release.manifest.canonical())
+    (place / "manifest.json").hardlink_to(manifest)
+    (root / "current").symlink_to(f"releases/{release.id}")
+    (root / "board").write_text(f"{COMPATIBLE}\n")
+    (root / "lock").symlink_to("someone@somewhere/01234567/another-boot/1/2")
+
+
+def test_helper_that_is_no_program_is_replaced(make: Make, root: Path) -> None:
+    release = make()
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "edgectl").write_text("half a fi")
+    (root / "bin" / "edgectl").chmod(0o755)
+    install(release)
+    assert current(root) == release.id
+    assert edgectl.PROGRAM == "bin/edgectl"

@@ -1,0 +1,42 @@
+"""Signed deploys as tests need them: keys in the user's folder, first contact, install."""
+
+from typing import Any
+
+from edgewright import deploy, keyring, keys, signed
+from edgewright.deploy import Outcome
+from edgewright.keys import Signer
+from edgewright.release import Manifest, Release
+from edgewright.remote import Board
+
+
+def signer(name: str = "default") -> Signer:
+    """A key of this user, made first if there is none."""
+    if not keys.exists(name):
+        keys.generate(name)
+    return keys.open_signer(name, lambda _: None)
+
+
+def sign(release: Release, name: str = "default") -> bytes:
+    return signed.sign(release.manifest, signer(name))
+
+
+def sign_anew(manifest: Manifest, floor: int) -> bytes:
+    """What a rollback signs with."""
+    return signed.sign(manifest, signer(), at_least=floor + 1)
+
+
+def trust(board: Board, release: Release) -> None:
+    """First contact: the release's helper on the board, and the default key."""
+    manifest, key = release.manifest, signer()
+    helper = deploy.ensure_helper(board, manifest.deploy_root, release)
+    if keyring.read(helper) is None:
+        keyring.provision(helper, manifest.compatible, key.public, key)
+
+
+def install(
+    board: Board, release: Release, signature: bytes | None = None, **options: Any
+) -> Outcome:
+    """Deploy with a fresh signature, to a board that trusts the default key."""
+    trust(board, release)
+    options = {"reserve_bytes": 0} | options
+    return deploy.deploy(board, release, signature or sign(release), **options)
