@@ -8,7 +8,7 @@ from invoke.tasks import task
 
 from edgewright.cli.common import LAYOUT, heavy, say, told
 from edgewright.cli.quality import convert, diff, evaluate, inspect, quantize
-from edgewright.cli.training import export, pack, train
+from edgewright.cli.training import export, pack, prune, train
 
 __all__ = [
     "convert",
@@ -18,6 +18,7 @@ __all__ = [
     "golden",
     "inspect",
     "pack",
+    "prune",
     "quantize",
     "train",
 ]

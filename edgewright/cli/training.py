@@ -11,7 +11,7 @@ from invoke.tasks import task
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgewright.cli.common import ERR, LAYOUT, heavy, say, told
-from edgewright.errors import ExitCode
+from edgewright.errors import ExitCode, UserError
 
 ARCH = "mobilevit-s, xs or xxs"
 RUN = "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
@@ -63,9 +63,15 @@ def train(
         threads=threads,
     )
     parts = folders.begin(folder, data, resume=resume)
+    _train(config, data, parts, folder)
+
+
+def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:
+    """Train with progress on the screen; Ctrl-C ends with a saved checkpoint."""
+    training = heavy("train")
+    earlier = training.history(folder.checkpoint) if folder.checkpoint.exists() else []
     try:
-        earlier = training.history(folder.checkpoint) if folder.checkpoint.exists() else []
-        with _watch(folder.curve, f"{arch} on {dataset}", earlier) as watch:
+        with _watch(folder.curve, f"{config.arch} on {data.name}", earlier) as watch:
             training.train(config, data, parts, watch)
     except KeyboardInterrupt:
         say(f"interrupted and saved: {folder.checkpoint}\nnext: the same command with --resume")
@@ -95,6 +101,72 @@ def export(
     made = heavy("folder").export_run(folder, to, dynamic=dynamic)
     say(f"{to}: {made.bytes:,} bytes, opset {made.opset}, batch {made.batch}")
     say(f"logits differ from PyTorch by {made.difference:.1e} at most, on {made.images} images")
+
+
+@task(
+    help={
+        "arch": ARCH,
+        "run": RUN,
+        "target-macs": "multiplications of one inference, at most; e.g. 1.6G",
+        "target-size": "bytes of INT8 weights, at most; e.g. 4M",
+        "to": "folder of the new run; the old one's with -pruned if not given",
+        "epochs": "of fine-tuning",
+        "minutes": "of fine-tuning by the clock, in place of epochs",
+        "resume": "go on with an interrupted fine-tuning",
+        "learning-rate": "of fine-tuning, at its peak",
+        "threads": "of the processor",
+    }
+)
+@told
+def prune(
+    c: Context,
+    arch: str = "mobilevit-s",
+    run: str = "",
+    target_macs: str = "",
+    target_size: str = "",
+    to: str = "",
+    epochs: int = 10,
+    minutes: float = 0.0,
+    resume: bool = False,
+    learning_rate: float = 2e-4,
+    threads: int = 2,
+) -> None:
+    """Take channels away and fine-tune. Example: invoke model.prune --target-macs=1.6G"""
+    training, pruned = heavy("train"), heavy("pruned_run")
+    source = run_folder(run, arch)
+    target_run = run_folder(to or f"{source.root}-pruned", arch)
+    origin = training.read_checkpoint(source.checkpoint)["origin"]
+    config = training.TrainConfig(
+        checkpoint=target_run.checkpoint,
+        arch=origin["arch"],
+        resolution=origin["resolution"],
+        epochs=epochs,
+        minutes=minutes or None,
+        learning_rate=learning_rate,
+        threads=threads,
+        stages=training.FULL,
+    )
+    if not resume:
+        target = _target(target_macs, target_size)
+        made = pruned.begin_pruned(source, target_run, target, config)
+        say(f"before: {made.before}\nafter: {made.after}")
+    data, parts = heavy("run_folder").data_of(
+        target_run, training.read_checkpoint(target_run.checkpoint)
+    )
+    _train(config, data, parts, target_run)
+
+
+def _target(macs: str, size: str) -> Any:
+    if not macs and not size:
+        raise UserError(
+            "model.prune",
+            "expected --target-macs or --target-size, or both",
+            next="invoke model.prune --target-macs=1.6G",
+        )
+    amount = heavy("pruned_run").parse_amount
+    return heavy("prune").Target(
+        macs=amount(macs) if macs else None, bytes=amount(size) if size else None
+    )
 
 
 @task(

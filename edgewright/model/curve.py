@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from edgewright.model.train import Epoch
 
@@ -26,7 +27,7 @@ def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:
     for epoch, size in _changes(epochs):
         left.axvline(epoch + 0.5, color="grey", linestyle=":", linewidth=1)
         left.annotate(f"{size} px", (epoch + 0.5, 1), xycoords=("data", "axes fraction"), va="top")
-    left.xaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return _write(figure, out)
 

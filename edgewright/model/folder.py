@@ -1,7 +1,7 @@
 """A training run -> a model folder: INT8 network, card, golden outputs and README, as a whole."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgewright.model import data as elpv
+from edgewright.model.aside import new_folder
 from edgewright.model.card import Card, Facts, Input, ModelFile, Output, write_card
 from edgewright.model.data import ELPV, LABELS, Dataset, Split, refuse_overlap
 from edgewright.model.evaluate import positive_label
@@ -21,7 +22,7 @@ from edgewright.model.quantize import RECIPES
 from edgewright.model.readme import readme
 from edgewright.model.recentre import needed_shift, shift_logit
 from edgewright.model.run_folder import RunFolder, data_of
-from edgewright.model.sweep import Bench, Outcome
+from edgewright.model.sweep import Bench, Candidate
 from edgewright.model.sweep import run as compare
 
 if TYPE_CHECKING:  # these need torch, this module does not
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # these need torch, this module does not
 CALIBRATION_IMAGES = 100
 COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
 PARITY_IMAGES = 10
-BUDGET = 5.0  # points of accuracy: on so few images the interval is wider than one point
+BUDGET = 100.0  # points of accuracy: these recipes cost alike, the nearest one is taken
 Progress = Callable[[str], None]
 
 
@@ -100,28 +101,21 @@ def make_model_folder(run: RunFolder, folder: Path, progress: Progress) -> Card:
         "data": data_facts(dataset, data),
         "quantization": {"export_max_logit_difference": float(f"{exported.difference:.1e}")},
     }
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        card = card.model_copy(update=known)
-        card = _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
-        replace_folder(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return card
+    card = card.model_copy(update=known)
+    with new_folder(folder) as aside:
+        return _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
 
 
 def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: Progress) -> Card:
     out = folder / "model.onnx"
-    outcome = choose_recipe(fp32, parts, card, out, progress)
+    tried = choose_recipe(fp32, parts, card, out, progress)
     shift = centre(out, parts.validation, card)
     positive = positive_label(card.labels)
     before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
     progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
     facts = {
         "file": ModelFile.of(out),
-        "quantization": card.quantization | quantization_facts(outcome, shift),
+        "quantization": card.quantization | quantization_facts(tried, shift),
         "metrics": metrics_facts(before, after),
     }
     card = card.model_copy(update=facts)
@@ -131,9 +125,11 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: Progress
     return card
 
 
-def choose_recipe(fp32: Path, parts: Parts, card: Card, out: Path, progress: Progress) -> Outcome:
+def choose_recipe(
+    fp32: Path, parts: Parts, card: Card, out: Path, progress: Progress
+) -> Sequence[Candidate]:
     """Write the INT8 network of the recipe whose probabilities stay nearest to FP32's on the
-    validation part."""
+    validation part; return those that were tried, the nearest first."""
     with TemporaryDirectory() as scratch:
         bench = Bench(
             fp32=fp32,
@@ -144,9 +140,9 @@ def choose_recipe(fp32: Path, parts: Parts, card: Card, out: Path, progress: Pro
             folder=Path(scratch),
             progress=progress,
         )
-        outcome = compare(bench, RECIPES, BUDGET)
-        shutil.copy(outcome.chosen.path, out)
-    return outcome
+        tried = sorted(compare(bench, RECIPES, BUDGET).candidates, key=lambda one: one.distance)
+        shutil.copy(tried[0].path, out)
+    return tried
 
 
 def centre(model: Path, validation: Dataset, card: Card) -> float:
@@ -161,16 +157,6 @@ def centre(model: Path, validation: Dataset, card: Card) -> float:
     return shift
 
 
-def replace_folder(aside: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another, which is there until then."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    aside.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def new_card(name: str, model: Path, *, labels: tuple[str, ...] = LABELS, size: int = 256) -> Card:
     """The card of a network, before anything is known about its quality."""
     return Card(
@@ -182,13 +168,13 @@ def new_card(name: str, model: Path, *, labels: tuple[str, ...] = LABELS, size: 
     )
 
 
-def quantization_facts(outcome: Outcome, shift: float) -> Facts:
-    distances = {one.name: round(one.distance, 5) for one in outcome.candidates}
+def quantization_facts(tried: Sequence[Candidate], shift: float) -> Facts:
+    distances = {one.name: round(one.distance, 5) for one in tried}
     return {
         "format": "QDQ, static",
         "weights": "int8 per channel, symmetric, never -128",
         "activations": "uint8 per tensor",
-        "calibration": f"{outcome.chosen.name}, {CALIBRATION_IMAGES} images of the train part",
+        "calibration": f"{tried[0].name}, {CALIBRATION_IMAGES} images of the train part",
         "validation_distance_from_fp32": {**distances},
         "defect_logit_shift": round(shift, 4),
     }

@@ -231,13 +231,7 @@ class Run:
         self.save()
 
     def save(self) -> None:
-        """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
-        path = self.config.checkpoint
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".part")
-        processor = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
-        torch.save({**_content(self.state, self.origin), "processor": processor}, aside)
-        aside.replace(path)
+        write_checkpoint(self.state, self.origin, self.config.checkpoint)
         self.saved = monotonic()
 
     def _use(self, size: int) -> None:
@@ -298,6 +292,16 @@ class Run:
         state.losses = []
         self.save()
         watch.epoch(epoch)
+
+
+def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
+    """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    on_gpu = _device(state.network).type == "cuda"
+    processor = torch.cuda.get_device_name() if on_gpu else "CPU"
+    torch.save({**_content(state, origin), "processor": processor}, aside)
+    aside.replace(path)
 
 
 def load_network(checkpoint: Path) -> Network:
@@ -458,11 +462,11 @@ def _follow(state: State, decay: float) -> None:
 def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
     """A new state, or the one that an earlier run left."""
     if not config.checkpoint.exists():
-        fresh = _fresh(config, _first_network(config, origin), device)
+        fresh = fresh_state(config, _first_network(config, origin), device)
         return replace(fresh, source=config.weights.name if config.weights else "scratch")
     saved = read_checkpoint(config.checkpoint)
     _refuse_other_run(config.checkpoint, saved["origin"], origin)
-    state = _fresh(config, rebuild(saved, saved["network"], str(config.checkpoint)), device)
+    state = fresh_state(config, rebuild(saved, saved["network"], str(config.checkpoint)), device)
     for name in _PARTS:
         getattr(state, name).load_state_dict(saved[name])
     state.seconds, state.steps, state.losses = saved["seconds"], saved["steps"], saved["losses"]
@@ -471,7 +475,8 @@ def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
     return state
 
 
-def _fresh(config: TrainConfig, network: Network, device: torch.device) -> State:
+def fresh_state(config: TrainConfig, network: Network, device: torch.device) -> State:
+    """The state before the first step, from a network's weights."""
     network = network.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate)
     return State(network=network, average=deepcopy(network), optimizer=optimizer)
