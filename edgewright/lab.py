@@ -56,6 +56,7 @@ class Lab:
     profile: BoardProfile
     folder: Path  # build/<board>/lab
     disk_mb: int = 256
+    cores: int | None = None  # None: as many as the board has
 
     @property
     def disk(self) -> Path:
@@ -184,17 +185,18 @@ def _machine(lab: Lab, on_line: Progress | None) -> Machine:
     archive = lab_image.initrd(kernel, spec, insert_disk(lab, on_line=on_line))
     initrd = user_cache() / "lab" / f"initrd-{hashlib.sha256(archive).hexdigest()[:12]}"
     _write_once(initrd, archive)
-    argv = machine_argv(lab.profile, kernel.image, initrd)
+    cores = lab.cores or lab.profile.cpu.cores
+    argv = machine_argv(lab.profile, cores, kernel.image, initrd)
     machine = Machine(argv=argv, state=initrd.with_name(f"state-{_state_key(argv)}"))
     if not machine.state.is_file():
         _save_state(lab, machine, on_line)
     return machine
 
 
-def machine_argv(profile: BoardProfile, kernel: Path, initrd: Path) -> tuple[str, ...]:
+def machine_argv(profile: BoardProfile, cores: int, kernel: Path, initrd: Path) -> tuple[str, ...]:
     """The part of the command that the saved state depends on."""
     argv = [QEMU, "-M", "virt,gic-version=3", "-accel", "tcg,thread=multi"]
-    argv += ["-cpu", profile.cpu.core, "-smp", str(profile.cpu.cores)]
+    argv += ["-cpu", profile.cpu.core, "-smp", str(cores)]
     argv += ["-m", str(profile.memory.total_mb), "-kernel", str(kernel), "-initrd", str(initrd)]
     argv += ["-append", KERNEL_ARGUMENTS, "-display", "none", "-no-reboot"]
     argv += ["-device", "virtio-blk-device,drive=disk", "-device", "virtio-net-device,netdev=net"]

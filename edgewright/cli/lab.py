@@ -16,6 +16,7 @@ from edgewright.powercut import Campaign, Cut
 from edgewright.release import Release
 from edgewright.remote import Board
 
+CORES = 1  # more only make the emulator wait for itself
 RELEASES = 3  # the board keeps two, so one is always to be sent
 
 
@@ -92,7 +93,7 @@ def _settings(board: str, seed: int) -> powercut.Settings:
     built = pipeline.latest_release(LAYOUT.build(board))
     rng = random.Random(seed)
     return powercut.Settings(
-        lab=lab.Lab(profile=profile_of(board), folder=out),
+        lab=lab.Lab(profile=profile_of(board), folder=out, cores=CORES),
         releases=lab_release.small_releases(built, out / "releases", RELEASES, rng),
         deploy=_deploy,
         seed=seed,

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ namespace {
 
 constexpr int beat_ms = 5000;
 constexpr const char* working = ".working-";  // prefix of the image at hand
+constexpr const char* again = ".again-";      // … and of one that is tried a second time
 
 volatile std::sig_atomic_t told_to_end = 0;
 
@@ -70,12 +72,16 @@ class Spool {
   Spool(const Options& options, Engine& engine)
       : options_(options), engine_(engine), heartbeat_(options.heartbeat) {}
 
-  /// Images whose process ended while they were at hand.
-  void give_up_old_work() {
-    for (const std::string& name : files_in(options_.in, working)) {
-      const Error error{Exit::image, "image_crashed", name.substr(std::string(working).size()),
-                        "the program ended while it was at work on it", "look at this image"};
-      finish(name.substr(std::string(working).size()), error);
+  /// What was at hand when the program ended, or the power went, is tried once more.
+  void finish_old_work() {
+    for (const std::string& hidden : files_in(options_.in, again)) {
+      const std::string name = hidden.substr(std::strlen(again));
+      finish(name, options_.in + "/" + hidden,
+             Error{Exit::image, "image_crashed", name, "the program ended twice at work on it",
+                   "look at this image"});
+    }
+    for (const std::string& hidden : files_in(options_.in, working)) {
+      take(options_.in + "/" + hidden, hidden.substr(std::strlen(working)), again);
     }
   }
 
@@ -83,9 +89,7 @@ class Spool {
   void work() {
     for (const std::string& name : files_in(options_.in, "")) {
       if (told_to_end != 0 || !has_room()) return;
-      const std::string at_hand = path_at_hand(name);
-      if (std::rename((options_.in + "/" + name).c_str(), at_hand.c_str()) != 0) continue;
-      finish(name, classify(engine_, at_hand));
+      take(options_.in + "/" + name, name, working);
       beat();
     }
   }
@@ -94,8 +98,11 @@ class Spool {
   void beat() const { heartbeat_.beat(images_, failed_); }
 
  private:
-  std::string path_at_hand(const std::string& name) const {
-    return options_.in + "/" + working + name;
+  /// Classifies a file under a name that tells, after a crash, that it was at hand.
+  void take(const std::string& path, const std::string& name, const char* prefix) {
+    const std::string at_hand = options_.in + "/" + prefix + name;
+    if (std::rename(path.c_str(), at_hand.c_str()) != 0) return;  // its owner took it away
+    finish(name, at_hand, classify(engine_, at_hand));
   }
 
   bool has_room() const {
@@ -103,7 +110,8 @@ class Spool {
   }
 
   /// The result first, then the image goes: a crash in between gives the result again.
-  void finish(const std::string& name, const Result<Classified>& result) {
+  void finish(const std::string& name, const std::string& at_hand,
+              const Result<Classified>& result) {
     Document document("watch");
     Json top = document.top();
     top.set("model", engine_.card.name);
@@ -117,10 +125,11 @@ class Spool {
     }
     ++images_;
     if (write_file(options_.out + "/" + name + ".json", document.text())) {
-      unlink(path_at_hand(name).c_str());
+      unlink(at_hand.c_str());
     } else {
       tell(options_.out + ": " + system_fault() + "\n");
-      std::rename(path_at_hand(name).c_str(), (options_.in + "/" + name).c_str());
+      poll(nullptr, 0, beat_ms);  // a full disk does not empty at once
+      std::rename(at_hand.c_str(), (options_.in + "/" + name).c_str());
     }
   }
 
@@ -152,7 +161,7 @@ Outcome watch(const Options& options) {
   const int notifier = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   inotify_add_watch(notifier, options.in.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE);
   Spool spool(options, *engine);
-  spool.give_up_old_work();
+  spool.finish_old_work();
   spool.ready();
   while (told_to_end == 0) {
     spool.beat();

@@ -47,7 +47,7 @@ def test_missing_qemu_is_told_with_the_command_that_installs_it(
 
 
 def test_the_machine_is_the_profile_s(som: Lab) -> None:
-    argv = lab.machine_argv(som.profile, Path("vmlinuz"), Path("initrd"))
+    argv = lab.machine_argv(som.profile, 4, Path("vmlinuz"), Path("initrd"))
     pairs = dict(itertools.pairwise(argv))
     assert (pairs["-cpu"], pairs["-smp"], pairs["-m"]) == ("cortex-a53", "4", "2048")
 

@@ -11,7 +11,8 @@ namespace edge {
 ///
 /// - Files come in by rename; names that start with a dot are not looked at.
 /// - Results appear by rename. While `options.keep` of them lie there, no image is taken.
-/// - A file that ended the process before is not tried again: its result says so.
+/// - A file that was at hand when the process ended is tried once more; if that ends the process
+///   too, its result says so.
 /// - `options.heartbeat` names a file that is written at least every five seconds; under systemd
 ///   its watchdog is told as well.
 Outcome watch(const Options& options);

@@ -1,0 +1,159 @@
+"""edge-infer as a service, on this machine: folders in and out, crashes, limits."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from edgewright import process
+from edgewright.container import DockerBuilder
+from edgewright.layout import RepoLayout
+from tests.integration.toy_model import toy_model
+
+pytestmark = pytest.mark.docker
+ROOT = RepoLayout().root
+
+
+@dataclass
+class Service:
+    """One `edge-infer watch` in a container that has the checkout and this test's folder."""
+
+    name: str
+    folder: Path
+
+    def drop(self, name: str, image: Image.Image | bytes) -> None:
+        """As a camera would: aside, then by rename."""
+        aside = self.folder / "in" / f".{name}"
+        if isinstance(image, bytes):
+            aside.write_bytes(image)
+        else:
+            image.save(aside, "PNG")
+        aside.rename(self.folder / "in" / name)
+
+    def result(self, name: str, seconds: float = 60) -> dict[str, Any]:
+        path = self.folder / "out" / f"{name}.json"
+        wait_for(path.is_file, seconds)
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    @property
+    def heartbeat(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "beat").read_text())
+        return found
+
+    def end(self, signal: str = "TERM") -> int:
+        process.check(["docker", "kill", "--signal", signal, self.name])
+        return int(process.check(["docker", "wait", self.name]).stdout)
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture
+def start(builder: DockerBuilder, host_build: Path, tmp_path: Path) -> Iterator[Start]:
+    names: list[str] = []
+
+    def one(*options: str) -> Service:
+        for folder in ("in", "out"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        model = toy_model(tmp_path / "model", 1, 8, 8)
+        name = f"edgewright-watch-{tmp_path.name}-{len(names)}"
+        names.append(name)
+        argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{ROOT}:{ROOT}"]
+        argv += ["--volume", f"{tmp_path}:{tmp_path}", builder.image]
+        argv += [str(host_build / "edge-infer"), "watch", "--model", str(model)]
+        argv += ["--in", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+        process.check([*argv, "--heartbeat", str(tmp_path / "beat"), *options])
+        return Service(name=name, folder=tmp_path)
+
+    yield one
+    for name in names:
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+
+
+def gray(value: int) -> Image.Image:
+    image = Image.new("L", (8, 8), value)
+    image.putpixel((0, 0), 255 - value)
+    return image
+
+
+def test_images_become_results_and_go(start: Start) -> None:
+    service = start()
+    service.drop("b.png", gray(10))
+    service.drop("a.png", b"no image")
+
+    good, bad = service.result("b.png"), service.result("a.png")
+
+    assert (good["command"], good["image"], good["model"]) == ("watch", "b.png", "toy")
+    assert good["class"].startswith("class")
+    assert bad["error"]["code"] == "image_format"
+    wait_for(lambda: not list((service.folder / "in").iterdir()))
+    wait_for(lambda: service.heartbeat["images"] == 2)
+    assert service.heartbeat["failed"] == 1
+    assert service.end() == 0
+
+
+def test_images_that_were_there_before_are_taken_too_and_dot_files_are_not(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    gray(1).save(tmp_path / "in" / "early.png")
+    (tmp_path / "in" / ".half.png").write_bytes(b"\x89PNG")
+    service = start()
+
+    service.result("early.png")
+
+    assert [path.name for path in (tmp_path / "in").iterdir()] == [".half.png"]
+
+
+def test_an_image_that_was_at_hand_is_tried_once_more_and_then_given_up(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    gray(1).save(tmp_path / "in" / ".working-innocent.png", "PNG")
+    gray(1).save(tmp_path / "in" / ".again-deadly.png", "PNG")
+    service = start()
+
+    assert service.result("deadly.png")["error"]["code"] == "image_crashed"
+    assert service.result("innocent.png")["class"].startswith("class")
+    wait_for(lambda: not list((tmp_path / "in").iterdir()))
+
+
+def test_images_wait_while_nobody_takes_the_results(start: Start) -> None:
+    service = start("--keep", "2")
+    for name in ("1.png", "2.png", "3.png"):
+        service.drop(name, gray(3))
+    service.result("2.png")
+    time.sleep(1)
+    assert not (service.folder / "out" / "3.png.json").exists()
+    assert (service.folder / "in" / "3.png").exists()
+
+    (service.folder / "out" / "1.png.json").unlink()
+
+    service.result("3.png")
+
+
+def test_a_killed_program_loses_no_image(start: Start) -> None:
+    service = start()
+    names = [f"{number:03}.png" for number in range(40)]
+    for name in names:
+        service.drop(name, gray(7))
+    service.result(names[0])
+    service.end("KILL")
+    again = start()
+    for name in names:
+        again.result(name)
+    assert again.end() == 0
