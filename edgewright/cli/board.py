@@ -1,12 +1,13 @@
 """Boards over SSH."""
 
 import sys
+from dataclasses import asdict
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from edgewright import deploy as deployer
-from edgewright import keys, pipeline, remote, signed, terminal
+from edgewright import keys, pipeline, remote, service, signed, terminal
 from edgewright import report as reports
 from edgewright import smoke as smoke_test
 from edgewright import target as targets
@@ -186,11 +187,15 @@ def status(
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
     with connected(board, host, emulated, lab, ask_password) as there:
         now = deployer.status(there, profile_of(board).deploy.root)
+        running = service.status(there, profile_of(board))
         subject = str(there.target)
     if json:
-        OUT.print_json(data=terminal.status_document(now, subject))
-    else:
-        OUT.print(terminal.status_screen(now, subject))
+        document = terminal.status_document(now, subject)
+        OUT.print_json(data={**document, "service": asdict(running)})
+        return
+    OUT.print(terminal.status_screen(now, subject))
+    for line in service.told(running):
+        OUT.print(line, markup=False)
 
 
 @task(help={**REACH, "key": "sign the order with this key; default: the default key"})
