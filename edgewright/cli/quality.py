@@ -45,7 +45,7 @@ SHOWN = 20  # lines of a long table; --json has all
         "calibration": f"images that ranges come from: {IMAGES}",
         "held-out": "images to judge by; default: ELPV's validation part, or the rest",
         "test": "images that may not be among the others; default: ELPV's test part",
-        "out": "folder to make: model.onnx, card.json, sweep.json, report.html",
+        "out": "folder to make: model.onnx, card.json, golden/, sweep.json, report.html",
         "card": CARD,
         "positive": POSITIVE,
         "sweep": "try every recipe; else the one that serves best as a rule",

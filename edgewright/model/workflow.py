@@ -1,5 +1,6 @@
 """What the tasks of the pipeline do with networks of any maker, and folders of images."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from edgewright.model.classifier import (
 from edgewright.model.contact_sheet import Tile, write_sheet
 from edgewright.model.data import ELPV, Dataset, refuse_overlap
 from edgewright.model.evaluate import positive_label
+from edgewright.model.golden import choose, write_golden
 from edgewright.model.images import halves, load_part, paths, relabel, spread
 from edgewright.model.judge import Answers, Progress, judge, worst
 from edgewright.model.quantize import DEFAULT
@@ -63,7 +65,7 @@ class Judging:
 def quantize(
     asked: Quantization, progress: Progress, count_instructions: Counter | None = None
 ) -> SweepReport:
-    """Write `out`: model.onnx, card.json, sweep.json and report.html.
+    """Write `out`: model.onnx, card.json, golden/, sweep.json and report.html.
 
     Raises UserError for any fault of network or images, and if no recipe is in the budget.
     """
@@ -83,7 +85,8 @@ def quantize(
         )
         outcome = sweep.run(bench, None if asked.sweep else [DEFAULT], asked.budget)
         report = sweep_report.make_report(outcome, bench, asked.budget)
-        sweep_report.write_model(outcome.chosen, card, bench, folder)
+        made = sweep_report.write_model(outcome.chosen, card, bench, folder)
+        _write_golden(made, card, outcome.chosen.answers, progress)
         (folder / "sweep.json").write_text(report.model_dump_json(indent=1) + "\n")
         (folder / "report.html").write_text(page.render(report, sweep_report.pictures(outcome)))
     return report
@@ -126,6 +129,15 @@ def diff(first: Judging, second: Path) -> differ.Difference:
     other = read_classifier(second)
     require_agreement(other, first.card, first.classifier.path.parent / CARD)
     return differ.diff(first.classifier, other, first.dataset, first.card, first.positive)
+
+
+def _write_golden(model: Path, card: Card, answers: Answers, progress: Progress) -> None:
+    """What proves a build of this model on a board; a network that is seldom right has none."""
+    try:
+        write_golden(model, card, choose(answers))
+    except UserError as fault:
+        shutil.rmtree(model.parent / "golden", ignore_errors=True)
+        progress(f"no golden set, which invoke build needs: {fault.problem}")
 
 
 def label_of(card: Card, positive: str) -> int:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from edgewright.errors import UserError
 from edgewright.model import workflow
+from edgewright.model.card import read_card
 from edgewright.model.convert import convert
+from edgewright.model.golden import expect
 from edgewright.model.inspect import inspect
 from edgewright.model.judge import Answers
 from edgewright.model.sweep_report import SweepReport
@@ -92,6 +94,7 @@ def test_the_folder_holds_the_chosen_model(data: Path, swept: SweepReport) -> No
     assert {path.name for path in out.iterdir()} == {
         "model.onnx",
         "card.json",
+        "golden",
         "sweep.json",
         "report.html",
     }
@@ -102,6 +105,32 @@ def test_the_folder_holds_the_chosen_model(data: Path, swept: SweepReport) -> No
     assert metrics.accuracy == swept.chosen.accuracy
     assert metrics.confusion == swept.chosen.confusion
     assert SweepReport.model_validate_json((out / "sweep.json").read_text()) == swept
+
+
+def test_its_golden_set_proves_a_board(data: Path, plain: SweepReport) -> None:
+    model = data / "plain" / "model.onnx"
+    expected = json.loads((model.parent / "golden" / "expected.json").read_text())
+    names = [case["image"] for case in expected["cases"]]
+    assert {name.split("-")[0] for name in names} == {"cracked", "fine"}
+    paths = [model.parent / "golden" / name for name in names]
+    again = expect(model, read_card(model.parent / "card.json"), paths)
+    assert again["cases"] == expected["cases"]
+
+
+def test_a_network_that_is_never_sure_has_no_golden_set(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "net", tmp_path / "net")
+    path = tmp_path / "net" / "net.onnx"
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "matrix":
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1e-3)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, path)
+    told: list[str] = []
+    quantize(asked(data, tmp_path / "out", model=path, budget=100.0), told.append)
+    assert any("no golden set, which invoke build needs" in line for line in told)
+    assert not (tmp_path / "out" / "golden").exists()
+    assert (tmp_path / "out" / "model.onnx").is_file()
 
 
 def test_the_page_loads_nothing_and_names_every_recipe(data: Path, swept: SweepReport) -> None:
