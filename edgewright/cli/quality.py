@@ -261,9 +261,11 @@ def _counter(board: str) -> Counter:
 def _sweep_table(report: SweepReport) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("recipe")
-    for column in ("accuracy", f"{report.positive} found", "AUC", "bytes", "time", "|Δp|"):
-        table.add_column(column, justify="right")
     rows: Sequence[Row] = (report.fp32, *report.candidates)
+    counted = ["M instructions"] if any(row.instructions for row in rows) else []
+    columns = ("accuracy", f"{report.positive} found", "AUC", "bytes", "time", "|Δp|", *counted)
+    for column in columns:
+        table.add_column(column, justify="right")
     for row in sorted(rows, key=lambda row: row.distance):
         table.add_row(
             f"{'* ' if row.chosen else ''}{row.name}",
@@ -273,6 +275,7 @@ def _sweep_table(report: SweepReport) -> Table:
             f"{row.bytes:,}",
             f"{row.time:.2f}",
             f"{row.distance:.4f}",
+            *[f"{row.instructions / 1e6:,.0f}" if row.instructions else "" for _ in counted],
         )
     return table
 

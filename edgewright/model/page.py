@@ -40,13 +40,14 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Accuracy against one cost; `values` go with FP32 and the candidates, in order."""
+    """Accuracy against one cost; `values` go with FP32 and the candidates, in order, None
+    where the cost is not known."""
 
     title: str
     unit: str
     x: Axis
     y: Axis
-    values: Sequence[float]
+    values: Sequence[float | None]
 
 
 def render(report: SweepReport, pictures: Sequence[str]) -> str:
@@ -81,9 +82,8 @@ def _plots(report: SweepReport, rows: Sequence[Row]) -> list[Plot]:
         _plot("size", unit, [row.bytes / scale for row in rows], report, rows),
         _plot("x86 time", "times that of FP32", [row.time for row in rows], report, rows),
     ]
-    counted = [row.instructions for row in rows]
-    if all(counted):
-        millions = [(count or 0) / 1e6 for count in counted]
+    if any(row.instructions for row in rows):
+        millions = [row.instructions / 1e6 if row.instructions else None for row in rows]
         plots.append(_plot("instructions on the board", "millions", millions, report, rows))
     return plots
 
@@ -93,7 +93,7 @@ def _size_unit(report: SweepReport) -> tuple[float, str]:
 
 
 def _plot(
-    title: str, unit: str, values: Sequence[float], report: SweepReport, rows: Sequence[Row]
+    title: str, unit: str, values: Sequence[float | None], report: SweepReport, rows: Sequence[Row]
 ) -> Plot:
     heights = [row.accuracy.value for row in rows]
     floor_ = report.fp32.accuracy.value - report.budget / 100
@@ -102,7 +102,12 @@ def _plot(
     return Plot(
         title=title,
         unit=unit,
-        x=Axis(low=0, high=max(values) * 1.08, start=LEFT, end=WIDTH - RIGHT),
+        x=Axis(
+            low=0,
+            high=max(value for value in values if value) * 1.08,
+            start=LEFT,
+            end=WIDTH - RIGHT,
+        ),
         y=Axis(low=low - margin, high=high + margin, start=HEIGHT - BOTTOM, end=TOP),
         values=values,
     )

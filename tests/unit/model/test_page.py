@@ -1,0 +1,91 @@
+"""The page of a sweep, from its document alone."""
+
+import re
+
+from edgewright.model.evaluate import Estimate
+from edgewright.model.page import render
+from edgewright.model.sweep_report import Histogram, Noise, Picture, Row, SweepReport
+
+SURE = Estimate(value=0.9, low=0.85, high=0.95)
+
+
+def row(name: str, **changes: object) -> Row:
+    values: dict[str, object] = {
+        "name": name,
+        "accuracy": SURE,
+        "defect_recall": SURE,
+        "auc": SURE,
+        "confusion": ((9, 1), (1, 9)),
+        "bytes": 400_000,
+        "time": 1.0,
+        "instructions": None,
+        "distance": 0.0,
+        "agreement": 1.0,
+        "operators": ("Conv",),
+    }
+    return Row.model_validate({**values, **changes})
+
+
+def report(**changes: object) -> SweepReport:
+    values: dict[str, object] = {
+        "model": "net <1>",
+        "positive": "cracked",
+        "calibration": "cells",
+        "calibration_images": 8,
+        "held_out": "others",
+        "held_out_images": 20,
+        "budget": 1.0,
+        "reason": "it is the best",
+        "fp32": row("FP32"),
+        "candidates": (row("small", bytes=100_000, chosen=True, on_frontier=True), row("large")),
+        "noise": (Noise(tensor="a", operator="Conv", local=30.0, total=-3.0),),
+        "histograms": (Histogram(tensor="a", low=-1, high=9, counts=(5, 90, 0), kept=(-1, 4)),),
+        "disagreements": (
+            Picture(
+                name="cell.png",
+                truth="cracked",
+                fp32="fine",
+                int8="cracked",
+                fp32_defect=0.48,
+                int8_defect=0.53,
+            ),
+        ),
+    }
+    return SweepReport.model_validate({**values, **changes})
+
+
+def test_names_of_others_are_no_markup() -> None:
+    page = render(report(), ["data:image/jpeg;base64,AA=="])
+    assert "net &lt;1&gt;" in page
+    assert "<1>" not in page
+
+
+def test_every_part_is_there() -> None:
+    page = render(report(), ["data:image/jpeg;base64,AA=="])
+    assert page.count("<svg") == 4  # size, time, noise, one histogram
+    assert "75 % smaller than 0.40" in page
+    assert 'src="data:image/jpeg;base64,AA=="' in page
+    assert "p 0.48" in page
+    assert "keeps -1 to 4" in page
+
+
+def test_a_part_without_content_is_left_out() -> None:
+    page = render(report(noise=(), histograms=(), disagreements=()), [])
+    assert page.count("<svg") == 2
+    assert "the answers to all 20 images are the same" in page
+
+
+def test_instructions_are_plotted_where_they_were_counted() -> None:
+    counted = (row("counted", instructions=2_000_000_000, chosen=True), row("not counted"))
+    page = render(report(candidates=counted), [])
+    [plot] = re.findall(r"accuracy against instructions.*?</svg>", page, re.DOTALL)
+    assert plot.count("<circle") == 1
+    assert "<td>2000</td>" in page
+
+
+def test_nothing_lies_outside_its_plot() -> None:
+    page = render(report(), [])
+    for x, y in re.findall(r'<circle class="\w+" cx="([-\d.]+)" cy="([-\d.]+)"', page):
+        assert 46 <= float(x) <= 386
+        assert 14 <= float(y) <= 230
+    assert not re.findall(r'height="-', page)
