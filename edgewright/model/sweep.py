@@ -1,6 +1,6 @@
 """Try the recipes that an engineer would, judge each, and choose.
 
-In three steps, since a full cross would take days: every mode, method, granularity and type;
+In three steps, since a full cross would be hundreds: every mode, method, granularity and type;
 then, on the one nearest to FP32, nodes that stay FP32; then weights rescaled before.
 """
 
