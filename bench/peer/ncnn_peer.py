@@ -1,13 +1,15 @@
-"""One network of ncnn's, without weights, run in the guest: ncnn_peer.py FOLDER PARAM RUNS.
+"""One network through ncnn, in the guest: ncnn_peer.py FOLDER PARAM WEIGHTS INPUT SHAPE RUNS.
 
-FOLDER holds ncnn's Python module. getppid() marks the start of each inference for the counter.
+FOLDER holds ncnn's Python module. INPUT holds float values of SHAPE (3x224x224). `-` for WEIGHTS
+or INPUT: empty weights, a constant image. getppid() marks the start of each inference for the
+counter. Prints the outputs, one a line, then the peak of resident memory in KiB.
 """
 
 import os
 import sys
 from pathlib import Path
 
-folder, param, runs = sys.argv[1:]
+folder, param, weights, values, shape, runs = sys.argv[1:]
 sys.path.insert(0, folder)
 
 import ncnn  # noqa: E402
@@ -16,9 +18,14 @@ net = ncnn.Net()
 net.opt.num_threads = 1
 net.opt.use_vulkan_compute = False
 net.load_param(param)
-net.load_model(ncnn.DataReaderFromEmpty())
-image = ncnn.Mat(224, 224, 3)
-image.fill(0.01)
+net.load_model(ncnn.DataReaderFromEmpty() if weights == "-" else weights)
+channels, height, width = map(int, shape.split("x"))
+if values == "-":
+    image = ncnn.Mat(width, height, channels)
+    image.fill(0.01)
+else:
+    raw = memoryview(Path(values).read_bytes())
+    image = ncnn.Mat(raw.cast("f", (channels, height, width))).clone()
 output = Path(param).read_text().split("\n")[-2].split()[5]
 for _ in range(int(runs)):
     os.getppid()
@@ -27,4 +34,7 @@ for _ in range(int(runs)):
         status, out = extractor.extract(output)
         assert status == 0, status
 os.getppid()
-print(out.w)
+for value in memoryview(out).tolist():
+    print(f"{value:.9g}")
+status_lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in status_lines if line.startswith("VmHWM:")))

@@ -1,6 +1,7 @@
 """One network through several runtimes, on the same input: the table of peers."""
 
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from edgewright.bench import counts, peers
 from edgewright.bench.counts import Guest
 from edgewright.bench.fp32 import write_fp32
 from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Program
+from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
 from edgewright.bench.symbols import read_symbols
 from edgewright.layout import RepoLayout, user_cache
@@ -102,50 +104,111 @@ def _our_row(contest: Contest, ours: InstructionReport, raw: Path) -> Row:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Contestant:
+    """A runtime with a model, ready to run."""
+
+    runtime: str
+    library: Path
+    precision: Precision
+    argv: Sequence[str]  # the number of runs is put after it
+    files: Sequence[Path]  # what the counts depend on
+    bytes: int
+    dependency_bytes: int
+    mark: int = 0
+    mark_syscall: int | None = None
+
+
+def _contestants(
+    contest: Contest, name: str, models: Mapping[Precision, Path], raw: Path
+) -> Iterable[_Contestant]:
+    if name == "ncnn":
+        yield _ncnn(contest, models["FP32"], raw)
+        return
+    for precision, model in models.items():
+        yield _ort(contest, peers.ORT_PEERS[name](contest.log), precision, model, raw)
+
+
+def _ort(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> _Contestant:
+    driver = peers.driver(contest.layout, contest.log)
+    shape = "x".join(map(str, _shape(contest)))
+    argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
+    return _Contestant(
+        runtime=peer.name,
+        library=peer.library,
+        precision=precision,
+        argv=argv,
+        files=(driver, peer.library, model, raw),
+        bytes=peer.bytes,
+        dependency_bytes=peer.dependency_bytes,
+        mark=read_symbols(driver).named(MARK)[0].address,
+    )
+
+
+def _ncnn(contest: Contest, fp32: Path, raw: Path) -> _Contestant:
+    """The FP32 network: INT8 in ncnn needs a calibration of its own, which is not made here."""
+    param, weights = fp32.with_suffix(".param"), fp32.with_suffix(".bin")
+    write_ncnn(fp32, param, weights)
+    python = peers.ncnn(contest.log)
+    shape = "x".join(map(str, _shape(contest)[1:]))
+    script = contest.layout.root / "bench" / "peer" / "ncnn_peer.py"
+    argv = peers.ncnn_argv(python, script, param)
+    return _Contestant(
+        runtime="ncnn",
+        library=python.library,
+        precision="FP32",
+        argv=[*argv, str(weights), str(raw), shape],
+        files=(script, python.library, param, weights, raw),
+        bytes=python.bytes,
+        dependency_bytes=python.dependency_bytes,
+        mark_syscall=peers.GETPPID,
+    )
+
+
+def _shape(contest: Contest) -> Sequence[int]:
+    return read_card(contest.onnx.parent / "card.json").input.shape
+
+
 def _peer_rows(
     contest: Contest, names: Sequence[str], models: Mapping[Precision, Path], raw: Path
 ) -> Iterable[Row]:
     for name in names:
-        peer = peers.PEERS[name](contest.log)
-        for precision, model in models.items():
-            yield _kept_row(contest, peer, precision, model, raw)
+        for contestant in _contestants(contest, name, models, raw):
+            yield _kept_row(contest, contestant)
 
 
-def _kept_row(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> Row:
-    """A peer's row; what was counted once for these very files is not counted again."""
-    driver = peers.driver(contest.layout, contest.log)
-    files = (driver, counts.plugin(contest.layout), peer.library, model, raw)
-    key = digest.text_sha256(peer.name, *map(digest.file_sha256, files))
+def _kept_row(contest: Contest, contestant: _Contestant) -> Row:
+    """A row; what was counted once for these very files is not counted again."""
+    key = digest.text_sha256(contestant.runtime, *map(digest.file_sha256, contestant.files))
     kept = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
     if not kept.is_file():
-        row = _peer_row(contest, peer, driver, precision, model, raw)
+        row = _counted_row(contest, contestant)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        aside = kept.with_suffix(".part")
+        aside = kept.with_suffix(f".{os.getpid()}")
         aside.write_text(row.model_dump_json())
         aside.replace(kept)
     return Row.model_validate_json(kept.read_text())
 
 
-def _peer_row(
-    contest: Contest, peer: Peer, driver: Path, precision: Precision, model: Path, raw: Path
-) -> Row:
-    card = read_card(contest.onnx.parent / "card.json")
-    shape = "x".join(map(str, card.input.shape))
-    argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
-    mark = read_symbols(driver).named(MARK)[0].address
-    counted = counts.count(
-        Guest(arch=Arch.ARMHF, argv=[*argv, str(MARKS)], mark=mark, marks=MARKS), contest.layout
+def _counted_row(contest: Contest, one: _Contestant) -> Row:
+    guest = Guest(
+        arch=Arch.ARMHF,
+        argv=[*one.argv, str(MARKS)],
+        mark=one.mark,
+        mark_syscall=one.mark_syscall,
+        marks=MARKS,
     )
-    said = process.check([counts.EMULATORS[Arch.ARMHF], *argv, "1"]).stdout.split()
+    counted = counts.count(guest, contest.layout)
+    said = process.check([counts.EMULATORS[Arch.ARMHF], *one.argv, "1"]).stdout.split()
     logits: NDArray[np.float32] = np.array([said[:-1]], dtype=np.float32)
     return Row(
-        runtime=peer.name,
-        library=peer.library.name,
-        precision=precision,
+        runtime=one.runtime,
+        library=one.library.name,
+        precision=one.precision,
         load=counted.total(0),
         inference=counted.total(STEADY),
-        bytes=peer.bytes,
-        dependency_bytes=peer.dependency_bytes,
+        bytes=one.bytes,
+        dependency_bytes=one.dependency_bytes,
         peak_kb=int(said[-1]),
         probabilities=tuple(float(round(p, 6)) for p in softmax(logits)[0]),
         difference=0.0,

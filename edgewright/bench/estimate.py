@@ -22,7 +22,6 @@ from edgewright.profile import Arch, BoardProfile
 
 CORE = "cortex-a53"
 MARGIN = 2  # the range, in errors of the calibration: our networks have other operators
-GETPPID = 64  # system call of 32-bit ARM Linux
 NETWORKS = {
     "mobilenet": mobilenet.mobilenet_v1,
     "mobilenet_int8": lambda: mobilenet.mobilenet_v1(int8=True),
@@ -205,23 +204,22 @@ def model_of(counted: counts.Counts) -> Modelled:
 
 def calibrate(layout: RepoLayout, scratch: Path, log: Path) -> Calibration:
     """Run the published networks through the counter. Fetches ncnn where it is missing."""
-    module, sysroot = peers.ncnn(log)
+    peer = peers.ncnn(log)
     networks = {}
     for name, text in NETWORKS.items():
         param = scratch / f"{name}.param"
         param.write_text(text())
-        networks[name] = model_of(counts.count(_ncnn_guest(layout, module, sysroot, param), layout))
+        networks[name] = model_of(counts.count(_ncnn_guest(layout, peer, param), layout))
     return Calibration(networks=networks)
 
 
-def _ncnn_guest(layout: RepoLayout, module: Path, sysroot: Path, param: Path) -> Guest:
-    script = layout.root / "bench" / "peer" / "ncnn_peer.py"
-    argv = ["-L", str(sysroot), "-E", f"LD_LIBRARY_PATH={module.parent / 'ncnn.libs'}"]
-    argv += ["-E", "PYTHONHOME=/usr", str(sysroot / "usr" / "bin" / "python3"), "-S"]
+def _ncnn_guest(layout: RepoLayout, peer: peers.Peer, param: Path) -> Guest:
+    """Without weights, with a constant image, twice."""
+    argv = peers.ncnn_argv(peer, layout.root / "bench" / "peer" / "ncnn_peer.py", param)
     return Guest(
         arch=Arch.ARMHF,
-        argv=[*argv, str(script), str(module), str(param), "2"],
-        mark_syscall=GETPPID,
+        argv=[*argv, "-", "-", "3x224x224", "2"],
+        mark_syscall=peers.GETPPID,
         marks=3,
         caches=True,
     )

@@ -21,6 +21,7 @@ PYTHON_PACKAGES = ("python3-minimal", "libpython3.11-stdlib", "libstdc++6")
 LIBRARIES = Path("usr/lib/arm-linux-gnueabihf")
 WHEEL = "sherpa-onnx-core==1.13.8"  # carries a full ONNX Runtime 1.28 for armv7
 NCNN = "ncnn==1.0.20261020"
+GETPPID = 64  # system call of 32-bit ARM Linux: how the script for ncnn marks an inference
 PLATFORMS = ("manylinux_2_31_armv7l", "manylinux_2_35_armv7l")
 # What any program has on any board: neither a runtime's nor a dependency's size.
 LIBC = ("ld-linux", "libc.so", "libm.so", "libdl.so", "librt.so", "libpthread.so")
@@ -69,21 +70,30 @@ def sherpa(log: Path) -> Peer:
     return Peer(name="sherpa", library=library, sysroot=sysroot_of_peers(log))
 
 
-def ncnn(log: Path) -> tuple[Path, Path]:
-    """The folder of ncnn's Python module for armv7, and a file system with that Python."""
-    sysroot = _sysroot(PYTHON_SUITE, PYTHON_PACKAGES, log)
-    return _unpacked_wheel(NCNN, log) / "ncnn", sysroot
+def ncnn(log: Path) -> Peer:
+    """ncnn's Python module for armv7, and a file system with that Python."""
+    library = next((_unpacked_wheel(NCNN, log) / "ncnn").glob("ncnn.*.so"))
+    return Peer(name="ncnn", library=library, sysroot=_sysroot(PYTHON_SUITE, PYTHON_PACKAGES, log))
 
 
-PEERS: dict[str, Callable[[Path], Peer]] = {"debian": debian, "sherpa": sherpa}
+def ncnn_argv(peer: Peer, script: Path, param: Path) -> list[str]:
+    """The emulator's arguments up to the network; weights, input, shape and runs go after it."""
+    module, root = peer.library.parent, peer.sysroot
+    argv = ["-L", str(root), "-E", f"LD_LIBRARY_PATH={module.parent / 'ncnn.libs'}"]
+    argv += ["-E", "PYTHONHOME=/usr", str(root / "usr" / "bin" / "python3.11"), "-S"]
+    return [*argv, str(script), str(module), str(param)]
+
+
+ORT_PEERS: dict[str, Callable[[Path], Peer]] = {"debian": debian, "sherpa": sherpa}
+NAMES = (*ORT_PEERS, "ncnn")
 
 
 def parse_peers(text: str) -> tuple[str, ...]:
     """Names from a list with commas. Raises UserError for one that is not known."""
     names = tuple(filter(None, text.split(",")))
     for name in names:
-        if name not in PEERS:
-            facts = [f"expected: {', '.join(PEERS)}"]
+        if name not in NAMES:
+            facts = [f"expected: {', '.join(NAMES)}"]
             raise UserError(f"--vs={name}", "no such peer", facts=facts)
     return names
 

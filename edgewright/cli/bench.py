@@ -15,9 +15,8 @@ from edgewright.bench import estimate as estimates
 from edgewright.bench import instructions as counted
 from edgewright.bench.estimate import Calibration, Estimate, Range
 from edgewright.bench.instructions import Cost, InstructionReport, Program
-from edgewright.bench.peers import PEERS
 from edgewright.cli.build import build_release
-from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, profile_of, say, told, write
+from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, heavy, profile_of, say, told, write
 
 
 @task(
@@ -25,7 +24,8 @@ from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, profile_of, say, tol
         "board": BOARD,
         "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
         "program": "an edge-infer with its symbols, instead of the one that invoke build makes",
-        "vs": f"peers to count on the same model and input: {', '.join(PEERS)}",
+        "vs": f"peers to count on the same model and input: {', '.join(peers.NAMES)}",
+        "plot": "with --vs: an SVG file to draw the table into; needs the extra [model]",
         "top": "how many functions and operators to list",
         "json": JSON,
     }
@@ -37,6 +37,7 @@ def instructions(
     model: str = "",
     program: str = "",
     vs: str = "",
+    plot: str = "",
     top: int = 20,
     json: bool = False,
 ) -> None:
@@ -45,7 +46,13 @@ def instructions(
     counting = _program(board, model, program)
     report = counted.measure(counting, board, LAYOUT)
     if names:
-        _compare(report, counting, model, names, json)
+        table = _compared(report, counting, model, names)
+        if plot:
+            heavy("plot", "bench").draw(table, Path(plot))
+        if json:
+            write(table.model_dump_json(indent=2) + "\n")
+        else:
+            OUT.print(_peer_table(table))
         return
     if json:
         write(report.model_dump_json(indent=2) + "\n")
@@ -158,26 +165,24 @@ def _program(board: str, model: str, program: str) -> Program:
     )
 
 
-def _compare(
-    report: InstructionReport, counting: Program, model: str, names: Sequence[str], json: bool
-) -> None:
+def _compared(
+    report: InstructionReport, counting: Program, model: str, names: Sequence[str]
+) -> compare.Comparison:
     contest = compare.Contest(
         layout=LAYOUT,
         program=counting,
         onnx=Path(model).resolve() if model else LAYOUT.default_model,
         log=LAYOUT.build(report.board).logs / "peers.log",
     )
-    table = compare.compare(contest, report, names)
-    if json:
-        write(table.model_dump_json(indent=2) + "\n")
-    else:
-        OUT.print(_peer_table(table))
+    return compare.compare(contest, report, names)
 
 
 def _peer_table(found: compare.Comparison) -> Table:
-    table = Table("runtime", "", box=None, pad_edge=False)
-    for column in ("M/inference", "ratio", "M/load", "bytes", "needs", "peak MiB", "differs"):
-        table.add_column(column, justify="right")
+    table = Table(box=None, pad_edge=False)
+    for column in ("runtime", ""):
+        table.add_column(column, no_wrap=True)
+    for column in ("M each", "ratio", "M load", "kB", "needs kB", "MiB", "differs"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:
         table.add_row(
             row.runtime,
@@ -185,8 +190,8 @@ def _peer_table(found: compare.Comparison) -> Table:
             f"{row.inference / 1e6:,.0f}",
             f"{row.inference / found.rows[0].inference:.2f}",
             f"{row.load / 1e6:,.0f}",
-            f"{row.bytes:,}",
-            f"{row.dependency_bytes:,}",
+            f"{row.bytes / 1e3:,.0f}",
+            f"{row.dependency_bytes / 1e3:,.0f}",
             f"{row.peak_kb / 1024:.1f}",
             f"{row.difference:.4f}",
         )

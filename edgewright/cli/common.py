@@ -61,13 +61,13 @@ def write(text: str) -> None:
     sys.stdout.write(text)
 
 
-def heavy(module: str) -> Any:
-    """A module of the model pipeline, some of which need the extra [model]."""
+def heavy(module: str, package: str = "model") -> Any:
+    """A module of the model pipeline, or another one that may need the extra [model]."""
     try:
-        return importlib.import_module(f"edgewright.model.{module}")
+        return importlib.import_module(f"edgewright.{package}.{module}")
     except ModuleNotFoundError as missing:
         raise UserError(
-            f"edgewright.model.{module}",
+            f"edgewright.{package}.{module}",
             f"needs {missing.name}",
             next="pip install -e '.[model]'",
         ) from missing

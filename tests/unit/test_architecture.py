@@ -63,6 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # of [model]
 
+NEED_EXTRA = ("edgewright.model", "edgewright.bench.plot")
+
 
 @cache
 def tree(path: Path) -> ast.Module:
@@ -148,9 +150,9 @@ def test_only_remote_speaks_ssh(path: Path) -> None:
 
 
 def test_the_library_starts_without_the_heavy_libraries() -> None:
-    """No chain of imports from outside `edgewright.model` reaches the extra [model]."""
+    """No chain of imports from outside `NEED_EXTRA` reaches the extra [model]."""
     direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
-    reached = {name for name in direct if not name.startswith("edgewright.model")}
+    reached = {name for name in direct if not name.startswith(NEED_EXTRA)}
     while more := set().union(*(direct[name] & set(direct) for name in reached)) - reached:
         reached |= more
 
@@ -176,7 +178,7 @@ def normal(distribution: str) -> str:
 
 @pytest.mark.parametrize("path", EVERY, ids=name_of)
 def test_every_library_that_is_imported_is_declared(path: Path) -> None:
-    allowed = declared("model" if "model" in path.parts else None)
+    allowed = declared("model" if name_of(path).startswith(NEED_EXTRA) else None)
 
     for library in third_party(imports(ast.walk(tree(path)))):
         assert allowed & {normal(name) for name in providers().get(library, [library])}, library

@@ -1,0 +1,177 @@
+"""An FP32 ONNX network in ncnn's format: a text of layers and a file of weights.
+
+Covers what MobileViT is made of. ncnn has no batch dimension, so a leading 1 is dropped.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, numpy_helper, shape_inference
+
+from edgewright.errors import UserError
+
+MAGIC = "7767517"
+RAW = struct.pack("<I", 0)  # the tag of weights as 32-bit floats
+# ncnn numbers the permutations of (w, h, c) and of (w, h, d, c) in these orders.
+ORDERS = {
+    2: ("wh", "hw"),
+    3: ("whc", "hwc", "wch", "cwh", "hcw", "chw"),
+    4: (
+        *("whdc", "hwdc", "wdhc", "dwhc", "hdwc", "dhwc", "whcd", "hwcd"),
+        *("wchd", "cwhd", "hcwd", "chwd", "wdch", "dwch", "wcdh", "cwdh"),
+        *("dcwh", "cdwh", "hdcw", "dhcw", "hcdw", "chdw", "dchw", "cdhw"),
+    ),
+}
+AXES = {2: "hw", 3: "chw", 4: "cdhw"}
+RESHAPE_KEYS = {1: (0,), 2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 11, 2)}
+
+
+def write_ncnn(model: Path, param: Path, weights: Path) -> None:
+    """Convert a file. Raises UserError for an operator that is not covered."""
+    network = _Network(shape_inference.infer_shapes(onnx.load(str(model))))
+    param.write_text(network.text())
+    weights.write_bytes(b"".join(network.weights))
+
+
+class _Network:
+    """Layers and weights, in the order of the graph."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        values = [*graph.value_info, *graph.input, *graph.output]
+        self.constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        self.shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+        self.lines: list[str] = []
+        self.weights: list[bytes] = []
+        self.blobs = 0
+        self.copies: dict[str, list[str]] = {}
+        self.uses = Counter(name for node in graph.node for name in node.input)
+        self._sigmoids = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Sigmoid"}
+        for name in self._sigmoids.values():
+            self.uses[name] -= 1  # x · sigmoid(x) is one layer
+        first = graph.input[0].name
+        shape = self.ncnn_shape(first)
+        self.add("Input", [], first, _sizes(shape), blob="data")
+        for node in graph.node:
+            if node.op_type != "Sigmoid":
+                self.convert(node)
+
+    def ncnn_shape(self, name: str) -> list[int]:
+        shape = self.shapes[name]
+        return shape[1:] if len(shape) in (2, 4) and shape[0] == 1 else shape
+
+    def add(
+        self, kind: str, inputs: Sequence[str], output: str, options: str, blob: str = ""
+    ) -> None:
+        """One layer; a blob that several layers read is split, as ncnn wants it."""
+        taken = [self.copies[name].pop() for name in inputs]
+        blob = blob or f"b{self.blobs}"
+        names = " ".join([*taken, blob])
+        number = len(self.lines)
+        self.lines.append(f"{kind} l{number} {len(taken)} 1 {names} {options}".rstrip())
+        uses, self.blobs = self.uses[output], self.blobs + 1
+        self.copies[output] = [blob]
+        if uses > 1:
+            self.copies[output] = [f"{blob}_{copy}" for copy in range(uses)]
+            copies = " ".join(self.copies[output])
+            self.lines.append(f"Split l{number}s 1 {uses} {blob} {copies}")
+            self.blobs += uses
+
+    def convert(self, node: NodeProto) -> None:
+        converter = CONVERTERS.get(node.op_type)
+        if converter is None:
+            raise UserError(f"operator {node.op_type}", "is not converted to ncnn")
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        kind, options = converter(self, node, attributes)
+        read = [name for name in node.input if name in self.copies]
+        self.add(kind, read, node.output[0], options)
+
+    def keep(self, *arrays: NDArray[Any]) -> None:
+        self.weights += [np.ascontiguousarray(a, np.float32).tobytes() for a in arrays]
+
+    def is_silu(self, node: NodeProto) -> bool:
+        a, b = node.input
+        return bool(self._sigmoids.get(b) == a or self._sigmoids.get(a) == b)
+
+    def text(self) -> str:
+        return "\n".join([MAGIC, f"{len(self.lines)} {self.blobs}", *self.lines, ""])
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    """w, h, (d,) c of a shape in numpy's order."""
+    keys = RESHAPE_KEYS[len(shape)]
+    return " ".join(f"{key}={size}" for key, size in zip(keys, reversed(shape), strict=True))
+
+
+_Layer = tuple[str, str]
+_Attributes = dict[str, Any]
+
+
+def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    weight, *bias = (network.constants[name] for name in node.input[1:])
+    network.weights.append(RAW)
+    network.keep(weight, *bias)
+    out, _, kernel, _ = weight.shape
+    group = attributes.get("group", 1)
+    options = f"0={out} 1={kernel} 3={attributes['strides'][0]} 4={attributes['pads'][0]}"
+    options += f" 5={len(bias)} 6={weight.size}"
+    if group == 1:
+        return "Convolution", options
+    return "ConvolutionDepthWise", f"{options} 7={group}"
+
+
+def _gemm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    weight, bias = (network.constants[name] for name in node.input[1:])
+    weight = weight if attributes.get("transB") else weight.T
+    network.weights.append(RAW)
+    network.keep(weight, bias)
+    return "InnerProduct", f"0={weight.shape[0]} 1=1 2={weight.size}"
+
+
+def _layer_norm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    gamma, beta = (network.constants[name] for name in node.input[1:])
+    network.keep(gamma, beta)
+    return "LayerNorm", f"0={gamma.size} 1={attributes['epsilon']:e}"
+
+
+def _reshape(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    return "Reshape", _sizes(network.ncnn_shape(node.output[0]))
+
+
+def _transpose(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    permutation = list(attributes["perm"])
+    if len(network.ncnn_shape(node.input[0])) < len(permutation):
+        permutation = [axis - 1 for axis in permutation[1:]]
+    names = AXES[len(permutation)]
+    order = "".join(names[axis] for axis in reversed(permutation))
+    return "Permute", f"0={ORDERS[len(permutation)].index(order)}"
+
+
+def _mul(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    return ("Swish", "") if network.is_silu(node) else ("BinaryOp", "0=2")
+
+
+def _concat(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
+    dropped = len(network.shapes[node.input[0]]) - len(network.ncnn_shape(node.input[0]))
+    return "Concat", f"0={attributes['axis'] - dropped}"
+
+
+CONVERTERS: dict[str, Callable[[_Network, NodeProto, _Attributes], _Layer]] = {
+    "Add": lambda *_: ("BinaryOp", "0=0"),
+    "Concat": _concat,
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "LayerNormalization": _layer_norm,
+    "MatMul": lambda *_: ("MatMul", "0=0"),
+    "Mul": _mul,
+    "ReduceMean": lambda *_: ("Pooling", "0=1 4=1"),
+    "Reshape": _reshape,
+    "Softmax": lambda *_: ("Softmax", "0=-1 1=1"),
+    "Transpose": _transpose,
+}

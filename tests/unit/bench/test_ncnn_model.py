@@ -1,0 +1,78 @@
+"""ONNX into ncnn's text and weights, on a network small enough to read."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from edgewright.bench.ncnn_model import ORDERS, write_ncnn
+from edgewright.errors import UserError
+
+KERNEL = np.arange(18, dtype=np.float32).reshape(2, 1, 3, 3)
+BIAS = np.array([20, 21], np.float32)
+
+
+def write_network(path: Path, *nodes: NodeProto) -> Path:
+    graph = helper.make_graph(
+        list(nodes),
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(KERNEL, "k"),
+            numpy_helper.from_array(BIAS, "bias"),
+            numpy_helper.from_array(np.array([1, 2, 2, 8]), "shape"),
+        ],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    return path
+
+
+def converted(folder: Path, *nodes: NodeProto) -> tuple[list[str], bytes]:
+    param, weights = folder / "net.param", folder / "net.bin"
+    write_ncnn(write_network(folder / "net.onnx", *nodes), param, weights)
+    return param.read_text().splitlines(), weights.read_bytes()
+
+
+def conv(source: str, out: str) -> NodeProto:
+    return helper.make_node("Conv", [source, "k", "bias"], [out], strides=[1, 1], pads=[1, 1, 1, 1])
+
+
+def test_a_convolution_with_its_silu(tmp_path: Path) -> None:
+    lines, weights = converted(
+        tmp_path,
+        conv("x", "c"),
+        helper.make_node("Sigmoid", ["c"], ["s"]),
+        helper.make_node("Mul", ["c", "s"], ["m"]),
+        helper.make_node("Reshape", ["m", "shape"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["y"], perm=[0, 3, 1, 2]),
+    )
+
+    assert lines == [
+        "7767517",
+        "5 5",
+        "Input l0 0 1 data 0=4 1=4 2=1",
+        "Convolution l1 1 1 data b1 0=2 1=3 3=1 4=1 5=1 6=18",
+        "Swish l2 1 1 b1 b2",
+        "Reshape l3 1 1 b2 b3 0=8 1=2 2=2",
+        f"Permute l4 1 1 b3 b4 0={ORDERS[3].index('hcw')}",
+    ]
+    assert weights == struct.pack("<I18f2f", 0, *range(18), 20, 21)
+
+
+def test_what_two_layers_read_is_split(tmp_path: Path) -> None:
+    lines, _ = converted(tmp_path, conv("x", "c"), helper.make_node("Add", ["c", "c"], ["y"]))
+
+    assert lines[1] == "4 5"
+    assert lines[4] == "Split l1s 1 2 b1 b1_0 b1_1"
+    assert lines[5] == "BinaryOp l3 2 1 b1_1 b1_0 b4 0=0"
+
+
+def test_an_operator_that_is_not_covered_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="operator Erf: is not converted to ncnn"):
+        converted(tmp_path, helper.make_node("Erf", ["x"], ["y"]))

@@ -1,0 +1,36 @@
+"""Which peers there are, and what they weigh."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright.bench import peers
+from edgewright.errors import UserError
+
+ELF = Path(__file__).parents[2] / "data" / "elf"
+
+
+def test_peers_are_named_with_commas() -> None:
+    assert peers.parse_peers("") == ()
+    assert peers.parse_peers("debian,ncnn") == ("debian", "ncnn")
+
+
+def test_a_peer_that_is_not_known_is_told() -> None:
+    with pytest.raises(UserError, match=r"--vs=tvm: no such peer\n  expected: debian, sherpa"):
+        peers.parse_peers("debian,tvm")
+
+
+def test_symbols_do_not_weigh() -> None:
+    whole = ELF / "unstripped"
+
+    assert peers.stripped_size(whole) < whole.stat().st_size
+
+
+def test_dependencies_of_dependencies_weigh_and_libc_does_not(tmp_path: Path) -> None:
+    libraries = tmp_path / peers.LIBRARIES
+    libraries.mkdir(parents=True)
+    (libraries / "libonnxruntime.so.1").write_bytes((ELF / "libonnxruntime.so.1").read_bytes())
+
+    found = peers.dependencies(ELF / "client", tmp_path)
+
+    assert [path.name for path in found] == ["libonnxruntime.so.1"]
