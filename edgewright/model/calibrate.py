@@ -25,7 +25,7 @@ from onnxruntime.quantization.calibrate import (
 from edgewright.errors import UserError
 from edgewright.model.preprocess import Floats
 
-Method = Literal["minmax", "average", "percentile", "entropy"]
+Method = Literal["minmax", "percentile", "entropy"]
 Histogram = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
 
 VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}  # same values
@@ -40,7 +40,7 @@ class Calibration:
     """Histograms of every float tensor over `images` images; extremes are exact."""
 
     collector: Any  # ONNX Runtime's HistogramCollector
-    extremes: Mapping[str, Floats]  # (images, 2): lowest and highest in each image
+    extremes: Mapping[str, Floats]  # (2,): lowest and highest
     channels: Mapping[str, Floats]  # largest magnitude in each place of LayerNorm's last axis
     views: Mapping[str, str]  # tensors with the values of another
     images: int
@@ -49,9 +49,9 @@ class Calibration:
     def ranges(self, method: Method, percentile: float = 99.99) -> TensorsData:
         """The range of every tensor by one method.
 
-        `minmax`: the extremes. `average`: the mean of the images' extremes. `percentile`: that
-        share of the values lies inside. `entropy`: least Kullback-Leibler divergence between
-        the values and their 128 levels (Migacz, GTC 2017), by ONNX Runtime.
+        `minmax`: the extremes. `percentile`: that share of the values lies inside. `entropy`:
+        least Kullback-Leibler divergence between the values and their 128 levels (Migacz,
+        GTC 2017), by ONNX Runtime.
         """
         key = (method, percentile if method == "percentile" else 0.0)
         if key not in self._found:
@@ -66,8 +66,7 @@ class Calibration:
             return CalibrationMethod.Percentile, _quietly(self.collector.compute_percentile)
         if method == "entropy":
             return CalibrationMethod.Entropy, _quietly(_rebinned(self.collector).compute_entropy)
-        reduce = _averages if method == "average" else _bounds
-        return CalibrationMethod.MinMax, {k: reduce(rows) for k, rows in self.extremes.items()}
+        return CalibrationMethod.MinMax, {k: tuple(pair) for k, pair in self.extremes.items()}
 
     def histogram(self, tensor: str) -> Histogram:
         """Counts and edges of a tensor's values."""
@@ -83,7 +82,7 @@ def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
     graph = onnx.load(prepared).graph
     norms = {n.output[0] for n in graph.node if n.op_type == "LayerNormalization"}
     collector = HistogramCollector("percentile", False, _BINS, _LEVELS, 99.99, "same")
-    extremes: dict[str, list[Floats]] = {}
+    extremes: dict[str, Floats] = {}
     channels: dict[str, Floats] = {}
     random = np.random.default_rng(0)
     count = 0
@@ -91,13 +90,13 @@ def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
         count += 1
         for name, values in activations.items():
             bounds = _finite(prepared, name, values)
-            extremes.setdefault(name, []).append(bounds)
+            extremes[name] = _wider(bounds, extremes.get(name, bounds))
             collector.collect_value({name: np.concatenate([_sample(values, random), bounds])})
             if name in norms:
                 channels[name] = np.maximum(_magnitudes(values), channels.get(name, 0))
     return Calibration(
         collector=collector,
-        extremes={name: np.stack(rows) for name, rows in extremes.items()},
+        extremes=extremes,
         channels=channels,
         views=view_sources(graph),
         images=count,
@@ -170,12 +169,8 @@ def _magnitudes(values: Floats) -> Floats:
     return np.asarray(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0))
 
 
-def _bounds(rows: Floats) -> tuple[np.float32, np.float32]:
-    return rows[:, 0].min(), rows[:, 1].max()
-
-
-def _averages(rows: Floats) -> tuple[np.float32, np.float32]:
-    return rows[:, 0].mean(), rows[:, 1].mean()
+def _wider(one: Floats, other: Floats) -> Floats:
+    return np.array([min(one[0], other[0]), max(one[1], other[1])], np.float32)
 
 
 def _rebinned(fine: HistogramCollector) -> HistogramCollector:

@@ -1,11 +1,10 @@
 """FP32 ONNX -> INT8 ONNX: post-training, by ONNX Runtime, in a form that suits the board."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import onnx
@@ -17,8 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 
 from edgewright.errors import UserError
-from edgewright.model.calibrate import Calibration, Method, calibrate
-from edgewright.model.preprocess import Floats
+from edgewright.model.calibrate import Calibration, Method
 from edgewright.model.session import IR_VERSION
 
 # Every kind of node that can be INT8, except LayerNorm: it computes in float32 whatever its
@@ -56,20 +54,9 @@ class Recipe:
 RECIPES = (
     Recipe(percentile=99.99),
     Recipe(percentile=99.999),
-    Recipe(method="average"),
     Recipe(method="minmax"),
 )
 DEFAULT = RECIPES[0]  # loses least on the demo model's validation part (docs/model.md)
-
-
-def quantize(
-    fp32: Path, calibration: Iterable[Floats], out: Path, recipe: Recipe = DEFAULT
-) -> Path:
-    """Write the INT8 network; `calibration` is network inputs (C, H, W) of the train part."""
-    rows = [row.reshape(1, *row.shape[-3:]) for row in calibration]
-    with TemporaryDirectory() as scratch:
-        prepared = prepare(fp32, Path(scratch) / "prepared.onnx", rows[0].shape)
-        return quantize_prepared(prepared, calibrate(prepared, rows), out, recipe)
 
 
 def prepare(fp32: Path, out: Path, shape: tuple[int, ...]) -> Path:

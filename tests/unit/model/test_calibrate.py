@@ -44,14 +44,6 @@ def test_minmax_is_exact(calibration: Calibration, images: Floats) -> None:
     assert bounds(calibration, "minmax") == (images.min(), 500)
 
 
-def test_average_is_the_mean_of_each_images_extremes(
-    calibration: Calibration, images: Floats
-) -> None:
-    low, high = bounds(calibration, "average")
-    assert low == pytest.approx(images.min(axis=(1, 2, 3)).mean(), rel=1e-5)
-    assert high == pytest.approx(images.max(axis=(1, 2, 3)).mean(), rel=1e-5)
-
-
 @pytest.mark.parametrize(("method", "limit"), [("percentile", 20), ("entropy", 300)])
 def test_an_outlier_is_cut(method: str, limit: float, calibration: Calibration) -> None:
     assert bounds(calibration, method, 99.9)[1] < limit
@@ -65,8 +57,9 @@ def test_a_percentile_is_numpys(calibration: Calibration, prepared: Path, images
 
 
 def test_every_method_has_a_range_for_every_tensor(calibration: Calibration) -> None:
-    names = {method: set(calibration.ranges(method)) for method in ("minmax", "average")}
+    names = {"minmax": set(calibration.ranges("minmax"))}
     names["percentile"] = set(calibration.ranges("percentile"))
+    names["entropy"] = set(calibration.ranges("entropy"))
     assert len(set(map(frozenset, names.values()))) == 1
     assert {"image", "logits"} <= names["minmax"]
 
@@ -89,7 +82,7 @@ def test_the_tensor_rounded_worst_is_found(
     rows = list(Inputs(samples=samples[:4], card=card))
     path = prepare(network_file, tmp_path / "prepared.onnx", card.input.shape)
     found = calibrate(path, rows)
-    found.extremes["c"][:, 1] *= 1000
+    found.extremes["c"][1] *= 1000
     int8 = quantize_prepared(path, found, tmp_path / "int8.onnx", Recipe(method="minmax"))
     worst = noisiest(measure_noise(path, int8, rows), 1)[0]
     assert (worst.tensor, worst.operator) == ("c", "Mul")

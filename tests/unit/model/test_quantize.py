@@ -6,10 +6,18 @@ import pytest
 from onnx import numpy_helper
 
 from edgewright.errors import UserError
+from edgewright.model.calibrate import calibrate
 from edgewright.model.card import Card
 from edgewright.model.data import Sample
 from edgewright.model.preprocess import Floats, load_input
-from edgewright.model.quantize import RECIPES, Recipe, quantize, refuse_lowest_weight
+from edgewright.model.quantize import (
+    DEFAULT,
+    RECIPES,
+    Recipe,
+    prepare,
+    quantize_prepared,
+    refuse_lowest_weight,
+)
 from edgewright.model.session import logits, open_session
 
 OTHERS = (
@@ -23,6 +31,12 @@ OTHERS = (
 
 def inputs(samples: tuple[Sample, ...], card: Card) -> Floats:
     return np.concatenate([load_input(sample.path, card) for sample in samples])
+
+
+def quantize(fp32: Path, images: Floats, out: Path, recipe: Recipe = DEFAULT) -> Path:
+    prepared = prepare(fp32, out.with_name("prepared.onnx"), (1, *images.shape[1:]))
+    found = calibrate(prepared, (one[np.newaxis] for one in images))
+    return quantize_prepared(prepared, found, out, recipe)
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, *OTHERS], ids=str)
