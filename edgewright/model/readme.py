@@ -1,6 +1,5 @@
 """The README of a model folder, from its card: for people, the same facts."""
 
-from textwrap import dedent
 from typing import Any
 
 from pydantic import JsonValue
@@ -8,14 +7,15 @@ from pydantic import JsonValue
 from edgewright.model.card import Card
 
 PARAGRAPHS = "\n\n"
-_ELPV_LICENCE = """\
-    The images in `golden/` come from ELPV, the network was trained on it: \
-    [CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/), so not for commercial \
-    use. Changes: `-rgb` is tinted, `-odd` is resized and compressed. Cite:
-
-    > S. Deitsch, V. Christlein, S. Berger, C. Buerhop-Lutz, A. Maier, F. Gallwitz, C. Riess: \
-    Automatic classification of defective photovoltaic module cells in electroluminescence \
-    images. Solar Energy 185 (2019), 455-468."""
+_ELPV_LICENCE = (
+    "The images in `golden/` come from ELPV, the network was trained on it: "
+    "[CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/), so not for "
+    "commercial use. Changes: `-rgb` is tinted, `-odd` is resized and compressed. Cite:"
+    "\n\n"
+    "> S. Deitsch, V. Christlein, S. Berger, C. Buerhop-Lutz, A. Maier, F. Gallwitz, C. Riess: "
+    "Automatic classification of defective photovoltaic module cells in electroluminescence "
+    "images. Solar Energy 185 (2019), 455-468."
+)
 
 
 def readme(card: Card) -> str:
@@ -33,7 +33,7 @@ def readme(card: Card) -> str:
         _files(card),
     ]
     if _facts(card.data).get("package") == "elpv-dataset":
-        parts += ["## Licence", dedent(_ELPV_LICENCE)]
+        parts += ["## Licence", _ELPV_LICENCE]
     return PARAGRAPHS.join(parts) + "\n"
 
 
@@ -85,7 +85,7 @@ def _caveat(card: Card) -> str:
     text = (
         "**It demonstrates the pipeline; it is no inspection product.** It was trained from "
         f"{start} for {float(str(training['minutes'])):.0f} minutes ({training['epochs']} epochs) "
-        f"on: {training['processor']}."
+        f"on a {training['processor']}."
     )
     if card.data.get("name") == "ELPV":
         text += (
@@ -104,7 +104,7 @@ def _again(card: Card) -> str:
         f"invoke model.pack --arch={arch}",
         "```",
         "This makes another network, not these weights: the length of a run and its interruptions "
-        "differ. The operators, and so the runtime, stay the same.",
+        "differ.",
     ]
     return "\n".join(lines)
 

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from edgewright.layout import RepoLayout
+from edgewright.model.card import Facts, read_card
+from edgewright.model.readme import readme
+
+FOLDERS = sorted(path.parent for path in RepoLayout().models.glob("*/card.json"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_readme_tells_what_the_card_tells(folder: Path) -> None:
+    assert (folder / "README.md").read_text() == readme(read_card(folder / "card.json"))
+
+
+def test_a_folder_of_images_has_no_licence_of_elpv() -> None:
+    card = read_card(FOLDERS[0] / "card.json")
+    own: Facts = {"name": "castings", "split": {}}
+    text = readme(card.model_copy(update={"data": own}))
+    assert "ELPV" not in text
+    assert "Looks at an image and answers" in text
