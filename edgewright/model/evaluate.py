@@ -67,12 +67,6 @@ class Threshold:
         return f"{self.value:.3f}: {self.misses} missed, {self.false_alarms} false alarms"
 
 
-def evaluate(probabilities: Sequence[float] | Scores, labels: Sequence[int] | Labels) -> Metrics:
-    """Judge probabilities of a defect (N,) by labels (N,): 1 is defective."""
-    scores = np.asarray(probabilities, np.float64)
-    return evaluate_classes(np.stack([1 - scores, scores], axis=1), labels, DEFECTIVE)
-
-
 def evaluate_classes(
     probabilities: Scores, labels: Sequence[int] | Labels, positive: int
 ) -> Metrics:
@@ -124,15 +118,6 @@ def thresholds(
 def cheapest(found: Sequence[Threshold]) -> Threshold:
     """The cheapest threshold; of those that cost alike, the nearest to 0.5."""
     return min(found, key=lambda one: (one.cost, abs(one.value - 0.5)))
-
-
-def accuracy(truth: Labels, scores: Scores) -> float:
-    return float(((scores > 0.5) == truth).mean())
-
-
-def recall(truth: Labels, scores: Scores) -> float:
-    """Share of the defective images that were found."""
-    return float((scores[truth == DEFECTIVE] > 0.5).mean())
 
 
 def auc(truth: Labels, scores: Scores) -> float:

@@ -65,10 +65,6 @@ class Mistake:
     answer: str
     probability: float  # of the true label
 
-    @property
-    def caption(self) -> str:
-        return f"{self.truth}, answered {self.answer}"
-
 
 def judge(model: Path, dataset: Dataset, card: Card, positive: int) -> Answers:
     """Run a network over the images of a dataset."""

@@ -117,7 +117,11 @@ def write_worst(answers: Answers, out: Path, count: int = 24) -> Path | None:
     tiles = [
         Tile(
             path=one.sample.path,
-            caption=(one.sample.name, f"is {one.truth}, p {one.probability:.2f}", one.answer),
+            caption=(
+                one.sample.name,
+                f"is {one.truth}, p {one.probability:.2f}",
+                f"answered {one.answer}",
+            ),
         )
         for one in worst(answers, count)
     ]

@@ -2,16 +2,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from edgewright.model.evaluate import (
+    Metrics,
     Prices,
-    accuracy,
     auc,
     cheapest,
-    evaluate,
     evaluate_classes,
     positive_label,
-    recall,
     thresholds,
 )
 
@@ -19,10 +18,18 @@ TRUTH = np.array([0, 0, 0, 1, 1])
 SCORES = np.array([0.1, 0.6, 0.2, 0.9, 0.4])
 
 
+def evaluate(scores: ArrayLike, truth: ArrayLike) -> Metrics:
+    """Probabilities of label 1, and labels."""
+    column = np.asarray(scores, np.float64)
+    both = np.stack([1 - column, column], axis=1)
+    return evaluate_classes(both, np.asarray(truth, np.int64), positive=1)
+
+
 def test_plain_numbers() -> None:
-    assert accuracy(TRUTH, SCORES) == pytest.approx(3 / 5)
-    assert recall(TRUTH, SCORES) == pytest.approx(1 / 2)
-    assert auc(TRUTH, SCORES) == pytest.approx(5 / 6)  # one of six pairs is the wrong way round
+    metrics = evaluate(SCORES, TRUTH)
+    assert metrics.accuracy.value == pytest.approx(3 / 5)
+    assert metrics.defect_recall.value == pytest.approx(1 / 2)
+    assert metrics.auc.value == pytest.approx(5 / 6)  # one of six pairs is the wrong way round
 
 
 @pytest.mark.parametrize(("scores", "area"), [([0, 0, 1, 1], 1), ([1, 1, 0, 0], 0), ([7] * 4, 0.5)])
