@@ -113,6 +113,12 @@ NEEDS = (
         packages=("gcc", "libc6-dev"),
     ),
     Need(
+        name="strace",
+        why="proofs kill edgectl at every system call",
+        problem=_missing_program("strace"),
+        packages=("strace",),
+    ),
+    Need(
         name="docker",
         why="the cross toolchains and the emulated boards run in it",
         problem=container.docker_problem,

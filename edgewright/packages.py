@@ -106,7 +106,8 @@ def helper_steps(layout: RepoLayout) -> list[Step]:
             sources=(
                 recipes / HELPER,
                 recipes / PROGRAMS,
-                *(program / part for part in (HELPER, "include", "src")),
+                *sorted(path for path in (program / HELPER).glob("*.*") if path.is_file()),
+                *(program / part for part in (f"{HELPER}/cmake", "include", "src")),
             ),
             needs=("yyjson", *HELPER_LIBRARIES),
         ),

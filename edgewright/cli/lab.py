@@ -12,9 +12,12 @@ from edgewright import deploy as deployer
 from edgewright import lab, lab_bench, pipeline, powercut, remote, signed
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
+from edgewright.cli.proof import crashpoints, fuzz, lostwrites
 from edgewright.powercut import Campaign, Cut
 from edgewright.release import Release
 from edgewright.remote import Board
+
+__all__ = ["crashpoints", "fuzz", "lostwrites"]  # tasks of this namespace, too
 
 CORES = 1  # more only make the emulator wait for itself
 RELEASES = 3  # the board keeps two, so one is always to be sent

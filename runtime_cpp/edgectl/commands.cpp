@@ -512,7 +512,7 @@ Fault gc(const Board& board, const Options& options, Json top) {
   removed.set("releases", swept->releases);
   removed.set("objects", swept->objects);
   removed.set("bytes", swept->bytes);
-  return session->renew();
+  return remove_file(board.path("lease"));  // the deploy is over: others may begin
 }
 
 // Facts

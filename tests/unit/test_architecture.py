@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "emulate": {"board_image", "board_keys", "process", "profile", "target"},
     "lab_image": {"board_image", "board_keys", "debs", "process"},
     "lab": {"board_image", "board_keys", "lab_image", "process", "profile", "target"},
+    "proof": {"minisign", "packages", "process", "release", "signed"},
     "writelog": set(),
     "service": {"profile", "remote", "smoke"},
     "lab_bench": {"release", "remote", "report", "smoke"},
@@ -100,7 +101,7 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
 
 def ours(names: set[str]) -> set[str]:
     """Modules of ours, as in the table: `edgewright.model.card` is `model`."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"bench", "cli", "model"}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"bench", "cli", "model", "proof"}
     seconds = {name.split(".")[1] for name in names if name.startswith("edgewright.")}
     return seconds & modules
 

@@ -61,7 +61,8 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
     for name in (*packages.RECIPES, packages.SOURCES, packages.PROGRAMS):
         (layout.recipes / name).mkdir(parents=True)
         (layout.recipes / name / "conanfile.py").write_text(f"# {name}\n")
-    for part in ("cli", "cmake", "edgectl", "include", "src", "tests"):
+    parts = ("cli", "cmake", "edgectl", "edgectl/cmake", "edgectl/fuzz", "include", "src", "tests")
+    for part in parts:
         (layout.runtime_cpp / part).mkdir(parents=True)
         (layout.runtime_cpp / part / "file.cpp").write_text(part)
     (layout.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
@@ -117,6 +118,7 @@ def change(inputs: PackageInputs, what: str) -> None:
     [
         ("runtime_cpp/src/file.cpp", {"edge-infer", "edgectl"}),
         ("runtime_cpp/edgectl/file.cpp", {"edgectl"}),
+        ("runtime_cpp/edgectl/fuzz/file.cpp", set()),
         ("runtime_cpp/tests/file.cpp", set()),
         ("ops.config", {"onnxruntime-minimal", "edge-infer"}),
         ("recipes/zlib/conanfile.py", {"zlib", "libspng", "edge-infer"}),

@@ -1,0 +1,103 @@
+"""The proofs of docs/reliability.md: crash points, lost writes, fuzzing."""
+
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+from rich.table import Table
+
+from edgewright import container, pipeline
+from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
+from edgewright.errors import TargetError
+from edgewright.proof import crashpoints as crashes
+from edgewright.proof import fuzz as fuzzing
+from edgewright.proof import lostwrites as writes
+
+PROGRAM = "an edgectl that runs here, such as another board's; default: this machine's own build"
+
+
+@task(
+    help={
+        "points": "kills in each command, spread evenly; default: every system call",
+        "program": PROGRAM,
+        "json": JSON,
+    }
+)
+@told
+def crashpoints(c: Context, points: int = 0, program: str = "", json: bool = False) -> None:
+    """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
+    report = crashes.prove(_program(program), points=points or None, on_step=say)
+    if json:
+        write(report.model_dump_json(indent=2) + "\n")
+    else:
+        table = Table("command", "system calls", "kills", "different boards", box=None)
+        for step in report.steps:
+            table.add_row(step.step, str(step.calls), str(step.killed), str(step.states))
+        OUT.print(table)
+        OUT.print(f"{report.killed} kills, {report.states} different boards")
+    _require_none(tuple(f"{v.step}, {v.call}: {v.problem}" for v in report.violations))
+
+
+@task(
+    help={
+        "states": "power cuts to look at, spread evenly; default: all",
+        "program": PROGRAM,
+        "teeth": "show what breaks without each sync instead",
+        "json": JSON,
+    }
+)
+@told
+def lostwrites(
+    c: Context, states: int = 0, program: str = "", teeth: bool = False, json: bool = False
+) -> None:
+    """Lose unsynced writes in a power cut. Example: invoke lab.lostwrites --states=200"""
+    if teeth:
+        _teeth(writes.teeth(_program(program), on_site=say), json=json)
+        return
+    report = writes.prove(_program(program), states=states or None, on_state=say)
+    if json:
+        write(report.model_dump_json(indent=2) + "\n")
+    else:
+        OUT.print(f"{report.judged} of {report.cuts} states after a power cut")
+    _require_none(report.violations)
+
+
+def _teeth(report: writes.TeethReport, *, json: bool) -> None:
+    if json:
+        write(report.model_dump_json(indent=2) + "\n")
+        return
+    table = Table("without this sync", "what breaks", box=None)
+    for bite in report.bites:
+        table.add_row(bite.site, bite.problem or "nothing")
+    OUT.print(table)
+
+
+@task(
+    help={
+        "seconds": "for each target",
+        "target": f"one of {', '.join(fuzzing.TARGETS)}; default: all",
+    }
+)
+@told
+def fuzz(c: Context, seconds: int = 60, target: str = "") -> None:
+    """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
+    chosen = (target,) if target else fuzzing.TARGETS
+    libraries = pipeline.native_helper(LAYOUT, _builder(), jobs=2)
+    for name in chosen:
+        report = fuzzing.run(LAYOUT, libraries, name, seconds=seconds)
+        OUT.print(f"{name}: {report.executions:,} inputs in {report.seconds} s, no fault")
+
+
+def _program(given: str) -> Path:
+    if given:
+        return Path(given).resolve()
+    return pipeline.native_helper(LAYOUT, _builder(), jobs=2)["edgectl"].folder / "bin" / "edgectl"
+
+
+def _builder() -> container.Builder:
+    return container.choose("auto", LAYOUT, LAYOUT.root / "build" / "builder.log", say)
+
+
+def _require_none(violations: tuple[str, ...]) -> None:
+    if violations:
+        raise TargetError("edgectl", f"{len(violations)} broken promises", facts=violations[:20])

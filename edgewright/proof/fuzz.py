@@ -1,0 +1,84 @@
+"""Hostile input for edgectl's parsers: libFuzzer with the address and undefined sanitizers."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright import process
+from edgewright.errors import UserError
+from edgewright.layout import RepoLayout
+from edgewright.packages import Package
+
+TARGETS = ("manifest", "signature", "stream")
+CORPUS = {"manifest": "manifests", "signature": "signatures", "stream": "streams"}
+LIBRARIES = {"libsodium": ("libsodium", "sodium"), "yyjson": ("yyjson", "yyjson")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuzzReport:
+    """One bounded run without a fault."""
+
+    target: str
+    executions: int
+    seconds: int
+
+
+def problem() -> str | None:
+    """Why nothing can be fuzzed on this machine; None if it can."""
+    return None if shutil.which("clang++") else "clang++ is not installed"
+
+
+def run(
+    layout: RepoLayout, libraries: Mapping[str, Package], target: str, *, seconds: int
+) -> FuzzReport:
+    """Fuzz one target for a while, from the corpus in the repo.
+
+    Raises UserError without clang or for a target that is none, ChildFailed for a fault: its
+    input then lies beside the log.
+    """
+    if target not in TARGETS:
+        raise UserError(target, "no such target", facts=[f"expected: {', '.join(TARGETS)}"])
+    if missing := problem():
+        raise UserError("this machine", missing, next="apt-get install clang")
+    out = layout.root / "build" / "fuzz"
+    _build(layout, libraries, out)
+    found = out / "corpus" / target
+    found.mkdir(parents=True, exist_ok=True)
+    seeds = layout.root / "tests" / "corpus" / "edgectl" / CORPUS[target]
+    log = out / f"{target}.log"
+    limits = [f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=10", "-max_len=65536"]
+    artifacts = f"-artifact_prefix={out}/{target}-"
+    argv = [str(out / f"fuzz_{target}"), *limits, artifacts, str(found), str(seeds)]
+    process.run_logged(argv, log, next=f"add the input in {out} to {seeds}, then mend edgectl")
+    done = re.findall(r"^Done (\d+) runs", log.read_text(errors="replace"), re.MULTILINE)
+    return FuzzReport(target=target, executions=int(done[-1]), seconds=seconds)
+
+
+def _build(layout: RepoLayout, libraries: Mapping[str, Package], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (module, library) in LIBRARIES.items():
+        _describe(out / f"{module}.pc", libraries[name].folder, library)
+    env = os.environ | {"PKG_CONFIG_PATH": str(out)}
+    source = layout.runtime_cpp / "edgectl"
+    options = ["-DEDGECTL_BUILD_FUZZERS=ON", "-DCMAKE_BUILD_TYPE=Fuzz"]
+    compiler = ["-DCMAKE_CXX_COMPILER=clang++"]
+    for argv in (
+        ["cmake", "-S", str(source), "-B", str(out), *options, *compiler],
+        ["cmake", "--build", str(out), "--target", "fuzzers", "--parallel", "2"],
+    ):
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            tail = (done.stdout + done.stderr).splitlines()[-process.TAIL_LINES :]
+            raise UserError("fuzz targets", "do not build", facts=tail, next="apt-get install clang")
+
+
+def _describe(path: Path, folder: Path, library: str) -> None:
+    """What pkg-config is to say of a Conan package."""
+    path.write_text(
+        f"Name: {library}\nDescription: {library}\nVersion: 0\n"
+        f"Libs: -L{folder}/lib -l{library}\nCflags: -I{folder}/include\n"
+    )

@@ -1,0 +1,251 @@
+"""A board's life in commands: installs, trials, going back, a bad release, new keys."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright.minisign import SecretKey
+from edgewright.proof.orders import (
+    COMPATIBLE,
+    RUN,
+    Answer,
+    Helper,
+    RefusedError,
+    SignedOrder,
+    keys_input,
+    leaks,
+    linked,
+    release_problem,
+    small_release,
+)
+from edgewright.release import SIGNATURE
+
+NOTHING_TO_START = 17
+MEMORY = Path("/dev/shm")
+
+Promise = Callable[[Path], str | None]  # board's folder → what is broken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One run of `edgectl`, and what holds for ever after it has answered."""
+
+    name: str
+    argv: tuple[str, ...]
+    input: bytes = b""
+    order: SignedOrder | None = None  # what the deployer is about, if a deploy is under way
+    keeps: Promise = lambda _: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    """All steps, in order, and who signs."""
+
+    steps: tuple[Step, ...]
+    keys: tuple[SecretKey, ...]
+    rotation: bytes  # the keys document with the second key, signed by the first
+    final: SignedOrder  # of the highest sequence
+
+
+def life(folder: Path, root: Path) -> Life:
+    """The life that every proof plays; release A goes in, B is tried, C proves bad."""
+    first, second = SecretKey.generate(), SecretKey.generate()
+    a, b, c = (
+        small_release(folder / name, root, f"model {name}".encode() * 9000) for name in "abc"
+    )
+    rotation = keys_input([second], 2, first)
+    at = {
+        sequence: SignedOrder(release=release, sequence=sequence, key=key)
+        for release, sequence, key in (
+            *((a, 10, first), (b, 20, first), (b, 30, first), (a, 40, first)),
+            *((c, 50, first), (c, 60, second), (b, 70, second)),
+        )
+    }
+    steps = (
+        Step(
+            name="keys",
+            argv=("keys", f"--compatible={COMPATIBLE}"),
+            input=keys_input([first], 1, first),
+            keeps=_trusts(first, second),
+        ),
+        *_deploy(1, at[10], "commit", "gc"),
+        *_deploy(2, at[20], "start", "rollback"),
+        *_deploy(3, at[30], "start", "commit", "gc"),
+        *_deploy(4, at[40], "commit", "gc"),
+        *_deploy(5, at[50], "start", "bad"),
+        Step(
+            name="new keys",
+            argv=("keys", f"--compatible={COMPATIBLE}"),
+            input=rotation,
+            keeps=_trusts(second),
+        ),
+        *_deploy(6, at[60], "start", "start", tries=1),
+        *_deploy(7, at[70], "recover", "commit", "gc"),
+    )
+    final = SignedOrder(release=a, sequence=1000, key=second)
+    return Life(steps=steps, keys=(first, second), rotation=rotation, final=final)
+
+
+def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Iterator[Step]:
+    token = f"--fence={fence}"
+    inputs = {"begin": order.input, "receive": order.stream(order.objects)}
+    argvs = {
+        "begin": ("begin", "--holder=prover"),
+        "switch": ("switch", token, f"--tries={tries}", "--deadline=0"),
+        "start": ("start", *RUN),
+        "rollback": ("rollback", token),
+        "bad": ("rollback", token, "--bad=it proved bad"),
+        "recover": ("recover",),
+    }
+    keeps = {
+        "begin": _fenced(fence),
+        "start": _tried(order, tries),
+        "commit": _committed(order),
+        "bad": _quarantined(order),
+    }
+    for index, name in enumerate(("begin", "receive", "seal", "selftest", "switch", *ends)):
+        again = ends[: index - 5].count(name) if index > 5 else 0
+        yield Step(
+            name=f"{fence}: {name}{' again' if again else ''}",
+            argv=argvs.get(name, (name, token)),
+            input=inputs.get(name, b""),
+            order=order,
+            keeps=_quarantined(order) if again else keeps.get(name, lambda _: None),
+        )
+
+
+# Promises: what an answer of `edgectl` means, for every board that this one can become
+
+
+def _trusts(*keys: SecretKey) -> Promise:
+    def broken(root: Path) -> str | None:
+        if _text(root / "board") != f"{COMPATIBLE}\n":
+            return "the board has forgotten what it is"
+        text = _text(root / "keys.json")
+        lines = [keys_input([key], 1, key).decode().split('"keys":["')[1][:56] for key in keys]
+        return None if any(line in text for line in lines) else "keys are not what was accepted"
+
+    return broken
+
+
+def _fenced(fence: int) -> Promise:
+    def broken(root: Path) -> str | None:
+        found = int(_text(root / "fence") or 0)
+        return None if found >= fence else f"fence {fence} would be given out twice"
+
+    return broken
+
+
+def _committed(order: SignedOrder) -> Promise:
+    def broken(root: Path) -> str | None:
+        found = int((_text(root / "floor") or "0").split()[0])
+        if found < order.sequence:
+            return f"floor is {found} after {order.sequence} was committed"
+        signature = _text(root / "releases" / order.release.id / SIGNATURE)
+        if found == order.sequence and f"sequence={found} " not in signature:
+            return f"the signature with sequence {found} is not on the board"
+        return None
+
+    return broken
+
+
+def _tried(order: SignedOrder, tries: int) -> Promise:
+    def broken(root: Path) -> str | None:
+        words = _text(root / "txn").split()
+        on_trial = len(words) == 9 and words[:2] == ["trial", order.release.id]
+        if on_trial and int(words[3]) == order.sequence and int(words[4]) >= tries:
+            return "a try was not counted"
+        return None
+
+    return broken
+
+
+def _quarantined(order: SignedOrder) -> Promise:
+    def broken(root: Path) -> str | None:
+        words = _text(root / "quarantine" / order.release.id).split()
+        floor = int((_text(root / "floor") or "0").split()[0])
+        noted = bool(words) and int(words[0]) >= order.sequence
+        return None if noted or floor > order.sequence else "a bad release is not quarantined"
+
+    return broken
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+# Recovery
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder for boards that are thrown away; in memory where that is possible, for speed."""
+    usable = MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    with tempfile.TemporaryDirectory(prefix="edgewright-", dir=MEMORY if usable else None) as made:
+        yield Path(made)
+
+
+def boot(proc: Path) -> None:
+    """Another boot of the board that `proc` stands for."""
+    path = proc / "sys/kernel/random/boot_id"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{uuid.uuid4()}\n")
+
+
+def unsound(root: Path, keys: tuple[SecretKey, ...]) -> str | None:
+    """What is wrong with `current`, were it to be read now."""
+    current = linked(root, "current")
+    if current is None:
+        return None
+    problem = release_problem(root, current, keys)
+    return f"current: {problem}" if problem else None
+
+
+def does_not_start(helper: Helper, *, may_be_empty: bool) -> str | None:
+    code = helper.starts()
+    if code == 0 or (code == NOTHING_TO_START and may_be_empty):
+        return None
+    return f"start ended with exit code {code}"
+
+
+def does_not_converge(helper: Helper, life: Life, step: Step) -> str | None:
+    """Deploy again what was being deployed, then go on: both end well and leave nothing."""
+    try:
+        _again(helper, life, step)
+        helper.deploy(life.final)
+    except RefusedError as refused:
+        return f"a redeploy is refused: {refused}"
+    left = leaks(helper.root)
+    if left:
+        return f"left over: {', '.join(left)}"
+    if helper.deploy(life.final):
+        return "deploying once more is not a no-op"
+    return unsound(helper.root, life.keys)
+
+
+def _again(helper: Helper, life: Life, step: Step) -> None:
+    keys = ("keys", f"--compatible={COMPATIBLE}")
+    if step.name == "keys" or step.name == "new keys":
+        helper.run(*keys, input=step.input)
+    elif (step.order and step.order.key is life.keys[0]) or step.order is None:
+        _plain(helper, step.order)
+    if step.name != "new keys":
+        helper.run(*keys, input=life.rotation)
+    if step.order and step.order.key is life.keys[1]:
+        _plain(helper, step.order)
+
+
+def _plain(helper: Helper, order: SignedOrder | None) -> Answer | None:
+    """The same deploy again; a release that proved bad meanwhile may be refused for that."""
+    if order is None:
+        return None
+    try:
+        helper.deploy(order)
+    except RefusedError as refused:
+        if refused.args[0] not in ("quarantined", "older"):
+            raise
+    return None

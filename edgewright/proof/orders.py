@@ -1,0 +1,210 @@
+"""Small signed releases, and a deployer that runs `edgectl` on a folder of this machine."""
+
+import json
+import struct
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewright import minisign
+from edgewright.digest import file_sha256
+from edgewright.errors import UserError
+from edgewright.minisign import SecretKey
+from edgewright.release import (
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+    Release,
+    ReleasedBudgets,
+    ReleasedRuntime,
+    ReleaseInputs,
+    Source,
+    build_release,
+    parse_manifest,
+)
+from edgewright.signed import Order, check
+
+COMPATIBLE = "acme,board"
+PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and passes its self-test
+RUN = ("bin/edge-infer", "selftest")  # what a board's init has `start` become
+CHUNK = 1 << 16
+KNOWN = {  # what a board has below its deploy root
+    *("bin", "board", "current", "fence", "floor", "keys.json", "lease", "locks"),
+    *("previous", "quarantine", "releases", "store", "tmp"),
+}
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedOrder:
+    """A release, signed with a sequence number."""
+
+    release: Release
+    sequence: int
+    key: SecretKey
+
+    @property
+    def signature(self) -> bytes:
+        manifest = self.release.manifest
+        order = Order(sequence=self.sequence, release=manifest.id, compatible=manifest.compatible)
+        signed = self.key.sign(manifest.canonical(), str(order))
+        return signed.text("signature of a proof").encode()
+
+    @property
+    def input(self) -> bytes:
+        """Standard input of `plan` and `begin`."""
+        return self.signature + self.release.manifest.canonical()
+
+    def stream(self, objects: Iterable[str]) -> bytes:
+        """Standard input of `receive`, for the objects with these hashes."""
+        content = {file.sha256: self.release.path(file) for file in self.release.manifest.files}
+        parts = [_object(sha256, content[sha256].read_bytes()) for sha256 in objects]
+        return b"EWR1" + b"".join(parts) + b"E"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(file.sha256 for file in self.release.manifest.files))
+
+
+def _object(sha256: str, content: bytes) -> bytes:
+    chunks = [content[at : at + CHUNK] for at in range(0, len(content), CHUNK)]
+    ops = b"".join(b"D" + struct.pack("<I", len(chunk)) + chunk for chunk in chunks)
+    return b"O" + bytes.fromhex(sha256) + struct.pack("<Q", len(content)) + bytes(32) + ops
+
+
+def keys_input(keys: Sequence[SecretKey], sequence: int, by: SecretKey) -> bytes:
+    """Standard input of `keys`: a document with these keys, signed by one that is trusted."""
+    lines = [minisign.public_key_text(key.public).splitlines()[1] for key in keys]
+    table = {"schema": 1, "sequence": sequence, "keys": lines}
+    document = json.dumps(table, separators=(",", ":")).encode() + b"\n"
+    signature = by.sign(document, f"edgewright keys sequence={sequence}")
+    return signature.text("keys of a proof").encode() + document
+
+
+def small_release(folder: Path, root: Path, model: bytes) -> Release:
+    """A release of a few hundred bytes; another model makes another id."""
+    inputs = folder / "inputs"
+    (inputs / "golden").mkdir(parents=True, exist_ok=True)
+    card = {"name": "small", "labels": ["ok", "bad"], "file": {"sha256": "0" * 64}}
+    content: Mapping[str, bytes] = {
+        "edge-infer": PROGRAM,
+        "model.ort": model,
+        "card.json": json.dumps(card).encode(),
+        "golden/expected.json": b'{"cases": []}',
+    }
+    for name, data in content.items():
+        (inputs / name).write_bytes(data)
+    return build_release(_inputs(inputs, root), folder / "release")
+
+
+def _inputs(inputs: Path, root: Path) -> ReleaseInputs:
+    return ReleaseInputs(
+        board="board",
+        compatible=COMPATIBLE,
+        deploy_root=str(root),
+        edge_infer=inputs / "edge-infer",
+        ort_model=inputs / "model.ort",
+        card=inputs / "card.json",
+        golden=inputs / "golden",
+        runtime=ReleasedRuntime(
+            version="1.21.0", ops_config_sha256="1" * 64, linkage="static", threads=1
+        ),
+        budgets=ReleasedBudgets(
+            binary_bytes=10**6, model_bytes=10**6, peak_rss_mb=64, latency_ms=100
+        ),
+        source=Source(revision="0" * 40, dirty=False),
+    )
+
+
+class RefusedError(Exception):
+    """`edgectl` did not do it; the first argument is its word for why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Helper:
+    """`edgectl` on a folder of this machine that stands for a board."""
+
+    program: Path
+    root: Path
+    proc: Path  # boot id of the board
+
+    def argv(self, *command: str) -> list[str]:
+        options = [f"--root={self.root}", f"--proc={self.proc}"]
+        return [str(self.program), command[0], *options, *command[1:]]
+
+    def run(self, *command: str, input: bytes = b"") -> Answer:
+        """One command. Raises RefusedError."""
+        done = subprocess.run(self.argv(*command), input=input, capture_output=True, check=False)
+        answer: Answer = json.loads(done.stdout) if done.stdout else {}
+        if done.returncode != 0:
+            error = answer.get("error", {})
+            raise RefusedError(error.get("code", f"exit {done.returncode}"), error.get("message"))
+        return answer
+
+    def starts(self) -> int:
+        """Exit code of what `start` becomes; 17 where there is nothing to start."""
+        argv = self.argv("start", *RUN)
+        return subprocess.run(argv, capture_output=True, check=False).returncode
+
+    def deploy(self, order: SignedOrder, *, holder: str = "prover") -> bool:
+        """Install and commit an order; False if there was nothing to do. Raises RefusedError."""
+        if self.run("plan", input=order.input)["noop"]:
+            return False
+        begun = self.run("begin", f"--holder={holder}", input=order.input)
+        fence = f"--fence={begun['fence']}"
+        missing = [entry["sha256"] for entry in begun["missing"]]
+        if missing:
+            self.run("receive", fence, input=order.stream(missing))
+        for command in ("seal", "selftest"):
+            self.run(command, fence)
+        self.run("switch", fence, "--deadline=0")
+        for command in ("commit", "gc"):
+            self.run(command, fence)
+        return True
+
+
+# What holds on a board, seen without `edgectl`
+
+
+def linked(root: Path, name: str) -> str | None:
+    """Id of the release that `current` or `previous` names."""
+    link = root / name
+    return link.readlink().name if link.is_symlink() else None
+
+
+def release_problem(root: Path, release: str, keys: Sequence[SecretKey]) -> str | None:
+    """What is wrong with an installed release: its signature, a file's hash or mode."""
+    folder = root / "releases" / release
+    try:
+        manifest = parse_manifest((folder / MANIFEST).read_bytes(), MANIFEST)
+        signature = (folder / SIGNATURE).read_bytes()
+        check(manifest, signature, [key.public for key in keys], SIGNATURE)
+        return _file_problem(folder, manifest)
+    except (OSError, UserError) as wrong:
+        return str(wrong)
+
+
+def _file_problem(folder: Path, manifest: Manifest) -> str | None:
+    for file in manifest.files:
+        path = folder / file.path
+        if file_sha256(path) != file.sha256:
+            return f"{file.path}: damaged"
+        if file.mode == "0755" and not path.stat().st_mode & 0o100:
+            return f"{file.path}: not executable"
+    return None
+
+
+def leaks(root: Path) -> list[str]:
+    """What a finished deploy and its `gc` left on a board without need."""
+    kept = {linked(root, "current"), linked(root, "previous")} - {None}
+    releases = {path.name for path in (root / "releases").iterdir()}
+    single = [path for path in (root / "store/sha256").iterdir() if path.stat().st_nlink == 1]
+    return [
+        *(f"releases/{name}" for name in sorted(releases - kept)),
+        *(f"store/sha256/{path.name}" for path in single),
+        *(f"tmp/{path.name}" for path in (root / "tmp").iterdir()),
+        *(name for name in sorted({p.name for p in root.iterdir()} - KNOWN)),
+    ]

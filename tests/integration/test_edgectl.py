@@ -1,0 +1,498 @@
+"""`edgectl` of this machine, the board's sources and libc, on folders that stand for boards."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgewright import pipeline
+from edgewright.container import DockerBuilder
+from edgewright.layout import REPO, RepoLayout
+from edgewright.minisign import SecretKey
+from edgewright.packages import Package
+from edgewright.proof import crashpoints, fuzz, lostwrites
+from edgewright.proof.life import boot, in_memory
+from edgewright.proof.lostwrites import Record
+from edgewright.proof.orders import (
+    COMPATIBLE,
+    RUN,
+    Helper,
+    RefusedError,
+    SignedOrder,
+    keys_input,
+    leaks,
+    linked,
+    release_problem,
+    small_release,
+)
+
+pytestmark = pytest.mark.docker
+
+MANIFESTS = REPO / "tests" / "corpus" / "edgectl" / "manifests"
+HOSTILE = [line.split(" ", 2) for line in (MANIFESTS / "expected.txt").read_text().splitlines()]
+STREAMS = REPO / "tests" / "corpus" / "edgectl" / "streams"
+KEY, NEXT, FOREIGN = SecretKey.generate(), SecretKey.generate(), SecretKey.generate()
+
+Ordered = Callable[..., SignedOrder]
+
+
+@pytest.fixture(scope="session")
+def native(builder: DockerBuilder) -> dict[str, Package]:
+    return pipeline.native_helper(RepoLayout(), builder, jobs=os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def program(native: dict[str, Package]) -> Path:
+    return native["edgectl"].folder / "bin" / "edgectl"
+
+
+@pytest.fixture
+def helper(program: Path, tmp_path: Path) -> Helper:
+    """A board that trusts KEY and has nothing installed."""
+    helper = Helper(program=program, root=tmp_path / "board", proc=tmp_path / "proc")
+    helper.root.mkdir()
+    boot(helper.proc)
+    helper.run("keys", f"--compatible={COMPATIBLE}", input=keys_input([KEY], 1, KEY))
+    return helper
+
+
+@pytest.fixture
+def ordered(helper: Helper, tmp_path: Path) -> Ordered:
+    """Signed releases by the content of their model."""
+
+    def order(model: str, sequence: int, key: SecretKey = KEY) -> SignedOrder:
+        folder = tmp_path / "releases" / model[:8]
+        release = small_release(folder, helper.root, model.encode() * 1000)
+        return SignedOrder(release=release, sequence=sequence, key=key)
+
+    return order
+
+
+def refused(helper: Helper, *command: str, input: bytes = b"") -> tuple[str, str]:
+    """Code and message of what `edgectl` will not do."""
+    with pytest.raises(RefusedError) as caught:
+        helper.run(*command, input=input)
+    return caught.value.args[0], caught.value.args[1]
+
+
+def installed(helper: Helper, order: SignedOrder) -> str:
+    """Everything up to the self-test; returns the fence as an option."""
+    begun = helper.run("begin", "--holder=prover", input=order.input)
+    fence = f"--fence={begun['fence']}"
+    helper.run("receive", fence, input=order.stream(m["sha256"] for m in begun["missing"]))
+    helper.run("seal", fence)
+    helper.run("selftest", fence)
+    return fence
+
+
+def on_trial(helper: Helper, order: SignedOrder, *options: str) -> str:
+    fence = installed(helper, order)
+    helper.run("switch", fence, *(options or ("--deadline=0",)))
+    return fence
+
+
+# Deploys
+
+
+def test_a_deploy_is_sound_and_doing_it_again_is_one_command(
+    helper: Helper, ordered: Ordered
+) -> None:
+    order = ordered("one", 10)
+
+    assert helper.deploy(order)
+    assert not helper.deploy(order)
+    assert linked(helper.root, "current") == order.release.id
+    assert release_problem(helper.root, order.release.id, [KEY]) is None
+    assert helper.starts() == 0
+    assert leaks(helper.root) == []
+
+
+def test_going_back_sends_nothing(helper: Helper, ordered: Ordered) -> None:
+    helper.deploy(ordered("one", 10))
+    helper.deploy(ordered("two", 20))
+
+    plan = helper.run("plan", input=ordered("one", 30).input)
+
+    assert (plan["state"], plan["missing"], plan["noop"]) == ("sealed", [], False)
+    assert helper.deploy(ordered("one", 30))
+    assert linked(helper.root, "current") == ordered("one", 30).release.id
+
+
+def test_gc_removes_the_release_before_the_previous_one(helper: Helper, ordered: Ordered) -> None:
+    for sequence, model in ((10, "one"), (20, "two"), (30, "three")):
+        helper.deploy(ordered(model, sequence))
+
+    assert len(list((helper.root / "releases").iterdir())) == 2
+    assert leaks(helper.root) == []
+
+
+def test_a_damaged_file_is_told_sent_again_and_mended(helper: Helper, ordered: Ordered) -> None:
+    order = ordered("one", 10)
+    helper.deploy(order)
+    (helper.root / "releases" / order.release.id / "model/model.ort").write_bytes(b"rot")
+
+    plan = helper.run("plan", input=order.input)
+
+    assert [m["path"] for m in plan["missing"]] == ["model/model.ort"]
+    assert refused(helper, "verify")[0] == "release_damaged"
+    assert helper.deploy(order)
+    assert release_problem(helper.root, order.release.id, [KEY]) is None
+
+
+def test_a_file_that_the_manifest_does_not_list_is_unsound_and_removed(
+    helper: Helper, ordered: Ordered
+) -> None:
+    order = ordered("one", 10)
+    helper.deploy(order)
+    stray = helper.root / "releases" / order.release.id / "bin" / "libonnxruntime.so.1"
+    stray.write_bytes(b"\x7fELF")
+
+    assert not helper.run("plan", input=order.input)["sound"]
+    assert helper.deploy(order)
+    assert not stray.exists()
+
+
+# Uploads
+
+
+def test_an_upload_that_was_cut_goes_on_from_what_is_sound(
+    helper: Helper, ordered: Ordered
+) -> None:
+    order = ordered("m" * 300, 10)
+    model = order.release.manifest.file("model/model.ort")
+    content = order.release.path(model).read_bytes()
+    begun = helper.run("begin", "--holder=prover", input=order.input)
+    whole = order.stream([model.sha256])
+    assert refused(helper, "receive", f"--fence={begun['fence']}", input=whole[:200_000]) == (
+        "stream_malformed",
+        "object stream: ended early",
+    )
+
+    again = helper.run("begin", "--holder=prover", input=order.input)
+    part = next(m for m in again["missing"] if m["sha256"] == model.sha256)["part"]
+    kept = 2 * 65536
+    head = b"EWR1O" + bytes.fromhex(model.sha256) + struct.pack("<Q", len(content)) + bytes(32)
+    rest = content[kept:]
+    ops = b"P" + struct.pack("<I", kept) + b"D" + struct.pack("<I", len(rest)) + rest
+    answer = helper.run("receive", f"--fence={again['fence']}", input=head + ops + b"E")
+
+    assert len(part["chunks"]) >= 2
+    assert answer["objects"][0]["kept"] == kept
+    assert answer["objects"][0]["sent"] == len(rest)
+
+
+@pytest.mark.parametrize("seed", sorted(p.name for p in STREAMS.iterdir() if p.stem != "nothing"))
+def test_streams_of_other_objects_or_shapes_are_refused(
+    helper: Helper, ordered: Ordered, seed: str
+) -> None:
+    begun = helper.run("begin", "--holder=prover", input=ordered("one", 10).input)
+    fence = f"--fence={begun['fence']}"
+
+    code, _ = refused(helper, "receive", fence, input=(STREAMS / seed).read_bytes())
+
+    assert code in ("stream_malformed", "object_foreign")
+    assert list((helper.root / "store/sha256").iterdir()) == []
+
+
+def test_what_the_storage_gives_back_is_read_again_before_the_switch(
+    helper: Helper, ordered: Ordered
+) -> None:
+    order = ordered("one", 10)
+    begun = helper.run("begin", "--holder=prover", input=order.input)
+    fence = f"--fence={begun['fence']}"
+    helper.run("receive", fence, input=order.stream(order.objects))
+    stored = helper.root / "store/sha256" / order.release.manifest.file("model/model.ort").sha256
+    stored.write_bytes(b"X" + stored.read_bytes()[1:])
+
+    assert refused(helper, "seal", fence)[0] == "object_damaged"
+    assert linked(helper.root, "current") is None
+    assert helper.deploy(order)
+
+
+# Tampering
+
+
+@pytest.mark.parametrize(("name", "code", "text"), HOSTILE[1:], ids=[h[0] for h in HOSTILE[1:]])
+def test_a_hostile_manifest_is_refused_though_it_is_signed(
+    helper: Helper, name: str, code: str, text: str
+) -> None:
+    document = (MANIFESTS / name).read_bytes()
+    comment = "edgewright sequence=9 release=0123456789abcdef compatible=acme,board"
+    signature = KEY.sign(document, comment).text("hostile").encode()
+
+    found, message = refused(helper, "plan", input=signature + document)
+
+    assert found == code
+    assert text in message
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_changed_byte_of_what_was_signed_gets_in(
+    helper: Helper, ordered: Ordered, data: st.DataObject
+) -> None:
+    genuine = ordered("one", 10).input
+    covered = genuine.index(b"\n") + 1  # line 1 is the untrusted comment
+    at = data.draw(st.integers(covered, len(genuine) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != genuine[at]))
+    tampered = genuine[:at] + bytes([byte]) + genuine[at + 1 :]
+
+    code, _ = refused(helper, "plan", input=tampered)
+
+    assert code.startswith("signature_")
+
+
+def test_each_kind_of_foreign_order_has_its_own_word(helper: Helper, ordered: Ordered) -> None:
+    helper.deploy(ordered("one", 10))
+    helper.deploy(ordered("two", 20))
+    genuine, other = ordered("two", 30), ordered("three", 30)
+    manifest = other.release.manifest.canonical()
+    for_another = KEY.sign(
+        manifest, f"edgewright sequence=40 release={other.release.id} compatible=acme,other"
+    )
+
+    found = {
+        "replayed": refused(helper, "plan", input=ordered("one", 10).input)[0],
+        "same number": refused(helper, "plan", input=ordered("three", 20).input)[0],
+        "foreign key": refused(helper, "plan", input=ordered("two", 30, FOREIGN).input)[0],
+        "other's signature": refused(helper, "plan", input=genuine.signature + manifest)[0],
+        "wrong board": refused(helper, "plan", input=for_another.text("x").encode() + manifest)[0],
+    }
+
+    assert found == {
+        "replayed": "older",
+        "same number": "older",
+        "foreign key": "signature_unknown_key",
+        "other's signature": "signature_wrong",
+        "wrong board": "signature_comment",
+    }
+
+
+def test_a_release_for_another_kind_of_board_is_refused(
+    program: Path, helper: Helper, ordered: Ordered, tmp_path: Path
+) -> None:
+    other = Helper(program=program, root=tmp_path / "other", proc=helper.proc)
+    other.root.mkdir()
+    other.run("keys", "--compatible=acme,other", input=keys_input([KEY], 1, KEY))
+
+    assert refused(other, "plan", input=ordered("one", 10).input)[0] == "wrong_board"
+
+
+def test_swapped_files_do_not_fit_their_names(helper: Helper, ordered: Ordered) -> None:
+    order = ordered("one", 10)
+    fence = installed(helper, order)
+    folder = helper.root / "releases" / order.release.id / "model"
+    shutil.copy(folder / "labels.txt", folder / "swap")
+    (folder / "model.ort").replace(folder / "labels.txt")
+    (folder / "swap").replace(folder / "model.ort")
+
+    assert refused(helper, "switch", fence, "--deadline=0")[0] == "release_damaged"
+
+
+def test_a_board_without_keys_takes_nothing(
+    program: Path, ordered: Ordered, tmp_path: Path
+) -> None:
+    fresh = Helper(program=program, root=tmp_path / "fresh", proc=tmp_path / "proc")
+    fresh.root.mkdir()
+
+    assert refused(fresh, "plan", input=ordered("one", 10).input)[0] == "no_keys"
+
+
+# Keys
+
+
+def test_keys_change_by_a_trusted_key_only_and_a_revoked_one_is_out(
+    helper: Helper, ordered: Ordered
+) -> None:
+    change = ("keys", f"--compatible={COMPATIBLE}")
+    helper.deploy(ordered("one", 10))
+    assert refused(helper, *change, input=keys_input([FOREIGN], 2, FOREIGN))[0] == (
+        "signature_unknown_key"
+    )
+    rotation = keys_input([NEXT], 2, KEY)
+
+    assert helper.run(*change, input=rotation)["changed"]
+    assert not helper.run(*change, input=rotation)["changed"]
+    assert refused(helper, *change, input=keys_input([KEY], 1, KEY))[0] == "signature_unknown_key"
+    assert refused(helper, *change, input=keys_input([KEY, NEXT], 2, NEXT))[0] == "keys_older"
+    assert refused(helper, "plan", input=ordered("two", 20).input)[0] == "signature_unknown_key"
+    assert helper.starts() == 0
+    assert helper.deploy(ordered("two", 20, NEXT))
+
+
+# Two deployers
+
+
+def test_a_second_deployer_waits_or_takes_over_and_the_first_is_fenced_off(
+    helper: Helper, ordered: Ordered
+) -> None:
+    fence = installed(helper, ordered("one", 10))
+    second = ("begin", "--holder=other")
+    order = ordered("two", 20)
+
+    code, message = refused(helper, *second, input=order.input)
+    assert (code, "by prover" in message) == ("busy", True)
+
+    helper.run(*second, "--take-over", input=order.input)
+    assert refused(helper, "switch", fence)[0] == "fence_lost"
+
+
+def test_a_lease_ends_with_the_boot(helper: Helper, ordered: Ordered) -> None:
+    helper.run("begin", "--holder=prover", input=ordered("one", 10).input)
+
+    boot(helper.proc)
+
+    helper.run("begin", "--holder=other", input=ordered("one", 10).input)
+
+
+# Trials
+
+
+def test_a_release_that_does_not_stay_up_is_left_and_kept_out(
+    helper: Helper, ordered: Ordered
+) -> None:
+    helper.deploy(ordered("one", 10))
+    bad = ordered("two", 20)
+    on_trial(helper, bad, "--deadline=0", "--tries=2")
+
+    running = []
+    for _ in range(4):
+        helper.starts()
+        running.append(linked(helper.root, "current"))
+
+    good = ordered("one", 10).release.id
+    assert running == [bad.release.id, bad.release.id, good, good]
+    assert refused(helper, "plan", input=bad.input)[0] == "quarantined"
+    assert helper.run("plan", input=ordered("two", 30).input)["state"] == "sealed"
+
+
+def test_a_trial_that_nobody_commits_ends_at_its_deadline(helper: Helper, ordered: Ordered) -> None:
+    helper.deploy(ordered("one", 10))
+    on_trial(helper, ordered("two", 20), "--deadline=1")
+    service = subprocess.Popen(
+        helper.argv("start", "/bin/sleep", "60"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+    assert service.wait(timeout=20) == -15  # told to end, so that init starts the old release
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+    assert helper.deploy(ordered("two", 20))
+
+
+def test_a_commit_makes_the_deadline_harmless(helper: Helper, ordered: Ordered) -> None:
+    fence = on_trial(helper, ordered("one", 10), "--deadline=1")
+    helper.run("commit", fence)
+
+    time.sleep(1.5)
+
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+
+
+def test_what_is_not_tested_is_not_switched_to(helper: Helper, ordered: Ordered) -> None:
+    order = ordered("one", 10)
+    begun = helper.run("begin", "--holder=prover", input=order.input)
+    fence = f"--fence={begun['fence']}"
+    helper.run("receive", fence, input=order.stream(order.objects))
+    helper.run("seal", fence)
+
+    assert refused(helper, "switch", fence)[0] == "not_tested"
+
+
+def test_start_leaves_a_damaged_release_for_the_previous_one(
+    helper: Helper, ordered: Ordered
+) -> None:
+    helper.deploy(ordered("one", 10))
+    helper.deploy(ordered("two", 20))
+    now = helper.root / "releases" / ordered("two", 20).release.id
+    (now / "model/model.ort").write_bytes(b"rot")
+
+    assert helper.starts() == 0
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+
+
+def test_only_one_service_runs_and_status_knows_its_pid(helper: Helper, ordered: Ordered) -> None:
+    helper.deploy(ordered("one", 10))
+    service = subprocess.Popen(helper.argv("start", "/bin/sleep", "60"))
+    deadline = time.monotonic() + 10
+    while helper.run("status")["service"] is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert helper.run("status")["service"] == {"pid": service.pid}
+    second = subprocess.run(helper.argv("start", *RUN), capture_output=True, check=False)
+    assert json.loads(second.stdout)["error"]["code"] == "busy"
+    service.terminate()
+    service.wait()
+    assert helper.run("status")["service"] is None
+
+
+def test_a_release_that_does_not_fit_is_refused_before_anything_is_sent(
+    helper: Helper, ordered: Ordered
+) -> None:
+    plan = ("plan", f"--reserve={1 << 40}")
+
+    assert refused(helper, *plan, input=ordered("one", 10).input)[0] == "no_space"
+
+
+# Crash points, lost writes, fuzzing: samples of what the tasks do in full
+
+
+def test_a_kill_at_any_system_call_breaks_no_promise(program: Path) -> None:
+    report = crashpoints.prove(program, points=1)
+
+    assert report.violations == ()
+    assert report.killed >= 45
+
+
+@pytest.fixture(scope="module")
+def recorded(program: Path) -> Iterator[Record]:
+    with in_memory() as folder:
+        yield lostwrites.record(program, folder)
+
+
+@pytest.fixture(scope="module")
+def every_cut(recorded: Record) -> list[lostwrites.Cut]:
+    return list(lostwrites.cuts(recorded))
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_no_power_cut_breaks_a_promise(
+    recorded: Record, every_cut: list[lostwrites.Cut], data: st.DataObject
+) -> None:
+    cut = data.draw(st.sampled_from(every_cut))
+
+    with in_memory() as folder:
+        assert lostwrites.judge(recorded, cut, folder) is None
+
+
+BITES = {
+    "tmp/<hash>.part": "damaged",
+    "tmp/text.new": "manifest.json",
+    "tmp/txn.new": "neither committed nor on trial",
+    "root, after txn": "neither committed nor on trial",
+    "tmp/floor.new": "floor",
+    "root, after fence": "given out twice",
+}
+
+
+@pytest.mark.parametrize("site", BITES)
+def test_without_any_one_sync_a_promise_breaks(recorded: Record, site: str, tmp_path: Path) -> None:
+    problem = lostwrites.first_violation(recorded, tmp_path, site)
+
+    assert problem
+    assert BITES[site] in problem
+
+
+@pytest.mark.parametrize("target", fuzz.TARGETS)
+def test_hostile_input_finds_no_fault(native: dict[str, Package], target: str) -> None:
+    if fuzz.problem():
+        pytest.skip("no clang++ here: apt-get install clang")
+
+    assert fuzz.run(RepoLayout(), native, target, seconds=2).executions > 1000
