@@ -51,6 +51,7 @@ class PackageInputs:
     toolchain: Path | None = None  # None: the compiler of the builder itself
     ops_config: Path | None = None  # None: no runtime is built
     linkage: str = "static"
+    kernels: str = "stock"
     jobs: int
     logs: Path
 
@@ -77,7 +78,7 @@ def steps(inputs: PackageInputs) -> list[Step]:
     """The packages in build order."""
     recipes, program = inputs.layout.recipes, inputs.layout.runtime_cpp
     ops = digest.file_sha256(inputs.ops_config) if inputs.ops_config else ""
-    runtime_options = {f"{RUNTIME}/*:ops_sha256": ops}
+    runtime_options = {f"{RUNTIME}/*:ops_sha256": ops, f"{RUNTIME}/*:kernels": inputs.kernels}
     return [
         *(library(name, recipes) for name in LIBRARIES),
         replace(library(RUNTIME, recipes), options=runtime_options),

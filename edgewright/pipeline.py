@@ -223,6 +223,7 @@ def _packages(
         toolchain=out.toolchain,
         ops_config=out.ops_config,
         linkage=request.profile.runtime.linkage,
+        kernels=request.profile.runtime.kernels,
         jobs=request.jobs,
         logs=out.logs,
     )

@@ -43,6 +43,11 @@ class Linkage(StrEnum):
     SHARED = "shared"
 
 
+class Kernels(StrEnum):
+    STOCK = "stock"
+    NEON = "neon"
+
+
 # The best `-mfpu` of the 32-bit cores that GCC knows. Others are taken at the profile's word.
 BEST_FPU = {
     "cortex-a5": Fpu.NEON_VFPV4,
@@ -140,6 +145,10 @@ class Runtime(_Section):
     linkage: Annotated[
         Linkage, Field(strict=False, description="of ONNX Runtime and libc into edge-infer")
     ] = Linkage.STATIC
+    kernels: Annotated[
+        Kernels,
+        Field(strict=False, description="ONNX Runtime's alone, or with ours for INT8 on NEON"),
+    ] = Kernels.STOCK
     threads: Annotated[int, Field(ge=1, le=64, description="intra-op threads")] = 1
 
 
@@ -273,6 +282,7 @@ def _cross_problems(
         *(_fpu_problems(cpu) if cpu else []),
         *(_thread_problems(cpu, runtime) if cpu and runtime else []),
         *(_affinity_problems(cpu, service) if cpu and service else []),
+        *(_kernel_problems(abi, runtime) if abi and runtime else []),
     ]
 
 
@@ -308,6 +318,12 @@ def _affinity_problems(cpu: Cpu, service: Service) -> list[str]:
     if not beyond:
         return []
     return [f"service.cpus: expected 0 to {cpu.cores - 1}, found {', '.join(beyond)}"]
+
+
+def _kernel_problems(abi: Abi, runtime: Runtime) -> list[str]:
+    if runtime.kernels is Kernels.STOCK or abi.arch is Arch.ARMHF:
+        return []
+    return [f"runtime.kernels: 'neon' is for arch 'armhf', found arch '{abi.arch}'"]
 
 
 def board_names(folder: Path) -> list[str]:

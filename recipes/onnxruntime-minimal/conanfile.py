@@ -2,7 +2,8 @@
 
 No exceptions, no RTTI, ORT-format models only. The operators come from an op config
 (`required_operators_and_types.config`); its hash is the option `ops_sha256`, so packages for
-different operators never mix and models with the same operators share one.
+different operators never mix and models with the same operators share one. The option `kernels`
+chooses ONNX Runtime's own kernels alone, or with those of kernels/, for 32-bit ARM with NEON.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from conan import ConanFile
 from conan.errors import ConanException
 from conan.tools.build import build_jobs
 from conan.tools.cmake import CMakeToolchain
-from conan.tools.files import copy, replace_in_file, save
+from conan.tools.files import copy, patch, replace_in_file, save
 
 # Options of ONNX Runtime's own CMakeLists.txt; each is checked against those it declares.
 ORT_OPTIONS = {
@@ -87,9 +88,10 @@ class OnnxRuntimeMinimal(ConanFile):
     description = "ONNX Runtime reduced to the operators of one model"
     package_type = "static-library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"ops_sha256": ["ANY"]}
+    options = {"ops_sha256": ["ANY"], "kernels": ["stock", "neon"]}
+    default_options = {"kernels": "stock"}
     python_requires = "debian-source/1.0"
-    exports = "prune.py"
+    exports = "prune.py", "kernels/*"
     no_copy_source = True
 
     def layout(self):
@@ -180,11 +182,23 @@ class OnnxRuntimeMinimal(ConanFile):
     def build(self):
         shutil.rmtree(self._workshop, ignore_errors=True)
         shutil.copytree(self.source_folder, self._workshop / "src", symlinks=True)
+        if self.options.kernels == "neon":
+            self._add_kernels()
         self._reduce_operators()
         self.run(f"cmake {' '.join(self._cmake_arguments())}")
         self.run(f'cmake --build "{self._objects}" --target onnxruntime -j {build_jobs(self)}')
         self._collect()
         shutil.rmtree(self._workshop)
+
+    def _add_kernels(self):
+        """Put our kernels beside MLAS's and the operators', and hook them in: kernels/README.md."""
+        kernels = Path(self.recipe_folder) / "kernels"
+        mlas = self._sources / "onnxruntime/core/mlas/lib/edgewright"
+        operators = self._sources / "onnxruntime/contrib_ops/cpu/quantization/edgewright"
+        shutil.copytree(kernels / "src", mlas)
+        shutil.copytree(kernels / "operators", operators)
+        for hook in sorted((kernels / "hooks").glob("*.patch")):
+            patch(self, patch_file=str(hook), base_path=str(self._sources))
 
     @property
     def _objects(self):

@@ -133,6 +133,7 @@ def test_other_operators_ask_for_another_runtime(
         toolchain=out.toolchain,
         ops_config=out.ops_config,
         linkage="static",
+        kernels="neon",
         jobs=1,
         logs=out.logs,
     )

@@ -78,6 +78,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
         toolchain=files["toolchain.cmake"],
         ops_config=files["ops.config"],
         linkage="static",
+        kernels="neon",
         jobs=2,
         logs=tmp_path / "logs",
     )

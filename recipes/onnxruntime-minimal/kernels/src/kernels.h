@@ -1,0 +1,119 @@
+// INT8 kernels for 32-bit ARM with NEON (AArch32), where ONNX Runtime has scalar code or none.
+//
+// All of them give, bit by bit, what ONNX Runtime's portable code gives: products are summed in
+// 32 bits without loss, and a sum becomes a byte by scaling in float, rounding half to even,
+// adding the zero point and saturating. README.md has the reasoning.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace edgewright {
+
+/// How sums become bytes.
+struct Requantize {
+  const int32_t* bias;  // [columns], added to the sums; carries the input's zero point too
+  const float* scale;   // [columns], or one value if !per_column
+  bool per_column;
+  int32_t zero_point;  // of the output, 0..255
+};
+
+/// Rows of a left matrix, unsigned bytes. Row r is `segments` pieces of `segment_size` bytes in a
+/// row: piece s begins at `pieces[r * segments + s]`, or, where `pieces` is null, the only piece
+/// begins at `base + r * segment_size`.
+struct Rows {
+  const uint8_t* base;
+  const uint8_t* const* pieces;
+  size_t segments;
+  size_t segment_size;
+  size_t depth() const { return segments * segment_size; }
+};
+
+// --- product of unsigned activations and signed weights that are never -128
+
+/// Bytes that `pack_weights` writes for a matrix of `depth` x `columns`.
+size_t packed_weights_size(size_t depth, size_t columns);
+
+/// A matrix of weights, [depth x columns]. Step k of the depth is place k % segment_size of segment
+/// k / segment_size; one column's element lies at
+/// data[segment * segment_stride + place * depth_stride + column * column_stride].
+struct Weights {
+  const int8_t* data;
+  size_t segments, segment_size, columns;
+  size_t segment_stride, depth_stride, column_stride;
+  size_t depth() const { return segments * segment_size; }
+};
+
+void pack_weights(const Weights& weights, int8_t* packed);
+
+/// sums[n] += factor * the sum of column n of packed weights.
+void add_column_sums(const int8_t* packed, size_t depth, size_t columns, int32_t factor,
+                     int32_t* sums);
+
+int32_t sum(const int8_t* values, size_t count);
+
+/// True if a matrix has a weight of -128, which `multiply` cannot take: two products of -128 and
+/// -128 overflow 16 bits.
+bool has_lowest(const int8_t* w, size_t count);
+
+/// Bytes of scratch memory that `multiply` needs, whatever the number of rows.
+size_t multiply_scratch_size(size_t depth);
+
+/// output[r * stride + n] = requantized(sum over k of (row[r][k] - 128) * w[k][n]).
+void multiply(const Rows& rows, size_t row_count, const int8_t* packed, size_t columns,
+              const Requantize& requantize, uint8_t* output, size_t stride, uint8_t* scratch);
+
+// --- product of two unsigned matrices, neither known before
+
+/// One matrix product; a [rows x depth] and b [depth x columns] are dense.
+struct Product {
+  const uint8_t* a;
+  const uint8_t* b;
+  size_t rows, depth, columns;
+  int32_t zero_point_a, zero_point_b;
+  float scale;
+  int32_t zero_point;
+  uint8_t* output;  // [rows x columns]
+};
+
+size_t product_scratch_size(size_t depth, size_t columns);
+
+void multiply(const Product& product, uint8_t* scratch);
+
+/// Scratch memory of the calling thread, until its next call here or into MLAS.
+uint8_t* thread_scratch(size_t size);
+
+// --- depthwise convolution
+
+/// For every output pixel and channel: requantized(sum over taps of
+/// (taps[pixel * tap_count + t][channel] - 128) * w[t * channels + channel]).
+/// `channels` is a multiple of 8, w is never -128, `tap_count` any number.
+void depthwise(const uint8_t* const* taps, size_t tap_count, const int8_t* w, size_t channels,
+               size_t pixels, const Requantize& requantize, uint8_t* output);
+
+// --- element by element
+
+/// output[i] = table[input[i]], 256 entries.
+void lookup(const uint8_t* input, const uint8_t* table, uint8_t* output, size_t count);
+
+/// One row of sums to bytes; bias may be null. `flip` is exclusive-or'ed to every byte: with 0x80,
+/// and 128 more as zero point, the bytes are signed ones.
+void requantize_row(const int32_t* sums, const Requantize& requantize, uint8_t* output,
+                    size_t count, uint8_t flip);
+
+/// output = saturate(round(input / scale) + zero_point), with the rounding of a true division.
+void quantize(const float* input, uint8_t* output, size_t count, float scale, int32_t zero_point);
+
+/// output = float(input - zero_point) * scale.
+void dequantize(const uint8_t* input, float* output, size_t count, float scale,
+                int32_t zero_point);
+
+/// The largest of at least one byte.
+uint8_t largest(const uint8_t* input, size_t count);
+
+/// entries[i] = table[input[i]] * factor; returns the sum of the entries without the factor, added
+/// up from first to last.
+float scaled_entries(const uint8_t* input, const float* table, float factor, float* entries,
+                     size_t count);
+
+}  // namespace edgewright

@@ -1,0 +1,415 @@
+// The kernels against plain code that says what ONNX Runtime's portable kernels do, on random
+// shapes, alignments and values that crowd at the edges.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "doctest/doctest.h"
+#include "kernels.h"
+
+namespace {
+
+using edgewright::Requantize;
+
+constexpr uint8_t kGuard = 0xa5;
+
+class Random {
+ public:
+  explicit Random(unsigned seed) : engine_(seed) {}
+  int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine_); }
+  float real(float low, float high) {
+    return std::uniform_real_distribution<float>(low, high)(engine_);
+  }
+  template <class T>
+  T one_of(std::initializer_list<T> values) {
+    return values.begin()[between(0, static_cast<int>(values.size()) - 1)];
+  }
+  uint8_t activation() {
+    const int any = between(0, 255);
+    return static_cast<uint8_t>(one_of({0, 1, 127, 128, 254, 255, any, any, any}));
+  }
+  int8_t weight() {
+    const int any = between(-127, 127);
+    return static_cast<int8_t>(one_of({-127, -1, 0, 127, any, any, any}));
+  }
+  int32_t sum() {
+    const int any = between(-40000, 40000);
+    return one_of({any, any, any, INT32_MIN, INT32_MAX, 0, -1, 1});
+  }
+  float scale() {
+    return one_of({real(1e-4f, 1e-2f), real(1e-4f, 1e-2f), 0.5f, 0.25f, 1.0f, 1e-9f, 1e9f, 1e-40f});
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+/// Bytes that begin `offset` beyond an aligned address, with guards on both sides.
+class Output {
+ public:
+  Output(size_t size, size_t offset) : bytes_(size + offset + 64, kGuard), offset_(offset + 32) {
+    size_ = size;
+  }
+  uint8_t* data() { return bytes_.data() + offset_; }
+  bool guarded() const {
+    const auto is_guard = [](uint8_t byte) { return byte == kGuard; };
+    return std::all_of(bytes_.begin(), bytes_.begin() + static_cast<long>(offset_), is_guard) &&
+           std::all_of(bytes_.begin() + static_cast<long>(offset_ + size_), bytes_.end(), is_guard);
+  }
+  std::vector<uint8_t> content() { return {data(), data() + size_}; }
+
+ private:
+  std::vector<uint8_t> bytes_;
+  size_t offset_, size_;
+};
+
+template <class T, class Make>
+std::vector<T> filled(size_t count, Make make) {
+  std::vector<T> values(count);
+  for (T& value : values) value = make();
+  return values;
+}
+
+uint8_t requantized(uint32_t sum, float scale, int32_t zero_point) {
+  float value = static_cast<float>(static_cast<int32_t>(sum)) * scale;
+  value = std::max(value, static_cast<float>(-zero_point));
+  value = std::min(value, static_cast<float>(255 - zero_point));
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(value)) + zero_point);
+}
+
+uint8_t requantized(uint32_t sum, const Requantize& r, size_t n) {
+  const uint32_t bias = r.bias ? static_cast<uint32_t>(r.bias[n]) : 0;
+  return requantized(sum + bias, r.per_column ? r.scale[n] : *r.scale, r.zero_point);
+}
+
+uint8_t quantized(float value, float scale, int32_t zero_point) {
+  float rounded = std::nearbyint(value / scale) + static_cast<float>(zero_point);
+  rounded = std::max(rounded, 0.0f);
+  rounded = std::min(rounded, 255.0f);
+  return static_cast<uint8_t>(static_cast<int32_t>(rounded));  // not a number: 0, as VFP converts
+}
+
+struct Scaling {
+  Scaling(Random& random, size_t columns)
+      : bias(filled<int32_t>(columns, [&] { return random.sum(); })),
+        scale(filled<float>(columns, [&] { return random.scale(); })),
+        requantize{bias.data(), scale.data(), random.between(0, 1) == 1, random.activation()} {}
+  std::vector<int32_t> bias;
+  std::vector<float> scale;
+  Requantize requantize;
+};
+
+/// Weights in one of the layouts that operators have: [columns, depth], [depth, columns] or
+/// [columns, segment_size, segments], and element (k, n) of them.
+struct Layout {
+  Layout(Random& random, size_t segments, size_t segment_size, size_t columns)
+      : data(filled<int8_t>(segments * segment_size * columns, [&] { return random.weight(); })) {
+    const size_t depth = segments * segment_size;
+    const bool by_row = segments == 1 && random.between(0, 1) == 1;
+    view = by_row ? edgewright::Weights{data.data(), 1, depth, columns, 0, columns, 1}
+                  : edgewright::Weights{data.data(), segments, segment_size, columns,
+                                        1, segments, depth};
+  }
+  int8_t at(size_t k, size_t n) const {
+    const size_t segment = k / view.segment_size, place = k % view.segment_size;
+    return data[segment * view.segment_stride + place * view.depth_stride +
+                n * view.column_stride];
+  }
+  std::vector<int8_t> data;
+  edgewright::Weights view;
+};
+
+std::vector<int8_t> packed(const edgewright::Weights& weights) {
+  std::vector<int8_t> bytes(edgewright::packed_weights_size(weights.depth(), weights.columns), 99);
+  edgewright::pack_weights(weights, bytes.data());
+  return bytes;
+}
+
+void check_multiply(unsigned seed) {
+  Random random(seed);
+  const auto segments = static_cast<size_t>(random.one_of({1, 1, 1, 2, 9}));
+  const auto segment_size = static_cast<size_t>(
+      random.one_of({random.between(1, 40), 16, 32, 48, 144, random.between(1, 600)}));
+  const auto columns = static_cast<size_t>(random.between(1, 21));
+  const auto row_count = static_cast<size_t>(random.between(1, 23));
+  const size_t depth = segments * segment_size;
+  CAPTURE(seed);
+  CAPTURE(depth);
+  CAPTURE(columns);
+  CAPTURE(row_count);
+  const Layout weights(random, segments, segment_size, columns);
+  const auto bytes = packed(weights.view);
+  const auto input = filled<uint8_t>(row_count * depth + 3, [&] { return random.activation(); });
+  const uint8_t* const base = input.data() + random.between(0, 3);
+  std::vector<const uint8_t*> pieces;
+  for (size_t i = 0; i < row_count * segments; ++i) pieces.push_back(base + i * segment_size);
+  std::reverse(pieces.begin(), pieces.end());
+  const bool indirect = segments > 1 || random.between(0, 1) == 1;
+  const edgewright::Rows rows{base, indirect ? pieces.data() : nullptr, segments, segment_size};
+  const Scaling scaling(random, columns);
+  const size_t stride = columns + static_cast<size_t>(random.between(0, 5));
+  Output output((row_count - 1) * stride + columns, static_cast<size_t>(random.between(0, 3)));
+  std::vector<uint8_t> scratch(edgewright::multiply_scratch_size(depth) + 64);
+
+  edgewright::multiply(rows, row_count, bytes.data(), columns, scaling.requantize, output.data(),
+                       stride, scratch.data());
+
+  std::vector<uint8_t> expected((row_count - 1) * stride + columns, kGuard);
+  for (size_t r = 0; r < row_count; ++r) {
+    for (size_t n = 0; n < columns; ++n) {
+      uint32_t sum = 0;
+      for (size_t k = 0; k < depth; ++k) {
+        const size_t piece = r * segments + k / segment_size;
+        const uint8_t* at = indirect ? pieces[piece] : base + piece * segment_size;
+        sum += static_cast<uint32_t>((at[k % segment_size] - 128) * weights.at(k, n));
+      }
+      expected[r * stride + n] = requantized(sum, scaling.requantize, n);
+    }
+  }
+  CHECK(output.content() == expected);
+  CHECK(output.guarded());
+}
+
+void check_product(unsigned seed) {
+  Random random(seed);
+  edgewright::Product p{};
+  p.rows = static_cast<size_t>(random.between(1, 40));
+  p.depth = static_cast<size_t>(random.one_of({random.between(1, 80), 36, 64, 256, 700}));
+  p.columns = static_cast<size_t>(random.between(1, 40));
+  const uint8_t lowest = random.one_of<uint8_t>({0, 1});  // 0 becomes -128: the wide way
+  const auto a = filled<uint8_t>(p.rows * p.depth + 3, [&] { return random.activation(); });
+  const auto b = filled<uint8_t>(p.depth * p.columns + 3,
+                                 [&] { return std::max(lowest, random.activation()); });
+  p.a = a.data() + random.between(0, 3);
+  p.b = b.data() + random.between(0, 3);
+  p.zero_point_a = random.activation();
+  p.zero_point_b = random.activation();
+  p.scale = random.scale();
+  p.zero_point = random.activation();
+  Output output(p.rows * p.columns, static_cast<size_t>(random.between(0, 3)));
+  p.output = output.data();
+  CAPTURE(seed);
+  CAPTURE(p.depth);
+  std::vector<uint64_t> scratch(edgewright::product_scratch_size(p.depth, p.columns) / 8 + 8);
+
+  edgewright::multiply(p, reinterpret_cast<uint8_t*>(scratch.data()));
+
+  std::vector<uint8_t> expected;
+  for (size_t r = 0; r < p.rows; ++r) {
+    for (size_t n = 0; n < p.columns; ++n) {
+      uint32_t sum = 0;
+      for (size_t k = 0; k < p.depth; ++k) {
+        sum += static_cast<uint32_t>((p.a[r * p.depth + k] - p.zero_point_a) *
+                                     (p.b[k * p.columns + n] - p.zero_point_b));
+      }
+      expected.push_back(requantized(sum, p.scale, p.zero_point));
+    }
+  }
+  CHECK(output.content() == expected);
+  CHECK(output.guarded());
+}
+
+void check_depthwise(unsigned seed) {
+  Random random(seed);
+  const auto tap_count = static_cast<size_t>(random.one_of({9, 9, 9, 25, random.between(1, 30)}));
+  const auto channels = static_cast<size_t>(8 * random.between(1, 9));
+  const auto pixels = static_cast<size_t>(random.between(1, 9));
+  const auto input = filled<uint8_t>(4 * channels + 7, [&] { return random.activation(); });
+  const auto w = filled<int8_t>(tap_count * channels, [&] { return random.weight(); });
+  const auto taps = filled<const uint8_t*>(pixels * tap_count, [&] {
+    return input.data() + random.between(0, static_cast<int>(3 * channels) + 7);
+  });
+  const Scaling scaling(random, channels);
+  Output output(pixels * channels, static_cast<size_t>(random.between(0, 3)));
+  CAPTURE(seed);
+
+  edgewright::depthwise(taps.data(), tap_count, w.data(), channels, pixels, scaling.requantize,
+                        output.data());
+
+  std::vector<uint8_t> expected;
+  for (size_t p = 0; p < pixels; ++p) {
+    for (size_t c = 0; c < channels; ++c) {
+      uint32_t sum = 0;
+      for (size_t t = 0; t < tap_count; ++t) {
+        sum += static_cast<uint32_t>((taps[p * tap_count + t][c] - 128) * w[t * channels + c]);
+      }
+      expected.push_back(requantized(sum, scaling.requantize, c));
+    }
+  }
+  CHECK(output.content() == expected);
+  CHECK(output.guarded());
+}
+
+/// Values around what a scale makes of bytes, halves between them among these, and all oddities.
+float dividend(Random& random, float scale) {
+  const auto steps = static_cast<float>(random.between(-300, 300));
+  const float half = (steps + 0.5f) * scale;
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  return random.one_of({half, half, std::nextafter(half, infinity), std::nextafter(half, -infinity),
+                        steps * scale, random.real(-300.0f, 300.0f) * scale, 0.0f, -0.0f, 1e-44f,
+                        1e30f, -1e30f, infinity, -infinity,
+                        std::numeric_limits<float>::quiet_NaN()});
+}
+
+float divisor(Random& random) {
+  const float all_ones = std::nextafter(2.0f, 0.0f);
+  const float any = std::ldexp(random.real(1.0f, 2.0f), random.between(-140, 127));
+  const float usual = random.real(1e-3f, 1.0f);
+  return random.one_of({usual, usual, usual, usual, any, all_ones, all_ones / 64.0f, 0.0625f});
+}
+
+}  // namespace
+
+TEST_CASE("rows times packed weights") {
+  for (unsigned seed = 0; seed < 250; ++seed) check_multiply(seed);
+}
+
+TEST_CASE("sums that come closest to overflow") {
+  for (const int8_t weight : {int8_t{-127}, int8_t{127}}) {
+    for (const uint8_t activation : {uint8_t{0}, uint8_t{255}}) {
+      constexpr size_t depth = 4096;
+      const std::vector<int8_t> w(depth * 4, weight);
+      const std::vector<uint8_t> row(depth, activation);
+      const auto bytes = packed({w.data(), 1, depth, 4, 0, 1, depth});
+      const std::vector<int32_t> bias(4, 0);
+      const float scale = 1e-6f;
+      std::vector<uint8_t> scratch(edgewright::multiply_scratch_size(depth) + 64), output(4);
+      edgewright::multiply({row.data(), nullptr, 1, depth}, 1, bytes.data(), 4,
+                           {bias.data(), &scale, false, 128}, output.data(), 4, scratch.data());
+      const int32_t sum = static_cast<int32_t>(depth) * (activation - 128) * weight;
+      CHECK(output == std::vector<uint8_t>(4, requantized(static_cast<uint32_t>(sum), scale, 128)));
+    }
+  }
+}
+
+TEST_CASE("column sums are those of the weights that were packed") {
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    Random random(seed);
+    const Layout weights(random, 1, static_cast<size_t>(random.between(1, 90)),
+                         static_cast<size_t>(random.between(1, 17)));
+    const size_t depth = weights.view.depth(), columns = weights.view.columns;
+    std::vector<int32_t> sums(columns, 5), expected(columns, 5);
+    edgewright::add_column_sums(packed(weights.view).data(), depth, columns, -3, sums.data());
+    for (size_t n = 0; n < columns; ++n) {
+      for (size_t k = 0; k < depth; ++k) expected[n] += -3 * weights.at(k, n);
+    }
+    CHECK(sums == expected);
+    const auto& data = weights.data;
+    int32_t total = 0;
+    for (const int8_t value : data) total += value;
+    CHECK(edgewright::sum(data.data(), data.size()) == total);
+  }
+}
+
+TEST_CASE("a weight of -128 is found wherever it is") {
+  for (size_t count = 1; count < 70; ++count) {
+    std::vector<int8_t> weights(count, -127);
+    CHECK_FALSE(edgewright::has_lowest(weights.data(), count));
+    weights[(count * 7) % count] = weights[count - 1] = -128;
+    CHECK(edgewright::has_lowest(weights.data(), count));
+    CHECK_FALSE(edgewright::has_lowest(weights.data() + 1, (count * 7) % count));
+  }
+}
+
+TEST_CASE("product of two unsigned matrices") {
+  for (unsigned seed = 0; seed < 120; ++seed) check_product(seed);
+}
+
+TEST_CASE("depthwise convolution") {
+  for (unsigned seed = 0; seed < 150; ++seed) check_depthwise(seed);
+}
+
+TEST_CASE("lookup, any number of bytes at any address") {
+  Random random(1);
+  const auto table = filled<uint8_t>(256, [&] { return static_cast<uint8_t>(random.between(0, 255)); });
+  for (size_t count = 0; count < 300; ++count) {
+    auto input = filled<uint8_t>(count + 3, [&] { return static_cast<uint8_t>(random.between(0, 255)); });
+    for (size_t i = 0; i < count && count >= 256; ++i) input[i] = static_cast<uint8_t>(i);
+    const uint8_t* from = input.data() + (count >= 256 ? 0 : count % 4);
+    Output output(count, count % 3);
+    edgewright::lookup(from, table.data(), output.data(), count);
+    std::vector<uint8_t> expected;
+    for (size_t i = 0; i < count; ++i) expected.push_back(table[from[i]]);
+    CHECK(output.content() == expected);
+    CHECK(output.guarded());
+  }
+}
+
+TEST_CASE("a row of sums to bytes") {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    Random random(seed);
+    const auto count = static_cast<size_t>(random.between(0, 45));
+    Scaling scaling(random, std::max<size_t>(1, count));
+    if (random.between(0, 3) == 0) scaling.requantize.bias = nullptr;
+    const auto sums = filled<int32_t>(count, [&] { return random.sum(); });
+    const uint8_t flip = random.one_of<uint8_t>({0, 0x80});
+    Output output(count, static_cast<size_t>(random.between(0, 3)));
+    edgewright::requantize_row(sums.data(), scaling.requantize, output.data(), count, flip);
+    std::vector<uint8_t> expected;
+    for (size_t n = 0; n < count; ++n) {
+      expected.push_back(static_cast<uint8_t>(
+          requantized(static_cast<uint32_t>(sums[n]), scaling.requantize, n) ^ flip));
+    }
+    CAPTURE(seed);
+    CHECK(output.content() == expected);
+    CHECK(output.guarded());
+  }
+}
+
+TEST_CASE("floats to bytes, rounded as a division rounds") {
+  for (unsigned seed = 0; seed < 3000; ++seed) {
+    Random random(seed);
+    const auto count = static_cast<size_t>(random.between(0, 45));
+    const float scale = divisor(random);
+    const uint8_t zero_point = random.activation();
+    const auto input = filled<float>(count, [&] { return dividend(random, scale); });
+    Output output(count, static_cast<size_t>(random.between(0, 3)));
+    edgewright::quantize(input.data(), output.data(), count, scale, zero_point);
+    std::vector<uint8_t> expected;
+    for (const float value : input) expected.push_back(quantized(value, scale, zero_point));
+    CAPTURE(seed);
+    CAPTURE(scale);
+    CHECK(output.content() == expected);
+    CHECK(output.guarded());
+  }
+}
+
+TEST_CASE("bytes to floats") {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    Random random(seed);
+    const auto count = static_cast<size_t>(random.between(0, 45));
+    const float scale = random.real(1e-5f, 10.0f);
+    const uint8_t zero_point = random.activation();
+    const auto input = filled<uint8_t>(count, [&] { return random.activation(); });
+    std::vector<float> output(count + 1, 7.0f), expected;
+    edgewright::dequantize(input.data(), output.data(), count, scale, zero_point);
+    for (const uint8_t byte : input) expected.push_back(static_cast<float>(byte - zero_point) * scale);
+    expected.push_back(7.0f);
+    CHECK(output == expected);
+  }
+}
+
+TEST_CASE("softmax: the largest byte, and entries with their sum in order") {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    Random random(seed);
+    const auto count = static_cast<size_t>(random.between(1, 300));
+    const auto input = filled<uint8_t>(count, [&] { return static_cast<uint8_t>(random.between(0, 255)); });
+    const auto table = filled<float>(256, [&] { return std::ldexp(random.real(1, 2), random.between(-20, 90)); });
+    CHECK(edgewright::largest(input.data(), count) == *std::max_element(input.begin(), input.end()));
+    std::vector<float> entries(count + 1, 7.0f), expected;
+    const float sum = edgewright::scaled_entries(input.data(), table.data(), 255.0f, entries.data(), count);
+    float expected_sum = 0;
+    for (const uint8_t byte : input) {
+      expected_sum += table[byte];
+      expected.push_back(table[byte] * 255.0f);
+    }
+    expected.push_back(7.0f);
+    CHECK(sum == expected_sum);
+    CHECK(entries == expected);
+  }
+}
