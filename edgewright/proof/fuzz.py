@@ -73,7 +73,9 @@ def _build(layout: RepoLayout, libraries: Mapping[str, Package], out: Path) -> N
         done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             tail = (done.stdout + done.stderr).splitlines()[-process.TAIL_LINES :]
-            raise UserError("fuzz targets", "do not build", facts=tail, next="apt-get install clang")
+            raise UserError(
+                "fuzz targets", "do not build", facts=tail, next="apt-get install clang"
+            )
 
 
 def _describe(path: Path, folder: Path, library: str) -> None:
