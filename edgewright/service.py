@@ -200,6 +200,22 @@ systemctl enable --quiet --now edgewright.service
 [ "$1" != changed ] || systemctl restart edgewright.service
 """,
 }
+DISABLE = {
+    Manager.INITTAB: r"""
+set -e
+{ grep -vxF "$1" /etc/inittab || true; } > /etc/inittab.new
+sync
+mv -f /etc/inittab.new /etc/inittab
+kill -HUP 1
+kill -TERM "$(cat "$2")" 2>/dev/null || true
+""",
+    Manager.RUNIT: r"""
+sv down "$1" >/dev/null 2>&1 || true
+""",
+    Manager.SYSTEMD: r"""
+systemctl disable --quiet --now edgewright.service
+""",
+}
 READ = r"""
 cd "$1" 2>/dev/null || exit 0
 for name in since starts; do [ -f "$name" ] && echo "$name $(cat "$name")"; done
@@ -238,10 +254,22 @@ def install(board: Board, profile: BoardProfile) -> bool:
             next=f"set it in board_profiles/{profile.name}.toml",
         )
     changed = [_place(board, file) for file in render(profile)]
-    subject = RUNIT if manager is Manager.RUNIT else INITTAB_LINE
     news = "changed" if any(changed) else "same"
-    board.script(ENABLE[manager], news, subject, f"{STATE}/supervisor")
+    board.script(ENABLE[manager], news, _subject(manager), f"{STATE}/supervisor")
     return any(changed)
+
+
+def remove(board: Board, profile: BoardProfile) -> None:
+    """End the service and remove its files; the release stays. Raises TargetError."""
+    manager = profile.service.manager
+    if manager is not Manager.NONE:
+        board.script(DISABLE[manager], _subject(manager), f"{STATE}/supervisor")
+        board.check(["rm", "-rf", STATE, *(file.path for file in render(profile))])
+
+
+def _subject(manager: Manager) -> str:
+    """What a script for this init works on."""
+    return RUNIT if manager is Manager.RUNIT else INITTAB_LINE
 
 
 def _place(board: Board, file: ServiceFile) -> bool:

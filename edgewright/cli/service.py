@@ -22,3 +22,19 @@ def install(
     with connected(board, host, emulated, lab, ask_password) as there:
         changed = service.install(there, profile)
         say(f"{there.target}: {profile.service.manager} {'starts it' if changed else 'has it'}")
+
+
+@task(help=REACH)
+@told
+def remove(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    lab: bool = False,
+    ask_password: bool = False,
+) -> None:
+    """End the service; the release stays. Example: invoke service.remove --board=a53-som --lab"""
+    with connected(board, host, emulated, lab, ask_password) as there:
+        service.remove(there, profile_of(board))
+        say(f"{there.target}: no service any more")

@@ -7,15 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 import pytest
 
-from edgewright import packages, pipeline, smoke
+from edgewright import packages, pipeline, service, smoke
 from edgewright.container import DockerBuilder
 from edgewright.deploy import Outcome
 from edgewright.elf import read_elf
@@ -25,6 +25,7 @@ from edgewright.layout import RepoLayout
 from edgewright.model.card import read_card
 from edgewright.model.golden import EXPECTED, expect
 from edgewright.pipeline import BuildReport
+from edgewright.profile import BoardProfile, load_board
 from edgewright.release import load_release
 from edgewright.remote import Board, connect
 from edgewright.report import SmokeReport
@@ -291,6 +292,57 @@ def test_the_demo_release_passes_its_smoke_test_on_the_board(deployed: Deployed)
 def test_the_same_release_again_sends_nothing(deployed: Deployed) -> None:
     assert deployed.second.unchanged
     assert deployed.second.bytes_sent == 0
+
+
+KILL = r"""kill -KILL "$(sed 's/.*"pid":\([0-9]*\).*/\1/' /run/edgewright/heartbeat)" """
+
+
+@pytest.mark.board
+def test_the_demo_release_runs_as_a_service(
+    built: BuildReport, deployed: Deployed, emulated: EmulatedBoard
+) -> None:
+    profile = load_board("a53-som", REPO.boards)
+    golden = json.loads((built.folder / "model" / "golden" / EXPECTED).read_text())["cases"][0]
+    with connect(emulated.target) as there:
+        try:
+            assert service.install(there, profile)
+            assert not service.install(there, profile)
+            found = classified(there, profile, built.folder / "model" / "golden" / golden["image"])
+            assert found["class"] == golden["class"]
+            settled(lambda: service.status(there, profile), lambda now: now.images == 1)
+            there.script(KILL)
+            ended = settled(lambda: service.status(there, profile), lambda now: now.restarts == 1)
+            assert "ended with exit code 137" in ended.log[-1]
+            settled(lambda: service.status(there, profile), lambda now: now.healthy)
+        finally:
+            service.remove(there, profile)
+        assert not service.status(there, profile).installed
+
+
+def classified(there: Board, profile: BoardProfile, image: Path) -> dict[str, Any]:
+    """What the service says of an image that is moved into its folder."""
+    aside, into = f"{profile.service.input}/.{image.name}", f"{profile.service.input}/{image.name}"
+    settled(lambda: there.run(["ls", profile.service.input]), lambda ran: ran.returncode == 0)
+    with image.open("rb") as source:
+        there.put(source, aside)
+    there.check(["mv", aside, into])
+    result = ["cat", f"{profile.service.output}/{image.name}.json"]
+    found: dict[str, Any] = json.loads(
+        settled(lambda: there.run(result), lambda ran: ran.returncode == 0).stdout
+    )
+    return found
+
+
+T = TypeVar("T")
+
+
+def settled(look: Callable[[], T], true: Callable[[T], bool]) -> T:
+    """What is seen once it is so; an emulated board takes its time."""
+    deadline = time.monotonic() + 180
+    while not true(found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return found
 
 
 @pytest.mark.board
