@@ -32,6 +32,8 @@ SELFTEST_SECONDS = 900  # an emulated board takes its time
 BASE_CHUNK = 4096  # bytes; of a base that only the board has
 SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
+SEND, READ_BACK = "send", "read back"  # how steps begin
+
 OnStep = Callable[[str], None]
 OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes to send
 Gate = Callable[[Board, str, Result], None]  # folder, self-test; raises if it is not fit
@@ -370,7 +372,7 @@ def _send(there: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], told: 
     transfer.write_stream(objects, stream)
     total = stream.tell()
     stream.seek(0)
-    told.step(f"send {len(objects)} files, {total:,} bytes")
+    told.step(f"{SEND} {len(objects)} files, {total:,} bytes")
     there.receive(_fence(begun), stream, _adder(total, told.bytes))
     return total
 
@@ -378,6 +380,7 @@ def _send(there: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], told: 
 def _install(there: Edgectl, order: Order, begun: PlanAnswer, told: _Told) -> tuple[str, ...]:
     """From whole objects to a committed release; returns the releases that were removed."""
     fence, release = _fence(begun), order.manifest.id
+    told.step(READ_BACK)
     there.seal(fence)
     told.step("self-test on the board")
     selftest = there.selftest(fence, timeout_s=SELFTEST_SECONDS)

@@ -86,6 +86,7 @@ class Board:
 
     def __init__(self, target: Target, transport: paramiko.Transport, idle: float) -> None:
         self.target = target
+        self.commands = 0  # run so far, a round trip each
         self._transport = transport
         self._idle = idle
 
@@ -144,6 +145,7 @@ class Board:
                 channel.close()
 
     def _open(self, argv: Sequence[str], idle: float) -> paramiko.Channel:
+        self.commands += 1
         channel = self._transport.open_session(timeout=idle)
         channel.settimeout(idle)
         channel.exec_command(shlex.join(argv))

@@ -9,14 +9,27 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import pipeline
+from edgewright import pipeline, transfer_bench
 from edgewright.bench import baseline, compare, peers
 from edgewright.bench import estimate as estimates
 from edgewright.bench import instructions as counted
 from edgewright.bench.estimate import Calibration, Estimate, Range
 from edgewright.bench.instructions import Cost, InstructionReport, Program
 from edgewright.cli.build import build_release
-from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, heavy, profile_of, say, told, write
+from edgewright.cli.common import (
+    BOARD,
+    JSON,
+    LAYOUT,
+    OUT,
+    REACH,
+    connected,
+    heavy,
+    profile_of,
+    say,
+    told,
+    write,
+)
+from edgewright.cli.keys import signer_for
 
 
 @task(
@@ -222,3 +235,41 @@ def _hot(what: str, costs: Sequence[Cost]) -> Table:
 def _short(name: str) -> str:
     """A function's name without the namespaces that nearly all of them share."""
     return re.sub(r"\b(onnxruntime|contrib|concurrency)::", "", name)
+
+
+@task(
+    help={
+        **REACH,
+        "megabytes": "of the model that is sent",
+        "rounds": "how often; the median counts",
+        "json": JSON,
+    }
+)
+@told
+def transfer(
+    c: Context,
+    board: str,
+    host: str = "",
+    emulated: bool = False,
+    lab: bool = False,
+    ask_password: bool = False,
+    megabytes: int = 8,
+    rounds: int = 3,
+    json: bool = False,
+) -> None:
+    """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
+    built = pipeline.latest_release(LAYOUT.build(board))
+    with connected(board, host, emulated, lab, ask_password) as there:
+        signer = signer_for("", emulated=there.target.emulated)
+        report = transfer_bench.run(there, built, signer, megabytes=megabytes, rounds=rounds)
+    if json:
+        write(report.model_dump_json(indent=2) + "\n")
+        return
+    told_ratios = ", ".join(f"{ratio:.2f}" for ratio in report.rate_ratios)
+    say(f"{report.target}: {report.model_bytes:,} bytes, {rounds} rounds")
+    say(f"rate: {report.rate_ratio:.2f} of ssh host 'cat > file' ({told_ratios})")
+    say(
+        f"model update: {report.sent_bytes:,} bytes sent for {report.changed_bytes:,} changed, "
+        f"{report.update_ratio:.3f} times"
+    )
+    say(f"nothing to do: {report.noop_round_trips} round trip(s) after the login")

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from edgewright import deploy, emulate, smoke
+from edgewright import deploy, emulate, smoke, transfer_bench
 from edgewright.edgectl import RefusedError
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.errors import TargetError
-from edgewright.release import Release
+from edgewright.pipeline import BuildReport
+from edgewright.release import Release, load_release
 from edgewright.remote import Board, ConnectionLostError, connect
 from edgewright.report import SmokeReport
 from tests import signing
@@ -263,3 +264,17 @@ def test_ctrl_c_during_the_upload(
     assert current(emulated, first) == first.id
     assert not install(board, second).unchanged
     assert current(emulated, second) == second.id
+
+
+# Transfer
+
+
+@pytest.mark.usefixtures("own_keys")
+def test_update_sends_what_changed_and_nothing_to_do_is_asked_once(
+    board: Board, built: BuildReport
+) -> None:
+    release = load_release(built.folder)
+    report = transfer_bench.run(board, release, signer(), megabytes=1, rounds=1)
+    assert report.update_ratio <= 1.05
+    assert report.noop_round_trips <= 2
+    assert report.rate_ratio > 0

@@ -120,14 +120,20 @@ class Deploys(RuleBasedStateMachine):
     def rotate_keys(self, cut: tuple[int, str, float]) -> None:
         old, new = signer(self.key), next(self.names)
         there = Edgectl(board=self.board(cut), root=str(self.root))
-        self.trusted.append(signer(new).public)
+        added = signer(new).public
+        self.trusted.append(added)
         with contextlib.suppress(ConnectionLostError):
-            keyring.provision(there, COMPATIBLE, signer(new).public, old)
-            keyring.revoke(there, COMPATIBLE, old.public.id, signer(new))
-        left = keyring.read(Edgectl(board=self.board(), root=str(self.root)))
-        assert left is not None
+            keyring.provision(there, COMPATIBLE, added, old, after=self.key_set().sequence)
+            after = self.key_set().sequence
+            keyring.revoke(there, COMPATIBLE, old.public.id, signer(new), after=after)
+        left = self.key_set()
         self.key = self.key if old.public in left.public else new
         assert signer(self.key).public in left.public
+
+    def key_set(self) -> keyring.KeySet:
+        trusted = keyring.read(Edgectl(board=self.board(), root=str(self.root)))
+        assert trusted is not None
+        return trusted
 
     @rule(days=st.sampled_from([-400, -1, 0, 0.5]))
     def set_a_wrong_clock(self, days: float) -> None:

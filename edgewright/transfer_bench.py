@@ -1,0 +1,189 @@
+"""What a deploy's transfer costs: its rate against plain SSH, an update's bytes, round trips.
+
+It works in a deploy root of its own, with a program that does nothing, so that only the
+transfer counts. The rate is kept as a ratio within one run, the two ways taking turns.
+"""
+
+import os
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright import deploy, edgectl, keyring, signed
+from edgewright.deploy import Outcome
+from edgewright.errors import TargetError
+from edgewright.keys import Signer
+from edgewright.release import Release, ReleaseInputs, build_release
+from edgewright.remote import Board
+from edgewright.target import Target
+
+ROOT = "/opt/edgewright-transfer"
+STUB = "#!/bin/sh\necho '{}'\n"
+LAYERS = 5  # of a model update, spread over the file
+SHARE = 50  # one byte in so many is changed
+
+
+class TransferReport(BaseModel):
+    """What `invoke bench.transfer` found. On an emulated board, rates are the emulator's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    target: str
+    emulated: bool
+    model_bytes: int
+    rate_ratio: float  # deploy / ssh host 'cat > file'; median of the rounds
+    rate_ratios: tuple[float, ...]
+    changed_bytes: int  # of a model update
+    sent_bytes: int  # for it
+    noop_round_trips: int
+
+    @property
+    def update_ratio(self) -> float:
+        return self.sent_bytes / self.changed_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    board: Board
+    built: Release
+    signer: Signer
+    folder: Path
+
+    def release(self, model: bytes) -> Release:
+        """The built release with another model, root and program."""
+        program, weights = self.folder / "edge-infer", self.folder / "model.ort"
+        program.write_text(STUB)
+        weights.write_bytes(model)
+        manifest, built = self.built.manifest, self.built.folder
+        inputs = ReleaseInputs(
+            board=manifest.board,
+            compatible=manifest.compatible,
+            deploy_root=ROOT,
+            edge_infer=program,
+            libraries=(built / edgectl.PROGRAM,),
+            ort_model=weights,
+            card=built / "model" / "card.json",
+            golden=built / "model" / "golden",
+            runtime=manifest.runtime,
+            budgets=manifest.budgets,
+            source=manifest.source,
+        )
+        return build_release(inputs, self.folder / "release")
+
+    def deploy(self, release: Release, signature: bytes) -> tuple[Outcome, float]:
+        """The outcome, and seconds from the first byte sent until all is in the store."""
+        steps: dict[str, float] = {}
+
+        def step(text: str) -> None:
+            steps[text.split(" ")[0]] = time.monotonic()
+
+        outcome = deploy.deploy(self.board, release, signature, reserve_bytes=0, on_step=step)
+        return outcome, steps.get("read", 0) - steps.get(deploy.SEND, 0)
+
+    def sign(self, release: Release) -> bytes:
+        return signed.sign(release.manifest, self.signer)
+
+
+def run(
+    board: Board, built: Release, signer: Signer, *, megabytes: int, rounds: int
+) -> TransferReport:
+    """Measure; what was on the board stays as it was. Raises TargetError."""
+    with tempfile.TemporaryDirectory() as folder, _clean(board):
+        bench = _Bench(board=board, built=built, signer=signer, folder=Path(folder))
+        size = megabytes << 20
+        first = bench.release(os.urandom(size))
+        there = deploy.ensure_helper(board, ROOT, first)
+        keyring.provision(there, first.manifest.compatible, signer.public, signer)
+        bench.deploy(first, bench.sign(first))  # the small files are there from now on
+        ratios = [_rate_ratio(bench, size) for _ in range(rounds)]
+        changed, sent = _update(bench, size)
+        return TransferReport(
+            target=str(board.target),
+            emulated=board.target.emulated,
+            model_bytes=size,
+            rate_ratio=round(statistics.median(ratios), 3),
+            rate_ratios=tuple(round(ratio, 3) for ratio in ratios),
+            changed_bytes=changed,
+            sent_bytes=sent,
+            noop_round_trips=_noop(bench, size),
+        )
+
+
+def _rate_ratio(bench: _Bench, size: int) -> float:
+    """Time of plain SSH over that of a deploy's stream, for as many new bytes."""
+    model = os.urandom(size)
+    plain = _plain_seconds(bench.board.target, model)
+    release = bench.release(model)
+    outcome, seconds = bench.deploy(release, bench.sign(release))
+    return (outcome.bytes_sent / seconds) / (size / plain)
+
+
+def _plain_seconds(target: Target, data: bytes) -> float:
+    """OpenSSH's own client and `cat`, its login left out: an empty file is sent first."""
+    argv = ssh_argv(target, f"cat > {ROOT}/plain")
+    seconds = []
+    for content in (b"", data):
+        start = time.monotonic()
+        done = subprocess.run(argv, input=content, capture_output=True, check=False)
+        seconds.append(time.monotonic() - start)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").splitlines()[-5:]
+            raise TargetError(f"{target}: ssh", f"exit code {done.returncode}", facts=said)
+    return seconds[1] - seconds[0]
+
+
+def ssh_argv(target: Target, command: str) -> list[str]:
+    """OpenSSH's command line for a target; it asks nothing."""
+    options = ["-o", "BatchMode=yes"]
+    if target.known_hosts:
+        options += ["-o", f"UserKnownHostsFile={target.known_hosts}"]
+    if target.identity:
+        options += ["-i", str(target.identity), "-o", "IdentitiesOnly=yes"]
+    if target.port:
+        options += ["-p", str(target.port)]
+    who = f"{target.user}@{target.address}" if target.user else target.address
+    return ["ssh", *options, "--", who, command]
+
+
+def _update(bench: _Bench, size: int) -> tuple[int, int]:
+    """Changed bytes of a model update, and the bytes that its deploy sent."""
+    model = bytearray(os.urandom(size))
+    before = bench.release(bytes(model))
+    bench.deploy(before, bench.sign(before))
+    layer, rng = size // SHARE // LAYERS, random.Random(size)
+    for index in range(LAYERS):
+        start = index * size // LAYERS + rng.randrange(size // LAYERS - layer)
+        model[start : start + layer] = os.urandom(layer)
+    after = bench.release(bytes(model))
+    outcome, _ = bench.deploy(after, bench.sign(after))
+    return LAYERS * layer, outcome.bytes_sent
+
+
+def _noop(bench: _Bench, size: int) -> int:
+    """Commands that a deploy with nothing to do runs on the board."""
+    release = bench.release(bytes(size))
+    order = bench.sign(release)
+    bench.deploy(release, order)
+    before = bench.board.commands
+    bench.deploy(release, order)
+    return bench.board.commands - before
+
+
+@contextmanager
+def _clean(board: Board) -> Iterator[None]:
+    """Nothing of an earlier or of this benchmark stays on the board."""
+    try:
+        board.check(["rm", "-rf", ROOT])
+        yield
+    finally:
+        board.run(["rm", "-rf", ROOT])
