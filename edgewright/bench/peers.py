@@ -180,4 +180,5 @@ def _aside(kept: Path) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         folder.chmod(0o755)
-        folder.rename(kept)
+        if not kept.is_dir():  # another call that put it there first is welcome
+            folder.rename(kept)

@@ -1,0 +1,44 @@
+"""What the release that was just built costs, against what was accepted."""
+
+import pytest
+
+from edgewright.bench import baseline, instructions
+from edgewright.bench.instructions import InstructionReport, Program
+from edgewright.layout import RepoLayout
+from edgewright.pipeline import BuildReport
+from edgewright.profile import Arch
+from edgewright.release import load_release
+
+LAYOUT = RepoLayout()
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def report(built: BuildReport) -> InstructionReport:
+    folder = load_release(built.folder).folder
+    binary = folder / "bin" / "edge-infer"
+    program = Program(
+        arch=Arch.ARMHF,
+        binary=binary,
+        symbols=instructions.symbol_file(binary, LAYOUT.build("a53-som")),
+        model=folder / "model" / "model.ort",
+        image=min((folder / "model" / "golden").glob("*.png")),
+    )
+    return instructions.measure(program, "a53-som", LAYOUT)
+
+
+def test_nothing_costs_more_than_accepted(report: InstructionReport) -> None:
+    baseline.require_no_growth(report, baseline.read_baseline(LAYOUT.baseline))
+
+
+def test_operators_and_functions_add_up_to_the_inference(report: InstructionReport) -> None:
+    assert sum(cost.instructions for cost in report.functions) == report.inference
+    assert sum(cost.calls for cost in report.operators) == len(report.nodes)
+    assert sum(cost.instructions for cost in report.nodes) == pytest.approx(
+        report.inference, rel=0.001
+    )
+
+
+def test_a_later_inference_costs_what_the_first_does(report: InstructionReport) -> None:
+    assert report.inference == pytest.approx(report.first_inference, rel=0.01)
