@@ -111,7 +111,8 @@ def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
             argv = ["mmdebstrap", "--variant=extract", "--architectures=armhf"]
             argv += [f"--include={','.join(packages)}", suite, str(scratch)]
             process.run_logged([*argv, apt.source_line(suite)], log)
-            (scratch / "lib").symlink_to("usr/lib")
+            if not (scratch / "lib").exists():  # some packages bring it, others do not
+                (scratch / "lib").symlink_to("usr/lib")
             # QEMU opens a file of the sysroot in place of the host's.
             (scratch / "proc").mkdir(exist_ok=True)
             (scratch / "proc" / "cpuinfo").write_text(CPUINFO)
