@@ -9,6 +9,7 @@ from edgewright.model import golden, run_folder
 from edgewright.model.card import read_card
 from edgewright.model.data import LABELS, Dataset, Sample
 from edgewright.model.inspect import inspect
+from edgewright.model.quantize import RECIPES
 from edgewright.model.readme import readme
 from edgewright.model.run_folder import RunFolder
 
@@ -30,6 +31,12 @@ pytestmark = pytest.mark.model
 @pytest.fixture
 def run(samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run whose network was not trained: it is unsure about every image."""
+    for name, few in {
+        "RECIPES": RECIPES[:1],
+        "CALIBRATION_IMAGES": 8,
+        "COMPARED_IMAGES": 8,
+    }.items():
+        monkeypatch.setattr(f"edgewright.model.folder.{name}", few)
     dataset = Dataset(name="elpv", labels=LABELS, samples=samples)
     monkeypatch.setattr(run_folder, "load_dataset", lambda name: dataset)
     found = RunFolder(root=tmp_path / "run")
