@@ -26,7 +26,7 @@ def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:
     right.set_ylabel("on the validation part, averaged weights")
     for epoch, size in _changes(epochs):
         left.axvline(epoch + 0.5, color="grey", linestyle=":", linewidth=1)
-        left.annotate(f"{size} px", (epoch + 0.5, 1), xycoords=("data", "axes fraction"), va="top")
+        left.text(epoch + 0.55, 0.98, f"{size} px", transform=left.get_xaxis_transform(), va="top")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return _write(figure, out)
