@@ -12,6 +12,7 @@ from edgewright.model.sweep_report import Histogram, Row, SweepReport
 WIDTH, HEIGHT = 400, 270  # of a plot, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 40
 NOISIEST = 12
+FAR = 0.05  # below the budget; worse ones would press all others together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Plot:
     x: Axis
     y: Axis
     values: Sequence[float | None]
+    below: int  # how many are too bad to be drawn
 
 
 def render(report: SweepReport, pictures: Sequence[str]) -> str:
@@ -95,8 +97,9 @@ def _size_unit(report: SweepReport) -> tuple[float, str]:
 def _plot(
     title: str, unit: str, values: Sequence[float | None], report: SweepReport, rows: Sequence[Row]
 ) -> Plot:
-    heights = [row.accuracy.value for row in rows]
     floor_ = report.fp32.accuracy.value - report.budget / 100
+    every = [row.accuracy.value for row in rows]
+    heights = [height for height in every if height >= floor_ - FAR]
     low, high = min(*heights, floor_), max(heights)
     margin = max((high - low) * 0.12, 0.005)
     return Plot(
@@ -110,6 +113,7 @@ def _plot(
         ),
         y=Axis(low=low - margin, high=high + margin, start=HEIGHT - BOTTOM, end=TOP),
         values=values,
+        below=len(every) - len(heights),
     )
 
 

@@ -83,6 +83,14 @@ def test_instructions_are_plotted_where_they_were_counted() -> None:
     assert "<td>2000</td>" in page
 
 
+def test_a_hopeless_recipe_does_not_press_the_others_together() -> None:
+    hopeless = row("hopeless", accuracy=Estimate(value=0.2, low=0.1, high=0.3))
+    page = render(report(candidates=(row("good", chosen=True), hopeless)), [])
+    assert page.count("1 further below") == 2  # plots
+    assert ">20.0 <small>" in page  # the table has it
+    assert page.count("<circle") == 2
+
+
 def test_nothing_lies_outside_its_plot() -> None:
     page = render(report(), [])
     for x, y in re.findall(r'<circle class="\w+" cx="([-\d.]+)" cy="([-\d.]+)"', page):
