@@ -256,7 +256,8 @@ class Edgectl:
 
     def receive(self, fence: int, stream: BinaryIO, progress: Progress | None) -> ReceiveAnswer:
         argv = self._argv("receive", f"--fence={fence}")
-        return self._read(ReceiveAnswer, self.board.run(argv, input=stream, progress=progress))
+        result = self.board.run(argv, input=stream, progress=progress, timeout=PATIENCE)
+        return self._read(ReceiveAnswer, result)
 
     def seal(self, fence: int) -> SealAnswer:
         return self._ask(SealAnswer, "seal", f"--fence={fence}")

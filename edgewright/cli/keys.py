@@ -158,10 +158,11 @@ def revoke(
 
 
 def _other_authority(trusted: keyring.KeySet | None, gone: str) -> str:
-    """A key of ours that the board trusts, and that is to stay."""
+    """A key of ours that the board trusts, if there is one, one that is to stay."""
     public = trusted.public if trusted else ()
     mine = [key for key in keys.listed() if key.has_secret and key.public in public]
-    return next((key.name for key in mine if key.public.id != gone), keys.DEFAULT)
+    others = (key.name for key in mine if key.public.id != gone)
+    return next(others, None) or authority(trusted, keys.DEFAULT)
 
 
 def _helper(there: Board, board: str) -> Edgectl:
