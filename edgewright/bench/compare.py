@@ -96,7 +96,7 @@ def _our_row(contest: Contest, ours: InstructionReport, raw: Path) -> Row:
         precision="INT8",
         load=ours.load,
         inference=ours.inference,
-        bytes=program.binary.stat().st_size,
+        bytes=peers.stripped_size(program.binary),
         dependency_bytes=0,
         peak_kb=json.loads(bench.stdout)["peak_rss_kb"],
         probabilities=tuple(json.loads(ran.stdout)["results"][0]["probabilities"]),
