@@ -4,8 +4,14 @@ ONNX Runtime writes its table of kernel type strings in the order of a hash map 
 by memory addresses, so two conversions of one model differ. The table is the last thing
 written, which in a FlatBuffer (built back to front) is the first in the file: it is built
 anew, sorted, in front of the unchanged rest.
+
+Names of tensors inside the graph are shortened in place: the runtime hashes, compares and copies
+them many times while it loads a model.
 """
 
+import struct
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +30,8 @@ ALIGNMENT = 64
 
 
 def canonicalize(path: Path) -> None:
-    """Rewrite an ORT-format file so that equal models have equal bytes."""
-    data = path.read_bytes()
+    """Rewrite an ORT-format file so that equal models have equal bytes and load fast."""
+    data = shorten_names(path.read_bytes())
     session = InferenceSession.InferenceSession.GetRootAs(data, 0)
     rest = _model_start(session)
     builder = flatbuffers.Builder(len(data))
@@ -101,3 +107,58 @@ def _vector(builder: Any, offsets: list[int], start: Any) -> int:
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)
     return int(builder.EndVector())
+
+
+def shorten_names(data: bytes) -> bytes:
+    """Give every tensor but the graph's inputs and outputs a name of a few letters.
+
+    A FlatBuffer's string may become shorter where it lies: its length goes before it, a zero
+    behind it. Equal names become equal names.
+    """
+    content = bytearray(data)
+    graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
+    places = {start: _string(content, start) for start in _tensor_names(graph)}
+    kept = {graph.Inputs(i) for i in range(graph.InputsLength())}
+    kept |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
+    names = _short_names(set(places.values()), kept)
+    for start, old in places.items():
+        struct.pack_into(f"<I{len(old)}s", content, start, len(names[old]), names[old])
+    return bytes(content)
+
+
+def _short_names(names: set[bytes], kept: set[bytes]) -> dict[bytes, bytes]:
+    """New names of all; the old one where it is kept, or short already."""
+    free = (name for i in count() if (name := f"t{i:x}".encode()) not in names)
+    short = {old: next(free) for old in sorted(names - kept)}
+    return {old: old for old in names} | {
+        old: new for old, new in short.items() if len(new) < len(old)
+    }
+
+
+class _Places(flatbuffers.table.Table):  # type: ignore[misc]
+    """A table whose strings are told by where they begin."""
+
+    def String(self, offset: int) -> int:  # noqa: N802
+        return int(offset + self.Get(UOffsetTFlags, offset))
+
+
+def _tensor_names(graph: Any) -> Iterator[int]:
+    """Where the strings are that name tensors."""
+    for kind in ("NodeArgs", "Initializers"):
+        for item in _items(graph, kind):
+            yield item.Name()
+    for node in _items(graph, "Nodes"):
+        for kind in ("Inputs", "Outputs", "ImplicitInputs"):
+            yield from (getattr(node, kind)(i) for i in range(getattr(node, f"{kind}Length")()))
+
+
+def _items(graph: Any, kind: str) -> Iterator[Any]:
+    for i in range(getattr(graph, f"{kind}Length")()):
+        item = getattr(graph, kind)(i)
+        item._tab = _Places(item._tab.Bytes, item._tab.Pos)
+        yield item
+
+
+def _string(content: bytearray, start: int) -> bytes:
+    (length,) = struct.unpack_from("<I", content, start)
+    return bytes(content[start + 4 : start + 4 + length])

@@ -36,6 +36,9 @@ class MappedFile {
   const uint8_t* data() const { return data_; }
   size_t size() const { return size_; }  // bytes
 
+  /// Gives the memory of pages back that were read; they are read again where they are needed.
+  void forget_pages() const;
+
  private:
   MappedFile(const uint8_t* data, size_t size) : data_(data), size_(size) {}
 

@@ -14,17 +14,18 @@ from edgewright.model.coverage import prove
 from edgewright.model.ops import OpConfig, parse_config
 
 SHAPE = [1, 4]
+EDGE = "/network/stage/output_{}"  # names that an exporter gives
 
 
 def small_model(path: Path) -> Path:
     """Enough different operators that a table in the order of a hash map would differ."""
     weight = numpy_helper.from_array(np.eye(4, dtype=np.float32), "weight")
     names = ["Relu", "Sigmoid", "Tanh", "Softmax", "Exp", "Floor", "Ceil", "Erf"]
-    nodes = [helper.make_node("MatMul", ["image", "weight"], ["x0"], name="first")]
+    nodes = [helper.make_node("MatMul", ["image", "weight"], [EDGE.format(0)], name="first")]
     for number, name in enumerate(names):
-        edge = [f"x{number}"], [f"x{number + 1}"]
+        edge = [EDGE.format(number)], [EDGE.format(number + 1)]
         nodes.append(helper.make_node(name, *edge, name=f"node-{name}"))
-    nodes.append(helper.make_node("Identity", [f"x{len(names)}"], ["logits"], name="last"))
+    nodes.append(helper.make_node("Identity", [EDGE.format(len(names))], ["logits"], name="last"))
     graph = helper.make_graph(
         nodes,
         "small",
@@ -67,6 +68,14 @@ def test_the_converted_model_answers_as_the_original(model: Path, converted: Con
     ]
 
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-6)
+
+
+def test_tensors_inside_the_graph_have_short_names(converted: Converted) -> None:
+    content = converted.ort.read_bytes()
+
+    assert b"/network/stage" not in content
+    assert b"image" in content
+    assert b"logits" in content
 
 
 def test_coverage_is_proven_for_its_own_runtime(converted: Converted) -> None:
