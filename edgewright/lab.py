@@ -35,7 +35,7 @@ CORES = ("cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76")  # that QEMU's 
 KERNEL_ARGUMENTS = "console=ttyAMA0 quiet loglevel=4 panic=-1"
 AT_DISK = b"waits for its disk"
 SAVE_SECONDS = 300.0
-READY_SECONDS = 180.0
+READY_SECONDS = 600.0  # a machine that is busy with other things gives an emulator little
 TAIL_BYTES = 2000
 
 Progress = Callable[[str], None]

@@ -36,7 +36,7 @@ limit_memory() {
 }
 run() {
     limit_memory 2>/dev/null
-    exec nice -n "$nice" $affinity "$@"
+    exec $affinity "$@"
 }
 start() {
     rm -f "$state/heartbeat"
@@ -44,6 +44,7 @@ start() {
     echo $(($(cat "$state/starts" 2>/dev/null || echo 0) + 1)) > "$state/starts"
     run "$@" >> "$state/log" 2>&1 < /dev/null &
     child=$!
+    renice "$nice" -p "$child" >/dev/null 2>&1
 }
 shorten_log() {
     [ "$(wc -c < "$state/log")" -le $((log_kb * 512)) ] && return
