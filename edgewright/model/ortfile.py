@@ -112,14 +112,18 @@ def _vector(builder: Any, offsets: list[int], start: Any) -> int:
 def shorten_names(data: bytes) -> bytes:
     """Give every tensor but the graph's inputs and outputs a name of a few letters.
 
-    A FlatBuffer's string may become shorter where it lies: its length goes before it, a zero
-    behind it. Equal names become equal names.
+    Equal strings are stored once, so a tensor that is called like an operator's part (`shape`,
+    `axes`) keeps its name. A FlatBuffer's string may become shorter where it lies: its length
+    goes before it, a zero behind it. Equal names become equal names.
     """
     content = bytearray(data)
-    graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
+    session = InferenceSession.InferenceSession.GetRootAs(content, 0)
+    graph = session.Model().Graph()
     places = {start: _string(content, start) for start in _tensor_names(graph)}
     kept = {graph.Inputs(i) for i in range(graph.InputsLength())}
     kept |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
+    words = {*_operator_words(graph), *_resolver_words(session.KernelTypeStrResolver())}
+    kept |= words - {None, b""}
     names = _short_names(set(places.values()), kept)
     for start, old in places.items():
         struct.pack_into(f"<I{len(old)}s", content, start, len(names[old]), names[old])
@@ -150,6 +154,25 @@ def _tensor_names(graph: Any) -> Iterator[int]:
     for node in _items(graph, "Nodes"):
         for kind in ("Inputs", "Outputs", "ImplicitInputs"):
             yield from (getattr(node, kind)(i) for i in range(getattr(node, f"{kind}Length")()))
+
+
+def _operator_words(graph: Any) -> Iterator[bytes | None]:
+    """Names of operators and of their attributes, and what attributes say."""
+    for i in range(graph.NodesLength()):
+        node = graph.Nodes(i)
+        yield from (node.OpType(), node.Domain())
+        for attribute in (node.Attributes(j) for j in range(node.AttributesLength())):
+            yield from (attribute.Name(), attribute.S())
+            yield from (attribute.Strings(k) for k in range(attribute.StringsLength()))
+
+
+def _resolver_words(resolver: Any) -> Iterator[bytes]:
+    """Names of operators, and of the inputs and types that their kernels are chosen by."""
+    for i in range(resolver.OpKernelTypeStrArgsLength()):
+        operator = resolver.OpKernelTypeStrArgs(i)
+        yield operator.OpId()
+        for j in range(operator.KernelTypeStrArgsLength()):
+            yield operator.KernelTypeStrArgs(j).KernelTypeStr()
 
 
 def _items(graph: Any, kind: str) -> Iterator[Any]:

@@ -78,6 +78,28 @@ def test_tensors_inside_the_graph_have_short_names(converted: Converted) -> None
     assert b"logits" in content
 
 
+@pytest.mark.parametrize("name", ["shape", "axes", "Reshape", "keepdims"])
+def test_a_tensor_may_be_called_like_a_part_of_an_operator(tmp_path: Path, name: str) -> None:
+    """Equal strings are one string in the file: renaming the tensor would rename the part."""
+    shape = helper.make_tensor(name, TensorProto.INT64, [3], [1, 2, 8])
+    nodes = [
+        helper.make_node("Reshape", ["image", name], ["rows"]),
+        helper.make_node("ReduceMean", ["rows"], ["logits"], axes=[2], keepdims=0),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 4, 4])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])
+    graph = helper.make_graph(nodes, "g", [image], [logits], [shape])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "net.onnx")
+
+    made = convert(tmp_path / "net.onnx", tmp_path / "out").ort.read_bytes()
+
+    for word in (b"shape", b"axes", b"keepdims", b"Reshape", b"ReduceMean"):
+        assert len(word).to_bytes(4, "little") + word + b"\0" in made
+    session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"image": np.ones((1, 1, 4, 4), np.float32)})[0].tolist() == [[1, 1]]
+
+
 def test_coverage_is_proven_for_its_own_runtime(converted: Converted) -> None:
     coverage = prove(converted.ort, built_for(converted))
 
