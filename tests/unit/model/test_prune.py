@@ -107,7 +107,7 @@ def test_a_pruned_run_trains_and_keeps_its_widths(
     monkeypatch.setattr(pruned_run, "IMAGES", 4)
     old, new = RunFolder(root=tmp_path / "old"), RunFolder(root=tmp_path / "new")
     parts = run_folder.begin(old, dataset, resume=False)
-    config = TrainConfig(checkpoint=old.checkpoint, arch="xxs", resolution=32, epochs=1)
+    config = TrainConfig(checkpoint=old.checkpoint, arch="xxs", resolution=32, epochs=1, threads=1)
     train(config, dataset, parts, Watch())
     half = cost_of(load_network(old.checkpoint), 32).bytes * 9 // 10
     tune = replace(config, checkpoint=new.checkpoint, stages=FULL)
