@@ -91,7 +91,7 @@ class OnnxRuntimeMinimal(ConanFile):
     options = {"ops_sha256": ["ANY"], "kernels": ["stock", "neon"]}
     default_options = {"kernels": "stock"}
     python_requires = "debian-source/1.0"
-    exports = "prune.py", "kernels/*"
+    exports = "prune.py", "kernels/src/*", "kernels/operators/*", "kernels/hooks/*"
     no_copy_source = True
 
     def layout(self):

@@ -45,30 +45,32 @@ void pack_steps(const Weights& w, size_t n, int8_t* tile) {
   }
 }
 
-void store_words(uint32x2_t words, int8_t* step, size_t k, size_t n) {
-  vst1_lane_u32(reinterpret_cast<uint32_t*>(step + weight_place(k, n)), words, 0);
-  vst1_lane_u32(reinterpret_cast<uint32_t*>(step + weight_place(k, n + 1)), words, 1);
-}
-
-/// Four rows of four columns become four words, one a column.
-void pack_4x4(const int8_t* from, size_t stride, int8_t* step, size_t k) {
-  uint8x8_t rows[4];
-  for (size_t i = 0; i < 4; ++i) {
-    uint32_t word;
-    std::memcpy(&word, from + i * stride, sizeof word);
-    rows[i] = vcreate_u8(word);
+/// Four rows of 16 columns, in four tiles: four words a tile, one a column.
+void pack_4x16(const int8_t* from, size_t stride, int8_t* step, size_t k, size_t tile_size) {
+  const auto row = [&](size_t i) {
+    return vreinterpretq_u8_s8(vld1q_s8(from + i * stride));
+  };
+  const uint8x16x2_t even = vzipq_u8(row(0), row(1)), odd = vzipq_u8(row(2), row(3));
+#pragma GCC unroll 2
+  for (size_t half = 0; half < 2; ++half) {
+    const uint16x8x2_t words = vzipq_u16(vreinterpretq_u16_u8(even.val[half]),
+                                         vreinterpretq_u16_u8(odd.val[half]));
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; ++i, step += tile_size) {
+      const uint32x4_t tile = vreinterpretq_u32_u16(words.val[i]);
+      vst1q_lane_u32(reinterpret_cast<uint32_t*>(step + weight_place(k, 0)), tile, 0);
+      vst1q_lane_u32(reinterpret_cast<uint32_t*>(step + weight_place(k, 1)), tile, 1);
+      vst1q_lane_u32(reinterpret_cast<uint32_t*>(step + weight_place(k, 2)), tile, 2);
+      vst1q_lane_u32(reinterpret_cast<uint32_t*>(step + weight_place(k, 3)), tile, 3);
+    }
   }
-  const uint16x4_t even = vreinterpret_u16_u8(vzip_u8(rows[0], rows[1]).val[0]);
-  const uint16x4_t odd = vreinterpret_u16_u8(vzip_u8(rows[2], rows[3]).val[0]);
-  const uint16x4x2_t columns = vzip_u16(even, odd);
-  store_words(vreinterpret_u32_u16(columns.val[0]), step, k, 0);
-  store_words(vreinterpret_u32_u16(columns.val[1]), step, k, 2);
 }
 
-/// Four columns whose rows are contiguous.
-void pack_tile(const Weights& w, size_t n, int8_t* tile) {
+/// Four tiles whose rows are contiguous.
+void pack_tiles(const Weights& w, size_t n, int8_t* tile) {
   for (size_t k = 0; k < w.depth(); k += 4) {
-    pack_4x4(w.data + k * w.depth_stride + n, w.depth_stride, step_at(tile, k), k % kDepth);
+    pack_4x16(w.data + k * w.depth_stride + n, w.depth_stride, step_at(tile, k), k % kDepth,
+              tile_size(w));
   }
 }
 
@@ -83,7 +85,7 @@ void pack_one(const Weights& w, size_t n, int8_t* tile) {
 }
 
 bool contiguous_rows(const Weights& w) {
-  return w.segments == 1 && w.column_stride == 1 && w.depth() % 4 == 0 && w.columns % kTile == 0;
+  return w.segments == 1 && w.column_stride == 1 && w.depth() % 4 == 0 && w.columns % (4 * kTile) == 0;
 }
 
 }  // namespace
@@ -94,9 +96,9 @@ size_t packed_weights_size(size_t depth, size_t columns) {
 
 void pack_weights(const Weights& w, int8_t* packed) {
   std::memset(packed, 0, packed_weights_size(w.depth(), w.columns));
-  const bool by_tile = contiguous_rows(w);
-  for (size_t n = 0; n < w.columns; n += by_tile ? kTile : 1) {
-    (by_tile ? pack_tile : pack_one)(w, n, packed + n / kTile * tile_size(w));
+  const bool by_row = contiguous_rows(w);
+  for (size_t n = 0; n < w.columns; n += by_row ? 4 * kTile : 1) {
+    (by_row ? pack_tiles : pack_one)(w, n, packed + n / kTile * tile_size(w));
   }
 }
 
