@@ -25,6 +25,14 @@ RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
 HELPER = "edgectl"
 HELPER_LIBRARIES = ("musl", "libsodium")
+SHARED = (  # files of edge-infer that the helper is made of too, as in its recipe
+    "include/edge/document.hpp",
+    "include/edge/result.hpp",
+    "include/edge/text.hpp",
+    "src/document.cpp",
+    "src/terminate.cpp",
+    "src/text.cpp",
+)
 RECIPES = (*LIBRARIES, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
 
 
@@ -108,7 +116,7 @@ def helper_steps(layout: RepoLayout) -> list[Step]:
                 recipes / HELPER,
                 recipes / PROGRAMS,
                 *sorted(path for path in (program / HELPER).glob("*.*") if path.is_file()),
-                *(program / part for part in (f"{HELPER}/cmake", "include", "src")),
+                *(program / part for part in (f"{HELPER}/cmake", *SHARED)),
             ),
             needs=("yyjson", *HELPER_LIBRARIES),
         ),

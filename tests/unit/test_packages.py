@@ -65,6 +65,10 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
     for part in parts:
         (layout.runtime_cpp / part).mkdir(parents=True)
         (layout.runtime_cpp / part / "file.cpp").write_text(part)
+    for name in packages.SHARED:
+        path = layout.runtime_cpp / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
     (layout.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
     layout.toolchains.mkdir()
     (layout.toolchains / "build.profile").write_text("[settings]\n")
@@ -117,7 +121,8 @@ def change(inputs: PackageInputs, what: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "rebuilt"),
     [
-        ("runtime_cpp/src/file.cpp", {"edge-infer", "edgectl"}),
+        ("runtime_cpp/src/file.cpp", {"edge-infer"}),
+        ("runtime_cpp/src/text.cpp", {"edge-infer", "edgectl"}),
         ("runtime_cpp/edgectl/file.cpp", {"edgectl"}),
         ("runtime_cpp/edgectl/fuzz/file.cpp", set()),
         ("runtime_cpp/tests/file.cpp", set()),

@@ -1,5 +1,6 @@
 """What the recipes do before anything is compiled."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -8,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from edgewright import packages
 from edgewright.layout import RepoLayout
 
 RECIPES = RepoLayout().recipes
@@ -87,3 +89,11 @@ def version_of(name: str) -> str:
     found = re.search(r'^    version = "(.+)"$', text, re.MULTILINE)
     assert found
     return found[1]
+
+
+def test_the_helper_is_made_of_the_files_that_its_key_names() -> None:
+    """A file in only one of the two lists would be missing, or change nothing."""
+    recipe = ast.parse((RECIPES / packages.HELPER / "conanfile.py").read_text())
+    shared = [node.value for node in recipe.body if isinstance(node, ast.Assign)]
+
+    assert [ast.literal_eval(value) for value in shared] == [packages.SHARED]
