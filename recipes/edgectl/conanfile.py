@@ -43,8 +43,8 @@ class Edgectl(ConanFile):
         cmake_layout(self, src_folder="edgectl")
 
     def package_id(self):
-        # Linked statically into the program: any change of a library is a change of it.
-        self.info.requires.full_package_mode()
+        # Linked statically: a change of a library or of its recipe is one of the program.
+        self.info.requires.full_mode()
 
     def generate(self):
         toolchain = CMakeToolchain(self)
