@@ -40,7 +40,8 @@ run() {
 }
 start() {
     rm -f "$state/heartbeat"
-    uptime > "$state/since"
+    uptime > "$state/since.new"
+    mv -f "$state/since.new" "$state/since"
     echo $(($(cat "$state/starts" 2>/dev/null || echo 0) + 1)) > "$state/starts"
     run "$@" >> "$state/log" 2>&1 < /dev/null &
     child=$!

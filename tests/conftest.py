@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,9 @@ import pytest
 
 hypothesis.settings.register_profile("edgewright", deadline=None)
 hypothesis.settings.load_profile("edgewright")
+
+# A shell that starts the tests in the background has them, and all their children, ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CheckGolden = Callable[[Path, str], None]
 

@@ -23,8 +23,13 @@ Error wrong_comment(const std::string& problem) {
           "sign with edgewright, which writes the comment"};
 }
 
+constexpr const char* base64_alphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+
 template <size_t size>
 bool decode(const std::string& text, std::array<uint8_t, size>& bytes) {
+  // libsodium's decoder takes some bytes above 127 for letters.
+  if (text.find_first_not_of(base64_alphabet) != std::string::npos) return false;
   size_t length = 0;
   const char* end = nullptr;
   const int broken = sodium_base642bin(bytes.data(), size, text.data(), text.size(), nullptr,

@@ -186,6 +186,16 @@ def on_board(emulated: EmulatedBoard) -> Callable[..., str]:
     return lambda script: shell(emulated, script)
 
 
+# The server that listens is a child of init; it has a child for each session.
+SESSIONS = """
+for p in $(pidof dropbear); do [ "$(cut -d ' ' -f 4 /proc/$p/stat)" = 1 ] || echo $p; done
+"""
+
+
+def kill_sessions(emulated: EmulatedBoard) -> None:
+    shell(emulated, f"kill -9 $({SESSIONS})")
+
+
 def shell(emulated: EmulatedBoard, script: str) -> str:
     argv = ["docker", "exec", emulated.container, "sh", "-c", script]
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()

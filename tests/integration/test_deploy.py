@@ -20,7 +20,7 @@ from edgewright.remote import Board, ConnectionLostError, connect
 from edgewright.report import SmokeReport
 from tests import signing
 from tests.boards import documents, program
-from tests.integration.conftest import SMALL_MB, shell
+from tests.integration.conftest import SMALL_MB, kill_sessions, shell
 from tests.signing import sign, sign_anew, signer
 
 pytestmark = pytest.mark.board
@@ -192,10 +192,9 @@ class Cut:
 
 def test_connection_cut_during_the_upload(emulated: EmulatedBoard, make: Make, root: str) -> None:
     first, second = make("one"), make("two", megabytes=3)
-    kill = "for p in $(pidof dropbear); do [ $p = 1 ] || kill -9 $p; done"
     with connect(emulated.target) as board:
         install(board, first)
-        cut = Cut(lambda: shell(emulated, kill))
+        cut = Cut(lambda: kill_sessions(emulated))
         with pytest.raises(ConnectionLostError, match="connection lost"):
             install(board, second, on_bytes=cut)
     assert cut.done
@@ -277,4 +276,3 @@ def test_update_sends_what_changed_and_nothing_to_do_is_asked_once(
     report = transfer_bench.run(board, release, signer(), megabytes=1, rounds=1)
     assert report.update_ratio <= 1.05
     assert report.noop_round_trips <= 2
-    assert report.rate_ratio > 0

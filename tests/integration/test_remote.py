@@ -24,7 +24,7 @@ from edgewright.remote import (
     scan_host_key,
 )
 from edgewright.target import Target, parse_host
-from tests.integration.conftest import SUFFIX, instance_of, shell
+from tests.integration.conftest import SUFFIX, instance_of, kill_sessions, shell
 
 pytestmark = pytest.mark.board
 PATIENT = Timeouts(connect=5, banner=5, login=20, idle=30)
@@ -118,10 +118,6 @@ def test_session_that_is_killed(emulated: EmulatedBoard) -> None:
         threading.Timer(0.5, kill_sessions, (emulated,)).start()
         with pytest.raises(ConnectionLostError, match="connection lost"):
             board.run(["sleep", "60"])
-
-
-def kill_sessions(emulated: EmulatedBoard) -> None:
-    shell(emulated, "for p in $(pidof dropbear); do [ $p = 1 ] || kill -9 $p; done")
 
 
 # Logins
