@@ -48,32 +48,6 @@ struct Sums {
   "vpadd.i32 %e" sum ", %e" sum ", %f" sum "\n\t" \
   "vpadd.i32 %f" sum ", " other_low ", " other_high "\n\t"
 
-/// Sums of one tile. Both operands are read to 32 bytes beyond their end.
-inline Sums tile_sums(const int8_t* rows, const int8_t* weights, size_t steps) {
-  Sums sums;
-  __asm__ volatile(
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-      "vld1.8 {d0-d3}, [%[rows]]!\n\t"
-      EW_CLEAR("%q[r0]") EW_CLEAR("q8") EW_CLEAR("%q[r1]") EW_CLEAR("q9")
-      EW_CLEAR("%q[r2]") EW_CLEAR("q10") EW_CLEAR("%q[r3]") EW_CLEAR("q11")
-      "1:\n\t"
-      EW_TWO_ROWS("%q[r0]", "q8", "%q[r1]", "q9")
-      EW_TWO_ROWS("%q[r2]", "q10", "%q[r3]", "q11")
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-      "subs %[steps], %[steps], #1\n\t"
-      EW_TWO_ROWS("%q[r0]", "q8", "%q[r1]", "q9")
-      EW_TWO_ROWS("%q[r2]", "q10", "%q[r3]", "q11")
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-      "bne 1b\n\t"
-      EW_FOLD("[r0]", "d16", "d17") EW_FOLD("[r1]", "d18", "d19")
-      EW_FOLD("[r2]", "d20", "d21") EW_FOLD("[r3]", "d22", "d23")
-      : [r0] "=&w"(sums.row[0]), [r1] "=&w"(sums.row[1]), [r2] "=&w"(sums.row[2]),
-        [r3] "=&w"(sums.row[3]), [rows] "+r"(rows), [weights] "+r"(weights), [steps] "+r"(steps)
-      :
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11", "cc", "memory");
-  return sums;
-}
-
 // The same for any bytes: one product at a time in 16 bits, since two of -128 * -128 overflow.
 #define EW_TWO_ROWS_WIDE(sum0a, sum0b, sum1a, sum1b)                                    \
   "vmull.s8 q2, d0, d8\n\t"                                                             \
@@ -94,30 +68,35 @@ inline Sums tile_sums(const int8_t* rows, const int8_t* weights, size_t steps) {
   "vpadal.s16 " sum1a ", q6\n\t"                                                        \
   "vpadal.s16 " sum1b ", q7\n\t"
 
-inline Sums tile_sums_wide(const int8_t* rows, const int8_t* weights, size_t steps) {
-  Sums sums;
-  __asm__ volatile(
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-      "vld1.8 {d0-d3}, [%[rows]]!\n\t"
-      EW_CLEAR("%q[r0]") EW_CLEAR("q8") EW_CLEAR("%q[r1]") EW_CLEAR("q9")
-      EW_CLEAR("%q[r2]") EW_CLEAR("q10") EW_CLEAR("%q[r3]") EW_CLEAR("q11")
-      "1:\n\t"
-      EW_TWO_ROWS_WIDE("%q[r0]", "q8", "%q[r1]", "q9")
-      EW_TWO_ROWS_WIDE("%q[r2]", "q10", "%q[r3]", "q11")
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-      "subs %[steps], %[steps], #1\n\t"
-      EW_TWO_ROWS_WIDE("%q[r0]", "q8", "%q[r1]", "q9")
-      EW_TWO_ROWS_WIDE("%q[r2]", "q10", "%q[r3]", "q11")
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-      "bne 1b\n\t"
-      EW_FOLD("[r0]", "d16", "d17") EW_FOLD("[r1]", "d18", "d19")
-      EW_FOLD("[r2]", "d20", "d21") EW_FOLD("[r3]", "d22", "d23")
-      : [r0] "=&w"(sums.row[0]), [r1] "=&w"(sums.row[1]), [r2] "=&w"(sums.row[2]),
-        [r3] "=&w"(sums.row[3]), [rows] "+r"(rows), [weights] "+r"(weights), [steps] "+r"(steps)
-      :
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11", "cc", "memory");
-  return sums;
+/// Sums of one tile. Both operands are read to 32 bytes beyond their end.
+#define EW_TILE_SUMS(NAME, EW_ROWS)                                                                \
+inline Sums NAME(const int8_t* rows, const int8_t* weights, size_t steps) {                        \
+  Sums sums;                                                                                       \
+  __asm__ volatile(                                                                                \
+      "vld1.8 {d8-d11}, [%[weights]]!\n\t"                                                         \
+      "vld1.8 {d0-d3}, [%[rows]]!\n\t"                                                             \
+      EW_CLEAR("%q[r0]") EW_CLEAR("q8") EW_CLEAR("%q[r1]") EW_CLEAR("q9")                          \
+      EW_CLEAR("%q[r2]") EW_CLEAR("q10") EW_CLEAR("%q[r3]") EW_CLEAR("q11")                        \
+      "1:\n\t"                                                                                     \
+      EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")                                                      \
+      EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11")                                                    \
+      "vld1.8 {d8-d11}, [%[weights]]!\n\t"                                                         \
+      "subs %[steps], %[steps], #1\n\t"                                                            \
+      EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")                                                      \
+      EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11")                                                    \
+      "vld1.8 {d8-d11}, [%[weights]]!\n\t"                                                         \
+      "bne 1b\n\t"                                                                                 \
+      EW_FOLD("[r0]", "d16", "d17") EW_FOLD("[r1]", "d18", "d19")                                  \
+      EW_FOLD("[r2]", "d20", "d21") EW_FOLD("[r3]", "d22", "d23")                                  \
+      : [r0] "=&w"(sums.row[0]), [r1] "=&w"(sums.row[1]), [r2] "=&w"(sums.row[2]),                 \
+        [r3] "=&w"(sums.row[3]), [rows] "+r"(rows), [weights] "+r"(weights), [steps] "+r"(steps)   \
+      :                                                                                            \
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11", "cc", "memory"); \
+  return sums;                                                                                     \
 }
+
+EW_TILE_SUMS(tile_sums, EW_TWO_ROWS)
+EW_TILE_SUMS(tile_sums_wide, EW_TWO_ROWS_WIDE)
 
 /// Packs 16 bytes of one row of a tile, made signed.
 inline int8x16_t pack_step(const uint8_t* row, int8_t* packed) {
