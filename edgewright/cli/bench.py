@@ -22,8 +22,9 @@ from edgewright.cli.common import (
     LAYOUT,
     OUT,
     REACH,
-    connected,
+    Reach,
     heavy,
+    over_ssh,
     profile_of,
     say,
     told,
@@ -246,20 +247,17 @@ def _short(name: str) -> str:
     }
 )
 @told
+@over_ssh
 def transfer(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
-    ask_password: bool = False,
+    reach: Reach,
     megabytes: int = 8,
     rounds: int = 3,
     json: bool = False,
 ) -> None:
     """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
-    built = pipeline.latest_release(LAYOUT.build(board))
-    with connected(board, host, emulated, lab, ask_password) as there:
+    built = pipeline.latest_release(LAYOUT.build(reach.board))
+    with reach.connect() as there:
         signer = signer_for("", emulated=there.target.emulated)
         report = transfer_bench.run(there, built, signer, megabytes=megabytes, rounds=rounds)
     if json:

@@ -19,7 +19,8 @@ from edgewright.cli.common import (
     LAYOUT,
     OUT,
     REACH,
-    connected,
+    Reach,
+    over_ssh,
     profile_of,
     say,
     told,
@@ -68,25 +69,22 @@ def _confirmed(question: str) -> bool:
     }
 )
 @told
+@over_ssh
 def deploy(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
+    reach: Reach,
     dry_run: bool = False,
-    ask_password: bool = False,
     key: str = "",
     take_over: bool = False,
     json: bool = False,
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
-    release = pipeline.latest_release(LAYOUT.build(board))
-    with connected(board, host, emulated, lab, ask_password) as there:
+    release = pipeline.latest_release(LAYOUT.build(reach.board))
+    with reach.connect() as there:
         if dry_run:
-            _dry_run(there, release, board, key)
+            _dry_run(there, release, reach.board, key)
             return
-        outcome, report = deploy_release(there, release, board, key=key, take_over=take_over)
+        outcome, report = deploy_release(there, release, reach.board, key=key, take_over=take_over)
         subject = str(there.target)
     if json:
         OUT.print_json(data=terminal.deploy_document(outcome, report, subject))
@@ -139,18 +137,15 @@ def _say_plan(plan: deployer.Plan) -> None:
 
 @task(help={**REACH, "json": JSON})
 @told
+@over_ssh
 def smoke(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
-    ask_password: bool = False,
+    reach: Reach,
     json: bool = False,
 ) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
-    with connected(board, host, emulated, lab, ask_password) as there:
-        report = smoke_board(there, profile_of(board).deploy.root)
+    with reach.connect() as there:
+        report = smoke_board(there, reach.profile.deploy.root)
     if json:
         write(report.to_json())
     else:
@@ -175,19 +170,16 @@ def _keep(report: SmokeReport) -> None:
 
 @task(help={**REACH, "json": JSON})
 @told
+@over_ssh
 def status(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
-    ask_password: bool = False,
+    reach: Reach,
     json: bool = False,
 ) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
-    with connected(board, host, emulated, lab, ask_password) as there:
-        now = deployer.status(there, profile_of(board).deploy.root)
-        running = service.status(there, profile_of(board))
+    with reach.connect() as there:
+        now = deployer.status(there, reach.profile.deploy.root)
+        running = service.status(there, reach.profile)
         subject = str(there.target)
     if json:
         document = terminal.status_document(now, subject)
@@ -200,25 +192,22 @@ def status(
 
 @task(help={**REACH, "key": "sign the order with this key; default: the default key"})
 @told
+@over_ssh
 def rollback(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
-    ask_password: bool = False,
+    reach: Reach,
     key: str = "",
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
-    root = profile_of(board).deploy.root
+    root = reach.profile.deploy.root
 
     def sign(manifest: Manifest, floor: int) -> bytes:
-        signer = key_tasks.signer_for(key, emulated=emulated or lab)
+        signer = key_tasks.signer_for(key, emulated=reach.emulated or reach.lab)
         return signed.sign(manifest, signer, at_least=keys.believable(floor) + 1)
 
     def gate(manifest: Manifest) -> deployer.Gate:
         return smoke_test.gate(manifest, on_report=_keep, on_step=say)
 
-    with connected(board, host, emulated, lab, ask_password) as there:
+    with reach.connect() as there:
         before, now = deployer.rollback(there, root, sign, gate=gate, on_step=say)
         say(f"{there.target}: release {now} is current, {before} was")

@@ -3,11 +3,14 @@
 import functools
 import getpass
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
+from invoke.context import Context
 from invoke.exceptions import Exit
 from rich.console import Console
 
@@ -85,20 +88,51 @@ def lab_of(board: str) -> lab.Lab:
     return lab.Lab(profile=profile_of(board), folder=LAYOUT.build(board).lab)
 
 
-def target_of(board: str, host: str, emulated: bool, in_lab: bool) -> Target:
-    if [bool(host), emulated, in_lab].count(True) != 1:
-        raise UserError(
-            f"board '{board}'",
-            "expected one of --host=user@addr[:port], --emulated and --lab",
-            next=f"invoke deploy --board={board} --emulated",
-        )
-    if in_lab:
-        return lab.running(lab_of(board)).target
-    return targets.parse_host(host) if host else emulate.running(instance_of(board)).target
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """A board, and the way to it: the options that every task over SSH has."""
+
+    board: str
+    host: str = ""
+    emulated: bool = False
+    lab: bool = False
+    ask_password: bool = False
+
+    @property
+    def profile(self) -> BoardProfile:
+        return profile_of(self.board)
+
+    def target(self) -> Target:
+        if [bool(self.host), self.emulated, self.lab].count(True) != 1:
+            raise UserError(
+                f"board '{self.board}'",
+                "expected one of --host=user@addr[:port], --emulated and --lab",
+                next=f"invoke deploy --board={self.board} --emulated",
+            )
+        if self.lab:
+            return lab.running(lab_of(self.board)).target
+        if self.host:
+            return targets.parse_host(self.host)
+        return emulate.running(instance_of(self.board)).target
+
+    def connect(self) -> AbstractContextManager[remote.Board]:
+        password = getpass.getpass("board's password: ") if self.ask_password else None
+        return remote.connect(self.target(), password=password)
 
 
-def connected(
-    board: str, host: str, emulated: bool, in_lab: bool, ask_password: bool
-) -> AbstractContextManager[remote.Board]:
-    password = getpass.getpass("board's password: ") if ask_password else None
-    return remote.connect(target_of(board, host, emulated, in_lab), password=password)
+def over_ssh(body: Callable[..., None]) -> Callable[..., None]:
+    """Give a task the options of `Reach`, where its parameter `reach` stands."""
+    context, _, *own = inspect.signature(body).parameters.values()
+    ways = [
+        way.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for way in inspect.signature(Reach).parameters.values()
+    ]
+
+    @functools.wraps(body)
+    def run(c: Context, **options: Any) -> None:
+        reach = Reach(**{way.name: options.pop(way.name) for way in ways})
+        profile_of(reach.board)  # an unknown board is refused before anything else
+        body(c, reach, **options)
+
+    run.__signature__ = inspect.Signature([context, *ways, *own])  # type: ignore[attr-defined]
+    return run

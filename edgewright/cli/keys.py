@@ -15,8 +15,8 @@ from edgewright.cli.common import (
     LAYOUT,
     OUT,
     REACH,
-    connected,
-    profile_of,
+    Reach,
+    over_ssh,
     say,
     told,
 )
@@ -102,25 +102,20 @@ def authority(trusted: keyring.KeySet | None, new: str) -> str:
 
 @task(help={**REACH, "key": NAME, "by": BY, "after": "a sequence number to go beyond"})
 @told
+@over_ssh
 def provision(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
-    ask_password: bool = False,
+    reach: Reach,
     key: str = keys.DEFAULT,
     by: str = "",
     after: int = 0,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
     new = keys.stored(key)
-    with connected(board, host, emulated, lab, ask_password) as there:
-        helper = _helper(there, board)
+    with reach.connect() as there:
+        helper = _helper(there, reach.board)
         signer = keys.open_signer(by or authority(keyring.read(helper), key), ask)
-        ids = keyring.provision(
-            helper, profile_of(board).compatible, new.public, signer, after=after
-        )
+        ids = keyring.provision(helper, reach.profile.compatible, new.public, signer, after=after)
         _say_trusted(str(there.target), ids)
 
 
@@ -134,13 +129,10 @@ def provision(
     }
 )
 @told
+@over_ssh
 def revoke(
     c: Context,
-    board: str,
-    host: str = "",
-    emulated: bool = False,
-    lab: bool = False,
-    ask_password: bool = False,
+    reach: Reach,
     key: str = "",
     id: str = "",
     by: str = "",
@@ -150,10 +142,10 @@ def revoke(
     if bool(key) == bool(id):
         raise UserError("key", "expected one of --key and --id", next="invoke keys.list")
     gone = id.upper() or keys.stored(key).public.id
-    with connected(board, host, emulated, lab, ask_password) as there:
-        helper = _helper(there, board)
+    with reach.connect() as there:
+        helper = _helper(there, reach.board)
         signer = keys.open_signer(by or _other_authority(keyring.read(helper), gone), ask)
-        ids = keyring.revoke(helper, profile_of(board).compatible, gone, signer, after=after)
+        ids = keyring.revoke(helper, reach.profile.compatible, gone, signer, after=after)
         _say_trusted(str(there.target), ids)
 
 
