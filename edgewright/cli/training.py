@@ -25,7 +25,8 @@ RUN = "folder of the run: checkpoint, split, learning curve; build/model/<arch> 
         "epochs": "length of the run",
         "minutes": "length of the run by the clock, in place of epochs",
         "resume": "go on with the run, from the step where it was interrupted",
-        "weights": "file with weights to start from, in place of random ones",
+        "weights": "file with weights to start from, in place of random ones; all of the run is "
+        "then at the full resolution",
         "run": RUN,
         "learning-rate": "at its peak",
         "batch": "images a step",
@@ -61,6 +62,7 @@ def train(
         learning_rate=learning_rate,
         batch=batch,
         threads=threads,
+        stages=training.FULL if weights else training.STAGES,
     )
     parts = folders.begin(folder, data, resume=resume)
     _train(config, data, parts, folder)
