@@ -23,12 +23,13 @@ from edgewright.model.coverage import prove
 from edgewright.model.data import ELPV
 from edgewright.model.diff import Difference
 from edgewright.model.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
+from edgewright.model.images import CALIBRATION_IMAGES
 from edgewright.model.inspect import Inspection
 from edgewright.model.judge import Answers, Progress
 from edgewright.model.ops import parse_config
 from edgewright.model.session import saturates
 from edgewright.model.sweep import Counter
-from edgewright.model.sweep_report import Row, SweepReport
+from edgewright.model.sweep_report import Rival, Row, SweepReport
 
 MODEL_BUILD = LAYOUT.root / "build" / "model"
 FP32 = MODEL_BUILD / "fp32.onnx"
@@ -40,6 +41,7 @@ SHOWN = 20  # lines of a long table; --json has all
 
 
 @task(
+    iterable=["beside"],
     help={
         "model": f"FP32 {NETWORK}",
         "calibration": f"images that ranges come from: {IMAGES}",
@@ -48,13 +50,15 @@ SHOWN = 20  # lines of a long table; --json has all
         "out": "folder to make: model.onnx, card.json, golden/, sweep.json, report.html",
         "card": CARD,
         "positive": POSITIVE,
+        "beside": "another network to show on the same plots, e.g. the one that was pruned; "
+        "may be given several times",
         "sweep": "try every recipe; else the one that serves best as a rule",
         "budget": "points of accuracy that may be lost against FP32",
         "calibration-images": "how many to calibrate on",
         "held-out-images": "how many to judge by; 0: all",
         "board": "count guest instructions too, with the last build for this board",
         "json": JSON,
-    }
+    },
 )
 @told
 def quantize(
@@ -66,9 +70,10 @@ def quantize(
     out: str = str(MODEL_BUILD / "int8"),
     card: str = "",
     positive: str = "",
+    beside: list[str] | None = None,
     sweep: bool = False,
     budget: float = 1.0,
-    calibration_images: int = workflow.CALIBRATION_IMAGES,
+    calibration_images: int = CALIBRATION_IMAGES,
     held_out_images: int = 0,
     board: str = "",
     json: bool = False,
@@ -82,6 +87,7 @@ def quantize(
         test=test,
         card=Path(card) if card else None,
         positive=positive,
+        beside=tuple(map(Path, beside or [])),
         sweep=sweep,
         budget=budget,
         calibration_images=calibration_images,
@@ -94,6 +100,8 @@ def quantize(
         return
     OUT.print(_sweep_table(report))
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
+    for rival in report.rivals:
+        OUT.print(_beside(report.chosen, rival), soft_wrap=True)
     say(f"{out}: {report.chosen.bytes:,} bytes; report.html shows it")
 
 
@@ -261,9 +269,11 @@ def _counter(board: str) -> Counter:
 def _sweep_table(report: SweepReport) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("recipe")
-    rows: Sequence[Row] = (report.fp32, *report.candidates)
+    rows: Sequence[Row] = (report.fp32, *report.candidates, *(one.row for one in report.rivals))
     counted = ["M instructions"] if any(row.instructions for row in rows) else []
-    columns = ("accuracy", f"{report.positive} found", "AUC", "bytes", "time", "|Δp|", *counted)
+    macs = ["M MACs"] if report.rivals else []
+    quality = ("accuracy", f"{report.positive} found", "AUC")
+    columns = (*quality, "bytes", *macs, "time", "|Δp|", *counted)
     for column in columns:
         table.add_column(column, justify="right")
     for row in sorted(rows, key=lambda row: row.distance):
@@ -273,11 +283,22 @@ def _sweep_table(report: SweepReport) -> Table:
             f"{row.defect_recall.value:.3f}",
             f"{row.auc.value:.3f}",
             f"{row.bytes:,}",
+            *[f"{row.macs / 1e6:,.0f}" for _ in macs],
             f"{row.time:.2f}",
             f"{row.distance:.4f}",
             *[f"{row.instructions / 1e6:,.0f}" if row.instructions else "" for _ in counted],
         )
     return table
+
+
+def _beside(chosen: Row, rival: Rival) -> str:
+    gain, other = rival.accuracy_gain, rival.row
+    verdict = "dominates" if rival.dominated else "does not dominate"
+    return (
+        f"{verdict} {other.name}: accuracy {100 * gain.value:+.1f} points "
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}, paired), "
+        f"{chosen.macs / other.macs:.0%} of its MACs, {chosen.bytes / other.bytes:.0%} of its bytes"
+    )
 
 
 def _metrics_table(answers: Answers) -> Table:

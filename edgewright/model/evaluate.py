@@ -85,6 +85,14 @@ def evaluate_classes(
     )
 
 
+def accuracy_difference(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], labels: Sequence[int] | Labels
+) -> Estimate:
+    """How much more of the images (N,) one network has right than the other: paired, so the
+    images that both have right or wrong do not widen the interval."""
+    return bootstrap(_share(one.astype(np.float64) - other), np.asarray(labels, np.int64))
+
+
 def positive_label(labels: Sequence[str], asked: str = "") -> int:
     """The label that a recall is told of: the one asked for, `defective`, or the last."""
     name = asked or (DEFECT if DEFECT in labels else labels[-1])
@@ -143,7 +151,7 @@ def bootstrap(statistic: Statistic, groups: Labels, seed: int = 0) -> Estimate:
     return Estimate(value=value, low=float(low), high=float(high))
 
 
-def _share(right: NDArray[np.bool_]) -> Statistic:
+def _share(right: NDArray[np.bool_] | Scores) -> Statistic:
     return lambda counts: np.asarray(counts @ right / counts.sum(axis=1))
 
 

@@ -15,7 +15,7 @@ from edgewright.model.card import Card, Facts, Input, ModelFile, Output, write_c
 from edgewright.model.data import ELPV, LABELS, Dataset, Split, refuse_overlap
 from edgewright.model.evaluate import positive_label
 from edgewright.model.golden import choose, write_golden
-from edgewright.model.images import paths, spread
+from edgewright.model.images import CALIBRATION_IMAGES, paths, spread
 from edgewright.model.judge import Answers, judge
 from edgewright.model.preprocess import load_input
 from edgewright.model.quantize import RECIPES
@@ -28,7 +28,6 @@ from edgewright.model.sweep import run as compare
 if TYPE_CHECKING:  # these need torch, this module does not
     from edgewright.model.export import Exported
 
-CALIBRATION_IMAGES = 100
 COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
 PARITY_IMAGES = 10
 BUDGET = 100.0  # points of accuracy: these recipes cost alike, the nearest one is taken

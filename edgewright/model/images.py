@@ -11,6 +11,7 @@ from edgewright.model.card import Card
 from edgewright.model.data import ELPV, LABELS, Dataset, Sample, load_elpv, load_folder, split
 from edgewright.model.preprocess import Floats, load_input
 
+CALIBRATION_IMAGES = 100
 Part = str  # train, validation or test
 
 

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from edgewright.model.card import Card
 from edgewright.model.data import Dataset, Sample
-from edgewright.model.evaluate import Metrics, Scores, evaluate_classes
+from edgewright.model.evaluate import (
+    Estimate,
+    Metrics,
+    Scores,
+    accuracy_difference,
+    evaluate_classes,
+)
 from edgewright.model.images import Inputs, truth
 from edgewright.model.preprocess import Floats
 from edgewright.model.session import open_session, softmax
@@ -48,6 +54,17 @@ class Answers:
             other = names[1 - self.positive]
             return [names[self.positive] if p > 0.5 else other for p in self.defect]
         return [names[at] for at in self.probabilities.argmax(axis=1)]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Where the answer is the image's label (N,)."""
+        names = self.dataset.labels
+        pairs = zip(self.labels, truth(self.dataset), strict=True)
+        return np.array([answer == names[label] for answer, label in pairs])
+
+    def more_accurate(self, other: "Answers") -> Estimate:
+        """Accuracy above that of another network on the same images."""
+        return accuracy_difference(self.right, other.right, truth(self.dataset))
 
     def distance(self, other: "Answers") -> float:
         """Mean total variation between the probabilities: 0 to 1."""

@@ -41,8 +41,8 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Accuracy against one cost; `values` go with FP32 and the candidates, in order, None
-    where the cost is not known."""
+    """Accuracy against one cost; `values` go with FP32, the candidates and the rivals, in
+    order, None where the cost is not known."""
 
     title: str
     unit: str
@@ -61,11 +61,13 @@ def render(report: SweepReport, pictures: Sequence[str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    rows = [report.fp32, *report.candidates]
+    rows = [report.fp32, *report.candidates, *(one.row for one in report.rivals)]
     numbered = [one for one in report.noise if one.local is not None]
     return environment.get_template("sweep.html.j2").render(
         report=report,
         rows=rows,
+        first_rival=len(rows) - len(report.rivals),
+        counted=any(row.instructions for row in rows),
         plots=_plots(report, rows),
         histograms=[(one, _bars(one)) for one in report.histograms],
         noisiest=sorted(numbered, key=lambda one: one.local or 0.0)[:NOISIEST],
@@ -84,6 +86,9 @@ def _plots(report: SweepReport, rows: Sequence[Row]) -> list[Plot]:
         _plot("size", unit, [row.bytes / scale for row in rows], report, rows),
         _plot("x86 time", "times that of FP32", [row.time for row in rows], report, rows),
     ]
+    if report.rivals:
+        macs = [row.macs / 1e6 for row in rows]
+        plots.append(_plot("multiplications", "M MACs", macs, report, rows))
     if any(row.instructions for row in rows):
         millions = [row.instructions / 1e6 if row.instructions else None for row in rows]
         plots.append(_plot("instructions on the board", "millions", millions, report, rows))

@@ -38,6 +38,18 @@ Counter = Callable[[Path], int | None]  # guest instructions of an ONNX file's i
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rival:
+    """Another network for the same labels, judged beside the candidates."""
+
+    path: Path
+    card: Card
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.parent.name}/{self.path.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """What candidates are made from and judged by."""
 
@@ -47,6 +59,7 @@ class Bench:
     held_out: Dataset
     positive: int
     folder: Path  # for candidates
+    rivals: tuple[Rival, ...] = ()
     count_instructions: Counter | None = None
     progress: Progress = field(default=lambda _: None)
 
@@ -89,10 +102,11 @@ class Candidate(Network):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """FP32, every candidate in the order tried, and the one chosen."""
+    """FP32, every candidate in the order tried, the one chosen, and the rivals as given."""
 
     fp32: Network
     candidates: tuple[Candidate, ...]
+    rivals: tuple[Network, ...] = ()
     chosen: Candidate
     reason: str
 
@@ -105,11 +119,18 @@ def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1
     """
     base = _prepare(bench)
     fp32 = _judge_fp32(bench)
-    bench.progress(f"FP32: accuracy {fp32.metrics.accuracy}, {fp32.bytes:,} bytes")
+    rivals = [_judge_rival(bench, one, fp32) for one in bench.rivals]
     tried = list(_tried(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes))
-    fp32, candidates = _with_cost(bench, fp32, tried)
+    fp32, *others = _with_cost(bench, [fp32, *rivals, *tried])
+    candidates = [one for one in others if isinstance(one, Candidate)]
     chosen, reason = choose(fp32, candidates, budget)
-    return Outcome(fp32=fp32, candidates=tuple(candidates), chosen=chosen, reason=reason)
+    return Outcome(
+        fp32=fp32,
+        candidates=tuple(candidates),
+        rivals=tuple(others[: len(rivals)]),
+        chosen=chosen,
+        reason=reason,
+    )
 
 
 def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tuple[Candidate, str]:
@@ -138,7 +159,7 @@ def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tup
     return chosen, reason
 
 
-def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
+def frontier(candidates: Sequence[Network]) -> list[Network]:
     """Those that no other beats in accuracy, bytes and cost at once."""
     cost = _cost(candidates)
     points = [(-one.metrics.accuracy.value, one.bytes, cost(one)) for one in candidates]
@@ -160,7 +181,7 @@ def _beats(theirs: tuple[float, ...], mine: tuple[float, ...]) -> bool:
     return theirs != mine and all(a <= b for a, b in zip(theirs, mine, strict=True))
 
 
-def _told(candidates: Sequence[Candidate]) -> list[str]:
+def _told(candidates: Sequence[Network]) -> list[str]:
     return [
         f"{one.name}: accuracy {one.metrics.accuracy.value:.3f}, {one.bytes:,} bytes, "
         f"time x{one.time:.2f}"
@@ -250,7 +271,7 @@ def _calibrate(bench: Bench, path: Path) -> Calibration:
 
 def _judge_fp32(bench: Bench) -> Network:
     answers = judge(bench.fp32, bench.held_out, bench.card, bench.positive)
-    return Network(
+    made = Network(
         name="FP32",
         path=bench.fp32,
         answers=answers,
@@ -258,6 +279,22 @@ def _judge_fp32(bench: Bench) -> Network:
         distance=0.0,
         agreement=1.0,
     )
+    bench.progress(f"FP32: accuracy {made.metrics.accuracy}, {made.bytes:,} bytes")
+    return made
+
+
+def _judge_rival(bench: Bench, rival: Rival, fp32: Network) -> Network:
+    answers = judge(rival.path, bench.held_out, rival.card, bench.positive)
+    made = Network(
+        name=rival.name,
+        path=rival.path,
+        answers=answers,
+        operators=operators(rival.path, bench.folder),
+        distance=answers.distance(fp32.answers),
+        agreement=answers.agreement(fp32.answers),
+    )
+    bench.progress(f"{made.name}: accuracy {made.metrics.accuracy}, {made.bytes:,} bytes")
+    return made
 
 
 def _try(
@@ -299,19 +336,16 @@ def operators(model: Path, scratch: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _with_cost(
-    bench: Bench, fp32: Network, candidates: Sequence[Candidate]
-) -> tuple[Network, list[Candidate]]:
-    every: list[Network] = [fp32, *candidates]
+def _with_cost(bench: Bench, every: Sequence[Network]) -> list[Network]:
+    """The same networks, costed by the first one, FP32."""
     bench.progress(f"timing {len(every)} networks in turns")
     times = time_in_turns([one.path for one in every], _example(bench))
     count = bench.count_instructions or (lambda _: None)
     counts = [count(one.path) for one in every]
-    costed = [
+    return [
         replace(one, time=seconds / times[0], instructions=instructions)
         for one, seconds, instructions in zip(every, times, counts, strict=True)
     ]
-    return costed[0], [one for one in costed[1:] if isinstance(one, Candidate)]
 
 
 def _example(bench: Bench) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -15,6 +15,7 @@ from edgewright.model.data import Dataset
 from edgewright.model.diff import disagreements
 from edgewright.model.evaluate import Estimate
 from edgewright.model.images import Inputs, spread
+from edgewright.model.inspect import inspect
 from edgewright.model.quantize import Recipe
 from edgewright.model.sqnr import TensorNoise, measure_noise
 from edgewright.model.sweep import Bench, Candidate, Network, Outcome, frontier
@@ -38,6 +39,7 @@ class Row(_Part):
     auc: Estimate
     confusion: tuple[tuple[int, ...], ...]
     bytes: int
+    macs: int
     time: float  # x86, by FP32's
     instructions: int | None
     distance: float
@@ -73,8 +75,16 @@ class Picture(_Part):
     int8_defect: float
 
 
+class Rival(_Part):
+    """Another network on the same images, and how the chosen recipe's stands beside it."""
+
+    row: Row
+    accuracy_gain: Estimate  # of the chosen one above this one, on the same images
+    dominated: bool  # fewer MACs and bytes, and within the budget of accuracy
+
+
 class SweepReport(_Part):
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     model: str
     positive: str  # the label that recall and AUC are told of
     calibration: str
@@ -85,6 +95,7 @@ class SweepReport(_Part):
     reason: str
     fp32: Row
     candidates: tuple[Row, ...]
+    rivals: tuple[Rival, ...]
     noise: tuple[Noise, ...]
     histograms: tuple[Histogram, ...]
     disagreements: tuple[Picture, ...]
@@ -96,7 +107,8 @@ class SweepReport(_Part):
 
 def make_report(outcome: Outcome, bench: Bench, budget: float) -> SweepReport:
     """All that is told of a sweep."""
-    best = frontier(outcome.candidates)
+    best = frontier([*outcome.candidates, *outcome.rivals])
+    macs = inspect(outcome.fp32.path).macs  # INT8 multiplies as often
     chosen = outcome.chosen
     return SweepReport(
         model=bench.card.name,
@@ -107,10 +119,12 @@ def make_report(outcome: Outcome, bench: Bench, budget: float) -> SweepReport:
         held_out_images=len(bench.held_out.samples),
         budget=budget,
         reason=outcome.reason,
-        fp32=_row(outcome.fp32),
+        fp32=_row(outcome.fp32, macs),
         candidates=tuple(
-            _row(one, on_frontier=one in best, chosen=one is chosen) for one in outcome.candidates
+            _row(one, macs, on_frontier=one in best, chosen=one is chosen)
+            for one in outcome.candidates
         ),
+        rivals=tuple(_rival(one, chosen, macs, budget, one in best) for one in outcome.rivals),
         noise=tuple(_noise(one) for one in _measure(outcome, bench)),
         histograms=tuple(_histograms(chosen)),
         disagreements=tuple(
@@ -156,7 +170,15 @@ def quantization_facts(recipe: Recipe, calibration: Dataset) -> dict[str, str]:
     }
 
 
-def _row(network: Network, on_frontier: bool = False, chosen: bool = False) -> Row:
+def _rival(one: Network, chosen: Candidate, macs: int, budget: float, on_frontier: bool) -> Rival:
+    row = _row(one, inspect(one.path).macs, on_frontier=on_frontier)
+    gain = chosen.answers.more_accurate(one.answers)
+    cheaper = macs < row.macs and chosen.bytes < row.bytes
+    dominated = cheaper and gain.value >= -budget / 100 - 1e-9
+    return Rival(row=row, accuracy_gain=gain, dominated=dominated)
+
+
+def _row(network: Network, macs: int, on_frontier: bool = False, chosen: bool = False) -> Row:
     metrics = network.metrics
     return Row(
         name=network.name,
@@ -165,6 +187,7 @@ def _row(network: Network, on_frontier: bool = False, chosen: bool = False) -> R
         auc=metrics.auc,
         confusion=metrics.confusion,
         bytes=network.bytes,
+        macs=macs,
         time=network.time,
         instructions=network.instructions,
         distance=network.distance,

@@ -25,13 +25,12 @@ from edgewright.model.contact_sheet import Tile, write_sheet
 from edgewright.model.data import ELPV, Dataset, refuse_overlap
 from edgewright.model.evaluate import positive_label
 from edgewright.model.golden import choose, write_golden
-from edgewright.model.images import halves, load_part, paths, relabel, spread
+from edgewright.model.images import CALIBRATION_IMAGES, halves, load_part, paths, relabel, spread
 from edgewright.model.judge import Answers, Progress, judge, worst
 from edgewright.model.quantize import DEFAULT
-from edgewright.model.sweep import Bench, Counter
+from edgewright.model.sweep import Bench, Counter, Rival
 from edgewright.model.sweep_report import SweepReport
 
-CALIBRATION_IMAGES = 100
 QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
 
 
@@ -45,6 +44,7 @@ class Quantization:
     held_out: str = ""  # empty: ELPV's validation part, or the images not calibrated on
     test: str = ""  # its images may not be among the others; empty: ELPV's test part, if here
     card: Path | None = None
+    beside: tuple[Path, ...] = ()  # other networks to judge on the same images
     positive: str = ""  # the label that recall is told of
     sweep: bool = False
     budget: float = 1.0  # points of accuracy
@@ -80,6 +80,7 @@ def quantize(
             held_out=relabel(held_out, card.labels),
             positive=label_of(card, asked.positive),
             folder=Path(scratch),
+            rivals=tuple(_rival(path, card) for path in asked.beside),
             count_instructions=count_instructions,
             progress=progress,
         )
@@ -133,6 +134,18 @@ def diff(first: Judging, second: Path) -> differ.Difference:
     other = read_classifier(second)
     require_agreement(other, first.card, first.classifier.path.parent / CARD)
     return differ.diff(first.classifier, other, first.dataset, first.card, first.positive)
+
+
+def _rival(model: Path, card: Card) -> Rival:
+    """A network to judge beside those of `card`; its own card tells how its input is made."""
+    found = card_of(read_classifier(model), card.labels)
+    if found.labels != card.labels:
+        raise UserError(
+            str(model),
+            "answers with other labels: it cannot be judged beside this network",
+            facts=[f"labels: {', '.join(found.labels)}", f"expected: {', '.join(card.labels)}"],
+        )
+    return Rival(path=model, card=found)
 
 
 def _write_golden(model: Path, card: Card, answers: Answers, progress: Progress) -> None:

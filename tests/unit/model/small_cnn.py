@@ -42,20 +42,20 @@ def write_images(folder: Path, count: int, first: int = 0) -> Path:
     return folder
 
 
-def write_network(folder: Path, images: Path) -> Path:
+def write_network(folder: Path, images: Path, channels: int = CHANNELS) -> Path:
     """`folder/net.onnx` and its card, fitted to the images."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "net.onnx"
     random = np.random.default_rng(1)
     weights = {
-        "w1": random.normal(0, 0.4, (CHANNELS, 3, 3, 3)),
-        "b1": random.normal(0, 0.1, CHANNELS),
-        "w2": random.normal(0, 0.3, (2 * CHANNELS, CHANNELS, 3, 3)),
-        "b2": random.normal(0, 0.1, 2 * CHANNELS),
-        "scale": np.ones(2 * CHANNELS),
-        "shift": np.zeros(2 * CHANNELS),
-        "matrix": np.eye(2 * CHANNELS),
-        "bias": np.zeros(2 * CHANNELS),
+        "w1": random.normal(0, 0.4, (channels, 3, 3, 3)),
+        "b1": random.normal(0, 0.1, channels),
+        "w2": random.normal(0, 0.3, (2 * channels, channels, 3, 3)),
+        "b2": random.normal(0, 0.1, 2 * channels),
+        "scale": np.ones(2 * channels),
+        "shift": np.zeros(2 * channels),
+        "matrix": np.eye(2 * channels),
+        "bias": np.zeros(2 * channels),
     }
     onnx.save(network(weights), path)
     card = make_card(path)

@@ -4,7 +4,7 @@ import re
 
 from edgewright.model.evaluate import Estimate
 from edgewright.model.page import render
-from edgewright.model.sweep_report import Histogram, Noise, Picture, Row, SweepReport
+from edgewright.model.sweep_report import Histogram, Noise, Picture, Rival, Row, SweepReport
 
 SURE = Estimate(value=0.9, low=0.85, high=0.95)
 
@@ -17,6 +17,7 @@ def row(name: str, **changes: object) -> Row:
         "auc": SURE,
         "confusion": ((9, 1), (1, 9)),
         "bytes": 400_000,
+        "macs": 3_000_000,
         "time": 1.0,
         "instructions": None,
         "distance": 0.0,
@@ -38,6 +39,7 @@ def report(**changes: object) -> SweepReport:
         "reason": "it is the best",
         "fp32": row("FP32"),
         "candidates": (row("small", bytes=100_000, chosen=True, on_frontier=True), row("large")),
+        "rivals": (),
         "noise": (Noise(tensor="a", operator="Conv", local=30.0, total=-3.0),),
         "histograms": (Histogram(tensor="a", low=-1, high=9, counts=(5, 90, 0), kept=(-1, 4)),),
         "disagreements": (
@@ -81,6 +83,21 @@ def test_instructions_are_plotted_where_they_were_counted() -> None:
     [plot] = re.findall(r"accuracy against instructions.*?</svg>", page, re.DOTALL)
     assert plot.count("<circle") == 1
     assert "<td>2000</td>" in page
+
+
+def test_other_networks_stand_on_the_same_plots() -> None:
+    slim = Rival(
+        row=row("whole/model.onnx", bytes=900_000, macs=4_000_000),
+        accuracy_gain=Estimate(value=-0.005, low=-0.02, high=0.01),
+        dominated=True,
+    )
+    page = render(report(rivals=(slim,)), [])
+    plots = re.findall(r'aria-label="accuracy against ([\w ]+)".*?</svg>', page, re.DOTALL)
+    assert plots == ["size", "x86 time", "multiplications"]
+    assert page.count('<rect class="rival"') == 3
+    assert "-0.5 <small>-2.0 to +1.0</small>" in page
+    assert "<td>-25.0 %</td>" in page  # of the multiplications
+    assert "<td>dominated</td>" in page
 
 
 def test_a_hopeless_recipe_does_not_press_the_others_together() -> None:

@@ -279,6 +279,32 @@ def test_an_unknown_positive_label_is_refused(data: Path, tmp_path: Path) -> Non
         run(data, tmp_path / "out", positive="rusty")
 
 
+def test_networks_given_beside_are_judged_on_the_same_images(data: Path, tmp_path: Path) -> None:
+    wide = small_cnn.write_network(tmp_path / "wide", data / "train", channels=16)
+    whole = data / "net" / "net.onnx"
+    report = run(data, tmp_path / "out", beside=(wide, whole), budget=5.0)
+    other, same = report.rivals
+    assert (other.row.name, same.row.name) == ("wide/net.onnx", "net/net.onnx")
+    assert other.row.accuracy == answers(wide, data / "held").metrics.accuracy
+    assert other.row.macs > 2 * report.chosen.macs
+    assert other.dominated == (report.chosen.accuracy.value >= other.row.accuracy.value - 0.05)
+    assert not same.dominated  # it multiplies as often
+    gain = report.chosen.accuracy.value - same.row.accuracy.value
+    assert same.accuracy_gain.value == pytest.approx(gain)
+    assert same.row.accuracy == report.fp32.accuracy
+    assert "Beside other networks" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_network_beside_with_other_labels_is_refused(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "net", tmp_path / "other")
+    card = json.loads((tmp_path / "other" / "card.json").read_text())
+    card["labels"] = ["good", "bad"]
+    (tmp_path / "other" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"other labels(?s:.*)labels: good, bad"):
+        run(data, tmp_path / "out", beside=(tmp_path / "other" / "net.onnx",))
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_int8_already_is_refused(data: Path, plain: SweepReport, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is quantized already"):
         run(data, tmp_path / "out", model=data / "plain" / "model.onnx")
