@@ -202,6 +202,9 @@ class _Lines:
     def __init__(self, curve: Path, title: str, earlier: list[Any]) -> None:
         self.curve, self.title, self.epochs = curve, title, earlier
 
+    def begin(self, step: int, source: str) -> None:
+        say(f"goes on after step {step}" if step else f"starts from {source}")
+
     def step(self, tick: Any) -> None:
         return
 

@@ -21,6 +21,7 @@ from edgewright.model.train import (
     load,
     load_network,
     read_checkpoint,
+    story,
     write_checkpoint,
 )
 
@@ -55,7 +56,7 @@ def begin_pruned(run: RunFolder, to: RunFolder, target: Target, config: TrainCon
     to.root.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.split, to.split)
     state = fresh_state(config, pruned, torch.device("cpu"))
-    state.source = f"{saved['origin']['arch']}, pruned to {made.after.macs / 1e6:,.0f} MMAC"
+    state.source = f"{story(saved)}, pruned to {made.after.macs / 1e6:,.0f} MMAC"
     write_checkpoint(state, Origin.of(config, dataset, data), to.checkpoint)
     return made
 

@@ -81,11 +81,10 @@ def _confusion(card: Card) -> str:
 
 def _caveat(card: Card) -> str:
     training = card.training
-    start = "scratch" if training["from"] == "scratch" else f"`{training['from']}`"
     text = (
-        "**It demonstrates the pipeline; it is no inspection product.** It was trained from "
-        f"{start} for {float(str(training['minutes'])):.0f} minutes ({training['epochs']} epochs) "
-        f"on a {training['processor']}."
+        "**It demonstrates the pipeline; it is no inspection product.** It was trained for "
+        f"{float(str(training['minutes'])):.0f} minutes ({training['epochs']} epochs) on a "
+        f"{training['processor']}, starting from {training['from']}."
     )
     if card.data.get("name") == "ELPV":
         text += (

@@ -111,7 +111,10 @@ class Tick:
 
 
 class Watcher(Protocol):
-    """Is told what happens while it happens."""
+    """Is told what happens while it happens; `begin` of the first step and where weights came
+    from."""
+
+    def begin(self, step: int, source: str) -> None: ...
 
     def step(self, tick: Tick) -> None: ...
 
@@ -176,6 +179,7 @@ def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) ->
     _keep_freed_memory()
     run = Run(config=config, origin=Origin.of(config, dataset, data), data=data)
     size, images = config.resolution, len(data.train) + len(data.validation)
+    watch.begin(run.state.steps, run.state.source)
     needed = training_bytes(run.state.network, size, config.batch, images)
     require_memory(f"training at {size}x{size}", needed)
     with interruptible() as asked:
@@ -462,8 +466,8 @@ def _follow(state: State, decay: float) -> None:
 def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
     """A new state, or the one that an earlier run left."""
     if not config.checkpoint.exists():
-        fresh = fresh_state(config, _first_network(config, origin), device)
-        return replace(fresh, source=config.weights.name if config.weights else "scratch")
+        network, source = _first_network(config, origin)
+        return replace(fresh_state(config, network, device), source=source)
     saved = read_checkpoint(config.checkpoint)
     _refuse_other_run(config.checkpoint, saved["origin"], origin)
     state = fresh_state(config, rebuild(saved, saved["network"], str(config.checkpoint)), device)
@@ -482,22 +486,30 @@ def fresh_state(config: TrainConfig, network: Network, device: torch.device) -> 
     return State(network=network, average=deepcopy(network), optimizer=optimizer)
 
 
-def _first_network(config: TrainConfig, origin: Origin) -> Network:
+def _first_network(config: TrainConfig, origin: Origin) -> tuple[Network, str]:
+    """The network before the first step, and where its weights are from."""
     torch.manual_seed(config.seed)
     network = Network(origin.arch, labels=len(origin.labels))
-    if config.weights is not None:
-        load_weights(network, config.weights)
-    return network
+    if config.weights is None:
+        return network, "scratch"
+    return network, load_weights(network, config.weights)
 
 
-def load_weights(network: Network, path: Path) -> list[str]:
+def story(saved: dict[str, Any]) -> str:
+    """How the weights of a checkpoint came about."""
+    return f"{saved['origin']['arch']}, {len(saved['epochs'])} epochs from {saved['from']}"
+
+
+def load_weights(network: Network, path: Path) -> str:
     """Start from weights in a file: a checkpoint of ours, or any state of a MobileViT.
 
     Tensors count by name and shape; a first layer made for colours is summed up for grey.
-    Returns the names of the tensors that keep their first values. Raises UserError if
-    the file holds none that fit, or values that are not finite.
+    Returns what they are, and how many of the network's tensors have none. Raises UserError
+    if the file holds none that fit, or values that are not finite.
     """
-    given = {_our_name(name): value for name, value in _read_weights(path).items()}
+    content = _read_weights(path)
+    weights = content.get("average", content)
+    given = {_our_name(name): value for name, value in weights.items() if torch.is_tensor(value)}
     own = network.state_dict()
     fitting = {
         name: adapted
@@ -510,18 +522,19 @@ def load_weights(network: Network, path: Path) -> list[str]:
         )
     refuse_not_finite(fitting, str(path))
     network.load_state_dict({**own, **fitting})
-    return sorted(set(own) - set(fitting))
+    left = len(set(own) - set(fitting))
+    source = story(content) if "origin" in content else path.name
+    return f"{source}; {left} of {len(own)} tensors did not fit" if left else source
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _read_weights(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(str(path), "no such file")
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        content: dict[str, Any] = dict(torch.load(path, weights_only=True, map_location="cpu"))
     except Exception as error:  # see read_checkpoint
         raise UserError(str(path), "holds no weights", facts=[str(error)[:200]]) from error
-    weights = content.get("average", content)
-    return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    return content
 
 
 def _our_name(name: str) -> str:

@@ -1,3 +1,4 @@
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +27,13 @@ class Watch:
     """Remembers what it is told, and may do something at a step."""
 
     def __init__(self, at: int = -1, then: object = None) -> None:
+        self.begun: list[tuple[int, str]] = []
         self.ticks: list[Tick] = []
         self.epochs: list[Epoch] = []
         self.at, self.then = at, then
+
+    def begin(self, step: int, source: str) -> None:
+        self.begun.append((step, source))
 
     def step(self, tick: Tick) -> None:
         self.ticks.append(tick)
@@ -92,6 +97,7 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(
     with pytest.raises(KeyboardInterrupt):
         train(cut, dataset, data, first)
     train(cut, dataset, data, second)
+    assert first.begun + second.begun == [(0, "scratch"), (8, "scratch")]
     assert second.ticks[0].step == 9  # inside the second epoch
     assert first.losses + second.losses == whole.losses
     assert [epoch.auc for epoch in first.epochs + second.epochs] == [e.auc for e in whole.epochs]
@@ -176,10 +182,26 @@ def test_given_weights_are_taken_where_they_fit(tmp_path: Path) -> None:
     state["classifier.weight"] = torch.zeros(1000, 320)
     torch.save(state, tmp_path / "given.pt")
     network = Network("xxs")
-    left = training.load_weights(network, tmp_path / "given.pt")
-    assert left == ["body.classifier.weight"]
+    told = training.load_weights(network, tmp_path / "given.pt")
+    assert re.fullmatch(r"given\.pt; 1 of \d+ tensors did not fit", told)
     taken = network.state_dict()[f"body.{stem}"]
     torch.testing.assert_close(taken, state[stem].sum(1, keepdim=True))
+
+
+def test_a_run_starts_from_another_ones_averaged_weights(
+    config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
+) -> None:
+    train(replace(config, epochs=1), dataset, data, Watch())
+    network, watch = Network("xxs"), Watch()
+    assert (
+        training.load_weights(network, config.checkpoint) == "mobilevit-xxs, 1 epochs from scratch"
+    )
+    kept = training.load_network(config.checkpoint).state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in network.state_dict().items())
+    other = replace(config, weights=config.checkpoint, checkpoint=tmp_path / "on.pt", epochs=1)
+    train(other, dataset, data, watch)
+    assert watch.begun == [(0, "mobilevit-xxs, 1 epochs from scratch")]
+    assert training.facts(other.checkpoint)["from"] == "mobilevit-xxs, 1 epochs from scratch"
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
