@@ -15,6 +15,9 @@ from edgewright.cli.board import deploy_release, smoke_board
 from edgewright.cli.build import build_release
 from edgewright.cli.common import BOARD, LAYOUT, OUT, instance_of, say, told
 
+# A test file stays in one process: its tests share a board or a build. Four boards are enough.
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+
 
 @task(help={"board": BOARD})
 @told
@@ -37,7 +40,7 @@ def demo(c: Context, board: str = "a53-som") -> None:
 def test(c: Context, unit: bool = False, select: str = "") -> None:
     """Lint, types and every test. Example: invoke test --unit"""
     _lint()
-    argv = [sys.executable, "-m", "pytest", *(["tests/unit"] if unit else [])]
+    argv = [sys.executable, "-m", "pytest", *PARALLEL, *(["tests/unit"] if unit else [])]
     _run([*argv, *(["-k", select] if select else [])])
 
 

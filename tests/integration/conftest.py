@@ -1,5 +1,6 @@
 """Real parts: the builder image, the host build of edge-infer, emulated boards over SSH."""
 
+import fcntl
 import itertools
 import os
 import subprocess
@@ -63,9 +64,12 @@ def builder() -> DockerBuilder:
 def host_build(builder: DockerBuilder) -> Path:
     """edge-infer and its unit tests for this machine, against Debian's full runtime."""
     source, out = builder.path(REPO.runtime_cpp), builder.path(HOST_BUILD)
+    HOST_BUILD.mkdir(parents=True, exist_ok=True)
     log = HOST_BUILD / "build.log"
-    builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out)], log)
-    builder.run(["cmake", "--build", str(out)], log)
+    with (HOST_BUILD / "lock").open("w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out)], log)
+        builder.run(["cmake", "--build", str(out)], log)
     return HOST_BUILD
 
 
