@@ -1,0 +1,63 @@
+"""The tasks as a user calls them, through Invoke."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.program import Program
+
+import tasks
+
+OVER_SSH = (
+    *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),
+    *("service.install", "service.remove", "bench.transfer"),
+)
+WAYS = ("--board", "--host", "--emulated", "--lab", "--ask-password")
+
+
+def run(*argv: str) -> int:
+    """The exit code of `edgewright ARGV…`."""
+    with pytest.raises(SystemExit) as ended:
+        Program(name="edgewright", namespace=tasks.namespace).run(["edgewright", *argv])
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("task", OVER_SSH)
+def test_every_task_over_ssh_has_the_same_ways_to_a_board(
+    task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--help", task)
+
+    shown = capsys.readouterr().out
+    assert [way for way in WAYS if way not in shown] == []
+
+
+@pytest.mark.parametrize("task", OVER_SSH)
+def test_an_unknown_board_is_refused_before_a_password_is_asked_for(
+    task: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt: pytest.fail(prompt))
+
+    assert run(task, "--board=nope", "--host=root@192.0.2.7", "--ask-password") == 2
+    assert "board 'nope': unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ways", [(), ("--emulated", "--lab"), ("--emulated", "--host=a@b")])
+def test_exactly_one_way_to_the_board_is_expected(
+    ways: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("smoke", "--board=a53-som", *ways) == 2
+    assert "expected one of --host=user@addr[:port], --emulated" in capsys.readouterr().err
+
+
+def test_no_command_waits_for_pytorch() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, tasks; print('torch' in sys.modules)"],
+        cwd=Path(tasks.__file__).parent,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+
+    assert told.stdout == "False\n"
