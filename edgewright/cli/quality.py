@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -17,19 +18,20 @@ from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told,
 from edgewright.errors import UserError
 from edgewright.model import convert as converter
 from edgewright.model import inspect as inspector
-from edgewright.model import workflow
 from edgewright.model.card import ModelFile, read_card, write_card
 from edgewright.model.coverage import prove
 from edgewright.model.data import ELPV
-from edgewright.model.diff import Difference
 from edgewright.model.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
 from edgewright.model.images import CALIBRATION_IMAGES
 from edgewright.model.inspect import Inspection
 from edgewright.model.judge import Answers, Progress
 from edgewright.model.ops import parse_config
 from edgewright.model.session import saturates
-from edgewright.model.sweep import Counter
-from edgewright.model.sweep_report import Rival, Row, SweepReport
+
+if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
+    from edgewright.model.diff import Difference
+    from edgewright.model.sweep import Counter
+    from edgewright.model.sweep_report import Rival, Row, SweepReport
 
 MODEL_BUILD = LAYOUT.root / "build" / "model"
 FP32 = MODEL_BUILD / "fp32.onnx"
@@ -79,6 +81,8 @@ def quantize(
     json: bool = False,
 ) -> None:
     """FP32 to INT8. Example: invoke model.quantize --model=net.onnx --calibration=cells --sweep"""
+    from edgewright.model import workflow
+
     asked = workflow.Quantization(
         model=Path(model),
         out=Path(out),
@@ -132,6 +136,8 @@ def evaluate(
     json: bool = False,
 ) -> None:
     """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
+    from edgewright.model import workflow
+
     asked = workflow.judging(Path(model), images, Path(card) if card else None, positive, count)
     if saturates(asked.classifier.path):
         say(
@@ -208,6 +214,8 @@ def diff(
     json: bool = False,
 ) -> None:
     """Where two models part. Example: invoke model.diff fp32.onnx int8.onnx --count=100"""
+    from edgewright.model import workflow
+
     asked = workflow.judging(Path(first), images, Path(card) if card else None, positive, count)
     found = workflow.diff(asked, Path(second))
     if json:
@@ -236,7 +244,7 @@ def _progress() -> Iterator[Progress]:
         yield tell
 
 
-def _counter(board: str) -> Counter:
+def _counter(board: str) -> "Counter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
     build = LAYOUT.build(board)
     release = pipeline.latest_release(build).folder
@@ -266,7 +274,7 @@ def _counter(board: str) -> Counter:
     return count
 
 
-def _sweep_table(report: SweepReport) -> Table:
+def _sweep_table(report: "SweepReport") -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("recipe")
     rows: Sequence[Row] = (report.fp32, *report.candidates, *(one.row for one in report.rivals))
@@ -291,7 +299,7 @@ def _sweep_table(report: SweepReport) -> Table:
     return table
 
 
-def _beside(chosen: Row, rival: Rival) -> str:
+def _beside(chosen: "Row", rival: "Rival") -> str:
     gain, other = rival.accuracy_gain, rival.row
     verdict = "dominates" if rival.dominated else "does not dominate"
     return (
@@ -388,7 +396,7 @@ def _layer_table(found: Inspection) -> Table:
     return table
 
 
-def _both_table(found: Difference) -> Table:
+def _both_table(found: "Difference") -> Table:
     table = Table("", "first", "second", box=None, pad_edge=False)
     one, two = found.first.metrics, found.second.metrics
     for name in ("accuracy", "auc", "defect_recall"):
@@ -398,7 +406,7 @@ def _both_table(found: Difference) -> Table:
     return table
 
 
-def _fall_table(found: Difference) -> Table:
+def _fall_table(found: "Difference") -> Table:
     table = Table("where SQNR falls most", box=None, pad_edge=False)
     table.add_column("tensor", overflow="fold")
     for column in ("own, dB", "all, dB", "fall, dB"):
@@ -409,7 +417,7 @@ def _fall_table(found: Difference) -> Table:
     return table
 
 
-def _difference(found: Difference) -> dict[str, JsonValue]:
+def _difference(found: "Difference") -> dict[str, JsonValue]:
     metrics: dict[str, Metrics] = {"first": found.first.metrics, "second": found.second.metrics}
     return {
         "version": 1,

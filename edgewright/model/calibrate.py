@@ -23,12 +23,12 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from edgewright.errors import UserError
+from edgewright.model.inspect import VIEWS
 from edgewright.model.preprocess import Floats
 
 Method = Literal["minmax", "percentile", "entropy"]
 Histogram = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
 
-VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}  # same values
 _BINS = 2048
 _ENTROPY_BINS = 512  # its cost grows with the square
 _LEVELS = 128  # what entropy compares a clipped histogram with

@@ -1,20 +1,27 @@
 """ONNX → ORT format and op config, with ONNX Runtime's own converter at the board's version."""
 
+import io
+import logging
 import shutil
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
+from onnxruntime.tools.convert_onnx_models_to_ort import (
+    OptimizationStyle,
+    convert_onnx_models_to_ort,
+)
 
-from edgewright import process
 from edgewright.errors import UserError
 from edgewright.model.classifier import require_onnx
 from edgewright.model.ops import parse_config
 from edgewright.model.ortfile import canonicalize
 
 RUNTIME_VERSION = "1.21.0"
+_WARNING, _ERROR = 2, 3  # severities of ONNX Runtime's log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +65,32 @@ def require_runtime_version() -> None:
 def _run_converter(model: Path, scratch: Path) -> Converted:
     source = scratch / "model.onnx"
     shutil.copyfile(model, source)  # no link: the converter names its files by what it points to
-    made = process.check(
-        [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort"]
-        + ["--optimization_style", "Fixed", "--target_platform", "arm"]
-        + ["--enable_type_reduction", "--output_dir", str(scratch / "out"), str(source)]
-    )
-    result = Converted(
+    try:
+        with _silent():
+            convert_onnx_models_to_ort(
+                source,
+                scratch / "out",
+                [OptimizationStyle.Fixed],
+                target_platform="arm",
+                enable_type_reduction=True,
+            )
+    except Exception as refused:  # ONNX Runtime's own exceptions have no common class
+        reason = str(refused).strip().splitlines() or [type(refused).__name__]
+        raise UserError(str(model), "not convertible to ORT format", facts=[reason[0]]) from refused
+    return Converted(
         ort=scratch / "out" / "model.ort",
         ops_config=scratch / "out" / "model.required_operators_and_types.config",
     )
-    if not result.ort.is_file():
-        tail = (made.stdout + made.stderr).splitlines()[-process.TAIL_LINES :]
-        raise UserError(str(model), "not convertible to ORT format", facts=tail)
-    return result
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The converter prints what it does, and warns that its file suits one kind of machine."""
+    onnxruntime.set_default_logger_severity(_ERROR)
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        onnxruntime.set_default_logger_severity(_WARNING)

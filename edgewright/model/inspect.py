@@ -15,7 +15,6 @@ from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.errors import UserError
-from edgewright.model.calibrate import VIEWS
 from edgewright.model.classifier import require_onnx
 
 # Operator → the places of its data and of its weights among the inputs.
@@ -29,6 +28,7 @@ _PRODUCTS = {
     "QLinearMatMul": (0, 3),
 }
 _CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
+VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}  # same values
 _ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
 
 Shape = tuple[int, ...]

@@ -19,7 +19,7 @@ OPERATORS = st.builds(
     Operator,
     st.sampled_from(["ai.onnx", "com.microsoft"]),
     st.integers(min_value=1, max_value=21),
-    st.from_regex(r"[A-Z][A-Za-z0-9]{0,12}", fullmatch=True),
+    st.sampled_from(["Add", "Conv", "Cast", "QLinearConv", "Resize", "LayerNormalization", "A1"]),
 )
 CONFIGS = st.dictionaries(OPERATORS, RESTRICTIONS, max_size=8).map(
     lambda operators: OpConfig(operators=operators)

@@ -1,12 +1,17 @@
 """From a checkpoint to a model folder, in one go."""
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edgewright.errors import UserError
 from edgewright.model import golden, run_folder
-from edgewright.model.card import read_card
+from edgewright.model.card import Card, read_card
 from edgewright.model.data import LABELS, Dataset, Sample
 from edgewright.model.inspect import inspect
 from edgewright.model.quantize import RECIPES
@@ -16,6 +21,7 @@ from edgewright.model.run_folder import RunFolder
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from edgewright.model.export import Exported  # noqa: E402
 from edgewright.model.folder import export_run, make_model_folder  # noqa: E402
 from edgewright.model.network import Network  # noqa: E402
 from edgewright.model.train import (  # noqa: E402
@@ -28,19 +34,33 @@ from edgewright.model.train import (  # noqa: E402
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture
-def run(samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run whose network was not trained: it is unsure about every image."""
-    for name, few in {
-        "RECIPES": RECIPES[:1],
-        "CALIBRATION_IMAGES": 8,
-        "COMPARED_IMAGES": 8,
-    }.items():
-        monkeypatch.setattr(f"edgewright.model.folder.{name}", few)
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A run, the model folder made of it, and the export on the way."""
+
+    run: RunFolder
+    folder: Path
+    card: Card
+    exported: Exported
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sliver(samples: tuple[Sample, ...]) -> Iterator[Dataset]:
+    """Few images and one recipe."""
     dataset = Dataset(name="elpv", labels=LABELS, samples=samples)
-    monkeypatch.setattr(run_folder, "load_dataset", lambda name: dataset)
-    found = RunFolder(root=tmp_path / "run")
-    parts = run_folder.begin(found, dataset, resume=False)
+    few = {"RECIPES": RECIPES[:1], "CALIBRATION_IMAGES": 8, "COMPARED_IMAGES": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in few.items():
+            patch.setattr(f"edgewright.model.folder.{name}", value)
+        patch.setattr(run_folder, "load_dataset", lambda name: dataset)
+        yield dataset
+
+
+@pytest.fixture(scope="module")
+def run(sliver: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose network was not trained: it is unsure about every image."""
+    found = RunFolder(root=tmp_path_factory.mktemp("runs") / "run")
+    parts = run_folder.begin(found, sliver, resume=False)
     config = TrainConfig(checkpoint=found.checkpoint, arch="xxs", resolution=64)
     torch.manual_seed(0)
     network = Network("xxs")
@@ -48,21 +68,30 @@ def run(samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyP
         for weight in network.parameters():
             weight += 0.05 * torch.randn_like(weight)
     state = fresh_state(config, network, torch.device("cpu"))
-    write_checkpoint(state, Origin.of(config, dataset, parts), found.checkpoint)
+    write_checkpoint(state, Origin.of(config, sliver, parts), found.checkpoint)
     return found
 
 
-def test_a_model_folder_is_made_as_a_whole(
-    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
-    monkeypatch.setattr(
-        "edgewright.model.folder.choose", lambda answers: answers.dataset.samples[:2]
-    )
-    folder = tmp_path / "models" / "small"
-    made = make_model_folder(run, folder, lambda _: None)
-    card = read_card(folder / "card.json")
-    assert card == made
+@pytest.fixture(scope="module")
+def packed(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    exports: list[Exported] = []
+
+    def noted(run: RunFolder, out: Path) -> Exported:
+        exports.append(export_run(run, out))
+        return exports[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
+        patch.setattr("edgewright.model.folder.choose", lambda found: found.dataset.samples[:2])
+        patch.setattr("edgewright.model.folder.export_run", noted)
+        card = make_model_folder(run, folder, lambda _: None)
+    return Packed(run=run, folder=folder, card=card, exported=exports[0])
+
+
+def test_a_model_folder_is_made_as_a_whole(packed: Packed) -> None:
+    folder, card = packed.folder, read_card(packed.folder / "card.json")
+    assert card == packed.card
     assert card.input.shape == (1, 1, 64, 64)
     assert card.training["architecture"] == "mobilevit-xxs"
     assert (folder / "README.md").read_text() == readme(card)
@@ -72,13 +101,21 @@ def test_a_model_folder_is_made_as_a_whole(
 
 
 def test_a_folder_that_cannot_be_finished_leaves_the_old_one(
-    run: RunFolder, tmp_path: Path
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Export and quantization go well, as before; then the answers are no golden ones."""
+
+    def quantized(fp32: Path, parts: object, card: object, out: Path, tell: object) -> list[Any]:
+        shutil.copy(packed.folder / "model.onnx", out)
+        return [SimpleNamespace(name="as before", distance=0.0)]
+
+    monkeypatch.setattr("edgewright.model.folder.export_run", lambda *_: packed.exported)
+    monkeypatch.setattr("edgewright.model.folder.choose_recipe", quantized)
     folder = tmp_path / "models" / "small"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_text("old")
     with pytest.raises(UserError, match="golden: too few right answers"):
-        make_model_folder(run, folder, lambda _: None)
+        make_model_folder(packed.run, folder, lambda _: None)
     assert (folder / "model.onnx").read_text() == "old"
     assert [path.name for path in folder.parent.iterdir()] == ["small"]
 
@@ -86,7 +123,9 @@ def test_a_folder_that_cannot_be_finished_leaves_the_old_one(
 def test_weights_that_are_not_finite_are_not_exported(run: RunFolder, tmp_path: Path) -> None:
     saved = torch.load(run.checkpoint)
     saved["average"]["body.classifier.bias"][0] = float("nan")
-    torch.save(saved, run.checkpoint)
+    bad = RunFolder(root=tmp_path / "run")
+    shutil.copytree(run.root, bad.root)
+    torch.save(saved, bad.checkpoint)
     with pytest.raises(UserError, match=r"not finite\n  body\.classifier\.bias"):
-        export_run(run, tmp_path / "fp32.onnx")
+        export_run(bad, tmp_path / "fp32.onnx")
     assert not (tmp_path / "fp32.onnx").exists()
