@@ -30,6 +30,7 @@ from edgewright.transfer import BaseChunks, Outgoing
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 SELFTEST_SECONDS = 900  # an emulated board takes its time
 BASE_CHUNK = 4096  # bytes; of a base that only the board has
+LARGE = 1 << 20  # bytes; for less, a login of its own is not worth while
 SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
 SEND, READ_BACK = "send", "read back"  # how steps begin
@@ -123,6 +124,8 @@ def deploy(
         if answer.noop:
             _update_helper(there, release, answer)
             return Outcome(release=answer.release, former=answer.current, unchanged=True)
+        if answer.missing_bytes >= LARGE:
+            board.prepare()
         told.step("probe the board")
         facts = probe(board, there.root)
         require_fit(board, release, facts)

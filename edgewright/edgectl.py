@@ -256,7 +256,7 @@ class Edgectl:
 
     def receive(self, fence: int, stream: BinaryIO, progress: Progress | None) -> ReceiveAnswer:
         argv = self._argv("receive", f"--fence={fence}")
-        result = self.board.run(argv, input=stream, progress=progress, timeout=PATIENCE)
+        result = self.board.send(argv, stream, progress=progress, timeout=PATIENCE)
         return self._read(ReceiveAnswer, result)
 
     def seal(self, fence: int) -> SealAnswer:

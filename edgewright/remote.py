@@ -23,6 +23,7 @@ import fabric
 import paramiko
 from paramiko.ssh_exception import BadAuthenticationType
 
+from edgewright import openssh
 from edgewright.errors import TargetError, UserError
 from edgewright.layout import user_config
 from edgewright.target import Target, parse_host
@@ -84,11 +85,12 @@ class ConnectionLostError(TargetError):
 class Board:
     """A board with an open connection; made by `connect`."""
 
-    def __init__(self, target: Target, transport: paramiko.Transport, idle: float) -> None:
+    def __init__(self, target: Target, transport: paramiko.Transport, limits: Timeouts) -> None:
         self.target = target
         self.commands = 0  # run so far, a round trip each
         self._transport = transport
-        self._idle = idle
+        self._limits = limits
+        self._second: openssh.Login | None = None
 
     def run(
         self,
@@ -127,6 +129,36 @@ class Board:
         """Write `source` to `path` on the board. Raises CommandError, ConnectionLostError."""
         self.check(["sh", "-c", 'cat > "$1"', "_", path], input=source, progress=progress)
 
+    def prepare(self) -> None:
+        """Log in by OpenSSH too, in the background: `send` is then several times as fast."""
+        if self._second is None and openssh.is_installed():
+            key = self._transport.get_remote_server_key()
+            self._second = openssh.Login(self.target, key.get_name(), key.asbytes())
+
+    def send(
+        self,
+        argv: Sequence[str],
+        source: BinaryIO,
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """`run` with a large input; over OpenSSH if `prepare` was called and the board let it in.
+
+        `timeout` is in seconds in which nothing moves. Raises ConnectionLostError.
+        """
+        if self._second is None or not self._second.succeeds(self._limits.handshake):
+            return self.run(argv, input=source, progress=progress, timeout=timeout)
+        idle = timeout or self._limits.idle
+        self.commands += 1
+        with self._translated(idle):
+            return _result(argv, *self._second.run(argv, source, progress, idle))
+
+    def close(self) -> None:
+        """End what `prepare` began."""
+        if self._second is not None:
+            self._second.close()
+
     def _exchange(
         self,
         argv: Sequence[str],
@@ -134,7 +166,7 @@ class Board:
         timeout: float | None,
         progress: Progress | None,
     ) -> Result:
-        idle = timeout or self._idle
+        idle = timeout or self._limits.idle
         with self._translated(idle):
             channel = self._open(argv, idle)
             try:
@@ -236,7 +268,8 @@ def connect(
         for hop in chain:
             _log_in(hop, target if hop is final else _address(hop), limits)
             transport = _live(hop)
-        yield Board(target, transport, limits.idle)
+        with contextlib.closing(Board(target, transport, limits)) as board:
+            yield board
     finally:
         _close(chain)
 
@@ -366,7 +399,9 @@ def _link(connection: Any, limits: Timeouts) -> Any:
     if connection.gateway:
         return connection.open_gateway()
     address = (connection.host, int(connection.port))
-    return socket.create_connection(address, _tcp_limit(connection, limits))
+    line = socket.create_connection(address, _tcp_limit(connection, limits))
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a command waits for an ACK
+    return line
 
 
 def _tcp_limit(connection: Any, limits: Timeouts) -> float:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import deploy, edgectl, keyring, signed
+from edgewright import deploy, edgectl, keyring, openssh, signed
 from edgewright.deploy import Outcome
 from edgewright.errors import TargetError
 from edgewright.keys import Signer
@@ -130,7 +130,7 @@ def _rate_ratio(bench: _Bench, size: int) -> float:
 
 def _plain_seconds(target: Target, data: bytes) -> float:
     """OpenSSH's own client and `cat`, its login left out: an empty file is sent first."""
-    argv = ssh_argv(target, f"cat > {ROOT}/plain")
+    argv = openssh.argv(target, command=f"cat > {ROOT}/plain")
     seconds = []
     for content in (b"", data):
         start = time.monotonic()
@@ -140,19 +140,6 @@ def _plain_seconds(target: Target, data: bytes) -> float:
             said = done.stderr.decode(errors="replace").splitlines()[-5:]
             raise TargetError(f"{target}: ssh", f"exit code {done.returncode}", facts=said)
     return seconds[1] - seconds[0]
-
-
-def ssh_argv(target: Target, command: str) -> list[str]:
-    """OpenSSH's command line for a target; it asks nothing."""
-    options = ["-o", "BatchMode=yes"]
-    if target.known_hosts:
-        options += ["-o", f"UserKnownHostsFile={target.known_hosts}"]
-    if target.identity:
-        options += ["-i", str(target.identity), "-o", "IdentitiesOnly=yes"]
-    if target.port:
-        options += ["-p", str(target.port)]
-    who = f"{target.user}@{target.address}" if target.user else target.address
-    return ["ssh", *options, "--", who, command]
 
 
 def _update(bench: _Bench, size: int) -> tuple[int, int]:

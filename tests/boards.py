@@ -119,6 +119,10 @@ class LocalBoard(Board):
         self.sent: list[tuple[str, ...]] = []
         self.proc = proc  # stands in for /proc: boot id and uptime
         self._cut_at, self._how, self._after = cut_at, how, after
+        self._second = None
+
+    def prepare(self) -> None:
+        """There is no line to log in over."""
 
     def _exchange(
         self,

@@ -1,6 +1,9 @@
 """Real dropbear: keys, passwords, host keys, jump hosts, silence and death."""
 
+import base64
+import hashlib
 import io
+import os
 import subprocess
 import threading
 import time
@@ -10,8 +13,9 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgewright import emulate, remote
+from edgewright import board_keys, emulate, openssh, remote
 from edgewright.emulate import EmulatedBoard
 from edgewright.errors import TargetError
 from edgewright.remote import (
@@ -102,6 +106,44 @@ def test_file_arrives_whole(board: Board, emulated: EmulatedBoard) -> None:
 def test_file_that_cannot_be_written(board: Board) -> None:
     with pytest.raises(CommandError, match="can't create /nosuch/x"):
         board.put(io.BytesIO(bytes(10**7)), "/nosuch/x")
+
+
+# Large inputs
+
+LINE = 'cat > "$1"; echo "$SSH_CONNECTION"; exit 7'
+
+
+def test_large_input_takes_a_login_of_its_own(board: Board, emulated: EmulatedBoard) -> None:
+    first = board.run(["sh", "-c", 'echo "$SSH_CONNECTION"']).stdout
+    data, sent = os.urandom(300_000), list[int]()
+    board.prepare()
+    argv = ["sh", "-c", LINE, "_", "/tmp/large"]
+    result = board.send(argv, io.BytesIO(data), progress=sent.append)
+    assert result.returncode == 7
+    assert result.stdout not in ("", first)
+    assert sum(sent) == len(data)
+    found = shell(emulated, "sha256sum /tmp/large; rm /tmp/large")
+    assert found.startswith(hashlib.sha256(data).hexdigest())
+    killed = board.send(["sh", "-c", "kill -9 $$"], io.BytesIO(data))
+    assert killed.returncode == -1
+
+
+def test_large_input_without_a_second_login_takes_the_first(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    first = board.run(["sh", "-c", 'echo "$SSH_CONNECTION"']).stdout
+    board.prepare()
+    assert board.send(["sh", "-c", LINE, "_", "/dev/null"], io.BytesIO(b"x")).stdout == first
+
+
+def test_second_login_accepts_no_other_host_key(emulated: EmulatedBoard) -> None:
+    _, other = board_keys.public(Ed25519PrivateKey.generate()).split()
+    login = openssh.Login(emulated.target, "ssh-ed25519", base64.b64decode(other))
+    try:
+        assert not login.succeeds(30)
+    finally:
+        login.close()
 
 
 def test_board_that_falls_silent(board: Board) -> None:

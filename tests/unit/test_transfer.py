@@ -3,14 +3,12 @@
 import hashlib
 import io
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright import transfer, transfer_bench
-from edgewright.target import Target
+from edgewright import transfer
 from edgewright.transfer import PART_CHUNK, BaseChunks, Outgoing, chunk_digest, plan_object
 
 SEED = random.Random(7)
@@ -166,14 +164,3 @@ def test_any_edit_is_made_right(edits: list[tuple[str, int, int]], held: int, ke
     )
     assert made(one, old, part) == new
     assert one.bytes_to_send <= len(new) + 200
-
-
-def test_plain_ssh_is_asked_for_a_target_as_it_is() -> None:
-    target = Target(
-        address="127.0.0.1", user="root", port=2222, identity=Path("/k"), known_hosts=Path("/h")
-    )
-    argv = transfer_bench.ssh_argv(target, "cat > /x")
-    assert argv[-3:] == ["--", "root@127.0.0.1", "cat > /x"]
-    assert argv[argv.index("-p") + 1] == "2222"
-    assert "UserKnownHostsFile=/h" in argv
-    assert transfer_bench.ssh_argv(Target(address="board"), "x")[-3:] == ["--", "board", "x"]

@@ -1,0 +1,149 @@
+"""A second login to a board, by this machine's OpenSSH client: for what is large.
+
+Dropbear takes 24 KiB before it has to be asked again, and Paramiko asks in Python; it also
+lacks the cipher that costs a board least. OpenSSH has neither limit.
+"""
+
+import base64
+import contextlib
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from edgewright.target import Target
+
+PROGRAM = "ssh"
+CHUNK = 64 * 1024
+ALIAS = "board"  # its name in the known_hosts file of one login
+IDLE_SECONDS = 60  # after which a login that nobody ended ends itself
+FAILED = 255  # exit code of OpenSSH itself, and of a command that a signal ended
+
+QUIET = ("BatchMode=yes", "ClearAllForwardings=yes", "ForwardAgent=no", "RemoteCommand=none")
+ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=4")
+
+
+def is_installed() -> bool:
+    return shutil.which(PROGRAM) is not None
+
+
+def argv(
+    target: Target, settings: Sequence[str] = (), *, flags: Sequence[str] = (), command: str = ""
+) -> list[str]:
+    """OpenSSH's command line for a target; it asks nothing. `settings` go before all others."""
+    options = [part for setting in (*settings, *QUIET, *ALIVE) for part in ("-o", setting)]
+    if target.known_hosts:
+        options += ["-o", f"UserKnownHostsFile={target.known_hosts}"]
+    if target.identity:
+        options += ["-F", "none", "-i", str(target.identity), "-o", "IdentitiesOnly=yes"]
+    if target.port:
+        options += ["-p", str(target.port)]
+    who = f"{target.user}@{target.address}" if target.user else target.address
+    return [PROGRAM, "-T", *flags, *options, "--", who, *([command] if command else [])]
+
+
+class Login:
+    """A login that takes place in the background; commands then go over it.
+
+    It accepts the one host key given, whatever any file or setting of the user says.
+    """
+
+    def __init__(self, target: Target, key_kind: str, key: bytes) -> None:
+        self._target = target
+        self._folder = tempfile.TemporaryDirectory(prefix="edgewright-")
+        known = Path(self._folder.name) / "known_hosts"
+        known.write_text(f"{ALIAS} {key_kind} {base64.b64encode(key).decode()}\n")
+        self._settings = (
+            f"ControlPath={self._folder.name}/line",
+            f"HostKeyAlias={ALIAS}",
+            f"UserKnownHostsFile={known}",
+            "GlobalKnownHostsFile=none",
+            "StrictHostKeyChecking=yes",
+            "UpdateHostKeys=no",
+        )
+        self._login = self._begin()
+
+    def _begin(self) -> "subprocess.Popen[bytes]":
+        """The child ends as soon as the login has succeeded or failed; a master goes on."""
+        master = ("ControlMaster=yes", f"ControlPersist={IDLE_SECONDS}")
+        return subprocess.Popen(
+            argv(self._target, (*self._settings, *master), flags=("-N", "-f")),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def succeeds(self, seconds: float) -> bool:
+        """Wait for the login; False if it was refused, or took longer."""
+        try:
+            return self._login.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def run(
+        self,
+        command: Sequence[str],
+        source: BinaryIO,
+        progress: Callable[[int], None] | None,
+        idle: float,
+    ) -> tuple[int, bytes, bytes]:
+        """Exit code (-1: ended by a signal), output and errors of a command.
+
+        Raises TimeoutError after `idle` seconds in which nothing was taken or told, EOFError for
+        a connection that ended.
+        """
+        with self._started(command) as child:
+            assert child.stdin
+            _feed(child.stdin.fileno(), source, progress, idle)
+            try:
+                stdout, stderr = child.communicate(timeout=idle)
+            except subprocess.TimeoutExpired as silent:
+                raise TimeoutError from silent
+        if child.returncode != FAILED:
+            return child.returncode, stdout, stderr
+        if self._control("check") != 0:
+            raise EOFError(stderr.decode(errors="replace"))
+        return -1, stdout, stderr
+
+    @contextlib.contextmanager
+    def _started(self, command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+        pipe = subprocess.PIPE
+        line = argv(self._target, self._settings, command=shlex.join(command))
+        child = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        try:
+            yield child
+        finally:
+            child.kill()
+            child.wait()
+
+    def _control(self, word: str) -> int:
+        line = argv(self._target, self._settings, flags=("-O", word))
+        return subprocess.run(line, capture_output=True, check=False).returncode
+
+    def close(self) -> None:
+        self._login.kill()
+        self._login.wait()
+        self._control("exit")
+        self._folder.cleanup()
+
+
+def _feed(pipe: int, source: BinaryIO, progress: Callable[[int], None] | None, idle: float) -> None:
+    """Stop early where the command ends early: its exit code says why."""
+    os.set_blocking(pipe, False)
+    while chunk := source.read(CHUNK):
+        while chunk:
+            if not select.select([], [pipe], [], idle)[1]:
+                raise TimeoutError
+            try:
+                count = os.write(pipe, chunk)
+            except BrokenPipeError:
+                return
+            chunk = chunk[count:]
+            if progress:
+                progress(count)
