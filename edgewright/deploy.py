@@ -133,7 +133,7 @@ def deploy(
         begun = there.begin(
             order.input, holder=holder(), reserve_bytes=reserve_bytes, take_over=take_over
         )
-        sent = _send(there, begun, plan_objects(there, release, begun.missing), told)
+        sent = _send(there, begun, plan_objects(there, release, begun), told)
         removed = _install(there, order, begun, told)
         return Outcome(
             release=order.manifest.id,
@@ -158,7 +158,7 @@ def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: 
         release=release.id,
         former=answer.current,
         helper=answer.helper.sha256 != _helper(release)[1],
-        objects=plan_objects(there, release, answer.missing),
+        objects=plan_objects(there, release, answer),
         paths={one.sha256: one.path for one in answer.missing},
         is_noop=answer.noop,
     )
@@ -294,15 +294,14 @@ def _update_helper(there: Edgectl, release: Release, answer: PlanAnswer) -> None
 # Plan
 
 
-def plan_objects(
-    there: Edgectl, release: Release, missing: Sequence[Missing]
-) -> tuple[Outgoing, ...]:
+def plan_objects(there: Edgectl, release: Release, answer: PlanAnswer) -> tuple[Outgoing, ...]:
     """For each missing object, what is to be sent of it. Asks the board for hashes of a base
     that this machine has not."""
-    return tuple(_plan_object(there, release, one) for one in missing)
+    pack = edgectl.ZSTD in answer.helper.encodings
+    return tuple(_plan_object(there, release, one, pack=pack) for one in answer.missing)
 
 
-def _plan_object(there: Edgectl, release: Release, one: Missing) -> Outgoing:
+def _plan_object(there: Edgectl, release: Release, one: Missing, *, pack: bool) -> Outgoing:
     return transfer.plan_object(
         one.sha256,
         (release.folder / one.path).read_bytes(),
@@ -310,6 +309,7 @@ def _plan_object(there: Edgectl, release: Release, one: Missing) -> Outgoing:
         base_content=_base(there, release, one),
         part_bytes=one.part.bytes if one.part else 0,
         part_chunks=one.part.chunks if one.part else (),
+        pack=pack,
     )
 
 

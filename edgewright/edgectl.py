@@ -14,6 +14,7 @@ from edgewright.remote import Board, CommandError, Progress, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 1
+ZSTD = "zstd"  # an encoding
 PATIENCE = 1200.0  # seconds without output: a self-test on an emulated board takes its time
 DAMAGED = 65  # exit code of INSTALL: not the bytes that were sent
 ABSENT = (126, 127)  # what a shell says of a program that is not there or cannot run
@@ -47,6 +48,7 @@ class HelperFacts(_Part):
     version: str
     protocol: int
     sha256: str
+    encodings: tuple[str, ...] = ()  # that `receive` takes; older helpers take none
 
 
 class Floor(_Part):

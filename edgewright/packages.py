@@ -24,7 +24,7 @@ LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
 HELPER = "edgectl"
-HELPER_LIBRARIES = ("musl", "libsodium")
+HELPER_LIBRARIES = ("musl", "libsodium", "zstd")
 SHARED = (  # files of edge-infer that the helper is made of too, as in its recipe
     "include/edge/document.hpp",
     "include/edge/result.hpp",

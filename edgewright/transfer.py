@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
 MAGIC, END = b"EWR1", b"E"
@@ -24,6 +25,9 @@ FACTOR = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2^64
 INVERSE = pow(FACTOR, -1, 1 << 64)
 
 AGREE_STEP = 1 << 14
+PACKABLE = 256  # bytes; fewer are hardly ever smaller as a frame
+FRAME = 256 * 1024  # bytes in a frame at most; a cut costs no more
+LEVEL = 3  # higher ones take many times as long for 2 % of a release
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
@@ -36,6 +40,15 @@ class Data:
 
     start: int
     size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """New bytes as a Zstandard frame, which is smaller."""
+
+    start: int
+    size: int
+    frame: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +68,7 @@ class Keep:
     size: int
 
 
-Op = Data | Copy | Keep
+Op = Data | Packed | Copy | Keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +88,7 @@ class Outgoing:
     @property
     def new_bytes(self) -> int:
         """Of its content, what the board does not hold."""
-        return sum(op.size for op in self.ops if isinstance(op, Data))
+        return sum(op.size for op in self.ops if isinstance(op, Data | Packed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +107,19 @@ def plan_object(
     base_content: bytes | BaseChunks | None = None,
     part_bytes: int = 0,
     part_chunks: Sequence[str] = (),
+    pack: bool = False,
 ) -> Outgoing:
-    """How to make `content` of what the board holds: its part, else the base, else new bytes."""
+    """How to make `content` of what the board holds: its part, else the base, else new bytes.
+
+    `pack` is for a board that takes Zstandard frames.
+    """
     ops: list[Op] = []
     copies = _copies(content, base_content) if base and base_content else []
     for gap, keep in _gaps(_kept(content, part_bytes, part_chunks), len(content)):
         ops += _filled(copies, *gap)
         ops += [keep] if keep else []
+    if pack:
+        ops = list(_packed(ops, content))
     return Outgoing(sha256=sha256, content=content, base=base if copies else None, ops=tuple(ops))
 
 
@@ -124,8 +143,27 @@ def _encoded(op: Op, content: bytes) -> Iterator[bytes]:
             yield b"D" + len(piece).to_bytes(4, "little") + piece
     elif isinstance(op, Copy):
         yield b"B" + op.offset.to_bytes(8, "little") + op.size.to_bytes(4, "little")
+    elif isinstance(op, Packed):
+        sizes = op.size.to_bytes(4, "little") + len(op.frame).to_bytes(4, "little")
+        yield b"Z" + sizes + op.frame
     else:
         yield b"P" + op.size.to_bytes(4, "little")
+
+
+def _packed(ops: Iterable[Op], content: bytes) -> Iterator[Op]:
+    """Stretches of new bytes in pieces of one op, as frames where that is less."""
+    compressor = zstandard.ZstdCompressor(level=LEVEL)
+    for op in ops:
+        if not isinstance(op, Data) or op.size < PACKABLE:
+            yield op
+            continue
+        for start in range(op.start, op.start + op.size, FRAME):
+            size = min(FRAME, op.start + op.size - start)
+            frame = compressor.compress(content[start : start + size])
+            if len(frame) + 4 < size:  # an op Z has one number more
+                yield Packed(start=start, size=size, frame=frame)
+            else:
+                yield Data(start=start, size=size)
 
 
 # What an earlier upload left

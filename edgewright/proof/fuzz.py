@@ -15,7 +15,11 @@ from edgewright.packages import Package
 
 TARGETS = ("manifest", "signature", "stream")
 CORPUS = {"manifest": "manifests", "signature": "signatures", "stream": "streams"}
-LIBRARIES = {"libsodium": ("libsodium", "sodium"), "yyjson": ("yyjson", "yyjson")}
+LIBRARIES = {  # Conan package → name for pkg-config, name for the linker
+    "libsodium": ("libsodium", "sodium"),
+    "yyjson": ("yyjson", "yyjson"),
+    "zstd": ("libzstd", "zstd"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ def _build(layout: RepoLayout, libraries: Mapping[str, Package], out: Path) -> N
     options = ["-DEDGECTL_BUILD_FUZZERS=ON", "-DCMAKE_BUILD_TYPE=Fuzz"]
     compiler = ["-DCMAKE_CXX_COMPILER=clang++"]
     for argv in (
-        ["cmake", "-S", str(source), "-B", str(out), *options, *compiler],
+        ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out), *options, *compiler],
         ["cmake", "--build", str(out), "--target", "fuzzers", "--parallel", "2"],
     ):
         done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)

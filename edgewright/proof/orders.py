@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from edgewright import minisign
 from edgewright.digest import file_sha256
 from edgewright.errors import UserError
@@ -71,8 +73,19 @@ class SignedOrder:
 
 def _object(sha256: str, content: bytes) -> bytes:
     chunks = [content[at : at + CHUNK] for at in range(0, len(content), CHUNK)]
-    ops = b"".join(b"D" + struct.pack("<I", len(chunk)) + chunk for chunk in chunks)
+    ops = b"".join(_packed(c) if at % 2 else _plain(c) for at, c in enumerate(chunks))
     return b"O" + bytes.fromhex(sha256) + struct.pack("<Q", len(content)) + bytes(32) + ops
+
+
+def _plain(chunk: bytes) -> bytes:
+    return b"D" + struct.pack("<I", len(chunk)) + chunk
+
+
+def _packed(chunk: bytes) -> bytes:
+    """As a frame where that is smaller."""
+    frame = zstandard.compress(chunk)
+    sizes = struct.pack("<II", len(chunk), len(frame))
+    return b"Z" + sizes + frame if len(frame) < len(chunk) else _plain(chunk)
 
 
 def keys_input(keys: Sequence[SecretKey], sequence: int, by: SecretKey) -> bytes:

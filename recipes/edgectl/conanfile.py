@@ -26,7 +26,7 @@ class Edgectl(ConanFile):
     python_requires = "program/1.0"
     package_type = "application"
     settings = "os", "arch", "compiler", "build_type"
-    requires = ("libsodium/1.0.18", "musl/1.2.5", "yyjson/0.10.0")
+    requires = ("libsodium/1.0.18", "musl/1.2.5", "yyjson/0.10.0", "zstd/1.5.7")
 
     def export_sources(self):
         program = os.path.join(self.recipe_folder, "..", "..", "runtime_cpp")

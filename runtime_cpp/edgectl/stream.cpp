@@ -5,6 +5,7 @@
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,7 +17,7 @@
 namespace edgectl {
 namespace {
 
-constexpr size_t max_data = 1u << 20;       // bytes of one op 'D'
+constexpr size_t max_data = 1u << 20;       // bytes that one op 'D' or 'Z' makes
 constexpr size_t step_bytes = 64 * 1024;    // moved at once
 constexpr off_t writeback_bytes = 1 << 20;  // the kernel is told to write this much out early
 
@@ -56,6 +57,7 @@ class Part {
 
  private:
   Fault take_data(Source& source, uint64_t size);
+  Fault take_frame(Source& source, size_t size);
   Fault copy(const Descriptor& from, uint64_t offset, uint64_t size, bool write);
   Fault append(const uint8_t* bytes, size_t size, bool write);
   void write_out();
@@ -82,20 +84,22 @@ Fault Part::open_files(const std::string& base) {
 }
 
 Fault Part::take(uint8_t op, Source& source) {
-  if (op != 'D' && op != 'B' && op != 'P') return malformed(format("unknown op %u", op));
+  if (op != 'D' && op != 'Z' && op != 'B' && op != 'P')
+    return malformed(format("unknown op %u", op));
   const auto offset = op == 'B' ? read_number(source, 8) : Result<uint64_t>(at_);
   if (!offset) return offset.error();
   const auto size = read_number(source, 4);
   if (!size) return size.error();
   if (*size == 0) return malformed("an op without bytes");
   if (*size > file_.bytes - at_) return malformed("more bytes than the object has");
+  if ((op == 'D' || op == 'Z') && *size > max_data) return malformed("op of more than 1 MiB");
   if (op == 'D') return take_data(source, *size);
+  if (op == 'Z') return take_frame(source, static_cast<size_t>(*size));
   (op == 'B' ? received_.copied : received_.kept) += *size;
   return op == 'B' ? copy(base_, *offset, *size, true) : copy(part_, *offset, *size, false);
 }
 
 Fault Part::take_data(Source& source, uint64_t size) {
-  if (size > max_data) return malformed("op D of more than 1 MiB");
   received_.sent += size;
   while (size > 0) {
     const size_t step = static_cast<size_t>(std::min<uint64_t>(size, step_bytes));
@@ -104,6 +108,22 @@ Fault Part::take_data(Source& source, uint64_t size) {
     size -= step;
   }
   return std::nullopt;
+}
+
+/// `size` bytes out of one frame; whatever the frame says of itself, no more are made.
+Fault Part::take_frame(Source& source, size_t size) {
+  const auto packed = read_number(source, 4);
+  if (!packed) return packed.error();
+  if (*packed >= size) return malformed("a frame that is not smaller than what it holds");
+  const auto frame_bytes = static_cast<size_t>(*packed);
+  const std::unique_ptr<uint8_t[]> frame(new uint8_t[frame_bytes]);
+  const std::unique_ptr<uint8_t[]> plain(new uint8_t[size]);
+  if (auto fault = source.read(frame.get(), frame_bytes)) return fault;
+  if (ZSTD_decompress(plain.get(), size, frame.get(), frame_bytes) != size) {
+    return malformed("a frame that does not hold its bytes");
+  }
+  received_.sent += size;
+  return append(plain.get(), size, true);
 }
 
 Fault Part::copy(const Descriptor& from, uint64_t offset, uint64_t size, bool write) {

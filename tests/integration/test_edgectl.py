@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -171,7 +172,7 @@ def test_an_upload_that_was_cut_goes_on_from_what_is_sound(
     content = order.release.path(model).read_bytes()
     begun = helper.run("begin", "--holder=prover", input=order.input)
     whole = order.stream([model.sha256])
-    assert refused(helper, "receive", f"--fence={begun['fence']}", input=whole[:200_000]) == (
+    assert refused(helper, "receive", f"--fence={begun['fence']}", input=whole[:-60_000]) == (
         "stream_malformed",
         "object stream: ended early",
     )
@@ -200,6 +201,48 @@ def test_streams_of_other_objects_or_shapes_are_refused(
 
     assert code in ("stream_malformed", "object_foreign")
     assert list((helper.root / "store/sha256").iterdir()) == []
+
+
+def frame(size: int, packed: bytes, length: int | None = None) -> bytes:
+    return b"Z" + struct.pack("<II", size, len(packed) if length is None else length) + packed
+
+
+HALF = 5000  # bytes of an object of twice as many
+FRAMES = {
+    "cut short": lambda good: frame(HALF, good[:-3]),
+    "longer than told": lambda good: frame(HALF, good, len(good) - 1),
+    "with bytes behind it": lambda good: frame(HALF, good + b"behind"),
+    "no frame": lambda good: frame(HALF, bytes(100)),
+    "empty": lambda good: frame(HALF, b""),
+    "of fewer bytes": lambda good: frame(HALF + 1, good),
+    "of more bytes": lambda good: frame(HALF - 1, good),
+    "a bomb": lambda good: frame(HALF, zstandard.compress(bytes(100 << 20))),
+    "a bomb that says so": lambda good: frame(100 << 20, zstandard.compress(bytes(100 << 20))),
+    "two for one": lambda good: frame(2 * HALF, good + zstandard.compress(bytes(HALF + 1))),
+    "huge": lambda good: frame(HALF, good, 0xFFFFFFFF),
+    "for no bytes": lambda good: frame(0, good),
+}
+
+
+@pytest.mark.parametrize("defect", FRAMES)
+def test_frames_that_are_not_what_they_say_are_refused(
+    helper: Helper, ordered: Ordered, defect: str
+) -> None:
+    order = ordered("model-ten-", 10)
+    model = order.release.manifest.file("model/model.ort")
+    content = order.release.path(model).read_bytes()
+    assert len(content) == 2 * HALF
+    begun = helper.run("begin", "--holder=prover", input=order.input)
+    head = b"EWR1O" + bytes.fromhex(model.sha256) + struct.pack("<Q", 2 * HALF) + bytes(32)
+    whole = frame(2 * HALF, zstandard.compress(content))
+    bad = FRAMES[defect](zstandard.compress(content[:HALF]))
+
+    code, said = refused(helper, "receive", f"--fence={begun['fence']}", input=head + bad + whole)
+
+    assert code == "stream_malformed", said
+    assert not (helper.root / "store/sha256" / model.sha256).exists()
+    fence = f"--fence={begun['fence']}"
+    assert helper.run("receive", fence, input=head + whole + b"E")["objects"][0]["sent"] == 2 * HALF
 
 
 def test_what_the_storage_gives_back_is_read_again_before_the_switch(

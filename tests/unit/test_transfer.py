@@ -5,11 +5,19 @@ import io
 import random
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright import transfer
-from edgewright.transfer import PART_CHUNK, BaseChunks, Outgoing, chunk_digest, plan_object
+from edgewright.transfer import (
+    PART_CHUNK,
+    BaseChunks,
+    Outgoing,
+    Packed,
+    chunk_digest,
+    plan_object,
+)
 
 SEED = random.Random(7)
 MODEL = SEED.randbytes(600_000)
@@ -44,6 +52,10 @@ def _op(stream: io.BytesIO, at: int, base: bytes, part: bytes) -> bytes:
     if kind == b"D":
         assert size <= 1 << 20
         return stream.read(size)
+    if kind == b"Z":
+        packed = int.from_bytes(stream.read(4), "little")
+        assert packed < size <= 1 << 20
+        return zstandard.ZstdDecompressor().decompress(stream.read(packed), max_output_size=size)
     source = base if kind == b"B" else part
     assert kind in b"BP"
     assert offset + size <= len(source)
@@ -63,6 +75,21 @@ def test_new_object_is_sent_whole() -> None:
 def test_object_of_more_than_one_op() -> None:
     big = bytes(3 * (1 << 20) + 5)
     assert made(plan_object(sha256(big), big)) == big
+
+
+def test_what_a_board_can_unpack_goes_packed() -> None:
+    text = b"".join(b"weights %d\n" % number for number in range(60_000))
+    one = plan_object(sha256(text), text, pack=True)
+    assert made(one) == text
+    assert one.bytes_to_send < len(text) / 3
+    assert one.new_bytes == len(text)
+
+
+def test_bytes_that_do_not_shrink_go_as_they_are() -> None:
+    plain, packed = (plan_object(sha256(MODEL), MODEL, pack=pack) for pack in (False, True))
+    assert made(packed) == MODEL
+    assert packed.bytes_to_send < plain.bytes_to_send + 50
+    assert not any(isinstance(op, Packed) for op in packed.ops)
 
 
 def test_empty_object() -> None:
@@ -139,13 +166,15 @@ edits = st.lists(
 
 
 @settings(max_examples=60)
-@given(edits=edits, held=st.integers(0, 20_000), keep=st.booleans())
-def test_any_edit_is_made_right(edits: list[tuple[str, int, int]], held: int, keep: bool) -> None:
+@given(edits=edits, held=st.integers(0, 20_000), keep=st.booleans(), pack=st.booleans())
+def test_any_edit_is_made_right(
+    edits: list[tuple[str, int, int]], held: int, keep: bool, pack: bool
+) -> None:
     old = MODEL[:20_000]
     new = old
     for kind, at, size in edits:
         piece = new[at : at + size]
-        fresh = SEED.randbytes(size)
+        fresh = bytes([at % 256]) * size if pack else SEED.randbytes(size)
         rest = new[:at] + new[at + size :]
         new = {
             "insert": new[:at] + fresh + new[at:],
@@ -161,6 +190,7 @@ def test_any_edit_is_made_right(edits: list[tuple[str, int, int]], held: int, ke
         base_content=old,
         part_bytes=len(part),
         part_chunks=[chunk_digest(part)] if part else [],
+        pack=pack,
     )
     assert made(one, old, part) == new
     assert one.bytes_to_send <= len(new) + 200
