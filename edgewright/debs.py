@@ -54,4 +54,5 @@ def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> s
     needed = [line.split()[-1] for line in said.splitlines() if "Depends:" in line]
     if not said:
         raise UserError(package, f"not in {suite} for {arch}", next="look at docker/lab/kernel")
-    return next((name for name in needed if name.startswith(package.rpartition("-")[0])), package)
+    family = package.rpartition("-")[0] + "-"
+    return next((name for name in needed if name.startswith(family)), package)

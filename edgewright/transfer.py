@@ -21,6 +21,7 @@ COPY_LIMIT = 1 << 31
 WORTH = 32  # bytes; a shorter copy costs more than it saves
 WINDOW = 64  # bytes that must be equal for content that moved to be found
 PIECE = 4 << 20  # bytes that are searched for moved content at a time
+FIRST_BITS = 22  # of a hash; few windows of new content share them with a block
 FACTOR = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2^64
 INVERSE = pow(FACTOR, -1, 1 << 64)
 
@@ -259,20 +260,25 @@ class _Blocks:
     old: Bytes
     hashes: Words
     offsets: Positions
+    known: NDArray[np.bool_]  # by the first bits of a hash: whether any block has them
 
     @classmethod
     def of(cls, old: Bytes) -> "_Blocks":
         blocks = old[: len(old) // WINDOW * WINDOW].reshape(-1, WINDOW)
         hashes = (blocks * _powers(FACTOR, WINDOW)).sum(axis=1, dtype=np.uint64)
         order = np.argsort(hashes, kind="stable")
-        return cls(old=old, hashes=hashes[order], offsets=order * WINDOW)
+        known = np.zeros(1 << FIRST_BITS, np.bool_)
+        known[_first(hashes)] = True
+        return cls(old=old, hashes=hashes[order], offsets=order * WINDOW, known=known)
 
     def matches(self, new: Bytes) -> tuple[Positions, Positions]:
         """Offsets in `new` where a block seems to stand, and where it stands in the base."""
         hashes = _window_hashes(new)
-        place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        where = np.flatnonzero(self.hashes[place] == hashes)
-        return where, self.offsets[place[where]]
+        where = np.flatnonzero(self.known[_first(hashes)])
+        wanted = hashes[where]
+        place = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
+        found = self.hashes[place] == wanted
+        return where[found], self.offsets[place[found]]
 
 
 def _moved(new: Bytes, blocks: _Blocks, start: int, end: int) -> Iterator[Copy]:
@@ -305,11 +311,18 @@ def _window_hashes(data: Bytes) -> Words:
     return (sums[WINDOW:] - sums[:-WINDOW]) * _powers(INVERSE, len(data) - WINDOW + 1)
 
 
+def _first(hashes: Words) -> Words:
+    """The upper bits, which depend on every byte of a window."""
+    return hashes >> np.uint64(64 - FIRST_BITS)
+
+
 def _powers(factor: int, count: int) -> Words:
-    """1, factor, factor², …, modulo 2^64."""
-    powers = np.full(count, factor, np.uint64)
-    powers[0] = 1
-    return np.cumprod(powers, dtype=np.uint64)
+    """1, factor, factor², …, modulo 2^64; each round makes twice as many of them."""
+    powers = np.ones(1, np.uint64)
+    while len(powers) < count:
+        next_power = np.uint64(pow(factor, len(powers), 1 << 64))
+        powers = np.concatenate((powers, powers * next_power))
+    return powers[:count]
 
 
 def _agreeing(a: Bytes, b: Bytes) -> int:
