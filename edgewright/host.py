@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import container, emulate, lab, process
+from edgewright import container, emulate, lab, openssh, process
 from edgewright.errors import UserError
 from edgewright.layout import user_cache
 from edgewright.profile import Arch
+from edgewright.proof import fuzz
 
 BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")
 SYSTEMD = Path("/run/systemd/system")
@@ -117,6 +118,18 @@ NEEDS = (
         why="proofs kill edgectl at every system call",
         problem=_missing_program("strace"),
         packages=("strace",),
+    ),
+    Need(
+        name="clang with libFuzzer",
+        why="proofs feed edgectl's parsers with hostile input",
+        problem=fuzz.problem,
+        packages=("clang", "libclang-rt-dev", "pkg-config"),
+    ),
+    Need(
+        name="ssh",
+        why="sends what is large several times as fast",
+        problem=_missing_program(openssh.PROGRAM),
+        packages=("openssh-client",),
     ),
     Need(
         name="docker",

@@ -33,7 +33,12 @@ class FuzzReport:
 
 def problem() -> str | None:
     """Why nothing can be fuzzed on this machine; None if it can."""
-    return None if shutil.which("clang++") else "clang++ is not installed"
+    for tool in ("clang++", "pkg-config"):
+        if shutil.which(tool) is None:
+            return f"{tool} is not installed"
+    folder = Path(process.check(["clang++", "-print-resource-dir"]).stdout.strip())
+    found = any(folder.glob("lib/**/*clang_rt.fuzzer*"))
+    return None if found else "clang++ has no libFuzzer"
 
 
 def run(
@@ -47,7 +52,7 @@ def run(
     if target not in TARGETS:
         raise UserError(target, "no such target", facts=[f"expected: {', '.join(TARGETS)}"])
     if missing := problem():
-        raise UserError("this machine", missing, next="apt-get install clang")
+        raise UserError("this machine", missing, next="invoke setup --yes")
     out = layout.root / "build" / "fuzz"
     _build(layout, libraries, out)
     found = out / "corpus" / target
@@ -77,9 +82,7 @@ def _build(layout: RepoLayout, libraries: Mapping[str, Package], out: Path) -> N
         done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             tail = (done.stdout + done.stderr).splitlines()[-process.TAIL_LINES :]
-            raise UserError(
-                "fuzz targets", "do not build", facts=tail, next="apt-get install clang"
-            )
+            raise UserError("fuzz targets", "do not build", facts=tail)
 
 
 def _describe(path: Path, folder: Path, library: str) -> None:
