@@ -43,7 +43,7 @@ def read_classifier(model: Path) -> Classifier:
     """What stands in the file. Raises UserError if it is not an image classifier."""
     if model.suffix != ".ort":
         require_onnx(model)
-        _require_finite(model)
+        require_finite(model)
     elif not model.is_file():
         raise UserError(str(model), "no such model")
     inputs, outputs = _interface(model)
@@ -186,7 +186,8 @@ def _sizes(tensor: Tensor) -> str:
     return str(tensor).split(" ", 2)[2]
 
 
-def _require_finite(model: Path) -> None:
+def require_finite(model: Path) -> None:
+    """Raise UserError that names the weights which hold NaN or infinity."""
     bad = [
         tensor.name
         for tensor in onnx.load(model).graph.initializer

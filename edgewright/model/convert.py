@@ -16,7 +16,7 @@ from onnxruntime.tools.convert_onnx_models_to_ort import (
 )
 
 from edgewright.errors import UserError
-from edgewright.model.classifier import require_onnx
+from edgewright.model.classifier import require_finite, require_onnx
 from edgewright.model.ops import parse_config
 from edgewright.model.ortfile import canonicalize
 
@@ -36,10 +36,12 @@ def convert(model: Path, out: Path) -> Converted:
     """Write `out/model.ort` and `out/ops.config` for an ONNX file.
 
     Graph optimisations are applied now (style Fixed, for ARM), so the board does none.
-    Raises UserError if the file is not an ONNX model or the converter refuses it.
+    Raises UserError if the file is not an ONNX model, holds weights that are not finite, or
+    the converter refuses it.
     """
     require_runtime_version()
     require_onnx(model)
+    require_finite(model)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
         made = _run_converter(model, Path(scratch))

@@ -154,16 +154,18 @@ def read_split(path: Path, dataset: Dataset) -> Split:
     return Split(**{name: tuple(known[key] for key in recorded[name]) for name in _PARTS})
 
 
-def refuse_overlap(chosen: Sequence[Path], test: Sequence[Path], purpose: str) -> None:
-    """Raise if an image of the test part, by content, is among the chosen ones."""
-    held_out = {_digest(path) for path in test}
-    leaked = [path.name for path in chosen if _digest(path) in held_out]
+def refuse_overlap(
+    chosen: Sequence[Path], held_out: Sequence[Path], purpose: str, kind: str = "test images"
+) -> None:
+    """Raise if an image that is held out, by content, is among the chosen ones."""
+    known = {_digest(path) for path in held_out}
+    leaked = [path.name for path in chosen if _digest(path) in known]
     if leaked:
         raise UserError(
             purpose,
-            f"{len(leaked)} of its images are test images",
+            f"{len(leaked)} of its images are {kind}",
             facts=leaked[:5],
-            next="take images of the train part only",
+            next="take other images",
         )
 
 

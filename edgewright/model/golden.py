@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from edgewright.errors import UserError
+from edgewright.model.aside import new_folder
 from edgewright.model.card import Card
 from edgewright.model.data import Sample
 from edgewright.model.judge import Answers
@@ -41,15 +42,17 @@ def choose(answers: Answers) -> list[Sample]:
 
 
 def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> Path:
-    """Write `golden/` beside the model: the images, two variants and `expected.json`."""
-    folder = model.parent / "golden"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    images = [Path(shutil.copy(sample.path, folder / _file_name(sample))) for sample in samples]
-    images += [_as_rgb(images[0], folder), _as_odd_jpeg(images[-1], folder)]
-    expected = expect(model, card, images)
-    (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n")
-    return folder
+    """Write `golden/` beside the model: the images, two variants and `expected.json`.
+
+    Raises UserError, and leaves the former folder, if a variant is answered less surely.
+    """
+    out = model.parent / "golden"
+    with new_folder(out) as folder:
+        images = [Path(shutil.copy(sample.path, folder / _file_name(sample))) for sample in samples]
+        images += [_as_rgb(images[0], folder), _as_odd_jpeg(images[-1], folder)]
+        expected = expect(model, card, images)
+        (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n")
+    return out
 
 
 def expect(model: Path, card: Card, images: Sequence[Path]) -> dict[str, JsonValue]:

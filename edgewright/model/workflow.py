@@ -1,6 +1,5 @@
 """What the tasks of the pipeline do with networks of any maker, and folders of images."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -153,7 +152,6 @@ def _write_golden(model: Path, card: Card, answers: Answers, progress: Progress)
     try:
         write_golden(model, card, choose(answers))
     except UserError as fault:
-        shutil.rmtree(model.parent / "golden", ignore_errors=True)
         progress(f"no golden set, which invoke build needs: {fault.problem}")
 
 
@@ -175,7 +173,8 @@ def _images(asked: Quantization) -> tuple[Dataset, Dataset]:
         calibration, held_out = halves(every, asked.calibration_images)
     if asked.held_out_images:
         held_out = spread(held_out, asked.held_out_images)
-    refuse_overlap(paths(calibration), paths(held_out), f"calibration with {calibration.name}")
+    subject = f"calibration with {calibration.name}"
+    refuse_overlap(paths(calibration), paths(held_out), subject, "held-out images")
     for dataset in (calibration, held_out):
         refuse_overlap(paths(dataset), _test_paths(asked.test), dataset.name)
     return calibration, held_out

@@ -165,6 +165,18 @@ def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
         convert(path, tmp_path / "made")
 
 
+def test_weights_that_are_no_numbers_are_refused(model: Path, tmp_path: Path) -> None:
+    bad = onnx.load(model)
+    weight = np.full((4, 4), np.nan, np.float32)
+    bad.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
+    onnx.save(bad, tmp_path / "bad.onnx")
+
+    with pytest.raises(UserError, match=r"not finite \(NaN or infinite\)\n  tensors: weight"):
+        convert(tmp_path / "bad.onnx", tmp_path / "made")
+
+    assert not (tmp_path / "made").exists()
+
+
 def test_an_absent_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such model"):
         convert(tmp_path / "absent.onnx", tmp_path / "made")

@@ -60,9 +60,7 @@ def test_a_test_image_under_another_name_is_refused(
     with pytest.raises(UserError) as caught:
         refuse_overlap([data.train[0].path, copy], test, "calibration")
     assert str(caught.value) == (
-        "calibration: 1 of its images are test images\n"
-        "  harmless.png\n"
-        "next: take images of the train part only"
+        "calibration: 1 of its images are test images\n  harmless.png\nnext: take other images"
     )
 
 

@@ -97,6 +97,17 @@ def test_writing_again_leaves_no_old_image(
     assert not (folder / "cell0001.png").exists()
 
 
+def test_an_unsure_answer_leaves_the_former_set(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_golden(sure_network, card, samples[:1])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("edgewright.model.golden.MARGIN", 0.6)
+    with pytest.raises(UserError, match="is too near to the border to be golden"):
+        write_golden(sure_network, card, samples[1:3])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.parent.parent.name)
 def test_golden_outputs_of_the_repo_repeat(path: Path) -> None:
     expected = json.loads(path.read_text())

@@ -229,7 +229,9 @@ def test_calibration_images_of_the_test_set_are_refused_by_content(
 
 
 def test_calibration_images_are_not_judged_by(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"calibration with .*: 48 of its images are test images"):
+    with pytest.raises(
+        UserError, match=r"calibration with .*: 48 of its images are held-out images"
+    ):
         run(data, tmp_path / "out", held_out=str(data / "train"))
 
 
