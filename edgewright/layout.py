@@ -108,6 +108,11 @@ class BoardBuild:
         return self.model / "ops.config"
 
     @property
+    def links(self) -> Path:
+        """What a linker takes of the runtime; a build with all sources finds it out."""
+        return self.root / "links.txt"
+
+    @property
     def bin(self) -> Path:
         return self.root / "bin"
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -60,6 +61,7 @@ class PackageInputs:
     ops_config: Path | None = None  # None: no runtime is built
     linkage: str = "static"
     kernels: str = "stock"
+    sources: Literal["needed", "all"] = "needed"  # of the runtime, to compile
     jobs: int
     logs: Path
 
@@ -86,7 +88,11 @@ def steps(inputs: PackageInputs) -> list[Step]:
     """The packages in build order."""
     recipes, program = inputs.layout.recipes, inputs.layout.runtime_cpp
     ops = digest.file_sha256(inputs.ops_config) if inputs.ops_config else ""
-    runtime_options = {f"{RUNTIME}/*:ops_sha256": ops, f"{RUNTIME}/*:kernels": inputs.kernels}
+    runtime_options = {
+        f"{RUNTIME}/*:ops_sha256": ops,
+        f"{RUNTIME}/*:kernels": inputs.kernels,
+        f"{RUNTIME}/*:sources": inputs.sources,
+    }
     return [
         *(library(name, recipes) for name in LIBRARIES),
         replace(library(RUNTIME, recipes), options=runtime_options),

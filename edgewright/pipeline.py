@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright import audit, container, digest, packages, process, release, toolchain
 from edgewright.audit import Audit
+from edgewright.bench import estimate as estimates
+from edgewright.bench.estimate import Estimate
+from edgewright.bench.instructions import released
 from edgewright.errors import UserError
 from edgewright.layout import BoardBuild, RepoLayout, user_cache
 from edgewright.model.convert import RUNTIME_VERSION, Converted, convert
@@ -51,6 +54,7 @@ class BuildReport(_Part):
     budgets: dict[str, int]  # bytes, for the same names
     coverage: Coverage
     audit: Audit
+    estimate: Estimate | None = None  # of the board's time; None where there is no model of it
 
     @property
     def from_cache(self) -> bool:
@@ -81,6 +85,8 @@ class BuildRequest:
     model: Path
     layout: RepoLayout
     builder: container.BuilderChoice = "auto"
+    all_sources: bool = False
+    estimate: bool = False  # of the board's time; a program that is new is counted for it
     jobs: int
 
     @property
@@ -132,6 +138,8 @@ def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
     with stages.stage("model") as stage:
         converted, stage.cached = _converted(request.model, out)
     made = _packages(request, builder, stages)
+    if request.all_sources:
+        _copy_if_changed(made[packages.RUNTIME].folder / "res" / "links.txt", out.links)
     with stages.stage("coverage") as stage:
         runtime_ops = made[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
@@ -142,7 +150,9 @@ def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
         before = out.latest.read_text() if out.latest.is_file() else ""
         made_release = _release(request, files, converted)
         stage.cached = before == f"{made_release.id}\n"
+    estimated = _estimate(request, made_release.folder, stages) if request.estimate else None
     report = _report(request, stages, builder, made_release, files, coverage, judged)
+    report = report.model_copy(update={"estimate": estimated})
     _write(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
     return report
 
@@ -224,6 +234,7 @@ def _packages(
         ops_config=out.ops_config,
         linkage=request.profile.runtime.linkage,
         kernels=request.profile.runtime.kernels,
+        sources="all" if request.all_sources else "needed",
         jobs=request.jobs,
         logs=out.logs,
     )
@@ -355,6 +366,18 @@ def _source(root: Path) -> release.Source:
         ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
     )
     return release.Source(revision=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
+
+
+def _estimate(request: BuildRequest, folder: Path, stages: _Stages) -> Estimate | None:
+    """What the release takes on the board, where that can be told here."""
+    lacks = estimates.lacks(request.profile)
+    if lacks:
+        stages.progress.note(f"no estimate of the board's time: {lacks}")
+        return None
+    with stages.stage("estimate") as stage:
+        program = released(folder, request.profile.abi.arch, request.out)
+        stage.cached = estimates.is_known(program, request.layout)
+        return estimates.estimate(program, request.profile, request.layout)
 
 
 def _report(

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgewright.audit import Audit
+from edgewright.bench.estimate import Estimate, Range
 from edgewright.deploy import Outcome, Plan, Status
 from edgewright.edgectl import StatusAnswer
 from edgewright.elf import ElfFacts
@@ -137,6 +138,7 @@ def build_screen(report: BuildReport) -> RenderableType:
         _elf_facts(report.audit),
         Text(),
         Text(told_coverage(report)),
+        *([told_estimate(report.estimate)] if report.estimate else []),
         Text(),
         _stages(report),
         Text(told_total(report), style="bold"),
@@ -185,6 +187,24 @@ def told_coverage(report: BuildReport) -> str:
         f"operators: {len(coverage.required)} needed by {coverage.nodes} nodes, "
         f"all of them among the {len(coverage.built)} built in"
     )
+
+
+VERDICTS = {
+    "within": "within",
+    "undecided": "not decided by the estimate",
+    "above": "missed by the whole range: take a smaller network, or raise budgets.latency_ms",
+}
+
+
+def told_estimate(found: Estimate) -> Text:
+    """The board's time against its budget; a range that is wholly above it stands out."""
+    told = f"estimate, not a measurement: {told_range(found.ms)}, on {found.threads} threads\n"
+    told += f"latency budget: {found.budget_ms:,.0f} ms, {VERDICTS[found.judgement]}"
+    return Text(told, style="bold red" if found.judgement == "above" else "")
+
+
+def told_range(ms: Range) -> str:
+    return f"{ms.low:,.0f} to {ms.high:,.0f} ms, most likely {ms.likely:,.0f}"
 
 
 def _stages(report: BuildReport) -> Table:

@@ -11,6 +11,7 @@ from edgewright.errors import UserError
 from edgewright.layout import RepoLayout, user_cache
 from edgewright.profile import Arch
 
+COMPILER = "cc"
 EMULATORS = {Arch.ARMHF: "qemu-arm", Arch.ARM64: "qemu-aarch64"}
 FLAGS = ("-shared", "-fPIC", "-O2", "-std=c11", "-D_GNU_SOURCE", "-fvisibility=hidden")
 
@@ -86,14 +87,24 @@ class Guest:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+def source(layout: RepoLayout) -> Path:
+    """The plugin's source."""
+    return layout.root / "bench" / "plugin" / "counts.c"
+
+
+def tools(arch: Arch) -> tuple[str, str]:
+    """The programs that counting needs on this host."""
+    return COMPILER, EMULATORS[arch]
+
+
 def plugin(layout: RepoLayout) -> Path:
-    """The plugin, compiled into the user's cache where it is missing. Needs a C compiler."""
-    source = layout.root / "bench" / "plugin" / "counts.c"
-    made = user_cache() / "bench" / f"counts-{digest.file_sha256(source)[:16]}.so"
+    """The plugin, compiled into the user's cache where it is missing."""
+    code = source(layout)
+    made = user_cache() / "bench" / f"counts-{digest.file_sha256(code)[:16]}.so"
     if not made.is_file():
         made.parent.mkdir(parents=True, exist_ok=True)
         aside = made.with_suffix(f".{os.getpid()}")
-        process.check(["cc", *FLAGS, str(source), "-o", str(aside)])
+        process.check([COMPILER, *FLAGS, str(code), "-o", str(aside)])
         aside.replace(made)
     return made
 

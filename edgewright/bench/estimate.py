@@ -7,17 +7,20 @@ that differs from network to network is the error.
 """
 
 import math
+import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgewright import digest
 from edgewright.bench import a53, counts, mobilenet, peers
 from edgewright.bench.counts import Guest
 from edgewright.bench.instructions import STEADY, Program, guest_of
 from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.layout import RepoLayout, user_cache
 from edgewright.profile import Arch, BoardProfile
 
 CORE = "cortex-a53"
@@ -132,8 +135,47 @@ def estimate(program: Program, profile: BoardProfile, layout: RepoLayout) -> Est
     """Count a program with its caches and estimate. Raises UserError for another core."""
     mhz = require_modelled(profile)
     calibration = read_calibration(layout.calibration)
-    modelled = model_of(counts.count(guest_of(program, caches=True), layout))
-    return judge(modelled, calibration, profile, mhz)
+    return judge(modelled(program, layout), calibration, profile, mhz)
+
+
+def modelled(program: Program, layout: RepoLayout) -> Modelled:
+    """Count a program with its caches, unless this very one was counted before."""
+    kept = _kept(program, layout)
+    if kept.is_file():
+        return Modelled.model_validate_json(kept.read_text())
+    made = model_of(counts.count(guest_of(program, caches=True), layout))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    aside = kept.with_suffix(f".{os.getpid()}")
+    aside.write_text(made.model_dump_json(indent=2) + "\n")
+    aside.replace(kept)
+    return made
+
+
+def is_known(program: Program, layout: RepoLayout) -> bool:
+    """Whether an estimate takes no counting."""
+    return _kept(program, layout).is_file()
+
+
+def _kept(program: Program, layout: RepoLayout) -> Path:
+    parts = (
+        program.binary,
+        program.model,
+        program.image,
+        counts.source(layout),
+        Path(a53.__file__),
+    )
+    key = digest.text_sha256(*(digest.file_sha256(path) for path in parts))
+    return user_cache() / "bench" / "modelled" / f"{key[:32]}.json"
+
+
+def lacks(profile: BoardProfile) -> str | None:
+    """Why no estimate can be had here for a board, or None."""
+    try:
+        require_modelled(profile)
+    except UserError as fault:
+        return f"{fault.subject}: {fault.problem}"
+    missing = [tool for tool in counts.tools(profile.abi.arch) if not shutil.which(tool)]
+    return f"{missing[0]} is not installed: invoke setup" if missing else None
 
 
 def require_modelled(profile: BoardProfile) -> int:

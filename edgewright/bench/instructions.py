@@ -36,6 +36,21 @@ class Program:
     image: Path
 
 
+def released(folder: Path, arch: Arch, out: BoardBuild, binary: Path | None = None) -> Program:
+    """The program of a release, or another one, on the release's model and first image.
+
+    Raises UserError if the program's symbols are not at hand.
+    """
+    binary = binary or folder / "bin" / "edge-infer"
+    return Program(
+        arch=arch,
+        binary=binary,
+        symbols=symbol_file(binary, out),
+        model=folder / "model" / "model.ort",
+        image=min((folder / "model" / "golden").glob("*.png")),
+    )
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

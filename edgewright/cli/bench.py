@@ -1,19 +1,23 @@
 """What an inference costs, counted under an emulator and estimated for the board."""
 
+import os
 import re
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import pipeline, transfer_bench
+from edgewright import digest, packages, pipeline, terminal, transfer_bench
 from edgewright.bench import baseline, compare, peers
 from edgewright.bench import estimate as estimates
 from edgewright.bench import instructions as counted
-from edgewright.bench.estimate import Calibration, Estimate, Range
+from edgewright.bench.build_time import BuildTimes, Compilation, compilation
+from edgewright.bench.estimate import Calibration, Estimate
 from edgewright.bench.instructions import Cost, InstructionReport, Program
 from edgewright.cli.build import build_release
 from edgewright.cli.common import (
@@ -31,6 +35,7 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.cli.keys import signer_for
+from edgewright.layout import user_cache
 
 
 @task(
@@ -120,6 +125,66 @@ def time(c: Context, board: str, model: str = "", program: str = "", json: bool 
         OUT.print(line, markup=False)
 
 
+@task(
+    help={
+        "board": BOARD,
+        "second": "another board, built after it with the compiler's cache that the first left",
+        "json": JSON,
+    }
+)
+@told
+def build(c: Context, board: str, second: str = "", json: bool = False) -> None:
+    """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
+    with _empty_cache():
+        plain = _timed_build(board, "everything", all_sources=True)
+    with _empty_cache():
+        builds = [plain, _timed_build(board, "what is linked")]
+        if second:
+            builds.append(_timed_build(second, "what is linked, after the first board"))
+    found = BuildTimes(builds=tuple(builds))
+    if json:
+        write(found.model_dump_json(indent=2) + "\n")
+    else:
+        OUT.print(_build_table(found))
+        say("the program is the same" if found.identical else "the programs differ")
+
+
+@contextmanager
+def _empty_cache() -> Iterator[None]:
+    """A cache of its own that holds the downloaded sources alone."""
+    usual = user_cache()
+    with tempfile.TemporaryDirectory(prefix="edgewright-cold-", dir=usual) as folder:
+        if (usual / "sources").is_dir():
+            shutil.copytree(usual / "sources", Path(folder) / "sources", copy_function=os.link)
+        before = os.environ.get("EDGEWRIGHT_CACHE")
+        os.environ["EDGEWRIGHT_CACHE"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("EDGEWRIGHT_CACHE")
+            if before is not None:
+                os.environ["EDGEWRIGHT_CACHE"] = before
+
+
+def _timed_build(board: str, what: str, *, all_sources: bool = False) -> Compilation:
+    made = build_release(board, all_sources=all_sources)
+    seconds = next(stage.seconds for stage in made.stages if stage.name == packages.RUNTIME)
+    log = LAYOUT.build(board).logs / f"{packages.RUNTIME}.log"
+    program = digest.file_sha256(made.folder / "bin" / "edge-infer")
+    return compilation(board, what, seconds, log.read_text().splitlines(), program)
+
+
+def _build_table(found: BuildTimes) -> Table:
+    table = Table("board", "compiled", box=None, pad_edge=False)
+    for column in ("steps", "s", "core s", "times as fast"):
+        table.add_column(column, justify="right")
+    for one in found.builds:
+        gain = found.builds[0].seconds / one.seconds
+        figures = (f"{one.steps}", f"{one.seconds:.0f}", f"{one.core_seconds:.0f}", f"{gain:.1f}")
+        table.add_row(one.board, one.what, *figures)
+    return table
+
+
 def _told_estimate(found: Estimate) -> Sequence[str]:
     modelled = found.modelled
     return (
@@ -127,14 +192,10 @@ def _told_estimate(found: Estimate) -> Sequence[str]:
         f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
         f"cycles, {modelled.memory:,.0f} M more for the caches",
         f"calibration  within {found.error:.0%} of published times of Cortex-A53 boards",
-        f"1 thread     {_told_range(found.one_thread_ms)}",
-        f"{found.threads} threads    {_told_range(found.ms)}",
+        f"1 thread     {terminal.told_range(found.one_thread_ms)}",
+        f"{found.threads} threads    {terminal.told_range(found.ms)}",
         f"budget       {found.budget_ms:,.0f} ms: {found.judgement}",
     )
-
-
-def _told_range(ms: Range) -> str:
-    return f"{ms.low:,.0f} to {ms.high:,.0f} ms, most likely {ms.likely:,.0f}"
 
 
 @task
@@ -168,15 +229,9 @@ def _program(board: str, model: str, program: str) -> Program:
     if not program or model:
         build_release(board, model)
     out = LAYOUT.build(board)
-    release = pipeline.latest_release(out).folder
-    binary = Path(program).resolve() if program else release / "bin" / "edge-infer"
-    return Program(
-        arch=profile_of(board).abi.arch,
-        binary=binary,
-        symbols=counted.symbol_file(binary, out),
-        model=release / "model" / "model.ort",
-        image=min((release / "model" / "golden").glob("*.png")),
-    )
+    folder = pipeline.latest_release(out).folder
+    binary = Path(program).resolve() if program else None
+    return counted.released(folder, profile_of(board).abi.arch, out, binary)
 
 
 def _compared(

@@ -64,6 +64,8 @@ def render(c: Context, board: str, stdout: bool = False) -> None:
         "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
         "builder": "auto, docker or local",
         "jobs": "parallel compilations; default: the number of cores",
+        "estimate": "count the program and judge the latency budget; --no-estimate skips it",
+        "all-sources": "compile all of ONNX Runtime, not only what is linked; the same comes out",
         "json": JSON,
     }
 )
@@ -74,10 +76,12 @@ def build(
     model: str = "",
     builder: str = "auto",
     jobs: int = 0,
+    estimate: bool = True,
+    all_sources: bool = False,
     json: bool = False,
 ) -> None:
     """Cross-build a release for a board. Example: invoke build --board=a53-som"""
-    made = build_release(board, model, builder, jobs)
+    made = build_release(board, model, builder, jobs, estimate=estimate, all_sources=all_sources)
     if json:
         write(made.model_dump_json(indent=2) + "\n")
     else:
@@ -85,7 +89,13 @@ def build(
 
 
 def build_release(
-    board: str, model: str = "", builder: str = "auto", jobs: int = 0
+    board: str,
+    model: str = "",
+    builder: str = "auto",
+    jobs: int = 0,
+    *,
+    estimate: bool = False,
+    all_sources: bool = False,
 ) -> pipeline.BuildReport:
     request = pipeline.BuildRequest(
         profile=profile_of(board),
@@ -93,6 +103,8 @@ def build_release(
         layout=LAYOUT,
         builder=container.parse_choice(builder),
         jobs=jobs or os.cpu_count() or 1,
+        estimate=estimate,
+        all_sources=all_sources,
     )
     with terminal.progress(ERR) as progress:
         report = pipeline.build(request, progress)

@@ -3,15 +3,20 @@
 No exceptions, no RTTI, ORT-format models only. The operators come from an op config
 (`required_operators_and_types.config`); its hash is the option `ops_sha256`, so packages for
 different operators never mix and models with the same operators share one. The option `kernels`
-chooses ONNX Runtime's own kernels alone, or with those of kernels/, for 32-bit ARM with NEON.
+chooses ONNX Runtime's own kernels alone, or with those of kernels/, for 32-bit ARM with NEON. With
+`sources=all` everything is compiled, as ONNX Runtime does; with `needed`, what a linker takes.
 """
 
 import hashlib
+import json
 import os
 import re
+import resource
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from conan import ConanFile
@@ -88,10 +93,14 @@ class OnnxRuntimeMinimal(ConanFile):
     description = "ONNX Runtime reduced to the operators of one model"
     package_type = "static-library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"ops_sha256": ["ANY"], "kernels": ["stock", "neon"]}
-    default_options = {"kernels": "stock"}
+    options = {
+        "ops_sha256": ["ANY"],
+        "kernels": ["stock", "neon"],
+        "sources": ["needed", "all"],
+    }
+    default_options = {"kernels": "stock", "sources": "needed"}
     python_requires = "debian-source/1.0"
-    exports = "prune.py", "kernels/src/*", "kernels/operators/*", "kernels/hooks/*"
+    exports = "prune.*", "links.txt", "kernels/src/*", "kernels/operators/*", "kernels/hooks/*"
     no_copy_source = True
 
     def layout(self):
@@ -138,14 +147,6 @@ class OnnxRuntimeMinimal(ConanFile):
             'set(ORT_BUILD_INFO "ORT Build Info: ")\nfind_package(Git)',
             'set(ORT_BUILD_INFO "ORT Build Info: ")',
         )
-        # The kernels that the op config drops are not compiled: see prune.py.
-        replace_in_file(
-            self,
-            str(cmake / "onnxruntime_providers_cpu.cmake"),
-            "onnxruntime_add_static_library(onnxruntime_providers ",
-            "list(REMOVE_ITEM onnxruntime_providers_src ${EDGEWRIGHT_UNUSED_KERNELS})\n"
-            "onnxruntime_add_static_library(onnxruntime_providers ",
-        )
         plugin = "deps/eigen/usr/include/eigen3/Eigen/src/plugins/ArrayCwiseBinaryOps.h"
         with open(os.path.join(self.source_folder, plugin), "a") as header:
             header.write(EIGEN_NAN_METHODS)
@@ -157,7 +158,7 @@ class OnnxRuntimeMinimal(ConanFile):
         toolchain.extra_cflags += flags
         toolchain.extra_cxxflags += flags
         # The shared library carries its own C++ runtime: the board need not have one.
-        toolchain.extra_sharedlinkflags += ["-static-libstdc++", "-static-libgcc"]
+        toolchain.extra_sharedlinkflags += ["-static-libstdc++", "-static-libgcc", "-Wl,-z,defs"]
         toolchain.generate()
 
     def _check_options(self):
@@ -185,10 +186,39 @@ class OnnxRuntimeMinimal(ConanFile):
         if self.options.kernels == "neon":
             self._add_kernels()
         self._reduce_operators()
-        self.run(f"cmake {' '.join(self._cmake_arguments())}")
-        self.run(f'cmake --build "{self._objects}" --target onnxruntime -j {build_jobs(self)}')
+        if self.options.sources == "needed":
+            self._compile_needed()
+        else:
+            self._compile([])
         self._collect()
         shutil.rmtree(self._workshop)
+
+    def _compile_needed(self):
+        try:
+            self._compile(self._unused_sources())
+        except ConanException:
+            self.output.warning("links.txt lacks what these operators need: compiling everything")
+            self._compile([])
+
+    def _compile(self, unused):
+        """Compile and link all but the unused sources; a symbol that is missing is an error."""
+        self._unused_list.write_text("".join(f"{self._workshop / name}\n" for name in unused))
+        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.run(f"cmake {' '.join(self._cmake_arguments())}")
+        self.run(f'cmake --build "{self._objects}" --target onnxruntime -j {build_jobs(self)}')
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cores = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        self.output.info(f"compiled in {time.monotonic() - start:.0f} s, {cores:.0f} core-seconds")
+
+    def _unused_sources(self):
+        sys.path.insert(0, self.recipe_folder)
+        from prune import operator_names, read_links, unused_sources
+
+        links = read_links((Path(self.recipe_folder) / "links.txt").read_text())
+        operators = operator_names(Path(self._ops_config()).read_text())
+        unused = unused_sources(self._workshop, links, operators)
+        self.output.info(f"{len(unused)} sources are not needed for these operators")
+        return unused
 
     def _add_kernels(self):
         """Put our kernels beside MLAS's and the operators', and hook them in: kernels/README.md."""
@@ -205,6 +235,10 @@ class OnnxRuntimeMinimal(ConanFile):
         return self._workshop / "build"
 
     @property
+    def _unused_list(self):
+        return self._workshop / "unused.txt"
+
+    @property
     def _sources(self):
         return self._workshop / "src" / "onnxruntime"
 
@@ -213,7 +247,9 @@ class OnnxRuntimeMinimal(ConanFile):
         variables = {
             "CMAKE_BUILD_TYPE": self.settings.build_type,
             "CMAKE_TOOLCHAIN_FILE": Path(self.generators_folder) / "conan_toolchain.cmake",
-            "EDGEWRIGHT_UNUSED_KERNELS": ";".join(self._unused_kernels()),
+            "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
+            "CMAKE_PROJECT_onnxruntime_INCLUDE": Path(self.recipe_folder) / "prune.cmake",
+            "EDGEWRIGHT_UNUSED_SOURCES": self._unused_list,
             "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
             "FETCHCONTENT_TRY_FIND_PACKAGE_MODE": "NEVER",
             "FLATBUFFERS_BUILD_FLATC": "OFF",
@@ -240,15 +276,6 @@ class OnnxRuntimeMinimal(ConanFile):
             raise ConanException("protoc 3.21.12 is not on PATH")
         return protoc
 
-    def _unused_kernels(self):
-        sys.path.insert(0, self.recipe_folder)
-        from prune import operator_names, unused_kernels
-
-        root = self._sources / "onnxruntime"
-        unused = unused_kernels(root, operator_names(Path(self._ops_config()).read_text()))
-        self.output.info(f"{len(unused)} kernel sources are not needed for these operators")
-        return [str(root / name) for name in unused]
-
     def _reduce_operators(self):
         """Generate the reduced kernel registrations, as ONNX Runtime's build.py does."""
         script = self._sources / "tools/ci_build/reduce_op_kernels.py"
@@ -261,6 +288,25 @@ class OnnxRuntimeMinimal(ConanFile):
         """Bring the libraries from the workshop to Conan's build folder."""
         copy(self, "libonnxruntime.so*", str(self._objects), self.build_folder)
         self._merge_archives(os.path.join(self.build_folder, "libonnxruntime.a"))
+        if self.options.sources == "all":
+            save(self, os.path.join(self.build_folder, "links.txt"), self._links())
+
+    def _links(self):
+        """What `links.txt` says, by the objects of this build."""
+        sys.path.insert(0, self.recipe_folder)
+        from prune import links_of, read_symbols
+
+        commands = json.loads((self._objects / "compile_commands.json").read_text())
+        sources = {
+            step["output"]: Path(step["file"]).relative_to(self._workshop).as_posix()
+            for step in commands
+        }
+        objects = [name for name in sources if (self._objects / name).is_file()]
+        triplet = self.conf.get("tools.gnu:host_triplet")
+        nm = [f"{triplet}-nm", "--print-file-name", "--format=posix", *objects]
+        listing = subprocess.run(nm, cwd=self._objects, check=True, capture_output=True, text=True)
+        symbols = read_symbols(objects, listing.stdout.splitlines())
+        return links_of(self._workshop, {sources[name]: s for name, s in symbols.items()}).text()
 
     def _ops_config(self):
         config = self.conf.get("user.edgewright:ops_config")
@@ -282,8 +328,9 @@ class OnnxRuntimeMinimal(ConanFile):
         copy(self, "libonnxruntime.*", self.build_folder, lib)
         for notice in ("LICENSE", "ThirdPartyNotices.txt"):
             copy(self, notice, source, os.path.join(self.package_folder, "licenses"))
-        config = Path(self._ops_config()).read_text()
-        save(self, os.path.join(self.package_folder, "res", "ops.config"), config)
+        res = os.path.join(self.package_folder, "res")
+        save(self, os.path.join(res, "ops.config"), Path(self._ops_config()).read_text())
+        copy(self, "links.txt", self.build_folder, res)
 
     def _merge_archives(self, merged):
         """One archive of all that the shared library is linked from; members may be circular."""

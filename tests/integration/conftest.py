@@ -44,12 +44,15 @@ class Silent:
         return
 
 
-def request(layout: RepoLayout, model: Path | None = None) -> BuildRequest:
+def request(
+    layout: RepoLayout, model: Path | None = None, *, estimate: bool = False
+) -> BuildRequest:
     return BuildRequest(
         profile=load_board("a53-som", layout.boards),
         model=model or layout.default_model,
         layout=layout,
         builder="docker",
+        estimate=estimate,
         jobs=os.cpu_count() or 1,
     )
 
@@ -83,7 +86,7 @@ def host_edgectl(builder: DockerBuilder) -> Path:
 @pytest.fixture(scope="session")
 def built(builder: DockerBuilder) -> BuildReport:
     """The demo model built for a53-som, in this checkout."""
-    return pipeline.build(request(REPO), Silent())
+    return pipeline.build(request(REPO, estimate=True), Silent())
 
 
 @pytest.fixture

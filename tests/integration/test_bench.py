@@ -3,7 +3,7 @@
 import pytest
 
 from edgewright.bench import baseline, instructions
-from edgewright.bench.instructions import InstructionReport, Program
+from edgewright.bench.instructions import InstructionReport
 from edgewright.layout import RepoLayout
 from edgewright.pipeline import BuildReport
 from edgewright.profile import Arch
@@ -17,14 +17,7 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def report(built: BuildReport) -> InstructionReport:
     folder = load_release(built.folder).folder
-    binary = folder / "bin" / "edge-infer"
-    program = Program(
-        arch=Arch.ARMHF,
-        binary=binary,
-        symbols=instructions.symbol_file(binary, LAYOUT.build("a53-som")),
-        model=folder / "model" / "model.ort",
-        image=min((folder / "model" / "golden").glob("*.png")),
-    )
+    program = instructions.released(folder, Arch.ARMHF, LAYOUT.build("a53-som"))
     return instructions.measure(program, "a53-som", LAYOUT)
 
 

@@ -94,10 +94,19 @@ def test_symbols_are_kept_by_build_id(built: BuildReport) -> None:
 
 
 def test_a_second_build_comes_from_the_cache(built: BuildReport) -> None:
-    again = pipeline.build(request(REPO), Silent())
+    again = pipeline.build(request(REPO, estimate=True), Silent())
 
     assert built_stages(again) == set()
     assert again.release == built.release
+
+
+def test_the_latency_budget_is_judged_before_a_board_is_at_hand(built: BuildReport) -> None:
+    profile = load_board("a53-som", REPO.boards)
+    assert built.estimate
+
+    assert built.estimate.budget_ms == profile.budgets.latency_ms
+    assert 0 < built.estimate.ms.low < built.estimate.ms.high
+    assert built.estimate.judgement == "within"
 
 
 def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: RepoLayout) -> None:

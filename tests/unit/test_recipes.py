@@ -5,9 +5,11 @@ import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
+from conan.errors import ConanException
 
 from edgewright import packages
 from edgewright.layout import RepoLayout
@@ -18,8 +20,13 @@ NAMES = sorted(path.parent.name for path in RECIPES.glob("*/conanfile.py"))
 
 @pytest.fixture(scope="module")
 def prune() -> ModuleType:
+    return loaded("prune")
+
+
+def loaded(name: str) -> ModuleType:
+    """A module of the runtime's recipe."""
     spec = importlib.util.spec_from_file_location(
-        "prune", RECIPES / "onnxruntime-minimal" / "prune.py"
+        name, RECIPES / "onnxruntime-minimal" / f"{name}.py"
     )
     assert spec
     assert spec.loader
@@ -28,32 +35,109 @@ def prune() -> ModuleType:
     return module
 
 
+ORT = "src/onnxruntime/onnxruntime"
+API = f"{ORT}/core/session/onnxruntime_c_api.cc"
+CPU = f"{ORT}/core/providers/cpu"
+REGISTRAR = f"{CPU}/cpu_execution_provider.cc"
+SOFTMAX, CONV, PAD, GRU = (f"{CPU}/{name}.cc" for name in ("softmax", "conv", "pad", "gru"))
+EXP = "src/deps/math/exp.cc"
+LISTING = f"""\
+{API}: OrtGetApiBase T 0 4
+{API}: Register U
+{REGISTRAR}: Register T 0 4
+{REGISTRAR}: Softmax U
+{REGISTRAR}: Conv U
+{SOFTMAX}: Softmax T 0 4
+{SOFTMAX}: Exp U
+{CONV}: Conv T 0 4
+{CONV}: Padded U
+{CONV}: malloc U
+{PAD}: Padded W 0 4
+{PAD}: Pad T 0 4
+{PAD}: Register U
+{GRU}: Gru T 0 4
+{GRU}: local t 0 4
+{EXP}: Exp D 0 4
+{EXP}: local U
+"""
+
+
 @pytest.fixture
-def kernels(tmp_path: Path) -> Path:
-    """A tree as ONNX Runtime's: kernels for Softmax and Conv, and a helper of Conv's."""
-    cpu = tmp_path / "core/providers/cpu"
-    cpu.mkdir(parents=True)
-    (tmp_path / "contrib_ops/cpu").mkdir(parents=True)
-    (cpu / "softmax.cc").write_text("ONNX_CPU_OPERATOR_KERNEL(Softmax, 13)")
-    (cpu / "conv.cc").write_text('#include "core/providers/cpu/pad.h"\nOPERATOR_KERNEL(Conv)')
-    (cpu / "pad.h").write_text("class Pad;")
-    (cpu / "pad.cc").write_text("ONNX_OPERATOR_KERNEL(Pad)")
-    (cpu / "gru.cc").write_text("ONNX_OPERATOR_KERNEL(GRU)")
-    (cpu / "utils.cc").write_text("void Help() {}")
+def tree(tmp_path: Path) -> Path:
+    """Kernels as ONNX Runtime's for four operators; that of Conv needs a function of Pad's."""
+    (tmp_path / CPU).mkdir(parents=True)
+    (tmp_path / ORT / "contrib_ops/cpu").mkdir(parents=True)
+    for name, text in (
+        (REGISTRAR, "OPERATOR_KERNEL_CLASS_NAME(Softmax) OPERATOR_KERNEL_CLASS_NAME(Conv)"),
+        (SOFTMAX, "ONNX_CPU_OPERATOR_KERNEL(\n    Softmax, 13, Typed<float>()); // unlike Conv"),
+        (CONV, '#include "core/providers/cpu/pad.h"\nREGISTER_KERNEL_TYPED(Conv)'),
+        (PAD.replace(".cc", ".h"), "class Pad;"),
+        (PAD, "ONNX_OPERATOR_KERNEL(Pad)"),
+        (GRU, "ONNX_OPERATOR_KERNEL(GRU)"),
+    ):
+        (tmp_path / name).write_text(text)
     return tmp_path
 
 
-def test_kernels_of_other_operators_are_left_out(prune: ModuleType, kernels: Path) -> None:
-    unused = prune.unused_kernels(kernels, {"Softmax"})
+@pytest.fixture
+def links(prune: ModuleType, tree: Path) -> Any:
+    objects = {line.split(":")[0] for line in LISTING.splitlines()}
+    return prune.links_of(tree, prune.read_symbols(objects, LISTING.splitlines()))
 
-    assert unused == [f"core/providers/cpu/{name}.cc" for name in ("conv", "gru", "pad")]
+
+def test_what_every_program_holds_is_never_left_out(links: Any) -> None:
+    assert links.always == {API, REGISTRAR}
 
 
-def test_a_kernel_whose_header_is_included_stays(prune: ModuleType, kernels: Path) -> None:
-    assert prune.unused_kernels(kernels, {"Conv"}) == [
-        "core/providers/cpu/gru.cc",
-        "core/providers/cpu/softmax.cc",
-    ]
+def test_a_kernel_brings_what_it_uses_and_nothing_else(
+    prune: ModuleType, tree: Path, links: Any
+) -> None:
+    assert prune.unused_sources(tree, links, {"Softmax"}) == sorted([CONV, PAD, GRU])
+    assert prune.unused_sources(tree, links, {"Conv"}) == sorted([SOFTMAX, GRU, EXP])
+
+
+def test_a_local_symbol_serves_nobody_else(links: Any) -> None:
+    assert links.needs[EXP] == set()
+
+
+def test_links_are_read_as_they_are_written(prune: ModuleType, links: Any) -> None:
+    assert prune.read_links(links.text()) == links
+
+
+def test_links_of_two_processors_stand_side_by_side(prune: ModuleType) -> None:
+    one = "a.cc: *\nb.cc: c.cc\nc.cc:\n"
+    two = "a.cc: b.cc\nb.cc: d.cc\nd.cc:\n"
+
+    both = prune.read_links("".join(sorted((one + two).splitlines(keepends=True))))
+
+    assert both.always == {"a.cc"}
+    assert both.needs == {"b.cc": {"c.cc", "d.cc"}, "c.cc": set(), "d.cc": set()}
+
+
+def test_of_kernels_that_links_do_not_know_the_headers_tell(prune: ModuleType, tree: Path) -> None:
+    unknown = prune.read_links(f"{API}: *\n")
+
+    assert prune.unused_sources(tree, unknown, {"Conv"}) == sorted([SOFTMAX, GRU])
+
+
+@pytest.mark.parametrize(("links", "tries"), [(True, [["b.cc"]]), (False, [["b.cc"], []])])
+def test_where_a_source_was_left_out_wrongly_everything_is_compiled(
+    links: bool, tries: list[list[str]]
+) -> None:
+    made: list[list[str]] = []
+
+    def compile_(unused: list[str]) -> None:
+        made.append(unused)
+        if unused and not links:
+            raise ConanException("undefined reference")
+
+    recipe = SimpleNamespace(
+        _compile=compile_, _unused_sources=lambda: ["b.cc"], output=SimpleNamespace(warning=str)
+    )
+
+    loaded("conanfile").OnnxRuntimeMinimal._compile_needed(recipe)
+
+    assert made == tries
 
 
 def test_operators_of_a_config_are_read_past_their_types(prune: ModuleType) -> None:

@@ -1,12 +1,16 @@
 """From modelled cycles to a range of milliseconds, and a verdict."""
 
+from pathlib import Path
+
 import pytest
 
+from edgewright import terminal
 from edgewright.bench import estimate
 from edgewright.bench.estimate import PUBLISHED, Calibration, Modelled
+from edgewright.bench.instructions import Program
 from edgewright.errors import UserError
 from edgewright.layout import RepoLayout
-from edgewright.profile import BoardProfile, load_board
+from edgewright.profile import Arch, BoardProfile, load_board
 
 LAYOUT = RepoLayout()
 
@@ -72,3 +76,45 @@ def test_a_budget_inside_the_range_is_not_decided(budget: int, verdict: str) -> 
 def test_a_core_without_a_model_is_refused() -> None:
     with pytest.raises(UserError, match=r"no model of its core\n.*cortex-a53, armhf\n.*cortex-a7"):
         estimate.require_modelled(load_board("rpi2", LAYOUT.boards))
+
+
+def test_a_program_is_counted_once_for_all_boards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures are known by what was counted; no emulator would run this program."""
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    parts = {name: tmp_path / name for name in ("binary", "symbols", "model", "image")}
+    for name, path in parts.items():
+        path.write_text(name)
+    program = Program(arch=Arch.ARMHF, **parts)
+    kept = estimate._kept(program, LAYOUT)
+    kept.parent.mkdir(parents=True)
+    kept.write_text(modelled(140.0).model_dump_json())
+
+    assert estimate.is_known(program, LAYOUT)
+    assert estimate.estimate(program, board(threads=1), LAYOUT).modelled == modelled(140.0)
+    parts["binary"].write_text("changed")
+    assert not estimate.is_known(program, LAYOUT)
+
+
+def test_what_an_estimate_lacks_is_told() -> None:
+    assert estimate.lacks(load_board("rpi2", LAYOUT.boards)) == (
+        "board 'rpi2': no model of its core"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        (50, "latency budget: 50 ms, missed by the whole range"),
+        (100, "latency budget: 100 ms, not decided by the estimate"),
+        (300, "latency budget: 300 ms, within"),
+    ],
+)
+def test_a_build_tells_the_estimate_and_its_verdict(budget: int, told: str) -> None:
+    found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
+
+    screen = terminal.told_estimate(found).plain
+
+    assert screen.startswith("estimate, not a measurement: ")
+    assert told in screen

@@ -1,0 +1,53 @@
+"""How long a cold build of the runtime takes, and what leaving out unused sources gains."""
+
+import re
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+STEP = re.compile(r"^\[\d+/(\d+)\] ")
+COMPILED = re.compile(r"compiled in (\d+) s, (\d+) core-seconds")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compilation(_Part):
+    """One build of the runtime."""
+
+    board: str
+    what: str
+    steps: int
+    seconds: float  # from the recipe's sources to its package
+    core_seconds: float  # of configuring, compiling and linking, on all cores
+    program_sha256: str  # of the edge-infer that is linked with it
+
+
+class BuildTimes(_Part):
+    """Builds of one runtime, the plainest first."""
+
+    version: int = 1
+    builds: tuple[Compilation, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether the first board's programs are the same to the last bit."""
+        first = self.builds[0].board
+        return len({b.program_sha256 for b in self.builds if b.board == first}) == 1
+
+
+def compilation(
+    board: str, what: str, seconds: float, log: Iterable[str], program_sha256: str
+) -> Compilation:
+    """Read the log of a recipe's build. A log without a compilation is a bug."""
+    lines = list(log)
+    cores = [float(found[2]) for line in lines if (found := COMPILED.search(line))]
+    return Compilation(
+        board=board,
+        what=what,
+        steps=max(int(found[1]) for line in lines if (found := STEP.match(line))),
+        seconds=round(seconds, 1),
+        core_seconds=sum(cores),
+        program_sha256=program_sha256,
+    )
