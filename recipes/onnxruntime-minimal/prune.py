@@ -32,7 +32,7 @@ class Links:
     """What a linker takes."""
 
     always: frozenset[str] = frozenset()  # in every program
-    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of the others
+    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)  # beside these
 
     def text(self) -> str:
         """The lines of `links.txt`."""
@@ -50,8 +50,8 @@ def read_links(text: str) -> Links:
         name, needed = line.split(":", 1)
         needs[name] |= set(needed.split())
     always = frozenset(name for name in needs if ALWAYS in needs[name])
-    others = {name: frozenset(needs[name]) for name in set(needs) - always}
-    return Links(always=always, needs=others)
+    known = {name: frozenset(needs[name] - {ALWAYS}) for name in needs}
+    return Links(always=always, needs={n: known[n] for n in known if known[n] or n not in always})
 
 
 def unused_sources(root: Path, links: Links, operators: set[str]) -> list[str]:
@@ -61,10 +61,11 @@ def unused_sources(root: Path, links: Links, operators: set[str]) -> list[str]:
     wanted = {name for name in kernels if _operators(root / name) & operators}
 
     def needs(name: str) -> Iterable[str]:
-        known = links.needs.get(name)
-        return _needs_by_headers(root, name) & optional if known is None else known
+        if name in links.needs or name in links.always:
+            return links.needs.get(name, ())
+        return _needs_by_headers(root, name) & optional
 
-    return sorted(optional - _reached(wanted, needs))
+    return sorted(optional - _reached(links.always | wanted, needs))
 
 
 def operator_names(config: str) -> set[str]:

@@ -104,14 +104,14 @@ def test_links_are_read_as_they_are_written(prune: ModuleType, links: Any) -> No
     assert prune.read_links(links.text()) == links
 
 
-def test_links_of_two_processors_stand_side_by_side(prune: ModuleType) -> None:
-    one = "a.cc: *\nb.cc: c.cc\nc.cc:\n"
-    two = "a.cc: b.cc\nb.cc: d.cc\nd.cc:\n"
+def test_links_of_two_processors_stand_side_by_side(prune: ModuleType, tree: Path) -> None:
+    """A source that every program of one holds needs, on the other, one that it does not there."""
+    one, two = f"{API}: *\n{EXP}: {CONV}\n{CONV}:\n", f"{API}: *\n{EXP}: *\n"
 
     both = prune.read_links("".join(sorted((one + two).splitlines(keepends=True))))
 
-    assert both.always == {"a.cc"}
-    assert both.needs == {"b.cc": {"c.cc", "d.cc"}, "c.cc": set(), "d.cc": set()}
+    assert both.always == {API, EXP}
+    assert prune.unused_sources(tree, both, {"Softmax"}) == sorted([PAD, GRU])
 
 
 def test_of_kernels_that_links_do_not_know_the_headers_tell(prune: ModuleType, tree: Path) -> None:
