@@ -291,7 +291,7 @@ def _sweep_table(report: "SweepReport") -> Table:
             f"{row.defect_recall.value:.3f}",
             f"{row.auc.value:.3f}",
             f"{row.bytes:,}",
-            *[f"{row.macs / 1e6:,.0f}" for _ in macs],
+            *[f"{row.macs / 1e6:,.1f}" for _ in macs],
             f"{row.time:.2f}",
             f"{row.distance:.4f}",
             *[f"{row.instructions / 1e6:,.0f}" if row.instructions else "" for _ in counted],

@@ -65,7 +65,8 @@ def measure_noise(prepared: Path, int8: Path, inputs: Iterable[Floats]) -> list[
             clipped = name in clipping and name in exact
             local[name].add(_clip(before, exact[name]) if clipped else before, after)
         for name in exact.keys() & rounded.keys():
-            total[name].add(exact[name], pairs[name][1] if name in pairs else rounded[name])
+            if exact[name].shape == rounded[name].shape:  # a pruned network's are narrower
+                total[name].add(exact[name], pairs[name][1] if name in pairs else rounded[name])
     return list(_in_order(graph, local, total))
 
 

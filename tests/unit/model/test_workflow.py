@@ -171,6 +171,13 @@ def test_a_network_differs_not_at_all_from_itself(data: Path) -> None:
     assert (found.agreement, found.distance, found.disagreements) == (1.0, 0.0, ())
 
 
+def test_a_narrower_network_is_compared_where_both_are_as_wide(data: Path, tmp_path: Path) -> None:
+    wide = small_cnn.write_network(tmp_path / "wide", data / "train", channels=16)
+    found = workflow.diff(judging(wide, str(data / "test")), data / "net" / "net.onnx")
+    assert [one.tensor for one in found.noise] == ["scores"]
+    assert found.agreement > 0.5
+
+
 def test_worst_images_go_on_a_contact_sheet(data: Path, tmp_path: Path) -> None:
     found = answers(data / "net" / "net.onnx", data / "held")
     wrong = sum(row[1 - at] for at, row in enumerate(found.metrics.confusion))
