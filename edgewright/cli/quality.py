@@ -276,7 +276,7 @@ def _counter(board: str) -> "Counter":
 
 def _sweep_table(report: "SweepReport") -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("recipe")
+    table.add_column("recipe", overflow="fold")
     rows: Sequence[Row] = (report.fp32, *report.candidates, *(one.row for one in report.rivals))
     counted = ["M instructions"] if any(row.instructions for row in rows) else []
     macs = ["M MACs"] if report.rivals else []

@@ -150,7 +150,8 @@ def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tup
     chosen = min(alike, key=lambda one: one.distance)
     if len(candidates) == 1:
         lost = 100 * (fp32.metrics.accuracy.value - chosen.metrics.accuracy.value)
-        return chosen, f"the only recipe tried; it loses {lost:.1f} of {budget:g} points allowed"
+        what = f"loses {lost:.1f} of {budget:g} points allowed"
+        return chosen, f"the only recipe tried; it {what if lost > 0 else 'loses no accuracy'}"
     reason = (
         f"{len(fit)} of {len(candidates)} recipes lose at most {budget:g} points of accuracy; "
         f"{len(alike)} of them cost alike (within {ALIKE - 1:.0%} of the cheapest), "

@@ -224,14 +224,17 @@ class Run:
             self.save()
 
     def finish(self, watch: Watcher) -> None:
-        """Batch statistics at the final resolution, a centred answer, the last checkpoint."""
+        """Batch statistics measured anew, if the validation part is told apart better by them,
+        a centred answer, the last checkpoint."""
         if self.state.losses:
             self._end_epoch(watch)
         self._use(self.config.resolution)
-        average = self.state.average
-        settle(average, self.train.images[::4])
+        settled = deepcopy(self.state.average)
+        settle(settled, self.train.images[::4])
+        both = (self.state.average, settled)
+        self.state.average = max(both, key=lambda one: validate(one, self.held)[1])
         if len(self.origin.labels) == len(LABELS):
-            calibrate(average, self.held)
+            calibrate(self.state.average, self.held)
         self.save()
 
     def save(self) -> None:

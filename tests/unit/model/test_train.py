@@ -105,6 +105,23 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(
     assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_batch_statistics_measured_anew_are_kept_where_they_serve_better(
+    kept: bool, config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Network] = []
+    monkeypatch.setattr(training, "settle", lambda network, _: measured.append(network))
+    monkeypatch.setattr(
+        training,
+        "validate",
+        lambda network, _: (0.5, 0.9 if (network in measured) == kept else 0.8),
+    )
+    monkeypatch.setattr(training, "calibrate", lambda network, _: centred.append(network))
+    centred: list[Network] = []
+    train(replace(config, epochs=1), dataset, data, Watch())
+    assert (centred == measured) == kept
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(
     config: TrainConfig, dataset: Dataset, data: Split
 ) -> None:
