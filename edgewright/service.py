@@ -61,6 +61,7 @@ watch_over() {
         [ "$late" -le "$watchdog_s" ] && continue
         say "no heartbeat for $late s: killed"
         kill -KILL "$child" 2>/dev/null
+        return
     done
 }
 mkdir -p "$state" "$input" "$output"

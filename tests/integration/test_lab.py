@@ -1,18 +1,22 @@
 """The full-system board. Its kernel is downloaded and booted once: see `invoke setup --lab`."""
 
+import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgewright import lab
+from edgewright import debs, lab, lab_release, pipeline, service
 from edgewright.lab import Lab, Power
 from edgewright.layout import REPO, RepoLayout
-from edgewright.profile import load_board
+from edgewright.profile import BoardProfile, Manager, load_board
+from edgewright.release import Release
 from edgewright.remote import connect
+from tests import signing
 
 pytestmark = pytest.mark.nightly
 
@@ -51,6 +55,95 @@ def test_a_power_cut_loses_the_page_cache_and_keeps_the_disk(som: Lab) -> None:
     assert said(som, "cat /opt/kept") == "kept"
     assert said(som, "cat /opt/lost") == ""
     assert said(som, "cat /proc/sys/kernel/random/boot_id") != first
+
+
+# The service
+
+PROCESS = "ps -o pid,args | sed -n 's/^ *\\([0-9]*\\) bin\\/edge-infer watch .*/\\1/p'"
+RUNIT = ("runsvdir", "runsv", "sv")
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Release]:
+    if not RepoLayout().build("a53-som").latest.is_file():
+        pytest.skip("needs invoke build --board=a53-som")
+    built = pipeline.latest_release(RepoLayout().build("a53-som"))
+    return lab_release.small_releases(
+        built, tmp_path_factory.mktemp("releases"), 2, random.Random(1)
+    )
+
+
+def managed(som: Lab, manager: Manager) -> BoardProfile:
+    """The board, with a watchdog that bites early."""
+    settings = {"manager": manager, "restart_s": 1, "watchdog_s": 15}
+    changed = som.profile.service.model_copy(update=settings)
+    return som.profile.model_copy(update={"service": changed})
+
+
+def install_runit(board: Lab, folder: Path) -> None:
+    """Debian's own, kept running by init."""
+    debs.unpack("runit", "armhf", "trixie", folder, folder / "debs.log")
+    with connect(lab.up(board).target) as there:
+        for name in RUNIT:
+            with (folder / "usr" / "bin" / name).open("rb") as program:
+                there.put(program, f"/usr/bin/{name}")
+        there.script("cd /usr/bin; chmod 0755 runsvdir runsv sv; mkdir -p /etc/service")
+        there.script("echo '::respawn:runsvdir /etc/service' >> /etc/inittab; sync; kill -HUP 1")
+
+
+def wait_until(board: Lab, profile: BoardProfile, images: int = 0, restarts: int = 0) -> None:
+    """The service is well, and has done as much as that."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        with connect(lab.up(board).target) as there:
+            now = service.status(there, profile)
+        if now.healthy and now.images >= images and now.restarts >= restarts:
+            return
+        time.sleep(1)
+    raise AssertionError(now)
+
+
+def give_image(board: Lab, name: str) -> None:
+    image = "/opt/edgewright/current/model/golden/lower.png"
+    inbox = "/var/spool/edgewright/in"
+    said(board, f"cp {image} {inbox}/.{name}; mv {inbox}/.{name} {inbox}/{name}.png")
+
+
+@pytest.mark.usefixtures("own_keys")
+@pytest.mark.parametrize("manager", [Manager.INITTAB, Manager.RUNIT])
+def test_the_service_comes_back_whatever_happens(
+    som: Lab, releases: list[Release], manager: Manager, tmp_path: Path
+) -> None:
+    profile = managed(som, manager)
+    if manager is Manager.RUNIT:
+        install_runit(som, tmp_path)
+    with connect(lab.up(som).target) as there:
+        there.run(["rm", "-rf", "/opt/edgewright"])  # its keys are another test's
+        signing.install(there, releases[0])
+        service.install(there, profile)
+    wait_until(som, profile)
+    give_image(som, "one")
+    wait_until(som, profile, images=1)
+    assert '"class":"lower"' in said(som, "cat /var/spool/edgewright/out/one.png.json")
+
+    said(som, f"kill -KILL $({PROCESS})")
+    wait_until(som, profile, restarts=1)
+    said(som, f"kill -STOP $({PROCESS})")
+    wait_until(som, profile, restarts=2)
+    assert "no heartbeat for" in said(som, "cat /run/edgewright/log")
+
+    said(som, "sync")
+    lab.cut(som)
+    wait_until(som, profile)
+    with connect(lab.up(som).target) as there:
+        signing.install(there, releases[1])
+    wait_until(som, profile)
+    assert said(som, f"readlink /proc/$({PROCESS})/cwd").endswith(releases[1].id)
+
+    with connect(lab.up(som).target) as there:
+        service.remove(there, profile)
+    time.sleep(3)
+    assert said(som, PROCESS) == ""
 
 
 def test_deploys_survive_power_cuts() -> None:
