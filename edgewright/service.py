@@ -18,7 +18,7 @@ from edgewright.smoke import MODEL, PROGRAM
 STATE = "/run/edgewright"
 SCRIPT = "/etc/edgewright/service"
 RUNIT = "/etc/service/edgewright"
-UNIT = "edgewright.service"
+UNIT_FILE = "/etc/systemd/system/edgewright.service"
 INITTAB_LINE = f"::respawn:{SCRIPT}"
 
 # Times are since power-on: a board's wall clock may be wrong, and may jump.
@@ -103,7 +103,7 @@ def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
             return ()
         case Manager.SYSTEMD:
             return (
-                ServiceFile(path=f"/etc/systemd/system/{UNIT}", text=_unit(profile)),
+                ServiceFile(path=UNIT_FILE, text=_unit(profile)),
                 ServiceFile(path="/etc/systemd/journald@edgewright.conf", text=_journal(profile)),
             )
         case Manager.INITTAB:
@@ -229,6 +229,18 @@ exit 0
 """
 
 
+READ_SYSTEMD = r"""
+[ -f "$2" ] || exit 0
+show() { systemctl show --value --property="$1" edgewright.service; }
+echo "starts $(($(show NRestarts) + 1))"
+echo "since $(($(show ExecMainStartTimestampMonotonic) / 1000000))"
+[ -f "$1/heartbeat" ] && echo "heartbeat $(cat "$1/heartbeat")"
+echo "uptime $(cut -d . -f 1 /proc/uptime)"
+journalctl --namespace=edgewright --quiet --output=cat --lines=3 | sed 's/^/log /'
+exit 0
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServiceState:
     """What `invoke status` tells of the service."""
@@ -282,7 +294,8 @@ def _place(board: Board, file: ServiceFile) -> bool:
 
 def status(board: Board, profile: BoardProfile) -> ServiceState:
     """What the service does. Raises TargetError if the board does not answer."""
-    said = board.script(READ, STATE).stdout
+    read = READ_SYSTEMD if profile.service.manager is Manager.SYSTEMD else READ
+    said = board.script(read, STATE, UNIT_FILE).stdout
     return parse_status(said, str(board.target), profile.service.watchdog_s)
 
 

@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgewright import debs, lab, lab_release, pipeline, service
+from edgewright import board_image, debs, lab, lab_image, lab_release, pipeline, service
 from edgewright.lab import Lab, Power
 from edgewright.layout import REPO, RepoLayout
 from edgewright.profile import BoardProfile, Manager, load_board
@@ -91,6 +92,40 @@ def install_runit(board: Lab, folder: Path) -> None:
         there.script("echo '::respawn:runsvdir /etc/service' >> /etc/inittab; sync; kill -HUP 1")
 
 
+DROPBEAR = "[Service]\nExecStart=/usr/sbin/dropbear -F -E -p 22 -r /etc/dropbear/host_key\n"
+
+
+def systemd_files(files: Mapping[str, tuple[bytes, int]]) -> dict[str, tuple[bytes, int]]:
+    """The board's own files, with systemd as its first process, which starts dropbear."""
+    init, mode = files["usr/sbin/board-init"]
+    units = "etc/systemd/system"
+    return {
+        **files,
+        "usr/sbin/board-init": (init.replace(b"exec init", b"exec /usr/lib/systemd/systemd"), mode),
+        "etc/machine-id": (b"", 0o644),
+        f"{units}/dropbear.service": (DROPBEAR.encode(), 0o644),
+        f"{units}/multi-user.target.d/ssh.conf": (b"[Unit]\nWants=dropbear.service\n", 0o644),
+    }
+
+
+@pytest.fixture(scope="module")
+def systemd_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The same machine with Debian's systemd on its disk."""
+    profile = load_board("a53-som", RepoLayout().boards)
+    board = Lab(profile=profile, folder=tmp_path_factory.mktemp("systemd"), disk_mb=384)
+    plain = board_image.read_spec(profile.abi.arch)
+    files = systemd_files({path: (data, mode) for path, data, mode in plain.files})
+    spec = replace(
+        plain,
+        packages=(*plain.packages, "systemd"),
+        files=tuple((path, data, mode) for path, (data, mode) in files.items()),
+    )
+    rootfs = board_image.rootfs(spec, board.log)
+    lab_image.make_disk(board.disk, rootfs, board.folder, board.disk_mb, board.log)
+    yield board
+    lab.down(board)
+
+
 def wait_until(board: Lab, profile: BoardProfile, images: int = 0, restarts: int = 0) -> None:
     """The service is well, and has done as much as that."""
     deadline = time.monotonic() + 180
@@ -110,10 +145,11 @@ def give_image(board: Lab, name: str) -> None:
 
 
 @pytest.mark.usefixtures("own_keys")
-@pytest.mark.parametrize("manager", [Manager.INITTAB, Manager.RUNIT])
+@pytest.mark.parametrize("manager", [Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD])
 def test_the_service_comes_back_whatever_happens(
-    som: Lab, releases: list[Release], manager: Manager, tmp_path: Path
+    releases: list[Release], manager: Manager, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    som = request.getfixturevalue("systemd_board" if manager is Manager.SYSTEMD else "som")
     profile = managed(som, manager)
     if manager is Manager.RUNIT:
         install_runit(som, tmp_path)
@@ -130,7 +166,8 @@ def test_the_service_comes_back_whatever_happens(
     wait_until(som, profile, restarts=1)
     said(som, f"kill -STOP $({PROCESS})")
     wait_until(som, profile, restarts=2)
-    assert "no heartbeat for" in said(som, "cat /run/edgewright/log")
+    if manager is not Manager.SYSTEMD:
+        assert "no heartbeat for" in said(som, "cat /run/edgewright/log")
 
     said(som, "sync")
     lab.cut(som)
