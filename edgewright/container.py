@@ -164,6 +164,9 @@ def _path_with_venv() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
+NOT_ALLOWED = "its daemon runs, but this user is not in the group docker"
+
+
 def docker_problem() -> str | None:
     """Why Docker cannot be used here, or None."""
     if not shutil.which("docker"):
@@ -172,7 +175,7 @@ def docker_problem() -> str | None:
     if answer.returncode == 0:
         return None
     reason = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-    return reason[-1]
+    return NOT_ALLOWED if "permission denied" in reason[-1] else reason[-1]
 
 
 def choose(

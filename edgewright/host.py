@@ -1,7 +1,6 @@
 """What this machine needs before boards can be built for and emulated, and how it gets it."""
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +51,7 @@ class Action:
 
 def _missing_program(program: str) -> Callable[[], str | None]:
     def problem() -> str | None:
-        return None if shutil.which(program) else f"{program} is not installed"
+        return None if process.which(program) else f"{program} is not installed"
 
     return problem
 
@@ -164,7 +163,9 @@ def inspect(needs: Sequence[Need] = NEEDS) -> list[Finding]:
 
 def plan(findings: Sequence[Finding]) -> list[Action]:
     """The commands that supply what is missing, in order; none if nothing is."""
-    missing = [finding.need for finding in findings if finding.problem]
+    missing = [
+        finding.need for finding in findings if finding.problem not in (None, container.NOT_ALLOWED)
+    ]
     return [
         *_install(sorted({package for need in missing for package in need.packages})),
         *_mount(missing),
@@ -253,5 +254,6 @@ def require_ready(findings: Sequence[Finding]) -> None:
             "this machine",
             "still lacks what a build needs",
             facts=missing,
-            next="supply it by hand; Docker's socket is open to members of the group docker",
+            next="supply it by hand; for Docker: sudo usermod --append --groups docker $USER, "
+            "then log in again",
         )

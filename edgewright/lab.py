@@ -163,7 +163,7 @@ def require_tools(profile: BoardProfile) -> None:
             next=f"invoke emulate.up --board={profile.name}",
         )
     for tool in (QEMU, "mke2fs", "mmdebstrap"):
-        if shutil.which(tool) is None:
+        if process.which(tool) is None:
             raise UserError(tool, "program not found", next=SETUP)
 
 

@@ -167,7 +167,8 @@ def make_disk(disk: Path, rootfs: Path, keys: Path, megabytes: int, log: Path) -
             (root / name).write_bytes(data)
             (root / name).chmod(0o600)
         made.unlink(missing_ok=True)
-        command = ["mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(made)]
+        mke2fs = process.which("mke2fs") or "mke2fs"
+        command = [mke2fs, "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(made)]
         process.run_logged([*_as_owner(), *command, f"{megabytes}M"], log)
         made.replace(disk)
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -29,6 +30,11 @@ class Result:
 
 class ChildFailed(UserError):  # noqa: N818
     """A child ended with a non-zero exit code."""
+
+
+def which(program: str) -> str | None:
+    """Where a program is; Debian's users do not have the folders of its system tools in PATH."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
 def quote(argv: Sequence[str]) -> str:

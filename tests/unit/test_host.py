@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import host
+from edgewright import container, host, process
 from edgewright.errors import UserError
 from edgewright.host import Finding, Need
 
@@ -88,3 +88,19 @@ def test_a_command_that_breaks_is_told_with_its_log(tmp_path: Path) -> None:
 def test_what_a_setup_could_not_supply_is_told() -> None:
     with pytest.raises(UserError, match=r"(?s)this machine: still lacks .*tool: socket is closed"):
         host.require_ready([Finding(need=need(), problem="socket is closed")])
+
+
+def test_docker_that_this_user_may_not_use_is_neither_installed_nor_started() -> None:
+    docker = Finding(need=need("docker", daemon=("dockerd",)), problem=container.NOT_ALLOWED)
+
+    assert lines(docker) == []
+    with pytest.raises(UserError, match="usermod --append --groups docker"):
+        host.require_ready([docker])
+
+
+def test_system_tools_are_found_without_their_folder_in_the_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert process.which("chroot") in ("/usr/sbin/chroot", "/sbin/chroot")
