@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -94,7 +95,8 @@ def rootfs(spec: ImageSpec, log: Path, *, on_line: Progress | None = None) -> Pa
 
 
 def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: Progress | None) -> None:
-    argv = ["mmdebstrap", "--variant=extract", f"--architectures={spec.arch}"]
+    mode = "root" if os.getuid() == 0 else "chrootless"  # nothing of it is run
+    argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
     argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
     process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
 

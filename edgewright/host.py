@@ -84,7 +84,7 @@ NEEDS = (
         name="mmdebstrap",
         why="base images without an image registry",
         problem=_missing_program("mmdebstrap"),
-        packages=("mmdebstrap", "debian-archive-keyring"),
+        packages=("mmdebstrap", "debian-archive-keyring", "uidmap"),
     ),
     Need(
         name="armhf emulation",

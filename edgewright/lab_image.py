@@ -161,7 +161,8 @@ def make_disk(disk: Path, rootfs: Path, keys: Path, megabytes: int, log: Path) -
     with tempfile.TemporaryDirectory(prefix="edgewright-disk-") as scratch:
         root, made = Path(scratch, "root"), disk.with_name(f".{disk.name}")
         with tarfile.open(rootfs) as tar:
-            tar.extractall(root, filter=_trusted)
+            tar.extraction_filter = _trusted  # as an argument it needs Python 3.11.4
+            tar.extractall(root)
         for name, data in _key_files(keys):
             (root / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (root / name).write_bytes(data)

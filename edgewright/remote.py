@@ -37,7 +37,7 @@ DEAD_SECONDS = 60.0  # what the board's side of TCP may leave unanswered
 TAIL_LINES = 20
 AGAIN = "check power and network, then run the same command again"
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # our errors tell what it logs
 
 Progress = Callable[[int], None]  # bytes sent since the last call
 
