@@ -40,14 +40,18 @@ class BuildTimes(_Part):
 def compilation(
     board: str, what: str, seconds: float, log: Iterable[str], program_sha256: str
 ) -> Compilation:
-    """Read the log of a recipe's build. A log without a compilation is a bug."""
-    lines = list(log)
-    cores = [float(found[2]) for line in lines if (found := COMPILED.search(line))]
+    """Read the log of a recipe's build; no steps where the package was there already."""
+    steps, counted, cores = 0, 0, 0.0
+    for line in log:
+        if step := STEP.match(line):
+            counted = int(step[1])
+        elif done := COMPILED.search(line):
+            steps, cores = counted, cores + float(done[2])
     return Compilation(
         board=board,
         what=what,
-        steps=max(int(found[1]) for line in lines if (found := STEP.match(line))),
+        steps=steps,
         seconds=round(seconds, 1),
-        core_seconds=sum(cores),
+        core_seconds=cores,
         program_sha256=program_sha256,
     )

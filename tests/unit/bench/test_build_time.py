@@ -22,6 +22,12 @@ def test_steps_are_those_of_the_runtime_and_not_of_its_test() -> None:
     assert (found.steps, found.seconds, found.core_seconds) == (252, 500.0, 912.0)
 
 
+def test_a_package_that_was_there_took_no_steps() -> None:
+    found = read(log="".join(LOG.splitlines(keepends=True)[-2:]))
+
+    assert (found.steps, found.core_seconds) == (0, 0.0)
+
+
 def test_a_build_that_compiled_twice_took_both() -> None:
     assert read(log=LOG + LOG).core_seconds == 2 * 912
 
