@@ -50,6 +50,7 @@ class EdgeInfer(ConanFile):
             "-g",
             f"-ffile-prefix-map={self.source_folder}/=runtime_cpp/",
             f"-ffile-prefix-map={self.build_folder}/=build/",
+            *self.python_requires["program"].module.library_names(self),
         ]
         toolchain.generate()
         PkgConfigDeps(self).generate()

@@ -56,6 +56,7 @@ class Edgectl(ConanFile):
             "-g",
             f"-ffile-prefix-map={os.path.dirname(self.source_folder)}/=runtime_cpp/",
             f"-ffile-prefix-map={self.build_folder}/=build/",
+            *self.python_requires["program"].module.library_names(self),
         ]
         toolchain.generate()
         PkgConfigDeps(self).generate()

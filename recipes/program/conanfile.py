@@ -1,4 +1,7 @@
-"""What the recipes of programs share: debug symbols split off and named by build id."""
+"""What the recipes of programs share: debug symbols split off and named by build id.
+
+A build id is a hash of the symbols too, so no path of the machine that builds may be in them.
+"""
 
 import os
 from io import StringIO
@@ -10,6 +13,12 @@ class Program(ConanFile):
     name = "program"
     version = "1.0"
     package_type = "python-require"
+
+
+def library_names(recipe):
+    """Compiler options that put a library's name in place of its folder in Conan's cache."""
+    libraries = recipe.dependencies.host.values()
+    return [f"-ffile-prefix-map={lib.package_folder}/={lib.ref.name}/" for lib in libraries]
 
 
 def split_symbols(recipe, binary):

@@ -80,6 +80,17 @@ def test_no_path_of_the_machine_that_built_it_is_in_the_program(built: BuildRepo
         assert place not in content
 
 
+@pytest.mark.parametrize("program", ["edge-infer", "edgectl"])
+def test_a_build_id_does_not_depend_on_where_it_was_built(built: BuildReport, program: str) -> None:
+    """It is a hash of the symbols too, so a path in them would change the program."""
+    build_id = read_elf(built.folder / "bin" / program).build_id
+    assert build_id
+    symbols = REPO.build("a53-som").symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+
+    for place in (b"/cache/", b"/tmp/", str(REPO.root).encode()):
+        assert place not in symbols.read_bytes()
+
+
 def test_the_model_is_within_budget(built: BuildReport) -> None:
     assert built.sizes["model/model.ort"] <= 6_200_000
 
