@@ -16,7 +16,13 @@ from tests.integration.conftest import REPO, Silent, request
 pytestmark = pytest.mark.docker
 
 KERNELS = REPO.recipes / packages.RUNTIME / "kernels" / "src"
-SOURCES = ("depthwise.cpp", "elementwise.cpp", "multiply.cpp", "weights.cpp")
+SOURCES = (
+    "depthwise.cpp",
+    "elementwise.cpp",
+    "layer_norm.cpp",
+    "multiply.cpp",
+    "weights.cpp",
+)
 # ARMv8 rounds by an instruction; ARMv7 does not; the A9 has no fused multiply-add either.
 CORES = {
     "cortex-a53": ("neon-fp-armv8", "max"),
@@ -24,7 +30,7 @@ CORES = {
     "cortex-a9": ("neon", "cortex-a9"),
 }
 FLAGS = "-std=c++17 -Wall -Wextra -Werror -mfloat-abi=hard -mthumb"
-FLAGS += " -DDOCTEST_CONFIG_NO_POSIX_SIGNALS"
+FLAGS += " -ffp-contract=off -DDOCTEST_CONFIG_NO_POSIX_SIGNALS"
 COMPILE_TESTS = f"""
 mkdir -p "$1/include" && cp -r /usr/include/doctest "$1/include"
 arm-linux-gnueabihf-g++ {FLAGS} -mcpu=cortex-a9 -mfpu=neon -O1 -I"$1/include" -I"$2" -c "$3" \\

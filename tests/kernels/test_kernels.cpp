@@ -1,10 +1,14 @@
 // The kernels against plain code that says what ONNX Runtime's portable kernels do, on random
 // shapes, alignments and values that crowd at the edges.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <random>
 #include <vector>
@@ -263,6 +267,99 @@ float divisor(Random& random) {
   return random.one_of({usual, usual, usual, usual, any, all_ones, all_ones / 64.0f, 0.0625f});
 }
 
+/// What GCC makes of a product and a sum where it fuses them if the core can.
+float multiply_add(float a, float b, float sum) {
+  static const bool fused = (getauxval(AT_HWCAP) & HWCAP_VFPv4) != 0;
+  return fused ? std::fma(a, b, sum) : a * b + sum;
+}
+
+/// LayerNorm as ONNX Runtime computes it, compiled for size.
+std::vector<float> normalized(const edgewright::LayerNorm& norm, const float* row) {
+  float sum = 0, squares = 0;
+  for (size_t i = 0; i < norm.columns; ++i) {
+    sum += row[i];
+    squares = multiply_add(row[i], row[i], squares);
+  }
+  const auto count = static_cast<float>(norm.columns);
+  const float mean = sum / count;
+  const float deviation = std::sqrt(multiply_add(-mean, mean, squares / count) + norm.epsilon);
+  std::vector<float> output;
+  for (size_t i = 0; i < norm.columns; ++i) {
+    const float factor = (row[i] - mean) / deviation * norm.scale[i];
+    output.push_back(factor + norm.bias[i]);
+  }
+  return output;
+}
+
+/// Values of all the kinds that rows of a network have, and of those that they never should.
+class Floats {
+ public:
+  explicit Floats(Random& random)
+      : random_(random), step_(random.real(1e-3f, 0.1f)), odd_(random.between(0, 3) == 0),
+        middle_(random.one_of({0.0f, 0.0f, random.real(-9.0f, 9.0f), 1e4f})),
+        spread_(std::ldexp(1.0f, random.one_of({0, 0, 0, -9, -22, -27, -62, -70, -118, 10, 19}))) {}
+
+  float operator()() {
+    const float quantized = static_cast<float>(random_.between(-128, 127)) * step_;
+    const float usual = middle_ + random_.one_of({quantized, random_.real(-3.0f, 3.0f)}) * spread_;
+    return odd_ && random_.between(0, 19) == 0 ? odd() : usual;
+  }
+
+ private:
+  float odd() {
+    const float any = std::ldexp(random_.real(-1.0f, 1.0f), random_.between(-148, 127));
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    return random_.one_of({any, any, any, any, 0.0f, -0.0f, 1e-45f, -1e-40f, 0x1p-30f, -0x1p-31f,
+                           0x1p-126f, 0x1p-63f, 1e19f, infinity, -infinity,
+                           std::numeric_limits<float>::quiet_NaN()});
+  }
+
+  Random& random_;
+  float step_;
+  bool odd_;
+  float middle_, spread_;
+};
+
+/// Bit for bit, but any value that is no number is as good as any other.
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
+    return (std::isnan(x) && std::isnan(y)) || std::memcmp(&x, &y, sizeof x) == 0;
+  });
+}
+
+void check_layer_norm(unsigned seed) {
+  Random random(seed);
+  const auto columns = static_cast<size_t>(random.one_of({random.between(1, 50), 64, 144, 241}));
+  const auto row_count = static_cast<size_t>(random.between(1, 9));
+  Floats values(random), scales(random), biases(random);
+  const float all_ones = std::nextafter(2.0f, 0.0f);
+  const float epsilon = random.one_of({1e-5f, 1e-5f, 1e-12f, 0.0f, 0.0f, all_ones * all_ones, 1e38f});
+  const auto scale = filled<float>(columns + 3, std::ref(scales));
+  auto bias = filled<float>(columns + 3, std::ref(biases));
+  auto input = filled<float>(row_count * columns + 3, std::ref(values));
+  const float* const from = input.data() + random.between(0, 3);
+  if (random.between(0, 9) == 0) std::fill(input.begin(), input.end(), input[0]);
+  edgewright::LayerNorm norm{scale.data() + random.between(0, 3), bias.data(), columns, epsilon};
+  if (random.between(0, 4) == 0) {  // what is left of the first row is all but nothing
+    std::fill(bias.begin(), bias.end(), 0.0f);
+    const auto first = normalized(norm, from);
+    for (size_t i = 0; i < columns; ++i) bias[i] = std::nextafter(-first[i], 1.0f);
+  }
+  const auto offset = static_cast<size_t>(random.between(0, 3));
+  std::vector<float> output(row_count * columns + offset + 4, 7.0f), expected(offset, 7.0f);
+  CAPTURE(seed);
+  CAPTURE(columns);
+
+  edgewright::layer_norm(norm, from, row_count, output.data() + offset);
+
+  for (size_t r = 0; r < row_count; ++r) {
+    const auto row = normalized(norm, from + r * columns);
+    expected.insert(expected.end(), row.begin(), row.end());
+  }
+  expected.resize(output.size(), 7.0f);
+  CHECK(same(output, expected));
+}
+
 }  // namespace
 
 TEST_CASE("rows times packed weights") {
@@ -412,4 +509,8 @@ TEST_CASE("softmax: the largest byte, and entries with their sum in order") {
     CHECK(sum == expected_sum);
     CHECK(entries == expected);
   }
+}
+
+TEST_CASE("LayerNorm, to the last bit") {
+  for (unsigned seed = 0; seed < 2500; ++seed) check_layer_norm(seed);
 }

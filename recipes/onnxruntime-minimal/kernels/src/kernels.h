@@ -116,4 +116,18 @@ uint8_t largest(const uint8_t* input, size_t count);
 float scaled_entries(const uint8_t* input, const float* table, float factor, float* entries,
                      size_t count);
 
+// --- row by row
+
+/// What LayerNorm does to each row: over `columns` values, a factor and an offset for each.
+struct LayerNorm {
+  const float* scale;  // [columns]
+  const float* bias;   // [columns]
+  size_t columns;
+  float epsilon;
+};
+
+/// output = (input - mean) / sqrt(mean of squares - square of mean + epsilon) * scale + bias, mean
+/// and squares of each of the `row_count` rows added up from first to last.
+void layer_norm(const LayerNorm& norm, const float* input, size_t row_count, float* output);
+
 }  // namespace edgewright
