@@ -23,6 +23,7 @@ CITATION = (
     "electroluminescence images, Solar Energy 185 (2019) 455-468"
 )
 SEED = 2019
+SPLIT_NAME = "split.json"
 TRAIN, VALIDATION = 0.60, 0.15  # the rest is test
 FEWEST = 8  # images of a class, so that each part has some
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -133,6 +134,7 @@ def split(samples: Iterable[Sample], seed: int = SEED) -> Split:
 
 def write_split(parts: Split, path: Path) -> None:
     """Record which image is in which part; written aside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema": 1, "sha256": parts.fingerprint, **parts.keys}
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(content, indent=1) + "\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.errors import UserError
-from edgewright.model.data import Dataset, Split, load_dataset, read_split, split, write_split
+from edgewright.model.data import SPLIT_NAME, Dataset, Split, load_dataset, read_split, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class RunFolder:
 
     @property
     def split(self) -> Path:
-        return self.root / "split.json"
+        return self.root / SPLIT_NAME
 
     @property
     def curve(self) -> Path:
@@ -30,7 +30,7 @@ class RunFolder:
 
 
 def begin(run: RunFolder, dataset: Dataset, *, resume: bool) -> Split:
-    """The split of a new run, recorded; or the one that was recorded when it began.
+    """The split of a new run, which its training records; or the one that was recorded then.
 
     Raises UserError for a run that is there already and was not asked for, and for one
     that was asked for and is not there.
@@ -43,10 +43,7 @@ def begin(run: RunFolder, dataset: Dataset, *, resume: bool) -> Split:
         )
     if resume:
         return recorded_split(run, dataset)
-    run.root.mkdir(parents=True, exist_ok=True)
-    parts = split(dataset.samples)
-    write_split(parts, run.split)
-    return parts
+    return split(dataset.samples)
 
 
 def recorded_split(run: RunFolder, dataset: Dataset) -> Split:

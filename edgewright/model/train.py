@@ -24,7 +24,15 @@ from edgewright.errors import UserError
 from edgewright.model.activations import training_bytes
 from edgewright.model.augment import augment, standardize
 from edgewright.model.card import Facts
-from edgewright.model.data import DEFECTIVE, LABELS, Dataset, Sample, Split
+from edgewright.model.data import (
+    DEFECTIVE,
+    LABELS,
+    SPLIT_NAME,
+    Dataset,
+    Sample,
+    Split,
+    write_split,
+)
 from edgewright.model.evaluate import Scores, auc
 from edgewright.model.interrupt import interruptible
 from edgewright.model.memory import require_memory
@@ -182,6 +190,8 @@ def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) ->
     watch.begin(run.state.steps, run.state.source)
     needed = training_bytes(run.state.network, size, config.batch, images)
     require_memory(f"training at {size}x{size}", needed)
+    if not config.checkpoint.exists():
+        write_split(data, config.checkpoint.with_name(SPLIT_NAME))
     with interruptible() as asked:
         while (stage := stage_at(config, run.passed)) is not None:
             run.advance(stage, watch)

@@ -150,8 +150,8 @@ def test_every_sequence_is_higher_whatever_the_clock(
 ) -> None:
     numbers = []
     signer()
-    for now in clock:
-        at(monkeypatch, now)
+    for seconds in clock:
+        at(monkeypatch, seconds)
         numbers.append(keys.next_sequence("default"))
     assert numbers == sorted(set(numbers))
 

@@ -12,7 +12,7 @@ import pytest
 from edgewright.errors import UserError
 from edgewright.model import golden, run_folder
 from edgewright.model.card import Card, read_card
-from edgewright.model.data import LABELS, Dataset, Sample
+from edgewright.model.data import LABELS, Dataset, Sample, write_split
 from edgewright.model.inspect import inspect
 from edgewright.model.quantize import RECIPES
 from edgewright.model.readme import readme
@@ -68,6 +68,7 @@ def run(sliver: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         for weight in network.parameters():
             weight += 0.05 * torch.randn_like(weight)
     state = fresh_state(config, network, torch.device("cpu"))
+    write_split(parts, found.split)
     write_checkpoint(state, Origin.of(config, sliver, parts), found.checkpoint)
     return found
 

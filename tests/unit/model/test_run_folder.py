@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.errors import UserError
-from edgewright.model.data import LABELS, Dataset, Sample
+from edgewright.model.data import LABELS, Dataset, Sample, write_split
 from edgewright.model.run_folder import RunFolder, begin, recorded_split
 
 
@@ -15,6 +15,7 @@ def dataset(samples: tuple[Sample, ...]) -> Dataset:
 def test_a_run_goes_on_with_the_split_it_began_with(tmp_path: Path, dataset: Dataset) -> None:
     run = RunFolder(root=tmp_path / "run")
     parts = begin(run, dataset, resume=False)
+    write_split(parts, run.split)
     run.checkpoint.touch()
     assert begin(run, dataset, resume=True) == parts == recorded_split(run, dataset)
 
