@@ -23,6 +23,7 @@ from conan import ConanFile
 from conan.errors import ConanException
 from conan.tools.build import build_jobs
 from conan.tools.cmake import CMakeToolchain
+from conan.tools.env import Environment
 from conan.tools.files import copy, patch, replace_in_file, save
 
 # Options of ONNX Runtime's own CMakeLists.txt; each is checked against those it declares.
@@ -100,7 +101,9 @@ class OnnxRuntimeMinimal(ConanFile):
     }
     default_options = {"kernels": "stock", "sources": "needed"}
     python_requires = "debian-source/1.0"
-    exports = "prune.*", "links.txt", "kernels/src/*", "kernels/operators/*", "kernels/hooks/*"
+    exports = ("prune.*", "precompile.cmake", "links.txt") + tuple(
+        f"kernels/{folder}/*" for folder in ("src", "operators", "hooks")
+    )
     no_copy_source = True
 
     def layout(self):
@@ -160,6 +163,11 @@ class OnnxRuntimeMinimal(ConanFile):
         # The shared library carries its own C++ runtime: the board need not have one.
         toolchain.extra_sharedlinkflags += ["-static-libstdc++", "-static-libgcc", "-Wl,-z,defs"]
         toolchain.generate()
+        ccache = Environment()
+        # Depend mode spares a miss the preprocessor; the rest lets precompiled headers hit.
+        ccache.define("CCACHE_DEPEND", "1")
+        ccache.define("CCACHE_SLOPPINESS", "pch_defines,time_macros")
+        ccache.vars(self).save_script("ccache")
 
     def _check_options(self):
         """CMake ignores an unknown -D silently; here it is an error."""
@@ -249,6 +257,8 @@ class OnnxRuntimeMinimal(ConanFile):
             "CMAKE_TOOLCHAIN_FILE": Path(self.generators_folder) / "conan_toolchain.cmake",
             "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
             "CMAKE_PROJECT_onnxruntime_INCLUDE": Path(self.recipe_folder) / "prune.cmake",
+            "CMAKE_PROJECT_onnxruntime_INCLUDE_BEFORE": Path(self.recipe_folder)
+            / "precompile.cmake",
             "EDGEWRIGHT_UNUSED_SOURCES": self._unused_list,
             "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
             "FETCHCONTENT_TRY_FIND_PACKAGE_MODE": "NEVER",
