@@ -205,7 +205,7 @@ class OnnxRuntimeMinimal(ConanFile):
         try:
             self._compile(self._unused_sources())
         except ConanException:
-            self.output.warning("links.txt lacks what these operators need: compiling everything")
+            self.output.warning("failed without what links.txt leaves out: compiling everything")
             self._compile([])
 
     def _compile(self, unused):
