@@ -21,7 +21,9 @@ SOURCES = (
     "elementwise.cpp",
     "layer_norm.cpp",
     "multiply.cpp",
+    "transpose.cpp",
     "weights.cpp",
+    "windows.cpp",
 )
 # ARMv8 rounds by an instruction; ARMv7 does not; the A9 has no fused multiply-add either.
 CORES = {

@@ -514,3 +514,68 @@ TEST_CASE("softmax: the largest byte, and entries with their sum in order") {
 TEST_CASE("LayerNorm, to the last bit") {
   for (unsigned seed = 0; seed < 2500; ++seed) check_layer_norm(seed);
 }
+
+TEST_CASE("three axes reversed") {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    Random random(seed);
+    const auto size = [&] { return static_cast<size_t>(random.one_of({random.between(1, 30), 4, 8, 16})); };
+    const size_t a = size(), b = size(), c = size();
+    const auto input = filled<uint8_t>(a * b * c + 3, [&] { return random.activation(); });
+    const uint8_t* const from = input.data() + random.between(0, 3);
+    Output output(a * b * c, static_cast<size_t>(random.between(0, 3)));
+    edgewright::reverse_axes(from, a, b, c, output.data());
+    std::vector<uint8_t> expected(a * b * c);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      expected[(i % c * b + i / c % b) * a + i / c / b] = from[i];
+    }
+    CAPTURE(seed);
+    CHECK(output.content() == expected);
+    CHECK(output.guarded());
+  }
+}
+
+TEST_CASE("blocks of bytes, transposed") {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    Random random(seed);
+    const auto rows = static_cast<size_t>(random.between(1, 9));
+    const auto columns = static_cast<size_t>(random.between(1, 9));
+    const auto size = static_cast<size_t>(random.between(1, 70));
+    const auto input = filled<uint8_t>(rows * columns * size, [&] { return random.activation(); });
+    Output output(input.size(), static_cast<size_t>(random.between(0, 3)));
+    edgewright::transpose_blocks(input.data(), rows, columns, size, output.data());
+    std::vector<uint8_t> expected(input.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const size_t block = i / size, place = block % columns * rows + block / columns;
+      expected[place * size + i % size] = input[i];
+    }
+    CAPTURE(seed);
+    CHECK(output.content() == expected);
+    CHECK(output.guarded());
+  }
+}
+
+TEST_CASE("taps of a convolution's windows") {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    Random random(seed);
+    const auto size = [&](int high) { return static_cast<ptrdiff_t>(random.between(1, high)); };
+    const std::vector<uint8_t> image(4000), padding(1);
+    const edgewright::Windows w{image.data(), padding.data(), size(4), size(12), size(12), size(9),
+                                size(4), random.one_of<ptrdiff_t>({3, 1, 2, 5}), size(2), size(2),
+                                size(2), size(2), size(4) - 1, size(4) - 1};
+    const auto begin = size(20) - 1, count = size(40);
+    std::vector<const uint8_t*> expected;
+    for (ptrdiff_t pixel = begin; pixel < begin + count; ++pixel) {
+      for (ptrdiff_t k = 0; k < w.kernel_height * w.kernel_width; ++k) {
+        const ptrdiff_t y = pixel / w.output_width * w.stride_y - w.pad_top + k / w.kernel_width * w.dilation_y;
+        const ptrdiff_t x = pixel % w.output_width * w.stride_x - w.pad_left + k % w.kernel_width * w.dilation_x;
+        const bool inside = y >= 0 && y < w.height && x >= 0 && x < w.width;
+        expected.push_back(inside ? w.image + (y * w.width + x) * w.pixel_size : w.padding);
+      }
+    }
+    std::vector<const uint8_t*> taps(expected.size() + 1, nullptr);
+    edgewright::find_taps(w, static_cast<size_t>(begin), static_cast<size_t>(count), taps.data());
+    expected.push_back(nullptr);
+    CAPTURE(seed);
+    CHECK(taps == expected);
+  }
+}

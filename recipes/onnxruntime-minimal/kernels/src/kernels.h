@@ -91,6 +91,22 @@ uint8_t* thread_scratch(size_t size);
 void depthwise(const uint8_t* const* taps, size_t tap_count, const int8_t* w, size_t channels,
                size_t pixels, const Requantize& requantize, uint8_t* output);
 
+// --- windows of a convolution
+
+/// An image of `height` x `width` pixels, `pixel_size` bytes each, and the windows that slide over
+/// it; beyond its edges all taps are `padding`.
+struct Windows {
+  const uint8_t* image;
+  const uint8_t* padding;
+  ptrdiff_t pixel_size;
+  ptrdiff_t height, width, output_width;
+  ptrdiff_t kernel_height, kernel_width;
+  ptrdiff_t stride_y, stride_x, dilation_y, dilation_x, pad_top, pad_left;
+};
+
+/// The taps of `count` output pixels from `begin` on: for each, [kernel_height x kernel_width].
+void find_taps(const Windows& windows, size_t begin, size_t count, const uint8_t** taps);
+
 // --- element by element
 
 /// output[i] = table[input[i]], 256 entries.
@@ -129,5 +145,14 @@ struct LayerNorm {
 /// output = (input - mean) / sqrt(mean of squares - square of mean + epsilon) * scale + bias, mean
 /// and squares of each of the `row_count` rows added up from first to last.
 void layer_norm(const LayerNorm& norm, const float* input, size_t row_count, float* output);
+
+// --- transposes
+
+/// output[k][j][i] = input[i][j][k], input [a, b, c], output [c, b, a].
+void reverse_axes(const uint8_t* input, size_t a, size_t b, size_t c, uint8_t* output);
+
+/// output[c][r] = input[r][c], [columns, rows] and [rows, columns] of blocks of `size` bytes.
+void transpose_blocks(const uint8_t* input, size_t rows, size_t columns, size_t size,
+                      uint8_t* output);
 
 }  // namespace edgewright
