@@ -68,7 +68,16 @@ struct Sums {
   "vpadal.s16 " sum1a ", q6\n\t"                                                        \
   "vpadal.s16 " sum1b ", q7\n\t"
 
-/// Sums of one tile. Both operands are read to 32 bytes beyond their end.
+#define EW_STEP(EW_ROWS)                    \
+  EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")   \
+  EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11") \
+  "vld1.8 {d8-d11}, [%[weights]]!\n\t"      \
+  EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")   \
+  EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11") \
+  "vld1.8 {d8-d11}, [%[weights]]!\n\t"
+
+/// Sums of one tile, two steps a turn; the first turn of an odd number begins in its middle. Both
+/// operands are read to 32 bytes beyond their end.
 #define EW_TILE_SUMS(NAME, EW_ROWS)                                                                \
 inline Sums NAME(const int8_t* rows, const int8_t* weights, size_t steps) {                        \
   Sums sums;                                                                                       \
@@ -77,15 +86,12 @@ inline Sums NAME(const int8_t* rows, const int8_t* weights, size_t steps) {     
       "vld1.8 {d0-d3}, [%[rows]]!\n\t"                                                             \
       EW_CLEAR("%q[r0]") EW_CLEAR("q8") EW_CLEAR("%q[r1]") EW_CLEAR("q9")                          \
       EW_CLEAR("%q[r2]") EW_CLEAR("q10") EW_CLEAR("%q[r3]") EW_CLEAR("q11")                        \
-      "1:\n\t"                                                                                     \
-      EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")                                                      \
-      EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11")                                                    \
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"                                                         \
-      "subs %[steps], %[steps], #1\n\t"                                                            \
-      EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")                                                      \
-      EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11")                                                    \
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"                                                         \
-      "bne 1b\n\t"                                                                                 \
+      "tst %[steps], #1\n\t"                                                                       \
+      "bne 2f\n\t"                                                                                 \
+      "1:\n\t" EW_STEP(EW_ROWS)                                                                    \
+      "2:\n\t" EW_STEP(EW_ROWS)                                                                    \
+      "subs %[steps], %[steps], #2\n\t"                                                            \
+      "bgt 1b\n\t"                                                                                 \
       EW_FOLD("[r0]", "d16", "d17") EW_FOLD("[r1]", "d18", "d19")                                  \
       EW_FOLD("[r2]", "d20", "d21") EW_FOLD("[r3]", "d22", "d23")                                  \
       : [r0] "=&w"(sums.row[0]), [r1] "=&w"(sums.row[1]), [r2] "=&w"(sums.row[2]),                 \
@@ -247,52 +253,39 @@ struct PackedRight {
   bool wide;      // has -128
 };
 
-/// Memory of a product, cut from one block: weights, bias, terms of the rows, panel, one row.
+/// Memory of a product, cut from one block: bias, terms of the rows, panel, one row, the right matrix
+/// made signed, and packed.
 struct ProductScratch {
   ProductScratch(uint8_t* scratch, size_t depth, size_t columns) {
     right.bias = reinterpret_cast<int32_t*>(scratch);
     row_terms = right.bias + round_up(columns, kTile);
     panel = reinterpret_cast<int8_t*>(row_terms + panel_rows(steps_of(depth)));
     gather = reinterpret_cast<uint8_t*>(panel) + panel_size(depth);
-    right.weights = reinterpret_cast<int8_t*>(gather + round_up(depth, kDepth));
+    signed_b = reinterpret_cast<int8_t*>(gather + round_up(depth, kDepth));
+    right.weights = signed_b + depth * columns;
   }
   PackedRight right;
   int32_t* row_terms;  // [rows of the panel], what the zero points add to a row
   int8_t* panel;
   uint8_t* gather;
+  int8_t* signed_b;
 };
 
-/// Packs four columns that begin at `b`, made signed; returns the smallest of their bytes.
-uint8_t pack_columns(const uint8_t* b, size_t depth, size_t stride, size_t count, int8_t* packed,
-                     int32_t* sums) {
-  uint8_t smallest = 255;
-  for (size_t k = 0; k < depth; ++k, b += stride) {
-    int8_t* const step = packed + k / kDepth * kStepWeights;
-    for (size_t n = 0; n < count; ++n) {
-      const uint8_t byte = b[n];
-      smallest = std::min(smallest, byte);
-      sums[n] += byte;
-      step[weight_place(k % kDepth, n)] = static_cast<int8_t>(byte ^ 0x80);
-    }
+void make_signed(const uint8_t* bytes, size_t count, int8_t* output) {
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    vst1q_s8(output + i, vreinterpretq_s8_u8(veorq_u8(vld1q_u8(bytes + i), vdupq_n_u8(0x80))));
   }
-  return smallest;
+  for (; i < count; ++i) output[i] = static_cast<int8_t>(bytes[i] ^ 0x80);
 }
 
-void pack_right(const Product& p, PackedRight& right) {
+void pack_right(const Product& p, int8_t* signed_b, PackedRight& right) {
   const int32_t zero_a = p.zero_point_a - 128, zero_b = p.zero_point_b - 128;
-  const auto depth = static_cast<int32_t>(p.depth);
-  const size_t tile_size = round_up(p.depth, kDepth) * kTile;
-  std::memset(right.weights, 0, packed_weights_size(p.depth, p.columns));
-  right.wide = false;
-  for (size_t n = 0; n < p.columns; n += kTile) {
-    int32_t sums[kTile] = {};
-    const size_t count = std::min(kTile, p.columns - n);
-    right.wide |= pack_columns(p.b + n, p.depth, p.columns, count,
-                               right.weights + n / kTile * tile_size, sums) == 0;
-    for (size_t c = 0; c < kTile; ++c) {
-      right.bias[n + c] = zero_a * (depth * zero_b - (sums[c] - 128 * depth));
-    }
-  }
+  make_signed(p.b, p.depth * p.columns, signed_b);
+  pack_weights({signed_b, 1, p.depth, p.columns, 0, p.columns, 1}, right.weights);
+  std::fill_n(right.bias, p.columns, zero_a * zero_b * static_cast<int32_t>(p.depth));
+  add_column_sums(right.weights, p.depth, p.columns, -zero_a, right.bias);
+  right.wide = has_lowest(signed_b, p.depth * p.columns);
 }
 
 int32_t row_sum(const uint8_t* row, size_t depth) {
@@ -340,13 +333,13 @@ void multiply_panel(const Product& p, size_t begin, size_t end, const ProductScr
 
 size_t product_scratch_size(size_t depth, size_t columns) {
   const size_t terms = round_up(columns, kTile) + panel_rows(steps_of(depth));
-  return terms * sizeof(int32_t) + multiply_scratch_size(depth) +
+  return terms * sizeof(int32_t) + multiply_scratch_size(depth) + depth * columns +
          packed_weights_size(depth, columns);
 }
 
 void multiply(const Product& p, uint8_t* scratch_bytes) {
   ProductScratch scratch(scratch_bytes, p.depth, p.columns);
-  pack_right(p, scratch.right);
+  pack_right(p, scratch.signed_b, scratch.right);
   TileStore tile({scratch.right.bias, &p.scale, false, p.zero_point}, p.columns, p.output,
                  p.columns);
   const size_t panel_row_count = panel_rows(steps_of(p.depth));

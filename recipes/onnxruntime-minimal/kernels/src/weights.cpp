@@ -85,7 +85,7 @@ void pack_one(const Weights& w, size_t n, int8_t* tile) {
 }
 
 bool contiguous_rows(const Weights& w) {
-  return w.segments == 1 && w.column_stride == 1 && w.depth() % 4 == 0 && w.columns % (4 * kTile) == 0;
+  return w.segments == 1 && w.column_stride == 1 && w.depth() % 4 == 0;
 }
 
 }  // namespace
@@ -96,10 +96,9 @@ size_t packed_weights_size(size_t depth, size_t columns) {
 
 void pack_weights(const Weights& w, int8_t* packed) {
   std::memset(packed, 0, packed_weights_size(w.depth(), w.columns));
-  const bool by_row = contiguous_rows(w);
-  for (size_t n = 0; n < w.columns; n += by_row ? 4 * kTile : 1) {
-    (by_row ? pack_tiles : pack_one)(w, n, packed + n / kTile * tile_size(w));
-  }
+  const size_t by_row = contiguous_rows(w) ? w.columns / (4 * kTile) * (4 * kTile) : 0;
+  for (size_t n = 0; n < by_row; n += 4 * kTile) pack_tiles(w, n, packed + n / kTile * tile_size(w));
+  for (size_t n = by_row; n < w.columns; ++n) pack_one(w, n, packed + n / kTile * tile_size(w));
 }
 
 void add_column_sums(const int8_t* packed, size_t depth, size_t columns, int32_t factor,
