@@ -1,9 +1,11 @@
 /* One model through any ONNX Runtime: what `edge-infer bench` is compared with.
  *
- * ort_peer LIBRARY MODEL INPUT SHAPE RUNS
+ * ort_peer LIBRARY MODEL INPUT SHAPE PROVIDER RUNS
  *
- * INPUT holds float values of SHAPE (1x3x256x256). One thread. Prints the outputs of the last run,
- * one a line, then the peak of resident memory in KiB. `edge_mark` is called before each run.
+ * INPUT holds float values of SHAPE (1x3x256x256). One thread. PROVIDER is XNNPACK or CPU, which
+ * runs what another one cannot. Prints the outputs of the last run, one a line, then the peak of
+ * resident memory in KiB. `edge_mark` is called before each run. With 0 RUNS it prints how many
+ * nodes PROVIDER takes.
  */
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
@@ -55,13 +57,32 @@ static float *read_values(const char *path, size_t count) {
   return values;
 }
 
-static OrtSession *open_session(const char *model) {
+/* Prints the number in "… [XnnpackExecutionProvider]. Number of nodes: 35", which ONNX Runtime
+ * logs where it logs everything. */
+static void print_nodes(void *provider, OrtLoggingLevel level, const char *category,
+                        const char *id, const char *where, const char *text) {
+  const char *placed = strstr(text, "placed on ["), *nodes = strstr(text, "Number of nodes: ");
+  (void)level, (void)category, (void)id, (void)where;
+  if (placed == NULL || nodes == NULL) return;
+  const int of_cpu = strstr(placed, "[CPUExecutionProvider]") != NULL;
+  if (of_cpu == (strcmp(provider, "CPU") == 0)) printf("%ld\n", strtol(nodes + 17, NULL, 10));
+}
+
+static OrtSession *open_session(const char *model, char *provider, int tell_nodes) {
   OrtEnv *env;
   OrtSessionOptions *options;
   OrtSession *session;
-  check(ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "peer", &env));
+  const OrtLoggingLevel level = tell_nodes ? ORT_LOGGING_LEVEL_VERBOSE : ORT_LOGGING_LEVEL_ERROR;
+  if (tell_nodes) {
+    check(ort->CreateEnvWithCustomLogger(print_nodes, provider, level, "peer", &env));
+  } else {
+    check(ort->CreateEnv(level, "peer", &env));
+  }
   check(ort->CreateSessionOptions(&options));
   check(ort->SetIntraOpNumThreads(options, 1));
+  if (strcmp(provider, "CPU") != 0) {
+    check(ort->SessionOptionsAppendExecutionProvider(options, provider, NULL, NULL, 0));
+  }
   check(ort->CreateSession(env, model, options, &session));
   return session;
 }
@@ -94,19 +115,21 @@ static void print_peak(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) die("expected LIBRARY MODEL INPUT SHAPE RUNS");
+  if (argc != 7) die("expected LIBRARY MODEL INPUT SHAPE PROVIDER RUNS");
   open_runtime(argv[1]);
   int64_t shape[8];
   size_t rank;
   const size_t count = parse_shape(argv[4], shape, &rank);
-  OrtSession *session = open_session(argv[2]);
+  const int runs = atoi(argv[6]);
+  OrtSession *session = open_session(argv[2], argv[5], runs == 0);
+  if (runs == 0) return 0;
   OrtValue *input = tensor_of(read_values(argv[3], count), count, shape, rank), *output = NULL;
   OrtAllocator *allocator;
   char *in, *out;
   check(ort->GetAllocatorWithDefaultOptions(&allocator));
   check(ort->SessionGetInputName(session, 0, allocator, &in));
   check(ort->SessionGetOutputName(session, 0, allocator, &out));
-  for (int run = atoi(argv[5]); run > 0; --run) {
+  for (int run = runs; run > 0; --run) {
     if (output != NULL) ort->ReleaseValue(output);
     output = NULL;
     edge_mark();

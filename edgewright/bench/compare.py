@@ -19,13 +19,18 @@ from edgewright.bench.fp32 import write_fp32
 from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Program
 from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
+from edgewright.bench.signed import write_signed
 from edgewright.bench.symbols import read_symbols
 from edgewright.layout import RepoLayout, user_cache
 from edgewright.model.card import read_card
 from edgewright.model.session import softmax
 from edgewright.profile import Arch
 
-Precision = Literal["INT8", "FP32"]
+Precision = Literal["INT8", "S8S8", "FP32"]
+PRECISIONS: tuple[Precision, ...] = ("INT8", "FP32")
+# XNNPACK has no convolution of unsigned bytes with a scale for each channel. Of the network as it
+# is its provider takes the softmaxes alone, whose scale XNNPACK then refuses: no session at all.
+XNNPACK_PRECISIONS: tuple[Precision, ...] = ("S8S8", "FP32")
 MARK = "edge_mark"
 
 
@@ -46,6 +51,7 @@ class Row(_Part):
     peak_kb: int  # resident, under the emulator and its own included
     probabilities: tuple[float, ...]
     difference: float  # of the probabilities from the first row's, at most
+    nodes: int | None = None  # that the provider before the CPU's took; None: there is none
 
 
 class Comparison(_Part):
@@ -70,7 +76,12 @@ def compare(contest: Contest, ours: InstructionReport, names: Sequence[str]) -> 
     with tempfile.TemporaryDirectory(prefix="edgewright-peers-") as scratch:
         folder = Path(scratch)
         first = _our_row(contest, ours, folder / "input")
-        models: Mapping[Precision, Path] = {"INT8": contest.onnx, "FP32": folder / "fp32.onnx"}
+        models: Mapping[Precision, Path] = {
+            "INT8": contest.onnx,
+            "S8S8": folder / "signed.onnx",
+            "FP32": folder / "fp32.onnx",
+        }
+        write_signed(contest.onnx, models["S8S8"])
         write_fp32(contest.onnx, models["FP32"])
         rows = [first, *_peer_rows(contest, names, models, folder / "input")]
     compared = (row.model_copy(update={"difference": _apart(row, first)}) for row in rows)
@@ -117,6 +128,7 @@ class _Contestant:
     dependency_bytes: int
     mark: int = 0
     mark_syscall: int | None = None
+    counts_nodes: bool = False  # with 0 runs
 
 
 def _contestants(
@@ -125,16 +137,19 @@ def _contestants(
     if name == "ncnn":
         yield _ncnn(contest, models["FP32"], raw)
         return
-    for precision, model in models.items():
-        yield _ort(contest, peers.ORT_PEERS[name](contest.log), precision, model, raw)
+    for precision in XNNPACK_PRECISIONS if name == "xnnpack" else PRECISIONS:
+        peer = peers.ORT_PEERS[name](contest.log)
+        yield _ort(contest, peer, precision, models[precision], raw)
 
 
 def _ort(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> _Contestant:
     driver = peers.driver(contest.layout, contest.log)
     shape = "x".join(map(str, _shape(contest)))
     argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
+    argv.append(peer.provider)
     return _Contestant(
         runtime=peer.name,
+        counts_nodes=peer.provider != "CPU",
         library=peer.library,
         precision=precision,
         argv=argv,
@@ -212,4 +227,11 @@ def _counted_row(contest: Contest, one: _Contestant) -> Row:
         peak_kb=int(said[-1]),
         probabilities=tuple(float(round(p, 6)) for p in softmax(logits)[0]),
         difference=0.0,
+        nodes=_nodes(one) if one.counts_nodes else None,
     )
+
+
+def _nodes(one: _Contestant) -> int:
+    """Nothing is told of a provider that takes none."""
+    said = process.check([counts.EMULATORS[Arch.ARMHF], *one.argv, "0"]).stdout
+    return int(said or "0")

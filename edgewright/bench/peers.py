@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgewright import apt, container, digest, process
@@ -45,6 +45,7 @@ class Peer:
     name: str
     library: Path
     sysroot: Path
+    provider: str = "CPU"  # of ONNX Runtime; the CPU's runs what another one cannot
 
     @property
     def bytes(self) -> int:
@@ -70,6 +71,11 @@ def sherpa(log: Path) -> Peer:
     return Peer(name="sherpa", library=library, sysroot=sysroot_of_peers(log))
 
 
+def xnnpack(log: Path) -> Peer:
+    """Debian's libonnxruntime, which has the provider for XNNPACK, with that before the CPU's."""
+    return replace(debian(log), name="xnnpack", provider="XNNPACK")
+
+
 def ncnn(log: Path) -> Peer:
     """ncnn's Python module for armv7, and a file system with that Python."""
     library = next((_unpacked_wheel(NCNN, log) / "ncnn").glob("ncnn.*.so"))
@@ -84,7 +90,11 @@ def ncnn_argv(peer: Peer, script: Path, param: Path) -> list[str]:
     return [*argv, str(script), str(module), str(param)]
 
 
-ORT_PEERS: dict[str, Callable[[Path], Peer]] = {"debian": debian, "sherpa": sherpa}
+ORT_PEERS: dict[str, Callable[[Path], Peer]] = {
+    "debian": debian,
+    "sherpa": sherpa,
+    "xnnpack": xnnpack,
+}
 NAMES = (*ORT_PEERS, "ncnn")
 
 

@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 
 from edgewright.bench.compare import Comparison, Row
 
-_COLOURS = {"INT8": "#0072b2", "FP32": "#d55e00"}  # told apart by colour-blind people
+_COLOURS = {
+    "INT8": "#0072b2",
+    "S8S8": "#56b4e9",
+    "FP32": "#d55e00",
+}  # told apart by colour-blind people
 
 
 def draw(comparison: Comparison, out: Path) -> Path:

@@ -72,6 +72,9 @@ def instructions(
             write(table.model_dump_json(indent=2) + "\n")
         else:
             OUT.print(_peer_table(table))
+            for row in table.rows:
+                if row.nodes is not None:
+                    say(f"{row.runtime} {row.precision}: {row.nodes} nodes, the rest is the CPU's")
         return
     if json:
         write(report.model_dump_json(indent=2) + "\n")

@@ -1,8 +1,10 @@
 """What the release that was just built costs, against what was accepted."""
 
+from pathlib import Path
+
 import pytest
 
-from edgewright.bench import baseline, instructions
+from edgewright.bench import baseline, compare, instructions
 from edgewright.bench.instructions import InstructionReport
 from edgewright.layout import RepoLayout
 from edgewright.pipeline import BuildReport
@@ -35,3 +37,21 @@ def test_operators_and_functions_add_up_to_the_inference(report: InstructionRepo
 
 def test_a_later_inference_costs_what_the_first_does(report: InstructionReport) -> None:
     assert report.inference == pytest.approx(report.first_inference, rel=0.01)
+
+
+@pytest.mark.nightly
+def test_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
+    built: BuildReport, report: InstructionReport, tmp_path: Path
+) -> None:
+    folder = load_release(built.folder).folder
+    program = instructions.released(folder, Arch.ARMHF, LAYOUT.build("a53-som"))
+    contest = compare.Contest(
+        layout=LAYOUT, program=program, onnx=LAYOUT.default_model, log=tmp_path / "log"
+    )
+
+    ours, signed, plain = compare.compare(contest, report, ("xnnpack",)).rows
+
+    assert (ours.nodes, signed.nodes) == (None, 35)
+    assert (signed.precision, plain.precision) == ("S8S8", "FP32")
+    assert signed.difference == 0.0
+    assert plain.difference < 0.01

@@ -12,11 +12,13 @@ ELF = Path(__file__).parents[2] / "data" / "elf"
 
 def test_peers_are_named_with_commas() -> None:
     assert peers.parse_peers("") == ()
-    assert peers.parse_peers("debian,ncnn") == ("debian", "ncnn")
+    assert peers.parse_peers("debian,xnnpack,ncnn") == ("debian", "xnnpack", "ncnn")
 
 
 def test_a_peer_that_is_not_known_is_told() -> None:
-    with pytest.raises(UserError, match=r"--vs=tvm: no such peer\n  expected: debian, sherpa"):
+    with pytest.raises(
+        UserError, match=r"--vs=tvm: no such peer\n  expected: debian, sherpa, xnnpack, ncnn"
+    ):
         peers.parse_peers("debian,tvm")
 
 
