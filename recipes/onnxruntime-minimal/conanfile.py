@@ -310,6 +310,7 @@ class OnnxRuntimeMinimal(ConanFile):
         sources = {
             step["output"]: Path(step["file"]).relative_to(self._workshop).as_posix()
             for step in commands
+            if step["output"].endswith(".o")  # a precompiled header is none
         }
         objects = [name for name in sources if (self._objects / name).is_file()]
         triplet = self.conf.get("tools.gnu:host_triplet")
