@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,21 @@ def host_edgectl(builder: DockerBuilder) -> Path:
     return made[packages.HELPER].folder / "bin" / "edgectl"
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other test builds a53-som in this checkout meanwhile: they run in several processes."""
+    folder = REPO.root / "build" / "tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def built(builder: DockerBuilder) -> BuildReport:
     """The demo model built for a53-som, in this checkout."""
-    return pipeline.build(request(REPO, estimate=True), Silent())
+    with alone():
+        return pipeline.build(request(REPO, estimate=True), Silent())
 
 
 @pytest.fixture

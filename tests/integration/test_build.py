@@ -30,7 +30,7 @@ from edgewright.release import load_release
 from edgewright.remote import Board, connect
 from edgewright.report import SmokeReport
 from tests import signing
-from tests.integration.conftest import Silent, request
+from tests.integration.conftest import Silent, alone, request
 
 pytestmark = pytest.mark.docker
 
@@ -105,7 +105,8 @@ def test_symbols_are_kept_by_build_id(built: BuildReport) -> None:
 
 
 def test_a_second_build_comes_from_the_cache(built: BuildReport) -> None:
-    again = pipeline.build(request(REPO, estimate=True), Silent())
+    with alone():
+        again = pipeline.build(request(REPO, estimate=True), Silent())
 
     assert built_stages(again) == set()
     assert again.release == built.release
@@ -207,7 +208,8 @@ def test_without_a_docker_daemon_both_fixes_are_told() -> None:
     gone = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
     for builder in ("docker", "auto"):
-        done = invoke("build", "--board=a53-som", f"--builder={builder}", **gone)
+        with alone():
+            done = invoke("build", "--board=a53-som", f"--builder={builder}", **gone)
 
         assert done.returncode == 2
         assert "builder: no place to build in" in done.stderr
@@ -224,7 +226,8 @@ def test_an_unknown_board_is_told_with_the_near_miss() -> None:
 
 
 def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
-    done = invoke("build", "--board=a53-som", "--json")
+    with alone():
+        done = invoke("build", "--board=a53-som", "--json")
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["release"] == built.release

@@ -14,7 +14,13 @@ from edgewright.layout import RepoLayout
 from edgewright.profile import BoardProfile, Manager, load_board
 
 Start = Callable[..., Path]
-BEATS = 'while :; do echo "{\\"uptime_s\\":$(cut -d . -f 1 /proc/uptime)}" > %s; sleep 1; done'
+# Written aside and renamed, as edge-infer does: a reader never finds it empty.
+BEATS = """\
+while :; do
+    echo "{\\"uptime_s\\":$(cut -d . -f 1 /proc/uptime)}" > {0}.new
+    mv {0}.new {0}
+    sleep 1
+done"""
 
 
 def profile_of(tmp_path: Path, **changes: object) -> BoardProfile:
@@ -85,7 +91,7 @@ def test_a_program_without_a_heartbeat_is_killed(start: Start) -> None:
 
 
 def test_a_program_with_a_heartbeat_is_left_alone(start: Start, tmp_path: Path) -> None:
-    state = start(BEATS % (tmp_path / "state" / "heartbeat"), watchdog_s=3)
+    state = start(BEATS.replace("{0}", f"{tmp_path}/state/heartbeat"), watchdog_s=3)
 
     time.sleep(8)
     assert (state / "starts").read_text() == "1\n"
