@@ -3,23 +3,24 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from edgewright import digest, process
 from edgewright.bench import counts, peers
 from edgewright.bench.counts import Guest
-from edgewright.bench.fp32 import write_fp32
+from edgewright.bench.fp32 import take_out_quantizers
 from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Program
 from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
-from edgewright.bench.signed import write_signed
+from edgewright.bench.signed import make_signed
 from edgewright.bench.symbols import read_symbols
 from edgewright.layout import RepoLayout, user_cache
 from edgewright.model.card import read_card
@@ -81,11 +82,18 @@ def compare(contest: Contest, ours: InstructionReport, names: Sequence[str]) -> 
             "S8S8": folder / "signed.onnx",
             "FP32": folder / "fp32.onnx",
         }
-        write_signed(contest.onnx, models["S8S8"])
-        write_fp32(contest.onnx, models["FP32"])
+        _write_changed(contest.onnx, make_signed, models["S8S8"])
+        _write_changed(contest.onnx, take_out_quantizers, models["FP32"])
         rows = [first, *_peer_rows(contest, names, models, folder / "input")]
     compared = (row.model_copy(update={"difference": _apart(row, first)}) for row in rows)
     return Comparison(board=ours.board, model=contest.onnx.parent.name, rows=tuple(compared))
+
+
+def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], None], out: Path) -> None:
+    model = onnx.load(str(quantized))
+    change(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(out))
 
 
 def _apart(row: Row, first: Row) -> float:

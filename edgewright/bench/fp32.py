@@ -1,7 +1,5 @@
 """A quantized network with its quantizers taken out: what FP32 costs with the same weights."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -10,16 +8,8 @@ from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
-def write_fp32(quantized: Path, out: Path) -> None:
-    """Write the FP32 network of an INT8 one in QDQ form: weights dequantized once and for all."""
-    model = onnx.load(str(quantized))
-    take_out_quantizers(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(out))
-
-
 def take_out_quantizers(model: ModelProto) -> None:
-    """Change a model in QDQ form into its FP32 one, in place."""
+    """Change a model in QDQ form into its FP32 one, in place: weights dequantized for good."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weights = [_weight(node, constants) for node in graph.node if _is_weight(node, constants)]

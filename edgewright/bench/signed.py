@@ -1,24 +1,16 @@
 """A quantized network with signed activations: the same values, each byte 128 lower."""
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 OFFSET = 128
 
 
-def write_signed(quantized: Path, out: Path) -> None:
-    """Write the S8S8 network of a U8S8 one in QDQ form; every real value stays as it is."""
-    model = onnx.load(str(quantized))
-    make_signed(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(out))
-
-
 def make_signed(model: ModelProto) -> None:
-    """Change the unsigned bytes of a model in QDQ form into signed ones, in place."""
+    """Change the unsigned bytes of a model in QDQ form into signed ones, in place.
+
+    U8S8 becomes S8S8; every real value stays as it is.
+    """
     names = {name for node in model.graph.node for name in _bytes_of(node)}
     for tensor in model.graph.initializer:
         if tensor.name in names and tensor.data_type == TensorProto.UINT8:
