@@ -8,6 +8,7 @@ A recipe lists them in conandata.yml:
         file: zlib_1.3.1.orig.tar.gz      # the one file wanted of it
         sha256: ...
         into: src                         # folder below the source folder, top folder stripped
+        strip: false                      # where the archive has no top folder
       - package: libsafeint-dev           # a .deb is unpacked as it is: usr/include/...
         file: libsafeint-dev_3.0.28a+dfsg-4_all.deb
         sha256: ...
@@ -90,7 +91,8 @@ def fetch_all(recipe):
         if entry["file"].endswith(".deb"):
             subprocess.run(["dpkg-deb", "--extract", archive, target], check=True)
         else:
-            unzip(recipe, str(archive), destination=str(target), strip_root=True)
+            strip = entry.get("strip", True)
+            unzip(recipe, str(archive), destination=str(target), strip_root=strip)
 
 
 def _cached(recipe, suite, entry):
