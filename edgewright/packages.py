@@ -22,6 +22,7 @@ from edgewright.layout import RepoLayout, user_cache
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
+XNNPACK = "xnnpack"
 RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
 HELPER = "edgectl"
@@ -34,7 +35,7 @@ SHARED = (  # files of edge-infer that the helper is made of too, as in its reci
     "src/terminate.cpp",
     "src/text.cpp",
 )
-RECIPES = (*LIBRARIES, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
+RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
 
 
 class Package(BaseModel):
@@ -61,6 +62,7 @@ class PackageInputs:
     ops_config: Path | None = None  # None: no runtime is built
     linkage: str = "static"
     kernels: str = "stock"
+    xnnpack_core: str | None = None  # None: ONNX Runtime without XNNPACK's provider
     sources: Literal["needed", "all"] = "needed"  # of the runtime, to compile
     jobs: int
     logs: Path
@@ -92,10 +94,13 @@ def steps(inputs: PackageInputs) -> list[Step]:
         f"{RUNTIME}/*:ops_sha256": ops,
         f"{RUNTIME}/*:kernels": inputs.kernels,
         f"{RUNTIME}/*:sources": inputs.sources,
+        **_xnnpack_options(inputs),
     }
+    below = (XNNPACK,) if inputs.xnnpack_core else ()
     return [
         *(library(name, recipes) for name in LIBRARIES),
-        replace(library(RUNTIME, recipes), options=runtime_options),
+        *(replace(library(name, recipes), options=_xnnpack_options(inputs)) for name in below),
+        replace(library(RUNTIME, recipes), needs=below, options=runtime_options),
         Step(
             name=PROGRAM,
             sources=(
@@ -104,11 +109,17 @@ def steps(inputs: PackageInputs) -> list[Step]:
                 program / "CMakeLists.txt",
                 *(program / part for part in ("cli", "cmake", "include", "src")),
             ),
-            needs=(*LIBRARIES, RUNTIME),
+            needs=(*LIBRARIES, *below, RUNTIME),
             options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
         ),
         *helper_steps(inputs.layout),
     ]
+
+
+def _xnnpack_options(inputs: PackageInputs) -> dict[str, str]:
+    if not inputs.xnnpack_core:
+        return {}
+    return {f"{XNNPACK}/*:core": inputs.xnnpack_core, f"{RUNTIME}/*:xnnpack": "True"}
 
 
 def helper_steps(layout: RepoLayout) -> list[Step]:

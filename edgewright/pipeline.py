@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-import onnxruntime
 from pydantic import BaseModel, ConfigDict
 
 from edgewright import audit, container, digest, packages, process, release, toolchain
@@ -21,7 +20,7 @@ from edgewright.bench.estimate import Estimate
 from edgewright.bench.instructions import released
 from edgewright.errors import UserError
 from edgewright.layout import BoardBuild, RepoLayout, user_cache
-from edgewright.model.convert import RUNTIME_VERSION, Converted, convert
+from edgewright.model.convert import RUNTIME_VERSION, Converted, convert, rules_sha256
 from edgewright.model.coverage import Coverage, prove
 from edgewright.model.ops import parse_config
 from edgewright.profile import BoardProfile
@@ -136,7 +135,8 @@ def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
     with stages.stage("toolchain") as stage:
         stage.cached = not render(request.profile, request.layout, builder)
     with stages.stage("model") as stage:
-        converted, stage.cached = _converted(request.model, out)
+        xnnpack = request.profile.runtime.xnnpack
+        converted, stage.cached = _converted(request.model, out, xnnpack=xnnpack)
     made = _packages(request, builder, stages)
     if request.all_sources:
         _copy_if_changed(made[packages.RUNTIME].folder / "res" / "links.txt", out.links)
@@ -187,17 +187,17 @@ def _write(path: Path, text: str) -> bool:
     return True
 
 
-def _converted(model: Path, out: BoardBuild) -> tuple[Converted, bool]:
+def _converted(model: Path, out: BoardBuild, *, xnnpack: bool = False) -> tuple[Converted, bool]:
     """The converted model, from the user's cache where this very model was converted before."""
     if not model.is_file():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
-    key = digest.text_sha256(digest.file_sha256(model), onnxruntime.__version__)
+    key = digest.text_sha256(digest.file_sha256(model), rules_sha256(), str(xnnpack))
     kept = user_cache() / "models" / key[:32]
     cached = kept.is_dir()
     if not cached:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".convert-") as scratch:
-            convert(model, Path(scratch) / "made")
+            convert(model, Path(scratch) / "made", xnnpack=xnnpack)
             _move_into_place(Path(scratch) / "made", kept)
     converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
     _copy_if_changed(kept / "model.ort", converted.ort)
@@ -234,6 +234,7 @@ def _packages(
         ops_config=out.ops_config,
         linkage=request.profile.runtime.linkage,
         kernels=request.profile.runtime.kernels,
+        xnnpack_core=request.profile.cpu.core if request.profile.runtime.xnnpack else None,
         sources="all" if request.all_sources else "needed",
         jobs=request.jobs,
         logs=out.logs,

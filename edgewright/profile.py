@@ -48,6 +48,13 @@ class Kernels(StrEnum):
     NEON = "neon"
 
 
+class Provider(StrEnum):
+    """An execution provider of ONNX Runtime."""
+
+    XNNPACK = "xnnpack"
+    CPU = "cpu"
+
+
 # The best `-mfpu` of the 32-bit cores that GCC knows. Others are taken at the profile's word.
 BEST_FPU = {
     "cortex-a5": Fpu.NEON_VFPV4,
@@ -149,7 +156,23 @@ class Runtime(_Section):
         Kernels,
         Field(strict=False, description="ONNX Runtime's alone, or with ours for INT8 on NEON"),
     ] = Kernels.STOCK
+    execution_providers: Annotated[
+        tuple[Annotated[Provider, Field(strict=False)], ...],
+        Field(strict=False, description="ONNX Runtime's, in order: each takes what it can"),
+    ] = (Provider.CPU,)
     threads: Annotated[int, Field(ge=1, le=64, description="intra-op threads")] = 1
+
+    @field_validator("execution_providers")
+    @classmethod
+    def _ends_with_cpu(cls, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
+        if providers in ((Provider.CPU,), (Provider.XNNPACK, Provider.CPU)):
+            return providers
+        found = ", ".join(f'"{name}"' for name in providers)
+        raise ValueError(f'expected ["cpu"] or ["xnnpack", "cpu"], found [{found}]')
+
+    @property
+    def xnnpack(self) -> bool:
+        return Provider.XNNPACK in self.execution_providers
 
 
 class Budgets(_Section):
@@ -283,6 +306,7 @@ def _cross_problems(
         *(_thread_problems(cpu, runtime) if cpu and runtime else []),
         *(_affinity_problems(cpu, service) if cpu and service else []),
         *(_kernel_problems(abi, runtime) if abi and runtime else []),
+        *(_provider_problems(cpu, abi, runtime) if cpu and abi and runtime else []),
     ]
 
 
@@ -324,6 +348,16 @@ def _kernel_problems(abi: Abi, runtime: Runtime) -> list[str]:
     if runtime.kernels is Kernels.STOCK or abi.arch is Arch.ARMHF:
         return []
     return [f"runtime.kernels: 'neon' is for arch 'armhf', found arch '{abi.arch}'"]
+
+
+def _provider_problems(cpu: Cpu, abi: Abi, runtime: Runtime) -> list[str]:
+    if not runtime.xnnpack or (abi.arch is Arch.ARMHF and cpu.fpu is Fpu.NEON_FP_ARMV8):
+        return []
+    found = f"arch '{abi.arch}'" + (f" and fpu '{cpu.fpu}'" if cpu.fpu else "")
+    return [
+        "runtime.execution_providers: 'xnnpack' brings code for ARMv8 in 32 bits: expected arch "
+        f"'armhf' and fpu 'neon-fp-armv8', found {found}"
+    ]
 
 
 def board_names(folder: Path) -> list[str]:

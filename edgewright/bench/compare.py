@@ -20,11 +20,11 @@ from edgewright.bench.fp32 import take_out_quantizers
 from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Program
 from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
-from edgewright.bench.signed import make_signed
 from edgewright.bench.symbols import read_symbols
 from edgewright.layout import RepoLayout, user_cache
 from edgewright.model.card import read_card
 from edgewright.model.session import softmax
+from edgewright.model.signed import make_signed
 from edgewright.profile import Arch
 
 Precision = Literal["INT8", "S8S8", "FP32"]
@@ -63,20 +63,31 @@ class Comparison(_Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ours:
+    """A program of ours and what it was counted to cost."""
+
+    program: Program
+    report: InstructionReport
+    precision: Precision = "INT8"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contest:
     """What all runtimes get."""
 
     layout: RepoLayout
-    program: Program
+    ours: Ours
+    others: Sequence[Ours] = ()  # the same model, built for other boards
     onnx: Path  # the quantized model
     log: Path
 
 
-def compare(contest: Contest, ours: InstructionReport, names: Sequence[str]) -> Comparison:
+def compare(contest: Contest, names: Sequence[str]) -> Comparison:
     """Run the peers named, in INT8 and FP32. Fetches what is missing."""
     with tempfile.TemporaryDirectory(prefix="edgewright-peers-") as scratch:
         folder = Path(scratch)
-        first = _our_row(contest, ours, folder / "input")
+        first = _our_row(contest.ours, "edge-infer", folder / "input")
+        others = [_our_row(one, one.report.board, folder / "same") for one in contest.others]
         models: Mapping[Precision, Path] = {
             "INT8": contest.onnx,
             "S8S8": folder / "signed.onnx",
@@ -84,9 +95,10 @@ def compare(contest: Contest, ours: InstructionReport, names: Sequence[str]) -> 
         }
         _write_changed(contest.onnx, make_signed, models["S8S8"])
         _write_changed(contest.onnx, take_out_quantizers, models["FP32"])
-        rows = [first, *_peer_rows(contest, names, models, folder / "input")]
+        rows = [first, *others, *_peer_rows(contest, names, models, folder / "input")]
     compared = (row.model_copy(update={"difference": _apart(row, first)}) for row in rows)
-    return Comparison(board=ours.board, model=contest.onnx.parent.name, rows=tuple(compared))
+    board, model = contest.ours.report.board, contest.onnx.parent.name
+    return Comparison(board=board, model=model, rows=tuple(compared))
 
 
 def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], None], out: Path) -> None:
@@ -101,20 +113,20 @@ def _apart(row: Row, first: Row) -> float:
     return round(max(abs(a - b) for a, b in pairs), 6)
 
 
-def _our_row(contest: Contest, ours: InstructionReport, raw: Path) -> Row:
+def _our_row(ours: Ours, runtime: str, raw: Path) -> Row:
     """Also writes the input values that the program made of the image."""
-    program = contest.program
+    program = ours.program
     emulator = counts.EMULATORS[program.arch]
     base = [emulator, str(program.binary)]
     model = ["--model", str(program.model), "--threads", "1"]
     ran = process.check([*base, "run", *model, "--dump-input", str(raw), str(program.image)])
     bench = process.check([*base, "bench", *model, "--warmup", "0", "--runs", "1"])
     return Row(
-        runtime="edge-infer",
+        runtime=runtime,
         library=program.binary.name,
-        precision="INT8",
-        load=ours.load,
-        inference=ours.inference,
+        precision=ours.precision,
+        load=ours.report.load,
+        inference=ours.report.inference,
         bytes=peers.stripped_size(program.binary),
         dependency_bytes=0,
         peak_kb=json.loads(bench.stdout)["peak_rss_kb"],

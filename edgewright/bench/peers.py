@@ -98,14 +98,17 @@ ORT_PEERS: dict[str, Callable[[Path], Peer]] = {
 NAMES = (*ORT_PEERS, "ncnn")
 
 
-def parse_peers(text: str) -> tuple[str, ...]:
-    """Names from a list with commas. Raises UserError for one that is not known."""
+def parse_peers(text: str, boards: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Peers and boards from a list with commas. Raises UserError for one that is neither."""
     names = tuple(filter(None, text.split(",")))
     for name in names:
-        if name not in NAMES:
-            facts = [f"expected: {', '.join(NAMES)}"]
+        if name not in (*NAMES, *boards):
+            facts = [f"expected: {', '.join(NAMES)}, or a board: {', '.join(boards)}"]
             raise UserError(f"--vs={name}", "no such peer", facts=facts)
-    return names
+    return (
+        tuple(name for name in names if name in NAMES),
+        tuple(name for name in names if name not in NAMES),
+    )
 
 
 def sysroot_of_peers(log: Path) -> Path:

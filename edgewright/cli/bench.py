@@ -36,6 +36,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.keys import signer_for
 from edgewright.layout import user_cache
+from edgewright.profile import board_names
 
 
 @task(
@@ -43,7 +44,7 @@ from edgewright.layout import user_cache
         "board": BOARD,
         "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
         "program": "an edge-infer with its symbols, instead of the one that invoke build makes",
-        "vs": f"peers to count on the same model and input: {', '.join(peers.NAMES)}",
+        "vs": f"to count on the same model and input: {', '.join(peers.NAMES)}, other boards",
         "plot": "with --vs: an SVG file to draw the table into; needs the extra [model]",
         "top": "how many functions and operators to list",
         "json": JSON,
@@ -61,11 +62,12 @@ def instructions(
     json: bool = False,
 ) -> None:
     """Count guest instructions per inference. Example: invoke bench.instructions --board=a53-som"""
-    names = peers.parse_peers(vs)
-    counting = _program(board, model, program)
-    report = counted.measure(counting, board, LAYOUT)
-    if names:
-        table = _compared(report, counting, model, names)
+    names, boards = peers.parse_peers(vs, board_names(LAYOUT.boards))
+    ours = _ours(board, model, program)
+    report = ours.report
+    if names or boards:
+        others = [_ours(other, model) for other in boards]
+        table = _compared(ours, others, model, names)
         if plot:
             heavy("plot", "bench").draw(table, Path(plot))
         if json:
@@ -237,16 +239,26 @@ def _program(board: str, model: str, program: str) -> Program:
     return counted.released(folder, profile_of(board).abi.arch, out, binary)
 
 
+def _ours(board: str, model: str, program: str = "") -> compare.Ours:
+    counting = _program(board, model, program)
+    return compare.Ours(
+        program=counting,
+        report=counted.measure(counting, board, LAYOUT),
+        precision="S8S8" if profile_of(board).runtime.xnnpack else "INT8",
+    )
+
+
 def _compared(
-    report: InstructionReport, counting: Program, model: str, names: Sequence[str]
+    ours: compare.Ours, others: Sequence[compare.Ours], model: str, names: Sequence[str]
 ) -> compare.Comparison:
     contest = compare.Contest(
         layout=LAYOUT,
-        program=counting,
+        ours=ours,
+        others=others,
         onnx=Path(model).resolve() if model else LAYOUT.default_model,
-        log=LAYOUT.build(report.board).logs / "peers.log",
+        log=LAYOUT.build(ours.report.board).logs / "peers.log",
     )
-    return compare.compare(contest, report, names)
+    return compare.compare(contest, names)
 
 
 def _peer_table(found: compare.Comparison) -> Table:

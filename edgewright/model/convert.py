@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,18 +10,23 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnxruntime
 from onnxruntime.tools.convert_onnx_models_to_ort import (
     OptimizationStyle,
     convert_onnx_models_to_ort,
 )
 
+from edgewright import digest
 from edgewright.errors import UserError
 from edgewright.model.classifier import require_finite, require_onnx
 from edgewright.model.ops import parse_config
 from edgewright.model.ortfile import canonicalize
+from edgewright.model.signed import make_signed
 
 RUNTIME_VERSION = "1.21.0"
+RULES = ("convert", "ops", "ortfile", "signed")  # modules
+LEVEL = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"
 _WARNING, _ERROR = 2, 3  # severities of ONNX Runtime's log
 
 
@@ -32,10 +38,13 @@ class Converted:
     ops_config: Path
 
 
-def convert(model: Path, out: Path) -> Converted:
+def convert(model: Path, out: Path, *, xnnpack: bool = False) -> Converted:
     """Write `out/model.ort` and `out/ops.config` for an ONNX file.
 
-    Graph optimisations are applied now (style Fixed, for ARM), so the board does none.
+    Graph optimisations are applied now (style Fixed, for ARM), so the board does none. For a
+    runtime with `xnnpack` activations become signed bytes, since XNNPACK's provider takes no
+    convolution of unsigned ones by signed weights; and convolutions keep ONNX's own layout, which
+    it changes when it takes them.
     Raises UserError if the file is not an ONNX model, holds weights that are not finite, or
     the converter refuses it.
     """
@@ -44,7 +53,11 @@ def convert(model: Path, out: Path) -> Converted:
     require_finite(model)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
-        made = _run_converter(model, Path(scratch))
+        source = Path(scratch) / "model.onnx"
+        # A copy, no link: the converter names its files by what a link points to.
+        _copy_signed(model, source) if xnnpack else shutil.copyfile(model, source)
+        with _level("extended" if xnnpack else "all"):
+            made = _run_converter(model, source)
         config = parse_config(made.ops_config.read_text(), str(model))
         made.ops_config.write_text(config.text())
         canonicalize(made.ort)
@@ -52,6 +65,12 @@ def convert(model: Path, out: Path) -> Converted:
         made.ort.replace(result.ort)
         made.ops_config.replace(result.ops_config)
     return result
+
+
+def rules_sha256() -> str:
+    """Hash of what decides on a conversion beside the model: the converter and the code here."""
+    files = sorted(Path(__file__).with_name(f"{name}.py") for name in RULES)
+    return digest.text_sha256(onnxruntime.__version__, *(path.read_text() for path in files))
 
 
 def require_runtime_version() -> None:
@@ -64,14 +83,33 @@ def require_runtime_version() -> None:
         )
 
 
-def _run_converter(model: Path, scratch: Path) -> Converted:
-    source = scratch / "model.onnx"
-    shutil.copyfile(model, source)  # no link: the converter names its files by what it points to
+def _copy_signed(model: Path, copy: Path) -> None:
+    network = onnx.load(str(model))
+    make_signed(network)
+    onnx.save(network, str(copy))
+
+
+@contextmanager
+def _level(name: str) -> Iterator[None]:
+    """The converter takes its level of optimisation from the environment alone."""
+    before = os.environ.get(LEVEL)
+    os.environ[LEVEL] = name
+    try:
+        yield
+    finally:
+        del os.environ[LEVEL]
+        if before is not None:
+            os.environ[LEVEL] = before
+
+
+def _run_converter(model: Path, source: Path) -> Converted:
+    """Convert `source`, which stands for the user's `model`."""
+    out = source.parent / "out"
     try:
         with _silent():
             convert_onnx_models_to_ort(
                 source,
-                scratch / "out",
+                out,
                 [OptimizationStyle.Fixed],
                 target_platform="arm",
                 enable_type_reduction=True,
@@ -80,8 +118,8 @@ def _run_converter(model: Path, scratch: Path) -> Converted:
         reason = str(refused).strip().splitlines() or [type(refused).__name__]
         raise UserError(str(model), "not convertible to ORT format", facts=[reason[0]]) from refused
     return Converted(
-        ort=scratch / "out" / "model.ort",
-        ops_config=scratch / "out" / "model.required_operators_and_types.config",
+        ort=next(out.glob("*.ort")),  # a level that is not the highest is part of the names
+        ops_config=next(out.glob("*.config")),
     )
 
 

@@ -45,6 +45,7 @@ class EdgeInfer(ConanFile):
             EDGE_LINKAGE=str(self.options.linkage),
             EDGE_OPERATORS_FILE=self._operators(),
             EDGE_VERSION=self.version,
+            EDGE_XNNPACK=bool(self.dependencies["onnxruntime-minimal"].options.xnnpack),
         )
         toolchain.extra_cxxflags += [
             "-g",

@@ -4,7 +4,9 @@ No exceptions, no RTTI, ORT-format models only. The operators come from an op co
 (`required_operators_and_types.config`); its hash is the option `ops_sha256`, so packages for
 different operators never mix and models with the same operators share one. The option `kernels`
 chooses ONNX Runtime's own kernels alone, or with those of kernels/, for 32-bit ARM with NEON. With
-`sources=all` everything is compiled, as ONNX Runtime does; with `needed`, what a linker takes.
+`sources=all` everything is compiled, as ONNX Runtime does; with `needed`, what a linker takes. With
+`xnnpack` the execution provider for XNNPACK is built in: it takes nodes when a model is loaded, so
+the build is ONNX Runtime's "extended" minimal one.
 """
 
 import hashlib
@@ -43,6 +45,11 @@ ORT_OPTIONS = {
     "onnxruntime_REDUCED_OPS_BUILD": True,
     "onnxruntime_BUILD_OPSCHEMA_LIB": False,
 }
+
+LAYOUT_OPERATORS = (
+    "onnxruntime/core/optimizer/layout_transformation/layout_transformation_potentially_added_ops.h"
+)
+XNNPACK_OPTIONS = ("onnxruntime_EXTENDED_MINIMAL_BUILD", "onnxruntime_USE_XNNPACK")
 
 # FetchContent name → folder below deps/.
 DEPENDENCIES = {
@@ -98,13 +105,18 @@ class OnnxRuntimeMinimal(ConanFile):
         "ops_sha256": ["ANY"],
         "kernels": ["stock", "neon"],
         "sources": ["needed", "all"],
+        "xnnpack": [True, False],
     }
-    default_options = {"kernels": "stock", "sources": "needed"}
+    default_options = {"kernels": "stock", "sources": "needed", "xnnpack": False}
     python_requires = "debian-source/1.0"
-    exports = ("prune.*", "precompile.cmake", "links.txt") + tuple(
+    exports = ("prune.*", "precompile.cmake", "xnnpack.cmake", "links*.txt") + tuple(
         f"kernels/{folder}/*" for folder in ("src", "operators", "hooks")
     )
     no_copy_source = True
+
+    def requirements(self):
+        if self.options.xnnpack:
+            self.requires("xnnpack/20241108")
 
     def layout(self):
         self.folders.source = "src"
@@ -153,6 +165,34 @@ class OnnxRuntimeMinimal(ConanFile):
         plugin = "deps/eigen/usr/include/eigen3/Eigen/src/plugins/ArrayCwiseBinaryOps.h"
         with open(os.path.join(self.source_folder, plugin), "a") as header:
             header.write(EIGEN_NAN_METHODS)
+        self._edit_xnnpack_provider()
+
+    def _edit_xnnpack_provider(self):
+        core = Path(self.source_folder) / "onnxruntime/onnxruntime/core"
+        # A model in memory has no path. Its larger tensors stay in its own bytes, which is told in
+        # the fields of an external file, so that the provider's look at zero points would end here.
+        replace_in_file(
+            self,
+            str(core / "optimizer/initializer.cc"),
+            "if (utils::HasExternalData(tensor_proto)) {\n    ORT_ENFORCE(!model_path.empty(),",
+            "if (utils::HasExternalData(tensor_proto)) {\n"
+            "    ORT_ENFORCE(!model_path.empty() || tensor_proto.external_data(0).value() ==\n"
+            "                    ToUTF8String(utils::kTensorProtoMemoryAddressTag),",
+        )
+        # The provider has a kernel for QLinearConv, which is of version 10, but takes none before
+        # 11. (Conv between quantizers, which it takes, cannot be fused in an ORT-format model.)
+        replace_in_file(
+            self,
+            str(core / "providers/xnnpack/nn/conv_base.cc"),
+            "if (node_unit.SinceVersion() < 11) {",
+            "if (node_unit.SinceVersion() < 11 && qtype != QuantizedOpType::QLinearConv) {",
+        )
+        # gsl::narrow throws; ONNX Runtime's own ends the program in a build without exceptions.
+        for source in (core / "providers/xnnpack").rglob("*.cc"):
+            text = source.read_text()
+            if "gsl::narrow<" in text:
+                text = text.replace("gsl::narrow<", "onnxruntime::narrow<")
+                source.write_text('#include "core/common/narrow.h"\n' + text)
 
     def generate(self):
         self._check_options()
@@ -173,7 +213,7 @@ class OnnxRuntimeMinimal(ConanFile):
         """CMake ignores an unknown -D silently; here it is an error."""
         lists = Path(self.source_folder) / "onnxruntime/cmake/CMakeLists.txt"
         declared = re.findall(r"option\s*\(\s*(onnxruntime_\w+)", lists.read_text())
-        unknown = sorted(set(ORT_OPTIONS) - set(declared))
+        unknown = sorted({*ORT_OPTIONS, *XNNPACK_OPTIONS} - set(declared))
         if unknown:
             raise ConanException(
                 f"onnxruntime {self.version}: unknown CMake options: {', '.join(unknown)}"
@@ -193,6 +233,8 @@ class OnnxRuntimeMinimal(ConanFile):
         shutil.copytree(self.source_folder, self._workshop / "src", symlinks=True)
         if self.options.kernels == "neon":
             self._add_kernels()
+        if self.options.xnnpack:
+            self._add_xnnpack()
         self._reduce_operators()
         if self.options.sources == "needed":
             self._compile_needed()
@@ -220,10 +262,13 @@ class OnnxRuntimeMinimal(ConanFile):
 
     def _unused_sources(self):
         sys.path.insert(0, self.recipe_folder)
-        from prune import operator_names, read_links, unused_sources
+        from prune import layout_operators, operator_names, read_links, unused_sources
 
-        links = read_links((Path(self.recipe_folder) / "links.txt").read_text())
+        lists = "links.xnnpack.txt" if self.options.xnnpack else "links.txt"
+        links = read_links((Path(self.recipe_folder) / lists).read_text())
         operators = operator_names(Path(self._ops_config()).read_text())
+        if self.options.xnnpack:
+            operators |= layout_operators((self._sources / LAYOUT_OPERATORS).read_text())
         unused = unused_sources(self._workshop, links, operators)
         self.output.info(f"{len(unused)} sources are not needed for these operators")
         return unused
@@ -237,6 +282,13 @@ class OnnxRuntimeMinimal(ConanFile):
         shutil.copytree(kernels / "operators", operators)
         for hook in sorted((kernels / "hooks").glob("*.patch")):
             patch(self, patch_file=str(hook), base_path=str(self._sources))
+
+    def _add_xnnpack(self):
+        """Put the libraries where `xnnpack.cmake` finds them, at one path for every build."""
+        package = self.dependencies["xnnpack"].package_folder
+        shutil.copytree(package, self._workshop / "xnnpack")
+        external = self._sources / "cmake" / "external" / "xnnpack.cmake"
+        shutil.copyfile(Path(self.recipe_folder) / "xnnpack.cmake", external)
 
     @property
     def _objects(self):
@@ -260,6 +312,7 @@ class OnnxRuntimeMinimal(ConanFile):
             "CMAKE_PROJECT_onnxruntime_INCLUDE_BEFORE": Path(self.recipe_folder)
             / "precompile.cmake",
             "EDGEWRIGHT_UNUSED_SOURCES": self._unused_list,
+            "EDGEWRIGHT_XNNPACK": self._workshop / "xnnpack",
             "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
             "FETCHCONTENT_TRY_FIND_PACKAGE_MODE": "NEVER",
             "FLATBUFFERS_BUILD_FLATC": "OFF",
@@ -268,7 +321,8 @@ class OnnxRuntimeMinimal(ConanFile):
         }
         for name, folder in DEPENDENCIES.items():
             variables[f"FETCHCONTENT_SOURCE_DIR_{name}"] = deps / folder
-        for name, value in ORT_OPTIONS.items():
+        chosen = dict.fromkeys(XNNPACK_OPTIONS, bool(self.options.xnnpack))
+        for name, value in {**ORT_OPTIONS, **chosen}.items():
             variables[name] = "ON" if value else "OFF"
         definitions = [f'"-D{name}={value}"' for name, value in variables.items()]
         return [
@@ -289,9 +343,10 @@ class OnnxRuntimeMinimal(ConanFile):
     def _reduce_operators(self):
         """Generate the reduced kernel registrations, as ONNX Runtime's build.py does."""
         script = self._sources / "tools/ci_build/reduce_op_kernels.py"
+        extended = " --is_extended_minimal_build_or_higher" if self.options.xnnpack else ""
         self.run(
             f'python3 "{script}" --cmake_build_dir "{self._objects}" '
-            f'--enable_type_reduction "{self._ops_config()}"'
+            f'--enable_type_reduction{extended} "{self._ops_config()}"'
         )
 
     def _collect(self):

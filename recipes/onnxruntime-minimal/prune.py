@@ -8,7 +8,8 @@ does not know the headers tell what they need; other sources that it does not kn
 One left out wrongly is a link error, never a wrong result.
 
 A build with `sources=all` writes such a file for its board, by `links_of`; `links.txt` is those
-of an armhf board with the NEON kernels and of an arm64 one, `sort -u`.
+of an armhf board with the NEON kernels and of an arm64 one, `sort -u`. `links.xnnpack.txt` is the
+same of builds with XNNPACK's provider, which hold what partitions a graph at load.
 """
 
 import re
@@ -76,6 +77,14 @@ def operator_names(config: str) -> set[str]:
             operators = re.sub(r"\{.*?\}(?=,[A-Za-z]|$)", "", line.split(";", 2)[2])
             names.update(name.strip() for name in operators.split(","))
     return names
+
+
+def layout_operators(header: str) -> set[str]:
+    """Operators that ONNX Runtime may add where a provider changes a graph's layout at load.
+
+    From the text of `layout_transformation_potentially_added_ops.h`.
+    """
+    return set(re.findall(r'\{k\w+Domain, "(\w+)", \d+\}', header))
 
 
 def _kernels(root: Path) -> set[str]:

@@ -60,6 +60,14 @@ const char* linkage() {
   return EDGE_LINKAGE;
 }
 
+std::vector<std::string> providers() {
+#ifdef EDGE_XNNPACK
+  return {"xnnpack", "cpu"};
+#else
+  return {"cpu"};
+#endif
+}
+
 std::string build_id() {
   std::string id;
   dl_iterate_phdr(visit, &id);

@@ -229,6 +229,7 @@ void set_program(Json top) {
   runtime.set("version", runtime_version());
   runtime.set("build", runtime_build());
   runtime.set("linkage", linkage());
+  runtime.set("providers", providers());
   if (operator_lines() == nullptr) {
     top.set_null("operators");
   } else {

@@ -86,6 +86,17 @@ std::optional<Error> check_format(const std::string& path, const MappedFile& fil
                "give the model.ort that was converted from it"};
 }
 
+/// The runtime adds the CPU's provider by itself, last. XNNPACK has threads of its own.
+void add_providers(Calls& call, OrtSessionOptions* options, int threads) {
+  const std::string count = format("%d", threads);
+  const char* key = "intra_op_num_threads";
+  const char* value = count.c_str();
+  for (const std::string& name : providers()) {
+    if (name != "xnnpack") continue;
+    call(api()->SessionOptionsAppendExecutionProvider, options, "XNNPACK", &key, &value, size_t{1});
+  }
+}
+
 void configure(Calls& call, OrtSessionOptions* options, int threads) {
   call(api()->SetIntraOpNumThreads, options, threads);
   call(api()->SetInterOpNumThreads, options, 1);
@@ -98,6 +109,7 @@ void configure(Calls& call, OrtSessionOptions* options, int threads) {
   set(kOrtSessionOptionsAvx2PrecisionMode, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesDirectly, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesForInitializers, "1");
+  add_providers(call, options, threads);
 }
 
 TensorInfo describe(const char* name, const OrtTypeInfo* info) {

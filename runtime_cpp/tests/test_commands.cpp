@@ -77,5 +77,6 @@ TEST_CASE("info names program and runtime without a model") {
   CHECK(outcome.exit == Exit::done);
   CHECK(contains(outcome.json, "\"edge_infer\":{\"version\":\""));
   CHECK(contains(outcome.json, "\"linkage\":\""));
+  CHECK(contains(outcome.json, "\"providers\":[\"cpu\"]"));
   CHECK(build_id().size() == 40);
 }

@@ -46,10 +46,14 @@ class Silent:
 
 
 def request(
-    layout: RepoLayout, model: Path | None = None, *, estimate: bool = False
+    layout: RepoLayout,
+    model: Path | None = None,
+    *,
+    board: str = "a53-som",
+    estimate: bool = False,
 ) -> BuildRequest:
     return BuildRequest(
-        profile=load_board("a53-som", layout.boards),
+        profile=load_board(board, layout.boards),
         model=model or layout.default_model,
         layout=layout,
         builder="docker",

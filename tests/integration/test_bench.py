@@ -40,16 +40,19 @@ def test_a_later_inference_costs_what_the_first_does(report: InstructionReport) 
 
 
 @pytest.mark.nightly
-def test_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
+def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
     built: BuildReport, report: InstructionReport, tmp_path: Path
 ) -> None:
     folder = load_release(built.folder).folder
     program = instructions.released(folder, Arch.ARMHF, LAYOUT.build("a53-som"))
     contest = compare.Contest(
-        layout=LAYOUT, program=program, onnx=LAYOUT.default_model, log=tmp_path / "log"
+        layout=LAYOUT,
+        ours=compare.Ours(program=program, report=report),
+        onnx=LAYOUT.default_model,
+        log=tmp_path / "log",
     )
 
-    ours, signed, plain = compare.compare(contest, report, ("xnnpack",)).rows
+    ours, signed, plain = compare.compare(contest, ("xnnpack",)).rows
 
     assert (ours.nodes, signed.nodes) == (None, 35)
     assert (signed.precision, plain.precision) == ("S8S8", "FP32")

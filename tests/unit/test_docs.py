@@ -27,7 +27,7 @@ def rows(part: Schema, whole: Schema, prefix: str = "") -> Iterator[str]:
             must = name in part.get("required", []) and name != "name"
             default = "**required**" if must else shown(field.get("default"))
             meaning = field.get("description", "")
-            yield f"| `{prefix}{name}` | {meaning} | {values(kind)} | {default} |"
+            yield f"| `{prefix}{name}` | {meaning} | {values(kind, whole)} | {default} |"
 
 
 def resolved(kind: Schema, whole: Schema) -> Schema:
@@ -36,11 +36,11 @@ def resolved(kind: Schema, whole: Schema) -> Schema:
     return kind
 
 
-def values(kind: Schema) -> str:
+def values(kind: Schema, whole: Schema) -> str:
     if "const" in kind or "enum" in kind:
         return ", ".join(f"`{value}`" for value in kind.get("enum", [kind.get("const")]))
     if kind.get("type") == "array":
-        return f"list: {values(kind['items'])}"
+        return f"list: {values(resolved(kind['items'], whole), whole)}"
     if "pattern" in kind:
         return f"`{kind['pattern']}`".replace("|", "\\|")
     bounds = {"minimum": "from", "exclusiveMinimum": "more than", "maximum": "to"}

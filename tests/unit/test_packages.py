@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -83,6 +83,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
         ops_config=files["ops.config"],
         linkage="static",
         kernels="neon",
+        xnnpack_core="cortex-a53",
         jobs=2,
         logs=tmp_path / "logs",
     )
@@ -128,6 +129,7 @@ def change(inputs: PackageInputs, what: str) -> None:
         ("runtime_cpp/tests/file.cpp", set()),
         ("ops.config", {"onnxruntime-minimal", "edge-infer"}),
         ("recipes/zlib/conanfile.py", {"zlib", "libspng", "edge-infer"}),
+        ("recipes/xnnpack/conanfile.py", {"xnnpack", "onnxruntime-minimal", "edge-infer"}),
         ("recipes/debian-source/conanfile.py", EVERYTHING),
         ("toolchain.cmake", EVERYTHING),
         ("conan.profile", EVERYTHING),
@@ -141,6 +143,17 @@ def test_a_change_rebuilds_what_it_goes_into(
     change(inputs, changed)
 
     assert make_all(inputs) == rebuilt
+
+
+def test_xnnpack_is_built_for_boards_that_ask_for_it(inputs: PackageInputs) -> None:
+    assert make_all(replace(inputs, xnnpack_core=None)) == EVERYTHING - {"xnnpack"}
+
+    assert make_all(inputs) == {"xnnpack", "onnxruntime-minimal", "edge-infer"}
+    assert make_all(replace(inputs, xnnpack_core="cortex-a72")) == {
+        "xnnpack",
+        "onnxruntime-minimal",
+        "edge-infer",
+    }
 
 
 def test_another_builder_builds_anew(inputs: PackageInputs, builder: Recorder) -> None:

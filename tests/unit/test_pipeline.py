@@ -29,6 +29,28 @@ def test_a_model_is_converted_once_for_all_boards(layout: RepoLayout) -> None:
     assert first.ort.read_bytes() == second.ort.read_bytes()
 
 
+def test_a_model_is_converted_anew_by_another_edgewright(
+    layout: RepoLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model(layout.root / "model.onnx")
+    pipeline._converted(model, layout.build("one"))
+    monkeypatch.setattr(pipeline, "rules_sha256", lambda: "of another edgewright")
+
+    _, cached = pipeline._converted(model, layout.build("one"))
+
+    assert not cached
+
+
+def test_a_board_with_xnnpack_gets_a_model_of_its_own(layout: RepoLayout) -> None:
+    model = small_model(layout.root / "model.onnx")
+    pipeline._converted(model, layout.build("one"))
+
+    _, cached = pipeline._converted(model, layout.build("two"), xnnpack=True)
+    _, again = pipeline._converted(model, layout.build("three"), xnnpack=True)
+
+    assert (cached, again) == (False, True)
+
+
 def test_a_model_that_is_refused_leaves_nothing_in_the_cache(layout: RepoLayout) -> None:
     model = layout.root / "model.onnx"
     model.write_bytes(b"nothing")

@@ -23,11 +23,9 @@ def prune() -> ModuleType:
     return loaded("prune")
 
 
-def loaded(name: str) -> ModuleType:
-    """A module of the runtime's recipe."""
-    spec = importlib.util.spec_from_file_location(
-        name, RECIPES / "onnxruntime-minimal" / f"{name}.py"
-    )
+def loaded(name: str, recipe: str = packages.RUNTIME) -> ModuleType:
+    """A module of a recipe."""
+    spec = importlib.util.spec_from_file_location(name, RECIPES / recipe / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -147,6 +145,35 @@ def test_operators_of_a_config_are_read_past_their_types(prune: ModuleType) -> N
     )
 
     assert prune.operator_names(config) == {"Add", "Reshape", "QGemm", "QLinearMul"}
+
+
+def test_operators_that_a_change_of_layout_may_add_are_read_from_onnx_runtimes_list(
+    prune: ModuleType,
+) -> None:
+    header = """
+inline constexpr std::array kLayoutTransformationPotentiallyAddedOps = {
+    OpIdentifierWithStringViews{kOnnxDomain, "Transpose", 1},
+    OpIdentifierWithStringViews{kOnnxDomain, "Transpose", 13},
+    OpIdentifierWithStringViews{kMSDomain, "NhwcMaxPool", 1},
+"""
+    assert prune.layout_operators(header) == {"Transpose", "NhwcMaxPool"}
+
+
+@pytest.mark.parametrize(
+    ("core", "told"),
+    [
+        ("cortex-a53", "cpuinfo_uarch_cortex_a53"),
+        ("cortex-a72.cortex-a53", "cpuinfo_uarch_cortex_a72"),
+        ("cortex-a9", "cpuinfo_uarch_unknown"),
+        ("cortex-a7", "cpuinfo_uarch_cortex_a7"),
+    ],
+)
+def test_xnnpack_is_told_the_core_in_cpuinfos_words(core: str, told: str) -> None:
+    recipe = SimpleNamespace(options=SimpleNamespace(core=core))
+
+    found = loaded("conanfile", "xnnpack").Xnnpack._uarch(recipe, RECIPES / "xnnpack" / "cpuinfo")
+
+    assert found == told
 
 
 @pytest.mark.parametrize(

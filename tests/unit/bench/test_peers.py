@@ -11,15 +11,20 @@ ELF = Path(__file__).parents[2] / "data" / "elf"
 
 
 def test_peers_are_named_with_commas() -> None:
-    assert peers.parse_peers("") == ()
-    assert peers.parse_peers("debian,xnnpack,ncnn") == ("debian", "xnnpack", "ncnn")
+    assert peers.parse_peers("") == ((), ())
+    assert peers.parse_peers("debian,xnnpack,ncnn") == (("debian", "xnnpack", "ncnn"), ())
+
+
+def test_other_boards_stand_among_them() -> None:
+    named = peers.parse_peers("rpi2,debian", ["a53-som", "rpi2"])
+
+    assert named == (("debian",), ("rpi2",))
 
 
 def test_a_peer_that_is_not_known_is_told() -> None:
-    with pytest.raises(
-        UserError, match=r"--vs=tvm: no such peer\n  expected: debian, sherpa, xnnpack, ncnn"
-    ):
-        peers.parse_peers("debian,tvm")
+    expected = "debian, sherpa, xnnpack, ncnn, or a board: rpi2"
+    with pytest.raises(UserError, match=rf"--vs=tvm: no such peer\n  expected: {expected}"):
+        peers.parse_peers("debian,tvm", ["rpi2"])
 
 
 def test_symbols_do_not_weigh() -> None:

@@ -1,5 +1,6 @@
 """ONNX → ORT format: repeatable bytes, op config, coverage, and models that are none."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.errors import UserError
-from edgewright.model.convert import Converted, convert
+from edgewright.model.convert import LEVEL, Converted, convert
 from edgewright.model.coverage import prove
 from edgewright.model.ops import OpConfig, parse_config
+from tests.unit.bench.test_fp32 import quantized_network
 
 SHAPE = [1, 4]
 EDGE = "/network/stage/output_{}"  # names that an exporter gives
@@ -54,15 +56,41 @@ def built_for(converted: Converted) -> OpConfig:
     return parse_config(converted.ops_config.read_text(), "ops.config")
 
 
-def test_converting_again_gives_the_same_bytes(model: Path, converted: Converted) -> None:
+@pytest.mark.parametrize("xnnpack", [False, True])
+def test_converting_again_gives_the_same_bytes(model: Path, tmp_path: Path, xnnpack: bool) -> None:
     """In another process: hash maps are in another order there."""
     code = "import sys, pathlib; from edgewright.model.convert import convert; "
-    code += "convert(*map(pathlib.Path, sys.argv[1:]))"
-    again = model.parent / "again"
-    subprocess.run([sys.executable, "-c", code, str(model), str(again)], check=True)
+    code += f"convert(*map(pathlib.Path, sys.argv[1:]), xnnpack={xnnpack})"
+    onnx.save(quantized_network(), str(tmp_path / "quantized.onnx"))
+    for network in (model, tmp_path / "quantized.onnx"):
+        once = convert(network, tmp_path / "once", xnnpack=xnnpack)
+        argv = [sys.executable, "-c", code, str(network), str(tmp_path / "again")]
+        subprocess.run(argv, check=True)
 
-    for path in (converted.ort, converted.ops_config):
-        assert (again / path.name).read_bytes() == path.read_bytes()
+        for path in (once.ort, once.ops_config):
+            assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_for_xnnpack_bytes_are_signed_and_convolutions_keep_onnxs_layout(tmp_path: Path) -> None:
+    onnx.save(quantized_network(), str(tmp_path / "net.onnx"))
+
+    usual = convert(tmp_path / "net.onnx", tmp_path / "usual").ops_config.read_text()
+    signed = convert(tmp_path / "net.onnx", tmp_path / "signed", xnnpack=True)
+    told = signed.ops_config.read_text()
+
+    assert 'com.microsoft;1;QLinearConv{"inputs": {"0": ["uint8_t"]}}' in usual
+    assert 'ai.onnx;10;QLinearConv{"inputs": {"0": ["int8_t"]}}' in told
+    assert "uint8_t" not in told
+
+
+def test_a_level_of_optimisation_of_the_users_is_left_as_it_was(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LEVEL, "basic")
+
+    convert(model, tmp_path / "made", xnnpack=True)
+
+    assert os.environ[LEVEL] == "basic"
 
 
 def test_a_model_that_onnx_runtime_refuses_is_told_in_its_words(

@@ -1,0 +1,99 @@
+"""A board with XNNPACK before ONNX Runtime's own kernels: the same network, the same answers."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewright import pipeline, smoke
+from edgewright.bench import instructions
+from edgewright.container import DockerBuilder
+from edgewright.emulate import EmulatedBoard
+from edgewright.pipeline import BuildReport
+from edgewright.profile import Arch
+from edgewright.release import load_release
+from edgewright.remote import connect
+from edgewright.report import SmokeReport
+from tests import signing
+from tests.integration.conftest import REPO, SUFFIX, Silent, instance_of, request, run_board
+
+pytestmark = pytest.mark.docker
+
+BOARD = "a53-som-xnnpack"
+CONVOLUTIONS = 35  # of the demo network
+DIGIT = 1e-6  # the last one that edge-infer prints
+
+
+@pytest.fixture(scope="module")
+def with_xnnpack(builder: DockerBuilder) -> BuildReport:
+    return pipeline.build(request(REPO, board=BOARD), Silent())
+
+
+@pytest.fixture(scope="module")
+def board_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedBoard]:
+    folder = tmp_path_factory.mktemp("xnnpack")
+    yield from run_board(instance_of(BOARD, folder, f"{SUFFIX}-xnnpack"))
+
+
+def told(release: Path, *arguments: str) -> dict[str, object]:
+    """What the released program says, run by the user-mode emulator."""
+    argv = [str(release / "bin" / "edge-infer"), *arguments]
+    document: dict[str, object] = json.loads(subprocess.run(argv, capture_output=True).stdout)
+    return document
+
+
+def probabilities(release: Path, images: list[Path]) -> list[list[float]]:
+    model = str(release / "model" / "model.ort")
+    results = told(release, "run", "--model", model, *map(str, images))["results"]
+    assert isinstance(results, list)
+    return [result["probabilities"] for result in results]
+
+
+def test_the_program_says_which_providers_it_asks(
+    built: BuildReport, with_xnnpack: BuildReport
+) -> None:
+    runtimes = [told(report.folder, "info")["runtime"] for report in (built, with_xnnpack)]
+
+    assert [runtime["providers"] for runtime in runtimes] == [["cpu"], ["xnnpack", "cpu"]]  # type: ignore[index]
+
+
+def test_it_answers_as_our_kernels_do(built: BuildReport, with_xnnpack: BuildReport) -> None:
+    images = sorted((built.folder / "model" / "golden").glob("*.png"))
+
+    found = probabilities(with_xnnpack.folder, images)
+    expected = probabilities(built.folder, images)
+
+    assert len(found) == len(images) >= 8
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=DIGIT)
+
+
+def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
+    program = instructions.released(with_xnnpack.folder, Arch.ARMHF, REPO.build(BOARD))
+
+    report = instructions.measure(program, BOARD, REPO)
+    nodes = {cost.name: cost.calls for cost in report.operators}
+
+    assert nodes["Conv"] == CONVOLUTIONS
+    assert "QLinearConv" not in nodes
+
+
+@pytest.mark.board
+def test_its_release_passes_the_smoke_test_on_a_board(
+    with_xnnpack: BuildReport,
+    board_of_its_own: EmulatedBoard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path))
+    release = load_release(with_xnnpack.folder)
+    reports: list[SmokeReport] = []
+
+    with connect(board_of_its_own.target) as there:
+        gate = smoke.gate(release.manifest, on_report=reports.append)
+        outcome = signing.install(there, release, signing.sign(release), gate=gate)
+
+    assert [report.passed for report in reports] == [True]
+    assert not outcome.unchanged
