@@ -101,7 +101,7 @@ class OnnxRuntimeMinimal(ConanFile):
     }
     default_options = {"kernels": "stock", "sources": "needed"}
     python_requires = "debian-source/1.0"
-    exports = ("prune.*", "precompile.cmake", "links.txt") + tuple(
+    exports = ("prune.*", "precompile.cmake", "tune.cmake", "links.txt") + tuple(
         f"kernels/{folder}/*" for folder in ("src", "operators", "hooks")
     )
     no_copy_source = True
@@ -256,9 +256,11 @@ class OnnxRuntimeMinimal(ConanFile):
             "CMAKE_BUILD_TYPE": self.settings.build_type,
             "CMAKE_TOOLCHAIN_FILE": Path(self.generators_folder) / "conan_toolchain.cmake",
             "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
-            "CMAKE_PROJECT_onnxruntime_INCLUDE": Path(self.recipe_folder) / "prune.cmake",
-            "CMAKE_PROJECT_onnxruntime_INCLUDE_BEFORE": Path(self.recipe_folder)
-            / "precompile.cmake",
+            # In this order.
+            "CMAKE_PROJECT_onnxruntime_INCLUDE": ";".join(
+                f"{self.recipe_folder}/{name}.cmake" for name in ("tune", "precompile", "prune")
+            ),
+            "EDGEWRIGHT_SHARED_OBJECTS": "ON",
             "EDGEWRIGHT_UNUSED_SOURCES": self._unused_list,
             "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
             "FETCHCONTENT_TRY_FIND_PACKAGE_MODE": "NEVER",
