@@ -42,7 +42,6 @@ SIMD_ARCH = {
     Fpu.NEON_VFPV4: frozenset({"none", "NEONv1", "NEONv1 with Fused-MAC"}),
     Fpu.NEON_FP_ARMV8: frozenset({"none", "NEONv1", "NEONv1 with Fused-MAC", "NEON for ARMv8"}),
 }
-NO_DIVISION = frozenset({"cortex-a5", "cortex-a8", "cortex-a9"})
 GLIBC_NAMED = {"GLIBC_ABI_DT_RELR": (2, 36)}
 NEVER = (999,)  # GLIBC_PRIVATE and other names that no floor promises
 SYMBOLS_SHOWN = 5
@@ -195,7 +194,7 @@ def _instructions(arm: ArmAttributes, cpu: Cpu) -> list[tuple[bool, str, str]]:
         (arm.cpu_arch in CPU_ARCH[cpu.arm_version], f"ARM {arm.cpu_arch}", cpu.core),
         (arm.fp_arch in FP_ARCH[cpu.fpu], arm.fp_arch, cpu.fpu),
         (arm.simd_arch in SIMD_ARCH[cpu.fpu], arm.simd_arch, cpu.fpu),
-        (arm.division != "yes" or cpu.core not in NO_DIVISION, "integer division", cpu.core),
+        (arm.division != "yes" or cpu.divides, "integer division", cpu.core),
     ]
 
 

@@ -74,6 +74,8 @@ BEST_FPU = {
     "cortex-a75": Fpu.NEON_FP_ARMV8,
     "cortex-a76": Fpu.NEON_FP_ARMV8,
 }
+# 32-bit cores without instructions that divide integers.
+NO_DIVISION = frozenset({"cortex-a5", "cortex-a8", "cortex-a9"})
 
 TRIPLET = {Arch.ARMHF: "arm-linux-gnueabihf", Arch.ARM64: "aarch64-linux-gnu"}
 ARMHF_ONLY = {"fpu", "float_abi", "instruction_set"}
@@ -121,6 +123,11 @@ class Cpu(_Section):
     def arm_version(self) -> Literal[7, 8]:
         """The ARM architecture that a 32-bit program may use; an unknown core's by its FPU."""
         return 8 if BEST_FPU.get(self.core, self.fpu) is Fpu.NEON_FP_ARMV8 else 7
+
+    @property
+    def divides(self) -> bool:
+        """Whether a 32-bit program may divide integers by an instruction."""
+        return self.core not in NO_DIVISION
 
 
 class Abi(_Section):

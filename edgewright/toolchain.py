@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from edgewright.errors import UserError
-from edgewright.profile import Arch, BoardProfile
+from edgewright.profile import Arch, BoardProfile, Fpu
 
 GCC_VERSION = "14"
 _CONAN_ARCH = {Arch.ARMHF: "armv7hf", Arch.ARM64: "armv8"}
@@ -22,19 +22,38 @@ class Toolchain:
 
 
 def compiler_flags(profile: BoardProfile) -> list[str]:
-    """The GCC flags that select the board's instruction set and float ABI.
+    """The GCC flags that select the board's float ABI and instruction set.
 
     On arm64 the baseline is -march: ONNX Runtime compiles single files for newer cores and
     picks them at run time, and an -mcpu would contradict the -march of those.
     """
+    return [*_abi_flags(profile), *core_flags(profile)]
+
+
+def shared_flags(profile: BoardProfile) -> list[str]:
+    """Those for code that boards with other cores can have too.
+
+    A Cortex-A7 has what 32-bit cores with division and VFPv4 have in common, and any ARMv7-A
+    what the others have. `core_flags` may follow: they take the place of what is said of a core.
+    """
     if profile.abi.arch is Arch.ARM64:
-        return ["-march=armv8-a", f"-mtune={profile.cpu.core}"]
-    return [
-        f"-mcpu={profile.cpu.core}",
-        f"-mfpu={profile.cpu.fpu}",
-        f"-mfloat-abi={profile.cpu.float_abi}",
-        f"-m{profile.cpu.instruction_set}",
-    ]
+        return _abi_flags(profile)
+    as_a7 = profile.cpu.divides and profile.cpu.fpu is not Fpu.NEON
+    core, fpu = ("cortex-a7", Fpu.NEON_VFPV4) if as_a7 else ("generic-armv7-a", Fpu.NEON)
+    return [*_abi_flags(profile), f"-mcpu={core}", f"-mfpu={fpu}"]
+
+
+def core_flags(profile: BoardProfile) -> list[str]:
+    """Those that only boards with the same core share."""
+    if profile.abi.arch is Arch.ARM64:
+        return [f"-mtune={profile.cpu.core}"]
+    return [f"-mcpu={profile.cpu.core}", f"-mfpu={profile.cpu.fpu}"]
+
+
+def _abi_flags(profile: BoardProfile) -> list[str]:
+    if profile.abi.arch is Arch.ARM64:
+        return ["-march=armv8-a"]
+    return [f"-mfloat-abi={profile.cpu.float_abi}", f"-m{profile.cpu.instruction_set}"]
 
 
 def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Toolchain:
@@ -53,6 +72,8 @@ def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Tool
         "board": profile,
         "machine": profile.machine,
         "flags": compiler_flags(profile),
+        "shared_flags": shared_flags(profile),
+        "core_flags": core_flags(profile),
         "conan_arch": _CONAN_ARCH[profile.abi.arch],
         "gcc_version": GCC_VERSION,
         "toolchain_path": toolchain_path.as_posix(),

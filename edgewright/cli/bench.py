@@ -134,24 +134,32 @@ def time(c: Context, board: str, model: str = "", program: str = "", json: bool 
     help={
         "board": BOARD,
         "second": "another board, built after it with the compiler's cache that the first left",
+        "everything": "compile all sources too, first; --no-everything skips it",
         "json": JSON,
     }
 )
 @told
-def build(c: Context, board: str, second: str = "", json: bool = False) -> None:
+def build(
+    c: Context, board: str, second: str = "", everything: bool = True, json: bool = False
+) -> None:
     """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
-    with _empty_cache():
-        plain = _timed_build(board, "everything", all_sources=True)
-    with _empty_cache():
-        builds = [plain, _timed_build(board, "what is linked")]
-        if second:
-            builds.append(_timed_build(second, "what is linked, after the first board"))
-    found = BuildTimes(builds=tuple(builds))
+    found = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
     if json:
         write(found.model_dump_json(indent=2) + "\n")
-    else:
-        OUT.print(_build_table(found))
+        return
+    OUT.print(_build_table(found))
+    if everything:
         say("the program is the same" if found.identical else "the programs differ")
+
+
+def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilation]:
+    if everything:
+        with _empty_cache():
+            yield _timed_build(board, "everything", all_sources=True)
+    with _empty_cache():
+        yield _timed_build(board, "what is linked")
+        if second:
+            yield _timed_build(second, "what is linked, after the first board")
 
 
 @contextmanager

@@ -66,6 +66,13 @@ DEPENDENCIES = {
     "UTF8_RANGE": "utf8_range",
 }
 
+# Half of the sources' files and bytes: each build would copy them, and none would read them.
+UNREAD = (
+    "deps/mp11/usr/include/boost/[!m]*/",  # mp11 stays
+    "deps/onnx/onnx/backend/test/",
+    "onnxruntime/onnxruntime/contrib_ops/cuda/",
+)
+
 INTERFACE_LIBRARY = """\
 add_library({name} INTERFACE)
 target_include_directories({name} SYSTEM INTERFACE ${{CMAKE_CURRENT_SOURCE_DIR}}/{include})
@@ -109,7 +116,7 @@ class OnnxRuntimeMinimal(ConanFile):
     }
     default_options = {"kernels": "stock", "sources": "needed", "xnnpack": False}
     python_requires = "debian-source/1.0"
-    exports = ("prune.*", "precompile.cmake", "xnnpack.cmake", "links*.txt") + tuple(
+    exports = ("*.cmake", "prune.py", "links*.txt") + tuple(
         f"kernels/{folder}/*" for folder in ("src", "operators", "hooks")
     )
     no_copy_source = True
@@ -125,6 +132,9 @@ class OnnxRuntimeMinimal(ConanFile):
 
     def source(self):
         self.python_requires["debian-source"].module.fetch_all(self)
+        for pattern in UNREAD:
+            for folder in Path(self.source_folder).glob(pattern):
+                shutil.rmtree(folder)
         self._add_cmake_to_header_libraries()
         self._edit_sources()
 
@@ -308,9 +318,11 @@ class OnnxRuntimeMinimal(ConanFile):
             "CMAKE_BUILD_TYPE": self.settings.build_type,
             "CMAKE_TOOLCHAIN_FILE": Path(self.generators_folder) / "conan_toolchain.cmake",
             "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
-            "CMAKE_PROJECT_onnxruntime_INCLUDE": Path(self.recipe_folder) / "prune.cmake",
-            "CMAKE_PROJECT_onnxruntime_INCLUDE_BEFORE": Path(self.recipe_folder)
-            / "precompile.cmake",
+            # In this order.
+            "CMAKE_PROJECT_onnxruntime_INCLUDE": ";".join(
+                f"{self.recipe_folder}/{name}.cmake" for name in ("tune", "precompile", "prune")
+            ),
+            "EDGEWRIGHT_SHARED_OBJECTS": "ON",
             "EDGEWRIGHT_UNUSED_SOURCES": self._unused_list,
             "EDGEWRIGHT_XNNPACK": self._workshop / "xnnpack",
             "FETCHCONTENT_FULLY_DISCONNECTED": "ON",

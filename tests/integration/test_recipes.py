@@ -1,11 +1,17 @@
 """What the runtime's recipe does with CMake, on a project of a few lines."""
 
+import json
+import shlex
 import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from edgewright import packages
 from edgewright.container import DockerBuilder
+from edgewright.profile import BoardProfile, load_board
+from edgewright.toolchain import core_flags, render
 from tests.integration.conftest import REPO
 
 pytestmark = pytest.mark.docker
@@ -32,20 +38,69 @@ UNUSED = ("unused.cpp", "inner/inner.cpp")
 def test_a_build_without_its_unused_sources_still_links(builder: DockerBuilder) -> None:
     folder = REPO.root / "build" / "tests" / "pruned"
     shutil.rmtree(folder, ignore_errors=True)
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    write(folder, FILES)
     place, listed = builder.path(folder), folder / "unused.txt"
     listed.write_text("".join(f"{place}/{name}\n" for name in UNUSED))
-    hook = builder.path(REPO.recipes / packages.RUNTIME / "prune.cmake")
     log = folder / "build.log"
 
     builder.run(
         ["cmake", "-G", "Ninja", "-S", str(place), "-B", f"{place}/out"]
-        + [f"-DCMAKE_PROJECT_onnxruntime_INCLUDE={hook}"]
+        + [f"-DCMAKE_PROJECT_onnxruntime_INCLUDE={hook(builder, 'prune')}"]
         + [f"-DEDGEWRIGHT_UNUSED_SOURCES={place}/unused.txt"],
         log,
     )
     builder.run(["cmake", "--build", f"{place}/out"], log)
 
     assert (folder / "out" / "program").is_file()
+
+
+TUNED_PROJECT = """\
+cmake_minimum_required(VERSION 3.25)
+project(onnxruntime LANGUAGES CXX)
+add_library(onnxruntime_mlas STATIC hot.cpp)
+add_library(onnxruntime_graph STATIC cold.cpp)
+"""
+
+
+@pytest.mark.parametrize("board", ["a53-som", "a53-som-arm64"])
+def test_boards_share_each_object_but_the_tuned_ones(builder: DockerBuilder, board: str) -> None:
+    """ccache finds an object by the words of its command."""
+    profile = load_board(board, REPO.boards)
+    cpu = profile.cpu.model_copy(update={"core": "cortex-a72"})
+    other = profile.model_copy(update={"cpu": cpu})
+
+    one, two = commands(builder, profile), commands(builder, other)
+
+    assert one["cold.cpp"] == two["cold.cpp"]
+    assert set(core_flags(profile)) <= set(one["hot.cpp"])
+    assert set(core_flags(other)) <= set(two["hot.cpp"])
+
+
+def commands(builder: DockerBuilder, profile: BoardProfile) -> dict[str, list[str]]:
+    """Source → the words of its command, as the recipe's CMake has it for a board."""
+    folder = REPO.root / "build" / "tests" / "tuned"
+    shutil.rmtree(folder, ignore_errors=True)
+    toolchain = render(profile, REPO.toolchains, folder / "toolchain.cmake").cmake
+    write(folder, {"CMakeLists.txt": TUNED_PROJECT, "toolchain.cmake": toolchain})
+    write(folder, {"hot.cpp": "", "cold.cpp": ""})
+    place = builder.path(folder)
+    builder.run(
+        ["cmake", "-G", "Ninja", "-S", str(place), "-B", f"{place}/out"]
+        + [f"-DCMAKE_TOOLCHAIN_FILE={place}/toolchain.cmake", "-DEDGEWRIGHT_SHARED_OBJECTS=ON"]
+        + [f"-DCMAKE_PROJECT_onnxruntime_INCLUDE={hook(builder, 'tune')}"]
+        + ["-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"],
+        folder / "build.log",
+    )
+    steps = json.loads((folder / "out" / "compile_commands.json").read_text())
+    return {Path(step["file"]).name: shlex.split(step["command"]) for step in steps}
+
+
+def hook(builder: DockerBuilder, name: str) -> PurePosixPath:
+    """A file that the recipe has CMake include."""
+    return builder.path(REPO.recipes / packages.RUNTIME / f"{name}.cmake")
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)

@@ -8,6 +8,8 @@ import pytest
 from invoke.program import Program
 
 import tasks
+from edgewright.bench.build_time import Compilation
+from edgewright.layout import user_cache
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),
@@ -19,8 +21,12 @@ WAYS = ("--board", "--host", "--emulated", "--lab", "--ask-password")
 def run(*argv: str) -> int:
     """The exit code of `edgewright ARGV…`."""
     with pytest.raises(SystemExit) as ended:
-        Program(name="edgewright", namespace=tasks.namespace).run(["edgewright", *argv])
+        start(*argv)
     return int(ended.value.code or 0)
+
+
+def start(*argv: str) -> None:
+    Program(name="edgewright", namespace=tasks.namespace).run(["edgewright", *argv])
 
 
 @pytest.mark.parametrize("task", OVER_SSH)
@@ -61,3 +67,28 @@ def test_no_command_waits_for_what_only_a_few_need() -> None:
     )
 
     assert told.stdout == "set()\n"
+
+
+def test_a_second_board_finds_what_the_first_one_compiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[tuple[str, Path]] = []
+
+    def timed(board: str, what: str, *, all_sources: bool = False) -> Compilation:
+        caches.append((f"{board}, all" if all_sources else board, user_cache()))
+        return Compilation(
+            board=board, what=what, steps=9, seconds=9.0, core_seconds=9.0, program_sha256=board
+        )
+
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr("edgewright.cli.bench._timed_build", timed)
+
+    start("bench.build", "--board=a53-som", "--second=rpi2")
+    start("bench.build", "--board=a53-som", "--second=rpi2", "--no-everything")
+
+    assert [name for name, _ in caches] == ["a53-som, all"] + 2 * ["a53-som", "rpi2"]
+    folders = [folder for _, folder in caches]
+    assert len({*folders}) == 3
+    assert folders[1] == folders[2]
+    assert folders[3] == folders[4]
+    assert capsys.readouterr().err.count("the program is the same") == 1

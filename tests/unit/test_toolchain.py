@@ -4,8 +4,8 @@ import pytest
 
 from edgewright.errors import UserError
 from edgewright.layout import RepoLayout
-from edgewright.profile import board_names, load_board
-from edgewright.toolchain import compiler_flags, render
+from edgewright.profile import Fpu, board_names, load_board
+from edgewright.toolchain import compiler_flags, core_flags, render, shared_flags
 from tests.conftest import CheckGolden
 
 REPO = RepoLayout()
@@ -32,10 +32,10 @@ def test_every_golden_folder_has_a_board() -> None:
 
 def test_armhf_flags_name_core_fpu_float_abi_and_instruction_set() -> None:
     assert compiler_flags(load_board("rpi2", REPO.boards)) == [
-        "-mcpu=cortex-a7",
-        "-mfpu=neon-vfpv4",
         "-mfloat-abi=hard",
         "-mthumb",
+        "-mcpu=cortex-a7",
+        "-mfpu=neon-vfpv4",
     ]
 
 
@@ -44,6 +44,47 @@ def test_arm64_flags_name_the_core_only() -> None:
         "-march=armv8-a",
         "-mtune=cortex-a53",
     ]
+
+
+def test_shared_code_is_compiled_alike_for_boards_with_other_cores() -> None:
+    a7, a53 = (load_board(name, REPO.boards) for name in ("rpi2", "a53-som"))
+
+    assert core_flags(a7) != core_flags(a53)
+    assert shared_flags(a7) == shared_flags(a53)
+    assert shared_flags(load_board("a53-som-arm64", REPO.boards)) == ["-march=armv8-a"]
+
+
+@pytest.mark.parametrize(
+    ("core", "fpu", "shared"),
+    [
+        ("cortex-a53", Fpu.NEON_FP_ARMV8, ["-mcpu=cortex-a7", "-mfpu=neon-vfpv4"]),
+        ("cortex-a53", Fpu.NEON, ["-mcpu=generic-armv7-a", "-mfpu=neon"]),
+        ("cortex-a5", Fpu.NEON_VFPV4, ["-mcpu=generic-armv7-a", "-mfpu=neon"]),
+        ("cortex-a9", Fpu.NEON, ["-mcpu=generic-armv7-a", "-mfpu=neon"]),
+    ],
+)
+def test_shared_code_has_nothing_that_the_board_lacks(
+    core: str, fpu: Fpu, shared: list[str]
+) -> None:
+    board = load_board("rpi2", REPO.boards)
+    cpu = board.cpu.model_copy(update={"core": core, "fpu": fpu})
+    profile = board.model_copy(update={"cpu": cpu})
+
+    assert shared_flags(profile) == ["-mfloat-abi=hard", "-mthumb", *shared]
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_flags_of_the_core_take_the_place_of_the_shared_ones(board: str) -> None:
+    """GCC goes by the last -mcpu and -mfpu; with a -march beside it, not by an -mcpu."""
+    profile = load_board(board, REPO.boards)
+    own, shared = compiler_flags(profile), shared_flags(profile)
+
+    assert last(shared + core_flags(profile)) == last(own)
+
+
+def last(flags: list[str]) -> dict[str, str]:
+    """Option → its value, the last one."""
+    return {name: value for name, _, value in (flag.partition("=") for flag in flags)}
 
 
 def templates_with(folder: Path, name: str, text: str) -> Path:

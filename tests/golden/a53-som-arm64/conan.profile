@@ -13,5 +13,5 @@ tools.cmake.cmaketoolchain:generator=Ninja
 tools.cmake.cmaketoolchain:user_toolchain=["/edgewright/build/a53-som-arm64/toolchain.cmake"]
 tools.build:compiler_executables={"c": "aarch64-linux-gnu-gcc", "cpp": "aarch64-linux-gnu-g++", "asm": "aarch64-linux-gnu-gcc"}
 tools.gnu:host_triplet=aarch64-linux-gnu
-user.edgewright:toolchain=fecfb5ad9a9bd7d9e3f97a41970e909787a77574a613bd98fa4b5da1329e7770
+user.edgewright:toolchain=b49e6f53f30cc2645f0d07569d3f23748bfba69a29cbf21764de54b1ffa89783
 tools.info.package_id:confs=["user.edgewright:toolchain"]

@@ -13,5 +13,5 @@ tools.cmake.cmaketoolchain:generator=Ninja
 tools.cmake.cmaketoolchain:user_toolchain=["/edgewright/build/a53-som/toolchain.cmake"]
 tools.build:compiler_executables={"c": "arm-linux-gnueabihf-gcc", "cpp": "arm-linux-gnueabihf-g++", "asm": "arm-linux-gnueabihf-gcc"}
 tools.gnu:host_triplet=arm-linux-gnueabihf
-user.edgewright:toolchain=440f0b00bb32b43e140bdd1ffeccdb6150c55d4c92d376bda400cc5d010314fd
+user.edgewright:toolchain=abb143668949174a4fd8b119c3191f7ce2cb6c88aa573bcde1a97e4dfbda1fd8
 tools.info.package_id:confs=["user.edgewright:toolchain"]

@@ -13,5 +13,5 @@ tools.cmake.cmaketoolchain:generator=Ninja
 tools.cmake.cmaketoolchain:user_toolchain=["/edgewright/build/rpi2/toolchain.cmake"]
 tools.build:compiler_executables={"c": "arm-linux-gnueabihf-gcc", "cpp": "arm-linux-gnueabihf-g++", "asm": "arm-linux-gnueabihf-gcc"}
 tools.gnu:host_triplet=arm-linux-gnueabihf
-user.edgewright:toolchain=3e7ec1b77ce572f83a5d5e3cd080f6bb39edcdeabfd72a6ae6b1c044ac94550f
+user.edgewright:toolchain=fd367d37dd6b361f45e9fc4d21b0afbc5386f405a1411021e2e6ad75cdb4cf37
 tools.info.package_id:confs=["user.edgewright:toolchain"]
