@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgewright.base.errors import EdgewrightError, UserError
 from edgewright.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
-from edgewright.errors import EdgewrightError, UserError
 from edgewright.profile import Arch, BoardProfile, Cpu, Fpu, Linkage
 
 # The policy, as data.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from edgewright import apt, process
-from edgewright.layout import REPO, user_cache
+from edgewright.base import apt, process
+from edgewright.base.layout import REPO, user_cache
 from edgewright.profile import Arch
 
 SOURCE = REPO / "docker" / "board"

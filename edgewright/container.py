@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol, get_args
 
-from edgewright import apt, digest, process
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout, user_cache
+from edgewright.base import apt, digest, process
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout, user_cache
 
 SUITE = "trixie"
 REPO_MOUNT = PurePosixPath("/edgewright")

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgewright import apt, process
-from edgewright.errors import UserError
+from edgewright.base import apt, process
+from edgewright.base.errors import UserError
 
 CONFIG = """\
 Dir::Etc::sourcelist "{folder}/sources.list";

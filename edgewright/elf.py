@@ -13,7 +13,7 @@ from elftools.elf.sections import ARMAttributesSection, NoteSection, SymbolTable
 from elftools.elf.segments import InterpSegment
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 MAGIC = b"\x7fELF"
 HEADER_BYTES = 32  # the smallest section or program header there is

@@ -14,7 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from edgewright import board_image, process
+from edgewright import board_image
+from edgewright.base import process
+from edgewright.base.errors import TargetError, UserError
 from edgewright.board_keys import (
     authorized_keys,
     banner,
@@ -25,7 +27,6 @@ from edgewright.board_keys import (
     target_of,
     write,
 )
-from edgewright.errors import TargetError, UserError
 from edgewright.profile import Arch, BoardProfile, Fpu
 from edgewright.target import Target
 

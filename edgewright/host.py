@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import container, emulate, lab, openssh, process
-from edgewright.errors import UserError
-from edgewright.layout import user_cache
+from edgewright import container, emulate, lab, openssh
+from edgewright.base import process
+from edgewright.base.errors import UserError
+from edgewright.base.layout import user_cache
 from edgewright.profile import Arch
 from edgewright.proof import fuzz
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgewright.base.errors import TargetError, UserError
 from edgewright.edgectl import Edgectl, signed_input
-from edgewright.errors import TargetError, UserError
 from edgewright.keys import Signer, believable
 from edgewright.minisign import PublicKey, parse_public_key, public_key_text
 

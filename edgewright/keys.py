@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright import minisign
-from edgewright.errors import UserError
-from edgewright.layout import user_config
+from edgewright.base.errors import UserError
+from edgewright.base.layout import user_config
 from edgewright.minisign import PublicKey, SecretKey, Signature
 
 DEFAULT = "default"

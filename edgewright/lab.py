@@ -22,10 +22,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
-from edgewright import board_image, lab_image, process
+from edgewright import board_image, lab_image
+from edgewright.base import process
+from edgewright.base.errors import TargetError, UserError
+from edgewright.base.layout import user_cache
 from edgewright.board_keys import banner, locked, pin, ssh_command, target_of
-from edgewright.errors import TargetError, UserError
-from edgewright.layout import user_cache
 from edgewright.profile import BoardProfile
 from edgewright.target import Target
 

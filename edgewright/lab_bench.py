@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.errors import TargetError
+from edgewright.base.errors import TargetError
 from edgewright.release import Release
 from edgewright.remote import Board
 from edgewright.report import Check

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 UNTRUSTED = "untrusted comment: "
 TRUSTED = "trusted comment: "

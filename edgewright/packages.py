@@ -15,10 +15,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import apt, digest, process
+from edgewright.base import apt, digest, process
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.container import Builder
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout, user_cache
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")

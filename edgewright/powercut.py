@@ -20,8 +20,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import lab, process, writelog
-from edgewright.errors import EdgewrightError, TargetError
+from edgewright import lab, writelog
+from edgewright.base import process
+from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.lab import Lab
 from edgewright.release import MANIFEST, SIGNATURE, Release
 from edgewright.remote import Board, connect

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from edgewright.audit import TargetFacts
-from edgewright.errors import TargetError
+from edgewright.base.errors import TargetError
 from edgewright.remote import Board
 
 # What a deploy needs on a board, beside a POSIX shell.

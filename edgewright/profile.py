@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 CORE = r"^cortex-[ax][0-9]+[a-z]*(\.cortex-[ax][0-9]+[a-z]*)?$"

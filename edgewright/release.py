@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from edgewright.digest import file_sha256
-from edgewright.errors import UserError
+from edgewright.base.digest import file_sha256
+from edgewright.base.errors import UserError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

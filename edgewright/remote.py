@@ -24,8 +24,8 @@ import paramiko
 from paramiko.ssh_exception import BadAuthenticationType
 
 from edgewright import openssh
-from edgewright.errors import TargetError, UserError
-from edgewright.layout import user_config
+from edgewright.base.errors import TargetError, UserError
+from edgewright.base.layout import user_config
 from edgewright.target import Target, parse_host
 
 __all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin", "scan_host_key"]

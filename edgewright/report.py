@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 
 class Verdict(StrEnum):

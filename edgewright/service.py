@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.errors import TargetError, UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.profile import BoardProfile, Manager
 from edgewright.remote import Board
 from edgewright.smoke import MODEL, PROGRAM

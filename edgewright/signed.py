@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright import minisign
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.keys import Signer
 from edgewright.minisign import PublicKey
 from edgewright.release import MANIFEST, SIGNATURE, Manifest, Release, load_release, parse_manifest

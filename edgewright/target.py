@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 HOST = re.compile(
     r"^(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@)?"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.profile import Arch, BoardProfile, Fpu
 
 GCC_VERSION = "14"

@@ -19,8 +19,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright import deploy, edgectl, keyring, openssh, signed
+from edgewright.base.errors import TargetError
 from edgewright.deploy import Outcome
-from edgewright.errors import TargetError
 from edgewright.keys import Signer
 from edgewright.release import Release, ReleaseInputs, build_release
 from edgewright.remote import Board

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 SECTOR = 512
 BLOCK = 4096

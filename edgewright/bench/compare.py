@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import digest, process
+from edgewright.base import digest, process
+from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.bench import counts, peers
 from edgewright.bench.counts import Guest
 from edgewright.bench.fp32 import take_out_quantizers
@@ -21,7 +22,6 @@ from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Prog
 from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
 from edgewright.bench.symbols import read_symbols
-from edgewright.layout import RepoLayout, user_cache
 from edgewright.model.card import read_card
 from edgewright.model.session import softmax
 from edgewright.model.signed import make_signed

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgewright import digest, process
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout, user_cache
+from edgewright.base import digest, process
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.profile import Arch
 
 COMPILER = "cc"

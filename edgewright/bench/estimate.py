@@ -15,12 +15,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import digest
+from edgewright.base import digest
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.bench import a53, counts, mobilenet, peers
 from edgewright.bench.counts import Guest
 from edgewright.bench.instructions import STEADY, Program, guest_of
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout, user_cache
 from edgewright.profile import Arch, BoardProfile
 
 CORE = "cortex-a53"

@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgewright.base.errors import UserError
+from edgewright.base.layout import BoardBuild, RepoLayout
 from edgewright.bench.counts import Counts, Guest, Span, count
 from edgewright.bench.symbols import Function, Symbols, demangle, read_symbols
 from edgewright.elf import read_elf
-from edgewright.errors import UserError
-from edgewright.layout import BoardBuild, RepoLayout
 from edgewright.profile import Arch
 
 RUN = "_ZN7OrtApis3RunE"  # where each inference starts

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper, shape_inference
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 MAGIC = "7767517"
 RAW = struct.pack("<I", 0)  # the tag of weights as 32-bit floats

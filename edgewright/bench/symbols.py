@@ -8,8 +8,8 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from edgewright import process
-from edgewright.errors import UserError
+from edgewright.base import process
+from edgewright.base.errors import UserError
 
 THUMB = 1  # lowest bit of a 32-bit ARM function's address
 

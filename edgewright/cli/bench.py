@@ -12,7 +12,9 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import digest, packages, pipeline, terminal, transfer_bench
+from edgewright import packages, pipeline, terminal, transfer_bench
+from edgewright.base import digest
+from edgewright.base.layout import user_cache
 from edgewright.bench import baseline, compare, peers
 from edgewright.bench import estimate as estimates
 from edgewright.bench import instructions as counted
@@ -35,7 +37,6 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.cli.keys import signer_for
-from edgewright.layout import user_cache
 from edgewright.profile import board_names
 
 

@@ -11,6 +11,7 @@ from edgewright import keys, pipeline, remote, service, signed, terminal
 from edgewright import report as reports
 from edgewright import smoke as smoke_test
 from edgewright import target as targets
+from edgewright.base.errors import TargetError, UserError
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import (
     ERR,
@@ -26,7 +27,6 @@ from edgewright.cli.common import (
     told,
     write,
 )
-from edgewright.errors import TargetError, UserError
 from edgewright.release import Manifest, Release
 from edgewright.report import SmokeReport
 

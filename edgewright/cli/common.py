@@ -17,8 +17,8 @@ from rich.console import Console
 from edgewright import emulate, lab, remote
 from edgewright import profile as boards
 from edgewright import target as targets
-from edgewright.errors import EdgewrightError, ExitCode, UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import EdgewrightError, ExitCode, UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.profile import BoardProfile
 from edgewright.target import Target
 

@@ -6,8 +6,8 @@ from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import host as machine
+from edgewright.base.errors import ExitCode
 from edgewright.cli.common import LAYOUT, OUT, say, told
-from edgewright.errors import ExitCode
 
 
 @task(

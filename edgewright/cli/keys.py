@@ -10,6 +10,7 @@ from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import deploy, keyring, keys, minisign, pipeline, signed
+from edgewright.base.errors import UserError
 from edgewright.cli.common import (
     JSON,
     LAYOUT,
@@ -21,7 +22,6 @@ from edgewright.cli.common import (
     told,
 )
 from edgewright.edgectl import Edgectl
-from edgewright.errors import UserError
 from edgewright.release import Release
 from edgewright.remote import Board
 

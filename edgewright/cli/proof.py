@@ -7,8 +7,8 @@ from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import container, pipeline
+from edgewright.base.errors import TargetError
 from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
-from edgewright.errors import TargetError
 from edgewright.proof import crashpoints as crashes
 from edgewright.proof import fuzz as fuzzing
 from edgewright.proof import lostwrites as writes

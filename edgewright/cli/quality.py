@@ -12,10 +12,10 @@ from pydantic import JsonValue
 from rich.table import Table
 
 from edgewright import pipeline
+from edgewright.base.errors import UserError
 from edgewright.bench import instructions as counted
 from edgewright.bench.instructions import Program
 from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
-from edgewright.errors import UserError
 from edgewright.model import convert as converter
 from edgewright.model import inspect as inspector
 from edgewright.model.card import ModelFile, read_card, write_card

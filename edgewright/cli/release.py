@@ -6,9 +6,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from edgewright import keys, pipeline, signed
+from edgewright.base.errors import UserError
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, say, told
-from edgewright.errors import UserError
 from edgewright.release import Release, load_release
 
 

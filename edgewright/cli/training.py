@@ -10,8 +10,8 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from edgewright.base.errors import ExitCode, UserError
 from edgewright.cli.common import ERR, LAYOUT, heavy, say, told
-from edgewright.errors import ExitCode, UserError
 
 ARCH = "mobilevit-s, xs or xxs"
 RUN = "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"

@@ -22,7 +22,7 @@ from onnxruntime.quantization.calibrate import (
     TensorsData,
 )
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.inspect import VIEWS
 from edgewright.model.preprocess import Floats
 

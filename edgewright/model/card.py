@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 Facts = dict[str, JsonValue]
 Size = Annotated[int, Field(gt=0)]

@@ -17,8 +17,8 @@ from onnxruntime.tools.convert_onnx_models_to_ort import (
     convert_onnx_models_to_ort,
 )
 
-from edgewright import digest
-from edgewright.errors import UserError
+from edgewright.base import digest
+from edgewright.base.errors import UserError
 from edgewright.model.classifier import require_finite, require_onnx
 from edgewright.model.ops import parse_config
 from edgewright.model.ortfile import canonicalize

@@ -12,7 +12,7 @@ from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession 
 )
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.ops import Gap, OpConfig, Operator, gaps, parse_config
 
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.preprocess import decode
 
 ELPV = "elpv"

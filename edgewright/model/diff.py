@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.card import Card
 from edgewright.model.classifier import Classifier
 from edgewright.model.data import Dataset, Sample

@@ -13,7 +13,7 @@ from onnx.shape_inference import infer_shapes
 from torch import nn
 from torch.onnx import OperatorExportTypes
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.network import Attention
 from edgewright.model.preprocess import Floats
 from edgewright.model.session import IR_VERSION, open_session

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgewright.base.files import new_folder
 from edgewright.model import data as elpv
-from edgewright.model.aside import new_folder
 from edgewright.model.card import Card, Facts, Input, ModelFile, Output, write_card
 from edgewright.model.data import ELPV, LABELS, Dataset, Split, refuse_overlap
 from edgewright.model.evaluate import positive_label

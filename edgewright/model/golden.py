@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import JsonValue
 
-from edgewright.errors import UserError
-from edgewright.model.aside import new_folder
+from edgewright.base.errors import UserError
+from edgewright.base.files import new_folder
 from edgewright.model.card import Card
 from edgewright.model.data import Sample
 from edgewright.model.judge import Answers

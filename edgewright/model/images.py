@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.card import Card
 from edgewright.model.data import ELPV, LABELS, Dataset, Sample, load_elpv, load_folder, split
 from edgewright.model.preprocess import Floats, load_input

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, shape_inference
 from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.classifier import require_onnx
 
 # Operator → the places of its data and of its weights among the inputs.

@@ -13,7 +13,7 @@ from transformers.models.mobilevit.modeling_mobilevit import (
     MobileViTTransformerLayer,
 )
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 
 class Operator(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.card import Card, MeanStd, PerImage
 
 Floats = NDArray[np.float32]

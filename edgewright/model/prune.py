@@ -22,7 +22,7 @@ from transformers.models.mobilevit.modeling_mobilevit import (
     MobileViTTransformerLayer,
 )
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.network import Attention, Network
 
 MULTIPLE = 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.augment import standardize
 from edgewright.model.data import Sample
 from edgewright.model.network import Network

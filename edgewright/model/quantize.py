@@ -15,7 +15,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.calibrate import Calibration, Method
 from edgewright.model.session import IR_VERSION
 

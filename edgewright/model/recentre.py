@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.evaluate import Scores
 
 

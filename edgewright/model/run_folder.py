@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.data import SPLIT_NAME, Dataset, Split, load_dataset, read_split, split
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
+from edgewright.base.memory import activation_bytes, require_memory, weight_bytes
 from edgewright.model.calibrate import Calibration, calibrate
 from edgewright.model.card import Card
 from edgewright.model.data import Dataset
@@ -23,7 +24,6 @@ from edgewright.model.equalise import cross_layer, smooth
 from edgewright.model.evaluate import Metrics
 from edgewright.model.images import Inputs, spread
 from edgewright.model.judge import Answers, Progress, judge
-from edgewright.model.memory import activation_bytes, require_memory, weight_bytes
 from edgewright.model.quantize import QUANTIZABLE, Recipe, prepare, quantize_prepared
 from edgewright.model.session import open_session
 from edgewright.model.sqnr import measure_noise, nodes_around, noisiest

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
+from edgewright.base.memory import require_memory
 from edgewright.model.activations import training_bytes
 from edgewright.model.augment import augment, standardize
 from edgewright.model.card import Facts
@@ -35,7 +36,6 @@ from edgewright.model.data import (
 )
 from edgewright.model.evaluate import Scores, auc
 from edgewright.model.interrupt import interruptible
-from edgewright.model.memory import require_memory
 from edgewright.model.network import Network, full_name, refuse_not_finite, reshape_like
 from edgewright.model.preprocess import decode, resize, to_planes
 from edgewright.model.recentre import needed_shift

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
+from edgewright.base.files import new_folder
 from edgewright.model import diff as differ
 from edgewright.model import page, sweep, sweep_report
-from edgewright.model.aside import new_folder
 from edgewright.model.card import Card
 from edgewright.model.classifier import (
     CARD,

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.proof.life import (
     Life,
     Step,

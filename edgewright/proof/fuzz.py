@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import process
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base import process
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.packages import Package
 
 TARGETS = ("manifest", "signature", "stream")

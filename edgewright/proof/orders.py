@@ -11,8 +11,8 @@ from typing import Any
 import zstandard
 
 from edgewright import minisign
-from edgewright.digest import file_sha256
-from edgewright.errors import UserError
+from edgewright.base.digest import file_sha256
+from edgewright.base.errors import UserError
 from edgewright.minisign import SecretKey
 from edgewright.release import (
     MANIFEST,

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container, emulate, packages, pipeline, process
+from edgewright import container, emulate, packages, pipeline
+from edgewright.base import process
+from edgewright.base.layout import RepoLayout
 from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard, Instance
-from edgewright.layout import RepoLayout
 from edgewright.pipeline import BuildReport, BuildRequest, StageReport
 from edgewright.profile import load_board
 from edgewright.release import Release

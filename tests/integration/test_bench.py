@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.layout import RepoLayout
 from edgewright.bench import baseline, compare, instructions
 from edgewright.bench.instructions import InstructionReport
-from edgewright.layout import RepoLayout
 from edgewright.pipeline import BuildReport
 from edgewright.profile import Arch
 from edgewright.release import load_release

@@ -16,12 +16,12 @@ import onnx
 import pytest
 
 from edgewright import packages, pipeline, service, smoke
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.container import DockerBuilder
 from edgewright.deploy import Outcome
 from edgewright.elf import read_elf
 from edgewright.emulate import EmulatedBoard
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
 from edgewright.model.card import read_card
 from edgewright.model.golden import EXPECTED, expect
 from edgewright.pipeline import BuildReport

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from edgewright import deploy, emulate, smoke, transfer_bench
+from edgewright.base.errors import TargetError
 from edgewright.edgectl import RefusedError
 from edgewright.emulate import EmulatedBoard, Instance
-from edgewright.errors import TargetError
 from edgewright.pipeline import BuildReport
 from edgewright.release import Release, load_release
 from edgewright.remote import Board, ConnectionLostError, connect

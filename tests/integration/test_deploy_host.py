@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from edgewright import deploy, edgectl, keyring, keys, signed, smoke
+from edgewright.base.errors import TargetError
 from edgewright.edgectl import Edgectl, RefusedError
-from edgewright.errors import TargetError
 from edgewright.minisign import parse_signature
 from edgewright.release import Manifest, Release
 from edgewright.remote import Board, ConnectionLostError, Result

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edgewright import deploy, keyring, signed
+from edgewright.base.errors import TargetError
 from edgewright.edgectl import Edgectl, RefusedError
-from edgewright.errors import TargetError
 from edgewright.minisign import PublicKey
 from edgewright.release import Release, load_release
 from edgewright.remote import ConnectionLostError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgewright.layout import REPO, RepoLayout
+from edgewright.base.layout import REPO, RepoLayout
 from edgewright.model.card import read_card
 from edgewright.model.preprocess import load_input
 from tests.integration.toy_model import graph, toy_model, toy_probabilities

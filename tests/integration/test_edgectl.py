@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewright import pipeline
+from edgewright.base.layout import REPO, RepoLayout
 from edgewright.container import DockerBuilder
-from edgewright.layout import REPO, RepoLayout
 from edgewright.minisign import SecretKey
 from edgewright.packages import Package
 from edgewright.proof import crashpoints, fuzz, lostwrites

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.model.data import LABELS
 from edgewright.model.images import load_part
 from edgewright.model.workflow import Quantization, evaluate, judging, quantize

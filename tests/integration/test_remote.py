@@ -16,8 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgewright import board_keys, emulate, openssh, remote
+from edgewright.base.errors import TargetError
 from edgewright.emulate import EmulatedBoard
-from edgewright.errors import TargetError
 from edgewright.remote import (
     Board,
     CommandError,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgewright import service
-from edgewright.layout import RepoLayout
+from edgewright.base.layout import RepoLayout
 from edgewright.profile import BoardProfile, Manager, load_board
 
 Start = Callable[..., Path]

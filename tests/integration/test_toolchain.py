@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgewright.audit import judge
+from edgewright.base.layout import RepoLayout
 from edgewright.container import Builder
 from edgewright.elf import ElfFacts, read_elf
-from edgewright.layout import RepoLayout
 from edgewright.profile import Arch, BoardProfile, Fpu, Linkage, board_names, load_profile
 from edgewright.toolchain import compiler_flags, render
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgewright import board_keys, debs, deploy, transfer_bench
-from edgewright.process import check
+from edgewright.base.process import check
 from edgewright.remote import connect
 from edgewright.target import Target
 from tests import signing

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edgewright import process
+from edgewright.base import process
+from edgewright.base.layout import RepoLayout
 from edgewright.container import DockerBuilder
-from edgewright.layout import RepoLayout
 from tests.integration.toy_model import toy_model
 
 pytestmark = pytest.mark.docker

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import apt
-from edgewright.errors import UserError
+from edgewright.base import apt
+from edgewright.base.errors import UserError
 
 DEB822 = """\
 Types: deb deb-src

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.layout import REPO
+from edgewright.base.layout import REPO
 
 PACKAGE = REPO / "edgewright"
 CLI = sorted((PACKAGE / "cli").rglob("*.py"))

@@ -13,8 +13,8 @@ from edgewright.audit import (
     require,
     require_passed,
 )
+from edgewright.base.errors import TargetError, UserError
 from edgewright.elf import ElfFacts, NeededVersion, read_elf
-from edgewright.errors import TargetError, UserError
 from edgewright.profile import BoardProfile, Linkage
 
 ELF = Path(__file__).parent.parent / "data" / "elf"

@@ -8,8 +8,8 @@ import pytest
 from invoke.program import Program
 
 import tasks
+from edgewright.base.layout import user_cache
 from edgewright.bench.build_time import Compilation
-from edgewright.layout import user_cache
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),

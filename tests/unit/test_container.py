@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from edgewright import container
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.container import DockerBuilder
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
 
 LAYOUT = RepoLayout()
 

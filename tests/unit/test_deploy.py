@@ -8,8 +8,8 @@ import pytest
 
 from edgewright import deploy, terminal
 from edgewright.audit import TargetFacts
+from edgewright.base.errors import TargetError, UserError
 from edgewright.edgectl import AbsentError, Edgectl, RefusedError, signed_input
-from edgewright.errors import TargetError, UserError
 from edgewright.probe import APPLETS
 from edgewright.release import Release
 from edgewright.remote import Result

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgewright.layout import REPO, RepoLayout
+from edgewright.base.layout import REPO, RepoLayout
 from edgewright.profile import BoardProfile, load_profile
 from tests.conftest import CheckGolden
 

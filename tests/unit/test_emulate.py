@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from edgewright import board_image, emulate
+from edgewright.base.errors import TargetError, UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.board_image import ImageSpec, compose, read_spec
 from edgewright.emulate import Instance, State
-from edgewright.errors import TargetError, UserError
-from edgewright.layout import RepoLayout
 from edgewright.profile import Arch, load_board
 
 BOARDS = RepoLayout().boards

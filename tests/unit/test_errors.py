@@ -1,6 +1,6 @@
 import pytest
 
-from edgewright.errors import EdgewrightError, ExitCode, TargetError, UserError
+from edgewright.base.errors import EdgewrightError, ExitCode, TargetError, UserError
 
 
 def test_a_message_is_subject_problem_facts_and_next_command() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container, host, process
-from edgewright.errors import UserError
+from edgewright import container, host
+from edgewright.base import process
+from edgewright.base.errors import UserError
 from edgewright.host import Finding, Need
 
 ABSENT = "edgewright-no-such-package"

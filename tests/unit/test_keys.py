@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewright import keys, minisign, signed
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.keys import Signer
 from edgewright.release import Manifest, Release, parse_manifest
 from edgewright.signed import Order, parse_order

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from edgewright import lab, lab_image
-from edgewright.errors import TargetError, UserError
+from edgewright.base.errors import TargetError, UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.lab import Lab, Power
-from edgewright.layout import RepoLayout
 from edgewright.profile import load_board
 
 BOARDS = RepoLayout().boards

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright import minisign
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.minisign import SecretKey, parse_public_key, parse_secret_key, parse_signature
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "signatures"

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgewright import packages, process
-from edgewright.layout import RepoLayout, user_cache
+from edgewright import packages
+from edgewright.base import process
+from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.packages import Package, PackageInputs
 
 

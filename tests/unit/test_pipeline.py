@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from edgewright import pipeline, terminal
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.pipeline import StageReport
 from tests.unit.model.test_convert import small_model
 

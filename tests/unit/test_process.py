@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.errors import UserError
-from edgewright.process import ChildFailed, capture, check, end_group, quote, run_logged
+from edgewright.base.errors import UserError
+from edgewright.base.process import ChildFailed, capture, check, end_group, quote, run_logged
 
 
 def python(code: str) -> list[str]:

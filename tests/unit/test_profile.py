@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.profile import (
     Arch,
     BoardProfile,

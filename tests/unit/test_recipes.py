@@ -12,7 +12,7 @@ import pytest
 from conan.errors import ConanException
 
 from edgewright import packages
-from edgewright.layout import RepoLayout
+from edgewright.base.layout import RepoLayout
 
 RECIPES = RepoLayout().recipes
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/conanfile.py"))

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright import release as release_module
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.release import (
     Manifest,
     Release,

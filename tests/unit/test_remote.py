@@ -10,7 +10,7 @@ import paramiko
 import pytest
 
 from edgewright import remote
-from edgewright.errors import TargetError, UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.remote import HostKey, Timeouts, connect, fingerprint, pin, scan_host_key
 from edgewright.target import Target, parse_host
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.report import (
     Bench,
     Check,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgewright import service
-from edgewright.errors import TargetError, UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import TargetError, UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.profile import BoardProfile, Manager, load_board
 from tests.boards import LocalBoard
 

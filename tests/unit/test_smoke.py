@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgewright import smoke
-from edgewright.errors import TargetError
+from edgewright.base.errors import TargetError
 from edgewright.release import Release
 from edgewright.remote import Result
 from edgewright.report import SmokeReport, Verdict

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.target import Target, parse_host
 
 

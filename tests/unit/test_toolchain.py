@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.profile import Fpu, board_names, load_board
 from edgewright.toolchain import compiler_flags, core_flags, render, shared_flags
 from tests.conftest import CheckGolden

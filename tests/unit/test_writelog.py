@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright import writelog
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 SECTORS = 64
 Op = tuple[int, int, int]  # first sector, sectors, flags

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.errors import UserError
 from edgewright.bench import baseline
 from edgewright.bench.baseline import Baseline
 from edgewright.bench.instructions import Cost, InstructionReport
-from edgewright.errors import UserError
 
 
 def report(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.bench import counts
 from edgewright.bench.counts import Counts, Guest
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
 from edgewright.profile import Arch
 from tests.unit.bench import arm_program as program
 

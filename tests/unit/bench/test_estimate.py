@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from edgewright import terminal
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.bench import estimate
 from edgewright.bench.estimate import PUBLISHED, Calibration, Modelled
 from edgewright.bench.instructions import Program
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
 from edgewright.profile import Arch, BoardProfile, load_board
 
 LAYOUT = RepoLayout()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.errors import UserError
 from edgewright.bench import peers
-from edgewright.errors import UserError
 
 ELF = Path(__file__).parents[2] / "data" / "elf"
 

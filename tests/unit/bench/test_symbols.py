@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewright.base.errors import UserError
 from edgewright.bench import symbols
 from edgewright.bench.symbols import Function, Symbols
-from edgewright.errors import UserError
 
 ELF = Path(__file__).parents[2] / "data" / "elf"
 

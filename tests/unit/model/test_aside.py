@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.errors import UserError
-from edgewright.model.aside import new_folder
-from edgewright.model.memory import available, require_memory
+from edgewright.base.errors import UserError
+from edgewright.base.files import new_folder
+from edgewright.base.memory import available, require_memory
 
 
 def fill(out: Path, text: str, fault: BaseException | None = None) -> None:

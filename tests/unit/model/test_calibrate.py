@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.calibrate import Calibration, calibrate
 from edgewright.model.card import Card
 from edgewright.model.data import Sample

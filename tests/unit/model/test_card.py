@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.model.card import Card, ModelFile, read_card, write_card
 
 CARDS = sorted(RepoLayout().models.glob("*/card.json"))

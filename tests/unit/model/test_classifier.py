@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.classifier import card_of, read_classifier
 from edgewright.model.convert import convert
 

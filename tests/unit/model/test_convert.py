@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.convert import LEVEL, Converted, convert
 from edgewright.model.coverage import prove
 from edgewright.model.ops import OpConfig, parse_config

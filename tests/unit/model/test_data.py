@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.data import Sample, load_elpv, refuse_overlap, split
 
 EXPECTED = "09f2d4b114fd69eb4f8f478970551c30abd87dad8606b73b0f3b49d4375b8244"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.data import load_dataset, load_folder, read_split, split, write_split
 from edgewright.model.preprocess import decode
 from tests.unit.model.conftest import draw_cell

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.card import Card
 from edgewright.model.data import LABELS, Dataset, Sample, Split, split
 from edgewright.model.folder import (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgewright.errors import UserError
-from edgewright.layout import RepoLayout
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
 from edgewright.model.card import Card, read_card
 from edgewright.model.data import LABELS, Dataset, Sample
 from edgewright.model.golden import MARGIN, TOLERANCE, choose, expect, write_golden

@@ -1,6 +1,6 @@
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.ops import OpConfig, Operator, gaps, parse_config
 
 TYPES = st.sampled_from(["uint8_t", "int8_t", "float"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model import golden, run_folder
 from edgewright.model.card import Card, read_card
 from edgewright.model.data import LABELS, Dataset, Sample, write_split

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.card import Card, Input, MeanStd, PerImage, Preprocess
 from edgewright.model.preprocess import (
     decode,

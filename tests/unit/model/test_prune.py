@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch_pruning")

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.calibrate import calibrate
 from edgewright.model.card import Card
 from edgewright.model.data import Sample

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.layout import RepoLayout
+from edgewright.base.layout import RepoLayout
 from edgewright.model.card import Facts, read_card
 from edgewright.model.readme import readme
 

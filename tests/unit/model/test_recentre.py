@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.recentre import needed_shift, shift_logit
 from edgewright.model.session import logits, open_session
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.data import LABELS, Dataset, Sample, write_split
 from edgewright.model.run_folder import RunFolder, begin, recorded_split
 

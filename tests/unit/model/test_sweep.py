@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.data import LABELS, Dataset, Sample
 from edgewright.model.judge import Answers, probabilities
 from edgewright.model.page import Axis

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model.data import LABELS, Dataset, Sample, Split, split
 
 torch = pytest.importorskip("torch")

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 from edgewright.model import workflow
 from edgewright.model.card import read_card
 from edgewright.model.convert import convert
@@ -337,7 +337,7 @@ def test_too_little_memory_is_told_before(
 ) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 64 kB\nMemAvailable: 16 kB\n")
-    monkeypatch.setattr("edgewright.model.memory.MEMINFO", meminfo)
+    monkeypatch.setattr("edgewright.base.memory.MEMINFO", meminfo)
     with pytest.raises(UserError, match="there is too little memory for it"):
         run(data, tmp_path / "out")
     assert not (tmp_path / "out").exists()

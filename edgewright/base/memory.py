@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 MEMINFO = Path("/proc/meminfo")
 FLOAT = 4  # bytes

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 TAIL_LINES = 20
 LineSink = Callable[[str], None]

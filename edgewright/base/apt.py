@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 ETC = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from edgewright.errors import UserError
+from edgewright.base.errors import UserError
 
 
 @contextmanager
