@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgewright.base import apt, process
 from edgewright.base.layout import REPO, user_cache
-from edgewright.profile import Arch
+from edgewright.board.profile import Arch
 
 SOURCE = REPO / "docker" / "board"
 DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")

@@ -16,12 +16,12 @@ from io import BytesIO
 from pathlib import Path
 
 from edgewright import edgectl, transfer
-from edgewright.audit import TargetFacts, judge_target, require
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
+from edgewright.board.audit import TargetFacts, judge_target, require
+from edgewright.board.elf import read_elf
 from edgewright.edgectl import AbsentError, Edgectl, Missing, PlanAnswer, StatusAnswer
-from edgewright.elf import read_elf
 from edgewright.probe import APPLETS, probe
 from edgewright.release import MANIFEST, Manifest, Release, parse_manifest, read_manifest
 from edgewright.remote import Board, Result

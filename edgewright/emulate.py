@@ -17,6 +17,7 @@ from typing import Any
 from edgewright import board_image
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
+from edgewright.board.profile import Arch, BoardProfile, Fpu
 from edgewright.board_keys import (
     authorized_keys,
     banner,
@@ -27,7 +28,6 @@ from edgewright.board_keys import (
     target_of,
     write,
 )
-from edgewright.profile import Arch, BoardProfile, Fpu
 from edgewright.target import Target
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")

@@ -11,7 +11,7 @@ from edgewright import container, emulate, lab, openssh
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import user_cache
-from edgewright.profile import Arch
+from edgewright.board.profile import Arch
 from edgewright.proof import fuzz
 
 BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")

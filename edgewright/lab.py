@@ -26,8 +26,8 @@ from edgewright import board_image, lab_image
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
+from edgewright.board.profile import BoardProfile
 from edgewright.board_keys import banner, locked, pin, ssh_command, target_of
-from edgewright.profile import BoardProfile
 from edgewright.target import Target
 
 QEMU = "qemu-system-aarch64"

@@ -13,18 +13,19 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import audit, container, packages, release, toolchain
-from edgewright.audit import Audit
+from edgewright import container, packages, release
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout, user_cache
 from edgewright.bench import estimate as estimates
 from edgewright.bench.estimate import Estimate
 from edgewright.bench.instructions import released
+from edgewright.board import audit, toolchain
+from edgewright.board.audit import Audit
+from edgewright.board.profile import BoardProfile
 from edgewright.model.convert import RUNTIME_VERSION, Converted, convert, rules_sha256
 from edgewright.model.coverage import Coverage, prove
 from edgewright.model.ops import parse_config
-from edgewright.profile import BoardProfile
 
 Origin = Literal["built", "cache"]
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from edgewright.audit import TargetFacts
 from edgewright.base.errors import TargetError
+from edgewright.board.audit import TargetFacts
 from edgewright.remote import Board
 
 # What a deploy needs on a board, beside a POSIX shell.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.profile import BoardProfile, Manager
+from edgewright.board.profile import BoardProfile, Manager
 from edgewright.remote import Board
 from edgewright.smoke import MODEL, PROGRAM
 

@@ -21,11 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.audit import Audit
 from edgewright.bench.estimate import Estimate, Range
+from edgewright.board.audit import Audit
+from edgewright.board.elf import ElfFacts
 from edgewright.deploy import Outcome, Plan, Status
 from edgewright.edgectl import StatusAnswer
-from edgewright.elf import ElfFacts
 from edgewright.pipeline import BuildReport, StageReport
 from edgewright.report import SmokeReport
 

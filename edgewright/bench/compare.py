@@ -22,10 +22,10 @@ from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Prog
 from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
 from edgewright.bench.symbols import read_symbols
+from edgewright.board.profile import Arch
 from edgewright.model.card import read_card
 from edgewright.model.session import softmax
 from edgewright.model.signed import make_signed
-from edgewright.profile import Arch
 
 Precision = Literal["INT8", "S8S8", "FP32"]
 PRECISIONS: tuple[Precision, ...] = ("INT8", "FP32")

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
-from edgewright.profile import Arch
+from edgewright.board.profile import Arch
 
 COMPILER = "cc"
 EMULATORS = {Arch.ARMHF: "qemu-arm", Arch.ARM64: "qemu-aarch64"}

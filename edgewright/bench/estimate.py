@@ -21,7 +21,7 @@ from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.bench import a53, counts, mobilenet, peers
 from edgewright.bench.counts import Guest
 from edgewright.bench.instructions import STEADY, Program, guest_of
-from edgewright.profile import Arch, BoardProfile
+from edgewright.board.profile import Arch, BoardProfile
 
 CORE = "cortex-a53"
 MARGIN = 2  # the range, in errors of the calibration: our networks have other operators

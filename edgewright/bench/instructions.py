@@ -13,8 +13,8 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout
 from edgewright.bench.counts import Counts, Guest, Span, count
 from edgewright.bench.symbols import Function, Symbols, demangle, read_symbols
-from edgewright.elf import read_elf
-from edgewright.profile import Arch
+from edgewright.board.elf import read_elf
+from edgewright.board.profile import Arch
 
 RUN = "_ZN7OrtApis3RunE"  # where each inference starts
 INPUT = ("_ZN4edge10load_image", "_ZN4edge10preprocess")  # no part of a session's load

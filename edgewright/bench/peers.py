@@ -13,7 +13,7 @@ from edgewright import container
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
-from edgewright.elf import read_elf
+from edgewright.board.elf import read_elf
 
 SUITE = "trixie"
 PACKAGES = ("libonnxruntime-dev",)  # the runtime, its header and all that it needs

@@ -21,6 +21,7 @@ from edgewright.bench import instructions as counted
 from edgewright.bench.build_time import BuildTimes, Compilation, compilation
 from edgewright.bench.estimate import Calibration, Estimate
 from edgewright.bench.instructions import Cost, InstructionReport, Program
+from edgewright.board.profile import board_names
 from edgewright.cli.build import build_release
 from edgewright.cli.common import (
     BOARD,
@@ -37,7 +38,6 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.cli.keys import signer_for
-from edgewright.profile import board_names
 
 
 @task(

@@ -15,11 +15,11 @@ from invoke.exceptions import Exit
 from rich.console import Console
 
 from edgewright import emulate, lab, remote
-from edgewright import profile as boards
 from edgewright import target as targets
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.profile import BoardProfile
+from edgewright.board import profile as boards
+from edgewright.board.profile import BoardProfile
 from edgewright.target import Target
 
 LAYOUT = RepoLayout()

@@ -13,10 +13,10 @@ import pytest
 from edgewright import container, emulate, packages, pipeline
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout
+from edgewright.board.profile import load_board
 from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.pipeline import BuildReport, BuildRequest, StageReport
-from edgewright.profile import load_board
 from edgewright.release import Release
 from edgewright.remote import Board, connect
 from tests.boards import make_release

@@ -7,8 +7,8 @@ import pytest
 from edgewright.base.layout import RepoLayout
 from edgewright.bench import baseline, compare, instructions
 from edgewright.bench.instructions import InstructionReport
+from edgewright.board.profile import Arch
 from edgewright.pipeline import BuildReport
-from edgewright.profile import Arch
 from edgewright.release import load_release
 
 LAYOUT = RepoLayout()

@@ -18,14 +18,14 @@ import pytest
 from edgewright import packages, pipeline, service, smoke
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
+from edgewright.board.elf import read_elf
+from edgewright.board.profile import BoardProfile, load_board
 from edgewright.container import DockerBuilder
 from edgewright.deploy import Outcome
-from edgewright.elf import read_elf
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.card import read_card
 from edgewright.model.golden import EXPECTED, expect
 from edgewright.pipeline import BuildReport
-from edgewright.profile import BoardProfile, load_board
 from edgewright.release import load_release
 from edgewright.remote import Board, connect
 from edgewright.report import SmokeReport

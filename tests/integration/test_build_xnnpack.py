@@ -9,11 +9,11 @@ import pytest
 
 from edgewright import pipeline, smoke
 from edgewright.bench import instructions
+from edgewright.board.profile import Arch
 from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.golden import EXPECTED
 from edgewright.pipeline import BuildReport
-from edgewright.profile import Arch
 from edgewright.release import load_release
 from edgewright.remote import connect
 from edgewright.report import SmokeReport

@@ -13,8 +13,8 @@ import pytest
 
 from edgewright import board_image, debs, lab, lab_image, lab_release, pipeline, service
 from edgewright.base.layout import REPO, RepoLayout
+from edgewright.board.profile import BoardProfile, Manager, load_board
 from edgewright.lab import Lab, Power
-from edgewright.profile import BoardProfile, Manager, load_board
 from edgewright.release import Release
 from edgewright.remote import connect
 from tests import signing

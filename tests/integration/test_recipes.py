@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from edgewright import packages
+from edgewright.board.profile import BoardProfile, load_board
+from edgewright.board.toolchain import core_flags, render
 from edgewright.container import DockerBuilder
-from edgewright.profile import BoardProfile, load_board
-from edgewright.toolchain import core_flags, render
 from tests.integration.conftest import REPO
 
 pytestmark = pytest.mark.docker

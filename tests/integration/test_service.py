@@ -11,7 +11,7 @@ import pytest
 
 from edgewright import service
 from edgewright.base.layout import RepoLayout
-from edgewright.profile import BoardProfile, Manager, load_board
+from edgewright.board.profile import BoardProfile, Manager, load_board
 
 Start = Callable[..., Path]
 # Written aside and renamed, as edge-infer does: a reader never finds it empty.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.audit import judge
 from edgewright.base.layout import RepoLayout
+from edgewright.board.audit import judge
+from edgewright.board.elf import ElfFacts, read_elf
+from edgewright.board.profile import Arch, BoardProfile, Fpu, Linkage, board_names, load_profile
+from edgewright.board.toolchain import compiler_flags, render
 from edgewright.container import Builder
-from edgewright.elf import ElfFacts, read_elf
-from edgewright.profile import Arch, BoardProfile, Fpu, Linkage, board_names, load_profile
-from edgewright.toolchain import compiler_flags, render
 
 pytestmark = pytest.mark.docker
 

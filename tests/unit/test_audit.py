@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from edgewright.audit import (
+from edgewright.base.errors import TargetError, UserError
+from edgewright.board.audit import (
     Audit,
     Finding,
     TargetFacts,
@@ -13,9 +14,8 @@ from edgewright.audit import (
     require,
     require_passed,
 )
-from edgewright.base.errors import TargetError, UserError
-from edgewright.elf import ElfFacts, NeededVersion, read_elf
-from edgewright.profile import BoardProfile, Linkage
+from edgewright.board.elf import ElfFacts, NeededVersion, read_elf
+from edgewright.board.profile import BoardProfile, Linkage
 
 ELF = Path(__file__).parent.parent / "data" / "elf"
 STATIC, SHARED = Linkage.STATIC, Linkage.SHARED

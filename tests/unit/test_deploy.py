@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgewright import deploy, terminal
-from edgewright.audit import TargetFacts
 from edgewright.base.errors import TargetError, UserError
+from edgewright.board.audit import TargetFacts
 from edgewright.edgectl import AbsentError, Edgectl, RefusedError, signed_input
 from edgewright.probe import APPLETS
 from edgewright.release import Release

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.elf import ElfFacts, read_elf
+from edgewright.board.elf import ElfFacts, read_elf
 
 ELF = Path(__file__).parent.parent / "data" / "elf"
 FILES = sorted(path for path in ELF.iterdir() if path.suffix != ".sh")

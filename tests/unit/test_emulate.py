@@ -9,9 +9,9 @@ import pytest
 from edgewright import board_image, emulate
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
+from edgewright.board.profile import Arch, load_board
 from edgewright.board_image import ImageSpec, compose, read_spec
 from edgewright.emulate import Instance, State
-from edgewright.profile import Arch, load_board
 
 BOARDS = RepoLayout().boards
 ARM_MAGIC = "7f454c4601010100000000000000000002002800"

@@ -13,8 +13,8 @@ import pytest
 from edgewright import lab, lab_image
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
+from edgewright.board.profile import load_board
 from edgewright.lab import Lab, Power
-from edgewright.profile import load_board
 
 BOARDS = RepoLayout().boards
 

@@ -7,7 +7,7 @@ import pytest
 from edgewright import service
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.profile import BoardProfile, Manager, load_board
+from edgewright.board.profile import BoardProfile, Manager, load_board
 from tests.boards import LocalBoard
 
 BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'

@@ -4,8 +4,8 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.profile import Fpu, board_names, load_board
-from edgewright.toolchain import compiler_flags, core_flags, render, shared_flags
+from edgewright.board.profile import Fpu, board_names, load_board
+from edgewright.board.toolchain import compiler_flags, core_flags, render, shared_flags
 from tests.conftest import CheckGolden
 
 REPO = RepoLayout()

@@ -8,7 +8,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.bench import counts
 from edgewright.bench.counts import Counts, Guest
-from edgewright.profile import Arch
+from edgewright.board.profile import Arch
 from tests.unit.bench import arm_program as program
 
 LAYOUT = RepoLayout()

@@ -10,7 +10,7 @@ from edgewright.base.layout import RepoLayout
 from edgewright.bench import estimate
 from edgewright.bench.estimate import PUBLISHED, Calibration, Modelled
 from edgewright.bench.instructions import Program
-from edgewright.profile import Arch, BoardProfile, load_board
+from edgewright.board.profile import Arch, BoardProfile, load_board
 
 LAYOUT = RepoLayout()
 

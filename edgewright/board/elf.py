@@ -1,4 +1,4 @@
-"""Facts of one ELF file. No opinion: `edgewright.audit` judges."""
+"""Facts of one ELF file. No opinion: `edgewright.board.audit` judges."""
 
 from collections import defaultdict
 from collections.abc import Iterator

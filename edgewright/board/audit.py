@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import EdgewrightError, UserError
-from edgewright.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
-from edgewright.profile import Arch, BoardProfile, Cpu, Fpu, Linkage
+from edgewright.board.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
+from edgewright.board.profile import Arch, BoardProfile, Cpu, Fpu, Linkage
 
 # The policy, as data.
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
