@@ -23,7 +23,7 @@ from edgewright.board.audit import TargetFacts, judge_target, require
 from edgewright.board.elf import read_elf
 from edgewright.edgectl import AbsentError, Edgectl, Missing, PlanAnswer, StatusAnswer
 from edgewright.probe import APPLETS, probe
-from edgewright.release import MANIFEST, Manifest, Release, parse_manifest, read_manifest
+from edgewright.release.manifest import MANIFEST, Manifest, Release, parse_manifest, read_manifest
 from edgewright.remote import Board, Result
 from edgewright.transfer import BaseChunks, Outgoing
 

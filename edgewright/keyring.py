@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.edgectl import Edgectl, signed_input
-from edgewright.keys import Signer, believable
-from edgewright.minisign import PublicKey, parse_public_key, public_key_text
+from edgewright.release.keys import Signer, believable
+from edgewright.release.minisign import PublicKey, parse_public_key, public_key_text
 
 KEYS = "keys.json"  # below the deploy root
 LIMIT = 16

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import TargetError
-from edgewright.release import Release
+from edgewright.release.manifest import Release
 from edgewright.remote import Board
 from edgewright.report import Check
 from edgewright.smoke import MODEL, PROGRAM, BenchDocument, parse

@@ -17,7 +17,7 @@ from PIL import Image
 from edgewright.model.card import Card, Input, ModelFile, Output, PerImage, Preprocess, write_card
 from edgewright.model.convert import convert
 from edgewright.model.golden import EXPECTED, expect
-from edgewright.release import Release, ReleaseInputs, build_release
+from edgewright.release.manifest import Release, ReleaseInputs, build_release
 
 SIDE = 32  # pixels
 PAYLOAD = 256 * 1024  # bytes

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import container, packages, release
+from edgewright import container, packages
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout, user_cache
@@ -26,6 +26,7 @@ from edgewright.board.profile import BoardProfile
 from edgewright.model.convert import RUNTIME_VERSION, Converted, convert, rules_sha256
 from edgewright.model.coverage import Coverage, prove
 from edgewright.model.ops import parse_config
+from edgewright.release import manifest as release
 
 Origin = Literal["built", "cache"]
 

@@ -24,7 +24,7 @@ from edgewright import lab, writelog
 from edgewright.base import process
 from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.lab import Lab
-from edgewright.release import MANIFEST, SIGNATURE, Release
+from edgewright.release.manifest import MANIFEST, SIGNATURE, Release
 from edgewright.remote import Board, connect
 from edgewright.smoke import MODEL, PROGRAM
 

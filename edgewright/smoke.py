@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgewright.base.errors import TargetError
-from edgewright.release import Manifest
+from edgewright.release.manifest import Manifest
 from edgewright.remote import Board, Result
 from edgewright.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.target import Target

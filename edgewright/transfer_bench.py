@@ -18,11 +18,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import deploy, edgectl, keyring, openssh, signed
+from edgewright import deploy, edgectl, keyring, openssh
 from edgewright.base.errors import TargetError
 from edgewright.deploy import Outcome
-from edgewright.keys import Signer
-from edgewright.release import Release, ReleaseInputs, build_release
+from edgewright.release import order as signed
+from edgewright.release.keys import Signer
+from edgewright.release.manifest import Release, ReleaseInputs, build_release
 from edgewright.remote import Board
 from edgewright.target import Target
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgewright.release import (
+from edgewright.release.manifest import (
     Release,
     ReleasedBudgets,
     ReleasedRuntime,

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from edgewright import deploy, keyring, keys, signed
+from edgewright import deploy, keyring
 from edgewright.deploy import Outcome
-from edgewright.keys import Signer
-from edgewright.release import Manifest, Release
+from edgewright.release import keys
+from edgewright.release import order as signed
+from edgewright.release.keys import Signer
+from edgewright.release.manifest import Manifest, Release
 from edgewright.remote import Board
 
 

@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from edgewright import deploy as deployer
-from edgewright import keys, pipeline, remote, service, signed, terminal
+from edgewright import pipeline, remote, service, terminal
 from edgewright import report as reports
 from edgewright import smoke as smoke_test
 from edgewright import target as targets
@@ -27,7 +27,9 @@ from edgewright.cli.common import (
     told,
     write,
 )
-from edgewright.release import Manifest, Release
+from edgewright.release import keys
+from edgewright.release import order as signed
+from edgewright.release.manifest import Manifest, Release
 from edgewright.report import SmokeReport
 
 

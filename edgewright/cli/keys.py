@@ -9,7 +9,7 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import deploy, keyring, keys, minisign, pipeline, signed
+from edgewright import deploy, keyring, pipeline
 from edgewright.base.errors import UserError
 from edgewright.cli.common import (
     JSON,
@@ -22,7 +22,9 @@ from edgewright.cli.common import (
     told,
 )
 from edgewright.edgectl import Edgectl
-from edgewright.release import Release
+from edgewright.release import keys, minisign
+from edgewright.release import order as signed
+from edgewright.release.manifest import Release
 from edgewright.remote import Board
 
 NAME = "name of the key, 'default' unless given"

@@ -5,11 +5,13 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from edgewright import keys, pipeline, signed
+from edgewright import pipeline
 from edgewright.base.errors import UserError
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, say, told
-from edgewright.release import Release, load_release
+from edgewright.release import keys
+from edgewright.release import order as signed
+from edgewright.release.manifest import Release, load_release
 
 
 @task(

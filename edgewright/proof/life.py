@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.minisign import SecretKey
 from edgewright.proof.orders import (
     COMPATIBLE,
     RUN,
@@ -22,7 +21,8 @@ from edgewright.proof.orders import (
     release_problem,
     small_release,
 )
-from edgewright.release import SIGNATURE
+from edgewright.release.manifest import SIGNATURE
+from edgewright.release.minisign import SecretKey
 
 NOTHING_TO_START = 17
 MEMORY = Path("/dev/shm")

@@ -10,11 +10,10 @@ from typing import Any
 
 import zstandard
 
-from edgewright import minisign
 from edgewright.base.digest import file_sha256
 from edgewright.base.errors import UserError
-from edgewright.minisign import SecretKey
-from edgewright.release import (
+from edgewright.release import minisign
+from edgewright.release.manifest import (
     MANIFEST,
     SIGNATURE,
     Manifest,
@@ -26,7 +25,8 @@ from edgewright.release import (
     build_release,
     parse_manifest,
 )
-from edgewright.signed import Order, check
+from edgewright.release.minisign import SecretKey
+from edgewright.release.order import Order, check
 
 COMPATIBLE = "acme,board"
 PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and passes its self-test

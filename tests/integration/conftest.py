@@ -17,7 +17,7 @@ from edgewright.board.profile import load_board
 from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.pipeline import BuildReport, BuildRequest, StageReport
-from edgewright.release import Release
+from edgewright.release.manifest import Release
 from edgewright.remote import Board, connect
 from tests.boards import make_release
 

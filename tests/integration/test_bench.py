@@ -9,7 +9,7 @@ from edgewright.bench import baseline, compare, instructions
 from edgewright.bench.instructions import InstructionReport
 from edgewright.board.profile import Arch
 from edgewright.pipeline import BuildReport
-from edgewright.release import load_release
+from edgewright.release.manifest import load_release
 
 LAYOUT = RepoLayout()
 

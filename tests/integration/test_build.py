@@ -26,7 +26,7 @@ from edgewright.emulate import EmulatedBoard
 from edgewright.model.card import read_card
 from edgewright.model.golden import EXPECTED, expect
 from edgewright.pipeline import BuildReport
-from edgewright.release import load_release
+from edgewright.release.manifest import load_release
 from edgewright.remote import Board, connect
 from edgewright.report import SmokeReport
 from tests import signing

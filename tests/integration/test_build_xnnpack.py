@@ -14,7 +14,7 @@ from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.golden import EXPECTED
 from edgewright.pipeline import BuildReport
-from edgewright.release import load_release
+from edgewright.release.manifest import load_release
 from edgewright.remote import connect
 from edgewright.report import SmokeReport
 from tests import signing

@@ -15,7 +15,7 @@ from edgewright.base.errors import TargetError
 from edgewright.edgectl import RefusedError
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.pipeline import BuildReport
-from edgewright.release import Release, load_release
+from edgewright.release.manifest import Release, load_release
 from edgewright.remote import Board, ConnectionLostError, connect
 from edgewright.report import SmokeReport
 from tests import signing

@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgewright import deploy, keyring, signed
+from edgewright import deploy, keyring
 from edgewright.base.errors import TargetError
 from edgewright.edgectl import Edgectl, RefusedError
-from edgewright.minisign import PublicKey
-from edgewright.release import Release, load_release
+from edgewright.release import order as signed
+from edgewright.release.manifest import Release, load_release
+from edgewright.release.minisign import PublicKey
 from edgewright.remote import ConnectionLostError
 from tests.boards import COMPATIBLE, LocalBoard, make_release
 from tests.signing import signer
@@ -138,7 +139,7 @@ class Deploys(RuleBasedStateMachine):
     @rule(days=st.sampled_from([-400, -1, 0, 0.5]))
     def set_a_wrong_clock(self, days: float) -> None:
         now = self.built.stat().st_mtime + days * DAY
-        self.patch.setattr("edgewright.keys.time.time", lambda: now)
+        self.patch.setattr("edgewright.release.keys.time.time", lambda: now)
 
     # What must be refused
 

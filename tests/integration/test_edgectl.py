@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from edgewright import pipeline
 from edgewright.base.layout import REPO, RepoLayout
 from edgewright.container import DockerBuilder
-from edgewright.minisign import SecretKey
 from edgewright.packages import Package
 from edgewright.proof import crashpoints, fuzz, lostwrites
 from edgewright.proof.life import boot, in_memory
@@ -34,6 +33,7 @@ from edgewright.proof.orders import (
     release_problem,
     small_release,
 )
+from edgewright.release.minisign import SecretKey
 
 pytestmark = pytest.mark.docker
 

@@ -15,7 +15,7 @@ from edgewright import board_image, debs, lab, lab_image, lab_release, pipeline,
 from edgewright.base.layout import REPO, RepoLayout
 from edgewright.board.profile import BoardProfile, Manager, load_board
 from edgewright.lab import Lab, Power
-from edgewright.release import Release
+from edgewright.release.manifest import Release
 from edgewright.remote import connect
 from tests import signing
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import keys, minisign, signed
-from edgewright.minisign import SecretKey, parse_signature
+from edgewright.release import keys, minisign
+from edgewright.release import order as signed
+from edgewright.release.minisign import SecretKey, parse_signature
 from tests.boards import make_release
 
 pytestmark = pytest.mark.skipif(

@@ -11,7 +11,7 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.board.audit import TargetFacts
 from edgewright.edgectl import AbsentError, Edgectl, RefusedError, signed_input
 from edgewright.probe import APPLETS
-from edgewright.release import Release
+from edgewright.release.manifest import Release
 from edgewright.remote import Result
 from tests.boards import LocalBoard, make_release
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewright import keys, minisign, signed
 from edgewright.base.errors import UserError
-from edgewright.keys import Signer
-from edgewright.release import Manifest, Release, parse_manifest
-from edgewright.signed import Order, parse_order
+from edgewright.release import keys, minisign
+from edgewright.release import order as signed
+from edgewright.release.keys import Signer
+from edgewright.release.manifest import Manifest, Release, parse_manifest
+from edgewright.release.order import Order, parse_order
 from tests.boards import make_release
 
 SECRET = "correct horse battery staple"
@@ -38,7 +39,7 @@ def release(tmp_path: Path) -> Release:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
-    monkeypatch.setattr("edgewright.keys.time.time", lambda: float(seconds))
+    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: float(seconds))
 
 
 # Files

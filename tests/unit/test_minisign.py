@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright import minisign
 from edgewright.base.errors import UserError
-from edgewright.minisign import SecretKey, parse_public_key, parse_secret_key, parse_signature
+from edgewright.release import minisign
+from edgewright.release.minisign import (
+    SecretKey,
+    parse_public_key,
+    parse_secret_key,
+    parse_signature,
+)
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "signatures"
 DATA = (CORPUS / "signed.txt").read_bytes()

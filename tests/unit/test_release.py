@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright import release as release_module
 from edgewright.base.errors import UserError
-from edgewright.release import (
+from edgewright.release import manifest as release_module
+from edgewright.release.manifest import (
     Manifest,
     Release,
     ReleasedBudgets,

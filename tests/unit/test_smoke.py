@@ -7,7 +7,7 @@ import pytest
 
 from edgewright import smoke
 from edgewright.base.errors import TargetError
-from edgewright.release import Release
+from edgewright.release.manifest import Release
 from edgewright.remote import Result
 from edgewright.report import SmokeReport, Verdict
 from edgewright.smoke import BenchDocument, Golden

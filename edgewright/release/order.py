@@ -15,11 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import minisign
 from edgewright.base.errors import UserError
-from edgewright.keys import Signer
-from edgewright.minisign import PublicKey
-from edgewright.release import MANIFEST, SIGNATURE, Manifest, Release, load_release, parse_manifest
+from edgewright.release import minisign
+from edgewright.release.keys import Signer
+from edgewright.release.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+    Release,
+    load_release,
+    parse_manifest,
+)
+from edgewright.release.minisign import PublicKey
 
 ARCHIVE_BYTES = 1 << 30  # unpacked
 ORDER = re.compile(

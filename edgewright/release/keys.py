@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import minisign
 from edgewright.base.errors import UserError
 from edgewright.base.layout import user_config
-from edgewright.minisign import PublicKey, SecretKey, Signature
+from edgewright.release import minisign
+from edgewright.release.minisign import PublicKey, SecretKey, Signature
 
 DEFAULT = "default"
 PASSPHRASE = "EDGEWRIGHT_KEY_PASSPHRASE"

@@ -1,0 +1,1 @@
+"""Releases: manifest, signing keys, signatures, signed orders."""
