@@ -14,9 +14,17 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from edgewright.model.card import Card, Input, ModelFile, Output, PerImage, Preprocess, write_card
-from edgewright.model.convert import convert
-from edgewright.model.golden import EXPECTED, expect
+from edgewright.model.contract.card import (
+    Card,
+    Input,
+    ModelFile,
+    Output,
+    PerImage,
+    Preprocess,
+    write_card,
+)
+from edgewright.model.convert.to_ort import convert
+from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.release.manifest import Release, ReleaseInputs, build_release
 
 SIDE = 32  # pixels

@@ -23,9 +23,9 @@ from edgewright.bench.instructions import released
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
-from edgewright.model.convert import RUNTIME_VERSION, Converted, convert, rules_sha256
-from edgewright.model.coverage import Coverage, prove
-from edgewright.model.ops import parse_config
+from edgewright.model.convert.coverage import Coverage, prove
+from edgewright.model.convert.ops import parse_config
+from edgewright.model.convert.to_ort import RUNTIME_VERSION, Converted, convert, rules_sha256
 from edgewright.release import manifest as release
 
 Origin = Literal["built", "cache"]

@@ -23,9 +23,9 @@ from edgewright.bench.ncnn_model import write_ncnn
 from edgewright.bench.peers import Peer
 from edgewright.bench.symbols import read_symbols
 from edgewright.board.profile import Arch
-from edgewright.model.card import read_card
-from edgewright.model.session import softmax
-from edgewright.model.signed import make_signed
+from edgewright.model.contract.card import read_card
+from edgewright.model.contract.session import softmax
+from edgewright.model.convert.signed_bytes import make_signed
 
 Precision = Literal["INT8", "S8S8", "FP32"]
 PRECISIONS: tuple[Precision, ...] = ("INT8", "FP32")

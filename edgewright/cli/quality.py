@@ -16,22 +16,22 @@ from edgewright.base.errors import UserError
 from edgewright.bench import instructions as counted
 from edgewright.bench.instructions import Program
 from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
-from edgewright.model import convert as converter
-from edgewright.model import inspect as inspector
-from edgewright.model.card import ModelFile, read_card, write_card
-from edgewright.model.coverage import prove
-from edgewright.model.data import ELPV
-from edgewright.model.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
-from edgewright.model.images import CALIBRATION_IMAGES
-from edgewright.model.inspect import Inspection
-from edgewright.model.judge import Answers, Progress
-from edgewright.model.ops import parse_config
-from edgewright.model.session import saturates
+from edgewright.model.contract.card import ModelFile, read_card, write_card
+from edgewright.model.contract.session import saturates
+from edgewright.model.convert import inspect as inspector
+from edgewright.model.convert import to_ort as converter
+from edgewright.model.convert.coverage import prove
+from edgewright.model.convert.inspect import Inspection
+from edgewright.model.convert.ops import parse_config
+from edgewright.model.judge.answers import Answers, Progress
+from edgewright.model.judge.data import ELPV
+from edgewright.model.judge.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
+from edgewright.model.judge.images import CALIBRATION_IMAGES
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
-    from edgewright.model.diff import Difference
-    from edgewright.model.sweep import Counter
-    from edgewright.model.sweep_report import Rival, Row, SweepReport
+    from edgewright.model.quantize.diff import Difference
+    from edgewright.model.quantize.sweep import Counter
+    from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
 
 MODEL_BUILD = LAYOUT.root / "build" / "model"
 FP32 = MODEL_BUILD / "fp32.onnx"
@@ -81,7 +81,7 @@ def quantize(
     json: bool = False,
 ) -> None:
     """FP32 to INT8. Example: invoke model.quantize --model=net.onnx --calibration=cells --sweep"""
-    from edgewright.model import workflow
+    from edgewright.model.pack import workflow
 
     asked = workflow.Quantization(
         model=Path(model),
@@ -136,7 +136,7 @@ def evaluate(
     json: bool = False,
 ) -> None:
     """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
-    from edgewright.model import workflow
+    from edgewright.model.pack import workflow
 
     asked = workflow.judging(Path(model), images, Path(card) if card else None, positive, count)
     if saturates(asked.classifier.path):
@@ -214,7 +214,7 @@ def diff(
     json: bool = False,
 ) -> None:
     """Where two models part. Example: invoke model.diff fp32.onnx int8.onnx --count=100"""
-    from edgewright.model import workflow
+    from edgewright.model.pack import workflow
 
     asked = workflow.judging(Path(first), images, Path(card) if card else None, positive, count)
     found = workflow.diff(asked, Path(second))

@@ -23,8 +23,8 @@ from edgewright.board.profile import BoardProfile, load_board
 from edgewright.container import DockerBuilder
 from edgewright.deploy import Outcome
 from edgewright.emulate import EmulatedBoard
-from edgewright.model.card import read_card
-from edgewright.model.golden import EXPECTED, expect
+from edgewright.model.contract.card import read_card
+from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.pipeline import BuildReport
 from edgewright.release.manifest import load_release
 from edgewright.remote import Board, connect

@@ -12,7 +12,7 @@ from edgewright.bench import instructions
 from edgewright.board.profile import Arch
 from edgewright.container import DockerBuilder
 from edgewright.emulate import EmulatedBoard
-from edgewright.model.golden import EXPECTED
+from edgewright.model.pack.golden import EXPECTED
 from edgewright.pipeline import BuildReport
 from edgewright.release.manifest import load_release
 from edgewright.remote import connect

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from edgewright.base.layout import REPO, RepoLayout
-from edgewright.model.card import read_card
-from edgewright.model.preprocess import load_input
+from edgewright.model.contract.card import read_card
+from edgewright.model.contract.preprocess import load_input
 from tests.integration.toy_model import graph, toy_model, toy_probabilities
 
 EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]

@@ -7,9 +7,9 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.model.data import LABELS
-from edgewright.model.images import load_part
-from edgewright.model.workflow import Quantization, evaluate, judging, quantize
+from edgewright.model.judge.data import LABELS
+from edgewright.model.judge.images import load_part
+from edgewright.model.pack.workflow import Quantization, evaluate, judging, quantize
 from tests.unit.model import small_cnn
 
 pytestmark = pytest.mark.model

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgewright.model.card import (
+from edgewright.model.contract.card import (
     Card,
     Input,
     MeanStd,
@@ -16,7 +16,7 @@ from edgewright.model.card import (
     Preprocess,
     write_card,
 )
-from edgewright.model.preprocess import Floats
+from edgewright.model.contract.preprocess import Floats
 
 NORMALIZE = {1: PerImage(), 3: MeanStd(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))}
 

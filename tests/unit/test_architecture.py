@@ -74,7 +74,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def name_of(path: Path) -> str:
-    """`edgewright.model.card` of its file."""
+    """`edgewright.model.contract.card` of its file."""
     parts = path.relative_to(REPO).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -101,7 +101,7 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def ours(names: set[str]) -> set[str]:
-    """Modules of ours, as in the table: `edgewright.model.card` is `model`."""
+    """Modules of ours, as in the table: `edgewright.model.contract.card` is `model`."""
     modules = {path.stem for path in PACKAGE.glob("*.py")} | {"bench", "cli", "model", "proof"}
     seconds = {name.split(".")[1] for name in names if name.startswith("edgewright.")}
     return seconds & modules

@@ -8,8 +8,8 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from edgewright.model.card import Card, Input, ModelFile, Output
-from edgewright.model.data import LABELS, Sample, load_elpv
+from edgewright.model.contract.card import Card, Input, ModelFile, Output
+from edgewright.model.judge.data import LABELS, Sample, load_elpv
 
 PROBABILITIES = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
 

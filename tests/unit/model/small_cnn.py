@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from edgewright.model.card import Card, Input, ModelFile, Output, Preprocess, write_card
-from edgewright.model.data import load_folder
-from edgewright.model.images import Inputs
-from edgewright.model.session import logits, open_session
+from edgewright.model.contract.card import Card, Input, ModelFile, Output, Preprocess, write_card
+from edgewright.model.contract.session import logits, open_session
+from edgewright.model.judge.data import load_folder
+from edgewright.model.judge.images import Inputs
 
 LABELS = ("fine", "cracked")  # not in alphabetical order
 Doubles = NDArray[np.float64]

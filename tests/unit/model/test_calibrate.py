@@ -7,13 +7,13 @@ import onnx
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.calibrate import Calibration, calibrate
-from edgewright.model.card import Card
-from edgewright.model.data import Sample
-from edgewright.model.images import Inputs
-from edgewright.model.preprocess import Floats
-from edgewright.model.quantize import Recipe, prepare, quantize_prepared
-from edgewright.model.sqnr import measure_noise, nodes_around, noisiest
+from edgewright.model.contract.card import Card
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.judge.data import Sample
+from edgewright.model.judge.images import Inputs
+from edgewright.model.quantize.calibrate import Calibration, calibrate
+from edgewright.model.quantize.recipe import Recipe, prepare, quantize_prepared
+from edgewright.model.quantize.sqnr import measure_noise, nodes_around, noisiest
 
 
 @pytest.fixture(scope="module")

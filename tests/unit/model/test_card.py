@@ -7,7 +7,7 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.model.card import Card, ModelFile, read_card, write_card
+from edgewright.model.contract.card import Card, ModelFile, read_card, write_card
 
 CARDS = sorted(RepoLayout().models.glob("*/card.json"))
 

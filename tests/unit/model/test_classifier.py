@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.classifier import card_of, read_classifier
-from edgewright.model.convert import convert
+from edgewright.model.contract.classifier import card_of, read_classifier
+from edgewright.model.convert.to_ort import convert
 
 FLOAT = TensorProto.FLOAT
 

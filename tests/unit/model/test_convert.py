@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.convert import LEVEL, Converted, convert
-from edgewright.model.coverage import prove
-from edgewright.model.ops import OpConfig, parse_config
+from edgewright.model.convert.coverage import prove
+from edgewright.model.convert.ops import OpConfig, parse_config
+from edgewright.model.convert.to_ort import LEVEL, Converted, convert
 from tests.unit.bench.test_fp32 import quantized_network
 
 SHAPE = [1, 4]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.data import Sample, load_elpv, refuse_overlap, split
+from edgewright.model.judge.data import Sample, load_elpv, refuse_overlap, split
 
 EXPECTED = "09f2d4b114fd69eb4f8f478970551c30abd87dad8606b73b0f3b49d4375b8244"
 
@@ -65,6 +65,6 @@ def test_a_test_image_under_another_name_is_refused(
 
 
 def test_the_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewright.model.data.find_spec", lambda name: None)
+    monkeypatch.setattr("edgewright.model.judge.data.find_spec", lambda name: None)
     with pytest.raises(UserError, match="elpv-dataset: is not installed"):
         load_elpv()

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model.data import load_dataset, load_folder, read_split, split, write_split
-from edgewright.model.preprocess import decode
+from edgewright.model.contract.preprocess import decode
+from edgewright.model.judge.data import load_dataset, load_folder, read_split, split, write_split
 from tests.unit.model.conftest import draw_cell
 
 

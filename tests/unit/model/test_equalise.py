@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgewright.model.calibrate import calibrate
-from edgewright.model.equalise import cross_layer, smooth
-from edgewright.model.preprocess import Floats
-from edgewright.model.session import logits, open_session
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.contract.session import logits, open_session
+from edgewright.model.quantize.calibrate import calibrate
+from edgewright.model.quantize.equalise import cross_layer, smooth
 
 Doubles = NDArray[np.floating[Any]]
 RANDOM = np.random.default_rng(3)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from edgewright.model.evaluate import (
+from edgewright.model.judge.evaluate import (
     Metrics,
     Prices,
     auc,

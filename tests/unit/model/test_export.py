@@ -10,8 +10,8 @@ from edgewright.base.errors import UserError
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edgewright.model.export import export, parity, without_division  # noqa: E402
-from edgewright.model.network import Network  # noqa: E402
+from edgewright.model.train.export import export, parity, without_division  # noqa: E402
+from edgewright.model.train.network import Network  # noqa: E402
 
 pytestmark = pytest.mark.model
 IMAGES = np.random.default_rng(0).normal(size=(3, 1, 64, 64)).astype(np.float32)

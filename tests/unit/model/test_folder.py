@@ -6,9 +6,10 @@ import onnx
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.card import Card
-from edgewright.model.data import LABELS, Dataset, Sample, Split, split
-from edgewright.model.folder import (
+from edgewright.model.contract.card import Card
+from edgewright.model.judge.answers import judge
+from edgewright.model.judge.data import LABELS, Dataset, Sample, Split, split
+from edgewright.model.pack.folder import (
     Parts,
     centre,
     choose_recipe,
@@ -17,7 +18,6 @@ from edgewright.model.folder import (
     new_card,
     parts_of,
 )
-from edgewright.model.judge import judge
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from PIL import Image
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.model.card import Card, read_card
-from edgewright.model.data import LABELS, Dataset, Sample
-from edgewright.model.golden import MARGIN, TOLERANCE, choose, expect, write_golden
-from edgewright.model.judge import Answers
-from edgewright.model.preprocess import load_input
-from edgewright.model.session import logits, open_session, softmax
+from edgewright.model.contract.card import Card, read_card
+from edgewright.model.contract.preprocess import load_input
+from edgewright.model.contract.session import logits, open_session, softmax
+from edgewright.model.judge.answers import Answers
+from edgewright.model.judge.data import LABELS, Dataset, Sample
+from edgewright.model.pack.golden import MARGIN, TOLERANCE, choose, expect, write_golden
 
 GOLDEN = sorted(RepoLayout().models.glob("*/golden/expected.json"))
 
@@ -102,7 +102,7 @@ def test_an_unsure_answer_leaves_the_former_set(
 ) -> None:
     folder = write_golden(sure_network, card, samples[:1])
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr("edgewright.model.golden.MARGIN", 0.6)
+    monkeypatch.setattr("edgewright.model.pack.golden.MARGIN", 0.6)
     with pytest.raises(UserError, match="is too near to the border to be golden"):
         write_golden(sure_network, card, samples[1:3])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -9,11 +9,7 @@ from transformers.models.mobilevit.modeling_mobilevit import (  # noqa: E402
     MobileViTSelfAttention,
 )
 
-from edgewright.model.network import (  # noqa: E402
-    Attention,
-    Network,
-    full_name,
-)
+from edgewright.model.train.network import Attention, Network, full_name
 
 pytestmark = pytest.mark.model
 

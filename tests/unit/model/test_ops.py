@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.model.ops import OpConfig, Operator, gaps, parse_config
+from edgewright.model.convert.ops import OpConfig, Operator, gaps, parse_config
 
 TYPES = st.sampled_from(["uint8_t", "int8_t", "float"])
 RESTRICTIONS = st.dictionaries(

@@ -10,26 +10,22 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model import golden, run_folder
-from edgewright.model.card import Card, read_card
-from edgewright.model.data import LABELS, Dataset, Sample, write_split
-from edgewright.model.inspect import inspect
-from edgewright.model.quantize import RECIPES
-from edgewright.model.readme import readme
-from edgewright.model.run_folder import RunFolder
+from edgewright.model.contract.card import Card, read_card
+from edgewright.model.convert.inspect import inspect
+from edgewright.model.judge.data import LABELS, Dataset, Sample, write_split
+from edgewright.model.pack import golden
+from edgewright.model.pack.readme import readme
+from edgewright.model.quantize.recipe import RECIPES
+from edgewright.model.train import run_folder
+from edgewright.model.train.run_folder import RunFolder
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edgewright.model.export import Exported  # noqa: E402
-from edgewright.model.folder import export_run, make_model_folder  # noqa: E402
-from edgewright.model.network import Network  # noqa: E402
-from edgewright.model.train import (  # noqa: E402
-    Origin,
-    TrainConfig,
-    fresh_state,
-    write_checkpoint,
-)
+from edgewright.model.pack.folder import export_run, make_model_folder  # noqa: E402
+from edgewright.model.train.export import Exported  # noqa: E402
+from edgewright.model.train.network import Network  # noqa: E402
+from edgewright.model.train.run import Origin, TrainConfig, fresh_state, write_checkpoint
 
 pytestmark = pytest.mark.model
 
@@ -51,7 +47,7 @@ def sliver(samples: tuple[Sample, ...]) -> Iterator[Dataset]:
     few = {"RECIPES": RECIPES[:1], "CALIBRATION_IMAGES": 8, "COMPARED_IMAGES": 8}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in few.items():
-            patch.setattr(f"edgewright.model.folder.{name}", value)
+            patch.setattr(f"edgewright.model.pack.folder.{name}", value)
         patch.setattr(run_folder, "load_dataset", lambda name: dataset)
         yield dataset
 
@@ -84,8 +80,10 @@ def packed(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
-        patch.setattr("edgewright.model.folder.choose", lambda found: found.dataset.samples[:2])
-        patch.setattr("edgewright.model.folder.export_run", noted)
+        patch.setattr(
+            "edgewright.model.pack.folder.choose", lambda found: found.dataset.samples[:2]
+        )
+        patch.setattr("edgewright.model.pack.folder.export_run", noted)
         card = make_model_folder(run, folder, lambda _: None)
     return Packed(run=run, folder=folder, card=card, exported=exports[0])
 
@@ -110,8 +108,8 @@ def test_a_folder_that_cannot_be_finished_leaves_the_old_one(
         shutil.copy(packed.folder / "model.onnx", out)
         return [SimpleNamespace(name="as before", distance=0.0)]
 
-    monkeypatch.setattr("edgewright.model.folder.export_run", lambda *_: packed.exported)
-    monkeypatch.setattr("edgewright.model.folder.choose_recipe", quantized)
+    monkeypatch.setattr("edgewright.model.pack.folder.export_run", lambda *_: packed.exported)
+    monkeypatch.setattr("edgewright.model.pack.folder.choose_recipe", quantized)
     folder = tmp_path / "models" / "small"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_text("old")

@@ -2,9 +2,16 @@
 
 import re
 
-from edgewright.model.evaluate import Estimate
-from edgewright.model.page import render
-from edgewright.model.sweep_report import Histogram, Noise, Picture, Rival, Row, SweepReport
+from edgewright.model.judge.evaluate import Estimate
+from edgewright.model.quantize.page import render
+from edgewright.model.quantize.sweep_report import (
+    Histogram,
+    Noise,
+    Picture,
+    Rival,
+    Row,
+    SweepReport,
+)
 
 SURE = Estimate(value=0.9, low=0.85, high=0.95)
 

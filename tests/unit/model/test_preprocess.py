@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model.card import Card, Input, MeanStd, PerImage, Preprocess
-from edgewright.model.preprocess import (
+from edgewright.model.contract.card import Card, Input, MeanStd, PerImage, Preprocess
+from edgewright.model.contract.preprocess import (
     decode,
     load_input,
     luma,

@@ -10,15 +10,15 @@ from edgewright.base.errors import UserError
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch_pruning")
 
-from edgewright.model import pruned_run, run_folder  # noqa: E402
-from edgewright.model.data import LABELS, Dataset, Sample, split  # noqa: E402
-from edgewright.model.export import export  # noqa: E402
-from edgewright.model.inspect import inspect  # noqa: E402
-from edgewright.model.network import Network, reshape_like  # noqa: E402
-from edgewright.model.prune import Target, cost_of, prune  # noqa: E402
-from edgewright.model.pruned_run import begin_pruned, parse_amount  # noqa: E402
-from edgewright.model.run_folder import RunFolder  # noqa: E402
-from edgewright.model.train import FULL, TrainConfig, facts, load_network, train  # noqa: E402
+from edgewright.model.convert.inspect import inspect  # noqa: E402
+from edgewright.model.judge.data import LABELS, Dataset, Sample, split  # noqa: E402
+from edgewright.model.train import pruned_run, run_folder  # noqa: E402
+from edgewright.model.train.export import export  # noqa: E402
+from edgewright.model.train.network import Network, reshape_like  # noqa: E402
+from edgewright.model.train.prune import Target, cost_of, prune  # noqa: E402
+from edgewright.model.train.pruned_run import begin_pruned, parse_amount  # noqa: E402
+from edgewright.model.train.run import FULL, TrainConfig, facts, load_network, train  # noqa: E402
+from edgewright.model.train.run_folder import RunFolder  # noqa: E402
 from tests.unit.model.test_train import Watch  # noqa: E402
 
 pytestmark = pytest.mark.model
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.model
 def few_rounds() -> Iterator[None]:
     """A bisection in three steps is exact enough here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgewright.model.prune.ROUNDS", 3)
+        patch.setattr("edgewright.model.train.prune.ROUNDS", 3)
         yield
 
 

@@ -6,11 +6,12 @@ import pytest
 from onnx import numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.calibrate import calibrate
-from edgewright.model.card import Card
-from edgewright.model.data import Sample
-from edgewright.model.preprocess import Floats, load_input
-from edgewright.model.quantize import (
+from edgewright.model.contract.card import Card
+from edgewright.model.contract.preprocess import Floats, load_input
+from edgewright.model.contract.session import logits, open_session
+from edgewright.model.judge.data import Sample
+from edgewright.model.quantize.calibrate import calibrate
+from edgewright.model.quantize.recipe import (
     DEFAULT,
     RECIPES,
     Recipe,
@@ -18,7 +19,6 @@ from edgewright.model.quantize import (
     quantize_prepared,
     refuse_lowest_weight,
 )
-from edgewright.model.session import logits, open_session
 
 OTHERS = (
     Recipe(mode="dynamic"),

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.layout import RepoLayout
-from edgewright.model.card import Facts, read_card
-from edgewright.model.readme import readme
+from edgewright.model.contract.card import Facts, read_card
+from edgewright.model.pack.readme import readme
 
 FOLDERS = sorted(path.parent for path in RepoLayout().models.glob("*/card.json"))
 

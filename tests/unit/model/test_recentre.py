@@ -6,8 +6,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.recentre import needed_shift, shift_logit
-from edgewright.model.session import logits, open_session
+from edgewright.model.contract.session import logits, open_session
+from edgewright.model.judge.recentre import needed_shift, shift_logit
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.data import LABELS, Dataset, Sample, write_split
-from edgewright.model.run_folder import RunFolder, begin, recorded_split
+from edgewright.model.judge.data import LABELS, Dataset, Sample, write_split
+from edgewright.model.train.run_folder import RunFolder, begin, recorded_split
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgewright.model.session import logits, open_session, softmax
+from edgewright.model.contract.session import logits, open_session, softmax
 
 
 def test_rows_are_probabilities_even_for_large_logits() -> None:

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, numpy_helper
 
-from edgewright.model.signed import make_signed
+from edgewright.model.convert.signed_bytes import make_signed
 from tests.unit.bench.test_fp32 import quantized_network
 
 

@@ -7,11 +7,19 @@ import onnx
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.data import LABELS, Dataset, Sample
-from edgewright.model.judge import Answers, probabilities
-from edgewright.model.page import Axis
-from edgewright.model.quantize import Recipe
-from edgewright.model.sweep import Candidate, Network, Prepared, choose, frontier, grid, sparing
+from edgewright.model.judge.answers import Answers, probabilities
+from edgewright.model.judge.data import LABELS, Dataset, Sample
+from edgewright.model.quantize.page import Axis
+from edgewright.model.quantize.recipe import Recipe
+from edgewright.model.quantize.sweep import (
+    Candidate,
+    Network,
+    Prepared,
+    choose,
+    frontier,
+    grid,
+    sparing,
+)
 
 IMAGES = 100
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.data import LABELS, Dataset, Sample, Split, split
+from edgewright.model.judge.data import LABELS, Dataset, Sample, Split, split
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edgewright.model import train as training  # noqa: E402
-from edgewright.model.activations import activation_bytes  # noqa: E402
-from edgewright.model.augment import augment, standardize  # noqa: E402
-from edgewright.model.card import PerImage  # noqa: E402
-from edgewright.model.network import Network  # noqa: E402
-from edgewright.model.preprocess import normalize  # noqa: E402
-from edgewright.model.train import Epoch, Tick, TrainConfig, train  # noqa: E402
+from edgewright.model.contract.card import PerImage  # noqa: E402
+from edgewright.model.contract.preprocess import normalize  # noqa: E402
+from edgewright.model.train import run as training  # noqa: E402
+from edgewright.model.train.activations import activation_bytes  # noqa: E402
+from edgewright.model.train.augment import augment, standardize  # noqa: E402
+from edgewright.model.train.network import Network  # noqa: E402
+from edgewright.model.train.run import Epoch, Tick, TrainConfig, train  # noqa: E402
 
 pytestmark = pytest.mark.model
 

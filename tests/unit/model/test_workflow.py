@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model import workflow
-from edgewright.model.card import read_card
-from edgewright.model.convert import convert
-from edgewright.model.golden import expect
-from edgewright.model.inspect import inspect
-from edgewright.model.judge import Answers
-from edgewright.model.sweep_report import SweepReport
-from edgewright.model.workflow import Quantization, judging, quantize
+from edgewright.model.contract.card import read_card
+from edgewright.model.convert.inspect import inspect
+from edgewright.model.convert.to_ort import convert
+from edgewright.model.judge.answers import Answers
+from edgewright.model.pack import workflow
+from edgewright.model.pack.golden import expect
+from edgewright.model.pack.workflow import Quantization, judging, quantize
+from edgewright.model.quantize.sweep_report import SweepReport
 from tests.unit.model import small_cnn
 
 

@@ -1,0 +1,1 @@
+"""What a model promises: its card, its preprocessing, its answers in ONNX Runtime."""

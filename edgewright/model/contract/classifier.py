@@ -1,0 +1,202 @@
+"""An image classifier in ONNX or ORT format, whoever made it: read, and refused if it is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Card, Input, ModelFile, Output, read_card
+from edgewright.model.contract.session import open_session
+
+CARD = "card.json"
+_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """A network's input or output; a dimension that is not fixed is None."""
+
+    name: str
+    type: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.type} ({sizes})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A network with one image input (batch, channels, height, width) and one output of
+    logits or probabilities (batch, labels)."""
+
+    path: Path
+    image: Tensor
+    scores: Tensor
+
+
+def read_classifier(model: Path) -> Classifier:
+    """What stands in the file. Raises UserError if it is not an image classifier."""
+    if model.suffix != ".ort":
+        require_onnx(model)
+        require_finite(model)
+    elif not model.is_file():
+        raise UserError(str(model), "no such model")
+    inputs, outputs = _interface(model)
+    image = _only(model, "input", inputs, "one image")
+    scores = _only(model, "output", outputs, "one vector of logits or probabilities")
+    _require_image(model, image)
+    if len(scores.shape) != 2 or scores.shape[1] in (0, 1):
+        raise UserError(
+            str(model),
+            f"output has shape {_sizes(scores)}",
+            facts=["expected: (1, labels), with two labels or more"],
+        )
+    return Classifier(path=model, image=image, scores=scores)
+
+
+def require_onnx(model: Path) -> None:
+    """Raise UserError if the file is absent, cut off or no ONNX model."""
+    if not model.is_file():
+        raise UserError(str(model), "no such model", next="invoke build --model=PATH")
+    try:
+        onnx.checker.check_model(str(model))
+    except (onnx.checker.ValidationError, ValueError) as invalid:
+        reason = str(invalid).strip().splitlines() or ["empty file"]
+        raise UserError(
+            str(model),
+            "not a valid ONNX model",
+            facts=[f"size: {model.stat().st_size} bytes", reason[0]],
+            next="export it again, or copy it again if it was cut off",
+        ) from invalid
+
+
+def card_of(classifier: Classifier, labels: Sequence[str], card: Path | None = None) -> Card:
+    """The card given, or the one beside the network, or one made up for it.
+
+    A made-up card standardises each image by itself, and takes its labels from the images'
+    folders. Raises UserError if the card's shapes are not the network's.
+    """
+    beside = classifier.path.parent / CARD
+    if card is None and not beside.is_file():
+        return _made_up(classifier, labels)
+    told = read_card(card or beside)
+    require_agreement(classifier, told, card or beside)
+    return told
+
+
+def _made_up(classifier: Classifier, labels: Sequence[str]) -> Card:
+    _, channels, height, width = classifier.image.shape
+    if height is None or width is None:
+        raise UserError(
+            str(classifier.path),
+            "takes images of any size, and no card tells which",
+            facts=[str(classifier.image)],
+            next=f"write {classifier.path.parent / CARD} (docs/formats.md)",
+        )
+    count = classifier.scores.shape[1] or len(labels)
+    if count != len(labels):
+        raise UserError(
+            str(classifier.path),
+            f"answers with {count} values, the images have {len(labels)} labels",
+            facts=["labels: " + ", ".join(labels)],
+        )
+    return Card.model_validate(
+        {
+            "name": classifier.path.stem,
+            "labels": labels,
+            "input": {"name": classifier.image.name, "shape": (1, channels, height, width)},
+            "output": {"name": classifier.scores.name, "shape": (1, count)},
+            "preprocess": {"color": "gray" if channels == 1 else "rgb"},
+            "file": ModelFile.of(classifier.path),
+        }
+    )
+
+
+def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
+    """Raise UserError if the names and shapes of the card, which is at `path`, differ."""
+    pairs: tuple[tuple[Tensor, Input | Output], ...] = (
+        (classifier.image, card.input),
+        (classifier.scores, card.output),
+    )
+    wrong = [
+        f"card: {part.name} {part.shape}, network: {tensor}"
+        for tensor, part in pairs
+        if tensor.name != part.name or not _is_of_shape(tensor, part.shape)
+    ]
+    if wrong:
+        raise UserError(str(path), f"is not the card of {classifier.path.name}", facts=wrong)
+
+
+def _is_of_shape(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    sizes = zip(tensor.shape, shape, strict=True)
+    return all(size is None or size == told for size, told in sizes)
+
+
+def _interface(model: Path) -> tuple[list[Tensor], list[Tensor]]:
+    try:
+        session = open_session(model)
+    except Exception as refused:  # ONNX Runtime's own exceptions have no common class
+        raise UserError(
+            str(model),
+            "ONNX Runtime cannot load it",
+            facts=[str(refused).strip().splitlines()[0]],
+        ) from refused
+    return [_tensor(one) for one in session.get_inputs()], [
+        _tensor(one) for one in session.get_outputs()
+    ]
+
+
+def _tensor(argument: object) -> Tensor:
+    name, kind, shape = (getattr(argument, part) for part in ("name", "type", "shape"))
+    sizes = tuple(size if isinstance(size, int) and size > 0 else None for size in shape)
+    return Tensor(name=name, type=kind.removeprefix("tensor(").removesuffix(")"), shape=sizes)
+
+
+def _only(model: Path, what: str, found: list[Tensor], expected: str) -> Tensor:
+    if len(found) != 1:
+        raise UserError(
+            str(model),
+            f"has {len(found)} {what}s, expected {expected}",
+            facts=[str(tensor) for tensor in found],
+        )
+    return found[0]
+
+
+def _require_image(model: Path, image: Tensor) -> None:
+    problem = None
+    if len(image.shape) != 4:
+        problem = f"input has rank {len(image.shape)}, expected 4"
+    elif image.shape[0] not in (None, 1):
+        problem = f"input has a fixed batch of {image.shape[0]}, expected 1"
+    elif image.shape[1] not in (1, 3):
+        problem = f"input has {image.shape[1] or 'any number of'} channels, expected 1 or 3"
+    elif image.type != "float":
+        problem = f"input is {image.type}, expected float"
+    if problem:
+        facts = [f"found: {image}", "expected: float (1, channels, height, width)"]
+        raise UserError(str(model), problem, facts=facts)
+
+
+def _sizes(tensor: Tensor) -> str:
+    return str(tensor).split(" ", 2)[2]
+
+
+def require_finite(model: Path) -> None:
+    """Raise UserError that names the weights which hold NaN or infinity."""
+    bad = [
+        tensor.name
+        for tensor in onnx.load(model).graph.initializer
+        if tensor.data_type in _FLOATS and not np.isfinite(numpy_helper.to_array(tensor)).all()
+    ]
+    if bad:
+        raise UserError(
+            str(model),
+            f"{len(bad)} of its weights are not finite (NaN or infinite)",
+            facts=["tensors: " + ", ".join(bad[:5])],
+            next="train or export it again",
+        )

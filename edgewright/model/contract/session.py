@@ -1,0 +1,46 @@
+"""ONNX Runtime sessions on the host."""
+
+from pathlib import Path
+from platform import machine
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edgewright.model.contract.preprocess import Floats
+
+IR_VERSION = 10  # the newest that ONNX Runtime 1.21 reads
+
+
+def open_session(model: Path, threads: int = 0) -> ort.InferenceSession:
+    """A CPU session whose INT8 arithmetic is exact, as it is on ARM.
+
+    Without `x64quantprecision`, u8·s8 products saturate at 16 bits on x86 processors
+    that lack VNNI, and the host's outputs differ from the board's.
+    """
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def saturates(model: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """True if this machine's INT8 sums of this file overflow, so that it answers a little
+    otherwise than the board: an .ort file is no longer rewritten to avoid it."""
+    x86 = machine().lower() in {"x86_64", "amd64", "i686"}
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+    return model.suffix == ".ort" and x86 and not flags & {"avx512_vnni", "avx_vnni"}
+
+
+def logits(session: ort.InferenceSession, inputs: Floats) -> Floats:
+    """Inputs (N, C, H, W), run one by one -> logits (N, labels)."""
+    name = session.get_inputs()[0].name
+    rows = [session.run(None, {name: one[np.newaxis]})[0][0] for one in inputs]
+    return np.stack(rows).astype(np.float32)
+
+
+def softmax(scores: Floats) -> NDArray[np.float64]:
+    """Logits (N, labels) -> probabilities (N, labels)."""
+    exponents = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

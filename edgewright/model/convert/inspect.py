@@ -1,0 +1,236 @@
+"""What stands in an ONNX network: operators, types, multiplications, parameters, memory."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, shape_inference
+from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.classifier import require_onnx
+
+# Operator → the places of its data and of its weights among the inputs.
+_PRODUCTS = {
+    "Conv": (0, 1),
+    "ConvInteger": (0, 1),
+    "QLinearConv": (0, 3),
+    "Gemm": (0, 1),
+    "MatMul": (0, 1),
+    "MatMulInteger": (0, 1),
+    "QLinearMatMul": (0, 3),
+}
+_CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
+VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}  # same values
+_ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
+
+Shape = tuple[int, ...]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Layer(_Part):
+    """One node; `macs` are multiplications with addition of one inference."""
+
+    name: str
+    operator: str
+    shape: Shape | None  # of its first output
+    macs: int
+    weight_bytes: int
+    output_bytes: int
+
+
+class Inspection(_Part):
+    """`activation_peak` is bytes of tensors alive at once, in the order of the file."""
+
+    version: Literal[1] = 1
+    model: str
+    bytes: int
+    opsets: dict[str, int]
+    operators: dict[str, int]  # kind → nodes
+    types: dict[str, int]  # of weights → bytes
+    parameters: int
+    macs: int
+    activation_peak: int
+    peak_at: str  # the node at which it is reached
+    layers: tuple[Layer, ...]
+
+
+def inspect(model: Path) -> Inspection:
+    """Look at an ONNX network, with batch 1. Raises UserError if the file is none."""
+    if model.suffix == ".ort":
+        raise UserError(str(model), "is in ORT format", next="inspect the ONNX file it is made of")
+    require_onnx(model)
+    graph, given = _Graph(model), onnx.load(model)
+    used = {node.domain or "ai.onnx" for node in given.graph.node}
+    opsets = {one.domain or "ai.onnx": one.version for one in given.opset_import}
+    layers = tuple(graph.layer(node) for node in graph.nodes if node.op_type not in _ROUNDING)
+    peak, at = graph.peak()
+    return Inspection(
+        model=str(model),
+        bytes=model.stat().st_size,
+        opsets={name: version for name, version in opsets.items() if name in used},
+        operators=dict(Counter(node.op_type for node in given.graph.node).most_common()),
+        types=graph.weight_types(),
+        parameters=sum(prod(tensor.dims) for tensor in graph.weights()),
+        macs=sum(layer.macs for layer in layers),
+        activation_peak=peak,
+        peak_at=at,
+        layers=layers,
+    )
+
+
+class _Graph:
+    """A network with constants folded and shapes inferred, for batch 1."""
+
+    def __init__(self, path: Path) -> None:
+        self.model = shape_inference.infer_shapes(_folded(path))
+        self.nodes: Sequence[onnx.NodeProto] = self.model.graph.node
+        self.constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self.values = _values(self.model.graph)
+        self.consumers = Counter(name for node in self.nodes for name in node.input)
+        self.consumers.update(value.name for value in self.model.graph.output)
+        self.alias = self._aliases()
+
+    def layer(self, node: onnx.NodeProto) -> Layer:
+        shape = self.values.get(node.output[0], (None, 0))[0]
+        return Layer(
+            name=node.name or node.output[0],
+            operator=node.op_type,
+            shape=shape,
+            macs=self._macs(node, shape),
+            weight_bytes=sum(_size(self.constants[name]) for name in self._weights_of(node)),
+            output_bytes=self._bytes(node.output[0]),
+        )
+
+    def weights(self) -> list[onnx.TensorProto]:
+        """Constants that are learnt: neither shapes nor scales and zero points."""
+        scales = {
+            name for node in self.nodes if node.op_type in _ROUNDING for name in node.input[1:]
+        }
+        numbers = (t for t in self.constants.values() if t.data_type != TensorProto.INT64)
+        return [tensor for tensor in numbers if tensor.name not in scales]
+
+    def weight_types(self) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for tensor in self.weights():
+            found[TensorProto.DataType.Name(tensor.data_type).lower()] += _size(tensor)
+        return dict(found.most_common())
+
+    def peak(self) -> tuple[int, str]:
+        """Most bytes alive at one node, and the node."""
+        last = self._last_uses()
+        alive: dict[str, int] = {}
+        most, at = 0, ""
+        for value in self.model.graph.input:
+            if value.name not in self.constants:
+                alive[self._root(value.name)] = self._bytes(value.name)
+        for place, node in enumerate(self.nodes):
+            alive |= {self._root(name): self._bytes(name) for name in node.output}
+            if (now := sum(alive.values())) > most:
+                most, at = now, node.name or node.op_type
+            alive = {name: size for name, size in alive.items() if last.get(name, -1) > place}
+        return most, at
+
+    def _last_uses(self) -> dict[str, int]:
+        last: dict[str, int] = {}
+        for place, node in enumerate(self.nodes):
+            last.update({self._root(name): place for name in node.input})
+        return last | {self._root(value.name): len(self.nodes) for value in self.model.graph.output}
+
+    def _aliases(self) -> dict[str, str]:
+        """Tensors that need no memory of their own: views, and floats that the runtime
+        never stores, as it fuses the rounding into the node before or after."""
+        alias: dict[str, str] = {}
+        for node in self.nodes:
+            source, made = node.input[0] if node.input else "", node.output[0]
+            if node.op_type in {*VIEWS, "DequantizeLinear"}:
+                alias[made] = source
+            elif node.op_type == "QuantizeLinear" and self.consumers[source] == 1:
+                alias[source] = made
+        return alias
+
+    def _root(self, name: str) -> str:
+        while name in self.alias and self.alias[name] != name:
+            name = self.alias[name]
+        return name
+
+    def _bytes(self, name: str) -> int:
+        root = self._root(name)
+        shape, width = self.values.get(root, (None, 0))
+        return 0 if root in self.constants or shape is None else prod(shape) * width
+
+    def _weights_of(self, node: onnx.NodeProto) -> list[str]:
+        return [root for name in node.input if (root := self._root(name)) in self.constants]
+
+    def _shape(self, name: str) -> Shape | None:
+        root = self._root(name)
+        if root in self.constants:
+            return tuple(self.constants[root].dims)
+        return self.values.get(name, (None, 0))[0]
+
+    def _macs(self, node: onnx.NodeProto, out: Shape | None) -> int:
+        if node.op_type not in _PRODUCTS or out is None:
+            return 0
+        data, weights = (self._shape(node.input[place]) for place in _PRODUCTS[node.op_type])
+        if data is None or weights is None:
+            return 0
+        if node.op_type in _CONVOLUTIONS:
+            return prod(out) * prod(weights[1:])
+        transposed = any(a.name == "transA" and a.i for a in node.attribute)
+        return prod(out) * (data[0] if transposed else data[-1])
+
+
+def _values(graph: onnx.GraphProto) -> Mapping[str, tuple[Shape | None, int]]:
+    """Tensor → shape, and bytes of one element."""
+    every = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: (_known(value), _width(value)) for value in every}
+
+
+def _known(value: onnx.ValueInfoProto) -> Shape | None:
+    kind = value.type.tensor_type
+    sizes = tuple(size.dim_value for size in kind.shape.dim)
+    return sizes if kind.HasField("shape") and all(sizes) else None
+
+
+def _width(value: onnx.ValueInfoProto) -> int:
+    return int(np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).itemsize)
+
+
+def _size(tensor: onnx.TensorProto) -> int:
+    return int(prod(tensor.dims)) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _folded(path: Path) -> onnx.ModelProto:
+    """Exporters compute shapes in the graph: folded, they are known."""
+    model = onnx.load(path)
+    _fix_batch(model.graph)
+    with TemporaryDirectory() as scratch:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(scratch) / "folded.onnx")
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return onnx.load(options.optimized_model_filepath)
+
+
+def _fix_batch(graph: onnx.GraphProto) -> None:
+    for value in _inputs(graph):
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        if sizes and not sizes[0] and all(sizes[1:]):
+            make_input_shape_fixed(graph, value.name, [1, *sizes[1:]])
+
+
+def _inputs(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]

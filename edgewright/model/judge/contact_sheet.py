@@ -1,0 +1,68 @@
+"""Many small pictures with captions: as one PNG, or each as text for a page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from edgewright.model.contract.preprocess import decode
+
+SIDE = 160  # pixels of a picture
+GAP = 12
+LINE = 16
+PAPER, INK = (250, 250, 250), (30, 30, 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    path: Path
+    caption: tuple[str, ...]  # lines, the same number in each tile of a sheet
+
+
+def write_sheet(tiles: Sequence[Tile], out: Path, columns: int = 6) -> Path:
+    """A PNG with all tiles, row by row; written aside, then renamed."""
+    columns = max(1, min(columns, len(tiles)))
+    lines = max((len(tile.caption) for tile in tiles), default=0)
+    width, height = SIDE + GAP, SIDE + GAP + lines * LINE
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * width + GAP, max(rows, 1) * height + GAP), PAPER)
+    for place, tile in enumerate(tiles):
+        left, top = GAP + place % columns * width, GAP + place // columns * height
+        _draw(sheet, tile, left, top)
+    aside = out.with_name(f".{out.name}.part")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(aside, format="PNG")
+    return aside.replace(out)
+
+
+def data_uri(image: Path) -> str:
+    """A small picture as text, for a page that loads nothing."""
+    content = io.BytesIO()
+    thumbnail(image).save(content, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def thumbnail(image: Path) -> Image.Image:
+    """The picture in a square of `SIDE` pixels."""
+    small = Image.fromarray(decode(image)).convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    return small
+
+
+def _draw(sheet: Image.Image, tile: Tile, left: int, top: int) -> None:
+    sheet.paste(thumbnail(tile.path), (left, top))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for number, line in enumerate(tile.caption):
+        draw.text((left, top + SIDE + 2 + number * LINE), _cut(draw, line, font), INK, font)
+
+
+def _cut(
+    draw: ImageDraw.ImageDraw, line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> str:
+    """As much of a line as fits below its picture."""
+    while draw.textlength(line, font) > SIDE:
+        line = line.rstrip("…")[:-1] + "…"
+    return line

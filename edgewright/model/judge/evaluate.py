@@ -1,0 +1,192 @@
+"""How good a network is: accuracy, AUC and defect recall with bootstrap intervals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from edgewright.model.judge.data import DEFECTIVE, LABELS
+
+DRAWS = 2000
+_CHUNK = 100
+DEFECT = LABELS[DEFECTIVE]
+
+
+Labels = NDArray[np.int64]
+Scores = NDArray[np.float64]
+Statistic = Callable[[Scores], Scores]  # how often each image was drawn -> one value a draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value and its 95 % interval (percentile bootstrap over images)."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Quality on `count` images; `confusion[truth][answer]` counts them."""
+
+    count: int
+    accuracy: Estimate
+    auc: Estimate
+    defect_recall: Estimate
+    confusion: tuple[tuple[int, ...], ...]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Plain values, rounded to four digits."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What a mistake costs, in any unit."""
+
+    miss: float = 1.0  # a defect that passes
+    false_alarm: float = 1.0  # a good one that is rejected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """What happens if images with a probability of `value` or more are called defective."""
+
+    value: float
+    misses: int
+    false_alarms: int
+    cost: float  # of all mistakes on these images
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f}: {self.misses} missed, {self.false_alarms} false alarms"
+
+
+def evaluate_classes(
+    probabilities: Scores, labels: Sequence[int] | Labels, positive: int
+) -> Metrics:
+    """Judge probabilities (N, labels) by labels (N,); AUC and recall are those of one label."""
+    truth = np.asarray(labels, np.int64)
+    answers = _answers(probabilities, positive)
+    is_positive = truth == positive
+    ranking = _auc(is_positive.astype(np.int64), probabilities[:, positive])
+    found = answers[is_positive] == positive
+    return Metrics(
+        count=len(truth),
+        accuracy=bootstrap(_share(answers == truth), truth),
+        auc=bootstrap(ranking, truth),
+        defect_recall=bootstrap(_share(found), truth[is_positive]),
+        confusion=_confusion(truth, answers, probabilities.shape[1]),
+    )
+
+
+def accuracy_difference(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], labels: Sequence[int] | Labels
+) -> Estimate:
+    """How much more of the images (N,) one network has right than the other: paired, so the
+    images that both have right or wrong do not widen the interval."""
+    return bootstrap(_share(one.astype(np.float64) - other), np.asarray(labels, np.int64))
+
+
+def positive_label(labels: Sequence[str], asked: str = "") -> int:
+    """The label that a recall is told of: the one asked for, `defective`, or the last."""
+    name = asked or (DEFECT if DEFECT in labels else labels[-1])
+    return list(labels).index(name)
+
+
+def thresholds(
+    probabilities: Scores, labels: Sequence[int] | Labels, prices: Prices
+) -> tuple[Threshold, ...]:
+    """Every threshold at which an answer changes, the highest first.
+
+    Probabilities (N,) of a defect, labels (N,) with 1 for defective. The first threshold
+    rejects nothing.
+    """
+    scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    cuts = np.append(np.unique(scores), np.inf)[::-1]
+    defects, sound = np.sort(scores[truth == DEFECTIVE]), np.sort(scores[truth != DEFECTIVE])
+    misses = np.searchsorted(defects, cuts)
+    alarms = len(sound) - np.searchsorted(sound, cuts)
+    return tuple(
+        Threshold(
+            value=float(min(cut, 1.0)),
+            misses=int(missed),
+            false_alarms=int(alarmed),
+            cost=float(missed * prices.miss + alarmed * prices.false_alarm),
+        )
+        for cut, missed, alarmed in zip(cuts, misses, alarms, strict=True)
+    )
+
+
+def cheapest(found: Sequence[Threshold]) -> Threshold:
+    """The cheapest threshold; of those that cost alike, the nearest to 0.5."""
+    return min(found, key=lambda one: (one.cost, abs(one.value - 0.5)))
+
+
+def auc(truth: Labels, scores: Scores) -> float:
+    """Area under the ROC curve (Mann-Whitney U), ties counted half."""
+    return float(_auc(truth, scores)(np.ones((1, len(truth))))[0])
+
+
+def bootstrap(statistic: Statistic, groups: Labels, seed: int = 0) -> Estimate:
+    """A statistic with its interval; images (N,) are redrawn within each group.
+
+    `statistic` takes how often each image was drawn (draws, N) and gives values (draws,).
+    """
+    random = np.random.default_rng(seed)
+    rows_of = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    values = []
+    for _ in range(0, DRAWS, _CHUNK):
+        counts = np.zeros((_CHUNK, len(groups)))
+        for rows in rows_of:
+            counts[:, rows] = random.multinomial(len(rows), [1 / len(rows)] * len(rows), _CHUNK)
+        values.append(statistic(counts))
+    low, high = np.percentile(np.concatenate(values), [2.5, 97.5])
+    value = float(statistic(np.ones((1, len(groups))))[0])
+    return Estimate(value=value, low=float(low), high=float(high))
+
+
+def _share(right: NDArray[np.bool_] | Scores) -> Statistic:
+    return lambda counts: np.asarray(counts @ right / counts.sum(axis=1))
+
+
+def _auc(truth: Labels, scores: Scores) -> Statistic:
+    """How many pairs of a positive and a negative image are in the right order."""
+    order = np.argsort(scores, kind="stable")
+    ranked, positive = scores[order], truth[order] == DEFECTIVE
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))  # equal scores are one
+
+    def statistic(counts: Scores) -> Scores:
+        drawn = counts[:, order]
+        wins = np.add.reduceat(drawn * positive, starts, axis=1)
+        losses = np.add.reduceat(drawn * ~positive, starts, axis=1)
+        below = losses.cumsum(axis=1) - losses / 2
+        return np.asarray((wins * below).sum(axis=1) / (wins.sum(axis=1) * losses.sum(axis=1)))
+
+    return statistic
+
+
+def _answers(probabilities: Scores, positive: int) -> Labels:
+    """The likeliest label; of two, `positive` only if its probability is above a half."""
+    if probabilities.shape[1] == 2:
+        return np.where(probabilities[:, positive] > 0.5, positive, 1 - positive)
+    return np.asarray(probabilities.argmax(axis=1))
+
+
+def _confusion(truth: Labels, answers: Labels, labels: int) -> tuple[tuple[int, ...], ...]:
+    counts = np.zeros((labels, labels), np.int64)
+    np.add.at(counts, (truth, answers), 1)
+    return tuple(tuple(map(int, row)) for row in counts)
+
+
+def _plain(value: object) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: round(number, 4) for key, number in value.items()}
+    if isinstance(value, tuple):
+        return [list(row) for row in value]
+    return int(str(value))

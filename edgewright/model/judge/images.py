@@ -1,0 +1,85 @@
+"""Which labelled images a network is calibrated and judged on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Card
+from edgewright.model.contract.preprocess import Floats, load_input
+from edgewright.model.judge.data import ELPV, LABELS, Dataset, Sample, load_elpv, load_folder, split
+
+CALIBRATION_IMAGES = 100
+Part = str  # train, validation or test
+
+
+def load_part(name: str, part: Part) -> Dataset:
+    """A part of ELPV, or the whole of a folder `class/name.png`."""
+    if name != ELPV:
+        return load_folder(Path(name))
+    return Dataset(name=f"{ELPV}, {part} part", labels=LABELS, samples=getattr(_elpv(), part))
+
+
+def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+    """The same images with their labels in another order, that of a network's answers.
+
+    Raises UserError if a class is none of the labels.
+    """
+    if tuple(labels) == dataset.labels:
+        return dataset
+    if strange := sorted(set(dataset.labels) - set(labels)):
+        raise UserError(
+            dataset.name,
+            f"has classes that are no labels of the model: {', '.join(strange)}",
+            facts=[f"labels: {', '.join(labels)}"],
+            next="name the folders as the model's card names its labels",
+        )
+    places = [tuple(labels).index(name) for name in dataset.labels]
+    samples = tuple(replace(one, category=places[one.label]) for one in dataset.samples)
+    return Dataset(name=dataset.name, labels=tuple(labels), samples=samples)
+
+
+def spread(dataset: Dataset, count: int) -> Dataset:
+    """At most `count` images of the same mixture of labels, evenly spread over all."""
+    if count >= len(dataset.samples):
+        return dataset
+    ordered = sorted(range(len(dataset.samples)), key=lambda at: dataset.samples[at].label)
+    places = np.linspace(0, len(ordered) - 1, count).round().astype(int)
+    chosen = sorted(ordered[place] for place in places)
+    return replace(dataset, samples=tuple(dataset.samples[at] for at in chosen))
+
+
+def halves(dataset: Dataset, calibration: int) -> tuple[Dataset, Dataset]:
+    """`calibration` images, but at most half of them, and the rest."""
+    first = spread(dataset, min(calibration, len(dataset.samples) // 2))
+    taken = {sample.path for sample in first.samples}
+    rest = tuple(sample for sample in dataset.samples if sample.path not in taken)
+    return first, replace(dataset, samples=rest)
+
+
+def paths(dataset: Dataset) -> list[Path]:
+    return [sample.path for sample in dataset.samples]
+
+
+def truth(dataset: Dataset) -> list[int]:
+    return [sample.label for sample in dataset.samples]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Network inputs of images; can be gone through again and again, in little memory."""
+
+    samples: tuple[Sample, ...]
+    card: Card
+
+    def __iter__(self) -> Iterator[Floats]:
+        return (load_input(sample.path, self.card) for sample in self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def _elpv() -> object:
+    return split(load_elpv())

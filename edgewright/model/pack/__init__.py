@@ -1,0 +1,1 @@
+"""Model folders: golden sets, README, export of a run."""

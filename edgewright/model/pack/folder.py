@@ -1,0 +1,205 @@
+"""A training run -> a model folder: INT8 network, card, golden outputs and README, as a whole."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgewright.base.files import new_folder
+from edgewright.model.contract.card import Card, Facts, Input, ModelFile, Output, write_card
+from edgewright.model.contract.preprocess import load_input
+from edgewright.model.judge import data as elpv
+from edgewright.model.judge.answers import Answers, judge
+from edgewright.model.judge.data import ELPV, LABELS, Dataset, Split, refuse_overlap
+from edgewright.model.judge.evaluate import positive_label
+from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread
+from edgewright.model.judge.recentre import needed_shift, shift_logit
+from edgewright.model.pack.golden import choose, write_golden
+from edgewright.model.pack.readme import readme
+from edgewright.model.quantize.recipe import RECIPES
+from edgewright.model.quantize.sweep import Bench, Candidate
+from edgewright.model.quantize.sweep import run as compare
+from edgewright.model.train.run_folder import RunFolder, data_of
+
+if TYPE_CHECKING:  # these need torch, this module does not
+    from edgewright.model.train.export import Exported
+
+COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
+PARITY_IMAGES = 10
+BUDGET = 100.0  # points of accuracy: these recipes cost alike, the nearest one is taken
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The parts of a dataset, each with its labels."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    @property
+    def calibration(self) -> Dataset:
+        """Images spread over the train part. Raises UserError if a test image is among them."""
+        chosen = spread(self.train, CALIBRATION_IMAGES)
+        refuse_overlap(paths(chosen), paths(self.test), "calibration")
+        return chosen
+
+
+def parts_of(dataset: Dataset, data: Split) -> Parts:
+    return Parts(
+        train=replace(dataset, samples=data.train),
+        validation=replace(dataset, samples=data.validation),
+        test=replace(dataset, samples=data.test),
+    )
+
+
+def export_run(run: RunFolder, out: Path, *, dynamic: bool = False) -> "Exported":
+    """Write the run's FP32 network and compare it with PyTorch on images of the validation
+    part. Raises UserError where the checkpoint or its data are not usable."""
+    from edgewright.model.train.export import OPSET, Exported, export, parity
+    from edgewright.model.train.run import load_network, read_checkpoint
+
+    saved = read_checkpoint(run.checkpoint)
+    dataset, data = data_of(run, saved)
+    network, size = load_network(run.checkpoint), saved["origin"]["resolution"]
+    export(network, out, size=size, dynamic=dynamic, labels=len(dataset.labels))
+    card = new_card("parity", out, labels=dataset.labels, size=size)
+    images = spread(parts_of(dataset, data).validation, PARITY_IMAGES).samples
+    inputs = np.concatenate([load_input(sample.path, card) for sample in images])
+    return Exported(
+        path=out,
+        batch="any" if dynamic else "1",
+        opset=OPSET,
+        bytes=out.stat().st_size,
+        images=len(images),
+        difference=parity(network, out, inputs),
+    )
+
+
+def make_model_folder(run: RunFolder, folder: Path, progress: Progress) -> Card:
+    """Export, quantize, centre, judge on the test part; write model, card, golden and README.
+
+    The folder is made aside and renamed: it is the old one, or the new one as a whole.
+    """
+    from edgewright.model.train.run import facts, read_checkpoint
+
+    exported = export_run(run, run.fp32)
+    progress(f"exported; logits differ from PyTorch by {exported.difference:.1e} at most")
+    saved = read_checkpoint(run.checkpoint)
+    dataset, data = data_of(run, saved)
+    card = new_card(
+        folder.name, run.fp32, labels=dataset.labels, size=saved["origin"]["resolution"]
+    )
+    known = {
+        "training": facts(run.checkpoint),
+        "data": data_facts(dataset, data),
+        "quantization": {"export_max_logit_difference": float(f"{exported.difference:.1e}")},
+    }
+    card = card.model_copy(update=known)
+    with new_folder(folder) as aside:
+        return _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
+
+
+def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: Progress) -> Card:
+    out = folder / "model.onnx"
+    tried = choose_recipe(fp32, parts, card, out, progress)
+    shift = centre(out, parts.validation, card)
+    positive = positive_label(card.labels)
+    before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
+    progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
+    facts = {
+        "file": ModelFile.of(out),
+        "quantization": card.quantization | quantization_facts(tried, shift),
+        "metrics": metrics_facts(before, after),
+    }
+    card = card.model_copy(update=facts)
+    write_card(card, folder / "card.json")
+    write_golden(out, card, choose(after))
+    (folder / "README.md").write_text(readme(card))
+    return card
+
+
+def choose_recipe(
+    fp32: Path, parts: Parts, card: Card, out: Path, progress: Progress
+) -> Sequence[Candidate]:
+    """Write the INT8 network of the recipe whose probabilities stay nearest to FP32's on the
+    validation part; return those that were tried, the nearest first."""
+    with TemporaryDirectory() as scratch:
+        bench = Bench(
+            fp32=fp32,
+            card=card,
+            calibration=parts.calibration,
+            held_out=spread(parts.validation, COMPARED_IMAGES),
+            positive=positive_label(card.labels),
+            folder=Path(scratch),
+            progress=progress,
+        )
+        tried = sorted(compare(bench, RECIPES, BUDGET).candidates, key=lambda one: one.distance)
+        shutil.copy(tried[0].path, out)
+    return tried
+
+
+def centre(model: Path, validation: Dataset, card: Card) -> float:
+    """Move the answers of an INT8 network until their mean on the validation part is the share
+    of defects there; return by how much. Other networks than of two labels stay as they are."""
+    if len(card.labels) != len(LABELS):
+        return 0.0
+    positive = positive_label(card.labels)
+    answers = judge(model, validation, card, positive)
+    shift = needed_shift(answers.defect, float(answers.truth.mean()))
+    shift_logit(model, positive, shift)
+    return shift
+
+
+def new_card(name: str, model: Path, *, labels: tuple[str, ...] = LABELS, size: int = 256) -> Card:
+    """The card of a network, before anything is known about its quality."""
+    return Card(
+        name=name,
+        labels=labels,
+        input=Input(shape=(1, 1, size, size)),
+        output=Output(shape=(1, len(labels))),
+        file=ModelFile.of(model),
+    )
+
+
+def quantization_facts(tried: Sequence[Candidate], shift: float) -> Facts:
+    distances = {one.name: round(one.distance, 5) for one in tried}
+    return {
+        "format": "QDQ, static",
+        "weights": "int8 per channel, symmetric, never -128",
+        "activations": "uint8 per tensor",
+        "calibration": f"{tried[0].name}, {CALIBRATION_IMAGES} images of the train part",
+        "validation_distance_from_fp32": {**distances},
+        "defect_logit_shift": round(shift, 4),
+    }
+
+
+def metrics_facts(before: Answers, after: Answers) -> Facts:
+    """FP32 and INT8 on the same test images; also how often their answers agree."""
+    return {
+        "part": "test",
+        "interval": "95 %, percentile bootstrap over images",
+        "fp32": before.metrics.as_json(),
+        "int8": after.metrics.as_json(),
+        "same_answer": round(before.agreement(after), 4),
+    }
+
+
+def data_facts(dataset: Dataset, data: Split) -> Facts:
+    """Where the images are from; a folder's own path stays out of it."""
+    parts: Facts = {"seed": elpv.SEED, "sha256": data.fingerprint, **data.counts}
+    if dataset.name != ELPV:
+        return {"name": Path(dataset.name).name, "split": parts}
+    return {
+        "name": "ELPV",
+        "package": "elpv-dataset",
+        "license": "CC BY-NC-SA 4.0",
+        "citation": elpv.CITATION,
+        "defective": "expert's defect probability above 0.5",
+        "split": parts,
+    }

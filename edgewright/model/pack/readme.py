@@ -1,0 +1,139 @@
+"""The README of a model folder, from its card: for people, the same facts."""
+
+from typing import Any
+
+from pydantic import JsonValue
+
+from edgewright.model.contract.card import Card
+
+PARAGRAPHS = "\n\n"
+_ELPV_LICENCE = (
+    "The images in `golden/` come from ELPV, the network was trained on it: "
+    "[CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/), so not for "
+    "commercial use. Changes: `-rgb` is tinted, `-odd` is resized and compressed. Cite:"
+    "\n\n"
+    "> S. Deitsch, V. Christlein, S. Berger, C. Buerhop-Lutz, A. Maier, F. Gallwitz, C. Riess: "
+    "Automatic classification of defective photovoltaic module cells in electroluminescence "
+    "images. Solar Energy 185 (2019), 455-468."
+)
+
+
+def readme(card: Card) -> str:
+    """Markdown. Needs the facts that `edgewright.model.pack.folder` puts into a card."""
+    parts = [
+        f"# {card.name}",
+        _what(card),
+        "## How good it is",
+        _quality(card),
+        _confusion(card),
+        _caveat(card),
+        "## Make it again",
+        _again(card),
+        "## Files",
+        _files(card),
+    ]
+    if _facts(card.data).get("package") == "elpv-dataset":
+        parts += ["## Licence", _ELPV_LICENCE]
+    return PARAGRAPHS.join(parts) + "\n"
+
+
+def _what(card: Card) -> str:
+    answers = " or ".join(f"`{label}`" for label in card.labels)
+    what = "an electroluminescence image of a solar cell"
+    subject = what if card.data.get("name") == "ELPV" else "an image"
+    _, channels, height, width = card.input.shape
+    color = "one grey channel" if channels == 1 else f"{channels} channels"
+    return (
+        f"Looks at {subject} and answers {answers}. {card.training['architecture']}, {color}, "
+        f"{height}x{width}, INT8. The same facts for programs: [card.json](card.json). "
+        "How it is made: [docs/model.md](../../docs/model.md)."
+    )
+
+
+def _quality(card: Card) -> str:
+    rows = ["| | accuracy | AUC | defects found |", "|---|---|---|---|"]
+    for name in ("fp32", "int8"):
+        found = _facts(card.metrics[name])
+        cells = [_told(found[metric]) for metric in ("accuracy", "auc", "defect_recall")]
+        rows.append(f"| {name.upper()} | {' | '.join(cells)} |")
+    confusion = _facts(card.metrics["int8"])["confusion"]
+    most = max(sum(row) for row in confusion) / sum(map(sum, confusion))
+    return (
+        "\n".join(rows)
+        + PARAGRAPHS
+        + (
+            f"On {_facts(card.metrics['int8'])['count']} test images that no weight, range or "
+            "recipe was chosen by; in brackets the 95 % interval (bootstrap). FP32 and INT8 give "
+            f"the same answer on {float(str(card.metrics['same_answer'])):.1%} of them. Always "
+            f"giving the commonest answer would score {most:.1%}."
+        )
+    )
+
+
+def _confusion(card: Card) -> str:
+    rows = _facts(card.metrics["int8"])["confusion"]
+    head = "".join(f" | answers {label}" for label in card.labels)
+    lines = [f"|{head} |", "|---" * (len(card.labels) + 1) + "|"]
+    for label, row in zip(card.labels, rows, strict=True):
+        lines.append(f"| {label} | {' | '.join(map(str, row))} |")
+    return "INT8, rows are the truth:" + PARAGRAPHS + "\n".join(lines)
+
+
+def _caveat(card: Card) -> str:
+    training = card.training
+    text = (
+        "**It demonstrates the pipeline; it is no inspection product.** It was trained for "
+        f"{float(str(training['minutes'])):.0f} minutes ({training['epochs']} epochs) on a "
+        f"{training['processor']}, starting from {training['from']}."
+    )
+    if card.data.get("name") == "ELPV":
+        text += (
+            " It has seen cells of one data set only, and cells of one module may be on both "
+            "sides of the split."
+        )
+    return text
+
+
+def _again(card: Card) -> str:
+    arch = card.training["architecture"]
+    lines = [
+        "```",
+        "pip install -e '.[model]'",
+        f"invoke model.train --arch={arch}",
+        f"invoke model.pack --arch={arch}",
+        "```",
+        "This makes another network, not these weights: the length of a run and its interruptions "
+        "differ.",
+    ]
+    return "\n".join(lines)
+
+
+def _files(card: Card) -> str:
+    inside, outside = _shape(card.input.shape), _shape(card.output.shape)
+    return "\n".join(
+        [
+            "| file | content |",
+            "|---|---|",
+            f"| `{card.file.name}` | the INT8 network (QDQ, opset 17): input `{card.input.name}` "
+            f"{inside}, output `{card.output.name}` {outside} |",
+            "| `card.json` | preprocessing, metrics, quantization, training, data |",
+            "| `golden/` | test images of every class, one of them also as RGB PNG and one as JPEG "
+            "of odd size, with the INT8 network's answers |",
+            "",
+            "The golden images are answers the network gets right, half of them sure and half near "
+            "the border, so they test the board and say nothing about quality.",
+        ]
+    )
+
+
+def _told(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f}-{estimate['high']:.3f})"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ")"
+
+
+def _facts(value: JsonValue | dict[str, JsonValue]) -> dict[str, Any]:
+    assert isinstance(value, dict)  # written by edgewright.model.folder
+    return value

@@ -1,0 +1,1 @@
+"""INT8 from FP32: recipes, calibration, comparison of recipes."""

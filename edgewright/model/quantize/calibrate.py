@@ -1,0 +1,197 @@
+"""What values the tensors of a network take on real images: ranges for quantization.
+
+One pass over the images serves every method: histograms are kept, ranges come from them.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.quantization.calibrate import (
+    CalibraterBase,
+    CalibrationMethod,
+    HistogramCollector,
+    TensorsData,
+)
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.convert.inspect import VIEWS
+
+Method = Literal["minmax", "percentile", "entropy"]
+Histogram = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
+
+_BINS = 2048
+_ENTROPY_BINS = 512  # its cost grows with the square
+_LEVELS = 128  # what entropy compares a clipped histogram with
+_SAMPLE = 1 << 15  # values of one tensor and image that enter its histogram
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Histograms of every float tensor over `images` images; extremes are exact."""
+
+    collector: Any  # ONNX Runtime's HistogramCollector
+    extremes: Mapping[str, Floats]  # (2,): lowest and highest
+    channels: Mapping[str, Floats]  # largest magnitude in each place of LayerNorm's last axis
+    views: Mapping[str, str]  # tensors with the values of another
+    images: int
+    _found: dict[tuple[Method, float], TensorsData] = field(default_factory=dict, repr=False)
+
+    def ranges(self, method: Method, percentile: float = 99.99) -> TensorsData:
+        """The range of every tensor by one method.
+
+        `minmax`: the extremes. `percentile`: that share of the values lies inside. `entropy`:
+        least Kullback-Leibler divergence between the values and their 128 levels (Migacz,
+        GTC 2017), by ONNX Runtime.
+        """
+        key = (method, percentile if method == "percentile" else 0.0)
+        if key not in self._found:
+            kind, pairs = self._ranges(*key)
+            pairs |= {view: pairs[of] for view, of in self.views.items() if of in pairs}
+            self._found[key] = TensorsData(kind, pairs)
+        return self._found[key]
+
+    def _ranges(self, method: Method, percentile: float) -> tuple[Any, dict[str, Any]]:
+        if method == "percentile":
+            self.collector.percentile = percentile
+            return CalibrationMethod.Percentile, _quietly(self.collector.compute_percentile)
+        if method == "entropy":
+            return CalibrationMethod.Entropy, _quietly(_rebinned(self.collector).compute_entropy)
+        return CalibrationMethod.MinMax, {k: tuple(pair) for k, pair in self.extremes.items()}
+
+    def histogram(self, tensor: str) -> Histogram:
+        """Counts and edges of a tensor's values."""
+        counts, edges = self.collector.histogram_dict[tensor][:2]
+        return counts, edges
+
+
+def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
+    """Run a prepared FP32 network on inputs (1, C, H, W) and look at every float tensor.
+
+    Raises UserError if a tensor is not finite on a real image.
+    """
+    graph = onnx.load(prepared).graph
+    norms = {n.output[0] for n in graph.node if n.op_type == "LayerNormalization"}
+    collector = HistogramCollector("percentile", False, _BINS, _LEVELS, 99.99, "same")
+    extremes: dict[str, Floats] = {}
+    channels: dict[str, Floats] = {}
+    random = np.random.default_rng(0)
+    count = 0
+    for activations in observe(prepared, inputs):
+        count += 1
+        for name, values in activations.items():
+            bounds = _finite(prepared, name, values)
+            extremes[name] = _wider(bounds, extremes.get(name, bounds))
+            collector.collect_value({name: np.concatenate([_sample(values, random), bounds])})
+            if name in norms:
+                channels[name] = np.maximum(_magnitudes(values), channels.get(name, 0))
+    return Calibration(
+        collector=collector,
+        extremes=extremes,
+        channels=channels,
+        views=view_sources(graph),
+        images=count,
+    )
+
+
+def observe(
+    model: Path, inputs: Iterable[Floats], exact: bool = False
+) -> Iterator[dict[str, Floats]]:
+    """For each input (1, C, H, W), the values of every float tensor by name.
+
+    Tensors that only view another one are left out, if not asked for by `exact`.
+    """
+    with TemporaryDirectory() as scratch:
+        session = _session(_augment(model, Path(scratch) / "augmented.onnx", exact))
+    image = session.get_inputs()[0].name
+    names = [output.name for output in session.get_outputs()]
+    for one in inputs:
+        values = {image: one, **dict(zip(names, session.run(names, {image: one}), strict=True))}
+        yield {name: value for name, value in values.items() if value.dtype == np.float32}
+
+
+def view_sources(graph: onnx.GraphProto) -> dict[str, str]:
+    """For each tensor that is a view, the tensor whose values it has."""
+    sources: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type in VIEWS:
+            sources[node.output[0]] = sources.get(node.input[0], node.input[0])
+    return sources
+
+
+def _augment(model: Path, out: Path, exact: bool) -> Path:
+    """The same network with its float tensors as outputs."""
+    base = CalibraterBase(model)
+    graph = base.model.graph
+    tensors, infos = base.select_tensors_to_calibrate(base.model)
+    skipped = {value.name for value in (*graph.output, *graph.input)}
+    hidden = tensors - skipped - (set() if exact else set(view_sources(graph)))
+    graph.output.extend(infos[name] for name in sorted(hidden))
+    onnx.save(base.model, out)
+    return out
+
+
+def _session(model: Path) -> onnxruntime.InferenceSession:
+    """As the graph stands: optimisation would fuse the tensors away that are looked at."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _finite(model: Path, name: str, values: Floats) -> Floats:
+    """Lowest and highest value."""
+    bounds = np.array([values.min(initial=0), values.max(initial=0)], np.float32)
+    if not np.isfinite(bounds).all():
+        raise UserError(
+            str(model),
+            "computes values that are not finite on a calibration image",
+            facts=[f"tensor: {name}"],
+        )
+    return bounds
+
+
+def _sample(values: Floats, random: np.random.Generator) -> Floats:
+    flat = values.reshape(-1)
+    return flat if flat.size <= _SAMPLE else flat[random.integers(0, flat.size, _SAMPLE)]
+
+
+def _magnitudes(values: Floats) -> Floats:
+    return np.asarray(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0))
+
+
+def _wider(one: Floats, other: Floats) -> Floats:
+    return np.array([min(one[0], other[0]), max(one[1], other[1])], np.float32)
+
+
+def _rebinned(fine: HistogramCollector) -> HistogramCollector:
+    """The same histograms with fewer bins."""
+    coarse = HistogramCollector("entropy", False, _ENTROPY_BINS, _LEVELS, None, "same")
+    for name, (counts, edges, *rest) in fine.histogram_dict.items():
+        coarse.histogram_dict[name] = (*_merge_bins(counts, edges), *rest)
+    return coarse
+
+
+def _merge_bins(counts: NDArray[np.int64], edges: Floats) -> Histogram:
+    """Neighbours added up; a histogram is symmetric around zero, and stays so."""
+    factor = 2 * -(-counts.size // (2 * _ENTROPY_BINS))
+    margin = (-counts.size % factor) // 2
+    width = edges[1] - edges[0]
+    merged = np.pad(counts, margin).reshape(-1, factor).sum(axis=1)
+    low = edges[0] - width * margin
+    return merged, (low + width * factor * np.arange(merged.size + 1)).astype(np.float32)
+
+
+def _quietly(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """ONNX Runtime prints what it does."""
+    with redirect_stdout(io.StringIO()):
+        return compute()

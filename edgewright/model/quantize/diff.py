@@ -1,0 +1,103 @@
+"""Two networks on the same real images: do they agree, and if not, from which layer on?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Card
+from edgewright.model.contract.classifier import Classifier
+from edgewright.model.judge.answers import Answers, judge
+from edgewright.model.judge.data import Dataset, Sample
+from edgewright.model.judge.images import Inputs, spread
+from edgewright.model.quantize.recipe import prepare
+from edgewright.model.quantize.sqnr import TensorNoise, measure_noise
+
+NOISE_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """An image that the networks give different labels."""
+
+    sample: Sample
+    truth: str
+    first: str
+    second: str
+    first_defect: float  # probability of a defect
+    second_defect: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    first: Answers
+    second: Answers
+    disagreements: tuple[Disagreement, ...]  # the largest change of probability first
+    noise: tuple[TensorNoise, ...]  # tensors that both have, in the order of execution
+
+    @property
+    def agreement(self) -> float:
+        return self.first.agreement(self.second)
+
+    @property
+    def distance(self) -> float:
+        return self.first.distance(self.second)
+
+    def falls(self, count: int) -> list[tuple[TensorNoise, float]]:
+        """Where the total SQNR falls most from one layer to the next, with the fall in dB."""
+        pairs = zip(self.noise, self.noise[1:], strict=False)
+        steps = [(after, before.total - after.total) for before, after in pairs]
+        return sorted(steps, key=lambda step: -step[1])[:count]
+
+
+def diff(
+    first: Classifier, second: Classifier, dataset: Dataset, card: Card, positive: int
+) -> Difference:
+    """Compare two networks of one card; noise is that of the second against the first.
+
+    Raises UserError if they have no tensor in common, so that no layers can be compared.
+    """
+    one = judge(first.path, dataset, card, positive)
+    two = judge(second.path, dataset, card, positive)
+    return Difference(
+        first=one,
+        second=two,
+        disagreements=tuple(disagreements(one, two)),
+        noise=tuple(_noise(first.path, second.path, dataset, card)),
+    )
+
+
+def disagreements(one: Answers, two: Answers) -> list[Disagreement]:
+    """Images that get different labels, the largest change of probability first."""
+    names = one.dataset.labels
+    rows = zip(one.dataset.samples, one.labels, two.labels, one.defect, two.defect, strict=True)
+    found = [
+        Disagreement(
+            sample=sample,
+            truth=names[sample.label],
+            first=a,
+            second=b,
+            first_defect=float(p),
+            second_defect=float(q),
+        )
+        for sample, a, b, p, q in rows
+        if a != b
+    ]
+    return sorted(found, key=lambda one: -abs(one.first_defect - one.second_defect))
+
+
+def _noise(first: Path, second: Path, dataset: Dataset, card: Card) -> list[TensorNoise]:
+    """The first is prepared as for quantization, so that its tensors have the same names."""
+    if ".ort" in {first.suffix, second.suffix}:
+        return []  # a converted network is fused: its tensors are no longer there
+    images = Inputs(samples=spread(dataset, NOISE_IMAGES).samples, card=card)
+    with TemporaryDirectory() as scratch:
+        prepared = prepare(first, Path(scratch) / "first.onnx", card.input.shape)
+        found = measure_noise(prepared, second, images)
+    if not found:
+        raise UserError(
+            f"{first}, {second}",
+            "have no tensor of the same name: their layers cannot be compared",
+            next="compare an INT8 network with the FP32 one that it was made of",
+        )
+    return found

@@ -1,0 +1,154 @@
+"""FP32 ONNX -> INT8 ONNX: post-training, by ONNX Runtime, in a form that suits the board."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+from onnx import version_converter
+from onnxruntime.quantization import QDQQuantizer, QuantType, quantize_dynamic
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.session import IR_VERSION
+from edgewright.model.quantize.calibrate import Calibration, Method
+
+# Every kind of node that can be INT8, except LayerNorm: it computes in float32 whatever its
+# weights are, so INT8 weights would only cost accuracy.
+QUANTIZABLE = {*QLinearOpsRegistry, *QDQRegistry} - {"LayerNormalization"}
+
+_PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear has an axis
+_OPSET = 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network becomes INT8. Weights are symmetric and never -128.
+
+    `dynamic` finds ranges anew in each inference; then only `spared` matters beside it.
+    """
+
+    mode: Literal["static", "dynamic"] = "static"
+    method: Method = "percentile"
+    percentile: float = 99.99  # of the values, for the method of that name
+    activations: Literal["u8", "s8"] = "u8"
+    per_channel: bool = True
+    spared: tuple[str, ...] = ()  # nodes that stay FP32
+    note: str = ""  # what a person calls these nodes, or what was done to the weights before
+
+    def __str__(self) -> str:
+        if self.mode == "dynamic":
+            return ", ".join(filter(None, ["dynamic", self.note]))
+        weights = "per-channel" if self.per_channel else "per-tensor"
+        ranges = f"percentile {self.percentile:g}" if self.method == "percentile" else self.method
+        types = "" if self.activations == "u8" else " S8S8"
+        return ", ".join(filter(None, [f"{ranges}{types} {weights}", self.note]))
+
+
+RECIPES = (
+    Recipe(percentile=99.99),
+    Recipe(percentile=99.999),
+    Recipe(method="minmax"),
+)
+DEFAULT = RECIPES[0]  # loses least on the demo model's validation part (docs/model.md)
+
+
+def prepare(fp32: Path, out: Path, shape: tuple[int, ...]) -> Path:
+    """The network with its input's shape fixed, constants folded, norms merged, shapes known."""
+    model = onnx.load(fp32)
+    if _opset(model) < _PER_CHANNEL_OPSET:
+        model = version_converter.convert_version(model, _OPSET)
+    make_input_shape_fixed(model.graph, model.graph.input[0].name, list(shape))
+    _name_nodes(model.graph)
+    with _silent():
+        quant_pre_process(model, out, skip_symbolic_shape=True)
+    return out
+
+
+def quantize_prepared(
+    prepared: Path, calibration: Calibration, out: Path, recipe: Recipe = DEFAULT
+) -> Path:
+    """Write the INT8 network of a prepared one."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.part")
+    try:
+        with _silent():
+            write = _dynamic if recipe.mode == "dynamic" else _static
+            write(prepared, calibration, aside, recipe)
+        _finish(aside)
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return out
+
+
+def _static(prepared: Path, calibration: Calibration, out: Path, recipe: Recipe) -> None:
+    quantizer = QDQQuantizer(
+        load_model_with_shape_infer(prepared),
+        recipe.per_channel,
+        False,
+        QuantType.QInt8,
+        QuantType.QUInt8 if recipe.activations == "u8" else QuantType.QInt8,
+        calibration.ranges(recipe.method, recipe.percentile),
+        [],
+        list(recipe.spared),
+        sorted(QUANTIZABLE),
+        {"WeightSymmetric": True},
+    )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(out), False)
+
+
+def _dynamic(prepared: Path, _: Calibration, out: Path, recipe: Recipe) -> None:
+    """ONNX Runtime's ConvInteger takes uint8 weights only, and no scales per channel."""
+    quantize_dynamic(
+        prepared, out, weight_type=QuantType.QUInt8, nodes_to_exclude=list(recipe.spared)
+    )
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Nodes are spared by name; an exporter may leave names out."""
+    for number, node in enumerate(graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+
+
+def _finish(path: Path) -> None:
+    """Fix the IR version, then check what the board relies on."""
+    model = onnx.load(path)
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    refuse_lowest_weight(model, path)
+
+
+def refuse_lowest_weight(model: onnx.ModelProto, path: Path) -> None:
+    """Raise if an int8 weight is -128: sums of two products would overflow 16 bits on ARM."""
+    bad = [
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8
+        and not tensor.name.endswith("_zero_point")
+        and (onnx.numpy_helper.to_array(tensor) == -128).any()
+    ]
+    if bad:
+        raise UserError(str(path), "int8 weights reach -128", facts=["tensors: " + ", ".join(bad)])
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """ONNX Runtime warns of things that are meant so."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

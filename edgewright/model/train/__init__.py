@@ -1,0 +1,1 @@
+"""Training and pruning; the only room that needs PyTorch."""

@@ -1,0 +1,166 @@
+"""Checkpoint -> FP32 ONNX, checked, and how closely the two agree."""
+
+import warnings
+from copy import deepcopy
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx.shape_inference import infer_shapes
+from torch import nn
+from torch.onnx import OperatorExportTypes
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.contract.session import IR_VERSION, open_session
+from edgewright.model.train.network import Attention
+
+OPSET = 17
+TOLERANCE = 1e-3  # in a logit, between PyTorch and ONNX Runtime
+STANDARD = {"", "ai.onnx"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written, and the largest difference in a logit on that many images."""
+
+    path: Path
+    batch: str  # 1 or any
+    opset: int
+    bytes: int
+    images: int
+    difference: float
+
+
+def export(
+    network: nn.Module,
+    out: Path,
+    *,
+    size: int = 256,
+    dynamic: bool = False,
+    labels: int = 2,
+    opset: int = OPSET,
+) -> Path:
+    """Write the network as ONNX: input `image` (1, 1, size, size), output `logits` (1, labels).
+
+    With `dynamic` the first dimension is any number, named `batch`. Written aside, then
+    renamed. Raises UserError for operators that ONNX has not, with the modules that use
+    them, and for shapes that cannot be inferred.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.part")
+    try:
+        _trace(without_division(network).eval(), aside, size, dynamic, opset)
+        model = onnx.load(aside)
+        model.ir_version = IR_VERSION
+        _check(model, out, labels)
+        onnx.save(model, aside)
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return out
+
+
+def parity(network: nn.Module, model: Path, inputs: Floats) -> float:
+    """Largest difference in any logit between PyTorch and ONNX Runtime on (N, 1, H, W): one
+    by one, or all at once where the model takes any number.
+
+    Raises UserError above `TOLERANCE`.
+    """
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(inputs)).numpy()
+    session = open_session(model)
+    name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
+    batches = [inputs] if isinstance(shape[0], str) else np.split(inputs, len(inputs))
+    found = np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE:
+        raise UserError(
+            str(model),
+            "says something else than the PyTorch network",
+            facts=[f"largest difference in a logit: {difference:.2g}", f"allowed: {TOLERANCE:g}"],
+        )
+    return difference
+
+
+def _trace(network: nn.Module, out: Path, size: int, dynamic: bool, opset: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that become constants, as they should
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 1, size, size),),
+            str(out),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}} if dynamic else None,
+            # An operator that ONNX has not stays in the graph, with the module's name.
+            operator_export_type=OperatorExportTypes.ONNX_FALLTHROUGH,
+        )
+
+
+def _check(model: onnx.ModelProto, out: Path, labels: int) -> None:
+    refuse_custom(model, str(out))
+    onnx.checker.check_model(model, full_check=True)
+    graph = infer_shapes(model, strict_mode=True, data_prop=True).graph
+    found = [one.dim_value for one in graph.output[0].type.tensor_type.shape.dim[1:]]
+    if found != [labels]:
+        raise UserError(
+            str(out), "has another output than its labels", facts=[f"{labels} labels, {found}"]
+        )
+
+
+def refuse_custom(model: onnx.ModelProto, subject: str) -> None:
+    """Raise UserError if a node is none of ONNX's own, and name the module that made it."""
+    strange = [node for node in model.graph.node if node.domain not in STANDARD]
+    if strange:
+        raise UserError(
+            subject,
+            "uses operators that ONNX has not",
+            facts=[f"{node.domain}::{node.op_type}, made by {_module(node)}" for node in strange],
+            next="replace these modules, or export with a higher opset",
+        )
+
+
+def _module(node: onnx.NodeProto) -> str:
+    """`/body/body.layer/Erf`, the tracer's name of a node, without the node itself."""
+    return node.name.strip("/").rpartition("/")[0] or "the network itself"
+
+
+def without_division(network: nn.Module) -> nn.Module:
+    """A copy whose attention needs no division: its queries are scaled by 1 / sqrt(head size).
+
+    INT8 has no division, so each would cost the board a trip through float32.
+    """
+    copy = deepcopy(network)
+    for module in list(copy.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Attention):
+                setattr(module, name, ScaledAttention(child))
+    return copy
+
+
+class ScaledAttention(nn.Module):  # type: ignore[misc, unused-ignore]
+    """The attention of one layer, with the scale folded into the query's weights."""
+
+    def __init__(self, plain: Attention) -> None:
+        super().__init__()
+        self.query, self.key, self.value = plain.query, plain.key, plain.value
+        self.head_size = plain.query.out_features // plain.heads
+        with torch.no_grad():
+            self.query.weight /= sqrt(self.head_size)
+            self.query.bias /= sqrt(self.head_size)
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Patches (areas, patches, width) -> the same shape."""
+        query, key, value = (self._heads(of(patches)) for of in (self.query, self.key, self.value))
+        weights = torch.softmax(query @ key.transpose(-1, -2), dim=-1)
+        return (weights @ value).transpose(1, 2).flatten(2)
+
+    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
+        areas, patches, _ = projected.shape
+        return projected.view(areas, patches, -1, self.head_size).transpose(1, 2)

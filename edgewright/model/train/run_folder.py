@@ -1,0 +1,59 @@
+"""The folder of one training run: checkpoint, split, learning curve, FP32 network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewright.base.errors import UserError
+from edgewright.model.judge.data import SPLIT_NAME, Dataset, Split, load_dataset, read_split, split
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    root: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "run.pt"
+
+    @property
+    def split(self) -> Path:
+        return self.root / SPLIT_NAME
+
+    @property
+    def curve(self) -> Path:
+        return self.root / "curve.svg"
+
+    @property
+    def fp32(self) -> Path:
+        return self.root / "fp32.onnx"
+
+
+def begin(run: RunFolder, dataset: Dataset, *, resume: bool) -> Split:
+    """The split of a new run, which its training records; or the one that was recorded then.
+
+    Raises UserError for a run that is there already and was not asked for, and for one
+    that was asked for and is not there.
+    """
+    if run.checkpoint.exists() and not resume:
+        raise UserError(
+            str(run.checkpoint),
+            "a run is there already",
+            next="go on with it: --resume; or start another: --run=FOLDER",
+        )
+    if resume:
+        return recorded_split(run, dataset)
+    return split(dataset.samples)
+
+
+def recorded_split(run: RunFolder, dataset: Dataset) -> Split:
+    """Raises UserError if there is no run, or the images are no longer the same."""
+    if not run.split.exists():
+        raise UserError(str(run.root), "there is no training run", next="invoke model.train")
+    return read_split(run.split, dataset)
+
+
+def data_of(run: RunFolder, checkpoint: dict[str, Any]) -> tuple[Dataset, Split]:
+    """The data that a checkpoint was trained on, in the parts of then."""
+    dataset = load_dataset(checkpoint["origin"]["dataset"])
+    return dataset, recorded_split(run, dataset)
