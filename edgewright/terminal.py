@@ -24,9 +24,9 @@ from rich.text import Text
 from edgewright.bench.estimate import Estimate, Range
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
+from edgewright.build.pipeline import BuildReport, StageReport
 from edgewright.deploy import Outcome, Plan, Status
 from edgewright.edgectl import StatusAnswer
-from edgewright.pipeline import BuildReport, StageReport
 from edgewright.report import SmokeReport
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")

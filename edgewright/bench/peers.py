@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgewright import container
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
 from edgewright.board.elf import read_elf
+from edgewright.build import container
 
 SUITE = "trixie"
 PACKAGES = ("libonnxruntime-dev",)  # the runtime, its header and all that it needs

@@ -12,7 +12,7 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import packages, pipeline, terminal, transfer_bench
+from edgewright import terminal, transfer_bench
 from edgewright.base import digest
 from edgewright.base.layout import user_cache
 from edgewright.bench import baseline, compare, peers
@@ -22,6 +22,7 @@ from edgewright.bench.build_time import BuildTimes, Compilation, compilation
 from edgewright.bench.estimate import Calibration, Estimate
 from edgewright.bench.instructions import Cost, InstructionReport, Program
 from edgewright.board.profile import board_names
+from edgewright.build import packages, pipeline
 from edgewright.cli.build import build_release
 from edgewright.cli.common import (
     BOARD,

@@ -7,11 +7,12 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from edgewright import deploy as deployer
-from edgewright import pipeline, remote, service, terminal
+from edgewright import remote, service, terminal
 from edgewright import report as reports
 from edgewright import smoke as smoke_test
 from edgewright import target as targets
 from edgewright.base.errors import TargetError, UserError
+from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import (
     ERR,

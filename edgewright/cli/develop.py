@@ -8,9 +8,10 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from edgewright import emulate, pipeline, remote, terminal
+from edgewright import emulate, remote, terminal
 from edgewright import report as reports
 from edgewright import smoke as smoke_test
+from edgewright.build import pipeline
 from edgewright.cli.board import deploy_release, smoke_board
 from edgewright.cli.build import build_release
 from edgewright.cli.common import BOARD, LAYOUT, OUT, instance_of, say, told

@@ -9,8 +9,9 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import deploy, keyring, pipeline
+from edgewright import deploy, keyring
 from edgewright.base.errors import UserError
+from edgewright.build import pipeline
 from edgewright.cli.common import (
     JSON,
     LAYOUT,

@@ -9,7 +9,8 @@ from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import deploy as deployer
-from edgewright import lab, lab_bench, pipeline, powercut, remote
+from edgewright import lab, lab_bench, powercut, remote
+from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
 from edgewright.cli.proof import crashpoints, fuzz, lostwrites

@@ -6,8 +6,8 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import container, pipeline
 from edgewright.base.errors import TargetError
+from edgewright.build import container, pipeline
 from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
 from edgewright.proof import crashpoints as crashes
 from edgewright.proof import fuzz as fuzzing

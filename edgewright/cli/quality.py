@@ -11,10 +11,10 @@ from invoke.tasks import task
 from pydantic import JsonValue
 from rich.table import Table
 
-from edgewright import pipeline
 from edgewright.base.errors import UserError
 from edgewright.bench import instructions as counted
 from edgewright.bench.instructions import Program
+from edgewright.build import pipeline
 from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.contract.session import saturates

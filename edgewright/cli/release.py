@@ -5,8 +5,8 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from edgewright import pipeline
 from edgewright.base.errors import UserError
+from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, say, told
 from edgewright.release import keys

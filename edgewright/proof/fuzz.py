@@ -11,7 +11,7 @@ from pathlib import Path
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.packages import Package
+from edgewright.build.packages import Package
 
 TARGETS = ("manifest", "signature", "stream")
 CORPUS = {"manifest": "manifests", "signature": "signatures", "stream": "streams"}

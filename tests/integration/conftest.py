@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container, emulate, packages, pipeline
+from edgewright import emulate
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import load_board
-from edgewright.container import DockerBuilder
+from edgewright.build import container, packages, pipeline
+from edgewright.build.container import DockerBuilder
+from edgewright.build.pipeline import BuildReport, BuildRequest, StageReport
 from edgewright.emulate import EmulatedBoard, Instance
-from edgewright.pipeline import BuildReport, BuildRequest, StageReport
 from edgewright.release.manifest import Release
 from edgewright.remote import Board, connect
 from tests.boards import make_release

@@ -8,7 +8,7 @@ from edgewright.base.layout import RepoLayout
 from edgewright.bench import baseline, compare, instructions
 from edgewright.bench.instructions import InstructionReport
 from edgewright.board.profile import Arch
-from edgewright.pipeline import BuildReport
+from edgewright.build.pipeline import BuildReport
 from edgewright.release.manifest import load_release
 
 LAYOUT = RepoLayout()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import pipeline, smoke
+from edgewright import smoke
 from edgewright.bench import instructions
 from edgewright.board.profile import Arch
-from edgewright.container import DockerBuilder
+from edgewright.build import pipeline
+from edgewright.build.container import DockerBuilder
+from edgewright.build.pipeline import BuildReport
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.pack.golden import EXPECTED
-from edgewright.pipeline import BuildReport
 from edgewright.release.manifest import load_release
 from edgewright.remote import connect
 from edgewright.report import SmokeReport

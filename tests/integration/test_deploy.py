@@ -12,9 +12,9 @@ import pytest
 
 from edgewright import deploy, emulate, smoke, transfer_bench
 from edgewright.base.errors import TargetError
+from edgewright.build.pipeline import BuildReport
 from edgewright.edgectl import RefusedError
 from edgewright.emulate import EmulatedBoard, Instance
-from edgewright.pipeline import BuildReport
 from edgewright.release.manifest import Release, load_release
 from edgewright.remote import Board, ConnectionLostError, connect
 from edgewright.report import SmokeReport

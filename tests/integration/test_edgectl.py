@@ -14,10 +14,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewright import pipeline
 from edgewright.base.layout import REPO, RepoLayout
-from edgewright.container import DockerBuilder
-from edgewright.packages import Package
+from edgewright.build import pipeline
+from edgewright.build.container import DockerBuilder
+from edgewright.build.packages import Package
 from edgewright.proof import crashpoints, fuzz, lostwrites
 from edgewright.proof.life import boot, in_memory
 from edgewright.proof.lostwrites import Record

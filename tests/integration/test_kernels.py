@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import packages, pipeline
 from edgewright.base.layout import RepoLayout
-from edgewright.container import DockerBuilder
+from edgewright.build import packages, pipeline
+from edgewright.build.container import DockerBuilder
 from tests.integration.conftest import REPO, Silent, request
 
 pytestmark = pytest.mark.docker

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import board_image, debs, lab, lab_image, lab_release, pipeline, service
+from edgewright import board_image, debs, lab, lab_image, lab_release, service
 from edgewright.base.layout import REPO, RepoLayout
 from edgewright.board.profile import BoardProfile, Manager, load_board
+from edgewright.build import pipeline
 from edgewright.lab import Lab, Power
 from edgewright.release.manifest import Release
 from edgewright.remote import connect

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgewright import packages
 from edgewright.board.profile import BoardProfile, load_board
 from edgewright.board.toolchain import core_flags, render
-from edgewright.container import DockerBuilder
+from edgewright.build import packages
+from edgewright.build.container import DockerBuilder
 from tests.integration.conftest import REPO
 
 pytestmark = pytest.mark.docker

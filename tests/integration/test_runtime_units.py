@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.container import DockerBuilder
+from edgewright.build.container import DockerBuilder
 
 pytestmark = pytest.mark.docker
 

@@ -11,7 +11,7 @@ from edgewright.board.audit import judge
 from edgewright.board.elf import ElfFacts, read_elf
 from edgewright.board.profile import Arch, BoardProfile, Fpu, Linkage, board_names, load_profile
 from edgewright.board.toolchain import compiler_flags, render
-from edgewright.container import Builder
+from edgewright.build.container import Builder
 
 pytestmark = pytest.mark.docker
 

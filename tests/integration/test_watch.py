@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout
-from edgewright.container import DockerBuilder
+from edgewright.build.container import DockerBuilder
 from tests.integration.toy_model import toy_model
 
 pytestmark = pytest.mark.docker

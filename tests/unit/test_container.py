@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.container import DockerBuilder
+from edgewright.build import container
+from edgewright.build.container import DockerBuilder
 
 LAYOUT = RepoLayout()
 

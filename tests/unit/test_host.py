@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import container, host
+from edgewright import host
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.build import container
 from edgewright.host import Finding, Need
 
 ABSENT = "edgewright-no-such-package"

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgewright import packages
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout, user_cache
-from edgewright.packages import Package, PackageInputs
+from edgewright.build import packages
+from edgewright.build.packages import Package, PackageInputs
 
 
 @dataclass(kw_only=True)

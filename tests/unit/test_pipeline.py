@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgewright import pipeline, terminal
+from edgewright import terminal
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.pipeline import StageReport
+from edgewright.build import pipeline
+from edgewright.build.pipeline import StageReport
 from tests.unit.model.test_convert import small_model
 
 

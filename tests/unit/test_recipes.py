@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conan.errors import ConanException
 
-from edgewright import packages
 from edgewright.base.layout import RepoLayout
+from edgewright.build import packages
 
 RECIPES = RepoLayout().recipes
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/conanfile.py"))

@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import container, packages
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout, user_cache
@@ -23,6 +22,7 @@ from edgewright.bench.instructions import released
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
+from edgewright.build import container, packages
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, Converted, convert, rules_sha256

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
-from edgewright.container import Builder
+from edgewright.build.container import Builder
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")

@@ -1,0 +1,1 @@
+"""Cross-building: the builder image, Conan packages, `invoke build`."""
