@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from edgewright.target import Target
+from edgewright.deploy.target import Target
 
 USER, HOST, KNOWN = "id_ed25519", "host_ed25519", "known_hosts"
 

@@ -28,7 +28,7 @@ from edgewright.board_keys import (
     target_of,
     write,
 )
-from edgewright.target import Target
+from edgewright.deploy.target import Target
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 SETUP = "invoke setup --yes"

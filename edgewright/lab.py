@@ -28,7 +28,7 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
 from edgewright.board.profile import BoardProfile
 from edgewright.board_keys import banner, locked, pin, ssh_command, target_of
-from edgewright.target import Target
+from edgewright.deploy.target import Target
 
 QEMU = "qemu-system-aarch64"
 SETUP = "invoke setup --lab --yes"

@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import TargetError
+from edgewright.deploy.remote import Board
+from edgewright.deploy.report import Check
+from edgewright.deploy.smoke import MODEL, PROGRAM, BenchDocument, parse
 from edgewright.release.manifest import Release
-from edgewright.remote import Board
-from edgewright.report import Check
-from edgewright.smoke import MODEL, PROGRAM, BenchDocument, parse
 
 FOLDER = "/opt/edgewright-bench"
 FILES = (PROGRAM, MODEL, "model/card.json")

@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict
 from edgewright import lab, writelog
 from edgewright.base import process
 from edgewright.base.errors import EdgewrightError, TargetError
+from edgewright.deploy.remote import Board, connect
+from edgewright.deploy.smoke import MODEL, PROGRAM
 from edgewright.lab import Lab
 from edgewright.release.manifest import MANIFEST, SIGNATURE, Release
-from edgewright.remote import Board, connect
-from edgewright.smoke import MODEL, PROGRAM
 
 LATER = 1.1  # cuts fall into this many times the length of a deploy that was not cut
 SELFTEST_SECONDS = 300.0

@@ -25,9 +25,9 @@ from edgewright.bench.estimate import Estimate, Range
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport, StageReport
-from edgewright.deploy import Outcome, Plan, Status
-from edgewright.edgectl import StatusAnswer
-from edgewright.report import SmokeReport
+from edgewright.deploy.edgectl import StatusAnswer
+from edgewright.deploy.install import Outcome, Plan, Status
+from edgewright.deploy.report import SmokeReport
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
 QUIET_SECONDS = 20.0  # between two lines of one stage in a log

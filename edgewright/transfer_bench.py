@@ -18,14 +18,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import deploy, edgectl, keyring, openssh
 from edgewright.base.errors import TargetError
-from edgewright.deploy import Outcome
+from edgewright.deploy import edgectl, keyring, openssh
+from edgewright.deploy import install as deploy
+from edgewright.deploy.install import Outcome
+from edgewright.deploy.remote import Board
+from edgewright.deploy.target import Target
 from edgewright.release import order as signed
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import Release, ReleaseInputs, build_release
-from edgewright.remote import Board
-from edgewright.target import Target
 
 ROOT = "/opt/edgewright-transfer"
 STUB = "#!/bin/sh\necho '{}'\n"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgewright.deploy.remote import Board, Progress, Result
+from edgewright.deploy.target import Target
 from edgewright.release.manifest import (
     Release,
     ReleasedBudgets,
@@ -15,8 +17,6 @@ from edgewright.release.manifest import (
     Source,
     build_release,
 )
-from edgewright.remote import Board, Progress, Result
-from edgewright.target import Target
 
 COMPATIBLE = "acme,board"
 CASES = [

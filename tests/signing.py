@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from edgewright import deploy, keyring
-from edgewright.deploy import Outcome
+from edgewright.deploy import install as deploy
+from edgewright.deploy import keyring
+from edgewright.deploy.install import Outcome
+from edgewright.deploy.remote import Board
 from edgewright.release import keys
 from edgewright.release import order as signed
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import Manifest, Release
-from edgewright.remote import Board
 
 
 def signer(name: str = "default") -> Signer:

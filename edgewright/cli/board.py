@@ -6,11 +6,7 @@ from dataclasses import asdict
 from invoke.context import Context
 from invoke.tasks import task
 
-from edgewright import deploy as deployer
-from edgewright import remote, service, terminal
-from edgewright import report as reports
-from edgewright import smoke as smoke_test
-from edgewright import target as targets
+from edgewright import terminal
 from edgewright.base.errors import TargetError, UserError
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
@@ -28,10 +24,15 @@ from edgewright.cli.common import (
     told,
     write,
 )
+from edgewright.deploy import install as deployer
+from edgewright.deploy import remote, service
+from edgewright.deploy import report as reports
+from edgewright.deploy import smoke as smoke_test
+from edgewright.deploy import target as targets
+from edgewright.deploy.report import SmokeReport
 from edgewright.release import keys
 from edgewright.release import order as signed
 from edgewright.release.manifest import Manifest, Release
-from edgewright.report import SmokeReport
 
 
 @task(

@@ -14,13 +14,14 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from rich.console import Console
 
-from edgewright import emulate, lab, remote
-from edgewright import target as targets
+from edgewright import emulate, lab
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board import profile as boards
 from edgewright.board.profile import BoardProfile
-from edgewright.target import Target
+from edgewright.deploy import remote
+from edgewright.deploy import target as targets
+from edgewright.deploy.target import Target
 
 LAYOUT = RepoLayout()
 OUT = Console(soft_wrap=False, highlight=False)

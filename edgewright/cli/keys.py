@@ -9,7 +9,6 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import deploy, keyring
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
 from edgewright.cli.common import (
@@ -22,11 +21,13 @@ from edgewright.cli.common import (
     say,
     told,
 )
-from edgewright.edgectl import Edgectl
+from edgewright.deploy import install as deploy
+from edgewright.deploy import keyring
+from edgewright.deploy.edgectl import Edgectl
+from edgewright.deploy.remote import Board
 from edgewright.release import keys, minisign
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release
-from edgewright.remote import Board
 
 NAME = "name of the key, 'default' unless given"
 BY = "name of the key that authorises it; default: one of yours that the board trusts"

@@ -8,16 +8,17 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import deploy as deployer
-from edgewright import lab, lab_bench, powercut, remote
+from edgewright import lab, lab_bench, powercut
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
 from edgewright.cli.proof import crashpoints, fuzz, lostwrites
+from edgewright.deploy import install as deployer
+from edgewright.deploy import remote
+from edgewright.deploy.remote import Board
 from edgewright.powercut import Campaign, Cut
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release
-from edgewright.remote import Board
 
 __all__ = ["crashpoints", "fuzz", "lostwrites"]  # tasks of this namespace, too
 

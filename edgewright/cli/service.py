@@ -3,8 +3,8 @@
 from invoke.context import Context
 from invoke.tasks import task
 
-from edgewright import service
 from edgewright.cli.common import REACH, Reach, over_ssh, say, told
+from edgewright.deploy import service
 
 
 @task(help=REACH)

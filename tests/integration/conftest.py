@@ -17,9 +17,9 @@ from edgewright.board.profile import load_board
 from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport, BuildRequest, StageReport
+from edgewright.deploy.remote import Board, connect
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.release.manifest import Release
-from edgewright.remote import Board, connect
 from tests.boards import make_release
 
 REPO = RepoLayout()

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import onnx
 import pytest
 
-from edgewright import service, smoke
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board.elf import read_elf
@@ -23,13 +22,14 @@ from edgewright.board.profile import BoardProfile, load_board
 from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
-from edgewright.deploy import Outcome
+from edgewright.deploy import service, smoke
+from edgewright.deploy.install import Outcome
+from edgewright.deploy.remote import Board, connect
+from edgewright.deploy.report import SmokeReport
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.contract.card import read_card
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.release.manifest import load_release
-from edgewright.remote import Board, connect
-from edgewright.report import SmokeReport
 from tests import signing
 from tests.integration.conftest import Silent, alone, request
 

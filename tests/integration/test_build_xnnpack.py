@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import smoke
 from edgewright.bench import instructions
 from edgewright.board.profile import Arch
 from edgewright.build import pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
+from edgewright.deploy import smoke
+from edgewright.deploy.remote import connect
+from edgewright.deploy.report import SmokeReport
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.pack.golden import EXPECTED
 from edgewright.release.manifest import load_release
-from edgewright.remote import connect
-from edgewright.report import SmokeReport
 from tests import signing
 from tests.integration.conftest import REPO, SUFFIX, Silent, instance_of, request, run_board
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from edgewright import deploy, emulate, smoke, transfer_bench
+from edgewright import emulate, transfer_bench
 from edgewright.base.errors import TargetError
 from edgewright.build.pipeline import BuildReport
-from edgewright.edgectl import RefusedError
+from edgewright.deploy import install as deploy
+from edgewright.deploy import smoke
+from edgewright.deploy.edgectl import RefusedError
+from edgewright.deploy.remote import Board, ConnectionLostError, connect
+from edgewright.deploy.report import SmokeReport
 from edgewright.emulate import EmulatedBoard, Instance
 from edgewright.release.manifest import Release, load_release
-from edgewright.remote import Board, ConnectionLostError, connect
-from edgewright.report import SmokeReport
 from tests import signing
 from tests.boards import documents, program
 from tests.integration.conftest import SMALL_MB, kill_sessions, shell

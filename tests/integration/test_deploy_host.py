@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from edgewright import deploy, edgectl, keyring, smoke
 from edgewright.base.errors import TargetError
-from edgewright.edgectl import Edgectl, RefusedError
+from edgewright.deploy import edgectl, keyring, smoke
+from edgewright.deploy import install as deploy
+from edgewright.deploy.edgectl import Edgectl, RefusedError
+from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.release import keys
 from edgewright.release import order as signed
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
-from edgewright.remote import Board, ConnectionLostError, Result
 from tests.boards import COMPATIBLE, LocalBoard, documents, make_release, program
 from tests.signing import sign, sign_anew, signer, trust
 

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgewright import deploy, keyring
 from edgewright.base.errors import TargetError
-from edgewright.edgectl import Edgectl, RefusedError
+from edgewright.deploy import install as deploy
+from edgewright.deploy import keyring
+from edgewright.deploy.edgectl import Edgectl, RefusedError
+from edgewright.deploy.remote import ConnectionLostError
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release, load_release
 from edgewright.release.minisign import PublicKey
-from edgewright.remote import ConnectionLostError
 from tests.boards import COMPATIBLE, LocalBoard, make_release
 from tests.signing import signer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgewright import emulate
+from edgewright.deploy.remote import connect
 from edgewright.emulate import EmulatedBoard, State
-from edgewright.remote import connect
 from tests.integration.conftest import SUFFIX, instance_of, shell
 
 pytestmark = pytest.mark.board

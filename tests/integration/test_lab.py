@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import board_image, debs, lab, lab_image, lab_release, service
+from edgewright import board_image, debs, lab, lab_image, lab_release
 from edgewright.base.layout import REPO, RepoLayout
 from edgewright.board.profile import BoardProfile, Manager, load_board
 from edgewright.build import pipeline
+from edgewright.deploy import service
+from edgewright.deploy.remote import connect
 from edgewright.lab import Lab, Power
 from edgewright.release.manifest import Release
-from edgewright.remote import connect
 from tests import signing
 
 pytestmark = pytest.mark.nightly

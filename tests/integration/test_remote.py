@@ -15,10 +15,10 @@ import paramiko
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgewright import board_keys, emulate, openssh, remote
+from edgewright import board_keys, emulate
 from edgewright.base.errors import TargetError
-from edgewright.emulate import EmulatedBoard
-from edgewright.remote import (
+from edgewright.deploy import openssh, remote
+from edgewright.deploy.remote import (
     Board,
     CommandError,
     ConnectionLostError,
@@ -27,7 +27,8 @@ from edgewright.remote import (
     pin,
     scan_host_key,
 )
-from edgewright.target import Target, parse_host
+from edgewright.deploy.target import Target, parse_host
+from edgewright.emulate import EmulatedBoard
 from tests.integration.conftest import SUFFIX, instance_of, kill_sessions, shell
 
 pytestmark = pytest.mark.board

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import service
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import BoardProfile, Manager, load_board
+from edgewright.deploy import service
 
 Start = Callable[..., Path]
 # Written aside and renamed, as edge-infer does: a reader never finds it empty.

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import board_keys, debs, deploy, transfer_bench
+from edgewright import board_keys, debs, transfer_bench
 from edgewright.base.process import check
-from edgewright.remote import connect
-from edgewright.target import Target
+from edgewright.deploy import install as deploy
+from edgewright.deploy.remote import connect
+from edgewright.deploy.target import Target
 from tests import signing
 from tests.boards import make_release
 

@@ -148,7 +148,7 @@ def test_nothing_imports_the_tasks(path: Path) -> None:
 def test_only_remote_speaks_ssh(path: Path) -> None:
     speaks = third_party(imports(ast.walk(tree(path)))) & {"fabric", "paramiko"}
 
-    assert not speaks or name_of(path) == "edgewright.remote"
+    assert not speaks or name_of(path) == "edgewright.deploy.remote"
 
 
 def test_the_library_starts_without_the_heavy_libraries() -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import deploy, terminal
+from edgewright import terminal
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.audit import TargetFacts
-from edgewright.edgectl import AbsentError, Edgectl, RefusedError, signed_input
-from edgewright.probe import APPLETS
+from edgewright.deploy import install as deploy
+from edgewright.deploy.edgectl import AbsentError, Edgectl, RefusedError, signed_input
+from edgewright.deploy.probe import APPLETS
+from edgewright.deploy.remote import Result
 from edgewright.release.manifest import Release
-from edgewright.remote import Result
 from tests.boards import LocalBoard, make_release
 
 FACTS = TargetFacts(
@@ -86,7 +87,7 @@ def test_release_without_a_helper_is_refused(tmp_path: Path) -> None:
 
 
 def test_holder_is_a_name_that_a_board_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewright.deploy.getpass.getuser", lambda: "o'brien; rm -rf /")
+    monkeypatch.setattr("edgewright.deploy.install.getpass.getuser", lambda: "o'brien; rm -rf /")
     assert deploy.holder().startswith("o-brien--rm--rf--@")
     assert len(deploy.holder()) <= 64
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from edgewright import openssh
-from edgewright.target import Target
+from edgewright.deploy import openssh
+from edgewright.deploy.target import Target
 
 
 def test_target_is_asked_for_as_it_is() -> None:

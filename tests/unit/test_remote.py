@@ -9,10 +9,10 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from edgewright import remote
 from edgewright.base.errors import TargetError, UserError
-from edgewright.remote import HostKey, Timeouts, connect, fingerprint, pin, scan_host_key
-from edgewright.target import Target, parse_host
+from edgewright.deploy import remote
+from edgewright.deploy.remote import HostKey, Timeouts, connect, fingerprint, pin, scan_host_key
+from edgewright.deploy.target import Target, parse_host
 
 QUICK = Timeouts(connect=1, banner=0.5, login=1, idle=1)
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from edgewright.base.errors import UserError
-from edgewright.report import (
+from edgewright.deploy.report import (
     Bench,
     Check,
     ImageResult,

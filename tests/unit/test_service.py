@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import service
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import BoardProfile, Manager, load_board
+from edgewright.deploy import service
 from tests.boards import LocalBoard
 
 BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from edgewright import smoke
 from edgewright.base.errors import TargetError
+from edgewright.deploy import smoke
+from edgewright.deploy.remote import Result
+from edgewright.deploy.report import SmokeReport, Verdict
+from edgewright.deploy.smoke import BenchDocument, Golden
+from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
-from edgewright.remote import Result
-from edgewright.report import SmokeReport, Verdict
-from edgewright.smoke import BenchDocument, Golden
-from edgewright.target import Target
 from tests.boards import BENCH, CASES, LocalBoard, documents, make_release, program
 
 GOLDEN = Golden.model_validate({"schema": 1, "tolerance": 0.01, "cases": CASES})

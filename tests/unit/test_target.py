@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.target import Target, parse_host
+from edgewright.deploy.target import Target, parse_host
 
 
 @pytest.mark.parametrize(

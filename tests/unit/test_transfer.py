@@ -9,8 +9,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright import transfer
-from edgewright.transfer import (
+from edgewright.deploy import transfer
+from edgewright.deploy.transfer import (
     PART_CHUNK,
     BaseChunks,
     Outgoing,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.edgectl import Edgectl, signed_input
+from edgewright.deploy.edgectl import Edgectl, signed_input
 from edgewright.release.keys import Signer, believable
 from edgewright.release.minisign import PublicKey, parse_public_key, public_key_text
 

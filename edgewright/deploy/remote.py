@@ -23,10 +23,10 @@ import fabric
 import paramiko
 from paramiko.ssh_exception import BadAuthenticationType
 
-from edgewright import openssh
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_config
-from edgewright.target import Target, parse_host
+from edgewright.deploy import openssh
+from edgewright.deploy.target import Target, parse_host
 
 __all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin", "scan_host_key"]
 

@@ -9,10 +9,10 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgewright.base.errors import TargetError
+from edgewright.deploy.remote import Board, Result
+from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
+from edgewright.deploy.target import Target
 from edgewright.release.manifest import Manifest
-from edgewright.remote import Board, Result
-from edgewright.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
-from edgewright.target import Target
 
 PROGRAM = "bin/edge-infer"
 MODEL = "model/model.ort"

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from edgewright import edgectl, transfer
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
 from edgewright.board.audit import TargetFacts, judge_target, require
 from edgewright.board.elf import read_elf
-from edgewright.edgectl import AbsentError, Edgectl, Missing, PlanAnswer, StatusAnswer
-from edgewright.probe import APPLETS, probe
+from edgewright.deploy import edgectl, transfer
+from edgewright.deploy.edgectl import AbsentError, Edgectl, Missing, PlanAnswer, StatusAnswer
+from edgewright.deploy.probe import APPLETS, probe
+from edgewright.deploy.remote import Board, Result
+from edgewright.deploy.transfer import BaseChunks, Outgoing
 from edgewright.release.manifest import MANIFEST, Manifest, Release, parse_manifest, read_manifest
-from edgewright.remote import Board, Result
-from edgewright.transfer import BaseChunks, Outgoing
 
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 SELFTEST_SECONDS = 900  # an emulated board takes its time

@@ -12,8 +12,8 @@ from typing import Any
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.profile import BoardProfile, Manager
-from edgewright.remote import Board
-from edgewright.smoke import MODEL, PROGRAM
+from edgewright.deploy.remote import Board
+from edgewright.deploy.smoke import MODEL, PROGRAM
 
 STATE = "/run/edgewright"
 SCRIPT = "/etc/edgewright/service"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from edgewright.target import Target
+from edgewright.deploy.target import Target
 
 PROGRAM = "ssh"
 CHUNK = 64 * 1024

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from edgewright.base.errors import TargetError
 from edgewright.board.audit import TargetFacts
-from edgewright.remote import Board
+from edgewright.deploy.remote import Board
 
 # What a deploy needs on a board, beside a POSIX shell.
 APPLETS = (

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgewright.base.errors import TargetError
-from edgewright.remote import Board, CommandError, Progress, Result
+from edgewright.deploy.remote import Board, CommandError, Progress, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 1

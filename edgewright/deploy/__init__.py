@@ -1,0 +1,1 @@
+"""One board over SSH: transfer, switch, smoke test, service."""
