@@ -21,13 +21,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.bench.estimate import Estimate, Range
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport, StageReport
 from edgewright.deploy.edgectl import StatusAnswer
 from edgewright.deploy.install import Outcome, Plan, Status
 from edgewright.deploy.report import SmokeReport
+from edgewright.observe.estimate.board_time import Estimate, Range
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
 QUIET_SECONDS = 20.0  # between two lines of one stage in a log

@@ -16,9 +16,6 @@ from pydantic import BaseModel, ConfigDict
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout, user_cache
-from edgewright.bench import estimate as estimates
-from edgewright.bench.estimate import Estimate
-from edgewright.bench.instructions import released
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
@@ -26,6 +23,9 @@ from edgewright.build import container, packages
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, Converted, convert, rules_sha256
+from edgewright.observe.count.instructions import released
+from edgewright.observe.estimate import board_time as estimates
+from edgewright.observe.estimate.board_time import Estimate
 from edgewright.release import manifest as release
 
 Origin = Literal["built", "cache"]

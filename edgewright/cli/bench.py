@@ -12,15 +12,9 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import terminal, transfer_bench
+from edgewright import terminal
 from edgewright.base import digest
 from edgewright.base.layout import user_cache
-from edgewright.bench import baseline, compare, peers
-from edgewright.bench import estimate as estimates
-from edgewright.bench import instructions as counted
-from edgewright.bench.build_time import BuildTimes, Compilation, compilation
-from edgewright.bench.estimate import Calibration, Estimate
-from edgewright.bench.instructions import Cost, InstructionReport, Program
 from edgewright.board.profile import board_names
 from edgewright.build import packages, pipeline
 from edgewright.cli.build import build_release
@@ -39,6 +33,14 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.cli.keys import signer_for
+from edgewright.observe import transfer_rate as transfer_bench
+from edgewright.observe.build_time import BuildTimes, Compilation, compilation
+from edgewright.observe.count import baseline
+from edgewright.observe.count import instructions as counted
+from edgewright.observe.count.instructions import Cost, InstructionReport, Program
+from edgewright.observe.estimate import board_time as estimates
+from edgewright.observe.estimate.board_time import Calibration, Estimate
+from edgewright.observe.peers import compare, peers
 
 
 @task(

@@ -8,7 +8,7 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import lab, lab_bench, powercut
+from edgewright import lab, powercut
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
@@ -16,6 +16,7 @@ from edgewright.cli.proof import crashpoints, fuzz, lostwrites
 from edgewright.deploy import install as deployer
 from edgewright.deploy import remote
 from edgewright.deploy.remote import Board
+from edgewright.observe import footprint as lab_bench
 from edgewright.powercut import Campaign, Cut
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release

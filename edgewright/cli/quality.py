@@ -12,8 +12,6 @@ from pydantic import JsonValue
 from rich.table import Table
 
 from edgewright.base.errors import UserError
-from edgewright.bench import instructions as counted
-from edgewright.bench.instructions import Program
 from edgewright.build import pipeline
 from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
 from edgewright.model.contract.card import ModelFile, read_card, write_card
@@ -27,6 +25,8 @@ from edgewright.model.judge.answers import Answers, Progress
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
 from edgewright.model.judge.images import CALIBRATION_IMAGES
+from edgewright.observe.count import instructions as counted
+from edgewright.observe.count.instructions import Program
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
     from edgewright.model.quantize.diff import Difference

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.layout import RepoLayout
-from edgewright.bench import baseline, compare, instructions
-from edgewright.bench.instructions import InstructionReport
 from edgewright.board.profile import Arch
 from edgewright.build.pipeline import BuildReport
+from edgewright.observe.count import baseline, instructions
+from edgewright.observe.count.instructions import InstructionReport
+from edgewright.observe.peers import compare
 from edgewright.release.manifest import load_release
 
 LAYOUT = RepoLayout()

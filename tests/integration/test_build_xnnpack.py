@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.bench import instructions
 from edgewright.board.profile import Arch
 from edgewright.build import pipeline
 from edgewright.build.container import DockerBuilder
@@ -17,6 +16,7 @@ from edgewright.deploy.remote import connect
 from edgewright.deploy.report import SmokeReport
 from edgewright.emulate import EmulatedBoard
 from edgewright.model.pack.golden import EXPECTED
+from edgewright.observe.count import instructions
 from edgewright.release.manifest import load_release
 from tests import signing
 from tests.integration.conftest import REPO, SUFFIX, Silent, instance_of, request, run_board

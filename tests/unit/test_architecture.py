@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # of [model]
 
-NEED_EXTRA = ("edgewright.model", "edgewright.bench.plot")
+NEED_EXTRA = ("edgewright.model", "edgewright.observe.peers.plot")
 
 
 @cache

@@ -9,7 +9,7 @@ from invoke.program import Program
 
 import tasks
 from edgewright.base.layout import user_cache
-from edgewright.bench.build_time import Compilation
+from edgewright.observe.build_time import Compilation
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),

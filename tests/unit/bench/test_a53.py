@@ -2,8 +2,8 @@
 
 import pytest
 
-from edgewright.bench import a53
-from edgewright.bench.counts import Block, Misses
+from edgewright.observe.count.counts import Block, Misses
+from edgewright.observe.estimate import a53
 
 # Thumb instructions as an assembler writes them.
 VMLAL = "d0ff4402"  # vmlal.u16 q8, d0, d4[0]

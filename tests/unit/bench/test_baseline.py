@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.bench import baseline
-from edgewright.bench.baseline import Baseline
-from edgewright.bench.instructions import Cost, InstructionReport
+from edgewright.observe.count import baseline
+from edgewright.observe.count.baseline import Baseline
+from edgewright.observe.count.instructions import Cost, InstructionReport
 
 
 def report(

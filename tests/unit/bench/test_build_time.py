@@ -1,6 +1,6 @@
 """What the log of a build tells."""
 
-from edgewright.bench.build_time import BuildTimes, Compilation, compilation
+from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 
 LOG = """\
 onnxruntime-minimal/1.21.0: 215 sources are not needed for these operators

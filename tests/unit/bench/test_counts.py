@@ -6,9 +6,9 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.bench import counts
-from edgewright.bench.counts import Counts, Guest
 from edgewright.board.profile import Arch
+from edgewright.observe.count import counts
+from edgewright.observe.count.counts import Counts, Guest
 from tests.unit.bench import arm_program as program
 
 LAYOUT = RepoLayout()

@@ -7,10 +7,10 @@ import pytest
 from edgewright import terminal
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.bench import estimate
-from edgewright.bench.estimate import PUBLISHED, Calibration, Modelled
-from edgewright.bench.instructions import Program
 from edgewright.board.profile import Arch, BoardProfile, load_board
+from edgewright.observe.count.instructions import Program
+from edgewright.observe.estimate import board_time as estimate
+from edgewright.observe.estimate.board_time import PUBLISHED, Calibration, Modelled
 
 LAYOUT = RepoLayout()
 

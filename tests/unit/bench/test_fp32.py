@@ -6,7 +6,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgewright.bench.fp32 import take_out_quantizers
+from edgewright.observe.peers.fp32 import take_out_quantizers
 
 WEIGHT = np.array([[[[64]]], [[[-128]]]], np.int8)  # two filters of one pixel
 SCALES = np.array([0.5, 0.25], np.float32)

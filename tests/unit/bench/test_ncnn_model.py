@@ -9,7 +9,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.bench.ncnn_model import ORDERS, write_ncnn
+from edgewright.observe.peers.ncnn_model import ORDERS, write_ncnn
 
 KERNEL = np.arange(18, dtype=np.float32).reshape(2, 1, 3, 3)
 BIAS = np.array([20, 21], np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.bench import peers
+from edgewright.observe.peers import peers
 
 ELF = Path(__file__).parents[2] / "data" / "elf"
 

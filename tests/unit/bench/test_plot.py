@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.bench.compare import Comparison, Row
+from edgewright.observe.peers.compare import Comparison, Row
 
 pytest.importorskip("matplotlib")
 
@@ -25,7 +25,7 @@ def row(runtime: str, inference: int) -> Row:
 
 
 def test_every_runtime_has_its_bars_and_the_picture_repeats(tmp_path: Path) -> None:
-    from edgewright.bench import plot
+    from edgewright.observe.peers import plot
 
     table = Comparison(
         board="a53-som",

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.bench import symbols
-from edgewright.bench.symbols import Function, Symbols
+from edgewright.observe.count import symbols
+from edgewright.observe.count.symbols import Function, Symbols
 
 ELF = Path(__file__).parents[2] / "data" / "elf"
 

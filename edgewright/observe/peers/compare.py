@@ -15,17 +15,18 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest, process
 from edgewright.base.layout import RepoLayout, user_cache
-from edgewright.bench import counts, peers
-from edgewright.bench.counts import Guest
-from edgewright.bench.fp32 import take_out_quantizers
-from edgewright.bench.instructions import MARKS, STEADY, InstructionReport, Program
-from edgewright.bench.ncnn_model import write_ncnn
-from edgewright.bench.peers import Peer
-from edgewright.bench.symbols import read_symbols
 from edgewright.board.profile import Arch
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.session import softmax
 from edgewright.model.convert.signed_bytes import make_signed
+from edgewright.observe.count import counts
+from edgewright.observe.count.counts import Guest
+from edgewright.observe.count.instructions import MARKS, STEADY, InstructionReport, Program
+from edgewright.observe.count.symbols import read_symbols
+from edgewright.observe.peers import peers
+from edgewright.observe.peers.fp32 import take_out_quantizers
+from edgewright.observe.peers.ncnn_model import write_ncnn
+from edgewright.observe.peers.peers import Peer
 
 Precision = Literal["INT8", "S8S8", "FP32"]
 PRECISIONS: tuple[Precision, ...] = ("INT8", "FP32")

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout
-from edgewright.bench.counts import Counts, Guest, Span, count
-from edgewright.bench.symbols import Function, Symbols, demangle, read_symbols
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import Arch
+from edgewright.observe.count.counts import Counts, Guest, Span, count
+from edgewright.observe.count.symbols import Function, Symbols, demangle, read_symbols
 
 RUN = "_ZN7OrtApis3RunE"  # where each inference starts
 INPUT = ("_ZN4edge10load_image", "_ZN4edge10preprocess")  # no part of a session's load

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from edgewright.bench.compare import Comparison, Row
+from edgewright.observe.peers.compare import Comparison, Row
 
 _COLOURS = {
     "INT8": "#0072b2",

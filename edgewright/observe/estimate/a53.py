@@ -14,7 +14,7 @@ from typing import Any
 
 import capstone
 
-from edgewright.bench.counts import Block, Counts, Misses
+from edgewright.observe.count.counts import Block, Counts, Misses
 
 THUMB_WIDE = 0xE8  # least second byte of an instruction of four bytes in Thumb
 # Cycles beyond an L1 hit, of a line that a prefetcher has on its way and of one that it has not.

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgewright.base.errors import UserError
-from edgewright.bench.instructions import Cost, InstructionReport
+from edgewright.observe.count.instructions import Cost, InstructionReport
 
 TOLERANCE = 0.02
 TOLD = 5  # functions named in a failure

@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
-from edgewright.bench import a53, counts, mobilenet, peers
-from edgewright.bench.counts import Guest
-from edgewright.bench.instructions import STEADY, Program, guest_of
 from edgewright.board.profile import Arch, BoardProfile
+from edgewright.observe.count import counts
+from edgewright.observe.count.counts import Guest
+from edgewright.observe.count.instructions import STEADY, Program, guest_of
+from edgewright.observe.estimate import a53, mobilenet
+from edgewright.observe.peers import peers
 
 CORE = "cortex-a53"
 MARGIN = 2  # the range, in errors of the calibration: our networks have other operators

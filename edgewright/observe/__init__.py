@@ -1,0 +1,1 @@
+"""What a program costs: instructions, time, memory, other runtimes beside it."""

@@ -1,0 +1,1 @@
+"""Guest instructions of an inference, by operator and function."""

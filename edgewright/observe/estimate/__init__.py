@@ -1,0 +1,1 @@
+"""The time that a board's core takes, estimated from counted blocks."""

@@ -1,0 +1,1 @@
+"""Other runtimes on the same network and input."""
