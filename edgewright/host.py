@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import emulate, lab
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import user_cache
 from edgewright.board.profile import Arch
 from edgewright.build import container
 from edgewright.deploy import openssh
-from edgewright.proof import fuzz
+from edgewright.lab import emulate
+from edgewright.lab import machine as lab
+from edgewright.lab.proof import fuzz
 
 BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")
 SYSTEMD = Path("/run/systemd/system")

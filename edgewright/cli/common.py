@@ -14,7 +14,6 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from rich.console import Console
 
-from edgewright import emulate, lab
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board import profile as boards
@@ -22,6 +21,8 @@ from edgewright.board.profile import BoardProfile
 from edgewright.deploy import remote
 from edgewright.deploy import target as targets
 from edgewright.deploy.target import Target
+from edgewright.lab import emulate
+from edgewright.lab import machine as lab
 
 LAYOUT = RepoLayout()
 OUT = Console(soft_wrap=False, highlight=False)

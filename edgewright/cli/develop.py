@@ -8,7 +8,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from edgewright import emulate, terminal
+from edgewright import terminal
 from edgewright.build import pipeline
 from edgewright.cli.board import deploy_release, smoke_board
 from edgewright.cli.build import build_release
@@ -16,6 +16,7 @@ from edgewright.cli.common import BOARD, LAYOUT, OUT, instance_of, say, told
 from edgewright.deploy import remote
 from edgewright.deploy import report as reports
 from edgewright.deploy import smoke as smoke_test
+from edgewright.lab import emulate
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")

@@ -3,8 +3,8 @@
 from invoke.context import Context
 from invoke.tasks import task
 
-from edgewright import emulate
 from edgewright.cli.common import BOARD, JSON, OUT, instance_of, say, told
+from edgewright.lab import emulate
 
 
 @task(help={"board": BOARD})

@@ -8,7 +8,6 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import lab, powercut
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
@@ -16,8 +15,10 @@ from edgewright.cli.proof import crashpoints, fuzz, lostwrites
 from edgewright.deploy import install as deployer
 from edgewright.deploy import remote
 from edgewright.deploy.remote import Board
+from edgewright.lab import machine as lab
+from edgewright.lab.proof import powercut
+from edgewright.lab.proof.powercut import Campaign, Cut
 from edgewright.observe import footprint as lab_bench
-from edgewright.powercut import Campaign, Cut
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release
 
@@ -94,7 +95,7 @@ def power_cut(c: Context, board: str, cuts: int = 10, seed: int = 0, json: bool 
 
 
 def _settings(board: str, seed: int) -> powercut.Settings:
-    from edgewright import lab_release  # loads ONNX Runtime
+    from edgewright.lab.proof import small_releases as lab_release  # loads ONNX Runtime
 
     out = LAYOUT.build(board).powercut
     built = pipeline.latest_release(LAYOUT.build(board))

@@ -9,9 +9,9 @@ from rich.table import Table
 from edgewright.base.errors import TargetError
 from edgewright.build import container, pipeline
 from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
-from edgewright.proof import crashpoints as crashes
-from edgewright.proof import fuzz as fuzzing
-from edgewright.proof import lostwrites as writes
+from edgewright.lab.proof import crashpoints as crashes
+from edgewright.lab.proof import fuzz as fuzzing
+from edgewright.lab.proof import lostwrites as writes
 
 PROGRAM = "an edgectl that runs here, such as another board's; default: this machine's own build"
 

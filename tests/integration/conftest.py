@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import emulate
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import load_board
@@ -18,7 +17,8 @@ from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport, BuildRequest, StageReport
 from edgewright.deploy.remote import Board, connect
-from edgewright.emulate import EmulatedBoard, Instance
+from edgewright.lab import emulate
+from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.release.manifest import Release
 from tests.boards import make_release
 

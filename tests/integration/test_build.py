@@ -26,7 +26,7 @@ from edgewright.deploy import service, smoke
 from edgewright.deploy.install import Outcome
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.report import SmokeReport
-from edgewright.emulate import EmulatedBoard
+from edgewright.lab.emulate import EmulatedBoard
 from edgewright.model.contract.card import read_card
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.release.manifest import load_release

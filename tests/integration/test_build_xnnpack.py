@@ -14,7 +14,7 @@ from edgewright.build.pipeline import BuildReport
 from edgewright.deploy import smoke
 from edgewright.deploy.remote import connect
 from edgewright.deploy.report import SmokeReport
-from edgewright.emulate import EmulatedBoard
+from edgewright.lab.emulate import EmulatedBoard
 from edgewright.model.pack.golden import EXPECTED
 from edgewright.observe.count import instructions
 from edgewright.release.manifest import load_release

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from edgewright import emulate
 from edgewright.base.errors import TargetError
 from edgewright.build.pipeline import BuildReport
 from edgewright.deploy import install as deploy
@@ -18,7 +17,8 @@ from edgewright.deploy import smoke
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
 from edgewright.deploy.report import SmokeReport
-from edgewright.emulate import EmulatedBoard, Instance
+from edgewright.lab import emulate
+from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.release.manifest import Release, load_release
 from tests import signing

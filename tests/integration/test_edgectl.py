@@ -18,10 +18,10 @@ from edgewright.base.layout import REPO, RepoLayout
 from edgewright.build import pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
-from edgewright.proof import crashpoints, fuzz, lostwrites
-from edgewright.proof.life import boot, in_memory
-from edgewright.proof.lostwrites import Record
-from edgewright.proof.orders import (
+from edgewright.lab.proof import crashpoints, fuzz, lostwrites
+from edgewright.lab.proof.life import boot, in_memory
+from edgewright.lab.proof.lostwrites import Record
+from edgewright.lab.proof.orders import (
     COMPATIBLE,
     RUN,
     Helper,

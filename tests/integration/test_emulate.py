@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import emulate
 from edgewright.deploy.remote import connect
-from edgewright.emulate import EmulatedBoard, State
+from edgewright.lab import emulate
+from edgewright.lab.emulate import EmulatedBoard, State
 from tests.integration.conftest import SUFFIX, instance_of, shell
 
 pytestmark = pytest.mark.board

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import board_image, debs, lab, lab_image, lab_release
 from edgewright.base.layout import REPO, RepoLayout
 from edgewright.board.profile import BoardProfile, Manager, load_board
 from edgewright.build import pipeline
 from edgewright.deploy import service
 from edgewright.deploy.remote import connect
-from edgewright.lab import Lab, Power
+from edgewright.lab import board_image, debs
+from edgewright.lab import machine as lab
+from edgewright.lab import machine_image as lab_image
+from edgewright.lab.machine import Lab, Power
+from edgewright.lab.proof import small_releases as lab_release
 from edgewright.release.manifest import Release
 from tests import signing
 

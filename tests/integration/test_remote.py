@@ -15,7 +15,6 @@ import paramiko
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgewright import board_keys, emulate
 from edgewright.base.errors import TargetError
 from edgewright.deploy import openssh, remote
 from edgewright.deploy.remote import (
@@ -28,7 +27,8 @@ from edgewright.deploy.remote import (
     scan_host_key,
 )
 from edgewright.deploy.target import Target, parse_host
-from edgewright.emulate import EmulatedBoard
+from edgewright.lab import board_keys, emulate
+from edgewright.lab.emulate import EmulatedBoard
 from tests.integration.conftest import SUFFIX, instance_of, kill_sessions, shell
 
 pytestmark = pytest.mark.board

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import board_keys, debs
 from edgewright.base.process import check
 from edgewright.deploy import install as deploy
 from edgewright.deploy.remote import connect
 from edgewright.deploy.target import Target
+from edgewright.lab import board_keys, debs
 from edgewright.observe import transfer_rate as transfer_bench
 from tests import signing
 from tests.boards import make_release

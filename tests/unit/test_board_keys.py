@@ -2,7 +2,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgewright import board_keys
+from edgewright.lab import board_keys
 
 
 def test_dropbear_host_key() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import board_image, emulate
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import Arch, load_board
-from edgewright.board_image import ImageSpec, compose, read_spec
-from edgewright.emulate import Instance, State
+from edgewright.lab import board_image, emulate
+from edgewright.lab.board_image import ImageSpec, compose, read_spec
+from edgewright.lab.emulate import Instance, State
 
 BOARDS = RepoLayout().boards
 ARM_MAGIC = "7f454c4601010100000000000000000002002800"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import lab, lab_image
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import load_board
-from edgewright.lab import Lab, Power
+from edgewright.lab import machine as lab
+from edgewright.lab import machine_image as lab_image
+from edgewright.lab.machine import Lab, Power
 
 BOARDS = RepoLayout().boards
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright import writelog
 from edgewright.base.errors import UserError
+from edgewright.lab.proof import writelog
 
 SECTORS = 64
 Op = tuple[int, int, int]  # first sector, sectors, flags

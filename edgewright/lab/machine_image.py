@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright import board_image, debs
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import REPO, user_cache
-from edgewright.board_keys import authorized_keys, host_key
+from edgewright.lab import board_image, debs
+from edgewright.lab.board_keys import authorized_keys, host_key
 
 SOURCE = REPO / "docker" / "lab"
 KERNEL_ARCH = "arm64"  # it runs 32-bit userlands as well

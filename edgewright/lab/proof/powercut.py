@@ -20,12 +20,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright import lab, writelog
 from edgewright.base import process
 from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.smoke import MODEL, PROGRAM
-from edgewright.lab import Lab
+from edgewright.lab import machine as lab
+from edgewright.lab.machine import Lab
+from edgewright.lab.proof import writelog
 from edgewright.release.manifest import MANIFEST, SIGNATURE, Release
 
 LATER = 1.1  # cuts fall into this many times the length of a deploy that was not cut

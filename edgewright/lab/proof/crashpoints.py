@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
-from edgewright.proof.life import (
+from edgewright.lab.proof.life import (
     Life,
     Step,
     boot,
@@ -27,7 +27,7 @@ from edgewright.proof.life import (
     life,
     unsound,
 )
-from edgewright.proof.orders import Helper
+from edgewright.lab.proof.orders import Helper
 
 KILLED = 137  # strace's exit code for a child that died of SIGKILL
 UNSTABLE = {"lease"}  # holds a time

@@ -14,11 +14,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from edgewright import board_image
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.profile import Arch, BoardProfile, Fpu
-from edgewright.board_keys import (
+from edgewright.deploy.target import Target
+from edgewright.lab import board_image
+from edgewright.lab.board_keys import (
     authorized_keys,
     banner,
     host_key,
@@ -28,7 +29,6 @@ from edgewright.board_keys import (
     target_of,
     write,
 )
-from edgewright.deploy.target import Target
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 SETUP = "invoke setup --yes"

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.proof.life import (
+from edgewright.lab.proof.life import (
     Life,
     Step,
     boot,
@@ -26,7 +26,7 @@ from edgewright.proof.life import (
     life,
     unsound,
 )
-from edgewright.proof.orders import Helper, linked, release_problem
+from edgewright.lab.proof.orders import Helper, linked, release_problem
 
 TRACED = "open,write,pwrite64,ftruncate,fchmod,rename,link,symlink,unlink,mkdir,rmdir,fsync"
 AT = "openat,renameat,renameat2,linkat,symlinkat,unlinkat,mkdirat,fchmodat,truncate,fdatasync"

@@ -22,13 +22,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
-from edgewright import board_image, lab_image
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
 from edgewright.board.profile import BoardProfile
-from edgewright.board_keys import banner, locked, pin, ssh_command, target_of
 from edgewright.deploy.target import Target
+from edgewright.lab import board_image
+from edgewright.lab import machine_image as lab_image
+from edgewright.lab.board_keys import banner, locked, pin, ssh_command, target_of
 
 QEMU = "qemu-system-aarch64"
 SETUP = "invoke setup --lab --yes"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.proof.orders import (
+from edgewright.lab.proof.orders import (
     COMPATIBLE,
     RUN,
     Answer,

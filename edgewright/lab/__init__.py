@@ -1,0 +1,1 @@
+"""Emulated and full-system boards."""

@@ -1,0 +1,1 @@
+"""The evidence about edgectl: crash points, lost writes, power cuts, fuzzing."""
