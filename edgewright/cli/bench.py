@@ -12,11 +12,11 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import terminal
 from edgewright.base import digest
 from edgewright.base.layout import user_cache
 from edgewright.board.profile import board_names
 from edgewright.build import packages, pipeline
+from edgewright.cli import screens as terminal
 from edgewright.cli.build import build_release
 from edgewright.cli.common import (
     BOARD,

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from invoke.context import Context
 from invoke.tasks import task
 
-from edgewright import terminal
 from edgewright.base.errors import TargetError, UserError
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
+from edgewright.cli import screens as terminal
 from edgewright.cli.common import (
     ERR,
     HOST,

@@ -7,12 +7,12 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
-from edgewright import terminal
 from edgewright.board import profile as boards_
 from edgewright.board import toolchain
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
+from edgewright.cli import screens as terminal
 from edgewright.cli.common import BOARD, ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
 
 

@@ -8,8 +8,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from edgewright import terminal
 from edgewright.build import pipeline
+from edgewright.cli import screens as terminal
 from edgewright.cli.board import deploy_release, smoke_board
 from edgewright.cli.build import build_release
 from edgewright.cli.common import BOARD, LAYOUT, OUT, instance_of, say, told

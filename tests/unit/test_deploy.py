@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import terminal
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.audit import TargetFacts
+from edgewright.cli import screens as terminal
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import AbsentError, Edgectl, RefusedError, signed_input
 from edgewright.deploy.probe import APPLETS

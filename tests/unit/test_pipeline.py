@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgewright import terminal
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.build import pipeline
 from edgewright.build.pipeline import StageReport
+from edgewright.cli import screens as terminal
 from tests.unit.model.test_convert import small_model
 
 

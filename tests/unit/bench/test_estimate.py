@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright import terminal
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import Arch, BoardProfile, load_board
+from edgewright.cli import screens as terminal
 from edgewright.observe.count.instructions import Program
 from edgewright.observe.estimate import board_time as estimate
 from edgewright.observe.estimate.board_time import PUBLISHED, Calibration, Modelled
