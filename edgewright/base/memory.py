@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import onnx
-
 from edgewright.base.errors import UserError
 
 MEMINFO = Path("/proc/meminfo")
-FLOAT = 4  # bytes
 
 
 def require_memory(subject: str, need: int, meminfo: Path | None = None) -> None:
@@ -29,19 +26,3 @@ def available(meminfo: Path | None = None) -> int | None:
         return None
     lines = (line.split() for line in meminfo.read_text().splitlines())
     return next((int(line[1]) << 10 for line in lines if line[0] == "MemAvailable:"), None)
-
-
-def activation_bytes(graph: onnx.GraphProto) -> int:
-    """Bytes of all tensors between nodes together, as FP32, where shapes are known."""
-    return sum(_elements(value) * FLOAT for value in (*graph.value_info, *graph.output))
-
-
-def weight_bytes(graph: onnx.GraphProto) -> int:
-    return sum(tensor.ByteSize() for tensor in graph.initializer)
-
-
-def _elements(value: onnx.ValueInfoProto) -> int:
-    count = 1
-    for size in value.type.tensor_type.shape.dim:
-        count *= max(size.dim_value, 1)
-    return count

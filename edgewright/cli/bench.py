@@ -73,7 +73,7 @@ def instructions(
         others = [_ours(other, model) for other in boards]
         table = _compared(ours, others, model, names)
         if plot:
-            heavy("plot", "bench").draw(table, Path(plot))
+            heavy("peers.plot", "observe").draw(table, Path(plot))
         if json:
             write(table.model_dump_json(indent=2) + "\n")
         else:

@@ -28,14 +28,14 @@ __all__ = [
 @told
 def golden(c: Context, model: str = str(LAYOUT.default_model)) -> None:
     """Write the golden set of a model anew. Example: invoke model.golden"""
-    path, golden = Path(model), heavy("golden")
-    card = heavy("card").read_card(path.parent / "card.json")
+    path, golden = Path(model), heavy("pack.golden")
+    card = heavy("contract.card").read_card(path.parent / "card.json")
     say(str(golden.write_golden(path, card, golden.choose(_answers(model)))))
 
 
 def _answers(model: str) -> Any:
     """What a model with its card beside it says about ELPV's test part."""
-    card = heavy("card").read_card(Path(model).parent / "card.json")
-    positive = heavy("evaluate").positive_label(card.labels)
-    part = heavy("images").load_part("elpv", "test")
-    return heavy("judge").judge(Path(model), part, card, positive)
+    card = heavy("contract.card").read_card(Path(model).parent / "card.json")
+    positive = heavy("judge.evaluate").positive_label(card.labels)
+    part = heavy("judge.images").load_part("elpv", "test")
+    return heavy("judge.answers").judge(Path(model), part, card, positive)

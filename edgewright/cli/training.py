@@ -49,8 +49,8 @@ def train(
     threads: int = 2,
 ) -> None:
     """Train MobileViT on labelled images. Example: invoke model.train --arch=xxs --epochs=40"""
-    training, folders = heavy("train"), heavy("run_folder")
-    data = heavy("data").load_dataset(dataset)
+    training, folders = heavy("train.run"), heavy("train.run_folder")
+    data = heavy("judge.data").load_dataset(dataset)
     folder = run_folder(run, arch)
     config = training.TrainConfig(
         checkpoint=folder.checkpoint,
@@ -70,7 +70,7 @@ def train(
 
 def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:
     """Train with progress on the screen; Ctrl-C ends with a saved checkpoint."""
-    training = heavy("train")
+    training = heavy("train.run")
     earlier = training.history(folder.checkpoint) if folder.checkpoint.exists() else []
     try:
         with _watch(folder.curve, f"{config.arch} on {data.name}", earlier) as watch:
@@ -100,7 +100,7 @@ def export(
     """Checkpoint to ONNX, compared with PyTorch on real images. Example: invoke model.export"""
     folder = run_folder(run, arch)
     to = Path(out) if out else folder.fp32
-    made = heavy("folder").export_run(folder, to, dynamic=dynamic)
+    made = heavy("pack.folder").export_run(folder, to, dynamic=dynamic)
     say(f"{to}: {made.bytes:,} bytes, opset {made.opset}, batch {made.batch}")
     say(f"logits differ from PyTorch by {made.difference:.1e} at most, on {made.images} images")
 
@@ -134,7 +134,7 @@ def prune(
     threads: int = 2,
 ) -> None:
     """Take channels away and fine-tune. Example: invoke model.prune --target-macs=1.6G"""
-    training, pruned = heavy("train"), heavy("pruned_run")
+    training, pruned = heavy("train.run"), heavy("train.pruned_run")
     source = run_folder(run, arch)
     target_run = run_folder(to or f"{source.root}-pruned", arch)
     origin = training.read_checkpoint(source.checkpoint)["origin"]
@@ -152,7 +152,7 @@ def prune(
         target = _target(target_macs, target_size)
         made = pruned.begin_pruned(source, target_run, target, config)
         say(f"before: {made.before}\nafter: {made.after}")
-    data, parts = heavy("run_folder").data_of(
+    data, parts = heavy("train.run_folder").data_of(
         target_run, training.read_checkpoint(target_run.checkpoint)
     )
     _train(config, data, parts, target_run)
@@ -165,8 +165,8 @@ def _target(macs: str, size: str) -> Any:
             "expected --target-macs or --target-size, or both",
             next="invoke model.prune --target-macs=1.6G",
         )
-    amount = heavy("pruned_run").parse_amount
-    return heavy("prune").Target(
+    amount = heavy("train.pruned_run").parse_amount
+    return heavy("train.prune").Target(
         macs=amount(macs) if macs else None, bytes=amount(size) if size else None
     )
 
@@ -182,18 +182,18 @@ def _target(macs: str, size: str) -> Any:
 def pack(c: Context, arch: str = "mobilevit-s", run: str = "", folder: str = "") -> None:
     """Make a run's model folder, as a whole. Example: invoke model.pack --arch=xxs"""
     source = run_folder(run, arch)
-    origin = heavy("train").read_checkpoint(source.checkpoint)["origin"]
+    origin = heavy("train.run").read_checkpoint(source.checkpoint)["origin"]
     name = f"{origin['arch']}-{Path(origin['dataset']).name}"
     to = Path(folder) if folder else LAYOUT.models / name
-    made = heavy("folder").make_model_folder(source, to, say)
+    made = heavy("pack.folder").make_model_folder(source, to, say)
     say(f"{to}: {made.file.bytes:,} bytes\nnext: invoke build --model={to / made.file.name}")
 
 
 def run_folder(run: str, arch: str) -> Any:
     """The run's folder: the one asked for, or that of the architecture."""
-    name = heavy("network").full_name(arch)
+    name = heavy("train.network").full_name(arch)
     root = Path(run) if run else LAYOUT.root / "build" / "model" / name
-    return heavy("run_folder").RunFolder(root=root)
+    return heavy("train.run_folder").RunFolder(root=root)
 
 
 class _Lines:
@@ -215,7 +215,7 @@ class _Lines:
             f"accuracy {epoch.accuracy:.3f}, AUC {epoch.auc:.3f} on the validation part, "
             f"{epoch.images_per_second:.1f} images/s"
         )
-        heavy("curve").draw_curve(self.epochs, self.title, self.curve)
+        heavy("train.curve").draw_curve(self.epochs, self.title, self.curve)
 
 
 class _Bar(_Lines):

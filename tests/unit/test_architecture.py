@@ -19,49 +19,32 @@ CLI = sorted((PACKAGE / "cli").rglob("*.py"))
 FILES = sorted(set(PACKAGE.rglob("*.py")) - set(CLI))
 EVERY = [*FILES, *CLI, REPO / "tasks.py"]
 
-# Module → the modules of ours that it may import, beside `LEAVES`. A module that is not named
-# here is at the top: it may import any other, and no module that is named here may import it.
-LEAVES = {"errors", "layout", "digest"}
-MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "layout": set(),
-    "digest": set(),
-    "process": set(),
-    "profile": set(),
-    "apt": {"process"},
-    "target": set(),
-    "report": set(),
-    "release": set(),
-    "minisign": set(),
-    "keys": {"minisign"},
-    "signed": {"keys", "minisign", "release"},
-    "elf": {"profile"},
-    "audit": {"elf", "profile"},
-    "toolchain": {"profile"},
-    "model": {"process", "profile"},
-    "container": {"apt", "process"},
-    "packages": {"apt", "container", "process"},
-    "openssh": {"target"},
-    "remote": {"openssh", "target"},
-    "edgectl": {"remote", "target"},
-    "transfer": set(),
-    "keyring": {"edgectl", "keys", "minisign", "remote"},
-    "probe": {"audit", "remote", "target"},
-    "deploy": {"audit", "edgectl", "elf", "probe", "release", "remote", "target", "transfer"},
-    "smoke": {"release", "remote", "report", "target"},
-    "bench": {"apt", "container", "elf", "model", "process", "profile"},
-    "board_image": {"apt", "process", "profile"},
-    "debs": {"apt", "process"},
-    "board_keys": {"target"},
-    "emulate": {"board_image", "board_keys", "process", "profile", "target"},
-    "lab_image": {"board_image", "board_keys", "debs", "process"},
-    "lab": {"board_image", "board_keys", "lab_image", "process", "profile", "target"},
-    "proof": {"minisign", "packages", "process", "release", "signed"},
-    "writelog": set(),
-    "service": {"profile", "remote", "smoke"},
-    "lab_bench": {"release", "remote", "report", "smoke"},
-    "lab_release": {"model", "release"},
-    "powercut": {"lab", "process", "release", "remote", "smoke", "writelog"},
+# The rooms of `edgewright/`, from the ground up: each may import those below it, and none beside
+# it. docs/architecture.md draws them.
+FLOORS: tuple[set[str], ...] = (
+    {"base"},
+    {"board", "model", "release"},
+    {"build", "deploy"},
+    {"observe", "lab"},
+    {"fleet"},
+    {"nightly"},
+    {"host"},
+    {"cli"},
+)
+# The rooms of `edgewright/model/`, likewise; its task decoders stand beside what judges them.
+MODEL_FLOORS: tuple[set[str], ...] = (
+    {"contract"},
+    {"convert", "judge"},
+    {"train", "quantize"},
+    {"pack"},
+)
+# Library → the only modules that may import it.
+RESERVED = {
+    "fabric": "edgewright.deploy.remote",
+    "paramiko": "edgewright.deploy.remote",
+    "invoke": "edgewright.cli",
+    "rich": "edgewright.cli",
+    "torch": "edgewright.model.train",
 }
 HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # of [model]
 
@@ -100,55 +83,82 @@ def at_import(node: ast.AST) -> Iterator[ast.AST]:
             yield from at_import(child)
 
 
-def ours(names: set[str]) -> set[str]:
-    """Modules of ours, as in the table: `edgewright.model.contract.card` is `model`."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")} | {"bench", "cli", "model", "proof"}
-    seconds = {name.split(".")[1] for name in names if name.startswith("edgewright.")}
-    return seconds & modules
-
-
 def third_party(names: set[str]) -> set[str]:
     return {n.split(".")[0] for n in names} - set(sys.stdlib_module_names) - {"edgewright"}
 
 
-def modules() -> dict[str, list[Path]]:
-    """Name in the table → its files."""
-    table: dict[str, list[Path]] = {}
-    for path in FILES:
-        if path != PACKAGE / "__init__.py":
-            table.setdefault(path.relative_to(PACKAGE).with_suffix("").parts[0], []).append(path)
-    return table
+def floor_of(room: str, floors: tuple[set[str], ...]) -> int:
+    """How far above the ground a room lies. A room that no floor names fails the test."""
+    return next(level for level, rooms in enumerate(floors) if room in rooms)
 
 
-@pytest.mark.parametrize("module", sorted(set(MAY_IMPORT) & set(modules())))
-def test_arrows_run_downward(module: str) -> None:
-    found = set().union(*(ours(imports(ast.walk(tree(path)))) for path in modules()[module]))
+def rooms_above(importer: str, imported: set[str], floors: tuple[set[str], ...]) -> set[str]:
+    """The imported rooms that are not below the importing one."""
+    limit = floor_of(importer, floors)
+    return {room for room in imported - {importer} if floor_of(room, floors) >= limit}
 
-    assert found - {module} <= MAY_IMPORT[module] | LEAVES
+
+def rooms(names: set[str], inside: str) -> set[str]:
+    """The rooms of package `inside` that full names of ours lead into."""
+    parts = (name.removeprefix(f"{inside}.").split(".")[0] for name in names if inside in name)
+    folder = REPO / Path(*inside.split("."))
+    return {p for p in parts if (folder / p).is_dir() or (folder / f"{p}.py").is_file()}
+
+
+@pytest.mark.parametrize("path", [p for p in EVERY if p.parent != REPO], ids=name_of)
+def test_rooms_import_only_the_rooms_below_them(path: Path) -> None:
+    names, own = imports(ast.walk(tree(path))), name_of(path).split(".")
+    ours = {name for name in names if name.startswith("edgewright.")}
+
+    if len(own) > 1:
+        assert rooms_above(own[1], rooms(ours, "edgewright"), FLOORS) == set()
+    if own[1:2] == ["model"] and len(own) > 2:
+        neighbours = rooms({n for n in ours if "edgewright.model." in n}, "edgewright.model")
+        allowed = {"convert"} if own[2] == "quantize" else set()
+        assert rooms_above(own[2], neighbours, MODEL_FLOORS) - allowed == set()
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
-    left = {
-        module: set().union(*(ours(imports(ast.walk(tree(path)))) for path in paths)) - {module}
-        for module, paths in modules().items()
-    }
+    direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
+    left = {module: needs & set(direct) - {module} for module, needs in direct.items()}
     while free := {module for module, needs in left.items() if not needs & set(left)}:
         left = {module: needs for module, needs in left.items() if module not in free}
 
     assert left == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_nothing_imports_the_tasks(path: Path) -> None:
-    assert third_party(imports(ast.walk(tree(path)))) & {"tasks", "invoke"} == set()
-    assert "cli" not in ours(imports(ast.walk(tree(path))))
+@pytest.mark.parametrize("path", EVERY, ids=name_of)
+def test_some_libraries_belong_to_one_room(path: Path) -> None:
+    used = third_party(imports(ast.walk(tree(path)))) & set(RESERVED)
+    inside = name_of(path)
+
+    outside = {lib for lib in used if not inside.startswith(RESERVED[lib])}
+    assert outside == ({"invoke"} & used if inside == "tasks" else set())
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_remote_speaks_ssh(path: Path) -> None:
-    speaks = third_party(imports(ast.walk(tree(path)))) & {"fabric", "paramiko"}
+def test_the_library_has_no_globals_that_it_changes(path: Path) -> None:
+    """Fifty deploys run in one process: no environment is written, no layout is shared."""
+    text = [ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.stmt)]
+    changes = [line for line in text if CHANGES_ENVIRON.match(line)]
+    shared = [
+        ast.unparse(node)
+        for node in tree(path).body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and "Layout(" in ast.unparse(node)
+    ]
 
-    assert not speaks or name_of(path) == "edgewright.deploy.remote"
+    assert (changes, shared) == ([], [])
+
+
+CHANGES_ENVIRON = re.compile(
+    r"os\.environ\[.*\] = |del os\.environ|os\.environ\.(pop|update|setdefault|clear)|os\.putenv"
+)
+
+
+@pytest.mark.parametrize("path", EVERY, ids=name_of)
+def test_no_name_of_a_file_or_container_is_the_process_id_alone(path: Path) -> None:
+    """Two threads of one process have one id, and so may two containers of one machine."""
+    assert "getpid" not in path.read_text()
 
 
 def test_the_library_starts_without_the_heavy_libraries() -> None:

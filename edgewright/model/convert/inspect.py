@@ -31,6 +31,8 @@ _CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
 VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}  # same values
 _ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
 
+FLOAT_BYTES = 4
+
 Shape = tuple[int, ...]
 
 
@@ -234,3 +236,19 @@ def _fix_batch(graph: onnx.GraphProto) -> None:
 def _inputs(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:
     constants = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
+
+
+def activation_bytes(graph: onnx.GraphProto) -> int:
+    """Bytes of all tensors between nodes together, as FP32, where shapes are known."""
+    return sum(_elements(value) * FLOAT_BYTES for value in (*graph.value_info, *graph.output))
+
+
+def weight_bytes(graph: onnx.GraphProto) -> int:
+    return sum(tensor.ByteSize() for tensor in graph.initializer)
+
+
+def _elements(value: onnx.ValueInfoProto) -> int:
+    count = 1
+    for size in value.type.tensor_type.shape.dim:
+        count *= max(size.dim_value, 1)
+    return count

@@ -25,7 +25,7 @@ from edgewright.model.convert.ortfile import canonicalize
 from edgewright.model.convert.signed_bytes import make_signed
 
 RUNTIME_VERSION = "1.21.0"
-RULES = ("convert", "ops", "ortfile", "signed")  # modules
+RULES = ("to_ort", "ops", "ortfile", "signed_bytes")  # modules
 LEVEL = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"
 _WARNING, _ERROR = 2, 3  # severities of ONNX Runtime's log
 

@@ -16,9 +16,10 @@ import onnx
 import onnxruntime
 
 from edgewright.base.errors import UserError
-from edgewright.base.memory import activation_bytes, require_memory, weight_bytes
+from edgewright.base.memory import require_memory
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.session import open_session
+from edgewright.model.convert.inspect import activation_bytes, weight_bytes
 from edgewright.model.judge.answers import Answers, Progress, judge
 from edgewright.model.judge.data import Dataset
 from edgewright.model.judge.evaluate import Metrics

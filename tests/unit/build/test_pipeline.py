@@ -1,0 +1,123 @@
+"""Stages of a build that need no builder."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edgewright.base.errors import UserError
+from edgewright.base.layout import RepoLayout
+from edgewright.build import pipeline
+from edgewright.build.pipeline import StageReport
+from edgewright.cli import screens as terminal
+from tests.unit.model.convert.test_to_ort import small_model
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RepoLayout:
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    return RepoLayout(root=tmp_path)
+
+
+def test_a_model_is_converted_once_for_all_boards(layout: RepoLayout) -> None:
+    model = small_model(layout.root / "model.onnx")
+
+    first, cached_first = pipeline._converted(model, layout.build("one"))
+    second, cached_second = pipeline._converted(model, layout.build("two"))
+
+    assert (cached_first, cached_second) == (False, True)
+    assert first.ort.read_bytes() == second.ort.read_bytes()
+
+
+def test_a_model_is_converted_anew_by_another_edgewright(
+    layout: RepoLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model(layout.root / "model.onnx")
+    pipeline._converted(model, layout.build("one"))
+    monkeypatch.setattr(pipeline, "rules_sha256", lambda: "of another edgewright")
+
+    _, cached = pipeline._converted(model, layout.build("one"))
+
+    assert not cached
+
+
+def test_a_board_with_xnnpack_gets_a_model_of_its_own(layout: RepoLayout) -> None:
+    model = small_model(layout.root / "model.onnx")
+    pipeline._converted(model, layout.build("one"))
+
+    _, cached = pipeline._converted(model, layout.build("two"), xnnpack=True)
+    _, again = pipeline._converted(model, layout.build("three"), xnnpack=True)
+
+    assert (cached, again) == (False, True)
+
+
+def test_a_model_that_is_refused_leaves_nothing_in_the_cache(layout: RepoLayout) -> None:
+    model = layout.root / "model.onnx"
+    model.write_bytes(b"nothing")
+
+    with pytest.raises(UserError):
+        pipeline._converted(model, layout.build("one"))
+
+    assert list((layout.root / "cache" / "models").iterdir()) == []
+
+
+def test_a_model_without_card_is_told_what_belongs_beside_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.onnx: no card\.json beside it"):
+        pipeline._beside(tmp_path / "model.onnx", "card.json")
+
+
+def test_a_model_over_budget_is_told_with_both_figures(tmp_path: Path) -> None:
+    model = tmp_path / "model.ort"
+    model.write_bytes(bytes(2048))
+
+    with pytest.raises(UserError, match=r"2,048 bytes, over .*\n  budgets\.model_bytes: 1,024"):
+        pipeline._require_model_size(model, 1024)
+
+
+def test_a_second_build_of_a_board_is_refused_while_one_runs(tmp_path: Path) -> None:
+    path = tmp_path / "a53-som" / ".lock"
+    path.parent.mkdir()
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        with (
+            pytest.raises(UserError, match="board 'a53-som': another build is running"),
+            pipeline._lock(path, "board 'a53-som'"),
+        ):
+            pass
+
+
+def test_a_board_without_a_build_names_the_command(layout: RepoLayout) -> None:
+    with pytest.raises(UserError, match=r"nothing has been built for it\nnext: invoke build"):
+        pipeline.latest_release(layout.build("rpi2"))
+
+
+def test_a_tree_without_git_has_no_revision(tmp_path: Path) -> None:
+    assert pipeline._source(tmp_path).revision == "unknown"
+
+
+def lines_of(*lines: str) -> str:
+    """What `LineProgress` tells of a stage with these lines, none of them late."""
+    console = Console(width=80, no_color=True, force_terminal=False)
+    with console.capture() as told:
+        progress = terminal.LineProgress(console)
+        progress.start("runtime")
+        for line in lines:
+            progress.line(line)
+        progress.done(StageReport(name="runtime", seconds=61.25, origin="built"))
+    return told.get()
+
+
+def test_a_log_gets_a_line_for_each_stage_and_no_more() -> None:
+    many = [f"[{number}/500] Building CXX object" for number in range(500)]
+
+    assert lines_of(*many) == "runtime: built, 61.2 s\n"
+
+
+def test_a_long_stage_speaks_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "QUIET_SECONDS", -1.0)
+
+    told = lines_of("[7/500] Building", "noise")
+
+    assert told == "runtime: 7 of 500 steps\nruntime: built, 61.2 s\n"

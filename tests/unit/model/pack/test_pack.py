@@ -1,0 +1,130 @@
+"""From a checkpoint to a model folder, in one go."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Card, read_card
+from edgewright.model.convert.inspect import inspect
+from edgewright.model.judge.data import LABELS, Dataset, Sample, write_split
+from edgewright.model.pack import golden
+from edgewright.model.pack.readme import readme
+from edgewright.model.quantize.recipe import RECIPES
+from edgewright.model.train import run_folder
+from edgewright.model.train.run_folder import RunFolder
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from edgewright.model.pack.folder import export_run, make_model_folder  # noqa: E402
+from edgewright.model.train.export import Exported  # noqa: E402
+from edgewright.model.train.network import Network  # noqa: E402
+from edgewright.model.train.run import Origin, TrainConfig, fresh_state, write_checkpoint  # noqa: E402
+
+pytestmark = pytest.mark.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A run, the model folder made of it, and the export on the way."""
+
+    run: RunFolder
+    folder: Path
+    card: Card
+    exported: Exported
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sliver(samples: tuple[Sample, ...]) -> Iterator[Dataset]:
+    """Few images and one recipe."""
+    dataset = Dataset(name="elpv", labels=LABELS, samples=samples)
+    few = {"RECIPES": RECIPES[:1], "CALIBRATION_IMAGES": 8, "COMPARED_IMAGES": 8}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in few.items():
+            patch.setattr(f"edgewright.model.pack.folder.{name}", value)
+        patch.setattr(run_folder, "load_dataset", lambda name: dataset)
+        yield dataset
+
+
+@pytest.fixture(scope="module")
+def run(sliver: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose network was not trained: it is unsure about every image."""
+    found = RunFolder(root=tmp_path_factory.mktemp("runs") / "run")
+    parts = run_folder.begin(found, sliver, resume=False)
+    config = TrainConfig(checkpoint=found.checkpoint, arch="xxs", resolution=64)
+    torch.manual_seed(0)
+    network = Network("xxs")
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    state = fresh_state(config, network, torch.device("cpu"))
+    write_split(parts, found.split)
+    write_checkpoint(state, Origin.of(config, sliver, parts), found.checkpoint)
+    return found
+
+
+@pytest.fixture(scope="module")
+def packed(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    exports: list[Exported] = []
+
+    def noted(run: RunFolder, out: Path) -> Exported:
+        exports.append(export_run(run, out))
+        return exports[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
+        patch.setattr(
+            "edgewright.model.pack.folder.choose", lambda found: found.dataset.samples[:2]
+        )
+        patch.setattr("edgewright.model.pack.folder.export_run", noted)
+        card = make_model_folder(run, folder, lambda _: None)
+    return Packed(run=run, folder=folder, card=card, exported=exports[0])
+
+
+def test_a_model_folder_is_made_as_a_whole(packed: Packed) -> None:
+    folder, card = packed.folder, read_card(packed.folder / "card.json")
+    assert card == packed.card
+    assert card.input.shape == (1, 1, 64, 64)
+    assert card.training["architecture"] == "mobilevit-xxs"
+    assert (folder / "README.md").read_text() == readme(card)
+    assert len(list((folder / "golden").glob("*.*g"))) == 4
+    assert inspect(folder / card.file.name).types["int8"] > 900_000
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
+
+
+def test_a_folder_that_cannot_be_finished_leaves_the_old_one(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Export and quantization go well, as before; then the answers are no golden ones."""
+
+    def quantized(fp32: Path, parts: object, card: object, out: Path, tell: object) -> list[Any]:
+        shutil.copy(packed.folder / "model.onnx", out)
+        return [SimpleNamespace(name="as before", distance=0.0)]
+
+    monkeypatch.setattr("edgewright.model.pack.folder.export_run", lambda *_: packed.exported)
+    monkeypatch.setattr("edgewright.model.pack.folder.choose_recipe", quantized)
+    folder = tmp_path / "models" / "small"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_text("old")
+    with pytest.raises(UserError, match="golden: too few right answers"):
+        make_model_folder(packed.run, folder, lambda _: None)
+    assert (folder / "model.onnx").read_text() == "old"
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
+
+
+def test_weights_that_are_not_finite_are_not_exported(run: RunFolder, tmp_path: Path) -> None:
+    saved = torch.load(run.checkpoint)
+    saved["average"]["body.classifier.bias"][0] = float("nan")
+    bad = RunFolder(root=tmp_path / "run")
+    shutil.copytree(run.root, bad.root)
+    torch.save(saved, bad.checkpoint)
+    with pytest.raises(UserError, match=r"not finite\n  body\.classifier\.bias"):
+        export_run(bad, tmp_path / "fp32.onnx")
+    assert not (tmp_path / "fp32.onnx").exists()

@@ -1,0 +1,43 @@
+"""Which peers there are, and what they weigh."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.observe.peers import peers
+
+ELF = Path(__file__).parents[3] / "data" / "elf"
+
+
+def test_peers_are_named_with_commas() -> None:
+    assert peers.parse_peers("") == ((), ())
+    assert peers.parse_peers("debian,xnnpack,ncnn") == (("debian", "xnnpack", "ncnn"), ())
+
+
+def test_other_boards_stand_among_them() -> None:
+    named = peers.parse_peers("rpi2,debian", ["a53-som", "rpi2"])
+
+    assert named == (("debian",), ("rpi2",))
+
+
+def test_a_peer_that_is_not_known_is_told() -> None:
+    expected = "debian, sherpa, xnnpack, ncnn, or a board: rpi2"
+    with pytest.raises(UserError, match=rf"--vs=tvm: no such peer\n  expected: {expected}"):
+        peers.parse_peers("debian,tvm", ["rpi2"])
+
+
+def test_symbols_do_not_weigh() -> None:
+    whole = ELF / "unstripped"
+
+    assert peers.stripped_size(whole) < whole.stat().st_size
+
+
+def test_dependencies_of_dependencies_weigh_and_libc_does_not(tmp_path: Path) -> None:
+    libraries = tmp_path / peers.LIBRARIES
+    libraries.mkdir(parents=True)
+    (libraries / "libonnxruntime.so.1").write_bytes((ELF / "libonnxruntime.so.1").read_bytes())
+
+    found = peers.dependencies(ELF / "client", tmp_path)
+
+    assert [path.name for path in found] == ["libonnxruntime.so.1"]
