@@ -13,8 +13,48 @@ from pathlib import Path
 
 # Words that say that a thing was found, made or passed on, not what it is.
 VAGUE = frozenset(
-    "found made there told kept now one ones it thing things what how done given got seen left here"
-    " whole rest said asked wanted held taken put meant known".split()
+    {
+        "found",
+        "made",
+        "there",
+        "told",
+        "kept",
+        "now",
+        "one",
+        "ones",
+        "it",
+        "thing",
+        "things",
+        "what",
+        "how",
+        "done",
+        "given",
+        "got",
+        "seen",
+        "left",
+        "here",
+        "whole",
+        "rest",
+        "said",
+        "asked",
+        "wanted",
+        "held",
+        "taken",
+        "put",
+        "meant",
+        "known",
+        "own",
+        "gone",
+        "way",
+        "ways",
+        "others",
+        "mine",
+        "ours",
+        "used",
+        "needed",
+        "tried",
+        "shown",
+    }
 )
 
 
@@ -30,7 +70,7 @@ def bound_names(tree: ast.AST) -> Iterator[str]:
 
 
 def module_functions(tree: ast.Module) -> tuple[int, int, int]:
-    """Module-level functions; the private ones among them; those of the latter that are used once."""
+    """Module-level functions; the private ones among them; the private ones used once."""
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
     uses = Counter(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
     private = [f for f in functions if f.name.startswith("_")]
@@ -69,7 +109,7 @@ def longest_chain(arrows: dict[str, set[str]]) -> int:
 def main(folder: Path) -> None:
     trees = {path: ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}
     names = Counter(name.strip("_") for tree in trees.values() for name in bound_names(tree))
-    vague = Counter({name: count for name, count in names.items() if name in VAGUE})
+    vague = Counter({n: count for n, count in names.items() if VAGUE & set(n.lower().split("_"))})
     functions = [module_functions(tree) for tree in trees.values()]
     comments = [comment_lines(path.read_text()) for path in trees]
     modules = {
@@ -88,9 +128,8 @@ def main(folder: Path) -> None:
         f"private functions used once, of module functions  "
         f"{share(sum(f[2] for f in functions), sum(f[0] for f in functions))}"
     )
-    print(
-        f"comment lines             {share(sum(c[0] for c in comments), sum(c[1] for c in comments))}"
-    )
+    commented = share(sum(c[0] for c in comments), sum(c[1] for c in comments))
+    print(f"comment lines             {commented}")
     print(f"longest import chain      {longest_chain(arrows)} modules")
     print(
         f"largest package           {largest[1]} modules in {largest[0].relative_to(folder.parent)}"
