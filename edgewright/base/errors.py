@@ -1,4 +1,4 @@
-"""The three kinds of blame: the user's input, the target, and everything else (a bug).
+"""Whose fault it is: the user's input, the target's, a check's that says no, or ours (a bug).
 
 Every message has one shape: subject and problem, then facts, then the next command.
 """
@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     BUG = 1
     USER = 2
     TARGET = 3
+    CHECK = 4
     INTERRUPTED = 130
 
 
@@ -54,3 +55,9 @@ class TargetError(EdgewrightError):
     """Something on the other side: a board that is down, full, changed or unfit."""
 
     exit_code = ExitCode.TARGET
+
+
+class CheckError(EdgewrightError):
+    """A measurement or a check that ran to its end and says no."""
+
+    exit_code = ExitCode.CHECK
