@@ -142,6 +142,11 @@ class BoardBuild:
         return self.root / "reports"
 
     @property
+    def estimate(self) -> Path:
+        """What the last build's release takes on the board, if that was estimated."""
+        return self.reports / "estimate.json"
+
+    @property
     def emulator(self) -> Path:
         return self.root / "emulator"
 

@@ -7,15 +7,15 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from edgewright.base.errors import UserError
+from edgewright.base.progress import LineSink
 
 TAIL_LINES = 20
-LineSink = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, get_args
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.progress import LineSink
 
 SUITE = "trixie"
 REPO_MOUNT = PurePosixPath("/edgewright")
@@ -60,7 +61,7 @@ class Builder(Protocol):
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
-        on_line: process.LineSink | None = None,
+        on_line: LineSink | None = None,
     ) -> None:
         """Run to the end, output to `log`; raises ChildFailed with its tail."""
 
@@ -89,7 +90,7 @@ class DockerBuilder:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
-        on_line: process.LineSink | None = None,
+        on_line: LineSink | None = None,
     ) -> None:
         name = f"edgewright-build-{os.getpid()}"
         command = ["docker", "run", "--rm", "--init", "--name", name, *self._mounts(), *_user()]
@@ -132,7 +133,7 @@ class LocalBuilder:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
-        on_line: process.LineSink | None = None,
+        on_line: LineSink | None = None,
     ) -> None:
         missing = missing_tools()
         if missing:
@@ -179,7 +180,7 @@ def docker_problem() -> str | None:
 
 
 def choose(
-    choice: BuilderChoice, layout: RepoLayout, log: Path, on_line: process.LineSink | None = None
+    choice: BuilderChoice, layout: RepoLayout, log: Path, on_line: LineSink | None = None
 ) -> Builder:
     """The builder asked for; `auto` takes Docker if a daemon answers, else this host.
 
@@ -197,9 +198,7 @@ def choose(
     return LocalBuilder(repo=layout.root, cache=_ready_cache())
 
 
-def docker_builder(
-    layout: RepoLayout, log: Path, on_line: process.LineSink | None = None
-) -> DockerBuilder:
+def docker_builder(layout: RepoLayout, log: Path, on_line: LineSink | None = None) -> DockerBuilder:
     """The builder image, built where it is missing."""
     image = image_tag(layout)
     if not image_exists(image):
@@ -217,9 +216,7 @@ def image_exists(image: str) -> bool:
     return process.capture(["docker", "image", "inspect", image]).returncode == 0
 
 
-def build_image(
-    image: str, layout: RepoLayout, log: Path, on_line: process.LineSink | None = None
-) -> None:
+def build_image(image: str, layout: RepoLayout, log: Path, on_line: LineSink | None = None) -> None:
     """Build the builder image from the machine's own Debian archive and pip settings.
 
     Raises ChildFailed with the tail of the failing step.
@@ -239,7 +236,7 @@ def build_image(
         )
 
 
-def _base_image(log: Path, on_line: process.LineSink | None) -> str:
+def _base_image(log: Path, on_line: LineSink | None) -> str:
     """A Debian base: made with mmdebstrap, or the registry's where that is missing."""
     if not shutil.which("mmdebstrap"):
         return f"debian:{SUITE}-slim"
@@ -253,7 +250,7 @@ def _base_image(log: Path, on_line: process.LineSink | None) -> str:
     return image
 
 
-def _download_wheels(context: Path, log: Path, on_line: process.LineSink | None) -> None:
+def _download_wheels(context: Path, log: Path, on_line: LineSink | None) -> None:
     """Wheels of Conan and what Debian lacks for it, through the host's own pip."""
     process.run_logged(
         [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(context / "wheels")]

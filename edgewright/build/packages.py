@@ -15,9 +15,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgewright.base import apt, digest, process
+from edgewright.base import apt, digest
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.progress import LineSink
 from edgewright.build.container import Builder
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
@@ -153,7 +154,7 @@ def make(
     step: Step,
     inputs: PackageInputs,
     made: Mapping[str, Package],
-    on_line: process.LineSink | None = None,
+    on_line: LineSink | None = None,
 ) -> Made:
     """Have the package of one step, from the cache or built now."""
     key = _key(step, inputs, made)
@@ -203,7 +204,7 @@ def _record(inputs: PackageInputs, package: Package) -> None:
 
 
 def _conan_create(
-    step: Step, inputs: PackageInputs, result: Path, on_line: process.LineSink | None
+    step: Step, inputs: PackageInputs, result: Path, on_line: LineSink | None
 ) -> None:
     log = inputs.logs / f"{step.name}.log"
     log.unlink(missing_ok=True)

@@ -4,18 +4,18 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, RepoLayout, user_cache
+from edgewright.base.progress import Progress, Stage, StageReport, Stages
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
@@ -23,24 +23,11 @@ from edgewright.build import container, packages
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, Converted, convert, rules_sha256
-from edgewright.observe.count.instructions import released
-from edgewright.observe.estimate import board_time as estimates
-from edgewright.observe.estimate.board_time import Estimate
 from edgewright.release import manifest as release
-
-Origin = Literal["built", "cache"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StageReport(_Part):
-    """One stage: how long it took, and whether its result was there already."""
-
-    name: str
-    seconds: float
-    origin: Origin
 
 
 class BuildReport(_Part):
@@ -56,7 +43,6 @@ class BuildReport(_Part):
     budgets: dict[str, int]  # bytes, for the same names
     coverage: Coverage
     audit: Audit
-    estimate: Estimate | None = None  # of the board's time; None where there is no model of it
 
     @property
     def from_cache(self) -> bool:
@@ -65,18 +51,6 @@ class BuildReport(_Part):
     @property
     def seconds(self) -> float:
         return sum(stage.seconds for stage in self.stages)
-
-
-class Progress(Protocol):
-    """Told what goes on, as it goes on."""
-
-    def start(self, stage: str) -> None: ...
-
-    def line(self, line: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def done(self, stage: StageReport) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,38 +62,11 @@ class BuildRequest:
     layout: RepoLayout
     builder: container.BuilderChoice = "auto"
     all_sources: bool = False
-    estimate: bool = False  # of the board's time; a program that is new is counted for it
     jobs: int
 
     @property
     def out(self) -> BoardBuild:
         return self.layout.build(self.profile.name)
-
-
-class _Stages:
-    """Times each stage and collects the reports."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.reports: list[StageReport] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator["_Stage"]:
-        self.progress.start(name)
-        start = time.monotonic()
-        stage = _Stage()
-        yield stage
-        report = StageReport(
-            name=name,
-            seconds=round(time.monotonic() - start, 2),
-            origin="cache" if stage.cached else "built",
-        )
-        self.reports.append(report)
-        self.progress.done(report)
-
-
-class _Stage:
-    cached = False
 
 
 def build(request: BuildRequest, progress: Progress) -> BuildReport:
@@ -128,10 +75,10 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
     Raises UserError for whatever the user can mend; nothing is packaged then.
     """
     with _lock(request.out.root / ".lock", f"board '{request.profile.name}'"):
-        return _build(request, _Stages(progress))
+        return _build(request, Stages(progress))
 
 
-def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
+def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     out = request.out
     with stages.stage("builder") as stage:
         builder = _builder(request, stages.progress, stage)
@@ -153,14 +100,12 @@ def _build(request: BuildRequest, stages: _Stages) -> BuildReport:
         before = out.latest.read_text() if out.latest.is_file() else ""
         made_release = _release(request, files, converted)
         stage.cached = before == f"{made_release.id}\n"
-    estimated = _estimate(request, made_release.folder, stages) if request.estimate else None
     report = _report(request, stages, builder, made_release, files, coverage, judged)
-    report = report.model_copy(update={"estimate": estimated})
     _write(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
     return report
 
 
-def _builder(request: BuildRequest, progress: Progress, stage: _Stage) -> container.Builder:
+def _builder(request: BuildRequest, progress: Progress, stage: Stage) -> container.Builder:
     log = request.out.logs / "builder.log"
     if request.builder == "local":
         stage.cached = True
@@ -226,7 +171,7 @@ def _copy_if_changed(source: Path, target: Path) -> None:
 
 
 def _packages(
-    request: BuildRequest, builder: container.Builder, stages: _Stages
+    request: BuildRequest, builder: container.Builder, stages: Stages
 ) -> dict[str, packages.Package]:
     out = request.out
     inputs = packages.PackageInputs(
@@ -372,21 +317,9 @@ def _source(root: Path) -> release.Source:
     return release.Source(revision=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
 
 
-def _estimate(request: BuildRequest, folder: Path, stages: _Stages) -> Estimate | None:
-    """What the release takes on the board, where that can be told here."""
-    lacks = estimates.lacks(request.profile)
-    if lacks:
-        stages.progress.note(f"no estimate of the board's time: {lacks}")
-        return None
-    with stages.stage("estimate") as stage:
-        program = released(folder, request.profile.abi.arch, request.out)
-        stage.cached = estimates.is_known(program, request.layout)
-        return estimates.estimate(program, request.profile, request.layout)
-
-
 def _report(
     request: BuildRequest,
-    stages: _Stages,
+    stages: Stages,
     builder: container.Builder,
     made: release.Release,
     files: Mapping[str, Path],

@@ -39,7 +39,7 @@ from edgewright.observe.count import baseline
 from edgewright.observe.count import instructions as counted
 from edgewright.observe.count.instructions import Cost, InstructionReport, Program
 from edgewright.observe.estimate import board_time as estimates
-from edgewright.observe.estimate.board_time import Calibration, Estimate
+from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.peers import compare, peers
 
 
@@ -202,7 +202,7 @@ def _build_table(found: BuildTimes) -> Table:
     return table
 
 
-def _told_estimate(found: Estimate) -> Sequence[str]:
+def _told_estimate(found: TimeEstimate) -> Sequence[str]:
     modelled = found.modelled
     return (
         f"{found.board}: an estimate, not a measurement, at {found.mhz} MHz",

@@ -7,6 +7,7 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
+from edgewright.base.progress import Stages
 from edgewright.board import profile as boards_
 from edgewright.board import toolchain
 from edgewright.board.profile import BoardProfile
@@ -14,6 +15,7 @@ from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
 from edgewright.cli.common import BOARD, ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
+from edgewright.observe.estimate import board_time
 
 
 @task(help={"check": "validate every profile file", "json": JSON})
@@ -98,20 +100,24 @@ def build_release(
     *,
     estimate: bool = False,
     all_sources: bool = False,
-) -> pipeline.BuildReport:
+) -> terminal.BuildDocument:
     request = pipeline.BuildRequest(
         profile=profile_of(board),
         model=Path(model).resolve() if model else LAYOUT.default_model,
         layout=LAYOUT,
         builder=container.parse_choice(builder),
         jobs=jobs or os.cpu_count() or 1,
-        estimate=estimate,
         all_sources=all_sources,
     )
+    # The report of an older release must not stand beside this one.
+    request.out.estimate.unlink(missing_ok=True)
     with terminal.progress(ERR) as progress:
         report = pipeline.build(request, progress)
+        stages, estimated = Stages(progress), None
+        if estimate:
+            estimated = board_time.estimate_release(report.folder, request.profile, LAYOUT, stages)
     key_tasks.sign_build(board)
-    return report
+    return terminal.build_document(report, stages.reports, estimated)
 
 
 @task

@@ -8,6 +8,7 @@ from invoke.context import Context
 from invoke.tasks import task
 from rich.table import Table
 
+from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
@@ -110,7 +111,7 @@ def _settings(board: str, seed: int) -> powercut.Settings:
     )
 
 
-def _deploy(there: Board, release: Release, step: powercut.OnStep) -> None:
+def _deploy(there: Board, release: Release, step: LineSink) -> None:
     signature = signed.sign(release.manifest, key_tasks.signer_for("", emulated=True))
     key_tasks.trust_emulated(there, release, signature)
     deployer.deploy(there, release, signature, reserve_bytes=0, on_step=step)

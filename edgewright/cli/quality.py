@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from rich.table import Table
 
 from edgewright.base.errors import UserError
+from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
 from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
 from edgewright.model.contract.card import ModelFile, read_card, write_card
@@ -21,7 +22,7 @@ from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.judge.answers import Answers, Progress
+from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
 from edgewright.model.judge.images import CALIBRATION_IMAGES
@@ -233,7 +234,7 @@ def diff(
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[LineSink]:
     """A line for each thing done; on a terminal, what runs turns meanwhile."""
     with ERR.status("quantizing") as running:
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -21,13 +21,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgewright.base.progress import StageReport
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
-from edgewright.build.pipeline import BuildReport, StageReport
+from edgewright.build.pipeline import BuildReport
 from edgewright.deploy.edgectl import StatusAnswer
 from edgewright.deploy.install import Outcome, Plan, Status
 from edgewright.deploy.report import SmokeReport
-from edgewright.observe.estimate.board_time import Estimate, Range
+from edgewright.observe.estimate.board_time import Range, TimeEstimate
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
 QUIET_SECONDS = 20.0  # between two lines of one stage in a log
@@ -127,7 +128,20 @@ def told_origin(stage: StageReport) -> str:
     return "from cache" if stage.origin == "cache" else "built"
 
 
-def build_screen(report: BuildReport) -> RenderableType:
+class BuildDocument(BuildReport):
+    """`invoke build --json`: the report of the build, and of the estimate where there is one."""
+
+    estimate: TimeEstimate | None = None
+
+
+def build_document(
+    report: BuildReport, later_stages: Sequence[StageReport], estimate: TimeEstimate | None
+) -> BuildDocument:
+    stages = (*report.stages, *later_stages)
+    return BuildDocument(**{**dict(report), "stages": stages, "estimate": estimate})
+
+
+def build_screen(report: BuildDocument) -> RenderableType:
     """The end of a build: sizes, ELF facts, coverage, stages."""
     return Group(
         Text(f"release {report.release} for {report.board}", style="bold"),
@@ -196,7 +210,7 @@ VERDICTS = {
 }
 
 
-def told_estimate(found: Estimate) -> Text:
+def told_estimate(found: TimeEstimate) -> Text:
     """The board's time against its budget; a range that is wholly above it stands out."""
     told = f"estimate, not a measurement: {told_range(found.ms)}, on {found.threads} threads\n"
     told += f"latency budget: {found.budget_ms:,.0f} ms, {VERDICTS[found.judgement]}"

@@ -8,21 +8,20 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from edgewright.base import apt, process
 from edgewright.base.layout import REPO, user_cache
+from edgewright.base.progress import LineSink
 from edgewright.board.profile import Arch
 
 SOURCE = REPO / "docker" / "board"
 DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
 FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555} | dict.fromkeys(("dev", "run", "opt"), 0o755)
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def _mode(name: str) -> int:
 
 
 def ensure(
-    arch: Arch, log: Path, *, spec: ImageSpec | None = None, on_line: Progress | None = None
+    arch: Arch, log: Path, *, spec: ImageSpec | None = None, on_line: LineSink | None = None
 ) -> str:
     """Tag of the image for `arch`, made now if Docker has none. Raises UserError."""
     spec = spec or read_spec(arch)
@@ -80,7 +79,7 @@ def ensure(
     return spec.tag
 
 
-def rootfs(spec: ImageSpec, log: Path, *, on_line: Progress | None = None) -> Path:
+def rootfs(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> Path:
     """The board's root file system as a tar file in the user's cache. Raises UserError."""
     kept = user_cache() / "rootfs" / f"{spec.tag.partition(':')[2]}.tar"
     if kept.is_file():
@@ -94,7 +93,7 @@ def rootfs(spec: ImageSpec, log: Path, *, on_line: Progress | None = None) -> Pa
     return kept
 
 
-def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: Progress | None) -> None:
+def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: LineSink | None) -> None:
     mode = "root" if os.getuid() == 0 else "chrootless"  # nothing of it is run
     argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
     argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]

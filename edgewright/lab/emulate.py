@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.progress import LineSink
 from edgewright.board.profile import Arch, BoardProfile, Fpu
 from edgewright.deploy.target import Target
 from edgewright.lab import board_image
@@ -35,8 +36,6 @@ SETUP = "invoke setup --yes"
 ELF_MACHINE = {Arch.ARMHF: 0x28, Arch.ARM64: 0xB7}
 READY_SECONDS = 60.0
 LABEL = "edgewright"
-
-Progress = Callable[[str], None]
 
 
 class State(StrEnum):
@@ -90,7 +89,7 @@ class Instance:
         return f"edgewright-{self.profile.name}{self.suffix}"
 
 
-def up(instance: Instance, *, on_line: Progress | None = None) -> EmulatedBoard:
+def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
     """Start the board unless it runs; return when its SSH server answers.
 
     A board that stopped is started again with what was installed on it. An interrupt leaves

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import IO
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
+from edgewright.base.progress import LineSink
 from edgewright.board.profile import BoardProfile
 from edgewright.deploy.target import Target
 from edgewright.lab import board_image
@@ -39,8 +40,6 @@ AT_DISK = b"waits for its disk"
 SAVE_SECONDS = 300.0
 READY_SECONDS = 600.0  # a machine that is busy with other things gives an emulator little
 TAIL_BYTES = 2000
-
-Progress = Callable[[str], None]
 
 
 class Power(StrEnum):
@@ -96,7 +95,7 @@ class LabBoard:
         return ssh_command(self.target)
 
 
-def up(lab: Lab, *, log_writes: bool = False, on_line: Progress | None = None) -> LabBoard:
+def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -> LabBoard:
     """Switch the board on unless it is; return when its SSH server answers.
 
     A board that was switched off comes back with its disk. `log_writes` keeps a log of what it
@@ -113,7 +112,7 @@ def up(lab: Lab, *, log_writes: bool = False, on_line: Progress | None = None) -
         return _boot(lab, machine, log_writes=log_writes)
 
 
-def insert_disk(lab: Lab, *, on_line: Progress | None = None) -> Path:
+def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
     """Make the board's disk unless it has one; returns the root file system that is on it."""
     board = board_image.read_spec(lab.profile.abi.arch)
     rootfs = board_image.rootfs(board, lab.log, on_line=on_line)
@@ -180,7 +179,7 @@ class Machine:
     state: Path
 
 
-def _machine(lab: Lab, on_line: Progress | None) -> Machine:
+def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
     """Everything below the board's own disk, made now where the cache lacks it."""
     spec = lab_image.read_spec()
     kernel = lab_image.kernel(spec, lab.log, on_line=on_line)
@@ -217,7 +216,7 @@ def _write_once(path: Path, data: bytes) -> None:
         aside.replace(path)
 
 
-def _save_state(lab: Lab, machine: Machine, on_line: Progress | None) -> None:
+def _save_state(lab: Lab, machine: Machine, on_line: LineSink | None) -> None:
     """Boot once as far as to the disk, and keep the machine's memory and registers."""
     if on_line:
         on_line("first boot of this kernel")

@@ -12,21 +12,20 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import REPO, user_cache
+from edgewright.base.progress import LineSink
 from edgewright.lab import board_image, debs
 from edgewright.lab.board_keys import authorized_keys, host_key
 
 SOURCE = REPO / "docker" / "lab"
 KERNEL_ARCH = "arm64"  # it runs 32-bit userlands as well
 DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ def read_spec(source: Path = SOURCE) -> LabSpec:
     )
 
 
-def kernel(spec: LabSpec, log: Path, *, on_line: Progress | None = None) -> Kernel:
+def kernel(spec: LabSpec, log: Path, *, on_line: LineSink | None = None) -> Kernel:
     """The kernel in the user's cache, downloaded now if it is not there. Raises UserError."""
     kept = user_cache() / "lab" / f"kernel-{spec.kernel_digest}"
     if kept.is_dir():

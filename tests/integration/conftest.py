@@ -12,10 +12,11 @@ import pytest
 
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout
+from edgewright.base.progress import StageReport
 from edgewright.board.profile import load_board
 from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
-from edgewright.build.pipeline import BuildReport, BuildRequest, StageReport
+from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy.remote import Board, connect
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
@@ -52,14 +53,12 @@ def request(
     model: Path | None = None,
     *,
     board: str = "a53-som",
-    estimate: bool = False,
 ) -> BuildRequest:
     return BuildRequest(
         profile=load_board(board, layout.boards),
         model=model or layout.default_model,
         layout=layout,
         builder="docker",
-        estimate=estimate,
         jobs=os.cpu_count() or 1,
     )
 
@@ -104,7 +103,7 @@ def alone() -> Iterator[None]:
 def built(builder: DockerBuilder) -> BuildReport:
     """The demo model built for a53-som, in this checkout."""
     with alone():
-        return pipeline.build(request(REPO, estimate=True), Silent())
+        return pipeline.build(request(REPO), Silent())
 
 
 @pytest.fixture

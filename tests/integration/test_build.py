@@ -17,6 +17,7 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
+from edgewright.base.progress import Stages
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import BoardProfile, load_board
 from edgewright.build import packages, pipeline
@@ -29,6 +30,7 @@ from edgewright.deploy.report import SmokeReport
 from edgewright.lab.emulate import EmulatedBoard
 from edgewright.model.contract.card import read_card
 from edgewright.model.pack.golden import EXPECTED, expect
+from edgewright.observe.estimate.board_time import TimeEstimate, estimate_release
 from edgewright.release.manifest import load_release
 from tests import signing
 from tests.integration.conftest import Silent, alone, request
@@ -107,19 +109,33 @@ def test_symbols_are_kept_by_build_id(built: BuildReport) -> None:
 
 def test_a_second_build_comes_from_the_cache(built: BuildReport) -> None:
     with alone():
-        again = pipeline.build(request(REPO, estimate=True), Silent())
+        again = pipeline.build(request(REPO), Silent())
 
     assert built_stages(again) == set()
     assert again.release == built.release
 
 
 def test_the_latency_budget_is_judged_before_a_board_is_at_hand(built: BuildReport) -> None:
-    profile = load_board("a53-som", REPO.boards)
-    assert built.estimate
+    profile, stages = load_board("a53-som", REPO.boards), Stages(Silent())
+    estimate = estimate_release(built.folder, profile, REPO, stages)
+    assert estimate
 
-    assert built.estimate.budget_ms == profile.budgets.latency_ms
-    assert 0 < built.estimate.ms.low < built.estimate.ms.high
-    assert built.estimate.judgement == "within"
+    assert estimate.budget_ms == profile.budgets.latency_ms
+    assert 0 < estimate.ms.low < estimate.ms.high
+    assert estimate.judgement == "within"
+    assert [stage.name for stage in stages.reports] == ["estimate"]
+
+
+def test_a_release_is_counted_once_for_its_estimate(built: BuildReport) -> None:
+    profile, stages = load_board("a53-som", REPO.boards), Stages(Silent())
+    first = estimate_release(built.folder, profile, REPO, Stages(Silent()))
+
+    again = estimate_release(built.folder, profile, REPO, stages)
+
+    assert again == first
+    assert [stage.origin for stage in stages.reports] == ["cache"]
+    written = REPO.build("a53-som").estimate.read_text()
+    assert TimeEstimate.model_validate_json(written) == first
 
 
 def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: RepoLayout) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
+from edgewright.base.progress import LineSink
 from edgewright.lab.proof.life import (
     Life,
     Step,
@@ -31,8 +32,6 @@ from edgewright.lab.proof.orders import Helper
 
 KILLED = 137  # strace's exit code for a child that died of SIGKILL
 UNSTABLE = {"lease"}  # holds a time
-
-OnStep = Callable[[str], None]
 
 
 class _Part(BaseModel):
@@ -89,7 +88,7 @@ class _Bench:
 
 
 def prove(
-    program: Path, *, points: int | None = None, on_step: OnStep | None = None
+    program: Path, *, points: int | None = None, on_step: LineSink | None = None
 ) -> CrashReport:
     """Play the life with this `edgectl` of this machine, killed at every call of every step.
 
@@ -110,7 +109,7 @@ def prove(
 
 
 def _prove_step(
-    bench: _Bench, step: Step, points: int | None, on_step: OnStep | None
+    bench: _Bench, step: Step, points: int | None, on_step: LineSink | None
 ) -> tuple[StepPoints, list[Violation]]:
     calls = _calls(bench, step)
     chosen = list(_spread(len(calls), points))

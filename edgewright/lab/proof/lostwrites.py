@@ -9,13 +9,14 @@ every journalling file system has them: a rename is whole or not at all, and so 
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgewright.base.progress import LineSink
 from edgewright.lab.proof.life import (
     Life,
     Step,
@@ -429,7 +430,7 @@ class TeethReport(_Part):
 
 
 def prove(
-    program: Path, *, states: int | None = None, on_state: Callable[[str], None] | None = None
+    program: Path, *, states: int | None = None, on_state: LineSink | None = None
 ) -> LossReport:
     """Look at what power cuts may leave of a life: all of it, or some states spread evenly."""
     with in_memory() as folder:
@@ -456,7 +457,7 @@ def judge_aside(record: Record, cut: Cut, folder: Path) -> str | None:
     return f"in '{_under_way(record, cut.at).name}': {problem}" if problem else None
 
 
-def teeth(program: Path, on_site: Callable[[str], None] | None = None) -> TeethReport:
+def teeth(program: Path, on_site: LineSink | None = None) -> TeethReport:
     """Leave out the syncs of each site in turn, and look for the promise that breaks then."""
     with in_memory() as folder:
         played = record(program, folder)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import process
 from edgewright.base.errors import EdgewrightError, TargetError
+from edgewright.base.progress import LineSink
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.smoke import MODEL, PROGRAM
 from edgewright.lab import machine as lab
@@ -33,8 +34,7 @@ LATER = 1.1  # cuts fall into this many times the length of a deploy that was no
 SELFTEST_SECONDS = 300.0
 ABANDONED_SECONDS = 180.0  # a deploy notices within that time that its board is gone
 
-OnStep = Callable[[str], None]
-Deploy = Callable[[Board, Release, OnStep], None]
+Deploy = Callable[[Board, Release, LineSink], None]
 
 
 class Cache(StrEnum):

@@ -1,6 +1,6 @@
 """What a network answers for labelled images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,6 @@ from edgewright.model.judge.evaluate import (
     evaluate_classes,
 )
 from edgewright.model.judge.images import Inputs, truth
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """A training run -> a model folder: INT8 network, card, golden outputs and README, as a whole."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgewright.base.files import new_folder
+from edgewright.base.progress import LineSink
 from edgewright.model.contract.card import Card, Facts, Input, ModelFile, Output, write_card
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.judge import data as elpv
@@ -31,7 +32,6 @@ if TYPE_CHECKING:  # these need torch, this module does not
 COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
 PARITY_IMAGES = 10
 BUDGET = 100.0  # points of accuracy: these recipes cost alike, the nearest one is taken
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def export_run(run: RunFolder, out: Path, *, dynamic: bool = False) -> "Exported
     )
 
 
-def make_model_folder(run: RunFolder, folder: Path, progress: Progress) -> Card:
+def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
     """Export, quantize, centre, judge on the test part; write model, card, golden and README.
 
     The folder is made aside and renamed: it is the old one, or the new one as a whole.
@@ -105,7 +105,7 @@ def make_model_folder(run: RunFolder, folder: Path, progress: Progress) -> Card:
         return _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
 
 
-def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: Progress) -> Card:
+def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink) -> Card:
     out = folder / "model.onnx"
     tried = choose_recipe(fp32, parts, card, out, progress)
     shift = centre(out, parts.validation, card)
@@ -125,7 +125,7 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: Progress
 
 
 def choose_recipe(
-    fp32: Path, parts: Parts, card: Card, out: Path, progress: Progress
+    fp32: Path, parts: Parts, card: Card, out: Path, progress: LineSink
 ) -> Sequence[Candidate]:
     """Write the INT8 network of the recipe whose probabilities stay nearest to FP32's on the
     validation part; return those that were tried, the nearest first."""

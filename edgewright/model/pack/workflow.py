@@ -10,6 +10,7 @@ import onnx
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import new_folder
+from edgewright.base.progress import LineSink
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.classifier import (
     CARD,
@@ -18,7 +19,7 @@ from edgewright.model.contract.classifier import (
     read_classifier,
     require_agreement,
 )
-from edgewright.model.judge.answers import Answers, Progress, judge, worst
+from edgewright.model.judge.answers import Answers, judge, worst
 from edgewright.model.judge.contact_sheet import Tile, write_sheet
 from edgewright.model.judge.data import ELPV, Dataset, refuse_overlap
 from edgewright.model.judge.evaluate import positive_label
@@ -69,7 +70,7 @@ class Judging:
 
 
 def quantize(
-    asked: Quantization, progress: Progress, count_instructions: Counter | None = None
+    asked: Quantization, progress: LineSink, count_instructions: Counter | None = None
 ) -> SweepReport:
     """Write `out`: model.onnx, card.json, golden/, sweep.json and report.html.
 
@@ -154,7 +155,7 @@ def _rival(model: Path, card: Card) -> Rival:
     return Rival(path=model, card=found)
 
 
-def _write_golden(model: Path, card: Card, answers: Answers, progress: Progress) -> None:
+def _write_golden(model: Path, card: Card, answers: Answers, progress: LineSink) -> None:
     """What proves a build of this model on a board; a network that is seldom right has none."""
     try:
         write_golden(model, card, choose(answers))

@@ -17,10 +17,11 @@ import onnxruntime
 
 from edgewright.base.errors import UserError
 from edgewright.base.memory import require_memory
+from edgewright.base.progress import LineSink
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.session import open_session
 from edgewright.model.convert.inspect import activation_bytes, weight_bytes
-from edgewright.model.judge.answers import Answers, Progress, judge
+from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import Dataset
 from edgewright.model.judge.evaluate import Metrics
 from edgewright.model.judge.images import Inputs, spread
@@ -62,7 +63,7 @@ class Bench:
     folder: Path  # for candidates
     rivals: tuple[Rival, ...] = ()
     count_instructions: Counter | None = None
-    progress: Progress = field(default=lambda _: None)
+    progress: LineSink = field(default=lambda _: None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

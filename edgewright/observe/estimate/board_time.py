@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict
 from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.progress import Stages
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.observe.count import counts
 from edgewright.observe.count.counts import Guest
-from edgewright.observe.count.instructions import STEADY, Program, guest_of
+from edgewright.observe.count.instructions import STEADY, Program, guest_of, released
 from edgewright.observe.estimate import a53, mobilenet
 from edgewright.observe.peers import peers
 
@@ -118,8 +119,8 @@ class Range(_Part):
 Judgement = Literal["within", "undecided", "above"]
 
 
-class Estimate(_Part):
-    """Of one inference on one board."""
+class TimeEstimate(_Part):
+    """How long one inference takes on one board; also `build/<board>/reports/estimate.json`."""
 
     version: Literal[1] = 1
     board: str
@@ -133,11 +134,31 @@ class Estimate(_Part):
     judgement: Judgement
 
 
-def estimate(program: Program, profile: BoardProfile, layout: RepoLayout) -> Estimate:
+def estimate(program: Program, profile: BoardProfile, layout: RepoLayout) -> TimeEstimate:
     """Count a program with its caches and estimate. Raises UserError for another core."""
     mhz = require_modelled(profile)
     calibration = read_calibration(layout.calibration)
     return judge(modelled(program, layout), calibration, profile, mhz)
+
+
+def estimate_release(
+    folder: Path, profile: BoardProfile, layout: RepoLayout, stages: Stages
+) -> TimeEstimate | None:
+    """Estimate the release in `folder` as a stage of its own, and write its report.
+
+    None, and a note that says why, where this machine cannot estimate for the board.
+    """
+    reason = lacks(profile)
+    if reason:
+        stages.progress.note(f"no estimate of the board's time: {reason}")
+        return None
+    out = layout.build(profile.name)
+    with stages.stage("estimate") as stage:
+        program = released(folder, profile.abi.arch, out)
+        stage.cached = is_known(program, layout)
+        estimated = estimate(program, profile, layout)
+        out.estimate.write_text(estimated.model_dump_json(indent=2) + "\n")
+    return estimated
 
 
 def modelled(program: Program, layout: RepoLayout) -> Modelled:
@@ -198,7 +219,7 @@ def require_modelled(profile: BoardProfile) -> int:
 
 def judge(
     modelled: Modelled, calibration: Calibration, profile: BoardProfile, mhz: int
-) -> Estimate:
+) -> TimeEstimate:
     """Cycles into time, and time against the budget."""
     likely = modelled.megacycles * calibration.scale / mhz * 1e3
     widest = 1 + MARGIN * calibration.error
@@ -206,7 +227,7 @@ def judge(
     threads = profile.runtime.threads
     ms = one.over(*gains(threads)) if threads > 1 else one
     budget = profile.budgets.latency_ms
-    return Estimate(
+    return TimeEstimate(
         board=profile.name,
         mhz=mhz,
         threads=threads,

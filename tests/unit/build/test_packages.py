@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgewright.base import process
 from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.progress import LineSink
 from edgewright.build import packages
 from edgewright.build.packages import Package, PackageInputs
 
@@ -30,7 +30,7 @@ class Recorder:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
-        on_line: process.LineSink | None = None,
+        on_line: LineSink | None = None,
     ) -> None:
         result = Path(argv[4])
         name = result.stem

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
+from edgewright.base.progress import StageReport
 from edgewright.build import pipeline
-from edgewright.build.pipeline import StageReport
 from edgewright.cli import screens as terminal
 from tests.unit.model.convert.test_to_ort import small_model
 

@@ -6,8 +6,12 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
+from edgewright.base.progress import StageReport, Stages
+from edgewright.board.audit import Audit
 from edgewright.board.profile import Arch, BoardProfile, load_board
+from edgewright.build.pipeline import BuildReport
 from edgewright.cli import screens as terminal
+from edgewright.model.convert.coverage import Coverage
 from edgewright.observe.count.instructions import Program
 from edgewright.observe.estimate import board_time as estimate
 from edgewright.observe.estimate.board_time import PUBLISHED, Calibration, Modelled
@@ -95,6 +99,56 @@ def test_a_program_is_counted_once_for_all_boards(
     assert estimate.estimate(program, board(threads=1), LAYOUT).modelled == modelled(140.0)
     parts["binary"].write_text("changed")
     assert not estimate.is_known(program, LAYOUT)
+
+
+def test_a_release_for_an_unmodelled_core_has_no_estimate_and_a_note_says_why(
+    tmp_path: Path,
+) -> None:
+    notes, layout = Notes(), RepoLayout(root=tmp_path)
+    profile = load_board("rpi2", LAYOUT.boards)
+
+    assert estimate.estimate_release(tmp_path, profile, layout, Stages(notes)) is None
+    assert notes.texts == ["no estimate of the board's time: board 'rpi2': no model of its core"]
+    assert not layout.build("rpi2").estimate.exists()
+
+
+class Notes:
+    """Progress that keeps its remarks."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+    def start(self, stage: str) -> None: ...
+
+    def line(self, line: str) -> None: ...
+
+    def done(self, stage: StageReport) -> None: ...
+
+
+def test_the_document_of_a_build_holds_the_estimate_and_its_stage() -> None:
+    estimated = estimate.judge(modelled(140.0), perfect(), board(threads=1), 1400)
+    report = BuildReport(
+        board="a53-som",
+        release="0" * 64,
+        folder=Path("release"),
+        builder="local",
+        stages=(StageReport(name="release", seconds=1.0, origin="cache"),),
+        sizes={},
+        budgets={},
+        coverage=Coverage(nodes=1, required=[], built=[]),
+        audit=Audit(board="a53-som", passed=True, files=()),
+    )
+    counting = StageReport(name="estimate", seconds=2.5, origin="built")
+
+    document = terminal.build_document(report, [counting], estimated)
+
+    assert [stage.name for stage in document.stages] == ["release", "estimate"]
+    assert (document.seconds, document.from_cache) == (3.5, False)
+    assert document.estimate == estimated
+    assert terminal.build_document(report, [], None).model_dump()["estimate"] is None
 
 
 def test_what_an_estimate_lacks_is_told() -> None:

@@ -1,0 +1,64 @@
+"""How long work tells its caller what it is doing. The library never prints: cli shows it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+LineSink = Callable[[str], None]  # takes one line of text for a person
+Origin = Literal["built", "cache"]
+
+
+class StageReport(BaseModel):
+    """One finished stage: how long it took, and where its result came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    seconds: float
+    origin: Origin
+
+
+class Progress(Protocol):
+    """Shows stages while they run."""
+
+    def start(self, stage: str) -> None: ...
+
+    def line(self, line: str) -> None:
+        """One line that a child process printed."""
+
+    def note(self, text: str) -> None:
+        """A remark for the user."""
+
+    def done(self, stage: StageReport) -> None: ...
+
+
+class Stage:
+    """A stage that runs; whoever runs it sets `cached` if nothing had to be made."""
+
+    cached = False
+
+
+class Stages:
+    """Times stages, shows them, and collects their reports."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.reports: list[StageReport] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Run the body as one stage. A stage that raises has no report."""
+        self.progress.start(name)
+        start = time.monotonic()
+        stage = Stage()
+        yield stage
+        report = StageReport(
+            name=name,
+            seconds=round(time.monotonic() - start, 2),
+            origin="cache" if stage.cached else "built",
+        )
+        self.reports.append(report)
+        self.progress.done(report)
