@@ -6,10 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 from rich.table import Table
 
 from edgewright.base import digest
@@ -17,61 +18,66 @@ from edgewright.base.layout import user_cache
 from edgewright.board.profile import board_names
 from edgewright.build import packages, pipeline
 from edgewright.cli import screens as terminal
-from edgewright.cli.build import build_release
+from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
-    BOARD,
-    JSON,
     LAYOUT,
     OUT,
-    REACH,
+    BoardName,
+    Json,
     Reach,
     heavy,
-    over_ssh,
     profile_of,
     say,
-    told,
+    task,
     write,
 )
 from edgewright.cli.keys import signer_for
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
-from edgewright.observe.count import instructions as counted
-from edgewright.observe.count.instructions import Cost, InstructionReport, Program
+from edgewright.observe.count.instructions import (
+    Cost,
+    InstructionReport,
+    Program,
+    measure,
+    released,
+)
 from edgewright.observe.estimate import board_time as estimates
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.peers import compare, peers
 
 
-@task(
-    help={
-        "board": BOARD,
-        "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
-        "program": "an edge-infer with its symbols, instead of the one that invoke build makes",
-        "vs": f"to count on the same model and input: {', '.join(peers.NAMES)}, other boards",
-        "plot": "with --vs: an SVG file to draw the table into; needs the extra [model]",
-        "top": "how many functions and operators to list",
-        "json": JSON,
-    }
-)
-@told
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """The program whose instructions are counted, and the model that it runs."""
+
+    board: BoardName
+    model: ModelPath = ""
+    program: Annotated[
+        str, "an edge-infer with its symbols, instead of the one that invoke build makes"
+    ] = ""
+
+
+@task
 def instructions(
     c: Context,
-    board: str,
-    model: str = "",
-    program: str = "",
-    vs: str = "",
-    plot: str = "",
-    top: int = 20,
-    json: bool = False,
+    counted: Counted,
+    vs: Annotated[
+        str, f"to count on the same model and input: {', '.join(peers.NAMES)}, other boards"
+    ] = "",
+    plot: Annotated[
+        str, "with --vs: an SVG file to draw the table into; needs the extra [model]"
+    ] = "",
+    top: Annotated[int, "how many functions and operators to list"] = 20,
+    json: Json = False,
 ) -> None:
     """Count guest instructions per inference. Example: invoke bench.instructions --board=a53-som"""
     names, boards = peers.parse_peers(vs, board_names(LAYOUT.boards))
-    ours = _ours(board, model, program)
+    ours = _ours(counted)
     report = ours.report
     if names or boards:
-        others = [_ours(other, model) for other in boards]
-        table = _compared(ours, others, model, names)
+        others = [_ours(Counted(board=other, model=counted.model)) for other in boards]
+        table = _compared(ours, others, counted.model, names)
         if plot:
             heavy("peers.plot", "observe").draw(table, Path(plot))
         if json:
@@ -91,20 +97,18 @@ def instructions(
     OUT.print(_hot("function", report.functions[:top]))
 
 
-@task(help={"board": BOARD})
-@told
-def check(c: Context, board: str) -> None:
+@task
+def check(c: Context, board: BoardName) -> None:
     """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
-    report = counted.measure(_program(board, "", ""), board, LAYOUT)
+    report = measure(_program(Counted(board=board)), board, LAYOUT)
     known = baseline.require_no_growth(report, baseline.read_baseline(LAYOUT.baseline))
     say(f"{board}: {report.inference:,} instructions an inference, accepted {known.inference:,}")
 
 
-@task(help={"board": BOARD})
-@told
-def accept(c: Context, board: str) -> None:
+@task
+def accept(c: Context, board: BoardName) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
-    report = counted.measure(_program(board, "", ""), board, LAYOUT)
+    report = measure(_program(Counted(board=board)), board, LAYOUT)
     before = baseline.read_baseline(LAYOUT.baseline)
     now = baseline.accepted(report, LAYOUT.default_model.parent.name)
     baseline.write_baseline(
@@ -113,38 +117,28 @@ def accept(c: Context, board: str) -> None:
     say(f"{LAYOUT.baseline}: {report.inference:,} instructions an inference on {board}")
 
 
-@task(
-    help={
-        "board": BOARD,
-        "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
-        "program": "an edge-infer with its symbols, instead of the one that invoke build makes",
-        "json": JSON,
-    }
-)
-@told
-def time(c: Context, board: str, model: str = "", program: str = "", json: bool = False) -> None:
+@task
+def time(c: Context, counted: Counted, json: Json = False) -> None:
     """Estimate, with a range, the board's time. Example: invoke bench.time --board=a53-som"""
-    profile = profile_of(board)
+    profile = profile_of(counted.board)
     estimates.require_modelled(profile)
-    found = estimates.estimate(_program(board, model, program), profile, LAYOUT)
+    estimate = estimates.estimate(_program(counted), profile, LAYOUT)
     if json:
-        write(found.model_dump_json(indent=2) + "\n")
+        write(estimate.model_dump_json(indent=2) + "\n")
         return
-    for line in _told_estimate(found):
+    for line in _estimate_lines(estimate):
         OUT.print(line, markup=False)
 
 
-@task(
-    help={
-        "board": BOARD,
-        "second": "another board, built after it with the compiler's cache that the first left",
-        "everything": "compile all sources too, first; --no-everything skips it",
-        "json": JSON,
-    }
-)
-@told
+@task
 def build(
-    c: Context, board: str, second: str = "", everything: bool = True, json: bool = False
+    c: Context,
+    board: BoardName,
+    second: Annotated[
+        str, "another board, built after it with the compiler's cache that the first left"
+    ] = "",
+    everything: Annotated[bool, "compile all sources too, first; --no-everything skips it"] = True,
+    json: Json = False,
 ) -> None:
     """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
     found = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
@@ -184,7 +178,8 @@ def _empty_cache() -> Iterator[None]:
 
 
 def _timed_build(board: str, what: str, *, all_sources: bool = False) -> Compilation:
-    made = build_release(board, all_sources=all_sources)
+    options = BuildOptions(board=board, all_sources=all_sources, estimate=False)
+    made = build_release(options)
     seconds = next(stage.seconds for stage in made.stages if stage.name == packages.RUNTIME)
     log = LAYOUT.build(board).logs / f"{packages.RUNTIME}.log"
     program = digest.file_sha256(made.folder / "bin" / "edge-infer")
@@ -202,7 +197,7 @@ def _build_table(found: BuildTimes) -> Table:
     return table
 
 
-def _told_estimate(found: TimeEstimate) -> Sequence[str]:
+def _estimate_lines(found: TimeEstimate) -> Sequence[str]:
     modelled = found.modelled
     return (
         f"{found.board}: an estimate, not a measurement, at {found.mhz} MHz",
@@ -216,7 +211,6 @@ def _told_estimate(found: TimeEstimate) -> Sequence[str]:
 
 
 @task
-@told
 def calibrate(c: Context) -> None:
     """Model published networks anew. Example: invoke bench.calibrate"""
     log = LAYOUT.root / "build" / "calibrate.log"
@@ -242,21 +236,21 @@ def _residuals(made: Calibration) -> Table:
     return table
 
 
-def _program(board: str, model: str, program: str) -> Program:
-    if not program or model:
-        build_release(board, model)
-    out = LAYOUT.build(board)
+def _program(counted: Counted) -> Program:
+    if not counted.program or counted.model:
+        build_release(BuildOptions(board=counted.board, model=counted.model, estimate=False))
+    out = LAYOUT.build(counted.board)
     folder = pipeline.latest_release(out).folder
-    binary = Path(program).resolve() if program else None
-    return counted.released(folder, profile_of(board).abi.arch, out, binary)
+    binary = Path(counted.program).resolve() if counted.program else None
+    return released(folder, profile_of(counted.board).abi.arch, out, binary)
 
 
-def _ours(board: str, model: str, program: str = "") -> compare.Ours:
-    counting = _program(board, model, program)
+def _ours(counted: Counted) -> compare.Ours:
+    program = _program(counted)
     return compare.Ours(
-        program=counting,
-        report=counted.measure(counting, board, LAYOUT),
-        precision="S8S8" if profile_of(board).runtime.xnnpack else "INT8",
+        program=program,
+        report=measure(program, counted.board, LAYOUT),
+        precision="S8S8" if profile_of(counted.board).runtime.xnnpack else "INT8",
     )
 
 
@@ -320,34 +314,25 @@ def _short(name: str) -> str:
     return re.sub(r"\b(onnxruntime|contrib|concurrency)::", "", name)
 
 
-@task(
-    help={
-        **REACH,
-        "megabytes": "of the model that is sent",
-        "rounds": "how often; the median counts",
-        "json": JSON,
-    }
-)
-@told
-@over_ssh
+@task
 def transfer(
     c: Context,
     reach: Reach,
-    megabytes: int = 8,
-    rounds: int = 3,
-    json: bool = False,
+    megabytes: Annotated[int, "of the model that is sent"] = 8,
+    rounds: Annotated[int, "how often; the median counts"] = 3,
+    json: Json = False,
 ) -> None:
     """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
     built = pipeline.latest_release(LAYOUT.build(reach.board))
-    with reach.connect() as there:
-        signer = signer_for("", emulated=there.target.emulated)
-        report = transfer_bench.run(there, built, signer, megabytes=megabytes, rounds=rounds)
+    with reach.connect() as board:
+        signer = signer_for("", emulated=board.target.emulated)
+        report = transfer_bench.run(board, built, signer, megabytes=megabytes, rounds=rounds)
     if json:
         write(report.model_dump_json(indent=2) + "\n")
         return
-    told_ratios = ", ".join(f"{ratio:.2f}" for ratio in report.rate_ratios)
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in report.rate_ratios)
     say(f"{report.target}: {report.model_bytes:,} bytes, {rounds} rounds")
-    say(f"rate: {report.rate_ratio:.2f} of ssh host 'cat > file' ({told_ratios})")
+    say(f"rate: {report.rate_ratio:.2f} of ssh host 'cat > file' ({ratios})")
     say(
         f"model update: {report.sent_bytes:,} bytes sent for {report.changed_bytes:,} changed, "
         f"{report.update_ratio:.3f} times"

@@ -2,9 +2,9 @@
 
 import sys
 from dataclasses import asdict
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.build import pipeline
@@ -12,16 +12,14 @@ from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
 from edgewright.cli.common import (
     ERR,
-    HOST,
-    JSON,
     LAYOUT,
     OUT,
-    REACH,
+    Host,
+    Json,
     Reach,
-    over_ssh,
     profile_of,
     say,
-    told,
+    task,
     write,
 )
 from edgewright.deploy import install as deployer
@@ -35,17 +33,13 @@ from edgewright.release import order as signed
 from edgewright.release.manifest import Manifest, Release
 
 
-@task(
-    help={
-        "host": HOST,
-        "yes": "pin without asking",
-        "fingerprint": "pin only the key with this SHA256:… fingerprint",
-        "replace": "replace a key that was pinned before",
-    }
-)
-@told
+@task
 def trust(
-    c: Context, host: str, yes: bool = False, fingerprint: str = "", replace: bool = False
+    c: Context,
+    host: Host,
+    yes: Annotated[bool, "pin without asking"] = False,
+    fingerprint: Annotated[str, "pin only the key with this SHA256:… fingerprint"] = "",
+    replace: Annotated[bool, "replace a key that was pinned before"] = False,
 ) -> None:
     """Show a board's host key and pin it. Example: invoke trust --host=root@10.0.0.7"""
     key = remote.scan_host_key(targets.parse_host(host))
@@ -63,24 +57,16 @@ def _confirmed(question: str) -> bool:
     return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
 
 
-@task(
-    help={
-        **REACH,
-        "dry-run": "print the plan, change nothing",
-        "key": "sign with this key; default: the signature that is there, else the default key",
-        "take-over": "end another's deploy that is at work on the board",
-        "json": JSON,
-    }
-)
-@told
-@over_ssh
+@task
 def deploy(
     c: Context,
     reach: Reach,
-    dry_run: bool = False,
-    key: str = "",
-    take_over: bool = False,
-    json: bool = False,
+    dry_run: Annotated[bool, "print the plan, change nothing"] = False,
+    key: Annotated[
+        str, "sign with this key; default: the signature that is there, else the default key"
+    ] = "",
+    take_over: Annotated[bool, "end another's deploy that is at work on the board"] = False,
+    json: Json = False,
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
     release = pipeline.latest_release(LAYOUT.build(reach.board))
@@ -139,14 +125,8 @@ def _say_plan(plan: deployer.Plan) -> None:
         say(line)
 
 
-@task(help={**REACH, "json": JSON})
-@told
-@over_ssh
-def smoke(
-    c: Context,
-    reach: Reach,
-    json: bool = False,
-) -> None:
+@task
+def smoke(c: Context, reach: Reach, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
     with reach.connect() as there:
         report = smoke_board(there, reach.profile.deploy.root)
@@ -172,14 +152,8 @@ def _keep(report: SmokeReport) -> None:
     (folder / "smoke.json").write_text(report.to_json())
 
 
-@task(help={**REACH, "json": JSON})
-@told
-@over_ssh
-def status(
-    c: Context,
-    reach: Reach,
-    json: bool = False,
-) -> None:
+@task
+def status(c: Context, reach: Reach, json: Json = False) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
     with reach.connect() as there:
         now = deployer.status(there, reach.profile.deploy.root)
@@ -194,13 +168,11 @@ def status(
         OUT.print(line, markup=False)
 
 
-@task(help={**REACH, "key": "sign the order with this key; default: the default key"})
-@told
-@over_ssh
+@task
 def rollback(
     c: Context,
     reach: Reach,
-    key: str = "",
+    key: Annotated[str, "sign the order with this key; default: the default key"] = "",
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
     root = reach.profile.deploy.root

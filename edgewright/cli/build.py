@@ -1,10 +1,11 @@
 """Boards, their toolchains and builds."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 from rich.table import Table
 
 from edgewright.base.progress import Stages
@@ -14,13 +15,16 @@ from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
-from edgewright.cli.common import BOARD, ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
+from edgewright.cli.common import ERR, LAYOUT, OUT, BoardName, Json, profile_of, say, task, write
 from edgewright.observe.estimate import board_time
 
 
-@task(help={"check": "validate every profile file", "json": JSON})
-@told
-def boards(c: Context, check: bool = False, json: bool = False) -> None:
+@task
+def boards(
+    c: Context,
+    check: Annotated[bool, "validate every profile file"] = False,
+    json: Json = False,
+) -> None:
     """List the boards. Example: invoke boards --check"""
     found = [profile_of(name) for name in boards_.board_names(LAYOUT.boards)]
     if json:
@@ -48,9 +52,12 @@ def _board_table(found: list[BoardProfile]) -> Table:
     return table
 
 
-@task(help={"board": BOARD, "stdout": "print both files instead of writing them"})
-@told
-def render(c: Context, board: str, stdout: bool = False) -> None:
+@task
+def render(
+    c: Context,
+    board: BoardName,
+    stdout: Annotated[bool, "print both files instead of writing them"] = False,
+) -> None:
     """Render CMake toolchain file and Conan profile. Example: invoke render --board=a53-som"""
     profile, out = profile_of(board), LAYOUT.build(board)
     if stdout:
@@ -62,66 +69,59 @@ def render(c: Context, board: str, stdout: bool = False) -> None:
     say(f"{out.toolchain}\n{out.conan_profile}")
 
 
-@task(
-    help={
-        "board": BOARD,
-        "model": "ONNX model with card.json and golden/ beside it; default: the demo model",
-        "builder": "auto, docker or local",
-        "jobs": "parallel compilations; default: the number of cores",
-        "estimate": "count the program and judge the latency budget; --no-estimate skips it",
-        "all-sources": "compile all of ONNX Runtime, not only what is linked; the same comes out",
-        "json": JSON,
-    }
-)
-@told
-def build(
-    c: Context,
-    board: str,
-    model: str = "",
-    builder: str = "auto",
-    jobs: int = 0,
-    estimate: bool = True,
-    all_sources: bool = False,
-    json: bool = False,
-) -> None:
+ModelPath = Annotated[
+    str, "ONNX model with card.json and golden/ beside it; default: the demo model"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What `invoke build` builds, and where."""
+
+    board: BoardName
+    model: ModelPath = ""
+    builder: Annotated[str, "auto, docker or local"] = "auto"
+    jobs: Annotated[int, "parallel compilations; default: the number of cores"] = 0
+    estimate: Annotated[
+        bool, "count the program and judge the latency budget; --no-estimate skips it"
+    ] = True
+    all_sources: Annotated[
+        bool, "compile all of ONNX Runtime, not only what is linked; the same comes out"
+    ] = False
+
+
+@task
+def build(c: Context, options: BuildOptions, json: Json = False) -> None:
     """Cross-build a release for a board. Example: invoke build --board=a53-som"""
-    made = build_release(board, model, builder, jobs, estimate=estimate, all_sources=all_sources)
+    report = build_release(options)
     if json:
-        write(made.model_dump_json(indent=2) + "\n")
+        write(report.model_dump_json(indent=2) + "\n")
     else:
-        OUT.print(terminal.build_screen(made))
+        OUT.print(terminal.build_screen(report))
 
 
-def build_release(
-    board: str,
-    model: str = "",
-    builder: str = "auto",
-    jobs: int = 0,
-    *,
-    estimate: bool = False,
-    all_sources: bool = False,
-) -> terminal.BuildDocument:
+def build_release(options: BuildOptions) -> terminal.BuildDocument:
+    """Build, and sign with the default key if that opens by itself. Raises UserError."""
     request = pipeline.BuildRequest(
-        profile=profile_of(board),
-        model=Path(model).resolve() if model else LAYOUT.default_model,
+        profile=profile_of(options.board),
+        model=Path(options.model).resolve() if options.model else LAYOUT.default_model,
         layout=LAYOUT,
-        builder=container.parse_choice(builder),
-        jobs=jobs or os.cpu_count() or 1,
-        all_sources=all_sources,
+        builder=container.parse_choice(options.builder),
+        jobs=options.jobs or os.cpu_count() or 1,
+        all_sources=options.all_sources,
     )
     # The report of an older release must not stand beside this one.
     request.out.estimate.unlink(missing_ok=True)
     with terminal.progress(ERR) as progress:
         report = pipeline.build(request, progress)
-        stages, estimated = Stages(progress), None
-        if estimate:
-            estimated = board_time.estimate_release(report.folder, request.profile, LAYOUT, stages)
-    key_tasks.sign_build(board)
-    return terminal.build_document(report, stages.reports, estimated)
+        stages, estimate = Stages(progress), None
+        if options.estimate:
+            estimate = board_time.estimate_release(report.folder, request.profile, LAYOUT, stages)
+    key_tasks.sign_build(options.board)
+    return terminal.build_document(report, stages.reports, estimate)
 
 
 @task
-@told
 def lock(c: Context) -> None:
     """Write recipes/conan.lock anew after a recipe's version changed. Example: invoke lock"""
     log = LAYOUT.root / "build" / "lock.log"
@@ -130,7 +130,6 @@ def lock(c: Context) -> None:
 
 
 @task
-@told
 def schema(c: Context) -> None:
     """Write board_profiles/schema.json from the models. Example: invoke schema"""
     LAYOUT.board_schema.write_text(boards_.schema_json())

@@ -3,21 +3,21 @@
 import functools
 import getpass
 import importlib
-import inspect
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.tasks import Task
 from rich.console import Console
 
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.board import profile as boards
 from edgewright.board.profile import BoardProfile
+from edgewright.cli.options import Body, flatten, make_task
 from edgewright.deploy import remote
 from edgewright.deploy import target as targets
 from edgewright.deploy.target import Target
@@ -29,20 +29,24 @@ OUT = Console(soft_wrap=False, highlight=False)
 ERR = Console(stderr=True, highlight=False)
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
-HOST = "user@addr[:port] of the board"
-EMULATED = "the emulated board of invoke emulate.up"
-JSON = "one JSON document instead of a screen"
-REACH = {
-    "board": BOARD,
-    "host": HOST,
-    "emulated": EMULATED,
-    "lab": "the full-system board of invoke lab.up",
-    "ask-password": "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD",
-}
+
+BoardName = Annotated[str, BOARD]
+Host = Annotated[str, "user@addr[:port] of the board"]
+Json = Annotated[bool, "one JSON document instead of a screen"]
 
 
-def told(body: Callable[..., None]) -> Callable[..., None]:
-    """Turn edgewright's exceptions into words and exit codes."""
+def task(body: Body) -> Task[Body]:
+    """Make an Invoke task of `body(context, options…)` (`cli.options`) that reports its errors."""
+    return make_task(report_errors(flatten(body)))
+
+
+def task_named(name: str) -> Callable[[Body], Task[Body]]:
+    """`task`, where the function cannot have the task's name."""
+    return lambda body: make_task(report_errors(flatten(body)), name=name)
+
+
+def report_errors(body: Body) -> Body:
+    """Turn edgewright's exceptions into a message on standard error and an exit code."""
 
     @functools.wraps(body)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -94,13 +98,18 @@ def lab_of(board: str) -> lab.Lab:
 class Reach:
     """A board, and the way to it: the options that every task over SSH has."""
 
-    board: str
-    host: str = ""
-    emulated: bool = False
-    lab: bool = False
-    ask_password: bool = False
+    board: BoardName
+    host: Host = ""
+    emulated: Annotated[bool, "the emulated board of invoke emulate.up"] = False
+    lab: Annotated[bool, "the full-system board of invoke lab.up"] = False
+    ask_password: Annotated[
+        bool, "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD"
+    ] = False
 
-    @property
+    def __post_init__(self) -> None:
+        _ = self.profile  # an unknown board is refused before anything else
+
+    @functools.cached_property
     def profile(self) -> BoardProfile:
         return profile_of(self.board)
 
@@ -118,23 +127,6 @@ class Reach:
         return emulate.running(instance_of(self.board)).target
 
     def connect(self) -> AbstractContextManager[remote.Board]:
+        target = self.target()
         password = getpass.getpass("board's password: ") if self.ask_password else None
-        return remote.connect(self.target(), password=password)
-
-
-def over_ssh(body: Callable[..., None]) -> Callable[..., None]:
-    """Give a task the options of `Reach`, where its parameter `reach` stands."""
-    context, _, *own = inspect.signature(body).parameters.values()
-    ways = [
-        way.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for way in inspect.signature(Reach).parameters.values()
-    ]
-
-    @functools.wraps(body)
-    def run(c: Context, **options: Any) -> None:
-        reach = Reach(**{way.name: options.pop(way.name) for way in ways})
-        profile_of(reach.board)  # an unknown board is refused before anything else
-        body(c, reach, **options)
-
-    run.__signature__ = inspect.Signature([context, *ways, *own])  # type: ignore[attr-defined]
-    return run
+        return remote.connect(target, password=password)

@@ -3,16 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import task
 
 from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
 from edgewright.cli.board import deploy_release, smoke_board
-from edgewright.cli.build import build_release
-from edgewright.cli.common import BOARD, LAYOUT, OUT, instance_of, say, told
+from edgewright.cli.build import BuildOptions, build_release
+from edgewright.cli.common import LAYOUT, OUT, BoardName, instance_of, say, task
 from edgewright.deploy import remote
 from edgewright.deploy import report as reports
 from edgewright.deploy import smoke as smoke_test
@@ -22,12 +22,10 @@ from edgewright.lab import emulate
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 
 
-@task(help={"board": BOARD})
-@told
-def demo(c: Context, board: str = "a53-som") -> None:
+@task
+def demo(c: Context, board: BoardName = "a53-som") -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
-    made = build_release(board)
-    OUT.print(terminal.build_screen(made))
+    OUT.print(terminal.build_screen(build_release(BuildOptions(board=board, estimate=False))))
     up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}")
     release = pipeline.latest_release(LAYOUT.build(board))
@@ -38,9 +36,12 @@ def demo(c: Context, board: str = "a53-som") -> None:
     smoke_test.require_passed(report)
 
 
-@task(help={"unit": "only the fast, offline tests", "select": "pytest -k expression"})
-@told
-def test(c: Context, unit: bool = False, select: str = "") -> None:
+@task
+def test(
+    c: Context,
+    unit: Annotated[bool, "only the fast, offline tests"] = False,
+    select: Annotated[str, "pytest -k expression"] = "",
+) -> None:
     """Lint, types and every test. Example: invoke test --unit"""
     _lint()
     argv = [sys.executable, "-m", "pytest", *PARALLEL, *(["tests/unit"] if unit else [])]
@@ -48,7 +49,6 @@ def test(c: Context, unit: bool = False, select: str = "") -> None:
 
 
 @task
-@told
 def lint(c: Context) -> None:
     """ruff, mypy and clang-format. Example: invoke lint"""
     _lint()

@@ -1,31 +1,27 @@
 """Emulated boards."""
 
 from invoke.context import Context
-from invoke.tasks import task
 
-from edgewright.cli.common import BOARD, JSON, OUT, instance_of, say, told
+from edgewright.cli.common import OUT, BoardName, Json, instance_of, say, task
 from edgewright.lab import emulate
 
 
-@task(help={"board": BOARD})
-@told
-def up(c: Context, board: str) -> None:
+@task
+def up(c: Context, board: BoardName) -> None:
     """Start an emulated board. Example: invoke emulate.up --board=a53-som"""
     up = emulate.up(instance_of(board), on_line=None)
     say(f"{board} answers at {up.target}\n{up.ssh_command}")
 
 
-@task(help={"board": BOARD})
-@told
-def down(c: Context, board: str) -> None:
+@task
+def down(c: Context, board: BoardName) -> None:
     """Remove an emulated board. Example: invoke emulate.down --board=a53-som"""
     was_there = emulate.down(instance_of(board))
     say(f"{board}: {'removed' if was_there else 'was not there'}")
 
 
-@task(help={"board": BOARD, "json": JSON})
-@told
-def status(c: Context, board: str, json: bool = False) -> None:
+@task
+def status(c: Context, board: BoardName, json: Json = False) -> None:
     """Tell whether an emulated board runs. Example: invoke emulate.status --board=a53-som"""
     now = emulate.status(instance_of(board))
     address = str(now.board.target) if now.board else None

@@ -1,23 +1,24 @@
 """The machine that edgewright runs on."""
 
+from typing import Annotated
+
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import task
 from rich.table import Table
 
 from edgewright import host as machine
 from edgewright.base.errors import ExitCode
-from edgewright.cli.common import LAYOUT, OUT, say, told
+from edgewright.cli.common import LAYOUT, OUT, say, task
 
 
-@task(
-    help={
-        "yes": "install and start what is missing; else print the commands and exit 2",
-        "lab": "what full-system boards need, too",
-    }
-)
-@told
-def setup(c: Context, yes: bool = False, lab: bool = False) -> None:
+@task
+def setup(
+    c: Context,
+    yes: Annotated[
+        bool, "install and start what is missing; else print the commands and exit 2"
+    ] = False,
+    lab: Annotated[bool, "what full-system boards need, too"] = False,
+) -> None:
     """Check what this machine lacks, and install it. Example: invoke setup --yes"""
     needs = [*machine.NEEDS, *(machine.LAB_NEEDS if lab else ())]
     findings = machine.inspect(needs)

@@ -4,22 +4,21 @@ import getpass
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
 from edgewright.cli.common import (
-    JSON,
     LAYOUT,
     OUT,
-    REACH,
+    Json,
     Reach,
-    over_ssh,
     say,
-    told,
+    task,
+    task_named,
 )
 from edgewright.deploy import install as deploy
 from edgewright.deploy import keyring
@@ -29,8 +28,11 @@ from edgewright.release import keys, minisign
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release
 
-NAME = "name of the key, 'default' unless given"
-BY = "name of the key that authorises it; default: one of yours that the board trusts"
+KeyName = Annotated[str, "name of the key, 'default' unless given"]
+Authority = Annotated[
+    str, "name of the key that authorises it; default: one of yours that the board trusts"
+]
+After = Annotated[int, "a sequence number to go beyond"]
 EMULATED = "emulated"  # key that emulated boards trust where there is no default key
 
 
@@ -104,15 +106,13 @@ def authority(trusted: keyring.KeySet | None, new: str) -> str:
     return mine[0].name
 
 
-@task(help={**REACH, "key": NAME, "by": BY, "after": "a sequence number to go beyond"})
-@told
-@over_ssh
+@task
 def provision(
     c: Context,
     reach: Reach,
-    key: str = keys.DEFAULT,
-    by: str = "",
-    after: int = 0,
+    key: KeyName = keys.DEFAULT,
+    by: Authority = "",
+    after: After = 0,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
     new = keys.stored(key)
@@ -123,24 +123,14 @@ def provision(
         _say_trusted(str(there.target), ids)
 
 
-@task(
-    help={
-        **REACH,
-        "key": "name of the key, if you have its public half",
-        "id": "or its id, as invoke status tells it",
-        "by": BY,
-        "after": "a sequence number to go beyond",
-    }
-)
-@told
-@over_ssh
+@task
 def revoke(
     c: Context,
     reach: Reach,
-    key: str = "",
-    id: str = "",
-    by: str = "",
-    after: int = 0,
+    key: Annotated[str, "name of the key, if you have its public half"] = "",
+    id: Annotated[str, "or its id, as invoke status tells it"] = "",
+    by: Authority = "",
+    after: After = 0,
 ) -> None:
     """Make a board forget a key. Example: invoke keys.revoke --board=rpi2 --emulated --key=old"""
     if bool(key) == bool(id):
@@ -170,9 +160,12 @@ def _say_trusted(target: str, ids: Sequence[str]) -> None:
     say(f"{target}: trusts {', '.join(ids)}")
 
 
-@task(help={"name": NAME, "passphrase": "lock it: typed twice, or from EDGEWRIGHT_KEY_PASSPHRASE"})
-@told
-def generate(c: Context, name: str = keys.DEFAULT, passphrase: bool = False) -> None:
+@task
+def generate(
+    c: Context,
+    name: KeyName = keys.DEFAULT,
+    passphrase: Annotated[bool, "lock it: typed twice, or from EDGEWRIGHT_KEY_PASSPHRASE"] = False,
+) -> None:
     """Make a signing key. Example: invoke keys.generate --passphrase"""
     made = keys.generate(name, _new_passphrase() if passphrase else None)
     say(f"key {made.public.id}: {keys.secret_path(name)}")
@@ -189,9 +182,8 @@ def _new_passphrase() -> str:
     return typed
 
 
-@task(name="list", help={"json": JSON})
-@told
-def list_(c: Context, json: bool = False) -> None:
+@task_named("list")
+def list_(c: Context, json: Json = False) -> None:
     """List your keys. Example: invoke keys.list"""
     found = keys.listed()
     if json:

@@ -3,15 +3,26 @@
 import random
 import secrets
 from collections import Counter
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 from rich.table import Table
 
 from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
-from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, lab_of, profile_of, say, told, write
+from edgewright.cli.common import (
+    LAYOUT,
+    OUT,
+    BoardName,
+    Json,
+    lab_of,
+    profile_of,
+    say,
+    task,
+    task_named,
+    write,
+)
 from edgewright.cli.proof import crashpoints, fuzz, lostwrites
 from edgewright.deploy import install as deployer
 from edgewright.deploy import remote
@@ -29,24 +40,21 @@ CORES = 1  # more only make the emulator wait for itself
 RELEASES = 3  # the board keeps two, so one is always to be sent
 
 
-@task(help={"board": BOARD})
-@told
-def up(c: Context, board: str) -> None:
+@task
+def up(c: Context, board: BoardName) -> None:
     """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
     on = lab.up(lab_of(board), on_line=say)
     say(f"{board} answers at {on.target}\n{on.ssh_command}")
 
 
-@task(help={"board": BOARD})
-@told
-def down(c: Context, board: str) -> None:
+@task
+def down(c: Context, board: BoardName) -> None:
     """Remove a full-system board. Example: invoke lab.down --board=a53-som"""
     say(f"{board}: {'removed' if lab.down(lab_of(board)) else 'was not there'}")
 
 
-@task(help={"board": BOARD, "json": JSON})
-@told
-def status(c: Context, board: str, json: bool = False) -> None:
+@task
+def status(c: Context, board: BoardName, json: Json = False) -> None:
     """Tell whether a full-system board is on. Example: invoke lab.status --board=a53-som"""
     state = lab.power(lab_of(board))
     address = str(lab.running(lab_of(board)).target) if state is lab.Power.ON else None
@@ -56,9 +64,8 @@ def status(c: Context, board: str, json: bool = False) -> None:
         OUT.print(f"{board}: {state}{f', {address}' if address else ''}")
 
 
-@task(help={"board": BOARD, "json": JSON})
-@told
-def bench(c: Context, board: str, json: bool = False) -> None:
+@task
+def bench(c: Context, board: BoardName, json: Json = False) -> None:
     """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som"""
     release = pipeline.latest_release(LAYOUT.build(board))
     on = lab.up(lab_of(board), on_line=say)
@@ -74,17 +81,14 @@ def bench(c: Context, board: str, json: bool = False) -> None:
     OUT.print(table)
 
 
-@task(
-    name="powercut",
-    help={
-        "board": BOARD,
-        "cuts": "how many times the power is cut",
-        "seed": "the moments and the writes that are lost; default: random, and told",
-        "json": JSON,
-    },
-)
-@told
-def power_cut(c: Context, board: str, cuts: int = 10, seed: int = 0, json: bool = False) -> None:
+@task_named("powercut")
+def power_cut(
+    c: Context,
+    board: BoardName,
+    cuts: Annotated[int, "how many times the power is cut"] = 10,
+    seed: Annotated[int, "the moments and the writes that are lost; default: random, and told"] = 0,
+    json: Json = False,
+) -> None:
     """Cut the power in the middle of deploys. Example: invoke lab.powercut --board=a53-som"""
     campaign = powercut.run(_settings(board, seed or secrets.randbelow(2**31)), cuts)
     if json:

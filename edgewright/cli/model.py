@@ -1,12 +1,11 @@
 """The model pipeline."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from invoke.context import Context
-from invoke.tasks import task
 
-from edgewright.cli.common import LAYOUT, heavy, say, told
+from edgewright.cli.common import LAYOUT, heavy, say, task
 from edgewright.cli.quality import convert, diff, evaluate, inspect, quantize
 from edgewright.cli.training import export, pack, prune, train
 
@@ -24,9 +23,11 @@ __all__ = [
 ]
 
 
-@task(help={"model": "INT8 ONNX model with card.json beside it"})
-@told
-def golden(c: Context, model: str = str(LAYOUT.default_model)) -> None:
+@task
+def golden(
+    c: Context,
+    model: Annotated[str, "INT8 ONNX model with card.json beside it"] = str(LAYOUT.default_model),
+) -> None:
     """Write the golden set of a model anew. Example: invoke model.golden"""
     path, golden = Path(model), heavy("pack.golden")
     card = heavy("contract.card").read_card(path.parent / "card.json")

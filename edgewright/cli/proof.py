@@ -1,30 +1,30 @@
 """The proofs of docs/reliability.md: crash points, lost writes, fuzzing."""
 
 from pathlib import Path
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 from rich.table import Table
 
 from edgewright.base.errors import TargetError
 from edgewright.build import container, pipeline
-from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
+from edgewright.cli.common import LAYOUT, OUT, Json, say, task, write
 from edgewright.lab.proof import crashpoints as crashes
 from edgewright.lab.proof import fuzz as fuzzing
 from edgewright.lab.proof import lostwrites as writes
 
-PROGRAM = "an edgectl that runs here, such as another board's; default: this machine's own build"
+ProgramPath = Annotated[
+    str, "an edgectl that runs here, such as another board's; default: this machine's own build"
+]
 
 
-@task(
-    help={
-        "points": "kills in each command, spread evenly; default: every system call",
-        "program": PROGRAM,
-        "json": JSON,
-    }
-)
-@told
-def crashpoints(c: Context, points: int = 0, program: str = "", json: bool = False) -> None:
+@task
+def crashpoints(
+    c: Context,
+    points: Annotated[int, "kills in each command, spread evenly; default: every system call"] = 0,
+    program: ProgramPath = "",
+    json: Json = False,
+) -> None:
     """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
     report = crashes.prove(_program(program), points=points or None, on_step=say)
     if json:
@@ -38,17 +38,13 @@ def crashpoints(c: Context, points: int = 0, program: str = "", json: bool = Fal
     _require_none(tuple(f"{v.step}, {v.call}: {v.problem}" for v in report.violations))
 
 
-@task(
-    help={
-        "states": "power cuts to look at, spread evenly; default: all",
-        "program": PROGRAM,
-        "teeth": "show what breaks without each sync instead",
-        "json": JSON,
-    }
-)
-@told
+@task
 def lostwrites(
-    c: Context, states: int = 0, program: str = "", teeth: bool = False, json: bool = False
+    c: Context,
+    states: Annotated[int, "power cuts to look at, spread evenly; default: all"] = 0,
+    program: ProgramPath = "",
+    teeth: Annotated[bool, "show what breaks without each sync instead"] = False,
+    json: Json = False,
 ) -> None:
     """Lose unsynced writes in a power cut. Example: invoke lab.lostwrites --states=200"""
     if teeth:
@@ -72,14 +68,12 @@ def _teeth(report: writes.TeethReport, *, json: bool) -> None:
     OUT.print(table)
 
 
-@task(
-    help={
-        "seconds": "for each target",
-        "target": f"one of {', '.join(fuzzing.TARGETS)}; default: all",
-    }
-)
-@told
-def fuzz(c: Context, seconds: int = 60, target: str = "") -> None:
+@task
+def fuzz(
+    c: Context,
+    seconds: Annotated[int, "for each target"] = 60,
+    target: Annotated[str, f"one of {', '.join(fuzzing.TARGETS)}; default: all"] = "",
+) -> None:
     """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
     chosen = (target,) if target else fuzzing.TARGETS
     libraries = pipeline.native_helper(LAYOUT, _builder(), jobs=2)

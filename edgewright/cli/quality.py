@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 from pydantic import JsonValue
 from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
-from edgewright.cli.common import ERR, JSON, LAYOUT, OUT, profile_of, say, told, write
+from edgewright.cli.common import ERR, LAYOUT, OUT, Json, profile_of, say, task, write
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.contract.session import saturates
 from edgewright.model.convert import inspect as inspector
@@ -38,68 +38,62 @@ MODEL_BUILD = LAYOUT.root / "build" / "model"
 FP32 = MODEL_BUILD / "fp32.onnx"
 NETWORK = "ONNX classifier with one image input; card.json beside it if there is one"
 IMAGES = "elpv, or a folder class/name.png"
-CARD = "card.json to use instead of the one beside the model"
-POSITIVE = "the label that recall is told of; default: defective, or the last"
 SHOWN = 20  # lines of a long table; --json has all
 
+Network = Annotated[str, NETWORK]
+Images = Annotated[str, IMAGES]
+ImageCount = Annotated[int, "how many images; 0: all"]
+CardPath = Annotated[str, "card.json to use instead of the one beside the model"]
+Positive = Annotated[str, "the label that recall is told of; default: defective, or the last"]
 
-@task(
-    iterable=["beside"],
-    help={
-        "model": f"FP32 {NETWORK}",
-        "calibration": f"images that ranges come from: {IMAGES}",
-        "held-out": "images to judge by; default: ELPV's validation part, or the rest",
-        "test": "images that may not be among the others; default: ELPV's test part",
-        "out": "folder to make: model.onnx, card.json, golden/, sweep.json, report.html",
-        "card": CARD,
-        "positive": POSITIVE,
-        "beside": "another network to show on the same plots, e.g. the one that was pruned; "
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions:
+    model: Annotated[str, f"FP32 {NETWORK}"] = str(FP32)
+    calibration: Annotated[str, f"images that ranges come from: {IMAGES}"] = ELPV
+    held_out: Annotated[str, "images to judge by; default: ELPV's validation part, or the rest"] = (
+        ""
+    )
+    test: Annotated[str, "images that may not be among the others; default: ELPV's test part"] = ""
+    out: Annotated[
+        str, "folder to make: model.onnx, card.json, golden/, sweep.json, report.html"
+    ] = str(MODEL_BUILD / "int8")
+    card: CardPath = ""
+    positive: Positive = ""
+    beside: Annotated[
+        tuple[str, ...],
+        "another network to show on the same plots, e.g. the one that was pruned; "
         "may be given several times",
-        "sweep": "try every recipe; else the one that serves best as a rule",
-        "budget": "points of accuracy that may be lost against FP32",
-        "calibration-images": "how many to calibrate on",
-        "held-out-images": "how many to judge by; 0: all",
-        "board": "count guest instructions too, with the last build for this board",
-        "json": JSON,
-    },
-)
-@told
-def quantize(
-    c: Context,
-    model: str = str(FP32),
-    calibration: str = ELPV,
-    held_out: str = "",
-    test: str = "",
-    out: str = str(MODEL_BUILD / "int8"),
-    card: str = "",
-    positive: str = "",
-    beside: list[str] | None = None,
-    sweep: bool = False,
-    budget: float = 1.0,
-    calibration_images: int = CALIBRATION_IMAGES,
-    held_out_images: int = 0,
-    board: str = "",
-    json: bool = False,
-) -> None:
+    ] = ()
+    sweep: Annotated[bool, "try every recipe; else the one that serves best as a rule"] = False
+    budget: Annotated[float, "points of accuracy that may be lost against FP32"] = 1.0
+    calibration_images: Annotated[int, "how many to calibrate on"] = CALIBRATION_IMAGES
+    held_out_images: Annotated[int, "how many to judge by; 0: all"] = 0
+    board: Annotated[str, "count guest instructions too, with the last build for this board"] = ""
+
+
+@task
+def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     """FP32 to INT8. Example: invoke model.quantize --model=net.onnx --calibration=cells --sweep"""
     from edgewright.model.pack import workflow
 
     asked = workflow.Quantization(
-        model=Path(model),
-        out=Path(out),
-        calibration=calibration,
-        held_out=held_out,
-        test=test,
-        card=Path(card) if card else None,
-        positive=positive,
-        beside=tuple(map(Path, beside or [])),
-        sweep=sweep,
-        budget=budget,
-        calibration_images=calibration_images,
-        held_out_images=held_out_images,
+        model=Path(options.model),
+        out=Path(options.out),
+        calibration=options.calibration,
+        held_out=options.held_out,
+        test=options.test,
+        card=Path(options.card) if options.card else None,
+        positive=options.positive,
+        beside=tuple(map(Path, options.beside)),
+        sweep=options.sweep,
+        budget=options.budget,
+        calibration_images=options.calibration_images,
+        held_out_images=options.held_out_images,
     )
+    counter = _counter(options.board) if options.board else None
     with _progress() as progress:
-        report = workflow.quantize(asked, progress, _counter(board) if board else None)
+        report = workflow.quantize(asked, progress, counter)
     if json:
         write(report.model_dump_json(indent=2) + "\n")
         return
@@ -107,46 +101,40 @@ def quantize(
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
     for rival in report.rivals:
         OUT.print(_beside(report.chosen, rival), soft_wrap=True)
-    say(f"{out}: {report.chosen.bytes:,} bytes; report.html shows it")
+    say(f"{options.out}: {report.chosen.bytes:,} bytes; report.html shows it")
 
 
-@task(
-    help={
-        "model": f"{NETWORK}; .ort too",
-        "images": IMAGES,
-        "card": CARD,
-        "positive": POSITIVE,
-        "cost-miss": "price of a defect that passes",
-        "cost-false-alarm": "price of a good one that is rejected",
-        "worst": "PNG to write: the worst mistakes",
-        "count": "how many images; 0: all",
-        "json": JSON,
-    }
-)
-@told
-def evaluate(
-    c: Context,
-    model: str = str(LAYOUT.default_model),
-    images: str = ELPV,
-    card: str = "",
-    positive: str = "",
-    cost_miss: float = 1.0,
-    cost_false_alarm: float = 1.0,
-    worst: str = str(MODEL_BUILD / "worst.png"),
-    count: int = 0,
-    json: bool = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    model: Annotated[str, f"{NETWORK}; .ort too"] = str(LAYOUT.default_model)
+    images: Images = ELPV
+    card: CardPath = ""
+    positive: Positive = ""
+    cost_miss: Annotated[float, "price of a defect that passes"] = 1.0
+    cost_false_alarm: Annotated[float, "price of a good one that is rejected"] = 1.0
+    worst: Annotated[str, "PNG to write: the worst mistakes"] = str(MODEL_BUILD / "worst.png")
+    count: ImageCount = 0
+
+
+@task
+def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
     """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
     from edgewright.model.pack import workflow
 
-    asked = workflow.judging(Path(model), images, Path(card) if card else None, positive, count)
+    asked = workflow.judging(
+        Path(options.model),
+        options.images,
+        Path(options.card) if options.card else None,
+        options.positive,
+        options.count,
+    )
     if saturates(asked.classifier.path):
         say(
             "this processor rounds INT8 sums of .ort files; the board does not: judge the ONNX file"
         )
     answers = workflow.evaluate(asked)
-    prices = Prices(miss=cost_miss, false_alarm=cost_false_alarm)
-    sheet = workflow.write_worst(answers, Path(worst))
+    prices = Prices(miss=options.cost_miss, false_alarm=options.cost_false_alarm)
+    sheet = workflow.write_worst(answers, Path(options.worst))
     if json:
         OUT.print_json(data=_evaluation(answers, prices, sheet))
         return
@@ -155,13 +143,12 @@ def evaluate(
     say(f"worst mistakes: {sheet}" if sheet else "no mistakes")
 
 
-@task(help={"model": NETWORK, "out": "folder for model.ort and ops.config", "json": JSON})
-@told
+@task
 def convert(
     c: Context,
-    model: str = str(LAYOUT.default_model),
-    out: str = str(MODEL_BUILD / "converted"),
-    json: bool = False,
+    model: Network = str(LAYOUT.default_model),
+    out: Annotated[str, "folder for model.ort and ops.config"] = str(MODEL_BUILD / "converted"),
+    json: Json = False,
 ) -> None:
     """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
     made = converter.convert(Path(model), Path(out))
@@ -178,9 +165,8 @@ def convert(
         OUT.print(f"  {name}", soft_wrap=True)
 
 
-@task(help={"model": NETWORK, "json": JSON})
-@told
-def inspect(c: Context, model: str = str(LAYOUT.default_model), json: bool = False) -> None:
+@task
+def inspect(c: Context, model: Network = str(LAYOUT.default_model), json: Json = False) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
     found = inspector.inspect(Path(model))
     if json:
@@ -191,34 +177,29 @@ def inspect(c: Context, model: str = str(LAYOUT.default_model), json: bool = Fal
     OUT.print(_layer_table(found))
 
 
-@task(
-    positional=["first", "second"],
-    help={
-        "first": f"{NETWORK}; the FP32 one",
-        "second": "the network to compare with it, of the same card",
-        "images": IMAGES,
-        "card": CARD,
-        "positive": POSITIVE,
-        "count": "how many images; 0: all",
-        "json": JSON,
-    },
-)
-@told
-def diff(
-    c: Context,
-    first: str,
-    second: str,
-    images: str = ELPV,
-    card: str = "",
-    positive: str = "",
-    count: int = 0,
-    json: bool = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    first: Annotated[str, f"{NETWORK}; the FP32 one"]
+    second: Annotated[str, "the network to compare with it, of the same card"]
+    images: Images = ELPV
+    card: CardPath = ""
+    positive: Positive = ""
+    count: ImageCount = 0
+
+
+@task
+def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
     """Where two models part. Example: invoke model.diff fp32.onnx int8.onnx --count=100"""
     from edgewright.model.pack import workflow
 
-    asked = workflow.judging(Path(first), images, Path(card) if card else None, positive, count)
-    found = workflow.diff(asked, Path(second))
+    asked = workflow.judging(
+        Path(options.first),
+        options.images,
+        Path(options.card) if options.card else None,
+        options.positive,
+        options.count,
+    )
+    found = workflow.diff(asked, Path(options.second))
     if json:
         OUT.print_json(data=_difference(found))
         return

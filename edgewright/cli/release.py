@@ -1,34 +1,34 @@
 """Signing and verifying releases."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
-from edgewright.cli import keys as key_tasks
-from edgewright.cli.common import BOARD, JSON, LAYOUT, OUT, say, told
+from edgewright.cli.common import BOARD, LAYOUT, OUT, Json, say, task
+from edgewright.cli.keys import KeyName, ask
 from edgewright.release import keys
 from edgewright.release import order as signed
 from edgewright.release.manifest import Release, load_release
 
 
-@task(
-    help={
-        "board": f"sign the last build for this {BOARD}",
-        "path": "or the release in this folder",
-        "key": key_tasks.NAME,
-        "after": "a sequence number to go beyond, where a board has seen a higher one",
-    }
-)
-@told
-def sign(
-    c: Context, board: str = "", path: str = "", key: str = keys.DEFAULT, after: int = 0
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SignOptions:
+    board: Annotated[str, f"sign the last build for this {BOARD}"] = ""
+    path: Annotated[str, "or the release in this folder"] = ""
+    key: KeyName = keys.DEFAULT
+    after: Annotated[int, "a sequence number to go beyond, where a board has seen a higher one"] = 0
+
+
+@task
+def sign(c: Context, options: SignOptions) -> None:
     """Sign a release, or anew as a newer order. Example: invoke release.sign --board=rpi2"""
-    release = _release(board, path)
-    order = signed.sign_release(release, keys.open_signer(key, key_tasks.ask), at_least=after + 1)
+    release = _release(options.board, options.path)
+    signer = keys.open_signer(options.key, ask)
+    order = signed.sign_release(release, signer, at_least=options.after + 1)
     say(f"{release.signature}: sequence {order.sequence}")
 
 
@@ -40,9 +40,10 @@ def _release(board: str, path: str) -> Release:
     return load_release(Path(path)) if path else pipeline.latest_release(LAYOUT.build(board))
 
 
-@task(positional=["path"], help={"path": "release folder, or its .tar.gz", "json": JSON})
-@told
-def verify(c: Context, path: str, json: bool = False) -> None:
+@task
+def verify(
+    c: Context, path: Annotated[str, "release folder, or its .tar.gz"], json: Json = False
+) -> None:
     """Verify signature and files. Example: invoke release.verify 8c1f0123456789ab.tar.gz"""
     found = signed.verify(Path(path), [key.public for key in keys.listed()])
     if json:

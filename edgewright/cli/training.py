@@ -2,69 +2,64 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import task
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgewright.base.errors import ExitCode, UserError
-from edgewright.cli.common import ERR, LAYOUT, heavy, say, told
+from edgewright.cli.common import ERR, LAYOUT, heavy, say, task
 
-ARCH = "mobilevit-s, xs or xxs"
-RUN = "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
+Arch = Annotated[str, "mobilevit-s, xs or xxs"]
+Run = Annotated[
+    str, "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
+]
+Threads = Annotated[int, "of the processor"]
 
 
-@task(
-    help={
-        "dataset": "elpv, or a folder with a folder of images (PNG or JPEG) for each class",
-        "arch": ARCH,
-        "resolution": "pixels a side, a multiple of 32",
-        "epochs": "length of the run",
-        "minutes": "length of the run by the clock, in place of epochs",
-        "resume": "go on with the run, from the step where it was interrupted",
-        "weights": "file with weights to start from, in place of random ones; all of the run is "
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    dataset: Annotated[
+        str, "elpv, or a folder with a folder of images (PNG or JPEG) for each class"
+    ] = "elpv"
+    arch: Arch = "mobilevit-s"
+    resolution: Annotated[int, "pixels a side, a multiple of 32"] = 256
+    epochs: Annotated[int, "length of the run"] = 60
+    minutes: Annotated[float, "length of the run by the clock, in place of epochs"] = 0.0
+    resume: Annotated[bool, "go on with the run, from the step where it was interrupted"] = False
+    weights: Annotated[
+        str,
+        "file with weights to start from, in place of random ones; all of the run is "
         "then at the full resolution",
-        "run": RUN,
-        "learning-rate": "at its peak",
-        "batch": "images a step",
-        "threads": "of the processor",
-    }
-)
-@told
-def train(
-    c: Context,
-    dataset: str = "elpv",
-    arch: str = "mobilevit-s",
-    resolution: int = 256,
-    epochs: int = 60,
-    minutes: float = 0.0,
-    resume: bool = False,
-    weights: str = "",
-    run: str = "",
-    learning_rate: float = 6e-4,
-    batch: int = 16,
-    threads: int = 2,
-) -> None:
+    ] = ""
+    run: Run = ""
+    learning_rate: Annotated[float, "at its peak"] = 6e-4
+    batch: Annotated[int, "images a step"] = 16
+    threads: Threads = 2
+
+
+@task
+def train(c: Context, options: TrainOptions) -> None:
     """Train MobileViT on labelled images. Example: invoke model.train --arch=xxs --epochs=40"""
     training, folders = heavy("train.run"), heavy("train.run_folder")
-    data = heavy("judge.data").load_dataset(dataset)
-    folder = run_folder(run, arch)
+    data = heavy("judge.data").load_dataset(options.dataset)
+    folder = run_folder(options.run, options.arch)
     config = training.TrainConfig(
         checkpoint=folder.checkpoint,
-        arch=arch,
-        resolution=resolution,
-        epochs=epochs,
-        minutes=minutes or None,
-        weights=Path(weights) if weights else None,
-        learning_rate=learning_rate,
-        batch=batch,
-        threads=threads,
-        stages=training.FULL if weights else training.STAGES,
+        arch=options.arch,
+        resolution=options.resolution,
+        epochs=options.epochs,
+        minutes=options.minutes or None,
+        weights=Path(options.weights) if options.weights else None,
+        learning_rate=options.learning_rate,
+        batch=options.batch,
+        threads=options.threads,
+        stages=training.FULL if options.weights else training.STAGES,
     )
-    parts = folders.begin(folder, data, resume=resume)
+    parts = folders.begin(folder, data, resume=options.resume)
     _train(config, data, parts, folder)
 
 
@@ -81,21 +76,13 @@ def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:
     say(f"{folder.checkpoint}\nlearning curve: {folder.curve}\nnext: invoke model.export")
 
 
-@task(
-    help={
-        "arch": ARCH,
-        "run": RUN,
-        "out": "the ONNX file to write; fp32.onnx in the run's folder if not given",
-        "dynamic": "any number of images at once, in place of one",
-    }
-)
-@told
+@task
 def export(
     c: Context,
-    arch: str = "mobilevit-s",
-    run: str = "",
-    out: str = "",
-    dynamic: bool = False,
+    arch: Arch = "mobilevit-s",
+    run: Run = "",
+    out: Annotated[str, "the ONNX file to write; fp32.onnx in the run's folder if not given"] = "",
+    dynamic: Annotated[bool, "any number of images at once, in place of one"] = False,
 ) -> None:
     """Checkpoint to ONNX, compared with PyTorch on real images. Example: invoke model.export"""
     folder = run_folder(run, arch)
@@ -105,51 +92,39 @@ def export(
     say(f"logits differ from PyTorch by {made.difference:.1e} at most, on {made.images} images")
 
 
-@task(
-    help={
-        "arch": ARCH,
-        "run": RUN,
-        "target-macs": "multiplications of one inference, at most; e.g. 1.6G",
-        "target-size": "bytes of INT8 weights, at most; e.g. 4M",
-        "to": "folder of the new run; the old one's with -pruned if not given",
-        "epochs": "of fine-tuning",
-        "minutes": "of fine-tuning by the clock, in place of epochs",
-        "resume": "go on with an interrupted fine-tuning",
-        "learning-rate": "of fine-tuning, at its peak",
-        "threads": "of the processor",
-    }
-)
-@told
-def prune(
-    c: Context,
-    arch: str = "mobilevit-s",
-    run: str = "",
-    target_macs: str = "",
-    target_size: str = "",
-    to: str = "",
-    epochs: int = 10,
-    minutes: float = 0.0,
-    resume: bool = False,
-    learning_rate: float = 2e-4,
-    threads: int = 2,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    arch: Arch = "mobilevit-s"
+    run: Run = ""
+    target_macs: Annotated[str, "multiplications of one inference, at most; e.g. 1.6G"] = ""
+    target_size: Annotated[str, "bytes of INT8 weights, at most; e.g. 4M"] = ""
+    to: Annotated[str, "folder of the new run; the old one's with -pruned if not given"] = ""
+    epochs: Annotated[int, "of fine-tuning"] = 10
+    minutes: Annotated[float, "of fine-tuning by the clock, in place of epochs"] = 0.0
+    resume: Annotated[bool, "go on with an interrupted fine-tuning"] = False
+    learning_rate: Annotated[float, "of fine-tuning, at its peak"] = 2e-4
+    threads: Threads = 2
+
+
+@task
+def prune(c: Context, options: PruneOptions) -> None:
     """Take channels away and fine-tune. Example: invoke model.prune --target-macs=1.6G"""
     training, pruned = heavy("train.run"), heavy("train.pruned_run")
-    source = run_folder(run, arch)
-    target_run = run_folder(to or f"{source.root}-pruned", arch)
+    source = run_folder(options.run, options.arch)
+    target_run = run_folder(options.to or f"{source.root}-pruned", options.arch)
     origin = training.read_checkpoint(source.checkpoint)["origin"]
     config = training.TrainConfig(
         checkpoint=target_run.checkpoint,
         arch=origin["arch"],
         resolution=origin["resolution"],
-        epochs=epochs,
-        minutes=minutes or None,
-        learning_rate=learning_rate,
-        threads=threads,
+        epochs=options.epochs,
+        minutes=options.minutes or None,
+        learning_rate=options.learning_rate,
+        threads=options.threads,
         stages=training.FULL,
     )
-    if not resume:
-        target = _target(target_macs, target_size)
+    if not options.resume:
+        target = _target(options.target_macs, options.target_size)
         made = pruned.begin_pruned(source, target_run, target, config)
         say(f"before: {made.before}\nafter: {made.after}")
     data, parts = heavy("train.run_folder").data_of(
@@ -171,15 +146,13 @@ def _target(macs: str, size: str) -> Any:
     )
 
 
-@task(
-    help={
-        "arch": ARCH,
-        "run": RUN,
-        "folder": "the model folder to write; models/<arch>-<dataset> if not given",
-    }
-)
-@told
-def pack(c: Context, arch: str = "mobilevit-s", run: str = "", folder: str = "") -> None:
+@task
+def pack(
+    c: Context,
+    arch: Arch = "mobilevit-s",
+    run: Run = "",
+    folder: Annotated[str, "the model folder to write; models/<arch>-<dataset> if not given"] = "",
+) -> None:
     """Make a run's model folder, as a whole. Example: invoke model.pack --arch=xxs"""
     source = run_folder(run, arch)
     origin = heavy("train.run").read_checkpoint(source.checkpoint)["origin"]
