@@ -33,8 +33,10 @@ class MeanStd(_Part):
 
 
 class Preprocess(_Part):
+    """From pixels to the network's input; docs/formats.md has the exact arithmetic."""
+
     color: Literal["gray", "rgb"] = "gray"
-    resize: Literal["triangle"] = "triangle"
+    resize: Literal["triangle"] = "triangle"  # the only one that edge-infer has
     normalize: Annotated[PerImage | MeanStd, Field(discriminator="kind")] = PerImage()
 
 
@@ -50,6 +52,8 @@ class Output(_Part):
 
 
 class ModelFile(_Part):
+    """The network's file, told by its content: a card of another network is noticed."""
+
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: Size
@@ -62,6 +66,8 @@ class ModelFile(_Part):
 
 
 class Card(_Part):
+    """`card.json`: labels, input, output and preprocessing of one network."""
+
     schema_number: Literal[1] = Field(default=1, alias="schema")
     name: str
     labels: tuple[str, ...] = Field(min_length=2)
@@ -69,6 +75,7 @@ class Card(_Part):
     output: Output
     preprocess: Preprocess = Preprocess()
     file: ModelFile
+    # For people: the board ignores these four.
     quantization: Facts = {}
     metrics: Facts = {}
     training: Facts = {}

@@ -1,4 +1,4 @@
-"""An image classifier in ONNX or ORT format, whoever made it: read, and refused if it is none."""
+"""Read an image classifier in ONNX or ORT format, from any source; refuse everything else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +24,17 @@ class Tensor:
     type: str
     shape: tuple[int | None, ...]
 
+    @property
+    def sizes(self) -> str:
+        return f"({', '.join('?' if size is None else str(size) for size in self.shape)})"
+
     def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{self.name}: {self.type} ({sizes})"
+        return f"{self.name}: {self.type} {self.sizes}"
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether a value of this shape fits: an open dimension takes any size."""
+        sizes = zip(self.shape, shape, strict=True)
+        return all(fixed is None or fixed == size for fixed, size in sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +48,24 @@ class Classifier:
 
 
 def read_classifier(model: Path) -> Classifier:
-    """What stands in the file. Raises UserError if it is not an image classifier."""
+    """The input and output of the network in a file.
+
+    Raises UserError if it is not an image classifier with finite weights.
+    """
+    # The onnx library reads no .ort file; for that one ONNX Runtime is the only judge.
     if model.suffix != ".ort":
         require_onnx(model)
         require_finite(model)
     elif not model.is_file():
         raise UserError(str(model), "no such model")
     inputs, outputs = _interface(model)
-    image = _only(model, "input", inputs, "one image")
-    scores = _only(model, "output", outputs, "one vector of logits or probabilities")
+    image = _require_single(model, "input", inputs, "one image")
+    scores = _require_single(model, "output", outputs, "one vector of logits or probabilities")
     _require_image(model, image)
     if len(scores.shape) != 2 or scores.shape[1] in (0, 1):
         raise UserError(
             str(model),
-            f"output has shape {_sizes(scores)}",
+            f"output has shape {scores.sizes}",
             facts=["expected: (1, labels), with two labels or more"],
         )
     return Classifier(path=model, image=image, scores=scores)
@@ -76,20 +88,22 @@ def require_onnx(model: Path) -> None:
 
 
 def card_of(classifier: Classifier, labels: Sequence[str], card: Path | None = None) -> Card:
-    """The card given, or the one beside the network, or one made up for it.
+    """The card at `card`, else the one beside the network, else a default card.
 
-    A made-up card standardises each image by itself, and takes its labels from the images'
-    folders. Raises UserError if the card's shapes are not the network's.
+    The default card standardises each image by its own mean and deviation and has `labels`, which
+    are the names of the images' folders. Raises UserError if the card's shapes are not the
+    network's.
     """
     beside = classifier.path.parent / CARD
     if card is None and not beside.is_file():
-        return _made_up(classifier, labels)
-    told = read_card(card or beside)
-    require_agreement(classifier, told, card or beside)
-    return told
+        return _default_card(classifier, labels)
+    path = card or beside
+    read = read_card(path)
+    require_agreement(classifier, read, path)
+    return read
 
 
-def _made_up(classifier: Classifier, labels: Sequence[str]) -> Card:
+def _default_card(classifier: Classifier, labels: Sequence[str]) -> Card:
     _, channels, height, width = classifier.image.shape
     if height is None or width is None:
         raise UserError(
@@ -118,7 +132,7 @@ def _made_up(classifier: Classifier, labels: Sequence[str]) -> Card:
 
 
 def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
-    """Raise UserError if the names and shapes of the card, which is at `path`, differ."""
+    """Raise UserError if the card, which is at `path`, has other names or shapes."""
     pairs: tuple[tuple[Tensor, Input | Output], ...] = (
         (classifier.image, card.input),
         (classifier.scores, card.output),
@@ -126,18 +140,14 @@ def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
     wrong = [
         f"card: {part.name} {part.shape}, network: {tensor}"
         for tensor, part in pairs
-        if tensor.name != part.name or not _is_of_shape(tensor, part.shape)
+        if tensor.name != part.name or not tensor.takes(part.shape)
     ]
     if wrong:
         raise UserError(str(path), f"is not the card of {classifier.path.name}", facts=wrong)
 
 
-def _is_of_shape(tensor: Tensor, shape: tuple[int, ...]) -> bool:
-    sizes = zip(tensor.shape, shape, strict=True)
-    return all(size is None or size == told for size, told in sizes)
-
-
 def _interface(model: Path) -> tuple[list[Tensor], list[Tensor]]:
+    """Inputs and outputs. A session tells them for both formats, so none is parsed here."""
     try:
         session = open_session(model)
     except Exception as refused:  # ONNX Runtime's own exceptions have no common class
@@ -146,25 +156,24 @@ def _interface(model: Path) -> tuple[list[Tensor], list[Tensor]]:
             "ONNX Runtime cannot load it",
             facts=[str(refused).strip().splitlines()[0]],
         ) from refused
-    return [_tensor(one) for one in session.get_inputs()], [
-        _tensor(one) for one in session.get_outputs()
-    ]
+    return [_tensor(i) for i in session.get_inputs()], [_tensor(o) for o in session.get_outputs()]
 
 
 def _tensor(argument: object) -> Tensor:
     name, kind, shape = (getattr(argument, part) for part in ("name", "type", "shape"))
+    # An open dimension is None, or a text such as "batch_size".
     sizes = tuple(size if isinstance(size, int) and size > 0 else None for size in shape)
     return Tensor(name=name, type=kind.removeprefix("tensor(").removesuffix(")"), shape=sizes)
 
 
-def _only(model: Path, what: str, found: list[Tensor], expected: str) -> Tensor:
-    if len(found) != 1:
+def _require_single(model: Path, kind: str, tensors: list[Tensor], expected: str) -> Tensor:
+    if len(tensors) != 1:
         raise UserError(
             str(model),
-            f"has {len(found)} {what}s, expected {expected}",
-            facts=[str(tensor) for tensor in found],
+            f"has {len(tensors)} {kind}s, expected {expected}",
+            facts=[str(tensor) for tensor in tensors],
         )
-    return found[0]
+    return tensors[0]
 
 
 def _require_image(model: Path, image: Tensor) -> None:
@@ -182,12 +191,11 @@ def _require_image(model: Path, image: Tensor) -> None:
         raise UserError(str(model), problem, facts=facts)
 
 
-def _sizes(tensor: Tensor) -> str:
-    return str(tensor).split(" ", 2)[2]
-
-
 def require_finite(model: Path) -> None:
-    """Raise UserError that names the weights which hold NaN or infinity."""
+    """Raise UserError naming the weights that hold NaN or infinity.
+
+    ONNX Runtime does not notice them; they spread to the answers.
+    """
     bad = [
         tensor.name
         for tensor in onnx.load(model).graph.initializer

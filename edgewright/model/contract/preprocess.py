@@ -14,6 +14,7 @@ from edgewright.model.contract.card import Card, MeanStd, PerImage
 
 Floats = NDArray[np.float32]
 
+# Pillow's names of pixel formats.
 _GRAY_MODES = {"1", "L", "LA", "La"}
 _COLOR_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA"}
 
@@ -34,6 +35,7 @@ def preprocess(pixels: NDArray[np.uint8], card: Card) -> Floats:
 def decode(path: Path) -> NDArray[np.uint8]:
     """Pixels of a PNG or JPEG file, 8 bits a channel: (H, W) or (H, W, 3)."""
     try:
+        # Two formats only, as edge-infer has; the other decoders of Pillow are not needed.
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             return _eight_bits(image, path)
     except FileNotFoundError:
@@ -75,13 +77,14 @@ def resize(plane: Floats, height: int, width: int) -> Floats:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
-def normalize(planes: Floats, how: PerImage | MeanStd) -> Floats:
+def normalize(planes: Floats, rule: PerImage | MeanStd) -> Floats:
     """Centre and scale planes of values 0 to 255: (C, H, W) -> (C, H, W)."""
-    if isinstance(how, MeanStd):
-        mean, std = _per_channel(how.mean), _per_channel(how.std)
+    if isinstance(rule, MeanStd):
+        mean, std = _per_channel(rule.mean), _per_channel(rule.std)
         return (planes / np.float32(255) - mean) / std
+    # In double: C++ sums in double too, and float32 loses digits over 65,536 pixels.
     exact = planes.astype(np.float64)
-    scale = max(float(exact.std()), how.epsilon * 255)
+    scale = max(float(exact.std()), rule.epsilon * 255)
     standard: Floats = ((exact - exact.mean()) / scale).astype(np.float32)
     return standard
 

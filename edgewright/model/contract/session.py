@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions on the host."""
+"""Sessions of ONNX Runtime on the machine that builds, with the board's arithmetic."""
 
 from pathlib import Path
 from platform import machine
@@ -20,14 +20,15 @@ def open_session(model: Path, threads: int = 0) -> ort.InferenceSession:
     """
     options = ort.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work too
+    # Idle threads that spin take the cores from what else runs here.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
 def saturates(model: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """True if this machine's INT8 sums of this file overflow, so that it answers a little
-    otherwise than the board: an .ort file is no longer rewritten to avoid it."""
+    """Whether INT8 sums of this file overflow on this machine, so that answers differ a little
+    from the board's. An ONNX file is rewritten on loading to avoid it, an .ort file is not."""
     x86 = machine().lower() in {"x86_64", "amd64", "i686"}
     flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
     return model.suffix == ".ort" and x86 and not flags & {"avx512_vnni", "avx_vnni"}
@@ -36,11 +37,12 @@ def saturates(model: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def logits(session: ort.InferenceSession, inputs: Floats) -> Floats:
     """Inputs (N, C, H, W), run one by one -> logits (N, labels)."""
     name = session.get_inputs()[0].name
-    rows = [session.run(None, {name: one[np.newaxis]})[0][0] for one in inputs]
+    rows = [session.run(None, {name: image[np.newaxis]})[0][0] for image in inputs]
     return np.stack(rows).astype(np.float32)
 
 
 def softmax(scores: Floats) -> NDArray[np.float64]:
     """Logits (N, labels) -> probabilities (N, labels)."""
+    # The largest score becomes 0 first, so that no exponential overflows.
     exponents = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

@@ -1,4 +1,8 @@
-"""Proof that a runtime has every operator and type that an ORT-format model needs."""
+"""Proof that a runtime has every operator and type that an ORT-format model needs.
+
+A runtime that lacks one refuses the model on the board. The proof refuses it before anything is
+packaged, and names the node.
+"""
 
 import logging
 import tempfile
@@ -17,7 +21,7 @@ from edgewright.model.convert.ops import Gap, OpConfig, Operator, gaps, parse_co
 
 
 class Coverage(BaseModel):
-    """What was proven."""
+    """Operators that a model needs, and those that the runtime was built with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,7 +56,7 @@ def required_config(model: Path) -> OpConfig:
     """Operators and types that an ORT-format model needs, by ONNX Runtime's own rules."""
     with tempfile.TemporaryDirectory(prefix="edgewright-ops-") as scratch:
         config = Path(scratch) / "ops.config"
-        logging.disable(logging.INFO)
+        logging.disable(logging.INFO)  # it logs each file on the root logger
         try:
             create_config_from_models([model], config, enable_type_reduction=True)
         finally:
@@ -79,11 +83,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 def _first_node(nodes: list[Any], gap: Gap) -> str:
     for node in nodes:
-        if _operator(node) == gap.operator:
+        domain = (node.Domain() or b"").decode() or "ai.onnx"  # ONNX's own domain may be empty
+        if Operator(domain, node.SinceVersion(), node.OpType().decode()) == gap.operator:
             return (node.Name() or b"").decode() or f"#{node.Index()}"
     return "?"
-
-
-def _operator(node: Any) -> Operator:
-    domain = (node.Domain() or b"").decode() or "ai.onnx"
-    return Operator(domain, node.SinceVersion(), node.OpType().decode())

@@ -1,7 +1,7 @@
-"""What stands in an ONNX network: operators, types, multiplications, parameters, memory."""
+"""Facts about an ONNX network: operators, types, multiplications, parameters, memory."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,25 +68,26 @@ class Inspection(_Part):
 
 
 def inspect(model: Path) -> Inspection:
-    """Look at an ONNX network, with batch 1. Raises UserError if the file is none."""
+    """Inspect an ONNX network with batch 1. Raises UserError if the file is not one."""
     if model.suffix == ".ort":
         raise UserError(str(model), "is in ORT format", next="inspect the ONNX file it is made of")
     require_onnx(model)
-    graph, given = _Graph(model), onnx.load(model)
-    used = {node.domain or "ai.onnx" for node in given.graph.node}
-    opsets = {one.domain or "ai.onnx": one.version for one in given.opset_import}
+    # Counts of nodes are of the file as it is; shapes and products of the folded graph.
+    graph, written = _Graph(model), onnx.load(model)
+    domains = {node.domain or "ai.onnx" for node in written.graph.node}
+    opsets = {opset.domain or "ai.onnx": opset.version for opset in written.opset_import}
     layers = tuple(graph.layer(node) for node in graph.nodes if node.op_type not in _ROUNDING)
-    peak, at = graph.peak()
+    peak, peak_node = graph.peak()
     return Inspection(
         model=str(model),
         bytes=model.stat().st_size,
-        opsets={name: version for name, version in opsets.items() if name in used},
-        operators=dict(Counter(node.op_type for node in given.graph.node).most_common()),
+        opsets={name: version for name, version in opsets.items() if name in domains},
+        operators=dict(Counter(node.op_type for node in written.graph.node).most_common()),
         types=graph.weight_types(),
         parameters=sum(prod(tensor.dims) for tensor in graph.weights()),
         macs=sum(layer.macs for layer in layers),
         activation_peak=peak,
-        peak_at=at,
+        peak_at=peak_node,
         layers=layers,
     )
 
@@ -119,29 +120,30 @@ class _Graph:
         scales = {
             name for node in self.nodes if node.op_type in _ROUNDING for name in node.input[1:]
         }
+        # Constants of type INT64 are shapes, axes and indices.
         numbers = (t for t in self.constants.values() if t.data_type != TensorProto.INT64)
         return [tensor for tensor in numbers if tensor.name not in scales]
 
     def weight_types(self) -> dict[str, int]:
-        found: Counter[str] = Counter()
+        sizes: Counter[str] = Counter()
         for tensor in self.weights():
-            found[TensorProto.DataType.Name(tensor.data_type).lower()] += _size(tensor)
-        return dict(found.most_common())
+            sizes[TensorProto.DataType.Name(tensor.data_type).lower()] += _size(tensor)
+        return dict(sizes.most_common())
 
     def peak(self) -> tuple[int, str]:
-        """Most bytes alive at one node, and the node."""
+        """The most bytes alive at one node, and that node's name."""
         last = self._last_uses()
         alive: dict[str, int] = {}
-        most, at = 0, ""
+        largest, node_name = 0, ""
         for value in self.model.graph.input:
             if value.name not in self.constants:
                 alive[self._root(value.name)] = self._bytes(value.name)
         for place, node in enumerate(self.nodes):
             alive |= {self._root(name): self._bytes(name) for name in node.output}
-            if (now := sum(alive.values())) > most:
-                most, at = now, node.name or node.op_type
+            if (size := sum(alive.values())) > largest:
+                largest, node_name = size, node.name or node.op_type
             alive = {name: size for name, size in alive.items() if last.get(name, -1) > place}
-        return most, at
+        return largest, node_name
 
     def _last_uses(self) -> dict[str, int]:
         last: dict[str, int] = {}
@@ -154,11 +156,11 @@ class _Graph:
         never stores, as it fuses the rounding into the node before or after."""
         alias: dict[str, str] = {}
         for node in self.nodes:
-            source, made = node.input[0] if node.input else "", node.output[0]
+            source, result = node.input[0] if node.input else "", node.output[0]
             if node.op_type in {*VIEWS, "DequantizeLinear"}:
-                alias[made] = source
+                alias[result] = source
             elif node.op_type == "QuantizeLinear" and self.consumers[source] == 1:
-                alias[source] = made
+                alias[source] = result
         return alias
 
     def _root(self, name: str) -> str:
@@ -195,16 +197,17 @@ class _Graph:
 def _values(graph: onnx.GraphProto) -> Mapping[str, tuple[Shape | None, int]]:
     """Tensor → shape, and bytes of one element."""
     every = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: (_known(value), _width(value)) for value in every}
+    return {value.name: (_fixed_shape(value), _element_bytes(value)) for value in every}
 
 
-def _known(value: onnx.ValueInfoProto) -> Shape | None:
+def _fixed_shape(value: onnx.ValueInfoProto) -> Shape | None:
+    """The shape, or None where a dimension is open: protobuf reads an absent size as 0."""
     kind = value.type.tensor_type
     sizes = tuple(size.dim_value for size in kind.shape.dim)
     return sizes if kind.HasField("shape") and all(sizes) else None
 
 
-def _width(value: onnx.ValueInfoProto) -> int:
+def _element_bytes(value: onnx.ValueInfoProto) -> int:
     return int(np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).itemsize)
 
 
@@ -213,11 +216,13 @@ def _size(tensor: onnx.TensorProto) -> int:
 
 
 def _folded(path: Path) -> onnx.ModelProto:
-    """Exporters compute shapes in the graph: folded, they are known."""
+    """The network with constants folded: exporters compute shapes by nodes of the graph."""
     model = onnx.load(path)
     _fix_batch(model.graph)
     with TemporaryDirectory() as scratch:
         options = onnxruntime.SessionOptions()
+        # "Basic" folds constants, and adds no operators of ONNX Runtime's own, whose shapes the
+        # onnx library could not infer.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(scratch) / "folded.onnx")
         onnxruntime.InferenceSession(
@@ -227,28 +232,18 @@ def _folded(path: Path) -> onnx.ModelProto:
 
 
 def _fix_batch(graph: onnx.GraphProto) -> None:
-    for value in _inputs(graph):
+    constants = {tensor.name for tensor in graph.initializer}  # old files list them as inputs
+    for value in (value for value in graph.input if value.name not in constants):
         sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
         if sizes and not sizes[0] and all(sizes[1:]):
             make_input_shape_fixed(graph, value.name, [1, *sizes[1:]])
 
 
-def _inputs(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:
-    constants = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in constants]
-
-
 def activation_bytes(graph: onnx.GraphProto) -> int:
-    """Bytes of all tensors between nodes together, as FP32, where shapes are known."""
-    return sum(_elements(value) * FLOAT_BYTES for value in (*graph.value_info, *graph.output))
+    """Bytes of all tensors between nodes together, as FP32; an open dimension counts as 1."""
+    shapes = (v.type.tensor_type.shape.dim for v in (*graph.value_info, *graph.output))
+    return sum(prod(max(size.dim_value, 1) for size in shape) * FLOAT_BYTES for shape in shapes)
 
 
 def weight_bytes(graph: onnx.GraphProto) -> int:
     return sum(tensor.ByteSize() for tensor in graph.initializer)
-
-
-def _elements(value: onnx.ValueInfoProto) -> int:
-    count = 1
-    for size in value.type.tensor_type.shape.dim:
-        count *= max(size.dim_value, 1)
-    return count

@@ -77,41 +77,43 @@ def _parse_line(line: str) -> Iterator[tuple[Operator, Mapping[str, Any]]]:
 
 
 def _parse_operators(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    # Types are JSON with commas and braces of its own, so the text cannot be split at commas.
     decoder = json.JSONDecoder()
-    at = 0
-    while at < len(text):
-        end = min((i for i in (text.find(",", at), text.find("{", at)) if i >= 0), default=-1)
-        name = text[at : end if end >= 0 else len(text)].strip()
-        at = end if end >= 0 else len(text)
+    position = 0
+    while position < len(text):
+        places = (text.find(mark, position) for mark in ",{")
+        end = min((place for place in places if place >= 0), default=len(text))
+        name = text[position:end].strip()
+        position = end
         types: Mapping[str, Any] = {}
-        if at < len(text) and text[at] == "{":
-            types, at = decoder.raw_decode(text, at)
+        if position < len(text) and text[position] == "{":
+            types, position = decoder.raw_decode(text, position)
         if not name.isidentifier():
             raise ValueError(f"operator name {name!r}")
         yield name, types
-        at += 1
+        position += 1
 
 
 def gaps(required: OpConfig, built: OpConfig) -> list[Gap]:
-    """What `required` asks for and `built` lacks, in order."""
-    found = []
+    """The operators and types of `required` that `built` lacks, in order."""
+    missing = []
     for operator, types in sorted(required.operators.items(), key=lambda item: item[0]):
         if operator not in built.operators:
-            found.append(Gap(operator=operator, type=None))
+            missing.append(Gap(operator=operator, type=None))
             continue
         allowed = built.operators[operator]
-        found += [Gap(operator=operator, type=t) for t in _missing_types(types, allowed)]
-    return found
+        missing += [Gap(operator=operator, type=t) for t in _missing_types(types, allowed)]
+    return missing
 
 
-def _missing_types(wanted: Mapping[str, Any], allowed: Mapping[str, Any]) -> list[str]:
-    if not allowed:
+def _missing_types(required: Mapping[str, Any], allowed: Mapping[str, Any]) -> list[str]:
+    if not allowed:  # no restriction: the operator was built for every type
         return []
     missing = []
-    for slot, names in _slots(wanted):
-        have = dict(_slots(allowed)).get(slot, [])
-        missing += [f"{slot} {name}" for name in names if name not in have]
-    return missing or ([] if wanted else ["every type"])
+    for slot, names in _slots(required):
+        built = dict(_slots(allowed)).get(slot, [])
+        missing += [f"{slot} {name}" for name in names if name not in built]
+    return missing or ([] if required else ["every type"])
 
 
 def _slots(types: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

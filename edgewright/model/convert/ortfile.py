@@ -3,7 +3,7 @@
 ONNX Runtime writes its table of kernel type strings in the order of a hash map that is seeded
 by memory addresses, so two conversions of one model differ. The table is the last thing
 written, which in a FlatBuffer (built back to front) is the first in the file: it is built
-anew, sorted, in front of the unchanged rest.
+anew, sorted, in front of the model's unchanged bytes.
 
 Names of tensors inside the graph are shortened in place: the runtime hashes, compares and copies
 them many times while it loads a model.
@@ -33,10 +33,11 @@ def canonicalize(path: Path) -> None:
     """Rewrite an ORT-format file so that equal models have equal bytes and load fast."""
     data = shorten_names(path.read_bytes())
     session = InferenceSession.InferenceSession.GetRootAs(data, 0)
-    rest = _model_start(session)
+    model_start = _model_start(session)
     builder = flatbuffers.Builder(len(data))
-    builder.Bytes[:] = bytes(rest) + data[rest:]
-    builder.head = UOffsetTFlags.py_type(rest)
+    # The builder continues as if it had just written the model: offsets into it are relative.
+    builder.Bytes[:] = bytes(model_start) + data[model_start:]
+    builder.head = UOffsetTFlags.py_type(model_start)
     builder.minalign = ALIGNMENT
     resolver = _resolver(builder, session.KernelTypeStrResolver())
     version = builder.CreateString(session.OrtVersion())
@@ -104,7 +105,7 @@ def _argument(builder: Any, old: Any) -> int:
 
 def _vector(builder: Any, offsets: list[int], start: Any) -> int:
     start(builder, len(offsets))
-    for offset in reversed(offsets):
+    for offset in reversed(offsets):  # a FlatBuffer is built back to front
         builder.PrependUOffsetTRelative(offset)
     return int(builder.EndVector())
 
@@ -120,20 +121,21 @@ def shorten_names(data: bytes) -> bytes:
     session = InferenceSession.InferenceSession.GetRootAs(content, 0)
     graph = session.Model().Graph()
     places = {start: _string(content, start) for start in _tensor_names(graph)}
-    kept = {graph.Inputs(i) for i in range(graph.InputsLength())}
-    kept |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
+    fixed = {graph.Inputs(i) for i in range(graph.InputsLength())}
+    fixed |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
     words = {*_operator_words(graph), *_resolver_words(session.KernelTypeStrResolver())}
-    kept |= words - {None, b""}
-    names = _short_names(set(places.values()), kept)
+    fixed |= words - {None, b""}
+    names = _short_names(set(places.values()), fixed)
     for start, old in places.items():
         struct.pack_into(f"<I{len(old)}s", content, start, len(names[old]), names[old])
     return bytes(content)
 
 
-def _short_names(names: set[bytes], kept: set[bytes]) -> dict[bytes, bytes]:
-    """New names of all; the old one where it is kept, or short already."""
+def _short_names(names: set[bytes], fixed: set[bytes]) -> dict[bytes, bytes]:
+    """Old name → new name; a name that is fixed, or short already, stays."""
+    # By sorted names, not by their order in the file: equal models get equal names.
     free = (name for i in count() if (name := f"t{i:x}".encode()) not in names)
-    short = {old: next(free) for old in sorted(names - kept)}
+    short = {old: next(free) for old in sorted(names - fixed)}
     return {old: old for old in names} | {
         old: new for old, new in short.items() if len(new) < len(old)
     }

@@ -1,6 +1,5 @@
-"""What a network answers for labelled images."""
+"""The answers of a network to labelled images, and how they compare with another network's."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,12 @@ from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.session import open_session, softmax
 from edgewright.model.judge.data import Dataset, Sample
 from edgewright.model.judge.evaluate import (
-    Estimate,
+    Interval,
     Metrics,
     Scores,
     accuracy_difference,
     evaluate_classes,
+    likeliest,
 )
 from edgewright.model.judge.images import Inputs, truth
 
@@ -46,12 +46,9 @@ class Answers:
 
     @property
     def labels(self) -> list[str]:
-        """The answer to each image; see `evaluate_classes`."""
-        names = self.dataset.labels
-        if len(names) == 2:
-            other = names[1 - self.positive]
-            return [names[self.positive] if p > 0.5 else other for p in self.defect]
-        return [names[at] for at in self.probabilities.argmax(axis=1)]
+        """The answer to each image."""
+        answers = likeliest(self.probabilities, self.positive)
+        return [self.dataset.labels[index] for index in answers]
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -60,7 +57,7 @@ class Answers:
         pairs = zip(self.labels, truth(self.dataset), strict=True)
         return np.array([answer == names[label] for answer, label in pairs])
 
-    def more_accurate(self, other: "Answers") -> Estimate:
+    def more_accurate(self, other: "Answers") -> Interval:
         """Accuracy above that of another network on the same images."""
         return accuracy_difference(self.right, other.right, truth(self.dataset))
 
@@ -75,6 +72,8 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
+    """An image that got another label than its own."""
+
     sample: Sample
     truth: str
     answer: str
@@ -86,17 +85,19 @@ def judge(model: Path, dataset: Dataset, card: Card, positive: int) -> Answers:
     session = open_session(model)
     name = session.get_inputs()[0].name
     inputs = Inputs(samples=dataset.samples, card=card)
-    rows = [session.run(None, {name: one})[0] for one in inputs]
+    rows = [session.run(None, {name: image})[0] for image in inputs]
     return Answers(
         dataset=dataset, probabilities=probabilities(np.concatenate(rows)), positive=positive
     )
 
 
 def probabilities(outputs: Floats) -> Scores:
-    """Outputs (N, labels), logits or probabilities already -> probabilities."""
+    """Outputs (N, labels), which may be logits or probabilities -> probabilities."""
     exact = outputs.astype(np.float64)
-    sums_to_one = np.abs(exact.sum(axis=1) - 1).max(initial=0) < 1e-2
-    return exact if sums_to_one and (exact >= 0).all() else softmax(outputs)
+    # Networks may end in a softmax or not, and the card does not say. Quantized outputs are
+    # multiples of a step, so their sum is 1 only roughly.
+    normalized = np.abs(exact.sum(axis=1) - 1).max(initial=0) < 1e-2
+    return exact if normalized and (exact >= 0).all() else softmax(outputs)
 
 
 def worst(answers: Answers, count: int) -> list[Mistake]:
@@ -109,11 +110,9 @@ def worst(answers: Answers, count: int) -> list[Mistake]:
             answer=answer,
             probability=float(row[sample.label]),
         )
-        for sample, answer, row in _rows(answers)
+        for sample, answer, row in zip(
+            answers.dataset.samples, answers.labels, answers.probabilities, strict=True
+        )
         if names[sample.label] != answer
     ]
-    return sorted(mistakes, key=lambda one: one.probability)[:count]
-
-
-def _rows(answers: Answers) -> Sequence[tuple[Sample, str, Scores]]:
-    return list(zip(answers.dataset.samples, answers.labels, answers.probabilities, strict=True))
+    return sorted(mistakes, key=lambda mistake: mistake.probability)[:count]

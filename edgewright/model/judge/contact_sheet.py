@@ -1,4 +1,4 @@
-"""Many small pictures with captions: as one PNG, or each as text for a page."""
+"""Small pictures with captions: many in one PNG, or each as text inside an HTML page."""
 
 import base64
 import io
@@ -18,6 +18,8 @@ PAPER, INK = (250, 250, 250), (30, 30, 30)
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
+    """A picture and the lines below it."""
+
     path: Path
     caption: tuple[str, ...]  # lines, the same number in each tile of a sheet
 
@@ -27,11 +29,11 @@ def write_sheet(tiles: Sequence[Tile], out: Path, columns: int = 6) -> Path:
     columns = max(1, min(columns, len(tiles)))
     lines = max((len(tile.caption) for tile in tiles), default=0)
     width, height = SIDE + GAP, SIDE + GAP + lines * LINE
-    rows = -(-len(tiles) // columns)
+    rows = -(-len(tiles) // columns)  # rounded up
     sheet = Image.new("RGB", (columns * width + GAP, max(rows, 1) * height + GAP), PAPER)
     for place, tile in enumerate(tiles):
-        left, top = GAP + place % columns * width, GAP + place // columns * height
-        _draw(sheet, tile, left, top)
+        x, y = GAP + place % columns * width, GAP + place // columns * height
+        _draw(sheet, tile, x, y)
     aside = out.with_name(f".{out.name}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(aside, format="PNG")
@@ -39,7 +41,7 @@ def write_sheet(tiles: Sequence[Tile], out: Path, columns: int = 6) -> Path:
 
 
 def data_uri(image: Path) -> str:
-    """A small picture as text, for a page that loads nothing."""
+    """A small picture as text: a page that holds it needs no other file."""
     content = io.BytesIO()
     thumbnail(image).save(content, format="JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
@@ -52,11 +54,11 @@ def thumbnail(image: Path) -> Image.Image:
     return small
 
 
-def _draw(sheet: Image.Image, tile: Tile, left: int, top: int) -> None:
-    sheet.paste(thumbnail(tile.path), (left, top))
+def _draw(sheet: Image.Image, tile: Tile, x: int, y: int) -> None:
+    sheet.paste(thumbnail(tile.path), (x, y))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for number, line in enumerate(tile.caption):
-        draw.text((left, top + SIDE + 2 + number * LINE), _cut(draw, line, font), INK, font)
+        draw.text((x, y + SIDE + 2 + number * LINE), _cut(draw, line, font), INK, font)
 
 
 def _cut(

@@ -64,6 +64,8 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
+    """Which images train a network, which choose among networks, and which judge it at the end."""
+
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
@@ -100,7 +102,7 @@ def load_elpv(folder: Path | None = None) -> tuple[Sample, ...]:
 def load_folder(folder: Path) -> Dataset:
     """Images as `folder/<class>/<name>.png` (or JPEG); classes in alphabetical order.
 
-    Every image is decoded once, so that a bad one is told now and not hours later.
+    Every image is decoded once, so that a broken one is reported before hours of training.
     Raises UserError for a folder without images or classes, with a single class, with
     too few images of one, or with images that cannot be read (all of them at once).
     """
@@ -125,10 +127,12 @@ def split(samples: Iterable[Sample], seed: int = SEED) -> Split:
     test: list[Sample] = []
     for _, stratum in groupby(sorted(samples, key=_stratum), key=_stratum):
         ordered = sorted(stratum, key=lambda sample: _rank(sample, seed))
-        first, second = _cuts(len(ordered))
-        train.extend(ordered[:first])
-        validation.extend(ordered[first:second])
-        test.extend(ordered[second:])
+        # Rounded in each stratum: shares of classes stay alike in all parts, to one image.
+        train_end = round(len(ordered) * TRAIN)
+        validation_end = round(len(ordered) * (TRAIN + VALIDATION))
+        train.extend(ordered[:train_end])
+        validation.extend(ordered[train_end:validation_end])
+        test.extend(ordered[validation_end:])
     return Split(train=_by_key(train), validation=_by_key(validation), test=_by_key(test))
 
 
@@ -144,24 +148,25 @@ def write_split(parts: Split, path: Path) -> None:
 def read_split(path: Path, dataset: Dataset) -> Split:
     """The recorded split. Raises UserError if the dataset has not the same images now."""
     recorded = json.loads(path.read_text())
-    known = {sample.key: sample for sample in dataset.samples}
+    by_key = {sample.key: sample for sample in dataset.samples}
     listed = {key for name in _PARTS for key in recorded[name]}
-    if changed := sorted(listed ^ set(known)):
+    if changed := sorted(listed ^ set(by_key)):
         raise UserError(
             str(path),
             f"records another set of images than {dataset.name} has now",
-            facts=[f"{len(listed)} recorded, {len(known)} found", *changed[:5]],
+            facts=[f"{len(listed)} recorded, {len(by_key)} found", *changed[:5]],
             next="restore the images, or start a new run with another --checkpoint",
         )
-    return Split(**{name: tuple(known[key] for key in recorded[name]) for name in _PARTS})
+    return Split(**{name: tuple(by_key[key] for key in recorded[name]) for name in _PARTS})
 
 
 def refuse_overlap(
-    chosen: Sequence[Path], held_out: Sequence[Path], purpose: str, kind: str = "test images"
+    chosen: Sequence[Path], forbidden: Sequence[Path], purpose: str, kind: str = "test images"
 ) -> None:
-    """Raise if an image that is held out, by content, is among the chosen ones."""
-    known = {_digest(path) for path in held_out}
-    leaked = [path.name for path in chosen if _digest(path) in known]
+    """Raise UserError if an image of `forbidden` is among the chosen ones, under any name."""
+    # By content: copies under other names would make the judgement too good as well.
+    excluded = {_digest(path) for path in forbidden}
+    leaked = [path.name for path in chosen if _digest(path) in excluded]
     if leaked:
         raise UserError(
             purpose,
@@ -176,16 +181,16 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise UserError(str(folder), "no such folder", facts=_EXPECTED)
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    found = {path.name: paths for path in inside if (paths := _images(path))}
-    if not found:
+    classes = {path.name: paths for path in inside if (paths := _images(path))}
+    if not classes:
         loose = len(_images(folder))
         problem = f"has {loose} images without a class" if loose else "has no images"
         raise UserError(str(folder), problem, facts=_EXPECTED)
-    if len(found) == 1:
-        raise UserError(str(folder), f"has one class only: {next(iter(found))}", facts=_EXPECTED)
-    if few := [f"{name}: {len(paths)}" for name, paths in found.items() if len(paths) < FEWEST]:
+    if len(classes) == 1:
+        raise UserError(str(folder), f"has one class only: {next(iter(classes))}", facts=_EXPECTED)
+    if few := [f"{name}: {len(paths)}" for name, paths in classes.items() if len(paths) < FEWEST]:
         raise UserError(str(folder), f"has classes with fewer than {FEWEST} images", facts=few)
-    return found
+    return classes
 
 
 _EXPECTED = [f"expected: <class>/<name>.png or .jpg, two classes or more, {FEWEST} images each"]
@@ -196,7 +201,12 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _refuse_unreadable(folder: Path, samples: Sequence[Sample]) -> None:
-    problems = [problem for sample in samples if (problem := _problem(sample.path))]
+    problems = []
+    for path in (sample.path for sample in samples):
+        try:
+            decode(path)
+        except UserError as fault:
+            problems.append(f"{path.parent.name}/{path.name}: {fault.problem}")
     if problems:
         raise UserError(
             str(folder),
@@ -204,14 +214,6 @@ def _refuse_unreadable(folder: Path, samples: Sequence[Sample]) -> None:
             facts=problems[:5] + [f"and {len(problems) - 5} more"] * (len(problems) > 5),
             next="repair them or take them away",
         )
-
-
-def _problem(path: Path) -> str | None:
-    try:
-        decode(path)
-    except UserError as fault:
-        return f"{path.parent.name}/{path.name}: {fault.problem}"
-    return None
 
 
 def _package_folder() -> Path:
@@ -235,10 +237,6 @@ def _stratum(sample: Sample) -> tuple[int, float, str]:
 
 def _rank(sample: Sample, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{sample.key}".encode()).digest()
-
-
-def _cuts(count: int) -> tuple[int, int]:
-    return round(count * TRAIN), round(count * (TRAIN + VALIDATION))
 
 
 def _digest(path: Path) -> bytes:

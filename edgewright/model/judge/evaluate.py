@@ -1,4 +1,4 @@
-"""How good a network is: accuracy, AUC and defect recall with bootstrap intervals."""
+"""Quality of a network's answers: accuracy, AUC and defect recall, with bootstrap intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +20,8 @@ Statistic = Callable[[Scores], Scores]  # how often each image was drawn -> one 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A value and its 95 % interval (percentile bootstrap over images)."""
+class Interval:
+    """A statistic and its 95 % interval (percentile bootstrap over images)."""
 
     value: float
     low: float
@@ -36,9 +36,9 @@ class Metrics:
     """Quality on `count` images; `confusion[truth][answer]` counts them."""
 
     count: int
-    accuracy: Estimate
-    auc: Estimate
-    defect_recall: Estimate
+    accuracy: Interval
+    auc: Interval
+    defect_recall: Interval
     confusion: tuple[tuple[int, ...], ...]
 
     def as_json(self) -> dict[str, JsonValue]:
@@ -72,31 +72,34 @@ def evaluate_classes(
 ) -> Metrics:
     """Judge probabilities (N, labels) by labels (N,); AUC and recall are those of one label."""
     truth = np.asarray(labels, np.int64)
-    answers = _answers(probabilities, positive)
+    answers = likeliest(probabilities, positive)
     is_positive = truth == positive
     ranking = _auc(is_positive.astype(np.int64), probabilities[:, positive])
-    found = answers[is_positive] == positive
+    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (truth, answers), 1)  # unlike `confusion[…] += 1`, counts repeats
+    recalled = answers[is_positive] == positive
     return Metrics(
         count=len(truth),
         accuracy=bootstrap(_share(answers == truth), truth),
         auc=bootstrap(ranking, truth),
-        defect_recall=bootstrap(_share(found), truth[is_positive]),
-        confusion=_confusion(truth, answers, probabilities.shape[1]),
+        defect_recall=bootstrap(_share(recalled), truth[is_positive]),
+        confusion=tuple(tuple(map(int, row)) for row in confusion),
     )
 
 
 def accuracy_difference(
-    one: NDArray[np.bool_], other: NDArray[np.bool_], labels: Sequence[int] | Labels
-) -> Estimate:
-    """How much more of the images (N,) one network has right than the other: paired, so the
-    images that both have right or wrong do not widen the interval."""
-    return bootstrap(_share(one.astype(np.float64) - other), np.asarray(labels, np.int64))
+    right: NDArray[np.bool_], right_other: NDArray[np.bool_], labels: Sequence[int] | Labels
+) -> Interval:
+    """Accuracy of one network minus that of another, from which images (N,) each has right.
+
+    Paired: images that both have right, or both wrong, do not widen the interval.
+    """
+    return bootstrap(_share(right.astype(np.float64) - right_other), np.asarray(labels, np.int64))
 
 
-def positive_label(labels: Sequence[str], asked: str = "") -> int:
-    """The label that a recall is told of: the one asked for, `defective`, or the last."""
-    name = asked or (DEFECT if DEFECT in labels else labels[-1])
-    return list(labels).index(name)
+def positive_label(labels: Sequence[str], name: str = "") -> int:
+    """The index of the label whose recall is measured: `name`, else `defective`, else the last."""
+    return list(labels).index(name or (DEFECT if DEFECT in labels else labels[-1]))
 
 
 def thresholds(
@@ -108,6 +111,7 @@ def thresholds(
     rejects nothing.
     """
     scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    # Between two neighbouring probabilities nothing changes, so those that occur are enough.
     cuts = np.append(np.unique(scores), np.inf)[::-1]
     defects, sound = np.sort(scores[truth == DEFECTIVE]), np.sort(scores[truth != DEFECTIVE])
     misses = np.searchsorted(defects, cuts)
@@ -123,9 +127,9 @@ def thresholds(
     )
 
 
-def cheapest(found: Sequence[Threshold]) -> Threshold:
+def cheapest(candidates: Sequence[Threshold]) -> Threshold:
     """The cheapest threshold; of those that cost alike, the nearest to 0.5."""
-    return min(found, key=lambda one: (one.cost, abs(one.value - 0.5)))
+    return min(candidates, key=lambda t: (t.cost, abs(t.value - 0.5)))
 
 
 def auc(truth: Labels, scores: Scores) -> float:
@@ -133,7 +137,7 @@ def auc(truth: Labels, scores: Scores) -> float:
     return float(_auc(truth, scores)(np.ones((1, len(truth))))[0])
 
 
-def bootstrap(statistic: Statistic, groups: Labels, seed: int = 0) -> Estimate:
+def bootstrap(statistic: Statistic, groups: Labels, seed: int = 0) -> Interval:
     """A statistic with its interval; images (N,) are redrawn within each group.
 
     `statistic` takes how often each image was drawn (draws, N) and gives values (draws,).
@@ -141,14 +145,15 @@ def bootstrap(statistic: Statistic, groups: Labels, seed: int = 0) -> Estimate:
     random = np.random.default_rng(seed)
     rows_of = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     values = []
-    for _ in range(0, DRAWS, _CHUNK):
+    for _ in range(0, DRAWS, _CHUNK):  # in chunks: draws by images, all at once, fill memory
         counts = np.zeros((_CHUNK, len(groups)))
+        # Within each group, so that a draw never lacks a rare class, whose recall it asks for.
         for rows in rows_of:
             counts[:, rows] = random.multinomial(len(rows), [1 / len(rows)] * len(rows), _CHUNK)
         values.append(statistic(counts))
     low, high = np.percentile(np.concatenate(values), [2.5, 97.5])
     value = float(statistic(np.ones((1, len(groups))))[0])
-    return Estimate(value=value, low=float(low), high=float(high))
+    return Interval(value=value, low=float(low), high=float(high))
 
 
 def _share(right: NDArray[np.bool_] | Scores) -> Statistic:
@@ -159,7 +164,7 @@ def _auc(truth: Labels, scores: Scores) -> Statistic:
     """How many pairs of a positive and a negative image are in the right order."""
     order = np.argsort(scores, kind="stable")
     ranked, positive = scores[order], truth[order] == DEFECTIVE
-    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))  # equal scores are one
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))  # of runs of equal scores
 
     def statistic(counts: Scores) -> Scores:
         drawn = counts[:, order]
@@ -171,17 +176,11 @@ def _auc(truth: Labels, scores: Scores) -> Statistic:
     return statistic
 
 
-def _answers(probabilities: Scores, positive: int) -> Labels:
+def likeliest(probabilities: Scores, positive: int) -> Labels:
     """The likeliest label; of two, `positive` only if its probability is above a half."""
     if probabilities.shape[1] == 2:
         return np.where(probabilities[:, positive] > 0.5, positive, 1 - positive)
     return np.asarray(probabilities.argmax(axis=1))
-
-
-def _confusion(truth: Labels, answers: Labels, labels: int) -> tuple[tuple[int, ...], ...]:
-    counts = np.zeros((labels, labels), np.int64)
-    np.add.at(counts, (truth, answers), 1)
-    return tuple(tuple(map(int, row)) for row in counts)
 
 
 def _plain(value: object) -> JsonValue:

@@ -1,4 +1,4 @@
-"""Which labelled images a network is calibrated and judged on."""
+"""The labelled images that a network is calibrated and judged on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,9 @@ def load_part(name: str, part: Part) -> Dataset:
     """A part of ELPV, or the whole of a folder `class/name.png`."""
     if name != ELPV:
         return load_folder(Path(name))
-    return Dataset(name=f"{ELPV}, {part} part", labels=LABELS, samples=getattr(_elpv(), part))
+    return Dataset(
+        name=f"{ELPV}, {part} part", labels=LABELS, samples=getattr(split(load_elpv()), part)
+    )
 
 
 def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
@@ -37,7 +39,7 @@ def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
             next="name the folders as the model's card names its labels",
         )
     places = [tuple(labels).index(name) for name in dataset.labels]
-    samples = tuple(replace(one, category=places[one.label]) for one in dataset.samples)
+    samples = tuple(replace(sample, category=places[sample.label]) for sample in dataset.samples)
     return Dataset(name=dataset.name, labels=tuple(labels), samples=samples)
 
 
@@ -45,18 +47,19 @@ def spread(dataset: Dataset, count: int) -> Dataset:
     """At most `count` images of the same mixture of labels, evenly spread over all."""
     if count >= len(dataset.samples):
         return dataset
-    ordered = sorted(range(len(dataset.samples)), key=lambda at: dataset.samples[at].label)
+    ordered = sorted(range(len(dataset.samples)), key=lambda index: dataset.samples[index].label)
+    # Sorted by label first, so that even steps over the list keep the mixture of labels.
     places = np.linspace(0, len(ordered) - 1, count).round().astype(int)
     chosen = sorted(ordered[place] for place in places)
     return replace(dataset, samples=tuple(dataset.samples[at] for at in chosen))
 
 
 def halves(dataset: Dataset, calibration: int) -> tuple[Dataset, Dataset]:
-    """`calibration` images, but at most half of them, and the rest."""
+    """Two datasets: `calibration` images, at most half of all, and those that remain."""
     first = spread(dataset, min(calibration, len(dataset.samples) // 2))
-    taken = {sample.path for sample in first.samples}
-    rest = tuple(sample for sample in dataset.samples if sample.path not in taken)
-    return first, replace(dataset, samples=rest)
+    calibration_paths = {sample.path for sample in first.samples}
+    remaining = tuple(sample for sample in dataset.samples if sample.path not in calibration_paths)
+    return first, replace(dataset, samples=remaining)
 
 
 def paths(dataset: Dataset) -> list[Path]:
@@ -69,7 +72,7 @@ def truth(dataset: Dataset) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Network inputs of images; can be gone through again and again, in little memory."""
+    """Network inputs of images, loaded anew in each pass: memory holds one at a time."""
 
     samples: tuple[Sample, ...]
     card: Card
@@ -79,7 +82,3 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.samples)
-
-
-def _elpv() -> object:
-    return split(load_elpv())

@@ -1,4 +1,4 @@
-"""The last bias of an INT8 network, moved until its answers are centred again.
+"""Shift the last bias of an INT8 network until the mean of its answers is right again.
 
 Quantization moves all logits a little, and where many images lie near the border, a little
 costs much recall. One number, fitted on the validation part, takes that back.
@@ -14,12 +14,15 @@ from edgewright.base.errors import UserError
 from edgewright.model.judge.evaluate import Scores
 
 
-def needed_shift(scores: Scores, share: float) -> float:
-    """What to add to the logit of a defect, so that the mean of the probabilities (N,)
-    becomes `share`: the bias of least log loss."""
+def centring_shift(scores: Scores, share: float) -> float:
+    """The amount to add to a defect's logit so that the mean of its probabilities (N,) is `share`.
+
+    That is the bias of least log loss.
+    """
+    # Clipped: an answer of exactly 0 or 1 has an infinite logit, which no shift moves.
     margins = np.log(np.clip(scores, 1e-9, 1 - 1e-9) / np.clip(1 - scores, 1e-9, 1))
     low, high = -10.0, 10.0
-    for _ in range(40):  # bisection: the mean rises with the shift
+    for _ in range(40):  # bisection to 2e-11, since the mean rises with the shift
         middle = (low + high) / 2
         too_timid = float((1 / (1 + np.exp(-margins - middle))).mean()) < share
         low, high = (middle, high) if too_timid else (low, middle)
@@ -34,6 +37,7 @@ def shift_logit(model: Path, label: int, amount: float) -> None:
     network = onnx.load(model)
     values = {tensor.name: tensor for tensor in network.graph.initializer}
     bias, scale = _last_bias(network.graph, values, str(model))
+    # The bias is stored in whole steps of its scale: the amount is rounded to one.
     steps = numpy_helper.to_array(bias).copy()
     steps[label] += round(amount / float(numpy_helper.to_array(scale).ravel()[label]))
     bias.CopyFrom(numpy_helper.from_array(steps, bias.name))

@@ -18,7 +18,7 @@ from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import ELPV, LABELS, Dataset, Split, refuse_overlap
 from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread
-from edgewright.model.judge.recentre import needed_shift, shift_logit
+from edgewright.model.judge.recentre import centring_shift, shift_logit
 from edgewright.model.pack.golden import choose, write_golden
 from edgewright.model.pack.readme import readme
 from edgewright.model.quantize.recipe import RECIPES
@@ -151,7 +151,7 @@ def centre(model: Path, validation: Dataset, card: Card) -> float:
         return 0.0
     positive = positive_label(card.labels)
     answers = judge(model, validation, card, positive)
-    shift = needed_shift(answers.defect, float(answers.truth.mean()))
+    shift = centring_shift(answers.defect, float(answers.truth.mean()))
     shift_logit(model, positive, shift)
     return shift
 

@@ -12,7 +12,7 @@ from edgewright.model.contract.card import Card, ModelFile, write_card
 from edgewright.model.convert.inspect import inspect
 from edgewright.model.judge.contact_sheet import data_uri
 from edgewright.model.judge.data import Dataset
-from edgewright.model.judge.evaluate import Estimate
+from edgewright.model.judge.evaluate import Interval
 from edgewright.model.judge.images import Inputs, spread
 from edgewright.model.quantize.calibrate import Calibration
 from edgewright.model.quantize.diff import disagreements
@@ -34,9 +34,9 @@ class Row(_Part):
     """A network of the sweep; the estimates are those on the held-out images."""
 
     name: str
-    accuracy: Estimate
-    defect_recall: Estimate
-    auc: Estimate
+    accuracy: Interval
+    defect_recall: Interval
+    auc: Interval
     confusion: tuple[tuple[int, ...], ...]
     bytes: int
     macs: int
@@ -79,7 +79,7 @@ class Rival(_Part):
     """Another network on the same images, and how the chosen recipe's stands beside it."""
 
     row: Row
-    accuracy_gain: Estimate  # of the chosen one above this one, on the same images
+    accuracy_gain: Interval  # of the chosen one above this one, on the same images
     dominated: bool  # fewer MACs and bytes, and within the budget of accuracy
 
 

@@ -34,7 +34,7 @@ from edgewright.model.judge.data import (
     write_split,
 )
 from edgewright.model.judge.evaluate import Scores, auc
-from edgewright.model.judge.recentre import needed_shift
+from edgewright.model.judge.recentre import centring_shift
 from edgewright.model.train.activations import training_bytes
 from edgewright.model.train.augment import augment, standardize
 from edgewright.model.train.interrupt import interruptible
@@ -425,7 +425,7 @@ def calibrate(network: Network, held: Arrays) -> None:
     share of defects there: the bias of least log loss. Soft labels and averaging leave the
     network too timid."""
     scores = scores_of(network, held)[:, DEFECTIVE]
-    shift = needed_shift(scores, float(held.labels.double().mean()))
+    shift = centring_shift(scores, float(held.labels.double().mean()))
     with torch.no_grad():
         network.body.classifier.bias[DEFECTIVE] += shift
 

@@ -7,7 +7,7 @@ from onnx import helper, numpy_helper
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.session import logits, open_session
-from edgewright.model.judge.recentre import needed_shift, shift_logit
+from edgewright.model.judge.recentre import centring_shift, shift_logit
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
 
@@ -52,7 +52,7 @@ def test_one_logit_moves_and_the_other_stays(tmp_path: Path) -> None:
 
 def test_the_shift_brings_the_mean_to_the_share() -> None:
     scores = np.random.default_rng(0).uniform(0.01, 0.6, 200)
-    shift = needed_shift(scores, 0.4)
+    shift = centring_shift(scores, 0.4)
     moved = 1 / (1 + np.exp(-np.log(scores / (1 - scores)) - shift))
     assert shift > 0
     assert moved.mean() == pytest.approx(0.4, abs=1e-6)

@@ -2,7 +2,7 @@
 
 import re
 
-from edgewright.model.judge.evaluate import Estimate
+from edgewright.model.judge.evaluate import Interval
 from edgewright.model.quantize.page import render
 from edgewright.model.quantize.sweep_report import (
     Histogram,
@@ -13,7 +13,7 @@ from edgewright.model.quantize.sweep_report import (
     SweepReport,
 )
 
-SURE = Estimate(value=0.9, low=0.85, high=0.95)
+SURE = Interval(value=0.9, low=0.85, high=0.95)
 
 
 def row(name: str, **changes: object) -> Row:
@@ -95,7 +95,7 @@ def test_instructions_are_plotted_where_they_were_counted() -> None:
 def test_other_networks_stand_on_the_same_plots() -> None:
     slim = Rival(
         row=row("whole/model.onnx", bytes=900_000, macs=4_000_000),
-        accuracy_gain=Estimate(value=-0.005, low=-0.02, high=0.01),
+        accuracy_gain=Interval(value=-0.005, low=-0.02, high=0.01),
         dominated=True,
     )
     page = render(report(rivals=(slim,)), [])
@@ -108,7 +108,7 @@ def test_other_networks_stand_on_the_same_plots() -> None:
 
 
 def test_a_hopeless_recipe_does_not_press_the_others_together() -> None:
-    hopeless = row("hopeless", accuracy=Estimate(value=0.2, low=0.1, high=0.3))
+    hopeless = row("hopeless", accuracy=Interval(value=0.2, low=0.1, high=0.3))
     page = render(report(candidates=(row("good", chosen=True), hopeless)), [])
     assert page.count("1 further below") == 2  # plots
     assert ">20.0 <small>" in page  # the table has it
