@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import EdgewrightError, UserError
+from edgewright.board.cores import Fpu
 from edgewright.board.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
-from edgewright.board.profile import Arch, BoardProfile, Cpu, Fpu, Linkage
+from edgewright.board.profile import Arch, BoardProfile, Cpu, Linkage
 
 # The policy, as data.
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}

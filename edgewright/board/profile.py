@@ -1,13 +1,11 @@
-"""Board profiles: TOML in, frozen `BoardProfile` out, every problem of a file at once."""
+"""What a board profile says, and what does not fit together in it."""
 
 import difflib
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,24 +16,18 @@ from pydantic import (
     model_validator,
 )
 
-from edgewright.base.errors import UserError
+from edgewright.board.cores import Fpu, core_facts
+from edgewright.board.refused import core_refusal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 CORE = r"^cortex-[ax][0-9]+[a-z]*(\.cortex-[ax][0-9]+[a-z]*)?$"
-FOUND_WIDTH = 60  # of a value in an error
+COMPATIBLE = r"^[a-z0-9-]+,[a-z0-9.-]+$"
+SHOWN_WIDTH = 60  # of a value in an error
 
 
 class Arch(StrEnum):
     ARMHF = "armhf"
     ARM64 = "arm64"
-
-
-class Fpu(StrEnum):
-    """The `-mfpu` names with NEON that ONNX Runtime's MLAS can be built for."""
-
-    NEON = "neon"
-    NEON_VFPV4 = "neon-vfpv4"
-    NEON_FP_ARMV8 = "neon-fp-armv8"
 
 
 class Linkage(StrEnum):
@@ -55,37 +47,15 @@ class Provider(StrEnum):
     CPU = "cpu"
 
 
-# The best `-mfpu` of the 32-bit cores that GCC knows. Others are taken at the profile's word.
-BEST_FPU = {
-    "cortex-a5": Fpu.NEON_VFPV4,
-    "cortex-a7": Fpu.NEON_VFPV4,
-    "cortex-a8": Fpu.NEON,
-    "cortex-a9": Fpu.NEON,
-    "cortex-a12": Fpu.NEON_VFPV4,
-    "cortex-a15": Fpu.NEON_VFPV4,
-    "cortex-a17": Fpu.NEON_VFPV4,
-    "cortex-a32": Fpu.NEON_FP_ARMV8,
-    "cortex-a35": Fpu.NEON_FP_ARMV8,
-    "cortex-a53": Fpu.NEON_FP_ARMV8,
-    "cortex-a55": Fpu.NEON_FP_ARMV8,
-    "cortex-a57": Fpu.NEON_FP_ARMV8,
-    "cortex-a72": Fpu.NEON_FP_ARMV8,
-    "cortex-a73": Fpu.NEON_FP_ARMV8,
-    "cortex-a75": Fpu.NEON_FP_ARMV8,
-    "cortex-a76": Fpu.NEON_FP_ARMV8,
-}
-# 32-bit cores without instructions that divide integers.
-NO_DIVISION = frozenset({"cortex-a5", "cortex-a8", "cortex-a9"})
-
 TRIPLET = {Arch.ARMHF: "arm-linux-gnueabihf", Arch.ARM64: "aarch64-linux-gnu"}
 ARMHF_ONLY = {"fpu", "float_abi", "instruction_set"}
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Cpu(_Section):
+class Cpu(Section):
     """The processor, in GCC's words."""
 
     core: Annotated[str, Field(pattern=CORE, description="-mcpu; arm64: -mtune")]
@@ -98,6 +68,14 @@ class Cpu(_Section):
     instruction_set: Annotated[
         Literal["thumb", "arm"], Field(description="code of our own targets; armhf only")
     ] = "thumb"
+
+    @field_validator("core", mode="before")
+    @classmethod
+    def _can_run(cls, core: object) -> object:
+        refusal = core_refusal(core) if isinstance(core, str) else None
+        if refusal:
+            raise ValueError(f"'{core}': {refusal}")
+        return core
 
     @field_validator("fpu", mode="before")
     @classmethod
@@ -122,15 +100,17 @@ class Cpu(_Section):
     @property
     def arm_version(self) -> Literal[7, 8]:
         """The ARM architecture that a 32-bit program may use; an unknown core's by its FPU."""
-        return 8 if BEST_FPU.get(self.core, self.fpu) is Fpu.NEON_FP_ARMV8 else 7
+        core = core_facts(self.core)
+        return 8 if (core.best_fpu if core else self.fpu) is Fpu.NEON_FP_ARMV8 else 7
 
     @property
     def divides(self) -> bool:
         """Whether a 32-bit program may divide integers by an instruction."""
-        return self.core not in NO_DIVISION
+        core = core_facts(self.core)
+        return core is None or core.divides
 
 
-class Abi(_Section):
+class Abi(Section):
     """The userland that the board runs."""
 
     arch: Annotated[Arch, Field(strict=False, description="instruction set and userland")]
@@ -140,20 +120,20 @@ class Abi(_Section):
     ]
 
 
-class Libc(_Section):
+class Libc(Section):
     """The C library on the board; what is linked dynamically may not need a newer one."""
 
     family: Annotated[Literal["glibc"], Field(description="the only one so far")] = "glibc"
     floor: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="oldest version met")]
 
 
-class Memory(_Section):
+class Memory(Section):
     """The board's main memory."""
 
     total_mb: Annotated[int, Field(ge=64, description="RAM, MiB")]
 
 
-class Runtime(_Section):
+class Runtime(Section):
     """How ONNX Runtime and `edge-infer` are built and run."""
 
     linkage: Annotated[
@@ -182,7 +162,7 @@ class Runtime(_Section):
         return Provider.XNNPACK in self.execution_providers
 
 
-class Budgets(_Section):
+class Budgets(Section):
     """What a release may cost. Sizes are judged at build time, the rest by the smoke test."""
 
     binary_bytes: Annotated[int, Field(gt=0, description="edge-infer, stripped, bytes")]
@@ -195,7 +175,7 @@ class Budgets(_Section):
     ]
 
 
-class Deploy(_Section):
+class Deploy(Section):
     """Where releases go on the board."""
 
     root: Annotated[
@@ -208,7 +188,7 @@ class Deploy(_Section):
     reserve_mb: Annotated[int, Field(ge=0, description="space a deploy leaves free, MiB")] = 16
 
 
-class Emulation(_Section):
+class Emulation(Section):
     """How the board is stood in for when there is no hardware."""
 
     cpu: Annotated[
@@ -216,8 +196,12 @@ class Emulation(_Section):
         Field(pattern=r"^[A-Za-z0-9,=._-]+$", description="QEMU_CPU of the user-mode emulator"),
     ] = "max"
     cpuinfo_part: Annotated[
-        str, Field(pattern=r"^0x[0-9a-f]{3}$", description="'CPU part' in /proc/cpuinfo")
-    ] = "0xd03"
+        str | None,
+        Field(
+            pattern=r"^0x[0-9a-f]{3}$",
+            description="'CPU part' in /proc/cpuinfo; by default that of cpu.core",
+        ),
+    ] = None
 
 
 BoardPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
@@ -232,7 +216,7 @@ class Manager(StrEnum):
     SYSTEMD = "systemd"
 
 
-class Service(_Section):
+class Service(Section):
     """How the release runs as a service: see docs/service.md."""
 
     manager: Annotated[
@@ -262,7 +246,7 @@ class Service(_Section):
     )
 
 
-class BoardProfile(_Section):
+class BoardProfile(Section):
     """One kind of board."""
 
     name: Annotated[
@@ -270,7 +254,7 @@ class BoardProfile(_Section):
     ]
     description: Annotated[str, Field(description="one line for people")]
     compatible: Annotated[
-        str, Field(pattern=r"^[a-z0-9-]+,[a-z0-9-]+$", description="vendor,board: a release's pass")
+        str, Field(pattern=COMPATIBLE, description="vendor,board: a release's pass")
     ]
     cpu: Cpu
     abi: Abi
@@ -286,12 +270,12 @@ class BoardProfile(_Section):
     @classmethod
     def _is_one_line(cls, description: str) -> str:
         if not description or not description.isprintable():
-            raise ValueError(f"expected one line of text, found {_shown(description)}")
+            raise ValueError(f"expected one line of text, found {shown(description)}")
         return description
 
     @model_validator(mode="after")
     def _consistent(self) -> "BoardProfile":
-        problems = _cross_problems(self.cpu, self.abi, self.runtime, self.service)
+        problems = cross_problems(self.cpu, self.abi, self.runtime, self.service)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -301,8 +285,14 @@ class BoardProfile(_Section):
         """`uname -m` of a board of this kind in its own userland."""
         return "armv7l" if self.abi.arch is Arch.ARMHF else "aarch64"
 
+    @property
+    def cpuinfo_part(self) -> str:
+        """ "CPU part" that a stand-in for the board shows; zero for a core not known here."""
+        core = core_facts(self.cpu.core)
+        return self.emulation.cpuinfo_part or (core.part if core else "0x000")
 
-def _cross_problems(
+
+def cross_problems(
     cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None, service: Service | None
 ) -> list[str]:
     """What does not fit together; a section that is not valid by itself is None."""
@@ -332,10 +322,10 @@ def _arch_problems(cpu: Cpu, abi: Abi) -> list[str]:
 
 
 def _fpu_problems(cpu: Cpu) -> list[str]:
-    order, best = list(Fpu), BEST_FPU.get(cpu.core)
-    if cpu.fpu is None or best is None or order.index(cpu.fpu) <= order.index(best):
+    order, core = list(Fpu), core_facts(cpu.core)
+    if cpu.fpu is None or core is None or order.index(cpu.fpu) <= order.index(core.best_fpu):
         return []
-    return [f"cpu.fpu: expected at most '{best}', which {cpu.core} has, found '{cpu.fpu}'"]
+    return [f"cpu.fpu: expected at most '{core.best_fpu}', which {cpu.core} has, found '{cpu.fpu}'"]
 
 
 def _thread_problems(cpu: Cpu, runtime: Runtime) -> list[str]:
@@ -367,97 +357,7 @@ def _provider_problems(cpu: Cpu, abi: Abi, runtime: Runtime) -> list[str]:
     ]
 
 
-def board_names(folder: Path) -> list[str]:
-    """Names of all boards in `folder`; files that start with `_` are bases, not boards."""
-    return sorted(path.stem for path in folder.glob("*.toml") if not path.name.startswith("_"))
-
-
-def load_board(name: str, folder: Path) -> BoardProfile:
-    """Load `folder/<name>.toml`. Raises UserError for an unknown or invalid board."""
-    path = folder / f"{name}.toml"
-    if not NAME.fullmatch(name) or not path.is_file():
-        raise _unknown_board(name, folder)
-    return load_profile(path)
-
-
-def load_profile(path: Path) -> BoardProfile:
-    """Load one profile file, `extends` resolved. Raises UserError listing every problem."""
-    table = _with_base(path)
-    problems = _name_problems(table.setdefault("name", path.stem), path.stem)
-    try:
-        profile = BoardProfile.model_validate(table)
-    except ValidationError as invalid:
-        problems += [*_field_problems(invalid), *_table_problems(table)]
-    if problems:
-        raise _invalid(path, list(dict.fromkeys(problems)))
-    return profile
-
-
-def _name_problems(name: object, stem: str) -> list[str]:
-    if name == stem:
-        return []
-    return [f"name: expected '{stem}', the file's name, found {_shown(name)}"]
-
-
-def _table_problems(table: Mapping[str, Any]) -> list[str]:
-    """`_cross_problems` of a table of which some sections are not valid."""
-    return _cross_problems(
-        _section(Cpu, table.get("cpu")),
-        _section(Abi, table.get("abi")),
-        _section(Runtime, table.get("runtime", {})),
-        _section(Service, table.get("service", {})),
-    )
-
-
-S = TypeVar("S", bound=_Section)
-
-
-def _section(model: type[S], table: object) -> S | None:
-    try:
-        return model.model_validate(table)
-    except ValidationError:
-        return None
-
-
-def _with_base(path: Path) -> dict[str, Any]:
-    table = _read_toml(path)
-    base_name = table.pop("extends", None)
-    if base_name is None:
-        return table
-    if not isinstance(base_name, str):
-        raise _invalid(path, [f"extends: expected text, found {_shown(base_name)}"])
-    base_path = path.parent / f"{base_name}.toml"
-    if not base_path.is_file():
-        raise _invalid(path, [f"extends: no such file '{base_path.name}' in {path.parent}"])
-    base = _read_toml(base_path)
-    if "extends" in base:
-        raise _invalid(path, [f"extends: '{base_name}' itself extends; one level is allowed"])
-    return _merge(base, table)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(str(path), f"not readable: {error.strerror}") from error
-    except UnicodeDecodeError as broken:
-        raise _invalid(path, [f"not UTF-8: byte {broken.start}"]) from broken
-    except (ValueError, RecursionError) as broken:
-        raise _invalid(path, [f"not TOML: {broken}"]) from broken
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, dict):
-            merged[key] = _merge(below, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _suggest(word: str, known: Sequence[str]) -> str:
+def suggest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
@@ -480,16 +380,16 @@ WORDS = {
 }
 
 
-def _field_problems(invalid: ValidationError) -> list[str]:
+def field_problems(invalid: ValidationError) -> list[str]:
     return [line for error in invalid.errors() for line in _error_lines(error)]
 
 
 def _error_lines(error: Mapping[str, Any]) -> list[str]:
     where = ".".join(_key(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return [f"{where}: unknown key{_suggest(str(error['loc'][-1]), _keys(error['loc'][:-1]))}"]
+        return [f"{where}: unknown key{suggest(str(error['loc'][-1]), _keys(error['loc'][:-1]))}"]
     words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
-    text = words.format(**error.get("ctx", {}), found=_shown(error["input"]))
+    text = words.format(**error.get("ctx", {}), found=shown(error["input"]))
     return [f"{where}: {line}" if where else line for line in text.splitlines()]
 
 
@@ -506,26 +406,9 @@ def _keys(where: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= FOUND_WIDTH else f"{text[: FOUND_WIDTH - 1]}…"
-
-
-def _invalid(path: Path, problems: list[str]) -> UserError:
-    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-    return UserError(
-        str(path), count, facts=problems, next="mend the file, then invoke boards --check"
-    )
-
-
-def _unknown_board(name: str, folder: Path) -> UserError:
-    names = board_names(folder)
-    return UserError(
-        f"board '{name}'",
-        f"unknown{_suggest(name, names)}",
-        facts=[f"boards: {', '.join(names)}"],
-        next="invoke boards",
-    )
+    return text if len(text) <= SHOWN_WIDTH else f"{text[: SHOWN_WIDTH - 1]}…"
 
 
 def schema_json() -> str:

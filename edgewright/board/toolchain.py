@@ -7,7 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from edgewright.base.errors import UserError
-from edgewright.board.profile import Arch, BoardProfile, Fpu
+from edgewright.board.cores import Fpu
+from edgewright.board.profile import Arch, BoardProfile
 
 GCC_VERSION = "14"
 _CONAN_ARCH = {Arch.ARMHF: "armv7hf", Arch.ARM64: "armv8"}

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from edgewright.base import digest
 from edgewright.base.layout import user_cache
-from edgewright.board.profile import board_names
+from edgewright.board.catalogue import board_names
 from edgewright.build import packages, pipeline
 from edgewright.cli import screens as terminal
 from edgewright.cli.build import BuildOptions, ModelPath, build_release

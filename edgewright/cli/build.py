@@ -9,9 +9,8 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.progress import Stages
-from edgewright.board import profile as boards_
-from edgewright.board import toolchain
-from edgewright.board.profile import BoardProfile
+from edgewright.board import catalogue, toolchain
+from edgewright.board.profile import BoardProfile, schema_json
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
@@ -26,7 +25,7 @@ def boards(
     json: Json = False,
 ) -> None:
     """List the boards. Example: invoke boards --check"""
-    found = [profile_of(name) for name in boards_.board_names(LAYOUT.boards)]
+    found = [profile_of(name) for name in catalogue.board_names(LAYOUT.boards)]
     if json:
         body = ",".join(profile.model_dump_json() for profile in found)
         write(f'{{"version":1,"boards":[{body}]}}\n')
@@ -132,5 +131,5 @@ def lock(c: Context) -> None:
 @task
 def schema(c: Context) -> None:
     """Write board_profiles/schema.json from the models. Example: invoke schema"""
-    LAYOUT.board_schema.write_text(boards_.schema_json())
+    LAYOUT.board_schema.write_text(schema_json())
     say(str(LAYOUT.board_schema))

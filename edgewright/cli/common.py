@@ -15,7 +15,7 @@ from rich.console import Console
 
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.board import profile as boards
+from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.options import Body, flatten, make_task
 from edgewright.deploy import remote
@@ -83,7 +83,7 @@ def heavy(module: str, package: str = "model") -> Any:
 
 
 def profile_of(board: str) -> BoardProfile:
-    return boards.load_board(board, LAYOUT.boards)
+    return catalogue.load_board(board, LAYOUT.boards)
 
 
 def instance_of(board: str) -> emulate.Instance:

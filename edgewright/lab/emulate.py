@@ -17,7 +17,8 @@ from typing import Any
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.progress import LineSink
-from edgewright.board.profile import Arch, BoardProfile, Fpu
+from edgewright.board.cores import Fpu
+from edgewright.board.profile import Arch, BoardProfile
 from edgewright.deploy.target import Target
 from edgewright.lab import board_image
 from edgewright.lab.board_keys import (
@@ -236,7 +237,7 @@ def cpuinfo(profile: BoardProfile) -> str:
         "CPU implementer\t: 0x41",
         f"CPU architecture: {8 if armv8 else 7}",
         "CPU variant\t: 0x0",
-        f"CPU part\t: {profile.emulation.cpuinfo_part}",
+        f"CPU part\t: {profile.cpuinfo_part}",
         f"CPU revision\t: {4 if armv8 else 5}",
     ]
     blocks = ["\n".join([f"processor\t: {n}", *core]) for n in range(profile.cpu.cores)]

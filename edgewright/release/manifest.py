@@ -91,7 +91,7 @@ class ManifestBody(_Part):
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
     board: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    compatible: Annotated[str, Field(pattern=r"^[a-z0-9-]+,[a-z0-9-]+$")]
+    compatible: Annotated[str, Field(pattern=r"^[a-z0-9-]+,[a-z0-9.-]+$")]
     files: tuple[ReleaseFile, ...]
     model: ReleasedModel
     runtime: ReleasedRuntime

@@ -31,7 +31,7 @@ from edgewright.release.minisign import PublicKey
 ARCHIVE_BYTES = 1 << 30  # unpacked
 ORDER = re.compile(
     r"edgewright sequence=(?P<sequence>[1-9][0-9]{0,19}) release=(?P<release>[0-9a-f]{16})"
-    r" compatible=(?P<compatible>[a-z0-9-]+,[a-z0-9-]+)(?: .*)?"
+    r" compatible=(?P<compatible>[a-z0-9-]+,[a-z0-9.-]+)(?: .*)?"
 )
 SIGN = "invoke release.sign"
 

@@ -13,7 +13,7 @@ import pytest
 from edgewright.base import process
 from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import StageReport
-from edgewright.board.profile import load_board
+from edgewright.board.catalogue import load_board
 from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport, BuildRequest

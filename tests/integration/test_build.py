@@ -18,8 +18,9 @@ import pytest
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import Stages
+from edgewright.board.catalogue import load_board
 from edgewright.board.elf import read_elf
-from edgewright.board.profile import BoardProfile, load_board
+from edgewright.board.profile import BoardProfile
 from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.layout import REPO, RepoLayout
-from edgewright.board.profile import BoardProfile, Manager, load_board
+from edgewright.board.catalogue import load_board
+from edgewright.board.profile import BoardProfile, Manager
 from edgewright.build import pipeline
 from edgewright.deploy import service
 from edgewright.deploy.remote import connect

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgewright.board.profile import BoardProfile, load_board
+from edgewright.board.catalogue import load_board
+from edgewright.board.profile import BoardProfile
 from edgewright.board.toolchain import core_flags, render
 from edgewright.build import packages
 from edgewright.build.container import DockerBuilder

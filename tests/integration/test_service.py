@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.layout import RepoLayout
-from edgewright.board.profile import BoardProfile, Manager, load_board
+from edgewright.board.catalogue import load_board
+from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy import service
 
 Start = Callable[..., Path]

@@ -8,8 +8,10 @@ import pytest
 
 from edgewright.base.layout import RepoLayout
 from edgewright.board.audit import judge
+from edgewright.board.catalogue import board_names, load_profile
+from edgewright.board.cores import Fpu
 from edgewright.board.elf import ElfFacts, read_elf
-from edgewright.board.profile import Arch, BoardProfile, Fpu, Linkage, board_names, load_profile
+from edgewright.board.profile import Arch, BoardProfile, Linkage
 from edgewright.board.toolchain import compiler_flags, render
 from edgewright.build.container import Builder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.base.layout import REPO, RepoLayout
-from edgewright.board.profile import BoardProfile, load_profile
+from edgewright.board.catalogue import load_profile
+from edgewright.board.profile import BoardProfile
 from tests.conftest import CheckGolden
 
 BOARDS = REPO / "docs" / "boards.md"

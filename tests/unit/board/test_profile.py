@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.board.profile import (
-    Arch,
-    BoardProfile,
-    Fpu,
-    Linkage,
-    board_names,
-    load_board,
-    load_profile,
-    schema_json,
-)
+from edgewright.board.catalogue import board_names, load_board, load_profile
+from edgewright.board.cores import Fpu
+from edgewright.board.profile import Arch, BoardProfile, Linkage, schema_json
 from tests.conftest import CheckGolden
 
 REPO = RepoLayout()
@@ -203,7 +196,7 @@ def damaged_tables(draw: st.DrawFn) -> dict[str, Any]:
 @given(table=damaged_tables() | st.dictionaries(st.text(max_size=8), values))
 def test_any_table_is_a_profile_or_the_users_error(table: Mapping[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgewright.board.profile._read_toml", lambda path: dict(table))
+        patch.setattr("edgewright.board.catalogue._read_toml", lambda path: dict(table))
         profile = profile_or_error(Path("board.toml"))
 
     if isinstance(profile, BoardProfile):

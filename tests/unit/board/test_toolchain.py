@@ -4,7 +4,8 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.board.profile import Fpu, board_names, load_board
+from edgewright.board.catalogue import board_names, load_board
+from edgewright.board.cores import Fpu
 from edgewright.board.toolchain import compiler_flags, core_flags, render, shared_flags
 from tests.conftest import CheckGolden
 

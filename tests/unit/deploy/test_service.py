@@ -6,7 +6,8 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.board.profile import BoardProfile, Manager, load_board
+from edgewright.board.catalogue import load_board
+from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy import service
 from tests.boards import LocalBoard
 

@@ -8,7 +8,8 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.board.profile import Arch, load_board
+from edgewright.board.catalogue import load_board
+from edgewright.board.profile import Arch
 from edgewright.lab import board_image, emulate
 from edgewright.lab.board_image import ImageSpec, compose, read_spec
 from edgewright.lab.emulate import Instance, State

@@ -12,7 +12,7 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import RepoLayout
-from edgewright.board.profile import load_board
+from edgewright.board.catalogue import load_board
 from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power

@@ -8,7 +8,8 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import StageReport, Stages
 from edgewright.board.audit import Audit
-from edgewright.board.profile import Arch, BoardProfile, load_board
+from edgewright.board.catalogue import load_board
+from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli import screens as terminal
 from edgewright.model.convert.coverage import Coverage

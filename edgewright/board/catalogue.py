@@ -1,0 +1,173 @@
+"""Boards by name: profile files of one or more folders, `extends` resolved.
+
+The folders are a search path: the user's own boards first, then the catalogue that edgewright
+brings. A file of the former takes the place of one of the same name in the latter, and may extend
+it.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from edgewright.base.errors import UserError
+from edgewright.board.profile import (
+    NAME,
+    Abi,
+    BoardProfile,
+    Cpu,
+    Runtime,
+    Section,
+    Service,
+    cross_problems,
+    field_problems,
+    shown,
+    suggest,
+)
+from edgewright.board.refused import Refusal, refusal_of
+
+
+def board_names(*folders: Path) -> list[str]:
+    """Names of all boards in the folders; files that start with `_` are bases, not boards."""
+    files = (path for folder in folders for path in folder.glob("*.toml"))
+    return sorted({path.stem for path in files if not path.name.startswith("_")})
+
+
+def load_board(name: str, *folders: Path) -> BoardProfile:
+    """Load the first `<name>.toml` of the folders.
+
+    Raises UserError for a board that is unknown, cannot run at all, or whose file is not valid.
+    """
+    if NAME.fullmatch(name):
+        for number, folder in enumerate(folders):
+            path = folder / f"{name}.toml"
+            if path.is_file():
+                return load_profile(path, *folders[number + 1 :])
+    refusal = refusal_of(name)
+    raise _refused(refusal, name) if refusal else _unknown_board(name, folders)
+
+
+def load_profile(path: Path, *folders: Path) -> BoardProfile:
+    """Load one profile file; what it extends lies beside it or in `folders`.
+
+    Raises UserError listing every problem.
+    """
+    table = _with_bases(path, (path.parent, *folders))
+    problems = _name_problems(table.setdefault("name", path.stem), path.stem)
+    try:
+        profile = BoardProfile.model_validate(table)
+    except ValidationError as invalid:
+        problems += [*field_problems(invalid), *_cross_problems_of_table(table)]
+    if problems:
+        raise _invalid(path, list(dict.fromkeys(problems)))
+    return profile
+
+
+def _name_problems(name: object, stem: str) -> list[str]:
+    if name == stem:
+        return []
+    return [f"name: expected '{stem}', the file's name, found {shown(name)}"]
+
+
+def _cross_problems_of_table(table: Mapping[str, Any]) -> list[str]:
+    """`cross_problems` of a table of which some sections are not valid."""
+    return cross_problems(
+        _valid_section(Cpu, table.get("cpu")),
+        _valid_section(Abi, table.get("abi")),
+        _valid_section(Runtime, table.get("runtime", {})),
+        _valid_section(Service, table.get("service", {})),
+    )
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _valid_section(model: type[S], table: object) -> S | None:
+    try:
+        return model.model_validate(table)
+    except ValidationError:
+        return None
+
+
+def _with_bases(
+    path: Path, folders: Sequence[Path], chain: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """The table of a file over those that it extends; `chain` are the files that led to it."""
+    table = _read_toml(path)
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    below = _with_bases(_base_file(path, base, folders, chain), folders, (*chain, path))
+    below.pop("name", None)  # a board that is extended keeps its name for itself
+    return _merge(below, table)
+
+
+def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[Path, ...]) -> Path:
+    """The file that `path` extends: the first in the folders that is not being resolved itself.
+
+    So a user's `rpi2.toml` may extend the catalogue's.
+    """
+    if not isinstance(base, str):
+        raise _invalid(path, [f"extends: expected text, found {shown(base)}"])
+    files = [file for folder in folders if (file := folder / f"{base}.toml").is_file()]
+    if not files:
+        known = [file.stem for folder in folders for file in folder.glob("*.toml")]
+        places = ", ".join(map(str, dict.fromkeys(folders)))
+        raise _invalid(
+            path, [f"extends: no such file '{base}.toml' in {places}{suggest(base, known)}"]
+        )
+    for file in files:
+        if file not in (*chain, path):
+            return file
+    circle = " → ".join(file.stem for file in (*chain, path, files[0]))
+    raise _invalid((*chain, path)[0], [f"extends: a circle, {circle}"])
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"not readable: {error.strerror}") from error
+    except UnicodeDecodeError as broken:
+        raise _invalid(path, [f"not UTF-8: byte {broken.start}"]) from broken
+    except (ValueError, RecursionError) as broken:
+        raise _invalid(path, [f"not TOML: {broken}"]) from broken
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _invalid(path: Path, problems: list[str]) -> UserError:
+    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    return UserError(
+        str(path), count, facts=problems, next="mend the file, then invoke boards --check"
+    )
+
+
+def _refused(board: Refusal, name: str) -> UserError:
+    return UserError(
+        f"board '{name}'",
+        board.reason,
+        facts=[f"board: {board.description}", f"instead: {board.instead}, {board.why_instead}"],
+        next=f"invoke render --board={board.instead} --stdout",
+    )
+
+
+def _unknown_board(name: str, folders: Sequence[Path]) -> UserError:
+    names = board_names(*folders)
+    return UserError(
+        f"board '{name}'",
+        f"unknown{suggest(name, names)}",
+        facts=[f"boards: {', '.join(names)}"],
+        next="invoke boards",
+    )

@@ -1,0 +1,60 @@
+"""What each Arm core has.
+
+Sources: the cores' technical reference manuals: MIDR for the part number, the lists of optional
+units for the rest.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fpu(StrEnum):
+    """The `-mfpu` names with NEON that ONNX Runtime's MLAS can be built for."""
+
+    NEON = "neon"
+    NEON_VFPV4 = "neon-vfpv4"
+    NEON_FP_ARMV8 = "neon-fp-armv8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """One core as a 32-bit program sees it."""
+
+    part: str  # "CPU part" of /proc/cpuinfo
+    best_fpu: Fpu  # the most that it can have
+    divides: bool = True  # by an instruction: SDIV, UDIV
+
+
+def _armv8(part: str) -> Core:
+    return Core(part=part, best_fpu=Fpu.NEON_FP_ARMV8)
+
+
+# Named as GCC names them.
+CORES = {
+    "cortex-a5": Core(part="0xc05", best_fpu=Fpu.NEON_VFPV4, divides=False),
+    "cortex-a7": Core(part="0xc07", best_fpu=Fpu.NEON_VFPV4),
+    "cortex-a8": Core(part="0xc08", best_fpu=Fpu.NEON, divides=False),
+    "cortex-a9": Core(part="0xc09", best_fpu=Fpu.NEON, divides=False),
+    "cortex-a12": Core(part="0xc0d", best_fpu=Fpu.NEON_VFPV4),
+    "cortex-a15": Core(part="0xc0f", best_fpu=Fpu.NEON_VFPV4),
+    "cortex-a17": Core(part="0xc0e", best_fpu=Fpu.NEON_VFPV4),
+    "cortex-a32": _armv8("0xd01"),
+    "cortex-a35": _armv8("0xd04"),
+    "cortex-a53": _armv8("0xd03"),
+    "cortex-a55": _armv8("0xd05"),
+    "cortex-a57": _armv8("0xd07"),
+    "cortex-a72": _armv8("0xd08"),
+    "cortex-a73": _armv8("0xd09"),
+    "cortex-a75": _armv8("0xd0a"),
+    "cortex-a76": _armv8("0xd0b"),
+    "cortex-a77": _armv8("0xd0d"),
+    "cortex-a78": _armv8("0xd41"),
+}
+
+
+def core_facts(name: str) -> Core | None:
+    """What a core has, of two kinds ("cortex-a72.cortex-a53") the smaller one.
+
+    None for a core that is not known here: then the profile is taken at its word.
+    """
+    return CORES.get(name.rpartition(".")[2])
