@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[2]
-
 
 def user_cache() -> Path:
     """The user's cache folder for edgewright (`EDGEWRIGHT_CACHE` overrides it)."""
@@ -26,13 +24,14 @@ def user_config() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepoLayout:
-    """Paths inside a checkout."""
+class Resources:
+    """What edgewright brings beside its Python code. Never written: pip may have put it there."""
 
-    root: Path = REPO
+    root: Path
 
     @property
     def boards(self) -> Path:
+        """The catalogue of boards."""
         return self.root / "board_profiles"
 
     @property
@@ -60,12 +59,22 @@ class RepoLayout:
         return self.root / "docker"
 
     @property
-    def models(self) -> Path:
-        return self.root / "models"
+    def docs(self) -> Path:
+        return self.root / "docs"
+
+    @property
+    def counts_plugin(self) -> Path:
+        """Source of the emulator's plugin that counts instructions."""
+        return self.root / "bench" / "plugin" / "counts.c"
+
+    @property
+    def peer_programs(self) -> Path:
+        """Programs that run other runtimes on the same network."""
+        return self.root / "bench" / "peer"
 
     @property
     def baseline(self) -> Path:
-        """What an inference may cost: instruction counts that were accepted."""
+        """What an inference of the demo model may cost: instruction counts that were accepted."""
         return self.root / "bench" / "baseline.json"
 
     @property
@@ -74,11 +83,16 @@ class RepoLayout:
         return self.root / "bench" / "calibration.json"
 
     @property
-    def default_model(self) -> Path:
-        return self.models / "mobilevit-s-elpv" / "model.onnx"
+    def is_checkout(self) -> bool:
+        """Whether edgewright's own sources, with their tests, are at hand."""
+        return (self.root / "tests").is_dir()
 
-    def build(self, board: str) -> "BoardBuild":
-        return BoardBuild(root=self.root / "build" / board)
+
+def installed_resources() -> Resources:
+    """Those of this installation: inside the package of a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    packed = package / "resources"
+    return Resources(root=packed if packed.is_dir() else package.parent)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +100,7 @@ class BoardBuild:
     """Paths under `build/<board>/`: one file per arrow of the data flow."""
 
     root: Path
+    releases: Path | None = None  # where a workspace keeps releases; None: in `root`
 
     @property
     def toolchain(self) -> Path:
@@ -126,7 +141,7 @@ class BoardBuild:
 
     @property
     def release(self) -> Path:
-        return self.root / "release"
+        return self.releases or self.root / "release"
 
     @property
     def latest(self) -> Path:

@@ -11,12 +11,16 @@ from typing import Literal, Protocol, get_args
 
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
+from edgewright.base.workspace import Workspace
 
 SUITE = "trixie"
-REPO_MOUNT = PurePosixPath("/edgewright")
+# A board's toolchain file stands under the first mount, and its path is part of what packages are
+# cached by: it is the same for every workspace of every user.
+WORKSPACE_MOUNT = PurePosixPath("/edgewright")
 CACHE_MOUNT = PurePosixPath("/cache")
+RESOURCES_MOUNT = PurePosixPath("/resources")
 LOCAL_TOOLS = (
     "conan",
     "cmake",
@@ -53,7 +57,7 @@ class Builder(Protocol):
         """Names the content of the place: outputs made under one id are comparable."""
 
     def path(self, host: Path) -> PurePosixPath:
-        """The name of a host path, under the repo or the user's cache, in there."""
+        """The name in there of a host path: under workspace, cache or resources."""
 
     def run(
         self,
@@ -68,21 +72,22 @@ class Builder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DockerBuilder:
-    """The builder image, with the repo and the user's cache mounted at fixed paths."""
+    """The builder image, with workspace, cache and resources mounted at fixed paths."""
 
     image: str
-    repo: Path
+    workspace: Path
     cache: Path
+    resources: Path  # mounted read-only
 
     @property
     def id(self) -> str:
         return self.image.replace("/", "-").replace(":", "-")
 
     def path(self, host: Path) -> PurePosixPath:
-        for root, mount in ((self.repo, REPO_MOUNT), (self.cache, CACHE_MOUNT)):
+        for root, mount, _ in self._mounts():
             if host.is_relative_to(root):
                 return mount / host.relative_to(root).as_posix()
-        raise UserError(str(host), f"outside of {self.repo} and {self.cache}")
+        raise UserError(str(host), f"outside of {self.workspace} and {self.cache}")
 
     def run(
         self,
@@ -93,19 +98,25 @@ class DockerBuilder:
         on_line: LineSink | None = None,
     ) -> None:
         name = f"edgewright-build-{os.getpid()}"
-        command = ["docker", "run", "--rm", "--init", "--name", name, *self._mounts(), *_user()]
+        command = ["docker", "run", "--rm", "--init", "--name", name, *_user()]
+        for host, mount, access in self._mounts():
+            command += ["--volume", f"{host}:{mount}:{access}"]
         for key, value in sorted({**self._env(), **(env or {})}.items()):
             command += ["--env", f"{key}={value}"]
-        command += ["--workdir", str(REPO_MOUNT), self.image, *argv]
+        command += ["--workdir", str(WORKSPACE_MOUNT), self.image, *argv]
         try:
             process.run_logged(command, log, on_line=on_line)
         except BaseException:
             process.capture(["docker", "kill", name])
             raise
 
-    def _mounts(self) -> list[str]:
-        pairs = ((self.repo, REPO_MOUNT), (self.cache, CACHE_MOUNT))
-        return [word for host, mount in pairs for word in ("--volume", f"{host}:{mount}")]
+    def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:
+        return (
+            # First: pipelines keep the cache inside the workspace.
+            (self.cache, CACHE_MOUNT, "rw"),
+            (self.workspace, WORKSPACE_MOUNT, "rw"),
+            (self.resources, RESOURCES_MOUNT, "ro"),
+        )
 
     def _env(self) -> dict[str, str]:
         return {"CONAN_HOME": str(CACHE_MOUNT / "conan" / self.id)}
@@ -115,7 +126,7 @@ class DockerBuilder:
 class LocalBuilder:
     """This host, where it has all of `LOCAL_TOOLS`."""
 
-    repo: Path
+    workspace: Path
     cache: Path
 
     @property
@@ -139,7 +150,7 @@ class LocalBuilder:
         if missing:
             raise _no_local_tools(missing)
         process.run_logged(
-            argv, log, cwd=self.repo, env={**self._env(), **(env or {})}, on_line=on_line
+            argv, log, cwd=self.workspace, env={**self._env(), **(env or {})}, on_line=on_line
         )
 
     def _env(self) -> dict[str, str]:
@@ -180,7 +191,7 @@ def docker_problem() -> str | None:
 
 
 def choose(
-    choice: BuilderChoice, layout: RepoLayout, log: Path, on_line: LineSink | None = None
+    choice: BuilderChoice, workspace: Workspace, log: Path, on_line: LineSink | None = None
 ) -> Builder:
     """The builder asked for; `auto` takes Docker if a daemon answers, else this host.
 
@@ -189,26 +200,33 @@ def choose(
     """
     problem = None if choice == "local" else docker_problem()
     if choice != "local" and problem is None:
-        return docker_builder(layout, log, on_line)
+        return docker_builder(workspace, log, on_line)
     missing = [] if choice == "docker" else missing_tools()
     if choice == "docker" or (choice == "auto" and missing):
         raise _no_builder(problem or "", missing)
     if missing:
         raise _no_local_tools(missing)
-    return LocalBuilder(repo=layout.root, cache=_ready_cache())
+    return LocalBuilder(workspace=workspace.root, cache=_ready_cache())
 
 
-def docker_builder(layout: RepoLayout, log: Path, on_line: LineSink | None = None) -> DockerBuilder:
+def docker_builder(
+    workspace: Workspace, log: Path, on_line: LineSink | None = None
+) -> DockerBuilder:
     """The builder image, built where it is missing."""
-    image = image_tag(layout)
+    image = image_tag(workspace.resources)
     if not image_exists(image):
-        build_image(image, layout, log, on_line)
-    return DockerBuilder(image=image, repo=layout.root, cache=_ready_cache())
+        build_image(image, workspace.resources, log, on_line)
+    return DockerBuilder(
+        image=image,
+        workspace=workspace.root,
+        cache=_ready_cache(),
+        resources=workspace.resources.root,
+    )
 
 
-def image_tag(layout: RepoLayout) -> str:
+def image_tag(resources: Resources) -> str:
     """`edgewright/builder:<hash of what defines it>`."""
-    content = digest.tree_sha256(layout.docker / "builder")
+    content = digest.tree_sha256(resources.docker / "builder")
     return f"edgewright/builder:{digest.text_sha256(SUITE, content)[:12]}"
 
 
@@ -216,7 +234,9 @@ def image_exists(image: str) -> bool:
     return process.capture(["docker", "image", "inspect", image]).returncode == 0
 
 
-def build_image(image: str, layout: RepoLayout, log: Path, on_line: LineSink | None = None) -> None:
+def build_image(
+    image: str, resources: Resources, log: Path, on_line: LineSink | None = None
+) -> None:
     """Build the builder image from the machine's own Debian archive and pip settings.
 
     Raises ChildFailed with the tail of the failing step.
@@ -225,7 +245,7 @@ def build_image(image: str, layout: RepoLayout, log: Path, on_line: LineSink | N
     base = _base_image(log, on_line)
     with tempfile.TemporaryDirectory(prefix="edgewright-image-") as scratch:
         context = Path(scratch) / "builder"
-        shutil.copytree(layout.docker / "builder", context)
+        shutil.copytree(resources.docker / "builder", context)
         _download_wheels(context, log, on_line)
         process.run_logged(
             ["docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE={base}"]

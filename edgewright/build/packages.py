@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import apt, digest
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
 from edgewright.build.container import Builder
 
@@ -56,7 +56,7 @@ class Package(BaseModel):
 class PackageInputs:
     """What the packages of one board and model are built from."""
 
-    layout: RepoLayout
+    resources: Resources
     builder: Builder
     conan_profile: Path
     toolchain: Path | None = None  # None: the compiler of the builder itself
@@ -89,7 +89,7 @@ class Step:
 
 def steps(inputs: PackageInputs) -> list[Step]:
     """The packages in build order."""
-    recipes, program = inputs.layout.recipes, inputs.layout.runtime_cpp
+    recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
     ops = digest.file_sha256(inputs.ops_config) if inputs.ops_config else ""
     runtime_options = {
         f"{RUNTIME}/*:ops_sha256": ops,
@@ -113,7 +113,7 @@ def steps(inputs: PackageInputs) -> list[Step]:
             needs=(*LIBRARIES, *below, RUNTIME),
             options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
         ),
-        *helper_steps(inputs.layout),
+        *helper_steps(inputs.resources),
     ]
 
 
@@ -123,9 +123,9 @@ def _xnnpack_options(inputs: PackageInputs) -> dict[str, str]:
     return {f"{XNNPACK}/*:core": inputs.xnnpack_core, f"{RUNTIME}/*:xnnpack": "True"}
 
 
-def helper_steps(layout: RepoLayout) -> list[Step]:
+def helper_steps(resources: Resources) -> list[Step]:
     """Those of edgectl, but for yyjson, which edge-infer needs too."""
-    recipes, program = layout.recipes, layout.runtime_cpp
+    recipes, program = resources.recipes, resources.runtime_cpp
     return [
         *(library(name, recipes) for name in HELPER_LIBRARIES),
         Step(
@@ -176,7 +176,7 @@ def _key(step: Step, inputs: PackageInputs, made: Mapping[str, Package]) -> str:
         digest.tree_sha256(*step.sources),
         inputs.conan_profile.read_text(),
         inputs.toolchain.read_text() if inputs.toolchain else "",
-        (inputs.layout.toolchains / "build.profile").read_text(),
+        (inputs.resources.toolchains / "build.profile").read_text(),
         json.dumps(dict(step.options), sort_keys=True),
         *(made[name].key for name in step.needs),
     )
@@ -213,7 +213,7 @@ def _conan_create(
     # Exporting is cheap and makes every recipe of the checkout known to this Conan cache.
     script = 'result=$1; shift; while [ "$1" != -- ]; do conan export "$1"; shift; done; shift; '
     script += 'conan "$@" --format=json --out-file="$result"'
-    recipes = inputs.layout.recipes
+    recipes = inputs.resources.recipes
     inputs.builder.run(
         ["sh", "-ec", script, "_", str(place(result))]
         + [str(place(recipes / name)) for name in exported]
@@ -225,11 +225,11 @@ def _conan_create(
 
 def _create_argv(step: Step, inputs: PackageInputs) -> list[str]:
     place = inputs.builder.path
-    recipes = inputs.layout.recipes
+    recipes = inputs.resources.recipes
     argv = ["create", str(place(recipes / step.name)), "--build=missing", "--no-remote"]
-    argv += [f"--lockfile={place(inputs.layout.lockfile)}"]
+    argv += [f"--lockfile={place(inputs.resources.lockfile)}"]
     argv += [f"--profile:host={place(inputs.conan_profile)}"]
-    argv += [f"--profile:build={place(inputs.layout.toolchains / 'build.profile')}"]
+    argv += [f"--profile:build={place(inputs.resources.toolchains / 'build.profile')}"]
     for name, value in _confs(inputs).items():
         argv += ["--conf", f"{name}={value}"]
     for name, value in step.options.items():
@@ -277,14 +277,14 @@ def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:
     return cache / inside.relative_to(mount)
 
 
-def write_lock(layout: RepoLayout, builder: Builder, log: Path) -> None:
+def write_lock(resources: Resources, builder: Builder, log: Path) -> None:
     """Write `recipes/conan.lock`: the one version of every recipe that a build may use."""
-    refs = sorted(f"{name}/{_version(layout.recipes / name)}" for name in RECIPES)
-    shared = [f"{name}/{_version(layout.recipes / name)}" for name in (SOURCES, PROGRAMS)]
+    refs = sorted(f"{name}/{_version(resources.recipes / name)}" for name in RECIPES)
+    shared = [f"{name}/{_version(resources.recipes / name)}" for name in (SOURCES, PROGRAMS)]
     argv = ["conan", "lock", "add", *(f"--requires={ref}" for ref in refs)]
     argv += [f"--python-requires={ref}" for ref in shared]
-    argv += [f"--lockfile-out={builder.path(layout.lockfile)}"]
-    layout.lockfile.unlink(missing_ok=True)
+    argv += [f"--lockfile-out={builder.path(resources.lockfile)}"]
+    resources.lockfile.unlink(missing_ok=True)
     builder.run(argv, log)
 
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import BoardBuild, RepoLayout, user_cache
+from edgewright.base.layout import BoardBuild, user_cache
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
+from edgewright.base.workspace import Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
@@ -59,14 +60,14 @@ class BuildRequest:
 
     profile: BoardProfile
     model: Path
-    layout: RepoLayout
+    workspace: Workspace
     builder: container.BuilderChoice = "auto"
     all_sources: bool = False
     jobs: int
 
     @property
     def out(self) -> BoardBuild:
-        return self.layout.build(self.profile.name)
+        return self.workspace.build(self.profile.name)
 
 
 def build(request: BuildRequest, progress: Progress) -> BuildReport:
@@ -83,7 +84,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     with stages.stage("builder") as stage:
         builder = _builder(request, stages.progress, stage)
     with stages.stage("toolchain") as stage:
-        stage.cached = not render(request.profile, request.layout, builder)
+        stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
         xnnpack = request.profile.runtime.xnnpack
         converted, stage.cached = _converted(request.model, out, xnnpack=xnnpack)
@@ -111,15 +112,17 @@ def _builder(request: BuildRequest, progress: Progress, stage: Stage) -> contain
         stage.cached = True
     else:
         stage.cached = not container.docker_problem() and container.image_exists(
-            container.image_tag(request.layout)
+            container.image_tag(request.workspace.resources)
         )
-    return container.choose(request.builder, request.layout, log, progress.line)
+    return container.choose(request.builder, request.workspace, log, progress.line)
 
 
-def render(profile: BoardProfile, layout: RepoLayout, builder: container.Builder) -> bool:
+def render(profile: BoardProfile, workspace: Workspace, builder: container.Builder) -> bool:
     """Write the toolchain file and the Conan profile; tells whether either changed."""
-    out = layout.build(profile.name)
-    texts = toolchain.render(profile, layout.toolchains, Path(builder.path(out.toolchain)))
+    out = workspace.build(profile.name)
+    texts = toolchain.render(
+        profile, workspace.resources.toolchains, Path(builder.path(out.toolchain))
+    )
     changed = [_write(out.toolchain, texts.cmake), _write(out.conan_profile, texts.conan)]
     return any(changed)
 
@@ -175,7 +178,7 @@ def _packages(
 ) -> dict[str, packages.Package]:
     out = request.out
     inputs = packages.PackageInputs(
-        layout=request.layout,
+        resources=request.workspace.resources,
         builder=builder,
         conan_profile=out.conan_profile,
         toolchain=out.toolchain,
@@ -200,20 +203,21 @@ def _packages(
 
 
 def native_helper(
-    layout: RepoLayout, builder: container.Builder, *, jobs: int
+    workspace: Workspace, builder: container.Builder, *, jobs: int
 ) -> dict[str, packages.Package]:
     """edgectl and its libraries for the machine that builds: the board's sources and libc.
 
     The program is static, so that it runs on this host; the proofs of docs/reliability.md use it.
     """
+    resources = workspace.resources
     inputs = packages.PackageInputs(
-        layout=layout,
+        resources=resources,
         builder=builder,
-        conan_profile=layout.toolchains / "build.profile",
+        conan_profile=resources.toolchains / "build.profile",
         jobs=jobs,
-        logs=layout.root / "build" / "native",
+        logs=workspace.root / "build" / "native",
     )
-    steps = [packages.library("yyjson", layout.recipes), *packages.helper_steps(layout)]
+    steps = [packages.library("yyjson", resources.recipes), *packages.helper_steps(resources)]
     made: dict[str, packages.Package] = {}
     with _lock(user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", lambda _: None):
         for step in steps:
@@ -276,7 +280,7 @@ def _release(
             threads=profile.runtime.threads,
         ),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
-        source=_source(request.layout.root),
+        source=_source(request.workspace.root),
     )
     made = release.build_release(inputs, request.out.release)
     _write(request.out.latest, f"{made.id}\n")

@@ -20,15 +20,16 @@ from edgewright.build import packages, pipeline
 from edgewright.cli import screens as terminal
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
-    LAYOUT,
     OUT,
     BoardName,
     Json,
     Reach,
     heavy,
+    model_path,
     profile_of,
     say,
     task,
+    workspace,
     write,
 )
 from edgewright.cli.keys import signer_for
@@ -72,7 +73,7 @@ def instructions(
     json: Json = False,
 ) -> None:
     """Count guest instructions per inference. Example: invoke bench.instructions --board=a53-som"""
-    names, boards = peers.parse_peers(vs, board_names(LAYOUT.boards))
+    names, boards = peers.parse_peers(vs, board_names(*workspace().board_folders))
     ours = _ours(counted)
     report = ours.report
     if names or boards:
@@ -100,21 +101,22 @@ def instructions(
 @task
 def check(c: Context, board: BoardName) -> None:
     """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
-    report = measure(_program(Counted(board=board)), board, LAYOUT)
-    known = baseline.require_no_growth(report, baseline.read_baseline(LAYOUT.baseline))
+    report = measure(_program(Counted(board=board)), board, workspace().resources)
+    known = baseline.require_no_growth(report, baseline.read_baseline(workspace().baseline))
     say(f"{board}: {report.inference:,} instructions an inference, accepted {known.inference:,}")
 
 
 @task
 def accept(c: Context, board: BoardName) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
-    report = measure(_program(Counted(board=board)), board, LAYOUT)
-    before = baseline.read_baseline(LAYOUT.baseline)
-    now = baseline.accepted(report, LAYOUT.default_model.parent.name)
+    report = measure(_program(Counted(board=board)), board, workspace().resources)
+    before = baseline.read_baseline(workspace().baseline)
+    now = baseline.accepted(report, workspace().default_model.parent.name)
     baseline.write_baseline(
-        LAYOUT.baseline, before.model_copy(update={"boards": {**before.boards, board: now}})
+        workspace().own_baseline,
+        before.model_copy(update={"boards": {**before.boards, board: now}}),
     )
-    say(f"{LAYOUT.baseline}: {report.inference:,} instructions an inference on {board}")
+    say(f"{workspace().own_baseline}: {report.inference:,} instructions an inference on {board}")
 
 
 @task
@@ -122,7 +124,7 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
     """Estimate, with a range, the board's time. Example: invoke bench.time --board=a53-som"""
     profile = profile_of(counted.board)
     estimates.require_modelled(profile)
-    estimate = estimates.estimate(_program(counted), profile, LAYOUT)
+    estimate = estimates.estimate(_program(counted), profile, workspace().resources)
     if json:
         write(estimate.model_dump_json(indent=2) + "\n")
         return
@@ -181,7 +183,7 @@ def _timed_build(board: str, what: str, *, all_sources: bool = False) -> Compila
     options = BuildOptions(board=board, all_sources=all_sources, estimate=False)
     made = build_release(options)
     seconds = next(stage.seconds for stage in made.stages if stage.name == packages.RUNTIME)
-    log = LAYOUT.build(board).logs / f"{packages.RUNTIME}.log"
+    log = workspace().build(board).logs / f"{packages.RUNTIME}.log"
     program = digest.file_sha256(made.folder / "bin" / "edge-infer")
     return compilation(board, what, seconds, log.read_text().splitlines(), program)
 
@@ -213,12 +215,12 @@ def _estimate_lines(found: TimeEstimate) -> Sequence[str]:
 @task
 def calibrate(c: Context) -> None:
     """Model published networks anew. Example: invoke bench.calibrate"""
-    log = LAYOUT.root / "build" / "calibrate.log"
+    log = workspace().root / "build" / "calibrate.log"
     with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as scratch:
-        made = estimates.calibrate(LAYOUT, Path(scratch), log)
-    LAYOUT.calibration.write_text(made.model_dump_json(indent=2) + "\n")
+        made = estimates.calibrate(workspace().resources, Path(scratch), log)
+    workspace().resources.calibration.write_text(made.model_dump_json(indent=2) + "\n")
     OUT.print(_residuals(made))
-    say(f"{LAYOUT.calibration}: scale {made.scale:.2f}, error {made.error:.0%}")
+    say(f"{workspace().resources.calibration}: scale {made.scale:.2f}, error {made.error:.0%}")
 
 
 def _residuals(made: Calibration) -> Table:
@@ -239,7 +241,7 @@ def _residuals(made: Calibration) -> Table:
 def _program(counted: Counted) -> Program:
     if not counted.program or counted.model:
         build_release(BuildOptions(board=counted.board, model=counted.model, estimate=False))
-    out = LAYOUT.build(counted.board)
+    out = workspace().build(counted.board)
     folder = pipeline.latest_release(out).folder
     binary = Path(counted.program).resolve() if counted.program else None
     return released(folder, profile_of(counted.board).abi.arch, out, binary)
@@ -249,7 +251,7 @@ def _ours(counted: Counted) -> compare.Ours:
     program = _program(counted)
     return compare.Ours(
         program=program,
-        report=measure(program, counted.board, LAYOUT),
+        report=measure(program, counted.board, workspace().resources),
         precision="S8S8" if profile_of(counted.board).runtime.xnnpack else "INT8",
     )
 
@@ -258,11 +260,11 @@ def _compared(
     ours: compare.Ours, others: Sequence[compare.Ours], model: str, names: Sequence[str]
 ) -> compare.Comparison:
     contest = compare.Contest(
-        layout=LAYOUT,
+        workspace=workspace(),
         ours=ours,
         others=others,
-        onnx=Path(model).resolve() if model else LAYOUT.default_model,
-        log=LAYOUT.build(ours.report.board).logs / "peers.log",
+        onnx=model_path(model),
+        log=workspace().build(ours.report.board).logs / "peers.log",
     )
     return compare.compare(contest, names)
 
@@ -323,7 +325,7 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
-    built = pipeline.latest_release(LAYOUT.build(reach.board))
+    built = pipeline.latest_release(workspace().build(reach.board))
     with reach.connect() as board:
         signer = signer_for("", emulated=board.target.emulated)
         report = transfer_bench.run(board, built, signer, megabytes=megabytes, rounds=rounds)

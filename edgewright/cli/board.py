@@ -12,7 +12,6 @@ from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
 from edgewright.cli.common import (
     ERR,
-    LAYOUT,
     OUT,
     Host,
     Json,
@@ -20,6 +19,7 @@ from edgewright.cli.common import (
     profile_of,
     say,
     task,
+    workspace,
     write,
 )
 from edgewright.deploy import install as deployer
@@ -69,7 +69,7 @@ def deploy(
     json: Json = False,
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
-    release = pipeline.latest_release(LAYOUT.build(reach.board))
+    release = pipeline.latest_release(workspace().build(reach.board))
     with reach.connect() as there:
         if dry_run:
             _dry_run(there, release, reach.board, key)
@@ -147,7 +147,7 @@ def smoke_board(there: remote.Board, root: str) -> SmokeReport:
 
 
 def _keep(report: SmokeReport) -> None:
-    folder = LAYOUT.build(report.board).reports
+    folder = workspace().build(report.board).reports
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "smoke.json").write_text(report.to_json())
 

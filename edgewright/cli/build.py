@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
@@ -14,7 +13,18 @@ from edgewright.board.profile import BoardProfile, schema_json
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
-from edgewright.cli.common import ERR, LAYOUT, OUT, BoardName, Json, profile_of, say, task, write
+from edgewright.cli.common import (
+    ERR,
+    OUT,
+    BoardName,
+    Json,
+    model_path,
+    profile_of,
+    say,
+    task,
+    workspace,
+    write,
+)
 from edgewright.observe.estimate import board_time
 
 
@@ -25,7 +35,7 @@ def boards(
     json: Json = False,
 ) -> None:
     """List the boards. Example: invoke boards --check"""
-    found = [profile_of(name) for name in catalogue.board_names(LAYOUT.boards)]
+    found = [profile_of(name) for name in catalogue.board_names(*workspace().board_folders)]
     if json:
         body = ",".join(profile.model_dump_json() for profile in found)
         write(f'{{"version":1,"boards":[{body}]}}\n')
@@ -58,13 +68,13 @@ def render(
     stdout: Annotated[bool, "print both files instead of writing them"] = False,
 ) -> None:
     """Render CMake toolchain file and Conan profile. Example: invoke render --board=a53-som"""
-    profile, out = profile_of(board), LAYOUT.build(board)
+    profile, out = profile_of(board), workspace().build(board)
     if stdout:
-        texts = toolchain.render(profile, LAYOUT.toolchains, out.toolchain)
+        texts = toolchain.render(profile, workspace().resources.toolchains, out.toolchain)
         write(f"{texts.cmake}\n{texts.conan}")
         return
-    builder = container.LocalBuilder(repo=LAYOUT.root, cache=LAYOUT.root)
-    pipeline.render(profile, LAYOUT, builder)
+    builder = container.LocalBuilder(workspace=workspace().root, cache=workspace().root)
+    pipeline.render(profile, workspace(), builder)
     say(f"{out.toolchain}\n{out.conan_profile}")
 
 
@@ -103,8 +113,8 @@ def build_release(options: BuildOptions) -> terminal.BuildDocument:
     """Build, and sign with the default key if that opens by itself. Raises UserError."""
     request = pipeline.BuildRequest(
         profile=profile_of(options.board),
-        model=Path(options.model).resolve() if options.model else LAYOUT.default_model,
-        layout=LAYOUT,
+        model=model_path(options.model),
+        workspace=workspace(),
         builder=container.parse_choice(options.builder),
         jobs=options.jobs or os.cpu_count() or 1,
         all_sources=options.all_sources,
@@ -115,7 +125,9 @@ def build_release(options: BuildOptions) -> terminal.BuildDocument:
         report = pipeline.build(request, progress)
         stages, estimate = Stages(progress), None
         if options.estimate:
-            estimate = board_time.estimate_release(report.folder, request.profile, LAYOUT, stages)
+            estimate = board_time.estimate_release(
+                report.folder, request.profile, workspace(), stages
+            )
     key_tasks.sign_build(options.board)
     return terminal.build_document(report, stages.reports, estimate)
 
@@ -123,13 +135,13 @@ def build_release(options: BuildOptions) -> terminal.BuildDocument:
 @task
 def lock(c: Context) -> None:
     """Write recipes/conan.lock anew after a recipe's version changed. Example: invoke lock"""
-    log = LAYOUT.root / "build" / "lock.log"
-    packages.write_lock(LAYOUT, container.choose("auto", LAYOUT, log), log)
-    say(str(LAYOUT.lockfile))
+    log = workspace().root / "build" / "lock.log"
+    packages.write_lock(workspace().resources, container.choose("auto", workspace(), log), log)
+    say(str(workspace().resources.lockfile))
 
 
 @task
 def schema(c: Context) -> None:
     """Write board_profiles/schema.json from the models. Example: invoke schema"""
-    LAYOUT.board_schema.write_text(schema_json())
-    say(str(LAYOUT.board_schema))
+    workspace().resources.board_schema.write_text(schema_json())
+    say(str(workspace().resources.board_schema))

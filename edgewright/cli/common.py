@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from invoke.exceptions import Exit
@@ -14,7 +15,8 @@ from invoke.tasks import Task
 from rich.console import Console
 
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
-from edgewright.base.layout import RepoLayout
+from edgewright.base.layout import installed_resources
+from edgewright.base.workspace import Workspace, find_workspace
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.options import Body, flatten, make_task
@@ -24,7 +26,6 @@ from edgewright.deploy.target import Target
 from edgewright.lab import emulate
 from edgewright.lab import machine as lab
 
-LAYOUT = RepoLayout()
 OUT = Console(soft_wrap=False, highlight=False)
 ERR = Console(stderr=True, highlight=False)
 
@@ -82,16 +83,34 @@ def heavy(module: str, package: str = "model") -> Any:
         ) from missing
 
 
+def workspace() -> Workspace:
+    """The one that the current folder lies in. Raises UserError if it lies in none."""
+    return find_workspace(Path.cwd(), installed_resources())
+
+
+def model_path(model: str) -> Path:
+    """The model that an option names, else the default one."""
+    return Path(model).resolve() if model else workspace().default_model
+
+
 def profile_of(board: str) -> BoardProfile:
-    return catalogue.load_board(board, LAYOUT.boards)
+    return catalogue.load_board(board, *workspace().board_folders)
 
 
 def instance_of(board: str) -> emulate.Instance:
-    return emulate.Instance(profile=profile_of(board), folder=LAYOUT.build(board).emulator)
+    return emulate.Instance(
+        profile=profile_of(board),
+        folder=workspace().build(board).emulator,
+        docker=workspace().resources.docker,
+    )
 
 
 def lab_of(board: str) -> lab.Lab:
-    return lab.Lab(profile=profile_of(board), folder=LAYOUT.build(board).lab)
+    return lab.Lab(
+        profile=profile_of(board),
+        folder=workspace().build(board).lab,
+        docker=workspace().resources.docker,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

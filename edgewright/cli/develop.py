@@ -12,7 +12,7 @@ from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
 from edgewright.cli.board import deploy_release, smoke_board
 from edgewright.cli.build import BuildOptions, build_release
-from edgewright.cli.common import LAYOUT, OUT, BoardName, instance_of, say, task
+from edgewright.cli.common import OUT, BoardName, instance_of, say, task, workspace
 from edgewright.deploy import remote
 from edgewright.deploy import report as reports
 from edgewright.deploy import smoke as smoke_test
@@ -28,7 +28,7 @@ def demo(c: Context, board: BoardName = "a53-som") -> None:
     OUT.print(terminal.build_screen(build_release(BuildOptions(board=board, estimate=False))))
     up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}")
-    release = pipeline.latest_release(LAYOUT.build(board))
+    release = pipeline.latest_release(workspace().build(board))
     with remote.connect(up.target) as there:
         _, gated = deploy_release(there, release, board)
         report = gated or smoke_board(there, release.manifest.deploy_root)
@@ -58,7 +58,7 @@ def _lint() -> None:
     sources = sorted(
         str(path)
         for folder in ("cli", "edgectl", "include", "src", "tests")
-        for path in (LAYOUT.runtime_cpp / folder).rglob("*.[ch]pp")
+        for path in (workspace().resources.runtime_cpp / folder).rglob("*.[ch]pp")
     )
     for argv in (
         ["ruff", "check", "."],
@@ -70,6 +70,6 @@ def _lint() -> None:
 
 
 def _run(argv: list[str]) -> None:
-    done = subprocess.run(argv, cwd=LAYOUT.root, check=False)
+    done = subprocess.run(argv, cwd=workspace().root, check=False)
     if done.returncode != 0:
         raise Exit(code=done.returncode)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from edgewright import host as machine
 from edgewright.base.errors import ExitCode
-from edgewright.cli.common import LAYOUT, OUT, say, task
+from edgewright.cli.common import OUT, say, task, workspace
 
 
 @task
@@ -32,7 +32,7 @@ def setup(
         for action in actions:
             OUT.print(f"  {action}", markup=False, soft_wrap=True)
         raise Exit(code=ExitCode.USER)
-    log = LAYOUT.root / "build" / "setup.log"
+    log = workspace().root / "build" / "setup.log"
     machine.apply(actions, log, lambda action: say(f"$ {action}"))
     machine.require_ready(machine.inspect(needs))
     say("this machine is ready")

@@ -12,13 +12,13 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
 from edgewright.cli.common import (
-    LAYOUT,
     OUT,
     Json,
     Reach,
     say,
     task,
     task_named,
+    workspace,
 )
 from edgewright.deploy import install as deploy
 from edgewright.deploy import keyring
@@ -68,7 +68,7 @@ def _is_by(signature: bytes, key: str) -> bool:
 
 def sign_build(board: str) -> None:
     """Sign the last build if there is a default key that opens without anybody's help."""
-    release = pipeline.latest_release(LAYOUT.build(board))
+    release = pipeline.latest_release(workspace().build(board))
     if signed.read_signature(release) is not None or not keys.exists(keys.DEFAULT):
         return
     if keys.stored(keys.DEFAULT).locked and ask(keys.DEFAULT) is None:
@@ -152,7 +152,7 @@ def _other_authority(trusted: keyring.KeySet | None, gone: str) -> str:
 
 
 def _helper(there: Board, board: str) -> Edgectl:
-    release = pipeline.latest_release(LAYOUT.build(board))
+    release = pipeline.latest_release(workspace().build(board))
     return deploy.ensure_helper(there, release.manifest.deploy_root, release)
 
 

@@ -3,6 +3,7 @@
 import random
 import secrets
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated
 
 from invoke.context import Context
@@ -12,7 +13,6 @@ from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli.common import (
-    LAYOUT,
     OUT,
     BoardName,
     Json,
@@ -21,6 +21,7 @@ from edgewright.cli.common import (
     say,
     task,
     task_named,
+    workspace,
     write,
 )
 from edgewright.cli.proof import crashpoints, fuzz, lostwrites
@@ -67,7 +68,7 @@ def status(c: Context, board: BoardName, json: Json = False) -> None:
 @task
 def bench(c: Context, board: BoardName, json: Json = False) -> None:
     """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som"""
-    release = pipeline.latest_release(LAYOUT.build(board))
+    release = pipeline.latest_release(workspace().build(board))
     on = lab.up(lab_of(board), on_line=say)
     with remote.connect(on.target) as there:
         found = lab_bench.run(there, release, sorted({1, profile_of(board).cpu.cores}))
@@ -102,11 +103,11 @@ def power_cut(
 def _settings(board: str, seed: int) -> powercut.Settings:
     from edgewright.lab.proof import small_releases as lab_release  # loads ONNX Runtime
 
-    out = LAYOUT.build(board).powercut
-    built = pipeline.latest_release(LAYOUT.build(board))
+    out = workspace().build(board).powercut
+    built = pipeline.latest_release(workspace().build(board))
     rng = random.Random(seed)
     return powercut.Settings(
-        lab=lab.Lab(profile=profile_of(board), folder=out, cores=CORES),
+        lab=replace(lab_of(board), folder=out, cores=CORES),
         releases=lab_release.small_releases(built, out / "releases", RELEASES, rng),
         deploy=_deploy,
         seed=seed,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from edgewright.base.errors import TargetError
 from edgewright.build import container, pipeline
-from edgewright.cli.common import LAYOUT, OUT, Json, say, task, write
+from edgewright.cli.common import OUT, Json, say, task, workspace, write
 from edgewright.lab.proof import crashpoints as crashes
 from edgewright.lab.proof import fuzz as fuzzing
 from edgewright.lab.proof import lostwrites as writes
@@ -76,20 +76,21 @@ def fuzz(
 ) -> None:
     """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
     chosen = (target,) if target else fuzzing.TARGETS
-    libraries = pipeline.native_helper(LAYOUT, _builder(), jobs=2)
+    libraries = pipeline.native_helper(workspace(), _builder(), jobs=2)
     for name in chosen:
-        report = fuzzing.run(LAYOUT, libraries, name, seconds=seconds)
+        report = fuzzing.run(workspace(), libraries, name, seconds=seconds)
         OUT.print(f"{name}: {report.executions:,} inputs in {report.seconds} s, no fault")
 
 
 def _program(given: str) -> Path:
     if given:
         return Path(given).resolve()
-    return pipeline.native_helper(LAYOUT, _builder(), jobs=2)["edgectl"].folder / "bin" / "edgectl"
+    edgectl = pipeline.native_helper(workspace(), _builder(), jobs=2)["edgectl"]
+    return edgectl.folder / "bin" / "edgectl"
 
 
 def _builder() -> container.Builder:
-    return container.choose("auto", LAYOUT, LAYOUT.root / "build" / "builder.log", say)
+    return container.choose("auto", workspace(), workspace().root / "build" / "builder.log", say)
 
 
 def _require_none(violations: tuple[str, ...]) -> None:

@@ -14,7 +14,17 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
-from edgewright.cli.common import ERR, LAYOUT, OUT, Json, profile_of, say, task, write
+from edgewright.cli.common import (
+    ERR,
+    OUT,
+    Json,
+    model_path,
+    profile_of,
+    say,
+    task,
+    workspace,
+    write,
+)
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.contract.session import saturates
 from edgewright.model.convert import inspect as inspector
@@ -34,8 +44,6 @@ if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them
     from edgewright.model.quantize.sweep import Counter
     from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
 
-MODEL_BUILD = LAYOUT.root / "build" / "model"
-FP32 = MODEL_BUILD / "fp32.onnx"
 NETWORK = "ONNX classifier with one image input; card.json beside it if there is one"
 IMAGES = "elpv, or a folder class/name.png"
 SHOWN = 20  # lines of a long table; --json has all
@@ -49,15 +57,17 @@ Positive = Annotated[str, "the label that recall is told of; default: defective,
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeOptions:
-    model: Annotated[str, f"FP32 {NETWORK}"] = str(FP32)
+    model: Annotated[str, f"FP32 {NETWORK}; default: build/model/fp32.onnx"] = ""
     calibration: Annotated[str, f"images that ranges come from: {IMAGES}"] = ELPV
     held_out: Annotated[str, "images to judge by; default: ELPV's validation part, or the rest"] = (
         ""
     )
     test: Annotated[str, "images that may not be among the others; default: ELPV's test part"] = ""
     out: Annotated[
-        str, "folder to make: model.onnx, card.json, golden/, sweep.json, report.html"
-    ] = str(MODEL_BUILD / "int8")
+        str,
+        "folder to make: model.onnx, card.json, golden/, sweep.json, report.html; "
+        "default: build/model/int8",
+    ] = ""
     card: CardPath = ""
     positive: Positive = ""
     beside: Annotated[
@@ -78,8 +88,8 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     from edgewright.model.pack import workflow
 
     asked = workflow.Quantization(
-        model=Path(options.model),
-        out=Path(options.out),
+        model=Path(options.model) if options.model else _model_build() / "fp32.onnx",
+        out=Path(options.out) if options.out else _model_build() / "int8",
         calibration=options.calibration,
         held_out=options.held_out,
         test=options.test,
@@ -101,18 +111,18 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
     for rival in report.rivals:
         OUT.print(_beside(report.chosen, rival), soft_wrap=True)
-    say(f"{options.out}: {report.chosen.bytes:,} bytes; report.html shows it")
+    say(f"{asked.out}: {report.chosen.bytes:,} bytes; report.html shows it")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    model: Annotated[str, f"{NETWORK}; .ort too"] = str(LAYOUT.default_model)
+    model: Annotated[str, f"{NETWORK}; .ort too"] = ""
     images: Images = ELPV
     card: CardPath = ""
     positive: Positive = ""
     cost_miss: Annotated[float, "price of a defect that passes"] = 1.0
     cost_false_alarm: Annotated[float, "price of a good one that is rejected"] = 1.0
-    worst: Annotated[str, "PNG to write: the worst mistakes"] = str(MODEL_BUILD / "worst.png")
+    worst: Annotated[str, "PNG to write: the worst mistakes; default: build/model/worst.png"] = ""
     count: ImageCount = 0
 
 
@@ -122,7 +132,7 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
     from edgewright.model.pack import workflow
 
     asked = workflow.judging(
-        Path(options.model),
+        model_path(options.model),
         options.images,
         Path(options.card) if options.card else None,
         options.positive,
@@ -134,7 +144,9 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
         )
     answers = workflow.evaluate(asked)
     prices = Prices(miss=options.cost_miss, false_alarm=options.cost_false_alarm)
-    sheet = workflow.write_worst(answers, Path(options.worst))
+    sheet = workflow.write_worst(
+        answers, Path(options.worst) if options.worst else _model_build() / "worst.png"
+    )
     if json:
         OUT.print_json(data=_evaluation(answers, prices, sheet))
         return
@@ -146,12 +158,12 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
 @task
 def convert(
     c: Context,
-    model: Network = str(LAYOUT.default_model),
-    out: Annotated[str, "folder for model.ort and ops.config"] = str(MODEL_BUILD / "converted"),
+    model: Network = "",
+    out: Annotated[str, "folder for model.ort and ops.config; default: build/model/converted"] = "",
     json: Json = False,
 ) -> None:
     """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
-    made = converter.convert(Path(model), Path(out))
+    made = converter.convert(model_path(model), Path(out) if out else _model_build() / "converted")
     config = parse_config(made.ops_config.read_text(), str(made.ops_config))
     names = sorted(map(str, config.operators))
     if json:
@@ -166,9 +178,9 @@ def convert(
 
 
 @task
-def inspect(c: Context, model: Network = str(LAYOUT.default_model), json: Json = False) -> None:
+def inspect(c: Context, model: Network = "", json: Json = False) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
-    found = inspector.inspect(Path(model))
+    found = inspector.inspect(model_path(model))
     if json:
         write(found.model_dump_json(indent=2) + "\n")
         return
@@ -214,6 +226,10 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
         )
 
 
+def _model_build() -> Path:
+    return workspace().root / "build" / "model"
+
+
 @contextmanager
 def _progress() -> Iterator[LineSink]:
     """A line for each thing done; on a terminal, what runs turns meanwhile."""
@@ -228,7 +244,7 @@ def _progress() -> Iterator[LineSink]:
 
 def _counter(board: str) -> "Counter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
-    build = LAYOUT.build(board)
+    build = workspace().build(board)
     release = pipeline.latest_release(build).folder
     binary = release / "bin" / "edge-infer"
     built = parse_config(build.ops_config.read_text(), str(build.ops_config))
@@ -251,7 +267,7 @@ def _counter(board: str) -> "Counter":
                 model=made.ort,
                 image=image,
             )
-            return counted.measure(program, board, LAYOUT).inference
+            return counted.measure(program, board, workspace().resources).inference
 
     return count
 

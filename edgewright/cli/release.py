@@ -8,7 +8,7 @@ from invoke.context import Context
 
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
-from edgewright.cli.common import BOARD, LAYOUT, OUT, Json, say, task
+from edgewright.cli.common import BOARD, OUT, Json, say, task, workspace
 from edgewright.cli.keys import KeyName, ask
 from edgewright.release import keys
 from edgewright.release import order as signed
@@ -37,7 +37,7 @@ def _release(board: str, path: str) -> Release:
         raise UserError(
             "release", "expected one of --board and --path", next="invoke release.sign --board=…"
         )
-    return load_release(Path(path)) if path else pipeline.latest_release(LAYOUT.build(board))
+    return load_release(Path(path)) if path else pipeline.latest_release(workspace().build(board))
 
 
 @task

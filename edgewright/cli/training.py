@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgewright.base.errors import ExitCode, UserError
-from edgewright.cli.common import ERR, LAYOUT, heavy, say, task
+from edgewright.cli.common import ERR, heavy, say, task, workspace
 
 Arch = Annotated[str, "mobilevit-s, xs or xxs"]
 Run = Annotated[
@@ -157,7 +157,7 @@ def pack(
     source = run_folder(run, arch)
     origin = heavy("train.run").read_checkpoint(source.checkpoint)["origin"]
     name = f"{origin['arch']}-{Path(origin['dataset']).name}"
-    to = Path(folder) if folder else LAYOUT.models / name
+    to = Path(folder) if folder else workspace().models / name
     made = heavy("pack.folder").make_model_folder(source, to, say)
     say(f"{to}: {made.file.bytes:,} bytes\nnext: invoke build --model={to / made.file.name}")
 
@@ -165,7 +165,7 @@ def pack(
 def run_folder(run: str, arch: str) -> Any:
     """The run's folder: the one asked for, or that of the architecture."""
     name = heavy("train.network").full_name(arch)
-    root = Path(run) if run else LAYOUT.root / "build" / "model" / name
+    root = Path(run) if run else workspace().root / "build" / "model" / name
     return heavy("train.run_folder").RunFolder(root=root)
 
 

@@ -14,11 +14,10 @@ from io import BytesIO
 from pathlib import Path
 
 from edgewright.base import apt, process
-from edgewright.base.layout import REPO, user_cache
+from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.board.profile import Arch
 
-SOURCE = REPO / "docker" / "board"
 DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
 FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555} | dict.fromkeys(("dev", "run", "opt"), 0o755)
@@ -46,8 +45,9 @@ class ImageSpec:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def read_spec(arch: Arch, source: Path = SOURCE) -> ImageSpec:
-    """Read `docker/board/`."""
+def read_spec(arch: Arch, docker: Path) -> ImageSpec:
+    """Read the folder `board/` of the resources' `docker/`."""
+    source = docker / "board"
     rootfs = source / "rootfs"
     paths = sorted(path for path in rootfs.rglob("*") if path.is_file())
     named = [(path.relative_to(rootfs).as_posix(), path.read_bytes()) for path in paths]
@@ -66,11 +66,8 @@ def _mode(name: str) -> int:
     return 0o755 if "bin/" in name else 0o644
 
 
-def ensure(
-    arch: Arch, log: Path, *, spec: ImageSpec | None = None, on_line: LineSink | None = None
-) -> str:
-    """Tag of the image for `arch`, made now if Docker has none. Raises UserError."""
-    spec = spec or read_spec(arch)
+def ensure(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> str:
+    """Tag of the image, made now if Docker has none. Raises UserError."""
     if process.capture(["docker", "image", "inspect", spec.tag]).returncode == 0:
         return spec.tag
     made = rootfs(spec, log, on_line=on_line)

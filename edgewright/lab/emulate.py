@@ -82,6 +82,7 @@ class Instance:
 
     profile: BoardProfile
     folder: Path  # build/<board>/emulator
+    docker: Path  # of the resources: board/ there defines the image
     suffix: str = ""  # a second board of the same kind beside the user's
     storage_mb: int | None = None  # size of /opt; None: as large as the host allows
 
@@ -99,7 +100,8 @@ def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
     """
     require_daemon()
     require_emulation(instance.profile.abi.arch)
-    image = board_image.ensure(instance.profile.abi.arch, log_of(instance), on_line=on_line)
+    spec = board_image.read_spec(instance.profile.abi.arch, instance.docker)
+    image = board_image.ensure(spec, log_of(instance), on_line=on_line)
     with locked(instance.folder):
         _write_files(instance)
         there = _reusable(instance, image)
@@ -350,7 +352,7 @@ def _require_ours(instance: Instance, found: dict[str, Any]) -> None:
     if _owner(found) != str(instance.folder):
         raise UserError(
             f"container '{instance.container}'",
-            "belongs to another checkout",
+            "belongs to another workspace",
             facts=[f"expected: {instance.folder}", f"found: {_owner(found) or 'no label'}"],
             next=f"docker rm --force {instance.container}",
         )

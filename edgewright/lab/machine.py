@@ -56,6 +56,7 @@ class Lab:
 
     profile: BoardProfile
     folder: Path  # build/<board>/lab
+    docker: Path  # of the resources: board/ and lab/ there define disk and kernel
     disk_mb: int = 256
     cores: int | None = None  # None: as many as the board has
 
@@ -114,7 +115,7 @@ def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -
 
 def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
     """Make the board's disk unless it has one; returns the root file system that is on it."""
-    board = board_image.read_spec(lab.profile.abi.arch)
+    board = board_image.read_spec(lab.profile.abi.arch, lab.docker)
     rootfs = board_image.rootfs(board, lab.log, on_line=on_line)
     if not lab.disk.is_file():
         lab.folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +182,7 @@ class Machine:
 
 def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
     """Everything below the board's own disk, made now where the cache lacks it."""
-    spec = lab_image.read_spec()
+    spec = lab_image.read_spec(lab.docker)
     kernel = lab_image.kernel(spec, lab.log, on_line=on_line)
     archive = lab_image.initrd(kernel, spec, insert_disk(lab, on_line=on_line))
     initrd = user_cache() / "lab" / f"initrd-{hashlib.sha256(archive).hexdigest()[:12]}"

@@ -18,12 +18,11 @@ from pathlib import Path
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import REPO, user_cache
+from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
-from edgewright.lab import board_image, debs
+from edgewright.lab import debs
 from edgewright.lab.board_keys import authorized_keys, host_key
 
-SOURCE = REPO / "docker" / "lab"
 KERNEL_ARCH = "arm64"  # it runs 32-bit userlands as well
 DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 
@@ -55,10 +54,11 @@ class Kernel:
         return self.folder / "vmlinuz"
 
 
-def read_spec(source: Path = SOURCE) -> LabSpec:
-    """Read `docker/lab/`."""
+def read_spec(docker: Path) -> LabSpec:
+    """Read the folder `lab/` of the resources' `docker/`."""
+    source = docker / "lab"
     return LabSpec(
-        suite=(board_image.SOURCE / "suite").read_text().strip(),
+        suite=(docker / "board" / "suite").read_text().strip(),
         package=(source / "kernel").read_text().strip(),
         early=tuple((source / "modules-early").read_text().split()),
         late=tuple((source / "modules-late").read_text().split()),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.base import process
-from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import StageReport
+from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
@@ -22,8 +22,9 @@ from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.release.manifest import Release
 from tests.boards import make_release
+from tests.checkout import checkout
 
-REPO = RepoLayout()
+REPO = checkout()
 HOST_BUILD = REPO.root / "build" / "host"
 SUFFIX = f"-test-{os.getpid()}"
 SMALL_MB = 4  # size of the small board's /opt
@@ -49,15 +50,15 @@ class Silent:
 
 
 def request(
-    layout: RepoLayout,
+    workspace: Workspace,
     model: Path | None = None,
     *,
     board: str = "a53-som",
 ) -> BuildRequest:
     return BuildRequest(
-        profile=load_board(board, layout.boards),
-        model=model or layout.default_model,
-        layout=layout,
+        profile=load_board(board, workspace.boards),
+        model=model or workspace.default_model,
+        workspace=workspace,
         builder="docker",
         jobs=os.cpu_count() or 1,
     )
@@ -72,7 +73,7 @@ def builder() -> DockerBuilder:
 @pytest.fixture(scope="session")
 def host_build(builder: DockerBuilder) -> Path:
     """edge-infer and its unit tests for this machine, against Debian's full runtime."""
-    source, out = builder.path(REPO.runtime_cpp), builder.path(HOST_BUILD)
+    source, out = builder.path(REPO.resources.runtime_cpp), builder.path(HOST_BUILD)
     HOST_BUILD.mkdir(parents=True, exist_ok=True)
     log = HOST_BUILD / "build.log"
     with (HOST_BUILD / "lock").open("w") as lock:  # tests run in several processes
@@ -132,10 +133,15 @@ def host_edge_infer(
     process.check(["docker", "kill", name])
 
 
-def instance_of(board: str, folder: Path, suffix: str = SUFFIX, **options: int) -> Instance:
+def instance_of(
+    board: str, folder: Path, suffix: str = SUFFIX, *, storage_mb: int | None = None
+) -> Instance:
     """An instance beside the ones that the user runs."""
     profile = load_board(board, REPO.boards)
-    return Instance(profile=profile, folder=folder / board, suffix=suffix, **options)
+    docker = REPO.resources.docker
+    return Instance(
+        profile=profile, folder=folder / board, docker=docker, suffix=suffix, storage_mb=storage_mb
+    )
 
 
 @pytest.fixture(scope="session")

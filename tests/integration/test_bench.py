@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import Arch
 from edgewright.build.pipeline import BuildReport
 from edgewright.observe.count import baseline, instructions
 from edgewright.observe.count.instructions import InstructionReport
 from edgewright.observe.peers import compare
 from edgewright.release.manifest import load_release
+from tests.checkout import checkout
 
-LAYOUT = RepoLayout()
+CHECKOUT = checkout()
 
 pytestmark = pytest.mark.docker
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def report(built: BuildReport) -> InstructionReport:
     folder = load_release(built.folder).folder
-    program = instructions.released(folder, Arch.ARMHF, LAYOUT.build("a53-som"))
-    return instructions.measure(program, "a53-som", LAYOUT)
+    program = instructions.released(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
+    return instructions.measure(program, "a53-som", CHECKOUT.resources)
 
 
 def test_nothing_costs_more_than_accepted(report: InstructionReport) -> None:
-    baseline.require_no_growth(report, baseline.read_baseline(LAYOUT.baseline))
+    baseline.require_no_growth(report, baseline.read_baseline(CHECKOUT.baseline))
 
 
 def test_operators_and_functions_add_up_to_the_inference(report: InstructionReport) -> None:
@@ -45,11 +45,11 @@ def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
     built: BuildReport, report: InstructionReport, tmp_path: Path
 ) -> None:
     folder = load_release(built.folder).folder
-    program = instructions.released(folder, Arch.ARMHF, LAYOUT.build("a53-som"))
+    program = instructions.released(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
     contest = compare.Contest(
-        layout=LAYOUT,
+        workspace=CHECKOUT,
         ours=compare.Ours(program=program, report=report),
-        onnx=LAYOUT.default_model,
+        onnx=CHECKOUT.default_model,
         log=tmp_path / "log",
     )
 

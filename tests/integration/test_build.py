@@ -16,8 +16,8 @@ import onnx
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import Stages
+from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import BoardProfile
@@ -34,11 +34,12 @@ from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.observe.estimate.board_time import TimeEstimate, estimate_release
 from edgewright.release.manifest import load_release
 from tests import signing
+from tests.checkout import checkout, workspace_at
 from tests.integration.conftest import Silent, alone, request
 
 pytestmark = pytest.mark.docker
 
-REPO = RepoLayout()
+REPO = checkout()
 PROGRAM = [sys.executable, "-m", "invoke"]
 PROBABILITY_TOLERANCE = 0.01
 
@@ -48,13 +49,13 @@ def built_stages(report: BuildReport) -> set[str]:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[RepoLayout]:
+def clone(tmp_path: Path) -> Iterator[Workspace]:
     """A copy of what a build reads, to be changed by a test."""
     root = tmp_path / "clone"
     for name in ("board_profiles", "docker", "models", "recipes", "runtime_cpp", "toolchains"):
         shutil.copytree(REPO.root / name, root / name)
     shutil.copytree(REPO.build("a53-som").root, root / "build" / "a53-som")
-    yield RepoLayout(root=root)
+    yield workspace_at(root)
     shutil.rmtree(root)
 
 
@@ -139,8 +140,8 @@ def test_a_release_is_counted_once_for_its_estimate(built: BuildReport) -> None:
     assert TimeEstimate.model_validate_json(written) == first
 
 
-def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: RepoLayout) -> None:
-    source = clone.runtime_cpp / "src" / "about.cpp"
+def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: Workspace) -> None:
+    source = clone.resources.runtime_cpp / "src" / "about.cpp"
     source.write_text(f"{source.read_text()}\n// {time.time_ns()}\n")
 
     report = pipeline.build(request(clone), Silent())
@@ -149,7 +150,7 @@ def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: 
     assert built_stages(report) <= {"edge-infer", "audit", "release"}
 
 
-def test_other_weights_keep_the_runtime(built: BuildReport, clone: RepoLayout) -> None:
+def test_other_weights_keep_the_runtime(built: BuildReport, clone: Workspace) -> None:
     model = onnx.load(str(clone.default_model))
     scale = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
     changed = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * 1.01, scale.name)
@@ -163,11 +164,11 @@ def test_other_weights_keep_the_runtime(built: BuildReport, clone: RepoLayout) -
 
 
 def test_other_operators_ask_for_another_runtime(
-    built: BuildReport, builder: DockerBuilder, clone: RepoLayout
+    built: BuildReport, builder: DockerBuilder, clone: Workspace
 ) -> None:
     out = clone.build("a53-som")
     inputs = packages.PackageInputs(
-        layout=clone,
+        resources=clone.resources,
         builder=builder,
         conan_profile=out.conan_profile,
         toolchain=out.toolchain,
@@ -187,7 +188,7 @@ def test_other_operators_ask_for_another_runtime(
     assert before["zlib"] == after["zlib"]
 
 
-def test_a_cut_off_model_is_refused(clone: RepoLayout) -> None:
+def test_a_cut_off_model_is_refused(clone: Workspace) -> None:
     model = clone.default_model
     model.write_bytes(model.read_bytes()[:100_000])
 
@@ -195,8 +196,8 @@ def test_a_cut_off_model_is_refused(clone: RepoLayout) -> None:
         pipeline.build(request(clone), Silent())
 
 
-def test_a_broken_builder_image_shows_the_step_and_the_log(clone: RepoLayout) -> None:
-    dockerfile = clone.docker / "builder" / "Dockerfile"
+def test_a_broken_builder_image_shows_the_step_and_the_log(clone: Workspace) -> None:
+    dockerfile = clone.resources.docker / "builder" / "Dockerfile"
     text = dockerfile.read_text()
     broken = text.replace("ARG BASE\nFROM ${BASE}\n", "ARG BASE\nFROM ${BASE}\nRUN no-such-tool\n")
     assert broken != text
@@ -253,14 +254,14 @@ def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
 
 
 def test_interrupt_while_compiling_leaves_the_former_release(
-    built: BuildReport, clone: RepoLayout
+    built: BuildReport, clone: Workspace
 ) -> None:
-    source = clone.runtime_cpp / "include" / "edge" / "document.hpp"
+    source = clone.resources.runtime_cpp / "include" / "edge" / "document.hpp"
     source.write_text(source.read_text() + f"\n// {time.time_ns()}\n")
     script = (
         "import sys; from pathlib import Path; import tests.integration.test_build as t;"
-        "from edgewright.layout import RepoLayout; from edgewright import pipeline;"
-        "pipeline.build(t.request(RepoLayout(root=Path(sys.argv[1]))), t.Loud())"
+        "from tests.checkout import workspace_at; from edgewright.build import pipeline;"
+        "pipeline.build(t.request(workspace_at(Path(sys.argv[1]))), t.Loud())"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", script, str(clone.root)],
@@ -414,7 +415,7 @@ def host_answers(golden: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def shared(clone: RepoLayout) -> BuildReport:
+def shared(clone: Workspace) -> BuildReport:
     """The same board with libonnxruntime.so beside the program."""
     board = clone.boards / "a53-som.toml"
     text = board.read_text().replace("[runtime]\n", '[runtime]\nlinkage = "shared"\n')

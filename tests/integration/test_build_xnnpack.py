@@ -73,7 +73,7 @@ def test_it_answers_as_our_kernels_do(built: BuildReport, with_xnnpack: BuildRep
 def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
     program = instructions.released(with_xnnpack.folder, Arch.ARMHF, REPO.build(BOARD))
 
-    report = instructions.measure(program, BOARD, REPO)
+    report = instructions.measure(program, BOARD, REPO.resources)
     nodes = {cost.name: cost.calls for cost in report.operators}
 
     assert nodes["Conv"] == CONVOLUTIONS

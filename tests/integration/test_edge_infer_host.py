@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgewright.base.layout import REPO, RepoLayout
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.preprocess import load_input
+from tests.checkout import ROOT, checkout
 from tests.integration.toy_model import graph, toy_model, toy_probabilities
 
 EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 pytestmark = pytest.mark.docker
 
-CORPUS = REPO / "tests" / "corpus" / "images"
+CORPUS = ROOT / "tests" / "corpus" / "images"
 MANIFEST = [line.split(" ", 1) for line in (CORPUS / "manifest.txt").read_text().splitlines()]
 GOOD = [name for name, expected in MANIFEST if expected.startswith("ok")]
 AGREEMENT = 1e-3  # of C++ and Python in every input value (docs/formats.md)
@@ -32,7 +32,7 @@ AGREEMENT = 1e-3  # of C++ and Python in every input value (docs/formats.md)
 @pytest.fixture(scope="module")
 def scratch() -> Iterator[Path]:
     """A folder inside the checkout, which is what the builder image sees."""
-    parent = REPO / "build" / "tests"
+    parent = ROOT / "build" / "tests"
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield Path(folder)
@@ -178,7 +178,7 @@ def test_selftest_passes_within_the_tolerance_only(
 
 
 def test_selftest_of_the_demo_model_passes(host_edge_infer: EdgeInfer) -> None:
-    ended = host_edge_infer(["selftest", "--model", str(RepoLayout().default_model)])
+    ended = host_edge_infer(["selftest", "--model", str(checkout().default_model)])
     assert ended.returncode == 0, ended.stderr
     assert len(document(ended, "selftest")["cases"]) >= 8
 

@@ -14,7 +14,6 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewright.base.layout import REPO, RepoLayout
 from edgewright.build import pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
@@ -34,12 +33,13 @@ from edgewright.lab.proof.orders import (
     small_release,
 )
 from edgewright.release.minisign import SecretKey
+from tests.checkout import ROOT, checkout
 
 pytestmark = pytest.mark.docker
 
-MANIFESTS = REPO / "tests" / "corpus" / "edgectl" / "manifests"
+MANIFESTS = ROOT / "tests" / "corpus" / "edgectl" / "manifests"
 HOSTILE = [line.split(" ", 2) for line in (MANIFESTS / "expected.txt").read_text().splitlines()]
-STREAMS = REPO / "tests" / "corpus" / "edgectl" / "streams"
+STREAMS = ROOT / "tests" / "corpus" / "edgectl" / "streams"
 KEY, NEXT, FOREIGN = SecretKey.generate(), SecretKey.generate(), SecretKey.generate()
 
 Ordered = Callable[..., SignedOrder]
@@ -47,7 +47,7 @@ Ordered = Callable[..., SignedOrder]
 
 @pytest.fixture(scope="session")
 def native(builder: DockerBuilder) -> dict[str, Package]:
-    return pipeline.native_helper(RepoLayout(), builder, jobs=os.cpu_count() or 1)
+    return pipeline.native_helper(checkout(), builder, jobs=os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
@@ -538,4 +538,4 @@ def test_hostile_input_finds_no_fault(native: dict[str, Package], target: str) -
     if fuzz.problem():
         pytest.skip("needs invoke setup --yes: " + str(fuzz.problem()))
 
-    assert fuzz.run(RepoLayout(), native, target, seconds=2).executions > 1000
+    assert fuzz.run(checkout(), native, target, seconds=2).executions > 1000

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import RepoLayout
+from edgewright.base.workspace import Workspace
 from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder
+from tests.checkout import workspace_at
 from tests.integration.conftest import REPO, Silent, request
 
 pytestmark = pytest.mark.docker
 
-KERNELS = REPO.recipes / packages.RUNTIME / "kernels" / "src"
+KERNELS = REPO.resources.recipes / packages.RUNTIME / "kernels" / "src"
 SOURCES = (
     "depthwise.cpp",
     "elementwise.cpp",
@@ -81,16 +82,16 @@ def test_kernels_give_what_plain_code_gives(
     assert ran.returncode == 0, ran.stdout
 
 
-def _build(layout: RepoLayout) -> Path:
-    return pipeline.build(request(layout), Silent()).folder
+def _build(workspace: Workspace) -> Path:
+    return pipeline.build(request(workspace), Silent()).folder
 
 
-def _stock_layout(root: Path) -> RepoLayout:
+def _stock_layout(root: Path) -> Workspace:
     for name in ("board_profiles", "docker", "models", "recipes", "runtime_cpp", "toolchains"):
         shutil.copytree(REPO.root / name, root / name)
     base = root / "board_profiles" / "_armhf-linux.toml"
     base.write_text(base.read_text().replace('kernels = "neon"', 'kernels = "stock"'))
-    return RepoLayout(root=root)
+    return workspace_at(root)
 
 
 def _probabilities(release: Path, images: list[Path]) -> list[list[float]]:

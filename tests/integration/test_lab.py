@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import REPO, RepoLayout
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.build import pipeline
@@ -24,17 +23,20 @@ from edgewright.lab.machine import Lab, Power
 from edgewright.lab.proof import small_releases as lab_release
 from edgewright.release.manifest import Release
 from tests import signing
+from tests.checkout import ROOT, checkout
 
 pytestmark = pytest.mark.nightly
 
 if shutil.which(lab.QEMU) is None:
     pytest.skip("needs invoke setup --lab --yes", allow_module_level=True)
 
+DOCKER = checkout().resources.docker
+
 
 @pytest.fixture(scope="module")
 def som(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    profile = load_board("a53-som", RepoLayout().boards)
-    board = Lab(profile=profile, folder=tmp_path_factory.mktemp("lab"))
+    profile = load_board("a53-som", checkout().boards)
+    board = Lab(profile=profile, folder=tmp_path_factory.mktemp("lab"), docker=DOCKER)
     yield board
     lab.down(board)
 
@@ -72,9 +74,9 @@ RUNIT = ("runsvdir", "runsv", "sv")
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Release]:
-    if not RepoLayout().build("a53-som").latest.is_file():
+    if not checkout().build("a53-som").latest.is_file():
         pytest.skip("needs invoke build --board=a53-som")
-    built = pipeline.latest_release(RepoLayout().build("a53-som"))
+    built = pipeline.latest_release(checkout().build("a53-som"))
     return lab_release.small_releases(
         built, tmp_path_factory.mktemp("releases"), 2, random.Random(1)
     )
@@ -117,9 +119,10 @@ def systemd_files(files: Mapping[str, tuple[bytes, int]]) -> dict[str, tuple[byt
 @pytest.fixture(scope="module")
 def systemd_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The same machine with Debian's systemd on its disk."""
-    profile = load_board("a53-som", RepoLayout().boards)
-    board = Lab(profile=profile, folder=tmp_path_factory.mktemp("systemd"), disk_mb=384)
-    plain = board_image.read_spec(profile.abi.arch)
+    profile = load_board("a53-som", checkout().boards)
+    folder = tmp_path_factory.mktemp("systemd")
+    board = Lab(profile=profile, folder=folder, docker=DOCKER, disk_mb=384)
+    plain = board_image.read_spec(profile.abi.arch, DOCKER)
     files = systemd_files({path: (data, mode) for path, data, mode in plain.files})
     spec = replace(
         plain,
@@ -191,17 +194,18 @@ def test_the_service_comes_back_whatever_happens(
 
 def test_deploys_survive_power_cuts() -> None:
     """The task as a user runs it, on the last build."""
-    if not (RepoLayout().build("a53-som").latest).is_file():
+    if not (checkout().build("a53-som").latest).is_file():
         pytest.skip("needs invoke build --board=a53-som")
     argv = [sys.executable, "-m", "invoke", "lab.powercut", "--board=a53-som", "--cuts=5"]
-    done = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     assert "5 power cuts in" in done.stderr
 
 
 def test_down_leaves_nothing_but_keys(tmp_path: Path) -> None:
-    board = Lab(profile=load_board("a53-som", RepoLayout().boards), folder=tmp_path)
+    profile = load_board("a53-som", checkout().boards)
+    board = Lab(profile=profile, folder=tmp_path, docker=DOCKER)
     lab.insert_disk(board)
     assert lab.down(board)
     assert {path.name for path in tmp_path.iterdir()} <= {

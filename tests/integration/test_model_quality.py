@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.model.judge.data import LABELS
 from edgewright.model.judge.images import load_part
 from edgewright.model.pack.workflow import Quantization, evaluate, judging, quantize
+from tests.checkout import checkout
 from tests.unit.model import small_cnn
 
 pytestmark = pytest.mark.model
 pytest.importorskip("elpv_dataset")
 
-MODEL = RepoLayout().default_model
+MODEL = checkout().default_model
 
 
 def test_the_demo_model_finds_defects_in_elpvs_test_part() -> None:

@@ -90,7 +90,7 @@ def commands(builder: DockerBuilder, profile: BoardProfile) -> dict[str, list[st
     """Source → the words of its command, as the recipe's CMake has it for a board."""
     folder = REPO.root / "build" / "tests" / "tuned"
     shutil.rmtree(folder, ignore_errors=True)
-    toolchain = render(profile, REPO.toolchains, folder / "toolchain.cmake").cmake
+    toolchain = render(profile, REPO.resources.toolchains, folder / "toolchain.cmake").cmake
     write(folder, {"CMakeLists.txt": TUNED_PROJECT, "toolchain.cmake": toolchain})
     write(folder, dict.fromkeys((*TUNED, *SHARED), ""))
     place = builder.path(folder)
@@ -107,7 +107,7 @@ def commands(builder: DockerBuilder, profile: BoardProfile) -> dict[str, list[st
 
 def hook(builder: DockerBuilder, name: str) -> PurePosixPath:
     """A file that the recipe has CMake include."""
-    return builder.path(REPO.recipes / packages.RUNTIME / f"{name}.cmake")
+    return builder.path(REPO.resources.recipes / packages.RUNTIME / f"{name}.cmake")
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy import service
+from tests.checkout import checkout
 
 Start = Callable[..., Path]
 # Written aside and renamed, as edge-infer does: a reader never finds it empty.
@@ -25,7 +25,7 @@ done"""
 
 
 def profile_of(tmp_path: Path, **changes: object) -> BoardProfile:
-    profile = load_board("a53-som", RepoLayout().boards)
+    profile = load_board("a53-som", checkout().boards)
     settings = {
         "manager": Manager.INITTAB,
         "input": str(tmp_path / "in"),

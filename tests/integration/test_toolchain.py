@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import RepoLayout
 from edgewright.board.audit import judge
 from edgewright.board.catalogue import board_names, load_profile
 from edgewright.board.cores import Fpu
@@ -14,10 +13,11 @@ from edgewright.board.elf import ElfFacts, read_elf
 from edgewright.board.profile import Arch, BoardProfile, Linkage
 from edgewright.board.toolchain import compiler_flags, render
 from edgewright.build.container import Builder
+from tests.checkout import checkout
 
 pytestmark = pytest.mark.docker
 
-REPO = RepoLayout()
+REPO = checkout()
 PROBE = Path(__file__).parent.parent / "data" / "probe"
 PROFILES = [
     *(REPO.boards / f"{name}.toml" for name in board_names(REPO.boards)),
@@ -46,7 +46,7 @@ def probe(request: pytest.FixtureRequest, builder: Builder) -> Probe:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     toolchain = out / "toolchain.cmake"
-    rendered = render(profile, REPO.toolchains, Path(builder.path(toolchain)))
+    rendered = render(profile, REPO.resources.toolchains, Path(builder.path(toolchain)))
     toolchain.write_text(rendered.cmake)
     folder, log = str(builder.path(out)), out / "probe.log"
     configure = ["cmake", "-G", "Ninja", "-S", str(builder.path(PROBE)), "-B", folder]

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from edgewright.base import process
-from edgewright.base.layout import RepoLayout
 from edgewright.build.container import DockerBuilder
+from tests.checkout import checkout
 from tests.integration.toy_model import toy_model
 
 pytestmark = pytest.mark.docker
-ROOT = RepoLayout().root
+ROOT = checkout().root
 
 
 @dataclass

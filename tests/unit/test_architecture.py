@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import REPO
+from tests.checkout import ROOT
 
-PACKAGE = REPO / "edgewright"
+PACKAGE = ROOT / "edgewright"
 CLI = sorted((PACKAGE / "cli").rglob("*.py"))
 FILES = sorted(set(PACKAGE.rglob("*.py")) - set(CLI))
-EVERY = [*FILES, *CLI, REPO / "tasks.py"]
+EVERY = [*FILES, *CLI, ROOT / "tasks.py"]
 
 # The rooms of `edgewright/`, from the ground up: each may import those below it, and none beside
 # it. docs/architecture.md draws them.
@@ -58,7 +58,7 @@ def tree(path: Path) -> ast.Module:
 
 def name_of(path: Path) -> str:
     """`edgewright.model.contract.card` of its file."""
-    parts = path.relative_to(REPO).with_suffix("").parts
+    parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -101,11 +101,11 @@ def rooms_above(importer: str, imported: set[str], floors: tuple[set[str], ...])
 def rooms(names: set[str], inside: str) -> set[str]:
     """The rooms of package `inside` that full names of ours lead into."""
     parts = (name.removeprefix(f"{inside}.").split(".")[0] for name in names if inside in name)
-    folder = REPO / Path(*inside.split("."))
+    folder = ROOT / Path(*inside.split("."))
     return {p for p in parts if (folder / p).is_dir() or (folder / f"{p}.py").is_file()}
 
 
-@pytest.mark.parametrize("path", [p for p in EVERY if p.parent != REPO], ids=name_of)
+@pytest.mark.parametrize("path", [p for p in EVERY if p.parent != ROOT], ids=name_of)
 def test_rooms_import_only_the_rooms_below_them(path: Path) -> None:
     names, own = imports(ast.walk(tree(path))), name_of(path).split(".")
     ours = {name for name in names if name.startswith("edgewright.")}
@@ -144,12 +144,13 @@ def test_the_library_has_no_globals_that_it_changes(path: Path) -> None:
     shared = [
         ast.unparse(node)
         for node in tree(path).body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and "Layout(" in ast.unparse(node)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and LAYOUT.search(ast.unparse(node))
     ]
 
     assert (changes, shared) == ([], [])
 
 
+LAYOUT = re.compile(r"\b(Workspace|Resources|installed_resources|find_workspace|BoardBuild)\(")
 CHANGES_ENVIRON = re.compile(
     r"os\.environ\[.*\] = |del os\.environ|os\.environ\.(pop|update|setdefault|clear)|os\.putenv"
 )
@@ -173,7 +174,7 @@ def test_the_library_starts_without_the_heavy_libraries() -> None:
 
 def declared(extra: str | None = None) -> set[str]:
     """Names of the distributions that pyproject.toml asks for."""
-    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
     return {normal(re.split(r"[\s<>=!~\[;]", line)[0]) for line in lines}
 
@@ -249,11 +250,11 @@ MACHINE_PATHS = ["/".join(("", "work", "main")), "/".join(("", "work", "shared")
 def repo_texts() -> dict[str, str]:
     """Every text file that git has or would take."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
-    paths = (REPO / name for name in listed.stdout.split("\0") if name)
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = (ROOT / name for name in listed.stdout.split("\0") if name)
     texts = {path: path.read_bytes() for path in paths if path.is_file()}
     return {
-        path.relative_to(REPO).as_posix(): data.decode(errors="replace")
+        path.relative_to(ROOT).as_posix(): data.decode(errors="replace")
         for path, data in texts.items()
         if b"\0" not in data
     }

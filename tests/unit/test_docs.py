@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgewright.base.layout import REPO, RepoLayout
 from edgewright.board.catalogue import load_profile
 from edgewright.board.profile import BoardProfile
+from tests.checkout import ROOT, checkout
 from tests.conftest import CheckGolden
 
-BOARDS = REPO / "docs" / "boards.md"
+BOARDS = ROOT / "docs" / "boards.md"
 BEGIN, END = "<!-- keys: pytest --update-golden writes this table -->\n", "<!-- end of keys -->\n"
 
 Schema = dict[str, Any]
@@ -65,7 +65,7 @@ def test_the_table_of_keys_is_that_of_the_models(check_golden: CheckGolden) -> N
 
 def test_the_example_is_a_sound_profile(tmp_path: Path) -> None:
     [example] = re.findall(r"```toml\n(.*?)```", BOARDS.read_text(), re.DOTALL)
-    for base in RepoLayout().boards.glob("_*.toml"):
+    for base in checkout().boards.glob("_*.toml"):
         shutil.copy(base, tmp_path)
     board = tmp_path / "orangepi-one.toml"
     board.write_text(textwrap.dedent(example))

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from conan.errors import ConanException
 
-from edgewright.base.layout import RepoLayout
 from edgewright.build import packages
+from tests.checkout import checkout
 
-RECIPES = RepoLayout().recipes
+RECIPES = checkout().resources.recipes
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/conanfile.py"))
 
 

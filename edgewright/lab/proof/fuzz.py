@@ -10,7 +10,8 @@ from pathlib import Path
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
+from edgewright.base.layout import Resources
+from edgewright.base.workspace import Workspace
 from edgewright.build.packages import Package
 
 TARGETS = ("manifest", "signature", "stream")
@@ -42,7 +43,7 @@ def problem() -> str | None:
 
 
 def run(
-    layout: RepoLayout, libraries: Mapping[str, Package], target: str, *, seconds: int
+    checkout: Workspace, libraries: Mapping[str, Package], target: str, *, seconds: int
 ) -> FuzzReport:
     """Fuzz one target for a while, from the corpus in the repo.
 
@@ -53,11 +54,11 @@ def run(
         raise UserError(target, "no such target", facts=[f"expected: {', '.join(TARGETS)}"])
     if missing := problem():
         raise UserError("this machine", missing, next="invoke setup --yes")
-    out = layout.root / "build" / "fuzz"
-    _build(layout, libraries, out)
+    out = checkout.root / "build" / "fuzz"
+    _build(checkout.resources, libraries, out)
     found = out / "corpus" / target
     found.mkdir(parents=True, exist_ok=True)
-    seeds = layout.root / "tests" / "corpus" / "edgectl" / CORPUS[target]
+    seeds = checkout.root / "tests" / "corpus" / "edgectl" / CORPUS[target]
     log = out / f"{target}.log"
     limits = [f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=10", "-max_len=65536"]
     artifacts = f"-artifact_prefix={out}/{target}-"
@@ -67,12 +68,12 @@ def run(
     return FuzzReport(target=target, executions=int(done[-1]), seconds=seconds)
 
 
-def _build(layout: RepoLayout, libraries: Mapping[str, Package], out: Path) -> None:
+def _build(resources: Resources, libraries: Mapping[str, Package], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, (module, library) in LIBRARIES.items():
         _describe(out / f"{module}.pc", libraries[name].folder, library)
     env = os.environ | {"PKG_CONFIG_PATH": str(out)}
-    source = layout.runtime_cpp / "edgectl"
+    source = resources.runtime_cpp / "edgectl"
     options = ["-DEDGECTL_BUILD_FUZZERS=ON", "-DCMAKE_BUILD_TYPE=Fuzz"]
     compiler = ["-DCMAKE_CXX_COMPILER=clang++"]
     for argv in (

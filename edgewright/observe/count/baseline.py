@@ -62,6 +62,7 @@ def read_baseline(path: Path) -> Baseline:
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Aside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     aside.write_text(baseline.model_dump_json(indent=2) + "\n")
     aside.replace(path)

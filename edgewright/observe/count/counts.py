@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import Resources, user_cache
 from edgewright.board.profile import Arch
 
 COMPILER = "cc"
@@ -87,19 +87,14 @@ class Guest:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def source(layout: RepoLayout) -> Path:
-    """The plugin's source."""
-    return layout.root / "bench" / "plugin" / "counts.c"
-
-
 def tools(arch: Arch) -> tuple[str, str]:
     """The programs that counting needs on this host."""
     return COMPILER, EMULATORS[arch]
 
 
-def plugin(layout: RepoLayout) -> Path:
+def plugin(resources: Resources) -> Path:
     """The plugin, compiled into the user's cache where it is missing."""
-    code = source(layout)
+    code = resources.counts_plugin
     made = user_cache() / "bench" / f"counts-{digest.file_sha256(code)[:16]}.so"
     if not made.is_file():
         made.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +104,7 @@ def plugin(layout: RepoLayout) -> Path:
     return made
 
 
-def count(guest: Guest, layout: RepoLayout) -> Counts:
+def count(guest: Guest, resources: Resources) -> Counts:
     """Run a program to its last mark, or to its end.
 
     Raises UserError if it ends before its last mark, ChildFailed if it does not end well.
@@ -118,7 +113,7 @@ def count(guest: Guest, layout: RepoLayout) -> Counts:
         out, spans = Path(scratch) / "counts", Path(scratch) / "spans"
         spans.write_text("".join(f"{address:x}\n" for address in guest.spans))
         options = [f"out={out}", f"spans={spans}", *_options(guest)]
-        emulator = [EMULATORS[guest.arch], "-plugin", ",".join([str(plugin(layout)), *options])]
+        emulator = [EMULATORS[guest.arch], "-plugin", ",".join([str(plugin(resources)), *options])]
         process.check([*emulator, *guest.argv], env=guest.env)
         counts = parse(out.read_text())
     _require_marks(guest, counts)

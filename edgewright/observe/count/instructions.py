@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import BoardBuild, RepoLayout
+from edgewright.base.layout import BoardBuild, Resources
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import Arch
 from edgewright.observe.count.counts import Counts, Guest, Span, count
@@ -99,10 +99,10 @@ def symbol_file(binary: Path, out: BoardBuild) -> Path:
     return debug
 
 
-def measure(program: Program, board: str, layout: RepoLayout) -> InstructionReport:
+def measure(program: Program, board: str, resources: Resources) -> InstructionReport:
     """Count one program. Raises UserError if it does not run, or holds no runtime of ours."""
     symbols = read_symbols(program.symbols)
-    counts = count(guest_of(program), layout)
+    counts = count(guest_of(program), resources)
     return InstructionReport(
         board=board,
         program=program.binary,

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import Stages
+from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.observe.count import counts
 from edgewright.observe.count.counts import Guest
@@ -134,15 +135,15 @@ class TimeEstimate(_Part):
     judgement: Judgement
 
 
-def estimate(program: Program, profile: BoardProfile, layout: RepoLayout) -> TimeEstimate:
+def estimate(program: Program, profile: BoardProfile, resources: Resources) -> TimeEstimate:
     """Count a program with its caches and estimate. Raises UserError for another core."""
     mhz = require_modelled(profile)
-    calibration = read_calibration(layout.calibration)
-    return judge(modelled(program, layout), calibration, profile, mhz)
+    calibration = read_calibration(resources.calibration)
+    return judge(modelled(program, resources), calibration, profile, mhz)
 
 
 def estimate_release(
-    folder: Path, profile: BoardProfile, layout: RepoLayout, stages: Stages
+    folder: Path, profile: BoardProfile, workspace: Workspace, stages: Stages
 ) -> TimeEstimate | None:
     """Estimate the release in `folder` as a stage of its own, and write its report.
 
@@ -152,21 +153,21 @@ def estimate_release(
     if reason:
         stages.progress.note(f"no estimate of the board's time: {reason}")
         return None
-    out = layout.build(profile.name)
+    out = workspace.build(profile.name)
     with stages.stage("estimate") as stage:
         program = released(folder, profile.abi.arch, out)
-        stage.cached = is_known(program, layout)
-        estimated = estimate(program, profile, layout)
+        stage.cached = is_known(program, workspace.resources)
+        estimated = estimate(program, profile, workspace.resources)
         out.estimate.write_text(estimated.model_dump_json(indent=2) + "\n")
     return estimated
 
 
-def modelled(program: Program, layout: RepoLayout) -> Modelled:
+def modelled(program: Program, resources: Resources) -> Modelled:
     """Count a program with its caches, unless this very one was counted before."""
-    kept = _kept(program, layout)
+    kept = _kept(program, resources)
     if kept.is_file():
         return Modelled.model_validate_json(kept.read_text())
-    made = model_of(counts.count(guest_of(program, caches=True), layout))
+    made = model_of(counts.count(guest_of(program, caches=True), resources))
     kept.parent.mkdir(parents=True, exist_ok=True)
     aside = kept.with_suffix(f".{os.getpid()}")
     aside.write_text(made.model_dump_json(indent=2) + "\n")
@@ -174,17 +175,17 @@ def modelled(program: Program, layout: RepoLayout) -> Modelled:
     return made
 
 
-def is_known(program: Program, layout: RepoLayout) -> bool:
+def is_known(program: Program, resources: Resources) -> bool:
     """Whether an estimate takes no counting."""
-    return _kept(program, layout).is_file()
+    return _kept(program, resources).is_file()
 
 
-def _kept(program: Program, layout: RepoLayout) -> Path:
+def _kept(program: Program, resources: Resources) -> Path:
     parts = (
         program.binary,
         program.model,
         program.image,
-        counts.source(layout),
+        resources.counts_plugin,
         Path(a53.__file__),
     )
     key = digest.text_sha256(*(digest.file_sha256(path) for path in parts))
@@ -267,20 +268,20 @@ def model_of(counted: counts.Counts) -> Modelled:
     )
 
 
-def calibrate(layout: RepoLayout, scratch: Path, log: Path) -> Calibration:
+def calibrate(resources: Resources, scratch: Path, log: Path) -> Calibration:
     """Run the published networks through the counter. Fetches ncnn where it is missing."""
     peer = peers.ncnn(log)
     networks = {}
     for name, text in NETWORKS.items():
         param = scratch / f"{name}.param"
         param.write_text(text())
-        networks[name] = model_of(counts.count(_ncnn_guest(layout, peer, param), layout))
+        networks[name] = model_of(counts.count(_ncnn_guest(resources, peer, param), resources))
     return Calibration(networks=networks)
 
 
-def _ncnn_guest(layout: RepoLayout, peer: peers.Peer, param: Path) -> Guest:
+def _ncnn_guest(resources: Resources, peer: peers.Peer, param: Path) -> Guest:
     """Without weights, with a constant image, twice."""
-    argv = peers.ncnn_argv(peer, layout.root / "bench" / "peer" / "ncnn_peer.py", param)
+    argv = peers.ncnn_argv(peer, resources.peer_programs / "ncnn_peer.py", param)
     return Guest(
         arch=Arch.ARMHF,
         argv=[*argv, "-", "-", "3x224x224", "2"],

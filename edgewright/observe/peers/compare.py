@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest, process
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import user_cache
+from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.session import softmax
@@ -76,7 +77,7 @@ class Ours:
 class Contest:
     """What all runtimes get."""
 
-    layout: RepoLayout
+    workspace: Workspace
     ours: Ours
     others: Sequence[Ours] = ()  # the same model, built for other boards
     onnx: Path  # the quantized model
@@ -164,7 +165,7 @@ def _contestants(
 
 
 def _ort(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> _Contestant:
-    driver = peers.driver(contest.layout, contest.log)
+    driver = peers.driver(contest.workspace, contest.log)
     shape = "x".join(map(str, _shape(contest)))
     argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
     argv.append(peer.provider)
@@ -187,7 +188,7 @@ def _ncnn(contest: Contest, fp32: Path, raw: Path) -> _Contestant:
     write_ncnn(fp32, param, weights)
     python = peers.ncnn(contest.log)
     shape = "x".join(map(str, _shape(contest)[1:]))
-    script = contest.layout.root / "bench" / "peer" / "ncnn_peer.py"
+    script = contest.workspace.resources.peer_programs / "ncnn_peer.py"
     argv = peers.ncnn_argv(python, script, param)
     return _Contestant(
         runtime="ncnn",
@@ -234,7 +235,7 @@ def _counted_row(contest: Contest, one: _Contestant) -> Row:
         mark_syscall=one.mark_syscall,
         marks=MARKS,
     )
-    counted = counts.count(guest, contest.layout)
+    counted = counts.count(guest, contest.workspace.resources)
     said = process.check([counts.EMULATORS[Arch.ARMHF], *one.argv, "1"]).stdout.split()
     logits: NDArray[np.float32] = np.array([said[:-1]], dtype=np.float32)
     return Row(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import user_cache
+from edgewright.base.workspace import Workspace
 from edgewright.board.elf import read_elf
 from edgewright.build import container
 
@@ -133,13 +134,13 @@ def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
     return kept
 
 
-def driver(layout: RepoLayout, log: Path) -> Path:
+def driver(workspace: Workspace, log: Path) -> Path:
     """The program that runs a model through a peer, cross-compiled where it is missing."""
-    source = layout.root / "bench" / "peer" / "ort_peer.c"
+    source = workspace.resources.peer_programs / "ort_peer.c"
     made = user_cache() / "bench" / f"ort_peer-{digest.file_sha256(source)[:16]}"
     if not made.is_file():
         sysroot = sysroot_of_peers(log)
-        builder = container.choose("auto", layout, log)
+        builder = container.choose("auto", workspace, log)
         aside = made.with_suffix(f".{os.getpid()}")
         argv = ["arm-linux-gnueabihf-gcc", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
         argv += ["-no-pie", f"-I{builder.path(sysroot)}/usr/include/onnxruntime"]

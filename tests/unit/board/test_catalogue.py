@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import board_names, load_board, load_profile
 from edgewright.board.refused import REFUSED, Refusal
+from tests.checkout import checkout
 
-BOARDS = RepoLayout().boards
+BOARDS = checkout().boards
 
 
 def write_board(folder: Path, name: str, text: str) -> Path:

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import board_names, load_board, load_profile
 from edgewright.board.cores import Fpu
 from edgewright.board.profile import Arch, BoardProfile, Linkage, schema_json
+from tests.checkout import checkout
 from tests.conftest import CheckGolden
 
-REPO = RepoLayout()
+REPO = checkout()
 CORPUS = Path(__file__).parents[2] / "profiles"
 INVALID = sorted(CORPUS.glob("invalid_*.toml"))
 EXPECT = "# expect: "
@@ -161,7 +161,7 @@ def test_arm_version_comes_from_the_core_or_else_the_fpu(
 
 
 def test_the_schema_in_the_repo_is_up_to_date(check_golden: CheckGolden) -> None:
-    check_golden(REPO.board_schema, schema_json())
+    check_golden(REPO.resources.board_schema, schema_json())
 
 
 def test_the_schema_is_closed() -> None:

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import board_names, load_board
 from edgewright.board.cores import Fpu
 from edgewright.board.toolchain import compiler_flags, core_flags, render, shared_flags
+from tests.checkout import checkout
 from tests.conftest import CheckGolden
 
-REPO = RepoLayout()
+REPO = checkout()
 GOLDEN = Path(__file__).parents[2] / "golden"
 BOARDS = board_names(REPO.boards)
 
@@ -21,7 +21,9 @@ def toolchain_path(board: str) -> Path:
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_rendered_files_are_the_golden_ones(board: str, check_golden: CheckGolden) -> None:
-    rendered = render(load_board(board, REPO.boards), REPO.toolchains, toolchain_path(board))
+    rendered = render(
+        load_board(board, REPO.boards), REPO.resources.toolchains, toolchain_path(board)
+    )
 
     check_golden(GOLDEN / board / "toolchain.cmake", rendered.cmake)
     check_golden(GOLDEN / board / "conan.profile", rendered.conan)
@@ -89,7 +91,7 @@ def last(flags: list[str]) -> dict[str, str]:
 
 
 def templates_with(folder: Path, name: str, text: str) -> Path:
-    for template in REPO.toolchains.glob("*.j2"):
+    for template in REPO.resources.toolchains.glob("*.j2"):
         (folder / template.name).write_text(template.read_text())
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(text)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.build import container
 from edgewright.build.container import DockerBuilder
+from tests.checkout import checkout, workspace_at
 
-LAYOUT = RepoLayout()
+CHECKOUT = checkout()
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_docker", "no_tools")
 def test_auto_without_any_builder_tells_both_fixes(tmp_path: Path) -> None:
     with pytest.raises(UserError) as fault:
-        container.choose("auto", LAYOUT, tmp_path / "log")
+        container.choose("auto", CHECKOUT, tmp_path / "log")
 
     told = str(fault.value)
     assert told.startswith("builder: no place to build in\n  docker: ")
@@ -41,7 +41,7 @@ def test_auto_falls_back_to_a_host_with_the_tools(
     monkeypatch.setattr(container, "missing_tools", list)
     monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
 
-    chosen = container.choose("auto", LAYOUT, tmp_path / "log")
+    chosen = container.choose("auto", CHECKOUT, tmp_path / "log")
 
     assert isinstance(chosen, container.LocalBuilder)
 
@@ -49,7 +49,7 @@ def test_auto_falls_back_to_a_host_with_the_tools(
 @pytest.mark.usefixtures("no_tools")
 def test_a_local_builder_names_what_the_host_lacks(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="builder 'local': this host lacks tools\n  ccache, ninja"):
-        container.choose("local", LAYOUT, tmp_path / "log")
+        container.choose("local", CHECKOUT, tmp_path / "log")
 
 
 def test_an_unknown_builder_is_refused() -> None:
@@ -58,10 +58,17 @@ def test_an_unknown_builder_is_refused() -> None:
 
 
 def test_paths_have_fixed_names_in_the_image(tmp_path: Path) -> None:
-    builder = DockerBuilder(image="a/b:c", repo=tmp_path / "repo", cache=tmp_path / "cache")
+    workspace = tmp_path / "repo"
+    builder = DockerBuilder(
+        image="a/b:c",
+        workspace=workspace,
+        cache=workspace / "cache",
+        resources=tmp_path / "site-packages" / "resources",
+    )
 
-    assert str(builder.path(tmp_path / "repo" / "recipes")) == "/edgewright/recipes"
-    assert str(builder.path(tmp_path / "cache" / "sources")) == "/cache/sources"
+    assert str(builder.path(workspace / "build" / "rpi2")) == "/edgewright/build/rpi2"
+    assert str(builder.path(workspace / "cache" / "sources")) == "/cache/sources"
+    assert str(builder.path(builder.resources / "recipes")) == "/resources/recipes"
     with pytest.raises(UserError, match="outside of"):
         builder.path(tmp_path / "elsewhere")
 
@@ -69,10 +76,10 @@ def test_paths_have_fixed_names_in_the_image(tmp_path: Path) -> None:
 def test_the_image_is_named_by_what_defines_it(tmp_path: Path) -> None:
     folder = tmp_path / "docker" / "builder"
     folder.mkdir(parents=True)
-    layout = RepoLayout(root=tmp_path)
+    resources = workspace_at(tmp_path).resources
     (folder / "packages.txt").write_text("cmake\n")
-    one = container.image_tag(layout)
+    one = container.image_tag(resources)
 
-    assert container.image_tag(layout) == one
+    assert container.image_tag(resources) == one
     (folder / "packages.txt").write_text("cmake\nccache\n")
-    assert container.image_tag(layout) != one
+    assert container.image_tag(resources) != one

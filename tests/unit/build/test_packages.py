@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from edgewright.base.layout import RepoLayout, user_cache
+from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.build import packages
 from edgewright.build.packages import Package, PackageInputs
+from tests.checkout import workspace_at
 
 
 @dataclass(kw_only=True)
@@ -58,26 +59,26 @@ def builder() -> Recorder:
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -> PackageInputs:
     monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EDGEWRIGHT_DEBIAN_MIRROR", "http://mirror.test/debian")
-    layout = RepoLayout(root=tmp_path)
+    resources = workspace_at(tmp_path).resources
     for name in (*packages.RECIPES, packages.SOURCES, packages.PROGRAMS):
-        (layout.recipes / name).mkdir(parents=True)
-        (layout.recipes / name / "conanfile.py").write_text(f"# {name}\n")
+        (resources.recipes / name).mkdir(parents=True)
+        (resources.recipes / name / "conanfile.py").write_text(f"# {name}\n")
     parts = ("cli", "cmake", "edgectl", "edgectl/cmake", "edgectl/fuzz", "include", "src", "tests")
     for part in parts:
-        (layout.runtime_cpp / part).mkdir(parents=True)
-        (layout.runtime_cpp / part / "file.cpp").write_text(part)
+        (resources.runtime_cpp / part).mkdir(parents=True)
+        (resources.runtime_cpp / part / "file.cpp").write_text(part)
     for name in packages.SHARED:
-        path = layout.runtime_cpp / name
+        path = resources.runtime_cpp / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
-    (layout.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
-    layout.toolchains.mkdir()
-    (layout.toolchains / "build.profile").write_text("[settings]\n")
+    (resources.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
+    resources.toolchains.mkdir()
+    (resources.toolchains / "build.profile").write_text("[settings]\n")
     files = {name: tmp_path / name for name in ("conan.profile", "toolchain.cmake", "ops.config")}
     for name, path in files.items():
         path.write_text(name)
     return PackageInputs(
-        layout=layout,
+        resources=resources,
         builder=builder,
         conan_profile=files["conan.profile"],
         toolchain=files["toolchain.cmake"],
@@ -116,7 +117,7 @@ def test_the_first_time_everything_is_built_the_second_nothing(
 
 
 def change(inputs: PackageInputs, what: str) -> None:
-    path = inputs.layout.root / what
+    path = inputs.resources.root / what
     path.write_text(path.read_text() + "changed\n")
 
 

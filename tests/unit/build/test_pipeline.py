@@ -7,59 +7,60 @@ import pytest
 from rich.console import Console
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import StageReport
+from edgewright.base.workspace import Workspace
 from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
+from tests.checkout import workspace_at
 from tests.unit.model.convert.test_to_ort import small_model
 
 
 @pytest.fixture
-def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RepoLayout:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
-    return RepoLayout(root=tmp_path)
+    return workspace_at(tmp_path)
 
 
-def test_a_model_is_converted_once_for_all_boards(layout: RepoLayout) -> None:
-    model = small_model(layout.root / "model.onnx")
+def test_a_model_is_converted_once_for_all_boards(workspace: Workspace) -> None:
+    model = small_model(workspace.root / "model.onnx")
 
-    first, cached_first = pipeline._converted(model, layout.build("one"))
-    second, cached_second = pipeline._converted(model, layout.build("two"))
+    first, cached_first = pipeline._converted(model, workspace.build("one"))
+    second, cached_second = pipeline._converted(model, workspace.build("two"))
 
     assert (cached_first, cached_second) == (False, True)
     assert first.ort.read_bytes() == second.ort.read_bytes()
 
 
 def test_a_model_is_converted_anew_by_another_edgewright(
-    layout: RepoLayout, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = small_model(layout.root / "model.onnx")
-    pipeline._converted(model, layout.build("one"))
+    model = small_model(workspace.root / "model.onnx")
+    pipeline._converted(model, workspace.build("one"))
     monkeypatch.setattr(pipeline, "rules_sha256", lambda: "of another edgewright")
 
-    _, cached = pipeline._converted(model, layout.build("one"))
+    _, cached = pipeline._converted(model, workspace.build("one"))
 
     assert not cached
 
 
-def test_a_board_with_xnnpack_gets_a_model_of_its_own(layout: RepoLayout) -> None:
-    model = small_model(layout.root / "model.onnx")
-    pipeline._converted(model, layout.build("one"))
+def test_a_board_with_xnnpack_gets_a_model_of_its_own(workspace: Workspace) -> None:
+    model = small_model(workspace.root / "model.onnx")
+    pipeline._converted(model, workspace.build("one"))
 
-    _, cached = pipeline._converted(model, layout.build("two"), xnnpack=True)
-    _, again = pipeline._converted(model, layout.build("three"), xnnpack=True)
+    _, cached = pipeline._converted(model, workspace.build("two"), xnnpack=True)
+    _, again = pipeline._converted(model, workspace.build("three"), xnnpack=True)
 
     assert (cached, again) == (False, True)
 
 
-def test_a_model_that_is_refused_leaves_nothing_in_the_cache(layout: RepoLayout) -> None:
-    model = layout.root / "model.onnx"
+def test_a_model_that_is_refused_leaves_nothing_in_the_cache(workspace: Workspace) -> None:
+    model = workspace.root / "model.onnx"
     model.write_bytes(b"nothing")
 
     with pytest.raises(UserError):
-        pipeline._converted(model, layout.build("one"))
+        pipeline._converted(model, workspace.build("one"))
 
-    assert list((layout.root / "cache" / "models").iterdir()) == []
+    assert list((workspace.root / "cache" / "models").iterdir()) == []
 
 
 def test_a_model_without_card_is_told_what_belongs_beside_it(tmp_path: Path) -> None:
@@ -88,9 +89,9 @@ def test_a_second_build_of_a_board_is_refused_while_one_runs(tmp_path: Path) -> 
             pass
 
 
-def test_a_board_without_a_build_names_the_command(layout: RepoLayout) -> None:
+def test_a_board_without_a_build_names_the_command(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"nothing has been built for it\nnext: invoke build"):
-        pipeline.latest_release(layout.build("rpi2"))
+        pipeline.latest_release(workspace.build("rpi2"))
 
 
 def test_a_tree_without_git_has_no_revision(tmp_path: Path) -> None:

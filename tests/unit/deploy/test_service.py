@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy import service
 from tests.boards import LocalBoard
+from tests.checkout import checkout
 
 BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'
 SAID = f"since 40\nstarts 3\nheartbeat {BEAT}\nuptime 100\nlog 39 ended with exit code 137\n"
 
 
 def profile(manager: Manager, **changes: object) -> BoardProfile:
-    board = load_board("a53-som", RepoLayout().boards)
+    board = load_board("a53-som", checkout().boards)
     changed = board.service.model_copy(update={"manager": manager, **changes})
     return board.model_copy(update={"service": changed})
 

@@ -7,21 +7,22 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import Arch
 from edgewright.lab import board_image, emulate
 from edgewright.lab.board_image import ImageSpec, compose, read_spec
 from edgewright.lab.emulate import Instance, State
+from tests.checkout import checkout
 
-BOARDS = RepoLayout().boards
+BOARDS, DOCKER = checkout().boards, checkout().resources.docker
 ARM_MAGIC = "7f454c4601010100000000000000000002002800"
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Instance:
     profile = load_board("a53-som", BOARDS)
-    return Instance(profile=profile, folder=tmp_path / "a53-som" / "emulator")
+    folder = tmp_path / "a53-som" / "emulator"
+    return Instance(profile=profile, folder=folder, docker=DOCKER)
 
 
 def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
@@ -108,13 +109,14 @@ def test_arm64_needs_no_emulation_on_arm64() -> None:
 
 
 def test_tag_changes_with_everything_that_defines_the_image(tmp_path: Path) -> None:
-    rootfs = tmp_path / "rootfs" / "usr" / "sbin"
+    board = tmp_path / "board"
+    rootfs = board / "rootfs" / "usr" / "sbin"
     rootfs.mkdir(parents=True)
     tags = set()
     for suite, package, applet, text in map(tuple, ["abcd", "xbcd", "axcd", "abxd", "abcx"]):
-        (tmp_path / "suite").write_text(suite)
-        (tmp_path / "packages").write_text(package)
-        (tmp_path / "applets").write_text(applet)
+        (board / "suite").write_text(suite)
+        (board / "packages").write_text(package)
+        (board / "applets").write_text(applet)
         (rootfs / "board-init").write_text(text)
         tags |= {read_spec(arch, tmp_path).tag for arch in Arch}
     assert len(tags) == 10
@@ -145,7 +147,7 @@ def test_rootfs_is_the_base_without_packaging_and_with_ours_on_top(tmp_path: Pat
 
 
 def test_board_has_no_file_transfer_but_the_shell() -> None:
-    spec = read_spec(Arch.ARMHF)
+    spec = read_spec(Arch.ARMHF, DOCKER)
     assert {"sh", "sha256sum", "mv", "df"} <= set(spec.applets)
     assert not any("sftp" in name for name, _, _ in spec.files)
     assert not {"flock", "dpkg"} & set(spec.applets)
@@ -216,7 +218,7 @@ def test_board_of_another_checkout_is_not_removed(
     with pytest.raises(UserError) as refused:
         emulate.down(instance)
     assert str(refused.value) == (
-        "container 'edgewright-a53-som': belongs to another checkout\n"
+        "container 'edgewright-a53-som': belongs to another workspace\n"
         f"  expected: {instance.folder}\n"
         f"  found: {other}\n"
         "next: docker rm --force edgewright-a53-som"

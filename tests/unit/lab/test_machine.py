@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.catalogue import load_board
 from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power
+from tests.checkout import checkout
 
-BOARDS = RepoLayout().boards
+BOARDS, DOCKER = checkout().boards, checkout().resources.docker
 
 
 @pytest.fixture
 def som(tmp_path: Path) -> Lab:
-    return Lab(profile=load_board("a53-som", BOARDS), folder=tmp_path)
+    return Lab(profile=load_board("a53-som", BOARDS), folder=tmp_path, docker=DOCKER)
 
 
 def test_a_core_that_qemu_cannot_be_is_refused() -> None:
@@ -151,7 +151,7 @@ def test_initrd_is_an_archive_that_cpio_reads(tmp_path: Path) -> None:
 
 
 def test_the_kernel_s_folder_changes_with_what_is_taken_from_its_package() -> None:
-    spec = lab_image.read_spec()
+    spec = lab_image.read_spec(DOCKER)
     assert spec.package == "linux-image-arm64"
     assert {"ext4", "virtio_blk"} <= {*spec.early, *spec.late}
     other = lab_image.LabSpec(**{**vars(spec), "early": ()})

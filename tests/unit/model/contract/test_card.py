@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.model.contract.card import Card, ModelFile, read_card, write_card
+from tests.checkout import checkout
 
-CARDS = sorted(RepoLayout().models.glob("*/card.json"))
+CARDS = sorted(checkout().models.glob("*/card.json"))
 
 
 def plain(card: Card) -> dict[str, Any]:

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.model.contract.card import Card, read_card
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import logits, open_session, softmax
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample
 from edgewright.model.pack.golden import MARGIN, TOLERANCE, choose, expect, write_golden
+from tests.checkout import checkout
 
-GOLDEN = sorted(RepoLayout().models.glob("*/golden/expected.json"))
+GOLDEN = sorted(checkout().models.glob("*/golden/expected.json"))
 
 
 def answers(samples: tuple[Sample, ...]) -> Answers:

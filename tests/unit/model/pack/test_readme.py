@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import RepoLayout
 from edgewright.model.contract.card import Facts, read_card
 from edgewright.model.pack.readme import readme
+from tests.checkout import checkout
 
-FOLDERS = sorted(path.parent for path in RepoLayout().models.glob("*/card.json"))
+FOLDERS = sorted(path.parent for path in checkout().models.glob("*/card.json"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

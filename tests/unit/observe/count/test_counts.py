@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.board.profile import Arch
 from edgewright.observe.count import counts
 from edgewright.observe.count.counts import Counts, Guest
+from tests.checkout import checkout
 from tests.unit.observe import arm_program as program
 
-LAYOUT = RepoLayout()
+CHECKOUT = checkout()
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def counted(binary: Path, **options: object) -> Counts:
     guest = Guest(arch=Arch.ARMHF, argv=[str(binary)], **options)  # type: ignore[arg-type]
-    return counts.count(guest, LAYOUT)
+    return counts.count(guest, CHECKOUT.resources)
 
 
 def test_every_instruction_is_counted_once(binary: Path) -> None:

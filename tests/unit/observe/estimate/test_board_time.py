@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.layout import RepoLayout
 from edgewright.base.progress import StageReport, Stages
 from edgewright.board.audit import Audit
 from edgewright.board.catalogue import load_board
@@ -16,8 +15,9 @@ from edgewright.model.convert.coverage import Coverage
 from edgewright.observe.count.instructions import Program
 from edgewright.observe.estimate import board_time as estimate
 from edgewright.observe.estimate.board_time import PUBLISHED, Calibration, Modelled
+from tests.checkout import checkout, workspace_at
 
-LAYOUT = RepoLayout()
+CHECKOUT = checkout()
 
 
 def modelled(megacycles: float) -> Modelled:
@@ -31,7 +31,7 @@ def perfect(factor: float = 1.0) -> Calibration:
 
 
 def board(*, threads: int, budget_ms: int = 1500) -> BoardProfile:
-    profile = load_board("a53-som", LAYOUT.boards)
+    profile = load_board("a53-som", CHECKOUT.boards)
     runtime = profile.runtime.model_copy(update={"threads": threads})
     budgets = profile.budgets.model_copy(update={"latency_ms": budget_ms})
     return profile.model_copy(update={"runtime": runtime, "budgets": budgets})
@@ -80,7 +80,7 @@ def test_a_budget_inside_the_range_is_not_decided(budget: int, verdict: str) -> 
 
 def test_a_core_without_a_model_is_refused() -> None:
     with pytest.raises(UserError, match=r"no model of its core\n.*cortex-a53, armhf\n.*cortex-a7"):
-        estimate.require_modelled(load_board("rpi2", LAYOUT.boards))
+        estimate.require_modelled(load_board("rpi2", CHECKOUT.boards))
 
 
 def test_a_program_is_counted_once_for_all_boards(
@@ -92,25 +92,27 @@ def test_a_program_is_counted_once_for_all_boards(
     for name, path in parts.items():
         path.write_text(name)
     program = Program(arch=Arch.ARMHF, **parts)
-    kept = estimate._kept(program, LAYOUT)
+    kept = estimate._kept(program, CHECKOUT.resources)
     kept.parent.mkdir(parents=True)
     kept.write_text(modelled(140.0).model_dump_json())
 
-    assert estimate.is_known(program, LAYOUT)
-    assert estimate.estimate(program, board(threads=1), LAYOUT).modelled == modelled(140.0)
+    assert estimate.is_known(program, CHECKOUT.resources)
+    assert estimate.estimate(program, board(threads=1), CHECKOUT.resources).modelled == modelled(
+        140.0
+    )
     parts["binary"].write_text("changed")
-    assert not estimate.is_known(program, LAYOUT)
+    assert not estimate.is_known(program, CHECKOUT.resources)
 
 
 def test_a_release_for_an_unmodelled_core_has_no_estimate_and_a_note_says_why(
     tmp_path: Path,
 ) -> None:
-    notes, layout = Notes(), RepoLayout(root=tmp_path)
-    profile = load_board("rpi2", LAYOUT.boards)
+    notes, workspace = Notes(), workspace_at(tmp_path)
+    profile = load_board("rpi2", CHECKOUT.boards)
 
-    assert estimate.estimate_release(tmp_path, profile, layout, Stages(notes)) is None
+    assert estimate.estimate_release(tmp_path, profile, workspace, Stages(notes)) is None
     assert notes.texts == ["no estimate of the board's time: board 'rpi2': no model of its core"]
-    assert not layout.build("rpi2").estimate.exists()
+    assert not workspace.build("rpi2").estimate.exists()
 
 
 class Notes:
@@ -153,7 +155,7 @@ def test_the_document_of_a_build_holds_the_estimate_and_its_stage() -> None:
 
 
 def test_what_an_estimate_lacks_is_told() -> None:
-    assert estimate.lacks(load_board("rpi2", LAYOUT.boards)) == (
+    assert estimate.lacks(load_board("rpi2", CHECKOUT.boards)) == (
         "board 'rpi2': no model of its core"
     )
 
