@@ -19,10 +19,11 @@ from edgewright.cli import (
     lab,
     model,
     release,
+    runtime,
     service,
 )
 
-NAMESPACES = (bench, emulate, keys, lab, model, release, service)
+NAMESPACES = (bench, emulate, keys, lab, model, release, runtime, service)
 
 namespace = Collection(*map(Collection.from_module, NAMESPACES))
 for part in (host, build, board, develop):

@@ -27,6 +27,7 @@ LOCAL_TOOLS = (
     "ninja",
     "ccache",
     "protoc",
+    "patch",
     "arm-linux-gnueabihf-g++",
     "aarch64-linux-gnu-g++",
     "pkg-config",

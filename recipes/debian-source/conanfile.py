@@ -86,7 +86,7 @@ def fetch_all(recipe):
     """Unpack every source of the recipe's conandata.yml into its source folder."""
     data = recipe.conan_data
     for entry in data["sources"]:
-        archive = _cached(recipe, data["suite"], entry)
+        archive = _fetch(recipe, data["suite"], entry)
         target = Path(recipe.source_folder) / entry["into"]
         if entry["file"].endswith(".deb"):
             subprocess.run(["dpkg-deb", "--extract", archive, target], check=True)
@@ -95,19 +95,20 @@ def fetch_all(recipe):
             unzip(recipe, str(archive), destination=str(target), strip_root=strip)
 
 
-def _cached(recipe, suite, entry):
+def _fetch(recipe, suite, entry):
+    """The file of an entry in the user's cache, downloaded where it is not there yet."""
     store = Path(_conf(recipe, "user.edgewright:sources"))
-    kept = store / entry["sha256"] / entry["file"]
-    if not kept.is_file():
+    archive = store / entry["sha256"] / entry["file"]
+    if not archive.is_file():
         recipe.output.info(f"fetching {entry['file']} through apt")
-        _download(recipe, suite, entry, store, kept)
-    _verify(kept, entry)
-    return kept
+        _download(recipe, suite, entry, store, archive)
+    _verify(archive, entry)
+    return archive
 
 
-def _download(recipe, suite, entry, store, kept):
+def _download(recipe, suite, entry, store, archive):
     """Download aside, verify, then rename: a broken download never counts as cached."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    archive.parent.mkdir(parents=True, exist_ok=True)
     apt = _private_apt(recipe, suite, store)
     with tempfile.TemporaryDirectory(dir=store) as scratch:
         if entry["file"].endswith(".deb"):
@@ -115,15 +116,16 @@ def _download(recipe, suite, entry, store, kept):
         else:
             command = ["apt-get", *apt, "source", "--download-only", "--tar-only"]
             command.append(entry["package"])
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
-        found = {urllib.parse.unquote(p.name): p for p in Path(scratch).iterdir()}
-        if entry["file"] not in found:
+        answer = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
+        # apt escapes what it names a file by, as the ~ of a version.
+        files = {urllib.parse.unquote(p.name): p for p in Path(scratch).iterdir()}
+        if entry["file"] not in files:
             raise ConanException(
                 f"{entry['package']}: the archive did not deliver {entry['file']}\n"
-                f"  found: {', '.join(sorted(found)) or 'nothing'}\n{done.stdout}{done.stderr}"
+                f"  found: {', '.join(sorted(files)) or 'nothing'}\n{answer.stdout}{answer.stderr}"
             )
-        _verify(found[entry["file"]], entry)
-        os.replace(found[entry["file"]], kept)
+        _verify(files[entry["file"]], entry)
+        os.replace(files[entry["file"]], archive)
 
 
 def _private_apt(recipe, suite, store):
@@ -160,11 +162,11 @@ def _private_apt(recipe, suite, store):
 
 
 def _verify(path, entry):
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != entry["sha256"]:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != entry["sha256"]:
         raise ConanException(
             f"{path}: not the pinned file\n"
-            f"  expected sha256: {entry['sha256']}\n  found sha256:    {found}"
+            f"  expected sha256: {entry['sha256']}\n  found sha256:    {sha256}"
         )
 
 

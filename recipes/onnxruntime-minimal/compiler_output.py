@@ -4,7 +4,7 @@ import re
 
 # GNU ld and gold say the former, LLVM's linker the latter.
 MISSING_SYMBOL = re.compile(r"undefined (?:reference to|symbol:?) [`']?(.+?)'?$", re.MULTILINE)
-# The source or library that ninja could not make, and what compiler, assembler and linker say of it.
+# What ninja could not make, and what compiler, assembler and linker say of it.
 ERROR = re.compile(
     r"^FAILED: .*|^.*\b(?:error|Error): .*|^.*undefined (?:reference|symbol).*", re.MULTILINE
 )

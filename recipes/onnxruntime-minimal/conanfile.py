@@ -26,7 +26,7 @@ from conan.errors import ConanException
 from conan.tools.build import build_jobs
 from conan.tools.cmake import CMakeToolchain
 from conan.tools.env import Environment
-from conan.tools.files import copy, patch, replace_in_file, save
+from conan.tools.files import copy, save
 
 # Options of ONNX Runtime's own CMakeLists.txt; each is checked against those it declares.
 ORT_OPTIONS = {
@@ -79,26 +79,9 @@ target_include_directories({name} SYSTEM INTERFACE ${{CMAKE_CURRENT_SOURCE_DIR}}
 add_library({alias} ALIAS {name})
 """
 
-# Eigen 3.4.0 has the NaN-propagating functors but not yet the array methods that name them.
-EIGEN_NAN_METHODS = """
-#define EDGEWRIGHT_NAN_METHOD(METHOD, FUNCTOR)                                                  \\
-  template <int NaNPropagation, typename OtherDerived>                                          \\
-  EIGEN_DEVICE_FUNC EIGEN_STRONG_INLINE const CwiseBinaryOp<                                    \\
-      internal::FUNCTOR<Scalar, typename OtherDerived::Scalar, NaNPropagation>, const Derived,  \\
-      const OtherDerived>(METHOD)(const ArrayBase<OtherDerived>& other) const {                 \\
-    return {derived(), other.derived()};                                                        \\
-  }                                                                                             \\
-  template <int NaNPropagation>                                                                 \\
-  EIGEN_DEVICE_FUNC EIGEN_STRONG_INLINE const CwiseBinaryOp<                                    \\
-      internal::FUNCTOR<Scalar, Scalar, NaNPropagation>, const Derived,                         \\
-      const CwiseNullaryOp<internal::scalar_constant_op<Scalar>, PlainObject>>(METHOD)(         \\
-      const Scalar& other) const {                                                              \\
-    return {derived(), Derived::PlainObject::Constant(rows(), cols(), other)};                  \\
-  }
-EDGEWRIGHT_NAN_METHOD(min, scalar_min_op)
-EDGEWRIGHT_NAN_METHOD(max, scalar_max_op)
-#undef EDGEWRIGHT_NAN_METHOD
-"""
+
+class MissingSymbolError(ConanException):
+    """The linker found no object that defines a symbol."""
 
 
 class OnnxRuntimeMinimal(ConanFile):
@@ -116,7 +99,7 @@ class OnnxRuntimeMinimal(ConanFile):
     }
     default_options = {"kernels": "stock", "sources": "needed", "xnnpack": False}
     python_requires = "debian-source/1.0"
-    exports = ("*.cmake", "prune.py", "links*.txt") + tuple(
+    exports = ("*.cmake", "compiler_output.py", "prune.py", "links*.txt", "patches/*") + tuple(
         f"kernels/{folder}/*" for folder in ("src", "operators", "hooks")
     )
     no_copy_source = True
@@ -136,7 +119,8 @@ class OnnxRuntimeMinimal(ConanFile):
             for folder in Path(self.source_folder).glob(pattern):
                 shutil.rmtree(folder)
         self._add_cmake_to_header_libraries()
-        self._edit_sources()
+        self._patch("patches/always", Path(self.source_folder) / "onnxruntime")
+        self._patch("patches/eigen", Path(self.source_folder) / "deps" / "eigen")
 
     def _add_cmake_to_header_libraries(self):
         deps = Path(self.source_folder) / "deps"
@@ -148,61 +132,16 @@ class OnnxRuntimeMinimal(ConanFile):
             save(self, str(deps / name / "CMakeLists.txt"), text)
         save(self, str(deps / "utf8_range" / "CMakeLists.txt"), "# protobuf 3.21 has its own\n")
 
-    def _edit_sources(self):
-        cmake = Path(self.source_folder) / "onnxruntime" / "cmake"
-        # MLAS overrides the board's FPU with plain `neon`, which GCC 14 cannot compile Eigen
-        # for and which turns rounding into libm calls. The toolchain file names the FPU.
-        for language in ("ASM", "CXX"):
-            replace_in_file(
-                self,
-                str(cmake / "onnxruntime_mlas.cmake"),
-                f'set(CMAKE_{language}_FLAGS "${{CMAKE_{language}_FLAGS}} -mfpu=neon")',
-                "",
-            )
-        # The build info is compiled in: keep this machine's paths and git state out of it.
-        replace_in_file(
-            self,
-            str(cmake / "CMakeLists.txt"),
-            'string(APPEND ORT_BUILD_INFO ", cmake cxx flags: ${CMAKE_CXX_FLAGS}")',
-            'string(APPEND ORT_BUILD_INFO ", edgewright")',
-        )
-        replace_in_file(
-            self,
-            str(cmake / "CMakeLists.txt"),
-            'set(ORT_BUILD_INFO "ORT Build Info: ")\nfind_package(Git)',
-            'set(ORT_BUILD_INFO "ORT Build Info: ")',
-        )
-        plugin = "deps/eigen/usr/include/eigen3/Eigen/src/plugins/ArrayCwiseBinaryOps.h"
-        with open(os.path.join(self.source_folder, plugin), "a") as header:
-            header.write(EIGEN_NAN_METHODS)
-        self._edit_xnnpack_provider()
+    def _patch(self, folder, tree):
+        """Apply a folder's patches in the order of their names.
 
-    def _edit_xnnpack_provider(self):
-        core = Path(self.source_folder) / "onnxruntime/onnxruntime/core"
-        # A model in memory has no path. Its larger tensors stay in its own bytes, which is told in
-        # the fields of an external file, so that the provider's look at zero points would end here.
-        replace_in_file(
-            self,
-            str(core / "optimizer/initializer.cc"),
-            "if (utils::HasExternalData(tensor_proto)) {\n    ORT_ENFORCE(!model_path.empty(),",
-            "if (utils::HasExternalData(tensor_proto)) {\n"
-            "    ORT_ENFORCE(!model_path.empty() || tensor_proto.external_data(0).value() ==\n"
-            "                    ToUTF8String(utils::kTensorProtoMemoryAddressTag),",
-        )
-        # The provider has a kernel for QLinearConv, which is of version 10, but takes none before
-        # 11. (Conv between quantizers, which it takes, cannot be fused in an ORT-format model.)
-        replace_in_file(
-            self,
-            str(core / "providers/xnnpack/nn/conv_base.cc"),
-            "if (node_unit.SinceVersion() < 11) {",
-            "if (node_unit.SinceVersion() < 11 && qtype != QuantizedOpType::QLinearConv) {",
-        )
-        # gsl::narrow throws; ONNX Runtime's own ends the program in a build without exceptions.
-        for source in (core / "providers/xnnpack").rglob("*.cc"):
-            text = source.read_text()
-            if "gsl::narrow<" in text:
-                text = text.replace("gsl::narrow<", "onnxruntime::narrow<")
-                source.write_text('#include "core/common/narrow.h"\n' + text)
+        A hunk may have moved in its file, which GNU patch follows and Conan's own patch does not;
+        every line of it must be there. `invoke runtime.candidate` asks the same of other versions.
+        """
+        for path in sorted((Path(self.recipe_folder) / folder).glob("*.patch")):
+            self.run(
+                f'patch --strip=0 --fuzz=0 --force --no-backup-if-mismatch -d "{tree}" -i "{path}"'
+            )
 
     def generate(self):
         self._check_options()
@@ -239,6 +178,7 @@ class OnnxRuntimeMinimal(ConanFile):
         return Path(tempfile.gettempdir()) / f"edgewright-{os.getuid()}" / self.name
 
     def build(self):
+        sys.path.insert(0, self.recipe_folder)  # modules of this recipe are imported from there
         shutil.rmtree(self._workshop, ignore_errors=True)
         shutil.copytree(self.source_folder, self._workshop / "src", symlinks=True)
         if self.options.kernels == "neon":
@@ -254,24 +194,45 @@ class OnnxRuntimeMinimal(ConanFile):
         shutil.rmtree(self._workshop)
 
     def _compile_needed(self):
+        """Compile what `links.txt` says a linker takes; all of it where a symbol is missing then.
+
+        Nothing else that goes wrong can come of a source left out, or mend itself by more of them.
+        """
         try:
             self._compile(self._unused_sources())
-        except ConanException:
-            self.output.warning("failed without what links.txt leaves out: compiling everything")
+        except MissingSymbolError as missing:
+            self.output.warning(f"{missing}: links.txt leaves too much out, compiling everything")
             self._compile([])
 
     def _compile(self, unused):
-        """Compile and link all but the unused sources; a symbol that is missing is an error."""
+        """Compile and link all but the unused sources.
+
+        Raises MissingSymbolError if the linker misses a symbol; ConanException, with the words of
+        what failed, for everything else.
+        """
         self._unused_list.write_text("".join(f"{self._workshop / name}\n" for name in unused))
         start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         self.run(f"cmake {' '.join(self._cmake_arguments())}")
-        self.run(f'cmake --build "{self._objects}" --target onnxruntime -j {build_jobs(self)}')
+        self._run_ninja()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cores = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         self.output.info(f"compiled in {time.monotonic() - start:.0f} s, {cores:.0f} core-seconds")
 
+    def _run_ninja(self):
+        from compiler_output import errors, missing_symbols
+
+        log = self._workshop / "compile.log"
+        command = f'cmake --build "{self._objects}" --target onnxruntime -j {build_jobs(self)}'
+        # tee shows the output as it comes, and keeps it: it tells why a build failed.
+        with subprocess.Popen(["tee", log], stdin=subprocess.PIPE, stdout=sys.stderr) as tee:
+            code = self.run(command, stdout=tee.stdin, stderr=tee.stdin, ignore_errors=True)
+        if code != 0:
+            output = log.read_text(errors="replace")
+            if symbols := missing_symbols(output):
+                raise MissingSymbolError(f"no object defines {', '.join(symbols[:3])}")
+            raise ConanException(f"ninja ended with exit code {code}\n{errors(output)}")
+
     def _unused_sources(self):
-        sys.path.insert(0, self.recipe_folder)
         from prune import layout_operators, operator_names, read_links, unused_sources
 
         lists = "links.xnnpack.txt" if self.options.xnnpack else "links.txt"
@@ -290,11 +251,12 @@ class OnnxRuntimeMinimal(ConanFile):
         operators = self._sources / "onnxruntime/contrib_ops/cpu/quantization/edgewright"
         shutil.copytree(kernels / "src", mlas)
         shutil.copytree(kernels / "operators", operators)
-        for hook in sorted((kernels / "hooks").glob("*.patch")):
-            patch(self, patch_file=str(hook), base_path=str(self._sources))
+        self._patch("kernels/hooks", self._sources)
 
     def _add_xnnpack(self):
-        """Put the libraries where `xnnpack.cmake` finds them, at one path for every build."""
+        """Mend the provider, and put the libraries, at one path for every build, where
+        `xnnpack.cmake` finds them."""
+        self._patch("patches/xnnpack", self._sources)
         package = self.dependencies["xnnpack"].package_folder
         shutil.copytree(package, self._workshop / "xnnpack")
         external = self._sources / "cmake" / "external" / "xnnpack.cmake"
@@ -370,7 +332,6 @@ class OnnxRuntimeMinimal(ConanFile):
 
     def _links(self):
         """What `links.txt` says, by the objects of this build."""
-        sys.path.insert(0, self.recipe_folder)
         from prune import links_of, read_symbols
 
         commands = json.loads((self._objects / "compile_commands.json").read_text())
@@ -390,11 +351,11 @@ class OnnxRuntimeMinimal(ConanFile):
         config = self.conf.get("user.edgewright:ops_config")
         if not config:
             raise ConanException("conf user.edgewright:ops_config names no op config")
-        found = hashlib.sha256(Path(config).read_bytes()).hexdigest()
-        if found != str(self.options.ops_sha256):
+        sha256 = hashlib.sha256(Path(config).read_bytes()).hexdigest()
+        if sha256 != str(self.options.ops_sha256):
             raise ConanException(
                 f"{config}: not the op config of this package\n"
-                f"  expected sha256: {self.options.ops_sha256}\n  found sha256:    {found}"
+                f"  expected sha256: {self.options.ops_sha256}\n  found sha256:    {sha256}"
             )
         return config
 

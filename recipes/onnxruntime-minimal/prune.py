@@ -89,15 +89,16 @@ def layout_operators(header: str) -> set[str]:
 
 def _kernels(root: Path) -> set[str]:
     """Kernels and their helpers; not the lists of all kernels, which every program holds."""
-    found = (path for folder in KERNELS for path in (root / folder).rglob("*.cc"))
-    names = {path.relative_to(root).as_posix() for path in found}
+    paths = (path for folder in KERNELS for path in (root / folder).rglob("*.cc"))
+    names = {path.relative_to(root).as_posix() for path in paths}
     return {name for name in names if not REGISTRARS.search(name)}
 
 
 def _operators(source: Path) -> set[str]:
     """Words in a source's registrations of kernels: the operators' names are among them."""
     text = source.read_text(errors="replace")
-    return {word for found in REGISTRATION.findall(text) for word in re.findall(r"\w+", found)}
+    arguments = REGISTRATION.findall(text)
+    return {word for argument in arguments for word in re.findall(r"\w+", argument)}
 
 
 def _needs_by_headers(root: Path, name: str) -> set[str]:
@@ -119,14 +120,14 @@ def _included(root: Path, name: str) -> Iterator[str]:
 
 def _reached(roots: Iterable[str], needs: Callable[[str], Iterable[str]]) -> set[str]:
     """The roots and all that they need, and so on."""
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             waiting += needs(name)
-    return found
+    return reached
 
 
 def links_of(root: Path, symbols: Mapping[str, "Symbols"]) -> Links:
@@ -136,12 +137,12 @@ def links_of(root: Path, symbols: Mapping[str, "Symbols"]) -> Links:
     where all are registered: the op config tells which are.
     """
     definers = defaultdict(set)
-    for name, found in symbols.items():
-        for symbol in found.defined:
+    for name, of_source in symbols.items():
+        for symbol in of_source.defined:
             definers[symbol].add(name)
     needs = {
-        name: {to for symbol in found.undefined for to in definers[symbol]} - {name}
-        for name, found in symbols.items()
+        name: {to for symbol in of_source.undefined for to in definers[symbol]} - {name}
+        for name, of_source in symbols.items()
     }
     kernels = {name for name in _kernels(root) if _operators(root / name)}
     for name in filter(REGISTRARS.search, needs):
@@ -161,13 +162,13 @@ class Symbols:
 
 def read_symbols(objects: Iterable[str], listing: Iterable[str]) -> dict[str, Symbols]:
     """Object → symbols, from the output of `nm --print-file-name --format=posix`."""
-    found = {name: Symbols() for name in objects}
+    symbols = {name: Symbols() for name in objects}
     for name, symbol, kind in _columns(listing):
         if kind == "U":
-            found[name].undefined.add(symbol)
+            symbols[name].undefined.add(symbol)
         elif kind.isupper() or kind == "u":
-            found[name].defined.add(symbol)
-    return found
+            symbols[name].defined.add(symbol)
+    return symbols
 
 
 def _columns(listing: Iterable[str]) -> Iterator[tuple[str, str, str]]:

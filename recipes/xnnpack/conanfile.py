@@ -46,8 +46,8 @@ class Xnnpack(ConanFile):
             self, lists, f'{marked} " -march=armv8.2-a+dotprod+fp16 ', f'{marked} " -march=armv8-a '
         )
         names = f"{self.source_folder}/cmake/gen/aarch32_microkernels.cmake"
-        kept = [line for line in load(self, names).splitlines() if "neondot" not in line]
-        save(self, names, "\n".join(kept) + "\n")
+        lines = [line for line in load(self, names).splitlines() if "neondot" not in line]
+        save(self, names, "\n".join(lines) + "\n")
         # Threads that wait for work sleep at once: to spin is heat, for nothing between images.
         spin = "#define PTHREADPOOL_SPIN_WAIT_ITERATIONS"
         header = f"{self.source_folder}/deps/pthreadpool/src/threadpool-common.h"
@@ -69,8 +69,8 @@ class Xnnpack(ConanFile):
         """cpuinfo's name of the core; of two kinds the first, which is the stronger one."""
         core = str(self.options.core).split(".")[0].replace("-", "_")
         name = f"cpuinfo_uarch_{core}"
-        known = f"{name}," in (cpuinfo / "include/cpuinfo.h").read_text()
-        return name if known else "cpuinfo_uarch_unknown"
+        cores = (cpuinfo / "include/cpuinfo.h").read_text()
+        return name if f"{name}," in cores else "cpuinfo_uarch_unknown"
 
     def package(self):
         self.python_requires["debian-source"].module.CMakeLibrary.package(self)

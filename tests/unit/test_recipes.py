@@ -118,24 +118,150 @@ def test_of_kernels_that_links_do_not_know_the_headers_tell(prune: ModuleType, t
     assert prune.unused_sources(tree, unknown, {"Conv"}) == sorted([SOFTMAX, GRU])
 
 
-@pytest.mark.parametrize(("links", "tries"), [(True, [["b.cc"]]), (False, [["b.cc"], []])])
-def test_where_a_source_was_left_out_wrongly_everything_is_compiled(
-    links: bool, tries: list[list[str]]
+# What ninja, GCC 14 and GNU ld print, but for the folders.
+MISSING_SYMBOL = """\
+[4/4] Linking CXX shared library libonnxruntime.so
+FAILED: libonnxruntime.so
+: && arm-linux-gnueabihf-g++ -fPIC -shared -o libonnxruntime.so api.cc.o libkernels.a && :
+arm-linux-gnueabihf/bin/ld: libkernels.a(conv.cc.o): in function `onnxruntime::Conv(int)':
+conv.cc:(.text+0xa): undefined reference to `onnxruntime::PadImpl(int)'
+collect2: error: ld returned 1 exit status
+ninja: build stopped: subcommand failed.
+"""
+MISSING_HEADER = """\
+[1/3] Building CXX object CMakeFiles/kernels.dir/conv.cc.o
+FAILED: CMakeFiles/kernels.dir/conv.cc.o
+ccache arm-linux-gnueabihf-g++ -fPIC -o CMakeFiles/kernels.dir/conv.cc.o -c src/conv.cc
+src/conv.cc:1:10: fatal error: missing/header.h: No such file or directory
+    1 | #include <missing/header.h>
+      |          ^~~~~~~~~~~~~~~~~~
+compilation terminated.
+ninja: build stopped: subcommand failed.
+"""
+WRONG_CODE = """\
+FAILED: CMakeFiles/kernels.dir/conv.cc.o
+src/conv.cc: In function 'int Conv(int)':
+src/conv.cc:1:42: error: 'undeclared' was not declared in this scope
+    1 | int Conv(int x) { return undeclared; }
+      |                          ^~~~~~~~~~
+ninja: build stopped: subcommand failed.
+"""
+OUT_OF_MEMORY = """\
+FAILED: CMakeFiles/kernels.dir/conv.cc.o
+arm-linux-gnueabihf-g++: fatal error: Killed signal terminated program cc1plus
+compilation terminated.
+ninja: build stopped: subcommand failed.
+"""
+WITHOUT_ERROR = "ninja: build stopped: interrupted by user.\n"
+
+
+class Recipe:
+    """The runtime's, with a ninja that prints what was recorded."""
+
+    def __init__(self, folder: Path, outputs: list[str]) -> None:
+        self.module: Any = loaded("conanfile")
+        self.module.build_jobs = lambda recipe: 1
+        self._workshop = self._objects = folder
+        self._unused_list = folder / "unused.txt"
+        self.outputs, self.compiled, self.warnings = outputs, list[str](), list[str]()
+        self.output = SimpleNamespace(warning=self.warnings.append, info=str)
+
+    def compile_needed(self) -> None:
+        self.module.OnnxRuntimeMinimal._compile_needed(self)
+
+    def _unused_sources(self) -> list[str]:
+        return ["pad.cc"]
+
+    def _cmake_arguments(self) -> list[str]:
+        return []
+
+    def _compile(self, unused: list[str]) -> None:
+        self.module.OnnxRuntimeMinimal._compile(self, unused)
+
+    def _run_ninja(self) -> None:
+        self.module.OnnxRuntimeMinimal._run_ninja(self)
+
+    def run(self, command: str, **options: Any) -> int:
+        if "--build" not in command:
+            return 0
+        self.compiled.append(self._unused_list.read_text())
+        text = self.outputs.pop(0)
+        options["stdout"].write(text.encode())
+        return int(bool(text))
+
+
+@pytest.fixture
+def recipe_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(RECIPES / packages.RUNTIME)
+
+
+@pytest.mark.usefixtures("recipe_modules")
+def test_a_symbol_that_is_missing_has_everything_compiled(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path, [MISSING_SYMBOL, ""])
+
+    recipe.compile_needed()
+
+    assert recipe.compiled == [f"{tmp_path}/pad.cc\n", ""]
+    assert recipe.warnings == [
+        "no object defines onnxruntime::PadImpl(int): "
+        "links.txt leaves too much out, compiling everything"
+    ]
+
+
+@pytest.mark.usefixtures("recipe_modules")
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [
+        (
+            MISSING_HEADER,
+            "FAILED: CMakeFiles/kernels.dir/conv.cc.o\n"
+            "src/conv.cc:1:10: fatal error: missing/header.h: No such file or directory",
+        ),
+        (
+            WRONG_CODE,
+            "FAILED: CMakeFiles/kernels.dir/conv.cc.o\n"
+            "src/conv.cc:1:42: error: 'undeclared' was not declared in this scope",
+        ),
+        (
+            OUT_OF_MEMORY,
+            "FAILED: CMakeFiles/kernels.dir/conv.cc.o\n"
+            "arm-linux-gnueabihf-g++: fatal error: Killed signal terminated program cc1plus",
+        ),
+        (WITHOUT_ERROR, "ninja: build stopped: interrupted by user."),
+    ],
+)
+def test_any_other_failure_is_told_in_its_own_words_and_not_repeated(
+    tmp_path: Path, output: str, shown: str
 ) -> None:
-    made: list[list[str]] = []
+    recipe = Recipe(tmp_path, [output])
 
-    def compile_(unused: list[str]) -> None:
-        made.append(unused)
-        if unused and not links:
-            raise ConanException("undefined reference")
+    with pytest.raises(ConanException) as failure:
+        recipe.compile_needed()
 
-    recipe = SimpleNamespace(
-        _compile=compile_, _unused_sources=lambda: ["b.cc"], output=SimpleNamespace(warning=str)
-    )
+    assert str(failure.value) == f"ninja ended with exit code 1\n{shown}"
+    assert len(recipe.compiled) == 1
+    assert recipe.warnings == []
 
-    loaded("conanfile").OnnxRuntimeMinimal._compile_needed(recipe)
 
-    assert made == tries
+@pytest.mark.usefixtures("recipe_modules")
+def test_what_needs_no_more_than_is_linked_is_compiled_once(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path, [""])
+
+    recipe.compile_needed()
+
+    assert recipe.compiled == [f"{tmp_path}/pad.cc\n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "symbol"),
+    [
+        ("a.cc:(.text+0xa): undefined reference to `vtable for Pad'", "vtable for Pad"),
+        ("ld.lld: error: undefined symbol: PadImpl(int)", "PadImpl(int)"),
+        ("a.o: undefined reference to 'PadImpl'", "PadImpl"),
+    ],
+)
+def test_each_linkers_words_for_a_missing_symbol_are_known(line: str, symbol: str) -> None:
+    assert loaded("compiler_output").missing_symbols(f"[1/2]\n{line}\n{line}\n") == [symbol]
 
 
 def test_operators_of_a_config_are_read_past_their_types(prune: ModuleType) -> None:

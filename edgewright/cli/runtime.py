@@ -1,0 +1,25 @@
+"""The runtime that a release holds: ONNX Runtime as its recipe makes it."""
+
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from edgewright.build import candidate as candidates
+from edgewright.build import packages
+from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
+
+
+@task(help={"source": "ONNX Runtime's sources: a folder, or a tar archive of it", "json": JSON})
+@told
+def candidate(c: Context, source: str, json: bool = False) -> None:
+    """Do our patches fit it? Example: invoke runtime.candidate --source=onnxruntime-1.22.tar.gz"""
+    fit = candidates.fit_candidate(LAYOUT.recipes / packages.RUNTIME, Path(source))
+    if json:
+        write(fit.model_dump_json(indent=2) + "\n")
+    else:
+        for hunk in fit.hunks:
+            line = f"{hunk.verdict:6} {hunk.patch}: {hunk.file}:{hunk.line} {hunk.reason}"
+            OUT.print(line.rstrip(), markup=False, soft_wrap=True)
+    candidates.require_fit(fit)
+    say(f"ONNX Runtime {fit.onnxruntime}: all {len(fit.hunks)} hunks fit")
