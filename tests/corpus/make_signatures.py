@@ -7,6 +7,7 @@ minisign 0.11; they sign nothing but `signed.txt`:
     minisign -G -W -p stock.pub -s stock.key
     minisign -G -p stock-locked.pub -s stock-locked.key     (passphrase: pw)
     minisign -S -s stock.key -m signed.txt -t 'x y'
+`ours*` and `signed.txt.ours.minisig` were made by edgewright 0.1.0 (passphrase: pw).
 """
 
 import base64

@@ -159,8 +159,8 @@ class Recipe:
     """The runtime's, with a ninja that prints what was recorded."""
 
     def __init__(self, folder: Path, outputs: list[str]) -> None:
-        self.module: Any = loaded("conanfile")
-        self.module.build_jobs = lambda recipe: 1
+        self.module = loaded("conanfile")
+        setattr(self.module, "build_jobs", lambda recipe: 1)  # noqa: B010
         self._workshop = self._objects = folder
         self._unused_list = folder / "unused.txt"
         self.outputs, self.compiled, self.warnings = outputs, list[str](), list[str]()
