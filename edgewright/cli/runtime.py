@@ -1,18 +1,21 @@
 """The runtime that a release holds: ONNX Runtime as its recipe makes it."""
 
 from pathlib import Path
+from typing import Annotated
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from edgewright.build import candidate as candidates
 from edgewright.build import packages
-from edgewright.cli.common import JSON, LAYOUT, OUT, say, told, write
+from edgewright.cli.common import LAYOUT, OUT, Json, say, task, write
 
 
-@task(help={"source": "ONNX Runtime's sources: a folder, or a tar archive of it", "json": JSON})
-@told
-def candidate(c: Context, source: str, json: bool = False) -> None:
+@task
+def candidate(
+    c: Context,
+    source: Annotated[str, "ONNX Runtime's sources: a folder, or a tar archive of it"],
+    json: Json = False,
+) -> None:
     """Do our patches fit it? Example: invoke runtime.candidate --source=onnxruntime-1.22.tar.gz"""
     fit = candidates.fit_candidate(LAYOUT.recipes / packages.RUNTIME, Path(source))
     if json:
