@@ -1,11 +1,11 @@
-"""What training keeps in memory."""
+"""How much memory training takes, measured before it starts."""
 
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 FLOAT = 4  # bytes
-_PROBE = 64  # pixels; what is kept grows with their number
+_PROBE = 64  # pixels a side; what a layer saves grows with their number
 
 
 def training_bytes(network: nn.Module, size: int, batch: int, images: int) -> int:
@@ -14,18 +14,21 @@ def training_bytes(network: nn.Module, size: int, batch: int, images: int) -> in
 
 
 def activation_bytes(network: nn.Module, size: int) -> int:
-    """Bytes kept for the backward pass of one image (1, 1, size, size), measured on a
-    smaller one."""
+    """Bytes that one image (1, 1, size, size) keeps for the backward pass.
+
+    Measured on a smaller image, so that asking takes little memory itself.
+    """
     probe = min(size, _PROBE)
-    kept: dict[int, int] = {}
+    saved_sizes: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        # By address: several layers may save one tensor.
+        saved_sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
     device = next(network.parameters()).device
     with saved_tensors_hooks(note, lambda tensor: tensor):
         network.eval()(torch.zeros(1, 1, probe, probe, device=device))
-    own = {parameter.data_ptr() for parameter in network.parameters()}
-    total = sum(count for address, count in kept.items() if address not in own)
+    parameters = {parameter.data_ptr() for parameter in network.parameters()}
+    total = sum(count for address, count in saved_sizes.items() if address not in parameters)
     return total * (size // probe) ** 2

@@ -1,11 +1,11 @@
-"""Random views of a solar cell that leave its label true."""
+"""Random views of a solar cell that do not change its label."""
 
 import math
 
 import torch
 from torch.nn import functional
 
-EPSILON = 1e-5  # as in the card
+EPSILON = 1e-5  # as in the card (contract/card.PerImage): the board standardises alike
 
 
 def augment(images: torch.Tensor) -> torch.Tensor:
@@ -14,7 +14,10 @@ def augment(images: torch.Tensor) -> torch.Tensor:
     Cells are symmetric, so flips are free views. Most cells have horizontal busbars, so
     only a quarter is transposed.
     """
-    views = _gamma(_warp(_transpose(images)))
+    views = _warp(_transpose_some(images))
+    # Gamma, since exposure differs from camera to camera.
+    exponent = torch.exp(0.35 * _uniform(len(views)))[:, None, None, None]
+    views = views.clamp(1e-4, 1) ** exponent
     noise = torch.randn_like(views) * torch.rand(len(views), 1, 1, 1) * 0.1
     return standardize(views) + noise
 
@@ -26,7 +29,7 @@ def standardize(images: torch.Tensor) -> torch.Tensor:
     return (images - mean) / std.clamp_min(EPSILON)
 
 
-def _transpose(images: torch.Tensor) -> torch.Tensor:
+def _transpose_some(images: torch.Tensor) -> torch.Tensor:
     chosen = torch.rand(len(images), 1, 1, 1) < 0.25
     return torch.where(chosen, images.transpose(2, 3), images)
 
@@ -51,11 +54,6 @@ def _warp(images: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def _gamma(images: torch.Tensor) -> torch.Tensor:
-    exponent = torch.exp(0.35 * _uniform(len(images)))[:, None, None, None]
-    return images.clamp(1e-4, 1) ** exponent
-
-
 def _uniform(count: int) -> torch.Tensor:
-    """Uniform in -1 to 1."""
+    """Random values (count,), uniform in -1 to 1."""
     return torch.rand(count) * 2 - 1

@@ -1,4 +1,4 @@
-"""Checkpoint -> FP32 ONNX, checked, and how closely the two agree."""
+"""Export a PyTorch network as FP32 ONNX, check it, and compare the answers of the two."""
 
 import warnings
 from copy import deepcopy
@@ -25,7 +25,7 @@ STANDARD = {"", "ai.onnx"}
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written, and the largest difference in a logit on that many images."""
+    """The file, and the largest difference in a logit from PyTorch on `images` images."""
 
     path: Path
     batch: str  # 1 or any
@@ -47,7 +47,7 @@ def export(
     """Write the network as ONNX: input `image` (1, 1, size, size), output `logits` (1, labels).
 
     With `dynamic` the first dimension is any number, named `batch`. Written aside, then
-    renamed. Raises UserError for operators that ONNX has not, with the modules that use
+    renamed. Raises UserError for operators that ONNX lacks, with the modules that use
     them, and for shapes that cannot be inferred.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +65,9 @@ def export(
 
 
 def parity(network: nn.Module, model: Path, inputs: Floats) -> float:
-    """Largest difference in any logit between PyTorch and ONNX Runtime on (N, 1, H, W): one
-    by one, or all at once where the model takes any number.
+    """Largest difference in any logit between PyTorch and ONNX Runtime on (N, 1, H, W).
+
+    The model gets images one by one, or all at once where its batch is open.
 
     Raises UserError above `TOLERANCE`.
     """
@@ -75,9 +76,9 @@ def parity(network: nn.Module, model: Path, inputs: Floats) -> float:
     session = open_session(model)
     name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
     batches = [inputs] if isinstance(shape[0], str) else np.split(inputs, len(inputs))
-    found = np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
-    difference = float(np.abs(found - expected).max())
-    if not difference <= TOLERANCE:
+    answers = np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+    difference = float(np.abs(answers - expected).max())
+    if not difference <= TOLERANCE:  # not `>`: a NaN must be refused too
         raise UserError(
             str(model),
             "says something else than the PyTorch network",
@@ -88,17 +89,17 @@ def parity(network: nn.Module, model: Path, inputs: Floats) -> float:
 
 def _trace(network: nn.Module, out: Path, size: int, dynamic: bool, opset: int) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes that become constants, as they should
+        warnings.simplefilter("ignore")  # that sizes become constants: they should
         torch.onnx.export(
             network,
             (torch.zeros(1, 1, size, size),),
             str(out),
-            dynamo=False,
+            dynamo=False,  # the tracer names nodes by their modules, see _module_of
             opset_version=opset,
             input_names=["image"],
             output_names=["logits"],
             dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}} if dynamic else None,
-            # An operator that ONNX has not stays in the graph, with the module's name.
+            # An operator that ONNX lacks stays in the graph, so that it can be named.
             operator_export_type=OperatorExportTypes.ONNX_FALLTHROUGH,
         )
 
@@ -107,26 +108,28 @@ def _check(model: onnx.ModelProto, out: Path, labels: int) -> None:
     refuse_custom(model, str(out))
     onnx.checker.check_model(model, full_check=True)
     graph = infer_shapes(model, strict_mode=True, data_prop=True).graph
-    found = [one.dim_value for one in graph.output[0].type.tensor_type.shape.dim[1:]]
-    if found != [labels]:
+    sizes = [size.dim_value for size in graph.output[0].type.tensor_type.shape.dim[1:]]
+    if sizes != [labels]:
         raise UserError(
-            str(out), "has another output than its labels", facts=[f"{labels} labels, {found}"]
+            str(out), "has another output than its labels", facts=[f"{labels} labels, {sizes}"]
         )
 
 
 def refuse_custom(model: onnx.ModelProto, subject: str) -> None:
-    """Raise UserError if a node is none of ONNX's own, and name the module that made it."""
+    """Raise UserError naming the nodes that are not ONNX's own, and the modules that made them."""
     strange = [node for node in model.graph.node if node.domain not in STANDARD]
     if strange:
         raise UserError(
             subject,
             "uses operators that ONNX has not",
-            facts=[f"{node.domain}::{node.op_type}, made by {_module(node)}" for node in strange],
+            facts=[
+                f"{node.domain}::{node.op_type}, made by {_module_of(node)}" for node in strange
+            ],
             next="replace these modules, or export with a higher opset",
         )
 
 
-def _module(node: onnx.NodeProto) -> str:
+def _module_of(node: onnx.NodeProto) -> str:
     """`/body/body.layer/Erf`, the tracer's name of a node, without the node itself."""
     return node.name.strip("/").rpartition("/")[0] or "the network itself"
 

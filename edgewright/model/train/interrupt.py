@@ -1,4 +1,4 @@
-"""Ctrl-C at a place of our choosing."""
+"""Let Ctrl-C end a loop between two turns, not in the middle of one."""
 
 import signal
 import threading
@@ -9,8 +9,10 @@ from types import FrameType
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether Ctrl-C was pressed; a second one interrupts at
-    once. Off the main thread, where signals cannot be caught, nothing is asked."""
+    """Yield a function that tells whether Ctrl-C was pressed; a second Ctrl-C interrupts at once.
+
+    Off the main thread Python cannot catch signals, and the function always answers no.
+    """
     pressed = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from edgewright.base.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Widths of the transformers and of the stages between them."""
+    """Widths of the transformers and of the stages between them, from the paper's table."""
 
     hidden: tuple[int, int, int]
     neck: tuple[int, int, int, int, int, int, int]
@@ -38,8 +38,8 @@ def full_name(arch: str) -> str:
     """`xxs` and `mobilevit-xxs` are the same. Raises UserError for an unknown one."""
     name = f"mobilevit-{arch.removeprefix('mobilevit-')}"
     if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise UserError(f"architecture '{arch}'", "is not known", facts=[f"expected: {known}"])
+        names = ", ".join(ARCHITECTURES)
+        raise UserError(f"architecture '{arch}'", "is not known", facts=[f"expected: {names}"])
     return name
 
 
@@ -63,8 +63,11 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
         )
         self.body = MobileViTForImageClassification(config)
         self.cell_type = nn.Linear(config.neck_hidden_sizes[-1], 1)
-        self.apply(_start)
-        _replace_attention(self)
+        self.apply(_initialize)
+        for module in list(self.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, MobileViTSelfAttention):
+                    setattr(module, name, Attention(child))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Images (N, C, H, W), H and W multiples of 32 -> logits (N, labels)."""
@@ -104,8 +107,10 @@ class Attention(nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 def reshape_like(network: Network, state: Mapping[str, torch.Tensor]) -> None:
-    """Give convolutions, normalisations and matrices the widths that they have in a
-    state: the structure of a pruned network is the shapes of its weights."""
+    """Give convolutions, normalisations and matrices the widths that they have in `state`.
+
+    The structure of a pruned network is the shapes of its weights; nothing else records it.
+    """
     for name, module in network.named_modules():
         weight = state.get(f"{name}.weight")
         if weight is not None and weight.shape != module.weight.shape:
@@ -113,7 +118,7 @@ def reshape_like(network: Network, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def refuse_not_finite(state: Mapping[str, torch.Tensor], subject: str) -> None:
-    """Raise UserError that names the weights which hold NaN or infinity."""
+    """Raise UserError naming the weights that hold NaN or infinity."""
     bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if bad:
         raise UserError(
@@ -129,6 +134,7 @@ def _resize(module: nn.Module, shape: torch.Size) -> None:
     if getattr(module, "bias", None) is not None:
         module.bias = nn.Parameter(torch.zeros(shape[0]))
     if isinstance(module, nn.Conv2d):
+        # A depthwise convolution has a group for each channel, so its groups shrink too.
         depthwise = module.groups == module.in_channels
         module.groups = shape[0] if depthwise else 1
         module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
@@ -141,14 +147,7 @@ def _resize(module: nn.Module, shape: torch.Size) -> None:
         module.normalized_shape = tuple(shape)
 
 
-def _replace_attention(network: nn.Module) -> None:
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, MobileViTSelfAttention):
-                setattr(module, name, Attention(child))
-
-
-def _start(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Initial values to train from scratch with.
 
     transformers draws the scales of batch normalisation from N(0, 0.02), which suits only

@@ -44,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a pruned network may cost; at least one of the two is given."""
+    """The most that a pruned network may cost; at least one of the two is set."""
 
     macs: int | None = None
     bytes: int | None = None
@@ -61,9 +61,9 @@ class Target:
 
 
 def prune(network: Network, target: Target, losses: Losses, size: int) -> Network:
-    """A copy with as few channels less as the target needs.
+    """A copy without as many channels as the target demands, and no more.
 
-    `losses` are those of a few training images; `size` is the resolution that MACs count at.
+    `losses` gives the losses of a few training images; MACs are counted at resolution `size`.
     Raises UserError for a target that the network meets already or cannot meet.
     """
     before = cost_of(network, size)
@@ -88,28 +88,29 @@ def _largest(network: Network, target: Target, size: int, smallest: Network) -> 
     best, low, high = smallest, 0.0, DEEPEST
     for _ in range(ROUNDS):
         share = (low + high) / 2
-        tried = _without(network, share, size)
-        if target.met(cost_of(tried, size)):
-            best, high = tried, share
+        candidate = _without(network, share, size)
+        if target.met(cost_of(candidate, size)):
+            best, high = candidate, share
         else:
             low = share
     return best
 
 
 def _without(network: Network, share: float, size: int) -> Network:
-    """A copy without that share of the inner channels, those that matter least."""
+    """A copy without that share of the inner channels: those that matter least."""
     copy = deepcopy(network)
-    for ours, its in zip(network.parameters(), copy.parameters(), strict=True):
-        its.grad = None if ours.grad is None else ours.grad.clone()
+    for original, copied in zip(network.parameters(), copy.parameters(), strict=True):
+        # deepcopy leaves gradients out; the Taylor estimate is made of them.
+        copied.grad = None if original.grad is None else original.grad.clone()
     _pruner(copy.eval(), share, size).step()
     copy.zero_grad(set_to_none=True)
     return copy
 
 
 def cost_of(network: Network, size: int) -> Cost:
-    """What one inference of one image (1, 1, size, size) costs."""
+    """The cost of one inference of one image (1, 1, size, size)."""
     device = next(network.parameters()).device
-    with _counted(network) as counts, torch.inference_mode():
+    with _counting_macs(network) as counts, torch.inference_mode():
         network.eval()(torch.zeros(1, 1, size, size, device=device))
     weights = sum(p.numel() for p in network.body.parameters())
     return Cost(macs=sum(counts), bytes=weights)
@@ -142,32 +143,28 @@ def _inner_layers(network: Network) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def _counted(network: Network) -> Iterator[list[int]]:
+def _counting_macs(network: Network) -> Iterator[list[int]]:
     """Collects the MACs of every layer while the network runs."""
     counts: list[int] = []
+
+    def count_layer(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        counts.append(output.numel() * prod(module.weight.shape[1:]))
+
+    def count_attention(
+        module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor
+    ) -> None:
+        # Queries by keys, then weights by values: its own projections are layers.
+        areas, patches, width = inputs[0].shape
+        counts.append(2 * areas * patches * patches * width)
+
     handles: list[RemovableHandle] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(_note_layer(counts)))
+            handles.append(module.register_forward_hook(count_layer))
         elif isinstance(module, Attention):
-            handles.append(module.register_forward_hook(_note_attention(counts)))
+            handles.append(module.register_forward_hook(count_attention))
     try:
         yield counts
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _note_layer(counts: list[int]) -> Callable[..., None]:
-    def note(module: nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
-        counts.append(made.numel() * prod(module.weight.shape[1:]))
-
-    return note
-
-
-def _note_attention(counts: list[int]) -> Callable[..., None]:
-    def note(module: nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
-        areas, patches, width = given[0].shape
-        counts.append(2 * areas * patches * patches * width)
-
-    return note

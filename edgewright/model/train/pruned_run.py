@@ -1,4 +1,4 @@
-"""A run that starts from a pruned network of another run: pruning, then fine-tuning."""
+"""Begin a run with the pruned network of another run, to be fine-tuned."""
 
 import re
 import shutil
@@ -19,27 +19,29 @@ from edgewright.model.train.run import (
     fresh_state,
     load,
     load_network,
+    provenance,
     read_checkpoint,
-    story,
     write_checkpoint,
 )
 from edgewright.model.train.run_folder import RunFolder, data_of
 
-IMAGES = 32  # of the train part, that tell which channels matter
+IMAGES = 32  # of the train part; their losses tell which channels matter
 BATCH = 8
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
+    """What an inference costs before and after pruning."""
+
     before: Cost
     after: Cost
 
 
 def begin_pruned(run: RunFolder, to: RunFolder, target: Target, config: TrainConfig) -> Pruned:
-    """Prune a run's network; begin a new run, of the same data and split, with what is left.
+    """Prune the network of `run`, and begin the run `to` with it, on the same data and split.
 
-    Raises UserError if the new run is there already or the target is no use.
+    Raises UserError if `to` exists already, or the target is met already or cannot be met.
     """
     if to.checkpoint.exists():
         raise UserError(
@@ -49,24 +51,26 @@ def begin_pruned(run: RunFolder, to: RunFolder, target: Target, config: TrainCon
         )
     saved = read_checkpoint(run.checkpoint)
     dataset, data = data_of(run, saved)
-    whole, size = load_network(run.checkpoint), saved["origin"]["resolution"]
-    images = _spread(data.train, IMAGES)
-    pruned = prune(whole, target, _losses(images, len(dataset.labels), config), size)
-    made = Pruned(before=cost_of(whole, size), after=cost_of(pruned, size))
+    network, size = load_network(run.checkpoint), saved["origin"]["resolution"]
+    # Every n-th image: the part is sorted by name, and neighbours are cells of one module.
+    images = data.train[:: max(1, len(data.train) // IMAGES)][:IMAGES]
+    pruned = prune(network, target, _losses(images, len(dataset.labels), config), size)
+    costs = Pruned(before=cost_of(network, size), after=cost_of(pruned, size))
     to.root.mkdir(parents=True, exist_ok=True)
+    # The recorded split goes along: test images of the first run must never train the second.
     shutil.copy(run.split, to.split)
     state = fresh_state(config, pruned, torch.device("cpu"))
-    state.source = f"{story(saved)}, pruned to {made.after.macs / 1e6:,.0f} MMAC"
+    state.source = f"{provenance(saved)}, pruned to {costs.after.macs / 1e6:,.0f} MMAC"
     write_checkpoint(state, Origin.of(config, dataset, data), to.checkpoint)
-    return made
+    return costs
 
 
 def parse_amount(text: str) -> int:
-    """`1.6G` -> 1600000000. Raises UserError for anything else than a number with K, M or G."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
-    if not found:
+    """`1.6G` -> 1600000000. Raises UserError unless it is a number, with K, M or G or without."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text.strip(), re.IGNORECASE)
+    if not number:
         raise UserError(f"amount '{text}'", "is no number", facts=["expected: e.g. 1.6G, 4.2M"])
-    return round(float(found[1]) * _UNITS[found[2].upper()])
+    return round(float(number[1]) * _UNITS[number[2].upper()])
 
 
 def _losses(samples: tuple[Sample, ...], labels: int, config: TrainConfig) -> Losses:
@@ -77,7 +81,3 @@ def _losses(samples: tuple[Sample, ...], labels: int, config: TrainConfig) -> Lo
             yield functional.cross_entropy(network(standardize(images)), target)
 
     return losses
-
-
-def _spread(samples: tuple[Sample, ...], count: int) -> tuple[Sample, ...]:
-    return samples[:: max(1, len(samples) // count)][:count]

@@ -1,9 +1,12 @@
-"""Training MobileViT from scratch or from given weights, resumable at every step.
+"""Train MobileViT from random or loaded weights, resumable at every step.
 
 The fraction of the run that has passed sets the learning rate (warm-up, then cosine) and
 the resolution. A run is as long as its epochs, or, with `minutes`, as the clock says: it
 then ends on time on a busy machine too. Random numbers depend on nothing but the seed and
 the number of the step, so an interrupted run goes on with the numbers it would have had.
+
+The running average of the weights is what is validated, exported and packed; the network itself
+is only what the optimizer moves.
 """
 
 import ctypes
@@ -52,6 +55,7 @@ class Stage:
     scale: float
 
 
+# Small images first: most of what is learnt is learnt at a quarter of the multiplications.
 STAGES = (
     Stage(until=0.30, scale=0.5),
     Stage(until=0.55, scale=0.75),
@@ -97,7 +101,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one epoch did; `seconds` counts from the start of the run."""
+    """Figures of one epoch; `seconds` counts from the start of the run."""
 
     epoch: int
     seconds: float
@@ -110,7 +114,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """What one step did; `passed` is the fraction of the run."""
+    """Figures of one step; `passed` is the fraction of the run."""
 
     step: int
     passed: float
@@ -119,10 +123,10 @@ class Tick:
 
 
 class Watcher(Protocol):
-    """Is told what happens while it happens; `begin` of the first step and where weights came
-    from."""
+    """Shows a training run: its start, each step, each epoch."""
 
-    def begin(self, step: int, source: str) -> None: ...
+    def begin(self, step: int, source: str) -> None:
+        """`step` is the first one, `source` is where the first weights came from."""
 
     def step(self, tick: Tick) -> None: ...
 
@@ -142,21 +146,21 @@ class Arrays:
 
 @dataclass(kw_only=True)
 class State:
-    """All that changes while training: this is the checkpoint."""
+    """Everything that training changes: the content of a checkpoint."""
 
     network: Network
     average: Network
     optimizer: torch.optim.Optimizer
     seconds: float = 0.0
     steps: int = 0
-    source: str = "scratch"  # what its first weights were
-    losses: list[float] = field(default_factory=list)  # of the epoch that is going on
+    source: str = "scratch"  # of the first weights
+    losses: list[float] = field(default_factory=list)  # of the epoch under way
     epochs: list[Epoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a checkpoint is of: a run goes on only with the same."""
+    """The network and data of a checkpoint: a run is resumed only with equal ones."""
 
     arch: str
     resolution: int
@@ -188,14 +192,15 @@ def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) ->
     run = Run(config=config, origin=Origin.of(config, dataset, data), data=data)
     size, images = config.resolution, len(data.train) + len(data.validation)
     watch.begin(run.state.steps, run.state.source)
-    needed = training_bytes(run.state.network, size, config.batch, images)
-    require_memory(f"training at {size}x{size}", needed)
+    # Linux ends a process that takes too much, hours later and without a word: ask before.
+    memory = training_bytes(run.state.network, size, config.batch, images)
+    require_memory(f"training at {size}x{size}", memory)
     if not config.checkpoint.exists():
         write_split(data, config.checkpoint.with_name(SPLIT_NAME))
-    with interruptible() as asked:
+    with interruptible() as interrupted:
         while (stage := stage_at(config, run.passed)) is not None:
             run.advance(stage, watch)
-            if asked():
+            if interrupted():  # between two steps, where the state is whole
                 run.save()
                 raise KeyboardInterrupt
     run.finish(watch)
@@ -203,7 +208,7 @@ def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) ->
 
 
 class Run:
-    """One training run: its state and the data at the resolution of now."""
+    """One training run: its state, and the data at the current resolution."""
 
     def __init__(self, *, config: TrainConfig, origin: Origin, data: Split) -> None:
         self.config, self.origin, self.data = config, origin, data
@@ -212,16 +217,17 @@ class Run:
         self.state = _resume(config, origin, self.device)
         self.size, self.saved = 0, monotonic()
         self.train: Arrays
-        self.held: Arrays
+        self.validation: Arrays
 
     @property
     def passed(self) -> float:
+        """The fraction of the run that is over."""
         if self.config.minutes is not None:
             return self.state.seconds / (60 * self.config.minutes)
         return self.state.steps / (self.per_epoch * self.config.epochs)
 
     def advance(self, stage: Stage, watch: Watcher) -> None:
-        """One step, and after the last one of an epoch its validation."""
+        """Make one step; after the last one of an epoch, validate and save."""
         start = monotonic()
         self._use(size_of(self.config, stage))
         loss = self._step()
@@ -234,17 +240,17 @@ class Run:
             self.save()
 
     def finish(self, watch: Watcher) -> None:
-        """Batch statistics measured anew, if the validation part is told apart better by them,
-        a centred answer, the last checkpoint."""
+        """Take new batch statistics if they raise the AUC on the validation part, centre the
+        answers of a two-class network, and write the last checkpoint."""
         if self.state.losses:
             self._end_epoch(watch)
         self._use(self.config.resolution)
         settled = deepcopy(self.state.average)
-        settle(settled, self.train.images[::4])
-        both = (self.state.average, settled)
-        self.state.average = max(both, key=lambda one: validate(one, self.held)[1])
+        settle(settled, self.train.images[::4])  # a quarter is enough for means
+        candidates = (self.state.average, settled)
+        self.state.average = max(candidates, key=lambda n: validate(n, self.validation)[1])
         if len(self.origin.labels) == len(LABELS):
-            calibrate(self.state.average, self.held)
+            calibrate(self.state.average, self.validation)
         self.save()
 
     def save(self) -> None:
@@ -254,47 +260,62 @@ class Run:
     def _use(self, size: int) -> None:
         if self.size != size:
             self.train = load(self.data.train, size, len(self.origin.labels), self.config)
-            self.held = load(self.data.validation, size, len(self.origin.labels), self.config)
+            self.validation = load(self.data.validation, size, len(self.origin.labels), self.config)
             self.size = size
 
     def _step(self) -> float:
         config, state = self.config, self.state
+        # A seed for each step: a resumed run draws the numbers that it would have drawn.
         torch.manual_seed(config.seed * 1_000_003 + state.steps)
         rows = _rows(len(self.train.labels), config, state.steps, self.per_epoch)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate_at(config, self.passed)
         loss = self._loss(rows)
-        if not math.isfinite(loss.item()):
-            raise _not_finite(config, state)
+        if not math.isfinite(loss.item()):  # before the step, so that the weights are still good
+            raise UserError(
+                f"step {state.steps}",
+                "the loss is not finite",
+                facts=[f"learning rate: {config.learning_rate:g} at its peak"],
+                next="go on from the checkpoint, which is from before, "
+                "with a lower --learning-rate",
+            )
         state.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
         state.optimizer.step()
         state.steps += 1
-        _follow(state, config.ema)
+        _update_average(state, config.ema)
         state.losses.append(float(loss.item()))
         return state.losses[-1]
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
-        """Cross entropy with soft labels, and that of the cell's type where it is known."""
+        """Cross entropy with soft labels, plus that of the cell's type where it is known.
+
+        The type is a second task that shapes the features: mono and poly cells look different,
+        and their defects too.
+        """
         part = self.train
+        # Channels last: PyTorch's convolutions on a CPU are faster so.
         images = augment(part.images[rows]).contiguous(memory_format=torch.channels_last)
         logits, poly = self.state.network.train().both(images.to(self.device))
         target, weight = part.target[rows].to(logits), part.weight[rows].to(logits)
-        each = functional.cross_entropy(logits, target, reduction="none")
-        loss = (each * weight).sum() / weight.sum()
-        known = ~part.poly[rows].isnan()
-        if not known.any():
+        losses = functional.cross_entropy(logits, target, reduction="none")
+        loss = (losses * weight).sum() / weight.sum()
+        has_type = ~part.poly[rows].isnan()
+        if not has_type.any():
             return loss
-        truth = part.poly[rows][known].to(poly)
-        side = functional.binary_cross_entropy_with_logits(poly[known.to(self.device)], truth)
-        return loss + self.config.cell_type_weight * side
+        truth = part.poly[rows][has_type].to(poly)
+        type_loss = functional.binary_cross_entropy_with_logits(
+            poly[has_type.to(self.device)], truth
+        )
+        return loss + self.config.cell_type_weight * type_loss
 
     def _end_epoch(self, watch: Watcher) -> None:
         start, state = monotonic(), self.state
+        # Seconds of the clock count over all sessions of the run, so the difference is the epoch's.
         before = state.epochs[-1].seconds if state.epochs else 0.0
         speed = len(state.losses) * self.config.batch / max(1e-9, state.seconds - before)
-        accuracy, area = validate(state.average, self.held)
+        accuracy, area = validate(state.average, self.validation)
         state.seconds += monotonic() - start
         epoch = Epoch(
             epoch=len(state.epochs),
@@ -317,7 +338,11 @@ def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
     aside = path.with_suffix(".part")
     on_gpu = _device(state.network).type == "cuda"
     processor = torch.cuda.get_device_name() if on_gpu else "CPU"
-    torch.save({**_content(state, origin), "processor": processor}, aside)
+    content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in _PARTS}
+    content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
+    content |= {"from": state.source, "processor": processor}
+    content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
+    torch.save(content, aside)
     aside.replace(path)
 
 
@@ -330,7 +355,7 @@ def load_network(checkpoint: Path) -> Network:
 
 
 def rebuild(saved: dict[str, Any], weights: dict[str, torch.Tensor], subject: str) -> Network:
-    """The network that a checkpoint is of, pruned ones too, with these weights of it."""
+    """The network of a checkpoint, which may be pruned, with these of its weights."""
     refuse_not_finite(weights, subject)
     network = Network(saved["origin"]["arch"], labels=len(saved["origin"]["labels"]))
     reshape_like(network, weights)
@@ -339,12 +364,12 @@ def rebuild(saved: dict[str, Any], weights: dict[str, torch.Tensor], subject: st
 
 
 def history(checkpoint: Path) -> list[Epoch]:
-    """What each epoch of a run did."""
+    """The figures of each epoch of a run."""
     return [Epoch(**values) for values in read_checkpoint(checkpoint)["epochs"]]
 
 
 def facts(checkpoint: Path) -> Facts:
-    """What the card tells about the training."""
+    """The card's field `training`."""
     saved = read_checkpoint(checkpoint)
     sizes = sorted({epoch["size"] for epoch in saved["epochs"]})
     return {
@@ -360,10 +385,11 @@ def facts(checkpoint: Path) -> Facts:
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """The content of a checkpoint. Raises UserError where it is none."""
+    """The content of a checkpoint. Raises UserError if the file is not one."""
     if not checkpoint.exists():
         raise UserError(str(checkpoint), "no such file", next="invoke model.train")
     try:
+        # Weights only: a pickle from elsewhere could run code.
         content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         content["origin"], content["epochs"]
     except Exception as error:  # the reader raises many kinds, by where a file is damaged
@@ -374,7 +400,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
 
 
 def load(samples: Sequence[Sample], size: int, labels: int, config: TrainConfig) -> Arrays:
-    """Decode and resize as on the board; standardisation comes after augmentation."""
+    """Decode and resize as the board does; standardisation comes after augmentation."""
     images = np.stack([resize(to_planes(decode(s.path), "gray")[0], size, size) for s in samples])
     soft = torch.stack([_target(sample, labels, config.smoothing) for sample in samples])
     sure = torch.tensor([s.probability in (0.0, 1.0) for s in samples])
@@ -389,7 +415,7 @@ def load(samples: Sequence[Sample], size: int, labels: int, config: TrainConfig)
 
 
 def stage_at(config: TrainConfig, passed: float) -> Stage | None:
-    """The stage at this fraction of the run; None when it is over."""
+    """The stage at this fraction of the run; None when the run is over."""
     return next((stage for stage in config.stages if passed < stage.until), None)
 
 
@@ -408,8 +434,10 @@ def learning_rate_at(config: TrainConfig, passed: float) -> float:
 
 
 def settle(network: Network, images: torch.Tensor) -> None:
-    """Measure the statistics of batch normalisation anew: averaged weights at the final
-    resolution have others than those gathered on the way."""
+    """Measure the statistics of batch normalisation anew.
+
+    Averaged weights at the final resolution have other statistics than those gathered on the way.
+    """
     layers = [m for m in network.train().modules() if isinstance(m, nn.BatchNorm2d)]
     for layer in layers:
         layer.reset_running_stats()
@@ -420,30 +448,32 @@ def settle(network: Network, images: torch.Tensor) -> None:
     network.eval()
 
 
-def calibrate(network: Network, held: Arrays) -> None:
-    """Shift the logit of a defect until the mean probability on the validation part is the
-    share of defects there: the bias of least log loss. Soft labels and averaging leave the
-    network too timid."""
-    scores = scores_of(network, held)[:, DEFECTIVE]
-    shift = centring_shift(scores, float(held.labels.double().mean()))
+def calibrate(network: Network, part: Arrays) -> None:
+    """Shift the logit of a defect until the mean probability in `part`, the validation part, is
+    the share of defects there: the bias of least log loss.
+
+    Soft labels and averaging leave the network too timid.
+    """
+    scores = scores_of(network, part)[:, DEFECTIVE]
+    shift = centring_shift(scores, float(part.labels.double().mean()))
     with torch.no_grad():
         network.body.classifier.bias[DEFECTIVE] += shift
 
 
-def validate(network: Network, held: Arrays) -> tuple[float, float]:
+def validate(network: Network, part: Arrays) -> tuple[float, float]:
     """Accuracy, and AUC (the mean of one class against the rest)."""
-    scores, labels = scores_of(network, held), held.labels.numpy()
-    present = np.unique(labels)
-    areas = [auc((labels == one).astype(np.int64), scores[:, one]) for one in present]
+    scores, labels = scores_of(network, part), part.labels.numpy()
+    present = np.unique(labels)  # of a class without an image there is no AUC
+    areas = [auc((labels == label).astype(np.int64), scores[:, label]) for label in present]
     return float((scores.argmax(1) == labels).mean()), float(np.mean(areas))
 
 
-def scores_of(network: Network, held: Arrays) -> Scores:
+def scores_of(network: Network, part: Arrays) -> Scores:
     """Probabilities (N, labels)."""
     network.eval()
     device = _device(network)
     with torch.inference_mode():
-        parts = [network(standardize(part).to(device)) for part in held.images.split(32)]
+        parts = [network(standardize(part).to(device)) for part in part.images.split(32)]
     scores: Scores = torch.cat(parts).softmax(1).double().cpu().numpy()
     return scores
 
@@ -465,21 +495,24 @@ def _rows(count: int, config: TrainConfig, step: int, per_epoch: int) -> torch.T
     return torch.from_numpy(order[turn * config.batch : (turn + 1) * config.batch])
 
 
-def _follow(state: State, decay: float) -> None:
-    """Move the averaged weights towards the network's, faster at the start."""
+def _update_average(state: State, decay: float) -> None:
+    """Move the averaged weights towards the network's."""
+    # Faster at the start, else the average would keep the first random weights for long.
     decay = min(decay, (1 + state.steps) / (10 + state.steps))
     new = state.network.state_dict()
     for name, value in state.average.state_dict().items():  # detached: no gradient follows
         if value.is_floating_point():
             value.lerp_(new[name], 1 - decay)
         else:
-            value.copy_(new[name])
+            value.copy_(new[name])  # a counter of batches has no average
 
 
 def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
-    """A new state, or the one that an earlier run left."""
+    """The state in the checkpoint; without a checkpoint, the state before the first step."""
     if not config.checkpoint.exists():
-        network, source = _first_network(config, origin)
+        torch.manual_seed(config.seed)
+        network = Network(origin.arch, labels=len(origin.labels))
+        source = load_weights(network, config.weights) if config.weights else "scratch"
         return replace(fresh_state(config, network, device), source=source)
     saved = read_checkpoint(config.checkpoint)
     _refuse_other_run(config.checkpoint, saved["origin"], origin)
@@ -495,49 +528,55 @@ def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
 def fresh_state(config: TrainConfig, network: Network, device: torch.device) -> State:
     """The state before the first step, from a network's weights."""
     network = network.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate)
+    # Weight decay for matrices and kernels only: it would pull scales and biases to zero.
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
     return State(network=network, average=deepcopy(network), optimizer=optimizer)
 
 
-def _first_network(config: TrainConfig, origin: Origin) -> tuple[Network, str]:
-    """The network before the first step, and where its weights are from."""
-    torch.manual_seed(config.seed)
-    network = Network(origin.arch, labels=len(origin.labels))
-    if config.weights is None:
-        return network, "scratch"
-    return network, load_weights(network, config.weights)
-
-
-def story(saved: dict[str, Any]) -> str:
-    """How the weights of a checkpoint came about."""
+def provenance(saved: dict[str, Any]) -> str:
+    """Where the weights of a checkpoint come from, for a report."""
     return f"{saved['origin']['arch']}, {len(saved['epochs'])} epochs from {saved['from']}"
 
 
 def load_weights(network: Network, path: Path) -> str:
-    """Start from weights in a file: a checkpoint of ours, or any state of a MobileViT.
+    """Copy weights from a file into a network, and return where they come from, for a report.
 
-    Tensors count by name and shape; a first layer made for colours is summed up for grey.
-    Returns what they are, and how many of the network's tensors have none. Raises UserError
-    if the file holds none that fit, or values that are not finite.
+    The file is a checkpoint of a run, or any PyTorch state of a MobileViT. A tensor fits by name
+    and shape; a first layer made for colours is summed up for grey. Tensors of the network that
+    the file lacks stay as they are. Raises UserError if none fits, or values are not finite.
     """
     content = _read_weights(path)
     weights = content.get("average", content)
-    given = {_our_name(name): value for name, value in weights.items() if torch.is_tensor(value)}
-    own = network.state_dict()
-    fitting = {
-        name: adapted
-        for name, value in given.items()
-        if name in own and (adapted := _adapt(value, own[name])) is not None
-    }
+    offered = {name: value for name, value in weights.items() if torch.is_tensor(value)}
+    expected, fitting = network.state_dict(), {}
+    for name, value in offered.items():
+        # transformers names its parts without the `body.` of our network.
+        our_name = f"body.{name}" if name.split(".")[0] in ("mobilevit", "classifier") else name
+        if our_name not in expected:
+            continue
+        of_colours = value.ndim == 4 and value.shape[1] == 3 and expected[our_name].shape[1] == 1
+        adapted = value.sum(1, keepdim=True) if of_colours else value
+        if adapted.shape == expected[our_name].shape:
+            fitting[our_name] = adapted
     if not fitting:
         raise UserError(
-            str(path), "has no tensor that fits", facts=[f"{len(given)} in it, {len(own)} expected"]
+            str(path),
+            "has no tensor that fits",
+            facts=[f"{len(offered)} in it, {len(expected)} expected"],
         )
     refuse_not_finite(fitting, str(path))
-    network.load_state_dict({**own, **fitting})
-    left = len(set(own) - set(fitting))
-    source = story(content) if "origin" in content else path.name
-    return f"{source}; {left} of {len(own)} tensors did not fit" if left else source
+    network.load_state_dict({**expected, **fitting})
+    missing = len(set(expected) - set(fitting))
+    source = provenance(content) if "origin" in content else path.name
+    return f"{source}; {missing} of {len(expected)} tensors did not fit" if missing else source
 
 
 def _read_weights(path: Path) -> dict[str, Any]:
@@ -550,54 +589,23 @@ def _read_weights(path: Path) -> dict[str, Any]:
     return content
 
 
-def _our_name(name: str) -> str:
-    return f"body.{name}" if name.split(".")[0] in ("mobilevit", "classifier") else name
-
-
-def _adapt(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
-    if value.ndim == 4 and value.shape[1] == 3 and own.shape[1] == 1:
-        value = value.sum(1, keepdim=True)
-    return value if value.shape == own.shape else None
-
-
 def _refuse_other_run(path: Path, saved: dict[str, Any], origin: Origin) -> None:
-    now = asdict(origin)
-    differing = [name for name in now if tuple(_flat(saved[name])) != tuple(_flat(now[name]))]
+    current = asdict(origin)
+    differing = [name for name in current if _flat(saved[name]) != _flat(current[name])]
     if differing:
         raise UserError(
             str(path),
             "is of another run",
-            facts=[f"{name}: it has {saved[name]}, asked for {now[name]}" for name in differing],
+            facts=[
+                f"{name}: it has {saved[name]}, asked for {current[name]}" for name in differing
+            ],
             next="give the same options, or another --checkpoint",
         )
 
 
-def _flat(value: object) -> Sequence[object]:
-    return value if isinstance(value, tuple | list) else (value,)
-
-
-def _content(state: State, origin: Origin) -> dict[str, Any]:
-    content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in _PARTS}
-    content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
-    content |= {"from": state.source}
-    content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
-    return content
-
-
-def _not_finite(config: TrainConfig, state: State) -> UserError:
-    return UserError(
-        f"step {state.steps}",
-        "the loss is not finite",
-        facts=[f"learning rate: {config.learning_rate:g} at its peak"],
-        next="go on from the checkpoint, which is from before, with a lower --learning-rate",
-    )
-
-
-def _groups(network: Network, decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels, none for scales and biases."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+def _flat(value: object) -> tuple[object, ...]:
+    """A tuple in every case: a file that was written and read again has lists for tuples."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def _device(network: Network) -> torch.device:
@@ -605,8 +613,12 @@ def _device(network: Network) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks; giving each activation back to the kernel and faulting
-    it in again halves the speed of training on a CPU."""
+    """Let glibc reuse freed blocks.
+
+    Giving each activation back to the kernel and faulting it in again halves the speed of
+    training on a CPU.
+    """
+    # Absent in other C libraries, which need no such advice.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX: no block of its own mapping

@@ -10,6 +10,8 @@ from edgewright.model.judge.data import SPLIT_NAME, Dataset, Split, load_dataset
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
+    """Paths of one run."""
+
     root: Path
 
     @property
@@ -30,10 +32,9 @@ class RunFolder:
 
 
 def begin(run: RunFolder, dataset: Dataset, *, resume: bool) -> Split:
-    """The split of a new run, which its training records; or the one that was recorded then.
+    """The split to train on: a new one, or with `resume` the one that the run recorded.
 
-    Raises UserError for a run that is there already and was not asked for, and for one
-    that was asked for and is not there.
+    Raises UserError if the run exists and `resume` is not set, or the other way round.
     """
     if run.checkpoint.exists() and not resume:
         raise UserError(
@@ -47,13 +48,13 @@ def begin(run: RunFolder, dataset: Dataset, *, resume: bool) -> Split:
 
 
 def recorded_split(run: RunFolder, dataset: Dataset) -> Split:
-    """Raises UserError if there is no run, or the images are no longer the same."""
+    """The split of a run. Raises UserError if there is no run, or the images have changed."""
     if not run.split.exists():
         raise UserError(str(run.root), "there is no training run", next="invoke model.train")
     return read_split(run.split, dataset)
 
 
 def data_of(run: RunFolder, checkpoint: dict[str, Any]) -> tuple[Dataset, Split]:
-    """The data that a checkpoint was trained on, in the parts of then."""
+    """The dataset that a checkpoint was trained on, and its recorded split."""
     dataset = load_dataset(checkpoint["origin"]["dataset"])
     return dataset, recorded_split(run, dataset)
