@@ -7,7 +7,7 @@ from invoke.context import Context
 
 from edgewright.build import candidate as candidates
 from edgewright.build import packages
-from edgewright.cli.common import LAYOUT, OUT, Json, say, task, write
+from edgewright.cli.common import OUT, Json, say, task, workspace, write
 
 
 @task
@@ -17,7 +17,7 @@ def candidate(
     json: Json = False,
 ) -> None:
     """Do our patches fit it? Example: invoke runtime.candidate --source=onnxruntime-1.22.tar.gz"""
-    fit = candidates.fit_candidate(LAYOUT.recipes / packages.RUNTIME, Path(source))
+    fit = candidates.fit_candidate(workspace().resources.recipes / packages.RUNTIME, Path(source))
     if json:
         write(fit.model_dump_json(indent=2) + "\n")
     else:

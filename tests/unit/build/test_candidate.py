@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import CheckError, UserError
-from edgewright.base.layout import RepoLayout
+from edgewright.base.layout import installed_resources
 from edgewright.build import candidate, packages
 from edgewright.build.candidate import fit_candidate, require_fit
 
-RECIPE = RepoLayout().recipes / packages.RUNTIME
+RECIPE = installed_resources().recipes / packages.RUNTIME
 GRAPH = "".join(f"line {number}\n" for number in range(1, 31))
 ALWAYS = """\
 Why it is needed.
