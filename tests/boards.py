@@ -3,11 +3,12 @@
 import json
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgewright.deploy.remote import Board, Progress, Result
+from edgewright.base.progress import Progress
+from edgewright.deploy.remote import Board, ByteCount, Result
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import (
     Release,
@@ -99,6 +100,30 @@ def make_release(
     )
 
 
+class Watched(Progress):
+    """Hands what a deploy shows to functions, and keeps the stages."""
+
+    def __init__(
+        self,
+        *,
+        on_start: Callable[[str], object] | None = None,
+        on_sent: Callable[[int, int], object] | None = None,
+    ) -> None:
+        self.stages: list[str] = []
+        self.uploads: list[tuple[int, int]] = []
+        self._on_start, self._on_sent = on_start, on_sent
+
+    def start(self, stage: str) -> None:
+        self.stages.append(stage)
+        if self._on_start:
+            self._on_start(stage)
+
+    def sent(self, count: int, total: int) -> None:
+        self.uploads.append((count, total))
+        if self._on_sent:
+            self._on_sent(count, total)
+
+
 class LocalBoard(Board):
     """Runs what a deploy sends on this machine; can be cut at any command.
 
@@ -129,7 +154,7 @@ class LocalBoard(Board):
         argv: Sequence[str],
         source: BinaryIO,
         timeout: float | None,
-        progress: Progress | None,
+        on_bytes: ByteCount | None,
     ) -> Result:
         self.sent.append(tuple(argv))
         cut = len(self.sent) == self._cut_at
@@ -141,8 +166,8 @@ class LocalBoard(Board):
         done = self._run(argv, data, kill=cut and self._how == "killed")
         if cut:
             raise self._lost("connection lost", ())
-        if progress:
-            progress(len(data))
+        if on_bytes:
+            on_bytes(len(data))
         return done
 
     def _run(self, argv: Sequence[str], data: bytes, *, kill: bool) -> Result:

@@ -4,7 +4,7 @@ from typing import Any
 
 from edgewright.deploy import install as deploy
 from edgewright.deploy import keyring
-from edgewright.deploy.install import Outcome
+from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board
 from edgewright.release import keys
 from edgewright.release import order as signed
@@ -14,9 +14,9 @@ from edgewright.release.manifest import Manifest, Release
 
 def signer(name: str = "default") -> Signer:
     """A key of this user, made first if there is none."""
-    if not keys.exists(name):
-        keys.generate(name)
-    return keys.open_signer(name, lambda _: None)
+    if not keys.user_keys().exists(name):
+        keys.user_keys().generate(name)
+    return keys.user_keys().open_signer(name, lambda _: None)
 
 
 def sign(release: Release, name: str = "default") -> bytes:
@@ -31,14 +31,14 @@ def sign_anew(manifest: Manifest, floor: int) -> bytes:
 def trust(board: Board, release: Release) -> None:
     """First contact: the release's helper on the board, and the default key."""
     manifest, key = release.manifest, signer()
-    helper = deploy.ensure_helper(board, manifest.deploy_root, release)
+    helper = deploy.ensure_edgectl(board, manifest.deploy_root, release)
     if keyring.read(helper) is None:
         keyring.provision(helper, manifest.compatible, key.public, key)
 
 
 def install(
     board: Board, release: Release, signature: bytes | None = None, **options: Any
-) -> Outcome:
+) -> Installed:
     """Deploy with a fresh signature, to a board that trusts the default key."""
     trust(board, release)
     options = {"reserve_bytes": 0} | options

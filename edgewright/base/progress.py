@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,10 +21,15 @@ class StageReport(BaseModel):
     origin: Origin
 
 
-class Progress(Protocol):
-    """Shows stages while they run."""
+class Progress:
+    """Shows what one build, deploy or smoke test is doing; each has an object of its own.
 
-    def start(self, stage: str) -> None: ...
+    A subclass overrides what it shows; this class shows nothing. The methods are called from
+    the thread that does the work.
+    """
+
+    def start(self, stage: str) -> None:
+        """A stage begins; it ends with `done`, or where the next one begins."""
 
     def line(self, line: str) -> None:
         """One line that a child process printed."""
@@ -32,7 +37,11 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """A remark for the user."""
 
-    def done(self, stage: StageReport) -> None: ...
+    def sent(self, count: int, total: int) -> None:
+        """Of an upload of `total` bytes, `count` have been sent so far."""
+
+    def done(self, stage: StageReport) -> None:
+        """A stage that has a report ended."""
 
 
 class Stage:

@@ -32,7 +32,7 @@ from edgewright.cli.common import (
     workspace,
     write,
 )
-from edgewright.cli.keys import signer_for
+from edgewright.cli.keys import signing_policy
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
@@ -327,7 +327,7 @@ def transfer(
     """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
     built = pipeline.latest_release(workspace().build(reach.board))
     with reach.connect() as board:
-        signer = signer_for("", emulated=board.target.emulated)
+        signer = signing_policy().signer(emulated=board.target.emulated)
         report = transfer_bench.run(board, built, signer, megabytes=megabytes, rounds=rounds)
     if json:
         write(report.model_dump_json(indent=2) + "\n")

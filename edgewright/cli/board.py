@@ -1,15 +1,14 @@
 """Boards over SSH."""
 
 import sys
-from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
 
-from edgewright.base.errors import TargetError, UserError
+from edgewright.base.errors import UserError
 from edgewright.build import pipeline
-from edgewright.cli import keys as key_tasks
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -22,15 +21,13 @@ from edgewright.cli.common import (
     workspace,
     write,
 )
-from edgewright.deploy import install as deployer
-from edgewright.deploy import remote, service
-from edgewright.deploy import report as reports
+from edgewright.cli.keys import signing_policy
+from edgewright.deploy import documents, install, one_board, remote, service
 from edgewright.deploy import smoke as smoke_test
 from edgewright.deploy import target as targets
-from edgewright.deploy.report import SmokeReport
-from edgewright.release import keys
-from edgewright.release import order as signed
-from edgewright.release.manifest import Manifest, Release
+from edgewright.deploy.documents import DeployReport
+from edgewright.deploy.one_board import DeploySettings
+from edgewright.deploy.target import Target
 
 
 @task
@@ -69,102 +66,86 @@ def deploy(
     json: Json = False,
 ) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
-    release = pipeline.latest_release(workspace().build(reach.board))
-    with reach.connect() as there:
-        if dry_run:
-            _dry_run(there, release, reach.board, key)
-            return
-        outcome, report = deploy_release(there, release, reach.board, key=key, take_over=take_over)
-        subject = str(there.target)
+    settings = deploy_settings(
+        reach.board, reach.target(), key=key, password=reach.password(), take_over=take_over
+    )
+    if dry_run:
+        plan = one_board.plan(settings)
+        if json:
+            write(plan.to_json())
+        for line in [] if json else screens.plan_lines(plan):
+            say(line)
+        return
+    report = deploy_board(settings)
     if json:
-        OUT.print_json(data=terminal.deploy_document(outcome, report, subject))
+        write(report.to_json())
 
 
-def deploy_release(
-    there: remote.Board, release: Release, board: str, *, key: str = "", take_over: bool = False
-) -> tuple[deployer.Outcome, SmokeReport | None]:
-    """Deploy with the smoke test as the gate; its report is None if nothing was to do."""
-    seen: list[SmokeReport] = []
+def deploy_settings(
+    board: str,
+    target: Target,
+    *,
+    key: str = "",
+    password: str | None = None,
+    take_over: bool = False,
+    smoke_unchanged: bool = False,
+) -> DeploySettings:
+    """The last build for a board, to be deployed by this user from this machine."""
+    return DeploySettings(
+        target=target,
+        release=pipeline.latest_release(workspace().build(board)),
+        signing=signing_policy(key),
+        deployer=install.this_user(),
+        known_hosts=remote.user_known_hosts(),
+        password=password,
+        reserve_bytes=profile_of(board).deploy.reserve_mb << 20,
+        take_over=take_over,
+        smoke_unchanged=smoke_unchanged,
+        smoke_file=_smoke_file(board),
+    )
 
-    def keep(report: SmokeReport) -> None:
-        seen.append(report)
-        _keep(report)
 
-    signature = key_tasks.signature_of(release, key, emulated=there.target.emulated)
-    if there.target.emulated:
-        key_tasks.trust_emulated(there, release, signature)
-    with terminal.upload(ERR) as uploaded:
-        outcome = deployer.deploy(
-            there,
-            release,
-            signature,
-            reserve_bytes=_reserve(board),
-            gate=smoke_test.gate(release.manifest, on_report=keep, on_step=say),
-            on_step=say,
-            on_bytes=uploaded,
-            take_over=take_over,
-        )
-    if outcome.unchanged:
-        say(f"{there.target}: runs release {release.id} already; nothing was sent")
+def _smoke_file(board: str) -> Path:
+    return workspace().build(board).reports / "smoke.json"
+
+
+def deploy_board(settings: DeploySettings) -> DeployReport:
+    """Deploy, and say how it went."""
+    with screens.DeployProgress(ERR) as progress:
+        report = one_board.deploy(settings, progress)
+    if report.unchanged:
+        say(f"{report.target}: runs release {report.release} already; nothing was sent")
     else:
-        say(f"{there.target}: release {release.id} is current; {outcome.bytes_sent:,} bytes sent")
-    return outcome, seen[-1] if seen else None
-
-
-def _reserve(board: str) -> int:
-    return profile_of(board).deploy.reserve_mb << 20
-
-
-def _dry_run(there: remote.Board, release: Release, board: str, key: str) -> None:
-    signature = key_tasks.signature_of(release, key, emulated=there.target.emulated)
-    _say_plan(deployer.dry_run(there, release, signature, reserve_bytes=_reserve(board)))
-
-
-def _say_plan(plan: deployer.Plan) -> None:
-    for line in terminal.told_plan(plan):
-        say(line)
+        sent = f"{report.bytes_sent:,} bytes sent"
+        say(f"{report.target}: release {report.release} is current; {sent}")
+    return report
 
 
 @task
 def smoke(c: Context, reach: Reach, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
-    with reach.connect() as there:
-        report = smoke_board(there, reach.profile.deploy.root)
+    root = reach.profile.deploy.root
+    with reach.connect() as board, screens.DeployProgress(ERR) as progress:
+        report = one_board.smoke_current(board, root, progress, _smoke_file(reach.board))
     if json:
         write(report.to_json())
     else:
-        OUT.print(reports.render(report))
+        OUT.print(screens.smoke_screen(report))
     smoke_test.require_passed(report)
-
-
-def smoke_board(there: remote.Board, root: str) -> SmokeReport:
-    manifest = deployer.status(there, root).manifest
-    if manifest is None:
-        raise TargetError(str(there.target), "no release is installed", next="invoke deploy")
-    report = smoke_test.run(there, f"{root}/releases/{manifest.id}", manifest, on_step=say)
-    _keep(report)
-    return report
-
-
-def _keep(report: SmokeReport) -> None:
-    folder = workspace().build(report.board).reports
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "smoke.json").write_text(report.to_json())
 
 
 @task
 def status(c: Context, reach: Reach, json: Json = False) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
-    with reach.connect() as there:
-        now = deployer.status(there, reach.profile.deploy.root)
-        running = service.status(there, reach.profile)
-        subject = str(there.target)
+    with reach.connect() as board:
+        installed = install.status(board, reach.profile.deploy.root)
+        running = service.status(board, reach.profile)
+    report = documents.status_report(installed, running, str(board.target))
     if json:
-        document = terminal.status_document(now, subject)
-        OUT.print_json(data={**document, "service": asdict(running)})
+        write(report.to_json())
         return
-    OUT.print(terminal.status_screen(now, subject))
-    for line in service.told(running):
+    OUT.print(screens.status_screen(report))
+    for line in screens.service_lines(report.service):
         OUT.print(line, markup=False)
 
 
@@ -175,15 +156,13 @@ def rollback(
     key: Annotated[str, "sign the order with this key; default: the default key"] = "",
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
-    root = reach.profile.deploy.root
-
-    def sign(manifest: Manifest, floor: int) -> bytes:
-        signer = key_tasks.signer_for(key, emulated=reach.emulated or reach.lab)
-        return signed.sign(manifest, signer, at_least=keys.believable(floor) + 1)
-
-    def gate(manifest: Manifest) -> deployer.Gate:
-        return smoke_test.gate(manifest, on_report=_keep, on_step=say)
-
-    with reach.connect() as there:
-        before, now = deployer.rollback(there, root, sign, gate=gate, on_step=say)
-        say(f"{there.target}: release {now} is current, {before} was")
+    with reach.connect() as board, screens.DeployProgress(ERR) as progress:
+        former, current = one_board.rollback(
+            board,
+            reach.profile.deploy.root,
+            signing_policy(key),
+            install.this_user(),
+            progress=progress,
+            smoke_file=_smoke_file(reach.board),
+        )
+    say(f"{board.target}: release {current} is current, {former} was")

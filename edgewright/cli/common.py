@@ -3,6 +3,7 @@
 import functools
 import getpass
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -145,7 +146,11 @@ class Reach:
             return targets.parse_host(self.host)
         return emulate.running(instance_of(self.board)).target
 
+    def password(self) -> str | None:
+        """The board's password: typed if that was asked for, else from the environment."""
+        if self.ask_password:
+            return getpass.getpass("board's password: ")
+        return os.environ.get(remote.PASSWORD)
+
     def connect(self) -> AbstractContextManager[remote.Board]:
-        target = self.target()
-        password = getpass.getpass("board's password: ") if self.ask_password else None
-        return remote.connect(target, password=password)
+        return remote.connect(self.target(), password=self.password())

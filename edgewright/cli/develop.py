@@ -8,14 +8,10 @@ from typing import Annotated
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
-from edgewright.cli.board import deploy_release, smoke_board
+from edgewright.cli.board import deploy_board, deploy_settings
 from edgewright.cli.build import BuildOptions, build_release
 from edgewright.cli.common import OUT, BoardName, instance_of, say, task, workspace
-from edgewright.deploy import remote
-from edgewright.deploy import report as reports
-from edgewright.deploy import smoke as smoke_test
 from edgewright.lab import emulate
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
@@ -28,12 +24,9 @@ def demo(c: Context, board: BoardName = "a53-som") -> None:
     OUT.print(terminal.build_screen(build_release(BuildOptions(board=board, estimate=False))))
     up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}")
-    release = pipeline.latest_release(workspace().build(board))
-    with remote.connect(up.target) as there:
-        _, gated = deploy_release(there, release, board)
-        report = gated or smoke_board(there, release.manifest.deploy_root)
-    OUT.print(reports.render(report))
-    smoke_test.require_passed(report)
+    report = deploy_board(deploy_settings(board, up.target, smoke_unchanged=True))
+    assert report.smoke is not None, "a deploy that is asked to smoke-test has a smoke report"
+    OUT.print(terminal.smoke_screen(report.smoke))
 
 
 @task

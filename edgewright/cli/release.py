@@ -10,8 +10,7 @@ from edgewright.base.errors import UserError
 from edgewright.build import pipeline
 from edgewright.cli.common import BOARD, OUT, Json, say, task, workspace
 from edgewright.cli.keys import KeyName, ask
-from edgewright.release import keys
-from edgewright.release import order as signed
+from edgewright.release import keys, order
 from edgewright.release.manifest import Release, load_release
 
 
@@ -27,9 +26,9 @@ class SignOptions:
 def sign(c: Context, options: SignOptions) -> None:
     """Sign a release, or anew as a newer order. Example: invoke release.sign --board=rpi2"""
     release = _release(options.board, options.path)
-    signer = keys.open_signer(options.key, ask)
-    order = signed.sign_release(release, signer, at_least=options.after + 1)
-    say(f"{release.signature}: sequence {order.sequence}")
+    signer = keys.user_keys().open_signer(options.key, ask)
+    signed = order.sign_release(release, signer, at_least=options.after + 1)
+    say(f"{release.signature}: sequence {signed.sequence}")
 
 
 def _release(board: str, path: str) -> Release:
@@ -45,7 +44,7 @@ def verify(
     c: Context, path: Annotated[str, "release folder, or its .tar.gz"], json: Json = False
 ) -> None:
     """Verify signature and files. Example: invoke release.verify 8c1f0123456789ab.tar.gz"""
-    found = signed.verify(Path(path), [key.public for key in keys.listed()])
+    found = order.verify(Path(path), [key.public for key in keys.user_keys().listed()])
     if json:
         OUT.print_json(data=_document(found))
     else:
@@ -56,7 +55,7 @@ def verify(
         )
 
 
-def _document(found: signed.Verified) -> dict[str, object]:
+def _document(found: order.Verified) -> dict[str, object]:
     return {
         "version": 1,
         "release": found.manifest.id,

@@ -1,16 +1,13 @@
-"""What a build looks like: progress for terminals and for logs, and its one screen at the end."""
+"""What builds and boards look like: progress for terminals and for logs, and screens."""
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    Progress,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -18,27 +15,28 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.base.progress import StageReport
+from edgewright.base.progress import Progress, StageReport
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport
-from edgewright.deploy.edgectl import StatusAnswer
-from edgewright.deploy.install import Outcome, Plan, Status
-from edgewright.deploy.report import SmokeReport
+from edgewright.deploy.documents import PlanReport, StatusReport
+from edgewright.deploy.report import SmokeReport, Verdict
+from edgewright.deploy.service import ServiceState
 from edgewright.observe.estimate.board_time import Range, TimeEstimate
 
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
 QUIET_SECONDS = 20.0  # between two lines of one stage in a log
 
 
-class LiveProgress:
+class LiveProgress(Progress):
     """A bar for each stage, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
+        self._bars = Bars(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
@@ -74,7 +72,7 @@ class LiveProgress:
             self._bars.update(self._current, completed=1, total=1, note=told_origin(stage))
 
 
-class LineProgress:
+class LineProgress(Progress):
     """One line when a stage ends, and one now and then during a long one: for logs."""
 
     def __init__(self, console: Console) -> None:
@@ -112,16 +110,35 @@ def progress(console: Console) -> LiveProgress | LineProgress:
     return LiveProgress(console) if console.is_terminal else LineProgress(console)
 
 
-@contextmanager
-def upload(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and remaining time; off a terminal, nothing: the end is told anyway."""
-    if not console.is_terminal:
-        yield lambda sent, total: None
-        return
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("upload"), *columns, console=console, transient=True) as bars:
-        bar = bars.add_task("upload", total=None, visible=False)
-        yield lambda sent, total: bars.update(bar, completed=sent, total=total, visible=True)
+class DeployProgress(Progress):
+    """A line for each stage of a deploy and, on a terminal, a bar while bytes are sent."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._bars = Bars(TextColumn("upload"), *columns, console=console, transient=True)
+        self._upload: TaskID | None = None
+
+    def __enter__(self) -> "DeployProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str) -> None:
+        self._bars.stop()
+        self._console.print(stage, markup=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def sent(self, count: int, total: int) -> None:
+        if not self._console.is_terminal:
+            return
+        if self._upload is None:
+            self._upload = self._bars.add_task("upload")
+            self._bars.start()
+        self._bars.update(self._upload, completed=count, total=total)
 
 
 def told_origin(stage: StageReport) -> str:
@@ -236,81 +253,104 @@ def told_total(report: BuildReport) -> str:
     return f"built: {', '.join(built)}; {report.seconds:.1f} s"
 
 
-def told_plan(plan: Plan) -> list[str]:
+def plan_lines(plan: PlanReport) -> list[str]:
     """What a deploy would do, a line each."""
-    if plan.is_noop:
+    if plan.unchanged:
         return [f"release {plan.release} is current and sound: nothing to do"]
-    steps = ["install edgectl"] if plan.helper else []
-    for one in plan.objects:
-        share = f"{one.new_bytes:,} of {len(one.content):,} bytes"
-        steps.append(f"send {plan.paths[one.sha256]}: {share}")
-    steps.append(f"{plan.bytes:,} bytes to send in {len(plan.objects)} files")
+    steps = ["install edgectl"] if plan.installs_edgectl else []
+    steps += [
+        f"send {file.path}: {file.new_bytes:,} of {file.bytes:,} bytes" for file in plan.files
+    ]
+    steps.append(f"{plan.bytes_to_send:,} bytes to send in {len(plan.files)} files")
     steps.append("verify signature and files on the board, read back, self-test, smoke test")
     return [*steps, f"switch from {plan.former or 'nothing'} to {plan.release}"]
 
 
-def deploy_document(
-    outcome: Outcome, report: SmokeReport | None, subject: str
-) -> dict[str, object]:
-    """`invoke deploy --json`; `smoke` is null where the release was current already."""
-    return {
-        "version": 1,
-        "target": subject,
-        "release": outcome.release,
-        "former": outcome.former,
-        "unchanged": outcome.unchanged,
-        "bytes_sent": outcome.bytes_sent,
-        "removed": list(outcome.removed),
-        "smoke": report.model_dump(mode="json") if report else None,
-    }
+BOARD_FACTS = ("machine", "free_bytes", "model", "edgectl")
+EDGECTL_FACTS = (
+    *("current", "previous", "sequence", "ordered", "trial", "keys", "releases", "quarantine"),
+    *("objects", "service_pid", "deployer"),
+)
 
 
-def status_document(status: Status, subject: str) -> dict[str, object]:
-    """`invoke status --json`."""
-    now = status.board
-    return {
-        "version": 1,
-        "target": subject,
-        "machine": status.facts.machine,
-        "free_bytes": status.facts.free_bytes,
-        "model": status.manifest.model.name if status.manifest else None,
-        "edgectl": now.helper.version if now else None,
-        **(_installed(now) if now else {}),
-    }
-
-
-def _installed(now: StatusAnswer) -> dict[str, object]:
-    """What the board's own helper tells, and when the release in force was ordered."""
-    return {
-        "current": now.current,
-        "previous": now.previous,
-        "sequence": now.floor.sequence if now.floor else None,
-        "ordered": _told_time(now.floor.sequence) if now.floor else None,
-        "trial": now.txn.new if now.txn else None,
-        "keys": list(now.keys),
-        "releases": list(now.releases),
-        "quarantine": list(now.quarantine),
-        "objects": now.objects,
-        "service_pid": now.service.pid if now.service else None,
-        "deployer": now.lease.holder if now.lease else None,
-    }
-
-
-def _told_time(sequence: int) -> str | None:
-    """A sequence number is the Unix time of the signature, unless it was counted up."""
-    try:
-        return datetime.fromtimestamp(sequence, UTC).isoformat(timespec="seconds")
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
-def status_screen(status: Status, subject: str) -> Table:
-    """`invoke status` for a person."""
-    table = Table(subject, "", box=None, pad_edge=False)
-    for name, value in status_document(status, subject).items():
-        if name in ("version", "target"):
-            continue
-        told = f"{value:,}" if name.endswith("bytes") else value
-        told = ", ".join(told) if isinstance(told, list) else told
-        table.add_row(name.replace("_", " "), str(told or "none"))
+def status_screen(status: StatusReport) -> Table:
+    """`invoke status` for a person; where there is no `edgectl`, what the board alone tells."""
+    shown = [*BOARD_FACTS, *(EDGECTL_FACTS if status.edgectl else ())]
+    table = Table(status.target, "", box=None, pad_edge=False)
+    document = status.model_dump(mode="json")
+    for name in shown:
+        value = document[name]
+        text = f"{value:,}" if name.endswith("bytes") else value
+        text = ", ".join(text) if isinstance(text, list) else text
+        table.add_row(name.replace("_", " "), str(text or "none"))
     return table
+
+
+def service_lines(state: ServiceState) -> list[str]:
+    """What `invoke status` says of the service."""
+    if not state.installed:
+        return ["service    not installed"]
+    health = "well" if state.healthy else "no heartbeat"
+    beat = "" if state.silent_s is None else f", last heartbeat {state.silent_s} s ago"
+    since = "unknown" if state.since_s is None else f"{state.since_s} s"
+    lines = [
+        f"service    {health}{beat}",
+        f"running    {since}, {state.restarts} restarts since power-on",
+        f"images     {state.images}, {state.failed} of them failed",
+    ]
+    return [*lines, *(f"log        {line}" for line in state.log)]
+
+
+STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_JUDGED: "yellow"}
+
+
+def smoke_screen(report: SmokeReport) -> RenderableType:
+    """A smoke report for a person."""
+    head = Text(f"{report.board} at {report.target}: release {report.release}, {report.model}")
+    return Group(
+        head,
+        _smoke_checks(report),
+        *([_smoke_images(report)] if report.images else []),
+        _smoke_verdict(report),
+    )
+
+
+def _smoke_checks(report: SmokeReport) -> Table:
+    table = Table("check", "verdict", "expected", "found", box=None, pad_edge=False)
+    for check in report.checks:
+        found = [check.found or "", *check.facts]
+        table.add_row(
+            check.name,
+            Text(check.verdict, style=STYLES[check.verdict]),
+            Text(check.expected or ""),
+            Text("\n".join(line for line in found if line)),
+        )
+    return table
+
+
+def _smoke_images(report: SmokeReport) -> Table:
+    table = Table(
+        "image", "expected", "found", "difference", "inference", "", box=None, pad_edge=False
+    )
+    for image in report.images:
+        table.add_row(
+            image.image,
+            image.expected,
+            image.found or "none",
+            "" if image.max_abs_diff is None else f"{image.max_abs_diff:.4f}",
+            _ms(image.inference_ms, report.emulated),
+            Text(image.verdict, style=STYLES[image.verdict]),
+        )
+    return table
+
+
+def _ms(value: float | None, emulated: bool) -> str:
+    """An emulator's milliseconds say nothing about a board: they are not shown."""
+    if value is None:
+        return ""
+    return "emulated" if emulated else f"{value:.1f} ms"
+
+
+def _smoke_verdict(report: SmokeReport) -> Text:
+    verdict = Verdict.PASSED if report.passed else Verdict.FAILED
+    return Text(f"smoke test {verdict} in {report.seconds:.1f} s", style=STYLES[verdict])

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgewright.base.errors import TargetError
-from edgewright.deploy.remote import Board, CommandError, Progress, Result
+from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 1
@@ -256,9 +256,9 @@ class Edgectl:
     def chunks(self, sha256: str, size: int) -> ChunksAnswer:
         return self._ask(ChunksAnswer, "chunks", f"--object={sha256}", f"--chunk={size}")
 
-    def receive(self, fence: int, stream: BinaryIO, progress: Progress | None) -> ReceiveAnswer:
+    def receive(self, fence: int, stream: BinaryIO, on_bytes: ByteCount | None) -> ReceiveAnswer:
         argv = self._argv("receive", f"--fence={fence}")
-        result = self.board.send(argv, stream, progress=progress, timeout=PATIENCE)
+        result = self.board.send(argv, stream, on_bytes=on_bytes, timeout=PATIENCE)
         return self._read(ReceiveAnswer, result)
 
     def seal(self, fence: int) -> SealAnswer:
@@ -340,8 +340,8 @@ sync "$1/bin" "$1"
 """
 
 
-def install(board: Board, root: str, program: bytes, sha256: str) -> None:
-    """Put the helper on a board, or replace it. Raises TargetError."""
+def put_edgectl(board: Board, root: str, program: bytes, sha256: str) -> None:
+    """Put `edgectl` on a board, or replace it. Raises TargetError."""
     result = board.run(["sh", "-c", INSTALL, "_", root, sha256], input=program)
     if result.returncode == DAMAGED:
         raise TargetError(

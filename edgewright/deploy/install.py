@@ -18,10 +18,23 @@ from pathlib import Path
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_cache
+from edgewright.base.progress import Progress
 from edgewright.board.audit import TargetFacts, judge_target, require
 from edgewright.board.elf import read_elf
-from edgewright.deploy import edgectl, transfer
-from edgewright.deploy.edgectl import AbsentError, Edgectl, Missing, PlanAnswer, StatusAnswer
+from edgewright.deploy import transfer
+from edgewright.deploy.edgectl import (
+    NEXT,
+    PROGRAM,
+    STORAGE,
+    ZSTD,
+    AbsentError,
+    Edgectl,
+    Missing,
+    PlanAnswer,
+    StatusAnswer,
+    put_edgectl,
+    signed_input,
+)
 from edgewright.deploy.probe import APPLETS, probe
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.transfer import BaseChunks, Outgoing
@@ -33,12 +46,13 @@ BASE_CHUNK = 4096  # bytes; of a base that only the board has
 LARGE = 1 << 20  # bytes; for less, a login of its own is not worth while
 SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
-SEND, READ_BACK = "send", "read back"  # how steps begin
+SEND, READ_BACK = "send", "read back"  # how these stages begin
 
-OnStep = Callable[[str], None]
-OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes to send
-Gate = Callable[[Board, str, Result], None]  # folder, self-test; raises if it is not fit
-Sign = Callable[[Manifest, int], bytes]  # a signature file; its number is beyond this one
+# Judges a release in its folder on the board, after its self-test and before the switch. What it
+# raises ends the deploy.
+Gate = Callable[[Board, str, Result], None]
+# Signs a manifest with a sequence number above the one given; returns a signature file.
+Sign = Callable[[Manifest, int], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +64,7 @@ class Order:
 
     @property
     def input(self) -> bytes:
-        return edgectl.signed_input(self.signature, self.manifest.canonical())
+        return signed_input(self.signature, self.manifest.canonical())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +73,18 @@ class Plan:
 
     release: str
     former: str | None
-    helper: bool  # put `edgectl` on the board, or replace it
+    installs_edgectl: bool  # which the board lacks, or has in another version
     objects: tuple[Outgoing, ...]
     paths: Mapping[str, str]  # object → the first path that needs it
     is_noop: bool
 
     @property
     def bytes(self) -> int:
-        return sum(one.bytes_to_send for one in self.objects)
+        return sum(outgoing.bytes_to_send for outgoing in self.objects)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Installed:
     """What a deploy did."""
 
     release: str
@@ -83,20 +97,25 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What `invoke status` shows; `board` is None where no helper is installed."""
+    """What `invoke status` shows; `edgectl` is None where no helper is installed."""
 
     facts: TargetFacts
-    board: StatusAnswer | None
+    edgectl: StatusAnswer | None
     manifest: Manifest | None  # of the current release
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """Whom to tell what goes on, and who judges the release before the switch."""
+class Deployer:
+    """Who deploys."""
 
-    step: OnStep
-    bytes: OnBytes | None = None
-    gate: Gate | None = None
+    holder: str  # `user@host`, as a board tells the next deployer
+    locks: Path  # folder of the locks that keep two deploys of one user to one board apart
+
+
+def this_user() -> Deployer:
+    """Whoever runs this program."""
+    name = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{socket.gethostname()}")
+    return Deployer(holder=name[:64], locks=user_cache() / "deploy")
 
 
 def deploy(
@@ -106,36 +125,37 @@ def deploy(
     *,
     reserve_bytes: int,
     gate: Gate | None = None,
-    on_step: OnStep | None = None,
-    on_bytes: OnBytes | None = None,
+    progress: Progress | None = None,
     take_over: bool = False,
-) -> Outcome:
+    deployer: Deployer | None = None,
+) -> Installed:
     """Make `release` current on the board; the same release again sends nothing.
 
     `gate` runs with the release's folder on the board before the switch; what it raises goes
-    on to the caller, and the former release stays current.
-    Raises TargetError for a board that does not fit, refuses, has no space or goes away.
+    on to the caller, and the former release stays current. The default deployer is `this_user`.
+    Raises TargetError for a board that does not fit, refuses, has no space or goes away, and
+    UserError for a release without `edgectl`.
     """
-    told = _Told(step=on_step or _silent, bytes=on_bytes, gate=gate)
+    progress, deployer = progress or Progress(), deployer or this_user()
     order = Order(manifest=release.manifest, signature=signature)
-    there = Edgectl(board=board, root=order.manifest.deploy_root)
-    with _alone(there):
-        answer = _first_answer(there, release, order, reserve_bytes, told.step)
+    edgectl = Edgectl(board=board, root=order.manifest.deploy_root)
+    with _only_deploy(edgectl, deployer):
+        answer = _first_answer(edgectl, release, order, reserve_bytes, progress)
         if answer.noop:
-            _update_helper(there, release, answer)
-            return Outcome(release=answer.release, former=answer.current, unchanged=True)
+            _update_edgectl(edgectl, release, answer)
+            return Installed(release=answer.release, former=answer.current, unchanged=True)
         if answer.missing_bytes >= LARGE:
             board.prepare()
-        told.step("probe the board")
-        facts = probe(board, there.root)
+        progress.start("probe the board")
+        facts = probe(board, edgectl.root)
         require_fit(board, release, facts)
-        _update_helper(there, release, answer)
-        begun = there.begin(
-            order.input, holder=holder(), reserve_bytes=reserve_bytes, take_over=take_over
+        _update_edgectl(edgectl, release, answer)
+        begun = edgectl.begin(
+            order.input, holder=deployer.holder, reserve_bytes=reserve_bytes, take_over=take_over
         )
-        sent = _send(there, begun, plan_objects(there, release, begun), told)
-        removed = _install(there, order, begun, told)
-        return Outcome(
+        sent = _send(edgectl, begun, plan_objects(edgectl, release, begun), progress)
+        removed = _switch(edgectl, order, begun, gate, progress)
+        return Installed(
             release=order.manifest.id,
             former=answer.current,
             bytes_sent=sent,
@@ -145,21 +165,24 @@ def deploy(
 
 
 def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: int) -> Plan:
-    """The plan that `deploy` would carry out, or its refusal; nothing on the board changes."""
+    """The plan that `deploy` would carry out; nothing on the board changes.
+
+    Raises what `deploy` would raise before it sends anything.
+    """
     order = Order(manifest=release.manifest, signature=signature)
-    there = Edgectl(board=board, root=order.manifest.deploy_root)
-    facts = probe(board, there.root)
+    edgectl = Edgectl(board=board, root=order.manifest.deploy_root)
+    facts = probe(board, edgectl.root)
     require_fit(board, release, facts)
     try:
-        answer = there.plan(order.input, reserve_bytes=reserve_bytes)
+        answer = edgectl.plan(order.input, reserve_bytes=reserve_bytes)
     except AbsentError:
-        return _plan_without_helper(board, release, facts, reserve_bytes)
+        return _plan_without_edgectl(board, release, facts, reserve_bytes)
     return Plan(
         release=release.id,
         former=answer.current,
-        helper=answer.helper.sha256 != _helper(release)[1],
-        objects=plan_objects(there, release, answer),
-        paths={one.sha256: one.path for one in answer.missing},
+        installs_edgectl=answer.helper.sha256 != _edgectl_of(release)[1],
+        objects=plan_objects(edgectl, release, answer),
+        paths={missing.sha256: missing.path for missing in answer.missing},
         is_noop=answer.noop,
     )
 
@@ -170,38 +193,39 @@ def rollback(
     sign: Sign,
     *,
     gate: Callable[[Manifest], Gate] | None = None,
-    on_step: OnStep | None = None,
+    progress: Progress | None = None,
+    deployer: Deployer | None = None,
 ) -> tuple[str, str]:
     """Order the previous release anew; returns the ids of the former and the now current one.
 
     Nothing is sent but the order. Raises TargetError if there is no previous release, or if it
     is not sound on the board.
     """
-    there = Edgectl(board=board, root=root)
-    with _alone(there):
-        now = there.status()
-        if now.previous is None or now.previous == now.current:
-            facts = [f"current: {now.current or 'none'}"]
+    progress, deployer = progress or Progress(), deployer or this_user()
+    edgectl = Edgectl(board=board, root=root)
+    with _only_deploy(edgectl, deployer):
+        state = edgectl.status()
+        if state.previous is None or state.previous == state.current:
+            facts = [f"current: {state.current or 'none'}"]
             raise TargetError(str(board.target), "no previous release to go back to", facts=facts)
-        manifest = read_board_manifest(board, root, now.previous)
-        floor = now.floor.sequence if now.floor else 0
+        manifest = read_board_manifest(board, root, state.previous)
+        floor = state.floor.sequence if state.floor else 0
         order = Order(manifest=manifest, signature=sign(manifest, floor))
-        begun = there.begin(order.input, holder=holder(), reserve_bytes=0)
-        _require_complete(there, begun)
-        told = _Told(step=on_step or _silent, gate=gate(manifest) if gate else None)
-        _install(there, order, begun, told)
-        return now.current or "none", now.previous
+        begun = edgectl.begin(order.input, holder=deployer.holder, reserve_bytes=0)
+        _require_complete(board, begun)
+        _switch(edgectl, order, begun, gate(manifest) if gate else None, progress)
+        return state.current or "none", state.previous
 
 
 def status(board: Board, root: str) -> Status:
-    """What is installed and what is free."""
-    there, facts = Edgectl(board=board, root=root), probe(board, root)
+    """What is installed and what is free. Raises TargetError."""
+    edgectl, facts = Edgectl(board=board, root=root), probe(board, root)
     try:
-        now = there.status()
+        state = edgectl.status()
     except AbsentError:
-        return Status(facts=facts, board=None, manifest=None)
-    manifest = read_board_manifest(board, root, now.current) if now.current else None
-    return Status(facts=facts, board=now, manifest=manifest)
+        return Status(facts=facts, edgectl=None, manifest=None)
+    manifest = read_board_manifest(board, root, state.current) if state.current else None
+    return Status(facts=facts, edgectl=state, manifest=manifest)
 
 
 def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
@@ -214,11 +238,6 @@ def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
         raise TargetError(
             f"{board.target}: {path}", damaged.problem, facts=damaged.facts, next="invoke deploy"
         ) from damaged
-
-
-def holder() -> str:
-    """Who deploys, as the board tells the next one: `user@host`."""
-    return re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{socket.gethostname()}")[:64]
 
 
 # Fit
@@ -246,86 +265,93 @@ def _is_elf(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
-# The helper
+# edgectl on the board
 
 
-def ensure_helper(board: Board, root: str, release: Release) -> Edgectl:
-    """A board whose helper is the one of this release; what is installed stays as it is."""
-    there = Edgectl(board=board, root=root)
-    program, sha256 = _helper(release)
+def ensure_edgectl(board: Board, root: str, release: Release) -> Edgectl:
+    """A board whose `edgectl` is the one of this release; what is installed stays as it is.
+
+    Raises TargetError for a board that does not fit or refuses.
+    """
+    edgectl = Edgectl(board=board, root=root)
+    program, sha256 = _edgectl_of(release)
     try:
-        if there.status().helper.sha256 == sha256:
-            return there
+        if edgectl.status().helper.sha256 == sha256:
+            return edgectl
     except AbsentError:
         require_fit(board, release, probe(board, root))
-    edgectl.install(board, root, program, sha256)
-    return there
+    put_edgectl(board, root, program, sha256)
+    return edgectl
 
 
-def _helper(release: Release) -> tuple[bytes, str]:
-    """The helper that a release brings, and its SHA-256."""
+def _edgectl_of(release: Release) -> tuple[bytes, str]:
+    """The `edgectl` that a release brings, and its SHA-256."""
     try:
-        file = release.manifest.file(edgectl.PROGRAM)
+        file = release.manifest.file(PROGRAM)
     except KeyError as none:
-        raise UserError(
-            str(release.folder), f"has no {edgectl.PROGRAM}", next="invoke build"
-        ) from none
+        raise UserError(str(release.folder), f"has no {PROGRAM}", next="invoke build") from none
     return release.path(file).read_bytes(), file.sha256
 
 
 def _first_answer(
-    there: Edgectl, release: Release, order: Order, reserve_bytes: int, step: OnStep
+    edgectl: Edgectl, release: Release, order: Order, reserve_bytes: int, progress: Progress
 ) -> PlanAnswer:
+    """The board's plan; a board without `edgectl` gets it first."""
     try:
-        return there.plan(order.input, reserve_bytes=reserve_bytes)
+        return edgectl.plan(order.input, reserve_bytes=reserve_bytes)
     except AbsentError:
-        step("install edgectl")
-        require_fit(there.board, release, probe(there.board, there.root))
-        edgectl.install(there.board, there.root, *_helper(release))
-        return there.plan(order.input, reserve_bytes=reserve_bytes)
+        progress.start("install edgectl")
+        require_fit(edgectl.board, release, probe(edgectl.board, edgectl.root))
+        put_edgectl(edgectl.board, edgectl.root, *_edgectl_of(release))
+        return edgectl.plan(order.input, reserve_bytes=reserve_bytes)
 
 
-def _update_helper(there: Edgectl, release: Release, answer: PlanAnswer) -> None:
-    program, sha256 = _helper(release)
+def _update_edgectl(edgectl: Edgectl, release: Release, answer: PlanAnswer) -> None:
+    program, sha256 = _edgectl_of(release)
     if answer.helper.sha256 != sha256:
-        edgectl.install(there.board, there.root, program, sha256)
+        put_edgectl(edgectl.board, edgectl.root, program, sha256)
 
 
 # Plan
 
 
-def plan_objects(there: Edgectl, release: Release, answer: PlanAnswer) -> tuple[Outgoing, ...]:
-    """For each missing object, what is to be sent of it. Asks the board for hashes of a base
-    that this machine has not."""
-    pack = edgectl.ZSTD in answer.helper.encodings
-    return tuple(_plan_object(there, release, one, pack=pack) for one in answer.missing)
+def plan_objects(edgectl: Edgectl, release: Release, answer: PlanAnswer) -> tuple[Outgoing, ...]:
+    """For each missing object, what is to be sent of it.
 
-
-def _plan_object(there: Edgectl, release: Release, one: Missing, *, pack: bool) -> Outgoing:
-    return transfer.plan_object(
-        one.sha256,
-        (release.folder / one.path).read_bytes(),
-        base=one.base.sha256 if one.base else None,
-        base_content=_base(there, release, one),
-        part_bytes=one.part.bytes if one.part else 0,
-        part_chunks=one.part.chunks if one.part else (),
-        pack=pack,
+    Asks the board for hashes of a base that this machine does not have.
+    """
+    pack = ZSTD in answer.helper.encodings
+    return tuple(
+        transfer.plan_object(
+            missing.sha256,
+            (release.folder / missing.path).read_bytes(),
+            base=missing.base.sha256 if missing.base else None,
+            base_content=_base_content(edgectl, release, missing),
+            part_bytes=missing.part.bytes if missing.part else 0,
+            part_chunks=missing.part.chunks if missing.part else (),
+            pack=pack,
+        )
+        for missing in answer.missing
     )
 
 
-def _base(there: Edgectl, release: Release, one: Missing) -> bytes | BaseChunks | None:
-    if one.base is None:
+def _base_content(
+    edgectl: Edgectl, release: Release, missing: Missing
+) -> bytes | BaseChunks | None:
+    """The base of an object: its bytes if they were built here, else hashes of its chunks."""
+    if missing.base is None:
         return None
-    here = _built_before(release, one.base.sha256)
-    if here is not None or one.bytes < SMALL:
-        return here
-    answer = there.chunks(one.base.sha256, BASE_CHUNK)
+    content = _built_before(release, missing.base.sha256)
+    if content is not None or missing.bytes < SMALL:
+        return content
+    answer = edgectl.chunks(missing.base.sha256, BASE_CHUNK)
     return BaseChunks(size=answer.chunk_bytes, hashes=answer.chunks)
 
 
 def _built_before(release: Release, sha256: str) -> bytes | None:
     """An object of a release that was built here earlier, found by its hash."""
     for path in sorted(release.folder.parent.glob(f"*/{MANIFEST}")):
+        # A build that another process cleans up meanwhile, or a damaged one, is only not a base.
         with contextlib.suppress(UserError, OSError):
             for file in read_manifest(path).files:
                 content = (path.parent / file.path).read_bytes() if file.sha256 == sha256 else b""
@@ -334,7 +360,7 @@ def _built_before(release: Release, sha256: str) -> bytes | None:
     return None
 
 
-def _plan_without_helper(
+def _plan_without_edgectl(
     board: Board, release: Release, facts: TargetFacts, reserve_bytes: int
 ) -> Plan:
     """Of a board that cannot be asked, the most that a deploy may do."""
@@ -346,7 +372,7 @@ def _plan_without_helper(
     plan = Plan(
         release=release.id,
         former=None,
-        helper=True,
+        installs_edgectl=True,
         objects=tuple(objects),
         paths={sha256: file.path for sha256, file in files.items()},
         is_noop=False,
@@ -359,7 +385,7 @@ def _plan_without_helper(
                 f"expected: {plan.bytes + reserve_bytes:,} bytes free",
                 f"found: {facts.free_bytes:,} bytes free",
             ],
-            next=edgectl.NEXT["no_space"],
+            next=NEXT["no_space"],
         )
     return plan
 
@@ -367,7 +393,9 @@ def _plan_without_helper(
 # Apply
 
 
-def _send(there: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], told: _Told) -> int:
+def _send(
+    edgectl: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], progress: Progress
+) -> int:
     """Send one stream with all objects; returns the bytes that went over the line."""
     if not objects:
         return 0
@@ -375,51 +403,60 @@ def _send(there: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], told: 
     transfer.write_stream(objects, stream)
     total = stream.tell()
     stream.seek(0)
-    told.step(f"{SEND} {len(objects)} files, {total:,} bytes")
-    there.receive(_fence(begun), stream, _adder(total, told.bytes))
+    progress.start(f"{SEND} {len(objects)} files, {total:,} bytes")
+    sent = 0
+
+    def add(count: int) -> None:
+        nonlocal sent
+        sent += count
+        progress.sent(sent, total)
+
+    edgectl.receive(_fence(begun), stream, add)
     return total
 
 
-def _install(there: Edgectl, order: Order, begun: PlanAnswer, told: _Told) -> tuple[str, ...]:
+def _switch(
+    edgectl: Edgectl, order: Order, begun: PlanAnswer, gate: Gate | None, progress: Progress
+) -> tuple[str, ...]:
     """From whole objects to a committed release; returns the releases that were removed."""
     fence, release = _fence(begun), order.manifest.id
-    told.step(READ_BACK)
-    there.seal(fence)
-    told.step("self-test on the board")
-    selftest = there.selftest(fence, timeout_s=SELFTEST_SECONDS)
-    if told.gate:
-        told.step("smoke test before the switch")
-        told.gate(there.board, f"{there.root}/releases/{release}", selftest)
-    told.step(f"switch to {release}")
-    there.switch(fence, deadline_s=TRIAL_SECONDS)
-    _confirm(there, fence, release)
-    return there.gc(fence).removed.releases
+    progress.start(READ_BACK)
+    edgectl.seal(fence)
+    progress.start("self-test on the board")
+    selftest = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
+    if gate:
+        progress.start("smoke test before the switch")
+        gate(edgectl.board, f"{edgectl.root}/releases/{release}", selftest)
+    progress.start(f"switch to {release}")
+    edgectl.switch(fence, deadline_s=TRIAL_SECONDS)
+    _confirm(edgectl, fence, release)
+    return edgectl.gc(fence).removed.releases
 
 
-def _confirm(there: Edgectl, fence: int, release: str) -> None:
+def _confirm(edgectl: Edgectl, fence: int, release: str) -> None:
     """Look at the board after the switch; commit, or revert at once.
 
     If the connection is lost here, the board reverts by itself at the deadline.
     """
-    now = there.status(verify=True)
-    if now.current == release and now.sound:
-        there.commit(fence)
+    state = edgectl.status(verify=True)
+    if state.current == release and state.sound:
+        edgectl.commit(fence)
         return
-    there.revert(fence, bad="not current or not sound after the switch")
+    edgectl.revert(fence, bad="not current or not sound after the switch")
     raise TargetError(
-        str(there.board.target),
+        str(edgectl.board.target),
         f"release {release} did not hold after the switch: the former one is current again",
-        facts=[f"current: {now.current or 'none'}", f"sound: {now.sound}"],
-        next=edgectl.STORAGE,
+        facts=[f"current: {state.current or 'none'}", f"sound: {state.sound}"],
+        next=STORAGE,
     )
 
 
-def _require_complete(there: Edgectl, begun: PlanAnswer) -> None:
+def _require_complete(board: Board, begun: PlanAnswer) -> None:
     if begun.missing:
         raise TargetError(
-            str(there.board.target),
+            str(board.target),
             f"release {begun.release} is damaged on the board",
-            facts=[f"missing or damaged: {one.path}" for one in begun.missing],
+            facts=[f"missing or damaged: {missing.path}" for missing in begun.missing],
             next="invoke deploy",
         )
 
@@ -430,35 +467,22 @@ def _fence(begun: PlanAnswer) -> int:
 
 
 @contextlib.contextmanager
-def _alone(there: Edgectl) -> Iterator[None]:
-    """One deploy of this user to a board at a time; the board itself sees to other users."""
-    name = text_sha256(str(there.board.target), there.root)[:32]
-    path = user_cache() / "deploy" / f"{name}.lock"
+def _only_deploy(edgectl: Edgectl, deployer: Deployer) -> Iterator[None]:
+    """One deploy of this user to a board at a time; the board itself sees to other users.
+
+    A board lets its holder begin anew, as it must after a cut: without this lock, two deploys of
+    one user would take the fence from each other.
+    """
+    name = text_sha256(str(edgectl.board.target), edgectl.root)[:32]
+    path = deployer.locks / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
             raise TargetError(
-                str(there.board.target),
+                str(edgectl.board.target),
                 "another deploy of yours is at work",
-                next=edgectl.NEXT["busy"],
+                next=NEXT["busy"],
             ) from held
         yield
-
-
-def _adder(total: int, on_bytes: OnBytes | None) -> Callable[[int], None]:
-    """Adds up the bytes of a stream."""
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        if on_bytes:
-            on_bytes(done, total)
-
-    return add
-
-
-def _silent(_: str) -> None:
-    return

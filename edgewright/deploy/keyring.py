@@ -33,39 +33,46 @@ class KeySet(BaseModel):
         return tuple(_public(line) for line in self.keys)
 
 
-def read(there: Edgectl) -> KeySet | None:
+def read(edgectl: Edgectl) -> KeySet | None:
     """The keys that the board trusts; None before the first contact. Raises TargetError."""
-    path = f"{there.root}/{KEYS}"
-    answer = there.board.run(["cat", path])
+    path = f"{edgectl.root}/{KEYS}"
+    answer = edgectl.board.run(["cat", path])
     if answer.returncode != 0:
         return None
     try:
         return KeySet.model_validate_json(answer.stdout)
     except ValidationError as broken:
-        raise TargetError(f"{there.board.target}: {path}", "not a set of keys") from broken
+        raise TargetError(f"{edgectl.board.target}: {path}", "not a set of keys") from broken
 
 
 def provision(
-    there: Edgectl, compatible: str, key: PublicKey, signer: Signer, *, after: int = 0
+    edgectl: Edgectl, compatible: str, key: PublicKey, signer: Signer, *, after: int = 0
 ) -> tuple[str, ...]:
-    """Make a board trust `key` too; returns the ids of all keys that it trusts then."""
-    now = read(there)
-    trusted = now.public if now else ()
+    """Make a board trust `key` too; returns the ids of all keys that it trusts then.
+
+    Raises UserError if it trusts `LIMIT` keys already, RefusedError if it does not trust `signer`.
+    """
+    key_set = read(edgectl)
+    trusted = key_set.public if key_set else ()
     if key in trusted:
-        return tuple(one.id for one in trusted)
+        return tuple(trusted_key.id for trusted_key in trusted)
     if len(trusted) >= LIMIT:
         raise UserError(
             f"key {key.id}", f"the board trusts {LIMIT} keys", next="invoke keys.revoke"
         )
-    return _replace(there, compatible, (*trusted, key), signer, _beyond(now, after))
+    return _replace(edgectl, compatible, (*trusted, key), signer, _next_at_least(key_set, after))
 
 
 def revoke(
-    there: Edgectl, compatible: str, key_id: str, signer: Signer, *, after: int = 0
+    edgectl: Edgectl, compatible: str, key_id: str, signer: Signer, *, after: int = 0
 ) -> tuple[str, ...]:
-    """Make a board forget a key. What it signed stays installed; nothing new of it is taken."""
-    now = read(there)
-    trusted = now.public if now else ()
+    """Make a board forget a key. What it signed stays installed; nothing new of it is taken.
+
+    Raises UserError for a key that the board does not trust, and for a signer that would revoke
+    itself; RefusedError if the board does not trust `signer`.
+    """
+    key_set = read(edgectl)
+    trusted = key_set.public if key_set else ()
     left = [key for key in trusted if key.id != key_id]
     if len(left) == len(trusted):
         known = [f"trusted: {key.id}" for key in trusted]
@@ -77,21 +84,21 @@ def revoke(
             facts=[f"signing key: {signer.public.id}", *(f"stays: {key.id}" for key in left)],
             next="provision another key first, and revoke with --by=THAT",
         )
-    return _replace(there, compatible, left, signer, _beyond(now, after))
+    return _replace(edgectl, compatible, left, signer, _next_at_least(key_set, after))
 
 
-def _beyond(now: KeySet | None, after: int) -> int:
-    return max(after, believable(now.sequence) if now else 0) + 1
+def _next_at_least(key_set: KeySet | None, after: int) -> int:
+    return max(after, believable(key_set.sequence) if key_set else 0) + 1
 
 
 def _replace(
-    there: Edgectl, compatible: str, trusted: Sequence[PublicKey], signer: Signer, at_least: int
+    edgectl: Edgectl, compatible: str, trusted: Sequence[PublicKey], signer: Signer, at_least: int
 ) -> tuple[str, ...]:
     sequence = signer.next_sequence(at_least=at_least)
     keys = KeySet(sequence=sequence, keys=tuple(map(_line, trusted)))
     signature = signer.sign(keys.canonical(), f"edgewright keys sequence={sequence}")
     order = signed_input(signature.text("of a set of keys").encode(), keys.canonical())
-    return there.keys(order, compatible=compatible).keys
+    return edgectl.keys(order, compatible=compatible).keys
 
 
 def _line(key: PublicKey) -> str:

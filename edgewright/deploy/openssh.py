@@ -90,7 +90,7 @@ class Login:
         self,
         command: Sequence[str],
         source: BinaryIO,
-        progress: Callable[[int], None] | None,
+        on_bytes: Callable[[int], None] | None,
         idle: float,
     ) -> tuple[int, bytes, bytes]:
         """Exit code (-1: ended by a signal), output and errors of a command.
@@ -100,7 +100,7 @@ class Login:
         """
         with self._started(command) as child:
             assert child.stdin
-            _feed(child.stdin.fileno(), source, progress, idle)
+            _feed(child.stdin.fileno(), source, on_bytes, idle)
             try:
                 stdout, stderr = child.communicate(timeout=idle)
             except subprocess.TimeoutExpired as silent:
@@ -133,7 +133,7 @@ class Login:
         self._folder.cleanup()
 
 
-def _feed(pipe: int, source: BinaryIO, progress: Callable[[int], None] | None, idle: float) -> None:
+def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, idle: float) -> None:
     """Stop early where the command ends early: its exit code says why."""
     os.set_blocking(pipe, False)
     while chunk := source.read(CHUNK):
@@ -145,5 +145,5 @@ def _feed(pipe: int, source: BinaryIO, progress: Callable[[int], None] | None, i
             except BrokenPipeError:
                 return
             chunk = chunk[count:]
-            if progress:
-                progress(count)
+            if on_bytes:
+                on_bytes(count)

@@ -39,7 +39,7 @@ AGAIN = "check power and network, then run the same command again"
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # our errors tell what it logs
 
-Progress = Callable[[int], None]  # bytes sent since the last call
+ByteCount = Callable[[int], None]  # is told the bytes that were sent since its last call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Board:
         argv: Sequence[str],
         *,
         input: bytes | BinaryIO = b"",
-        progress: Progress | None = None,
+        on_bytes: ByteCount | None = None,
         timeout: float | None = None,
     ) -> Result:
         """Run a command to its end; the caller judges the exit code.
@@ -105,18 +105,18 @@ class Board:
         `timeout` is in seconds without output. Raises ConnectionLostError.
         """
         source = BytesIO(input) if isinstance(input, bytes) else input
-        return self._exchange(argv, source, timeout, progress)
+        return self._exchange(argv, source, timeout, on_bytes)
 
     def check(
         self,
         argv: Sequence[str],
         *,
         input: bytes | BinaryIO = b"",
-        progress: Progress | None = None,
+        on_bytes: ByteCount | None = None,
         timeout: float | None = None,
     ) -> Result:
         """`run`, and raise CommandError unless the exit code is 0."""
-        result = self.run(argv, input=input, progress=progress, timeout=timeout)
+        result = self.run(argv, input=input, on_bytes=on_bytes, timeout=timeout)
         if result.returncode != 0:
             raise CommandError(self.target, result)
         return result
@@ -125,9 +125,9 @@ class Board:
         """Run a constant shell script; arguments are its `$1`, `$2`, …; exit code 0 or raise."""
         return self.check(["sh", "-c", text, "_", *arguments], timeout=timeout)
 
-    def put(self, source: BinaryIO, path: str, *, progress: Progress | None = None) -> None:
+    def put(self, source: BinaryIO, path: str, *, on_bytes: ByteCount | None = None) -> None:
         """Write `source` to `path` on the board. Raises CommandError, ConnectionLostError."""
-        self.check(["sh", "-c", 'cat > "$1"', "_", path], input=source, progress=progress)
+        self.check(["sh", "-c", 'cat > "$1"', "_", path], input=source, on_bytes=on_bytes)
 
     def prepare(self) -> None:
         """Log in by OpenSSH too, in the background: `send` is then several times as fast."""
@@ -140,7 +140,7 @@ class Board:
         argv: Sequence[str],
         source: BinaryIO,
         *,
-        progress: Progress | None = None,
+        on_bytes: ByteCount | None = None,
         timeout: float | None = None,
     ) -> Result:
         """`run` with a large input; over OpenSSH if `prepare` was called and the board let it in.
@@ -148,11 +148,11 @@ class Board:
         `timeout` is in seconds in which nothing moves. Raises ConnectionLostError.
         """
         if self._second is None or not self._second.succeeds(self._limits.handshake):
-            return self.run(argv, input=source, progress=progress, timeout=timeout)
+            return self.run(argv, input=source, on_bytes=on_bytes, timeout=timeout)
         idle = timeout or self._limits.idle
         self.commands += 1
         with self._translated(idle):
-            return _result(argv, *self._second.run(argv, source, progress, idle))
+            return _result(argv, *self._second.run(argv, source, on_bytes, idle))
 
     def close(self) -> None:
         """End what `prepare` began."""
@@ -164,13 +164,13 @@ class Board:
         argv: Sequence[str],
         source: BinaryIO,
         timeout: float | None,
-        progress: Progress | None,
+        on_bytes: ByteCount | None,
     ) -> Result:
         idle = timeout or self._limits.idle
         with self._translated(idle):
             channel = self._open(argv, idle)
             try:
-                _send_all(channel, source, progress)
+                _send_all(channel, source, on_bytes)
                 stdout, stderr = _drain(channel, idle)
                 return _result(argv, self._exit_code(channel, idle), stdout, stderr)
             finally:
@@ -205,7 +205,7 @@ class Board:
         return ConnectionLostError(str(self.target), problem, facts=facts, next=AGAIN)
 
 
-def _send_all(channel: paramiko.Channel, source: BinaryIO, progress: Progress | None) -> None:
+def _send_all(channel: paramiko.Channel, source: BinaryIO, on_bytes: ByteCount | None) -> None:
     """Feed standard input; stop early if the command ends early, its exit code says why."""
     while chunk := source.read(CHUNK):
         try:
@@ -217,8 +217,8 @@ def _send_all(channel: paramiko.Channel, source: BinaryIO, progress: Progress | 
             if transport is None or not transport.is_active():
                 raise
             return
-        if progress:
-            progress(len(chunk))
+        if on_bytes:
+            on_bytes(len(chunk))
     channel.shutdown_write()
 
 
@@ -251,19 +251,24 @@ def _result(argv: Sequence[str], code: int, stdout: bytes, stderr: bytes) -> Res
 
 @contextlib.contextmanager
 def connect(
-    target: Target, *, password: str | None = None, timeouts: Timeouts | None = None
+    target: Target,
+    *,
+    password: str | None = None,
+    known_hosts: Sequence[Path] | None = None,
+    timeouts: Timeouts | None = None,
 ) -> Iterator[Board]:
     """Log in to a board, through the jump hosts of `~/.ssh/config`; log out at the end.
 
-    `password` (or the environment's EDGEWRIGHT_PASSWORD) is for the board alone, never for a
-    jump host. Raises TargetError, and UserError for files of the user that cannot be used.
+    `password` is for the board alone, never for a jump host. `known_hosts` are the files of host
+    keys, of which the first that knows the host decides; the default is `user_known_hosts`, and
+    a target's own file replaces them. Raises TargetError, and UserError for files of the user
+    that cannot be used.
     """
     limits = timeouts or Timeouts()
-    final = _connection(target, limits)
+    final = _connection(target, limits, known_hosts)
     chain = _hops(final)
-    secret = password or os.environ.get(PASSWORD)
-    if secret:
-        final.connect_kwargs["password"] = secret
+    if password:
+        final.connect_kwargs["password"] = password
     try:
         for hop in chain:
             _log_in(hop, target if hop is final else _address(hop), limits)
@@ -281,7 +286,7 @@ def _close(chain: Sequence[Any]) -> None:
         hop.client.close()
 
 
-def _connection(target: Target, limits: Timeouts) -> Any:
+def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | None = None) -> Any:
     """A Fabric connection that is not open yet; one with its own key ignores the user's files."""
     own = target.identity is not None
     settings = {
@@ -296,14 +301,14 @@ def _connection(target: Target, limits: Timeouts) -> Any:
     }
     try:
         config = fabric.Config(overrides=settings)
-        made = _Hop(target.address, user=target.user, port=target.port, config=config)
+        final = _Hop(target.address, user=target.user, port=target.port, config=config)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
         raise UserError("~/.ssh/config", "not usable", facts=_said(broken)) from broken
-    for connection in _hops(made):
-        _prepare(connection, target.known_hosts, limits)
+    for hop in _hops(final):
+        _prepare(hop, _known_hosts(target, known_hosts), limits)
     if target.identity is not None:
-        made.connect_kwargs["key_filename"] = [str(target.identity)]
-    return made
+        final.connect_kwargs["key_filename"] = [str(target.identity)]
+    return final
 
 
 class _Hop(fabric.Connection):  # type: ignore[misc]
@@ -333,7 +338,7 @@ def _hops(connection: Any) -> list[Any]:
     return chain
 
 
-def _prepare(connection: Any, known_hosts: Path | None, limits: Timeouts) -> None:
+def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> None:
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
     client = connection.client
     client.set_missing_host_key_policy(_Refuse())
@@ -347,10 +352,10 @@ def _prepare(connection: Any, known_hosts: Path | None, limits: Timeouts) -> Non
     connection.connect_timeout = limits.handshake  # the TCP connection is made by _link
 
 
-def _load_known_hosts(client: paramiko.SSHClient, own: Path | None) -> None:
+def _load_known_hosts(client: paramiko.SSHClient, files: Sequence[Path]) -> None:
     """Paramiko asks its 'system' keys before the others: ours go there."""
-    loads = (client.load_system_host_keys, client.load_host_keys)
-    for path, load in zip(_known_hosts(own), loads, strict=False):
+    for index, path in enumerate(files):
+        load = client.load_host_keys if index else client.load_system_host_keys
         if path.is_file():
             try:
                 load(str(path))
@@ -360,9 +365,16 @@ def _load_known_hosts(client: paramiko.SSHClient, own: Path | None) -> None:
                 ) from broken
 
 
-def _known_hosts(own: Path | None) -> list[Path]:
+def _known_hosts(target: Target, files: Sequence[Path] | None = None) -> Sequence[Path]:
     """The files that say which keys are known, the one that counts more first."""
-    return [own] if own else [pins(), Path("~/.ssh/known_hosts").expanduser()]
+    if target.known_hosts:
+        return [target.known_hosts]
+    return user_known_hosts() if files is None else files
+
+
+def user_known_hosts() -> tuple[Path, ...]:
+    """The files of host keys of whoever runs this program: our pins, then OpenSSH's."""
+    return pins(), Path("~/.ssh/known_hosts").expanduser()
 
 
 class _UnknownKeyError(Exception):
@@ -556,7 +568,7 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
         name=_known_as(connection),
         kind=key.get_name(),
         blob=key.asbytes(),
-        pinned=_pinned_keys(connection, target.known_hosts),
+        pinned=_pinned_keys(connection, _known_hosts(target)),
     )
 
 
@@ -575,9 +587,9 @@ def _known_as(connection: Any) -> str:
     return connection.host if port == 22 else f"[{connection.host}]:{port}"
 
 
-def _pinned_keys(connection: Any, own: Path | None) -> tuple[bytes, ...]:
+def _pinned_keys(connection: Any, files: Sequence[Path]) -> tuple[bytes, ...]:
     """All keys of the first file that knows the host: the one that a login goes by."""
-    for path in filter(Path.is_file, _known_hosts(own)):
+    for path in filter(Path.is_file, files):
         known = paramiko.HostKeys(str(path)).lookup(_known_as(connection))
         if known:
             return tuple(key.asbytes() for key in known.values())

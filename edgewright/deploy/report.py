@@ -1,4 +1,4 @@
-"""Smoke reports: an object, its versioned JSON, and one screen."""
+"""Smoke reports: what the smoke test found, as one versioned document."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -6,9 +6,6 @@ from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from edgewright.base.errors import UserError
 
@@ -93,55 +90,3 @@ def load_smoke_report(text: str, subject: str) -> SmokeReport:
     except ValidationError as invalid:
         facts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()]
         raise UserError(subject, "not a smoke report, version 1", facts=facts) from invalid
-
-
-# One screen
-
-STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_JUDGED: "yellow"}
-
-
-def render(report: SmokeReport) -> RenderableType:
-    """The report as one screen for a terminal."""
-    head = Text(f"{report.board} at {report.target}: release {report.release}, {report.model}")
-    return Group(head, _checks(report), *([_images(report)] if report.images else []), _end(report))
-
-
-def _checks(report: SmokeReport) -> Table:
-    table = Table("check", "verdict", "expected", "found", box=None, pad_edge=False)
-    for check in report.checks:
-        found = [check.found or "", *check.facts]
-        table.add_row(
-            check.name,
-            Text(check.verdict, style=STYLES[check.verdict]),
-            Text(check.expected or ""),
-            Text("\n".join(line for line in found if line)),
-        )
-    return table
-
-
-def _images(report: SmokeReport) -> Table:
-    table = Table(
-        "image", "expected", "found", "difference", "inference", "", box=None, pad_edge=False
-    )
-    for image in report.images:
-        table.add_row(
-            image.image,
-            image.expected,
-            image.found or "none",
-            "" if image.max_abs_diff is None else f"{image.max_abs_diff:.4f}",
-            _ms(image.inference_ms, report.emulated),
-            Text(image.verdict, style=STYLES[image.verdict]),
-        )
-    return table
-
-
-def _ms(value: float | None, emulated: bool) -> str:
-    """An emulator's milliseconds say nothing about a board: they are not shown."""
-    if value is None:
-        return ""
-    return "emulated" if emulated else f"{value:.1f} ms"
-
-
-def _end(report: SmokeReport) -> Text:
-    verdict = Verdict.PASSED if report.passed else Verdict.FAILED
-    return Text(f"smoke test {verdict} in {report.seconds:.1f} s", style=STYLES[verdict])

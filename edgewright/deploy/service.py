@@ -6,7 +6,6 @@ keeps it running, judges its heartbeat and bounds its log; systemd does that by 
 
 import json
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -330,18 +329,3 @@ def _beat(text: str, subject: str) -> dict[str, Any]:
         raise TargetError(
             f"{subject}: {STATE}/heartbeat", "not a heartbeat", facts=[f"| {text}"]
         ) from broken
-
-
-def told(state: ServiceState) -> Sequence[str]:
-    """Lines for people."""
-    if not state.installed:
-        return ("service    not installed",)
-    health = "well" if state.healthy else "no heartbeat"
-    beat = "" if state.silent_s is None else f", last heartbeat {state.silent_s} s ago"
-    since = "unknown" if state.since_s is None else f"{state.since_s} s"
-    lines = [
-        f"service    {health}{beat}",
-        f"running    {since}, {state.restarts} restarts since power-on",
-        f"images     {state.images}, {state.failed} of them failed",
-    ]
-    return (*lines, *(f"log        {line}" for line in state.log))

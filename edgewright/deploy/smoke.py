@@ -1,14 +1,16 @@
 """The smoke test: a release's own golden set and budgets, on the board itself."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgewright.base.errors import TargetError
+from edgewright.base.progress import Progress
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
@@ -21,8 +23,6 @@ PATIENCE = 900.0  # seconds for one command: an emulated board takes its time
 RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
 SAID_LINES = 5
 
-OnStep = Callable[[str], None]
-
 
 class _Part(BaseModel):
     """What we need of a document; others may add fields."""
@@ -30,7 +30,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Outcome(_Part):
+class Prediction(_Part):
     """A class and its probabilities."""
 
     class_: str
@@ -39,7 +39,7 @@ class Outcome(_Part):
     model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
 
 
-class GoldenCase(Outcome):
+class GoldenCase(Prediction):
     image: str
 
 
@@ -135,7 +135,7 @@ def run(
     manifest: Manifest,
     *,
     selftest: Result | None = None,
-    on_step: OnStep | None = None,
+    progress: Progress | None = None,
 ) -> SmokeReport:
     """Self-test, golden images and budgets for the release in `folder` on the board.
 
@@ -145,16 +145,17 @@ def run(
     away or the release has no golden set.
     """
     subject = Subject(board=board, folder=folder, manifest=manifest)
-    say, started, clock = on_step or _silent, datetime.now(UTC), time.monotonic()
+    progress, started, clock = progress or Progress(), datetime.now(UTC), time.monotonic()
     golden = read_golden(subject)
     if selftest is None:
-        say("self-test")
+        progress.start("self-test")
         selftest = subject.infer("selftest")
     checks = [judge_selftest(selftest, golden)]
-    say(f"{len(golden.cases)} golden images")
-    images, check = judge_images(subject.infer("run", *_paths(subject, golden)), golden)
+    progress.start(f"{len(golden.cases)} golden images")
+    paths = [f"{folder}/{GOLDEN}/{case.image}" for case in golden.cases]
+    images, check = judge_images(subject.infer("run", *paths), golden)
     checks.append(check)
-    say("benchmark and budgets")
+    progress.start("benchmark and budgets")
     warmup, runs = EMULATED_RUNS if board.target.emulated else RUNS
     measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(runs))
     bench, budget_checks = judge_budgets(measured, manifest, board.target)
@@ -179,37 +180,50 @@ def require_passed(report: SmokeReport) -> None:
     """Raise TargetError with every failed check."""
     if report.passed:
         return
-    facts = [line for check in report.failed for line in _told(check)]
     raise TargetError(
         f"{report.target}: release {report.release}",
         "smoke test failed",
-        facts=facts,
+        facts=[line for check in report.failed for line in _check_lines(check)],
         next=f"invoke build --board={report.board}, then deploy again",
     )
 
 
-def _told(check: Check) -> list[str]:
+def _check_lines(check: Check) -> list[str]:
     lines = [f"{check.name}:"]
     lines += [f"  expected: {check.expected}"] if check.expected else []
     lines += [f"  found: {check.found}"] if check.found else []
     return [*lines, *(f"  {fact}" for fact in check.facts)]
 
 
-def gate(
-    manifest: Manifest,
-    *,
-    on_report: Callable[[SmokeReport], None] | None = None,
-    on_step: OnStep | None = None,
-) -> Callable[[Board, str, Result], None]:
-    """The smoke test as `deploy.deploy` wants it: raises if the release is not fit."""
+class Gate:
+    """The smoke test between self-test and switch (`install.Gate`): raises for an unfit release.
 
-    def judge(board: Board, folder: str, selftest: Result) -> None:
-        report = run(board, folder, manifest, selftest=selftest, on_step=on_step)
-        if on_report:
-            on_report(report)
-        require_passed(report)
+    Its report is written to `report_file`, where one is given, before anything is raised.
+    """
 
-    return judge
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        progress: Progress | None = None,
+        report_file: Path | None = None,
+    ) -> None:
+        self.report: SmokeReport | None = None  # None until the test has run
+        self._manifest = manifest
+        self._progress = progress
+        self._report_file = report_file
+
+    def __call__(self, board: Board, folder: str, selftest: Result) -> None:
+        self.report = run(board, folder, self._manifest, selftest=selftest, progress=self._progress)
+        if self._report_file:
+            write_report(self.report, self._report_file)
+        require_passed(self.report)
+
+
+def write_report(report: SmokeReport, path: Path) -> None:
+    """Write the report as JSON; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report.to_json())
 
 
 def read_golden(subject: Subject) -> Golden:
@@ -225,10 +239,6 @@ def read_golden(subject: Subject) -> Golden:
             facts=_validation_facts(invalid),
             next="invoke build",
         ) from invalid
-
-
-def _paths(subject: Subject, golden: Golden) -> list[str]:
-    return [f"{subject.folder}/{GOLDEN}/{case.image}" for case in golden.cases]
 
 
 # Judging: pure
@@ -390,7 +400,3 @@ def _ending(code: int) -> str:
 
 def _validation_facts(invalid: ValidationError) -> list[str]:
     return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()][:SAID_LINES]
-
-
-def _silent(_: str) -> None:
-    return

@@ -19,9 +19,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import TargetError
+from edgewright.base.progress import Progress
 from edgewright.deploy import edgectl, keyring, openssh
 from edgewright.deploy import install as deploy
-from edgewright.deploy.install import Outcome
+from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board
 from edgewright.deploy.target import Target
 from edgewright.release import order as signed
@@ -54,6 +55,21 @@ class TransferReport(BaseModel):
         return self.sent_bytes / self.changed_bytes
 
 
+class _Clock(Progress):
+    """Notes when each stage of a deploy began."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+
+    def start(self, stage: str) -> None:
+        self._began[stage.split(" ")[0]] = time.monotonic()
+
+    @property
+    def sending_seconds(self) -> float:
+        """0 for a deploy that sent nothing."""
+        return self._began.get("read", 0) - self._began.get(deploy.SEND, 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
     board: Board
@@ -82,15 +98,11 @@ class _Bench:
         )
         return build_release(inputs, self.folder / "release")
 
-    def deploy(self, release: Release, signature: bytes) -> tuple[Outcome, float]:
-        """The outcome, and seconds from the first byte sent until all is in the store."""
-        steps: dict[str, float] = {}
-
-        def step(text: str) -> None:
-            steps[text.split(" ")[0]] = time.monotonic()
-
-        outcome = deploy.deploy(self.board, release, signature, reserve_bytes=0, on_step=step)
-        return outcome, steps.get("read", 0) - steps.get(deploy.SEND, 0)
+    def deploy(self, release: Release, signature: bytes) -> tuple[Installed, float]:
+        """What it did, and seconds from the first byte sent until all is in the store."""
+        clock = _Clock()
+        installed = deploy.deploy(self.board, release, signature, reserve_bytes=0, progress=clock)
+        return installed, clock.sending_seconds
 
     def sign(self, release: Release) -> bytes:
         return signed.sign(release.manifest, self.signer)
@@ -104,8 +116,8 @@ def run(
         bench = _Bench(board=board, built=built, signer=signer, folder=Path(folder))
         size = megabytes << 20
         first = bench.release(os.urandom(size))
-        there = deploy.ensure_helper(board, ROOT, first)
-        keyring.provision(there, first.manifest.compatible, signer.public, signer)
+        helper = deploy.ensure_edgectl(board, ROOT, first)
+        keyring.provision(helper, first.manifest.compatible, signer.public, signer)
         bench.deploy(first, bench.sign(first))  # the small files are there from now on
         ratios = [_rate_ratio(bench, size) for _ in range(rounds)]
         changed, sent = _update(bench, size)
@@ -126,8 +138,8 @@ def _rate_ratio(bench: _Bench, size: int) -> float:
     model = os.urandom(size)
     plain = _plain_seconds(bench.board.target, model)
     release = bench.release(model)
-    outcome, seconds = bench.deploy(release, bench.sign(release))
-    return (outcome.bytes_sent / seconds) / (size / plain)
+    installed, seconds = bench.deploy(release, bench.sign(release))
+    return (installed.bytes_sent / seconds) / (size / plain)
 
 
 def _plain_seconds(target: Target, data: bytes) -> float:
@@ -156,8 +168,8 @@ def _update(bench: _Bench, size: int) -> tuple[int, int]:
         start = index * size // LAYERS + rng.randrange(size // LAYERS - layer)
         model[start : start + layer] = os.urandom(layer)
     after = bench.release(bytes(model))
-    outcome, _ = bench.deploy(after, bench.sign(after))
-    return LAYERS * layer, outcome.bytes_sent
+    installed, _ = bench.deploy(after, bench.sign(after))
+    return LAYERS * layer, installed.bytes_sent
 
 
 def _noop(bench: _Bench, size: int) -> int:

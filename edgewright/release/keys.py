@@ -39,59 +39,118 @@ class StoredKey:
     last_sequence: int = 0
 
 
-def folder() -> Path:
-    return user_config() / "keys"
+@dataclass(frozen=True)
+class KeyFolder:
+    """The keys of one user: `<name>.key`, `<name>.pub`, and the last number that each signed.
+
+    Threads and processes may use one folder at the same time.
+    """
+
+    path: Path
+
+    def secret_path(self, name: str) -> Path:
+        return self.path / f"{_checked(name)}.key"
+
+    def public_path(self, name: str) -> Path:
+        return self.path / f"{_checked(name)}.pub"
+
+    def generate(self, name: str = DEFAULT, passphrase: str | None = None) -> StoredKey:
+        """Make a key pair. Raises UserError if there is one of that name already."""
+        secret_path, public_path = self.secret_path(name), self.public_path(name)
+        for path in (secret_path, public_path):
+            if path.exists():
+                raise _taken(name, path)
+        key = SecretKey.generate()
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_new(name, public_path, minisign.public_key_text(key.public), 0o644)
+        _write_new(name, secret_path, minisign.secret_key_text(key, passphrase), 0o600)
+        return self.stored(name)
+
+    def ensure(self, name: str) -> None:
+        """Make an unlocked key pair unless there is one; one of several callers makes it."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(self.secret_path(name).with_suffix(".lock")):
+            if not self.exists(name):
+                self.generate(name)
+
+    def listed(self) -> tuple[StoredKey, ...]:
+        """Every key in the folder, by name. Raises UserError for a file that is none."""
+        return tuple(self.stored(path.stem) for path in sorted(self.path.glob("*.pub")))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a secret key of that name."""
+        return self.secret_path(name).is_file()
+
+    def stored(self, name: str) -> StoredKey:
+        """One key of the folder. Raises UserError."""
+        secret_path, public_path = self.secret_path(name), self.public_path(name)
+        public = minisign.parse_public_key(_read(public_path, name), str(public_path))
+        has_secret = secret_path.is_file()
+        return StoredKey(
+            name=name,
+            public=public,
+            has_secret=has_secret,
+            locked=has_secret and minisign.is_locked(_read(secret_path, name), str(secret_path)),
+            last_sequence=self._last_sequence(name),
+        )
+
+    def open_signer(self, name: str, ask: Ask) -> "Signer":
+        """Open a secret key.
+
+        Raises UserError if it is not there, open to others or not unlocked.
+        """
+        path = self.secret_path(name)
+        raw = _read(path, name)
+        _require_private(path)
+        locked = minisign.is_locked(raw, str(path))
+        passphrase = ask(name) if locked else None
+        if locked and passphrase is None:
+            raise UserError(f"key '{name}'", "locked by a passphrase", next=f"set {PASSPHRASE}")
+        return Signer(self, name, minisign.parse_secret_key(raw, passphrase, f"key '{name}'"))
+
+    def next_sequence(self, name: str, *, at_least: int = 0) -> int:
+        """The Unix time, or one more than the last number if that is higher; never one twice.
+
+        The number is on disk before it is used. Raises UserError where none is left.
+        """
+        path = self._sequence_path(name)
+        with _locked(path.with_suffix(".lock")):
+            number = max(int(time.time()), self._last_sequence(name) + 1, at_least)
+            if number >= SEQUENCES:
+                raise UserError(f"key '{name}'", "out of sequence numbers", next=GENERATE)
+            _replace(path, f"{number}\n")
+        return number
+
+    def _sequence_path(self, name: str) -> Path:
+        return self.path / f"{_checked(name)}.sequence"
+
+    def _last_sequence(self, name: str) -> int:
+        path = self._sequence_path(name)
+        try:
+            text = path.read_text().strip()
+        except FileNotFoundError:
+            return 0
+        if not re.fullmatch(r"[0-9]{1,20}", text):
+            raise UserError(
+                str(path),
+                "not a sequence number",
+                facts=[f"found: {text[:40]!r}"],
+                next="write the highest number that was used with this key into it",
+            )
+        return int(text)
 
 
-def secret_path(name: str) -> Path:
-    return folder() / f"{_checked(name)}.key"
-
-
-def public_path(name: str) -> Path:
-    return folder() / f"{_checked(name)}.pub"
-
-
-def generate(name: str = DEFAULT, passphrase: str | None = None) -> StoredKey:
-    """Make a key pair. Raises UserError if there is one of that name already."""
-    for path in (secret_path(name), public_path(name)):
-        if path.exists():
-            raise _taken(name, path)
-    key = SecretKey.generate()
-    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_new(name, public_path(name), minisign.public_key_text(key.public), 0o644)
-    _write_new(name, secret_path(name), minisign.secret_key_text(key, passphrase), 0o600)
-    return stored(name)
-
-
-def listed() -> tuple[StoredKey, ...]:
-    """Every key in the folder, by name. Raises UserError for a file that is none."""
-    return tuple(stored(path.stem) for path in sorted(folder().glob("*.pub")))
-
-
-def exists(name: str) -> bool:
-    """Whether there is a secret key of that name."""
-    return secret_path(name).is_file()
-
-
-def stored(name: str) -> StoredKey:
-    """One key of the folder. Raises UserError."""
-    secret = secret_path(name)
-    public = minisign.parse_public_key(_read(public_path(name), name), str(public_path(name)))
-    there = secret.is_file()
-    return StoredKey(
-        name=name,
-        public=public,
-        has_secret=there,
-        locked=there and minisign.is_locked(_read(secret, name), str(secret)),
-        last_sequence=_last_sequence(name),
-    )
+def user_keys() -> KeyFolder:
+    """The keys of whoever runs this program."""
+    return KeyFolder(user_config() / "keys")
 
 
 class Signer:
     """A secret key that was opened once, to sign with."""
 
-    def __init__(self, name: str, key: SecretKey) -> None:
+    def __init__(self, folder: KeyFolder, name: str, key: SecretKey) -> None:
         self.name = name
+        self._folder = folder
         self._key = key
 
     @property
@@ -100,57 +159,15 @@ class Signer:
 
     def next_sequence(self, *, at_least: int = 0) -> int:
         """A number that this key has not signed with before."""
-        return next_sequence(self.name, at_least=at_least)
+        return self._folder.next_sequence(self.name, at_least=at_least)
 
     def sign(self, data: bytes, trusted_comment: str) -> Signature:
         return self._key.sign(data, trusted_comment)
 
 
-def open_signer(name: str, ask: Ask) -> Signer:
-    """Open a secret key. Raises UserError if it is not there, open to others or not unlocked."""
-    path = secret_path(name)
-    raw = _read(path, name)
-    _require_private(path)
-    locked = minisign.is_locked(raw, str(path))
-    passphrase = ask(name) if locked else None
-    if locked and passphrase is None:
-        raise UserError(f"key '{name}'", "locked by a passphrase", next=f"set {PASSPHRASE}")
-    return Signer(name, minisign.parse_secret_key(raw, passphrase, f"key '{name}'"))
-
-
-def next_sequence(name: str, *, at_least: int = 0) -> int:
-    """The Unix time, or one more than the last number if that is higher; never the same twice.
-
-    The number is on disk before it is used.
-    """
-    path = folder() / f"{_checked(name)}.sequence"
-    with _locked(path.with_suffix(".lock")):
-        number = max(int(time.time()), _last_sequence(name) + 1, at_least)
-        if number >= SEQUENCES:
-            raise UserError(f"key '{name}'", "out of sequence numbers", next=GENERATE)
-        _replace(path, f"{number}\n")
-    return number
-
-
 def believable(sequence: int) -> int:
     """A number that a board reports, or 0: one far ahead of our clock must not use up a key."""
     return sequence if sequence <= time.time() + DAY else 0
-
-
-def _last_sequence(name: str) -> int:
-    path = folder() / f"{_checked(name)}.sequence"
-    try:
-        text = path.read_text().strip()
-    except FileNotFoundError:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,20}", text):
-        raise UserError(
-            str(path),
-            "not a sequence number",
-            facts=[f"found: {text[:40]!r}"],
-            next="write the highest number that was used with this key into it",
-        )
-    return int(text)
 
 
 def _checked(name: str) -> str:

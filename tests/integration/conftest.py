@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base import process
-from edgewright.base.progress import StageReport
+from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.build import container, packages, pipeline
@@ -30,7 +30,7 @@ SUFFIX = f"-test-{os.getpid()}"
 SMALL_MB = 4  # size of the small board's /opt
 
 
-class Silent:
+class Silent(Progress):
     """Progress that remembers which stages began."""
 
     def __init__(self) -> None:
@@ -38,15 +38,6 @@ class Silent:
 
     def start(self, stage: str) -> None:
         self.started.append(stage)
-
-    def line(self, line: str) -> None:
-        return
-
-    def note(self, text: str) -> None:
-        return
-
-    def done(self, stage: StageReport) -> None:
-        return
 
 
 def request(

@@ -25,7 +25,7 @@ from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
 from edgewright.deploy import service, smoke
-from edgewright.deploy.install import Outcome
+from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.report import SmokeReport
 from edgewright.lab.emulate import EmulatedBoard
@@ -303,8 +303,8 @@ class Deployed:
     """The demo release on an emulated board: its smoke report, and what a second deploy did."""
 
     report: SmokeReport
-    first: Outcome
-    second: Outcome
+    first: Installed
+    second: Installed
 
 
 @pytest.fixture(scope="module")
@@ -312,15 +312,14 @@ def deployed(
     built: BuildReport, emulated: EmulatedBoard, tmp_path_factory: pytest.TempPathFactory
 ) -> Deployed:
     release = load_release(built.folder)
-    reports: list[SmokeReport] = []
+    gate = smoke.Gate(release.manifest)
     with pytest.MonkeyPatch.context() as patch, connect(emulated.target) as there:
         patch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path_factory.mktemp("config")))
         order = signing.sign(release)
-        gate = smoke.gate(release.manifest, on_report=reports.append)
         first = signing.install(there, release, order, gate=gate)
         second = signing.install(there, release, order, gate=gate)
-    assert len(reports) == 1
-    return Deployed(report=reports[0], first=first, second=second)
+    assert gate.report is not None
+    return Deployed(report=gate.report, first=first, second=second)
 
 
 @pytest.mark.board

@@ -16,13 +16,12 @@ from edgewright.deploy import install as deploy
 from edgewright.deploy import smoke
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
-from edgewright.deploy.report import SmokeReport
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.release.manifest import Release, load_release
 from tests import signing
-from tests.boards import documents, program
+from tests.boards import Watched, documents, program
 from tests.integration.conftest import SMALL_MB, kill_sessions, shell
 from tests.signing import sign, sign_anew, signer
 
@@ -32,7 +31,7 @@ Make = Callable[..., Release]
 MEGABYTE = 1024 * 1024
 
 
-def install(board: Board, release: Release, **options: Any) -> deploy.Outcome:
+def install(board: Board, release: Release, **options: Any) -> deploy.Installed:
     return signing.install(board, release, **({"reserve_bytes": MEGABYTE} | options))
 
 
@@ -55,8 +54,7 @@ def test_deploy_smoke_redeploy_rollback(
     board: Board, emulated: EmulatedBoard, make: Make, root: str
 ) -> None:
     first, second = make("one"), make("two")
-    reports: list[SmokeReport] = []
-    gate = smoke.gate(first.manifest, on_report=reports.append)
+    gate = smoke.Gate(first.manifest)
     order = sign(first)
     outcome = install(board, first, signature=order, gate=gate)
     assert current(emulated, first) == first.id
@@ -66,21 +64,22 @@ def test_deploy_smoke_redeploy_rollback(
     assert outcome.facts.userland_bits == 32
     assert outcome.facts.libc is not None
     assert "ld-linux-armhf.so.3" in outcome.facts.loaders
-    assert (reports[0].passed, reports[0].emulated) == (True, True)
+    assert gate.report is not None
+    assert (gate.report.passed, gate.report.emulated) == (True, True)
 
-    sent: list[tuple[int, int]] = []
-    again = install(board, first, signature=order, on_bytes=lambda *count: sent.append(count))
+    progress = Watched()
+    again = install(board, first, signature=order, progress=progress)
     assert again.unchanged
-    assert sent == []
+    assert progress.uploads == []
 
     third = install(board, second)
     assert third.bytes_sent < 2000
     assert deploy.rollback(board, root, sign_anew) == (second.id, first.id)
     assert current(emulated, first) == first.id
     now = deploy.status(board, root)
-    assert now.board is not None
-    assert (now.board.current, now.board.previous) == (first.id, second.id)
-    assert now.board.keys == (signer().public.id,)
+    assert now.edgectl is not None
+    assert (now.edgectl.current, now.edgectl.previous) == (first.id, second.id)
+    assert now.edgectl.keys == (signer().public.id,)
 
 
 def test_failed_smoke_keeps_the_former_release(
@@ -92,7 +91,7 @@ def test_failed_smoke_keeps_the_former_release(
     wrong["run"]["results"][0]["class"] = "defective"
     bad = make("bad", edge_infer=program(wrong))
     with pytest.raises(TargetError) as failed:
-        install(board, bad, gate=smoke.gate(bad.manifest))
+        install(board, bad, gate=smoke.Gate(bad.manifest))
     assert str(failed.value) == (
         f"{board.target}: release {bad.id}: smoke test failed\n"
         "  run:\n"
@@ -170,7 +169,7 @@ def test_board_that_fills_up_during_the_upload_keeps_its_release(
     with connect(small_board.target) as board:
         install(board, first)
         with pytest.raises(RefusedError) as full:
-            install(board, second, on_step=fill)
+            install(board, second, progress=Watched(on_start=fill))
         assert full.value.code == "no_space"
         assert current(small_board, first) == first.id
         shell(small_board, "rm /opt/log")
@@ -199,7 +198,7 @@ def test_connection_cut_during_the_upload(emulated: EmulatedBoard, make: Make, r
         install(board, first)
         cut = Cut(lambda: kill_sessions(emulated))
         with pytest.raises(ConnectionLostError, match="connection lost"):
-            install(board, second, on_bytes=cut)
+            install(board, second, progress=Watched(on_sent=cut))
     assert cut.done
     assert current(emulated, first) == first.id
     assert uploads(emulated, root) != ""
@@ -218,7 +217,7 @@ def test_power_cut_during_the_upload(
         kill = ["docker", "kill", own_board.container]
         cut = Cut(lambda: subprocess.run(kill, check=True, capture_output=True))
         with pytest.raises(ConnectionLostError):
-            install(board, second, on_bytes=cut)
+            install(board, second, progress=Watched(on_sent=cut))
     again = emulate.up(own_instance)
     assert current(again, first) == first.id
     with connect(again.target) as board:
@@ -230,9 +229,10 @@ DEPLOY = """
 import sys
 from pathlib import Path
 from tests import signing
-from edgewright.release import load_release
-from edgewright.remote import connect
-from edgewright.target import Target
+from tests.boards import Watched
+from edgewright.release.manifest import load_release
+from edgewright.deploy.remote import connect
+from edgewright.deploy.target import Target
 folder, port, keys = sys.argv[1:]
 target = Target(address="127.0.0.1", user="root", port=int(port),
                 identity=Path(keys, "id_ed25519"), known_hosts=Path(keys, "known_hosts"))
@@ -241,7 +241,7 @@ def tell(sent, total):
     if sent > total / 2 and not said:
         said.append(print("half", flush=True))
 with connect(target) as board:
-    signing.install(board, load_release(Path(folder)), on_bytes=tell)
+    signing.install(board, load_release(Path(folder)), progress=Watched(on_sent=tell))
 """
 
 

@@ -16,12 +16,13 @@ from edgewright.base.errors import TargetError
 from edgewright.deploy import edgectl, keyring, smoke
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import Edgectl, RefusedError
+from edgewright.deploy.install import Deployer
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.release import keys
 from edgewright.release import order as signed
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
-from tests.boards import COMPATIBLE, LocalBoard, documents, make_release, program
+from tests.boards import COMPATIBLE, LocalBoard, Watched, documents, make_release, program
 from tests.signing import sign, sign_anew, signer, trust
 
 pytestmark = pytest.mark.docker
@@ -63,7 +64,7 @@ def make(tmp_path: Path, root: Path, host_edgectl: Path) -> Make:
 
 def install(
     release: Release, board: Board | None = None, signature: bytes | None = None, **options: Any
-) -> deploy.Outcome:
+) -> deploy.Installed:
     """Deploy with a fresh signature; first contact is not among the board's commands."""
     trust(LocalBoard(), release)
     options = {"reserve_bytes": 0} | options
@@ -74,7 +75,7 @@ def current(root: Path) -> str:
     """The id of the current release; its signature and every byte of it are checked."""
     link = (root / "current").readlink()
     assert link.parent == Path("releases")
-    found = signed.verify(root / link, [key.public for key in keys.listed()])
+    found = signed.verify(root / link, [key.public for key in keys.user_keys().listed()])
     assert found.manifest.id == link.name
     return link.name
 
@@ -88,8 +89,8 @@ def commands(board: LocalBoard) -> list[str]:
 
 
 def test_first_deploy_makes_the_layout(make: Make, root: Path) -> None:
-    release, sent = make(), []
-    outcome = install(release, on_bytes=lambda done, total: sent.append((done, total)))
+    release, progress = make(), Watched()
+    outcome = install(release, progress=progress)
     assert not outcome.unchanged
     assert outcome.former is None
     assert current(root) == release.id
@@ -98,7 +99,7 @@ def test_first_deploy_makes_the_layout(make: Make, root: Path) -> None:
     assert not (root / "txn").exists()
     assert list((root / "tmp").iterdir()) == []
     assert (root / "current" / "bin" / "edge-infer").stat().st_mode & 0o777 == 0o755
-    assert sent[-1] == (outcome.bytes_sent, outcome.bytes_sent)
+    assert progress.uploads[-1] == (outcome.bytes_sent, outcome.bytes_sent)
 
 
 def test_same_order_again_is_one_round_trip(make: Make, root: Path) -> None:
@@ -146,12 +147,12 @@ def test_third_release_pushes_the_first_out(make: Make, root: Path) -> None:
 def test_dry_run_changes_nothing(make: Make, root: Path) -> None:
     first, second = make("one"), make("two")
     bare = deploy.dry_run(LocalBoard(), first, sign(first), reserve_bytes=0)
-    assert (bare.helper, bare.former) == (True, None)
+    assert (bare.installs_edgectl, bare.former) == (True, None)
     assert not root.exists()
     install(first)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     plan = deploy.dry_run(LocalBoard(), second, sign(second), reserve_bytes=0)
-    assert (plan.helper, plan.former) == (False, first.id)
+    assert (plan.installs_edgectl, plan.former) == (False, first.id)
     assert set(plan.paths.values()) == {"model/card.json", "model/model.ort"}
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert after == before
@@ -237,7 +238,7 @@ def test_foreign_key_is_refused_by_the_board(make: Make, root: Path) -> None:
     with pytest.raises(RefusedError) as refused:
         install(bad, signature=sign(bad, "stranger"))
     assert refused.value.code == "signature_unknown_key"
-    assert keys.stored("stranger").public.id in str(refused.value)
+    assert keys.user_keys().stored("stranger").public.id in str(refused.value)
     assert current(root) == good.id
 
 
@@ -346,7 +347,7 @@ def test_failed_smoke_keeps_the_former_release(make: Make, root: Path) -> None:
     wrong["run"]["results"][0]["class"] = "defective"
     bad = make("bad", edge_infer=program(wrong))
     with pytest.raises(TargetError, match="smoke test failed"):
-        install(bad, gate=smoke.gate(bad.manifest))
+        install(bad, gate=smoke.Gate(bad.manifest))
     assert current(root) == good.id
     assert not (root / "txn").exists()
 
@@ -394,15 +395,15 @@ def test_rollback_to_a_damaged_release_is_refused(make: Make, root: Path) -> Non
 
 
 def test_status_of_a_bare_board_and_of_one_in_use(make: Make, root: Path) -> None:
-    assert deploy.status(LocalBoard(), str(root)).board is None
+    assert deploy.status(LocalBoard(), str(root)).edgectl is None
     release = make()
     install(release)
     used = deploy.status(LocalBoard(), str(root))
     assert used.manifest == release.manifest
-    assert used.board is not None
-    assert used.board.keys == (signer().public.id,)
-    assert used.board.floor is not None
-    assert used.board.floor.release == release.id
+    assert used.edgectl is not None
+    assert used.edgectl.keys == (signer().public.id,)
+    assert used.edgectl.floor is not None
+    assert used.edgectl.floor.release == release.id
 
 
 def test_manifest_changed_on_the_board_is_not_believed(make: Make, root: Path) -> None:
@@ -486,35 +487,30 @@ def test_deployer_that_vanishes_after_the_switch_is_reverted_at_the_deadline(
 # Two at once
 
 
-def test_second_user_is_refused_and_the_first_goes_on(
-    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def eve(root: Path) -> Deployer:
+    """Another user, on another machine."""
+    return Deployer(holder="eve@elsewhere", locks=root.parent / "other")
+
+
+def test_second_user_is_refused_and_the_first_goes_on(make: Make, root: Path) -> None:
     first, second, refused = make("one"), make("two"), []
 
     def gate(board: Board, folder: str, selftest: Result) -> None:
-        with monkeypatch.context() as other:
-            other.setattr(deploy, "holder", lambda: "eve@elsewhere")
-            other.setenv("EDGEWRIGHT_CACHE", str(root.parent / "other"))
-            with pytest.raises(RefusedError) as busy:
-                install(second)
-            refused.append(busy.value)
+        with pytest.raises(RefusedError) as busy:
+            install(second, deployer=eve(root))
+        refused.append(busy.value)
 
     install(first, gate=gate)
     assert refused[0].code == "busy"
-    assert deploy.holder() in str(refused[0])
+    assert deploy.this_user().holder in str(refused[0])
     assert current(root) == first.id
 
 
-def test_deploy_that_was_taken_over_does_not_switch(
-    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deploy_that_was_taken_over_does_not_switch(make: Make, root: Path) -> None:
     first, second = make("one"), make("two")
 
     def gate(board: Board, folder: str, selftest: Result) -> None:
-        with monkeypatch.context() as other:
-            other.setattr(deploy, "holder", lambda: "eve@elsewhere")
-            other.setenv("EDGEWRIGHT_CACHE", str(root.parent / "other"))
-            install(second, take_over=True)
+        install(second, take_over=True, deployer=eve(root))
 
     with pytest.raises(RefusedError) as lost:
         install(first, gate=gate)

@@ -77,7 +77,7 @@ class Deploys(RuleBasedStateMachine):
         )
 
     def first_contact(self) -> None:
-        there = deploy.ensure_helper(self.board(), str(self.root), self.made[0])
+        there = deploy.ensure_edgectl(self.board(), str(self.root), self.made[0])
         mine = signer(self.key)
         keyring.provision(there, COMPATIBLE, mine.public, mine)
         self.trusted.append(mine.public)

@@ -50,10 +50,10 @@ def test_the_stock_tool_verifies_a_signed_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    keys.generate()
+    keys.user_keys().generate()
     release = make_release(tmp_path, root="/opt/edgewright")
-    order = signed.sign_release(release, keys.open_signer("default", lambda _: None))
-    public = str(keys.public_path("default"))
+    order = signed.sign_release(release, keys.user_keys().open_signer("default", lambda _: None))
+    public = str(keys.user_keys().public_path("default"))
     good = stock("-V", "-m", "manifest.json", "-p", public, cwd=release.folder)
     assert good.returncode == 0, good.stderr
     assert f"Trusted comment: {order}\n" in good.stdout

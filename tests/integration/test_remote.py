@@ -52,10 +52,10 @@ def plain(emulated: EmulatedBoard) -> Target:
     return parse_host(f"root@127.0.0.1:{emulated.port}")
 
 
-def told(target: Target, **options: str) -> str:
+def told(target: Target, *, password: str | None = None) -> str:
     with (
         pytest.raises(TargetError) as failed,
-        connect(target, timeouts=PATIENT, **options),
+        connect(target, timeouts=PATIENT, password=password),
     ):
         pass
     return str(failed.value)
@@ -99,7 +99,7 @@ def test_signal_is_no_exit_code(board: Board) -> None:
 def test_file_arrives_whole(board: Board, emulated: EmulatedBoard) -> None:
     data = bytes(range(256)) * 10000
     seen: list[int] = []
-    board.put(io.BytesIO(data), "/tmp/a file", progress=seen.append)
+    board.put(io.BytesIO(data), "/tmp/a file", on_bytes=seen.append)
     assert shell(emulated, "wc -c < '/tmp/a file'") == str(len(data))
     assert sum(seen) == len(data)
 
@@ -119,7 +119,7 @@ def test_large_input_takes_a_login_of_its_own(board: Board, emulated: EmulatedBo
     data, sent = os.urandom(300_000), list[int]()
     board.prepare()
     argv = ["sh", "-c", LINE, "_", "/tmp/large"]
-    result = board.send(argv, io.BytesIO(data), progress=sent.append)
+    result = board.send(argv, io.BytesIO(data), on_bytes=sent.append)
     assert result.returncode == 7
     assert result.stdout not in ("", first)
     assert sum(sent) == len(data)
@@ -192,15 +192,12 @@ def test_wrong_password_is_refused_and_not_shown(plain: Target) -> None:
     assert "hunter2" not in text
 
 
-def test_password_from_the_environment(
-    emulated: EmulatedBoard, plain: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_password(emulated: EmulatedBoard, plain: Target) -> None:
     pin(scan_host_key(plain))
     script = 'h=$(mkpasswd -m sha512 right) && sed -i "s#^root:[^:]*:#root:$h:#" /etc/shadow'
     shell(emulated, script)
-    monkeypatch.setenv(remote.PASSWORD, "right")
     try:
-        with connect(plain) as board:
+        with connect(plain, password="right") as board:
             assert board.run(["id", "-u"]).stdout == "0\n"
     finally:
         shell(emulated, "sed -i 's#^root:[^:]*:#root:*:#' /etc/shadow")

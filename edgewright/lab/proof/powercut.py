@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import process
 from edgewright.base.errors import EdgewrightError, TargetError
-from edgewright.base.progress import LineSink
+from edgewright.base.progress import Progress
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.smoke import MODEL, PROGRAM
 from edgewright.lab import machine as lab
@@ -34,7 +34,7 @@ LATER = 1.1  # cuts fall into this many times the length of a deploy that was no
 SELFTEST_SECONDS = 300.0
 ABANDONED_SECONDS = 180.0  # a deploy notices within that time that its board is gone
 
-Deploy = Callable[[Board, Release, LineSink], None]
+Deploy = Callable[[Board, Release, Progress], None]
 
 
 class Cache(StrEnum):
@@ -135,7 +135,7 @@ def _start_over(settings: Settings, release: Release) -> float:
     lab.down(settings.lab)
     with _on(settings.lab) as board:
         started = time.monotonic()
-        settings.deploy(board, release, _silent)
+        settings.deploy(board, release, Progress())
         return time.monotonic() - started
 
 
@@ -185,15 +185,25 @@ def copy_sparse(source: Path, target: Path) -> None:
     process.check(["cp", "--sparse=always", str(source), str(target)])
 
 
+class _LastStage(Progress):
+    """Remembers the stage that a deploy is at."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def start(self, stage: str) -> None:
+        self.stage = stage
+
+
 def _cut_deploy(settings: Settings, release: Release, seconds: float) -> str:
     """Cut the power that long after a deploy began; returns the step that it was at."""
-    steps, broken = ["connect"], list[BaseException]()
+    progress, broken = _LastStage("connect"), list[BaseException]()
 
     def deploy() -> None:
         try:
             with _on(settings.lab) as board:
-                settings.deploy(board, release, steps.append)
-                steps.append("done")
+                settings.deploy(board, release, progress)
+                progress.start("done")
         except EdgewrightError:
             return  # the connection went with the power
         except BaseException as bug:
@@ -203,7 +213,7 @@ def _cut_deploy(settings: Settings, release: Release, seconds: float) -> str:
     worker.start()
     time.sleep(seconds)
     lab.cut(settings.lab)
-    during = steps[-1]
+    during = progress.stage
     worker.join(ABANDONED_SECONDS)
     if broken or worker.is_alive():
         raise broken[0] if broken else TimeoutError("a deploy outlived its board")
@@ -243,7 +253,7 @@ def _look(settings: Settings, before: Release, wanted: Release) -> _Seen:
         with _on(settings.lab) as board:
             seen.current, seen.problems = examine(board, {before.id: before, wanted.id: wanted})
             started = time.monotonic()
-            settings.deploy(board, wanted, _silent)
+            settings.deploy(board, wanted, Progress())
             lasted = time.monotonic() - started
             _, problems = examine(board, {wanted.id: wanted})
             seen.problems += [f"after another deploy: {problem}" for problem in problems]
@@ -318,7 +328,3 @@ def _kept(settings: Settings, cut: Cut) -> Cut:
     shutil.copy(board.console, folder / "console.log")
     (folder / "cut.json").write_text(told.model_dump_json(indent=2) + "\n")
     return told
-
-
-def _silent(_: str) -> None:
-    return

@@ -8,11 +8,13 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.audit import TargetFacts
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
+from edgewright.deploy import documents
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import AbsentError, Edgectl, RefusedError, signed_input
 from edgewright.deploy.probe import APPLETS
 from edgewright.deploy.remote import Result
+from edgewright.deploy.service import ServiceState
 from edgewright.release.manifest import Release
 from tests.boards import LocalBoard, make_release
 
@@ -88,8 +90,8 @@ def test_release_without_a_helper_is_refused(tmp_path: Path) -> None:
 
 def test_holder_is_a_name_that_a_board_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgewright.deploy.install.getpass.getuser", lambda: "o'brien; rm -rf /")
-    assert deploy.holder().startswith("o-brien--rm--rf--@")
-    assert len(deploy.holder()) <= 64
+    assert deploy.this_user().holder.startswith("o-brien--rm--rf--@")
+    assert len(deploy.this_user().holder) <= 64
 
 
 # Answers
@@ -139,12 +141,14 @@ def test_status_is_read_from_what_is_documented() -> None:
         "a newer helper": "says more",
     }
     now = answered(0, table).status()
-    shown = terminal.status_document(
-        deploy.Status(facts=FACTS, board=now, manifest=None), "root@board.test"
+    report = documents.status_report(
+        deploy.Status(facts=FACTS, edgectl=now, manifest=None),
+        ServiceState(installed=False),
+        "root@board.test",
     )
-    assert shown["ordered"] == "2025-11-22T19:33:20+00:00"
-    assert shown["keys"] == ["E7620F1842B4E81F"]
-    assert shown["service_pid"] == 7
+    assert report.ordered == "2025-11-22T19:33:20+00:00"
+    assert report.keys == ("E7620F1842B4E81F",)
+    assert report.service_pid == 7
 
 
 def test_input_is_signature_then_document() -> None:
@@ -158,7 +162,8 @@ def test_dry_run_of_a_bare_board_is_told_in_bytes(
     release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = deploy.dry_run(LocalBoard(), release, b"", reserve_bytes=0)
-    lines = terminal.told_plan(plan)
+    report = documents.plan_report(plan, "root@board.test")
+    lines = screens.plan_lines(report)
     assert lines[0] == "install edgectl"
     assert any(line.startswith("send model/model.ort: ") for line in lines)
     assert lines[-1] == f"switch from nothing to {release.id}"

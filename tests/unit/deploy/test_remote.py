@@ -115,7 +115,7 @@ def test_our_pins_count_more_than_the_user_s_known_hosts(home: Path) -> None:
         f"10.0.0.7 {theirs.get_name()} {theirs.get_base64()}\n"
     )
     connection = remote._connection(parse_host("pi@10.0.0.7"), QUICK)
-    assert remote._pinned_keys(connection, None) == (ours.asbytes(),)
+    assert remote._pinned_keys(connection, remote.user_known_hosts()) == (ours.asbytes(),)
 
 
 def test_identity_files_that_do_not_exist_are_left_out(home: Path) -> None:

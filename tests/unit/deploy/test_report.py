@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from edgewright.base.errors import UserError
+from edgewright.cli.screens import smoke_screen
 from edgewright.deploy.report import (
     Bench,
     Check,
@@ -14,7 +15,6 @@ from edgewright.deploy.report import (
     SmokeReport,
     Verdict,
     load_smoke_report,
-    render,
 )
 
 
@@ -58,7 +58,7 @@ def report(**changes: Any) -> SmokeReport:
 
 def screen(made: SmokeReport) -> str:
     out = io.StringIO()
-    Console(file=out, width=100).print(render(made))
+    Console(file=out, width=100).print(smoke_screen(made))
     return out.getvalue()
 
 

@@ -7,6 +7,7 @@ import pytest
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
+from edgewright.cli import screens
 from edgewright.deploy import service
 from tests.boards import LocalBoard
 from tests.checkout import checkout
@@ -59,7 +60,7 @@ def test_what_a_board_says_of_its_service() -> None:
     state = service.parse_status(SAID, "board", 60)
     assert (state.since_s, state.restarts, state.silent_s) == (60, 2, 5)
     assert (state.images, state.failed, state.healthy) == (12, 2, True)
-    assert list(service.told(state)) == [
+    assert screens.service_lines(state) == [
         "service    well, last heartbeat 5 s ago",
         "running    60 s, 2 restarts since power-on",
         "images     12, 2 of them failed",
@@ -71,7 +72,7 @@ def test_a_service_that_is_silent_is_not_well() -> None:
     assert not service.parse_status(SAID.replace("uptime 100", "uptime 156"), "board", 60).healthy
     starting = service.parse_status("since 98\nstarts 1\nuptime 100\n", "board", 60)
     assert (starting.healthy, starting.restarts, starting.since_s) == (False, 0, 2)
-    assert service.told(starting)[0] == "service    no heartbeat"
+    assert screens.service_lines(starting)[0] == "service    no heartbeat"
 
 
 def test_a_board_without_it() -> None:

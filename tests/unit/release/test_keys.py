@@ -28,9 +28,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def signer(name: str = "default") -> Signer:
-    if not keys.exists(name):
-        keys.generate(name)
-    return keys.open_signer(name, lambda _: None)
+    if not keys.user_keys().exists(name):
+        keys.user_keys().generate(name)
+    return keys.user_keys().open_signer(name, lambda _: None)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def at(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
 
 
 def test_secret_key_is_for_its_owner_alone(config: Path) -> None:
-    made = keys.generate()
+    made = keys.user_keys().generate()
     secret = config / "keys" / "default.key"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert (config / "keys").stat().st_mode & 0o777 == 0o700
@@ -55,25 +55,25 @@ def test_secret_key_is_for_its_owner_alone(config: Path) -> None:
 
 
 def test_second_key_of_a_name_is_refused_and_the_first_stays(config: Path) -> None:
-    first = keys.generate()
+    first = keys.user_keys().generate()
     with pytest.raises(UserError) as refused:
-        keys.generate()
+        keys.user_keys().generate()
     assert str(refused.value) == (
         "key 'default': is there already\n"
         f"  file: {config / 'keys' / 'default.key'}\n"
         "next: invoke keys.generate --name=OTHER; keys.provision puts it on the boards"
     )
-    assert keys.stored("default") == first
+    assert keys.user_keys().stored("default") == first
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "A", "-x", "x" * 65])
 def test_name_that_is_no_file_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="not a name for a file"):
-        keys.generate(name)
+        keys.user_keys().generate(name)
 
 
 def test_key_that_others_can_read_is_not_used(config: Path) -> None:
-    keys.generate()
+    keys.user_keys().generate()
     path = config / "keys" / "default.key"
     path.chmod(0o644)
     with pytest.raises(UserError) as refused:
@@ -88,7 +88,7 @@ def test_key_that_others_can_read_is_not_used(config: Path) -> None:
 
 def test_missing_key_says_how_to_make_it(config: Path) -> None:
     with pytest.raises(UserError) as missing:
-        keys.open_signer("nightly", lambda _: None)
+        keys.user_keys().open_signer("nightly", lambda _: None)
     assert str(missing.value) == (
         "key 'nightly': not there\n"
         f"  {config / 'keys' / 'nightly.key'}: no such file or directory\n"
@@ -97,31 +97,31 @@ def test_missing_key_says_how_to_make_it(config: Path) -> None:
 
 
 def test_passphrase_is_asked_for_only_where_it_is_needed_and_told_nowhere() -> None:
-    keys.generate("open")
-    keys.generate("shut", SECRET)
+    keys.user_keys().generate("open")
+    keys.user_keys().generate("shut", SECRET)
     asked: list[str] = []
 
     def ask(name: str) -> str:
         asked.append(name)
         return SECRET
 
-    keys.open_signer("open", ask)
-    keys.open_signer("shut", ask)
+    keys.user_keys().open_signer("open", ask)
+    keys.user_keys().open_signer("shut", ask)
     assert asked == ["shut"]
     with pytest.raises(UserError) as wrong:
-        keys.open_signer("shut", lambda _: SECRET + "!")
+        keys.user_keys().open_signer("shut", lambda _: SECRET + "!")
     assert str(wrong.value) == "key 'shut': wrong passphrase"
     with pytest.raises(UserError) as nobody:
-        keys.open_signer("shut", lambda _: None)
+        keys.user_keys().open_signer("shut", lambda _: None)
     assert str(nobody.value) == (
         "key 'shut': locked by a passphrase\nnext: set EDGEWRIGHT_KEY_PASSPHRASE"
     )
 
 
 def test_keys_are_listed_with_a_colleagues_public_half(config: Path) -> None:
-    mine = keys.generate("mine", SECRET)
+    mine = keys.user_keys().generate("mine", SECRET)
     (config / "keys" / "theirs.pub").write_bytes((config / "keys" / "mine.pub").read_bytes())
-    listed = keys.listed()
+    listed = keys.user_keys().listed()
     assert [(k.name, k.has_secret, k.locked) for k in listed] == [
         ("mine", True, True),
         ("theirs", False, False),
@@ -133,15 +133,15 @@ def test_keys_are_listed_with_a_colleagues_public_half(config: Path) -> None:
 
 
 def test_sequence_is_the_time_and_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys.generate()
+    keys.user_keys().generate()
     at(monkeypatch, 1000)
-    assert [keys.next_sequence("default") for _ in range(2)] == [1000, 1001]
+    assert [keys.user_keys().next_sequence("default") for _ in range(2)] == [1000, 1001]
     at(monkeypatch, 10)
-    assert keys.next_sequence("default") == 1002
+    assert keys.user_keys().next_sequence("default") == 1002
     at(monkeypatch, 5000)
-    assert keys.next_sequence("default") == 5000
-    assert keys.next_sequence("default", at_least=9000) == 9000
-    assert keys.stored("default").last_sequence == 9000
+    assert keys.user_keys().next_sequence("default") == 5000
+    assert keys.user_keys().next_sequence("default", at_least=9000) == 9000
+    assert keys.user_keys().stored("default").last_sequence == 9000
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -153,16 +153,16 @@ def test_every_sequence_is_higher_whatever_the_clock(
     signer()
     for seconds in clock:
         at(monkeypatch, seconds)
-        numbers.append(keys.next_sequence("default"))
+        numbers.append(keys.user_keys().next_sequence("default"))
     assert numbers == sorted(set(numbers))
 
 
 def test_two_at_once_never_get_the_same_number() -> None:
-    keys.generate()
+    keys.user_keys().generate()
     numbers: list[int] = []
 
     def work() -> None:
-        numbers.extend(keys.next_sequence("default") for _ in range(10))
+        numbers.extend(keys.user_keys().next_sequence("default") for _ in range(10))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -173,17 +173,17 @@ def test_two_at_once_never_get_the_same_number() -> None:
 
 
 def test_damaged_sequence_is_not_begun_anew(config: Path) -> None:
-    keys.generate()
+    keys.user_keys().generate()
     (config / "keys" / "default.sequence").write_text("")
     with pytest.raises(UserError, match="not a sequence number"):
-        keys.next_sequence("default")
+        keys.user_keys().next_sequence("default")
 
 
 # Signed releases
 
 
 def trusted() -> list[minisign.PublicKey]:
-    return [key.public for key in keys.listed()]
+    return [key.public for key in keys.user_keys().listed()]
 
 
 def test_signed_folder_and_archive_are_verified(release: Release) -> None:
@@ -194,7 +194,7 @@ def test_signed_folder_and_archive_are_verified(release: Release) -> None:
     for path in (release.folder, release.archive):
         found = signed.verify(path, trusted())
         assert (found.manifest, found.order) == (release.manifest, order)
-        assert found.key == keys.stored("default").public
+        assert found.key == keys.user_keys().stored("default").public
 
 
 def test_signing_anew_is_a_newer_order_for_the_same_release(release: Release) -> None:
@@ -211,10 +211,10 @@ def test_unsigned_release_is_told_from_a_signed_one(release: Release) -> None:
 
 def test_release_of_a_foreign_key_is_refused(release: Release) -> None:
     signed.sign_release(release, signer("theirs"))
-    mine = keys.generate().public
+    mine = keys.user_keys().generate().public
     with pytest.raises(UserError) as foreign:
         signed.verify(release.folder, [mine])
-    theirs = keys.stored("theirs").public.id
+    theirs = keys.user_keys().stored("theirs").public.id
     assert str(foreign.value) == (
         f"{release.folder}: manifest.json.minisig: signed by a key that is not trusted here\n"
         f"  expected: one of {mine.id}\n"

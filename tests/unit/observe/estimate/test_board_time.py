@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.progress import StageReport, Stages
+from edgewright.base.progress import Progress, StageReport, Stages
 from edgewright.board.audit import Audit
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import Arch, BoardProfile
@@ -115,7 +115,7 @@ def test_a_release_for_an_unmodelled_core_has_no_estimate_and_a_note_says_why(
     assert not workspace.build("rpi2").estimate.exists()
 
 
-class Notes:
+class Notes(Progress):
     """Progress that keeps its remarks."""
 
     def __init__(self) -> None:
@@ -123,12 +123,6 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.texts.append(text)
-
-    def start(self, stage: str) -> None: ...
-
-    def line(self, line: str) -> None: ...
-
-    def done(self, stage: StageReport) -> None: ...
 
 
 def test_the_document_of_a_build_holds_the_estimate_and_its_stage() -> None:

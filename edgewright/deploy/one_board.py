@@ -1,0 +1,146 @@
+"""The deploy of one board, from the signature to the smoke report, as a function.
+
+It shares nothing with other deploys but files that are locked: fifty may run in fifty threads of
+one process, each with settings and a progress sink of its own. Settings carry everything that
+depends on the machine or its user; nothing below looks into the environment.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgewright.base.errors import TargetError
+from edgewright.base.progress import Progress
+from edgewright.deploy import install, remote, smoke
+from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
+from edgewright.deploy.install import Deployer
+from edgewright.deploy.remote import Board, Timeouts
+from edgewright.deploy.report import SmokeReport
+from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.deploy.target import Target
+from edgewright.release.manifest import Manifest, Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploySettings:
+    """All that the deploy of one board depends on."""
+
+    target: Target
+    release: Release
+    signing: SigningPolicy
+    deployer: Deployer
+    known_hosts: tuple[Path, ...]  # files of host keys; the first that knows the host decides
+    password: str | None = field(default=None, repr=False)  # else keys and the SSH agent
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    reserve_bytes: int = 0  # of the board's storage, which stay free
+    take_over: bool = False  # end another's deploy that is at work on the board
+    smoke_unchanged: bool = False  # test a release that was current already, too
+    smoke_file: Path | None = None  # where the smoke report is written
+
+
+def deploy(settings: DeploySettings, progress: Progress | None = None) -> DeployReport:
+    """Deploy: sign, connect, plan, send, self-test, smoke test, switch, confirm.
+
+    The smoke test is the gate: a release that fails it is not switched to, and the former one
+    stays current. The same release again sends nothing. A deploy that was cut leaves a verified
+    release current, and doing it again goes on.
+
+    Raises TargetError for a board that is not reached, does not fit, refuses, is full or busy, or
+    whose smoke test fails (`ConnectionLostError`, `RefusedError` and `AbsentError` are kinds of
+    it), and UserError for keys, known hosts and releases that cannot be used.
+    """
+    # Before the login: a board would not wait for a passphrase that somebody looks for.
+    settings.signing.signature_of(settings.release, emulated=settings.target.emulated)
+    with _connect(settings) as board:
+        return deploy_connected(board, settings, progress)
+
+
+def _connect(settings: DeploySettings) -> AbstractContextManager[Board]:
+    return remote.connect(
+        settings.target,
+        password=settings.password,
+        known_hosts=settings.known_hosts,
+        timeouts=settings.timeouts,
+    )
+
+
+def deploy_connected(
+    board: Board, settings: DeploySettings, progress: Progress | None = None
+) -> DeployReport:
+    """`deploy` over a connection that is open. Raises TargetError, UserError."""
+    progress, release = progress or Progress(), settings.release
+    signature = settings.signing.signature_of(release, emulated=board.target.emulated)
+    root = release.manifest.deploy_root
+    if board.target.emulated:
+        edgectl = install.ensure_edgectl(board, root, release)
+        settings.signing.trust_emulated(edgectl, release, signature)
+    gate = smoke.Gate(release.manifest, progress=progress, report_file=settings.smoke_file)
+    installed = install.deploy(
+        board,
+        release,
+        signature,
+        reserve_bytes=settings.reserve_bytes,
+        gate=gate,
+        progress=progress,
+        take_over=settings.take_over,
+        deployer=settings.deployer,
+    )
+    smoke_report = gate.report
+    if smoke_report is None and settings.smoke_unchanged:
+        smoke_report = smoke_current(board, root, progress, settings.smoke_file)
+        smoke.require_passed(smoke_report)
+    return deploy_report(installed, smoke_report, str(board.target))
+
+
+def plan(settings: DeploySettings) -> PlanReport:
+    """What `deploy` would do; nothing on the board changes, but the release is signed.
+
+    Raises what `deploy` would raise before it sends anything.
+    """
+    signature = settings.signing.signature_of(settings.release, emulated=settings.target.emulated)
+    reserve_bytes = settings.reserve_bytes
+    with _connect(settings) as board:
+        dry_run = install.dry_run(board, settings.release, signature, reserve_bytes=reserve_bytes)
+    return plan_report(dry_run, str(settings.target))
+
+
+def smoke_current(
+    board: Board, root: str, progress: Progress | None = None, report_file: Path | None = None
+) -> SmokeReport:
+    """Smoke-test the release that is current below the deploy root `root`.
+
+    What the release does wrong is in the report. Raises TargetError for a board without a
+    release.
+    """
+    manifest = install.status(board, root).manifest
+    if manifest is None:
+        raise TargetError(str(board.target), "no release is installed", next="invoke deploy")
+    report = smoke.run(board, f"{root}/releases/{manifest.id}", manifest, progress=progress)
+    if report_file:
+        smoke.write_report(report, report_file)
+    return report
+
+
+def rollback(
+    board: Board,
+    root: str,
+    signing: SigningPolicy,
+    deployer: Deployer,
+    *,
+    progress: Progress | None = None,
+    smoke_file: Path | None = None,
+) -> tuple[str, str]:
+    """Order the previous release anew, with the smoke test as the gate.
+
+    Returns the ids of the former and of the current release. Raises TargetError if there is no
+    previous release, if it is damaged, or if it fails the smoke test; UserError for a key that
+    cannot be used.
+    """
+
+    def sign(manifest: Manifest, floor: int) -> bytes:
+        return signing.sign_anew(manifest, floor, emulated=board.target.emulated)
+
+    def gate(manifest: Manifest) -> smoke.Gate:
+        return smoke.Gate(manifest, progress=progress, report_file=smoke_file)
+
+    return install.rollback(board, root, sign, gate=gate, progress=progress, deployer=deployer)
