@@ -58,3 +58,24 @@ def core_facts(name: str) -> Core | None:
     None for a core that is not known here: then the profile is taken at its word.
     """
     return CORES.get(name.rpartition(".")[2])
+
+
+ARM_LIMITED = "0x41"  # "CPU implementer" of the parts above; other makers have numbers of their own
+# Pairs of cores that GCC can schedule for, the faster one first.
+PAIRS = frozenset(
+    {
+        "cortex-a15.cortex-a7",
+        "cortex-a17.cortex-a7",
+        "cortex-a57.cortex-a53",
+        "cortex-a72.cortex-a53",
+        "cortex-a73.cortex-a35",
+        "cortex-a73.cortex-a53",
+        "cortex-a75.cortex-a55",
+        "cortex-a76.cortex-a55",
+    }
+)
+
+
+def core_of_part(part: str) -> str | None:
+    """GCC's name of the core with this "CPU part", or None."""
+    return next((name for name, core in CORES.items() if core.part == part), None)

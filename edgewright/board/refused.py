@@ -19,6 +19,8 @@ CORES = {
     "cortex-m": "Cortex-M has no memory management unit and runs no Linux, which a release needs",
     "cortex-r": "Cortex-R has no memory management unit and runs no Linux, which a release needs",
 }
+# "CPU part" → core, of those that cannot run and show themselves to `board.probe`.
+PARTS = {"0x926": "arm926", "0xb36": "arm1136", "0xb76": "arm1176", "0x581": "marvell-pj4"}
 TEGRA_2 = f"Tegra 2 has two Cortex-A9 with VFPv3-D16 and without NEON; {NEEDS_NEON}"
 SAMA5D3 = f"SAMA5D3 has a Cortex-A5 with VFPv4-D16 and without NEON; {NEEDS_NEON}"
 

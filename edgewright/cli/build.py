@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edgewright.base.progress import Stages
 from edgewright.board import catalogue, toolchain
-from edgewright.board.profile import BoardProfile, schema_json
+from edgewright.board.profile import Arch, BoardProfile, schema_json
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
@@ -35,29 +35,35 @@ def boards(
     json: Json = False,
 ) -> None:
     """List the boards. Example: invoke boards --check"""
-    found = [profile_of(name) for name in catalogue.board_names(*workspace().board_folders)]
+    profiles = [profile_of(name) for name in catalogue.board_names(*workspace().board_folders)]
     if json:
-        body = ",".join(profile.model_dump_json() for profile in found)
+        body = ",".join(profile.model_dump_json() for profile in profiles)
         write(f'{{"version":1,"boards":[{body}]}}\n')
         return
-    OUT.print(_board_table(found))
+    OUT.print(_board_table(profiles))
     if check:
-        say(f"{len(found)} profiles are sound")
+        say(f"{len(profiles)} profiles are sound")
 
 
-def _board_table(found: list[BoardProfile]) -> Table:
-    table = Table("board", "CPU", "ABI", "libc floor", "linkage", box=None, pad_edge=False)
-    table.add_column("description")
-    for profile in found:
-        fpu = f" {profile.cpu.fpu}" if profile.cpu.fpu else ""
-        table.add_row(
-            profile.name,
-            f"{profile.cpu.cores}x {profile.cpu.core}{fpu}",
-            profile.abi.arch,
-            f"{profile.libc.family} {profile.libc.floor}",
-            profile.runtime.linkage,
-            profile.description,
-        )
+def _board_table(profiles: list[BoardProfile]) -> Table:
+    """The boards, those with one userland together; 80 columns show a row of the catalogue."""
+    table = Table("board", "CPU", box=None, pad_edge=False)
+    table.add_column("MiB", justify="right")
+    for heading in ("glibc", "linkage", "description"):
+        table.add_column(heading)
+    for arch in Arch:
+        of_arch = [profile for profile in profiles if profile.abi.arch is arch]
+        if of_arch:
+            table.add_row(f"{arch}:", style="bold")
+        for profile in of_arch:
+            table.add_row(
+                profile.name,
+                f"{profile.cpu.cores}x {profile.cpu.core.replace('cortex-', '').upper()}",
+                str(profile.memory.total_mb),
+                profile.libc.floor,
+                profile.runtime.linkage,
+                profile.description,
+            )
     return table
 
 
