@@ -18,6 +18,7 @@ from edgewright.cli import (
     keys,
     lab,
     model,
+    probe,
     release,
     runtime,
     service,
@@ -26,6 +27,7 @@ from edgewright.cli import (
 NAMESPACES = (bench, emulate, keys, lab, model, release, runtime, service)
 
 namespace = Collection(*map(Collection.from_module, NAMESPACES))
+namespace.add_collection(Collection.from_module(probe, name="board"))
 for part in (host, build, board, develop):
     for task in Collection.from_module(part).tasks.values():
         namespace.add_task(task)

@@ -18,7 +18,10 @@ MAX_LINES = 4000
 MAX_LINE = 2000  # characters
 MAX_TEXT = 200  # characters of one fact
 MAX_CORES = 64
+MAX_FEATURES = 200
+MAX_MB = 1 << 24
 MAX_MOUNTS = 200
+MAX_OPTIONS = 16  # of a mount: an overlay lists its folders after what counts here
 MAX_COMPATIBLE = 16
 Init = Literal["systemd", "runit", "inittab", "openrc", "procd"]
 
@@ -76,22 +79,24 @@ def parse_survey(basics: str, more: str, root: str, subject: str) -> Survey:
     answers: dict[str, list[str]] = {}
     for line in _limited(more):
         key, _, value = line.partition(" ")
-        answers.setdefault(key, []).append(printable(value.strip()))
+        answers.setdefault(key, []).append(value.strip())
     return Survey(
         machine=printable(facts.machine),
         kernel=_first(answers, "kernel"),
-        userland_bits={32: 32, 64: 64}.get(facts.userland_bits or 0),  # type: ignore[arg-type]
+        userland_bits=64 if facts.userland_bits == 64 else 32 if facts.userland_bits else None,
         cores=_cores(answers.get("processor", ())),
         parts=_parts(answers.get("implementer", ()), answers.get("part", ())),
-        features=tuple(sorted(map(printable, facts.cpu_features)))[:MAX_TEXT],
+        features=tuple(sorted(map(printable, facts.cpu_features)))[:MAX_FEATURES],
         clock_mhz=_clock_mhz(answers.get("clock", ())),
         model=_first(answers, "model"),
-        compatible=tuple(filter(None, answers.get("compatible", ())))[:MAX_COMPATIBLE],
+        compatible=tuple(map(printable, filter(None, answers.get("compatible", ()))))[
+            :MAX_COMPATIBLE
+        ],
         libc=_libc(facts, answers),
         init=_init(answers),
-        memory_mb=facts.memory_kb // 1024 or None,
+        memory_mb=_within(facts.memory_kb >> 10, 1, MAX_MB),
         deploy_root=root,
-        free_mb=facts.free_bytes >> 20,
+        free_mb=min(facts.free_bytes >> 20, MAX_MB),
         mounts=_mounts(answers.get("mount", ())),
         missing_applets=tuple(name for name in APPLETS if name not in facts.applets),
     )
@@ -99,20 +104,31 @@ def parse_survey(basics: str, more: str, root: str, subject: str) -> Survey:
 
 def printable(text: str) -> str:
     r"""At most MAX_TEXT characters, those that draw or move the cursor as \x1b or \u202e."""
-    cut = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+    return _escaped(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…")
+
+
+def _escaped(text: str, kept: str = "") -> str:
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in cut
+        letter
+        if letter.isprintable() or letter in kept
+        else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 
 def _limited(text: str) -> list[str]:
-    # Not splitlines(): it also splits at characters that a file name may hold.
-    return [line[:MAX_LINE] for line in text[: MAX_LINES * MAX_LINE].split("\n")[:MAX_LINES]]
+    """Lines without anything but tabs to control a terminal."""
+    # Not splitlines(): it also splits at characters that a file's name may hold.
+    lines = text[: MAX_LINES * MAX_LINE].split("\n")[:MAX_LINES]
+    return [_escaped(line[:MAX_LINE], kept="\t") for line in lines]
 
 
 def _first(answers: Mapping[str, Sequence[str]], key: str) -> str | None:
-    return next(filter(None, answers.get(key, ())), None)
+    return next(map(printable, filter(None, answers.get(key, ()))), None)
+
+
+def _within(number: int, least: int, most: int) -> int | None:
+    return number if least <= number <= most else None
 
 
 def _number(text: str) -> int | None:
@@ -122,7 +138,7 @@ def _number(text: str) -> int | None:
 def _cores(lines: Sequence[str]) -> int | None:
     """A 32-bit kernel also writes a line "Processor", with the name of the core."""
     cores = sum(1 for line in lines if re.fullmatch(r"processor\s*:\s*[0-9]+", line))
-    return cores if 1 <= cores <= MAX_CORES else None
+    return _within(cores, 1, MAX_CORES)
 
 
 def _parts(implementers: Sequence[str], parts: Sequence[str]) -> tuple[CpuPart, ...]:
@@ -171,13 +187,15 @@ def _mounts(lines: Iterable[str]) -> tuple[Mount, ...]:
     """/proc/mounts writes blanks in a path as octal numbers."""
     fields = [line.split(" ") for line in lines]
     return tuple(
-        Mount(point=_unescaped(point), kind=kind, options=tuple(options.split(",")))
+        Mount(
+            point=_unescaped(point),
+            kind=printable(kind),
+            options=tuple(map(printable, options.split(",")[:MAX_OPTIONS])),
+        )
         for point, kind, options in (field for field in fields if len(field) == 3)
         if point.startswith("/")
     )[-MAX_MOUNTS:]
 
 
 def _unescaped(point: str) -> str:
-    return re.sub(
-        r"\\([0-3][0-7]{2})", lambda octal: printable(chr(int(octal[1], 8))), point
-    )
+    return printable(re.sub(r"\\([0-3][0-7]{2})", lambda octal: chr(int(octal[1], 8)), point))

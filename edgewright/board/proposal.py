@@ -1,0 +1,252 @@
+"""A profile for a board that was surveyed, and the boards of the catalogue that it resembles.
+
+What the board did not say is not guessed: the key stays a comment, and the profile is not valid
+until a person fills it in.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.base.errors import TargetError
+from edgewright.board.profile import COMPATIBLE, NAME, Arch, BoardProfile
+from edgewright.board.refused import NEEDS_NEON, PARTS, core_refusal
+from edgewright.board.survey import Survey
+
+MOST_ALIKE = 3
+MEMORY_SHARE = (0.7, 1.0)  # of the RAM as sold, what a kernel leaves: firmware and GPU take some
+BASES = {Arch.ARMHF: "_armhf-linux", Arch.ARM64: "_arm64-linux"}
+BITS = {Arch.ARMHF: "32-bit userland", Arch.ARM64: "64-bit userland"}
+LEAST_MB = 64  # that a profile may state
+DEPLOY_SERVICES = ("systemd", "runit", "inittab")  # that `service.manager` knows
+Fact = Literal["compatible", "core", "userland", "cores", "memory"]
+DECISIVE = frozenset({"compatible", "core", "userland"})
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Resemblance(_Part):
+    """A board of the catalogue, what it has in common with the one surveyed, and what not."""
+
+    board: str
+    alike: tuple[str, ...]
+    differs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        apart = f"; differs: {', '.join(self.differs)}" if self.differs else ""
+        return f"{self.board}: {', '.join(self.alike)}{apart}"
+
+
+class Unknown(_Part):
+    """A key of the profile that the survey could not fill in."""
+
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}"
+
+
+class Proposal(_Part):
+    """What came of a survey."""
+
+    version: Literal[1] = 1
+    name: str
+    resembles: tuple[Resemblance, ...]
+    unknown: tuple[Unknown, ...]
+    remarks: tuple[str, ...]  # what a person should know before the first deploy
+    toml: str
+
+
+def propose(
+    survey: Survey, subject: str, catalogue: Sequence[BoardProfile], name: str = ""
+) -> Proposal:
+    """A profile of the board.
+
+    `subject` says in errors which board it is; without `name`, the board's `compatible` gives it.
+    Raises TargetError for a board that cannot run, or that has no name.
+    """
+    _require_runnable(survey, subject)
+    own_name = name or _name_of(survey, subject)
+    resembles = resemblances(survey, catalogue)
+    unknown, remarks = tuple(_unknown(survey)), tuple(_remarks(survey))
+    return Proposal(
+        name=own_name,
+        resembles=tuple(resembles),
+        unknown=unknown,
+        remarks=remarks,
+        toml=_toml(survey, resembles, unknown, remarks),
+    )
+
+
+def _require_runnable(survey: Survey, subject: str) -> None:
+    """Raises TargetError for a machine that is not Arm, or whose cores have no NEON."""
+    facts = (
+        f"machine: {survey.machine}",
+        f"CPU parts: {' '.join(part.part for part in survey.parts) or 'not shown'}",
+        f"features: {' '.join(survey.features) or 'not shown'}",
+    )
+    if not survey.machine.startswith(("arm", "aarch64")):
+        raise TargetError(subject, "is not an Arm board", facts=facts, next="invoke boards")
+    old = next((PARTS[part.part] for part in survey.parts if part.part in PARTS), None)
+    if old or (survey.features and survey.fpu is None):
+        problem = (core_refusal(old) if old else None) or f"has no NEON; {NEEDS_NEON}"
+        raise TargetError(subject, problem, facts=facts, next="invoke boards")
+
+
+def _name_of(survey: Survey, subject: str) -> str:
+    """The board's part of its `compatible`, as a file may be called."""
+    for compatible in survey.compatible[:1]:
+        name = re.sub(r"[^a-z0-9]+", "-", compatible.rpartition(",")[2].lower()).strip("-")
+        if NAME.fullmatch(name):
+            return name
+    raise TargetError(
+        subject, "does not say what it is called", next="the same command with --name=NAME"
+    )
+
+
+def resemblances(survey: Survey, catalogue: Sequence[BoardProfile]) -> list[Resemblance]:
+    """At most MOST_ALIKE boards, the most alike first.
+
+    Each has the board's `compatible`, or both its core and its userland.
+    """
+    ranked = []
+    for profile in catalogue:
+        same, words = _compare(survey, profile)
+        if "compatible" in same or {"core", "userland"} <= same:
+            alike = [word for fact, word in words.items() if fact in same]
+            differs = [word for fact, word in words.items() if fact not in same]
+            rank = [fact not in same for fact in words]
+            resemblance = Resemblance(
+                board=profile.name, alike=tuple(alike), differs=tuple(differs)
+            )
+            ranked.append((rank, resemblance))
+    return [resemblance for _, resemblance in sorted(ranked, key=lambda one: one[0])][:MOST_ALIKE]
+
+
+def _compare(survey: Survey, profile: BoardProfile) -> tuple[set[Fact], dict[Fact, str]]:
+    """Which facts of a profile are the board's, and each fact in words, the weightiest first."""
+    low, high = (share * profile.memory.total_mb for share in MEMORY_SHARE)
+    same: dict[Fact, bool] = {
+        "compatible": profile.compatible in survey.compatible,
+        "userland": profile.abi.arch is survey.arch,
+        "core": profile.cpu.core == survey.core,
+        "cores": profile.cpu.cores == survey.cores,
+        "memory": survey.memory_mb is not None and low <= survey.memory_mb <= high,
+    }
+    words: dict[Fact, str] = {
+        "compatible": profile.compatible,
+        "userland": BITS[profile.abi.arch],
+        "core": profile.cpu.core,
+        "cores": f"{profile.cpu.cores} cores",
+        "memory": f"{profile.memory.total_mb} MiB",
+    }
+    return {fact for fact, is_same in same.items() if is_same}, words
+
+
+def _unknown(survey: Survey) -> Iterator[Unknown]:
+    if survey.arch is None:
+        yield Unknown(key="extends", reason="/bin/sh does not show whether userland has 32 bits")
+    if _own_compatible(survey) is None:
+        shown = ", ".join(survey.compatible[:1]) or "none"
+        yield Unknown(key="compatible", reason=f"expected vendor,board in the device tree: {shown}")
+    if survey.core is None:
+        yield Unknown(key="cpu.core", reason=_why_no_core(survey))
+    if survey.cores is None:
+        yield Unknown(key="cpu.cores", reason="/proc/cpuinfo lists no processors")
+    if survey.arch is Arch.ARMHF and survey.fpu is None:
+        yield Unknown(key="cpu.fpu", reason="/proc/cpuinfo shows no Features")
+    if survey.libc is None:
+        yield Unknown(key="libc.floor", reason="no C library introduced itself")
+    if _memory_mb(survey) is None:
+        yield Unknown(key="memory.total_mb", reason="/proc/meminfo shows no sound MemTotal")
+
+
+def _why_no_core(survey: Survey) -> str:
+    parts = " ".join(f"{part.implementer}:{part.part}" for part in survey.parts)
+    if not parts:
+        return "/proc/cpuinfo shows no CPU part; an emulator shows its host's"
+    return f"no core or pair of cores that GCC can name has implementer:part {parts}"
+
+
+def _remarks(survey: Survey) -> Iterator[str]:
+    mount = survey.deploy_mount
+    if mount and mount.hindrance:
+        yield (
+            f"{survey.deploy_root} is on {mount.point} ({mount.kind}), mounted {mount.hindrance}: "
+            "set deploy.root to a folder where programs can be written and run"
+        )
+    if mount and mount.kind in ("tmpfs", "ramfs"):
+        yield f"{survey.deploy_root} is on {mount.point}, a {mount.kind}: lost at power-off"
+    if survey.libc and survey.libc.family != "glibc":
+        yield f'libc is {survey.libc.family}: only runtime.linkage = "static", the default, runs'
+    if survey.missing_applets:
+        yield f"a deploy needs applets that the board lacks: {', '.join(survey.missing_applets)}"
+    if survey.init in DEPLOY_SERVICES:
+        yield f'to run as a service, say so: [service] manager = "{survey.init}"'
+    elif survey.init:
+        yield f"process 1 is {survey.init}, which service.manager does not know"
+    else:
+        yield "what process 1 is could not be learnt: service.manager is left out"
+
+
+def _own_compatible(survey: Survey) -> str | None:
+    first = next(iter(survey.compatible), "")
+    return first if re.fullmatch(COMPATIBLE, first) else None
+
+
+def _memory_mb(survey: Survey) -> int | None:
+    return survey.memory_mb if (survey.memory_mb or 0) >= LEAST_MB else None
+
+
+def _toml(
+    survey: Survey,
+    resembles: Sequence[Resemblance],
+    unknown: Sequence[Unknown],
+    remarks: Sequence[str],
+) -> str:
+    """The profile as a file, what is unknown as comments in its place."""
+    missing = {item.key: item.reason for item in unknown}
+
+    def line(section: str, key: str, value: object, remark: str = "") -> str:
+        name = f"{section}.{key}" if section else key
+        if name in missing:
+            return f"# {key} = …  # not learnt: {missing[name]}"
+        return f"{key} = {json.dumps(value, ensure_ascii=False)}" + (f"  # {remark}" * bool(remark))
+
+    base = BASES[survey.arch] if survey.arch else ""
+    lines = [f"# Surveyed on a board with kernel {survey.kernel or 'unknown'}, {survey.machine}."]
+    lines += [f"# Resembles {resemblance}." for resemblance in resembles]
+    lines += [] if resembles else ["# Resembles no board of the catalogue."]
+    lines += [f"# {remark}." for remark in remarks]
+    lines += [
+        line("", "extends", base),
+        line("", "description", survey.model or "no model in the device tree"),
+        line("", "compatible", _own_compatible(survey)),
+        "",
+        "[cpu]",
+        line("cpu", "core", survey.core, f"CPU part {' '.join(p.part for p in survey.parts)}"),
+        line("cpu", "cores", survey.cores),
+    ]
+    lines += [line("cpu", "clock_mhz", survey.clock_mhz)] if survey.clock_mhz else []
+    lines += [line("cpu", "fpu", survey.fpu)] if survey.arch is Arch.ARMHF else []
+    lines += ["", "[libc]"]
+    lines += [_libc_line(survey, missing)]
+    lines += ["", "[memory]", line("memory", "total_mb", _memory_mb(survey), "MemTotal")]
+    if survey.cores:
+        lines += ["", "[runtime]", line("runtime", "threads", survey.cores)]
+    return "\n".join(lines) + "\n"
+
+
+def _libc_line(survey: Survey, missing: dict[str, str]) -> str:
+    libc = survey.libc
+    if libc is None:
+        return f"# floor = …  # not learnt: {missing['libc.floor']}; that of the base counts"
+    if libc.family != "glibc" or libc.version is None:
+        return f"# floor: for glibc only, the board has {libc.family} {libc.version or ''}".rstrip()
+    return f'floor = "{libc.version}"'
