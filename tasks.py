@@ -1,38 +1,10 @@
-"""edgewright's tasks, put together from `edgewright.cli`.
+"""edgewright's tasks for `invoke`, in a checkout: `invoke build` is `edgewright build`."""
 
-`invoke --list` is the table of contents, `invoke --help TASK` explains one. The same tasks
-answer to `edgewright TASK`.
-"""
+from edgewright.cli import commands
+from edgewright.cli.program import main, take_over_invoke
 
-from invoke.collection import Collection
-from invoke.program import Program
+__all__ = ["main", "namespace"]
 
-from edgewright import __version__
-from edgewright.cli import (
-    bench,
-    board,
-    build,
-    develop,
-    emulate,
-    host,
-    keys,
-    lab,
-    model,
-    probe,
-    release,
-    runtime,
-    service,
-)
+take_over_invoke()
 
-NAMESPACES = (bench, emulate, keys, lab, model, release, runtime, service)
-
-namespace = Collection(*map(Collection.from_module, NAMESPACES))
-namespace.add_collection(Collection.from_module(probe, name="board"))
-for part in (host, build, board, develop):
-    for task in Collection.from_module(part).tasks.values():
-        namespace.add_task(task)
-
-
-def main() -> None:
-    """The console script `edgewright`."""
-    Program(name="edgewright", version=__version__, namespace=namespace).run()
+namespace = commands.collection()

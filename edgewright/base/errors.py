@@ -3,7 +3,8 @@
 Every message has one shape: subject and problem, then facts, then the next command.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -61,3 +62,9 @@ class CheckError(EdgewrightError):
     """A measurement or a check that ran to its end and says no."""
 
     exit_code = ExitCode.CHECK
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that it resembles, if any."""
+    near = difflib.get_close_matches(word, [*known], n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -33,6 +33,7 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.cli.keys import signing_policy
+from edgewright.observe import startup as start_up
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
@@ -210,6 +211,27 @@ def _estimate_lines(found: TimeEstimate) -> Sequence[str]:
         f"{found.threads} threads    {terminal.told_range(found.ms)}",
         f"budget       {found.budget_ms:,.0f} ms: {found.judgement}",
     )
+
+
+@task
+def startup(
+    c: Context,
+    rounds: Annotated[int, "how often each is started; the least time counts"] = 5,
+    json: Json = False,
+) -> None:
+    """Time the start of the command line; exit 4 if slow. Example: edgewright bench.startup"""
+    report = start_up.measure(workspace().root, rounds)
+    if json:
+        write(report.model_dump_json(indent=2) + "\n")
+    else:
+        table = Table("command", box=None, pad_edge=False)
+        table.add_column("processor s", justify="right")
+        table.add_column("times import invoke", justify="right")
+        table.add_row("python -c 'import invoke'", f"{report.reference_seconds:.3f}", "1.00")
+        for start in report.starts:
+            table.add_row(start.command, f"{start.seconds:.3f}", f"{start.ratio:.2f}")
+        OUT.print(table)
+    start_up.require_quick(report)
 
 
 @task

@@ -1,15 +1,13 @@
-"""Boards, their toolchains and builds."""
+"""From a board profile and a model to a release."""
 
 import os
 from dataclasses import dataclass
 from typing import Annotated
 
 from invoke.context import Context
-from rich.table import Table
 
 from edgewright.base.progress import Stages
-from edgewright.board import catalogue, toolchain
-from edgewright.board.profile import Arch, BoardProfile, schema_json
+from edgewright.board import toolchain
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens as terminal
@@ -26,45 +24,6 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.observe.estimate import board_time
-
-
-@task
-def boards(
-    c: Context,
-    check: Annotated[bool, "validate every profile file"] = False,
-    json: Json = False,
-) -> None:
-    """List the boards. Example: invoke boards --check"""
-    profiles = [profile_of(name) for name in catalogue.board_names(*workspace().board_folders)]
-    if json:
-        body = ",".join(profile.model_dump_json() for profile in profiles)
-        write(f'{{"version":1,"boards":[{body}]}}\n')
-        return
-    OUT.print(_board_table(profiles))
-    if check:
-        say(f"{len(profiles)} profiles are sound")
-
-
-def _board_table(profiles: list[BoardProfile]) -> Table:
-    """The boards, those with one userland together; 80 columns show a row of the catalogue."""
-    table = Table("board", "CPU", box=None, pad_edge=False)
-    table.add_column("MiB", justify="right")
-    for heading in ("glibc", "linkage", "description"):
-        table.add_column(heading)
-    for arch in Arch:
-        of_arch = [profile for profile in profiles if profile.abi.arch is arch]
-        if of_arch:
-            table.add_row(f"{arch}:", style="bold")
-        for profile in of_arch:
-            table.add_row(
-                profile.name,
-                f"{profile.cpu.cores}x {profile.cpu.core.replace('cortex-', '').upper()}",
-                str(profile.memory.total_mb),
-                profile.libc.floor,
-                profile.runtime.linkage,
-                profile.description,
-            )
-    return table
 
 
 @task
@@ -144,10 +103,3 @@ def lock(c: Context) -> None:
     log = workspace().root / "build" / "lock.log"
     packages.write_lock(workspace().resources, container.choose("auto", workspace(), log), log)
     say(str(workspace().resources.lockfile))
-
-
-@task
-def schema(c: Context) -> None:
-    """Write board_profiles/schema.json from the models. Example: invoke schema"""
-    workspace().resources.board_schema.write_text(schema_json())
-    say(str(workspace().resources.board_schema))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from invoke.exceptions import Exit
 from invoke.tasks import Task
@@ -21,11 +21,13 @@ from edgewright.base.workspace import Workspace, find_workspace
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.options import Body, flatten, make_task
-from edgewright.deploy import remote
-from edgewright.deploy import target as targets
-from edgewright.deploy.target import Target
-from edgewright.lab import emulate
-from edgewright.lab import machine as lab
+from edgewright.cli.words import as_called
+
+if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their import
+    from edgewright.deploy.remote import Board
+    from edgewright.deploy.target import Target
+    from edgewright.lab.emulate import Instance
+    from edgewright.lab.machine import Lab
 
 OUT = Console(soft_wrap=False, highlight=False)
 ERR = Console(stderr=True, highlight=False)
@@ -55,7 +57,7 @@ def report_errors(body: Body) -> Body:
         try:
             body(*args, **kwargs)
         except EdgewrightError as fault:
-            ERR.print(str(fault), markup=False, soft_wrap=True)
+            say(str(fault))
             raise Exit(code=fault.exit_code) from None
         except KeyboardInterrupt:
             ERR.print("interrupted: what was there before is unchanged")
@@ -65,7 +67,8 @@ def report_errors(body: Body) -> Body:
 
 
 def say(text: str) -> None:
-    ERR.print(text, markup=False, soft_wrap=True)
+    """Tell a person, on standard error."""
+    ERR.print(as_called(text), markup=False, soft_wrap=True)
 
 
 def write(text: str) -> None:
@@ -98,7 +101,9 @@ def profile_of(board: str) -> BoardProfile:
     return catalogue.load_board(board, *workspace().board_folders)
 
 
-def instance_of(board: str) -> emulate.Instance:
+def instance_of(board: str) -> "Instance":
+    from edgewright.lab import emulate
+
     return emulate.Instance(
         profile=profile_of(board),
         folder=workspace().build(board).emulator,
@@ -106,7 +111,9 @@ def instance_of(board: str) -> emulate.Instance:
     )
 
 
-def lab_of(board: str) -> lab.Lab:
+def lab_of(board: str) -> "Lab":
+    from edgewright.lab import machine as lab
+
     return lab.Lab(
         profile=profile_of(board),
         folder=workspace().build(board).lab,
@@ -133,7 +140,7 @@ class Reach:
     def profile(self) -> BoardProfile:
         return profile_of(self.board)
 
-    def target(self) -> Target:
+    def target(self) -> "Target":
         if [bool(self.host), self.emulated, self.lab].count(True) != 1:
             raise UserError(
                 f"board '{self.board}'",
@@ -141,16 +148,26 @@ class Reach:
                 next=f"invoke deploy --board={self.board} --emulated",
             )
         if self.lab:
+            from edgewright.lab import machine as lab
+
             return lab.running(lab_of(self.board)).target
         if self.host:
+            from edgewright.deploy import target as targets
+
             return targets.parse_host(self.host)
+        from edgewright.lab import emulate
+
         return emulate.running(instance_of(self.board)).target
 
     def password(self) -> str | None:
         """The board's password: typed if that was asked for, else from the environment."""
         if self.ask_password:
             return getpass.getpass("board's password: ")
+        from edgewright.deploy import remote
+
         return os.environ.get(remote.PASSWORD)
 
-    def connect(self) -> AbstractContextManager[remote.Board]:
+    def connect(self) -> "AbstractContextManager[Board]":
+        from edgewright.deploy import remote
+
         return remote.connect(self.target(), password=self.password())

@@ -24,7 +24,6 @@ from edgewright.cli.common import (
     write,
 )
 from edgewright.cli.keys import signing_policy
-from edgewright.cli.proof import crashpoints, fuzz, lostwrites
 from edgewright.deploy import install, remote
 from edgewright.deploy.remote import Board
 from edgewright.lab import machine as lab
@@ -33,8 +32,6 @@ from edgewright.lab.proof.powercut import Campaign, Cut
 from edgewright.observe import footprint as lab_bench
 from edgewright.release import order
 from edgewright.release.manifest import Release
-
-__all__ = ["crashpoints", "fuzz", "lostwrites"]  # tasks of this namespace, too
 
 CORES = 1  # more only make the emulator wait for itself
 RELEASES = 3  # the board keeps two, so one is always to be sent

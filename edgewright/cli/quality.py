@@ -32,10 +32,17 @@ from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.judge.answers import Answers
+from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import ELPV
-from edgewright.model.judge.evaluate import Metrics, Prices, Threshold, cheapest, thresholds
-from edgewright.model.judge.images import CALIBRATION_IMAGES
+from edgewright.model.judge.evaluate import (
+    Metrics,
+    Prices,
+    Threshold,
+    cheapest,
+    positive_label,
+    thresholds,
+)
+from edgewright.model.judge.images import CALIBRATION_IMAGES, load_part
 from edgewright.observe.count import instructions as counted
 from edgewright.observe.count.instructions import Program
 
@@ -224,6 +231,19 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
             f"{one.second} {one.second_defect:.3f}",
             soft_wrap=True,
         )
+
+
+@task
+def golden(
+    c: Context, model: Annotated[str, "INT8 ONNX model with card.json beside it"] = ""
+) -> None:
+    """Write the golden set of a model anew. Example: edgewright model.golden"""
+    from edgewright.model.pack import golden as sets
+
+    path = model_path(model)
+    card = read_card(path.parent / "card.json")
+    answers = judge(path, load_part(ELPV, "test"), card, positive_label(card.labels))
+    say(str(sets.write_golden(path, card, sets.choose(answers))))
 
 
 def _model_build() -> Path:

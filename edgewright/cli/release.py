@@ -1,17 +1,46 @@
-"""Signing and verifying releases."""
+"""Releases on this machine: which there are, signing and verifying them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
+from rich.table import Table
 
 from edgewright.base.errors import UserError
+from edgewright.board.catalogue import board_names
 from edgewright.build import pipeline
-from edgewright.cli.common import BOARD, OUT, Json, say, task, workspace
+from edgewright.cli.common import BOARD, OUT, Json, say, task, task_named, workspace
 from edgewright.cli.keys import KeyName, ask
 from edgewright.release import keys, order
 from edgewright.release.manifest import Release, load_release
+
+
+@task_named("list")
+def list_(c: Context, json: Json = False) -> None:
+    """List the last build of each board. Example: edgewright release.list"""
+    boards = board_names(*workspace().board_folders)
+    builds = [workspace().build(board) for board in boards]
+    releases = [pipeline.latest_release(build) for build in builds if build.latest.is_file()]
+    if json:
+        rows = [
+            {
+                "board": release.manifest.board,
+                "release": release.id,
+                "bytes": release.manifest.total_bytes,
+                "signed": order.read_signature(release) is not None,
+                "folder": str(release.folder),
+            }
+            for release in releases
+        ]
+        OUT.print_json(data={"version": 1, "releases": rows})
+        return
+    table = Table("board", "release", "bytes", "signed", box=None, pad_edge=False)
+    for release in releases:
+        size = f"{release.manifest.total_bytes:,}"
+        state = "no" if order.read_signature(release) is None else "yes"
+        table.add_row(release.manifest.board, release.id, size, state)
+    OUT.print(table)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from invoke.context import Context
 
-from edgewright.cli.common import Reach, say, task
+from edgewright.cli import screens
+from edgewright.cli.common import OUT, Reach, say, task
 from edgewright.deploy import service
 
 
@@ -21,3 +22,11 @@ def remove(c: Context, reach: Reach) -> None:
     with reach.connect() as board:
         service.remove(board, reach.profile)
         say(f"{board.target}: no service any more")
+
+
+@task
+def status(c: Context, reach: Reach) -> None:
+    """Tell whether the service runs. Example: edgewright service.status --board=a53-som --lab"""
+    with reach.connect() as board:
+        for line in screens.service_lines(service.status(board, reach.profile)):
+            OUT.print(line, markup=False)

@@ -1,14 +1,11 @@
 """The tasks as a user calls them, through Invoke."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from invoke.program import Program
 
-import tasks
 from edgewright.base.layout import user_cache
+from edgewright.cli.program import Edgewright
 from edgewright.observe.build_time import Compilation
 
 OVER_SSH = (
@@ -26,7 +23,7 @@ def run(*argv: str) -> int:
 
 
 def start(*argv: str) -> None:
-    Program(name="edgewright", namespace=tasks.namespace).run(["edgewright", *argv])
+    Edgewright().run(["edgewright", *argv])
 
 
 @pytest.mark.parametrize("task", OVER_SSH)
@@ -55,18 +52,6 @@ def test_exactly_one_way_to_the_board_is_expected(
 ) -> None:
     assert run("smoke", "--board=a53-som", *ways) == 2
     assert "expected one of --host=user@addr[:port], --emulated" in capsys.readouterr().err
-
-
-def test_no_command_waits_for_what_only_a_few_need() -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", "import sys, tasks; print({'torch', 'sympy'} & {*sys.modules})"],
-        cwd=Path(tasks.__file__).parent,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-
-    assert told.stdout == "set()\n"
 
 
 def test_a_second_board_finds_what_the_first_one_compiled(

@@ -1,0 +1,57 @@
+"""Pages of docs/ by topic, and the list of all tasks."""
+
+from typing import Annotated
+
+from invoke.context import Context
+
+from edgewright.base.errors import UserError, near_miss
+from edgewright.base.layout import installed_resources
+from edgewright.cli import commands
+from edgewright.cli.common import OUT, task_named, write
+from edgewright.cli.words import as_called
+
+# Topic → its page in docs/, and what it is about.
+TOPICS = {
+    "boards": ("boards.md", "describe a kind of board in one file"),
+    "models": ("model.md", "make, quantize, judge and pack a model"),
+    "deploy": ("deploy.md", "put a release on a board, prove it, go back"),
+    "keys": ("keys.md", "sign releases, and tell boards whom to trust"),
+    "fleet": ("fleet.md", "many boards at once"),
+    "ci": ("ci.md", "edgewright in a pipeline"),
+}
+
+
+@task_named("help")
+def help_(
+    c: Context, topic: Annotated[str, f"one of {', '.join(TOPICS)}; default: what there is"] = ""
+) -> None:
+    """Explain a topic, or list everything. Example: edgewright help boards"""
+    if not topic:
+        write(as_called(_everything()))
+        return
+    if topic not in TOPICS:
+        raise UserError(
+            f"topic '{topic}'",
+            f"unknown{near_miss(topic, TOPICS)}",
+            facts=[f"topics: {', '.join(TOPICS)}"],
+            next="edgewright help",
+        )
+    page = (installed_resources().docs / TOPICS[topic][0]).read_text(encoding="utf-8")
+    if OUT.is_terminal:
+        from rich.markdown import Markdown
+
+        with OUT.pager(styles=True):
+            OUT.print(Markdown(page))
+    else:
+        write(page)
+
+
+def _everything() -> str:
+    tasks = commands.collection()
+    lines = ["edgewright help TOPIC", ""]
+    lines += [f"  {topic:8}{about}" for topic, (_, about) in TOPICS.items()]
+    for group in commands.GROUPS:
+        width = max(map(len, group.tasks)) + 2
+        lines += ["", f"{group.name}: {group.about}"]
+        lines += [f"  {name:{width}}{commands.summary(tasks[name])}" for name in group.tasks]
+    return "\n".join(lines) + "\n"

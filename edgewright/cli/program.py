@@ -1,0 +1,181 @@
+"""The program: Invoke's, with our errors, our lists, and an import of what is asked for alone."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from invoke.collection import Collection
+from invoke.completion.complete import complete
+from invoke.exceptions import Exit, ParseError
+from invoke.parser.argument import Argument
+from invoke.parser.parser import Parser
+from invoke.program import Program
+
+from edgewright.base.errors import EdgewrightError, ExitCode
+from edgewright.cli import commands, mistakes
+from edgewright.cli.words import INVOKE, as_called, program_name
+
+USAGE = "edgewright TASK [--option=value …] [TASK …]"
+MORE = (
+    "edgewright TASK --help explains a task, edgewright --list=bench lists a group,\n"
+    "edgewright help the rest, edgewright help TOPIC a topic."
+)
+
+
+def main() -> None:
+    """The console script `edgewright`."""
+    Edgewright().run()
+
+
+def take_over_invoke() -> None:
+    """Run and exit, if the program `invoke` is what loads our tasks.
+
+    Invoke offers no other way to change its lists, its errors and their exit code.
+    """
+    if Path(sys.argv[0]).name in INVOKE:
+        main()
+        sys.exit(ExitCode.OK)
+
+
+class Edgewright(Program):
+    """Invoke's `Program` over the tasks of `edgewright.cli.commands`."""
+
+    def __init__(self) -> None:
+        called = program_name()
+        names = sorted(INVOKE) if called in INVOKE else [called]
+        super().__init__(
+            name="edgewright", namespace=Collection(), binary=called, binary_names=names
+        )
+        self._parser: Parser | None = None
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
+        try:
+            super().run(argv, exit)
+        except EdgewrightError as fault:
+            sys.stderr.write(as_called(f"{fault}\n"))
+            sys.exit(fault.exit_code)
+
+    def core_args(self) -> list[Argument]:
+        """`invoke` has found the tasks by its own options; they are accepted and done."""
+        return [*super().core_args(), *(self.task_args() if self.binary in INVOKE else [])]
+
+    def normalize_argv(self, argv: list[str] | None) -> None:
+        """Put into Invoke's words what its parser cannot take: `TASK --help`, `help TOPIC`."""
+        super().normalize_argv(argv)
+        program, *words = self.argv
+        body = words[: words.index("--")] if "--" in words else words
+        task = next((word for word in body if word in {*commands.names()}), None)
+        if task and "--help" in body[body.index(task) :]:
+            self.argv = [program, f"--help={task}"]
+        elif body[:1] == ["help"] and len(body) == 2 and not body[1].startswith("-"):
+            self.argv = [program, "help", f"--topic={body[1]}"]
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Invoke has no module compiled to a file; ours then start slowly for ever."""
+        writes = sys.flags.dont_write_bytecode
+        super().parse_core(argv)
+        sys.dont_write_bytecode = bool(writes)
+
+    def parse_collection(self) -> None:
+        words = {part for word in self.argv[1:] for part in word.split("=")}
+        self.namespace = commands.collection(words)
+        super().parse_collection()
+
+    def _make_parser(self) -> Parser:
+        """The same one each time: a second one of Invoke's lacks the texts of the options."""
+        if self._parser is None:
+            self._parser = super()._make_parser()
+        return self._parser
+
+    def parse_tasks(self) -> None:
+        contexts = self._make_parser().contexts
+        mistakes.require_sound(self.core.unparsed, contexts, self.initial_context)
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            raise mistakes.in_our_words(error) from error
+
+    def parse_cleanup(self) -> None:
+        task, group = self.args.help.value, self.args.list.value
+        if isinstance(task, str) and task not in self.parser.contexts:
+            raise mistakes.unknown_task(task)
+        if group and self.args["list-format"].value == "flat":
+            self.print_tasks(commands.group_named(group) if isinstance(group, str) else None)
+            raise Exit
+        if group:
+            self.collection = self.scoped_collection = commands.collection()
+        if self.args.complete.value:
+            self.print_candidates()
+            raise Exit
+        super().parse_cleanup()
+
+    def print_version(self) -> None:
+        from edgewright import __version__  # read from the distribution's metadata
+
+        self.version = __version__
+        super().print_version()
+
+    def print_help(self) -> None:
+        print(as_called(f"Usage: {USAGE}\n"))
+        self.list_groups()
+        print("Options of the program itself:\n")
+        self.print_columns(self.initial_context.help_tuples())
+
+    def print_tasks(self, group: commands.Group | None) -> None:
+        """The groups, a line each; or the tasks of one group, a line each."""
+        if group:
+            tasks = commands.tasks_of(group)
+            self.print_columns([(name, commands.summary(tasks[name])) for name in group.tasks])
+            return
+        print(as_called(f"Usage: {USAGE}\n"))
+        self.list_groups()
+
+    def list_groups(self) -> None:
+        roots = [group for group in commands.GROUPS if not group.default]
+        self.print_columns([(", ".join(group.tasks), group.about) for group in roots])
+        namespaces = [group for group in commands.GROUPS if group.default]
+        self.print_columns([(f"{group.name}.…", group.about) for group in namespaces])
+        print(as_called(f"{MORE}\n"))
+
+    def print_task_help(self, name: str) -> None:
+        context = self.parser.contexts[name]
+        options = [(flag, as_called(meaning or "")) for flag, meaning in context.help_tuples()]
+        task = self.collection[name]
+        usage = "".join(f" --{argument.name}=…" for argument in context.positional_args)
+        print(as_called(f"Usage: {self.binary} {name}{usage}{' [--options]' if options else ''}\n"))
+        print(as_called(inspect.getdoc(task) or ""))
+        print()
+        if options:
+            self.print_columns(options)
+
+    def print_candidates(self) -> None:
+        """What may stand at the end of the command line that follows `--`, for the shell."""
+        names = "|".join(map(re.escape, self.binary_names))
+        words = re.sub(rf"^\S*({names})( |$)", "", self.core.remainder).split()
+        if boards := _board_candidates(words):
+            print("\n".join(boards))
+        elif words and words[-1].startswith("-"):
+            complete(
+                names=self.binary_names,
+                core=self.core,
+                initial_context=self.initial_context,
+                collection=self.collection,
+                parser=self._make_parser(),
+            )
+        else:
+            print("\n".join(commands.names()))
+
+
+def _board_candidates(words: list[str]) -> list[str]:
+    """Names of boards, where the value of `--board` is to be completed.
+
+    Bash hands over `--board = a5`, three words; zsh `--board=a5`, one, and wants one back.
+    """
+    prefix = "--board=" if words and words[-1].startswith("--board=") else ""
+    if not prefix and "--board" not in words[-2:] and words[-3:-1] != ["--board", "="]:
+        return []
+    from edgewright.board.catalogue import board_names
+    from edgewright.cli.common import workspace
+
+    return [prefix + name for name in board_names(*workspace().board_folders)]

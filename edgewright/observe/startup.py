@@ -1,0 +1,92 @@
+"""How long the command line takes to start, beside the library that it is made with."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from math import inf
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from edgewright.base.errors import CheckError
+
+LIMIT = 3.0  # times the processor time of `import invoke`
+REFERENCE = "import invoke"
+EDGEWRIGHT = (
+    "import sys; sys.argv[0] = 'edgewright'; from edgewright.cli.program import main; main()"
+)
+INVOKE = "import sys; sys.argv[0] = 'invoke'; from invoke.main import program; program.run()"
+COMMANDS = {
+    "edgewright --version": (EDGEWRIGHT, "--version"),
+    "edgewright --list": (EDGEWRIGHT, "--list"),
+    "edgewright boards": (EDGEWRIGHT, "boards"),
+    "invoke --list": (INVOKE, "--list"),
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Start(_Part):
+    """One command."""
+
+    command: str
+    seconds: float  # of the processor, the least of all rounds
+    ratio: float  # to `import invoke`
+
+
+class StartupReport(_Part):
+    version: int = 1
+    reference_seconds: float  # of the processor, for python -c 'import invoke'
+    starts: tuple[Start, ...]
+
+
+def measure(checkout: Path, rounds: int) -> StartupReport:
+    """Start each command once a round. Raises CheckError if one does not run.
+
+    The least time counts: other work on the machine can only add to it.
+    """
+    commands = {"": (REFERENCE,), **COMMANDS}
+    seconds = dict.fromkeys(commands, inf)
+    for _ in range(rounds):
+        for name, code in commands.items():
+            seconds[name] = min(seconds[name], _processor_seconds(code, checkout))
+    reference = seconds.pop("")
+    return StartupReport(
+        reference_seconds=round(reference, 3),
+        starts=tuple(
+            Start(command=name, seconds=round(least, 3), ratio=round(least / reference, 2))
+            for name, least in seconds.items()
+        ),
+    )
+
+
+def require_quick(report: StartupReport) -> None:
+    """Raises CheckError if a command takes more than `LIMIT` times `import invoke`."""
+    slow = [start for start in report.starts if start.ratio > LIMIT]
+    if slow:
+        raise CheckError(
+            "start-up",
+            f"more than {LIMIT:g} times the processor time of python -c 'import invoke'",
+            facts=[f"{start.command}: {start.ratio:.2f} times" for start in slow],
+            next="python -X importtime -m edgewright.cli.program --list shows what is imported",
+        )
+
+
+def _processor_seconds(code: Sequence[str], folder: Path) -> float:
+    """Of a Python program that finds its modules compiled, as they are from the second start on."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", *code],
+        cwd=folder,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise CheckError(" ".join(code), f"exit code {child.returncode} instead of 0")
+    return usage.ru_utime + usage.ru_stime
