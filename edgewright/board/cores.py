@@ -23,10 +23,11 @@ class Core:
     part: str  # "CPU part" of /proc/cpuinfo
     best_fpu: Fpu  # the most that it can have
     divides: bool = True  # by an instruction: SDIV, UDIV
+    v8_2: bool = False  # more than ARMv8.0, which GCC would use unasked
 
 
-def _armv8(part: str) -> Core:
-    return Core(part=part, best_fpu=Fpu.NEON_FP_ARMV8)
+def _armv8(part: str, *, v8_2: bool = False) -> Core:
+    return Core(part=part, best_fpu=Fpu.NEON_FP_ARMV8, v8_2=v8_2)
 
 
 # Named as GCC names them.
@@ -41,14 +42,14 @@ CORES = {
     "cortex-a32": _armv8("0xd01"),
     "cortex-a35": _armv8("0xd04"),
     "cortex-a53": _armv8("0xd03"),
-    "cortex-a55": _armv8("0xd05"),
+    "cortex-a55": _armv8("0xd05", v8_2=True),
     "cortex-a57": _armv8("0xd07"),
     "cortex-a72": _armv8("0xd08"),
     "cortex-a73": _armv8("0xd09"),
-    "cortex-a75": _armv8("0xd0a"),
-    "cortex-a76": _armv8("0xd0b"),
-    "cortex-a77": _armv8("0xd0d"),
-    "cortex-a78": _armv8("0xd41"),
+    "cortex-a75": _armv8("0xd0a", v8_2=True),
+    "cortex-a76": _armv8("0xd0b", v8_2=True),
+    "cortex-a77": _armv8("0xd0d", v8_2=True),
+    "cortex-a78": _armv8("0xd41", v8_2=True),
 }
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from edgewright.base.errors import UserError
-from edgewright.board.cores import Fpu
+from edgewright.board.cores import Fpu, core_facts
 from edgewright.board.profile import Arch, BoardProfile
 
 GCC_VERSION = "14"
+V8_0_CORE = "cortex-a53"
 _CONAN_ARCH = {Arch.ARMHF: "armv7hf", Arch.ARM64: "armv8"}
 
 
@@ -45,10 +46,17 @@ def shared_flags(profile: BoardProfile) -> list[str]:
 
 
 def core_flags(profile: BoardProfile) -> list[str]:
-    """Those that only boards with the same core share."""
+    """Those that only boards with the same core share.
+
+    Nothing goes beyond ARMv8.0, in 32 bits as in 64: whether a board has ARMv8.1's NEON cannot be
+    told from the features that Linux shows a 32-bit program, so no deploy could refuse it.
+    """
+    core = profile.cpu.core
     if profile.abi.arch is Arch.ARM64:
-        return [f"-mtune={profile.cpu.core}"]
-    return [f"-mcpu={profile.cpu.core}", f"-mfpu={profile.cpu.fpu}"]
+        return [f"-mtune={core}"]
+    facts = core_facts(core)
+    chosen = [f"-mcpu={V8_0_CORE}", f"-mtune={core}"] if facts and facts.v8_2 else [f"-mcpu={core}"]
+    return [*chosen, f"-mfpu={profile.cpu.fpu}"]
 
 
 def _abi_flags(profile: BoardProfile) -> list[str]:

@@ -13,5 +13,5 @@ tools.cmake.cmaketoolchain:generator=Ninja
 tools.cmake.cmaketoolchain:user_toolchain=["/edgewright/build/rpi5-armhf/toolchain.cmake"]
 tools.build:compiler_executables={"c": "arm-linux-gnueabihf-gcc", "cpp": "arm-linux-gnueabihf-g++", "asm": "arm-linux-gnueabihf-gcc"}
 tools.gnu:host_triplet=arm-linux-gnueabihf
-user.edgewright:toolchain=0a95573e23913143520d1f6bb2518dbc5f3a20ca5bbbfc3ca1514bc78636ea1f
+user.edgewright:toolchain=bb7f8d56703548610ea29eb6f27cdb80e5ed4d32923c95d141170e6495380e03
 tools.info.package_id:confs=["user.edgewright:toolchain"]

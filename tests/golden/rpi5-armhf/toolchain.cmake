@@ -10,11 +10,11 @@ set(CMAKE_STRIP arm-linux-gnueabihf-strip)
 
 # A project that asks for objects which boards with other cores can share adds the flags of this
 # board's core where they count.
-set(EDGEWRIGHT_CORE_FLAGS -mcpu=cortex-a76 -mfpu=neon-fp-armv8)
+set(EDGEWRIGHT_CORE_FLAGS -mcpu=cortex-a53 -mtune=cortex-a76 -mfpu=neon-fp-armv8)
 if(EDGEWRIGHT_SHARED_OBJECTS)
   set(EDGEWRIGHT_FLAGS "-mfloat-abi=hard -mthumb -mcpu=cortex-a7 -mfpu=neon-vfpv4")
 else()
-  set(EDGEWRIGHT_FLAGS "-mfloat-abi=hard -mthumb -mcpu=cortex-a76 -mfpu=neon-fp-armv8")
+  set(EDGEWRIGHT_FLAGS "-mfloat-abi=hard -mthumb -mcpu=cortex-a53 -mtune=cortex-a76 -mfpu=neon-fp-armv8")
 endif()
 set(CMAKE_C_FLAGS_INIT "${EDGEWRIGHT_FLAGS}")
 set(CMAKE_CXX_FLAGS_INIT "${EDGEWRIGHT_FLAGS}")

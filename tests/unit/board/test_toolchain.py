@@ -42,6 +42,16 @@ def test_armhf_flags_name_core_fpu_float_abi_and_instruction_set() -> None:
     ]
 
 
+def test_code_for_newer_cores_stays_within_armv8_0() -> None:
+    assert compiler_flags(load_board("rpi5-armhf", REPO.boards)) == [
+        "-mfloat-abi=hard",
+        "-mthumb",
+        "-mcpu=cortex-a53",
+        "-mtune=cortex-a76",
+        "-mfpu=neon-fp-armv8",
+    ]
+
+
 def test_arm64_flags_name_the_core_only() -> None:
     assert compiler_flags(load_board("imx8mm-evk", REPO.boards)) == [
         "-march=armv8-a",
