@@ -1,0 +1,86 @@
+"""A board that 0.1.0 provisioned, and its releases, in the hands of this version."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewright.deploy import install, smoke
+from edgewright.deploy.remote import Board, connect
+from edgewright.deploy.report import SmokeReport
+from edgewright.lab.emulate import EmulatedBoard
+from edgewright.release.manifest import Manifest, Release
+from tests import signing, v0_1_0
+from tests.integration.conftest import shell
+
+pytestmark = pytest.mark.board
+
+Make = Callable[..., Release]
+
+
+@pytest.fixture
+def old_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user who provisioned the board goes on with a newer edgewright."""
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    v0_1_0.install_keys(tmp_path / "config")
+
+
+@pytest.fixture
+def old_board(own_board: EmulatedBoard, old_keys: None) -> Iterator[Board]:
+    """An emulated board with the deploy root that 0.1.0 left."""
+    unpack = ["docker", "exec", "-i", own_board.container, "tar", "-C", "/opt", "-xf", "-"]
+    raw = subprocess.run(["xz", "-dc", v0_1_0.BOARD_ROOT], capture_output=True, check=True).stdout
+    subprocess.run(unpack, input=raw, check=True)
+    with connect(own_board.target) as board:
+        yield board
+
+
+def current(emulated: EmulatedBoard) -> str:
+    return shell(emulated, f"basename $(readlink {v0_1_0.ROOT}/current)")
+
+
+def gate(reports: list[SmokeReport]) -> Callable[[Manifest], install.Gate]:
+    return lambda manifest: smoke.gate(manifest, on_report=reports.append)
+
+
+def test_its_release_is_known_smoke_tested_and_rolled_back(
+    old_board: Board, own_board: EmulatedBoard
+) -> None:
+    reports: list[SmokeReport] = []
+    status = install.status(old_board, v0_1_0.ROOT)
+    assert status.manifest is not None
+    assert status.manifest.id == v0_1_0.CURRENT
+
+    folder = f"{v0_1_0.ROOT}/releases/{v0_1_0.CURRENT}"
+    assert smoke.run(old_board, folder, status.manifest).passed
+    install.rollback(old_board, v0_1_0.ROOT, signing.sign_anew, gate=gate(reports))
+
+    assert current(own_board) == v0_1_0.PREVIOUS
+    assert [report.passed for report in reports] == [True]
+
+
+def test_a_new_release_goes_there_and_the_old_one_comes_back(
+    old_board: Board, own_board: EmulatedBoard, tmp_path: Path, make: Make
+) -> None:
+    new = make("new", root=v0_1_0.ROOT)
+    signing.install(old_board, new)
+    assert current(own_board) == new.id
+
+    install.rollback(old_board, v0_1_0.ROOT, signing.sign_anew, gate=gate([]))
+
+    assert current(own_board) == v0_1_0.CURRENT
+
+
+def test_its_release_is_deployed_to_an_empty_board(
+    own_board: EmulatedBoard, old_keys: None, tmp_path: Path
+) -> None:
+    reports: list[SmokeReport] = []
+    release = v0_1_0.release(tmp_path / "release")
+    with connect(own_board.target) as board:
+        outcome = signing.install(
+            board, release, release.signature.read_bytes(), gate=gate(reports)(release.manifest)
+        )
+
+    assert outcome.release == v0_1_0.CURRENT == current(own_board)
+    assert [report.passed for report in reports] == [True]

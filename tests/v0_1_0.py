@@ -1,0 +1,32 @@
+"""The releases, board and records that edgewright 0.1.0 left behind: `tests/data/v0_1_0/`."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+from edgewright.release.manifest import Release, load_release
+
+FOLDER = Path(__file__).parent / "data" / "v0_1_0"
+CURRENT, PREVIOUS = "577fd460cd389e71", "e80f3ccd01c5f4d0"
+ARCHIVE = FOLDER / f"{CURRENT}.tar.gz"
+BOARD_ROOT = FOLDER / "board-root.tar.xz"
+ROOT = "/opt/edgewright"  # what the manifests say
+
+
+def unpack(name: str, folder: Path) -> Path:
+    with tarfile.open(FOLDER / name) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def release(folder: Path) -> Release:
+    """The signed release as it lies in a build folder."""
+    unpack(ARCHIVE.name, folder)
+    shutil.copy(FOLDER / f"{CURRENT}.minisig", folder / CURRENT / "manifest.json.minisig")
+    return load_release(folder / CURRENT)
+
+
+def install_keys(config: Path) -> None:
+    """Put the key of 0.1.0 into a user's configuration folder, private as it was."""
+    shutil.copytree(FOLDER / "config", config)
+    (config / "keys" / "default.key").chmod(0o600)
