@@ -23,7 +23,8 @@ from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.convert.to_ort import RUNTIME_VERSION, Converted, convert, rules_sha256
+from edgewright.model.convert.ort_tools import Converted
+from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
 from edgewright.release import manifest as release
 
 

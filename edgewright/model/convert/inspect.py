@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, shape_inference
-from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
@@ -232,11 +231,19 @@ def _folded(path: Path) -> onnx.ModelProto:
 
 
 def _fix_batch(graph: onnx.GraphProto) -> None:
+    """Batch 1 for each input whose first dimension alone is open, and wherever that is named."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    dimensions = [size for value in values for size in value.type.tensor_type.shape.dim]
     constants = {tensor.name for tensor in graph.initializer}  # old files list them as inputs
     for value in (value for value in graph.input if value.name not in constants):
-        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
-        if sizes and not sizes[0] and all(sizes[1:]):
-            make_input_shape_fixed(graph, value.name, [1, *sizes[1:]])
+        shape = value.type.tensor_type.shape.dim
+        is_open = [size.dim_value < 1 for size in shape]
+        if is_open and is_open[0] and not any(is_open[1:]):
+            name = shape[0].dim_param
+            for size in dimensions:
+                if name and size.dim_param == name:
+                    size.dim_value = 1
+            shape[0].dim_value = 1
 
 
 def activation_bytes(graph: onnx.GraphProto) -> int:

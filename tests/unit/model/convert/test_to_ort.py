@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
+from edgewright.base.process import ChildFailed
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.ops import OpConfig, parse_config
-from edgewright.model.convert.to_ort import LEVEL, Converted, convert
+from edgewright.model.convert.ort_tools import LEVEL, Converted
+from edgewright.model.convert.to_ort import convert
 from tests.unit.observe.peers.test_fp32 import quantized_network
 
 SHAPE = [1, 4]
@@ -83,14 +87,57 @@ def test_for_xnnpack_bytes_are_signed_and_convolutions_keep_onnxs_layout(tmp_pat
     assert "uint8_t" not in told
 
 
-def test_a_level_of_optimisation_of_the_users_is_left_as_it_was(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_level_of_optimisation_of_the_users_changes_nothing(
+    model: Path, converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(LEVEL, "basic")
 
-    convert(model, tmp_path / "made", xnnpack=True)
+    again = convert(model, tmp_path / "made")
 
+    assert again.ort.read_bytes() == converted.ort.read_bytes()
     assert os.environ[LEVEL] == "basic"
+
+
+def test_two_threads_convert_at_once_each_at_its_own_level(tmp_path: Path) -> None:
+    onnx.save(quantized_network(), str(tmp_path / "net.onnx"))
+
+    def both(xnnpack: bool) -> bytes:
+        out = tmp_path / f"{xnnpack}-{threading.get_ident()}"
+        return convert(tmp_path / "net.onnx", out, xnnpack=xnnpack).ort.read_bytes()
+
+    alone = [both(False), both(True)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        at_once = list(pool.map(both, [False, True, False, True]))
+
+    assert alone[0] != alone[1]
+    assert at_once == [*alone, *alone]
+
+
+def test_a_converter_that_crashes_is_told_with_the_end_of_its_output(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewright.model.convert.ort_tools.PROGRAM", "no_such_program")
+
+    with pytest.raises(ChildFailed, match="No module named no_such_program"):
+        convert(model, tmp_path / "made")
+
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_conversion_leaves_its_process_as_it_was(model: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's tools would bring torch, and silence every logger."""
+    code = """
+import logging, pathlib, sys
+from edgewright.model.convert import coverage, inspect, ops, to_ort
+files = to_ort.convert(*map(pathlib.Path, sys.argv[1:]))
+coverage.prove(files.ort, ops.parse_config(files.ops_config.read_text(), "ops.config"))
+inspect.inspect(pathlib.Path(sys.argv[1]))
+print({"torch", "onnxruntime.tools"} & set(sys.modules), logging.root.manager.disable)
+"""
+    argv = [sys.executable, "-c", code, str(model), str(tmp_path / "made")]
+    answer = subprocess.run(argv, check=True, capture_output=True, text=True)
+
+    assert answer.stdout == "set() 0\n"
 
 
 def test_a_model_that_onnx_runtime_refuses_is_told_in_its_words(

@@ -1,0 +1,94 @@
+"""What is done with ONNX Runtime's own tools for its file format: a program, run in a process.
+
+    python -m edgewright.model.convert.ort_child convert NETWORK.onnx FOLDER ANSWER.json
+    python -m edgewright.model.convert.ort_child needs MODEL.ort ANSWER.json
+
+`ort_tools` runs it, and says why. Neither writes anything but its files; what ONNX Runtime refuses
+is an answer too: `{"refused": REASON}`.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def convert(network: Path, folder: Path) -> dict[str, object]:
+    """Write the model in ORT format, in canonical bytes, and its op config; their paths.
+
+    The level of optimisation is that of the environment: the converter takes it from there alone.
+    """
+    from onnxruntime.tools.convert_onnx_models_to_ort import (
+        OptimizationStyle,
+        convert_onnx_models_to_ort,
+    )
+
+    from edgewright.model.convert.ortfile import canonicalize
+
+    try:
+        convert_onnx_models_to_ort(
+            network,
+            folder,
+            [OptimizationStyle.Fixed],
+            target_platform="arm",
+            enable_type_reduction=True,
+        )
+    except Exception as refused:  # ONNX Runtime's own exceptions have no common class
+        reason = str(refused).strip().splitlines() or [type(refused).__name__]
+        return {"refused": reason[0]}
+    ort = next(folder.glob("*.ort"))  # a level that is not the highest is part of the names
+    canonicalize(ort)
+    return {"ort": str(ort), "ops_config": str(next(folder.glob("*.config")))}
+
+
+def needs(model: Path) -> dict[str, object]:
+    """The op config of a model in ORT format, by ONNX Runtime's own rules, and its nodes.
+
+    A node is its operator's domain, version and kind, and its own name or number.
+    """
+    from onnxruntime.tools.ort_format_model import create_config_from_models
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import (
+        InferenceSession,
+    )
+
+    graph = InferenceSession.GetRootAs(model.read_bytes(), 0).Model().Graph()
+    with tempfile.TemporaryDirectory(prefix="edgewright-ops-") as scratch:
+        config = Path(scratch) / "ops.config"
+        create_config_from_models([model], config, enable_type_reduction=True)
+        return {
+            "ops_config": config.read_text(),
+            "nodes": [
+                [
+                    (node.Domain() or b"").decode() or "ai.onnx",  # ONNX's own may be empty
+                    node.SinceVersion(),
+                    node.OpType().decode(),
+                    (node.Name() or b"").decode() or f"#{node.Index()}",
+                ]
+                for node in _nodes(graph)
+            ],
+        }
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Every node, those of subgraphs (If, Loop, Scan) included."""
+    for index in range(graph.NodesLength()):
+        node = graph.Nodes(index)
+        yield node
+        for attribute in (node.Attributes(i) for i in range(node.AttributesLength())):
+            if attribute.G() is not None:
+                yield from _nodes(attribute.G())
+
+
+def main(command: str, *paths: str) -> None:
+    # onnxruntime.tools imports torch wherever it is installed, for a helper that nothing here
+    # calls: seconds. A None in sys.modules is Python's way to say that a module is not there.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    *arguments, answer = map(Path, paths)
+    content = convert(*arguments) if command == "convert" else needs(*arguments)
+    answer.write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
