@@ -16,7 +16,7 @@ from tests import v0_1_0
 def signer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Signer:
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
     v0_1_0.install_keys(tmp_path / "config")
-    return keys.open_signer("default", lambda _: None)
+    return keys.user_keys().open_signer("default", lambda _: None)
 
 
 def test_an_archive_verifies_with_its_signature_beside_it(signer: Signer) -> None:
