@@ -1,19 +1,21 @@
 """What the documents say of the code is read from the code."""
 
 import re
-import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgewright.board.catalogue import load_profile
+from edgewright.board.catalogue import board_names, load_board
 from edgewright.board.profile import BoardProfile
+from edgewright.board.refused import REFUSED
 from tests.checkout import ROOT, checkout
 from tests.conftest import CheckGolden
 
 BOARDS = ROOT / "docs" / "boards.md"
-BEGIN, END = "<!-- keys: pytest --update-golden writes this table -->\n", "<!-- end of keys -->\n"
+CATALOGUE = checkout().resources.boards
+BEGIN = "<!-- {}: pytest --update-golden writes this table -->\n"
+END = "<!-- end of {} -->\n"
 
 Schema = dict[str, Any]
 
@@ -54,20 +56,54 @@ def shown(default: object) -> str:
     return "" if default is None else f"`{default}`"
 
 
+def check_table(check_golden: CheckGolden, name: str, table: list[str]) -> None:
+    """Compare the table between the marks of this name with what it should be."""
+    before, begin, rest = BOARDS.read_text().partition(BEGIN.format(name))
+    _, end, after = rest.partition(END.format(name))
+
+    check_golden(BOARDS, before + begin + "\n".join(table) + "\n" + end + after)
+
+
 def test_the_table_of_keys_is_that_of_the_models(check_golden: CheckGolden) -> None:
     schema = BoardProfile.model_json_schema()
     table = ["| key | meaning | values | default |", "|---|---|---|---|", *rows(schema, schema)]
-    before, _, rest = BOARDS.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
 
-    check_golden(BOARDS, before + BEGIN + "\n".join(table) + "\n" + END + after)
+    check_table(check_golden, "keys", table)
 
 
-def test_the_example_is_a_sound_profile(tmp_path: Path) -> None:
-    [example] = re.findall(r"```toml\n(.*?)```", BOARDS.read_text(), re.DOTALL)
-    for base in checkout().boards.glob("_*.toml"):
-        shutil.copy(base, tmp_path)
-    board = tmp_path / "orangepi-one.toml"
-    board.write_text(textwrap.dedent(example))
+def test_the_table_of_boards_is_the_catalogue(check_golden: CheckGolden) -> None:
+    table = ["| board | what it is | cores | MiB | userland | `compatible` | QEMU's core |"]
+    table += ["|---|---|---|---|---|---|---|"]
+    for name in board_names(CATALOGUE):
+        board = load_board(name, CATALOGUE)
+        cells = (
+            f"`{name}`",
+            board.description,
+            f"{board.cpu.cores}x {board.cpu.core}",
+            str(board.memory.total_mb),
+            board.abi.arch,
+            f"`{board.compatible}`",
+            board.emulation.cpu,
+        )
+        table.append(f"| {' | '.join(cells)} |")
 
-    assert load_profile(board).cpu.core == "cortex-a7"
+    check_table(check_golden, "boards", table)
+
+
+def test_the_table_of_refused_boards_is_what_is_refused(check_golden: CheckGolden) -> None:
+    table = ["| refused | why | instead |", "|---|---|---|"]
+    for board in REFUSED:
+        names = ", ".join(f"`{name}`" for name in board.names)
+        instead = f"`{board.instead}`: {board.why_instead}"
+        table.append(f"| {board.description}: {names} | {board.reason} | {instead} |")
+
+    check_table(check_golden, "refused", table)
+
+
+def test_the_examples_are_sound_profiles(tmp_path: Path) -> None:
+    derived, whole = re.findall(r"```toml\n(.*?)```", BOARDS.read_text(), re.DOTALL)
+    (tmp_path / "line-3-camera.toml").write_text(textwrap.dedent(derived))
+    (tmp_path / "orangepi-one.toml").write_text(textwrap.dedent(whole))
+
+    assert load_board("line-3-camera", tmp_path, CATALOGUE).cpu.core == "cortex-a53"
+    assert load_board("orangepi-one", tmp_path, CATALOGUE).cpu.core == "cortex-a7"
