@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgewright.base.errors import UserError
 from edgewright.deploy import keyring
@@ -20,50 +20,41 @@ EMULATED = "emulated"  # key that emulated boards trust where there is no defaul
 class SigningPolicy:
     """A user's keys, who tells their passphrases, and the key to sign with, if one was named.
 
-    Several deploys may share one: a release is signed once, so a passphrase is asked for once.
+    Several deploys may share one: it signs a release once, and opens a key once, so a passphrase
+    is asked for once.
     """
 
     keys: KeyFolder
-    ask: Ask  # may be called from any thread that deploys, never from two at once
+    ask: Ask  # is called in a thread that deploys, never in two at once
     key: str = ""  # name of the key to sign with; empty: the default key
+    _opened: dict[str, Signer] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def signer(self, *, emulated: bool) -> Signer:
         """The key to sign with; emulated boards get one of their own if there is no default key.
 
         Raises UserError for a key that is not there or does not open.
         """
-        name = self.key or DEFAULT
-        if emulated and not self.key and not self.keys.exists(name):
-            name = EMULATED
-            self.keys.ensure(name)
-        return self.keys.open_signer(name, self.ask)
+        with self._alone():
+            return self._signer(emulated=emulated)
 
     def signature_of(self, release: Release, *, emulated: bool) -> bytes:
         """The signature file of a release; one that has none, or not by `key`, is signed first.
 
         Raises UserError for a key that is not there or does not open.
         """
-        signature = self._usable_signature(release)
-        if signature is None:
-            with self._alone():
-                signature = self._usable_signature(release)  # of another thread, meanwhile
-                if signature is None:
-                    order.sign_release(release, self.signer(emulated=emulated))
-                    signature = release.signature.read_bytes()
-        return signature
-
-    def _usable_signature(self, release: Release) -> bytes | None:
-        signature = order.read_signature(release)
-        if signature is None or not self.key:
+        with self._alone():
+            signature = order.read_signature(release)
+            if signature is None or (self.key and not self._is_by_key(signature, release)):
+                order.sign_release(release, self._signer(emulated=emulated))
+                signature = release.signature.read_bytes()
             return signature
-        signed_by = minisign.parse_signature(signature, str(release.signature)).key_id
-        return signature if signed_by == self.keys.stored(self.key).public.key_id else None
 
     def sign_anew(self, manifest: Manifest, floor: int, *, emulated: bool) -> bytes:
-        """A signature file with a sequence number above `floor`, the last that a board has seen."""
-        with self._alone():
-            signer = self.signer(emulated=emulated)
-        return order.sign(manifest, signer, at_least=believable(floor) + 1)
+        """A signature file whose sequence number is above `floor`, the highest a board has seen.
+
+        Raises UserError for a key that is not there or does not open.
+        """
+        return order.sign(manifest, self.signer(emulated=emulated), at_least=believable(floor) + 1)
 
     def trust_emulated(self, edgectl: Edgectl, release: Release, signature: bytes) -> None:
         """Make an emulated board trust the key that signed: it trusts whoever started it."""
@@ -82,26 +73,41 @@ class SigningPolicy:
         At first contact that is the `new` key itself. Where there is a choice, it is not the one
         with the id `leaving`. Raises UserError if the board trusts none of this user's keys.
         """
-        if trusted is None:
-            name = new
-        else:
-            mine = [
-                key for key in self.keys.listed() if key.has_secret and key.public in trusted.public
-            ]
-            if not mine:
-                raise UserError(
-                    "keys",
-                    "none of yours is trusted by the board",
-                    facts=[f"trusted: {key.id}" for key in trusted.public],
-                    next="ask an owner of one of these keys to provision yours",
-                )
-            name = min(mine, key=lambda key: key.public.id == leaving).name
+        name = new if trusted is None else self._trusted_name(trusted, leaving)
         with self._alone():
-            return self.keys.open_signer(name, self.ask)
+            return self._open(name)
+
+    def _trusted_name(self, trusted: KeySet, leaving: str) -> str:
+        own = [key for key in self.keys.listed() if key.has_secret and key.public in trusted.public]
+        if not own:
+            raise UserError(
+                "keys",
+                "none of yours is trusted by the board",
+                facts=[f"trusted: {key.id}" for key in trusted.public],
+                next="ask an owner of one of these keys to provision yours",
+            )
+        return min(own, key=lambda key: key.public.id == leaving).name
+
+    def _is_by_key(self, signature: bytes, release: Release) -> bool:
+        key_id = minisign.parse_signature(signature, str(release.signature)).key_id
+        return key_id == self.keys.stored(self.key).public.key_id
+
+    def _signer(self, *, emulated: bool) -> Signer:
+        name = self.key or DEFAULT
+        if emulated and not self.key and not self.keys.exists(name):
+            name = EMULATED
+            if not self.keys.exists(name):
+                self.keys.generate(name)
+        return self._open(name)
+
+    def _open(self, name: str) -> Signer:
+        if name not in self._opened:
+            self._opened[name] = self.keys.open_signer(name, self.ask)
+        return self._opened[name]
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One thread or process at a time opens keys of this folder."""
+        """One thread or process at a time makes, opens or chooses a key of this folder."""
         self.keys.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.keys.path / "signing.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

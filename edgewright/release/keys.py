@@ -66,13 +66,6 @@ class KeyFolder:
         _write_new(name, secret_path, minisign.secret_key_text(key, passphrase), 0o600)
         return self.stored(name)
 
-    def ensure(self, name: str) -> None:
-        """Make an unlocked key pair unless there is one; one of several callers makes it."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(self.secret_path(name).with_suffix(".lock")):
-            if not self.exists(name):
-                self.generate(name)
-
     def listed(self) -> tuple[StoredKey, ...]:
         """Every key in the folder, by name. Raises UserError for a file that is none."""
         return tuple(self.stored(path.stem) for path in sorted(self.path.glob("*.pub")))
