@@ -57,6 +57,10 @@ class Builder(Protocol):
     def id(self) -> str:
         """Names the content of the place: outputs made under one id are comparable."""
 
+    @property
+    def cache(self) -> Path:
+        """The folder of this host that holds its packages, sources and compiled objects."""
+
     def path(self, host: Path) -> PurePosixPath:
         """The name in there of a host path: under workspace, cache or resources."""
 
@@ -192,26 +196,35 @@ def docker_problem() -> str | None:
 
 
 def choose(
-    choice: BuilderChoice, workspace: Workspace, log: Path, on_line: LineSink | None = None
+    choice: BuilderChoice,
+    workspace: Workspace,
+    log: Path,
+    on_line: LineSink | None = None,
+    *,
+    cache: Path | None = None,
 ) -> Builder:
     """The builder asked for; `auto` takes Docker if a daemon answers, else this host.
 
-    The builder image is built first where it is missing. Raises UserError with every fix
-    if there is no builder.
+    The builder image is built first where it is missing. `cache` is a folder to use in place of
+    the user's. Raises UserError with every fix if there is no builder.
     """
     problem = None if choice == "local" else docker_problem()
     if choice != "local" and problem is None:
-        return docker_builder(workspace, log, on_line)
+        return docker_builder(workspace, log, on_line, cache=cache)
     missing = [] if choice == "docker" else missing_tools()
     if choice == "docker" or (choice == "auto" and missing):
         raise _no_builder(problem or "", missing)
     if missing:
         raise _no_local_tools(missing)
-    return LocalBuilder(workspace=workspace.root, cache=_ready_cache())
+    return LocalBuilder(workspace=workspace.root, cache=_ready_cache(cache))
 
 
 def docker_builder(
-    workspace: Workspace, log: Path, on_line: LineSink | None = None
+    workspace: Workspace,
+    log: Path,
+    on_line: LineSink | None = None,
+    *,
+    cache: Path | None = None,
 ) -> DockerBuilder:
     """The builder image, built where it is missing."""
     image = image_tag(workspace.resources)
@@ -220,7 +233,7 @@ def docker_builder(
     return DockerBuilder(
         image=image,
         workspace=workspace.root,
-        cache=_ready_cache(),
+        cache=_ready_cache(cache),
         resources=workspace.resources.root,
     )
 
@@ -281,8 +294,9 @@ def _download_wheels(context: Path, log: Path, on_line: LineSink | None) -> None
     )
 
 
-def _ready_cache() -> Path:
-    cache = user_cache()
+def _ready_cache(cache: Path | None) -> Path:
+    """The cache, with the folders that Docker would otherwise make as root's."""
+    cache = cache or user_cache()
     for folder in ("ccache", "sources"):
         (cache / folder).mkdir(parents=True, exist_ok=True)
     return cache

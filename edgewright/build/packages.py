@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import apt, digest
 from edgewright.base.errors import UserError
-from edgewright.base.layout import Resources, user_cache
+from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
 from edgewright.build.container import Builder
 
@@ -183,7 +183,7 @@ def _key(step: Step, inputs: PackageInputs, made: Mapping[str, Package]) -> str:
 
 
 def _records(inputs: PackageInputs) -> Path:
-    return user_cache() / "conan" / inputs.builder.id / "edgewright"
+    return inputs.builder.cache / "conan" / inputs.builder.id / "edgewright"
 
 
 def _recall(step: Step, inputs: PackageInputs, key: str) -> Package | None:
@@ -242,7 +242,7 @@ def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
     ops = {"user.edgewright:ops_config": place(inputs.ops_config)} if inputs.ops_config else {}
     return {
         **ops,
-        "user.edgewright:sources": place(user_cache() / "sources"),
+        "user.edgewright:sources": place(inputs.builder.cache / "sources"),
         "user.edgewright:debian_archive": apt.source_line("{suite}"),
         "tools.build:jobs": inputs.jobs,
         # Keep what test packages build out of the checkout.
@@ -270,7 +270,7 @@ def _read_result(
 
 def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:
     """The host's name of a folder below the builder's Conan home."""
-    cache = user_cache()
+    cache = inputs.builder.cache
     mount = inputs.builder.path(cache)
     if not inside.is_relative_to(mount):
         raise UserError(str(inside), f"Conan put a package outside of {mount}")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.layout import BoardBuild, user_cache
+from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
 from edgewright.base.workspace import Workspace
 from edgewright.board import audit, toolchain
@@ -64,6 +64,7 @@ class BuildRequest:
     workspace: Workspace
     builder: container.BuilderChoice = "auto"
     all_sources: bool = False
+    cache: Path | None = None  # in place of the user's
     jobs: int
 
     @property
@@ -88,7 +89,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
         xnnpack = request.profile.runtime.xnnpack
-        converted, stage.cached = _converted(request.model, out, xnnpack=xnnpack)
+        converted, stage.cached = _converted(request.model, out, builder.cache, xnnpack=xnnpack)
     made = _packages(request, builder, stages)
     if request.all_sources:
         _copy_if_changed(made[packages.RUNTIME].folder / "res" / "links.txt", out.links)
@@ -115,7 +116,9 @@ def _builder(request: BuildRequest, progress: Progress, stage: Stage) -> contain
         stage.cached = not container.docker_problem() and container.image_exists(
             container.image_tag(request.workspace.resources)
         )
-    return container.choose(request.builder, request.workspace, log, progress.line)
+    return container.choose(
+        request.builder, request.workspace, log, progress.line, cache=request.cache
+    )
 
 
 def render(profile: BoardProfile, workspace: Workspace, builder: container.Builder) -> bool:
@@ -139,12 +142,14 @@ def _write(path: Path, text: str) -> bool:
     return True
 
 
-def _converted(model: Path, out: BoardBuild, *, xnnpack: bool = False) -> tuple[Converted, bool]:
-    """The converted model, from the user's cache where this very model was converted before."""
+def _converted(
+    model: Path, out: BoardBuild, cache: Path, *, xnnpack: bool = False
+) -> tuple[Converted, bool]:
+    """The converted model, from the cache where this very model was converted before."""
     if not model.is_file():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
     key = digest.text_sha256(digest.file_sha256(model), rules_sha256(), str(xnnpack))
-    kept = user_cache() / "models" / key[:32]
+    kept = cache / "models" / key[:32]
     cached = kept.is_dir()
     if not cached:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +198,7 @@ def _packages(
     )
     made: dict[str, packages.Package] = {}
     with _lock(
-        user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", stages.progress.note
+        builder.cache / "conan" / f"{builder.id}.lock", "the Conan cache", stages.progress.note
     ):
         for step in packages.steps(inputs):
             with stages.stage(step.name) as stage:
@@ -220,7 +225,7 @@ def native_helper(
     )
     steps = [packages.library("yyjson", resources.recipes), *packages.helper_steps(resources)]
     made: dict[str, packages.Package] = {}
-    with _lock(user_cache() / "conan" / f"{builder.id}.lock", "the Conan cache", lambda _: None):
+    with _lock(builder.cache / "conan" / f"{builder.id}.lock", "the Conan cache", lambda _: None):
         for step in steps:
             made[step.name] = packages.make(step, inputs, made).package
     return made

@@ -155,37 +155,30 @@ def build(
 
 def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilation]:
     if everything:
-        with _empty_cache():
-            yield _timed_build(board, "everything", all_sources=True)
-    with _empty_cache():
-        yield _timed_build(board, "what is linked")
+        with _cold_cache() as cache:
+            yield _timed_build(board, "everything", cache, all_sources=True)
+    with _cold_cache() as cache:
+        yield _timed_build(board, "what is linked", cache)
         if second:
-            yield _timed_build(second, "what is linked, after the first board")
+            yield _timed_build(second, "what is linked, after the first board", cache)
 
 
 @contextmanager
-def _empty_cache() -> Iterator[None]:
-    """A cache of its own that holds the downloaded sources alone."""
+def _cold_cache() -> Iterator[Path]:
+    """A cache that holds the downloaded sources alone, for as long as the builds take."""
     usual = user_cache()
     with tempfile.TemporaryDirectory(prefix="edgewright-cold-", dir=usual) as folder:
         if (usual / "sources").is_dir():
             shutil.copytree(usual / "sources", Path(folder) / "sources", copy_function=os.link)
-        before = os.environ.get("EDGEWRIGHT_CACHE")
-        os.environ["EDGEWRIGHT_CACHE"] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop("EDGEWRIGHT_CACHE")
-            if before is not None:
-                os.environ["EDGEWRIGHT_CACHE"] = before
+        yield Path(folder)
 
 
-def _timed_build(board: str, what: str, *, all_sources: bool = False) -> Compilation:
+def _timed_build(board: str, what: str, cache: Path, *, all_sources: bool = False) -> Compilation:
     options = BuildOptions(board=board, all_sources=all_sources, estimate=False)
-    made = build_release(options)
-    seconds = next(stage.seconds for stage in made.stages if stage.name == packages.RUNTIME)
+    report = build_release(options, cache)
+    seconds = next(stage.seconds for stage in report.stages if stage.name == packages.RUNTIME)
     log = workspace().build(board).logs / f"{packages.RUNTIME}.log"
-    program = digest.file_sha256(made.folder / "bin" / "edge-infer")
+    program = digest.file_sha256(report.folder / "bin" / "edge-infer")
     return compilation(board, what, seconds, log.read_text().splitlines(), program)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
@@ -74,8 +75,11 @@ def build(c: Context, options: BuildOptions, json: Json = False) -> None:
         OUT.print(terminal.build_screen(report))
 
 
-def build_release(options: BuildOptions) -> terminal.BuildDocument:
-    """Build, and sign with the default key if that opens by itself. Raises UserError."""
+def build_release(options: BuildOptions, cache: Path | None = None) -> terminal.BuildDocument:
+    """Build, and sign with the default key if that opens by itself. Raises UserError.
+
+    `cache` is a folder to use in place of the user's.
+    """
     request = pipeline.BuildRequest(
         profile=profile_of(options.board),
         model=model_path(options.model),
@@ -83,6 +87,7 @@ def build_release(options: BuildOptions) -> terminal.BuildDocument:
         builder=container.parse_choice(options.builder),
         jobs=options.jobs or os.cpu_count() or 1,
         all_sources=options.all_sources,
+        cache=cache,
     )
     # The report of an older release must not stand beside this one.
     request.out.estimate.unlink(missing_ok=True)

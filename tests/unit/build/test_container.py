@@ -39,11 +39,25 @@ def test_auto_falls_back_to_a_host_with_the_tools(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container, "missing_tools", list)
-    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "user"))
 
     chosen = container.choose("auto", CHECKOUT, tmp_path / "log")
 
     assert isinstance(chosen, container.LocalBuilder)
+    assert chosen.cache == tmp_path / "user"
+
+
+@pytest.mark.usefixtures("no_docker")
+def test_a_builder_takes_another_cache_than_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "missing_tools", list)
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "user"))
+
+    chosen = container.choose("auto", CHECKOUT, tmp_path / "log", cache=tmp_path / "cold")
+
+    assert chosen.cache == tmp_path / "cold"
+    assert not (tmp_path / "user").exists()
 
 
 @pytest.mark.usefixtures("no_tools")

@@ -22,6 +22,10 @@ class Recorder:
     binary: str = "Build"
     ran: list[str] = field(default_factory=list)
 
+    @property
+    def cache(self) -> Path:
+        return user_cache()
+
     def path(self, host: Path) -> PurePosixPath:
         return PurePosixPath(host.as_posix())
 

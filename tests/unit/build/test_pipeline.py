@@ -11,21 +11,28 @@ from edgewright.base.progress import StageReport
 from edgewright.base.workspace import Workspace
 from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
+from edgewright.model.convert.ort_tools import Converted
 from tests.checkout import workspace_at
 from tests.unit.model.convert.test_to_ort import small_model
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+def workspace(tmp_path: Path) -> Workspace:
     return workspace_at(tmp_path)
+
+
+def converted(
+    workspace: Workspace, model: Path, board: str, *, xnnpack: bool = False
+) -> tuple[Converted, bool]:
+    cache = workspace.root / "cache"
+    return pipeline._converted(model, workspace.build(board), cache, xnnpack=xnnpack)
 
 
 def test_a_model_is_converted_once_for_all_boards(workspace: Workspace) -> None:
     model = small_model(workspace.root / "model.onnx")
 
-    first, cached_first = pipeline._converted(model, workspace.build("one"))
-    second, cached_second = pipeline._converted(model, workspace.build("two"))
+    first, cached_first = converted(workspace, model, "one")
+    second, cached_second = converted(workspace, model, "two")
 
     assert (cached_first, cached_second) == (False, True)
     assert first.ort.read_bytes() == second.ort.read_bytes()
@@ -35,20 +42,20 @@ def test_a_model_is_converted_anew_by_another_edgewright(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = small_model(workspace.root / "model.onnx")
-    pipeline._converted(model, workspace.build("one"))
+    converted(workspace, model, "one")
     monkeypatch.setattr(pipeline, "rules_sha256", lambda: "of another edgewright")
 
-    _, cached = pipeline._converted(model, workspace.build("one"))
+    _, cached = converted(workspace, model, "one")
 
     assert not cached
 
 
 def test_a_board_with_xnnpack_gets_a_model_of_its_own(workspace: Workspace) -> None:
     model = small_model(workspace.root / "model.onnx")
-    pipeline._converted(model, workspace.build("one"))
+    converted(workspace, model, "one")
 
-    _, cached = pipeline._converted(model, workspace.build("two"), xnnpack=True)
-    _, again = pipeline._converted(model, workspace.build("three"), xnnpack=True)
+    _, cached = converted(workspace, model, "two", xnnpack=True)
+    _, again = converted(workspace, model, "three", xnnpack=True)
 
     assert (cached, again) == (False, True)
 
@@ -58,7 +65,7 @@ def test_a_model_that_is_refused_leaves_nothing_in_the_cache(workspace: Workspac
     model.write_bytes(b"nothing")
 
     with pytest.raises(UserError):
-        pipeline._converted(model, workspace.build("one"))
+        converted(workspace, model, "one")
 
     assert list((workspace.root / "cache" / "models").iterdir()) == []
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.layout import user_cache
 from edgewright.cli.program import Edgewright
 from edgewright.observe.build_time import Compilation
 
@@ -59,8 +58,8 @@ def test_a_second_board_finds_what_the_first_one_compiled(
 ) -> None:
     caches: list[tuple[str, Path]] = []
 
-    def timed(board: str, what: str, *, all_sources: bool = False) -> Compilation:
-        caches.append((f"{board}, all" if all_sources else board, user_cache()))
+    def timed(board: str, what: str, cache: Path, *, all_sources: bool = False) -> Compilation:
+        caches.append((f"{board}, all" if all_sources else board, cache))
         return Compilation(
             board=board, what=what, steps=9, seconds=9.0, core_seconds=9.0, program_sha256=board
         )
