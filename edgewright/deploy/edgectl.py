@@ -308,11 +308,11 @@ class Edgectl:
         raise RefusedError(str(self.board.target), problem)
 
     def _absent(self, result: Result) -> AbsentError:
-        said = (result.stdout + result.stderr).splitlines()[-5:]
+        tail = (result.stdout + result.stderr).splitlines()[-5:]
         return AbsentError(
             f"{self.board.target}: {self.root}/{PROGRAM}",
             "does not answer" if result.returncode not in ABSENT else "is not there",
-            facts=[f"exit code {result.returncode}", *(f"| {line}" for line in said)],
+            facts=[f"exit code {result.returncode}", *(f"| {line}" for line in tail)],
             next="invoke deploy",
         )
 

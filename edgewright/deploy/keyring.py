@@ -73,18 +73,18 @@ def revoke(
     """
     key_set = read(edgectl)
     trusted = key_set.public if key_set else ()
-    left = [key for key in trusted if key.id != key_id]
-    if len(left) == len(trusted):
-        known = [f"trusted: {key.id}" for key in trusted]
-        raise UserError(f"key {key_id}", "is not trusted by the board", facts=known)
-    if signer.public not in left:
+    remaining = [key for key in trusted if key.id != key_id]
+    if len(remaining) == len(trusted):
+        facts = [f"trusted: {key.id}" for key in trusted]
+        raise UserError(f"key {key_id}", "is not trusted by the board", facts=facts)
+    if signer.public not in remaining:
         raise UserError(
             f"key {key_id}",
             "would be revoked by a key that is not to stay",
-            facts=[f"signing key: {signer.public.id}", *(f"stays: {key.id}" for key in left)],
+            facts=[f"signing key: {signer.public.id}", *(f"stays: {key.id}" for key in remaining)],
             next="provision another key first, and revoke with --by=THAT",
         )
-    return _replace(edgectl, compatible, left, signer, _next_at_least(key_set, after))
+    return _replace(edgectl, compatible, remaining, signer, _next_at_least(key_set, after))
 
 
 def _next_at_least(key_set: KeySet | None, after: int) -> int:

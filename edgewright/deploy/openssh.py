@@ -14,15 +14,18 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from edgewright.deploy.target import Target
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
 
 PROGRAM = "ssh"
 CHUNK = 64 * 1024
 ALIAS = "board"  # its name in the known_hosts file of one login
 IDLE_SECONDS = 60  # after which a login that nobody ended ends itself
-FAILED = 255  # exit code of OpenSSH itself, and of a command that a signal ended
+FAILED = 255  # exit code of OpenSSH where it fails, and for a command that a signal ended
 
 QUIET = ("BatchMode=yes", "ClearAllForwardings=yes", "ForwardAgent=no", "RemoteCommand=none")
 ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=4")
@@ -56,12 +59,12 @@ class Login:
     def __init__(self, target: Target, key_kind: str, key: bytes) -> None:
         self._target = target
         self._folder = tempfile.TemporaryDirectory(prefix="edgewright-")
-        known = Path(self._folder.name) / "known_hosts"
-        known.write_text(f"{ALIAS} {key_kind} {base64.b64encode(key).decode()}\n")
+        known_hosts = Path(self._folder.name) / "known_hosts"
+        known_hosts.write_text(f"{ALIAS} {key_kind} {base64.b64encode(key).decode()}\n")
         self._settings = (
             f"ControlPath={self._folder.name}/line",
             f"HostKeyAlias={ALIAS}",
-            f"UserKnownHostsFile={known}",
+            f"UserKnownHostsFile={known_hosts}",
             "GlobalKnownHostsFile=none",
             "StrictHostKeyChecking=yes",
             "UpdateHostKeys=no",
@@ -95,8 +98,8 @@ class Login:
     ) -> tuple[int, bytes, bytes]:
         """Exit code (-1: ended by a signal), output and errors of a command.
 
-        Raises TimeoutError after `idle` seconds in which nothing was taken or told, EOFError for
-        a connection that ended.
+        Raises TimeoutError after `idle` seconds in which the board neither read nor wrote, and
+        EOFError for a connection that ended.
         """
         with self._started(command) as child:
             assert child.stdin
@@ -107,6 +110,8 @@ class Login:
                 raise TimeoutError from silent
         if child.returncode != FAILED:
             return child.returncode, stdout, stderr
+        # 255 is ambiguous, and OpenSSH's messages change with version and language: whether the
+        # login still lives tells a lost connection from a command that a signal ended.
         if self._control("check") != 0:
             raise EOFError(stderr.decode(errors="replace"))
         return -1, stdout, stderr
@@ -138,7 +143,7 @@ def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, i
     os.set_blocking(pipe, False)
     while chunk := source.read(CHUNK):
         while chunk:
-            if not select.select([], [pipe], [], idle)[1]:
+            if not is_ready(pipe, select.POLLOUT, idle):
                 raise TimeoutError
             try:
                 count = os.write(pipe, chunk)
@@ -147,3 +152,14 @@ def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, i
             chunk = chunk[count:]
             if on_bytes:
                 on_bytes(count)
+
+
+def is_ready(file: "int | HasFileno", event: int, seconds: float) -> bool:
+    """Wait until a file can be read or written (`select.POLLIN`, `POLLOUT`), or has ended.
+
+    `select()` refuses file numbers from 1024 on, which some hundred connections of one process
+    reach.
+    """
+    waiting = select.poll()
+    waiting.register(file, event)
+    return bool(waiting.poll(seconds * 1000))

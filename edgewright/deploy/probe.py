@@ -52,11 +52,11 @@ def probe(board: Board, root: str) -> TargetFacts:
 
 def parse_probe(text: str, subject: str) -> TargetFacts:
     """Facts from the output of the probe script."""
-    said: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
-        said.setdefault(key, []).append(value)
-    first = {key: values[0] for key, values in said.items()}
+        answers.setdefault(key, []).append(value)
+    first = {key: values[0] for key, values in answers.items()}
     free, memory = _free_kb(first.get("space", "")), re.search(r"\d+", first.get("memory", ""))
     if not first.get("machine") or free is None:
         lines = [f"| {line}" for line in text.splitlines()]
@@ -64,12 +64,12 @@ def parse_probe(text: str, subject: str) -> TargetFacts:
     return TargetFacts(
         machine=first["machine"],
         userland_bits={"1": 32, "2": 64}.get(first.get("bits", "")),
-        loaders=frozenset(said.get("loader", ())),
+        loaders=frozenset(answers.get("loader", ())),
         cpu_features=frozenset(first.get("features", "").partition(":")[2].split()),
-        libc=_libc(said.get("libc", ())),
+        libc=_libc(answers.get("libc", ())),
         free_bytes=free * 1024,
         memory_kb=int(memory[0]) if memory else 0,
-        applets=frozenset(said.get("applet", ())),
+        applets=frozenset(answers.get("applet", ())),
     )
 
 
@@ -81,5 +81,5 @@ def _free_kb(line: str) -> int | None:
 
 def _libc(lines: Sequence[str]) -> tuple[int, int] | None:
     """The oldest glibc that introduced itself: 'GNU C Library … release version 2.31.'"""
-    found = [re.search(r"release version (\d+)\.(\d+)", line) for line in lines]
-    return min(((int(m[1]), int(m[2])) for m in found if m), default=None)
+    versions = [re.search(r"release version (\d+)\.(\d+)", line) for line in lines]
+    return min(((int(v[1]), int(v[2])) for v in versions if v), default=None)

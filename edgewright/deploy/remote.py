@@ -26,6 +26,7 @@ from paramiko.ssh_exception import BadAuthenticationType
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.layout import user_config
 from edgewright.deploy import openssh
+from edgewright.deploy.openssh import is_ready
 from edgewright.deploy.target import Target, parse_host
 
 __all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin", "scan_host_key"]
@@ -72,10 +73,11 @@ class CommandError(TargetError):
 
     def __init__(self, target: Target, result: Result) -> None:
         self.result = result
-        said = (result.stdout + result.stderr).splitlines()[-TAIL_LINES:]
-        how = f"exit code {result.returncode}" if result.returncode >= 0 else "ended by a signal"
-        facts = [f"command: {shlex.join(result.argv)}", *(f"| {line}" for line in said)]
-        super().__init__(str(target), how, facts=facts)
+        tail = (result.stdout + result.stderr).splitlines()[-TAIL_LINES:]
+        code = result.returncode
+        problem = f"exit code {code}" if code >= 0 else "ended by a signal"
+        facts = [f"command: {shlex.join(result.argv)}", *(f"| {line}" for line in tail)]
+        super().__init__(str(target), problem, facts=facts)
 
 
 class ConnectionLostError(TargetError):
@@ -151,7 +153,7 @@ class Board:
             return self.run(argv, input=source, on_bytes=on_bytes, timeout=timeout)
         idle = timeout or self._limits.idle
         self.commands += 1
-        with self._translated(idle):
+        with self._lost_connections(idle):
             return _result(argv, *self._second.run(argv, source, on_bytes, idle))
 
     def close(self) -> None:
@@ -167,7 +169,7 @@ class Board:
         on_bytes: ByteCount | None,
     ) -> Result:
         idle = timeout or self._limits.idle
-        with self._translated(idle):
+        with self._lost_connections(idle):
             channel = self._open(argv, idle)
             try:
                 _send_all(channel, source, on_bytes)
@@ -192,14 +194,18 @@ class Board:
         return code
 
     @contextlib.contextmanager
-    def _translated(self, idle: float) -> Iterator[None]:
-        """Paramiko's many ways to say that the line is dead, in our words."""
+    def _lost_connections(self, idle: float) -> Iterator[None]:
+        """Turn the exceptions of a dead line into ConnectionLostError.
+
+        Sockets raise OSError, Paramiko EOFError or SSHException, whichever thread notices first;
+        TimeoutError is an OSError, too, so it is caught before them.
+        """
         try:
             yield
         except TimeoutError as silent:
             raise self._lost(f"no answer for {idle:g} s", ()) from silent
         except (EOFError, OSError, paramiko.SSHException) as lost:
-            raise self._lost("connection lost", _said(lost)) from lost
+            raise self._lost("connection lost", _error_lines(lost)) from lost
 
     def _lost(self, problem: str, facts: Sequence[str]) -> ConnectionLostError:
         return ConnectionLostError(str(self.target), problem, facts=facts, next=AGAIN)
@@ -233,7 +239,7 @@ def _drain(channel: paramiko.Channel, idle: float) -> tuple[bytes, bytes]:
             err += channel.recv_stderr(CHUNK)
         elif ended:
             return bytes(out), bytes(err)
-        elif not select.select([channel], [], [], idle)[0]:
+        elif not is_ready(channel, select.POLLIN, idle):
             raise TimeoutError
 
 
@@ -288,22 +294,22 @@ def _close(chain: Sequence[Any]) -> None:
 
 def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | None = None) -> Any:
     """A Fabric connection that is not open yet; one with its own key ignores the user's files."""
-    own = target.identity is not None
+    is_self_contained = target.identity is not None
     settings = {
-        "load_ssh_configs": not own,
+        "load_ssh_configs": not is_self_contained,
         "connect_kwargs": {
             "banner_timeout": limits.banner,
             "auth_timeout": limits.login,
             "channel_timeout": limits.connect,
-            "allow_agent": not own,
-            "look_for_keys": not own,
+            "allow_agent": not is_self_contained,
+            "look_for_keys": not is_self_contained,
         },
     }
     try:
         config = fabric.Config(overrides=settings)
         final = _Hop(target.address, user=target.user, port=target.port, config=config)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
-        raise UserError("~/.ssh/config", "not usable", facts=_said(broken)) from broken
+        raise UserError("~/.ssh/config", "not usable", facts=_error_lines(broken)) from broken
     for hop in _hops(final):
         _prepare(hop, _known_hosts(target, known_hosts), limits)
     if target.identity is not None:
@@ -343,12 +349,12 @@ def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> 
     client = connection.client
     client.set_missing_host_key_policy(_Refuse())
     _load_known_hosts(client, known_hosts)
-    wanted = dict(connection.connect_kwargs)
-    names = [Path(name).expanduser() for name in wanted.pop("key_filename", [])]
-    wanted["key_filename"] = [str(name) for name in names if name.is_file()]
+    options = dict(connection.connect_kwargs)
+    key_files = [Path(name).expanduser() for name in options.pop("key_filename", [])]
+    options["key_filename"] = [str(path) for path in key_files if path.is_file()]
     if connection.ssh_config.get("identitiesonly", "no").lower() == "yes":
-        wanted |= {"allow_agent": False, "look_for_keys": False}
-    connection.connect_kwargs = wanted
+        options |= {"allow_agent": False, "look_for_keys": False}
+    connection.connect_kwargs = options
     connection.connect_timeout = limits.handshake  # the TCP connection is made by _link
 
 
@@ -361,7 +367,7 @@ def _load_known_hosts(client: paramiko.SSHClient, files: Sequence[Path]) -> None
                 load(str(path))
             except (paramiko.hostkeys.InvalidHostKey, UnicodeDecodeError) as broken:
                 raise UserError(
-                    str(path), "not a known_hosts file", facts=_said(broken)
+                    str(path), "not a known_hosts file", facts=_error_lines(broken)
                 ) from broken
 
 
@@ -401,6 +407,9 @@ def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
     except paramiko.BadHostKeyException as changed:
         raise _changed_key(subject, changed.expected_key, changed.key) from changed
     except (OSError, EOFError, paramiko.SSHException) as failed:
+        # No kind of exception means "login refused": Paramiko tries several keys and reports the
+        # last failure, which may be a key file that it could not read. Where the connection stands
+        # tells it for certain.
         if isinstance(failed, paramiko.SSHException) and _is_past_host_key(connection):
             raise _login_refused(connection, subject, failed) from failed
         raise _unreachable(connection, subject, limits, failed) from failed
@@ -421,10 +430,7 @@ def _tcp_limit(connection: Any, limits: Timeouts) -> float:
 
 
 def _is_past_host_key(connection: Any) -> bool:
-    """The board still talks to us: what went wrong is the login.
-
-    Paramiko reports the last thing it tried, which may be reading a key in a wrong format.
-    """
+    """Keys were exchanged, and the board still talks to us: what went wrong is the login."""
     transport = connection.client.get_transport()
     return transport is not None and transport.initial_kex_done and transport.is_active()
 
@@ -455,13 +461,13 @@ def _unknown_key(subject: Target, key: paramiko.PKey) -> TargetError:
     )
 
 
-def _changed_key(subject: Target, expected: paramiko.PKey, found: paramiko.PKey) -> TargetError:
+def _changed_key(subject: Target, expected: paramiko.PKey, offered: paramiko.PKey) -> TargetError:
     return TargetError(
         str(subject),
         "host key is not the one that was pinned",
         facts=[
             f"expected: {fingerprint(expected.asbytes())}",
-            f"found: {fingerprint(found.asbytes())}",
+            f"found: {fingerprint(offered.asbytes())}",
         ],
         next=f"find out why; if the board was set up anew, invoke trust --host={subject} --replace",
     )
@@ -469,12 +475,12 @@ def _changed_key(subject: Target, expected: paramiko.PKey, found: paramiko.PKey)
 
 def _login_refused(connection: Any, subject: Target, refused: Exception) -> TargetError:
     keys = connection.connect_kwargs.get("key_filename") or []
-    tried = [f"key {name}" for name in keys]
+    attempts = [f"key {name}" for name in keys]
     if connection.connect_kwargs.get("look_for_keys"):
-        tried.append("keys of the agent and of ~/.ssh")
+        attempts.append("keys of the agent and of ~/.ssh")
     if "password" in connection.connect_kwargs:
-        tried.append("the password")
-    facts = [f"tried: {', '.join(tried) or 'nothing'}"]
+        attempts.append("the password")
+    facts = [f"tried: {', '.join(attempts) or 'nothing'}"]
     if isinstance(refused, BadAuthenticationType):
         facts.append(f"board allows: {', '.join(refused.allowed_types)}")
     if isinstance(refused, paramiko.PasswordRequiredException):
@@ -497,7 +503,12 @@ def _unreachable(
 
 
 def _why(connection: Any, limits: Timeouts, failed: Exception) -> tuple[str, list[str]]:
-    """Problem and facts for everything that is not about keys or logins."""
+    """Problem and facts for everything that is not about keys or logins.
+
+    Paramiko raises one class, SSHException, for most of what can go wrong: only its English text
+    tells the cases apart. `test_remote.py` provokes each one with a server that behaves that way,
+    so a new wording fails a test; until somebody mends it, the user reads Paramiko's own text.
+    """
     text, port = str(failed), [f"port: {connection.port}"]
     if isinstance(failed, socket.gaierror):
         return "name not found", [f"name: {connection.host}"]
@@ -506,15 +517,15 @@ def _why(connection: Any, limits: Timeouts, failed: Exception) -> tuple[str, lis
     if isinstance(failed, OSError) and failed.errno:
         return os.strerror(failed.errno).lower(), port
     if isinstance(failed, paramiko.ChannelException) or "opening channel" in text:
-        return "not reached by its jump host", _said(failed)
+        return "not reached by its jump host", _error_lines(failed)
     if "protocol banner" in text or "protocol version" in text:
         return "does not answer as an SSH server", port
-    if "No existing session" in text:
+    if "No existing session" in text:  # it asks for the server's key after it gave up waiting
         return f"no key exchange within {limits.handshake:g} s", port
-    return "no SSH connection", _said(failed)
+    return "no SSH connection", _error_lines(failed)
 
 
-def _said(error: BaseException) -> list[str]:
+def _error_lines(error: BaseException) -> list[str]:
     return [line for line in str(error).splitlines() if line]
 
 
@@ -565,7 +576,7 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
         _close(chain)
     return HostKey(
         target=target,
-        name=_known_as(connection),
+        name=_host_key_name(connection),
         kind=key.get_name(),
         blob=key.asbytes(),
         pinned=_pinned_keys(connection, _known_hosts(target)),
@@ -582,7 +593,7 @@ def _offered_key(connection: Any, limits: Timeouts) -> paramiko.PKey:
         transport.close()
 
 
-def _known_as(connection: Any) -> str:
+def _host_key_name(connection: Any) -> str:
     port = int(connection.port)
     return connection.host if port == 22 else f"[{connection.host}]:{port}"
 
@@ -590,9 +601,9 @@ def _known_as(connection: Any) -> str:
 def _pinned_keys(connection: Any, files: Sequence[Path]) -> tuple[bytes, ...]:
     """All keys of the first file that knows the host: the one that a login goes by."""
     for path in filter(Path.is_file, files):
-        known = paramiko.HostKeys(str(path)).lookup(_known_as(connection))
-        if known:
-            return tuple(key.asbytes() for key in known.values())
+        host_keys = paramiko.HostKeys(str(path)).lookup(_host_key_name(connection))
+        if host_keys:
+            return tuple(key.asbytes() for key in host_keys.values())
     return ()
 
 

@@ -116,9 +116,12 @@ def plan_object(
     """
     ops: list[Op] = []
     copies = _copies(content, base_content) if base and base_content else []
-    for gap, keep in _gaps(_kept(content, part_bytes, part_chunks), len(content)):
-        ops += _filled(copies, *gap)
-        ops += [keep] if keep else []
+    start = 0
+    for keep in _keeps(content, part_bytes, part_chunks):
+        ops += _fill(copies, start, keep.start)
+        ops.append(keep)
+        start = keep.start + keep.size
+    ops += _fill(copies, start, len(content))
     if pack:
         ops = list(_packed(ops, content))
     return Outgoing(sha256=sha256, content=content, base=base if copies else None, ops=tuple(ops))
@@ -130,11 +133,11 @@ def write_stream(objects: Iterable[Outgoing], out: BinaryIO) -> None:
         out.write(piece)
 
 
-def _object(one: Outgoing) -> Iterator[bytes]:
-    base = bytes.fromhex(one.base) if one.base else bytes(32)
-    yield b"O" + bytes.fromhex(one.sha256) + len(one.content).to_bytes(8, "little") + base
-    for op in one.ops:
-        yield from _encoded(op, one.content)
+def _object(outgoing: Outgoing) -> Iterator[bytes]:
+    base = bytes.fromhex(outgoing.base) if outgoing.base else bytes(32)
+    yield b"O" + bytes.fromhex(outgoing.sha256) + len(outgoing.content).to_bytes(8, "little") + base
+    for op in outgoing.ops:
+        yield from _encoded(op, outgoing.content)
 
 
 def _encoded(op: Op, content: bytes) -> Iterator[bytes]:
@@ -170,9 +173,10 @@ def _packed(ops: Iterable[Op], content: bytes) -> Iterator[Op]:
 # What an earlier upload left
 
 
-def _kept(content: bytes, held: int, chunks: Sequence[str]) -> list[Keep]:
-    found = _equal(content[:held], PART_CHUNK, chunks)
-    return [Keep(start=start, size=size) for start, size in found]
+def _keeps(content: bytes, part_bytes: int, digests: Sequence[str]) -> list[Keep]:
+    """What an upload that was cut left of this very content."""
+    runs = _equal(content[:part_bytes], PART_CHUNK, digests)
+    return [Keep(start=start, size=size) for start, size in runs]
 
 
 def _equal(content: bytes, step: int, digests: Sequence[str]) -> list[tuple[int, int]]:
@@ -194,16 +198,7 @@ def chunk_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _gaps(kept: Sequence[Keep], size: int) -> Iterator[tuple[tuple[int, int], Keep | None]]:
-    """Each stretch that is not kept, with the kept one after it."""
-    at = 0
-    for keep in kept:
-        yield (at, keep.start), keep
-        at = keep.start + keep.size
-    yield (at, size), None
-
-
-def _filled(copies: Sequence[Copy], start: int, end: int) -> Iterator[Op]:
+def _fill(copies: Sequence[Copy], start: int, end: int) -> Iterator[Op]:
     """Copies cut to `[start, end)`, with new bytes between them."""
     for copy in copies:
         first, last = max(copy.start, start), min(copy.start + copy.size, end)
@@ -223,7 +218,8 @@ def _filled(copies: Sequence[Copy], start: int, end: int) -> Iterator[Op]:
 def _copies(content: bytes, base: bytes | BaseChunks) -> list[Copy]:
     """Ranges of the base in the new content, in order, not overlapping."""
     if isinstance(base, BaseChunks):
-        return list(_equal_chunks(content, base))
+        runs = _equal(content, base.size, base.hashes)
+        return [Copy(start=start, size=size, offset=start) for start, size in runs]
     new, old = np.frombuffer(content, np.uint8), np.frombuffer(base, np.uint8)
     blocks = _Blocks.of(old)
     copies: list[Copy] = []
@@ -234,11 +230,6 @@ def _copies(content: bytes, base: bytes | BaseChunks) -> list[Copy]:
         copies += [same] if same.size else []
         at = same.start + same.size
     return copies
-
-
-def _equal_chunks(content: bytes, base: BaseChunks) -> Iterator[Copy]:
-    for start, size in _equal(content, base.size, base.hashes):
-        yield Copy(start=start, size=size, offset=start)
 
 
 def _same_place(new: Bytes, old: Bytes) -> list[Copy]:
@@ -260,25 +251,27 @@ class _Blocks:
     old: Bytes
     hashes: Words
     offsets: Positions
-    known: NDArray[np.bool_]  # by the first bits of a hash: whether any block has them
+    filter: NDArray[np.bool_]  # by the first bits of a hash: whether any block has them
 
     @classmethod
     def of(cls, old: Bytes) -> "_Blocks":
         blocks = old[: len(old) // WINDOW * WINDOW].reshape(-1, WINDOW)
         hashes = (blocks * _powers(FACTOR, WINDOW)).sum(axis=1, dtype=np.uint64)
         order = np.argsort(hashes, kind="stable")
-        known = np.zeros(1 << FIRST_BITS, np.bool_)
-        known[_first(hashes)] = True
-        return cls(old=old, hashes=hashes[order], offsets=order * WINDOW, known=known)
+        # Nearly all windows of new content are told from every block by these bits alone, which
+        # is one look-up; a search in the sorted hashes costs some twenty.
+        filter_ = np.zeros(1 << FIRST_BITS, np.bool_)
+        filter_[_first(hashes)] = True
+        return cls(old=old, hashes=hashes[order], offsets=order * WINDOW, filter=filter_)
 
     def matches(self, new: Bytes) -> tuple[Positions, Positions]:
         """Offsets in `new` where a block seems to stand, and where it stands in the base."""
         hashes = _window_hashes(new)
-        where = np.flatnonzero(self.known[_first(hashes)])
-        wanted = hashes[where]
-        place = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
-        found = self.hashes[place] == wanted
-        return where[found], self.offsets[place[found]]
+        windows = np.flatnonzero(self.filter[_first(hashes)])
+        candidates = hashes[windows]
+        blocks = np.minimum(np.searchsorted(self.hashes, candidates), len(self.hashes) - 1)
+        equal = self.hashes[blocks] == candidates
+        return windows[equal], self.offsets[blocks[equal]]
 
 
 def _moved(new: Bytes, blocks: _Blocks, start: int, end: int) -> Iterator[Copy]:
@@ -289,16 +282,16 @@ def _moved(new: Bytes, blocks: _Blocks, start: int, end: int) -> Iterator[Copy]:
     """
     if end - start < 2 * WINDOW or len(blocks.old) < WINDOW:
         return
-    where, offsets = blocks.matches(new[start:end])
-    at = start
-    for found, offset in zip((where + start).tolist(), offsets.tolist(), strict=True):
-        if found < at:
+    windows, offsets = blocks.matches(new[start:end])
+    covered = start  # by copies, from here to the left
+    for window, offset in zip((windows + start).tolist(), offsets.tolist(), strict=True):
+        if window < covered:
             continue
-        back = _agreeing(new[at:found][::-1], blocks.old[:offset][::-1])
-        size = back + _agreeing(new[found:end], blocks.old[offset:])
+        back = _agreeing(new[covered:window][::-1], blocks.old[:offset][::-1])
+        size = back + _agreeing(new[window:end], blocks.old[offset:])
         if size >= WINDOW:
-            yield Copy(start=found - back, size=size, offset=offset - back)
-            at = found - back + size
+            yield Copy(start=window - back, size=size, offset=offset - back)
+            covered = window - back + size
 
 
 def _window_hashes(data: Bytes) -> Words:
