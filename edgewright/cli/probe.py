@@ -15,7 +15,7 @@ from edgewright.board import catalogue
 from edgewright.board.profile import NAME
 from edgewright.board.proposal import Proposal, propose
 from edgewright.board.survey import Survey
-from edgewright.cli.common import OUT, Host, Json, Reach, profile_of, say, task, workspace, write
+from edgewright.cli.common import OUT, Host, Json, Reach, say, task, workspace, write
 from edgewright.deploy import remote
 from edgewright.deploy import survey as surveys
 
@@ -72,13 +72,14 @@ def probe(
     root: Annotated[str, "folder on the board where releases would go"] = "/opt/edgewright",
     json: Json = False,
 ) -> None:
-    """Write a profile of a live board. Example: invoke board.probe --host=root@192.0.2.7"""
+    """Write a profile of a live board. Example: edgewright board.probe --host=root@192.0.2.7"""
     if name and not NAME.fullmatch(name):
         raise UserError("--name", f"expected a match of {NAME.pattern}, found '{name}'")
     with live.connect() as board:
         target = str(board.target)
         survey = surveys.survey(board, root)
-    boards = [profile_of(known) for known in catalogue.board_names(*workspace().board_folders)]
+    known = workspace().resources.boards  # the user's own may be unfinished, as this one will be
+    boards = [catalogue.load_board(board, known) for board in catalogue.board_names(known)]
     proposal = propose(survey, target, boards, name)
     file = Path(out) if out else workspace().boards / f"{proposal.name}.toml"
     is_file = out != STANDARD_OUTPUT

@@ -5,6 +5,7 @@ from typing import Annotated
 from invoke.context import Context
 from rich.table import Table
 
+from edgewright.base.errors import UserError
 from edgewright.board import catalogue
 from edgewright.board.profile import Arch, BoardProfile, schema_json
 from edgewright.cli.common import OUT, Json, profile_of, say, task, workspace, write
@@ -17,26 +18,40 @@ def boards(
     json: Json = False,
 ) -> None:
     """List the boards. Example: edgewright boards --check"""
-    profiles = [profile_of(name) for name in catalogue.board_names(*workspace().board_folders)]
-    if json:
+    folders = workspace().board_folders
+    profiles, faults = [], []
+    for name in catalogue.board_names(*folders):
+        try:
+            profiles.append(profile_of(name))
+        except UserError as fault:
+            faults.append(fault)
+    if json and not faults:
         body = ",".join(profile.model_dump_json() for profile in profiles)
         write(f'{{"version":1,"boards":[{body}]}}\n')
         return
-    OUT.print(_board_table(profiles))
+    if not json:
+        own = catalogue.board_names(folders[0]) if len(folders) > 1 else []
+        OUT.print(_board_table(profiles, own))
+    for earlier in faults[:-1]:
+        say(str(earlier))
+    if faults:
+        raise faults[-1]
     if check:
         say(f"{len(profiles)} profiles are sound")
 
 
-def _board_table(profiles: list[BoardProfile]) -> Table:
-    """The boards, those with one userland together; 80 columns show a row of the catalogue."""
+def _board_table(profiles: list[BoardProfile], own: list[str]) -> Table:
+    """The user's boards and the catalogue's, by userland. Most rows fit 80 columns."""
     table = Table("board", "CPU", box=None, pad_edge=False)
     table.add_column("MiB", justify="right")
     for heading in ("glibc", "linkage", "description"):
         table.add_column(heading)
-    for arch in Arch:
-        of_arch = [profile for profile in profiles if profile.abi.arch is arch]
+    groups = [("your own", arch, [p for p in profiles if p.name in own]) for arch in Arch]
+    groups += [("catalogue", arch, [p for p in profiles if p.name not in own]) for arch in Arch]
+    for origin, arch, members in groups:
+        of_arch = [profile for profile in members if profile.abi.arch is arch]
         if of_arch:
-            table.add_row(f"{arch}:", style="bold")
+            table.add_row(f"{origin}, {arch}:", style="bold")
         for profile in of_arch:
             table.add_row(
                 profile.name,
