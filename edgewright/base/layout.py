@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -81,6 +82,16 @@ class Resources:
     def calibration(self) -> Path:
         """The model of a Cortex-A53 for networks whose times are published."""
         return self.root / "bench" / "calibration.json"
+
+    @property
+    def demo_models(self) -> Path | None:
+        """Model folders of the demo: in a checkout, else where the extra [demo] put them."""
+        folder = self.root / "models"
+        if folder.is_dir():
+            return folder
+        package = find_spec("edgewright_demo_models")
+        folders = package.submodule_search_locations if package else None
+        return Path(next(iter(folders))).resolve() if folders else None
 
     @property
     def is_checkout(self) -> bool:
