@@ -1,4 +1,8 @@
-"""Judge ELF facts against a board profile, and against a board that was probed."""
+"""Judge ELF facts against a board profile, and against a board that was probed.
+
+What a file may be is data (the tables below); each `_judge_*` compares one aspect with it and
+returns what is wrong, so that one audit tells everything at once.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +73,7 @@ class Finding(_Part):
 
 
 class AuditedFile(_Part):
-    """One file with its facts and what was found against it."""
+    """One file with its facts and what is wrong with it."""
 
     path: str
     facts: ElfFacts
@@ -105,22 +109,21 @@ class TargetFacts:
 def audit_files(files: Mapping[str, Path], profile: BoardProfile) -> Audit:
     """Read and judge files, named as in a release ("bin/edge-infer").
 
-    `edgectl` is static on every board. Raises UserError for a file that is not sound ELF.
+    Raises UserError for a file that is not sound ELF.
     """
-    audited = tuple(_audited(name, files[name], profile) for name in sorted(files))
+    audited = []
+    for name, path in sorted(files.items()):
+        facts = read_elf(path)
+        # edgectl is static on every board: it must run before any library of a release is there.
+        linkage = Linkage.STATIC if PurePosixPath(name).name == "edgectl" else None
+        findings = tuple(judge(facts, profile, linkage=linkage))
+        audited.append(AuditedFile(path=name, facts=facts, findings=findings))
     passed = not any(file.findings for file in audited)
-    return Audit(board=profile.name, passed=passed, files=audited)
-
-
-def _audited(name: str, path: Path, profile: BoardProfile) -> AuditedFile:
-    helper = PurePosixPath(name).name == "edgectl"
-    facts = read_elf(path)
-    findings = judge(facts, profile, linkage=Linkage.STATIC if helper else None)
-    return AuditedFile(path=name, facts=facts, findings=tuple(findings))
+    return Audit(board=profile.name, passed=passed, files=tuple(audited))
 
 
 def require_passed(audit: Audit, folder: Path) -> None:
-    """Raise UserError for the first file of `folder` that something was found against."""
+    """Raise UserError for the first file of `folder` that has findings."""
     for file in audit.files:
         require(file.findings, str(folder / file.path))
 
@@ -142,13 +145,13 @@ def judge(
     facts: ElfFacts, profile: BoardProfile, *, linkage: Linkage | None = None
 ) -> list[Finding]:
     """Everything in an executable or library that does not fit the board."""
-    foreign = _judge_machine(facts, profile)
-    if foreign:
-        return foreign
-    linked = linkage or profile.runtime.linkage
+    wrong_machine = _judge_machine(facts, profile)
+    if wrong_machine:
+        return wrong_machine  # nothing else means anything then
+    is_static = (linkage or profile.runtime.linkage) is Linkage.STATIC
     return [
         *(_judge_arm(facts, profile) if profile.abi.arch is Arch.ARMHF else []),
-        *(_judge_static(facts) if linked is Linkage.STATIC else _judge_shared(facts, profile)),
+        *(_judge_static(facts) if is_static else _judge_shared(facts, profile)),
         *_judge_finish(facts),
         *_judge_size(facts, profile),
     ]
@@ -181,9 +184,9 @@ def _judge_arm(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
         problems.append(
             f"passes floats in {facts.arm.vfp_args}, board {profile.name!r} is hard-float"
         )
-    for fits, used, has in _instructions(facts.arm, profile.cpu):
+    for fits, used, available in _instructions(facts.arm, profile.cpu):
         if not fits:
-            problems.append(f"is built for {used}, board {profile.name!r} has {has}")
+            problems.append(f"is built for {used}, board {profile.name!r} has {available}")
     cpu = f"CPU name: {facts.arm.cpu_name}"
     return [Finding(problem=problem, facts=(cpu,), next=rebuild) for problem in problems]
 
@@ -200,29 +203,18 @@ def _instructions(arm: ArmAttributes, cpu: Cpu) -> list[tuple[bool, str, str]]:
 
 
 def _judge_static(facts: ElfFacts) -> list[Finding]:
-    found = [f"library: {name}" for name in facts.needed]
+    dependencies = [f"library: {name}" for name in facts.needed]
     if facts.interpreter:
-        found.append(f"loader: {facts.interpreter}")
-    if not found:
+        dependencies.append(f"loader: {facts.interpreter}")
+    if not dependencies:
         return []
     fix = 'link it with -static, or set runtime.linkage = "shared"'
-    return [Finding(problem="is not static", facts=tuple(found), next=fix)]
+    return [Finding(problem="is not static", facts=tuple(dependencies), next=fix)]
 
 
 def _judge_shared(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
-    found = []
-    strangers = [name for name in facts.needed if name not in SHARED_NEEDED]
-    if strangers:
-        lines = tuple(f"library: {name}" for name in strangers)
-        found.append(
-            Finding(
-                problem="needs libraries that a board is not asked to have",
-                facts=lines,
-                next="link them statically",
-            )
-        )
     return [
-        *found,
+        *_judge_libraries(facts),
         *_judge_search_path(facts),
         *_judge_loader(facts, profile),
         *_judge_floor(facts, profile),
@@ -230,13 +222,28 @@ def _judge_shared(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
     ]
 
 
+def _judge_libraries(facts: ElfFacts) -> list[Finding]:
+    unpromised = tuple(f"library: {name}" for name in facts.needed if name not in SHARED_NEEDED)
+    if not unpromised:
+        return []
+    return [
+        Finding(
+            problem="needs libraries that a board is not asked to have",
+            facts=unpromised,
+            next="link them statically",
+        )
+    ]
+
+
 def _judge_search_path(facts: ElfFacts) -> list[Finding]:
-    wanted = ORIGIN if SHIPPED & set(facts.needed) else None
-    harmless = wanted is None and facts.runpath == ORIGIN  # as ONNX Runtime links its library
-    if facts.rpath is None and (facts.runpath == wanted or harmless):
+    expected = ORIGIN if SHIPPED & set(facts.needed) else None
+    # ONNX Runtime links its library with a RUNPATH that the library itself does not need.
+    is_harmless = expected is None and facts.runpath == ORIGIN
+    # RPATH comes before LD_LIBRARY_PATH and reaches into the libraries' own search: never.
+    if facts.rpath is None and (facts.runpath == expected or is_harmless):
         return []
     lines = (
-        f"expected: RUNPATH {wanted or 'absent'}, RPATH absent",
+        f"expected: RUNPATH {expected or 'absent'}, RPATH absent",
         f"found: RUNPATH {facts.runpath or 'absent'}, RPATH {facts.rpath or 'absent'}",
     )
     fix = "link with -Wl,--enable-new-dtags and the RUNPATH above"
@@ -244,11 +251,11 @@ def _judge_search_path(facts: ElfFacts) -> list[Finding]:
 
 
 def _judge_loader(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
-    wanted = LOADER[profile.abi.arch]
-    is_library = facts.soname is not None
-    if facts.interpreter == wanted or (is_library and facts.interpreter is None):
+    expected = LOADER[profile.abi.arch]
+    is_library = facts.soname is not None  # a library may name a loader, but need not
+    if facts.interpreter == expected or (is_library and facts.interpreter is None):
         return []
-    lines = (f"expected: {wanted}", f"found: {facts.interpreter or 'none'}")
+    lines = (f"expected: {expected}", f"found: {facts.interpreter or 'none'}")
     fix = f"invoke build --board={profile.name}"
     return [Finding(problem="has the wrong loader", facts=lines, next=fix)]
 
@@ -261,17 +268,13 @@ def _judge_floor(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 
 def _judge_glibc(facts: ElfFacts, floor: tuple[int, int], place: str, fix: str) -> list[Finding]:
-    newer = [version for version in _glibc(facts) if _glibc_number(version) > floor]
+    versions = [version for version in facts.versions if version.version.startswith("GLIBC_")]
+    newer = sorted((v for v in versions if _glibc_number(v) > floor), key=_glibc_number)
     if not newer:
         return []
-    highest = max(newer, key=_glibc_number)
+    highest = newer[-1]
     lines = tuple(line for version in reversed(newer) for line in _symbol_lines(version))
     return [Finding(problem=f"needs {highest.version}, {place}", facts=lines, next=fix)]
-
-
-def _glibc(facts: ElfFacts) -> list[NeededVersion]:
-    ours = [version for version in facts.versions if version.version.startswith("GLIBC_")]
-    return sorted(ours, key=_glibc_number)
 
 
 def _glibc_number(version: NeededVersion) -> tuple[int, ...]:
@@ -279,42 +282,43 @@ def _glibc_number(version: NeededVersion) -> tuple[int, ...]:
 
 
 def _symbol_lines(version: NeededVersion) -> list[str]:
-    shown = [f"symbol: {name}@{version.version}" for name in version.symbols[:SYMBOLS_SHOWN]]
-    hidden = len(version.symbols) - len(shown)
-    return [*shown, f"… and {hidden} more @{version.version}"] if hidden else shown
+    first = [f"symbol: {name}@{version.version}" for name in version.symbols[:SYMBOLS_SHOWN]]
+    others = len(version.symbols) - len(first)
+    return [*first, f"… and {others} more @{version.version}"] if others else first
 
 
 def _judge_cxx(facts: ElfFacts) -> list[Finding]:
-    foreign = [
+    # libstdc++ and libgcc differ from board to board, and no profile states their versions.
+    compilers = [
         version
         for version in facts.versions
         if not version.version.startswith("GLIBC_") and version.library not in SHIPPED
     ]
-    if not foreign:
+    if not compilers:
         return []
-    highest = max(foreign, key=lambda version: version.number)
+    highest = max(compilers, key=lambda version: version.number)
     return [
         Finding(
             problem=f"needs {highest.version} from {highest.library}, which is not on the board",
-            facts=tuple(line for version in foreign for line in _symbol_lines(version)),
+            facts=tuple(line for version in compilers for line in _symbol_lines(version)),
             next="link with -static-libstdc++ -static-libgcc",
         )
     ]
 
 
 def _judge_finish(facts: ElfFacts) -> list[Finding]:
-    found = []
+    findings = []
     if facts.build_id is None:
         fix = "link with -Wl,--build-id"
-        found.append(Finding(problem="has no build id to find its symbols by", next=fix))
+        findings.append(Finding(problem="has no build id to find its symbols by", next=fix))
     if not facts.stripped:
         kinds = ((facts.symbol_table, ".symtab"), (facts.debug_info, ".debug_*"))
-        lines = tuple(f"section: {name}" for there, name in kinds if there)
-        found.append(Finding(problem="is not stripped", facts=lines, next="strip it"))
+        lines = tuple(f"section: {name}" for is_present, name in kinds if is_present)
+        findings.append(Finding(problem="is not stripped", facts=lines, next="strip it"))
     if facts.executable_stack:
         fix = "link with -Wl,-z,noexecstack"
-        found.append(Finding(problem="asks for an executable stack", next=fix))
-    return found
+        findings.append(Finding(problem="asks for an executable stack", next=fix))
+    return findings
 
 
 def _judge_size(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
@@ -333,9 +337,9 @@ def _judge_size(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 def judge_target(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
     """Everything in a file that the probed board cannot run."""
-    foreign = _target_machine(facts, target)
-    if foreign:
-        return foreign
+    wrong_machine = _target_machine(facts, target)
+    if wrong_machine:
+        return wrong_machine
     return [
         *_target_cpu(facts, target),
         *_target_loader(facts, target),
@@ -344,21 +348,17 @@ def judge_target(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
 
 
 def _target_machine(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
-    if facts.machine == "ARM" and facts.bits == 32 and _runs_armhf(target):
+    # A 64-bit kernel may lack 32-bit support: believe it only where 32-bit programs live.
+    armhf_loader = PurePosixPath(LOADER[Arch.ARMHF]).name
+    lives_32 = target.userland_bits == 32 or armhf_loader in target.loaders
+    runs_armhf = target.machine in MACHINES_32 or (target.machine == "aarch64" and lives_32)
+    if facts.machine == "ARM" and facts.bits == 32 and runs_armhf:
         return []
     if facts.machine == "AARCH64" and facts.bits == 64 and target.machine == "aarch64":
         return []
     userland = f", {target.userland_bits}-bit userland" if target.userland_bits else ""
     lines = (f"file: {facts.machine}, {facts.bits}-bit", f"board: {target.machine}{userland}")
     return [Finding(problem="is not for this board's machine", facts=lines, next="invoke boards")]
-
-
-def _runs_armhf(target: TargetFacts) -> bool:
-    """A 64-bit kernel may lack 32-bit support: believe it only where 32-bit programs live."""
-    lives_32 = (
-        target.userland_bits == 32 or PurePosixPath(LOADER[Arch.ARMHF]).name in target.loaders
-    )
-    return target.machine in MACHINES_32 or (target.machine == "aarch64" and lives_32)
 
 
 def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
@@ -368,7 +368,8 @@ def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
     v8 = "v8" in arm.cpu_arch or "ARMv8" in arm.fp_arch or "ARMv8" in arm.simd_arch
     divides = arm.division == "yes"
     is_v8 = target.machine in MACHINES_V8 or bool(features & FEATURES_V8)
-    lacks = [
+    # Is it missing; what it is; what of it the file was built for.
+    requirements = [
         (arm.simd_arch != "none" and not features & FEATURES_NEON, "NEON", arm.simd_arch),
         ("VFPv4" in arm.fp_arch and not features & FEATURES_VFPV4, "VFPv4", arm.fp_arch),
         (divides and not features & FEATURES_DIVISION, "integer division", "SDIV and UDIV"),
@@ -381,8 +382,8 @@ def _target_cpu(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
             facts=(f"file: {used}", f"board: {target.machine}, features {shown}"),
             next="build for the board's own profile: invoke boards",
         )
-        for missing, what, used in lacks
-        if missing
+        for is_missing, what, used in requirements
+        if is_missing
     ]
 
 

@@ -137,8 +137,8 @@ class ElfFacts(_Facts):
 
     def highest(self, family: str) -> NeededVersion | None:
         """The highest numbered version needed of "GLIBC", "GLIBCXX" or "CXXABI"."""
-        ours = [v for v in self.versions if v.version.startswith(f"{family}_") and v.number]
-        return max(ours, key=lambda version: version.number, default=None)
+        versions = [v for v in self.versions if v.version.startswith(f"{family}_") and v.number]
+        return max(versions, key=lambda version: version.number, default=None)
 
 
 def read_elf(path: Path) -> ElfFacts:
@@ -188,24 +188,25 @@ def _facts(elf: ELFFile, size: int) -> ElfFacts:
 
 
 def _require_whole(elf: ELFFile, size: int) -> None:
-    """Every section and segment lies inside the file, so that no loop below runs astray."""
+    """Every section and segment lies inside the file.
+
+    pyelftools believes headers: a count or size out of a damaged file would have it loop for
+    minutes or read gigabytes. Raises ValueError.
+    """
     if elf.num_sections() == 0:
         raise ValueError("no section headers")
     if (elf.num_sections() + elf.num_segments()) * HEADER_BYTES > size:
         raise ValueError("more headers than the file can hold")
     for section in elf.iter_sections():
-        _require_whole_section(section, size)
+        kind, stored = section["sh_type"], section["sh_size"]
+        # NOBITS, as .bss, has a size in memory only.
+        if kind not in ("SHT_NULL", "SHT_NOBITS") and section["sh_offset"] + stored > size:
+            raise ValueError(f"section '{section.name}' ends after the file")
+        if kind == "SHT_GNU_verneed" and section["sh_info"] * VERNEED_BYTES > stored:
+            raise ValueError(f"section '{section.name}' counts more entries than it holds")
     for segment in elf.iter_segments():
         if segment["p_offset"] + segment["p_filesz"] > size:
             raise ValueError(f"segment {segment['p_type']} ends after the file")
-
-
-def _require_whole_section(section: Any, size: int) -> None:
-    kind, stored = section["sh_type"], section["sh_size"]
-    if kind not in ("SHT_NULL", "SHT_NOBITS") and section["sh_offset"] + stored > size:
-        raise ValueError(f"section '{section.name}' ends after the file")
-    if kind == "SHT_GNU_verneed" and section["sh_info"] * VERNEED_BYTES > stored:
-        raise ValueError(f"section '{section.name}' counts more entries than it holds")
 
 
 def _interpreter(elf: ELFFile) -> str | None:
@@ -281,6 +282,7 @@ def _needed_versions(sections: list[Any]) -> tuple[NeededVersion, ...]:
 
 def _symbols_by_version(sections: list[Any]) -> dict[int, set[str]]:
     """Version index → names of the dynamic symbols that carry it."""
+    # .gnu.version has one index for each symbol of .dynsym, in the same order.
     table = next((s for s in sections if s["sh_type"] == "SHT_DYNSYM"), None)
     indices = next((s for s in sections if isinstance(s, GNUVerSymSection)), None)
     users: dict[int, set[str]] = defaultdict(set)

@@ -72,7 +72,7 @@ def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Tool
     """
     environment = Environment(
         loader=FileSystemLoader(templates),
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt variable is an error, not an empty text
         keep_trailing_newline=True,
         trim_blocks=True,
         autoescape=False,
@@ -87,9 +87,9 @@ def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Tool
         "gcc_version": GCC_VERSION,
         "toolchain_path": toolchain_path.as_posix(),
     }
-    own = f"boards/{profile.name}.cmake.j2"
-    name = own if (templates / own).is_file() else "toolchain.cmake.j2"
-    cmake = _render(environment, name, values)
+    of_board = f"boards/{profile.name}.cmake.j2"
+    template = of_board if (templates / of_board).is_file() else "toolchain.cmake.j2"
+    cmake = _render(environment, template, values)
     values["toolchain_sha256"] = code_sha256(cmake)
     return Toolchain(cmake=cmake, conan=_render(environment, "conan.profile.j2", values))
 
