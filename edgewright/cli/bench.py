@@ -209,7 +209,7 @@ def _estimate_lines(found: TimeEstimate) -> Sequence[str]:
 @task
 def startup(
     c: Context,
-    rounds: Annotated[int, "how often each is started; the least time counts"] = 5,
+    rounds: Annotated[int, "how often each is started; the least time counts"] = 7,
     json: Json = False,
 ) -> None:
     """Time the start of the command line; exit 4 if slow. Example: edgewright bench.startup"""

@@ -155,7 +155,7 @@ def read_split(path: Path, dataset: Dataset) -> Split:
             str(path),
             f"records another set of images than {dataset.name} has now",
             facts=[f"{len(listed)} recorded, {len(by_key)} found", *changed[:5]],
-            next="restore the images, or start a new run with another --checkpoint",
+            next="restore the images, or start a new run with another --run",
         )
     return Split(**{name: tuple(by_key[key] for key in recorded[name]) for name in _PARTS})
 

@@ -599,7 +599,7 @@ def _refuse_other_run(path: Path, saved: dict[str, Any], origin: Origin) -> None
             facts=[
                 f"{name}: it has {saved[name]}, asked for {current[name]}" for name in differing
             ],
-            next="give the same options, or another --checkpoint",
+            next="give the same options, or another --run",
         )
 
 
