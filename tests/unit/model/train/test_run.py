@@ -168,7 +168,7 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert str(caught.value) == (
         f"{config.checkpoint}: is of another run\n"
         "  arch: it has mobilevit-xxs, asked for mobilevit-xs\n"
-        "next: give the same options, or another --checkpoint"
+        "next: give the same options, or another --run"
     )
 
 
