@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -287,7 +287,7 @@ class BoardProfile(Section):
 
     @property
     def cpuinfo_part(self) -> str:
-        """ "CPU part" that a stand-in for the board shows; zero for a core not known here."""
+        """The "CPU part" that a stand-in for the board shows; zero for a core not known here."""
         core = core_facts(self.cpu.core)
         return self.emulation.cpuinfo_part or (core.part if core else "0x000")
 
@@ -296,65 +296,46 @@ def cross_problems(
     cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None, service: Service | None
 ) -> list[str]:
     """What does not fit together; a section that is not valid by itself is None."""
-    return [
-        *(_triplet_problems(abi) if abi else []),
-        *(_arch_problems(cpu, abi) if cpu and abi else []),
-        *(_fpu_problems(cpu) if cpu else []),
-        *(_thread_problems(cpu, runtime) if cpu and runtime else []),
-        *(_affinity_problems(cpu, service) if cpu and service else []),
-        *(_kernel_problems(abi, runtime) if abi and runtime else []),
-        *(_provider_problems(cpu, abi, runtime) if cpu and abi and runtime else []),
-    ]
+    return [*_processor_problems(cpu, abi), *_running_problems(cpu, abi, runtime, service)]
 
 
-def _triplet_problems(abi: Abi) -> list[str]:
-    wanted = TRIPLET[abi.arch]
-    if abi.triplet == wanted:
-        return []
-    return [f"abi.triplet: expected '{wanted}' for arch '{abi.arch}', found '{abi.triplet}'"]
+def _processor_problems(cpu: Cpu | None, abi: Abi | None) -> Iterator[str]:
+    if abi and abi.triplet != TRIPLET[abi.arch]:
+        yield (
+            f"abi.triplet: expected '{TRIPLET[abi.arch]}' for arch '{abi.arch}', "
+            f"found '{abi.triplet}'"
+        )
+    if cpu and abi and abi.arch is Arch.ARMHF and cpu.fpu is None:
+        yield "cpu.fpu: missing; arch 'armhf' needs one"
+    if cpu and abi and abi.arch is Arch.ARM64:
+        for key in sorted(ARMHF_ONLY & cpu.model_fields_set):
+            yield f"cpu.{key}: not for arch 'arm64', where it is always the same"
+    core, order = core_facts(cpu.core) if cpu else None, list(Fpu)
+    # Code for more than the core has would end with an illegal instruction.
+    if cpu and cpu.fpu and core and order.index(cpu.fpu) > order.index(core.best_fpu):
+        yield (
+            f"cpu.fpu: expected at most '{core.best_fpu}', which {cpu.core} has, found '{cpu.fpu}'"
+        )
 
 
-def _arch_problems(cpu: Cpu, abi: Abi) -> list[str]:
-    if abi.arch is Arch.ARMHF:
-        return [] if cpu.fpu else ["cpu.fpu: missing; arch 'armhf' needs one"]
-    alien = sorted(ARMHF_ONLY & cpu.model_fields_set)
-    return [f"cpu.{key}: not for arch 'arm64', where it is always the same" for key in alien]
-
-
-def _fpu_problems(cpu: Cpu) -> list[str]:
-    order, core = list(Fpu), core_facts(cpu.core)
-    if cpu.fpu is None or core is None or order.index(cpu.fpu) <= order.index(core.best_fpu):
-        return []
-    return [f"cpu.fpu: expected at most '{core.best_fpu}', which {cpu.core} has, found '{cpu.fpu}'"]
-
-
-def _thread_problems(cpu: Cpu, runtime: Runtime) -> list[str]:
-    if runtime.threads <= cpu.cores:
-        return []
-    return [f"runtime.threads: expected at most cpu.cores = {cpu.cores}, found {runtime.threads}"]
-
-
-def _affinity_problems(cpu: Cpu, service: Service) -> list[str]:
-    beyond = [str(core) for core in service.cpus if core >= cpu.cores]
-    if not beyond:
-        return []
-    return [f"service.cpus: expected 0 to {cpu.cores - 1}, found {', '.join(beyond)}"]
-
-
-def _kernel_problems(abi: Abi, runtime: Runtime) -> list[str]:
-    if runtime.kernels is Kernels.STOCK or abi.arch is Arch.ARMHF:
-        return []
-    return [f"runtime.kernels: 'neon' is for arch 'armhf', found arch '{abi.arch}'"]
-
-
-def _provider_problems(cpu: Cpu, abi: Abi, runtime: Runtime) -> list[str]:
-    if not runtime.xnnpack or (abi.arch is Arch.ARMHF and cpu.fpu is Fpu.NEON_FP_ARMV8):
-        return []
-    found = f"arch '{abi.arch}'" + (f" and fpu '{cpu.fpu}'" if cpu.fpu else "")
-    return [
-        "runtime.execution_providers: 'xnnpack' brings code for ARMv8 in 32 bits: expected arch "
-        f"'armhf' and fpu 'neon-fp-armv8', found {found}"
-    ]
+def _running_problems(
+    cpu: Cpu | None, abi: Abi | None, runtime: Runtime | None, service: Service | None
+) -> Iterator[str]:
+    if cpu and runtime and runtime.threads > cpu.cores:
+        yield f"runtime.threads: expected at most cpu.cores = {cpu.cores}, found {runtime.threads}"
+    beyond = [str(core) for core in service.cpus if core >= cpu.cores] if cpu and service else []
+    if cpu and beyond:
+        yield f"service.cpus: expected 0 to {cpu.cores - 1}, found {', '.join(beyond)}"
+    if abi and runtime and runtime.kernels is Kernels.NEON and abi.arch is Arch.ARM64:
+        yield f"runtime.kernels: 'neon' is for arch 'armhf', found arch '{abi.arch}'"
+    # XNNPACK chooses its kernels at run time, so a program holds those for ARMv8 on any core.
+    v8_in_32_bits = abi and abi.arch is Arch.ARMHF and cpu and cpu.fpu is Fpu.NEON_FP_ARMV8
+    if cpu and abi and runtime and runtime.xnnpack and not v8_in_32_bits:
+        fpu = f" and fpu '{cpu.fpu}'" if cpu.fpu else ""
+        yield (
+            "runtime.execution_providers: 'xnnpack' brings code for ARMv8 in 32 bits: expected "
+            f"arch 'armhf' and fpu 'neon-fp-armv8', found arch '{abi.arch}'{fpu}"
+        )
 
 
 def suggest(word: str, known: Sequence[str]) -> str:

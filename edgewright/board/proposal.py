@@ -106,7 +106,7 @@ def _name_of(survey: Survey, subject: str) -> str:
         if NAME.fullmatch(name):
             return name
     raise TargetError(
-        subject, "does not say what it is called", next="the same command with --name=NAME"
+        subject, "does not say what it is called", next="invoke board.probe with --name=NAME"
     )
 
 

@@ -104,7 +104,9 @@ def _write_new(file: Path, proposal: Proposal) -> None:
             stream.write(proposal.toml)
     except FileExistsError as present:
         raise UserError(
-            str(file), "exists already; it is not overwritten", next="the same with --name or --out"
+            str(file),
+            "exists already; it is not overwritten",
+            next="invoke board.probe with another --name or --out",
         ) from present
     except OSError as error:
         raise UserError(str(file), f"not writable: {error.strerror}") from error
