@@ -28,14 +28,6 @@ RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
 HELPER = "edgectl"
 HELPER_LIBRARIES = ("musl", "libsodium", "zstd")
-SHARED = (  # files of edge-infer that the helper is made of too, as in its recipe
-    "include/edge/document.hpp",
-    "include/edge/result.hpp",
-    "include/edge/text.hpp",
-    "src/document.cpp",
-    "src/terminate.cpp",
-    "src/text.cpp",
-)
 RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
 
 
@@ -108,7 +100,7 @@ def steps(inputs: PackageInputs) -> list[Step]:
                 recipes / PROGRAM,
                 recipes / PROGRAMS,
                 program / "CMakeLists.txt",
-                *(program / part for part in ("cli", "cmake", "include", "src")),
+                *(program / part for part in ("cli", "cmake", "common", "include", "src")),
             ),
             needs=(*LIBRARIES, *below, RUNTIME),
             options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
@@ -134,7 +126,7 @@ def helper_steps(resources: Resources) -> list[Step]:
                 recipes / HELPER,
                 recipes / PROGRAMS,
                 *sorted(path for path in (program / HELPER).glob("*.*") if path.is_file()),
-                *(program / part for part in (f"{HELPER}/cmake", *SHARED)),
+                *(program / part for part in (f"{HELPER}/cmake", "common")),
             ),
             needs=("yyjson", *HELPER_LIBRARIES),
         ),

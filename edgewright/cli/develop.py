@@ -50,7 +50,7 @@ def lint(c: Context) -> None:
 def _lint() -> None:
     sources = sorted(
         str(path)
-        for folder in ("cli", "edgectl", "include", "src", "tests")
+        for folder in ("cli", "common", "edgectl", "include", "src", "tests")
         for path in (workspace().resources.runtime_cpp / folder).rglob("*.[ch]pp")
     )
     for argv in (

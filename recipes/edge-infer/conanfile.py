@@ -29,7 +29,8 @@ class EdgeInfer(ConanFile):
 
     def export_sources(self):
         program = os.path.join(self.recipe_folder, "..", "..", "runtime_cpp")
-        copy(self, "*", program, self.export_sources_folder, excludes=["tests/*", "*.md"])
+        for part in ("CMakeLists.txt", "cli/*", "cmake/*", "common/*", "include/*", "src/*"):
+            copy(self, part, program, self.export_sources_folder)
 
     def layout(self):
         cmake_layout(self)

@@ -7,16 +7,6 @@ from conan.tools.cmake import CMake, CMakeToolchain, cmake_layout
 from conan.tools.files import copy
 from conan.tools.gnu import PkgConfigDeps
 
-# What edge-infer has too; edgewright.packages.SHARED names the same files.
-SHARED = (
-    "include/edge/document.hpp",
-    "include/edge/result.hpp",
-    "include/edge/text.hpp",
-    "src/document.cpp",
-    "src/terminate.cpp",
-    "src/text.cpp",
-)
-
 
 class Edgectl(ConanFile):
     name = "edgectl"
@@ -30,7 +20,7 @@ class Edgectl(ConanFile):
 
     def export_sources(self):
         program = os.path.join(self.recipe_folder, "..", "..", "runtime_cpp")
-        for pattern in ("edgectl/*", *SHARED):
+        for pattern in ("edgectl/*", "common/*"):
             copy(
                 self,
                 pattern,

@@ -3,8 +3,8 @@
 #include <optional>
 #include <string>
 
-#include "edge/result.hpp"
-#include "edge/text.hpp"
+#include "common/result.hpp"
+#include "common/text.hpp"
 
 namespace edgectl {
 

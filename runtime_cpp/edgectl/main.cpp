@@ -15,7 +15,7 @@ int finish(const edgectl::Outcome& outcome) {
 
 int main(int argc, char** argv) {
   const auto options = edgectl::parse_options(argc, argv);
-  if (!options) return finish(edgectl::failed(argc > 1 ? argv[1] : "", options.error()));
+  if (!options) return finish(edge::failed(argc > 1 ? argv[1] : "", options.error()));
   if (options->command == "--help") return std::fputs(edgectl::usage(), stdout) < 0;
   if (options->command == "--version") return std::printf("edgectl %s\n", EDGECTL_VERSION) < 0;
   if (options->command == "start") return finish(edgectl::start(*options));

@@ -1,7 +1,7 @@
 #include "edge/card.hpp"
 
+#include "common/text.hpp"
 #include "edge/fields.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

@@ -4,20 +4,16 @@
 #include <cstdio>
 #include <cstring>
 
+#include "common/document.hpp"
+#include "common/text.hpp"
 #include "edge/about.hpp"
-#include "edge/document.hpp"
 #include "edge/engine.hpp"
 #include "edge/golden.hpp"
 #include "edge/statistics.hpp"
-#include "edge/text.hpp"
 #include "edge/watch.hpp"
 
 namespace edge {
 namespace {
-
-std::string words(const Error& error) {
-  return utf8(error.message()) + "\nnext: " + error.next + "\n";
-}
 
 // run
 
@@ -37,7 +33,7 @@ std::optional<Error> run_images(Engine& engine, const std::vector<std::string>& 
     if (result.error().exit != Exit::image) return result.error();
     set_error(entry, result.error());
     outcome.exit = Exit::image;
-    outcome.message += words(result.error());
+    outcome.message += message_lines(result.error());
   }
   return std::nullopt;
 }
@@ -132,9 +128,7 @@ Outcome selftest(const Options& options) {
   }
   top.set("passed", bad == 0);
   if (bad == 0) return {Exit::done, document.text(), ""};
-  const Error error = selftest_error(options, bad, golden->cases.size());
-  set_error(top, error);
-  return {error.exit, document.text(), words(error)};
+  return failed(document, selftest_error(options, bad, golden->cases.size()));
 }
 
 // bench
@@ -262,12 +256,6 @@ void set_result(Json entry, const Classified& result, const Card& card) {
   ms.set("decode", round_ms(result.decode_ms));
   ms.set("preprocess", round_ms(result.preprocess_ms));
   ms.set("inference", round_ms(result.inference_ms));
-}
-
-Outcome failed(const std::string& command, const Error& error) {
-  Document document(command);
-  set_error(document.top(), error);
-  return {error.exit, document.text(), words(error)};
 }
 
 Outcome execute(const Options& options) {

@@ -8,7 +8,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "edge/document.hpp"
+#include "common/document.hpp"
 
 namespace edge {
 namespace {

@@ -2,11 +2,11 @@
 
 #include <cmath>
 
+#include "common/text.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/image.hpp"
 #include "edge/preprocess.hpp"
 #include "edge/statistics.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

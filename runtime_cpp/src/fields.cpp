@@ -2,8 +2,8 @@
 
 #include <cstring>
 
+#include "common/text.hpp"
 #include "edge/file.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

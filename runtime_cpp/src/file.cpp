@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <new>
 
-#include "edge/text.hpp"
+#include "common/text.hpp"
 
 namespace edge {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "common/text.hpp"
 #include "edge/fields.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <ctime>
 
-#include "edge/document.hpp"
+#include "common/document.hpp"
 #include "edge/file.hpp"
 
 namespace edge {

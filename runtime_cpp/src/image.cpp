@@ -3,8 +3,8 @@
 #include <cstring>
 #include <new>
 
+#include "common/text.hpp"
 #include "edge/file.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

@@ -1,8 +1,8 @@
 #include <cctype>
 #include <cstring>
 
+#include "common/text.hpp"
 #include "edge/image.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

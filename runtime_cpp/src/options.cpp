@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "edge/text.hpp"
+#include "common/text.hpp"
 
 namespace edge {
 namespace {

@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "common/text.hpp"
 #include "edge/about.hpp"
 #include "edge/crash_guard.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

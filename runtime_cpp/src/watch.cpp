@@ -14,12 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "common/document.hpp"
+#include "common/text.hpp"
 #include "edge/crash_guard.hpp"
-#include "edge/document.hpp"
 #include "edge/engine.hpp"
 #include "edge/file.hpp"
 #include "edge/heartbeat.hpp"
-#include "edge/text.hpp"
 
 namespace edge {
 namespace {

@@ -1,7 +1,7 @@
 #include <cmath>
 
-#include "edge/document.hpp"
-#include "edge/text.hpp"
+#include "common/document.hpp"
+#include "common/text.hpp"
 #include "support.hpp"
 
 using namespace edge;

@@ -256,7 +256,7 @@ def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
 def test_interrupt_while_compiling_leaves_the_former_release(
     built: BuildReport, clone: Workspace
 ) -> None:
-    source = clone.resources.runtime_cpp / "include" / "edge" / "document.hpp"
+    source = clone.resources.runtime_cpp / "common" / "document.hpp"
     source.write_text(source.read_text() + f"\n// {time.time_ns()}\n")
     script = (
         "import sys; from pathlib import Path; import tests.integration.test_build as t;"

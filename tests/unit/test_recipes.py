@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conan.errors import ConanException
 
-from edgewright.build import packages
+from edgewright.build import container, packages
 from tests.checkout import checkout
 
 RECIPES = checkout().resources.recipes
@@ -328,9 +328,22 @@ def version_of(name: str) -> str:
     return found[1]
 
 
-def test_the_helper_is_made_of_the_files_that_its_key_names() -> None:
-    """A file in only one of the two lists would be missing, or change nothing."""
-    recipe = ast.parse((RECIPES / packages.HELPER / "conanfile.py").read_text())
-    shared = [node.value for node in recipe.body if isinstance(node, ast.Assign)]
+@pytest.mark.parametrize("program", [packages.PROGRAM, packages.HELPER])
+def test_a_program_is_made_of_the_folders_that_its_key_names(program: str) -> None:
+    """A folder in only one of the two lists would be missing, or change nothing."""
+    recipe = ast.parse((RECIPES / program / "conanfile.py").read_text())
+    texts = [node.value for node in ast.walk(recipe) if isinstance(node, ast.Constant)]
+    exported = {text[:-2] for text in texts if isinstance(text, str) and text.endswith("/*")}
+    resources, nothing = checkout().resources, Path("/nonexistent")
+    local = container.LocalBuilder(workspace=nothing, cache=nothing)
+    inputs = packages.PackageInputs(
+        resources=resources, builder=local, conan_profile=nothing, jobs=1, logs=nothing
+    )
+    [step] = [step for step in packages.steps(inputs) if step.name == program]
+    keyed = {
+        path.relative_to(resources.runtime_cpp).parts[0]
+        for path in step.sources
+        if path.is_relative_to(resources.runtime_cpp) and path.name != "CMakeLists.txt"
+    }
 
-    assert [ast.literal_eval(value) for value in shared] == [packages.SHARED]
+    assert {text for text in exported if "/" not in text} == keyed

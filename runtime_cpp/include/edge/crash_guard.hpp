@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "edge/result.hpp"
+#include "common/result.hpp"
 
 namespace edge {
 

@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "common/result.hpp"
 #include "edge/card.hpp"
 #include "edge/options.hpp"
-#include "edge/result.hpp"
 #include "edge/session.hpp"
 
 namespace edge {

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "common/result.hpp"
 #include "edge/card.hpp"
-#include "edge/result.hpp"
 
 namespace edge {
 

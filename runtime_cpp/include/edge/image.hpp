@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "edge/result.hpp"
+#include "common/result.hpp"
 
 namespace edge {
 

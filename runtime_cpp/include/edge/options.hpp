@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "edge/result.hpp"
+#include "common/result.hpp"
 
 namespace edge {
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "common/result.hpp"
 #include "edge/card.hpp"
 #include "edge/file.hpp"
-#include "edge/result.hpp"
 
 namespace edge {
 

@@ -67,14 +67,10 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
     for name in (*packages.RECIPES, packages.SOURCES, packages.PROGRAMS):
         (resources.recipes / name).mkdir(parents=True)
         (resources.recipes / name / "conanfile.py").write_text(f"# {name}\n")
-    parts = ("cli", "cmake", "edgectl", "edgectl/cmake", "edgectl/fuzz", "include", "src", "tests")
-    for part in parts:
+    programs = ("cli", "cmake", "common", "include", "src", "tests")
+    for part in (*programs, "edgectl", "edgectl/cmake", "edgectl/fuzz", "edgectl/tests"):
         (resources.runtime_cpp / part).mkdir(parents=True)
         (resources.runtime_cpp / part / "file.cpp").write_text(part)
-    for name in packages.SHARED:
-        path = resources.runtime_cpp / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(name)
     (resources.runtime_cpp / "CMakeLists.txt").write_text("project(edge)\n")
     resources.toolchains.mkdir()
     (resources.toolchains / "build.profile").write_text("[settings]\n")
@@ -129,9 +125,10 @@ def change(inputs: PackageInputs, what: str) -> None:
     ("changed", "rebuilt"),
     [
         ("runtime_cpp/src/file.cpp", {"edge-infer"}),
-        ("runtime_cpp/src/text.cpp", {"edge-infer", "edgectl"}),
+        ("runtime_cpp/common/file.cpp", {"edge-infer", "edgectl"}),
         ("runtime_cpp/edgectl/file.cpp", {"edgectl"}),
         ("runtime_cpp/edgectl/fuzz/file.cpp", set()),
+        ("runtime_cpp/edgectl/tests/file.cpp", set()),
         ("runtime_cpp/tests/file.cpp", set()),
         ("ops.config", {"onnxruntime-minimal", "edge-infer"}),
         ("recipes/zlib/conanfile.py", {"zlib", "libspng", "edge-infer"}),

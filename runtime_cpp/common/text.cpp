@@ -1,4 +1,4 @@
-#include "edge/text.hpp"
+#include "common/text.hpp"
 
 #include <cerrno>
 #include <cstdarg>

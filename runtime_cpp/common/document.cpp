@@ -1,9 +1,9 @@
-#include "edge/document.hpp"
+#include "common/document.hpp"
 
 #include <cmath>
 #include <cstdlib>
 
-#include "edge/text.hpp"
+#include "common/text.hpp"
 
 namespace edge {
 namespace {
