@@ -8,9 +8,9 @@ user's cache, beside the Conan cache that holds the package.
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +28,11 @@ RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
 HELPER = "edgectl"
 HELPER_LIBRARIES = ("musl", "libsodium", "zstd")
+HELPER_MODULES = {  # library of the helper → its name for pkg-config, its name for the linker
+    "libsodium": ("libsodium", "sodium"),
+    "yyjson": ("yyjson", "yyjson"),
+    "zstd": ("libzstd", "zstd"),
+}
 RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
 
 
@@ -267,6 +272,24 @@ def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:
     if not inside.is_relative_to(mount):
         raise UserError(str(inside), f"Conan put a package outside of {mount}")
     return cache / inside.relative_to(mount)
+
+
+def write_pkg_config(
+    out: Path,
+    libraries: Mapping[str, Package],
+    path: Callable[[Path], PurePath] = Path,
+) -> None:
+    """Describe the helper's libraries for pkg-config, for a build of its sources without Conan.
+
+    `path` gives the name that a folder of this host has where the build runs.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (module, library) in HELPER_MODULES.items():
+        folder = path(libraries[name].folder)
+        (out / f"{module}.pc").write_text(
+            f"Name: {library}\nDescription: {library}\nVersion: 0\n"
+            f"Libs: -L{folder}/lib -l{library}\nCflags: -I{folder}/include\n"
+        )
 
 
 def write_lock(resources: Resources, builder: Builder, log: Path) -> None:

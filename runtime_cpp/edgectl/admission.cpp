@@ -1,5 +1,7 @@
 #include "admission.hpp"
 
+#include "stream.hpp"
+
 namespace edgectl {
 namespace {
 
@@ -79,6 +81,12 @@ Signed split_signed(const std::string& input) {
     ++end;
   }
   return {input.substr(0, end), input.substr(end)};
+}
+
+Result<Signed> read_signed(int fd) {
+  const auto input = read_input(fd, max_signature + max_manifest_bytes);
+  if (!input) return input.error();
+  return split_signed(*input);
 }
 
 Result<Admitted> admit(const Board& board, const Signed& input) {

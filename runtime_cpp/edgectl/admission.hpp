@@ -23,6 +23,8 @@ struct Signed {
   std::string document;
 };
 Signed split_signed(const std::string& input);
+/// The same from a file descriptor, up to the end of input.
+Result<Signed> read_signed(int fd);
 
 /// Signature, board, sequence, quarantine: refuses with a message of its own for each.
 Result<Admitted> admit(const Board& board, const Signed& input);

@@ -22,6 +22,8 @@ namespace {
 constexpr size_t max_note = 4096;        // bytes of a small file
 constexpr int64_t lease_ms = 60 * 1000;  // that a deployer may be silent
 constexpr size_t max_trusted = 16;
+constexpr int64_t session_patience_ms = 5 * 1000;  // for a deployer's last command to end
+constexpr int64_t state_patience_ms = 10 * 1000;
 
 std::string first_line(const std::string& path) {
   const auto text = read_text(path, max_note);
@@ -81,6 +83,14 @@ Result<Lock> Lock::take(const Board& board, const std::string& name, int64_t pat
     usleep(20 * 1000);
   }
   return Lock(std::move(file));
+}
+
+Result<Lock> lock_state(const Board& board) {
+  return Lock::take(board, "state", state_patience_ms);
+}
+
+Result<Lock> lock_session(const Board& board) {
+  return Lock::take(board, "session", session_patience_ms);
 }
 
 Fault replace_file(const Board& board, const std::string& name, const std::string& content) {

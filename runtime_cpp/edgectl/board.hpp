@@ -30,14 +30,18 @@ uint64_t free_bytes(const Board& board);
 
 /// An flock(2) on `locks/<name>`, released at the end of its scope or of the process.
 class Lock {
- public:
-  /// Waits for `patience_ms`, then refuses as `busy`.
+ private:
+  friend Result<Lock> lock_state(const Board& board);
+  friend Result<Lock> lock_session(const Board& board);
   static Result<Lock> take(const Board& board, const std::string& name, int64_t patience_ms);
 
- private:
   explicit Lock(Descriptor file) : file_(std::move(file)) {}
   Descriptor file_;
 };
+
+// Each waits for a while, then refuses as `busy`.
+Result<Lock> lock_state(const Board& board);    // for `floor`, `txn`, `current`
+Result<Lock> lock_session(const Board& board);  // for a deployer's commands
 
 /// Replaces `<root>/<name>` by rename; durable once the root folder is synced.
 Fault replace_file(const Board& board, const std::string& name, const std::string& content);

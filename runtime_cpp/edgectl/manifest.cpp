@@ -180,6 +180,11 @@ Fault read_threads(yyjson_val* top, Manifest& manifest) {
 
 }  // namespace
 
+bool Manifest::has(const std::string& path) const {
+  return std::any_of(files.begin(), files.end(),
+                     [&](const ReleaseFile& file) { return file.path == path; });
+}
+
 bool is_id(const std::string& text) {
   return is_hex(text, 16);
 }

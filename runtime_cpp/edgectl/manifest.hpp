@@ -13,6 +13,7 @@ namespace edgectl {
 
 constexpr const char* manifest_name = "manifest.json";
 constexpr const char* signature_name = "manifest.json.minisig";
+constexpr const char* run_file_name = "run.json";  // read by edge-infer: how it is to run
 constexpr size_t max_manifest_bytes = 1u << 20;
 
 /// One file of a release.
@@ -27,8 +28,10 @@ struct ReleaseFile {
 struct Manifest {
   std::string id;          // 16 lower-case hex digits
   std::string compatible;  // kind of board
-  uint64_t threads = 1;    // of the runtime
+  uint64_t threads = 1;    // of the runtime, for a release without run.json
   std::vector<ReleaseFile> files;
+
+  bool has(const std::string& path) const;
 };
 
 /// Refuses, each with its own message, whatever this board could misunderstand.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "commands.hpp"
+#include "ends.hpp"
 #include "manifest.hpp"
 #include "signature.hpp"
 
@@ -11,35 +13,18 @@ namespace {
 
 constexpr size_t max_text = 128;  // bytes of a holder or a reason
 
-/// Options that each command takes beside --root and --proc.
-struct Command {
-  const char* name;
-  const char* options;  // separated by spaces
-};
-constexpr Command commands[] = {{"probe", ""},
-                                {"keys", "compatible"},
-                                {"plan", "reserve"},
-                                {"begin", "holder reserve take-over"},
-                                {"chunks", "object chunk"},
-                                {"receive", "fence"},
-                                {"seal", "fence"},
-                                {"selftest", "fence timeout"},
-                                {"switch", "fence tries deadline"},
-                                {"commit", "fence"},
-                                {"rollback", "fence bad"},
-                                {"gc", "fence"},
-                                {"status", "verify"},
-                                {"verify", ""},
-                                {"recover", ""},
-                                {"start", ""}};
+/// How a value has to look.
+enum class Form { name, path, sha256 };
 
 struct Text {
   const char* name;
   std::string Options::* field;
+  Form form;
 };
-constexpr Text texts[] = {{"root", &Options::root},     {"proc", &Options::proc},
-                          {"holder", &Options::holder}, {"compatible", &Options::compatible},
-                          {"object", &Options::object}, {"bad", &Options::bad}};
+constexpr Text texts[] = {
+    {"root", &Options::root, Form::path},     {"proc", &Options::proc, Form::path},
+    {"holder", &Options::holder, Form::name}, {"compatible", &Options::compatible, Form::name},
+    {"bad", &Options::bad, Form::name},       {"object", &Options::object, Form::sha256}};
 
 struct Number {
   const char* name;
@@ -63,16 +48,13 @@ Error wrong(const std::string& subject, const std::string& problem) {
   return {Exit::usage, "usage", subject, problem, "edgectl --help"};
 }
 
-const Command* find_command(const std::string& name) {
-  const auto* end = std::end(commands);
-  const auto* found = std::find_if(std::begin(commands), end,
-                                   [&](const Command& command) { return name == command.name; });
-  return found != end ? found : nullptr;
+bool is_listed(const Command& command, const std::string& word) {
+  return (" " + std::string(command.options) + " ").find(" " + word + " ") != std::string::npos;
 }
 
 bool takes(const Command& command, const std::string& name) {
-  const std::string all = std::string(" root proc ") + command.options + " ";
-  return all.find(" " + name + " ") != std::string::npos;
+  if (name == "root" || name == "proc") return true;
+  return is_listed(command, name) || is_listed(command, name + "!");
 }
 
 /// Letters of a terminal or of a file's own format have no place in a name.
@@ -82,10 +64,10 @@ bool is_plain(const std::string& text) {
 }
 
 Fault set_number(Options& options, const Number& number, const std::string& value) {
-  const uint64_t found = parse_sequence(value);
-  const bool is_number = found != 0 || value == "0";
-  if (is_number && found >= number.low && found <= number.high) {
-    options.*number.field = found;
+  const uint64_t parsed = parse_sequence(value);
+  const bool is_number = parsed != 0 || value == "0";
+  if (is_number && parsed >= number.low && parsed <= number.high) {
+    options.*number.field = parsed;
     return std::nullopt;
   }
   return wrong(std::string("--") + number.name,
@@ -95,21 +77,33 @@ Fault set_number(Options& options, const Number& number, const std::string& valu
                    value);
 }
 
+/// What the value ought to have been, or null.
+const char* form_problem(Form form, const std::string& value) {
+  switch (form) {
+    case Form::path:
+      return value[0] == '/' ? nullptr : "expected an absolute path";
+    case Form::sha256:
+      return is_sha256(value) ? nullptr : "expected 64 lower-case hex digits";
+    default:
+      return is_plain(value) ? nullptr : "expected 1 to 128 printable letters";
+  }
+}
+
 Fault set_text(Options& options, const Text& text, const std::string& value) {
-  const bool is_path = text.field == &Options::root || text.field == &Options::proc;
-  if (is_path ? value[0] != '/' : !is_plain(value)) {
-    return wrong(std::string("--") + text.name,
-                 is_path ? "expected an absolute path" : "expected 1 to 128 printable letters");
+  if (const char* problem = form_problem(text.form, value)) {
+    return wrong(std::string("--") + text.name, problem);
   }
   options.*text.field = value;
   return std::nullopt;
 }
 
-/// "--name=value" or "--flag".
-Fault set_option(Options& options, const Command& command, const std::string& word) {
+/// "--name=value" or "--flag". Tells which option it was in `name`.
+Fault set_option(Options& options, const std::string& word, std::string& name) {
   const size_t equals = word.find('=');
-  const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
-  if (!takes(command, name)) return wrong("--" + name, "is not an option of " + options.command);
+  name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
+  if (!takes(*options.command, name)) {
+    return wrong("--" + name, std::string("is not an option of ") + options.command->name);
+  }
   for (const Flag& flag : flags) {
     if (name != flag.name || equals != std::string::npos) continue;
     options.*flag.field = true;
@@ -126,61 +120,39 @@ Fault set_option(Options& options, const Command& command, const std::string& wo
   return wrong("--" + name, "takes no value");
 }
 
-/// What can only be said once everything is read.
-Fault check(const Options& options) {
-  const Command& command = *find_command(options.command);
-  const bool fenced = takes(command, "fence") && options.command != "rollback";
-  if (fenced && options.fence == 0) return wrong("--fence", "is not given");
-  if (options.command == "begin" && options.holder.empty())
-    return wrong("--holder", "is not given");
-  if (options.command == "keys" && options.compatible.empty()) {
-    return wrong("--compatible", "is not given");
+/// The first option that the command must have and was not given; empty if there is none.
+std::string missing_option(const Command& command, const std::string& given) {
+  const std::string all = std::string(command.options) + " ";
+  for (size_t start = 0, end; (end = all.find(' ', start)) != std::string::npos; start = end + 1) {
+    const std::string word = all.substr(start, end - start);
+    if (word.empty() || word.back() != '!') continue;
+    const std::string name = word.substr(0, word.size() - 1);
+    if (given.find(" " + name + " ") == std::string::npos) return name;
   }
-  if (options.command == "chunks" && !is_sha256(options.object)) {
-    return wrong("--object", "expected 64 lower-case hex digits");
-  }
-  const bool starts = options.command == "start";
-  if (starts && options.words.empty()) return wrong("start", "no program is given");
-  if (!starts && !options.words.empty()) return wrong(options.words[0], "does not belong here");
-  return std::nullopt;
+  return "";
 }
 
 }  // namespace
 
-const char* usage() {
-  return "example: edgectl status --verify\n"
-         "\n"
-         "edgectl probe | status [--verify] | verify | recover\n"
-         "edgectl keys --compatible=C                           < signature, keys document\n"
-         "edgectl plan [--reserve=BYTES]                        < signature, manifest\n"
-         "edgectl begin --holder=WHO [--reserve=BYTES] [--take-over] < signature, manifest\n"
-         "edgectl chunks --object=SHA256 [--chunk=BYTES]\n"
-         "edgectl receive --fence=N                             < object stream\n"
-         "edgectl seal | commit | gc --fence=N\n"
-         "edgectl selftest --fence=N [--timeout=S]\n"
-         "edgectl switch --fence=N [--tries=3] [--deadline=120]\n"
-         "edgectl rollback [--fence=N] [--bad=REASON]\n"
-         "edgectl start PROGRAM [ARGUMENT...]\n"
-         "\n"
-         "Every command takes --root=DIR (the folder above the program's bin/).\n"
-         "One JSON document on standard output, messages on standard error.\n"
-         "exit: 0 done, 1 bug, 2 usage, 10 storage, 11 signature, 12 refused, 13 damaged,\n"
-         "      14 busy, 15 too early, 16 self-test did not pass, 17 nothing to start\n";
-}
-
 Result<Options> parse_options(int argc, char** argv) {
   Options options;
-  options.command = argc > 1 ? argv[1] : "";
-  if (options.command.empty()) return wrong("edgectl", "no command is given");
-  if (options.command == "--help" || options.command == "--version") return options;
-  const Command* command = find_command(options.command);
-  if (command == nullptr) return wrong(options.command, "is not a command");
+  const std::string name = argc > 1 ? argv[1] : "";
+  if (name.empty()) return wrong("edgectl", "no command is given");
+  options.command = find_command(name);
+  if (options.command == nullptr) return wrong(name, "is not a command");
+  std::string given = " ";
   int at = 2;
   for (; at < argc && std::strncmp(argv[at], "--", 2) == 0; ++at) {
-    if (auto fault = set_option(options, *command, argv[at])) return *fault;
+    std::string option;
+    if (auto fault = set_option(options, argv[at], option)) return *fault;
+    given += option + " ";
   }
+  const std::string missing = missing_option(*options.command, given);
+  if (!missing.empty()) return wrong("--" + missing, "is not given");
   options.words.assign(argv + at, argv + argc);
-  if (auto fault = check(options)) return *fault;
+  const bool starts = options.command->run == start;
+  if (starts && options.words.empty()) return wrong("start", "no program is given");
+  if (!starts && !options.words.empty()) return wrong(options.words[0], "does not belong here");
   options.words.push_back(nullptr);
   return options;
 }

@@ -8,9 +8,11 @@
 
 namespace edgectl {
 
+struct Command;
+
 /// What the command line asks for.
 struct Options {
-  std::string command;
+  const Command* command = nullptr;
   std::string root;            // deploy root; empty: the folder above bin/ that holds the program
   std::string proc = "/proc";  // the kernel's facts
   std::string holder;          // begin: who deploys
@@ -29,8 +31,5 @@ struct Options {
 };
 
 Result<Options> parse_options(int argc, char** argv);
-
-/// The usage text, an example first.
-const char* usage();
 
 }  // namespace edgectl

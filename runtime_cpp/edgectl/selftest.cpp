@@ -16,14 +16,16 @@ namespace {
 
 constexpr size_t max_report = 1u << 20;  // bytes
 
-[[noreturn]] void become_selftest(const std::string& release, uint64_t threads, int output) {
-  const std::string count = format("%llu", static_cast<unsigned long long>(threads));
+/// A release that was made before there was run.json is run as its manifest says.
+[[noreturn]] void become_selftest(const std::string& folder, const Manifest& manifest, int output) {
+  const std::string threads = format("%llu", static_cast<unsigned long long>(manifest.threads));
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
-  if (chdir(release.c_str()) == 0) {
-    execl("bin/edge-infer", "edge-infer", "selftest", "--model", "model/model.ort", "--threads",
-          count.c_str(), nullptr);
+  if (chdir(folder.c_str()) == 0) {
+    const char* model = manifest.has(run_file_name) ? nullptr : "--model";  // null ends the list
+    execl("bin/edge-infer", "edge-infer", "selftest", model, "model/model.ort", "--threads",
+          threads.c_str(), nullptr);
   }
   _exit(127);
 }
@@ -49,14 +51,15 @@ int exit_of(int status) {
 
 }  // namespace
 
-Result<SelfTest> run_selftest(const std::string& release, uint64_t threads, uint64_t timeout_s) {
+Result<SelfTest> run_selftest(const std::string& folder, const Manifest& manifest,
+                              uint64_t timeout_s) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(release);
+  if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(folder);
   const Descriptor input(ends[0]);
   Descriptor output(ends[1]);
   const pid_t child = fork();
-  if (child < 0) return storage_fault(release);
-  if (child == 0) become_selftest(release, threads, output.get());
+  if (child < 0) return storage_fault(folder);
+  if (child == 0) become_selftest(folder, manifest, output.get());
   output = Descriptor();
   SelfTest test;
   const int64_t deadline = uptime_ms() + static_cast<int64_t>(timeout_s) * 1000;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base.hpp"
+#include "manifest.hpp"
 
 namespace edgectl {
 
@@ -13,7 +14,8 @@ struct SelfTest {
   std::string report;  // its standard output
 };
 
-/// Runs `bin/edge-infer selftest` in a release's folder; one that takes too long is killed.
-Result<SelfTest> run_selftest(const std::string& release, uint64_t threads, uint64_t timeout_s);
+/// Runs `bin/edge-infer selftest` in the folder of a release; one that takes too long is killed.
+Result<SelfTest> run_selftest(const std::string& folder, const Manifest& manifest,
+                              uint64_t timeout_s);
 
 }  // namespace edgectl

@@ -15,7 +15,6 @@ namespace edgectl {
 namespace {
 
 constexpr const char* nobody = "-";
-constexpr int64_t guard_patience_ms = 10 * 1000;
 
 std::vector<std::string> words_of(const std::string& line) {
   std::vector<std::string> words;
@@ -69,7 +68,7 @@ Fault count_down(const Board& board, Transaction& trial) {
 }
 
 /// Leaves a damaged `current` for a sound `previous`.
-Result<std::string> sound_release(const Board& board, std::string& told) {
+Result<std::string> sound_release(const Board& board, std::string& notices) {
   const std::string current = linked(board, "current");
   if (is_sound(board, current)) return current;
   const std::string previous = linked(board, "previous");
@@ -78,19 +77,19 @@ Result<std::string> sound_release(const Board& board, std::string& told) {
                  current.empty() ? "no release is installed" : "no release here is sound",
                  "invoke deploy"};
   }
-  told += "release " + current + " is damaged: going back to " + previous + "\n";
+  notices += "release " + current + " is damaged: going back to " + previous + "\n";
   if (auto fault = replace_link(board, "current", previous)) return *fault;
   if (auto fault = sync_folder(board.root)) return *fault;
   return previous;
 }
 
 /// The trial's own decision: go on, or back. Only a release that used up its tries is to blame.
-Fault try_once(const Board& board, Transaction& trial, std::string& told) {
+Fault try_once(const Board& board, Transaction& trial, std::string& notices) {
   const bool late = trial.is_armed(board) && trial.is_late();
   const bool sound = is_sound(board, trial.fresh);
   if (trial.tries > 0 && !late && sound) return count_down(board, trial);
   const char* why = late ? "was not committed in time" : !sound ? "is damaged" : "did not stay up";
-  told += "release " + trial.fresh + " " + why + ": it is undone\n";
+  notices += "release " + trial.fresh + " " + why + ": it is undone\n";
   return revert(board, trial, !late && sound ? why : "");
 }
 
@@ -115,7 +114,7 @@ void watch(const Board& board, const Transaction& trial) {
     const Transaction now = transaction_of(board);
     if (!now.open || now.committed || now.fence != trial.fence) return;
   }
-  const auto lock = Lock::take(board, "state", guard_patience_ms);
+  const auto lock = lock_state(board);
   if (!lock) return;
   const auto now = settle(board);
   if (!now || !now->open || now->fence != trial.fence || !now->is_late()) return;
@@ -189,16 +188,16 @@ Fault revert(const Board& board, const Transaction& trial, const std::string& re
   return forget(board);
 }
 
-Result<std::string> choose_release(const Board& board, std::string& told) {
+Result<std::string> choose_release(const Board& board, std::string& notices) {
   auto trial = settle(board);
   if (!trial) return trial.error();
   if (trial->open) {
     const bool rearmed = !trial->is_armed(board);
-    if (auto fault = try_once(board, *trial, told)) return *fault;
+    if (auto fault = try_once(board, *trial, notices)) return *fault;
     if (rearmed && linked(board, "current") == trial->fresh) post_guard(board, *trial);
     if (linked(board, "current") == trial->fresh) return trial->fresh;
   }
-  return sound_release(board, told);
+  return sound_release(board, notices);
 }
 
 void post_guard(const Board& board, const Transaction& trial) {

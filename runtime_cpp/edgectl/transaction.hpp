@@ -42,8 +42,9 @@ Fault commit(const Board& board, Transaction trial);
 /// The trial is lost: `current` is what it was. With a reason the release is quarantined first.
 Fault revert(const Board& board, const Transaction& trial, const std::string& reason);
 
-/// What `start` is to run: one try of a trial is counted down durably before this returns.
-Result<std::string> choose_release(const Board& board, std::string& told);
+/// Id of the release that `start` is to run: one try of a trial is counted down durably before this
+/// returns. Adds a line to `notices` for each decision.
+Result<std::string> choose_release(const Board& board, std::string& notices);
 
 /// Sleeps in a process of its own until the deadline of this trial, then reverts it.
 void post_guard(const Board& board, const Transaction& trial);

@@ -1,32 +1,6 @@
 #include "support.hpp"
 
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <sstream>
-
-TemporaryFolder::TemporaryFolder() {
-  char pattern[] = "/tmp/edge-tests-XXXXXX";
-  path_ = mkdtemp(pattern);
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::string TemporaryFolder::write(const std::string& name, const std::string& content) const {
-  const std::string file = path(name);
-  std::ofstream(file, std::ios::binary) << content;
-  return file;
-}
-
-std::string content_of(const std::string& path) {
-  std::ostringstream out;
-  out << std::ifstream(path, std::ios::binary).rdbuf();
-  return out.str();
-}
 
 std::vector<CorpusEntry> corpus() {
   std::vector<CorpusEntry> entries;
@@ -53,10 +27,4 @@ std::string good_card() {
                    "normalize": {"kind": "per_image", "epsilon": 1e-05}},
     "file": {"name": "model.ort", "sha256": "", "bytes": 1000},
     "metrics": {"anything": "goes"}})";
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const size_t at = text.find(from);
-  REQUIRE_MESSAGE(at != std::string::npos, from);
-  return text.replace(at, from.size(), to);
 }

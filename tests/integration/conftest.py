@@ -16,6 +16,7 @@ from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
+from edgewright.build.packages import Package
 from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy.remote import Board, connect
 from edgewright.lab import emulate
@@ -75,10 +76,15 @@ def host_build(builder: DockerBuilder) -> Path:
 
 
 @pytest.fixture(scope="session")
-def host_edgectl(builder: DockerBuilder) -> Path:
+def native(builder: DockerBuilder) -> dict[str, Package]:
+    """edgectl and its libraries for this machine."""
+    return pipeline.native_helper(REPO, builder, jobs=os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def host_edgectl(native: dict[str, Package]) -> Path:
     """edgectl for this machine: static, of the sources that boards get."""
-    made = pipeline.native_helper(REPO, builder, jobs=os.cpu_count() or 1)
-    return made[packages.HELPER].folder / "bin" / "edgectl"
+    return native[packages.HELPER].folder / "bin" / "edgectl"
 
 
 @contextmanager

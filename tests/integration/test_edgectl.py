@@ -1,7 +1,6 @@
 """`edgectl` of this machine, the board's sources and libc, on folders that stand for boards."""
 
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -14,8 +13,6 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgewright.build import pipeline
-from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
 from edgewright.lab.proof import crashpoints, fuzz, lostwrites
 from edgewright.lab.proof.life import boot, in_memory
@@ -43,11 +40,6 @@ STREAMS = ROOT / "tests" / "corpus" / "edgectl" / "streams"
 KEY, NEXT, FOREIGN = SecretKey.generate(), SecretKey.generate(), SecretKey.generate()
 
 Ordered = Callable[..., SignedOrder]
-
-
-@pytest.fixture(scope="session")
-def native(builder: DockerBuilder) -> dict[str, Package]:
-    return pipeline.native_helper(checkout(), builder, jobs=os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,11 @@ from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.layout import Resources
 from edgewright.base.workspace import Workspace
+from edgewright.build import packages
 from edgewright.build.packages import Package
 
 TARGETS = ("manifest", "signature", "stream")
 CORPUS = {"manifest": "manifests", "signature": "signatures", "stream": "streams"}
-LIBRARIES = {  # Conan package → name for pkg-config, name for the linker
-    "libsodium": ("libsodium", "sodium"),
-    "yyjson": ("yyjson", "yyjson"),
-    "zstd": ("libzstd", "zstd"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +65,7 @@ def run(
 
 
 def _build(resources: Resources, libraries: Mapping[str, Package], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, (module, library) in LIBRARIES.items():
-        _describe(out / f"{module}.pc", libraries[name].folder, library)
+    packages.write_pkg_config(out, libraries)
     env = os.environ | {"PKG_CONFIG_PATH": str(out)}
     source = resources.runtime_cpp / "edgectl"
     options = ["-DEDGECTL_BUILD_FUZZERS=ON", "-DCMAKE_BUILD_TYPE=Fuzz"]
@@ -84,11 +78,3 @@ def _build(resources: Resources, libraries: Mapping[str, Package], out: Path) ->
         if done.returncode != 0:
             tail = (done.stdout + done.stderr).splitlines()[-process.TAIL_LINES :]
             raise UserError("fuzz targets", "do not build", facts=tail)
-
-
-def _describe(path: Path, folder: Path, library: str) -> None:
-    """What pkg-config is to say of a Conan package."""
-    path.write_text(
-        f"Name: {library}\nDescription: {library}\nVersion: 0\n"
-        f"Libs: -L{folder}/lib -l{library}\nCflags: -I{folder}/include\n"
-    )

@@ -1,0 +1,112 @@
+#include "ends.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "facts.hpp"
+#include "session.hpp"
+#include "store.hpp"
+#include "transaction.hpp"
+
+namespace edgectl {
+namespace {
+
+Fault undo(const Board& board, const Transaction& trial, const std::string& reason, Json top) {
+  if (auto fault = revert(board, trial, reason)) return fault;
+  restart_service(board);
+  top.set("reverted", trial.fresh);
+  set_or_null(top, "current", linked(board, "current"));
+  top.set("quarantined", !reason.empty());
+  return std::nullopt;
+}
+
+/// Helpers that a bootstrap left behind, and notes about releases that the floor shuts out.
+Fault sweep_leftovers(const Board& board) {
+  for (const auto& name : names_in(board.path("bin"))) {
+    if (name.compare(0, 8, "edgectl-") != 0) continue;
+    if (auto fault = remove_file(board.path("bin/" + name))) return fault;
+  }
+  const auto floor = floor_of(board);
+  for (const auto& name : names_in(board.path("quarantine"))) {
+    if (!floor || quarantine_of(board, name).sequence >= floor->sequence) continue;
+    if (auto fault = remove_file(board.path("quarantine/" + name))) return fault;
+  }
+  return std::nullopt;
+}
+
+/// The folder of the release that is to run. What was decided about a trial goes to the log.
+Result<std::string> release_to_start(const Board& board) {
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  std::string notices;
+  const auto release = choose_release(board, notices);
+  std::fputs(notices.c_str(), stderr);
+  if (!release) return release.error();
+  return board.release(*release);
+}
+
+}  // namespace
+
+Fault rollback(const Board& board, const Options& options, Json top) {
+  if (auto fault = make_folders(board)) return fault;
+  if (options.fence != 0) {
+    const auto session = Session::enter(board, options.fence);
+    if (!session) return session.error();
+  }
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  const auto trial = settle(board);
+  if (!trial) return trial.error();
+  if (trial->open) return undo(board, *trial, options.bad, top);
+  return Error{Exit::premature, "no_trial", "the board", "no release is on trial",
+               "to go back from a committed one, deploy the former release signed anew"};
+}
+
+Fault recover(const Board& board, const Options&, Json top) {
+  if (auto fault = make_folders(board)) return fault;
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  const auto trial = settle(board);
+  if (!trial) return trial.error();
+  if (trial->open && (trial->is_late() || !trial->is_armed(board))) {
+    return undo(board, *trial, "", top);
+  }
+  top.set_null("reverted");
+  set_or_null(top, "current", linked(board, "current"));
+  top.set("quarantined", false);
+  return std::nullopt;
+}
+
+Fault gc(const Board& board, const Options& options, Json top) {
+  const auto session = Session::enter(board, options.fence);
+  if (!session) return session.error();
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  const auto trial = settle(board);
+  if (!trial) return trial.error();
+  const auto swept =
+      sweep(board, {linked(board, "current"), linked(board, "previous"), trial->fresh, trial->old});
+  if (!swept) return swept.error();
+  if (auto fault = sweep_leftovers(board)) return fault;
+  Json removed = top.object("removed");
+  removed.set("releases", swept->releases);
+  removed.set("objects", swept->objects);
+  removed.set("bytes", swept->bytes);
+  return remove_file(board.path("lease"));  // the deploy is over: others may begin
+}
+
+Fault start(const Board& board, const Options& options, Json) {
+  if (auto fault = make_folders(board)) return fault;
+  const auto folder = release_to_start(board);
+  if (!folder) return folder.error();
+  if (auto fault = become_service(board)) return fault;
+  if (chdir(folder->c_str()) != 0) return storage_fault(*folder);
+  execv(options.words[0], options.words.data());
+  const Exit exit = static_cast<Exit>(errno == ENOENT ? 127 : 126);  // as a shell has it
+  return Error{exit, "io", *folder + "/" + options.words[0], edge::system_fault(),
+               "look at the release, or at what init starts"};
+}
+
+}  // namespace edgectl

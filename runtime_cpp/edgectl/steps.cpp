@@ -1,0 +1,164 @@
+#include "steps.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "facts.hpp"
+#include "selftest.hpp"
+#include "session.hpp"
+#include "store.hpp"
+#include "stream.hpp"
+#include "transaction.hpp"
+
+namespace edgectl {
+namespace {
+
+constexpr int stream_patience_ms = 60 * 1000;
+
+Error not_sealed(const std::string& id) {
+  return {Exit::premature, "not_sealed", "release " + id, "is not on the board yet",
+          "edgectl receive, then edgectl seal"};
+}
+
+std::string tested_note(const Board& board) {
+  return board.path("tmp/tested");
+}
+
+/// Without a trial the release is current already, and only its new sequence is to be noted.
+Fault raise_floor(const Board& board, const Admitted& admitted) {
+  const std::string& id = admitted.manifest.id;
+  if (linked(board, "current") == id) {
+    return save(board, "floor", text_of(Floor{admitted.claim.sequence, id}));
+  }
+  return Error{Exit::premature, "no_trial", "release " + id,
+               "is not current: it was not switched to, or was undone", "deploy again"};
+}
+
+}  // namespace
+
+Fault receive(const Board& board, const Options&, const Admitted& admitted, Json top) {
+  PatientSource source(STDIN_FILENO, stream_patience_ms);
+  const auto received = receive_objects(board, admitted.manifest, source);
+  if (!received) return received.error();
+  Json list = top.list("objects");
+  for (const auto& object : *received) {
+    Json entry = list.append();
+    entry.set("sha256", object.sha256);
+    entry.set("bytes", object.bytes);
+    entry.set("sent", object.sent);
+    entry.set("copied", object.copied);
+    entry.set("kept", object.kept);
+  }
+  return std::nullopt;
+}
+
+Fault seal(const Board& board, const Options&, const Admitted& admitted, Json top) {
+  const auto sealed =
+      seal_release(board, admitted.manifest, admitted.manifest_text, admitted.signature_text);
+  if (!sealed) return sealed.error();
+  top.set("release", admitted.manifest.id);
+  top.set("made", sealed->made);
+  top.set("mended", sealed->mended);
+  top.set("read_back_bytes", sealed->read_back);
+  return std::nullopt;
+}
+
+Fault selftest(const Board& board, const Options& options, const Admitted& admitted, Json top) {
+  const std::string& id = admitted.manifest.id;
+  if (!is_folder(board.release(id))) return not_sealed(id);
+  const auto test = run_selftest(board.release(id), admitted.manifest, options.timeout_s);
+  if (!test) return test.error();
+  top.set("release", id);
+  top.set("passed", test->exit == 0);
+  top.set("exit", int64_t{test->exit});
+  top.set("report", test->report);
+  if (test->exit == 0) return write_file(tested_note(board), id + "\n");
+  return Error{Exit::selftest_failed, "selftest_failed", "release " + id,
+               format("its self-test ended with exit code %d", test->exit),
+               "look at the report; the former release is still current"};
+}
+
+Fault switch_over(const Board& board, const Options& options, const Admitted& admitted, Json top) {
+  const std::string& id = admitted.manifest.id;
+  auto state = lock_state(board);
+  if (!state) return state.error();
+  const auto open = settle(board);
+  if (!open) return open.error();
+  const std::string old = linked(board, "current");
+  top.set("release", id);
+  top.set("switched", old != id);
+  if (old == id) return std::nullopt;
+  if (!is_folder(board.release(id))) return not_sealed(id);
+  const auto tested = read_text(tested_note(board), 64);
+  if (!tested || *tested != id + "\n") {
+    return Error{Exit::premature, "not_tested", "release " + id, "did not pass its self-test yet",
+                 "edgectl selftest"};
+  }
+  if (!is_sound(board, id)) {
+    return Error{Exit::damaged, "release_damaged", "release " + id, "is damaged", "deploy again"};
+  }
+  Transaction trial;
+  trial.fresh = id;
+  trial.old = old;
+  trial.sequence = admitted.claim.sequence;
+  trial.tries = options.tries;
+  trial.fence = options.fence;
+  trial.boot = boot_id(board);
+  trial.armed_ms = uptime_ms();
+  trial.deadline_ms = static_cast<int64_t>(options.deadline_s) * 1000;
+  if (auto fault = open_trial(board, trial)) return fault;
+  post_guard(board, trial);
+  set_or_null(top, "old", old);
+  top.set("tries", trial.tries);
+  top.set("deadline_s", options.deadline_s);
+  const int pid = restart_service(board);
+  if (pid == 0) top.set_null("restarted");
+  if (pid != 0) top.set("restarted", int64_t{pid});
+  return std::nullopt;
+}
+
+Fault commit_trial(const Board& board, const Options&, const Admitted& admitted, Json top) {
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  auto trial = settle(board);
+  if (!trial) return trial.error();
+  if (trial->open && trial->fresh == admitted.manifest.id) {
+    trial->sequence = std::max(trial->sequence, admitted.claim.sequence);
+    if (auto fault = commit(board, *trial)) return fault;
+  } else if (auto fault = raise_floor(board, admitted)) {
+    return fault;
+  }
+  top.set("release", admitted.manifest.id);
+  top.set("committed", true);
+  set_or_null(top, "previous", linked(board, "previous"));
+  describe_floor(board, top);
+  return std::nullopt;
+}
+
+Fault in_session(const Board& board, const Options& options, Json top, Step step) {
+  const auto session = Session::enter(board, options.fence);
+  if (!session) return session.error();
+  if (auto fault = session->renew()) return fault;
+  const auto admitted = staged(board);
+  if (!admitted) return admitted.error();
+  if (auto fault = step(board, options, *admitted, top)) return fault;
+  return session->renew();
+}
+
+Fault chunks(const Board& board, const Options& options, Json top) {
+  const std::string path = board.object(options.object);
+  const auto found = hash_chunks(path, static_cast<size_t>(options.chunk));
+  struct stat status{};
+  if (!found || stat(path.c_str(), &status) != 0) {
+    return Error{Exit::damaged, "object_damaged", path, "is not in the store", "deploy again"};
+  }
+  top.set("object", options.object);
+  top.set("bytes", static_cast<uint64_t>(status.st_size));
+  top.set("chunk_bytes", options.chunk);
+  top.set("chunks", *found);
+  return std::nullopt;
+}
+
+}  // namespace edgectl
