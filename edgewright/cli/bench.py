@@ -67,9 +67,7 @@ def instructions(
     vs: Annotated[
         str, f"to count on the same model and input: {', '.join(peers.NAMES)}, other boards"
     ] = "",
-    plot: Annotated[
-        str, "with --vs: an SVG file to draw the table into; needs the extra [model]"
-    ] = "",
+    plot: Annotated[str, "with --vs: an SVG file to draw the table into"] = "",
     top: Annotated[int, "how many functions and operators to list"] = 20,
     json: Json = False,
 ) -> None:

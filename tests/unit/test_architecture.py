@@ -46,7 +46,7 @@ RESERVED = {
     "rich": "edgewright.cli",
     "torch": "edgewright.model.train",
 }
-HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # of [model]
+HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # seconds each
 
 NEED_EXTRA = ("edgewright.model", "edgewright.observe.peers.plot")
 

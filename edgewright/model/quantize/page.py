@@ -1,55 +1,35 @@
 """A sweep's report as one HTML page that loads nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import floor, log10
+from collections.abc import Callable, Sequence
+from math import log10
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from edgewright.model.judge.figures import inline_svg
 from edgewright.model.quantize.sweep_report import Histogram, Row, SweepReport
 
-WIDTH, HEIGHT = 400, 270  # of a plot, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 40
 NOISIEST = 12
 FAR = 0.05  # below the budget; worse ones would press all others together
+LOUDEST = 60.0  # dB; what is better does not matter to the answer
 
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """Values from `low` to `high` on places from `start` to `end`."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round numbers inside, four to nine of them."""
-        rough = (self.high - self.low) / 5
-        power = 10.0 ** floor(log10(rough))
-        step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)
-        first = -(-self.low // step)
-        count = int((self.high - first * step) / step + 1e-9) + 1
-        return [round((first + number) * step, 10) for number in range(count)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """Accuracy against one cost; `values` go with FP32, the candidates and the rivals, in
-    order, None where the cost is not known."""
-
-    title: str
-    unit: str
-    x: Axis
-    y: Axis
-    values: Sequence[float | None]
-    below: int  # how many are too bad to be drawn
+# The page's colours, by the names that its style sheet has for light and dark.
+INK, SOFT, LINE, FILL = "#1d2125", "#5c6670", "#dde1e5", "#d5e6ee"
+BEST, CHOSEN, OTHER, RIVAL = "#0b6e99", "#c4420e", "#9aa4ad", "#7a3e9d"
+COLOURS = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    FILL: "var(--fill)",
+    BEST: "var(--best)",
+    CHOSEN: "var(--chosen)",
+    OTHER: "var(--other)",
+    RIVAL: "var(--rival)",
+}
 
 
 def render(report: SweepReport, pictures: Sequence[str]) -> str:
@@ -68,65 +48,153 @@ def render(report: SweepReport, pictures: Sequence[str]) -> str:
         rows=rows,
         first_rival=len(rows) - len(report.rivals),
         counted=any(row.instructions for row in rows),
-        plots=_plots(report, rows),
-        histograms=[(one, _bars(one)) for one in report.histograms],
+        plots=_cost_plots(report, rows),
+        noise=_noise_plot(report) if report.noise else None,
+        histograms=[(histogram, _histogram_plot(histogram)) for histogram in report.histograms],
         noisiest=sorted(numbered, key=lambda one: one.local or 0.0)[:NOISIEST],
         loudest=max([one.local or 0.0 for one in numbered], default=1.0),
-        decibels=Axis(low=0, high=_top(report), start=HEIGHT - BOTTOM, end=TOP),
         tiles=list(zip(report.disagreements, pictures, strict=False)),
         scale=_size_unit(report)[0],
         unit=_size_unit(report)[1],
-        size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "bottom": BOTTOM},
     )
 
 
-def _plots(report: SweepReport, rows: Sequence[Row]) -> list[Plot]:
+def _cost_plots(report: SweepReport, rows: Sequence[Row]) -> list[Markup]:
+    """Accuracy against each cost that is known."""
     scale, unit = _size_unit(report)
-    plots = [
-        _plot("size", unit, [row.bytes / scale for row in rows], report, rows),
-        _plot("x86 time", "times that of FP32", [row.time for row in rows], report, rows),
+    costs: list[tuple[str, str, Callable[[Row], float | None]]] = [
+        ("size", unit, lambda row: row.bytes / scale),
+        ("x86 time", "times that of FP32", lambda row: row.time),
     ]
     if report.rivals:
-        macs = [row.macs / 1e6 for row in rows]
-        plots.append(_plot("multiplications", "M MACs", macs, report, rows))
+        costs.append(("multiplications", "M MACs", lambda row: row.macs / 1e6))
     if any(row.instructions for row in rows):
-        millions = [row.instructions / 1e6 if row.instructions else None for row in rows]
-        plots.append(_plot("instructions on the board", "millions", millions, report, rows))
-    return plots
+        costs.append(
+            (
+                "instructions on the board",
+                "millions",
+                lambda row: row.instructions / 1e6 if row.instructions else None,
+            )
+        )
+    return [
+        _cost_plot(title, unit, [cost(row) for row in rows], report, rows)
+        for title, unit, cost in costs
+    ]
 
 
 def _size_unit(report: SweepReport) -> tuple[float, str]:
     return (1e6, "MB") if report.fp32.bytes >= 1e5 else (1e3, "kB")
 
 
-def _plot(
-    title: str, unit: str, values: Sequence[float | None], report: SweepReport, rows: Sequence[Row]
-) -> Plot:
-    floor_ = report.fp32.accuracy.value - report.budget / 100
-    every = [row.accuracy.value for row in rows]
-    heights = [height for height in every if height >= floor_ - FAR]
-    low, high = min(*heights, floor_), max(heights)
-    margin = max((high - low) * 0.12, 0.005)
-    return Plot(
-        title=title,
-        unit=unit,
-        x=Axis(
-            low=0,
-            high=max(value for value in values if value) * 1.08,
-            start=LEFT,
-            end=WIDTH - RIGHT,
-        ),
-        y=Axis(low=low - margin, high=high + margin, start=HEIGHT - BOTTOM, end=TOP),
-        values=values,
-        below=len(every) - len(heights),
+def _cost_plot(
+    title: str, unit: str, costs: Sequence[float | None], report: SweepReport, rows: Sequence[Row]
+) -> Markup:
+    """A point for each of the rows whose cost is known, with its number in the table."""
+    figure, axes = _axes(width=4, height=2.7)
+    budget = report.fp32.accuracy.value - report.budget / 100
+    near = [row.accuracy.value for row in rows if row.accuracy.value >= budget - FAR]
+    margin = max((max(near) - min(*near, budget)) * 0.12, 0.005)
+    axes.set(
+        xlabel=f"{title}, {unit}",
+        ylabel="accuracy, %",
+        xlim=(0, max(cost for cost in costs if cost) * 1.08),
+        ylim=(100 * (min(*near, budget) - margin), 100 * (max(near) + margin)),
     )
+    axes.axhline(100 * budget, color=CHOSEN, linestyle="--", linewidth=1)
+    if len(near) < len(rows):
+        text = f"{len(rows) - len(near)} further below"
+        axes.text(0.02, 0.03, text, color=SOFT, fontsize=8, transform=axes.transAxes)
+    tooltips = {}
+    # The first rows are drawn last, over the others: FP32, then the candidates in their order.
+    for number, (row, cost) in reversed(list(enumerate(zip(rows, costs, strict=True)))):
+        if cost is None or row.accuracy.value < budget - FAR:
+            continue
+        is_rival = number >= len(rows) - len(report.rivals)
+        colour, marker, size = _marker(row, is_fp32=number == 0, is_rival=is_rival)
+        height, point = 100 * row.accuracy.value, f"{title.replace(' ', '-')}-{number}"
+        axes.plot(cost, height, color=colour, marker=marker, markersize=size, gid=point, zorder=3)
+        tooltips[point] = f"{number or ''} {row.name}: {height:.1f} %, {cost:.2f} {unit}".strip()
+        if number == 0 or is_rival or row.chosen or row.on_frontier:
+            # To the left: another network at the cost of FP32 has its number to the right.
+            name, side, offset = (str(number), "left", 5) if number else ("FP32", "right", -5)
+            axes.annotate(
+                name,
+                (cost, height),
+                (offset, 4),
+                textcoords="offset points",
+                ha=side,
+                color=colour,
+                fontsize=8,
+            )
+    return Markup(inline_svg(figure, f"accuracy against {title}", COLOURS, tooltips))
 
 
-def _bars(histogram: Histogram) -> list[float]:
-    """Heights from 0 to 1: a logarithm, for outliers are few."""
-    most = log10(1 + max(histogram.counts))
-    return [round(log10(1 + count) / most, 3) for count in histogram.counts]
+def _marker(row: Row, *, is_fp32: bool, is_rival: bool) -> tuple[str, str, int]:
+    """Colour, shape and size in points, as the page's legend has them."""
+    if is_fp32:
+        return INK, "s", 6
+    if is_rival:
+        return RIVAL, "D", 5
+    if row.chosen:
+        return CHOSEN, "o", 9
+    return BEST if row.on_frontier else OTHER, "o", 6
 
 
-def _top(report: SweepReport) -> float:
-    return max([10.0, *(min(one.local or 0.0, 60.0) for one in report.noise)])
+def _noise_plot(report: SweepReport) -> Markup:
+    """Two bars a tensor, from input to output: its own rounding, and all noise so far."""
+    figure, axes = _axes(width=9.6, height=2.7)
+    top = max([10.0, *(min(noise.local or 0.0, LOUDEST) for noise in report.noise)])
+    tooltips = {}
+    for kind, colour, decibels in (
+        ("local", FILL, [noise.local or 0.0 for noise in report.noise]),
+        ("total", BEST, [noise.total for noise in report.noise]),
+    ):
+        heights = [min(max(value, 0.0), top) for value in decibels]
+        bars = axes.bar(range(len(heights)), heights, width=0.85, color=colour, zorder=3)
+        for place, (bar, noise) in enumerate(zip(bars, report.noise, strict=True)):
+            bar.set_gid(f"{kind}-{place}")
+            local = f"own rounding {noise.local:.1f} dB, " if noise.local is not None else ""
+            tooltips[f"{kind}-{place}"] = (
+                f"{noise.operator} {noise.tensor}: {local}all {noise.total:.1f} dB"
+            )
+    ends = {0: "image", len(report.noise) - 1: "answer"}
+    axes.set(
+        xlabel=f"{len(report.noise)} tensors, in the order of execution",
+        ylabel="dB",
+        xlim=(-0.6, len(report.noise) - 0.4),
+        ylim=(0, top * 1.05),
+    )
+    axes.set_xticks(list(ends), list(ends.values()))
+    return Markup(inline_svg(figure, "noise of each tensor", COLOURS, tooltips))
+
+
+def _histogram_plot(histogram: Histogram) -> Markup:
+    """Counts on a logarithmic scale, for outliers are few; shaded is what is kept."""
+    figure, axes = _axes(width=4, height=1.6)
+    width = (histogram.high - histogram.low) / len(histogram.counts)
+    places = [histogram.low + width * (bin_ + 0.5) for bin_ in range(len(histogram.counts))]
+    heights = [log10(1 + count) for count in histogram.counts]
+    axes.bar(places, heights, width=0.85 * width, color=BEST, zorder=3)
+    axes.axvspan(*histogram.kept, color=CHOSEN, alpha=0.14, linewidth=0)
+    low, high = histogram.kept
+    axes.set(
+        xlabel=f"keeps {low:.3g} to {high:.3g}",
+        xlim=(histogram.low, histogram.high),
+        xticks=[histogram.low, histogram.high],
+        xticklabels=[f"{histogram.low:.3g}", f"{histogram.high:.3g}"],
+        yticks=[],
+    )
+    return Markup(inline_svg(figure, f"values of {histogram.tensor}", COLOURS, {}))
+
+
+def _axes(*, width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure, in inches, of one plot in the page's colours, with nothing but a grid behind."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    axes = figure.add_subplot(facecolor="none")
+    axes.grid(axis="y", color=LINE)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.tick_params(length=0, labelcolor=SOFT, labelsize=8)
+    axes.spines[:].set_visible(False)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=SOFT, fontsize=8)
+    return figure, axes

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from edgewright.model.judge.figures import BLUE, GREEN, ORANGE, write_svg
 from edgewright.model.train.run import Epoch
-
-_BLUE, _GREEN, _ORANGE = "#0072b2", "#009e73", "#d55e00"  # told apart by colour-blind people
 
 
 def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:
@@ -22,11 +20,11 @@ def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:
     score_axes = loss_axes.twinx()
     numbers = [epoch.epoch + 1 for epoch in epochs]
     loss_axes.plot(
-        numbers, [e.loss for e in epochs], color=_ORANGE, marker=".", label="training loss"
+        numbers, [e.loss for e in epochs], color=ORANGE, marker=".", label="training loss"
     )
-    score_axes.plot(numbers, [e.auc for e in epochs], color=_BLUE, marker=".", label="AUC")
+    score_axes.plot(numbers, [e.auc for e in epochs], color=BLUE, marker=".", label="AUC")
     score_axes.plot(
-        numbers, [e.accuracy for e in epochs], color=_GREEN, marker=".", label="accuracy"
+        numbers, [e.accuracy for e in epochs], color=GREEN, marker=".", label="accuracy"
     )
     loss_axes.set(xlabel="epoch", ylabel="training loss", title=title)
     score_axes.set_ylabel("on the validation part, averaged weights")
@@ -37,19 +35,10 @@ def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:
         )
     loss_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return _write(figure, out)
+    return write_svg(figure, out)
 
 
 def _resolution_changes(epochs: Sequence[Epoch]) -> list[tuple[int, int]]:
     """(epoch, resolution) wherever the resolution is another than in the epoch before."""
     before = [0, *(epoch.size for epoch in epochs)]
     return [(e.epoch, e.size) for e, size in zip(epochs, before, strict=False) if e.size != size]
-
-
-def _write(figure: Figure, out: Path) -> Path:
-    aside = out.with_suffix(".part.svg")
-    # A salt and no date: the same run gives the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "edgewright"}):
-        figure.savefig(aside, metadata={"Date": None})
-    aside.replace(out)
-    return out

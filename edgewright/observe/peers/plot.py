@@ -2,16 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib
 from matplotlib.figure import Figure
 
+from edgewright.model.judge.figures import BLUE, ORANGE, SKY, write_svg
 from edgewright.observe.peers.compare import Comparison, Row
 
-_COLOURS = {
-    "INT8": "#0072b2",
-    "S8S8": "#56b4e9",
-    "FP32": "#d55e00",
-}  # told apart by colour-blind people
+_COLOURS = {"INT8": BLUE, "S8S8": SKY, "FP32": ORANGE}
 
 
 def draw(comparison: Comparison, out: Path) -> Path:
@@ -32,17 +28,8 @@ def draw(comparison: Comparison, out: Path) -> Path:
         axes.bar_label(bars, fmt="{:,.0f}", padding=3)
         axes.set(title=f"{title}, M instructions", xlim=(0, max(millions) * 1.2))
         axes.spines[["top", "right"]].set_visible(False)
-    return _write(figure, out)
+    return write_svg(figure, out)
 
 
 def _label(row: Row) -> str:
     return f"{row.runtime} {row.precision}"
-
-
-def _write(figure: Figure, out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_suffix(".part.svg")
-    with matplotlib.rc_context({"svg.hashsalt": "edgewright"}):
-        figure.savefig(aside, metadata={"Date": None})
-    aside.replace(out)
-    return out

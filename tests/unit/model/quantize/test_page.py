@@ -3,7 +3,7 @@
 import re
 
 from edgewright.model.judge.evaluate import Interval
-from edgewright.model.quantize.page import render
+from edgewright.model.quantize.page import COLOURS, render
 from edgewright.model.quantize.sweep_report import (
     Histogram,
     Noise,
@@ -84,11 +84,27 @@ def test_a_part_without_content_is_left_out() -> None:
     assert "the answers to all 20 images are the same" in page
 
 
+def points(page: str, plot: str) -> list[str]:
+    """The tooltips of a plot's points, from the last that is drawn to the first."""
+    svg = next(svg for svg in page.split("<svg") if f'aria-label="accuracy against {plot}"' in svg)
+    return re.findall(r'<g id="[\w-]+">\s*<title>(.*?)</title>', svg.partition("</svg>")[0])[::-1]
+
+
+def test_a_point_tells_whose_it_is_and_what_it_costs() -> None:
+    page = render(report(), [])
+
+    assert points(page, "size") == [
+        "FP32: 90.0 %, 0.40 MB",
+        "1 small: 90.0 %, 0.10 MB",
+        "2 large: 90.0 %, 0.40 MB",
+    ]
+    assert "<title>Conv a: own rounding 30.0 dB, all -3.0 dB</title>" in page
+
+
 def test_instructions_are_plotted_where_they_were_counted() -> None:
     counted = (row("counted", instructions=2_000_000_000, chosen=True), row("not counted"))
     page = render(report(candidates=counted), [])
-    [plot] = re.findall(r"accuracy against instructions.*?</svg>", page, re.DOTALL)
-    assert plot.count("<circle") == 1
+    assert points(page, "instructions on the board") == ["1 counted: 90.0 %, 2000.00 millions"]
     assert "<td>2000</td>" in page
 
 
@@ -99,9 +115,13 @@ def test_other_networks_stand_on_the_same_plots() -> None:
         dominated=True,
     )
     page = render(report(rivals=(slim,)), [])
-    plots = re.findall(r'aria-label="accuracy against ([\w ]+)".*?</svg>', page, re.DOTALL)
+    plots = re.findall(r'aria-label="accuracy against ([\w ]+)"', page)
     assert plots == ["size", "x86 time", "multiplications"]
-    assert page.count('<rect class="rival"') == 3
+    assert [points(page, plot)[-1] for plot in plots] == [
+        "3 whole/model.onnx: 90.0 %, 0.90 MB",
+        "3 whole/model.onnx: 90.0 %, 1.00 times that of FP32",
+        "3 whole/model.onnx: 90.0 %, 4.00 M MACs",
+    ]
     assert "-0.5 <small>-2.0 to +1.0</small>" in page
     assert "<td>-25.0 %</td>" in page  # of the multiplications
     assert "<td>dominated</td>" in page
@@ -112,12 +132,17 @@ def test_a_hopeless_recipe_does_not_press_the_others_together() -> None:
     page = render(report(candidates=(row("good", chosen=True), hopeless)), [])
     assert page.count("1 further below") == 2  # plots
     assert ">20.0 <small>" in page  # the table has it
-    assert page.count("<circle") == 2
+    assert points(page, "size") == ["FP32: 90.0 %, 0.40 MB", "1 good: 90.0 %, 0.40 MB"]
 
 
-def test_nothing_lies_outside_its_plot() -> None:
-    page = render(report(), [])
-    for x, y in re.findall(r'<circle class="\w+" cx="([-\d.]+)" cy="([-\d.]+)"', page):
-        assert 46 <= float(x) <= 386
-        assert 14 <= float(y) <= 230
-    assert not re.findall(r'height="-', page)
+def test_plots_have_the_pages_colours_and_load_nothing() -> None:
+    """A figure's own colours would be lost in dark mode; a namespace is an address."""
+    plots = "".join(re.findall(r"<svg.*?</svg>", render(report(), []), re.DOTALL))
+
+    assert [colour for colour in COLOURS if colour in plots] == []
+    assert {name for name in COLOURS.values() if name in plots} >= {"var(--ink)", "var(--line)"}
+    assert "http" not in plots
+
+
+def test_a_page_repeats_to_the_last_byte() -> None:
+    assert render(report(), []) == render(report(), [])

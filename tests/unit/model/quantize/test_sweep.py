@@ -9,7 +9,6 @@ import pytest
 from edgewright.base.errors import UserError
 from edgewright.model.judge.answers import Answers, probabilities
 from edgewright.model.judge.data import LABELS, Dataset, Sample
-from edgewright.model.quantize.page import Axis
 from edgewright.model.quantize.recipe import Recipe
 from edgewright.model.quantize.sweep import (
     Candidate,
@@ -132,14 +131,3 @@ def test_logits_become_probabilities_and_probabilities_stay(scale: float) -> Non
     given = probabilities(logits)
     np.testing.assert_allclose(given.sum(axis=1), 1)
     np.testing.assert_allclose(probabilities(given.astype(np.float32)), given, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [(0, 21.6, [0, 5, 10, 15, 20]), (0.68, 0.83, [0.7, 0.75, 0.8]), (0, 1.1, [0, 0.5, 1])],
-)
-def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
-    axis = Axis(low=low, high=high, start=0, end=100)
-    assert axis.ticks == pytest.approx(ticks)
-    assert axis(low) == 0
-    assert axis(high) == 100

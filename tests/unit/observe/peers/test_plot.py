@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
+from edgewright.observe.peers import plot
 from edgewright.observe.peers.compare import Comparison, Row
-
-pytest.importorskip("matplotlib")
 
 
 def row(runtime: str, inference: int) -> Row:
@@ -25,8 +22,6 @@ def row(runtime: str, inference: int) -> Row:
 
 
 def test_every_runtime_has_its_bars_and_the_picture_repeats(tmp_path: Path) -> None:
-    from edgewright.observe.peers import plot
-
     table = Comparison(
         board="a53-som",
         model="net",
