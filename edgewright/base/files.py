@@ -1,12 +1,114 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and locks between processes and threads.
 
+Temporary names end in random digits: all threads of a process have one process id, and so may
+two containers that share a folder.
+
+Nothing here waits for the disk unless `durable` says so. What a power cut takes of a cache or of
+a build is made anew; durable is what cannot be: keys, sequence numbers, pinned host keys.
+"""
+
+import fcntl
+import filecmp
+import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
 from edgewright.base.errors import UserError
+
+
+def unique_name(prefix: str) -> str:
+    """`<prefix>-<12 random hex digits>`, for containers and whatever else a machine shares."""
+    return f"{prefix}-{secrets.token_hex(6)}"
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """An unused name beside `path`, with the same suffix, to write a file to.
+
+    At the end that file takes the place of `path` by rename. If writing it ends in an exception,
+    `path` is untouched and nothing is left over. Missing parent folders are made.
+    """
+    with _unused_name(path) as aside:
+        yield aside
+        if durable:
+            _sync(aside)
+        aside.replace(path)
+        if durable:
+            _sync(path.parent)
+
+
+def write_file(
+    path: Path, content: bytes | str, *, mode: int | None = None, durable: bool = False
+) -> None:
+    """Write a file by rename; the umask decides on its mode unless `mode` does. Text is UTF-8."""
+    with replacing(path, durable=durable) as aside:
+        _create(aside, content, mode)
+
+
+def write_new_file(path: Path, content: bytes | str, *, mode: int) -> None:
+    """Write a durable file that is never put over another. Raises FileExistsError."""
+    with _unused_name(path) as aside:
+        _create(aside, content, mode)
+        _sync(aside)
+        path.hardlink_to(aside)  # a rename would replace what is there
+    _sync(path.parent)
+
+
+def update_file(path: Path, content: bytes | str, *, mode: int | None = None) -> bool:
+    """Write a file unless it has this content already; returns whether it was written.
+
+    What is left alone keeps its inode and its times: a board may have it mounted, a build tool
+    compares them.
+    """
+    if path.is_file() and path.read_bytes() == _encoded(content):
+        return False
+    write_file(path, content, mode=mode)
+    return True
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file with its mode and times, by rename; an equal target is left alone."""
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        return
+    with replacing(target) as aside:
+        shutil.copy2(source, aside)
+
+
+@contextmanager
+def _unused_name(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path`; what is there at the end is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
+    try:
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _create(path: Path, content: bytes | str, mode: int | None) -> None:
+    """A secret is never readable by others, not even before its first byte is written."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(os.open(path, flags, 0o666 if mode is None else mode), "wb") as file:  # noqa: PTH123
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)  # whatever the umask took away
+        file.write(_encoded(content))
+
+
+def _encoded(content: bytes | str) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -18,12 +120,33 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(str(out), "is a file, expected a folder or nothing")
+    with _folder_aside(out) as aside:
+        yield aside
+        _swap(aside, out)
+
+
+@contextmanager
+def cached_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill with what only its name decides on; it becomes `out` at the end.
+
+    Whoever fills the same one at the same time makes the same: the first to end is taken.
+    """
+    with _folder_aside(out) as aside:
+        yield aside
+        try:
+            aside.rename(out)
+        except OSError:
+            if not out.is_dir():
+                raise
+
+
+@contextmanager
+def _folder_aside(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    aside.chmod(0o755)  # mkdtemp's is 0700
     try:
         yield aside
-        aside.chmod(0o755)
-        _swap(aside, out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -40,3 +163,21 @@ def _swap(new: Path, out: Path) -> None:
         except OSError:
             old.rename(out)
             raise
+
+
+@contextmanager
+def locked(path: Path, *, on_busy: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold an advisory lock on a file; it ends with the block or with the process.
+
+    It excludes other threads as well as other processes. While another holds it, this waits;
+    `on_busy` is called first, and may raise to give up instead.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if on_busy:
+                on_busy()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

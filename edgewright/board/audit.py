@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import EdgewrightError, UserError
+from edgewright.base.schema import Document, Part
 from edgewright.board.cores import Fpu
 from edgewright.board.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
 from edgewright.board.profile import Arch, BoardProfile, Cpu, Linkage
@@ -60,11 +59,7 @@ FEATURES_DIVISION = frozenset({"idiva", "idivt", "asimd"})
 FEATURES_V8 = frozenset({"asimd", "crc32", "aes", "pmull", "sha1", "sha2"})
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Finding(_Part):
+class Finding(Part):
     """One thing that is wrong: the problem, what proves it, and the next command."""
 
     problem: str
@@ -72,7 +67,7 @@ class Finding(_Part):
     next: str | None = None
 
 
-class AuditedFile(_Part):
+class AuditedFile(Part):
     """One file with its facts and what is wrong with it."""
 
     path: str
@@ -80,7 +75,7 @@ class AuditedFile(_Part):
     findings: tuple[Finding, ...]
 
 
-class Audit(_Part):
+class Audit(Document):
     """`audit.json`: every ELF file of a build, judged against its board."""
 
     version: Literal[1] = 1

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from edgewright.base.errors import UserError
+from edgewright.base.schema import shown, suggest, translate_errors
 from edgewright.board.profile import (
     NAME,
     Abi,
@@ -22,9 +23,6 @@ from edgewright.board.profile import (
     Section,
     Service,
     cross_problems,
-    field_problems,
-    shown,
-    suggest,
 )
 from edgewright.board.refused import Refusal, refusal_of
 
@@ -59,7 +57,7 @@ def load_profile(path: Path, *folders: Path) -> BoardProfile:
     try:
         profile = BoardProfile.model_validate(table)
     except ValidationError as invalid:
-        problems += [*field_problems(invalid), *_cross_problems_of_table(table)]
+        problems += [*translate_errors(invalid, BoardProfile), *_cross_problems_of_table(table)]
     if problems:
         raise _invalid(path, list(dict.fromkeys(problems)))
     return profile

@@ -11,9 +11,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection, GNUVerSymSection
 from elftools.elf.sections import ARMAttributesSection, NoteSection, SymbolTableSection
 from elftools.elf.segments import InterpSegment
-from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Part
 
 MAGIC = b"\x7fELF"
 HEADER_BYTES = 32  # the smallest section or program header there is
@@ -73,11 +73,7 @@ THUMB_ISA = {0: "no", 1: "Thumb-1", 2: "Thumb-2", 3: "yes"}
 DIVISION = {0: "as the architecture", 1: "no", 2: "yes"}
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ArmAttributes(_Facts):
+class ArmAttributes(Part):
     """ARM build attributes of a whole file; the linker merges them over all its inputs."""
 
     cpu_name: str
@@ -90,7 +86,7 @@ class ArmAttributes(_Facts):
     division: str  # integer division, which only some ARMv7 cores have and every ARMv8 one
 
 
-class NeededVersion(_Facts):
+class NeededVersion(Part):
     """A symbol version that a library must offer, and the symbols that need it."""
 
     library: str
@@ -104,12 +100,12 @@ class NeededVersion(_Facts):
         return tuple(int(part) for part in parts) if all(map(_is_number, parts)) else ()
 
 
-class Section(_Facts):
+class Section(Part):
     name: str
     bytes: int
 
 
-class ElfFacts(_Facts):
+class ElfFacts(Part):
     """What stands in an ELF file."""
 
     bytes: int  # of the file

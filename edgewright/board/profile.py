@@ -1,28 +1,24 @@
 """What a board profile says, and what does not fit together in it."""
 
-import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
+from edgewright.base.schema import Part, shown
 from edgewright.board.cores import Fpu, core_facts
 from edgewright.board.refused import core_refusal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 CORE = r"^cortex-[ax][0-9]+[a-z]*(\.cortex-[ax][0-9]+[a-z]*)?$"
 COMPATIBLE = r"^[a-z0-9-]+,[a-z0-9.-]+$"
-SHOWN_WIDTH = 60  # of a value in an error
 
 
 class Arch(StrEnum):
@@ -51,8 +47,8 @@ TRIPLET = {Arch.ARMHF: "arm-linux-gnueabihf", Arch.ARM64: "aarch64-linux-gnu"}
 ARMHF_ONLY = {"fpu", "float_abi", "instruction_set"}
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class Section(Part, strict=True):
+    """A table of a profile: `cores = "4"` is a mistake, not a number."""
 
 
 class Cpu(Section):
@@ -336,60 +332,6 @@ def _running_problems(
             "runtime.execution_providers: 'xnnpack' brings code for ARMv8 in 32 bits: expected "
             f"arch 'armhf' and fpu 'neon-fp-armv8', found arch '{abi.arch}'{fpu}"
         )
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-# Pydantic's kinds of error in our words; the names in braces come from its context.
-WORDS = {
-    "missing": "missing",
-    "model_type": "expected a table, found {found}",
-    "string_type": "expected text, found {found}",
-    "int_type": "expected a whole number, found {found}",
-    "float_type": "expected a number, found {found}",
-    "enum": "expected {expected}, found {found}",
-    "literal_error": "expected {expected}, found {found}",
-    "string_pattern_mismatch": "expected a match of {pattern}, found {found}",
-    "greater_than": "expected more than {gt:g}, found {found}",
-    "greater_than_equal": "expected at least {ge}, found {found}",
-    "less_than_equal": "expected at most {le}, found {found}",
-    "finite_number": "expected a finite number, found {found}",
-    "value_error": "{error}",
-}
-
-
-def field_problems(invalid: ValidationError) -> list[str]:
-    return [line for error in invalid.errors() for line in _error_lines(error)]
-
-
-def _error_lines(error: Mapping[str, Any]) -> list[str]:
-    where = ".".join(_key(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return [f"{where}: unknown key{suggest(str(error['loc'][-1]), _keys(error['loc'][:-1]))}"]
-    words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
-    text = words.format(**error.get("ctx", {}), found=shown(error["input"]))
-    return [f"{where}: {line}" if where else line for line in text.splitlines()]
-
-
-def _key(part: str | int) -> str:
-    """A key as TOML writes it."""
-    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else repr(part)
-
-
-def _keys(where: Sequence[str | int]) -> list[str]:
-    """The keys that the table at `where` may have."""
-    model: Any = BoardProfile
-    for part in where:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
-
-
-def shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_WIDTH else f"{text[: SHOWN_WIDTH - 1]}…"
 
 
 def schema_json() -> str:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base import process
 from edgewright.base.errors import CheckError, UserError
+from edgewright.base.schema import Document, Part
 
 # Folders of patches to ONNX Runtime's sources, in the order in which the recipe applies them; those
 # of `patches/eigen` are to a library that has a version of its own.
@@ -34,11 +33,7 @@ _VERDICT = re.compile(
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HunkFit(_Part):
+class HunkFit(Part):
     """One hunk of a patch. Only what `fits`, wherever in its file, is taken by the recipe."""
 
     patch: str  # relative to the recipe
@@ -48,7 +43,7 @@ class HunkFit(_Part):
     reason: str = ""
 
 
-class CandidateFit(_Part):
+class CandidateFit(Document):
     """What `invoke runtime.candidate --json` prints."""
 
     version: Literal[1] = 1

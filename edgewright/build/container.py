@@ -11,6 +11,7 @@ from typing import Literal, Protocol, get_args
 
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
+from edgewright.base.files import unique_name
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
 from edgewright.base.workspace import Workspace
@@ -102,7 +103,7 @@ class DockerBuilder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
     ) -> None:
-        name = f"edgewright-build-{os.getpid()}"
+        name = unique_name("edgewright-build")
         command = ["docker", "run", "--rm", "--init", "--name", name, *_user()]
         for host, mount, access in self._mounts():
             command += ["--volume", f"{host}:{mount}:{access}"]

@@ -6,19 +6,18 @@ user's cache, beside the Conan cache that holds the package.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base import apt, digest
 from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
 from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
+from edgewright.base.schema import Part
 from edgewright.build.container import Builder
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
@@ -36,10 +35,8 @@ HELPER_MODULES = {  # library of the helper → its name for pkg-config, its nam
 RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
 
 
-class Package(BaseModel):
+class Package(Part):
     """One Conan package in the user's cache."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     ref: str
@@ -192,12 +189,8 @@ def _recall(step: Step, inputs: PackageInputs, key: str) -> Package | None:
 
 
 def _record(inputs: PackageInputs, package: Package) -> None:
-    folder = _records(inputs)
-    folder.mkdir(parents=True, exist_ok=True)
-    record = folder / f"{package.name}-{package.key[:16]}.json"
-    aside = record.with_suffix(f".{os.getpid()}")
-    aside.write_text(package.model_dump_json(indent=2) + "\n")
-    aside.replace(record)
+    record = _records(inputs) / f"{package.name}-{package.key[:16]}.json"
+    write_file(record, package.model_dump_json(indent=2) + "\n")
 
 
 def _conan_create(

@@ -1,21 +1,18 @@
 """`invoke build`: board profile and model in, release out, stage by stage."""
 
-import fcntl
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
+from edgewright.base.files import cached_folder, copy_file, locked, update_file
 from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
+from edgewright.base.schema import Document
 from edgewright.base.workspace import Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
@@ -28,11 +25,7 @@ from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha2
 from edgewright.release import manifest as release
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BuildReport(_Part):
+class BuildReport(Document):
     """What a build made; `build/<board>/reports/build.json`."""
 
     version: Literal[1] = 1
@@ -77,7 +70,17 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
 
     Raises UserError for whatever the user can mend; nothing is packaged then.
     """
-    with _lock(request.out.root / ".lock", f"board '{request.profile.name}'"):
+    lock = request.out.root / ".lock"
+
+    def refuse() -> None:
+        raise UserError(
+            f"board '{request.profile.name}'",
+            "another build is running",
+            facts=[f"lock: {lock}"],
+            next="wait for it",
+        )
+
+    with locked(lock, on_busy=refuse):
         return _build(request, Stages(progress))
 
 
@@ -92,7 +95,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         converted, stage.cached = _converted(request.model, out, builder.cache, xnnpack=xnnpack)
     made = _packages(request, builder, stages)
     if request.all_sources:
-        _copy_if_changed(made[packages.RUNTIME].folder / "res" / "links.txt", out.links)
+        copy_file(made[packages.RUNTIME].folder / "res" / "links.txt", out.links)
     with stages.stage("coverage") as stage:
         runtime_ops = made[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
@@ -104,7 +107,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         made_release = _release(request, files, converted)
         stage.cached = before == f"{made_release.id}\n"
     report = _report(request, stages, builder, made_release, files, coverage, judged)
-    _write(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
+    update_file(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
     return report
 
 
@@ -127,19 +130,8 @@ def render(profile: BoardProfile, workspace: Workspace, builder: container.Build
     texts = toolchain.render(
         profile, workspace.resources.toolchains, Path(builder.path(out.toolchain))
     )
-    changed = [_write(out.toolchain, texts.cmake), _write(out.conan_profile, texts.conan)]
+    changed = [update_file(out.toolchain, texts.cmake), update_file(out.conan_profile, texts.conan)]
     return any(changed)
-
-
-def _write(path: Path, text: str) -> bool:
-    """Write a file unless it has that content; aside, then renamed."""
-    if path.is_file() and path.read_text() == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    aside.replace(path)
-    return True
 
 
 def _converted(
@@ -152,31 +144,12 @@ def _converted(
     kept = cache / "models" / key[:32]
     cached = kept.is_dir()
     if not cached:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".convert-") as scratch:
-            convert(model, Path(scratch) / "made", xnnpack=xnnpack)
-            _move_into_place(Path(scratch) / "made", kept)
+        with cached_folder(kept) as folder:
+            convert(model, folder, xnnpack=xnnpack)
     converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
-    _copy_if_changed(kept / "model.ort", converted.ort)
-    _copy_if_changed(kept / "ops.config", converted.ops_config)
+    copy_file(kept / "model.ort", converted.ort)
+    copy_file(kept / "ops.config", converted.ops_config)
     return converted, cached
-
-
-def _move_into_place(made: Path, kept: Path) -> None:
-    try:
-        made.rename(kept)
-    except OSError:
-        if not kept.is_dir():  # another build that put it there first is welcome
-            raise
-
-
-def _copy_if_changed(source: Path, target: Path) -> None:
-    if target.is_file() and digest.file_sha256(source) == digest.file_sha256(target):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copy2(source, aside)
-    aside.replace(target)
 
 
 def _packages(
@@ -197,15 +170,19 @@ def _packages(
         logs=out.logs,
     )
     made: dict[str, packages.Package] = {}
-    with _lock(
-        builder.cache / "conan" / f"{builder.id}.lock", "the Conan cache", stages.progress.note
-    ):
+    note = partial(stages.progress.note, "another build uses the Conan cache: waiting for it")
+    with locked(_conan_lock(builder), on_busy=note):
         for step in packages.steps(inputs):
             with stages.stage(step.name) as stage:
                 result = packages.make(step, inputs, made, stages.progress.line)
                 made[step.name] = result.package
                 stage.cached = result.cached
     return made
+
+
+def _conan_lock(builder: container.Builder) -> Path:
+    """Conan's cache is not made for two writers."""
+    return builder.cache / "conan" / f"{builder.id}.lock"
 
 
 def native_helper(
@@ -225,7 +202,7 @@ def native_helper(
     )
     steps = [packages.library("yyjson", resources.recipes), *packages.helper_steps(resources)]
     made: dict[str, packages.Package] = {}
-    with _lock(builder.cache / "conan" / f"{builder.id}.lock", "the Conan cache", lambda _: None):
+    with locked(_conan_lock(builder)):
         for step in steps:
             made[step.name] = packages.make(step, inputs, made).package
     return made
@@ -238,8 +215,8 @@ def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage
     if kept.is_file() and stamp.is_file() and stamp.read_text() == key:
         return Coverage.model_validate_json(kept.read_text()), True
     coverage = prove(model, parse_config(runtime_ops.read_text(), str(runtime_ops)))
-    _write(kept, coverage.model_dump_json(indent=2) + "\n")
-    _write(stamp, key)
+    update_file(kept, coverage.model_dump_json(indent=2) + "\n")
+    update_file(stamp, key)
     return coverage, False
 
 
@@ -249,7 +226,7 @@ def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str,
     for program in programs:
         for source in sorted((program.folder / "bin").iterdir()):
             target = out.bin / source.name
-            _copy_if_changed(source, target)
+            copy_file(source, target)
             files[f"bin/{source.name}"] = target
         shutil.copytree(program.folder / "symbols", out.symbols, dirs_exist_ok=True)
     for stale in set(out.bin.iterdir()) - set(files.values()):
@@ -259,7 +236,7 @@ def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str,
 
 def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
     judged = audit.audit_files(files, profile)
-    changed = _write(out.audit, judged.json_text())
+    changed = update_file(out.audit, judged.json_text())
     audit.require_passed(judged, out.root)
     return judged, not changed
 
@@ -289,7 +266,7 @@ def _release(
         source=_source(request.workspace.root),
     )
     made = release.build_release(inputs, request.out.release)
-    _write(request.out.latest, f"{made.id}\n")
+    update_file(request.out.latest, f"{made.id}\n")
     return made
 
 
@@ -354,26 +331,6 @@ def _report(
         coverage=coverage,
         audit=judged,
     )
-
-
-@contextmanager
-def _lock(path: Path, what: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold an advisory lock; it is gone with the process, however that ends.
-
-    A lock that is held is waited for if `wait` is there to be told so, else refused.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as held:
-            if wait is None:
-                raise UserError(
-                    what, "another build is running", facts=[f"lock: {path}"], next="wait for it"
-                ) from held
-            wait(f"another build uses {what}: waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def latest_release(out: BoardBuild) -> release.Release:

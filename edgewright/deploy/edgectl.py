@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from edgewright.base.errors import TargetError
+from edgewright.base.schema import Excerpt, parse_json
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
@@ -38,27 +37,21 @@ NEXT: Mapping[str, str] = {
 }
 
 
-class _Part(BaseModel):
-    """What we need of an answer; a newer helper may say more."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class HelperFacts(_Part):
+class HelperFacts(Excerpt):
     version: str
     protocol: int
     sha256: str
     encodings: tuple[str, ...] = ()  # that `receive` takes; older helpers take none
 
 
-class Floor(_Part):
+class Floor(Excerpt):
     """The last order that was committed: nothing older is taken."""
 
     sequence: int
     release: str
 
 
-class Trial(_Part):
+class Trial(Excerpt):
     """A switch that is not decided yet, or whose end a power cut interrupted."""
 
     new: str
@@ -70,27 +63,27 @@ class Trial(_Part):
     remaining_s: float | None = None
 
 
-class Lease(_Part):
+class Lease(Excerpt):
     holder: str
     fence: int
     idle_s: float
 
 
-class PartHeld(_Part):
+class PartHeld(Excerpt):
     """What an earlier upload left: 32 hex digits of SHA-256 for each 64 KiB."""
 
     bytes: int
     chunks: tuple[str, ...]
 
 
-class Base(_Part):
+class Base(Excerpt):
     """An object that the board holds, at the same path in its current release."""
 
     sha256: str
     bytes: int
 
 
-class Missing(_Part):
+class Missing(Excerpt):
     """An object that the board lacks."""
 
     sha256: str
@@ -100,7 +93,7 @@ class Missing(_Part):
     base: Base | None = None
 
 
-class _Answer(_Part):
+class _Answer(Excerpt):
     version: int
     command: str
     helper: HelperFacts
@@ -133,7 +126,7 @@ class ChunksAnswer(_Answer):
     chunks: tuple[str, ...]
 
 
-class Received(_Part):
+class Received(Excerpt):
     """Bytes of an object by where they came from."""
 
     sha256: str
@@ -172,7 +165,7 @@ class RevertAnswer(_Answer):
     current: str | None
 
 
-class Removed(_Part):
+class Removed(Excerpt):
     releases: tuple[str, ...]
     objects: int
     bytes: int
@@ -189,7 +182,7 @@ class KeysAnswer(_Answer):
     compatible: str
 
 
-class Service(_Part):
+class Service(Excerpt):
     pid: int
 
 
@@ -210,13 +203,13 @@ class StatusAnswer(_Answer):
     sound: bool | None
 
 
-class _Problem(_Part):
+class _Problem(Excerpt):
     code: str
     message: str
     next: str | None = None
 
 
-class _Failed(_Part):
+class _Failed(Excerpt):
     error: _Problem
 
 
@@ -301,11 +294,11 @@ class Edgectl:
         """Raises RefusedError, or AbsentError for what is no answer of a helper."""
         try:
             if result.returncode == 0:
-                return kind.model_validate_json(result.stdout)
-            problem = _Failed.model_validate_json(result.stdout).error
-        except ValidationError as broken:
+                return parse_json(kind, result.stdout, PROGRAM, "no answer", blame=TargetError)
+            refusal = parse_json(_Failed, result.stdout, PROGRAM, "no answer", blame=TargetError)
+        except TargetError as broken:
             raise self._absent(result) from broken
-        raise RefusedError(str(self.board.target), problem)
+        raise RefusedError(str(self.board.target), refusal.error)
 
     def _absent(self, result: Result) -> AbsentError:
         tail = (result.stdout + result.stderr).splitlines()[-5:]

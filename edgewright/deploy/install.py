@@ -5,7 +5,6 @@ an ensure: a deploy that was cut leaves a verified release current, and running 
 """
 
 import contextlib
-import fcntl
 import getpass
 import hashlib
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import locked
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.audit import TargetFacts, judge_target, require
@@ -474,15 +474,13 @@ def _only_deploy(edgectl: Edgectl, deployer: Deployer) -> Iterator[None]:
     one user would take the fence from each other.
     """
     name = text_sha256(str(edgectl.board.target), edgectl.root)[:32]
-    path = deployer.locks / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as held:
-            raise TargetError(
-                str(edgectl.board.target),
-                "another deploy of yours is at work",
-                next=NEXT["busy"],
-            ) from held
+
+    def refuse() -> None:
+        raise TargetError(
+            str(edgectl.board.target),
+            "another deploy of yours is at work",
+            next=NEXT["busy"],
+        )
+
+    with locked(deployer.locks / f"{name}.lock", on_busy=refuse):
         yield

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Literal
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.schema import Part, parse_json
 from edgewright.deploy.edgectl import Edgectl, signed_input
 from edgewright.release.keys import Signer, believable
 from edgewright.release.minisign import PublicKey, parse_public_key, public_key_text
@@ -15,12 +14,10 @@ KEYS = "keys.json"  # below the deploy root
 LIMIT = 16
 
 
-class KeySet(BaseModel):
+class KeySet(Part):
     """`keys.json`: every key that a board trusts; the whole set is replaced at a time."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_number: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_: Literal[1] = 1
     sequence: int
     keys: tuple[str, ...]  # the second line of a `.pub` file
 
@@ -39,10 +36,8 @@ def read(edgectl: Edgectl) -> KeySet | None:
     answer = edgectl.board.run(["cat", path])
     if answer.returncode != 0:
         return None
-    try:
-        return KeySet.model_validate_json(answer.stdout)
-    except ValidationError as broken:
-        raise TargetError(f"{edgectl.board.target}: {path}", "not a set of keys") from broken
+    subject = f"{edgectl.board.target}: {path}"
+    return parse_json(KeySet, answer.stdout, subject, "not a set of keys", blame=TargetError)
 
 
 def provision(

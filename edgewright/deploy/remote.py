@@ -6,7 +6,6 @@ input of an exec channel, never SFTP. Unknown and changed host keys are refused.
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ import paramiko
 from paramiko.ssh_exception import BadAuthenticationType
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import locked, write_file
 from edgewright.base.layout import user_config
 from edgewright.deploy import openssh
 from edgewright.deploy.openssh import is_ready
@@ -639,11 +639,8 @@ def _write_pin(key: HostKey) -> None:
     """Replace the lines of this host, by rename, one writer at a time."""
     path = pins()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         lines = path.read_text().splitlines() if path.is_file() else []
         kept = [line for line in lines if line.split(" ", 1)[0] != key.name]
         kept.append(f"{key.name} {key.kind} {base64.b64encode(key.blob).decode()}")
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.write_text("\n".join(kept) + "\n")
-        aside.replace(path)
+        write_file(path, "\n".join(kept) + "\n", durable=True)

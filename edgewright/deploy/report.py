@@ -5,9 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from edgewright.base.errors import UserError
+from edgewright.base.schema import Document, Part, parse_json
 
 
 class Verdict(StrEnum):
@@ -16,11 +14,7 @@ class Verdict(StrEnum):
     NOT_JUDGED = "not judged"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Check(_Part):
+class Check(Part):
     """One thing that was judged."""
 
     name: str
@@ -30,7 +24,7 @@ class Check(_Part):
     facts: tuple[str, ...] = ()  # what the board said, and why something was not judged
 
 
-class ImageResult(_Part):
+class ImageResult(Part):
     """One golden image through `edge-infer run`."""
 
     image: str
@@ -41,7 +35,7 @@ class ImageResult(_Part):
     verdict: Verdict
 
 
-class Bench(_Part):
+class Bench(Part):
     """What `edge-infer bench` measured."""
 
     runs: int
@@ -53,7 +47,7 @@ class Bench(_Part):
     rss_growth_kb: int  # from the end of the warm-up to the end of the runs
 
 
-class SmokeReport(_Part):
+class SmokeReport(Document):
     """Proof that a release works on a board, or what does not."""
 
     version: Literal[1] = 1
@@ -71,9 +65,6 @@ class SmokeReport(_Part):
     images: tuple[ImageResult, ...]
     bench: Bench | None
 
-    def to_json(self) -> str:
-        return self.model_dump_json(indent=2) + "\n"
-
     @property
     def failed(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.verdict is Verdict.FAILED)
@@ -85,8 +76,4 @@ def passed(checks: Iterable[Check]) -> bool:
 
 def load_smoke_report(text: str, subject: str) -> SmokeReport:
     """A report from its JSON. Raises UserError for another version or unknown fields."""
-    try:
-        return SmokeReport.model_validate_json(text)
-    except ValidationError as invalid:
-        facts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()]
-        raise UserError(subject, "not a smoke report, version 1", facts=facts) from invalid
+    return parse_json(SmokeReport, text, subject, "not a smoke report, version 1")

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.base.progress import Progress
+from edgewright.base.schema import Excerpt, parse_json
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
@@ -24,47 +23,37 @@ RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
 SAID_LINES = 5
 
 
-class _Part(BaseModel):
-    """What we need of a document; others may add fields."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Prediction(_Part):
+class Prediction(Excerpt):
     """A class and its probabilities."""
 
     class_: str
     probabilities: tuple[float, ...]
-
-    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
 
 
 class GoldenCase(Prediction):
     image: str
 
 
-class Golden(_Part):
+class Golden(Excerpt):
     """`golden/expected.json`."""
 
     schema_: Literal[1]
     tolerance: float
     cases: tuple[GoldenCase, ...]
 
-    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
 
-
-class _Problem(_Part):
+class _Problem(Excerpt):
     code: str
     message: str
 
 
-class _Document(_Part):
+class _Document(Excerpt):
     version: Literal[1]
     command: str
     error: _Problem | None = None
 
 
-class _Case(_Part):
+class _Case(Excerpt):
     image: str
     max_abs_diff: float | None = None
     passed: bool
@@ -76,11 +65,11 @@ class SelftestDocument(_Document):
     cases: tuple[_Case, ...]
 
 
-class _Times(_Part):
+class _Times(Excerpt):
     inference: float
 
 
-class _ImageLine(_Part):
+class _ImageLine(Excerpt):
     """One entry of `results`: an outcome or an error."""
 
     image: str
@@ -89,14 +78,12 @@ class _ImageLine(_Part):
     ms: _Times | None = None
     error: _Problem | None = None
 
-    model_config = ConfigDict(alias_generator=lambda name: name.rstrip("_"), frozen=True)
-
 
 class RunDocument(_Document):
     results: tuple[_ImageLine, ...]
 
 
-class _Latency(_Part):
+class _Latency(Excerpt):
     median: float
     p95: float
     max: float
@@ -230,15 +217,10 @@ def read_golden(subject: Subject) -> Golden:
     """`golden/expected.json` as the board has it. Raises TargetError."""
     path = f"{subject.folder}/{GOLDEN}/expected.json"
     text = subject.board.check(["cat", path]).stdout
-    try:
-        return Golden.model_validate_json(text)
-    except ValidationError as invalid:
-        raise TargetError(
-            f"{subject.board.target}: {path}",
-            "not a golden set",
-            facts=_validation_facts(invalid),
-            next="invoke build",
-        ) from invalid
+    where = f"{subject.board.target}: {path}"
+    return parse_json(
+        Golden, text, where, "not a golden set", blame=TargetError, next="invoke build"
+    )
 
 
 # Judging: pure
@@ -366,9 +348,9 @@ def parse(kind: type[Doc], result: Result, *, exit_codes: Sequence[int] = (0, 6)
     if result.returncode not in exit_codes:
         return _broken(name, result, _ending(result.returncode))
     try:
-        return kind.model_validate_json(result.stdout)
-    except ValidationError as invalid:
-        return _broken(name, result, "no valid document", _validation_facts(invalid))
+        return parse_json(kind, result.stdout, name, "no valid document", blame=TargetError)
+    except TargetError as invalid:
+        return _broken(name, result, invalid.problem, invalid.facts[:SAID_LINES])
 
 
 def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) -> Check:
@@ -385,8 +367,8 @@ def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) ->
 def _problem(result: Result) -> list[str]:
     """`edge-infer`'s own words for what went wrong, if it wrote any."""
     try:
-        problem = _Document.model_validate_json(result.stdout).error
-    except ValidationError:
+        problem = parse_json(_Document, result.stdout, PROGRAM, "no valid document").error
+    except UserError:
         return []
     return [f"{problem.code}: {problem.message}"] if problem else []
 
@@ -396,7 +378,3 @@ def _ending(code: int) -> str:
     if code < 0:
         return "ended by a signal"
     return f"exit code {code}, signal {code - 128}" if code > 128 else f"exit code {code}"
-
-
-def _validation_facts(invalid: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in invalid.errors()][:SAID_LINES]

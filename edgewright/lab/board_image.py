@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from edgewright.base import apt, process
+from edgewright.base.files import replacing
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.board.profile import Arch
@@ -81,12 +82,11 @@ def rootfs(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> Pa
     kept = user_cache() / "rootfs" / f"{spec.tag.partition(':')[2]}.tar"
     if kept.is_file():
         return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=kept.parent) as scratch:
-        base, made = Path(scratch, "base.tar"), Path(scratch, "rootfs.tar")
+    with tempfile.TemporaryDirectory(prefix="edgewright-rootfs-") as scratch:
+        base = Path(scratch, "base.tar")
         _unpack(spec, base, log, on_line)
-        compose(base, made, spec)
-        made.replace(kept)
+        with replacing(kept) as aside:
+            compose(base, aside, spec)
     return kept
 
 

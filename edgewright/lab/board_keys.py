@@ -1,11 +1,7 @@
 """Keys of emulated boards: a host key that is pinned, and one that opens the door."""
 
-import contextlib
-import fcntl
-import os
 import shlex
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from edgewright.base.files import update_file, write_file
 from edgewright.deploy.target import Target
 
 USER, HOST, KNOWN = "id_ed25519", "host_ed25519", "known_hosts"
@@ -27,7 +24,7 @@ def key(path: Path) -> Ed25519PrivateKey:
     if not path.is_file():
         made = Ed25519PrivateKey.generate()
         text = made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        write(path, text, mode=0o600)
+        write_file(path, text, mode=0o600)
     found = load_ssh_private_key(path.read_bytes(), password=None)
     assert isinstance(found, Ed25519PrivateKey)
     return found
@@ -61,7 +58,7 @@ def host_key(folder: Path) -> bytes:
 def pin(folder: Path, port: int) -> None:
     """Write the board's `known_hosts`: its host key under the port that it answers at."""
     line = f"[127.0.0.1]:{port} {public(key(folder / HOST))}\n"
-    write(folder / KNOWN, line.encode())
+    update_file(folder / KNOWN, line, mode=0o644)
 
 
 def target_of(folder: Path, port: int, *, shares_memory: bool) -> Target:
@@ -90,22 +87,3 @@ def banner(address: str, port: int) -> bool:
             return link.recv(16).startswith(b"SSH-2.0-")
     except OSError:
         return False
-
-
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Leave an equal file alone, as a board may have it mounted; new ones by rename."""
-    if path.is_file() and path.read_bytes() == data:
-        return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.touch(mode=mode)
-    aside.write_bytes(data)
-    aside.replace(path)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One `up` or `down` at a time for each board."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -16,6 +16,7 @@ from typing import Any
 
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import locked, update_file
 from edgewright.base.progress import LineSink
 from edgewright.board.cores import Fpu
 from edgewright.board.profile import Arch, BoardProfile
@@ -25,11 +26,9 @@ from edgewright.lab.board_keys import (
     authorized_keys,
     banner,
     host_key,
-    locked,
     pin,
     ssh_command,
     target_of,
-    write,
 )
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -102,7 +101,7 @@ def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
     require_emulation(instance.profile.abi.arch)
     spec = board_image.read_spec(instance.profile.abi.arch, instance.docker)
     image = board_image.ensure(spec, log_of(instance), on_line=on_line)
-    with locked(instance.folder):
+    with locked(instance.folder / "lock"):
         _write_files(instance)
         there = _reusable(instance, image)
         try:
@@ -117,7 +116,7 @@ def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
 def down(instance: Instance) -> bool:
     """Remove the board with what was installed on it; its keys stay. False if there was none."""
     require_daemon()
-    with locked(instance.folder):
+    with locked(instance.folder / "lock"):
         found = _inspect(instance.container)
         if found is None:
             return False
@@ -211,9 +210,9 @@ def _runs(entry: str, arch: Arch) -> bool:
 def _write_files(instance: Instance) -> None:
     folder = instance.folder
     (folder / "board").mkdir(parents=True, exist_ok=True)
-    write(folder / "board" / "authorized_keys", authorized_keys(folder))
-    write(folder / "board" / "host_key", host_key(folder), mode=0o600)
-    write(folder / "cpuinfo", cpuinfo(instance.profile).encode())
+    update_file(folder / "board" / "authorized_keys", authorized_keys(folder), mode=0o644)
+    update_file(folder / "board" / "host_key", host_key(folder), mode=0o600)
+    update_file(folder / "cpuinfo", cpuinfo(instance.profile), mode=0o644)
 
 
 FEATURES = {

@@ -11,7 +11,6 @@ half a minute. The disk, and everything read from it, is met anew each time.
 import contextlib
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,13 +23,14 @@ from typing import IO
 
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import copy_file, locked, write_file
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.board.profile import BoardProfile
 from edgewright.deploy.target import Target
 from edgewright.lab import board_image
 from edgewright.lab import machine_image as lab_image
-from edgewright.lab.board_keys import banner, locked, pin, ssh_command, target_of
+from edgewright.lab.board_keys import banner, pin, ssh_command, target_of
 
 QEMU = "qemu-system-aarch64"
 SETUP = "invoke setup --lab --yes"
@@ -104,7 +104,7 @@ def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -
     TargetError for one that does not come up.
     """
     require_tools(lab.profile)
-    with locked(lab.folder):
+    with locked(lab.folder / "lock"):
         on = _running(lab)
         if on and banner("127.0.0.1", on.port):
             return on
@@ -130,7 +130,7 @@ def cut(lab: Lab) -> None:
 
 def down(lab: Lab) -> bool:
     """Remove the board with what was installed on it; its keys stay. False if there was none."""
-    with locked(lab.folder):
+    with locked(lab.folder / "lock"):
         there = power(lab) is not Power.ABSENT
         cut(lab)
         for path in (lab.disk, lab.writes, lab.console, _pid_file(lab)):
@@ -186,7 +186,8 @@ def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
     kernel = lab_image.kernel(spec, lab.log, on_line=on_line)
     archive = lab_image.initrd(kernel, spec, insert_disk(lab, on_line=on_line))
     initrd = user_cache() / "lab" / f"initrd-{hashlib.sha256(archive).hexdigest()[:12]}"
-    _write_once(initrd, archive)
+    if not initrd.is_file():
+        write_file(initrd, archive)
     cores = lab.cores or lab.profile.cpu.cores
     argv = machine_argv(lab.profile, cores, kernel.image, initrd)
     machine = Machine(argv=argv, state=initrd.with_name(f"state-{_state_key(argv)}"))
@@ -210,18 +211,11 @@ def _state_key(argv: Sequence[str]) -> str:
     return hashlib.sha256(repr((version, *argv)).encode()).hexdigest()[:12]
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    if not path.is_file():
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(data)
-        aside.replace(path)
-
-
 def _save_state(lab: Lab, machine: Machine, on_line: LineSink | None) -> None:
     """Boot once as far as to the disk, and keep the machine's memory and registers."""
     if on_line:
         on_line("first boot of this kernel")
-    saved, aside = lab.folder / ".state", machine.state.with_name(f".state.{os.getpid()}")
+    saved = lab.folder / ".state"
     lab.console.unlink(missing_ok=True)
     rest = [
         "-serial",
@@ -233,9 +227,8 @@ def _save_state(lab: Lab, machine: Machine, on_line: LineSink | None) -> None:
     with lab.log.open("ab") as log, _killed_at_the_end(lab, [*machine.argv, *rest], log) as qemu:
         _wait_for_disk_door(lab, qemu)
         qemu.communicate(f'migrate "exec:cat > {saved.name}"\nquit\n'.encode(), SAVE_SECONDS)
-    shutil.copyfile(saved, aside)
+    copy_file(saved, machine.state)
     saved.unlink()
-    aside.replace(machine.state)
 
 
 @contextlib.contextmanager

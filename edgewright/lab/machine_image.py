@@ -4,7 +4,6 @@
 holds the same root file system as the board in a container (`board_image`).
 """
 
-import contextlib
 import hashlib
 import lzma
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.base.files import cached_folder, replacing
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.lab import debs
@@ -71,21 +71,16 @@ def kernel(spec: LabSpec, log: Path, *, on_line: LineSink | None = None) -> Kern
     kept = user_cache() / "lab" / f"kernel-{spec.kernel_digest}"
     if kept.is_dir():
         return Kernel(folder=kept)
-    kept.parent.mkdir(parents=True, exist_ok=True)
     if on_line:
         on_line(f"download {spec.package}")
-    with tempfile.TemporaryDirectory(prefix=".kernel-", dir=kept.parent) as scratch:
-        made = Path(scratch, "kernel")
-        debs.unpack(spec.package, KERNEL_ARCH, spec.suite, Path(scratch, "deb"), log)
-        _take_kernel(Path(scratch, "deb"), made, spec)
-        with contextlib.suppress(FileExistsError):  # another session was faster
-            made.rename(kept)
+    with cached_folder(kept) as out, tempfile.TemporaryDirectory(prefix="edgewright-deb-") as deb:
+        debs.unpack(spec.package, KERNEL_ARCH, spec.suite, Path(deb), log)
+        _take_kernel(Path(deb), out, spec)
     return Kernel(folder=kept)
 
 
 def _take_kernel(deb: Path, made: Path, spec: LabSpec) -> None:
     modules = {module_name(path): path for path in deb.rglob("*.ko.xz")}
-    made.mkdir()
     shutil.copy(next(deb.glob("boot/vmlinuz-*")), made / "vmlinuz")
     early = load_order(spec.early, modules)
     late = [name for name in load_order(spec.late, modules) if name not in early]
@@ -159,7 +154,7 @@ def _padded(data: bytes) -> bytes:
 def make_disk(disk: Path, rootfs: Path, keys: Path, megabytes: int, log: Path) -> None:
     """An ext4 image with `rootfs` and the keys of the folder `keys`; made aside, then renamed."""
     with tempfile.TemporaryDirectory(prefix="edgewright-disk-") as scratch:
-        root, made = Path(scratch, "root"), disk.with_name(f".{disk.name}")
+        root = Path(scratch, "root")
         with tarfile.open(rootfs) as tar:
             tar.extraction_filter = _trusted  # as an argument it needs Python 3.11.4
             tar.extractall(root)
@@ -167,11 +162,10 @@ def make_disk(disk: Path, rootfs: Path, keys: Path, megabytes: int, log: Path) -
             (root / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (root / name).write_bytes(data)
             (root / name).chmod(0o600)
-        made.unlink(missing_ok=True)
         mke2fs = process.which("mke2fs") or "mke2fs"
-        command = [mke2fs, "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(made)]
-        process.run_logged([*_as_owner(), *command, f"{megabytes}M"], log)
-        made.replace(disk)
+        with replacing(disk) as aside:
+            command = [mke2fs, "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(aside)]
+            process.run_logged([*_as_owner(), *command, f"{megabytes}M"], log)
 
 
 def _key_files(keys: Path) -> Iterator[tuple[str, bytes]]:

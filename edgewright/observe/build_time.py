@@ -2,18 +2,15 @@
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from edgewright.base.schema import Document, Part
 
 STEP = re.compile(r"^\[\d+/(\d+)\] ")
 COMPILED = re.compile(r"compiled in (\d+) s, (\d+) core-seconds")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Compilation(_Part):
+class Compilation(Part):
     """One build of the runtime."""
 
     board: str
@@ -24,10 +21,10 @@ class Compilation(_Part):
     program_sha256: str  # of the edge-infer that is linked with it
 
 
-class BuildTimes(_Part):
+class BuildTimes(Document):
     """Builds of one runtime, the plainest first."""
 
-    version: int = 1
+    version: Literal[1] = 1
     builds: tuple[Compilation, ...]
 
     @property

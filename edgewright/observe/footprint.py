@@ -8,9 +8,8 @@ within one run is kept, and it is labelled.
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import TargetError
+from edgewright.base.schema import Document, Part
 from edgewright.deploy.remote import Board
 from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import MODEL, PROGRAM, BenchDocument, parse
@@ -22,11 +21,7 @@ WARMUP, RUNS = 0, 1
 SECONDS = 1800.0  # for one benchmark on an emulator that shares its machine
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Load(_Part):
+class Load(Part):
     """One benchmark."""
 
     threads: int
@@ -34,7 +29,7 @@ class Load(_Part):
     emulated_ms: float  # median of one inference; comparable within this document only
 
 
-class Footprint(_Part):
+class Footprint(Document):
     """What `invoke lab.bench` found; `emulated` is always true and says what the times are."""
 
     version: Literal[1] = 1

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import TargetError
 from edgewright.base.progress import Progress
+from edgewright.base.schema import Document
 from edgewright.deploy import edgectl, keyring, openssh
 from edgewright.deploy import install as deploy
 from edgewright.deploy.install import Installed
@@ -35,10 +34,8 @@ LAYERS = 5  # of a model update, spread over the file
 SHARE = 50  # one byte in so many is changed
 
 
-class TransferReport(BaseModel):
+class TransferReport(Document):
     """What `invoke bench.transfer` found. On an emulated board, rates are the emulator's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
     target: str

@@ -3,17 +3,15 @@
 The files are minisign's. A secret key never leaves this module but as a signature.
 """
 
-import contextlib
-import fcntl
 import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import locked, write_file, write_new_file
 from edgewright.base.layout import user_config
 from edgewright.release import minisign
 from edgewright.release.minisign import PublicKey, SecretKey, Signature
@@ -107,11 +105,11 @@ class KeyFolder:
         The number is on disk before it is used. Raises UserError where none is left.
         """
         path = self._sequence_path(name)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             number = max(int(time.time()), self._last_sequence(name) + 1, at_least)
             if number >= SEQUENCES:
                 raise UserError(f"key '{name}'", "out of sequence numbers", next=GENERATE)
-            _replace(path, f"{number}\n")
+            write_file(path, f"{number}\n", mode=0o644, durable=True)
         return number
 
     def _sequence_path(self, name: str) -> Path:
@@ -204,45 +202,7 @@ def _taken(name: str, path: Path) -> UserError:
 
 
 def _write_new(name: str, path: Path, text: str, mode: int) -> None:
-    """Complete or not at all, and never over another file."""
-    with _aside(path, text, mode) as aside:
-        try:
-            path.hardlink_to(aside)
-        except FileExistsError as there:
-            raise _taken(name, path) from there
-
-
-def _replace(path: Path, text: str) -> None:
-    with _aside(path, text, 0o644) as aside:
-        aside.replace(path)
-    _sync(path.parent)
-
-
-@contextlib.contextmanager
-def _aside(path: Path, text: str, mode: int) -> Iterator[Path]:
-    """The text, on disk, under a name that nobody else uses; gone at the end."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), mode)
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        write_new_file(path, text, mode=mode)
+    except FileExistsError as error:
+        raise _taken(name, path) from error

@@ -4,19 +4,18 @@ import gzip
 import hashlib
 import io
 import json
-import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from edgewright.base.digest import file_sha256
 from edgewright.base.errors import UserError
+from edgewright.base.files import new_folder, update_file
+from edgewright.base.schema import Excerpt, Part, parse_json
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -30,11 +29,7 @@ Mode = Annotated[str, Field(pattern=r"^0(644|755)$")]
 ReleasePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]+(/[A-Za-z0-9._+-]+)*$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class ReleaseFile(_Part):
+class ReleaseFile(Part):
     """One file of a release; `path` is relative to the release folder, with `/`."""
 
     path: ReleasePath
@@ -50,7 +45,7 @@ class ReleaseFile(_Part):
         return path
 
 
-class ReleasedModel(_Part):
+class ReleasedModel(Part):
     """The model; `card` is the content of `model/card.json`."""
 
     name: str
@@ -60,7 +55,7 @@ class ReleasedModel(_Part):
     card: dict[str, JsonValue]
 
 
-class ReleasedRuntime(_Part):
+class ReleasedRuntime(Part):
     """The runtime inside `edge-infer`, and how many threads it is to use."""
 
     name: Literal["onnxruntime"] = "onnxruntime"
@@ -70,7 +65,7 @@ class ReleasedRuntime(_Part):
     threads: Annotated[int, Field(ge=1)]
 
 
-class ReleasedBudgets(_Part):
+class ReleasedBudgets(Part):
     """The board's budgets when the release was made; the smoke test holds it to them."""
 
     binary_bytes: int
@@ -79,17 +74,17 @@ class ReleasedBudgets(_Part):
     latency_ms: float
 
 
-class Source(_Part):
+class Source(Part):
     """The commit that the release was built from."""
 
     revision: str
     dirty: bool
 
 
-class ManifestBody(_Part):
+class ManifestBody(Part):
     """Everything that the id is the hash of."""
 
-    schema_number: Literal[1] = Field(default=1, alias="schema")
+    schema_: Literal[1] = 1
     board: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     compatible: Annotated[str, Field(pattern=r"^[a-z0-9-]+,[a-z0-9.-]+$")]
     files: tuple[ReleaseFile, ...]
@@ -182,11 +177,11 @@ class ReleaseInputs:
     source: Source
 
 
-class _CardFile(BaseModel):
+class _CardFile(Excerpt):
     sha256: Sha256
 
 
-class _CardHead(BaseModel):
+class _CardHead(Excerpt):
     """What a release reads of a card; the rest is handed on as it is."""
 
     name: str
@@ -194,11 +189,11 @@ class _CardHead(BaseModel):
     file: _CardFile
 
 
-class _GoldenCase(BaseModel):
+class _GoldenCase(Excerpt):
     image: str
 
 
-class _GoldenSet(BaseModel):
+class _GoldenSet(Excerpt):
     """What a release reads of `expected.json`."""
 
     cases: tuple[_GoldenCase, ...]
@@ -218,8 +213,7 @@ def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
     if not _is_sound(release):
         _write_folder(release.folder, content)
     archive = _archive_bytes(manifest.id, content)
-    if not release.archive.is_file() or release.archive.read_bytes() != archive:
-        _write_aside(release.archive, archive)
+    update_file(release.archive, archive, mode=0o644)
     return release
 
 
@@ -257,11 +251,7 @@ def parse_manifest(raw: bytes, subject: str) -> Manifest:
             facts=[f"expected: {SCHEMA}", f"found: {json.dumps(table.get('schema'))}"],
             next="use the edgewright that made this release, or " + REBUILD,
         )
-    try:
-        manifest = Manifest.model_validate_json(raw)
-    except ValidationError as invalid:
-        facts = _validation_facts(invalid)
-        raise UserError(subject, "not a manifest", facts=facts, next=REBUILD) from invalid
+    manifest = parse_json(Manifest, raw, subject, "not a manifest", next=REBUILD)
     _require_unchanged(manifest, raw, subject)
     return manifest
 
@@ -293,13 +283,6 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _validation_facts(invalid: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, error['loc']))}: {error['msg'].removeprefix('Value error, ')}"
-        for error in invalid.errors()
-    ]
-
-
 def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
     """Release path → bytes, for everything but the manifest."""
     ort = _read(inputs.ort_model)
@@ -317,26 +300,20 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
 def _golden(folder: Path) -> list[Path]:
     """`expected.json` and the images that it names."""
     expected = folder / "expected.json"
-    cases = _parse(_GoldenSet, expected, "not a golden set").cases
+    cases = parse_json(_GoldenSet, _read(expected), str(expected), "not a golden set").cases
     return [expected, *(folder / case.image for case in cases)]
 
 
 def _released_card(path: Path, ort: bytes) -> dict[str, Any]:
     """The card with `file` naming `model.ort`, as docs/formats.md has it."""
-    _parse(_CardHead, path, "not a model card")
+    _card_head(path)
     card = _json_object(_read(path), str(path))
     digest = hashlib.sha256(ort).hexdigest()
     return card | {"file": {"name": "model.ort", "sha256": digest, "bytes": len(ort)}}
 
 
-Parsed = TypeVar("Parsed", bound=BaseModel)
-
-
-def _parse(model: type[Parsed], path: Path, problem: str) -> Parsed:
-    try:
-        return model.model_validate_json(_read(path))
-    except ValidationError as invalid:
-        raise UserError(str(path), problem, facts=_validation_facts(invalid)) from invalid
+def _card_head(path: Path) -> _CardHead:
+    return parse_json(_CardHead, _read(path), str(path), "not a model card")
 
 
 def _read(path: Path) -> bytes:
@@ -349,7 +326,7 @@ def _read(path: Path) -> bytes:
 
 
 def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
-    head = _parse(_CardHead, inputs.card, "not a model card")
+    head = _card_head(inputs.card)
     return ManifestBody(
         board=inputs.board,
         compatible=inputs.compatible,
@@ -402,32 +379,11 @@ def _is_sound(release: Release) -> bool:
 
 
 def _write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        aside.chmod(0o755)
+    with new_folder(folder) as aside:
         for path, data in content.items():
-            _write_file(aside / path, data, _mode(path))
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-
-
-def _write_file(path: Path, data: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    path.chmod(mode)
-
-
-def _write_aside(path: Path, data: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        _write_file(aside, data, 0o644)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+            (aside / path).parent.mkdir(parents=True, exist_ok=True)
+            (aside / path).write_bytes(data)
+            (aside / path).chmod(_mode(path))
 
 
 def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:

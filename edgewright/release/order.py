@@ -6,16 +6,15 @@ anew is a newer order, which is how an operator goes back to an older one.
 """
 
 import hashlib
-import os
 import re
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
 from edgewright.release import minisign
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import (
@@ -72,7 +71,7 @@ def sign_release(release: Release, signer: Signer, *, at_least: int = 0) -> Orde
     """Sign a release on this machine; its archive stays as it is, the signature lies beside."""
     raw = sign(release.manifest, signer, at_least=at_least)
     for path in (release.signature, beside(release.archive)):
-        _write(path, raw)
+        write_file(path, raw, mode=0o644)
     return check(release.manifest, raw, [signer.public], str(release.signature)).order
 
 
@@ -202,15 +201,3 @@ def _unpacked(path: Path) -> dict[str, bytes]:
 
 def _size(content: dict[str, bytes]) -> int:
     return sum(map(len, content.values()))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Aside, then renamed."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Real parts: the builder image, the host build of edge-infer, emulated boards over SSH."""
 
-import fcntl
 import itertools
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base import process
+from edgewright.base.files import locked, unique_name
 from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
@@ -27,7 +27,7 @@ from tests.checkout import checkout
 
 REPO = checkout()
 HOST_BUILD = REPO.root / "build" / "host"
-SUFFIX = f"-test-{os.getpid()}"
+SUFFIX = unique_name("-test")
 SMALL_MB = 4  # size of the small board's /opt
 
 
@@ -68,8 +68,7 @@ def host_build(builder: DockerBuilder) -> Path:
     source, out = builder.path(REPO.resources.runtime_cpp), builder.path(HOST_BUILD)
     HOST_BUILD.mkdir(parents=True, exist_ok=True)
     log = HOST_BUILD / "build.log"
-    with (HOST_BUILD / "lock").open("w") as lock:  # tests run in several processes
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(HOST_BUILD / "lock"):  # tests run in several processes
         builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out)], log)
         builder.run(["cmake", "--build", str(out)], log)
     return HOST_BUILD
@@ -90,10 +89,7 @@ def host_edgectl(native: dict[str, Package]) -> Path:
 @contextmanager
 def alone() -> Iterator[None]:
     """No other test builds a53-som in this checkout meanwhile: they run in several processes."""
-    folder = REPO.root / "build" / "tests"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(REPO.root / "build" / "tests" / "lock"):
         yield
 
 
@@ -115,7 +111,7 @@ def host_edge_infer(
     builder: DockerBuilder, host_build: Path
 ) -> Iterator[Callable[[list[str]], subprocess.CompletedProcess[bytes]]]:
     """Runs the host build of edge-infer; the checkout has the same path inside."""
-    name = f"edgewright-host-{os.getpid()}"
+    name = unique_name("edgewright-host")
     mount = f"{REPO.root}:{REPO.root}"
     process.check(
         ["docker", "run", "--detach", "--rm", "--init", "--name", name, "--volume", mount]

@@ -5,6 +5,7 @@ with its window of 24 KiB, and edgectl. The files below /opt and /root are its o
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -36,7 +37,7 @@ if os.getuid() != 0 or any(shutil.which(tool) is None for tool in ("ip", "tc", "
 @pytest.fixture(scope="module")
 def line() -> Iterator[str]:
     """The name of a network namespace at the other end of a line."""
-    name, here, there = (f"ew{part}{os.getpid()}" for part in ("ns", "a", "b"))
+    name, here, there = (f"ew{part}{secrets.token_hex(4)}" for part in ("ns", "a", "b"))
     shape = f"root tbf rate {RATE} burst 16kb latency 100ms"
     inside = f"ip netns exec {name}"
     try:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import UserError
 from edgewright.base.progress import LineSink
+from edgewright.base.schema import Document, Part
 from edgewright.lab.proof.life import (
     Life,
     Step,
@@ -34,11 +33,7 @@ KILLED = 137  # strace's exit code for a child that died of SIGKILL
 UNSTABLE = {"lease"}  # holds a time
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StepPoints(_Part):
+class StepPoints(Part):
     """What became of the kills in one command."""
 
     step: str
@@ -47,7 +42,7 @@ class StepPoints(_Part):
     states: int  # different boards left behind
 
 
-class Violation(_Part):
+class Violation(Part):
     """A promise that a kill broke."""
 
     step: str
@@ -55,7 +50,7 @@ class Violation(_Part):
     problem: str
 
 
-class CrashReport(_Part):
+class CrashReport(Document):
     """Every kill, and every promise that one of them broke."""
 
     version: Literal[1] = 1

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.progress import LineSink
+from edgewright.base.schema import Document, Part
 from edgewright.lab.proof.life import (
     Life,
     Step,
@@ -404,11 +403,7 @@ def _visible(tree: Tree) -> int:
 # Judge
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LossReport(_Part):
+class LossReport(Document):
     """States after a power cut, and every promise that one of them breaks."""
 
     version: Literal[1] = 1
@@ -417,14 +412,14 @@ class LossReport(_Part):
     violations: tuple[str, ...]
 
 
-class Bite(_Part):
+class Bite(Part):
     """What is seen to break if a sync is left out; None if nothing is."""
 
     site: str
     problem: str | None
 
 
-class TeethReport(_Part):
+class TeethReport(Document):
     version: Literal[1] = 1
     bites: tuple[Bite, ...]
 

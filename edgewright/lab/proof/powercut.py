@@ -18,11 +18,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base import process
 from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.base.progress import Progress
+from edgewright.base.schema import Document, Part
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.smoke import MODEL, PROGRAM
 from edgewright.lab import machine as lab
@@ -44,11 +43,7 @@ class Cache(StrEnum):
     VOLATILE = "volatile"  # what came before the last flush; of the rest, any part
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Cut(_Part):
+class Cut(Part):
     """One round."""
 
     number: int
@@ -63,7 +58,7 @@ class Cut(_Part):
     kept: str | None = None  # folder with disk and console, if there were problems
 
 
-class Campaign(_Part):
+class Campaign(Document):
     """What `invoke lab.powercut` found."""
 
     version: Literal[1] = 1

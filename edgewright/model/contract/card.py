@@ -5,26 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Part, parse_json
 
 Facts = dict[str, JsonValue]
 Size = Annotated[int, Field(gt=0)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class PerImage(_Part):
+class PerImage(Part):
     """Standardise each image by its own mean and standard deviation."""
 
     kind: Literal["per_image"] = "per_image"
     epsilon: float = Field(default=1e-5, gt=0)
 
 
-class MeanStd(_Part):
+class MeanStd(Part):
     """Standardise by constants, one per channel, in units of 0 to 1."""
 
     kind: Literal["mean_std"] = "mean_std"
@@ -32,7 +29,7 @@ class MeanStd(_Part):
     std: tuple[Annotated[float, Field(gt=0)], ...]
 
 
-class Preprocess(_Part):
+class Preprocess(Part):
     """From pixels to the network's input; docs/formats.md has the exact arithmetic."""
 
     color: Literal["gray", "rgb"] = "gray"
@@ -40,18 +37,18 @@ class Preprocess(_Part):
     normalize: Annotated[PerImage | MeanStd, Field(discriminator="kind")] = PerImage()
 
 
-class Input(_Part):
+class Input(Part):
     name: str = "image"
     shape: tuple[Literal[1], Size, Size, Size]  # batch, channels, height, width
     layout: Literal["NCHW"] = "NCHW"
 
 
-class Output(_Part):
+class Output(Part):
     name: str = "logits"
     shape: tuple[Literal[1], Size]  # batch, labels
 
 
-class ModelFile(_Part):
+class ModelFile(Part):
     """The network's file, told by its content: a card of another network is noticed."""
 
     name: str
@@ -65,10 +62,10 @@ class ModelFile(_Part):
         return cls(name=path.name, sha256=digest, bytes=len(content))
 
 
-class Card(_Part):
+class Card(Part):
     """`card.json`: labels, input, output and preprocessing of one network."""
 
-    schema_number: Literal[1] = Field(default=1, alias="schema")
+    schema_: Literal[1] = 1
     name: str
     labels: tuple[str, ...] = Field(min_length=2)
     input: Input
@@ -76,10 +73,10 @@ class Card(_Part):
     preprocess: Preprocess = Preprocess()
     file: ModelFile
     # For people: the board ignores these four.
-    quantization: Facts = {}
-    metrics: Facts = {}
-    training: Facts = {}
-    data: Facts = {}
+    quantization: Facts = Field(default_factory=dict)
+    metrics: Facts = Field(default_factory=dict)
+    training: Facts = Field(default_factory=dict)
+    data: Facts = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
@@ -107,19 +104,11 @@ class Card(_Part):
 def read_card(path: Path) -> Card:
     """The card in a file; every problem of it is reported at once."""
     try:
-        return Card.model_validate_json(path.read_bytes())
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise UserError(str(path), "no such file") from None
-    except ValidationError as error:
-        raise UserError(str(path), "is not a model card", facts=_problems(error)) from None
+    return parse_json(Card, raw, str(path), "is not a model card")
 
 
 def write_card(card: Card, path: Path) -> None:
     path.write_text(card.model_dump_json(by_alias=True, indent=2) + "\n")
-
-
-def _problems(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, problem['loc'])) or 'card'}: {problem['msg']}"
-        for problem in error.errors()
-    ]

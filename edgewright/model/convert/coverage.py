@@ -6,17 +6,14 @@ packaged, and names the node.
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Part
 from edgewright.model.convert.ops import OpConfig, gaps, parse_config
 from edgewright.model.convert.ort_tools import read_needs
 
 
-class Coverage(BaseModel):
+class Coverage(Part):
     """Operators that a model needs, and those that the runtime was built with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     nodes: int
     required: list[str]

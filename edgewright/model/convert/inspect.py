@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, shape_inference
-from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Document, Part
 from edgewright.model.contract.classifier import require_onnx
 
 # Operator → the places of its data and of its weights among the inputs.
@@ -35,11 +35,7 @@ FLOAT_BYTES = 4
 Shape = tuple[int, ...]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Layer(_Part):
+class Layer(Part):
     """One node; `macs` are multiplications with addition of one inference."""
 
     name: str
@@ -50,7 +46,7 @@ class Layer(_Part):
     output_bytes: int
 
 
-class Inspection(_Part):
+class Inspection(Document):
     """`activation_peak` is bytes of tensors alive at once, in the order of the file."""
 
     version: Literal[1] = 1

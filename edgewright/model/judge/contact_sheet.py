@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from edgewright.base.files import replacing
 from edgewright.model.contract.preprocess import decode
 
 SIDE = 160  # pixels of a picture
@@ -34,10 +35,9 @@ def write_sheet(tiles: Sequence[Tile], out: Path, columns: int = 6) -> Path:
     for place, tile in enumerate(tiles):
         x, y = GAP + place % columns * width, GAP + place // columns * height
         _draw(sheet, tile, x, y)
-    aside = out.with_name(f".{out.name}.part")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(aside, format="PNG")
-    return aside.replace(out)
+    with replacing(out) as aside:
+        sheet.save(aside, format="PNG")
+    return out
 
 
 def data_uri(image: Path) -> str:

@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
 from edgewright.model.contract.preprocess import decode
 
 ELPV = "elpv"
@@ -138,11 +139,8 @@ def split(samples: Iterable[Sample], seed: int = SEED) -> Split:
 
 def write_split(parts: Split, path: Path) -> None:
     """Record which image is in which part; written aside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema": 1, "sha256": parts.fingerprint, **parts.keys}
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    aside.replace(path)
+    write_file(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_split(path: Path, dataset: Dataset) -> Split:

@@ -16,6 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import replacing
 from edgewright.model.contract.session import IR_VERSION
 from edgewright.model.quantize.calibrate import Calibration, Method
 
@@ -75,16 +76,11 @@ def quantize_prepared(
     prepared: Path, calibration: Calibration, out: Path, recipe: Recipe = DEFAULT
 ) -> Path:
     """Write the INT8 network of a prepared one."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.part")
-    try:
+    with replacing(out) as aside:
         with _silent():
             write = _dynamic if recipe.mode == "dynamic" else _static
             write(prepared, calibration, aside, recipe)
         _finish(aside)
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
     return out
 
 

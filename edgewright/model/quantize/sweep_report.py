@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from edgewright.base.schema import Document, Part
 from edgewright.model.contract.card import Card, ModelFile, write_card
 from edgewright.model.convert.inspect import inspect
 from edgewright.model.judge.contact_sheet import data_uri
@@ -26,11 +26,7 @@ PICTURES = 24
 NOISE_IMAGES = 8
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Row(_Part):
+class Row(Part):
     """A network of the sweep; the estimates are those on the held-out images."""
 
     name: str
@@ -49,14 +45,14 @@ class Row(_Part):
     chosen: bool = False
 
 
-class Noise(_Part):
+class Noise(Part):
     tensor: str
     operator: str
     local: float | None  # dB
     total: float  # dB
 
 
-class Histogram(_Part):
+class Histogram(Part):
     """Values of a tensor on the calibration images, and the ranges found for it."""
 
     tensor: str
@@ -66,7 +62,7 @@ class Histogram(_Part):
     kept: tuple[float, float]  # the chosen recipe's range
 
 
-class Picture(_Part):
+class Picture(Part):
     name: str
     truth: str
     fp32: str
@@ -75,7 +71,7 @@ class Picture(_Part):
     int8_defect: float
 
 
-class Rival(_Part):
+class Rival(Part):
     """Another network on the same images, and how the chosen recipe's stands beside it."""
 
     row: Row
@@ -83,7 +79,7 @@ class Rival(_Part):
     dominated: bool  # fewer MACs and bytes, and within the budget of accuracy
 
 
-class SweepReport(_Part):
+class SweepReport(Document):
     version: Literal[2] = 2
     model: str
     positive: str  # the label that recall and AUC are told of

@@ -14,6 +14,7 @@ from torch import nn
 from torch.onnx import OperatorExportTypes
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import replacing
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.session import IR_VERSION, open_session
 from edgewright.model.train.network import Attention
@@ -50,17 +51,12 @@ def export(
     renamed. Raises UserError for operators that ONNX lacks, with the modules that use
     them, and for shapes that cannot be inferred.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.part")
-    try:
+    with replacing(out) as aside:
         _trace(without_division(network).eval(), aside, size, dynamic, opset)
         model = onnx.load(aside)
         model.ir_version = IR_VERSION
         _check(model, out, labels)
         onnx.save(model, aside)
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
     return out
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import replacing
 from edgewright.base.memory import require_memory
 from edgewright.model.contract.card import Facts
 from edgewright.model.contract.preprocess import decode, resize, to_planes
@@ -334,16 +335,14 @@ class Run:
 
 def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
     """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
     on_gpu = _device(state.network).type == "cuda"
     processor = torch.cuda.get_device_name() if on_gpu else "CPU"
     content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in _PARTS}
     content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
     content |= {"from": state.source, "processor": processor}
     content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
-    torch.save(content, aside)
-    aside.replace(path)
+    with replacing(path) as aside:
+        torch.save(content, aside)
 
 
 def load_network(checkpoint: Path) -> Network:

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
+from edgewright.base.schema import Document, Part, parse_json
 from edgewright.observe.count.instructions import Cost, InstructionReport
 
 TOLERANCE = 0.02
@@ -15,11 +17,7 @@ TOLD = 5  # functions named in a failure
 LEAST_SHARE = 0.001  # of an inference, for a function to be kept
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Accepted(_Part):
+class Accepted(Part):
     """Guest instructions of one board's build of one model."""
 
     model: str
@@ -28,11 +26,11 @@ class Accepted(_Part):
     functions: dict[str, int]  # of the inference, the dearest ones
 
 
-class Baseline(_Part):
+class Baseline(Document):
     """`bench/baseline.json`."""
 
     version: Literal[1] = 1
-    boards: dict[str, Accepted] = {}
+    boards: dict[str, Accepted] = Field(default_factory=dict)
 
 
 def accepted(report: InstructionReport, model: str) -> Accepted:
@@ -53,19 +51,11 @@ def read_baseline(path: Path) -> Baseline:
     """An absent file is an empty baseline. Raises UserError if it is malformed."""
     if not path.is_file():
         return Baseline()
-    try:
-        return Baseline.model_validate_json(path.read_text())
-    except ValidationError as error:
-        facts = [f"{e['loc']}: {e['msg']}" for e in error.errors()]
-        raise UserError(str(path), "malformed", facts=facts, next="git checkout it") from error
+    return parse_json(Baseline, path.read_bytes(), str(path), "malformed", next="git checkout it")
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
-    """Aside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(baseline.model_dump_json(indent=2) + "\n")
-    aside.replace(path)
+    write_file(path, baseline.to_json())
 
 
 def require_no_growth(found: InstructionReport, before: Baseline) -> Accepted:

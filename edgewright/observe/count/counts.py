@@ -1,6 +1,5 @@
 """Exact counts of what a guest program executes, by a plugin of QEMU's user-mode emulation."""
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
+from edgewright.base.files import replacing
 from edgewright.base.layout import Resources, user_cache
 from edgewright.board.profile import Arch
 
@@ -97,10 +97,8 @@ def plugin(resources: Resources) -> Path:
     code = resources.counts_plugin
     made = user_cache() / "bench" / f"counts-{digest.file_sha256(code)[:16]}.so"
     if not made.is_file():
-        made.parent.mkdir(parents=True, exist_ok=True)
-        aside = made.with_suffix(f".{os.getpid()}")
-        process.check([COMPILER, *FLAGS, str(code), "-o", str(aside)])
-        aside.replace(made)
+        with replacing(made) as aside:
+            process.check([COMPILER, *FLAGS, str(code), "-o", str(aside)])
     return made
 
 

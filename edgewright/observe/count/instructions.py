@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, Resources
+from edgewright.base.schema import Document, Part
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import Arch
 from edgewright.observe.count.counts import Counts, Guest, Span, count
@@ -51,11 +50,7 @@ def released(folder: Path, arch: Arch, out: BoardBuild, binary: Path | None = No
     )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Cost(_Part):
+class Cost(Part):
     """A function or an operator, and its part of one inference."""
 
     name: str
@@ -64,7 +59,7 @@ class Cost(_Part):
     share: float  # of the inference
 
 
-class InstructionReport(_Part):
+class InstructionReport(Document):
     """What one program costs: one thread, batch 1, counted, not timed."""
 
     version: Literal[1] = 1

@@ -7,18 +7,17 @@ that differs from network to network is the error.
 """
 
 import math
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base import digest
 from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import Stages
+from edgewright.base.schema import Document, Part, parse_json
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.observe.count import counts
@@ -36,11 +35,7 @@ NETWORKS = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Published(_Part):
+class Published(Part):
     """The least of a few runs that ncnn's table gives, on one thread and on four."""
 
     board: str
@@ -68,7 +63,7 @@ PUBLISHED = tuple(
 )
 
 
-class Modelled(_Part):
+class Modelled(Part):
     """One inference as the model sees it, in millions."""
 
     instructions: float
@@ -80,7 +75,7 @@ class Modelled(_Part):
         return self.compute + self.memory
 
 
-class Calibration(_Part):
+class Calibration(Document):
     """`bench/calibration.json`: the model's own figures for the published networks."""
 
     version: Literal[1] = 1
@@ -104,7 +99,7 @@ class Calibration(_Part):
         return max(max(r / self.scale, self.scale / r) - 1 for r in self.ratios().values())
 
 
-class Range(_Part):
+class Range(Part):
     """An estimate in milliseconds, never a measurement."""
 
     low: float
@@ -120,7 +115,7 @@ class Range(_Part):
 Judgement = Literal["within", "undecided", "above"]
 
 
-class TimeEstimate(_Part):
+class TimeEstimate(Document):
     """How long one inference takes on one board; also `build/<board>/reports/estimate.json`."""
 
     version: Literal[1] = 1
@@ -168,10 +163,7 @@ def modelled(program: Program, resources: Resources) -> Modelled:
     if kept.is_file():
         return Modelled.model_validate_json(kept.read_text())
     made = model_of(counts.count(guest_of(program, caches=True), resources))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    aside = kept.with_suffix(f".{os.getpid()}")
-    aside.write_text(made.model_dump_json(indent=2) + "\n")
-    aside.replace(kept)
+    write_file(kept, made.model_dump_json(indent=2) + "\n")
     return made
 
 
@@ -294,7 +286,7 @@ def _ncnn_guest(resources: Resources, peer: peers.Peer, param: Path) -> Guest:
 def read_calibration(path: Path) -> Calibration:
     if not path.is_file():
         raise UserError(str(path), "is missing", next="invoke bench.calibrate")
-    return Calibration.model_validate_json(path.read_text())
+    return parse_json(Calibration, path.read_bytes(), str(path), "is not a calibration")
 
 
 def residuals(calibration: Calibration) -> Iterable[tuple[Published, float]]:

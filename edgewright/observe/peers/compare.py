@@ -1,7 +1,6 @@
 """One network through several runtimes, on the same input: the table of peers."""
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from edgewright.base import digest, process
+from edgewright.base.files import write_file
 from edgewright.base.layout import user_cache
+from edgewright.base.schema import Document, Part
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch
 from edgewright.model.contract.card import read_card
@@ -37,11 +37,7 @@ XNNPACK_PRECISIONS: tuple[Precision, ...] = ("S8S8", "FP32")
 MARK = "edge_mark"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Row(_Part):
+class Row(Part):
     """One runtime and one precision."""
 
     runtime: str
@@ -57,7 +53,7 @@ class Row(_Part):
     nodes: int | None = None  # that the provider before the CPU's took; None: there is none
 
 
-class Comparison(_Part):
+class Comparison(Document):
     version: Literal[1] = 1
     board: str
     model: str
@@ -220,10 +216,7 @@ def _kept_row(contest: Contest, contestant: _Contestant) -> Row:
     kept = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
     if not kept.is_file():
         row = _counted_row(contest, contestant)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        aside = kept.with_suffix(f".{os.getpid()}")
-        aside.write_text(row.model_dump_json())
-        aside.replace(kept)
+        write_file(kept, row.model_dump_json())
     return Row.model_validate_json(kept.read_text())
 
 

@@ -1,16 +1,15 @@
 """Other runtimes that run the same network: fetched by package name, run by one small driver."""
 
-import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
+from edgewright.base.files import cached_folder, replacing
 from edgewright.base.layout import user_cache
 from edgewright.base.workspace import Workspace
 from edgewright.board.elf import read_elf
@@ -122,7 +121,7 @@ def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
     """A folder with some armhf packages and what they need, unpacked but not installed."""
     kept = user_cache() / "bench" / f"sysroot-{suite}-{digest.text_sha256(*packages)[:12]}"
     if not kept.is_dir():
-        with _aside(kept) as scratch:
+        with cached_folder(kept) as scratch:
             argv = ["mmdebstrap", "--variant=extract", "--architectures=armhf"]
             argv += [f"--include={','.join(packages)}", suite, str(scratch)]
             process.run_logged([*argv, apt.source_line(suite)], log)
@@ -141,11 +140,10 @@ def driver(workspace: Workspace, log: Path) -> Path:
     if not made.is_file():
         sysroot = sysroot_of_peers(log)
         builder = container.choose("auto", workspace, log)
-        aside = made.with_suffix(f".{os.getpid()}")
         argv = ["arm-linux-gnueabihf-gcc", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
         argv += ["-no-pie", f"-I{builder.path(sysroot)}/usr/include/onnxruntime"]
-        builder.run([*argv, str(builder.path(source)), "-o", str(builder.path(aside))], log)
-        aside.replace(made)
+        with replacing(made) as aside:
+            builder.run([*argv, str(builder.path(source)), "-o", str(builder.path(aside))], log)
     return made
 
 
@@ -177,7 +175,10 @@ def _unpacked_wheel(wheel: str, log: Path) -> Path:
     """A folder with the files of a wheel for armv7."""
     kept = user_cache() / "bench" / wheel
     if not kept.is_dir():
-        with _aside(kept) as folder, tempfile.TemporaryDirectory(prefix="edgewright-") as scratch:
+        with (
+            cached_folder(kept) as folder,
+            tempfile.TemporaryDirectory(prefix="edgewright-") as scratch,
+        ):
             argv = [sys.executable, "-m", "pip", "download", "--no-deps"]
             argv += ["--only-binary=:all:", "--python-version", "3.11"]
             argv += [word for platform in PLATFORMS for word in ("--platform", platform)]
@@ -185,16 +186,3 @@ def _unpacked_wheel(wheel: str, log: Path) -> Path:
             with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as archive:
                 archive.extractall(folder)
     return kept
-
-
-@contextmanager
-def _aside(kept: Path) -> Iterator[Path]:
-    """A folder that becomes `kept` when all went well."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as scratch:
-        folder = Path(scratch) / "made"
-        folder.mkdir()
-        yield folder
-        folder.chmod(0o755)
-        if not kept.is_dir():  # another call that put it there first is welcome
-            folder.rename(kept)

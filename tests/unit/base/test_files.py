@@ -1,9 +1,26 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import new_folder
+from edgewright.base.files import (
+    cached_folder,
+    copy_file,
+    locked,
+    new_folder,
+    replacing,
+    unique_name,
+    update_file,
+    write_file,
+    write_new_file,
+)
 from edgewright.base.memory import available, require_memory
 
 
@@ -39,6 +56,181 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a file, expected a folder"):
         fill(tmp_path / "out", "new")
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def at_once(work: Callable[[int], object], count: int = 8) -> list[object]:
+    """Run `work(0)` to `work(count - 1)` in threads of this process that begin together."""
+    begin = threading.Barrier(count)
+
+    def wait_and_work(number: int) -> object:
+        begin.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(wait_and_work, range(count)))
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.json"
+
+    def write(number: int) -> None:
+        for _ in range(20):
+            write_file(path, str(number) * 50_000)
+            text = path.read_text()
+            assert text == text[0] * 50_000
+
+    at_once(write)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_processes_with_equal_ids_have_other_names(tmp_path: Path) -> None:
+    """Two containers that share a folder may both be process 7."""
+    code = """
+import os, sys
+os.getpid = lambda: 7
+from pathlib import Path
+from edgewright.base.files import replacing, unique_name
+with replacing(Path(sys.argv[1])) as aside:
+    print(aside.name, unique_name("edgewright-build"))
+    aside.touch()
+"""
+    argv = [sys.executable, "-c", code, str(tmp_path / "out")]
+    first, second = (subprocess.check_output(argv, text=True).split() for _ in range(2))
+
+    assert set(first) & set(second) == set()
+
+
+def test_names_of_containers_do_not_meet() -> None:
+    names = at_once(lambda _: [unique_name("edgewright-build") for _ in range(1000)])
+
+    assert len({name for part in names for name in part}) == 8000  # type: ignore[attr-defined]
+
+
+def test_threads_that_fill_one_cached_folder_all_end_well(tmp_path: Path) -> None:
+    out = tmp_path / "cache" / "key"
+
+    def fill_cache(number: int) -> None:
+        with cached_folder(out) as folder:
+            (folder / "file").write_text("content")
+
+    at_once(fill_cache)
+    assert (out / "file").read_text() == "content"
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "full"), KeyboardInterrupt()])
+def test_a_file_that_is_not_finished_leaves_the_former(
+    fault: BaseException, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    write_file(path, "former")
+
+    def write_half() -> None:
+        with replacing(path) as aside:
+            aside.write_text("ha")
+            raise fault
+
+    with pytest.raises(type(fault)):
+        write_half()
+    assert path.read_text() == "former"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_aside_keeps_the_suffix_and_is_hidden(tmp_path: Path) -> None:
+    with replacing(tmp_path / "curve.svg") as aside:
+        aside.touch()
+
+    assert aside.name.startswith(".curve.")
+    assert aside.suffix == ".svg"
+
+
+def test_the_umask_decides_unless_a_mode_does(tmp_path: Path) -> None:
+    former = os.umask(0o077)
+    try:
+        write_file(tmp_path / "private", "")
+        write_file(tmp_path / "public", "", mode=0o644)
+    finally:
+        os.umask(former)
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"private": 0o600, "public": 0o644}
+
+
+def test_durable_files_reach_the_disk_before_their_name_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "file", []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append((os.fstat(handle).st_ino, path.exists()))
+    )
+    write_file(path, "content", durable=True)
+
+    assert synced == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_new_file_is_never_put_over_another(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+
+    def make(number: int) -> bool:
+        try:
+            write_new_file(path, str(number), mode=0o600)
+        except FileExistsError:
+            return False
+        return True
+
+    assert at_once(make).count(True) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_equal_is_left_alone(tmp_path: Path) -> None:
+    path, target = tmp_path / "file", tmp_path / "copy"
+    assert update_file(path, "text")
+    copy_file(path, target)
+    before = path.stat(), target.stat()
+
+    assert not update_file(path, b"text")
+    copy_file(path, target)
+    assert (path.stat(), target.stat()) == before
+
+    assert update_file(path, "other")
+    copy_file(path, target)
+    assert target.read_text() == "other"
+
+
+def test_a_lock_excludes_threads_of_the_same_process(tmp_path: Path) -> None:
+    path, holders = tmp_path / "deep" / "lock", []
+
+    def hold(number: int) -> None:
+        with locked(path):
+            holders.append(number)
+            time.sleep(0.005)
+            assert holders[-1] == number
+
+    at_once(hold)
+    assert len(holders) == 8
+
+
+def test_whoever_finds_a_lock_held_may_say_so_and_wait_or_give_up(tmp_path: Path) -> None:
+    path, said = tmp_path / "lock", []
+
+    def refuse() -> None:
+        raise UserError("board", "is in use")
+
+    def wait() -> None:
+        said.append("waiting")
+        release.set()
+
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(path):
+            with pytest.raises(UserError, match="board: is in use"), locked(path, on_busy=refuse):
+                pytest.fail("two hold one lock")
+            waiting = pool.submit(lambda: locked(path, on_busy=wait).__enter__())
+            assert release.wait(10)
+            assert not waiting.done()
+        waiting.result(10)
+
+    assert said == ["waiting"]
 
 
 def test_memory_that_is_there_is_enough(tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
 """Stages of a build that need no builder."""
 
-import fcntl
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import locked
 from edgewright.base.progress import StageReport
 from edgewright.base.workspace import Workspace
+from edgewright.board.catalogue import load_board
 from edgewright.build import pipeline
+from edgewright.build.pipeline import BuildRequest
 from edgewright.cli import screens as terminal
 from edgewright.model.convert.ort_tools import Converted
-from tests.checkout import workspace_at
+from tests.checkout import checkout, workspace_at
 from tests.unit.model.convert.test_to_ort import small_model
 
 
@@ -83,17 +85,20 @@ def test_a_model_over_budget_is_told_with_both_figures(tmp_path: Path) -> None:
         pipeline._require_model_size(model, 1024)
 
 
-def test_a_second_build_of_a_board_is_refused_while_one_runs(tmp_path: Path) -> None:
-    path = tmp_path / "a53-som" / ".lock"
-    path.parent.mkdir()
-    with path.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspace) -> None:
+    request = BuildRequest(
+        profile=load_board("a53-som", *checkout().board_folders),
+        model=workspace.default_model,
+        workspace=workspace,
+        jobs=1,
+    )
+    lock = workspace.build("a53-som").root / ".lock"
+    with locked(lock), pytest.raises(UserError) as caught:
+        pipeline.build(request, terminal.LineProgress(Console()))
 
-        with (
-            pytest.raises(UserError, match="board 'a53-som': another build is running"),
-            pipeline._lock(path, "board 'a53-som'"),
-        ):
-            pass
+    assert str(caught.value) == (
+        f"board 'a53-som': another build is running\n  lock: {lock}\nnext: wait for it"
+    )
 
 
 def test_a_board_without_a_build_names_the_command(workspace: Workspace) -> None:

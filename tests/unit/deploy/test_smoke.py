@@ -174,6 +174,4 @@ def test_release_without_a_golden_set(tmp_path: Path) -> None:
     (made.folder / "model" / "golden" / "expected.json").write_text("{}")
     with pytest.raises(TargetError) as refused:
         smoke.run(LocalBoard(), str(made.folder), made.manifest)
-    assert "model/golden/expected.json: not a golden set\n  schema: Field required" in str(
-        refused.value
-    )
+    assert "model/golden/expected.json: not a golden set\n  schema: missing" in str(refused.value)

@@ -81,5 +81,5 @@ def test_a_missing_card_is_told(tmp_path: Path) -> None:
 
 def test_text_that_is_not_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
-    with pytest.raises(UserError, match="Invalid JSON"):
+    with pytest.raises(UserError, match="not JSON: EOF"):
         read_card(tmp_path / "card.json")

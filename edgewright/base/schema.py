@@ -1,0 +1,153 @@
+"""Documents: strict models, one way to read JSON from outside, one wording of what is wrong in it.
+
+What leaves this program as JSON is a `Document`; its JSON schema is published in docs/schemas.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgewright.base.errors import EdgewrightError, UserError
+
+LIMIT = 16 << 20  # bytes of a document
+PROBLEMS = 20  # lines about one document; whoever wrote it may have written a million mistakes
+FOUND_WIDTH = 60  # characters of a value that an error shows
+
+
+class Part(BaseModel):
+    """A part of a document: it does not change, and has no keys but its own.
+
+    A key that Python cannot use as a name has an underscore more here: `class_`, `schema_`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=lambda name: name.rstrip("_"),
+        populate_by_name=True,
+    )
+
+
+class Excerpt(Part, extra="ignore"):
+    """What we need of a document that another program writes; a newer one may say more."""
+
+
+class Document(Part):
+    """A whole document that this program writes; a kind narrows `version` to one number."""
+
+    version: int
+
+    def to_json(self) -> str:
+        """The document as a file has it: indented, with a final newline."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_json(
+    kind: type[Model],
+    raw: bytes | str,
+    subject: str,
+    problem: str,
+    *,
+    blame: type[EdgewrightError] = UserError,
+    next: str | None = None,
+    limit: int = LIMIT,
+) -> Model:
+    """Read JSON that is not trusted.
+
+    Raises `blame` with `subject` and `problem`, and every fault of the document as a fact, if it
+    is longer than `limit` bytes, nested deeper than pydantic's parser goes (about 200 levels), no
+    JSON, or not of this kind.
+    """
+    size = len(raw.encode() if isinstance(raw, str) else raw)
+    if size > limit:
+        facts = [f"expected: at most {limit:,} bytes", f"found: {size:,} bytes"]
+        raise blame(subject, problem, facts=facts, next=next)
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as invalid:
+        facts = translate_errors(invalid, kind)
+        raise blame(subject, problem, facts=facts, next=next) from invalid
+
+
+# Pydantic's kinds of error in our words; the names in braces come from its context.
+WORDS = {
+    "missing": "missing",
+    "model_type": "expected a table, found {found}",
+    "dict_type": "expected a table, found {found}",
+    "tuple_type": "expected a list, found {found}",
+    "string_type": "expected text, found {found}",
+    "int_type": "expected a whole number, found {found}",
+    "int_parsing": "expected a whole number, found {found}",
+    "int_from_float": "expected a whole number, found {found}",
+    "float_type": "expected a number, found {found}",
+    "float_parsing": "expected a number, found {found}",
+    "bool_type": "expected true or false, found {found}",
+    "bool_parsing": "expected true or false, found {found}",
+    "enum": "expected {expected}, found {found}",
+    "literal_error": "expected {expected}, found {found}",
+    "string_pattern_mismatch": "expected a match of {pattern}, found {found}",
+    "greater_than": "expected more than {gt:g}, found {found}",
+    "greater_than_equal": "expected at least {ge}, found {found}",
+    "less_than_equal": "expected at most {le}, found {found}",
+    "finite_number": "expected a finite number, found {found}",
+    "json_invalid": "not JSON: {error}",
+    "value_error": "{error}",
+}
+
+
+def translate_errors(invalid: ValidationError, kind: type[BaseModel]) -> list[str]:
+    """What is wrong with a document of this kind: `key.key: words`, at most `PROBLEMS` lines."""
+    lines = [line for error in invalid.errors() for line in _lines(error, kind)]
+    if len(lines) > PROBLEMS:
+        return [*lines[:PROBLEMS], f"and {len(lines) - PROBLEMS} more"]
+    return lines
+
+
+def _lines(error: Mapping[str, Any], kind: type[BaseModel]) -> list[str]:
+    where = ".".join(map(_key, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return [f"{where}: unknown key{suggest(str(error['loc'][-1]), _keys(kind, error['loc']))}"]
+    words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
+    text = words.format(**error.get("ctx", {}), found=shown(error["input"]))
+    return [f"{where}: {line}" if where else line for line in text.splitlines()]
+
+
+def _key(part: str | int) -> str:
+    """A key as TOML writes it."""
+    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else repr(part)
+
+
+def _keys(kind: type[BaseModel], where: Sequence[str | int]) -> list[str]:
+    """The keys of the table in which the last part of `where` is unknown."""
+    tables = [kind]
+    for part in where[:-1]:
+        fields = [field for table in tables for field in table.model_fields.items()]
+        inner = [field.annotation for name, field in fields if part in (name, field.alias)]
+        if inner:  # else a place in a list, or which one of a union it is
+            tables = [model for annotation in inner for model in _models(annotation)]
+    return [field.alias or name for table in tables for name, field in table.model_fields.items()]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation is made of: `A` and `B` of `tuple[A | B, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """`; did you mean '…'?` if a known word is near, else nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it, cut to `FOUND_WIDTH` characters."""
+    text = repr(value)
+    return text if len(text) <= FOUND_WIDTH else f"{text[: FOUND_WIDTH - 1]}…"
