@@ -104,6 +104,7 @@ class DockerBuilder:
         on_line: LineSink | None = None,
     ) -> None:
         name = unique_name("edgewright-build")
+        # --init: Conan and ninja are no good first process, they do not reap what others leave.
         command = ["docker", "run", "--rm", "--init", "--name", name, *_user()]
         for host, mount, access in self._mounts():
             command += ["--volume", f"{host}:{mount}:{access}"]
@@ -113,6 +114,7 @@ class DockerBuilder:
         try:
             process.run_logged(command, log, on_line=on_line)
         except BaseException:
+            # Ctrl-C ends the docker command alone; its container would go on compiling.
             process.capture(["docker", "kill", name])
             raise
 
@@ -164,6 +166,8 @@ class LocalBuilder:
             "PATH": _path_with_venv(),
             "CONAN_HOME": str(self.cache / "conan" / self.id),
             "CCACHE_DIR": str(self.cache / "ccache"),
+            # An object is found again after an upgrade that left the compiler as it was, and from
+            # another folder: recipes build at paths that do not last.
             "CCACHE_COMPILERCHECK": "content",
             "CCACHE_NOHASHDIR": "1",
             "CMAKE_C_COMPILER_LAUNCHER": "ccache",
@@ -179,6 +183,7 @@ def missing_tools() -> list[str]:
 
 
 def _path_with_venv() -> str:
+    """PATH behind the folder where pip puts conan, cmake and ninja, active or not."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
@@ -304,6 +309,7 @@ def _ready_cache(cache: Path | None) -> Path:
 
 
 def _user() -> list[str]:
+    """So that what a build writes into the cache belongs to who started it, and not to root."""
     if os.getuid() == 0:
         return []
     return ["--user", f"{os.getuid()}:{os.getgid()}"]

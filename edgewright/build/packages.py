@@ -21,6 +21,7 @@ from edgewright.base.schema import Part
 from edgewright.build.container import Builder
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
+# In the order in which they are built: libspng is linked with zlib.
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 XNNPACK = "xnnpack"
 RUNTIME = "onnxruntime-minimal"
@@ -64,8 +65,8 @@ class PackageInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """A package, and whether nothing had to be done for it."""
+class Obtained:
+    """A package, and whether it was there already."""
 
     package: Package
     cached: bool
@@ -77,7 +78,7 @@ class Step:
 
     name: str
     sources: tuple[Path, ...]
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # names of earlier steps, whose packages it is built from
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,11 +92,11 @@ def steps(inputs: PackageInputs) -> list[Step]:
         f"{RUNTIME}/*:sources": inputs.sources,
         **_xnnpack_options(inputs),
     }
-    below = (XNNPACK,) if inputs.xnnpack_core else ()
+    provider = (XNNPACK,) if inputs.xnnpack_core else ()
     return [
         *(library(name, recipes) for name in LIBRARIES),
-        *(replace(library(name, recipes), options=_xnnpack_options(inputs)) for name in below),
-        replace(library(RUNTIME, recipes), needs=below, options=runtime_options),
+        *(replace(library(name, recipes), options=_xnnpack_options(inputs)) for name in provider),
+        replace(library(RUNTIME, recipes), needs=provider, options=runtime_options),
         Step(
             name=PROGRAM,
             sources=(
@@ -104,7 +105,7 @@ def steps(inputs: PackageInputs) -> list[Step]:
                 program / "CMakeLists.txt",
                 *(program / part for part in ("cli", "cmake", "common", "include", "src")),
             ),
-            needs=(*LIBRARIES, *below, RUNTIME),
+            needs=(*LIBRARIES, *provider, RUNTIME),
             options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
         ),
         *helper_steps(inputs.resources),
@@ -144,26 +145,33 @@ def library(name: str, recipes: Path) -> Step:
     )
 
 
-def make(
+def obtain(
     step: Step,
     inputs: PackageInputs,
-    made: Mapping[str, Package],
+    earlier: Mapping[str, Package],
     on_line: LineSink | None = None,
-) -> Made:
-    """Have the package of one step, from the cache or built now."""
-    key = _key(step, inputs, made)
-    known = _recall(step, inputs, key)
-    if known:
-        return Made(package=known, cached=True)
+) -> Obtained:
+    """The package of one step, from the cache or built now; `earlier` has what it needs, by name.
+
+    Raises ChildFailed, with the end of Conan's output, if it cannot be built.
+    """
+    key = _key(step, inputs, earlier)
+    # Conan has a cache of its own, but takes seconds a package to say that nothing changed.
+    record = _record_path(inputs, step.name, key)
+    if record.is_file():
+        package = Package.model_validate_json(record.read_text())
+        if package.folder.is_dir():  # somebody may have emptied Conan's cache
+            return Obtained(package=package, cached=True)
     start = time.monotonic()
     result = inputs.logs / f"{step.name}.json"
     _conan_create(step, inputs, result, on_line)
-    built, package = _read_result(step, inputs, result, key, time.monotonic() - start)
-    _record(inputs, package)
-    return Made(package=package, cached=not built)
+    is_new, package = _read_result(step, inputs, result, key, time.monotonic() - start)
+    write_file(record, package.model_dump_json(indent=2) + "\n")
+    return Obtained(package=package, cached=not is_new)
 
 
-def _key(step: Step, inputs: PackageInputs, made: Mapping[str, Package]) -> str:
+def _key(step: Step, inputs: PackageInputs, earlier: Mapping[str, Package]) -> str:
+    """A hash of all that decides on the package: a key that is known stands for the same bytes."""
     return digest.text_sha256(
         step.name,
         inputs.builder.id,
@@ -172,25 +180,14 @@ def _key(step: Step, inputs: PackageInputs, made: Mapping[str, Package]) -> str:
         inputs.toolchain.read_text() if inputs.toolchain else "",
         (inputs.resources.toolchains / "build.profile").read_text(),
         json.dumps(dict(step.options), sort_keys=True),
-        *(made[name].key for name in step.needs),
+        *(earlier[name].key for name in step.needs),
     )
 
 
-def _records(inputs: PackageInputs) -> Path:
-    return inputs.builder.cache / "conan" / inputs.builder.id / "edgewright"
-
-
-def _recall(step: Step, inputs: PackageInputs, key: str) -> Package | None:
-    record = _records(inputs) / f"{step.name}-{key[:16]}.json"
-    if not record.is_file():
-        return None
-    package = Package.model_validate_json(record.read_text())
-    return package if package.folder.is_dir() else None
-
-
-def _record(inputs: PackageInputs, package: Package) -> None:
-    record = _records(inputs) / f"{package.name}-{package.key[:16]}.json"
-    write_file(record, package.model_dump_json(indent=2) + "\n")
+def _record_path(inputs: PackageInputs, name: str, key: str) -> Path:
+    """Beside the Conan cache that the record speaks of, so that one goes with the other."""
+    conan = inputs.builder.cache / "conan" / inputs.builder.id
+    return conan / "edgewright" / f"{name}-{key[:16]}.json"
 
 
 def _conan_create(
@@ -198,15 +195,16 @@ def _conan_create(
 ) -> None:
     log = inputs.logs / f"{step.name}.log"
     log.unlink(missing_ok=True)
-    place = inputs.builder.path
+    inside = inputs.builder.path
     exported = [SOURCES, PROGRAMS, *step.needs]
-    # Exporting is cheap and makes every recipe of the checkout known to this Conan cache.
+    # Exporting is cheap, and makes the recipes as they are now known to this Conan cache. All of it
+    # is one shell's, since starting a container takes longer than an export.
     script = 'result=$1; shift; while [ "$1" != -- ]; do conan export "$1"; shift; done; shift; '
     script += 'conan "$@" --format=json --out-file="$result"'
     recipes = inputs.resources.recipes
     inputs.builder.run(
-        ["sh", "-ec", script, "_", str(place(result))]
-        + [str(place(recipes / name)) for name in exported]
+        ["sh", "-ec", script, "_", str(inside(result))]
+        + [str(inside(recipes / name)) for name in exported]
         + ["--", *_create_argv(step, inputs)],
         log,
         on_line=on_line,
@@ -214,12 +212,14 @@ def _conan_create(
 
 
 def _create_argv(step: Step, inputs: PackageInputs) -> list[str]:
-    place = inputs.builder.path
+    inside = inputs.builder.path
     recipes = inputs.resources.recipes
-    argv = ["create", str(place(recipes / step.name)), "--build=missing", "--no-remote"]
-    argv += [f"--lockfile={place(inputs.resources.lockfile)}"]
-    argv += [f"--profile:host={place(inputs.conan_profile)}"]
-    argv += [f"--profile:build={place(inputs.resources.toolchains / 'build.profile')}"]
+    # Without a remote, no package comes from elsewhere than these recipes; with the lock file, none
+    # in another version than the one that was tried.
+    argv = ["create", str(inside(recipes / step.name)), "--build=missing", "--no-remote"]
+    argv += [f"--lockfile={inside(inputs.resources.lockfile)}"]
+    argv += [f"--profile:host={inside(inputs.conan_profile)}"]
+    argv += [f"--profile:build={inside(inputs.resources.toolchains / 'build.profile')}"]
     for name, value in _confs(inputs).items():
         argv += ["--conf", f"{name}={value}"]
     for name, value in step.options.items():
@@ -228,14 +228,14 @@ def _create_argv(step: Step, inputs: PackageInputs) -> list[str]:
 
 
 def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
-    place = inputs.builder.path
-    ops = {"user.edgewright:ops_config": place(inputs.ops_config)} if inputs.ops_config else {}
+    inside = inputs.builder.path
+    ops = {"user.edgewright:ops_config": inside(inputs.ops_config)} if inputs.ops_config else {}
     return {
         **ops,
-        "user.edgewright:sources": place(inputs.builder.cache / "sources"),
+        "user.edgewright:sources": inside(inputs.builder.cache / "sources"),
         "user.edgewright:debian_archive": apt.source_line("{suite}"),
         "tools.build:jobs": inputs.jobs,
-        # Keep what test packages build out of the checkout.
+        # Keep what test packages build out of the recipes, which may lie in a wheel's folder.
         "tools.cmake.cmake_layout:test_folder": "$TMP",
         "tools.cmake.cmaketoolchain:user_presets": "",
     }
@@ -244,18 +244,23 @@ def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
 def _read_result(
     step: Step, inputs: PackageInputs, result: Path, key: str, seconds: float
 ) -> tuple[bool, Package]:
+    """Whether Conan built the package now, and the package.
+
+    `seconds` are those of the whole `conan create`, which are the package's own where it was built:
+    what it needs was there, as an earlier step.
+    """
     nodes = json.loads(result.read_text())["graph"]["nodes"].values()
     node = next(n for n in nodes if n["name"] == step.name and n["context"] == "host")
-    built = node["binary"] == "Build"
+    is_new = node["binary"] == "Build"
     package = Package(
         name=step.name,
         ref=node["ref"],
         package_id=node["package_id"],
         folder=_host_path(inputs, PurePosixPath(node["package_folder"])),
-        seconds=seconds if built else 0.0,
+        seconds=seconds if is_new else 0.0,
         key=key,
     )
-    return built, package
+    return is_new, package
 
 
 def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:

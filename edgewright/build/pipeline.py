@@ -86,6 +86,8 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
 
 def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     out = request.out
+    # The model comes before the packages, since its operators decide what the runtime is built of;
+    # everything is proven before it becomes a release.
     with stages.stage("builder") as stage:
         builder = _builder(request, stages.progress, stage)
     with stages.stage("toolchain") as stage:
@@ -93,20 +95,20 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     with stages.stage("model") as stage:
         xnnpack = request.profile.runtime.xnnpack
         converted, stage.cached = _converted(request.model, out, builder.cache, xnnpack=xnnpack)
-    made = _packages(request, builder, stages)
+    built = _packages(request, builder, stages)
     if request.all_sources:
-        copy_file(made[packages.RUNTIME].folder / "res" / "links.txt", out.links)
+        copy_file(built[packages.RUNTIME].folder / "res" / "links.txt", out.links)
     with stages.stage("coverage") as stage:
-        runtime_ops = made[packages.RUNTIME].folder / "res" / "ops.config"
+        runtime_ops = built[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
-    files = _collect([made[packages.PROGRAM], made[packages.HELPER]], out)
+    files = _collect([built[packages.PROGRAM], built[packages.HELPER]], out)
     with stages.stage("audit") as stage:
-        judged, stage.cached = _audit(files, request.profile, out)
+        judgement, stage.cached = _audit(files, request.profile, out)
     with stages.stage("release") as stage:
-        before = out.latest.read_text() if out.latest.is_file() else ""
-        made_release = _release(request, files, converted)
-        stage.cached = before == f"{made_release.id}\n"
-    report = _report(request, stages, builder, made_release, files, coverage, judged)
+        previous = out.latest.read_text() if out.latest.is_file() else ""
+        built_release = _release(request, files, converted)
+        stage.cached = previous == f"{built_release.id}\n"
+    report = _report(request, stages, builder, built_release, files, coverage, judgement)
     update_file(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
     return report
 
@@ -125,7 +127,7 @@ def _builder(request: BuildRequest, progress: Progress, stage: Stage) -> contain
 
 
 def render(profile: BoardProfile, workspace: Workspace, builder: container.Builder) -> bool:
-    """Write the toolchain file and the Conan profile; tells whether either changed."""
+    """Write the toolchain file and the Conan profile; returns whether either changed."""
     out = workspace.build(profile.name)
     texts = toolchain.render(
         profile, workspace.resources.toolchains, Path(builder.path(out.toolchain))
@@ -137,19 +139,22 @@ def render(profile: BoardProfile, workspace: Workspace, builder: container.Build
 def _converted(
     model: Path, out: BoardBuild, cache: Path, *, xnnpack: bool = False
 ) -> tuple[Converted, bool]:
-    """The converted model, from the cache where this very model was converted before."""
+    """The model in ORT format and its op config; and whether it was converted before.
+
+    Boards share conversions: the cache names them by the model and the rules of converting.
+    """
     if not model.is_file():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
     key = digest.text_sha256(digest.file_sha256(model), rules_sha256(), str(xnnpack))
-    kept = cache / "models" / key[:32]
-    cached = kept.is_dir()
-    if not cached:
-        with cached_folder(kept) as folder:
+    cached_model = cache / "models" / key[:32]
+    is_cached = cached_model.is_dir()
+    if not is_cached:
+        with cached_folder(cached_model) as folder:
             convert(model, folder, xnnpack=xnnpack)
     converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
-    copy_file(kept / "model.ort", converted.ort)
-    copy_file(kept / "ops.config", converted.ops_config)
-    return converted, cached
+    copy_file(cached_model / "model.ort", converted.ort)
+    copy_file(cached_model / "ops.config", converted.ops_config)
+    return converted, is_cached
 
 
 def _packages(
@@ -169,15 +174,15 @@ def _packages(
         jobs=request.jobs,
         logs=out.logs,
     )
-    made: dict[str, packages.Package] = {}
+    built: dict[str, packages.Package] = {}
     note = partial(stages.progress.note, "another build uses the Conan cache: waiting for it")
     with locked(_conan_lock(builder), on_busy=note):
         for step in packages.steps(inputs):
             with stages.stage(step.name) as stage:
-                result = packages.make(step, inputs, made, stages.progress.line)
-                made[step.name] = result.package
-                stage.cached = result.cached
-    return made
+                obtained = packages.obtain(step, inputs, built, stages.progress.line)
+                built[step.name] = obtained.package
+                stage.cached = obtained.cached
+    return built
 
 
 def _conan_lock(builder: container.Builder) -> Path:
@@ -201,21 +206,22 @@ def native_helper(
         logs=workspace.root / "build" / "native",
     )
     steps = [packages.library("yyjson", resources.recipes), *packages.helper_steps(resources)]
-    made: dict[str, packages.Package] = {}
+    built: dict[str, packages.Package] = {}
     with locked(_conan_lock(builder)):
         for step in steps:
-            made[step.name] = packages.make(step, inputs, made).package
-    return made
+            built[step.name] = packages.obtain(step, inputs, built).package
+    return built
 
 
 def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage, bool]:
+    """The proof that the runtime has what the model needs; and whether it was proven before."""
     key = digest.text_sha256(digest.file_sha256(model), digest.file_sha256(runtime_ops))
-    kept = out.root / "coverage.json"
-    stamp = out.root / "coverage.key"
-    if kept.is_file() and stamp.is_file() and stamp.read_text() == key:
-        return Coverage.model_validate_json(kept.read_text()), True
+    document = out.root / "coverage.json"
+    stamp = out.root / "coverage.key"  # what the document is about; written after it
+    if document.is_file() and stamp.is_file() and stamp.read_text() == key:
+        return Coverage.model_validate_json(document.read_text()), True
     coverage = prove(model, parse_config(runtime_ops.read_text(), str(runtime_ops)))
-    update_file(kept, coverage.model_dump_json(indent=2) + "\n")
+    update_file(document, coverage.model_dump_json(indent=2) + "\n")
     update_file(stamp, key)
     return coverage, False
 
@@ -229,16 +235,18 @@ def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str,
             copy_file(source, target)
             files[f"bin/{source.name}"] = target
         shutil.copytree(program.folder / "symbols", out.symbols, dirs_exist_ok=True)
+    # A board that is linked statically now has no use for the libraries of a shared build.
     for stale in set(out.bin.iterdir()) - set(files.values()):
         stale.unlink()
     return files
 
 
 def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
-    judged = audit.audit_files(files, profile)
-    changed = update_file(out.audit, judged.json_text())
-    audit.require_passed(judged, out.root)
-    return judged, not changed
+    judgement = audit.audit_files(files, profile)
+    # Written before it is judged: a user whose build is refused can read why.
+    changed = update_file(out.audit, judgement.json_text())
+    audit.require_passed(judgement, out.root)
+    return judgement, not changed
 
 
 def _release(
@@ -265,12 +273,13 @@ def _release(
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
         source=_source(request.workspace.root),
     )
-    made = release.build_release(inputs, request.out.release)
-    update_file(request.out.latest, f"{made.id}\n")
-    return made
+    built_release = release.build_release(inputs, request.out.release)
+    update_file(request.out.latest, f"{built_release.id}\n")
+    return built_release
 
 
 def _beside(model: Path, name: str) -> Path:
+    """A file or folder of the model's folder. Raises UserError if it is not there."""
     path = model.parent / name
     if not path.exists():
         raise UserError(
@@ -294,7 +303,10 @@ def _require_model_size(model: Path, budget: int) -> None:
 
 
 def _source(root: Path) -> release.Source:
-    """The commit of the checkout; a tree without git has none."""
+    """The commit that the build was made of; a folder without git has none.
+
+    Files that git does not track do not make it dirty: a build leaves some in the folder itself.
+    """
     head = process.capture(["git", "-C", str(root), "rev-parse", "HEAD"])
     if head.returncode != 0:
         return release.Source(revision="unknown", dirty=True)
@@ -308,19 +320,19 @@ def _report(
     request: BuildRequest,
     stages: Stages,
     builder: container.Builder,
-    made: release.Release,
+    built_release: release.Release,
     files: Mapping[str, Path],
     coverage: Coverage,
-    judged: Audit,
+    judgement: Audit,
 ) -> BuildReport:
     sizes = {name: path.stat().st_size for name, path in files.items()}
     sizes["model/model.ort"] = request.out.ort_model.stat().st_size
-    sizes[made.archive.name] = made.archive.stat().st_size
+    sizes[built_release.archive.name] = built_release.archive.stat().st_size
     budgets = request.profile.budgets
     return BuildReport(
         board=request.profile.name,
-        release=made.id,
-        folder=made.folder,
+        release=built_release.id,
+        folder=built_release.folder,
         builder=builder.id,
         stages=tuple(stages.reports),
         sizes=sizes,
@@ -329,7 +341,7 @@ def _report(
             "model/model.ort": budgets.model_bytes,
         },
         coverage=coverage,
-        audit=judged,
+        audit=judgement,
     )
 
 

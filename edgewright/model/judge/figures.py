@@ -1,7 +1,6 @@
 """Figures as SVG: the same figure gives the same bytes, in a file or inside a page."""
 
 import io
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from edgewright.base.files import write_file
 
 BLUE, GREEN, ORANGE = "#0072b2", "#009e73", "#d55e00"  # told apart by colour-blind people
 SKY = "#56b4e9"
@@ -19,11 +20,7 @@ _SETTINGS = threading.Lock()
 
 def write_svg(figure: Figure, out: Path) -> Path:
     """Write a figure, its letters as shapes: it looks alike wherever it is shown."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
-        drawn = Path(aside) / out.name
-        drawn.write_text(_svg(figure, letters="path"))
-        drawn.replace(out)
+    write_file(out, _svg(figure, letters="path"))
     return out
 
 

@@ -96,7 +96,7 @@ def make_all(inputs: PackageInputs) -> set[str]:
     made: dict[str, Package] = {}
     built = set()
     for step in packages.steps(inputs):
-        result = packages.make(step, inputs, made)
+        result = packages.obtain(step, inputs, made)
         made[step.name] = result.package
         if not result.cached:
             built.add(step.name)
