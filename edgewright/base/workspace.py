@@ -1,12 +1,45 @@
 """The user's repository: their boards and models, and what is built from them."""
 
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from string import Template
+from typing import Annotated
 
+from pydantic import AfterValidator, Field, ValidationError
+
+import edgewright
+from edgewright.base import files
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, Resources
+from edgewright.base.schema import Part, suggest, translate_errors
 
-FILE = "edgewright.toml"
+SETTINGS = "edgewright.toml"
+DEMO_MODEL = "mobilevit-s-elpv"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def _inside(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"expected a path inside the workspace, found '{path}'")
+    return path
+
+
+Name = Annotated[str, Field(pattern=NAME)]
+Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+
+
+class Settings(Part):
+    """`edgewright.toml`. Paths are relative to its folder, and stay inside it."""
+
+    name: Name
+    minimum_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] | None = None
+    default_board: Name | None = None
+    default_model: str | None = None  # a name of `models`, or of a model of the demo
+    releases: Inside | None = None  # folder of a folder for each board; None: in build/<board>/
+    models: Mapping[Name, Inside] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +48,7 @@ class Workspace:
 
     root: Path
     resources: Resources
+    settings: Settings
 
     @property
     def boards(self) -> Path:
@@ -32,7 +66,25 @@ class Workspace:
 
     @property
     def default_model(self) -> Path:
-        return self.models / "mobilevit-s-elpv" / "model.onnx"
+        """Raises UserError where neither the settings nor the extra [demo] name one."""
+        return self.model(self.settings.default_model or DEMO_MODEL)
+
+    def model(self, name: str) -> Path:
+        """The ONNX file of a model of the settings, or of the demo. Raises UserError."""
+        if name in self.settings.models:
+            return self.root / self.settings.models[name]
+        demo = self.resources.demo_models
+        if demo and (demo / name / "model.onnx").is_file():
+            return demo / name / "model.onnx"
+        known = list(self.settings.models)
+        known += sorted(path.parent.name for path in demo.glob("*/model.onnx")) if demo else []
+        raise UserError(
+            f"model '{name}'",
+            f"unknown{suggest(name, known)}",
+            facts=[f"models: {', '.join(known) or 'none'}"],
+            next=f"name it under [models] in {self.root / SETTINGS}"
+            + ("" if demo else ", or pip install 'edgewright[demo]'"),
+        )
 
     @property
     def own_baseline(self) -> Path:
@@ -45,21 +97,147 @@ class Workspace:
         return self.own_baseline if self.own_baseline.is_file() else self.resources.baseline
 
     def build(self, board: str) -> BoardBuild:
-        return BoardBuild(root=self.root / "build" / board)
+        releases = self.settings.releases
+        return BoardBuild(
+            root=self.root / "build" / board,
+            releases=self.root / releases / board if releases else None,
+        )
+
+
+def workspace_root(start: Path) -> Path | None:
+    """The folder of `edgewright.toml`, sought as git seeks a repository: from `start` upward."""
+    start = start.resolve()
+    return next(
+        (folder for folder in (start, *start.parents) if (folder / SETTINGS).is_file()), None
+    )
 
 
 def find_workspace(start: Path, resources: Resources) -> Workspace:
-    """The workspace that a folder lies in, as git finds a repository: from the folder upward.
+    """The workspace that a folder lies in.
 
-    Raises UserError if there is none.
+    Raises UserError if there is none, or its settings are not valid or ask for a newer edgewright.
     """
-    start = start.resolve()
-    for folder in (start, *start.parents):
-        if (folder / FILE).is_file():
-            return Workspace(root=folder, resources=resources)
-    raise UserError(
-        str(start),
-        "not in a workspace",
-        facts=[f"expected: {FILE} there or in a folder above"],
-        next="edgewright init",
-    )
+    root = workspace_root(start)
+    if root is None:
+        raise UserError(
+            str(start),
+            "not in a workspace",
+            facts=[f"expected: {SETTINGS} there or in a folder above"],
+            next="edgewright init",
+        )
+    return Workspace(root=root, resources=resources, settings=read_settings(root / SETTINGS))
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises UserError with every problem; first of all if edgewright is too old to judge them."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"not readable: {error.strerror}") from error
+    except (ValueError, RecursionError) as broken:  # UnicodeDecodeError is a ValueError
+        raise UserError(str(path), f"not TOML: {broken}", next=f"mend {path}") from broken
+    required = table.get("minimum_version")
+    installed = edgewright.__version__ if required else ""
+    if isinstance(required, str) and _numbers(required) > _numbers(installed):
+        raise UserError(
+            str(path),
+            "needs a newer edgewright",
+            facts=[f"expected: {required} or newer", f"found: {installed}"],
+            next=f"pip install 'edgewright>={required}'",
+        )
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as invalid:
+        problems = translate_errors(invalid, Settings)
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        raise UserError(str(path), count, facts=problems, next=f"mend {path}") from invalid
+    return settings
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """`(0, 10)` of `0.10.0.dev3`: what orders releases; trailing zeros do not count."""
+    numbers = re.match(r"\d+(\.\d+)*", release)
+    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
+    while parts and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
+
+
+CI_FILES = {"github": ".github/workflows/edgewright.yml", "gitlab": ".gitlab-ci.yml"}
+TEMPLATES = Path(__file__).parent / "new_workspace"
+
+
+def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = "") -> list[Path]:
+    """Make a folder a workspace; returns the files that were written, the settings last.
+
+    An existing repository keeps what it has: a `.gitignore` gets a line, folders of boards or
+    models stay as they are. Raises UserError, before anything is written, for an unknown `ci` and
+    for files that are there already. After any other error nothing is left of what was written.
+    """
+    if ci and ci not in CI_FILES:
+        raise UserError(
+            f"--ci={ci}",
+            f"unknown{suggest(ci, list(CI_FILES))}",
+            facts=[f"expected: {' or '.join(CI_FILES)}"],
+            next=f"edgewright init --ci={next(iter(CI_FILES))}",
+        )
+    texts = _new_files(root, resources, board, ci)
+    in_the_way = [str(path) for path in texts if path.exists()]
+    if in_the_way:
+        raise UserError(
+            str(root), "would be overwritten", facts=in_the_way, next="move them, or work with them"
+        )
+    ignored = _with_ignored(root / ".gitignore")
+    before = {path: path.read_bytes() for path in ignored if path.exists()}
+    written: list[Path] = []
+    try:
+        for path, text in {**ignored, **texts}.items():
+            written.append(path)
+            files.write_file(path, text)
+    except BaseException:
+        _undo(root, written, before)
+        raise
+    return written
+
+
+def _new_files(root: Path, resources: Resources, board: str, ci: str) -> dict[Path, str]:
+    """The text of each new file; the settings last, so that what has them is complete."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._") or "workspace"
+    words = {"name": name, "version": edgewright.__version__, "board": board}
+
+    def filled(template: str) -> str:
+        return Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
+
+    texts = {}
+    if not (root / "board_profiles").exists():
+        texts[root / "board_profiles" / "README.md"] = filled("boards.md")
+        texts[root / "board_profiles" / "schema.json"] = resources.board_schema.read_text()
+    if not (root / "models").exists():
+        texts[root / "models" / "README.md"] = filled("models.md")
+    if ci:
+        texts[root / CI_FILES[ci]] = filled(f"{ci}.yml")
+    return {**texts, root / SETTINGS: filled(SETTINGS)}
+
+
+def _with_ignored(path: Path) -> dict[Path, str]:
+    """The user's `.gitignore` with our lines; nothing to write where it has them."""
+    ours = (TEMPLATES / "gitignore").read_text(encoding="utf-8")
+    theirs = path.read_text(encoding="utf-8") if path.exists() else ""
+    if {"build", "build/", "/build", "/build/"} & set(theirs.split()):
+        return {}
+    if theirs and not theirs.endswith("\n"):
+        theirs += "\n"
+    return {path: f"{theirs}\n{ours}" if theirs else ours}
+
+
+def _undo(root: Path, written: Iterable[Path], before: Mapping[Path, bytes]) -> None:
+    """Take away files, and the folders that are empty without them; give back the `.gitignore`."""
+    for path in written:
+        if path in before:
+            path.write_bytes(before[path])
+            continue
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == root or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import edgewright
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, copy_file, locked, update_file
@@ -271,7 +272,7 @@ def _release(
             threads=profile.runtime.threads,
         ),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
-        source=_source(request.workspace.root),
+        source=_source(request.workspace),
     )
     built_release = release.build_release(inputs, request.out.release)
     update_file(request.out.latest, f"{built_release.id}\n")
@@ -302,18 +303,28 @@ def _require_model_size(model: Path, budget: int) -> None:
         )
 
 
-def _source(root: Path) -> release.Source:
-    """The commit that the build was made of; a folder without git has none.
+def _source(workspace: Workspace) -> release.Source:
+    """The commit of the user's repository, and the edgewright that built; without git, unknown."""
+    revision, dirty = _commit(workspace.root)
+    version = edgewright.__version__
+    if workspace.resources.is_checkout:
+        # The version of a checkout says little: as setuptools-scm writes it, with the commit.
+        tool, changed = _commit(workspace.resources.root)
+        version += f"+g{tool[:9]}{'.dirty' if changed else ''}" if tool else "+unknown"
+    return release.Source(revision=revision or "unknown", dirty=dirty, edgewright=version)
+
+
+def _commit(folder: Path) -> tuple[str, bool]:
+    """The commit of a folder's repository, "" for none; whether tracked files differ from it.
 
     Files that git does not track do not make it dirty: a build leaves some in the folder itself.
     """
-    head = process.capture(["git", "-C", str(root), "rev-parse", "HEAD"])
+    git = ["git", "-C", str(folder)]
+    head = process.capture([*git, "rev-parse", "HEAD"])
     if head.returncode != 0:
-        return release.Source(revision="unknown", dirty=True)
-    changes = process.capture(
-        ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
-    )
-    return release.Source(revision=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
+        return "", True
+    changes = process.capture([*git, "status", "--porcelain", "--untracked-files=no"])
+    return head.stdout.strip(), bool(changes.stdout.strip())
 
 
 def _report(

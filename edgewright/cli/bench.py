@@ -24,6 +24,7 @@ from edgewright.cli.common import (
     BoardName,
     Json,
     Reach,
+    board_folders,
     heavy,
     model_path,
     profile_of,
@@ -72,7 +73,7 @@ def instructions(
     json: Json = False,
 ) -> None:
     """Count guest instructions per inference. Example: invoke bench.instructions --board=a53-som"""
-    names, boards = peers.parse_peers(vs, board_names(*workspace().board_folders))
+    names, boards = peers.parse_peers(vs, board_names(*board_folders()))
     ours = _ours(counted)
     report = ours.report
     if names or boards:

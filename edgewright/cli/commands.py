@@ -44,7 +44,12 @@ GROUPS = (
     Group(
         name="start",
         about="what this machine lacks, and the whole way once",
-        modules={"host": ("setup",), "develop": ("demo",), "help": ("help",)},
+        modules={
+            "host": ("setup",),
+            "workspace": ("init",),
+            "develop": ("demo",),
+            "help": ("help",),
+        },
     ),
     Group(
         name="build",

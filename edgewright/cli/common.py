@@ -3,6 +3,7 @@
 import functools
 import getpass
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.layout import installed_resources
-from edgewright.base.workspace import Workspace, find_workspace
+from edgewright.base.workspace import SETTINGS, Workspace, find_workspace, workspace_root
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.options import Body, flatten, make_task
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
 OUT = Console(soft_wrap=False, highlight=False)
 ERR = Console(stderr=True, highlight=False)
 
-BOARD = "board profile, e.g. a53-som; invoke boards lists them"
+BOARD = "board profile, e.g. a53-som; invoke boards lists them; default: default_board"
 
 BoardName = Annotated[str, BOARD]
 Host = Annotated[str, "user@addr[:port] of the board"]
@@ -41,12 +42,39 @@ Json = Annotated[bool, "one JSON document instead of a screen"]
 
 def task(body: Body) -> Task[Body]:
     """Make an Invoke task of `body(context, options…)` (`cli.options`) that reports its errors."""
-    return make_task(report_errors(flatten(body)))
+    return make_task(report_errors(default_board(flatten(body))))
 
 
 def task_named(name: str) -> Callable[[Body], Task[Body]]:
     """`task`, where the function cannot have the task's name."""
-    return lambda body: make_task(report_errors(flatten(body)), name=name)
+    return lambda body: make_task(report_errors(default_board(flatten(body))), name=name)
+
+
+def default_board(body: Body) -> Body:
+    """`body` with a `BoardName` that need not be given: the workspace's settings may name one."""
+    parameters = inspect.signature(body).parameters
+    board = parameters.get("board")
+    if board is None or board.annotation is not BoardName or board.default is not board.empty:
+        return body
+
+    @functools.wraps(body)
+    def run(c: Any, *, board: str, **options: Any) -> None:
+        body(c, board=board or _settings_board(), **options)
+
+    changed = {**parameters, "board": board.replace(default="")}
+    run.__signature__ = inspect.Signature([*changed.values()])  # type: ignore[attr-defined]
+    return run
+
+
+def _settings_board() -> str:
+    root = workspace_root(Path.cwd())
+    board = workspace().settings.default_board if root else None
+    if board is None:
+        settings = f"default_board in {root / SETTINGS}" if root else "edgewright init"
+        raise UserError(
+            "--board", "missing", next=f"edgewright boards, then --board=NAME, or {settings}"
+        )
+    return board
 
 
 def report_errors(body: Body) -> Body:
@@ -92,13 +120,27 @@ def workspace() -> Workspace:
     return find_workspace(Path.cwd(), installed_resources())
 
 
+def board_folders() -> tuple[Path, ...]:
+    """Where boards are looked up; outside of a workspace there is the catalogue alone."""
+    resources = installed_resources()
+    return workspace().board_folders if workspace_root(Path.cwd()) else (resources.boards,)
+
+
 def model_path(model: str) -> Path:
-    """The model that an option names, else the default one."""
-    return Path(model).resolve() if model else workspace().default_model
+    """The model that an option names, by its file or its name in the settings; else the default.
+
+    A file wins over a name. Raises UserError for an unknown name.
+    """
+    if not model:
+        return workspace().default_model
+    path = Path(model)
+    if path.exists() or len(path.parts) > 1 or path.suffix in (".onnx", ".ort"):
+        return path.resolve()
+    return workspace().model(model)
 
 
 def profile_of(board: str) -> BoardProfile:
-    return catalogue.load_board(board, *workspace().board_folders)
+    return catalogue.load_board(board, *board_folders())
 
 
 def instance_of(board: str) -> "Instance":

@@ -12,6 +12,7 @@ from edgewright.cli.words import as_called
 
 # Topic → its page in docs/, and what it is about.
 TOPICS = {
+    "workspace": ("workspace.md", "edgewright in your own repository"),
     "boards": ("boards.md", "describe a kind of board in one file"),
     "models": ("model.md", "make, quantize, judge and pack a model"),
     "deploy": ("deploy.md", "put a release on a board, prove it, go back"),
@@ -49,7 +50,7 @@ def help_(
 def _everything() -> str:
     tasks = commands.collection()
     lines = ["edgewright help TOPIC", ""]
-    lines += [f"  {topic:8}{about}" for topic, (_, about) in TOPICS.items()]
+    lines += [f"  {topic:11}{about}" for topic, (_, about) in TOPICS.items()]
     for group in commands.GROUPS:
         width = max(map(len, group.tasks)) + 2
         lines += ["", f"{group.name}: {group.about}"]

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from edgewright import host as machine
 from edgewright.base.errors import ExitCode
-from edgewright.cli.common import OUT, say, task, workspace
+from edgewright.base.layout import user_cache
+from edgewright.cli.common import OUT, say, task
 
 
 @task
@@ -32,7 +33,7 @@ def setup(
         for action in actions:
             OUT.print(f"  {action}", markup=False, soft_wrap=True)
         raise Exit(code=ExitCode.USER)
-    log = workspace().root / "build" / "setup.log"
+    log = user_cache() / "logs" / "setup.log"  # it is about the machine, not a workspace
     machine.apply(actions, log, lambda action: say(f"$ {action}"))
     machine.require_ready(machine.inspect(needs))
     say("this machine is ready")

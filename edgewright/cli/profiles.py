@@ -8,7 +8,16 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.board import catalogue
 from edgewright.board.profile import Arch, BoardProfile, schema_json
-from edgewright.cli.common import OUT, Json, profile_of, say, task, workspace, write
+from edgewright.cli.common import (
+    OUT,
+    Json,
+    board_folders,
+    profile_of,
+    say,
+    task,
+    workspace,
+    write,
+)
 
 
 @task
@@ -18,7 +27,7 @@ def boards(
     json: Json = False,
 ) -> None:
     """List the boards. Example: edgewright boards --check"""
-    folders = workspace().board_folders
+    folders = board_folders()
     profiles, faults = [], []
     for name in catalogue.board_names(*folders):
         try:
@@ -67,5 +76,6 @@ def _board_table(profiles: list[BoardProfile], own: list[str]) -> Table:
 @task
 def schema(c: Context) -> None:
     """Write board_profiles/schema.json from the models. Example: edgewright schema"""
-    workspace().resources.board_schema.write_text(schema_json())
-    say(str(workspace().resources.board_schema))
+    path = workspace().boards / "schema.json"
+    path.write_text(schema_json())
+    say(str(path))

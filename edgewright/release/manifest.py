@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from edgewright.base.digest import file_sha256
 from edgewright.base.errors import UserError
@@ -75,10 +82,16 @@ class ReleasedBudgets(Part):
 
 
 class Source(Part):
-    """The commit that the release was built from."""
+    """The commit of the repository that the release was built in, and by which edgewright."""
 
     revision: str
     dirty: bool
+    edgewright: str | None = None  # its version; releases of 0.1.0 do not tell
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The id of a release is a hash of these bytes: those of 0.1.0 have no such key.
+        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 class ManifestBody(Part):

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import edgewright
+from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked
 from edgewright.base.progress import StageReport
@@ -88,7 +90,7 @@ def test_a_model_over_budget_is_told_with_both_figures(tmp_path: Path) -> None:
 def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspace) -> None:
     request = BuildRequest(
         profile=load_board("a53-som", *checkout().board_folders),
-        model=workspace.default_model,
+        model=workspace.models / "model.onnx",
         workspace=workspace,
         jobs=1,
     )
@@ -106,8 +108,23 @@ def test_a_board_without_a_build_names_the_command(workspace: Workspace) -> None
         pipeline.latest_release(workspace.build("rpi2"))
 
 
-def test_a_tree_without_git_has_no_revision(tmp_path: Path) -> None:
-    assert pipeline._source(tmp_path).revision == "unknown"
+def test_a_release_names_the_commit_of_the_users_repository_and_the_edgewright(
+    workspace: Workspace,
+) -> None:
+    source = pipeline._source(workspace)
+    assert (source.revision, source.dirty) == ("unknown", True)
+    assert source.edgewright == edgewright.__version__
+
+    process.check(["git", "init", "-q", str(workspace.root)])
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    commit = ["commit", "-q", "--allow-empty", "-m", "one"]
+    process.check(["git", "-C", str(workspace.root), *author, *commit])
+    assert len(pipeline._source(workspace).revision) == 40
+    assert not pipeline._source(workspace).dirty
+    (workspace.root / "tests").mkdir()  # the mark of a checkout of edgewright
+    assert pipeline._source(workspace).edgewright == (
+        f"{edgewright.__version__}+g{pipeline._source(workspace).revision[:9]}"
+    )
 
 
 def lines_of(*lines: str) -> str:

@@ -20,7 +20,7 @@ HOST = "--host=root@192.0.2.7"
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace of the user's, and a board that answers as a Raspberry Pi 3."""
-    (tmp_path / "edgewright.toml").write_text("")
+    (tmp_path / "edgewright.toml").write_text('name = "tests"\n')
     (tmp_path / "board_profiles").mkdir()
     monkeypatch.chdir(tmp_path)
 

@@ -15,7 +15,7 @@ CATALOGUE = board_names(checkout().resources.boards)
 @pytest.fixture(autouse=True)
 def own_boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder for boards of a workspace of the user's, with one board."""
-    (tmp_path / "edgewright.toml").write_text("")
+    (tmp_path / "edgewright.toml").write_text('name = "tests"\n')
     folder = tmp_path / "board_profiles"
     folder.mkdir()
     (folder / "line-3.toml").write_text('extends = "rpi3-arm64"\ndescription = "our camera"\n')

@@ -64,8 +64,12 @@ def test_quick_commands_import_nothing_heavy(argv: str) -> None:
         ),
         # Invoke itself takes this for the value of --board
         ("smoke --bord=x", "edgewright smoke: no option --bord; did you mean '--board'?"),
-        ("smoke", "edgewright smoke: expected --board=…\nnext: edgewright smoke --help"),
-        ("emulate", "edgewright emulate.status: expected --board=…"),
+        ("trust", "edgewright trust: expected --host=…\nnext: edgewright trust --help"),
+        (
+            "smoke",
+            "--board: missing\nnext: edgewright boards, then --board=NAME, or default_board in",
+        ),
+        ("emulate", "--board: missing"),
         ("smoke --board", "edgewright smoke: --board: expected a value"),
         ("boards all", "edgewright boards: unexpected word all"),
         ("keys.provision x --after=y", "--after: expected a whole number, found 'y'"),
@@ -76,7 +80,7 @@ def test_quick_commands_import_nothing_heavy(argv: str) -> None:
         (
             "help ky",
             "topic 'ky': unknown; did you mean 'keys'?\n"
-            "  topics: boards, models, deploy, keys, fleet, ci",
+            "  topics: workspace, boards, models, deploy, keys, fleet, ci",
         ),
         ("render --board=a53-sam", "board 'a53-sam': unknown; did you mean 'a53-som'?"),
     ],

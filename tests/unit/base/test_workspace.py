@@ -1,0 +1,298 @@
+"""The user's repository: what it is found by, what it may say, how it is made."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import edgewright
+from edgewright.base import files
+from edgewright.base.errors import UserError
+from edgewright.base.layout import Resources, installed_resources
+from edgewright.base.workspace import (
+    CI_FILES,
+    Settings,
+    Workspace,
+    create_workspace,
+    find_workspace,
+    read_settings,
+)
+from edgewright.board.catalogue import load_board
+
+INVALID = sorted((Path(__file__).parents[2] / "workspaces").glob("invalid_*.toml"))
+RESOURCES = installed_resources()
+
+
+def settings(folder: Path, text: str) -> Path:
+    path = folder / "edgewright.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem.removeprefix("invalid_"))
+def test_one_defect_of_the_settings_is_told_in_one_line(path: Path) -> None:
+    expected = path.read_text().splitlines()[0].removeprefix("# expect: ")
+
+    with pytest.raises(UserError) as refused:
+        read_settings(path)
+
+    subject, fact, command = str(refused.value).splitlines()
+    assert subject == f"{path}: 1 problem"
+    assert fact.startswith(f"  {expected}")
+    assert command == f"next: mend {path}"
+
+
+def test_all_defects_of_the_settings_are_told_at_once(tmp_path: Path) -> None:
+    path = settings(tmp_path, 'nam = "a"\nreleases = "/tmp"\n[models]\nmine = 3\n')
+
+    with pytest.raises(UserError) as refused:
+        read_settings(path)
+
+    assert str(refused.value).splitlines()[0] == f"{path}: 4 problems"
+
+
+def test_settings_that_are_no_toml_name_the_place(tmp_path: Path) -> None:
+    path = settings(tmp_path, "name = \n")
+
+    with pytest.raises(UserError, match=r"not TOML: .*line 1"):
+        read_settings(path)
+
+
+def test_an_older_edgewright_refuses_before_it_judges_what_it_does_not_know(tmp_path: Path) -> None:
+    path = settings(tmp_path, 'name = "a"\nminimum_version = "99.1"\nfleet = "north"\n')
+
+    with pytest.raises(UserError) as refused:
+        read_settings(path)
+
+    assert str(refused.value).splitlines() == [
+        f"{path}: needs a newer edgewright",
+        "  expected: 99.1 or newer",
+        f"  found: {edgewright.__version__}",
+        "next: pip install 'edgewright>=99.1'",
+    ]
+
+
+@pytest.mark.parametrize("required", ["0.1", "0.1.0", "0", "0.0.9", "0.1.0.0"])
+def test_a_version_that_is_not_newer_is_enough(required: str, tmp_path: Path) -> None:
+    path = settings(tmp_path, f'name = "a"\nminimum_version = "{required}"\n')
+
+    assert read_settings(path).minimum_version == required
+
+
+def test_a_workspace_is_found_from_any_folder_in_it(tmp_path: Path) -> None:
+    settings(tmp_path, 'name = "a"\n')
+    deep = tmp_path / "models" / "mine" / "golden"
+    deep.mkdir(parents=True)
+
+    assert find_workspace(deep, RESOURCES).root == tmp_path
+
+
+def test_a_folder_outside_of_any_workspace_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        find_workspace(tmp_path, RESOURCES)
+
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path}: not in a workspace",
+        "  expected: edgewright.toml there or in a folder above",
+        "next: edgewright init",
+    ]
+
+
+def test_models_have_names(tmp_path: Path) -> None:
+    table = {"mine": "models/mine/model.onnx"}
+    workspace = Workspace(
+        root=tmp_path,
+        resources=RESOURCES,
+        settings=Settings(name="a", models=table, default_model="mine"),
+    )
+
+    assert workspace.default_model == workspace.model("mine") == tmp_path / table["mine"]
+    assert workspace.model("mobilevit-xxs-elpv").is_file()
+    with pytest.raises(UserError, match="model 'mini': unknown; did you mean 'mine'"):
+        workspace.model("mini")
+
+
+def test_without_the_demos_models_the_extra_that_brings_them_is_named(tmp_path: Path) -> None:
+    workspace = Workspace(
+        root=tmp_path, resources=Resources(root=tmp_path), settings=Settings(name="a")
+    )
+
+    with pytest.raises(UserError) as refused:
+        _ = workspace.default_model
+
+    assert str(refused.value).splitlines() == [
+        "model 'mobilevit-s-elpv': unknown",
+        "  models: none",
+        f"next: name it under [models] in {tmp_path}/edgewright.toml, "
+        "or pip install 'edgewright[demo]'",
+    ]
+
+
+def test_releases_go_where_the_settings_say(tmp_path: Path) -> None:
+    own = Workspace(root=tmp_path, resources=RESOURCES, settings=Settings(name="a"))
+    elsewhere = Workspace(
+        root=tmp_path, resources=RESOURCES, settings=Settings(name="a", releases="out")
+    )
+
+    assert own.build("rpi2").release == tmp_path / "build" / "rpi2" / "release"
+    assert elsewhere.build("rpi2").release == tmp_path / "out" / "rpi2"
+    assert elsewhere.build("rpi2").latest == own.build("rpi2").latest
+
+
+def test_a_baseline_of_ones_own_comes_before_the_tools(tmp_path: Path) -> None:
+    workspace = Workspace(root=tmp_path, resources=RESOURCES, settings=Settings(name="a"))
+    assert workspace.baseline == RESOURCES.baseline
+
+    workspace.own_baseline.parent.mkdir()
+    workspace.own_baseline.write_text("{}")
+    assert workspace.baseline == workspace.own_baseline
+
+
+# Making one
+
+
+def content_of(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): path.read_text()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_new_workspace_works_as_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "line four"
+    root.mkdir()
+
+    written = create_workspace(root, RESOURCES, board="rpi2")
+
+    assert [path.relative_to(root).as_posix() for path in written] == [
+        ".gitignore",
+        "board_profiles/README.md",
+        "board_profiles/schema.json",
+        "models/README.md",
+        "edgewright.toml",
+    ]
+    workspace = find_workspace(root, RESOURCES)
+    assert workspace.settings == Settings(
+        name="line-four", default_board="rpi2", minimum_version=edgewright.__version__
+    )
+    assert (root / ".gitignore").read_text().splitlines()[-1] == "/build/"
+
+
+def test_every_key_that_the_new_settings_show_is_one(tmp_path: Path) -> None:
+    """What stands there as a comment is right too."""
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+    path = tmp_path / "edgewright.toml"
+    lines = [line.removeprefix("# ") if " = " in line else line for line in content(path)]
+
+    told = Settings.model_validate(tomllib.loads("\n".join(lines)))
+
+    assert told.model_fields_set == set(Settings.model_fields)
+    assert told.releases == "releases"
+    assert told.models == {"mine": "models/mine/model.onnx"}
+
+
+def content(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_the_example_of_a_board_loads(tmp_path: Path) -> None:
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+    readme = (tmp_path / "board_profiles" / "README.md").read_text()
+    board = readme.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "board_profiles" / "line-4.toml").write_text(board)
+
+    profile = load_board("line-4", *find_workspace(tmp_path, RESOURCES).board_folders)
+
+    assert (profile.compatible, profile.memory.total_mb) == ("example,line-4", 1024)
+    assert board.startswith("#:schema schema.json\n")
+    assert (tmp_path / "board_profiles" / "schema.json").is_file()
+
+
+@pytest.mark.parametrize("ci", CI_FILES)
+def test_a_pipeline_installs_sets_up_builds_and_keeps_the_release(ci: str, tmp_path: Path) -> None:
+    create_workspace(tmp_path, RESOURCES, board="rpi2", ci=ci)
+
+    text = (tmp_path / CI_FILES[ci]).read_text()
+    jobs = yaml.safe_load(text)
+    steps = (
+        jobs["release"]["script"]
+        if ci == "gitlab"
+        else [step.get("run", "") for step in jobs["jobs"]["release"]["steps"]]
+    )
+    commands = " ".join(steps).replace("\n", " ")
+    order = ["pip install 'edgewright", "edgewright setup --yes", "edgewright build"]
+    assert sorted(order, key=commands.index) == order
+    assert "edgewright deploy --emulated" in commands
+    assert "build/*/release/" in text
+    assert "$$" not in text
+    assert f">={edgewright.__version__}'" in text
+
+
+def test_files_that_are_there_are_named_and_left_alone(tmp_path: Path) -> None:
+    settings(tmp_path, "mine\n")
+    (tmp_path / ".gitlab-ci.yml").write_text("mine\n")
+    before = content_of(tmp_path)
+
+    with pytest.raises(UserError) as refused:
+        create_workspace(tmp_path, RESOURCES, board="rpi2", ci="gitlab")
+
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path}: would be overwritten",
+        f"  {tmp_path / '.gitlab-ci.yml'}",
+        f"  {tmp_path / 'edgewright.toml'}",
+        "next: move them, or work with them",
+    ]
+    assert content_of(tmp_path) == before
+
+
+def test_an_existing_repository_keeps_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "README.md").write_text("ours\n")
+    (tmp_path / ".gitignore").write_text("*.log")
+
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+
+    assert (tmp_path / "models" / "README.md").read_text() == "ours\n"
+    assert content(tmp_path / ".gitignore") == ["*.log", "", "# What edgewright makes.", "/build/"]
+
+
+def test_a_gitignore_that_leaves_builds_out_already_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("build/\n")
+
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+
+    assert (tmp_path / ".gitignore").read_text() == "build/\n"
+
+
+def test_nothing_is_left_of_a_workspace_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    write_file = files.write_file
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "edgewright.toml":
+            raise OSError(28, "No space left on device")
+        write_file(path, text)
+
+    monkeypatch.setattr(files, "write_file", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        create_workspace(tmp_path, RESOURCES, board="rpi2", ci="github")
+
+    assert content_of(tmp_path) == {".gitignore": "*.log\n"}
+    assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
+
+
+def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        create_workspace(tmp_path, RESOURCES, board="rpi2", ci="gitlap")
+
+    assert str(refused.value).splitlines() == [
+        "--ci=gitlap: unknown; did you mean 'gitlab'?",
+        "  expected: github or gitlab",
+        "next: edgewright init --ci=github",
+    ]
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,138 @@
+"""The command line in a user's repository."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.build.pipeline import latest_release
+from edgewright.cli.common import model_path, workspace
+from tests import v0_1_0
+from tests.unit.cli.test_cli import run, start
+
+SETTINGS = """
+name = "line-four"
+default_board = "line-4"
+[models]
+scratches = "models/scratches.onnx"
+"""
+BOARD = 'extends = "a53-som"\ncompatible = "example,line-4"\n'
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is in no workspace."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def own(outside: Path) -> Path:
+    (outside / "edgewright.toml").write_text(SETTINGS)
+    (outside / "board_profiles").mkdir()
+    (outside / "board_profiles" / "line-4.toml").write_text(BOARD)
+    return outside
+
+
+def test_init_makes_a_workspace_that_knows_its_board(
+    outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("init", "--board=rpi2", "--ci=gitlab")
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2:] == [
+        "edgewright.toml",
+        "next: edgewright build, or edgewright demo for all of it on an emulated board",
+    ]
+    assert ".gitlab-ci.yml" in said
+    start("render")
+    assert (outside / "build" / "rpi2" / "toolchain.cmake").is_file()
+
+
+def test_init_refuses_a_board_that_is_unknown(
+    outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("init", "--board=rpi22") == 2
+
+    assert "board 'rpi22': unknown; did you mean 'rpi2'?" in capsys.readouterr().err
+    assert not any(outside.iterdir())
+
+
+def test_the_default_board_stands_for_the_option_in_any_folder(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = own / "models" / "mine"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+
+    start("render")
+    assert (own / "build" / "line-4" / "toolchain.cmake").is_file()
+    start("render", "--board=rpi2")
+    assert (own / "build" / "rpi2" / "toolchain.cmake").is_file()
+
+
+def test_without_a_default_board_the_option_is_asked_for(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "edgewright.toml").write_text('name = "a"\n')
+
+    assert run("render") == 2
+    assert capsys.readouterr().err == (
+        "--board: missing\n"
+        f"next: edgewright boards, then --board=NAME, or default_board in {own}/edgewright.toml\n"
+    )
+
+
+def test_boards_are_the_users_and_the_catalogues(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("boards", "--json")
+
+    boards = {board["name"]: board for board in json.loads(capsys.readouterr().out)["boards"]}
+    assert boards["line-4"]["compatible"] == "example,line-4"
+    assert {"a53-som", "rpi2"} <= set(boards)
+
+
+def test_outside_of_a_workspace_the_catalogue_is_listed_and_a_build_refused(
+    outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("boards", "--json")
+    assert len(json.loads(capsys.readouterr().out)["boards"]) > 20
+
+    assert run("build", "--board=rpi2") == 2
+    assert capsys.readouterr().err == (
+        f"{outside}: not in a workspace\n"
+        "  expected: edgewright.toml there or in a folder above\n"
+        "next: edgewright init\n"
+    )
+    assert not any(outside.iterdir())
+
+
+def test_a_model_is_named_by_its_file_or_by_the_settings(own: Path) -> None:
+    assert model_path("scratches") == own / "models" / "scratches.onnx"
+    assert model_path("other/net.onnx") == own / "other" / "net.onnx"
+    assert model_path("net.onnx") == own / "net.onnx"
+    assert model_path("").parent.name == "mobilevit-s-elpv"
+    (own / "scratches").touch()
+    assert model_path("scratches") == own / "scratches"
+    with pytest.raises(UserError, match="model 'scratch': unknown; did you mean 'scratches'"):
+        model_path("scratch")
+
+
+def test_the_schema_for_editors_is_written_into_the_workspace(own: Path) -> None:
+    start("schema")
+
+    assert "properties" in json.loads((own / "board_profiles" / "schema.json").read_text())
+
+
+def test_help_explains_workspaces(capsys: pytest.CaptureFixture[str]) -> None:
+    start("help", "workspace")
+
+    assert "`edgewright.toml`" in capsys.readouterr().out
+
+
+def test_a_workspace_of_0_1_0_is_read_once_it_has_settings(own: Path) -> None:
+    v0_1_0.unpack("workspace.tar.xz", own)
+
+    assert latest_release(workspace().build("a53-som")).id == v0_1_0.CURRENT
