@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from edgewright.base.errors import TargetError
+from edgewright.base.schema import Part
 from edgewright.board.profile import COMPATIBLE, NAME, Arch, BoardProfile
 from edgewright.board.refused import NEEDS_NEON, PARTS, core_refusal
 from edgewright.board.survey import Survey
@@ -26,11 +25,7 @@ Fact = Literal["compatible", "core", "userland", "cores", "memory"]
 DECISIVE = frozenset({"compatible", "core", "userland"})
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Resemblance(_Part):
+class Resemblance(Part):
     """A board of the catalogue, what it has in common with the one surveyed, and what not."""
 
     board: str
@@ -42,7 +37,7 @@ class Resemblance(_Part):
         return f"{self.board}: {', '.join(self.alike)}{apart}"
 
 
-class Unknown(_Part):
+class Unknown(Part):
     """A key of the profile that the survey could not fill in."""
 
     key: str
@@ -52,10 +47,9 @@ class Unknown(_Part):
         return f"{self.key}: {self.reason}"
 
 
-class Proposal(_Part):
+class Proposal(Part):
     """What came of a survey."""
 
-    version: Literal[1] = 1
     name: str
     resembles: tuple[Resemblance, ...]
     unknown: tuple[Unknown, ...]
@@ -74,13 +68,18 @@ def propose(
     _require_runnable(survey, subject)
     own_name = name or _name_of(survey, subject)
     resembles = resemblances(survey, catalogue)
-    unknown, remarks = tuple(_unknown(survey)), tuple(_remarks(survey))
+    compatible = _compatible(survey, catalogue)
+    unknown, remarks = list(_unknown(survey, compatible)), list(_remarks(survey, compatible))
+    header = [f"Surveyed on a board with kernel {survey.kernel or 'unknown'}, {survey.machine}."]
+    header += [f"Resembles {resemblance}." for resemblance in resembles]
+    header += [] if resembles else ["Resembles no board of the catalogue."]
+    header += [f"{remark}." for remark in remarks]
     return Proposal(
         name=own_name,
         resembles=tuple(resembles),
-        unknown=unknown,
-        remarks=remarks,
-        toml=_toml(survey, resembles, unknown, remarks),
+        unknown=tuple(unknown),
+        remarks=tuple(remarks),
+        toml=_toml(survey, compatible, unknown, header),
     )
 
 
@@ -149,12 +148,12 @@ def _compare(survey: Survey, profile: BoardProfile) -> tuple[set[Fact], dict[Fac
     return {fact for fact, is_same in same.items() if is_same}, words
 
 
-def _unknown(survey: Survey) -> Iterator[Unknown]:
+def _unknown(survey: Survey, compatible: str | None) -> Iterator[Unknown]:
     if survey.arch is None:
         yield Unknown(key="extends", reason="/bin/sh does not show whether userland has 32 bits")
-    if _own_compatible(survey) is None:
+    if compatible is None:
         shown = ", ".join(survey.compatible[:1]) or "none"
-        yield Unknown(key="compatible", reason=f"expected vendor,board in the device tree: {shown}")
+        yield Unknown(key="compatible", reason=f"no vendor,board in the device tree: {shown}")
     if survey.core is None:
         yield Unknown(key="cpu.core", reason=_why_no_core(survey))
     if survey.cores is None:
@@ -174,7 +173,12 @@ def _why_no_core(survey: Survey) -> str:
     return f"no core or pair of cores that GCC can name has implementer:part {parts}"
 
 
-def _remarks(survey: Survey) -> Iterator[str]:
+def _remarks(survey: Survey, compatible: str | None) -> Iterator[str]:
+    if compatible and compatible != survey.compatible[0]:
+        yield (
+            f"compatible is the catalogue's: the board's own first, {survey.compatible[0]}, "
+            "is no vendor,board"
+        )
     mount = survey.deploy_mount
     if mount and mount.hindrance:
         yield (
@@ -195,9 +199,16 @@ def _remarks(survey: Survey) -> Iterator[str]:
         yield "what process 1 is could not be learnt: service.manager is left out"
 
 
-def _own_compatible(survey: Survey) -> str | None:
-    first = next(iter(survey.compatible), "")
-    return first if re.fullmatch(COMPATIBLE, first) else None
+def _compatible(survey: Survey, catalogue: Sequence[BoardProfile]) -> str | None:
+    """The device tree's first name, which is the board's own.
+
+    Where that is none that a profile can state (Jetson Linux has '+' in it), a later one that a
+    board of the catalogue has; the others may be a whole family's.
+    """
+    if survey.compatible and re.fullmatch(COMPATIBLE, survey.compatible[0]):
+        return survey.compatible[0]
+    boards = {profile.compatible for profile in catalogue}
+    return next((name for name in survey.compatible if name in boards), None)
 
 
 def _memory_mb(survey: Survey) -> int | None:
@@ -205,41 +216,35 @@ def _memory_mb(survey: Survey) -> int | None:
 
 
 def _toml(
-    survey: Survey,
-    resembles: Sequence[Resemblance],
-    unknown: Sequence[Unknown],
-    remarks: Sequence[str],
+    survey: Survey, compatible: str | None, unknown: Sequence[Unknown], header: Sequence[str]
 ) -> str:
     """The profile as a file, what is unknown as comments in its place."""
     missing = {item.key: item.reason for item in unknown}
 
-    def line(section: str, key: str, value: object, remark: str = "") -> str:
-        name = f"{section}.{key}" if section else key
-        if name in missing:
-            return f"# {key} = …  # not learnt: {missing[name]}"
-        return f"{key} = {json.dumps(value, ensure_ascii=False)}" + (f"  # {remark}" * bool(remark))
+    def line(key: str, value: object, remark: str = "") -> str:
+        name = key.rpartition(".")[2]
+        if key in missing:
+            return f"# {name} = …  # not learnt: {missing[key]}"
+        # JSON's strings are TOML's too, for text that can be printed.
+        return f"{name} = {json.dumps(value, ensure_ascii=False)}{remark and f'  # {remark}'}"
 
-    base = BASES[survey.arch] if survey.arch else ""
-    lines = [f"# Surveyed on a board with kernel {survey.kernel or 'unknown'}, {survey.machine}."]
-    lines += [f"# Resembles {resemblance}." for resemblance in resembles]
-    lines += [] if resembles else ["# Resembles no board of the catalogue."]
-    lines += [f"# {remark}." for remark in remarks]
+    parts = " ".join(part.part for part in survey.parts)
+    lines = [f"# {remark}" for remark in header]
     lines += [
-        line("", "extends", base),
-        line("", "description", survey.model or "no model in the device tree"),
-        line("", "compatible", _own_compatible(survey)),
+        line("extends", BASES[survey.arch] if survey.arch else None),
+        line("description", survey.model or "no model in the device tree"),
+        line("compatible", compatible),
         "",
         "[cpu]",
-        line("cpu", "core", survey.core, f"CPU part {' '.join(p.part for p in survey.parts)}"),
-        line("cpu", "cores", survey.cores),
+        line("cpu.core", survey.core, f"CPU part {parts}"),
+        line("cpu.cores", survey.cores),
     ]
-    lines += [line("cpu", "clock_mhz", survey.clock_mhz)] if survey.clock_mhz else []
-    lines += [line("cpu", "fpu", survey.fpu)] if survey.arch is Arch.ARMHF else []
-    lines += ["", "[libc]"]
-    lines += [_libc_line(survey, missing)]
-    lines += ["", "[memory]", line("memory", "total_mb", _memory_mb(survey), "MemTotal")]
+    lines += [line("cpu.clock_mhz", survey.clock_mhz)] if survey.clock_mhz else []
+    lines += [line("cpu.fpu", survey.fpu)] if survey.arch is Arch.ARMHF else []
+    lines += ["", "[libc]", _libc_line(survey, missing)]
+    lines += ["", "[memory]", line("memory.total_mb", _memory_mb(survey), "MemTotal")]
     if survey.cores:
-        lines += ["", "[runtime]", line("runtime", "threads", survey.cores)]
+        lines += ["", "[runtime]", line("runtime.threads", survey.cores)]
     return "\n".join(lines) + "\n"
 
 

@@ -5,8 +5,7 @@ Every field may be unknown: None, or empty. All texts are printable, for a board
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from edgewright.base.schema import Part
 from edgewright.board.cores import ARM_LIMITED, PAIRS, Fpu, core_of_part
 from edgewright.board.profile import Arch
 
@@ -14,18 +13,14 @@ ARMV8_FEATURES = frozenset({"asimd", "crc32", "aes", "pmull", "sha1", "sha2"})
 MACHINES = {"aarch64": None, "armv7l": 32, "armv8l": 32, "armv6l": 32, "armv5tejl": 32}
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CpuPart(_Part):
+class CpuPart(Part):
     """One kind of core, as /proc/cpuinfo identifies it: "0x41", "0xd03"."""
 
     implementer: str
     part: str
 
 
-class Mount(_Part):
+class Mount(Part):
     """One line of /proc/mounts."""
 
     point: str
@@ -38,17 +33,16 @@ class Mount(_Part):
         return next((word for word in ("ro", "noexec") if word in self.options), None)
 
 
-class Libc(_Part):
+class Libc(Part):
     """The C library; `version` is that which it states."""
 
     family: Literal["glibc", "musl", "uclibc"]
     version: str | None
 
 
-class Survey(_Part):
+class Survey(Part):
     """The answers of one board."""
 
-    version: Literal[1] = 1
     machine: str  # uname -m
     kernel: str | None  # uname -r
     userland_bits: Literal[32, 64] | None  # the ELF class of /bin/sh

@@ -3,14 +3,15 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from invoke.context import Context
-from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
+from edgewright.base import files
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Document
 from edgewright.board import catalogue
 from edgewright.board.profile import NAME
 from edgewright.board.proposal import Proposal, propose
@@ -51,12 +52,11 @@ class LiveBoard:
         return reach.connect()
 
 
-class ProbeDocument(BaseModel):
-    """`invoke board.probe --json`."""
+class ProbeReport(Document):
+    """`board.probe --json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: int = 1
+    version: Literal[1] = 1
+    kind: Literal["probe"] = "probe"
     target: str
     survey: Survey
     proposal: Proposal
@@ -86,10 +86,10 @@ def probe(
     if is_file:
         _write_new(file, proposal)
     if json:
-        document = ProbeDocument(
+        document = ProbeReport(
             target=target, survey=survey, proposal=proposal, file=str(file) if is_file else None
         )
-        write(document.model_dump_json(indent=2) + "\n")
+        write(document.to_json())
     elif is_file:
         OUT.print(_survey_table(target, survey))
         _say_proposal(proposal, file)
@@ -100,8 +100,7 @@ def probe(
 def _write_new(file: Path, proposal: Proposal) -> None:
     """Raises UserError for a file that is there already: what it says may be a person's work."""
     try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(proposal.toml)
+        files.write_new_file(file, proposal.toml, mode=0o644)
     except FileExistsError as present:
         raise UserError(
             str(file),

@@ -1,11 +1,12 @@
 """Board profiles, as `boards` lists them. It is quick: nothing here imports more than Pydantic."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Document
 from edgewright.board import catalogue
 from edgewright.board.profile import Arch, BoardProfile, schema_json
 from edgewright.cli.common import (
@@ -18,6 +19,13 @@ from edgewright.cli.common import (
     workspace,
     write,
 )
+
+
+class BoardList(Document):
+    """`boards --json`."""
+
+    version: Literal[1] = 1
+    boards: tuple[BoardProfile, ...]
 
 
 @task
@@ -35,8 +43,7 @@ def boards(
         except UserError as fault:
             faults.append(fault)
     if json and not faults:
-        body = ",".join(profile.model_dump_json() for profile in profiles)
-        write(f'{{"version":1,"boards":[{body}]}}\n')
+        write(BoardList(boards=tuple(profiles)).to_json())
         return
     if not json:
         own = catalogue.board_names(folders[0]) if len(folders) > 1 else []

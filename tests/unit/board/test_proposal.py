@@ -170,6 +170,16 @@ def test_a_board_that_cannot_run_or_has_no_name_gets_no_profile(
     assert str(caught.value).splitlines()[0] == f"root@board: {problem}"
 
 
+def test_a_first_name_that_no_profile_can_state_gives_way_to_the_catalogues() -> None:
+    names = ("nvidia,p3449-0000-b00+p3448-0000-b00", "nvidia,jetson-nano", "nvidia,tegra210")
+
+    jetson, other = proposal_of(compatible=names), proposal_of("x", compatible=names[::2])
+
+    assert tomllib.loads(jetson.toml)["compatible"] == "nvidia,jetson-nano"
+    assert any(names[0] in remark for remark in jetson.remarks)
+    assert [unknown.key for unknown in other.unknown] == ["compatible"]
+
+
 def test_a_name_that_is_given_is_the_profiles() -> None:
     assert proposal_of("line-3", compatible=()).name == "line-3"
 
