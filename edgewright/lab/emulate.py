@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from edgewright.base import process
+from edgewright.base import digest, process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import locked, update_file
 from edgewright.base.progress import LineSink
@@ -82,12 +82,12 @@ class Instance:
     profile: BoardProfile
     folder: Path  # build/<board>/emulator
     docker: Path  # of the resources: board/ there defines the image
-    suffix: str = ""  # a second board of the same kind beside the user's
     storage_mb: int | None = None  # size of /opt; None: as large as the host allows
 
     @property
     def container(self) -> str:
-        return f"edgewright-{self.profile.name}{self.suffix}"
+        """The board's name, and a hash of the folder: workspaces with one board do not meet."""
+        return f"edgewright-{self.profile.name}-{digest.text_sha256(str(self.folder))[:8]}"
 
 
 def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
@@ -117,10 +117,8 @@ def down(instance: Instance) -> bool:
     """Remove the board with what was installed on it; its keys stay. False if there was none."""
     require_daemon()
     with locked(instance.folder / "lock"):
-        found = _inspect(instance.container)
-        if found is None:
+        if _inspect(instance.container) is None:
             return False
-        _require_ours(instance, found)
         _remove(instance.container)
         return True
 
@@ -130,7 +128,7 @@ def status(instance: Instance) -> BoardStatus:
     require_daemon()
     name = instance.profile.name
     found = _inspect(instance.container)
-    if found is None or _owner(found) != str(instance.folder):
+    if found is None:
         return BoardStatus(name=name, state=State.ABSENT)
     if not found["State"]["Running"]:
         return BoardStatus(name=name, state=State.STOPPED)
@@ -256,7 +254,7 @@ def _run_argv(instance: Instance, image: str) -> list[str]:
     argv += ["--env", f"QEMU_CPU={profile.emulation.cpu}"]
     argv += ["--volume", f"{folder / 'board'}:/run/board:ro"]
     argv += ["--volume", f"{folder / 'cpuinfo'}:/proc/cpuinfo:ro"]
-    argv += ["--label", f"{LABEL}.folder={folder}"]
+    argv += ["--label", f"{LABEL}.folder={folder}"]  # for who wonders what the container is
     if instance.storage_mb is not None:
         argv += ["--tmpfs", f"/opt:rw,exec,size={instance.storage_mb}m"]
     return [*argv, image]
@@ -277,7 +275,6 @@ def _reusable(instance: Instance, image: str) -> dict[str, Any] | None:
     found = _inspect(instance.container)
     if found is None:
         return None
-    _require_ours(instance, found)
     if _labels(found).get(f"{LABEL}.config") == _config(instance, image):
         return found
     _remove(instance.container)
@@ -341,20 +338,6 @@ def _inspect(container: str) -> dict[str, Any] | None:
 def _labels(found: dict[str, Any]) -> dict[str, str]:
     labels: dict[str, str] = found["Config"].get("Labels") or {}
     return labels
-
-
-def _owner(found: dict[str, Any]) -> str:
-    return _labels(found).get(f"{LABEL}.folder", "")
-
-
-def _require_ours(instance: Instance, found: dict[str, Any]) -> None:
-    if _owner(found) != str(instance.folder):
-        raise UserError(
-            f"container '{instance.container}'",
-            "belongs to another workspace",
-            facts=[f"expected: {instance.folder}", f"found: {_owner(found) or 'no label'}"],
-            next=f"docker rm --force {instance.container}",
-        )
 
 
 def _remove(container: str) -> None:

@@ -27,7 +27,6 @@ from tests.checkout import checkout
 
 REPO = checkout()
 HOST_BUILD = REPO.root / "build" / "host"
-SUFFIX = unique_name("-test")
 SMALL_MB = 4  # size of the small board's /opt
 
 
@@ -126,15 +125,11 @@ def host_edge_infer(
     process.check(["docker", "kill", name])
 
 
-def instance_of(
-    board: str, folder: Path, suffix: str = SUFFIX, *, storage_mb: int | None = None
-) -> Instance:
-    """An instance beside the ones that the user runs."""
+def instance_of(board: str, folder: Path, *, storage_mb: int | None = None) -> Instance:
+    """An instance beside the ones that the user runs: its folder is another."""
     profile = load_board(board, REPO.boards)
     docker = REPO.resources.docker
-    return Instance(
-        profile=profile, folder=folder / board, docker=docker, suffix=suffix, storage_mb=storage_mb
-    )
+    return Instance(profile=profile, folder=folder / board, docker=docker, storage_mb=storage_mb)
 
 
 @pytest.fixture(scope="session")
@@ -158,14 +153,13 @@ def emulated(emulator_folder: Path) -> Iterator[EmulatedBoard]:
 @pytest.fixture
 def small_board(tmp_path: Path) -> Iterator[EmulatedBoard]:
     """A board with very little storage."""
-    suffix = f"{SUFFIX}-small"
-    yield from run_board(instance_of("a53-som", tmp_path, suffix, storage_mb=SMALL_MB))
+    yield from run_board(instance_of("a53-som", tmp_path / "small", storage_mb=SMALL_MB))
 
 
 @pytest.fixture
 def own_instance(tmp_path: Path) -> Iterator[Instance]:
     """A board that a test may treat badly; `emulate.up` brings it back."""
-    instance = instance_of("a53-som", tmp_path, f"{SUFFIX}-own")
+    instance = instance_of("a53-som", tmp_path / "own")
     for _ in run_board(instance):
         yield instance
 

@@ -18,7 +18,7 @@ from edgewright.model.pack.golden import EXPECTED
 from edgewright.observe.count import instructions
 from edgewright.release.manifest import load_release
 from tests import signing
-from tests.integration.conftest import REPO, SUFFIX, Silent, instance_of, request, run_board
+from tests.integration.conftest import REPO, Silent, instance_of, request, run_board
 
 pytestmark = pytest.mark.docker
 
@@ -34,7 +34,7 @@ def with_xnnpack(builder: DockerBuilder) -> BuildReport:
 @pytest.fixture(scope="module")
 def board_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedBoard]:
     folder = tmp_path_factory.mktemp("xnnpack")
-    yield from run_board(instance_of(BOARD, folder, f"{SUFFIX}-xnnpack"))
+    yield from run_board(instance_of(BOARD, folder))
 
 
 def told(release: Path, *arguments: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ import pytest
 from edgewright.deploy.remote import connect
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, State
-from tests.integration.conftest import SUFFIX, instance_of, shell
+from tests.integration.conftest import instance_of, shell
 
 pytestmark = pytest.mark.board
 
@@ -48,7 +48,7 @@ def test_arm64_board(tmp_path: Path) -> None:
 
 
 def test_up_is_idempotent_and_a_stopped_board_comes_back_with_its_files(tmp_path: Path) -> None:
-    instance = instance_of("a53-som", tmp_path, f"{SUFFIX}-again")
+    instance = instance_of("a53-som", tmp_path)
     try:
         first = emulate.up(instance)
         assert emulate.up(instance) == first
@@ -66,7 +66,7 @@ def test_up_is_idempotent_and_a_stopped_board_comes_back_with_its_files(tmp_path
 
 
 def test_host_key_outlives_the_board(tmp_path: Path) -> None:
-    instance = instance_of("a53-som", tmp_path, f"{SUFFIX}-key")
+    instance = instance_of("a53-som", tmp_path)
     keys = []
     for _ in range(2):
         try:
@@ -86,18 +86,17 @@ def test_storage_can_be_small(small_board: EmulatedBoard) -> None:
 UP = """
 import sys
 from pathlib import Path
-from edgewright import emulate
+from edgewright.lab import emulate
 from tests.integration.conftest import instance_of
 emulate.banner = lambda address, port: False
-emulate.up(instance_of("a53-som", Path(sys.argv[1]), sys.argv[2]))
+emulate.up(instance_of("a53-som", Path(sys.argv[1])))
 """
 
 
 def test_ctrl_c_while_a_board_comes_up_leaves_no_container(tmp_path: Path) -> None:
-    suffix = f"{SUFFIX}-cut"
-    name = f"edgewright-a53-som{suffix}"
+    name = instance_of("a53-som", tmp_path).container
     child = subprocess.Popen(
-        [sys.executable, "-c", UP, str(tmp_path), suffix],
+        [sys.executable, "-c", UP, str(tmp_path)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

@@ -29,7 +29,7 @@ from edgewright.deploy.remote import (
 from edgewright.deploy.target import Target, parse_host
 from edgewright.lab import board_keys, emulate
 from edgewright.lab.emulate import EmulatedBoard
-from tests.integration.conftest import SUFFIX, instance_of, kill_sessions, shell
+from tests.integration.conftest import instance_of, kill_sessions, shell
 
 pytestmark = pytest.mark.board
 PATIENT = Timeouts(connect=5, banner=5, login=20, idle=30)
@@ -304,7 +304,7 @@ def address_of(board: EmulatedBoard) -> str:
 @pytest.fixture
 def behind(emulated: EmulatedBoard, tmp_path: Path, home: Path) -> Iterator[EmulatedBoard]:
     """A second board, reached through the first one by an alias of ~/.ssh/config."""
-    instance = instance_of("a53-som", tmp_path, f"{SUFFIX}-behind")
+    instance = instance_of("a53-som", tmp_path / "behind")
     try:
         second = emulate.up(instance)
         (home / ".ssh" / "config").write_text(

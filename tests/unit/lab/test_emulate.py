@@ -1,6 +1,7 @@
 import json
 import os
 import tarfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -165,8 +166,8 @@ def test_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def inspected(instance: Instance, *, running: bool, owner: Path | None = None) -> str:
-    labels = {"edgewright.folder": str(owner or instance.folder)}
+def inspected(instance: Instance, *, running: bool) -> str:
+    labels = {"edgewright.folder": str(instance.folder)}
     return json.dumps(
         [
             {
@@ -208,22 +209,12 @@ def test_status_of_a_board_that_is_not_there(
     assert not emulate.down(instance)
 
 
-def test_board_of_another_checkout_is_not_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: Instance
-) -> None:
-    other = tmp_path / "other"
-    calls = fake_docker(
-        tmp_path, monkeypatch, f"echo '{inspected(instance, running=True, owner=other)}'"
-    )
-    with pytest.raises(UserError) as refused:
-        emulate.down(instance)
-    assert str(refused.value) == (
-        "container 'edgewright-a53-som': belongs to another workspace\n"
-        f"  expected: {instance.folder}\n"
-        f"  found: {other}\n"
-        "next: docker rm --force edgewright-a53-som"
-    )
-    assert "rm --force" not in calls.read_text()
+def test_workspaces_with_one_board_have_a_container_each(instance: Instance) -> None:
+    elsewhere = replace(instance, folder=instance.folder.parent / "elsewhere")
+
+    assert instance.container.startswith("edgewright-a53-som-")
+    assert elsewhere.container != instance.container
+    assert replace(elsewhere, folder=instance.folder).container == instance.container
 
 
 BROKEN = """
@@ -252,7 +243,8 @@ def test_board_that_stops_at_once_is_told_with_its_log_and_removed(
         "next: invoke emulate.down --board=a53-som, then invoke emulate.up --board=a53-som"
     )
     assert not there.exists()
-    assert "run --detach --name edgewright-a53-som --hostname a53-som" in calls.read_text()
+    expected = f"run --detach --name {instance.container} --hostname a53-som"
+    assert expected in calls.read_text()
 
 
 def test_interrupt_while_waiting_leaves_no_container(
