@@ -45,7 +45,7 @@ def trust(
         say("it is pinned already")
         return
     if not (yes or fingerprint or _confirmed("pin it? [y/N] ")):
-        raise UserError(host, "host key not pinned", next=f"invoke trust --host={host} --yes")
+        raise UserError(host, "host key was not pinned", next=f"invoke trust --host={host} --yes")
     remote.pin(key, expected=fingerprint or None, replace=replace)
     say(f"pinned in {remote.pins()}")
 
@@ -165,4 +165,4 @@ def rollback(
             progress=progress,
             smoke_file=_smoke_file(reach.board),
         )
-    say(f"{board.target}: release {current} is current, {former} was")
+    say(f"{board.target}: release {current} is current again, in place of {former}")

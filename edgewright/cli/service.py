@@ -13,7 +13,8 @@ def install(c: Context, reach: Reach) -> None:
     profile = reach.profile
     with reach.connect() as board:
         changed = service.install(board, profile)
-        say(f"{board.target}: {profile.service.manager} {'starts it' if changed else 'has it'}")
+        state = "starts the service" if changed else "has this very service already"
+        say(f"{board.target}: {profile.service.manager} {state}")
 
 
 @task
@@ -21,7 +22,7 @@ def remove(c: Context, reach: Reach) -> None:
     """End the service; the release stays. Example: invoke service.remove --board=a53-som --lab"""
     with reach.connect() as board:
         service.remove(board, reach.profile)
-        say(f"{board.target}: no service any more")
+        say(f"{board.target}: the service is removed, the release stays")
 
 
 @task

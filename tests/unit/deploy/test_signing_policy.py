@@ -1,0 +1,144 @@
+"""Which key signs, and how often somebody is asked for its passphrase."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.deploy.keyring import KeySet
+from edgewright.deploy.signing_policy import EMULATED, SigningPolicy
+from edgewright.release import minisign, order
+from edgewright.release.keys import KeyFolder
+from edgewright.release.manifest import Release
+from tests.boards import make_release
+
+SECRET = "correct horse battery staple"
+
+
+class Owner:
+    """Tells the passphrase, and counts how often, and whether two asked at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.alone = threading.Lock()
+
+    def __call__(self, name: str) -> str:
+        assert self.alone.acquire(blocking=False), "two threads asked at once"
+        self.asked.append(name)
+        self.alone.release()
+        return SECRET
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> KeyFolder:
+    return KeyFolder(tmp_path / "keys")
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return make_release(tmp_path / "one", root="/opt/edgewright")
+
+
+def policy(folder: KeyFolder, key: str = "") -> SigningPolicy:
+    return SigningPolicy(keys=folder, ask=lambda _: None, key=key)
+
+
+def signed_by(signature: bytes) -> str:
+    return minisign.parse_signature(signature, "signature").id
+
+
+def line_of(folder: KeyFolder, name: str) -> str:
+    """A key as a board's `keys.json` has it."""
+    return folder.public_path(name).read_text().splitlines()[1]
+
+
+def test_a_signature_stays_unless_another_key_is_named(folder: KeyFolder, release: Release) -> None:
+    default, other = folder.generate(), folder.generate("other")
+
+    first = policy(folder).signature_of(release, emulated=False)
+    assert signed_by(first) == default.public.id
+    assert policy(folder).signature_of(release, emulated=False) == first
+    assert policy(folder, "default").signature_of(release, emulated=False) == first
+    assert signed_by(policy(folder, "other").signature_of(release, emulated=False)) == (
+        other.public.id
+    )
+
+
+def test_without_a_default_key_only_emulated_boards_get_one(
+    folder: KeyFolder, release: Release
+) -> None:
+    with pytest.raises(UserError, match="key 'default': not there"):
+        policy(folder).signature_of(release, emulated=False)
+
+    signature = policy(folder).signature_of(release, emulated=True)
+
+    assert [key.name for key in folder.listed()] == [EMULATED]
+    assert signed_by(signature) == folder.stored(EMULATED).public.id
+
+
+def test_a_rollback_is_ordered_with_a_number_above_the_boards(
+    folder: KeyFolder, release: Release
+) -> None:
+    folder.generate()
+    floor = folder.next_sequence("default") + 1000
+
+    signature = policy(folder).sign_anew(release.manifest, floor, emulated=False)
+
+    trusted = [folder.stored("default").public]
+    assert order.check(release.manifest, signature, trusted, "s").order.sequence > floor
+
+
+def test_at_first_contact_the_new_key_authorises_itself(folder: KeyFolder) -> None:
+    folder.generate("new")
+
+    assert policy(folder).authority(None, new="new").name == "new"
+
+
+def test_the_authority_is_a_trusted_key_that_stays(folder: KeyFolder) -> None:
+    old = folder.generate("a-old").public
+    folder.generate("b-new")
+    trusted = KeySet(sequence=1, keys=(line_of(folder, "a-old"), line_of(folder, "b-new")))
+
+    assert policy(folder).authority(trusted).name == "a-old"
+    assert policy(folder).authority(trusted, leaving=old.id).name == "b-new"
+
+
+def test_a_board_that_trusts_none_of_our_keys_is_told(folder: KeyFolder, tmp_path: Path) -> None:
+    folder.generate()
+    theirs = KeyFolder(tmp_path / "theirs")
+    stranger = theirs.generate().public
+    trusted = KeySet(sequence=1, keys=(line_of(theirs, "default"),))
+
+    with pytest.raises(UserError) as refused:
+        policy(folder).authority(trusted)
+
+    assert str(refused.value) == (
+        "keys: none of yours is trusted by the board\n"
+        f"  trusted: {stranger.id}\n"
+        "next: ask an owner of one of these keys to provision yours"
+    )
+
+
+def test_fifty_threads_sign_a_release_once_and_ask_for_the_passphrase_once(
+    folder: KeyFolder, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minisign, "OPSLIMIT", 32768)
+    monkeypatch.setattr(minisign, "MEMLIMIT", 1 << 20)
+    folder.generate(passphrase=SECRET)
+    owner = Owner()
+    shared = SigningPolicy(keys=folder, ask=owner)
+    start = threading.Barrier(50)
+
+    def sign(number: int) -> tuple[bytes, bytes]:
+        start.wait()
+        signature = shared.signature_of(release, emulated=False)
+        return signature, shared.sign_anew(release.manifest, number, emulated=False)
+
+    with ThreadPoolExecutor(50) as pool:
+        first, anew = zip(*pool.map(sign, range(50)), strict=True)
+
+    assert owner.asked == ["default"]
+    assert len({*first}) == 1
+    assert len({*first, *anew}) == 51
