@@ -3,21 +3,13 @@
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from edgewright.base.schema import Document, Part
 from edgewright.deploy.install import Installed, Plan, Status
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.service import ServiceState
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def to_json(self) -> str:
-        return self.model_dump_json(indent=2) + "\n"
-
-
-class DeployReport(_Part):
+class DeployReport(Document):
     """What a deploy did: `invoke deploy --json`."""
 
     version: Literal[1] = 1
@@ -31,7 +23,7 @@ class DeployReport(_Part):
     smoke: SmokeReport | None  # null where the release was current already
 
 
-class FileToSend(_Part):
+class FileToSend(Part):
     """A file that a board lacks, or has otherwise."""
 
     path: str
@@ -41,7 +33,7 @@ class FileToSend(_Part):
     bytes_to_send: int  # in the stream: compressed, and with what frames it
 
 
-class PlanReport(_Part):
+class PlanReport(Document):
     """What a deploy would do: `invoke deploy --dry-run --json`."""
 
     version: Literal[1] = 1
@@ -55,7 +47,7 @@ class PlanReport(_Part):
     bytes_to_send: int
 
 
-class StatusReport(_Part):
+class StatusReport(Document):
     """What a board runs: `invoke status --json`. Without `edgectl`, little can be said of it."""
 
     version: Literal[1] = 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgewright.base.errors import TargetError
+from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
 from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
@@ -117,7 +118,7 @@ def smoke_current(
         raise TargetError(str(board.target), "no release is installed", next="invoke deploy")
     report = smoke.run(board, f"{root}/releases/{manifest.id}", manifest, progress=progress)
     if report_file:
-        smoke.write_report(report, report_file)
+        write_file(report_file, report.to_json())
     return report
 
 

@@ -14,12 +14,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from edgewright.deploy.target import Target
-
-if TYPE_CHECKING:
-    from _typeshed import HasFileno
 
 PROGRAM = "ssh"
 CHUNK = 64 * 1024
@@ -154,7 +151,7 @@ def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, i
                 on_bytes(count)
 
 
-def is_ready(file: "int | HasFileno", event: int, seconds: float) -> bool:
+def is_ready(file: int, event: int, seconds: float) -> bool:
     """Wait until a file can be read or written (`select.POLLIN`, `POLLOUT`), or has ended.
 
     `select()` refuses file numbers from 1024 on, which some hundred connections of one process

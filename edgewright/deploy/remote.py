@@ -239,7 +239,7 @@ def _drain(channel: paramiko.Channel, idle: float) -> tuple[bytes, bytes]:
             err += channel.recv_stderr(CHUNK)
         elif ended:
             return bytes(out), bytes(err)
-        elif not is_ready(channel, select.POLLIN, idle):
+        elif not is_ready(channel.fileno(), select.POLLIN, idle):
             raise TimeoutError
 
 
@@ -641,6 +641,6 @@ def _write_pin(key: HostKey) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(path.with_suffix(".lock")):
         lines = path.read_text().splitlines() if path.is_file() else []
-        kept = [line for line in lines if line.split(" ", 1)[0] != key.name]
-        kept.append(f"{key.name} {key.kind} {base64.b64encode(key.blob).decode()}")
-        write_file(path, "\n".join(kept) + "\n", durable=True)
+        others = [line for line in lines if line.split(" ", 1)[0] != key.name]
+        pin_line = f"{key.name} {key.kind} {base64.b64encode(key.blob).decode()}"
+        write_file(path, "\n".join([*others, pin_line]) + "\n", durable=True)

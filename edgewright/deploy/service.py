@@ -294,23 +294,23 @@ def _place(board: Board, file: ServiceFile) -> bool:
 def status(board: Board, profile: BoardProfile) -> ServiceState:
     """What the service does. Raises TargetError if the board does not answer."""
     read = READ_SYSTEMD if profile.service.manager is Manager.SYSTEMD else READ
-    said = board.script(read, STATE, UNIT_FILE).stdout
-    return parse_status(said, str(board.target), profile.service.watchdog_s)
+    answer = board.script(read, STATE, UNIT_FILE).stdout
+    return parse_status(answer, str(board.target), profile.service.watchdog_s)
 
 
 def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
     """State from the output of the script."""
     pairs = [line.partition(" ")[::2] for line in text.splitlines()]
-    said = dict(pairs)
-    if "starts" not in said and "heartbeat" not in said:
+    values = dict(pairs)
+    if "starts" not in values and "heartbeat" not in values:
         return ServiceState(installed=False)
-    uptime = int(said["uptime"])
-    beat = _beat(said.get("heartbeat", ""), subject)
+    uptime = int(values["uptime"])
+    beat = _beat(values.get("heartbeat", ""), subject)
     silent = uptime - beat["uptime_s"] if beat else None
     return ServiceState(
         installed=True,
-        since_s=uptime - int(said["since"]) if "since" in said else None,
-        restarts=int(said.get("starts", "1")) - 1,
+        since_s=uptime - int(values["since"]) if "since" in values else None,
+        restarts=int(values.get("starts", "1")) - 1,
         silent_s=silent,
         images=beat.get("images", 0),
         failed=beat.get("failed", 0),
@@ -323,8 +323,8 @@ def _beat(text: str, subject: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        found: dict[str, Any] = json.loads(text)
-        return {key: int(found[key]) for key in ("uptime_s", "images", "failed")}
+        document: dict[str, Any] = json.loads(text)
+        return {key: int(document[key]) for key in ("uptime_s", "images", "failed")}
     except (ValueError, KeyError, TypeError) as broken:
         raise TargetError(
             f"{subject}: {STATE}/heartbeat", "not a heartbeat", facts=[f"| {text}"]

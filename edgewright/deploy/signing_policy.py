@@ -1,11 +1,11 @@
 """Which of a user's keys signs: a release, a rollback, a change of the keys that a board trusts."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import locked
 from edgewright.deploy import keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.keyring import KeySet
@@ -109,6 +109,5 @@ class SigningPolicy:
     def _alone(self) -> Iterator[None]:
         """One thread or process at a time makes, opens or chooses a key of this folder."""
         self.keys.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.keys.path / "signing.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.keys.path / "signing.lock"):
             yield

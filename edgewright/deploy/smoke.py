@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Excerpt, parse_json
 from edgewright.deploy.remote import Board, Result
@@ -20,7 +21,7 @@ MODEL = "model/model.ort"
 GOLDEN = "model/golden"
 PATIENCE = 900.0  # seconds for one command: an emulated board takes its time
 RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
-SAID_LINES = 5
+TAIL_LINES = 5
 
 
 class Prediction(Excerpt):
@@ -203,14 +204,8 @@ class Gate:
     def __call__(self, board: Board, folder: str, selftest: Result) -> None:
         self.report = run(board, folder, self._manifest, selftest=selftest, progress=self._progress)
         if self._report_file:
-            write_report(self.report, self._report_file)
+            write_file(self._report_file, self.report.to_json())
         require_passed(self.report)
-
-
-def write_report(report: SmokeReport, path: Path) -> None:
-    """Write the report as JSON; missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report.to_json())
 
 
 def read_golden(subject: Subject) -> Golden:
@@ -266,28 +261,27 @@ def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...
 
 def judge_image(case: GoldenCase, line: _ImageLine | None, golden: Golden) -> ImageResult:
     """One image against its golden outcome."""
-    found = line.class_ if line else None
+    answer = line.class_ if line else None
     difference = None
     if line and len(line.probabilities) == len(case.probabilities):
         pairs = zip(line.probabilities, case.probabilities, strict=True)
-        difference = max(abs(got - wanted) for got, wanted in pairs)
+        difference = max(abs(measured - golden_value) for measured, golden_value in pairs)
     near = difference is not None and difference <= golden.tolerance
     return ImageResult(
         image=case.image,
         expected=case.class_,
-        found=found,
+        found=answer,
         max_abs_diff=difference,
         inference_ms=line.ms.inference if line and line.ms else None,
-        verdict=Verdict.PASSED if near and found == case.class_ else Verdict.FAILED,
+        verdict=Verdict.PASSED if near and answer == case.class_ else Verdict.FAILED,
     )
 
 
 def _wrong(image: ImageResult, line: _ImageLine | None) -> str:
     if line and line.error:
         return f"{image.image}: {line.error.code}: {line.error.message}"
-    found = image.found or "nothing"
     return (
-        f"{image.image}: expected {image.expected}, found {found}, "
+        f"{image.image}: expected {image.expected}, found {image.found or 'nothing'}, "
         f"probabilities differ by {_diff(image.max_abs_diff)}"
     )
 
@@ -316,13 +310,13 @@ def judge_budgets(
 
 def _memory(bench: Bench, manifest: Manifest, *, shared: bool) -> Check:
     """An emulator's own memory is in the figure too: less than the budget is proof, more is not."""
-    used, budget = bench.peak_rss_kb / 1024, manifest.budgets.peak_rss_mb
+    peak, budget = bench.peak_rss_kb / 1024, manifest.budgets.peak_rss_mb
     over = Verdict.NOT_JUDGED if shared else Verdict.FAILED
     return Check(
         name="peak memory",
-        verdict=Verdict.PASSED if used <= budget else over,
+        verdict=Verdict.PASSED if peak <= budget else over,
         expected=f"at most {budget:g} MiB",
-        found=f"{used:.1f} MiB",
+        found=f"{peak:.1f} MiB",
         facts=("the emulator's own included",) if shared else (),
     )
 
@@ -350,17 +344,17 @@ def parse(kind: type[Doc], result: Result, *, exit_codes: Sequence[int] = (0, 6)
     try:
         return parse_json(kind, result.stdout, name, "no valid document", blame=TargetError)
     except TargetError as invalid:
-        return _broken(name, result, invalid.problem, invalid.facts[:SAID_LINES])
+        return _broken(name, result, invalid.problem, invalid.facts[:TAIL_LINES])
 
 
 def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) -> Check:
-    said = [f"| {line}" for line in result.stderr.splitlines()[-SAID_LINES:]]
+    tail = [f"| {line}" for line in result.stderr.splitlines()[-TAIL_LINES:]]
     return Check(
         name=name,
         verdict=Verdict.FAILED,
         expected="one JSON document, version 1",
         found=found,
-        facts=(*facts, *(_problem(result) or said)),
+        facts=(*facts, *(_problem(result) or tail)),
     )
 
 
