@@ -5,16 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from edgewright.base.schema import Part
 
 LineSink = Callable[[str], None]  # takes one line of text for a person
 Origin = Literal["built", "cache"]
 
 
-class StageReport(BaseModel):
+class StageReport(Part):
     """One finished stage: how long it took, and where its result came from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     seconds: float

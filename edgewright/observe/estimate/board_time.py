@@ -153,7 +153,7 @@ def estimate_release(
         program = released(folder, profile.abi.arch, out)
         stage.cached = is_known(program, workspace.resources)
         estimated = estimate(program, profile, workspace.resources)
-        out.estimate.write_text(estimated.model_dump_json(indent=2) + "\n")
+        out.estimate.write_text(estimated.to_json())
     return estimated
 
 
