@@ -31,7 +31,7 @@ from edgewright.cli.common import (
     say,
     task,
     workspace,
-    write_document,
+    write,
 )
 from edgewright.cli.keys import signing_policy
 from edgewright.observe import startup as start_up
@@ -43,7 +43,7 @@ from edgewright.observe.count.instructions import (
     InstructionReport,
     Program,
     measure,
-    released,
+    program_of_release,
 )
 from edgewright.observe.estimate import board_time as estimates
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
@@ -82,7 +82,7 @@ def instructions(
         if plot:
             heavy("peers.plot", "observe").draw(table, Path(plot))
         if json:
-            write_document(table)
+            write(table.model_dump_json(indent=2) + "\n")
         else:
             OUT.print(_peer_table(table))
             for row in table.rows:
@@ -90,7 +90,7 @@ def instructions(
                     say(f"{row.runtime} {row.precision}: {row.nodes} nodes, the rest is the CPU's")
         return
     if json:
-        write_document(report)
+        write(report.model_dump_json(indent=2) + "\n")
         return
     for line in _summary(report):
         OUT.print(line, markup=False)
@@ -126,7 +126,7 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
     estimates.require_modelled(profile)
     estimate = estimates.estimate(_program(counted), profile, workspace().resources)
     if json:
-        write_document(estimate)
+        write(estimate.model_dump_json(indent=2) + "\n")
         return
     for line in _estimate_lines(estimate):
         OUT.print(line, markup=False)
@@ -145,7 +145,7 @@ def build(
     """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
     found = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
     if json:
-        write_document(found)
+        write(found.model_dump_json(indent=2) + "\n")
         return
     OUT.print(_build_table(found))
     if everything:
@@ -214,7 +214,7 @@ def startup(
     """Time the start of the command line; exit 4 if slow. Example: edgewright bench.startup"""
     report = start_up.measure(workspace().root, rounds)
     if json:
-        write_document(report)
+        write(report.model_dump_json(indent=2) + "\n")
     else:
         table = Table("command", box=None, pad_edge=False)
         table.add_column("processor s", justify="right")
@@ -258,12 +258,12 @@ def _program(counted: Counted) -> Program:
     out = workspace().build(counted.board)
     folder = pipeline.latest_release(out).folder
     binary = Path(counted.program).resolve() if counted.program else None
-    return released(folder, profile_of(counted.board).abi.arch, out, binary)
+    return program_of_release(folder, profile_of(counted.board).abi.arch, out, binary)
 
 
-def _ours(counted: Counted) -> compare.Ours:
+def _ours(counted: Counted) -> compare.CountedProgram:
     program = _program(counted)
-    return compare.Ours(
+    return compare.CountedProgram(
         program=program,
         report=measure(program, counted.board, workspace().resources),
         precision="S8S8" if profile_of(counted.board).runtime.xnnpack else "INT8",
@@ -271,12 +271,15 @@ def _ours(counted: Counted) -> compare.Ours:
 
 
 def _compared(
-    ours: compare.Ours, others: Sequence[compare.Ours], model: str, names: Sequence[str]
+    ours: compare.CountedProgram,
+    others: Sequence[compare.CountedProgram],
+    model: str,
+    names: Sequence[str],
 ) -> compare.Comparison:
     contest = compare.Contest(
         workspace=workspace(),
-        ours=ours,
-        others=others,
+        program=ours,
+        other_boards=others,
         onnx=model_path(model),
         log=workspace().build(ours.report.board).logs / "peers.log",
     )
@@ -344,7 +347,7 @@ def transfer(
         signer = signing_policy().signer(emulated=board.target.emulated)
         report = transfer_bench.run(board, built, signer, megabytes=megabytes, rounds=rounds)
     if json:
-        write_document(report)
+        write(report.model_dump_json(indent=2) + "\n")
         return
     ratios = ", ".join(f"{ratio:.2f}" for ratio in report.rate_ratios)
     say(f"{report.target}: {report.model_bytes:,} bytes, {rounds} rounds")

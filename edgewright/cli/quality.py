@@ -23,7 +23,7 @@ from edgewright.cli.common import (
     say,
     task,
     workspace,
-    write_document,
+    write,
 )
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.contract.session import saturates
@@ -48,7 +48,7 @@ from edgewright.observe.count.instructions import Program
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
     from edgewright.model.quantize.diff import Difference
-    from edgewright.model.quantize.sweep import Counter
+    from edgewright.model.quantize.sweep import InstructionCounter
     from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
 
 NETWORK = "ONNX classifier with one image input; card.json beside it if there is one"
@@ -112,7 +112,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     with _progress() as progress:
         report = workflow.quantize(asked, progress, counter)
     if json:
-        write_document(report)
+        write(report.model_dump_json(indent=2) + "\n")
         return
     OUT.print(_sweep_table(report))
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
@@ -189,7 +189,7 @@ def inspect(c: Context, model: Network = "", json: Json = False) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
     found = inspector.inspect(model_path(model))
     if json:
-        write_document(found)
+        write(found.model_dump_json(indent=2) + "\n")
         return
     for line in _summary(found):
         OUT.print(line, soft_wrap=True)
@@ -262,7 +262,7 @@ def _progress() -> Iterator[LineSink]:
         yield tell
 
 
-def _counter(board: str) -> "Counter":
+def _counter(board: str) -> "InstructionCounter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
     build = workspace().build(board)
     release = pipeline.latest_release(build).folder

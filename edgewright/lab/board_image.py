@@ -1,6 +1,6 @@
-"""The image of an emulated board: made without a registry, from the Debian archive of this machine.
+"""Make the image of an emulated board without a registry, from this machine's Debian archive.
 
-`docker/board/` says what is in it; its tag is a hash of that.
+`docker/board/` defines its content; its tag is a hash of that.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.board.profile import Arch
 
+# Documentation, package lists and dropbear's own start: no board of that size carries them.
 DROPPED = ("usr/share/", "etc/apt", "etc/dpkg", "etc/fstab", "var/", "dev/", "usr/lib/dropbear")
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
 FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555} | dict.fromkeys(("dev", "run", "opt"), 0o755)
@@ -26,7 +27,7 @@ FOLDERS = {"root": 0o700, "proc": 0o555, "sys": 0o555} | dict.fromkeys(("dev", "
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """All that defines an image."""
+    """Everything that defines an image."""
 
     arch: Arch
     suite: str
@@ -57,67 +58,66 @@ def read_spec(arch: Arch, docker: Path) -> ImageSpec:
         suite=(source / "suite").read_text().strip(),
         packages=tuple((source / "packages").read_text().split()),
         applets=tuple((source / "applets").read_text().split()),
-        files=tuple((name, data, _mode(name)) for name, data in named),
+        # Modes by name: a checkout may have any.
+        files=tuple(
+            (name, data, 0o600 if name == "etc/shadow" else 0o755 if "bin/" in name else 0o644)
+            for name, data in named
+        ),
     )
 
 
-def _mode(name: str) -> int:
-    if name == "etc/shadow":
-        return 0o600
-    return 0o755 if "bin/" in name else 0o644
-
-
 def ensure(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> str:
-    """Tag of the image, made now if Docker has none. Raises UserError."""
+    """The tag of the image, which is made first if Docker lacks it. Raises UserError."""
     if process.capture(["docker", "image", "inspect", spec.tag]).returncode == 0:
         return spec.tag
-    made = rootfs(spec, log, on_line=on_line)
+    archive = rootfs(spec, log, on_line=on_line)
     argv = ["docker", "import", "--change", 'CMD ["/usr/sbin/board-init"]']
-    process.run_logged([*argv, str(made), spec.tag], log, on_line=on_line)
+    process.run_logged([*argv, str(archive), spec.tag], log, on_line=on_line)
     return spec.tag
 
 
 def rootfs(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> Path:
     """The board's root file system as a tar file in the user's cache. Raises UserError."""
-    kept = user_cache() / "rootfs" / f"{spec.tag.partition(':')[2]}.tar"
-    if kept.is_file():
-        return kept
+    archive = user_cache() / "rootfs" / f"{spec.tag.partition(':')[2]}.tar"
+    if archive.is_file():
+        return archive
     with tempfile.TemporaryDirectory(prefix="edgewright-rootfs-") as scratch:
         base = Path(scratch, "base.tar")
         _unpack(spec, base, log, on_line)
-        with replacing(kept) as aside:
+        with replacing(archive) as aside:
             compose(base, aside, spec)
-    return kept
+    return archive
 
 
 def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: LineSink | None) -> None:
-    mode = "root" if os.getuid() == 0 else "chrootless"  # nothing of it is run
+    # Only unpacked, never run: so it needs neither root nor emulation of the board's programs.
+    mode = "root" if os.getuid() == 0 else "chrootless"
     argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
     argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
     process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
 
 
 def compose(base: Path, rootfs: Path, spec: ImageSpec) -> None:
-    """Write the board's root file system: what `base` unpacked, ours laid over it."""
+    """Write the board's root file system: the packages of `base`, with our files laid over them."""
     with tarfile.open(base) as source, tarfile.open(rootfs, "w") as out:
-        taken = set(_copy_base(source, out, {name for name, _, _ in spec.files}))
+        copied = set(_copy_base(source, out, {name for name, _, _ in spec.files}))
         for name, mode in FOLDERS.items():
             _add(out, name, mode, kind=tarfile.DIRTYPE)
         for name, data, mode in spec.files:
             _add(out, name, mode, data=data)
         links = {f"usr/bin/{applet}": "busybox" for applet in spec.applets} | MERGED
-        for name, to in links.items():
-            if name not in taken:
-                _add(out, name, 0o777, kind=tarfile.SYMTYPE, to=to)
+        for name, link_target in links.items():
+            if name not in copied:
+                _add(out, name, 0o777, kind=tarfile.SYMTYPE, link_target=link_target)
 
 
-def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, ours: set[str]) -> Iterator[str]:
-    skipped = ours | set(FOLDERS)
+def _copy_base(source: tarfile.TarFile, out: tarfile.TarFile, replaced: set[str]) -> Iterator[str]:
+    skipped = replaced | set(FOLDERS)
     for member in source:
         name = member.name.removeprefix("./")
         if name in skipped or f"{name}/".startswith(DROPPED) or "/gconv" in name:
             continue
-        member.name, member.mtime = name, 0
+        member.name, member.mtime = name, 0  # no times: the same packages make the same image
         if member.islnk():
             member.linkname = member.linkname.removeprefix("./")
         out.addfile(member, source.extractfile(member) if member.isreg() else None)
@@ -131,8 +131,8 @@ def _add(
     *,
     kind: bytes = tarfile.REGTYPE,
     data: bytes = b"",
-    to: str = "",
+    link_target: str = "",
 ) -> None:
     member = tarfile.TarInfo(name)
-    member.mode, member.type, member.linkname, member.size = mode, kind, to, len(data)
+    member.mode, member.type, member.linkname, member.size = mode, kind, link_target, len(data)
     out.addfile(member, BytesIO(data))

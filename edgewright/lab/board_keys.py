@@ -1,4 +1,4 @@
-"""Keys of emulated boards: a host key that is pinned, and one that opens the door."""
+"""Keys of emulated boards: the host key, which is pinned, and the key that logs in."""
 
 import shlex
 import socket
@@ -16,18 +16,18 @@ from cryptography.hazmat.primitives.serialization import (
 from edgewright.base.files import update_file, write_file
 from edgewright.deploy.target import Target
 
-USER, HOST, KNOWN = "id_ed25519", "host_ed25519", "known_hosts"
+USER, HOST, KNOWN_HOSTS = "id_ed25519", "host_ed25519", "known_hosts"
 
 
 def key(path: Path) -> Ed25519PrivateKey:
-    """The Ed25519 key in `path` (OpenSSH format), made there first if there is none."""
+    """The Ed25519 key in `path` (OpenSSH format), which is generated if the file is absent."""
     if not path.is_file():
-        made = Ed25519PrivateKey.generate()
-        text = made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        write_file(path, text, mode=0o600)
-    found = load_ssh_private_key(path.read_bytes(), password=None)
-    assert isinstance(found, Ed25519PrivateKey)
-    return found
+        generated = Ed25519PrivateKey.generate()
+        text = generated.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        write_file(path, text, mode=0o600)  # ssh refuses a key that others can read
+    loaded = load_ssh_private_key(path.read_bytes(), password=None)
+    assert isinstance(loaded, Ed25519PrivateKey)
+    return loaded
 
 
 def public(key: Ed25519PrivateKey) -> str:
@@ -57,8 +57,9 @@ def host_key(folder: Path) -> bytes:
 
 def pin(folder: Path, port: int) -> None:
     """Write the board's `known_hosts`: its host key under the port that it answers at."""
+    # Written at every start, as the port is another one each time.
     line = f"[127.0.0.1]:{port} {public(key(folder / HOST))}\n"
-    update_file(folder / KNOWN, line, mode=0o644)
+    update_file(folder / KNOWN_HOSTS, line, mode=0o644)
 
 
 def target_of(folder: Path, port: int, *, shares_memory: bool) -> Target:
@@ -68,14 +69,14 @@ def target_of(folder: Path, port: int, *, shares_memory: bool) -> Target:
         user="root",
         port=port,
         identity=folder / USER,
-        known_hosts=folder / KNOWN,
+        known_hosts=folder / KNOWN_HOSTS,
         emulated=True,
         shares_memory=shares_memory,
     )
 
 
 def ssh_command(target: Target) -> str:
-    """What a person types to look around on the board."""
+    """The command line with which a person logs in on the board."""
     options = ["-o", f"UserKnownHostsFile={target.known_hosts}", "-i", str(target.identity)]
     return shlex.join(["ssh", *options, "-p", str(target.port), "root@127.0.0.1"])
 

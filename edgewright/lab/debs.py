@@ -1,4 +1,4 @@
-"""Debian packages of any architecture, by name: through a private apt configuration.
+"""Download Debian packages of any architecture by name, through a private apt configuration.
 
 The machine's own apt, its lists and its locks stay as they are, and nobody has to be root.
 """
@@ -10,6 +10,8 @@ from pathlib import Path
 from edgewright.base import apt, process
 from edgewright.base.errors import UserError
 
+# No package counts as installed, and no source but ours. Sandbox::User: else apt downloads as user
+# _apt, who may not write to the scratch folder.
 CONFIG = """\
 Dir::Etc::sourcelist "{folder}/sources.list";
 Dir::Etc::sourceparts "-";
@@ -24,9 +26,10 @@ Acquire::Languages "none";
 
 
 def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
-    """Unpack a package into the folder `into`; one that is only a name stands for what it needs.
+    """Unpack a package into the folder `into`, and return its name.
 
-    Returns the name of what was unpacked. Raises UserError if the archive does not have it.
+    A metapackage such as `linux-image-arm64` stands for the package that it depends on. Raises
+    UserError if the archive lacks it.
     """
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgewright-apt-") as scratch:
@@ -49,10 +52,13 @@ def _configure(folder: Path, arch: str, suite: str) -> dict[str, str]:
 
 
 def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> str:
-    """Debian's `linux-image-arm64` is empty and depends on the newest kernel by its full name."""
-    said = process.capture(["apt-cache", "depends", "--important", package], env=env).stdout
-    needed = [line.split()[-1] for line in said.splitlines() if "Depends:" in line]
-    if not said:
+    """The package itself, or the one of its family that it depends on.
+
+    Debian's `linux-image-arm64` is empty and depends on the newest kernel by its full name.
+    """
+    listing = process.capture(["apt-cache", "depends", "--important", package], env=env).stdout
+    dependencies = [line.split()[-1] for line in listing.splitlines() if "Depends:" in line]
+    if not listing:
         raise UserError(package, f"not in {suite} for {arch}", next="look at docker/lab/kernel")
     family = package.rpartition("-")[0] + "-"
-    return next((name for name in needed if name.startswith(family)), package)
+    return next((name for name in dependencies if name.startswith(family)), package)

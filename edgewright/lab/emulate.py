@@ -8,7 +8,6 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +38,7 @@ LABEL = "edgewright"
 
 
 class State(StrEnum):
-    """What Docker says of a board's container."""
+    """The state of a board's container in Docker."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -62,13 +61,13 @@ class EmulatedBoard:
 
     @property
     def ssh_command(self) -> str:
-        """What a person types to look around on the board."""
+        """The command line with which a person logs in on the board."""
         return ssh_command(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoardStatus:
-    """State of one emulated board; `board` is there while it runs."""
+    """State of one emulated board; `board` is None unless it runs."""
 
     name: str
     state: State
@@ -77,7 +76,7 @@ class BoardStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """Which container stands in for a board, and where its keys are kept."""
+    """The container that stands in for a board, and the folder of its keys."""
 
     profile: BoardProfile
     folder: Path  # build/<board>/emulator
@@ -103,18 +102,18 @@ def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
     image = board_image.ensure(spec, log_of(instance), on_line=on_line)
     with locked(instance.folder / "lock"):
         _write_files(instance)
-        there = _reusable(instance, image)
+        reusable = _reusable(instance, image)
         try:
-            _start(instance, image, there)
+            _start(instance, image, reusable)
             return _ready(instance)
-        except BaseException:
-            if there is None:
+        except BaseException:  # Ctrl-C too: a half-started board must not stay
+            if reusable is None:
                 _remove(instance.container)
             raise
 
 
 def down(instance: Instance) -> bool:
-    """Remove the board with what was installed on it; its keys stay. False if there was none."""
+    """Remove the board and all that was installed on it, except its keys. False if absent."""
     require_daemon()
     with locked(instance.folder / "lock"):
         if _inspect(instance.container) is None:
@@ -127,27 +126,29 @@ def status(instance: Instance) -> BoardStatus:
     """State of the board. Raises UserError if no daemon answers."""
     require_daemon()
     name = instance.profile.name
-    found = _inspect(instance.container)
-    if found is None:
+    container = _inspect(instance.container)
+    if container is None:
         return BoardStatus(name=name, state=State.ABSENT)
-    if not found["State"]["Running"]:
+    if not container["State"]["Running"]:
         return BoardStatus(name=name, state=State.STOPPED)
-    return BoardStatus(name=name, state=State.RUNNING, board=_board(instance, found))
+    return BoardStatus(name=name, state=State.RUNNING, board=_board(instance, container))
 
 
 def running(instance: Instance) -> EmulatedBoard:
-    """The board that runs. Raises UserError if it does not."""
-    now = status(instance)
-    if now.board is None:
+    """The running board. Raises UserError if it does not run."""
+    current = status(instance)
+    if current.board is None:
         board = instance.profile.name
         raise UserError(
-            f"emulated board '{board}'", str(now.state), next=f"invoke emulate.up --board={board}"
+            f"emulated board '{board}'",
+            str(current.state),
+            next=f"invoke emulate.up --board={board}",
         )
-    return now.board
+    return current.board
 
 
 def log_of(instance: Instance) -> Path:
-    """Where the making of the image is logged."""
+    """The log of making the image."""
     return instance.folder.parent / "logs" / "emulator.log"
 
 
@@ -158,21 +159,24 @@ def require_daemon() -> None:
     """Raises UserError unless a Docker daemon answers."""
     answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout=30)
     if answer.returncode != 0:
-        said = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:]
-        raise UserError("docker", "no daemon answers", facts=said, next=SETUP)
+        reason = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-1:]
+        raise UserError("docker", "no daemon answers", facts=reason, next=SETUP)
 
 
 def require_emulation(arch: Arch, binfmt: Path = BINFMT) -> None:
     """Raises UserError unless this kernel runs programs of `arch`, in containers too."""
-    if runs_natively(arch) or any(_runs(entry, arch) for entry in _entries(binfmt)):
+    entries = [p for p in sorted(binfmt.glob("*")) if p.name not in ("register", "status")]
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in entries)
+    if runs_natively(arch) or any(_runs(text, arch) for text in texts):
         return
+    of_qemu = [path.name for path in entries if path.name.startswith("qemu-")]
     raise UserError(
         f"emulation of {arch}",
         "not registered with the kernel",
         facts=[
             f"expected: an enabled entry with flag F in {binfmt} for ELF machine "
             f"{ELF_MACHINE[arch]:#x}",
-            f"found: {_found_entries(binfmt)}",
+            f"found: {', '.join(of_qemu) or 'none'}",
         ],
         next=SETUP,
     )
@@ -182,19 +186,12 @@ def runs_natively(arch: Arch, machine: str = platform.machine()) -> bool:
     return arch is Arch.ARM64 and machine == "aarch64"
 
 
-def _entries(binfmt: Path) -> Iterator[str]:
-    for path in sorted(binfmt.glob("*")):
-        if path.name not in ("register", "status"):
-            yield path.read_text(encoding="utf-8", errors="replace")
-
-
-def _found_entries(binfmt: Path) -> str:
-    names = [path.name for path in sorted(binfmt.glob("qemu-*"))]
-    return ", ".join(names) or "none"
-
-
 def _runs(entry: str, arch: Arch) -> bool:
-    """An entry's `magic` is the start of an ELF header; bytes 18 and 19 are its machine."""
+    """Whether an entry of binfmt_misc runs programs of `arch` in containers too.
+
+    Its `magic` is the start of an ELF header; bytes 18 and 19 are the machine. Flag F opens the
+    emulator at registration: inside a container its path does not exist.
+    """
     lines = entry.splitlines()
     fields = dict(line.split(" ", 1) for line in lines if " " in line)
     magic = bytes.fromhex(fields.get("magic", ""))
@@ -206,6 +203,7 @@ def _runs(entry: str, arch: Arch) -> bool:
 
 
 def _write_files(instance: Instance) -> None:
+    # Equal files keep their inode: a running container has them mounted.
     folder = instance.folder
     (folder / "board").mkdir(parents=True, exist_ok=True)
     update_file(folder / "board" / "authorized_keys", authorized_keys(folder), mode=0o644)
@@ -249,7 +247,9 @@ def cpuinfo(profile: BoardProfile) -> str:
 def _run_argv(instance: Instance, image: str) -> list[str]:
     folder, profile = instance.folder, instance.profile
     argv = ["docker", "run", "--detach", "--name", instance.container]
+    # Docker chooses a free port; only this machine can reach it.
     argv += ["--hostname", profile.name, "--publish", "127.0.0.1::22"]
+    # As little memory and the same instructions as the board has.
     argv += ["--memory", f"{profile.memory.total_mb}m"]
     argv += ["--env", f"QEMU_CPU={profile.emulation.cpu}"]
     argv += ["--volume", f"{folder / 'board'}:/run/board:ro"]
@@ -261,43 +261,46 @@ def _run_argv(instance: Instance, image: str) -> list[str]:
 
 
 def _config(instance: Instance, image: str) -> str:
-    """Hash of what a container was started with."""
-    seen = [_run_argv(instance, image), cpuinfo(instance.profile)]
+    """Hash of everything that a container was started with."""
+    settings = [_run_argv(instance, image), cpuinfo(instance.profile)]
     keys = [(instance.folder / "board" / name).read_bytes().hex() for name in BOARD_FILES]
-    return hashlib.sha256(json.dumps([seen, keys]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([settings, keys]).encode()).hexdigest()
 
 
 BOARD_FILES = ("authorized_keys", "host_key")
 
 
 def _reusable(instance: Instance, image: str) -> dict[str, Any] | None:
-    """The container that is there, if it is as it would be made now; another is removed."""
-    found = _inspect(instance.container)
-    if found is None:
+    """The board's container, if a new one would be equal; a container that differs is removed."""
+    container = _inspect(instance.container)
+    if container is None:
         return None
-    if _labels(found).get(f"{LABEL}.config") == _config(instance, image):
-        return found
+    if _labels(container).get(f"{LABEL}.config") == _config(instance, image):
+        return container
     _remove(instance.container)
     return None
 
 
-def _start(instance: Instance, image: str, there: dict[str, Any] | None) -> None:
-    if there is None:
+def _start(instance: Instance, image: str, reusable: dict[str, Any] | None) -> None:
+    if reusable is None:
         argv = _run_argv(instance, image)
         label = f"{LABEL}.config={_config(instance, image)}"
         process.check([*argv[:-1], "--label", label, image], timeout=120)
-    elif not there["State"]["Running"]:
+    elif not reusable["State"]["Running"]:
         process.check(["docker", "start", instance.container], timeout=120)
 
 
 def _ready(instance: Instance) -> EmulatedBoard:
-    """Wait until dropbear sends its banner, then pin its key under the port Docker chose."""
+    """Wait until dropbear sends its banner, then pin its key under the port that Docker chose.
+
+    A published port accepts connections before dropbear listens, so only the banner counts.
+    """
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        found = _inspect(instance.container)
-        if found is None or not found["State"]["Running"]:
+        container = _inspect(instance.container)
+        if container is None or not container["State"]["Running"]:
             raise _not_up(instance, "stopped before its SSH server answered")
-        board = _board(instance, found)
+        board = _board(instance, container)
         if banner("127.0.0.1", board.port):
             pin(instance.folder, board.port)
             return board
@@ -316,12 +319,12 @@ def _not_up(instance: Instance, problem: str) -> TargetError:
     )
 
 
-def _board(instance: Instance, found: dict[str, Any]) -> EmulatedBoard:
-    published = found["NetworkSettings"]["Ports"].get("22/tcp") or [{"HostPort": "0"}]
+def _board(instance: Instance, container: dict[str, Any]) -> EmulatedBoard:
+    published = container["NetworkSettings"]["Ports"].get("22/tcp") or [{"HostPort": "0"}]
     return EmulatedBoard(
         name=instance.profile.name,
         container=instance.container,
-        image=found["Config"]["Image"],
+        image=container["Config"]["Image"],
         port=int(published[0]["HostPort"]),
         folder=instance.folder,
     )
@@ -335,8 +338,8 @@ def _inspect(container: str) -> dict[str, Any] | None:
     return first
 
 
-def _labels(found: dict[str, Any]) -> dict[str, str]:
-    labels: dict[str, str] = found["Config"].get("Labels") or {}
+def _labels(container: dict[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = container["Config"].get("Labels") or {}
     return labels
 
 

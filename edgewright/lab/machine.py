@@ -35,6 +35,7 @@ from edgewright.lab.board_keys import banner, pin, ssh_command, target_of
 QEMU = "qemu-system-aarch64"
 SETUP = "invoke setup --lab --yes"
 CORES = ("cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76")  # that QEMU's 'virt' machine has
+# panic=-1 reboots at once, which -no-reboot makes the end of QEMU: a broken board does not hang.
 KERNEL_ARGUMENTS = "console=ttyAMA0 quiet loglevel=4 panic=-1"
 AT_DISK = b"waits for its disk"
 SAVE_SECONDS = 300.0
@@ -43,7 +44,7 @@ TAIL_BYTES = 2000
 
 
 class Power(StrEnum):
-    """What a board's QEMU process is doing."""
+    """Whether a board's QEMU process runs; a board without a disk is absent."""
 
     ON = "on"
     OFF = "off"
@@ -52,7 +53,7 @@ class Power(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """Which machine stands in for a board, and where its keys and its disk are kept."""
+    """The machine that stands in for a board, and the folder of its keys and disk."""
 
     profile: BoardProfile
     folder: Path  # build/<board>/lab
@@ -66,7 +67,7 @@ class Lab:
 
     @property
     def writes(self) -> Path:
-        """Log of what the board wrote since it was switched on."""
+        """Log of the board's writes since it was switched on."""
         return self.folder / "writes.log"
 
     @property
@@ -114,7 +115,7 @@ def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -
 
 
 def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
-    """Make the board's disk unless it has one; returns the root file system that is on it."""
+    """Make the board's disk unless it exists; return the root file system that is on it."""
     board = board_image.read_spec(lab.profile.abi.arch, lab.docker)
     rootfs = board_image.rootfs(board, lab.log, on_line=on_line)
     if not lab.disk.is_file():
@@ -124,18 +125,18 @@ def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
 
 
 def cut(lab: Lab) -> None:
-    """Cut the board's power: what was not on its disk is lost."""
+    """Cut the board's power: everything that was not on its disk is lost."""
     _kill(_running(lab))
 
 
 def down(lab: Lab) -> bool:
-    """Remove the board with what was installed on it; its keys stay. False if there was none."""
+    """Remove the board and all that was installed on it, except its keys. False if absent."""
     with locked(lab.folder / "lock"):
-        there = power(lab) is not Power.ABSENT
+        existed = power(lab) is not Power.ABSENT
         cut(lab)
         for path in (lab.disk, lab.writes, lab.console, _pid_file(lab)):
             path.unlink(missing_ok=True)
-        return there
+        return existed
 
 
 def power(lab: Lab) -> Power:
@@ -145,7 +146,7 @@ def power(lab: Lab) -> Power:
 
 
 def running(lab: Lab) -> LabBoard:
-    """The board that is on. Raises UserError if it is not."""
+    """The board, if it is on. Raises UserError if it is not."""
     on = _running(lab)
     if on is None:
         board = lab.profile.name
@@ -174,14 +175,14 @@ def require_tools(profile: BoardProfile) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A QEMU command without disk, network and console, and its state at the disk's door."""
+    """A QEMU command without disk, network and console, and the file of its saved state."""
 
     argv: tuple[str, ...]
     state: Path
 
 
 def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
-    """Everything below the board's own disk, made now where the cache lacks it."""
+    """The machine below the board's own disk; parts that the cache lacks are made."""
     spec = lab_image.read_spec(lab.docker)
     kernel = lab_image.kernel(spec, lab.log, on_line=on_line)
     archive = lab_image.initrd(kernel, spec, insert_disk(lab, on_line=on_line))
@@ -190,14 +191,20 @@ def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
         write_file(initrd, archive)
     cores = lab.cores or lab.profile.cpu.cores
     argv = machine_argv(lab.profile, cores, kernel.image, initrd)
-    machine = Machine(argv=argv, state=initrd.with_name(f"state-{_state_key(argv)}"))
+    # Another version of QEMU would not read the state.
+    version = process.check([QEMU, "--version"]).stdout
+    key = hashlib.sha256(repr((version, *argv)).encode()).hexdigest()[:12]
+    machine = Machine(argv=argv, state=initrd.with_name(f"state-{key}"))
     if not machine.state.is_file():
         _save_state(lab, machine, on_line)
     return machine
 
 
 def machine_argv(profile: BoardProfile, cores: int, kernel: Path, initrd: Path) -> tuple[str, ...]:
-    """The part of the command that the saved state depends on."""
+    """The part of the command that the saved state depends on.
+
+    Neither port nor disk is part of it, so that all boards of a kind share one saved state.
+    """
     argv = [QEMU, "-M", "virt,gic-version=3", "-accel", "tcg,thread=multi"]
     argv += ["-cpu", profile.cpu.core, "-smp", str(cores)]
     argv += ["-m", str(profile.memory.total_mb), "-kernel", str(kernel), "-initrd", str(initrd)]
@@ -206,33 +213,27 @@ def machine_argv(profile: BoardProfile, cores: int, kernel: Path, initrd: Path) 
     return (*argv, "-device", "virtio-rng-device")
 
 
-def _state_key(argv: Sequence[str]) -> str:
-    version = process.check([QEMU, "--version"]).stdout
-    return hashlib.sha256(repr((version, *argv)).encode()).hexdigest()[:12]
-
-
 def _save_state(lab: Lab, machine: Machine, on_line: LineSink | None) -> None:
-    """Boot once as far as to the disk, and keep the machine's memory and registers."""
+    """Boot as far as to the disk, and save the machine's memory and registers."""
     if on_line:
         on_line("first boot of this kernel")
     saved = lab.folder / ".state"
     lab.console.unlink(missing_ok=True)
-    rest = [
-        "-serial",
-        f"file:{lab.console.name}",
-        "-monitor",
-        "stdio",
-        *_devices(lab, _free_port()),
-    ]
-    with lab.log.open("ab") as log, _killed_at_the_end(lab, [*machine.argv, *rest], log) as qemu:
-        _wait_for_disk_door(lab, qemu)
+    argv = [*machine.argv, "-serial", f"file:{lab.console.name}", "-monitor", "stdio"]
+    argv += _devices(lab, _free_port())
+    with lab.log.open("ab") as log, _killed_afterwards(lab, argv, log) as qemu:
+        deadline = time.monotonic() + SAVE_SECONDS
+        while not (lab.console.is_file() and AT_DISK in lab.console.read_bytes()):
+            if qemu.poll() is not None or time.monotonic() > deadline:
+                raise _not_up(lab, "the kernel did not get as far as to its disk")
+            time.sleep(0.1)
         qemu.communicate(f'migrate "exec:cat > {saved.name}"\nquit\n'.encode(), SAVE_SECONDS)
     copy_file(saved, machine.state)
     saved.unlink()
 
 
 @contextlib.contextmanager
-def _killed_at_the_end(
+def _killed_afterwards(
     lab: Lab, argv: Sequence[str], log: IO[bytes]
 ) -> Iterator["subprocess.Popen[bytes]"]:
     child = _start(lab, argv, log)
@@ -251,30 +252,22 @@ def _start(lab: Lab, argv: Sequence[str], out: IO[bytes]) -> "subprocess.Popen[b
         stdin=subprocess.PIPE,
         stdout=out,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
+        start_new_session=True,  # Ctrl-C in the terminal is for this program, not for the board
     )
-
-
-def _wait_for_disk_door(lab: Lab, qemu: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + SAVE_SECONDS
-    while not (lab.console.is_file() and AT_DISK in lab.console.read_bytes()):
-        if qemu.poll() is not None or time.monotonic() > deadline:
-            raise _not_up(lab, "the kernel did not get as far as to its disk")
-        time.sleep(0.1)
 
 
 # Power
 
 
 def _boot(lab: Lab, machine: Machine, *, log_writes: bool) -> LabBoard:
-    """Go on from the saved state. An interrupt leaves the board off."""
+    """Resume from the saved state. An interrupt leaves the board off."""
     link, port = lab.folder / "state", _free_port()
     link.unlink(missing_ok=True)
     link.symlink_to(machine.state)
     if log_writes:
         lab.writes.write_bytes(b"")
-    rest = ["-serial", "stdio", "-monitor", "none", "-incoming", f"exec:cat {link.name}"]
-    argv = [*machine.argv, *rest, *_devices(lab, port, log_writes=log_writes)]
+    argv = [*machine.argv, "-serial", "stdio", "-monitor", "none"]
+    argv += ["-incoming", f"exec:cat {link.name}", *_devices(lab, port, log_writes=log_writes)]
     with lab.console.open("wb") as console:
         qemu = _start(lab, argv, console)
     try:
@@ -287,29 +280,35 @@ def _boot(lab: Lab, machine: Machine, *, log_writes: bool) -> LabBoard:
 
 
 def _devices(lab: Lab, port: int, *, log_writes: bool = False) -> list[str]:
-    """What stands behind disk and network. The saved state knows nothing of it."""
+    """The files behind disk and network, which the saved state does not depend on."""
     disk = f"driver=raw,node-name=data,file.driver=file,file.filename={lab.disk.name}"
     argv = ["-blockdev", disk if log_writes else disk.replace("=data", "=disk")]
     if log_writes:
         log = f"log.driver=file,log.filename={lab.writes.name}"
         argv += ["-blockdev", f"driver=blklogwrites,node-name=disk,file=data,{log}"]
+    # restrict: the board answers on its port, and reaches nothing by itself.
     forward = f"hostfwd=tcp:127.0.0.1:{port}-:22"
     return [*argv, "-netdev", f"user,id=net,restrict=on,{forward}"]
 
 
 def _free_port() -> int:
+    # Another program may take it before QEMU does; QEMU then ends, and says so.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 def _ready(lab: Lab, qemu: "subprocess.Popen[bytes]", port: int) -> LabBoard:
-    """Knock until the kernel goes on to its disk, and until dropbear sends its banner."""
+    """Press Enter until the kernel goes on to its disk; return when dropbear sends its banner."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if qemu.poll() is not None:
             raise _not_up(lab, f"QEMU ended with exit code {qemu.returncode}")
-        _knock(qemu)
+        # The initrd waits for a line on the serial console; one that comes too early is lost.
+        assert qemu.stdin
+        with contextlib.suppress(BrokenPipeError):
+            qemu.stdin.write(b"\n")
+            qemu.stdin.flush()
         if banner("127.0.0.1", port):
             pin(lab.folder, port)
             return LabBoard(name=lab.profile.name, pid=qemu.pid, port=port, folder=lab.folder)
@@ -317,17 +316,9 @@ def _ready(lab: Lab, qemu: "subprocess.Popen[bytes]", port: int) -> LabBoard:
     raise _not_up(lab, f"no SSH banner after {READY_SECONDS:g} s")
 
 
-def _knock(qemu: "subprocess.Popen[bytes]") -> None:
-    """A line on the serial console; one that comes before the state is loaded is lost."""
-    assert qemu.stdin
-    with contextlib.suppress(BrokenPipeError):
-        qemu.stdin.write(b"\n")
-        qemu.stdin.flush()
-
-
 def _not_up(lab: Lab, problem: str) -> TargetError:
-    said = lab.console.read_bytes()[-TAIL_BYTES:] if lab.console.is_file() else b""
-    lines = said.decode(errors="replace").splitlines()[-process.TAIL_LINES :]
+    output = lab.console.read_bytes()[-TAIL_BYTES:] if lab.console.is_file() else b""
+    lines = output.decode(errors="replace").splitlines()[-process.TAIL_LINES :]
     board = lab.profile.name
     return TargetError(
         f"full-system board '{board}'",
@@ -342,25 +333,28 @@ def _pid_file(lab: Lab) -> Path:
 
 
 def _running(lab: Lab) -> LabBoard | None:
-    """The process that the pid file names, if it is a QEMU that works in this folder."""
+    """The process that the pid file names, if it is a QEMU that works in this folder.
+
+    After a reboot of this machine the id may be another program's, which must not be killed.
+    """
     try:
         pid, port = map(int, _pid_file(lab).read_text().split())
-        ours = Path(f"/proc/{pid}/cwd").readlink() == lab.folder.resolve()
+        in_this_folder = Path(f"/proc/{pid}/cwd").readlink() == lab.folder.resolve()
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    if not (ours and QEMU.encode() in command):
+    if not (in_this_folder and QEMU.encode() in command):
         return None
     return LabBoard(name=lab.profile.name, pid=pid, port=port, folder=lab.folder)
 
 
 def _kill(on: LabBoard | None) -> None:
-    """SIGKILL: QEMU gets no chance to write anything back. Returns when it is gone."""
+    """Kill by SIGKILL, so that QEMU cannot write anything back; return when it is gone."""
     if on is None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(on.pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(on.pid, 0)
+        os.waitpid(on.pid, 0)  # where it is our own child, else it stays as a zombie
     while Path(f"/proc/{on.pid}/cwd").exists():
         time.sleep(0.02)

@@ -1,6 +1,6 @@
-"""What a full-system board starts from: a kernel, an initrd, a disk.
+"""Make what a full-system board starts from: a kernel, an initrd, a disk.
 
-`docker/lab/` says what is in them. The kernel is Debian's, downloaded once by name; the disk
+`docker/lab/` defines their content. The kernel is Debian's, downloaded once by name; the disk
 holds the same root file system as the board in a container (`board_image`).
 """
 
@@ -11,7 +11,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 
 @dataclass(frozen=True, kw_only=True)
 class LabSpec:
-    """All that defines kernel and initrd."""
+    """Everything that defines kernel and initrd."""
 
     suite: str
     package: str
@@ -67,27 +67,27 @@ def read_spec(docker: Path) -> LabSpec:
 
 
 def kernel(spec: LabSpec, log: Path, *, on_line: LineSink | None = None) -> Kernel:
-    """The kernel in the user's cache, downloaded now if it is not there. Raises UserError."""
-    kept = user_cache() / "lab" / f"kernel-{spec.kernel_digest}"
-    if kept.is_dir():
-        return Kernel(folder=kept)
+    """The kernel in the user's cache, downloaded if it is absent. Raises UserError."""
+    folder = user_cache() / "lab" / f"kernel-{spec.kernel_digest}"
+    if folder.is_dir():
+        return Kernel(folder=folder)
     if on_line:
         on_line(f"download {spec.package}")
-    with cached_folder(kept) as out, tempfile.TemporaryDirectory(prefix="edgewright-deb-") as deb:
+    with cached_folder(folder) as out, tempfile.TemporaryDirectory(prefix="edgewright-deb-") as deb:
         debs.unpack(spec.package, KERNEL_ARCH, spec.suite, Path(deb), log)
         _take_kernel(Path(deb), out, spec)
-    return Kernel(folder=kept)
+    return Kernel(folder=folder)
 
 
-def _take_kernel(deb: Path, made: Path, spec: LabSpec) -> None:
+def _take_kernel(deb: Path, out: Path, spec: LabSpec) -> None:
     modules = {module_name(path): path for path in deb.rglob("*.ko.xz")}
-    shutil.copy(next(deb.glob("boot/vmlinuz-*")), made / "vmlinuz")
+    shutil.copy(next(deb.glob("boot/vmlinuz-*")), out / "vmlinuz")
     early = load_order(spec.early, modules)
     late = [name for name in load_order(spec.late, modules) if name not in early]
     for stage, names in (("early", early), ("late", late)):
-        (made / stage).mkdir()
-        for number, name in enumerate(names):
-            (made / stage / f"{number:02}-{name}.ko").write_bytes(_module(modules[name]))
+        (out / stage).mkdir()
+        for number, name in enumerate(names):  # `init` loads them in the order of their names
+            (out / stage / f"{number:02}-{name}.ko").write_bytes(_module(modules[name]))
 
 
 def module_name(path: Path) -> str:
@@ -95,15 +95,18 @@ def module_name(path: Path) -> str:
     return path.name.removesuffix(".ko.xz").replace("-", "_")
 
 
-def load_order(wanted: Sequence[str], modules: Mapping[str, Path]) -> list[str]:
-    """`wanted` with all they depend on, dependencies first. Raises UserError for an unknown one."""
+def load_order(names: Sequence[str], modules: Mapping[str, Path]) -> list[str]:
+    """Modules with all that they depend on, in the order to load them.
+
+    Raises UserError if one is not in the kernel's package.
+    """
     order: list[str] = []
-    for name in (word.replace("-", "_") for word in wanted):
+    for name in (word.replace("-", "_") for word in names):
         if name not in modules:
             raise UserError(f"kernel module '{name}'", "not in the kernel's package")
-        found = DEPENDS.search(_module(modules[name]))
-        needs = [word for word in found[1].decode().split(",") if word] if found else []
-        order += [*load_order(needs, modules), name]
+        match = DEPENDS.search(_module(modules[name]))
+        dependencies = [word for word in match[1].decode().split(",") if word] if match else []
+        order += [*load_order(dependencies, modules), name]
     return list(dict.fromkeys(order))
 
 
@@ -138,6 +141,7 @@ def cpio(folders: Sequence[str], files: Mapping[str, bytes]) -> bytes:
 
 
 def _entry(name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
+    # Distinct inodes: equal ones would be hard links of one file.
     inode = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     fields = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
@@ -156,28 +160,24 @@ def make_disk(disk: Path, rootfs: Path, keys: Path, megabytes: int, log: Path) -
     with tempfile.TemporaryDirectory(prefix="edgewright-disk-") as scratch:
         root = Path(scratch, "root")
         with tarfile.open(rootfs) as tar:
-            tar.extraction_filter = _trusted  # as an argument it needs Python 3.11.4
+            tar.extraction_filter = _trust  # as an argument it needs Python 3.11.4
             tar.extractall(root)
-        for name, data in _key_files(keys):
+        key_files = {
+            "root/.ssh/authorized_keys": authorized_keys(keys),
+            "etc/dropbear/host_key": host_key(keys),
+        }
+        for name, data in key_files.items():
             (root / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (root / name).write_bytes(data)
             (root / name).chmod(0o600)
         mke2fs = process.which("mke2fs") or "mke2fs"
         with replacing(disk) as aside:
             command = [mke2fs, "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(aside)]
-            process.run_logged([*_as_owner(), *command, f"{megabytes}M"], log)
+            # Files on the board are root's, whoever makes the disk.
+            owner = [] if os.getuid() == 0 else ["unshare", "--map-root-user"]
+            process.run_logged([*owner, *command, f"{megabytes}M"], log)
 
 
-def _key_files(keys: Path) -> Iterator[tuple[str, bytes]]:
-    yield "root/.ssh/authorized_keys", authorized_keys(keys)
-    yield "etc/dropbear/host_key", host_key(keys)
-
-
-def _trusted(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-    """We made this archive; a link in it may point to any place on the board."""
+def _trust(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
+    """Accept every member: the archive is our own, and its links point to places on the board."""
     return member.replace(uid=os.getuid(), gid=os.getgid(), deep=False)
-
-
-def _as_owner() -> list[str]:
-    """Files on the board are root's, whoever makes the image."""
-    return [] if os.getuid() == 0 else ["unshare", "--map-root-user"]

@@ -37,13 +37,14 @@ class BuildTimes(Document):
 def compilation(
     board: str, what: str, seconds: float, log: Iterable[str], program_sha256: str
 ) -> Compilation:
-    """Read the log of a recipe's build; no steps where the package was there already."""
+    """Read the log of a recipe's build. A package from the cache has no steps."""
     steps, counted, cores = 0, 0, 0.0
     for line in log:
         if step := STEP.match(line):
             counted = int(step[1])
-        elif done := COMPILED.search(line):
-            steps, cores = counted, cores + float(done[2])
+        elif times := COMPILED.search(line):
+            # The recipe may compile twice (docs/architecture.md): steps of the last, cores of both.
+            steps, cores = counted, cores + float(times[2])
     return Compilation(
         board=board,
         what=what,

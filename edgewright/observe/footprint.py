@@ -30,7 +30,7 @@ class Load(Part):
 
 
 class Footprint(Document):
-    """What `invoke lab.bench` found; `emulated` is always true and says what the times are."""
+    """The report of `invoke lab.bench`; `emulated` is always true: times are an emulator's."""
 
     version: Literal[1] = 1
     emulated: Literal[True] = True
@@ -40,12 +40,15 @@ class Footprint(Document):
     loads: tuple[Load, ...]
 
     def speedup(self, load: Load) -> float:
-        """How many times as fast as the first of the benchmarks, on this emulator."""
+        """The speed relative to the first benchmark, on this emulator."""
         return self.loads[0].emulated_ms / load.emulated_ms
 
 
 def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
-    """Benchmark with each number of threads. Raises TargetError if the program does not run."""
+    """Benchmark with each number of threads, in a folder of its own that is removed at the end.
+
+    Raises TargetError if the program does not run.
+    """
     board.check(["mkdir", "-p", f"{FOLDER}/bin", f"{FOLDER}/model"])
     try:
         for name in FILES:

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from edgewright.base.errors import CheckError
-from edgewright.base.schema import Document, Part
 
 LIMIT = 3.0  # times the processor time of `import invoke`
 REFERENCE = "import invoke"
@@ -25,7 +25,11 @@ COMMANDS = {
 }
 
 
-class Start(Part):
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Start(_Part):
     """One command."""
 
     command: str
@@ -33,10 +37,8 @@ class Start(Part):
     ratio: float  # to `import invoke`
 
 
-class StartupReport(Document):
-    """What `bench.startup` measured: processor seconds of each command."""
-
-    version: Literal[1] = 1
+class StartupReport(_Part):
+    version: int = 1
     reference_seconds: float  # of the processor, for python -c 'import invoke'
     starts: tuple[Start, ...]
 

@@ -1,4 +1,4 @@
-"""What a deploy's transfer costs: its rate against plain SSH, an update's bytes, round trips.
+"""Measure a deploy's transfer: its rate against plain SSH, an update's bytes, round trips.
 
 It works in a deploy root of its own, with a program that does nothing, so that only the
 transfer counts. The rate is kept as a ratio within one run, the two ways taking turns.
@@ -35,7 +35,7 @@ SHARE = 50  # one byte in so many is changed
 
 
 class TransferReport(Document):
-    """What `invoke bench.transfer` found. On an emulated board, rates are the emulator's."""
+    """The report of `invoke bench.transfer`. On an emulated board, rates are the emulator's."""
 
     version: Literal[1] = 1
     target: str
@@ -44,7 +44,7 @@ class TransferReport(Document):
     rate_ratio: float  # deploy / ssh host 'cat > file'; median of the rounds
     rate_ratios: tuple[float, ...]
     changed_bytes: int  # of a model update
-    sent_bytes: int  # for it
+    sent_bytes: int  # for that update
     noop_round_trips: int
 
     @property
@@ -75,7 +75,7 @@ class _Bench:
     folder: Path
 
     def release(self, model: bytes) -> Release:
-        """The built release with another model, root and program."""
+        """The built release with `model`, a program that does nothing, and a root of its own."""
         program, weights = self.folder / "edge-infer", self.folder / "model.ort"
         program.write_text(STUB)
         weights.write_bytes(model)
@@ -96,7 +96,7 @@ class _Bench:
         return build_release(inputs, self.folder / "release")
 
     def deploy(self, release: Release, signature: bytes) -> tuple[Installed, float]:
-        """What it did, and seconds from the first byte sent until all is in the store."""
+        """The result, and the seconds from the first byte sent until the store holds all."""
         clock = _Clock()
         installed = deploy.deploy(self.board, release, signature, reserve_bytes=0, progress=clock)
         return installed, clock.sending_seconds
@@ -108,16 +108,17 @@ class _Bench:
 def run(
     board: Board, built: Release, signer: Signer, *, megabytes: int, rounds: int
 ) -> TransferReport:
-    """Measure; what was on the board stays as it was. Raises TargetError."""
-    with tempfile.TemporaryDirectory() as folder, _clean(board):
+    """Measure, and leave the board as it was. Raises TargetError."""
+    with tempfile.TemporaryDirectory() as folder, _cleaned(board):
         bench = _Bench(board=board, built=built, signer=signer, folder=Path(folder))
         size = megabytes << 20
         first = bench.release(os.urandom(size))
-        helper = deploy.ensure_edgectl(board, ROOT, first)
-        keyring.provision(helper, first.manifest.compatible, signer.public, signer)
-        bench.deploy(first, bench.sign(first))  # the small files are there from now on
+        edgectl_on_board = deploy.ensure_edgectl(board, ROOT, first)
+        keyring.provision(edgectl_on_board, first.manifest.compatible, signer.public, signer)
+        # The first deploy brings the small files, so that the later ones send the model alone.
+        bench.deploy(first, bench.sign(first))
         ratios = [_rate_ratio(bench, size) for _ in range(rounds)]
-        changed, sent = _update(bench, size)
+        changed, sent = _deploy_update(bench, size)
         return TransferReport(
             target=str(board.target),
             emulated=board.target.emulated,
@@ -126,12 +127,13 @@ def run(
             rate_ratios=tuple(round(ratio, 3) for ratio in ratios),
             changed_bytes=changed,
             sent_bytes=sent,
-            noop_round_trips=_noop(bench, size),
+            noop_round_trips=_noop_round_trips(bench, size),
         )
 
 
 def _rate_ratio(bench: _Bench, size: int) -> float:
     """Time of plain SSH over that of a deploy's stream, for as many new bytes."""
+    # Random bytes: neither compression nor the store's chunks may save any.
     model = os.urandom(size)
     plain = _plain_seconds(bench.board.target, model)
     release = bench.release(model)
@@ -140,7 +142,7 @@ def _rate_ratio(bench: _Bench, size: int) -> float:
 
 
 def _plain_seconds(target: Target, data: bytes) -> float:
-    """OpenSSH's own client and `cat`; the time counts from when the board's side runs."""
+    """Seconds of OpenSSH's own client and `cat`, from when the board's side runs."""
     pipe = subprocess.PIPE
     argv = openssh.argv(target, command=f"echo && cat > {ROOT}/plain")
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as child:
@@ -150,12 +152,12 @@ def _plain_seconds(target: Target, data: bytes) -> float:
         _, errors = child.communicate(data)
         seconds = time.monotonic() - start
     if child.returncode != 0:
-        said = errors.decode(errors="replace").splitlines()[-5:]
-        raise TargetError(f"{target}: ssh", f"exit code {child.returncode}", facts=said)
+        last_lines = errors.decode(errors="replace").splitlines()[-5:]
+        raise TargetError(f"{target}: ssh", f"exit code {child.returncode}", facts=last_lines)
     return seconds
 
 
-def _update(bench: _Bench, size: int) -> tuple[int, int]:
+def _deploy_update(bench: _Bench, size: int) -> tuple[int, int]:
     """Changed bytes of a model update, and the bytes that its deploy sent."""
     model = bytearray(os.urandom(size))
     before = bench.release(bytes(model))
@@ -169,8 +171,8 @@ def _update(bench: _Bench, size: int) -> tuple[int, int]:
     return LAYERS * layer, installed.bytes_sent
 
 
-def _noop(bench: _Bench, size: int) -> int:
-    """Commands that a deploy with nothing to do runs on the board."""
+def _noop_round_trips(bench: _Bench, size: int) -> int:
+    """The number of commands that a deploy with nothing to do runs on the board."""
     release = bench.release(bytes(size))
     order = bench.sign(release)
     bench.deploy(release, order)
@@ -180,8 +182,8 @@ def _noop(bench: _Bench, size: int) -> int:
 
 
 @contextmanager
-def _clean(board: Board) -> Iterator[None]:
-    """Nothing of an earlier or of this benchmark stays on the board."""
+def _cleaned(board: Board) -> Iterator[None]:
+    """Remove what this or an earlier benchmark left on the board."""
     try:
         board.check(["rm", "-rf", ROOT])
         yield

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def report(built: BuildReport) -> InstructionReport:
     folder = load_release(built.folder).folder
-    program = instructions.released(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
+    program = instructions.program_of_release(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
     return instructions.measure(program, "a53-som", CHECKOUT.resources)
 
 
@@ -45,10 +45,10 @@ def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
     built: BuildReport, report: InstructionReport, tmp_path: Path
 ) -> None:
     folder = load_release(built.folder).folder
-    program = instructions.released(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
+    program = instructions.program_of_release(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
     contest = compare.Contest(
         workspace=CHECKOUT,
-        ours=compare.Ours(program=program, report=report),
+        program=compare.CountedProgram(program=program, report=report),
         onnx=CHECKOUT.default_model,
         log=tmp_path / "log",
     )

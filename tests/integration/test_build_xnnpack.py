@@ -38,7 +38,7 @@ def board_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emula
 
 
 def told(release: Path, *arguments: str) -> dict[str, object]:
-    """What the released program says, run by the user-mode emulator."""
+    """What the program_of_release program says, run by the user-mode emulator."""
     argv = [str(release / "bin" / "edge-infer"), *arguments]
     document: dict[str, object] = json.loads(subprocess.run(argv, capture_output=True).stdout)
     return document
@@ -70,7 +70,7 @@ def test_it_answers_as_our_kernels_do(built: BuildReport, with_xnnpack: BuildRep
 
 
 def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
-    program = instructions.released(with_xnnpack.folder, Arch.ARMHF, REPO.build(BOARD))
+    program = instructions.program_of_release(with_xnnpack.folder, Arch.ARMHF, REPO.build(BOARD))
 
     report = instructions.measure(program, BOARD, REPO.resources)
     nodes = {cost.name: cost.calls for cost in report.operators}

@@ -1,7 +1,7 @@
-"""Kill `edgectl` before every system call of a board's life, and look at what is left.
+"""Kill `edgectl` before every system call of a board's life, and examine what is left.
 
 strace's fault injection does the killing ("inject=write:signal=SIGKILL:when=3"): the call is not
-made any more. Boards that a kill leaves in the same state are looked at once.
+made any more. Boards that kills leave in the same state are examined once.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +17,8 @@ from edgewright.base.errors import UserError
 from edgewright.base.progress import LineSink
 from edgewright.base.schema import Document, Part
 from edgewright.lab.proof.life import (
+    Command,
     Life,
-    Step,
     boot,
     does_not_converge,
     does_not_start,
@@ -34,7 +33,7 @@ UNSTABLE = {"lease"}  # holds a time
 
 
 class StepPoints(Part):
-    """What became of the kills in one command."""
+    """The kills in one command, and how many different boards they left."""
 
     step: str
     calls: int  # system calls that it makes
@@ -68,14 +67,14 @@ class CrashReport(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """A board in a folder, and copies of it to kill on."""
+    """A board in a folder, and its copies, on which edgectl is killed."""
 
     helper: Helper
     life: Life
     folder: Path
 
     def copied(self, name: str, root: Path | None = None) -> Helper:
-        """The board as it is now, in a folder of its own."""
+        """A copy of the board in its present state."""
         target = self.folder / name
         shutil.rmtree(target, ignore_errors=True)
         copy_board(root or self.helper.root, target)
@@ -85,7 +84,7 @@ class _Bench:
 def prove(
     program: Path, *, points: int | None = None, on_step: LineSink | None = None
 ) -> CrashReport:
-    """Play the life with this `edgectl` of this machine, killed at every call of every step.
+    """Play a board's life with an `edgectl` for this machine, killed at every call of every step.
 
     `points` bounds the kills of each step, spread evenly. Raises UserError without strace.
     """
@@ -96,58 +95,60 @@ def prove(
         helper.root.mkdir()
         boot(helper.proc)
         bench = _Bench(helper=helper, life=life(folder, helper.root), folder=folder)
-        found = [_prove_step(bench, step, points, on_step) for step in bench.life.steps]
+        proven = [_prove_step(bench, step, points, on_step) for step in bench.life.steps]
     return CrashReport(
-        steps=tuple(step for step, _ in found),
-        violations=tuple(violation for _, bad in found for violation in bad),
+        steps=tuple(step for step, _ in proven),
+        violations=tuple(violation for _, bad in proven for violation in bad),
     )
 
 
 def _prove_step(
-    bench: _Bench, step: Step, points: int | None, on_step: LineSink | None
+    bench: _Bench, step: Command, points: int | None, on_step: LineSink | None
 ) -> tuple[StepPoints, list[Violation]]:
     calls = _calls(bench, step)
-    chosen = list(_spread(len(calls), points))
-    seen: set[str] = set()
-    bad, killed = [], 0
+    count = min(points or len(calls), len(calls))  # of kills, evenly spread over the calls
+    chosen = sorted({(2 * index + 1) * len(calls) // (2 * count) for index in range(count)})
+    states: set[str] = set()
+    violations, killed = [], 0
     if on_step:
         on_step(f"{step.name}: {len(chosen)} kills")
     for point in chosen:
         killed += _kill(bench, step, calls[point])
         state = fingerprint(bench.folder / "killed")
-        if state not in seen and (problem := _problem(bench, step)):
-            bad.append(
+        if state not in states and (problem := _problem(bench, step)):
+            violations.append(
                 Violation(step=step.name, call="{} {}".format(*calls[point]), problem=problem)
             )
-        seen.add(state)
+        states.add(state)
     _run(bench.helper, step, [])
-    found = StepPoints(step=step.name, calls=len(calls), killed=killed, states=len(seen))
-    return found, bad
+    points_of_step = StepPoints(step=step.name, calls=len(calls), killed=killed, states=len(states))
+    return points_of_step, violations
 
 
-def _spread(calls: int, points: int | None) -> Iterator[int]:
-    """Indices of calls: all of them, or as many as asked for."""
-    wanted = min(points or calls, calls)
-    yield from sorted({(2 * index + 1) * calls // (2 * wanted) for index in range(wanted)})
-
-
-def _run(helper: Helper, step: Step, tracer: list[str]) -> int:
+def _run(helper: Helper, step: Command, tracer: list[str]) -> int:
     argv = [*tracer, *helper.argv(*step.argv)]
-    done = subprocess.run(argv, input=step.input, capture_output=True, check=False)
-    return done.returncode
+    child = subprocess.run(argv, input=step.input, capture_output=True, check=False)
+    return child.returncode
 
 
-def _calls(bench: _Bench, step: Step) -> list[tuple[str, int]]:
-    """System calls of the command itself, up to what `start` becomes: name, how often by then."""
+def _calls(bench: _Bench, step: Command) -> list[tuple[str, int]]:
+    """System calls of a command: name, and how many of that name so far.
+
+    Calls of the program that `start` becomes by execve are not edgectl's and do not count.
+    """
     log = bench.folder / "calls"
     _run(bench.copied("counted"), step, ["strace", "-qq", "-o", str(log)])
+    # The first call is the execve of edgectl itself.
     names = re.findall(r"^(\w+)\(", log.read_text(errors="replace"), re.MULTILINE)[1:]
-    own = names[: names.index("execve") + 1 if "execve" in names else None]
-    return [(name, own[: at + 1].count(name)) for at, name in enumerate(own)]
+    calls = names[: names.index("execve") + 1 if "execve" in names else None]
+    return [(name, calls[: at + 1].count(name)) for at, name in enumerate(calls)]
 
 
-def _kill(bench: _Bench, step: Step, call: tuple[str, int]) -> bool:
-    """Whether the call was reached: a lease that ran out meanwhile spares a command some."""
+def _kill(bench: _Bench, step: Command, call: tuple[str, int]) -> bool:
+    """Kill a copy of the board at one call; whether the command got there.
+
+    A lease that ran out in the meantime saves a command some calls.
+    """
     name, when = call
     inject = f"inject={name}:signal=SIGKILL:when={when}"
     code = _run(bench.copied("killed"), step, ["strace", "-qq", "-o", "/dev/null", "-e", inject])
@@ -155,7 +156,7 @@ def _kill(bench: _Bench, step: Step, call: tuple[str, int]) -> bool:
 
 
 def fingerprint(root: Path) -> str:
-    """The same for boards that differ in nothing that counts."""
+    """A hash of names, modes, links and content: equal for boards that behave the same."""
     digest = hashlib.sha256()
     inodes: dict[int, str] = {}
     for folder, folders, files in os.walk(root):
@@ -163,6 +164,7 @@ def fingerprint(root: Path) -> str:
         for name in sorted([*files, *folders]):
             path = Path(folder, name)
             status = path.lstat()
+            # Which names share an inode counts, not its number.
             first = inodes.setdefault(status.st_ino, str(path.relative_to(root)))
             digest.update(f"{path.relative_to(root)} {status.st_mode:o} {first}\n".encode())
             if path.is_symlink():
@@ -177,22 +179,23 @@ def copy_board(source: Path, target: Path) -> None:
     copies: dict[int, str] = {}
 
     def copy(old: str, new: str) -> None:
-        known = copies.setdefault(os.lstat(old).st_ino, new)
-        if known == new:
+        first_copy = copies.setdefault(os.lstat(old).st_ino, new)
+        if first_copy == new:
             shutil.copy2(old, new)
         else:
-            os.link(known, new)
+            os.link(first_copy, new)
 
+    # Whether an object has a second link decides on what gc removes.
     shutil.copytree(source, target, symlinks=True, copy_function=copy)
 
 
-def _problem(bench: _Bench, step: Step) -> str | None:
-    """What a promise lacks on the board that was killed."""
+def _problem(bench: _Bench, step: Command) -> str | None:
+    """The promise that the killed board breaks, or None."""
     killed = bench.folder / "killed"
     installed = (killed / "floor").is_file()
     problem = unsound(killed, bench.life.keys)
     if problem:
         return problem
-    begun = bench.copied("started", killed)
-    problem = does_not_start(begun, may_be_empty=not installed)
+    started = bench.copied("started", killed)
+    problem = does_not_start(started, may_be_empty=not installed)
     return problem or does_not_converge(bench.copied("again", killed), bench.life, step)

@@ -1,4 +1,4 @@
-"""Hostile input for edgectl's parsers: libFuzzer with the address and undefined sanitizers."""
+"""Fuzz edgectl's parsers: libFuzzer with the sanitizers of addresses and undefined behaviour."""
 
 import os
 import re
@@ -34,17 +34,17 @@ def problem() -> str | None:
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
     folder = Path(process.check(["clang++", "-print-resource-dir"]).stdout.strip())
-    found = any(folder.glob("lib/**/*clang_rt.fuzzer*"))
-    return None if found else "clang++ has no libFuzzer"
+    has_fuzzer = any(folder.glob("lib/**/*clang_rt.fuzzer*"))
+    return None if has_fuzzer else "clang++ has no libFuzzer"
 
 
 def run(
     checkout: Workspace, libraries: Mapping[str, Package], target: str, *, seconds: int
 ) -> FuzzReport:
-    """Fuzz one target for a while, from the corpus in the repo.
+    """Fuzz one target for `seconds`, starting from the corpus in the repo.
 
-    Raises UserError without clang or for a target that is none, ChildFailed for a fault: its
-    input then lies beside the log.
+    Raises UserError without clang or for an unknown target, ChildFailed for a fault, whose input
+    then lies beside the log.
     """
     if target not in TARGETS:
         raise UserError(target, "no such target", facts=[f"expected: {', '.join(TARGETS)}"])
@@ -52,16 +52,17 @@ def run(
         raise UserError("this machine", missing, next="invoke setup --yes")
     out = checkout.root / "build" / "fuzz"
     _build(checkout.resources, libraries, out)
-    found = out / "corpus" / target
-    found.mkdir(parents=True, exist_ok=True)
+    corpus = out / "corpus" / target
+    corpus.mkdir(parents=True, exist_ok=True)
     seeds = checkout.root / "tests" / "corpus" / "edgectl" / CORPUS[target]
     log = out / f"{target}.log"
+    # An input that takes 10 s or 1 GiB is a fault as well.
     limits = [f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=10", "-max_len=65536"]
     artifacts = f"-artifact_prefix={out}/{target}-"
-    argv = [str(out / f"fuzz_{target}"), *limits, artifacts, str(found), str(seeds)]
+    argv = [str(out / f"fuzz_{target}"), *limits, artifacts, str(corpus), str(seeds)]
     process.run_logged(argv, log, next=f"add the input in {out} to {seeds}, then mend edgectl")
-    done = re.findall(r"^Done (\d+) runs", log.read_text(errors="replace"), re.MULTILINE)
-    return FuzzReport(target=target, executions=int(done[-1]), seconds=seconds)
+    runs = re.findall(r"^Done (\d+) runs", log.read_text(errors="replace"), re.MULTILINE)
+    return FuzzReport(target=target, executions=int(runs[-1]), seconds=seconds)
 
 
 def _build(resources: Resources, libraries: Mapping[str, Package], out: Path) -> None:
@@ -74,7 +75,7 @@ def _build(resources: Resources, libraries: Mapping[str, Package], out: Path) ->
         ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out), *options, *compiler],
         ["cmake", "--build", str(out), "--target", "fuzzers", "--parallel", "2"],
     ):
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            tail = (done.stdout + done.stderr).splitlines()[-process.TAIL_LINES :]
+        child = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        if child.returncode != 0:
+            tail = (child.stdout + child.stderr).splitlines()[-process.TAIL_LINES :]
             raise UserError("fuzz targets", "do not build", facts=tail)

@@ -1,4 +1,4 @@
-"""A board's life in commands: installs, trials, going back, a bad release, new keys."""
+"""A board's life in commands: installs, trials, rollbacks, a bad release, new keys."""
 
 import os
 import tempfile
@@ -31,13 +31,13 @@ Promise = Callable[[Path], str | None]  # board's folder → what is broken
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One run of `edgectl`, and what holds for ever after it has answered."""
+class Command:
+    """One run of `edgectl`, and the promise that holds for ever after it has answered."""
 
     name: str
     argv: tuple[str, ...]
     input: bytes = b""
-    order: SignedOrder | None = None  # what the deployer is about, if a deploy is under way
+    order: SignedOrder | None = None  # of the deploy that the command belongs to
     keeps: Promise = lambda _: None
 
 
@@ -45,7 +45,7 @@ class Step:
 class Life:
     """All steps, in order, and who signs."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Command, ...]
     keys: tuple[SecretKey, ...]
     rotation: bytes  # the keys document with the second key, signed by the first
     final: SignedOrder  # of the highest sequence
@@ -66,7 +66,7 @@ def life(folder: Path, root: Path) -> Life:
         )
     }
     steps = (
-        Step(
+        Command(
             name="keys",
             argv=("keys", f"--compatible={COMPATIBLE}"),
             input=keys_input([first], 1, first),
@@ -77,7 +77,7 @@ def life(folder: Path, root: Path) -> Life:
         *_deploy(3, at[30], "start", "commit", "gc"),
         *_deploy(4, at[40], "commit", "gc"),
         *_deploy(5, at[50], "start", "bad"),
-        Step(
+        Command(
             name="new keys",
             argv=("keys", f"--compatible={COMPATIBLE}"),
             input=rotation,
@@ -90,7 +90,7 @@ def life(folder: Path, root: Path) -> Life:
     return Life(steps=steps, keys=(first, second), rotation=rotation, final=final)
 
 
-def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Iterator[Step]:
+def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Iterator[Command]:
     token = f"--fence={fence}"
     inputs = {"begin": order.input, "receive": order.stream(order.objects)}
     argvs = {
@@ -103,13 +103,13 @@ def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Itera
     }
     keeps = {
         "begin": _fenced(fence),
-        "start": _tried(order, tries),
+        "start": _counts_tries(order, tries),
         "commit": _committed(order),
         "bad": _quarantined(order),
     }
     for index, name in enumerate(("begin", "receive", "seal", "selftest", "switch", *ends)):
         again = ends[: index - 5].count(name) if index > 5 else 0
-        yield Step(
+        yield Command(
             name=f"{fence}: {name}{' again' if again else ''}",
             argv=argvs.get(name, (name, token)),
             input=inputs.get(name, b""),
@@ -118,7 +118,7 @@ def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Itera
         )
 
 
-# Promises: what an answer of `edgectl` means, for every board that this one can become
+# Promises: what an answer of `edgectl` means for every later state of the board
 
 
 def _trusts(*keys: SecretKey) -> Promise:
@@ -134,26 +134,26 @@ def _trusts(*keys: SecretKey) -> Promise:
 
 def _fenced(fence: int) -> Promise:
     def broken(root: Path) -> str | None:
-        found = int(_text(root / "fence") or 0)
-        return None if found >= fence else f"fence {fence} would be given out twice"
+        value = int(_text(root / "fence") or 0)
+        return None if value >= fence else f"fence {fence} would be given out twice"
 
     return broken
 
 
 def _committed(order: SignedOrder) -> Promise:
     def broken(root: Path) -> str | None:
-        found = int((_text(root / "floor") or "0").split()[0])
-        if found < order.sequence:
-            return f"floor is {found} after {order.sequence} was committed"
+        floor = int((_text(root / "floor") or "0").split()[0])
+        if floor < order.sequence:
+            return f"floor is {floor} after {order.sequence} was committed"
         signature = _text(root / "releases" / order.release.id / SIGNATURE)
-        if found == order.sequence and f"sequence={found} " not in signature:
-            return f"the signature with sequence {found} is not on the board"
+        if floor == order.sequence and f"sequence={floor} " not in signature:
+            return f"the signature with sequence {floor} is not on the board"
         return None
 
     return broken
 
 
-def _tried(order: SignedOrder, tries: int) -> Promise:
+def _counts_tries(order: SignedOrder, tries: int) -> Promise:
     def broken(root: Path) -> str | None:
         words = _text(root / "txn").split()
         on_trial = len(words) == 9 and words[:2] == ["trial", order.release.id]
@@ -183,21 +183,26 @@ def _text(path: Path) -> str:
 
 @contextmanager
 def in_memory() -> Iterator[Path]:
-    """A folder for boards that are thrown away; in memory where that is possible, for speed."""
+    """A folder for boards that are thrown away, in memory if possible: thousands are made.
+
+    A memory file system may forbid to execute programs, which releases are.
+    """
     usable = MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
-    with tempfile.TemporaryDirectory(prefix="edgewright-", dir=MEMORY if usable else None) as made:
-        yield Path(made)
+    with tempfile.TemporaryDirectory(
+        prefix="edgewright-", dir=MEMORY if usable else None
+    ) as folder:
+        yield Path(folder)
 
 
 def boot(proc: Path) -> None:
-    """Another boot of the board that `proc` stands for."""
+    """Boot the board again: edgectl knows boots apart by the kernel's random id in `proc`."""
     path = proc / "sys/kernel/random/boot_id"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{uuid.uuid4()}\n")
 
 
 def unsound(root: Path, keys: tuple[SecretKey, ...]) -> str | None:
-    """What is wrong with `current`, were it to be read now."""
+    """What is wrong with the release that `current` names, or None."""
     current = linked(root, "current")
     if current is None:
         return None
@@ -212,34 +217,35 @@ def does_not_start(helper: Helper, *, may_be_empty: bool) -> str | None:
     return f"start ended with exit code {code}"
 
 
-def does_not_converge(helper: Helper, life: Life, step: Step) -> str | None:
-    """Deploy again what was being deployed, then go on: both end well and leave nothing."""
+def does_not_converge(helper: Helper, life: Life, step: Command) -> str | None:
+    """Repeat the interrupted deploy, then make another one; None if both succeed and clean up."""
     try:
-        _again(helper, life, step)
+        _repeat(helper, life, step)
         helper.deploy(life.final)
     except RefusedError as refused:
         return f"a redeploy is refused: {refused}"
-    left = leaks(helper.root)
-    if left:
-        return f"left over: {', '.join(left)}"
+    leftovers = leaks(helper.root)
+    if leftovers:
+        return f"left over: {', '.join(leftovers)}"
     if helper.deploy(life.final):
         return "deploying once more is not a no-op"
     return unsound(helper.root, life.keys)
 
 
-def _again(helper: Helper, life: Life, step: Step) -> None:
+def _repeat(helper: Helper, life: Life, step: Command) -> None:
+    # Orders of the first key come before the rotation, which withdraws that key.
     keys = ("keys", f"--compatible={COMPATIBLE}")
     if step.name == "keys" or step.name == "new keys":
         helper.run(*keys, input=step.input)
     elif (step.order and step.order.key is life.keys[0]) or step.order is None:
-        _plain(helper, step.order)
+        _deploy_again(helper, step.order)
     if step.name != "new keys":
         helper.run(*keys, input=life.rotation)
     if step.order and step.order.key is life.keys[1]:
-        _plain(helper, step.order)
+        _deploy_again(helper, step.order)
 
 
-def _plain(helper: Helper, order: SignedOrder | None) -> Answer | None:
+def _deploy_again(helper: Helper, order: SignedOrder | None) -> Answer | None:
     """The same deploy again; a release that proved bad meanwhile may be refused for that."""
     if order is None:
         return None

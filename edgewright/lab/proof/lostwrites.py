@@ -1,8 +1,8 @@
-"""What a power cut may leave of a board's life: every write that was not synced may be missing.
+"""Every state that a power cut may leave of a board's life: any write that was not synced is lost.
 
 The life is played once under strace. Its writes are then replayed in a model of a file system
-that promises no more than POSIX does: what fsync was called on is there; of all else, any part
-may be. (The idea is that of ALICE, Pillai et al., OSDI 2014.) Two things are taken as given, as
+that promises no more than POSIX does: what fsync was called on survives; of all else, any part
+may. (The idea is that of ALICE, Pillai et al., OSDI 2014.) Two things are taken as given, as
 every journalling file system has them: a rename is whole or not at all, and so is a link.
 """
 
@@ -17,8 +17,8 @@ from typing import Literal
 from edgewright.base.progress import LineSink
 from edgewright.base.schema import Document, Part
 from edgewright.lab.proof.life import (
+    Command,
     Life,
-    Step,
     boot,
     does_not_converge,
     does_not_start,
@@ -42,7 +42,7 @@ REPEATED = frozenset(
         "root, after lease",
     }
 )
-NEWEST = 12  # unsynced changes that are lost or kept one by one
+NEWEST = 12  # unsynced changes that are lost or kept one by one: all subsets would be 2^n
 ZEROS, OLD, NEW = "zeros", "old", "new"  # what is left of a file that was written, not synced
 
 
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A name in a folder; `node` is None where the name goes."""
+    """A name in a folder; `node` is None where the name is removed."""
 
     folder: Node
     name: str
@@ -65,16 +65,16 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """Names that change as one; durable when `folder` is synced."""
+    """Names that change together; durable when `folder` is synced."""
 
     entries: tuple[Entry, ...]
     folder: Node
-    told: str
+    summary: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a file holds from now on."""
+    """The new content of a file."""
 
     node: Node
     data: bytes
@@ -91,9 +91,9 @@ class Sync:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """A command has ended well: what it promised holds from now on."""
+    """A command has succeeded: its promise holds from here on."""
 
-    step: Step
+    step: Command
 
 
 Event = Names | Content | Sync | Answered
@@ -101,7 +101,7 @@ Event = Names | Content | Sync | Answered
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A life as events on a file system that begins empty."""
+    """A board's life as events on a file system that is empty at first."""
 
     top: Node
     events: tuple[Event, ...]
@@ -126,25 +126,31 @@ class _Recorder:
     events: list[Event] = field(default_factory=list)
     names: dict[tuple[Node, str], Node] = field(default_factory=dict)
     contents: dict[Node, tuple[bytes, int]] = field(default_factory=dict)
-    last: str = ""  # name that a rename gave last
+    last: str = ""  # the target of the latest rename
 
     def line(self, line: str) -> None:
+        # A call that failed changed nothing, and neither does one that only reads.
         match = CALL.match(line)
         if not match or match[3].startswith("-") or "O_RDONLY" in match[2]:
             return
         call, arguments = match[1], match[2]
+        if call == "symlink":  # alone has its path as the second text
+            target, new = (_decoded(text).decode() for text in TEXT.findall(arguments))
+            self._create(str(Path(new).relative_to(self.root)), Node("link", target))
+            return
         texts = [_decoded(text) for text in TEXT.findall(arguments)]
         opened = OPENED.match(arguments)
         subject = _decoded(opened[1]) if opened else texts[0] if texts else b""
         handler = getattr(self, f"_{call}", None)
         if handler is None:
+            # Silence would prove a life without this call.
             raise AssertionError(f"a system call that the model does not know: {line}")
         path = self._inside(subject)
         if path is not None:
             handler(path, texts, arguments)
 
     def _inside(self, path: bytes) -> str | None:
-        """Relative to the board's folder; None for what is elsewhere."""
+        """A path relative to the board's folder; None for a path outside it."""
         inside = Path(path.decode(errors="replace"))
         return str(inside.relative_to(self.root)) if inside.is_relative_to(self.root) else None
 
@@ -159,65 +165,65 @@ class _Recorder:
     def _node(self, path: str) -> Node:
         return self.top if path == "." else self.names[self._at(path)]
 
-    def _named(
-        self, told: str, folder: Node, *entries: tuple[tuple[Node, str], Node | None]
+    def _change_names(
+        self, summary: str, folder: Node, *entries: tuple[tuple[Node, str], Node | None]
     ) -> None:
         for place, node in entries:
             if node is None:
                 self.names.pop(place, None)
             else:
                 self.names[place] = node
-        made = tuple(Entry(folder=at[0], name=at[1], node=node) for at, node in entries)
-        self.events.append(Names(entries=made, folder=folder, told=told))
+        changes = tuple(Entry(folder=at[0], name=at[1], node=node) for at, node in entries)
+        self.events.append(Names(entries=changes, folder=folder, summary=summary))
 
-    def _made(self, path: str, node: Node) -> None:
+    def _create(self, path: str, node: Node) -> None:
         place = self._at(path)
-        self._named(f"{node.kind} {path}", place[0], (place, node))
+        self._change_names(f"{node.kind} {path}", place[0], (place, node))
 
-    def _filled(self, node: Node, data: bytes, mode: int) -> None:
+    def _set_content(self, node: Node, data: bytes, mode: int) -> None:
         self.contents[node] = (data, mode)
         self.events.append(Content(node=node, data=data, mode=mode))
 
     def _open(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         if "O_CREAT" in arguments and self._at(path) not in self.names:
             node = Node("file")
-            self._made(path, node)
-            self._filled(node, b"", 0o644)
+            self._create(path, node)
+            self._set_content(node, b"", 0o644)
 
     _openat = _open
 
     def _write(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         node = self._node(path)
         data, mode = self.contents[node]
-        self._filled(node, data + texts[-1], mode)
+        self._set_content(node, data + texts[-1], mode)
 
     def _pwrite64(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         node, offset = self._node(path), int(arguments.rsplit(",", 1)[1])
         data, mode = self.contents[node]
         data = data.ljust(offset, b"\0")
-        self._filled(node, data[:offset] + texts[-1] + data[offset + len(texts[-1]) :], mode)
+        self._set_content(node, data[:offset] + texts[-1] + data[offset + len(texts[-1]) :], mode)
 
     def _ftruncate(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         node, size = self._node(path), int(arguments.rsplit(",", 1)[1])
         data, mode = self.contents[node]
-        self._filled(node, data[:size].ljust(size, b"\0"), mode)
+        self._set_content(node, data[:size].ljust(size, b"\0"), mode)
 
     def _fchmod(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         node = self._node(path)
-        self._filled(node, self.contents[node][0], int(arguments.rsplit(",", 1)[1], 8))
+        self._set_content(node, self.contents[node][0], int(arguments.rsplit(",", 1)[1], 8))
 
     def _mkdir(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         if path != ".":
-            self._made(path, Node("folder"))
+            self._create(path, Node("folder"))
 
     def _link(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         new = self._inside(texts[1])
         if new:
-            self._made(new, self._node(path))
+            self._create(new, self._node(path))
 
     def _unlink(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         place = self._at(path)
-        self._named(f"no {path}", place[0], (place, None))
+        self._change_names(f"no {path}", place[0], (place, None))
 
     _rmdir = _unlink
 
@@ -225,16 +231,14 @@ class _Recorder:
         new = self._inside(texts[1])
         if new:
             place, node = self._at(new), self._node(path)
-            self._named(f"{path} -> {new}", place[0], (self._at(path), None), (place, node))
+            self._change_names(f"{path} -> {new}", place[0], (self._at(path), None), (place, node))
             self.last = _purpose(new)
 
     def _fsync(self, path: str, texts: Sequence[bytes], arguments: str) -> None:
         node = self._node(path)
+        # A folder is synced for the name that changed in it last, so that names its purpose.
         after = f", after {self.last}" if node.kind == "folder" else ""
         self.events.append(Sync(node=node, site=f"{_purpose(path)}{after}"))
-
-    def symlink(self, target: str, path: str) -> None:
-        self._made(path, Node("link", target))
 
 
 def _decoded(text: str) -> bytes:
@@ -249,34 +253,29 @@ def _purpose(path: str) -> str:
 
 
 def record(program: Path, folder: Path) -> Record:
-    """Play a life with this `edgectl` and write down what it did to the file system."""
+    """Play a life with this `edgectl`, and record what it does to the file system."""
     helper = Helper(program=program, root=folder / "board", proc=folder / "proc")
     helper.root.mkdir()
     boot(helper.proc)
-    played = life(folder, helper.root)
+    life_played = life(folder, helper.root)
     recorder = _Recorder(root=helper.root)
-    for step in played.steps:
+    for step in life_played.steps:
         for line in _traced(helper, step, folder / "strace"):
-            _feed(recorder, line)
+            recorder.line(line)
         recorder.events.append(Answered(step=step))
-    return Record(top=recorder.top, events=tuple(recorder.events), life=played, program=program)
+    return Record(
+        top=recorder.top, events=tuple(recorder.events), life=life_played, program=program
+    )
 
 
-def _traced(helper: Helper, step: Step, log: Path) -> list[str]:
+def _traced(helper: Helper, step: Command, log: Path) -> list[str]:
+    # -y names what a descriptor is open on, -xx keeps every byte, -s the whole of each write.
     tracer = ["strace", "-qq", "-y", "-xx", "-s", "10000000", "-o", str(log)]
     argv = [*tracer, "-e", f"trace={TRACED},{AT}", *helper.argv(*step.argv)]
-    done = subprocess.run(argv, input=step.input, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"{step.name}: {done.stderr.decode()}")
+    child = subprocess.run(argv, input=step.input, capture_output=True, check=False)
+    if child.returncode != 0:
+        raise AssertionError(f"{step.name}: {child.stderr.decode()}")
     return log.read_text().splitlines()
-
-
-def _feed(recorder: _Recorder, line: str) -> None:
-    if not line.startswith("symlink("):
-        recorder.line(line)
-        return
-    target, path = (_decoded(text).decode() for text in TEXT.findall(line))
-    recorder.symlink(target, str(Path(path).relative_to(recorder.root)))
 
 
 # Power cut
@@ -284,43 +283,44 @@ def _feed(recorder: _Recorder, line: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A moment, and what the storage made of that which was not synced by then."""
+    """A moment, and what survives of the writes that were not synced by then."""
 
     at: int  # events before it
-    kept: frozenset[int]  # unsynced changes of names that are there all the same
+    persisted: frozenset[int]  # changes of names that survive although nothing synced them
     contents: str = OLD  # ZEROS, OLD or NEW, for files that were not synced
 
 
 def unsynced(record: Record, at: int, without: str | None = None) -> list[int]:
-    """Changes of names before `at` that nothing made durable; syncs of `without` do not count."""
+    """Changes of names before `at` that no sync made durable; syncs of `without` are ignored."""
     pending: list[int] = []
     for index, event in enumerate(record.events[:at]):
         if isinstance(event, Names):
             pending.append(index)
         elif isinstance(event, Sync) and event.site != without:
-            pending = [old for old in pending if not _makes_durable(event, record.events[old])]
+            synced = {
+                change
+                for change in pending
+                if isinstance(names := record.events[change], Names) and names.folder is event.node
+            }
+            pending = [change for change in pending if change not in synced]
     return pending
 
 
-def _makes_durable(sync: Sync, names: Event) -> bool:
-    return isinstance(names, Names) and names.folder is sync.node
-
-
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A file, a folder or a symbolic link that is there after a cut."""
+class TreeItem:
+    """A file, a folder or a symbolic link after a cut."""
 
     node: Node
     data: bytes = b""
     mode: int = 0o755
 
 
-Tree = dict[str, Found]  # by path; folders come before what is in them
+Tree = dict[str, TreeItem]  # by path; folders come before what is in them
 
 
-def left_behind(record: Record, cut: Cut, without: str | None = None) -> Tree:
-    """What is found after the cut."""
-    lost = set(unsynced(record, cut.at, without)) - cut.kept
+def tree_after(record: Record, cut: Cut, without: str | None = None) -> Tree:
+    """The board's files after the cut."""
+    lost = set(unsynced(record, cut.at, without)) - cut.persisted
     names: dict[Node, dict[str, Node]] = {}
     cached: dict[Node, tuple[bytes, int]] = {}
     durable: dict[Node, tuple[bytes, int]] = {}
@@ -331,7 +331,7 @@ def left_behind(record: Record, cut: Cut, without: str | None = None) -> Tree:
             cached[event.node] = (event.data, event.mode)
         elif isinstance(event, Sync) and event.node in cached and event.site != without:
             durable[event.node] = cached[event.node]
-    contents = {node: _left(node, cached, durable, cut.contents) for node in cached}
+    contents = {node: _content_after(node, cached, durable, cut.contents) for node in cached}
     return dict(_walk(record.top, "", names, contents))
 
 
@@ -345,7 +345,7 @@ def _apply(event: Names, names: dict[Node, dict[str, Node]]) -> None:
             folder.pop(entry.name, None)
 
 
-def _left(
+def _content_after(
     node: Node,
     cached: dict[Node, tuple[bytes, int]],
     durable: dict[Node, tuple[bytes, int]],
@@ -362,39 +362,39 @@ def _walk(
     prefix: str,
     names: dict[Node, dict[str, Node]],
     contents: dict[Node, tuple[bytes, int]],
-) -> Iterator[tuple[str, Found]]:
+) -> Iterator[tuple[str, TreeItem]]:
     for name, node in names.get(folder, {}).items():
         data, mode = contents.get(node, (b"", 0o755))
-        yield prefix + name, Found(node=node, data=data, mode=mode)
+        yield prefix + name, TreeItem(node=node, data=data, mode=mode)
         if node.kind == "folder":
             yield from _walk(node, f"{prefix}{name}/", names, contents)
 
 
 def make(tree: Tree, target: Path) -> None:
-    """Make the folder on this machine; hard links are links."""
-    made: dict[Node, Path] = {}
+    """Write a tree to the folder `target` of this machine, hard links as hard links."""
+    linked_paths: dict[Node, Path] = {}
     target.mkdir()
-    for name, found in tree.items():
+    for name, item in tree.items():
         path = target / name
-        if found.node.kind == "folder":
+        if item.node.kind == "folder":
             path.mkdir()
-        elif found.node.kind == "link":
-            path.symlink_to(found.node.target)
-        elif found.node in made:
-            path.hardlink_to(made[found.node])
+        elif item.node.kind == "link":
+            path.symlink_to(item.node.target)
+        elif item.node in linked_paths:
+            path.hardlink_to(linked_paths[item.node])
         else:
-            path.write_bytes(found.data)
-            path.chmod(found.mode)
-            made[found.node] = path
+            path.write_bytes(item.data)
+            path.chmod(item.mode)
+            linked_paths[item.node] = path
 
 
 def _visible(tree: Tree) -> int:
-    """The same for trees that differ only in what no promise is about."""
+    """A hash that is equal for trees that differ only in files that no promise is about."""
     hidden = ("tmp/", "locks/", "store/", "lease")
     return hash(
         frozenset(
-            (path, found.node.kind, found.node.target, found.data, found.mode)
-            for path, found in tree.items()
+            (path, item.node.kind, item.node.target, item.data, item.mode)
+            for path, item in tree.items()
             if not path.startswith(hidden)
         )
     )
@@ -413,13 +413,15 @@ class LossReport(Document):
 
 
 class Bite(Part):
-    """What is seen to break if a sync is left out; None if nothing is."""
+    """The promise that breaks if the syncs of a site are left out; None if none does."""
 
     site: str
     problem: str | None
 
 
 class TeethReport(Document):
+    """The proof's own test: for each site of a sync, what breaks without it."""
+
     version: Literal[1] = 1
     bites: tuple[Bite, ...]
 
@@ -427,29 +429,29 @@ class TeethReport(Document):
 def prove(
     program: Path, *, states: int | None = None, on_state: LineSink | None = None
 ) -> LossReport:
-    """Look at what power cuts may leave of a life: all of it, or some states spread evenly."""
+    """Judge every state that power cuts may leave of a life, or `states` of them evenly spread."""
     with in_memory() as folder:
         played = record(program, folder)
         every = list(cuts(played))
-        wanted = min(states or len(every), len(every))
+        count = min(states or len(every), len(every))
         violations = []
-        for number in range(wanted):
+        for number in range(count):
             if on_state and number % 500 == 0:
-                on_state(f"{number} of {wanted} states")
-            problem = judge_aside(played, every[number * len(every) // wanted], folder)
+                on_state(f"{number} of {count} states")
+            problem = judge_aside(played, every[number * len(every) // count], folder)
             violations += [problem] if problem else []
-    return LossReport(cuts=len(every), judged=wanted, violations=tuple(violations))
+    return LossReport(cuts=len(every), judged=count, violations=tuple(violations))
 
 
 def judge_aside(record: Record, cut: Cut, folder: Path) -> str | None:
-    """`judge` in a folder below `folder` that is gone afterwards."""
+    """`judge` in a folder below `folder`, which is removed afterwards."""
     aside = folder / "judged"
     aside.mkdir()
     try:
         problem = judge(record, cut, aside)
     finally:
         shutil.rmtree(aside)
-    return f"in '{_under_way(record, cut.at).name}': {problem}" if problem else None
+    return f"in '{_interrupted_step(record, cut.at).name}': {problem}" if problem else None
 
 
 def teeth(program: Path, on_site: LineSink | None = None) -> TeethReport:
@@ -465,24 +467,23 @@ def teeth(program: Path, on_site: LineSink | None = None) -> TeethReport:
 
 
 def is_repeated(site: str) -> bool:
-    """Syncs that are there for a former run that was killed before its own: none in this life."""
+    """Whether a sync repeats that of an earlier run, which was killed before it made its own.
+
+    No run is killed in this life, so leaving such a sync out breaks nothing here.
+    """
     return site in REPEATED
 
 
 def broken(record: Record, at: int, root: Path) -> str | None:
-    """The promise that a board does not keep, seen from outside; None if it keeps all."""
+    """The promise that a board breaks, read without edgectl; None if it keeps all."""
+    previous = linked(root, "previous")
+    problem = previous and release_problem(root, previous, record.life.keys)
     return (
         unsound(root, record.life.keys)
-        or _unsound_previous(record, root)
+        or (f"previous: {problem}" if problem else None)
         or _untried(root)
         or next(_broken_promises(record, at, root), None)
     )
-
-
-def _unsound_previous(record: Record, root: Path) -> str | None:
-    previous = linked(root, "previous")
-    problem = previous and release_problem(root, previous, record.life.keys)
-    return f"previous: {problem}" if problem else None
 
 
 def _untried(root: Path) -> str | None:
@@ -497,73 +498,74 @@ def _untried(root: Path) -> str | None:
 
 def _broken_promises(record: Record, at: int, root: Path) -> Iterator[str]:
     answered = [event.step for event in record.events[:at] if isinstance(event, Answered)]
-    latest = {_subject(step): step for step in answered}
+    # A later promise about the same subject takes the place of an earlier one.
+    latest = {
+        "keys" if step.argv[0] == "keys" else step.name.split(": ")[-1]: step for step in answered
+    }
     for step in latest.values():
         problem = step.keeps(root)
         if problem:
             yield f"after '{step.name}': {problem}"
 
 
-def _subject(step: Step) -> str:
-    """A later promise about the same thing takes the place of an earlier one."""
-    return "keys" if step.argv[0] == "keys" else step.name.split(": ")[-1]
-
-
 def judge(record: Record, cut: Cut, folder: Path) -> str | None:
-    """Everything that is promised after a power cut; `folder` is made, and may be thrown away."""
+    """The promise that a power cut breaks, or None: read from outside, then by starting and
+    deploying again. `folder` is filled and may be thrown away.
+    """
     root, proc = folder / "board", folder / "proc"
-    make(left_behind(record, cut), root)
+    make(tree_after(record, cut), root)
+    # Before edgectl starts: what it repairs then must not have been promised as whole.
     problem = broken(record, cut.at, root)
     if problem:
         return problem
     boot(proc)
     helper = Helper(program=record.program, root=root, proc=proc)
     problem = does_not_start(helper, may_be_empty=not (root / "floor").is_file())
-    return problem or does_not_converge(helper, record.life, _under_way(record, cut.at))
+    return problem or does_not_converge(helper, record.life, _interrupted_step(record, cut.at))
 
 
-def _under_way(record: Record, at: int) -> Step:
-    """The command that the cut fell into, or the one before it."""
+def _interrupted_step(record: Record, at: int) -> Command:
+    """The command during which the cut came, or the last one."""
     later = (event.step for event in record.events[at:] if isinstance(event, Answered))
     return next(later, record.life.steps[-1])
 
 
 def cuts(record: Record, without: str | None = None) -> Iterator[Cut]:
-    """Before every sync and after every answer: what may be there of all that is unsynced.
+    """The cuts before every sync and after every answer, with every state of what is unsynced.
 
     Nothing becomes durable in between, so these moments have every other moment's states. Of
     the newest changes each is left out, kept alone, and kept with all before it.
     """
     for at in _moments(record, without):
         pending = unsynced(record, at, without)
-        for kept in _subsets(pending):
+        for persisted in _subsets(pending):
             for contents in _contents(record, at, without):
-                yield Cut(at=at, kept=kept, contents=contents)
+                yield Cut(at=at, persisted=persisted, contents=contents)
 
 
 def _moments(record: Record, without: str | None) -> Iterator[int]:
     """Only from the first sync on that is left out: before it nothing is different."""
     differs = without is None
     for index, event in enumerate(record.events):
-        left_out = isinstance(event, Sync) and event.site == without
-        differs = differs or left_out
+        is_left_out = isinstance(event, Sync) and event.site == without
+        differs = differs or is_left_out
         if differs and isinstance(event, Answered):
             yield index + 1
-        elif differs and isinstance(event, Sync) and not left_out:
+        elif differs and isinstance(event, Sync) and not is_left_out:
             yield index
 
 
 def _subsets(pending: list[int]) -> list[frozenset[int]]:
     every = frozenset(pending)
     newest = range(max(0, len(pending) - NEWEST), len(pending))
-    found = [frozenset(), every]
+    subsets = [frozenset(), every]
     for at in newest:
-        found += [every - {pending[at]}, frozenset({pending[at]}), frozenset(pending[:at])]
-    return list(dict.fromkeys(found))
+        subsets += [every - {pending[at]}, frozenset({pending[at]}), frozenset(pending[:at])]
+    return list(dict.fromkeys(subsets))
 
 
 def _contents(record: Record, at: int, without: str | None) -> tuple[str, ...]:
-    """Ways in which unsynced files may be found; one if there are none."""
+    """The contents that unsynced files may have; one if there are no such files."""
     open_files: set[Node] = set()
     for event in record.events[:at]:
         if isinstance(event, Content):
@@ -574,19 +576,16 @@ def _contents(record: Record, at: int, without: str | None) -> tuple[str, ...]:
 
 
 def first_violation(record: Record, folder: Path, without: str | None = None) -> str | None:
-    """The first promise that is seen broken from outside if syncs of a site are left out."""
-    seen: set[tuple[int, int]] = set()
+    """The first promise that breaks, read from outside, if the syncs of a site are left out."""
+    states: set[tuple[int, int]] = set()
     for cut in cuts(record, without):
-        tree = left_behind(record, cut, without)
-        state = (_visible(tree), _answers(record, cut.at))
-        if state not in seen and (problem := _broken_tree(record, cut, tree, folder / "cut")):
+        tree = tree_after(record, cut, without)
+        answers = sum(isinstance(event, Answered) for event in record.events[: cut.at])
+        state = (_visible(tree), answers)
+        if state not in states and (problem := _broken_tree(record, cut, tree, folder / "cut")):
             return problem
-        seen.add(state)
+        states.add(state)
     return None
-
-
-def _answers(record: Record, at: int) -> int:
-    return sum(isinstance(event, Answered) for event in record.events[:at])
 
 
 def _broken_tree(record: Record, cut: Cut, tree: Tree, root: Path) -> str | None:

@@ -16,7 +16,6 @@ from edgewright.release import minisign
 from edgewright.release.manifest import (
     MANIFEST,
     SIGNATURE,
-    Manifest,
     Release,
     ReleasedBudgets,
     ReleasedRuntime,
@@ -32,7 +31,7 @@ COMPATIBLE = "acme,board"
 PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and passes its self-test
 RUN = ("bin/edge-infer", "selftest")  # what a board's init has `start` become
 CHUNK = 1 << 16
-KNOWN = {  # what a board has below its deploy root
+BOARD_NAMES = {  # names below a board's deploy root
     *("bin", "board", "current", "fence", "floor", "keys.json", "lease", "locks"),
     *("previous", "quarantine", "releases", "store", "tmp"),
 }
@@ -73,6 +72,7 @@ class SignedOrder:
 
 def _object(sha256: str, content: bytes) -> bytes:
     chunks = [content[at : at + CHUNK] for at in range(0, len(content), CHUNK)]
+    # Every second chunk compressed, so that both operations of a stream are played.
     ops = b"".join(_packed(c) if at % 2 else _plain(c) for at, c in enumerate(chunks))
     return b"O" + bytes.fromhex(sha256) + struct.pack("<Q", len(content)) + bytes(32) + ops
 
@@ -82,7 +82,7 @@ def _plain(chunk: bytes) -> bytes:
 
 
 def _packed(chunk: bytes) -> bytes:
-    """As a frame where that is smaller."""
+    """As a Zstandard frame where that is smaller."""
     frame = zstandard.compress(chunk)
     sizes = struct.pack("<II", len(chunk), len(frame))
     return b"Z" + sizes + frame if len(frame) < len(chunk) else _plain(chunk)
@@ -133,7 +133,7 @@ def _inputs(inputs: Path, root: Path) -> ReleaseInputs:
 
 
 class RefusedError(Exception):
-    """`edgectl` did not do it; the first argument is its word for why."""
+    """`edgectl` refused; the first argument is its word for the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +150,15 @@ class Helper:
 
     def run(self, *command: str, input: bytes = b"") -> Answer:
         """One command. Raises RefusedError."""
-        done = subprocess.run(self.argv(*command), input=input, capture_output=True, check=False)
-        answer: Answer = json.loads(done.stdout) if done.stdout else {}
-        if done.returncode != 0:
+        child = subprocess.run(self.argv(*command), input=input, capture_output=True, check=False)
+        answer: Answer = json.loads(child.stdout) if child.stdout else {}
+        if child.returncode != 0:
             error = answer.get("error", {})
-            raise RefusedError(error.get("code", f"exit {done.returncode}"), error.get("message"))
+            raise RefusedError(error.get("code", f"exit {child.returncode}"), error.get("message"))
         return answer
 
     def starts(self) -> int:
-        """Exit code of what `start` becomes; 17 where there is nothing to start."""
+        """Exit code of the program that `start` becomes; 17 if there is nothing to start."""
         argv = self.argv("start", *RUN)
         return subprocess.run(argv, capture_output=True, check=False).returncode
 
@@ -179,7 +179,7 @@ class Helper:
         return True
 
 
-# What holds on a board, seen without `edgectl`
+# A board's state, read without `edgectl`: the helper must not be its own judge
 
 
 def linked(root: Path, name: str) -> str | None:
@@ -189,35 +189,32 @@ def linked(root: Path, name: str) -> str | None:
 
 
 def release_problem(root: Path, release: str, keys: Sequence[SecretKey]) -> str | None:
-    """What is wrong with an installed release: its signature, a file's hash or mode."""
+    """What is wrong with an installed release (signature, a file's hash or mode), or None."""
     folder = root / "releases" / release
     try:
         manifest = parse_manifest((folder / MANIFEST).read_bytes(), MANIFEST)
         signature = (folder / SIGNATURE).read_bytes()
         check(manifest, signature, [key.public for key in keys], SIGNATURE)
-        return _file_problem(folder, manifest)
+        for file in manifest.files:
+            path = folder / file.path
+            if file_sha256(path) != file.sha256:
+                return f"{file.path}: damaged"
+            if file.mode == "0755" and not path.stat().st_mode & 0o100:
+                return f"{file.path}: not executable"
     except (OSError, UserError) as wrong:
         return str(wrong)
-
-
-def _file_problem(folder: Path, manifest: Manifest) -> str | None:
-    for file in manifest.files:
-        path = folder / file.path
-        if file_sha256(path) != file.sha256:
-            return f"{file.path}: damaged"
-        if file.mode == "0755" and not path.stat().st_mode & 0o100:
-            return f"{file.path}: not executable"
     return None
 
 
 def leaks(root: Path) -> list[str]:
-    """What a finished deploy and its `gc` left on a board without need."""
-    kept = {linked(root, "current"), linked(root, "previous")} - {None}
+    """Files that a finished deploy and its `gc` left on a board without need."""
+    linked_releases = {linked(root, "current"), linked(root, "previous")} - {None}
     releases = {path.name for path in (root / "releases").iterdir()}
+    # An object that a release uses has a second link, in that release's folder.
     single = [path for path in (root / "store/sha256").iterdir() if path.stat().st_nlink == 1]
     return [
-        *(f"releases/{name}" for name in sorted(releases - kept)),
+        *(f"releases/{name}" for name in sorted(releases - linked_releases)),
         *(f"store/sha256/{path.name}" for path in single),
         *(f"tmp/{path.name}" for path in (root / "tmp").iterdir()),
-        *(name for name in sorted({p.name for p in root.iterdir()} - KNOWN)),
+        *(name for name in sorted({p.name for p in root.iterdir()} - BOARD_NAMES)),
     ]

@@ -1,4 +1,4 @@
-"""Cut a board's power in the middle of deploys, again and again, and look what is left.
+"""Cut a board's power in the middle of deploys, again and again, and examine what is left.
 
 Each round: a deploy of a release that is not current begins, the power goes at a random
 moment, the board is switched on again, and `current` has to be a release whose every file is
@@ -37,7 +37,7 @@ Deploy = Callable[[Board, Release, Progress], None]
 
 
 class Cache(StrEnum):
-    """What the disk keeps when its power goes."""
+    """What the disk keeps when its power is cut."""
 
     KEPT = "kept"  # every write that it has answered
     VOLATILE = "volatile"  # what came before the last flush; of the rest, any part
@@ -59,7 +59,7 @@ class Cut(Part):
 
 
 class Campaign(Document):
-    """What `invoke lab.powercut` found."""
+    """The report of `invoke lab.powercut`."""
 
     version: Literal[1] = 1
     board: str
@@ -87,7 +87,7 @@ def require_sound(campaign: Campaign) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a campaign is made of."""
+    """The board, releases and deploys of a campaign."""
 
     lab: Lab
     releases: Sequence[Release]  # at least three, so that one is always absent from the board
@@ -98,35 +98,35 @@ class Settings:
 
 
 def run(settings: Settings, cuts: int) -> Campaign:
-    """Cut the power `cuts` times. The board is made anew, and removed at the end.
+    """Cut the power `cuts` times, on a fresh board that is removed at the end.
 
     Raises TargetError if a deploy does not work even without a cut.
     """
-    started, rng, done = time.monotonic(), random.Random(settings.seed), list[Cut]()
+    started, rng, cuts_made = time.monotonic(), random.Random(settings.seed), list[Cut]()
     try:
         span = _start_over(settings, settings.releases[0])
         for number in range(1, cuts + 1):
             cut, lasted = _round(settings, rng, number, span)
-            span = lasted or _start_over(settings, _wanted(settings, number))
+            span = lasted or _start_over(settings, _release_of_round(settings, number))
             settings.on_cut(cut)
-            done.append(cut)
+            cuts_made.append(cut)
     finally:
         lab.down(settings.lab)
-        _found(settings.lab).unlink(missing_ok=True)
+        _disk_before(settings.lab).unlink(missing_ok=True)
     return Campaign(
         board=settings.lab.profile.name,
         seed=settings.seed,
         seconds=round(time.monotonic() - started, 1),
-        cuts=tuple(done),
+        cuts=tuple(cuts_made),
     )
 
 
-def _wanted(settings: Settings, number: int) -> Release:
+def _release_of_round(settings: Settings, number: int) -> Release:
     return settings.releases[number % len(settings.releases)]
 
 
 def _start_over(settings: Settings, release: Release) -> float:
-    """A fresh board with this release as its only one; seconds that its deploy took."""
+    """Deploy a release on a fresh board; the seconds that it took."""
     lab.down(settings.lab)
     with _on(settings.lab) as board:
         started = time.monotonic()
@@ -137,12 +137,12 @@ def _start_over(settings: Settings, release: Release) -> float:
 def _round(
     settings: Settings, rng: random.Random, number: int, span: float
 ) -> tuple[Cut, float | None]:
-    """One cut with all that follows, and seconds of the deploy that ended it, if it did."""
-    before, wanted = _wanted(settings, number - 1), _wanted(settings, number)
+    """One cut and the redeploy after it; its seconds, or None if it failed."""
+    before, release = _release_of_round(settings, number - 1), _release_of_round(settings, number)
     seconds, cache = rng.uniform(0, span * LATER), rng.choice(list(Cache))
-    during = _cut_deploy(settings, wanted, seconds)
+    during = _cut_deploy(settings, release, seconds)
     lost = _lose_writes(settings.lab, rng) if cache is Cache.VOLATILE else 0
-    seen = _look(settings, before, wanted)
+    examination = _examine_and_redeploy(settings, before, release)
     cut = Cut(
         number=number,
         seconds=round(seconds, 2),
@@ -150,11 +150,13 @@ def _round(
         cache=cache,
         lost_writes=lost,
         before=before.id,
-        wanted=wanted.id,
-        after=seen.current,
-        problems=tuple(seen.problems),
+        wanted=release.id,
+        after=examination.current,
+        problems=tuple(examination.problems),
     )
-    return (_kept(settings, cut) if seen.problems else cut), seen.redeploy_seconds
+    return (
+        _keep_counterexample(settings, cut) if examination.problems else cut
+    ), examination.redeploy_seconds
 
 
 # Power
@@ -162,17 +164,17 @@ def _round(
 
 @contextlib.contextmanager
 def _on(board: Lab) -> Iterator[Board]:
-    """The board with an open connection; its disk as it is now is kept aside."""
+    """A connection to the board, which is switched on; a copy of its disk is put aside first."""
     if lab.power(board) is not lab.Power.ON:
         lab.insert_disk(board)
-        copy_sparse(board.disk, _found(board))
+        copy_sparse(board.disk, _disk_before(board))
         lab.up(board, log_writes=True)
     with connect(lab.running(board).target) as connected:
         yield connected
 
 
-def _found(board: Lab) -> Path:
-    """The disk as the board found it when it was switched on."""
+def _disk_before(board: Lab) -> Path:
+    """A copy of the disk from before the board was switched on."""
     return board.folder / "found.img"
 
 
@@ -191,7 +193,7 @@ class _LastStage(Progress):
 
 
 def _cut_deploy(settings: Settings, release: Release, seconds: float) -> str:
-    """Cut the power that long after a deploy began; returns the step that it was at."""
+    """Cut the power `seconds` after a deploy began; return the stage that it was at."""
     progress, broken = _LastStage("connect"), list[BaseException]()
 
     def deploy() -> None:
@@ -202,8 +204,9 @@ def _cut_deploy(settings: Settings, release: Release, seconds: float) -> str:
         except EdgewrightError:
             return  # the connection went with the power
         except BaseException as bug:
-            broken.append(bug)
+            broken.append(bug)  # an exception of a thread is lost unless it is handed over
 
+    # A thread, since a deploy knows nothing of cuts; a daemon, since it may hang on its dead board.
     worker = threading.Thread(target=deploy, daemon=True)
     worker.start()
     time.sleep(seconds)
@@ -216,47 +219,49 @@ def _cut_deploy(settings: Settings, release: Release, seconds: float) -> str:
 
 
 def _lose_writes(board: Lab, rng: random.Random) -> int:
-    """Make the disk what it might be had its own cache been lost too; blocks that it lacks.
+    """Change the disk as if its own cache had been lost too; return the number of lost blocks.
 
-    A log that ends in the middle does not tell what came before a flush: nothing is lost then.
+    A log that ends in the middle does not say what came before a flush: nothing is lost then.
     """
     log = writelog.read(board.writes)
-    if not log.whole:
+    if not log.complete:
         return 0
     alive = writelog.survivors(log, rng)
-    copy_sparse(_found(board), board.disk)
+    copy_sparse(_disk_before(board), board.disk)
     writelog.apply(alive, board.writes, board.disk)
     return len(writelog.blocks(log)) - len(alive)
 
 
-# Looking
+# Examination
 
 
 @dataclass(kw_only=True)
-class _Seen:
-    """What a board was found to be after a cut."""
+class _Examination:
+    """The state of a board after a cut."""
 
     current: str = "none"
     problems: list[str] = field(default_factory=list)
-    redeploy_seconds: float | None = None  # None: it did not end well
+    redeploy_seconds: float | None = None  # None: it failed
 
 
-def _look(settings: Settings, before: Release, wanted: Release) -> _Seen:
+def _examine_and_redeploy(settings: Settings, before: Release, release: Release) -> _Examination:
     """Switch the board on, examine it, deploy again, examine it again."""
-    seen = _Seen()
+    examination = _Examination()
     try:
         with _on(settings.lab) as board:
-            seen.current, seen.problems = examine(board, {before.id: before, wanted.id: wanted})
+            examination.current, examination.problems = examine(
+                board, {before.id: before, release.id: release}
+            )
             started = time.monotonic()
-            settings.deploy(board, wanted, Progress())
+            settings.deploy(board, release, Progress())
             lasted = time.monotonic() - started
-            _, problems = examine(board, {wanted.id: wanted})
-            seen.problems += [f"after another deploy: {problem}" for problem in problems]
-            seen.problems += leaks(board, wanted.manifest.deploy_root)
-            seen.redeploy_seconds = None if seen.problems else lasted
+            _, problems = examine(board, {release.id: release})
+            examination.problems += [f"after another deploy: {problem}" for problem in problems]
+            examination.problems += leaks(board, release.manifest.deploy_root)
+            examination.redeploy_seconds = None if examination.problems else lasted
     except EdgewrightError as fault:
-        seen.problems.append(str(fault))
-    return seen
+        examination.problems.append(str(fault))
+    return examination
 
 
 EXAMINE = r"""
@@ -268,7 +273,7 @@ find . -type f -exec sha256sum {} +
 
 
 def examine(board: Board, allowed: Mapping[str, Release]) -> tuple[str, list[str]]:
-    """The release that is current, and what is wrong with it."""
+    """The id of the current release, and what is wrong with it."""
     root = next(iter(allowed.values())).manifest.deploy_root
     lines = board.script(EXAMINE, root).stdout.splitlines()
     current = lines[0].rpartition("/")[2] if lines else "none"
@@ -283,19 +288,20 @@ def examine(board: Board, allowed: Mapping[str, Release]) -> tuple[str, list[str
 
 
 def compare(release: Release, lines: Sequence[str]) -> list[str]:
-    """Lines of `sha256sum` in a release's folder against its manifest."""
-    found = {path.removeprefix("./"): digest for digest, path in map(str.split, lines)}
-    wanted = {file.path: file.sha256 for file in release.manifest.files}
-    wanted[MANIFEST] = hashlib.sha256(release.manifest.canonical()).hexdigest()
-    found.pop(SIGNATURE, None)
-    wrong = sorted(p for p in wanted.keys() | found.keys() if wanted.get(p) != found.get(p))
-    return [f"{release.id}/{path}: {_how(path, wanted, found)}" for path in wrong]
+    """Compare the lines of `sha256sum` in a release's folder with its manifest."""
+    hashes = {path.removeprefix("./"): digest for digest, path in map(str.split, lines)}
+    expected = {file.path: file.sha256 for file in release.manifest.files}
+    # The manifest does not list itself, and the signature differs from order to order.
+    expected[MANIFEST] = hashlib.sha256(release.manifest.canonical()).hexdigest()
+    hashes.pop(SIGNATURE, None)
+    wrong = sorted(p for p in expected.keys() | hashes.keys() if expected.get(p) != hashes.get(p))
+    return [f"{release.id}/{path}: {_difference(path, expected, hashes)}" for path in wrong]
 
 
-def _how(path: str, wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    if path not in found:
+def _difference(path: str, expected: Mapping[str, str], hashes: Mapping[str, str]) -> str:
+    if path not in hashes:
         return "missing"
-    return "damaged" if path in wanted else "not of this release"
+    return "damaged" if path in expected else "not of this release"
 
 
 LEAKS = r"""
@@ -309,17 +315,17 @@ find tmp -mindepth 1
 
 
 def leaks(board: Board, root: str) -> list[str]:
-    """What a deploy left on the board that no release needs."""
-    found = board.script(LEAKS, root).stdout.splitlines()
-    return [f"left behind: {path}" for path in found]
+    """Files that a deploy left on the board and no release needs."""
+    paths = board.script(LEAKS, root).stdout.splitlines()
+    return [f"left behind: {path}" for path in paths]
 
 
-def _kept(settings: Settings, cut: Cut) -> Cut:
-    """Keep the disk as the board found it, its console and the cut itself."""
+def _keep_counterexample(settings: Settings, cut: Cut) -> Cut:
+    """Keep the disk from before the switch-on, the console and the cut, for a post-mortem."""
     folder = settings.counterexamples / f"{settings.seed}-{cut.number}"
     folder.mkdir(parents=True, exist_ok=True)
-    board, told = settings.lab, cut.model_copy(update={"kept": str(folder)})
-    copy_sparse(_found(board), folder / "disk.img")
+    board, recorded = settings.lab, cut.model_copy(update={"kept": str(folder)})
+    copy_sparse(_disk_before(board), folder / "disk.img")
     shutil.copy(board.console, folder / "console.log")
-    (folder / "cut.json").write_text(told.model_dump_json(indent=2) + "\n")
-    return told
+    (folder / "cut.json").write_text(recorded.model_dump_json(indent=2) + "\n")
+    return recorded

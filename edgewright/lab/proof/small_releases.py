@@ -1,8 +1,8 @@
-"""Releases that a slow board swallows in seconds: the real program with a network of two nodes.
+"""Releases that a slow board installs in seconds: the real program with a network of two nodes.
 
-They are made of the last build, so what is installed and started is what would be shipped; only
-the model is another. Each carries random bytes behind its model, so that each deploy has
-something to send.
+They are made of the last build, so the programs that are installed and started are those that
+would be shipped; only the model differs. Each carries random bytes behind its model, so that each
+deploy has something to send.
 """
 
 import json
@@ -37,11 +37,12 @@ def small_releases(built: Release, out: Path, count: int, rng: random.Random) ->
         folder = Path(scratch)
         _write_model(folder)
         ort = convert(folder / "model.onnx", folder / "converted").ort.read_bytes()
-        made = []
+        releases = []
         for _ in range(count):
+            # A reader of the FlatBuffer does not look behind it.
             (folder / "model.ort").write_bytes(ort + rng.randbytes(PAYLOAD))
-            made.append(build_release(_inputs(built, folder), out))
-    return made
+            releases.append(build_release(_inputs(built, folder), out))
+    return releases
 
 
 def _inputs(built: Release, folder: Path) -> ReleaseInputs:

@@ -1,11 +1,11 @@
-"""What a disk with a volatile cache may hold after a power cut, from a log of its writes.
+"""The content that a disk with a volatile cache may have after a power cut, by its log of writes.
 
 The log is in the format of Linux's dm-log-writes, as QEMU's `blklogwrites` driver writes it:
 a superblock sector, then for each operation a sector with its header, followed by its data.
 Source: Documentation/admin-guide/device-mapper/log-writes.rst of Linux, block/blklogwrites.c.
 
-What came before the last flush is on the disk. Of the rest any part may be: each block of
-4 KiB lives or is lost by itself.
+What came before the last flush is on the disk. Of everything later any part may be: each block
+of 4 KiB survives or is lost by itself.
 """
 
 import random
@@ -30,16 +30,16 @@ class Write:
     offset: int  # bytes
     length: int  # bytes
     at: int  # bytes into the log
-    forced: bool  # on the disk as soon as it was done
+    forced: bool  # on the disk when it is answered (FUA)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteLog:
-    """What a board wrote, in order; `flushed` of the writes came before the last flush."""
+    """A board's writes in order; the first `flushed` of them came before the last flush."""
 
     writes: tuple[Write, ...]
     flushed: int
-    whole: bool  # no operation follows one that was under way when the power went
+    complete: bool  # no operation follows one that was under way when the power was cut
 
 
 def read(path: Path) -> WriteLog:
@@ -47,7 +47,9 @@ def read(path: Path) -> WriteLog:
     writes: list[Write] = []
     flushed = end = 0
     with path.open("rb") as log:
-        _require_magic(path, log.read(SECTOR))
+        head = log.read(SECTOR)
+        if len(head) < SECTOR or struct.unpack_from("<Q", head)[0] != MAGIC:
+            raise UserError(str(path), "not a log of a disk's writes")
         for at, first, sectors, flags in _operations(path):
             end = at
             if flags & FLUSH:
@@ -57,13 +59,10 @@ def read(path: Path) -> WriteLog:
                 offset, length = first * SECTOR, sectors * SECTOR
                 writes.append(Write(offset=offset, length=length, at=at, forced=forced))
                 end += length
-    return WriteLog(writes=tuple(writes), flushed=flushed, whole=not _has_data(path, end))
-
-
-def _require_magic(path: Path, head: bytes) -> None:
-    found = struct.unpack_from("<Q", head)[0] if len(head) == SECTOR else None
-    if found != MAGIC:
-        raise UserError(str(path), "not a log of a disk's writes")
+        # Bytes behind a gap are of an operation that ended although an earlier one did not.
+        log.seek(end)
+        gap = bool(log.read().strip(b"\0"))
+    return WriteLog(writes=tuple(writes), flushed=flushed, complete=not gap)
 
 
 def _operations(path: Path) -> Iterator[tuple[int, int, int, int]]:
@@ -81,15 +80,9 @@ def _operations(path: Path) -> Iterator[tuple[int, int, int, int]]:
             at += SECTOR + carried
 
 
-def _has_data(path: Path, offset: int) -> bool:
-    with path.open("rb") as log:
-        log.seek(offset)
-        return bool(log.read().strip(b"\0"))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Bytes that are lost or live together: where they stand in the log, and where they go."""
+    """Bytes that are lost or survive together: their places in the log and on the disk."""
 
     at: int
     offset: int
@@ -99,12 +92,13 @@ class Piece:
 
 def survivors(log: WriteLog, rng: random.Random) -> list[Piece]:
     """One disk that a power cut may leave, chosen by `rng`, in the order to apply."""
+    # One chance for the whole disk: some disks lose nearly all, others nearly nothing.
     chance = rng.random()
     return [piece for piece in blocks(log) if piece.safe or rng.random() < chance]
 
 
 def blocks(log: WriteLog) -> list[Piece]:
-    """Everything that was written, in pieces that are lost or live as a whole."""
+    """All writes, in pieces that are lost or survive as a whole."""
     return [
         Piece(
             at=write.at + start,
@@ -118,7 +112,7 @@ def blocks(log: WriteLog) -> list[Piece]:
 
 
 def apply(pieces: Sequence[Piece], log: Path, disk: Path) -> None:
-    """Write what lived onto an image of the disk as it was when the log began."""
+    """Write the surviving pieces to an image of the disk from before the log began."""
     with log.open("rb") as source, disk.open("r+b") as target:
         for piece in pieces:
             source.seek(piece.at)

@@ -62,6 +62,7 @@ def read_classifier(model: Path) -> Classifier:
     image = _require_single(model, "input", inputs, "one image")
     scores = _require_single(model, "output", outputs, "one vector of logits or probabilities")
     _require_image(model, image)
+    # A single score is no classifier of ours: labels are answered by the largest.
     if len(scores.shape) != 2 or scores.shape[1] in (0, 1):
         raise UserError(
             str(model),
@@ -112,7 +113,7 @@ def _default_card(classifier: Classifier, labels: Sequence[str]) -> Card:
             facts=[str(classifier.image)],
             next=f"write {classifier.path.parent / CARD} (docs/formats.md)",
         )
-    count = classifier.scores.shape[1] or len(labels)
+    count = classifier.scores.shape[1] or len(labels)  # an open dimension takes any number
     if count != len(labels):
         raise UserError(
             str(classifier.path),
@@ -180,7 +181,7 @@ def _require_image(model: Path, image: Tensor) -> None:
     problem = None
     if len(image.shape) != 4:
         problem = f"input has rank {len(image.shape)}, expected 4"
-    elif image.shape[0] not in (None, 1):
+    elif image.shape[0] not in (None, 1):  # an open batch will do: boards infer one by one
         problem = f"input has a fixed batch of {image.shape[0]}, expected 1"
     elif image.shape[1] not in (1, 3):
         problem = f"input has {image.shape[1] or 'any number of'} channels, expected 1 or 3"

@@ -21,7 +21,7 @@ class Coverage(Part):
 
 
 def prove(model: Path, built: OpConfig) -> Coverage:
-    """Compare a `.ort` model with what a runtime was built for.
+    """Compare the operators and types of a `.ort` model with those that a runtime was built for.
 
     Raises UserError naming operator, type and node for everything that is missing.
     """

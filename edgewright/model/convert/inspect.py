@@ -190,20 +190,16 @@ class _Graph:
 
 
 def _values(graph: onnx.GraphProto) -> Mapping[str, tuple[Shape | None, int]]:
-    """Tensor → shape, and bytes of one element."""
-    every = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: (_fixed_shape(value), _element_bytes(value)) for value in every}
-
-
-def _fixed_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """The shape, or None where a dimension is open: protobuf reads an absent size as 0."""
-    kind = value.type.tensor_type
-    sizes = tuple(size.dim_value for size in kind.shape.dim)
-    return sizes if kind.HasField("shape") and all(sizes) else None
-
-
-def _element_bytes(value: onnx.ValueInfoProto) -> int:
-    return int(np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).itemsize)
+    """Tensor → its shape, or None where a dimension is open, and the bytes of one element."""
+    values: dict[str, tuple[Shape | None, int]] = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        sizes = tuple(size.dim_value for size in kind.shape.dim)
+        # An open dimension has no size, which protobuf reads as 0.
+        shape = sizes if kind.HasField("shape") and all(sizes) else None
+        element = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        values[value.name] = (shape, int(element.itemsize))
+    return values
 
 
 def _size(tensor: onnx.TensorProto) -> int:

@@ -31,6 +31,7 @@ class OpConfig:
 
     def text(self) -> str:
         """The canonical text: the same operators and types always give the same bytes."""
+        # The runtime's package id holds the hash of this text.
         groups: dict[tuple[str, int], list[str]] = {}
         for operator, types in self.operators.items():
             suffix = json.dumps(types, sort_keys=True) if types else ""
@@ -71,7 +72,7 @@ def _parse_line(line: str) -> Iterator[tuple[Operator, Mapping[str, Any]]]:
     if len(fields) != 3:
         raise ValueError("expected domain;opset;operators")
     domain, opsets, names = fields
-    for opset in opsets.split(","):
+    for opset in opsets.split(","):  # a line may be of several op sets
         for name, types in _parse_operators(names):
             yield Operator(domain, int(opset), name), types
 

@@ -39,7 +39,7 @@ def canonicalize(path: Path) -> None:
     builder.Bytes[:] = bytes(model_start) + data[model_start:]
     builder.head = UOffsetTFlags.py_type(model_start)
     builder.minalign = ALIGNMENT
-    resolver = _resolver(builder, session.KernelTypeStrResolver())
+    resolver = _sorted_resolver(builder, session.KernelTypeStrResolver())
     version = builder.CreateString(session.OrtVersion())
     InferenceSession.InferenceSessionStart(builder)
     InferenceSession.InferenceSessionAddOrtVersion(builder, version)
@@ -50,13 +50,13 @@ def canonicalize(path: Path) -> None:
 
 
 def _model_start(session: Any) -> int:
-    """Where the model's bytes begin: its root table, or that table's vtable just before it."""
+    """The offset of the model's first byte: its root table, or that table's vtable before it."""
     table = session.Model()._tab
     vtable = table.Pos - table.Get(flatbuffers.number_types.SOffsetTFlags, table.Pos)
     return int(min(table.Pos, vtable))
 
 
-def _resolver(builder: Any, old: Any) -> int:
+def _sorted_resolver(builder: Any, old: Any) -> int:
     count = old.OpKernelTypeStrArgsLength()
     operators = sorted((old.OpKernelTypeStrArgs(i) for i in range(count)), key=lambda o: o.OpId())
     offsets = [_operator(builder, operator) for operator in operators]
@@ -86,7 +86,12 @@ def _operator(builder: Any, old: Any) -> int:
 
 
 def _entry(builder: Any, old: Any) -> int:
-    arguments = [_argument(builder, old.Args(i)) for i in range(old.ArgsLength())]
+    arguments = []
+    for argument in (old.Args(i) for i in range(old.ArgsLength())):
+        ArgTypeAndIndex.ArgTypeAndIndexStart(builder)
+        ArgTypeAndIndex.ArgTypeAndIndexAddArgType(builder, argument.ArgType())
+        ArgTypeAndIndex.ArgTypeAndIndexAddIndex(builder, argument.Index())
+        arguments.append(int(ArgTypeAndIndex.ArgTypeAndIndexEnd(builder)))
     module = KernelTypeStrArgsEntry
     vector = _vector(builder, arguments, module.KernelTypeStrArgsEntryStartArgsVector)
     name = builder.CreateString(old.KernelTypeStr())
@@ -94,13 +99,6 @@ def _entry(builder: Any, old: Any) -> int:
     module.KernelTypeStrArgsEntryAddKernelTypeStr(builder, name)
     module.KernelTypeStrArgsEntryAddArgs(builder, vector)
     return int(module.KernelTypeStrArgsEntryEnd(builder))
-
-
-def _argument(builder: Any, old: Any) -> int:
-    ArgTypeAndIndex.ArgTypeAndIndexStart(builder)
-    ArgTypeAndIndex.ArgTypeAndIndexAddArgType(builder, old.ArgType())
-    ArgTypeAndIndex.ArgTypeAndIndexAddIndex(builder, old.Index())
-    return int(ArgTypeAndIndex.ArgTypeAndIndexEnd(builder))
 
 
 def _vector(builder: Any, offsets: list[int], start: Any) -> int:
@@ -141,15 +139,15 @@ def _short_names(names: set[bytes], fixed: set[bytes]) -> dict[bytes, bytes]:
     }
 
 
-class _Places(flatbuffers.table.Table):  # type: ignore[misc]
-    """A table whose strings are told by where they begin."""
+class _OffsetTable(flatbuffers.table.Table):  # type: ignore[misc]
+    """A table that gives the offset of a string, not its text: names are changed where they lie."""
 
     def String(self, offset: int) -> int:  # noqa: N802
         return int(offset + self.Get(UOffsetTFlags, offset))
 
 
 def _tensor_names(graph: Any) -> Iterator[int]:
-    """Where the strings are that name tensors."""
+    """Offsets of the strings that name tensors."""
     for kind in ("NodeArgs", "Initializers"):
         for item in _items(graph, kind):
             yield item.Name()
@@ -159,7 +157,7 @@ def _tensor_names(graph: Any) -> Iterator[int]:
 
 
 def _operator_words(graph: Any) -> Iterator[bytes | None]:
-    """Names of operators and of their attributes, and what attributes say."""
+    """Names of operators and of their attributes, and the texts of attributes."""
     for i in range(graph.NodesLength()):
         node = graph.Nodes(i)
         yield from (node.OpType(), node.Domain())
@@ -180,7 +178,7 @@ def _resolver_words(resolver: Any) -> Iterator[bytes]:
 def _items(graph: Any, kind: str) -> Iterator[Any]:
     for i in range(getattr(graph, f"{kind}Length")()):
         item = getattr(graph, kind)(i)
-        item._tab = _Places(item._tab.Bytes, item._tab.Pos)
+        item._tab = _OffsetTable(item._tab.Bytes, item._tab.Pos)
         yield item
 
 

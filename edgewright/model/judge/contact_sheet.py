@@ -32,9 +32,14 @@ def write_sheet(tiles: Sequence[Tile], out: Path, columns: int = 6) -> Path:
     width, height = SIDE + GAP, SIDE + GAP + lines * LINE
     rows = -(-len(tiles) // columns)  # rounded up
     sheet = Image.new("RGB", (columns * width + GAP, max(rows, 1) * height + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)  # Pillow's own, so that every machine draws alike
     for place, tile in enumerate(tiles):
         x, y = GAP + place % columns * width, GAP + place // columns * height
-        _draw(sheet, tile, x, y)
+        sheet.paste(thumbnail(tile.path), (x, y))
+        for number, line in enumerate(tile.caption):
+            place_of_line = (x, y + SIDE + 2 + number * LINE)
+            draw.text(place_of_line, _fitting(draw, line, font), INK, font)
     with replacing(out) as aside:
         sheet.save(aside, format="PNG")
     return out
@@ -54,14 +59,7 @@ def thumbnail(image: Path) -> Image.Image:
     return small
 
 
-def _draw(sheet: Image.Image, tile: Tile, x: int, y: int) -> None:
-    sheet.paste(thumbnail(tile.path), (x, y))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for number, line in enumerate(tile.caption):
-        draw.text((x, y + SIDE + 2 + number * LINE), _cut(draw, line, font), INK, font)
-
-
-def _cut(
+def _fitting(
     draw: ImageDraw.ImageDraw, line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> str:
     """As much of a line as fits below its picture."""

@@ -95,9 +95,19 @@ def load_dataset(name: str) -> Dataset:
 
 def load_elpv(folder: Path | None = None) -> tuple[Sample, ...]:
     """All samples listed in `labels.csv`; without a folder, those of package elpv-dataset."""
-    folder = folder or _package_folder()
+    if folder is None:
+        spec = find_spec("elpv_dataset")
+        if spec is None or spec.origin is None:
+            raise UserError(
+                "elpv-dataset", "is not installed", next="pip install 'edgewright[model]'"
+            )
+        folder = Path(spec.origin).parent / "data"
     lines = (folder / "labels.csv").read_text().splitlines()
-    return tuple(_sample(folder, *line.split()) for line in lines if line)
+    rows = (line.split() for line in lines if line)
+    return tuple(
+        Sample(path=folder / path, probability=float(probability), cell_type=cell_type)
+        for path, probability, cell_type in rows
+    )
 
 
 def load_folder(folder: Path) -> Dataset:
@@ -123,11 +133,15 @@ def split(samples: Iterable[Sample], seed: int = SEED) -> Split:
     The order inside a stratum comes from a hash of seed and name: it depends neither on
     a random number generator's version nor on the order of the samples.
     """
+
+    def rank(sample: Sample) -> bytes:
+        return hashlib.sha256(f"{seed}:{sample.key}".encode()).digest()
+
     train: list[Sample] = []
     validation: list[Sample] = []
     test: list[Sample] = []
     for _, stratum in groupby(sorted(samples, key=_stratum), key=_stratum):
-        ordered = sorted(stratum, key=lambda sample: _rank(sample, seed))
+        ordered = sorted(stratum, key=rank)
         # Rounded in each stratum: shares of classes stay alike in all parts, to one image.
         train_end = round(len(ordered) * TRAIN)
         validation_end = round(len(ordered) * (TRAIN + VALIDATION))
@@ -139,6 +153,7 @@ def split(samples: Iterable[Sample], seed: int = SEED) -> Split:
 
 def write_split(parts: Split, path: Path) -> None:
     """Record which image is in which part; written aside, then renamed."""
+    # Names, not the seed alone: the folder may hold other images when the run is resumed.
     content = {"schema": 1, "sha256": parts.fingerprint, **parts.keys}
     write_file(path, json.dumps(content, indent=1) + "\n")
 
@@ -214,27 +229,12 @@ def _refuse_unreadable(folder: Path, samples: Sequence[Sample]) -> None:
         )
 
 
-def _package_folder() -> Path:
-    spec = find_spec("elpv_dataset")
-    if spec is None or spec.origin is None:
-        raise UserError("elpv-dataset", "is not installed", next="pip install 'edgewright[model]'")
-    return Path(spec.origin).parent / "data"
-
-
-def _sample(folder: Path, path: str, probability: str, cell_type: str) -> Sample:
-    return Sample(path=folder / path, probability=float(probability), cell_type=cell_type)
-
-
 def _by_key(samples: list[Sample]) -> tuple[Sample, ...]:
     return tuple(sorted(samples, key=lambda sample: sample.key))
 
 
 def _stratum(sample: Sample) -> tuple[int, float, str]:
     return sample.label, sample.probability, sample.cell_type
-
-
-def _rank(sample: Sample, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{sample.key}".encode()).digest()
 
 
 def _digest(path: Path) -> bytes:

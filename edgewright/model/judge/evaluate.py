@@ -43,7 +43,17 @@ class Metrics:
 
     def as_json(self) -> dict[str, JsonValue]:
         """Plain values, rounded to four digits."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+
+        def interval(value: Interval) -> JsonValue:
+            return {key: round(number, 4) for key, number in asdict(value).items()}
+
+        return {
+            "count": self.count,
+            "accuracy": interval(self.accuracy),
+            "auc": interval(self.auc),
+            "defect_recall": interval(self.defect_recall),
+            "confusion": [list(row) for row in self.confusion],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +191,3 @@ def likeliest(probabilities: Scores, positive: int) -> Labels:
     if probabilities.shape[1] == 2:
         return np.where(probabilities[:, positive] > 0.5, positive, 1 - positive)
     return np.asarray(probabilities.argmax(axis=1))
-
-
-def _plain(value: object) -> JsonValue:
-    if isinstance(value, dict):
-        return {key: round(number, 4) for key, number in value.items()}
-    if isinstance(value, tuple):
-        return [list(row) for row in value]
-    return int(str(value))

@@ -1,4 +1,4 @@
-"""A training run -> a model folder: INT8 network, card, golden outputs and README, as a whole."""
+"""Make the model folder of a training run: INT8 network, card, golden outputs and README."""
 
 import shutil
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # these need torch, this module does not
 
 COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
 PARITY_IMAGES = 10
-BUDGET = 100.0  # points of accuracy: these recipes cost alike, the nearest one is taken
+BUDGET = 100.0  # points of accuracy: any loss will do, as the nearest to FP32 is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,11 @@ def parts_of(dataset: Dataset, data: Split) -> Parts:
 
 
 def export_run(run: RunFolder, out: Path, *, dynamic: bool = False) -> "Exported":
-    """Write the run's FP32 network and compare it with PyTorch on images of the validation
-    part. Raises UserError where the checkpoint or its data are not usable."""
+    """Write the run's FP32 network, and compare it with PyTorch on images of the validation part.
+
+    Raises UserError if the checkpoint or its data are not usable.
+    """
+    # Here, not at the top: torch takes seconds to import, and quantizing needs none of it.
     from edgewright.model.train.export import OPSET, Exported, export, parity
     from edgewright.model.train.run import load_network, read_checkpoint
 
@@ -84,7 +87,7 @@ def export_run(run: RunFolder, out: Path, *, dynamic: bool = False) -> "Exported
 def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
     """Export, quantize, centre, judge on the test part; write model, card, golden and README.
 
-    The folder is made aside and renamed: it is the old one, or the new one as a whole.
+    The folder is filled aside and renamed: whoever reads it sees the old one or the new one.
     """
     from edgewright.model.train.run import facts, read_checkpoint
 
@@ -95,26 +98,26 @@ def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
     card = new_card(
         folder.name, run.fp32, labels=dataset.labels, size=saved["origin"]["resolution"]
     )
-    known = {
+    card_facts = {
         "training": facts(run.checkpoint),
         "data": data_facts(dataset, data),
         "quantization": {"export_max_logit_difference": float(f"{exported.difference:.1e}")},
     }
-    card = card.model_copy(update=known)
+    card = card.model_copy(update=card_facts)
     with new_folder(folder) as aside:
         return _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
 
 
 def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink) -> Card:
     out = folder / "model.onnx"
-    tried = choose_recipe(fp32, parts, card, out, progress)
-    shift = centre(out, parts.validation, card)
+    candidates = choose_recipe(fp32, parts, card, out, progress)
+    shift = centre(out, parts.validation, card)  # on validation images, never on those that judge
     positive = positive_label(card.labels)
     before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
     progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
     facts = {
         "file": ModelFile.of(out),
-        "quantization": card.quantization | quantization_facts(tried, shift),
+        "quantization": card.quantization | quantization_facts(candidates, shift),
         "metrics": metrics_facts(before, after),
     }
     card = card.model_copy(update=facts)
@@ -127,8 +130,10 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink
 def choose_recipe(
     fp32: Path, parts: Parts, card: Card, out: Path, progress: LineSink
 ) -> Sequence[Candidate]:
-    """Write the INT8 network of the recipe whose probabilities stay nearest to FP32's on the
-    validation part; return those that were tried, the nearest first."""
+    """Write the INT8 network whose probabilities stay nearest to FP32's on the validation part.
+
+    Returns the candidates of all recipes, the nearest first.
+    """
     with TemporaryDirectory() as scratch:
         bench = Bench(
             fp32=fp32,
@@ -139,14 +144,14 @@ def choose_recipe(
             folder=Path(scratch),
             progress=progress,
         )
-        tried = sorted(compare(bench, RECIPES, BUDGET).candidates, key=lambda one: one.distance)
-        shutil.copy(tried[0].path, out)
-    return tried
+        candidates = sorted(compare(bench, RECIPES, BUDGET).candidates, key=lambda c: c.distance)
+        shutil.copy(candidates[0].path, out)
+    return candidates
 
 
 def centre(model: Path, validation: Dataset, card: Card) -> float:
-    """Move the answers of an INT8 network until their mean on the validation part is the share
-    of defects there; return by how much. Other networks than of two labels stay as they are."""
+    """Shift the answers of an INT8 network until their mean on the validation part is the share
+    of defects there; return the shift. A network of more than two labels stays as it is."""
     if len(card.labels) != len(LABELS):
         return 0.0
     positive = positive_label(card.labels)
@@ -157,7 +162,7 @@ def centre(model: Path, validation: Dataset, card: Card) -> float:
 
 
 def new_card(name: str, model: Path, *, labels: tuple[str, ...] = LABELS, size: int = 256) -> Card:
-    """The card of a network, before anything is known about its quality."""
+    """The card of a network, without facts about its quality."""
     return Card(
         name=name,
         labels=labels,
@@ -167,13 +172,13 @@ def new_card(name: str, model: Path, *, labels: tuple[str, ...] = LABELS, size: 
     )
 
 
-def quantization_facts(tried: Sequence[Candidate], shift: float) -> Facts:
-    distances = {one.name: round(one.distance, 5) for one in tried}
+def quantization_facts(candidates: Sequence[Candidate], shift: float) -> Facts:
+    distances = {c.name: round(c.distance, 5) for c in candidates}
     return {
         "format": "QDQ, static",
         "weights": "int8 per channel, symmetric, never -128",
         "activations": "uint8 per tensor",
-        "calibration": f"{tried[0].name}, {CALIBRATION_IMAGES} images of the train part",
+        "calibration": f"{candidates[0].name}, {CALIBRATION_IMAGES} images of the train part",
         "validation_distance_from_fp32": {**distances},
         "defect_logit_shift": round(shift, 4),
     }
@@ -191,7 +196,7 @@ def metrics_facts(before: Answers, after: Answers) -> Facts:
 
 
 def data_facts(dataset: Dataset, data: Split) -> Facts:
-    """Where the images are from; a folder's own path stays out of it."""
+    """Where the images come from. A folder's path stays out: the card goes to other machines."""
     parts: Facts = {"seed": elpv.SEED, "sha256": data.fingerprint, **data.counts}
     if dataset.name != ELPV:
         return {"name": Path(dataset.name).name, "split": parts}

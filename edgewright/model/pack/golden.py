@@ -1,4 +1,4 @@
-"""Golden outputs: a few real images and what the INT8 network says about them."""
+"""Golden outputs: a few real images, and the answers of the INT8 network to them."""
 
 import json
 import shutil
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import JsonValue
 
@@ -19,20 +18,25 @@ from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import Sample
 
 TOLERANCE = 0.01
-MARGIN = 0.05  # a golden answer stays this far from 0.5: no tolerance may flip it
+MARGIN = 0.05  # least distance of a golden answer from 0.5: the tolerance must not flip it
 EXPECTED = "expected.json"
 
 
 def choose(answers: Answers) -> list[Sample]:
-    """Images the network is right about: for each class (and cell type, where it is known)
-    the surest one and the one nearest to the border (but outside its margin)."""
+    """Choose test images that the network answers rightly.
+
+    For each class (and cell type, where it is known) the surest one, and the one nearest to the
+    border that is still outside the margin. Raises UserError if a class has fewer than two.
+    """
     chosen: list[Sample] = []
+    # Twice the margin: the variants made of these images are answered a little less surely.
+    sure = 0.5 + 2 * MARGIN
     rows = list(zip(answers.dataset.samples, answers.probabilities, strict=True))
     for label, kind in sorted({(sample.label, sample.cell_type) for sample, _ in rows}):
         fitting = [
             (float(row[label]), sample.key, sample)
             for sample, row in rows
-            if (sample.label, sample.cell_type) == (label, kind) and row[label] > 0.5 + 2 * MARGIN
+            if (sample.label, sample.cell_type) == (label, kind) and row[label] > sure
         ]
         if len(fitting) < 2:
             name = answers.dataset.labels[label]
@@ -42,13 +46,18 @@ def choose(answers: Answers) -> list[Sample]:
 
 
 def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> Path:
-    """Write `golden/` beside the model: the images, two variants and `expected.json`.
+    """Write `golden/` beside the model: the images, two variants of them and `expected.json`.
 
-    Raises UserError, and leaves the former folder, if a variant is answered less surely.
+    Raises UserError, and leaves the former folder, if an answer is inside the margin.
     """
     out = model.parent / "golden"
     with new_folder(out) as folder:
-        images = [Path(shutil.copy(sample.path, folder / _file_name(sample))) for sample in samples]
+        # By key, not by name: images of two classes may have the same name.
+        names = [sample.key.replace("/", "-") for sample in samples]
+        images = [
+            Path(shutil.copy(sample.path, folder / name))
+            for sample, name in zip(samples, names, strict=True)
+        ]
         images += [_as_rgb(images[0], folder), _as_odd_jpeg(images[-1], folder)]
         expected = expect(model, card, images)
         (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n")
@@ -59,23 +68,14 @@ def expect(model: Path, card: Card, images: Sequence[Path]) -> dict[str, JsonVal
     """The content of `expected.json` for these images."""
     inputs = np.concatenate([load_input(path, card) for path in images])
     rows = softmax(logits(open_session(model), inputs))
-    cases: list[JsonValue] = [
-        _case(path, row, card) for path, row in zip(images, rows, strict=True)
-    ]
+    cases: list[JsonValue] = []
+    for image, row in zip(images, rows, strict=True):
+        if row.max() < 0.5 + MARGIN:
+            raise UserError(image.name, "is too near to the border to be golden", facts=[str(row)])
+        probabilities: list[JsonValue] = [round(float(p), 6) for p in row]
+        answer = card.labels[int(row.argmax())]
+        cases.append({"image": image.name, "class": answer, "probabilities": probabilities})
     return {"schema": 1, "tolerance": TOLERANCE, "cases": cases}
-
-
-def _case(image: Path, row: NDArray[np.float64], card: Card) -> dict[str, JsonValue]:
-    if np.sort(row)[-1] < 0.5 + MARGIN:
-        raise UserError(image.name, "is too near to the border to be golden", facts=[str(row)])
-    probabilities: list[JsonValue] = [round(float(p), 6) for p in row]
-    answer = card.labels[int(row.argmax())]
-    return {"image": image.name, "class": answer, "probabilities": probabilities}
-
-
-def _file_name(sample: Sample) -> str:
-    """Images of two classes may have the same name."""
-    return sample.key.replace("/", "-")
 
 
 def _as_rgb(image: Path, folder: Path) -> Path:

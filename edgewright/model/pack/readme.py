@@ -1,4 +1,4 @@
-"""The README of a model folder, from its card: for people, the same facts."""
+"""Write the README of a model folder: the facts of its card, in sentences."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ def readme(card: Card) -> str:
     """Markdown. Needs the facts that `edgewright.model.pack.folder` puts into a card."""
     parts = [
         f"# {card.name}",
-        _what(card),
+        _summary(card),
         "## How good it is",
         _quality(card),
         _confusion(card),
         _caveat(card),
         "## Make it again",
-        _again(card),
+        _reproduction(card),
         "## Files",
         _files(card),
     ]
@@ -37,10 +37,10 @@ def readme(card: Card) -> str:
     return PARAGRAPHS.join(parts) + "\n"
 
 
-def _what(card: Card) -> str:
+def _summary(card: Card) -> str:
     answers = " or ".join(f"`{label}`" for label in card.labels)
-    what = "an electroluminescence image of a solar cell"
-    subject = what if card.data.get("name") == "ELPV" else "an image"
+    cell = "an electroluminescence image of a solar cell"
+    subject = cell if card.data.get("name") == "ELPV" else "an image"
     _, channels, height, width = card.input.shape
     color = "one grey channel" if channels == 1 else f"{channels} channels"
     return (
@@ -53,10 +53,14 @@ def _what(card: Card) -> str:
 def _quality(card: Card) -> str:
     rows = ["| | accuracy | AUC | defects found |", "|---|---|---|---|"]
     for name in ("fp32", "int8"):
-        found = _facts(card.metrics[name])
-        cells = [_told(found[metric]) for metric in ("accuracy", "auc", "defect_recall")]
+        metrics = _facts(card.metrics[name])
+        cells = [
+            "{value:.3f} ({low:.3f}-{high:.3f})".format(**metrics[metric])
+            for metric in ("accuracy", "auc", "defect_recall")
+        ]
         rows.append(f"| {name.upper()} | {' | '.join(cells)} |")
     confusion = _facts(card.metrics["int8"])["confusion"]
+    # Without this figure a high accuracy on a lopsided set looks better than it is.
     most = max(sum(row) for row in confusion) / sum(map(sum, confusion))
     return (
         "\n".join(rows)
@@ -94,7 +98,7 @@ def _caveat(card: Card) -> str:
     return text
 
 
-def _again(card: Card) -> str:
+def _reproduction(card: Card) -> str:
     arch = card.training["architecture"]
     lines = [
         "```",
@@ -126,14 +130,10 @@ def _files(card: Card) -> str:
     )
 
 
-def _told(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f}-{estimate['high']:.3f})"
-
-
 def _shape(shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(map(str, shape)) + ")"
 
 
 def _facts(value: JsonValue | dict[str, JsonValue]) -> dict[str, Any]:
-    assert isinstance(value, dict)  # written by edgewright.model.folder
+    assert isinstance(value, dict)  # written by edgewright.model.pack.folder
     return value

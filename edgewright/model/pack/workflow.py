@@ -1,6 +1,5 @@
-"""What the tasks of the pipeline do with networks of any maker, and folders of images."""
+"""Quantize, evaluate and compare networks from any source, on folders of labelled images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +34,7 @@ from edgewright.model.pack.golden import choose, write_golden
 from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
 from edgewright.model.quantize.recipe import DEFAULT
-from edgewright.model.quantize.sweep import Bench, Counter, Rival
+from edgewright.model.quantize.sweep import Bench, InstructionCounter, Rival
 from edgewright.model.quantize.sweep_report import SweepReport
 
 QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
@@ -43,16 +42,16 @@ QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearM
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """What `quantize` is asked for; `elpv`, or a folder `class/name.png`, are images."""
+    """The options of `quantize`; images are `elpv`, or a folder with files `class/name.png`."""
 
     model: Path
-    out: Path  # folder that is made
+    out: Path  # the folder to make
     calibration: str = ELPV
     held_out: str = ""  # empty: ELPV's validation part, or the images not calibrated on
     test: str = ""  # its images may not be among the others; empty: ELPV's test part, if here
     card: Path | None = None
     beside: tuple[Path, ...] = ()  # other networks to judge on the same images
-    positive: str = ""  # the label that recall is told of
+    positive: str = ""  # the label whose recall is measured
     sweep: bool = False
     budget: float = 1.0  # points of accuracy
     calibration_images: int = CALIBRATION_IMAGES
@@ -61,7 +60,7 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Judging:
-    """A network, its card and the images it is judged on."""
+    """A network, its card and the images to judge it on."""
 
     classifier: Classifier
     card: Card
@@ -70,68 +69,71 @@ class Judging:
 
 
 def quantize(
-    asked: Quantization, progress: LineSink, count_instructions: Counter | None = None
+    request: Quantization, progress: LineSink, count_instructions: InstructionCounter | None = None
 ) -> SweepReport:
     """Write `out`: model.onnx, card.json, golden/, sweep.json and report.html.
 
     Raises UserError for any fault of network or images, and if no recipe is in the budget.
     """
-    classifier = _require_fp32(read_classifier(asked.model))
-    calibration, held_out = _images(asked)
-    card = card_of(classifier, calibration.labels, asked.card)
-    with new_folder(asked.out) as folder, TemporaryDirectory() as scratch:
+    classifier = _require_fp32(read_classifier(request.model))
+    calibration, judged = _images(request)
+    card = card_of(classifier, calibration.labels, request.card)
+    with new_folder(request.out) as folder, TemporaryDirectory() as scratch:
         bench = Bench(
-            fp32=asked.model,
+            fp32=request.model,
             card=card,
             calibration=relabel(calibration, card.labels),
-            held_out=relabel(held_out, card.labels),
-            positive=label_of(card, asked.positive),
+            held_out=relabel(judged, card.labels),
+            positive=label_of(card, request.positive),
             folder=Path(scratch),
-            rivals=tuple(_rival(path, card) for path in asked.beside),
+            rivals=tuple(_rival(path, card) for path in request.beside),
             count_instructions=count_instructions,
             progress=progress,
         )
-        outcome = sweep.run(bench, None if asked.sweep else [DEFAULT], asked.budget)
-        report = sweep_report.make_report(outcome, bench, asked.budget)
-        made = sweep_report.write_model(outcome.chosen, card, bench, folder)
-        _write_golden(made, card, outcome.chosen.answers, progress)
+        result = sweep.run(bench, None if request.sweep else [DEFAULT], request.budget)
+        report = sweep_report.make_report(result, bench, request.budget)
+        packed = sweep_report.write_model(result.chosen, card, bench, folder)
+        try:
+            write_golden(packed, card, choose(result.chosen.answers))
+        except UserError as fault:  # a network that is seldom right is still worth its report
+            progress(f"no golden set, which invoke build needs: {fault.problem}")
         (folder / "sweep.json").write_text(report.model_dump_json(indent=1) + "\n")
-        (folder / "report.html").write_text(page.render(report, sweep_report.pictures(outcome)))
+        (folder / "report.html").write_text(page.render(report, sweep_report.pictures(result)))
     return report
 
 
 def judging(
     model: Path, images: str, card: Path | None = None, positive: str = "", count: int = 0
 ) -> Judging:
-    """A network with its card and images: the test part of ELPV, or a folder."""
+    """Read a network, its card and its images, which are the test part of ELPV or a folder."""
     classifier = read_classifier(model)
     dataset = load_part(images, "test")
-    found = card_of(classifier, dataset.labels, card)
-    dataset = relabel(dataset, found.labels)
+    model_card = card_of(classifier, dataset.labels, card)
+    dataset = relabel(dataset, model_card.labels)
     return Judging(
         classifier=classifier,
-        card=found,
+        card=model_card,
         dataset=spread(dataset, count) if count else dataset,
-        positive=label_of(found, positive),
+        positive=label_of(model_card, positive),
     )
 
 
-def evaluate(asked: Judging) -> Answers:
-    return judge(asked.classifier.path, asked.dataset, asked.card, asked.positive)
+def evaluate(judging: Judging) -> Answers:
+    return judge(judging.classifier.path, judging.dataset, judging.card, judging.positive)
 
 
 def write_worst(answers: Answers, out: Path, count: int = 24) -> Path | None:
     """A contact sheet of the worst mistakes; None if there are none."""
     tiles = [
         Tile(
-            path=one.sample.path,
+            path=mistake.sample.path,
             caption=(
-                one.sample.name,
-                f"is {one.truth}, p {one.probability:.2f}",
-                f"answered {one.answer}",
+                mistake.sample.name,
+                f"is {mistake.truth}, p {mistake.probability:.2f}",
+                f"answered {mistake.answer}",
             ),
         )
-        for one in worst(answers, count)
+        for mistake in worst(answers, count)
     ]
     return write_sheet(tiles, out) if tiles else None
 
@@ -144,26 +146,22 @@ def diff(first: Judging, second: Path) -> differ.Difference:
 
 
 def _rival(model: Path, card: Card) -> Rival:
-    """A network to judge beside those of `card`; its own card tells how its input is made."""
-    found = card_of(read_classifier(model), card.labels)
-    if found.labels != card.labels:
+    """A network to judge beside that of `card`, with its own card, since its input may differ."""
+    rival_card = card_of(read_classifier(model), card.labels)
+    if rival_card.labels != card.labels:
         raise UserError(
             str(model),
             "answers with other labels: it cannot be judged beside this network",
-            facts=[f"labels: {', '.join(found.labels)}", f"expected: {', '.join(card.labels)}"],
+            facts=[
+                f"labels: {', '.join(rival_card.labels)}",
+                f"expected: {', '.join(card.labels)}",
+            ],
         )
-    return Rival(path=model, card=found)
-
-
-def _write_golden(model: Path, card: Card, answers: Answers, progress: LineSink) -> None:
-    """What proves a build of this model on a board; a network that is seldom right has none."""
-    try:
-        write_golden(model, card, choose(answers))
-    except UserError as fault:
-        progress(f"no golden set, which invoke build needs: {fault.problem}")
+    return Rival(path=model, card=rival_card)
 
 
 def label_of(card: Card, positive: str) -> int:
+    """The index of label `positive`, or of the default one. Raises UserError for another word."""
     if positive and positive not in card.labels:
         raise UserError(
             f"--positive={positive}", "no such label", facts=["labels: " + ", ".join(card.labels)]
@@ -171,27 +169,27 @@ def label_of(card: Card, positive: str) -> int:
     return positive_label(card.labels, positive)
 
 
-def _images(asked: Quantization) -> tuple[Dataset, Dataset]:
-    """What ranges come from and what recipes are judged by; neither is in the test set."""
-    every = load_part(asked.calibration, "train")
-    if asked.held_out or asked.calibration == ELPV:
-        calibration = spread(every, asked.calibration_images)
-        held_out = load_part(asked.held_out or ELPV, "validation")
+def _images(request: Quantization) -> tuple[Dataset, Dataset]:
+    """The images that ranges come from, and those that recipes are judged on.
+
+    Raises UserError if an image is in both, or in the test set.
+    """
+    every = load_part(request.calibration, "train")
+    if request.held_out or request.calibration == ELPV:
+        calibration = spread(every, request.calibration_images)
+        judged = load_part(request.held_out or ELPV, "validation")
     else:
-        calibration, held_out = halves(every, asked.calibration_images)
-    if asked.held_out_images:
-        held_out = spread(held_out, asked.held_out_images)
+        calibration, judged = halves(every, request.calibration_images)
+    if request.held_out_images:
+        judged = spread(judged, request.held_out_images)
+    # ELPV's test part protects itself only where the package is installed.
+    has_test = request.test or find_spec("elpv_dataset")
+    test = paths(load_part(request.test or ELPV, "test")) if has_test else []
     subject = f"calibration with {calibration.name}"
-    refuse_overlap(paths(calibration), paths(held_out), subject, "held-out images")
-    for dataset in (calibration, held_out):
-        refuse_overlap(paths(dataset), _test_paths(asked.test), dataset.name)
-    return calibration, held_out
-
-
-def _test_paths(test: str) -> Sequence[Path]:
-    if test or find_spec("elpv_dataset"):
-        return paths(load_part(test or ELPV, "test"))
-    return []
+    refuse_overlap(paths(calibration), paths(judged), subject, "held-out images")
+    for dataset in (calibration, judged):
+        refuse_overlap(paths(dataset), test, dataset.name)
+    return calibration, judged
 
 
 def _require_fp32(classifier: Classifier) -> Classifier:
@@ -199,6 +197,8 @@ def _require_fp32(classifier: Classifier) -> Classifier:
     if path.suffix == ".ort":
         raise UserError(str(path), "is in ORT format", next="quantize the ONNX file it is made of")
     kinds = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
-    if found := sorted(kinds & QUANTIZED):
-        raise UserError(str(path), "is quantized already", facts=["operators: " + ", ".join(found)])
+    if kinds_of_int8 := sorted(kinds & QUANTIZED):
+        raise UserError(
+            str(path), "is quantized already", facts=["operators: " + ", ".join(kinds_of_int8)]
+        )
     return classifier

@@ -1,6 +1,6 @@
-"""What values the tensors of a network take on real images: ranges for quantization.
+"""The values that the tensors of a network take on real images, and ranges for quantization.
 
-One pass over the images serves every method: histograms are kept, ranges come from them.
+One pass over the images serves every method: all ranges come from the same histograms.
 """
 
 import io
@@ -27,12 +27,12 @@ from edgewright.model.contract.preprocess import Floats
 from edgewright.model.convert.inspect import VIEWS
 
 Method = Literal["minmax", "percentile", "entropy"]
-Histogram = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
+BinCounts = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
 
 _BINS = 2048
 _ENTROPY_BINS = 512  # its cost grows with the square
 _LEVELS = 128  # what entropy compares a clipped histogram with
-_SAMPLE = 1 << 15  # values of one tensor and image that enter its histogram
+_SAMPLE = 1 << 15  # values of one tensor and image that enter its histogram: enough for 99.99 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Calibration:
     channels: Mapping[str, Floats]  # largest magnitude in each place of LayerNorm's last axis
     views: Mapping[str, str]  # tensors with the values of another
     images: int
-    _found: dict[tuple[Method, float], TensorsData] = field(default_factory=dict, repr=False)
+    _cache: dict[tuple[Method, float], TensorsData] = field(default_factory=dict, repr=False)
 
     def ranges(self, method: Method, percentile: float = 99.99) -> TensorsData:
         """The range of every tensor by one method.
@@ -54,28 +54,29 @@ class Calibration:
         GTC 2017), by ONNX Runtime.
         """
         key = (method, percentile if method == "percentile" else 0.0)
-        if key not in self._found:
+        if key not in self._cache:
             kind, pairs = self._ranges(*key)
             pairs |= {view: pairs[of] for view, of in self.views.items() if of in pairs}
-            self._found[key] = TensorsData(kind, pairs)
-        return self._found[key]
+            self._cache[key] = TensorsData(kind, pairs)
+        return self._cache[key]
 
     def _ranges(self, method: Method, percentile: float) -> tuple[Any, dict[str, Any]]:
         if method == "percentile":
             self.collector.percentile = percentile
             return CalibrationMethod.Percentile, _quietly(self.collector.compute_percentile)
         if method == "entropy":
-            return CalibrationMethod.Entropy, _quietly(_rebinned(self.collector).compute_entropy)
+            return CalibrationMethod.Entropy, _quietly(_coarse(self.collector).compute_entropy)
         return CalibrationMethod.MinMax, {k: tuple(pair) for k, pair in self.extremes.items()}
 
-    def histogram(self, tensor: str) -> Histogram:
+    def histogram(self, tensor: str) -> BinCounts:
         """Counts and edges of a tensor's values."""
         counts, edges = self.collector.histogram_dict[tensor][:2]
         return counts, edges
 
 
 def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
-    """Run a prepared FP32 network on inputs (1, C, H, W) and look at every float tensor.
+    """Run a prepared FP32 network on inputs (1, C, H, W) and collect the values of every float
+    tensor.
 
     Raises UserError if a tensor is not finite on a real image.
     """
@@ -89,11 +90,14 @@ def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
     for activations in observe(prepared, inputs):
         count += 1
         for name, values in activations.items():
-            bounds = _finite(prepared, name, values)
-            extremes[name] = _wider(bounds, extremes.get(name, bounds))
+            bounds = _finite_bounds(prepared, name, values)
+            low, high = extremes.get(name, bounds)
+            extremes[name] = np.array([min(low, bounds[0]), max(high, bounds[1])], np.float32)
+            # The extremes go along, so that a sample never makes the histogram too narrow.
             collector.collect_value({name: np.concatenate([_sample(values, random), bounds])})
             if name in norms:
-                channels[name] = np.maximum(_magnitudes(values), channels.get(name, 0))
+                magnitudes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+                channels[name] = np.maximum(magnitudes, channels.get(name, 0))
     return Calibration(
         collector=collector,
         extremes=extremes,
@@ -108,14 +112,16 @@ def observe(
 ) -> Iterator[dict[str, Floats]]:
     """For each input (1, C, H, W), the values of every float tensor by name.
 
-    Tensors that only view another one are left out, if not asked for by `exact`.
+    Tensors that only view another one are left out unless `exact` is set.
     """
     with TemporaryDirectory() as scratch:
-        session = _session(_augment(model, Path(scratch) / "augmented.onnx", exact))
+        augmented = _with_float_outputs(model, Path(scratch) / "augmented.onnx", exact)
+        session = _plain_session(augmented)
     image = session.get_inputs()[0].name
     names = [output.name for output in session.get_outputs()]
-    for one in inputs:
-        values = {image: one, **dict(zip(names, session.run(names, {image: one}), strict=True))}
+    for batch in inputs:
+        outputs = session.run(names, {image: batch})
+        values = {image: batch, **dict(zip(names, outputs, strict=True))}
         yield {name: value for name, value in values.items() if value.dtype == np.float32}
 
 
@@ -128,8 +134,8 @@ def view_sources(graph: onnx.GraphProto) -> dict[str, str]:
     return sources
 
 
-def _augment(model: Path, out: Path, exact: bool) -> Path:
-    """The same network with its float tensors as outputs."""
+def _with_float_outputs(model: Path, out: Path, exact: bool) -> Path:
+    """Write the network with all its float tensors as outputs."""
     base = CalibraterBase(model)
     graph = base.model.graph
     tensors, infos = base.select_tensors_to_calibrate(base.model)
@@ -140,16 +146,16 @@ def _augment(model: Path, out: Path, exact: bool) -> Path:
     return out
 
 
-def _session(model: Path) -> onnxruntime.InferenceSession:
-    """As the graph stands: optimisation would fuse the tensors away that are looked at."""
+def _plain_session(model: Path) -> onnxruntime.InferenceSession:
+    """A session that runs the graph as it is: optimisation would fuse away tensors to observe."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def _finite(model: Path, name: str, values: Floats) -> Floats:
-    """Lowest and highest value."""
+def _finite_bounds(model: Path, name: str, values: Floats) -> Floats:
+    """Lowest and highest value (2,), and 0 among them: INT8 must hold 0 exactly."""
     bounds = np.array([values.min(initial=0), values.max(initial=0)], np.float32)
     if not np.isfinite(bounds).all():
         raise UserError(
@@ -165,33 +171,23 @@ def _sample(values: Floats, random: np.random.Generator) -> Floats:
     return flat if flat.size <= _SAMPLE else flat[random.integers(0, flat.size, _SAMPLE)]
 
 
-def _magnitudes(values: Floats) -> Floats:
-    return np.asarray(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0))
-
-
-def _wider(one: Floats, other: Floats) -> Floats:
-    return np.array([min(one[0], other[0]), max(one[1], other[1])], np.float32)
-
-
-def _rebinned(fine: HistogramCollector) -> HistogramCollector:
-    """The same histograms with fewer bins."""
+def _coarse(fine: HistogramCollector) -> HistogramCollector:
+    """The same histograms with fewer bins, since entropy compares every pair of ranges."""
     coarse = HistogramCollector("entropy", False, _ENTROPY_BINS, _LEVELS, None, "same")
     for name, (counts, edges, *rest) in fine.histogram_dict.items():
-        coarse.histogram_dict[name] = (*_merge_bins(counts, edges), *rest)
+        # An even factor, and the margin in two halves: a histogram is symmetric around zero, and
+        # its middle stays between two bins.
+        factor = 2 * -(-counts.size // (2 * _ENTROPY_BINS))
+        margin = (-counts.size % factor) // 2
+        width = edges[1] - edges[0]
+        merged = np.pad(counts, margin).reshape(-1, factor).sum(axis=1)
+        low = edges[0] - width * margin
+        merged_edges = low + width * factor * np.arange(merged.size + 1)
+        coarse.histogram_dict[name] = (merged, merged_edges.astype(np.float32), *rest)
     return coarse
 
 
-def _merge_bins(counts: NDArray[np.int64], edges: Floats) -> Histogram:
-    """Neighbours added up; a histogram is symmetric around zero, and stays so."""
-    factor = 2 * -(-counts.size // (2 * _ENTROPY_BINS))
-    margin = (-counts.size % factor) // 2
-    width = edges[1] - edges[0]
-    merged = np.pad(counts, margin).reshape(-1, factor).sum(axis=1)
-    low = edges[0] - width * margin
-    return merged, (low + width * factor * np.arange(merged.size + 1)).astype(np.float32)
-
-
 def _quietly(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """ONNX Runtime prints what it does."""
+    """Call a method of ONNX Runtime that prints its progress, without the print."""
     with redirect_stdout(io.StringIO()):
         return compute()

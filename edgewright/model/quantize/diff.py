@@ -1,4 +1,4 @@
-"""Two networks on the same real images: do they agree, and if not, from which layer on?"""
+"""Compare two networks on the same real images: where they disagree, and from which layer on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ class Disagreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
+    """Answers of two networks to the same images, and the noise of one against the other."""
+
     first: Answers
     second: Answers
     disagreements: tuple[Disagreement, ...]  # the largest change of probability first
@@ -57,21 +59,23 @@ def diff(
 
     Raises UserError if they have no tensor in common, so that no layers can be compared.
     """
-    one = judge(first.path, dataset, card, positive)
-    two = judge(second.path, dataset, card, positive)
+    first_answers = judge(first.path, dataset, card, positive)
+    second_answers = judge(second.path, dataset, card, positive)
     return Difference(
-        first=one,
-        second=two,
-        disagreements=tuple(disagreements(one, two)),
+        first=first_answers,
+        second=second_answers,
+        disagreements=tuple(disagreements(first_answers, second_answers)),
         noise=tuple(_noise(first.path, second.path, dataset, card)),
     )
 
 
-def disagreements(one: Answers, two: Answers) -> list[Disagreement]:
+def disagreements(first: Answers, second: Answers) -> list[Disagreement]:
     """Images that get different labels, the largest change of probability first."""
-    names = one.dataset.labels
-    rows = zip(one.dataset.samples, one.labels, two.labels, one.defect, two.defect, strict=True)
-    found = [
+    names = first.dataset.labels
+    rows = zip(
+        first.dataset.samples, first.labels, second.labels, first.defect, second.defect, strict=True
+    )
+    differing = [
         Disagreement(
             sample=sample,
             truth=names[sample.label],
@@ -83,21 +87,24 @@ def disagreements(one: Answers, two: Answers) -> list[Disagreement]:
         for sample, a, b, p, q in rows
         if a != b
     ]
-    return sorted(found, key=lambda one: -abs(one.first_defect - one.second_defect))
+    return sorted(differing, key=lambda d: -abs(d.first_defect - d.second_defect))
 
 
 def _noise(first: Path, second: Path, dataset: Dataset, card: Card) -> list[TensorNoise]:
-    """The first is prepared as for quantization, so that its tensors have the same names."""
+    """Noise of the second network against the first.
+
+    The first is prepared as for quantization, so that its tensors have the same names.
+    """
     if ".ort" in {first.suffix, second.suffix}:
         return []  # a converted network is fused: its tensors are no longer there
     images = Inputs(samples=spread(dataset, NOISE_IMAGES).samples, card=card)
     with TemporaryDirectory() as scratch:
         prepared = prepare(first, Path(scratch) / "first.onnx", card.input.shape)
-        found = measure_noise(prepared, second, images)
-    if not found:
+        noise = measure_noise(prepared, second, images)
+    if not noise:
         raise UserError(
             f"{first}, {second}",
             "have no tensor of the same name: their layers cannot be compared",
             next="compare an INT8 network with the FP32 one that it was made of",
         )
-    return found
+    return noise

@@ -1,4 +1,4 @@
-"""FP32 ONNX -> INT8 ONNX: post-training, by ONNX Runtime, in a form that suits the board."""
+"""Quantize FP32 ONNX to INT8 ONNX, post-training, in a form that suits the board."""
 
 import logging
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _OPSET = 17
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network becomes INT8. Weights are symmetric and never -128.
+    """How to quantize a network. Weights are symmetric and never -128.
 
     `dynamic` finds ranges anew in each inference; then only `spared` matters beside it.
     """
@@ -41,7 +41,7 @@ class Recipe:
     activations: Literal["u8", "s8"] = "u8"
     per_channel: bool = True
     spared: tuple[str, ...] = ()  # nodes that stay FP32
-    note: str = ""  # what a person calls these nodes, or what was done to the weights before
+    note: str = ""  # for people: which nodes these are, or how the weights were rescaled before
 
     def __str__(self) -> str:
         if self.mode == "dynamic":
@@ -61,12 +61,16 @@ DEFAULT = RECIPES[0]  # loses least on the demo model's validation part (docs/mo
 
 
 def prepare(fp32: Path, out: Path, shape: tuple[int, ...]) -> Path:
-    """The network with its input's shape fixed, constants folded, norms merged, shapes known."""
+    """Write the network with its input's shape fixed, constants folded, norms merged and shapes
+    inferred."""
     model = onnx.load(fp32)
-    if _opset(model) < _PER_CHANNEL_OPSET:
+    opsets = {opset.domain: opset.version for opset in model.opset_import}
+    if opsets.get("", opsets.get("ai.onnx", 0)) < _PER_CHANNEL_OPSET:
         model = version_converter.convert_version(model, _OPSET)
     make_input_shape_fixed(model.graph, model.graph.input[0].name, list(shape))
-    _name_nodes(model.graph)
+    for number, node in enumerate(model.graph.node):
+        # Nodes are spared by name, and an exporter may leave names out.
+        node.name = node.name or f"{node.op_type}_{number}"
     with _silent():
         quant_pre_process(model, out, skip_symbolic_shape=True)
     return out
@@ -75,16 +79,23 @@ def prepare(fp32: Path, out: Path, shape: tuple[int, ...]) -> Path:
 def quantize_prepared(
     prepared: Path, calibration: Calibration, out: Path, recipe: Recipe = DEFAULT
 ) -> Path:
-    """Write the INT8 network of a prepared one."""
+    """Write the INT8 network of a prepared FP32 network.
+
+    Raises UserError if a weight is -128, see `refuse_lowest_weight`.
+    """
     with replacing(out) as aside:
         with _silent():
-            write = _dynamic if recipe.mode == "dynamic" else _static
+            write = _write_dynamic if recipe.mode == "dynamic" else _write_static
             write(prepared, calibration, aside, recipe)
-        _finish(aside)
+        model = onnx.load(aside)
+        model.ir_version = IR_VERSION  # the board's runtime reads no newer one
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, aside)
+        refuse_lowest_weight(model, out)
     return out
 
 
-def _static(prepared: Path, calibration: Calibration, out: Path, recipe: Recipe) -> None:
+def _write_static(prepared: Path, calibration: Calibration, out: Path, recipe: Recipe) -> None:
     quantizer = QDQQuantizer(
         load_model_with_shape_infer(prepared),
         recipe.per_channel,
@@ -101,30 +112,11 @@ def _static(prepared: Path, calibration: Calibration, out: Path, recipe: Recipe)
     quantizer.model.save_model_to_file(str(out), False)
 
 
-def _dynamic(prepared: Path, _: Calibration, out: Path, recipe: Recipe) -> None:
-    """ONNX Runtime's ConvInteger takes uint8 weights only, and no scales per channel."""
+def _write_dynamic(prepared: Path, _: Calibration, out: Path, recipe: Recipe) -> None:
+    # ONNX Runtime's ConvInteger takes uint8 weights only, and no scales per channel.
     quantize_dynamic(
         prepared, out, weight_type=QuantType.QUInt8, nodes_to_exclude=list(recipe.spared)
     )
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
-
-
-def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Nodes are spared by name; an exporter may leave names out."""
-    for number, node in enumerate(graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
-
-
-def _finish(path: Path) -> None:
-    """Fix the IR version, then check what the board relies on."""
-    model = onnx.load(path)
-    model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
-    refuse_lowest_weight(model, path)
 
 
 def refuse_lowest_weight(model: onnx.ModelProto, path: Path) -> None:
@@ -142,7 +134,7 @@ def refuse_lowest_weight(model: onnx.ModelProto, path: Path) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """ONNX Runtime warns of things that are meant so."""
+    """Keep ONNX Runtime from warning of what is intended here."""
     logging.disable(logging.WARNING)
     try:
         yield

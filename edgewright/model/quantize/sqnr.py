@@ -5,7 +5,7 @@ from before included (a matching by ONNX Runtime's qdq_loss_debug).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from onnxruntime.quantization.qdq_loss_debug import create_activation_matching
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.quantize.calibrate import observe, view_sources
 
-_LIMIT = 120.0  # dB; nothing above it is told apart
+_LIMIT = 120.0  # dB; above it float32 itself is the noise
 _CLIPPING = {"Relu", "Clip"}
 
 
@@ -51,7 +51,7 @@ class _Power:
 
 
 def measure_noise(prepared: Path, int8: Path, inputs: Iterable[Floats]) -> list[TensorNoise]:
-    """Noise of each tensor of a prepared network in its INT8 one, in the order of execution."""
+    """Noise of each tensor of a prepared network in its INT8 network, in the order of execution."""
     local: dict[str, _Power] = defaultdict(_Power)
     total: dict[str, _Power] = defaultdict(_Power)
     rows = list(inputs)
@@ -60,57 +60,48 @@ def measure_noise(prepared: Path, int8: Path, inputs: Iterable[Floats]) -> list[
     for exact, rounded in zip(
         observe(prepared, rows), observe(int8, rows, exact=True), strict=True
     ):
-        pairs = _rounded_pairs(rounded)
+        # ONNX Runtime's matching: each quantized tensor before and after its rounding.
+        matched = create_activation_matching({name: [value] for name, value in rounded.items()})
+        pairs = {n: (pair["pre_qdq"][0], pair["post_qdq"][0]) for n, pair in matched.items()}
         for name, (before, after) in pairs.items():
-            clipped = name in clipping and name in exact
-            local[name].add(_clip(before, exact[name]) if clipped else before, after)
+            if name in clipping and name in exact:
+                # ONNX Runtime drops a ReLU whose zero the rounding keeps. What the rounding cuts
+                # off for it is not noise.
+                before = np.clip(before, exact[name].min(), exact[name].max())
+            local[name].add(before, after)
         for name in exact.keys() & rounded.keys():
             if exact[name].shape == rounded[name].shape:  # a pruned network's are narrower
                 total[name].add(exact[name], pairs[name][1] if name in pairs else rounded[name])
-    return list(_in_order(graph, local, total))
-
-
-def _clip(values: Floats, like: Floats) -> Floats:
-    """ONNX Runtime drops a ReLU whose zero the rounding keeps: what that cuts is no noise."""
-    return np.clip(values, like.min(), like.max())
-
-
-def _rounded_pairs(activations: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
-    """Each quantized tensor before and after its rounding."""
-    matched = create_activation_matching({name: [value] for name, value in activations.items()})
-    return {name: (pair["pre_qdq"][0], pair["post_qdq"][0]) for name, pair in matched.items()}
-
-
-def _in_order(
-    graph: onnx.GraphProto, local: Mapping[str, _Power], total: Mapping[str, _Power]
-) -> Iterable[TensorNoise]:
     views = view_sources(graph)
-    for node in graph.node:
-        name = node.output[0]
-        if name in total and name not in views:
-            yield TensorNoise(
-                tensor=name,
-                node=node.name,
-                operator=node.op_type,
-                local=local[name].decibels if name in local else None,
-                total=total[name].decibels,
-            )
+    return [
+        TensorNoise(
+            tensor=node.output[0],
+            node=node.name,
+            operator=node.op_type,
+            local=local[node.output[0]].decibels if node.output[0] in local else None,
+            total=total[node.output[0]].decibels,
+        )
+        for node in graph.node
+        if node.output[0] in total and node.output[0] not in views
+    ]
 
 
 def noisiest(noise: Iterable[TensorNoise], count: int) -> list[TensorNoise]:
     """The tensors that suffer most from their own rounding."""
-    rounded = [one for one in noise if one.local is not None]
-    return sorted(rounded, key=lambda one: one.local or 0.0)[:count]
+    rounded = [tensor for tensor in noise if tensor.local is not None]
+    return sorted(rounded, key=lambda tensor: tensor.local or 0.0)[:count]
 
 
 def nodes_around(graph: onnx.GraphProto, tensors: Iterable[str]) -> tuple[str, ...]:
-    """Every node that computes or reads one of the tensors, or a view of it: left in FP32,
-    they keep these tensors from being rounded."""
+    """Every node that computes or reads one of the tensors, or a view of it.
+
+    Left in FP32, these nodes keep the tensors from being rounded.
+    """
     views = view_sources(graph)
-    wanted = set(tensors)
+    targets = set(tensors)
     touched = [
         node.name
         for node in graph.node
-        if any(views.get(name, name) in wanted for name in (*node.input, *node.output))
+        if any(views.get(name, name) in targets for name in (*node.input, *node.output))
     ]
     return tuple(touched)

@@ -30,13 +30,13 @@ from edgewright.model.quantize.equalise import cross_layer, smooth
 from edgewright.model.quantize.recipe import QUANTIZABLE, Recipe, prepare, quantize_prepared
 from edgewright.model.quantize.sqnr import measure_noise, nodes_around, noisiest
 
-ALIKE = 1.1  # costs within this factor are not told apart: clocks are noisy
+ALIKE = 1.1  # costs within this factor count as equal: clocks are noisy
 NOISE_IMAGES = 4
 NORMS = {"Softmax", "BatchNormalization", "InstanceNormalization"}
 NOISY_SHARE = 0.05  # of the tensors, that are spared as the noisiest
 ROUNDS = 15  # of the clock
 
-Counter = Callable[[Path], int | None]  # guest instructions of an ONNX file's inference
+InstructionCounter = Callable[[Path], int | None]  # guest instructions of an ONNX file's inference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Rival:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What candidates are made from and judged by."""
+    """The inputs of a sweep: what candidates are made from and judged on."""
 
     fp32: Path
     card: Card
@@ -62,13 +62,13 @@ class Bench:
     positive: int
     folder: Path  # for candidates
     rivals: tuple[Rival, ...] = ()
-    count_instructions: Counter | None = None
+    count_instructions: InstructionCounter | None = None
     progress: LineSink = field(default=lambda _: None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Network:
-    """A network that was judged."""
+class JudgedNetwork:
+    """A network, its answers to the held-out images, and its cost."""
 
     name: str
     path: Path
@@ -90,70 +90,86 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """A network ready to quantize, and what its tensors hold."""
+    """A network ready to quantize, and the values that its tensors take."""
 
     path: Path
     calibration: Calibration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Candidate(Network):
+class Candidate(JudgedNetwork):
+    """A network that one recipe made."""
+
     recipe: Recipe
     base: Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """FP32, every candidate in the order tried, the one chosen, and the rivals as given."""
+class SweepResult:
+    """FP32, every candidate in the order of the sweep, the chosen one, and the rivals."""
 
-    fp32: Network
+    fp32: JudgedNetwork
     candidates: tuple[Candidate, ...]
-    rivals: tuple[Network, ...] = ()
+    rivals: tuple[JudgedNetwork, ...] = ()
     chosen: Candidate
     reason: str
 
 
-def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1.0) -> Outcome:
+def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1.0) -> SweepResult:
     """Make and judge candidates: those of `recipes`, or all of the sweep.
 
     `budget` is how many points (hundredths) of accuracy may be lost against FP32. Raises
     UserError, with the frontier, if every candidate loses more.
     """
-    base = _prepare(bench)
-    fp32 = _judge_fp32(bench)
-    rivals = [_judge_rival(bench, one, fp32) for one in bench.rivals]
-    tried = list(_tried(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes))
-    fp32, *others = _with_cost(bench, [fp32, *rivals, *tried])
-    candidates = [one for one in others if isinstance(one, Candidate)]
+    path = prepare(bench.fp32, bench.folder / "prepared.onnx", bench.card.input.shape)
+    base = Prepared(path=path, calibration=_calibrate(bench, path))
+    fp32 = _judge(bench, "FP32", bench.fp32, bench.card)
+    rivals = [_judge(bench, rival.name, rival.path, rival.card, fp32) for rival in bench.rivals]
+    made = _sweep(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes)
+    # Costs come last, of all networks in one run: only then do times compare.
+    fp32, *judged = _with_cost(bench, [fp32, *rivals, *made])
+    candidates = [network for network in judged if isinstance(network, Candidate)]
     chosen, reason = choose(fp32, candidates, budget)
-    return Outcome(
+    return SweepResult(
         fp32=fp32,
         candidates=tuple(candidates),
-        rivals=tuple(others[: len(rivals)]),
+        rivals=tuple(judged[: len(rivals)]),
         chosen=chosen,
         reason=reason,
     )
 
 
-def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tuple[Candidate, str]:
-    """Within the budget the cheapest; of those that cost alike, the nearest to FP32."""
+def choose(
+    fp32: JudgedNetwork, candidates: Sequence[Candidate], budget: float
+) -> tuple[Candidate, str]:
+    """The cheapest candidate within the budget, of those that cost alike the nearest to FP32.
+
+    Also why, as a sentence for people. Raises UserError, with the frontier, if none is within.
+    """
     floor = fp32.metrics.accuracy.value - budget / 100
-    fit = [one for one in candidates if one.metrics.accuracy.value >= floor - 1e-9]
+    fit = [c for c in candidates if c.metrics.accuracy.value >= floor - 1e-9]
     if not fit:
         raise UserError(
             str(fp32.path),
             f"no recipe of {len(candidates)} keeps accuracy within {budget:g} points of FP32",
-            facts=[f"FP32: {fp32.metrics.accuracy.value:.3f}", *_told(frontier(candidates))],
+            facts=[
+                f"FP32: {fp32.metrics.accuracy.value:.3f}",
+                *(
+                    f"{best.name}: accuracy {best.metrics.accuracy.value:.3f}, "
+                    f"{best.bytes:,} bytes, time x{best.time:.2f}"
+                    for best in frontier(candidates)
+                ),
+            ],
             next="try --sweep, more calibration images, or a larger --budget",
         )
-    cost = _cost(fit)
-    least = min(cost(one) for one in fit)
-    alike = [one for one in fit if cost(one) <= least * ALIKE]
-    chosen = min(alike, key=lambda one: one.distance)
+    cost = _cost_measure(fit)
+    least = min(map(cost, fit))
+    alike = [candidate for candidate in fit if cost(candidate) <= least * ALIKE]
+    chosen = min(alike, key=lambda candidate: candidate.distance)
     if len(candidates) == 1:
         lost = 100 * (fp32.metrics.accuracy.value - chosen.metrics.accuracy.value)
-        what = f"loses {lost:.1f} of {budget:g} points allowed"
-        return chosen, f"the only recipe tried; it {what if lost > 0 else 'loses no accuracy'}"
+        loss = f"loses {lost:.1f} of {budget:g} points allowed" if lost > 0 else "loses no accuracy"
+        return chosen, f"the only recipe tried; it {loss}"
     reason = (
         f"{len(fit)} of {len(candidates)} recipes lose at most {budget:g} points of accuracy; "
         f"{len(alike)} of them cost alike (within {ALIKE - 1:.0%} of the cheapest), "
@@ -162,34 +178,25 @@ def choose(fp32: Network, candidates: Sequence[Candidate], budget: float) -> tup
     return chosen, reason
 
 
-def frontier(candidates: Sequence[Network]) -> list[Network]:
-    """Those that no other beats in accuracy, bytes and cost at once."""
-    cost = _cost(candidates)
-    points = [(-one.metrics.accuracy.value, one.bytes, cost(one)) for one in candidates]
-    return [
-        one
-        for one, mine in zip(candidates, points, strict=True)
-        if not any(_beats(theirs, mine) for theirs in points)
-    ]
+def frontier(candidates: Sequence[JudgedNetwork]) -> list[JudgedNetwork]:
+    """The candidates that no other one beats in accuracy, bytes and cost at once."""
+    cost = _cost_measure(candidates)
+    points = [(-c.metrics.accuracy.value, c.bytes, cost(c)) for c in candidates]
+
+    def is_beaten(point: tuple[float, ...]) -> bool:
+        # Equal points do not beat each other: both stay.
+        return any(
+            p != point and all(a <= b for a, b in zip(p, point, strict=True)) for p in points
+        )
+
+    return [c for c, point in zip(candidates, points, strict=True) if not is_beaten(point)]
 
 
-def _cost(candidates: Sequence[Network]) -> Callable[[Network], float]:
+def _cost_measure(networks: Sequence[JudgedNetwork]) -> Callable[[JudgedNetwork], float]:
     """Instructions if all were counted, else time: the two cannot be compared."""
-    if all(one.instructions for one in candidates):
-        return lambda one: float(one.instructions or 0)
-    return lambda one: one.time
-
-
-def _beats(theirs: tuple[float, ...], mine: tuple[float, ...]) -> bool:
-    return theirs != mine and all(a <= b for a, b in zip(theirs, mine, strict=True))
-
-
-def _told(candidates: Sequence[Network]) -> list[str]:
-    return [
-        f"{one.name}: accuracy {one.metrics.accuracy.value:.3f}, {one.bytes:,} bytes, "
-        f"time x{one.time:.2f}"
-        for one in candidates
-    ]
+    if all(network.instructions for network in networks):
+        return lambda network: float(network.instructions or 0)
+    return lambda network: network.time
 
 
 # Recipes
@@ -204,14 +211,14 @@ def grid() -> list[Recipe]:
         Recipe(method="minmax"),
     ]
     static = [
-        replace(one, per_channel=per_channel, activations="u8" if unsigned else "s8")
-        for per_channel, unsigned, one in product((True, False), (True, False), methods)
+        replace(method, per_channel=per_channel, activations="u8" if unsigned else "s8")
+        for per_channel, unsigned, method in product((True, False), (True, False), methods)
     ]
     return [Recipe(mode="dynamic"), *static]
 
 
 def sparing(recipe: Recipe, graph: onnx.GraphProto, noisy: Sequence[str]) -> list[Recipe]:
-    """The recipe with nodes left in FP32: norms, ends, those around the noisiest tensors."""
+    """The recipe with nodes in FP32: norms, the ends, or those around the noisiest tensors."""
     norms = [n.name for n in graph.node if n.op_type in QUANTIZABLE & NORMS]
     layers = [n.name for n in graph.node if n.op_type in {"Conv", "Gemm", "MatMul"}]
     spared = {
@@ -224,45 +231,44 @@ def sparing(recipe: Recipe, graph: onnx.GraphProto, noisy: Sequence[str]) -> lis
     ]
 
 
-def _tried(bench: Bench, base: Prepared, fp32: Network) -> Iterator[Candidate]:
-    first = list(_try(bench, base, fp32, grid()))
-    yield from first
-    static = [one for one in first if one.recipe.mode == "static"]
-    best = min(static, key=lambda one: one.distance)
+def _sweep(bench: Bench, base: Prepared, fp32: JudgedNetwork) -> Iterator[Candidate]:
+    by_grid = list(_try(bench, base, fp32, grid()))
+    yield from by_grid
+    # Nearest in probabilities, not best in accuracy: on few images accuracies are alike.
+    static = [candidate for candidate in by_grid if candidate.recipe.mode == "static"]
+    best = min(static, key=lambda candidate: candidate.distance)
     graph = onnx.load(base.path).graph
-    second = list(_try(bench, base, fp32, sparing(best.recipe, graph, _noisy(bench, base, best))))
-    yield from second
-    yield from _rescaled(bench, base, fp32, best.recipe)
+    noisy = _noisy_tensors(bench, base, best)
+    yield from _try(bench, base, fp32, sparing(best.recipe, graph, noisy))
+    yield from _try_rescaled(bench, base, fp32, best.recipe)
 
 
-def _noisy(bench: Bench, base: Prepared, best: Candidate) -> list[str]:
+def _noisy_tensors(bench: Bench, base: Prepared, best: Candidate) -> list[str]:
     images = spread(bench.calibration, NOISE_IMAGES)
     noise = measure_noise(base.path, best.path, Inputs(samples=images.samples, card=bench.card))
     count = max(1, round(len(noise) * NOISY_SHARE))
-    return [one.tensor for one in noisiest(noise, count)]
+    return [tensor.tensor for tensor in noisiest(noise, count)]
 
 
-def _rescaled(bench: Bench, base: Prepared, fp32: Network, recipe: Recipe) -> Iterator[Candidate]:
+def _try_rescaled(
+    bench: Bench, base: Prepared, fp32: JudgedNetwork, recipe: Recipe
+) -> Iterator[Candidate]:
     """Cross-layer equalisation and SmoothQuant, where the network has layers for them."""
-    equal, smoothed = bench.folder / "equalised.onnx", bench.folder / "smoothed.onnx"
-    done = {
-        "cross-layer equalised": (equal, cross_layer(base.path, equal)),
+    equalised, smoothed = bench.folder / "equalised.onnx", bench.folder / "smoothed.onnx"
+    rescaled = {
+        "cross-layer equalised": (equalised, cross_layer(base.path, equalised)),
         "smoothed": (smoothed, smooth(base.path, base.calibration.channels, smoothed)),
     }
-    for note, (path, count) in done.items():
+    for note, (path, count) in rescaled.items():
         if count == 0:
             bench.progress(f"{note}: the network has no layers for it")
             continue
-        other = Prepared(path=path, calibration=_calibrate(bench, path))
-        yield from _try(bench, other, fp32, [replace(recipe, note=f"{note} ({count})")])
+        # Rescaled tensors have other ranges.
+        rescaled_base = Prepared(path=path, calibration=_calibrate(bench, path))
+        yield from _try(bench, rescaled_base, fp32, [replace(recipe, note=f"{note} ({count})")])
 
 
 # Judging
-
-
-def _prepare(bench: Bench) -> Prepared:
-    path = prepare(bench.fp32, bench.folder / "prepared.onnx", bench.card.input.shape)
-    return Prepared(path=path, calibration=_calibrate(bench, path))
 
 
 def _calibrate(bench: Bench, path: Path) -> Calibration:
@@ -272,43 +278,33 @@ def _calibrate(bench: Bench, path: Path) -> Calibration:
     return calibrate(path, Inputs(samples=bench.calibration.samples, card=bench.card))
 
 
-def _judge_fp32(bench: Bench) -> Network:
-    answers = judge(bench.fp32, bench.held_out, bench.card, bench.positive)
-    made = Network(
-        name="FP32",
-        path=bench.fp32,
+def _judge(
+    bench: Bench, name: str, path: Path, card: Card, fp32: JudgedNetwork | None = None
+) -> JudgedNetwork:
+    """Judge a network that no recipe made; without `fp32` it is FP32 itself."""
+    answers = judge(path, bench.held_out, card, bench.positive)
+    reference = fp32.answers if fp32 else answers
+    network = JudgedNetwork(
+        name=name,
+        path=path,
         answers=answers,
-        operators=operators(bench.fp32, bench.folder),
-        distance=0.0,
-        agreement=1.0,
+        operators=operators(path, bench.folder),
+        distance=answers.distance(reference),
+        agreement=answers.agreement(reference),
     )
-    bench.progress(f"FP32: accuracy {made.metrics.accuracy}, {made.bytes:,} bytes")
-    return made
-
-
-def _judge_rival(bench: Bench, rival: Rival, fp32: Network) -> Network:
-    answers = judge(rival.path, bench.held_out, rival.card, bench.positive)
-    made = Network(
-        name=rival.name,
-        path=rival.path,
-        answers=answers,
-        operators=operators(rival.path, bench.folder),
-        distance=answers.distance(fp32.answers),
-        agreement=answers.agreement(fp32.answers),
-    )
-    bench.progress(f"{made.name}: accuracy {made.metrics.accuracy}, {made.bytes:,} bytes")
-    return made
+    bench.progress(f"{name}: accuracy {network.metrics.accuracy}, {network.bytes:,} bytes")
+    return network
 
 
 def _try(
-    bench: Bench, base: Prepared, fp32: Network, recipes: Sequence[Recipe]
+    bench: Bench, base: Prepared, fp32: JudgedNetwork, recipes: Sequence[Recipe]
 ) -> Iterator[Candidate]:
     for recipe in recipes:
         number = len(list(bench.folder.glob("candidate-*.onnx")))
         path = bench.folder / f"candidate-{number:02}.onnx"
         quantize_prepared(base.path, base.calibration, path, recipe)
         answers = judge(path, bench.held_out, bench.card, bench.positive)
-        made = Candidate(
+        candidate = Candidate(
             name=str(recipe),
             recipe=recipe,
             base=base,
@@ -319,11 +315,11 @@ def _try(
             agreement=answers.agreement(fp32.answers),
         )
         bench.progress(
-            f"{made.name}: accuracy {made.metrics.accuracy}, "
-            f"defect recall {made.metrics.defect_recall.value:.3f}, "
-            f"distance from FP32 {made.distance:.4f}"
+            f"{candidate.name}: accuracy {candidate.metrics.accuracy}, "
+            f"defect recall {candidate.metrics.defect_recall.value:.3f}, "
+            f"distance from FP32 {candidate.distance:.4f}"
         )
-        yield made
+        yield candidate
 
 
 def operators(model: Path, scratch: Path) -> tuple[str, ...]:
@@ -334,37 +330,36 @@ def operators(model: Path, scratch: Path) -> tuple[str, ...]:
     options.optimized_model_filepath = str(out)
     options.log_severity_level = 3  # it warns that such a file suits this machine only
     onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    found = {node.op_type for node in onnx.load(out).graph.node}
+    kinds = {node.op_type for node in onnx.load(out).graph.node}
     out.unlink()
-    return tuple(sorted(found))
+    return tuple(sorted(kinds))
 
 
-def _with_cost(bench: Bench, every: Sequence[Network]) -> list[Network]:
-    """The same networks, costed by the first one, FP32."""
+def _with_cost(bench: Bench, every: Sequence[JudgedNetwork]) -> list[JudgedNetwork]:
+    """The same networks with their costs; times are divided by that of the first, FP32."""
     bench.progress(f"timing {len(every)} networks in turns")
-    times = time_in_turns([one.path for one in every], _example(bench))
+    image = next(iter(Inputs(samples=bench.held_out.samples[:1], card=bench.card)))
+    times = time_in_turns([network.path for network in every], image)
     count = bench.count_instructions or (lambda _: None)
-    counts = [count(one.path) for one in every]
+    counts = [count(network.path) for network in every]
     return [
-        replace(one, time=seconds / times[0], instructions=instructions)
-        for one, seconds, instructions in zip(every, times, counts, strict=True)
+        replace(network, time=seconds / times[0], instructions=instructions)
+        for network, seconds, instructions in zip(every, times, counts, strict=True)
     ]
 
 
-def _example(bench: Bench) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    return next(iter(Inputs(samples=bench.held_out.samples[:1], card=bench.card)))
-
-
 def time_in_turns(
-    models: Sequence[Path], one: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    models: Sequence[Path], image: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 ) -> list[float]:
-    """Median seconds of one inference, one thread; the networks take turns, so that what else
-    runs on the machine disturbs all of them alike."""
+    """Median seconds of one inference on one thread, of each network.
+
+    The networks take turns, so that whatever else runs on the machine disturbs all of them alike.
+    """
     sessions = [open_session(model, threads=1) for model in models]
     seconds: list[list[float]] = [[] for _ in models]
     for _ in range(ROUNDS):
         for session, spent in zip(sessions, seconds, strict=True):
             start = perf_counter()
-            session.run(None, {session.get_inputs()[0].name: one})
+            session.run(None, {session.get_inputs()[0].name: image})
             spent.append(perf_counter() - start)
-    return [median(spent[1:]) for spent in seconds]
+    return [median(spent[1:]) for spent in seconds]  # the first one warms the caches

@@ -1,4 +1,4 @@
-"""What a sweep found: a versioned document, its page, and the folder with the chosen model."""
+"""The versioned report of a sweep, its pictures, and the folder of the chosen model."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from edgewright.model.judge.images import Inputs, spread
 from edgewright.model.quantize.calibrate import Calibration
 from edgewright.model.quantize.diff import disagreements
 from edgewright.model.quantize.recipe import Recipe
-from edgewright.model.quantize.sqnr import TensorNoise, measure_noise
-from edgewright.model.quantize.sweep import Bench, Candidate, Network, Outcome, frontier
+from edgewright.model.quantize.sqnr import measure_noise
+from edgewright.model.quantize.sweep import Bench, Candidate, JudgedNetwork, SweepResult, frontier
 
 BINS = 60
 HISTOGRAMS = 6
@@ -27,7 +27,7 @@ NOISE_IMAGES = 8
 
 
 class Row(Part):
-    """A network of the sweep; the estimates are those on the held-out images."""
+    """A network of the sweep; its quality is that on the held-out images."""
 
     name: str
     accuracy: Interval
@@ -46,6 +46,8 @@ class Row(Part):
 
 
 class Noise(Part):
+    """Signal-to-noise ratios of one tensor of the chosen network; see `sqnr`."""
+
     tensor: str
     operator: str
     local: float | None  # dB
@@ -53,7 +55,7 @@ class Noise(Part):
 
 
 class Histogram(Part):
-    """Values of a tensor on the calibration images, and the ranges found for it."""
+    """Values of a tensor on the calibration images, and the range that the recipe keeps."""
 
     tensor: str
     low: float
@@ -63,6 +65,8 @@ class Histogram(Part):
 
 
 class Picture(Part):
+    """An image that FP32 and the chosen network answer differently."""
+
     name: str
     truth: str
     fp32: str
@@ -72,17 +76,19 @@ class Picture(Part):
 
 
 class Rival(Part):
-    """Another network on the same images, and how the chosen recipe's stands beside it."""
+    """A rival on the same images, and how the chosen network compares with it."""
 
     row: Row
-    accuracy_gain: Interval  # of the chosen one above this one, on the same images
+    accuracy_gain: Interval  # of the chosen network above this one, on the same images
     dominated: bool  # fewer MACs and bytes, and within the budget of accuracy
 
 
 class SweepReport(Document):
+    """`sweep.json`."""
+
     version: Literal[2] = 2
     model: str
-    positive: str  # the label that recall and AUC are told of
+    positive: str  # the label of recall and AUC
     calibration: str
     calibration_images: int
     held_out: str
@@ -101,11 +107,12 @@ class SweepReport(Document):
         return next(row for row in self.candidates if row.chosen)
 
 
-def make_report(outcome: Outcome, bench: Bench, budget: float) -> SweepReport:
-    """All that is told of a sweep."""
-    best = frontier([*outcome.candidates, *outcome.rivals])
-    macs = inspect(outcome.fp32.path).macs  # INT8 multiplies as often
-    chosen = outcome.chosen
+def make_report(result: SweepResult, bench: Bench, budget: float) -> SweepReport:
+    """The document of a sweep, with the noise of the chosen network measured for it."""
+    best = frontier([*result.candidates, *result.rivals])
+    macs = inspect(result.fp32.path).macs  # INT8 multiplies as often
+    chosen = result.chosen
+    inputs = Inputs(samples=spread(bench.held_out, NOISE_IMAGES).samples, card=bench.card)
     return SweepReport(
         model=bench.card.name,
         positive=bench.card.labels[bench.positive],
@@ -114,33 +121,38 @@ def make_report(outcome: Outcome, bench: Bench, budget: float) -> SweepReport:
         held_out=bench.held_out.name,
         held_out_images=len(bench.held_out.samples),
         budget=budget,
-        reason=outcome.reason,
-        fp32=_row(outcome.fp32, macs),
+        reason=result.reason,
+        fp32=_row(result.fp32, macs),
         candidates=tuple(
-            _row(one, macs, on_frontier=one in best, chosen=one is chosen)
-            for one in outcome.candidates
+            _row(network, macs, on_frontier=network in best, chosen=network is chosen)
+            for network in result.candidates
         ),
-        rivals=tuple(_rival(one, chosen, macs, budget, one in best) for one in outcome.rivals),
-        noise=tuple(_noise(one) for one in _measure(outcome, bench)),
+        rivals=tuple(
+            _rival(network, chosen, macs, budget, network in best) for network in result.rivals
+        ),
+        noise=tuple(
+            Noise(tensor=n.tensor, operator=n.operator, local=n.local, total=n.total)
+            for n in measure_noise(chosen.base.path, chosen.path, inputs)
+        ),
         histograms=tuple(_histograms(chosen)),
         disagreements=tuple(
             Picture(
-                name=one.sample.name,
-                truth=one.truth,
-                fp32=one.first,
-                int8=one.second,
-                fp32_defect=one.first_defect,
-                int8_defect=one.second_defect,
+                name=image.sample.name,
+                truth=image.truth,
+                fp32=image.first,
+                int8=image.second,
+                fp32_defect=image.first_defect,
+                int8_defect=image.second_defect,
             )
-            for one in disagreements(outcome.fp32.answers, chosen.answers)
+            for image in disagreements(result.fp32.answers, chosen.answers)
         ),
     )
 
 
-def pictures(outcome: Outcome) -> list[str]:
+def pictures(result: SweepResult) -> list[str]:
     """The disagreements of the report, as small pictures, in its order."""
-    found = disagreements(outcome.fp32.answers, outcome.chosen.answers)
-    return [data_uri(one.sample.path) for one in found[:PICTURES]]
+    images = disagreements(result.fp32.answers, result.chosen.answers)
+    return [data_uri(image.sample.path) for image in images[:PICTURES]]
 
 
 def write_model(chosen: Candidate, card: Card, bench: Bench, folder: Path) -> Path:
@@ -150,7 +162,7 @@ def write_model(chosen: Candidate, card: Card, bench: Bench, folder: Path) -> Pa
     facts = {
         "file": ModelFile.of(out),
         "quantization": quantization_facts(chosen.recipe, bench.calibration),
-        "metrics": {},  # those of the FP32 network are not this one's
+        "metrics": {},  # the card has those of the FP32 network
     }
     write_card(card.model_copy(update=facts), folder / "card.json")
     return out
@@ -166,15 +178,17 @@ def quantization_facts(recipe: Recipe, calibration: Dataset) -> dict[str, str]:
     }
 
 
-def _rival(one: Network, chosen: Candidate, macs: int, budget: float, on_frontier: bool) -> Rival:
-    row = _row(one, inspect(one.path).macs, on_frontier=on_frontier)
-    gain = chosen.answers.more_accurate(one.answers)
+def _rival(
+    rival: JudgedNetwork, chosen: Candidate, macs: int, budget: float, on_frontier: bool
+) -> Rival:
+    row = _row(rival, inspect(rival.path).macs, on_frontier=on_frontier)
+    gain = chosen.answers.more_accurate(rival.answers)
     cheaper = macs < row.macs and chosen.bytes < row.bytes
     dominated = cheaper and gain.value >= -budget / 100 - 1e-9
     return Rival(row=row, accuracy_gain=gain, dominated=dominated)
 
 
-def _row(network: Network, macs: int, on_frontier: bool = False, chosen: bool = False) -> Row:
+def _row(network: JudgedNetwork, macs: int, on_frontier: bool = False, chosen: bool = False) -> Row:
     metrics = network.metrics
     return Row(
         name=network.name,
@@ -194,31 +208,22 @@ def _row(network: Network, macs: int, on_frontier: bool = False, chosen: bool = 
     )
 
 
-def _measure(outcome: Outcome, bench: Bench) -> list[TensorNoise]:
-    images = spread(bench.held_out, NOISE_IMAGES)
-    inputs = Inputs(samples=images.samples, card=bench.card)
-    return measure_noise(outcome.chosen.base.path, outcome.chosen.path, inputs)
-
-
-def _noise(one: TensorNoise) -> Noise:
-    return Noise(tensor=one.tensor, operator=one.operator, local=one.local, total=one.total)
-
-
 def _histograms(chosen: Candidate) -> Sequence[Histogram]:
     """The tensors whose range the chosen recipe clips most."""
     if chosen.recipe.mode == "dynamic":
         return []
     calibration = chosen.base.calibration
-    kept = calibration.ranges(chosen.recipe.method, chosen.recipe.percentile)
-    whole = calibration.ranges("minmax")
-    clipped = {
-        name: _span(whole[name]) / max(_span(kept[name]), 1e-9)
+    clipped = calibration.ranges(chosen.recipe.method, chosen.recipe.percentile)
+    full = calibration.ranges("minmax")
+    factors = {
+        name: _span(full[name]) / max(_span(clipped[name]), 1e-9)
         for name in calibration.extremes
-        if _span(whole[name]) > 0
+        if _span(full[name]) > 0
     }
-    cut = [name for name, factor in clipped.items() if factor > 1]
-    names = sorted(cut, key=lambda name: -clipped[name])[:HISTOGRAMS]
-    return [_histogram(calibration, name, *kept[name].range_value) for name in names]
+    names = sorted((n for n in factors if factors[n] > 1), key=lambda name: -factors[name])
+    return [
+        _histogram(calibration, name, *clipped[name].range_value) for name in names[:HISTOGRAMS]
+    ]
 
 
 def _histogram(calibration: Calibration, name: str, low: float, high: float) -> Histogram:

@@ -14,7 +14,8 @@ def augment(images: torch.Tensor) -> torch.Tensor:
     Cells are symmetric, so flips are free views. Most cells have horizontal busbars, so
     only a quarter is transposed.
     """
-    views = _warp(_transpose_some(images))
+    transposed = torch.rand(len(images), 1, 1, 1) < 0.25
+    views = _warp(torch.where(transposed, images.transpose(2, 3), images))
     # Gamma, since exposure differs from camera to camera.
     exponent = torch.exp(0.35 * _uniform(len(views)))[:, None, None, None]
     views = views.clamp(1e-4, 1) ** exponent
@@ -27,11 +28,6 @@ def standardize(images: torch.Tensor) -> torch.Tensor:
     mean = images.mean((1, 2, 3), keepdim=True)
     std = images.std((1, 2, 3), keepdim=True, correction=0)
     return (images - mean) / std.clamp_min(EPSILON)
-
-
-def _transpose_some(images: torch.Tensor) -> torch.Tensor:
-    chosen = torch.rand(len(images), 1, 1, 1) < 0.25
-    return torch.where(chosen, images.transpose(2, 3), images)
 
 
 def _warp(images: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,14 @@ def export(
         _trace(without_division(network).eval(), aside, size, dynamic, opset)
         model = onnx.load(aside)
         model.ir_version = IR_VERSION
-        _check(model, out, labels)
+        refuse_custom(model, str(out))  # first: the checker knows no foreign operators
+        onnx.checker.check_model(model, full_check=True)
+        graph = infer_shapes(model, strict_mode=True, data_prop=True).graph
+        sizes = [size.dim_value for size in graph.output[0].type.tensor_type.shape.dim[1:]]
+        if sizes != [labels]:
+            raise UserError(
+                str(out), "has another output than its labels", facts=[f"{labels} labels, {sizes}"]
+            )
         onnx.save(model, aside)
     return out
 
@@ -90,7 +97,7 @@ def _trace(network: nn.Module, out: Path, size: int, dynamic: bool, opset: int) 
             network,
             (torch.zeros(1, 1, size, size),),
             str(out),
-            dynamo=False,  # the tracer names nodes by their modules, see _module_of
+            dynamo=False,  # the tracer names nodes by their modules, see refuse_custom
             opset_version=opset,
             input_names=["image"],
             output_names=["logits"],
@@ -100,34 +107,21 @@ def _trace(network: nn.Module, out: Path, size: int, dynamic: bool, opset: int) 
         )
 
 
-def _check(model: onnx.ModelProto, out: Path, labels: int) -> None:
-    refuse_custom(model, str(out))
-    onnx.checker.check_model(model, full_check=True)
-    graph = infer_shapes(model, strict_mode=True, data_prop=True).graph
-    sizes = [size.dim_value for size in graph.output[0].type.tensor_type.shape.dim[1:]]
-    if sizes != [labels]:
-        raise UserError(
-            str(out), "has another output than its labels", facts=[f"{labels} labels, {sizes}"]
-        )
-
-
 def refuse_custom(model: onnx.ModelProto, subject: str) -> None:
     """Raise UserError naming the nodes that are not ONNX's own, and the modules that made them."""
     strange = [node for node in model.graph.node if node.domain not in STANDARD]
+    # The tracer names a node `/body/body.layer/Erf`: its module, then its operator.
+    modules = [node.name.strip("/").rpartition("/")[0] for node in strange]
     if strange:
         raise UserError(
             subject,
             "uses operators that ONNX has not",
             facts=[
-                f"{node.domain}::{node.op_type}, made by {_module_of(node)}" for node in strange
+                f"{node.domain}::{node.op_type}, made by {module or 'the network itself'}"
+                for node, module in zip(strange, modules, strict=True)
             ],
             next="replace these modules, or export with a higher opset",
         )
-
-
-def _module_of(node: onnx.NodeProto) -> str:
-    """`/body/body.layer/Erf`, the tracer's name of a node, without the node itself."""
-    return node.name.strip("/").rpartition("/")[0] or "the network itself"
 
 
 def without_division(network: nn.Module) -> nn.Module:

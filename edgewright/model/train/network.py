@@ -142,6 +142,7 @@ def _resize(module: nn.Module, shape: torch.Size) -> None:
         module.out_features, module.in_features = shape
     elif isinstance(module, nn.BatchNorm2d):
         module.num_features = shape[0]
+        # Placeholders, as all values here: the state is loaded afterwards.
         module.running_mean, module.running_var = torch.zeros(shape), torch.ones(shape)
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(shape)

@@ -181,6 +181,20 @@ class Origin:
             seed=config.seed,
         )
 
+    def require_equal(self, saved: dict[str, Any], path: Path) -> None:
+        """Raise UserError if the origin that a checkpoint at `path` holds is another one."""
+        current = asdict(self)
+        differing = [name for name in current if _flat(saved[name]) != _flat(current[name])]
+        if differing:
+            raise UserError(
+                str(path),
+                "is of another run",
+                facts=[
+                    f"{name}: it has {saved[name]}, asked for {current[name]}" for name in differing
+                ],
+                next="give the same options, or another --run",
+            )
+
 
 def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) -> Path:
     """Train to the end of the run, going on from its checkpoint; return that file's path.
@@ -268,7 +282,10 @@ class Run:
         config, state = self.config, self.state
         # A seed for each step: a resumed run draws the numbers that it would have drawn.
         torch.manual_seed(config.seed * 1_000_003 + state.steps)
-        rows = _rows(len(self.train.labels), config, state.steps, self.per_epoch)
+        # Each epoch has an order of its own, which a resumed run finds again by the step's number.
+        epoch, turn = divmod(state.steps, self.per_epoch)
+        order = np.random.default_rng(config.seed + epoch).permutation(len(self.train.labels))
+        rows = torch.from_numpy(order[turn * config.batch : (turn + 1) * config.batch])
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate_at(config, self.passed)
         loss = self._loss(rows)
@@ -487,13 +504,6 @@ def _target(sample: Sample, labels: int, smoothing: float) -> torch.Tensor:
     return smoothing / labels + (1 - smoothing) * exact
 
 
-def _rows(count: int, config: TrainConfig, step: int, per_epoch: int) -> torch.Tensor:
-    """The images of a step: each epoch has its own order, without a last part of a batch."""
-    epoch, turn = divmod(step, per_epoch)
-    order = np.random.default_rng(config.seed + epoch).permutation(count)
-    return torch.from_numpy(order[turn * config.batch : (turn + 1) * config.batch])
-
-
 def _update_average(state: State, decay: float) -> None:
     """Move the averaged weights towards the network's."""
     # Faster at the start, else the average would keep the first random weights for long.
@@ -514,7 +524,7 @@ def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
         source = load_weights(network, config.weights) if config.weights else "scratch"
         return replace(fresh_state(config, network, device), source=source)
     saved = read_checkpoint(config.checkpoint)
-    _refuse_other_run(config.checkpoint, saved["origin"], origin)
+    origin.require_equal(saved["origin"], config.checkpoint)
     state = fresh_state(config, rebuild(saved, saved["network"], str(config.checkpoint)), device)
     for name in _PARTS:
         getattr(state, name).load_state_dict(saved[name])
@@ -586,20 +596,6 @@ def _read_weights(path: Path) -> dict[str, Any]:
     except Exception as error:  # see read_checkpoint
         raise UserError(str(path), "holds no weights", facts=[str(error)[:200]]) from error
     return content
-
-
-def _refuse_other_run(path: Path, saved: dict[str, Any], origin: Origin) -> None:
-    current = asdict(origin)
-    differing = [name for name in current if _flat(saved[name]) != _flat(current[name])]
-    if differing:
-        raise UserError(
-            str(path),
-            "is of another run",
-            facts=[
-                f"{name}: it has {saved[name]}, asked for {current[name]}" for name in differing
-            ],
-            next="give the same options, or another --run",
-        )
 
 
 def _flat(value: object) -> tuple[object, ...]:

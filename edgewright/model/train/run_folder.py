@@ -36,12 +36,14 @@ def begin(run: RunFolder, dataset: Dataset, *, resume: bool) -> Split:
 
     Raises UserError if the run exists and `resume` is not set, or the other way round.
     """
+    # Never resumed unasked: its network and data may be others than those of the options.
     if run.checkpoint.exists() and not resume:
         raise UserError(
             str(run.checkpoint),
             "a run is there already",
             next="go on with it: --resume; or start another: --run=FOLDER",
         )
+    # A new split would let images that trained the network judge it.
     if resume:
         return recorded_split(run, dataset)
     return split(dataset.samples)
@@ -56,5 +58,6 @@ def recorded_split(run: RunFolder, dataset: Dataset) -> Split:
 
 def data_of(run: RunFolder, checkpoint: dict[str, Any]) -> tuple[Dataset, Split]:
     """The dataset that a checkpoint was trained on, and its recorded split."""
+    # By the checkpoint, not by an option, which could name other images.
     dataset = load_dataset(checkpoint["origin"]["dataset"])
     return dataset, recorded_split(run, dataset)

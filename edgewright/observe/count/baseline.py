@@ -1,7 +1,6 @@
-"""Regressions: what an inference cost when it was last accepted, and what it costs now."""
+"""Compare the cost of an inference with the one that was last accepted."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +9,11 @@ from pydantic import Field
 from edgewright.base.errors import UserError
 from edgewright.base.files import write_file
 from edgewright.base.schema import Document, Part, parse_json
-from edgewright.observe.count.instructions import Cost, InstructionReport
+from edgewright.observe.count.instructions import InstructionReport
 
-TOLERANCE = 0.02
-TOLD = 5  # functions named in a failure
-LEAST_SHARE = 0.001  # of an inference, for a function to be kept
+TOLERANCE = 0.02  # counts repeat exactly, but compilers and libraries are updated
+CULPRITS = 5  # functions named in a failure
+LEAST_SHARE = 0.001  # of an inference, for a function to be listed in the baseline
 
 
 class Accepted(Part):
@@ -34,17 +33,13 @@ class Baseline(Document):
 
 
 def accepted(report: InstructionReport, model: str) -> Accepted:
-    """What is kept of a report."""
+    """The part of a report that the baseline holds."""
     return Accepted(
         model=model,
         inference=report.inference,
         load=report.load,
-        functions=_by_name(c for c in report.functions if c.share >= LEAST_SHARE),
+        functions={c.name: c.instructions for c in report.functions if c.share >= LEAST_SHARE},
     )
-
-
-def _by_name(costs: Iterable[Cost]) -> dict[str, int]:
-    return {cost.name: cost.instructions for cost in costs}
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -58,35 +53,37 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     write_file(path, baseline.to_json())
 
 
-def require_no_growth(found: InstructionReport, before: Baseline) -> Accepted:
-    """What was accepted for the board. Raises UserError if an inference or a load grew by 2 %."""
-    known = before.boards.get(found.board)
-    if known is None:
+def require_no_growth(report: InstructionReport, baseline: Baseline) -> Accepted:
+    """The accepted cost for the board. Raises UserError if an inference or a load grew by 2 %."""
+    accepted = baseline.boards.get(report.board)
+    if accepted is None:
         raise UserError(
-            f"board '{found.board}'",
+            f"board '{report.board}'",
             "has no baseline",
-            next=f"invoke bench.accept --board={found.board}",
+            next=f"invoke bench.accept --board={report.board}",
         )
     grown = [
-        f"{what}: {now:,} instructions, accepted {then:,} ({now / then - 1:+.1%})"
-        for what, now, then in (
-            ("inference", found.inference, known.inference),
-            ("session load", found.load, known.load),
+        f"{part}: {current:,} instructions, accepted {before:,} ({current / before - 1:+.1%})"
+        for part, current, before in (
+            ("inference", report.inference, accepted.inference),
+            ("session load", report.load, accepted.load),
         )
-        if now > then * (1 + TOLERANCE)
+        if current > before * (1 + TOLERANCE)
+    ]
+    growth = Counter(
+        {c.name: c.instructions - accepted.functions.get(c.name, 0) for c in report.functions}
+    )
+    culprits = [
+        f"{name}: {before:,} → {before + more:,}"
+        for name, more in growth.most_common(CULPRITS)
+        if more > 0
+        for before in [accepted.functions.get(name, 0)]
     ]
     if grown:
         raise UserError(
-            f"board '{found.board}'",
+            f"board '{report.board}'",
             f"costs more than {TOLERANCE:.0%} above its baseline",
-            facts=[*grown, *_culprits(found.functions, known.functions)],
-            next=f"mend it, or invoke bench.accept --board={found.board} and say why",
+            facts=[*grown, *culprits],
+            next=f"mend it, or invoke bench.accept --board={report.board} and say why",
         )
-    return known
-
-
-def _culprits(now: Iterable[Cost], then: Mapping[str, int]) -> list[str]:
-    """The functions that grew most."""
-    growth = Counter({c.name: c.instructions - then.get(c.name, 0) for c in now})
-    grown = [(name, more) for name, more in growth.most_common(TOLD) if more > 0]
-    return [f"{name}: {then.get(name, 0):,} → {then.get(name, 0) + more:,}" for name, more in grown]
+    return accepted

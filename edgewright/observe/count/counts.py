@@ -1,4 +1,8 @@
-"""Exact counts of what a guest program executes, by a plugin of QEMU's user-mode emulation."""
+"""Count exactly what a guest program executes, by a plugin of QEMU's user-mode emulation.
+
+A plugin sees every block of code once when it is translated, and counts it inline from then on;
+sampling would be neither exact nor the same twice.
+"""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,11 +65,11 @@ class Mapped:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """One run. Column 0 is all before the first mark, column n what ran from mark n on."""
+    """Counts of one run. Column 0 is all before the first mark, column n all from mark n on."""
 
     blocks: tuple[Block, ...]
     spans: tuple[Span, ...]
-    misses: tuple[Misses, ...]  # by column; () unless they were asked for
+    misses: tuple[Misses, ...]  # by column; () for a guest without `caches`
     maps: tuple[Mapped, ...]
 
     def total(self, column: int) -> int:
@@ -81,25 +85,25 @@ class Guest:
     argv: Sequence[str]
     mark: int = 0  # address of a function; 0: none
     mark_syscall: int | None = None  # a system call, in place of an address
-    marks: int = 0  # the program is ended when it comes there for the n-th time
+    marks: int = 0  # the program is ended when it reaches the mark for the n-th time
     spans: Sequence[int] = ()  # addresses of functions
-    caches: bool = False  # follow the data caches, which takes its time
+    caches: bool = False  # follow the data caches too, which is slow
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 def tools(arch: Arch) -> tuple[str, str]:
-    """The programs that counting needs on this host."""
+    """The programs that counting needs on this machine."""
     return COMPILER, EMULATORS[arch]
 
 
 def plugin(resources: Resources) -> Path:
-    """The plugin, compiled into the user's cache where it is missing."""
+    """The plugin, compiled into the user's cache if it is not there."""
     code = resources.counts_plugin
-    made = user_cache() / "bench" / f"counts-{digest.file_sha256(code)[:16]}.so"
-    if not made.is_file():
-        with replacing(made) as aside:
+    library = user_cache() / "bench" / f"counts-{digest.file_sha256(code)[:16]}.so"
+    if not library.is_file():
+        with replacing(library) as aside:
             process.check([COMPILER, *FLAGS, str(code), "-o", str(aside)])
-    return made
+    return library
 
 
 def count(guest: Guest, resources: Resources) -> Counts:
@@ -110,24 +114,14 @@ def count(guest: Guest, resources: Resources) -> Counts:
     with tempfile.TemporaryDirectory(prefix="edgewright-counts-") as scratch:
         out, spans = Path(scratch) / "counts", Path(scratch) / "spans"
         spans.write_text("".join(f"{address:x}\n" for address in guest.spans))
-        options = [f"out={out}", f"spans={spans}", *_options(guest)]
+        options = [f"out={out}", f"spans={spans}"]
+        options += [f"marks={guest.marks}", f"mark={guest.mark:x}"]
+        options += [] if guest.mark_syscall is None else [f"syscall={guest.mark_syscall}"]
+        options += ["caches=on"] if guest.caches else []
         emulator = [EMULATORS[guest.arch], "-plugin", ",".join([str(plugin(resources)), *options])]
         process.check([*emulator, *guest.argv], env=guest.env)
         counts = parse(out.read_text())
-    _require_marks(guest, counts)
-    return counts
-
-
-def _options(guest: Guest) -> Iterator[str]:
-    yield f"marks={guest.marks}"
-    yield f"mark={guest.mark:x}"
-    if guest.mark_syscall is not None:
-        yield f"syscall={guest.mark_syscall}"
-    if guest.caches:
-        yield "caches=on"
-
-
-def _require_marks(guest: Guest, counts: Counts) -> None:
+    # Without its marks a run has fewer columns, and a steady inference would be read from none.
     columns = len(counts.blocks[0].executed) - 1 if counts.blocks else 0
     if columns < guest.marks:
         raise UserError(
@@ -135,10 +129,11 @@ def _require_marks(guest: Guest, counts: Counts) -> None:
             f"came to its mark {columns} times",
             facts=[f"expected: {guest.marks} times at {guest.mark:#x}"],
         )
+    return counts
 
 
 def parse(text: str) -> Counts:
-    """The plugin's output; its format stands in `bench/plugin/counts.c`."""
+    """Read the plugin's output; `bench/plugin/counts.c` describes its format."""
     records = [line.split(" ") for line in text.splitlines()]
     return Counts(
         blocks=tuple(_blocks(records)),

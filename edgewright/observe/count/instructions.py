@@ -26,7 +26,7 @@ NO_NAME = "(no name)"
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """An `edge-infer`, the file with its symbols, and what it shall infer."""
+    """An `edge-infer`, the file with its symbols, and the model and image that it infers."""
 
     arch: Arch
     binary: Path
@@ -35,10 +35,12 @@ class Program:
     image: Path
 
 
-def released(folder: Path, arch: Arch, out: BoardBuild, binary: Path | None = None) -> Program:
-    """The program of a release, or another one, on the release's model and first image.
+def program_of_release(
+    folder: Path, arch: Arch, out: BoardBuild, binary: Path | None = None
+) -> Program:
+    """The program of a release, or `binary`, with the release's model and first golden image.
 
-    Raises UserError if the program's symbols are not at hand.
+    Raises UserError if the program's symbols are not in the build folder.
     """
     binary = binary or folder / "bin" / "edge-infer"
     return Program(
@@ -60,7 +62,7 @@ class Cost(Part):
 
 
 class InstructionReport(Document):
-    """What one program costs: one thread, batch 1, counted, not timed."""
+    """The cost of one program on one thread and batch 1, counted, not timed."""
 
     version: Literal[1] = 1
     board: str
@@ -102,7 +104,8 @@ def measure(program: Program, board: str, resources: Resources) -> InstructionRe
         board=board,
         program=program.binary,
         model=program.model,
-        load=counts.total(0) - _spent(counts, symbols, INPUT),
+        # Before the first inference the program also reads its image, which is no part of a load.
+        load=counts.total(0) - _spent_before_mark(counts, symbols, INPUT),
         first_inference=counts.total(FIRST),
         inference=counts.total(STEADY),
         functions=tuple(by_function(counts, symbols)),
@@ -112,25 +115,27 @@ def measure(program: Program, board: str, resources: Resources) -> InstructionRe
 
 
 def guest_of(program: Program, *, caches: bool = False) -> Guest:
-    """A program that is cut into load, first and steady inference."""
+    """The guest of a program, with marks between load, first and steady inference."""
     symbols = read_symbols(program.symbols)
     argv = [str(program.binary), "bench", "--model", str(program.model)]
+    # One thread: several would wait for each other, and the counts would not repeat.
     argv += ["--image", str(program.image), "--threads", "1", "--warmup", "0"]
     return Guest(
         arch=program.arch,
         argv=[*argv, "--runs", str(MARKS)],
-        mark=_only(symbols, RUN).address,
+        mark=_single(symbols, RUN).address,
         marks=MARKS,
         spans=[*operators(symbols), *(f.address for name in INPUT for f in symbols.named(name))],
         caches=caches,
     )
 
 
-def _only(symbols: Symbols, prefix: str) -> Function:
-    found = symbols.named(prefix)
-    if len(found) != 1:
-        raise UserError(str(symbols.path), f"{len(found)} functions named {prefix}…, expected 1")
-    return found[0]
+def _single(symbols: Symbols, prefix: str) -> Function:
+    functions = symbols.named(prefix)
+    if len(functions) != 1:
+        problem = f"{len(functions)} functions named {prefix}…, expected 1"
+        raise UserError(str(symbols.path), problem)
+    return functions[0]
 
 
 def operators(symbols: Symbols) -> dict[int, str]:
@@ -148,6 +153,7 @@ def by_function(counts: Counts, symbols: Symbols) -> Iterable[Cost]:
         function = symbols.at(block.address)
         spent[function.name if function else NO_NAME] += block.instructions * block.executed[STEADY]
     plain = demangle(spent)
+    # Instances of one template become one name, without their parameters.
     merged: Counter[str] = Counter()
     for name, instructions in spent.items():
         merged[plain[name]] += instructions
@@ -171,7 +177,7 @@ def by_node(counts: Counts, symbols: Symbols) -> Iterable[Cost]:
             yield _cost(names[span.address], span.instructions, total)
 
 
-def _spent(counts: Counts, symbols: Symbols, prefixes: Sequence[str]) -> int:
+def _spent_before_mark(counts: Counts, symbols: Symbols, prefixes: Sequence[str]) -> int:
     """Instructions before the first mark, from the entry of a named function to the next span."""
     starts = {function.address for name in prefixes for function in symbols.named(name)}
     before = _in_column(counts.spans, 0)

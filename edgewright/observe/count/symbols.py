@@ -11,7 +11,7 @@ from elftools.elf.sections import SymbolTableSection
 from edgewright.base import process
 from edgewright.base.errors import UserError
 
-THUMB = 1  # lowest bit of a 32-bit ARM function's address
+THUMB = 1  # the lowest bit of a 32-bit ARM function's address: its code is Thumb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class Symbols:
         place = bisect.bisect_right(self.functions, address, key=lambda f: f.address) - 1
         if place < 0:
             return None
-        found = self.functions[place]
-        return found if address < found.address + max(found.size, 1) else None
+        function = self.functions[place]
+        return function if address < function.address + max(function.size, 1) else None
 
     def named(self, prefix: str) -> list[Function]:
         """The functions whose linked name starts with `prefix`."""
@@ -53,24 +53,23 @@ def read_symbols(path: Path) -> Symbols:
         elf = ELFFile(stream)
         thumb = THUMB if elf["e_machine"] == "EM_ARM" else 0
         tables = [s for s in elf.iter_sections() if isinstance(s, SymbolTableSection)]
-        found = {
+        functions = {
             symbol["st_value"] & ~thumb: Function(
                 address=symbol["st_value"] & ~thumb, size=symbol["st_size"], name=symbol.name
             )
             for table in tables
+            # Short ones first: the longest symbol at an address is the last, and stays.
             for symbol in sorted(table.iter_symbols(), key=lambda s: s["st_size"])
             if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF"
         }
-    if not found:
+    if not functions:
         raise UserError(str(path), "names no function", facts=["expected: a symbol table"])
-    return Symbols(path=path, functions=tuple(_reaching(sorted(found.values(), key=_address))))
+    ordered = sorted(functions.values(), key=lambda function: function.address)
+    return Symbols(path=path, functions=tuple(_with_sizes(ordered)))
 
 
-def _address(function: Function) -> int:
-    return function.address
-
-
-def _reaching(functions: list[Function]) -> Iterable[Function]:
+def _with_sizes(functions: list[Function]) -> Iterable[Function]:
+    """Functions in order of address; one without a size gets all up to the next."""
     for this, following in zip(functions, [*functions[1:], None], strict=True):
         reach = following.address - this.address if following else 1
         yield this if this.size else Function(address=this.address, size=reach, name=this.name)

@@ -1,4 +1,4 @@
-"""Cycles that a Cortex-A53 needs for counted blocks: a model of its pipeline and its caches.
+"""Model how many cycles a Cortex-A53 needs for counted blocks: its pipeline and its caches.
 
 The core issues two instructions a cycle, in order. It has one load/store unit and one branch unit;
 its two 64-bit SIMD halves work together on a 128-bit operation. Which instruction needs what, and
@@ -25,7 +25,7 @@ MEMORY_STREAMED, MEMORY_OTHER = 45, 170
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What one kind of instruction needs, and for how long."""
+    """The units that one kind of instruction needs, and for how long."""
 
     latency: int  # cycles until a dependent instruction may issue
     units: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ SIMD = ("simd0", "simd1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Instruction:
     """One instruction as the issue stage sees it; registers of SIMD by their 32-bit words."""
 
     kind: Kind
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Cycles:
-    """What an inference takes, and of what."""
+    """Cycles of an inference: in the pipeline, and waiting for the caches."""
 
     compute: float
     memory: float
@@ -93,6 +93,7 @@ def memory_cycles(misses: Misses) -> float:
 def block_cycles(block: Block) -> float:
     """Cycles from one execution of a block to the next, if it runs again and again."""
     steps = decode(block.code, thumb=is_thumb(block))
+    # Twice minus once leaves out how the pipeline fills, which a loop does not repeat.
     once, twice = issue(steps), issue([*steps, *steps])
     return max(twice - once, len(steps) / 2)
 
@@ -104,70 +105,73 @@ def is_thumb(block: Block) -> bool:
     return all(byte >= THUMB_WIDE for byte in block.code[1::4])
 
 
-def issue(steps: Iterable[Step]) -> int:
+def issue(steps: Iterable[Instruction]) -> int:
     """The cycle after the last of some instructions issued, in order and at most two a cycle."""
     ready: dict[str, int] = {}
     forwarded: dict[str, int] = {}
     free: dict[str, int] = {}
-    now, slots = 0, 2
+    cycle, slots = 0, 2
     for step in steps:
         kind = step.kind
         alone = kind.alone or step.words > 1
-        known = {**ready, **forwarded} if kind.forward else ready
-        waits = [known.get(name, 0) for name in step.reads]
+        # A multiply-accumulate hands its sum to the next one early.
+        results = {**ready, **forwarded} if kind.forward else ready
+        waits = [results.get(name, 0) for name in step.reads]
         earliest = max([0, *waits, *(free.get(unit, 0) for unit in kind.units)])
-        if earliest > now or slots == 0 or (alone and slots < 2):
-            now, slots = max(now + (slots < 2), earliest), 2
+        # In order: an instruction that must wait holds back all that follow it.
+        if earliest > cycle or slots == 0 or (alone and slots < 2):
+            cycle, slots = max(cycle + (slots < 2), earliest), 2
         slots = 0 if alone else slots - 1
-        free.update(dict.fromkeys(kind.units, now + kind.busy * step.words))
-        ready.update(dict.fromkeys(step.writes, now + kind.latency + step.words - 1))
+        free.update(dict.fromkeys(kind.units, cycle + kind.busy * step.words))
+        ready.update(dict.fromkeys(step.writes, cycle + kind.latency + step.words - 1))
         for name in step.writes:
             forwarded.pop(name, None)
             if kind.forward:
-                forwarded[name] = now + kind.forward
-    return now + 1
+                forwarded[name] = cycle + kind.forward
+    return cycle + 1
 
 
 @cache
 def _disassembler(thumb: bool) -> capstone.Cs:
     mode = capstone.CS_MODE_THUMB if thumb else capstone.CS_MODE_ARM
-    made = capstone.Cs(capstone.CS_ARCH_ARM, mode | capstone.CS_MODE_V8)
-    made.detail = True
-    return made
+    engine = capstone.Cs(capstone.CS_ARCH_ARM, mode | capstone.CS_MODE_V8)
+    engine.detail = True
+    return engine
 
 
-def decode(code: bytes, *, thumb: bool) -> list[Step]:
-    """The instructions of a block, up to one that cannot be decoded."""
+def decode(code: bytes, *, thumb: bool) -> list[Instruction]:
+    """The instructions of a block, up to the first that cannot be decoded."""
     return [_step(insn) for insn in _disassembler(thumb).disasm(code, 0)]
 
 
-def _step(insn: Any) -> Step:
+def _step(insn: Any) -> Instruction:
     reads, writes = insn.regs_access()
     name = insn.mnemonic
-    operands = [] if LOADS.match(name) else [op.reg for op in insn.operands[1:] if _is_register(op)]
-    return Step(
+    register = capstone.arm.ARM_OP_REG
+    # capstone's list of registers read leaves out d4 of vmlal q8, d0, d4[0]; the operands have it.
+    operands = [op.reg for op in insn.operands[1:] if op.type == register]
+    return Instruction(
         kind=_kind(name, insn.op_str),
-        reads=_parts(insn, [*reads, *operands]),  # capstone leaves out d4 of vmlal q8, d0, d4[0]
+        reads=_parts(insn, [*reads, *([] if LOADS.match(name) else operands)]),
         writes=_parts(insn, writes),
         words=_words(name, insn),
     )
 
 
-def _is_register(operand: Any) -> bool:
-    return bool(operand.type == capstone.arm.ARM_OP_REG)
-
-
 def _parts(insn: Any, registers: Iterable[int]) -> frozenset[str]:
-    """Registers; those of SIMD as 32-bit words: q1 is w4 to w7, d2 is w4 and w5."""
-    found = set()
+    """Names of registers; a SIMD register is its 32-bit words: q1 is w4 to w7, d2 is w4 and w5.
+
+    A write of d2 then delays a read of q1, of which it is a half.
+    """
+    names = set()
     for register in map(insn.reg_name, registers):
         match = SIMD_REGISTER.fullmatch(register)
         if match:
             size = WORDS[match[1]]
-            found |= {f"w{int(match[2]) * size + word}" for word in range(size)}
+            names |= {f"w{int(match[2]) * size + word}" for word in range(size)}
         else:
-            found.add(register)
-    return frozenset(found)
+            names.add(register)
+    return frozenset(names)
 
 
 SIMD_REGISTER = re.compile(r"([qds])(\d+)")
@@ -207,6 +211,7 @@ def _simd_kind(name: str, operands: str) -> Kind:
         return FROM_CORE
     if first.startswith("s"):
         return FLOAT_MAC if MAC.match(name) else FLOAT
+    # A 128-bit operation takes both halves; so does one whose result is 128 bits wide.
     wide = "q" in operands or LONG.match(name)
     units = SIMD if wide else ("simd0",)
     if MAC.match(name):

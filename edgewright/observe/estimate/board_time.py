@@ -1,4 +1,4 @@
-"""The time an inference takes on a Cortex-A53, estimated: counted, modelled, calibrated.
+"""Estimate the time of an inference on a Cortex-A53: count, model, calibrate.
 
 Calibration: ncnn publishes times of MobileNets on two boards with four Cortex-A53 each, on one
 thread and on four (benchmark/README.md of its repository). The same networks go through the same
@@ -22,7 +22,7 @@ from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.observe.count import counts
 from edgewright.observe.count.counts import Guest
-from edgewright.observe.count.instructions import STEADY, Program, guest_of, released
+from edgewright.observe.count.instructions import STEADY, Program, guest_of, program_of_release
 from edgewright.observe.estimate import a53, mobilenet
 from edgewright.observe.peers import peers
 
@@ -36,7 +36,7 @@ NETWORKS = {
 
 
 class Published(Part):
-    """The least of a few runs that ncnn's table gives, on one thread and on four."""
+    """A row of ncnn's table: the shortest of a few runs, on one thread and on four."""
 
     board: str
     mhz: int
@@ -64,7 +64,7 @@ PUBLISHED = tuple(
 
 
 class Modelled(Part):
-    """One inference as the model sees it, in millions."""
+    """One inference in the model, in millions."""
 
     instructions: float
     compute: float  # cycles of the pipeline
@@ -82,7 +82,7 @@ class Calibration(Document):
     networks: dict[str, Modelled]
 
     def ratios(self) -> dict[tuple[str, str], float]:
-        """(board, network) → published cycles / modelled cycles."""
+        """(board, network) → published cycles divided by modelled cycles."""
         return {
             (p.board, p.network): p.megacycles / self.networks[p.network].megacycles
             for p in PUBLISHED
@@ -90,12 +90,14 @@ class Calibration(Document):
 
     @property
     def scale(self) -> float:
+        """The factor from modelled to real cycles: the geometric mean of the ratios."""
+        # In logarithms: twice as fast and half as fast are equally wrong.
         logs = [math.log(ratio) for ratio in self.ratios().values()]
         return math.exp(sum(logs) / len(logs))
 
     @property
     def error(self) -> float:
-        """How far a published time is from its calibrated estimate, at most."""
+        """The largest relative difference of a published time from its calibrated estimate."""
         return max(max(r / self.scale, self.scale / r) - 1 for r in self.ratios().values())
 
 
@@ -107,7 +109,7 @@ class Range(Part):
     high: float
 
     def over(self, low: float, high: float) -> "Range":
-        """Divided by a gain that is somewhere between two."""
+        """This range divided by a gain that lies somewhere between `low` and `high`."""
         middle = math.sqrt(low * high)
         return Range(low=self.low / high, likely=self.likely / middle, high=self.high / low)
 
@@ -150,29 +152,30 @@ def estimate_release(
         return None
     out = workspace.build(profile.name)
     with stages.stage("estimate") as stage:
-        program = released(folder, profile.abi.arch, out)
-        stage.cached = is_known(program, workspace.resources)
+        program = program_of_release(folder, profile.abi.arch, out)
+        stage.cached = is_counted(program, workspace.resources)
         estimated = estimate(program, profile, workspace.resources)
-        out.estimate.write_text(estimated.to_json())
+        write_file(out.estimate, estimated.to_json())
     return estimated
 
 
 def modelled(program: Program, resources: Resources) -> Modelled:
-    """Count a program with its caches, unless this very one was counted before."""
-    kept = _kept(program, resources)
-    if kept.is_file():
-        return Modelled.model_validate_json(kept.read_text())
-    made = model_of(counts.count(guest_of(program, caches=True), resources))
-    write_file(kept, made.model_dump_json(indent=2) + "\n")
-    return made
+    """Count a program with its caches; figures of the same program, model and image are cached."""
+    path = _cache_file(program, resources)
+    if path.is_file():
+        return Modelled.model_validate_json(path.read_text())
+    figures = model_of(counts.count(guest_of(program, caches=True), resources))
+    write_file(path, figures.model_dump_json(indent=2) + "\n")
+    return figures
 
 
-def is_known(program: Program, resources: Resources) -> bool:
-    """Whether an estimate takes no counting."""
-    return _kept(program, resources).is_file()
+def is_counted(program: Program, resources: Resources) -> bool:
+    """Whether the figures of a program are in the cache, so that an estimate takes no counting."""
+    return _cache_file(program, resources).is_file()
 
 
-def _kept(program: Program, resources: Resources) -> Path:
+def _cache_file(program: Program, resources: Resources) -> Path:
+    # The pipeline model is part of the key: a better one must not find the old one's cycles.
     parts = (
         program.binary,
         program.model,
@@ -185,7 +188,7 @@ def _kept(program: Program, resources: Resources) -> Path:
 
 
 def lacks(profile: BoardProfile) -> str | None:
-    """Why no estimate can be had here for a board, or None."""
+    """Why this machine cannot estimate for a board, or None if it can."""
     try:
         require_modelled(profile)
     except UserError as fault:
@@ -195,7 +198,7 @@ def lacks(profile: BoardProfile) -> str | None:
 
 
 def require_modelled(profile: BoardProfile) -> int:
-    """The clock in MHz of a board that the model holds for. Raises UserError for another."""
+    """The clock in MHz of a board that the model covers. Raises UserError for another board."""
     mhz = profile.cpu.clock_mhz
     if profile.cpu.core != CORE or profile.abi.arch is not Arch.ARMHF:
         facts = [f"expected: {CORE}, {Arch.ARMHF}", f"found: {profile.cpu.core}"]
@@ -213,12 +216,12 @@ def require_modelled(profile: BoardProfile) -> int:
 def judge(
     modelled: Modelled, calibration: Calibration, profile: BoardProfile, mhz: int
 ) -> TimeEstimate:
-    """Cycles into time, and time against the budget."""
+    """Convert cycles into time, and judge the time by the board's budget."""
     likely = modelled.megacycles * calibration.scale / mhz * 1e3
     widest = 1 + MARGIN * calibration.error
-    one = Range(low=likely / widest, likely=likely, high=likely * widest)
+    single = Range(low=likely / widest, likely=likely, high=likely * widest)
     threads = profile.runtime.threads
-    ms = one.over(*gains(threads)) if threads > 1 else one
+    ms = single.over(*gains(threads)) if threads > 1 else single
     budget = profile.budgets.latency_ms
     return TimeEstimate(
         board=profile.name,
@@ -226,32 +229,31 @@ def judge(
         threads=threads,
         modelled=modelled,
         error=calibration.error,
-        one_thread_ms=one,
+        one_thread_ms=single,
         ms=ms,
         budget_ms=budget,
-        judgement=_judgement(ms, budget),
+        # A range around the budget decides nothing, and says so.
+        judgement="within" if ms.high <= budget else "above" if ms.low > budget else "undecided",
     )
 
 
-def _judgement(ms: Range, budget: float) -> Judgement:
-    if ms.high <= budget:
-        return "within"
-    return "above" if ms.low > budget else "undecided"
-
-
 def gains(threads: int) -> tuple[float, float]:
-    """The least and the most that published networks gain by threads; in between, by Amdahl."""
+    """The least and the most that the published networks gain by `threads` threads.
+
+    Their gains are published for four; Amdahl's law gives those for two and three.
+    """
     of_four = [p.ms / p.ms_of_four for p in PUBLISHED]
     return _amdahl(min(of_four), threads), _amdahl(max(of_four), threads)
 
 
 def _amdahl(gain_of_four: float, threads: int) -> float:
+    # The parallel share, solved from 1 / ((1 - p) + p / 4) = gain.
     parallel = (1 - 1 / gain_of_four) * 4 / 3
     return 1 / (1 - parallel + parallel / threads)
 
 
 def model_of(counted: counts.Counts) -> Modelled:
-    """The steady column of a run with caches."""
+    """The model's figures for the steady inference of a run with caches."""
     cycles = a53.cycles(counted, STEADY)
     return Modelled(
         instructions=round(counted.total(STEADY) / 1e6, 3),
@@ -261,7 +263,7 @@ def model_of(counted: counts.Counts) -> Modelled:
 
 
 def calibrate(resources: Resources, scratch: Path, log: Path) -> Calibration:
-    """Run the published networks through the counter. Fetches ncnn where it is missing."""
+    """Count and model the published networks. Fetches ncnn if it is not in the cache."""
     peer = peers.ncnn(log)
     networks = {}
     for name, text in NETWORKS.items():
@@ -272,7 +274,7 @@ def calibrate(resources: Resources, scratch: Path, log: Path) -> Calibration:
 
 
 def _ncnn_guest(resources: Resources, peer: peers.Peer, param: Path) -> Guest:
-    """Without weights, with a constant image, twice."""
+    """ncnn without weights and with a constant image: neither changes what is executed."""
     argv = peers.ncnn_argv(peer, resources.peer_programs / "ncnn_peer.py", param)
     return Guest(
         arch=Arch.ARMHF,

@@ -1,4 +1,4 @@
-"""MobileNetV1 and V2 as ncnn networks: what published times of Cortex-A53 boards were taken with.
+"""MobileNetV1 and V2 as ncnn networks, for which times on Cortex-A53 boards are published.
 
 Howard et al., arXiv 1704.04861, table 1; Sandler et al., arXiv 1801.04381, table 2; both at width
 1.0 and 224 by 224. The text is ncnn's parameter format; counting needs no weights.
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 MAGIC = "7767517"
 RELU, RELU6 = "9=1", "9=3 -23310=2,0.0,6.0"
+# The tables of the papers.
 V1_BLOCKS = (  # output channels, stride
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
     *((512, 1),) * 5,
@@ -21,7 +22,7 @@ V2_BLOCKS = (  # expansion, output channels, repeats, stride of the first
 
 @dataclass
 class _Net:
-    """Layers in a row; `top` is the last one's output."""
+    """A network in ncnn's format that grows at its end; `top` is the output of the last layer."""
 
     int8: bool = False
     lines: list[str] = field(default_factory=lambda: ["Input data 0 1 data 0=224 1=224 2=3"])
@@ -38,6 +39,7 @@ class _Net:
 
     def conv(self, out: int, kernel: int = 1, stride: int = 1, activation: str = "") -> None:
         weights = out * self.channels * kernel * kernel
+        # ncnn's int8_scale_term: above 100 a layer hands bytes on to the next one, not floats.
         scale = " 8=102" if self.int8 else ""
         shape = f"0={out} 1={kernel} 3={stride} 4={kernel // 2} 5=1 6={weights}"
         self.add("Convolution", f"{shape}{scale} {activation}".strip())
@@ -50,7 +52,7 @@ class _Net:
         self.add("ConvolutionDepthWise", f"{shape}{scale} {activation}")
 
     def fork(self) -> str:
-        """Use the top twice; the second name of it."""
+        """Split the top in two names, as ncnn demands; return the second name."""
         first, second = f"b{self.blobs}", f"b{self.blobs + 1}"
         self.lines.append(f"Split l{self.blobs} 1 2 {self.top} {first} {second}")
         self.top, self.blobs = first, self.blobs + 2

@@ -1,4 +1,4 @@
-"""One network through several runtimes, on the same input: the table of peers."""
+"""Run one network through several runtimes on the same input, and count: the table of peers."""
 
 import json
 import tempfile
@@ -50,7 +50,7 @@ class Row(Part):
     peak_kb: int  # resident, under the emulator and its own included
     probabilities: tuple[float, ...]
     difference: float  # of the probabilities from the first row's, at most
-    nodes: int | None = None  # that the provider before the CPU's took; None: there is none
+    nodes: int | None = None  # that the provider before the CPU's took; None without one
 
 
 class Comparison(Document):
@@ -61,8 +61,8 @@ class Comparison(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ours:
-    """A program of ours and what it was counted to cost."""
+class CountedProgram:
+    """A build of edge-infer, and its counted cost."""
 
     program: Program
     report: InstructionReport
@@ -71,21 +71,24 @@ class Ours:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """What all runtimes get."""
+    """The model, and what the rows of the table are made of."""
 
     workspace: Workspace
-    ours: Ours
-    others: Sequence[Ours] = ()  # the same model, built for other boards
+    program: CountedProgram
+    other_boards: Sequence[CountedProgram] = ()  # the same model, built for other boards
     onnx: Path  # the quantized model
     log: Path
 
 
 def compare(contest: Contest, names: Sequence[str]) -> Comparison:
-    """Run the peers named, in INT8 and FP32. Fetches what is missing."""
+    """Run the named peers, in INT8 and FP32. Fetches those that are not in the cache."""
     with tempfile.TemporaryDirectory(prefix="edgewright-peers-") as scratch:
         folder = Path(scratch)
-        first = _our_row(contest.ours, "edge-infer", folder / "input")
-        others = [_our_row(one, one.report.board, folder / "same") for one in contest.others]
+        first = _our_row(contest.program, "edge-infer", folder / "input")
+        other_rows = [
+            _our_row(program, program.report.board, folder / "same")
+            for program in contest.other_boards
+        ]
         models: Mapping[Precision, Path] = {
             "INT8": contest.onnx,
             "S8S8": folder / "signed.onnx",
@@ -93,9 +96,18 @@ def compare(contest: Contest, names: Sequence[str]) -> Comparison:
         }
         _write_changed(contest.onnx, make_signed, models["S8S8"])
         _write_changed(contest.onnx, take_out_quantizers, models["FP32"])
-        rows = [first, *others, *_peer_rows(contest, names, models, folder / "input")]
-    compared = (row.model_copy(update={"difference": _apart(row, first)}) for row in rows)
-    board, model = contest.ours.report.board, contest.onnx.parent.name
+        peer_rows = [
+            _cached_row(contest, contestant)
+            for name in names
+            for contestant in _contestants(contest, name, models, folder / "input")
+        ]
+        rows = [first, *other_rows, *peer_rows]
+    compared = []
+    for row in rows:
+        pairs = zip(row.probabilities, first.probabilities, strict=True)
+        difference = round(max(abs(a - b) for a, b in pairs), 6)
+        compared.append(row.model_copy(update={"difference": difference}))
+    board, model = contest.program.report.board, contest.onnx.parent.name
     return Comparison(board=board, model=model, rows=tuple(compared))
 
 
@@ -106,14 +118,12 @@ def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], None], o
     onnx.save(model, str(out))
 
 
-def _apart(row: Row, first: Row) -> float:
-    pairs = zip(row.probabilities, first.probabilities, strict=True)
-    return round(max(abs(a - b) for a, b in pairs), 6)
+def _our_row(counted: CountedProgram, runtime: str, raw: Path) -> Row:
+    """The row of a program of ours. Writes the input values that it made of the image to `raw`.
 
-
-def _our_row(ours: Ours, runtime: str, raw: Path) -> Row:
-    """Also writes the input values that the program made of the image."""
-    program = ours.program
+    The peers get these values, so that only the runtimes differ, not the preprocessing.
+    """
+    program = counted.program
     emulator = counts.EMULATORS[program.arch]
     base = [emulator, str(program.binary)]
     model = ["--model", str(program.model), "--threads", "1"]
@@ -122,9 +132,9 @@ def _our_row(ours: Ours, runtime: str, raw: Path) -> Row:
     return Row(
         runtime=runtime,
         library=program.binary.name,
-        precision=ours.precision,
-        load=ours.report.load,
-        inference=ours.report.inference,
+        precision=counted.precision,
+        load=counted.report.load,
+        inference=counted.report.inference,
         bytes=peers.stripped_size(program.binary),
         dependency_bytes=0,
         peak_kb=json.loads(bench.stdout)["peak_rss_kb"],
@@ -141,7 +151,7 @@ class _Contestant:
     library: Path
     precision: Precision
     argv: Sequence[str]  # the number of runs is put after it
-    files: Sequence[Path]  # what the counts depend on
+    files: Sequence[Path]  # that the counts depend on
     bytes: int
     dependency_bytes: int
     mark: int = 0
@@ -202,51 +212,40 @@ def _shape(contest: Contest) -> Sequence[int]:
     return read_card(contest.onnx.parent / "card.json").input.shape
 
 
-def _peer_rows(
-    contest: Contest, names: Sequence[str], models: Mapping[Precision, Path], raw: Path
-) -> Iterable[Row]:
-    for name in names:
-        for contestant in _contestants(contest, name, models, raw):
-            yield _kept_row(contest, contestant)
-
-
-def _kept_row(contest: Contest, contestant: _Contestant) -> Row:
-    """A row; what was counted once for these very files is not counted again."""
+def _cached_row(contest: Contest, contestant: _Contestant) -> Row:
+    """The row of a contestant; counts of the same files come from the cache."""
     key = digest.text_sha256(contestant.runtime, *map(digest.file_sha256, contestant.files))
-    kept = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
-    if not kept.is_file():
+    path = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
+    if not path.is_file():
         row = _counted_row(contest, contestant)
-        write_file(kept, row.model_dump_json())
-    return Row.model_validate_json(kept.read_text())
+        write_file(path, row.model_dump_json())
+    return Row.model_validate_json(path.read_text())
 
 
-def _counted_row(contest: Contest, one: _Contestant) -> Row:
+def _counted_row(contest: Contest, contestant: _Contestant) -> Row:
     guest = Guest(
         arch=Arch.ARMHF,
-        argv=[*one.argv, str(MARKS)],
-        mark=one.mark,
-        mark_syscall=one.mark_syscall,
+        argv=[*contestant.argv, str(MARKS)],
+        mark=contestant.mark,
+        mark_syscall=contestant.mark_syscall,
         marks=MARKS,
     )
     counted = counts.count(guest, contest.workspace.resources)
-    said = process.check([counts.EMULATORS[Arch.ARMHF], *one.argv, "1"]).stdout.split()
-    logits: NDArray[np.float32] = np.array([said[:-1]], dtype=np.float32)
+    run = [counts.EMULATORS[Arch.ARMHF], *contestant.argv]
+    answer = process.check([*run, "1"]).stdout.split()
+    # With 0 runs the driver prints the nodes that the provider took, and nothing if it took none.
+    nodes = process.check([*run, "0"]).stdout if contestant.counts_nodes else ""
+    logits: NDArray[np.float32] = np.array([answer[:-1]], dtype=np.float32)
     return Row(
-        runtime=one.runtime,
-        library=one.library.name,
-        precision=one.precision,
+        runtime=contestant.runtime,
+        library=contestant.library.name,
+        precision=contestant.precision,
         load=counted.total(0),
         inference=counted.total(STEADY),
-        bytes=one.bytes,
-        dependency_bytes=one.dependency_bytes,
-        peak_kb=int(said[-1]),
+        bytes=contestant.bytes,
+        dependency_bytes=contestant.dependency_bytes,
+        peak_kb=int(answer[-1]),
         probabilities=tuple(float(round(p, 6)) for p in softmax(logits)[0]),
         difference=0.0,
-        nodes=_nodes(one) if one.counts_nodes else None,
+        nodes=int(nodes or "0") if contestant.counts_nodes else None,
     )
-
-
-def _nodes(one: _Contestant) -> int:
-    """Nothing is told of a provider that takes none."""
-    said = process.check([counts.EMULATORS[Arch.ARMHF], *one.argv, "0"]).stdout
-    return int(said or "0")

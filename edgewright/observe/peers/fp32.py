@@ -1,4 +1,4 @@
-"""A quantized network with its quantizers taken out: what FP32 costs with the same weights."""
+"""Take the quantizers out of a quantized network: the cost of FP32 with the same weights."""
 
 import numpy as np
 import onnx
@@ -9,7 +9,7 @@ QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def take_out_quantizers(model: ModelProto) -> None:
-    """Change a model in QDQ form into its FP32 one, in place: weights dequantized for good."""
+    """Change a model in QDQ form into FP32, in place; weights become the dequantized ones."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weights = [_weight(node, constants) for node in graph.node if _is_weight(node, constants)]
@@ -17,13 +17,19 @@ def take_out_quantizers(model: ModelProto) -> None:
     nodes = [node for node in graph.node if node.op_type not in QUANTIZERS]
     for node in nodes:
         node.input[:] = [sources.get(name, name) for name in node.input]
-    _keep_output_names(graph, nodes, sources)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in [*graph.initializer, *weights] if tensor.name in used]
+    # What computed a quantized output now computes the output itself, under the output's name.
+    names = {sources.get(out.name, out.name): out.name for out in graph.output}
+    for node in nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    names_read = {name for node in nodes for name in node.input}
+    constants_read = [
+        tensor for tensor in [*graph.initializer, *weights] if tensor.name in names_read
+    ]
     for field in ("node", "initializer", "value_info"):
         graph.ClearField(field)
     graph.node.extend(nodes)
-    graph.initializer.extend(kept)
+    graph.initializer.extend(constants_read)
 
 
 def _is_weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
@@ -39,8 +45,9 @@ def _weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> onnx.Ten
 
 
 def _array(name: str, constants: dict[str, onnx.TensorProto]) -> NDArray[np.float32]:
-    found = numpy_helper.to_array(constants[name]) if name in constants else np.zeros(())
-    return found.astype(np.float32)
+    # A zero point may be left out: it is 0.
+    array = numpy_helper.to_array(constants[name]) if name in constants else np.zeros(())
+    return array.astype(np.float32)
 
 
 def _sources(graph: GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[str, str]:
@@ -50,10 +57,3 @@ def _sources(graph: GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[
         if node.op_type in QUANTIZERS and not _is_weight(node, constants):
             sources[node.output[0]] = sources.get(node.input[0], node.input[0])
     return sources
-
-
-def _keep_output_names(graph: GraphProto, nodes: list[NodeProto], sources: dict[str, str]) -> None:
-    names = {sources.get(out.name, out.name): out.name for out in graph.output}
-    for node in nodes:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]

@@ -1,4 +1,4 @@
-"""An FP32 ONNX network in ncnn's format: a text of layers and a file of weights.
+"""Convert an FP32 ONNX network to ncnn's format: a text of layers and a file of weights.
 
 Covers what MobileViT is made of. ncnn has no batch dimension, so a leading 1 is dropped.
 """
@@ -69,12 +69,12 @@ class _Network:
     def add(
         self, kind: str, inputs: Sequence[str], output: str, options: str, blob: str = ""
     ) -> None:
-        """One layer; a blob that several layers read is split, as ncnn wants it."""
-        taken = [self.copies[name].pop() for name in inputs]
+        """Add a layer; split its output for several readers, since an ncnn blob has one reader."""
+        sources = [self.copies[name].pop() for name in inputs]
         blob = blob or f"b{self.blobs}"
-        names = " ".join([*taken, blob])
+        names = " ".join([*sources, blob])
         number = len(self.lines)
-        self.lines.append(f"{kind} l{number} {len(taken)} 1 {names} {options}".rstrip())
+        self.lines.append(f"{kind} l{number} {len(sources)} 1 {names} {options}".rstrip())
         uses, self.blobs = self.uses[output], self.blobs + 1
         self.copies[output] = [blob]
         if uses > 1:
@@ -92,7 +92,7 @@ class _Network:
         read = [name for name in node.input if name in self.copies]
         self.add(kind, read, node.output[0], options)
 
-    def keep(self, *arrays: NDArray[Any]) -> None:
+    def add_weights(self, *arrays: NDArray[Any]) -> None:
         self.weights += [np.ascontiguousarray(a, np.float32).tobytes() for a in arrays]
 
     def is_silu(self, node: NodeProto) -> bool:
@@ -116,7 +116,7 @@ _Attributes = dict[str, Any]
 def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     weight, *bias = (network.constants[name] for name in node.input[1:])
     network.weights.append(RAW)
-    network.keep(weight, *bias)
+    network.add_weights(weight, *bias)
     out, _, kernel, _ = weight.shape
     group = attributes.get("group", 1)
     options = f"0={out} 1={kernel} 3={attributes['strides'][0]} 4={attributes['pads'][0]}"
@@ -128,33 +128,27 @@ def _conv(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer
 
 def _gemm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     weight, bias = (network.constants[name] for name in node.input[1:])
+    # ncnn has a row of weights for each output.
     weight = weight if attributes.get("transB") else weight.T
     network.weights.append(RAW)
-    network.keep(weight, bias)
+    network.add_weights(weight, bias)
     return "InnerProduct", f"0={weight.shape[0]} 1=1 2={weight.size}"
 
 
 def _layer_norm(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     gamma, beta = (network.constants[name] for name in node.input[1:])
-    network.keep(gamma, beta)
+    network.add_weights(gamma, beta)
     return "LayerNorm", f"0={gamma.size} 1={attributes['epsilon']:e}"
-
-
-def _reshape(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    return "Reshape", _sizes(network.ncnn_shape(node.output[0]))
 
 
 def _transpose(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
     permutation = list(attributes["perm"])
     if len(network.ncnn_shape(node.input[0])) < len(permutation):
         permutation = [axis - 1 for axis in permutation[1:]]
+    # ncnn counts axes from the innermost, ONNX from the outermost.
     names = AXES[len(permutation)]
     order = "".join(names[axis] for axis in reversed(permutation))
     return "Permute", f"0={ORDERS[len(permutation)].index(order)}"
-
-
-def _mul(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
-    return ("Swish", "") if network.is_silu(node) else ("BinaryOp", "0=2")
 
 
 def _concat(network: _Network, node: NodeProto, attributes: _Attributes) -> _Layer:
@@ -169,9 +163,12 @@ CONVERTERS: dict[str, Callable[[_Network, NodeProto, _Attributes], _Layer]] = {
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
     "MatMul": lambda *_: ("MatMul", "0=0"),
-    "Mul": _mul,
+    "Mul": lambda network, node, _: ("Swish", "") if network.is_silu(node) else ("BinaryOp", "0=2"),
     "ReduceMean": lambda *_: ("Pooling", "0=1 4=1"),
-    "Reshape": _reshape,
+    "Reshape": lambda network, node, _: (
+        "Reshape",
+        _sizes(network.ncnn_shape(node.output[0])),
+    ),
     "Softmax": lambda *_: ("Softmax", "0=-1 1=1"),
     "Transpose": _transpose,
 }

@@ -1,4 +1,4 @@
-"""Other runtimes that run the same network: fetched by package name, run by one small driver."""
+"""Fetch other runtimes by their package names, and the small driver that runs a network in them."""
 
 import sys
 import tempfile
@@ -62,8 +62,8 @@ class Peer:
 def debian(log: Path) -> Peer:
     """Debian's libonnxruntime for armhf."""
     sysroot = sysroot_of_peers(log)
-    found = sorted((sysroot / LIBRARIES).glob("libonnxruntime.so.*.*"))
-    return Peer(name="debian", library=found[-1], sysroot=sysroot)
+    libraries = sorted((sysroot / LIBRARIES).glob("libonnxruntime.so.*.*"))
+    return Peer(name="debian", library=libraries[-1], sysroot=sysroot)
 
 
 def sherpa(log: Path) -> Peer:
@@ -119,9 +119,9 @@ def sysroot_of_peers(log: Path) -> Path:
 
 def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
     """A folder with some armhf packages and what they need, unpacked but not installed."""
-    kept = user_cache() / "bench" / f"sysroot-{suite}-{digest.text_sha256(*packages)[:12]}"
-    if not kept.is_dir():
-        with cached_folder(kept) as scratch:
+    sysroot = user_cache() / "bench" / f"sysroot-{suite}-{digest.text_sha256(*packages)[:12]}"
+    if not sysroot.is_dir():
+        with cached_folder(sysroot) as scratch:
             argv = ["mmdebstrap", "--variant=extract", "--architectures=armhf"]
             argv += [f"--include={','.join(packages)}", suite, str(scratch)]
             process.run_logged([*argv, apt.source_line(suite)], log)
@@ -130,42 +130,42 @@ def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
             # QEMU opens a file of the sysroot in place of the host's.
             (scratch / "proc").mkdir(exist_ok=True)
             (scratch / "proc" / "cpuinfo").write_text(CPUINFO)
-    return kept
+    return sysroot
 
 
 def driver(workspace: Workspace, log: Path) -> Path:
-    """The program that runs a model through a peer, cross-compiled where it is missing."""
+    """The program that runs a model in a peer, cross-compiled if it is not in the cache."""
     source = workspace.resources.peer_programs / "ort_peer.c"
-    made = user_cache() / "bench" / f"ort_peer-{digest.file_sha256(source)[:16]}"
-    if not made.is_file():
+    program = user_cache() / "bench" / f"ort_peer-{digest.file_sha256(source)[:16]}"
+    if not program.is_file():
         sysroot = sysroot_of_peers(log)
         builder = container.choose("auto", workspace, log)
         argv = ["arm-linux-gnueabihf-gcc", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
         argv += ["-no-pie", f"-I{builder.path(sysroot)}/usr/include/onnxruntime"]
-        with replacing(made) as aside:
+        with replacing(program) as aside:
             builder.run([*argv, str(builder.path(source)), "-o", str(builder.path(aside))], log)
-    return made
+    return program
 
 
 def dependencies(library: Path, sysroot: Path) -> tuple[Path, ...]:
     """The shared libraries that one needs, and those need, in a sysroot; libc left out."""
-    found: dict[str, Path] = {}
-    waiting = list(_needed(library))
+    paths: dict[str, Path] = {}
+    waiting = list(_needed_libraries(library))
     while waiting:
         name = waiting.pop()
         path = (sysroot / LIBRARIES / name).resolve()
-        if name not in found and path.is_file():
-            found[name] = path
-            waiting += _needed(path)
-    return tuple(found[name] for name in sorted(found))
+        if name not in paths and path.is_file():
+            paths[name] = path
+            waiting += _needed_libraries(path)
+    return tuple(paths[name] for name in sorted(paths))
 
 
-def _needed(path: Path) -> Iterable[str]:
+def _needed_libraries(path: Path) -> Iterable[str]:
     return (name for name in read_elf(path).needed if not name.startswith(LIBC))
 
 
 def stripped_size(library: Path) -> int:
-    """Bytes of an ELF file up to the end of what a program needs of it at run time."""
+    """Bytes of an ELF file without what only a debugger reads."""
     facts = read_elf(library)
     debug = (".debug_", ".symtab", ".strtab")
     return facts.bytes - sum(s.bytes for s in facts.sections if s.name.startswith(debug))
@@ -173,10 +173,10 @@ def stripped_size(library: Path) -> int:
 
 def _unpacked_wheel(wheel: str, log: Path) -> Path:
     """A folder with the files of a wheel for armv7."""
-    kept = user_cache() / "bench" / wheel
-    if not kept.is_dir():
+    unpacked = user_cache() / "bench" / wheel
+    if not unpacked.is_dir():
         with (
-            cached_folder(kept) as folder,
+            cached_folder(unpacked) as folder,
             tempfile.TemporaryDirectory(prefix="edgewright-") as scratch,
         ):
             argv = [sys.executable, "-m", "pip", "download", "--no-deps"]
@@ -185,4 +185,4 @@ def _unpacked_wheel(wheel: str, log: Path) -> Path:
             process.run_logged([*argv, "--dest", scratch, wheel], log)
             with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as archive:
                 archive.extractall(folder)
-    return kept
+    return unpacked

@@ -80,10 +80,10 @@ def test_a_large_write_may_be_torn_between_blocks_but_not_inside_one(tmp_path: P
 
 def test_a_write_that_was_under_way_ends_the_log(tmp_path: Path) -> None:
     whole = writelog.read(log_of(tmp_path / "whole", [(0, 8, 0)], tail=bytes(4096)))
-    assert (len(whole.writes), whole.whole) == (1, True)
+    assert (len(whole.writes), whole.complete) == (1, True)
 
     gap = writelog.read(log_of(tmp_path / "gap", [(0, 8, 0)], tail=bytes(4096) + b"later"))
-    assert (len(gap.writes), gap.whole) == (1, False)
+    assert (len(gap.writes), gap.complete) == (1, False)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from edgewright.model.judge.data import LABELS, Dataset, Sample
 from edgewright.model.quantize.recipe import Recipe
 from edgewright.model.quantize.sweep import (
     Candidate,
-    Network,
+    JudgedNetwork,
     Prepared,
     choose,
     frontier,
@@ -55,15 +55,15 @@ def candidate(folder: Path, name: str, right: int, **facts: float) -> Candidate:
 
 
 @pytest.fixture
-def fp32(tmp_path: Path) -> Network:
+def fp32(tmp_path: Path) -> JudgedNetwork:
     path = tmp_path / "fp32.onnx"
     path.write_bytes(bytes(400))
-    return Network(
+    return JudgedNetwork(
         name="FP32", path=path, answers=answers(90), operators=(), distance=0.0, agreement=1.0
     )
 
 
-def test_of_those_that_cost_alike_the_nearest_to_fp32(tmp_path: Path, fp32: Network) -> None:
+def test_of_those_that_cost_alike_the_nearest_to_fp32(tmp_path: Path, fp32: JudgedNetwork) -> None:
     near = candidate(tmp_path, "near", 89, time=0.54, distance=0.01)
     tried = [
         candidate(tmp_path, "fast", 89, time=0.50, distance=0.05),
@@ -76,27 +76,29 @@ def test_of_those_that_cost_alike_the_nearest_to_fp32(tmp_path: Path, fp32: Netw
     assert "3 of 4 recipes lose at most 1 points of accuracy; 2 of them cost alike" in reason
 
 
-def test_instructions_count_more_than_time(tmp_path: Path, fp32: Network) -> None:
+def test_instructions_count_more_than_time(tmp_path: Path, fp32: JudgedNetwork) -> None:
     slow = candidate(tmp_path, "slow here", 90, time=2.0, instructions=1000, distance=0.5)
     fast = candidate(tmp_path, "fast here", 90, time=0.5, instructions=2000, distance=0.0)
     assert choose(fp32, [slow, fast], budget=1.0)[0] is slow
 
 
-def test_a_count_that_others_lack_is_not_compared_with_time(tmp_path: Path, fp32: Network) -> None:
+def test_a_count_that_others_lack_is_not_compared_with_time(
+    tmp_path: Path, fp32: JudgedNetwork
+) -> None:
     """An operator that the board's build lacks leaves a recipe without a count."""
     slow = candidate(tmp_path, "slow", 90, time=0.9, instructions=1000)
     fast = candidate(tmp_path, "fast", 90, time=0.5)
     assert choose(fp32, [slow, fast], budget=1.0)[0] is fast
 
 
-def test_a_larger_budget_lets_more_in(tmp_path: Path, fp32: Network) -> None:
+def test_a_larger_budget_lets_more_in(tmp_path: Path, fp32: JudgedNetwork) -> None:
     cheap = candidate(tmp_path, "cheap", 85, time=0.2)
     dear = candidate(tmp_path, "dear", 90, time=0.8)
     assert choose(fp32, [cheap, dear], budget=1.0)[0] is dear
     assert choose(fp32, [cheap, dear], budget=5.0)[0] is cheap
 
 
-def test_none_in_the_budget_shows_what_there_is(tmp_path: Path, fp32: Network) -> None:
+def test_none_in_the_budget_shows_what_there_is(tmp_path: Path, fp32: JudgedNetwork) -> None:
     best = candidate(tmp_path, "best", 80, time=0.5, size=100)
     beaten = candidate(tmp_path, "beaten", 70, time=0.6, size=200)
     with pytest.raises(UserError) as caught:

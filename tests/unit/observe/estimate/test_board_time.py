@@ -92,16 +92,16 @@ def test_a_program_is_counted_once_for_all_boards(
     for name, path in parts.items():
         path.write_text(name)
     program = Program(arch=Arch.ARMHF, **parts)
-    kept = estimate._kept(program, CHECKOUT.resources)
+    kept = estimate._cache_file(program, CHECKOUT.resources)
     kept.parent.mkdir(parents=True)
     kept.write_text(modelled(140.0).model_dump_json())
 
-    assert estimate.is_known(program, CHECKOUT.resources)
+    assert estimate.is_counted(program, CHECKOUT.resources)
     assert estimate.estimate(program, board(threads=1), CHECKOUT.resources).modelled == modelled(
         140.0
     )
     parts["binary"].write_text("changed")
-    assert not estimate.is_known(program, CHECKOUT.resources)
+    assert not estimate.is_counted(program, CHECKOUT.resources)
 
 
 def test_a_release_for_an_unmodelled_core_has_no_estimate_and_a_note_says_why(
