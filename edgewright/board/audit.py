@@ -83,9 +83,6 @@ class Audit(Document):
     passed: bool
     files: tuple[AuditedFile, ...]
 
-    def json_text(self) -> str:
-        return self.model_dump_json(indent=2) + "\n"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TargetFacts:

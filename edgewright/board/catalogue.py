@@ -5,6 +5,7 @@ brings. A file of the former takes the place of one of the same name in the latt
 it.
 """
 
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -163,9 +164,10 @@ def _refused(board: Refusal, name: str) -> UserError:
 
 def _unknown_board(name: str, folders: Sequence[Path]) -> UserError:
     names = board_names(*folders)
+    near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
     return UserError(
         f"board '{name}'",
         f"unknown{suggest(name, names)}",
-        facts=[f"boards: {', '.join(names)}"],
+        facts=[f"alike: {', '.join(near)}"] if near else [],
         next="invoke boards",
     )

@@ -110,7 +110,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         built_release = _release(request, files, converted)
         stage.cached = previous == f"{built_release.id}\n"
     report = _report(request, stages, builder, built_release, files, coverage, judgement)
-    update_file(out.reports / "build.json", report.model_dump_json(indent=2) + "\n")
+    update_file(out.reports / "build.json", report.to_json())
     return report
 
 
@@ -245,7 +245,7 @@ def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str,
 def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
     judgement = audit.audit_files(files, profile)
     # Written before it is judged: a user whose build is refused can read why.
-    changed = update_file(out.audit, judgement.json_text())
+    changed = update_file(out.audit, judgement.to_json())
     audit.require_passed(judgement, out.root)
     return judgement, not changed
 

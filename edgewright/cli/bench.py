@@ -31,7 +31,7 @@ from edgewright.cli.common import (
     say,
     task,
     workspace,
-    write,
+    write_document,
 )
 from edgewright.cli.keys import signing_policy
 from edgewright.observe import startup as start_up
@@ -82,7 +82,7 @@ def instructions(
         if plot:
             heavy("peers.plot", "observe").draw(table, Path(plot))
         if json:
-            write(table.model_dump_json(indent=2) + "\n")
+            write_document(table)
         else:
             OUT.print(_peer_table(table))
             for row in table.rows:
@@ -90,7 +90,7 @@ def instructions(
                     say(f"{row.runtime} {row.precision}: {row.nodes} nodes, the rest is the CPU's")
         return
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
         return
     for line in _summary(report):
         OUT.print(line, markup=False)
@@ -126,7 +126,7 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
     estimates.require_modelled(profile)
     estimate = estimates.estimate(_program(counted), profile, workspace().resources)
     if json:
-        write(estimate.model_dump_json(indent=2) + "\n")
+        write_document(estimate)
         return
     for line in _estimate_lines(estimate):
         OUT.print(line, markup=False)
@@ -145,7 +145,7 @@ def build(
     """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
     found = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
     if json:
-        write(found.model_dump_json(indent=2) + "\n")
+        write_document(found)
         return
     OUT.print(_build_table(found))
     if everything:
@@ -214,7 +214,7 @@ def startup(
     """Time the start of the command line; exit 4 if slow. Example: edgewright bench.startup"""
     report = start_up.measure(workspace().root, rounds)
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
     else:
         table = Table("command", box=None, pad_edge=False)
         table.add_column("processor s", justify="right")
@@ -347,7 +347,7 @@ def transfer(
         signer = signing_policy().signer(emulated=board.target.emulated)
         report = transfer_bench.run(board, built, signer, megabytes=megabytes, rounds=rounds)
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
         return
     ratios = ", ".join(f"{ratio:.2f}" for ratio in report.rate_ratios)
     say(f"{report.target}: {report.model_bytes:,} bytes, {rounds} rounds")

@@ -19,7 +19,7 @@ from edgewright.cli.common import (
     say,
     task,
     workspace,
-    write,
+    write_document,
 )
 from edgewright.cli.keys import signing_policy
 from edgewright.deploy import documents, install, one_board, remote, service
@@ -72,13 +72,13 @@ def deploy(
     if dry_run:
         plan = one_board.plan(settings)
         if json:
-            write(plan.to_json())
+            write_document(plan)
         for line in [] if json else screens.plan_lines(plan):
             say(line)
         return
     report = deploy_board(settings)
     if json:
-        write(report.to_json())
+        write_document(report)
 
 
 def deploy_settings(
@@ -128,7 +128,7 @@ def smoke(c: Context, reach: Reach, json: Json = False) -> None:
     with reach.connect() as board, screens.DeployProgress(ERR) as progress:
         report = one_board.smoke_current(board, root, progress, _smoke_file(reach.board))
     if json:
-        write(report.to_json())
+        write_document(report)
     else:
         OUT.print(screens.smoke_screen(report))
     smoke_test.require_passed(report)
@@ -142,7 +142,7 @@ def status(c: Context, reach: Reach, json: Json = False) -> None:
         running = service.status(board, reach.profile)
     report = documents.status_report(installed, running, str(board.target))
     if json:
-        write(report.to_json())
+        write_document(report)
         return
     OUT.print(screens.status_screen(report))
     for line in screens.service_lines(report.service):

@@ -23,6 +23,7 @@ from edgewright.cli.common import (
     task,
     workspace,
     write,
+    write_document,
 )
 from edgewright.observe.estimate import board_time
 
@@ -70,7 +71,7 @@ def build(c: Context, options: BuildOptions, json: Json = False) -> None:
     """Cross-build a release for a board. Example: invoke build --board=a53-som"""
     report = build_release(options)
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
     else:
         OUT.print(terminal.build_screen(report))
 

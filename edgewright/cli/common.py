@@ -25,6 +25,7 @@ from edgewright.cli.options import Body, flatten, make_task
 from edgewright.cli.words import as_called
 
 if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their import
+    from edgewright.base.schema import Document
     from edgewright.deploy.remote import Board
     from edgewright.deploy.target import Target
     from edgewright.lab.emulate import Instance
@@ -101,6 +102,11 @@ def say(text: str) -> None:
 
 def write(text: str) -> None:
     sys.stdout.write(text)
+
+
+def write_document(document: "Document") -> None:
+    """What `--json` asks for, on standard output."""
+    write(document.to_json())
 
 
 def heavy(module: str, package: str = "model") -> Any:

@@ -21,7 +21,7 @@ from edgewright.cli.common import (
     task,
     task_named,
     workspace,
-    write,
+    write_document,
 )
 from edgewright.cli.keys import signing_policy
 from edgewright.deploy import install, remote
@@ -69,7 +69,7 @@ def bench(c: Context, board: BoardName, json: Json = False) -> None:
     with remote.connect(on.target) as connected:
         found = lab_bench.run(connected, release, sorted({1, profile_of(board).cpu.cores}))
     if json:
-        write(found.model_dump_json(indent=2) + "\n")
+        write_document(found)
         return
     table = Table("threads", "peak memory", "times as fast, on this emulator", box=None)
     for load in found.loads:
@@ -89,7 +89,7 @@ def power_cut(
     """Cut the power in the middle of deploys. Example: invoke lab.powercut --board=a53-som"""
     campaign = powercut.run(_settings(board, seed or secrets.randbelow(2**31)), cuts)
     if json:
-        write(campaign.model_dump_json(indent=2) + "\n")
+        write_document(campaign)
     else:
         OUT.print(_table(campaign))
     powercut.require_sound(campaign)

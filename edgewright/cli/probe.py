@@ -16,7 +16,17 @@ from edgewright.board import catalogue
 from edgewright.board.profile import NAME
 from edgewright.board.proposal import Proposal, propose
 from edgewright.board.survey import Survey
-from edgewright.cli.common import OUT, Host, Json, Reach, say, task, workspace, write
+from edgewright.cli.common import (
+    OUT,
+    Host,
+    Json,
+    Reach,
+    say,
+    task,
+    workspace,
+    write,
+    write_document,
+)
 from edgewright.deploy import remote
 from edgewright.deploy import survey as surveys
 
@@ -89,7 +99,7 @@ def probe(
         document = ProbeReport(
             target=target, survey=survey, proposal=proposal, file=str(file) if is_file else None
         )
-        write(document.to_json())
+        write_document(document)
     elif is_file:
         OUT.print(_survey_table(target, survey))
         _say_proposal(proposal, file)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from edgewright.base.errors import TargetError
 from edgewright.build import container, pipeline
-from edgewright.cli.common import OUT, Json, say, task, workspace, write
+from edgewright.cli.common import OUT, Json, say, task, workspace, write_document
 from edgewright.lab.proof import crashpoints as crashes
 from edgewright.lab.proof import fuzz as fuzzing
 from edgewright.lab.proof import lostwrites as writes
@@ -28,7 +28,7 @@ def crashpoints(
     """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
     report = crashes.prove(_program(program), points=points or None, on_step=say)
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
     else:
         table = Table("command", "system calls", "kills", "different boards", box=None)
         for step in report.steps:
@@ -52,7 +52,7 @@ def lostwrites(
         return
     report = writes.prove(_program(program), states=states or None, on_state=say)
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
     else:
         OUT.print(f"{report.judged} of {report.cuts} states after a power cut")
     _require_none(report.violations)
@@ -60,7 +60,7 @@ def lostwrites(
 
 def _teeth(report: writes.TeethReport, *, json: bool) -> None:
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
         return
     table = Table("without this sync", "what breaks", box=None)
     for bite in report.bites:

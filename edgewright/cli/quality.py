@@ -23,7 +23,7 @@ from edgewright.cli.common import (
     say,
     task,
     workspace,
-    write,
+    write_document,
 )
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.contract.session import saturates
@@ -112,7 +112,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     with _progress() as progress:
         report = workflow.quantize(asked, progress, counter)
     if json:
-        write(report.model_dump_json(indent=2) + "\n")
+        write_document(report)
         return
     OUT.print(_sweep_table(report))
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
@@ -189,7 +189,7 @@ def inspect(c: Context, model: Network = "", json: Json = False) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
     found = inspector.inspect(model_path(model))
     if json:
-        write(found.model_dump_json(indent=2) + "\n")
+        write_document(found)
         return
     for line in _summary(found):
         OUT.print(line, soft_wrap=True)

@@ -7,7 +7,7 @@ from invoke.context import Context
 
 from edgewright.build import candidate as candidates
 from edgewright.build import packages
-from edgewright.cli.common import OUT, Json, say, task, workspace, write
+from edgewright.cli.common import OUT, Json, say, task, workspace, write_document
 
 
 @task
@@ -19,7 +19,7 @@ def candidate(
     """Do our patches fit it? Example: invoke runtime.candidate --source=onnxruntime-1.22.tar.gz"""
     fit = candidates.fit_candidate(workspace().resources.recipes / packages.RUNTIME, Path(source))
     if json:
-        write(fit.model_dump_json(indent=2) + "\n")
+        write_document(fit)
     else:
         for hunk in fit.hunks:
             line = f"{hunk.verdict:6} {hunk.patch}: {hunk.file}:{hunk.line} {hunk.reason}"

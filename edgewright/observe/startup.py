@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
 
 from edgewright.base.errors import CheckError
+from edgewright.base.schema import Document, Part
 
 LIMIT = 3.0  # times the processor time of `import invoke`
 REFERENCE = "import invoke"
@@ -25,11 +25,7 @@ COMMANDS = {
 }
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Start(_Part):
+class Start(Part):
     """One command."""
 
     command: str
@@ -37,8 +33,10 @@ class Start(_Part):
     ratio: float  # to `import invoke`
 
 
-class StartupReport(_Part):
-    version: int = 1
+class StartupReport(Document):
+    """What `bench.startup` measured: processor seconds of each command."""
+
+    version: Literal[1] = 1
     reference_seconds: float  # of the processor, for python -c 'import invoke'
     starts: tuple[Start, ...]
 

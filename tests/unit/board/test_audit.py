@@ -236,7 +236,7 @@ def test_an_audit_of_a_build_names_every_file_and_survives_json() -> None:
         ("bin/x", True),
     ]
     assert not audit.passed
-    assert Audit.model_validate_json(audit.json_text()) == audit
+    assert Audit.model_validate_json(audit.to_json()) == audit
 
 
 def test_a_failed_audit_stops_with_the_file_at_fault(tmp_path: Path) -> None:
