@@ -1,6 +1,7 @@
 """What the rendered toolchain compiles has the facts that the profile asks for."""
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ PROFILES = [
     *(REPO.boards / f"{name}.toml" for name in board_names(REPO.boards)),
     Path(__file__).parent.parent / "profiles" / "cortex-a9-arm.toml",
 ]
+EMULATORS = {Arch.ARMHF: "qemu-arm", Arch.ARM64: "qemu-aarch64"}
 FP_ARCH = {
     Fpu.NEON: ("VFPv3", "NEONv1"),
     Fpu.NEON_VFPV4: ("VFPv4", "NEONv1 with Fused-MAC"),
@@ -97,3 +99,13 @@ def test_the_compiler_was_given_the_profiles_flags(probe: Probe) -> None:
 
 def test_a_whole_static_program_passes_the_audit(probe: Probe) -> None:
     assert judge(read_elf(probe.program), probe.profile, linkage=Linkage.STATIC) == []
+
+
+def test_a_whole_static_program_runs_on_the_core_that_stands_in_for_the_boards(
+    probe: Probe,
+) -> None:
+    """Where QEMU models the core; `max` runs anything. It computes with floats and has no model."""
+    emulator = EMULATORS[probe.profile.abi.arch]
+    argv = [emulator, "-cpu", probe.profile.emulation.cpu, str(probe.program)]
+
+    assert subprocess.run(argv, capture_output=True, check=False).stdout == b"4\n"
