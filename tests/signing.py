@@ -7,7 +7,7 @@ from edgewright.deploy import keyring
 from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board
 from edgewright.release import keys
-from edgewright.release import order as signed
+from edgewright.release import order as orders
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import Manifest, Release
 
@@ -20,12 +20,12 @@ def signer(name: str = "default") -> Signer:
 
 
 def sign(release: Release, name: str = "default") -> bytes:
-    return signed.sign(release.manifest, signer(name))
+    return orders.sign(release.manifest, signer(name))
 
 
 def sign_anew(manifest: Manifest, floor: int) -> bytes:
     """What a rollback signs with."""
-    return signed.sign(manifest, signer(), at_least=floor + 1)
+    return orders.sign(manifest, signer(), at_least=floor + 1)
 
 
 def trust(board: Board, release: Release) -> None:

@@ -73,7 +73,7 @@ class Obtained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PackageStep:
     """One `conan create`."""
 
     name: str
@@ -82,7 +82,7 @@ class Step:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def steps(inputs: PackageInputs) -> list[Step]:
+def steps(inputs: PackageInputs) -> list[PackageStep]:
     """The packages in build order."""
     recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
     ops = digest.file_sha256(inputs.ops_config) if inputs.ops_config else ""
@@ -97,7 +97,7 @@ def steps(inputs: PackageInputs) -> list[Step]:
         *(library(name, recipes) for name in LIBRARIES),
         *(replace(library(name, recipes), options=_xnnpack_options(inputs)) for name in provider),
         replace(library(RUNTIME, recipes), needs=provider, options=runtime_options),
-        Step(
+        PackageStep(
             name=PROGRAM,
             sources=(
                 recipes / PROGRAM,
@@ -118,12 +118,12 @@ def _xnnpack_options(inputs: PackageInputs) -> dict[str, str]:
     return {f"{XNNPACK}/*:core": inputs.xnnpack_core, f"{RUNTIME}/*:xnnpack": "True"}
 
 
-def helper_steps(resources: Resources) -> list[Step]:
+def helper_steps(resources: Resources) -> list[PackageStep]:
     """Those of edgectl, but for yyjson, which edge-infer needs too."""
     recipes, program = resources.recipes, resources.runtime_cpp
     return [
         *(library(name, recipes) for name in HELPER_LIBRARIES),
-        Step(
+        PackageStep(
             name=HELPER,
             sources=(
                 recipes / HELPER,
@@ -136,9 +136,9 @@ def helper_steps(resources: Resources) -> list[Step]:
     ]
 
 
-def library(name: str, recipes: Path) -> Step:
+def library(name: str, recipes: Path) -> PackageStep:
     """A library, or the runtime without its options."""
-    return Step(
+    return PackageStep(
         name=name,
         sources=(recipes / name, recipes / SOURCES),
         needs=("zlib",) if name == "libspng" else (),
@@ -146,7 +146,7 @@ def library(name: str, recipes: Path) -> Step:
 
 
 def obtain(
-    step: Step,
+    step: PackageStep,
     inputs: PackageInputs,
     earlier: Mapping[str, Package],
     on_line: LineSink | None = None,
@@ -170,7 +170,7 @@ def obtain(
     return Obtained(package=package, cached=not is_new)
 
 
-def _key(step: Step, inputs: PackageInputs, earlier: Mapping[str, Package]) -> str:
+def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package]) -> str:
     """A hash of all that decides on the package: a key that is known stands for the same bytes."""
     return digest.text_sha256(
         step.name,
@@ -191,7 +191,7 @@ def _record_path(inputs: PackageInputs, name: str, key: str) -> Path:
 
 
 def _conan_create(
-    step: Step, inputs: PackageInputs, result: Path, on_line: LineSink | None
+    step: PackageStep, inputs: PackageInputs, result: Path, on_line: LineSink | None
 ) -> None:
     log = inputs.logs / f"{step.name}.log"
     log.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def _conan_create(
     )
 
 
-def _create_argv(step: Step, inputs: PackageInputs) -> list[str]:
+def _create_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
     inside = inputs.builder.path
     recipes = inputs.resources.recipes
     # Without a remote, no package comes from elsewhere than these recipes; with the lock file, none
@@ -242,7 +242,7 @@ def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
 
 
 def _read_result(
-    step: Step, inputs: PackageInputs, result: Path, key: str, seconds: float
+    step: PackageStep, inputs: PackageInputs, result: Path, key: str, seconds: float
 ) -> tuple[bool, Package]:
     """Whether Conan built the package now, and the package.
 

@@ -199,8 +199,8 @@ def _estimate_lines(found: TimeEstimate) -> Sequence[str]:
         f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
         f"cycles, {modelled.memory:,.0f} M more for the caches",
         f"calibration  within {found.error:.0%} of published times of Cortex-A53 boards",
-        f"1 thread     {terminal.told_range(found.one_thread_ms)}",
-        f"{found.threads} threads    {terminal.told_range(found.ms)}",
+        f"1 thread     {terminal.range_text(found.one_thread_ms)}",
+        f"{found.threads} threads    {terminal.range_text(found.ms)}",
         f"budget       {found.budget_ms:,.0f} ms: {found.judgement}",
     )
 

@@ -69,7 +69,7 @@ class LiveProgress(Progress):
 
     def done(self, stage: StageReport) -> None:
         if self._current is not None:
-            self._bars.update(self._current, completed=1, total=1, note=told_origin(stage))
+            self._bars.update(self._current, completed=1, total=1, note=origin_text(stage))
 
 
 class LineProgress(Progress):
@@ -78,7 +78,7 @@ class LineProgress(Progress):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage = ""
-        self._told = 0.0
+        self._last_line_s = 0.0
 
     def __enter__(self) -> "LineProgress":
         return self
@@ -87,19 +87,19 @@ class LineProgress(Progress):
         return
 
     def start(self, stage: str) -> None:
-        self._stage, self._told = stage, time.monotonic()
+        self._stage, self._last_line_s = stage, time.monotonic()
 
     def line(self, line: str) -> None:
         step = NINJA.match(line)
-        if step and time.monotonic() - self._told > QUIET_SECONDS:
-            self._told = time.monotonic()
+        if step and time.monotonic() - self._last_line_s > QUIET_SECONDS:
+            self._last_line_s = time.monotonic()
             self._say(f"{self._stage}: {step[1]} of {step[2]} steps")
 
     def note(self, text: str) -> None:
         self._say(text)
 
     def done(self, stage: StageReport) -> None:
-        self._say(f"{stage.name}: {told_origin(stage)}, {stage.seconds:.1f} s")
+        self._say(f"{stage.name}: {origin_text(stage)}, {stage.seconds:.1f} s")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
@@ -141,7 +141,7 @@ class DeployProgress(Progress):
         self._bars.update(self._upload, completed=count, total=total)
 
 
-def told_origin(stage: StageReport) -> str:
+def origin_text(stage: StageReport) -> str:
     return "from cache" if stage.origin == "cache" else "built"
 
 
@@ -168,11 +168,11 @@ def build_screen(report: BuildDocument) -> RenderableType:
         Text(),
         _elf_facts(report.audit),
         Text(),
-        Text(told_coverage(report)),
-        *([told_estimate(report.estimate)] if report.estimate else []),
+        Text(coverage_text(report)),
+        *([estimate_text(report.estimate)] if report.estimate else []),
         Text(),
         _stages(report),
-        Text(told_total(report), style="bold"),
+        Text(total_text(report), style="bold"),
     )
 
 
@@ -189,8 +189,8 @@ def _sizes(report: BuildReport) -> Table:
 def _elf_facts(audit: Audit) -> Table:
     table = Table("ELF", "fact", "found", box=None, pad_edge=False)
     for file in audit.files:
-        for index, (name, found) in enumerate(elf_rows(file.facts)):
-            table.add_row(file.path if index == 0 else "", name, found)
+        for index, (name, value) in enumerate(elf_rows(file.facts)):
+            table.add_row(file.path if index == 0 else "", name, value)
     return table
 
 
@@ -212,7 +212,7 @@ def elf_rows(facts: ElfFacts) -> list[tuple[str, str]]:
     ]
 
 
-def told_coverage(report: BuildReport) -> str:
+def coverage_text(report: BuildReport) -> str:
     coverage = report.coverage
     return (
         f"operators: {len(coverage.required)} needed by {coverage.nodes} nodes, "
@@ -227,14 +227,16 @@ VERDICTS = {
 }
 
 
-def told_estimate(found: TimeEstimate) -> Text:
+def estimate_text(estimate: TimeEstimate) -> Text:
     """The board's time against its budget; a range that is wholly above it stands out."""
-    told = f"estimate, not a measurement: {told_range(found.ms)}, on {found.threads} threads\n"
-    told += f"latency budget: {found.budget_ms:,.0f} ms, {VERDICTS[found.judgement]}"
-    return Text(told, style="bold red" if found.judgement == "above" else "")
+    text = (
+        f"estimate, not a measurement: {range_text(estimate.ms)}, on {estimate.threads} threads\n"
+    )
+    text += f"latency budget: {estimate.budget_ms:,.0f} ms, {VERDICTS[estimate.judgement]}"
+    return Text(text, style="bold red" if estimate.judgement == "above" else "")
 
 
-def told_range(ms: Range) -> str:
+def range_text(ms: Range) -> str:
     return f"{ms.low:,.0f} to {ms.high:,.0f} ms, most likely {ms.likely:,.0f}"
 
 
@@ -242,11 +244,11 @@ def _stages(report: BuildReport) -> Table:
     table = Table("stage", "result", box=None, pad_edge=False)
     table.add_column("seconds", justify="right")
     for stage in report.stages:
-        table.add_row(stage.name, told_origin(stage), f"{stage.seconds:.1f}")
+        table.add_row(stage.name, origin_text(stage), f"{stage.seconds:.1f}")
     return table
 
 
-def told_total(report: BuildReport) -> str:
+def total_text(report: BuildReport) -> str:
     if report.from_cache:
         return f"nothing changed: all of it came from cache, {report.seconds:.1f} s"
     built = [stage.name for stage in report.stages if stage.origin == "built"]
@@ -318,12 +320,12 @@ def smoke_screen(report: SmokeReport) -> RenderableType:
 def _smoke_checks(report: SmokeReport) -> Table:
     table = Table("check", "verdict", "expected", "found", box=None, pad_edge=False)
     for check in report.checks:
-        found = [check.found or "", *check.facts]
+        answers = [check.found or "", *check.facts]
         table.add_row(
             check.name,
             Text(check.verdict, style=STYLES[check.verdict]),
             Text(check.expected or ""),
-            Text("\n".join(line for line in found if line)),
+            Text("\n".join(line for line in answers if line)),
         )
     return table
 

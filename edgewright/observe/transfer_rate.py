@@ -24,7 +24,7 @@ from edgewright.deploy import install as deploy
 from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board
 from edgewright.deploy.target import Target
-from edgewright.release import order as signed
+from edgewright.release import order as orders
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import Release, ReleaseInputs, build_release
 
@@ -102,7 +102,7 @@ class _Bench:
         return installed, clock.sending_seconds
 
     def sign(self, release: Release) -> bytes:
-        return signed.sign(release.manifest, self.signer)
+        return orders.sign(release.manifest, self.signer)
 
 
 def run(

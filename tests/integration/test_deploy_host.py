@@ -19,7 +19,7 @@ from edgewright.deploy.edgectl import Edgectl, RefusedError
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.release import keys
-from edgewright.release import order as signed
+from edgewright.release import order as orders
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
 from tests.boards import COMPATIBLE, LocalBoard, Watched, documents, make_release, program
@@ -75,7 +75,7 @@ def current(root: Path) -> str:
     """The id of the current release; its signature and every byte of it are checked."""
     link = (root / "current").readlink()
     assert link.parent == Path("releases")
-    found = signed.verify(root / link, [key.public for key in keys.user_keys().listed()])
+    found = orders.verify(root / link, [key.public for key in keys.user_keys().listed()])
     assert found.manifest.id == link.name
     return link.name
 

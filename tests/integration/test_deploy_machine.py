@@ -22,7 +22,7 @@ from edgewright.deploy import install as deploy
 from edgewright.deploy import keyring
 from edgewright.deploy.edgectl import Edgectl, RefusedError
 from edgewright.deploy.remote import ConnectionLostError
-from edgewright.release import order as signed
+from edgewright.release import order as orders
 from edgewright.release.manifest import Release, load_release
 from edgewright.release.minisign import PublicKey
 from tests.boards import COMPATIBLE, LocalBoard, make_release
@@ -86,7 +86,7 @@ class Deploys(RuleBasedStateMachine):
         return LocalBoard(cut_at=cut[0], how=cut[1], after=cut[2], proc=self.proc)
 
     def sign(self, release: Release) -> bytes:
-        return signed.sign(release.manifest, signer(self.key), at_least=self.floor + 1)
+        return orders.sign(release.manifest, signer(self.key), at_least=self.floor + 1)
 
     # What users do
 
@@ -112,7 +112,7 @@ class Deploys(RuleBasedStateMachine):
             _, now = deploy.rollback(
                 self.board(cut),
                 str(self.root),
-                lambda manifest, floor: signed.sign(manifest, signer(self.key), at_least=floor + 1),
+                lambda manifest, floor: orders.sign(manifest, signer(self.key), at_least=floor + 1),
             )
             self.allowed = {now}
             return
@@ -154,7 +154,7 @@ class Deploys(RuleBasedStateMachine):
     @rule(number=releases)
     def deploy_with_a_foreign_key(self, number: int) -> None:
         release = self.made[number]
-        order = signed.sign(release.manifest, signer("stranger"), at_least=self.floor + 1)
+        order = orders.sign(release.manifest, signer("stranger"), at_least=self.floor + 1)
         self.refused(release, order, "signature_unknown_key")
 
     @rule()
@@ -203,9 +203,9 @@ class Deploys(RuleBasedStateMachine):
             return
         release = load_release(link.resolve())
         assert release.id in self.allowed
-        raw = signed.read_signature(release)
+        raw = orders.read_signature(release)
         assert raw is not None
-        signed.check(release.manifest, raw, self.trusted, "current")
+        orders.check(release.manifest, raw, self.trusted, "current")
 
     @invariant()
     def the_floor_never_falls(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.release import keys, minisign
-from edgewright.release import order as signed
+from edgewright.release import order as orders
 from edgewright.release.minisign import SecretKey, parse_signature
 from tests.boards import make_release
 
@@ -52,7 +52,7 @@ def test_the_stock_tool_verifies_a_signed_release(
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
     keys.user_keys().generate()
     release = make_release(tmp_path, root="/opt/edgewright")
-    order = signed.sign_release(release, keys.user_keys().open_signer("default", lambda _: None))
+    order = orders.sign_release(release, keys.user_keys().open_signer("default", lambda _: None))
     public = str(keys.user_keys().public_path("default"))
     good = stock("-V", "-m", "manifest.json", "-p", public, cwd=release.folder)
     assert good.returncode == 0, good.stderr

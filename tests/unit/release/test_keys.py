@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
 from edgewright.release import keys, minisign
-from edgewright.release import order as signed
+from edgewright.release import order as orders
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import Manifest, Release, parse_manifest
 from edgewright.release.order import Order, parse_order
@@ -188,32 +188,32 @@ def trusted() -> list[minisign.PublicKey]:
 
 def test_signed_folder_and_archive_are_verified(release: Release) -> None:
     archive = release.archive.read_bytes()
-    order = signed.sign_release(release, signer())
+    order = orders.sign_release(release, signer())
     assert order.release == release.id
     assert release.archive.read_bytes() == archive
     for path in (release.folder, release.archive):
-        found = signed.verify(path, trusted())
+        found = orders.verify(path, trusted())
         assert (found.manifest, found.order) == (release.manifest, order)
         assert found.key == keys.user_keys().stored("default").public
 
 
 def test_signing_anew_is_a_newer_order_for_the_same_release(release: Release) -> None:
-    first, second = (signed.sign_release(release, signer()) for _ in range(2))
+    first, second = (orders.sign_release(release, signer()) for _ in range(2))
     assert second.sequence > first.sequence
     assert second.release == first.release
 
 
 def test_unsigned_release_is_told_from_a_signed_one(release: Release) -> None:
     with pytest.raises(UserError) as unsigned:
-        signed.verify(release.folder, trusted())
+        orders.verify(release.folder, trusted())
     assert str(unsigned.value) == f"{release.folder}: is not signed\nnext: invoke release.sign"
 
 
 def test_release_of_a_foreign_key_is_refused(release: Release) -> None:
-    signed.sign_release(release, signer("theirs"))
+    orders.sign_release(release, signer("theirs"))
     mine = keys.user_keys().generate().public
     with pytest.raises(UserError) as foreign:
-        signed.verify(release.folder, [mine])
+        orders.verify(release.folder, [mine])
     theirs = keys.user_keys().stored("theirs").public.id
     assert str(foreign.value) == (
         f"{release.folder}: manifest.json.minisig: signed by a key that is not trusted here\n"
@@ -232,7 +232,7 @@ def swap_file(release: Release, other: Path) -> None:
 
 def swap_signature(release: Release, other: Path) -> None:
     two = make_release(other, root="/opt/edgewright", model=b"model two")
-    signed.sign_release(two, signer())
+    orders.sign_release(two, signer())
     release.signature.write_bytes(two.signature.read_bytes())
 
 
@@ -265,24 +265,24 @@ def sign_for_another(release: Release, other: Path) -> None:
 def test_each_attack_is_refused_with_its_own_words(
     release: Release, tmp_path: Path, change: Change, words: str
 ) -> None:
-    signed.sign_release(release, signer())
+    orders.sign_release(release, signer())
     change(release, tmp_path / "other")
     with pytest.raises(UserError, match=words):
-        signed.verify(release.folder, trusted())
+        orders.verify(release.folder, trusted())
 
 
 def test_archive_of_another_release_or_half_of_one_is_refused(
     release: Release, tmp_path: Path
 ) -> None:
-    signed.sign_release(release, signer())
+    orders.sign_release(release, signer())
     other = make_release(tmp_path / "other", root="/opt/edgewright", model=b"model two")
     whole = release.archive.read_bytes()
     release.archive.write_bytes(other.archive.read_bytes())
     with pytest.raises(UserError, match="signature does not fit what it signs"):
-        signed.verify(release.archive, trusted())
+        orders.verify(release.archive, trusted())
     release.archive.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="not a whole archive"):
-        signed.verify(release.archive, trusted())
+        orders.verify(release.archive, trusted())
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_what_an_estimate_lacks_is_told() -> None:
 def test_a_build_tells_the_estimate_and_its_verdict(budget: int, told: str) -> None:
     found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
 
-    screen = terminal.told_estimate(found).plain
+    screen = terminal.estimate_text(found).plain
 
     assert screen.startswith("estimate, not a measurement: ")
     assert told in screen
