@@ -25,6 +25,7 @@ from edgewright.cli.common import (
     Json,
     Reach,
     board_folders,
+    checkout,
     heavy,
     model_path,
     profile_of,
@@ -102,7 +103,9 @@ def instructions(
 def check(c: Context, board: BoardName) -> None:
     """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
     report = measure(_program(Counted(board=board)), board, workspace().resources)
-    known = baseline.require_no_growth(report, baseline.read_baseline(workspace().baseline))
+    known = baseline.require_no_growth(
+        report, baseline.read_baseline(workspace().baseline), workspace().default_model.parent.name
+    )
     say(f"{board}: {report.inference:,} instructions an inference, accepted {known.inference:,}")
 
 
@@ -110,7 +113,7 @@ def check(c: Context, board: BoardName) -> None:
 def accept(c: Context, board: BoardName) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
     report = measure(_program(Counted(board=board)), board, workspace().resources)
-    before = baseline.read_baseline(workspace().baseline)
+    before = baseline.read_baseline(workspace().own_baseline)
     now = baseline.accepted(report, workspace().default_model.parent.name)
     baseline.write_baseline(
         workspace().own_baseline,
@@ -229,7 +232,7 @@ def startup(
 @task
 def calibrate(c: Context) -> None:
     """Model published networks anew. Example: invoke bench.calibrate"""
-    log = workspace().root / "build" / "calibrate.log"
+    log = checkout().root / "build" / "calibrate.log"
     with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as scratch:
         made = estimates.calibrate(workspace().resources, Path(scratch), log)
     workspace().resources.calibration.write_text(made.model_dump_json(indent=2) + "\n")

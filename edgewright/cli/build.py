@@ -17,6 +17,7 @@ from edgewright.cli.common import (
     OUT,
     BoardName,
     Json,
+    checkout,
     model_path,
     profile_of,
     say,
@@ -106,6 +107,6 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> terminal.
 @task
 def lock(c: Context) -> None:
     """Write recipes/conan.lock anew after a recipe's version changed. Example: invoke lock"""
-    log = workspace().root / "build" / "lock.log"
+    log = checkout().root / "build" / "lock.log"
     packages.write_lock(workspace().resources, container.choose("auto", workspace(), log), log)
     say(str(workspace().resources.lockfile))

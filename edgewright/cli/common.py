@@ -117,13 +117,26 @@ def heavy(module: str, package: str = "model") -> Any:
         raise UserError(
             f"edgewright.{package}.{module}",
             f"needs {missing.name}",
-            next="pip install -e '.[model]'",
+            next="pip install 'edgewright[model]'",
         ) from missing
 
 
 def workspace() -> Workspace:
     """The one that the current folder lies in. Raises UserError if it lies in none."""
     return find_workspace(Path.cwd(), installed_resources())
+
+
+def checkout() -> Workspace:
+    """The workspace, if it is a checkout of edgewright. Raises UserError for the user's own."""
+    here = workspace()
+    if here.root != here.resources.root:
+        raise UserError(
+            str(here.root),
+            "not a checkout of edgewright",
+            facts=["this works on edgewright's own sources and tests"],
+            next="repeat it in a checkout",
+        )
+    return here
 
 
 def board_folders() -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from edgewright.cli import screens as terminal
 from edgewright.cli.board import deploy_board, deploy_settings
 from edgewright.cli.build import BuildOptions, build_release
-from edgewright.cli.common import OUT, BoardName, instance_of, say, task, workspace
+from edgewright.cli.common import OUT, BoardName, checkout, instance_of, say, task
 from edgewright.lab import emulate
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
@@ -51,7 +51,7 @@ def _lint() -> None:
     sources = sorted(
         str(path)
         for folder in ("cli", "common", "edgectl", "include", "src", "tests")
-        for path in (workspace().resources.runtime_cpp / folder).rglob("*.[ch]pp")
+        for path in (checkout().resources.runtime_cpp / folder).rglob("*.[ch]pp")
     )
     for argv in (
         ["ruff", "check", "."],
@@ -63,6 +63,6 @@ def _lint() -> None:
 
 
 def _run(argv: list[str]) -> None:
-    done = subprocess.run(argv, cwd=workspace().root, check=False)
+    done = subprocess.run(argv, cwd=checkout().root, check=False)
     if done.returncode != 0:
         raise Exit(code=done.returncode)

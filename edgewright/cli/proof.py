@@ -8,7 +8,7 @@ from rich.table import Table
 
 from edgewright.base.errors import TargetError
 from edgewright.build import container, pipeline
-from edgewright.cli.common import OUT, Json, say, task, workspace, write_document
+from edgewright.cli.common import OUT, Json, checkout, say, task, workspace, write_document
 from edgewright.lab.proof import crashpoints as crashes
 from edgewright.lab.proof import fuzz as fuzzing
 from edgewright.lab.proof import lostwrites as writes
@@ -76,7 +76,7 @@ def fuzz(
 ) -> None:
     """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
     chosen = (target,) if target else fuzzing.TARGETS
-    libraries = pipeline.native_helper(workspace(), _builder(), jobs=2)
+    libraries = pipeline.native_helper(checkout(), _builder(), jobs=2)
     for name in chosen:
         report = fuzzing.run(workspace(), libraries, name, seconds=seconds)
         OUT.print(f"{name}: {report.executions:,} inputs in {report.seconds} s, no fault")

@@ -12,12 +12,14 @@ from pydantic import JsonValue
 from rich.table import Table
 
 from edgewright.base.errors import UserError
+from edgewright.base.layout import installed_resources
 from edgewright.base.progress import LineSink
 from edgewright.build import pipeline
 from edgewright.cli.common import (
     ERR,
     OUT,
     Json,
+    checkout,
     model_path,
     profile_of,
     say,
@@ -240,7 +242,9 @@ def golden(
     """Write the golden set of a model anew. Example: edgewright model.golden"""
     from edgewright.model.pack import golden as sets
 
-    path = model_path(model)
+    path, demo = model_path(model), installed_resources().demo_models
+    if demo and path.is_relative_to(demo):
+        checkout()  # the models of an installation are only read
     card = read_card(path.parent / "card.json")
     answers = judge(path, load_part(ELPV, "test"), card, positive_label(card.labels))
     say(str(sets.write_golden(path, card, sets.choose(answers))))

@@ -25,7 +25,8 @@ def report(built: BuildReport) -> InstructionReport:
 
 
 def test_nothing_costs_more_than_accepted(report: InstructionReport) -> None:
-    baseline.require_no_growth(report, baseline.read_baseline(CHECKOUT.baseline))
+    model = CHECKOUT.default_model.parent.name
+    baseline.require_no_growth(report, baseline.read_baseline(CHECKOUT.baseline), model)
 
 
 def test_operators_and_functions_add_up_to_the_inference(report: InstructionReport) -> None:

@@ -53,13 +53,16 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     write_file(path, baseline.to_json())
 
 
-def require_no_growth(report: InstructionReport, baseline: Baseline) -> Accepted:
-    """The accepted cost for the board. Raises UserError if an inference or a load grew by 2 %."""
+def require_no_growth(report: InstructionReport, baseline: Baseline, model: str) -> Accepted:
+    """The accepted cost of a model on the board.
+
+    Raises UserError if an inference or a load grew by 2 %, or none was accepted.
+    """
     accepted = baseline.boards.get(report.board)
-    if accepted is None:
+    if accepted is None or accepted.model != model:
         raise UserError(
             f"board '{report.board}'",
-            "has no baseline",
+            f"has no baseline of model '{model}'",
             next=f"invoke bench.accept --board={report.board}",
         )
     grown = [

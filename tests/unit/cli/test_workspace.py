@@ -126,6 +126,19 @@ def test_the_schema_for_editors_is_written_into_the_workspace(own: Path) -> None
     assert "properties" in json.loads((own / "board_profiles" / "schema.json").read_text())
 
 
+@pytest.mark.parametrize("task", ["lint", "lock", "bench.calibrate", "model.golden"])
+def test_what_works_on_edgewrights_own_sources_is_refused_elsewhere(
+    task: str, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(task) == 2
+
+    assert capsys.readouterr().err == (
+        f"{own}: not a checkout of edgewright\n"
+        "  this works on edgewright's own sources and tests\n"
+        "next: repeat it in a checkout\n"
+    )
+
+
 def test_help_explains_workspaces(capsys: pytest.CaptureFixture[str]) -> None:
     start("help", "workspace")
 
