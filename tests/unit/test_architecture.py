@@ -118,6 +118,13 @@ def test_rooms_import_only_the_rooms_below_them(path: Path) -> None:
         assert rooms_above(own[2], neighbours, MODEL_FLOORS) - allowed == set()
 
 
+def test_the_page_about_the_house_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] != "_"}
+
+    assert {room for room in folders if f"| `{room}/` |" not in page} == set()
+
+
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
     direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
     left = {module: needs & set(direct) - {module} for module, needs in direct.items()}

@@ -547,11 +547,11 @@ def _moments(record: Record, without: str | None) -> Iterator[int]:
     """Only from the first sync on that is left out: before it nothing is different."""
     differs = without is None
     for index, event in enumerate(record.events):
-        is_left_out = isinstance(event, Sync) and event.site == without
-        differs = differs or is_left_out
+        is_ignored = isinstance(event, Sync) and event.site == without
+        differs = differs or is_ignored
         if differs and isinstance(event, Answered):
             yield index + 1
-        elif differs and isinstance(event, Sync) and not is_left_out:
+        elif differs and isinstance(event, Sync) and not is_ignored:
             yield index
 
 

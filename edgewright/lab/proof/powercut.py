@@ -102,14 +102,14 @@ def run(settings: Settings, cuts: int) -> Campaign:
 
     Raises TargetError if a deploy does not work even without a cut.
     """
-    started, rng, cuts_made = time.monotonic(), random.Random(settings.seed), list[Cut]()
+    started, rng, completed = time.monotonic(), random.Random(settings.seed), list[Cut]()
     try:
         span = _start_over(settings, settings.releases[0])
         for number in range(1, cuts + 1):
             cut, lasted = _round(settings, rng, number, span)
             span = lasted or _start_over(settings, _release_of_round(settings, number))
             settings.on_cut(cut)
-            cuts_made.append(cut)
+            completed.append(cut)
     finally:
         lab.down(settings.lab)
         _disk_before(settings.lab).unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def run(settings: Settings, cuts: int) -> Campaign:
         board=settings.lab.profile.name,
         seed=settings.seed,
         seconds=round(time.monotonic() - started, 1),
-        cuts=tuple(cuts_made),
+        cuts=tuple(completed),
     )
 
 

@@ -41,8 +41,8 @@ def render(report: SweepReport, pictures: Sequence[str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    rows = [report.fp32, *report.candidates, *(one.row for one in report.rivals)]
-    numbered = [one for one in report.noise if one.local is not None]
+    rows = [report.fp32, *report.candidates, *(rival.row for rival in report.rivals)]
+    rounded = [tensor for tensor in report.noise if tensor.local is not None]
     return environment.get_template("sweep.html.j2").render(
         report=report,
         rows=rows,
@@ -51,8 +51,8 @@ def render(report: SweepReport, pictures: Sequence[str]) -> str:
         plots=_cost_plots(report, rows),
         noise=_noise_plot(report) if report.noise else None,
         histograms=[(histogram, _histogram_plot(histogram)) for histogram in report.histograms],
-        noisiest=sorted(numbered, key=lambda one: one.local or 0.0)[:NOISIEST],
-        loudest=max([one.local or 0.0 for one in numbered], default=1.0),
+        noisiest=sorted(rounded, key=lambda tensor: tensor.local or 0.0)[:NOISIEST],
+        loudest=max([tensor.local or 0.0 for tensor in rounded], default=1.0),
         tiles=list(zip(report.disagreements, pictures, strict=False)),
         scale=_size_unit(report)[0],
         unit=_size_unit(report)[1],

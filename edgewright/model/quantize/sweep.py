@@ -125,9 +125,9 @@ def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1
     base = Prepared(path=path, calibration=_calibrate(bench, path))
     fp32 = _judge(bench, "FP32", bench.fp32, bench.card)
     rivals = [_judge(bench, rival.name, rival.path, rival.card, fp32) for rival in bench.rivals]
-    made = _sweep(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes)
+    new = _sweep(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes)
     # Costs come last, of all networks in one run: only then do times compare.
-    fp32, *judged = _with_cost(bench, [fp32, *rivals, *made])
+    fp32, *judged = _with_cost(bench, [fp32, *rivals, *new])
     candidates = [network for network in judged if isinstance(network, Candidate)]
     chosen, reason = choose(fp32, candidates, budget)
     return SweepResult(

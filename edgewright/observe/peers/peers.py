@@ -150,17 +150,17 @@ def driver(workspace: Workspace, log: Path) -> Path:
 def dependencies(library: Path, sysroot: Path) -> tuple[Path, ...]:
     """The shared libraries that one needs, and those need, in a sysroot; libc left out."""
     paths: dict[str, Path] = {}
-    waiting = list(_needed_libraries(library))
+    waiting = list(_shared_libraries(library))
     while waiting:
         name = waiting.pop()
         path = (sysroot / LIBRARIES / name).resolve()
         if name not in paths and path.is_file():
             paths[name] = path
-            waiting += _needed_libraries(path)
+            waiting += _shared_libraries(path)
     return tuple(paths[name] for name in sorted(paths))
 
 
-def _needed_libraries(path: Path) -> Iterable[str]:
+def _shared_libraries(path: Path) -> Iterable[str]:
     return (name for name in read_elf(path).needed if not name.startswith(LIBC))
 
 
