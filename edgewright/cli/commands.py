@@ -54,7 +54,7 @@ GROUPS = (
     Group(
         name="build",
         about="a board profile and a model become a release",
-        modules={"profiles": ("boards",), "build": ("render", "build")},
+        modules={"profiles": ("boards", "schema"), "build": ("render", "build")},
     ),
     Group(
         name="deploy",
@@ -64,7 +64,7 @@ GROUPS = (
     Group(
         name="develop",
         about="edgewright itself",
-        modules={"develop": ("test", "lint"), "build": ("lock",), "profiles": ("schema",)},
+        modules={"develop": ("test", "lint"), "build": ("lock",)},
     ),
     Group(
         name="bench",

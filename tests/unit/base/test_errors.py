@@ -39,5 +39,6 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "BUG": 1,
         "USER": 2,
         "TARGET": 3,
+        "CHECK": 4,
         "INTERRUPTED": 130,
     }
