@@ -2,8 +2,9 @@
 
 from invoke.context import Context
 
-from edgewright.cli.common import OUT, BoardName, Json, instance_of, say, task
+from edgewright.cli.common import OUT, BoardName, Json, instance_of, say, task, write_document
 from edgewright.lab import emulate
+from edgewright.lab.documents import LabStatus
 
 
 @task
@@ -26,6 +27,6 @@ def status(c: Context, board: BoardName, json: Json = False) -> None:
     now = emulate.status(instance_of(board))
     address = str(now.board.target) if now.board else None
     if json:
-        OUT.print_json(data={"version": 1, "board": board, "state": now.state, "target": address})
+        write_document(LabStatus(board=board, state=now.state, target=address))
     else:
         OUT.print(f"{board}: {now.state}{f', {address}' if address else ''}")

@@ -11,12 +11,13 @@ from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
-from edgewright.cli.common import OUT, Json, Reach, say, task, task_named, workspace
+from edgewright.cli.common import OUT, Json, Reach, say, task, task_named, workspace, write_document
 from edgewright.deploy import install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.release import keys, order
+from edgewright.release.documents import key_list
 
 KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
@@ -133,17 +134,7 @@ def list_(c: Context, json: Json = False) -> None:
     """List your keys. Example: invoke keys.list"""
     listed = keys.user_keys().listed()
     if json:
-        rows = [
-            {
-                "name": key.name,
-                "id": key.public.id,
-                "secret": key.has_secret,
-                "locked": key.locked,
-                "last_sequence": key.last_sequence,
-            }
-            for key in listed
-        ]
-        OUT.print_json(data={"version": 1, "keys": rows})
+        write_document(key_list(listed))
         return
     table = Table("key", "id", "secret half", "last sequence", box=None, pad_edge=False)
     for key in listed:

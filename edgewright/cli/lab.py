@@ -27,6 +27,7 @@ from edgewright.cli.keys import signing_policy
 from edgewright.deploy import install, remote
 from edgewright.deploy.remote import Board
 from edgewright.lab import machine as lab
+from edgewright.lab.documents import LabStatus
 from edgewright.lab.proof import powercut
 from edgewright.lab.proof.powercut import Campaign, Cut
 from edgewright.observe import footprint as lab_bench
@@ -56,7 +57,7 @@ def status(c: Context, board: BoardName, json: Json = False) -> None:
     state = lab.power(lab_of(board))
     address = str(lab.running(lab_of(board)).target) if state is lab.Power.ON else None
     if json:
-        OUT.print_json(data={"version": 1, "board": board, "state": state, "target": address})
+        write_document(LabStatus(board=board, state=state, target=address))
     else:
         OUT.print(f"{board}: {state}{f', {address}' if address else ''}")
 

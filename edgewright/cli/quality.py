@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from invoke.context import Context
-from pydantic import JsonValue
 from rich.table import Table
 
 from edgewright.base.errors import UserError
@@ -36,8 +35,8 @@ from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import ELPV
+from edgewright.model.judge.documents import quality
 from edgewright.model.judge.evaluate import (
-    Metrics,
     Prices,
     Threshold,
     cheapest,
@@ -157,7 +156,8 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
         answers, Path(options.worst) if options.worst else _model_build() / "worst.png"
     )
     if json:
-        OUT.print_json(data=_evaluation(answers, prices, sheet))
+        found = thresholds(answers.defect, answers.truth, prices)
+        write_document(quality(answers, prices, found, cheapest(found), sheet))
         return
     OUT.print(_metrics_table(answers))
     OUT.print(_threshold_table(answers, prices))
@@ -172,17 +172,14 @@ def convert(
     json: Json = False,
 ) -> None:
     """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
-    made = converter.convert(model_path(model), Path(out) if out else _model_build() / "converted")
-    config = parse_config(made.ops_config.read_text(), str(made.ops_config))
-    names = sorted(map(str, config.operators))
+    files = converter.convert(model_path(model), Path(out) if out else _model_build() / "converted")
+    report = converter.conversion_report(files)
     if json:
-        size = made.ort.stat().st_size
-        told_ = {"version": 1, "ort": str(made.ort), "ops_config": str(made.ops_config)}
-        OUT.print_json(data={**told_, "bytes": size, "operators": names})
+        write_document(report)
         return
-    OUT.print(f"{made.ort}: {made.ort.stat().st_size:,} bytes", soft_wrap=True)
-    OUT.print(f"{made.ops_config}: {len(names)} operators", soft_wrap=True)
-    for name in names:
+    OUT.print(f"{report.ort}: {report.bytes:,} bytes", soft_wrap=True)
+    OUT.print(f"{report.ops_config}: {len(report.operators)} operators", soft_wrap=True)
+    for name in report.operators:
         OUT.print(f"  {name}", soft_wrap=True)
 
 
@@ -222,7 +219,9 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
     )
     found = workflow.diff(asked, Path(options.second))
     if json:
-        OUT.print_json(data=_difference(found))
+        from edgewright.model.quantize.diff import difference_report
+
+        write_document(difference_report(found))
         return
     OUT.print(_both_table(found))
     if found.noise:
@@ -363,30 +362,6 @@ def _some(found: Sequence[Threshold], best: Threshold, count: int = 9) -> list[T
     return [one for place, one in enumerate(found) if place % step == 0 or one is best]
 
 
-def _evaluation(answers: Answers, prices: Prices, sheet: Path | None) -> dict[str, JsonValue]:
-    found = thresholds(answers.defect, answers.truth, prices)
-    return {
-        "version": 1,
-        "images": answers.dataset.name,
-        "labels": list(answers.dataset.labels),
-        "positive": answers.dataset.labels[answers.positive],
-        **answers.metrics.as_json(),
-        "prices": {"miss": prices.miss, "false_alarm": prices.false_alarm},
-        "cheapest": _threshold(cheapest(found)),
-        "thresholds": [_threshold(one) for one in found],
-        "worst": str(sheet) if sheet else None,
-    }
-
-
-def _threshold(one: Threshold) -> JsonValue:
-    return {
-        "value": round(one.value, 6),
-        "misses": one.misses,
-        "false_alarms": one.false_alarms,
-        "cost": one.cost,
-    }
-
-
 def _summary(found: Inspection) -> list[str]:
     opsets = ", ".join(f"{name} {version}" for name, version in found.opsets.items())
     operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
@@ -437,35 +412,3 @@ def _fall_table(found: "Difference") -> Table:
         own = "" if one.local is None else f"{one.local:.1f}"
         table.add_row(one.operator, one.tensor, own, f"{one.total:.1f}", f"{fall:.1f}")
     return table
-
-
-def _difference(found: "Difference") -> dict[str, JsonValue]:
-    metrics: dict[str, Metrics] = {"first": found.first.metrics, "second": found.second.metrics}
-    return {
-        "version": 1,
-        "images": found.first.dataset.name,
-        "agreement": round(found.agreement, 4),
-        "distance": round(found.distance, 5),
-        **{name: one.as_json() for name, one in metrics.items()},
-        "disagreements": [
-            {
-                "image": one.sample.name,
-                "truth": one.truth,
-                "first": one.first,
-                "second": one.second,
-                "first_defect": round(one.first_defect, 4),
-                "second_defect": round(one.second_defect, 4),
-            }
-            for one in found.disagreements
-        ],
-        "tensors": [
-            {
-                "tensor": one.tensor,
-                "node": one.node,
-                "operator": one.operator,
-                "own_db": None if one.local is None else round(one.local, 2),
-                "all_db": round(one.total, 2),
-            }
-            for one in found.noise
-        ],
-    }

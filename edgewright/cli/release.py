@@ -10,9 +10,10 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.board.catalogue import board_names
 from edgewright.build import pipeline
-from edgewright.cli.common import BOARD, OUT, Json, say, task, task_named, workspace
+from edgewright.cli.common import BOARD, OUT, Json, say, task, task_named, workspace, write_document
 from edgewright.cli.keys import KeyName, ask
 from edgewright.release import keys, order
+from edgewright.release.documents import release_list, verified_release
 from edgewright.release.manifest import Release, load_release
 
 
@@ -23,17 +24,7 @@ def list_(c: Context, json: Json = False) -> None:
     builds = [workspace().build(board) for board in boards]
     releases = [pipeline.latest_release(build) for build in builds if build.latest.is_file()]
     if json:
-        rows = [
-            {
-                "board": release.manifest.board,
-                "release": release.id,
-                "bytes": release.manifest.total_bytes,
-                "signed": order.read_signature(release) is not None,
-                "folder": str(release.folder),
-            }
-            for release in releases
-        ]
-        OUT.print_json(data={"version": 1, "releases": rows})
+        write_document(release_list(releases))
         return
     table = Table("board", "release", "bytes", "signed", box=None, pad_edge=False)
     for release in releases:
@@ -75,23 +66,10 @@ def verify(
     """Verify signature and files. Example: invoke release.verify 8c1f0123456789ab.tar.gz"""
     found = order.verify(Path(path), [key.public for key in keys.user_keys().listed()])
     if json:
-        OUT.print_json(data=_document(found))
+        write_document(verified_release(found))
     else:
         say(
             f"release {found.manifest.id} for {found.manifest.compatible}: signed by key "
             f"{found.key.id}, sequence {found.order.sequence}; "
             f"{len(found.manifest.files)} files are what its manifest says"
         )
-
-
-def _document(found: order.Verified) -> dict[str, object]:
-    return {
-        "version": 1,
-        "release": found.manifest.id,
-        "board": found.manifest.board,
-        "compatible": found.manifest.compatible,
-        "sequence": found.order.sequence,
-        "key": found.key.id,
-        "files": len(found.manifest.files),
-        "bytes": found.manifest.total_bytes,
-    }

@@ -3,12 +3,14 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import onnxruntime
 
 from edgewright.base import digest
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Document
 from edgewright.model.contract.classifier import require_finite, require_onnx
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted, convert_network
@@ -45,6 +47,26 @@ def convert(model: Path, out: Path, *, xnnpack: bool = False) -> Converted:
         files.ort.replace(result.ort)
         files.ops_config.replace(result.ops_config)
     return result
+
+
+class Conversion(Document):
+    """`model.convert --json`."""
+
+    version: Literal[1] = 1
+    ort: str
+    ops_config: str
+    bytes: int  # of the `.ort` file
+    operators: tuple[str, ...]  # `domain;opset;name`, as the runtime is to register them
+
+
+def conversion_report(files: Converted) -> Conversion:
+    config = parse_config(files.ops_config.read_text(), str(files.ops_config))
+    return Conversion(
+        ort=str(files.ort),
+        ops_config=str(files.ops_config),
+        bytes=files.ort.stat().st_size,
+        operators=tuple(sorted(map(str, config.operators))),
+    )
 
 
 def rules_sha256() -> str:

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from edgewright.base.errors import UserError
+from edgewright.base.schema import Document, Part
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.classifier import Classifier
 from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import Dataset, Sample
+from edgewright.model.judge.evaluate import Interval
 from edgewright.model.judge.images import Inputs, spread
 from edgewright.model.quantize.recipe import prepare
 from edgewright.model.quantize.sqnr import TensorNoise, measure_noise
@@ -50,6 +53,81 @@ class Difference:
         pairs = zip(self.noise, self.noise[1:], strict=False)
         steps = [(after, before.total - after.total) for before, after in pairs]
         return sorted(steps, key=lambda step: -step[1])[:count]
+
+
+class DisputedImage(Part):
+    """An image that the networks give different labels; probabilities are those of a defect."""
+
+    image: str
+    truth: str
+    first: str
+    second: str
+    first_defect: float
+    second_defect: float
+
+
+class ComparedTensor(Part):
+    """A tensor of both networks: signal over noise, in decibels."""
+
+    tensor: str
+    node: str
+    operator: str
+    own_db: float | None  # null where the tensor is not quantized
+    all_db: float
+
+
+class NetworkQuality(Part):
+    """One of the two networks on these images."""
+
+    count: int
+    accuracy: Interval
+    auc: Interval
+    defect_recall: Interval
+    confusion: tuple[tuple[int, ...], ...]  # [truth][answer]
+
+
+class DifferenceReport(Document):
+    """`model.diff --json`."""
+
+    version: Literal[1] = 1
+    images: str
+    agreement: float  # share of images with one answer
+    distance: float  # mean total variation of the probabilities
+    first: NetworkQuality
+    second: NetworkQuality
+    disagreements: tuple[DisputedImage, ...]
+    tensors: tuple[ComparedTensor, ...]
+
+
+def difference_report(difference: Difference) -> DifferenceReport:
+    return DifferenceReport(
+        images=difference.first.dataset.name,
+        agreement=round(difference.agreement, 4),
+        distance=round(difference.distance, 5),
+        first=NetworkQuality.model_validate(difference.first.metrics.as_json()),
+        second=NetworkQuality.model_validate(difference.second.metrics.as_json()),
+        disagreements=tuple(
+            DisputedImage(
+                image=disagreement.sample.name,
+                truth=disagreement.truth,
+                first=disagreement.first,
+                second=disagreement.second,
+                first_defect=round(disagreement.first_defect, 4),
+                second_defect=round(disagreement.second_defect, 4),
+            )
+            for disagreement in difference.disagreements
+        ),
+        tensors=tuple(
+            ComparedTensor(
+                tensor=noise.tensor,
+                node=noise.node,
+                operator=noise.operator,
+                own_db=None if noise.local is None else round(noise.local, 2),
+                all_db=round(noise.total, 2),
+            )
+            for noise in difference.noise
+        ),
+    )
 
 
 def diff(
