@@ -83,18 +83,14 @@ def rootfs(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> Pa
         return archive
     with tempfile.TemporaryDirectory(prefix="edgewright-rootfs-") as scratch:
         base = Path(scratch, "base.tar")
-        _unpack(spec, base, log, on_line)
+        # Only unpacked, never run: so it needs neither root nor emulation of the board's programs.
+        mode = "root" if os.getuid() == 0 else "chrootless"
+        argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
+        argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
+        process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
         with replacing(archive) as aside:
             compose(base, aside, spec)
     return archive
-
-
-def _unpack(spec: ImageSpec, base: Path, log: Path, on_line: LineSink | None) -> None:
-    # Only unpacked, never run: so it needs neither root nor emulation of the board's programs.
-    mode = "root" if os.getuid() == 0 else "chrootless"
-    argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
-    argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
-    process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
 
 
 def compose(base: Path, rootfs: Path, spec: ImageSpec) -> None:

@@ -36,6 +36,7 @@ def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
         folder = Path(scratch)
         env = _configure(folder, arch, suite)
         process.run_logged(["apt-get", "update"], log, env=env)
+        # By its real name: dpkg would unpack nothing of a metapackage.
         real = _real_name(package, arch, suite, env)
         process.run_logged(["apt-get", "download", real], log, env=env, cwd=folder)
         process.run_logged(["dpkg", "-x", str(next(folder.glob("*.deb"))), str(into)], log)

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -221,27 +221,20 @@ def _save_state(lab: Lab, machine: Machine, on_line: LineSink | None) -> None:
     lab.console.unlink(missing_ok=True)
     argv = [*machine.argv, "-serial", f"file:{lab.console.name}", "-monitor", "stdio"]
     argv += _devices(lab, _free_port())
-    with lab.log.open("ab") as log, _killed_afterwards(lab, argv, log) as qemu:
-        deadline = time.monotonic() + SAVE_SECONDS
-        while not (lab.console.is_file() and AT_DISK in lab.console.read_bytes()):
-            if qemu.poll() is not None or time.monotonic() > deadline:
-                raise _not_up(lab, "the kernel did not get as far as to its disk")
-            time.sleep(0.1)
-        qemu.communicate(f'migrate "exec:cat > {saved.name}"\nquit\n'.encode(), SAVE_SECONDS)
+    with lab.log.open("ab") as log:
+        qemu = _start(lab, argv, log)
+        try:
+            deadline = time.monotonic() + SAVE_SECONDS
+            while not (lab.console.is_file() and AT_DISK in lab.console.read_bytes()):
+                if qemu.poll() is not None or time.monotonic() > deadline:
+                    raise _not_up(lab, "the kernel did not get as far as to its disk")
+                time.sleep(0.1)
+            qemu.communicate(f'migrate "exec:cat > {saved.name}"\nquit\n'.encode(), SAVE_SECONDS)
+        finally:
+            qemu.kill()
+            qemu.wait()
     copy_file(saved, machine.state)
     saved.unlink()
-
-
-@contextlib.contextmanager
-def _killed_afterwards(
-    lab: Lab, argv: Sequence[str], log: IO[bytes]
-) -> Iterator["subprocess.Popen[bytes]"]:
-    child = _start(lab, argv, log)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
 
 
 def _start(lab: Lab, argv: Sequence[str], out: IO[bytes]) -> "subprocess.Popen[bytes]":

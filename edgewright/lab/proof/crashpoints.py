@@ -120,7 +120,7 @@ def _prove_step(
                 Violation(step=step.name, call="{} {}".format(*calls[point]), problem=problem)
             )
         states.add(state)
-    _run(bench.helper, step, [])
+    _run(bench.helper, step, [])  # now whole, on the board itself: the next command needs it
     points_of_step = StepPoints(step=step.name, calls=len(calls), killed=killed, states=len(states))
     return points_of_step, violations
 

@@ -490,6 +490,7 @@ def _untried(root: Path) -> str | None:
     """A release that was never committed is current, and nothing would ever undo it."""
     current, floor, txn = linked(root, "current"), root / "floor", root / "txn"
     committed = floor.read_text(errors="replace").split()[1:] if floor.is_file() else []
+    # A trial is undone by the board itself, if nobody commits it.
     trial = txn.read_text(errors="replace").split()[1:2] if txn.is_file() else []
     if current is None or current in (*committed, *trial):
         return None
@@ -556,6 +557,7 @@ def _moments(record: Record, without: str | None) -> Iterator[int]:
 
 
 def _subsets(pending: list[int]) -> list[frozenset[int]]:
+    """The unsynced changes that survive a cut: none, all, and around each of the newest."""
     every = frozenset(pending)
     newest = range(max(0, len(pending) - NEWEST), len(pending))
     subsets = [frozenset(), every]
@@ -582,15 +584,15 @@ def first_violation(record: Record, folder: Path, without: str | None = None) ->
         tree = tree_after(record, cut, without)
         answers = sum(isinstance(event, Answered) for event in record.events[: cut.at])
         state = (_visible(tree), answers)
-        if state not in states and (problem := _broken_tree(record, cut, tree, folder / "cut")):
-            return problem
+        if state in states:
+            continue
         states.add(state)
+        root = folder / "cut"
+        make(tree, root)
+        try:
+            problem = broken(record, cut.at, root)
+        finally:
+            shutil.rmtree(root)
+        if problem:
+            return problem
     return None
-
-
-def _broken_tree(record: Record, cut: Cut, tree: Tree, root: Path) -> str | None:
-    make(tree, root)
-    try:
-        return broken(record, cut.at, root)
-    finally:
-        shutil.rmtree(root)

@@ -226,6 +226,7 @@ def _lose_writes(board: Lab, rng: random.Random) -> int:
     log = writelog.read(board.writes)
     if not log.complete:
         return 0
+    # From the disk before: the image holds all that QEMU wrote, also what the cut takes away.
     alive = writelog.survivors(log, rng)
     copy_sparse(_disk_before(board), board.disk)
     writelog.apply(alive, board.writes, board.disk)

@@ -94,7 +94,10 @@ def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
             low, high = extremes.get(name, bounds)
             extremes[name] = np.array([min(low, bounds[0]), max(high, bounds[1])], np.float32)
             # The extremes go along, so that a sample never makes the histogram too narrow.
-            collector.collect_value({name: np.concatenate([_sample(values, random), bounds])})
+            sample = values.reshape(-1)
+            if sample.size > _SAMPLE:
+                sample = sample[random.integers(0, sample.size, _SAMPLE)]
+            collector.collect_value({name: np.concatenate([sample, bounds])})
             if name in norms:
                 magnitudes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
                 channels[name] = np.maximum(magnitudes, channels.get(name, 0))
@@ -164,11 +167,6 @@ def _finite_bounds(model: Path, name: str, values: Floats) -> Floats:
             facts=[f"tensor: {name}"],
         )
     return bounds
-
-
-def _sample(values: Floats, random: np.random.Generator) -> Floats:
-    flat = values.reshape(-1)
-    return flat if flat.size <= _SAMPLE else flat[random.integers(0, flat.size, _SAMPLE)]
 
 
 def _coarse(fine: HistogramCollector) -> HistogramCollector:

@@ -85,8 +85,14 @@ def quantize_prepared(
     """
     with replacing(out) as aside:
         with _silent():
-            write = _write_dynamic if recipe.mode == "dynamic" else _write_static
-            write(prepared, calibration, aside, recipe)
+            if recipe.mode == "dynamic":
+                # ONNX Runtime's ConvInteger takes uint8 weights only, and no scales per channel.
+                spared = list(recipe.spared)
+                quantize_dynamic(
+                    prepared, aside, weight_type=QuantType.QUInt8, nodes_to_exclude=spared
+                )
+            else:
+                _write_static(prepared, calibration, aside, recipe)
         model = onnx.load(aside)
         model.ir_version = IR_VERSION  # the board's runtime reads no newer one
         onnx.checker.check_model(model, full_check=True)
@@ -110,13 +116,6 @@ def _write_static(prepared: Path, calibration: Calibration, out: Path, recipe: R
     )
     quantizer.quantize_model()
     quantizer.model.save_model_to_file(str(out), False)
-
-
-def _write_dynamic(prepared: Path, _: Calibration, out: Path, recipe: Recipe) -> None:
-    # ONNX Runtime's ConvInteger takes uint8 weights only, and no scales per channel.
-    quantize_dynamic(
-        prepared, out, weight_type=QuantType.QUInt8, nodes_to_exclude=list(recipe.spared)
-    )
 
 
 def refuse_lowest_weight(model: onnx.ModelProto, path: Path) -> None:

@@ -238,16 +238,12 @@ def _sweep(bench: Bench, base: Prepared, fp32: JudgedNetwork) -> Iterator[Candid
     static = [candidate for candidate in by_grid if candidate.recipe.mode == "static"]
     best = min(static, key=lambda candidate: candidate.distance)
     graph = onnx.load(base.path).graph
-    noisy = _noisy_tensors(bench, base, best)
-    yield from _try(bench, base, fp32, sparing(best.recipe, graph, noisy))
-    yield from _try_rescaled(bench, base, fp32, best.recipe)
-
-
-def _noisy_tensors(bench: Bench, base: Prepared, best: Candidate) -> list[str]:
     images = spread(bench.calibration, NOISE_IMAGES)
     noise = measure_noise(base.path, best.path, Inputs(samples=images.samples, card=bench.card))
     count = max(1, round(len(noise) * NOISY_SHARE))
-    return [tensor.tensor for tensor in noisiest(noise, count)]
+    noisy = [tensor.tensor for tensor in noisiest(noise, count)]
+    yield from _try(bench, base, fp32, sparing(best.recipe, graph, noisy))
+    yield from _try_rescaled(bench, base, fp32, best.recipe)
 
 
 def _try_rescaled(

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -100,12 +100,15 @@ def measure(program: Program, board: str, resources: Resources) -> InstructionRe
     """Count one program. Raises UserError if it does not run, or holds no runtime of ours."""
     symbols = read_symbols(program.symbols)
     counts = count(guest_of(program), resources)
+    # Before the first inference the program also reads its image, which is no part of a load.
+    starts = {function.address for name in INPUT for function in symbols.named(name)}
+    before = _in_column(counts.spans, 0)
+    reading_image = sum(span.instructions for span in before if span.address in starts)
     return InstructionReport(
         board=board,
         program=program.binary,
         model=program.model,
-        # Before the first inference the program also reads its image, which is no part of a load.
-        load=counts.total(0) - _spent_before_mark(counts, symbols, INPUT),
+        load=counts.total(0) - reading_image,
         first_inference=counts.total(FIRST),
         inference=counts.total(STEADY),
         functions=tuple(by_function(counts, symbols)),
@@ -175,13 +178,6 @@ def by_node(counts: Counts, symbols: Symbols) -> Iterable[Cost]:
     for span in _in_column(counts.spans, STEADY):
         if span.address in names:
             yield _cost(names[span.address], span.instructions, total)
-
-
-def _spent_before_mark(counts: Counts, symbols: Symbols, prefixes: Sequence[str]) -> int:
-    """Instructions before the first mark, from the entry of a named function to the next span."""
-    starts = {function.address for name in prefixes for function in symbols.named(name)}
-    before = _in_column(counts.spans, 0)
-    return sum(span.instructions for span in before if span.address in starts)
 
 
 def _in_column(spans: Iterable[Span], column: int) -> Iterable[Span]:
