@@ -1,12 +1,14 @@
 """Boards over SSH."""
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
 
 from edgewright.base.errors import UserError
+from edgewright.board.profile import BoardProfile
 from edgewright.build import pipeline
 from edgewright.cli import screens
 from edgewright.cli.common import (
@@ -15,7 +17,6 @@ from edgewright.cli.common import (
     Host,
     Json,
     Reach,
-    profile_of,
     say,
     task,
     workspace,
@@ -28,6 +29,7 @@ from edgewright.deploy import target as targets
 from edgewright.deploy.documents import DeployReport
 from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.target import Target
+from edgewright.release.manifest import Release
 
 
 @task
@@ -54,22 +56,22 @@ def _confirmed(question: str) -> bool:
     return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
 
 
-@task
-def deploy(
-    c: Context,
-    reach: Reach,
-    dry_run: Annotated[bool, "print the plan, change nothing"] = False,
+@dataclass(frozen=True, kw_only=True)
+class DeployOptions:
+    dry_run: Annotated[bool, "print the plan, change nothing"] = False
     key: Annotated[
         str, "sign with this key; default: the signature that is there, else the default key"
-    ] = "",
-    take_over: Annotated[bool, "end another's deploy that is at work on the board"] = False,
-    json: Json = False,
-) -> None:
+    ] = ""
+    take_over: Annotated[bool, "end another's deploy that is at work on the board"] = False
+
+
+@task
+def deploy(c: Context, reach: Reach, options: DeployOptions, json: Json = False) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
-    settings = deploy_settings(
-        reach.board, reach.target(), key=key, password=reach.password(), take_over=take_over
-    )
-    if dry_run:
+    release = pipeline.latest_release(workspace().build(reach.board))
+    settings = deploy_settings(reach.profile, release, reach.target(), options)
+    settings = replace(settings, password=reach.password())
+    if options.dry_run:
         plan = one_board.plan(settings)
         if json:
             write_document(plan)
@@ -82,26 +84,18 @@ def deploy(
 
 
 def deploy_settings(
-    board: str,
-    target: Target,
-    *,
-    key: str = "",
-    password: str | None = None,
-    take_over: bool = False,
-    smoke_unchanged: bool = False,
+    profile: BoardProfile, release: Release, target: Target, options: DeployOptions
 ) -> DeploySettings:
-    """The last build for a board, to be deployed by this user from this machine."""
+    """A release to be deployed by this user from this machine."""
     return DeploySettings(
         target=target,
-        release=pipeline.latest_release(workspace().build(board)),
-        signing=signing_policy(key),
+        release=release,
+        signing=signing_policy(options.key),
         deployer=install.this_user(),
         known_hosts=remote.user_known_hosts(),
-        password=password,
-        reserve_bytes=profile_of(board).deploy.reserve_mb << 20,
-        take_over=take_over,
-        smoke_unchanged=smoke_unchanged,
-        smoke_file=_smoke_file(board),
+        reserve_bytes=profile.deploy.reserve_mb << 20,
+        take_over=options.take_over,
+        smoke_file=_smoke_file(profile.name),
     )
 
 

@@ -2,16 +2,27 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
-from edgewright.cli.board import deploy_board, deploy_settings
+from edgewright.cli.board import DeployOptions, deploy_board, deploy_settings
 from edgewright.cli.build import BuildOptions, build_release
-from edgewright.cli.common import OUT, BoardName, checkout, instance_of, say, task
+from edgewright.cli.common import (
+    OUT,
+    BoardName,
+    checkout,
+    instance_of,
+    profile_of,
+    say,
+    task,
+    workspace,
+)
 from edgewright.lab import emulate
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
@@ -24,7 +35,9 @@ def demo(c: Context, board: BoardName = "a53-som") -> None:
     OUT.print(terminal.build_screen(build_release(BuildOptions(board=board, estimate=False))))
     up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}")
-    report = deploy_board(deploy_settings(board, up.target, smoke_unchanged=True))
+    release = pipeline.latest_release(workspace().build(board))
+    settings = deploy_settings(profile_of(board), release, up.target, DeployOptions())
+    report = deploy_board(replace(settings, smoke_unchanged=True))
     assert report.smoke is not None, "a deploy that is asked to smoke-test has a smoke report"
     OUT.print(terminal.smoke_screen(report.smoke))
 
