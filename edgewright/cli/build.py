@@ -47,7 +47,9 @@ def render(
 
 
 ModelPath = Annotated[
-    str, "ONNX model with card.json and golden/ beside it; default: the demo model"
+    str,
+    "ONNX model with card.json and golden/ beside it, or its name in edgewright.toml; "
+    "default: default_model there, else the demo's",
 ]
 
 

@@ -34,9 +34,9 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
 OUT = Console(soft_wrap=False, highlight=False)
 ERR = Console(stderr=True, highlight=False)
 
-BOARD = "board profile, e.g. a53-som; invoke boards lists them; default: default_board"
+BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 
-BoardName = Annotated[str, BOARD]
+BoardName = Annotated[str, f"{BOARD}; default: default_board of edgewright.toml"]
 Host = Annotated[str, "user@addr[:port] of the board"]
 Json = Annotated[bool, "one JSON document instead of a screen"]
 
