@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from invoke.context import Context
 from invoke.exceptions import Exit
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from edgewright.base.errors import ExitCode, UserError
 from edgewright.cli.common import ERR, heavy, say, task, workspace
@@ -194,7 +195,7 @@ class _Lines:
 class _Bar(_Lines):
     """The same, with a bar that moves with every step."""
 
-    def __init__(self, curve: Path, title: str, earlier: list[Any], bars: Progress) -> None:
+    def __init__(self, curve: Path, title: str, earlier: list[Any], bars: Bars) -> None:
         super().__init__(curve, title, earlier)
         self.bars = bars
         self.bar = bars.add_task("training", total=1.0, note="")
@@ -214,5 +215,5 @@ def _watch(curve: Path, title: str, earlier: list[Any]) -> Iterator[_Lines]:
         TextColumn("{task.percentage:.1f} %"),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=ERR) as bars:
+    with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=ERR) as bars:
         yield _Bar(curve, title, earlier, bars)

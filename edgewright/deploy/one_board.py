@@ -75,7 +75,7 @@ def deploy_connected(
     if board.target.emulated:
         edgectl = install.ensure_edgectl(board, root, release)
         settings.signing.trust_emulated(edgectl, release, signature)
-    gate = smoke.Gate(release.manifest, progress=progress, report_file=settings.smoke_file)
+    gate = smoke.Gate(release.manifest, progress=progress, smoke_file=settings.smoke_file)
     installed = install.deploy(
         board,
         release,
@@ -106,7 +106,7 @@ def plan(settings: DeploySettings) -> PlanReport:
 
 
 def smoke_current(
-    board: Board, root: str, progress: Progress | None = None, report_file: Path | None = None
+    board: Board, root: str, progress: Progress | None = None, smoke_file: Path | None = None
 ) -> SmokeReport:
     """Smoke-test the release that is current below the deploy root `root`.
 
@@ -117,8 +117,8 @@ def smoke_current(
     if manifest is None:
         raise TargetError(str(board.target), "no release is installed", next="invoke deploy")
     report = smoke.run(board, f"{root}/releases/{manifest.id}", manifest, progress=progress)
-    if report_file:
-        write_file(report_file, report.to_json())
+    if smoke_file:
+        write_file(smoke_file, report.to_json())
     return report
 
 
@@ -142,6 +142,6 @@ def rollback(
         return signing.sign_anew(manifest, floor, emulated=board.target.emulated)
 
     def gate(manifest: Manifest) -> smoke.Gate:
-        return smoke.Gate(manifest, progress=progress, report_file=smoke_file)
+        return smoke.Gate(manifest, progress=progress, smoke_file=smoke_file)
 
     return install.rollback(board, root, sign, gate=gate, progress=progress, deployer=deployer)

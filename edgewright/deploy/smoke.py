@@ -186,7 +186,7 @@ def _check_lines(check: Check) -> list[str]:
 class Gate:
     """The smoke test between self-test and switch (`install.Gate`): raises for an unfit release.
 
-    Its report is written to `report_file`, where one is given, before anything is raised.
+    Its report is written to `smoke_file`, where one is given, before anything is raised.
     """
 
     def __init__(
@@ -194,17 +194,17 @@ class Gate:
         manifest: Manifest,
         *,
         progress: Progress | None = None,
-        report_file: Path | None = None,
+        smoke_file: Path | None = None,
     ) -> None:
         self.report: SmokeReport | None = None  # None until the test has run
         self._manifest = manifest
         self._progress = progress
-        self._report_file = report_file
+        self._smoke_file = smoke_file
 
     def __call__(self, board: Board, folder: str, selftest: Result) -> None:
         self.report = run(board, folder, self._manifest, selftest=selftest, progress=self._progress)
-        if self._report_file:
-            write_file(self._report_file, self.report.to_json())
+        if self._smoke_file:
+            write_file(self._smoke_file, self.report.to_json())
         require_passed(self.report)
 
 
