@@ -310,9 +310,23 @@ def _ready_cache(cache: Path | None) -> Path:
 
 def _user() -> list[str]:
     """So that what a build writes into the cache belongs to who started it, and not to root."""
-    if os.getuid() == 0:
+    if os.getuid() == 0 or daemon_is_rootless():
         return []
     return ["--user", f"{os.getuid()}:{os.getgid()}"]
+
+
+def daemon_is_rootless() -> bool:
+    """Whether the daemon, Docker's or Podman's, runs as this user.
+
+    Root in its containers is then this user on the host, and `--user` would be somebody who may
+    not write to the mounted folders. Docker tells it among its security options, Podman 4.3 does
+    not; the data of both lie in a folder of the user.
+    """
+    answer = process.capture(["docker", "info", "--format", "{{.DockerRootDir}}"], timeout=30)
+    try:
+        return Path(answer.stdout.strip()).stat().st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _no_builder(problem: str, missing: list[str]) -> UserError:

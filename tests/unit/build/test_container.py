@@ -1,5 +1,6 @@
 """Choosing a builder, and the names of things inside it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,31 @@ def test_the_image_is_named_by_what_defines_it(tmp_path: Path) -> None:
     assert container.image_tag(resources) == one
     (folder / "packages.txt").write_text("cmake\nccache\n")
     assert container.image_tag(resources) != one
+
+
+def fake_docker(folder: Path, root_dir: Path) -> None:
+    """A docker command whose daemon keeps its data in `root_dir`, and that notes how it is run."""
+    program = folder / "docker"
+    program.write_text(
+        f'#!/bin/sh\ncase $1 in info) echo {root_dir} ;; run) echo "$@" > {folder}/run ;; esac\n'
+    )
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize("rootless", [True, False])
+def test_a_rootless_daemon_is_not_told_a_user(
+    rootless: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its root is the user already; another user may not write to the mounted folders."""
+    user, data = os.getuid() or 1000, tmp_path / "data"
+    data.mkdir()
+    if os.getuid() == 0:
+        os.chown(data, user, -1)
+    fake_docker(tmp_path, data if rootless else Path("/"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("os.getuid", lambda: user)
+    builder = DockerBuilder(image="i", workspace=tmp_path, cache=tmp_path, resources=tmp_path)
+
+    builder.run(["true"], tmp_path / "log")
+
+    assert ("--user" in (tmp_path / "run").read_text()) is not rootless
