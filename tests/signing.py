@@ -4,12 +4,12 @@ from typing import Any
 
 from edgewright.deploy import install as deploy
 from edgewright.deploy import keyring
-from edgewright.deploy.install import Installed
+from edgewright.deploy.install import Installed, Order
 from edgewright.deploy.remote import Board
 from edgewright.release import keys
 from edgewright.release import order as orders
 from edgewright.release.keys import Signer
-from edgewright.release.manifest import Manifest, Release
+from edgewright.release.manifest import Release
 
 
 def signer(name: str = "default") -> Signer:
@@ -23,9 +23,9 @@ def sign(release: Release, name: str = "default") -> bytes:
     return orders.sign(release.manifest, signer(name))
 
 
-def sign_anew(manifest: Manifest, floor: int) -> bytes:
+def sign_anew(former: Order, floor: int) -> bytes:
     """What a rollback signs with."""
-    return orders.sign(manifest, signer(), at_least=floor + 1)
+    return orders.sign(former.manifest, signer(), at_least=floor + 1)
 
 
 def trust(board: Board, release: Release) -> None:

@@ -156,6 +156,8 @@ def rollback(
             reach.profile.deploy.root,
             signing_policy(key),
             install.this_user(),
+            compatible=reach.profile.compatible,
+            releases=workspace().build(reach.board).release,
             progress=progress,
             smoke_file=_smoke_file(reach.board),
         )

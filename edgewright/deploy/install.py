@@ -38,7 +38,14 @@ from edgewright.deploy.edgectl import (
 from edgewright.deploy.probe import APPLETS, probe
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.transfer import BaseChunks, Outgoing
-from edgewright.release.manifest import MANIFEST, Manifest, Release, parse_manifest, read_manifest
+from edgewright.release.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    Manifest,
+    Release,
+    parse_manifest,
+    read_manifest,
+)
 
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 SELFTEST_SECONDS = 900  # an emulated board takes its time
@@ -51,8 +58,9 @@ SEND, READ_BACK = "send", "read back"  # how these stages begin
 # Judges a release in its folder on the board, after its self-test and before the switch. What it
 # raises ends the deploy.
 Gate = Callable[[Board, str, Result], None]
-# Signs a manifest with a sequence number above the one given; returns a signature file.
-Sign = Callable[[Manifest, int], bytes]
+# Signs a former order of a board anew, with a sequence number above the one given; returns a
+# signature file. It raises for an order that this user must not repeat.
+Sign = Callable[["Order", int], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +190,7 @@ def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: 
         former=answer.current,
         installs_edgectl=answer.helper.sha256 != _edgectl_of(release)[1],
         objects=plan_objects(edgectl, release, answer),
-        paths={missing.sha256: missing.path for missing in answer.missing},
+        paths={file.sha256: file.path for file in reversed(release.manifest.files)},
         is_noop=answer.noop,
     )
 
@@ -208,9 +216,10 @@ def rollback(
         if state.previous is None or state.previous == state.current:
             facts = [f"current: {state.current or 'none'}"]
             raise TargetError(str(board.target), "no previous release to go back to", facts=facts)
-        manifest = read_board_manifest(board, root, state.previous)
+        former = read_board_order(board, root, state.previous)
+        manifest = former.manifest
         floor = state.floor.sequence if state.floor else 0
-        order = Order(manifest=manifest, signature=sign(manifest, floor))
+        order = Order(manifest=manifest, signature=sign(former, floor))
         begun = edgectl.begin(order.input, holder=deployer.holder, reserve_bytes=0)
         _require_complete(board, begun)
         _switch(edgectl, order, begun, gate(manifest) if gate else None, progress)
@@ -241,6 +250,27 @@ def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
 
 
 # Fit
+
+
+def read_board_order(board: Board, root: str, release: str) -> Order:
+    """The manifest of a release on the board, and the signature that it was installed with.
+
+    Whoever signs it anew checks the signature first: a board may hand over any manifest.
+    Raises TargetError for a manifest that is damaged, or that is of another release or root.
+    """
+    manifest = read_board_manifest(board, root, release)
+    if (manifest.id, manifest.deploy_root) != (release, root):
+        raise TargetError(
+            f"{board.target}: {root}/releases/{release}/{MANIFEST}",
+            "is of another release",
+            facts=[
+                f"expected: {release} for {root}",
+                f"found: {manifest.id} for {manifest.deploy_root}",
+            ],
+            next=STORAGE,
+        )
+    signature = board.check(["cat", f"{root}/releases/{release}/{SIGNATURE}"])
+    return Order(manifest=manifest, signature=signature.stdout.encode())
 
 
 def require_fit(board: Board, release: Release, facts: TargetFacts) -> None:
@@ -321,10 +351,20 @@ def plan_objects(edgectl: Edgectl, release: Release, answer: PlanAnswer) -> tupl
     Asks the board for hashes of a base that this machine does not have.
     """
     pack = ZSTD in answer.helper.encodings
+    files = {file.sha256: file for file in release.manifest.files}
+    foreign = [missing for missing in answer.missing if missing.sha256 not in files]
+    if foreign:
+        raise TargetError(
+            str(edgectl.board.target),
+            f"asks for files that are not of release {release.id}",
+            facts=[f"found: {missing.sha256} as {missing.path}" for missing in foreign[:5]],
+            next="look at what runs on this board: its edgectl would never ask for them",
+        )
     return tuple(
         transfer.plan_object(
             missing.sha256,
-            (release.folder / missing.path).read_bytes(),
+            # By hash, from our own manifest: the path that a board names could be any file's.
+            release.path(files[missing.sha256]).read_bytes(),
             base=missing.base.sha256 if missing.base else None,
             base_content=_base_content(edgectl, release, missing),
             part_bytes=missing.part.bytes if missing.part else 0,

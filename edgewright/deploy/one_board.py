@@ -14,12 +14,12 @@ from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
 from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
-from edgewright.deploy.install import Deployer
+from edgewright.deploy.install import Deployer, Order
 from edgewright.deploy.remote import Board, Timeouts
 from edgewright.deploy.report import SmokeReport
-from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
 from edgewright.deploy.target import Target
-from edgewright.release.manifest import Manifest, Release
+from edgewright.release.manifest import MANIFEST, Manifest, Release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +128,30 @@ def rollback(
     signing: SigningPolicy,
     deployer: Deployer,
     *,
+    compatible: str,
+    releases: Path,
     progress: Progress | None = None,
     smoke_file: Path | None = None,
 ) -> tuple[str, str]:
     """Order the previous release anew, with the smoke test as the gate.
 
-    Returns the ids of the former and of the current release. Raises TargetError if there is no
-    previous release, if it is damaged, or if it fails the smoke test; UserError for a key that
-    cannot be used.
+    Only a release for boards that are `compatible`, and that was built into the folder `releases`
+    of this machine or signed by a key of this user's folder, is ordered. Returns the ids of the
+    former and of the current release. Raises TargetError if there is no previous release, if it
+    is damaged, or if it fails the smoke test; UserError for a key that cannot be used, and for a
+    release that must not be ordered.
     """
 
-    def sign(manifest: Manifest, floor: int) -> bytes:
-        return signing.sign_anew(manifest, floor, emulated=board.target.emulated)
+    def sign(order: Order, floor: int) -> bytes:
+        manifest, built = order.manifest, releases / order.manifest.id / MANIFEST
+        former = FormerOrder(
+            manifest=manifest,
+            signature=order.signature,
+            subject=f"{board.target}: {root}/releases/{manifest.id}/{MANIFEST}",
+            compatible=compatible,
+            is_built_here=built.is_file() and built.read_bytes() == manifest.canonical(),
+        )
+        return signing.sign_anew(former, floor, emulated=board.target.emulated)
 
     def gate(manifest: Manifest) -> smoke.Gate:
         return smoke.Gate(manifest, progress=progress, smoke_file=smoke_file)

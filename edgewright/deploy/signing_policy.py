@@ -17,6 +17,17 @@ EMULATED = "emulated"  # key that emulated boards trust where there is no defaul
 
 
 @dataclass(frozen=True, kw_only=True)
+class FormerOrder:
+    """A release that a board had before, as the board hands it over: not to be believed."""
+
+    manifest: Manifest
+    signature: bytes  # that it was installed with
+    subject: str  # board and file, for messages
+    compatible: str  # of the board, by its profile on this machine
+    is_built_here: bool  # the same manifest lies in a build folder of this machine
+
+
+@dataclass(frozen=True, kw_only=True)
 class SigningPolicy:
     """A user's keys, who tells their passphrases, and the key to sign with, if one was named.
 
@@ -49,11 +60,25 @@ class SigningPolicy:
                 signature = release.signature.read_bytes()
             return signature
 
-    def sign_anew(self, manifest: Manifest, floor: int, *, emulated: bool) -> bytes:
+    def sign_anew(self, former: FormerOrder, floor: int, *, emulated: bool) -> bytes:
         """A signature file whose sequence number is above `floor`, the highest a board has seen.
 
-        Raises UserError for a key that is not there or does not open.
+        Raises UserError for a key that is not there or does not open, and for an order that is
+        for another kind of board, or that was neither built on this machine nor signed by a key
+        of this user's folder: a hostile board could have any manifest signed, and install it on
+        other boards.
         """
+        manifest = former.manifest
+        if manifest.compatible != former.compatible:
+            raise UserError(
+                former.subject,
+                "is for another kind of board",
+                facts=[f"expected: {former.compatible}", f"found: {manifest.compatible}"],
+                next="invoke deploy",
+            )
+        if not former.is_built_here:
+            trusted = [key.public for key in self.keys.listed()]
+            order.check(manifest, former.signature, trusted, former.subject)
         return order.sign(manifest, self.signer(emulated=emulated), at_least=believable(floor) + 1)
 
     def trust_emulated(self, edgectl: Edgectl, release: Release, signature: bytes) -> None:

@@ -112,7 +112,9 @@ class Deploys(RuleBasedStateMachine):
             _, now = deploy.rollback(
                 self.board(cut),
                 str(self.root),
-                lambda manifest, floor: orders.sign(manifest, signer(self.key), at_least=floor + 1),
+                lambda former, floor: orders.sign(
+                    former.manifest, signer(self.key), at_least=floor + 1
+                ),
             )
             self.allowed = {now}
             return

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,17 @@ import pytest
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.audit import TargetFacts
 from edgewright.cli import screens
-from edgewright.deploy import documents
+from edgewright.deploy import documents, transfer
 from edgewright.deploy import install as deploy
-from edgewright.deploy.edgectl import AbsentError, Edgectl, RefusedError, signed_input
+from edgewright.deploy.edgectl import (
+    AbsentError,
+    Edgectl,
+    HelperFacts,
+    Missing,
+    PlanAnswer,
+    RefusedError,
+    signed_input,
+)
 from edgewright.deploy.probe import APPLETS
 from edgewright.deploy.remote import Result
 from edgewright.deploy.service import ServiceState
@@ -172,3 +182,65 @@ def test_dry_run_of_a_bare_board_is_told_in_bytes(
 def test_dry_run_of_a_bare_board_without_space(release: Release) -> None:
     with pytest.raises(TargetError, match=f"no space for release {release.id}"):
         deploy.dry_run(LocalBoard(), release, b"", reserve_bytes=1 << 60)
+
+
+# A hostile board
+
+
+def test_a_board_gets_no_file_but_those_of_the_release(release: Release, tmp_path: Path) -> None:
+    """The path of a missing object is the board's word; `Path / absolute` would be that file."""
+    secret = tmp_path / "default.key"
+    secret.write_text("secret")
+    missing = [
+        Missing(sha256=sha256(secret.read_bytes()).hexdigest(), bytes=6, path=str(secret)),
+        Missing(sha256="0" * 64, bytes=6, path="../../default.key"),
+    ]
+    edgectl = answered(0, "nothing is asked")
+
+    with pytest.raises(TargetError) as refused:
+        deploy.plan_objects(edgectl, release, plan_answer(release, missing))
+
+    assert str(refused.value) == (
+        f"root@board.test: asks for files that are not of release {release.id}\n"
+        f"  found: {missing[0].sha256} as {secret}\n"
+        f"  found: {missing[1].sha256} as ../../default.key\n"
+        "next: look at what runs on this board: its edgectl would never ask for them"
+    )
+
+
+def test_an_object_is_read_where_our_manifest_has_it(release: Release, tmp_path: Path) -> None:
+    file = release.manifest.files[0]
+    secret = tmp_path / "default.key"
+    secret.write_text("secret")
+    missing = Missing(sha256=file.sha256, bytes=file.bytes, path=str(secret))
+
+    (sent,) = deploy.plan_objects(answered(0, ""), release, plan_answer(release, [missing]))
+
+    assert sent.sha256 == file.sha256
+    stream = BytesIO()
+    transfer.write_stream([sent], stream)
+    assert b"secret" not in stream.getvalue()
+
+
+def plan_answer(release: Release, missing: list[Missing]) -> PlanAnswer:
+    return PlanAnswer(
+        version=1,
+        command="begin",
+        helper=HelperFacts(version="0.1.0", protocol=1, sha256="0" * 64),
+        release=release.id,
+        sequence=1,
+        key="0" * 16,
+        state="absent",
+        sound=False,
+        noop=False,
+        missing=tuple(missing),
+        missing_bytes=12,
+        needed_bytes=12,
+        free_bytes=10**9,
+        current=None,
+        previous=None,
+        floor=None,
+        txn=None,
+        lease=None,
+        fence=1,
+    )

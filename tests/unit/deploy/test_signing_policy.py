@@ -2,13 +2,15 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.deploy.keyring import KeySet
-from edgewright.deploy.signing_policy import EMULATED, SigningPolicy
+from edgewright.deploy.signing_policy import EMULATED, FormerOrder, SigningPolicy
 from edgewright.release import minisign, order
 from edgewright.release.keys import KeyFolder
 from edgewright.release.manifest import Release
@@ -49,6 +51,18 @@ def signed_by(signature: bytes) -> str:
     return minisign.parse_signature(signature, "signature").id
 
 
+def former(release: Release, **changes: Any) -> FormerOrder:
+    """What a board hands over for a rollback; built on this machine unless changed."""
+    order = FormerOrder(
+        manifest=release.manifest,
+        signature=b"",
+        subject="pi@10.0.0.7: /opt/edgewright/releases/x/manifest.json",
+        compatible=release.manifest.compatible,
+        is_built_here=True,
+    )
+    return replace(order, **changes)
+
+
 def line_of(folder: KeyFolder, name: str) -> str:
     """A key as a board's `keys.json` has it."""
     return folder.public_path(name).read_text().splitlines()[1]
@@ -84,10 +98,65 @@ def test_a_rollback_is_ordered_with_a_number_above_the_boards(
     folder.generate()
     floor = folder.next_sequence("default") + 1000
 
-    signature = policy(folder).sign_anew(release.manifest, floor, emulated=False)
+    signature = policy(folder).sign_anew(former(release), floor, emulated=False)
 
     trusted = [folder.stored("default").public]
     assert order.check(release.manifest, signature, trusted, "s").order.sequence > floor
+
+
+def test_a_rollback_repeats_an_order_that_one_of_our_keys_signed(
+    folder: KeyFolder, release: Release
+) -> None:
+    folder.generate()
+    signature = policy(folder).signature_of(release, emulated=False)
+    handed_over = former(release, signature=signature, is_built_here=False)
+
+    anew = policy(folder).sign_anew(handed_over, 0, emulated=False)
+
+    assert signed_by(anew) == folder.stored("default").public.id
+
+
+def test_a_rollback_signs_nothing_that_a_stranger_signed(
+    folder: KeyFolder, release: Release, tmp_path: Path
+) -> None:
+    ours = folder.generate().public
+    strangers = KeyFolder(tmp_path / "strangers")
+    stranger = strangers.generate().public
+    signature = policy(strangers).signature_of(release, emulated=False)
+
+    with pytest.raises(UserError) as refused:
+        policy(folder).sign_anew(
+            former(release, signature=signature, is_built_here=False), 0, emulated=False
+        )
+
+    assert str(refused.value) == (
+        "pi@10.0.0.7: /opt/edgewright/releases/x/manifest.json: "
+        "signed by a key that is not trusted here\n"
+        f"  expected: one of {ours.id}\n"
+        f"  found: {stranger.id}\n"
+        "next: invoke keys.list; or invoke release.sign with a key of yours"
+    )
+
+
+@pytest.mark.parametrize("is_built_here", [True, False])
+def test_a_rollback_signs_nothing_for_another_kind_of_board(
+    folder: KeyFolder, release: Release, is_built_here: bool
+) -> None:
+    folder.generate()
+    signature = policy(folder).signature_of(release, emulated=False)
+    handed_over = former(
+        release, signature=signature, compatible="acme,other", is_built_here=is_built_here
+    )
+
+    with pytest.raises(UserError) as refused:
+        policy(folder).sign_anew(handed_over, 0, emulated=False)
+
+    assert str(refused.value) == (
+        "pi@10.0.0.7: /opt/edgewright/releases/x/manifest.json: is for another kind of board\n"
+        "  expected: acme,other\n"
+        "  found: acme,board\n"
+        "next: invoke deploy"
+    )
 
 
 def test_at_first_contact_the_new_key_authorises_itself(folder: KeyFolder) -> None:
@@ -134,7 +203,7 @@ def test_fifty_threads_sign_a_release_once_and_ask_for_the_passphrase_once(
     def sign(number: int) -> tuple[bytes, bytes]:
         start.wait()
         signature = shared.signature_of(release, emulated=False)
-        return signature, shared.sign_anew(release.manifest, number, emulated=False)
+        return signature, shared.sign_anew(former(release), number, emulated=False)
 
     with ThreadPoolExecutor(50) as pool:
         first, anew = zip(*pool.map(sign, range(50)), strict=True)
