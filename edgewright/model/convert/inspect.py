@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, shape_inference
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part
 from edgewright.model.contract.classifier import require_onnx
+from edgewright.model.convert.ops import VIEWS
 
 # Operator → the places of its data and of its weights among the inputs.
 _PRODUCTS = {
@@ -27,7 +28,6 @@ _PRODUCTS = {
     "QLinearMatMul": (0, 3),
 }
 _CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
-VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}  # same values
 _ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
 
 FLOAT_BYTES = 4

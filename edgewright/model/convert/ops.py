@@ -1,4 +1,4 @@
-"""Op configs: ONNX Runtime's list of operators and types, `domain;opset;Op{types},Op`."""
+"""Operators of ONNX, and op configs, ONNX Runtime's list of them: `domain;opset;Op{types},Op`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edgewright.base.errors import UserError
+
+# Operators of ONNX whose output has the values of their input, in another order or shape.
+VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 
 
 class Operator(NamedTuple):

@@ -24,7 +24,7 @@ from onnxruntime.quantization.calibrate import (
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.preprocess import Floats
-from edgewright.model.convert.inspect import VIEWS
+from edgewright.model.convert.ops import VIEWS
 
 Method = Literal["minmax", "percentile", "entropy"]
 BinCounts = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
