@@ -123,10 +123,10 @@ class DeployProgress(Progress):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self._end_upload()
 
     def start(self, stage: str) -> None:
-        self._bars.stop()
+        self._end_upload()
         self._console.print(stage, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
@@ -139,6 +139,10 @@ class DeployProgress(Progress):
             self._upload = self._bars.add_task("upload")
             self._bars.start()
         self._bars.update(self._upload, completed=count, total=total)
+
+    def _end_upload(self) -> None:
+        if self._upload is not None:  # bars that never started would write an empty line
+            self._bars.stop()
 
 
 def origin_text(stage: StageReport) -> str:
