@@ -143,6 +143,7 @@ class DeployProgress(Progress):
     def _end_upload(self) -> None:
         if self._upload is not None:  # bars that never started would write an empty line
             self._bars.stop()
+            self._upload = None
 
 
 def origin_text(stage: StageReport) -> str:
