@@ -249,9 +249,6 @@ def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
         ) from damaged
 
 
-# Fit
-
-
 def read_board_order(board: Board, root: str, release: str) -> Order:
     """The manifest of a release on the board, and the signature that it was installed with.
 
@@ -271,6 +268,9 @@ def read_board_order(board: Board, root: str, release: str) -> Order:
         )
     signature = board.check(["cat", f"{root}/releases/{release}/{SIGNATURE}"])
     return Order(manifest=manifest, signature=signature.stdout.encode())
+
+
+# Fit
 
 
 def require_fit(board: Board, release: Release, facts: TargetFacts) -> None:
