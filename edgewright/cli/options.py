@@ -45,12 +45,17 @@ def flatten(body: Body) -> Body:
 
 
 def _options(parameter: Parameter) -> Iterator[Parameter]:
-    if not is_dataclass(parameter.annotation):
-        yield parameter
-        return
-    for field in fields(parameter.annotation):
-        default = Parameter.empty if field.default is MISSING else field.default
-        option = parameter.replace(name=field.name, default=default, annotation=field.type)
+    options = [parameter]
+    if is_dataclass(parameter.annotation):
+        options = [
+            parameter.replace(
+                name=field.name,
+                default=Parameter.empty if field.default is MISSING else field.default,
+                annotation=field.type,
+            )
+            for field in fields(parameter.annotation)
+        ]
+    for option in options:
         # Invoke collects the values of an option in a list only if its default is None.
         yield option.replace(default=None) if is_repeatable(option) else option
 

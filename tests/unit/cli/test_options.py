@@ -38,6 +38,18 @@ def test_a_task_gets_its_options_as_one_value() -> None:
     ]
 
 
+def test_an_option_of_its_own_may_be_given_several_times_too() -> None:
+    received: list[tuple[str, ...]] = []
+
+    def visit(c: Context, names: Annotated[tuple[str, ...], "whom to visit"] = ()) -> None:
+        received.append(names)
+
+    run(visit, "visit", "--names=x", "--names=y")
+    run(visit, "visit")
+
+    assert received == [("x", "y"), ()]
+
+
 def test_the_help_of_a_task_is_that_of_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     def visit(c: Context, place: Place) -> None:
         """Go there."""
