@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 
+from edgewright.base.errors import CheckError
 from edgewright.build import pipeline
 from edgewright.cli import screens as terminal
 from edgewright.cli.board import DeployOptions, deploy_board, deploy_settings
@@ -78,4 +78,4 @@ def _lint() -> None:
 def _run(argv: list[str]) -> None:
     done = subprocess.run(argv, cwd=checkout().root, check=False)
     if done.returncode != 0:
-        raise Exit(code=done.returncode)
+        raise CheckError(Path(argv[0]).name, f"exit code {done.returncode}")

@@ -6,7 +6,7 @@ from typing import Annotated
 from invoke.context import Context
 from rich.table import Table
 
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import CheckError
 from edgewright.build import container, pipeline
 from edgewright.cli.common import OUT, Json, checkout, say, task, workspace, write_document
 from edgewright.lab.proof import crashpoints as crashes
@@ -95,4 +95,4 @@ def _builder() -> container.Builder:
 
 def _require_none(violations: tuple[str, ...]) -> None:
     if violations:
-        raise TargetError("edgectl", f"{len(violations)} broken promises", facts=violations[:20])
+        raise CheckError("edgectl", f"{len(violations)} broken promises", facts=violations[:20])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgewright.base import process
-from edgewright.base.errors import EdgewrightError, TargetError
+from edgewright.base.errors import CheckError, EdgewrightError
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.remote import Board, connect
@@ -73,11 +73,11 @@ class Campaign(Document):
 
 
 def require_sound(campaign: Campaign) -> None:
-    """Raise TargetError with every broken promise."""
+    """Raise CheckError with every broken promise."""
     if not campaign.violations:
         return
     facts = [f"cut {c.number}: {p}" for c in campaign.violations for p in c.problems]
-    raise TargetError(
+    raise CheckError(
         f"board '{campaign.board}'",
         f"{len(campaign.violations)} of {len(campaign.cuts)} power cuts broke a promise",
         facts=[*facts, *(f"kept: {cut.kept}" for cut in campaign.violations if cut.kept)],

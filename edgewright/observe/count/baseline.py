@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import CheckError, UserError
 from edgewright.base.files import write_file
 from edgewright.base.schema import Document, Part, parse_json
 from edgewright.observe.count.instructions import InstructionReport
@@ -56,7 +56,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 def require_no_growth(report: InstructionReport, baseline: Baseline, model: str) -> Accepted:
     """The accepted cost of a model on the board.
 
-    Raises UserError if an inference or a load grew by 2 %, or none was accepted.
+    Raises CheckError if an inference or a load grew by 2 %, UserError if none was accepted.
     """
     accepted = baseline.boards.get(report.board)
     if accepted is None or accepted.model != model:
@@ -83,7 +83,7 @@ def require_no_growth(report: InstructionReport, baseline: Baseline, model: str)
         for before in [accepted.functions.get(name, 0)]
     ]
     if grown:
-        raise UserError(
+        raise CheckError(
             f"board '{report.board}'",
             f"costs more than {TOLERANCE:.0%} above its baseline",
             facts=[*grown, *culprits],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import CheckError, TargetError
 from edgewright.deploy import smoke
 from edgewright.deploy.remote import Result
 from edgewright.deploy.report import SmokeReport, Verdict
@@ -64,6 +64,20 @@ def test_program_that_crashes_fails_every_check_it_was_asked_for(tmp_path: Path)
         "    | illegal instruction",
     ]
     assert str(failed.value).endswith("next: invoke build --board=board, then deploy again")
+
+
+def test_a_budget_alone_that_is_not_met_is_a_check_that_says_no(tmp_path: Path) -> None:
+    slow = documents()
+    slow["bench"]["latency_ms"]["median"] = 1e6
+    report = run(tmp_path, program(slow))
+    with pytest.raises(CheckError) as failed:
+        smoke.require_passed(report)
+    assert failed.value.exit_code == 4
+    assert "  latency:\n    expected: median at most " in str(failed.value)
+
+    slow["run"]["results"][0] |= {"class": "defective", "probabilities": [0.4, 0.6]}
+    with pytest.raises(TargetError):
+        smoke.require_passed(run(tmp_path, program(slow)))
 
 
 def test_wrong_class_and_far_probabilities_are_told_for_each_image() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import CheckError, UserError
 from edgewright.observe.count import baseline
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import Cost, InstructionReport
@@ -41,7 +41,7 @@ def test_up_to_two_percent_more_is_no_regression(inference: int) -> None:
 
 
 def test_the_function_that_grew_is_named() -> None:
-    with pytest.raises(UserError) as fault:
+    with pytest.raises(CheckError) as fault:
         baseline.require_no_growth(report(1_020_001, gemm=620_001), BEFORE, "model")
 
     assert "inference: 1,020,001 instructions, accepted 1,000,000 (+2.0%)" in str(fault.value)
@@ -50,7 +50,7 @@ def test_the_function_that_grew_is_named() -> None:
 
 
 def test_a_dearer_load_is_a_regression_too() -> None:
-    with pytest.raises(UserError, match="session load: 60,000 instructions, accepted 50,000"):
+    with pytest.raises(CheckError, match="session load: 60,000 instructions, accepted 50,000"):
         baseline.require_no_growth(report(load=60_000), BEFORE, "model")
 
 
