@@ -90,7 +90,9 @@ class DockerBuilder:
         return self.image.replace("/", "-").replace(":", "-")
 
     def path(self, host: Path) -> PurePosixPath:
-        for root, mount, _ in self._mounts():
+        # The innermost folder counts: a pipeline keeps its cache inside the workspace, and so may
+        # the virtual environment be that brings the resources. A checkout is both of the latter.
+        for root, mount, _ in sorted(self._mounts(), key=lambda m: len(m[0].parts), reverse=True):
             if host.is_relative_to(root):
                 return mount / host.relative_to(root).as_posix()
         raise UserError(str(host), f"outside of {self.workspace} and {self.cache}")
@@ -120,9 +122,8 @@ class DockerBuilder:
 
     def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:
         return (
-            # First: pipelines keep the cache inside the workspace.
-            (self.cache, CACHE_MOUNT, "rw"),
             (self.workspace, WORKSPACE_MOUNT, "rw"),
+            (self.cache, CACHE_MOUNT, "rw"),
             (self.resources, RESOURCES_MOUNT, "ro"),
         )
 

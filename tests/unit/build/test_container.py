@@ -1,6 +1,7 @@
 """Choosing a builder, and the names of things inside it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_paths_have_fixed_names_in_the_image(tmp_path: Path) -> None:
         image="a/b:c",
         workspace=workspace,
         cache=workspace / "cache",
-        resources=tmp_path / "site-packages" / "resources",
+        resources=workspace / ".venv" / "edgewright" / "resources",
     )
 
     assert str(builder.path(workspace / "build" / "rpi2")) == "/edgewright/build/rpi2"
@@ -86,6 +87,9 @@ def test_paths_have_fixed_names_in_the_image(tmp_path: Path) -> None:
     assert str(builder.path(builder.resources / "recipes")) == "/resources/recipes"
     with pytest.raises(UserError, match="outside of"):
         builder.path(tmp_path / "elsewhere")
+    # A checkout is both, and `lock` writes into it.
+    checkout = replace(builder, resources=workspace)
+    assert str(checkout.path(workspace / "recipes")) == "/edgewright/recipes"
 
 
 def test_the_image_is_named_by_what_defines_it(tmp_path: Path) -> None:
