@@ -27,7 +27,7 @@ from edgewright.deploy import documents, install, one_board, remote, service
 from edgewright.deploy import smoke as smoke_test
 from edgewright.deploy import target as targets
 from edgewright.deploy.documents import DeployReport
-from edgewright.deploy.one_board import DeploySettings
+from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
 
@@ -150,15 +150,14 @@ def rollback(
     key: Annotated[str, "sign the order with this key; default: the default key"] = "",
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
+    settings = RollbackSettings(
+        root=reach.profile.deploy.root,
+        compatible=reach.profile.compatible,
+        releases=workspace().build(reach.board).release,
+        signing=signing_policy(key),
+        deployer=install.this_user(),
+        smoke_file=_smoke_file(reach.board),
+    )
     with reach.connect() as board, screens.DeployProgress(ERR) as progress:
-        former, current = one_board.rollback(
-            board,
-            reach.profile.deploy.root,
-            signing_policy(key),
-            install.this_user(),
-            compatible=reach.profile.compatible,
-            releases=workspace().build(reach.board).release,
-            progress=progress,
-            smoke_file=_smoke_file(reach.board),
-        )
+        former, current = one_board.rollback(board, settings, progress)
     say(f"{board.target}: release {current} is current again, in place of {former}")

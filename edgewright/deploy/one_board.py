@@ -122,38 +122,44 @@ def smoke_current(
     return report
 
 
+@dataclass(frozen=True, kw_only=True)
+class RollbackSettings:
+    """All that going back on one board depends on."""
+
+    root: str  # the deploy root
+    compatible: str  # of the board, by its profile
+    releases: Path  # folder of the releases that were built for it here
+    signing: SigningPolicy
+    deployer: Deployer
+    smoke_file: Path | None = None  # where the smoke report is written
+
+
 def rollback(
-    board: Board,
-    root: str,
-    signing: SigningPolicy,
-    deployer: Deployer,
-    *,
-    compatible: str,
-    releases: Path,
-    progress: Progress | None = None,
-    smoke_file: Path | None = None,
+    board: Board, settings: RollbackSettings, progress: Progress | None = None
 ) -> tuple[str, str]:
     """Order the previous release anew, with the smoke test as the gate.
 
-    Only a release for boards that are `compatible`, and that was built into the folder `releases`
-    of this machine or signed by a key of this user's folder, is ordered. Returns the ids of the
-    former and of the current release. Raises TargetError if there is no previous release, if it
-    is damaged, or if it fails the smoke test; UserError for a key that cannot be used, and for a
-    release that must not be ordered.
+    Only a release for this kind of board, and that was built on this machine or signed by a key
+    of this user's folder, is ordered. Returns the ids of the former and of the current release.
+    Raises TargetError if there is no previous release, if it is damaged, or if it fails the smoke
+    test; UserError for a key that cannot be used, and for a release that must not be ordered.
     """
 
     def sign(order: Order, floor: int) -> bytes:
-        manifest, built = order.manifest, releases / order.manifest.id / MANIFEST
+        manifest = order.manifest
+        built = settings.releases / manifest.id / MANIFEST
         former = FormerOrder(
             manifest=manifest,
             signature=order.signature,
-            subject=f"{board.target}: {root}/releases/{manifest.id}/{MANIFEST}",
-            compatible=compatible,
+            subject=f"{board.target}: {settings.root}/releases/{manifest.id}/{MANIFEST}",
+            compatible=settings.compatible,
             is_built_here=built.is_file() and built.read_bytes() == manifest.canonical(),
         )
-        return signing.sign_anew(former, floor, emulated=board.target.emulated)
+        return settings.signing.sign_anew(former, floor, emulated=board.target.emulated)
 
     def gate(manifest: Manifest) -> smoke.Gate:
-        return smoke.Gate(manifest, progress=progress, smoke_file=smoke_file)
+        return smoke.Gate(manifest, progress=progress, smoke_file=settings.smoke_file)
 
-    return install.rollback(board, root, sign, gate=gate, progress=progress, deployer=deployer)
+    return install.rollback(
+        board, settings.root, sign, gate=gate, progress=progress, deployer=settings.deployer
+    )

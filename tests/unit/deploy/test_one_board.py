@@ -10,14 +10,14 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.deploy import one_board
-from edgewright.deploy.install import Deployer
-from edgewright.deploy.one_board import DeploySettings
+from edgewright.deploy.install import Deployer, Order, Sign
+from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board, ConnectionLostError, Timeouts
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.target import parse_host
 from edgewright.release import order
 from edgewright.release.keys import KeyFolder
-from tests.boards import make_release
+from tests.boards import LocalBoard, make_release
 from tests.checkout import ROOT
 
 
@@ -85,6 +85,53 @@ def test_a_release_is_signed_before_a_board_is_asked_for_anything(
 
 def test_settings_that_are_printed_do_not_show_the_password(settings: DeploySettings) -> None:
     assert "hunter2" not in repr(settings)
+
+
+def rollback_settings(settings: DeploySettings, releases: Path) -> RollbackSettings:
+    return RollbackSettings(
+        root=settings.release.manifest.deploy_root,
+        compatible=settings.release.manifest.compatible,
+        releases=releases,
+        signing=settings.signing,
+        deployer=settings.deployer,
+    )
+
+
+@pytest.fixture
+def hands_over(settings: DeploySettings, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """A board that has the release as its previous one, with no signature of ours; new orders."""
+    orders: list[bytes] = []
+
+    def rollback(board: Board, root: str, sign: Sign, **options: object) -> tuple[str, str]:
+        manifest = settings.release.manifest
+        orders.append(sign(Order(manifest=manifest, signature=b""), 1000))
+        return "current", manifest.id
+
+    monkeypatch.setattr("edgewright.deploy.install.rollback", rollback)
+    return orders
+
+
+def test_a_rollback_orders_what_was_built_here_anew(
+    settings: DeploySettings, hands_over: list[bytes]
+) -> None:
+    key = settings.signing.keys.generate().public
+    release = settings.release
+
+    ids = one_board.rollback(LocalBoard(), rollback_settings(settings, release.folder.parent))
+
+    assert ids == ("current", release.id)
+    assert order.check(release.manifest, hands_over[0], [key], "order").order.sequence > 1000
+
+
+def test_a_rollback_to_what_nobody_here_built_or_signed_is_refused(
+    settings: DeploySettings, hands_over: list[bytes], tmp_path: Path
+) -> None:
+    settings.signing.keys.generate()
+
+    with pytest.raises(UserError):
+        one_board.rollback(LocalBoard(), rollback_settings(settings, tmp_path / "elsewhere"))
+
+    assert hands_over == []
 
 
 def test_the_example_in_the_documentation_names_what_there_is() -> None:
