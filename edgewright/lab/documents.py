@@ -1,4 +1,4 @@
-"""What is told of boards on this machine as JSON."""
+"""The JSON documents about boards on this machine."""
 
 from typing import Literal
 

@@ -49,7 +49,7 @@ class Output(Part):
 
 
 class ModelFile(Part):
-    """The network's file, told by its content: a card of another network is noticed."""
+    """The network's file with the hash of its content: a card of another network is noticed."""
 
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

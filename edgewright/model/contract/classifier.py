@@ -148,7 +148,7 @@ def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
 
 
 def _interface(model: Path) -> tuple[list[Tensor], list[Tensor]]:
-    """Inputs and outputs. A session tells them for both formats, so none is parsed here."""
+    """Inputs and outputs. A session knows them for both formats, so no file is parsed here."""
     try:
         session = open_session(model)
     except Exception as refused:  # ONNX Runtime's own exceptions have no common class

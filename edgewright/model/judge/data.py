@@ -159,7 +159,7 @@ def write_split(parts: Split, path: Path) -> None:
 
 
 def read_split(path: Path, dataset: Dataset) -> Split:
-    """The recorded split. Raises UserError if the dataset has not the same images now."""
+    """The recorded split. Raises UserError if the dataset has other images now."""
     recorded = json.loads(path.read_text())
     by_key = {sample.key: sample for sample in dataset.samples}
     listed = {key for name in _PARTS for key in recorded[name]}

@@ -1,4 +1,4 @@
-"""What `model.evaluate` tells as JSON."""
+"""The JSON document of `model.evaluate`."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -16,7 +16,7 @@ Part = str  # train, validation or test
 
 
 def load_part(name: str, part: Part) -> Dataset:
-    """A part of ELPV, or the whole of a folder `class/name.png`."""
+    """A part of ELPV, or all images of a folder `class/name.png`."""
     if name != ELPV:
         return load_folder(Path(name))
     return Dataset(
