@@ -27,28 +27,46 @@ CASES = [
 BENCH = {
     "version": 1,
     "command": "bench",
+    "model": "small",
+    "threads": 1,
     "runs": 20,
     "load_ms": 31.5,
     "latency_ms": {"min": 1.0, "median": 2.0, "p95": 3.0, "p99": 3.5, "max": 4.0},
     "peak_rss_kb": 30000,
+    "rss_growth_kb": 0,
 }
 
 
 def documents(cases: Sequence[dict[str, Any]] = CASES) -> dict[str, dict[str, Any]]:
     """What an `edge-infer` with nothing to complain about writes."""
-    selftest = [{"image": case["image"], "max_abs_diff": 0.001, "passed": True} for case in cases]
-    results = [case | {"ms": {"inference": 2.5}} for case in cases]
+    selftest = [_golden_line(case) for case in cases]
+    times = {"decode": 1.5, "preprocess": 0.5, "inference": 2.5}
+    results = [case | {"index": int(case["class"] != "ok"), "ms": times} for case in cases]
     return {
         "selftest": {
             "version": 1,
             "command": "selftest",
+            "model": "small",
             "passed": True,
             "tolerance": 0.01,
             "cases": selftest,
         },
-        "run": {"version": 1, "command": "run", "results": results},
+        "run": {
+            "version": 1,
+            "command": "run",
+            "model": "small",
+            "threads": 1,
+            "load_ms": 31.5,
+            "results": results,
+        },
         "bench": BENCH,
     }
+
+
+def _golden_line(case: dict[str, Any]) -> dict[str, Any]:
+    prediction = {"class": case["class"], "probabilities": case["probabilities"]}
+    line = {"image": case["image"], "expected": prediction, "got": prediction}
+    return line | {"max_abs_diff": 0.001, "passed": True}
 
 
 def program(answers: dict[str, dict[str, Any]], exit_code: int = 0) -> bytes:

@@ -3,14 +3,13 @@
 What leaves this program as JSON is a `Document`; its JSON schema is published in docs/schemas.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgewright.base.errors import EdgewrightError, UserError
+from edgewright.base.errors import EdgewrightError, UserError, near_miss
 
 LIMIT = 16 << 20  # bytes of a document
 PROBLEMS = 20  # lines about one document; whoever wrote it may have written a million mistakes
@@ -112,7 +111,9 @@ def translate_errors(invalid: ValidationError, kind: type[BaseModel]) -> list[st
 def _lines(error: Mapping[str, Any], kind: type[BaseModel]) -> list[str]:
     where = ".".join(map(_key, error["loc"]))
     if error["type"] == "extra_forbidden":
-        return [f"{where}: unknown key{suggest(str(error['loc'][-1]), _keys(kind, error['loc']))}"]
+        return [
+            f"{where}: unknown key{near_miss(str(error['loc'][-1]), _keys(kind, error['loc']))}"
+        ]
     words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
     text = words.format(**error.get("ctx", {}), found=shown(error["input"]))
     return [f"{where}: {line}" if where else line for line in text.splitlines()]
@@ -139,12 +140,6 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models(argument)]
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    """`; did you mean '…'?` if a known word is near, else nothing."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def shown(value: object) -> str:

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field, ValidationError
 
 import edgewright
 from edgewright.base import files
-from edgewright.base.errors import UserError
+from edgewright.base.errors import UserError, near_miss
 from edgewright.base.layout import BoardBuild, Resources
-from edgewright.base.schema import Part, suggest, translate_errors
+from edgewright.base.schema import Part, translate_errors
 
 SETTINGS = "edgewright.toml"
 DEMO_MODEL = "mobilevit-s-elpv"
@@ -80,7 +80,7 @@ class Workspace:
         known += sorted(path.parent.name for path in demo.glob("*/model.onnx")) if demo else []
         raise UserError(
             f"model '{name}'",
-            f"unknown{suggest(name, known)}",
+            f"unknown{near_miss(name, known)}",
             facts=[f"models: {', '.join(known) or 'none'}"],
             next=f"name it under [models] in {self.root / SETTINGS}"
             + ("" if demo else ", or pip install 'edgewright[demo]'"),
@@ -177,7 +177,7 @@ def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = 
     if ci and ci not in CI_FILES:
         raise UserError(
             f"--ci={ci}",
-            f"unknown{suggest(ci, list(CI_FILES))}",
+            f"unknown{near_miss(ci, list(CI_FILES))}",
             facts=[f"expected: {' or '.join(CI_FILES)}"],
             next=f"edgewright init --ci={next(iter(CI_FILES))}",
         )

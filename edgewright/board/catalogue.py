@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from edgewright.base.errors import UserError
-from edgewright.base.schema import shown, suggest, translate_errors
+from edgewright.base.errors import UserError, near_miss
+from edgewright.base.schema import shown, translate_errors
 from edgewright.board.profile import (
     NAME,
     Abi,
@@ -115,7 +115,7 @@ def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[P
         known = [file.stem for folder in folders for file in folder.glob("*.toml")]
         places = ", ".join(map(str, dict.fromkeys(folders)))
         raise _invalid(
-            path, [f"extends: no such file '{base}.toml' in {places}{suggest(base, known)}"]
+            path, [f"extends: no such file '{base}.toml' in {places}{near_miss(base, known)}"]
         )
     for file in files:
         if file not in (*chain, path):
@@ -167,7 +167,7 @@ def _unknown_board(name: str, folders: Sequence[Path]) -> UserError:
     near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
     return UserError(
         f"board '{name}'",
-        f"unknown{suggest(name, names)}",
+        f"unknown{near_miss(name, names)}",
         facts=[f"alike: {', '.join(near)}"] if near else [],
         next="invoke boards",
     )

@@ -222,7 +222,7 @@ def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage
     if document.is_file() and stamp.is_file() and stamp.read_text() == key:
         return Coverage.model_validate_json(document.read_text()), True
     coverage = prove(model, parse_config(runtime_ops.read_text(), str(runtime_ops)))
-    update_file(document, coverage.model_dump_json(indent=2) + "\n")
+    update_file(document, coverage.to_json())
     update_file(stamp, key)
     return coverage, False
 

@@ -6,6 +6,7 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import update_file
 from edgewright.base.schema import Document
 from edgewright.board import catalogue
 from edgewright.board.profile import Arch, BoardProfile, schema_json
@@ -82,7 +83,11 @@ def _board_table(profiles: list[BoardProfile], own: list[str]) -> Table:
 
 @task
 def schema(c: Context) -> None:
-    """Write board_profiles/schema.json from the models. Example: edgewright schema"""
+    """Write the JSON schemas of profiles and documents. Example: edgewright schema"""
     path = workspace().boards / "schema.json"
-    path.write_text(schema_json())
+    update_file(path, schema_json())
     say(str(path))
+    if workspace().root == workspace().resources.root:  # edgewright's own checkout
+        from edgewright.cli.schemas import write_schemas  # imports every room
+
+        write_schemas(workspace().root / "docs" / "schemas")

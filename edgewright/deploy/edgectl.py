@@ -203,14 +203,44 @@ class StatusAnswer(_Answer):
     sound: bool | None
 
 
-class _Problem(Excerpt):
+class ProbeAnswer(_Answer):
+    """`probe`: the machine and the storage of the deploy root."""
+
+    root: str
+    machine: str
+    kernel: str
+    boot_id: str
+    uptime_s: int
+    filesystem: str  # its magic number, in hexadecimal
+    free_bytes: int
+    free_files: int
+    memory_bytes: int
+
+
+class Soundness(Excerpt):
+    """A release on the board, every file of it read again."""
+
+    release: str
+    sound: bool
+    problems: tuple[str, ...]
+
+
+class VerifyAnswer(_Answer):
+    current: Soundness | None
+    previous: Soundness | None
+
+
+class Problem(Excerpt):
     code: str
     message: str
     next: str | None = None
 
 
-class _Failed(Excerpt):
-    error: _Problem
+class Refusal(Excerpt):
+    """What every command answers when it refuses."""
+
+    version: int
+    error: Problem
 
 
 Answer = TypeVar("Answer", bound=_Answer)
@@ -219,7 +249,7 @@ Answer = TypeVar("Answer", bound=_Answer)
 class RefusedError(TargetError):
     """The helper refused; `code` is its word for it (docs/protocol.md)."""
 
-    def __init__(self, subject: str, problem: _Problem) -> None:
+    def __init__(self, subject: str, problem: Problem) -> None:
         self.code = problem.code
         super().__init__(subject, problem.message, next=NEXT.get(problem.code, problem.next))
 
@@ -295,7 +325,7 @@ class Edgectl:
         try:
             if result.returncode == 0:
                 return parse_json(kind, result.stdout, PROGRAM, "no answer", blame=TargetError)
-            refusal = parse_json(_Failed, result.stdout, PROGRAM, "no answer", blame=TargetError)
+            refusal = parse_json(Refusal, result.stdout, PROGRAM, "no answer", blame=TargetError)
         except TargetError as broken:
             raise self._absent(result) from broken
         raise RefusedError(str(self.board.target), refusal.error)

@@ -4,13 +4,13 @@ The board profile's `[service]` says what starts it. Under busybox init and runi
 keeps it running, judges its heartbeat and bounds its log; systemd does that by itself.
 """
 
-import json
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.schema import parse_json
 from edgewright.board.profile import BoardProfile, Manager
+from edgewright.deploy.edge_infer import Heartbeat
 from edgewright.deploy.remote import Board
 from edgewright.deploy.smoke import MODEL, PROGRAM
 
@@ -305,27 +305,20 @@ def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
     if "starts" not in values and "heartbeat" not in values:
         return ServiceState(installed=False)
     uptime = int(values["uptime"])
-    beat = _beat(values.get("heartbeat", ""), subject)
-    silent = uptime - beat["uptime_s"] if beat else None
+    beat = None
+    if values.get("heartbeat"):
+        file = f"{subject}: {STATE}/heartbeat"
+        beat = parse_json(
+            Heartbeat, values["heartbeat"], file, "not a heartbeat", blame=TargetError
+        )
+    silent = uptime - beat.uptime_s if beat else None
     return ServiceState(
         installed=True,
         since_s=uptime - int(values["since"]) if "since" in values else None,
         restarts=int(values.get("starts", "1")) - 1,
         silent_s=silent,
-        images=beat.get("images", 0),
-        failed=beat.get("failed", 0),
+        images=beat.images if beat else 0,
+        failed=beat.failed if beat else 0,
         healthy=silent is not None and silent <= watchdog_s,
         log=tuple(value for key, value in pairs if key == "log"),
     )
-
-
-def _beat(text: str, subject: str) -> dict[str, Any]:
-    if not text:
-        return {}
-    try:
-        document: dict[str, Any] = json.loads(text)
-        return {key: int(document[key]) for key in ("uptime_s", "images", "failed")}
-    except (ValueError, KeyError, TypeError) as broken:
-        raise TargetError(
-            f"{subject}: {STATE}/heartbeat", "not a heartbeat", facts=[f"| {text}"]
-        ) from broken

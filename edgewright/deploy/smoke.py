@@ -11,6 +11,14 @@ from edgewright.base.errors import CheckError, TargetError, UserError
 from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Excerpt, parse_json
+from edgewright.deploy.edge_infer import (
+    Answer,
+    BenchAnswer,
+    ImageLine,
+    Prediction,
+    RunAnswer,
+    SelftestAnswer,
+)
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
@@ -26,13 +34,6 @@ TAIL_LINES = 5
 BUDGETED = frozenset({"peak memory", "latency"})
 
 
-class Prediction(Excerpt):
-    """A class and its probabilities."""
-
-    class_: str
-    probabilities: tuple[float, ...]
-
-
 class GoldenCase(Prediction):
     image: str
 
@@ -45,62 +46,7 @@ class Golden(Excerpt):
     cases: tuple[GoldenCase, ...]
 
 
-class _Problem(Excerpt):
-    code: str
-    message: str
-
-
-class _Document(Excerpt):
-    version: Literal[1]
-    command: str
-    error: _Problem | None = None
-
-
-class _Case(Excerpt):
-    image: str
-    max_abs_diff: float | None = None
-    passed: bool
-
-
-class SelftestDocument(_Document):
-    tolerance: float
-    passed: bool
-    cases: tuple[_Case, ...]
-
-
-class _Times(Excerpt):
-    inference: float
-
-
-class _ImageLine(Excerpt):
-    """One entry of `results`: an outcome or an error."""
-
-    image: str
-    class_: str | None = None
-    probabilities: tuple[float, ...] = ()
-    ms: _Times | None = None
-    error: _Problem | None = None
-
-
-class RunDocument(_Document):
-    results: tuple[_ImageLine, ...]
-
-
-class _Latency(Excerpt):
-    median: float
-    p95: float
-    max: float
-
-
-class BenchDocument(_Document):
-    runs: int
-    load_ms: float
-    latency_ms: _Latency
-    peak_rss_kb: int
-    rss_growth_kb: int = 0
-
-
-Doc = TypeVar("Doc", bound=_Document)
+Doc = TypeVar("Doc", bound=Answer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +173,7 @@ def read_golden(subject: Subject) -> Golden:
 
 def judge_selftest(result: Result, golden: Golden) -> Check:
     """`edge-infer selftest`: exit code 0, and every golden case passed."""
-    document = parse(SelftestDocument, result)
+    document = parse(SelftestAnswer, result)
     if isinstance(document, Check):
         return document
     failed = [case for case in document.cases if not case.passed]
@@ -247,7 +193,7 @@ def _diff(value: float | None) -> str:
 
 def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...], Check]:
     """`edge-infer run`: class and probabilities of every golden image."""
-    document = parse(RunDocument, result, exit_codes=(0, 3))
+    document = parse(RunAnswer, result, exit_codes=(0, 3))
     if isinstance(document, Check):
         return (), document
     lines = {line.image.rpartition("/")[2]: line for line in document.results}
@@ -263,7 +209,7 @@ def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...
     return images, check
 
 
-def judge_image(case: GoldenCase, line: _ImageLine | None, golden: Golden) -> ImageResult:
+def judge_image(case: GoldenCase, line: ImageLine | None, golden: Golden) -> ImageResult:
     """One image against its golden outcome."""
     answer = line.class_ if line else None
     difference = None
@@ -281,7 +227,7 @@ def judge_image(case: GoldenCase, line: _ImageLine | None, golden: Golden) -> Im
     )
 
 
-def _wrong(image: ImageResult, line: _ImageLine | None) -> str:
+def _wrong(image: ImageResult, line: ImageLine | None) -> str:
     if line and line.error:
         return f"{image.image}: {line.error.code}: {line.error.message}"
     return (
@@ -294,7 +240,7 @@ def judge_budgets(
     result: Result, manifest: Manifest, target: Target
 ) -> tuple[Bench | None, list[Check]]:
     """`edge-infer bench` against the budgets of the release."""
-    document = parse(BenchDocument, result)
+    document = parse(BenchAnswer, result)
     if isinstance(document, Check):
         return None, [document]
     bench = Bench(
@@ -365,7 +311,7 @@ def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) ->
 def _problem(result: Result) -> list[str]:
     """`edge-infer`'s own words for what went wrong, if it wrote any."""
     try:
-        problem = parse_json(_Document, result.stdout, PROGRAM, "no valid document").error
+        problem = parse_json(Answer, result.stdout, PROGRAM, "no valid document").error
     except UserError:
         return []
     return [f"{problem.code}: {problem.message}"] if problem else []

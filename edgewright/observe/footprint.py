@@ -10,9 +10,10 @@ from typing import Literal
 
 from edgewright.base.errors import TargetError
 from edgewright.base.schema import Document, Part
+from edgewright.deploy.edge_infer import BenchAnswer
 from edgewright.deploy.remote import Board
 from edgewright.deploy.report import Check
-from edgewright.deploy.smoke import MODEL, PROGRAM, BenchDocument, parse
+from edgewright.deploy.smoke import MODEL, PROGRAM, parse
 from edgewright.release.manifest import Release
 
 FOLDER = "/opt/edgewright-bench"
@@ -67,7 +68,7 @@ def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
 def _load(board: Board, threads: int) -> Load:
     argv = [f"{FOLDER}/{PROGRAM}", "bench", "--model", f"{FOLDER}/{MODEL}"]
     argv += ["--threads", str(threads), "--warmup", str(WARMUP), "--runs", str(RUNS)]
-    document = parse(BenchDocument, board.run(argv, timeout=SECONDS))
+    document = parse(BenchAnswer, board.run(argv, timeout=SECONDS))
     if isinstance(document, Check):
         raise TargetError(
             f"{board.target}: {PROGRAM}", document.found or "no result", facts=document.facts

@@ -5,16 +5,18 @@ packaged, and names the node.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from edgewright.base.errors import UserError
-from edgewright.base.schema import Part
+from edgewright.base.schema import Document
 from edgewright.model.convert.ops import OpConfig, gaps, parse_config
 from edgewright.model.convert.ort_tools import read_needs
 
 
-class Coverage(Part):
+class Coverage(Document):
     """Operators that a model needs, and those that the runtime was built with."""
 
+    version: Literal[1] = 1
     nodes: int
     required: list[str]
     built: list[str]

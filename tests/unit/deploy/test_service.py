@@ -83,7 +83,8 @@ def test_a_heartbeat_that_is_none() -> None:
     with pytest.raises(TargetError) as broken:
         service.parse_status("starts 1\nheartbeat nonsense\nuptime 1\n", "root@board", 60)
     assert str(broken.value) == (
-        "root@board: /run/edgewright/heartbeat: not a heartbeat\n  | nonsense"
+        "root@board: /run/edgewright/heartbeat: not a heartbeat\n"
+        "  not JSON: expected ident at line 1 column 2"
     )
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from edgewright.base.errors import CheckError, TargetError
 from edgewright.deploy import smoke
+from edgewright.deploy.edge_infer import BenchAnswer
 from edgewright.deploy.remote import Result
 from edgewright.deploy.report import SmokeReport, Verdict
-from edgewright.deploy.smoke import BenchDocument, Golden
+from edgewright.deploy.smoke import Golden
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
 from tests.boards import BENCH, CASES, LocalBoard, documents, make_release, program
@@ -137,8 +138,8 @@ def test_selftest_that_skips_a_case_fails() -> None:
 def test_error_document_is_quoted_instead_of_standard_error() -> None:
     problem = {"code": "model_truncated", "message": "model.ort: truncated", "next": "x"}
     document = {"version": 1, "command": "bench", "error": problem}
-    check = smoke.parse(BenchDocument, result("bench", document, code=4, stderr="noise"))
-    assert not isinstance(check, BenchDocument)
+    check = smoke.parse(BenchAnswer, result("bench", document, code=4, stderr="noise"))
+    assert not isinstance(check, BenchAnswer)
     assert (check.found, check.facts) == (
         "exit code 4",
         ("model_truncated: model.ort: truncated",),
@@ -147,8 +148,8 @@ def test_error_document_is_quoted_instead_of_standard_error() -> None:
 
 @pytest.mark.parametrize("text", ["", "no json", '{"version": 2}', "[]"])
 def test_what_is_no_document_is_told(text: str) -> None:
-    check = smoke.parse(BenchDocument, result("bench", text, stderr="last words"))
-    assert not isinstance(check, BenchDocument)
+    check = smoke.parse(BenchAnswer, result("bench", text, stderr="last words"))
+    assert not isinstance(check, BenchAnswer)
     assert check.found == "no valid document"
     assert check.facts[-1] == "| last words"
 

@@ -1,0 +1,137 @@
+"""Every JSON document that edgewright writes, and those of the board's programs: their schemas."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from edgewright.base.files import update_file
+from edgewright.base.schema import Excerpt
+from edgewright.board.audit import Audit
+from edgewright.build.candidate import CandidateFit
+from edgewright.build.pipeline import BuildReport
+from edgewright.cli.probe import ProbeReport
+from edgewright.cli.profiles import BoardList
+from edgewright.cli.screens import BuildDocument
+from edgewright.deploy import edge_infer, edgectl
+from edgewright.deploy.documents import DeployReport, PlanReport, StatusReport
+from edgewright.deploy.keyring import KeySet
+from edgewright.deploy.report import SmokeReport
+from edgewright.deploy.smoke import Golden
+from edgewright.lab.documents import LabStatus
+from edgewright.lab.proof.crashpoints import CrashReport
+from edgewright.lab.proof.lostwrites import LossReport, TeethReport
+from edgewright.lab.proof.powercut import Campaign
+from edgewright.model.contract.card import Card
+from edgewright.model.convert.coverage import Coverage
+from edgewright.model.convert.inspect import Inspection
+from edgewright.model.convert.to_ort import Conversion
+from edgewright.model.judge.documents import Quality
+from edgewright.model.quantize.diff import DifferenceReport
+from edgewright.model.quantize.sweep_report import SweepReport
+from edgewright.observe.build_time import BuildTimes
+from edgewright.observe.count.baseline import Baseline
+from edgewright.observe.count.instructions import InstructionReport
+from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
+from edgewright.observe.footprint import Footprint
+from edgewright.observe.peers.compare import Comparison
+from edgewright.observe.startup import StartupReport
+from edgewright.observe.transfer_rate import TransferReport
+from edgewright.release.documents import KeyList, ReleaseList, VerifiedRelease
+from edgewright.release.manifest import Manifest
+
+# What a task prints under --json, by the name of the task.
+OUTPUTS: Mapping[str, type[BaseModel]] = {
+    "boards": BoardList,
+    "board.probe": ProbeReport,
+    "bench.build": BuildTimes,
+    "bench.instructions": InstructionReport,
+    "bench.startup": StartupReport,
+    "bench.time": TimeEstimate,
+    "bench.transfer": TransferReport,
+    "build": BuildDocument,
+    "deploy": DeployReport,
+    "emulate.status": LabStatus,
+    "keys.list": KeyList,
+    "lab.bench": Footprint,
+    "lab.crashpoints": CrashReport,
+    "lab.lostwrites": LossReport,
+    "lab.powercut": Campaign,
+    "lab.status": LabStatus,
+    "model.convert": Conversion,
+    "model.diff": DifferenceReport,
+    "model.evaluate": Quality,
+    "model.inspect": Inspection,
+    "model.quantize": SweepReport,
+    "release.list": ReleaseList,
+    "release.verify": VerifiedRelease,
+    "runtime.candidate": CandidateFit,
+    "smoke": SmokeReport,
+    "status": StatusReport,
+}
+# What a task prints instead under another option.
+VARIANTS: Mapping[str, type[BaseModel]] = {
+    "bench.instructions--vs": Comparison,
+    "deploy--dry-run": PlanReport,
+    "lab.lostwrites--teeth": TeethReport,
+}
+# Files, by their names without `.json`.
+FILES: Mapping[str, type[BaseModel]] = {
+    "file-audit": Audit,
+    "file-baseline": Baseline,
+    "file-build": BuildReport,
+    "file-calibration": Calibration,
+    "file-card": Card,
+    "file-coverage": Coverage,
+    "file-estimate": TimeEstimate,
+    "file-expected": Golden,
+    "file-keys": KeySet,
+    "file-manifest": Manifest,
+    "file-smoke": SmokeReport,
+    "file-sweep": SweepReport,
+}
+# What the board's programs answer, by program and command.
+ANSWERS: Mapping[str, type[BaseModel]] = {
+    "edge-infer-bench": edge_infer.BenchAnswer,
+    "edge-infer-error": edge_infer.Answer,
+    "edge-infer-heartbeat": edge_infer.Heartbeat,
+    "edge-infer-info": edge_infer.InfoAnswer,
+    "edge-infer-run": edge_infer.RunAnswer,
+    "edge-infer-selftest": edge_infer.SelftestAnswer,
+    "edge-infer-watch": edge_infer.WatchResult,
+    "edgectl-begin": edgectl.PlanAnswer,
+    "edgectl-chunks": edgectl.ChunksAnswer,
+    "edgectl-commit": edgectl.CommitAnswer,
+    "edgectl-error": edgectl.Refusal,
+    "edgectl-gc": edgectl.GcAnswer,
+    "edgectl-keys": edgectl.KeysAnswer,
+    "edgectl-plan": edgectl.PlanAnswer,
+    "edgectl-probe": edgectl.ProbeAnswer,
+    "edgectl-receive": edgectl.ReceiveAnswer,
+    "edgectl-recover": edgectl.RevertAnswer,
+    "edgectl-rollback": edgectl.RevertAnswer,
+    "edgectl-seal": edgectl.SealAnswer,
+    "edgectl-selftest": edgectl.SelftestAnswer,
+    "edgectl-status": edgectl.StatusAnswer,
+    "edgectl-switch": edgectl.SwitchAnswer,
+    "edgectl-verify": edgectl.VerifyAnswer,
+}
+DOCUMENTS: Mapping[str, type[BaseModel]] = {**OUTPUTS, **VARIANTS, **FILES, **ANSWERS}
+
+
+def schema_text(kind: type[BaseModel]) -> str:
+    """The JSON schema of a document, with a final newline.
+
+    What edgewright writes has every key; what another program writes may lack those that we can
+    do without.
+    """
+    mode = "validation" if issubclass(kind, Excerpt) else "serialization"
+    schema = kind.model_json_schema(mode=mode)  # type: ignore[arg-type]
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Write every schema as `folder/<name>.json`; those that are up to date are left alone."""
+    for name, kind in DOCUMENTS.items():
+        update_file(folder / f"{name}.json", schema_text(kind))

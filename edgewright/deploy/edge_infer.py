@@ -1,0 +1,150 @@
+"""What `edge-infer` writes: a document for each command (docs/formats.md), as far as it is known.
+
+A release is judged by its own `edge-infer`, which may be older or newer than we are.
+"""
+
+from typing import Literal
+
+from edgewright.base.schema import Excerpt
+
+
+class Problem(Excerpt):
+    """What went wrong, in a word for programs and a sentence for people."""
+
+    code: str
+    message: str
+    next: str | None = None
+
+
+class Answer(Excerpt):
+    """What every document has; with `error`, the rest may be missing."""
+
+    version: Literal[1]
+    command: str | None
+    error: Problem | None = None
+
+
+class Prediction(Excerpt):
+    """A class and the probabilities of all classes, in the order of the card's labels."""
+
+    class_: str
+    probabilities: tuple[float, ...]
+
+
+class Times(Excerpt):
+    """Milliseconds of one image."""
+
+    decode: float
+    preprocess: float
+    inference: float
+
+
+class ImageLine(Excerpt):
+    """One image of `run`: a prediction or an error."""
+
+    image: str
+    class_: str | None = None
+    index: int | None = None
+    probabilities: tuple[float, ...] = ()
+    ms: Times | None = None
+    error: Problem | None = None
+
+
+class RunAnswer(Answer):
+    """`edge-infer run`."""
+
+    model: str
+    threads: int
+    load_ms: float
+    results: tuple[ImageLine, ...]  # in the order of the images
+
+
+class GoldenLine(Excerpt):
+    """One golden image: what the release promises, and what came out here."""
+
+    image: str
+    expected: Prediction
+    got: Prediction
+    max_abs_diff: float | None  # of the probabilities; null if it is no number
+    passed: bool
+
+
+class SelftestAnswer(Answer):
+    """`edge-infer selftest`; `error` too where it did not pass."""
+
+    model: str
+    tolerance: float
+    passed: bool
+    cases: tuple[GoldenLine, ...]
+
+
+class Latency(Excerpt):
+    """Milliseconds of one inference, over all runs."""
+
+    min: float
+    median: float
+    p95: float
+    p99: float
+    max: float
+
+
+class BenchAnswer(Answer):
+    """`edge-infer bench`."""
+
+    model: str
+    threads: int
+    runs: int
+    load_ms: float
+    latency_ms: Latency
+    peak_rss_kb: int
+    rss_growth_kb: int  # from the end of the warm-up to the end of the runs
+
+
+class Program(Excerpt):
+    version: str
+    build_id: str
+
+
+class Runtime(Excerpt):
+    version: str
+    build: str
+    linkage: str
+    providers: tuple[str, ...]  # in the order in which they are asked
+
+
+class Tensor(Excerpt):
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+
+class LoadedModel(Excerpt):
+    name: str
+    bytes: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    labels: tuple[str, ...]
+
+
+class InfoAnswer(Answer):
+    """`edge-infer info`."""
+
+    edge_infer: Program
+    runtime: Runtime
+    operators: tuple[str, ...] | None  # null: a full runtime
+    model: LoadedModel | None = None
+
+
+class WatchResult(Answer, ImageLine):
+    """The file that `edge-infer watch` writes for an image."""
+
+    model: str
+
+
+class Heartbeat(Answer):
+    """The file that `edge-infer watch` writes anew every few seconds."""
+
+    pid: int
+    uptime_s: int  # of the board, so that a wrong clock does not matter
+    images: int
+    failed: int
