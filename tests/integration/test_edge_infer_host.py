@@ -17,6 +17,7 @@ from edgewright.model.contract.card import read_card
 from edgewright.model.contract.preprocess import load_input
 from tests.checkout import ROOT, checkout
 from tests.integration.toy_model import graph, toy_model, toy_probabilities
+from tests.schemas import require_valid
 
 EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
 Json = dict[str, Any]
@@ -53,6 +54,7 @@ def document(ended: subprocess.CompletedProcess[bytes], command: str) -> Json:
     found: Json = json.loads(ended.stdout)
     assert ended.stdout.count(b"\n") == 1
     assert (found["version"], found["command"]) == (1, command)
+    require_valid(f"edge-infer-{'error' if 'error' in found else command}", ended.stdout)
     return found
 
 

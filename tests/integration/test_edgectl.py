@@ -20,6 +20,7 @@ from edgewright.lab.proof.lostwrites import Record
 from edgewright.lab.proof.orders import (
     COMPATIBLE,
     RUN,
+    Answer,
     Helper,
     RefusedError,
     SignedOrder,
@@ -31,6 +32,7 @@ from edgewright.lab.proof.orders import (
 )
 from edgewright.release.minisign import SecretKey
 from tests.checkout import ROOT, checkout
+from tests.schemas import require_valid
 
 pytestmark = pytest.mark.docker
 
@@ -47,10 +49,19 @@ def program(native: dict[str, Package]) -> Path:
     return native["edgectl"].folder / "bin" / "edgectl"
 
 
+class CheckedHelper(Helper):
+    """Holds every answer against its schema."""
+
+    def run(self, *command: str, input: bytes = b"") -> Answer:
+        answer = super().run(*command, input=input)
+        require_valid(f"edgectl-{command[0]}", json.dumps(answer))
+        return answer
+
+
 @pytest.fixture
 def helper(program: Path, tmp_path: Path) -> Helper:
     """A board that trusts KEY and has nothing installed."""
-    helper = Helper(program=program, root=tmp_path / "board", proc=tmp_path / "proc")
+    helper = CheckedHelper(program=program, root=tmp_path / "board", proc=tmp_path / "proc")
     helper.root.mkdir()
     boot(helper.proc)
     helper.run("keys", f"--compatible={COMPATIBLE}", input=keys_input([KEY], 1, KEY))
@@ -461,6 +472,7 @@ def test_only_one_service_runs_and_status_knows_its_pid(helper: Helper, ordered:
 
     assert helper.run("status")["service"] == {"pid": service.pid}
     second = subprocess.run(helper.argv("start", *RUN), capture_output=True, check=False)
+    require_valid("edgectl-error", second.stdout)
     assert json.loads(second.stdout)["error"]["code"] == "busy"
     service.terminate()
     service.wait()

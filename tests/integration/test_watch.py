@@ -15,6 +15,7 @@ from edgewright.base import process
 from edgewright.build.container import DockerBuilder
 from tests.checkout import checkout
 from tests.integration.toy_model import toy_model
+from tests.schemas import require_valid
 
 pytestmark = pytest.mark.docker
 ROOT = checkout().root
@@ -39,12 +40,15 @@ class Service:
     def result(self, name: str, seconds: float = 60) -> dict[str, Any]:
         path = self.folder / "out" / f"{name}.json"
         wait_for(path.is_file, seconds)
+        require_valid("edge-infer-watch", path.read_text())
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
     @property
     def heartbeat(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "beat").read_text())
+        text = (self.folder / "beat").read_text()
+        require_valid("edge-infer-heartbeat", text)
+        found: dict[str, Any] = json.loads(text)
         return found
 
     def end(self, signal: str = "TERM") -> int:

@@ -13,6 +13,7 @@ from edgewright.deploy.remote import Board
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
 from tests.boards import LocalBoard, make_release
+from tests.schemas import require_valid
 from tests.unit.cli.test_cli import run, start
 
 DRY_RUN = ("deploy", "--board=a53-som", "--host=root@board.test", "--dry-run")
@@ -44,6 +45,7 @@ def test_a_dry_run_writes_its_plan_as_one_document(
     start(*DRY_RUN, "--json")
 
     shown = capsys.readouterr()
+    require_valid("deploy--dry-run", shown.out)
     plan = PlanReport.model_validate_json(shown.out)
     assert (plan.version, plan.kind, plan.target) == (1, "plan", "root@board.test")
     assert (plan.release, plan.former, plan.installs_edgectl) == (release.id, None, True)

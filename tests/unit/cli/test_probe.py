@@ -12,6 +12,7 @@ from edgewright.cli.program import Edgewright
 from edgewright.deploy import remote
 from edgewright.deploy import survey as surveys
 from tests.boards import LocalBoard
+from tests.schemas import require_valid
 from tests.unit.board.test_proposal import RPI3
 
 HOST = "--host=root@192.0.2.7"
@@ -83,7 +84,9 @@ def test_json_is_one_document_with_survey_and_proposal(
 ) -> None:
     assert probe(HOST, "--json", "--name=line-3") == 0
 
-    document = json.loads(capsys.readouterr().out)
+    text = capsys.readouterr().out
+    require_valid("board.probe", text)
+    document = json.loads(text)
     written = workspace / "board_profiles" / "line-3.toml"
     assert document["version"] == 1
     assert document["file"] == str(written)

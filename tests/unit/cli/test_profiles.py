@@ -8,6 +8,7 @@ import pytest
 from edgewright.board.catalogue import board_names
 from edgewright.cli.program import Edgewright
 from tests.checkout import checkout
+from tests.schemas import require_valid
 
 CATALOGUE = board_names(checkout().resources.boards)
 
@@ -64,7 +65,9 @@ def test_json_has_the_same_boards_or_nothing(
     own_boards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert boards("--json") == 0
-    names = [board["name"] for board in json.loads(capsys.readouterr().out)["boards"]]
+    text = capsys.readouterr().out
+    require_valid("boards", text)
+    names = [board["name"] for board in json.loads(text)["boards"]]
     assert names == sorted([*CATALOGUE, "line-3"])
 
     (own_boards / "line-5.toml").write_text('extends = "rpi9"\n')

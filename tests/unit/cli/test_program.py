@@ -10,6 +10,7 @@ from edgewright.base.layout import installed_resources
 from edgewright.cli import commands
 from edgewright.cli.program import Edgewright
 from edgewright.cli.words import as_called
+from tests.schemas import require_valid
 
 REPO = installed_resources().root
 HEAVY = ("conan", "fabric", "onnx", "onnxruntime", "paramiko", "torch", "capstone", "numpy")
@@ -125,7 +126,9 @@ def test_a_bare_namespace_runs_its_default_task(
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path))
 
     assert run("keys", "--json") == 0
-    assert '"keys": []' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    require_valid("keys.list", text)
+    assert '"keys": []' in text
 
 
 @pytest.mark.parametrize("program", ["invoke", "inv", "edgewright"])

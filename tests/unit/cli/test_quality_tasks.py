@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
 from edgewright.cli import quality
+from tests.schemas import require_valid
 from tests.unit.model import small_cnn
 
 
@@ -24,13 +26,20 @@ def evaluate(data: Path, **options: object) -> None:
     quality.evaluate(Context(), model=str(data / "net.onnx"), **paths, **options)
 
 
+def document(name: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    """What was printed, held against its schema."""
+    text = capsys.readouterr().out
+    require_valid(name, text)
+    return json.loads(text)
+
+
 def test_dear_misses_lower_the_cheapest_threshold(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
     for prices in ({"cost_miss": 100.0}, {"cost_false_alarm": 100.0}):
         evaluate(data, json=True, positive="cracked", **prices)
-        found.append(json.loads(capsys.readouterr().out))
+        found.append(document("model.evaluate", capsys))
     dear_miss, dear_alarm = (one["cheapest"] for one in found)
     assert dear_miss["value"] < dear_alarm["value"]
     assert (dear_miss["misses"], dear_alarm["false_alarms"]) == (0, 0)
@@ -49,7 +58,7 @@ def test_a_person_reads_the_confusion_in_the_labels_words(
 
 def test_an_inspection_as_json_adds_up(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quality.inspect(Context(), model=str(data / "net.onnx"), json=True)
-    found = json.loads(capsys.readouterr().out)
+    found = document("model.inspect", capsys)
     assert found["macs"] == sum(layer["macs"] for layer in found["layers"])
     # 8 kernels of 3x3x3 on 15x15 places, 16 of 8x3x3 on 7x7, and a matrix of 16x2
     assert found["macs"] == 8 * 27 * 225 + 16 * 72 * 49 + 32
@@ -61,14 +70,14 @@ def test_an_inspection_as_json_adds_up(data: Path, capsys: pytest.CaptureFixture
 def test_a_difference_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = str(data / "net.onnx")
     quality.diff(Context(), first=net, second=net, images=str(data / "images"), json=True)
-    found = json.loads(capsys.readouterr().out)
+    found = document("model.diff", capsys)
     assert (found["agreement"], found["distance"], found["disagreements"]) == (1, 0, [])
     assert found["tensors"][0]["all_db"] == 120
 
 
 def test_a_conversion_lists_the_operators(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quality.convert(Context(), model=str(data / "net.onnx"), out=str(data / "made"), json=True)
-    found = json.loads(capsys.readouterr().out)
+    found = document("model.convert", capsys)
     assert Path(found["ort"]).stat().st_size == found["bytes"]
     assert any("FusedConv" in name for name in found["operators"])
 
