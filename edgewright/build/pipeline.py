@@ -271,6 +271,7 @@ def _release(
             linkage=profile.runtime.linkage.value,
             threads=profile.runtime.threads,
         ),
+        execution_providers=tuple(name.value for name in profile.runtime.execution_providers),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
         source=_source(request.workspace),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +45,6 @@ from edgewright.model.judge.evaluate import (
 )
 from edgewright.model.judge.images import CALIBRATION_IMAGES, load_part
 from edgewright.observe.count import instructions as counted
-from edgewright.observe.count.instructions import Program
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
     from edgewright.model.quantize.diff import Difference
@@ -269,9 +268,8 @@ def _counter(board: str) -> "InstructionCounter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
     build = workspace().build(board)
     release = pipeline.latest_release(build).folder
-    binary = release / "bin" / "edge-infer"
+    ours = counted.released(release, profile_of(board).abi.arch, build)
     built = parse_config(build.ops_config.read_text(), str(build.ops_config))
-    image = min((release / "model" / "golden").glob("*.png"))
     card = read_card(release / "model" / "card.json")
 
     def count(model: Path) -> int | None:
@@ -283,13 +281,8 @@ def _counter(board: str) -> "InstructionCounter":
                 return None
             named = card.model_copy(update={"file": ModelFile.of(made.ort)})
             write_card(named, Path(scratch) / "card.json")
-            program = Program(
-                arch=profile_of(board).abi.arch,
-                binary=binary,
-                symbols=counted.symbol_file(binary, build),
-                model=made.ort,
-                image=image,
-            )
+            options = (*ours.options, "--model", str(made.ort))
+            program = replace(ours, model=made.ort, options=options)
             return counted.measure(program, board, workspace().resources).inference
 
     return count

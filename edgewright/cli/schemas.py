@@ -40,6 +40,7 @@ from edgewright.observe.startup import StartupReport
 from edgewright.observe.transfer_rate import TransferReport
 from edgewright.release.documents import KeyList, ReleaseList, VerifiedRelease
 from edgewright.release.manifest import Manifest
+from edgewright.release.run_file import RunFile
 
 # What a task prints under --json, by the name of the task.
 OUTPUTS: Mapping[str, type[BaseModel]] = {
@@ -88,6 +89,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-expected": Golden,
     "file-keys": KeySet,
     "file-manifest": Manifest,
+    "file-run": RunFile,
     "file-smoke": SmokeReport,
     "file-sweep": SweepReport,
 }

@@ -50,7 +50,32 @@ class ImageLine(Excerpt):
     error: Problem | None = None
 
 
-class RunAnswer(Answer):
+class Limits(Excerpt):
+    """How large a picture may be."""
+
+    image_bytes: int  # of the file
+    image_pixels: int
+    image_side: int  # pixels
+
+
+class Settings(Excerpt):
+    """What was in force: of the release's `run.json`, or options in its place."""
+
+    release: str | None  # its folder on the board; null: none
+    model: str  # file
+    threads: int
+    execution_providers: tuple[str, ...]  # in the order in which they are asked
+    limits: Limits
+    overridden: tuple[str, ...]  # options that took the release's place
+
+
+class SettledAnswer(Answer):
+    """That of a command that runs a network; 0.1.0 does not tell its settings."""
+
+    settings: Settings | None = None
+
+
+class RunAnswer(SettledAnswer):
     """`edge-infer run`."""
 
     model: str
@@ -69,7 +94,7 @@ class GoldenLine(Excerpt):
     passed: bool
 
 
-class SelftestAnswer(Answer):
+class SelftestAnswer(SettledAnswer):
     """`edge-infer selftest`; `error` too where it did not pass."""
 
     model: str
@@ -88,7 +113,7 @@ class Latency(Excerpt):
     max: float
 
 
-class BenchAnswer(Answer):
+class BenchAnswer(SettledAnswer):
     """`edge-infer bench`."""
 
     model: str
@@ -126,7 +151,7 @@ class LoadedModel(Excerpt):
     labels: tuple[str, ...]
 
 
-class InfoAnswer(Answer):
+class InfoAnswer(SettledAnswer):
     """`edge-infer info`."""
 
     edge_infer: Program
@@ -135,7 +160,7 @@ class InfoAnswer(Answer):
     model: LoadedModel | None = None
 
 
-class WatchResult(Answer, ImageLine):
+class WatchResult(SettledAnswer, ImageLine):
     """The file that `edge-infer watch` writes for an image."""
 
     model: str

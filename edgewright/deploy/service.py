@@ -12,10 +12,11 @@ from edgewright.base.schema import parse_json
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy.edge_infer import Heartbeat
 from edgewright.deploy.remote import Board
-from edgewright.deploy.smoke import MODEL, PROGRAM
+from edgewright.release.run_file import LAUNCHER
 
 STATE = "/run/edgewright"
 SCRIPT = "/etc/edgewright/service"
+PROGRAM = "/etc/edgewright/run"  # becomes the program of the release that is current
 RUNIT = "/etc/service/edgewright"
 UNIT_FILE = "/etc/systemd/system/edgewright.service"
 INITTAB_LINE = f"::respawn:{SCRIPT}"
@@ -87,16 +88,20 @@ class ServiceFile:
 
 
 def command(profile: BoardProfile) -> tuple[str, ...]:
-    """What init runs. `edgectl start` works in the folder of the release that it decides for."""
+    """What init runs. `edgectl start` works in the folder of the release that it decides for.
+
+    How the release is to run stands in the release, not here: a service that is installed once
+    runs whatever is deployed after it.
+    """
     service = profile.service
-    argv = [f"{profile.deploy.root}/bin/edgectl", "start", PROGRAM, "watch", "--model", MODEL]
+    argv = [f"{profile.deploy.root}/bin/edgectl", "start", PROGRAM, "watch"]
     argv += ["--in", service.input, "--out", service.output, "--keep", str(service.keep)]
-    argv += ["--threads", str(profile.runtime.threads), "--heartbeat", f"{STATE}/heartbeat"]
-    return tuple(argv)
+    return (*argv, "--heartbeat", f"{STATE}/heartbeat")
 
 
 def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
     """The files for the profile's init; none where it is not a service."""
+    program = ServiceFile(path=PROGRAM, text=LAUNCHER, mode="0755")
     match profile.service.manager:
         case Manager.NONE:
             return ()
@@ -104,11 +109,12 @@ def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
             return (
                 ServiceFile(path=UNIT_FILE, text=_unit(profile)),
                 ServiceFile(path="/etc/systemd/journald@edgewright.conf", text=_journal(profile)),
+                program,
             )
         case Manager.INITTAB:
-            return (ServiceFile(path=SCRIPT, text=_script(profile), mode="0755"),)
+            return (ServiceFile(path=SCRIPT, text=_script(profile), mode="0755"), program)
         case Manager.RUNIT:
-            return (ServiceFile(path=f"{RUNIT}/run", text=_script(profile), mode="0755"),)
+            return (ServiceFile(path=f"{RUNIT}/run", text=_script(profile), mode="0755"), program)
 
 
 def _script(profile: BoardProfile) -> str:

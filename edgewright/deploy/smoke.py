@@ -23,10 +23,9 @@ from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Manifest
+from edgewright.release.run_file import GOLDEN
 
 PROGRAM = "bin/edge-infer"
-MODEL = "model/model.ort"
-GOLDEN = "model/golden"
 PATIENCE = 900.0  # seconds for one command: an emulated board takes its time
 RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
 TAIL_LINES = 5
@@ -58,11 +57,11 @@ class Subject:
     manifest: Manifest
 
     def infer(self, *arguments: str) -> Result:
-        """Run `edge-infer` with the release's model and number of threads."""
+        """Run `edge-infer` as the release says."""
         command, *rest = arguments
-        threads = str(self.manifest.runtime.threads)
-        argv = [f"{self.folder}/{PROGRAM}", command, "--model", f"{self.folder}/{MODEL}"]
-        return self.board.run([*argv, "--threads", threads, *rest], timeout=PATIENCE)
+        options = self.manifest.run_options(self.folder)
+        argv = [f"{self.folder}/{PROGRAM}", command, *options, *rest]
+        return self.board.run(argv, timeout=PATIENCE)
 
 
 def run(

@@ -13,11 +13,12 @@ from edgewright.base.schema import Document, Part
 from edgewright.deploy.edge_infer import BenchAnswer
 from edgewright.deploy.remote import Board
 from edgewright.deploy.report import Check
-from edgewright.deploy.smoke import MODEL, PROGRAM, parse
+from edgewright.deploy.smoke import PROGRAM, parse
 from edgewright.release.manifest import Release
+from edgewright.release.run_file import CARD, MODEL, RUN_FILE
 
 FOLDER = "/opt/edgewright-bench"
-FILES = (PROGRAM, MODEL, "model/card.json")
+FILES = {PROGRAM, MODEL, CARD, RUN_FILE}
 WARMUP, RUNS = 0, 1
 SECONDS = 1800.0  # for one benchmark on an emulator that shares its machine
 
@@ -52,21 +53,24 @@ def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
     """
     board.check(["mkdir", "-p", f"{FOLDER}/bin", f"{FOLDER}/model"])
     try:
-        for name in FILES:
+        for name in {file.path for file in release.manifest.files} & FILES:
             with (release.folder / name).open("rb") as source:
                 board.put(source, f"{FOLDER}/{name}")
         board.check(["chmod", "755", f"{FOLDER}/{PROGRAM}"])
-        loads = tuple(_load(board, count) for count in threads)
+        options = release.manifest.run_options(FOLDER)
+        loads = tuple(_load(board, options, count) for count in threads)
     finally:
         board.run(["rm", "-rf", FOLDER])
-    sizes = {name: (release.folder / name).stat().st_size for name in FILES}
     return Footprint(
-        release=release.id, program_bytes=sizes[PROGRAM], model_bytes=sizes[MODEL], loads=loads
+        release=release.id,
+        program_bytes=release.manifest.file(PROGRAM).bytes,
+        model_bytes=release.manifest.file(MODEL).bytes,
+        loads=loads,
     )
 
 
-def _load(board: Board, threads: int) -> Load:
-    argv = [f"{FOLDER}/{PROGRAM}", "bench", "--model", f"{FOLDER}/{MODEL}"]
+def _load(board: Board, options: Sequence[str], threads: int) -> Load:
+    argv = [f"{FOLDER}/{PROGRAM}", "bench", *options]
     argv += ["--threads", str(threads), "--warmup", str(WARMUP), "--runs", str(RUNS)]
     document = parse(BenchAnswer, board.run(argv, timeout=SECONDS))
     if isinstance(document, Check):

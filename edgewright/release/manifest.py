@@ -23,6 +23,7 @@ from edgewright.base.digest import file_sha256
 from edgewright.base.errors import UserError
 from edgewright.base.files import new_folder, update_file
 from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.release.run_file import CARD, GOLDEN, MODEL, RUN_FILE, RunFile
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -125,6 +126,15 @@ class ManifestBody(Part):
         """The entry of one path. Raises KeyError."""
         return {file.path: file for file in self.files}[path]
 
+    def run_options(self, folder: str) -> tuple[str, ...]:
+        """Options that make `edge-infer` run this release, in `folder`, as it is meant to be run.
+
+        A release of 0.1.0 has no run.json: its manifest tells the same.
+        """
+        if any(file.path == RUN_FILE for file in self.files):
+            return ("--release", folder)
+        return ("--model", f"{folder}/{MODEL}", "--threads", str(self.runtime.threads))
+
     @property
     def total_bytes(self) -> int:
         return sum(file.bytes for file in self.files)
@@ -186,6 +196,7 @@ class ReleaseInputs:
     card: Path
     golden: Path  # folder: images and expected.json
     runtime: ReleasedRuntime
+    execution_providers: tuple[str, ...] = ("cpu",)
     budgets: ReleasedBudgets
     source: Source
 
@@ -300,14 +311,18 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
     """Release path → bytes, for everything but the manifest."""
     ort = _read(inputs.ort_model)
     card = _released_card(inputs.card, ort)
+    run_file = RunFile(
+        threads=inputs.runtime.threads, execution_providers=inputs.execution_providers
+    )
     content = {
         "bin/edge-infer": _read(inputs.edge_infer),
-        "model/model.ort": ort,
-        "model/card.json": json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n",
+        RUN_FILE: run_file.content(),
+        MODEL: ort,
+        CARD: json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n",
         "model/labels.txt": "".join(f"{label}\n" for label in card["labels"]).encode(),
     }
     content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
-    return content | {f"model/golden/{path.name}": _read(path) for path in _golden(inputs.golden)}
+    return content | {f"{GOLDEN}/{path.name}": _read(path) for path in _golden(inputs.golden)}
 
 
 def _golden(folder: Path) -> list[Path]:
@@ -348,8 +363,8 @@ def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
             name=head.name,
             labels=head.labels,
             onnx_sha256=head.file.sha256,
-            ort_sha256=hashlib.sha256(content["model/model.ort"]).hexdigest(),
-            card=json.loads(content["model/card.json"]),
+            ort_sha256=hashlib.sha256(content[MODEL]).hexdigest(),
+            card=json.loads(content[CARD]),
         ),
         runtime=inputs.runtime,
         budgets=inputs.budgets,

@@ -57,8 +57,9 @@ Outcome run(const Options& options) {
   Document document(options.command);
   Json top = document.top();
   top.set("model", engine->card.name);
-  top.set("threads", int64_t{options.threads});
+  top.set("threads", int64_t{engine->settings.threads});
   top.set("load_ms", round_ms(engine->load_ms));
+  set_settings(top, engine->settings);
 
   Outcome outcome{Exit::done, "", ""};
   std::vector<float> input;
@@ -101,8 +102,8 @@ bool judge(const GoldenCase& golden, const Classified& got, const Card& card, do
   return passed;
 }
 
-Error selftest_error(const Options& options, size_t bad, size_t all) {
-  return {Exit::selftest, "selftest_failed", options.model,
+Error selftest_error(const std::string& model, size_t bad, size_t all) {
+  return {Exit::selftest, "selftest_failed", model,
           format("self-test did not pass, %zu of %zu golden cases differ", bad, all),
           "compare expected and got in the document; do not use this build with this model"};
 }
@@ -110,8 +111,7 @@ Error selftest_error(const Options& options, size_t bad, size_t all) {
 Outcome selftest(const Options& options) {
   auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
-  const std::string beside = folder_of(options.model) + "/golden";
-  const std::string folder = options.golden.empty() ? beside : options.golden;
+  const std::string& folder = engine->settings.golden;
   const auto golden = load_golden(folder, engine->card);
   if (!golden) return failed(options.command, golden.error());
 
@@ -119,6 +119,7 @@ Outcome selftest(const Options& options) {
   Json top = document.top();
   top.set("model", engine->card.name);
   top.set("tolerance", golden->tolerance);
+  set_settings(top, engine->settings);
   Json cases = top.list("cases");
   size_t bad = 0;
   for (const GoldenCase& one : golden->cases) {
@@ -128,7 +129,7 @@ Outcome selftest(const Options& options) {
   }
   top.set("passed", bad == 0);
   if (bad == 0) return {Exit::done, document.text(), ""};
-  return failed(document, selftest_error(options, bad, golden->cases.size()));
+  return failed(document, selftest_error(engine->settings.model, bad, golden->cases.size()));
 }
 
 // bench
@@ -185,9 +186,10 @@ Outcome bench(const Options& options) {
   Document document(options.command);
   Json top = document.top();
   top.set("model", engine->card.name);
-  top.set("threads", int64_t{options.threads});
+  top.set("threads", int64_t{engine->settings.threads});
   top.set("runs", int64_t{options.runs});
   top.set("load_ms", round_ms(engine->load_ms));
+  set_settings(top, engine->settings);
   set_latency(top.object("latency_ms"), times);
   top.set("peak_rss_kb", int64_t{memory_kb("VmHWM:")});
   top.set("rss_growth_kb", int64_t{memory_kb("VmRSS:") - warm_kb});
@@ -234,7 +236,7 @@ void set_program(Json top) {
 Outcome info(const Options& options) {
   Document document(options.command);
   set_program(document.top());
-  if (options.model.empty()) return {Exit::done, document.text(), ""};
+  if (!has_model(options)) return {Exit::done, document.text(), ""};
   const auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
   Json model = document.top().object("model");
@@ -243,6 +245,7 @@ Outcome info(const Options& options) {
   set_tensors(model.list("inputs"), engine->session.inputs());
   set_tensors(model.list("outputs"), engine->session.outputs());
   model.set("labels", engine->card.labels);
+  set_settings(document.top(), engine->settings);
   return {Exit::done, document.text(), ""};
 }
 

@@ -17,14 +17,14 @@ Error not_finite(const Engine& engine, const std::string& image) {
 }
 
 /// The decoding and preprocessing half: fills `input` and the two times.
-std::optional<Error> prepare(const std::string& path, const Card& card, Classified& result) {
+std::optional<Error> prepare(const std::string& path, const Engine& engine, Classified& result) {
   const Blame blame({Exit::image, "image_crashed", path, "crashed the decoder",
                      "copy or capture it again, or scale it down"});
   const double start = now_ms();
-  const auto image = load_image(path);
+  const auto image = load_image(path, engine.settings.limits);
   if (!image) return image.error();
   const double decoded = now_ms();
-  result.input = preprocess(*image, card);
+  result.input = preprocess(*image, engine.card);
   result.decode_ms = decoded - start;
   result.preprocess_ms = now_ms() - decoded;
   return std::nullopt;
@@ -34,20 +34,23 @@ std::optional<Error> prepare(const std::string& path, const Card& card, Classifi
 
 Result<Engine> open_engine(const Options& options) {
   const double start = now_ms();
-  auto file = map_model(options.model);
+  auto settings = read_settings(options);
+  if (!settings) return settings.error();
+  auto file = map_model(settings->model);
   if (!file) return file.error();
-  auto card = load_card(folder_of(options.model) + "/card.json");
+  auto card = load_card(settings->card);
   if (!card) return card.error();
-  if (auto error = file_mismatch(options.model, file->size(), *card)) return *error;
-  auto session = Session::open(options.model, std::move(*file), {options.threads, options.debug});
+  if (auto error = file_mismatch(settings->model, file->size(), *card)) return *error;
+  auto session = Session::open(settings->model, std::move(*file),
+                               {settings->threads, settings->providers, options.debug});
   if (!session) return session.error();
   if (auto error = mismatch(*session, *card)) return *error;
-  return Engine{std::move(*card), std::move(*session), now_ms() - start};
+  return Engine{std::move(*settings), std::move(*card), std::move(*session), now_ms() - start};
 }
 
 Result<Classified> classify(Engine& engine, const std::string& path) {
   Classified result;
-  if (auto error = prepare(path, engine.card, result)) return *error;
+  if (auto error = prepare(path, engine, result)) return *error;
   const double start = now_ms();
   const auto logits = engine.session.run(result.input, engine.card);
   if (!logits) return logits.error();

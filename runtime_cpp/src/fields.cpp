@@ -1,5 +1,6 @@
 #include "edge/fields.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/text.hpp"
@@ -95,10 +96,34 @@ double Fields::number(const char* key) {
   return value != nullptr ? yyjson_get_num(value) : 0;
 }
 
+uint64_t Fields::whole(const char* key, uint64_t low, uint64_t high) {
+  yyjson_val* value = get(key, is_number, "a number");
+  if (value == nullptr) return low;
+  const uint64_t number = yyjson_get_uint(value);
+  if (yyjson_is_uint(value) && number >= low && number <= high) return number;
+  reject(key, format("expected a whole number from %llu to %llu",
+                     static_cast<unsigned long long>(low), static_cast<unsigned long long>(high)));
+  return low;
+}
+
 std::vector<double> Fields::numbers(const char* key) {
   std::vector<double> found;
   for (yyjson_val* item : items(key, is_number, "a number")) found.push_back(yyjson_get_num(item));
   return found;
+}
+
+void Fields::only(const std::vector<std::string>& keys) {
+  std::vector<std::string> seen;
+  yyjson_obj_iter iterator = yyjson_obj_iter_with(object_);
+  while (yyjson_val* item = yyjson_obj_iter_next(&iterator)) {
+    const std::string key = yyjson_get_str(item);
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
+      reject(key.c_str(), "is not known");
+    } else if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
+      reject(key.c_str(), "comes twice");
+    }
+    seen.push_back(key);
+  }
 }
 
 void Fields::expect(const char* key, const char* expected) {

@@ -88,8 +88,7 @@ Result<Image> decode_with(Decoder& decoder, const Encoded& encoded) {
   if (is_cmyk(decoder))
     return foreign_image(encoded.name, "is a CMYK JPEG, only grey and RGB are read");
   const int channels = decoder.jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3;
-  auto image =
-      blank_image(encoded.name, decoder.jpeg.image_width, decoder.jpeg.image_height, channels);
+  auto image = blank_image(encoded, decoder.jpeg.image_width, decoder.jpeg.image_height, channels);
   if (!image) return image;
   const size_t stride = decoder.jpeg.image_width * static_cast<size_t>(channels);
   if (!read_pixels(decoder, image->pixels.get(), stride)) return jpeg_error(encoded, decoder);

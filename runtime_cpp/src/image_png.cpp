@@ -49,7 +49,7 @@ Result<Image> decode_png(const Encoded& encoded) {
   if (status != SPNG_OK) return png_error(encoded, status);
 
   const bool gray = is_plain_gray(header);
-  auto image = blank_image(encoded.name, header.width, header.height, gray ? 1 : 3);
+  auto image = blank_image(encoded, header.width, header.height, gray ? 1 : 3);
   if (!image) return image;
   if (announces_too_much(header, encoded)) {
     return truncated_image(encoded.name, "too few bytes for its size in pixels");

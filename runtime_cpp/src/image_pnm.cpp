@@ -49,7 +49,7 @@ Result<Image> decode_pnm(const Encoded& encoded) {
   if (maximum != 255) {
     return foreign_image(encoded.name, format("has a maximum of %zu, only 255 is read", maximum));
   }
-  auto image = blank_image(encoded.name, width, height, encoded.data[1] == '5' ? 1 : 3);
+  auto image = blank_image(encoded, width, height, encoded.data[1] == '5' ? 1 : 3);
   if (!image) return image;
   const size_t wanted = width * height * static_cast<size_t>(image->channels);
   const size_t found = encoded.size - header.at - 1;

@@ -10,36 +10,29 @@
 namespace edge {
 namespace {
 
-constexpr long max_threads = 64;
 constexpr long max_runs = 1000000;
 constexpr long max_keep = 1000000;
 
-constexpr option long_options[] = {{"model", required_argument, nullptr, 'm'},
-                                   {"threads", required_argument, nullptr, 't'},
-                                   {"dump-input", required_argument, nullptr, 'd'},
-                                   {"golden", required_argument, nullptr, 'g'},
-                                   {"warmup", required_argument, nullptr, 'w'},
-                                   {"runs", required_argument, nullptr, 'r'},
-                                   {"image", required_argument, nullptr, 'i'},
-                                   {"in", required_argument, nullptr, 'I'},
-                                   {"out", required_argument, nullptr, 'O'},
-                                   {"heartbeat", required_argument, nullptr, 'H'},
-                                   {"keep", required_argument, nullptr, 'k'},
-                                   {"debug", no_argument, nullptr, 'D'},
-                                   {"help", no_argument, nullptr, 'h'},
-                                   {"version", no_argument, nullptr, 'V'},
-                                   {nullptr, 0, nullptr, 0}};
+constexpr option long_options[] = {
+    {"release", required_argument, nullptr, 'R'},   {"model", required_argument, nullptr, 'm'},
+    {"threads", required_argument, nullptr, 't'},   {"dump-input", required_argument, nullptr, 'd'},
+    {"golden", required_argument, nullptr, 'g'},    {"warmup", required_argument, nullptr, 'w'},
+    {"runs", required_argument, nullptr, 'r'},      {"image", required_argument, nullptr, 'i'},
+    {"in", required_argument, nullptr, 'I'},        {"out", required_argument, nullptr, 'O'},
+    {"heartbeat", required_argument, nullptr, 'H'}, {"keep", required_argument, nullptr, 'k'},
+    {"debug", no_argument, nullptr, 'D'},           {"help", no_argument, nullptr, 'h'},
+    {"version", no_argument, nullptr, 'V'},         {nullptr, 0, nullptr, 0}};
 
 /// Letters of the options that each command takes.
 struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {{"run", "mtdD"},
-                                {"selftest", "mgtD"},
-                                {"bench", "mwrtiD"},
-                                {"info", "mD"},
-                                {"watch", "mIOHktD"}};
+constexpr Command commands[] = {{"run", "RmtdD"},
+                                {"selftest", "RmgtD"},
+                                {"bench", "RmwrtiD"},
+                                {"info", "RmD"},
+                                {"watch", "RmIOHktD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {
@@ -73,6 +66,9 @@ std::optional<Error> read_number(int letter, const char* text, long low, long hi
 
 std::optional<Error> set_option(Options& options, int letter, const char* value) {
   switch (letter) {
+    case 'R':
+      options.release = value;
+      break;
     case 'm':
       options.model = value;
       break;
@@ -132,7 +128,6 @@ std::optional<Error> read_option(Options& options, const Command& command, int l
 std::optional<Error> check(const Options& options) {
   const std::string& command = options.command;
   if (find_command(command) == nullptr) return std::nullopt;  // help or version
-  if (options.model.empty() && command != "info") return wrong("--model", "is not given");
   if (command == "watch" && options.in.empty()) return wrong("--in", "is not given");
   if (command == "watch" && options.out.empty()) return wrong("--out", "is not given");
   if (command == "run" && options.images.empty()) return wrong("run", "no image is given");
@@ -145,19 +140,20 @@ std::optional<Error> check(const Options& options) {
 }  // namespace
 
 const char* usage() {
-  return "example: edge-infer run --model model.ort part-0001.png part-0002.png\n"
+  return "example: edge-infer run part-0001.png part-0002.png\n"
          "\n"
-         "edge-infer run      --model M [--threads N] [--dump-input F] IMAGE...\n"
-         "edge-infer selftest --model M [--golden DIR] [--threads N]\n"
-         "edge-infer bench    --model M [--warmup N] [--runs N] [--threads N] [--image I]\n"
-         "edge-infer info     [--model M]\n"
-         "edge-infer watch    --model M --in DIR --out DIR [--keep N] [--heartbeat F] [--threads "
-         "N]\n"
+         "edge-infer run      [--dump-input F] IMAGE...\n"
+         "edge-infer selftest [--golden DIR]\n"
+         "edge-infer bench    [--warmup N] [--runs N] [--image I]\n"
+         "edge-infer info\n"
+         "edge-infer watch    --in DIR --out DIR [--keep N] [--heartbeat F]\n"
          "\n"
-         "  --model M       network; card.json and golden/ are looked for beside it\n"
-         "  --threads N     threads of the runtime (1)\n"
+         "  --release DIR   run.json there says what is run, and how (the folder above the\n"
+         "                  program's bin/, if it is a release)\n"
+         "  --model M       another network; card.json and golden/ are looked for beside it\n"
+         "  --threads N     threads of the runtime (as the release says; 1 without one)\n"
          "  --dump-input F  write the last image's input values there, float32 little endian\n"
-         "  --golden DIR    golden set (golden/ beside the model)\n"
+         "  --golden DIR    golden set (the release's, or golden/ beside the model)\n"
          "  --warmup N      inferences before the timed ones (3)\n"
          "  --runs N        timed inferences (30)\n"
          "  --image I       image to time with (made-up values)\n"
@@ -168,7 +164,7 @@ const char* usage() {
          "  --debug         show the runtime's log, and let a crash leave a core\n"
          "\n"
          "One JSON document on standard output, messages on standard error.\n"
-         "exit: 0 done, 1 bug, 2 usage, 3 image, 4 model, 5 card or golden set,\n"
+         "exit: 0 done, 1 bug, 2 usage, 3 image, 4 model, 5 card, golden set or run.json,\n"
          "      6 self-test did not pass\n";
 }
 

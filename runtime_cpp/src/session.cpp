@@ -87,18 +87,18 @@ std::optional<Error> check_format(const std::string& path, const MappedFile& fil
 }
 
 /// The runtime adds the CPU's provider by itself, last. XNNPACK has threads of its own.
-void add_providers(Calls& call, OrtSessionOptions* options, int threads) {
-  const std::string count = format("%d", threads);
+void add_providers(Calls& call, OrtSessionOptions* options, const SessionOptions& wanted) {
+  const std::string count = format("%d", wanted.threads);
   const char* key = "intra_op_num_threads";
   const char* value = count.c_str();
-  for (const std::string& name : providers()) {
+  for (const std::string& name : wanted.providers) {
     if (name != "xnnpack") continue;
     call(api()->SessionOptionsAppendExecutionProvider, options, "XNNPACK", &key, &value, size_t{1});
   }
 }
 
-void configure(Calls& call, OrtSessionOptions* options, int threads) {
-  call(api()->SetIntraOpNumThreads, options, threads);
+void configure(Calls& call, OrtSessionOptions* options, const SessionOptions& wanted) {
+  call(api()->SetIntraOpNumThreads, options, wanted.threads);
   call(api()->SetInterOpNumThreads, options, 1);
   call(api()->DisableCpuMemArena, options);  // measured: as fast, and 1 MB less at the peak
   const auto set = [&](const char* key, const char* value) {
@@ -109,7 +109,7 @@ void configure(Calls& call, OrtSessionOptions* options, int threads) {
   set(kOrtSessionOptionsAvx2PrecisionMode, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesDirectly, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesForInitializers, "1");
-  add_providers(call, options, threads);
+  add_providers(call, options, wanted);
 }
 
 TensorInfo describe(const char* name, const OrtTypeInfo* info) {
@@ -237,7 +237,7 @@ std::optional<Error> Session::load(const SessionOptions& options) {
   env_.reset(env);
   call(api()->CreateSessionOptions, &settings);
   const OrtPtr<OrtSessionOptions> owned(settings);
-  configure(call, settings, options.threads);
+  configure(call, settings, options);
   call(api()->CreateCpuMemoryInfo, OrtDeviceAllocator, OrtMemTypeDefault, &memory);
   memory_.reset(memory);
   call(api()->CreateSessionFromArray, env, file_.data(), file_.size(), settings, &session);

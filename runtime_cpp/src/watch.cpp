@@ -116,6 +116,7 @@ class Spool {
     Json top = document.top();
     top.set("model", engine_.card.name);
     top.set("image", name);
+    set_settings(top, engine_.settings);
     if (result) {
       set_result(top, *result, engine_.card);
     } else {

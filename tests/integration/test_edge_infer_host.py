@@ -15,6 +15,7 @@ from PIL import Image
 
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.preprocess import load_input
+from edgewright.release.run_file import RUN_FILE, ImageLimits, RunFile
 from tests.checkout import ROOT, checkout
 from tests.integration.toy_model import graph, toy_model, toy_probabilities
 from tests.schemas import require_valid
@@ -308,6 +309,34 @@ def test_bench_times_and_measures(host_edge_infer: EdgeInfer, gray_toy: Path) ->
     assert 0 < latency["min"] <= latency["median"] <= latency["p95"] <= latency["p99"]
     assert latency["p99"] <= latency["max"]
     assert found["peak_rss_kb"] > 1000
+
+
+def test_a_release_is_run_as_its_run_file_says(host_edge_infer: EdgeInfer, scratch: Path) -> None:
+    release = scratch / "release"
+    toy_model(release / "model", channels=1, height=24, width=32)
+    says = RunFile(
+        model="model/model.onnx",
+        threads=2,
+        execution_providers=("cpu",),
+        limits=ImageLimits(image_side=23),
+    )
+    (release / RUN_FILE).write_bytes(says.content())
+    argv = ["run", "--release", str(release), str(CORPUS / GOOD[0])]
+
+    found = document(host_edge_infer(argv), "run")
+    overridden = document(host_edge_infer([*argv, "--threads", "1"]), "run")
+
+    assert found["results"][0]["error"]["code"] == "image_too_large"
+    assert found["settings"] == {
+        "release": str(release),
+        "model": f"{release}/model/model.onnx",
+        "threads": 2,
+        "execution_providers": ["cpu"],
+        "limits": says.limits.model_dump(),
+        "overridden": [],
+    }
+    assert overridden["threads"] == overridden["settings"]["threads"] == 1
+    assert overridden["settings"]["overridden"] == ["threads"]
 
 
 def test_many_inferences_do_not_grow(host_edge_infer: EdgeInfer, gray_toy: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_program_that_ends_is_started_again_and_counted(start: Start, tmp_path
     wait_for(lambda: text_of(state / "starts").strip() not in ("", "0", "1"))
     assert "ended with exit code 7" in (state / "log").read_text()
     words = (tmp_path / "called").read_text()
-    assert words.startswith("start bin/edge-infer watch --model model/model.ort --in ")
+    assert words.startswith("start /etc/edgewright/run watch --in ")
     assert (tmp_path / "in").is_dir()
 
 

@@ -23,7 +23,7 @@ from edgewright.base.errors import CheckError, EdgewrightError
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.remote import Board, connect
-from edgewright.deploy.smoke import MODEL, PROGRAM
+from edgewright.deploy.smoke import PROGRAM
 from edgewright.lab import machine as lab
 from edgewright.lab.machine import Lab
 from edgewright.lab.proof import writelog
@@ -281,8 +281,9 @@ def examine(board: Board, allowed: Mapping[str, Release]) -> tuple[str, list[str
     if current not in allowed:
         return current, [f"current is {current}, expected one of {', '.join(allowed)}"]
     problems = compare(allowed[current], lines[1:])
-    program, model = (f"{root}/current/{name}" for name in (PROGRAM, MODEL))
-    selftest = board.run([program, "selftest", "--model", model], timeout=SELFTEST_SECONDS)
+    options = allowed[current].manifest.run_options(f"{root}/current")
+    argv = [f"{root}/current/{PROGRAM}", "selftest", *options]
+    selftest = board.run(argv, timeout=SELFTEST_SECONDS)
     if selftest.returncode != 0:
         problems.append(f"self-test: exit code {selftest.returncode}: {selftest.stderr[-200:]}")
     return current, problems

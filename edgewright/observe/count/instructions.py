@@ -14,6 +14,8 @@ from edgewright.board.elf import read_elf
 from edgewright.board.profile import Arch
 from edgewright.observe.count.counts import Counts, Guest, Span, count
 from edgewright.observe.count.symbols import Function, Symbols, demangle, read_symbols
+from edgewright.release.manifest import MANIFEST, read_manifest
+from edgewright.release.run_file import GOLDEN, MODEL
 
 RUN = "_ZN7OrtApis3RunE"  # where each inference starts
 INPUT = ("_ZN4edge10load_image", "_ZN4edge10preprocess")  # no part of a session's load
@@ -31,7 +33,8 @@ class Program:
     arch: Arch
     binary: Path
     symbols: Path
-    model: Path  # .ort, card.json beside it
+    options: tuple[str, ...]  # of `edge-infer`: what it runs, and how
+    model: Path  # .ort
     image: Path
 
 
@@ -47,8 +50,9 @@ def program_of_release(
         arch=arch,
         binary=binary,
         symbols=symbol_file(binary, out),
-        model=folder / "model" / "model.ort",
-        image=min((folder / "model" / "golden").glob("*.png")),
+        options=read_manifest(folder / MANIFEST).run_options(str(folder)),
+        model=folder / MODEL,
+        image=min((folder / GOLDEN).glob("*.png")),
     )
 
 
@@ -120,9 +124,10 @@ def measure(program: Program, board: str, resources: Resources) -> InstructionRe
 def guest_of(program: Program, *, caches: bool = False) -> Guest:
     """The guest of a program, with marks between load, first and steady inference."""
     symbols = read_symbols(program.symbols)
-    argv = [str(program.binary), "bench", "--model", str(program.model)]
-    # One thread: several would wait for each other, and the counts would not repeat.
-    argv += ["--image", str(program.image), "--threads", "1", "--warmup", "0"]
+    # One thread, whatever the release says: several would wait for each other, and the counts
+    # would not repeat.
+    argv = [str(program.binary), "bench", *program.options, "--threads", "1"]
+    argv += ["--image", str(program.image), "--warmup", "0"]
     return Guest(
         arch=program.arch,
         argv=[*argv, "--runs", str(MARKS)],

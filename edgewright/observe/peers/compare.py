@@ -126,9 +126,9 @@ def _our_row(counted: CountedProgram, runtime: str, raw: Path) -> Row:
     program = counted.program
     emulator = counts.EMULATORS[program.arch]
     base = [emulator, str(program.binary)]
-    model = ["--model", str(program.model), "--threads", "1"]
-    ran = process.check([*base, "run", *model, "--dump-input", str(raw), str(program.image)])
-    bench = process.check([*base, "bench", *model, "--warmup", "0", "--runs", "1"])
+    options = [*program.options, "--threads", "1"]
+    ran = process.check([*base, "run", *options, "--dump-input", str(raw), str(program.image)])
+    bench = process.check([*base, "bench", *options, "--warmup", "0", "--runs", "1"])
     return Row(
         runtime=runtime,
         library=program.binary.name,

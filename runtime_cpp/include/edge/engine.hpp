@@ -7,11 +7,13 @@
 #include "edge/card.hpp"
 #include "edge/options.hpp"
 #include "edge/session.hpp"
+#include "edge/settings.hpp"
 
 namespace edge {
 
 /// A network with its card, ready to classify.
 struct Engine {
+  Settings settings;  // in force
   Card card;
   Session session;
   double load_ms;  // to map the model, read the card and make the session
@@ -27,7 +29,8 @@ struct Classified {
   double inference_ms = 0;
 };
 
-/// Loads options.model and the card beside it, and checks that they belong together.
+/// Loads the network and the card that the release or the options name, and checks that they
+/// belong together.
 Result<Engine> open_engine(const Options& options);
 
 /// Decodes, preprocesses and infers.

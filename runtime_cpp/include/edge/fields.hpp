@@ -32,8 +32,11 @@ class Fields {
   std::string text(const char* key);
   std::vector<std::string> texts(const char* key);
   double number(const char* key);
+  uint64_t whole(const char* key, uint64_t low, uint64_t high);  // `low` where it is none
   std::vector<double> numbers(const char* key);
 
+  /// Notes each key that is not one of these, or comes twice.
+  void only(const std::vector<std::string>& keys);
   /// Notes "where.key: problem".
   void reject(const char* key, const std::string& problem);
   /// Notes a defect unless the text is the one that is expected.

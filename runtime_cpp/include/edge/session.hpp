@@ -21,8 +21,9 @@ struct TensorInfo {
 };
 
 struct SessionOptions {
-  int threads = 1;     // of the runtime, the caller's included
-  bool debug = false;  // let the runtime's log through
+  int threads = 1;                     // of the runtime, the caller's included
+  std::vector<std::string> providers;  // execution providers, in the order in which they are asked
+  bool debug = false;                  // let the runtime's log through
 };
 
 struct OrtDeleter {

@@ -1,5 +1,6 @@
 """What makes a release a service, as text; and what a board says of it."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.cli import screens
 from edgewright.deploy import service
-from tests.boards import LocalBoard
+from tests import v0_1_0
+from tests.boards import LocalBoard, make_release
 from tests.checkout import checkout
 
 BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'
@@ -36,9 +38,36 @@ def test_a_board_without_a_service_gets_none() -> None:
 
 
 def test_every_init_starts_the_release_through_edgectl() -> None:
-    wanted = "/opt/edgewright/bin/edgectl start bin/edge-infer watch --model model/model.ort"
+    wanted = "/opt/edgewright/bin/edgectl start /etc/edgewright/run watch --in /var/"
     for manager in (Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD):
-        assert wanted in service.render(profile(manager))[0].text
+        files = service.render(profile(manager))
+        assert wanted in files[0].text
+        assert ("/etc/edgewright/run", "0755") in {(file.path, file.mode) for file in files}
+
+
+def started_with(release: Path) -> str:
+    """Options that the service's program gives the `edge-infer` in a release's folder."""
+    program = release / "bin" / "edge-infer"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    launcher = release.parent / "run"
+    launcher.write_text(service.render(profile(Manager.INITTAB))[-1].text)
+    argv = ["sh", str(launcher), "watch", "--in", "/a folder"]
+    return subprocess.run(argv, cwd=release, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_service_runs_a_release_as_its_run_file_says(tmp_path: Path) -> None:
+    release = make_release(tmp_path, root="/opt/edgewright")
+
+    assert started_with(release.folder) == "watch --in /a folder\n"
+
+
+def test_the_service_runs_a_release_of_0_1_0_as_its_manifest_says(tmp_path: Path) -> None:
+    release = v0_1_0.release(tmp_path)
+
+    options = f"--model model/model.ort --threads {release.manifest.runtime.threads}"
+    assert started_with(release.folder) == f"watch --in /a folder {options}\n"
 
 
 def test_limits_of_the_profile_are_in_the_script_and_in_the_unit() -> None:

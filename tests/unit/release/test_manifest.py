@@ -26,6 +26,7 @@ from edgewright.release.manifest import (
     load_release,
     parse_manifest,
 )
+from tests import v0_1_0
 
 CARD: dict[str, Any] = {
     "schema": 1,
@@ -75,6 +76,27 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def test_a_release_says_how_it_is_run(release: Release) -> None:
+    assert json.loads((release.folder / "run.json").read_text()) == {
+        "schema": 1,
+        "model": "model/model.ort",
+        "card": "model/card.json",
+        "golden": "model/golden",
+        "threads": 4,
+        "execution_providers": ["cpu"],
+        "limits": {"image_bytes": 67108864, "image_pixels": 67108864, "image_side": 16384},
+    }
+    assert release.manifest.run_options("/opt/x") == ("--release", "/opt/x")
+
+
+def test_a_release_of_0_1_0_is_run_as_its_manifest_says(tmp_path: Path) -> None:
+    manifest = v0_1_0.release(tmp_path).manifest
+
+    threads = str(manifest.runtime.threads)
+    expected = ("--model", "/opt/x/model/model.ort", "--threads", threads)
+    assert manifest.run_options("/opt/x") == expected
+
+
 def test_a_release_holds_what_a_board_needs_and_nothing_else(release: Release) -> None:
     assert sorted(tree(release.folder)) == [
         "bin/edge-infer",
@@ -84,6 +106,7 @@ def test_a_release_holds_what_a_board_needs_and_nothing_else(release: Release) -
         "model/golden/expected.json",
         "model/labels.txt",
         "model/model.ort",
+        "run.json",
     ]
     assert (release.folder / "model/labels.txt").read_text() == "ok\ndefective\n"
 

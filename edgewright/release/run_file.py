@@ -1,0 +1,54 @@
+"""`run.json`: what a release says about how it is run; `edge-infer` reads it on the board.
+
+The smoke test, the service and every measurement run the program with this file and no options
+of their own, so that what runs is what was judged.
+"""
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgewright.base.schema import Part
+
+RUN_FILE = "run.json"
+MODEL = "model/model.ort"
+CARD = "model/card.json"
+GOLDEN = "model/golden"
+
+
+class ImageLimits(Part):
+    """How large a picture may be; `edge-infer` takes nothing above these defaults."""
+
+    image_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20  # of the file
+    image_pixels: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20
+    image_side: Annotated[int, Field(ge=1, le=16384)] = 16384  # pixels
+
+
+class RunFile(Part):
+    """The content of `run.json`; paths are relative to the release's folder."""
+
+    schema_: Literal[1] = 1
+    model: str = MODEL
+    card: str = CARD
+    golden: str = GOLDEN
+    threads: Annotated[int, Field(ge=1, le=64)]
+    execution_providers: tuple[str, ...]  # of ONNX Runtime, in the order in which they are asked
+    limits: ImageLimits = ImageLimits()
+
+    def content(self) -> bytes:
+        table = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(table, indent=2).encode() + b"\n"
+
+
+# Releases of 0.1.0 have no run.json, and their edge-infer does not look for one: what it needs
+# is in their manifest. This is for a board, where only a shell knows which release is current;
+# `Manifest.run_options` is the same for this machine. A manifest is canonical JSON on one line,
+# and no other object has these two keys in a row.
+LAUNCHER = rf"""#!/bin/sh
+# Becomes the release's program; edgectl starts this in the folder of the release.
+[ -f {RUN_FILE} ] && exec bin/edge-infer "$@"
+runtime='"ops_config_sha256":"[0-9a-f]*","threads":\([0-9]*\)'
+threads=$(sed -n "s/.*$runtime.*/\1/p" manifest.json)
+exec bin/edge-infer "$@" --model {MODEL} --threads "$threads"
+"""
