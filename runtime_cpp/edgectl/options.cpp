@@ -97,10 +97,10 @@ Fault set_text(Options& options, const Text& text, const std::string& value) {
   return std::nullopt;
 }
 
-/// "--name=value" or "--flag". Tells which option it was in `name`.
-Fault set_option(Options& options, const std::string& word, std::string& name) {
+/// "--name=value" or "--flag".
+Fault set_option(Options& options, const std::string& word) {
   const size_t equals = word.find('=');
-  name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
+  const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
   if (!takes(*options.command, name)) {
     return wrong("--" + name, std::string("is not an option of ") + options.command->name);
   }
@@ -120,16 +120,19 @@ Fault set_option(Options& options, const std::string& word, std::string& name) {
   return wrong("--" + name, "takes no value");
 }
 
-/// The first option that the command must have and was not given; empty if there is none.
-std::string missing_option(const Command& command, const std::string& given) {
-  const std::string all = std::string(command.options) + " ";
-  for (size_t start = 0, end; (end = all.find(' ', start)) != std::string::npos; start = end + 1) {
-    const std::string word = all.substr(start, end - start);
-    if (word.empty() || word.back() != '!') continue;
-    const std::string name = word.substr(0, word.size() - 1);
-    if (given.find(" " + name + " ") == std::string::npos) return name;
+bool must_be_given(const Options& options, const char* name) {
+  return is_listed(*options.command, std::string(name) + "!");
+}
+
+/// The first option that the command must have and was not given, or null.
+const char* missing_option(const Options& options) {
+  for (const Text& text : texts) {
+    if ((options.*text.field).empty() && must_be_given(options, text.name)) return text.name;
   }
-  return "";
+  for (const Number& number : numbers) {  // none of those that must be given may be 0
+    if (options.*number.field == 0 && must_be_given(options, number.name)) return number.name;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -140,15 +143,13 @@ Result<Options> parse_options(int argc, char** argv) {
   if (name.empty()) return wrong("edgectl", "no command is given");
   options.command = find_command(name);
   if (options.command == nullptr) return wrong(name, "is not a command");
-  std::string given = " ";
   int at = 2;
   for (; at < argc && std::strncmp(argv[at], "--", 2) == 0; ++at) {
-    std::string option;
-    if (auto fault = set_option(options, argv[at], option)) return *fault;
-    given += option + " ";
+    if (auto fault = set_option(options, argv[at])) return *fault;
   }
-  const std::string missing = missing_option(*options.command, given);
-  if (!missing.empty()) return wrong("--" + missing, "is not given");
+  if (const char* missing = missing_option(options)) {
+    return wrong(std::string("--") + missing, "is not given");
+  }
   options.words.assign(argv + at, argv + argc);
   const bool starts = options.command->run == start;
   if (starts && options.words.empty()) return wrong("start", "no program is given");
