@@ -37,16 +37,16 @@ def keyring(etc: Path = ETC, os_release: Path = OS_RELEASE) -> Path | None:
     """The keyring file that signs the archive, or None to leave the choice to apt."""
     if OVERRIDE in os.environ:
         return KEYRING if KEYRING.is_file() else None
-    named = main_archive(etc, os_release).signed_by
-    if named and named.startswith("/"):
-        return Path(named)
+    signed_by = main_archive(etc, os_release).signed_by
+    if signed_by and signed_by.startswith("/"):  # deb822 may hold the key itself instead
+        return Path(signed_by)
     return KEYRING if KEYRING.is_file() else None
 
 
 def source_line(suite: str, etc: Path = ETC, os_release: Path = OS_RELEASE) -> str:
     """A one-line source for `suite` alone, for mmdebstrap and private apt configurations."""
-    signed = keyring(etc, os_release)
-    option = f"[signed-by={signed}] " if signed else ""
+    keys = keyring(etc, os_release)
+    option = f"[signed-by={keys}] " if keys else ""
     return f"deb {option}{mirror(etc, os_release)} {suite} main"
 
 
@@ -68,13 +68,13 @@ def main_archive(etc: Path = ETC, os_release: Path = OS_RELEASE) -> Entry:
 def entries(etc: Path = ETC) -> list[Entry]:
     """All enabled binary entries in `sources.list` and `sources.list.d/`, in apt's order."""
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found: list[Entry] = []
+    listed: list[Entry] = []
     for path in files:
         if path.suffix == ".list" and path.is_file():
-            found += parse_list(path.read_text(encoding="utf-8", errors="replace"))
+            listed += parse_list(path.read_text(encoding="utf-8", errors="replace"))
         elif path.suffix == ".sources" and path.is_file():
-            found += parse_deb822(path.read_text(encoding="utf-8", errors="replace"))
-    return found
+            listed += parse_deb822(path.read_text(encoding="utf-8", errors="replace"))
+    return listed
 
 
 LIST_LINE = re.compile(
@@ -84,12 +84,12 @@ LIST_LINE = re.compile(
 
 def parse_list(text: str) -> list[Entry]:
     """Entries of a one-line-style file."""
-    found = []
+    entries_of_file = []
     for line in text.splitlines():
         match = LIST_LINE.match(line.split("#", 1)[0].strip())
         if match:
             signed = re.search(r"signed-by=(\S+)", match["options"] or "")
-            found.append(
+            entries_of_file.append(
                 Entry(
                     uri=match["uri"].rstrip("/"),
                     suite=match["suite"],
@@ -97,7 +97,7 @@ def parse_list(text: str) -> list[Entry]:
                     signed_by=signed[1] if signed else None,
                 )
             )
-    return found
+    return entries_of_file
 
 
 def parse_deb822(text: str) -> list[Entry]:

@@ -34,5 +34,5 @@ def tree_sha256(*roots: Path) -> str:
 def _files(root: Path) -> Iterable[Path]:
     if root.is_file():
         return [root]
-    found = (path for path in root.rglob("*") if path.is_file())
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    files = (path for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in files if "__pycache__" not in path.parts)

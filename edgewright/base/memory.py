@@ -1,4 +1,4 @@
-"""Is there memory for it? Asked before, since Linux ends a program that takes too much."""
+"""Refuse work that this machine has no memory for: Linux ends a program that takes too much."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def require_memory(subject: str, need: int, meminfo: Path | None = None) -> None
 
 
 def available(meminfo: Path | None = None) -> int | None:
-    """Bytes that a new program can have, by the kernel's estimate; None if it tells none."""
+    """Bytes that a new program can have, by the kernel's estimate; None without one."""
     meminfo = meminfo or MEMINFO
     if not meminfo.is_file():
         return None

@@ -54,7 +54,7 @@ def capture(
     Raises UserError if the program does not exist.
     """
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             argv,
             cwd=cwd,
             env={**os.environ, **env} if env else None,
@@ -71,7 +71,10 @@ def capture(
     except subprocess.TimeoutExpired as late:
         raise UserError(quote(argv), f"no end after {timeout:g} s") from late
     return Result(
-        argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr
+        argv=tuple(argv),
+        returncode=completed.returncode,
+        stdout=completed.stdout,
+        stderr=completed.stderr,
     )
 
 

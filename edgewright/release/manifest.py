@@ -268,6 +268,7 @@ def read_manifest(path: Path) -> Manifest:
 def parse_manifest(raw: bytes, subject: str) -> Manifest:
     """A manifest from its bytes, from disk or from a board. Raises UserError."""
     table = _json_object(raw, subject)
+    # Before all else: what a newer schema says in other keys is no mistake of this file.
     if table.get("schema") != SCHEMA:
         raise UserError(
             subject,
@@ -281,14 +282,15 @@ def parse_manifest(raw: bytes, subject: str) -> Manifest:
 
 
 def _require_unchanged(manifest: Manifest, raw: bytes, subject: str) -> None:
-    wanted = content_id(manifest.body())
-    if manifest.id != wanted:
+    content = content_id(manifest.body())
+    if manifest.id != content:
         raise UserError(
             subject,
             "changed after the release was made",
-            facts=[f"expected: id {wanted}, the hash of its content", f"found: id {manifest.id}"],
+            facts=[f"expected: id {content}, the hash of its content", f"found: id {manifest.id}"],
             next=REBUILD,
         )
+    # A signature is over bytes: one content in two forms would have two signatures.
     if manifest.canonical() != raw:
         raise UserError(subject, "not in canonical form", next=REBUILD)
 
@@ -377,9 +379,9 @@ def _entries(content: Mapping[str, bytes]) -> tuple[ReleaseFile, ...]:
     try:
         return tuple(_entry(path, content[path]) for path in sorted(content))
     except ValidationError as invalid:
-        found = invalid.errors()[0]["input"]
+        path = invalid.errors()[0]["input"]
         raise UserError(
-            str(found),
+            str(path),
             "file name unfit for a board",
             facts=["expected: letters, digits and . _ + - only"],
             next="rename the file",
@@ -435,8 +437,8 @@ def _file_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
             yield f"{file.path}: expected a file, found a link"
         elif not path.is_file():
             yield f"{file.path}: missing"
-        elif (found := file_sha256(path)) != file.sha256:
-            yield f"{file.path}: expected sha256 {file.sha256}, found {found}"
+        elif (sha256 := file_sha256(path)) != file.sha256:
+            yield f"{file.path}: expected sha256 {file.sha256}, found {sha256}"
 
 
 def _is_linked(path: Path, folder: Path) -> bool:

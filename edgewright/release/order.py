@@ -101,12 +101,12 @@ def check(manifest: Manifest, raw: bytes, trusted: Sequence[PublicKey], subject:
     return Verified(manifest=manifest, order=order, key=key)
 
 
-def _foreign(subject: str, found: str, trusted: Sequence[PublicKey]) -> UserError:
-    known = ", ".join(key.id for key in trusted) or "none"
+def _foreign(subject: str, key_id: str, trusted: Sequence[PublicKey]) -> UserError:
+    trusted_ids = ", ".join(key.id for key in trusted) or "none"
     return UserError(
         subject,
         "signed by a key that is not trusted here",
-        facts=[f"expected: one of {known}", f"found: {found}"],
+        facts=[f"expected: one of {trusted_ids}", f"found: {key_id}"],
         next=f"invoke keys.list; or {SIGN} with a key of yours",
     )
 
@@ -164,16 +164,16 @@ def _read_archive(path: Path) -> tuple[Manifest, bytes | None]:
     """The manifest of an archive, after every file in it was held against it."""
     content = _unpacked(path)
     prefix = next(iter(content), "").partition("/")[0]
-    own = f"{prefix}/{MANIFEST}"
-    if own not in content:
+    manifest_name = f"{prefix}/{MANIFEST}"
+    if manifest_name not in content:
         raise UserError(str(path), f"no {MANIFEST} in it", next="invoke build")
-    manifest = parse_manifest(content[own], f"{path}: {MANIFEST}")
-    wanted = {f"{manifest.id}/{file.path}": file.sha256 for file in manifest.files}
-    found = {n: hashlib.sha256(data).hexdigest() for n, data in content.items() if n != own}
+    manifest = parse_manifest(content.pop(manifest_name), f"{path}: {MANIFEST}")
+    listed = {f"{manifest.id}/{file.path}": file.sha256 for file in manifest.files}
+    packed = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     problems = [
-        f"{name}: expected {wanted.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
-        for name in sorted(wanted.keys() | found.keys())
-        if wanted.get(name) != found.get(name)
+        f"{name}: expected {listed.get(name, 'nothing')}, found {packed.get(name, 'nothing')}"
+        for name in sorted(listed.keys() | packed.keys())
+        if listed.get(name) != packed.get(name)
     ]
     if problems:
         raise UserError(str(path), "not the release its manifest describes", facts=problems)
@@ -182,22 +182,22 @@ def _read_archive(path: Path) -> tuple[Manifest, bytes | None]:
 
 
 def _unpacked(path: Path) -> dict[str, bytes]:
-    """Name → bytes of an archive's regular files, in memory; anything else is refused."""
+    """Name → bytes of an archive's regular files; anything else is refused.
+
+    In memory: nothing is written of an archive that is not verified, and no path in it is used.
+    """
     content: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:gz") as tar:
             for member in tar:
                 file = tar.extractfile(member) if member.isreg() else None
-                if file is None or member.name in content or _size(content) > ARCHIVE_BYTES:
+                size = sum(map(len, content.values()))
+                if file is None or member.name in content or size > ARCHIVE_BYTES:
                     raise UserError(str(path), f"{member.name!r} has no place in a release")
                 content[member.name] = file.read(ARCHIVE_BYTES)
     except OSError as error:
-        said = error.strerror or str(error)
-        raise UserError(str(path), f"not readable: {said}", next="invoke build") from error
+        reason = error.strerror or str(error)
+        raise UserError(str(path), f"not readable: {reason}", next="invoke build") from error
     except (tarfile.TarError, zlib.error, EOFError) as broken:
         raise UserError(str(path), "not a whole archive", facts=[str(broken)]) from broken
     return content
-
-
-def _size(content: dict[str, bytes]) -> int:
-    return sum(map(len, content.values()))

@@ -169,6 +169,18 @@ def test_no_name_of_a_file_or_container_is_the_process_id_alone(path: Path) -> N
     assert "getpid" not in path.read_text()
 
 
+@pytest.mark.parametrize("path", EVERY, ids=name_of)
+def test_documents_files_aside_and_locks_are_base_s_work(path: Path) -> None:
+    """One strict model, one wording of its errors, one way to rename and to lock."""
+    if name_of(path).startswith("edgewright.base."):
+        return
+    by_hand = {"ConfigDict", "BaseModel", "flock", "mkstemp"}
+    words = {n.id for n in ast.walk(tree(path)) if isinstance(n, ast.Name)}
+    words |= {n.attr for n in ast.walk(tree(path)) if isinstance(n, ast.Attribute)}
+
+    assert words & by_hand == ({"BaseModel"} & words if path.stem == "schemas" else set())
+
+
 def test_the_library_starts_without_the_heavy_libraries() -> None:
     """No chain of imports from outside `NEED_EXTRA` reaches the extra [model]."""
     direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
