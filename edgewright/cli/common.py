@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
     from edgewright.lab.emulate import Instance
     from edgewright.lab.machine import Lab
 
-OUT = Console(soft_wrap=False, highlight=False)
-ERR = Console(stderr=True, highlight=False)
+OUT = Console(soft_wrap=False, highlight=False, emoji=False)
+ERR = Console(stderr=True, highlight=False, emoji=False)
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 

@@ -27,7 +27,7 @@ COMMAND = re.compile(
     r"|(?:`|(?:^|\W)(?:Example:|next:|then|\$) )edgewright (?=[a-z])"
     r"|\bedgewright (?=[a-z]+\.[a-z]|[a-z]+ --)"
 )
-END = re.compile(r"[`|;#)]| edgewright ")
+END = re.compile(r"[`|;#)]|, | edgewright ")
 OF_OTHER_PROGRAMS = {"force", "append", "groups"}  # of docker and usermod, in remedies
 CORE = {"help", "list", "version", "print-completion-script", "complete"}
 
