@@ -28,10 +28,10 @@ Fault unbound(const Admitted& admitted) {
 }
 
 Fault unfit(const Board& board, const Admitted& admitted) {
-  const std::string found = compatible(board);
-  if (found == admitted.manifest.compatible) return std::nullopt;
+  const std::string kind = compatible(board);
+  if (kind == admitted.manifest.compatible) return std::nullopt;
   return refuse("wrong_board", "release " + admitted.manifest.id,
-                "is for " + admitted.manifest.compatible + ", this board is " + found,
+                "is for " + admitted.manifest.compatible + ", this board is " + kind,
                 "deploy the release that was built for this board");
 }
 

@@ -152,19 +152,19 @@ Fault changed(const std::string& text, const std::string& id) {
   const std::string own = ",\"id\":\"" + id + "\"";
   const size_t at = text.find(own);
   const std::string body = at != std::string::npos ? std::string(text).erase(at, own.size()) : "";
-  const std::string found = sha256_hex(body).substr(0, id.size());
-  if (found == id) return std::nullopt;
-  return refuse("manifest_changed", "id is " + id + ", its content's is " + found);
+  const std::string actual = sha256_hex(body).substr(0, id.size());
+  if (actual == id) return std::nullopt;
+  return refuse("manifest_changed", "id is " + id + ", its content's is " + actual);
 }
 
 Fault read_schema(yyjson_val* top) {
   yyjson_val* schema = yyjson_obj_get(top, "schema");
   if (yyjson_is_uint(schema) && yyjson_get_uint(schema) == 1) return std::nullopt;
-  const std::string found =
+  const std::string version =
       yyjson_is_uint(schema)
           ? format("%llu", static_cast<unsigned long long>(yyjson_get_uint(schema)))
           : "no whole number";
-  Error error = refuse("manifest_schema", "expected schema 1, found " + found);
+  Error error = refuse("manifest_schema", "expected schema 1, found " + version);
   error.next = "deploy with the edgewright that made this release";
   return error;
 }
@@ -201,16 +201,16 @@ Result<Manifest> parse_manifest(const std::string& text) {
   if (!document) return invalid(format("is not JSON (%s at byte %zu)", fault.msg, fault.pos));
   yyjson_val* top = yyjson_doc_get_root(document.get());
   if (!yyjson_is_obj(top)) return invalid("is not a JSON object");
-  if (auto fault_found = repeated_key(top, "")) return *fault_found;
-  if (auto fault_found = read_schema(top)) return *fault_found;
+  if (auto problem = repeated_key(top, "")) return *problem;
+  if (auto problem = read_schema(top)) return *problem;
   Manifest manifest;
   manifest.id = text_of(top, "id");
   manifest.compatible = text_of(top, "compatible");
   if (!is_id(manifest.id)) return invalid("id is not 16 lower-case hex digits");
   if (manifest.compatible.empty()) return invalid("compatible is not a text");
-  if (auto fault_found = read_files(top, manifest)) return *fault_found;
-  if (auto fault_found = read_threads(top, manifest)) return *fault_found;
-  if (auto fault_found = changed(text, manifest.id)) return *fault_found;
+  if (auto problem = read_files(top, manifest)) return *problem;
+  if (auto problem = read_threads(top, manifest)) return *problem;
+  if (auto problem = changed(text, manifest.id)) return *problem;
   return manifest;
 }
 

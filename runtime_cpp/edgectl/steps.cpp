@@ -149,15 +149,15 @@ Fault in_session(const Board& board, const Options& options, Json top, Step step
 
 Fault chunks(const Board& board, const Options& options, Json top) {
   const std::string path = board.object(options.object);
-  const auto found = hash_chunks(path, static_cast<size_t>(options.chunk));
+  const auto hashes = hash_chunks(path, static_cast<size_t>(options.chunk));
   struct stat status{};
-  if (!found || stat(path.c_str(), &status) != 0) {
+  if (!hashes || stat(path.c_str(), &status) != 0) {
     return Error{Exit::damaged, "object_damaged", path, "is not in the store", "deploy again"};
   }
   top.set("object", options.object);
   top.set("bytes", static_cast<uint64_t>(status.st_size));
   top.set("chunk_bytes", options.chunk);
-  top.set("chunks", *found);
+  top.set("chunks", *hashes);
   return std::nullopt;
 }
 

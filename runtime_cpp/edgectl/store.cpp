@@ -15,14 +15,14 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 
 /// Appends every file below `folder` as a path relative to it; folders end in '/'.
 void list_tree(const std::string& folder, const std::string& prefix,
-               std::vector<std::string>& found) {
+               std::vector<std::string>& paths) {
   for (const auto& name : names_in(folder)) {
     const std::string path = prefix + name;
     if (is_folder(folder + "/" + name)) {
-      found.push_back(path + "/");
-      list_tree(folder + "/" + name, path + "/", found);
+      paths.push_back(path + "/");
+      list_tree(folder + "/" + name, path + "/", paths);
     } else {
-      found.push_back(path);
+      paths.push_back(path);
     }
   }
 }
@@ -47,12 +47,12 @@ std::vector<std::string> strangers(const std::string& folder, const Manifest& ma
   for (const auto& file : manifest.files) known.push_back(file.path);
   known.push_back(manifest_name);
   known.push_back(signature_name);
-  std::vector<std::string> found;
-  list_tree(folder, "", found);
-  found.erase(std::remove_if(found.begin(), found.end(),
+  std::vector<std::string> paths;
+  list_tree(folder, "", paths);
+  paths.erase(std::remove_if(paths.begin(), paths.end(),
                              [&](const std::string& path) { return contains(known, path); }),
-              found.end());
-  return found;
+              paths.end());
+  return paths;
 }
 
 bool is_executable(const std::string& path) {
@@ -104,8 +104,8 @@ Result<std::vector<std::string>> ensure_files(const Board& board, const std::str
 }
 
 Fault ensure_text(const Board& board, const std::string& target, const std::string& text) {
-  const auto found = read_text(target, max_manifest_bytes);
-  if (found && *found == text) return std::nullopt;
+  const auto present = read_text(target, max_manifest_bytes);
+  if (present && *present == text) return std::nullopt;
   const std::string aside = board.path("tmp/text.new");
   if (auto fault = write_synced(aside, text)) return fault;
   return rename_over(aside, target);

@@ -166,10 +166,10 @@ void Part::write_out() {
 Result<Received> Part::finish() {
   uint8_t digest[crypto_hash_sha256_BYTES];
   crypto_hash_sha256_final(&hash_, digest);
-  const std::string found = hex(digest, sizeof digest);
-  if (found != file_.sha256) {
+  const std::string arrived = hex(digest, sizeof digest);
+  if (arrived != file_.sha256) {
     return Error{Exit::damaged, "object_damaged", file_.path,
-                 "arrived as " + found + " instead of " + file_.sha256, "deploy again"};
+                 "arrived as " + arrived + " instead of " + file_.sha256, "deploy again"};
   }
   const std::string path = board_.part(file_.sha256);
   if (ftruncate(part_.get(), static_cast<off_t>(file_.bytes)) != 0) return storage_fault(path);
@@ -181,14 +181,14 @@ Result<Received> Part::finish() {
 
 /// The manifest's entry for an object; executable if any of its files is.
 Result<ReleaseFile> wanted(const Manifest& manifest, const std::string& sha256, uint64_t bytes) {
-  ReleaseFile found;
+  ReleaseFile object;
   for (const auto& file : manifest.files) {
     if (file.sha256 != sha256 || file.bytes != bytes) continue;
-    const bool executable = found.executable || file.executable;
-    found = file;
-    found.executable = executable;
+    const bool executable = object.executable || file.executable;
+    object = file;
+    object.executable = executable;
   }
-  if (!found.sha256.empty()) return found;
+  if (!object.sha256.empty()) return object;
   return Error{Exit::damaged, "object_foreign", sha256,
                "is not an object of the release that was begun", "deploy again"};
 }

@@ -55,17 +55,17 @@ yyjson_val* Fields::get(const char* key, bool (*is)(yyjson_val*), const char* ki
 }
 
 std::vector<yyjson_val*> Fields::items(const char* key, bool (*is)(yyjson_val*), const char* kind) {
-  std::vector<yyjson_val*> found;
+  std::vector<yyjson_val*> values;
   yyjson_val* array = get(key, is_array, "a list");
   yyjson_arr_iter iterator = yyjson_arr_iter_with(array);
   while (yyjson_val* item = yyjson_arr_iter_next(&iterator)) {
     if (is(item)) {
-      found.push_back(item);
+      values.push_back(item);
     } else {
       reject(key, format("item %zu is not %s", iterator.idx - 1, kind));
     }
   }
-  return found;
+  return values;
 }
 
 Fields Fields::object(const char* key) {
@@ -73,11 +73,11 @@ Fields Fields::object(const char* key) {
 }
 
 std::vector<Fields> Fields::objects(const char* key) {
-  std::vector<Fields> found;
+  std::vector<Fields> objects;
   for (yyjson_val* item : items(key, is_object, "an object")) {
-    found.emplace_back(item, where_ + key + format("[%zu].", found.size()), *problems_);
+    objects.emplace_back(item, where_ + key + format("[%zu].", objects.size()), *problems_);
   }
-  return found;
+  return objects;
 }
 
 std::string Fields::text(const char* key) {
@@ -86,9 +86,9 @@ std::string Fields::text(const char* key) {
 }
 
 std::vector<std::string> Fields::texts(const char* key) {
-  std::vector<std::string> found;
-  for (yyjson_val* item : items(key, is_text, "a text")) found.push_back(yyjson_get_str(item));
-  return found;
+  std::vector<std::string> texts;
+  for (yyjson_val* item : items(key, is_text, "a text")) texts.push_back(yyjson_get_str(item));
+  return texts;
 }
 
 double Fields::number(const char* key) {
@@ -107,9 +107,10 @@ uint64_t Fields::whole(const char* key, uint64_t low, uint64_t high) {
 }
 
 std::vector<double> Fields::numbers(const char* key) {
-  std::vector<double> found;
-  for (yyjson_val* item : items(key, is_number, "a number")) found.push_back(yyjson_get_num(item));
-  return found;
+  std::vector<double> numbers;
+  for (yyjson_val* item : items(key, is_number, "a number"))
+    numbers.push_back(yyjson_get_num(item));
+  return numbers;
 }
 
 void Fields::only(const std::vector<std::string>& keys) {

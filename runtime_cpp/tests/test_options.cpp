@@ -13,7 +13,7 @@ Result<Options> parse(std::vector<std::string> words) {
   return parse_options(static_cast<int>(words.size()), argv.data());
 }
 
-std::string told(const std::vector<std::string>& words) {
+std::string fault_of(const std::vector<std::string>& words) {
   const auto options = parse(words);
   if (options) return "no fault";
   CHECK(options.error().exit == Exit::usage);
@@ -37,21 +37,21 @@ TEST_CASE("after -- all words are images") {
 }
 
 TEST_CASE("each wrong usage is told with the word that is wrong") {
-  CHECK(told({}) == "edge-infer: no command is given");
-  CHECK(told({"classify"}) == "classify: is not a command");
-  CHECK(told({"run", "--model", "m.ort"}) == "run: no image is given");
-  CHECK(told({"bench", "--modle", "m.ort"}) == "--modle: is not an option");
-  CHECK(told({"bench", "--model"}) == "--model: needs a value");
-  CHECK(told({"bench", "--model", "m", "x"}) == "x: does not belong after bench");
-  CHECK(told({"info", "--runs", "3"}) == "--runs: is not an option of info");
-  CHECK(told({"selftest", "--model", "m", "--debug=1"}) == "--debug=1: takes no value");
-  CHECK(told({"run", "-x"}) == "-x: is not an option");
+  CHECK(fault_of({}) == "edge-infer: no command is given");
+  CHECK(fault_of({"classify"}) == "classify: is not a command");
+  CHECK(fault_of({"run", "--model", "m.ort"}) == "run: no image is given");
+  CHECK(fault_of({"bench", "--modle", "m.ort"}) == "--modle: is not an option");
+  CHECK(fault_of({"bench", "--model"}) == "--model: needs a value");
+  CHECK(fault_of({"bench", "--model", "m", "x"}) == "x: does not belong after bench");
+  CHECK(fault_of({"info", "--runs", "3"}) == "--runs: is not an option of info");
+  CHECK(fault_of({"selftest", "--model", "m", "--debug=1"}) == "--debug=1: takes no value");
+  CHECK(fault_of({"run", "-x"}) == "-x: is not an option");
 }
 
 TEST_CASE("numbers out of range, or no numbers, are refused") {
   const std::string range = "--threads: expected a number from 1 to 64, found ";
   for (const char* text : {"0", "65", "-1", "two", "2x", "", "99999999999999999999"}) {
-    CHECK(told({"bench", "--model", "m", "--threads", text}) == range + text);
+    CHECK(fault_of({"bench", "--model", "m", "--threads", text}) == range + text);
   }
 }
 
