@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from edgewright.base.layout import installed_resources
 from edgewright.cli import commands
+from edgewright.cli.help import TOPICS
 from edgewright.cli.program import Edgewright
 from edgewright.cli.words import as_called
 from tests.schemas import require_valid
@@ -156,3 +158,30 @@ def test_invoke_in_a_checkout_is_the_same_program() -> None:
         2,
         "invoke biuld: no such task; did you mean 'build'?\nnext: invoke --list\n",
     )
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_help_prints_the_page_of_a_topic(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("help", topic) == 0
+    assert capsys.readouterr().out == (REPO / "docs" / TOPICS[topic][0]).read_text()
+
+
+def test_help_alone_lists_topics_and_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("help") == 0
+
+    shown = capsys.readouterr().out
+    words = {line.split()[0] for line in shown.splitlines() if line.startswith("  ")}
+    assert words >= {*TOPICS, *(task for group in commands.GROUPS for task in group.tasks)}
+
+
+def test_help_on_a_terminal_is_set_as_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER", "cat")
+    monkeypatch.setattr("edgewright.cli.help.OUT", Console(force_terminal=True))
+
+    assert run("help", "keys") == 0
+
+    shown = capsys.readouterr().out
+    assert "Rotate" in shown
+    assert "## Rotate" not in shown
