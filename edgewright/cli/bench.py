@@ -114,10 +114,10 @@ def accept(c: Context, board: BoardName) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
     report = measure(_program(Counted(board=board)), board, workspace().resources)
     before = baseline.read_baseline(workspace().own_baseline)
-    now = baseline.accepted(report, workspace().default_model.parent.name)
+    accepted_cost = baseline.accepted(report, workspace().default_model.parent.name)
     baseline.write_baseline(
         workspace().own_baseline,
-        before.model_copy(update={"boards": {**before.boards, board: now}}),
+        before.model_copy(update={"boards": {**before.boards, board: accepted_cost}}),
     )
     say(f"{workspace().own_baseline}: {report.inference:,} instructions an inference on {board}")
 
@@ -146,13 +146,13 @@ def build(
     json: Json = False,
 ) -> None:
     """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
-    found = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
+    times = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
     if json:
-        write_document(found)
+        write_document(times)
         return
-    OUT.print(_build_table(found))
+    OUT.print(_build_table(times))
     if everything:
-        say("the program is the same" if found.identical else "the programs differ")
+        say("the program is the same" if times.identical else "the programs differ")
 
 
 def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilation]:
@@ -234,10 +234,11 @@ def calibrate(c: Context) -> None:
     """Model published networks anew. Example: invoke bench.calibrate"""
     log = checkout().root / "build" / "calibrate.log"
     with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as scratch:
-        made = estimates.calibrate(workspace().resources, Path(scratch), log)
-    workspace().resources.calibration.write_text(made.model_dump_json(indent=2) + "\n")
-    OUT.print(_residuals(made))
-    say(f"{workspace().resources.calibration}: scale {made.scale:.2f}, error {made.error:.0%}")
+        calibration = estimates.calibrate(workspace().resources, Path(scratch), log)
+    workspace().resources.calibration.write_text(calibration.model_dump_json(indent=2) + "\n")
+    OUT.print(_residuals(calibration))
+    file = workspace().resources.calibration
+    say(f"{file}: scale {calibration.scale:.2f}, error {calibration.error:.0%}")
 
 
 def _residuals(made: Calibration) -> Table:

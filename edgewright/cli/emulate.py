@@ -24,9 +24,9 @@ def down(c: Context, board: BoardName) -> None:
 @task
 def status(c: Context, board: BoardName, json: Json = False) -> None:
     """Tell whether an emulated board runs. Example: invoke emulate.status --board=a53-som"""
-    now = emulate.status(instance_of(board))
-    address = str(now.board.target) if now.board else None
+    board_status = emulate.status(instance_of(board))
+    address = str(board_status.board.target) if board_status.board else None
     if json:
-        write_document(LabStatus(board=board, state=now.state, target=address))
+        write_document(LabStatus(board=board, state=board_status.state, target=address))
     else:
-        OUT.print(f"{board}: {now.state}{f', {address}' if address else ''}")
+        OUT.print(f"{board}: {board_status.state}{f', {address}' if address else ''}")

@@ -68,14 +68,14 @@ def bench(c: Context, board: BoardName, json: Json = False) -> None:
     release = pipeline.latest_release(workspace().build(board))
     on = lab.up(lab_of(board), on_line=say)
     with remote.connect(on.target) as connected:
-        found = lab_bench.run(connected, release, sorted({1, profile_of(board).cpu.cores}))
+        footprint = lab_bench.run(connected, release, sorted({1, profile_of(board).cpu.cores}))
     if json:
-        write_document(found)
+        write_document(footprint)
         return
     table = Table("threads", "peak memory", "times as fast, on this emulator", box=None)
-    for load in found.loads:
+    for load in footprint.loads:
         memory = f"{load.peak_rss_kb / 1024:.1f} MiB"
-        table.add_row(str(load.threads), memory, f"{found.speedup(load):.2f}")
+        table.add_row(str(load.threads), memory, f"{footprint.speedup(load):.2f}")
     OUT.print(table)
 
 

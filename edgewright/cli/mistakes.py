@@ -41,10 +41,10 @@ def require_sound(
         elif not word.startswith("--"):
             if task is None and not word.startswith("-"):
                 raise unknown_task(word)
-        elif (found := _option(name, task, core)) and found.takes_value:
+        elif (argument := _option(name, task, core)) and argument.takes_value:
             if equals:
-                _require_number(task, found, value)
-            option = None if equals or found.optional else found
+                _require_number(task, argument, value)
+            option = None if equals or argument.optional else argument
 
 
 def _option(name: str, task: ParserContext | None, core: ParserContext) -> Argument | None:
@@ -86,16 +86,16 @@ def in_our_words(error: ParseError) -> UserError:
     """An error of Invoke's parser, in our shape."""
     task, text = error.context, str(error)
     if task is None or task.name is None:
-        found = UNKNOWN.match(text)
-        return unknown_task(found["word"]) if found else UserError(program_name(), text)
-    if found := MISSING.match(text):
-        options = found["names"].replace("'", "").split(", ")
+        match = UNKNOWN.match(text)
+        return unknown_task(match["word"]) if match else UserError(program_name(), text)
+    if match := MISSING.match(text):
+        options = match["names"].replace("'", "").split(", ")
         text = f"expected {', '.join(f'{_flag(name)}=…' for name in options)}"
-    elif found := NO_VALUE.match(text):
-        text = f"{_flag(found['name'])}: expected a value"
-    elif found := UNKNOWN.match(text):
-        kind = "no option" if found["word"].startswith("-") else "unexpected word"
-        text = f"{kind} {found['word']}"
+    elif match := NO_VALUE.match(text):
+        text = f"{_flag(match['name'])}: expected a value"
+    elif match := UNKNOWN.match(text):
+        kind = "no option" if match["word"].startswith("-") else "unexpected word"
+        text = f"{kind} {match['word']}"
     return UserError(_subject(task), text, next=f"edgewright {task.name} --help")
 
 

@@ -185,13 +185,13 @@ def convert(
 @task
 def inspect(c: Context, model: Network = "", json: Json = False) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
-    found = inspector.inspect(model_path(model))
+    inspection = inspector.inspect(model_path(model))
     if json:
-        write_document(found)
+        write_document(inspection)
         return
-    for line in _summary(found):
+    for line in _summary(inspection):
         OUT.print(line, soft_wrap=True)
-    OUT.print(_layer_table(found))
+    OUT.print(_layer_table(inspection))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,12 +64,12 @@ def verify(
     c: Context, path: Annotated[str, "release folder, or its .tar.gz"], json: Json = False
 ) -> None:
     """Verify signature and files. Example: invoke release.verify 8c1f0123456789ab.tar.gz"""
-    found = order.verify(Path(path), [key.public for key in keys.user_keys().listed()])
+    verified = order.verify(Path(path), [key.public for key in keys.user_keys().listed()])
     if json:
-        write_document(verified_release(found))
+        write_document(verified_release(verified))
     else:
         say(
-            f"release {found.manifest.id} for {found.manifest.compatible}: signed by key "
-            f"{found.key.id}, sequence {found.order.sequence}; "
-            f"{len(found.manifest.files)} files are what its manifest says"
+            f"release {verified.manifest.id} for {verified.manifest.compatible}: signed by key "
+            f"{verified.key.id}, sequence {verified.order.sequence}; "
+            f"{len(verified.manifest.files)} files are what its manifest says"
         )

@@ -88,9 +88,10 @@ def export(
     """Checkpoint to ONNX, compared with PyTorch on real images. Example: invoke model.export"""
     folder = run_folder(run, arch)
     to = Path(out) if out else folder.fp32
-    made = heavy("pack.folder").export_run(folder, to, dynamic=dynamic)
-    say(f"{to}: {made.bytes:,} bytes, opset {made.opset}, batch {made.batch}")
-    say(f"logits differ from PyTorch by {made.difference:.1e} at most, on {made.images} images")
+    exported = heavy("pack.folder").export_run(folder, to, dynamic=dynamic)
+    say(f"{to}: {exported.bytes:,} bytes, opset {exported.opset}, batch {exported.batch}")
+    difference = f"{exported.difference:.1e} at most, on {exported.images} images"
+    say(f"logits differ from PyTorch by {difference}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +127,8 @@ def prune(c: Context, options: PruneOptions) -> None:
     )
     if not options.resume:
         target = _target(options.target_macs, options.target_size)
-        made = pruned.begin_pruned(source, target_run, target, config)
-        say(f"before: {made.before}\nafter: {made.after}")
+        pruning = pruned.begin_pruned(source, target_run, target, config)
+        say(f"before: {pruning.before}\nafter: {pruning.after}")
     data, parts = heavy("train.run_folder").data_of(
         target_run, training.read_checkpoint(target_run.checkpoint)
     )
@@ -159,8 +160,8 @@ def pack(
     origin = heavy("train.run").read_checkpoint(source.checkpoint)["origin"]
     name = f"{origin['arch']}-{Path(origin['dataset']).name}"
     to = Path(folder) if folder else workspace().models / name
-    made = heavy("pack.folder").make_model_folder(source, to, say)
-    say(f"{to}: {made.file.bytes:,} bytes\nnext: invoke build --model={to / made.file.name}")
+    packed = heavy("pack.folder").make_model_folder(source, to, say)
+    say(f"{to}: {packed.file.bytes:,} bytes\nnext: invoke build --model={to / packed.file.name}")
 
 
 def run_folder(run: str, arch: str) -> Any:
