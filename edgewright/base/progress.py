@@ -38,7 +38,7 @@ class Progress:
     def sent(self, count: int, total: int) -> None:
         """Of an upload of `total` bytes, `count` have been sent so far."""
 
-    def done(self, stage: StageReport) -> None:
+    def end(self, stage: StageReport) -> None:
         """A stage that has a report ended."""
 
 
@@ -68,4 +68,4 @@ class Stages:
             origin="cache" if stage.cached else "built",
         )
         self.reports.append(report)
-        self.progress.done(report)
+        self.progress.end(report)

@@ -41,13 +41,11 @@ from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
 from edgewright.observe.count.instructions import (
     Cost,
-    InstructionReport,
     Program,
     measure,
     program_of_release,
 )
 from edgewright.observe.estimate import board_time as estimates
-from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.peers import compare, peers
 
 
@@ -75,38 +73,39 @@ def instructions(
 ) -> None:
     """Count guest instructions per inference. Example: invoke bench.instructions --board=a53-som"""
     names, boards = peers.parse_peers(vs, board_names(*board_folders()))
-    ours = _ours(counted)
-    report = ours.report
+    program = _counted_program(counted)
+    report = program.report
     if names or boards:
-        others = [_ours(Counted(board=other, model=counted.model)) for other in boards]
-        table = _compared(ours, others, counted.model, names)
+        others = [_counted_program(Counted(board=other, model=counted.model)) for other in boards]
+        comparison = _compare(program, others, counted.model, names)
         if plot:
-            heavy("peers.plot", "observe").draw(table, Path(plot))
+            heavy("peers.plot", "observe").draw(comparison, Path(plot))
         if json:
-            write_document(table)
+            write_document(comparison)
         else:
-            OUT.print(_peer_table(table))
-            for row in table.rows:
+            OUT.print(_peer_table(comparison))
+            for row in comparison.rows:
                 if row.nodes is not None:
                     say(f"{row.runtime} {row.precision}: {row.nodes} nodes, the rest is the CPU's")
         return
     if json:
         write_document(report)
         return
-    for line in _summary(report):
-        OUT.print(line, markup=False)
-    OUT.print(_hot("operator", report.operators[:top]))
-    OUT.print(_hot("function", report.functions[:top]))
+    OUT.print(f"{report.board}: guest instructions, 1 thread, batch 1", markup=False)
+    OUT.print(f"inference    {report.inference / 1e6:10,.1f} M")
+    OUT.print(f"session load {report.load / 1e6:10,.1f} M")
+    OUT.print(_cost_table("operator", report.operators[:top]))
+    OUT.print(_cost_table("function", report.functions[:top]))
 
 
 @task
 def check(c: Context, board: BoardName) -> None:
     """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
     report = measure(_program(Counted(board=board)), board, workspace().resources)
-    known = baseline.require_no_growth(
+    accepted = baseline.require_no_growth(
         report, baseline.read_baseline(workspace().baseline), workspace().default_model.parent.name
     )
-    say(f"{board}: {report.inference:,} instructions an inference, accepted {known.inference:,}")
+    say(f"{board}: {report.inference:,} instructions an inference, accepted {accepted.inference:,}")
 
 
 @task
@@ -131,7 +130,16 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
     if json:
         write_document(estimate)
         return
-    for line in _estimate_lines(estimate):
+    modelled = estimate.modelled
+    for line in (
+        f"{estimate.board}: an estimate, not a measurement, at {estimate.mhz} MHz",
+        f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
+        f"cycles, {modelled.memory:,.0f} M more for the caches",
+        f"calibration  within {estimate.error:.0%} of published times of Cortex-A53 boards",
+        f"1 thread     {terminal.range_text(estimate.one_thread_ms)}",
+        f"{estimate.threads} threads    {terminal.range_text(estimate.ms)}",
+        f"budget       {estimate.budget_ms:,.0f} ms: {estimate.judgement}",
+    ):
         OUT.print(line, markup=False)
 
 
@@ -150,7 +158,14 @@ def build(
     if json:
         write_document(times)
         return
-    OUT.print(_build_table(times))
+    table = Table("board", "compiled", box=None, pad_edge=False)
+    for column in ("steps", "s", "core s", "times as fast"):
+        table.add_column(column, justify="right")
+    for timed in times.builds:
+        gain = times.builds[0].seconds / timed.seconds
+        figures = (f"{timed.steps}", f"{timed.seconds:.0f}", f"{timed.core_seconds:.0f}")
+        table.add_row(timed.board, timed.what, *figures, f"{gain:.1f}")
+    OUT.print(table)
     if everything:
         say("the program is the same" if times.identical else "the programs differ")
 
@@ -168,44 +183,23 @@ def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilat
 @contextmanager
 def _cold_cache() -> Iterator[Path]:
     """A cache that holds the downloaded sources alone, for as long as the builds take."""
-    usual = user_cache()
-    with tempfile.TemporaryDirectory(prefix="edgewright-cold-", dir=usual) as folder:
-        if (usual / "sources").is_dir():
-            shutil.copytree(usual / "sources", Path(folder) / "sources", copy_function=os.link)
+    cache = user_cache()
+    # Inside the user's cache, because hard links do not reach another file system.
+    with tempfile.TemporaryDirectory(prefix="edgewright-cold-", dir=cache) as folder:
+        if (cache / "sources").is_dir():
+            shutil.copytree(cache / "sources", Path(folder) / "sources", copy_function=os.link)
         yield Path(folder)
 
 
-def _timed_build(board: str, what: str, cache: Path, *, all_sources: bool = False) -> Compilation:
+def _timed_build(
+    board: str, sources: str, cache: Path, *, all_sources: bool = False
+) -> Compilation:
     options = BuildOptions(board=board, all_sources=all_sources, estimate=False)
     report = build_release(options, cache)
     seconds = next(stage.seconds for stage in report.stages if stage.name == packages.RUNTIME)
     log = workspace().build(board).logs / f"{packages.RUNTIME}.log"
     program = digest.file_sha256(report.folder / "bin" / "edge-infer")
-    return compilation(board, what, seconds, log.read_text().splitlines(), program)
-
-
-def _build_table(found: BuildTimes) -> Table:
-    table = Table("board", "compiled", box=None, pad_edge=False)
-    for column in ("steps", "s", "core s", "times as fast"):
-        table.add_column(column, justify="right")
-    for one in found.builds:
-        gain = found.builds[0].seconds / one.seconds
-        figures = (f"{one.steps}", f"{one.seconds:.0f}", f"{one.core_seconds:.0f}", f"{gain:.1f}")
-        table.add_row(one.board, one.what, *figures)
-    return table
-
-
-def _estimate_lines(found: TimeEstimate) -> Sequence[str]:
-    modelled = found.modelled
-    return (
-        f"{found.board}: an estimate, not a measurement, at {found.mhz} MHz",
-        f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
-        f"cycles, {modelled.memory:,.0f} M more for the caches",
-        f"calibration  within {found.error:.0%} of published times of Cortex-A53 boards",
-        f"1 thread     {terminal.range_text(found.one_thread_ms)}",
-        f"{found.threads} threads    {terminal.range_text(found.ms)}",
-        f"budget       {found.budget_ms:,.0f} ms: {found.judgement}",
-    )
+    return compilation(board, sources, seconds, log.read_text().splitlines(), program)
 
 
 @task
@@ -236,16 +230,10 @@ def calibrate(c: Context) -> None:
     with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as scratch:
         calibration = estimates.calibrate(workspace().resources, Path(scratch), log)
     workspace().resources.calibration.write_text(calibration.model_dump_json(indent=2) + "\n")
-    OUT.print(_residuals(calibration))
-    file = workspace().resources.calibration
-    say(f"{file}: scale {calibration.scale:.2f}, error {calibration.error:.0%}")
-
-
-def _residuals(made: Calibration) -> Table:
     table = Table("board", "network", box=None, pad_edge=False)
     for column in ("published ms", "estimate ms", "differs"):
         table.add_column(column, justify="right")
-    for published, ms in estimates.residuals(made):
+    for published, ms in estimates.residuals(calibration):
         table.add_row(
             published.board,
             published.network,
@@ -253,10 +241,14 @@ def _residuals(made: Calibration) -> Table:
             f"{ms:.0f}",
             f"{ms / published.ms - 1:+.0%}",
         )
-    return table
+    OUT.print(table)
+    file = workspace().resources.calibration
+    say(f"{file}: scale {calibration.scale:.2f}, error {calibration.error:.0%}")
 
 
 def _program(counted: Counted) -> Program:
+    # A program that the user brings runs the model of the last release, and nothing is built;
+    # but a model that is named must first become a release.
     if not counted.program or counted.model:
         build_release(BuildOptions(board=counted.board, model=counted.model, estimate=False))
     out = workspace().build(counted.board)
@@ -265,7 +257,7 @@ def _program(counted: Counted) -> Program:
     return program_of_release(folder, profile_of(counted.board).abi.arch, out, binary)
 
 
-def _ours(counted: Counted) -> compare.CountedProgram:
+def _counted_program(counted: Counted) -> compare.CountedProgram:
     program = _program(counted)
     return compare.CountedProgram(
         program=program,
@@ -274,34 +266,34 @@ def _ours(counted: Counted) -> compare.CountedProgram:
     )
 
 
-def _compared(
-    ours: compare.CountedProgram,
+def _compare(
+    program: compare.CountedProgram,
     others: Sequence[compare.CountedProgram],
     model: str,
     names: Sequence[str],
 ) -> compare.Comparison:
     contest = compare.Contest(
         workspace=workspace(),
-        program=ours,
+        program=program,
         other_boards=others,
         onnx=model_path(model),
-        log=workspace().build(ours.report.board).logs / "peers.log",
+        log=workspace().build(program.report.board).logs / "peers.log",
     )
     return compare.compare(contest, names)
 
 
-def _peer_table(found: compare.Comparison) -> Table:
+def _peer_table(comparison: compare.Comparison) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("runtime", ""):
         table.add_column(column, no_wrap=True)
     for column in ("M each", "ratio", "M load", "kB", "needs kB", "MiB", "differs"):
         table.add_column(column, justify="right", no_wrap=True)
-    for row in found.rows:
+    for row in comparison.rows:
         table.add_row(
             row.runtime,
             row.precision,
             f"{row.inference / 1e6:,.0f}",
-            f"{row.inference / found.rows[0].inference:.2f}",
+            f"{row.inference / comparison.rows[0].inference:.2f}",
             f"{row.load / 1e6:,.0f}",
             f"{row.bytes / 1e3:,.0f}",
             f"{row.dependency_bytes / 1e3:,.0f}",
@@ -311,30 +303,17 @@ def _peer_table(found: compare.Comparison) -> Table:
     return table
 
 
-def _summary(report: InstructionReport) -> Sequence[str]:
-    return (
-        f"{report.board}: guest instructions, 1 thread, batch 1",
-        f"inference    {report.inference / 1e6:10,.1f} M",
-        f"session load {report.load / 1e6:10,.1f} M",
-    )
-
-
-def _hot(what: str, costs: Sequence[Cost]) -> Table:
+def _cost_table(kind: str, costs: Sequence[Cost]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column(what, no_wrap=True, max_width=52)
-    for column in ("nodes", "M instructions", "share") if what == "operator" else ("M", "share"):
+    table.add_column(kind, no_wrap=True, max_width=52)
+    for column in ("nodes", "M instructions", "share") if kind == "operator" else ("M", "share"):
         table.add_column(column, justify="right")
     for cost in costs:
-        nodes = [str(cost.calls)] if what == "operator" else []
-        table.add_row(
-            _short(cost.name), *nodes, f"{cost.instructions / 1e6:,.1f}", f"{cost.share:.1%}"
-        )
+        nodes = [str(cost.calls)] if kind == "operator" else []
+        # Nearly all functions lie in these namespaces; without them the names fit a line.
+        name = re.sub(r"\b(onnxruntime|contrib|concurrency)::", "", cost.name)
+        table.add_row(name, *nodes, f"{cost.instructions / 1e6:,.1f}", f"{cost.share:.1%}")
     return table
-
-
-def _short(name: str) -> str:
-    """A function's name without the namespaces that nearly all of them share."""
-    return re.sub(r"\b(onnxruntime|contrib|concurrency)::", "", name)
 
 
 @task
@@ -346,10 +325,10 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
-    built = pipeline.latest_release(workspace().build(reach.board))
+    release = pipeline.latest_release(workspace().build(reach.board))
     with reach.connect() as board:
         signer = signing_policy().signer(emulated=board.target.emulated)
-        report = transfer_bench.run(board, built, signer, megabytes=megabytes, rounds=rounds)
+        report = transfer_bench.run(board, release, signer, megabytes=megabytes, rounds=rounds)
     if json:
         write_document(report)
         return

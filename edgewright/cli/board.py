@@ -46,14 +46,15 @@ def trust(
     if key.is_pinned:
         say("it is pinned already")
         return
-    if not (yes or fingerprint or _confirmed("pin it? [y/N] ")):
+    confirmed = yes or bool(fingerprint)
+    if not confirmed:
+        # A script has nobody who could compare the fingerprint: it must name it, or say yes.
+        answer = input("pin it? [y/N] ") if sys.stdin.isatty() else "no"
+        confirmed = answer.strip().lower() in ("y", "yes")
+    if not confirmed:
         raise UserError(host, "host key was not pinned", next=f"invoke trust --host={host} --yes")
     remote.pin(key, expected=fingerprint or None, replace=replace)
     say(f"pinned in {remote.pins()}")
-
-
-def _confirmed(question: str) -> bool:
-    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,8 @@ def deploy(c: Context, reach: Reach, options: DeployOptions, json: Json = False)
         plan = one_board.plan(settings)
         if json:
             write_document(plan)
-        for line in [] if json else screens.plan_lines(plan):
+            return
+        for line in screens.plan_lines(plan):
             say(line)
         return
     report = deploy_board(settings)

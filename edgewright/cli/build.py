@@ -102,6 +102,7 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> terminal.
             estimate = board_time.estimate_release(
                 report.folder, request.profile, workspace(), stages
             )
+    # Last: without a signature, or with a lock on the key, there is a release all the same.
     key_tasks.sign_build(options.board)
     return terminal.build_document(report, stages.reports, estimate)
 

@@ -144,14 +144,14 @@ def names() -> Iterator[str]:
 
 def collection(words: Iterable[str] | None = None) -> Collection:
     """The tasks that are among `words`, with their neighbours; all tasks by default."""
-    asked = None if words is None else frozenset(words)
+    chosen = None if words is None else frozenset(words)
     root = Collection()
     for group in GROUPS:
-        if group.default and (asked is None or any(map(group.has, asked))):
+        if group.default and (chosen is None or any(map(group.has, chosen))):
             root.add_collection(_namespace(group))
         elif not group.default:
             for module, tasks in group.modules.items():
-                if asked is None or asked & {*tasks}:
+                if chosen is None or chosen & {*tasks}:
                     _add_tasks(root, module, tasks)
     return root
 
@@ -161,11 +161,11 @@ def group_named(name: str) -> Group:
     for group in GROUPS:
         if group.name == name:
             return group
-    known = [group.name for group in GROUPS]
+    groups = [group.name for group in GROUPS]
     raise UserError(
         f"group '{name}'",
-        f"unknown{near_miss(name, known)}",
-        facts=[f"groups: {', '.join(known)}"],
+        f"unknown{near_miss(name, groups)}",
+        facts=[f"groups: {', '.join(groups)}"],
         next="edgewright --list",
     )
 

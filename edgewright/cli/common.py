@@ -31,6 +31,11 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
     from edgewright.lab.emulate import Instance
     from edgewright.lab.machine import Lab
 
+# Answers go to standard output and all that is said meanwhile to standard error, so that a pipe
+# or a file gets the answer alone. Rich's own ideas are off: it colours whatever looks like a number
+# and makes a picture of a `:name:`. In a pipe it takes a line for 80 columns: what holds a path is
+# printed with `soft_wrap=True`, or the path would be cut in two. What others wrote is printed with
+# `markup=False`: their `[brackets]` would vanish as Rich's tags.
 OUT = Console(soft_wrap=False, highlight=False, emoji=False)
 ERR = Console(stderr=True, highlight=False, emoji=False)
 
@@ -62,6 +67,7 @@ def default_board(body: Body) -> Body:
     def run(c: Any, *, board: str, **options: Any) -> None:
         body(c, board=board or _settings_board(), **options)
 
+    # Invoke makes its flags from the signature, and one without a default would be required.
     changed = {**parameters, "board": board.replace(default="")}
     run.__signature__ = inspect.Signature([*changed.values()])  # type: ignore[attr-defined]
     return run
@@ -87,6 +93,8 @@ def report_errors(body: Body) -> Body:
             body(*args, **kwargs)
         except EdgewrightError as fault:
             say(str(fault))
+            # Invoke ends with an `Exit`'s code and is silent; any other exception, a bug of ours,
+            # goes through it with its traceback.
             raise Exit(code=fault.exit_code) from None
         except KeyboardInterrupt:
             ERR.print("interrupted: what was there before is unchanged")
@@ -101,11 +109,12 @@ def say(text: str) -> None:
 
 
 def write(text: str) -> None:
+    """Write text as it is: a console would wrap it and take `[…]` for markup."""
     sys.stdout.write(text)
 
 
 def write_document(document: "Document") -> None:
-    """What `--json` asks for, on standard output."""
+    """What `--json` asks for: nothing else is on standard output, so a program can parse it."""
     write(document.to_json())
 
 
@@ -128,15 +137,15 @@ def workspace() -> Workspace:
 
 def checkout() -> Workspace:
     """The workspace, if it is a checkout of edgewright. Raises UserError for the user's own."""
-    here = workspace()
-    if here.root != here.resources.root:
+    current = workspace()
+    if current.root != current.resources.root:
         raise UserError(
-            str(here.root),
+            str(current.root),
             "not a checkout of edgewright",
             facts=["this works on edgewright's own sources and tests"],
             next="repeat it in a checkout",
         )
-    return here
+    return current
 
 
 def board_folders() -> tuple[Path, ...]:

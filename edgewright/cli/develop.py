@@ -66,6 +66,7 @@ def _lint() -> None:
         for folder in ("cli", "common", "edgectl", "include", "src", "tests")
         for path in (checkout().resources.runtime_cpp / folder).rglob("*.[ch]pp")
     )
+    # The programs beside this Python, not on PATH: an environment need not be activated.
     for argv in (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
@@ -76,6 +77,6 @@ def _lint() -> None:
 
 
 def _run(argv: list[str]) -> None:
-    done = subprocess.run(argv, cwd=checkout().root, check=False)
-    if done.returncode != 0:
-        raise CheckError(Path(argv[0]).name, f"exit code {done.returncode}")
+    child = subprocess.run(argv, cwd=checkout().root, check=False)
+    if child.returncode != 0:
+        raise CheckError(Path(argv[0]).name, f"exit code {child.returncode}")

@@ -17,8 +17,8 @@ def up(c: Context, board: BoardName) -> None:
 @task
 def down(c: Context, board: BoardName) -> None:
     """Remove an emulated board. Example: invoke emulate.down --board=a53-som"""
-    was_there = emulate.down(instance_of(board))
-    say(f"{board}: {'removed' if was_there else 'was not there'}")
+    removed = emulate.down(instance_of(board))
+    say(f"{board}: {'removed' if removed else 'was not there'}")
 
 
 @task

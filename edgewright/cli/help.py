@@ -39,7 +39,7 @@ def help_(
         )
     page = (installed_resources().docs / TOPICS[topic][0]).read_text(encoding="utf-8")
     if OUT.is_terminal:
-        from rich.markdown import Markdown
+        from rich.markdown import Markdown  # its parser is of no use to a pipe
 
         with OUT.pager(styles=True):
             OUT.print(Markdown(page))

@@ -23,7 +23,10 @@ def setup(
     """Check what this machine lacks, and install it. Example: invoke setup --yes"""
     needs = [*machine.NEEDS, *(machine.LAB_NEEDS if lab else ())]
     findings = machine.inspect(needs)
-    _say_findings(findings)
+    table = Table("need", "state", "why", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(finding.need.name, finding.problem or "ready", finding.need.why)
+    OUT.print(table)
     actions = machine.plan(findings)
     if not actions:
         machine.require_ready(findings)
@@ -35,12 +38,6 @@ def setup(
         raise Exit(code=ExitCode.USER)
     log = user_cache() / "logs" / "setup.log"  # it is about the machine, not a workspace
     machine.apply(actions, log, lambda action: say(f"$ {action}"))
+    # The commands ended well; whether that was enough only another look tells.
     machine.require_ready(machine.inspect(needs))
     say("this machine is ready")
-
-
-def _say_findings(findings: list[machine.Finding]) -> None:
-    table = Table("need", "state", "why", box=None, pad_edge=False)
-    for finding in findings:
-        table.add_row(finding.need.name, finding.problem or "ready", finding.need.why)
-    OUT.print(table)

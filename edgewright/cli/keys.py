@@ -124,6 +124,7 @@ def _new_passphrase() -> str:
     passphrase = preset if preset is not None else getpass.getpass("new passphrase: ")
     if not passphrase:
         raise UserError("passphrase", "empty", next="leave out --passphrase, or type one")
+    # What is typed unseen is typed twice; a script's text has no slip of the finger.
     if preset is None and getpass.getpass("again: ") != passphrase:
         raise UserError("passphrase", "typed differently the second time", next="try again")
     return passphrase

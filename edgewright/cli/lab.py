@@ -29,7 +29,7 @@ from edgewright.deploy.remote import Board
 from edgewright.lab import machine as lab
 from edgewright.lab.documents import LabStatus
 from edgewright.lab.proof import powercut
-from edgewright.lab.proof.powercut import Campaign, Cut
+from edgewright.lab.proof.powercut import Cut
 from edgewright.observe import footprint as lab_bench
 from edgewright.release import order
 from edgewright.release.manifest import Release
@@ -92,7 +92,15 @@ def power_cut(
     if json:
         write_document(campaign)
     else:
-        OUT.print(_table(campaign))
+        table = Table("cut during", "cuts", "old after", "new after", "broken", box=None)
+        for step, count in Counter(cut.during for cut in campaign.cuts).items():
+            cuts_of_step = [cut for cut in campaign.cuts if cut.during == step]
+            new = sum(cut.after == cut.wanted for cut in cuts_of_step)
+            old = sum(cut.after == cut.before for cut in cuts_of_step)
+            broken = sum(bool(cut.problems) for cut in cuts_of_step)
+            table.add_row(step, str(count), str(old), str(new), str(broken))
+        OUT.print(table)
+    # Only now: a campaign with a broken promise has its table, too.
     powercut.require_sound(campaign)
     say(f"{cuts} power cuts in {campaign.seconds:.0f} s, seed {campaign.seed}: every promise held")
 
@@ -123,18 +131,7 @@ def _deploy(board: Board, release: Release, progress: Progress) -> None:
 
 
 def _say_cut(cut: Cut) -> None:
-    left = "new" if cut.after == cut.wanted else "old"
+    current = "new" if cut.after == cut.wanted else "old"
     lost = f", {cut.lost_writes} blocks lost" if cut.cache is powercut.Cache.VOLATILE else ""
-    found = "; ".join(cut.problems) or f"{left} release sound"
-    say(f"cut {cut.number} after {cut.seconds:.1f} s, at '{cut.during}'{lost}: {found}")
-
-
-def _table(campaign: Campaign) -> Table:
-    table = Table("cut during", "cuts", "old after", "new after", "broken", box=None)
-    for step, count in Counter(cut.during for cut in campaign.cuts).items():
-        cuts = [cut for cut in campaign.cuts if cut.during == step]
-        new = sum(cut.after == cut.wanted for cut in cuts)
-        old = sum(cut.after == cut.before for cut in cuts)
-        broken = sum(bool(cut.problems) for cut in cuts)
-        table.add_row(step, str(count), str(old), str(new), str(broken))
-    return table
+    verdict = "; ".join(cut.problems) or f"{current} release sound"
+    say(f"cut {cut.number} after {cut.seconds:.1f} s, at '{cut.during}'{lost}: {verdict}")

@@ -56,8 +56,8 @@ def _option(name: str, task: ParserContext | None, core: ParserContext) -> Argum
             return argument
         if name in context.inverse_flags:
             return None
-    known = [flag for context in contexts for flag in context.flag_names()]
-    problem = f"no option {name}{near_miss(name, known)}"
+    flags = [flag for context in contexts for flag in context.flag_names()]
+    problem = f"no option {name}{near_miss(name, flags)}"
     if task is None:
         raise UserError(program_name(), problem, next="edgewright --help")
     raise UserError(_subject(task), problem, next=f"edgewright {task.name} --help")

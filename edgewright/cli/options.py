@@ -31,7 +31,7 @@ def flatten(body: Body) -> Body:
     def run(c: Any, **values: Any) -> None:
         values = {option.name: option.default for option in options} | values
         for option in filter(is_repeatable, options):
-            values[option.name] = tuple(values[option.name] or ())
+            values[option.name] = tuple(values[option.name] or ())  # Invoke hands over a list
         arguments = {}
         for parameter in parameters:
             group = {option.name: values[option.name] for option in groups[parameter.name]}
@@ -40,6 +40,7 @@ def flatten(body: Body) -> Body:
             arguments[parameter.name] = make(**group) if is_group else group[parameter.name]
         body(c, **arguments)
 
+    # Invoke reads the signature, and would see through `wraps` to that of `body`.
     run.__signature__ = inspect.Signature([context, *options])  # type: ignore[attr-defined]
     return run
 

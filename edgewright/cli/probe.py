@@ -88,8 +88,9 @@ def probe(
     with live.connect() as board:
         target = str(board.target)
         survey = surveys.survey(board, root)
-    known = workspace().resources.boards  # the user's own may be unfinished, as this one will be
-    boards = [catalogue.load_board(board, known) for board in catalogue.board_names(known)]
+    # Without the user's own boards: they may be unfinished, as this one will be.
+    folder = workspace().resources.boards
+    boards = [catalogue.load_board(board, folder) for board in catalogue.board_names(folder)]
     proposal = propose(survey, target, boards, name)
     file = Path(out) if out else workspace().boards / f"{proposal.name}.toml"
     is_file = out != STANDARD_OUTPUT

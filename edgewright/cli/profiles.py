@@ -37,18 +37,20 @@ def boards(
 ) -> None:
     """List the boards. Example: edgewright boards --check"""
     folders = board_folders()
+    # A fault of one file does not hide the other boards, nor the other files' faults.
     profiles, faults = [], []
     for name in catalogue.board_names(*folders):
         try:
             profiles.append(profile_of(name))
         except UserError as fault:
             faults.append(fault)
+    # A program takes a document for the whole list, so there is none beside a fault.
     if json and not faults:
         write(BoardList(boards=tuple(profiles)).to_json())
         return
     if not json:
-        own = catalogue.board_names(folders[0]) if len(folders) > 1 else []
-        OUT.print(_board_table(profiles, own))
+        users = catalogue.board_names(folders[0]) if len(folders) > 1 else []
+        OUT.print(_board_table(profiles, users))
     for earlier in faults[:-1]:
         say(str(earlier))
     if faults:
@@ -57,14 +59,14 @@ def boards(
         say(f"{len(profiles)} profiles are sound")
 
 
-def _board_table(profiles: list[BoardProfile], own: list[str]) -> Table:
+def _board_table(profiles: list[BoardProfile], users: list[str]) -> Table:
     """The user's boards and the catalogue's, by userland. Most rows fit 80 columns."""
     table = Table("board", "CPU", box=None, pad_edge=False)
     table.add_column("MiB", justify="right")
     for heading in ("glibc", "linkage", "description"):
         table.add_column(heading)
-    groups = [("your own", arch, [p for p in profiles if p.name in own]) for arch in Arch]
-    groups += [("catalogue", arch, [p for p in profiles if p.name not in own]) for arch in Arch]
+    groups = [("your own", arch, [p for p in profiles if p.name in users]) for arch in Arch]
+    groups += [("catalogue", arch, [p for p in profiles if p.name not in users]) for arch in Arch]
     for origin, arch, members in groups:
         of_arch = [profile for profile in members if profile.abi.arch is arch]
         if of_arch:

@@ -80,11 +80,14 @@ class Edgewright(Program):
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Invoke has no module compiled to a file; ours then start slowly for ever."""
-        writes = sys.flags.dont_write_bytecode
+        unwanted = sys.flags.dont_write_bytecode  # what Python's own -B says
         super().parse_core(argv)
-        sys.dont_write_bytecode = bool(writes)
+        sys.dont_write_bytecode = bool(unwanted)
 
     def parse_collection(self) -> None:
+        # Any word may be a task: which are values of options is known only after parsing, which
+        # needs the tasks. A value that is called like a task costs an import, no more. `split`
+        # finds the task in --help=TASK.
         words = {part for word in self.argv[1:] for part in word.split("=")}
         self.namespace = commands.collection(words)
         super().parse_collection()
@@ -118,6 +121,7 @@ class Edgewright(Program):
         super().parse_cleanup()
 
     def execute(self) -> None:
+        # From here on a task may make much garbage; what was imported is never searched for it.
         gc.freeze()
         gc.enable()
         super().execute()

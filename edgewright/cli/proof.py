@@ -48,7 +48,14 @@ def lostwrites(
 ) -> None:
     """Lose unsynced writes in a power cut. Example: invoke lab.lostwrites --states=200"""
     if teeth:
-        _teeth(writes.teeth(_program(program), on_site=say), json=json)
+        weakened = writes.teeth(_program(program), on_site=say)
+        if json:
+            write_document(weakened)
+            return
+        table = Table("without this sync", "what breaks", box=None)
+        for bite in weakened.bites:
+            table.add_row(bite.site, bite.problem or "nothing")
+        OUT.print(table)
         return
     report = writes.prove(_program(program), states=states or None, on_state=say)
     if json:
@@ -56,16 +63,6 @@ def lostwrites(
     else:
         OUT.print(f"{report.judged} of {report.cuts} states after a power cut")
     _require_none(report.violations)
-
-
-def _teeth(report: writes.TeethReport, *, json: bool) -> None:
-    if json:
-        write_document(report)
-        return
-    table = Table("without this sync", "what breaks", box=None)
-    for bite in report.bites:
-        table.add_row(bite.site, bite.problem or "nothing")
-    OUT.print(table)
 
 
 @task
@@ -82,9 +79,9 @@ def fuzz(
         OUT.print(f"{name}: {report.executions:,} inputs in {report.seconds} s, no fault")
 
 
-def _program(given: str) -> Path:
-    if given:
-        return Path(given).resolve()
+def _program(path: str) -> Path:
+    if path:
+        return Path(path).resolve()
     edgectl = pipeline.native_helper(workspace(), _builder(), jobs=2)["edgectl"]
     return edgectl.folder / "bin" / "edgectl"
 

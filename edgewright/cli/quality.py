@@ -38,7 +38,6 @@ from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.documents import quality
 from edgewright.model.judge.evaluate import (
     Prices,
-    Threshold,
     cheapest,
     positive_label,
     thresholds,
@@ -53,7 +52,7 @@ if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them
 
 NETWORK = "ONNX classifier with one image input; card.json beside it if there is one"
 IMAGES = "elpv, or a folder class/name.png"
-SHOWN = 20  # lines of a long table; --json has all
+MAX_ROWS = 20  # of a long table; --json has all
 
 Network = Annotated[str, NETWORK]
 Images = Annotated[str, IMAGES]
@@ -94,7 +93,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     """FP32 to INT8. Example: invoke model.quantize --model=net.onnx --calibration=cells --sweep"""
     from edgewright.model.pack import workflow
 
-    asked = workflow.Quantization(
+    request = workflow.Quantization(
         model=Path(options.model) if options.model else _model_build() / "fp32.onnx",
         out=Path(options.out) if options.out else _model_build() / "int8",
         calibration=options.calibration,
@@ -110,7 +109,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     )
     counter = _counter(options.board) if options.board else None
     with _progress() as progress:
-        report = workflow.quantize(asked, progress, counter)
+        report = workflow.quantize(request, progress, counter)
     if json:
         write_document(report)
         return
@@ -118,7 +117,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
     for rival in report.rivals:
         OUT.print(_beside(report.chosen, rival), soft_wrap=True)
-    say(f"{asked.out}: {report.chosen.bytes:,} bytes; report.html shows it")
+    say(f"{request.out}: {report.chosen.bytes:,} bytes; report.html shows it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,25 +137,25 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
     """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
     from edgewright.model.pack import workflow
 
-    asked = workflow.judging(
+    judging = workflow.judging(
         model_path(options.model),
         options.images,
         Path(options.card) if options.card else None,
         options.positive,
         options.count,
     )
-    if saturates(asked.classifier.path):
+    if saturates(judging.classifier.path):
         say(
             "this processor rounds INT8 sums of .ort files; the board does not: judge the ONNX file"
         )
-    answers = workflow.evaluate(asked)
+    answers = workflow.evaluate(judging)
     prices = Prices(miss=options.cost_miss, false_alarm=options.cost_false_alarm)
     sheet = workflow.write_worst(
         answers, Path(options.worst) if options.worst else _model_build() / "worst.png"
     )
     if json:
-        found = thresholds(answers.defect, answers.truth, prices)
-        write_document(quality(answers, prices, found, cheapest(found), sheet))
+        cuts = thresholds(answers.defect, answers.truth, prices)
+        write_document(quality(answers, prices, cuts, cheapest(cuts), sheet))
         return
     OUT.print(_metrics_table(answers))
     OUT.print(_threshold_table(answers, prices))
@@ -189,8 +188,7 @@ def inspect(c: Context, model: Network = "", json: Json = False) -> None:
     if json:
         write_document(inspection)
         return
-    for line in _summary(inspection):
-        OUT.print(line, soft_wrap=True)
+    _print_summary(inspection)
     OUT.print(_layer_table(inspection))
 
 
@@ -209,26 +207,26 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
     """Where two models part. Example: invoke model.diff fp32.onnx int8.onnx --count=100"""
     from edgewright.model.pack import workflow
 
-    asked = workflow.judging(
+    judging = workflow.judging(
         Path(options.first),
         options.images,
         Path(options.card) if options.card else None,
         options.positive,
         options.count,
     )
-    found = workflow.diff(asked, Path(options.second))
+    difference = workflow.diff(judging, Path(options.second))
     if json:
         from edgewright.model.quantize.diff import difference_report
 
-        write_document(difference_report(found))
+        write_document(difference_report(difference))
         return
-    OUT.print(_both_table(found))
-    if found.noise:
-        OUT.print(_fall_table(found))
-    for one in found.disagreements[:SHOWN]:
+    OUT.print(_metrics_side_by_side(difference))
+    if difference.noise:
+        OUT.print(_sqnr_table(difference))
+    for image in difference.disagreements[:MAX_ROWS]:
         OUT.print(
-            f"{one.sample.name}: is {one.truth}; {one.first} {one.first_defect:.3f}, "
-            f"{one.second} {one.second_defect:.3f}",
+            f"{image.sample.name}: is {image.truth}; {image.first} {image.first_defect:.3f}, "
+            f"{image.second} {image.second_defect:.3f}",
             soft_wrap=True,
         )
 
@@ -254,36 +252,36 @@ def _model_build() -> Path:
 
 @contextmanager
 def _progress() -> Iterator[LineSink]:
-    """A line for each thing done; on a terminal, what runs turns meanwhile."""
-    with ERR.status("quantizing") as running:
+    """Prints a line for each finished step; on a terminal a spinner turns between them."""
+    with ERR.status("quantizing") as spinner:
 
-        def tell(line: str) -> None:
+        def report_step(line: str) -> None:
             say(line)
-            running.update(f"after {line.split(':')[0]}")
+            spinner.update(f"after {line.split(':')[0]}")
 
-        yield tell
+        yield report_step
 
 
 def _counter(board: str) -> "InstructionCounter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
     build = workspace().build(board)
     release = pipeline.latest_release(build).folder
-    ours = counted.program_of_release(release, profile_of(board).abi.arch, build)
-    built = parse_config(build.ops_config.read_text(), str(build.ops_config))
+    program = counted.program_of_release(release, profile_of(board).abi.arch, build)
+    built_in = parse_config(build.ops_config.read_text(), str(build.ops_config))
     card = read_card(release / "model" / "card.json")
 
     def count(model: Path) -> int | None:
         with TemporaryDirectory() as scratch:
-            made = converter.convert(model, Path(scratch))
+            converted = converter.convert(model, Path(scratch))
             try:
-                prove(made.ort, built)
+                prove(converted.ort, built_in)
             except UserError:
                 return None
-            named = card.model_copy(update={"file": ModelFile.of(made.ort)})
-            write_card(named, Path(scratch) / "card.json")
-            options = (*ours.options, "--model", str(made.ort))
-            program = replace(ours, model=made.ort, options=options)
-            return counted.measure(program, board, workspace().resources).inference
+            card_of_model = card.model_copy(update={"file": ModelFile.of(converted.ort)})
+            write_card(card_of_model, Path(scratch) / "card.json")
+            options = (*program.options, "--model", str(converted.ort))
+            run = replace(program, model=converted.ort, options=options)
+            return counted.measure(run, board, workspace().resources).inference
 
     return count
 
@@ -291,7 +289,7 @@ def _counter(board: str) -> "InstructionCounter":
 def _sweep_table(report: "SweepReport") -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("recipe", overflow="fold")
-    rows: Sequence[Row] = (report.fp32, *report.candidates, *(one.row for one in report.rivals))
+    rows: Sequence[Row] = (report.fp32, *report.candidates, *(rival.row for rival in report.rivals))
     counted = ["M instructions"] if any(row.instructions for row in rows) else []
     macs = ["M MACs"] if report.rivals else []
     quality = ("accuracy", f"{report.positive} found", "AUC")
@@ -324,12 +322,12 @@ def _beside(chosen: "Row", rival: "Rival") -> str:
 
 
 def _metrics_table(answers: Answers) -> Table:
-    names, found = answers.dataset.labels, answers.metrics
-    table = Table("metric", f"on {found.count} images", box=None, pad_edge=False)
-    table.add_row("accuracy", str(found.accuracy))
-    table.add_row("AUC", str(found.auc))
-    table.add_row(f"{names[answers.positive]} found", str(found.defect_recall))
-    for truth, row in zip(names, found.confusion, strict=True):
+    names, metrics = answers.dataset.labels, answers.metrics
+    table = Table("metric", f"on {metrics.count} images", box=None, pad_edge=False)
+    table.add_row("accuracy", str(metrics.accuracy))
+    table.add_row("AUC", str(metrics.auc))
+    table.add_row(f"{names[answers.positive]} found", str(metrics.defect_recall))
+    for truth, row in zip(names, metrics.confusion, strict=True):
         counts = ", ".join(f"{name} {n}" for name, n in zip(names, row, strict=True))
         table.add_row(f"{truth} answered", counts)
     return table
@@ -339,42 +337,42 @@ def _threshold_table(answers: Answers, prices: Prices) -> Table:
     table = Table("threshold", box=None, pad_edge=False)
     for column in ("missed", "false alarms", "cost"):
         table.add_column(column, justify="right")
-    found = thresholds(answers.defect, answers.truth, prices)
-    best = cheapest(found)
-    for one in _some(found, best):
-        mark = "cheapest " if one is best else ""
-        table.add_row(
-            f"{mark}{one.value:.3f}", *map(str, (one.misses, one.false_alarms)), f"{one.cost:g}"
-        )
+    cuts = thresholds(answers.defect, answers.truth, prices)
+    best = cheapest(cuts)
+    # There may be a threshold for each image: a screen gets a few, evenly spread, and the cheapest.
+    step = max(1, len(cuts) // 9)
+    for index, threshold in enumerate(cuts):
+        if index % step == 0 or threshold is best:
+            table.add_row(
+                f"{'cheapest ' if threshold is best else ''}{threshold.value:.3f}",
+                str(threshold.misses),
+                str(threshold.false_alarms),
+                f"{threshold.cost:g}",
+            )
     return table
 
 
-def _some(found: Sequence[Threshold], best: Threshold, count: int = 9) -> list[Threshold]:
-    """About `count` of the thresholds, evenly spread, and the cheapest."""
-    step = max(1, len(found) // count)
-    return [one for place, one in enumerate(found) if place % step == 0 or one is best]
-
-
-def _summary(found: Inspection) -> list[str]:
-    opsets = ", ".join(f"{name} {version}" for name, version in found.opsets.items())
-    operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
-    types = ", ".join(f"{name} {size:,} bytes" for name, size in found.types.items())
-    return [
-        f"{found.model}: {found.bytes:,} bytes, opset {opsets}",
+def _print_summary(network: Inspection) -> None:
+    opsets = ", ".join(f"{name} {version}" for name, version in network.opsets.items())
+    operators = ", ".join(f"{name} {count}" for name, count in network.operators.items())
+    types = ", ".join(f"{name} {size:,} bytes" for name, size in network.types.items())
+    for line in (
+        f"{network.model}: {network.bytes:,} bytes, opset {opsets}",
         f"operators: {operators}",
-        f"weights: {found.parameters:,} parameters; {types}",
-        f"MACs: {found.macs / 1e6:,.1f} M",
-        f"activation peak: {found.activation_peak:,} bytes, at {found.peak_at}",
-    ]
+        f"weights: {network.parameters:,} parameters; {types}",
+        f"MACs: {network.macs / 1e6:,.1f} M",
+        f"activation peak: {network.activation_peak:,} bytes, at {network.peak_at}",
+    ):
+        OUT.print(line, soft_wrap=True)
 
 
-def _layer_table(found: Inspection) -> Table:
-    title = f"the {SHOWN} layers with most MACs" if len(found.layers) > SHOWN else ""
+def _layer_table(network: Inspection) -> Table:
+    title = f"the {MAX_ROWS} layers with most MACs" if len(network.layers) > MAX_ROWS else ""
     table = Table("operator", title=title, box=None, pad_edge=False, title_justify="left")
     table.add_column("layer", overflow="fold")
     for column in ("output", "M MACs", "weight bytes", "output bytes"):
         table.add_column(column, justify="right")
-    for layer in sorted(found.layers, key=lambda layer: -layer.macs)[:SHOWN]:
+    for layer in sorted(network.layers, key=lambda layer: -layer.macs)[:MAX_ROWS]:
         table.add_row(
             layer.operator,
             layer.name,
@@ -386,22 +384,22 @@ def _layer_table(found: Inspection) -> Table:
     return table
 
 
-def _both_table(found: "Difference") -> Table:
+def _metrics_side_by_side(difference: "Difference") -> Table:
     table = Table("", "first", "second", box=None, pad_edge=False)
-    one, two = found.first.metrics, found.second.metrics
+    first, second = difference.first.metrics, difference.second.metrics
     for name in ("accuracy", "auc", "defect_recall"):
-        table.add_row(name.replace("_", " "), str(getattr(one, name)), str(getattr(two, name)))
-    table.add_row("same answer", f"{found.agreement:.1%}", "")
-    table.add_row("probabilities differ by", f"{found.distance:.4f}", "")
+        table.add_row(name.replace("_", " "), str(getattr(first, name)), str(getattr(second, name)))
+    table.add_row("same answer", f"{difference.agreement:.1%}", "")
+    table.add_row("probabilities differ by", f"{difference.distance:.4f}", "")
     return table
 
 
-def _fall_table(found: "Difference") -> Table:
+def _sqnr_table(difference: "Difference") -> Table:
     table = Table("where SQNR falls most", box=None, pad_edge=False)
     table.add_column("tensor", overflow="fold")
     for column in ("own, dB", "all, dB", "fall, dB"):
         table.add_column(column, justify="right")
-    for one, fall in found.falls(SHOWN):
-        own = "" if one.local is None else f"{one.local:.1f}"
-        table.add_row(one.operator, one.tensor, own, f"{one.total:.1f}", f"{fall:.1f}")
+    for noise, fall in difference.falls(MAX_ROWS):
+        local = "" if noise.local is None else f"{noise.local:.1f}"
+        table.add_row(noise.operator, noise.tensor, local, f"{noise.total:.1f}", f"{fall:.1f}")
     return table

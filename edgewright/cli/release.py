@@ -22,6 +22,7 @@ def list_(c: Context, json: Json = False) -> None:
     """List the last build of each board. Example: edgewright release.list"""
     boards = board_names(*workspace().board_folders)
     builds = [workspace().build(board) for board in boards]
+    # Most boards of the catalogue were never built here: that is no error.
     releases = [pipeline.latest_release(build) for build in builds if build.latest.is_file()]
     if json:
         write_document(release_list(releases))

@@ -28,6 +28,7 @@ from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.service import ServiceState
 from edgewright.observe.estimate.board_time import Range, TimeEstimate
 
+# Conan's output has many lines; Ninja's alone tell how much of a build remains.
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ")
 QUIET_SECONDS = 20.0  # between two lines of one stage in a log
 
@@ -59,15 +60,15 @@ class LiveProgress(Progress):
     def line(self, line: str) -> None:
         step = NINJA.match(line)
         if step and self._current is not None:
-            done, total = int(step[1]), int(step[2])
+            steps, total = int(step[1]), int(step[2])
             self._bars.update(
-                self._current, completed=done, total=total, note=f"{done}/{total} steps"
+                self._current, completed=steps, total=total, note=f"{steps}/{total} steps"
             )
 
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)
 
-    def done(self, stage: StageReport) -> None:
+    def end(self, stage: StageReport) -> None:
         if self._current is not None:
             self._bars.update(self._current, completed=1, total=1, note=origin_text(stage))
 
@@ -98,7 +99,7 @@ class LineProgress(Progress):
     def note(self, text: str) -> None:
         self._say(text)
 
-    def done(self, stage: StageReport) -> None:
+    def end(self, stage: StageReport) -> None:
         self._say(f"{stage.name}: {origin_text(stage)}, {stage.seconds:.1f} s")
 
     def _say(self, text: str) -> None:
@@ -153,6 +154,7 @@ def origin_text(stage: StageReport) -> str:
 class BuildDocument(BuildReport):
     """`invoke build --json`: the report of the build, and of the estimate where there is one."""
 
+    # Here and not in `BuildReport`: a build does not depend on what observes its release.
     estimate: TimeEstimate | None = None
 
 
@@ -160,6 +162,7 @@ def build_document(
     report: BuildReport, later_stages: Sequence[StageReport], estimate: TimeEstimate | None
 ) -> BuildDocument:
     stages = (*report.stages, *later_stages)
+    # `dict` and not `model_dump`: the parts are valid models already and stay as they are.
     return BuildDocument(**{**dict(report), "stages": stages, "estimate": estimate})
 
 
@@ -282,10 +285,10 @@ EDGECTL_FACTS = (
 
 def status_screen(status: StatusReport) -> Table:
     """`invoke status` for a person; where there is no `edgectl`, what the board alone tells."""
-    shown = [*BOARD_FACTS, *(EDGECTL_FACTS if status.edgectl else ())]
+    facts = [*BOARD_FACTS, *(EDGECTL_FACTS if status.edgectl else ())]
     table = Table(status.target, "", box=None, pad_edge=False)
     document = status.model_dump(mode="json")
-    for name in shown:
+    for name in facts:
         value = document[name]
         text = f"{value:,}" if name.endswith("bytes") else value
         text = ", ".join(text) if isinstance(text, list) else text
@@ -313,12 +316,13 @@ STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_JUDGE
 
 def smoke_screen(report: SmokeReport) -> RenderableType:
     """A smoke report for a person."""
+    verdict = Verdict.PASSED if report.passed else Verdict.FAILED
     head = Text(f"{report.board} at {report.target}: release {report.release}, {report.model}")
     return Group(
         head,
         _smoke_checks(report),
         *([_smoke_images(report)] if report.images else []),
-        _smoke_verdict(report),
+        Text(f"smoke test {verdict} in {report.seconds:.1f} s", style=STYLES[verdict]),
     )
 
 
@@ -340,24 +344,15 @@ def _smoke_images(report: SmokeReport) -> Table:
         "image", "expected", "found", "difference", "inference", "", box=None, pad_edge=False
     )
     for image in report.images:
+        milliseconds = "" if image.inference_ms is None else f"{image.inference_ms:.1f} ms"
+        if milliseconds and report.emulated:  # the emulator's time says nothing of a board's
+            milliseconds = "emulated"
         table.add_row(
             image.image,
             image.expected,
             image.found or "none",
             "" if image.max_abs_diff is None else f"{image.max_abs_diff:.4f}",
-            _ms(image.inference_ms, report.emulated),
+            milliseconds,
             Text(image.verdict, style=STYLES[image.verdict]),
         )
     return table
-
-
-def _ms(value: float | None, emulated: bool) -> str:
-    """An emulator's milliseconds say nothing about a board: they are not shown."""
-    if value is None:
-        return ""
-    return "emulated" if emulated else f"{value:.1f} ms"
-
-
-def _smoke_verdict(report: SmokeReport) -> Text:
-    verdict = Verdict.PASSED if report.passed else Verdict.FAILED
-    return Text(f"smoke test {verdict} in {report.seconds:.1f} s", style=STYLES[verdict])

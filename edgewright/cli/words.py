@@ -7,6 +7,7 @@ from pathlib import Path
 from edgewright.cli import commands
 
 INVOKE = frozenset({"invoke", "inv"})
+# Only with a command after it: a sentence about edgewright itself stays as it is.
 COMMAND = re.compile(
     rf"\b(?:edgewright|invoke) (?=(?:{'|'.join(map(re.escape, commands.names()))}|TASK)\b|--)"
 )

@@ -135,7 +135,7 @@ def lines_of(*lines: str) -> str:
         progress.start("runtime")
         for line in lines:
             progress.line(line)
-        progress.done(StageReport(name="runtime", seconds=61.25, origin="built"))
+        progress.end(StageReport(name="runtime", seconds=61.25, origin="built"))
     return told.get()
 
 
