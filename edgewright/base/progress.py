@@ -27,7 +27,7 @@ class Progress:
     """
 
     def start(self, stage: str) -> None:
-        """A stage begins; it ends with `done`, or where the next one begins."""
+        """A stage begins; it ends with `end`, or where the next one begins."""
 
     def line(self, line: str) -> None:
         """One line that a child process printed."""

@@ -13,7 +13,7 @@ from edgewright.base.errors import EdgewrightError, UserError, near_miss
 
 LIMIT = 16 << 20  # bytes of a document
 PROBLEMS = 20  # lines about one document; whoever wrote it may have written a million mistakes
-FOUND_WIDTH = 60  # characters of a value that an error shows
+VALUE_WIDTH = 60  # characters of a value that an error shows
 
 
 class Part(BaseModel):
@@ -115,7 +115,7 @@ def _lines(error: Mapping[str, Any], kind: type[BaseModel]) -> list[str]:
             f"{where}: unknown key{near_miss(str(error['loc'][-1]), _keys(kind, error['loc']))}"
         ]
     words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
-    text = words.format(**error.get("ctx", {}), found=shown(error["input"]))
+    text = words.format(**error.get("ctx", {}), found=abridged(error["input"]))
     return [f"{where}: {line}" if where else line for line in text.splitlines()]
 
 
@@ -142,7 +142,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
-def shown(value: object) -> str:
-    """A value as an error shows it, cut to `FOUND_WIDTH` characters."""
+def abridged(value: object) -> str:
+    """A value as an error shows it, cut to `VALUE_WIDTH` characters."""
     text = repr(value)
-    return text if len(text) <= FOUND_WIDTH else f"{text[: FOUND_WIDTH - 1]}…"
+    return text if len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 1]}…"

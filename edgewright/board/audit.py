@@ -19,7 +19,8 @@ from edgewright.board.profile import Arch, BoardProfile, Cpu, Linkage
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
 LOADER = {Arch.ARMHF: "/lib/ld-linux-armhf.so.3", Arch.ARM64: "/lib/ld-linux-aarch64.so.1"}
 SHIPPED = frozenset({"libonnxruntime.so.1"})  # in the release, beside the program
-SHARED_NEEDED = frozenset(
+# What a board with a C library has anyway, and what the release brings.
+PROMISED_LIBRARIES = frozenset(
     {
         *SHIPPED,
         "libc.so.6",
@@ -48,7 +49,7 @@ SIMD_ARCH = {
 }
 GLIBC_NAMED = {"GLIBC_ABI_DT_RELR": (2, 36)}
 NEVER = (999,)  # GLIBC_PRIVATE and other names that no floor promises
-SYMBOLS_SHOWN = 5
+MAX_SYMBOLS = 5
 
 # What /proc/cpuinfo of a board shows, by a 32-bit kernel or a 64-bit one.
 MACHINES_32 = frozenset({"armv7l", "armv8l"})
@@ -215,13 +216,13 @@ def _judge_shared(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
 
 
 def _judge_libraries(facts: ElfFacts) -> list[Finding]:
-    unpromised = tuple(f"library: {name}" for name in facts.needed if name not in SHARED_NEEDED)
+    unpromised = [name for name in facts.needed if name not in PROMISED_LIBRARIES]
     if not unpromised:
         return []
     return [
         Finding(
             problem="needs libraries that a board is not asked to have",
-            facts=unpromised,
+            facts=tuple(f"library: {name}" for name in unpromised),
             next="link them statically",
         )
     ]
@@ -274,9 +275,9 @@ def _glibc_number(version: NeededVersion) -> tuple[int, ...]:
 
 
 def _symbol_lines(version: NeededVersion) -> list[str]:
-    first = [f"symbol: {name}@{version.version}" for name in version.symbols[:SYMBOLS_SHOWN]]
-    others = len(version.symbols) - len(first)
-    return [*first, f"… and {others} more @{version.version}"] if others else first
+    first = [f"symbol: {name}@{version.version}" for name in version.symbols[:MAX_SYMBOLS]]
+    more = len(version.symbols) - len(first)
+    return [*first, f"… and {more} more @{version.version}"] if more else first
 
 
 def _judge_cxx(facts: ElfFacts) -> list[Finding]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from edgewright.base.errors import UserError, near_miss
-from edgewright.base.schema import shown, translate_errors
+from edgewright.base.schema import abridged, translate_errors
 from edgewright.board.profile import (
     NAME,
     Abi,
@@ -54,20 +54,18 @@ def load_profile(path: Path, *folders: Path) -> BoardProfile:
     Raises UserError listing every problem.
     """
     table = _with_bases(path, (path.parent, *folders))
-    problems = _name_problems(table.setdefault("name", path.stem), path.stem)
+    name, problems = table.setdefault("name", path.stem), []
+    if name != path.stem:  # boards are looked up by their files' names
+        problems.append(f"name: expected '{path.stem}', the file's name, found {abridged(name)}")
     try:
         profile = BoardProfile.model_validate(table)
     except ValidationError as invalid:
+        # Pydantic looks at what does not fit together only where every section is valid by itself.
         problems += [*translate_errors(invalid, BoardProfile), *_cross_problems_of_table(table)]
     if problems:
+        # Where it did look, it found the same problems.
         raise _invalid(path, list(dict.fromkeys(problems)))
     return profile
-
-
-def _name_problems(name: object, stem: str) -> list[str]:
-    if name == stem:
-        return []
-    return [f"name: expected '{stem}', the file's name, found {shown(name)}"]
 
 
 def _cross_problems_of_table(table: Mapping[str, Any]) -> list[str]:
@@ -109,13 +107,13 @@ def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[P
     So a user's `rpi2.toml` may extend the catalogue's.
     """
     if not isinstance(base, str):
-        raise _invalid(path, [f"extends: expected text, found {shown(base)}"])
+        raise _invalid(path, [f"extends: expected text, found {abridged(base)}"])
     files = [file for folder in folders if (file := folder / f"{base}.toml").is_file()]
     if not files:
-        known = [file.stem for folder in folders for file in folder.glob("*.toml")]
+        bases = [file.stem for folder in folders for file in folder.glob("*.toml")]
         places = ", ".join(map(str, dict.fromkeys(folders)))
         raise _invalid(
-            path, [f"extends: no such file '{base}.toml' in {places}{near_miss(base, known)}"]
+            path, [f"extends: no such file '{base}.toml' in {places}{near_miss(base, bases)}"]
         )
     for file in files:
         if file not in (*chain, path):

@@ -97,7 +97,9 @@ class NeededVersion(Part):
     def number(self) -> tuple[int, ...]:
         """(2, 34) of GLIBC_2.34; () where the version is not a number."""
         parts = self.version.partition("_")[2].split(".")
-        return tuple(int(part) for part in parts) if all(map(_is_number, parts)) else ()
+        # `isdigit` alone also takes "²", which `int` refuses.
+        is_number = all(part.isascii() and part.isdigit() for part in parts)
+        return tuple(int(part) for part in parts) if is_number else ()
 
 
 class Section(Part):
@@ -158,9 +160,13 @@ def read_elf(path: Path) -> ElfFacts:
 
 
 def _facts(elf: ELFFile, size: int) -> ElfFacts:
-    _require_whole(elf, size)
+    _require_bounds(elf, size)
     sections = list(elf.iter_sections())
     tags = _dynamic_tags(sections)
+    segments = elf.iter_segments()
+    interpreters = [s.get_interp_name() for s in segments if isinstance(s, InterpSegment)]
+    notes = (note for s in sections if isinstance(s, NoteSection) for note in s.iter_notes())
+    build_ids = (note["n_desc"] for note in notes if note["n_type"] == "NT_GNU_BUILD_ID")
     return ElfFacts(
         bytes=size,
         machine=str(elf["e_machine"]).removeprefix("EM_"),
@@ -168,7 +174,7 @@ def _facts(elf: ELFFile, size: int) -> ElfFacts:
         endian="little" if elf.little_endian else "big",
         type=str(elf["e_type"]).removeprefix("ET_"),
         entry=elf["e_entry"],
-        interpreter=_interpreter(elf),
+        interpreter=_first(interpreters),
         needed=tuple(tags["DT_NEEDED"]),
         soname=_first(tags["DT_SONAME"]),
         rpath=_first(tags["DT_RPATH"]),
@@ -176,14 +182,14 @@ def _facts(elf: ELFFile, size: int) -> ElfFacts:
         arm=_arm_attributes(sections),
         versions=_needed_versions(sections),
         sections=tuple(Section(name=s.name, bytes=s["sh_size"]) for s in sections if s.name),
-        build_id=_build_id(sections),
+        build_id=next(build_ids, None),
         symbol_table=any(s["sh_type"] == "SHT_SYMTAB" for s in sections),
         debug_info=any(s.name.startswith((".debug_", ".zdebug_")) for s in sections),
         executable_stack=_executable_stack(elf),
     )
 
 
-def _require_whole(elf: ELFFile, size: int) -> None:
+def _require_bounds(elf: ELFFile, size: int) -> None:
     """Every section and segment lies inside the file.
 
     pyelftools believes headers: a count or size out of a damaged file would have it loop for
@@ -205,11 +211,6 @@ def _require_whole(elf: ELFFile, size: int) -> None:
             raise ValueError(f"segment {segment['p_type']} ends after the file")
 
 
-def _interpreter(elf: ELFFile) -> str | None:
-    segments = elf.iter_segments()
-    return _first([s.get_interp_name() for s in segments if isinstance(s, InterpSegment)])
-
-
 def _executable_stack(elf: ELFFile) -> bool:
     """As Linux decides: PT_GNU_STACK with the X flag, or no such header at all."""
     stacks = list(elf.iter_segments("PT_GNU_STACK"))
@@ -225,11 +226,6 @@ def _dynamic_tags(sections: list[Any]) -> dict[str, list[str]]:
                 if tag.entry.d_tag in TEXT_TAGS:
                     tags[tag.entry.d_tag].append(getattr(tag, TEXT_TAGS[tag.entry.d_tag]))
     return tags
-
-
-def _build_id(sections: list[Any]) -> str | None:
-    notes = (note for s in sections if isinstance(s, NoteSection) for note in s.iter_notes())
-    return next((n["n_desc"] for n in notes if n["n_type"] == "NT_GNU_BUILD_ID"), None)
 
 
 def _arm_attributes(sections: list[Any]) -> ArmAttributes | None:
@@ -290,10 +286,6 @@ def _symbols_by_version(sections: list[Any]) -> dict[int, set[str]]:
 
 def _word(words: dict[int, str], value: int) -> str:
     return words.get(value, f"unknown ({value})")
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
 
 
 def _first(values: list[str]) -> str | None:

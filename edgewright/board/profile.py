@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgewright.base.schema import Part, shown
+from edgewright.base.schema import Part, abridged
 from edgewright.board.cores import Fpu, core_facts
 from edgewright.board.refused import core_refusal
 
@@ -150,8 +150,8 @@ class Runtime(Section):
     def _ends_with_cpu(cls, providers: tuple[Provider, ...]) -> tuple[Provider, ...]:
         if providers in ((Provider.CPU,), (Provider.XNNPACK, Provider.CPU)):
             return providers
-        found = ", ".join(f'"{name}"' for name in providers)
-        raise ValueError(f'expected ["cpu"] or ["xnnpack", "cpu"], found [{found}]')
+        names = ", ".join(f'"{name}"' for name in providers)
+        raise ValueError(f'expected ["cpu"] or ["xnnpack", "cpu"], found [{names}]')
 
     @property
     def xnnpack(self) -> bool:
@@ -264,9 +264,9 @@ class BoardProfile(Section):
 
     @field_validator("description")
     @classmethod
-    def _is_one_line(cls, description: str) -> str:
+    def _single_line(cls, description: str) -> str:
         if not description or not description.isprintable():
-            raise ValueError(f"expected one line of text, found {shown(description)}")
+            raise ValueError(f"expected one line of text, found {abridged(description)}")
         return description
 
     @model_validator(mode="after")

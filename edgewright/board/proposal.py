@@ -66,7 +66,6 @@ def propose(
     Raises TargetError for a board that cannot run, or that has no name.
     """
     _require_runnable(survey, subject)
-    own_name = name or _name_of(survey, subject)
     resembles = resemblances(survey, catalogue)
     compatible = _compatible(survey, catalogue)
     unknown, remarks = list(_unknown(survey, compatible)), list(_remarks(survey, compatible))
@@ -75,7 +74,7 @@ def propose(
     header += [] if resembles else ["Resembles no board of the catalogue."]
     header += [f"{remark}." for remark in remarks]
     return Proposal(
-        name=own_name,
+        name=name or _name_of(survey, subject),
         resembles=tuple(resembles),
         unknown=tuple(unknown),
         remarks=tuple(remarks),
@@ -120,12 +119,13 @@ def resemblances(survey: Survey, catalogue: Sequence[BoardProfile]) -> list[Rese
         if "compatible" in same or {"core", "userland"} <= same:
             alike = [word for fact, word in words.items() if fact in same]
             differs = [word for fact, word in words.items() if fact not in same]
+            # Lists compare item by item: the weightiest fact in which two boards differ decides.
             rank = [fact not in same for fact in words]
             resemblance = Resemblance(
                 board=profile.name, alike=tuple(alike), differs=tuple(differs)
             )
             ranked.append((rank, resemblance))
-    return [resemblance for _, resemblance in sorted(ranked, key=lambda one: one[0])][:MOST_ALIKE]
+    return [resemblance for _, resemblance in sorted(ranked, key=lambda pair: pair[0])][:MOST_ALIKE]
 
 
 def _compare(survey: Survey, profile: BoardProfile) -> tuple[set[Fact], dict[Fact, str]]:
@@ -152,8 +152,8 @@ def _unknown(survey: Survey, compatible: str | None) -> Iterator[Unknown]:
     if survey.arch is None:
         yield Unknown(key="extends", reason="/bin/sh does not show whether userland has 32 bits")
     if compatible is None:
-        shown = ", ".join(survey.compatible[:1]) or "none"
-        yield Unknown(key="compatible", reason=f"no vendor,board in the device tree: {shown}")
+        first = ", ".join(survey.compatible[:1]) or "none"
+        yield Unknown(key="compatible", reason=f"no vendor,board in the device tree: {first}")
     if survey.core is None:
         yield Unknown(key="cpu.core", reason=_why_no_core(survey))
     if survey.cores is None:

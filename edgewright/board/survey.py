@@ -3,6 +3,7 @@
 Every field may be unknown: None, or empty. All texts are printable, for a board is not trusted.
 """
 
+from pathlib import PurePosixPath
 from typing import Literal
 
 from edgewright.base.schema import Part
@@ -74,7 +75,8 @@ class Survey(Part):
         names = [core_of_part(part.part) for part in self.parts]
         if len(names) == 1:
             return names[0]
-        pairs = (f"{one}.{other}" for one in names for other in names)
+        # /proc/cpuinfo lists either kind first; GCC names the big core first.
+        pairs = (f"{big}.{little}" for big in names for little in names)
         return next((pair for pair in pairs if len(names) == 2 and pair in PAIRS), None)
 
     @property
@@ -90,10 +92,7 @@ class Survey(Part):
     @property
     def deploy_mount(self) -> Mount | None:
         """The file system that `deploy_root` is on: the last one mounted at the longest point."""
-        above = [mount for mount in self.mounts if _holds(mount.point, self.deploy_root)]
+        root = PurePosixPath(self.deploy_root)
+        above = [mount for mount in self.mounts if root.is_relative_to(mount.point)]
         longest = max((len(mount.point) for mount in above), default=0)
         return next((mount for mount in reversed(above) if len(mount.point) == longest), None)
-
-
-def _holds(point: str, path: str) -> bool:
-    return path == point or path.startswith(point.rstrip("/") + "/")

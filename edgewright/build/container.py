@@ -267,7 +267,15 @@ def build_image(
     with tempfile.TemporaryDirectory(prefix="edgewright-image-") as scratch:
         context = Path(scratch) / "builder"
         shutil.copytree(resources.docker / "builder", context)
-        _download_wheels(context, log, on_line)
+        # Conan and what Debian lacks for it, through the host's own pip: its index and proxy are
+        # settings of this user, which a container does not have.
+        process.run_logged(
+            [sys.executable, "-m", "pip", "wheel", "--no-deps"]
+            + ["--wheel-dir", str(context / "wheels")]
+            + ["--requirement", str(context / "wheels.txt")],
+            log,
+            on_line=on_line,
+        )
         process.run_logged(
             ["docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE={base}"]
             + ["--tag", image, str(context)],
@@ -289,16 +297,6 @@ def _base_image(log: Path, on_line: LineSink | None) -> str:
             process.run_logged(command, log, on_line=on_line)
             process.run_logged(["docker", "import", str(tar), image], log, on_line=on_line)
     return image
-
-
-def _download_wheels(context: Path, log: Path, on_line: LineSink | None) -> None:
-    """Wheels of Conan and what Debian lacks for it, through the host's own pip."""
-    process.run_logged(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(context / "wheels")]
-        + ["--requirement", str(context / "wheels.txt")],
-        log,
-        on_line=on_line,
-    )
 
 
 def _ready_cache(cache: Path | None) -> Path:

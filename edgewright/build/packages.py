@@ -156,8 +156,10 @@ def obtain(
     Raises ChildFailed, with the end of Conan's output, if it cannot be built.
     """
     key = _key(step, inputs, earlier)
-    # Conan has a cache of its own, but takes seconds a package to say that nothing changed.
-    record = _record_path(inputs, step.name, key)
+    # Conan has a cache of its own, but takes seconds a package to say that nothing changed. The
+    # record lies beside that cache, so that one goes with the other.
+    conan = inputs.builder.cache / "conan" / inputs.builder.id
+    record = conan / "edgewright" / f"{step.name}-{key[:16]}.json"
     if record.is_file():
         package = Package.model_validate_json(record.read_text())
         if package.folder.is_dir():  # somebody may have emptied Conan's cache
@@ -182,12 +184,6 @@ def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package
         json.dumps(dict(step.options), sort_keys=True),
         *(earlier[name].key for name in step.needs),
     )
-
-
-def _record_path(inputs: PackageInputs, name: str, key: str) -> Path:
-    """Beside the Conan cache that the record speaks of, so that one goes with the other."""
-    conan = inputs.builder.cache / "conan" / inputs.builder.id
-    return conan / "edgewright" / f"{name}-{key[:16]}.json"
 
 
 def _conan_create(

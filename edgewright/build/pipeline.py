@@ -104,8 +104,12 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
     files = _collect([built[packages.PROGRAM], built[packages.HELPER]], out)
     with stages.stage("audit") as stage:
-        judgement, stage.cached = _audit(files, request.profile, out)
+        judgement = audit.audit_files(files, request.profile)
+        # Written before it is judged: a user whose build is refused can read why.
+        stage.cached = not update_file(out.audit, judgement.to_json())
+        audit.require_passed(judgement, out.root)
     with stages.stage("release") as stage:
+        # An id is a hash of all files: the same id again means that nothing new came out.
         previous = out.latest.read_text() if out.latest.is_file() else ""
         built_release = _release(request, files, converted)
         stage.cached = previous == f"{built_release.id}\n"
@@ -116,6 +120,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
 
 def _builder(request: BuildRequest, progress: Progress, stage: Stage) -> container.Builder:
     log = request.out.logs / "builder.log"
+    # `choose` builds the image where it is missing: whether it was there must be asked before.
     if request.builder == "local":
         stage.cached = True
     else:
@@ -240,14 +245,6 @@ def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str,
     for stale in set(out.bin.iterdir()) - set(files.values()):
         stale.unlink()
     return files
-
-
-def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
-    judgement = audit.audit_files(files, profile)
-    # Written before it is judged: a user whose build is refused can read why.
-    changed = update_file(out.audit, judgement.to_json())
-    audit.require_passed(judgement, out.root)
-    return judgement, not changed
 
 
 def _release(
