@@ -12,12 +12,12 @@ def file_sha256(path: Path) -> str:
 
 def text_sha256(*texts: str) -> str:
     """Hash of a sequence of texts; where one ends and the next begins counts."""
-    whole = hashlib.sha256()
+    hasher = hashlib.sha256()
     for text in texts:
         data = text.encode()
-        whole.update(f"{len(data)}:".encode())
-        whole.update(data)
-    return whole.hexdigest()
+        hasher.update(f"{len(data)}:".encode())
+        hasher.update(data)
+    return hasher.hexdigest()
 
 
 def tree_sha256(*roots: Path) -> str:
@@ -34,5 +34,6 @@ def tree_sha256(*roots: Path) -> str:
 def _files(root: Path) -> Iterable[Path]:
     if root.is_file():
         return [root]
+    # Without what Python leaves in a folder of recipes that was used: they are the same recipes.
     files = (path for path in root.rglob("*") if path.is_file())
     return sorted(path for path in files if "__pycache__" not in path.parts)

@@ -64,7 +64,7 @@ class CheckError(EdgewrightError):
     exit_code = ExitCode.CHECK
 
 
-def near_miss(word: str, known: Iterable[str]) -> str:
+def near_miss(word: str, vocabulary: Iterable[str]) -> str:
     """The end of a message about an unknown word: the known one that it resembles, if any."""
-    near = difflib.get_close_matches(word, [*known], n=1)
+    near = difflib.get_close_matches(word, [*vocabulary], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

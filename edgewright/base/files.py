@@ -155,6 +155,8 @@ def _swap(new: Path, out: Path) -> None:
     if not out.exists():
         new.rename(out)
         return
+    # A rename does not replace a folder that has files in it: the old one steps aside first, and
+    # comes back if the new one cannot follow.
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as bin_:
         old = Path(bin_) / "old"
         out.rename(old)

@@ -129,12 +129,12 @@ def _start(
             argv,
             cwd=cwd,
             env={**os.environ, **env} if env else None,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,  # a child that asks a question ends instead of waiting
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,
+            start_new_session=True,  # a process group of its own, for `end_group`
         )
     except (FileNotFoundError, PermissionError) as error:
         raise _not_started(argv[0], cwd, error) from error
@@ -146,7 +146,7 @@ def _pump(
     assert child.stdout is not None
     for line in child.stdout:
         sink.write(line)
-        sink.flush()
+        sink.flush()  # whoever follows the log sees the line now
         tail.append(line.rstrip("\n"))
         if on_line:
             on_line(line.rstrip("\n"))

@@ -76,12 +76,12 @@ class Workspace:
         demo = self.resources.demo_models
         if demo and (demo / name / "model.onnx").is_file():
             return demo / name / "model.onnx"
-        known = list(self.settings.models)
-        known += sorted(path.parent.name for path in demo.glob("*/model.onnx")) if demo else []
+        names = list(self.settings.models)
+        names += sorted(path.parent.name for path in demo.glob("*/model.onnx")) if demo else []
         raise UserError(
             f"model '{name}'",
-            f"unknown{near_miss(name, known)}",
-            facts=[f"models: {', '.join(known) or 'none'}"],
+            f"unknown{near_miss(name, names)}",
+            facts=[f"models: {', '.join(names) or 'none'}"],
             next=f"name it under [models] in {self.root / SETTINGS}"
             + ("" if demo else ", or pip install 'edgewright[demo]'"),
         )
@@ -182,10 +182,10 @@ def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = 
             next=f"edgewright init --ci={next(iter(CI_FILES))}",
         )
     texts = _new_files(root, resources, board, ci)
-    in_the_way = [str(path) for path in texts if path.exists()]
-    if in_the_way:
+    existing = [str(path) for path in texts if path.exists()]
+    if existing:
         raise UserError(
-            str(root), "would be overwritten", facts=in_the_way, next="move them, or work with them"
+            str(root), "would be overwritten", facts=existing, next="move them, or work with them"
         )
     ignored = _with_ignored(root / ".gitignore")
     before = {path: path.read_bytes() for path in ignored if path.exists()}
@@ -221,13 +221,13 @@ def _new_files(root: Path, resources: Resources, board: str, ci: str) -> dict[Pa
 
 def _with_ignored(path: Path) -> dict[Path, str]:
     """The user's `.gitignore` with our lines; nothing to write where it has them."""
-    ours = (TEMPLATES / "gitignore").read_text(encoding="utf-8")
+    template = (TEMPLATES / "gitignore").read_text(encoding="utf-8")
     theirs = path.read_text(encoding="utf-8") if path.exists() else ""
     if {"build", "build/", "/build", "/build/"} & set(theirs.split()):
         return {}
     if theirs and not theirs.endswith("\n"):
         theirs += "\n"
-    return {path: f"{theirs}\n{ours}" if theirs else ours}
+    return {path: f"{theirs}\n{template}" if theirs else template}
 
 
 def _undo(root: Path, written: Iterable[Path], before: Mapping[Path, bytes]) -> None:

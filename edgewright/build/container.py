@@ -107,7 +107,10 @@ class DockerBuilder:
     ) -> None:
         name = unique_name("edgewright-build")
         # --init: Conan and ninja are no good first process, they do not reap what others leave.
-        command = ["docker", "run", "--rm", "--init", "--name", name, *_user()]
+        command = ["docker", "run", "--rm", "--init", "--name", name]
+        # What a build writes into the cache shall belong to who started it, and not to root.
+        if os.getuid() != 0 and not daemon_is_rootless():
+            command += ["--user", f"{os.getuid()}:{os.getgid()}"]
         for host, mount, access in self._mounts():
             command += ["--volume", f"{host}:{mount}:{access}"]
         for key, value in sorted({**self._env(), **(env or {})}.items()):
@@ -220,7 +223,15 @@ def choose(
         return docker_builder(workspace, log, on_line, cache=cache)
     missing = [] if choice == "docker" else missing_tools()
     if choice == "docker" or (choice == "auto" and missing):
-        raise _no_builder(problem or "", missing)
+        facts = [f"docker: {problem}"]
+        facts += [f"this host lacks: {', '.join(missing)}"] if missing else []
+        raise UserError(
+            "builder",
+            "no place to build in",
+            facts=facts,
+            next="invoke setup --yes (installs and starts Docker), or install the tools listed "
+            "and use --builder=local",
+        )
     if missing:
         raise _no_local_tools(missing)
     return LocalBuilder(workspace=workspace.root, cache=_ready_cache(cache))
@@ -307,13 +318,6 @@ def _ready_cache(cache: Path | None) -> Path:
     return cache
 
 
-def _user() -> list[str]:
-    """So that what a build writes into the cache belongs to who started it, and not to root."""
-    if os.getuid() == 0 or daemon_is_rootless():
-        return []
-    return ["--user", f"{os.getuid()}:{os.getgid()}"]
-
-
 def daemon_is_rootless() -> bool:
     """Whether the daemon, Docker's or Podman's, runs as this user.
 
@@ -326,19 +330,6 @@ def daemon_is_rootless() -> bool:
         return Path(answer.stdout.strip()).stat().st_uid == os.getuid()
     except OSError:
         return False
-
-
-def _no_builder(problem: str, missing: list[str]) -> UserError:
-    facts = [f"docker: {problem}"]
-    if missing:
-        facts.append(f"this host lacks: {', '.join(missing)}")
-    return UserError(
-        "builder",
-        "no place to build in",
-        facts=facts,
-        next="invoke setup --yes (installs and starts Docker), or install the tools listed "
-        "and use --builder=local",
-    )
 
 
 def _no_local_tools(missing: list[str]) -> UserError:

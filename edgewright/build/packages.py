@@ -182,7 +182,7 @@ def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package
         inputs.toolchain.read_text() if inputs.toolchain else "",
         (inputs.resources.toolchains / "build.profile").read_text(),
         json.dumps(dict(step.options), sort_keys=True),
-        *(earlier[name].key for name in step.needs),
+        *(earlier[name].key for name in step.needs),  # and so all that those were built from
     )
 
 
@@ -216,18 +216,7 @@ def _create_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
     argv += [f"--lockfile={inside(inputs.resources.lockfile)}"]
     argv += [f"--profile:host={inside(inputs.conan_profile)}"]
     argv += [f"--profile:build={inside(inputs.resources.toolchains / 'build.profile')}"]
-    for name, value in _confs(inputs).items():
-        argv += ["--conf", f"{name}={value}"]
-    for name, value in step.options.items():
-        argv += ["--options:host", f"{name}={value}"]
-    return argv
-
-
-def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
-    inside = inputs.builder.path
-    ops = {"user.edgewright:ops_config": inside(inputs.ops_config)} if inputs.ops_config else {}
-    return {
-        **ops,
+    confs = {
         "user.edgewright:sources": inside(inputs.builder.cache / "sources"),
         "user.edgewright:debian_archive": apt.source_line("{suite}"),
         "tools.build:jobs": inputs.jobs,
@@ -235,6 +224,13 @@ def _confs(inputs: PackageInputs) -> dict[str, str | PurePosixPath | int]:
         "tools.cmake.cmake_layout:test_folder": "$TMP",
         "tools.cmake.cmaketoolchain:user_presets": "",
     }
+    if inputs.ops_config:
+        confs["user.edgewright:ops_config"] = inside(inputs.ops_config)
+    for name, value in confs.items():
+        argv += ["--conf", f"{name}={value}"]
+    for name, value in step.options.items():
+        argv += ["--options:host", f"{name}={value}"]
+    return argv
 
 
 def _read_result(
@@ -245,27 +241,24 @@ def _read_result(
     `seconds` are those of the whole `conan create`, which are the package's own where it was built:
     what it needs was there, as an earlier step.
     """
+    # Conan names the folder as the builder sees it.
+    cache = inputs.builder.cache
+    mount = inputs.builder.path(cache)
     nodes = json.loads(result.read_text())["graph"]["nodes"].values()
     node = next(n for n in nodes if n["name"] == step.name and n["context"] == "host")
+    folder = PurePosixPath(node["package_folder"])
+    if not folder.is_relative_to(mount):
+        raise UserError(str(folder), f"Conan put a package outside of {mount}")
     is_new = node["binary"] == "Build"
     package = Package(
         name=step.name,
         ref=node["ref"],
         package_id=node["package_id"],
-        folder=_host_path(inputs, PurePosixPath(node["package_folder"])),
+        folder=cache / folder.relative_to(mount),
         seconds=seconds if is_new else 0.0,
         key=key,
     )
     return is_new, package
-
-
-def _host_path(inputs: PackageInputs, inside: PurePosixPath) -> Path:
-    """The host's name of a folder below the builder's Conan home."""
-    cache = inputs.builder.cache
-    mount = inputs.builder.path(cache)
-    if not inside.is_relative_to(mount):
-        raise UserError(str(inside), f"Conan put a package outside of {mount}")
-    return cache / inside.relative_to(mount)
 
 
 def write_pkg_config(

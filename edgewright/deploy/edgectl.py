@@ -363,7 +363,7 @@ sync "$1/bin" "$1"
 """
 
 
-def put_edgectl(board: Board, root: str, program: bytes, sha256: str) -> None:
+def install_edgectl(board: Board, root: str, program: bytes, sha256: str) -> None:
     """Put `edgectl` on a board, or replace it. Raises TargetError."""
     result = board.run(["sh", "-c", INSTALL, "_", root, sha256], input=program)
     if result.returncode == DAMAGED:

@@ -32,7 +32,7 @@ from edgewright.deploy.edgectl import (
     Missing,
     PlanAnswer,
     StatusAnswer,
-    put_edgectl,
+    install_edgectl,
     signed_input,
 )
 from edgewright.deploy.probe import APPLETS, probe
@@ -154,6 +154,7 @@ def deploy(
             return Installed(release=answer.release, former=answer.current, unchanged=True)
         if answer.missing_bytes >= LARGE:
             board.prepare()
+        # Only now: a deploy that has nothing to do takes one round trip.
         progress.start("probe the board")
         facts = probe(board, edgectl.root)
         require_fit(board, release, facts)
@@ -221,7 +222,13 @@ def rollback(
         floor = state.floor.sequence if state.floor else 0
         order = Order(manifest=manifest, signature=sign(former, floor))
         begun = edgectl.begin(order.input, holder=deployer.holder, reserve_bytes=0)
-        _require_complete(board, begun)
+        if begun.missing:  # a rollback sends nothing, so what is damaged stays damaged
+            raise TargetError(
+                str(board.target),
+                f"release {begun.release} is damaged on the board",
+                facts=[f"missing or damaged: {missing.path}" for missing in begun.missing],
+                next="invoke deploy",
+            )
         _switch(edgectl, order, begun, gate(manifest) if gate else None, progress)
         return state.current or "none", state.previous
 
@@ -310,7 +317,7 @@ def ensure_edgectl(board: Board, root: str, release: Release) -> Edgectl:
             return edgectl
     except AbsentError:
         require_fit(board, release, probe(board, root))
-    put_edgectl(board, root, program, sha256)
+    install_edgectl(board, root, program, sha256)
     return edgectl
 
 
@@ -332,14 +339,14 @@ def _first_answer(
     except AbsentError:
         progress.start("install edgectl")
         require_fit(edgectl.board, release, probe(edgectl.board, edgectl.root))
-        put_edgectl(edgectl.board, edgectl.root, *_edgectl_of(release))
+        install_edgectl(edgectl.board, edgectl.root, *_edgectl_of(release))
         return edgectl.plan(order.input, reserve_bytes=reserve_bytes)
 
 
 def _update_edgectl(edgectl: Edgectl, release: Release, answer: PlanAnswer) -> None:
     program, sha256 = _edgectl_of(release)
     if answer.helper.sha256 != sha256:
-        put_edgectl(edgectl.board, edgectl.root, program, sha256)
+        install_edgectl(edgectl.board, edgectl.root, program, sha256)
 
 
 # Plan
@@ -489,16 +496,6 @@ def _confirm(edgectl: Edgectl, fence: int, release: str) -> None:
         facts=[f"current: {state.current or 'none'}", f"sound: {state.sound}"],
         next=STORAGE,
     )
-
-
-def _require_complete(board: Board, begun: PlanAnswer) -> None:
-    if begun.missing:
-        raise TargetError(
-            str(board.target),
-            f"release {begun.release} is damaged on the board",
-            facts=[f"missing or damaged: {missing.path}" for missing in begun.missing],
-            next="invoke deploy",
-        )
 
 
 def _fence(begun: PlanAnswer) -> int:

@@ -27,7 +27,8 @@ class KeySet(Part):
 
     @property
     def public(self) -> tuple[PublicKey, ...]:
-        return tuple(_public(line) for line in self.keys)
+        files = (f"untrusted comment: \n{line}\n" for line in self.keys)
+        return tuple(parse_public_key(file.encode(), KEYS) for file in files)
 
 
 def read(edgectl: Edgectl) -> KeySet | None:
@@ -90,15 +91,8 @@ def _replace(
     edgectl: Edgectl, compatible: str, trusted: Sequence[PublicKey], signer: Signer, at_least: int
 ) -> tuple[str, ...]:
     sequence = signer.next_sequence(at_least=at_least)
-    keys = KeySet(sequence=sequence, keys=tuple(map(_line, trusted)))
+    lines = tuple(public_key_text(key).splitlines()[1] for key in trusted)
+    keys = KeySet(sequence=sequence, keys=lines)
     signature = signer.sign(keys.canonical(), f"edgewright keys sequence={sequence}")
     order = signed_input(signature.text("of a set of keys").encode(), keys.canonical())
     return edgectl.keys(order, compatible=compatible).keys
-
-
-def _line(key: PublicKey) -> str:
-    return public_key_text(key).splitlines()[1]
-
-
-def _public(line: str) -> PublicKey:
-    return parse_public_key(f"untrusted comment: \n{line}\n".encode(), KEYS)

@@ -496,13 +496,13 @@ def _login_refused(connection: Any, subject: Target, refused: Exception) -> Targ
 def _unreachable(
     connection: Any, subject: Target, limits: Timeouts, failed: Exception
 ) -> TargetError:
-    problem, facts = _why(connection, limits, failed)
+    problem, facts = _diagnosis(connection, limits, failed)
     if isinstance(connection.gateway, fabric.Connection):
         facts.append(f"through: {_address(connection.gateway)}")
     return TargetError(str(subject), problem, facts=facts, next=AGAIN)
 
 
-def _why(connection: Any, limits: Timeouts, failed: Exception) -> tuple[str, list[str]]:
+def _diagnosis(connection: Any, limits: Timeouts, failed: Exception) -> tuple[str, list[str]]:
     """Problem and facts for everything that is not about keys or logins.
 
     Paramiko raises one class, SSHException, for most of what can go wrong: only its English text
@@ -641,6 +641,6 @@ def _write_pin(key: HostKey) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(path.with_suffix(".lock")):
         lines = path.read_text().splitlines() if path.is_file() else []
-        others = [line for line in lines if line.split(" ", 1)[0] != key.name]
+        unrelated = [line for line in lines if line.split(" ", 1)[0] != key.name]
         pin_line = f"{key.name} {key.kind} {base64.b64encode(key.blob).decode()}"
-        write_file(path, "\n".join([*others, pin_line]) + "\n", durable=True)
+        write_file(path, "\n".join([*unrelated, pin_line]) + "\n", durable=True)

@@ -273,9 +273,10 @@ def install(board: Board, profile: BoardProfile) -> bool:
             facts=["expected: service.manager = 'inittab', 'runit' or 'systemd'"],
             next=f"set it in board_profiles/{profile.name}.toml",
         )
+    # A list: every file is placed, where `any` alone would stop at the first that changed.
     changed = [_place(board, file) for file in render(profile)]
-    news = "changed" if any(changed) else "same"
-    board.script(ENABLE[manager], news, _subject(manager), f"{STATE}/supervisor")
+    state = "changed" if any(changed) else "same"
+    board.script(ENABLE[manager], state, _subject(manager), f"{STATE}/supervisor")
     return any(changed)
 
 
@@ -293,6 +294,7 @@ def _subject(manager: Manager) -> str:
 
 
 def _place(board: Board, file: ServiceFile) -> bool:
+    """Write a file unless the board has it already; returns whether it was written."""
     argv = ["sh", "-c", PLACE, "_", file.path, file.mode]
     return board.check(argv, input=file.text.encode()).stdout.strip() == "changed"
 

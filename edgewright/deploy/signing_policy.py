@@ -103,15 +103,16 @@ class SigningPolicy:
             return self._open(name)
 
     def _trusted_name(self, trusted: KeySet, leaving: str) -> str:
-        own = [key for key in self.keys.listed() if key.has_secret and key.public in trusted.public]
-        if not own:
+        secrets = [key for key in self.keys.listed() if key.has_secret]
+        usable = [key for key in secrets if key.public in trusted.public]
+        if not usable:
             raise UserError(
                 "keys",
                 "none of yours is trusted by the board",
                 facts=[f"trusted: {key.id}" for key in trusted.public],
                 next="ask an owner of one of these keys to provision yours",
             )
-        return min(own, key=lambda key: key.public.id == leaving).name
+        return min(usable, key=lambda key: key.public.id == leaving).name
 
     def _is_by_key(self, signature: bytes, release: Release) -> bool:
         key_id = minisign.parse_signature(signature, str(release.signature)).key_id

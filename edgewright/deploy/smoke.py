@@ -58,9 +58,9 @@ class Subject:
 
     def infer(self, *arguments: str) -> Result:
         """Run `edge-infer` as the release says."""
-        command, *rest = arguments
-        options = self.manifest.run_options(self.folder)
-        argv = [f"{self.folder}/{PROGRAM}", command, *options, *rest]
+        command, *options = arguments
+        run_options = self.manifest.run_options(self.folder)
+        argv = [f"{self.folder}/{PROGRAM}", command, *run_options, *options]
         return self.board.run(argv, timeout=PATIENCE)
 
 
@@ -117,19 +117,18 @@ def require_passed(report: SmokeReport) -> None:
         return
     over_budget = all(check.name in BUDGETED for check in report.failed)
     blame = CheckError if over_budget else TargetError
+    facts = []
+    for check in report.failed:
+        facts.append(f"{check.name}:")
+        facts += [f"  expected: {check.expected}"] if check.expected else []
+        facts += [f"  found: {check.found}"] if check.found else []
+        facts += [f"  {fact}" for fact in check.facts]
     raise blame(
         f"{report.target}: release {report.release}",
         "smoke test failed",
-        facts=[line for check in report.failed for line in _check_lines(check)],
+        facts=facts,
         next=f"invoke build --board={report.board}, then deploy again",
     )
-
-
-def _check_lines(check: Check) -> list[str]:
-    lines = [f"{check.name}:"]
-    lines += [f"  expected: {check.expected}"] if check.expected else []
-    lines += [f"  found: {check.found}"] if check.found else []
-    return [*lines, *(f"  {fact}" for fact in check.facts)]
 
 
 class Gate:
@@ -296,13 +295,13 @@ def parse(kind: type[Doc], result: Result, *, exit_codes: Sequence[int] = (0, 6)
         return _broken(name, result, invalid.problem, invalid.facts[:TAIL_LINES])
 
 
-def _broken(name: str, result: Result, found: str, facts: Sequence[str] = ()) -> Check:
+def _broken(name: str, result: Result, outcome: str, facts: Sequence[str] = ()) -> Check:
     tail = [f"| {line}" for line in result.stderr.splitlines()[-TAIL_LINES:]]
     return Check(
         name=name,
         verdict=Verdict.FAILED,
         expected="one JSON document, version 1",
-        found=found,
+        found=outcome,
         facts=(*facts, *(_problem(result) or tail)),
     )
 

@@ -107,10 +107,10 @@ def printable(text: str) -> str:
     return _escaped(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…")
 
 
-def _escaped(text: str, kept: str = "") -> str:
+def _escaped(text: str, allowed: str = "") -> str:
     return "".join(
         letter
-        if letter.isprintable() or letter in kept
+        if letter.isprintable() or letter in allowed
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
@@ -120,7 +120,7 @@ def _limited(text: str) -> list[str]:
     """Lines without anything but tabs to control a terminal."""
     # Not splitlines(): it also splits at characters that a file's name may hold.
     lines = text[: MAX_LINES * MAX_LINE].split("\n")[:MAX_LINES]
-    return [_escaped(line[:MAX_LINE], kept="\t") for line in lines]
+    return [_escaped(line[:MAX_LINE], allowed="\t") for line in lines]
 
 
 def _first(answers: Mapping[str, Sequence[str]], key: str) -> str | None:
@@ -129,10 +129,6 @@ def _first(answers: Mapping[str, Sequence[str]], key: str) -> str | None:
 
 def _within(number: int, least: int, most: int) -> int | None:
     return number if least <= number <= most else None
-
-
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def _cores(lines: Sequence[str]) -> int | None:
@@ -152,7 +148,7 @@ def _parts(implementers: Sequence[str], parts: Sequence[str]) -> tuple[CpuPart, 
 
 
 def _clock_mhz(lines: Iterable[str]) -> int | None:
-    clocks = [khz // 1000 for khz in map(_number, lines) if khz]
+    clocks = [int(khz) // 1000 for khz in lines if re.fullmatch(r"[0-9]{1,9}", khz)]
     return max((mhz for mhz in clocks if 100 <= mhz <= 5000), default=None)
 
 
@@ -183,19 +179,18 @@ def _init(answers: Mapping[str, Sequence[str]]) -> Init | None:
     return "inittab" if "inittab" in marks and comm in ("init", "busybox", "linuxrc") else None
 
 
+OCTAL = re.compile(r"\\([0-3][0-7]{2})")
+
+
 def _mounts(lines: Iterable[str]) -> tuple[Mount, ...]:
     """/proc/mounts writes blanks in a path as octal numbers."""
     fields = [line.split(" ") for line in lines]
     return tuple(
         Mount(
-            point=_unescaped(point),
+            point=printable(OCTAL.sub(lambda octal: chr(int(octal[1], 8)), point)),
             kind=printable(kind),
             options=tuple(map(printable, options.split(",")[:MAX_OPTIONS])),
         )
         for point, kind, options in (field for field in fields if len(field) == 3)
         if point.startswith("/")
     )[-MAX_MOUNTS:]
-
-
-def _unescaped(point: str) -> str:
-    return printable(re.sub(r"\\([0-3][0-7]{2})", lambda octal: chr(int(octal[1], 8)), point))

@@ -117,10 +117,11 @@ def plan_object(
     ops: list[Op] = []
     copies = _copies(content, base_content) if base and base_content else []
     start = 0
-    for keep in _keeps(content, part_bytes, part_chunks):
-        ops += _fill(copies, start, keep.start)
-        ops.append(keep)
-        start = keep.start + keep.size
+    # The part is what an upload of this very content left when it was cut.
+    for begin, size in _equal(content[:part_bytes], PART_CHUNK, part_chunks):
+        ops += _fill(copies, start, begin)
+        ops.append(Keep(start=begin, size=size))
+        start = begin + size
     ops += _fill(copies, start, len(content))
     if pack:
         ops = list(_packed(ops, content))
@@ -168,15 +169,6 @@ def _packed(ops: Iterable[Op], content: bytes) -> Iterator[Op]:
                 yield Packed(start=start, size=size, frame=frame)
             else:
                 yield Data(start=start, size=size)
-
-
-# What an earlier upload left
-
-
-def _keeps(content: bytes, part_bytes: int, digests: Sequence[str]) -> list[Keep]:
-    """What an upload that was cut left of this very content."""
-    runs = _equal(content[:part_bytes], PART_CHUNK, digests)
-    return [Keep(start=start, size=size) for start, size in runs]
 
 
 def _equal(content: bytes, step: int, digests: Sequence[str]) -> list[tuple[int, int]]:

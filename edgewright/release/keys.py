@@ -57,7 +57,7 @@ class KeyFolder:
         secret_path, public_path = self.secret_path(name), self.public_path(name)
         for path in (secret_path, public_path):
             if path.exists():
-                raise _taken(name, path)
+                raise _exists_already(name, path)
         key = SecretKey.generate()
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_new(name, public_path, minisign.public_key_text(key.public), 0o644)
@@ -174,11 +174,8 @@ def _read(path: Path, name: str) -> bytes:
     except OSError as error:
         subject = f"key '{name}'"
         facts = [f"{path}: {os.strerror(error.errno or 0).lower()}"]
-        raise UserError(subject, "not there", facts=facts, next=_generate(name)) from error
-
-
-def _generate(name: str) -> str:
-    return GENERATE if name == DEFAULT else f"{GENERATE} --name={name}"
+        generate = GENERATE if name == DEFAULT else f"{GENERATE} --name={name}"
+        raise UserError(subject, "not there", facts=facts, next=generate) from error
 
 
 def _require_private(path: Path) -> None:
@@ -192,7 +189,7 @@ def _require_private(path: Path) -> None:
         )
 
 
-def _taken(name: str, path: Path) -> UserError:
+def _exists_already(name: str, path: Path) -> UserError:
     return UserError(
         f"key '{name}'",
         "is there already",
@@ -205,4 +202,4 @@ def _write_new(name: str, path: Path, text: str, mode: int) -> None:
     try:
         write_new_file(path, text, mode=mode)
     except FileExistsError as error:
-        raise _taken(name, path) from error
+        raise _exists_already(name, path) from error

@@ -90,7 +90,7 @@ class Source(Part):
     edgewright: str | None = None  # its version; releases of 0.1.0 do not tell
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_told(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # The id of a release is a hash of these bytes: those of 0.1.0 have no such key.
         return {key: value for key, value in handler(self).items() if value is not None}
 
@@ -377,7 +377,15 @@ def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
 
 def _entries(content: Mapping[str, bytes]) -> tuple[ReleaseFile, ...]:
     try:
-        return tuple(_entry(path, content[path]) for path in sorted(content))
+        return tuple(
+            ReleaseFile(
+                path=path,
+                sha256=hashlib.sha256(content[path]).hexdigest(),
+                bytes=len(content[path]),
+                mode=f"{_mode(path):04o}",
+            )
+            for path in sorted(content)
+        )
     except ValidationError as invalid:
         path = invalid.errors()[0]["input"]
         raise UserError(
@@ -386,15 +394,6 @@ def _entries(content: Mapping[str, bytes]) -> tuple[ReleaseFile, ...]:
             facts=["expected: letters, digits and . _ + - only"],
             next="rename the file",
         ) from invalid
-
-
-def _entry(path: str, data: bytes) -> ReleaseFile:
-    return ReleaseFile(
-        path=path,
-        sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data),
-        mode=f"{_mode(path):04o}",
-    )
 
 
 def _mode(path: str) -> int:
@@ -423,6 +422,7 @@ def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:
         gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as squeezed,
         tarfile.open(fileobj=squeezed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
+        # Owner and time stay TarInfo's zeros: an archive built anew has the same bytes.
         for path in sorted(content):
             member = tarfile.TarInfo(f"{prefix}/{path}")
             member.size, member.mode = len(content[path]), _mode(path)
@@ -446,8 +446,8 @@ def _is_linked(path: Path, folder: Path) -> bool:
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> Iterable[str]:
-    known = {file.path for file in manifest.files} | {MANIFEST, SIGNATURE}
+    listed = {file.path for file in manifest.files} | {MANIFEST, SIGNATURE}
     for path in sorted(folder.rglob("*")):
         inside = PurePosixPath(path.relative_to(folder)).as_posix()
-        if inside not in known and (path.is_symlink() or not path.is_dir()):
+        if inside not in listed and (path.is_symlink() or not path.is_dir()):
             yield f"{inside}: not in the manifest"

@@ -237,8 +237,8 @@ def _is_sound(key: "minisign.SecretKey") -> bool:
     import minisign
 
     blob = base64.b64decode(key.to_base64())
-    whole, checksum = blob[54:126], blob[126:]
-    expected = hashlib.blake2b(b"Ed" + whole, digest_size=32).digest()
+    key_bytes, checksum = blob[54:126], blob[126:]
+    expected = hashlib.blake2b(b"Ed" + key_bytes, digest_size=32).digest()
     if any(checksum) and not hmac.compare_digest(checksum, expected):
         return False
     try:
