@@ -175,6 +175,7 @@ def locked(path: Path, *, on_busy: Callable[[], None] | None = None) -> Iterator
     `on_busy` is called first, and may raise to give up instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The lock belongs to the open file, and every caller opens its own: threads exclude each other.
     with path.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -62,7 +62,7 @@ def capture(
             stdin=subprocess.DEVNULL if input is None else None,
             capture_output=True,
             text=True,
-            errors="replace",
+            errors="replace",  # a child may print any bytes
             timeout=timeout,
             check=False,
         )
@@ -161,6 +161,7 @@ def end_group(child: "subprocess.Popen[str]", *, grace: float = 10.0) -> None:
         while _group_lives(child) and time.monotonic() < late:
             time.sleep(0.02)
     finally:
+        # A second Ctrl-C ends the grace, and leaves nobody behind.
         _signal_group(child.pid, signal.SIGKILL)
         child.wait()
 

@@ -114,6 +114,7 @@ def _lines(error: Mapping[str, Any], kind: type[BaseModel]) -> list[str]:
         return [
             f"{where}: unknown key{near_miss(str(error['loc'][-1]), _keys(kind, error['loc']))}"
         ]
+    # Pydantic's own words go through `format`, too.
     words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
     text = words.format(**error.get("ctx", {}), found=abridged(error["input"]))
     return [f"{where}: {line}" if where else line for line in text.splitlines()]

@@ -194,6 +194,7 @@ def _cold_cache() -> Iterator[Path]:
 def _timed_build(
     board: str, sources: str, cache: Path, *, all_sources: bool = False
 ) -> Compilation:
+    # An estimate counts the program in an emulator: that is no part of the time of a build.
     options = BuildOptions(board=board, all_sources=all_sources, estimate=False)
     report = build_release(options, cache)
     seconds = next(stage.seconds for stage in report.stages if stage.name == packages.RUNTIME)
@@ -220,7 +221,7 @@ def startup(
         for start in report.starts:
             table.add_row(start.command, f"{start.seconds:.3f}", f"{start.ratio:.2f}")
         OUT.print(table)
-    start_up.require_quick(report)
+    start_up.require_quick(report)  # after the table: a slow start is to be seen in it
 
 
 @task

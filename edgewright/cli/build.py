@@ -41,6 +41,7 @@ def render(
         texts = toolchain.render(profile, workspace().resources.toolchains, out.toolchain)
         write(f"{texts.cmake}\n{texts.conan}")
         return
+    # Nothing is built here; a local builder has this host's own paths, which the files then name.
     builder = container.LocalBuilder(workspace=workspace().root, cache=workspace().root)
     pipeline.render(profile, workspace(), builder)
     say(f"{out.toolchain}\n{out.conan_profile}")

@@ -37,6 +37,7 @@ def demo(c: Context, board: BoardName = "a53-som") -> None:
     say(f"{board} answers at {up.target}")
     release = pipeline.latest_release(workspace().build(board))
     settings = deploy_settings(profile_of(board), release, up.target, DeployOptions())
+    # A second demo finds its release current, and shows all the same that it works.
     report = deploy_board(replace(settings, smoke_unchanged=True))
     assert report.smoke is not None, "a deploy that is asked to smoke-test has a smoke report"
     OUT.print(terminal.smoke_screen(report.smoke))

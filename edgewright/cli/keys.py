@@ -85,6 +85,7 @@ def revoke(
     if bool(key) == bool(id):
         raise UserError("key", "expected one of --key and --id", next="invoke keys.list")
     folder = keys.user_keys()
+    # Ids are written in capitals; a person may type them otherwise.
     revoked = id.upper() or folder.stored(key).public.id
     with reach.connect() as board:
         edgectl = _edgectl(board, reach.board)

@@ -113,6 +113,7 @@ class Edgewright(Program):
         if group and self.args["list-format"].value == "flat":
             self.print_tasks(commands.group_named(group) if isinstance(group, str) else None)
             raise Exit
+        # Invoke's other formats, nested and JSON, show all tasks.
         if group:
             self.collection = self.scoped_collection = commands.collection()
         if self.args.complete.value:

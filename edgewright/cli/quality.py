@@ -91,6 +91,8 @@ class QuantizeOptions:
 @task
 def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     """FP32 to INT8. Example: invoke model.quantize --model=net.onnx --calibration=cells --sweep"""
+    # Inside, here and below: it loads ONNX Runtime's quantizer, which takes seconds, and other
+    # tasks of this module do without.
     from edgewright.model.pack import workflow
 
     request = workflow.Quantization(
@@ -272,6 +274,7 @@ def _counter(board: str) -> "InstructionCounter":
 
     def count(model: Path) -> int | None:
         with TemporaryDirectory() as scratch:
+            # As a build converts it: the board's program takes no ONNX.
             converted = converter.convert(model, Path(scratch))
             try:
                 prove(converted.ort, built_in)

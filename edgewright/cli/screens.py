@@ -55,6 +55,7 @@ class LiveProgress(Progress):
         self._bars.stop()
 
     def start(self, stage: str) -> None:
+        # No total until Ninja names one: the bar of such a stage only shows that it is at work.
         self._current = self._bars.add_task(f"{stage:20}", total=None, note="")
 
     def line(self, line: str) -> None:

@@ -14,6 +14,8 @@ from rich.progress import Progress as Bars
 from edgewright.base.errors import ExitCode, UserError
 from edgewright.cli.common import ERR, heavy, say, task, workspace
 
+# PyTorch is an extra, and takes seconds to import: `heavy` brings what needs it when a task runs,
+# or says how to install it. So the types of all that are `Any` here.
 Arch = Annotated[str, "mobilevit-s, xs or xxs"]
 Run = Annotated[
     str, "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
@@ -125,6 +127,7 @@ def prune(c: Context, options: PruneOptions) -> None:
         threads=options.threads,
         stages=training.FULL,
     )
+    # A fine-tuning that is resumed has its pruned network in the checkpoint.
     if not options.resume:
         target = _target(options.target_macs, options.target_size)
         pruning = pruned.begin_pruned(source, target_run, target, config)
@@ -181,7 +184,7 @@ class _Lines:
         say(f"goes on after step {step}" if step else f"starts from {source}")
 
     def step(self, tick: Any) -> None:
-        return
+        """Nothing: there are thousands of steps, and a log keeps every line."""
 
     def epoch(self, epoch: Any) -> None:
         self.epochs.append(epoch)

@@ -306,6 +306,7 @@ def _json_object(raw: bytes, subject: str) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads although no other reader of JSON has to."""
     raise ValueError(f"{name} is not a JSON number")
 
 

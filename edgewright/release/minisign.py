@@ -126,6 +126,7 @@ def _covers(signature: Signature, data: bytes, key: PublicKey) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    # Before either stand two bytes of algorithm and eight of the key's id.
     point, over_data = base64.b64decode(key.line)[10:], base64.b64decode(signature.signed)[10:]
     try:
         Ed25519PublicKey.from_public_bytes(point).verify(over_data, hashlib.blake2b(data).digest())
@@ -236,6 +237,8 @@ def _is_sound(key: "minisign.SecretKey") -> bool:
     """
     import minisign
 
+    # Three algorithms (6 bytes), salt (32) and limits (16) of the lock; then the key with its id
+    # (72) and the checksum (32).
     blob = base64.b64decode(key.to_base64())
     key_bytes, checksum = blob[54:126], blob[126:]
     expected = hashlib.blake2b(b"Ed" + key_bytes, digest_size=32).digest()
