@@ -25,7 +25,7 @@ from edgewright.board.profile import (
     Service,
     cross_problems,
 )
-from edgewright.board.refused import Refusal, refusal_of
+from edgewright.board.refused import refusal_of
 
 
 def board_names(*folders: Path) -> list[str]:
@@ -44,8 +44,15 @@ def load_board(name: str, *folders: Path) -> BoardProfile:
             path = folder / f"{name}.toml"
             if path.is_file():
                 return load_profile(path, *folders[number + 1 :])
-    refusal = refusal_of(name)
-    raise _refused(refusal, name) if refusal else _unknown_board(name, folders)
+    if refusal := refusal_of(name):
+        instead = f"instead: {refusal.instead}, {refusal.why_instead}"
+        raise UserError(
+            f"board '{name}'",
+            refusal.reason,
+            facts=[f"board: {refusal.description}", instead],
+            next=f"invoke render --board={refusal.instead} --stdout",
+        )
+    raise _unknown_board(name, folders)
 
 
 def load_profile(path: Path, *folders: Path) -> BoardProfile:
@@ -148,15 +155,6 @@ def _invalid(path: Path, problems: list[str]) -> UserError:
     count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
     return UserError(
         str(path), count, facts=problems, next="mend the file, then invoke boards --check"
-    )
-
-
-def _refused(board: Refusal, name: str) -> UserError:
-    return UserError(
-        f"board '{name}'",
-        board.reason,
-        facts=[f"board: {board.description}", f"instead: {board.instead}, {board.why_instead}"],
-        next=f"invoke render --board={board.instead} --stdout",
     )
 
 

@@ -155,7 +155,11 @@ def _unknown(survey: Survey, compatible: str | None) -> Iterator[Unknown]:
         first = ", ".join(survey.compatible[:1]) or "none"
         yield Unknown(key="compatible", reason=f"no vendor,board in the device tree: {first}")
     if survey.core is None:
-        yield Unknown(key="cpu.core", reason=_why_no_core(survey))
+        parts = " ".join(f"{part.implementer}:{part.part}" for part in survey.parts)
+        reason = f"no core or pair of cores that GCC can name has implementer:part {parts}"
+        if not parts:
+            reason = "/proc/cpuinfo shows no CPU part; an emulator shows its host's"
+        yield Unknown(key="cpu.core", reason=reason)
     if survey.cores is None:
         yield Unknown(key="cpu.cores", reason="/proc/cpuinfo lists no processors")
     if survey.arch is Arch.ARMHF and survey.fpu is None:
@@ -164,13 +168,6 @@ def _unknown(survey: Survey, compatible: str | None) -> Iterator[Unknown]:
         yield Unknown(key="libc.floor", reason="no C library introduced itself")
     if _memory_mb(survey) is None:
         yield Unknown(key="memory.total_mb", reason="/proc/meminfo shows no sound MemTotal")
-
-
-def _why_no_core(survey: Survey) -> str:
-    parts = " ".join(f"{part.implementer}:{part.part}" for part in survey.parts)
-    if not parts:
-        return "/proc/cpuinfo shows no CPU part; an emulator shows its host's"
-    return f"no core or pair of cores that GCC can name has implementer:part {parts}"
 
 
 def _remarks(survey: Survey, compatible: str | None) -> Iterator[str]:

@@ -57,8 +57,10 @@ def parse_probe(text: str, subject: str) -> TargetFacts:
         key, _, value = line.partition(" ")
         answers.setdefault(key, []).append(value)
     first = {key: values[0] for key, values in answers.items()}
-    free, memory = _free_kb(first.get("space", "")), re.search(r"\d+", first.get("memory", ""))
-    if not first.get("machine") or free is None:
+    memory = re.search(r"\d+", first.get("memory", ""))
+    # The last line of `df -P -k`: device, size, used, available, …
+    space = re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%\s", first.get("space", ""))
+    if not first.get("machine") or space is None:
         lines = [f"| {line}" for line in text.splitlines()]
         raise TargetError(subject, "did not say what it is", facts=lines)
     return TargetFacts(
@@ -67,16 +69,10 @@ def parse_probe(text: str, subject: str) -> TargetFacts:
         loaders=frozenset(answers.get("loader", ())),
         cpu_features=frozenset(first.get("features", "").partition(":")[2].split()),
         libc=_libc(answers.get("libc", ())),
-        free_bytes=free * 1024,
+        free_bytes=int(space[3]) * 1024,
         memory_kb=int(memory[0]) if memory else 0,
         applets=frozenset(answers.get("applet", ())),
     )
-
-
-def _free_kb(line: str) -> int | None:
-    """Available space in the last line of `df -P -k`: device, size, used, available, …"""
-    match = re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%\s", line)
-    return int(match[3]) if match else None
 
 
 def _libc(lines: Sequence[str]) -> tuple[int, int] | None:

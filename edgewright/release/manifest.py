@@ -235,7 +235,11 @@ def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
     release = Release(folder=out_dir / manifest.id, manifest=manifest)
     out_dir.mkdir(parents=True, exist_ok=True)
     if not _is_sound(release):
-        _write_folder(release.folder, content)
+        with new_folder(release.folder) as aside:
+            for path, data in content.items():
+                (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                (aside / path).write_bytes(data)
+                (aside / path).chmod(_mode(path))  # whatever the umask says
     archive = _archive_bytes(manifest.id, content)
     update_file(release.archive, archive, mode=0o644)
     return release
@@ -406,14 +410,6 @@ def _is_sound(release: Release) -> bool:
         return load_release(release.folder).manifest == release.manifest
     except UserError:
         return False
-
-
-def _write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    with new_folder(folder) as aside:
-        for path, data in content.items():
-            (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            (aside / path).write_bytes(data)
-            (aside / path).chmod(_mode(path))
 
 
 def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:

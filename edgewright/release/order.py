@@ -85,7 +85,13 @@ def check(manifest: Manifest, raw: bytes, trusted: Sequence[PublicKey], subject:
     signature = minisign.parse_signature(raw, subject)
     key = next((key for key in trusted if key.key_id == signature.key_id), None)
     if key is None:
-        raise _foreign(subject, signature.id, trusted)
+        trusted_ids = ", ".join(key.id for key in trusted) or "none"
+        raise UserError(
+            subject,
+            "signed by a key that is not trusted here",
+            facts=[f"expected: one of {trusted_ids}", f"found: {signature.id}"],
+            next=f"invoke keys.list; or {SIGN} with a key of yours",
+        )
     minisign.verify(signature, manifest.canonical(), key, subject)
     order = parse_order(signature.trusted_comment, subject)
     if (order.release, order.compatible) != (manifest.id, manifest.compatible):
@@ -99,16 +105,6 @@ def check(manifest: Manifest, raw: bytes, trusted: Sequence[PublicKey], subject:
             next=SIGN,
         )
     return Verified(manifest=manifest, order=order, key=key)
-
-
-def _foreign(subject: str, key_id: str, trusted: Sequence[PublicKey]) -> UserError:
-    trusted_ids = ", ".join(key.id for key in trusted) or "none"
-    return UserError(
-        subject,
-        "signed by a key that is not trusted here",
-        facts=[f"expected: one of {trusted_ids}", f"found: {key_id}"],
-        next=f"invoke keys.list; or {SIGN} with a key of yours",
-    )
 
 
 def parse_order(comment: str, subject: str) -> Order:
