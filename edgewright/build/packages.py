@@ -26,14 +26,14 @@ LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 XNNPACK = "xnnpack"
 RUNTIME = "onnxruntime-minimal"
 PROGRAM = "edge-infer"
-HELPER = "edgectl"
-HELPER_LIBRARIES = ("musl", "libsodium", "zstd")
-HELPER_MODULES = {  # library of the helper → its name for pkg-config, its name for the linker
+EDGECTL = "edgectl"
+EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
+EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name for the linker
     "libsodium": ("libsodium", "sodium"),
     "yyjson": ("yyjson", "yyjson"),
     "zstd": ("libzstd", "zstd"),
 }
-RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *HELPER_LIBRARIES, HELPER)
+RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *EDGECTL_LIBRARIES, EDGECTL)
 
 
 class Package(Part):
@@ -108,7 +108,7 @@ def steps(inputs: PackageInputs) -> list[PackageStep]:
             needs=(*LIBRARIES, *provider, RUNTIME),
             options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
         ),
-        *helper_steps(inputs.resources),
+        *edgectl_steps(inputs.resources),
     ]
 
 
@@ -118,20 +118,20 @@ def _xnnpack_options(inputs: PackageInputs) -> dict[str, str]:
     return {f"{XNNPACK}/*:core": inputs.xnnpack_core, f"{RUNTIME}/*:xnnpack": "True"}
 
 
-def helper_steps(resources: Resources) -> list[PackageStep]:
+def edgectl_steps(resources: Resources) -> list[PackageStep]:
     """Those of edgectl, but for yyjson, which edge-infer needs too."""
     recipes, program = resources.recipes, resources.runtime_cpp
     return [
-        *(library(name, recipes) for name in HELPER_LIBRARIES),
+        *(library(name, recipes) for name in EDGECTL_LIBRARIES),
         PackageStep(
-            name=HELPER,
+            name=EDGECTL,
             sources=(
-                recipes / HELPER,
+                recipes / EDGECTL,
                 recipes / PROGRAMS,
-                *sorted(path for path in (program / HELPER).glob("*.*") if path.is_file()),
-                *(program / part for part in (f"{HELPER}/cmake", "common")),
+                *sorted(path for path in (program / EDGECTL).glob("*.*") if path.is_file()),
+                *(program / part for part in (f"{EDGECTL}/cmake", "common")),
             ),
-            needs=("yyjson", *HELPER_LIBRARIES),
+            needs=("yyjson", *EDGECTL_LIBRARIES),
         ),
     ]
 
@@ -266,12 +266,12 @@ def write_pkg_config(
     libraries: Mapping[str, Package],
     path: Callable[[Path], PurePath] = Path,
 ) -> None:
-    """Describe the helper's libraries for pkg-config, for a build of its sources without Conan.
+    """Describe the libraries of edgectl for pkg-config, for a build of its sources without Conan.
 
     `path` gives the name that a folder of this host has where the build runs.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name, (module, library) in HELPER_MODULES.items():
+    for name, (module, library) in EDGECTL_MODULES.items():
         folder = path(libraries[name].folder)
         (out / f"{module}.pc").write_text(
             f"Name: {library}\nDescription: {library}\nVersion: 0\n"

@@ -102,7 +102,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     with stages.stage("coverage") as stage:
         runtime_ops = built[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
-    files = _collect([built[packages.PROGRAM], built[packages.HELPER]], out)
+    files = _collect([built[packages.PROGRAM], built[packages.EDGECTL]], out)
     with stages.stage("audit") as stage:
         judgement = audit.audit_files(files, request.profile)
         # Written before it is judged: a user whose build is refused can read why.
@@ -196,7 +196,7 @@ def _conan_lock(builder: container.Builder) -> Path:
     return builder.cache / "conan" / f"{builder.id}.lock"
 
 
-def native_helper(
+def native_edgectl(
     workspace: Workspace, builder: container.Builder, *, jobs: int
 ) -> dict[str, packages.Package]:
     """edgectl and its libraries for the machine that builds: the board's sources and libc.
@@ -211,7 +211,7 @@ def native_helper(
         jobs=jobs,
         logs=workspace.root / "build" / "native",
     )
-    steps = [packages.library("yyjson", resources.recipes), *packages.helper_steps(resources)]
+    steps = [packages.library("yyjson", resources.recipes), *packages.edgectl_steps(resources)]
     built: dict[str, packages.Package] = {}
     with locked(_conan_lock(builder)):
         for step in steps:

@@ -17,7 +17,7 @@ from edgewright.base import digest
 from edgewright.base.layout import user_cache
 from edgewright.board.catalogue import board_names
 from edgewright.build import packages, pipeline
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
     OUT,
@@ -136,8 +136,8 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
         f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
         f"cycles, {modelled.memory:,.0f} M more for the caches",
         f"calibration  within {estimate.error:.0%} of published times of Cortex-A53 boards",
-        f"1 thread     {terminal.range_text(estimate.one_thread_ms)}",
-        f"{estimate.threads} threads    {terminal.range_text(estimate.ms)}",
+        f"1 thread     {screens.range_text(estimate.one_thread_ms)}",
+        f"{estimate.threads} threads    {screens.range_text(estimate.ms)}",
         f"budget       {estimate.budget_ms:,.0f} ms: {estimate.judgement}",
     ):
         OUT.print(line, markup=False)

@@ -11,7 +11,7 @@ from edgewright.base.progress import Stages
 from edgewright.board import toolchain
 from edgewright.build import container, packages, pipeline
 from edgewright.cli import keys as key_tasks
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -77,10 +77,10 @@ def build(c: Context, options: BuildOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(terminal.build_screen(report))
+        OUT.print(screens.build_screen(report))
 
 
-def build_release(options: BuildOptions, cache: Path | None = None) -> terminal.BuildDocument:
+def build_release(options: BuildOptions, cache: Path | None = None) -> screens.BuildDocument:
     """Build, and sign with the default key if that opens by itself. Raises UserError.
 
     `cache` is a folder to use in place of the user's.
@@ -96,7 +96,7 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> terminal.
     )
     # The report of an older release must not stand beside this one.
     request.out.estimate.unlink(missing_ok=True)
-    with terminal.progress(ERR) as progress:
+    with screens.progress(ERR) as progress:
         report = pipeline.build(request, progress)
         stages, estimate = Stages(progress), None
         if options.estimate:
@@ -105,7 +105,7 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> terminal.
             )
     # Last: without a signature, or with a lock on the key, there is a release all the same.
     key_tasks.sign_build(options.board)
-    return terminal.build_document(report, stages.reports, estimate)
+    return screens.build_document(report, stages.reports, estimate)
 
 
 @task

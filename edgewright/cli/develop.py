@@ -10,7 +10,7 @@ from invoke.context import Context
 
 from edgewright.base.errors import CheckError
 from edgewright.build import pipeline
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
 from edgewright.cli.board import DeployOptions, deploy_board, deploy_settings
 from edgewright.cli.build import BuildOptions, build_release
 from edgewright.cli.common import (
@@ -32,7 +32,7 @@ PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 @task
 def demo(c: Context, board: BoardName = "a53-som") -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
-    OUT.print(terminal.build_screen(build_release(BuildOptions(board=board, estimate=False))))
+    OUT.print(screens.build_screen(build_release(BuildOptions(board=board, estimate=False))))
     up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}")
     release = pipeline.latest_release(workspace().build(board))
@@ -40,7 +40,7 @@ def demo(c: Context, board: BoardName = "a53-som") -> None:
     # A second demo finds its release current, and shows all the same that it works.
     report = deploy_board(replace(settings, smoke_unchanged=True))
     assert report.smoke is not None, "a deploy that is asked to smoke-test has a smoke report"
-    OUT.print(terminal.smoke_screen(report.smoke))
+    OUT.print(screens.smoke_screen(report.smoke))
 
 
 @task

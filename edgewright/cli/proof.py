@@ -73,7 +73,7 @@ def fuzz(
 ) -> None:
     """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
     chosen = (target,) if target else fuzzing.TARGETS
-    libraries = pipeline.native_helper(checkout(), _builder(), jobs=2)
+    libraries = pipeline.native_edgectl(checkout(), _builder(), jobs=2)
     for name in chosen:
         report = fuzzing.run(workspace(), libraries, name, seconds=seconds)
         OUT.print(f"{name}: {report.executions:,} inputs in {report.seconds} s, no fault")
@@ -82,7 +82,7 @@ def fuzz(
 def _program(path: str) -> Path:
     if path:
         return Path(path).resolve()
-    edgectl = pipeline.native_helper(workspace(), _builder(), jobs=2)["edgectl"]
+    edgectl = pipeline.native_edgectl(workspace(), _builder(), jobs=2)["edgectl"]
     return edgectl.folder / "bin" / "edgectl"
 
 

@@ -76,13 +76,13 @@ def host_build(builder: DockerBuilder) -> Path:
 @pytest.fixture(scope="session")
 def native(builder: DockerBuilder) -> dict[str, Package]:
     """edgectl and its libraries for this machine."""
-    return pipeline.native_helper(REPO, builder, jobs=os.cpu_count() or 1)
+    return pipeline.native_edgectl(REPO, builder, jobs=os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
 def host_edgectl(native: dict[str, Package]) -> Path:
     """edgectl for this machine: static, of the sources that boards get."""
-    return native[packages.HELPER].folder / "bin" / "edgectl"
+    return native[packages.EDGECTL].folder / "bin" / "edgectl"
 
 
 @contextmanager

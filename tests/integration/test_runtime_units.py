@@ -28,7 +28,7 @@ def test_edgectl_unit_tests_pass(builder: DockerBuilder, native: dict[str, Packa
     out = CHECKOUT.root / "build" / "host-edgectl"
     packages.write_pkg_config(out, native, builder.path)
     source, build = (
-        builder.path(CHECKOUT.resources.runtime_cpp / packages.HELPER),
+        builder.path(CHECKOUT.resources.runtime_cpp / packages.EDGECTL),
         builder.path(out),
     )
     configure = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(build)]

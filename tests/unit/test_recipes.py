@@ -328,7 +328,7 @@ def version_of(name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("program", [packages.PROGRAM, packages.HELPER])
+@pytest.mark.parametrize("program", [packages.PROGRAM, packages.EDGECTL])
 def test_a_program_is_made_of_the_folders_that_its_key_names(program: str) -> None:
     """A folder in only one of the two lists would be missing, or change nothing."""
     recipe = ast.parse((RECIPES / program / "conanfile.py").read_text())

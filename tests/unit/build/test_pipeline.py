@@ -14,7 +14,7 @@ from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.build import pipeline
 from edgewright.build.pipeline import BuildRequest
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
 from edgewright.model.convert.ort_tools import Converted
 from tests.checkout import checkout, workspace_at
 from tests.unit.model.convert.test_to_ort import small_model
@@ -96,7 +96,7 @@ def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspac
     )
     lock = workspace.build("a53-som").root / ".lock"
     with locked(lock), pytest.raises(UserError) as caught:
-        pipeline.build(request, terminal.LineProgress(Console()))
+        pipeline.build(request, screens.LineProgress(Console()))
 
     assert str(caught.value) == (
         f"board 'a53-som': another build is running\n  lock: {lock}\nnext: wait for it"
@@ -131,7 +131,7 @@ def lines_of(*lines: str) -> str:
     """What `LineProgress` tells of a stage with these lines, none of them late."""
     console = Console(width=80, no_color=True, force_terminal=False)
     with console.capture() as told:
-        progress = terminal.LineProgress(console)
+        progress = screens.LineProgress(console)
         progress.start("runtime")
         for line in lines:
             progress.line(line)
@@ -146,7 +146,7 @@ def test_a_log_gets_a_line_for_each_stage_and_no_more() -> None:
 
 
 def test_a_long_stage_speaks_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(screens, "QUIET_SECONDS", -1.0)
 
     told = lines_of("[7/500] Building", "noise")
 

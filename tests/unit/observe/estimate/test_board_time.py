@@ -10,7 +10,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build.pipeline import BuildReport
-from edgewright.cli import screens as terminal
+from edgewright.cli import screens
 from edgewright.model.convert.coverage import Coverage
 from edgewright.observe.count.instructions import Program
 from edgewright.observe.estimate import board_time as estimate
@@ -140,12 +140,12 @@ def test_the_document_of_a_build_holds_the_estimate_and_its_stage() -> None:
     )
     counting = StageReport(name="estimate", seconds=2.5, origin="built")
 
-    document = terminal.build_document(report, [counting], estimated)
+    document = screens.build_document(report, [counting], estimated)
 
     assert [stage.name for stage in document.stages] == ["release", "estimate"]
     assert (document.seconds, document.from_cache) == (3.5, False)
     assert document.estimate == estimated
-    assert terminal.build_document(report, [], None).model_dump()["estimate"] is None
+    assert screens.build_document(report, [], None).model_dump()["estimate"] is None
 
 
 def test_what_an_estimate_lacks_is_told() -> None:
@@ -165,7 +165,7 @@ def test_what_an_estimate_lacks_is_told() -> None:
 def test_a_build_tells_the_estimate_and_its_verdict(budget: int, told: str) -> None:
     found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
 
-    screen = terminal.estimate_text(found).plain
+    screen = screens.estimate_text(found).plain
 
     assert screen.startswith("estimate, not a measurement: ")
     assert told in screen
