@@ -6,6 +6,8 @@ it.
 """
 
 import difflib
+import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +29,9 @@ from edgewright.board.profile import (
 )
 from edgewright.board.refused import refusal_of
 
+# A base that is no board starts with `_`. A path would lead out of the folders.
+BASE = re.compile(rf"_?(?:{NAME.pattern})")
+
 
 def board_names(*folders: Path) -> list[str]:
     """Names of all boards in the folders; files that start with `_` are bases, not boards."""
@@ -42,7 +47,7 @@ def load_board(name: str, *folders: Path) -> BoardProfile:
     if NAME.fullmatch(name):
         for number, folder in enumerate(folders):
             path = folder / f"{name}.toml"
-            if path.is_file():
+            if _is_file(path):
                 return load_profile(path, *folders[number + 1 :])
     if refusal := refusal_of(name):
         instead = f"instead: {refusal.instead}, {refusal.why_instead}"
@@ -115,7 +120,9 @@ def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[P
     """
     if not isinstance(base, str):
         raise _invalid(path, [f"extends: expected text, found {abridged(base)}"])
-    files = [file for folder in folders if (file := folder / f"{base}.toml").is_file()]
+    if not BASE.fullmatch(base):
+        raise _invalid(path, [f"extends: expected the name of a board, found {abridged(base)}"])
+    files = [file for folder in folders if _is_file(file := folder / f"{base}.toml")]
     if not files:
         bases = [file.stem for folder in folders for file in folder.glob("*.toml")]
         places = ", ".join(map(str, dict.fromkeys(folders)))
@@ -127,6 +134,11 @@ def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[P
             return file
     circle = " → ".join(file.stem for file in (*chain, path, files[0]))
     raise _invalid((*chain, path)[0], [f"extends: a circle, {circle}"])
+
+
+def _is_file(path: Path) -> bool:
+    """Path.is_file raises for a name that is longer than the file system's names."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Sources: Arm's technical reference manuals for what a core has; the vendors' dat
 a chip was built with, where the core leaves NEON to its licensee (Tegra 2, SAMA5D3, Armada).
 """
 
+import re
 from dataclasses import dataclass
 
 NEEDS_NEON = "ONNX Runtime's MLAS kernels need NEON"
@@ -111,8 +112,13 @@ REFUSED = (
 
 
 def refusal_of(name: str) -> Refusal | None:
-    """The board of this name, if it is one that cannot run."""
-    return next((board for board in REFUSED if name in board.names), None)
+    """The board of this name, if it is one that cannot run; `RPi_ZeroW` is `rpi-zero-w`."""
+    letters = _letters(name)
+    return next((board for board in REFUSED if letters in map(_letters, board.names)), None)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def core_refusal(core: str) -> str | None:

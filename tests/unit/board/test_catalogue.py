@@ -87,6 +87,25 @@ def test_the_reason_names_the_core_and_what_it_lacks() -> None:
         load_board("rpi-zero", BOARDS)
 
 
+@pytest.mark.parametrize("name", ["rpi-zerow", "RPi_Zero", "raspberrypi", "stm32-f4"])
+def test_a_refused_board_may_be_spelt_otherwise(name: str) -> None:
+    with pytest.raises(UserError, match=r"without NEON|no memory management unit"):
+        load_board(name, BOARDS)
+
+
+def test_a_name_that_no_file_can_have_is_unknown() -> None:
+    with pytest.raises(UserError, match="unknown"):
+        load_board("a" * 300, BOARDS)
+
+
+@pytest.mark.parametrize("base", ["../rpi2", "/etc/rpi2", "", r"a\u0000b", "a" * 300])
+def test_extends_names_a_board_and_no_path(base: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f'extends = "{base}"\n')
+
+    with pytest.raises(UserError, match=r"extends: (expected the name of a board|no such file)"):
+        load_board("mine", tmp_path, BOARDS)
+
+
 def test_refused_names_are_no_boards_and_their_alternatives_are() -> None:
     names = [name for refusal in REFUSED for name in refusal.names]
     boards = set(board_names(BOARDS))
