@@ -1,5 +1,6 @@
 """The user's repository: their boards and models, and what is built from them."""
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -19,9 +20,12 @@ from edgewright.base.schema import Part, translate_errors
 SETTINGS = "edgewright.toml"
 DEMO_MODEL = "mobilevit-s-elpv"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+RELEASE = r"^[0-9]{1,9}(\.[0-9]{1,9})*$"
 
 
 def _inside(path: str) -> str:
+    if not path.isprintable():  # a NUL ends a program with a traceback wherever a file is opened
+        raise ValueError(f"expected a path without control characters, found {path!r}")
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ValueError(f"expected a path inside the workspace, found '{path}'")
     return path
@@ -35,7 +39,7 @@ class Settings(Part):
     """`edgewright.toml`. Paths are relative to its folder, and stay inside it."""
 
     name: Name
-    minimum_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")] | None = None
+    minimum_version: Annotated[str, Field(pattern=RELEASE)] | None = None
     default_board: Name | None = None
     default_model: str | None = None  # a name of `models`, or of a model of the demo
     releases: Inside | None = None  # folder of a folder for each board; None: in build/<board>/
@@ -107,8 +111,10 @@ class Workspace:
 def workspace_root(start: Path) -> Path | None:
     """The folder of `edgewright.toml`, sought as git seeks a repository: from `start` upward."""
     start = start.resolve()
+    # os.path tells of no file where a folder cannot be searched; Path.is_file raises.
     return next(
-        (folder for folder in (start, *start.parents) if (folder / SETTINGS).is_file()), None
+        (folder for folder in (start, *start.parents) if os.path.isfile(folder / SETTINGS)),  # noqa: PTH113
+        None,
     )
 
 
@@ -138,7 +144,8 @@ def read_settings(path: Path) -> Settings:
         raise UserError(str(path), f"not TOML: {broken}", next=f"mend {path}") from broken
     required = table.get("minimum_version")
     installed = edgewright.__version__ if required else ""
-    if isinstance(required, str) and _numbers(required) > _numbers(installed):
+    is_release = isinstance(required, str) and re.fullmatch(RELEASE, required) is not None
+    if is_release and _numbers(str(required)) > _numbers(installed):
         raise UserError(
             str(path),
             "needs a newer edgewright",
@@ -182,16 +189,24 @@ def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = 
             next=f"edgewright init --ci={next(iter(CI_FILES))}",
         )
     texts = _new_files(root, resources, board, ci)
-    existing = [str(path) for path in texts if path.exists()]
+    # A link counts, too, wherever it leads: writing would put a file in its place.
+    existing = [str(path) for path in texts if path.exists() or path.is_symlink()]
     if existing:
         raise UserError(
             str(root), "would be overwritten", facts=existing, next="move them, or work with them"
         )
+    places = [folder for path in texts for folder in path.parents if folder.is_relative_to(root)]
+    files_there = [str(place) for place in dict.fromkeys(places) if place.is_file()]
+    if files_there:
+        raise UserError(
+            str(root), "has files where folders go", facts=files_there, next="move them"
+        )
     ignored = _with_ignored(root / ".gitignore")
     before = {path: path.read_bytes() for path in ignored if path.exists()}
+    content: dict[Path, str | bytes] = {**ignored, **texts}
     written: list[Path] = []
     try:
-        for path, text in {**ignored, **texts}.items():
+        for path, text in content.items():
             written.append(path)
             files.write_file(path, text)
     except BaseException:
@@ -209,25 +224,30 @@ def _new_files(root: Path, resources: Resources, board: str, ci: str) -> dict[Pa
         return Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
 
     texts = {}
-    if not (root / "board_profiles").exists():
+    if not (root / "board_profiles").is_dir():
         texts[root / "board_profiles" / "README.md"] = filled("boards.md")
         texts[root / "board_profiles" / "schema.json"] = resources.board_schema.read_text()
-    if not (root / "models").exists():
+    if not (root / "models").is_dir():
         texts[root / "models" / "README.md"] = filled("models.md")
     if ci:
         texts[root / CI_FILES[ci]] = filled(f"{ci}.yml")
     return {**texts, root / SETTINGS: filled(SETTINGS)}
 
 
-def _with_ignored(path: Path) -> dict[Path, str]:
-    """The user's `.gitignore` with our lines; nothing to write where it has them."""
-    template = (TEMPLATES / "gitignore").read_text(encoding="utf-8")
-    theirs = path.read_text(encoding="utf-8") if path.exists() else ""
-    if {"build", "build/", "/build", "/build/"} & set(theirs.split()):
+def _with_ignored(path: Path) -> dict[Path, bytes]:
+    """The user's `.gitignore` with our lines; nothing to write where it has them.
+
+    It is bytes: patterns are names of files, which need not be UTF-8.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UserError(str(path), "is no plain file, git reads no other", next="move it")
+    template = (TEMPLATES / "gitignore").read_bytes()
+    theirs = path.read_bytes() if path.exists() else b""
+    if {b"build", b"build/", b"/build", b"/build/"} & set(theirs.split()):
         return {}
-    if theirs and not theirs.endswith("\n"):
-        theirs += "\n"
-    return {path: f"{theirs}\n{template}" if theirs else template}
+    if theirs and not theirs.endswith(b"\n"):
+        theirs += b"\n"
+    return {path: theirs + b"\n" + template if theirs else template}
 
 
 def _undo(root: Path, written: Iterable[Path], before: Mapping[Path, bytes]) -> None:

@@ -286,6 +286,64 @@ def test_nothing_is_left_of_a_workspace_that_could_not_be_written(
     assert [path.name for path in tmp_path.iterdir()] == [".gitignore"]
 
 
+def test_a_gitignore_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_bytes(b"caf\xe9\n")
+
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+
+    assert (tmp_path / ".gitignore").read_bytes().startswith(b"caf\xe9\n\n# What edgewright")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_gitignore_that_is_no_plain_file_is_left_alone(kind: str, tmp_path: Path) -> None:
+    ignored = tmp_path / ".gitignore"
+    ignored.mkdir() if kind == "folder" else ignored.symlink_to("theirs")
+
+    with pytest.raises(UserError, match="is no plain file, git reads no other"):
+        create_workspace(tmp_path, RESOURCES, board="rpi2")
+
+    assert [*tmp_path.iterdir()] == [ignored]
+
+
+def test_a_link_in_place_of_the_settings_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "edgewright.toml").symlink_to("nowhere")
+
+    with pytest.raises(UserError, match="would be overwritten"):
+        create_workspace(tmp_path, RESOURCES, board="rpi2")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["edgewright.toml"]
+
+
+def test_a_file_where_a_folder_goes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("mine\n")
+
+    with pytest.raises(UserError) as refused:
+        create_workspace(tmp_path, RESOURCES, board="rpi2")
+
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path}: has files where folders go",
+        f"  {tmp_path / 'models'}",
+        "next: move them",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+@pytest.mark.parametrize("required", ["9" * 5000, "1.x", "99 or so"])
+def test_a_malformed_minimum_version_is_a_defect_not_a_newer_one(
+    required: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="minimum_version: expected a match of"):
+        read_settings(settings(tmp_path, f'name = "a"\nminimum_version = "{required}"\n'))
+
+
+@pytest.mark.parametrize(
+    "line", [r'releases = "a\u0000b"', r'models = { a = "a\u0000b" }', r'releases = "\u001b[2J"']
+)
+def test_a_path_with_control_characters_is_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a path without control characters"):
+        read_settings(settings(tmp_path, f'name = "a"\n{line}\n'))
+
+
 def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         create_workspace(tmp_path, RESOURCES, board="rpi2", ci="gitlap")
