@@ -1,5 +1,6 @@
 """What the tasks share: errors into words, options, output."""
 
+import errno
 import functools
 import getpass
 import importlib
@@ -38,6 +39,20 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
 # `markup=False`: their `[brackets]` would vanish as Rich's tags.
 OUT = Console(soft_wrap=False, highlight=False, emoji=False)
 ERR = Console(stderr=True, highlight=False, emoji=False)
+
+# What a file system says that no code of ours can mend: whose it is, whether it is full. Others, a
+# missing file above all, may be a bug of ours and keep their traceback.
+MACHINE_FAULTS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 
@@ -96,6 +111,11 @@ def report_errors(body: Body) -> Body:
             # Invoke ends with an `Exit`'s code and is silent; any other exception, a bug of ours,
             # goes through it with its traceback.
             raise Exit(code=fault.exit_code) from None
+        except OSError as fault:
+            if fault.errno not in MACHINE_FAULTS or fault.filename is None:
+                raise
+            say(f"{fault.filename}: {os.strerror(fault.errno).lower()}")
+            raise Exit(code=ExitCode.USER) from None
         except KeyboardInterrupt:
             ERR.print("interrupted: what was there before is unchanged")
             raise Exit(code=ExitCode.INTERRUPTED) from None

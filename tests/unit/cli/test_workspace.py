@@ -1,10 +1,13 @@
 """The command line in a user's repository."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from edgewright.base import files
 from edgewright.base.errors import UserError
 from edgewright.build.pipeline import latest_release
 from edgewright.cli.common import model_path, workspace
@@ -48,6 +51,23 @@ def test_init_makes_a_workspace_that_knows_its_board(
     assert ".gitlab-ci.yml" in said
     start("render")
     assert (outside / "build" / "rpi2" / "toolchain.cmake").is_file()
+
+
+@pytest.mark.parametrize("fault", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_no_bug(
+    fault: int,
+    outside: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(path: Path, text: str | bytes) -> None:
+        raise OSError(fault, os.strerror(fault), str(path))
+
+    monkeypatch.setattr(files, "write_file", refuse)
+
+    assert run("init") == 2
+
+    assert capsys.readouterr().err == f"{outside / '.gitignore'}: {os.strerror(fault).lower()}\n"
 
 
 def test_init_refuses_a_board_that_is_unknown(
