@@ -20,7 +20,7 @@ from edgewright.base.schema import Document, Part
 
 # Folders of patches to ONNX Runtime's sources, in the order in which the recipe applies them; those
 # of `patches/eigen` are to a library that has a version of its own.
-PATCH_FOLDERS = ("patches/always", "kernels/hooks", "patches/xnnpack")
+PATCH_FOLDERS = ("patches/always", "patches/arm64", "kernels/hooks", "patches/xnnpack")
 VERSION_FILE = "VERSION_NUMBER"
 LINES_OF_CONTEXT = 2  # that may differ for a hunk to be called fuzzy, as patch's own default
 

@@ -181,6 +181,9 @@ class OnnxRuntimeMinimal(ConanFile):
         sys.path.insert(0, self.recipe_folder)  # modules of this recipe are imported from there
         shutil.rmtree(self._workshop, ignore_errors=True)
         shutil.copytree(self.source_folder, self._workshop / "src", symlinks=True)
+        if self.settings.arch == "armv8":
+            # Not in source(): 32-bit boards keep their sources, and with them ccache its objects.
+            self._patch("patches/arm64", self._sources)
         if self.options.kernels == "neon":
             self._add_kernels()
         if self.options.xnnpack:
