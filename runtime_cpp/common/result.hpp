@@ -15,6 +15,7 @@ enum class Exit : int {
   model = 4,
   card = 5,
   selftest = 6,
+  cpu = 7,
   storage = 10,
   signature = 11,
   refused = 12,

@@ -1,11 +1,13 @@
 #include "edge/crash_guard.hpp"
 
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 
 #include "common/document.hpp"
@@ -77,8 +79,6 @@ const char* signal_name(int signal) {
       return "SIGBUS";
     case SIGFPE:
       return "SIGFPE";
-    case SIGILL:
-      return "SIGILL, an instruction this CPU does not have";
     default:
       return "a signal";
   }
@@ -118,6 +118,98 @@ void on_fatal_signal(int signal) {
   _exit(prepared.exit);
 }
 
+// From here to the end of its handler SIGILL's own guard. It is there before any initialiser runs,
+// so it has nothing of what `install_crash_guard` prepares, and takes no atomics, which may be what
+// the CPU lacks.
+
+/// What this program was compiled for, and where Linux tells whether the CPU has it.
+struct Requirement {
+  const char* name;
+  unsigned long vector;  // entry of the auxiliary vector
+  unsigned long flags;   // of which the CPU has one at least
+};
+
+constexpr Requirement requirements[] = {
+#if defined(__aarch64__)
+    {"asimd", AT_HWCAP, HWCAP_ASIMD},
+#elif defined(__arm__)
+    {"neon", AT_HWCAP, HWCAP_ARM_NEON},
+#ifdef __ARM_FEATURE_FMA
+    {"vfpv4", AT_HWCAP, HWCAP_ARM_VFPv4},
+#endif
+#ifdef __ARM_FEATURE_IDIV
+    {"idiv", AT_HWCAP, HWCAP_ARM_IDIVA | HWCAP_ARM_IDIVT},
+#endif
+#if __ARM_ARCH >= 8
+    {"armv8", AT_PLATFORM, 0},  // Linux has no flag for it, but a name: v8l
+#endif
+#endif
+    {nullptr, 0, 0}};
+
+bool is_met(const Requirement& requirement) {
+  const unsigned long value = getauxval(requirement.vector);
+  if (requirement.vector != AT_PLATFORM) return (value & requirement.flags) != 0;
+  const char* platform = reinterpret_cast<const char*>(value);
+  return platform != nullptr && std::strncmp(platform, "v8", 2) == 0;
+}
+
+void put_requirements(int fd, bool only_missing) {
+  bool any = false;
+  for (const Requirement* one = requirements; one->name != nullptr; ++one) {
+    if (only_missing && is_met(*one)) continue;
+    put(fd, " ");
+    put(fd, one->name);
+    any = true;
+  }
+  if (!any) put(fd, only_missing ? " nothing of it, by HWCAP" : " any CPU of its kind");
+}
+
+void put_illegal(int fd, const void* address) {
+  char digits[2 * sizeof(uintptr_t) + 1] = {};
+  auto rest = reinterpret_cast<uintptr_t>(address);
+  for (size_t at = sizeof digits - 1; at-- > 0; rest >>= 4)
+    digits[at] = "0123456789abcdef"[rest & 15];
+  put(fd, "SIGILL at 0x");
+  put(fd, digits);
+  put(fd, "; built for");
+  put_requirements(fd, false);
+  put(fd, "; this CPU lacks");
+  put_requirements(fd, true);
+}
+
+constexpr const char* illegal_message =
+    "edge-infer: takes an instruction that this CPU does not have";
+constexpr const char* illegal_next = "build it for the board's own profile: invoke boards";
+char illegal_command[16];  // empty before main
+
+void on_illegal_instruction(int, siginfo_t* signal, void*) {
+  put(people, illegal_message);
+  put(people, "\n  ");
+  put_illegal(people, signal->si_addr);
+  put(people, "\nnext: ");
+  put(people, illegal_next);
+  put(people, "\n");
+  for (const char* part :
+       {"{\"version\":1,\"command\":\"", static_cast<const char*>(illegal_command),
+        "\",\"error\":{\"code\":\"cpu_unfit\",\"message\":\"", illegal_message, "\",\"next\":\"",
+        illegal_next, "\",\"detail\":\""}) {
+    put(STDOUT_FILENO, part);
+  }
+  put_illegal(STDOUT_FILENO, signal->si_addr);
+  put(STDOUT_FILENO, "\"}}\n");
+  _exit(static_cast<int>(Exit::cpu));
+}
+
+void guard_instructions() {
+  struct sigaction action{};
+  action.sa_sigaction = on_illegal_instruction;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGILL, &action, nullptr);
+}
+
+// Before the initialisers of every library: one of those may be what takes the instruction.
+__attribute__((section(".preinit_array"), used)) void (*const guard_first)() = guard_instructions;
+
 void hold_back_standard_error() {
   held_back = memfd_create("stderr", MFD_CLOEXEC);
   if (held_back < 0) return;  // an old kernel: then libraries' words go to people directly
@@ -129,6 +221,7 @@ void hold_back_standard_error() {
 
 void install_crash_guard(const std::string& command) {
   command_name = command;
+  copy_text(illegal_command, sizeof illegal_command, command);
   prepare(bug());
   hold_back_standard_error();
   static char stack[32768];  // a signal for lack of stack needs another one
@@ -136,10 +229,11 @@ void install_crash_guard(const std::string& command) {
   alternative.ss_sp = stack;
   alternative.ss_size = sizeof stack;
   sigaltstack(&alternative, nullptr);
+  guard_instructions();  // an initialiser may have taken the signal since
   struct sigaction action{};
   action.sa_handler = on_fatal_signal;
   action.sa_flags = SA_ONSTACK;
-  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE}) {
     sigaction(signal, &action, nullptr);
   }
 }

@@ -64,6 +64,15 @@ void overflow_the_stack() {
   _exit(fill_the_stack(1000000));
 }
 
+void take_an_instruction_that_no_cpu_has() {
+  const Blame blame(model_fault());
+#if defined(__x86_64__) || defined(__i386__)
+  __asm__ volatile("ud2");
+#else
+  __asm__ volatile(".inst 0x00000000");
+#endif
+}
+
 void abort_outside_of_any_blame() {
   {
     const Blame blame(model_fault());
@@ -100,4 +109,14 @@ TEST_CASE("a crash that is nobody else's fault is a bug") {
   const Remains remains = remains_of(abort_outside_of_any_blame);
   CHECK(remains.exit_code == 1);
   CHECK(contains(remains.out, "\"code\":\"bug\""));
+}
+
+TEST_CASE("an instruction that the CPU lacks is the CPU's, not the model's") {
+  const Remains remains = remains_of(take_an_instruction_that_no_cpu_has);
+  CHECK(remains.exit_code == 7);
+  CHECK(contains(remains.err, "edge-infer: takes an instruction that this CPU does not have\n"));
+  CHECK(contains(remains.err, "  SIGILL at 0x"));
+  CHECK(contains(remains.out,
+                 "{\"version\":1,\"command\":\"run\",\"error\":{\"code\":\"cpu_unfit\","));
+  CHECK(contains(remains.out, "; this CPU lacks nothing of it, by HWCAP\"}}\n"));
 }

@@ -10,6 +10,8 @@ namespace edge {
 /// something it cannot handle it prints and calls abort(). From here on a fatal signal ends the
 /// process with one message, one JSON document and the exit code of the `Blame` in force.
 ///
+/// An instruction that the CPU lacks is told as that, whoever took it, also before `main`.
+///
 /// Libraries' own output on standard error is held back, and its end told after such a crash.
 void install_crash_guard(const std::string& command);
 
