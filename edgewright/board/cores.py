@@ -77,6 +77,20 @@ PAIRS = frozenset(
 )
 
 
+# Cores that QEMU's user-mode emulators model, by the bits of their programs (7.2 has all of them).
+QEMU_CORES = {
+    32: frozenset({"cortex-a7", "cortex-a8", "cortex-a9", "cortex-a15"}),
+    64: frozenset({"cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76"}),
+}
+ANY_CORE = "max"  # of QEMU: it has all instructions, so it proves nothing about a board's core
+
+
+def qemu_core(name: str, bits: int) -> str:
+    """QEMU's model of a core, of two kinds the smaller one; `max` where it has none."""
+    core = name.rpartition(".")[2]
+    return core if core in QEMU_CORES[bits] else ANY_CORE
+
+
 def core_of_part(part: str) -> str | None:
     """GCC's name of the core with this "CPU part", or None."""
     return next((name for name, core in CORES.items() if core.part == part), None)

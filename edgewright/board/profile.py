@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from edgewright.base.schema import Part, abridged
-from edgewright.board.cores import Fpu, core_facts
+from edgewright.board.cores import Fpu, core_facts, qemu_core
 from edgewright.board.refused import core_refusal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -188,9 +188,13 @@ class Emulation(Section):
     """How the board is stood in for when there is no hardware."""
 
     cpu: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9,=._-]+$", description="QEMU_CPU of the user-mode emulator"),
-    ] = "max"
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9,=._-]+$",
+            description="QEMU_CPU of the user-mode emulator; by default QEMU's model of cpu.core, "
+            "`max` where it has none",
+        ),
+    ] = None
     cpuinfo_part: Annotated[
         str | None,
         Field(
@@ -280,6 +284,12 @@ class BoardProfile(Section):
     def machine(self) -> str:
         """`uname -m` of a board of this kind in its own userland."""
         return "armv7l" if self.abi.arch is Arch.ARMHF else "aarch64"
+
+    @property
+    def qemu_cpu(self) -> str:
+        """QEMU_CPU of the user-mode emulator."""
+        bits = 32 if self.abi.arch is Arch.ARMHF else 64
+        return self.emulation.cpu or qemu_core(self.cpu.core, bits)
 
     @property
     def cpuinfo_part(self) -> str:

@@ -255,7 +255,7 @@ def _program(counted: Counted) -> Program:
     out = workspace().build(counted.board)
     folder = pipeline.latest_release(out).folder
     binary = Path(counted.program).resolve() if counted.program else None
-    return program_of_release(folder, profile_of(counted.board).abi.arch, out, binary)
+    return program_of_release(folder, profile_of(counted.board), out, binary)
 
 
 def _counted_program(counted: Counted) -> compare.CountedProgram:

@@ -268,7 +268,7 @@ def _counter(board: str) -> "InstructionCounter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
     build = workspace().build(board)
     release = pipeline.latest_release(build).folder
-    program = counted.program_of_release(release, profile_of(board).abi.arch, build)
+    program = counted.program_of_release(release, profile_of(board), build)
     built_in = parse_config(build.ops_config.read_text(), str(build.ops_config))
     card = read_card(release / "model" / "card.json")
 

@@ -251,7 +251,7 @@ def _run_argv(instance: Instance, image: str) -> list[str]:
     argv += ["--hostname", profile.name, "--publish", "127.0.0.1::22"]
     # As little memory and the same instructions as the board has.
     argv += ["--memory", f"{profile.memory.total_mb}m"]
-    argv += ["--env", f"QEMU_CPU={profile.emulation.cpu}"]
+    argv += ["--env", f"QEMU_CPU={profile.qemu_cpu}"]
     argv += ["--volume", f"{folder / 'board'}:/run/board:ro"]
     argv += ["--volume", f"{folder / 'cpuinfo'}:/proc/cpuinfo:ro"]
     argv += ["--label", f"{LABEL}.folder={folder}"]  # for who wonders what the container is

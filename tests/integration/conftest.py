@@ -1,6 +1,7 @@
 """Real parts: the builder image, the host build of edge-infer, emulated boards over SSH."""
 
 import itertools
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from edgewright.base.files import locked, unique_name
 from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
+from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
@@ -21,6 +23,7 @@ from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy.remote import Board, connect
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
+from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release
 from tests.boards import make_release
 from tests.checkout import checkout
@@ -53,6 +56,24 @@ def request(
         builder="docker",
         jobs=os.cpu_count() or 1,
     )
+
+
+def run_as(
+    cpu: str, release: Path, arch: Arch, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """A release's program, by the user-mode emulator, on a core as QEMU models it."""
+    argv = [EMULATORS[arch], "-cpu", cpu, str(release / "bin" / "edge-infer"), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=1800)
+
+
+def runs_on_its_core(release: Path, profile: BoardProfile) -> None:
+    """Asserts that a release's program starts and passes its self-test on its board's core."""
+    model = str(release / "model" / "model.ort")
+    version = run_as(profile.qemu_cpu, release, profile.abi.arch, "--version")
+    assert (version.returncode, version.stdout[:11]) == (0, "edge-infer "), version.stderr
+    ended = run_as(profile.qemu_cpu, release, profile.abi.arch, "selftest", "--model", model)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert json.loads(ended.stdout)["passed"] is True
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.board.profile import Arch
+from edgewright.board.catalogue import load_board
 from edgewright.build.pipeline import BuildReport
 from edgewright.observe.count import baseline, instructions
 from edgewright.observe.count.instructions import InstructionReport
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def report(built: BuildReport) -> InstructionReport:
     folder = load_release(built.folder).folder
-    program = instructions.program_of_release(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
+    program = instructions.program_of_release(
+        folder, load_board("a53-som", CHECKOUT.boards), CHECKOUT.build("a53-som")
+    )
     return instructions.measure(program, "a53-som", CHECKOUT.resources)
 
 
@@ -46,7 +48,9 @@ def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
     built: BuildReport, report: InstructionReport, tmp_path: Path
 ) -> None:
     folder = load_release(built.folder).folder
-    program = instructions.program_of_release(folder, Arch.ARMHF, CHECKOUT.build("a53-som"))
+    program = instructions.program_of_release(
+        folder, load_board("a53-som", CHECKOUT.boards), CHECKOUT.build("a53-som")
+    )
     contest = compare.Contest(
         workspace=CHECKOUT,
         program=compare.CountedProgram(program=program, report=report),

@@ -20,7 +20,7 @@ from edgewright.base.progress import Stages
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.board.elf import read_elf
-from edgewright.board.profile import BoardProfile
+from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
@@ -35,7 +35,7 @@ from edgewright.observe.estimate.board_time import TimeEstimate, estimate_releas
 from edgewright.release.manifest import load_release
 from tests import signing
 from tests.checkout import checkout, workspace_at
-from tests.integration.conftest import Silent, alone, request
+from tests.integration.conftest import Silent, alone, request, run_as, runs_on_its_core
 
 pytestmark = pytest.mark.docker
 
@@ -76,6 +76,21 @@ def test_the_program_is_one_static_file_within_budget(built: BuildReport) -> Non
     assert facts.bytes <= 1_700_000
     assert facts.arm is not None
     assert facts.arm.vfp_args == "VFP registers"
+
+
+def test_the_program_runs_on_its_board_s_core(built: BuildReport) -> None:
+    runs_on_its_core(built.folder, load_board("a53-som", REPO.boards))
+
+
+def test_a_core_without_the_instructions_is_told_what_it_lacks(built: BuildReport) -> None:
+    """A Cortex-A7, for a program for ARMv8: one that other boards get by mistake."""
+    model = str(built.folder / "model" / "model.ort")
+    ended = run_as("cortex-a7", built.folder, Arch.ARMHF, "selftest", "--model", model)
+
+    error = json.loads(ended.stdout)["error"]
+    assert (ended.returncode, error["code"]) == (7, "cpu_unfit")
+    assert error["detail"].endswith("; built for neon vfpv4 idiv armv8; this CPU lacks armv8")
+    assert "next: build it for the board's own profile: invoke boards\n" in ended.stderr
 
 
 def test_no_path_of_the_machine_that_built_it_is_in_the_program(built: BuildReport) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.board.profile import Arch
+from edgewright.board.catalogue import load_board
 from edgewright.build import pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
@@ -70,7 +70,8 @@ def test_it_answers_as_our_kernels_do(built: BuildReport, with_xnnpack: BuildRep
 
 
 def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
-    program = instructions.program_of_release(with_xnnpack.folder, Arch.ARMHF, REPO.build(BOARD))
+    profile = load_board(BOARD, REPO.boards)
+    program = instructions.program_of_release(with_xnnpack.folder, profile, REPO.build(BOARD))
 
     report = instructions.measure(program, BOARD, REPO.resources)
     nodes = {cost.name: cost.calls for cost in report.operators}

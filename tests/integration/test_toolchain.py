@@ -106,6 +106,6 @@ def test_a_whole_static_program_runs_on_the_core_that_stands_in_for_the_boards(
 ) -> None:
     """Where QEMU models the core; `max` runs anything. It computes with floats and has no model."""
     emulator = EMULATORS[probe.profile.abi.arch]
-    argv = [emulator, "-cpu", probe.profile.emulation.cpu, str(probe.program)]
+    argv = [emulator, "-cpu", probe.profile.qemu_cpu, str(probe.program)]
 
     assert subprocess.run(argv, capture_output=True, check=False).stdout == b"4\n"

@@ -83,7 +83,7 @@ def test_the_table_of_boards_is_the_catalogue(check_golden: CheckGolden) -> None
             str(board.memory.total_mb),
             board.abi.arch,
             f"`{board.compatible}`",
-            board.emulation.cpu,
+            board.qemu_cpu,
         )
         table.append(f"| {' | '.join(cells)} |")
 

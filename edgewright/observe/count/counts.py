@@ -13,6 +13,7 @@ from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import replacing
 from edgewright.base.layout import Resources, user_cache
+from edgewright.board.cores import ANY_CORE
 from edgewright.board.profile import Arch
 
 COMPILER = "cc"
@@ -83,6 +84,7 @@ class Guest:
 
     arch: Arch
     argv: Sequence[str]
+    cpu: str = ANY_CORE  # QEMU's model of it
     mark: int = 0  # address of a function; 0: none
     mark_syscall: int | None = None  # a system call, in place of an address
     marks: int = 0  # the program is ended when it reaches the mark for the n-th time
@@ -118,7 +120,13 @@ def count(guest: Guest, resources: Resources) -> Counts:
         options += [f"marks={guest.marks}", f"mark={guest.mark:x}"]
         options += [] if guest.mark_syscall is None else [f"syscall={guest.mark_syscall}"]
         options += ["caches=on"] if guest.caches else []
-        emulator = [EMULATORS[guest.arch], "-plugin", ",".join([str(plugin(resources)), *options])]
+        emulator = [
+            EMULATORS[guest.arch],
+            "-cpu",
+            guest.cpu,
+            "-plugin",
+            ",".join([str(plugin(resources)), *options]),
+        ]
         process.check([*emulator, *guest.argv], env=guest.env)
         counts = parse(out.read_text())
     # Without its marks a run has fewer columns, and a steady inference would be read from none.

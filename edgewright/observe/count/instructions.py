@@ -10,10 +10,9 @@ from typing import Literal
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, Resources
 from edgewright.base.schema import Document, Part
-from edgewright.board.elf import read_elf
-from edgewright.board.profile import Arch
+from edgewright.board.profile import Arch, BoardProfile
+from edgewright.board.symbols import Function, Symbols, demangle, read_symbols, symbol_file
 from edgewright.observe.count.counts import Counts, Guest, Span, count
-from edgewright.observe.count.symbols import Function, Symbols, demangle, read_symbols
 from edgewright.release.manifest import MANIFEST, read_manifest
 from edgewright.release.run_file import GOLDEN, MODEL
 
@@ -31,6 +30,7 @@ class Program:
     """An `edge-infer`, the file with its symbols, and the model and image that it infers."""
 
     arch: Arch
+    cpu: str  # QEMU's model of it
     binary: Path
     symbols: Path
     options: tuple[str, ...]  # of `edge-infer`: what it runs, and how
@@ -39,7 +39,7 @@ class Program:
 
 
 def program_of_release(
-    folder: Path, arch: Arch, out: BoardBuild, binary: Path | None = None
+    folder: Path, profile: BoardProfile, out: BoardBuild, binary: Path | None = None
 ) -> Program:
     """The program of a release, or `binary`, with the release's model and first golden image.
 
@@ -47,9 +47,10 @@ def program_of_release(
     """
     binary = binary or folder / "bin" / "edge-infer"
     return Program(
-        arch=arch,
+        arch=profile.abi.arch,
+        cpu=profile.qemu_cpu,
         binary=binary,
-        symbols=symbol_file(binary, out),
+        symbols=symbol_file(binary, out.symbols, out.root.name),
         options=read_manifest(folder / MANIFEST).run_options(str(folder)),
         model=folder / MODEL,
         image=min((folder / GOLDEN).glob("*.png")),
@@ -78,26 +79,6 @@ class InstructionReport(Document):
     functions: tuple[Cost, ...]  # the dearest first
     operators: tuple[Cost, ...]
     nodes: tuple[Cost, ...]  # in the order of execution
-
-
-def symbol_file(binary: Path, out: BoardBuild) -> Path:
-    """The file that names a program's functions: itself, or the one split off by its build id.
-
-    Raises UserError if there is neither.
-    """
-    facts = read_elf(binary)
-    if facts.symbol_table:
-        return binary
-    build_id = facts.build_id or ""
-    debug = out.symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
-    if not debug.is_file():
-        raise UserError(
-            str(binary),
-            "its symbols are not here",
-            facts=[f"expected: {debug}"],
-            next=f"invoke build --board={out.root.name}",
-        )
-    return debug
 
 
 def measure(program: Program, board: str, resources: Resources) -> InstructionReport:
@@ -130,6 +111,7 @@ def guest_of(program: Program, *, caches: bool = False) -> Guest:
     argv += ["--image", str(program.image), "--warmup", "0"]
     return Guest(
         arch=program.arch,
+        cpu=program.cpu,
         argv=[*argv, "--runs", str(MARKS)],
         mark=_single(symbols, RUN).address,
         marks=MARKS,

@@ -152,7 +152,7 @@ def estimate_release(
         return None
     out = workspace.build(profile.name)
     with stages.stage("estimate") as stage:
-        program = program_of_release(folder, profile.abi.arch, out)
+        program = program_of_release(folder, profile, out)
         stage.cached = is_counted(program, workspace.resources)
         estimated = estimate(program, profile, workspace.resources)
         write_file(out.estimate, estimated.to_json())

@@ -17,13 +17,13 @@ from edgewright.base.layout import user_cache
 from edgewright.base.schema import Document, Part
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch
+from edgewright.board.symbols import read_symbols
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.session import softmax
 from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.observe.count import counts
 from edgewright.observe.count.counts import Guest
 from edgewright.observe.count.instructions import MARKS, STEADY, InstructionReport, Program
-from edgewright.observe.count.symbols import read_symbols
 from edgewright.observe.peers import peers
 from edgewright.observe.peers.fp32 import take_out_quantizers
 from edgewright.observe.peers.ncnn_model import write_ncnn
@@ -125,7 +125,7 @@ def _our_row(counted: CountedProgram, runtime: str, raw: Path) -> Row:
     """
     program = counted.program
     emulator = counts.EMULATORS[program.arch]
-    base = [emulator, str(program.binary)]
+    base = [emulator, "-cpu", program.cpu, str(program.binary)]
     options = [*program.options, "--threads", "1"]
     ran = process.check([*base, "run", *options, "--dump-input", str(raw), str(program.image)])
     bench = process.check([*base, "bench", *options, "--warmup", "0", "--runs", "1"])

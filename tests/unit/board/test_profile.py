@@ -160,6 +160,21 @@ def test_arm_version_comes_from_the_core_or_else_the_fpu(
     assert load_profile(board).cpu.arm_version == version
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a53-som-arm64", "cortex-a53"),
+        ("a53-som", "max"),  # no model of a 32-bit core from ARMv8 on
+        ("rockpro64", "cortex-a53"),  # the smaller of two kinds
+        ("quartz64-a", "max"),  # no A55 before QEMU 8
+        ("zedboard", "cortex-a9"),
+        ("tinker-board", "cortex-a15"),  # as the profile says
+    ],
+)
+def test_a_board_is_emulated_on_its_own_core_where_qemu_has_it(name: str, expected: str) -> None:
+    assert load_board(name, REPO.boards).qemu_cpu == expected
+
+
 def test_the_schema_in_the_repo_is_up_to_date(check_golden: CheckGolden) -> None:
     check_golden(REPO.resources.board_schema, schema_json())
 

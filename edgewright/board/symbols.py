@@ -1,17 +1,35 @@
 """Names of the functions in an ELF file, by address."""
 
 import bisect
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.board.elf import read_elf
 
 THUMB = 1  # the lowest bit of a 32-bit ARM function's address: its code is Thumb
+STT_FUNC, STT_IFUNC = 2, 10
+# A symbol as ELF stores it, and the places of name, value, size, info and section in it.
+_LAYOUT = {
+    32: (struct.Struct("<IIIBBH"), (0, 1, 2, 3, 5)),
+    64: (struct.Struct("<IBBHQQ"), (0, 4, 5, 1, 3)),
+}
+
+
+class Symbol(NamedTuple):
+    """A defined symbol."""
+
+    name: str
+    value: int
+    size: int
+    kind: int  # STT_…
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +61,26 @@ class Symbols:
         return [function for function in self.functions if function.name.startswith(prefix)]
 
 
+def symbol_file(binary: Path, symbols: Path, board: str) -> Path:
+    """The file that names a program's functions: itself, or the one split off by its build id.
+
+    Raises UserError if there is neither.
+    """
+    facts = read_elf(binary)
+    if facts.symbol_table:
+        return binary
+    build_id = facts.build_id or ""
+    debug = symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+    if not debug.is_file():
+        raise UserError(
+            str(binary),
+            "its symbols are not here",
+            facts=[f"expected: {debug}"],
+            next=f"invoke build --board={board}",
+        )
+    return debug
+
+
 def read_symbols(path: Path) -> Symbols:
     """Functions of `.symtab` and `.dynsym`; of several names at one address, the longest symbol.
 
@@ -52,20 +90,34 @@ def read_symbols(path: Path) -> Symbols:
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         thumb = THUMB if elf["e_machine"] == "EM_ARM" else 0
-        tables = [s for s in elf.iter_sections() if isinstance(s, SymbolTableSection)]
+        # Short ones first: the longest symbol at an address is the last, and stays.
         functions = {
-            symbol["st_value"] & ~thumb: Function(
-                address=symbol["st_value"] & ~thumb, size=symbol["st_size"], name=symbol.name
+            symbol.value & ~thumb: Function(
+                address=symbol.value & ~thumb, size=symbol.size, name=symbol.name
             )
-            for table in tables
-            # Short ones first: the longest symbol at an address is the last, and stays.
-            for symbol in sorted(table.iter_symbols(), key=lambda s: s["st_size"])
-            if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF"
+            for symbol in sorted(symbol_table(elf), key=lambda symbol: symbol.size)
+            if symbol.kind == STT_FUNC
         }
     if not functions:
         raise UserError(str(path), "names no function", facts=["expected: a symbol table"])
     ordered = sorted(functions.values(), key=lambda function: function.address)
     return Symbols(path=path, functions=tuple(_with_sizes(ordered)))
+
+
+def symbol_table(elf: ELFFile) -> Iterator[Symbol]:
+    """The defined symbols of `.symtab` and `.dynsym`, mapping symbols too.
+
+    pyelftools takes a second for 20,000 of them, which every audit would wait for.
+    """
+    layout, places = _LAYOUT[elf.elfclass]
+    for section in elf.iter_sections():
+        if isinstance(section, SymbolTableSection):
+            names = elf.get_section(section["sh_link"]).data()
+            for record in layout.iter_unpack(section.data()):
+                name, value, size, info, place = (record[at] for at in places)
+                if place != 0:  # SHN_UNDEF
+                    text = names[name : names.index(b"\0", name)].decode(errors="replace")
+                    yield Symbol(text, value, size, info & 0xF)
 
 
 def _with_sizes(functions: list[Function]) -> Iterable[Function]:

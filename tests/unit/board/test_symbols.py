@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.observe.count import symbols
-from edgewright.observe.count.symbols import Function, Symbols
+from edgewright.board import symbols
+from edgewright.board.symbols import Function, Symbols
 
-ELF = Path(__file__).parents[3] / "data" / "elf"
+ELF = Path(__file__).parents[2] / "data" / "elf"
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 9)), min_size=1, max_size=9))
