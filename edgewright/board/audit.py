@@ -11,9 +11,12 @@ from typing import Literal
 
 from edgewright.base.errors import EdgewrightError, UserError
 from edgewright.base.schema import Document, Part
+from edgewright.board.code import read_code
 from edgewright.board.cores import Fpu
 from edgewright.board.elf import ArmAttributes, ElfFacts, NeededVersion, read_elf
+from edgewright.board.guards import BeyondFunction, beyond
 from edgewright.board.profile import Arch, BoardProfile, Cpu, Linkage
+from edgewright.board.symbols import symbol_file
 
 # The policy, as data.
 MACHINE = {Arch.ARMHF: ("ARM", 32), Arch.ARM64: ("AARCH64", 64)}
@@ -50,6 +53,7 @@ SIMD_ARCH = {
 GLIBC_NAMED = {"GLIBC_ABI_DT_RELR": (2, 36)}
 NEVER = (999,)  # GLIBC_PRIVATE and other names that no floor promises
 MAX_SYMBOLS = 5
+MAX_FUNCTIONS = 5
 
 # What /proc/cpuinfo of a board shows, by a 32-bit kernel or a 64-bit one.
 MACHINES_32 = frozenset({"armv7l", "armv8l"})
@@ -74,6 +78,7 @@ class AuditedFile(Part):
     path: str
     facts: ElfFacts
     findings: tuple[Finding, ...]
+    beyond: tuple[BeyondFunction, ...] = ()
 
 
 class Audit(Document):
@@ -99,18 +104,29 @@ class TargetFacts:
     applets: frozenset[str] = frozenset()  # commands that answer on the board
 
 
-def audit_files(files: Mapping[str, Path], profile: BoardProfile) -> Audit:
+def audit_files(
+    files: Mapping[str, Path], profile: BoardProfile, symbols: Path | None = None
+) -> Audit:
     """Read and judge files, named as in a release ("bin/edge-infer").
 
-    Raises UserError for a file that is not sound ELF.
+    `symbols` is the folder of what was stripped, by build id; without it code is not judged.
+    Raises UserError for a file that is not sound ELF, or whose symbols are not there.
     """
     audited = []
     for name, path in sorted(files.items()):
         facts = read_elf(path)
         # edgectl is static on every board: it must run before any library of a release is there.
         linkage = Linkage.STATIC if PurePosixPath(name).name == "edgectl" else None
-        findings = tuple(judge(facts, profile, linkage=linkage))
-        audited.append(AuditedFile(path=name, facts=facts, findings=findings))
+        findings = judge(facts, profile, linkage=linkage)
+        functions: tuple[BeyondFunction, ...] = ()
+        if symbols and not _judge_machine(facts, profile):
+            functions = beyond(
+                read_code(path, symbol_file(path, symbols, profile.name)), profile.cpu
+            )
+            findings += _judge_instructions(functions, profile)
+        audited.append(
+            AuditedFile(path=name, facts=facts, findings=tuple(findings), beyond=functions)
+        )
     passed = not any(file.findings for file in audited)
     return Audit(board=profile.name, passed=passed, files=tuple(audited))
 
@@ -312,6 +328,38 @@ def _judge_finish(facts: ElfFacts) -> list[Finding]:
         fix = "link with -Wl,-z,noexecstack"
         findings.append(Finding(problem="asks for an executable stack", next=fix))
     return findings
+
+
+def _judge_instructions(
+    functions: Sequence[BeyondFunction], profile: BoardProfile
+) -> list[Finding]:
+    cpu = f"board '{profile.name}' has {profile.cpu.core}"
+    unguarded = [function for function in functions if function.guard is None]
+    around = [function for function in functions if function.guard and function.before_main]
+    problems = (
+        (unguarded, f"takes instructions that its CPU may lack, and nothing asks first; {cpu}"),
+        (around, f"goes around the guard of such instructions before main; {cpu}"),
+    )
+    fix = "compile them for the board's core, or say in edgewright/board/guards.py who asks the CPU"
+    return [
+        Finding(problem=problem, facts=tuple(_function_lines(found)), next=fix)
+        for found, problem in problems
+        if found
+    ]
+
+
+def _function_lines(functions: Sequence[BeyondFunction]) -> list[str]:
+    # What runs before main comes first: without it the program does not even start.
+    ordered = sorted(functions, key=lambda function: not function.before_main)
+    lines = []
+    for function in ordered[:MAX_FUNCTIONS]:
+        lines.append(
+            f"function: {function.name}, {', '.join(function.features)}: {function.instruction}"
+        )
+        if function.before_main:
+            lines.append(f"  before main: {' -> '.join(function.before_main)}")
+    others = len(ordered) - MAX_FUNCTIONS
+    return [*lines, f"… and {others} more in audit.json"] if others > 0 else lines
 
 
 def _judge_size(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:

@@ -104,10 +104,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
     files = _collect([built[packages.PROGRAM], built[packages.EDGECTL]], out)
     with stages.stage("audit") as stage:
-        judgement = audit.audit_files(files, request.profile)
-        # Written before it is judged: a user whose build is refused can read why.
-        stage.cached = not update_file(out.audit, judgement.to_json())
-        audit.require_passed(judgement, out.root)
+        judgement, stage.cached = _audit(files, request.profile, out)
     with stages.stage("release") as stage:
         # An id is a hash of all files: the same id again means that nothing new came out.
         previous = out.latest.read_text() if out.latest.is_file() else ""
@@ -245,6 +242,26 @@ def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str,
     for stale in set(out.bin.iterdir()) - set(files.values()):
         stale.unlink()
     return files
+
+
+def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
+    """The judgement on all programs; and whether it was there. Disassembling takes seconds."""
+    key = digest.text_sha256(
+        digest.tree_sha256(Path(audit.__file__).parent),
+        profile.model_dump_json(),
+        *(f"{name} {digest.file_sha256(path)}" for name, path in sorted(files.items())),
+    )
+    stamp = out.root / "audit.key"  # what the document is about; written after it
+    is_cached = out.audit.is_file() and stamp.is_file() and stamp.read_text() == key
+    if is_cached:
+        judgement = Audit.model_validate_json(out.audit.read_text())
+    else:
+        judgement = audit.audit_files(files, profile, out.symbols)
+        # Written before it is judged: a user whose build is refused can read why.
+        update_file(out.audit, judgement.to_json())
+        update_file(stamp, key)
+    audit.require_passed(judgement, out.root)
+    return judgement, is_cached
 
 
 def _release(
