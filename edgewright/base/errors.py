@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     TARGET = 3
     CHECK = 4
     INTERRUPTED = 130
+    NO_READER = 141  # of standard output: what a shell shows for a program that SIGPIPE ended
 
 
 class EdgewrightError(Exception):

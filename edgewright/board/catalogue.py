@@ -29,13 +29,14 @@ from edgewright.board.profile import (
 )
 from edgewright.board.refused import refusal_of
 
+MOST_BASES = 16  # files that one board is made of; each costs a frame of Python's stack
 # A base that is no board starts with `_`. A path would lead out of the folders.
 BASE = re.compile(rf"_?(?:{NAME.pattern})")
 
 
 def board_names(*folders: Path) -> list[str]:
     """Names of all boards in the folders; files that start with `_` are bases, not boards."""
-    files = (path for folder in folders for path in folder.glob("*.toml"))
+    files = (path for folder in folders for path in folder.glob("*.toml") if path.is_file())
     return sorted({path.stem for path in files if not path.name.startswith("_")})
 
 
@@ -120,6 +121,8 @@ def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[P
     """
     if not isinstance(base, str):
         raise _invalid(path, [f"extends: expected text, found {abridged(base)}"])
+    if len(chain) >= MOST_BASES:
+        raise _invalid(chain[0], [f"extends: a chain of more than {MOST_BASES} files"])
     if not BASE.fullmatch(base):
         raise _invalid(path, [f"extends: expected the name of a board, found {abridged(base)}"])
     files = [file for folder in folders if _is_file(file := folder / f"{base}.toml")]

@@ -32,12 +32,20 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
     from edgewright.lab.emulate import Instance
     from edgewright.lab.machine import Lab
 
+
+class _Output(Console):
+    """Rich's console, without its own idea of a reader that has gone: it would end with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 # Answers go to standard output and all that is said meanwhile to standard error, so that a pipe
 # or a file gets the answer alone. Rich's own ideas are off: it colours whatever looks like a number
 # and makes a picture of a `:name:`. In a pipe it takes a line for 80 columns: what holds a path is
 # printed with `soft_wrap=True`, or the path would be cut in two. What others wrote is printed with
 # `markup=False`: their `[brackets]` would vanish as Rich's tags.
-OUT = Console(soft_wrap=False, highlight=False, emoji=False)
+OUT = _Output(soft_wrap=False, highlight=False, emoji=False)
 ERR = Console(stderr=True, highlight=False, emoji=False)
 
 # What a file system says that no code of ours can mend: whose it is, whether it is full. Others, a
@@ -112,9 +120,11 @@ def report_errors(body: Body) -> Body:
             # goes through it with its traceback.
             raise Exit(code=fault.exit_code) from None
         except OSError as fault:
-            if fault.errno not in MACHINE_FAULTS or fault.filename is None:
+            if fault.errno not in MACHINE_FAULTS:
                 raise
-            say(f"{fault.filename}: {os.strerror(fault.errno).lower()}")
+            # A full disk says so while an open file is written, and then not which.
+            subject = fault.filename or "a file or standard output"
+            say(f"{subject}: {os.strerror(fault.errno).lower()}")
             raise Exit(code=ExitCode.USER) from None
         except KeyboardInterrupt:
             ERR.print("interrupted: what was there before is unchanged")

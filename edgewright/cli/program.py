@@ -4,6 +4,7 @@ import gc
 import inspect
 import os
 import re
+import select
 import sys
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # What is imported stays; looking for garbage among it takes a sixth of the start of `boards`.
     gc.disable()
+    # Python has None for a stream that whoever started us closed (`>&-`).
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     Edgewright().run()
 
 
@@ -59,9 +63,14 @@ class Edgewright(Program):
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
         try:
             super().run(argv, exit)
+            sys.stdout.flush()  # here, not at the interpreter's end, where nothing can be caught
         except EdgewrightError as fault:
             sys.stderr.write(as_called(f"{fault}\n"))
             sys.exit(fault.exit_code)
+        except BrokenPipeError:
+            if not _is_output_closed():
+                raise
+            _end_without_reader()
 
     def core_args(self) -> list[Argument]:
         """`invoke` has found the tasks by its own options; they are accepted and done."""
@@ -182,6 +191,20 @@ class Edgewright(Program):
             )
         else:
             print("\n".join(commands.names()))
+
+
+def _is_output_closed() -> bool:
+    """Whether who read our standard output has gone, as `head` does; a board's pipe is another."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR is always reported
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _end_without_reader() -> None:
+    """End as a shell's own programs do then, silently."""
+    # What is still in the buffer would raise once more, at the interpreter's end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(ExitCode.NO_READER)
 
 
 def _board_candidates(words: list[str]) -> list[str]:

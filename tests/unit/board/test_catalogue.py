@@ -106,6 +106,25 @@ def test_extends_names_a_board_and_no_path(base: str, tmp_path: Path) -> None:
         load_board("mine", tmp_path, BOARDS)
 
 
+def test_a_chain_of_very_many_files_is_refused(tmp_path: Path) -> None:
+    for number in range(1200):
+        (tmp_path / f"d{number}.toml").write_text(f'extends = "d{number + 1}"\n')
+
+    with pytest.raises(UserError) as refused:
+        load_board("d0", tmp_path, BOARDS)
+
+    assert str(refused.value).splitlines()[:2] == [
+        f"{tmp_path / 'd0.toml'}: 1 problem",
+        "  extends: a chain of more than 16 files",
+    ]
+
+
+def test_a_folder_is_no_board_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").mkdir()
+
+    assert board_names(tmp_path) == []
+
+
 def test_refused_names_are_no_boards_and_their_alternatives_are() -> None:
     names = [name for refusal in REFUSED for name in refusal.names]
     boards = set(board_names(BOARDS))

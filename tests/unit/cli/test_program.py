@@ -1,5 +1,6 @@
 """The program around the tasks: what it imports, lists, completes and refuses."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -185,3 +186,28 @@ def test_help_on_a_terminal_is_set_as_text(
     shown = capsys.readouterr().out
     assert "Rotate" in shown
     assert "## Rotate" not in shown
+
+
+PROGRAM = "import sys; from edgewright.cli.program import main; sys.argv[0] = 'edgewright'; main()"
+
+
+@pytest.mark.parametrize("words", [["boards"], ["boards", "--json"], ["--help"], ["--list"]])
+def test_who_reads_may_go_at_any_time(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("words", ["boards", "boards --json", "help boards", "--list"])
+def test_a_closed_standard_output_is_no_fault(words: str) -> None:
+    command = f'"$0" -c "$1" {words} >&-'
+
+    ended = subprocess.run(["sh", "-c", command, sys.executable, PROGRAM], capture_output=True)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
