@@ -63,9 +63,10 @@ def parse_json(
     is longer than `limit` bytes, nested deeper than pydantic's parser goes (about 200 levels), no
     JSON, or not of this kind.
     """
-    size = len(raw.encode() if isinstance(raw, str) else raw)
-    if size > limit:
-        facts = [f"expected: at most {limit:,} bytes", f"found: {size:,} bytes"]
+    if isinstance(raw, str):  # half of a surrogate pair is an error of the document, not of ours
+        raw = raw.encode(errors="surrogatepass")
+    if len(raw) > limit:
+        facts = [f"expected: at most {limit:,} bytes", f"found: {len(raw):,} bytes"]
         raise blame(subject, problem, facts=facts, next=next)
     try:
         return kind.model_validate_json(raw)

@@ -96,6 +96,11 @@ def test_a_document_has_a_limit_of_bytes() -> None:
     )
 
 
+def test_half_of_a_surrogate_pair_is_no_document() -> None:
+    with pytest.raises(UserError, match="is not a bicycle"):
+        parse_json(Bicycle, '{"version": 1, "class": "\ud800"}', "bike.json", "is not a bicycle")
+
+
 def test_who_is_to_blame_is_the_callers_choice() -> None:
     with pytest.raises(TargetError, match="next: mend the board"):
         parse_json(Bicycle, "", "board", "odd", blame=TargetError, next="mend the board")
