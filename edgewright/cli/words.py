@@ -15,7 +15,9 @@ COMMAND = re.compile(
 
 def program_name() -> str:
     """What commands start with: `invoke` for who called that, in a checkout; else `edgewright`."""
-    called = Path(sys.argv[0]).name
+    program = Path(sys.argv[0])
+    # `python -m invoke` runs invoke/__main__.py.
+    called = program.parent.name if program.name == "__main__.py" else program.name
     return called if called in INVOKE else "edgewright"
 
 

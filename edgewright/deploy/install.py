@@ -186,12 +186,14 @@ def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: 
         answer = edgectl.plan(order.input, reserve_bytes=reserve_bytes)
     except AbsentError:
         return _plan_without_edgectl(board, release, facts, reserve_bytes)
+    missing = {missing.sha256 for missing in answer.missing}
+    files = [file for file in release.manifest.files if file.sha256 in missing]
     return Plan(
         release=release.id,
         former=answer.current,
         installs_edgectl=answer.helper.sha256 != _edgectl_of(release)[1],
         objects=plan_objects(edgectl, release, answer),
-        paths={file.sha256: file.path for file in reversed(release.manifest.files)},
+        paths={file.sha256: file.path for file in reversed(files)},
         is_noop=answer.noop,
     )
 
@@ -259,7 +261,8 @@ def read_board_manifest(board: Board, root: str, release: str) -> Manifest:
 def read_board_order(board: Board, root: str, release: str) -> Order:
     """The manifest of a release on the board, and the signature that it was installed with.
 
-    Whoever signs it anew checks the signature first: a board may hand over any manifest.
+    Whoever signs it anew checks the signature first: a board may hand over any manifest. It is
+    empty for a release of the layout before signatures.
     Raises TargetError for a manifest that is damaged, or that is of another release or root.
     """
     manifest = read_board_manifest(board, root, release)
@@ -273,8 +276,8 @@ def read_board_order(board: Board, root: str, release: str) -> Order:
             ],
             next=STORAGE,
         )
-    signature = board.check(["cat", f"{root}/releases/{release}/{SIGNATURE}"])
-    return Order(manifest=manifest, signature=signature.stdout.encode())
+    signature = board.run(["cat", f"{root}/releases/{release}/{SIGNATURE}"]).stdout.encode()
+    return Order(manifest=manifest, signature=signature)
 
 
 # Fit
