@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,8 @@ from edgewright.deploy.target import Target
 PROGRAM = "ssh"
 CHUNK = 64 * 1024
 ALIAS = "board"  # its name in the known_hosts file of one login
+ANSWER_BYTES = 16 << 20  # an answer about a golden image has some 200
+PATIENCE = 6
 IDLE_SECONDS = 60  # after which a login that nobody ended ends itself
 FAILED = 255  # exit code of OpenSSH where it fails, and for a command that a signal ended
 
@@ -45,6 +48,35 @@ def argv(
         options += ["-p", str(target.port)]
     who = f"{target.user}@{target.address}" if target.user else target.address
     return [PROGRAM, "-T", *flags, *options, "--", who, *([command] if command else [])]
+
+
+class EndlessAnswerError(Exception):
+    """A command on the board wrote more, or for longer, than any command of ours does."""
+
+
+class Answer:
+    """Output and errors of a command, within limits: a board may write for ever.
+
+    Reading takes at most `ANSWER_BYTES` of both streams together, and `PATIENCE` times the
+    seconds that the command may be silent: a byte now and then would keep it going otherwise.
+    """
+
+    def __init__(self, idle: float) -> None:
+        self._output, self._errors = bytearray(), bytearray()
+        self._limit = idle * PATIENCE
+        self._deadline = time.monotonic() + self._limit
+
+    def add(self, data: bytes, *, is_error: bool) -> None:
+        """Raises EndlessAnswerError at a limit."""
+        (self._errors if is_error else self._output).extend(data)
+        if len(self._output) + len(self._errors) > ANSWER_BYTES:
+            raise EndlessAnswerError(f"its answer has more than {ANSWER_BYTES >> 20} MiB")
+        if time.monotonic() > self._deadline:
+            raise EndlessAnswerError(f"its answer has no end after {self._limit:g} s")
+
+    @property
+    def streams(self) -> tuple[bytes, bytes]:
+        return bytes(self._output), bytes(self._errors)
 
 
 class Login:
@@ -95,14 +127,16 @@ class Login:
     ) -> tuple[int, bytes, bytes]:
         """Exit code (-1: ended by a signal), output and errors of a command.
 
-        Raises TimeoutError after `idle` seconds in which the board neither read nor wrote, and
-        EOFError for a connection that ended.
+        Raises TimeoutError after `idle` seconds in which the board neither read nor wrote,
+        EOFError for a connection that ended, and EndlessAnswerError.
         """
         with self._started(command) as child:
             assert child.stdin
             _feed(child.stdin.fileno(), source, on_bytes, idle)
+            child.stdin.close()
+            stdout, stderr = _read_answer(child, idle)
             try:
-                stdout, stderr = child.communicate(timeout=idle)
+                child.wait(idle)
             except subprocess.TimeoutExpired as silent:
                 raise TimeoutError from silent
         if child.returncode != FAILED:
@@ -149,6 +183,26 @@ def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, i
             chunk = chunk[count:]
             if on_bytes:
                 on_bytes(count)
+
+
+def _read_answer(child: "subprocess.Popen[bytes]", idle: float) -> tuple[bytes, bytes]:
+    assert child.stdout
+    assert child.stderr
+    answer, files = Answer(idle), {child.stdout.fileno(): False, child.stderr.fileno(): True}
+    waiting = select.poll()
+    for file in files:
+        waiting.register(file, select.POLLIN)
+    while files:
+        ready = waiting.poll(idle * 1000)
+        if not ready:
+            raise TimeoutError
+        for file, _ in ready:
+            data = os.read(file, CHUNK)
+            answer.add(data, is_error=files[file])
+            if not data:
+                waiting.unregister(file)
+                del files[file]
+    return answer.streams
 
 
 def is_ready(file: int, event: int, seconds: float) -> bool:

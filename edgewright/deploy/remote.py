@@ -36,6 +36,7 @@ CHUNK = 32 * 1024
 KEEPALIVE_SECONDS = 15
 DEAD_SECONDS = 60.0  # what the board's side of TCP may leave unanswered
 TAIL_LINES = 20
+SUSPECT = "look at what runs on this board: edgewright's own commands end by themselves"
 AGAIN = "check power and network, then run the same command again"
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # our errors tell what it logs
@@ -202,6 +203,8 @@ class Board:
         """
         try:
             yield
+        except openssh.EndlessAnswerError as endless:
+            raise TargetError(str(self.target), str(endless), next=SUSPECT) from endless
         except TimeoutError as silent:
             raise self._lost(f"no answer for {idle:g} s", ()) from silent
         except (EOFError, OSError, paramiko.SSHException) as lost:
@@ -229,16 +232,19 @@ def _send_all(channel: paramiko.Channel, source: BinaryIO, on_bytes: ByteCount |
 
 
 def _drain(channel: paramiko.Channel, idle: float) -> tuple[bytes, bytes]:
-    """Read both streams to their end. Raises TimeoutError after `idle` seconds of silence."""
-    out, err = bytearray(), bytearray()
+    """Read both streams to their end.
+
+    Raises TimeoutError after `idle` seconds of silence, and EndlessAnswerError.
+    """
+    answer = openssh.Answer(idle)
     while True:
         ended = channel.eof_received or channel.closed
         if channel.recv_ready():
-            out += channel.recv(CHUNK)
+            answer.add(channel.recv(CHUNK), is_error=False)
         elif channel.recv_stderr_ready():
-            err += channel.recv_stderr(CHUNK)
+            answer.add(channel.recv_stderr(CHUNK), is_error=True)
         elif ended:
-            return bytes(out), bytes(err)
+            return answer.streams
         elif not is_ready(channel.fileno(), select.POLLIN, idle):
             raise TimeoutError
 

@@ -156,6 +156,27 @@ def test_board_that_falls_silent(board: Board) -> None:
     )
 
 
+def test_answer_without_end_is_cut_by_its_size(board: Board) -> None:
+    with pytest.raises(TargetError) as refused:
+        board.run(["yes"])
+
+    assert str(refused.value) == (
+        f"{board.target}: its answer has more than 16 MiB\n"
+        "next: look at what runs on this board: edgewright's own commands end by themselves"
+    )
+
+
+def test_answer_without_end_is_cut_by_its_time(board: Board) -> None:
+    with pytest.raises(TargetError, match="its answer has no end after 12 s"):
+        board.run(["sh", "-c", "while sleep 0.2; do echo; done"], timeout=2)
+
+
+def test_answer_without_end_to_a_large_input(board: Board) -> None:
+    board.prepare()
+    with pytest.raises(TargetError, match="its answer has more than 16 MiB"):
+        board.send(["yes"], io.BytesIO(b"x"))
+
+
 def test_session_that_is_killed(emulated: EmulatedBoard) -> None:
     with connect(emulated.target) as board:
         threading.Timer(0.5, kill_sessions, (emulated,)).start()
