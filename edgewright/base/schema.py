@@ -103,10 +103,11 @@ WORDS = {
 
 def translate_errors(invalid: ValidationError, kind: type[BaseModel]) -> list[str]:
     """What is wrong with a document of this kind: `key.key: words`, at most `PROBLEMS` lines."""
-    lines = [line for error in invalid.errors() for line in _lines(error, kind)]
-    if len(lines) > PROBLEMS:
-        return [*lines[:PROBLEMS], f"and {len(lines) - PROBLEMS} more"]
-    return lines
+    errors = invalid.errors()
+    # Near misses are sought for what is shown alone: a hostile document has 100,000 unknown keys.
+    lines = [line for error in errors[:PROBLEMS] for line in _lines(error, kind)]
+    more = max(len(lines) - PROBLEMS, 0) + max(len(errors) - PROBLEMS, 0)
+    return [*lines[:PROBLEMS], f"and {more:,} more"] if more else lines
 
 
 def _lines(error: Mapping[str, Any], kind: type[BaseModel]) -> list[str]:
