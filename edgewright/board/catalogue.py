@@ -11,12 +11,12 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from edgewright.base.errors import UserError, near_miss
-from edgewright.base.schema import abridged, translate_errors
+from edgewright.base.schema import Document, abridged, translate_errors
 from edgewright.board.profile import (
     NAME,
     Abi,
@@ -32,6 +32,13 @@ from edgewright.board.refused import refusal_of
 MOST_BASES = 16  # files that one board is made of; each costs a frame of Python's stack
 # A base that is no board starts with `_`. A path would lead out of the folders.
 BASE = re.compile(rf"_?(?:{NAME.pattern})")
+
+
+class BoardList(Document):
+    """`boards --json`."""
+
+    version: Literal[1] = 1
+    boards: tuple[BoardProfile, ...]
 
 
 def board_names(*folders: Path) -> list[str]:

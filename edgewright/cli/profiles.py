@@ -1,13 +1,12 @@
 """Board profiles, as `boards` lists them. It is quick: nothing here imports more than Pydantic."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import update_file
-from edgewright.base.schema import Document
 from edgewright.board import catalogue
 from edgewright.board.profile import Arch, BoardProfile, schema_json
 from edgewright.cli.common import (
@@ -20,13 +19,6 @@ from edgewright.cli.common import (
     workspace,
     write,
 )
-
-
-class BoardList(Document):
-    """`boards --json`."""
-
-    version: Literal[1] = 1
-    boards: tuple[BoardProfile, ...]
 
 
 @task
@@ -46,7 +38,7 @@ def boards(
             faults.append(fault)
     # A program takes a document for the whole list, so there is none beside a fault.
     if json and not faults:
-        write(BoardList(boards=tuple(profiles)).to_json())
+        write(catalogue.BoardList(boards=tuple(profiles)).to_json())
         return
     if not json:
         users = catalogue.board_names(folders[0]) if len(folders) > 1 else []

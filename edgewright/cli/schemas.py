@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from edgewright.base.files import update_file
 from edgewright.base.schema import Excerpt
 from edgewright.board.audit import Audit
+from edgewright.board.catalogue import BoardList
 from edgewright.build.candidate import CandidateFit
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli.probe import ProbeReport
-from edgewright.cli.profiles import BoardList
 from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import edge_infer, edgectl
 from edgewright.deploy.documents import DeployReport, PlanReport, StatusReport
