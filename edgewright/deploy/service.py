@@ -19,6 +19,7 @@ SCRIPT = "/etc/edgewright/service"
 PROGRAM = "/etc/edgewright/run"  # becomes the program of the release that is current
 RUNIT = "/etc/service/edgewright"
 UNIT_FILE = "/etc/systemd/system/edgewright.service"
+INITTAB = "/etc/inittab"
 INITTAB_LINE = f"::respawn:{SCRIPT}"
 
 # Times are since power-on: a board's wall clock may be wrong, and may jump.
@@ -180,20 +181,37 @@ PLACE = r"""
 set -e
 umask 022
 mkdir -p "${1%/*}"
+trap 'rm -f "$1.new"' EXIT
 cat > "$1.new"
 chmod "$2" "$1.new"
 sync
 if [ "$(sha256sum < "$1.new")" = "$(sha256sum < "$1" 2>/dev/null)" ]; then rm "$1.new"
 else mv -f "$1.new" "$1"; echo changed; fi
 """
+# A board without its inittab does not start again, and on a full disk a shell writes a part of a
+# file and may still say 0: what was written is compared before it takes the file's place.
+EDIT_INITTAB = r"""
+set -e
+edit() {
+    file=$1 line=$2 new=$1.new
+    trap 'rm -f "$new"' EXIT
+    cp -p "$file" "$new" 2>/dev/null || true  # for owner and mode, where the board has cp
+    { wanted > "$new"; } 2>/dev/null || true
+    if [ ! -f "$new" ] || [ "$(wanted | sha256sum)" != "$(sha256sum < "$new")" ]; then
+        echo "$file: cannot be written, and stays as it is: is the disk full or read-only?" >&2
+        exit 1
+    fi
+    sync
+    mv -f "$new" "$file"
+}
+"""
 # Each ends what runs where something has changed, so that init starts it anew.
 ENABLE = {
-    Manager.INITTAB: r"""
-set -e
-if ! grep -qxF "$2" /etc/inittab; then
-    { cat /etc/inittab; echo "$2"; } > /etc/inittab.new
-    sync
-    mv -f /etc/inittab.new /etc/inittab
+    Manager.INITTAB: EDIT_INITTAB
+    + r"""
+wanted() { cat "$file"; [ -z "$(tail -c 1 "$file")" ] || echo; echo "$line"; }
+if ! grep -qxF "$2" "$4"; then
+    edit "$4" "$2"
     kill -HUP 1
 elif [ "$1" = changed ]; then kill -TERM "$(cat "$3")" 2>/dev/null || true
 fi
@@ -209,11 +227,10 @@ systemctl enable --quiet --now edgewright.service
 """,
 }
 DISABLE = {
-    Manager.INITTAB: r"""
-set -e
-{ grep -vxF "$1" /etc/inittab || true; } > /etc/inittab.new
-sync
-mv -f /etc/inittab.new /etc/inittab
+    Manager.INITTAB: EDIT_INITTAB
+    + r"""
+wanted() { grep -vxF "$line" "$file" || [ $? = 1 ]; }  # 1: no other line is left
+edit "$3" "$1"
 kill -HUP 1
 kill -TERM "$(cat "$2")" 2>/dev/null || true
 """,
@@ -276,7 +293,7 @@ def install(board: Board, profile: BoardProfile) -> bool:
     # A list: every file is placed, where `any` alone would stop at the first that changed.
     changed = [_place(board, file) for file in render(profile)]
     state = "changed" if any(changed) else "same"
-    board.script(ENABLE[manager], state, _subject(manager), f"{STATE}/supervisor")
+    board.script(ENABLE[manager], state, _subject(manager), f"{STATE}/supervisor", INITTAB)
     return any(changed)
 
 
@@ -284,7 +301,7 @@ def remove(board: Board, profile: BoardProfile) -> None:
     """End the service and remove its files; the release stays. Raises TargetError."""
     manager = profile.service.manager
     if manager is not Manager.NONE:
-        board.script(DISABLE[manager], _subject(manager), f"{STATE}/supervisor")
+        board.script(DISABLE[manager], _subject(manager), f"{STATE}/supervisor", INITTAB)
         board.check(["rm", "-rf", STATE, *(file.path for file in render(profile))])
 
 

@@ -1,6 +1,7 @@
 """What makes a release a service, as text; and what a board says of it."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,54 @@ def test_a_file_of_the_service_is_placed_once(tmp_path: Path) -> None:
     assert (tmp_path / "etc" / "service").read_text() == "x\n"
     assert (tmp_path / "etc" / "service").stat().st_mode & 0o777 == 0o755
     assert [path.name for path in (tmp_path / "etc").iterdir()] == ["service"]
+
+
+INITTAB = "::sysinit:/etc/init.d/rcS\n" + "::askfirst:/bin/sh\n" * 200
+
+
+def edit_inittab(script: str, file: Path, *arguments: str, limits: str = "") -> int:
+    """Run a script of ours on a file that stands for /etc/inittab, with a harmless `kill`."""
+    text = f"kill() {{ :; }}\n{limits}\n{script}"
+    return subprocess.run(["sh", "-c", text, "_", *arguments, str(file)], check=False).returncode
+
+
+def add(file: Path, limits: str = "") -> int:
+    script, line = service.ENABLE[Manager.INITTAB], service.INITTAB_LINE
+    return edit_inittab(script, file, "same", line, "/nonexistent", limits=limits)
+
+
+def remove(file: Path, limits: str = "") -> int:
+    script, line = service.DISABLE[Manager.INITTAB], service.INITTAB_LINE
+    return edit_inittab(script, file, line, "/nonexistent", limits=limits)
+
+
+@pytest.mark.parametrize("text", [INITTAB, INITTAB.rstrip("\n"), ""])
+def test_the_inittab_is_what_it_was_after_the_service_is_gone(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "inittab"
+    file.write_text(text)
+    file.chmod(0o640)
+
+    assert add(file) == 0
+    assert file.read_text().splitlines() == [*text.splitlines(), service.INITTAB_LINE]
+    assert add(file) == 0
+    assert remove(file) == 0
+
+    assert file.read_text().splitlines() == text.splitlines()
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("edit", [add, remove])
+def test_an_inittab_that_cannot_be_written_whole_stays_as_it_is(
+    tmp_path: Path, edit: Callable[[Path, str], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A limit of a file's size stands for a full disk: the shell's writes fail in the middle."""
+    file = tmp_path / "inittab"
+    text = INITTAB + (f"{service.INITTAB_LINE}\n" if edit is remove else "")
+    file.write_text(text)
+
+    assert edit(file, "trap '' XFSZ; ulimit -f 2") == 1
+
+    assert file.read_text() == text
+    assert list(tmp_path.iterdir()) == [file]
+    assert "inittab: cannot be written, and stays as it is" in capfd.readouterr().err
