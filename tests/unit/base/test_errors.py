@@ -41,4 +41,5 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "TARGET": 3,
         "CHECK": 4,
         "INTERRUPTED": 130,
+        "NO_READER": 141,
     }
