@@ -20,6 +20,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
+from edgewright.base.errors import UserError
 from edgewright.board.symbols import STT_FUNC, STT_IFUNC, THUMB, Symbol, symbol_table
 
 
@@ -126,11 +127,22 @@ _STARTUP = ((".preinit_array", "pre-initialiser"), (".init_array", "static initi
 
 
 def read_code(program: Path, symbols: Path) -> Code:
-    """Disassemble a program; `symbols` is the file that has its symbol table."""
+    """Disassemble a program or library; `symbols` is the file that has its symbol table.
+
+    Raises UserError if that names no function: code without names, and without the marks that
+    tell it from constants, cannot be judged.
+    """
     with program.open("rb") as stream, symbols.open("rb") as symbols_stream:
         elf = ELFFile(stream)
         table = sorted(symbol_table(ELFFile(symbols_stream)), key=lambda symbol: symbol.value)
         starts = _functions(table, thumb=THUMB if elf["e_machine"] == "EM_ARM" else 0)
+        if not starts:
+            raise UserError(
+                str(program),
+                "names no function, so what its instructions need cannot be judged",
+                facts=["expected: a symbol table", f"looked in: {symbols}"],
+                next="link it without -s or --strip-all",
+            )
         return _read(elf, table, starts)
 
 
@@ -239,7 +251,8 @@ def _roots(elf: ELFFile, table: Iterable[Symbol]) -> Iterator[tuple[int, str]]:
     """What runs before main: the start, initialisers, and resolvers of indirect functions."""
     word = elf.elfclass // 8
     thumb = THUMB if elf["e_machine"] == "EM_ARM" else 0
-    yield elf["e_entry"] & ~thumb, "start of the program"
+    if elf["e_entry"]:  # a library has none
+        yield elf["e_entry"] & ~thumb, "start of the program"
     moved = dict(_relative_relocations(elf))
     for name, why in _STARTUP:
         section = elf.get_section_by_name(name)

@@ -49,6 +49,8 @@ ORT_OPTIONS = {
 LAYOUT_OPERATORS = (
     "onnxruntime/core/optimizer/layout_transformation/layout_transformation_potentially_added_ops.h"
 )
+# CMake reads these as part of ONNX Runtime's own project, in this order.
+PROJECT_INCLUDES = ("tune", "symbols", "precompile", "prune")
 XNNPACK_OPTIONS = ("onnxruntime_EXTENDED_MINIMAL_BUILD", "onnxruntime_USE_XNNPACK")
 
 # FetchContent name → folder below deps/.
@@ -283,9 +285,8 @@ class OnnxRuntimeMinimal(ConanFile):
             "CMAKE_BUILD_TYPE": self.settings.build_type,
             "CMAKE_TOOLCHAIN_FILE": Path(self.generators_folder) / "conan_toolchain.cmake",
             "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
-            # In this order.
             "CMAKE_PROJECT_onnxruntime_INCLUDE": ";".join(
-                f"{self.recipe_folder}/{name}.cmake" for name in ("tune", "precompile", "prune")
+                f"{self.recipe_folder}/{name}.cmake" for name in PROJECT_INCLUDES
             ),
             "EDGEWRIGHT_SHARED_OBJECTS": "ON",
             "EDGEWRIGHT_UNUSED_SOURCES": self._unused_list,

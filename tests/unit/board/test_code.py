@@ -1,5 +1,6 @@
 """Code that a board's CPU may lack: what holds it, who asks first, what runs before main."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from edgewright.base.errors import UserError
 from edgewright.board.audit import audit_files, require_passed
 from edgewright.board.code import Feature, read_code
+from edgewright.board.elf import read_elf
 from edgewright.board.guards import BeyondFunction, beyond, guard_of
 from edgewright.board.profile import BoardProfile
 from tests.unit.board.test_audit import ELF, board
@@ -116,3 +118,16 @@ def test_a_stripped_program_without_its_symbols_is_told(tmp_path: Path) -> None:
 
     assert str(refused.value).startswith(f"{ELF / 'good-arm64'}: its symbols are not here\n")
     assert str(refused.value).endswith("next: invoke build --board=rpi2")
+
+
+def test_symbols_without_a_function_are_refused(tmp_path: Path) -> None:
+    """What a linker's -s leaves: the file that was split off is there, and names nothing."""
+    build_id = read_elf(ELF / "good-arm64").build_id or ""
+    debug = tmp_path / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+    debug.parent.mkdir(parents=True)
+    shutil.copyfile(ELF / "good-arm64", debug)
+
+    with pytest.raises(UserError) as refused:
+        audit_files({"bin/edge-infer": ELF / "good-arm64"}, A53_64, tmp_path)
+
+    assert "names no function, so what its instructions need cannot be judged" in str(refused.value)
