@@ -12,8 +12,10 @@ import filecmp
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
@@ -23,6 +25,80 @@ from edgewright.base.errors import UserError
 def unique_name(prefix: str) -> str:
     """`<prefix>-<12 random hex digits>`, for containers and whatever else a machine shares."""
     return f"{prefix}-{secrets.token_hex(6)}"
+
+
+# Reading what others wrote
+
+
+def open_inside(folder: Path, name: str, *, next: str | None = None) -> BufferedReader:
+    """Open a regular file of a folder that somebody else may have made.
+
+    `name` is relative, with `/`. No part of it is followed if it is a link, so what is read lies
+    in the folder; only `folder` itself may be one, as it is what the user named. Raises UserError
+    for a name that leads elsewhere, and for what is missing, a link, a device or not readable.
+    """
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or not name.isprintable():
+        raise UserError(str(folder), f"{name!r} is not the name of a file inside it", next=next)
+    at = _opened(folder, None, os.O_DIRECTORY, folder, next)
+    try:
+        for part in parts[:-1]:
+            inner = _opened(part, at, os.O_DIRECTORY | os.O_NOFOLLOW, folder / name, next)
+            os.close(at)
+            at = inner
+        return _regular(_opened(parts[-1], at, os.O_NOFOLLOW, folder / name, next), folder / name)
+    finally:
+        os.close(at)
+
+
+def read_inside(folder: Path, name: str, *, limit: int, next: str | None = None) -> bytes:
+    """The content of `open_inside`. Raises UserError, also for more than `limit` bytes."""
+    with open_inside(folder, name, next=next) as file:
+        return _bounded(file, folder / name, limit)
+
+
+def read_file(path: Path, *, limit: int, next: str | None = None) -> bytes:
+    """The content of a file that the user named, who may have named a link to it.
+
+    Raises UserError for what is missing, a device, not readable, or larger than `limit` bytes.
+    """
+    with _regular(_opened(path, None, 0, path, next), path) as file:
+        return _bounded(file, path, limit)
+
+
+def _opened(
+    name: str | Path, folder: int | None, flags: int, subject: Path, next: str | None
+) -> int:
+    try:
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        return os.open(name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=folder)
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        problem = "no such file" if is_missing else f"not readable: {error.strerror}"
+        with suppress(OSError):
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if flags & os.O_NOFOLLOW and stat.S_ISLNK(found.st_mode):
+                problem = "is a link or behind one, expected a file of this folder"
+        raise UserError(str(subject), problem, next=next) from error
+
+
+def _regular(handle: int, subject: Path) -> BufferedReader:
+    """The file behind a handle; a device or a FIFO would have no end."""
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise UserError(str(subject), "is no regular file")
+    return os.fdopen(handle, "rb")
+
+
+def _bounded(file: BufferedReader, subject: Path, limit: int) -> bytes:
+    content = file.read(limit + 1)  # not st_size alone: the file may grow, or be in /proc
+    if len(content) > limit:
+        raise UserError(str(subject), "is too large", facts=[f"expected: at most {limit:,} bytes"])
+    return content
+
+
+# Writing
 
 
 @contextmanager

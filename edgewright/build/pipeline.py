@@ -1,5 +1,6 @@
 """`invoke build`: board profile and model in, release out, stage by stage."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 import edgewright
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.files import cached_folder, copy_file, locked, update_file
+from edgewright.base.files import cached_folder, copy_file, locked, open_inside, update_file
 from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
 from edgewright.base.schema import Document
@@ -24,6 +25,8 @@ from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
 from edgewright.release import manifest as release
+
+MODEL_BYTES = 2 << 30
 
 
 class BuildReport(Document):
@@ -146,8 +149,9 @@ def _converted(
 
     Boards share conversions: the cache names them by the model and the rules of converting.
     """
-    if not model.is_file():
+    if not model.exists():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
+    _require_bounded(model)
     key = digest.text_sha256(digest.file_sha256(model), rules_sha256(), str(xnnpack))
     cached_model = cache / "models" / key[:32]
     is_cached = cached_model.is_dir()
@@ -158,6 +162,15 @@ def _converted(
     copy_file(cached_model / "model.ort", converted.ort)
     copy_file(cached_model / "ops.config", converted.ops_config)
     return converted, is_cached
+
+
+def _require_bounded(model: Path) -> None:
+    """Refuse a link: whoever made the folder could have any network of this machine released."""
+    with open_inside(model.parent, model.name, next="copy the model there") as file:
+        size = os.fstat(file.fileno()).st_size
+    if size > MODEL_BYTES:
+        facts = [f"expected: at most {MODEL_BYTES:,} bytes, as ONNX has it", f"found: {size:,}"]
+        raise UserError(str(model), "is too large", facts=facts)
 
 
 def _packages(

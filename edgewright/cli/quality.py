@@ -27,6 +27,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.model.contract.card import ModelFile, read_card, write_card
+from edgewright.model.contract.classifier import require_onnx
 from edgewright.model.contract.session import saturates
 from edgewright.model.convert import inspect as inspector
 from edgewright.model.convert import to_ort as converter
@@ -243,6 +244,7 @@ def golden(
     path, demo = model_path(model), installed_resources().demo_models
     if demo and path.is_relative_to(demo):
         checkout()  # the models of an installation are only read
+    require_onnx(path)
     card = read_card(path.parent / "card.json")
     answers = judge(path, load_part(ELPV, "test"), card, positive_label(card.labels))
     say(str(sets.write_golden(path, card, sets.choose(answers))))

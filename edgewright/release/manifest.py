@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,16 +20,20 @@ from pydantic import (
     model_serializer,
 )
 
-from edgewright.base.digest import file_sha256
 from edgewright.base.errors import UserError
-from edgewright.base.files import new_folder, update_file
+from edgewright.base.files import new_folder, open_inside, read_file, read_inside, update_file
 from edgewright.base.schema import Excerpt, Part, parse_json
 from edgewright.release.run_file import CARD, GOLDEN, MODEL, RUN_FILE, RunFile
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
+EXPECTED = "expected.json"
 ID_DIGITS = 16
+MANIFEST_BYTES = 1 << 20  # a board takes none that is larger
+CARD_BYTES = 1 << 20
+GOLDEN_BYTES = 256 << 20  # images and expected.json together
+PROGRAM_BYTES = 2 << 30
 REBUILD = "invoke build"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -214,7 +219,7 @@ class _CardHead(Excerpt):
 
 
 class _GoldenCase(Excerpt):
-    image: str
+    image: Annotated[str, Field(pattern=r"^[^/]+$")]
 
 
 class _GoldenSet(Excerpt):
@@ -262,11 +267,9 @@ def load_release(folder: Path) -> Release:
 
 def read_manifest(path: Path) -> Manifest:
     """Read `manifest.json`. Raises UserError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(str(path), f"not readable: {error.strerror}", next=REBUILD) from error
-    return parse_manifest(raw, str(path))
+    return parse_manifest(
+        read_inside(path.parent, path.name, limit=MANIFEST_BYTES, next=REBUILD), str(path)
+    )
 
 
 def parse_manifest(raw: bytes, subject: str) -> Manifest:
@@ -329,35 +332,45 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         "model/labels.txt": "".join(f"{label}\n" for label in card["labels"]).encode(),
     }
     content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
-    return content | {f"{GOLDEN}/{path.name}": _read(path) for path in _golden(inputs.golden)}
+    golden = _golden(inputs.golden)
+    return content | {f"{GOLDEN}/{name}": data for name, data in golden.items()}
 
 
-def _golden(folder: Path) -> list[Path]:
-    """`expected.json` and the images that it names."""
-    expected = folder / "expected.json"
-    cases = parse_json(_GoldenSet, _read(expected), str(expected), "not a golden set").cases
-    return [expected, *(folder / case.image for case in cases)]
+def _golden(folder: Path) -> dict[str, bytes]:
+    """`expected.json` and the images that it names.
+
+    Whoever made the model wrote it: nothing outside of the folder is read, or it would be signed
+    and sent to boards.
+    """
+    raw = read_inside(folder.parent, f"{folder.name}/{EXPECTED}", limit=CARD_BYTES, next=REBUILD)
+    content = {EXPECTED: raw}
+    room = GOLDEN_BYTES
+    for case in parse_json(_GoldenSet, raw, str(folder / EXPECTED), "not a golden set").cases:
+        if case.image not in content:
+            name = f"{folder.name}/{case.image}"
+            content[case.image] = read_inside(folder.parent, name, limit=room, next=REBUILD)
+            room -= len(content[case.image])
+    return content
 
 
 def _released_card(path: Path, ort: bytes) -> dict[str, Any]:
     """The card with `file` naming `model.ort`, as docs/formats.md has it."""
     _card_head(path)
-    card = _json_object(_read(path), str(path))
+    card = _json_object(_read_card(path), str(path))
     digest = hashlib.sha256(ort).hexdigest()
     return card | {"file": {"name": "model.ort", "sha256": digest, "bytes": len(ort)}}
 
 
 def _card_head(path: Path) -> _CardHead:
-    return parse_json(_CardHead, _read(path), str(path), "not a model card")
+    return parse_json(_CardHead, _read_card(path), str(path), "not a model card")
+
+
+def _read_card(path: Path) -> bytes:
+    return read_inside(path.parent, path.name, limit=CARD_BYTES, next=REBUILD)
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            str(path), f"not readable: {error.strerror}", next="invoke build"
-        ) from error
+    return read_file(path, limit=PROGRAM_BYTES, next=REBUILD)
 
 
 def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
@@ -429,17 +442,16 @@ def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:
 
 def _file_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
     for file in manifest.files:
-        path = folder / file.path
-        if _is_linked(path, folder):
-            yield f"{file.path}: expected a file, found a link"
-        elif not path.is_file():
-            yield f"{file.path}: missing"
-        elif (sha256 := file_sha256(path)) != file.sha256:
-            yield f"{file.path}: expected sha256 {file.sha256}, found {sha256}"
-
-
-def _is_linked(path: Path, folder: Path) -> bool:
-    return path.resolve() != folder.resolve() / path.relative_to(folder)
+        try:
+            with open_inside(folder, file.path) as stream:
+                # Its size first: hashing a sparse file of 10^12 bytes takes an hour.
+                size = os.fstat(stream.fileno()).st_size
+                if size != file.bytes:
+                    yield f"{file.path}: expected {file.bytes:,} bytes, found {size:,}"
+                elif (sha256 := hashlib.file_digest(stream, "sha256").hexdigest()) != file.sha256:
+                    yield f"{file.path}: expected sha256 {file.sha256}, found {sha256}"
+        except UserError as fault:
+            yield f"{file.path}: {fault.problem}"
 
 
 def _extra_files(folder: Path, manifest: Manifest) -> Iterable[str]:

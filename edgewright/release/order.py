@@ -5,29 +5,38 @@ sequence number, so that the release itself stays what its content is: the same 
 anew is a newer order, which is how an operator goes back to an older one.
 """
 
+import contextlib
+import gzip
 import hashlib
 import re
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import write_file
+from edgewright.base.files import open_inside, read_inside, write_file
 from edgewright.release import minisign
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import (
     MANIFEST,
+    MANIFEST_BYTES,
     SIGNATURE,
     Manifest,
     Release,
     load_release,
     parse_manifest,
+    read_manifest,
 )
 from edgewright.release.minisign import PublicKey
 
-ARCHIVE_BYTES = 1 << 30  # unpacked
+SIGNATURE_BYTES = 4 << 10
+# Unpacked, up to the manifest: `bin/` goes before it in an archive, `model/` after it.
+UNSIGNED_BYTES = 256 << 20
+BLOCK = tarfile.BLOCKSIZE
+CHUNK = 1 << 20
 ORDER = re.compile(
     r"edgewright sequence=(?P<sequence>[1-9][0-9]{0,19}) release=(?P<release>[0-9a-f]{16})"
     r" compatible=(?P<compatible>[a-z0-9-]+,[a-z0-9.-]+)(?: .*)?"
@@ -128,72 +137,129 @@ def parse_order(comment: str, subject: str) -> Order:
 
 
 def read_signature(release: Release) -> bytes | None:
-    """The signature file of a release on this machine; None while it is not signed."""
-    try:
-        return release.signature.read_bytes()
-    except FileNotFoundError:
-        return None
+    """The signature file of a release on this machine; None while it is not signed.
+
+    Raises UserError for one that is a link, or no signature by its size.
+    """
+    return _signature_in(release.signature)
+
+
+def _signature_in(path: Path) -> bytes | None:
+    is_there = path.exists() or path.is_symlink()
+    return read_inside(path.parent, path.name, limit=SIGNATURE_BYTES) if is_there else None
 
 
 def verify(path: Path, trusted: Sequence[PublicKey]) -> Verified:
-    """Verify a release folder or `<id>.tar.gz`: signature, then every file. Raises UserError."""
-    if path.is_dir():
-        return verify_release(load_release(path), trusted)
-    manifest, raw = _read_archive(path)
-    return _signed(manifest, raw, trusted, path)
+    """Verify a release folder or `<id>.tar.gz`: signature, then every file. Raises UserError.
+
+    Before the signature is known to be right, nothing is read but the signature and the manifest,
+    and afterwards no more than the manifest says.
+    """
+    if not path.is_dir():
+        return _verify_archive(path, trusted)
+    verified = _signed(read_manifest(path / MANIFEST), path / SIGNATURE, trusted, path)
+    load_release(path)
+    return verified
 
 
 def verify_release(release: Release, trusted: Sequence[PublicKey]) -> Verified:
     """Verify the signature of a release that was loaded."""
-    return _signed(release.manifest, read_signature(release), trusted, release.folder)
+    return _signed(release.manifest, release.signature, trusted, release.folder)
 
 
 def _signed(
-    manifest: Manifest, raw: bytes | None, trusted: Sequence[PublicKey], path: Path
+    manifest: Manifest, signature: Path, trusted: Sequence[PublicKey], path: Path
 ) -> Verified:
+    raw = _signature_in(signature)
     if raw is None:
         raise UserError(str(path), "is not signed", next=SIGN)
     return check(manifest, raw, trusted, f"{path}: {SIGNATURE}")
 
 
-def _read_archive(path: Path) -> tuple[Manifest, bytes | None]:
-    """The manifest of an archive, after every file in it was held against it."""
-    content = _unpacked(path)
-    prefix = next(iter(content), "").partition("/")[0]
-    manifest_name = f"{prefix}/{MANIFEST}"
-    if manifest_name not in content:
-        raise UserError(str(path), f"no {MANIFEST} in it", next="invoke build")
-    manifest = parse_manifest(content.pop(manifest_name), f"{path}: {MANIFEST}")
-    listed = {f"{manifest.id}/{file.path}": file.sha256 for file in manifest.files}
-    packed = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-    problems = [
-        f"{name}: expected {listed.get(name, 'nothing')}, found {packed.get(name, 'nothing')}"
-        for name in sorted(listed.keys() | packed.keys())
-        if listed.get(name) != packed.get(name)
-    ]
+def _verify_archive(path: Path, trusted: Sequence[PublicKey]) -> Verified:
+    """The archive is read twice: to the manifest, and, if that is signed, to its end."""
+    with _unpacking(path) as stream:
+        manifest = _packed_manifest(stream, path)
+    verified = _signed(manifest, beside(path), trusted, path)
+    with _unpacking(path) as stream:
+        problems = list(_packed_problems(stream, manifest, path))
     if problems:
         raise UserError(str(path), "not the release its manifest describes", facts=problems)
-    signature = beside(path)
-    return manifest, signature.read_bytes() if signature.is_file() else None
+    return verified
 
 
-def _unpacked(path: Path) -> dict[str, bytes]:
-    """Name → bytes of an archive's regular files; anything else is refused.
-
-    In memory: nothing is written of an archive that is not verified, and no path in it is used.
-    """
-    content: dict[str, bytes] = {}
+@contextlib.contextmanager
+def _unpacking(path: Path) -> Iterator[BufferedIOBase]:
+    """What an archive unpacks to, as a stream: nothing of it is written, or held as a whole."""
     try:
-        with tarfile.open(path, "r:gz") as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.isreg() else None
-                size = sum(map(len, content.values()))
-                if file is None or member.name in content or size > ARCHIVE_BYTES:
-                    raise UserError(str(path), f"{member.name!r} has no place in a release")
-                content[member.name] = file.read(ARCHIVE_BYTES)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(str(path), f"not readable: {reason}", next="invoke build") from error
-    except (tarfile.TarError, zlib.error, EOFError) as broken:
+        with open_inside(path.parent, path.name) as packed, gzip.GzipFile(fileobj=packed) as stream:
+            yield stream
+    except (OSError, tarfile.TarError, zlib.error, EOFError) as broken:
         raise UserError(str(path), "not a whole archive", facts=[str(broken)]) from broken
-    return content
+
+
+def _packed_manifest(stream: BufferedIOBase, path: Path) -> Manifest:
+    skipped = 0
+    while member := _next_member(stream, path):
+        if member.name.partition("/")[2] == MANIFEST:
+            if member.size > MANIFEST_BYTES:
+                raise UserError(
+                    f"{path}: {MANIFEST}",
+                    "is too large",
+                    facts=[f"expected: at most {MANIFEST_BYTES:,} bytes"],
+                )
+            return parse_manifest(_read(stream, member.size), f"{path}: {MANIFEST}")
+        skipped += BLOCK + member.size
+        if skipped > UNSIGNED_BYTES:
+            facts = [f"expected: a manifest within {UNSIGNED_BYTES >> 20} MiB"]
+            raise UserError(str(path), "not a release", facts=facts, next="invoke build")
+        _hash(stream, member.size)
+    raise UserError(str(path), f"no {MANIFEST} in it", next="invoke build")
+
+
+def _packed_problems(stream: BufferedIOBase, manifest: Manifest, path: Path) -> Iterator[str]:
+    """What of an archive is not as its manifest says; nothing beyond its sizes is unpacked."""
+    sizes = {file.path: file.bytes for file in manifest.files}
+    missing = {file.path: file.sha256 for file in manifest.files}
+    sizes[MANIFEST] = len(manifest.canonical())
+    missing[MANIFEST] = hashlib.sha256(manifest.canonical()).hexdigest()
+    while member := _next_member(stream, path):
+        prefix, _, name = member.name.partition("/")
+        expected = missing.pop(name, None) if prefix == manifest.id else None
+        if expected is None or member.size != sizes[name]:
+            yield f"{member.name!r}: not a file of this release, or not of its size"
+            return
+        if (sha256 := _hash(stream, member.size)) != expected:
+            yield f"{name}: expected sha256 {expected}, found {sha256}"
+    yield from (f"{name}: missing" for name in missing)
+
+
+def _next_member(stream: BufferedIOBase, path: Path) -> tarfile.TarInfo | None:
+    """The next header of an archive, None at its end.
+
+    Of a release these are plain files of the ustar format. `tarfile.open` would also read
+    extensions of the format, as long as the archive says, into memory.
+    """
+    block = _read(stream, BLOCK)
+    if block == bytes(BLOCK):
+        return None
+    member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    if not member.isreg() or member.size < 0:
+        raise UserError(str(path), f"{member.name!r} has no place in a release")
+    return member
+
+
+def _hash(stream: BufferedIOBase, size: int) -> str:
+    """SHA-256 of a member's content; the stream then stands at the next header."""
+    hasher = hashlib.sha256()
+    for at in range(0, size, CHUNK):
+        hasher.update(_read(stream, min(CHUNK, size - at)))
+    _read(stream, -size % BLOCK)
+    return hasher.hexdigest()
+
+
+def _read(stream: BufferedIOBase, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError("it ends in the middle of a file")
+    return data

@@ -107,3 +107,20 @@ def test_the_examples_are_sound_profiles(tmp_path: Path) -> None:
 
     assert load_board("line-3-camera", tmp_path, CATALOGUE).cpu.core == "cortex-a53"
     assert load_board("orangepi-one", tmp_path, CATALOGUE).cpu.core == "cortex-a7"
+
+
+SHOWN_BY = re.compile(r"`(tests/[\w/.]+?\.py)(?:::(\w+))?`")
+
+
+def test_each_test_that_a_promise_names_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    tables = text.partition("Each promise below names the test that shows it.")[2]
+    rows_below = [line for line in tables.splitlines() if line.startswith("| ")]
+    promises = [row for row in rows_below if not row.endswith("| shown by |")]
+    assert promises
+    unshown = [row for row in promises if not SHOWN_BY.search(row)]
+    for path, name in SHOWN_BY.findall("\n".join(promises)):
+        source = (ROOT / path).read_text() if (ROOT / path).is_file() else ""
+        if not source or (name and f"def {name}(" not in source):
+            unshown.append(f"{path}::{name}")
+    assert unshown == []

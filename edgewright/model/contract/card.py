@@ -7,9 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from edgewright.base.errors import UserError
+from edgewright.base.files import read_inside
 from edgewright.base.schema import Part, parse_json
 
+CARD_BYTES = 1 << 20
 Facts = dict[str, JsonValue]
 Size = Annotated[int, Field(gt=0)]
 
@@ -103,10 +104,7 @@ class Card(Part):
 
 def read_card(path: Path) -> Card:
     """The card in a file; every problem of it is reported at once."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(str(path), "no such file") from None
+    raw = read_inside(path.parent, path.name, limit=CARD_BYTES)
     return parse_json(Card, raw, str(path), "is not a model card")
 
 

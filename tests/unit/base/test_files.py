@@ -15,6 +15,8 @@ from edgewright.base.files import (
     copy_file,
     locked,
     new_folder,
+    read_file,
+    read_inside,
     replacing,
     unique_name,
     update_file,
@@ -247,3 +249,63 @@ def test_memory_that_is_there_is_enough(tmp_path: Path) -> None:
 
 def test_where_the_kernel_tells_nothing_nothing_is_refused(tmp_path: Path) -> None:
     require_memory("net", 1 << 60, tmp_path / "absent")
+
+
+# Reading what others wrote
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder beside a secret, with every way to it that a name or a link can be."""
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "file").write_text("content")
+    (folder / "link").symlink_to("../secret")
+    (folder / "absolute").symlink_to(tmp_path / "secret")
+    (folder / "inside").symlink_to("inner/file")
+    (folder / "up").symlink_to("..")
+    (folder / "zero").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+def test_a_file_inside_a_folder_is_read(folder: Path) -> None:
+    assert read_inside(folder, "inner/file", limit=7) == b"content"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "inner/../../secret", "/etc/passwd", "", ".", "inner/", "a\0b", "\x1b]0;t\x07"],
+)
+def test_a_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match="is not the name of a file inside it") as refused:
+        read_inside(folder, name, limit=99)
+    assert "\x1b" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["link", "absolute", "inside", "up/secret", "zero"])
+def test_a_link_is_not_followed(folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match="is a link or behind one, expected a file of this folder"):
+        read_inside(folder, name, limit=99)
+
+
+@pytest.mark.parametrize("name", ["pipe", "inner"])
+def test_what_has_no_end_is_refused_at_once(folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match="is no regular file"):
+        read_inside(folder, name, limit=99)
+
+
+def test_a_file_that_the_user_names_may_be_a_link_but_no_device(folder: Path) -> None:
+    assert read_file(folder / "inside", limit=99) == b"content"
+    with pytest.raises(UserError, match="is no regular file"):
+        read_file(folder / "zero", limit=99)
+
+
+def test_no_more_than_the_limit_is_read(folder: Path) -> None:
+    with (folder / "large").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(UserError, match="is too large\n  expected: at most 99 bytes"):
+        read_inside(folder, "large", limit=99)
+    with pytest.raises(UserError, match="is too large"):
+        read_file(folder / "large", limit=99)

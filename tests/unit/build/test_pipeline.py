@@ -1,8 +1,11 @@
 """Stages of a build that need no builder."""
 
+import os
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto
 from rich.console import Console
 
 import edgewright
@@ -62,6 +65,44 @@ def test_a_board_with_xnnpack_gets_a_model_of_its_own(workspace: Workspace) -> N
     _, again = converted(workspace, model, "three", xnnpack=True)
 
     assert (cached, again) == (False, True)
+
+
+def test_a_model_is_no_link_to_another_network_of_this_machine(workspace: Workspace) -> None:
+    small_model(workspace.root / "secret.onnx")
+    model = workspace.root / "model.onnx"
+    model.symlink_to("secret.onnx")
+
+    with pytest.raises(UserError, match="is a link or behind one"):
+        converted(workspace, model, "one")
+
+
+def test_a_model_without_end_is_not_read(workspace: Workspace) -> None:
+    model = workspace.root / "model.onnx"
+    model.touch()
+    os.truncate(model, 1 << 40)
+
+    with pytest.raises(UserError, match="is too large"):
+        converted(workspace, model, "one")
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "linked"])
+def test_a_model_takes_no_weights_from_outside_its_folder(
+    workspace: Workspace, location: str
+) -> None:
+    folder = workspace.root / "folder"
+    folder.mkdir()
+    (workspace.root / "secret").write_bytes(bytes(1000))
+    (folder / "linked").symlink_to(workspace.root / "secret")
+    network = onnx.load(small_model(folder / "model.onnx"))
+    weights = network.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.ClearField("float_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location)
+    (folder / "model.onnx").write_bytes(network.SerializeToString())
+
+    with pytest.raises(UserError, match="not a valid ONNX model"):
+        converted(workspace, folder / "model.onnx", "one")
 
 
 def test_a_model_that_is_refused_leaves_nothing_in_the_cache(workspace: Workspace) -> None:

@@ -227,7 +227,7 @@ Change = Callable[[Release, Path], None]
 
 
 def swap_file(release: Release, other: Path) -> None:
-    (release.folder / "model" / "model.ort").write_bytes(b"swapped")
+    (release.folder / "model" / "model.ort").write_bytes(b"swapped!!")
 
 
 def swap_signature(release: Release, other: Path) -> None:

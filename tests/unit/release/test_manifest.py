@@ -264,8 +264,8 @@ def test_every_damaged_file_is_told_at_once(release: Release) -> None:
     found = hashlib.sha256(b"damaged").hexdigest()
     assert error_of(release.folder) == [
         f"{release.folder}: not the release its manifest describes",
-        "  model/golden/cell0001.png: expected a file, found a link",
-        "  model/labels.txt: missing",
+        "  model/golden/cell0001.png: is a link or behind one, expected a file of this folder",
+        "  model/labels.txt: no such file",
         f"  model/model.ort: expected sha256 {expected}, found {found}",
         "  bin/helper: not in the manifest",
         "next: invoke build",
@@ -276,7 +276,8 @@ def test_a_folder_that_is_a_link_to_outside_is_refused(release: Release, tmp_pat
     shutil.move(release.folder / "bin", tmp_path / "bin")
     (release.folder / "bin").symlink_to(tmp_path / "bin")
 
-    assert error_of(release.folder)[1] == "  bin/edge-infer: expected a file, found a link"
+    problem = "is a link or behind one, expected a file of this folder"
+    assert error_of(release.folder)[1] == f"  bin/edge-infer: {problem}"
 
 
 def edit(release: Release, change: Callable[[dict[str, Any]], None], *, new_id: bool) -> None:
@@ -365,7 +366,7 @@ def test_a_manifest_that_is_not_canonical_is_refused(release: Release) -> None:
 
 def test_a_manifest_that_is_missing_is_told(tmp_path: Path) -> None:
     assert error_of(tmp_path) == [
-        f"{tmp_path}/manifest.json: not readable: No such file or directory",
+        f"{tmp_path}/manifest.json: no such file",
         "next: invoke build",
     ]
 
@@ -394,7 +395,7 @@ def test_a_missing_input_is_told_by_path(inputs: ReleaseInputs, tmp_path: Path) 
     inputs.ort_model.unlink()
 
     assert build_error(inputs, tmp_path) == [
-        f"{inputs.ort_model}: not readable: No such file or directory",
+        f"{inputs.ort_model}: no such file",
         "next: invoke build",
     ]
 
@@ -403,7 +404,74 @@ def test_a_golden_image_that_is_missing_is_told(inputs: ReleaseInputs, tmp_path:
     (inputs.golden / "cell0001.png").unlink()
 
     assert build_error(inputs, tmp_path)[0].startswith(
-        f"{inputs.golden}/cell0001.png: not readable"
+        f"{inputs.golden}/cell0001.png: no such file"
+    )
+
+
+def hide_behind_link(inputs: ReleaseInputs, secret: Path) -> str:
+    (inputs.golden / "linked.png").symlink_to(secret)
+    return "linked.png"
+
+
+def hide_behind_folder(inputs: ReleaseInputs, secret: Path) -> str:
+    inputs.golden.rename(inputs.golden.with_name("elsewhere"))
+    inputs.golden.symlink_to("elsewhere")
+    return "cell0001.png"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        lambda inputs, secret: f"../../{secret.name}",
+        lambda inputs, secret: str(secret),
+        lambda inputs, secret: "..",
+        lambda inputs, secret: "cell0001.png/../../../default.key",
+        lambda inputs, secret: "\x00",
+        hide_behind_link,
+        hide_behind_folder,
+    ],
+)
+def test_a_golden_set_brings_no_file_from_outside_into_a_release(
+    inputs: ReleaseInputs, tmp_path: Path, image: Callable[[ReleaseInputs, Path], str]
+) -> None:
+    secret = tmp_path / "default.key"
+    secret.write_text("the secret key")
+    cases = {"cases": [{"image": image(inputs, secret)}]}
+    (inputs.golden / "expected.json").write_text(json.dumps(cases))
+
+    assert build_error(inputs, tmp_path)
+    assert not (tmp_path / "release").exists()
+
+
+@pytest.mark.parametrize("name", ["card.json", "golden/expected.json", "golden/cell0001.png"])
+@pytest.mark.parametrize("device", ["/dev/zero", "link"])
+def test_no_file_of_a_model_folder_is_a_link_or_without_end(
+    inputs: ReleaseInputs, tmp_path: Path, name: str, device: str
+) -> None:
+    path = inputs.card.parent / name
+    path.rename(tmp_path / "link")
+    path.symlink_to("/dev/zero" if device == "/dev/zero" else tmp_path / "link")
+
+    assert build_error(inputs, tmp_path)[0] == (
+        f"{path}: is a link or behind one, expected a file of this folder"
+    )
+
+
+@pytest.mark.parametrize("name", ["card.json", "golden/expected.json", "golden/cell0001.png"])
+def test_no_file_of_a_model_folder_is_read_beyond_its_limit(
+    inputs: ReleaseInputs, tmp_path: Path, name: str
+) -> None:
+    path = inputs.card.parent / name
+    os.truncate(path, 1 << 40)  # sparse
+
+    assert build_error(inputs, tmp_path)[0] == f"{path}: is too large"
+
+
+def test_a_file_of_a_release_is_not_hashed_beyond_the_manifests_size(release: Release) -> None:
+    os.truncate(release.folder / "model/model.ort", 1 << 40)
+
+    assert error_of(release.folder)[1] == (
+        "  model/model.ort: expected 7 bytes, found 1,099,511,627,776"
     )
 
 
