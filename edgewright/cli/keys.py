@@ -24,6 +24,9 @@ Authority = Annotated[
     str, "name of the key that authorises it; default: one of yours that the board trusts"
 ]
 After = Annotated[int, "a sequence number to go beyond"]
+Confirm = Annotated[
+    tuple[str, ...], "a key that the board may go on trusting: line 2 of its .pub file"
+]
 
 
 def ask(name: str) -> str | None:
@@ -57,18 +60,26 @@ def provision(
     reach: Reach,
     key: KeyName = keys.DEFAULT,
     by: Authority = "",
+    confirm: Confirm = (),
     after: After = 0,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
-    folder = keys.user_keys()
-    new = folder.stored(key)
+    folder, policy = keys.user_keys(), signing_policy()
+    new, confirmed = folder.stored(key), policy.confirmed(confirm)
     with reach.connect() as board:
         edgectl = _edgectl(board, reach.board)
         if by:
             signer = folder.open_signer(by, ask)
         else:
-            signer = signing_policy().authority(keyring.read(edgectl), new=key)
-        ids = keyring.provision(edgectl, reach.profile.compatible, new.public, signer, after=after)
+            signer = policy.authority(keyring.read(edgectl), new=key)
+        ids = keyring.provision(
+            edgectl,
+            reach.profile.compatible,
+            new.public,
+            signer,
+            confirmed=confirmed,
+            after=after,
+        )
         _say_trusted(board, ids)
 
 
@@ -77,23 +88,27 @@ def revoke(
     c: Context,
     reach: Reach,
     key: Annotated[str, "name of the key, if you have its public half"] = "",
-    id: Annotated[str, "or its id, as invoke status tells it"] = "",
+    id: Annotated[tuple[str, ...], "or its id, as invoke status tells it"] = (),
     by: Authority = "",
+    confirm: Confirm = (),
     after: After = 0,
 ) -> None:
     """Make a board forget a key. Example: invoke keys.revoke --board=rpi2 --emulated --key=old"""
     if bool(key) == bool(id):
         raise UserError("key", "expected one of --key and --id", next="invoke keys.list")
-    folder = keys.user_keys()
+    folder, policy = keys.user_keys(), signing_policy()
     # Ids are written in capitals; a person may type them otherwise.
-    revoked = id.upper() or folder.stored(key).public.id
+    revoked = [one.upper() for one in id] or [folder.stored(key).public.id]
+    confirmed = policy.confirmed(confirm)
     with reach.connect() as board:
         edgectl = _edgectl(board, reach.board)
         if by:
             signer = folder.open_signer(by, ask)
         else:
-            signer = signing_policy().authority(keyring.read(edgectl), leaving=revoked)
-        ids = keyring.revoke(edgectl, reach.profile.compatible, revoked, signer, after=after)
+            signer = policy.authority(keyring.read(edgectl), leaving=revoked)
+        ids = keyring.revoke(
+            edgectl, reach.profile.compatible, revoked, signer, confirmed=confirmed, after=after
+        )
         _say_trusted(board, ids)
 
 

@@ -1,7 +1,7 @@
 """Which of a user's keys signs: a release, a rollback, a change of the keys that a board trusts."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgewright.base.errors import UserError
@@ -12,6 +12,7 @@ from edgewright.deploy.keyring import KeySet
 from edgewright.release import minisign, order
 from edgewright.release.keys import DEFAULT, Ask, KeyFolder, Signer, believable
 from edgewright.release.manifest import Manifest, Release
+from edgewright.release.minisign import PublicKey
 
 EMULATED = "emulated"  # key that emulated boards trust where there is no default key
 
@@ -90,19 +91,36 @@ class SigningPolicy:
         new = next((key for key in self.keys.listed() if key.public.key_id == key_id), None)
         if new is not None:
             signer = self.authority(trusted, new=new.name)
-            keyring.provision(edgectl, release.manifest.compatible, new.public, signer)
+            keyring.provision(
+                edgectl,
+                release.manifest.compatible,
+                new.public,
+                signer,
+                confirmed=self.confirmed(),
+            )
 
-    def authority(self, trusted: KeySet | None, *, new: str = DEFAULT, leaving: str = "") -> Signer:
+    def confirmed(self, lines: Sequence[str] = ()) -> tuple[PublicKey, ...]:
+        """The keys that a board may go on trusting: those in the folder, and `lines`.
+
+        Each line is a key as the second line of a `.pub` file has it. Raises UserError for one
+        that is none.
+        """
+        typed = [minisign.public_key_of(line, "--confirm") for line in lines]
+        return (*(key.public for key in self.keys.listed()), *typed)
+
+    def authority(
+        self, trusted: KeySet | None, *, new: str = DEFAULT, leaving: Sequence[str] = ()
+    ) -> Signer:
         """A key of this user that may change what the board trusts.
 
-        At first contact that is the `new` key itself. Where there is a choice, it is not the one
-        with the id `leaving`. Raises UserError if the board trusts none of this user's keys.
+        At first contact that is the `new` key itself. Where there is a choice, it is none of
+        those with the ids `leaving`. Raises UserError if the board trusts none of this user's keys.
         """
         name = new if trusted is None else self._trusted_name(trusted, leaving)
         with self._alone():
             return self._open(name)
 
-    def _trusted_name(self, trusted: KeySet, leaving: str) -> str:
+    def _trusted_name(self, trusted: KeySet, leaving: Sequence[str]) -> str:
         secrets = [key for key in self.keys.listed() if key.has_secret]
         usable = [key for key in secrets if key.public in trusted.public]
         if not usable:
@@ -112,7 +130,7 @@ class SigningPolicy:
                 facts=[f"trusted: {key.id}" for key in trusted.public],
                 next="ask an owner of one of these keys to provision yours",
             )
-        return min(usable, key=lambda key: key.public.id == leaving).name
+        return min(usable, key=lambda key: key.public.id in leaving).name
 
     def _is_by_key(self, signature: bytes, release: Release) -> bool:
         key_id = minisign.parse_signature(signature, str(release.signature)).key_id

@@ -14,6 +14,7 @@ class ListedKey(Part):
 
     name: str
     id: str  # 16 hexadecimal digits, as minisign shows them
+    public: str  # the key itself: the second line of its .pub file
     secret: bool  # the secret half is there too
     locked: bool  # by a passphrase
     last_sequence: int  # 0: nothing was signed with it
@@ -61,6 +62,7 @@ def key_list(keys: Iterable[StoredKey]) -> KeyList:
         ListedKey(
             name=key.name,
             id=key.public.id,
+            public=key.public.line,
             secret=key.has_secret,
             locked=key.locked,
             last_sequence=key.last_sequence,

@@ -179,6 +179,14 @@ def parse_public_key(raw: bytes, subject: str) -> PublicKey:
     return PublicKey(line=lines[1])
 
 
+def public_key_of(line: str, subject: str) -> PublicKey:
+    """A public key from the second line of its file, which is how people compare keys.
+
+    Raises UserError.
+    """
+    return parse_public_key(f"{UNTRUSTED}\n{line}\n".encode(errors="replace"), subject)
+
+
 # Secret keys
 
 

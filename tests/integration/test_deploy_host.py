@@ -299,7 +299,7 @@ def test_rotation_of_keys(make: Make, root: Path) -> None:
     both = keyring.provision(helper, COMPATIBLE, new.public, old)
     assert both == (old.public.id, new.public.id)
     assert keyring.provision(helper, COMPATIBLE, new.public, old) == both
-    left = keyring.revoke(helper, COMPATIBLE, old.public.id, new)
+    left = keyring.revoke(helper, COMPATIBLE, [old.public.id], new)
     assert left == (new.public.id,)
     with pytest.raises(RefusedError) as refused:
         install(release, signature=sign(release))
@@ -313,7 +313,9 @@ def test_stranger_cannot_make_a_board_trust_him(make: Make, root: Path) -> None:
     helper, before = Edgectl(board=LocalBoard(), root=str(root)), (root / "keys.json").read_bytes()
     stranger = signer("stranger")
     with pytest.raises(RefusedError) as refused:
-        keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
+        keyring.provision(
+            helper, COMPATIBLE, stranger.public, stranger, confirmed=[signer().public]
+        )
     assert refused.value.code == "signature_unknown_key"
     assert (root / "keys.json").read_bytes() == before
 
@@ -322,7 +324,7 @@ def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:
     trust(LocalBoard(), make())
     helper, mine = Edgectl(board=LocalBoard(), root=str(root)), signer()
     with pytest.raises(Exception, match="would be revoked by a key that is not to stay"):
-        keyring.revoke(helper, COMPATIBLE, mine.public.id, mine)
+        keyring.revoke(helper, COMPATIBLE, [mine.public.id], mine)
 
 
 # Smoke before the switch, rollback

@@ -129,7 +129,7 @@ class Deploys(RuleBasedStateMachine):
         with contextlib.suppress(ConnectionLostError):
             keyring.provision(there, COMPATIBLE, added, old, after=self.key_set().sequence)
             after = self.key_set().sequence
-            keyring.revoke(there, COMPATIBLE, old.public.id, signer(new), after=after)
+            keyring.revoke(there, COMPATIBLE, [old.public.id], signer(new), after=after)
         left = self.key_set()
         self.key = self.key if old.public in left.public else new
         assert signer(self.key).public in left.public

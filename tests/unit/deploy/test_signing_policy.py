@@ -171,7 +171,7 @@ def test_the_authority_is_a_trusted_key_that_stays(folder: KeyFolder) -> None:
     trusted = KeySet(sequence=1, keys=(line_of(folder, "a-old"), line_of(folder, "b-new")))
 
     assert policy(folder).authority(trusted).name == "a-old"
-    assert policy(folder).authority(trusted, leaving=old.id).name == "b-new"
+    assert policy(folder).authority(trusted, leaving=[old.id]).name == "b-new"
 
 
 def test_a_board_that_trusts_none_of_our_keys_is_told(folder: KeyFolder, tmp_path: Path) -> None:
