@@ -155,21 +155,33 @@ def obtain(
 
     Raises ChildFailed, with the end of Conan's output, if it cannot be built.
     """
+    if package := recorded(step, inputs, earlier):
+        return Obtained(package=package, cached=True)
     key = _key(step, inputs, earlier)
-    # Conan has a cache of its own, but takes seconds a package to say that nothing changed. The
-    # record lies beside that cache, so that one goes with the other.
-    conan = inputs.builder.cache / "conan" / inputs.builder.id
-    record = conan / "edgewright" / f"{step.name}-{key[:16]}.json"
-    if record.is_file():
-        package = Package.model_validate_json(record.read_text())
-        if package.folder.is_dir():  # somebody may have emptied Conan's cache
-            return Obtained(package=package, cached=True)
     start = time.monotonic()
     result = inputs.logs / f"{step.name}.json"
     _conan_create(step, inputs, result, on_line)
     is_new, package = _read_result(step, inputs, result, key, time.monotonic() - start)
-    write_file(record, package.model_dump_json(indent=2) + "\n")
+    write_file(_record(step, inputs, key), package.model_dump_json(indent=2) + "\n")
     return Obtained(package=package, cached=not is_new)
+
+
+def recorded(
+    step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package]
+) -> Package | None:
+    """The package of one step if it was built before. Only records are read: no lock is needed."""
+    record = _record(step, inputs, _key(step, inputs, earlier))
+    if not record.is_file():
+        return None
+    package = Package.model_validate_json(record.read_text())
+    return package if package.folder.is_dir() else None  # somebody may have emptied Conan's cache
+
+
+def _record(step: PackageStep, inputs: PackageInputs, key: str) -> Path:
+    # Conan has a cache of its own, but takes seconds a package to say that nothing changed. The
+    # record lies beside that cache, so that one goes with the other.
+    conan = inputs.builder.cache / "conan" / inputs.builder.id
+    return conan / "edgewright" / f"{step.name}-{key[:16]}.json"
 
 
 def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package]) -> str:

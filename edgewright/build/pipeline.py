@@ -190,14 +190,22 @@ def _packages(
         jobs=request.jobs,
         logs=out.logs,
     )
+    return build_packages(inputs, stages)
+
+
+def build_packages(inputs: packages.PackageInputs, stages: Stages) -> dict[str, packages.Package]:
+    """Every package by name, each a stage. Conan's cache is locked only while it builds one."""
     built: dict[str, packages.Package] = {}
     note = partial(stages.progress.note, "another build uses the Conan cache: waiting for it")
-    with locked(_conan_lock(builder), on_busy=note):
-        for step in packages.steps(inputs):
-            with stages.stage(step.name) as stage:
-                obtained = packages.obtain(step, inputs, built, stages.progress.line)
-                built[step.name] = obtained.package
-                stage.cached = obtained.cached
+    for step in packages.steps(inputs):
+        with stages.stage(step.name) as stage:
+            package = packages.recorded(step, inputs, built)
+            stage.cached = package is not None
+            if package is None:
+                with locked(_conan_lock(inputs.builder), on_busy=note):
+                    obtained = packages.obtain(step, inputs, built, stages.progress.line)
+                package, stage.cached = obtained.package, obtained.cached
+            built[step.name] = package
     return built
 
 

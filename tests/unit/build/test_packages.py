@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from edgewright.base.files import locked
 from edgewright.base.layout import user_cache
-from edgewright.base.progress import LineSink
-from edgewright.build import packages
+from edgewright.base.progress import LineSink, Progress, Stages
+from edgewright.build import packages, pipeline
 from edgewright.build.packages import Package, PackageInputs
 from tests.checkout import workspace_at
 
@@ -114,6 +116,19 @@ def test_the_first_time_everything_is_built_the_second_nothing(
 
     assert make_all(inputs) == set()
     assert builder.ran == []
+
+
+def test_a_build_from_cache_does_not_wait_for_another_boards_compiler(
+    inputs: PackageInputs,
+) -> None:
+    pipeline.build_packages(inputs, Stages(Progress()))
+    stages = Stages(Progress())
+
+    with locked(pipeline._conan_lock(inputs.builder)), ThreadPoolExecutor() as pool:
+        built = pool.submit(pipeline.build_packages, inputs, stages).result(timeout=30)
+
+    assert set(built) == EVERYTHING
+    assert {report.origin for report in stages.reports} == {"cache"}
 
 
 def change(inputs: PackageInputs, what: str) -> None:
