@@ -24,6 +24,7 @@ class EdgewrightError(Exception):
     """A fault that is told in words, without a traceback."""
 
     exit_code = ExitCode.BUG
+    code = "bug"  # the word for it under --json; what a board refuses has the board's own
 
     def __init__(
         self,
@@ -51,18 +52,28 @@ class UserError(EdgewrightError):
     """Something in the user's hands: a file, an option, a missing tool."""
 
     exit_code = ExitCode.USER
+    code = "user"
 
 
 class TargetError(EdgewrightError):
     """Something on the other side: a board that is down, full, changed or unfit."""
 
     exit_code = ExitCode.TARGET
+    code = "target"
 
 
 class CheckError(EdgewrightError):
     """A measurement or a check that ran to its end and says no."""
 
     exit_code = ExitCode.CHECK
+    code = "check"
+
+
+class InterruptedWorkError(EdgewrightError):
+    """Ctrl-C, at a moment when something can be said of what it leaves."""
+
+    exit_code = ExitCode.INTERRUPTED
+    code = "interrupted"
 
 
 def near_miss(word: str, vocabulary: Iterable[str]) -> str:

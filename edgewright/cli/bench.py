@@ -34,6 +34,7 @@ from edgewright.cli.common import (
     workspace,
     write_document,
 )
+from edgewright.cli.documents import CostVerdict, written_files
 from edgewright.cli.keys import signing_policy
 from edgewright.observe import startup as start_up
 from edgewright.observe import transfer_rate as transfer_bench
@@ -99,17 +100,22 @@ def instructions(
 
 
 @task
-def check(c: Context, board: BoardName) -> None:
+def check(c: Context, board: BoardName, json: Json = False) -> None:
     """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
     report = measure(_program(Counted(board=board)), board, workspace().resources)
     accepted = baseline.require_no_growth(
         report, baseline.read_baseline(workspace().baseline), workspace().default_model.parent.name
     )
     say(f"{board}: {report.inference:,} instructions an inference, accepted {accepted.inference:,}")
+    if json:
+        verdict = CostVerdict(
+            board=board, instructions=report.inference, accepted=accepted.inference
+        )
+        write_document(verdict)
 
 
 @task
-def accept(c: Context, board: BoardName) -> None:
+def accept(c: Context, board: BoardName, json: Json = False) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
     report = measure(_program(Counted(board=board)), board, workspace().resources)
     before = baseline.read_baseline(workspace().own_baseline)
@@ -119,6 +125,8 @@ def accept(c: Context, board: BoardName) -> None:
         before.model_copy(update={"boards": {**before.boards, board: accepted_cost}}),
     )
     say(f"{workspace().own_baseline}: {report.inference:,} instructions an inference on {board}")
+    if json:
+        write_document(written_files([workspace().own_baseline]))
 
 
 @task
@@ -184,6 +192,7 @@ def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilat
 def _cold_cache() -> Iterator[Path]:
     """A cache that holds the downloaded sources alone, for as long as the builds take."""
     cache = user_cache()
+    cache.mkdir(parents=True, exist_ok=True)
     # Inside the user's cache, because hard links do not reach another file system.
     with tempfile.TemporaryDirectory(prefix="edgewright-cold-", dir=cache) as folder:
         if (cache / "sources").is_dir():
@@ -225,7 +234,7 @@ def startup(
 
 
 @task
-def calibrate(c: Context) -> None:
+def calibrate(c: Context, json: Json = False) -> None:
     """Model published networks anew. Example: invoke bench.calibrate"""
     log = checkout().root / "build" / "calibrate.log"
     with tempfile.TemporaryDirectory(prefix="edgewright-calibrate-") as scratch:
@@ -245,6 +254,8 @@ def calibrate(c: Context) -> None:
     OUT.print(table)
     file = workspace().resources.calibration
     say(f"{file}: scale {calibration.scale:.2f}, error {calibration.error:.0%}")
+    if json:
+        write_document(calibration)
 
 
 def _program(counted: Counted) -> Program:

@@ -22,12 +22,14 @@ from edgewright.cli.common import (
     workspace,
     write_document,
 )
+from edgewright.cli.documents import OfferedHostKey
 from edgewright.cli.keys import signing_policy
 from edgewright.deploy import documents, install, one_board, remote, service
 from edgewright.deploy import smoke as smoke_test
 from edgewright.deploy import target as targets
 from edgewright.deploy.documents import DeployReport
 from edgewright.deploy.one_board import DeploySettings, RollbackSettings
+from edgewright.deploy.remote import HostKey
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
 
@@ -39,12 +41,15 @@ def trust(
     yes: Annotated[bool, "pin without asking"] = False,
     fingerprint: Annotated[str, "pin only the key with this SHA256:… fingerprint"] = "",
     replace: Annotated[bool, "replace a key that was pinned before"] = False,
+    json: Json = False,
 ) -> None:
     """Show a board's host key and pin it. Example: invoke trust --host=root@10.0.0.7"""
     key = remote.scan_host_key(targets.parse_host(host))
     say(f"{host} offers {key.kind} {key.fingerprint}")
     if key.is_pinned:
         say("it is pinned already")
+        if json:
+            write_document(_offered(host, key))
         return
     confirmed = yes or bool(fingerprint)
     if not confirmed:
@@ -55,6 +60,18 @@ def trust(
         raise UserError(host, "host key was not pinned", next=f"invoke trust --host={host} --yes")
     remote.pin(key, expected=fingerprint or None, replace=replace)
     say(f"pinned in {remote.pins()}")
+    if json:
+        write_document(_offered(host, key))
+
+
+def _offered(host: str, key: HostKey) -> OfferedHostKey:
+    return OfferedHostKey(
+        host=host,
+        kind=key.kind,
+        fingerprint=key.fingerprint,
+        pinned_before=key.is_pinned,
+        file=str(remote.pins()),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +167,7 @@ def rollback(
     c: Context,
     reach: Reach,
     key: Annotated[str, "sign the order with this key; default: the default key"] = "",
+    json: Json = False,
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
     settings = RollbackSettings(
@@ -163,3 +181,6 @@ def rollback(
     with reach.connect() as board, screens.DeployProgress(ERR) as progress:
         former, current = one_board.rollback(board, settings, progress)
     say(f"{board.target}: release {current} is current again, in place of {former}")
+    if json:
+        target = str(board.target)
+        write_document(documents.RollbackReport(target=target, release=current, former=former))

@@ -26,6 +26,7 @@ from edgewright.cli.common import (
     write,
     write_document,
 )
+from edgewright.cli.documents import written_files
 from edgewright.observe.estimate import board_time
 
 
@@ -34,6 +35,7 @@ def render(
     c: Context,
     board: BoardName,
     stdout: Annotated[bool, "print both files instead of writing them"] = False,
+    json: Json = False,
 ) -> None:
     """Render CMake toolchain file and Conan profile. Example: invoke render --board=a53-som"""
     profile, out = profile_of(board), workspace().build(board)
@@ -45,6 +47,8 @@ def render(
     builder = container.LocalBuilder(workspace=workspace().root, cache=workspace().root)
     pipeline.render(profile, workspace(), builder)
     say(f"{out.toolchain}\n{out.conan_profile}")
+    if json:
+        write_document(written_files([out.toolchain, out.conan_profile]))
 
 
 ModelPath = Annotated[
@@ -109,8 +113,10 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> screens.B
 
 
 @task
-def lock(c: Context) -> None:
+def lock(c: Context, json: Json = False) -> None:
     """Write recipes/conan.lock anew after a recipe's version changed. Example: invoke lock"""
     log = checkout().root / "build" / "lock.log"
     packages.write_lock(workspace().resources, container.choose("auto", workspace(), log), log)
     say(str(workspace().resources.lockfile))
+    if json:
+        write_document(written_files([workspace().resources.lockfile]))

@@ -142,6 +142,22 @@ def names() -> Iterator[str]:
         yield from group.tasks
 
 
+def task_named(word: str) -> str | None:
+    """The full name of the task that a word starts, if it starts one."""
+    for group in GROUPS:
+        if group.has(word):
+            return word if word in group.tasks else f"{group.name}.{group.default}"
+    return None
+
+
+def command_of(module: str, task: str) -> str:
+    """The full name of a task, by the module that it is defined in."""
+    for group in GROUPS:
+        if task in group.modules.get(module.rpartition(".")[2], ()):
+            return f"{group.name}.{task}" if group.default else task
+    return task
+
+
 def collection(words: Iterable[str] | None = None) -> Collection:
     """The tasks that are among `words`, with their neighbours; all tasks by default."""
     chosen = None if words is None else frozenset(words)

@@ -7,8 +7,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +17,13 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 from rich.console import Console
 
-from edgewright.base.errors import EdgewrightError, ExitCode, UserError
+from edgewright.base.errors import EdgewrightError, ExitCode, InterruptedWorkError, UserError
 from edgewright.base.layout import installed_resources
 from edgewright.base.workspace import SETTINGS, Workspace, find_workspace, workspace_root
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
+from edgewright.cli import commands
+from edgewright.cli.documents import failure
 from edgewright.cli.options import Body, flatten, make_task
 from edgewright.cli.words import as_called
 
@@ -34,8 +36,20 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
 
 
 class _Output(Console):
-    """Rich's console, without its own idea of a reader that has gone: it would end with code 1."""
+    """Rich's console on standard output, which holds one document alone under --json."""
 
+    has_document = False
+
+    @contextmanager
+    def of_task(self, *, as_document: bool) -> Iterator[None]:
+        """While a task runs: what it prints for a person gives way to its document."""
+        self.stderr, self.has_document = as_document, False
+        try:
+            yield
+        finally:
+            self.stderr = False
+
+    # Rich's own idea of a reader that has gone would end the program with code 1.
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
@@ -71,12 +85,17 @@ Json = Annotated[bool, "one JSON document instead of a screen"]
 
 def task(body: Body) -> Task[Body]:
     """Make an Invoke task of `body(context, options…)` (`cli.options`) that reports its errors."""
-    return make_task(report_errors(default_board(flatten(body))))
+    return task_named(body.__name__)(body)
 
 
 def task_named(name: str) -> Callable[[Body], Task[Body]]:
     """`task`, where the function cannot have the task's name."""
-    return lambda body: make_task(report_errors(default_board(flatten(body))), name=name)
+
+    def make(body: Body) -> Task[Body]:
+        command = functools.partial(commands.command_of, body.__module__, name)
+        return make_task(report_errors(default_board(flatten(body)), command), name=name)
+
+    return make
 
 
 def default_board(body: Body) -> Body:
@@ -107,30 +126,44 @@ def _settings_board() -> str:
     return board
 
 
-def report_errors(body: Body) -> Body:
-    """Turn edgewright's exceptions into a message on standard error and an exit code."""
+def report_errors(body: Body, command: Callable[[], str]) -> Body:
+    """Turn edgewright's exceptions into a message on standard error and an exit code.
+
+    Under --json standard output gets the message too, unless the task's document is there.
+    """
 
     @functools.wraps(body)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def run(*args: Any, **options: Any) -> None:
+        as_document = bool(options.get("json"))
         try:
-            body(*args, **kwargs)
-        except EdgewrightError as fault:
-            say(str(fault))
-            # Invoke ends with an `Exit`'s code and is silent; any other exception, a bug of ours,
-            # goes through it with its traceback.
-            raise Exit(code=fault.exit_code) from None
-        except OSError as fault:
-            if fault.errno not in MACHINE_FAULTS:
+            with OUT.of_task(as_document=as_document):
+                body(*args, **options)
+        # Invoke ends with an `Exit`'s code and is silent; any other exception, a bug of ours,
+        # goes through it with its traceback.
+        except (Exit, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as raised:
+            fault = _fault_of(raised)
+            if as_document and not OUT.has_document:
+                write_document(failure(command(), fault))
+            if fault.exit_code is ExitCode.BUG:
                 raise
-            # A full disk says so while an open file is written, and then not which.
-            subject = fault.filename or "a file or standard output"
-            say(f"{subject}: {os.strerror(fault.errno).lower()}")
-            raise Exit(code=ExitCode.USER) from None
-        except KeyboardInterrupt:
-            ERR.print("interrupted: what was there before is unchanged")
-            raise Exit(code=ExitCode.INTERRUPTED) from None
+            say(str(fault))
+            raise Exit(code=fault.exit_code) from None
 
     return run
+
+
+def _fault_of(raised: BaseException) -> EdgewrightError:
+    if isinstance(raised, EdgewrightError):
+        return raised
+    if isinstance(raised, KeyboardInterrupt):
+        return InterruptedWorkError("interrupted", "what was there before is unchanged")
+    if isinstance(raised, OSError) and raised.errno in MACHINE_FAULTS:
+        # A full disk says so while an open file is written, and then not which.
+        subject = raised.filename or "a file or standard output"
+        return UserError(str(subject), os.strerror(raised.errno).lower())
+    return EdgewrightError(type(raised).__name__, str(raised))
 
 
 def say(text: str) -> None:
@@ -140,12 +173,13 @@ def say(text: str) -> None:
 
 def write(text: str) -> None:
     """Write text as it is: a console would wrap it and take `[…]` for markup."""
-    sys.stdout.write(text)
+    OUT.file.write(text)
 
 
 def write_document(document: "Document") -> None:
     """What `--json` asks for: nothing else is on standard output, so a program can parse it."""
-    write(document.to_json())
+    sys.stdout.write(document.to_json())
+    OUT.has_document = True
 
 
 def heavy(module: str, package: str = "model") -> Any:

@@ -16,13 +16,16 @@ from edgewright.cli.build import BuildOptions, build_release
 from edgewright.cli.common import (
     OUT,
     BoardName,
+    Json,
     checkout,
     instance_of,
     profile_of,
     say,
     task,
     workspace,
+    write_document,
 )
+from edgewright.cli.documents import ChecksPassed
 from edgewright.lab import emulate
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
@@ -30,7 +33,7 @@ PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 
 
 @task
-def demo(c: Context, board: BoardName = "a53-som") -> None:
+def demo(c: Context, board: BoardName = "a53-som", json: Json = False) -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
     OUT.print(screens.build_screen(build_release(BuildOptions(board=board, estimate=False))))
     up = emulate.up(instance_of(board))
@@ -41,6 +44,8 @@ def demo(c: Context, board: BoardName = "a53-som") -> None:
     report = deploy_board(replace(settings, smoke_unchanged=True))
     assert report.smoke is not None, "a deploy that is asked to smoke-test has a smoke report"
     OUT.print(screens.smoke_screen(report.smoke))
+    if json:
+        write_document(report)
 
 
 @task
@@ -48,36 +53,45 @@ def test(
     c: Context,
     unit: Annotated[bool, "only the fast, offline tests"] = False,
     select: Annotated[str, "pytest -k expression"] = "",
+    json: Json = False,
 ) -> None:
     """Lint, types and every test. Example: invoke test --unit"""
-    _lint()
+    checks = _lint()
     argv = [sys.executable, "-m", "pytest", *PARALLEL, *(["tests/unit"] if unit else [])]
     _run([*argv, *(["-k", select] if select else [])])
+    if json:
+        write_document(ChecksPassed(checks=(*checks, "pytest")))
 
 
 @task
-def lint(c: Context) -> None:
+def lint(c: Context, json: Json = False) -> None:
     """ruff, mypy and clang-format. Example: invoke lint"""
-    _lint()
+    checks = _lint()
+    if json:
+        write_document(ChecksPassed(checks=checks))
 
 
-def _lint() -> None:
+def _lint() -> tuple[str, ...]:
+    """Run the checks of the sources; returns their names. Raises CheckError."""
     sources = sorted(
         str(path)
         for folder in ("cli", "common", "edgectl", "include", "src", "tests")
         for path in (checkout().resources.runtime_cpp / folder).rglob("*.[ch]pp")
     )
     # The programs beside this Python, not on PATH: an environment need not be activated.
-    for argv in (
+    checks = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["clang-format", "--dry-run", "--Werror", *sources],
-    ):
+    )
+    for argv in checks:
         _run([str(Path(sys.executable).parent / argv[0]), *argv[1:]])
+    return ("ruff check", "ruff format", "mypy", "clang-format")
 
 
 def _run(argv: list[str]) -> None:
-    child = subprocess.run(argv, cwd=checkout().root, check=False)
+    # Where a document is asked for, what the program prints is no part of it.
+    child = subprocess.run(argv, cwd=checkout().root, stdout=OUT.file, check=False)
     if child.returncode != 0:
         raise CheckError(Path(argv[0]).name, f"exit code {child.returncode}")

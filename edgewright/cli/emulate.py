@@ -8,17 +8,22 @@ from edgewright.lab.documents import LabStatus
 
 
 @task
-def up(c: Context, board: BoardName) -> None:
+def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Start an emulated board. Example: invoke emulate.up --board=a53-som"""
     up = emulate.up(instance_of(board), on_line=None)
     say(f"{board} answers at {up.target}\n{up.ssh_command}")
+    if json:
+        state = emulate.State.RUNNING
+        write_document(LabStatus(board=board, state=state, target=str(up.target)))
 
 
 @task
-def down(c: Context, board: BoardName) -> None:
+def down(c: Context, board: BoardName, json: Json = False) -> None:
     """Remove an emulated board. Example: invoke emulate.down --board=a53-som"""
     removed = emulate.down(instance_of(board))
     say(f"{board}: {'removed' if removed else 'was not there'}")
+    if json:
+        write_document(LabStatus(board=board, state=emulate.State.ABSENT, target=None))
 
 
 @task

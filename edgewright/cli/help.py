@@ -7,7 +7,8 @@ from invoke.context import Context
 from edgewright.base.errors import UserError, near_miss
 from edgewright.base.layout import installed_resources
 from edgewright.cli import commands
-from edgewright.cli.common import OUT, task_named, write
+from edgewright.cli.common import OUT, Json, task_named, write, write_document
+from edgewright.cli.documents import Page
 from edgewright.cli.words import as_called
 
 # Topic → its page in docs/, and what it is about.
@@ -24,11 +25,13 @@ TOPICS = {
 
 @task_named("help")
 def help_(
-    c: Context, topic: Annotated[str, f"one of {', '.join(TOPICS)}; default: what there is"] = ""
+    c: Context,
+    topic: Annotated[str, f"one of {', '.join(TOPICS)}; default: what there is"] = "",
+    json: Json = False,
 ) -> None:
     """Explain a topic, or list everything. Example: edgewright help boards"""
     if not topic:
-        write(as_called(_everything()))
+        _show(as_called(_everything()), None, json=json)
         return
     if topic not in TOPICS:
         raise UserError(
@@ -38,13 +41,19 @@ def help_(
             next="edgewright help",
         )
     page = (installed_resources().docs / TOPICS[topic][0]).read_text(encoding="utf-8")
-    if OUT.is_terminal:
+    _show(page, topic, json=json)
+
+
+def _show(text: str, topic: str | None, *, json: bool) -> None:
+    if json:
+        write_document(Page(topic=topic, text=text))
+    elif topic and OUT.is_terminal:
         from rich.markdown import Markdown  # its parser is of no use to a pipe
 
         with OUT.pager(styles=True):
-            OUT.print(Markdown(page))
+            OUT.print(Markdown(text))
     else:
-        write(page)
+        write(text)
 
 
 def _everything() -> str:

@@ -1,5 +1,6 @@
 """The machine that edgewright runs on."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from invoke.context import Context
@@ -9,7 +10,9 @@ from rich.table import Table
 from edgewright import host as machine
 from edgewright.base.errors import ExitCode
 from edgewright.base.layout import user_cache
-from edgewright.cli.common import OUT, say, task
+from edgewright.cli.common import OUT, Json, say, task, write_document
+from edgewright.cli.documents import MachineNeed, MachineState
+from edgewright.host import Action, Finding
 
 
 @task
@@ -19,6 +22,7 @@ def setup(
         bool, "install and start what is missing; else print the commands and exit 2"
     ] = False,
     lab: Annotated[bool, "what full-system boards need, too"] = False,
+    json: Json = False,
 ) -> None:
     """Check what this machine lacks, and install it. Example: invoke setup --yes"""
     needs = [*machine.NEEDS, *(machine.LAB_NEEDS if lab else ())]
@@ -28,6 +32,8 @@ def setup(
         table.add_row(finding.need.name, finding.problem or "ready", finding.need.why)
     OUT.print(table)
     actions = machine.plan(findings)
+    if json and not (yes and actions):
+        write_document(_state(findings, actions))
     if not actions:
         machine.require_ready(findings)
         return
@@ -39,5 +45,16 @@ def setup(
     log = user_cache() / "logs" / "setup.log"  # it is about the machine, not a workspace
     machine.apply(actions, log, lambda action: say(f"$ {action}"))
     # The commands ended well; whether that was enough only another look tells.
-    machine.require_ready(machine.inspect(needs))
+    findings = machine.inspect(needs)
+    if json:
+        write_document(_state(findings, machine.plan(findings)))
+    machine.require_ready(findings)
     say("this machine is ready")
+
+
+def _state(findings: Sequence[Finding], actions: Sequence[Action]) -> MachineState:
+    needs = (
+        MachineNeed(need=finding.need.name, problem=finding.problem, why=finding.need.why)
+        for finding in findings
+    )
+    return MachineState(needs=tuple(needs), commands=tuple(map(str, actions)))

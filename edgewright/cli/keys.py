@@ -12,6 +12,7 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
 from edgewright.cli.common import OUT, Json, Reach, say, task, task_named, workspace, write_document
+from edgewright.cli.documents import TrustedKeys
 from edgewright.deploy import install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
@@ -62,6 +63,7 @@ def provision(
     by: Authority = "",
     confirm: Confirm = (),
     after: After = 0,
+    json: Json = False,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
     folder, policy = keys.user_keys(), signing_policy()
@@ -80,7 +82,7 @@ def provision(
             confirmed=confirmed,
             after=after,
         )
-        _say_trusted(board, ids)
+    _say_trusted(board, ids, json=json)
 
 
 @task
@@ -92,6 +94,7 @@ def revoke(
     by: Authority = "",
     confirm: Confirm = (),
     after: After = 0,
+    json: Json = False,
 ) -> None:
     """Make a board forget a key. Example: invoke keys.revoke --board=rpi2 --emulated --key=old"""
     if bool(key) == bool(id):
@@ -109,7 +112,7 @@ def revoke(
         ids = keyring.revoke(
             edgectl, reach.profile.compatible, revoked, signer, confirmed=confirmed, after=after
         )
-        _say_trusted(board, ids)
+    _say_trusted(board, ids, json=json)
 
 
 def _edgectl(board: Board, profile: str) -> Edgectl:
@@ -118,8 +121,10 @@ def _edgectl(board: Board, profile: str) -> Edgectl:
     return install.ensure_edgectl(board, release.manifest.deploy_root, release)
 
 
-def _say_trusted(board: Board, ids: Sequence[str]) -> None:
+def _say_trusted(board: Board, ids: Sequence[str], *, json: bool) -> None:
     say(f"{board.target}: trusts {', '.join(ids)}")
+    if json:
+        write_document(TrustedKeys(target=str(board.target), keys=tuple(ids)))
 
 
 @task
@@ -127,12 +132,15 @@ def generate(
     c: Context,
     name: KeyName = keys.DEFAULT,
     passphrase: Annotated[bool, "lock it: typed twice, or from EDGEWRIGHT_KEY_PASSPHRASE"] = False,
+    json: Json = False,
 ) -> None:
     """Make a signing key. Example: invoke keys.generate --passphrase"""
     folder = keys.user_keys()
     key = folder.generate(name, _new_passphrase() if passphrase else None)
     say(f"key {key.public.id}: {folder.secret_path(name)}")
     say("next: invoke keys.provision puts it on a board")
+    if json:
+        write_document(key_list([key]))
 
 
 def _new_passphrase() -> str:

@@ -39,16 +39,20 @@ RELEASES = 3  # the board keeps two, so one is always to be sent
 
 
 @task
-def up(c: Context, board: BoardName) -> None:
+def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
     on = lab.up(lab_of(board), on_line=say)
     say(f"{board} answers at {on.target}\n{on.ssh_command}")
+    if json:
+        write_document(LabStatus(board=board, state=lab.Power.ON, target=str(on.target)))
 
 
 @task
-def down(c: Context, board: BoardName) -> None:
+def down(c: Context, board: BoardName, json: Json = False) -> None:
     """Remove a full-system board. Example: invoke lab.down --board=a53-som"""
     say(f"{board}: {'removed' if lab.down(lab_of(board)) else 'was not there'}")
+    if json:
+        write_document(LabStatus(board=board, state=lab.Power.ABSENT, target=None))
 
 
 @task

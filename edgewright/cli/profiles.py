@@ -17,8 +17,9 @@ from edgewright.cli.common import (
     say,
     task,
     workspace,
-    write,
+    write_document,
 )
+from edgewright.cli.documents import written_files
 
 
 @task
@@ -38,7 +39,7 @@ def boards(
             faults.append(fault)
     # A program takes a document for the whole list, so there is none beside a fault.
     if json and not faults:
-        write(catalogue.BoardList(boards=tuple(profiles)).to_json())
+        write_document(catalogue.BoardList(boards=tuple(profiles)))
         return
     if not json:
         users = catalogue.board_names(folders[0]) if len(folders) > 1 else []
@@ -76,11 +77,13 @@ def _board_table(profiles: list[BoardProfile], users: list[str]) -> Table:
 
 
 @task
-def schema(c: Context) -> None:
+def schema(c: Context, json: Json = False) -> None:
     """Write the JSON schemas of profiles and documents. Example: edgewright schema"""
     path = workspace().boards / "schema.json"
     update_file(path, schema_json())
     say(str(path))
+    if json:
+        write_document(written_files([path]))
     if workspace().root == workspace().resources.root:  # edgewright's own checkout
         from edgewright.cli.schemas import write_schemas  # imports every room
 

@@ -65,12 +65,22 @@ class Edgewright(Program):
             super().run(argv, exit)
             sys.stdout.flush()  # here, not at the interpreter's end, where nothing can be caught
         except EdgewrightError as fault:
-            sys.stderr.write(as_called(f"{fault}\n"))
+            self._refuse(fault)
             sys.exit(fault.exit_code)
         except BrokenPipeError:
             if not _is_output_closed():
                 raise
             _end_without_reader()
+
+    def _refuse(self, fault: EdgewrightError) -> None:
+        """Tell a fault of the command line itself, as a document too if one is asked for."""
+        sys.stderr.write(as_called(f"{fault}\n"))
+        words = self.argv[1:]
+        if "--json" in words:
+            from edgewright.cli.documents import failure  # loads Pydantic
+
+            named = (commands.task_named(word) for word in words)
+            sys.stdout.write(failure(next(filter(None, named), ""), fault).to_json())
 
     def core_args(self) -> list[Argument]:
         """`invoke` has found the tasks by its own options; they are accepted and done."""

@@ -9,6 +9,7 @@ from rich.table import Table
 from edgewright.base.errors import CheckError
 from edgewright.build import container, pipeline
 from edgewright.cli.common import OUT, Json, checkout, say, task, workspace, write_document
+from edgewright.cli.documents import FuzzedTarget, FuzzRuns
 from edgewright.lab.proof import crashpoints as crashes
 from edgewright.lab.proof import fuzz as fuzzing
 from edgewright.lab.proof import lostwrites as writes
@@ -70,13 +71,18 @@ def fuzz(
     c: Context,
     seconds: Annotated[int, "for each target"] = 60,
     target: Annotated[str, f"one of {', '.join(fuzzing.TARGETS)}; default: all"] = "",
+    json: Json = False,
 ) -> None:
     """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
     chosen = (target,) if target else fuzzing.TARGETS
     libraries = pipeline.native_edgectl(checkout(), _builder(), jobs=2)
+    targets = []
     for name in chosen:
         report = fuzzing.run(workspace(), libraries, name, seconds=seconds)
         OUT.print(f"{name}: {report.executions:,} inputs in {report.seconds} s, no fault")
+        targets.append(FuzzedTarget(**vars(report)))
+    if json:
+        write_document(FuzzRuns(targets=tuple(targets)))
 
 
 def _program(path: str) -> Path:

@@ -26,6 +26,7 @@ from edgewright.cli.common import (
     workspace,
     write_document,
 )
+from edgewright.cli.documents import written_files
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.contract.classifier import require_onnx
 from edgewright.model.contract.session import saturates
@@ -236,7 +237,9 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
 
 @task
 def golden(
-    c: Context, model: Annotated[str, "INT8 ONNX model with card.json beside it"] = ""
+    c: Context,
+    model: Annotated[str, "INT8 ONNX model with card.json beside it"] = "",
+    json: Json = False,
 ) -> None:
     """Write the golden set of a model anew. Example: edgewright model.golden"""
     from edgewright.model.pack import golden as sets
@@ -247,7 +250,10 @@ def golden(
     require_onnx(path)
     card = read_card(path.parent / "card.json")
     answers = judge(path, load_part(ELPV, "test"), card, positive_label(card.labels))
-    say(str(sets.write_golden(path, card, sets.choose(answers))))
+    written = sets.write_golden(path, card, sets.choose(answers))
+    say(str(written))
+    if json:
+        write_document(written_files([written / sets.EXPECTED]))
 
 
 def _model_build() -> Path:

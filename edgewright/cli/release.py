@@ -11,6 +11,7 @@ from edgewright.base.errors import UserError
 from edgewright.board.catalogue import board_names
 from edgewright.build import pipeline
 from edgewright.cli.common import BOARD, OUT, Json, say, task, task_named, workspace, write_document
+from edgewright.cli.documents import SignedRelease
 from edgewright.cli.keys import KeyName, ask
 from edgewright.release import keys, order
 from edgewright.release.documents import release_list, verified_release
@@ -44,12 +45,20 @@ class SignOptions:
 
 
 @task
-def sign(c: Context, options: SignOptions) -> None:
+def sign(c: Context, options: SignOptions, json: Json = False) -> None:
     """Sign a release, or anew as a newer order. Example: invoke release.sign --board=rpi2"""
     release = _release(options.board, options.path)
     signer = keys.user_keys().open_signer(options.key, ask)
     signed = order.sign_release(release, signer, at_least=options.after + 1)
     say(f"{release.signature}: sequence {signed.sequence}")
+    if json:
+        document = SignedRelease(
+            release=release.id,
+            key=signer.public.id,
+            sequence=signed.sequence,
+            signature=str(release.signature),
+        )
+        write_document(document)
 
 
 def _release(board: str, path: str) -> Release:

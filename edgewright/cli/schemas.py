@@ -12,10 +12,18 @@ from edgewright.board.audit import Audit
 from edgewright.board.catalogue import BoardList
 from edgewright.build.candidate import CandidateFit
 from edgewright.build.pipeline import BuildReport
+from edgewright.cli import documents as of_tasks
 from edgewright.cli.probe import ProbeReport
 from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import edge_infer, edgectl
-from edgewright.deploy.documents import DeployReport, PlanReport, StatusReport
+from edgewright.deploy.documents import (
+    DeployReport,
+    PlanReport,
+    RollbackReport,
+    ServiceChange,
+    ServiceReport,
+    StatusReport,
+)
 from edgewright.deploy.keyring import KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
@@ -46,33 +54,65 @@ from edgewright.release.run_file import RunFile
 OUTPUTS: Mapping[str, type[BaseModel]] = {
     "boards": BoardList,
     "board.probe": ProbeReport,
+    "bench.accept": of_tasks.WrittenFiles,
+    "bench.calibrate": Calibration,
+    "bench.check": of_tasks.CostVerdict,
     "bench.build": BuildTimes,
     "bench.instructions": InstructionReport,
     "bench.startup": StartupReport,
     "bench.time": TimeEstimate,
     "bench.transfer": TransferReport,
     "build": BuildDocument,
+    "demo": DeployReport,
     "deploy": DeployReport,
+    "emulate.down": LabStatus,
     "emulate.status": LabStatus,
+    "emulate.up": LabStatus,
+    "help": of_tasks.Page,
+    "init": of_tasks.WrittenFiles,
+    "keys.generate": KeyList,
     "keys.list": KeyList,
+    "keys.provision": of_tasks.TrustedKeys,
+    "keys.revoke": of_tasks.TrustedKeys,
     "lab.bench": Footprint,
     "lab.crashpoints": CrashReport,
+    "lab.down": LabStatus,
+    "lab.fuzz": of_tasks.FuzzRuns,
     "lab.lostwrites": LossReport,
     "lab.powercut": Campaign,
     "lab.status": LabStatus,
+    "lab.up": LabStatus,
+    "lint": of_tasks.ChecksPassed,
+    "lock": of_tasks.WrittenFiles,
     "model.convert": Conversion,
     "model.diff": DifferenceReport,
     "model.evaluate": Quality,
+    "model.export": of_tasks.WrittenFiles,
+    "model.golden": of_tasks.WrittenFiles,
     "model.inspect": Inspection,
+    "model.pack": of_tasks.WrittenFiles,
+    "model.prune": of_tasks.WrittenFiles,
     "model.quantize": SweepReport,
+    "model.train": of_tasks.WrittenFiles,
     "release.list": ReleaseList,
+    "release.sign": of_tasks.SignedRelease,
     "release.verify": VerifiedRelease,
+    "render": of_tasks.WrittenFiles,
+    "rollback": RollbackReport,
     "runtime.candidate": CandidateFit,
+    "schema": of_tasks.WrittenFiles,
+    "service.install": ServiceChange,
+    "service.remove": ServiceChange,
+    "service.status": ServiceReport,
+    "setup": of_tasks.MachineState,
     "smoke": SmokeReport,
     "status": StatusReport,
+    "test": of_tasks.ChecksPassed,
+    "trust": of_tasks.OfferedHostKey,
 }
-# What a task prints instead under another option.
+# What a task prints instead: under another option, or where it fails before its own document.
 VARIANTS: Mapping[str, type[BaseModel]] = {
+    "error": of_tasks.Failure,
     "bench.instructions--vs": Comparison,
     "deploy--dry-run": PlanReport,
     "lab.lostwrites--teeth": TeethReport,

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from edgewright.base.errors import ExitCode, UserError
-from edgewright.cli.common import ERR, heavy, say, task, workspace
+from edgewright.base.errors import InterruptedWorkError, UserError
+from edgewright.cli.common import ERR, Json, heavy, say, task, workspace, write_document
+from edgewright.cli.documents import written_files
 
 # PyTorch is an extra, and takes seconds to import: `heavy` brings what needs it when a task runs,
 # or says how to install it. So the types of all that are `Any` here.
@@ -45,7 +45,7 @@ class TrainOptions:
 
 
 @task
-def train(c: Context, options: TrainOptions) -> None:
+def train(c: Context, options: TrainOptions, json: Json = False) -> None:
     """Train MobileViT on labelled images. Example: invoke model.train --arch=xxs --epochs=40"""
     training, folders = heavy("train.run"), heavy("train.run_folder")
     data = heavy("judge.data").load_dataset(options.dataset)
@@ -64,6 +64,8 @@ def train(c: Context, options: TrainOptions) -> None:
     )
     parts = folders.begin(folder, data, resume=options.resume)
     _train(config, data, parts, folder)
+    if json:
+        write_document(written_files([folder.checkpoint, folder.curve]))
 
 
 def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:
@@ -74,8 +76,11 @@ def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:
         with _watch(folder.curve, f"{config.arch} on {data.name}", earlier) as watch:
             training.train(config, data, parts, watch)
     except KeyboardInterrupt:
-        say(f"interrupted and saved: {folder.checkpoint}\nnext: the same command with --resume")
-        raise Exit(code=ExitCode.INTERRUPTED) from None
+        raise InterruptedWorkError(
+            str(folder.checkpoint),
+            "interrupted and saved",
+            next="the same command with --resume",
+        ) from None
     say(f"{folder.checkpoint}\nlearning curve: {folder.curve}\nnext: invoke model.export")
 
 
@@ -86,6 +91,7 @@ def export(
     run: Run = "",
     out: Annotated[str, "the ONNX file to write; fp32.onnx in the run's folder if not given"] = "",
     dynamic: Annotated[bool, "any number of images at once, in place of one"] = False,
+    json: Json = False,
 ) -> None:
     """Checkpoint to ONNX, compared with PyTorch on real images. Example: invoke model.export"""
     folder = run_folder(run, arch)
@@ -94,6 +100,8 @@ def export(
     say(f"{to}: {exported.bytes:,} bytes, opset {exported.opset}, batch {exported.batch}")
     difference = f"{exported.difference:.1e} at most, on {exported.images} images"
     say(f"logits differ from PyTorch by {difference}")
+    if json:
+        write_document(written_files([to]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +119,7 @@ class PruneOptions:
 
 
 @task
-def prune(c: Context, options: PruneOptions) -> None:
+def prune(c: Context, options: PruneOptions, json: Json = False) -> None:
     """Take channels away and fine-tune. Example: invoke model.prune --target-macs=1.6G"""
     training, pruned = heavy("train.run"), heavy("train.pruned_run")
     source = run_folder(options.run, options.arch)
@@ -136,6 +144,8 @@ def prune(c: Context, options: PruneOptions) -> None:
         target_run, training.read_checkpoint(target_run.checkpoint)
     )
     _train(config, data, parts, target_run)
+    if json:
+        write_document(written_files([target_run.checkpoint, target_run.curve]))
 
 
 def _target(macs: str, size: str) -> Any:
@@ -157,6 +167,7 @@ def pack(
     arch: Arch = "mobilevit-s",
     run: Run = "",
     folder: Annotated[str, "the model folder to write; models/<arch>-<dataset> if not given"] = "",
+    json: Json = False,
 ) -> None:
     """Make a run's model folder, as a whole. Example: invoke model.pack --arch=xxs"""
     source = run_folder(run, arch)
@@ -165,6 +176,8 @@ def pack(
     to = Path(folder) if folder else workspace().models / name
     packed = heavy("pack.folder").make_model_folder(source, to, say)
     say(f"{to}: {packed.file.bytes:,} bytes\nnext: invoke build --model={to / packed.file.name}")
+    if json:
+        write_document(written_files([to / packed.file.name]))
 
 
 def run_folder(run: str, arch: str) -> Any:

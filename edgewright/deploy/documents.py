@@ -70,6 +70,32 @@ class StatusReport(Document):
     service: ServiceState
 
 
+class RollbackReport(Document):
+    """`invoke rollback --json`: the release that is current again, and the one that it replaced."""
+
+    version: Literal[1] = 1
+    target: str
+    release: str
+    former: str
+
+
+class ServiceReport(Document):
+    """`service.status --json`."""
+
+    version: Literal[1] = 1
+    target: str
+    service: ServiceState
+
+
+class ServiceChange(Document):
+    """`service.install --json` and `service.remove --json`."""
+
+    version: Literal[1] = 1
+    target: str
+    installed: bool
+    changed: bool | None  # false: it was so before; null: nobody looked
+
+
 def deploy_report(installed: Installed, smoke: SmokeReport | None, target: str) -> DeployReport:
     return DeployReport(
         target=target,

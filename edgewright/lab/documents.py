@@ -8,7 +8,7 @@ from edgewright.lab.machine import Power
 
 
 class LabStatus(Document):
-    """`emulate.status --json` and `lab.status --json`."""
+    """`emulate.up`, `down` and `status`, `lab.up`, `down` and `status`, under --json."""
 
     version: Literal[1] = 1
     board: str

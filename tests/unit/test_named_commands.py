@@ -28,7 +28,7 @@ COMMAND = re.compile(
     r"|\bedgewright (?=[a-z]+\.[a-z]|[a-z]+ --)"
 )
 END = re.compile(r"[`|;#)]|, | edgewright ")
-OF_OTHER_PROGRAMS = {"force", "append", "groups"}  # of docker and usermod, in remedies
+OF_OTHER_PROGRAMS = {"force", "append", "groups", "strip-all"}  # docker, usermod, strip
 CORE = {"help", "list", "version", "print-completion-script", "complete"}
 
 

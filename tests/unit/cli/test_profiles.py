@@ -61,7 +61,7 @@ def test_every_defect_of_every_file_is_told_and_the_sound_ones_are_listed(
     assert f"{own_boards / 'line-5.toml'}: 1 problem\n  extends: no such file" in shown.err
 
 
-def test_json_has_the_same_boards_or_nothing(
+def test_json_has_the_same_boards_or_the_fault(
     own_boards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert boards("--json") == 0
@@ -72,4 +72,4 @@ def test_json_has_the_same_boards_or_nothing(
 
     (own_boards / "line-5.toml").write_text('extends = "rpi9"\n')
     assert boards("--json") == 2
-    assert capsys.readouterr().out == ""
+    require_valid("error", capsys.readouterr().out)
