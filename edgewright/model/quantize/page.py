@@ -144,12 +144,14 @@ def _noise_plot(report: SweepReport) -> Markup:
     """Two bars a tensor, from input to output: its own rounding, and all noise so far."""
     figure, axes = _axes(width=9.6, height=2.7)
     top = max([10.0, *(min(noise.local or 0.0, LOUDEST) for noise in report.noise)])
+    # Below zero the noise is louder than the signal: the worst case has to be seen.
+    bottom = min([0.0, *(max(noise.total, -top) for noise in report.noise)])
     tooltips = {}
     for kind, colour, decibels in (
         ("local", FILL, [noise.local or 0.0 for noise in report.noise]),
         ("total", BEST, [noise.total for noise in report.noise]),
     ):
-        heights = [min(max(value, 0.0), top) for value in decibels]
+        heights = [min(max(value, bottom), top) for value in decibels]
         bars = axes.bar(range(len(heights)), heights, width=0.85, color=colour, zorder=3)
         for place, (bar, noise) in enumerate(zip(bars, report.noise, strict=True)):
             bar.set_gid(f"{kind}-{place}")
@@ -162,7 +164,7 @@ def _noise_plot(report: SweepReport) -> Markup:
         xlabel=f"{len(report.noise)} tensors, in the order of execution",
         ylabel="dB",
         xlim=(-0.6, len(report.noise) - 0.4),
-        ylim=(0, top * 1.05),
+        ylim=(bottom * 1.05, top * 1.05),
     )
     axes.set_xticks(list(ends), list(ends.values()))
     return Markup(inline_svg(figure, "noise of each tensor", COLOURS, tooltips))

@@ -78,6 +78,16 @@ def test_every_part_is_there() -> None:
     assert "keeps -1 to 4" in page
 
 
+def test_noise_louder_than_the_signal_is_a_bar_below_zero() -> None:
+    def height(total: float) -> float:
+        noise = (Noise(tensor="a", operator="Conv", local=30.0, total=total),)
+        svg = render(report(noise=noise), []).split('id="total-0"')[1]
+        edges = [float(y) for y in re.findall(r"[ML] [\d.-]+ ([\d.-]+)", svg.split("</g>")[0])]
+        return max(edges) - min(edges)
+
+    assert height(-3.0) > 1.0
+
+
 def test_a_part_without_content_is_left_out() -> None:
     page = render(report(noise=(), histograms=(), disagreements=()), [])
     assert page.count("<svg") == 2
