@@ -104,6 +104,7 @@ def make_release(
             edge_infer=inputs / "edge-infer",
             libraries=(edgectl,) if edgectl else (),
             ort_model=inputs / "model.ort",
+            onnx_sha256="0" * 64,
             card=inputs / "card.json",
             golden=inputs / "golden",
             runtime=ReleasedRuntime(

@@ -20,6 +20,8 @@ from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
+from edgewright.model.contract.card import read_card
+from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
@@ -152,7 +154,7 @@ def _converted(
     if not model.exists():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
     _require_bounded(model)
-    key = digest.text_sha256(digest.file_sha256(model), rules_sha256(), str(xnnpack))
+    key = digest.text_sha256(network_sha256(model), rules_sha256(), str(xnnpack))
     cached_model = cache / "models" / key[:32]
     is_cached = cached_model.is_dir()
     if not is_cached:
@@ -291,6 +293,9 @@ def _release(
     profile = request.profile
     budgets = profile.budgets
     _require_model_size(converted.ort, budgets.model_bytes)
+    card = _beside(request.model, "card.json")
+    onnx_sha256 = network_sha256(request.model)
+    _require_card_of(card, request.model, onnx_sha256)
     inputs = release.ReleaseInputs(
         board=profile.name,
         compatible=profile.compatible,
@@ -298,7 +303,8 @@ def _release(
         edge_infer=files["bin/edge-infer"],
         libraries=tuple(path for name, path in files.items() if name != "bin/edge-infer"),
         ort_model=converted.ort,
-        card=_beside(request.model, "card.json"),
+        onnx_sha256=onnx_sha256,
+        card=card,
         golden=_beside(request.model, "golden"),
         runtime=release.ReleasedRuntime(
             version=RUNTIME_VERSION,
@@ -326,6 +332,18 @@ def _beside(model: Path, name: str) -> Path:
             next="invoke model.golden",
         )
     return path
+
+
+def _require_card_of(card: Path, model: Path, onnx_sha256: str) -> None:
+    """Raise UserError if the card was made for another network than the one that is built."""
+    described = read_card(card).file.sha256
+    if described != onnx_sha256:
+        raise UserError(
+            str(card),
+            f"is not the card of {model.name}",
+            facts=[f"expected: file.sha256 {onnx_sha256}", f"found: file.sha256 {described}"],
+            next="use the card that was made with the model, or write that hash into it",
+        )
 
 
 def _require_model_size(model: Path, budget: int) -> None:

@@ -87,6 +87,7 @@ class _Bench:
             edge_infer=program,
             libraries=(built / edgectl.PROGRAM,),
             ort_model=weights,
+            onnx_sha256=manifest.model.onnx_sha256,
             card=built / "model" / "card.json",
             golden=built / "model" / "golden",
             runtime=manifest.runtime,

@@ -198,6 +198,7 @@ class ReleaseInputs:
     edge_infer: Path
     libraries: tuple[Path, ...] = ()  # beside it: edgectl, and libonnxruntime.so.1 if shared
     ort_model: Path
+    onnx_sha256: str  # of the network that it was converted from
     card: Path
     golden: Path  # folder: images and expected.json
     runtime: ReleasedRuntime
@@ -206,16 +207,11 @@ class ReleaseInputs:
     source: Source
 
 
-class _CardFile(Excerpt):
-    sha256: Sha256
-
-
 class _CardHead(Excerpt):
     """What a release reads of a card; the rest is handed on as it is."""
 
     name: str
     labels: tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...]  # one a line in labels.txt
-    file: _CardFile
 
 
 class _GoldenCase(Excerpt):
@@ -382,7 +378,7 @@ def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
         model=ReleasedModel(
             name=head.name,
             labels=head.labels,
-            onnx_sha256=head.file.sha256,
+            onnx_sha256=inputs.onnx_sha256,
             ort_sha256=hashlib.sha256(content[MODEL]).hexdigest(),
             card=json.loads(content[CARD]),
         ),

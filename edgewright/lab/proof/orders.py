@@ -101,7 +101,7 @@ def small_release(folder: Path, root: Path, model: bytes) -> Release:
     """A release of a few hundred bytes; another model makes another id."""
     inputs = folder / "inputs"
     (inputs / "golden").mkdir(parents=True, exist_ok=True)
-    card = {"name": "small", "labels": ["ok", "bad"], "file": {"sha256": "0" * 64}}
+    card = {"name": "small", "labels": ["ok", "bad"]}
     content: Mapping[str, bytes] = {
         "edge-infer": PROGRAM,
         "model.ort": model,
@@ -120,6 +120,7 @@ def _inputs(inputs: Path, root: Path) -> ReleaseInputs:
         deploy_root=str(root),
         edge_infer=inputs / "edge-infer",
         ort_model=inputs / "model.ort",
+        onnx_sha256="0" * 64,
         card=inputs / "card.json",
         golden=inputs / "golden",
         runtime=ReleasedRuntime(

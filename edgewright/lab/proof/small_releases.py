@@ -23,6 +23,7 @@ from edgewright.model.contract.card import (
     Preprocess,
     write_card,
 )
+from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.to_ort import convert
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.release.manifest import Release, ReleaseInputs, build_release
@@ -54,6 +55,7 @@ def _inputs(built: Release, folder: Path) -> ReleaseInputs:
         edge_infer=built.folder / "bin" / "edge-infer",
         libraries=(built.folder / "bin" / "edgectl",),
         ort_model=folder / "model.ort",
+        onnx_sha256=network_sha256(folder / "model.onnx"),
         card=folder / "card.json",
         golden=folder / "golden",
         runtime=manifest.runtime,

@@ -1,6 +1,5 @@
 """The model card: what the network is and how its input is made (docs/formats.md)."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,6 +8,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from edgewright.base.files import read_inside
 from edgewright.base.schema import Part, parse_json
+from edgewright.model.contract.network_file import network_bytes, network_sha256
 
 CARD_BYTES = 1 << 20
 Facts = dict[str, JsonValue]
@@ -58,9 +58,7 @@ class ModelFile(Part):
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        return cls(name=path.name, sha256=digest, bytes=len(content))
+        return cls(name=path.name, sha256=network_sha256(path), bytes=network_bytes(path))
 
 
 class Card(Part):

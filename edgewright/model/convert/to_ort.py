@@ -12,6 +12,7 @@ from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document
 from edgewright.model.contract.classifier import require_finite, require_onnx
+from edgewright.model.contract.network_file import weight_files
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted, convert_network
 from edgewright.model.convert.signed_bytes import make_signed
@@ -36,8 +37,7 @@ def convert(model: Path, out: Path, *, xnnpack: bool = False) -> Converted:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
         source = Path(scratch) / "model.onnx"
-        # A copy, no link: the converter names its files by what a link points to.
-        _copy_signed(model, source) if xnnpack else shutil.copyfile(model, source)
+        _copy(model, source, signed=xnnpack)
         files = convert_network(
             source, Path(scratch) / "out", "extended" if xnnpack else "all", str(model)
         )
@@ -85,7 +85,13 @@ def require_runtime_version() -> None:
         )
 
 
-def _copy_signed(model: Path, copy: Path) -> None:
+def _copy(model: Path, copy: Path, *, signed: bool) -> None:
+    """Copy a network with its weights into one file."""
+    # No link: the converter names its files by what a link points to.
+    if not signed and not weight_files(model):
+        shutil.copyfile(model, copy)
+        return
     network = onnx.load(str(model))
-    make_signed(network)
+    if signed:
+        make_signed(network)
     onnx.save(network, str(copy))

@@ -18,8 +18,11 @@ from edgewright.board.catalogue import load_board
 from edgewright.build import pipeline
 from edgewright.build.pipeline import BuildRequest
 from edgewright.cli import screens
+from edgewright.model.contract.card import ModelFile, write_card
+from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.ort_tools import Converted
 from tests.checkout import checkout, workspace_at
+from tests.unit.model.conftest import make_card
 from tests.unit.model.convert.test_to_ort import small_model
 
 
@@ -101,8 +104,41 @@ def test_a_model_takes_no_weights_from_outside_its_folder(
     weights.external_data.add(key="location", value=location)
     (folder / "model.onnx").write_bytes(network.SerializeToString())
 
-    with pytest.raises(UserError, match="not a valid ONNX model"):
+    with pytest.raises(UserError, match=r"not the name of a file inside it|is a link"):
         converted(workspace, folder / "model.onnx", "one")
+
+
+def test_new_weights_in_another_file_are_converted_anew(workspace: Workspace) -> None:
+    model = workspace.root / "model.onnx"
+    network = onnx.load(small_model(model))
+    onnx.save(network, model, save_as_external_data=True, location="weights", size_threshold=0)
+    first, _ = converted(workspace, model, "one")
+    before = first.ort.read_bytes()
+    weights = workspace.root / "weights"
+    weights.write_bytes(bytes(reversed(weights.read_bytes())))
+
+    second, cached = converted(workspace, model, "one")
+
+    assert not cached
+    assert second.ort.read_bytes() != before
+
+
+def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
+    model = small_model(tmp_path / "model.onnx")
+    card, sha256 = tmp_path / "card.json", network_sha256(model)
+    write_card(make_card(file=ModelFile.of(model)), card)
+    pipeline._require_card_of(card, model, sha256)
+    write_card(make_card(), card)  # whose hash is 64 zeros
+
+    with pytest.raises(UserError) as caught:
+        pipeline._require_card_of(card, model, sha256)
+
+    assert str(caught.value).splitlines() == [
+        f"{card}: is not the card of model.onnx",
+        f"  expected: file.sha256 {sha256}",
+        f"  found: file.sha256 {'0' * 64}",
+        "next: use the card that was made with the model, or write that hash into it",
+    ]
 
 
 def test_a_model_that_is_refused_leaves_nothing_in_the_cache(workspace: Workspace) -> None:
@@ -112,7 +148,7 @@ def test_a_model_that_is_refused_leaves_nothing_in_the_cache(workspace: Workspac
     with pytest.raises(UserError):
         converted(workspace, model, "one")
 
-    assert list((workspace.root / "cache" / "models").iterdir()) == []
+    assert list((workspace.root / "cache").glob("models/*")) == []
 
 
 def test_a_model_without_card_is_told_what_belongs_beside_it(tmp_path: Path) -> None:

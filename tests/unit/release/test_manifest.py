@@ -54,6 +54,7 @@ def inputs(tmp_path: Path) -> ReleaseInputs:
         deploy_root="/opt/edgewright",
         edge_infer=folder / "edge-infer",
         ort_model=folder / "model.ort",
+        onnx_sha256="c" * 64,
         card=folder / "card.json",
         golden=golden,
         runtime=ReleasedRuntime(
@@ -116,7 +117,7 @@ def test_the_card_names_the_model_beside_it_and_keeps_the_rest(release: Release)
 
     digest = hashlib.sha256(b"network").hexdigest()
     assert card == CARD | {"file": {"name": "model.ort", "sha256": digest, "bytes": 7}}
-    assert release.manifest.model.onnx_sha256 == "a" * 64
+    assert release.manifest.model.onnx_sha256 == "c" * 64
     assert release.manifest.model.ort_sha256 == digest
     assert release.manifest.model.labels == ("ok", "defective")
     assert release.manifest.model.card == card
@@ -494,7 +495,6 @@ def test_a_golden_image_of_an_unfit_name_is_refused(
     [
         ({"labels": ["ok"], "file": CARD["file"]}, "  name: missing"),
         (CARD | {"labels": ["ok", "two\nlines"]}, "  labels.1: "),
-        (CARD | {"file": {"sha256": "short"}}, "  file.sha256: "),
     ],
 )
 def test_a_card_that_cannot_be_used_is_told(

@@ -39,10 +39,10 @@ def test_cards_of_the_repo_are_true(path: Path) -> None:
 
 
 def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"weights")
-    described = ModelFile.of(tmp_path / "model.onnx")
+    (tmp_path / "model.ort").write_bytes(b"weights")
+    described = ModelFile.of(tmp_path / "model.ort")
     digest = hashlib.sha256(b"weights").hexdigest()
-    assert described == ModelFile(name="model.onnx", sha256=digest, bytes=7)
+    assert described == ModelFile(name="model.ort", sha256=digest, bytes=7)
 
 
 def test_all_problems_come_at_once(card: Card, tmp_path: Path) -> None:
