@@ -12,19 +12,18 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from edgewright.deploy.line import Budget
 from edgewright.deploy.target import Target
 
 PROGRAM = "ssh"
 CHUNK = 64 * 1024
 ALIAS = "board"  # its name in the known_hosts file of one login
-ANSWER_BYTES = 16 << 20  # an answer about a golden image has some 200
-PATIENCE = 6
 IDLE_SECONDS = 60  # after which a login that nobody ended ends itself
+CONTROL_SECONDS = 15
 FAILED = 255  # exit code of OpenSSH where it fails, and for a command that a signal ended
 
 QUIET = ("BatchMode=yes", "ClearAllForwardings=yes", "ForwardAgent=no", "RemoteCommand=none")
@@ -48,35 +47,6 @@ def argv(
         options += ["-p", str(target.port)]
     who = f"{target.user}@{target.address}" if target.user else target.address
     return [PROGRAM, "-T", *flags, *options, "--", who, *([command] if command else [])]
-
-
-class EndlessAnswerError(Exception):
-    """A command on the board wrote more, or for longer, than any command of ours does."""
-
-
-class Answer:
-    """Output and errors of a command, within limits: a board may write for ever.
-
-    Reading takes at most `ANSWER_BYTES` of both streams together, and `PATIENCE` times the
-    seconds that the command may be silent: a byte now and then would keep it going otherwise.
-    """
-
-    def __init__(self, idle: float) -> None:
-        self._output, self._errors = bytearray(), bytearray()
-        self._limit = idle * PATIENCE
-        self._deadline = time.monotonic() + self._limit
-
-    def add(self, data: bytes, *, is_error: bool) -> None:
-        """Raises EndlessAnswerError at a limit."""
-        (self._errors if is_error else self._output).extend(data)
-        if len(self._output) + len(self._errors) > ANSWER_BYTES:
-            raise EndlessAnswerError(f"its answer has more than {ANSWER_BYTES >> 20} MiB")
-        if time.monotonic() > self._deadline:
-            raise EndlessAnswerError(f"its answer has no end after {self._limit:g} s")
-
-    @property
-    def streams(self) -> tuple[bytes, bytes]:
-        return bytes(self._output), bytes(self._errors)
 
 
 class Login:
@@ -124,6 +94,7 @@ class Login:
         source: BinaryIO,
         on_bytes: Callable[[int], None] | None,
         idle: float,
+        budget: Budget,
     ) -> tuple[int, bytes, bytes]:
         """Exit code (-1: ended by a signal), output and errors of a command.
 
@@ -132,9 +103,10 @@ class Login:
         """
         with self._started(command) as child:
             assert child.stdin
-            _feed(child.stdin.fileno(), source, on_bytes, idle)
+            _feed(child.stdin.fileno(), source, on_bytes, idle, budget)
             child.stdin.close()
-            stdout, stderr = _read_answer(child, idle)
+            budget.end_sending()
+            stdout, stderr = _read_answer(child, idle, budget)
             try:
                 child.wait(idle)
             except subprocess.TimeoutExpired as silent:
@@ -160,7 +132,11 @@ class Login:
 
     def _control(self, word: str) -> int:
         line = argv(self._target, self._settings, flags=("-O", word))
-        return subprocess.run(line, capture_output=True, check=False).returncode
+        try:  # the answer is the master's, a process of this machine
+            child = subprocess.run(line, capture_output=True, check=False, timeout=CONTROL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return FAILED
+        return child.returncode
 
     def close(self) -> None:
         self._login.kill()
@@ -169,7 +145,13 @@ class Login:
         self._folder.cleanup()
 
 
-def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, idle: float) -> None:
+def _feed(
+    pipe: int,
+    source: BinaryIO,
+    on_bytes: Callable[[int], None] | None,
+    idle: float,
+    budget: Budget,
+) -> None:
     """Stop early where the command ends early: its exit code says why."""
     os.set_blocking(pipe, False)
     while chunk := source.read(CHUNK):
@@ -181,14 +163,19 @@ def _feed(pipe: int, source: BinaryIO, on_bytes: Callable[[int], None] | None, i
             except BrokenPipeError:
                 return
             chunk = chunk[count:]
+            budget.take(0)
+            budget.add_sent(count)
             if on_bytes:
                 on_bytes(count)
 
 
-def _read_answer(child: "subprocess.Popen[bytes]", idle: float) -> tuple[bytes, bytes]:
+def _read_answer(
+    child: "subprocess.Popen[bytes]", idle: float, budget: Budget
+) -> tuple[bytes, bytes]:
     assert child.stdout
     assert child.stderr
-    answer, files = Answer(idle), {child.stdout.fileno(): False, child.stderr.fileno(): True}
+    output, errors = bytearray(), bytearray()
+    files = {child.stdout.fileno(): output, child.stderr.fileno(): errors}
     waiting = select.poll()
     for file in files:
         waiting.register(file, select.POLLIN)
@@ -198,11 +185,12 @@ def _read_answer(child: "subprocess.Popen[bytes]", idle: float) -> tuple[bytes, 
             raise TimeoutError
         for file, _ in ready:
             data = os.read(file, CHUNK)
-            answer.add(data, is_error=files[file])
+            budget.take(len(data))
+            files[file] += data
             if not data:
                 waiting.unregister(file)
                 del files[file]
-    return answer.streams
+    return bytes(output), bytes(errors)
 
 
 def is_ready(file: int, event: int, seconds: float) -> bool:

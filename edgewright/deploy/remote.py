@@ -26,6 +26,7 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import locked, write_file
 from edgewright.base.layout import user_config
 from edgewright.deploy import openssh
+from edgewright.deploy.line import ANSWER_BYTES, Budget, EndlessAnswerError, Line, patience
 from edgewright.deploy.openssh import is_ready
 from edgewright.deploy.target import Target, parse_host
 
@@ -58,6 +59,11 @@ class Timeouts:
         """Banner and key exchange together."""
         return self.banner + self.login
 
+    @property
+    def all(self) -> float:
+        """From the first byte to the end of the login, whichever keys are tried."""
+        return self.handshake + 3 * self.login
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -88,8 +94,11 @@ class ConnectionLostError(TargetError):
 class Board:
     """A board with an open connection; made by `connect`."""
 
-    def __init__(self, target: Target, transport: paramiko.Transport, limits: Timeouts) -> None:
+    def __init__(
+        self, target: Target, transport: paramiko.Transport, line: Line, limits: Timeouts
+    ) -> None:
         self.target = target
+        self._line = line
         self.commands = 0  # run so far, a round trip each
         self._transport = transport
         self._limits = limits
@@ -105,7 +114,8 @@ class Board:
     ) -> Result:
         """Run a command to its end; the caller judges the exit code.
 
-        `timeout` is in seconds without output. Raises ConnectionLostError.
+        `timeout` is in seconds without output; the answer has limits in all, too (`line`).
+        Raises ConnectionLostError, and TargetError for an answer beyond its limits.
         """
         source = BytesIO(input) if isinstance(input, bytes) else input
         return self._exchange(argv, source, timeout, on_bytes)
@@ -154,8 +164,9 @@ class Board:
             return self.run(argv, input=source, on_bytes=on_bytes, timeout=timeout)
         idle = timeout or self._limits.idle
         self.commands += 1
+        budget = Budget(ANSWER_BYTES, patience(idle))
         with self._lost_connections(idle):
-            return _result(argv, *self._second.run(argv, source, on_bytes, idle))
+            return _result(argv, *self._second.run(argv, source, on_bytes, idle, budget))
 
     def close(self) -> None:
         """End what `prepare` began."""
@@ -170,14 +181,18 @@ class Board:
         on_bytes: ByteCount | None,
     ) -> Result:
         idle = timeout or self._limits.idle
+        budget = Budget(ANSWER_BYTES, patience(idle))
         with self._lost_connections(idle):
+            self._line.begin(budget)
             channel = self._open(argv, idle)
             try:
-                _send_all(channel, source, on_bytes)
+                _send_all(channel, source, on_bytes, budget)
+                budget.end_sending()
                 stdout, stderr = _drain(channel, idle)
                 return _result(argv, self._exit_code(channel, idle), stdout, stderr)
             finally:
                 channel.close()
+                self._line.rest()
 
     def _open(self, argv: Sequence[str], idle: float) -> paramiko.Channel:
         self.commands += 1
@@ -203,18 +218,22 @@ class Board:
         """
         try:
             yield
-        except openssh.EndlessAnswerError as endless:
+        except EndlessAnswerError as endless:
             raise TargetError(str(self.target), str(endless), next=SUSPECT) from endless
         except TimeoutError as silent:
             raise self._lost(f"no answer for {idle:g} s", ()) from silent
         except (EOFError, OSError, paramiko.SSHException) as lost:
+            if excess := self._line.excess:
+                raise TargetError(str(self.target), str(excess), next=SUSPECT) from excess
             raise self._lost("connection lost", _error_lines(lost)) from lost
 
     def _lost(self, problem: str, facts: Sequence[str]) -> ConnectionLostError:
         return ConnectionLostError(str(self.target), problem, facts=facts, next=AGAIN)
 
 
-def _send_all(channel: paramiko.Channel, source: BinaryIO, on_bytes: ByteCount | None) -> None:
+def _send_all(
+    channel: paramiko.Channel, source: BinaryIO, on_bytes: ByteCount | None, budget: Budget
+) -> None:
     """Feed standard input; stop early if the command ends early, its exit code says why."""
     while chunk := source.read(CHUNK):
         try:
@@ -226,25 +245,23 @@ def _send_all(channel: paramiko.Channel, source: BinaryIO, on_bytes: ByteCount |
             if transport is None or not transport.is_active():
                 raise
             return
+        budget.add_sent(len(chunk))
         if on_bytes:
             on_bytes(len(chunk))
     channel.shutdown_write()
 
 
 def _drain(channel: paramiko.Channel, idle: float) -> tuple[bytes, bytes]:
-    """Read both streams to their end.
-
-    Raises TimeoutError after `idle` seconds of silence, and EndlessAnswerError.
-    """
-    answer = openssh.Answer(idle)
+    """Read both streams to their end. Raises TimeoutError after `idle` seconds of silence."""
+    output, errors = bytearray(), bytearray()
     while True:
         ended = channel.eof_received or channel.closed
         if channel.recv_ready():
-            answer.add(channel.recv(CHUNK), is_error=False)
+            output += channel.recv(CHUNK)
         elif channel.recv_stderr_ready():
-            answer.add(channel.recv_stderr(CHUNK), is_error=True)
+            errors += channel.recv_stderr(CHUNK)
         elif ended:
-            return answer.streams
+            return bytes(output), bytes(errors)
         elif not is_ready(channel.fileno(), select.POLLIN, idle):
             raise TimeoutError
 
@@ -284,8 +301,10 @@ def connect(
     try:
         for hop in chain:
             _log_in(hop, target if hop is final else _address(hop), limits)
-            transport = _live(hop)
-        with contextlib.closing(Board(target, transport, limits)) as board:
+            transport, line = _live(hop)
+            if hop is not final:
+                line.carry()
+        with contextlib.closing(Board(target, transport, line, limits)) as board:
             yield board
     finally:
         _close(chain)
@@ -329,6 +348,8 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
     Fabric visits the hosts in reverse order and takes `none` for a host's name.
     """
 
+    seconds: float  # that connecting may take
+
     def get_gateway(self) -> "_Hop | str | None":
         jumps = self.ssh_config.get("proxyjump", "none")
         if jumps.lower() == "none":
@@ -341,6 +362,9 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
             gateway = _Hop(jump.strip(), config=self.config.clone(), gateway=gateway)
         return gateway
 
+    def open_gateway(self) -> Line:
+        return Line(super().open_gateway(), self.seconds)
+
 
 def _hops(connection: Any) -> list[Any]:
     """The connections to open, outermost jump host first."""
@@ -352,6 +376,7 @@ def _hops(connection: Any) -> list[Any]:
 
 def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> None:
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
+    connection._set(seconds=limits.all)  # plain attributes of Fabric's are configuration
     client = connection.client
     client.set_missing_host_key_policy(_Refuse())
     _load_known_hosts(client, known_hosts)
@@ -421,14 +446,17 @@ def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
         raise _unreachable(connection, subject, limits, failed) from failed
 
 
-def _link(connection: Any, limits: Timeouts) -> Any:
+def _link(connection: Any, limits: Timeouts) -> Line:
     """The byte stream that SSH runs over: TCP, or a channel of the jump host."""
     if connection.gateway:
-        return connection.open_gateway()
+        line: Line = connection.open_gateway()
+        return line
     address = (connection.host, int(connection.port))
-    line = socket.create_connection(address, _tcp_limit(connection, limits))
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a command waits for an ACK
-    return line
+    tcp = socket.create_connection(address, _tcp_limit(connection, limits))
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a command waits for an ACK
+    # A pulled cable is noticed; so is a board that takes nothing.
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_SECONDS * 1000))
+    return Line(tcp, limits.all)
 
 
 def _tcp_limit(connection: Any, limits: Timeouts) -> float:
@@ -441,15 +469,14 @@ def _is_past_host_key(connection: Any) -> bool:
     return transport is not None and transport.initial_kex_done and transport.is_active()
 
 
-def _live(connection: Any) -> paramiko.Transport:
-    """The transport of an open connection; a pulled cable is noticed within `DEAD_SECONDS`."""
+def _live(connection: Any) -> tuple[paramiko.Transport, Line]:
+    """The transport of an open connection, and the line that it runs over."""
     transport = connection.client.get_transport()
     assert isinstance(transport, paramiko.Transport)
+    assert isinstance(transport.sock, Line)
     transport.set_keepalive(KEEPALIVE_SECONDS)
-    if isinstance(transport.sock, socket.socket):
-        limit = int(DEAD_SECONDS * 1000)
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
-    return transport
+    transport.sock.rest()
+    return transport, transport.sock
 
 
 def _address(connection: Any) -> Target:
@@ -575,6 +602,7 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
     try:
         for hop in chain[:-1]:
             _log_in(hop, _address(hop), limits)
+            _live(hop)[1].carry()
         key = _offered_key(connection, limits)
     except (OSError, EOFError, paramiko.SSHException) as failed:
         raise _unreachable(connection, target, limits, failed) from failed
@@ -590,7 +618,8 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
 
 
 def _offered_key(connection: Any, limits: Timeouts) -> paramiko.PKey:
-    transport = paramiko.Transport(_link(connection, limits))
+    line: Any = _link(connection, limits)  # Paramiko takes whatever has a socket's methods
+    transport = paramiko.Transport(line)
     transport.banner_timeout = limits.banner
     try:
         transport.start_client(timeout=limits.handshake)
