@@ -1,6 +1,7 @@
 #include "admission.hpp"
 
 #include "stream.hpp"
+#include "trust.hpp"
 
 namespace edgectl {
 namespace {
@@ -54,21 +55,6 @@ Fault quarantined(const Board& board, const Admitted& admitted) {
   return refuse("quarantined", "release " + admitted.manifest.id,
                 "proved bad on this board: " + note.reason,
                 "deploy another release, or sign this one again to try it once more");
-}
-
-/// New keys are for the keys in force to admit; the first ones vouch for themselves.
-Fault unauthorised(const Trust& trust, const Trust& fresh, const Signed& input) {
-  const auto signature = parse_signature(input.signature);
-  if (!signature) return signature.error();
-  const auto key = verify(*signature, trust.keys.empty() ? fresh.keys : trust.keys, input.document);
-  if (!key) return key.error();
-  const auto claim = parse_keys_claim(signature->comment);
-  if (!claim) return claim.error();
-  if (claim->sequence == fresh.sequence && fresh.sequence > trust.sequence) return std::nullopt;
-  return Error{Exit::signature, "keys_older", "keys document",
-               "has sequence " + number(fresh.sequence) + ", signed as " + number(claim->sequence) +
-                   "; the board is at " + number(trust.sequence),
-               "sign the keys again"};
 }
 
 }  // namespace
@@ -128,28 +114,6 @@ Result<Admitted> staged(const Board& board) {
   if (signature && document) return admit(board, {*signature, *document});
   return Error{Exit::premature, "not_begun", "the board", "no deploy was begun",
                "edgectl begin, with the manifest"};
-}
-
-Result<bool> accept_keys(const Board& board, const Signed& input, const std::string& kind) {
-  const auto fresh = parse_trust(input.document);
-  if (!fresh) return fresh.error();
-  const auto trust = trust_of(board);
-  if (!trust) return trust.error();
-  const std::string known = compatible(board);
-  if (!known.empty() && known != kind) {
-    return refuse("wrong_board", "the board", "is " + known + ", not " + kind,
-                  "give the profile of this board");
-  }
-  const bool changed = fresh->document != trust->document;
-  if (changed) {
-    if (auto fault = unauthorised(*trust, *fresh, input)) return *fault;
-    if (auto fault = replace_file(board, "keys.json", input.document)) return *fault;
-  }
-  if (known.empty()) {
-    if (auto fault = replace_file(board, "board", kind + "\n")) return *fault;
-  }
-  if (auto fault = sync_folder(board.root)) return *fault;
-  return changed;
 }
 
 }  // namespace edgectl

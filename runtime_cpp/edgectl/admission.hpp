@@ -34,7 +34,4 @@ Fault stage(const Board& board, const Admitted& admitted);
 /// The same, admitted anew: what lies on the storage is not believed.
 Result<Admitted> staged(const Board& board);
 
-/// Puts a signed keys document in force; tells whether it was not yet.
-Result<bool> accept_keys(const Board& board, const Signed& input, const std::string& compatible);
-
 }  // namespace edgectl

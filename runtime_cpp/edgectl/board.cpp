@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <yyjson.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,13 +14,13 @@
 #include <ctime>
 
 #include "manifest.hpp"
+#include "signature.hpp"
 
 namespace edgectl {
 namespace {
 
-constexpr size_t max_note = 4096;        // bytes of a small file
-constexpr int64_t lease_ms = 60 * 1000;  // that a deployer may be silent
-constexpr size_t max_trusted = 16;
+constexpr size_t max_note = 4096;                  // bytes of a small file
+constexpr int64_t lease_ms = 60 * 1000;            // that a deployer may be silent
 constexpr int64_t session_patience_ms = 5 * 1000;  // for a deployer's last command to end
 constexpr int64_t state_patience_ms = 10 * 1000;
 
@@ -39,10 +38,6 @@ std::pair<uint64_t, std::string> numbered(const std::string& line) {
 
 std::string number(uint64_t value) {
   return format("%llu", static_cast<unsigned long long>(value));
-}
-
-Error bad_keys(const std::string& problem) {
-  return {Exit::signature, "keys_invalid", "keys.json", problem, "invoke keys.provision"};
 }
 
 }  // namespace
@@ -125,40 +120,6 @@ std::string compatible(const Board& board) {
   return first_line(board.path("board"));
 }
 
-Result<Trust> parse_trust(const std::string& document) {
-  std::string copy = document;
-  const JsonDocument json(yyjson_read(copy.data(), copy.size(), 0));
-  yyjson_val* top = yyjson_doc_get_root(json.get());
-  yyjson_val* schema = yyjson_obj_get(top, "schema");
-  if (!yyjson_is_uint(schema) || yyjson_get_uint(schema) != 1) {
-    return bad_keys("is not a keys document of schema 1");
-  }
-  Trust trust;
-  trust.document = document;
-  yyjson_val* sequence = yyjson_obj_get(top, "sequence");
-  trust.sequence = yyjson_is_uint(sequence) ? yyjson_get_uint(sequence) : 0;
-  if (trust.sequence == 0) return bad_keys("sequence is not a whole number from 1");
-  yyjson_val* keys = yyjson_obj_get(top, "keys");
-  if (yyjson_arr_size(keys) == 0 || yyjson_arr_size(keys) > max_trusted) {
-    return bad_keys("keys is not a list of 1 to 16 keys");
-  }
-  yyjson_arr_iter iterator = yyjson_arr_iter_with(keys);
-  while (yyjson_val* item = yyjson_arr_iter_next(&iterator)) {
-    auto key = parse_key(yyjson_is_str(item) ? yyjson_get_str(item) : "");
-    if (!key) return key.error();
-    trust.keys.push_back(*key);
-  }
-  return trust;
-}
-
-Result<Trust> trust_of(const Board& board) {
-  const std::string path = board.path("keys.json");
-  if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Trust{};
-  const auto document = read_text(path, max_manifest_bytes);
-  if (!document) return document.error();
-  return parse_trust(*document);
-}
-
 Result<Floor> floor_of(const Board& board) {
   const std::string path = board.path("floor");
   if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Floor{};
@@ -176,8 +137,14 @@ uint64_t fence_of(const Board& board) {
   return parse_sequence(first_line(board.path("fence")));
 }
 
-Result<uint64_t> next_fence(const Board& board) {
-  const uint64_t fence = fence_of(board) + 1;
+Result<uint64_t> next_fence(const Board& board, uint64_t wanted) {
+  const uint64_t last = fence_of(board);
+  if (wanted != 0 && wanted <= last) {
+    return Error{Exit::busy, "fence_lost", "the board",
+                 "deploy " + number(wanted) + " comes after deploy " + number(last),
+                 "another deployer took over: run your deploy again if yours is to count"};
+  }
+  const uint64_t fence = wanted != 0 ? wanted : last + 1;
   if (auto fault = save(board, "fence", number(fence) + "\n")) return *fault;
   return fence;
 }

@@ -6,7 +6,6 @@
 
 #include "base.hpp"
 #include "files.hpp"
-#include "signature.hpp"
 
 namespace edgectl {
 
@@ -54,15 +53,6 @@ std::string linked(const Board& board, const std::string& name);
 /// The kind of board this is; empty if nobody said so yet.
 std::string compatible(const Board& board);
 
-/// The keys whose signatures count.
-struct Trust {
-  uint64_t sequence = 0;  // of the document in force; 0: nothing is trusted yet
-  std::vector<PublicKey> keys;
-  std::string document;
-};
-Result<Trust> trust_of(const Board& board);
-Result<Trust> parse_trust(const std::string& document);
-
 /// The last release that was committed.
 struct Floor {
   uint64_t sequence = 0;
@@ -79,8 +69,9 @@ struct Lease {
 };
 Lease lease_of(const Board& board);
 uint64_t fence_of(const Board& board);
-/// Gives out the next fencing number, durably.
-Result<uint64_t> next_fence(const Board& board);
+/// Gives out the next fencing number, durably: `wanted` if that is above the last one, or with 0
+/// one more than the last.
+Result<uint64_t> next_fence(const Board& board, uint64_t wanted = 0);
 /// Tells that the deployer is alive; losing this in a power cut does no harm.
 Fault renew_lease(const Board& board, uint64_t fence, const std::string& holder);
 

@@ -17,13 +17,19 @@
 namespace edgectl {
 namespace {
 
-constexpr int64_t protocol = 1;
+// The last line of the usage text has it, too: deployers read it in the bytes of a program that
+// they cannot run.
+#define EDGECTL_PROTOCOL "2"
+constexpr int64_t protocol = EDGECTL_PROTOCOL[0] - '0';
 
 constexpr Command commands[] = {
     {"probe", "", probe},
+    {"identify", "", identify},
     {"keys", "compatible!", keys},
+    {"forget", "", forget},
+    {"reset-keys", "board-id!", reset},
     {"plan", "reserve", plan},
-    {"begin", "holder! reserve take-over", begin},
+    {"begin", "holder! reserve take-over fence", begin},
     {"chunks", "object! chunk", chunks},
     {"receive", "fence!", in_session<receive>},
     {"seal", "fence!", in_session<seal>},
@@ -71,9 +77,13 @@ const char* usage() {
   return "example: edgectl status --verify\n"
          "\n"
          "edgectl probe | status [--verify] | verify | recover\n"
+         "edgectl identify\n"
          "edgectl keys --compatible=C                           < signature, keys document\n"
+         "edgectl forget                                        < signature, keys document\n"
+         "edgectl reset-keys --board-id=ID\n"
          "edgectl plan [--reserve=BYTES]                        < signature, manifest\n"
-         "edgectl begin --holder=WHO [--reserve=BYTES] [--take-over] < signature, manifest\n"
+         "edgectl begin --holder=WHO [--fence=N] [--reserve=BYTES] [--take-over]\n"
+         "                                                      < signature, manifest\n"
          "edgectl chunks --object=SHA256 [--chunk=BYTES]\n"
          "edgectl receive --fence=N                             < object stream\n"
          "edgectl seal | commit | gc --fence=N\n"
@@ -85,7 +95,8 @@ const char* usage() {
          "Every command takes --root=DIR (the folder above the program's bin/).\n"
          "One JSON document on standard output, messages on standard error.\n"
          "exit: 0 done, 1 bug, 2 usage, 10 storage, 11 signature, 12 refused, 13 damaged,\n"
-         "      14 busy, 15 too early, 16 self-test did not pass, 17 nothing to start\n";
+         "      14 busy, 15 too early, 16 self-test did not pass, 17 nothing to start\n"
+         "edgectl protocol " EDGECTL_PROTOCOL "\n";
 }
 
 edge::Outcome execute(const Options& options) {

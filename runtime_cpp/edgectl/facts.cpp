@@ -4,14 +4,17 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
+#include <sys/timex.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "admission.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
+#include "trust.hpp"
 
 namespace edgectl {
 namespace {
@@ -37,6 +40,15 @@ void describe_lease(const Board& board, Json top) {
   object.set("holder", lease.holder);
   object.set("fence", lease.fence);
   object.set("idle_s", lease.idle_ms / 1000);
+}
+
+/// A signer's machine may compare; this program compares sequences with each other only.
+void describe_clock(Json top) {
+  struct timex kernel{};
+  const bool synchronised = adjtimex(&kernel) >= 0 && (kernel.status & STA_UNSYNC) == 0;
+  Json clock = top.object("clock");
+  clock.set("unix_s", int64_t{time(nullptr)});
+  clock.set("synchronised", synchronised);
 }
 
 void describe_keys(const Board& board, Json top) {
@@ -89,6 +101,7 @@ void describe_board(const Board& board, Json top) {
   describe_lease(board, top);
   top.set("boot_id", boot_id(board));
   top.set("free_bytes", free_bytes(board));
+  describe_clock(top);
 }
 
 Fault probe(const Board& board, const Options&, Json top) {
@@ -112,6 +125,21 @@ Fault probe(const Board& board, const Options&, Json top) {
   return std::nullopt;
 }
 
+Fault identify(const Board& board, const Options&, Json top) {
+  if (auto fault = make_folders(board)) return fault;
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  const auto trust = trust_of(board);
+  if (!trust) return trust.error();
+  const auto id = make_board_id(board);
+  if (!id) return id.error();
+  top.set("board_id", *id);
+  set_or_null(top, "compatible", compatible(board));
+  set_or_null(top, "document", trust->document);
+  set_or_null(top, "sha256", trust->schema == 0 ? "" : sha256_hex(trust->document));
+  return std::nullopt;
+}
+
 Fault keys(const Board& board, const Options& options, Json top) {
   const auto input = read_signed(STDIN_FILENO);
   if (!input) return input.error();
@@ -128,8 +156,44 @@ Fault keys(const Board& board, const Options& options, Json top) {
   return std::nullopt;
 }
 
+Fault forget(const Board& board, const Options&, Json top) {
+  const auto input = read_signed(STDIN_FILENO);
+  if (!input) return input.error();
+  if (auto fault = make_folders(board)) return fault;
+  const auto session = lock_session(board);
+  if (!session) return session.error();
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  if (auto fault = forget_order_problem(board, *input)) return fault;
+  const auto wiped = wipe(board);
+  if (!wiped) return wiped.error();
+  restart_service(board);
+  Json removed = top.object("removed");
+  removed.set("releases", wiped->releases);
+  removed.set("objects", wiped->objects);
+  removed.set("bytes", wiped->bytes);
+  top.set("remains", names_in(board.root));
+  return std::nullopt;
+}
+
+Fault reset(const Board& board, const Options& options, Json top) {
+  if (auto fault = make_folders(board)) return fault;
+  const auto state = lock_state(board);
+  if (!state) return state.error();
+  const std::string id = board_id(board);
+  if (id != options.board_id) {
+    return Error{Exit::refused, "wrong_board", "--board-id",
+                 "is not this board's, which is " + (id.empty() ? "none yet" : id),
+                 "edgectl identify, on the board whose keys are to be reset"};
+  }
+  if (auto fault = reset_keys(board)) return fault;
+  top.set("board_id", id);
+  return std::nullopt;
+}
+
 Fault status(const Board& board, const Options& options, Json top) {
   set_or_null(top, "compatible", compatible(board));
+  set_or_null(top, "board_id", board_id(board));
   describe_keys(board, top);
   describe_board(board, top);
   top.set("releases", names_in(board.path("releases")));

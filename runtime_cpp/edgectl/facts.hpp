@@ -19,7 +19,10 @@ void describe_board(const Board& board, Json top);
 // Commands that tell or change what the board is, apart from any deploy.
 
 Fault probe(const Board& board, const Options& options, Json top);
+Fault identify(const Board& board, const Options& options, Json top);
 Fault keys(const Board& board, const Options& options, Json top);
+Fault forget(const Board& board, const Options& options, Json top);
+Fault reset(const Board& board, const Options& options, Json top);
 Fault status(const Board& board, const Options& options, Json top);
 Fault verify_releases(const Board& board, const Options& options, Json top);
 

@@ -22,16 +22,17 @@ struct Text {
   Form form;
 };
 constexpr Text texts[] = {
-    {"root", &Options::root, Form::path},     {"proc", &Options::proc, Form::path},
-    {"holder", &Options::holder, Form::name}, {"compatible", &Options::compatible, Form::name},
-    {"bad", &Options::bad, Form::name},       {"object", &Options::object, Form::sha256}};
+    {"root", &Options::root, Form::path},        {"proc", &Options::proc, Form::path},
+    {"holder", &Options::holder, Form::name},    {"compatible", &Options::compatible, Form::name},
+    {"bad", &Options::bad, Form::name},          {"object", &Options::object, Form::sha256},
+    {"board-id", &Options::board_id, Form::name}};
 
 struct Number {
   const char* name;
   uint64_t Options::* field;
   uint64_t low, high;
 };
-constexpr Number numbers[] = {{"fence", &Options::fence, 1, UINT64_MAX},
+constexpr Number numbers[] = {{"fence", &Options::fence, 1, INT64_MAX},
                               {"reserve", &Options::reserve, 0, uint64_t{1} << 40},
                               {"chunk", &Options::chunk, 1024, 1 << 20},
                               {"tries", &Options::tries, 1, 100},

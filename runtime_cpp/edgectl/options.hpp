@@ -18,8 +18,9 @@ struct Options {
   std::string holder;          // begin: who deploys
   std::string compatible;      // keys: the kind of board this is
   std::string object;          // chunks: SHA-256
+  std::string board_id;        // reset-keys: which board it is about
   std::string bad;             // rollback: why the release is bad
-  uint64_t fence = 0;          // of the deploy that this command belongs to
+  uint64_t fence = 0;          // of the deploy that this command belongs to, or begins
   uint64_t reserve = 0;        // plan, begin: bytes to leave free
   uint64_t chunk = 64 * 1024;  // chunks: bytes
   uint64_t tries = 3;          // switch: starts that the trial has

@@ -163,7 +163,7 @@ Fault begin(const Board& board, const Options& options, Json top) {
   if (!state) return state.error();
   if (auto fault = held_by_another(board, options)) return fault;
   if (auto fault = end_other_trial(board, options, admitted->manifest.id)) return fault;
-  const auto fence = next_fence(board);
+  const auto fence = next_fence(board, options.fence);
   if (!fence) return fence.error();
   if (auto fault = renew_lease(board, *fence, options.holder)) return fault;
   std::vector<std::string> wanted;

@@ -41,6 +41,7 @@ struct Claim {
 };
 
 Result<Claim> parse_release_claim(const std::string& comment);
+/// Of a keys document of schema 1; schema 2 has `Trust::comment`.
 Result<Claim> parse_keys_claim(const std::string& comment);
 
 /// A decimal number from 1 to 2^64-1 without sign or leading zero; 0 for anything else.

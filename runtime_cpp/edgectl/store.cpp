@@ -277,4 +277,22 @@ Fault sweep_tmp(const Board& board, const std::vector<std::string>& kept) {
   return std::nullopt;
 }
 
+Result<Swept> wipe(const Board& board) {
+  for (const char* name : {"current", "previous"}) {
+    if (auto fault = remove_file(board.path(name))) return *fault;
+  }
+  const auto swept = sweep(board, {});
+  if (!swept) return swept.error();
+  for (const auto& name : names_in(board.root)) {
+    if (contains({"bin", "id", "keys.json", "locks"}, name)) continue;
+    if (auto fault = remove_tree(board.path(name))) return *fault;
+  }
+  for (const char* name : {"keys.json", "id"}) {
+    if (auto fault = sync_folder(board.root)) return *fault;
+    if (auto fault = remove_file(board.path(name))) return *fault;
+  }
+  if (auto fault = sync_folder(board.root)) return *fault;
+  return *swept;
+}
+
 }  // namespace edgectl

@@ -44,6 +44,11 @@ struct Swept {
 /// Removes releases other than `kept`, and objects that no release has.
 Result<Swept> sweep(const Board& board, const std::vector<std::string>& kept);
 
+/// Removes all that makes the board one in service: what runs first, then releases, objects and
+/// notes, the keys last, so that the order to do so can be repeated after a power cut. What is left
+/// is this program and its locks.
+Result<Swept> wipe(const Board& board);
+
 /// Empties `tmp/`, except for the names given.
 Fault sweep_tmp(const Board& board, const std::vector<std::string>& kept);
 

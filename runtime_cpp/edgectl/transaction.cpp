@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "manifest.hpp"
+#include "signature.hpp"
 #include "store.hpp"
 
 namespace edgectl {
