@@ -136,7 +136,6 @@ Fault identify(const Board& board, const Options&, Json top) {
   top.set("board_id", *id);
   set_or_null(top, "compatible", compatible(board));
   set_or_null(top, "document", trust->document);
-  set_or_null(top, "sha256", trust->schema == 0 ? "" : sha256_hex(trust->document));
   return std::nullopt;
 }
 
