@@ -1,7 +1,9 @@
 """Boards and cores that people ask for and that cannot run: the reason, and what can instead.
 
-Sources: Arm's technical reference manuals for what a core has; the vendors' data sheets for what
-a chip was built with, where the core leaves NEON to its licensee (Tegra 2, SAMA5D3, Armada).
+Cores by Linux's device trees: broadcom/bcm2835.dtsi (ARM1176), nvidia/tegra20.dtsi (Cortex-A9),
+microchip/sama5d3.dtsi (Cortex-A5), marvell/armada-xp-mv78230.dtsi (Marvell's own). These say
+nothing of NEON, which a Cortex-A5 or A9 may lack. OpenWrt compiles its target tegra for vfpv3-d16,
+and mvebu (Armada 370, XP) for vfpv3, both without NEON. No data sheet was opened.
 """
 
 import re

@@ -13,5 +13,5 @@ tools.cmake.cmaketoolchain:generator=Ninja
 tools.cmake.cmaketoolchain:user_toolchain=["/edgewright/build/tinker-board/toolchain.cmake"]
 tools.build:compiler_executables={"c": "arm-linux-gnueabihf-gcc", "cpp": "arm-linux-gnueabihf-g++", "asm": "arm-linux-gnueabihf-gcc"}
 tools.gnu:host_triplet=arm-linux-gnueabihf
-user.edgewright:toolchain=b346244185a7832b47ee489c29d329d17d11d5277ca8858b101e9bc25f23c869
+user.edgewright:toolchain=80ce7bbba475e5bee97fa5ca1965cbb858bb33f205b08af3b93363949b2e7eed
 tools.info.package_id:confs=["user.edgewright:toolchain"]

@@ -10,11 +10,11 @@ set(CMAKE_STRIP arm-linux-gnueabihf-strip)
 
 # A project that asks for objects which boards with other cores can share adds the flags of this
 # board's core where they count.
-set(EDGEWRIGHT_CORE_FLAGS -mcpu=cortex-a17 -mfpu=neon-vfpv4)
+set(EDGEWRIGHT_CORE_FLAGS -mcpu=cortex-a12 -mfpu=neon-vfpv4)
 if(EDGEWRIGHT_SHARED_OBJECTS)
   set(EDGEWRIGHT_FLAGS "-mfloat-abi=hard -mthumb -mcpu=cortex-a7 -mfpu=neon-vfpv4")
 else()
-  set(EDGEWRIGHT_FLAGS "-mfloat-abi=hard -mthumb -mcpu=cortex-a17 -mfpu=neon-vfpv4")
+  set(EDGEWRIGHT_FLAGS "-mfloat-abi=hard -mthumb -mcpu=cortex-a12 -mfpu=neon-vfpv4")
 endif()
 set(CMAKE_C_FLAGS_INIT "${EDGEWRIGHT_FLAGS}")
 set(CMAKE_CXX_FLAGS_INIT "${EDGEWRIGHT_FLAGS}")

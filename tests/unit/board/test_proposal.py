@@ -73,12 +73,12 @@ def test_it_resembles_first_what_has_its_compatible_and_userland() -> None:
 
 def test_a_board_like_no_other_says_so() -> None:
     proposal = proposal_of(
-        compatible=("acme,x1",), parts=(CpuPart(implementer="0x41", part="0xc0d"),)
+        compatible=("acme,x1",), parts=(CpuPart(implementer="0x41", part="0xc0e"),)
     )
 
     assert proposal.resembles == ()
     assert "# Resembles no board of the catalogue.\n" in proposal.toml
-    assert tomllib.loads(proposal.toml)["cpu"]["core"] == "cortex-a12"
+    assert tomllib.loads(proposal.toml)["cpu"]["core"] == "cortex-a17"
 
 
 def test_what_was_not_learnt_is_a_comment_and_the_profile_is_not_valid(tmp_path: Path) -> None:
