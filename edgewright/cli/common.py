@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -267,6 +267,10 @@ class Reach:
         bool, "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD"
     ] = False
 
+    sudo: Annotated[
+        bool, "run the board's commands by its sudo, where that asks for no password"
+    ] = False
+
     def __post_init__(self) -> None:
         _ = self.profile  # an unknown board is refused before anything else
 
@@ -288,7 +292,7 @@ class Reach:
         if self.host:
             from edgewright.deploy import target as targets
 
-            return targets.parse_host(self.host)
+            return replace(targets.parse_host(self.host), sudo=self.sudo)
         from edgewright.lab import emulate
 
         return emulate.running(instance_of(self.board)).target

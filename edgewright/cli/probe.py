@@ -44,6 +44,9 @@ class LiveBoard:
     ask_password: Annotated[
         bool, "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD"
     ] = False
+    sudo: Annotated[
+        bool, "run the board's commands by its sudo, where that asks for no password"
+    ] = False
 
     def connect(self) -> AbstractContextManager[remote.Board]:
         if [bool(self.host), self.emulated, self.lab].count(True) != 1:
@@ -58,6 +61,7 @@ class LiveBoard:
             emulated=self.emulated,
             lab=self.lab,
             ask_password=self.ask_password,
+            sudo=self.sudo,
         )
         return reach.connect()
 

@@ -3,12 +3,13 @@
 docs/protocol.md is the contract. What it refuses comes back as `Refused`, with its own word.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 from edgewright.base.errors import TargetError
 from edgewright.base.schema import Excerpt, parse_json
+from edgewright.deploy import access
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
@@ -16,7 +17,8 @@ PROTOCOL = 1
 ZSTD = "zstd"  # an encoding
 PATIENCE = 1200.0  # seconds without output: a self-test on an emulated board takes its time
 DAMAGED = 65  # exit code of INSTALL: not the bytes that were sent
-ABSENT = (126, 127)  # what a shell says of a program that is not there or cannot run
+NOT_RUN = 126  # what a shell says of a program that it may not or cannot run
+ABSENT = 127  # and of one that is not there
 
 AGAIN = "run the same command again"
 STORAGE = f"{AGAIN}; if it happens again, look at the board's storage"
@@ -249,9 +251,10 @@ Answer = TypeVar("Answer", bound=_Answer)
 class RefusedError(TargetError):
     """The helper refused; `code` is its word for it (docs/protocol.md)."""
 
-    def __init__(self, subject: str, problem: Problem) -> None:
-        self.code = problem.code
-        super().__init__(subject, problem.message, next=NEXT.get(problem.code, problem.next))
+    def __init__(self, subject: str, problem: Problem, facts: Sequence[str] = ()) -> None:
+        self.code, self.refusal = problem.code, problem
+        next = NEXT.get(problem.code, problem.next)
+        super().__init__(subject, problem.message, facts=facts, next=next)
 
 
 class AbsentError(TargetError):
@@ -267,14 +270,13 @@ class Edgectl:
 
     def plan(self, order: bytes, *, reserve_bytes: int = 0) -> PlanAnswer:
         """What a deploy of this order would do; `order` is `signed_input`."""
-        return self._ask(PlanAnswer, "plan", f"--reserve={reserve_bytes}", input=order)
+        return self._ask_order("plan", order, reserve_bytes)
 
     def begin(
         self, order: bytes, *, holder: str, reserve_bytes: int, take_over: bool = False
     ) -> PlanAnswer:
         more = ["--take-over"] if take_over else []
-        options = [f"--holder={holder}", f"--reserve={reserve_bytes}", *more]
-        return self._ask(PlanAnswer, "begin", *options, input=order)
+        return self._ask_order("begin", order, reserve_bytes, f"--holder={holder}", *more)
 
     def chunks(self, sha256: str, size: int) -> ChunksAnswer:
         return self._ask(ChunksAnswer, "chunks", f"--object={sha256}", f"--chunk={size}")
@@ -313,6 +315,20 @@ class Edgectl:
     def keys(self, order: bytes, *, compatible: str) -> KeysAnswer:
         return self._ask(KeysAnswer, "keys", f"--compatible={compatible}", input=order)
 
+    def _ask_order(
+        self, command: str, order: bytes, reserve_bytes: int, *options: str
+    ) -> PlanAnswer:
+        try:
+            return self._ask(
+                PlanAnswer, command, f"--reserve={reserve_bytes}", *options, input=order
+            )
+        except RefusedError as refused:
+            if refused.code != "no_space" or not reserve_bytes:
+                raise
+            # The board counts the reserve among what it needs, and does not tell it apart.
+            facts = [f"reserve: {reserve_bytes:,} bytes of what is needed stay free"]
+            raise RefusedError(refused.subject, refused.refusal, facts) from refused
+
     def _argv(self, command: str, *options: str) -> list[str]:
         return [f"{self.root}/{PROGRAM}", command, f"--root={self.root}", *options]
 
@@ -321,21 +337,30 @@ class Edgectl:
         return self._read(kind, self.board.run(argv, input=input, timeout=PATIENCE))
 
     def _read(self, kind: type[Answer], result: Result) -> Answer:
-        """Raises RefusedError, or AbsentError for what is no answer of a helper."""
+        """Raises RefusedError, or AbsentError for what is no answer of a helper.
+
+        Where the login or the file system is at fault, TargetError says so instead.
+        """
         try:
             if result.returncode == 0:
                 return parse_json(kind, result.stdout, PROGRAM, "no answer", blame=TargetError)
             refusal = parse_json(Refusal, result.stdout, PROGRAM, "no answer", blame=TargetError)
         except TargetError as broken:
             raise self._absent(result) from broken
-        raise RefusedError(str(self.board.target), refusal.error)
+        fault = None
+        if refusal.error.code == "io":
+            fault = access.explain(self.board, self.root)
+        raise fault or RefusedError(str(self.board.target), refusal.error)
 
-    def _absent(self, result: Result) -> AbsentError:
-        tail = (result.stdout + result.stderr).splitlines()[-5:]
+    def _absent(self, result: Result) -> TargetError:
+        if result.returncode == NOT_RUN and (fault := access.explain(self.board, self.root)):
+            return fault
+        is_absent = result.returncode == ABSENT
+        tail = [f"| {line}" for line in (result.stdout + result.stderr).splitlines()[-5:]]
         return AbsentError(
             f"{self.board.target}: {self.root}/{PROGRAM}",
-            "does not answer" if result.returncode not in ABSENT else "is not there",
-            facts=[f"exit code {result.returncode}", *(f"| {line}" for line in tail)],
+            "is not there: nothing was deployed yet" if is_absent else "does not answer",
+            facts=[] if is_absent else [f"exit code {result.returncode}", *tail],
             next="invoke deploy",
         )
 
@@ -374,4 +399,5 @@ def install_edgectl(board: Board, root: str, program: bytes, sha256: str) -> Non
             next=NEXT["object_damaged"],
         )
     if result.returncode != 0:
-        raise CommandError(board.target, result)
+        fault = access.explain(board, root, len(program))
+        raise fault or CommandError(board.target, result)

@@ -432,7 +432,8 @@ def _plan_without_edgectl(
             str(board.target),
             f"no space for release {release.id}",
             facts=[
-                f"expected: {plan.bytes + reserve_bytes:,} bytes free",
+                f"expected: {plan.bytes:,} bytes for the release, and {reserve_bytes:,} that "
+                "deploy.reserve_mb keeps free",
                 f"found: {facts.free_bytes:,} bytes free",
             ],
             next=NEXT["no_space"],

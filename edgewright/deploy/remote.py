@@ -37,6 +37,7 @@ CHUNK = 32 * 1024
 KEEPALIVE_SECONDS = 15
 DEAD_SECONDS = 60.0  # what the board's side of TCP may leave unanswered
 TAIL_LINES = 20
+SUDO = ("sudo", "-n", "--")
 SUSPECT = "look at what runs on this board: edgewright's own commands end by themselves"
 AGAIN = "check power and network, then run the same command again"
 
@@ -83,8 +84,13 @@ class CommandError(TargetError):
         tail = (result.stdout + result.stderr).splitlines()[-TAIL_LINES:]
         code = result.returncode
         problem = f"exit code {code}" if code >= 0 else "ended by a signal"
-        facts = [f"command: {shlex.join(result.argv)}", *(f"| {line}" for line in tail)]
+        facts = [f"command: {_shown(result.argv)}", *(f"| {line}" for line in tail)]
         super().__init__(str(target), problem, facts=facts)
+
+
+def _shown(argv: Sequence[str]) -> str:
+    """A command as an error shows it: of a script, its arguments say more than its text."""
+    return " ".join("…" if "\n" in word else shlex.quote(word) for word in argv)
 
 
 class ConnectionLostError(TargetError):
@@ -166,7 +172,8 @@ class Board:
         self.commands += 1
         budget = Budget(ANSWER_BYTES, patience(idle))
         with self._lost_connections(idle):
-            return _result(argv, *self._second.run(argv, source, on_bytes, idle, budget))
+            outcome = self._second.run(self._as_user(argv), source, on_bytes, idle, budget)
+            return _result(argv, *outcome)
 
     def close(self) -> None:
         """End what `prepare` began."""
@@ -198,8 +205,11 @@ class Board:
         self.commands += 1
         channel = self._transport.open_session(timeout=idle)
         channel.settimeout(idle)
-        channel.exec_command(shlex.join(argv))
+        channel.exec_command(shlex.join(self._as_user(argv)))
         return channel
+
+    def _as_user(self, argv: Sequence[str]) -> Sequence[str]:
+        return [*SUDO, *argv] if self.target.sudo else argv
 
     def _exit_code(self, channel: paramiko.Channel, idle: float) -> int:
         if not channel.status_event.wait(idle):
@@ -305,9 +315,23 @@ def connect(
             if hop is not final:
                 line.carry()
         with contextlib.closing(Board(target, transport, line, limits)) as board:
+            if target.sudo:
+                _require_sudo(board)
             yield board
     finally:
         _close(chain)
+
+
+def _require_sudo(board: Board) -> None:
+    """Raises TargetError unless the login may run any program as root without a password."""
+    result = board.run(["true"])
+    if result.returncode != 0:
+        raise TargetError(
+            str(board.target),
+            "sudo does not let this login in without a password",
+            facts=[f"| {line}" for line in result.stderr.splitlines()[-TAIL_LINES:]],
+            next="as root on the board: allow it in sudoers (NOPASSWD: ALL); or leave out --sudo",
+        )
 
 
 def _close(chain: Sequence[Any]) -> None:

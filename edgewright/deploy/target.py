@@ -22,6 +22,7 @@ class Target:
     port: int | None = None
     identity: Path | None = None  # private key to use instead of the user's own
     known_hosts: Path | None = None  # host keys pinned for this target alone
+    sudo: bool = False  # commands run by sudo, which must ask for no password
     emulated: bool = False  # its times are an emulator's
     shares_memory: bool = False  # and its programs' memory is the emulator's too
 
