@@ -3,7 +3,8 @@
 Cores by Linux's device trees: broadcom/bcm2835.dtsi (ARM1176), nvidia/tegra20.dtsi (Cortex-A9),
 microchip/sama5d3.dtsi (Cortex-A5), marvell/armada-xp-mv78230.dtsi (Marvell's own). These say
 nothing of NEON, which a Cortex-A5 or A9 may lack. OpenWrt compiles its target tegra for vfpv3-d16,
-and mvebu (Armada 370, XP) for vfpv3, both without NEON. No data sheet was opened.
+and mvebu (Armada 370, XP) for vfpv3, both without NEON. That PJ4's VFPv3 is a D16, that SAMA5D3
+has no NEON, and the cores of the other boards: no document was opened.
 """
 
 import re
