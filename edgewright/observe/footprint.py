@@ -14,7 +14,7 @@ from edgewright.deploy.edge_infer import BenchAnswer
 from edgewright.deploy.remote import Board
 from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import PROGRAM, parse
-from edgewright.release.manifest import Release
+from edgewright.release.manifest import MANIFEST, Release
 from edgewright.release.run_file import CARD, MODEL, RUN_FILE
 
 FOLDER = "/opt/edgewright-bench"
@@ -53,7 +53,7 @@ def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
     """
     board.check(["mkdir", "-p", f"{FOLDER}/bin", f"{FOLDER}/model"])
     try:
-        for name in {file.path for file in release.manifest.files} & FILES:
+        for name in {MANIFEST} | {file.path for file in release.manifest.files} & FILES:
             with (release.folder / name).open("rb") as source:
                 board.put(source, f"{FOLDER}/{name}")
         board.check(["chmod", "755", f"{FOLDER}/{PROGRAM}"])

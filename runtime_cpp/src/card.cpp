@@ -97,6 +97,7 @@ Card read_card(Fields top) {
   Fields file = top.object("file");
   card.file_name = file.text("name");
   card.file_bytes = read_bytes(file);
+  card.file_sha256 = file.text("sha256");
   return card;
 }
 

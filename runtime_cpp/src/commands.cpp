@@ -112,6 +112,10 @@ Outcome selftest(const Options& options) {
   auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
   const std::string& folder = engine->settings.golden;
+  const Inventory& inventory = engine->settings.inventory;
+  if (auto error = inventory.check(folder + "/expected.json")) {
+    return failed(options.command, *error);
+  }
   const auto golden = load_golden(folder, engine->card);
   if (!golden) return failed(options.command, golden.error());
 
@@ -123,7 +127,9 @@ Outcome selftest(const Options& options) {
   Json cases = top.list("cases");
   size_t bad = 0;
   for (const GoldenCase& one : golden->cases) {
-    const auto got = classify(*engine, folder + "/" + one.image);
+    const std::string image = folder + "/" + one.image;
+    if (auto error = inventory.check(image)) return failed(options.command, *error);
+    const auto got = classify(*engine, image);
     if (!got) return failed(options.command, golden_fault(got.error()));
     if (!judge(one, *got, engine->card, golden->tolerance, cases.append())) ++bad;
   }

@@ -30,6 +30,14 @@ std::optional<Error> prepare(const std::string& path, const Engine& engine, Clas
   return std::nullopt;
 }
 
+/// Compares the model with its hash: the release's, or else that of the card beside it.
+std::optional<Error> damage(const Settings& settings, const Card& card) {
+  std::string expected = settings.inventory.expected(settings.model);
+  if (expected.empty() && name_of(settings.model) == card.file_name) expected = card.file_sha256;
+  if (expected.empty()) return std::nullopt;  // the card is of another file
+  return check_hash(settings.model, expected, Exit::model, "model_damaged");
+}
+
 }  // namespace
 
 Result<Engine> open_engine(const Options& options) {
@@ -38,9 +46,11 @@ Result<Engine> open_engine(const Options& options) {
   if (!settings) return settings.error();
   auto file = map_model(settings->model);
   if (!file) return file.error();
+  if (auto error = settings->inventory.check(settings->card)) return *error;
   auto card = load_card(settings->card);
   if (!card) return card.error();
   if (auto error = file_mismatch(settings->model, file->size(), *card)) return *error;
+  if (auto error = damage(*settings, *card)) return *error;
   auto session = Session::open(settings->model, std::move(*file),
                                {settings->threads, settings->providers, options.debug});
   if (!session) return session.error();

@@ -56,9 +56,10 @@ std::vector<std::string> read_providers(Fields fields) {
   return wanted;
 }
 
-Settings read_run_file(Fields top, const std::string& release) {
+Settings read_run_file(Fields top, const std::string& release, Inventory inventory) {
   Settings settings;
   settings.release = release;
+  settings.inventory = std::move(inventory);
   top.only({"schema", "model", "card", "golden", "threads", "execution_providers", "limits"});
   top.expect_schema();
   settings.model = read_path(top, "model", release);
@@ -77,11 +78,18 @@ Settings read_run_file(Fields top, const std::string& release) {
 
 Result<Settings> load_run_file(const std::string& release) {
   const std::string path = release + run_file;
+  Inventory inventory;
+  if (access(path.c_str(), F_OK) == 0) {  // where it is not there, that is the fault to tell
+    auto loaded = Inventory::load(release);
+    if (!loaded) return loaded.error();
+    inventory = std::move(*loaded);
+    if (auto error = inventory.check(path)) return *error;
+  }
   const auto document = read_json(path, "run_file_missing", "run_file_invalid");
   if (!document) return document.error();
   std::vector<std::string> problems;
-  Settings settings =
-      read_run_file(Fields(yyjson_doc_get_root(document->get()), "", problems), release);
+  const Fields top(yyjson_doc_get_root(document->get()), "", problems);
+  Settings settings = read_run_file(top, release, std::move(inventory));
   if (problems.empty()) return settings;
   return defects(path, "run_file_invalid", problems, next_step);
 }

@@ -19,12 +19,13 @@ edge::Image image_of(int width, int height, int channels, const std::vector<int>
   return image;
 }
 
-std::string good_card() {
+std::string good_card(const std::string& sha256) {
   return R"({"schema": 1, "name": "toy", "labels": ["ok", "bad"],
     "input": {"name": "image", "shape": [1, 1, 4, 4], "layout": "NCHW"},
     "output": {"name": "logits", "shape": [1, 2]},
     "preprocess": {"color": "gray", "resize": "triangle",
                    "normalize": {"kind": "per_image", "epsilon": 1e-05}},
-    "file": {"name": "model.ort", "sha256": "", "bytes": 1000},
+    "file": {"name": "model.ort", "sha256": ")" +
+         sha256 + R"(", "bytes": 1000},
     "metrics": {"anything": "goes"}})";
 }

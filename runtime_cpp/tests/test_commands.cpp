@@ -2,6 +2,7 @@
 
 #include "edge/about.hpp"
 #include "edge/commands.hpp"
+#include "edge/sha256.hpp"
 #include "support.hpp"
 
 using namespace edge;
@@ -29,7 +30,8 @@ std::string code_of(const Outcome& outcome) {
 /// What becomes of a model file with this content beside a card that expects 1000 bytes.
 std::string model_code(const std::string& content) {
   const TemporaryFolder folder;
-  folder.write("card.json", good_card());
+  const auto* bytes = reinterpret_cast<const uint8_t*>(content.data());
+  folder.write("card.json", good_card(sha256(bytes, content.size())));
   const Outcome outcome = execute_with("run", folder.write("model.ort", content));
   CHECK(outcome.exit == Exit::model);
   CHECK(contains(outcome.message, "\nnext: "));

@@ -10,13 +10,14 @@ const char* const good = R"({"schema": 1, "model": "model/model.ort", "card": "m
     "golden": "model/golden", "threads": 3, "execution_providers": ["cpu"],
     "limits": {"image_bytes": 1000, "image_pixels": 64, "image_side": 8}})";
 
-/// A release that holds nothing but its run file.
+/// A release that holds nothing but its run file, and a manifest that names no file.
 struct Release {
   TemporaryFolder folder;
   Options options;
 
   explicit Release(const std::string& run_file) {
     folder.write("run.json", run_file);
+    folder.write("manifest.json", R"({"files": []})");
     options.command = "bench";
     options.release = folder.path("");
     options.release.pop_back();

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgewright.base import digest
 from edgewright.model.contract.card import read_card
 from edgewright.model.contract.preprocess import load_input
+from edgewright.release.manifest import MANIFEST
 from edgewright.release.run_file import RUN_FILE, ImageLimits, RunFile
 from tests.checkout import ROOT, checkout
 from tests.integration.toy_model import graph, toy_model, toy_probabilities
@@ -26,8 +28,8 @@ Json = dict[str, Any]
 pytestmark = pytest.mark.docker
 
 CORPUS = ROOT / "tests" / "corpus" / "images"
-MANIFEST = [line.split(" ", 1) for line in (CORPUS / "manifest.txt").read_text().splitlines()]
-GOOD = [name for name, expected in MANIFEST if expected.startswith("ok")]
+CASES = [line.split(" ", 1) for line in (CORPUS / "manifest.txt").read_text().splitlines()]
+GOOD = [name for name, expected in CASES if expected.startswith("ok")]
 AGREEMENT = 1e-3  # of C++ and Python in every input value (docs/formats.md)
 
 
@@ -83,14 +85,14 @@ def beside(model: Path, folder: Path) -> Path:
 def test_every_image_of_the_corpus_is_judged_and_bad_ones_stop_nothing(
     host_edge_infer: EdgeInfer, gray_toy: Path
 ) -> None:
-    images = [str(CORPUS / name) for name, _ in MANIFEST]
+    images = [str(CORPUS / name) for name, _ in CASES]
     ended = host_edge_infer(["run", "--model", str(gray_toy), *images])
     results = document(ended, "run")["results"]
     codes = [result["error"]["code"] if "error" in result else "ok" for result in results]
     assert ended.returncode == 3
     assert [result["image"] for result in results] == images
-    assert codes == [expected.split()[0] for _, expected in MANIFEST]
-    assert ended.stderr.decode().count("next: ") == len(MANIFEST) - len(GOOD)
+    assert codes == [expected.split()[0] for _, expected in CASES]
+    assert ended.stderr.decode().count("next: ") == len(CASES) - len(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -257,11 +259,23 @@ def test_a_truncated_model(
     assert f"expected: {len(content)} bytes" in ended.stderr.decode() or share == 0.1
 
 
-def test_a_model_with_any_byte_changed_gives_one_document(
+def test_a_model_with_one_bit_flipped_is_refused(
     host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path
 ) -> None:
-    model = beside(gray_toy, scratch / "changed")
-    content = model.read_bytes()
+    model = beside(gray_toy, scratch / "flipped")
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    ended = host_edge_infer(["run", "--model", str(model), str(CORPUS / "good-rgb.png")])
+    assert told_fault(ended, "run", 4, model) == "model_damaged"
+    assert "next: deploy the release again: invoke deploy\n" in ended.stderr.decode()
+
+
+def test_a_model_without_a_hash_and_any_byte_changed_gives_one_document(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path
+) -> None:
+    content = gray_toy.read_bytes()
+    model = damaged(gray_toy, scratch / "changed", content)  # under a name that is not the card's
     for at in range(0, len(content), max(1, len(content) // 40)):
         changed = bytes([content[at] ^ 0xFF])
         model.write_bytes(content[:at] + changed + content[at + 1 :])
@@ -311,6 +325,46 @@ def test_bench_times_and_measures(host_edge_infer: EdgeInfer, gray_toy: Path) ->
     assert found["peak_rss_kb"] > 1000
 
 
+def write_manifest(release: Path) -> None:
+    """A manifest with the hashes of all files, which is what `edge-infer` reads of one."""
+    files = [
+        {"path": path.relative_to(release).as_posix(), "sha256": digest.file_sha256(path)}
+        for path in release.rglob("*")
+        if path.is_file()
+    ]
+    (release / MANIFEST).write_text(json.dumps({"files": files}))
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("model/model.onnx", "model_damaged"),
+        ("model/card.json", "release_damaged"),
+        ("model/golden/expected.json", "release_damaged"),
+        ("model/golden/good-rgb.png", "release_damaged"),
+        (RUN_FILE, "release_damaged"),
+    ],
+)
+def test_a_release_with_one_bit_flipped_is_refused(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, file: str, code: str
+) -> None:
+    release = scratch / f"flipped-{Path(file).name}"
+    write_golden(beside(gray_toy, release / "model"), 0.0)
+    says = RunFile(model="model/model.onnx", threads=1, execution_providers=("cpu",))
+    (release / RUN_FILE).write_bytes(says.content())
+    write_manifest(release)
+    sound = host_edge_infer(["selftest", "--release", str(release)])
+
+    content = bytearray((release / file).read_bytes())
+    content[-2 if content.endswith(b"}\n") else -1] ^= 0x20
+    (release / file).write_bytes(content)
+    ended = host_edge_infer(["selftest", "--release", str(release)])
+
+    assert sound.returncode == 0
+    exit_code = 4 if code == "model_damaged" else 5
+    assert told_fault(ended, "selftest", exit_code, release / file) == code
+
+
 def test_a_release_is_run_as_its_run_file_says(host_edge_infer: EdgeInfer, scratch: Path) -> None:
     release = scratch / "release"
     toy_model(release / "model", channels=1, height=24, width=32)
@@ -321,6 +375,7 @@ def test_a_release_is_run_as_its_run_file_says(host_edge_infer: EdgeInfer, scrat
         limits=ImageLimits(image_side=23),
     )
     (release / RUN_FILE).write_bytes(says.content())
+    write_manifest(release)
     argv = ["run", "--release", str(release), str(CORPUS / GOOD[0])]
 
     found = document(host_edge_infer(argv), "run")

@@ -27,6 +27,7 @@ struct Card {
   Normalize normalize;
   std::string file_name;    // of the model that the card belongs to
   uint64_t file_bytes = 0;  // of that file
+  std::string file_sha256;  // of its content
 
   int channels() const { return static_cast<int>(shape[1]); }
   int height() const { return static_cast<int>(shape[2]); }

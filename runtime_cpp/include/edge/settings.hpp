@@ -6,6 +6,7 @@
 #include "common/document.hpp"
 #include "common/result.hpp"
 #include "edge/image.hpp"
+#include "edge/inventory.hpp"
 #include "edge/options.hpp"
 
 namespace edge {
@@ -19,6 +20,7 @@ struct Settings {
   int threads = 1;      // of the runtime, the caller's included
   std::vector<std::string> providers;  // of the runtime, in the order in which they are asked
   ImageLimits limits;
+  Inventory inventory;                  // of the release
   std::vector<std::string> overridden;  // names of the options that took the release's place
 };
 
