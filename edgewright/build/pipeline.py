@@ -21,11 +21,13 @@ from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
 from edgewright.model.contract.card import read_card
+from edgewright.model.contract.classifier import CARD, read_classifier, require_agreement
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
+from edgewright.model.pack.golden import require_golden
 from edgewright.release import manifest as release
 
 MODEL_BYTES = 2 << 30
@@ -101,6 +103,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     with stages.stage("model") as stage:
         xnnpack = request.profile.runtime.xnnpack
         converted, stage.cached = _converted(request.model, out, builder.cache, xnnpack=xnnpack)
+        _require_promise(request.model, out)
     built = _packages(request, builder, stages)
     if request.all_sources:
         copy_file(built[packages.RUNTIME].folder / "res" / "links.txt", out.links)
@@ -293,9 +296,6 @@ def _release(
     profile = request.profile
     budgets = profile.budgets
     _require_model_size(converted.ort, budgets.model_bytes)
-    card = _beside(request.model, "card.json")
-    onnx_sha256 = network_sha256(request.model)
-    _require_card_of(card, request.model, onnx_sha256)
     inputs = release.ReleaseInputs(
         board=profile.name,
         compatible=profile.compatible,
@@ -303,8 +303,8 @@ def _release(
         edge_infer=files["bin/edge-infer"],
         libraries=tuple(path for name, path in files.items() if name != "bin/edge-infer"),
         ort_model=converted.ort,
-        onnx_sha256=onnx_sha256,
-        card=card,
+        onnx_sha256=network_sha256(request.model),
+        card=_beside(request.model, CARD),
         golden=_beside(request.model, "golden"),
         runtime=release.ReleasedRuntime(
             version=RUNTIME_VERSION,
@@ -334,16 +334,31 @@ def _beside(model: Path, name: str) -> Path:
     return path
 
 
-def _require_card_of(card: Path, model: Path, onnx_sha256: str) -> None:
-    """Raise UserError if the card was made for another network than the one that is built."""
-    described = read_card(card).file.sha256
-    if described != onnx_sha256:
+def _require_promise(model: Path, out: BoardBuild) -> None:
+    """Raise UserError if network, card and golden set do not belong together.
+
+    The board would refuse them, or compare itself with answers that the network never gave.
+    """
+    path, golden = _beside(model, CARD), _beside(model, "golden")
+    onnx_sha256 = network_sha256(model)
+    stamp = out.root / "promise.key"  # of the last ones that were judged, and belong together
+    key = digest.text_sha256(onnx_sha256, digest.file_sha256(path), digest.tree_sha256(golden))
+    if stamp.is_file() and stamp.read_text() == key:
+        return
+    card = read_card(path)
+    if card.file.sha256 != onnx_sha256:
         raise UserError(
-            str(card),
+            str(path),
             f"is not the card of {model.name}",
-            facts=[f"expected: file.sha256 {onnx_sha256}", f"found: file.sha256 {described}"],
+            facts=[
+                f"expected: file.sha256 {onnx_sha256}",
+                f"found: file.sha256 {card.file.sha256}",
+            ],
             next="use the card that was made with the model, or write that hash into it",
         )
+    require_agreement(read_classifier(model), card, path)
+    require_golden(model, card, golden)
+    update_file(stamp, key)
 
 
 def _require_model_size(model: Path, budget: int) -> None:

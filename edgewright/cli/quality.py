@@ -28,23 +28,22 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import written_files
 from edgewright.model.contract.card import ModelFile, read_card, write_card
-from edgewright.model.contract.classifier import require_onnx
+from edgewright.model.contract.classifier import CARD
 from edgewright.model.contract.session import saturates
 from edgewright.model.convert import inspect as inspector
 from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.judge.answers import Answers, judge
+from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.documents import quality
 from edgewright.model.judge.evaluate import (
     Prices,
     cheapest,
-    positive_label,
     thresholds,
 )
-from edgewright.model.judge.images import CALIBRATION_IMAGES, load_part
+from edgewright.model.judge.images import CALIBRATION_IMAGES
 from edgewright.observe.count import instructions as counted
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
@@ -238,22 +237,24 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
 @task
 def golden(
     c: Context,
-    model: Annotated[str, "INT8 ONNX model with card.json beside it"] = "",
+    model: Annotated[str, "ONNX model with card.json beside it"] = "",
+    images: Annotated[str, f"images that it was not trained on: {IMAGES}"] = ELPV,
     json: Json = False,
 ) -> None:
-    """Write the golden set of a model anew. Example: edgewright model.golden"""
+    """Golden set of a model. Example: edgewright model.golden --model=net.onnx --images=cells"""
     from edgewright.model.pack import golden as sets
+    from edgewright.model.pack import workflow
 
     path, demo = model_path(model), installed_resources().demo_models
     if demo and path.is_relative_to(demo):
         checkout()  # the models of an installation are only read
-    require_onnx(path)
-    card = read_card(path.parent / "card.json")
-    answers = judge(path, load_part(ELPV, "test"), card, positive_label(card.labels))
-    written = sets.write_golden(path, card, sets.choose(answers))
-    say(str(written))
+    judging = workflow.judging(path, images, path.parent / CARD)
+    written = sets.make_golden(path, judging.card, workflow.evaluate(judging))
+    say(f"{written.folder}: {written.cases} cases")
+    for line in written.left_out:
+        say(f"left out: {line}")
     if json:
-        write_document(written_files([written / sets.EXPECTED]))
+        write_document(written_files([written.folder / sets.EXPECTED]))
 
 
 def _model_build() -> Path:

@@ -31,6 +31,16 @@ void check_output_shape(Fields output, size_t labels) {
   output.reject("shape", format("expected [1, %zu], one for each label", labels));
 }
 
+Activation read_activation(Fields output) {
+  const std::string name = output.text("activation");
+  if (name == "sigmoid") return Activation::sigmoid;
+  if (name == "none") return Activation::none;
+  if (name != "softmax" && !name.empty()) {
+    output.reject("activation", "expected softmax, sigmoid or none, found " + name);
+  }
+  return Activation::softmax;
+}
+
 void check_color(Fields preprocess, int channels) {
   const std::string color = preprocess.text("color");
   if (color != "gray" && color != "rgb") {
@@ -75,7 +85,7 @@ uint64_t read_bytes(Fields file) {
 
 Card read_card(Fields top) {
   Card card;
-  top.expect_schema();
+  const int schema = top.expect_schema(2);
   card.name = top.text("name");
   card.labels = top.texts("labels");
   if (card.labels.empty()) top.reject("labels", "expected at least one");
@@ -88,6 +98,7 @@ Card read_card(Fields top) {
   Fields output = top.object("output");
   card.output_name = output.text("name");
   check_output_shape(output, card.labels.size());
+  if (schema >= 2) card.activation = read_activation(output);
 
   Fields preprocess = top.object("preprocess");
   preprocess.expect("resize", "triangle");

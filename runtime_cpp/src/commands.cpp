@@ -163,8 +163,8 @@ std::optional<Error> time_runs(Engine& engine, std::vector<float>& input,
                                std::vector<double>& times) {
   for (double& time : times) {
     const double start = now_ms();
-    const auto logits = engine.session.run(input, engine.card);
-    if (!logits) return logits.error();
+    const auto outputs = engine.session.run(input, engine.card);
+    if (!outputs) return outputs.error();
     time = now_ms() - start;
   }
   return std::nullopt;

@@ -62,13 +62,13 @@ Result<Classified> classify(Engine& engine, const std::string& path) {
   Classified result;
   if (auto error = prepare(path, engine, result)) return *error;
   const double start = now_ms();
-  const auto logits = engine.session.run(result.input, engine.card);
-  if (!logits) return logits.error();
+  const auto outputs = engine.session.run(result.input, engine.card);
+  if (!outputs) return outputs.error();
   result.inference_ms = now_ms() - start;
-  result.probabilities = softmax(*logits);
+  result.probabilities = probabilities(*outputs, engine.card.activation);
   result.index = argmax(result.probabilities);
-  for (const float logit : *logits) {
-    if (!std::isfinite(logit)) return not_finite(engine, path);
+  for (const float output : *outputs) {
+    if (!std::isfinite(output)) return not_finite(engine, path);
   }
   return result;
 }

@@ -134,10 +134,15 @@ void Fields::expect(const char* key, const char* expected) {
   if (found != expected) reject(key, "expected " + std::string(expected) + ", found " + found);
 }
 
-void Fields::expect_schema() {
-  if (get("schema", is_number, "a number") == nullptr) return;
+int Fields::expect_schema(int newest) {
+  if (get("schema", is_number, "a number") == nullptr) return 1;
   const double found = number("schema");
-  if (found != 1) reject("schema", format("expected 1, found %g", found));
+  for (int schema = 1; schema <= newest; ++schema) {
+    if (found == schema) return schema;
+  }
+  const std::string expected = newest == 1 ? "1" : format("1 to %d", newest);
+  reject("schema", format("expected %s, found %g", expected.c_str(), found));
+  return 1;
 }
 
 Error defects(const std::string& path, const char* code, const std::vector<std::string>& problems,

@@ -253,8 +253,8 @@ Result<std::vector<float>> Session::run(std::vector<float>& input, const Card& c
   const Blame blame(model_error(path_, "model_crashed", "the runtime crashed while running it"));
   const char* input_name = card.input_name.c_str();
   const char* output_name = card.output_name.c_str();
-  std::vector<float> logits(card.labels.size());
-  const std::array<int64_t, 2> output_shape{1, static_cast<int64_t>(logits.size())};
+  std::vector<float> outputs(card.labels.size());
+  const std::array<int64_t, 2> output_shape{1, static_cast<int64_t>(outputs.size())};
   const auto type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 
   OrtValue* in = nullptr;
@@ -263,13 +263,13 @@ Result<std::vector<float>> Session::run(std::vector<float>& input, const Card& c
   call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), input.data(),
        input.size() * sizeof(float), card.shape.data(), card.shape.size(), type, &in);
   const OrtPtr<OrtValue> owned_in(in);
-  call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), logits.data(),
-       logits.size() * sizeof(float), output_shape.data(), output_shape.size(), type, &out);
+  call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), outputs.data(),
+       outputs.size() * sizeof(float), output_shape.data(), output_shape.size(), type, &out);
   const OrtPtr<OrtValue> owned_out(out);
   call(api()->Run, session_.get(), nullptr, &input_name, &in, size_t{1}, &output_name, size_t{1},
        &out);
   if (call.fault()) return refused(path_, *call.fault());
-  return logits;
+  return outputs;
 }
 
 std::optional<Error> mismatch(const Session& session, const Card& card) {

@@ -9,6 +9,8 @@
 
 namespace edge {
 
+namespace {
+
 std::vector<double> softmax(const std::vector<float>& logits) {
   const float top = *std::max_element(logits.begin(), logits.end());
   std::vector<double> shares;
@@ -19,6 +21,17 @@ std::vector<double> softmax(const std::vector<float>& logits) {
   }
   for (double& share : shares) share /= sum;
   return shares;
+}
+
+}  // namespace
+
+std::vector<double> probabilities(const std::vector<float>& outputs, Activation activation) {
+  if (activation == Activation::softmax) return softmax(outputs);
+  std::vector<double> values(outputs.begin(), outputs.end());
+  if (activation == Activation::sigmoid) {
+    for (double& value : values) value = 1 / (1 + std::exp(-value));
+  }
+  return values;
 }
 
 size_t argmax(const std::vector<double>& values) {

@@ -43,7 +43,7 @@ TEST_CASE("a good card is read, and what is for people is ignored") {
 }
 
 TEST_CASE("each defect of a card is told with its place") {
-  CHECK(told("\"schema\": 1", "\"schema\": 2") == "1 defect\n  schema: expected 1, found 2");
+  CHECK(told("\"schema\": 1", "\"schema\": 3") == "1 defect\n  schema: expected 1 to 2, found 3");
   CHECK(told("\"name\": \"toy\", ", "") == "1 defect\n  name: is missing");
   CHECK(told("NCHW", "NHWC") == "1 defect\n  input.layout: expected NCHW, found NHWC");
   CHECK(told("triangle", "cubic") ==
@@ -54,6 +54,22 @@ TEST_CASE("each defect of a card is told with its place") {
   CHECK(told("1e-05", "0") == "1 defect\n  preprocess.normalize.epsilon: expected more than 0");
   CHECK(told("1e-05", "\"x\"").find("epsilon: is not a number") != std::string::npos);
   CHECK(contains(told("[\"ok\", \"bad\"]", "[\"ok\", 2]"), "labels: item 1 is not a text"));
+}
+
+TEST_CASE("a card of schema 2 tells what makes probabilities of the outputs") {
+  const auto card_with = [](const std::string& activation) {
+    const std::string output = "\"shape\": [1, 2], \"activation\": \"" + activation + "\"";
+    const std::string second = replaced(good_card(), "\"schema\": 1", "\"schema\": 2");
+    const TemporaryFolder folder;
+    return load_card(folder.write("card.json", replaced(second, "\"shape\": [1, 2]", output)));
+  };
+  CHECK(good().activation == Activation::softmax);
+  CHECK(card_with("softmax")->activation == Activation::softmax);
+  CHECK(card_with("sigmoid")->activation == Activation::sigmoid);
+  CHECK(card_with("none")->activation == Activation::none);
+  CHECK(card_with("relu").error().problem ==
+        "1 defect\n  output.activation: expected softmax, sigmoid or none, found relu");
+  CHECK(told("\"schema\": 1", "\"schema\": 2") == "1 defect\n  output.activation: is missing");
 }
 
 TEST_CASE("a shape that could exhaust memory is refused") {

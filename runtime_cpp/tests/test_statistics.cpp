@@ -4,10 +4,16 @@
 using namespace edge;
 
 TEST_CASE("softmax of equal logits is even, and large logits do not overflow") {
-  CHECK(softmax({3, 3}) == std::vector<double>{0.5, 0.5});
-  const auto sure = softmax({1000, 0});
+  CHECK(probabilities({3, 3}, Activation::softmax) == std::vector<double>{0.5, 0.5});
+  const auto sure = probabilities({1000, 0}, Activation::softmax);
   CHECK(sure[0] == 1);
   CHECK(sure[1] == 0);
+}
+
+TEST_CASE("a sigmoid takes each output by itself, and probabilities stay as they are") {
+  CHECK(probabilities({0, 1000}, Activation::sigmoid) == std::vector<double>{0.5, 1});
+  CHECK(probabilities({-1000, 0}, Activation::sigmoid) == std::vector<double>{0, 0.5});
+  CHECK(probabilities({0.25, 0.75}, Activation::none) == std::vector<double>{0.25, 0.75});
 }
 
 TEST_CASE("the first of equal classes wins") {

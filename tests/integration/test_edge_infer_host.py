@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from edgewright.base import digest
-from edgewright.model.contract.card import read_card
+from edgewright.model.contract.card import Activation, read_card
 from edgewright.model.contract.preprocess import load_input
+from edgewright.model.contract.session import open_session, outputs, probabilities
 from edgewright.release.manifest import MANIFEST
 from edgewright.release.run_file import RUN_FILE, ImageLimits, RunFile
 from tests.checkout import ROOT, checkout
@@ -206,6 +207,24 @@ def test_selftest_with_a_defective_golden_set(
     ended = host_edge_infer(["selftest", "--model", str(model)])
     code = told_fault(ended, "selftest", 5, subject)
     assert code == ("golden_missing" if defect == "no folder" else "golden_invalid")
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_outputs_become_probabilities_as_the_card_says(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, activation: Activation
+) -> None:
+    model = beside(gray_toy, scratch / activation)
+    card = json.loads((model.parent / "card.json").read_text())
+    card["output"]["activation"] = activation
+    (model.parent / "card.json").write_text(json.dumps(card))
+    image = CORPUS / "good-rgb.png"
+    rows = outputs(open_session(model), load_input(image, read_card(model.parent / "card.json")))
+
+    ended = host_edge_infer(["run", "--model", str(model), str(image)])
+
+    (result,) = document(ended, "run")["results"]
+    expected = probabilities(rows, activation)[0]
+    np.testing.assert_allclose(result["probabilities"], expected, atol=1e-5)
 
 
 # --- models

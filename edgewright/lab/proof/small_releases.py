@@ -5,7 +5,6 @@ would be shipped; only the model differs. Each carries random bytes behind its m
 deploy has something to send.
 """
 
-import json
 import random
 import tempfile
 from pathlib import Path
@@ -83,7 +82,7 @@ def _write_model(folder: Path) -> None:
     picture.paste(255, (0, SIDE // 2, SIDE, SIDE))
     picture.save(golden / "lower.png")
     expected = expect(model, card, [golden / "lower.png"])
-    (golden / EXPECTED).write_text(json.dumps(expected))
+    (golden / EXPECTED).write_text(expected.model_dump_json(by_alias=True))
 
 
 def _network() -> onnx.ModelProto:

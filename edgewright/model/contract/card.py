@@ -44,9 +44,14 @@ class Input(Part):
     layout: Literal["NCHW"] = "NCHW"
 
 
+# What turns a network's outputs into probabilities; "none" where they are probabilities already.
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
 class Output(Part):
     name: str = "logits"
     shape: tuple[Literal[1], Size]  # batch, labels
+    activation: Activation = "softmax"  # a card of schema 1 has no word for another
 
 
 class ModelFile(Part):
@@ -64,7 +69,7 @@ class ModelFile(Part):
 class Card(Part):
     """`card.json`: labels, input, output and preprocessing of one network."""
 
-    schema_: Literal[1] = 1
+    schema_: Literal[1, 2] = 2
     name: str
     labels: tuple[str, ...] = Field(min_length=2)
     input: Input
@@ -79,7 +84,12 @@ class Card(Part):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
-        if problems := [*self._channel_problems(), *self._label_problems()]:
+        problems = [
+            *self._channel_problems(),
+            *self._label_problems(),
+            *self._schema_problems(),
+        ]
+        if problems:
             raise ValueError("; ".join(problems))
         return self
 
@@ -98,6 +108,10 @@ class Card(Part):
     def _label_problems(self) -> Iterator[str]:
         if self.output.shape[1] != len(self.labels):
             yield f"output.shape has {self.output.shape[1]} values, labels has {len(self.labels)}"
+
+    def _schema_problems(self) -> Iterator[str]:
+        if self.schema_ == 1 and "activation" in self.output.model_fields_set:
+            yield "output.activation is a key of schema 2, the card has schema 1"
 
 
 def read_card(path: Path) -> Card:

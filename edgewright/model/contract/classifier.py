@@ -10,6 +10,8 @@ from onnx import numpy_helper
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card, Input, ModelFile, Output, read_card
+from edgewright.model.contract.network_file import not_onnx, read_graph
+from edgewright.model.contract.operators import ACTIVATIONS, ROUNDING, VIEWS
 from edgewright.model.contract.session import open_session
 
 CARD = "card.json"
@@ -38,6 +40,17 @@ class Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ending:
+    """The node by which a network makes its outputs probabilities itself."""
+
+    operator: str  # Softmax, Sigmoid or HardSigmoid
+    node: str
+
+    def __str__(self) -> str:
+        return f"{self.operator} '{self.node}'"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Classifier:
     """A network with one image input (batch, channels, height, width) and one output of
     logits or probabilities (batch, labels)."""
@@ -45,6 +58,7 @@ class Classifier:
     path: Path
     image: Tensor
     scores: Tensor
+    ending: Ending | None = None  # None: neither a softmax nor a sigmoid, or an .ort file
 
 
 def read_classifier(model: Path) -> Classifier:
@@ -69,7 +83,8 @@ def read_classifier(model: Path) -> Classifier:
             f"output has shape {scores.sizes}",
             facts=["expected: (1, labels), with two labels or more"],
         )
-    return Classifier(path=model, image=image, scores=scores)
+    ending = None if model.suffix == ".ort" else _ending(read_graph(model).graph)
+    return Classifier(path=model, image=image, scores=scores, ending=ending)
 
 
 def require_onnx(model: Path) -> None:
@@ -79,13 +94,7 @@ def require_onnx(model: Path) -> None:
     try:
         onnx.checker.check_model(str(model))
     except (onnx.checker.ValidationError, ValueError) as invalid:
-        reason = str(invalid).strip().splitlines() or ["empty file"]
-        raise UserError(
-            str(model),
-            "not a valid ONNX model",
-            facts=[f"size: {model.stat().st_size} bytes", reason[0]],
-            next="export it again, or copy it again if it was cut off",
-        ) from invalid
+        raise not_onnx(model, str(invalid)) from invalid
 
 
 def card_of(classifier: Classifier, labels: Sequence[str], card: Path | None = None) -> Card:
@@ -125,7 +134,11 @@ def _default_card(classifier: Classifier, labels: Sequence[str]) -> Card:
             "name": classifier.path.stem,
             "labels": labels,
             "input": {"name": classifier.image.name, "shape": (1, channels, height, width)},
-            "output": {"name": classifier.scores.name, "shape": (1, count)},
+            "output": {
+                "name": classifier.scores.name,
+                "shape": (1, count),
+                "activation": "none" if classifier.ending else "softmax",
+            },
             "preprocess": {"color": "gray" if channels == 1 else "rgb"},
             "file": ModelFile.of(classifier.path),
         }
@@ -133,7 +146,10 @@ def _default_card(classifier: Classifier, labels: Sequence[str]) -> Card:
 
 
 def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
-    """Raise UserError if the card, which is at `path`, has other names or shapes."""
+    """Raise UserError if the card, which is at `path`, contradicts the network.
+
+    That is another name or shape, or an activation although the network has its own.
+    """
     pairs: tuple[tuple[Tensor, Input | Output], ...] = (
         (classifier.image, card.input),
         (classifier.scores, card.output),
@@ -145,6 +161,15 @@ def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
     ]
     if wrong:
         raise UserError(str(path), f"is not the card of {classifier.path.name}", facts=wrong)
+    activation = card.output.activation
+    if classifier.ending and activation != "none":
+        raise UserError(
+            str(path),
+            f"asks for a {activation} of outputs that are probabilities already",
+            facts=[f"{classifier.path.name} ends in {classifier.ending}"],
+            next='write "schema": 2 and, in output, "activation": "none" into it,'
+            " then invoke model.golden",
+        )
 
 
 def _interface(model: Path) -> tuple[list[Tensor], list[Tensor]]:
@@ -158,6 +183,17 @@ def _interface(model: Path) -> tuple[list[Tensor], list[Tensor]]:
             facts=[str(refused).strip().splitlines()[0]],
         ) from refused
     return [_tensor(i) for i in session.get_inputs()], [_tensor(o) for o in session.get_outputs()]
+
+
+def _ending(graph: onnx.GraphProto) -> Ending | None:
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(graph.output[0].name) if graph.output else None
+    # What may follow it changes the form of the answer, not its values, but for rounding.
+    while node is not None and node.op_type in {*VIEWS, *ROUNDING, "Cast"}:
+        node = makers.get(node.input[0])
+    if node is None or node.op_type not in ACTIVATIONS:
+        return None
+    return Ending(operator=node.op_type, node=node.name or node.output[0])
 
 
 def _tensor(argument: object) -> Tensor:

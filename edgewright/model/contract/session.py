@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from edgewright.model.contract.card import Activation
 from edgewright.model.contract.preprocess import Floats
 
 IR_VERSION = 10  # the newest that ONNX Runtime 1.21 reads
@@ -34,15 +35,22 @@ def saturates(model: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return model.suffix == ".ort" and x86 and not flags & {"avx512_vnni", "avx_vnni"}
 
 
-def logits(session: ort.InferenceSession, inputs: Floats) -> Floats:
-    """Inputs (N, C, H, W), run one by one -> logits (N, labels)."""
+def outputs(session: ort.InferenceSession, inputs: Floats) -> Floats:
+    """Inputs (N, C, H, W), run one by one -> outputs (N, labels)."""
     name = session.get_inputs()[0].name
     rows = [session.run(None, {name: image[np.newaxis]})[0][0] for image in inputs]
     return np.stack(rows).astype(np.float32)
 
 
-def softmax(scores: Floats) -> NDArray[np.float64]:
-    """Logits (N, labels) -> probabilities (N, labels)."""
+def probabilities(outputs: Floats, activation: Activation) -> NDArray[np.float64]:
+    """A network's outputs (N, labels) -> probabilities (N, labels), by its card's activation."""
+    exact = outputs.astype(np.float64)
+    if activation == "none":
+        return exact
+    if activation == "sigmoid":
+        # The exponential of a large number overflows to infinity, whose inverse is the right 0.
+        with np.errstate(over="ignore"):
+            return np.asarray(1 / (1 + np.exp(-exact)))
     # The largest score becomes 0 first, so that no exponential overflows.
-    exponents = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    exponents = np.exp(exact - exact.max(axis=1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, shape_inference
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part
 from edgewright.model.contract.classifier import require_onnx
-from edgewright.model.convert.ops import VIEWS
+from edgewright.model.contract.operators import ROUNDING, VIEWS
 
 # Operator → the places of its data and of its weights among the inputs.
 _PRODUCTS = {
@@ -28,7 +28,6 @@ _PRODUCTS = {
     "QLinearMatMul": (0, 3),
 }
 _CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
-_ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
 
 FLOAT_BYTES = 4
 
@@ -71,7 +70,7 @@ def inspect(model: Path) -> Inspection:
     graph, written = _Graph(model), onnx.load(model)
     domains = {node.domain or "ai.onnx" for node in written.graph.node}
     opsets = {opset.domain or "ai.onnx": opset.version for opset in written.opset_import}
-    layers = tuple(graph.layer(node) for node in graph.nodes if node.op_type not in _ROUNDING)
+    layers = tuple(graph.layer(node) for node in graph.nodes if node.op_type not in ROUNDING)
     peak, peak_node = graph.peak()
     return Inspection(
         model=str(model),
@@ -113,7 +112,7 @@ class _Graph:
     def weights(self) -> list[onnx.TensorProto]:
         """Constants that are learnt: neither shapes nor scales and zero points."""
         scales = {
-            name for node in self.nodes if node.op_type in _ROUNDING for name in node.input[1:]
+            name for node in self.nodes if node.op_type in ROUNDING for name in node.input[1:]
         }
         # Constants of type INT64 are shapes, axes and indices.
         numbers = (t for t in self.constants.values() if t.data_type != TensorProto.INT64)

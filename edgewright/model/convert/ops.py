@@ -7,9 +7,6 @@ from typing import Any, NamedTuple
 
 from edgewright.base.errors import UserError
 
-# Operators of ONNX whose output has the values of their input, in another order or shape.
-VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
-
 
 class Operator(NamedTuple):
     """An operator of one domain at one opset."""

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.model.contract.card import Card
-from edgewright.model.contract.preprocess import Floats
-from edgewright.model.contract.session import open_session, softmax
+from edgewright.model.contract.session import open_session, probabilities
 from edgewright.model.judge.data import Dataset, Sample
 from edgewright.model.judge.evaluate import (
     Interval,
@@ -85,19 +84,12 @@ def judge(model: Path, dataset: Dataset, card: Card, positive: int) -> Answers:
     session = open_session(model)
     name = session.get_inputs()[0].name
     inputs = Inputs(samples=dataset.samples, card=card)
-    rows = [session.run(None, {name: image})[0] for image in inputs]
+    rows = np.concatenate([session.run(None, {name: image})[0] for image in inputs])
     return Answers(
-        dataset=dataset, probabilities=probabilities(np.concatenate(rows)), positive=positive
+        dataset=dataset,
+        probabilities=probabilities(rows, card.output.activation),
+        positive=positive,
     )
-
-
-def probabilities(outputs: Floats) -> Scores:
-    """Outputs (N, labels), which may be logits or probabilities -> probabilities."""
-    exact = outputs.astype(np.float64)
-    # Networks may end in a softmax or not, and the card does not say. Quantized outputs are
-    # multiples of a step, so their sum is 1 only roughly.
-    normalized = np.abs(exact.sum(axis=1) - 1).max(initial=0) < 1e-2
-    return exact if normalized and (exact >= 0).all() else softmax(outputs)
 
 
 def worst(answers: Answers, count: int) -> list[Mistake]:

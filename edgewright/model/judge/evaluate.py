@@ -187,7 +187,8 @@ def _auc(truth: Labels, scores: Scores) -> Statistic:
 
 
 def likeliest(probabilities: Scores, positive: int) -> Labels:
-    """The likeliest label; of two, `positive` only if its probability is above a half."""
+    """The likeliest label; of two, `positive` only if it is likelier than the other."""
     if probabilities.shape[1] == 2:
-        return np.where(probabilities[:, positive] > 0.5, positive, 1 - positive)
+        is_positive = probabilities[:, positive] > probabilities[:, 1 - positive]
+        return np.where(is_positive, positive, 1 - positive)
     return np.asarray(probabilities.argmax(axis=1))

@@ -19,7 +19,7 @@ from edgewright.model.judge.data import ELPV, LABELS, Dataset, Split, refuse_ove
 from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread
 from edgewright.model.judge.recentre import centring_shift, shift_logit
-from edgewright.model.pack.golden import choose, write_golden
+from edgewright.model.pack.golden import make_golden
 from edgewright.model.pack.readme import readme
 from edgewright.model.quantize.recipe import RECIPES
 from edgewright.model.quantize.sweep import Bench, Candidate
@@ -122,7 +122,8 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink
     }
     card = card.model_copy(update=facts)
     write_card(card, folder / "card.json")
-    write_golden(out, card, choose(after))
+    for line in make_golden(out, card, after).left_out:
+        progress(f"golden set: {line}")
     (folder / "README.md").write_text(readme(card))
     return card
 

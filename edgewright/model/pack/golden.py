@@ -1,81 +1,222 @@
 """Golden outputs: a few real images, and the answers of the INT8 network to them."""
 
-import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from pydantic import JsonValue
+from pydantic import Field
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import new_folder
+from edgewright.base.files import new_folder, read_inside
+from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.preprocess import load_input
-from edgewright.model.contract.session import logits, open_session, softmax
+from edgewright.model.contract.session import open_session, outputs, probabilities
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import Sample
+from edgewright.model.judge.evaluate import Scores
 
 TOLERANCE = 0.01
-MARGIN = 0.05  # least distance of a golden answer from 0.5: the tolerance must not flip it
+MARGIN = 0.1  # least lead of a golden answer's label over the next: the tolerance must not flip it
 EXPECTED = "expected.json"
+EXPECTED_BYTES = 1 << 20
 
 
-def choose(answers: Answers) -> list[Sample]:
-    """Choose test images that the network answers rightly.
+class Case(Part):
+    """One image, and what the network answers to it."""
+
+    image: str
+    class_: str
+    probabilities: tuple[float, ...]
+
+
+class Expected(Part):
+    """`golden/expected.json`."""
+
+    schema_: Literal[1] = 1
+    tolerance: float
+    cases: Annotated[tuple[Case, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Samples for a golden set, and in words which images cannot be golden, and why."""
+
+    samples: tuple[Sample, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenSet:
+    """A set on disk; `left_out` says in words what is missing from it, and why."""
+
+    folder: Path
+    cases: int
+    left_out: tuple[str, ...]
+
+
+def choose(answers: Answers) -> Choice:
+    """Choose images that the network answers rightly.
 
     For each class (and cell type, where it is known) the surest one, and the one nearest to the
-    border that is still outside the margin. Raises UserError if a class has fewer than two.
+    border that is still outside the margin. Raises UserError if there is none of any class.
     """
-    chosen: list[Sample] = []
     # Twice the margin: the variants made of these images are answered a little less surely.
-    sure = 0.5 + 2 * MARGIN
-    rows = list(zip(answers.dataset.samples, answers.probabilities, strict=True))
-    for label, kind in sorted({(sample.label, sample.cell_type) for sample, _ in rows}):
+    leads = lead(answers.probabilities)
+    sure = answers.right & (leads > 2 * MARGIN)
+    chosen: list[Sample] = []
+    left_out = _reasons(answers, sure)
+    rows = list(zip(answers.dataset.samples, leads, sure, strict=True))
+    for label, kind in sorted({(sample.label, sample.cell_type) for sample, _, _ in rows}):
         fitting = [
-            (float(row[label]), sample.key, sample)
-            for sample, row in rows
-            if (sample.label, sample.cell_type) == (label, kind) and row[label] > sure
+            (float(ahead), sample.key, sample)
+            for sample, ahead, is_sure in rows
+            if (sample.label, sample.cell_type) == (label, kind) and is_sure
         ]
-        if len(fitting) < 2:
-            name = answers.dataset.labels[label]
-            raise UserError("golden", f"too few right answers: {' '.join([name, kind])}".strip())
-        chosen += [min(fitting)[-1], max(fitting)[-1]]
-    return chosen
+        if fitting:
+            chosen += {sample.key: sample for *_, sample in (min(fitting), max(fitting))}.values()
+        else:
+            name = " ".join([answers.dataset.labels[label], kind]).strip()
+            left_out.append(f"no image of {name} is answered rightly and surely")
+    if not chosen:
+        raise UserError(
+            "golden",
+            f"none of {len(rows)} images is answered rightly and surely",
+            facts=left_out,
+            next="take more images, or a better network",
+        )
+    return Choice(samples=tuple(chosen), left_out=tuple(left_out))
 
 
-def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> Path:
-    """Write `golden/` beside the model: the images, two variants of them and `expected.json`.
+def lead(probabilities: Scores) -> Scores:
+    """By how much the likeliest label of each row (N, labels) leads over the next: (N,)."""
+    ordered = np.sort(probabilities, axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
 
-    Raises UserError, and leaves the former folder, if an answer is inside the margin.
+
+def _reasons(answers: Answers, sure: NDArray[np.bool_]) -> list[str]:
+    """Which images cannot be golden, by reason."""
+    kinds = {
+        "answered wrongly": ~answers.right,
+        f"answered with a lead of less than {2 * MARGIN:g}": answers.right & ~sure,
+    }
+    lines = []
+    for reason, places in kinds.items():
+        names = [s.key for s, is_one in zip(answers.dataset.samples, places, strict=True) if is_one]
+        if names:
+            more = ", …" if len(names) > 3 else ""
+            lines.append(f"{reason}: {len(names)} ({', '.join(names[:3])}{more})")
+    return lines
+
+
+def make_golden(model: Path, card: Card, answers: Answers) -> GoldenSet:
+    """Choose among the images that a network answered, and write them: `choose`, `write_golden`."""
+    choice = choose(answers)
+    golden = write_golden(model, card, choice.samples)
+    return replace(golden, left_out=(*choice.left_out, *golden.left_out))
+
+
+def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> GoldenSet:
+    """Write `golden/` beside the model: the images, variants of two of them and `expected.json`.
+
+    What is answered inside the margin is left out. Raises UserError, and leaves the former folder,
+    if nothing remains.
     """
     out = model.parent / "golden"
     with new_folder(out) as folder:
         # By key, not by name: images of two classes may have the same name.
-        names = [sample.key.replace("/", "-") for sample in samples]
         images = [
-            Path(shutil.copy(sample.path, folder / name))
-            for sample, name in zip(samples, names, strict=True)
+            Path(shutil.copy(sample.path, folder / sample.key.replace("/", "-")))
+            for sample in samples
         ]
-        images += [_as_rgb(images[0], folder), _as_odd_jpeg(images[-1], folder)]
+        images += [_as_odd_jpeg(images[-1], folder, card.preprocess.color)]
+        if card.preprocess.color == "gray":
+            images.insert(-1, _as_rgb(images[0], folder))
         expected = expect(model, card, images)
-        (folder / EXPECTED).write_text(json.dumps(expected, indent=1) + "\n")
-    return out
+        unsure = [case for case in expected.cases if _lead(case) < MARGIN]
+        sound = [case for case in expected.cases if case not in unsure]
+        if not sound:
+            raise UserError(
+                str(model),
+                "answers no golden image surely",
+                facts=[f"{case.image}: {case.probabilities}" for case in unsure],
+                next="take other images",
+            )
+        for case in unsure:
+            (folder / case.image).unlink()
+        content = expected.model_copy(update={"cases": tuple(sound)})
+        (folder / EXPECTED).write_text(content.model_dump_json(indent=1, by_alias=True) + "\n")
+    left_out = tuple(f"{case.image}: too near to the border" for case in unsure)
+    return GoldenSet(folder=out, cases=len(sound), left_out=left_out)
 
 
-def expect(model: Path, card: Card, images: Sequence[Path]) -> dict[str, JsonValue]:
-    """The content of `expected.json` for these images."""
+def expect(model: Path, card: Card, images: Sequence[Path]) -> Expected:
+    """The content of `expected.json` for these images: what the network itself answers.
+
+    Raises UserError for an answer that is not finite, or no probability although the card says so.
+    """
     inputs = np.concatenate([load_input(path, card) for path in images])
-    rows = softmax(logits(open_session(model), inputs))
-    cases: list[JsonValue] = []
+    rows = probabilities(outputs(open_session(model), inputs), card.output.activation)
     for image, row in zip(images, rows, strict=True):
-        if row.max() < 0.5 + MARGIN:
-            raise UserError(image.name, "is too near to the border to be golden", facts=[str(row)])
-        probabilities: list[JsonValue] = [round(float(p), 6) for p in row]
-        answer = card.labels[int(row.argmax())]
-        cases.append({"image": image.name, "class": answer, "probabilities": probabilities})
-    return {"schema": 1, "tolerance": TOLERANCE, "cases": cases}
+        if not (np.isfinite(row).all() and row.min() >= -TOLERANCE and row.max() <= 1 + TOLERANCE):
+            raise UserError(
+                str(model),
+                f"its answer to {image.name} is not made of probabilities",
+                facts=[f"answer: {row}", f"output.activation: {card.output.activation}"],
+                next="write the activation that turns its outputs into probabilities into card.json"
+                " (docs/formats.md)",
+            )
+    return Expected(
+        tolerance=TOLERANCE,
+        cases=tuple(
+            Case(
+                image=image.name,
+                class_=card.labels[int(row.argmax())],
+                probabilities=tuple(round(float(p), 6) for p in row),
+            )
+            for image, row in zip(images, rows, strict=True)
+        ),
+    )
+
+
+def require_golden(model: Path, card: Card, folder: Path) -> None:
+    """Raise UserError if a golden set is not what the network itself answers to its images.
+
+    The board compares itself with this set alone: a set that is wrong would let it pass.
+    """
+    expected = read_expected(folder)
+    images = [folder / case.image for case in expected.cases]
+    answers = expect(model, card, images)
+    facts = [
+        f"{case.image}: expected {case.class_} {case.probabilities}, "
+        f"found {answer.class_} {answer.probabilities}"
+        for case, answer in zip(expected.cases, answers.cases, strict=True)
+        if case.class_ != answer.class_
+        or len(case.probabilities) != len(answer.probabilities)
+        or np.abs(np.subtract(case.probabilities, answer.probabilities)).max() > expected.tolerance
+    ]
+    if facts:
+        raise UserError(
+            str(folder),
+            f"{len(facts)} of its {len(images)} answers are not those of {model.name}",
+            facts=facts[:3],
+            next=f"invoke model.golden --model={model} --images=…",
+        )
+
+
+def read_expected(folder: Path) -> Expected:
+    """The golden set of a folder. Raises UserError if it is none, or has no case."""
+    raw = read_inside(folder, EXPECTED, limit=EXPECTED_BYTES, next="invoke model.golden")
+    return parse_json(Expected, raw, str(folder / EXPECTED), "is not a golden set")
+
+
+def _lead(case: Case) -> float:
+    return float(lead(np.array([case.probabilities]))[0])
 
 
 def _as_rgb(image: Path, folder: Path) -> Path:
@@ -87,9 +228,10 @@ def _as_rgb(image: Path, folder: Path) -> Path:
     return out
 
 
-def _as_odd_jpeg(image: Path, folder: Path) -> Path:
-    """The same picture as a JPEG of another, odd size."""
+def _as_odd_jpeg(image: Path, folder: Path, color: str) -> Path:
+    """The same picture as a JPEG of another, odd size, with the colours that the network sees."""
     out = folder / f"{image.stem}-odd.jpg"
+    mode = "L" if color == "gray" else "RGB"
     with Image.open(image) as picture:
-        picture.convert("L").resize((333, 287), Image.Resampling.BICUBIC).save(out, quality=92)
+        picture.convert(mode).resize((333, 287), Image.Resampling.BICUBIC).save(out, quality=92)
     return out

@@ -30,7 +30,7 @@ from edgewright.model.judge.images import (
     relabel,
     spread,
 )
-from edgewright.model.pack.golden import choose, write_golden
+from edgewright.model.pack.golden import make_golden
 from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
 from edgewright.model.quantize.recipe import DEFAULT
@@ -94,7 +94,9 @@ def quantize(
         report = sweep_report.make_report(result, bench, request.budget)
         packed = sweep_report.write_model(result.chosen, card, bench, folder)
         try:
-            write_golden(packed, card, choose(result.chosen.answers))
+            golden = make_golden(packed, card, result.chosen.answers)
+            for line in golden.left_out:
+                progress(f"golden set: {line}")
         except UserError as fault:  # a network that is seldom right is still worth its report
             progress(f"no golden set, which invoke build needs: {fault.problem}")
         (folder / "sweep.json").write_text(report.model_dump_json(indent=1) + "\n")

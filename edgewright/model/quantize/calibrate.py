@@ -23,8 +23,8 @@ from onnxruntime.quantization.calibrate import (
 )
 
 from edgewright.base.errors import UserError
+from edgewright.model.contract.operators import VIEWS
 from edgewright.model.contract.preprocess import Floats
-from edgewright.model.convert.ops import VIEWS
 
 Method = Literal["minmax", "percentile", "entropy"]
 BinCounts = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)

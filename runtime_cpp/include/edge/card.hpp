@@ -17,13 +17,17 @@ struct Normalize {
   std::vector<double> std;   // one for each channel, of values in 0..1
 };
 
+/// What turns the network's outputs into probabilities.
+enum class Activation { softmax, sigmoid, none };
+
 /// What `card.json` says of a model; docs/formats.md is the contract.
 struct Card {
   std::string name;                 // of the model
-  std::vector<std::string> labels;  // one for each logit
+  std::vector<std::string> labels;  // one for each output
   std::string input_name;           // of the tensor
   std::array<int64_t, 4> shape{};   // of the input: 1, channels, height, width
   std::string output_name;          // of the tensor of shape 1, labels
+  Activation activation = Activation::softmax;
   Normalize normalize;
   std::string file_name;    // of the model that the card belongs to
   uint64_t file_bytes = 0;  // of that file

@@ -41,8 +41,8 @@ class Fields {
   void reject(const char* key, const std::string& problem);
   /// Notes a defect unless the text is the one that is expected.
   void expect(const char* key, const char* expected);
-  /// Notes a defect unless `schema` is 1.
-  void expect_schema();
+  /// Notes a defect unless `schema` is a whole number from 1 to `newest`. Returns it, or 1.
+  int expect_schema(int newest = 1);
 
  private:
   yyjson_val* get(const char* key, bool (*is)(yyjson_val*), const char* kind);

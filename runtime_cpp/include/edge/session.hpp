@@ -51,7 +51,7 @@ class Session {
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
 
-  /// One inference. `input` has the card's number of values; returns one logit for each label.
+  /// One inference. `input` has the card's number of values; returns one output for each label.
   Result<std::vector<float>> run(std::vector<float>& input, const Card& card);
 
  private:

@@ -3,10 +3,12 @@
 #include <cstddef>
 #include <vector>
 
+#include "edge/card.hpp"
+
 namespace edge {
 
-/// Probabilities from logits, in the same order.
-std::vector<double> softmax(const std::vector<float>& logits);
+/// Probabilities from a network's outputs, in the same order.
+std::vector<double> probabilities(const std::vector<float>& outputs, Activation activation);
 
 /// Index of the largest value, the first of equals.
 size_t argmax(const std::vector<double>& values);

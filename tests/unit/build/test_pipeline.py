@@ -1,11 +1,13 @@
 """Stages of a build that need no builder."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from rich.console import Console
 
 import edgewright
@@ -18,11 +20,12 @@ from edgewright.board.catalogue import load_board
 from edgewright.build import pipeline
 from edgewright.build.pipeline import BuildRequest
 from edgewright.cli import screens
-from edgewright.model.contract.card import ModelFile, write_card
-from edgewright.model.contract.network_file import network_sha256
+from edgewright.model.contract.card import ModelFile, read_card
 from edgewright.model.convert.ort_tools import Converted
+from edgewright.model.judge.data import load_folder
+from edgewright.model.pack.golden import write_golden
 from tests.checkout import checkout, workspace_at
-from tests.unit.model.conftest import make_card
+from tests.unit.model import small_cnn
 from tests.unit.model.convert.test_to_ort import small_model
 
 
@@ -123,21 +126,75 @@ def test_new_weights_in_another_file_are_converted_anew(workspace: Workspace) ->
     assert second.ort.read_bytes() != before
 
 
-def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
-    model = small_model(tmp_path / "model.onnx")
-    card, sha256 = tmp_path / "card.json", network_sha256(model)
-    write_card(make_card(file=ModelFile.of(model)), card)
-    pipeline._require_card_of(card, model, sha256)
-    write_card(make_card(), card)  # whose hash is 64 zeros
+@pytest.fixture(scope="module")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as `invoke build` takes it."""
+    folder = tmp_path_factory.mktemp("classifier")
+    images = small_cnn.write_images(folder / "images", 8)
+    model = small_cnn.write_network(folder / "model", images)
+    samples = load_folder(images).samples
+    write_golden(model, read_card(model.parent / "card.json"), [samples[0], samples[-1]])
+    return model.parent
 
+
+@pytest.fixture
+def model(classifier_folder: Path, workspace: Workspace) -> Path:
+    return Path(shutil.copytree(classifier_folder, workspace.models / "mine")) / "net.onnx"
+
+
+def refusal(model: Path, workspace: Workspace) -> list[str]:
     with pytest.raises(UserError) as caught:
-        pipeline._require_card_of(card, model, sha256)
+        pipeline._require_promise(model, workspace.build("one"))
+    return str(caught.value).splitlines()
 
-    assert str(caught.value).splitlines() == [
-        f"{card}: is not the card of model.onnx",
+
+def test_a_card_of_another_network_is_refused(model: Path, workspace: Workspace) -> None:
+    pipeline._require_promise(model, workspace.build("one"))
+    card = model.parent / "card.json"
+    sha256 = read_card(card).file.sha256
+    card.write_text(card.read_text().replace(sha256, "0" * 64))
+
+    assert refusal(model, workspace) == [
+        f"{card}: is not the card of net.onnx",
         f"  expected: file.sha256 {sha256}",
         f"  found: file.sha256 {'0' * 64}",
         "next: use the card that was made with the model, or write that hash into it",
+    ]
+
+
+def test_golden_answers_that_the_network_does_not_give_are_refused(
+    model: Path, workspace: Workspace
+) -> None:
+    golden = model.parent / "golden"
+    expected = json.loads((golden / "expected.json").read_text())
+    expected["cases"][0]["probabilities"] = [0.73, 0.27]
+    (golden / "expected.json").write_text(json.dumps(expected))
+
+    problem, *_, next_step = refusal(model, workspace)
+
+    count = len(expected["cases"])
+    assert problem == f"{golden}: 1 of its {count} answers are not those of net.onnx"
+    assert next_step == f"next: invoke model.golden --model={model} --images=…"
+
+
+def test_an_old_card_of_a_network_that_ends_in_softmax_is_noticed(
+    model: Path, workspace: Workspace
+) -> None:
+    network = onnx.load(model)
+    network.graph.node[-1].output[0] = "sums"
+    network.graph.node.append(helper.make_node("Softmax", ["sums"], ["scores"], "probs", axis=1))
+    onnx.save(network, model)
+    card = read_card(model.parent / "card.json").model_dump(by_alias=True)
+    card |= {"schema": 1, "file": ModelFile.of(model).model_dump()}
+    del card["output"]["activation"]
+    (model.parent / "card.json").write_text(json.dumps(card))
+
+    assert refusal(model, workspace) == [
+        f"{model.parent / 'card.json'}: asks for a softmax of outputs that are probabilities"
+        " already",
+        "  net.onnx ends in Softmax 'probs'",
+        'next: write "schema": 2 and, in output, "activation": "none" into it,'
+        " then invoke model.golden",
     ]
 
 

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from edgewright.model.contract.card import Card, Input, ModelFile, Output, Preprocess, write_card
-from edgewright.model.contract.session import logits, open_session
+from edgewright.model.contract.session import open_session, outputs
 from edgewright.model.judge.data import load_folder
 from edgewright.model.judge.images import Inputs
 
@@ -61,7 +61,7 @@ def write_network(folder: Path, images: Path, channels: int = CHANNELS) -> Path:
     card = make_card(path)
     dataset = load_folder(images)
     rows = np.concatenate(list(Inputs(samples=dataset.samples, card=card)))
-    features = logits(open_session(path), rows)
+    features = outputs(open_session(path), rows)
     cracked = np.array([dataset.labels[s.label] == "cracked" for s in dataset.samples])
     weights["matrix"], weights["bias"] = fit(features, cracked)
     onnx.save(network(weights), path)

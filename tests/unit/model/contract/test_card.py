@@ -28,7 +28,7 @@ def problems_of(content: object, folder: Path) -> str:
 def test_a_card_comes_back_as_it_was(card: Card, tmp_path: Path) -> None:
     write_card(card, tmp_path / "card.json")
     assert read_card(tmp_path / "card.json") == card
-    assert '"schema": 1' in (tmp_path / "card.json").read_text()
+    assert '"schema": 2' in (tmp_path / "card.json").read_text()
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
@@ -46,7 +46,7 @@ def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
 
 
 def test_all_problems_come_at_once(card: Card, tmp_path: Path) -> None:
-    content = plain(card) | {"schema": 2, "labels": ["ok"], "colour": "gray"}
+    content = plain(card) | {"schema": 3, "labels": ["ok"], "colour": "gray"}
     text = problems_of(content, tmp_path)
     assert text.startswith(f"{tmp_path / 'card.json'}: is not a model card\n")
     assert all(f"  {key}: " in text for key in ("schema", "labels", "colour"))
@@ -65,6 +65,14 @@ def test_normalize_needs_a_value_for_each_channel(card: Card, tmp_path: Path) ->
     content = plain(card)
     content["preprocess"]["normalize"] = {"kind": "mean_std", "mean": [0, 0], "std": [1]}
     assert "mean has 2 values, gray needs 1" in problems_of(content, tmp_path)
+
+
+def test_schema_1_has_no_activation_and_means_softmax(card: Card, tmp_path: Path) -> None:
+    content = plain(card) | {"schema": 1}
+    assert "output.activation is a key of schema 2" in problems_of(content, tmp_path)
+    del content["output"]["activation"]
+    (tmp_path / "card.json").write_text(json.dumps(content))
+    assert read_card(tmp_path / "card.json").output.activation == "softmax"
 
 
 @pytest.mark.parametrize("batch", [0, 2])

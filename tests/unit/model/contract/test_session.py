@@ -3,15 +3,27 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgewright.model.contract.session import logits, open_session, softmax
+from edgewright.model.contract.card import Activation
+from edgewright.model.contract.session import open_session, outputs, probabilities
 
 
-def test_rows_are_probabilities_even_for_large_logits() -> None:
-    rows = softmax(np.array([[0, 0], [1000, 0]], np.float32))
-    assert rows.tolist() == [[0.5, 0.5], [1.0, 0.0]]
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("softmax", [[0.5, 0.5], [1.0, 0.0]]),
+        ("sigmoid", [[0.5, 0.5], [1.0, 0.5]]),
+        ("none", [[0.0, 0.0], [1000.0, 0.0]]),
+    ],
+)
+def test_the_cards_activation_makes_probabilities_even_of_large_outputs(
+    activation: Activation, expected: list[list[float]]
+) -> None:
+    rows = probabilities(np.array([[0, 0], [1000, 0]], np.float32), activation)
+    assert rows.tolist() == expected
 
 
 def saturating(path: Path) -> Path:
@@ -43,12 +55,12 @@ def saturating(path: Path) -> Path:
 
 def test_products_do_not_saturate(tmp_path: Path) -> None:
     session = open_session(saturating(tmp_path / "sum.onnx"))
-    np.testing.assert_allclose(logits(session, np.ones((1, 64), np.float32)), [[64]], rtol=1e-6)
+    np.testing.assert_allclose(outputs(session, np.ones((1, 64), np.float32)), [[64]], rtol=1e-6)
 
 
 def test_images_are_run_one_by_one(network_file: Path) -> None:
     images = np.random.default_rng(0).normal(size=(3, 1, 48, 64)).astype(np.float32)
     session = open_session(network_file)
-    rows = logits(session, images)
+    rows = outputs(session, images)
     assert rows.shape == (3, 2)
-    np.testing.assert_array_equal(rows[1:2], logits(session, images[1:2]))
+    np.testing.assert_array_equal(rows[1:2], outputs(session, images[1:2]))

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.session import logits, open_session
+from edgewright.model.contract.session import open_session, outputs
 from edgewright.model.judge.recentre import centring_shift, shift_logit
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
@@ -43,9 +43,9 @@ def quantized(path: Path, *, bias: bool = True) -> Path:
 
 def test_one_logit_moves_and_the_other_stays(tmp_path: Path) -> None:
     model = quantized(tmp_path / "model.onnx")
-    before = logits(open_session(model), IMAGES)
+    before = outputs(open_session(model), IMAGES)
     shift_logit(model, 1, 0.4)
-    after = logits(open_session(model), IMAGES)
+    after = outputs(open_session(model), IMAGES)
     np.testing.assert_allclose(after[:, 1] - before[:, 1], 0.4, atol=0.021)
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
 

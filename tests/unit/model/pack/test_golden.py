@@ -11,11 +11,12 @@ from PIL import Image
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card, read_card
 from edgewright.model.contract.preprocess import load_input
-from edgewright.model.contract.session import logits, open_session, softmax
+from edgewright.model.contract.session import open_session, outputs, probabilities
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample
 from edgewright.model.pack.golden import MARGIN, TOLERANCE, choose, expect, write_golden
 from tests.checkout import checkout
+from tests.unit.model import small_cnn
 
 GOLDEN = sorted(checkout().models.glob("*/golden/expected.json"))
 
@@ -29,7 +30,7 @@ def answers(samples: tuple[Sample, ...]) -> Answers:
 
 
 def test_eight_are_chosen_from_both_classes_and_types(samples: tuple[Sample, ...]) -> None:
-    chosen = choose(answers(samples))
+    chosen = choose(answers(samples)).samples
     kinds = Counter((sample.label, sample.cell_type) for sample in chosen)
     assert kinds == {(label, kind): 2 for label in (0, 1) for kind in ("mono", "poly")}
     assert len({sample.name for sample in chosen}) == 8
@@ -38,19 +39,48 @@ def test_eight_are_chosen_from_both_classes_and_types(samples: tuple[Sample, ...
 def test_none_is_chosen_at_the_border(samples: tuple[Sample, ...]) -> None:
     given = answers(samples)
     certainty = dict(zip(samples, given.probabilities.max(axis=1), strict=True))
-    assert min(certainty[sample] for sample in choose(given)) > 0.5 + MARGIN
+    assert min(certainty[sample] for sample in choose(given).samples) > 0.5 + MARGIN
 
 
-def test_too_few_right_answers_are_told(samples: tuple[Sample, ...]) -> None:
-    with pytest.raises(UserError, match="golden: too few right answers: ok mono"):
-        choose(answers(samples[:8]))
+def test_a_class_without_sure_answers_is_left_out_and_said(samples: tuple[Sample, ...]) -> None:
+    given = answers(samples)
+    rows = given.probabilities.copy()
+    rows[[sample.label == 1 for sample in samples]] = [0.55, 0.45]
+
+    choice = choose(replace(given, probabilities=rows))
+
+    assert {sample.label for sample in choice.samples} == {0}
+    wrongly, nearly, *classes = choice.left_out
+    assert wrongly == "answered wrongly: 40 (cell0002.png, cell0003.png, cell0006.png, …)"
+    assert nearly.startswith("answered with a lead of less than 0.2: ")
+    assert classes == [
+        f"no image of defective {kind} is answered rightly and surely" for kind in ("mono", "poly")
+    ]
+
+
+def test_a_network_that_is_never_right_has_no_golden_set(samples: tuple[Sample, ...]) -> None:
+    given = answers(samples)
+    with pytest.raises(UserError) as caught:
+        choose(replace(given, probabilities=given.probabilities[:, ::-1]))
+    assert str(caught.value).splitlines()[:2] == [
+        "golden: none of 80 images is answered rightly and surely",
+        "  answered wrongly: 80 (cell0000.png, cell0001.png, cell0002.png, …)",
+    ]
+
+
+def test_of_many_classes_the_likeliest_needs_no_half(samples: tuple[Sample, ...]) -> None:
+    four = tuple(replace(s, category=i % 4, cell_type="") for i, s in enumerate(samples))
+    rows = np.eye(4)[[sample.label for sample in four]] * 0.3 + 0.175
+    dataset = Dataset(name="folder", labels=("a", "b", "c", "d"), samples=four)
+    chosen = choose(Answers(dataset=dataset, probabilities=rows, positive=3)).samples
+    assert Counter(sample.label for sample in chosen) == {0: 2, 1: 2, 2: 2, 3: 2}
 
 
 def test_three_classes_of_a_folder_have_golden_images_too(samples: tuple[Sample, ...]) -> None:
     three = tuple(replace(s, category=i % 3, cell_type="") for i, s in enumerate(samples))
     rows = np.eye(3)[[sample.label for sample in three]] * 0.7 + 0.1
     dataset = Dataset(name="folder", labels=("a", "b", "c"), samples=three)
-    chosen = choose(Answers(dataset=dataset, probabilities=rows, positive=2))
+    chosen = choose(Answers(dataset=dataset, probabilities=rows, positive=2)).samples
     assert Counter(sample.label for sample in chosen) == {0: 2, 1: 2, 2: 2}
 
 
@@ -62,7 +92,7 @@ def sure_network(network_file: Path, tmp_path: Path) -> Path:
 def test_the_folder_holds_what_the_network_says(
     sure_network: Path, samples: tuple[Sample, ...], card: Card
 ) -> None:
-    folder = write_golden(sure_network, card, samples[:3])
+    folder = write_golden(sure_network, card, samples[:3]).folder
     expected = json.loads((folder / "expected.json").read_text())
     assert (expected["schema"], expected["tolerance"]) == (1, TOLERANCE)
     assert [case["image"] for case in expected["cases"]] == [
@@ -74,7 +104,7 @@ def test_the_folder_holds_what_the_network_says(
     ]
     for case in expected["cases"]:
         image = load_input(folder / case["image"], card)
-        row = softmax(logits(open_session(sure_network), image))[0]
+        row = probabilities(outputs(open_session(sure_network), image), "softmax")[0]
         np.testing.assert_allclose(case["probabilities"], row, atol=1e-6)
         assert case["class"] == card.labels[int(row.argmax())]
 
@@ -82,7 +112,7 @@ def test_the_folder_holds_what_the_network_says(
 def test_variants_are_what_their_names_say(
     sure_network: Path, samples: tuple[Sample, ...], card: Card
 ) -> None:
-    folder = write_golden(sure_network, card, samples[:1])
+    folder = write_golden(sure_network, card, samples[:1]).folder
     with Image.open(folder / "cell0000-rgb.png") as color:
         assert (color.mode, color.format) == ("RGB", "PNG")
     with Image.open(folder / "cell0000-odd.jpg") as odd:
@@ -93,19 +123,36 @@ def test_writing_again_leaves_no_old_image(
     sure_network: Path, samples: tuple[Sample, ...], card: Card
 ) -> None:
     write_golden(sure_network, card, samples[:2])
-    folder = write_golden(sure_network, card, samples[:1])
+    folder = write_golden(sure_network, card, samples[:1]).folder
     assert not (folder / "cell0001.png").exists()
 
 
 def test_an_unsure_answer_leaves_the_former_set(
     sure_network: Path, samples: tuple[Sample, ...], card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_golden(sure_network, card, samples[:1])
+    folder = write_golden(sure_network, card, samples[:1]).folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr("edgewright.model.pack.golden.MARGIN", 0.6)
-    with pytest.raises(UserError, match="is too near to the border to be golden"):
+    monkeypatch.setattr("edgewright.model.pack.golden.MARGIN", 1.1)
+    with pytest.raises(UserError, match="answers no golden image surely"):
         write_golden(sure_network, card, samples[1:3])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_colour_networks_variants_keep_their_colours(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (64, 48), (200, 40, 90))
+    picture.save(tmp_path / "pink.png")
+    sample = Sample(path=tmp_path / "pink.png", category=0)
+    model = small_cnn.write_network(tmp_path / "net", small_cnn.write_images(tmp_path / "i", 8))
+    card = read_card(model.parent / "card.json")
+
+    folder = write_golden(model, card, [sample]).folder
+
+    expected = json.loads((folder / "expected.json").read_text())
+    names = [case["image"].split("-")[-1] for case in expected["cases"]]
+    assert names == ["pink.png", "odd.jpg"]
+    with Image.open(folder / expected["cases"][1]["image"]) as odd:
+        red, green, blue = np.asarray(odd)[100, 100]
+        assert red > blue > green
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.parent.parent.name)
@@ -114,6 +161,6 @@ def test_golden_outputs_of_the_repo_repeat(path: Path) -> None:
     card = read_card(path.parent.parent / "card.json")
     images = [path.parent / case["image"] for case in expected["cases"]]
     got = expect(path.parent.parent / card.file.name, card, images)
-    for want, have in zip(expected["cases"], json.loads(json.dumps(got))["cases"], strict=True):
-        assert want["class"] == have["class"]
-        np.testing.assert_allclose(want["probabilities"], have["probabilities"], atol=TOLERANCE)
+    for want, have in zip(expected["cases"], got.cases, strict=True):
+        assert want["class"] == have.class_
+        np.testing.assert_allclose(want["probabilities"], have.probabilities, atol=TOLERANCE)

@@ -14,6 +14,7 @@ from edgewright.model.contract.card import Card, read_card
 from edgewright.model.convert.inspect import inspect
 from edgewright.model.judge.data import LABELS, Dataset, Sample, write_split
 from edgewright.model.pack import golden
+from edgewright.model.pack.golden import Choice
 from edgewright.model.pack.readme import readme
 from edgewright.model.quantize.recipe import RECIPES
 from edgewright.model.train import run_folder
@@ -80,9 +81,8 @@ def packed(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
-        patch.setattr(
-            "edgewright.model.pack.folder.choose", lambda found: found.dataset.samples[:2]
-        )
+        two = lambda answers: Choice(samples=answers.dataset.samples[:2], left_out=())  # noqa: E731
+        patch.setattr(golden, "choose", two)
         patch.setattr("edgewright.model.pack.folder.export_run", noted)
         card = make_model_folder(run, folder, lambda _: None)
     return Packed(run=run, folder=folder, card=card, exported=exports[0])
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_finished_leaves_the_old_one(
     folder = tmp_path / "models" / "small"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_text("old")
-    with pytest.raises(UserError, match="golden: too few right answers"):
+    with pytest.raises(UserError, match=r"golden: none of .* is answered rightly and surely"):
         make_model_folder(packed.run, folder, lambda _: None)
     assert (folder / "model.onnx").read_text() == "old"
     assert [path.name for path in folder.parent.iterdir()] == ["small"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgewright.model.contract.preprocess import Floats
-from edgewright.model.contract.session import logits, open_session
+from edgewright.model.contract.session import open_session, outputs
 from edgewright.model.quantize.calibrate import calibrate
 from edgewright.model.quantize.equalise import cross_layer, smooth
 
@@ -67,7 +67,7 @@ def test_two_convolutions(between: str | None, depthwise: bool, tmp_path: Path) 
 
     assert cross_layer(path, out) == 1
 
-    before, after = (logits(open_session(model), IMAGES) for model in (path, out))
+    before, after = (outputs(open_session(model), IMAGES) for model in (path, out))
     np.testing.assert_allclose(before, after, rtol=2e-3, atol=1e-4)
     first = spans(out, "w1", (1, 2, 3))
     np.testing.assert_allclose(first, spans(out, "w2", (1, 2, 3) if depthwise else (0, 2, 3)), 1e-4)
@@ -112,7 +112,7 @@ def test_outliers_move_from_a_norm_into_the_weights(layer: str, tmp_path: Path) 
 
     assert smooth(path, channels, out) == 1
 
-    before, after = (logits(open_session(model), IMAGES) for model in (path, out))
+    before, after = (outputs(open_session(model), IMAGES) for model in (path, out))
     np.testing.assert_allclose(before, after, rtol=1e-3, atol=1e-3)
     smoothed = calibrate(out, (one[np.newaxis] for one in IMAGES)).channels["norm"]
     assert (

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.preprocess import Floats, load_input
-from edgewright.model.contract.session import logits, open_session
+from edgewright.model.contract.session import open_session, outputs
 from edgewright.model.judge.data import Sample
 from edgewright.model.quantize.calibrate import calibrate
 from edgewright.model.quantize.recipe import (
@@ -45,8 +45,8 @@ def test_int8_stays_near_fp32(
 ) -> None:
     images = inputs(samples[:16], card)
     int8 = quantize(network_file, images, tmp_path / "model.onnx", recipe)
-    expected = logits(open_session(network_file), images)
-    distance = np.abs(logits(open_session(int8), images) - expected).max()
+    expected = outputs(open_session(network_file), images)
+    distance = np.abs(outputs(open_session(int8), images) - expected).max()
     clipped = recipe.method == "entropy"  # of a network this small it clips the logits
     assert distance < (0.5 if clipped else 0.1) * np.ptp(expected)
 

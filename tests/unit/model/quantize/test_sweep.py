@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.judge.answers import Answers, probabilities
+from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample
 from edgewright.model.quantize.recipe import Recipe
 from edgewright.model.quantize.sweep import (
@@ -125,11 +125,3 @@ def test_every_recipe_of_the_grid_has_its_own_name() -> None:
 def test_nothing_is_spared_where_nothing_fits() -> None:
 
     assert sparing(Recipe(), onnx.GraphProto(), []) == []
-
-
-@pytest.mark.parametrize("scale", [1.0, 5.0])
-def test_logits_become_probabilities_and_probabilities_stay(scale: float) -> None:
-    logits = np.array([[scale, -scale], [0.0, 1.0]], np.float32)
-    given = probabilities(logits)
-    np.testing.assert_allclose(given.sum(axis=1), 1)
-    np.testing.assert_allclose(probabilities(given.astype(np.float32)), given, atol=1e-6)
