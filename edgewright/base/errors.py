@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
+from edgewright.base.text import visible
+
 
 class ExitCode(IntEnum):
     """Exit codes of every task."""
@@ -21,7 +23,10 @@ class ExitCode(IntEnum):
 
 
 class EdgewrightError(Exception):
-    """A fault that is told in words, without a traceback."""
+    """A fault that is told in words, without a traceback.
+
+    Its text may hold a board's or a file's: whatever controls a terminal is shown as an escape.
+    """
 
     exit_code = ExitCode.BUG
     code = "bug"  # the word for it under --json; what a board refuses has the board's own
@@ -34,10 +39,10 @@ class EdgewrightError(Exception):
         facts: Sequence[str] = (),
         next: str | None = None,
     ) -> None:
-        self.subject = subject
-        self.problem = problem
-        self.facts = tuple(facts)
-        self.next = next
+        self.subject = visible(subject)
+        self.problem = visible(problem, allowed="\n")
+        self.facts = tuple(visible(fact, allowed="\n\t") for fact in facts)
+        self.next = None if next is None else visible(next)
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -5,13 +5,23 @@ What leaves this program as JSON is a `Document`; its JSON schema is published i
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from edgewright.base.errors import EdgewrightError, UserError, near_miss
+from edgewright.base.text import visible
 
 LIMIT = 16 << 20  # bytes of a document
+ELEMENTS = 50_000  # of a document's lists and tables; each takes far more memory than text
+QUOTED_BYTES = 16 << 10  # larger documents are refused without their values
 PROBLEMS = 20  # lines about one document; whoever wrote it may have written a million mistakes
 VALUE_WIDTH = 60  # characters of a value that an error shows
 
@@ -32,6 +42,43 @@ class Part(BaseModel):
 
 class Excerpt(Part, extra="ignore"):
     """What we need of a document that another program writes; a newer one may say more."""
+
+
+class Shown(BaseModel):
+    """A model whose text others wrote, for people to read: it is made visible on its way in."""
+
+    verbatim: ClassVar[frozenset[str]] = frozenset()  # fields that are read as a document again
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _made_visible(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if info.field_name in cls.verbatim else _visible(value)
+
+
+class Foreign(Shown, Excerpt, strict=True, allow_inf_nan=False):
+    """What a board says: types are exact, numbers finite and of 64 bits, text is visible."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_64_bits(cls, value: Any) -> Any:
+        if isinstance(value, int) and not -1 << 63 <= value < 1 << 64:
+            raise ValueError("expected a number of 64 bits")
+        return value
+
+
+def _visible(value: Any) -> Any:
+    if type(value) is str:  # a word of an enumeration is ours
+        return visible(value)
+    if isinstance(value, tuple):
+        return tuple(map(_visible, value))
+    if isinstance(value, dict):
+        return {_visible(key): _visible(inner) for key, inner in value.items()}
+    return value
+
+
+Item = TypeVar("Item")
+# A list of a board's: pydantic takes a kilobyte for each fault, so the first one ends it.
+Many = Annotated[tuple[Item, ...], FailFast()]
 
 
 class Document(Part):
@@ -60,19 +107,22 @@ def parse_json(
     """Read JSON that is not trusted.
 
     Raises `blame` with `subject` and `problem`, and every fault of the document as a fact, if it
-    is longer than `limit` bytes, nested deeper than pydantic's parser goes (about 200 levels), no
-    JSON, or not of this kind.
+    is longer than `limit` bytes, has more than `ELEMENTS` parts, is nested deeper than pydantic's
+    parser goes (about 200 levels), is no JSON, or not of this kind.
     """
     if isinstance(raw, str):  # half of a surrogate pair is an error of the document, not of ours
         raw = raw.encode(errors="surrogatepass")
     if len(raw) > limit:
         facts = [f"expected: at most {limit:,} bytes", f"found: {len(raw):,} bytes"]
         raise blame(subject, problem, facts=facts, next=next)
+    if raw.count(b",") > ELEMENTS:
+        facts = [f"expected: at most {ELEMENTS:,} commas"]
+        raise blame(subject, problem, facts=facts, next=next)
     try:
         return kind.model_validate_json(raw)
     except ValidationError as invalid:
-        facts = translate_errors(invalid, kind)
-        raise blame(subject, problem, facts=facts, next=next) from invalid
+        facts = translate_errors(invalid, kind, quote=len(raw) <= QUOTED_BYTES)
+    raise blame(subject, problem, facts=facts, next=next)
 
 
 # Pydantic's kinds of error in our words; the names in braces come from its context.
@@ -101,9 +151,15 @@ WORDS = {
 }
 
 
-def translate_errors(invalid: ValidationError, kind: type[BaseModel]) -> list[str]:
-    """What is wrong with a document of this kind: `key.key: words`, at most `PROBLEMS` lines."""
-    errors = invalid.errors()
+def translate_errors(
+    invalid: ValidationError, kind: type[BaseModel], *, quote: bool = True
+) -> list[str]:
+    """What is wrong with a document of this kind: `key.key: words`, at most `PROBLEMS` lines.
+
+    Without `quote` no value is shown: pydantic copies each whole, and every missing key has its
+    whole table for a value.
+    """
+    errors = invalid.errors(include_input=quote, include_url=False)
     # Near misses are sought for what is shown alone: a hostile document has 100,000 unknown keys.
     lines = [line for error in errors[:PROBLEMS] for line in _lines(error, kind)]
     more = max(len(lines) - PROBLEMS, 0) + max(len(errors) - PROBLEMS, 0)
@@ -118,7 +174,7 @@ def _lines(error: Mapping[str, Any], kind: type[BaseModel]) -> list[str]:
         ]
     # Pydantic's own words go through `format`, too.
     words = WORDS.get(error["type"], error["msg"].replace("{", "{{").replace("}", "}}"))
-    text = words.format(**error.get("ctx", {}), found=abridged(error["input"]))
+    text = words.format(**error.get("ctx", {}), found=abridged(error.get("input", ...)))
     return [f"{where}: {line}" if where else line for line in text.splitlines()]
 
 
@@ -147,5 +203,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def abridged(value: object) -> str:
     """A value as an error shows it, cut to `VALUE_WIDTH` characters."""
+    if value is ...:
+        return "another value"
     text = repr(value)
     return text if len(text) <= VALUE_WIDTH else f"{text[: VALUE_WIDTH - 1]}…"

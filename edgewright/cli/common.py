@@ -57,10 +57,10 @@ class _Output(Console):
 # Answers go to standard output and all that is said meanwhile to standard error, so that a pipe
 # or a file gets the answer alone. Rich's own ideas are off: it colours whatever looks like a number
 # and makes a picture of a `:name:`. In a pipe it takes a line for 80 columns: what holds a path is
-# printed with `soft_wrap=True`, or the path would be cut in two. What others wrote is printed with
-# `markup=False`: their `[brackets]` would vanish as Rich's tags.
-OUT = _Output(soft_wrap=False, highlight=False, emoji=False)
-ERR = Console(stderr=True, highlight=False, emoji=False)
+# printed with `soft_wrap=True`, or the path would be cut in two. Markup is off everywhere, tables
+# included: in what others wrote, `[brackets]` would vanish as Rich's tags, or become links.
+OUT = _Output(soft_wrap=False, highlight=False, emoji=False, markup=False)
+ERR = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 # What a file system says that no code of ours can mend: whose it is, whether it is full. Others, a
 # missing file above all, may be a bug of ours and keep their traceback.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from edgewright.base.errors import TargetError
 from edgewright.deploy.remote import Board
 
+MAX_CHARACTERS = 100_000
+
 # Lines "key value"; `read` instead of `cat`, and no `stat`, which busybox may lack.
 LOOK = r"""
 at=$1
@@ -44,7 +46,7 @@ class Access:
 
 def parse_access(text: str) -> Access | None:
     """The output of `LOOK`; None where the board said too little to judge by."""
-    lines = [line.partition(" ") for line in text.splitlines()]
+    lines = [line.partition(" ") for line in text[:MAX_CHARACTERS].splitlines()]
     answers: Mapping[str, str] = {key: value for key, _, value in lines}
     if not {"folder", "uid", "user", "owner"} <= set(answers):
         return None
@@ -52,7 +54,7 @@ def parse_access(text: str) -> Access | None:
     # The deepest counts, and of two on one folder the later.
     point, _, options = max(mounts, key=lambda mount: len(mount[0]), default=("/", "", ""))
     same_point = [options for at, _, options in mounts if at == point]
-    space = re.search(r"\s\d+\s+\d+\s+(\d+)\s+\d+%\s", answers.get("space", ""))
+    space = re.search(r"\s[0-9]+\s+[0-9]+\s+([0-9]{1,15})\s+[0-9]+%\s", answers.get("space", ""))
     return Access(
         user=answers["user"],
         is_root=answers["uid"] == "0",

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from typing import Literal
 
-from edgewright.base.schema import Document, Part
+from edgewright.base.schema import Document, Part, Shown
 from edgewright.deploy.install import Installed, Plan, Status
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.service import ServiceState
 
 
-class DeployReport(Document):
+class DeployReport(Shown, Document):
     """What a deploy did: `invoke deploy --json`."""
 
     version: Literal[1] = 1
@@ -47,7 +47,7 @@ class PlanReport(Document):
     bytes_to_send: int
 
 
-class StatusReport(Document):
+class StatusReport(Shown, Document):
     """What a board runs: `invoke status --json`. Without `edgectl`, little can be said of it."""
 
     version: Literal[1] = 1

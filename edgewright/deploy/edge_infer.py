@@ -5,10 +5,10 @@ A release is judged by its own `edge-infer`, which may be older or newer than we
 
 from typing import Literal
 
-from edgewright.base.schema import Excerpt
+from edgewright.base.schema import Foreign, Many
 
 
-class Problem(Excerpt):
+class Problem(Foreign):
     """What went wrong, in a word for programs and a sentence for people."""
 
     code: str
@@ -16,7 +16,7 @@ class Problem(Excerpt):
     next: str | None = None
 
 
-class Answer(Excerpt):
+class Answer(Foreign):
     """What every document has; with `error`, the rest may be missing."""
 
     version: Literal[1]
@@ -24,14 +24,14 @@ class Answer(Excerpt):
     error: Problem | None = None
 
 
-class Prediction(Excerpt):
+class Prediction(Foreign):
     """A class and the probabilities of all classes, in the order of the card's labels."""
 
     class_: str
-    probabilities: tuple[float, ...]
+    probabilities: Many[float]
 
 
-class Times(Excerpt):
+class Times(Foreign):
     """Milliseconds of one image."""
 
     decode: float
@@ -39,18 +39,18 @@ class Times(Excerpt):
     inference: float
 
 
-class ImageLine(Excerpt):
+class ImageLine(Foreign):
     """One image of `run`: a prediction or an error."""
 
     image: str
     class_: str | None = None
     index: int | None = None
-    probabilities: tuple[float, ...] = ()
+    probabilities: Many[float] = ()
     ms: Times | None = None
     error: Problem | None = None
 
 
-class Limits(Excerpt):
+class Limits(Foreign):
     """How large a picture may be."""
 
     image_bytes: int  # of the file
@@ -58,15 +58,15 @@ class Limits(Excerpt):
     image_side: int  # pixels
 
 
-class Settings(Excerpt):
+class Settings(Foreign):
     """What was in force: of the release's `run.json`, or options in its place."""
 
     release: str | None  # its folder on the board; null: none
     model: str  # file
     threads: int
-    execution_providers: tuple[str, ...]  # in the order in which they are asked
+    execution_providers: Many[str]  # in the order in which they are asked
     limits: Limits
-    overridden: tuple[str, ...]  # options that took the release's place
+    overridden: Many[str]  # options that took the release's place
 
 
 class SettledAnswer(Answer):
@@ -81,10 +81,10 @@ class RunAnswer(SettledAnswer):
     model: str
     threads: int
     load_ms: float
-    results: tuple[ImageLine, ...]  # in the order of the images
+    results: Many[ImageLine]  # in the order of the images
 
 
-class GoldenLine(Excerpt):
+class GoldenLine(Foreign):
     """One golden image: what the release promises, and what came out here."""
 
     image: str
@@ -100,10 +100,10 @@ class SelftestAnswer(SettledAnswer):
     model: str
     tolerance: float
     passed: bool
-    cases: tuple[GoldenLine, ...]
+    cases: Many[GoldenLine]
 
 
-class Latency(Excerpt):
+class Latency(Foreign):
     """Milliseconds of one inference, over all runs."""
 
     min: float
@@ -125,30 +125,30 @@ class BenchAnswer(SettledAnswer):
     rss_growth_kb: int  # from the end of the warm-up to the end of the runs
 
 
-class Program(Excerpt):
+class Program(Foreign):
     version: str
     build_id: str
 
 
-class Runtime(Excerpt):
+class Runtime(Foreign):
     version: str
     build: str
     linkage: str
-    providers: tuple[str, ...]  # in the order in which they are asked
+    providers: Many[str]  # in the order in which they are asked
 
 
-class Tensor(Excerpt):
+class Tensor(Foreign):
     name: str
     type: str
-    shape: tuple[int, ...]
+    shape: Many[int]
 
 
-class LoadedModel(Excerpt):
+class LoadedModel(Foreign):
     name: str
     bytes: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    labels: tuple[str, ...]
+    inputs: Many[Tensor]
+    outputs: Many[Tensor]
+    labels: Many[str]
 
 
 class InfoAnswer(SettledAnswer):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 from edgewright.base.errors import TargetError
-from edgewright.base.schema import Excerpt, parse_json
+from edgewright.base.schema import Foreign, Many, parse_json
+from edgewright.base.text import last_lines
 from edgewright.deploy import access
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 
@@ -39,21 +40,21 @@ NEXT: Mapping[str, str] = {
 }
 
 
-class HelperFacts(Excerpt):
+class HelperFacts(Foreign):
     version: str
     protocol: int
     sha256: str
-    encodings: tuple[str, ...] = ()  # that `receive` takes; older helpers take none
+    encodings: Many[str] = ()  # that `receive` takes; older helpers take none
 
 
-class Floor(Excerpt):
+class Floor(Foreign):
     """The last order that was committed: nothing older is taken."""
 
     sequence: int
     release: str
 
 
-class Trial(Excerpt):
+class Trial(Foreign):
     """A switch that is not decided yet, or whose end a power cut interrupted."""
 
     new: str
@@ -65,27 +66,27 @@ class Trial(Excerpt):
     remaining_s: float | None = None
 
 
-class Lease(Excerpt):
+class Lease(Foreign):
     holder: str
     fence: int
     idle_s: float
 
 
-class PartHeld(Excerpt):
+class PartHeld(Foreign):
     """What an earlier upload left: 32 hex digits of SHA-256 for each 64 KiB."""
 
     bytes: int
-    chunks: tuple[str, ...]
+    chunks: Many[str]
 
 
-class Base(Excerpt):
+class Base(Foreign):
     """An object that the board holds, at the same path in its current release."""
 
     sha256: str
     bytes: int
 
 
-class Missing(Excerpt):
+class Missing(Foreign):
     """An object that the board lacks."""
 
     sha256: str
@@ -95,7 +96,7 @@ class Missing(Excerpt):
     base: Base | None = None
 
 
-class _Answer(Excerpt):
+class _Answer(Foreign):
     version: int
     command: str
     helper: HelperFacts
@@ -110,7 +111,7 @@ class PlanAnswer(_Answer):
     state: str
     sound: bool
     noop: bool
-    missing: tuple[Missing, ...]
+    missing: Many[Missing]
     missing_bytes: int
     needed_bytes: int
     free_bytes: int
@@ -125,10 +126,10 @@ class PlanAnswer(_Answer):
 class ChunksAnswer(_Answer):
     bytes: int
     chunk_bytes: int
-    chunks: tuple[str, ...]
+    chunks: Many[str]
 
 
-class Received(Excerpt):
+class Received(Foreign):
     """Bytes of an object by where they came from."""
 
     sha256: str
@@ -139,17 +140,19 @@ class Received(Excerpt):
 
 
 class ReceiveAnswer(_Answer):
-    objects: tuple[Received, ...]
+    objects: Many[Received]
 
 
 class SealAnswer(_Answer):
     release: str
     made: bool
-    mended: tuple[str, ...]
+    mended: Many[str]
     read_back_bytes: int
 
 
 class SelftestAnswer(_Answer):
+    verbatim = frozenset({"report"})
+
     exit: int
     report: str
 
@@ -167,8 +170,8 @@ class RevertAnswer(_Answer):
     current: str | None
 
 
-class Removed(Excerpt):
-    releases: tuple[str, ...]
+class Removed(Foreign):
+    releases: Many[str]
     objects: int
     bytes: int
 
@@ -179,25 +182,25 @@ class GcAnswer(_Answer):
 
 class KeysAnswer(_Answer):
     changed: bool
-    keys: tuple[str, ...]
+    keys: Many[str]
     sequence: int
     compatible: str
 
 
-class Service(Excerpt):
+class Service(Foreign):
     pid: int
 
 
 class StatusAnswer(_Answer):
     compatible: str | None
-    keys: tuple[str, ...]
+    keys: Many[str]
     current: str | None
     previous: str | None
     floor: Floor | None
     txn: Trial | None
     lease: Lease | None
-    releases: tuple[str, ...]
-    quarantine: tuple[str, ...]
+    releases: Many[str]
+    quarantine: Many[str]
     objects: int
     object_bytes: int
     service: Service | None
@@ -219,12 +222,12 @@ class ProbeAnswer(_Answer):
     memory_bytes: int
 
 
-class Soundness(Excerpt):
+class Soundness(Foreign):
     """A release on the board, every file of it read again."""
 
     release: str
     sound: bool
-    problems: tuple[str, ...]
+    problems: Many[str]
 
 
 class VerifyAnswer(_Answer):
@@ -232,13 +235,13 @@ class VerifyAnswer(_Answer):
     previous: Soundness | None
 
 
-class Problem(Excerpt):
+class Problem(Foreign):
     code: str
     message: str
     next: str | None = None
 
 
-class Refusal(Excerpt):
+class Refusal(Foreign):
     """What every command answers when it refuses."""
 
     version: int
@@ -356,7 +359,7 @@ class Edgectl:
         if result.returncode == NOT_RUN and (fault := access.explain(self.board, self.root)):
             return fault
         is_absent = result.returncode == ABSENT
-        tail = [f"| {line}" for line in (result.stdout + result.stderr).splitlines()[-5:]]
+        tail = [f"| {line}" for line in last_lines(result.stdout + result.stderr, 5)]
         return AbsentError(
             f"{self.board.target}: {self.root}/{PROGRAM}",
             "is not there: nothing was deployed yet" if is_absent else "does not answer",
@@ -395,7 +398,10 @@ def install_edgectl(board: Board, root: str, program: bytes, sha256: str) -> Non
         raise TargetError(
             f"{board.target}: {PROGRAM}",
             "arrived damaged",
-            facts=[f"expected: {sha256}", f"found: {result.stdout.strip()}"],
+            facts=[
+                f"expected: {sha256}",
+                *(f"found: {line}" for line in last_lines(result.stdout, 1)),
+            ],
             next=NEXT["object_damaged"],
         )
     if result.returncode != 0:

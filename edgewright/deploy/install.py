@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import locked
+from edgewright.base.files import locked, read_inside
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.audit import TargetFacts, judge_target, require
@@ -50,6 +50,7 @@ from edgewright.release.manifest import (
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 SELFTEST_SECONDS = 900  # an emulated board takes its time
 BASE_CHUNK = 4096  # bytes; of a base that only the board has
+MAX_CHUNKS = 32_768  # of a base
 LARGE = 1 << 20  # bytes; for less, a login of its own is not worth while
 SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
@@ -394,8 +395,11 @@ def _base_content(
     content = _built_before(release, missing.base.sha256)
     if content is not None or missing.bytes < SMALL:
         return content
-    answer = edgectl.chunks(missing.base.sha256, BASE_CHUNK)
-    return BaseChunks(size=answer.chunk_bytes, hashes=answer.chunks)
+    size = BASE_CHUNK  # doubled for a large base: an answer has room for a certain number of hashes
+    while missing.base.bytes > size * MAX_CHUNKS and size < LARGE:
+        size *= 2
+    answer = edgectl.chunks(missing.base.sha256, size)
+    return BaseChunks(size=size, hashes=answer.chunks)
 
 
 def _built_before(release: Release, sha256: str) -> bytes | None:
@@ -404,7 +408,9 @@ def _built_before(release: Release, sha256: str) -> bytes | None:
         # A build that another process cleans up meanwhile, or a damaged one, is only not a base.
         with contextlib.suppress(UserError, OSError):
             for file in read_manifest(path).files:
-                content = (path.parent / file.path).read_bytes() if file.sha256 == sha256 else b""
+                if file.sha256 != sha256:
+                    continue
+                content = read_inside(path.parent, file.path, limit=file.bytes)
                 if hashlib.sha256(content).hexdigest() == sha256:
                     return content
     return None

@@ -12,6 +12,7 @@ from edgewright.release.minisign import PublicKey, public_key_of
 
 KEYS = "keys.json"  # below the deploy root
 LIMIT = 16
+KEYS_BYTES = 64 << 10
 
 
 class KeySet(Part):
@@ -37,7 +38,9 @@ def read(edgectl: Edgectl) -> KeySet | None:
     if answer.returncode != 0:
         return None
     subject = f"{edgectl.board.target}: {path}"
-    return parse_json(KeySet, answer.stdout, subject, "not a set of keys", blame=TargetError)
+    return parse_json(
+        KeySet, answer.stdout, subject, "not a set of keys", blame=TargetError, limit=KEYS_BYTES
+    )
 
 
 def provision(

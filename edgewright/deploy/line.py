@@ -9,7 +9,7 @@ import math
 import time
 from typing import Any
 
-ANSWER_BYTES = 16 << 20  # of one command; an answer about a golden image has some 200
+ANSWER_BYTES = 4 << 20  # of one command; an answer about a golden image has some 200
 LOGIN_BYTES = 1 << 20  # banners, key exchange and login
 SLOWEST = 4 << 10  # bytes a second; what a board takes more slowly counts as nothing
 LONGEST = 600.0  # seconds

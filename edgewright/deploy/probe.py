@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from edgewright.base.errors import TargetError
+from edgewright.base.text import last_lines, visible
 from edgewright.board.audit import TargetFacts
 from edgewright.deploy.remote import Board
 
@@ -23,6 +24,10 @@ APPLETS = (
     "tr",
     "uname",
 )
+
+MAX_CHARACTERS = 100_000
+MAX_NAME = 80
+QUOTED_LINES = 20
 
 PROBE = r"""
 at=$1; shift
@@ -53,18 +58,18 @@ def probe(board: Board, root: str) -> TargetFacts:
 def parse_probe(text: str, subject: str) -> TargetFacts:
     """Facts from the output of the probe script."""
     answers: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text[:MAX_CHARACTERS].splitlines():
         key, _, value = line.partition(" ")
         answers.setdefault(key, []).append(value)
     first = {key: values[0] for key, values in answers.items()}
-    memory = re.search(r"\d+", first.get("memory", ""))
+    memory = re.search(r"[0-9]{1,15}", first.get("memory", ""))
     # The last line of `df -P -k`: device, size, used, available, …
-    space = re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%\s", first.get("space", ""))
+    space = re.search(r"\s([0-9]+)\s+([0-9]+)\s+([0-9]{1,15})\s+[0-9]+%\s", first.get("space", ""))
     if not first.get("machine") or space is None:
-        lines = [f"| {line}" for line in text.splitlines()]
+        lines = [f"| {line}" for line in last_lines(text, QUOTED_LINES)]
         raise TargetError(subject, "did not say what it is", facts=lines)
     return TargetFacts(
-        machine=first["machine"],
+        machine=visible(first["machine"][:MAX_NAME]),
         userland_bits={"1": 32, "2": 64}.get(first.get("bits", "")),
         loaders=frozenset(answers.get("loader", ())),
         cpu_features=frozenset(first.get("features", "").partition(":")[2].split()),
@@ -77,5 +82,5 @@ def parse_probe(text: str, subject: str) -> TargetFacts:
 
 def _libc(lines: Sequence[str]) -> tuple[int, int] | None:
     """The oldest glibc that introduced itself: 'GNU C Library … release version 2.31.'"""
-    versions = [re.search(r"release version (\d+)\.(\d+)", line) for line in lines]
+    versions = [re.search(r"release version ([0-9]{1,3})\.([0-9]{1,3})", line) for line in lines]
     return min(((int(v[1]), int(v[2])) for v in versions if v), default=None)

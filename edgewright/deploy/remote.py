@@ -25,6 +25,7 @@ from paramiko.ssh_exception import BadAuthenticationType
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import locked, write_file
 from edgewright.base.layout import user_config
+from edgewright.base.text import last_lines
 from edgewright.deploy import openssh
 from edgewright.deploy.line import ANSWER_BYTES, Budget, EndlessAnswerError, Line, patience
 from edgewright.deploy.openssh import is_ready
@@ -81,7 +82,7 @@ class CommandError(TargetError):
 
     def __init__(self, target: Target, result: Result) -> None:
         self.result = result
-        tail = (result.stdout + result.stderr).splitlines()[-TAIL_LINES:]
+        tail = last_lines(result.stdout + result.stderr, TAIL_LINES)
         code = result.returncode
         problem = f"exit code {code}" if code >= 0 else "ended by a signal"
         facts = [f"command: {_shown(result.argv)}", *(f"| {line}" for line in tail)]

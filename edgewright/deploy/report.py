@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from edgewright.base.schema import Document, Part, parse_json
+from edgewright.base.schema import Document, Part, Shown, parse_json
 
 
 class Verdict(StrEnum):
@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     NOT_JUDGED = "not judged"
 
 
-class Check(Part):
+class Check(Shown, Part):
     """One thing that was judged."""
 
     name: str
@@ -24,7 +24,7 @@ class Check(Part):
     facts: tuple[str, ...] = ()  # what the board said, and why something was not judged
 
 
-class ImageResult(Part):
+class ImageResult(Shown, Part):
     """One golden image through `edge-infer run`."""
 
     image: str
@@ -47,7 +47,7 @@ class Bench(Part):
     rss_growth_kb: int  # from the end of the warm-up to the end of the runs
 
 
-class SmokeReport(Document):
+class SmokeReport(Shown, Document):
     """Proof that a release works on a board, or what does not."""
 
     version: Literal[1] = 1

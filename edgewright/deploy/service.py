@@ -4,11 +4,13 @@ The board profile's `[service]` says what starts it. Under busybox init and runi
 keeps it running, judges its heartbeat and bounds its log; systemd does that by itself.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.schema import parse_json
+from edgewright.base.text import LINE, last_lines, visible
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy.edge_infer import Heartbeat
 from edgewright.deploy.remote import Board
@@ -241,6 +243,11 @@ sv down "$1" >/dev/null 2>&1 || true
 systemctl disable --quiet --now edgewright.service
 """,
 }
+MAX_CHARACTERS = 100_000  # of the script's answer
+QUOTED_LINES = 5
+LOG_LINES = 3
+COUNTS = {"uptime", "since", "starts"}
+WHOLE = re.compile(r"[0-9]{1,15}")
 READ = r"""
 cd "$1" 2>/dev/null || exit 0
 for name in since starts; do [ -f "$name" ] && echo "$name $(cat "$name")"; done
@@ -325,11 +332,15 @@ def status(board: Board, profile: BoardProfile) -> ServiceState:
 
 def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
     """State from the output of the script."""
-    pairs = [line.partition(" ")[::2] for line in text.splitlines()]
+    pairs = [line.partition(" ")[::2] for line in text[:MAX_CHARACTERS].splitlines()]
     values = dict(pairs)
     if "starts" not in values and "heartbeat" not in values:
         return ServiceState(installed=False)
-    uptime = int(values["uptime"])
+    counts = {key: int(values[key]) for key in COUNTS if WHOLE.fullmatch(values.get(key, ""))}
+    if not {"uptime", *(COUNTS & values.keys())} <= counts.keys():
+        facts = [f"| {line}" for line in last_lines(text, QUOTED_LINES)]
+        raise TargetError(subject, "did not say how its service is", facts=facts)
+    uptime = counts["uptime"]
     beat = None
     if values.get("heartbeat"):
         file = f"{subject}: {STATE}/heartbeat"
@@ -339,11 +350,12 @@ def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
     silent = uptime - beat.uptime_s if beat else None
     return ServiceState(
         installed=True,
-        since_s=uptime - int(values["since"]) if "since" in values else None,
-        restarts=int(values.get("starts", "1")) - 1,
+        since_s=uptime - counts["since"] if "since" in counts else None,
+        restarts=counts.get("starts", 1) - 1,
         silent_s=silent,
         images=beat.images if beat else 0,
         failed=beat.failed if beat else 0,
         healthy=silent is not None and silent <= watchdog_s,
-        log=tuple(value for key, value in pairs if key == "log"),
+        # Names of images are in it: whoever may bring an image wrote them.
+        log=tuple(visible(value[:LINE]) for key, value in pairs if key == "log")[-LOG_LINES:],
     )

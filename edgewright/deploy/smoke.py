@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 from edgewright.base.errors import CheckError, TargetError, UserError
 from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
-from edgewright.base.schema import Excerpt, parse_json
+from edgewright.base.schema import Foreign, Many, parse_json
+from edgewright.base.text import last_lines
 from edgewright.deploy.edge_infer import (
     Answer,
     BenchAnswer,
@@ -37,12 +38,12 @@ class GoldenCase(Prediction):
     image: str
 
 
-class Golden(Excerpt):
+class Golden(Foreign):
     """`golden/expected.json`."""
 
     schema_: Literal[1]
     tolerance: float
-    cases: tuple[GoldenCase, ...]
+    cases: Many[GoldenCase]
 
 
 Doc = TypeVar("Doc", bound=Answer)
@@ -296,7 +297,7 @@ def parse(kind: type[Doc], result: Result, *, exit_codes: Sequence[int] = (0, 6)
 
 
 def _broken(name: str, result: Result, outcome: str, facts: Sequence[str] = ()) -> Check:
-    tail = [f"| {line}" for line in result.stderr.splitlines()[-TAIL_LINES:]]
+    tail = [f"| {line}" for line in last_lines(result.stderr, TAIL_LINES)]
     return Check(
         name=name,
         verdict=Verdict.FAILED,

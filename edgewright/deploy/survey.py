@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from edgewright.base.text import visible
 from edgewright.board.audit import TargetFacts
 from edgewright.board.survey import CpuPart, Libc, Mount, Survey
 from edgewright.deploy.probe import APPLETS, PROBE, parse_probe
@@ -104,23 +105,14 @@ def parse_survey(basics: str, more: str, root: str, subject: str) -> Survey:
 
 def printable(text: str) -> str:
     r"""At most MAX_TEXT characters, those that draw or move the cursor as \x1b or \u202e."""
-    return _escaped(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…")
-
-
-def _escaped(text: str, allowed: str = "") -> str:
-    return "".join(
-        letter
-        if letter.isprintable() or letter in allowed
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    return visible(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…")
 
 
 def _limited(text: str) -> list[str]:
     """Lines without anything but tabs to control a terminal."""
     # Not splitlines(): it also splits at characters that a file's name may hold.
     lines = text[: MAX_LINES * MAX_LINE].split("\n")[:MAX_LINES]
-    return [_escaped(line[:MAX_LINE], allowed="\t") for line in lines]
+    return [visible(line[:MAX_LINE], allowed="\t") for line in lines]
 
 
 def _first(answers: Mapping[str, Sequence[str]], key: str) -> str | None:

@@ -270,6 +270,9 @@ def read_manifest(path: Path) -> Manifest:
 
 def parse_manifest(raw: bytes, subject: str) -> Manifest:
     """A manifest from its bytes, from disk or from a board. Raises UserError."""
+    if len(raw) > MANIFEST_BYTES:
+        facts = [f"expected: at most {MANIFEST_BYTES:,} bytes", f"found: {len(raw):,} bytes"]
+        raise UserError(subject, "not a manifest", facts=facts, next=REBUILD)
     table = _json_object(raw, subject)
     # Before all else: what a newer schema says in other keys is no mistake of this file.
     if table.get("schema") != SCHEMA:

@@ -161,7 +161,7 @@ def test_answer_without_end_is_cut_by_its_size(board: Board) -> None:
         board.run(["yes"])
 
     assert str(refused.value) == (
-        f"{board.target}: its answer has more than 16 MiB\n"
+        f"{board.target}: its answer has more than 4 MiB\n"
         "next: look at what runs on this board: edgewright's own commands end by themselves"
     )
 
@@ -173,7 +173,7 @@ def test_answer_without_end_is_cut_by_its_time(board: Board) -> None:
 
 def test_answer_without_end_to_a_large_input(board: Board) -> None:
     board.prepare()
-    with pytest.raises(TargetError, match="its answer has more than 16 MiB"):
+    with pytest.raises(TargetError, match="its answer has more than 4 MiB"):
         board.send(["yes"], io.BytesIO(b"x"))
 
 

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
+from edgewright.base.text import visible
 from edgewright.deploy.target import Target, parse_host
 
 
@@ -30,7 +31,7 @@ def test_not_hosts(text: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_host(text)
     assert str(refused.value) == (
-        f"--host={text}: not a host\n"
+        f"--host={visible(text)}: not a host\n"
         "  expected: user@addr[:port], or user@[v6-addr][:port]\n"
         "next: invoke deploy --host=root@192.0.2.7"
     )
