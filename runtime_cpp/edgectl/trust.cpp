@@ -1,6 +1,6 @@
 #include "trust.hpp"
 
-#include <sodium.h>
+#include <fcntl.h>
 #include <unistd.h>
 #include <yyjson.h>
 
@@ -19,6 +19,7 @@ constexpr const char* id_name = "id";
 constexpr const char* reset_name = "keys.reset";  // says that keys are gone on purpose
 constexpr size_t max_trusted = 16;                // keys, and boards of one document
 constexpr size_t id_digits = 32;
+constexpr const char* random_path = "/dev/urandom";
 
 Error invalid(const std::string& problem) {
   return {Exit::signature, "keys_invalid", "keys document", problem,
@@ -228,7 +229,10 @@ Result<std::string> make_board_id(const Board& board) {
   std::string id = board_id(board);
   if (!id.empty()) return id;
   std::array<uint8_t, id_digits / 2> bytes{};
-  randombytes_buf(bytes.data(), bytes.size());
+  const Descriptor random(open(random_path, O_RDONLY | O_CLOEXEC));
+  if (!random || read(random.get(), bytes.data(), bytes.size()) != ssize_t{bytes.size()}) {
+    return storage_fault(random_path);
+  }
   for (const uint8_t byte : bytes) id += format("%02x", byte);
   if (auto fault = save(board, id_name, id + "\n")) return *fault;
   return id;
