@@ -32,7 +32,7 @@ def trust(board: Board, release: Release) -> None:
     """First contact: the release's helper on the board, and the default key."""
     manifest, key = release.manifest, signer()
     helper = deploy.ensure_edgectl(board, manifest.deploy_root, release)
-    if keyring.read(helper) is None:
+    if not keyring.read(helper).public:
         keyring.provision(helper, manifest.compatible, key.public, key)
 
 

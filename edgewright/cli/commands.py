@@ -92,7 +92,7 @@ GROUPS = (
     Group(
         name="keys",
         about="signing keys, and which of them a board trusts",
-        modules={"keys": ("list", "generate", "provision", "revoke")},
+        modules={"keys": ("list", "generate", "provision", "revoke", "floor", "forget")},
         default="list",
     ),
     Group(

@@ -87,6 +87,25 @@ class TrustedKeys(Document):
     keys: tuple[str, ...]
 
 
+class BoardFloor(Document):
+    """The sequence number that a board's next orders must exceed."""
+
+    version: Literal[1] = 1
+    target: str
+    floor: int
+
+
+class ForgottenBoard(Document):
+    """A board that was taken out of service."""
+
+    version: Literal[1] = 1
+    target: str
+    releases: tuple[str, ...]  # that were removed
+    objects: int  # likewise
+    bytes: int  # of them
+    remains: tuple[str, ...]  # names below the deploy root
+
+
 class SignedRelease(Document):
     version: Literal[1] = 1
     release: str

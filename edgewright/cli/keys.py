@@ -3,7 +3,10 @@
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 from invoke.context import Context
@@ -12,13 +15,15 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
 from edgewright.cli.common import OUT, Json, Reach, say, task, task_named, workspace, write_document
-from edgewright.cli.documents import TrustedKeys
+from edgewright.cli.documents import BoardFloor, ForgottenBoard, TrustedKeys
 from edgewright.deploy import install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.release import keys, order
 from edgewright.release.documents import key_list
+from edgewright.release.keys import Signer
+from edgewright.release.minisign import PublicKey
 
 KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
@@ -55,6 +60,33 @@ def sign_build(board: str) -> None:
     say(f"signed with sequence {signed.sequence}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoardKeys:
+    """The keys of a board, and who may change them."""
+
+    reach: Reach
+    by: str
+    confirm: tuple[str, ...]
+
+    @contextmanager
+    def connect(self) -> Iterator[Edgectl]:
+        """`edgectl` of the last build, on a board that may have none yet."""
+        release = pipeline.latest_release(workspace().build(self.reach.board))
+        with self.reach.connect() as board:
+            yield install.ensure_edgectl(board, release.manifest.deploy_root, release)
+
+    def signer(
+        self, edgectl: Edgectl, *, new: str = keys.DEFAULT, leaving: Sequence[str] = ()
+    ) -> Signer:
+        if self.by:
+            return keys.user_keys().open_signer(self.by, ask)
+        trusted = keyring.read(edgectl).public
+        return signing_policy().authority(trusted, new=new, leaving=leaving)
+
+    def confirmed(self) -> tuple[PublicKey, ...]:
+        return signing_policy().confirmed(self.confirm)
+
+
 @task
 def provision(
     c: Context,
@@ -66,23 +98,18 @@ def provision(
     json: Json = False,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
-    folder, policy = keys.user_keys(), signing_policy()
-    new, confirmed = folder.stored(key), policy.confirmed(confirm)
-    with reach.connect() as board:
-        edgectl = _edgectl(board, reach.board)
-        if by:
-            signer = folder.open_signer(by, ask)
-        else:
-            signer = policy.authority(keyring.read(edgectl), new=key)
+    board_keys, new = BoardKeys(reach=reach, by=by, confirm=confirm), keys.user_keys().stored(key)
+    confirmed = board_keys.confirmed()
+    with board_keys.connect() as edgectl:
         ids = keyring.provision(
             edgectl,
             reach.profile.compatible,
             new.public,
-            signer,
+            board_keys.signer(edgectl, new=key),
             confirmed=confirmed,
             after=after,
         )
-    _say_trusted(board, ids, json=json)
+    _say_trusted(edgectl.board, ids, json=json)
 
 
 @task
@@ -99,26 +126,72 @@ def revoke(
     """Make a board forget a key. Example: invoke keys.revoke --board=rpi2 --emulated --key=old"""
     if bool(key) == bool(id):
         raise UserError("key", "expected one of --key and --id", next="invoke keys.list")
-    folder, policy = keys.user_keys(), signing_policy()
+    board_keys = BoardKeys(reach=reach, by=by, confirm=confirm)
     # Ids are written in capitals; a person may type them otherwise.
-    revoked = [one.upper() for one in id] or [folder.stored(key).public.id]
-    confirmed = policy.confirmed(confirm)
-    with reach.connect() as board:
-        edgectl = _edgectl(board, reach.board)
-        if by:
-            signer = folder.open_signer(by, ask)
-        else:
-            signer = policy.authority(keyring.read(edgectl), leaving=revoked)
+    revoked = [typed.upper() for typed in id] or [keys.user_keys().stored(key).public.id]
+    confirmed = board_keys.confirmed()
+    with board_keys.connect() as edgectl:
         ids = keyring.revoke(
-            edgectl, reach.profile.compatible, revoked, signer, confirmed=confirmed, after=after
+            edgectl,
+            reach.profile.compatible,
+            revoked,
+            board_keys.signer(edgectl, leaving=revoked),
+            confirmed=confirmed,
+            after=after,
         )
-    _say_trusted(board, ids, json=json)
+    _say_trusted(edgectl.board, ids, json=json)
 
 
-def _edgectl(board: Board, profile: str) -> Edgectl:
-    """`edgectl` of the last build, on a board that may have none yet."""
-    release = pipeline.latest_release(workspace().build(profile))
-    return install.ensure_edgectl(board, release.manifest.deploy_root, release)
+@task
+def floor(
+    c: Context,
+    reach: Reach,
+    by: Authority = "",
+    confirm: Confirm = (),
+    json: Json = False,
+) -> None:
+    """Set a board's last sequence number to the present time, where a wrong clock raised it.
+
+    Example: invoke keys.floor --board=rpi2 --host=root@10.0.0.7
+    """
+    board_keys, number = BoardKeys(reach=reach, by=by, confirm=confirm), int(time.time())
+    confirmed = board_keys.confirmed()
+    with board_keys.connect() as edgectl:
+        signer = board_keys.signer(edgectl)
+        keyring.set_floor(edgectl, reach.profile.compatible, number, signer, confirmed=confirmed)
+    say(f"{edgectl.board.target}: takes orders above {number}")
+    if json:
+        write_document(BoardFloor(target=str(edgectl.board.target), floor=number))
+
+
+@task
+def forget(c: Context, reach: Reach, by: Authority = "", json: Json = False) -> None:
+    """Wipe a board's releases and keys. Example: invoke keys.forget --board=rpi2 --host=pi@rpi2"""
+    board_keys = BoardKeys(reach=reach, by=by, confirm=())
+    with board_keys.connect() as edgectl:
+        if edgectl.status().service is not None:
+            raise UserError(
+                str(edgectl.board.target),
+                "its service runs",
+                next=f"invoke service.remove --board={reach.board}, then the same command again",
+            )
+        answer = keyring.forget(edgectl, board_keys.signer(edgectl))
+    removed, target = answer.removed, str(edgectl.board.target)
+    say(
+        f"{target}: removed {len(removed.releases)} releases, {removed.objects} objects, "
+        f"{removed.bytes:,} bytes, and all keys"
+    )
+    say(f"what remains below {edgectl.root}: {', '.join(answer.remains)}")
+    if json:
+        write_document(
+            ForgottenBoard(
+                target=target,
+                releases=removed.releases,
+                objects=removed.objects,
+                bytes=removed.bytes,
+                remains=answer.remains,
+            )
+        )
 
 
 def _say_trusted(board: Board, ids: Sequence[str], *, json: bool) -> None:

@@ -24,7 +24,7 @@ from edgewright.deploy.documents import (
     ServiceReport,
     StatusReport,
 )
-from edgewright.deploy.keyring import KeySet
+from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
 from edgewright.lab.documents import LabStatus
@@ -72,6 +72,8 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "init": of_tasks.WrittenFiles,
     "keys.generate": KeyList,
     "keys.list": KeyList,
+    "keys.floor": of_tasks.BoardFloor,
+    "keys.forget": of_tasks.ForgottenBoard,
     "keys.provision": of_tasks.TrustedKeys,
     "keys.revoke": of_tasks.TrustedKeys,
     "lab.bench": Footprint,
@@ -127,7 +129,8 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-coverage": Coverage,
     "file-estimate": TimeEstimate,
     "file-expected": Golden,
-    "file-keys": KeySet,
+    "file-keys": BoundKeySet,
+    "file-keys-1": KeySet,
     "file-manifest": Manifest,
     "file-run": RunFile,
     "file-smoke": SmokeReport,
@@ -146,12 +149,15 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edgectl-chunks": edgectl.ChunksAnswer,
     "edgectl-commit": edgectl.CommitAnswer,
     "edgectl-error": edgectl.Refusal,
+    "edgectl-forget": edgectl.ForgetAnswer,
     "edgectl-gc": edgectl.GcAnswer,
+    "edgectl-identify": edgectl.IdentifyAnswer,
     "edgectl-keys": edgectl.KeysAnswer,
     "edgectl-plan": edgectl.PlanAnswer,
     "edgectl-probe": edgectl.ProbeAnswer,
     "edgectl-receive": edgectl.ReceiveAnswer,
     "edgectl-recover": edgectl.RevertAnswer,
+    "edgectl-reset-keys": edgectl.ResetAnswer,
     "edgectl-rollback": edgectl.RevertAnswer,
     "edgectl-seal": edgectl.SealAnswer,
     "edgectl-selftest": edgectl.SelftestAnswer,

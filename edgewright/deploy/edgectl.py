@@ -3,6 +3,7 @@
 docs/protocol.md is the contract. What it refuses comes back as `Refused`, with its own word.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
@@ -14,10 +15,12 @@ from edgewright.deploy import access
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
-PROTOCOL = 1
+PROTOCOL = 2
+# The last line of the program's usage text. Programs before protocol 2 have none.
+PROTOCOL_LINE = re.compile(rb"edgectl protocol ([0-9]{1,3})\n")
 ZSTD = "zstd"  # an encoding
 PATIENCE = 1200.0  # seconds without output: a self-test on an emulated board takes its time
-DAMAGED = 65  # exit code of INSTALL: not the bytes that were sent
+DAMAGED, NEWER = 65, 66  # exit codes of INSTALL: not the bytes sent; a newer one is there
 NOT_RUN = 126  # what a shell says of a program that it may not or cannot run
 ABSENT = 127  # and of one that is not there
 
@@ -26,9 +29,13 @@ STORAGE = f"{AGAIN}; if it happens again, look at the board's storage"
 NEXT: Mapping[str, str] = {
     "no_keys": "invoke keys.provision",
     "keys_older": "invoke keys.provision --after=N with N the number that the board holds",
+    "keys_conflict": f"somebody else changed the keys meanwhile: invoke status, then {AGAIN}",
+    "keys_lost": "look at the board's storage; then, on the board, by root: edgectl identify and "
+    "edgectl reset-keys; and from here: invoke keys.provision",
     "signature_unknown_key": "sign with a key that the board trusts: invoke release.sign --key=…; "
     "or invoke keys.provision",
-    "older": "if it is to go back: invoke release.sign, then deploy again",
+    "older": "if it is to go back: invoke release.sign, then deploy again; if the board's number "
+    "is ahead of the clock: invoke keys.floor",
     "quarantined": "mend it; or, to try it once more: invoke release.sign, then deploy again",
     "wrong_board": "invoke boards; deploy the release that was built for this board",
     "no_space": "make room on the board, or lower deploy.reserve_mb in its profile",
@@ -96,6 +103,13 @@ class Missing(Foreign):
     base: Base | None = None
 
 
+class Clock(Foreign):
+    """The board's wall clock: Unix seconds, and whether its kernel says that NTP steers it."""
+
+    unix_s: int
+    synchronised: bool
+
+
 class _Answer(Foreign):
     version: int
     command: str
@@ -121,6 +135,7 @@ class PlanAnswer(_Answer):
     txn: Trial | None
     lease: Lease | None
     fence: int | None = None
+    clock: Clock | None = None  # helpers of protocol 1 do not tell
 
 
 class ChunksAnswer(_Answer):
@@ -187,12 +202,32 @@ class KeysAnswer(_Answer):
     compatible: str
 
 
+class IdentifyAnswer(_Answer):
+    """The board's id, made at first contact, and `keys.json` as it is in force."""
+
+    verbatim = frozenset({"document"})  # what it says is hashed; its reader is as strict
+
+    board_id: str
+    compatible: str | None
+    document: str | None
+
+
+class ForgetAnswer(_Answer):
+    removed: Removed
+    remains: Many[str]  # names below the deploy root
+
+
+class ResetAnswer(_Answer):
+    board_id: str  # that the board had
+
+
 class Service(Foreign):
     pid: int
 
 
 class StatusAnswer(_Answer):
     compatible: str | None
+    board_id: str | None = None  # helpers of protocol 1 do not tell
     keys: Many[str]
     current: str | None
     previous: str | None
@@ -206,6 +241,7 @@ class StatusAnswer(_Answer):
     service: Service | None
     free_bytes: int
     sound: bool | None
+    clock: Clock | None = None  # helpers of protocol 1 do not tell
 
 
 class ProbeAnswer(_Answer):
@@ -270,15 +306,24 @@ class Edgectl:
 
     board: Board
     root: str
+    protocol: int = PROTOCOL  # that the helper speaks at least
 
     def plan(self, order: bytes, *, reserve_bytes: int = 0) -> PlanAnswer:
         """What a deploy of this order would do; `order` is `signed_input`."""
         return self._ask_order("plan", order, reserve_bytes)
 
     def begin(
-        self, order: bytes, *, holder: str, reserve_bytes: int, take_over: bool = False
+        self,
+        order: bytes,
+        *,
+        holder: str,
+        reserve_bytes: int,
+        take_over: bool = False,
+        fence: int | None = None,
     ) -> PlanAnswer:
+        """`fence`: the number to begin with, above the board's last; else one more than that."""
         more = ["--take-over"] if take_over else []
+        more += [f"--fence={fence}"] if fence is not None else []
         return self._ask_order("begin", order, reserve_bytes, f"--holder={holder}", *more)
 
     def chunks(self, sha256: str, size: int) -> ChunksAnswer:
@@ -314,6 +359,13 @@ class Edgectl:
 
     def status(self, *, verify: bool = False) -> StatusAnswer:
         return self._ask(StatusAnswer, "status", *(["--verify"] if verify else []))
+
+    def identify(self) -> IdentifyAnswer:
+        return self._ask(IdentifyAnswer, "identify")
+
+    def forget(self, order: bytes) -> ForgetAnswer:
+        """Wipe the board: releases, objects and keys; `order` is `signed_input`."""
+        return self._ask(ForgetAnswer, "forget", input=order)
 
     def keys(self, order: bytes, *, compatible: str) -> KeysAnswer:
         return self._ask(KeysAnswer, "keys", f"--compatible={compatible}", input=order)
@@ -373,11 +425,24 @@ def signed_input(signature: bytes, document: bytes) -> bytes:
     return signature + document
 
 
+def protocol_of(program: bytes) -> int:
+    """The protocol that an `edgectl` speaks, read in its bytes: it may be for another machine."""
+    line = PROTOCOL_LINE.search(program)
+    return int(line[1]) if line else 1
+
+
 # A helper that is not there cannot receive itself: the board's shell does. Only bytes with the
-# right hash get its name, by rename.
+# right hash get its name, by rename. One that speaks a newer protocol stays: it may have written
+# what an older one cannot read. A helper that does not run says so by the `id` of protocol 2.
 INSTALL = r"""
 set -e
 umask 022
+help=$("$1/bin/edgectl" --help 2>/dev/null) || help=
+case $help in
+    *'edgectl protocol '*) speaks=${help##*'edgectl protocol '} ;;
+    *) speaks=1; if [ -e "$1/id" ]; then speaks=2; fi ;;
+esac
+[ "$speaks" -le "$3" ] || { echo "$speaks"; exit 66; }
 mkdir -p "$1/bin"
 new=$1/bin/edgectl-$2
 cat > "$new"
@@ -392,8 +457,20 @@ sync "$1/bin" "$1"
 
 
 def install_edgectl(board: Board, root: str, program: bytes, sha256: str) -> None:
-    """Put `edgectl` on a board, or replace it. Raises TargetError."""
-    result = board.run(["sh", "-c", INSTALL, "_", root, sha256], input=program)
+    """Put `edgectl` on a board, or replace it by one that speaks its protocol or a newer one.
+
+    Raises TargetError.
+    """
+    protocol = protocol_of(program)
+    argv = ["sh", "-c", INSTALL, "_", root, sha256, str(protocol)]
+    result = board.run(argv, input=program)
+    if result.returncode == NEWER:
+        raise TargetError(
+            f"{board.target}: {PROGRAM}",
+            "stays as it is: the release brings one of an older protocol",
+            facts=[f"expected: protocol {result.stdout.strip()}", f"found: protocol {protocol}"],
+            next="invoke build, which makes a release with a newer one",
+        )
     if result.returncode == DAMAGED:
         raise TargetError(
             f"{board.target}: {PROGRAM}",

@@ -9,8 +9,9 @@ import getpass
 import hashlib
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -28,16 +29,19 @@ from edgewright.deploy.edgectl import (
     STORAGE,
     ZSTD,
     AbsentError,
+    Clock,
     Edgectl,
     Missing,
     PlanAnswer,
     StatusAnswer,
     install_edgectl,
+    protocol_of,
     signed_input,
 )
 from edgewright.deploy.probe import APPLETS, probe
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.transfer import BaseChunks, Outgoing
+from edgewright.release.keys import DAY, number_text
 from edgewright.release.manifest import (
     MANIFEST,
     SIGNATURE,
@@ -46,6 +50,8 @@ from edgewright.release.manifest import (
     parse_manifest,
     read_manifest,
 )
+from edgewright.release.minisign import parse_signature
+from edgewright.release.order import parse_order
 
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 SELFTEST_SECONDS = 900  # an emulated board takes its time
@@ -74,6 +80,12 @@ class Order:
     @property
     def input(self) -> bytes:
         return signed_input(self.signature, self.manifest.canonical())
+
+    @property
+    def sequence(self) -> int:
+        """Raises UserError for a signature that is no order."""
+        signature = parse_signature(self.signature, SIGNATURE)
+        return parse_order(signature.trusted_comment, SIGNATURE).sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +163,16 @@ def deploy(
     with _only_deploy(edgectl, deployer):
         answer = _first_answer(edgectl, release, order, reserve_bytes, progress)
         if answer.noop:
-            _update_edgectl(edgectl, release, answer)
+            _update_edgectl(edgectl, release, answer, progress)
             return Installed(release=answer.release, former=answer.current, unchanged=True)
+        _require_present(edgectl, order, answer.clock)
         if answer.missing_bytes >= LARGE:
             board.prepare()
         # Only now: a deploy that has nothing to do takes one round trip.
         progress.start("probe the board")
         facts = probe(board, edgectl.root)
         require_fit(board, release, facts)
-        _update_edgectl(edgectl, release, answer)
+        _update_edgectl(edgectl, release, answer, progress)
         begun = edgectl.begin(
             order.input, holder=deployer.holder, reserve_bytes=reserve_bytes, take_over=take_over
         )
@@ -187,12 +200,14 @@ def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: 
         answer = edgectl.plan(order.input, reserve_bytes=reserve_bytes)
     except AbsentError:
         return _plan_without_edgectl(board, release, facts, reserve_bytes)
+    program, sha256 = _edgectl_of(release)
     missing = {missing.sha256 for missing in answer.missing}
     files = [file for file in release.manifest.files if file.sha256 in missing]
     return Plan(
         release=release.id,
         former=answer.current,
-        installs_edgectl=answer.helper.sha256 != _edgectl_of(release)[1],
+        installs_edgectl=answer.helper.sha256 != sha256
+        and answer.helper.protocol <= protocol_of(program),
         objects=plan_objects(edgectl, release, answer),
         paths={file.sha256: file.path for file in reversed(files)},
         is_noop=answer.noop,
@@ -224,6 +239,7 @@ def rollback(
         manifest = former.manifest
         floor = state.floor.sequence if state.floor else 0
         order = Order(manifest=manifest, signature=sign(former, floor))
+        _require_present(edgectl, order, state.clock)
         begun = edgectl.begin(order.input, holder=deployer.holder, reserve_bytes=0)
         if begun.missing:  # a rollback sends nothing, so what is damaged stays damaged
             raise TargetError(
@@ -306,22 +322,47 @@ def _is_elf(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
+def _require_present(edgectl: Edgectl, order: Order, clock: Clock | None) -> None:
+    """Refuse an order from the future, by the clock of a board that asks the network for the time.
+
+    A signer's own clock that is ahead would lock everybody else out. Other boards' clocks prove
+    nothing: many have none that runs while they are off.
+    """
+    if clock and clock.synchronised and order.sequence > clock.unix_s + DAY:
+        raise UserError(
+            str(edgectl.board.target),
+            f"the order is {(order.sequence - clock.unix_s) / DAY:,.1f} days ahead of its clock",
+            facts=[
+                f"order: {number_text(order.sequence)}",
+                f"board: {number_text(clock.unix_s)}, by NTP",
+                f"this machine: {number_text(int(time.time()))}",
+            ],
+            next="set the clock that is wrong, then invoke release.sign",
+        )
+
+
 # edgectl on the board
 
 
 def ensure_edgectl(board: Board, root: str, release: Release) -> Edgectl:
-    """A board whose `edgectl` is the one of this release; what is installed stays as it is.
+    """A board whose `edgectl` is the one of this release, or speaks a newer protocol.
 
-    Raises TargetError for a board that does not fit or refuses.
+    What is installed stays as it is. Raises TargetError for a board that does not fit or refuses.
     """
-    edgectl = Edgectl(board=board, root=root)
     program, sha256 = _edgectl_of(release)
+    edgectl = Edgectl(board=board, root=root, protocol=protocol_of(program))
     try:
-        if edgectl.status().helper.sha256 == sha256:
-            return edgectl
+        helper = edgectl.status().helper
     except AbsentError:
         require_fit(board, release, probe(board, root))
-    install_edgectl(board, root, program, sha256)
+        install_edgectl(board, root, program, sha256)
+        return edgectl
+    # A board's word makes it newer only: one that could call itself old would have documents
+    # signed that are bound to no board.
+    if helper.protocol > edgectl.protocol:
+        return replace(edgectl, protocol=helper.protocol)
+    if helper.sha256 != sha256:
+        install_edgectl(board, root, program, sha256)
     return edgectl
 
 
@@ -347,9 +388,17 @@ def _first_answer(
         return edgectl.plan(order.input, reserve_bytes=reserve_bytes)
 
 
-def _update_edgectl(edgectl: Edgectl, release: Release, answer: PlanAnswer) -> None:
+def _update_edgectl(
+    edgectl: Edgectl, release: Release, answer: PlanAnswer, progress: Progress
+) -> None:
     program, sha256 = _edgectl_of(release)
-    if answer.helper.sha256 != sha256:
+    protocol = protocol_of(program)
+    if answer.helper.protocol > protocol:
+        progress.start(
+            f"keep edgectl: the board's speaks protocol {answer.helper.protocol}, "
+            f"the release's {protocol}"
+        )
+    elif answer.helper.sha256 != sha256:
         install_edgectl(edgectl.board, edgectl.root, program, sha256)
 
 

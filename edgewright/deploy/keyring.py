@@ -1,29 +1,41 @@
-"""The keys that a board trusts: put there at first contact, then changed by one of themselves."""
+"""The keys that a board trusts: put there at first contact, then changed by one of themselves.
 
+docs/protocol.md, "Trusted keys", is the contract. What a board says of its keys is not believed:
+it tells which document the next one follows, and nothing else of it is signed.
+"""
+
+import hashlib
 import json
 from collections.abc import Collection, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.schema import Part, parse_json
-from edgewright.deploy.edgectl import Edgectl, signed_input
+from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.deploy.edgectl import Edgectl, ForgetAnswer, signed_input
 from edgewright.release.keys import Signer, believable
 from edgewright.release.minisign import PublicKey, public_key_of
 
 KEYS = "keys.json"  # below the deploy root
 LIMIT = 16
 KEYS_BYTES = 64 << 10
+SEQUENCES = 1 << 64  # one beyond the largest
 
 
-class KeySet(Part):
-    """`keys.json`: every key that a board trusts; the whole set is replaced at a time."""
+class _AnyKeySet(Excerpt):
+    schema_: Literal[1, 2]
 
-    schema_: Literal[1] = 1
-    sequence: int
-    keys: tuple[str, ...]  # the second line of a `.pub` file
+
+class _KeyDocument(Part):
+    sequence: int = Field(ge=1)
+    keys: tuple[str, ...] = Field(max_length=LIMIT)  # the second line of a `.pub` file
 
     def canonical(self) -> bytes:
         table = self.model_dump(mode="json", by_alias=True)
+        if table.get("floor", 0) is None:
+            del table["floor"]
         return json.dumps(table, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
     @property
@@ -31,16 +43,103 @@ class KeySet(Part):
         return tuple(public_key_of(line, KEYS) for line in self.keys)
 
 
-def read(edgectl: Edgectl) -> KeySet | None:
-    """The keys that the board trusts; None before the first contact. Raises TargetError."""
-    path = f"{edgectl.root}/{KEYS}"
-    answer = edgectl.board.run(["cat", path])
-    if answer.returncode != 0:
-        return None
-    subject = f"{edgectl.board.target}: {path}"
-    return parse_json(
-        KeySet, answer.stdout, subject, "not a set of keys", blame=TargetError, limit=KEYS_BYTES
-    )
+class KeySet(_KeyDocument):
+    """`keys.json` of boards with protocol 1: bound to no board."""
+
+    schema_: Literal[1] = 1
+
+    @property
+    def comment(self) -> str:
+        """The trusted comment of its signature."""
+        return f"edgewright keys sequence={self.sequence}"
+
+
+class TheseBoards(Part):
+    """A scope: boards by the ids that `edgectl identify` told."""
+
+    boards: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"boards:{','.join(self.boards)}"
+
+
+class KindOfBoard(Part):
+    """A scope: every board of a kind, whose document in force is the one before this."""
+
+    compatible: str
+
+    def __str__(self) -> str:
+        return f"compatible:{self.compatible}"
+
+
+class BoundKeySet(_KeyDocument):
+    """`keys.json`: every key that a board trusts; the whole set is replaced at a time.
+
+    It counts on boards in its scope, and there only right after the document before it.
+    """
+
+    schema_: Literal[2] = 2
+    scope: TheseBoards | KindOfBoard
+    previous: str | None  # SHA-256 of the document before it; null at first contact
+    floor: int | None = None  # what the board's floor becomes; left out: it stays
+
+    @property
+    def comment(self) -> str:
+        """The trusted comment of its signature. No keys: an order to forget the board."""
+        verb = "keys" if self.keys else "forget"
+        floor = f" floor={self.floor}" if self.floor is not None else ""
+        return (
+            f"edgewright {verb} sequence={self.sequence} previous={self.previous or 'none'}"
+            f" scope={self.scope}{floor}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """What a board says that it trusts."""
+
+    board_id: str | None  # None: its helper speaks protocol 1
+    text: bytes | None  # of `keys.json`; None before first contact
+    document: KeySet | BoundKeySet | None
+
+    @property
+    def public(self) -> tuple[PublicKey, ...]:
+        return self.document.public if self.document else ()
+
+    def next(self, keys: Sequence[PublicKey], floor: int | None = None) -> BoundKeySet:
+        """The document that follows, for this board alone. Raises UserError if none can."""
+        assert self.board_id is not None, "a helper of protocol 2 has told it"
+        sequence = (self.document.sequence if self.document else 0) + 1
+        if sequence >= SEQUENCES:
+            raise UserError(KEYS, "no document can follow the one in force", next="invoke status")
+        return BoundKeySet(
+            scope=TheseBoards(boards=(self.board_id,)),
+            previous=hashlib.sha256(self.text).hexdigest() if self.text is not None else None,
+            sequence=sequence,
+            keys=tuple(key.line for key in keys),
+            floor=floor,
+        )
+
+
+def read(edgectl: Edgectl) -> InForce:
+    """The keys that the board trusts. Raises TargetError."""
+    if edgectl.protocol == 1:
+        answer = edgectl.board.run(["cat", f"{edgectl.root}/{KEYS}"])
+        text, board_id = answer.stdout if answer.returncode == 0 else None, None
+    else:
+        identity = edgectl.identify()
+        text, board_id = identity.document, identity.board_id
+    if text is None:
+        return InForce(board_id=board_id, text=None, document=None)
+    subject = f"{edgectl.board.target}: {edgectl.root}/{KEYS}"
+    options: dict[str, Any] = {"blame": TargetError, "limit": KEYS_BYTES}
+    schema = parse_json(_AnyKeySet, text, subject, "not a set of keys", **options).schema_
+    document: KeySet | BoundKeySet
+    if schema == 1:
+        document = parse_json(KeySet, text, subject, "not a set of keys", **options)
+    else:
+        document = parse_json(BoundKeySet, text, subject, "not a set of keys", **options)
+    return InForce(board_id=board_id, text=text.encode(), document=document)
 
 
 def provision(
@@ -54,19 +153,24 @@ def provision(
 ) -> tuple[str, ...]:
     """Make a board trust `key` too; returns the ids of all keys that it trusts then.
 
-    Raises UserError if it trusts `LIMIT` keys already, or one that is neither `key`, the signer's
-    nor `confirmed`; RefusedError if it does not trust `signer`.
+    A board of protocol 1 that has the helper of protocol 2 by now gets a document that is bound to
+    it, also if it trusts the key already. Raises UserError if it trusts `LIMIT` keys already, or
+    one that is neither `key`, the signer's nor `confirmed`; RefusedError if it does not trust
+    `signer`.
     """
-    key_set = read(edgectl)
-    trusted = key_set.public if key_set else ()
-    if key in trusted:
+    in_force = read(edgectl)
+    trusted = in_force.public
+    is_bound = isinstance(in_force.document, BoundKeySet) or edgectl.protocol == 1
+    if key in trusted and is_bound:
         return tuple(trusted_key.id for trusted_key in trusted)
-    if len(trusted) >= LIMIT:
-        raise UserError(
-            f"key {key.id}", f"the board trusts {LIMIT} keys", next="invoke keys.revoke"
-        )
-    _require_confirmed(edgectl, trusted, (signer.public, *confirmed))
-    return _replace(edgectl, compatible, (*trusted, key), signer, _next_at_least(key_set, after))
+    if key not in trusted:
+        if len(trusted) >= LIMIT:
+            raise UserError(
+                f"key {key.id}", f"the board trusts {LIMIT} keys", next="invoke keys.revoke"
+            )
+        trusted = (*trusted, key)
+    _require_confirmed(edgectl, trusted, (key, signer.public, *confirmed))
+    return _replace(edgectl, compatible, in_force, trusted, signer, after=after)
 
 
 def revoke(
@@ -84,8 +188,8 @@ def revoke(
     itself, and for a key to stay that is neither the signer's nor `confirmed`; RefusedError if the
     board does not trust `signer`.
     """
-    key_set = read(edgectl)
-    trusted = key_set.public if key_set else ()
+    in_force = read(edgectl)
+    trusted = in_force.public
     for key_id in key_ids:
         if key_id not in [key.id for key in trusted]:
             facts = [f"trusted: {key.id}" for key in trusted]
@@ -99,7 +203,46 @@ def revoke(
             next="provision another key first, and revoke with --by=THAT",
         )
     _require_confirmed(edgectl, remaining, (signer.public, *confirmed))
-    return _replace(edgectl, compatible, remaining, signer, _next_at_least(key_set, after))
+    return _replace(edgectl, compatible, in_force, remaining, signer, after=after)
+
+
+def set_floor(
+    edgectl: Edgectl,
+    compatible: str,
+    floor: int,
+    signer: Signer,
+    *,
+    confirmed: Collection[PublicKey] = (),
+) -> None:
+    """Set the number above which a board takes orders, also to a lower one.
+
+    The keys stay as they are; the same UserErrors as of `provision`.
+    """
+    in_force = read(edgectl)
+    _require_confirmed(edgectl, in_force.public, (signer.public, *confirmed))
+    _require_bound(edgectl)
+    _send(edgectl, compatible, in_force.next(in_force.public, floor), signer)
+
+
+def forget(edgectl: Edgectl, signer: Signer) -> ForgetAnswer:
+    """Take a board out of service: it loses releases, objects, keys, and stops its service.
+
+    Raises UserError for a board that trusts no key, RefusedError if it does not trust `signer`.
+    """
+    _require_bound(edgectl)
+    in_force = read(edgectl)
+    if not in_force.public:
+        raise UserError(str(edgectl.board.target), "trusts no key: there is nothing to forget")
+    return edgectl.forget(_signed(in_force.next(()), signer))
+
+
+def _require_bound(edgectl: Edgectl) -> None:
+    if edgectl.protocol == 1:
+        raise UserError(
+            str(edgectl.board.target),
+            "its edgectl, and the last build's, speak protocol 1",
+            next="invoke build, then the same command again",
+        )
 
 
 def _require_confirmed(
@@ -120,15 +263,29 @@ def _require_confirmed(
         )
 
 
-def _next_at_least(key_set: KeySet | None, after: int) -> int:
-    return max(after, believable(key_set.sequence) if key_set else 0) + 1
-
-
 def _replace(
-    edgectl: Edgectl, compatible: str, trusted: Sequence[PublicKey], signer: Signer, at_least: int
+    edgectl: Edgectl,
+    compatible: str,
+    in_force: InForce,
+    keys: Sequence[PublicKey],
+    signer: Signer,
+    *,
+    after: int,
 ) -> tuple[str, ...]:
-    sequence = signer.next_sequence(at_least=at_least)
-    keys = KeySet(sequence=sequence, keys=tuple(key.line for key in trusted))
-    signature = signer.sign(keys.canonical(), f"edgewright keys sequence={sequence}")
-    order = signed_input(signature.text("of a set of keys").encode(), keys.canonical())
-    return edgectl.keys(order, compatible=compatible).keys
+    if edgectl.protocol > 1:
+        return _send(edgectl, compatible, in_force.next(keys), signer)
+    known = believable(in_force.document.sequence) if in_force.document else 0
+    sequence = signer.next_sequence(at_least=max(after, known) + 1)
+    document = KeySet(sequence=sequence, keys=tuple(key.line for key in keys))
+    return _send(edgectl, compatible, document, signer)
+
+
+def _send(
+    edgectl: Edgectl, compatible: str, document: KeySet | BoundKeySet, signer: Signer
+) -> tuple[str, ...]:
+    return edgectl.keys(_signed(document, signer), compatible=compatible).keys
+
+
+def _signed(document: KeySet | BoundKeySet, signer: Signer) -> bytes:
+    signature = signer.sign(document.canonical(), document.comment)
+    return signed_input(signature.text("of a set of keys").encode(), document.canonical())

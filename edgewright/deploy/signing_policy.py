@@ -8,9 +8,8 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import locked
 from edgewright.deploy import keyring
 from edgewright.deploy.edgectl import Edgectl
-from edgewright.deploy.keyring import KeySet
 from edgewright.release import minisign, order
-from edgewright.release.keys import DEFAULT, Ask, KeyFolder, Signer, believable
+from edgewright.release.keys import DEFAULT, Ask, KeyFolder, Signer, ahead, is_ahead, number_text
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import PublicKey
 
@@ -52,13 +51,15 @@ class SigningPolicy:
     def signature_of(self, release: Release, *, emulated: bool) -> bytes:
         """The signature file of a release; one that has none, or not by `key`, is signed first.
 
-        Raises UserError for a key that is not there or does not open.
+        Raises UserError for a key that is not there or does not open, and for a signature from
+        the future: a board that takes one takes no other until then.
         """
         with self._alone():
             signature = order.read_signature(release)
             if signature is None or (self.key and not self._is_by_key(signature, release)):
                 order.sign_release(release, self._signer(emulated=emulated))
                 signature = release.signature.read_bytes()
+            _require_present(signature, str(release.signature))
             return signature
 
     def sign_anew(self, former: FormerOrder, floor: int, *, emulated: bool) -> bytes:
@@ -80,13 +81,13 @@ class SigningPolicy:
         if not former.is_built_here:
             trusted = [key.public for key in self.keys.listed()]
             order.check(manifest, former.signature, trusted, former.subject)
-        return order.sign(manifest, self.signer(emulated=emulated), at_least=believable(floor) + 1)
+        return order.sign(manifest, self.signer(emulated=emulated), at_least=floor + 1)
 
     def trust_emulated(self, edgectl: Edgectl, release: Release, signature: bytes) -> None:
         """Make an emulated board trust the key that signed: it trusts whoever started it."""
-        trusted = keyring.read(edgectl)
+        trusted = keyring.read(edgectl).public
         key_id = minisign.parse_signature(signature, str(release.signature)).key_id
-        if trusted and any(key.key_id == key_id for key in trusted.public):
+        if any(key.key_id == key_id for key in trusted):
             return
         new = next((key for key in self.keys.listed() if key.public.key_id == key_id), None)
         if new is not None:
@@ -109,25 +110,25 @@ class SigningPolicy:
         return (*(key.public for key in self.keys.listed()), *typed)
 
     def authority(
-        self, trusted: KeySet | None, *, new: str = DEFAULT, leaving: Sequence[str] = ()
+        self, trusted: Sequence[PublicKey], *, new: str = DEFAULT, leaving: Sequence[str] = ()
     ) -> Signer:
         """A key of this user that may change what the board trusts.
 
         At first contact that is the `new` key itself. Where there is a choice, it is none of
         those with the ids `leaving`. Raises UserError if the board trusts none of this user's keys.
         """
-        name = new if trusted is None else self._trusted_name(trusted, leaving)
+        name = self._trusted_name(trusted, leaving) if trusted else new
         with self._alone():
             return self._open(name)
 
-    def _trusted_name(self, trusted: KeySet, leaving: Sequence[str]) -> str:
+    def _trusted_name(self, trusted: Sequence[PublicKey], leaving: Sequence[str]) -> str:
         secrets = [key for key in self.keys.listed() if key.has_secret]
-        usable = [key for key in secrets if key.public in trusted.public]
+        usable = [key for key in secrets if key.public in trusted]
         if not usable:
             raise UserError(
                 "keys",
                 "none of yours is trusted by the board",
-                facts=[f"trusted: {key.id}" for key in trusted.public],
+                facts=[f"trusted: {key.id}" for key in trusted],
                 next="ask an owner of one of these keys to provision yours",
             )
         return min(usable, key=lambda key: key.public.id in leaving).name
@@ -155,3 +156,15 @@ class SigningPolicy:
         self.keys.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self.keys.path / "signing.lock"):
             yield
+
+
+def _require_present(raw: bytes, subject: str) -> None:
+    comment = minisign.parse_signature(raw, subject).trusted_comment
+    sequence = order.parse_order(comment, subject).sequence
+    if is_ahead(sequence):
+        raise UserError(
+            subject,
+            f"was signed with a number {ahead(sequence)} ahead of this machine's clock",
+            facts=[number_text(sequence)],
+            next="set the clock, if it is wrong; else invoke release.sign",
+        )

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edgewright.base.errors import UserError
@@ -20,8 +21,8 @@ DEFAULT = "default"
 PASSPHRASE = "EDGEWRIGHT_KEY_PASSPHRASE"
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 GENERATE = "invoke keys.generate"
-SEQUENCES = 1 << 64  # one beyond the largest
 DAY = 86400  # seconds; how far another's clock may be ahead of ours
+CENTURY = 36525  # days
 
 Ask = Callable[[str], str | None]  # key's name → passphrase; None: nobody to ask
 
@@ -102,13 +103,29 @@ class KeyFolder:
     def next_sequence(self, name: str, *, at_least: int = 0) -> int:
         """The Unix time, or one more than the last number if that is higher; never one twice.
 
-        The number is on disk before it is used. Raises UserError where none is left.
+        The number is on disk before it is used. Raises UserError where it would be more than a day
+        ahead of the clock: a board that takes one from the future takes no other until then.
         """
         path = self._sequence_path(name)
         with locked(path.with_suffix(".lock")):
-            number = max(int(time.time()), self._last_sequence(name) + 1, at_least)
-            if number >= SEQUENCES:
-                raise UserError(f"key '{name}'", "out of sequence numbers", next=GENERATE)
+            last = self._last_sequence(name)
+            if is_ahead(at_least):
+                raise UserError(
+                    f"key '{name}'",
+                    f"would sign with a number {ahead(at_least)} ahead of this machine's clock",
+                    facts=[number_text(at_least)],
+                    next="set the clock, if it is wrong; if the number is, which a board has "
+                    "taken: invoke keys.floor",
+                )
+            if is_ahead(last + 1):
+                raise UserError(
+                    f"key '{name}'",
+                    f"its last number is {ahead(last)} ahead of this machine's clock",
+                    facts=[number_text(last)],
+                    next="set the clock, if it is wrong; if it was when that was signed: "
+                    f"rm {path}, and invoke keys.floor for each board that has taken it",
+                )
+            number = max(int(time.time()), last + 1, at_least)
             write_file(path, f"{number}\n", mode=0o644, durable=True)
         return number
 
@@ -158,7 +175,25 @@ class Signer:
 
 def believable(sequence: int) -> int:
     """A number that a board reports, or 0: one far ahead of our clock must not use up a key."""
-    return sequence if sequence <= time.time() + DAY else 0
+    return 0 if is_ahead(sequence) else sequence
+
+
+def is_ahead(sequence: int) -> bool:
+    """Whether a number is of a time to come; clocks differ by a day at most."""
+    return sequence > time.time() + DAY
+
+
+def ahead(sequence: int) -> str:
+    """How far a number is ahead of the clock, in words."""
+    days = (sequence - time.time()) / DAY
+    return f"{days:,.1f} days" if days < CENTURY else "centuries"
+
+
+def number_text(sequence: int) -> str:
+    """A number, and the time that it stands for, to the second."""
+    if not 0 <= sequence < time.time() + CENTURY * DAY:
+        return f"number {sequence}"
+    return f"number {sequence}: {datetime.fromtimestamp(sequence, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _checked(name: str) -> str:

@@ -5,14 +5,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.deploy import edgectl, keyring, smoke
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import Edgectl, RefusedError
@@ -23,6 +23,7 @@ from edgewright.release import order as orders
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
 from tests.boards import COMPATIBLE, LocalBoard, Watched, documents, make_release, program
+from tests.schemas import require_valid
 from tests.signing import sign, sign_anew, signer, trust
 
 pytestmark = pytest.mark.docker
@@ -318,6 +319,140 @@ def test_stranger_cannot_make_a_board_trust_him(make: Make, root: Path) -> None:
         )
     assert refused.value.code == "signature_unknown_key"
     assert (root / "keys.json").read_bytes() == before
+
+
+def test_of_two_colleagues_at_once_one_is_refused(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both know the same keys; one revokes what the other would revive."""
+    trust(LocalBoard(), make())
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    mine, leaver, new = signer(), signer("leaver"), signer("new").public
+    keyring.provision(helper, COMPATIBLE, leaver.public, mine)
+    known = keyring.read(helper)
+    keyring.revoke(helper, COMPATIBLE, [leaver.public.id], mine)
+    monkeypatch.setattr(keyring, "read", lambda _: known)
+
+    with pytest.raises(RefusedError) as refused:
+        keyring.provision(helper, COMPATIBLE, new, mine, confirmed=[leaver.public])
+
+    assert refused.value.code == "keys_conflict"
+    assert helper.status().keys == (mine.public.id,)
+
+
+def test_a_change_of_keys_counts_on_one_board(make: Make, root: Path, tmp_path: Path) -> None:
+    mine, release, orders_seen = signer(), make(), []
+    trust(LocalBoard(), release)
+
+    class Listening(LocalBoard):
+        def _run(self, argv: Sequence[str], data: bytes, *, kill: bool) -> Result:
+            if "keys" in argv:
+                orders_seen.append(data)
+            return super()._run(argv, data, kill=kill)
+
+    helper = Edgectl(board=Listening(), root=str(root))
+    other = deploy.ensure_edgectl(LocalBoard(), str(tmp_path / "other"), release)
+    keyring.provision(other, COMPATIBLE, mine.public, mine)
+    keyring.provision(helper, COMPATIBLE, signer("new").public, mine)
+
+    with pytest.raises(RefusedError) as refused:
+        other.keys(orders_seen[0], compatible=COMPATIBLE)
+
+    assert refused.value.code == "keys_scope"
+    assert other.status().keys == (mine.public.id,)
+
+
+def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
+    make: Make, root: Path
+) -> None:
+    release, mine = make(), signer()
+    helper = deploy.ensure_edgectl(LocalBoard(), str(root), release)
+    older = replace(helper, protocol=1)
+    keyring.provision(older, COMPATIBLE, mine.public, mine)
+    keyring.provision(older, COMPATIBLE, signer("leaver").public, mine)
+    replayed = keyring.KeySet.model_validate_json((root / "keys.json").read_bytes())
+    install(release)
+
+    leaver = signer("leaver").public
+    keyring.revoke(helper, COMPATIBLE, [leaver.id], mine, confirmed=[leaver])
+
+    assert json.loads((root / "keys.json").read_text())["schema"] == 2
+    newer = replayed.model_copy(update={"sequence": replayed.sequence + 9})
+    signature = mine.sign(newer.canonical(), newer.comment).text("a set of keys").encode()
+    with pytest.raises(RefusedError) as refused:
+        helper.keys(signature + newer.canonical(), compatible=COMPATIBLE)
+    assert refused.value.code == "keys_schema"
+    assert current(root) == release.id
+
+
+def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, root: Path) -> None:
+    release, mine = make(), signer()
+    install(release)
+    (root / "keys.json").unlink()
+    helper, stranger = Edgectl(board=LocalBoard(), root=str(root)), signer("stranger")
+    with pytest.raises(RefusedError) as refused:
+        keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
+    assert refused.value.code == "keys_lost"
+
+    at_the_board = [f"{root}/bin/edgectl", "reset-keys"]
+    status = json.loads(LocalBoard().check([f"{root}/bin/edgectl", "status"]).stdout)
+    wrong = LocalBoard().run([*at_the_board, f"--board-id={'0' * 32}"])
+    assert json.loads(wrong.stdout)["error"]["code"] == "wrong_board"
+    answer = LocalBoard().check([*at_the_board, f"--board-id={status['board_id']}"]).stdout
+    require_valid("edgectl-reset-keys", answer)
+
+    keyring.provision(helper, COMPATIBLE, mine.public, mine)
+    assert helper.identify().board_id != status["board_id"]
+    assert current(root) == release.id
+    install(make("two"))
+    assert current(root) == make("two").id
+
+
+def test_a_board_that_is_forgotten_holds_nothing_and_may_begin_anew(make: Make, root: Path) -> None:
+    first, second, mine = make("one"), make("two"), signer()
+    install(first)
+    install(second)
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    stranger = signer("stranger")
+    with pytest.raises(RefusedError) as refused:
+        keyring.forget(helper, stranger)
+    assert refused.value.code == "signature_unknown_key"
+    assert current(root) == second.id
+
+    answer = keyring.forget(helper, mine)
+
+    require_valid("edgectl-forget", answer.model_dump_json(by_alias=True))
+    assert set(answer.removed.releases) == {first.id, second.id}
+    assert answer.removed.objects > 0
+    assert answer.remains == ("bin", "locks")
+    assert sorted(path.name for path in root.iterdir()) == ["bin", "locks"]
+    assert helper.status().keys == ()
+    keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
+
+
+def test_a_floor_in_the_future_locks_nobody_out_for_good(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's clock was 5 days ahead; without NTP, the board did not notice."""
+    first, second, mine = make("one"), make("two"), signer()
+    install(first)
+    now = time.time()
+    with monkeypatch.context() as colleague:
+        colleague.setattr("edgewright.release.keys.time.time", lambda: now + 5 * 86400)
+        ahead = sign(second, "colleague")
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    keyring.provision(helper, COMPATIBLE, signer("colleague").public, mine)
+    monkeypatch.setattr(deploy, "_require_present", lambda edgectl, order, clock: None)
+    install(second, signature=ahead)
+
+    with pytest.raises(UserError, match=r"5\.0 days ahead of this machine's clock") as refused:
+        deploy.rollback(LocalBoard(), str(root), sign_anew)
+    assert str(refused.value).endswith("which a board has taken: invoke keys.floor")
+
+    confirmed = [signer("colleague").public]
+    keyring.set_floor(helper, COMPATIBLE, int(time.time()) - 1, mine, confirmed=confirmed)
+    assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (second.id, first.id)
+    assert current(root) == first.id
 
 
 def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:

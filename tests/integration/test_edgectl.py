@@ -374,6 +374,19 @@ def test_keys_change_by_a_trusted_key_only_and_a_revoked_one_is_out(
     assert helper.deploy(ordered("two", 20, NEXT))
 
 
+def test_a_fence_that_is_given_counts_above_the_last_one_alone(
+    helper: Helper, ordered: Ordered
+) -> None:
+    begin, order = ("begin", "--holder=prover"), ordered("one", 10)
+
+    assert helper.run(*begin, "--fence=7000", input=order.input)["fence"] == 7000
+    for stale in (7000, 6, 1):
+        code, message = refused(helper, *begin, f"--fence={stale}", input=order.input)
+        assert code == "fence_lost"
+        assert "7000" in message
+    assert helper.run(*begin, input=order.input)["fence"] == 7001
+
+
 # Two deployers
 
 

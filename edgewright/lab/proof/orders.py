@@ -32,7 +32,7 @@ PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and pass
 RUN = ("bin/edge-infer", "selftest")  # what a board's init has `start` become
 CHUNK = 1 << 16
 BOARD_NAMES = {  # names below a board's deploy root
-    *("bin", "board", "current", "fence", "floor", "keys.json", "lease", "locks"),
+    *("bin", "board", "current", "fence", "floor", "id", "keys.json", "lease", "locks"),
     *("previous", "quarantine", "releases", "store", "tmp"),
 }
 

@@ -9,6 +9,7 @@ from edgewright.observe.build_time import Compilation
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),
+    *("keys.floor", "keys.forget"),
     *("service.install", "service.remove", "bench.transfer"),
 )
 WAYS = ("--board", "--host", "--emulated", "--lab", "--ask-password")

@@ -1,6 +1,7 @@
 """What a deploy refuses before it touches a board, and how a helper's answers are read."""
 
 import json
+import time
 from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
@@ -20,12 +21,15 @@ from edgewright.deploy.edgectl import (
     Missing,
     PlanAnswer,
     RefusedError,
+    install_edgectl,
+    protocol_of,
     signed_input,
 )
 from edgewright.deploy.probe import APPLETS
 from edgewright.deploy.remote import Result
 from edgewright.deploy.service import ServiceState
 from edgewright.release.manifest import Release
+from edgewright.release.minisign import SecretKey
 from tests.boards import LocalBoard, make_release
 
 FACTS = TargetFacts(
@@ -104,6 +108,118 @@ def test_holder_is_a_name_that_a_board_takes(monkeypatch: pytest.MonkeyPatch) ->
     assert len(deploy.this_user().holder) <= 64
 
 
+# edgectl of an older protocol
+
+
+def helper_program(protocol: int, word: str = "") -> bytes:
+    """Says its protocol as a helper does; the first one that did was of protocol 2."""
+    line = f"echo usage\necho edgectl protocol {protocol}\n" if protocol > 1 else ""
+    return f"#!/bin/sh\n# {word}\n{line}exit 0\n".encode()
+
+
+def install(board: LocalBoard, root: Path, program: bytes) -> None:
+    install_edgectl(board, str(root), program, sha256(program).hexdigest())
+
+
+def test_a_program_is_asked_for_its_protocol_in_its_bytes() -> None:
+    assert protocol_of(b"\x7fELF old") == 1
+    assert protocol_of(b"\x7fELF usage\nedgectl protocol 2\n\0") == 2
+
+
+def test_edgectl_is_never_replaced_by_one_of_an_older_protocol(tmp_path: Path) -> None:
+    installed = tmp_path / "bin" / "edgectl"
+    for protocol in (1, 2, 2, 3):
+        program = helper_program(protocol, "another build")
+        install(LocalBoard(), tmp_path, program)
+        assert installed.read_bytes() == program
+    newest = installed.read_bytes()
+
+    with pytest.raises(TargetError) as refused:
+        install(LocalBoard(), tmp_path, helper_program(2))
+
+    assert installed.read_bytes() == newest
+    assert str(refused.value) == (
+        "root@board.test: bin/edgectl: "
+        "stays as it is: the release brings one of an older protocol\n"
+        "  expected: protocol 3\n"
+        "  found: protocol 2\n"
+        "next: invoke build, which makes a release with a newer one"
+    )
+
+
+def test_nor_where_the_newer_one_does_not_run(tmp_path: Path) -> None:
+    install(LocalBoard(), tmp_path, helper_program(2))
+    (tmp_path / "bin" / "edgectl").write_bytes(b"")
+    (tmp_path / "id").write_text("0" * 32)
+
+    with pytest.raises(TargetError, match="one of an older protocol"):
+        install(LocalBoard(), tmp_path, helper_program(1))
+    install(LocalBoard(), tmp_path, helper_program(2))
+
+
+def test_a_release_with_an_older_edgectl_leaves_the_boards_alone(release: Release) -> None:
+    board = answered(0, status_answer(protocol=2))
+
+    edgectl = deploy.ensure_edgectl(board.board, "/opt/edgewright", release)
+
+    assert edgectl.protocol == 2
+    assert isinstance(board.board, LocalBoard)
+    assert [argv[1] for argv in board.board.sent] == ["status"]
+
+
+def test_a_board_that_calls_itself_old_is_not_believed(tmp_path: Path) -> None:
+    """It would have keys signed in a document that counts on other boards, too."""
+    helper = tmp_path / "edgectl"
+    helper.write_bytes(helper_program(2))
+    new = make_release(tmp_path / "new", root="/opt/edgewright", edgectl=helper)
+    board = answered(0, status_answer(protocol=1)).board
+
+    assert deploy.ensure_edgectl(board, "/opt/edgewright", new).protocol == 2
+
+
+# Orders from the future
+
+
+@pytest.mark.parametrize(("synchronised", "days"), [(True, 0.5), (False, 5), (None, 5)])
+def test_an_order_that_no_clock_contradicts_is_sent(
+    release: Release, synchronised: bool | None, days: float
+) -> None:
+    ended = OSError("asked the board for more")
+    with pytest.raises(OSError, match="asked the board"):
+        deploy.deploy(*ahead_of_a_board(release, days, synchronised, ended), reserve_bytes=0)
+
+
+def test_an_order_from_the_future_is_not_sent(release: Release) -> None:
+    ended = OSError("asked the board for more")
+    with pytest.raises(UserError, match=r"the order is 5\.0 days ahead of its clock") as refused:
+        deploy.deploy(*ahead_of_a_board(release, 5, True, ended), reserve_bytes=0)
+    assert str(refused.value).endswith(
+        "next: set the clock that is wrong, then invoke release.sign"
+    )
+
+
+def ahead_of_a_board(
+    release: Release, days: float, synchronised: bool | None, ended: Exception
+) -> tuple[LocalBoard, Release, bytes]:
+    """A board whose clock is behind the order's signer; it is asked for its plan alone."""
+    sequence = int(time.time())
+    answer = plan_answer(release, []).model_copy(update={"sequence": sequence})
+    table = answer.model_dump(mode="json")
+    if synchronised is not None:
+        unix_s = sequence - int(days * 86400)
+        table["clock"] = {"unix_s": unix_s, "synchronised": synchronised}
+
+    class Behind(LocalBoard):
+        def _run(self, argv: object, data: bytes, *, kill: bool) -> Result:
+            if len(self.sent) > 1:
+                raise ended
+            return Result(argv=("edgectl",), returncode=0, stdout=json.dumps(table), stderr="")
+
+    comment = f"edgewright sequence={sequence} release={release.id} compatible=acme,board"
+    signature = SecretKey.generate().sign(release.manifest.canonical(), comment).text("c")
+    return Behind(), release, signature.encode()
+
+
 # Answers
 
 
@@ -113,7 +229,8 @@ def test_refusal_is_told_with_the_helpers_word_and_our_advice() -> None:
     assert refused.value.code == "older"
     assert str(refused.value) == (
         "root@board.test: subject: problem\n"
-        "next: if it is to go back: invoke release.sign, then deploy again"
+        "next: if it is to go back: invoke release.sign, then deploy again; if the board's number "
+        "is ahead of the clock: invoke keys.floor"
     )
 
 
@@ -129,11 +246,11 @@ def test_what_is_no_answer_counts_as_no_helper(code: int, said: str) -> None:
         answered(code, said).plan(b"")
 
 
-def test_status_is_read_from_what_is_documented() -> None:
-    table = {
+def status_answer(protocol: int = 1) -> dict[str, object]:
+    return {
         "version": 1,
         "command": "status",
-        "helper": HELPER,
+        "helper": HELPER | {"protocol": protocol},
         "compatible": "acme,board",
         "keys": ["E7620F1842B4E81F"],
         "current": "0" * 16,
@@ -150,7 +267,10 @@ def test_status_is_read_from_what_is_documented() -> None:
         "sound": None,
         "a newer helper": "says more",
     }
-    now = answered(0, table).status()
+
+
+def test_status_is_read_from_what_is_documented() -> None:
+    now = answered(0, status_answer()).status()
     report = documents.status_report(
         deploy.Status(facts=FACTS, edgectl=now, manifest=None),
         ServiceState(installed=False),

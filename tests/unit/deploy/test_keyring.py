@@ -2,46 +2,67 @@
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.deploy import keyring
 from edgewright.deploy.edgectl import Edgectl
-from edgewright.deploy.keyring import KeySet
+from edgewright.deploy.keyring import BoundKeySet, KeySet, TheseBoards
 from edgewright.deploy.remote import Result
 from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.release import minisign
 from edgewright.release.keys import KeyFolder, Signer
 from edgewright.release.minisign import PublicKey
 from tests.boards import COMPATIBLE, LocalBoard
 
-HELPER = {"version": "0.1.0", "protocol": 1, "sha256": "0" * 64}
+ID = "0123456789abcdef" * 2
+FACTS = {"version": 1, "helper": {"version": "0.2.0", "protocol": 2, "sha256": "0" * 64}}
 
 
-class ListingBoard(LocalBoard):
-    """Says that it trusts these keys, and keeps what it is ordered to trust."""
+class AnsweringBoard(LocalBoard):
+    """Says that this is in force, and keeps what it is ordered to trust."""
 
-    def __init__(self, *trusted: PublicKey) -> None:
+    def __init__(self, in_force: str | None = None) -> None:
         super().__init__()
-        self.trusted = trusted
-        self.orders: list[KeySet] = []
+        self.in_force = in_force
+        self.orders: list[bytes] = []
+
+    @property
+    def documents(self) -> list[bytes]:
+        return [order.split(b"\n", 4)[4] for order in self.orders]
 
     def _exchange(
         self, argv: Sequence[str], source: BinaryIO, timeout: object, on_bytes: object
     ) -> Result:
         if argv[0] == "cat":
-            listed = KeySet(sequence=1, keys=tuple(key.line for key in self.trusted))
-            return self._said(argv, listed.canonical().decode())
-        order = source.read().split(b"\n", 4)
-        self.orders.append(KeySet.model_validate_json(order[4]))
-        answer = {"version": 1, "command": "keys", "helper": HELPER, "changed": True}
-        answer |= {"keys": ["0" * 16], "sequence": 2, "compatible": COMPATIBLE}
-        return self._said(argv, json.dumps(answer))
+            return self._said(argv, self.in_force or "")
+        if argv[1] == "identify":
+            identity = {"board_id": ID, "compatible": COMPATIBLE, "document": self.in_force}
+            return self._said(argv, json.dumps(FACTS | {"command": "identify"} | identity))
+        self.orders.append(source.read())
+        answer = {"changed": True, "keys": ["0" * 16], "sequence": 2, "compatible": COMPATIBLE}
+        return self._said(argv, json.dumps(FACTS | {"command": "keys"} | answer))
 
     def _said(self, argv: Sequence[str], text: str) -> Result:
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
+
+
+def bound(*keys: PublicKey, sequence: int = 7) -> str:
+    document = BoundKeySet(
+        scope=TheseBoards(boards=(ID,)),
+        previous="0" * 64,
+        sequence=sequence,
+        keys=tuple(key.line for key in keys),
+    )
+    return document.canonical().decode()
+
+
+def at(board: AnsweringBoard, protocol: int = 2) -> Edgectl:
+    return Edgectl(board=board, root="/opt/edgewright", protocol=protocol)
 
 
 @pytest.fixture
@@ -64,14 +85,16 @@ def confirmed(folder: KeyFolder, *lines: str) -> tuple[PublicKey, ...]:
     return SigningPolicy(keys=folder, ask=lambda _: None).confirmed(lines)
 
 
+# Only keys that somebody named
+
+
 def test_no_key_is_signed_because_the_board_lists_it(
     folder: KeyFolder, mine: Signer, stranger: PublicKey
 ) -> None:
-    board = ListingBoard(mine.public, stranger)
-    edgectl, new = Edgectl(board=board, root="/opt/edgewright"), folder.generate("new").public
+    board, new = AnsweringBoard(bound(mine.public, stranger)), folder.generate("new").public
 
     with pytest.raises(UserError) as refused:
-        keyring.provision(edgectl, COMPATIBLE, new, mine, confirmed=confirmed(folder))
+        keyring.provision(at(board), COMPATIBLE, new, mine, confirmed=confirmed(folder))
 
     assert board.orders == []
     assert str(refused.value) == (
@@ -82,16 +105,30 @@ def test_no_key_is_signed_because_the_board_lists_it(
     )
 
 
+def test_nor_by_any_other_change_of_keys(
+    folder: KeyFolder, mine: Signer, stranger: PublicKey
+) -> None:
+    other, known = folder.generate("other").public, confirmed(folder)
+    board = AnsweringBoard(bound(mine.public, other, stranger))
+
+    with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
+        keyring.set_floor(at(board), COMPATIBLE, 5, mine, confirmed=known)
+    with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
+        keyring.revoke(at(board), COMPATIBLE, [other.id], mine, confirmed=known)
+
+    assert board.orders == []
+
+
 def test_a_key_that_is_confirmed_or_in_the_folder_stays(
     folder: KeyFolder, mine: Signer, stranger: PublicKey
 ) -> None:
-    board = ListingBoard(mine.public, stranger)
-    edgectl, new = Edgectl(board=board, root="/opt/edgewright"), folder.generate("new").public
+    board, new = AnsweringBoard(bound(mine.public, stranger)), folder.generate("new").public
+    known = confirmed(folder, stranger.line)
 
-    keyring.provision(edgectl, COMPATIBLE, new, mine, confirmed=confirmed(folder, stranger.line))
+    keyring.provision(at(board), COMPATIBLE, new, mine, confirmed=known)
 
-    (order,) = board.orders
-    assert order.public == (mine.public, stranger, new)
+    (document,) = board.documents
+    assert BoundKeySet.model_validate_json(document).public == (mine.public, stranger, new)
 
 
 def test_what_is_confirmed_is_a_whole_key(folder: KeyFolder, stranger: PublicKey) -> None:
@@ -100,18 +137,106 @@ def test_what_is_confirmed_is_a_whole_key(folder: KeyFolder, stranger: PublicKey
         confirmed(folder, stranger.id)
 
 
-def test_a_strangers_key_is_revoked_and_no_other_is_signed_with_that(
+def test_strangers_keys_are_revoked_together(
     folder: KeyFolder, mine: Signer, stranger: PublicKey, tmp_path: Path
 ) -> None:
     other = KeyFolder(tmp_path / "others").generate().public
-    board = ListingBoard(mine.public, stranger, other)
-    edgectl = Edgectl(board=board, root="/opt/edgewright")
-
-    with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
-        keyring.revoke(edgectl, COMPATIBLE, [stranger.id], mine, confirmed=confirmed(folder))
-    assert board.orders == []
+    board = AnsweringBoard(bound(mine.public, stranger, other))
 
     ids = [stranger.id, other.id]
-    keyring.revoke(edgectl, COMPATIBLE, ids, mine, confirmed=confirmed(folder))
-    (order,) = board.orders
-    assert order.public == (mine.public,)
+    keyring.revoke(at(board), COMPATIBLE, ids, mine, confirmed=confirmed(folder))
+
+    (document,) = board.documents
+    assert BoundKeySet.model_validate_json(document).public == (mine.public,)
+
+
+# What a document is bound to
+
+
+def test_a_document_is_for_one_board_and_after_one_document(
+    folder: KeyFolder, mine: Signer
+) -> None:
+    board = AnsweringBoard(bound(mine.public))
+    new = folder.generate("new").public
+
+    keyring.provision(at(board), COMPATIBLE, new, mine)
+
+    before = sha256(bound(mine.public).encode()).hexdigest()
+    assert board.documents[0].decode() == (
+        f'{{"keys":["{mine.public.line}","{new.line}"],"previous":"{before}","schema":2,'
+        f'"scope":{{"boards":["{ID}"]}},"sequence":8}}\n'
+    )
+    signature = minisign.parse_signature(b"".join(board.orders[0].splitlines(True)[:4]), "s")
+    assert signature.trusted_comment == (
+        f"edgewright keys sequence=8 previous={before} scope=boards:{ID}"
+    )
+
+
+def test_first_contact_follows_nothing(mine: Signer) -> None:
+    board = AnsweringBoard(None)
+
+    keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+
+    document = BoundKeySet.model_validate_json(board.documents[0])
+    assert (document.previous, document.sequence) == (None, 1)
+
+
+def test_a_board_of_protocol_1_is_migrated_by_provisioning_a_key_that_it_trusts(
+    mine: Signer,
+) -> None:
+    old = KeySet(sequence=1763847600, keys=(mine.public.line,)).canonical().decode()
+    board = AnsweringBoard(old)
+
+    keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+
+    document = BoundKeySet.model_validate_json(board.documents[0])
+    assert document.sequence == 1763847601
+    assert document.previous == sha256(old.encode()).hexdigest()
+    board.in_force = board.documents[0].decode()
+    keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+    assert len(board.orders) == 1
+
+
+def test_a_helper_of_protocol_1_gets_a_document_that_it_can_read(
+    folder: KeyFolder, mine: Signer
+) -> None:
+    board = AnsweringBoard(KeySet(sequence=5, keys=(mine.public.line,)).canonical().decode())
+
+    keyring.provision(at(board, protocol=1), COMPATIBLE, folder.generate("new").public, mine)
+
+    assert KeySet.model_validate_json(board.documents[0]).keys[0] == mine.public.line
+
+
+def test_an_order_to_forget_names_one_board_and_no_key(mine: Signer) -> None:
+    document = BoundKeySet(scope=TheseBoards(boards=(ID,)), previous="a" * 64, sequence=8, keys=())
+
+    assert document.comment == (
+        f"edgewright forget sequence=8 previous={'a' * 64} scope=boards:{ID}"
+    )
+    with pytest.raises(UserError, match="trusts no key: there is nothing to forget"):
+        keyring.forget(at(AnsweringBoard(None)), mine)
+    with pytest.raises(UserError, match="speak protocol 1\nnext: invoke build"):
+        keyring.forget(at(AnsweringBoard(None), protocol=1), mine)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "[]",
+        '{"schema":3,"sequence":1,"keys":[]}',
+        '{"schema":2,"sequence":1,"keys":[]}',
+        '{"schema":1,"sequence":0,"keys":[]}',
+        json.dumps({"schema": 1, "sequence": 1, "keys": ["x"] * 17}),
+    ],
+)
+def test_what_is_no_set_of_keys_is_told(mine: Signer, said: str) -> None:
+    with pytest.raises(TargetError, match="not a set of keys"):
+        keyring.provision(at(AnsweringBoard(said)), COMPATIBLE, mine.public, mine)
+
+
+def test_no_document_can_follow_the_last_number(mine: Signer) -> None:
+    board = AnsweringBoard(bound(mine.public, sequence=2**64 - 1))
+
+    with pytest.raises(UserError, match="no document can follow the one in force"):
+        keyring.set_floor(at(board), COMPATIBLE, 5, mine)

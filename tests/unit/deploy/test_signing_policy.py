@@ -1,6 +1,7 @@
 """Which key signs, and how often somebody is asked for its passphrase."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.deploy.keyring import KeySet
 from edgewright.deploy.signing_policy import EMULATED, FormerOrder, SigningPolicy
 from edgewright.release import minisign, order
 from edgewright.release.keys import KeyFolder
@@ -61,11 +61,6 @@ def former(release: Release, **changes: Any) -> FormerOrder:
         is_built_here=True,
     )
     return replace(order, **changes)
-
-
-def line_of(folder: KeyFolder, name: str) -> str:
-    """A key as a board's `keys.json` has it."""
-    return folder.public_path(name).read_text().splitlines()[1]
 
 
 def test_a_signature_stays_unless_another_key_is_named(folder: KeyFolder, release: Release) -> None:
@@ -162,13 +157,13 @@ def test_a_rollback_signs_nothing_for_another_kind_of_board(
 def test_at_first_contact_the_new_key_authorises_itself(folder: KeyFolder) -> None:
     folder.generate("new")
 
-    assert policy(folder).authority(None, new="new").name == "new"
+    assert policy(folder).authority((), new="new").name == "new"
 
 
 def test_the_authority_is_a_trusted_key_that_stays(folder: KeyFolder) -> None:
     old = folder.generate("a-old").public
     folder.generate("b-new")
-    trusted = KeySet(sequence=1, keys=(line_of(folder, "a-old"), line_of(folder, "b-new")))
+    trusted = [folder.stored(name).public for name in ("a-old", "b-new")]
 
     assert policy(folder).authority(trusted).name == "a-old"
     assert policy(folder).authority(trusted, leaving=[old.id]).name == "b-new"
@@ -178,10 +173,8 @@ def test_a_board_that_trusts_none_of_our_keys_is_told(folder: KeyFolder, tmp_pat
     folder.generate()
     theirs = KeyFolder(tmp_path / "theirs")
     stranger = theirs.generate().public
-    trusted = KeySet(sequence=1, keys=(line_of(theirs, "default"),))
-
     with pytest.raises(UserError) as refused:
-        policy(folder).authority(trusted)
+        policy(folder).authority([stranger])
 
     assert str(refused.value) == (
         "keys: none of yours is trusted by the board\n"
@@ -211,3 +204,16 @@ def test_fifty_threads_sign_a_release_once_and_ask_for_the_passphrase_once(
     assert owner.asked == ["default"]
     assert len({*first}) == 1
     assert len({*first, *anew}) == 51
+
+
+def test_a_release_that_was_signed_in_the_future_is_not_sent(
+    folder: KeyFolder, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.generate()
+    now = time.time()
+    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: now + 5 * 86400)
+    policy(folder).signature_of(release, emulated=False)
+    monkeypatch.setattr("edgewright.release.keys.time.time", lambda: now)
+
+    with pytest.raises(UserError, match=r"with a number 5\.0 days ahead of this machine's clock"):
+        policy(folder).signature_of(release, emulated=False)

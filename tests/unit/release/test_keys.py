@@ -1,5 +1,6 @@
 """Keys of this user, and the sequence numbers that they sign with."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -149,12 +150,51 @@ def test_sequence_is_the_time_and_never_falls(monkeypatch: pytest.MonkeyPatch) -
 def test_every_sequence_is_higher_whatever_the_clock(
     monkeypatch: pytest.MonkeyPatch, clock: list[int]
 ) -> None:
-    numbers = []
+    """A clock that went back by more than a day signs nothing."""
+    numbers: list[int] = []
     signer()
     for seconds in clock:
         at(monkeypatch, seconds)
-        numbers.append(keys.user_keys().next_sequence("default"))
+        with contextlib.suppress(UserError):
+            numbers.append(keys.user_keys().next_sequence("default"))
     assert numbers == sorted(set(numbers))
+
+
+def test_nothing_is_signed_into_the_future(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    """A clock that was 5 days ahead, and is right again."""
+    folder, now = keys.user_keys(), 1764374400
+    folder.generate()
+    at(monkeypatch, now + 5 * keys.DAY)
+    folder.next_sequence("default")
+    at(monkeypatch, now)
+    path = config / "keys" / "default.sequence"
+
+    with pytest.raises(UserError) as refused:
+        folder.next_sequence("default")
+
+    assert str(refused.value) == (
+        "key 'default': its last number is 5.0 days ahead of this machine's clock\n"
+        "  number 1764806400: 2025-12-04 00:00:00 UTC\n"
+        "next: set the clock, if it is wrong; if it was when that was signed: "
+        f"rm {path}, and invoke keys.floor for each board that has taken it"
+    )
+    path.unlink()
+    assert folder.next_sequence("default") == now
+
+
+def test_a_number_that_a_board_reports_is_not_followed_into_the_future(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, now = keys.user_keys(), 1764374400
+    folder.generate()
+    at(monkeypatch, now)
+
+    for number, words in ((now + 5 * keys.DAY, "5.0 days"), (2**64 - 1, "centuries")):
+        with pytest.raises(UserError, match=f"with a number {words} ahead of this") as refused:
+            folder.next_sequence("default", at_least=number)
+        assert str(refused.value).endswith("which a board has taken: invoke keys.floor")
+
+    assert folder.next_sequence("default") == now
 
 
 def test_two_at_once_never_get_the_same_number() -> None:
