@@ -17,13 +17,14 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 from rich.console import Console
 
-from edgewright.base.errors import EdgewrightError, ExitCode, InterruptedWorkError, UserError
+from edgewright.base.errors import ExitCode, UserError
 from edgewright.base.layout import installed_resources
 from edgewright.base.workspace import SETTINGS, Workspace, find_workspace, workspace_root
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
 from edgewright.cli import commands
 from edgewright.cli.documents import failure
+from edgewright.cli.faults import fault_of
 from edgewright.cli.options import Body, flatten, make_task
 from edgewright.cli.words import as_called
 
@@ -61,20 +62,6 @@ class _Output(Console):
 # included: in what others wrote, `[brackets]` would vanish as Rich's tags, or become links.
 OUT = _Output(soft_wrap=False, highlight=False, emoji=False, markup=False)
 ERR = Console(stderr=True, highlight=False, emoji=False, markup=False)
-
-# What a file system says that no code of ours can mend: whose it is, whether it is full. Others, a
-# missing file above all, may be a bug of ours and keep their traceback.
-MACHINE_FAULTS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-}
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 
@@ -143,7 +130,7 @@ def report_errors(body: Body, command: Callable[[], str]) -> Body:
         except (Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as raised:
-            fault = _fault_of(raised)
+            fault = fault_of(raised)
             if as_document and not OUT.has_document:
                 write_document(failure(command(), fault))
             if fault.exit_code is ExitCode.BUG:
@@ -152,18 +139,6 @@ def report_errors(body: Body, command: Callable[[], str]) -> Body:
             raise Exit(code=fault.exit_code) from None
 
     return run
-
-
-def _fault_of(raised: BaseException) -> EdgewrightError:
-    if isinstance(raised, EdgewrightError):
-        return raised
-    if isinstance(raised, KeyboardInterrupt):
-        return InterruptedWorkError("interrupted", "what was there before is unchanged")
-    if isinstance(raised, OSError) and raised.errno in MACHINE_FAULTS:
-        # A full disk says so while an open file is written, and then not which.
-        subject = raised.filename or "a file or standard output"
-        return UserError(str(subject), os.strerror(raised.errno).lower())
-    return EdgewrightError(type(raised).__name__, str(raised))
 
 
 def say(text: str) -> None:
@@ -178,8 +153,8 @@ def write(text: str) -> None:
 
 def write_document(document: "Document") -> None:
     """What `--json` asks for: nothing else is on standard output, so a program can parse it."""
+    OUT.has_document = True  # or a part of it: an error must not follow it
     sys.stdout.write(document.to_json())
-    OUT.has_document = True
 
 
 def heavy(module: str, package: str = "model") -> Any:

@@ -17,6 +17,7 @@ from invoke.program import Program
 
 from edgewright.base.errors import EdgewrightError, ExitCode
 from edgewright.cli import commands, mistakes
+from edgewright.cli.faults import INTERRUPTED, fault_of
 from edgewright.cli.words import INVOKE, as_called, program_name
 
 USAGE = "edgewright TASK [--option=value …] [TASK …]"
@@ -62,25 +63,40 @@ class Edgewright(Program):
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
         try:
-            super().run(argv, exit)
-            sys.stdout.flush()  # here, not at the interpreter's end, where nothing can be caught
-        except EdgewrightError as fault:
-            self._refuse(fault)
-            sys.exit(fault.exit_code)
+            try:
+                super().run(argv, exit)
+            finally:
+                sys.stdout.flush()  # not at the interpreter's end, where nothing can be caught
         except BrokenPipeError:
             if not _is_output_closed():
                 raise
-            _end_without_reader()
+            _drop_output()
+            sys.exit(ExitCode.NO_READER)  # silently, as a shell's own programs
+        except SystemExit as end:
+            # Invoke makes exit code 1 of Ctrl-C that falls into no task.
+            if not isinstance(end.__context__, KeyboardInterrupt):
+                raise
+            self._end(INTERRUPTED)
+        except (EdgewrightError, OSError) as raised:
+            fault = fault_of(raised)
+            if fault.exit_code is ExitCode.BUG:
+                raise
+            self._end(fault)
 
-    def _refuse(self, fault: EdgewrightError) -> None:
-        """Tell a fault of the command line itself, as a document too if one is asked for."""
+    def _end(self, fault: EdgewrightError) -> None:
+        """Tell a fault that no task has told, as a document too if one is asked for."""
         sys.stderr.write(as_called(f"{fault}\n"))
         words = self.argv[1:]
-        if "--json" in words:
-            from edgewright.cli.documents import failure  # loads Pydantic
+        try:
+            if "--json" in words:
+                from edgewright.cli.documents import failure  # loads Pydantic
 
-            named = (commands.task_named(word) for word in words)
-            sys.stdout.write(failure(next(filter(None, named), ""), fault).to_json())
+                named = (commands.task_named(word) for word in words)
+                sys.stdout.write(failure(next(filter(None, named), ""), fault).to_json())
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()  # it is standard output itself that takes nothing
+        sys.exit(fault.exit_code)
 
     def core_args(self) -> list[Argument]:
         """`invoke` has found the tasks by its own options; they are accepted and done."""
@@ -210,11 +226,9 @@ def _is_output_closed() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _end_without_reader() -> None:
-    """End as a shell's own programs do then, silently."""
-    # What is still in the buffer would raise once more, at the interpreter's end.
+def _drop_output() -> None:
+    """What is still in the buffer would raise once more, at the interpreter's end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(ExitCode.NO_READER)
 
 
 def _board_candidates(words: list[str]) -> list[str]:

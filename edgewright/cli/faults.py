@@ -1,0 +1,36 @@
+"""What was raised, as an error in words: which exceptions are nobody's bug."""
+
+import errno
+import os
+
+from edgewright.base.errors import EdgewrightError, InterruptedWorkError, UserError
+
+# What a file system says that no code of ours can mend: whose it is, whether it is full. Others, a
+# missing file above all, may be a bug of ours and keep their traceback.
+MACHINE_FAULTS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EMFILE,
+    errno.ENFILE,
+}
+INTERRUPTED = InterruptedWorkError("interrupted", "what was there before is unchanged")
+
+
+def fault_of(raised: BaseException) -> EdgewrightError:
+    """The error that a person is shown; one with `ExitCode.BUG` for a bug of ours."""
+    if isinstance(raised, EdgewrightError):
+        return raised
+    if isinstance(raised, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(raised, OSError) and raised.errno in MACHINE_FAULTS:
+        # A full disk says so while an open file is written, and then not which.
+        subject = raised.filename or "a file or standard output"
+        return UserError(str(subject), os.strerror(raised.errno).lower())
+    return EdgewrightError(type(raised).__name__, str(raised))
