@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
 from edgewright.board.profile import Arch
 from edgewright.build import container
@@ -224,7 +225,7 @@ def apply(actions: Sequence[Action], log: Path, on_action: Callable[[Action], No
 def _run_daemon(argv: Sequence[str]) -> None:
     """Start a server that outlives us, and wait until Docker answers."""
     log = user_cache() / f"{Path(argv[-1]).name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     with log.open("ab") as sink:
         child = subprocess.Popen(
             argv,

@@ -101,6 +101,16 @@ def _bounded(file: BufferedReader, subject: Path, limit: int) -> bytes:
 # Writing
 
 
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those above it, unless it is there. Raises UserError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as taken:
+        # A file in its way, a link that leads nowhere (a disk that is not mounted), or /proc.
+        problem = "cannot be made: a file or a broken link is in the way"
+        raise UserError(str(path), problem, facts=[f"at: {taken.filename}"]) from taken
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """An unused name beside `path`, with the same suffix, to write a file to.
@@ -157,7 +167,7 @@ def copy_file(source: Path, target: Path) -> None:
 @contextmanager
 def _unused_name(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`; what is there at the end is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     try:
         yield aside
@@ -218,7 +228,7 @@ def cached_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _folder_aside(out: Path) -> Iterator[Path]:
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     aside = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     aside.chmod(0o755)  # mkdtemp's is 0700
     try:
@@ -250,7 +260,7 @@ def locked(path: Path, *, on_busy: Callable[[], None] | None = None) -> Iterator
     It excludes other threads as well as other processes. While another holds it, this waits;
     `on_busy` is called first, and may raise to give up instead.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # The lock belongs to the open file, and every caller opens its own: threads exclude each other.
     with path.open("a") as handle:
         try:

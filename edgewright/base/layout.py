@@ -5,23 +5,31 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from edgewright.base.errors import UserError
+
 
 def user_cache() -> Path:
     """The user's cache folder for edgewright (`EDGEWRIGHT_CACHE` overrides it)."""
     override = os.environ.get("EDGEWRIGHT_CACHE")
     if override:
-        return Path(override).expanduser().resolve()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().resolve() / "edgewright"
+        return expanded(override).resolve()
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache").resolve() / "edgewright"
 
 
 def user_config() -> Path:
     """The user's configuration folder: pinned host keys live here."""
     override = os.environ.get("EDGEWRIGHT_CONFIG")
     if override:
-        return Path(override).expanduser().resolve()
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser().resolve() / "edgewright"
+        return expanded(override).resolve()
+    return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config").resolve() / "edgewright"
+
+
+def expanded(path: str) -> Path:
+    """A path with `~` for the user's home. Raises UserError for a user who has none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as homeless:  # as a container's whose user is a bare number
+        raise UserError(path, "this user has no home folder", next="set HOME") from homeless
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,26 @@
 """Run a child process: quoted echo, output kept in a log, one error that shows its tail."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import make_folder
+from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 
 TAIL_LINES = 20
+DISK_FULL = r"no space left on device|disk quota exceeded|not enough free space"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,19 @@ class Result:
     returncode: int
     stdout: str
     stderr: str
+
+
+@dataclass
+class _Output:
+    """What an error shows of a child's output."""
+
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    disk_full: str | None = None  # the first line that says so: what follows it may fill the tail
+
+    def add(self, line: str) -> None:
+        self.tail.append(line)
+        if self.disk_full is None and re.search(DISK_FULL, line, re.IGNORECASE):
+            self.disk_full = line.strip()
 
 
 class ChildFailed(UserError):  # noqa: N818
@@ -107,18 +125,20 @@ def run_logged(
 
     On Ctrl-C the child's whole process group is ended before the interrupt goes on.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    make_folder(log.parent)
+    output = _Output()
     with log.open("a", encoding="utf-8") as sink:
         sink.write(f"$ {quote(argv)}\n")
         child = _start(argv, cwd, env)
         try:
-            _pump(child, sink, tail, on_line)
+            _pump(child, sink, output, on_line)
         except BaseException:
             end_group(child)
             raise
+    if child.returncode != 0 and output.disk_full:
+        raise _out_of_space(argv, output.disk_full, log)
     if child.returncode != 0:
-        raise child_failed(argv, child.returncode, list(tail), log=log, next=next)
+        raise child_failed(argv, child.returncode, list(output.tail), log=log, next=next)
 
 
 def _start(
@@ -141,13 +161,13 @@ def _start(
 
 
 def _pump(
-    child: "subprocess.Popen[str]", sink: IO[str], tail: deque[str], on_line: LineSink | None
+    child: "subprocess.Popen[str]", sink: IO[str], output: "_Output", on_line: LineSink | None
 ) -> None:
     assert child.stdout is not None
     for line in child.stdout:
         sink.write(line)
         sink.flush()  # whoever follows the log sees the line now
-        tail.append(line.rstrip("\n"))
+        output.add(line.rstrip("\n"))
         if on_line:
             on_line(line.rstrip("\n"))
     child.wait()
@@ -195,6 +215,16 @@ def child_failed(
         facts.append(f"log: {log}")
     problem = f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
     return ChildFailed(Path(argv[0]).name, problem, facts=facts, next=next)
+
+
+def _out_of_space(argv: Sequence[str], line: str, log: Path) -> ChildFailed:
+    """A child's own words, and how much is free where it may have written."""
+    candidates = (Path(tempfile.gettempdir()), user_cache(), log.parent)
+    folders = {path.stat().st_dev: path for path in candidates if path.is_dir()}
+    free = [f"free at {at}: {shutil.disk_usage(at).free:,} bytes" for at in folders.values()]
+    facts = [f"command: {quote(argv)}", f"| {line}", *free, f"log: {log}"]
+    next = "make room, then run the same command again"
+    return ChildFailed(Path(argv[0]).name, "no space left on device", facts=facts, next=next)
 
 
 def _not_started(program: str, cwd: Path | None, error: OSError) -> UserError:

@@ -5,6 +5,7 @@ What leaves this program as JSON is a `Document`; its JSON schema is published i
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import (
@@ -123,6 +124,14 @@ def parse_json(
     except ValidationError as invalid:
         facts = translate_errors(invalid, kind, quote=len(raw) <= QUOTED_BYTES)
     raise blame(subject, problem, facts=facts, next=next)
+
+
+def read_record(kind: type[Model], path: Path) -> Model | None:
+    """What this program wrote to a cache; None if it is not there or damaged: it is made anew."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
 
 
 # Pydantic's kinds of error in our words; the names in braces come from its context.

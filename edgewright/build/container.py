@@ -11,7 +11,7 @@ from typing import Literal, Protocol, get_args
 
 from edgewright.base import apt, digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.files import unique_name
+from edgewright.base.files import make_folder, unique_name
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
 from edgewright.base.workspace import Workspace
@@ -273,7 +273,7 @@ def build_image(
 
     Raises ChildFailed with the tail of the failing step.
     """
-    user_cache().mkdir(parents=True, exist_ok=True)
+    make_folder(user_cache())
     base = _base_image(log, on_line)
     with tempfile.TemporaryDirectory(prefix="edgewright-image-") as scratch:
         context = Path(scratch) / "builder"
@@ -314,7 +314,7 @@ def _ready_cache(cache: Path | None) -> Path:
     """The cache, with the folders that Docker would otherwise make as root's."""
     cache = cache or user_cache()
     for folder in ("ccache", "sources"):
-        (cache / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(cache / folder)
     return cache
 
 

@@ -14,10 +14,10 @@ from typing import Literal
 
 from edgewright.base import apt, digest
 from edgewright.base.errors import UserError
-from edgewright.base.files import write_file
+from edgewright.base.files import make_folder, write_file
 from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
-from edgewright.base.schema import Part
+from edgewright.base.schema import Part, read_record
 from edgewright.build.container import Builder
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
@@ -162,7 +162,10 @@ def obtain(
     result = inputs.logs / f"{step.name}.json"
     _conan_create(step, inputs, result, on_line)
     is_new, package = _read_result(step, inputs, result, key, time.monotonic() - start)
-    write_file(_record(step, inputs, key), package.model_dump_json(indent=2) + "\n")
+    # Several users may have one cache, each under a path of his own.
+    inside = package.folder.relative_to(inputs.builder.cache)
+    record = package.model_copy(update={"folder": inside})
+    write_file(_record(step, inputs, key), record.model_dump_json(indent=2) + "\n")
     return Obtained(package=package, cached=not is_new)
 
 
@@ -170,10 +173,10 @@ def recorded(
     step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package]
 ) -> Package | None:
     """The package of one step if it was built before. Only records are read: no lock is needed."""
-    record = _record(step, inputs, _key(step, inputs, earlier))
-    if not record.is_file():
+    record = read_record(Package, _record(step, inputs, _key(step, inputs, earlier)))
+    if record is None:
         return None
-    package = Package.model_validate_json(record.read_text())
+    package = record.model_copy(update={"folder": inputs.builder.cache / record.folder})
     return package if package.folder.is_dir() else None  # somebody may have emptied Conan's cache
 
 
@@ -282,7 +285,7 @@ def write_pkg_config(
 
     `path` gives the name that a folder of this host has where the build runs.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for name, (module, library) in EDGECTL_MODULES.items():
         folder = path(libraries[name].folder)
         (out / f"{module}.pc").write_text(

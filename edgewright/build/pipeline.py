@@ -14,7 +14,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, copy_file, locked, open_inside, update_file
 from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
-from edgewright.base.schema import Document
+from edgewright.base.schema import Document, read_record
 from edgewright.base.workspace import Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
@@ -247,8 +247,9 @@ def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage
     key = digest.text_sha256(digest.file_sha256(model), digest.file_sha256(runtime_ops))
     document = out.root / "coverage.json"
     stamp = out.root / "coverage.key"  # what the document is about; written after it
-    if document.is_file() and stamp.is_file() and stamp.read_text() == key:
-        return Coverage.model_validate_json(document.read_text()), True
+    is_current = stamp.is_file() and stamp.read_text() == key
+    if is_current and (recorded := read_record(Coverage, document)):
+        return recorded, True
     coverage = prove(model, parse_config(runtime_ops.read_text(), str(runtime_ops)))
     update_file(document, coverage.to_json())
     update_file(stamp, key)
@@ -278,16 +279,16 @@ def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) ->
         *(f"{name} {digest.file_sha256(path)}" for name, path in sorted(files.items())),
     )
     stamp = out.root / "audit.key"  # what the document is about; written after it
-    is_cached = out.audit.is_file() and stamp.is_file() and stamp.read_text() == key
-    if is_cached:
-        judgement = Audit.model_validate_json(out.audit.read_text())
-    else:
+    is_current = stamp.is_file() and stamp.read_text() == key
+    recorded = read_record(Audit, out.audit) if is_current else None
+    judgement = recorded
+    if judgement is None:
         judgement = audit.audit_files(files, profile, out.symbols)
         # Written before it is judged: a user whose build is refused can read why.
         update_file(out.audit, judgement.to_json())
         update_file(stamp, key)
     audit.require_passed(judgement, out.root)
-    return judgement, is_cached
+    return judgement, recorded is not None
 
 
 def _release(

@@ -14,6 +14,7 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base import digest
+from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
 from edgewright.board.catalogue import board_names
 from edgewright.build import packages, pipeline
@@ -192,7 +193,7 @@ def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilat
 def _cold_cache() -> Iterator[Path]:
     """A cache that holds the downloaded sources alone, for as long as the builds take."""
     cache = user_cache()
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     # Inside the user's cache, because hard links do not reach another file system.
     with tempfile.TemporaryDirectory(prefix="edgewright-cold-", dir=cache) as folder:
         if (cache / "sources").is_dir():

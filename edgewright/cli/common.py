@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -146,6 +147,16 @@ def say(text: str) -> None:
     ERR.print(as_called(text), markup=False, soft_wrap=True)
 
 
+def ask_secret(name: str, variable: str) -> str:
+    """What somebody types unseen. Raises UserError without a terminal: `variable` may have it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)  # it would be seen
+            return getpass.getpass(f"{name}: ")
+    except (EOFError, getpass.GetPassWarning):
+        raise UserError(name, "no terminal to type it at", next=f"set {variable}") from None
+
+
 def write(text: str) -> None:
     """Write text as it is: a console would wrap it and take `[…]` for markup."""
     OUT.file.write(text)
@@ -275,7 +286,7 @@ class Reach:
     def password(self) -> str | None:
         """The board's password: typed if that was asked for, else from the environment."""
         if self.ask_password:
-            return getpass.getpass("board's password: ")
+            return ask_secret("board's password", "EDGEWRIGHT_PASSWORD")
         from edgewright.deploy import remote
 
         return os.environ.get(remote.PASSWORD)

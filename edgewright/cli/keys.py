@@ -1,6 +1,5 @@
 """Signing keys."""
 
-import getpass
 import os
 import sys
 import time
@@ -14,7 +13,17 @@ from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.build import pipeline
-from edgewright.cli.common import OUT, Json, Reach, say, task, task_named, workspace, write_document
+from edgewright.cli.common import (
+    OUT,
+    Json,
+    Reach,
+    ask_secret,
+    say,
+    task,
+    task_named,
+    workspace,
+    write_document,
+)
 from edgewright.cli.documents import BoardFloor, ForgottenBoard, TrustedKeys
 from edgewright.deploy import install, keyring
 from edgewright.deploy.edgectl import Edgectl
@@ -39,7 +48,7 @@ def ask(name: str) -> str | None:
     """The passphrase of a key: from the environment, else typed, if somebody is there to type."""
     passphrase = os.environ.get(keys.PASSPHRASE)
     if passphrase is None and sys.stdin.isatty():
-        return getpass.getpass(f"passphrase of key '{name}': ")
+        return ask_secret(f"passphrase of key '{name}'", keys.PASSPHRASE)
     return passphrase
 
 
@@ -218,11 +227,11 @@ def generate(
 
 def _new_passphrase() -> str:
     preset = os.environ.get(keys.PASSPHRASE)
-    passphrase = preset if preset is not None else getpass.getpass("new passphrase: ")
+    passphrase = preset if preset is not None else ask_secret("new passphrase", keys.PASSPHRASE)
     if not passphrase:
         raise UserError("passphrase", "empty", next="leave out --passphrase, or type one")
     # What is typed unseen is typed twice; a script's text has no slip of the finger.
-    if preset is None and getpass.getpass("again: ") != passphrase:
+    if preset is None and ask_secret("again", keys.PASSPHRASE) != passphrase:
         raise UserError("passphrase", "typed differently the second time", next="try again")
     return passphrase
 

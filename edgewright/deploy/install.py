@@ -7,6 +7,7 @@ an ensure: a deploy that was cut leaves a verified release current, and running 
 import contextlib
 import getpass
 import hashlib
+import os
 import re
 import socket
 import time
@@ -135,7 +136,11 @@ class Deployer:
 
 def this_user() -> Deployer:
     """Whoever runs this program."""
-    name = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{socket.gethostname()}")
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may be a bare number
+        user = f"uid{os.getuid()}"
+    name = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{user}@{socket.gethostname()}")
     return Deployer(holder=name[:64], locks=user_cache() / "deploy")
 
 

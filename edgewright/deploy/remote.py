@@ -23,8 +23,8 @@ import paramiko
 from paramiko.ssh_exception import BadAuthenticationType
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import locked, write_file
-from edgewright.base.layout import user_config
+from edgewright.base.files import locked, make_folder, write_file
+from edgewright.base.layout import expanded, user_config
 from edgewright.base.text import last_lines
 from edgewright.deploy import openssh
 from edgewright.deploy.line import ANSWER_BYTES, Budget, EndlessAnswerError, Line, patience
@@ -436,7 +436,7 @@ def _known_hosts(target: Target, files: Sequence[Path] | None = None) -> Sequenc
 
 def user_known_hosts() -> tuple[Path, ...]:
     """The files of host keys of whoever runs this program: our pins, then OpenSSH's."""
-    return pins(), Path("~/.ssh/known_hosts").expanduser()
+    return pins(), expanded("~/.ssh/known_hosts")
 
 
 class _UnknownKeyError(Exception):
@@ -698,7 +698,7 @@ def pin(key: HostKey, *, expected: str | None = None, replace: bool = False) -> 
 def _write_pin(key: HostKey) -> None:
     """Replace the lines of this host, by rename, one writer at a time."""
     path = pins()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent, mode=0o700)
     with locked(path.with_suffix(".lock")):
         lines = path.read_text().splitlines() if path.is_file() else []
         unrelated = [line for line in lines if line.split(" ", 1)[0] != key.name]

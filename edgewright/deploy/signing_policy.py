@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import locked
+from edgewright.base.files import locked, make_folder
 from edgewright.deploy import keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.release import minisign, order
@@ -153,7 +153,7 @@ class SigningPolicy:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """One thread or process at a time makes, opens or chooses a key of this folder."""
-        self.keys.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.keys.path, mode=0o700)
         with locked(self.keys.path / "signing.lock"):
             yield
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgewright.base import apt, process
 from edgewright.base.errors import UserError
+from edgewright.base.files import make_folder
 
 # No package counts as installed, and no source but ours. Sandbox::User: else apt downloads as user
 # _apt, who may not write to the scratch folder.
@@ -31,7 +32,7 @@ def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
     A metapackage such as `linux-image-arm64` stands for the package that it depends on. Raises
     UserError if the archive lacks it.
     """
-    into.mkdir(parents=True, exist_ok=True)
+    make_folder(into)
     with tempfile.TemporaryDirectory(prefix="edgewright-apt-") as scratch:
         folder = Path(scratch)
         env = _configure(folder, arch, suite)

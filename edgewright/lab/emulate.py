@@ -15,7 +15,7 @@ from typing import Any
 
 from edgewright.base import digest, process
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import locked, update_file
+from edgewright.base.files import locked, make_folder, update_file
 from edgewright.base.progress import LineSink
 from edgewright.board.cores import Fpu
 from edgewright.board.profile import Arch, BoardProfile
@@ -205,7 +205,7 @@ def _runs(entry: str, arch: Arch) -> bool:
 def _write_files(instance: Instance) -> None:
     # Equal files keep their inode: a running container has them mounted.
     folder = instance.folder
-    (folder / "board").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "board")
     update_file(folder / "board" / "authorized_keys", authorized_keys(folder), mode=0o644)
     update_file(folder / "board" / "host_key", host_key(folder), mode=0o600)
     update_file(folder / "cpuinfo", cpuinfo(instance.profile), mode=0o644)

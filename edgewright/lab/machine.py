@@ -23,7 +23,7 @@ from typing import IO
 
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import copy_file, locked, write_file
+from edgewright.base.files import copy_file, locked, make_folder, write_file
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 from edgewright.board.profile import BoardProfile
@@ -119,7 +119,7 @@ def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
     board = board_image.read_spec(lab.profile.abi.arch, lab.docker)
     rootfs = board_image.rootfs(board, lab.log, on_line=on_line)
     if not lab.disk.is_file():
-        lab.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(lab.folder)
         lab_image.make_disk(lab.disk, rootfs, lab.folder, lab.disk_mb, lab.log)
     return rootfs
 

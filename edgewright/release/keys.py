@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import locked, write_file, write_new_file
+from edgewright.base.files import locked, make_folder, write_file, write_new_file
 from edgewright.base.layout import user_config
 from edgewright.release import minisign
 from edgewright.release.minisign import PublicKey, SecretKey, Signature
@@ -60,7 +60,7 @@ class KeyFolder:
             if path.exists():
                 raise _exists_already(name, path)
         key = SecretKey.generate()
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.path, mode=0o700)
         _write_new(name, public_path, minisign.public_key_text(key.public), 0o644)
         _write_new(name, secret_path, minisign.secret_key_text(key, passphrase), 0o600)
         return self.stored(name)

@@ -21,7 +21,14 @@ from pydantic import (
 )
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import new_folder, open_inside, read_file, read_inside, update_file
+from edgewright.base.files import (
+    make_folder,
+    new_folder,
+    open_inside,
+    read_file,
+    read_inside,
+    update_file,
+)
 from edgewright.base.schema import Excerpt, Part, parse_json
 from edgewright.release.run_file import CARD, GOLDEN, MODEL, RUN_FILE, RunFile
 
@@ -234,7 +241,7 @@ def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
     manifest = Manifest.of(_body(inputs, content))
     content[MANIFEST] = manifest.canonical()
     release = Release(folder=out_dir / manifest.id, manifest=manifest)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     if not _is_sound(release):
         with new_folder(release.folder) as aside:
             for path, data in content.items():

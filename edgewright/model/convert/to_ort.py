@@ -10,6 +10,7 @@ import onnxruntime
 
 from edgewright.base import digest
 from edgewright.base.errors import UserError
+from edgewright.base.files import make_folder
 from edgewright.base.schema import Document
 from edgewright.model.contract.classifier import require_finite, require_onnx
 from edgewright.model.contract.network_file import weight_files
@@ -34,7 +35,7 @@ def convert(model: Path, out: Path, *, xnnpack: bool = False) -> Converted:
     require_runtime_version()
     require_onnx(model)
     require_finite(model)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
         source = Path(scratch) / "model.onnx"
         _copy(model, source, signed=xnnpack)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import make_folder
 from edgewright.model.judge.data import Sample
 from edgewright.model.train.augment import standardize
 from edgewright.model.train.network import Network
@@ -56,7 +57,7 @@ def begin_pruned(run: RunFolder, to: RunFolder, target: Target, config: TrainCon
     images = data.train[:: max(1, len(data.train) // IMAGES)][:IMAGES]
     pruned = prune(network, target, _losses(images, len(dataset.labels), config), size)
     costs = Pruned(before=cost_of(network, size), after=cost_of(pruned, size))
-    to.root.mkdir(parents=True, exist_ok=True)
+    make_folder(to.root)
     # The recorded split goes along: test images of the first run must never train the second.
     shutil.copy(run.split, to.split)
     state = fresh_state(config, pruned, torch.device("cpu"))

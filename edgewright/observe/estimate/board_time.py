@@ -17,7 +17,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import write_file
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import Stages
-from edgewright.base.schema import Document, Part, parse_json
+from edgewright.base.schema import Document, Part, parse_json, read_record
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.observe.count import counts
@@ -162,8 +162,8 @@ def estimate_release(
 def modelled(program: Program, resources: Resources) -> Modelled:
     """Count a program with its caches; figures of the same program, model and image are cached."""
     path = _cache_file(program, resources)
-    if path.is_file():
-        return Modelled.model_validate_json(path.read_text())
+    if recorded := read_record(Modelled, path):
+        return recorded
     figures = model_of(counts.count(guest_of(program, caches=True), resources))
     write_file(path, figures.model_dump_json(indent=2) + "\n")
     return figures

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgewright.base import digest, process
 from edgewright.base.files import write_file
 from edgewright.base.layout import user_cache
-from edgewright.base.schema import Document, Part
+from edgewright.base.schema import Document, Part, read_record
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch
 from edgewright.board.symbols import read_symbols
@@ -216,10 +216,11 @@ def _cached_row(contest: Contest, contestant: _Contestant) -> Row:
     """The row of a contestant; counts of the same files come from the cache."""
     key = digest.text_sha256(contestant.runtime, *map(digest.file_sha256, contestant.files))
     path = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
-    if not path.is_file():
+    row = read_record(Row, path)
+    if row is None:
         row = _counted_row(contest, contestant)
         write_file(path, row.model_dump_json())
-    return Row.model_validate_json(path.read_text())
+    return row
 
 
 def _counted_row(contest: Contest, contestant: _Contestant) -> Row:

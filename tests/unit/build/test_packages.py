@@ -190,6 +190,18 @@ def test_a_package_that_was_removed_is_made_again(inputs: PackageInputs) -> None
     assert make_all(inputs) == {"yyjson"}
 
 
+def test_a_cache_that_lies_elsewhere_for_another_user_is_used(
+    inputs: PackageInputs, builder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_all(inputs)
+    (tmp_path / "cache").rename(tmp_path / "shared")
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "shared"))
+    builder.ran.clear()
+
+    assert make_all(inputs) == set()
+    assert builder.ran == []
+
+
 def test_what_conan_had_is_told_as_cached(inputs: PackageInputs, builder: Recorder) -> None:
     builder.binary = "Cache"
 
