@@ -27,7 +27,7 @@ def edgewright(
 ) -> subprocess.CompletedProcess[str]:
     """The program as a user starts it, without a terminal."""
     return subprocess.run(
-        [sys.executable, "-m", "edgewright", *argv],
+        [sys.executable, "-m", "edgewright.cli", *argv],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         stdin=subprocess.DEVNULL,
@@ -189,7 +189,7 @@ def test_ctrl_c_while_it_starts_ends_in_one_line() -> None:
 SLOW_START = """
 import sys
 sys.argv[:] = ["edgewright", "boards"]
-from edgewright.__main__ import main
+from edgewright.cli.__main__ import main
 print("ours", flush=True)
 main()
 """
