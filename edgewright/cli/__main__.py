@@ -1,4 +1,4 @@
-"""`edgewright`, and `python -m edgewright.cli`: the imports of the program can be interrupted too."""
+"""The console script `edgewright`: the imports of the program can be interrupted too."""
 
 import sys
 
