@@ -1,5 +1,6 @@
 """`invoke build`: board profile and model in, release out, stage by stage."""
 
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,9 @@ from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
 from edgewright.model.pack.golden import require_golden
 from edgewright.release import manifest as release
+from edgewright.release.run_file import ImageLimits
 
+LEAST_IMAGE_MB = 4  # of memory for images, however little a profile leaves
 MODEL_BYTES = 2 << 30
 
 
@@ -313,6 +316,7 @@ def _release(
             linkage=profile.runtime.linkage.value,
             threads=profile.runtime.threads,
         ),
+        limits=_image_limits(profile),
         execution_providers=tuple(name.value for name in profile.runtime.execution_providers),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
         source=_source(request.workspace),
@@ -320,6 +324,16 @@ def _release(
     built_release = release.build_release(inputs, request.out.release)
     update_file(request.out.latest, f"{built_release.id}\n")
     return built_release
+
+
+def _image_limits(profile: BoardProfile) -> ImageLimits:
+    """What images may cost: the memory that the service may have, less what the release may."""
+    left_mb = profile.service.memory_mb - math.ceil(profile.budgets.peak_rss_mb)
+    memory = max(left_mb, LEAST_IMAGE_MB) << 20
+    most = ImageLimits()
+    return ImageLimits(
+        image_bytes=min(memory, most.image_bytes), image_memory=min(memory, most.image_memory)
+    )
 
 
 def _beside(model: Path, name: str) -> Path:

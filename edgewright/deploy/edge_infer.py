@@ -56,6 +56,7 @@ class Limits(Foreign):
     image_bytes: int  # of the file
     image_pixels: int
     image_side: int  # pixels
+    image_memory: int  # bytes of the file and its decoder
 
 
 class Settings(Foreign):

@@ -30,7 +30,15 @@ from edgewright.base.files import (
     update_file,
 )
 from edgewright.base.schema import Excerpt, Part, parse_json
-from edgewright.release.run_file import CARD, GOLDEN, MODEL, RUN_FILE, RunFile
+from edgewright.release.run_file import (
+    CARD,
+    DEFAULT_LIMITS,
+    GOLDEN,
+    MODEL,
+    RUN_FILE,
+    ImageLimits,
+    RunFile,
+)
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -210,6 +218,7 @@ class ReleaseInputs:
     golden: Path  # folder: images and expected.json
     runtime: ReleasedRuntime
     execution_providers: tuple[str, ...] = ("cpu",)
+    limits: ImageLimits = DEFAULT_LIMITS
     budgets: ReleasedBudgets
     source: Source
 
@@ -328,7 +337,9 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
     ort = _read(inputs.ort_model)
     card = _released_card(inputs.card, ort)
     run_file = RunFile(
-        threads=inputs.runtime.threads, execution_providers=inputs.execution_providers
+        threads=inputs.runtime.threads,
+        execution_providers=inputs.execution_providers,
+        limits=inputs.limits,
     )
     content = {
         "bin/edge-infer": _read(inputs.edge_infer),

@@ -23,6 +23,12 @@ class ImageLimits(Part):
     image_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20  # of the file
     image_pixels: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20
     image_side: Annotated[int, Field(ge=1, le=16384)] = 16384  # pixels
+    # That the file and its decoder may hold at once, bytes. Only what is interlaced or progressive
+    # is held whole; of all else a few rows are.
+    image_memory: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20
+
+
+DEFAULT_LIMITS = ImageLimits()
 
 
 class RunFile(Part):
@@ -34,7 +40,7 @@ class RunFile(Part):
     golden: str = GOLDEN
     threads: Annotated[int, Field(ge=1, le=64)]
     execution_providers: tuple[str, ...]  # of ONNX Runtime, in the order in which they are asked
-    limits: ImageLimits = ImageLimits()
+    limits: ImageLimits = DEFAULT_LIMITS
 
     def content(self) -> bytes:
         table = self.model_dump(mode="json", by_alias=True)

@@ -103,6 +103,10 @@ Card read_card(Fields top) {
   Fields preprocess = top.object("preprocess");
   preprocess.expect("resize", "triangle");
   check_color(preprocess, card.channels());
+  if (preprocess.has("significant_bits")) {
+    card.significant_bits = static_cast<int>(preprocess.whole("significant_bits", 9, 16));
+    if (schema < 2) preprocess.reject("significant_bits", "needs schema 2");
+  }
   card.normalize = read_normalize(preprocess.object("normalize"), card.channels());
 
   Fields file = top.object("file");

@@ -27,7 +27,7 @@ std::optional<Error> run_images(Engine& engine, const std::vector<std::string>& 
     auto result = classify(engine, path);
     if (result) {
       set_result(entry, *result, engine.card);
-      input = std::move(result->input);
+      input = std::move(result->input.values);
       continue;
     }
     if (result.error().exit != Exit::image) return result.error();
@@ -155,7 +155,7 @@ Result<std::vector<float>> bench_input(Engine& engine, const std::string& image)
   if (image.empty()) return made_up_input(engine.card.values());
   auto classified = classify(engine, image);
   if (!classified) return classified.error();
-  return std::move(classified->input);
+  return std::move(classified->input.values);
 }
 
 /// Fills `times` with the milliseconds of one inference each.
@@ -262,8 +262,8 @@ void set_result(Json entry, const Classified& result, const Card& card) {
   entry.set("index", static_cast<int64_t>(result.index));
   entry.set("probabilities", round_probabilities(result.probabilities));
   Json ms = entry.object("ms");
-  ms.set("decode", round_ms(result.decode_ms));
-  ms.set("preprocess", round_ms(result.preprocess_ms));
+  ms.set("decode", round_ms(result.input.decode_ms));
+  ms.set("preprocess", round_ms(result.input.preprocess_ms));
   ms.set("inference", round_ms(result.inference_ms));
 }
 

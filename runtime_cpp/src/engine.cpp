@@ -4,8 +4,6 @@
 
 #include "common/text.hpp"
 #include "edge/crash_guard.hpp"
-#include "edge/image.hpp"
-#include "edge/preprocess.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
@@ -14,20 +12,6 @@ namespace {
 Error not_finite(const Engine& engine, const std::string& image) {
   return {Exit::model, "model_not_finite", engine.session.path(),
           "its output for " + image + " is not finite", "use another model, this one is broken"};
-}
-
-/// The decoding and preprocessing half: fills `input` and the two times.
-std::optional<Error> prepare(const std::string& path, const Engine& engine, Classified& result) {
-  const Blame blame({Exit::image, "image_crashed", path, "crashed the decoder",
-                     "copy or capture it again, or scale it down"});
-  const double start = now_ms();
-  const auto image = load_image(path, engine.settings.limits);
-  if (!image) return image.error();
-  const double decoded = now_ms();
-  result.input = preprocess(*image, engine.card);
-  result.decode_ms = decoded - start;
-  result.preprocess_ms = now_ms() - decoded;
-  return std::nullopt;
 }
 
 /// Compares the model with its hash: the release's, or else that of the card beside it.
@@ -59,10 +43,19 @@ Result<Engine> open_engine(const Options& options) {
 }
 
 Result<Classified> classify(Engine& engine, const std::string& path) {
-  Classified result;
-  if (auto error = prepare(path, engine, result)) return *error;
+  auto input = [&] {
+    const Blame blame({Exit::image, "image_crashed", path, "crashed the decoder",
+                       "copy or capture it again, or scale it down"});
+    return load_input(path, engine.card, engine.settings.limits);
+  }();
+  if (!input) return input.error();
+  return classify(engine, path, std::move(*input));
+}
+
+Result<Classified> classify(Engine& engine, const std::string& path, Input input) {
+  Classified result{std::move(input), 0, {}, 0};
   const double start = now_ms();
-  const auto outputs = engine.session.run(result.input, engine.card);
+  const auto outputs = engine.session.run(result.input.values, engine.card);
   if (!outputs) return outputs.error();
   result.inference_ms = now_ms() - start;
   result.probabilities = probabilities(*outputs, engine.card.activation);

@@ -1,10 +1,8 @@
 #include "edge/image.hpp"
 
 #include <cstring>
-#include <new>
 
 #include "common/text.hpp"
-#include "edge/file.hpp"
 
 namespace edge {
 namespace {
@@ -13,12 +11,24 @@ bool starts_with(const Encoded& encoded, const char* magic, size_t length) {
   return encoded.size >= length && std::memcmp(encoded.data, magic, length) == 0;
 }
 
-Error too_large(const Encoded& encoded, size_t width, size_t height) {
-  return {Exit::image, "image_too_large", encoded.name,
-          format("is %zu x %zu pixels, the limit is %zu a side and %zu in all", width, height,
-                 encoded.limits.side, encoded.limits.pixels),
-          "crop it or scale it down"};
+Error too_large(const Encoded& encoded, const std::string& problem) {
+  return {Exit::image, "image_too_large", encoded.name, problem, "crop it or scale it down"};
 }
+
+/// Numbers of a TIFF file, in its own byte order; 0 beyond its end.
+struct Tiff {
+  const uint8_t* data;
+  size_t size;
+  bool big_endian;
+
+  uint32_t number(size_t at, size_t bytes) const {
+    uint32_t value = 0;
+    for (size_t i = 0; i < bytes && at < size && bytes <= size - at; ++i) {
+      value = value << 8 | data[at + (big_endian ? i : bytes - 1 - i)];
+    }
+    return value;
+  }
+};
 
 }  // namespace
 
@@ -36,31 +46,52 @@ Error foreign_image(const std::string& name, const std::string& detail) {
   return {Exit::image, "image_format", name, detail, "give a PNG, JPEG, PGM or PPM file"};
 }
 
-Result<Image> blank_image(const Encoded& encoded, size_t width, size_t height, int channels) {
+std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t height) {
   if (width == 0 || height == 0) return corrupt_image(encoded.name, "it has no pixels");
   const ImageLimits& limits = encoded.limits;
-  if (width > limits.side || height > limits.side) return too_large(encoded, width, height);
-  if (width * height > limits.pixels) return too_large(encoded, width, height);
-  const size_t bytes = width * height * static_cast<size_t>(channels);
-  Image image{static_cast<int>(width), static_cast<int>(height), channels,
-              std::unique_ptr<uint8_t[]>(new (std::nothrow) uint8_t[bytes])};
-  if (!image.pixels) return too_large(encoded, width, height);
-  return image;
+  if (width <= limits.side && height <= limits.side && width * height <= limits.pixels) {
+    return std::nullopt;
+  }
+  return too_large(encoded, format("is %zu x %zu pixels, the limit is %zu a side and %zu in all",
+                                   width, height, limits.side, limits.pixels));
 }
 
-Result<Image> decode(const Encoded& encoded) {
+std::optional<Error> check_memory(const Encoded& encoded, size_t bytes) {
+  if (encoded.size + bytes <= encoded.limits.memory) return std::nullopt;
+  return too_much_memory(encoded);
+}
+
+Error too_much_memory(const Encoded& encoded) {
+  return too_large(encoded,
+                   format("is interlaced or progressive, and needs more than the %zu MiB of memory "
+                          "that an image may take",
+                          encoded.limits.memory >> 20));
+}
+
+int exif_orientation(const uint8_t* tiff, size_t size) {
+  constexpr uint32_t orientation_tag = 0x112, short_type = 3;
+  if (size < 8) return 1;
+  const Tiff file{tiff, size, tiff[0] == 'M'};
+  const size_t directory = file.number(4, 4);
+  const size_t entries = file.number(directory, 2);
+  for (size_t i = 0; i < entries; ++i) {
+    const size_t entry = directory + 2 + 12 * i;
+    if (file.number(entry, 2) != orientation_tag) continue;
+    if (file.number(entry + 2, 2) != short_type || file.number(entry + 4, 4) != 1) return 1;
+    const auto value = static_cast<int>(file.number(entry + 8, 2));
+    return value >= 1 && value <= 8 ? value : 1;
+  }
+  return 1;
+}
+
+std::optional<Error> decode(const Encoded& encoded, Rows& rows) {
   if (encoded.size == 0) return truncated_image(encoded.name, "0 bytes");
-  if (starts_with(encoded, "\x89PNG\r\n\x1a\n", 8)) return decode_png(encoded);
-  if (starts_with(encoded, "\xFF\xD8\xFF", 3)) return decode_jpeg(encoded);
-  if (starts_with(encoded, "P5", 2) || starts_with(encoded, "P6", 2)) return decode_pnm(encoded);
+  if (starts_with(encoded, "\x89PNG\r\n\x1a\n", 8)) return decode_png(encoded, rows);
+  if (starts_with(encoded, "\xFF\xD8\xFF", 3)) return decode_jpeg(encoded, rows);
+  if (starts_with(encoded, "P5", 2) || starts_with(encoded, "P6", 2)) {
+    return decode_pnm(encoded, rows);
+  }
   return foreign_image(encoded.name, "is not an image of a known format");
-}
-
-Result<Image> load_image(const std::string& path, const ImageLimits& limits) {
-  const auto bytes =
-      read_file(path, {Exit::image, "image_missing", "image_too_large", limits.bytes});
-  if (!bytes) return bytes.error();
-  return decode({path, bytes->data.get(), bytes->size, limits});
 }
 
 }  // namespace edge

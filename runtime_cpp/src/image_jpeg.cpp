@@ -1,5 +1,7 @@
 #include <csetjmp>
 #include <cstdio>
+#include <cstring>
+#include <vector>
 // jpeglib.h needs size_t and FILE to be known.
 #include <jerror.h>
 #include <jpeglib.h>
@@ -9,6 +11,7 @@
 namespace edge {
 namespace {
 
+constexpr int exif_marker = JPEG_APP0 + 1;
 constexpr int max_scans = 100;  // of a progressive file; each costs a pass over the whole picture
 
 /// libjpeg's state and where it jumps to on a fault. No member has a destructor: longjmp skips it.
@@ -50,6 +53,9 @@ void prepare(Decoder& decoder, const Encoded& encoded) {
   decoder.progress.progress_monitor = leave_on_scan_bomb;
   decoder.jpeg.progress = &decoder.progress;
   jpeg_mem_src(&decoder.jpeg, encoded.data, encoded.size);
+  jpeg_save_markers(&decoder.jpeg, exif_marker, 0xFFFF);
+  // A progressive picture is held whole, as coefficients.
+  decoder.jpeg.mem->max_memory_to_use = static_cast<long>(encoded.limits.memory - encoded.size);
 }
 
 /// Reads the header and chooses grey or RGB as output. False after a fault.
@@ -65,13 +71,26 @@ bool is_cmyk(const Decoder& decoder) {
   return decoder.jpeg.jpeg_color_space == JCS_CMYK || decoder.jpeg.jpeg_color_space == JCS_YCCK;
 }
 
-/// Decodes all rows into `pixels`, rows of `stride` bytes. False after a fault.
-bool read_pixels(Decoder& decoder, uint8_t* pixels, size_t stride) {
+int orientation_of(const Decoder& decoder) {
+  constexpr char magic[] = "Exif\0";  // with its two zeros
+  for (auto* marker = decoder.jpeg.marker_list; marker != nullptr; marker = marker->next) {
+    const bool exif =
+        marker->data_length > sizeof magic && std::memcmp(marker->data, magic, sizeof magic) == 0;
+    if (exif) {
+      return exif_orientation(marker->data + sizeof magic, marker->data_length - sizeof magic);
+    }
+  }
+  return 1;
+}
+
+/// Decodes row by row into `row`, and hands each on. False after a fault.
+bool read_rows(Decoder& decoder, uint8_t* row, Rows& rows) {
   if (setjmp(decoder.escape) != 0) return false;
   jpeg_start_decompress(&decoder.jpeg);
   while (decoder.jpeg.output_scanline < decoder.jpeg.output_height) {
-    JSAMPROW row = pixels + stride * decoder.jpeg.output_scanline;
-    jpeg_read_scanlines(&decoder.jpeg, &row, 1);
+    JSAMPROW line = row;
+    jpeg_read_scanlines(&decoder.jpeg, &line, 1);
+    rows.row(row);  // never jumped out of: libjpeg is not at work meanwhile
   }
   return jpeg_finish_decompress(&decoder.jpeg) != FALSE;
 }
@@ -80,29 +99,34 @@ Error jpeg_error(const Encoded& encoded, const Decoder& decoder) {
   const bool cut = decoder.code == JWRN_JPEG_EOF || decoder.code == JWRN_HIT_MARKER ||
                    decoder.code == JERR_INPUT_EOF || decoder.code == JERR_INPUT_EMPTY;
   if (cut) return truncated_image(encoded.name, "the JPEG data ends early");
+  const bool hungry = decoder.code == JERR_NO_BACKING_STORE || decoder.code == JERR_OUT_OF_MEMORY;
+  if (hungry) return too_much_memory(encoded);
   return corrupt_image(encoded.name, decoder.text);
 }
 
-Result<Image> decode_with(Decoder& decoder, const Encoded& encoded) {
+std::optional<Error> decode_with(Decoder& decoder, const Encoded& encoded, Rows& rows) {
   if (decoder.code != 0 || !read_header(decoder)) return jpeg_error(encoded, decoder);
   if (is_cmyk(decoder))
     return foreign_image(encoded.name, "is a CMYK JPEG, only grey and RGB are read");
+  const size_t width = decoder.jpeg.image_width;
+  const size_t height = decoder.jpeg.image_height;
+  if (auto error = check_size(encoded, width, height)) return error;
   const int channels = decoder.jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3;
-  auto image = blank_image(encoded, decoder.jpeg.image_width, decoder.jpeg.image_height, channels);
-  if (!image) return image;
-  const size_t stride = decoder.jpeg.image_width * static_cast<size_t>(channels);
-  if (!read_pixels(decoder, image->pixels.get(), stride)) return jpeg_error(encoded, decoder);
-  return image;
+  std::vector<uint8_t> row(width * static_cast<size_t>(channels));
+  rows.begin(
+      {static_cast<int>(width), static_cast<int>(height), channels, orientation_of(decoder)});
+  if (!read_rows(decoder, row.data(), rows)) return jpeg_error(encoded, decoder);
+  return std::nullopt;
 }
 
 }  // namespace
 
-Result<Image> decode_jpeg(const Encoded& encoded) {
+std::optional<Error> decode_jpeg(const Encoded& encoded, Rows& rows) {
   Decoder decoder{};
   prepare(decoder, encoded);
-  auto image = decode_with(decoder, encoded);
+  auto error = decode_with(decoder, encoded, rows);
   jpeg_destroy_decompress(&decoder.jpeg);
-  return image;
+  return error;
 }
 
 }  // namespace edge

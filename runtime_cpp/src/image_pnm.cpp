@@ -1,5 +1,4 @@
 #include <cctype>
-#include <cstring>
 
 #include "common/text.hpp"
 #include "edge/image.hpp"
@@ -34,11 +33,17 @@ struct Header {
     }
     return value;
   }
+
+  /// One white-space character, or the two that end a line elsewhere.
+  void skip_line_end() {
+    at += 1;
+    if (encoded.data[at - 1] == '\r' && peek() == '\n') ++at;
+  }
 };
 
 }  // namespace
 
-Result<Image> decode_pnm(const Encoded& encoded) {
+std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows) {
   Header header{encoded};
   const size_t width = header.number();
   const size_t height = header.number();
@@ -49,15 +54,22 @@ Result<Image> decode_pnm(const Encoded& encoded) {
   if (maximum != 255) {
     return foreign_image(encoded.name, format("has a maximum of %zu, only 255 is read", maximum));
   }
-  auto image = blank_image(encoded, width, height, encoded.data[1] == '5' ? 1 : 3);
-  if (!image) return image;
-  const size_t wanted = width * height * static_cast<size_t>(image->channels);
-  const size_t found = encoded.size - header.at - 1;
+  if (auto error = check_size(encoded, width, height)) return error;
+  const int channels = encoded.data[1] == '5' ? 1 : 3;
+  const size_t stride = width * static_cast<size_t>(channels);
+  const size_t wanted = height * stride;
+  header.skip_line_end();
+  const size_t found = encoded.size - header.at;
   if (found < wanted) {
     return truncated_image(encoded.name, format("%zu of %zu bytes of pixels", found, wanted));
   }
-  std::memcpy(image->pixels.get(), encoded.data + header.at + 1, wanted);
-  return image;
+  // Not one byte more: a transfer that changed line ends has made the pixels' bytes more, too.
+  if (found > wanted) {
+    return corrupt_image(encoded.name, format("%zu bytes after its pixels", found - wanted));
+  }
+  rows.begin({static_cast<int>(width), static_cast<int>(height), channels, 1});
+  for (size_t y = 0; y < height; ++y) rows.row(encoded.data + header.at + y * stride);
+  return std::nullopt;
 }
 
 }  // namespace edge

@@ -68,11 +68,12 @@ Settings read_run_file(Fields top, const std::string& release, Inventory invento
   settings.threads = static_cast<int>(top.whole("threads", 1, max_threads));
   settings.providers = read_providers(top);
   Fields limits = top.object("limits");
-  limits.only({"image_bytes", "image_pixels", "image_side"});
+  limits.only({"image_bytes", "image_pixels", "image_side", "image_memory"});
   const ImageLimits most;
   settings.limits.bytes = static_cast<size_t>(limits.whole("image_bytes", 1, most.bytes));
   settings.limits.pixels = static_cast<size_t>(limits.whole("image_pixels", 1, most.pixels));
   settings.limits.side = static_cast<size_t>(limits.whole("image_side", 1, most.side));
+  settings.limits.memory = static_cast<size_t>(limits.whole("image_memory", 1, most.memory));
   return settings;
 }
 
@@ -152,6 +153,7 @@ void set_settings(Json object, const Settings& settings) {
   limits.set("image_bytes", uint64_t{settings.limits.bytes});
   limits.set("image_pixels", uint64_t{settings.limits.pixels});
   limits.set("image_side", uint64_t{settings.limits.side});
+  limits.set("image_memory", uint64_t{settings.limits.memory});
   entry.set("overridden", settings.overridden);
 }
 

@@ -2,6 +2,8 @@
 
 #include <fstream>
 
+#include "edge/file.hpp"
+
 std::vector<CorpusEntry> corpus() {
   std::vector<CorpusEntry> entries;
   std::ifstream manifest(EDGE_CORPUS "/manifest.txt");
@@ -12,11 +14,18 @@ std::vector<CorpusEntry> corpus() {
   return entries;
 }
 
-edge::Image image_of(int width, int height, int channels, const std::vector<int>& values) {
-  edge::Image image{width, height, channels,
-                    std::unique_ptr<uint8_t[]>(new uint8_t[values.size()])};
-  for (size_t i = 0; i < values.size(); ++i) image.pixels[i] = static_cast<uint8_t>(values[i]);
+edge::Result<Image> decode_image(const edge::Encoded& encoded) {
+  Image image;
+  if (auto error = edge::decode(encoded, image)) return *error;
   return image;
+}
+
+edge::Result<Image> load_image(const std::string& path, const edge::ImageLimits& limits,
+                               int significant_bits) {
+  const auto bytes =
+      edge::read_file(path, {edge::Exit::image, "image_missing", "image_too_large", limits.bytes});
+  if (!bytes) return bytes.error();
+  return decode_image({path, bytes->data.get(), bytes->size, limits, significant_bits});
 }
 
 std::string good_card(const std::string& sha256) {

@@ -42,6 +42,18 @@ TEST_CASE("a good card is read, and what is for people is ignored") {
   CHECK(card.file_bytes == 1000);
 }
 
+TEST_CASE("schema 2 may tell how many bits of a sample are significant") {
+  const std::string field = "\"color\": \"gray\", \"significant_bits\": 12";
+  const TemporaryFolder folder;
+  std::string card = replaced(good_card(), "\"schema\": 1", "\"schema\": 2");
+  card = replaced(card, "\"shape\": [1, 2]", "\"shape\": [1, 2], \"activation\": \"none\"");
+  CHECK(load_card(folder.write("card.json", card))->significant_bits == 0);
+  card = replaced(card, "\"color\": \"gray\"", field);
+  CHECK(load_card(folder.write("card.json", card))->significant_bits == 12);
+  CHECK(
+      contains(told("\"color\": \"gray\"", field), "preprocess.significant_bits: needs schema 2"));
+}
+
 TEST_CASE("each defect of a card is told with its place") {
   CHECK(told("\"schema\": 1", "\"schema\": 3") == "1 defect\n  schema: expected 1 to 2, found 3");
   CHECK(told("\"name\": \"toy\", ", "") == "1 defect\n  name: is missing");

@@ -8,7 +8,8 @@ namespace {
 
 const char* const good = R"({"schema": 1, "model": "model/model.ort", "card": "model/card.json",
     "golden": "model/golden", "threads": 3, "execution_providers": ["cpu"],
-    "limits": {"image_bytes": 1000, "image_pixels": 64, "image_side": 8}})";
+    "limits": {"image_bytes": 1000, "image_pixels": 64, "image_side": 8,
+               "image_memory": 4096}})";
 
 /// A release that holds nothing but its run file, and a manifest that names no file.
 struct Release {
@@ -53,6 +54,7 @@ TEST_CASE("what the release says is in force") {
   CHECK(settings->limits.bytes == 1000);
   CHECK(settings->limits.pixels == 64);
   CHECK(settings->limits.side == 8);
+  CHECK(settings->limits.memory == 4096);
   CHECK(settings->overridden.empty());
 }
 
@@ -126,11 +128,11 @@ TEST_CASE("a release without a run file is refused where it is named") {
 }
 
 TEST_CASE("the release's limits hold for images") {
-  const auto small = load_image(EDGE_CORPUS "/good-gray.png", {1u << 20, 1, 16384});
+  const auto small = load_image(EDGE_CORPUS "/good-gray.png", {1u << 20, 1, 16384, 1u << 20});
   REQUIRE_FALSE(small);
   CHECK(std::string(small.error().code) == "image_too_large");
   CHECK(contains(small.error().problem, "the limit is 16384 a side and 1 in all"));
-  CHECK_FALSE(load_image(EDGE_CORPUS "/good-gray.png", {10, 1u << 20, 16384}));
-  CHECK_FALSE(load_image(EDGE_CORPUS "/good-gray.png", {1u << 20, 1u << 20, 1}));
+  CHECK_FALSE(load_image(EDGE_CORPUS "/good-gray.png", {10, 1u << 20, 16384, 1u << 20}));
+  CHECK_FALSE(load_image(EDGE_CORPUS "/good-gray.png", {1u << 20, 1u << 20, 1, 1u << 20}));
   CHECK(load_image(EDGE_CORPUS "/good-gray.png"));
 }

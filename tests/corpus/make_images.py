@@ -47,12 +47,19 @@ def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
     return SIGNATURE + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
-def gray16() -> bytes:
+def gray16(step: int = 1600) -> bytes:
+    """A ramp in 16 bits a sample; the highest value is 39 * step + 29."""
     rows = b"".join(
-        b"\0" + b"".join(struct.pack(">H", x * 1600 + y) for x in range(WIDTH))
+        b"\0" + b"".join(struct.pack(">H", x * step + y) for x in range(WIDTH))
         for y in range(HEIGHT)
     )
     return png(WIDTH, HEIGHT, 16, 0, rows)
+
+
+def orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x112] = value
+    return exif
 
 
 def interlaced(plain: bytes) -> bytes:
@@ -89,7 +96,13 @@ def good() -> dict[str, tuple[str, bytes]]:
         "good-gray.png": (one, encoded(gray, "PNG")),
         "good-gray-interlaced.png": (one, interlaced(gray.tobytes())),
         "good-bilevel.png": (one, encoded(gray.convert("1"), "PNG")),
-        "good-gray16.png": (three, gray16()),
+        "good-gray16.png": (one, gray16()),
+        "good-rgb16.png": ("ok 2x1x3", png(2, 1, 16, 2, b"\0" + bytes(6) + b"\xff" * 6)),
+        "good-gray-alpha16.png": ("ok 2x1x1", png(2, 1, 16, 4, b"\0\x80\0\0\0\xff\xff\0\0")),
+        "good-orientation.jpg": (three, encoded(rgb, "JPEG", quality=90, exif=orientation(6))),
+        "good-orientation.png": (three, encoded(rgb, "PNG", exif=orientation(8))),
+        "good-surplus.jpg": (one, encoded(gray, "JPEG", quality=90) + bytes(500)),
+        "good-crlf.pgm": ("ok 2x1x1", b"P5\r\n2 1\r\n255\r\n\x0a\xff"),
         "good-gray-alpha.png": (three, encoded(gray.convert("LA"), "PNG")),
         "good-rgb.png": (three, encoded(rgb, "PNG")),
         "good-rgba.png": (three, encoded(rgb.convert("RGBA"), "PNG")),
@@ -111,6 +124,7 @@ def bad_png() -> dict[str, tuple[str, bytes]]:
         "truncated-header.png": ("image_truncated", data[:20]),
         "truncated-end.png": ("image_truncated", data[:-12]),
         "sparse.png": ("image_truncated", png(16384, 4096, 8, 0, b"\0")),
+        "dark-gray16.png": ("image_format", gray16(100)),
         "wrong-crc.png": ("image_corrupt", with_byte(data, idat + 40, 0x10)),
         "wrong-stream.png": ("image_corrupt", png(WIDTH, HEIGHT, 8, 0, b"\x09" * 1230)),
         "no-pixels.png": ("image_corrupt", png(0, 0, 8, 0, b"")),
@@ -142,6 +156,7 @@ def bad_others() -> dict[str, tuple[str, bytes]]:
         "truncated.pgm": ("image_truncated", plain[:-100]),
         "truncated-header.pgm": ("image_truncated", plain[:6]),
         "malformed.ppm": ("image_corrupt", b"P6\nforty 30\n255\n" + b"\0" * 3600),
+        "surplus.pgm": ("image_corrupt", plain + b"\n"),
         "deep.pgm": ("image_format", b"P5\n2 1\n65535\n\0\0\0\0"),
         "bomb.ppm": ("image_too_large", b"P6\n99999 99999\n255\n" + b"\0" * 100),
         "overflow.ppm": ("image_corrupt", b"P6\n4294967297 4294967297\n255\n" + b"\0" * 100),

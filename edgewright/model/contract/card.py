@@ -36,6 +36,8 @@ class Preprocess(Part):
     color: Literal["gray", "rgb"] = "gray"
     resize: Literal["triangle"] = "triangle"  # the only one that edge-infer has
     normalize: Annotated[PerImage | MeanStd, Field(discriminator="kind")] = PerImage()
+    # Of samples with 16 bits, as a camera of 10 or 12 bits writes them; schema 2.
+    significant_bits: Annotated[int, Field(ge=9, le=16)] | None = None
 
 
 class Input(Part):
@@ -112,6 +114,8 @@ class Card(Part):
     def _schema_problems(self) -> Iterator[str]:
         if self.schema_ == 1 and "activation" in self.output.model_fields_set:
             yield "output.activation is a key of schema 2, the card has schema 1"
+        if self.schema_ == 1 and self.preprocess.significant_bits is not None:
+            yield "preprocess.significant_bits is a key of schema 2, the card has schema 1"
 
 
 def read_card(path: Path) -> Card:

@@ -7,24 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card, MeanStd, PerImage
+from edgewright.model.contract.pixels import Pixels, decode
 
 Floats = NDArray[np.float32]
-
-# Pillow's names of pixel formats.
-_GRAY_MODES = {"1", "L", "LA", "La"}
-_COLOR_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA"}
 
 
 def load_input(path: Path, card: Card) -> Floats:
     """The network's input for one image file: float32, shape (1, C, H, W)."""
-    return preprocess(decode(path), card)
+    return preprocess(decode(path, card.preprocess.significant_bits), card)
 
 
-def preprocess(pixels: NDArray[np.uint8], card: Card) -> Floats:
+def preprocess(pixels: Pixels, card: Card) -> Floats:
     """Pixels of any size, uint8 (H, W) or (H, W, 3) -> float32 (1, C, H, W)."""
     _, _, height, width = card.input.shape
     planes = to_planes(pixels, card.preprocess.color)
@@ -32,29 +28,7 @@ def preprocess(pixels: NDArray[np.uint8], card: Card) -> Floats:
     return normalize(resized, card.preprocess.normalize)[np.newaxis]
 
 
-def decode(path: Path) -> NDArray[np.uint8]:
-    """Pixels of a PNG or JPEG file, 8 bits a channel: (H, W) or (H, W, 3)."""
-    try:
-        # Two formats only, as edge-infer has; the other decoders of Pillow are not needed.
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            return _eight_bits(image, path)
-    except FileNotFoundError:
-        raise UserError(str(path), "no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(str(path), "is not a readable PNG or JPEG", facts=[str(error)]) from error
-
-
-def _eight_bits(image: Image.Image, path: Path) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # 16-bit grey; the mode's name depends on Pillow's version
-        return (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-    if image.mode in _GRAY_MODES:
-        return np.asarray(image.convert("L"))
-    if image.mode in _COLOR_MODES:
-        return np.asarray(image.convert("RGB"))
-    raise UserError(str(path), f"has {image.mode} pixels", facts=["expected: grey or RGB"])
-
-
-def to_planes(pixels: NDArray[np.uint8], color: str) -> Floats:
+def to_planes(pixels: Pixels, color: str) -> Floats:
     """Planes of the channels the network wants: float32 (C, H, W), values 0 to 255."""
     if color == "rgb":
         rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
@@ -63,7 +37,7 @@ def to_planes(pixels: NDArray[np.uint8], color: str) -> Floats:
     return gray[np.newaxis].astype(np.float32)
 
 
-def luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def luma(rgb: Pixels) -> Pixels:
     """ITU-R 601 luma in 16-bit fixed point, as Pillow computes it: (H, W, 3) -> (H, W)."""
     weighted = rgb.astype(np.uint32) @ np.array([19595, 38470, 7471], dtype=np.uint32)
     return ((weighted + 32768) >> 16).astype(np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from edgewright.base.files import replacing
-from edgewright.model.contract.preprocess import decode
+from edgewright.model.contract.pixels import decode
 
 SIDE = 160  # pixels of a picture
 GAP = 12
@@ -54,7 +54,8 @@ def data_uri(image: Path) -> str:
 
 def thumbnail(image: Path) -> Image.Image:
     """The picture in a square of `SIDE` pixels."""
-    small = Image.fromarray(decode(image)).convert("RGB")
+    # All 16 bits: a picture of fewer is shown dark, rather than not at all.
+    small = Image.fromarray(decode(image, 16)).convert("RGB")
     small.thumbnail((SIDE, SIDE))
     return small
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import write_file
-from edgewright.model.contract.preprocess import decode
+from edgewright.model.contract.pixels import decode
 
 ELPV = "elpv"
 LABELS = ("ok", "defective")
@@ -217,7 +217,7 @@ def _refuse_unreadable(folder: Path, samples: Sequence[Sample]) -> None:
     problems = []
     for path in (sample.path for sample in samples):
         try:
-            decode(path)
+            decode(path, 16)  # how many bits are significant the card says, later
         except UserError as fault:
             problems.append(f"{path.parent.name}/{path.name}: {fault.problem}")
     if problems:

@@ -27,7 +27,8 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import replacing
 from edgewright.base.memory import require_memory
 from edgewright.model.contract.card import Facts
-from edgewright.model.contract.preprocess import decode, resize, to_planes
+from edgewright.model.contract.pixels import decode
+from edgewright.model.contract.preprocess import resize, to_planes
 from edgewright.model.judge.data import (
     DEFECTIVE,
     LABELS,

@@ -17,7 +17,7 @@ from edgewright.release.manifest import MANIFEST, read_manifest
 from edgewright.release.run_file import GOLDEN, MODEL
 
 RUN = "_ZN7OrtApis3RunE"  # where each inference starts
-INPUT = ("_ZN4edge10load_image", "_ZN4edge10preprocess")  # no part of a session's load
+INPUT = ("_ZN4edge10load_input",)  # no part of a session's load
 COMPUTE = "7ComputeEPNS_15OpKernelContextE"  # how the name of a kernel's Compute(context) ends
 OPERATOR = re.compile(r"(\w+)(?:<.*>)?::Compute$")
 MARKS = 3  # a first inference, then a steady one: from mark 2 to mark 3

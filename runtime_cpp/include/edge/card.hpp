@@ -28,6 +28,7 @@ struct Card {
   std::array<int64_t, 4> shape{};   // of the input: 1, channels, height, width
   std::string output_name;          // of the tensor of shape 1, labels
   Activation activation = Activation::softmax;
+  int significant_bits = 0;  // of samples with 16 bits; 0: not said
   Normalize normalize;
   std::string file_name;    // of the model that the card belongs to
   uint64_t file_bytes = 0;  // of that file

@@ -6,6 +6,7 @@
 #include "common/result.hpp"
 #include "edge/card.hpp"
 #include "edge/options.hpp"
+#include "edge/preprocess.hpp"
 #include "edge/session.hpp"
 #include "edge/settings.hpp"
 
@@ -21,11 +22,9 @@ struct Engine {
 
 /// What became of one image.
 struct Classified {
+  Input input;                        // what the network saw
   size_t index = 0;                   // of the class
   std::vector<double> probabilities;  // one for each label
-  std::vector<float> input;           // what the network saw: channels × height × width
-  double decode_ms = 0;               // reading the file included
-  double preprocess_ms = 0;
   double inference_ms = 0;
 };
 
@@ -35,5 +34,8 @@ Result<Engine> open_engine(const Options& options);
 
 /// Decodes, preprocesses and infers.
 Result<Classified> classify(Engine& engine, const std::string& path);
+
+/// Infers; `path` is that of the image, for messages.
+Result<Classified> classify(Engine& engine, const std::string& path, Input input);
 
 }  // namespace edge

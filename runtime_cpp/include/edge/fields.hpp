@@ -27,6 +27,11 @@ class Fields {
   Fields(yyjson_val* object, std::string where, std::vector<std::string>& problems)
       : object_(object), where_(std::move(where)), problems_(&problems) {}
 
+  /// Whether there is a value, and it is not null.
+  bool has(const char* key) const {
+    yyjson_val* value = yyjson_obj_get(object_, key);
+    return value != nullptr && !yyjson_is_null(value);
+  }
   Fields object(const char* key);
   std::vector<Fields> objects(const char* key);
   std::string text(const char* key);

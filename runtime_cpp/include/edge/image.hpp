@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "common/result.hpp"
@@ -12,16 +12,25 @@ namespace edge {
 /// How large a picture may be. A release may set less than these, never more.
 struct ImageLimits {
   size_t bytes = 64u << 20;   // of the file
-  size_t pixels = 64u << 20;  // width × height
-  size_t side = 16384;        // pixels; keeps the resize's middle step small
+  size_t pixels = 64u << 20;  // width × height: time, as rows cost no memory
+  size_t side = 16384;        // pixels
+  size_t memory = 64u << 20;  // bytes that file and decoder may hold at once
 };
 
-/// A decoded picture, 8 bits a channel.
-struct Image {
-  int width = 0;                      // pixels
-  int height = 0;                     // pixels
-  int channels = 0;                   // 1 is grey, 3 is RGB
-  std::unique_ptr<uint8_t[]> pixels;  // height × width × channels
+/// What a decoder tells before the first row.
+struct ImageShape {
+  int width;        // pixels, as stored
+  int height;       // pixels, as stored
+  int channels;     // 1 is grey, 3 is RGB
+  int orientation;  // EXIF's, 1 to 8: how the stored picture is to be turned
+};
+
+/// Takes a picture row by row: no decoder need hold all of it.
+class Rows {
+ public:
+  virtual ~Rows() = default;
+  virtual void begin(const ImageShape& shape) = 0;
+  virtual void row(const uint8_t* pixels) = 0;  // width × channels, the top row first
 };
 
 /// An undecoded picture.
@@ -30,19 +39,26 @@ struct Encoded {
   const uint8_t* data;  // size bytes
   size_t size;
   ImageLimits limits = {};
+  int significant_bits = 0;  // of samples with 16 bits; 0: the card does not say
 };
 
-/// PNG, JPEG, PGM (P5) or PPM (P6), told apart by the first bytes.
-Result<Image> decode(const Encoded& encoded);
-Result<Image> load_image(const std::string& path, const ImageLimits& limits = {});
+/// Decodes a PNG, JPEG, PGM (P5) or PPM (P6), told apart by the first bytes, to 8 bits a channel.
+/// After a fault the rows that came are worth nothing.
+std::optional<Error> decode(const Encoded& encoded, Rows& rows);
 
 // What `decode` is made of: one function a format, and what they share.
-Result<Image> decode_png(const Encoded& encoded);
-Result<Image> decode_jpeg(const Encoded& encoded);
-Result<Image> decode_pnm(const Encoded& encoded);
-Result<Image> blank_image(const Encoded& encoded, size_t width, size_t height, int channels);
+std::optional<Error> decode_png(const Encoded& encoded, Rows& rows);
+std::optional<Error> decode_jpeg(const Encoded& encoded, Rows& rows);
+std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows);
+std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t height);
+/// Nothing if a decoder may hold `bytes` beside the file.
+std::optional<Error> check_memory(const Encoded& encoded, size_t bytes);
+Error too_much_memory(const Encoded& encoded);
 Error truncated_image(const std::string& name, const std::string& detail);
 Error corrupt_image(const std::string& name, const std::string& detail);
 Error foreign_image(const std::string& name, const std::string& detail);
+
+/// Orientation in an EXIF block, which is a TIFF file: 1 where it says none, or is malformed.
+int exif_orientation(const uint8_t* tiff, size_t size);
 
 }  // namespace edge

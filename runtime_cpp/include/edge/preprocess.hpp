@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "edge/card.hpp"
@@ -7,24 +8,61 @@
 
 namespace edge {
 
-/// A plane of one channel.
-struct Plane {
-  int width = 0;              // pixels
-  int height = 0;             // pixels
-  std::vector<float> values;  // height × width
+/// Separable triangle filter with support max(scale, 1), as Pillow's BILINEAR in mode F. It is fed
+/// row by row, and holds no more rows than one of its outputs needs.
+class Resizer {
+ public:
+  Resizer(size_t in_width, size_t in_height, size_t width, size_t height);
+
+  void row(const float* values);  // in_width, the top row first
+  /// height × width, once all rows have come.
+  const std::vector<float>& values() const { return out_; }
+
+ private:
+  /// The inputs that make up one output of the filter.
+  struct Taps {
+    size_t first = 0;             // index of the first input
+    std::vector<double> weights;  // one for each input, sum 1
+  };
+  static std::vector<Taps> taps(size_t in, size_t out);
+
+  std::vector<Taps> across_;               // one for each column of the output
+  std::vector<Taps> down_;                 // one for each row of the output
+  std::vector<std::vector<double>> sums_;  // of each row of the output that is under way
+  std::vector<float> narrow_;              // the row at hand, filtered across
+  std::vector<float> out_;
+  size_t row_ = 0;   // of the input, that comes next
+  size_t open_ = 0;  // row of the output, the first that lacks some of its inputs
 };
 
-/// From an image of any size to the network's input: channels × height × width of the card.
-std::vector<float> preprocess(const Image& image, const Card& card);
+/// From the rows of a picture of any size to the network's input.
+class InputRows : public Rows {
+ public:
+  explicit InputRows(const Card& card) : card_(card) {}
 
-/// Channel `channel` of an image as values 0 to 255, 8-bit exact. Channel 0 of a grey image
-/// stands for each of red, green and blue.
-Plane plane_of(const Image& image, int channel);
+  void begin(const ImageShape& shape) override;
+  void row(const uint8_t* pixels) override;
 
-/// ITU-R 601 luma in 16-bit fixed point, rounded to 8 bits as Pillow does it.
-Plane luma_of(const Image& image);
+  /// Channels × height × width of the card, once all rows have come.
+  std::vector<float> input() const;
+  double ms() const { return ms_; }  // spent here, not in the decoder
 
-/// Separable triangle filter with support max(scale, 1), as Pillow's BILINEAR in mode F.
-Plane resize(Plane plane, int width, int height);
+ private:
+  const Card& card_;
+  ImageShape shape_{};
+  std::vector<Resizer> resizers_;  // one for each channel of the card
+  std::vector<float> values_;      // the row at hand, one channel of it
+  double ms_ = 0;
+};
+
+/// The network's input for a picture, and the milliseconds that it took.
+struct Input {
+  std::vector<float> values;  // channels × height × width
+  double decode_ms = 0;       // reading the file included
+  double preprocess_ms = 0;
+};
+
+/// Reads, decodes and preprocesses an image file.
+Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits);
 
 }  // namespace edge

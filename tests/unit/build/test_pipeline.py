@@ -221,6 +221,16 @@ def test_a_model_over_budget_is_told_with_both_figures(tmp_path: Path) -> None:
         pipeline._require_model_size(model, 1024)
 
 
+@pytest.mark.parametrize(
+    ("service_mb", "image_mb"), [(128, 64), (96, 32), (70, 6), (64, 4), (512, 64)]
+)
+def test_images_get_the_memory_that_the_service_has_left(service_mb: int, image_mb: int) -> None:
+    profile = load_board("a53-som", checkout().boards)  # its release may take 64 MiB
+    service = profile.service.model_copy(update={"memory_mb": service_mb})
+    limits = pipeline._image_limits(profile.model_copy(update={"service": service}))
+    assert limits.image_memory == limits.image_bytes == image_mb << 20
+
+
 def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspace) -> None:
     request = BuildRequest(
         profile=load_board("a53-som", *checkout().board_folders),

@@ -85,7 +85,12 @@ def test_a_release_says_how_it_is_run(release: Release) -> None:
         "golden": "model/golden",
         "threads": 4,
         "execution_providers": ["cpu"],
-        "limits": {"image_bytes": 67108864, "image_pixels": 67108864, "image_side": 16384},
+        "limits": {
+            "image_bytes": 67108864,
+            "image_pixels": 67108864,
+            "image_side": 16384,
+            "image_memory": 67108864,
+        },
     }
     assert release.manifest.run_options("/opt/x") == ("--release", "/opt/x")
 

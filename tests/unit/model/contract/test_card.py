@@ -91,3 +91,13 @@ def test_text_that_is_not_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(UserError, match="not JSON: EOF"):
         read_card(tmp_path / "card.json")
+
+
+def test_schema_1_is_read_and_knows_no_significant_bits(card: Card, tmp_path: Path) -> None:
+    content = plain(card) | {"schema": 1}
+    del content["preprocess"]["significant_bits"], content["output"]["activation"]
+    (tmp_path / "card.json").write_text(json.dumps(content))
+    assert read_card(tmp_path / "card.json").schema_ == 1
+
+    content["preprocess"]["significant_bits"] = 12
+    assert "preprocess.significant_bits is a key of schema 2" in problems_of(content, tmp_path)

@@ -5,12 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 
-from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card, Input, MeanStd, PerImage, Preprocess
 from edgewright.model.contract.preprocess import (
-    decode,
     load_input,
     luma,
     normalize,
@@ -55,29 +52,6 @@ def test_luma_is_exact_for_grey_and_for_primaries() -> None:
     np.testing.assert_array_equal(luma(primaries), [[76, 150, 29]])
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
-def test_every_kind_of_png_becomes_eight_bits(mode: str, tmp_path: Path) -> None:
-    path = tmp_path / "cell.png"
-    cell = draw_cell(0, cracked=True)
-    cell.convert(mode).save(path)
-    plane = to_planes(decode(path), "gray")
-    assert plane.shape == (1, 60, 60)
-    np.testing.assert_array_equal(plane[0], np.asarray(cell.convert(mode).convert("L")))
-
-
-def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
-    pixels = np.full((4, 4, 4), 200, np.uint8)
-    pixels[..., 3] = 0
-    Image.fromarray(pixels).save(tmp_path / "clear.png")
-    assert (decode(tmp_path / "clear.png") == 200).all()
-
-
-def test_sixteen_bits_are_scaled_down(tmp_path: Path) -> None:
-    deep = (np.arange(256, dtype=np.uint16).reshape(16, 16) << 8) | 0x7F
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(decode(tmp_path / "deep.png").ravel(), np.arange(256))
-
-
 def test_rgb_networks_get_grey_three_times() -> None:
     planes = to_planes(np.array([[1, 2]], np.uint8), "rgb")
     np.testing.assert_array_equal(planes, [[[1, 2]]] * 3)
@@ -113,24 +87,3 @@ def test_channels_are_planes() -> None:
     how = Preprocess(color="rgb", normalize=MeanStd(mean=(0, 0, 0), std=(1, 1, 1)))
     card = make_card(input=Input(shape=(1, 3, 2, 2)), preprocess=how)
     np.testing.assert_array_equal(preprocess(pixels, card)[0, :, 0, 0], [0, 0, 1])
-
-
-def test_a_missing_image_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        decode(tmp_path / "none.png")
-    assert str(caught.value) == f"{tmp_path / 'none.png'}: no such file"
-
-
-@pytest.mark.parametrize("keep", [0, 20, 400])
-def test_a_damaged_image_is_told(keep: int, tmp_path: Path) -> None:
-    path = tmp_path / "cell.png"
-    draw_cell(0, cracked=False).save(path)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"cell\.png: is not a readable PNG or JPEG"):
-        decode(path)
-
-
-def test_cmyk_is_refused(tmp_path: Path) -> None:
-    Image.new("CMYK", (4, 4)).save(tmp_path / "print.jpg")
-    with pytest.raises(UserError, match=r"print\.jpg: has CMYK pixels"):
-        decode(tmp_path / "print.jpg")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.preprocess import decode
+from edgewright.model.contract.pixels import decode
 from edgewright.model.judge.data import load_dataset, load_folder, read_split, split, write_split
 from tests.unit.model.conftest import draw_cell
 
@@ -92,8 +92,8 @@ def test_every_image_that_does_not_decode_is_told(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_folder(folder)
     assert str(caught.value).splitlines()[0].endswith("2 of 20 images cannot be read")
-    assert "cracked/01.png: is not a readable PNG or JPEG" in str(caught.value)
-    assert "sound/00.png: is not a readable PNG or JPEG" in str(caught.value)
+    assert "cracked/01.png: is not a readable PNG, JPEG, PGM or PPM" in str(caught.value)
+    assert "sound/00.png: is not a readable PNG, JPEG, PGM or PPM" in str(caught.value)
 
 
 def test_a_picture_too_large_to_be_one_is_refused(
