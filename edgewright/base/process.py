@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
@@ -173,7 +173,7 @@ def _pump(
     child.wait()
 
 
-def end_group(child: "subprocess.Popen[str]", *, grace: float = 10.0) -> None:
+def end_group(child: "subprocess.Popen[Any]", *, grace: float = 10.0) -> None:
     """Ask a child's process group to end; kill what is left of it after `grace` seconds."""
     try:
         _signal_group(child.pid, signal.SIGTERM)
@@ -186,7 +186,7 @@ def end_group(child: "subprocess.Popen[str]", *, grace: float = 10.0) -> None:
         child.wait()
 
 
-def _group_lives(child: "subprocess.Popen[str]") -> bool:
+def _group_lives(child: "subprocess.Popen[Any]") -> bool:
     child.poll()  # a leader that ended counts as alive until it is reaped
     try:
         os.killpg(child.pid, 0)

@@ -92,7 +92,9 @@ GROUPS = (
     Group(
         name="keys",
         about="signing keys, and which of them a board trusts",
-        modules={"keys": ("list", "generate", "provision", "revoke", "floor", "forget")},
+        modules={
+            "keys": ("list", "generate", "external", "provision", "revoke", "floor", "forget")
+        },
         default="list",
     ),
     Group(

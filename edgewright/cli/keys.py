@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import read_file
 from edgewright.build import pipeline
 from edgewright.cli.common import (
     OUT,
@@ -29,7 +31,7 @@ from edgewright.deploy import install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
 from edgewright.deploy.signing_policy import SigningPolicy
-from edgewright.release import keys, order
+from edgewright.release import keys, minisign, order
 from edgewright.release.documents import key_list
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
@@ -39,6 +41,8 @@ Authority = Annotated[
     str, "name of the key that authorises it; default: one of yours that the board trusts"
 ]
 After = Annotated[int, "a sequence number to go beyond"]
+PUBLIC_BYTES = 4096  # of a .pub file
+
 Confirm = Annotated[
     tuple[str, ...], "a key that the board may go on trusting: line 2 of its .pub file"
 ]
@@ -61,6 +65,9 @@ def sign_build(board: str) -> None:
     """Sign the last build if there is a default key that opens without anybody's help."""
     release, folder = pipeline.latest_release(workspace().build(board)), keys.user_keys()
     if order.read_signature(release) is not None or not folder.exists(keys.DEFAULT):
+        return
+    if folder.stored(keys.DEFAULT).command is not None:
+        say("not signed: the default key signs by a command; deploy and release.sign run it")
         return
     if folder.stored(keys.DEFAULT).locked and ask(keys.DEFAULT) is None:
         say("not signed: the default key is locked, and nobody is there to unlock it")
@@ -225,6 +232,29 @@ def generate(
         write_document(key_list([key]))
 
 
+@task
+def external(
+    c: Context,
+    name: Annotated[str, "name of the key"],
+    public: Annotated[str, "its minisign .pub file"],
+    command: Annotated[str, "shell command that signs what it reads"],
+    json: Json = False,
+) -> None:
+    """Sign by a command instead of a key file.
+
+    Example: invoke keys.external --name=token --public=token.pub --command='sign-with-token'
+    """
+    key = keys.user_keys().add_external(
+        name,
+        minisign.parse_public_key(read_file(Path(public), limit=PUBLIC_BYTES), public),
+        command,
+    )
+    say(f"key {key.public.id}: signed by {command}")
+    say("next: invoke keys.provision puts it on a board")
+    if json:
+        write_document(key_list([key]))
+
+
 def _new_passphrase() -> str:
     preset = os.environ.get(keys.PASSPHRASE)
     passphrase = preset if preset is not None else ask_secret("new passphrase", keys.PASSPHRASE)
@@ -246,5 +276,6 @@ def list_(c: Context, json: Json = False) -> None:
     table = Table("key", "id", "secret half", "last sequence", box=None, pad_edge=False)
     for key in listed:
         secret = ("locked" if key.locked else "open") if key.has_secret else "not here"
+        secret = "by a command" if key.command is not None else secret
         table.add_row(key.name, key.public.id, secret, str(key.last_sequence or "none"))
     OUT.print(table)

@@ -72,6 +72,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "init": of_tasks.WrittenFiles,
     "keys.generate": KeyList,
     "keys.list": KeyList,
+    "keys.external": KeyList,
     "keys.floor": of_tasks.BoardFloor,
     "keys.forget": of_tasks.ForgottenBoard,
     "keys.provision": of_tasks.TrustedKeys,

@@ -122,7 +122,7 @@ class SigningPolicy:
             return self._open(name)
 
     def _trusted_name(self, trusted: Sequence[PublicKey], leaving: Sequence[str]) -> str:
-        secrets = [key for key in self.keys.listed() if key.has_secret]
+        secrets = [key for key in self.keys.listed() if key.can_sign]
         usable = [key for key in secrets if key.public in trusted]
         if not usable:
             raise UserError(

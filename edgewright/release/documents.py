@@ -16,6 +16,7 @@ class ListedKey(Part):
     id: str  # 16 hexadecimal digits, as minisign shows them
     public: str  # the key itself: the second line of its .pub file
     secret: bool  # the secret half is there too
+    command: str | None  # that signs with it instead
     locked: bool  # by a passphrase
     last_sequence: int  # 0: nothing was signed with it
 
@@ -64,6 +65,7 @@ def key_list(keys: Iterable[StoredKey]) -> KeyList:
             id=key.public.id,
             public=key.public.line,
             secret=key.has_secret,
+            command=key.command,
             locked=key.locked,
             last_sequence=key.last_sequence,
         )

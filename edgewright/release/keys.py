@@ -3,6 +3,7 @@
 The files are minisign's. A secret key never leaves this module but as a signature.
 """
 
+import functools
 import os
 import re
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked, make_folder, write_file, write_new_file
 from edgewright.base.layout import user_config
-from edgewright.release import minisign
+from edgewright.release import external, minisign
 from edgewright.release.minisign import PublicKey, SecretKey, Signature
 
 DEFAULT = "default"
@@ -34,8 +35,13 @@ class StoredKey:
     name: str
     public: PublicKey
     has_secret: bool
+    command: str | None = None  # that signs instead of a secret key in the folder
     locked: bool = False
     last_sequence: int = 0
+
+    @property
+    def can_sign(self) -> bool:
+        return self.has_secret or self.command is not None
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,27 @@ class KeyFolder:
         _write_new(name, secret_path, minisign.secret_key_text(key, passphrase), 0o600)
         return self.stored(name)
 
+    def add_external(self, name: str, public: PublicKey, command: str) -> StoredKey:
+        """A key that a shell command signs with (`release.external`).
+
+        Raises UserError if there is one of that name already.
+        """
+        command_path, public_path = self._command_path(name), self.public_path(name)
+        for path in (self.secret_path(name), command_path, public_path):
+            if path.exists():
+                raise _exists_already(name, path)
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_new(name, public_path, minisign.public_key_text(public), 0o644)
+        _write_new(name, command_path, f"{command}\n", 0o600)
+        return self.stored(name)
+
     def listed(self) -> tuple[StoredKey, ...]:
         """Every key in the folder, by name. Raises UserError for a file that is none."""
         return tuple(self.stored(path.stem) for path in sorted(self.path.glob("*.pub")))
 
     def exists(self, name: str) -> bool:
-        """Whether there is a secret key of that name."""
-        return self.secret_path(name).is_file()
+        """Whether there is a key of that name to sign with."""
+        return self.secret_path(name).is_file() or self._command_path(name).is_file()
 
     def stored(self, name: str) -> StoredKey:
         """One key of the folder. Raises UserError."""
@@ -82,23 +102,32 @@ class KeyFolder:
             name=name,
             public=public,
             has_secret=has_secret,
+            command=self._command(name),
             locked=has_secret and minisign.is_locked(_read(secret_path, name), str(secret_path)),
             last_sequence=self._last_sequence(name),
         )
 
     def open_signer(self, name: str, ask: Ask) -> "Signer":
-        """Open a secret key.
+        """Open a secret key, or take the command that signs in its place.
 
         Raises UserError if it is not there, open to others or not unlocked.
         """
+        command = self._command(name)
+        if command is not None:
+            _require_private(self._command_path(name), "a signing command")
+            public = self.stored(name).public
+            subject = f"key '{name}'"
+            sign = functools.partial(external.sign, command, public, subject=subject)
+            return Signer(self, name, public, sign)
         path = self.secret_path(name)
         raw = _read(path, name)
-        _require_private(path)
+        _require_private(path, "a secret key")
         locked = minisign.is_locked(raw, str(path))
         passphrase = ask(name) if locked else None
         if locked and passphrase is None:
             raise UserError(f"key '{name}'", "locked by a passphrase", next=f"set {PASSPHRASE}")
-        return Signer(self, name, minisign.parse_secret_key(raw, passphrase, f"key '{name}'"))
+        key = minisign.parse_secret_key(raw, passphrase, f"key '{name}'")
+        return Signer(self, name, key.public, key.sign)
 
     def next_sequence(self, name: str, *, at_least: int = 0) -> int:
         """The Unix time, or one more than the last number if that is higher; never one twice.
@@ -129,6 +158,13 @@ class KeyFolder:
             write_file(path, f"{number}\n", mode=0o644, durable=True)
         return number
 
+    def _command_path(self, name: str) -> Path:
+        return self.path / f"{_checked(name)}.command"
+
+    def _command(self, name: str) -> str | None:
+        path = self._command_path(name)
+        return _read(path, name).decode(errors="replace").strip() if path.is_file() else None
+
     def _sequence_path(self, name: str) -> Path:
         return self.path / f"{_checked(name)}.sequence"
 
@@ -154,23 +190,26 @@ def user_keys() -> KeyFolder:
 
 
 class Signer:
-    """A secret key that was opened once, to sign with."""
+    """A secret key that was opened once, or a command, to sign with."""
 
-    def __init__(self, folder: KeyFolder, name: str, key: SecretKey) -> None:
+    def __init__(
+        self,
+        folder: KeyFolder,
+        name: str,
+        public: PublicKey,
+        sign: Callable[[bytes, str], Signature],
+    ) -> None:
         self.name = name
+        self.public = public
         self._folder = folder
-        self._key = key
-
-    @property
-    def public(self) -> PublicKey:
-        return self._key.public
+        self._sign = sign
 
     def next_sequence(self, *, at_least: int = 0) -> int:
         """A number that this key has not signed with before."""
         return self._folder.next_sequence(self.name, at_least=at_least)
 
     def sign(self, data: bytes, trusted_comment: str) -> Signature:
-        return self._key.sign(data, trusted_comment)
+        return self._sign(data, trusted_comment)
 
 
 def believable(sequence: int) -> int:
@@ -213,12 +252,12 @@ def _read(path: Path, name: str) -> bytes:
         raise UserError(subject, "not there", facts=facts, next=generate) from error
 
 
-def _require_private(path: Path) -> None:
+def _require_private(path: Path, what: str) -> None:
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise UserError(
             str(path),
-            "a secret key that others can read",
+            f"{what} that others can read",
             facts=["expected: mode 0600", f"found: mode {mode:04o}"],
             next=f"chmod 600 {path}; if others use this machine, make a new key",
         )

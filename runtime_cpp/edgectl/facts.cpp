@@ -129,12 +129,12 @@ Fault identify(const Board& board, const Options&, Json top) {
   if (auto fault = make_folders(board)) return fault;
   const auto state = lock_state(board);
   if (!state) return state.error();
-  const auto trust = trust_of(board);
-  if (!trust) return trust.error();
   const auto id = make_board_id(board);
   if (!id) return id.error();
-  top.set("board_id", *id);
+  top.set("board_id", *id);  // also where the keys are lost: `reset-keys` asks for it
   set_or_null(top, "compatible", compatible(board));
+  const auto trust = trust_of(board);
+  if (!trust) return trust.error();
   set_or_null(top, "document", trust->document);
   return std::nullopt;
 }

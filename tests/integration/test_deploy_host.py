@@ -395,14 +395,14 @@ def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, 
     assert refused.value.code == "keys_lost"
 
     at_the_board = [f"{root}/bin/edgectl", "reset-keys"]
-    status = json.loads(LocalBoard().check([f"{root}/bin/edgectl", "status"]).stdout)
+    board_id = json.loads(LocalBoard().run([f"{root}/bin/edgectl", "identify"]).stdout)["board_id"]
     wrong = LocalBoard().run([*at_the_board, f"--board-id={'0' * 32}"])
     assert json.loads(wrong.stdout)["error"]["code"] == "wrong_board"
-    answer = LocalBoard().check([*at_the_board, f"--board-id={status['board_id']}"]).stdout
+    answer = LocalBoard().check([*at_the_board, f"--board-id={board_id}"]).stdout
     require_valid("edgectl-reset-keys", answer)
 
     keyring.provision(helper, COMPATIBLE, mine.public, mine)
-    assert helper.identify().board_id != status["board_id"]
+    assert helper.identify().board_id != board_id
     assert current(root) == release.id
     install(make("two"))
     assert current(root) == make("two").id

@@ -57,3 +57,19 @@ def test_the_stock_tool_verifies_a_signed_release(
     good = stock("-V", "-m", "manifest.json", "-p", public, cwd=release.folder)
     assert good.returncode == 0, good.stderr
     assert f"Trusted comment: {order}\n" in good.stdout
+
+
+def test_the_stock_tool_signs_as_an_external_command(tmp_path: Path) -> None:
+    assert stock("-G", "-W", "-p", "k.pub", "-s", "k.key", cwd=tmp_path).returncode == 0
+    public = minisign.parse_public_key((tmp_path / "k.pub").read_bytes(), "k.pub")
+    command = (
+        f"minisign -S -s {tmp_path}/k.key -m /dev/stdin -x /dev/stdout"
+        ' -t "$EDGEWRIGHT_TRUSTED_COMMENT"'
+    )
+    folder = keys.KeyFolder(tmp_path / "keys")
+    folder.add_external("stock", public, command)
+    release = make_release(tmp_path / "release", root="/opt/edgewright")
+
+    orders.sign_release(release, folder.open_signer("stock", lambda _: None))
+
+    assert orders.verify_release(release, [public]).key == public

@@ -55,7 +55,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("program", ["edgewright", "invoke"])
 def test_tab_completes_tasks_and_options(shell: str, program: str, path: str) -> None:
     assert complete(shell, program, f"{program} keys.", path) == [
-        *("keys.list", "keys.generate", "keys.provision", "keys.revoke"),
+        *("keys.list", "keys.generate", "keys.external", "keys.provision", "keys.revoke"),
         *("keys.floor", "keys.forget"),
     ]
     assert complete(shell, program, f"{program} boards --ch", path) == ["--check"]
