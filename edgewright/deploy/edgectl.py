@@ -16,6 +16,7 @@ from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 2
+AWAITS_SERVICE = 2  # the first protocol whose `commit` waits for the service
 # The last line of the program's usage text. Programs before protocol 2 have none.
 PROTOCOL_LINE = re.compile(rb"edgectl protocol ([0-9]{1,3})\n")
 ZSTD = "zstd"  # an encoding
@@ -223,6 +224,8 @@ class ResetAnswer(_Answer):
 
 class Service(Foreign):
     pid: int
+    release: str | None = None  # that it runs; protocol 1 does not tell
+    ready: bool = False  # it has inferred a golden image of that release as it should
 
 
 class StatusAnswer(_Answer):
@@ -344,15 +347,19 @@ class Edgectl:
         argv = ("edge-infer", "selftest")
         return Result(argv=argv, returncode=answer.exit, stdout=answer.report, stderr="")
 
-    def switch(self, fence: int, *, deadline_s: int) -> SwitchAnswer:
-        return self._ask(SwitchAnswer, "switch", f"--fence={fence}", f"--deadline={deadline_s}")
+    def switch(self, fence: int, *, deadline_s: int, awaits_service: bool = False) -> SwitchAnswer:
+        """Begin the trial; with `awaits_service` it is won only once the service is ready."""
+        options = [f"--fence={fence}", f"--deadline={deadline_s}"]
+        return self._ask(SwitchAnswer, "switch", *options, *["--service"] * awaits_service)
 
     def commit(self, fence: int) -> CommitAnswer:
+        """End the trial well; waits for the service where the switch said so."""
         return self._ask(CommitAnswer, "commit", f"--fence={fence}")
 
-    def revert(self, fence: int, *, bad: str) -> RevertAnswer:
-        """End the trial badly: `current` is what it was, the release is quarantined."""
-        return self._ask(RevertAnswer, "rollback", f"--fence={fence}", f"--bad={bad}")
+    def revert(self, fence: int, *, bad: str | None = None) -> RevertAnswer:
+        """End the trial badly: `current` is what it was. `bad` quarantines the release."""
+        reason = [f"--bad={bad}"] if bad else []
+        return self._ask(RevertAnswer, "rollback", f"--fence={fence}", *reason)
 
     def gc(self, fence: int) -> GcAnswer:
         return self._ask(GcAnswer, "gc", f"--fence={fence}")

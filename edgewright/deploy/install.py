@@ -23,8 +23,9 @@ from edgewright.base.layout import user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.audit import TargetFacts, judge_target, require
 from edgewright.board.elf import read_elf
-from edgewright.deploy import transfer
+from edgewright.deploy import service, transfer
 from edgewright.deploy.edgectl import (
+    AWAITS_SERVICE,
     NEXT,
     PROGRAM,
     STORAGE,
@@ -34,6 +35,7 @@ from edgewright.deploy.edgectl import (
     Edgectl,
     Missing,
     PlanAnswer,
+    RefusedError,
     StatusAnswer,
     install_edgectl,
     protocol_of,
@@ -55,6 +57,7 @@ from edgewright.release.minisign import parse_signature
 from edgewright.release.order import parse_order
 
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
+EMULATED_TRIAL_SECONDS = 600  # in which the service has to load its model and infer an image
 SELFTEST_SECONDS = 900  # an emulated board takes its time
 BASE_CHUNK = 4096  # bytes; of a base that only the board has
 MAX_CHUNKS = 32_768  # of a base
@@ -530,16 +533,20 @@ def _switch(
     edgectl: Edgectl, order: Order, begun: PlanAnswer, gate: Gate | None, progress: Progress
 ) -> tuple[str, ...]:
     """From whole objects to a committed release; returns the releases that were removed."""
-    fence, release = _fence(begun), order.manifest.id
+    board, fence, release = edgectl.board, _fence(begun), order.manifest.id
     progress.start(READ_BACK)
     edgectl.seal(fence)
     progress.start("self-test on the board")
     selftest = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
     if gate:
         progress.start("smoke test before the switch")
-        gate(edgectl.board, f"{edgectl.root}/releases/{release}", selftest)
+        gate(board, f"{edgectl.root}/releases/{release}", selftest)
     progress.start(f"switch to {release}")
-    edgectl.switch(fence, deadline_s=TRIAL_SECONDS)
+    has_service = begun.helper.protocol >= AWAITS_SERVICE and service.is_installed(board)
+    seconds = EMULATED_TRIAL_SECONDS if board.target.emulated else TRIAL_SECONDS
+    edgectl.switch(fence, deadline_s=seconds, awaits_service=has_service)
+    if has_service:
+        progress.start("wait for the service to infer a golden image")
     _confirm(edgectl, fence, release)
     return edgectl.gc(fence).removed.releases
 
@@ -551,7 +558,7 @@ def _confirm(edgectl: Edgectl, fence: int, release: str) -> None:
     """
     state = edgectl.status(verify=True)
     if state.current == release and state.sound:
-        edgectl.commit(fence)
+        _commit(edgectl, fence, release)
         return
     edgectl.revert(fence, bad="not current or not sound after the switch")
     raise TargetError(
@@ -560,6 +567,25 @@ def _confirm(edgectl: Edgectl, fence: int, release: str) -> None:
         facts=[f"current: {state.current or 'none'}", f"sound: {state.sound}"],
         next=STORAGE,
     )
+
+
+def _commit(edgectl: Edgectl, fence: int, release: str) -> None:
+    """Commit; a release whose service does not work is reverted, if the board has not yet."""
+    try:
+        edgectl.commit(fence)
+    except RefusedError as refused:
+        if refused.code not in ("not_ready", "no_trial"):
+            raise
+        if refused.code == "not_ready":
+            with contextlib.suppress(RefusedError):  # its guard may have been quicker
+                edgectl.revert(fence)
+        board = edgectl.board
+        raise TargetError(
+            str(board.target),
+            f"release {release} did not hold after the switch: the former one is current again",
+            facts=[refused.problem, *(f"| {line}" for line in service.last_lines(board))],
+            next="invoke service.status; then mend the release, or invoke service.remove",
+        ) from refused
 
 
 def _fence(begun: PlanAnswer) -> int:

@@ -258,6 +258,16 @@ exit 0
 """
 
 
+# Whatever init it is: a deploy does not know the board's profile.
+IS_INSTALLED = r"""
+for file in "$@"; do [ ! -f "$file" ] || { echo installed; exit 0; }; done
+"""
+LAST_LINES = r"""
+if [ -f "$1/log" ]; then tail -n 5 "$1/log"
+else journalctl --namespace=edgewright --quiet --output=cat --lines=5 2>/dev/null || true
+fi
+"""
+
 READ_SYSTEMD = r"""
 [ -f "$2" ] || exit 0
 show() { systemctl show --value --property="$1" edgewright.service; }
@@ -310,6 +320,17 @@ def remove(board: Board, profile: BoardProfile) -> None:
     if manager is not Manager.NONE:
         board.script(DISABLE[manager], _subject(manager), f"{STATE}/supervisor", INITTAB)
         board.check(["rm", "-rf", STATE, *(file.path for file in render(profile))])
+
+
+def is_installed(board: Board) -> bool:
+    """Whether something starts the release on this board. Raises TargetError."""
+    files = (SCRIPT, f"{RUNIT}/run", UNIT_FILE)
+    return board.script(IS_INSTALLED, *files).stdout.strip() == "installed"
+
+
+def last_lines(board: Board) -> list[str]:
+    """The end of the service's log. Raises TargetError."""
+    return board.script(LAST_LINES, STATE).stdout.splitlines()
 
 
 def _subject(manager: Manager) -> str:

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "facts.hpp"
+#include "service.hpp"
 #include "session.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
@@ -36,15 +37,14 @@ Fault sweep_leftovers(const Board& board) {
   return std::nullopt;
 }
 
-/// The folder of the release that is to run. What was decided about a trial goes to the log.
+/// The release that is to run. What was decided about a trial goes to the log.
 Result<std::string> release_to_start(const Board& board) {
   const auto state = lock_state(board);
   if (!state) return state.error();
   std::string notices;
   const auto release = choose_release(board, notices);
   std::fputs(notices.c_str(), stderr);
-  if (!release) return release.error();
-  return board.release(*release);
+  return release;
 }
 
 }  // namespace
@@ -99,13 +99,17 @@ Fault gc(const Board& board, const Options& options, Json top) {
 
 Fault start(const Board& board, const Options& options, Json) {
   if (auto fault = make_folders(board)) return fault;
-  const auto folder = release_to_start(board);
-  if (!folder) return folder.error();
+  // First: a call while the service runs says nothing about the release, and must not cost a try.
   if (auto fault = become_service(board)) return fault;
-  if (chdir(folder->c_str()) != 0) return storage_fault(*folder);
+  const auto release = release_to_start(board);
+  if (!release) return release.error();
+  // Without its line a release on trial is undone; one that was committed runs on.
+  if (auto fault = announce(board, *release)) std::fputs((fault->message() + "\n").c_str(), stderr);
+  const std::string folder = board.release(*release);
+  if (chdir(folder.c_str()) != 0) return storage_fault(folder);
   execv(options.words[0], options.words.data());
   const Exit exit = static_cast<Exit>(errno == ENOENT ? 127 : 126);  // as a shell has it
-  return Error{exit, "io", *folder + "/" + options.words[0], edge::system_fault(),
+  return Error{exit, "io", folder + "/" + options.words[0], edge::system_fault(),
                "look at the release, or at what init starts"};
 }
 

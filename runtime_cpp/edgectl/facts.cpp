@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "admission.hpp"
+#include "service.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
 #include "trust.hpp"
@@ -49,6 +50,15 @@ void describe_clock(Json top) {
   Json clock = top.object("clock");
   clock.set("unix_s", int64_t{time(nullptr)});
   clock.set("synchronised", synchronised);
+}
+
+void describe_service(const Board& board, Json top) {
+  const Service service = service_of(board);
+  if (service.pid == 0) return top.set_null("service");
+  Json object = top.object("service");
+  object.set("pid", int64_t{service.pid});
+  set_or_null(object, "release", service.release);
+  object.set("ready", service.ready);
 }
 
 void describe_keys(const Board& board, Json top) {
@@ -207,9 +217,7 @@ Fault status(const Board& board, const Options& options, Json top) {
   }
   top.set("objects", static_cast<uint64_t>(objects.size()));
   top.set("object_bytes", bytes);
-  const int pid = service_pid(board);
-  if (pid == 0) top.set_null("service");
-  if (pid != 0) top.object("service").set("pid", int64_t{pid});
+  describe_service(board, top);
   if (!options.verify) top.set_null("sound");
   if (options.verify) top.set("sound", is_sound(board, linked(board, "current")));
   return std::nullopt;

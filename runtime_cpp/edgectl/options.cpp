@@ -43,7 +43,9 @@ struct Flag {
   const char* name;
   bool Options::* field;
 };
-constexpr Flag flags[] = {{"take-over", &Options::take_over}, {"verify", &Options::verify}};
+constexpr Flag flags[] = {{"take-over", &Options::take_over},
+                          {"verify", &Options::verify},
+                          {"service", &Options::service}};
 
 Error wrong(const std::string& subject, const std::string& problem) {
   return {Exit::usage, "usage", subject, problem, "edgectl --help"};

@@ -28,6 +28,7 @@ struct Options {
   uint64_t timeout_s = 120;    // selftest: seconds
   bool take_over = false;      // begin: end another's lease or trial
   bool verify = false;         // status: hash the current release too
+  bool service = false;        // switch: commit only once the service is ready
   std::vector<char*> words;    // start: what to become; ends in a null pointer then
 };
 

@@ -7,6 +7,7 @@
 
 #include "facts.hpp"
 #include "selftest.hpp"
+#include "service.hpp"
 #include "session.hpp"
 #include "store.hpp"
 #include "stream.hpp"
@@ -16,6 +17,8 @@ namespace edgectl {
 namespace {
 
 constexpr int stream_patience_ms = 60 * 1000;
+constexpr int64_t service_patience_ms = 120 * 1000;  // of a trial without a deadline
+constexpr useconds_t service_look_us = 100 * 1000;
 
 Error not_sealed(const std::string& id) {
   return {Exit::premature, "not_sealed", "release " + id, "is not on the board yet",
@@ -32,8 +35,22 @@ Fault raise_floor(const Board& board, const Admitted& admitted) {
   if (linked(board, "current") == id) {
     return save(board, "floor", text_of(Floor{admitted.claim.sequence, id}));
   }
+  const Quarantine note = quarantine_of(board, id);
   return Error{Exit::premature, "no_trial", "release " + id,
-               "is not current: it was not switched to, or was undone", "deploy again"};
+               note.sequence >= admitted.claim.sequence
+                   ? "was undone: it " + note.reason
+                   : "is not current: it was not switched to, or was undone",
+               "deploy again"};
+}
+
+Error not_ready(const Board& board, const std::string& id) {
+  const Service service = service_of(board);
+  const std::string problem = service.pid == 0          ? "no service runs"
+                              : service.release == id   ? "its service did not get ready"
+                              : service.release.empty() ? "the former service runs on"
+                                                        : "the service runs " + service.release;
+  return {Exit::premature, "not_ready", "release " + id, problem + " at the end of its trial",
+          "look at the service and its log, then deploy again"};
 }
 
 }  // namespace
@@ -108,6 +125,7 @@ Fault switch_over(const Board& board, const Options& options, const Admitted& ad
   trial.boot = boot_id(board);
   trial.armed_ms = uptime_ms();
   trial.deadline_ms = static_cast<int64_t>(options.deadline_s) * 1000;
+  trial.awaits_service = options.service;
   if (auto fault = open_trial(board, trial)) return fault;
   post_guard(board, trial);
   set_or_null(top, "old", old);
@@ -119,22 +137,31 @@ Fault switch_over(const Board& board, const Options& options, const Admitted& ad
   return std::nullopt;
 }
 
+/// The lock is given back between two looks at the service: its `start` needs it.
 Fault commit_trial(const Board& board, const Options&, const Admitted& admitted, Json top) {
-  const auto state = lock_state(board);
-  if (!state) return state.error();
-  auto trial = settle(board);
-  if (!trial) return trial.error();
-  if (trial->open && trial->fresh == admitted.manifest.id) {
-    trial->sequence = std::max(trial->sequence, admitted.claim.sequence);
-    if (auto fault = commit(board, *trial)) return fault;
-  } else if (auto fault = raise_floor(board, admitted)) {
-    return fault;
+  const std::string& id = admitted.manifest.id;
+  const int64_t give_up = uptime_ms() + service_patience_ms;
+  for (;; usleep(service_look_us)) {
+    const auto state = lock_state(board);
+    if (!state) return state.error();
+    auto trial = settle(board);
+    if (!trial) return trial.error();
+    if (!trial->open || trial->fresh != id) {
+      if (auto fault = raise_floor(board, admitted)) return fault;
+    } else if (trial->awaits_service && !serves(board, admitted.manifest)) {
+      const bool is_over = trial->deadline_ms > 0 ? trial->is_late() : uptime_ms() >= give_up;
+      if (is_over) return not_ready(board, id);
+      continue;
+    } else {
+      trial->sequence = std::max(trial->sequence, admitted.claim.sequence);
+      if (auto fault = commit(board, *trial)) return fault;
+    }
+    top.set("release", id);
+    top.set("committed", true);
+    set_or_null(top, "previous", linked(board, "previous"));
+    describe_floor(board, top);
+    return std::nullopt;
   }
-  top.set("release", admitted.manifest.id);
-  top.set("committed", true);
-  set_or_null(top, "previous", linked(board, "previous"));
-  describe_floor(board, top);
-  return std::nullopt;
 }
 
 Fault in_session(const Board& board, const Options& options, Json top, Step step) {

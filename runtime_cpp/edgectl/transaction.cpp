@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "manifest.hpp"
+#include "service.hpp"
 #include "signature.hpp"
 #include "store.hpp"
 
@@ -16,6 +17,7 @@ namespace edgectl {
 namespace {
 
 constexpr const char* nobody = "-";
+constexpr const char* service = "service";
 
 std::vector<std::string> words_of(const std::string& line) {
   std::vector<std::string> words;
@@ -34,12 +36,13 @@ uint64_t count_of(const std::string& text) {
 }
 
 std::string text_of(const Transaction& trial) {
-  return format("%s %s %s %llu %llu %llu %s %lld %lld\n", trial.committed ? "committed" : "trial",
-                trial.fresh.c_str(), trial.old.empty() ? nobody : trial.old.c_str(),
-                static_cast<unsigned long long>(trial.sequence),
-                static_cast<unsigned long long>(trial.tries),
-                static_cast<unsigned long long>(trial.fence), trial.boot.c_str(),
-                static_cast<long long>(trial.armed_ms), static_cast<long long>(trial.deadline_ms));
+  return format(
+      "%s %s %s %llu %llu %llu %s %lld %lld %s\n", trial.committed ? "committed" : "trial",
+      trial.fresh.c_str(), trial.old.empty() ? nobody : trial.old.c_str(),
+      static_cast<unsigned long long>(trial.sequence), static_cast<unsigned long long>(trial.tries),
+      static_cast<unsigned long long>(trial.fence), trial.boot.c_str(),
+      static_cast<long long>(trial.armed_ms), static_cast<long long>(trial.deadline_ms),
+      trial.awaits_service ? service : nobody);
 }
 
 Fault forget(const Board& board) {
@@ -122,20 +125,15 @@ void watch(const Board& board, const Transaction& trial) {
   if (!revert(board, *now, "")) restart_service(board);
 }
 
-struct flock record_lock(short type) {
-  struct flock record{};
-  record.l_type = type;
-  record.l_whence = SEEK_SET;
-  return record;
-}
-
 }  // namespace
 
 /// A `txn` that makes no sense is none: `start` then holds `current` to its hashes.
 Transaction transaction_of(const Board& board) {
   const auto text = read_text(board.path("txn"), 4096);
   const auto words = text ? words_of(*text) : std::vector<std::string>();
-  if (words.size() != 9 || !is_id(words[1]) || (words[2] != nobody && !is_id(words[2]))) return {};
+  if ((words.size() != 9 && words.size() != 10) || !is_id(words[1]) ||
+      (words[2] != nobody && !is_id(words[2])))
+    return {};
   Transaction trial;
   trial.open = true;
   trial.committed = words[0] == "committed";
@@ -147,6 +145,7 @@ Transaction transaction_of(const Board& board) {
   trial.boot = words[6];
   trial.armed_ms = static_cast<int64_t>(count_of(words[7]));
   trial.deadline_ms = static_cast<int64_t>(count_of(words[8]));
+  trial.awaits_service = words.size() == 10 && words[9] == service;  // 0.1.0 writes nine words
   return trial;
 }
 
@@ -208,30 +207,6 @@ void post_guard(const Board& board, const Transaction& trial) {
   leave_parent();
   watch(board, trial);
   _exit(0);
-}
-
-int service_pid(const Board& board) {
-  const Descriptor file(open(board.path("locks/service").c_str(), O_RDWR | O_CLOEXEC));
-  struct flock record = record_lock(F_WRLCK);
-  if (!file || fcntl(file.get(), F_GETLK, &record) != 0 || record.l_type == F_UNLCK) return 0;
-  return record.l_pid;
-}
-
-int restart_service(const Board& board) {
-  const int pid = service_pid(board);
-  if (pid > 0) kill(pid, SIGTERM);
-  return pid;
-}
-
-/// A record lock lasts over exec and ends with the process; its file stays open on purpose.
-Fault become_service(const Board& board) {
-  const std::string path = board.path("locks/service");
-  const int file = open(path.c_str(), O_RDWR | O_CREAT, 0644);
-  struct flock record = record_lock(F_WRLCK);
-  if (file < 0) return storage_fault(path);
-  if (fcntl(file, F_SETLK, &record) == 0) return std::nullopt;
-  return Error{Exit::busy, "busy", "the service",
-               format("runs already as pid %d", service_pid(board)), "edgectl status"};
 }
 
 }  // namespace edgectl

@@ -9,16 +9,17 @@ namespace edgectl {
 
 /// A switch that is not decided yet: the file `txn`.
 struct Transaction {
-  bool open = false;        // there is one
-  bool committed = false;   // decided, but not carried through yet
-  std::string fresh;        // release on trial
-  std::string old;          // release before it; empty if there was none
-  uint64_t sequence = 0;    // that `fresh` was signed with
-  uint64_t tries = 0;       // starts that it has left
-  uint64_t fence = 0;       // deploy that it belongs to
-  std::string boot;         // boot in which the deadline counts
-  int64_t armed_ms = 0;     // uptime at which it began to
-  int64_t deadline_ms = 0;  // from then on; 0: none
+  bool open = false;            // there is one
+  bool committed = false;       // decided, but not carried through yet
+  std::string fresh;            // release on trial
+  std::string old;              // release before it; empty if there was none
+  uint64_t sequence = 0;        // that `fresh` was signed with
+  uint64_t tries = 0;           // starts that it has left
+  uint64_t fence = 0;           // deploy that it belongs to
+  std::string boot;             // boot in which the deadline counts
+  int64_t armed_ms = 0;         // uptime at which it began to
+  int64_t deadline_ms = 0;      // from then on; 0: none
+  bool awaits_service = false;  // is committed only once its service is ready
 
   /// Until the deadline; `boot_now` is another boot: 0 would be wrong, so ask `is_armed` first.
   int64_t remaining_ms() const { return armed_ms + deadline_ms - uptime_ms(); }
@@ -48,12 +49,5 @@ Result<std::string> choose_release(const Board& board, std::string& notices);
 
 /// Sleeps in a process of its own until the deadline of this trial, then reverts it.
 void post_guard(const Board& board, const Transaction& trial);
-
-/// Pid of what `start` became; 0 if nothing runs.
-int service_pid(const Board& board);
-/// Tells it to end, so that init starts it anew; returns its pid or 0.
-int restart_service(const Board& board);
-/// Marks this process, and what it becomes, as the service.
-Fault become_service(const Board& board);
 
 }  // namespace edgectl

@@ -79,15 +79,6 @@ void set_verdict(Json object, const std::string& label, const std::vector<double
   object.set("probabilities", round_probabilities(probabilities));
 }
 
-/// A golden image that cannot be read is the golden set's fault, not the user's image's.
-Error golden_fault(Error error) {
-  if (error.exit != Exit::image) return error;
-  error.exit = Exit::card;
-  error.code = "golden_invalid";
-  error.next = "copy the golden set again";
-  return error;
-}
-
 /// Adds one case to the list; true if the network still says what it said at release.
 bool judge(const GoldenCase& golden, const Classified& got, const Card& card, double tolerance,
            Json entry) {

@@ -1,9 +1,12 @@
 #include "edge/golden.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "common/text.hpp"
 #include "edge/fields.hpp"
+#include "edge/statistics.hpp"
 
 namespace edge {
 namespace {
@@ -44,6 +47,32 @@ Result<GoldenSet> load_golden(const std::string& folder, const Card& card) {
   GoldenSet set = read_golden(Fields(yyjson_doc_get_root(document->get()), "", problems), card);
   if (problems.empty()) return set;
   return defects(path, "golden_invalid", problems, "use the golden set made with the model");
+}
+
+Error golden_fault(Error error) {
+  if (error.exit != Exit::image) return error;
+  error.exit = Exit::card;
+  error.code = "golden_invalid";
+  error.next = "copy the golden set again";
+  return error;
+}
+
+std::optional<Error> first_golden_fault(Engine& engine) {
+  const std::string& folder = engine.settings.golden;
+  const bool is_absent = access((folder + "/expected.json").c_str(), F_OK) != 0;
+  if (engine.settings.release.empty() && is_absent) return std::nullopt;
+  const auto golden = load_golden(folder, engine.card);
+  if (!golden) return golden.error();
+  const GoldenCase& first = golden->cases.front();
+  const auto answer = classify(engine, folder + "/" + first.image);
+  if (!answer) return golden_fault(answer.error());
+  const double difference = max_abs_diff(first.probabilities, answer->probabilities);
+  const std::string& label = engine.card.labels[answer->index];
+  if (label == first.label && difference <= golden->tolerance) return std::nullopt;
+  return Error{Exit::selftest, "selftest_failed", engine.settings.model,
+               format("golden image %s: expected %s, found %s, probabilities differ by %.4f",
+                      first.image.c_str(), first.label.c_str(), label.c_str(), difference),
+               "edge-infer selftest tells of all golden images; do not use this release"};
 }
 
 }  // namespace edge

@@ -19,6 +19,7 @@
 #include "edge/crash_guard.hpp"
 #include "edge/engine.hpp"
 #include "edge/file.hpp"
+#include "edge/golden.hpp"
 #include "edge/heartbeat.hpp"
 
 namespace edge {
@@ -94,7 +95,9 @@ class Spool {
     }
   }
 
-  void ready() const { heartbeat_.ready(); }
+  void ready() const {
+    if (!heartbeat_.ready()) tell("edgectl: " + system_fault() + "\n");
+  }
   void beat() const { heartbeat_.beat(images_, failed_); }
 
  private:
@@ -158,12 +161,15 @@ Outcome watch(const Options& options) {
   }
   auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
+  // A release on trial is committed once it says that it is ready, so it proves that first.
+  if (const auto error = first_golden_fault(*engine)) return failed(options.command, *error);
   listen_for_the_end();
   const int notifier = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   inotify_add_watch(notifier, options.in.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE);
   Spool spool(options, *engine);
-  spool.finish_old_work();
   spool.ready();
+  spool.beat();
+  spool.finish_old_work();  // after that: an image that ends the program is not the release's fault
   while (told_to_end == 0) {
     spool.beat();
     spool.work();

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -58,6 +59,19 @@ TEST_CASE("a heartbeat says who is well, since the board was switched on") {
   CHECK(contains(text, "\"images\":7,\"failed\":2"));
   CHECK(contains(text, "\"pid\":" + std::to_string(getpid())));
   CHECK(contains(text, "\"uptime_s\":"));
+}
+
+TEST_CASE("edgectl hears of a service that is ready in the file that it left open") {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("service", "12 starting\n");
+  const int fd = open(path.c_str(), O_RDWR);
+  REQUIRE(lseek(fd, 3, SEEK_SET) == 3);
+  setenv("EDGECTL_READY_FD", std::to_string(fd).c_str(), 1);
+  CHECK(Heartbeat("").ready());
+  close(fd);
+  CHECK_FALSE(Heartbeat("").ready());
+  unsetenv("EDGECTL_READY_FD");
+  CHECK(read_text(path) == "12 ready\nng\n");
 }
 
 TEST_CASE("systemd hears of a service through its socket") {

@@ -483,13 +483,97 @@ def test_only_one_service_runs_and_status_knows_its_pid(helper: Helper, ordered:
     while helper.run("status")["service"] is None and time.monotonic() < deadline:
         time.sleep(0.05)
 
-    assert helper.run("status")["service"] == {"pid": service.pid}
+    running = {"pid": service.pid, "release": ordered("one", 10).release.id, "ready": False}
+    assert helper.run("status")["service"] == running
     second = subprocess.run(helper.argv("start", *RUN), capture_output=True, check=False)
     require_valid("edgectl-error", second.stdout)
     assert json.loads(second.stdout)["error"]["code"] == "busy"
     service.terminate()
     service.wait()
     assert helper.run("status")["service"] is None
+
+
+READY = 'echo ready >&"$EDGECTL_READY_FD"; exec sleep 60'
+
+
+@pytest.fixture
+def serve(helper: Helper) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts a shell script as the service of the board."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def one(script: str) -> subprocess.Popen[bytes]:
+        argv = helper.argv("start", "/bin/sh", "-c", script)
+        running.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL))
+        return running[-1]
+
+    yield one
+    for child in running:
+        child.kill()
+        child.wait()
+
+
+def test_a_trial_with_a_service_is_won_by_one_that_says_it_is_ready(
+    helper: Helper, ordered: Ordered, serve: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    order = ordered("one", 10)
+    fence = on_trial(helper, order, "--deadline=30", "--service")
+
+    service = serve(f"sleep 1; {READY}")
+
+    assert helper.run("commit", fence)["committed"]
+    running = {"pid": service.pid, "release": order.release.id, "ready": True}
+    assert helper.run("status")["service"] == running
+
+
+@pytest.mark.parametrize("script", ["exit 0", "exec sleep 60"])
+def test_a_service_that_ends_or_says_nothing_wins_no_trial(
+    helper: Helper,
+    ordered: Ordered,
+    serve: Callable[[str], subprocess.Popen[bytes]],
+    script: str,
+) -> None:
+    helper.deploy(ordered("one", 10))
+    fence = on_trial(helper, ordered("two", 20), "--deadline=2", "--service")
+
+    serve(script)
+
+    code, message = refused(helper, "commit", fence)
+    assert code in ("not_ready", "no_trial"), message
+    deadline = time.monotonic() + 10
+    while helper.run("status")["txn"] is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+
+
+def test_a_service_that_used_up_its_tries_ends_the_commit_with_the_reason(
+    helper: Helper, ordered: Ordered
+) -> None:
+    helper.deploy(ordered("one", 10))
+    fence = on_trial(helper, ordered("two", 20), "--deadline=30", "--service", "--tries=1")
+    commit = subprocess.Popen(helper.argv("commit", fence), stdout=subprocess.PIPE)
+
+    for _ in range(2):
+        helper.starts()
+
+    answer = json.loads(commit.communicate(timeout=20)[0])
+    assert answer["error"]["code"] == "no_trial"
+    assert answer["error"]["message"].endswith("was undone: it did not stay up")
+
+
+def test_a_start_beside_the_service_costs_no_try(
+    helper: Helper, ordered: Ordered, serve: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    helper.deploy(ordered("one", 10))
+    fence = on_trial(helper, ordered("two", 20), "--deadline=0", "--tries=2")
+    serve("exec sleep 60")
+    deadline = time.monotonic() + 10
+    while helper.run("status")["service"] is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert [helper.starts() for _ in range(3)] == [14, 14, 14]
+
+    assert helper.run("status")["txn"]["tries"] == 1
+    assert helper.run("commit", fence)["committed"]
 
 
 def test_a_release_that_does_not_fit_is_refused_before_anything_is_sent(

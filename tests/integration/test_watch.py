@@ -89,6 +89,16 @@ def start(builder: DockerBuilder, host_build: Path, tmp_path: Path) -> Iterator[
         subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
 
 
+def golden_set(folder: Path, label: str) -> None:
+    """One golden image whose expected class is `label`; the toy says class0 of it."""
+    (folder / "golden").mkdir(parents=True)
+    gray(10).save(folder / "golden" / "g.png", "PNG")
+    probabilities = [0.5, 0.5]
+    case = {"image": "g.png", "class": label, "probabilities": probabilities}
+    expected = {"schema": 1, "tolerance": 0.99, "cases": [case]}
+    (folder / "golden" / "expected.json").write_text(json.dumps(expected))
+
+
 def gray(value: int) -> Image.Image:
     image = Image.new("L", (8, 8), value)
     image.putpixel((0, 0), 255 - value)
@@ -109,6 +119,30 @@ def test_images_become_results_and_go(start: Start) -> None:
     wait_for(lambda: service.heartbeat["images"] == 2)
     assert service.heartbeat["failed"] == 1
     assert service.end() == 0
+
+
+def test_a_network_that_is_wrong_about_a_golden_image_does_not_serve(
+    start: Start, tmp_path: Path
+) -> None:
+    golden_set(tmp_path / "model", "class1")
+    service = start()
+    service.drop("a.png", gray(10))
+
+    ended = process.check(["docker", "wait", service.name], timeout=60)
+
+    assert int(ended.stdout) == 6
+    assert not (tmp_path / "beat").exists()
+    assert (tmp_path / "in" / "a.png").exists()
+
+
+def test_a_network_that_is_right_about_it_serves_and_beats(start: Start, tmp_path: Path) -> None:
+    golden_set(tmp_path / "model", "class0")
+    service = start()
+    service.drop("a.png", gray(10))
+
+    service.result("a.png")
+
+    assert service.heartbeat["failed"] == 0
 
 
 def test_images_that_were_there_before_are_taken_too_and_dot_files_are_not(

@@ -6,12 +6,13 @@
 namespace edge {
 
 /// Tells whoever watches over a service that it is well: a supervisor by a file, systemd by its
-/// socket (sd_notify's protocol: a datagram to the address in NOTIFY_SOCKET).
+/// socket (sd_notify's protocol: a datagram to the address in NOTIFY_SOCKET), and `edgectl`, that
+/// it is ready, by the file that is open as EDGECTL_READY_FD.
 class Heartbeat {
  public:
   explicit Heartbeat(std::string file) : file_(std::move(file)) {}
 
-  void ready() const;
+  bool ready() const;  // false: edgectl could not be told, and will undo a release on trial
   void beat(int64_t images, int64_t failed) const;
 
  private:
