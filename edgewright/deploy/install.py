@@ -583,7 +583,7 @@ def _commit(edgectl: Edgectl, fence: int, release: str) -> None:
         raise TargetError(
             str(board.target),
             f"release {release} did not hold after the switch: the former one is current again",
-            facts=[refused.problem, *(f"| {line}" for line in service.last_lines(board))],
+            facts=[refused.problem, *(f"| {line}" for line in service.recent_log(board))],
             next="invoke service.status; then mend the release, or invoke service.remove",
         ) from refused
 

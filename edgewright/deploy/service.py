@@ -262,7 +262,7 @@ exit 0
 IS_INSTALLED = r"""
 for file in "$@"; do [ ! -f "$file" ] || { echo installed; exit 0; }; done
 """
-LAST_LINES = r"""
+RECENT_LOG = r"""
 if [ -f "$1/log" ]; then tail -n 5 "$1/log"
 else journalctl --namespace=edgewright --quiet --output=cat --lines=5 2>/dev/null || true
 fi
@@ -328,9 +328,9 @@ def is_installed(board: Board) -> bool:
     return board.script(IS_INSTALLED, *files).stdout.strip() == "installed"
 
 
-def last_lines(board: Board) -> list[str]:
+def recent_log(board: Board) -> list[str]:
     """The end of the service's log. Raises TargetError."""
-    return board.script(LAST_LINES, STATE).stdout.splitlines()
+    return last_lines(board.script(RECENT_LOG, STATE).stdout, QUOTED_LINES)
 
 
 def _subject(manager: Manager) -> str:

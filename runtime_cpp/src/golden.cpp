@@ -61,10 +61,14 @@ std::optional<Error> first_golden_fault(Engine& engine) {
   const std::string& folder = engine.settings.golden;
   const bool is_absent = access((folder + "/expected.json").c_str(), F_OK) != 0;
   if (engine.settings.release.empty() && is_absent) return std::nullopt;
+  const Inventory& inventory = engine.settings.inventory;
+  if (auto error = inventory.check(folder + "/expected.json")) return error;
   const auto golden = load_golden(folder, engine.card);
   if (!golden) return golden.error();
   const GoldenCase& first = golden->cases.front();
-  const auto answer = classify(engine, folder + "/" + first.image);
+  const std::string image = folder + "/" + first.image;
+  if (auto error = inventory.check(image)) return error;
+  const auto answer = classify(engine, image);
   if (!answer) return golden_fault(answer.error());
   const double difference = max_abs_diff(first.probabilities, answer->probabilities);
   const std::string& label = engine.card.labels[answer->index];
