@@ -118,7 +118,12 @@ def _with_bases(
         return table
     below = _with_bases(_base_file(path, base, folders, chain), folders, (*chain, path))
     below.pop("name", None)  # a board that is extended keeps its name for itself
-    return _merge(below, table)
+    merged = _merge(below, table)
+    former, aliases = below.get("compatible"), merged.get("aliases", [])
+    # Whoever gives a board he bought a pass of his own does not change its device tree.
+    if former != merged.get("compatible") and former is not None and isinstance(aliases, list):
+        merged["aliases"] = [*dict.fromkeys([*aliases, former])]
+    return merged
 
 
 def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[Path, ...]) -> Path:

@@ -256,6 +256,13 @@ class BoardProfile(Section):
     compatible: Annotated[
         str, Field(pattern=COMPATIBLE, description="vendor,board: a release's pass")
     ]
+    aliases: Annotated[
+        tuple[Annotated[str, Field(pattern=COMPATIBLE)], ...],
+        Field(
+            strict=False,  # TOML has a list
+            description="other names, as device trees have them; a base's `compatible` is one too",
+        ),
+    ] = ()
     cpu: Cpu
     abi: Abi
     libc: Libc

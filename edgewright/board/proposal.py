@@ -132,7 +132,7 @@ def _compare(survey: Survey, profile: BoardProfile) -> tuple[set[Fact], dict[Fac
     """Which facts of a profile are the board's, and each fact in words, the weightiest first."""
     low, high = (share * profile.memory.total_mb for share in MEMORY_SHARE)
     same: dict[Fact, bool] = {
-        "compatible": profile.compatible in survey.compatible,
+        "compatible": not {profile.compatible, *profile.aliases}.isdisjoint(survey.compatible),
         "userland": profile.abi.arch is survey.arch,
         "core": profile.cpu.core == survey.core,
         "cores": profile.cpu.cores == survey.cores,

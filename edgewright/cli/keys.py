@@ -14,6 +14,7 @@ from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
+from edgewright.board.profile import BoardProfile
 from edgewright.build import pipeline
 from edgewright.cli.common import (
     OUT,
@@ -27,7 +28,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import BoardFloor, ForgottenBoard, TrustedKeys
-from edgewright.deploy import install, keyring
+from edgewright.deploy import first_contact, install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
 from edgewright.deploy.signing_policy import SigningPolicy
@@ -111,12 +112,15 @@ def provision(
     by: Authority = "",
     confirm: Confirm = (),
     after: After = 0,
+    other_kind: Annotated[bool, "although the board's device tree names another kind"] = False,
     json: Json = False,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
     board_keys, new = BoardKeys(reach=reach, by=by, confirm=confirm), keys.user_keys().stored(key)
     confirmed = board_keys.confirmed()
     with board_keys.connect() as edgectl:
+        if not other_kind:
+            _require_kind(edgectl, reach.profile)
         ids = keyring.provision(
             edgectl,
             reach.profile.compatible,
@@ -126,6 +130,15 @@ def provision(
             after=after,
         )
     _say_trusted(edgectl.board, ids, json=json)
+
+
+def _require_kind(edgectl: Edgectl, profile: BoardProfile) -> None:
+    """At first contact, ask the device tree. Raises TargetError for another kind of board."""
+    board = edgectl.board
+    if board.target.emulated or edgectl.status().compatible:
+        return
+    if not first_contact.require_kind(board, profile):
+        say(f"{board.target}: has no device tree to tell its kind by")
 
 
 @task
