@@ -6,13 +6,16 @@ docs/protocol.md is the contract. What it refuses comes back as `Refused`, with 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
+
+from pydantic import Field
 
 from edgewright.base.errors import TargetError
 from edgewright.base.schema import Foreign, Many, parse_json
 from edgewright.base.text import last_lines
 from edgewright.deploy import access
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
+from edgewright.release.manifest import Sha256
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 2
@@ -46,6 +49,10 @@ NEXT: Mapping[str, str] = {
     "object_damaged": STORAGE,
     "release_damaged": STORAGE,
 }
+
+
+# It goes into what is signed: whatever else a board says there could be read as a word of ours.
+BoardId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class HelperFacts(Foreign):
@@ -90,14 +97,14 @@ class PartHeld(Foreign):
 class Base(Foreign):
     """An object that the board holds, at the same path in its current release."""
 
-    sha256: str
+    sha256: Sha256
     bytes: int
 
 
 class Missing(Foreign):
     """An object that the board lacks."""
 
-    sha256: str
+    sha256: Sha256
     bytes: int
     path: str
     part: PartHeld | None = None
@@ -208,7 +215,7 @@ class IdentifyAnswer(_Answer):
 
     verbatim = frozenset({"document"})  # what it says is hashed; its reader is as strict
 
-    board_id: str
+    board_id: BoardId
     compatible: str | None
     document: str | None
 

@@ -428,6 +428,12 @@ def plan_objects(edgectl: Edgectl, release: Release, answer: PlanAnswer) -> tupl
             facts=[f"found: {missing.sha256} as {missing.path}" for missing in foreign[:5]],
             next="look at what runs on this board: its edgectl would never ask for them",
         )
+    if len({missing.sha256 for missing in answer.missing}) < len(answer.missing):
+        raise TargetError(
+            str(edgectl.board.target),
+            "asks for a file twice",  # each would be held in memory as often
+            next="look at what runs on this board: its edgectl never does",
+        )
     return tuple(
         transfer.plan_object(
             missing.sha256,
@@ -589,7 +595,8 @@ def _commit(edgectl: Edgectl, fence: int, release: str) -> None:
 
 
 def _fence(begun: PlanAnswer) -> int:
-    assert begun.fence is not None, "begin answers with a fence"
+    if begun.fence is None:
+        raise TargetError(PROGRAM, "began a deploy without a fence", next=STORAGE)
     return begun.fence
 
 

@@ -40,7 +40,8 @@ class _KeyDocument(Part):
 
     @property
     def public(self) -> tuple[PublicKey, ...]:
-        return tuple(public_key_of(line, KEYS) for line in self.keys)
+        # Each once: a board may list one twice, and what is signed is a set.
+        return tuple(dict.fromkeys(public_key_of(line, KEYS) for line in self.keys))
 
 
 class KeySet(_KeyDocument):

@@ -1,0 +1,417 @@
+"""Every command of a deploy, rollback, provisioning, status, smoke and probe, answered wrongly.
+
+No traceback, nothing read outside of the release, nothing signed but what the engineer named,
+nothing raw on the terminal, within memory and time. `pytest -m nightly` asks for 20,000 answers.
+"""
+
+import contextlib
+import io
+import json
+import resource
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import paramiko
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console, RenderableType
+
+from edgewright.base.errors import EdgewrightError
+from edgewright.board import catalogue
+from edgewright.board.proposal import propose
+from edgewright.cli import screens
+from edgewright.deploy import access, documents, install, keyring, one_board, service, survey
+from edgewright.deploy import smoke as smoke_test
+from edgewright.deploy.edgectl import Edgectl
+from edgewright.deploy.install import Deployer
+from edgewright.deploy.one_board import DeploySettings, RollbackSettings
+from edgewright.deploy.remote import Board, connect
+from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.deploy.smoke import Subject
+from edgewright.release import order
+from edgewright.release.keys import KeyFolder, Signer
+from tests.boards import COMPATIBLE, make_release
+from tests.checkout import checkout
+from tests.hostile import hostile_board
+from tests.hostile_board import ROOT, Hostile, HostileBoard, World, honest
+from tests.unit.deploy.test_hostile_line import QUICK
+
+CATALOGUE = [
+    catalogue.load_board(name, checkout().boards) for name in ("a53-som", "rpi3-arm64", "rpi2")
+]
+Flow = Callable[["Engineer", Board], list[RenderableType]]
+SECRET = b"the secret beside the release"
+
+
+class Engineer:
+    """A user with a key, two releases and a board; what is signed and read is recorded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        edgectl = folder / "edgectl"
+        edgectl.write_bytes(b"#!/bin/sh\nedgectl protocol 2\n")
+        options: dict[str, Any] = {"root": ROOT, "edgectl": edgectl}
+        self.current = make_release(folder / "work", **options, model=b"model one" * 20_000)
+        self.previous = make_release(folder / "work", **options, model=b"model two" * 20_000)
+        theirs = make_release(folder / "theirs", **options, compatible="acme,other")
+        self.policy = SigningPolicy(keys=KeyFolder(folder / "keys"), ask=lambda _: None)
+        key = self.policy.keys.generate()
+        signer = self.policy.signer(emulated=False)
+        secret = folder / "outside" / "secret"
+        secret.parent.mkdir()
+        secret.write_bytes(SECRET)
+        self.colleague = KeyFolder(folder / "theirs" / "keys").generate().public
+        lines = [key.public.line, self.colleague.line]
+        keys = json.dumps({"schema": 1, "sequence": 1, "keys": lines})
+        self.world = World(
+            current=self.current,
+            previous=self.previous,
+            signature=order.sign(self.previous.manifest, signer),
+            keys=keys.encode(),
+            secret=secret,
+            foreign=theirs.manifest.canonical(),
+        )
+        self.policy.signature_of(self.current, emulated=False)
+        self.signed: list[bytes] = []
+        self.key = key.public
+
+    @property
+    def deployer(self) -> Deployer:
+        return Deployer(holder="tester@here", locks=self.folder / "locks")
+
+    def deploy_settings(self, board: Board) -> DeploySettings:
+        return DeploySettings(
+            target=board.target,
+            release=self.current,
+            signing=self.policy,
+            deployer=self.deployer,
+            known_hosts=(),
+            smoke_unchanged=True,
+            smoke_file=self.folder / "smoke.json",
+        )
+
+    def require_signed_as_named(self) -> None:
+        """Manifests that were built here; sets of keys that the engineer holds or confirmed."""
+        named = {self.key.line, self.colleague.line}
+        built = {release.manifest.canonical() for release in (self.current, self.previous)}
+        for data in self.signed:
+            if data not in built:
+                assert set(json.loads(data)["keys"]) <= named
+
+
+def deploy(engineer: Engineer, board: Board) -> list[RenderableType]:
+    report = one_board.deploy_connected(board, engineer.deploy_settings(board))
+    assert report.release == engineer.current.id
+    return [report.to_json(), *([screens.smoke_screen(report.smoke)] if report.smoke else [])]
+
+
+def dry_run(engineer: Engineer, board: Board) -> list[RenderableType]:
+    signature = engineer.policy.signature_of(engineer.current, emulated=False)
+    plan = install.dry_run(board, engineer.current, signature, reserve_bytes=1 << 20)
+    report = documents.plan_report(plan, str(board.target))
+    return [report.to_json(), *screens.plan_lines(report)]
+
+
+def rollback(engineer: Engineer, board: Board) -> list[RenderableType]:
+    options = RollbackSettings(
+        root=ROOT,
+        compatible=COMPATIBLE,
+        releases=engineer.previous.folder.parent,
+        signing=engineer.policy,
+        deployer=engineer.deployer,
+    )
+    return [*one_board.rollback(board, options)]
+
+
+def provision(engineer: Engineer, board: Board) -> list[RenderableType]:
+    edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
+    signer = engineer.policy.authority(keyring.read(edgectl).public)
+    confirmed = [engineer.colleague]
+    return [*keyring.provision(edgectl, COMPATIBLE, engineer.key, signer, confirmed=confirmed)]
+
+
+def revoke(engineer: Engineer, board: Board) -> list[RenderableType]:
+    edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
+    trusted = keyring.read(edgectl).public
+    leaving = [key.id for key in trusted if key != engineer.key] or ["0" * 16]
+    signer = engineer.policy.authority(trusted, leaving=leaving)
+    return [*keyring.revoke(edgectl, COMPATIBLE, leaving, signer)]
+
+
+def lower_floor(engineer: Engineer, board: Board) -> list[RenderableType]:
+    edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
+    signer = engineer.policy.authority(keyring.read(edgectl).public)
+    keyring.set_floor(edgectl, COMPATIBLE, 9, signer, confirmed=[engineer.colleague])
+    return []
+
+
+def forget(engineer: Engineer, board: Board) -> list[RenderableType]:
+    edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
+    signer = engineer.policy.authority(keyring.read(edgectl).public)
+    return [repr(keyring.forget(edgectl, signer))]
+
+
+def status(engineer: Engineer, board: Board) -> list[RenderableType]:
+    state = install.status(board, ROOT)
+    running = service.status(board, CATALOGUE[0])
+    report = documents.status_report(state, running, str(board.target))
+    return [
+        report.to_json(),
+        screens.status_screen(report),
+        *screens.service_lines(running),
+    ]
+
+
+def smoke(engineer: Engineer, board: Board) -> list[RenderableType]:
+    report = one_board.smoke_current(board, ROOT)
+    return [report.to_json(), screens.smoke_screen(report)]
+
+
+def serve(engineer: Engineer, board: Board) -> list[RenderableType]:
+    service.install(board, CATALOGUE[0])
+    service.remove(board, CATALOGUE[0])
+    return []
+
+
+def probe(engineer: Engineer, board: Board) -> list[RenderableType]:
+    surveyed = survey.survey(board, ROOT)
+    return [propose(surveyed, str(board.target), CATALOGUE, "new-board").toml]
+
+
+def each(engineer: Engineer, board: Board) -> list[RenderableType]:
+    """Every command of edgectl and edge-infer by itself, whatever the others are answered."""
+    edgectl, manifest = Edgectl(board=board, root=ROOT), engineer.current.manifest
+    subject = Subject(board=board, folder=f"{ROOT}/releases/0", manifest=manifest)
+    asked: list[Callable[[], object]] = [
+        lambda: edgectl.plan(b""),
+        lambda: edgectl.begin(b"", holder="h", reserve_bytes=1),
+        lambda: edgectl.chunks("0" * 64, 4096),
+        lambda: edgectl.receive(1, io.BytesIO(), None),
+        lambda: edgectl.seal(1),
+        lambda: edgectl.selftest(1, timeout_s=1),
+        lambda: edgectl.switch(1, deadline_s=1),
+        lambda: edgectl.commit(1),
+        lambda: edgectl.revert(1, bad="b"),
+        lambda: edgectl.gc(1),
+        lambda: edgectl.status(verify=True),
+        lambda: edgectl.keys(b"", compatible=COMPATIBLE),
+        lambda: keyring.read(edgectl),
+        lambda: install.read_board_order(board, ROOT, engineer.previous.id),
+        lambda: access.explain(board, ROOT),
+        lambda: service.status(board, CATALOGUE[0]),
+        lambda: survey.survey(board, ROOT),
+        lambda: smoke_test.read_golden(subject),
+        lambda: smoke_test.judge_budgets(subject.infer("bench"), manifest, board.target),
+    ]
+    for ask in asked:
+        with contextlib.suppress(EdgewrightError):
+            ask()
+    return []
+
+
+FLOWS = [
+    deploy,
+    dry_run,
+    rollback,
+    provision,
+    revoke,
+    lower_floor,
+    forget,
+    status,
+    smoke,
+    serve,
+    probe,
+    each,
+]
+
+
+def require_harmless(text: str) -> None:
+    assert all(letter.isprintable() or letter in "\n\t" for letter in text), repr(text)[:500]
+    assert len(text) < 200_000
+
+
+def shown(screen: RenderableType) -> str:
+    console = Console(file=io.StringIO(), width=200, markup=False, highlight=False, emoji=False)
+    console.print(screen)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def run(engineer: Engineer, flow: Flow, board: Board) -> None:
+    """One command of ours on a board; whatever it ends with is for people to read."""
+    try:
+        texts = [*map(shown, flow(engineer, board))]
+    except EdgewrightError as fault:
+        texts = [str(fault), fault.code]
+    for text in texts:
+        require_harmless(text)
+
+
+@pytest.fixture
+def engineer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engineer:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    engineer = Engineer(tmp_path)
+    sign = Signer.sign
+
+    def recorded(self: Signer, data: bytes, comment: str) -> Any:
+        engineer.signed.append(data)
+        return sign(self, data, comment)
+
+    monkeypatch.setattr(Signer, "sign", recorded)
+    return engineer
+
+
+READS: list[str] = []
+_watching = [False]
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watching[0] and event == "open" and isinstance(arguments[0], str | bytes):
+        path = arguments[0]
+        READS.append(path.decode() if isinstance(path, bytes) else path)
+
+
+sys.addaudithook(_note)
+
+
+@pytest.fixture
+def reads() -> Iterator[list[str]]:
+    """Paths that were opened meanwhile."""
+    READS.clear()
+    _watching[0] = True
+    yield READS
+    _watching[0] = False
+
+
+def require_inside(paths: list[str], engineer: Engineer) -> None:
+    """Absolute paths are the releases', the keys', the lock's; others are names in a folder."""
+    ours = (
+        *(str(engineer.folder / name) for name in ("work", "keys", "locks", "smoke", ".smoke")),
+        sys.prefix,
+        sys.base_prefix,
+        str(Path(__file__).parents[3]),
+    )
+    outside = [path for path in paths if path.startswith("/") and not path.startswith(ours)]
+    assert outside == []
+    assert not [path for path in paths if ".." in path]
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_an_honest_board_gets_through(engineer: Engineer, flow: Flow) -> None:
+    """What the hostile answers are made of leads to the end of each command."""
+
+    class Honest(Hostile):
+        def answer(self, argv: Any) -> Any:
+            return honest(argv, self.world)
+
+    flow(engineer, HostileBoard(Honest(lambda strategy: 1, engineer.world)))
+
+
+def be_hostile(engineer: Engineer, examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        deadline=5000,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data(), flow=st.sampled_from(FLOWS), emulated=st.booleans())
+    def hostile(data: st.DataObject, flow: Any, emulated: bool) -> None:
+        board = HostileBoard(
+            Hostile(data.draw, engineer.world), emulated=emulated and flow is deploy
+        )
+        run(engineer, flow, board)
+        assert not any(SECRET in sent for sent in engineer.world.sent)
+        engineer.require_signed_as_named()
+        engineer.world.sent.clear()
+        engineer.signed.clear()
+
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    hostile()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    seconds = time.monotonic() - begin
+    print(f"{engineer.world.wrong:,} wrong answers of {engineer.world.calls:,} in {seconds:.0f} s,")
+    print(f"{grown >> 10} MiB more memory")
+    assert grown < 200 << 10
+
+
+def test_a_hostile_board_gets_nothing(engineer: Engineer, reads: list[str]) -> None:
+    be_hostile(engineer, 150)
+    require_inside(reads, engineer)
+    assert engineer.world.wrong > 200
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", range(5))
+def test_twenty_thousand_hostile_answers_get_nothing(
+    engineer: Engineer, reads: list[str], part: int
+) -> None:
+    while engineer.world.wrong < 4_000:
+        be_hostile(engineer, 500)
+        require_inside(reads, engineer)
+        reads.clear()
+
+
+def test_a_hostile_board_gets_nothing_over_ssh(
+    engineer: Engineer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same over a real connection, with delays, cuts and answers in pieces."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    @settings(
+        max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(data=st.data(), flow=st.sampled_from(FLOWS))
+    def hostile(data: st.DataObject, flow: Flow) -> None:
+        # Only this thread may draw: the board asks it, and the command runs in another.
+        says = Hostile(data.draw, engineer.world)
+        asked, answers = Queue[str | BaseException | None](), Queue[Deed]()
+
+        def answer(channel: paramiko.Channel, command: str) -> None:
+            asked.put(command)
+            answers.get()(channel)
+
+        def command() -> None:
+            with hostile_board(tmp_path / "board", answer) as target:
+                try:
+                    with connect(target, timeouts=QUICK) as board:
+                        run(engineer, flow, board)
+                    asked.put(None)
+                except BaseException as fault:
+                    asked.put(fault)
+
+        worker = threading.Thread(target=command)
+        worker.start()
+        while isinstance(question := asked.get(timeout=60), str):
+            code, output, errors = says.answer(shlex.split(question))
+            how, pause = data.draw(st.integers(0, 15)), data.draw(st.integers(0, 3)) / 20
+            answers.put(partial(do, how, pause, code, output, errors))
+        worker.join()
+        if question:
+            raise question
+        engineer.require_signed_as_named()
+
+    hostile()
+
+
+Deed = Callable[[paramiko.Channel], None]
+
+
+def do(how: int, pause: float, code: int, output: bytes, errors: bytes, channel: Any) -> None:
+    """Answer late, in part, without an exit code or not at all."""
+    time.sleep(pause)
+    if how == 0:
+        channel.get_transport().close()
+    elif how == 1:
+        channel.sendall(output[:1])
+    else:
+        channel.sendall(output)
+        channel.sendall_stderr(errors)
+        channel.send_exit_status(code & 0xFF)
