@@ -248,6 +248,9 @@ QUOTED_LINES = 5
 LOG_LINES = 3
 COUNTS = {"uptime", "since", "starts"}
 WHOLE = re.compile(r"[0-9]{1,15}")
+# Seconds of silence: systemd reads all units anew (half a minute on a slow board), then gives a start 90 s.
+# Whoever gives up before it does never sees its reason.
+MANAGER_SECONDS = 180.0
 READ = r"""
 cd "$1" 2>/dev/null || exit 0
 for name in since starts; do [ -f "$name" ] && echo "$name $(cat "$name")"; done
@@ -310,7 +313,9 @@ def install(board: Board, profile: BoardProfile) -> bool:
     # A list: every file is placed, where `any` alone would stop at the first that changed.
     changed = [_place(board, file) for file in render(profile)]
     state = "changed" if any(changed) else "same"
-    board.script(ENABLE[manager], state, _subject(manager), f"{STATE}/supervisor", INITTAB)
+    subject = _subject(manager)
+    supervisor = f"{STATE}/supervisor"
+    board.script(ENABLE[manager], state, subject, supervisor, INITTAB, timeout=MANAGER_SECONDS)
     return any(changed)
 
 
@@ -318,7 +323,9 @@ def remove(board: Board, profile: BoardProfile) -> None:
     """End the service and remove its files; the release stays. Raises TargetError."""
     manager = profile.service.manager
     if manager is not Manager.NONE:
-        board.script(DISABLE[manager], _subject(manager), f"{STATE}/supervisor", INITTAB)
+        subject = _subject(manager)
+        supervisor = f"{STATE}/supervisor"
+        board.script(DISABLE[manager], subject, supervisor, INITTAB, timeout=MANAGER_SECONDS)
         board.check(["rm", "-rf", STATE, *(file.path for file in render(profile))])
 
 
