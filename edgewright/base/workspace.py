@@ -18,6 +18,7 @@ from edgewright.base.layout import BoardBuild, Resources
 from edgewright.base.schema import Part, translate_errors
 
 SETTINGS = "edgewright.toml"
+SETTINGS_BYTES = 1 << 20
 DEMO_MODEL = "mobilevit-s-elpv"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 RELEASE = r"^[0-9]{1,9}(\.[0-9]{1,9})*$"
@@ -137,9 +138,7 @@ def find_workspace(start: Path, resources: Resources) -> Workspace:
 def read_settings(path: Path) -> Settings:
     """Raises UserError with every problem; first of all if edgewright is too old to judge them."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(str(path), f"not readable: {error.strerror}") from error
+        table = tomllib.loads(files.read_file(path, limit=SETTINGS_BYTES).decode())
     except (ValueError, RecursionError) as broken:  # UnicodeDecodeError is a ValueError
         raise UserError(str(path), f"not TOML: {broken}", next=f"mend {path}") from broken
     required = table.get("minimum_version")

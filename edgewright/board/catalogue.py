@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from edgewright.base.errors import UserError, near_miss
+from edgewright.base.files import read_file
 from edgewright.base.schema import Document, abridged, translate_errors
 from edgewright.board.profile import (
     NAME,
@@ -29,6 +30,7 @@ from edgewright.board.profile import (
 )
 from edgewright.board.refused import refusal_of
 
+PROFILE_BYTES = 1 << 20
 MOST_BASES = 16  # files that one board is made of; each costs a frame of Python's stack
 # A base that is no board starts with `_`. A path would lead out of the folders.
 BASE = re.compile(rf"_?(?:{NAME.pattern})")
@@ -158,9 +160,7 @@ def _is_file(path: Path) -> bool:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(str(path), f"not readable: {error.strerror}") from error
+        return tomllib.loads(read_file(path, limit=PROFILE_BYTES).decode())
     except UnicodeDecodeError as broken:
         raise _invalid(path, [f"not UTF-8: byte {broken.start}"]) from broken
     except (ValueError, RecursionError) as broken:

@@ -482,7 +482,10 @@ def install_edgectl(board: Board, root: str, program: bytes, sha256: str) -> Non
         raise TargetError(
             f"{board.target}: {PROGRAM}",
             "stays as it is: the release brings one of an older protocol",
-            facts=[f"expected: protocol {result.stdout.strip()}", f"found: protocol {protocol}"],
+            facts=[
+                *(f"expected: protocol {line}" for line in last_lines(result.stdout, 1)),
+                f"found: protocol {protocol}",
+            ],
             next="invoke build, which makes a release with a newer one",
         )
     if result.returncode == DAMAGED:

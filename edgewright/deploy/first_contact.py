@@ -14,6 +14,7 @@ done
 exit 0
 """
 MAX_NAMES = 16
+MAX_CHARACTERS = 4000
 
 
 def require_kind(board: Board, profile: BoardProfile) -> bool:
@@ -22,7 +23,8 @@ def require_kind(board: Board, profile: BoardProfile) -> bool:
     A board keeps the kind that it is told first, and takes releases of that kind alone. Raises
     TargetError for a device tree of another kind.
     """
-    names = [visible(line) for line in board.script(READ).stdout.split("\n") if line][:MAX_NAMES]
+    said = board.script(READ).stdout[:MAX_CHARACTERS]
+    names = [visible(line) for line in said.split("\n") if line][:MAX_NAMES]
     if not names:
         return False
     expected = (profile.compatible, *profile.aliases)

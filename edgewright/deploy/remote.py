@@ -330,7 +330,7 @@ def _require_sudo(board: Board) -> None:
         raise TargetError(
             str(board.target),
             "sudo does not let this login in without a password",
-            facts=[f"| {line}" for line in result.stderr.splitlines()[-TAIL_LINES:]],
+            facts=[f"| {line}" for line in last_lines(result.stderr, TAIL_LINES)],
             next="as root on the board: allow it in sudoers (NOPASSWD: ALL); or leave out --sudo",
         )
 

@@ -138,3 +138,10 @@ def test_a_user_may_have_a_board_under_a_refused_name(tmp_path: Path) -> None:
     write_board(tmp_path, "rpi", 'extends = "rpi2"\n')
 
     assert load_board("rpi", tmp_path, BOARDS).cpu.core == "cortex-a7"
+
+
+def test_a_profile_without_end_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "endless.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match=r"endless\.toml: is too large"):
+        load_board("endless", tmp_path)

@@ -318,12 +318,13 @@ def test_an_honest_board_gets_through(engineer: Engineer, flow: Flow) -> None:
 def be_hostile(engineer: Engineer, examples: int) -> None:
     @settings(
         max_examples=examples,
-        deadline=5000,
+        deadline=20_000,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
     @given(data=st.data(), flow=st.sampled_from(FLOWS), emulated=st.booleans())
     def hostile(data: st.DataObject, flow: Any, emulated: bool) -> None:
+        engineer.world.order = b""
         board = HostileBoard(
             Hostile(data.draw, engineer.world), emulated=emulated and flow is deploy
         )
@@ -371,6 +372,7 @@ def test_a_hostile_board_gets_nothing_over_ssh(
     @given(data=st.data(), flow=st.sampled_from(FLOWS))
     def hostile(data: st.DataObject, flow: Flow) -> None:
         # Only this thread may draw: the board asks it, and the command runs in another.
+        engineer.world.order = b""
         says = Hostile(data.draw, engineer.world)
         asked, answers = Queue[str | BaseException | None](), Queue[Deed]()
 
