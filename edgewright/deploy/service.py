@@ -248,8 +248,8 @@ QUOTED_LINES = 5
 LOG_LINES = 3
 COUNTS = {"uptime", "since", "starts"}
 WHOLE = re.compile(r"[0-9]{1,15}")
-# Seconds of silence: systemd reads all units anew (half a minute on a slow board), then gives a start 90 s.
-# Whoever gives up before it does never sees its reason.
+# Seconds of silence: systemd reads all units anew (half a minute on a slow board), then gives a
+# start 90 s. Whoever gives up before it does never sees its reason.
 MANAGER_SECONDS = 180.0
 READ = r"""
 cd "$1" 2>/dev/null || exit 0
