@@ -38,9 +38,10 @@ from edgewright.release.manifest import Release
 def trust(
     c: Context,
     host: Host,
-    yes: Annotated[bool, "pin without asking"] = False,
-    fingerprint: Annotated[str, "pin only the key with this SHA256:… fingerprint"] = "",
-    replace: Annotated[bool, "replace a key that was pinned before"] = False,
+    yes: Annotated[bool, "pin without asking, unless another key is pinned"] = False,
+    fingerprint: Annotated[
+        str, "pin only the key with this SHA256:… fingerprint, in place of another one too"
+    ] = "",
     json: Json = False,
 ) -> None:
     """Show a board's host key and pin it. Example: invoke trust --host=root@10.0.0.7"""
@@ -51,17 +52,30 @@ def trust(
         if json:
             write_document(_offered(host, key))
         return
-    confirmed = yes or bool(fingerprint)
-    if not confirmed:
+    if key.pinned and not fingerprint:
+        if sys.stdin.isatty():  # else `pin` raises the same words
+            say(f"{'!' * 72}\n{remote.other_key(key)}\n{'!' * 72}")
+        fingerprint = _typed("to replace the old key, type the fingerprint of the new one: ")
+    elif not (yes or fingerprint):
         # A script has nobody who could compare the fingerprint: it must name it, or say yes.
-        answer = input("pin it? [y/N] ") if sys.stdin.isatty() else "no"
-        confirmed = answer.strip().lower() in ("y", "yes")
-    if not confirmed:
-        raise UserError(host, "host key was not pinned", next=f"invoke trust --host={host} --yes")
-    remote.pin(key, expected=fingerprint or None, replace=replace)
+        answer = _typed("pin it? [y/N] ").lower()
+        if answer not in ("y", "yes"):
+            next = f"invoke trust --host={host} --yes"
+            raise UserError(host, "host key was not pinned", next=next)
+    remote.pin(key, expected=fingerprint or None)
     say(f"pinned in {remote.pins()}")
     if json:
         write_document(_offered(host, key))
+
+
+def _typed(prompt: str) -> str:
+    """A line from the terminal; empty where there is none."""
+    if not sys.stdin.isatty():
+        return ""
+    try:
+        return ERR.input(prompt, markup=False).strip()
+    except EOFError:
+        return ""
 
 
 def _offered(host: str, key: HostKey) -> OfferedHostKey:

@@ -403,8 +403,8 @@ def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> 
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
     connection._set(seconds=limits.all)  # plain attributes of Fabric's are configuration
     client = connection.client
-    client.set_missing_host_key_policy(_Refuse())
     _load_known_hosts(client, known_hosts)
+    client.set_missing_host_key_policy(_Refuse(_keys_of_far_host(connection)))
     options = dict(connection.connect_kwargs)
     key_files = [Path(name).expanduser() for name in options.pop("key_filename", [])]
     options["key_filename"] = [str(path) for path in key_files if path.is_file()]
@@ -427,6 +427,25 @@ def _load_known_hosts(client: paramiko.SSHClient, files: Sequence[Path]) -> None
                 ) from broken
 
 
+def _keys_of_far_host(connection: Any) -> frozenset[bytes]:
+    """Behind a jump host, let Paramiko look a board up by its own name.
+
+    An address such as 172.17.0.4 means another board behind each jump host: a key that stands
+    there may be accepted, and is returned, but another one is no changed key.
+    """
+    if not isinstance(connection.gateway, fabric.Connection):
+        return frozenset()
+    client, name = connection.client, _host_key_name(connection)
+    accepted: set[bytes] = set()
+    for keys in (client._system_host_keys, client._host_keys):
+        own = keys.lookup(_pin_name(connection)) or {}
+        accepted |= {key.asbytes() for key in (keys.lookup(name) or {}).values()}
+        keys.clear()
+        for kind, key in own.items():
+            keys.add(name, kind, key)
+    return frozenset(accepted)
+
+
 def _known_hosts(target: Target, files: Sequence[Path] | None = None) -> Sequence[Path]:
     """The files that say which keys are known, the one that counts more first."""
     if target.known_hosts:
@@ -446,10 +465,14 @@ class _UnknownKeyError(Exception):
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
+    def __init__(self, accepted: frozenset[bytes]) -> None:
+        self._accepted = accepted
+
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        raise _UnknownKeyError(key)
+        if key.asbytes() not in self._accepted:
+            raise _UnknownKeyError(key)
 
 
 def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
@@ -527,7 +550,7 @@ def _changed_key(subject: Target, expected: paramiko.PKey, offered: paramiko.PKe
             f"expected: {fingerprint(expected.asbytes())}",
             f"found: {fingerprint(offered.asbytes())}",
         ],
-        next=f"find out why; if the board was set up anew, invoke trust --host={subject} --replace",
+        next=f"find out why; if the board was set up anew, invoke trust --host={subject}",
     )
 
 
@@ -595,7 +618,7 @@ class HostKey:
     """The key that a board offers now, and the ones that were pinned before."""
 
     target: Target
-    name: str  # as in known_hosts: addr or [addr]:port
+    name: str  # as in known_hosts: addr or [addr]:port; behind a jump host, an alias or addr@jump
     kind: str  # ssh-ed25519 …
     blob: bytes
     pinned: tuple[bytes, ...]
@@ -635,10 +658,10 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
         _close(chain)
     return HostKey(
         target=target,
-        name=_host_key_name(connection),
+        name=_pin_name(connection),
         kind=key.get_name(),
         blob=key.asbytes(),
-        pinned=_pinned_keys(connection, _known_hosts(target)),
+        pinned=_pinned_keys(connection, key.asbytes(), _known_hosts(target)),
     )
 
 
@@ -658,20 +681,30 @@ def _host_key_name(connection: Any) -> str:
     return connection.host if port == 22 else f"[{connection.host}]:{port}"
 
 
-def _pinned_keys(connection: Any, files: Sequence[Path]) -> tuple[bytes, ...]:
+def _pin_name(connection: Any) -> str:
+    """The name that a board is pinned under: behind a jump host its address says too little."""
+    name = _host_key_name(connection)
+    if not isinstance(connection.gateway, fabric.Connection):
+        return name
+    alias: str = connection.original_host
+    return alias if alias != connection.host else f"{name}@{_pin_name(connection.gateway)}"
+
+
+def _pinned_keys(connection: Any, offered: bytes, files: Sequence[Path]) -> tuple[bytes, ...]:
     """All keys of the first file that knows the host: the one that a login goes by."""
-    for path in filter(Path.is_file, files):
-        host_keys = paramiko.HostKeys(str(path)).lookup(_host_key_name(connection))
-        if host_keys:
-            return tuple(key.asbytes() for key in host_keys.values())
-    return ()
+    known = [paramiko.HostKeys(str(path)) for path in filter(Path.is_file, files)]
+    for host_keys in known:
+        if keys := host_keys.lookup(_pin_name(connection)):
+            return tuple(key.asbytes() for key in keys.values())
+    by_address = [(keys.lookup(_host_key_name(connection)) or {}).values() for keys in known]
+    return (offered,) if offered in {key.asbytes() for keys in by_address for key in keys} else ()
 
 
-def pin(key: HostKey, *, expected: str | None = None, replace: bool = False) -> bool:
+def pin(key: HostKey, *, expected: str | None = None) -> bool:
     """Pin a board's key in our known_hosts; False if it is pinned already.
 
-    `expected` is a fingerprint that the key must have. Raises TargetError if it has another,
-    UserError if another key is pinned and `replace` is not given.
+    `expected` is a fingerprint that the key must have, and without which it replaces no other.
+    Raises TargetError if it has another, UserError if it is missing where another key is pinned.
     """
     if expected is not None and expected != key.fingerprint:
         raise TargetError(
@@ -681,18 +714,25 @@ def pin(key: HostKey, *, expected: str | None = None, replace: bool = False) -> 
         )
     if key.is_pinned:
         return False
-    if key.pinned and not replace:
-        raise UserError(
-            str(key.target),
-            "another host key is pinned",
-            facts=[
-                *(f"pinned: {fingerprint(blob)}" for blob in key.pinned),
-                f"offered: {key.fingerprint}",
-            ],
-            next=f"find out why; then invoke trust --host={key.target} --replace",
-        )
+    if key.pinned and expected is None:
+        raise other_key(key)
     _write_pin(key)
     return True
+
+
+def other_key(key: HostKey) -> UserError:
+    """What there is to say of a key that is not the pinned one."""
+    return UserError(
+        str(key.target),
+        "OFFERS ANOTHER HOST KEY THAN THE ONE THAT IS PINNED",
+        facts=[
+            *(f"pinned: {fingerprint(blob)}" for blob in key.pinned),
+            f"offered: {key.fingerprint}",
+            "either the board was set up anew, or somebody answers in its place",
+        ],
+        next="read the fingerprint at the board itself; if it is the offered one, "
+        f"invoke trust --host={key.target} --fingerprint=SHA256:…",
+    )
 
 
 def _write_pin(key: HostKey) -> None:

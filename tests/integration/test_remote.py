@@ -267,9 +267,9 @@ def test_changed_key_is_refused_until_it_is_replaced(
         f"  expected: {remote.fingerprint(former.asbytes())}\n"
         f"  found: {offered.fingerprint}\n"
         "next: find out why; if the board was set up anew, "
-        f"invoke trust --host={plain} --replace"
+        f"invoke trust --host={plain}"
     )
-    pin(offered, replace=True)
+    pin(offered, expected=offered.fingerprint)
     with connect(plain) as board:
         assert board.run(["true"]).returncode == 0
     assert (home / ".ssh" / "known_hosts").read_text() == line
@@ -345,12 +345,33 @@ def test_jump_host(emulated: EmulatedBoard, behind: EmulatedBoard, plain: Target
     pin(scan_host_key(plain))
     assert told(far).startswith("far: host key is not known\n")
     pin(scan_host_key(far))
+    assert remote.pins().read_text().splitlines()[-1].startswith("far ssh-ed25519 ")
     with connect(far) as board:
         assert board.run(["hostname"]).stdout == "a53-som\n"
         started = time.monotonic()
         board.put(io.BytesIO(bytes(10**6)), "/tmp/far")
         assert time.monotonic() - started < 60
     assert shell(behind, "wc -c < /tmp/far") == str(10**6)
+
+
+def test_an_address_behind_a_jump_host_is_no_board_by_itself(
+    behind: EmulatedBoard, plain: Target
+) -> None:
+    pin(scan_host_key(plain))
+    address = address_of(behind)
+    another = paramiko.ECDSAKey.generate()  # of the board at this address behind another gate
+    with remote.pins().open("a") as pins:
+        pins.write(f"{address} {another.get_name()} {another.get_base64()}\n")
+
+    assert told(parse_host("far")).startswith("far: host key is not known\n")
+    offered = scan_host_key(parse_host("far"))
+    assert offered.pinned == ()
+
+    with remote.pins().open("a") as pins:  # as 0.1.0 and OpenSSH pin it
+        pins.write(f"{address} {offered.kind} {base64.b64encode(offered.blob).decode()}\n")
+    assert scan_host_key(parse_host("far")).is_pinned
+    with connect(parse_host("far")) as board:
+        assert board.run(["true"]).returncode == 0
 
 
 def test_jump_host_that_does_not_reach_the_board(

@@ -50,7 +50,7 @@ def test_new_key_is_pinned_once() -> None:
 def test_pins_of_other_hosts_and_ports_stay() -> None:
     pin(key_of(b"one"))
     pin(key_of(b"two", host="pi@10.0.0.7:2222"))
-    pin(key_of(b"new", b"one"), replace=True)
+    pin(key_of(b"new", b"one"), expected=fingerprint(b"new"))
     assert remote.pins().read_text() == (
         "[10.0.0.7]:2222 ssh-ed25519 dHdv\n10.0.0.7 ssh-ed25519 bmV3\n"
     )
@@ -60,10 +60,12 @@ def test_changed_key_is_not_pinned_by_the_way() -> None:
     with pytest.raises(UserError) as refused:
         pin(key_of(b"new", b"one"))
     assert str(refused.value) == (
-        "pi@10.0.0.7: another host key is pinned\n"
+        "pi@10.0.0.7: OFFERS ANOTHER HOST KEY THAN THE ONE THAT IS PINNED\n"
         f"  pinned: {fingerprint(b'one')}\n"
         f"  offered: {fingerprint(b'new')}\n"
-        "next: find out why; then invoke trust --host=pi@10.0.0.7 --replace"
+        "  either the board was set up anew, or somebody answers in its place\n"
+        "next: read the fingerprint at the board itself; if it is the offered one, "
+        "invoke trust --host=pi@10.0.0.7 --fingerprint=SHA256:…"
     )
     assert not remote.pins().exists()
 
@@ -115,7 +117,7 @@ def test_our_pins_count_more_than_the_user_s_known_hosts(home: Path) -> None:
         f"10.0.0.7 {theirs.get_name()} {theirs.get_base64()}\n"
     )
     connection = remote._connection(parse_host("pi@10.0.0.7"), QUICK)
-    assert remote._pinned_keys(connection, remote.user_known_hosts()) == (ours.asbytes(),)
+    assert remote._pinned_keys(connection, b"", remote.user_known_hosts()) == (ours.asbytes(),)
 
 
 def test_identity_files_that_do_not_exist_are_left_out(home: Path) -> None:
