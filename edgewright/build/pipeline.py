@@ -22,12 +22,12 @@ from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
 from edgewright.model.contract.card import read_card
-from edgewright.model.contract.classifier import CARD, read_classifier, require_agreement
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
+from edgewright.model.importer.classifier import CARD, Choices, choices_of, read_with_card
 from edgewright.model.pack.golden import require_golden
 from edgewright.release import manifest as release
 from edgewright.release.run_file import ImageLimits
@@ -160,12 +160,14 @@ def _converted(
     if not model.exists():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
     _require_bounded(model)
-    key = digest.text_sha256(network_sha256(model), rules_sha256(), str(xnnpack))
+    card = model.parent / CARD
+    choices = choices_of(model, read_card(card)) if card.is_file() else Choices()
+    key = digest.text_sha256(network_sha256(model), rules_sha256(), str(xnnpack), repr(choices))
     cached_model = cache / "models" / key[:32]
     is_cached = cached_model.is_dir()
     if not is_cached:
         with cached_folder(cached_model) as folder:
-            convert(model, folder, xnnpack=xnnpack)
+            convert(model, folder, xnnpack=xnnpack, shape=choices.shape, output=choices.output)
     converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
     copy_file(cached_model / "model.ort", converted.ort)
     copy_file(cached_model / "ops.config", converted.ops_config)
@@ -371,8 +373,8 @@ def _require_promise(model: Path, out: BoardBuild) -> None:
             ],
             next="use the card that was made with the model, or write that hash into it",
         )
-    require_agreement(read_classifier(model), card, path)
-    require_golden(model, card, golden)
+    classifier, _ = read_with_card(model)
+    require_golden(classifier.path, card, golden, model)
     update_file(stamp, key)
 
 

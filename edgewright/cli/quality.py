@@ -28,13 +28,13 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import written_files
 from edgewright.model.contract.card import ModelFile, read_card, write_card
-from edgewright.model.contract.classifier import CARD
 from edgewright.model.contract.session import saturates
 from edgewright.model.convert import inspect as inspector
 from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
+from edgewright.model.importer.classifier import CARD
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.documents import quality
@@ -59,6 +59,8 @@ Network = Annotated[str, NETWORK]
 Images = Annotated[str, IMAGES]
 ImageCount = Annotated[int, "how many images; 0: all"]
 CardPath = Annotated[str, "card.json to use instead of the one beside the model"]
+InputShape = Annotated[str, "of a network that leaves it open, such as 1,3,224,224"]
+OutputName = Annotated[str, "the output to take of a network that has several"]
 Positive = Annotated[str, "the label that recall is told of; default: defective, or the last"]
 
 
@@ -76,6 +78,8 @@ class QuantizeOptions:
         "default: build/model/int8",
     ] = ""
     card: CardPath = ""
+    shape: InputShape = ""
+    output: OutputName = ""
     positive: Positive = ""
     beside: Annotated[
         tuple[str, ...],
@@ -103,6 +107,8 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
         held_out=options.held_out,
         test=options.test,
         card=Path(options.card) if options.card else None,
+        shape=_shape(options.shape),
+        output=options.output,
         positive=options.positive,
         beside=tuple(map(Path, options.beside)),
         sweep=options.sweep,
@@ -128,6 +134,8 @@ class EvaluateOptions:
     model: Annotated[str, f"{NETWORK}; .ort too"] = ""
     images: Images = ELPV
     card: CardPath = ""
+    shape: InputShape = ""
+    output: OutputName = ""
     positive: Positive = ""
     cost_miss: Annotated[float, "price of a defect that passes"] = 1.0
     cost_false_alarm: Annotated[float, "price of a good one that is rejected"] = 1.0
@@ -143,9 +151,12 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
     judging = workflow.judging(
         model_path(options.model),
         options.images,
-        Path(options.card) if options.card else None,
-        options.positive,
-        options.count,
+        say,
+        card=Path(options.card) if options.card else None,
+        positive=options.positive,
+        count=options.count,
+        shape=_shape(options.shape),
+        output=options.output,
     )
     if saturates(judging.classifier.path):
         say(
@@ -170,10 +181,17 @@ def convert(
     c: Context,
     model: Network = "",
     out: Annotated[str, "folder for model.ort and ops.config; default: build/model/converted"] = "",
+    shape: InputShape = "",
+    output: OutputName = "",
     json: Json = False,
 ) -> None:
     """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
-    files = converter.convert(model_path(model), Path(out) if out else _model_build() / "converted")
+    files = converter.convert(
+        model_path(model),
+        Path(out) if out else _model_build() / "converted",
+        shape=_shape(shape),
+        output=output or None,
+    )
     report = converter.conversion_report(files)
     if json:
         write_document(report)
@@ -185,9 +203,15 @@ def convert(
 
 
 @task
-def inspect(c: Context, model: Network = "", json: Json = False) -> None:
+def inspect(
+    c: Context,
+    model: Network = "",
+    shape: InputShape = "",
+    output: OutputName = "",
+    json: Json = False,
+) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
-    inspection = inspector.inspect(model_path(model))
+    inspection = inspector.inspect(model_path(model), shape=_shape(shape), output=output or None)
     if json:
         write_document(inspection)
         return
@@ -213,9 +237,10 @@ def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
     judging = workflow.judging(
         Path(options.first),
         options.images,
-        Path(options.card) if options.card else None,
-        options.positive,
-        options.count,
+        say,
+        card=Path(options.card) if options.card else None,
+        positive=options.positive,
+        count=options.count,
     )
     difference = workflow.diff(judging, Path(options.second))
     if json:
@@ -248,13 +273,31 @@ def golden(
     path, demo = model_path(model), installed_resources().demo_models
     if demo and path.is_relative_to(demo):
         checkout()  # the models of an installation are only read
-    judging = workflow.judging(path, images, path.parent / CARD)
-    written = sets.make_golden(path, judging.card, workflow.evaluate(judging))
+    judging = workflow.judging(path, images, say, card=path.parent / CARD)
+    written = sets.make_golden(
+        judging.classifier.path, judging.card, workflow.evaluate(judging), path.parent / "golden"
+    )
     say(f"{written.folder}: {written.cases} cases")
     for line in written.left_out:
         say(f"left out: {line}")
     if json:
         write_document(written_files([written.folder / sets.EXPECTED]))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The sizes of `--shape`; empty if it is not given. Raises UserError for other words."""
+    try:
+        shape = tuple(int(size) for size in text.split(",")) if text else ()
+    except ValueError:
+        shape = (0,)
+    if shape and (len(shape) != 4 or min(shape) < 1):
+        raise UserError(
+            f"--shape={text}",
+            "is no shape of an image",
+            facts=["expected: batch, channels, height, width"],
+            next="give it as in --shape=1,3,224,224",
+        )
+    return shape
 
 
 def _model_build() -> Path:

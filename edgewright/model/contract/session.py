@@ -1,5 +1,6 @@
 """Sessions of ONNX Runtime on the machine that builds, with the board's arithmetic."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from platform import machine
 
@@ -10,21 +11,42 @@ from numpy.typing import NDArray
 from edgewright.model.contract.card import Activation
 from edgewright.model.contract.preprocess import Floats
 
-IR_VERSION = 10  # the newest that ONNX Runtime 1.21 reads
+# The newest that ONNX Runtime 1.21 reads.
+IR_VERSION = 10
+OPSET = 22
 
 
-def open_session(model: Path, threads: int = 0) -> ort.InferenceSession:
+def open_session(model: Path | bytes, threads: int = 0) -> ort.InferenceSession:
     """A CPU session whose INT8 arithmetic is exact, as it is on ARM.
 
     Without `x64quantprecision`, u8·s8 products saturate at 16 bits on x86 processors
     that lack VNNI, and the host's outputs differ from the board's.
     """
+    try:
+        return _session(model, threads, {"session.x64quantprecision": "1"})
+    except Exception:  # ONNX Runtime's own exceptions have no common class
+        # It rewrites S8 activations to U8, and stumbles over weights that several nodes share,
+        # and over files that hold QLinearConv already.
+        return _session(model, threads, {})
+
+
+def load_session(model: Path | bytes) -> ort.InferenceSession:
+    """A CPU session that runs a network as it is, and logs nothing."""
+    return _session(model, 0, {})
+
+
+def _session(
+    model: Path | bytes, threads: int, settings: Mapping[str, str]
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.log_severity_level = 4
+    for name, value in settings.items():
+        options.add_session_config_entry(name, value)
     # Idle threads that spin take the cores from what else runs here.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads
-    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def saturates(model: Path, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document
 from edgewright.model.convert.ops import OpConfig, gaps, parse_config
-from edgewright.model.convert.ort_tools import read_needs
+from edgewright.model.convert.ort_tools import Needs, read_needs
 
 
 class Coverage(Document):
@@ -22,12 +22,29 @@ class Coverage(Document):
     built: list[str]
 
 
+# Domains of operators that a board's runtime can register, whatever an op config asks for: those of
+# ai.onnx.ml are built out, com.microsoft.nchwc is for the processor of the machine that converts.
+REGISTRABLE = {"ai.onnx", "com.microsoft"}
+
+
+def _require_registrable(model: Path, needs: Needs) -> None:
+    strange = [node for node in needs.nodes if node.operator.domain not in REGISTRABLE]
+    if strange:
+        raise UserError(
+            str(model),
+            "needs operators that no board's runtime has",
+            facts=[f"{node.operator}, node '{node.name}'" for node in strange[:5]],
+            next="convert the network as it was exported, before any optimiser saved it",
+        )
+
+
 def prove(model: Path, built: OpConfig) -> Coverage:
     """Compare the operators and types of a `.ort` model with those that a runtime was built for.
 
     Raises UserError naming operator, type and node for everything that is missing.
     """
     needs = read_needs(model)
+    _require_registrable(model, needs)
     required = parse_config(needs.ops_config, str(model))
     missing = gaps(required, built)
     if missing:

@@ -14,20 +14,24 @@ from onnx import TensorProto, helper, shape_inference
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part
-from edgewright.model.contract.classifier import require_onnx
+from edgewright.model.contract.network_file import network_bytes, read_graph
 from edgewright.model.contract.operators import ROUNDING, VIEWS
+from edgewright.model.contract.session import load_session
+from edgewright.model.importer.importing import import_network
 
 # Operator → the places of its data and of its weights among the inputs.
 _PRODUCTS = {
     "Conv": (0, 1),
     "ConvInteger": (0, 1),
     "QLinearConv": (0, 3),
+    "FusedConv": (0, 1),
     "Gemm": (0, 1),
+    "FusedGemm": (0, 1),
     "MatMul": (0, 1),
     "MatMulInteger": (0, 1),
     "QLinearMatMul": (0, 3),
 }
-_CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
+_CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv", "FusedConv"}
 
 FLOAT_BYTES = 4
 
@@ -61,20 +65,25 @@ class Inspection(Document):
     layers: tuple[Layer, ...]
 
 
-def inspect(model: Path) -> Inspection:
-    """Inspect an ONNX network with batch 1. Raises UserError if the file is not one."""
+def inspect(
+    model: Path, *, shape: Sequence[int] | None = None, output: str | None = None
+) -> Inspection:
+    """Inspect an ONNX network for one image. Raises UserError if no board can run it.
+
+    `shape` and `output` are those of `import_network`.
+    """
     if model.suffix == ".ort":
         raise UserError(str(model), "is in ORT format", next="inspect the ONNX file it is made of")
-    require_onnx(model)
+    imported = import_network(model, shape=shape, output=output)
     # Counts of nodes are of the file as it is; shapes and products of the folded graph.
-    graph, written = _Graph(model), onnx.load(model)
+    graph, written = _Graph(imported.path), read_graph(model)
     domains = {node.domain or "ai.onnx" for node in written.graph.node}
     opsets = {opset.domain or "ai.onnx": opset.version for opset in written.opset_import}
     layers = tuple(graph.layer(node) for node in graph.nodes if node.op_type not in ROUNDING)
     peak, peak_node = graph.peak()
     return Inspection(
         model=str(model),
-        bytes=model.stat().st_size,
+        bytes=network_bytes(model),
         opsets={name: version for name, version in opsets.items() if name in domains},
         operators=dict(Counter(node.op_type for node in written.graph.node).most_common()),
         types=graph.weight_types(),
@@ -87,13 +96,15 @@ def inspect(model: Path) -> Inspection:
 
 
 class _Graph:
-    """A network with constants folded and shapes inferred, for batch 1."""
+    """A network with constants folded and shapes inferred."""
 
     def __init__(self, path: Path) -> None:
         self.model = shape_inference.infer_shapes(_folded(path))
         self.nodes: Sequence[onnx.NodeProto] = self.model.graph.node
         self.constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
         self.values = _values(self.model.graph)
+        if any(node.output[0] not in self.values for node in self.nodes):
+            self.values = {**self.values, **_observed(self.model)}
         self.consumers = Counter(name for node in self.nodes for name in node.input)
         self.consumers.update(value.name for value in self.model.graph.output)
         self.alias = self._aliases()
@@ -201,6 +212,27 @@ def _values(graph: onnx.GraphProto) -> Mapping[str, tuple[Shape | None, int]]:
     return values
 
 
+def _observed(model: onnx.ModelProto) -> Mapping[str, tuple[Shape | None, int]]:
+    """The same from an inference: the onnx library infers no shapes of ONNX Runtime's operators."""
+    augmented = onnx.ModelProto()
+    augmented.CopyFrom(model)
+    known = {value.name for value in model.graph.output}
+    names = [
+        name for node in model.graph.node for name in node.output if name and name not in known
+    ]
+    augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = load_session(augmented.SerializeToString())
+    feeds = {
+        value.name: np.zeros(
+            [size.dim_value for size in value.type.tensor_type.shape.dim],
+            helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+        )
+        for value in model.graph.input
+    }
+    arrays = [np.asarray(array) for array in session.run(names, feeds)]
+    return {name: (array.shape, array.itemsize) for name, array in zip(names, arrays, strict=True)}
+
+
 def _size(tensor: onnx.TensorProto) -> int:
     return int(prod(tensor.dims)) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
@@ -208,7 +240,6 @@ def _size(tensor: onnx.TensorProto) -> int:
 def _folded(path: Path) -> onnx.ModelProto:
     """The network with constants folded: exporters compute shapes by nodes of the graph."""
     model = onnx.load(path)
-    _fix_batch(model.graph)
     with TemporaryDirectory() as scratch:
         options = onnxruntime.SessionOptions()
         # "Basic" folds constants, and adds no operators of ONNX Runtime's own, whose shapes the
@@ -219,22 +250,6 @@ def _folded(path: Path) -> onnx.ModelProto:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         return onnx.load(options.optimized_model_filepath)
-
-
-def _fix_batch(graph: onnx.GraphProto) -> None:
-    """Batch 1 for each input whose first dimension alone is open, and wherever that is named."""
-    values = (*graph.input, *graph.value_info, *graph.output)
-    dimensions = [size for value in values for size in value.type.tensor_type.shape.dim]
-    constants = {tensor.name for tensor in graph.initializer}  # old files list them as inputs
-    for value in (value for value in graph.input if value.name not in constants):
-        shape = value.type.tensor_type.shape.dim
-        is_open = [size.dim_value < 1 for size in shape]
-        if is_open and is_open[0] and not any(is_open[1:]):
-            name = shape[0].dim_param
-            for size in dimensions:
-                if name and size.dim_param == name:
-                    size.dim_value = 1
-            shape[0].dim_value = 1
 
 
 def activation_bytes(graph: onnx.GraphProto) -> int:

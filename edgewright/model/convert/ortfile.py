@@ -123,6 +123,8 @@ def shorten_names(data: bytes) -> bytes:
     fixed |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
     words = {*_operator_words(graph), *_resolver_words(session.KernelTypeStrResolver())}
     fixed |= words - {None, b""}
+    # A new name of the outer graph must not be one of a subgraph's, which would hide it there.
+    fixed |= set(_names_in_subgraphs(graph))
     names = _short_names(set(places.values()), fixed)
     for start, old in places.items():
         struct.pack_into(f"<I{len(old)}s", content, start, len(names[old]), names[old])
@@ -154,6 +156,17 @@ def _tensor_names(graph: Any) -> Iterator[int]:
     for node in _items(graph, "Nodes"):
         for kind in ("Inputs", "Outputs", "ImplicitInputs"):
             yield from (getattr(node, kind)(i) for i in range(getattr(node, f"{kind}Length")()))
+
+
+def _names_in_subgraphs(graph: Any) -> Iterator[bytes]:
+    """Names of tensors in the branches and bodies of If, Loop and Scan."""
+    for node in (graph.Nodes(i) for i in range(graph.NodesLength())):
+        for attribute in (node.Attributes(j) for j in range(node.AttributesLength())):
+            if (inner := attribute.G()) is None:
+                continue
+            yield from (inner.NodeArgs(k).Name() for k in range(inner.NodeArgsLength()))
+            yield from (inner.Initializers(k).Name() for k in range(inner.InitializersLength()))
+            yield from _names_in_subgraphs(inner)
 
 
 def _operator_words(graph: Any) -> Iterator[bytes | None]:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,33 +13,39 @@ from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.schema import Document
-from edgewright.model.contract.classifier import require_finite, require_onnx
 from edgewright.model.contract.network_file import weight_files
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted, convert_network
 from edgewright.model.convert.signed_bytes import make_signed
+from edgewright.model.importer import importing
+from edgewright.model.importer.importing import import_network
 
 RUNTIME_VERSION = "1.21.0"
 RULES = ("to_ort", "ops", "ort_child", "ort_tools", "ortfile", "signed_bytes")  # modules
 
 
-def convert(model: Path, out: Path, *, xnnpack: bool = False) -> Converted:
+def convert(
+    model: Path,
+    out: Path,
+    *,
+    xnnpack: bool = False,
+    shape: Sequence[int] | None = None,
+    output: str | None = None,
+) -> Converted:
     """Write `out/model.ort` and `out/ops.config` for an ONNX file.
 
     Graph optimisations are applied now (style Fixed, for ARM), so the board does none. For a
     runtime with `xnnpack` activations become signed bytes, since XNNPACK's provider takes no
     convolution of unsigned ones by signed weights; and convolutions keep ONNX's own layout, which
-    it changes when it takes them.
-    Raises UserError if the file is not an ONNX model, holds weights that are not finite, or
-    the converter refuses it.
+    it changes when it takes them. `shape` and `output` are those of `import_network`.
+    Raises UserError if no board can run the network, or the converter refuses it.
     """
     require_runtime_version()
-    require_onnx(model)
-    require_finite(model)
+    imported = import_network(model, shape=shape, output=output)
     make_folder(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
         source = Path(scratch) / "model.onnx"
-        _copy(model, source, signed=xnnpack)
+        _copy(imported.path, source, signed=xnnpack)
         files = convert_network(
             source, Path(scratch) / "out", "extended" if xnnpack else "all", str(model)
         )
@@ -71,9 +78,12 @@ def conversion_report(files: Converted) -> Conversion:
 
 
 def rules_sha256() -> str:
-    """Hash of what decides on a conversion beside the model: the converter and the code here."""
+    """Hash of what decides on a conversion beside the model: the converter, the importer
+    and the code here."""
     files = sorted(Path(__file__).with_name(f"{name}.py") for name in RULES)
-    return digest.text_sha256(onnxruntime.__version__, *(path.read_text() for path in files))
+    importer = digest.tree_sha256(Path(importing.__file__).parent)
+    versions = (onnxruntime.__version__, onnx.__version__)
+    return digest.text_sha256(*versions, importer, *(path.read_text() for path in files))
 
 
 def require_runtime_version() -> None:

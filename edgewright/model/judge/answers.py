@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.session import open_session, probabilities
 from edgewright.model.judge.data import Dataset, Sample
@@ -80,16 +81,20 @@ class Mistake:
 
 
 def judge(model: Path, dataset: Dataset, card: Card, positive: int) -> Answers:
-    """Run a network over the images of a dataset."""
+    """Run a network over the images of a dataset. Raises UserError if an answer is not finite."""
     session = open_session(model)
     name = session.get_inputs()[0].name
     inputs = Inputs(samples=dataset.samples, card=card)
     rows = np.concatenate([session.run(None, {name: image})[0] for image in inputs])
-    return Answers(
-        dataset=dataset,
-        probabilities=probabilities(rows, card.output.activation),
-        positive=positive,
-    )
+    answers = probabilities(rows, card.output.activation)
+    if (broken := np.flatnonzero(~np.isfinite(answers).all(axis=1))).size:
+        raise UserError(
+            card.name,
+            f"its answers to {broken.size} of {len(answers)} images are not finite (NaN, infinite)",
+            facts=[f"{dataset.samples[at].key}: {rows[at]}" for at in broken[:3]],
+            next="look for a logarithm, a root or a division, or train it again",
+        )
+    return Answers(dataset=dataset, probabilities=answers, positive=positive)
 
 
 def worst(answers: Answers, count: int) -> list[Mistake]:

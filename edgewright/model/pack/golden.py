@@ -114,20 +114,23 @@ def _reasons(answers: Answers, sure: NDArray[np.bool_]) -> list[str]:
     return lines
 
 
-def make_golden(model: Path, card: Card, answers: Answers) -> GoldenSet:
+def make_golden(model: Path, card: Card, answers: Answers, out: Path | None = None) -> GoldenSet:
     """Choose among the images that a network answered, and write them: `choose`, `write_golden`."""
     choice = choose(answers)
-    golden = write_golden(model, card, choice.samples)
+    golden = write_golden(model, card, choice.samples, out)
     return replace(golden, left_out=(*choice.left_out, *golden.left_out))
 
 
-def write_golden(model: Path, card: Card, samples: Sequence[Sample]) -> GoldenSet:
-    """Write `golden/` beside the model: the images, variants of two of them and `expected.json`.
+def write_golden(
+    model: Path, card: Card, samples: Sequence[Sample], out: Path | None = None
+) -> GoldenSet:
+    """Write `out`, which is `golden/` beside the model if not given: the images, variants of two of
+    them and `expected.json`.
 
     What is answered inside the margin is left out. Raises UserError, and leaves the former folder,
     if nothing remains.
     """
-    out = model.parent / "golden"
+    out = out or model.parent / "golden"
     with new_folder(out) as folder:
         # By key, not by name: images of two classes may have the same name.
         images = [
@@ -184,14 +187,15 @@ def expect(model: Path, card: Card, images: Sequence[Path]) -> Expected:
     )
 
 
-def require_golden(model: Path, card: Card, folder: Path) -> None:
+def require_golden(network: Path, card: Card, folder: Path, model: Path) -> None:
     """Raise UserError if a golden set is not what the network itself answers to its images.
 
-    The board compares itself with this set alone: a set that is wrong would let it pass.
+    `network` is the file that is run, `model` the user's that it was imported from. The board
+    compares itself with this set alone: a set that is wrong would let it pass.
     """
     expected = read_expected(folder)
     images = [folder / case.image for case in expected.cases]
-    answers = expect(model, card, images)
+    answers = expect(network, card, images)
     facts = [
         f"{case.image}: expected {case.class_} {case.probabilities}, "
         f"found {answer.class_} {answer.probabilities}"

@@ -1,21 +1,24 @@
 """Quantize, evaluate and compare networks from any source, on folders of labelled images."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import onnx
-
 from edgewright.base.errors import UserError
 from edgewright.base.files import new_folder
 from edgewright.base.progress import LineSink
 from edgewright.model.contract.card import Card
-from edgewright.model.contract.classifier import (
+from edgewright.model.contract.network_file import read_graph
+from edgewright.model.importer.classifier import (
     CARD,
     Classifier,
-    card_of,
+    choices_of,
+    default_card,
     read_classifier,
+    read_with_card,
     require_agreement,
 )
 from edgewright.model.judge.answers import Answers, judge, worst
@@ -24,6 +27,7 @@ from edgewright.model.judge.data import ELPV, Dataset, refuse_overlap
 from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import (
     CALIBRATION_IMAGES,
+    Inputs,
     halves,
     load_part,
     paths,
@@ -37,6 +41,7 @@ from edgewright.model.quantize.recipe import DEFAULT
 from edgewright.model.quantize.sweep import Bench, InstructionCounter, Rival
 from edgewright.model.quantize.sweep_report import SweepReport
 
+COMPARED_IMAGES = 4  # on which a rewritten network must answer as the source does
 QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
 
 
@@ -50,6 +55,8 @@ class Quantization:
     held_out: str = ""  # empty: ELPV's validation part, or the images not calibrated on
     test: str = ""  # its images may not be among the others; empty: ELPV's test part, if here
     card: Path | None = None
+    shape: tuple[int, ...] = ()  # of the input, where the network leaves it open
+    output: str = ""  # the one to take of several
     beside: tuple[Path, ...] = ()  # other networks to judge on the same images
     positive: str = ""  # the label whose recall is measured
     sweep: bool = False
@@ -75,12 +82,20 @@ def quantize(
 
     Raises UserError for any fault of network or images, and if no recipe is in the budget.
     """
-    classifier = _require_fp32(read_classifier(request.model))
+    classifier, known = read_with_card(
+        request.model, request.card, shape=request.shape, output=request.output or None
+    )
+    _require_fp32(classifier)
     calibration, judged = _images(request)
-    card = card_of(classifier, calibration.labels, request.card)
-    with new_folder(request.out) as folder, TemporaryDirectory() as scratch:
+    card = known or _assumed_card(classifier, calibration.labels, progress)
+    _require_equal(classifier, calibration, card, progress)
+    with (
+        new_folder(request.out) as folder,
+        TemporaryDirectory() as scratch,
+        _blaming(request.model, Path(scratch), classifier.path),
+    ):
         bench = Bench(
-            fp32=request.model,
+            fp32=classifier.path,
             card=card,
             calibration=relabel(calibration, card.labels),
             held_out=relabel(judged, card.labels),
@@ -105,12 +120,21 @@ def quantize(
 
 
 def judging(
-    model: Path, images: str, card: Path | None = None, positive: str = "", count: int = 0
+    model: Path,
+    images: str,
+    progress: LineSink = lambda _: None,
+    *,
+    card: Path | None = None,
+    positive: str = "",
+    count: int = 0,
+    shape: tuple[int, ...] = (),
+    output: str = "",
 ) -> Judging:
     """Read a network, its card and its images, which are the test part of ELPV or a folder."""
-    classifier = read_classifier(model)
+    classifier, known = read_with_card(model, card, shape=shape, output=output or None)
     dataset = load_part(images, "test")
-    model_card = card_of(classifier, dataset.labels, card)
+    model_card = known or _assumed_card(classifier, dataset.labels, progress)
+    _require_equal(classifier, dataset, model_card, progress)
     dataset = relabel(dataset, model_card.labels)
     return Judging(
         classifier=classifier,
@@ -118,6 +142,28 @@ def judging(
         dataset=spread(dataset, count) if count else dataset,
         positive=label_of(model_card, positive),
     )
+
+
+def _assumed_card(classifier: Classifier, labels: Sequence[str], progress: LineSink) -> Card:
+    """A card where there is none, with a word for all that it assumes."""
+    card, assumptions = default_card(classifier, labels)
+    progress(f"{classifier.source}: no {CARD} beside it, so this is assumed, and may be wrong:")
+    for line in assumptions:
+        progress(f"  {line}")
+    progress(f"  state it: invoke model.import --model={classifier.source} --out=FOLDER, or --card")
+    return card
+
+
+def _require_equal(
+    classifier: Classifier, dataset: Dataset, card: Card, progress: LineSink
+) -> None:
+    """Say how the network was rewritten, and compare it with the source on real images."""
+    imported = classifier.imported
+    if imported is None or not imported.changes:
+        return
+    samples = spread(dataset, COMPARED_IMAGES).samples
+    imported.require_equal(Inputs(samples=samples, card=card))
+    progress(f"imported: {'; '.join(imported.changes)}")
 
 
 def evaluate(judging: Judging) -> Answers:
@@ -142,14 +188,28 @@ def write_worst(answers: Answers, out: Path, count: int = 24) -> Path | None:
 
 def diff(first: Judging, second: Path) -> differ.Difference:
     """Compare the network of `first` with another one on its images."""
-    other = read_classifier(second)
-    require_agreement(other, first.card, first.classifier.path.parent / CARD)
+    choices = choices_of(second, first.card)
+    other = read_classifier(second, shape=choices.shape, output=choices.output)
+    require_agreement(other, first.card, first.classifier.source.parent / CARD)
     return differ.diff(first.classifier, other, first.dataset, first.card, first.positive)
+
+
+@contextmanager
+def _blaming(model: Path, *copies: Path) -> Iterator[None]:
+    """A fault of a file that was made of the model on the way is told as the model's."""
+    try:
+        yield
+    except UserError as fault:
+        subject = Path(fault.subject)
+        if not any(subject.is_relative_to(copy) for copy in copies):
+            raise
+        raise UserError(str(model), fault.problem, facts=fault.facts, next=fault.next) from fault
 
 
 def _rival(model: Path, card: Card) -> Rival:
     """A network to judge beside that of `card`, with its own card, since its input may differ."""
-    rival_card = card_of(read_classifier(model), card.labels)
+    classifier, known = read_with_card(model)
+    rival_card = known or default_card(classifier, card.labels)[0]
     if rival_card.labels != card.labels:
         raise UserError(
             str(model),
@@ -159,7 +219,7 @@ def _rival(model: Path, card: Card) -> Rival:
                 f"expected: {', '.join(card.labels)}",
             ],
         )
-    return Rival(path=model, card=rival_card)
+    return Rival(classifier=classifier, card=rival_card)
 
 
 def label_of(card: Card, positive: str) -> int:
@@ -194,13 +254,15 @@ def _images(request: Quantization) -> tuple[Dataset, Dataset]:
     return calibration, judged
 
 
-def _require_fp32(classifier: Classifier) -> Classifier:
-    path = classifier.path
+def _require_fp32(classifier: Classifier) -> None:
+    path = classifier.source
     if path.suffix == ".ort":
         raise UserError(str(path), "is in ORT format", next="quantize the ONNX file it is made of")
-    kinds = {node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    kinds = {node.op_type for node in read_graph(classifier.path).graph.node}
     if kinds_of_int8 := sorted(kinds & QUANTIZED):
         raise UserError(
-            str(path), "is quantized already", facts=["operators: " + ", ".join(kinds_of_int8)]
+            str(path),
+            "is quantized already",
+            facts=["operators: " + ", ".join(kinds_of_int8)],
+            next=f"take it as it is: invoke model.import --model={path}",
         )
-    return classifier

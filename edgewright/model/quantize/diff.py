@@ -8,7 +8,7 @@ from typing import Literal
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part
 from edgewright.model.contract.card import Card
-from edgewright.model.contract.classifier import Classifier
+from edgewright.model.importer.classifier import Classifier
 from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import Dataset, Sample
 from edgewright.model.judge.evaluate import Interval
@@ -177,7 +177,7 @@ def _noise(first: Path, second: Path, dataset: Dataset, card: Card) -> list[Tens
         return []  # a converted network is fused: its tensors are no longer there
     images = Inputs(samples=spread(dataset, NOISE_IMAGES).samples, card=card)
     with TemporaryDirectory() as scratch:
-        prepared = prepare(first, Path(scratch) / "first.onnx", card.input.shape)
+        prepared = prepare(first, Path(scratch) / "first.onnx")
         noise = measure_noise(prepared, second, images)
     if not noise:
         raise UserError(

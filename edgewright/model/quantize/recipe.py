@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
-from onnx import version_converter
 from onnxruntime.quantization import QDQQuantizer, QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import replacing
@@ -25,7 +23,6 @@ from edgewright.model.quantize.calibrate import Calibration, Method
 QUANTIZABLE = {*QLinearOpsRegistry, *QDQRegistry} - {"LayerNormalization"}
 
 _PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear has an axis
-_OPSET = 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +57,20 @@ RECIPES = (
 DEFAULT = RECIPES[0]  # loses least on the demo model's validation part (docs/model.md)
 
 
-def prepare(fp32: Path, out: Path, shape: tuple[int, ...]) -> Path:
-    """Write the network with its input's shape fixed, constants folded, norms merged and shapes
-    inferred."""
+def prepare(fp32: Path, out: Path) -> Path:
+    """Write an imported network with constants folded, norms merged and shapes inferred."""
     model = onnx.load(fp32)
-    opsets = {opset.domain: opset.version for opset in model.opset_import}
-    if opsets.get("", opsets.get("ai.onnx", 0)) < _PER_CHANNEL_OPSET:
-        model = version_converter.convert_version(model, _OPSET)
-    make_input_shape_fixed(model.graph, model.graph.input[0].name, list(shape))
-    for number, node in enumerate(model.graph.node):
-        # Nodes are spared by name, and an exporter may leave names out.
-        node.name = node.name or f"{node.op_type}_{number}"
+    opset = next((o.version for o in model.opset_import if not o.domain), 0)
+    if opset < _PER_CHANNEL_OPSET:
+        raise UserError(
+            str(fp32),
+            f"has opset {opset}, which cannot be quantized",
+            facts=[f"expected: {_PER_CHANNEL_OPSET} or newer"],
+            next="export it again with opset_version=17",
+        )
+    # A file, not the model: of a model it would put the weights into files, which it then loses.
     with _silent():
-        quant_pre_process(model, out, skip_symbolic_shape=True)
+        quant_pre_process(fp32, out, skip_symbolic_shape=True)
     return out
 
 
@@ -84,7 +82,7 @@ def quantize_prepared(
     Raises UserError if a weight is -128, see `refuse_lowest_weight`.
     """
     with replacing(out) as aside:
-        with _silent():
+        with _silent(), _refused(out):
             if recipe.mode == "dynamic":
                 # ONNX Runtime's ConvInteger takes uint8 weights only, and no scales per channel.
                 spared = list(recipe.spared)
@@ -129,6 +127,20 @@ def refuse_lowest_weight(model: onnx.ModelProto, path: Path) -> None:
     ]
     if bad:
         raise UserError(str(path), "int8 weights reach -128", facts=["tensors: " + ", ".join(bad)])
+
+
+@contextmanager
+def _refused(subject: Path) -> Iterator[None]:
+    """What ONNX Runtime's quantizer does not take is a fault of the network."""
+    try:
+        yield
+    except (ValueError, KeyError, RuntimeError, NotImplementedError) as refused:
+        raise UserError(
+            str(subject),
+            "ONNX Runtime's quantizer does not take it",
+            facts=[str(refused)],
+            next="quantize the network as it was exported, before any optimiser saved it",
+        ) from refused
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from edgewright.base.progress import LineSink
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.session import open_session
 from edgewright.model.convert.inspect import activation_bytes, weight_bytes
+from edgewright.model.importer.classifier import Classifier
 from edgewright.model.judge.answers import Answers, judge
 from edgewright.model.judge.data import Dataset
 from edgewright.model.judge.evaluate import Metrics
@@ -43,12 +44,13 @@ InstructionCounter = Callable[[Path], int | None]  # guest instructions of an ON
 class Rival:
     """Another network for the same labels, judged beside the candidates."""
 
-    path: Path
+    classifier: Classifier
     card: Card
 
     @property
     def name(self) -> str:
-        return f"{self.path.parent.name}/{self.path.name}"
+        source = self.classifier.source
+        return f"{source.parent.name}/{source.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +123,12 @@ def run(bench: Bench, recipes: Sequence[Recipe] | None = None, budget: float = 1
     `budget` is how many points (hundredths) of accuracy may be lost against FP32. Raises
     UserError, with the frontier, if every candidate loses more.
     """
-    path = prepare(bench.fp32, bench.folder / "prepared.onnx", bench.card.input.shape)
+    path = prepare(bench.fp32, bench.folder / "prepared.onnx")
     base = Prepared(path=path, calibration=_calibrate(bench, path))
     fp32 = _judge(bench, "FP32", bench.fp32, bench.card)
-    rivals = [_judge(bench, rival.name, rival.path, rival.card, fp32) for rival in bench.rivals]
+    rivals = [
+        _judge(bench, rival.name, rival.classifier.path, rival.card, fp32) for rival in bench.rivals
+    ]
     new = _sweep(bench, base, fp32) if recipes is None else _try(bench, base, fp32, recipes)
     # Costs come last, of all networks in one run: only then do times compare.
     fp32, *judged = _with_cost(bench, [fp32, *rivals, *new])

@@ -27,7 +27,7 @@ def images() -> Floats:
 @pytest.fixture(scope="module")
 def prepared(network_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("prepared") / "net.onnx"
-    return prepare(network_file, out, (1, 1, 48, 64))
+    return prepare(network_file, out)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_tensor_rounded_worst_is_found(
 ) -> None:
     """Ranges stretched a thousandfold for one tensor make it the noisiest."""
     rows = list(Inputs(samples=samples[:4], card=card))
-    path = prepare(network_file, tmp_path / "prepared.onnx", card.input.shape)
+    path = prepare(network_file, tmp_path / "prepared.onnx")
     found = calibrate(path, rows)
     found.extremes["c"][1] *= 1000
     int8 = quantize_prepared(path, found, tmp_path / "int8.onnx", Recipe(method="minmax"))

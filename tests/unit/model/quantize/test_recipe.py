@@ -34,7 +34,7 @@ def inputs(samples: tuple[Sample, ...], card: Card) -> Floats:
 
 
 def quantize(fp32: Path, images: Floats, out: Path, recipe: Recipe = DEFAULT) -> Path:
-    prepared = prepare(fp32, out.with_name("prepared.onnx"), (1, *images.shape[1:]))
+    prepared = prepare(fp32, out.with_name("prepared.onnx"))
     found = calibrate(prepared, (one[np.newaxis] for one in images))
     return quantize_prepared(prepared, found, out, recipe)
 

@@ -1,21 +1,28 @@
 """Read an image classifier in ONNX or ORT format, from any source; refuse everything else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.card import Card, Input, ModelFile, Output, read_card
-from edgewright.model.contract.network_file import not_onnx, read_graph
+from edgewright.model.contract.card import (
+    Card,
+    Input,
+    MeanStd,
+    ModelFile,
+    Output,
+    PerImage,
+    read_card,
+)
+from edgewright.model.contract.network_file import read_graph
 from edgewright.model.contract.operators import ACTIVATIONS, ROUNDING, VIEWS
 from edgewright.model.contract.session import open_session
+from edgewright.model.importer.graphs import sizes_of
+from edgewright.model.importer.importing import Imported, import_classifier
 
 CARD = "card.json"
-_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,27 +59,35 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A network with one image input (batch, channels, height, width) and one output of
-    logits or probabilities (batch, labels)."""
+    """A network with one image input (1, channels, height, width) and one output of logits or
+    probabilities (1, labels).
+
+    `path` is the network that is run, `source` the file that it was read from.
+    """
 
     path: Path
+    source: Path
     image: Tensor
     scores: Tensor
     ending: Ending | None = None  # None: neither a softmax nor a sigmoid, or an .ort file
+    imported: Imported | None = None  # None: an .ort file
 
 
-def read_classifier(model: Path) -> Classifier:
-    """The input and output of the network in a file.
+def read_classifier(
+    model: Path, *, shape: Sequence[int] | None = None, output: str | None = None
+) -> Classifier:
+    """The network in a file, rewritten where its exporter's form is not the board's.
 
-    Raises UserError if it is not an image classifier with finite weights.
+    `shape` and `output` as `import_classifier` takes them. Raises UserError if it is not an image
+    classifier that a board can run.
     """
     # The onnx library reads no .ort file; for that one ONNX Runtime is the only judge.
-    if model.suffix != ".ort":
-        require_onnx(model)
-        require_finite(model)
-    elif not model.is_file():
+    is_ort = model.suffix == ".ort"
+    if is_ort and not model.is_file():
         raise UserError(str(model), "no such model")
-    inputs, outputs = _interface(model)
+    imported = None if is_ort else import_classifier(model, shape=shape, output=output)
+    path = imported.path if imported else model
+    inputs, outputs = _interface(path)
     image = _require_single(model, "input", inputs, "one image")
     scores = _require_single(model, "output", outputs, "one vector of logits or probabilities")
     _require_image(model, image)
@@ -83,55 +98,79 @@ def read_classifier(model: Path) -> Classifier:
             f"output has shape {scores.sizes}",
             facts=["expected: (1, labels), with two labels or more"],
         )
-    ending = None if model.suffix == ".ort" else _ending(read_graph(model).graph)
-    return Classifier(path=model, image=image, scores=scores, ending=ending)
+    ending = _ending(read_graph(path).graph) if imported else None
+    return Classifier(
+        path=path, source=model, image=image, scores=scores, ending=ending, imported=imported
+    )
 
 
-def require_onnx(model: Path) -> None:
-    """Raise UserError if the file is absent, cut off or no ONNX model."""
-    if not model.is_file():
-        raise UserError(str(model), "no such model", next="invoke build --model=PATH")
-    try:
-        onnx.checker.check_model(str(model))
-    except (onnx.checker.ValidationError, ValueError) as invalid:
-        raise not_onnx(model, str(invalid)) from invalid
+def read_with_card(
+    model: Path,
+    card: Path | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    output: str | None = None,
+) -> tuple[Classifier, Card | None]:
+    """The network with the card at `card`, else the one beside it, else none.
 
-
-def card_of(classifier: Classifier, labels: Sequence[str], card: Path | None = None) -> Card:
-    """The card at `card`, else the one beside the network, else a default card.
-
-    The default card standardises each image by its own mean and deviation and has `labels`, which
-    are the names of the images' folders. Raises UserError if the card's shapes are not the
-    network's.
+    The card tells the size and the output of a network that leaves them open. Raises UserError if
+    the card contradicts the network.
     """
-    beside = classifier.path.parent / CARD
-    if card is None and not beside.is_file():
-        return _default_card(classifier, labels)
-    path = card or beside
+    path = card or model.parent / CARD
+    if card is None and not path.is_file():
+        return read_classifier(model, shape=shape, output=output), None
     read = read_card(path)
+    choices = choices_of(model, read)
+    classifier = read_classifier(
+        model, shape=shape or choices.shape, output=output or choices.output
+    )
     require_agreement(classifier, read, path)
-    return read
+    return classifier, read
 
 
-def _default_card(classifier: Classifier, labels: Sequence[str]) -> Card:
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a card chooses where its network leaves it open."""
+
+    shape: tuple[int, int, int, int] | None = None
+    output: str | None = None
+
+
+def choices_of(model: Path, card: Card) -> Choices:
+    """What the network has itself is not chosen, but compared later with all that the card says."""
+    if model.suffix == ".ort":
+        return Choices()
+    graph = read_graph(model).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [sizes_of(value) or () for value in graph.input if value.name not in weights]
+    names = {value.name for value in graph.output}
+    return Choices(
+        shape=card.input.shape if any(None in sizes[1:] for sizes in inputs) else None,
+        output=card.output.name if card.output.name in names and len(names) > 1 else None,
+    )
+
+
+def default_card(classifier: Classifier, labels: Sequence[str]) -> tuple[Card, list[str]]:
+    """A card for a network without one, and in words what it assumes.
+
+    `labels` are the names of the images' folders. Raises UserError if the network has another
+    number of them.
+    """
     _, channels, height, width = classifier.image.shape
-    if height is None or width is None:
-        raise UserError(
-            str(classifier.path),
-            "takes images of any size, and no card tells which",
-            facts=[str(classifier.image)],
-            next=f"write {classifier.path.parent / CARD} (docs/formats.md)",
-        )
     count = classifier.scores.shape[1] or len(labels)  # an open dimension takes any number
     if count != len(labels):
         raise UserError(
-            str(classifier.path),
+            str(classifier.source),
             f"answers with {count} values, the images have {len(labels)} labels",
             facts=["labels: " + ", ".join(labels)],
         )
-    return Card.model_validate(
+    interface = classifier.imported.interface if classifier.imported else None
+    takes_pixels = interface is not None and interface.dtype == "uint8"
+    color = "gray" if channels == 1 else "rgb"
+    pixels = MeanStd(mean=(0.0,) * (channels or 1), std=(1 / 255,) * (channels or 1))
+    card = Card.model_validate(
         {
-            "name": classifier.path.stem,
+            "name": classifier.source.stem,
             "labels": labels,
             "input": {"name": classifier.image.name, "shape": (1, channels, height, width)},
             "output": {
@@ -139,10 +178,25 @@ def _default_card(classifier: Classifier, labels: Sequence[str]) -> Card:
                 "shape": (1, count),
                 "activation": "none" if classifier.ending else "softmax",
             },
-            "preprocess": {"color": "gray" if channels == 1 else "rgb"},
-            "file": ModelFile.of(classifier.path),
+            "preprocess": {"color": color, "normalize": pixels if takes_pixels else PerImage()},
+            "file": ModelFile.of(classifier.source),
         }
     )
+    numbers = (
+        "as pixels of 0 to 255, because the network takes whole numbers"
+        if takes_pixels
+        else "standardised by its own mean and deviation"
+    )
+    outputs = (
+        f"probabilities, because the network ends in {classifier.ending}"
+        if classifier.ending
+        else "logits, and a softmax makes probabilities of them"
+    )
+    return card, [
+        f"each image is stretched to {width} x {height} pixels, {color}, {numbers}",
+        f"labels, in the order of the outputs: {', '.join(labels)}",
+        f"outputs are {outputs}",
+    ]
 
 
 def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
@@ -159,14 +213,15 @@ def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:
         for tensor, part in pairs
         if tensor.name != part.name or not tensor.takes(part.shape)
     ]
+    name = classifier.source.name
     if wrong:
-        raise UserError(str(path), f"is not the card of {classifier.path.name}", facts=wrong)
+        raise UserError(str(path), f"is not the card of {name}", facts=wrong)
     activation = card.output.activation
     if classifier.ending and activation != "none":
         raise UserError(
             str(path),
             f"asks for a {activation} of outputs that are probabilities already",
-            facts=[f"{classifier.path.name} ends in {classifier.ending}"],
+            facts=[f"{name} ends in {classifier.ending}"],
             next='write "schema": 2 and, in output, "activation": "none" into it,'
             " then invoke model.golden",
         )
@@ -189,11 +244,24 @@ def _ending(graph: onnx.GraphProto) -> Ending | None:
     makers = {name: node for node in graph.node for name in node.output}
     node = makers.get(graph.output[0].name) if graph.output else None
     # What may follow it changes the form of the answer, not its values, but for rounding.
-    while node is not None and node.op_type in {*VIEWS, *ROUNDING, "Cast"}:
-        node = makers.get(node.input[0])
+    while node is not None:
+        if node.op_type in {*VIEWS, *ROUNDING, "Cast"}:
+            node = makers.get(node.input[0])
+        elif node.op_type == "Concat" and _is_pair(node, makers):
+            node = makers.get(node.input[1])
+        else:
+            break
     if node is None or node.op_type not in ACTIVATIONS:
         return None
     return Ending(operator=node.op_type, node=node.name or node.output[0])
+
+
+def _is_pair(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a Concat is of 1 - p and p."""
+    first = makers.get(node.input[0])
+    if first is None or first.op_type != "Sub" or len(node.input) != 2:
+        return False
+    return bool(first.input[1] == node.input[1])
 
 
 def _tensor(argument: object) -> Tensor:
@@ -226,22 +294,3 @@ def _require_image(model: Path, image: Tensor) -> None:
     if problem:
         facts = [f"found: {image}", "expected: float (1, channels, height, width)"]
         raise UserError(str(model), problem, facts=facts)
-
-
-def require_finite(model: Path) -> None:
-    """Raise UserError naming the weights that hold NaN or infinity.
-
-    ONNX Runtime does not notice them; they spread to the answers.
-    """
-    bad = [
-        tensor.name
-        for tensor in onnx.load(model).graph.initializer
-        if tensor.data_type in _FLOATS and not np.isfinite(numpy_helper.to_array(tensor)).all()
-    ]
-    if bad:
-        raise UserError(
-            str(model),
-            f"{len(bad)} of its weights are not finite (NaN or infinite)",
-            facts=["tensors: " + ", ".join(bad[:5])],
-            next="train or export it again",
-        )

@@ -8,8 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.classifier import card_of, read_classifier
+from edgewright.model.contract.card import write_card
 from edgewright.model.convert.to_ort import convert
+from edgewright.model.importer.classifier import default_card, read_classifier, read_with_card
 
 FLOAT = TensorProto.FLOAT
 
@@ -49,14 +50,14 @@ def fault(path: Path) -> str:
 def test_input_and_output_are_read(tmp_path: Path) -> None:
     found = read_classifier(save(tmp_path / "net.onnx"))
 
-    assert found.image.shape == (None, 1, 4, 4)
-    assert found.scores.shape == (None, 2)
+    assert found.image.shape == (1, 1, 4, 4)
+    assert found.scores.shape == (1, 2)
 
 
 def test_an_ort_file_is_read_too(tmp_path: Path) -> None:
     made = convert(save(tmp_path / "net.onnx"), tmp_path / "made")
 
-    assert read_classifier(made.ort).image.shape == (None, 1, 4, 4)
+    assert read_classifier(made.ort).image.shape == (1, 1, 4, 4)
 
 
 def test_no_onnx(tmp_path: Path) -> None:
@@ -87,14 +88,12 @@ def test_wrong_rank(tmp_path: Path) -> None:
     vector = [helper.make_tensor_value_info("image", FLOAT, ["n", 16])]
     told = fault(save(tmp_path / "net.onnx", inputs=vector))
     assert "input has rank 2, expected 4\n  found: image: float (?, 16)" in told
-    assert "expected: float (1, channels, height, width)" in told
 
 
 @pytest.mark.parametrize(
     ("shape", "problem"),
     [
-        ([8, 1, 4, 4], "input has a fixed batch of 8, expected 1"),
-        ([1, 4, 4, 1], "input has 4 channels, expected 1 or 3"),
+        ([1, 4, 4, 4], "input has 4 channels, expected 1 or 3"),
         ([1, "c", 4, 4], "input has any number of channels, expected 1 or 3"),
     ],
 )
@@ -116,12 +115,6 @@ def test_more_than_one_input(tmp_path: Path) -> None:
     assert "left: float (1, 1, 4, 4)" in told
 
 
-def test_one_answer_is_no_classifier(tmp_path: Path) -> None:
-    one = [helper.make_tensor_value_info("logits", FLOAT, ["n", 1])]
-    path = save(tmp_path / "net.onnx", outputs=one, matrix=np.ones((16, 1), np.float32))
-    assert "output has shape (?, 1)" in fault(path)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_weights_that_are_no_numbers(bad: float, tmp_path: Path) -> None:
     matrix = np.ones((16, 2), np.float32)
@@ -130,36 +123,81 @@ def test_weights_that_are_no_numbers(bad: float, tmp_path: Path) -> None:
     assert "1 of its weights are not finite (NaN or infinite)\n  tensors: matrix" in told
 
 
-def test_a_card_is_made_up_from_the_network_and_the_folders(tmp_path: Path) -> None:
-    card = card_of(read_classifier(save(tmp_path / "net.onnx")), ["bad", "good"])
+def test_an_infinite_constant_is_a_mask_unless_it_is_summed(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("Max", ["flat", "matrix"], ["logits"]),
+    ]
+    outputs = [helper.make_tensor_value_info("logits", FLOAT, ["n", 16])]
+    mask = np.full((1, 16), -np.inf, np.float32)
+    read_classifier(save(tmp_path / "net.onnx", nodes=nodes, outputs=outputs, matrix=mask))
+
+
+def test_what_a_default_card_assumes_is_said(tmp_path: Path) -> None:
+    card, assumptions = default_card(read_classifier(save(tmp_path / "net.onnx")), ["bad", "good"])
     assert (card.labels, card.input.shape, card.preprocess.color) == (
         ("bad", "good"),
         (1, 1, 4, 4),
         "gray",
     )
+    assert assumptions == [
+        "each image is stretched to 4 x 4 pixels, gray, standardised by its own mean and deviation",
+        "labels, in the order of the outputs: bad, good",
+        "outputs are logits, and a softmax makes probabilities of them",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "Sigmoid"])
+def test_a_network_that_ends_in_probabilities_gets_no_activation(kind: str, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "matrix"], ["sums"]),
+        helper.make_node(kind, ["sums"], ["logits"], "last"),
+    ]
+    card, assumptions = default_card(
+        read_classifier(save(tmp_path / "net.onnx", nodes=nodes)), ["bad", "good"]
+    )
+    assert card.output.activation == "none"
+    assert (
+        assumptions[-1] == f"outputs are probabilities, because the network ends in {kind} 'last'"
+    )
 
 
 def test_without_a_card_the_folders_are_as_many_as_the_answers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="answers with 2 values, the images have 3 labels"):
-        card_of(read_classifier(save(tmp_path / "net.onnx")), ["a", "b", "c"])
+        default_card(read_classifier(save(tmp_path / "net.onnx")), ["a", "b", "c"])
 
 
-def test_any_size_needs_a_card(tmp_path: Path) -> None:
+@pytest.fixture
+def sizeless(tmp_path: Path) -> Path:
+    """A network that takes images of any size."""
     image = [helper.make_tensor_value_info("image", FLOAT, ["n", 1, "h", "w"])]
     pool = [
         helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix"], ["logits"]),
     ]
-    path = save(tmp_path / "net.onnx", inputs=image, nodes=pool, matrix=np.ones((1, 2), np.float32))
-    with pytest.raises(UserError, match="takes images of any size, and no card tells which"):
-        card_of(read_classifier(path), ["bad", "good"])
+    return save(tmp_path / "net.onnx", inputs=image, nodes=pool, matrix=np.ones((1, 2), np.float32))
+
+
+def test_any_size_needs_a_shape_or_a_card(sizeless: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_classifier(sizeless)
+    assert str(caught.value) == (
+        f"{sizeless}: takes images of any size, and neither --shape nor a card tells which\n"
+        "  found: image: float (?, 1, ?, ?)\n"
+        "next: give the size, such as --shape=1,3,224,224"
+    )
+    classifier = read_classifier(sizeless, shape=(1, 1, 8, 6))
+    card, _ = default_card(classifier, ["bad", "good"])
+    write_card(card, sizeless.parent / "card.json")
+    assert read_with_card(sizeless)[0].image.shape == (1, 1, 8, 6)
 
 
 def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
-    classifier = read_classifier(save(tmp_path / "net.onnx"))
-    card = card_of(classifier, ["bad", "good"])
+    path = save(tmp_path / "net.onnx")
+    card, _ = default_card(read_classifier(path), ["bad", "good"])
     other = card.model_copy(update={"input": card.input.model_copy(update={"name": "pixels"})})
-    (tmp_path / "card.json").write_text(other.model_dump_json(by_alias=True))
+    write_card(other, tmp_path / "card.json")
     with pytest.raises(UserError, match=r"card\.json: is not the card of net\.onnx"):
-        card_of(classifier, ["bad", "good"])
+        read_with_card(path)
