@@ -40,6 +40,14 @@ std::string number(uint64_t value) {
   return format("%llu", static_cast<unsigned long long>(value));
 }
 
+/// A signed release runs, and no trial of it is open: a commit has left a floor.
+bool was_committed(const Board& board) {
+  const std::string current = linked(board, "current");
+  const std::string signature = board.release(current) + "/" + signature_name;
+  return !current.empty() && access(signature.c_str(), F_OK) == 0 &&
+         access(board.path("txn").c_str(), F_OK) != 0;
+}
+
 }  // namespace
 
 Fault make_folders(const Board& board) {
@@ -122,11 +130,14 @@ std::string compatible(const Board& board) {
 
 Result<Floor> floor_of(const Board& board) {
   const std::string path = board.path("floor");
-  if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) return Floor{};
+  const bool is_absent = access(path.c_str(), F_OK) != 0 && errno == ENOENT;
+  if (is_absent && !was_committed(board)) return Floor{};
   const auto [sequence, release] = numbered(first_line(path));
   if (sequence != 0 && is_id(release)) return Floor{sequence, release};
-  return Error{Exit::damaged, "io", path, "is damaged: nobody knows what may be installed",
-               "look at the board's storage; then write '<sequence> <release>' there by hand"};
+  return Error{
+      Exit::damaged, "floor_lost", path,
+      std::string(is_absent ? "is gone" : "is damaged") + ": nobody knows what may be installed",
+      "look at the board's storage; then invoke keys.floor"};
 }
 
 std::string text_of(const Floor& floor) {

@@ -19,6 +19,7 @@ constexpr const char* id_name = "id";
 constexpr const char* reset_name = "keys.reset";  // says that keys are gone on purpose
 constexpr size_t max_trusted = 16;                // keys, and boards of one document
 constexpr size_t id_digits = 32;
+constexpr const char* no_release = "0000000000000000";  // where nothing says which one
 constexpr const char* random_path = "/dev/urandom";
 
 Error invalid(const std::string& problem) {
@@ -166,10 +167,11 @@ Fault outdated(const Trust& trust, const Trust& fresh) {
 /// Before the document is in force: whoever repeats a change that was cut sets the floor again,
 /// whoever sends the document in force again does not.
 Fault set_floor(const Board& board, uint64_t sequence) {
+  if (sequence == 0) return std::nullopt;
   const std::string current = linked(board, "current");
   const auto floor = floor_of(board);
-  const std::string release = !current.empty() ? current : floor ? floor->release : "";
-  if (sequence == 0 || release.empty()) return std::nullopt;
+  const bool is_named = floor && !floor->release.empty();
+  const std::string release = !current.empty() ? current : is_named ? floor->release : no_release;
   return save(board, "floor", text_of(Floor{sequence, release}));
 }
 

@@ -455,6 +455,32 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
     assert current(root) == first.id
 
 
+@pytest.mark.parametrize("left", [b"", b"17638", None])
+def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
+    make: Make, root: Path, left: bytes | None
+) -> None:
+    first, second, mine = make("one"), make("two"), signer()
+    old = sign(first)
+    install(first, signature=old)
+    install(second)
+    (root / "floor").unlink()
+    if left is not None:
+        (root / "floor").write_bytes(left)
+
+    with pytest.raises(RefusedError) as refused:
+        install(first, signature=old)
+    assert refused.value.code == "floor_lost"
+    assert str(refused.value).endswith("then invoke keys.floor")
+
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    keyring.set_floor(helper, COMPATIBLE, keys.user_keys().next_sequence("default"), mine)
+    with pytest.raises(RefusedError) as refused:
+        install(first, signature=old)
+    assert refused.value.code == "older"
+    install(first)
+    assert current(root) == first.id
+
+
 def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:
     trust(LocalBoard(), make())
     helper, mine = Edgectl(board=LocalBoard(), root=str(root)), signer()

@@ -27,6 +27,7 @@ from edgewright.lab.proof.orders import (
     keys_input,
     leaks,
     linked,
+    old_keys_input,
     release_problem,
     small_release,
 )
@@ -40,6 +41,7 @@ MANIFESTS = ROOT / "tests" / "corpus" / "edgectl" / "manifests"
 HOSTILE = [line.split(" ", 2) for line in (MANIFESTS / "expected.txt").read_text().splitlines()]
 STREAMS = ROOT / "tests" / "corpus" / "edgectl" / "streams"
 KEY, NEXT, FOREIGN = SecretKey.generate(), SecretKey.generate(), SecretKey.generate()
+FIRST = keys_input([KEY], KEY)
 
 Ordered = Callable[..., SignedOrder]
 
@@ -64,7 +66,7 @@ def helper(program: Path, tmp_path: Path) -> Helper:
     helper = CheckedHelper(program=program, root=tmp_path / "board", proc=tmp_path / "proc")
     helper.root.mkdir()
     boot(helper.proc)
-    helper.run("keys", f"--compatible={COMPATIBLE}", input=keys_input([KEY], 1, KEY))
+    helper.run("keys", f"--compatible={COMPATIBLE}", input=FIRST)
     return helper
 
 
@@ -327,7 +329,7 @@ def test_a_release_for_another_kind_of_board_is_refused(
 ) -> None:
     other = Helper(program=program, root=tmp_path / "other", proc=helper.proc)
     other.root.mkdir()
-    other.run("keys", "--compatible=acme,other", input=keys_input([KEY], 1, KEY))
+    other.run("keys", "--compatible=acme,other", input=old_keys_input([KEY], 1, KEY))
 
     assert refused(other, "plan", input=ordered("one", 10).input)[0] == "wrong_board"
 
@@ -360,15 +362,17 @@ def test_keys_change_by_a_trusted_key_only_and_a_revoked_one_is_out(
 ) -> None:
     change = ("keys", f"--compatible={COMPATIBLE}")
     helper.deploy(ordered("one", 10))
-    assert refused(helper, *change, input=keys_input([FOREIGN], 2, FOREIGN))[0] == (
-        "signature_unknown_key"
-    )
-    rotation = keys_input([NEXT], 2, KEY)
+    foreign = keys_input([FOREIGN], FOREIGN, sequence=2, after=FIRST)
+    assert refused(helper, *change, input=foreign)[0] == "signature_unknown_key"
+    rotation = keys_input([NEXT], KEY, sequence=2, after=FIRST)
 
     assert helper.run(*change, input=rotation)["changed"]
     assert not helper.run(*change, input=rotation)["changed"]
-    assert refused(helper, *change, input=keys_input([KEY], 1, KEY))[0] == "signature_unknown_key"
-    assert refused(helper, *change, input=keys_input([KEY, NEXT], 2, NEXT))[0] == "keys_older"
+    assert refused(helper, *change, input=FIRST)[0] == "signature_unknown_key"
+    revived = keys_input([KEY, NEXT], NEXT, sequence=2, after=FIRST)
+    assert refused(helper, *change, input=revived)[0] == "keys_conflict"
+    old = old_keys_input([KEY, NEXT], 1 << 40, NEXT)
+    assert refused(helper, *change, input=old)[0] == "keys_schema"
     assert refused(helper, "plan", input=ordered("two", 20).input)[0] == "signature_unknown_key"
     assert helper.starts() == 0
     assert helper.deploy(ordered("two", 20, NEXT))

@@ -47,6 +47,7 @@ class Life:
 
     steps: tuple[Command, ...]
     keys: tuple[SecretKey, ...]
+    first_contact: bytes  # the keys document with the first key
     rotation: bytes  # the keys document with the second key, signed by the first
     final: SignedOrder  # of the highest sequence
 
@@ -57,7 +58,8 @@ def life(folder: Path, root: Path) -> Life:
     a, b, c = (
         small_release(folder / name, root, f"model {name}".encode() * 9000) for name in "abc"
     )
-    rotation = keys_input([second], 2, first)
+    first_contact = keys_input([first], first)
+    rotation = keys_input([second], first, sequence=2, after=first_contact)
     at = {
         sequence: SignedOrder(release=release, sequence=sequence, key=key)
         for release, sequence, key in (
@@ -66,10 +68,11 @@ def life(folder: Path, root: Path) -> Life:
         )
     }
     steps = (
+        Command(name="identify", argv=("identify",), keeps=_identified),
         Command(
             name="keys",
             argv=("keys", f"--compatible={COMPATIBLE}"),
-            input=keys_input([first], 1, first),
+            input=first_contact,
             keeps=_trusts(first, second),
         ),
         *_deploy(1, at[10], "commit", "gc"),
@@ -87,7 +90,13 @@ def life(folder: Path, root: Path) -> Life:
         *_deploy(7, at[70], "recover", "commit", "gc"),
     )
     final = SignedOrder(release=a, sequence=1000, key=second)
-    return Life(steps=steps, keys=(first, second), rotation=rotation, final=final)
+    return Life(
+        steps=steps,
+        keys=(first, second),
+        first_contact=first_contact,
+        rotation=rotation,
+        final=final,
+    )
 
 
 def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Iterator[Command]:
@@ -121,13 +130,20 @@ def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Itera
 # Promises: what an answer of `edgectl` means for every later state of the board
 
 
+def _identified(root: Path) -> str | None:
+    return None if len(_text(root / "id")) == 33 else "the board has forgotten which one it is"
+
+
 def _trusts(*keys: SecretKey) -> Promise:
     def broken(root: Path) -> str | None:
         if _text(root / "board") != f"{COMPATIBLE}\n":
             return "the board has forgotten what it is"
         text = _text(root / "keys.json")
-        lines = [keys_input([key], 1, key).decode().split('"keys":["')[1][:56] for key in keys]
-        return None if any(line in text for line in lines) else "keys are not what was accepted"
+        return (
+            None
+            if any(key.public.line in text for key in keys)
+            else "keys are not what was accepted"
+        )
 
     return broken
 
@@ -235,8 +251,11 @@ def does_not_converge(helper: Helper, life: Life, step: Command) -> str | None:
 def _repeat(helper: Helper, life: Life, step: Command) -> None:
     # Orders of the first key come before the rotation, which withdraws that key.
     keys = ("keys", f"--compatible={COMPATIBLE}")
-    if step.name == "keys" or step.name == "new keys":
-        helper.run(*keys, input=step.input)
+    if step.name in ("identify", "keys"):
+        helper.run("identify")
+        helper.run(*keys, input=life.first_contact)
+    elif step.name == "new keys":
+        helper.run(*keys, input=life.rotation)
     elif (step.order and step.order.key is life.keys[0]) or step.order is None:
         _deploy_again(helper, step.order)
     if step.name != "new keys":

@@ -1,5 +1,6 @@
 """Small signed releases, and a deployer that runs `edgectl` on a folder of this machine."""
 
+import hashlib
 import json
 import struct
 import subprocess
@@ -12,7 +13,6 @@ import zstandard
 
 from edgewright.base.digest import file_sha256
 from edgewright.base.errors import UserError
-from edgewright.release import minisign
 from edgewright.release.manifest import (
     MANIFEST,
     SIGNATURE,
@@ -88,13 +88,37 @@ def _packed(chunk: bytes) -> bytes:
     return b"Z" + sizes + frame if len(frame) < len(chunk) else _plain(chunk)
 
 
-def keys_input(keys: Sequence[SecretKey], sequence: int, by: SecretKey) -> bytes:
-    """Standard input of `keys`: a document with these keys, signed by one that is trusted."""
-    lines = [minisign.public_key_text(key.public).splitlines()[1] for key in keys]
-    table = {"schema": 1, "sequence": sequence, "keys": lines}
+def keys_input(
+    keys: Sequence[SecretKey], by: SecretKey, *, sequence: int = 1, after: bytes | None = None
+) -> bytes:
+    """Standard input of `keys`: a document with these keys, signed by one that is trusted.
+
+    It is for all boards of the proof's kind. `after` is the input of the one before it.
+    """
+    previous = hashlib.sha256(after.split(b"\n", 4)[4]).hexdigest() if after else None
+    table = {
+        "keys": [key.public.line for key in keys],
+        "previous": previous,
+        "schema": 2,
+        "scope": {"compatible": COMPATIBLE},
+        "sequence": sequence,
+    }
+    comment = (
+        f"edgewright keys sequence={sequence} previous={previous or 'none'}"
+        f" scope=compatible:{COMPATIBLE}"
+    )
+    return _signed_keys(table, by, comment)
+
+
+def old_keys_input(keys: Sequence[SecretKey], sequence: int, by: SecretKey) -> bytes:
+    """The same of schema 1, which is bound to no board."""
+    table = {"schema": 1, "sequence": sequence, "keys": [key.public.line for key in keys]}
+    return _signed_keys(table, by, f"edgewright keys sequence={sequence}")
+
+
+def _signed_keys(table: Mapping[str, Any], by: SecretKey, comment: str) -> bytes:
     document = json.dumps(table, separators=(",", ":")).encode() + b"\n"
-    signature = by.sign(document, f"edgewright keys sequence={sequence}")
-    return signature.text("keys of a proof").encode() + document
+    return by.sign(document, comment).text("keys of a proof").encode() + document
 
 
 def small_release(folder: Path, root: Path, model: bytes) -> Release:

@@ -228,6 +228,29 @@ TEST_CASE_FIXTURE(Provisioned, "a floor in the future is lowered once, by a sign
 }
 
 TEST_CASE_FIXTURE(Provisioned,
+                  "a floor that is lost is no new board, and a signed document mends it") {
+  REQUIRE(take(mine, next({&mine})) == "ok");
+  CHECK(floor_of(board)->sequence == 0);
+  const std::string release = temporary.install({{"model", "x"}});
+  REQUIRE(code_of(replace_link(board, "current", release)) == "ok");
+  REQUIRE(code_of(write_file(board.path("txn"), "trial")) == "ok");
+  CHECK(floor_of(board)->sequence == 0);  // on trial, it is the first one
+
+  REQUIRE(code_of(remove_file(board.path("txn"))) == "ok");
+  CHECK(code_of(floor_of(board)) == "floor_lost");
+  CHECK(take(mine, next({&mine, &colleague})) == "ok");
+  CHECK(code_of(floor_of(board)) == "floor_lost");
+  CHECK(take(mine, next({&mine}, "", "\"floor\":70,")) == "ok");
+  CHECK(floor_of(board)->sequence == 70);
+
+  REQUIRE(code_of(remove_file(board.path("current"))) == "ok");
+  REQUIRE(code_of(write_file(board.path("floor"), "7")) == "ok");
+  CHECK(code_of(floor_of(board)) == "floor_lost");
+  CHECK(take(mine, next({&mine}, "", "\"floor\":71,")) == "ok");
+  CHECK(floor_of(board)->sequence == 71);
+}
+
+TEST_CASE_FIXTURE(Provisioned,
                   "an order to forget is for one board, and leaves nothing but edgectl") {
   REQUIRE(take(mine, next({&mine})) == "ok");
   const std::string release = temporary.install({{"model", "x"}});
