@@ -1,5 +1,6 @@
 """`invoke build`: board profile and model in, release out, stage by stage."""
 
+import hashlib
 import math
 import os
 import shutil
@@ -12,7 +13,14 @@ from typing import Literal
 import edgewright
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.files import cached_folder, copy_file, locked, open_inside, update_file
+from edgewright.base.files import (
+    cached_folder,
+    copy_file,
+    locked,
+    open_inside,
+    read_inside,
+    update_file,
+)
 from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
 from edgewright.base.schema import Document, read_record
@@ -22,7 +30,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
 from edgewright.model.contract.card import read_card
-from edgewright.model.contract.network_file import network_sha256
+from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
@@ -33,7 +41,6 @@ from edgewright.release import manifest as release
 from edgewright.release.run_file import ImageLimits
 
 LEAST_IMAGE_MB = 4  # of memory for images, however little a profile leaves
-MODEL_BYTES = 2 << 30
 
 
 class BuildReport(Document):
@@ -178,8 +185,8 @@ def _require_bounded(model: Path) -> None:
     """Refuse a link: whoever made the folder could have any network of this machine released."""
     with open_inside(model.parent, model.name, next="copy the model there") as file:
         size = os.fstat(file.fileno()).st_size
-    if size > MODEL_BYTES:
-        facts = [f"expected: at most {MODEL_BYTES:,} bytes, as ONNX has it", f"found: {size:,}"]
+    if size > NETWORK_BYTES:
+        facts = [f"expected: at most {NETWORK_BYTES:,} bytes, as ONNX has it", f"found: {size:,}"]
         raise UserError(str(model), "is too large", facts=facts)
 
 
@@ -359,7 +366,11 @@ def _require_promise(model: Path, out: BoardBuild) -> None:
     path, golden = _beside(model, CARD), _beside(model, "golden")
     onnx_sha256 = network_sha256(model)
     stamp = out.root / "promise.key"  # of the last ones that were judged, and belong together
-    key = digest.text_sha256(onnx_sha256, digest.file_sha256(path), digest.tree_sha256(golden))
+    # Read within limits, and nothing outside of the folder, before anything opens an image.
+    content = release.golden_content(golden)
+    content[CARD] = read_inside(path.parent, path.name, limit=release.CARD_BYTES)
+    hashes = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in content.items()]
+    key = digest.text_sha256(onnx_sha256, *hashes)
     if stamp.is_file() and stamp.read_text() == key:
         return
     card = read_card(path)

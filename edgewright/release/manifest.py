@@ -349,15 +349,15 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         "model/labels.txt": "".join(f"{label}\n" for label in card["labels"]).encode(),
     }
     content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
-    golden = _golden(inputs.golden)
+    golden = golden_content(inputs.golden)
     return content | {f"{GOLDEN}/{name}": data for name, data in golden.items()}
 
 
-def _golden(folder: Path) -> dict[str, bytes]:
-    """`expected.json` and the images that it names.
+def golden_content(folder: Path) -> dict[str, bytes]:
+    """Name → bytes of `expected.json` and of the images that it names.
 
     Whoever made the model wrote it: nothing outside of the folder is read, or it would be signed
-    and sent to boards.
+    and sent to boards. Raises UserError, also for more than `GOLDEN_BYTES`.
     """
     raw = read_inside(folder.parent, f"{folder.name}/{EXPECTED}", limit=CARD_BYTES, next=REBUILD)
     content = {EXPECTED: raw}

@@ -1,5 +1,6 @@
 """An ONNX file with the files that its weights lie in: read, named and hashed as a whole."""
 
+import os
 from pathlib import Path
 
 import onnx
@@ -8,6 +9,8 @@ from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_e
 from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import open_inside
+
+NETWORK_BYTES = 2 << 30  # of an ONNX file, as protobuf has it, and of its weights in other files
 
 
 def read_graph(model: Path) -> onnx.ModelProto:
@@ -36,7 +39,8 @@ def not_onnx(model: Path, reason: str) -> UserError:
 def weight_files(model: Path) -> list[Path]:
     """The files beside an ONNX file that hold weights of it.
 
-    Raises UserError for one that is absent, a link, or outside of the model's folder.
+    Raises UserError for one that is absent, a link, or outside of the model's folder, and for
+    more than `NETWORK_BYTES`.
     """
     names = sorted(
         {
@@ -45,8 +49,14 @@ def weight_files(model: Path) -> list[Path]:
             if uses_external_data(tensor)
         }
     )
+    total = 0
     for name in names:
-        open_inside(model.parent, name, next="copy it there: it holds weights of the model").close()
+        next = "copy it there: it holds weights of the model"
+        with open_inside(model.parent, name, next=next) as file:
+            total += os.fstat(file.fileno()).st_size
+        if total > NETWORK_BYTES:
+            facts = [f"expected: at most {NETWORK_BYTES:,} bytes of weights"]
+            raise UserError(str(model.parent / name), "is too large", facts=facts)
     return [model.parent / name for name in names]
 
 

@@ -91,6 +91,20 @@ def test_a_model_without_end_is_not_read(workspace: Workspace) -> None:
         converted(workspace, model, "one")
 
 
+def test_weights_without_end_are_not_read(workspace: Workspace) -> None:
+    network = onnx.load(small_model(workspace.root / "model.onnx"))
+    weights = network.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="endless")
+    (workspace.root / "model.onnx").write_bytes(network.SerializeToString())
+    (workspace.root / "endless").touch()
+    os.truncate(workspace.root / "endless", 1 << 40)
+
+    with pytest.raises(UserError, match="endless: is too large"):
+        converted(workspace, workspace.root / "model.onnx", "one")
+
+
 @pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "linked"])
 def test_a_model_takes_no_weights_from_outside_its_folder(
     workspace: Workspace, location: str
@@ -295,3 +309,30 @@ def test_a_long_stage_speaks_up_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     told = lines_of("[7/500] Building", "noise")
 
     assert told == "runtime: 7 of 500 steps\nruntime: built, 61.2 s\n"
+
+
+@pytest.mark.parametrize("name", ["card.json", "golden/expected.json", "golden/{image}"])
+def test_a_build_opens_no_link_or_device_of_a_model_folder(
+    model: Path, workspace: Workspace, name: str
+) -> None:
+    expected = json.loads((model.parent / "golden" / "expected.json").read_text())
+    path = model.parent / name.format(image=expected["cases"][0]["image"])
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+    assert refusal(model, workspace)[0] == (
+        f"{path}: is a link or behind one, expected a file of this folder"
+    )
+
+
+def test_a_build_opens_no_golden_image_outside_of_the_model_folder(
+    model: Path, workspace: Workspace
+) -> None:
+    golden = model.parent / "golden"
+    expected = json.loads((golden / "expected.json").read_text())
+    shutil.copy(golden / expected["cases"][0]["image"], model.parent.parent / "outside.png")
+    for name in ("../../outside.png", str(model.parent.parent / "outside.png")):
+        expected["cases"][0]["image"] = name
+        (golden / "expected.json").write_text(json.dumps(expected))
+
+        assert refusal(model, workspace)[0] == f"{golden}/expected.json: not a golden set"
