@@ -94,11 +94,13 @@ def default_board(body: Body) -> Body:
         return body
 
     @functools.wraps(body)
-    def run(c: Any, *, board: str, **options: Any) -> None:
+    def run(c: Any, *, board: str | None, **options: Any) -> None:
+        if board == "":  # a variable of a script that was never set
+            raise UserError("--board", "is empty", next="invoke boards")
         body(c, board=board or _settings_board(), **options)
 
     # Invoke makes its flags from the signature, and one without a default would be required.
-    changed = {**parameters, "board": board.replace(default="")}
+    changed = {**parameters, "board": board.replace(default=None)}
     run.__signature__ = inspect.Signature([*changed.values()])  # type: ignore[attr-defined]
     return run
 

@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from inspect import Parameter
 from typing import Annotated, Any, get_args, get_origin
 
+from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 Body = Callable[..., None]
@@ -61,16 +62,38 @@ def _options(parameter: Parameter) -> Iterator[Parameter]:
         yield option.replace(default=None) if is_repeatable(option) else option
 
 
+# Short flags, by option: each means the same in every task. Invoke would take the first letter
+# that is free, so that -j was jobs here and json there.
+SHORT = {"board": "b", "json": "j", "key": "k", "model": "m", "yes": "y"}
+
+
+class _Task(Task[Body]):
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Invoke's takes each text of help out of the task, and has none the second time."""
+        texts = dict(self.help)
+        try:
+            return super().get_arguments(ignore_unknown_help)
+        finally:
+            self.help = texts
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        options = super().arg_opts(name, default, taken_names)
+        if name in SHORT:
+            options["names"].append(SHORT[name])
+        return options
+
+
 def make_task(body: Body, *, name: str | None = None) -> Task[Body]:
     """An Invoke task of a function with plain options.
 
-    Invoke derives long and short flags from names, order and defaults of the parameters. Raises
-    TypeError for an option without help.
+    Invoke derives long flags from names and defaults of the parameters. Raises TypeError for an
+    option without help.
     """
     _, *options = inspect.signature(body).parameters.values()
-    return Task(
+    return _Task(
         body,
         name=name,
+        auto_shortflags=False,
         help={option.name.replace("_", "-"): _annotation(option)[1] for option in options},
         iterable=[option.name for option in options if is_repeatable(option)],
     )

@@ -10,16 +10,17 @@ from pathlib import Path
 
 from invoke.collection import Collection
 from invoke.completion.complete import complete
-from invoke.exceptions import Exit, ParseError
+from invoke.exceptions import Exit, ParseError, UnknownFileType
 from invoke.parser.argument import Argument
 from invoke.parser.parser import Parser
 from invoke.program import Program
 
-from edgewright.base.errors import EdgewrightError, ExitCode
+from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.cli import commands, mistakes
 from edgewright.cli.faults import INTERRUPTED, fault_of
 from edgewright.cli.words import INVOKE, as_called, program_name
 
+FORMATS = ("flat", "nested", "json")  # of lists
 USAGE = "edgewright TASK [--option=value …] [TASK …]"
 MORE = (
     "edgewright TASK --help explains a task, edgewright --list=bench lists a group,\n"
@@ -77,6 +78,8 @@ class Edgewright(Program):
             if not isinstance(end.__context__, KeyboardInterrupt):
                 raise
             self._end(INTERRUPTED)
+        except UnknownFileType as error:  # of Invoke's --config
+            self._end(UserError(self.binary, str(error), next="edgewright --help"))
         except (EdgewrightError, OSError) as raised:
             fault = fault_of(raised)
             if fault.exit_code is ExitCode.BUG:
@@ -116,7 +119,12 @@ class Edgewright(Program):
     def parse_core(self, argv: list[str] | None) -> None:
         """Invoke has no module compiled to a file; ours then start slowly for ever."""
         unwanted = sys.flags.dont_write_bytecode  # what Python's own -B says
-        super().parse_core(argv)
+        try:
+            super().parse_core(argv)
+        except ParseError as error:
+            raise mistakes.in_our_words(error) from error
+        except ValueError as error:  # a word for a number
+            raise UserError(self.binary, str(error), next="edgewright --help") from error
         sys.dont_write_bytecode = bool(unwanted)
 
     def parse_collection(self) -> None:
@@ -142,10 +150,14 @@ class Edgewright(Program):
             raise mistakes.in_our_words(error) from error
 
     def parse_cleanup(self) -> None:
+        form = self.args["list-format"].value
+        if form not in FORMATS:
+            problem = f"--list-format: expected {', '.join(FORMATS)}, found '{form}'"
+            raise UserError(self.binary, problem, next="edgewright --help")
         task, group = self.args.help.value, self.args.list.value
         if isinstance(task, str) and task not in self.parser.contexts:
             raise mistakes.unknown_task(task)
-        if group and self.args["list-format"].value == "flat":
+        if group and form == "flat":
             self.print_tasks(commands.group_named(group) if isinstance(group, str) else None)
             raise Exit
         # Invoke's other formats, nested and JSON, show all tasks.

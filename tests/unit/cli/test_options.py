@@ -30,7 +30,7 @@ def test_a_task_gets_its_options_as_one_value() -> None:
         received.append((place, count))
 
     run(visit, "visit", "--host=a", "--dry-run", "--beside=x", "--beside=y", "--count=3")
-    run(visit, "visit", "-h", "b")
+    run(visit, "visit", "--host=b")
 
     assert received == [
         (Place(host="a", dry_run=True, beside=("x", "y")), 3),
@@ -58,7 +58,7 @@ def test_the_help_of_a_task_is_that_of_its_options(capsys: pytest.CaptureFixture
 
     shown = capsys.readouterr().out
     assert "Go there." in shown
-    for line in ("--host=STRING", "where it is", "-d, --dry-run", "change nothing"):
+    for line in ("--host=STRING", "where it is", "--dry-run", "change nothing"):
         assert line in shown
 
 

@@ -74,6 +74,13 @@ def test_quick_commands_import_nothing_heavy(argv: str) -> None:
             "--board: missing\nnext: edgewright boards, then --board=NAME, or default_board in",
         ),
         ("emulate", "--board: missing"),
+        ("smoke --board= --emulated", "--board: is empty\nnext: edgewright boards"),
+        ("smoke -x", "edgewright smoke: no option -x"),
+        ("-x", "edgewright: no option -x"),
+        ("-T x boards", "invalid literal for int"),
+        ("-D", "edgewright: "),
+        ("-f nosuch boards", "Config files of type ''"),
+        ("--list-format=xml --list", "--list-format: expected flat, nested, json, found 'xml'"),
         ("smoke --board", "edgewright smoke: --board: expected a value"),
         ("boards all", "edgewright boards: unexpected word all"),
         ("keys.provision x --after=y", "--after: expected a whole number, found 'y'"),
@@ -96,6 +103,18 @@ def test_what_is_mistyped_is_named_with_exit_code_2(
     assert text in capsys.readouterr().err
 
 
+def test_a_short_flag_means_the_same_in_every_task() -> None:
+    meanings: dict[str, set[str]] = {}
+    for context in commands.collection().to_contexts():
+        for argument in context.args.values():
+            for short in (name for name in argument.names if len(name) == 1):
+                meanings.setdefault(short, set()).add(argument.name)
+    of_the_program = {name for a in Edgewright().core_args() for name in a.names if len(name) == 1}
+
+    assert {short: len(names) for short, names in meanings.items()} == dict.fromkeys("bjkmy", 1)
+    assert of_the_program.isdisjoint(meanings)
+
+
 @pytest.mark.parametrize(
     "argv", ["deploy --help", "--help deploy", "--help=deploy", "trust --help"]
 )
@@ -105,6 +124,14 @@ def test_help_needs_no_argument_of_the_task(argv: str, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "Example: edgewright " in shown
     assert "--host=STRING" in shown
+
+
+def test_the_help_of_a_build_explains_each_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("build", "--help") == 0
+
+    shown = capsys.readouterr().out
+    for text in ("-b STRING, --board=STRING", "default_board of edgewright.toml", "-j, --json"):
+        assert text in shown
 
 
 def test_the_first_list_is_short_and_a_group_has_its_own(
