@@ -130,7 +130,7 @@ def test_the_help_of_a_build_explains_each_option(capsys: pytest.CaptureFixture[
     assert run("build", "--help") == 0
 
     shown = capsys.readouterr().out
-    for text in ("-b STRING, --board=STRING", "default_board of edgewright.toml", "-j, --json"):
+    for text in ("-b STRING, --board=STRING", "board profile, e.g. a53-som", "-j, --json"):
         assert text in shown
 
 
