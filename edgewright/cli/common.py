@@ -271,7 +271,7 @@ class Reach:
             raise UserError(
                 f"board '{self.board}'",
                 "expected one of --host=user@addr[:port], --emulated and --lab",
-                next=f"invoke deploy --board={self.board} --emulated",
+                next="the same command with one of them, e.g. --host=root@192.0.2.7",
             )
         if self.lab:
             from edgewright.lab import machine as lab

@@ -31,7 +31,7 @@ PATIENCE = 900.0  # seconds for one command: an emulated board takes its time
 RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
 TAIL_LINES = 5
 # Checks by which a measurement says no; all others are the board's fault or the program's.
-BUDGETED = frozenset({"peak memory", "latency"})
+BUDGETED = {"peak memory": "budgets.peak_rss_mb", "latency": "budgets.latency_ms"}
 
 
 class GoldenCase(Prediction):
@@ -128,7 +128,18 @@ def require_passed(report: SmokeReport) -> None:
         f"{report.target}: release {report.release}",
         "smoke test failed",
         facts=facts,
-        next=f"invoke build --board={report.board}, then deploy again",
+        next=_remedy(report, over_budget=over_budget),
+    )
+
+
+def _remedy(report: SmokeReport, *, over_budget: bool) -> str:
+    if not over_budget:
+        return f"mend it, then invoke build --board={report.board} and invoke deploy"
+    # The same model built anew costs the same.
+    keys = " and ".join(BUDGETED[check.name] for check in report.failed)
+    return (
+        f"take a smaller model, or raise {keys} of board '{report.board}'; then "
+        f"invoke build --board={report.board} and invoke deploy"
     )
 
 

@@ -44,6 +44,6 @@ def parse_host(text: str) -> Target:
             f"--host={text}",
             "not a host",
             facts=["expected: user@addr[:port], or user@[v6-addr][:port]"],
-            next="invoke deploy --host=root@192.0.2.7",
+            next="the same command with e.g. --host=root@192.0.2.7",
         )
     return Target(address=match["v6"] or match["name"], user=match["user"], port=port)

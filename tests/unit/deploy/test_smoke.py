@@ -64,7 +64,9 @@ def test_program_that_crashes_fails_every_check_it_was_asked_for(tmp_path: Path)
         "    found: exit code 132, signal 4",
         "    | illegal instruction",
     ]
-    assert str(failed.value).endswith("next: invoke build --board=board, then deploy again")
+    assert str(failed.value).endswith(
+        "next: mend it, then invoke build --board=board and invoke deploy"
+    )
 
 
 def test_a_budget_alone_that_is_not_met_is_a_check_that_says_no(tmp_path: Path) -> None:
@@ -75,6 +77,8 @@ def test_a_budget_alone_that_is_not_met_is_a_check_that_says_no(tmp_path: Path) 
         smoke.require_passed(report)
     assert failed.value.exit_code == 4
     assert "  latency:\n    expected: median at most " in str(failed.value)
+    # Building the same model anew makes it no faster.
+    assert "next: take a smaller model, or raise budgets.latency_ms of board" in str(failed.value)
 
     slow["run"]["results"][0] |= {"class": "defective", "probabilities": [0.4, 0.6]}
     with pytest.raises(TargetError):

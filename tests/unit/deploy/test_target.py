@@ -33,7 +33,7 @@ def test_not_hosts(text: str) -> None:
     assert str(refused.value) == (
         f"--host={visible(text)}: not a host\n"
         "  expected: user@addr[:port], or user@[v6-addr][:port]\n"
-        "next: invoke deploy --host=root@192.0.2.7"
+        "next: the same command with e.g. --host=root@192.0.2.7"
     )
 
 
