@@ -10,6 +10,8 @@ import paramiko
 
 from edgewright.deploy.target import Target
 
+WAYS = "publickey,password"  # to log in, as it says
+LETS_IN = True
 HOST_KEY = paramiko.ECDSAKey.generate()
 Answer = Callable[[paramiko.Channel, str], None]  # runs in a thread of its own
 
@@ -22,10 +24,10 @@ class _Server(paramiko.ServerInterface):
         self.ended = threading.Event()
 
     def get_allowed_auths(self, username: str) -> str:
-        return "publickey,password"
+        return WAYS
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        return paramiko.common.AUTH_SUCCESSFUL
+        return paramiko.common.AUTH_SUCCESSFUL if LETS_IN else paramiko.common.AUTH_FAILED
 
     def check_auth_password(self, username: str, password: str) -> int:
         return paramiko.common.AUTH_SUCCESSFUL

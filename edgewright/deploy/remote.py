@@ -563,7 +563,7 @@ def _login_refused(connection: Any, subject: Target, refused: Exception) -> Targ
         attempts.append("the password")
     facts = [f"tried: {', '.join(attempts) or 'nothing'}"]
     if isinstance(refused, BadAuthenticationType):
-        facts.append(f"board allows: {', '.join(refused.allowed_types)}")
+        facts += last_lines(f"board allows: {', '.join(refused.allowed_types)}", 1)
     if isinstance(refused, paramiko.PasswordRequiredException):
         facts.append("a private key is locked by a passphrase: load it with ssh-add")
     return TargetError(
@@ -607,7 +607,7 @@ def _diagnosis(connection: Any, limits: Timeouts, failed: Exception) -> tuple[st
 
 
 def _error_lines(error: BaseException) -> list[str]:
-    return [line for line in str(error).splitlines() if line]
+    return last_lines(str(error), TAIL_LINES)  # a server's words may be in it
 
 
 # Host keys

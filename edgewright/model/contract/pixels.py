@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import read_file
 
 Pixels = NDArray[np.uint8]
 
@@ -35,14 +36,7 @@ def decode(path: Path, significant_bits: int | None = None) -> Pixels:
     The shape is (H, W) or (H, W, 3). `significant_bits` are those of samples with 16 bits, of which
     the upper 8 are taken; without it the values must need 16 bits. Raises UserError.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(str(path), "is too large", facts=[f"the limit is {MAX_BYTES} bytes"])
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(str(path), "no such file") from None
-    except OSError as unreadable:
-        raise UserError(str(path), "cannot be read", facts=[str(unreadable)]) from unreadable
+    content = read_file(path, limit=MAX_BYTES)  # a file of /dev has no size and no end
     if content[:2] in (b"P5", b"P6"):
         return _decode_pnm(content, path)
     try:

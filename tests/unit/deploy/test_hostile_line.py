@@ -218,3 +218,18 @@ def test_limits_of_time_grow_with_what_is_sent() -> None:
     budget.end_sending()
     with pytest.raises(line.EndlessAnswerError):
         budget.take(1)
+
+
+def test_ways_to_log_in_that_a_board_makes_up_are_quoted_in_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = "\x1b[2J," * 10_000
+    monkeypatch.setattr("tests.hostile.WAYS", ways)
+    monkeypatch.setattr("tests.hostile.LETS_IN", False)
+    with (
+        hostile_board(tmp_path / "board", flood) as target,
+        pytest.raises(TargetError, match="login as 'root' refused") as refused,
+    ):
+        login(target, timeouts=QUICK)
+    assert "\x1b" not in str(refused.value)
+    assert len(str(refused.value)) < 2000

@@ -169,3 +169,9 @@ def test_the_corpus_is_read_and_refused_as_by_edge_infer(name: str) -> None:
     width, height, _ = map(int, EXPECTED[name].removeprefix("ok ").split("x"))
     seen = (width, height) if name.startswith("good-orientation") else (height, width)
     assert decode(CORPUS / name).shape[:2] == seen
+
+
+def test_a_picture_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="is no regular file"):
+        decode(tmp_path / "endless.png")
