@@ -300,6 +300,10 @@ class HostileBoard(Board):
         self.commands = 0
         self._hostile, self._second, self._limits = hostile, None, Timeouts()
 
+    @property
+    def host_key(self) -> str:
+        return "SHA256:of-the-hostile-one"
+
     def prepare(self) -> None:
         """There is no line to log in over."""
 

@@ -234,7 +234,7 @@ def forget(edgectl: Edgectl, signer: Signer) -> ForgetAnswer:
     in_force = read(edgectl)
     if not in_force.public:
         raise UserError(str(edgectl.board.target), "trusts no key: there is nothing to forget")
-    return edgectl.forget(_signed(in_force.next(()), signer))
+    return edgectl.forget(_signed(edgectl, in_force.next(()), signer))
 
 
 def _require_bound(edgectl: Edgectl) -> None:
@@ -284,9 +284,26 @@ def _replace(
 def _send(
     edgectl: Edgectl, compatible: str, document: KeySet | BoundKeySet, signer: Signer
 ) -> tuple[str, ...]:
-    return edgectl.keys(_signed(document, signer), compatible=compatible).keys
+    return edgectl.keys(_signed(edgectl, document, signer), compatible=compatible).keys
 
 
-def _signed(document: KeySet | BoundKeySet, signer: Signer) -> bytes:
+def _signed(edgectl: Edgectl, document: KeySet | BoundKeySet, signer: Signer) -> bytes:
+    if isinstance(document, BoundKeySet) and isinstance(document.scope, TheseBoards):
+        for board_id in document.scope.boards:
+            _require_known(edgectl, board_id, signer)
     signature = signer.sign(document.canonical(), document.comment)
     return signed_input(signature.text("of a set of keys").encode(), document.canonical())
+
+
+def _require_known(edgectl: Edgectl, board_id: str, signer: Signer) -> None:
+    """A board that takes another's id would have orders signed for that one."""
+    board, record = edgectl.board, signer.board_record(board_id)
+    known = record.host_key(board.host_key)
+    if known != board.host_key:
+        raise UserError(
+            str(board.target),
+            f"calls itself board {board_id}, which you know by another host key",
+            facts=[f"expected: {known}", f"found: {board.host_key}"],
+            next=f"look at what runs there; if you replaced its host key: rm {record.path}; if its "
+            f"storage is a copy of the other's: rm {edgectl.root}/id, there",
+        )

@@ -111,6 +111,11 @@ class Board:
         self._limits = limits
         self._second: openssh.Login | None = None
 
+    @property
+    def host_key(self) -> str:
+        """SHA-256 fingerprint of the key that the board has proved to hold."""
+        return fingerprint(self._transport.get_remote_server_key().asbytes())
+
     def run(
         self,
         argv: Sequence[str],

@@ -3,6 +3,7 @@
 The files are minisign's. A secret key never leaves this module but as a signature.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import locked, make_folder, write_file, write_new_file
+from edgewright.base.files import locked, make_folder, read_file, write_file, write_new_file
 from edgewright.base.layout import user_config
 from edgewright.release import external, minisign
 from edgewright.release.minisign import PublicKey, SecretKey, Signature
@@ -24,6 +25,7 @@ NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 GENERATE = "invoke keys.generate"
 DAY = 86400  # seconds; how far another's clock may be ahead of ours
 CENTURY = 36525  # days
+RECORD_BYTES = 4096
 
 Ask = Callable[[str], str | None]  # key's name → passphrase; None: nobody to ask
 
@@ -158,6 +160,9 @@ class KeyFolder:
             write_file(path, f"{number}\n", mode=0o644, durable=True)
         return number
 
+    def board_record(self, board_id: str) -> "BoardRecord":
+        return BoardRecord(path=self.path / "boards" / board_id)
+
     def _command_path(self, name: str) -> Path:
         return self.path / f"{_checked(name)}.command"
 
@@ -184,6 +189,20 @@ class KeyFolder:
         return int(text)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoardRecord:
+    """Which host key a board had when a key of this folder first signed for it."""
+
+    path: Path
+
+    def host_key(self, now: str) -> str:
+        """The fingerprint in the record; `now`, from now on, where there is none."""
+        make_folder(self.path.parent, mode=0o700)
+        with contextlib.suppress(FileExistsError):
+            write_new_file(self.path, f"{now}\n", mode=0o644)
+        return read_file(self.path, limit=RECORD_BYTES).decode(errors="replace").strip()
+
+
 def user_keys() -> KeyFolder:
     """The keys of whoever runs this program."""
     return KeyFolder(user_config() / "keys")
@@ -207,6 +226,9 @@ class Signer:
     def next_sequence(self, *, at_least: int = 0) -> int:
         """A number that this key has not signed with before."""
         return self._folder.next_sequence(self.name, at_least=at_least)
+
+    def board_record(self, board_id: str) -> BoardRecord:
+        return self._folder.board_record(board_id)
 
     def sign(self, data: bytes, trusted_comment: str) -> Signature:
         return self._sign(data, trusted_comment)

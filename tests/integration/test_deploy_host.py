@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.board.profile import Arch
 from edgewright.deploy import edgectl, keyring, smoke
 from edgewright.deploy import install as deploy
-from edgewright.deploy.edgectl import Edgectl, RefusedError
+from edgewright.deploy.edgectl import Edgectl, RefusedError, signed_input
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
+from edgewright.lab import emulate
 from edgewright.release import keys
 from edgewright.release import order as orders
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
+from tests import v0_1_0
 from tests.boards import COMPATIBLE, LocalBoard, Watched, documents, make_release, program
 from tests.schemas import require_valid
 from tests.signing import sign, sign_anew, signer, trust
@@ -383,6 +386,40 @@ def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
         helper.keys(signature + newer.canonical(), compatible=COMPATIBLE)
     assert refused.value.code == "keys_schema"
     assert current(root) == release.id
+
+
+@pytest.fixture
+def old_root(tmp_path: Path) -> Path:
+    """The deploy root of a board that 0.1.0 provisioned; its `edgectl` is for armhf."""
+    emulate.require_emulation(Arch.ARMHF)
+    v0_1_0.unpack(v0_1_0.BOARD_ROOT.name, tmp_path / "opt")
+    v0_1_0.install_keys(tmp_path / "config")
+    return tmp_path / "opt" / "edgewright"
+
+
+def test_a_board_that_0_1_0_provisioned_goes_on_and_is_migrated(
+    make: Make, old_root: Path, tmp_path: Path
+) -> None:
+    old_release, mine = v0_1_0.release(tmp_path / "old"), signer()
+    older = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
+    assert (older.protocol, older.status().helper.protocol) == (1, 1)
+    kind = older.status().compatible
+    assert kind is not None
+    added = signer("added").public
+    keyring.provision(older, kind, added, mine)
+    assert keyring.read(older).public == (mine.public, added)
+
+    newer = deploy.ensure_edgectl(LocalBoard(), str(old_root), make())
+    assert newer.protocol == 2
+    assert newer.status().current == v0_1_0.CURRENT
+    keyring.provision(newer, kind, mine.public, mine, confirmed=[added])
+    assert json.loads((old_root / "keys.json").read_text())["schema"] == 2
+
+    again = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
+    assert again.protocol == again.status().helper.protocol == 2
+    order = orders.sign(old_release.manifest, mine)
+    plan = again.plan(signed_input(order, old_release.manifest.canonical()))
+    assert (plan.state, plan.sound) == ("current", True)
 
 
 def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, root: Path) -> None:

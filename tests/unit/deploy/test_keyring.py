@@ -172,6 +172,41 @@ def test_a_document_is_for_one_board_and_after_one_document(
     )
 
 
+def test_a_board_cannot_have_orders_signed_for_another(
+    folder: KeyFolder, mine: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hand on an order that wipes the other."""
+    keyring.provision(at(AnsweringBoard(None)), COMPATIBLE, mine.public, mine)
+    monkeypatch.setattr(AnsweringBoard, "host_key", "SHA256:another")
+    board = AnsweringBoard(bound(mine.public))
+
+    with pytest.raises(UserError) as refused:
+        keyring.forget(at(board), mine)
+
+    assert board.orders == []
+    assert str(refused.value) == (
+        f"root@board.test: calls itself board {ID}, which you know by another host key\n"
+        "  expected: SHA256:of-this-machine\n"
+        "  found: SHA256:another\n"
+        "next: look at what runs there; "
+        f"if you replaced its host key: rm {folder.path}/boards/{ID}; "
+        "if its storage is a copy of the other's: rm /opt/edgewright/id, there"
+    )
+
+
+@pytest.mark.parametrize("board_id", ["../../../x", "", "0" * 31, "0" * 33, "0" * 32 + "\n"])
+def test_an_id_that_is_none_is_refused(
+    mine: Signer, monkeypatch: pytest.MonkeyPatch, board_id: str
+) -> None:
+    board = AnsweringBoard(None)
+    monkeypatch.setattr("tests.unit.deploy.test_keyring.ID", board_id)
+
+    with pytest.raises(TargetError):
+        keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+
+    assert board.orders == []
+
+
 def test_first_contact_follows_nothing(mine: Signer) -> None:
     board = AnsweringBoard(None)
 
