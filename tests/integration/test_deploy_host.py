@@ -1,11 +1,13 @@
 """Deploys by the real `edgectl`, built for this machine, into a folder; cut and attacked."""
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.profile import Arch
+from edgewright.cli.common import Reach
+from edgewright.cli.program import Edgewright
 from edgewright.deploy import edgectl, keyring, smoke
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import Edgectl, RefusedError, signed_input
@@ -516,6 +520,48 @@ def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     assert refused.value.code == "older"
     install(first)
     assert current(root) == first.id
+
+
+def test_the_tasks_of_a_boards_keys(
+    make: Make,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    release, mine, leaver = make(compatible="edgewright,a53-som"), signer(), signer("leaver")
+    stranger = keys.KeyFolder(tmp_path / "strangers").generate().public
+
+    @contextmanager
+    def connect(_: Reach) -> Iterator[Board]:
+        yield LocalBoard()
+
+    monkeypatch.setattr(Reach, "connect", connect)
+    monkeypatch.setattr("edgewright.cli.keys.pipeline.latest_release", lambda _: release)
+
+    def task(name: str, *options: str) -> dict[str, Any]:
+        argv = [f"keys.{name}", "--board=a53-som", "--host=root@board.test", *options, "--json"]
+        with contextlib.suppress(SystemExit):
+            Edgewright().run(["edgewright", *argv])
+        written = capsys.readouterr().out
+        document: dict[str, Any] = json.loads(written)
+        if "error" not in document:
+            require_valid(f"keys.{name}", written)
+        return document
+
+    assert task("provision")["keys"] == [mine.public.id]
+    assert task("provision", "--key=leaver")["keys"] == [mine.public.id, leaver.public.id]
+    assert task("revoke", "--key=leaver")["keys"] == [mine.public.id]
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    keyring.provision(helper, "edgewright,a53-som", stranger, mine)
+    assert "not in your key folder" in task("floor")["error"]["message"]
+    before = int(time.time())
+    assert task("floor", f"--confirm={stranger.line}")["floor"] >= before
+    assert (root / "floor").read_text() >= f"{before} "
+    assert task("revoke", f"--id={stranger.id.lower()}")["keys"] == [mine.public.id]
+    forgotten = task("forget")
+    assert (forgotten["releases"], forgotten["remains"]) == ([], ["bin", "locks"])
+    assert "nothing to forget" in task("forget")["error"]["message"]
 
 
 def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:

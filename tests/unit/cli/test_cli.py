@@ -1,11 +1,15 @@
 """The tasks as a user calls them, through Invoke."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from edgewright.cli.program import Edgewright
 from edgewright.observe.build_time import Compilation
+from edgewright.release import minisign
+from edgewright.release.minisign import SecretKey
+from tests.schemas import require_valid
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),
@@ -77,3 +81,21 @@ def test_a_second_board_finds_what_the_first_one_compiled(
     assert folders[1] == folders[2]
     assert folders[3] == folders[4]
     assert capsys.readouterr().err.count("the program is the same") == 1
+
+
+def test_a_key_that_a_command_signs_with_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    public = SecretKey.generate().public
+    (tmp_path / "token.pub").write_text(minisign.public_key_text(public))
+
+    start("keys.external", "--name=token", f"--public={tmp_path}/token.pub", "--command=sign it")
+    capsys.readouterr()
+    start("keys.list", "--json")
+
+    written = capsys.readouterr().out
+    require_valid("keys.list", written)
+    (key,) = json.loads(written)["keys"]
+    assert (key["public"], key["command"], key["secret"]) == (public.line, "sign it", False)
+    assert run("keys.external", "--name=x", "--public=/nowhere", "--command=sign it") == 2
