@@ -111,7 +111,7 @@ GROUPS = (
         about="train, quantize, judge, convert and look into a model",
         modules={
             "training": ("train", "export", "prune", "pack"),
-            "quality": ("quantize", "evaluate", "convert", "inspect", "diff", "golden"),
+            "quality": ("import", "quantize", "evaluate", "convert", "inspect", "diff", "golden"),
         },
         default="inspect",
     ),

@@ -23,6 +23,7 @@ from edgewright.cli.common import (
     profile_of,
     say,
     task,
+    task_named,
     workspace,
     write_document,
 )
@@ -47,6 +48,7 @@ from edgewright.model.judge.images import CALIBRATION_IMAGES
 from edgewright.observe.count import instructions as counted
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
+    from edgewright.model.pack.import_folder import ImportReport
     from edgewright.model.quantize.diff import Difference
     from edgewright.model.quantize.sweep import InstructionCounter
     from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
@@ -127,6 +129,81 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     for rival in report.rivals:
         OUT.print(_beside(report.chosen, rival), soft_wrap=True)
     say(f"{request.out}: {report.chosen.bytes:,} bytes; report.html shows it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    model: Annotated[str, "ONNX classifier of any exporter; card.json beside it if there is one"]
+    out: Annotated[str, "folder to make, with card.json and golden/; models/NAME if not given"] = ""
+    images: Annotated[str, f"to compare on, and to make golden/ of: {IMAGES}"] = ""
+    card: CardPath = ""
+    labels: Annotated[str, "in the order of the outputs, with commas; or a file, one a line"] = ""
+    mean: Annotated[str, "a channel, of values in 0 to 1, such as 0.485,0.456,0.406"] = ""
+    std: Annotated[str, "a channel, such as 0.229,0.224,0.225"] = ""
+    shape: InputShape = ""
+    output: OutputName = ""
+
+
+@task_named("import")
+def import_(c: Context, options: ImportOptions, json: Json = False) -> None:
+    """Any network's model folder. Example: invoke model.import --model=net.onnx --images=cells"""
+    from edgewright.model.pack import import_folder
+
+    model = Path(options.model)
+    report = import_folder.import_model(
+        import_folder.ImportRequest(
+            model=model,
+            out=Path(options.out) if options.out else workspace().models / model.stem,
+            images=options.images,
+            card=Path(options.card) if options.card else None,
+            labels=_labels(options.labels),
+            mean=_numbers("--mean", options.mean),
+            std=_numbers("--std", options.std),
+            shape=_shape(options.shape),
+            output=options.output,
+        )
+    )
+    if json:
+        write_document(report)
+        return
+    _print_import(report)
+
+
+def _print_import(report: "ImportReport") -> None:
+    OUT.print(f"{report.model}, from {report.source}", soft_wrap=True)
+    for change in report.changes or ("nothing had to be changed",):
+        OUT.print(f"  {change}", soft_wrap=True)
+    if report.difference is not None:
+        OUT.print(
+            f"  outputs differ from the source's by {report.difference:.1e} of the largest, "
+            f"allowed: {report.tolerance:g}",
+            soft_wrap=True,
+        )
+    OUT.print(report.card, soft_wrap=True)
+    for assumption in report.assumptions:
+        OUT.print(f"  assumed: {assumption}", soft_wrap=True)
+    if report.accuracy is not None:
+        OUT.print(f"accuracy {report.accuracy:.3f}, {report.golden_cases} golden cases")
+    for line in report.left_out:
+        OUT.print(f"  left out: {line}", soft_wrap=True)
+    made = "invoke build" if report.golden_cases else "invoke model.golden --images=FOLDER"
+    say(f"next: {made} --model={report.model}")
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    path = Path(text)
+    if text and path.is_file():
+        return tuple(line for line in path.read_text().splitlines() if line)
+    return tuple(text.split(",")) if text else ()
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(",")) if text else ()
+    except ValueError:
+        raise UserError(
+            f"{option}={text}", "is no list of numbers", next=f"give it as in {option}=0.5,0.5,0.5"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ from edgewright.model.convert.coverage import Coverage
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.to_ort import Conversion
 from edgewright.model.judge.documents import Quality
+from edgewright.model.pack.import_folder import ImportReport
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
 from edgewright.observe.build_time import BuildTimes
@@ -91,6 +92,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.diff": DifferenceReport,
     "model.evaluate": Quality,
     "model.export": of_tasks.WrittenFiles,
+    "model.import": ImportReport,
     "model.golden": of_tasks.WrittenFiles,
     "model.inspect": Inspection,
     "model.pack": of_tasks.WrittenFiles,

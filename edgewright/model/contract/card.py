@@ -78,7 +78,8 @@ class Card(Part):
     output: Output
     preprocess: Preprocess = Preprocess()
     file: ModelFile
-    # For people: the board ignores these four.
+    # For people: the board ignores these five.
+    imported: Facts = Field(default_factory=dict)
     quantization: Facts = Field(default_factory=dict)
     metrics: Facts = Field(default_factory=dict)
     training: Facts = Field(default_factory=dict)

@@ -161,7 +161,7 @@ def default_card(classifier: Classifier, labels: Sequence[str]) -> tuple[Card, l
     if count != len(labels):
         raise UserError(
             str(classifier.source),
-            f"answers with {count} values, the images have {len(labels)} labels",
+            f"answers with {count} values, there are {len(labels)} labels",
             facts=["labels: " + ", ".join(labels)],
         )
     interface = classifier.imported.interface if classifier.imported else None

@@ -35,6 +35,7 @@ from edgewright.model.judge.images import (
     spread,
 )
 from edgewright.model.pack.golden import make_golden
+from edgewright.model.pack.import_folder import import_facts
 from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
 from edgewright.model.quantize.recipe import DEFAULT
@@ -88,6 +89,7 @@ def quantize(
     _require_fp32(classifier)
     calibration, judged = _images(request)
     card = known or _assumed_card(classifier, calibration.labels, progress)
+    card = card.model_copy(update={"schema_": 2, "imported": import_facts(classifier.imported)})
     _require_equal(classifier, calibration, card, progress)
     with (
         new_folder(request.out) as folder,

@@ -164,7 +164,7 @@ def test_a_network_that_ends_in_probabilities_gets_no_activation(kind: str, tmp_
 
 
 def test_without_a_card_the_folders_are_as_many_as_the_answers(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="answers with 2 values, the images have 3 labels"):
+    with pytest.raises(UserError, match="answers with 2 values, there are 3 labels"):
         default_card(read_classifier(save(tmp_path / "net.onnx")), ["a", "b", "c"])
 
 

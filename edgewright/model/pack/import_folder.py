@@ -1,0 +1,148 @@
+"""Make a model folder of a network that somebody else trained, and maybe quantized."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import copy_file, new_folder
+from edgewright.base.schema import Document, translate_errors
+from edgewright.model.contract.card import Card, Facts, ModelFile, write_card
+from edgewright.model.importer.classifier import (
+    CARD,
+    Classifier,
+    default_card,
+    read_with_card,
+)
+from edgewright.model.importer.importing import Imported
+from edgewright.model.judge.answers import judge
+from edgewright.model.judge.evaluate import positive_label
+from edgewright.model.judge.images import Inputs, load_part, relabel, spread
+from edgewright.model.pack.golden import make_golden
+
+COMPARED_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """The options of `model.import`; what is stated here comes before the card beside the model."""
+
+    model: Path
+    out: Path  # the folder to make
+    images: str = ""  # to compare on, and to make the golden set of; labelled, as for `evaluate`
+    card: Path | None = None
+    labels: tuple[str, ...] = ()  # in the order of the outputs
+    mean: tuple[float, ...] = ()  # a channel, of values in 0 to 1
+    std: tuple[float, ...] = ()
+    shape: tuple[int, ...] = ()
+    output: str = ""
+
+
+class ImportReport(Document):
+    """`model.import --json`."""
+
+    version: Literal[1] = 1
+    source: str
+    model: str
+    card: str
+    changes: tuple[str, ...]
+    difference: float | None  # of the outputs, by the largest of them; null where nothing changed
+    tolerance: float
+    assumptions: tuple[str, ...]
+    accuracy: float | None  # on the images, if there are some
+    golden_cases: int
+    left_out: tuple[str, ...]  # of the golden set, and why
+
+
+def import_model(request: ImportRequest) -> ImportReport:
+    """Write `out`: model.onnx in the form that boards run, card.json and, of images, golden/.
+
+    Raises UserError for what no board can run, and for labels or preprocessing that do not fit.
+    """
+    classifier, known = read_with_card(
+        request.model, request.card, shape=request.shape, output=request.output or None
+    )
+    dataset = load_part(request.images, "test") if request.images else None
+    labels = request.labels or (known.labels if known else dataset.labels if dataset else ())
+    assumptions: list[str] = []
+    if known is None:
+        known, assumptions = default_card(classifier, _require_labels(classifier, labels))
+    card = _stated(known, request)
+    cases, accuracy = 0, None
+    left_out: tuple[str, ...] = ()
+    with new_folder(request.out) as folder:
+        model = folder / "model.onnx"
+        copy_file(classifier.path, model)
+        facts = {
+            "file": ModelFile.of(model),
+            "imported": import_facts(classifier.imported),
+            "schema_": 2,
+        }
+        card = card.model_copy(update=facts)
+        write_card(card, folder / CARD)
+        if dataset:
+            dataset = relabel(dataset, card.labels)
+            compared = spread(dataset, COMPARED_IMAGES).samples
+            if classifier.imported:
+                classifier.imported.require_equal(Inputs(samples=compared, card=card))
+            answers = judge(model, dataset, card, positive_label(card.labels))
+            golden = make_golden(model, card, answers)
+            cases, left_out = golden.cases, golden.left_out
+            accuracy = answers.metrics.accuracy.value
+    imported = classifier.imported
+    return ImportReport(
+        source=str(request.model),
+        model=str(request.out / "model.onnx"),
+        card=str(request.out / CARD),
+        changes=imported.changes if imported else (),
+        difference=imported.difference if imported else None,
+        tolerance=imported.tolerance if imported else 0.0,
+        assumptions=tuple(assumptions),
+        accuracy=accuracy,
+        golden_cases=cases,
+        left_out=left_out,
+    )
+
+
+def import_facts(imported: Imported | None) -> Facts:
+    """What was rewritten, for the card; empty if nothing was."""
+    if imported is None or not imported.changes:
+        return {}
+    return {
+        "source": ModelFile.of(imported.source).model_dump(),
+        "changes": list(imported.changes),
+        "difference": imported.difference,
+        "tolerance": imported.tolerance,
+    }
+
+
+def _require_labels(classifier: Classifier, labels: Sequence[str]) -> Sequence[str]:
+    if labels:
+        return labels
+    raise UserError(
+        str(classifier.source),
+        f"has {classifier.scores.shape[1]} outputs, and nothing tells their labels",
+        next="--labels=NAME,NAME in their order, or --images=FOLDER with a folder for each",
+    )
+
+
+def _stated(card: Card, request: ImportRequest) -> Card:
+    """The card with what the request states. Raises UserError if that contradicts the network."""
+    content = card.model_dump(by_alias=True) | {"schema": 2}
+    if request.labels:
+        content["labels"] = request.labels
+    if request.mean or request.std:
+        normalize = {"kind": "mean_std", "mean": request.mean, "std": request.std}
+        content["preprocess"] |= {"normalize": normalize}
+    try:
+        return Card.model_validate(content)
+    except ValidationError as invalid:
+        raise UserError(
+            str(request.model),
+            "does not fit what is stated of it",
+            facts=translate_errors(invalid, Card),
+            next="give as many --labels as it has outputs, and --mean and --std for each channel",
+        ) from invalid
