@@ -263,7 +263,7 @@ def flatten_output(
             subject,
             f"output has shape {words(sizes)}",
             facts=["expected: (1, labels), a score for each label"],
-            next="edgewright takes classifiers: cut the network where it has a score a label",
+            next="cut the network where it has a score for each label: only classifiers are taken",
         )
     changes = []
     if sizes != (1, count):
