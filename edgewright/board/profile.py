@@ -228,6 +228,13 @@ class Service(Section):
     output: Annotated[BoardPath, Field(description="folder that results appear in")] = (
         "/var/spool/edgewright/out"
     )
+    user: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z_][a-z0-9_-]{0,30}$",
+            description="user of the board that it is; made where it is missing",
+        ),
+    ] = "edgewright"
     keep: Annotated[
         int, Field(ge=1, le=1_000_000, description="results before images have to wait")
     ] = 1000

@@ -14,7 +14,7 @@ from edgewright.base.text import LINE, last_lines, visible
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.deploy.edge_infer import Heartbeat
 from edgewright.deploy.remote import Board
-from edgewright.release.run_file import LAUNCHER
+from edgewright.release.run_file import launcher
 
 STATE = "/run/edgewright"
 SCRIPT = "/etc/edgewright/service"
@@ -39,6 +39,8 @@ limit_memory() {
 }
 run() {
     limit_memory 2>/dev/null
+    ulimit -c 0
+    ulimit -n 256
     exec $affinity "$@"
 }
 start() {
@@ -104,7 +106,7 @@ def command(profile: BoardProfile) -> tuple[str, ...]:
 
 def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
     """The files for the profile's init; none where it is not a service."""
-    program = ServiceFile(path=PROGRAM, text=LAUNCHER, mode="0755")
+    program = ServiceFile(path=PROGRAM, text=launcher(profile.service.user), mode="0755")
     match profile.service.manager:
         case Manager.NONE:
             return ()
@@ -161,6 +163,18 @@ def _unit(profile: BoardProfile) -> str:
             f"RestartSec={service.restart_s}",
             f"WatchdogSec={service.watchdog_s}",
             f"MemoryMax={service.memory_mb}M",
+            "OOMPolicy=continue",  # an image's process may be killed, the service goes on
+            "TasksMax=128",
+            "LimitCORE=0",
+            "NoNewPrivileges=yes",
+            "PrivateDevices=yes",
+            "ProtectSystem=full",
+            f"ReadWritePaths=-{profile.deploy.root} -{service.input} -{service.output}",
+            "ProtectControlGroups=yes",
+            "ProtectKernelModules=yes",
+            "ProtectKernelTunables=yes",
+            "RestrictAddressFamilies=AF_UNIX",
+            "RestrictSUIDSGID=yes",
             f"Nice={service.nice}",
             *([f"CPUAffinity={cores}"] if cores else []),
             "LogNamespace=edgewright",
@@ -207,6 +221,23 @@ edit() {
     mv -f "$new" "$file"
 }
 """
+# The user that the service is. With a tool of the board's where it has one, else in the files that
+# every Linux has; nothing is done where the user exists.
+MAKE_USER = (
+    EDIT_INITTAB
+    + r"""
+wanted() { cat "$file"; [ -z "$(tail -c 1 "$file")" ] || echo; echo "$line"; }
+grep -q "^$1:" /etc/passwd && exit 0
+{ addgroup -S "$1" && adduser -S -D -H -h / -s /bin/false -G "$1" "$1"; } >/dev/null 2>&1 ||
+    useradd --system --user-group --no-create-home --home-dir / --shell /bin/false "$1" \
+        >/dev/null 2>&1 || {
+    id=999
+    while grep -q ":$id:" /etc/passwd /etc/group; do id=$((id - 1)); done
+    edit /etc/group "$1:x:$id:"
+    edit /etc/passwd "$1:x:$id:$id::/:/bin/false"
+}
+"""
+)
 # Each ends what runs where something has changed, so that init starts it anew.
 ENABLE = {
     Manager.INITTAB: EDIT_INITTAB
@@ -310,6 +341,7 @@ def install(board: Board, profile: BoardProfile) -> bool:
             facts=["expected: service.manager = 'inittab', 'runit' or 'systemd'"],
             next=f"set it in board_profiles/{profile.name}.toml",
         )
+    board.script(MAKE_USER, profile.service.user)
     # A list: every file is placed, where `any` alone would stop at the first that changed.
     changed = [_place(board, file) for file in render(profile)]
     state = "changed" if any(changed) else "same"

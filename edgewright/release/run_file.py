@@ -47,14 +47,22 @@ class RunFile(Part):
         return json.dumps(table, indent=2).encode() + b"\n"
 
 
+# Who the service is, is the board's matter and not the release's; so it is said here. A release of
+# 0.1.0 knows no --user and stays root's.
+#
 # Releases of 0.1.0 have no run.json, and their edge-infer does not look for one: what it needs
 # is in their manifest. This is for a board, where only a shell knows which release is current;
 # `Manifest.run_options` is the same for this machine. A manifest is canonical JSON on one line,
 # and no other object has these two keys in a row.
-LAUNCHER = rf"""#!/bin/sh
+_LAUNCHER = rf"""#!/bin/sh
 # Becomes the release's program; edgectl starts this in the folder of the release.
-[ -f {RUN_FILE} ] && exec bin/edge-infer "$@"
+[ -f {RUN_FILE} ] && exec bin/edge-infer "$@" --user USER
 runtime='"ops_config_sha256":"[0-9a-f]*","threads":\([0-9]*\)'
 threads=$(sed -n "s/.*$runtime.*/\1/p" manifest.json)
 exec bin/edge-infer "$@" --model {MODEL} --threads "$threads"
 """
+
+
+def launcher(user: str) -> str:
+    """The script that becomes a release's program as this user of the board."""
+    return _LAUNCHER.replace("USER", user)

@@ -5,7 +5,7 @@
 namespace edge {
 
 std::string message_lines(const Error& error) {
-  return utf8(error.message()) + "\nnext: " + error.next + "\n";
+  return printable(error.subject) + ": " + utf8(error.problem) + "\nnext: " + error.next + "\n";
 }
 
 Outcome failed(Document& document, const Error& error) {

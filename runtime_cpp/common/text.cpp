@@ -48,6 +48,22 @@ std::string utf8(std::string_view text) {
   return out;
 }
 
+std::string printable(std::string_view text) {
+  std::string out;
+  const std::string clean = utf8(text);
+  for (size_t i = 0; i < clean.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(clean[i]);
+    // C1's control characters are two bytes in UTF-8, the first of which is 0xC2.
+    const bool wide = byte == 0xC2 && static_cast<uint8_t>(clean[i + 1]) < 0xA0;
+    if (byte >= 0x20 && byte != 0x7F && !wide) {
+      out += clean[i];
+      continue;
+    }
+    out += format("\\u%04x", static_cast<unsigned>(wide ? static_cast<uint8_t>(clean[++i]) : byte));
+  }
+  return out;
+}
+
 std::string system_fault() {
   std::string words = std::strerror(errno);
   if (words[0] >= 'A' && words[0] <= 'Z') words[0] = static_cast<char>(words[0] - 'A' + 'a');

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,9 +18,9 @@ namespace {
 /// An open file descriptor, closed at the end of its scope.
 class Descriptor {
  public:
-  explicit Descriptor(const std::string& path)
+  explicit Descriptor(const std::string& path, int flags = 0)
       // O_NONBLOCK: a FIFO given by mistake is refused at once, not waited for.
-      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
+      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags)) {}
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() {
@@ -49,10 +50,34 @@ Result<size_t> checked_size(int fd, const std::string& path, const FileFaults& f
                "check that this is the right file"};
 }
 
+bool write_all(int fd, const std::string& text) {
+  for (size_t at = 0; at < text.size();) {
+    const ssize_t written = write(fd, text.data() + at, text.size() - at);
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) at += static_cast<size_t>(written);
+  }
+  return true;
+}
+
+/// Renames inside a folder, unless the name is taken.
+bool rename_new(int folder, const std::string& from, const std::string& to) {
+  constexpr unsigned no_replace = 1;  // RENAME_NOREPLACE, which older headers lack
+  if (syscall(SYS_renameat2, folder, from.c_str(), folder, to.c_str(), no_replace) == 0)
+    return true;
+  if (errno != ENOSYS && errno != EINVAL) return false;
+  // An old kernel, or a file system without it.
+  if (faccessat(folder, to.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    errno = EEXIST;
+    return false;
+  }
+  return renameat(folder, from.c_str(), folder, to.c_str()) == 0;
+}
+
 }  // namespace
 
-Result<FileBytes> read_file(const std::string& path, const FileFaults& faults) {
-  const Descriptor file(path);
+Result<FileBytes> read_file(const std::string& path, const FileFaults& faults, Links links) {
+  const Descriptor file(path, links == Links::refuse ? O_NOFOLLOW : 0);
+  if (file.get() < 0 && errno == ELOOP) return missing(path, faults, "is a link");
   const auto size = checked_size(file.get(), path, faults);
   if (!size) return size.error();
   FileBytes bytes{std::unique_ptr<uint8_t[]>(new (std::nothrow) uint8_t[*size + 1]), 0};
@@ -88,14 +113,21 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), size_);
 }
 
-bool write_file(const std::string& path, const std::string& text) {
-  const std::string aside = folder_of(path) + "/." + name_of(path);
-  FILE* file = std::fopen(aside.c_str(), "we");
-  if (file == nullptr) return false;
-  const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size() &&
-                     std::fflush(file) == 0 && fsync(fileno(file)) == 0;
-  if (std::fclose(file) == 0 && whole) return std::rename(aside.c_str(), path.c_str()) == 0;
-  unlink(aside.c_str());
+bool write_new_file(const std::string& path, const std::string& text) {
+  const Descriptor folder(folder_of(path), O_DIRECTORY);
+  if (folder.get() < 0) return false;
+  const std::string name = name_of(path);
+  const std::string aside = "." + name;
+  unlinkat(folder.get(), aside.c_str(), 0);  // of a run that was killed, or somebody's link
+  const int fd = openat(folder.get(), aside.c_str(),
+                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  bool whole = write_all(fd, text) && fsync(fd) == 0;
+  whole = close(fd) == 0 && whole;
+  if (whole && rename_new(folder.get(), aside, name)) return true;
+  const int fault = errno;
+  unlinkat(folder.get(), aside.c_str(), 0);
+  errno = fault;
   return false;
 }
 

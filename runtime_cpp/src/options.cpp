@@ -13,15 +13,23 @@ namespace {
 constexpr long max_runs = 1000000;
 constexpr long max_keep = 1000000;
 
-constexpr option long_options[] = {
-    {"release", required_argument, nullptr, 'R'},   {"model", required_argument, nullptr, 'm'},
-    {"threads", required_argument, nullptr, 't'},   {"dump-input", required_argument, nullptr, 'd'},
-    {"golden", required_argument, nullptr, 'g'},    {"warmup", required_argument, nullptr, 'w'},
-    {"runs", required_argument, nullptr, 'r'},      {"image", required_argument, nullptr, 'i'},
-    {"in", required_argument, nullptr, 'I'},        {"out", required_argument, nullptr, 'O'},
-    {"heartbeat", required_argument, nullptr, 'H'}, {"keep", required_argument, nullptr, 'k'},
-    {"debug", no_argument, nullptr, 'D'},           {"help", no_argument, nullptr, 'h'},
-    {"version", no_argument, nullptr, 'V'},         {nullptr, 0, nullptr, 0}};
+constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
+                                   {"model", required_argument, nullptr, 'm'},
+                                   {"threads", required_argument, nullptr, 't'},
+                                   {"dump-input", required_argument, nullptr, 'd'},
+                                   {"golden", required_argument, nullptr, 'g'},
+                                   {"warmup", required_argument, nullptr, 'w'},
+                                   {"runs", required_argument, nullptr, 'r'},
+                                   {"image", required_argument, nullptr, 'i'},
+                                   {"in", required_argument, nullptr, 'I'},
+                                   {"out", required_argument, nullptr, 'O'},
+                                   {"heartbeat", required_argument, nullptr, 'H'},
+                                   {"keep", required_argument, nullptr, 'k'},
+                                   {"user", required_argument, nullptr, 'u'},
+                                   {"debug", no_argument, nullptr, 'D'},
+                                   {"help", no_argument, nullptr, 'h'},
+                                   {"version", no_argument, nullptr, 'V'},
+                                   {nullptr, 0, nullptr, 0}};
 
 /// Letters of the options that each command takes.
 struct Command {
@@ -32,7 +40,7 @@ constexpr Command commands[] = {{"run", "RmtdD"},
                                 {"selftest", "RmgtD"},
                                 {"bench", "RmwrtiD"},
                                 {"info", "RmD"},
-                                {"watch", "RmIOHktD"}};
+                                {"watch", "RmIOHkutD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {
@@ -86,6 +94,9 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
       break;
     case 'O':
       options.out = value;
+      break;
+    case 'u':
+      options.user = value;
       break;
     case 'H':
       options.heartbeat = value;
@@ -147,6 +158,7 @@ const char* usage() {
          "edge-infer bench    [--warmup N] [--runs N] [--image I]\n"
          "edge-infer info\n"
          "edge-infer watch    --in DIR --out DIR [--keep N] [--heartbeat F]\n"
+         "                    [--user NAME]\n"
          "\n"
          "  --release DIR   run.json there says what is run, and how (the folder above the\n"
          "                  program's bin/, if it is a release)\n"
@@ -157,10 +169,11 @@ const char* usage() {
          "  --warmup N      inferences before the timed ones (3)\n"
          "  --runs N        timed inferences (30)\n"
          "  --image I       image to time with (made-up values)\n"
-         "  --in DIR        images to classify come here, by rename, and go\n"
+         "  --in DIR        images to classify come here, best by rename, and go\n"
          "  --out DIR       results go here, NAME.json each\n"
          "  --keep N        results that may lie there before images have to wait (1000)\n"
          "  --heartbeat F   written every 5 s while all is well\n"
+         "  --user NAME     user of this board that the service is once it has read its release\n"
          "  --debug         show the runtime's log, and let a crash leave a core\n"
          "\n"
          "One JSON document on standard output, messages on standard error.\n"

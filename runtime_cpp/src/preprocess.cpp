@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "edge/file.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
@@ -147,10 +146,11 @@ std::vector<float> InputRows::input() const {
   return input;
 }
 
-Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits) {
+Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
+                         Links links) {
   const double start = now_ms();
   const size_t most = std::min(limits.bytes, limits.memory);
-  const auto file = read_file(path, {Exit::image, "image_missing", "image_too_large", most});
+  const auto file = read_file(path, {Exit::image, "image_missing", "image_too_large", most}, links);
   if (!file) return file.error();
   InputRows rows(card);
   const Encoded encoded{path, file->data.get(), file->size, limits, card.significant_bits};

@@ -3,7 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,18 +16,25 @@
 
 #include "common/document.hpp"
 #include "common/text.hpp"
+#include "edge/apart.hpp"
+#include "edge/arrivals.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/engine.hpp"
 #include "edge/file.hpp"
 #include "edge/golden.hpp"
 #include "edge/heartbeat.hpp"
+#include "edge/sha256.hpp"
+#include "edge/user.hpp"
 
 namespace edge {
 namespace {
 
 constexpr int beat_ms = 5000;
-constexpr const char* working = ".working-";  // prefix of the image at hand
-constexpr const char* again = ".again-";      // … and of one that is tried a second time
+constexpr size_t max_name_bytes = 246;  // 255 less the longest prefix or suffix
+constexpr size_t cut_name_bytes = 200;
+constexpr const char* working = ".working-";    // prefix of the image at hand
+constexpr const char* again = ".again-";        // … of one that is tried a second time
+constexpr const char* unreadable = ".unread-";  // … and of one that could not be read
 
 volatile std::sig_atomic_t told_to_end = 0;
 
@@ -60,6 +67,11 @@ std::vector<std::string> files_in(const std::string& folder, const std::string& 
   return names;
 }
 
+bool is_there(const std::string& path) {
+  struct stat status{};
+  return lstat(path.c_str(), &status) == 0;
+}
+
 /// A folder that is not there, or cannot be written: told before the model is loaded.
 std::optional<Error> folder_fault(const char* option, const std::string& folder) {
   if (access(folder.c_str(), R_OK | W_OK | X_OK) == 0) return std::nullopt;
@@ -67,11 +79,24 @@ std::optional<Error> folder_fault(const char* option, const std::string& folder)
                "make the folder, or give another"};
 }
 
+/// How the result of an image is called. A name that leaves no room for the suffix is cut, and its
+/// hash tells it from others.
+std::string result_name(const std::string& name) {
+  if (name.size() <= max_name_bytes) return name + ".json";
+  size_t end = cut_name_bytes;
+  while ((name[end] & 0xC0) == 0x80) --end;  // not inside of a character
+  const auto* bytes = reinterpret_cast<const uint8_t*>(name.data());
+  return name.substr(0, end) + "-" + sha256(bytes, name.size()).substr(0, 16) + ".json";
+}
+
 /// One run of the service.
 class Spool {
  public:
   Spool(const Options& options, Engine& engine)
-      : options_(options), engine_(engine), heartbeat_(options.heartbeat) {}
+      : options_(options),
+        engine_(engine),
+        heartbeat_(options.heartbeat),
+        arrivals_(options.in, options.out) {}
 
   /// What was at hand when the program ended, or the power went, is tried once more.
   void finish_old_work() {
@@ -86,11 +111,15 @@ class Spool {
     }
   }
 
-  /// Takes every image that there is room for.
+  /// Takes every image that is complete and that there is room for.
   void work() {
     for (const std::string& name : files_in(options_.in, "")) {
       if (told_to_end != 0 || !has_room()) return;
+      // Its former result first: nothing that was not fetched is replaced.
+      if (is_there(options_.out + "/" + result_name(name)) || !arrivals_.is_complete(name))
+        continue;
       take(options_.in + "/" + name, name, working);
+      arrivals_.forget(name);
       beat();
     }
   }
@@ -99,13 +128,26 @@ class Spool {
     if (!heartbeat_.ready()) tell("edgectl: " + system_fault() + "\n");
   }
   void beat() const { heartbeat_.beat(images_, failed_); }
+  void wait() { arrivals_.wait(beat_ms); }
 
  private:
   /// Classifies a file under a name that tells, after a crash, that it was at hand.
   void take(const std::string& path, const std::string& name, const char* prefix) {
+    if (name.size() > max_name_bytes) {
+      finish(name, path,
+             Error{Exit::image, "image_name", name,
+                   format("has a name of %zu bytes, the most are %zu", name.size(), max_name_bytes),
+                   "give it a shorter name"});
+      return;
+    }
     const std::string at_hand = options_.in + "/" + prefix + name;
     if (std::rename(path.c_str(), at_hand.c_str()) != 0) return;  // its owner took it away
-    finish(name, at_hand, classify(engine_, at_hand));
+    auto input = load_input_apart(at_hand, engine_.card, engine_.settings.limits, [&] { beat(); });
+    if (!input) {
+      finish(name, at_hand, input.error());
+    } else {
+      finish(name, at_hand, classify(engine_, at_hand, std::move(*input)));
+    }
   }
 
   bool has_room() const {
@@ -124,12 +166,20 @@ class Spool {
       set_result(top, *result, engine_.card);
     } else {
       set_error(top, result.error());
-      tell(utf8(name + ": " + result.error().problem) + "\n");
+      tell(printable(name + ": " + result.error().problem) + "\n");
       ++failed_;
     }
     ++images_;
-    if (write_file(options_.out + "/" + name + ".json", document.text())) {
-      unlink(at_hand.c_str());
+    const std::string file = options_.out + "/" + result_name(name);
+    // A result that is there already is this image's: a crash came before the image went.
+    if (write_new_file(file, document.text()) || errno == EEXIST) {
+      const bool unread = !result && std::strcmp(result.error().code, "image_missing") == 0;
+      // What this user may not read, another may: it is kept.
+      if (unread) {
+        std::rename(at_hand.c_str(), (options_.in + "/" + unreadable + name).c_str());
+      } else {
+        unlink(at_hand.c_str());
+      }
     } else {
       tell(options_.out + ": " + system_fault() + "\n");
       poll(nullptr, 0, beat_ms);  // a full disk does not empty at once
@@ -140,42 +190,42 @@ class Spool {
   const Options& options_;
   Engine& engine_;
   Heartbeat heartbeat_;
+  Arrivals arrivals_;
   int64_t images_ = 0;
   int64_t failed_ = 0;
 };
 
-/// Sleeps until something was moved into the folder, or it is time for a heartbeat.
-void wait_for_images(int notifier) {
-  pollfd waiting{notifier, POLLIN, 0};
-  if (poll(&waiting, 1, beat_ms) <= 0) return;
-  char events[4096];
-  while (read(notifier, events, sizeof events) > 0) {
+std::optional<Error> folders_fault(const Options& options) {
+  for (const auto& [option, folder] : {std::pair{"--in", &options.in}, {"--out", &options.out}}) {
+    if (auto error = folder_fault(option, *folder)) return error;
   }
+  return std::nullopt;
 }
 
 }  // namespace
 
 Outcome watch(const Options& options) {
-  for (const auto& [option, folder] : {std::pair{"--in", &options.in}, {"--out", &options.out}}) {
-    if (auto error = folder_fault(option, *folder)) return failed(options.command, *error);
-  }
+  if (auto error = folders_fault(options)) return failed(options.command, *error);
   auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
   // A release on trial is committed once it says that it is ready, so it proves that first.
   if (const auto error = first_golden_fault(*engine)) return failed(options.command, *error);
   listen_for_the_end();
-  const int notifier = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-  inotify_add_watch(notifier, options.in.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE);
   Spool spool(options, *engine);
+  if (!options.user.empty()) {
+    // From here on strangers' images are read, so no more than that is permitted.
+    auto error = become(options.user, {options.in, options.out});
+    if (!error) error = folders_fault(options);
+    if (error) return failed(options.command, *error);
+  }
   spool.ready();
   spool.beat();
   spool.finish_old_work();  // after that: an image that ends the program is not the release's fault
   while (told_to_end == 0) {
     spool.beat();
     spool.work();
-    if (told_to_end == 0) wait_for_images(notifier);
+    if (told_to_end == 0) spool.wait();
   }
-  close(notifier);
   return {Exit::done, "", ""};
 }
 

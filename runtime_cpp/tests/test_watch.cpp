@@ -1,11 +1,16 @@
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "edge/apart.hpp"
+#include "edge/arrivals.hpp"
 #include "edge/file.hpp"
 #include "edge/heartbeat.hpp"
 #include "edge/watch.hpp"
@@ -42,13 +47,72 @@ TEST_CASE("a folder that is missing is told before the model is looked at") {
   CHECK(watch(watch_options(folder.path(""), folder.path(""))).exit == Exit::model);
 }
 
-TEST_CASE("a small file is replaced as a whole, and one that cannot be is told") {
+TEST_CASE("a result replaces nothing, and nothing is written through a link") {
   const TemporaryFolder folder;
-  CHECK(write_file(folder.path("file"), "first"));
-  CHECK(write_file(folder.path("file"), "second"));
-  CHECK(read_text(folder.path("file")) == "second");
-  CHECK(access((folder.path("") + "/.file").c_str(), F_OK) != 0);
-  CHECK(!write_file(folder.path("none/file"), "text"));
+  const std::string victim = folder.write("victim", "mine");
+  const std::string out = folder.path("out");
+  mkdir(out.c_str(), 0755);
+  REQUIRE(symlink(victim.c_str(), (out + "/.first").c_str()) == 0);
+  CHECK(write_new_file(out + "/first", "text"));
+  CHECK(read_text(out + "/first") == "text");
+  CHECK_FALSE(write_new_file(out + "/first", "other"));
+  CHECK(errno == EEXIST);
+  CHECK(read_text(out + "/first") == "text");
+  REQUIRE(symlink(victim.c_str(), (out + "/second").c_str()) == 0);
+  CHECK_FALSE(write_new_file(out + "/second", "other"));
+  CHECK(read_text(victim) == "mine");
+  CHECK(access((out + "/.first").c_str(), F_OK) != 0);
+  CHECK_FALSE(write_new_file(folder.path("none/file"), "text"));
+}
+
+TEST_CASE("an image that ends its decoder ends nothing else") {
+  Card card;
+  card.shape = {1, 1, 4, 4};
+  card.normalize.per_image = true;
+  card.normalize.epsilon = 1e-5;
+  const auto apart = [&](const std::string& path) {
+    return load_input_apart(path, card, {}, [] {});
+  };
+  const auto good = apart(EDGE_CORPUS "/good-gray.png");
+  REQUIRE(good);
+  CHECK(good->values == load_input(EDGE_CORPUS "/good-gray.png", card, {})->values);
+  CHECK(std::string(apart(EDGE_CORPUS "/wrong-crc.png").error().code) == "image_corrupt");
+  const TemporaryFolder folder;
+  REQUIRE(symlink(EDGE_CORPUS "/good-gray.png", folder.path("link").c_str()) == 0);
+  CHECK(apart(folder.path("link")).error().problem == "is a link");
+
+  card.shape = {1, 3, 100000, 100000};  // an input that no address space has room for
+  const auto crashed = apart(EDGE_CORPUS "/good-gray.png");
+  REQUIRE_FALSE(crashed);
+  CHECK(std::string(crashed.error().code) == "image_crashed");
+}
+
+TEST_CASE("only a renamed file is complete at once") {
+  const TemporaryFolder folder;
+  const std::string in = folder.path("in");
+  mkdir(in.c_str(), 0755);
+  folder.write("in/before.png", "x");
+  Arrivals arrivals(in, folder.path(""));
+  folder.write("in/copied.png", "x");
+  folder.write("aside", "x");
+  REQUIRE(rename(folder.path("aside").c_str(), (in + "/moved.png").c_str()) == 0);
+  CHECK(arrivals.is_complete("moved.png"));
+  CHECK_FALSE(arrivals.is_complete("before.png"));
+  CHECK_FALSE(arrivals.is_complete("copied.png"));
+  std::ofstream slow(in + "/slow.png");
+  slow << "half" << std::flush;
+  CHECK_FALSE(arrivals.is_complete("slow.png"));
+  usleep(1100 * 1000);
+  folder.write("in/copied.png", "xy");  // changed: it waits anew
+  CHECK_FALSE(arrivals.is_complete("copied.png"));
+  usleep(1100 * 1000);
+  CHECK(arrivals.is_complete("before.png"));
+  CHECK_FALSE(arrivals.is_complete("copied.png"));
+  CHECK_FALSE(arrivals.is_complete("slow.png"));
+  usleep(1100 * 1000);
+  CHECK(arrivals.is_complete("copied.png"));
+  CHECK_FALSE(arrivals.is_complete("slow.png"));  // still open
+  CHECK_FALSE(arrivals.is_complete("absent.png"));
 }
 
 TEST_CASE("a heartbeat says who is well, since the board was switched on") {

@@ -1,5 +1,6 @@
 """edge-infer as a service, on this machine: folders in and out, crashes, limits."""
 
+import hashlib
 import json
 import subprocess
 import time
@@ -197,3 +198,128 @@ def test_a_killed_program_loses_no_image(start: Start) -> None:
     for name in (*names, "last.png"):
         again.result(name)
     assert again.end() == 0
+
+
+def test_a_second_image_of_a_name_waits_until_the_first_result_is_fetched(start: Start) -> None:
+    service = start()
+    service.drop("part.png", gray(10))
+    first = service.result("part.png")
+    service.drop("part.png", b"no image")
+    service.drop("other.png", gray(10))
+    service.result("other.png")
+    time.sleep(1)
+    assert service.result("part.png") == first
+    assert (service.folder / "in" / "part.png").exists()
+
+    (service.folder / "out" / "part.png.json").unlink()
+
+    assert service.result("part.png")["error"]["code"] == "image_format"
+
+
+def test_a_slow_copy_loses_no_image(start: Start) -> None:
+    service = start()
+    service.drop("first.png", gray(9))
+    service.result("first.png")  # from here on it sees who writes
+    aside = service.folder / "whole.png"
+    gray(9).save(aside)
+    content = aside.read_bytes()
+    with (service.folder / "in" / "slow.png").open("wb") as slow:
+        for at in range(0, len(content), 20):
+            slow.write(content[at : at + 20])
+            slow.flush()
+            service.drop(f"{at}.png", gray(9))  # what wakes the service up in the middle
+            service.result(f"{at}.png")
+        time.sleep(3)
+        assert not (service.folder / "out" / "slow.png.json").exists()
+    assert "class" in service.result("slow.png")
+
+
+@pytest.mark.parametrize("length", [200, 246, 247, 255])
+def test_an_image_of_any_name_gets_a_result(start: Start, length: int) -> None:
+    name = "n" * (length - 4) + ".png"
+    service = start()
+    gray(1).save(service.folder / "aside.png")
+    (service.folder / "aside.png").rename(service.folder / "in" / name)
+    if length <= 246:
+        assert "class" in service.result(name)
+    else:
+        cut = f"{'n' * 200}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        result = service.result(cut)
+        assert result["image"] == name
+        assert result["error"]["code"] == "image_name"
+    wait_for(lambda: not list((service.folder / "in").iterdir()))
+
+
+def test_a_name_gets_a_line_of_the_log_and_no_more(start: Start) -> None:
+    service = start()
+    service.drop("line\n\x1b[31mred\x7f.png", b"no image")
+    service.drop("after.png", gray(1))
+    service.result("after.png")
+    log = subprocess.run(["docker", "logs", service.name], capture_output=True, check=True).stderr
+    assert b"line\\u000a\\u001b[31mred\\u007f.png: is not an image of a known format\n" in log
+
+
+def test_nothing_is_read_or_written_through_a_link(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    secret, victim = tmp_path / "secret.png", tmp_path / "victim"
+    gray(1).save(secret)
+    victim.write_text("mine")
+    (tmp_path / "out" / ".a.png.json").symlink_to(victim)
+    (tmp_path / "out" / "b.png.json").symlink_to(victim)
+    service = start()
+    (tmp_path / "in" / "link.png").symlink_to(secret)
+    service.drop("a.png", gray(1))
+    service.drop("b.png", gray(1))
+
+    assert "class" in service.result("a.png")
+    assert service.result("link.png")["error"]["message"].endswith("link.png: is a link")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "in" / "b.png").exists()  # until its name is free
+    assert secret.exists()
+
+
+def test_the_service_is_a_user_of_its_own(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    tmp_path.chmod(0o755)
+    service = start("--user", "games")
+    hidden = tmp_path / "in" / ".secret.png"
+    gray(1).save(hidden, "PNG")
+    hidden.chmod(0o600)  # of root's
+    hidden.rename(tmp_path / "in" / "secret.png")
+    service.drop("a.png", gray(1))
+
+    assert "class" in service.result("a.png")
+    assert service.result("secret.png")["error"]["message"].endswith("permission denied")
+    assert (tmp_path / "in" / ".unread-secret.png").exists()
+    ids = ["docker", "exec", service.name, "sh", "-c", "grep -E '^(Uid|NoNewPrivs)' /proc/1/status"]
+    status = subprocess.run(ids, capture_output=True, text=True, check=True).stdout.split()
+    assert status == ["Uid:", "5", "5", "5", "5", "NoNewPrivs:", "1"]
+    assert (tmp_path / "out" / "a.png.json").stat().st_uid == 5
+    assert service.end() == 0
+
+
+KILL_THE_DECODER = """
+while :; do
+    child=$(cat /proc/1/task/1/children)
+    [ -z "$child" ] || { kill -KILL $child && exit; }
+done
+"""
+
+
+def test_an_image_that_ends_its_decoder_ends_nothing_else(start: Start) -> None:
+    """As the kernel does when memory is short."""
+    service = start()
+    service.drop("first.png", gray(1))
+    service.result("first.png")
+    argv = ["docker", "exec", service.name, "sh", "-c", KILL_THE_DECODER]
+    killer = subprocess.Popen(argv)
+    service.drop("deadly.png", Image.effect_noise((6000, 6000), 40))
+    deadly = service.result("deadly.png")
+    killer.wait(timeout=60)
+
+    assert deadly["error"]["code"] == "image_crashed"
+    assert deadly["error"]["message"].endswith("ended the decoder by signal 9")
+    service.drop("next.png", gray(1))
+    assert "class" in service.result("next.png")
+    assert service.end() == 0

@@ -23,7 +23,11 @@ struct FileBytes {
   size_t size = 0;  // bytes
 };
 
-Result<FileBytes> read_file(const std::string& path, const FileFaults& faults);
+/// Whether a path that ends in a link leads on: not where a stranger may have put the link.
+enum class Links { follow, refuse };
+
+Result<FileBytes> read_file(const std::string& path, const FileFaults& faults,
+                            Links links = Links::follow);
 
 /// A large file mapped read-only, so its pages are shared with the page cache and cost no heap.
 class MappedFile {
@@ -46,8 +50,9 @@ class MappedFile {
   size_t size_;
 };
 
-/// Writes a small file aside and renames it: whoever looks sees all of it or the former one.
-/// False with errno set if that is not possible.
-bool write_file(const std::string& path, const std::string& text);
+/// Writes a small file that is not there yet, aside and renamed: whoever looks sees all of it. In
+/// a folder that others may write to, nothing of theirs is written to or replaced.
+/// False with errno set if that is not possible, EEXIST if there is a file of this name.
+bool write_new_file(const std::string& path, const std::string& text);
 
 }  // namespace edge

@@ -10,13 +10,18 @@ namespace edge {
 /// it is ready, by the file that is open as EDGECTL_READY_FD.
 class Heartbeat {
  public:
-  explicit Heartbeat(std::string file) : file_(std::move(file)) {}
+  /// `file` is opened here, and written in place: only root may write in its folder, and who beats
+  /// may be another user by then. Empty: none.
+  explicit Heartbeat(const std::string& file);
+  Heartbeat(const Heartbeat&) = delete;
+  Heartbeat& operator=(const Heartbeat&) = delete;
+  ~Heartbeat();
 
   bool ready() const;  // false: edgectl could not be told, and will undo a release on trial
   void beat(int64_t images, int64_t failed) const;
 
  private:
-  std::string file_;  // empty: none
+  int fd_;  // -1: none
 };
 
 }  // namespace edge

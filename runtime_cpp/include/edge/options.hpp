@@ -24,6 +24,7 @@ struct Options {
   std::string in;                   // watch: folder where images come
   std::string out;                  // watch: folder where results go
   std::string heartbeat;            // watch: file that says all is well; empty: none
+  std::string user;                 // watch: who it is once all is read; empty: who started it
   int keep = 1000;                  // watch: results that may lie in `out`
   bool debug = false;               // the runtime's log, and crashes that leave a core
 };

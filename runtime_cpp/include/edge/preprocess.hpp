@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "edge/card.hpp"
+#include "edge/file.hpp"
 #include "edge/image.hpp"
 
 namespace edge {
@@ -63,6 +64,7 @@ struct Input {
 };
 
 /// Reads, decodes and preprocesses an image file.
-Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits);
+Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
+                         Links links = Links::follow);
 
 }  // namespace edge

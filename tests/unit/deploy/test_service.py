@@ -61,7 +61,7 @@ def started_with(release: Path) -> str:
 def test_the_service_runs_a_release_as_its_run_file_says(tmp_path: Path) -> None:
     release = make_release(tmp_path, root="/opt/edgewright")
 
-    assert started_with(release.folder) == "watch --in /a folder\n"
+    assert started_with(release.folder) == "watch --in /a folder --user edgewright\n"
 
 
 def test_the_service_runs_a_release_of_0_1_0_as_its_manifest_says(tmp_path: Path) -> None:
@@ -69,6 +69,40 @@ def test_the_service_runs_a_release_of_0_1_0_as_its_manifest_says(tmp_path: Path
 
     options = f"--model model/model.ort --threads {release.manifest.runtime.threads}"
     assert started_with(release.folder) == f"watch --in /a folder {options}\n"
+
+
+def test_the_service_is_the_user_that_the_profile_names() -> None:
+    for manager in (Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD):
+        files = {file.path: file.text for file in service.render(profile(manager, user="line"))}
+        assert 'exec bin/edge-infer "$@" --user line\n' in files["/etc/edgewright/run"]
+
+
+def test_a_unit_keeps_the_service_from_what_it_does_not_need() -> None:
+    unit = service.render(profile(Manager.SYSTEMD))[0].text
+    for line in ("NoNewPrivileges=yes", "ProtectSystem=full", "OOMPolicy=continue"):
+        assert f"\n{line}\n" in unit
+    writable = "-/opt/edgewright -/var/spool/edgewright/in -/var/spool/edgewright/out"
+    assert f"\nReadWritePaths={writable}\n" in unit
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_user_is_made_once(tmp_path: Path, known: bool) -> None:
+    """On a board without a tool for it; two files stand for those in /etc."""
+    passwd, group = tmp_path / "passwd", tmp_path / "group"
+    line = "edgewright:x:77:77::/:/bin/false\n"
+    passwd.write_text("root:x:0:0::/:/bin/sh\n" + (line if known else "daemon:x:999:1::/:"))
+    group.write_text("root:x:0:\n")
+    text = service.MAKE_USER.replace("/etc/passwd", str(passwd)).replace("/etc/group", str(group))
+    absent = "addgroup() { false; }\nadduser() { false; }\nuseradd() { false; }\n"
+    before = passwd.read_text()
+
+    subprocess.run(["sh", "-c", absent + text, "_", "edgewright"], check=True)
+
+    if known:
+        assert passwd.read_text() == before
+    else:
+        assert passwd.read_text().splitlines()[-1] == "edgewright:x:998:998::/:/bin/false"
+        assert group.read_text() == "root:x:0:\nedgewright:x:998:\n"
 
 
 def test_limits_of_the_profile_are_in_the_script_and_in_the_unit() -> None:

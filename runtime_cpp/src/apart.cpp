@@ -1,0 +1,145 @@
+#include "edge/apart.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include "common/text.hpp"
+#include "edge/statistics.hpp"
+
+namespace edge {
+namespace {
+
+constexpr int beat_ms = 5000;
+constexpr rlim_t cpu_s = 30;               // no image that is within the limits takes as long
+constexpr double deadline_ms = 120000;     // for storage that does not answer
+constexpr size_t spare_bytes = 32u << 20;  // beside the image: stack, libraries, the resize
+
+/// What the child leaves behind, in memory that both have; the input's values follow it.
+struct Answer {
+  bool is_input;
+  bool is_error;
+  double decode_ms;
+  double preprocess_ms;
+  const char* code;  // of the error; a literal, so it has one address in both
+  Exit exit;
+  char subject[4096];
+  char problem[1024];
+  char next[512];
+
+  float* values() { return reinterpret_cast<float*>(this + 1); }
+};
+
+template <size_t room>
+void copy_text(char (&to)[room], const std::string& text) {
+  const size_t length = std::min(text.size(), room - 1);
+  std::memcpy(to, text.data(), length);
+  to[length] = '\0';
+}
+
+void leave(Answer& answer, const Result<Input>& input) {
+  if (!input) {
+    answer.code = input.error().code;
+    answer.exit = input.error().exit;
+    copy_text(answer.subject, input.error().subject);
+    copy_text(answer.problem, input.error().problem);
+    copy_text(answer.next, input.error().next);
+    answer.is_error = true;
+    return;
+  }
+  answer.decode_ms = input->decode_ms;
+  answer.preprocess_ms = input->preprocess_ms;
+  std::copy(input->values.begin(), input->values.end(), answer.values());
+  answer.is_input = true;
+}
+
+void limit(__rlimit_resource_t resource, rlim_t most) {
+  const rlimit value{most, most};
+  setrlimit(resource, &value);
+}
+
+/// Before the child touches the image: it ends alone, and first when memory is short.
+void fence_off(const ImageLimits& limits) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, SIG_DFL);
+  // The file by whose lock edgectl knows the service must not outlive the service.
+  if (const char* fd = std::getenv("EDGECTL_READY_FD")) close(std::atoi(fd));
+  prctl(PR_SET_DUMPABLE, 1);  // without it a process that has changed its user owns no /proc/self
+  const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (score >= 0) {
+    if (write(score, "1000", 4) != 4) std::perror("oom_score_adj");
+    close(score);
+  }
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_CPU, cpu_s);
+  limit(RLIMIT_AS, (static_cast<size_t>(memory_kb("VmSize:")) << 10) + limits.memory + spare_bytes);
+}
+
+/// Waits for the child's end, which closes the other end of the pipe.
+int wait_for(pid_t child, int pipe, const std::function<void()>& beat) {
+  const double start = now_ms();
+  pollfd ending{pipe, 0, 0};
+  while (poll(&ending, 1, beat_ms) <= 0) {
+    beat();
+    if (now_ms() - start > deadline_ms) kill(child, SIGKILL);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+Error crashed(const std::string& path, int status) {
+  std::string how = format("ended the decoder with exit code %d", WEXITSTATUS(status));
+  if (WIFSIGNALED(status)) how = format("ended the decoder by signal %d", WTERMSIG(status));
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU) {
+    how = format("takes the decoder more than %d s", static_cast<int>(cpu_s));
+  }
+  return {Exit::image, "image_crashed", path, how, "copy or capture it again, or scale it down"};
+}
+
+Error no_process(const std::string& path) {
+  return {Exit::image, "image_crashed", path, "no process to decode it in: " + system_fault(),
+          "give the service more memory or processes"};
+}
+
+}  // namespace
+
+Result<Input> load_input_apart(const std::string& path, const Card& card, const ImageLimits& limits,
+                               const std::function<void()>& beat) {
+  const size_t bytes = sizeof(Answer) + card.values() * sizeof(float);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  int ends[2];
+  if (memory == MAP_FAILED || pipe2(ends, O_CLOEXEC) != 0) return no_process(path);
+  auto& answer = *static_cast<Answer*>(memory);
+  const pid_t child = fork();
+  if (child == 0) {
+    fence_off(limits);
+    leave(answer, load_input(path, card, limits, Links::refuse));
+    _exit(0);
+  }
+  close(ends[1]);
+  const int status = child > 0 ? wait_for(child, ends[0], beat) : 0;
+  close(ends[0]);
+  Result<Input> result = child > 0 ? crashed(path, status) : no_process(path);
+  if (answer.is_input) {
+    const float* values = answer.values();
+    result = Input{{values, values + card.values()}, answer.decode_ms, answer.preprocess_ms};
+  } else if (answer.is_error) {
+    result = Error{answer.exit, answer.code, answer.subject, answer.problem, answer.next};
+  }
+  munmap(memory, bytes);
+  return result;
+}
+
+}  // namespace edge
