@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -24,6 +23,7 @@ from edgewright.base.progress import Progress
 from edgewright.board.audit import TargetFacts, judge_target, require
 from edgewright.board.elf import read_elf
 from edgewright.deploy import service, transfer
+from edgewright.deploy.clocks import require_present
 from edgewright.deploy.edgectl import (
     AWAITS_SERVICE,
     NEXT,
@@ -31,7 +31,6 @@ from edgewright.deploy.edgectl import (
     STORAGE,
     ZSTD,
     AbsentError,
-    Clock,
     Edgectl,
     Missing,
     PlanAnswer,
@@ -44,7 +43,6 @@ from edgewright.deploy.edgectl import (
 from edgewright.deploy.probe import APPLETS, probe
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.transfer import BaseChunks, Outgoing
-from edgewright.release.keys import DAY, number_text
 from edgewright.release.manifest import (
     MANIFEST,
     SIGNATURE,
@@ -173,7 +171,7 @@ def deploy(
         if answer.noop:
             _update_edgectl(edgectl, release, answer, progress)
             return Installed(release=answer.release, former=answer.current, unchanged=True)
-        _require_present(edgectl, order, answer.clock)
+        require_present(edgectl, order.sequence, answer.clock)
         if answer.missing_bytes >= LARGE:
             board.prepare()
         # Only now: a deploy that has nothing to do takes one round trip.
@@ -247,7 +245,7 @@ def rollback(
         manifest = former.manifest
         floor = state.floor.sequence if state.floor else 0
         order = Order(manifest=manifest, signature=sign(former, floor))
-        _require_present(edgectl, order, state.clock)
+        require_present(edgectl, order.sequence, state.clock)
         begun = edgectl.begin(order.input, holder=deployer.holder, reserve_bytes=0)
         if begun.missing:  # a rollback sends nothing, so what is damaged stays damaged
             raise TargetError(
@@ -328,25 +326,6 @@ def require_fit(board: Board, release: Release, facts: TargetFacts) -> None:
 def _is_elf(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"\x7fELF"
-
-
-def _require_present(edgectl: Edgectl, order: Order, clock: Clock | None) -> None:
-    """Refuse an order from the future, by the clock of a board that asks the network for the time.
-
-    A signer's own clock that is ahead would lock everybody else out. Other boards' clocks prove
-    nothing: many have none that runs while they are off.
-    """
-    if clock and clock.synchronised and order.sequence > clock.unix_s + DAY:
-        raise UserError(
-            str(edgectl.board.target),
-            f"the order is {(order.sequence - clock.unix_s) / DAY:,.1f} days ahead of its clock",
-            facts=[
-                f"order: {number_text(order.sequence)}",
-                f"board: {number_text(clock.unix_s)}, by NTP",
-                f"this machine: {number_text(int(time.time()))}",
-            ],
-            next="set the clock that is wrong, then invoke release.sign",
-        )
 
 
 # edgectl on the board

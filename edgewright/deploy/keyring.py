@@ -14,6 +14,7 @@ from pydantic import Field
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.deploy.clocks import require_present
 from edgewright.deploy.edgectl import Edgectl, ForgetAnswer, signed_input
 from edgewright.release.keys import Signer, believable
 from edgewright.release.minisign import PublicKey, public_key_of
@@ -217,11 +218,13 @@ def set_floor(
 ) -> None:
     """Set the number above which a board takes orders, also to a lower one.
 
-    The keys stay as they are; the same UserErrors as of `provision`.
+    The keys stay as they are; the same UserErrors as of `provision`, and one for a number from the
+    future by the board's clock.
     """
+    _require_bound(edgectl)
+    require_present(edgectl, floor, edgectl.status().clock)
     in_force = read(edgectl)
     _require_confirmed(edgectl, in_force.public, (signer.public, *confirmed))
-    _require_bound(edgectl)
     _send(edgectl, compatible, in_force.next(in_force.public, floor), signer)
 
 

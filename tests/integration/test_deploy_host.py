@@ -483,7 +483,7 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
         ahead = sign(second, "colleague")
     helper = Edgectl(board=LocalBoard(), root=str(root))
     keyring.provision(helper, COMPATIBLE, signer("colleague").public, mine)
-    monkeypatch.setattr(deploy, "_require_present", lambda edgectl, order, clock: None)
+    monkeypatch.setattr(deploy, "require_present", lambda edgectl, sequence, clock: None)
     install(second, signature=ahead)
 
     with pytest.raises(UserError, match=r"5\.0 days ahead of this machine's clock") as refused:

@@ -1,7 +1,10 @@
 """What a deploy refuses before it touches a board, and how a helper's answers are read."""
 
 import json
+import os
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
@@ -145,6 +148,40 @@ def test_edgectl_is_never_replaced_by_one_of_an_older_protocol(tmp_path: Path) -
         "  found: protocol 2\n"
         "next: invoke build, which makes a release with a newer one"
     )
+
+
+def test_two_who_install_at_once_leave_a_whole_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is slow to sync when the second begins, whose upload ends in the middle."""
+    slow = tmp_path / "applets" / "sync"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\n[ -e {tmp_path}/second ] || sleep 1\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    program = helper_program(2, "x" * 100_000)
+    first = threading.Thread(target=install, args=(LocalBoard(), tmp_path, program))
+    first.start()
+    time.sleep(0.5)
+    (tmp_path / "second").touch()
+
+    half = CutBoard(program[: len(program) // 2])
+    with pytest.raises(TargetError, match="arrived damaged"):
+        install(half, tmp_path, program)
+    first.join()
+
+    assert (tmp_path / "bin" / "edgectl").read_bytes() == program
+
+
+class CutBoard(LocalBoard):
+    """Gets other bytes than were sent."""
+
+    def __init__(self, received: bytes) -> None:
+        super().__init__()
+        self._received = received
+
+    def _run(self, argv: Sequence[str], data: bytes, *, kill: bool) -> Result:
+        return super()._run(argv, self._received, kill=kill)
 
 
 def test_nor_where_the_newer_one_does_not_run(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ class AnsweringBoard(LocalBoard):
         super().__init__()
         self.in_force = in_force
         self.orders: list[bytes] = []
+        names = ("compatible", "current", "previous", "floor", "txn", "lease", "service", "sound")
+        self.status: dict[str, object] = dict.fromkeys(names) | {"keys": [], "releases": []}
+        self.status |= {"quarantine": [], "objects": 0, "object_bytes": 0, "free_bytes": 0}
 
     @property
     def documents(self) -> list[bytes]:
@@ -40,6 +43,8 @@ class AnsweringBoard(LocalBoard):
     ) -> Result:
         if argv[0] == "cat":
             return self._said(argv, self.in_force or "")
+        if argv[1] == "status":
+            return self._said(argv, json.dumps(FACTS | {"command": "status"} | self.status))
         if argv[1] == "identify":
             identity = {"board_id": ID, "compatible": COMPATIBLE, "document": self.in_force}
             return self._said(argv, json.dumps(FACTS | {"command": "identify"} | identity))
@@ -240,6 +245,19 @@ def test_a_helper_of_protocol_1_gets_a_document_that_it_can_read(
     keyring.provision(at(board, protocol=1), COMPATIBLE, folder.generate("new").public, mine)
 
     assert KeySet.model_validate_json(board.documents[0]).keys[0] == mine.public.line
+
+
+def test_no_floor_is_set_into_the_future(mine: Signer) -> None:
+    """It is this machine's clock that is wrong."""
+    board, now = AnsweringBoard(bound(mine.public)), 1764374400
+    board.status["clock"] = {"unix_s": now, "synchronised": True}
+
+    with pytest.raises(UserError, match=r"5\.0 days ahead of its clock"):
+        keyring.set_floor(at(board), COMPATIBLE, now + 5 * 86400, mine)
+    assert board.orders == []
+
+    keyring.set_floor(at(board), COMPATIBLE, now, mine)
+    assert BoundKeySet.model_validate_json(board.documents[0]).floor == now
 
 
 def test_an_order_to_forget_names_one_board_and_no_key(mine: Signer) -> None:
