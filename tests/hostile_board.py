@@ -6,7 +6,7 @@ the schema of the answer, something else. Both speak bytes, as a channel does.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, Literal, Union, get_args, get_origin
@@ -38,7 +38,9 @@ class World:
     signature: bytes  # of `previous`
     keys: bytes  # keys.json
     secret: Path
-    foreign: bytes  # a manifest that was neither built here nor signed by a key of the user's
+    foreign: Release  # that was neither built here nor signed by a key of the user's
+    foreign_signature: bytes
+    foreign_keys: bytes  # keys.json with a key that the engineer does not know
     order: bytes = b""  # that was sent last
     calls: int = 0
     wrong: int = 0
@@ -225,11 +227,23 @@ class Hostile:
 
     def __init__(self, draw: Draw, world: World) -> None:
         self._draw, self.world = draw, world
+        # A liar's answers agree with each other: it has a release and a key of its own.
+        self.is_liar = draw(st.integers(0, 3)) == 0
+        # Of nine answers so many are right in form: only then a command gets to its later steps.
+        self._right = 8 if self.is_liar else draw(st.sampled_from([2, 6, 8]))
 
     def answer(self, argv: Sequence[str]) -> Answer:
-        self.world.calls += 1
-        code, output, errors = honest(argv, self.world)
-        if self._draw(st.integers(0, 2)) == 0:
+        world = self.world
+        world.calls += 1
+        if self.is_liar:
+            world = replace(
+                world,
+                previous=world.foreign,
+                signature=world.foreign_signature,
+                keys=world.foreign_keys,
+            )
+        code, output, errors = honest(argv, world)
+        if self._draw(st.integers(1, 9)) <= self._right:
             return code, output, errors
         self.world.wrong += 1
         return self._wrong(argv, code, output)
@@ -250,7 +264,7 @@ class Hostile:
             return self._draw(EXITS), dumped(refusal), b""
         if how == 8:
             return self._draw(EXITS), self._draw(BYTES), self._draw(BYTES)
-        return code, self.world.foreign, b""
+        return code, self.world.foreign.manifest.canonical(), b""
 
     def _changed(self, output: bytes) -> bytes:
         """The honest answer, wrong in one or two fields."""
