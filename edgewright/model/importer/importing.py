@@ -181,10 +181,12 @@ def _modernised(original: ModelProto, source: Path) -> tuple[ModelProto, list[st
             next=f"export it again with opset_version={rewrites.MODERN}",
         )
     rewrites.name_domain(model)
+    standardised = rewrites.fold_constant_norms(model)
     refuse_unfit(model, source)
     model, inlined = rewrites.inline_functions(model)
     changes = [
         rewrites.take_in(weight_files(source)),
+        standardised,
         inlined,
         rewrites.densify(model),
         rewrites.hide_weights(model),

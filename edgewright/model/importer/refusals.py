@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from edgewright.base.errors import UserError
 from edgewright.model.importer.graphs import label, nodes_of, tensors_of
+from edgewright.model.importer.rewrites import is_training_norm
 
 # Domains whose operators a board's runtime can register. Those of ai.onnx.ml are built out, the
 # others are ONNX Runtime's for one machine, or a user's own.
@@ -47,10 +48,8 @@ def refuse_unfit(model: ModelProto, path: Path) -> None:
 
 
 def _training_mode(model: ModelProto, node: NodeProto) -> str | None:
-    if node.op_type == "BatchNormalization":
-        flags = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if flags.get("training_mode"):
-            return "normalises by the statistics of its own input, as in training"
+    if is_training_norm(node):
+        return "normalises by the statistics of its own input, as in training"
     if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
         constants = {tensor.name: tensor for tensor in model.graph.initializer}
         flag = constants.get(node.input[2])

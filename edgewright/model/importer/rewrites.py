@@ -6,11 +6,14 @@ They keep what the network computes; `importing` compares it before and after.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import (
     AttributeProto,
     ModelProto,
+    NodeProto,
     SparseTensorProto,
     TensorProto,
     defs,
@@ -19,6 +22,7 @@ from onnx import (
     numpy_helper,
     version_converter,
 )
+from onnx.reference import ReferenceEvaluator
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.session import IR_VERSION, OPSET
@@ -128,6 +132,56 @@ def widen(model: ModelProto) -> str | None:
                     kinds[WIDE[attribute.i]] += 1
                     attribute.i = TensorProto.FLOAT
     return f"{', '.join(sorted(kinds))} became float32" if kinds else None
+
+
+def fold_constant_norms(model: ModelProto) -> str | None:
+    """Batch normalisation of constants by their own statistics: weights that are standardised.
+
+    ONNX Runtime has no kernel for that mode, which trains; ONNX's own reference computes it.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    ancestry: list[NodeProto] = []  # nodes that depend on constants alone, in order
+    folded = []
+    for node in model.graph.node:
+        if node.input and not set(filter(None, node.input)) <= constants:
+            continue
+        ancestry.append(node)
+        constants |= set(node.output)
+        if is_training_norm(node):
+            folded.append(node)
+    if not folded:
+        return None
+    names = [node.output[0] for node in folded]
+    values = _computed(model, ancestry, names)
+    for node in folded:
+        model.graph.node.remove(node)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in zip(names, values, strict=True)
+    )
+    return f"standardised weights computed: {len(folded)}"
+
+
+def is_training_norm(node: NodeProto) -> bool:
+    flags = [a.i for a in node.attribute if a.name == "training_mode"]
+    return bool(node.op_type == "BatchNormalization" and any(flags))
+
+
+def _computed(
+    model: ModelProto, nodes: Sequence[NodeProto], names: Sequence[str]
+) -> list[NDArray[np.generic]]:
+    """Values of tensors that nodes compute of constants."""
+    graph = helper.make_graph(
+        nodes,
+        "constants",
+        [],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names],
+        list(model.graph.initializer),
+    )
+    constants = helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+    outputs: Any = ReferenceEvaluator(constants).run(list(names), {})
+    return list(outputs)
 
 
 def opset_of(model: ModelProto) -> int:

@@ -165,6 +165,34 @@ def swish() -> ModelProto:
     return model(body, opset=24, ir=12)
 
 
+def standardised_weights() -> ModelProto:
+    """As BiT and NFNet have them: batch normalisation of the weights in training mode."""
+    ones, zeros = np.ones(4, np.float32), np.zeros(4, np.float32)
+    flat = WEIGHTS["w1"].reshape(1, 4, 27)
+    # Weights that the standardisation brings to w1: its own, by what it takes away.
+    mean, deviation = flat.mean(axis=2)[0], flat.std(axis=2)[0]
+    numbers = {
+        "form": np.array([1, 4, 27]),
+        "back": np.array([4, 3, 3, 3]),
+        "raw": WEIGHTS["w1"],
+        "ones": ones,
+        "zeros": zeros,
+        "deviation": deviation,
+        "mean": mean,
+    }
+    norm = ["rows", "deviation", "mean", "zeros", "ones"]
+    body = [
+        helper.make_node("Reshape", ["raw", "form"], ["rows"], "rows"),
+        helper.make_node(
+            "BatchNormalization", norm, ["even", "m", "v"], "bn", training_mode=1, epsilon=1e-12
+        ),
+        helper.make_node("Reshape", ["even", "back"], ["kernel"], "back"),
+        *nodes(),
+    ]
+    body[3].input[1] = "kernel"
+    return model(body, weights=numbers)
+
+
 def mask() -> ModelProto:
     last = helper.make_node("Max", ["z", "lowest"], ["logits"], "last")
     lowest = {"lowest": np.array([-np.inf], np.float32)}
@@ -188,6 +216,7 @@ ODD: Mapping[str, Callable[[], ModelProto]] = {
     "dropout": dropout,
     "swish": swish,
     "mask": mask,
+    "standardised weights": standardised_weights,
     "opset 7": lambda: model(opset=7, ir=3),
     "opset 12": lambda: model(opset=12, ir=6),
     "opset 25, IR 13": lambda: model(opset=25, ir=13),
