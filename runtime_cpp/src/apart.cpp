@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "common/text.hpp"
+#include "edge/crash_guard.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
@@ -23,7 +24,7 @@ namespace {
 constexpr int beat_ms = 5000;
 constexpr rlim_t cpu_s = 30;               // no image that is within the limits takes as long
 constexpr double deadline_ms = 120000;     // for storage that does not answer
-constexpr size_t spare_bytes = 32u << 20;  // beside the image: stack, libraries, the resize
+constexpr size_t spare_bytes = 32u << 20;  // beside image and input: stack, libraries, the filter
 
 /// What the child leaves behind, in memory that both have; the input's values follow it.
 struct Answer {
@@ -69,7 +70,7 @@ void limit(__rlimit_resource_t resource, rlim_t most) {
 }
 
 /// Before the child touches the image: it ends alone, and first when memory is short.
-void fence_off(const ImageLimits& limits) {
+void fence_off(const ImageLimits& limits, const Card& card) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, SIG_DFL);
   // The file by whose lock edgectl knows the service must not outlive the service.
@@ -82,7 +83,10 @@ void fence_off(const ImageLimits& limits) {
   }
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_CPU, cpu_s);
-  limit(RLIMIT_AS, (static_cast<size_t>(memory_kb("VmSize:")) << 10) + limits.memory + spare_bytes);
+  // The input exists twice while it is made: resized, and turned.
+  const size_t input_bytes = 2 * card.values() * sizeof(float);
+  const size_t used = static_cast<size_t>(memory_kb("VmSize:")) << 10;
+  limit(RLIMIT_AS, used + limits.memory + input_bytes + spare_bytes);
 }
 
 /// Waits for the child's end, which closes the other end of the pipe.
@@ -108,9 +112,14 @@ Error crashed(const std::string& path, int status) {
   return {Exit::image, "image_crashed", path, how, "copy or capture it again, or scale it down"};
 }
 
-Error no_process(const std::string& path) {
-  return {Exit::image, "image_crashed", path, "no process to decode it in: " + system_fault(),
-          "give the service more memory or processes"};
+/// What the child has left behind, or how it ended without.
+Result<Input> collect(Answer& answer, const Card& card, const std::string& path, int status) {
+  if (answer.is_error) {
+    return Error{answer.exit, answer.code, answer.subject, answer.problem, answer.next};
+  }
+  if (!answer.is_input) return crashed(path, status);
+  const float* values = answer.values();
+  return Input{{values, values + card.values()}, answer.decode_ms, answer.preprocess_ms};
 }
 
 }  // namespace
@@ -119,26 +128,25 @@ Result<Input> load_input_apart(const std::string& path, const Card& card, const 
                                const std::function<void()>& beat) {
   const size_t bytes = sizeof(Answer) + card.values() * sizeof(float);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  int ends[2];
-  if (memory == MAP_FAILED || pipe2(ends, O_CLOEXEC) != 0) return no_process(path);
-  auto& answer = *static_cast<Answer*>(memory);
-  const pid_t child = fork();
+  int ends[2] = {-1, -1};
+  const bool has_parts = memory != MAP_FAILED && pipe2(ends, O_CLOEXEC) == 0;
+  const pid_t child = has_parts ? fork() : -1;
   if (child == 0) {
-    fence_off(limits);
-    leave(answer, load_input(path, card, limits, Links::refuse));
+    fence_off(limits, card);
+    leave(*static_cast<Answer*>(memory), load_input(path, card, limits, Links::refuse));
     _exit(0);
   }
   close(ends[1]);
-  const int status = child > 0 ? wait_for(child, ends[0], beat) : 0;
-  close(ends[0]);
-  Result<Input> result = child > 0 ? crashed(path, status) : no_process(path);
-  if (answer.is_input) {
-    const float* values = answer.values();
-    result = Input{{values, values + card.values()}, answer.decode_ms, answer.preprocess_ms};
-  } else if (answer.is_error) {
-    result = Error{answer.exit, answer.code, answer.subject, answer.problem, answer.next};
+  Result<Input> result = Error{};
+  if (child > 0) {
+    result = collect(*static_cast<Answer*>(memory), card, path, wait_for(child, ends[0], beat));
+  } else {
+    // No process is to be had: a good image is not lost by that.
+    const Blame blame(crashed(path, 0));
+    result = load_input(path, card, limits, Links::refuse);
   }
-  munmap(memory, bytes);
+  close(ends[0]);
+  if (memory != MAP_FAILED) munmap(memory, bytes);
   return result;
 }
 

@@ -11,7 +11,6 @@
 namespace edge {
 namespace {
 
-constexpr int exif_marker = JPEG_APP0 + 1;
 constexpr int max_scans = 100;  // of a progressive file; each costs a pass over the whole picture
 
 /// libjpeg's state and where it jumps to on a fault. No member has a destructor: longjmp skips it.
@@ -53,9 +52,9 @@ void prepare(Decoder& decoder, const Encoded& encoded) {
   decoder.progress.progress_monitor = leave_on_scan_bomb;
   decoder.jpeg.progress = &decoder.progress;
   jpeg_mem_src(&decoder.jpeg, encoded.data, encoded.size);
-  jpeg_save_markers(&decoder.jpeg, exif_marker, 0xFFFF);
   // A progressive picture is held whole, as coefficients.
-  decoder.jpeg.mem->max_memory_to_use = static_cast<long>(encoded.limits.memory - encoded.size);
+  const size_t left = encoded.limits.memory - encoded.size;
+  decoder.jpeg.mem->max_memory_to_use = static_cast<long>(left > 0 ? left : 1);  // 0: any
 }
 
 /// Reads the header and chooses grey or RGB as output. False after a fault.
@@ -71,14 +70,22 @@ bool is_cmyk(const Decoder& decoder) {
   return decoder.jpeg.jpeg_color_space == JCS_CMYK || decoder.jpeg.jpeg_color_space == JCS_YCCK;
 }
 
-int orientation_of(const Decoder& decoder) {
+/// Read from the file itself: libjpeg would copy each segment, and there may be many large ones.
+int orientation_of(const Encoded& encoded) {
   constexpr char magic[] = "Exif\0";  // with its two zeros
-  for (auto* marker = decoder.jpeg.marker_list; marker != nullptr; marker = marker->next) {
-    const bool exif =
-        marker->data_length > sizeof magic && std::memcmp(marker->data, magic, sizeof magic) == 0;
-    if (exif) {
-      return exif_orientation(marker->data + sizeof magic, marker->data_length - sizeof magic);
+  constexpr uint8_t app1 = 0xE1, start_of_scan = 0xDA, fill = 0xFF;
+  for (size_t at = 2; at + 4 <= encoded.size && encoded.data[at] == 0xFF;) {
+    const uint8_t* segment = encoded.data + at;
+    const size_t length = size_t{segment[2]} << 8 | segment[3];
+    if (segment[1] == fill) {
+      ++at;
+      continue;
     }
+    if (segment[1] == start_of_scan || length < 2 || length > encoded.size - at - 2) return 1;
+    const bool exif = segment[1] == app1 && length >= 2 + sizeof magic &&
+                      std::memcmp(segment + 4, magic, sizeof magic) == 0;
+    if (exif) return exif_orientation(segment + 4 + sizeof magic, length - 2 - sizeof magic);
+    at += 2 + length;
   }
   return 1;
 }
@@ -114,7 +121,7 @@ std::optional<Error> decode_with(Decoder& decoder, const Encoded& encoded, Rows&
   const int channels = decoder.jpeg.out_color_space == JCS_GRAYSCALE ? 1 : 3;
   std::vector<uint8_t> row(width * static_cast<size_t>(channels));
   rows.begin(
-      {static_cast<int>(width), static_cast<int>(height), channels, orientation_of(decoder)});
+      {static_cast<int>(width), static_cast<int>(height), channels, orientation_of(encoded)});
   if (!read_rows(decoder, row.data(), rows)) return jpeg_error(encoded, decoder);
   return std::nullopt;
 }

@@ -81,7 +81,7 @@ TEST_CASE("an image that ends its decoder ends nothing else") {
   REQUIRE(symlink(EDGE_CORPUS "/good-gray.png", folder.path("link").c_str()) == 0);
   CHECK(apart(folder.path("link")).error().problem == "is a link");
 
-  card.shape = {1, 3, 100000, 100000};  // an input that no address space has room for
+  card.shape = {1, 1, 1, 1 << 22};  // the filter alone takes more than is permitted
   const auto crashed = apart(EDGE_CORPUS "/good-gray.png");
   REQUIRE_FALSE(crashed);
   CHECK(std::string(crashed.error().code) == "image_crashed");
