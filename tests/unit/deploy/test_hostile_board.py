@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from edgewright.base.errors import EdgewrightError
+from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.board import catalogue
 from edgewright.board.proposal import propose
 from edgewright.cli import screens
@@ -321,6 +321,22 @@ def test_an_honest_board_gets_through(engineer: Engineer, flow: Flow) -> None:
             return honest(argv, self.world)
 
     flow(engineer, HostileBoard(Honest(lambda strategy: 1, engineer.world)))
+
+
+def test_an_object_is_sent_once_however_often_it_is_asked_for(engineer: Engineer) -> None:
+    """Each time would hold it in memory once more."""
+
+    class Greedy(Hostile):
+        def answer(self, argv: Any) -> Any:
+            code, output, errors = honest(argv, self.world)
+            if argv[1] == "begin":
+                answer = json.loads(output)
+                output = json.dumps(answer | {"missing": answer["missing"] * 1000}).encode()
+            return code, output, errors
+
+    board = HostileBoard(Greedy(lambda strategy: 1, engineer.world))
+    with pytest.raises(TargetError, match="asks for a file twice"):
+        deploy(engineer, board)
 
 
 @pytest.mark.parametrize("flow", FLOWS)
