@@ -21,6 +21,7 @@ from edgewright.build import packages, pipeline
 from edgewright.cli import screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
+    ERR,
     OUT,
     BoardName,
     Json,
@@ -43,6 +44,7 @@ from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
 from edgewright.observe.count.instructions import (
     Cost,
+    InstructionReport,
     Program,
     measure,
     program_of_release,
@@ -103,7 +105,7 @@ def instructions(
 @task
 def check(c: Context, board: BoardName, json: Json = False) -> None:
     """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
-    report = measure(_program(Counted(board=board)), board, workspace().resources)
+    report = _count(_program(Counted(board=board)), board)
     accepted = baseline.require_no_growth(
         report, baseline.read_baseline(workspace().baseline), workspace().default_model.parent.name
     )
@@ -118,7 +120,7 @@ def check(c: Context, board: BoardName, json: Json = False) -> None:
 @task
 def accept(c: Context, board: BoardName, json: Json = False) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
-    report = measure(_program(Counted(board=board)), board, workspace().resources)
+    report = _count(_program(Counted(board=board)), board)
     before = baseline.read_baseline(workspace().own_baseline)
     accepted_cost = baseline.accepted(report, workspace().default_model.parent.name)
     baseline.write_baseline(
@@ -135,7 +137,9 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
     """Estimate, with a range, the board's time. Example: invoke bench.time --board=a53-som"""
     profile = profile_of(counted.board)
     estimates.require_modelled(profile)
-    estimate = estimates.estimate(_program(counted), profile, workspace().resources)
+    program = _program(counted)
+    with screens.waiting(ERR, f"count instructions and caches, {counted.board}"):
+        estimate = estimates.estimate(program, profile, workspace().resources)
     if json:
         write_document(estimate)
         return
@@ -270,11 +274,16 @@ def _program(counted: Counted) -> Program:
     return program_of_release(folder, profile_of(counted.board), out, binary)
 
 
+def _count(program: Program, board: str) -> InstructionReport:
+    with screens.waiting(ERR, f"count the instructions of an inference, {board}"):
+        return measure(program, board, workspace().resources)
+
+
 def _counted_program(counted: Counted) -> compare.CountedProgram:
     program = _program(counted)
     return compare.CountedProgram(
         program=program,
-        report=measure(program, counted.board, workspace().resources),
+        report=_count(program, counted.board),
         precision="S8S8" if profile_of(counted.board).runtime.xnnpack else "INT8",
     )
 

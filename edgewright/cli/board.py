@@ -138,7 +138,7 @@ def _smoke_file(board: str) -> Path:
 
 def deploy_board(settings: DeploySettings) -> DeployReport:
     """Deploy, and say how it went."""
-    with screens.DeployProgress(ERR) as progress:
+    with screens.deploy_progress(ERR) as progress:
         report = one_board.deploy(settings, progress)
     if report.unchanged:
         say(f"{report.target}: runs release {report.release} already; nothing was sent")
@@ -152,7 +152,7 @@ def deploy_board(settings: DeploySettings) -> DeployReport:
 def smoke(c: Context, reach: Reach, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
     root = reach.profile.deploy.root
-    with reach.connect() as board, screens.DeployProgress(ERR) as progress:
+    with reach.connect() as board, screens.deploy_progress(ERR) as progress:
         report = one_board.smoke_current(board, root, progress, _smoke_file(reach.board))
     if json:
         write_document(report)
@@ -192,7 +192,7 @@ def rollback(
         deployer=install.this_user(),
         smoke_file=_smoke_file(reach.board),
     )
-    with reach.connect() as board, screens.DeployProgress(ERR) as progress:
+    with reach.connect() as board, screens.deploy_progress(ERR) as progress:
         former, current = one_board.rollback(board, settings, progress)
     say(f"{board.target}: release {current} is current again, in place of {former}")
     if json:

@@ -14,6 +14,7 @@ from edgewright.cli import screens
 from edgewright.cli.board import DeployOptions, deploy_board, deploy_settings
 from edgewright.cli.build import BuildOptions, build_release
 from edgewright.cli.common import (
+    ERR,
     OUT,
     BoardName,
     Json,
@@ -36,7 +37,8 @@ PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 def demo(c: Context, board: BoardName = "a53-som", json: Json = False) -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
     OUT.print(screens.build_screen(build_release(BuildOptions(board=board, estimate=False))))
-    up = emulate.up(instance_of(board))
+    with screens.waiting(ERR, f"emulated board '{board}': image, container, SSH server"):
+        up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}")
     release = pipeline.latest_release(workspace().build(board))
     settings = deploy_settings(profile_of(board), release, up.target, DeployOptions())

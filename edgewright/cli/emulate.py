@@ -2,7 +2,8 @@
 
 from invoke.context import Context
 
-from edgewright.cli.common import OUT, BoardName, Json, instance_of, say, task, write_document
+from edgewright.cli import screens
+from edgewright.cli.common import ERR, OUT, BoardName, Json, instance_of, say, task, write_document
 from edgewright.lab import emulate
 from edgewright.lab.documents import LabStatus
 
@@ -10,7 +11,8 @@ from edgewright.lab.documents import LabStatus
 @task
 def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Start an emulated board. Example: invoke emulate.up --board=a53-som"""
-    up = emulate.up(instance_of(board), on_line=None)
+    with screens.waiting(ERR, f"emulated board '{board}': image, container, SSH server"):
+        up = emulate.up(instance_of(board))
     say(f"{board} answers at {up.target}\n{up.ssh_command}")
     if json:
         state = emulate.State.RUNNING

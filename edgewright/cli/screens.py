@@ -2,18 +2,19 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -34,44 +35,66 @@ QUIET_SECONDS = 20.0  # between two lines of one stage in a log
 
 
 class LiveProgress(Progress):
-    """A bar for each stage, redrawn in place."""
+    """One live line for what is at work, with its time; what has ended is a line above it."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Bars(
-            SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._current: TaskID | None = None
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), _Amount())
+        # Transient: a bar that is done goes, and so does one that an error ends.
+        self._bars = Bars(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._stage: TaskID | None = None
 
     def __enter__(self) -> "LiveProgress":
-        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._finish()
         self._bars.stop()
 
     def start(self, stage: str) -> None:
-        # No total until Ninja names one: the bar of such a stage only shows that it is at work.
-        self._current = self._bars.add_task(f"{stage:20}", total=None, note="")
+        self._finish()
+        self._bars.start()  # only now: until there is a stage, a passphrase may be typed
+        # No total until something names one: till then the line only shows that it is at work.
+        self._stage = self._bars.add_task(stage, total=None, note="")
 
     def line(self, line: str) -> None:
-        step = NINJA.match(line)
-        if step and self._current is not None:
-            steps, total = int(step[1]), int(step[2])
-            self._bars.update(
-                self._current, completed=steps, total=total, note=f"{steps}/{total} steps"
-            )
+        if step := NINJA.match(line):
+            self._show(int(step[1]), int(step[2]), f"{step[1]}/{step[2]} steps")
+
+    def sent(self, count: int, total: int) -> None:
+        self._show(count, total, f"{count:,}/{total:,} bytes")
+
+    def _show(self, completed: int, total: int, note: str) -> None:
+        if self._stage is not None:
+            self._bars.update(self._stage, completed=completed, total=total, note=note)
 
     def note(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def end(self, stage: StageReport) -> None:
-        if self._current is not None:
-            self._bars.update(self._current, completed=1, total=1, note=origin_text(stage))
+        self._finish(origin_text(stage))
+
+    def _finish(self, result: str = "") -> None:
+        if self._stage is None:
+            return
+        (task,) = self._bars.tasks
+        seconds = f"{task.elapsed:.1f} s" if task.elapsed and task.elapsed >= 0.1 else ""
+        facts = ", ".join(filter(None, (result, seconds)))
+        self._bars.remove_task(self._stage)
+        self._stage = None
+        self.note(f"{task.description:20} {facts}".rstrip())
+
+
+class _Amount(ProgressColumn):
+    """How much of it is done, where that is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = BarColumn(bar_width=16)
+
+    def render(self, task: Task) -> RenderableType:
+        if task.total is None:
+            return Text()
+        return Columns([self._bar.render(task), Text(task.fields["note"])])
 
 
 class LineProgress(Progress):
@@ -108,44 +131,40 @@ class LineProgress(Progress):
 
 
 def progress(console: Console) -> LiveProgress | LineProgress:
-    """Bars on a terminal, lines anywhere else."""
+    """What a build shows: a live line on a terminal, lines anywhere else."""
     return LiveProgress(console) if console.is_terminal else LineProgress(console)
 
 
-class DeployProgress(Progress):
-    """A line for each stage of a deploy and, on a terminal, a bar while bytes are sent."""
+class DeployLines(Progress):
+    """A line for each stage when it begins: for logs, where the next line says that it ended."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._bars = Bars(TextColumn("upload"), *columns, console=console, transient=True)
-        self._upload: TaskID | None = None
 
-    def __enter__(self) -> "DeployProgress":
+    def __enter__(self) -> "DeployLines":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_upload()
+        return
 
     def start(self, stage: str) -> None:
-        self._end_upload()
-        self._console.print(stage, markup=False, soft_wrap=True)
+        self.note(stage)
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def sent(self, count: int, total: int) -> None:
-        if not self._console.is_terminal:
-            return
-        if self._upload is None:
-            self._upload = self._bars.add_task("upload")
-            self._bars.start()
-        self._bars.update(self._upload, completed=count, total=total)
 
-    def _end_upload(self) -> None:
-        if self._upload is not None:  # bars that never started would write an empty line
-            self._bars.stop()
-            self._upload = None
+def deploy_progress(console: Console) -> LiveProgress | DeployLines:
+    """What a deploy or another wait shows: a live line on a terminal, lines anywhere else."""
+    return LiveProgress(console) if console.is_terminal else DeployLines(console)
+
+
+@contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """Show what is waited for, and for how long."""
+    with deploy_progress(console) as progress:
+        progress.start(what)
+        yield
 
 
 def origin_text(stage: StageReport) -> str:
