@@ -57,7 +57,7 @@ def test_the_only_top_level_package_is_edgewright(tool: Mapping[str, bytes]) -> 
 def test_the_command_is_there(tool: Mapping[str, bytes]) -> None:
     name = next(name for name in tool if name.endswith("entry_points.txt"))
 
-    assert "edgewright = edgewright.cli.program:main" in tool[name].decode()
+    assert "edgewright = edgewright.cli.__main__:main" in tool[name].decode()
 
 
 def test_the_wheel_holds_every_file_that_the_tool_brings(tool: Mapping[str, bytes]) -> None:
