@@ -5,11 +5,13 @@ from pathlib import Path
 from platform import machine
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgewright.model.contract.card import Activation
 from edgewright.model.contract.preprocess import Floats
+from edgewright.model.contract.unshared import unshare
 
 # The newest that ONNX Runtime 1.21 reads.
 IR_VERSION = 10
@@ -22,12 +24,15 @@ def open_session(model: Path | bytes, threads: int = 0) -> ort.InferenceSession:
     Without `x64quantprecision`, u8·s8 products saturate at 16 bits on x86 processors
     that lack VNNI, and the host's outputs differ from the board's.
     """
+    exact = {"session.x64quantprecision": "1"}
     try:
-        return _session(model, threads, {"session.x64quantprecision": "1"})
+        return _session(model, threads, exact)
     except Exception:  # ONNX Runtime's own exceptions have no common class
-        # It rewrites S8 activations to U8, and stumbles over weights that several nodes share,
-        # and over files that hold QLinearConv already.
-        return _session(model, threads, {})
+        if isinstance(model, Path) and model.suffix == ".ort":
+            raise
+    network = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+    unshare(network)
+    return _session(network.SerializeToString(), threads, exact)
 
 
 def load_session(model: Path | bytes) -> ort.InferenceSession:

@@ -58,6 +58,26 @@ def test_products_do_not_saturate(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs(session, np.ones((1, 64), np.float32)), [[64]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("is_one_dequantizer", [True, False])
+def test_products_of_shared_weights_do_not_saturate(
+    is_one_dequantizer: bool, tmp_path: Path
+) -> None:
+    network = onnx.load(saturating(tmp_path / "sum.onnx"))
+    graph = network.graph
+    graph.node[-1].output[0] = "first"
+    weights = "m" if is_one_dequantizer else "n"
+    if not is_one_dequantizer:
+        graph.node.append(helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["n"]))
+    graph.node.append(helper.make_node("MatMul", ["x", weights], ["second"]))
+    graph.node.append(helper.make_node("Add", ["first", "second"], ["logits"]))
+    onnx.save(network, tmp_path / "shared.onnx")
+
+    session = open_session(tmp_path / "shared.onnx")
+
+    rows = outputs(session, np.ones((1, 64), np.float32))
+    np.testing.assert_allclose(rows, [[128]], rtol=1e-6)
+
+
 def test_images_are_run_one_by_one(network_file: Path) -> None:
     images = np.random.default_rng(0).normal(size=(3, 1, 48, 64)).astype(np.float32)
     session = open_session(network_file)

@@ -118,13 +118,13 @@ def test_an_int8_network_of_another_tool_is_taken_as_it_is(tmp_path: Path) -> No
     )
     opset = helper.make_opsetid("", 17)
     path = tmp_path / "int8.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=13), path)
 
     report = import_model(
         ImportRequest(model=path, out=tmp_path / "mine", labels=("ok", "defective"))
     )
 
-    assert report.changes == ("nodes named: 6",)
+    assert report.changes == ("IR version 13 became 10", "nodes named: 6")
     before = {t.name: t for t in onnx.load(path).graph.initializer}
     after = {t.name: t for t in onnx.load(tmp_path / "mine" / "model.onnx").graph.initializer}
     assert after == before
