@@ -277,11 +277,12 @@ def _session(model: Path | bytes, source: Path) -> onnxruntime.InferenceSession:
 
 
 def _unloadable(source: Path, refused: Exception) -> UserError:
-    reason = str(refused).strip().splitlines() or [type(refused).__name__]
+    # It puts the places of its own source before the reason.
+    reason = str(refused).rpartition(" was false. ")[2].strip().splitlines()
     return UserError(
         str(source),
         f"ONNX Runtime {onnxruntime.__version__} cannot run it",
-        facts=[reason[0]],
+        facts=reason[:1] or [type(refused).__name__],
         next=f"export it again with opset_version={rewrites.MODERN}",
     )
 

@@ -17,7 +17,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.process import ChildFailed
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.ops import OpConfig, parse_config
-from edgewright.model.convert.ort_tools import LEVEL, Converted
+from edgewright.model.convert.ort_tools import LEVEL, Converted, read_needs
 from edgewright.model.convert.to_ort import convert
 from tests.unit.observe.peers.test_fp32 import quantized_network
 
@@ -202,6 +202,40 @@ def test_coverage_is_proven_for_its_own_runtime(converted: Converted) -> None:
 
     assert coverage.nodes >= 8
     assert coverage.required == coverage.built
+
+
+def test_operators_of_another_processor_are_no_boards_whatever_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    """As ONNX Runtime's optimiser for x86 writes them: Conv in blocks of channels."""
+    kernel = numpy_helper.from_array(np.ones((16, 16, 3, 3), np.float32), "kernel")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "kernel"], ["logits"], "conv")],
+        "blocks",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 16, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 16, 6, 6])],
+        [kernel],
+    )
+    opset = helper.make_opsetid("", 17)
+    network = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(
+        network.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    needs = read_needs(tmp_path / "model.ort")
+    domain = "com.microsoft.nchwc"
+    if domain not in {node.operator.domain for node in needs.nodes}:
+        pytest.skip("this processor has no blocks of channels")
+
+    with pytest.raises(UserError) as caught:
+        prove(tmp_path / "model.ort", parse_config(needs.ops_config, "ops.config"))
+
+    first, second, *_ = str(caught.value).splitlines()
+    assert first.endswith("model.ort: needs operators that no board's runtime has")
+    assert second.startswith(f"  {domain}:")
 
 
 def test_a_missing_operator_is_told_with_type_and_node(converted: Converted) -> None:
