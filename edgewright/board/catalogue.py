@@ -75,7 +75,12 @@ def load_profile(path: Path, *folders: Path) -> BoardProfile:
 
     Raises UserError listing every problem.
     """
-    table = _with_bases(path, (path.parent, *folders))
+    try:
+        table = _with_bases(path, (path.parent, *folders))
+    except UserError as broken:
+        if broken.subject != str(path) or "extends:" not in str(broken):
+            raise  # a base's own fault, or a file that is none
+        raise _invalid(path, [*broken.facts, *_own_problems(path)]) from broken
     name, problems = table.setdefault("name", path.stem), []
     if name != path.stem:  # boards are looked up by their files' names
         problems.append(f"name: expected '{path.stem}', the file's name, found {abridged(name)}")
@@ -88,6 +93,21 @@ def load_profile(path: Path, *folders: Path) -> BoardProfile:
         # Where it did look, it found the same problems.
         raise _invalid(path, list(dict.fromkeys(problems)))
     return profile
+
+
+def _own_problems(path: Path) -> list[str]:
+    """What is wrong with a file whose base is not found; nobody knows what it may leave out."""
+    try:
+        table = _read_toml(path)
+    except UserError:
+        return []  # that is the fault
+    table.pop("extends", None)
+    try:
+        BoardProfile.model_validate({"name": path.stem, **table})
+    except ValidationError as invalid:
+        lines = translate_errors(invalid, BoardProfile)
+        return [line for line in lines if not line.endswith(": missing")]
+    return []
 
 
 def _cross_problems_of_table(table: Mapping[str, Any]) -> list[str]:

@@ -77,6 +77,16 @@ PAIRS = frozenset(
 )
 
 
+# Names that the builder's GCC 12 takes too; what these cores have, a profile itself must say.
+UNLISTED = frozenset(
+    {
+        *("cortex-a34", "cortex-a65", "cortex-a65ae", "cortex-a76ae", "cortex-a78ae"),
+        *("cortex-a78c", "cortex-a510", "cortex-a710", "cortex-x1", "cortex-x2"),
+    }
+)
+KNOWN_CORES = frozenset({*CORES, *PAIRS, *UNLISTED})
+
+
 # Cores that QEMU's user-mode emulators model, by the bits of their programs (7.2 has all of them).
 QEMU_CORES = {
     32: frozenset({"cortex-a7", "cortex-a8", "cortex-a9", "cortex-a15"}),

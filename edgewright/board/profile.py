@@ -12,8 +12,9 @@ from pydantic import (
     model_validator,
 )
 
+from edgewright.base.errors import near_miss
 from edgewright.base.schema import Part, abridged
-from edgewright.board.cores import Fpu, core_facts, qemu_core
+from edgewright.board.cores import KNOWN_CORES, Fpu, core_facts, qemu_core
 from edgewright.board.refused import core_refusal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -71,6 +72,11 @@ class Cpu(Section):
         refusal = core_refusal(core) if isinstance(core, str) else None
         if refusal:
             raise ValueError(f"'{core}': {refusal}")
+        if isinstance(core, str) and core not in KNOWN_CORES:
+            raise ValueError(
+                f"'{core}': not a core that the compiler knows{near_miss(core, KNOWN_CORES)}; "
+                f"known: {', '.join(sorted(KNOWN_CORES))}"
+            )
         return core
 
     @field_validator("fpu", mode="before")

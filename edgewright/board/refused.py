@@ -15,12 +15,14 @@ NEEDS_NEON = "ONNX Runtime's MLAS kernels need NEON"
 # Start of a core's name, as GCC writes it → why no board with it can run; the first one counts.
 CORES = {
     "arm926": f"ARM926 is ARMv5TE, without NEON; {NEEDS_NEON}, which came with ARMv7-A",
+    "arm9": f"ARM9 is ARMv4T or ARMv5, without NEON; {NEEDS_NEON}, which came with ARMv7-A",
     "arm1176": (
         f"ARM1176 is ARMv6, with VFPv2 and without NEON; {NEEDS_NEON}, which came with ARMv7-A"
     ),
     "arm11": f"ARM11 is ARMv6, with VFPv2 and without NEON; {NEEDS_NEON}, which came with ARMv7-A",
     "marvell-pj4": f"Marvell's PJ4 is ARMv7 with VFPv3-D16 and without NEON; {NEEDS_NEON}",
     "cortex-m": "Cortex-M has no memory management unit and runs no Linux, which a release needs",
+    "neoverse": "Neoverse is a core of servers: no board profile describes one",
     "cortex-r": "Cortex-R has no memory management unit and runs no Linux, which a release needs",
 }
 # "CPU part" → core, of those that cannot run and show themselves to `board.probe`.

@@ -44,6 +44,10 @@ def boards(
     if not json:
         users = catalogue.board_names(folders[0]) if len(folders) > 1 else []
         OUT.print(_board_table(profiles, users))
+    if json and faults:
+        lines = [f"{fault.subject}: {fact}" for fault in faults for fact in fault.facts]
+        problem = f"{len(faults)} of the files are not valid"
+        raise UserError("board profiles", problem, facts=lines, next=faults[-1].next)
     for earlier in faults[:-1]:
         say(str(earlier))
     if faults:

@@ -142,8 +142,8 @@ def test_a_board_overrides_single_keys_of_its_base(tmp_path: Path) -> None:
         ("cortex-a7", "neon-vfpv4", 7),
         ("cortex-a53", "neon-vfpv4", 8),
         ("cortex-a53", "neon-fp-armv8", 8),
-        ("cortex-a999", "neon", 7),
-        ("cortex-a999", "neon-fp-armv8", 8),
+        ("cortex-a65", "neon", 7),
+        ("cortex-a65", "neon-fp-armv8", 8),
         ("cortex-a72.cortex-a53", "neon-fp-armv8", 8),
     ],
 )
