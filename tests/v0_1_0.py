@@ -2,7 +2,10 @@
 
 import shutil
 import tarfile
+import time
 from pathlib import Path
+
+import pytest
 
 from edgewright.release.manifest import Release, load_release
 
@@ -10,6 +13,7 @@ FOLDER = Path(__file__).parent / "data" / "v0_1_0"
 CURRENT, PREVIOUS = "577fd460cd389e71", "e80f3ccd01c5f4d0"
 ARCHIVE = FOLDER / f"{CURRENT}.tar.gz"
 BOARD_ROOT = FOLDER / "board-root.tar.xz"
+LAST_SIGNED = 1795892492.0  # Unix seconds
 ROOT = "/opt/edgewright"  # what the manifests say
 
 
@@ -26,7 +30,12 @@ def release(folder: Path) -> Release:
     return load_release(folder / CURRENT)
 
 
-def install_keys(config: Path) -> None:
-    """Put the key of 0.1.0 into a user's configuration folder, private as it was."""
+def install_keys(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the key of 0.1.0 into a user's configuration folder, private as it was.
+
+    The clock is never before the time that the key last signed at: nothing is signed then.
+    """
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: max(clock(), LAST_SIGNED))
     shutil.copytree(FOLDER / "config", config)
     (config / "keys" / "default.key").chmod(0o600)

@@ -393,11 +393,11 @@ def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
 
 
 @pytest.fixture
-def old_root(tmp_path: Path) -> Path:
+def old_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The deploy root of a board that 0.1.0 provisioned; its `edgectl` is for armhf."""
     emulate.require_emulation(Arch.ARMHF)
     v0_1_0.unpack(v0_1_0.BOARD_ROOT.name, tmp_path / "opt")
-    v0_1_0.install_keys(tmp_path / "config")
+    v0_1_0.install_keys(tmp_path / "config", monkeypatch)
     return tmp_path / "opt" / "edgewright"
 
 

@@ -22,7 +22,7 @@ Make = Callable[..., Release]
 def old_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user who provisioned the board goes on with a newer edgewright."""
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    v0_1_0.install_keys(tmp_path / "config")
+    v0_1_0.install_keys(tmp_path / "config", monkeypatch)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests import v0_1_0
 @pytest.fixture
 def signer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Signer:
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    v0_1_0.install_keys(tmp_path / "config")
+    v0_1_0.install_keys(tmp_path / "config", monkeypatch)
     return keys.user_keys().open_signer("default", lambda _: None)
 
 
