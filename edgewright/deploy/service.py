@@ -174,7 +174,6 @@ def _unit(profile: BoardProfile) -> str:
             "ProtectKernelModules=yes",
             "ProtectKernelTunables=yes",
             "RestrictAddressFamilies=AF_UNIX",
-            "RestrictSUIDSGID=yes",
             f"Nice={service.nice}",
             *([f"CPUAffinity={cores}"] if cores else []),
             "LogNamespace=edgewright",

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "common/text.hpp"
 
@@ -24,11 +26,12 @@ std::optional<User> find_user(const std::string& name) {
   std::optional<User> user;
   char line[1024];
   while (file != nullptr && !user && std::fgets(line, sizeof line, file) != nullptr) {
-    unsigned uid = 0, gid = 0;
-    const bool named = std::string(line).compare(0, name.size() + 1, name + ":") == 0;
-    if (named && std::sscanf(line + name.size(), ":%*[^:]:%u:%u:", &uid, &gid) == 2) {
-      user = User{uid, gid};
-    }
+    if (std::string(line).compare(0, name.size() + 1, name + ":") != 0) continue;
+    // name:password:uid:gid:… (sscanf would be 20 KB of a static program)
+    char* at = std::strchr(line + name.size() + 1, ':');
+    if (at == nullptr) continue;
+    const auto uid = static_cast<uid_t>(std::strtoul(at + 1, &at, 10));
+    if (*at == ':') user = User{uid, static_cast<gid_t>(std::strtoul(at + 1, nullptr, 10))};
   }
   if (file != nullptr) std::fclose(file);
   return user;

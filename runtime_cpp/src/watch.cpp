@@ -144,7 +144,9 @@ class Spool {
     if (std::rename(path.c_str(), at_hand.c_str()) != 0) return;  // its owner took it away
     auto input = load_input_apart(at_hand, engine_.card, engine_.settings.limits, [&] { beat(); });
     if (!input) {
-      finish(name, at_hand, input.error());
+      Error fault = input.error();
+      fault.subject = options_.in + "/" + name;  // by the name that its owner knows
+      finish(name, at_hand, fault);
     } else {
       finish(name, at_hand, classify(engine_, at_hand, std::move(*input)));
     }

@@ -116,6 +116,7 @@ def test_images_become_results_and_go(start: Start) -> None:
     assert (good["command"], good["image"], good["model"]) == ("watch", "b.png", "toy")
     assert good["class"].startswith("class")
     assert bad["error"]["code"] == "image_format"
+    assert bad["error"]["message"].startswith(f"{service.folder}/in/a.png: is not an image")
     wait_for(lambda: not list((service.folder / "in").iterdir()))
     wait_for(lambda: service.heartbeat["images"] == 2)
     assert service.heartbeat["failed"] == 1
