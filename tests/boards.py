@@ -1,5 +1,6 @@
 """Releases to deploy, and a board that is a folder of this machine with its own shell."""
 
+import copy
 import json
 import subprocess
 import threading
@@ -59,7 +60,7 @@ def documents(cases: Sequence[dict[str, Any]] = CASES) -> dict[str, dict[str, An
             "load_ms": 31.5,
             "results": results,
         },
-        "bench": BENCH,
+        "bench": copy.deepcopy(BENCH),
     }
 
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-from edgewright.base.text import visible
+from edgewright.base.text import message
 
 
 class ExitCode(IntEnum):
@@ -39,10 +39,10 @@ class EdgewrightError(Exception):
         facts: Sequence[str] = (),
         next: str | None = None,
     ) -> None:
-        self.subject = visible(subject)
-        self.problem = visible(problem, allowed="\n")
-        self.facts = tuple(visible(fact, allowed="\n\t") for fact in facts)
-        self.next = None if next is None else visible(next)
+        self.subject = message(subject)
+        self.problem = message(problem, allowed="\n")
+        self.facts = tuple(message(fact, allowed="\n\t") for fact in facts)
+        self.next = None if next is None else message(next)
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from edgewright.base.text import visible
 
 LIMIT = 16 << 20  # bytes of a document
 ELEMENTS = 50_000  # of a document's lists and tables; each takes far more memory than text
+TEXT = 10_000  # characters of a text that people are to read
 QUOTED_BYTES = 16 << 10  # larger documents are refused without their values
 PROBLEMS = 20  # lines about one document; whoever wrote it may have written a million mistakes
 VALUE_WIDTH = 60  # characters of a value that an error shows
@@ -57,13 +58,17 @@ class Shown(BaseModel):
 
 
 class Foreign(Shown, Excerpt, strict=True, allow_inf_nan=False):
-    """What a board says: types are exact, numbers finite and of 64 bits, text is visible."""
+    """What a board says: types are exact, numbers finite and of 64 bits, text visible and short."""
 
     @field_validator("*", mode="after")
     @classmethod
-    def _within_64_bits(cls, value: Any) -> Any:
+    def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, int) and not -1 << 63 <= value < 1 << 64:
             raise ValueError("expected a number of 64 bits")
+        texts = value if isinstance(value, tuple) else (value,)
+        is_long = any(isinstance(text, str) and len(text) > TEXT for text in texts)
+        if is_long and info.field_name not in cls.verbatim:
+            raise ValueError(f"expected at most {TEXT:,} characters")
         return value
 
 

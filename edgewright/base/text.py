@@ -3,6 +3,7 @@
 import re
 
 LINE = 400  # characters of a line that is quoted
+MESSAGE = 10_000  # characters of a part of an error
 # Letters and marks that Unicode counts as printable, and that show nothing.
 BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -23,6 +24,11 @@ def visible(text: str, *, allowed: str = "") -> str:
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def message(text: str, *, allowed: str = "") -> str:
+    """`visible`, and no longer than an error may be."""
+    return visible(text if len(text) <= MESSAGE else f"{text[: MESSAGE - 1]}…", allowed=allowed)
 
 
 def last_lines(text: str, count: int) -> list[str]:

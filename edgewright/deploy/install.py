@@ -251,7 +251,7 @@ def rollback(
             raise TargetError(
                 str(board.target),
                 f"release {begun.release} is damaged on the board",
-                facts=[f"missing or damaged: {missing.path}" for missing in begun.missing],
+                facts=[f"missing or damaged: {missing.path}" for missing in begun.missing[:20]],
                 next="invoke deploy",
             )
         _switch(edgectl, order, begun, gate(manifest) if gate else None, progress)

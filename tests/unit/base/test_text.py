@@ -59,6 +59,11 @@ def test_an_error_never_controls_the_terminal() -> None:
     )
 
 
+def test_an_error_is_no_flood() -> None:
+    flood = "x" * 1_000_000
+    assert len(str(TargetError(flood, flood, facts=[flood], next=flood))) < 50_000
+
+
 class Inner(Foreign):
     name: str
 
@@ -98,6 +103,7 @@ def test_a_boards_text_is_visible_wherever_it_lies() -> None:
         '{"count":1,"share":NaN}',
         '{"count":1,"share":1e999}',
         '{"count":1,"names":"abc"}',
+        '{"count":1,"names":["' + "x" * 10_001 + '"]}',
         '{"count":1,"names":{"a":1}}',
         '{"count":1,"names":[[]]}',
         '{"count":1,"inner":[{"name":"\\ud800"}]}',

@@ -163,3 +163,10 @@ def test_a_smoke_screen_takes_no_markup_and_no_control(monkeypatch: pytest.Monke
     screen = printed(screens.smoke_screen(report), monkeypatch)
     assert screen.count(SHOWN) == 10
     assert "\x1b" not in screen
+
+
+def test_a_long_message_full_of_escapes_still_makes_a_report() -> None:
+    """What is shown may be longer than what was said."""
+    said = "\x1b" * 2_000
+    check = Check(name="run", verdict=Verdict.FAILED, facts=(said, said * 10))
+    assert check.facts[0] == r"\x1b" * 2_000
