@@ -20,6 +20,9 @@ from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink
 
 TAIL_LINES = 20
+FIRST_ERRORS = 5
+# How compilers, linkers and apt begin what went wrong.
+ERROR = r"(?:^|[\s:])(?:fatal )?error: |: undefined reference to |(?:^|\s)E: "
 DISK_FULL = r"no space left on device|disk quota exceeded|not enough free space"
 
 
@@ -38,10 +41,19 @@ class _Output:
     """What an error shows of a child's output."""
 
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
-    disk_full: str | None = None  # the first line that says so: what follows it may fill the tail
+    # Of these the first: what follows them, a build tool's own lines, may fill the tail.
+    errors: list[str] = field(default_factory=list)
+    disk_full: str | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """The first errors, and the end."""
+        return [*(line for line in self.errors if line not in self.tail), *self.tail]
 
     def add(self, line: str) -> None:
         self.tail.append(line)
+        if len(self.errors) < FIRST_ERRORS and re.search(ERROR, line):
+            self.errors.append(line)
         if self.disk_full is None and re.search(DISK_FULL, line, re.IGNORECASE):
             self.disk_full = line.strip()
 
@@ -138,7 +150,7 @@ def run_logged(
     if child.returncode != 0 and output.disk_full:
         raise _out_of_space(argv, output.disk_full, log)
     if child.returncode != 0:
-        raise child_failed(argv, child.returncode, list(output.tail), log=log, next=next)
+        raise child_failed(argv, child.returncode, output.lines, log=log, next=next)
 
 
 def _start(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from edgewright.base.errors import TargetError
-from edgewright.base.schema import Part
+from edgewright.base.schema import Document, Part
 from edgewright.board.profile import COMPATIBLE, NAME, Arch, BoardProfile
 from edgewright.board.refused import NEEDS_NEON, PARTS, core_refusal
 from edgewright.board.survey import Survey
@@ -55,6 +55,17 @@ class Proposal(Part):
     unknown: tuple[Unknown, ...]
     remarks: tuple[str, ...]  # what a person should know before the first deploy
     toml: str
+
+
+class ProbeReport(Document):
+    """`board.probe --json`."""
+
+    version: Literal[1] = 1
+    kind: Literal["probe"] = "probe"
+    target: str
+    survey: Survey
+    proposal: Proposal
+    file: str | None  # that the profile was written to
 
 
 def propose(

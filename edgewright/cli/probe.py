@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from invoke.context import Context
 from rich.table import Table
@@ -11,10 +11,9 @@ from rich.text import Text
 
 from edgewright.base import files
 from edgewright.base.errors import UserError
-from edgewright.base.schema import Document
 from edgewright.board import catalogue
 from edgewright.board.profile import NAME
-from edgewright.board.proposal import Proposal, propose
+from edgewright.board.proposal import ProbeReport, Proposal, propose
 from edgewright.board.survey import Survey
 from edgewright.cli.common import (
     OUT,
@@ -64,17 +63,6 @@ class LiveBoard:
             sudo=self.sudo,
         )
         return reach.connect()
-
-
-class ProbeReport(Document):
-    """`board.probe --json`."""
-
-    version: Literal[1] = 1
-    kind: Literal["probe"] = "probe"
-    target: str
-    survey: Survey
-    proposal: Proposal
-    file: str | None  # that the profile was written to
 
 
 @task

@@ -10,10 +10,10 @@ from edgewright.base.files import update_file
 from edgewright.base.schema import Excerpt
 from edgewright.board.audit import Audit
 from edgewright.board.catalogue import BoardList
+from edgewright.board.proposal import ProbeReport
 from edgewright.build.candidate import CandidateFit
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli import documents as of_tasks
-from edgewright.cli.probe import ProbeReport
 from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import edge_infer, edgectl
 from edgewright.deploy.documents import (

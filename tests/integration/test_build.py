@@ -26,6 +26,7 @@ from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import service, smoke
+from edgewright.deploy.documents import deploy_report
 from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.report import SmokeReport
@@ -37,6 +38,7 @@ from edgewright.release.manifest import load_release
 from tests import signing
 from tests.checkout import checkout, workspace_at
 from tests.integration.conftest import Silent, alone, request, run_as, runs_on_its_core
+from tests.schemas import require_valid
 
 pytestmark = pytest.mark.docker
 
@@ -265,6 +267,7 @@ def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
         done = invoke("build", "--board=a53-som", "--json")
 
     assert done.returncode == 0, done.stderr
+    require_valid("build", done.stdout)
     document = BuildDocument.model_validate_json(done.stdout)
     assert document.release == built.release
     # The estimate is counted where this program never was.
@@ -344,6 +347,10 @@ def deployed(
 
 @pytest.mark.board
 def test_the_demo_release_passes_its_smoke_test_on_the_board(deployed: Deployed) -> None:
+    require_valid("smoke", deployed.report.to_json())
+    require_valid(
+        "deploy", deploy_report(deployed.first, deployed.report, deployed.report.target).to_json()
+    )
     assert deployed.report.passed
     assert deployed.report.emulated
     assert not deployed.first.unchanged

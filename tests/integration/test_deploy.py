@@ -14,8 +14,10 @@ from edgewright.base.errors import TargetError
 from edgewright.build.pipeline import BuildReport
 from edgewright.deploy import install as deploy
 from edgewright.deploy import smoke
+from edgewright.deploy.documents import deploy_report, status_report
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
+from edgewright.deploy.service import ServiceState
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe import transfer_rate as transfer_bench
@@ -23,6 +25,7 @@ from edgewright.release.manifest import Release, load_release
 from tests import signing
 from tests.boards import Watched, documents, program
 from tests.integration.conftest import SMALL_MB, kill_sessions, shell
+from tests.schemas import require_valid
 from tests.signing import sign, sign_anew, signer
 
 pytestmark = pytest.mark.board
@@ -66,6 +69,8 @@ def test_deploy_smoke_redeploy_rollback(
     assert "ld-linux-armhf.so.3" in outcome.facts.loaders
     assert gate.report is not None
     assert (gate.report.passed, gate.report.emulated) == (True, True)
+    require_valid("smoke", gate.report.to_json())
+    require_valid("deploy", deploy_report(outcome, gate.report, str(board.target)).to_json())
 
     progress = Watched()
     again = install(board, first, signature=order, progress=progress)
@@ -77,6 +82,8 @@ def test_deploy_smoke_redeploy_rollback(
     assert deploy.rollback(board, root, sign_anew) == (second.id, first.id)
     assert current(emulated, first) == first.id
     now = deploy.status(board, root)
+    report = status_report(now, ServiceState(installed=False), str(board.target))
+    require_valid("status", report.to_json())
     assert now.edgectl is not None
     assert (now.edgectl.current, now.edgectl.previous) == (first.id, second.id)
     assert now.edgectl.keys == (signer().public.id,)

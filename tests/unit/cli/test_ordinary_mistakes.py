@@ -154,6 +154,17 @@ def test_a_disk_that_fills_is_named_however_much_follows(tmp_path: Path) -> None
     assert any("bytes" in fact and "free at" in fact for fact in failed.value.facts)
 
 
+def test_a_compilers_own_words_are_shown_however_much_a_build_tool_adds(tmp_path: Path) -> None:
+    script = "echo 'x.cpp:3:5: error: expected a type'; seq 100; exit 2"
+
+    with pytest.raises(UserError) as failed:
+        run_logged(["sh", "-c", script], tmp_path / "build.log")
+
+    lines = [fact for fact in failed.value.facts if fact.startswith("| ")]
+    assert lines[0] == "| x.cpp:3:5: error: expected a type"
+    assert lines[-1] == "| 100"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"name": 3}'])
 def test_a_damaged_record_is_made_anew(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "record.json").write_bytes(content)
