@@ -41,12 +41,11 @@ KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
     str, "name of the key that authorises it; default: one of yours that the board trusts"
 ]
-After = Annotated[int, "a sequence number to go beyond"]
-PUBLIC_BYTES = 4096  # of a .pub file
-
+After = Annotated[int, "a sequence number to go beyond, on a board of protocol 1"]
 Confirm = Annotated[
     tuple[str, ...], "a key that the board may go on trusting: line 2 of its .pub file"
 ]
+PUBLIC_BYTES = 4096  # of a .pub file
 
 
 def ask(name: str) -> str | None:
