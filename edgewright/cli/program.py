@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import select
+import signal
 import sys
 from pathlib import Path
 
@@ -38,7 +39,18 @@ def main() -> None:
     # Python has None for a stream that whoever started us closed (`>&-`).
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    interrupt_on_signals()
     Edgewright().run()
+
+
+def interrupt_on_signals() -> None:
+    """A pipeline that is cancelled and a line that is lost end the work as Ctrl-C does.
+
+    Otherwise what was started on this machine, a build in a container above all, would go on.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(number, signal.default_int_handler)
 
 
 def take_over_invoke() -> None:

@@ -197,6 +197,50 @@ def test_ctrl_c_while_it_starts_ends_in_one_line() -> None:
         ]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_was_started_ends_with_the_program(number: signal.Signals, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    child = subprocess.Popen(
+        [sys.executable, "-c", LONG_WORK, str(mark)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 30
+    while not (mark.is_file() and mark.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=30)
+
+    assert (child.returncode, err.strip()) == (
+        130,
+        "interrupted: what was there before is unchanged",
+    )
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+
+
+# A task whose work is a child in a process group of its own, as a build is.
+LONG_WORK = """
+import sys
+from pathlib import Path
+from invoke.exceptions import Exit
+from edgewright.base.process import run_logged
+from edgewright.cli.common import report_errors
+from edgewright.cli.program import interrupt_on_signals
+
+mark = Path(sys.argv[1])
+
+def body(c):
+    run_logged(["sh", "-c", f"echo $$ > {mark}; exec sleep 100"], mark.with_suffix(".log"))
+
+interrupt_on_signals()
+try:
+    report_errors(body, lambda: "build")(None)
+except Exit as end:
+    sys.exit(end.code)
+"""
 SLOW_START = """
 import sys
 sys.argv[:] = ["edgewright", "boards"]
