@@ -35,7 +35,7 @@ from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
-from edgewright.model.importer.classifier import CARD, Choices, choices_of, read_with_card
+from edgewright.model.importer.classifier import CARD, choices_beside, read_with_card
 from edgewright.model.pack.golden import require_golden
 from edgewright.release import manifest as release
 from edgewright.release.run_file import ImageLimits
@@ -167,8 +167,7 @@ def _converted(
     if not model.exists():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
     _require_bounded(model)
-    card = model.parent / CARD
-    choices = choices_of(model, read_card(card)) if card.is_file() else Choices()
+    choices = choices_beside(model)
     key = digest.text_sha256(network_sha256(model), rules_sha256(), str(xnnpack), repr(choices))
     cached_model = cache / "models" / key[:32]
     is_cached = cached_model.is_dir()

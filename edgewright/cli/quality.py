@@ -35,7 +35,7 @@ from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.importer.classifier import CARD
+from edgewright.model.importer.classifier import CARD, choices_beside
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.documents import quality
@@ -250,6 +250,8 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
         return
     OUT.print(_metrics_table(answers))
     OUT.print(_threshold_table(answers, prices))
+    if answers.metrics.auc.value < 0.5:
+        say("AUC is below 0.5: are the card's labels in the order of the outputs?")
     say(f"worst mistakes: {sheet}" if sheet else "no mistakes")
 
 
@@ -263,11 +265,13 @@ def convert(
     json: Json = False,
 ) -> None:
     """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
+    path = model_path(model)
+    choices = choices_beside(path, _shape(shape), output)
     files = converter.convert(
-        model_path(model),
+        path,
         Path(out) if out else _model_build() / "converted",
-        shape=_shape(shape),
-        output=output or None,
+        shape=choices.shape,
+        output=choices.output,
     )
     report = converter.conversion_report(files)
     if json:
@@ -288,7 +292,9 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
-    inspection = inspector.inspect(model_path(model), shape=_shape(shape), output=output or None)
+    path = model_path(model)
+    choices = choices_beside(path, _shape(shape), output)
+    inspection = inspector.inspect(path, shape=choices.shape, output=choices.output)
     if json:
         write_document(inspection)
         return
@@ -350,6 +356,12 @@ def golden(
     path, demo = model_path(model), installed_resources().demo_models
     if demo and path.is_relative_to(demo):
         checkout()  # the models of an installation are only read
+    if not (path.parent / CARD).is_file():
+        raise UserError(
+            str(path),
+            f"no {CARD} beside it, which tells what its answers mean",
+            next=f"invoke model.import --model={path} --images={images}, which makes both",
+        )
     judging = workflow.judging(path, images, say, card=path.parent / CARD)
     written = sets.make_golden(
         judging.classifier.path, judging.card, workflow.evaluate(judging), path.parent / "golden"

@@ -132,7 +132,7 @@ def read_with_card(
 class Choices:
     """What a card chooses where its network leaves it open."""
 
-    shape: tuple[int, int, int, int] | None = None
+    shape: Sequence[int] | None = None
     output: str | None = None
 
 
@@ -148,6 +148,15 @@ def choices_of(model: Path, card: Card) -> Choices:
         shape=card.input.shape if any(None in sizes[1:] for sizes in inputs) else None,
         output=card.output.name if card.output.name in names and len(names) > 1 else None,
     )
+
+
+def choices_beside(
+    model: Path, shape: Sequence[int] | None = None, output: str | None = None
+) -> Choices:
+    """What is stated; for the rest what the card beside the network chooses, if there is one."""
+    card = model.parent / CARD
+    choices = choices_of(model, read_card(card)) if card.is_file() else Choices()
+    return Choices(shape=shape or choices.shape, output=output or choices.output)
 
 
 def default_card(classifier: Classifier, labels: Sequence[str]) -> tuple[Card, list[str]]:

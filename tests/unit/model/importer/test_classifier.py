@@ -10,7 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import write_card
 from edgewright.model.convert.to_ort import convert
-from edgewright.model.importer.classifier import default_card, read_classifier, read_with_card
+from edgewright.model.importer.classifier import (
+    choices_beside,
+    default_card,
+    read_classifier,
+    read_with_card,
+)
 
 FLOAT = TensorProto.FLOAT
 
@@ -192,6 +197,8 @@ def test_any_size_needs_a_shape_or_a_card(sizeless: Path) -> None:
     card, _ = default_card(classifier, ["bad", "good"])
     write_card(card, sizeless.parent / "card.json")
     assert read_with_card(sizeless)[0].image.shape == (1, 1, 8, 6)
+    assert choices_beside(sizeless).shape == (1, 1, 8, 6)
+    assert choices_beside(sizeless, (1, 1, 4, 4)).shape == (1, 1, 4, 4)
 
 
 def test_a_card_of_another_network_is_refused(tmp_path: Path) -> None:
