@@ -21,7 +21,10 @@ from edgewright.base.errors import EdgewrightError, UserError, near_miss
 from edgewright.base.text import visible
 
 LIMIT = 16 << 20  # bytes of a document
-ELEMENTS = 50_000  # of a document's lists and tables; each takes far more memory than text
+# Of a document's lists and tables, and of these themselves: in memory an element takes 50 bytes
+# and more, an empty table 1,700.
+ELEMENTS = 50_000
+CONTAINERS = 10_000
 TEXT = 10_000  # characters of a text that people are to read
 QUOTED_BYTES = 16 << 10  # larger documents are refused without their values
 PROBLEMS = 20  # lines about one document; whoever wrote it may have written a million mistakes
@@ -113,16 +116,20 @@ def parse_json(
     """Read JSON that is not trusted.
 
     Raises `blame` with `subject` and `problem`, and every fault of the document as a fact, if it
-    is longer than `limit` bytes, has more than `ELEMENTS` parts, is nested deeper than pydantic's
-    parser goes (about 200 levels), is no JSON, or not of this kind.
+    is longer than `limit` bytes, has more than `ELEMENTS` parts or `CONTAINERS`, is nested deeper
+    than pydantic's parser goes (about 200 levels), is no JSON, or not of this kind.
     """
     if isinstance(raw, str):  # half of a surrogate pair is an error of the document, not of ours
         raw = raw.encode(errors="surrogatepass")
     if len(raw) > limit:
         facts = [f"expected: at most {limit:,} bytes", f"found: {len(raw):,} bytes"]
         raise blame(subject, problem, facts=facts, next=next)
-    if raw.count(b",") > ELEMENTS:
-        facts = [f"expected: at most {ELEMENTS:,} commas"]
+    commas, brackets = raw.count(b","), raw.count(b"{") + raw.count(b"[")
+    if commas > ELEMENTS or brackets > CONTAINERS:
+        facts = [
+            f"expected: at most {ELEMENTS:,} commas and {CONTAINERS:,} brackets",
+            f"found: {commas:,} and {brackets:,}",
+        ]
         raise blame(subject, problem, facts=facts, next=next)
     try:
         return kind.model_validate_json(raw)

@@ -109,6 +109,7 @@ def test_a_boards_text_is_visible_wherever_it_lies() -> None:
         '{"count":1,"inner":[{"name":"\\ud800"}]}',
         '{"count":1,"inner":' + "[" * 5000 + "]" * 5000 + "}",
         '{"count":1,"names":[' + '"",' * 60_000 + '""]}',
+        '{"count":1,"inner":[' + "{}," * 11_000 + "{}]}",
         "{" + '"count":1,' * 60_000 + '"count":1}',
         "[]",
         "",
