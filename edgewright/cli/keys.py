@@ -136,8 +136,8 @@ def _require_kind(edgectl: Edgectl, profile: BoardProfile) -> None:
     board = edgectl.board
     if board.target.emulated or edgectl.status().compatible:
         return
-    if not first_contact.require_kind(board, profile):
-        say(f"{board.target}: has no device tree to tell its kind by")
+    if remark := first_contact.require_kind(board, profile):
+        say(f"{board.target}: {remark}")
 
 
 @task

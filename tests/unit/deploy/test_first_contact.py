@@ -30,11 +30,21 @@ class Tree(LocalBoard):
 
 @pytest.mark.parametrize("name", ["raspberrypi,2-model-b", "raspberrypi,model-2-b"])
 def test_the_kernels_name_and_that_of_older_releases_are_the_boards(name: str) -> None:
-    assert require_kind(Tree(f"{name}\nbrcm,bcm2836\n"), RPI2)
+    assert require_kind(Tree(f"{name}\nbrcm,bcm2836\n"), RPI2) is None
 
 
 def test_a_board_without_a_device_tree_is_not_refused() -> None:
-    assert not require_kind(Tree(""), RPI2)
+    assert require_kind(Tree(""), RPI2) == "has no device tree to tell its kind by"
+
+
+def test_a_profile_for_any_board_refuses_none() -> None:
+    generic = load_board("generic-armv7-neon", checkout().resources.boards)
+
+    remark = require_kind(Tree("acme,gateway\n"), generic)
+
+    assert remark == (
+        "is 'acme,gateway' by its device tree, 'generic-armv7-neon' is for boards of any name"
+    )
 
 
 def test_another_kind_is_refused_with_both_names() -> None:
@@ -53,8 +63,8 @@ def test_a_pass_of_ones_own_does_not_change_the_device_tree(tmp_path: Path) -> N
     (tmp_path / "line-3.toml").write_text(text)
     own = load_board("line-3", tmp_path, checkout().resources.boards)
 
-    assert require_kind(Tree("raspberrypi,2-model-b\n"), own)
-    assert require_kind(Tree("acme,line-3\n"), own)
+    assert require_kind(Tree("raspberrypi,2-model-b\n"), own) is None
+    assert require_kind(Tree("acme,line-3\n"), own) is None
 
 
 def test_the_catalogue_knows_the_kernels_names() -> None:
