@@ -267,6 +267,10 @@ TEST_CASE_FIXTURE(Provisioned,
   CHECK(verdict(by(mine, next({&mine}), "forget")) == "keys_invalid");
   CHECK(verdict(by(mine, next({}, R"({"compatible":"acme,board"})"), "forget")) == "keys_invalid");
   CHECK(verdict(by(mine, order, "forget")) == "ok");
+  for (const char* name : {"current", "floor", "board"}) {  // a power cut in the middle of it
+    REQUIRE(code_of(remove_file(board.path(name))) == "ok");
+  }
+  CHECK(verdict(by(mine, order, "forget")) == "ok");
 
   const auto wiped = wipe(board);
   REQUIRE(code_of(wiped) == "ok");
