@@ -3,9 +3,7 @@
 One pass over the images serves every method: all ranges come from the same histograms.
 """
 
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.quantization import calibrate as ort_calibrate
 from onnxruntime.quantization.calibrate import (
     CalibraterBase,
     CalibrationMethod,
@@ -25,6 +24,10 @@ from onnxruntime.quantization.calibrate import (
 from edgewright.base.errors import UserError
 from edgewright.model.contract.operators import VIEWS
 from edgewright.model.contract.preprocess import Floats
+
+# ONNX Runtime prints the progress of its ranges. Its module gets a `print` of its own, since
+# standard output is the whole process's, and other threads may write to it.
+vars(ort_calibrate)["print"] = lambda *_: None
 
 Method = Literal["minmax", "percentile", "entropy"]
 BinCounts = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
@@ -63,9 +66,9 @@ class Calibration:
     def _ranges(self, method: Method, percentile: float) -> tuple[Any, dict[str, Any]]:
         if method == "percentile":
             self.collector.percentile = percentile
-            return CalibrationMethod.Percentile, _quietly(self.collector.compute_percentile)
+            return CalibrationMethod.Percentile, self.collector.compute_percentile()
         if method == "entropy":
-            return CalibrationMethod.Entropy, _quietly(_coarse(self.collector).compute_entropy)
+            return CalibrationMethod.Entropy, _coarse(self.collector).compute_entropy()
         return CalibrationMethod.MinMax, {k: tuple(pair) for k, pair in self.extremes.items()}
 
     def histogram(self, tensor: str) -> BinCounts:
@@ -183,9 +186,3 @@ def _coarse(fine: HistogramCollector) -> HistogramCollector:
         merged_edges = low + width * factor * np.arange(merged.size + 1)
         coarse.histogram_dict[name] = (merged, merged_edges.astype(np.float32), *rest)
     return coarse
-
-
-def _quietly(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Call a method of ONNX Runtime that prints its progress, without the print."""
-    with redirect_stdout(io.StringIO()):
-        return compute()

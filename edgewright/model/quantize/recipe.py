@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
+from onnxruntime import quantization
 from onnxruntime.quantization import QDQQuantizer, QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
@@ -22,6 +23,7 @@ from edgewright.model.quantize.calibrate import Calibration, Method
 # weights are, so INT8 weights would only cost accuracy.
 QUANTIZABLE = {*QLinearOpsRegistry, *QDQRegistry} - {"LayerNormalization"}
 
+QUANTIZER = str(Path(quantization.__file__).parent)
 _PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear has an axis
 
 
@@ -143,11 +145,19 @@ def _refused(subject: Path) -> Iterator[None]:
         ) from refused
 
 
+class _NotOfQuantizer(logging.Filter):
+    """Keeps ONNX Runtime's quantizer, which logs as root, from warning of what is intended here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or not record.pathname.startswith(QUANTIZER)
+
+
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep ONNX Runtime from warning of what is intended here."""
-    logging.disable(logging.WARNING)
+    # A filter and not a level: what other threads log goes on.
+    unwanted = _NotOfQuantizer()
+    logging.getLogger().addFilter(unwanted)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.getLogger().removeFilter(unwanted)
