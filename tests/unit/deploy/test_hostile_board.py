@@ -24,6 +24,7 @@ import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.internal.charmap import charmap
 from rich.console import Console, RenderableType
 
 from edgewright.base.errors import EdgewrightError, TargetError
@@ -380,6 +381,7 @@ def be_hostile(engineer: Engineer, flow: Flow, examples: int) -> None:
         engineer.world.sent.clear()
         engineer.signed.clear()
 
+    charmap()  # Hypothesis makes its table of Unicode once in a folder, which takes 200 MiB
     before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     hostile()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
