@@ -447,9 +447,10 @@ def protocol_of(program: bytes) -> int:
 
 
 # A helper that is not there cannot receive itself: the board's shell does. Only bytes with the
-# right hash get its name, by rename; two who install at once do not write into one file. One that
-# speaks a newer protocol stays: it may have written what an older one cannot read. A helper that
-# does not run says so by the `id` of protocol 2. Looked at twice: another may have come meanwhile.
+# right hash get its name, by rename; two who install at once do not write into one file, and what
+# lies there in the end is read again. One that speaks a newer protocol stays: it may have written
+# what an older one cannot read. A helper that does not run says so by the `id` of protocol 2. It is
+# looked at twice: another may have come meanwhile.
 INSTALL = r"""
 set -e
 umask 022
@@ -459,20 +460,25 @@ keep_newer() {
         *'edgectl protocol '*) speaks=${help##*'edgectl protocol '} ;;
         *) speaks=1; if [ -e "$1/id" ]; then speaks=2; fi ;;
     esac
-    [ "$speaks" -le "$2" ] || { rm -f "$new"; echo "$speaks"; exit 66; }
+    [ "$speaks" -le "$2" ] || { echo "$speaks"; exit 66; }
 }
 new=$1/bin/edgectl-$2-$$
 keep_newer "$1" "$3"
 mkdir -p "$1/bin"
+trap 'rm -f "$new"' EXIT
+check() {
+    found=$(sha256sum "$1")
+    found=${found%% *}
+    [ "$found" = "$2" ] || { echo "$found"; exit 65; }
+}
 cat > "$new"
-found=$(sha256sum "$new")
-found=${found%% *}
-[ "$found" = "$2" ] || { rm -f "$new"; echo "$found"; exit 65; }
+check "$new" "$2"
 chmod 0755 "$new"
 sync "$new"
 keep_newer "$1" "$3"
 mv -f "$new" "$1/bin/edgectl"
 sync "$1/bin" "$1"
+check "$1/bin/edgectl" "$2"
 """
 
 

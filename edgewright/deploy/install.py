@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import locked, read_inside
+from edgewright.base.files import locked, read_inside, write_file
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.audit import TargetFacts, judge_target, require
@@ -131,7 +132,7 @@ class Status:
 class Deployer:
     """Who deploys."""
 
-    holder: str  # `user@host`, as a board tells the next deployer
+    holder: str  # user, host and a number of this machine, as a board tells the next deployer
     locks: Path  # folder of the locks that keep two deploys of one user to one board apart
 
 
@@ -142,7 +143,15 @@ def this_user() -> Deployer:
     except (KeyError, OSError):  # a container's user may be a bare number
         user = f"uid{os.getuid()}"
     name = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{user}@{socket.gethostname()}")
-    return Deployer(holder=name[:64], locks=user_cache() / "deploy")
+    locks = user_cache() / "deploy"
+    return Deployer(holder=f"{name[:55]}-{_machine(locks / 'machine')}", locks=locks)
+
+
+def _machine(path: Path) -> str:
+    """Eight digits at random, kept: two machines may have one name, as containers do."""
+    if not path.is_file():
+        write_file(path, f"{secrets.token_hex(4)}\n")
+    return path.read_text().strip()[:8]
 
 
 def deploy(

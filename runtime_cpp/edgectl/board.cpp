@@ -9,19 +9,22 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 
 #include "manifest.hpp"
 #include "signature.hpp"
+#include "state.hpp"
 
 namespace edgectl {
 namespace {
 
-constexpr size_t max_note = 4096;                  // bytes of a small file
-constexpr int64_t lease_ms = 60 * 1000;            // that a deployer may be silent
-constexpr int64_t session_patience_ms = 5 * 1000;  // for a deployer's last command to end
+constexpr size_t max_note = 4096;                    // bytes of a small file
+constexpr int64_t lease_ms = 60 * 1000;              // that a deployer may be silent
+constexpr int64_t take_over_patience_ms = 2 * 1000;  // for a command to end that was told to
+constexpr int64_t session_patience_ms = 5 * 1000;    // for a deployer's last command to end
 constexpr int64_t state_patience_ms = 10 * 1000;
 
 std::string first_line(const std::string& path) {
@@ -54,6 +57,8 @@ Fault make_folders(const Board& board) {
   for (const char* name : {"", "locks", "quarantine", "releases", "store", "store/sha256", "tmp"}) {
     if (auto fault = make_folder(board.path(name))) return fault;
   }
+  // Who cannot come near a lock cannot hold it: 0.1.0 made these for all to read.
+  for (const char* name : {"", "locks"}) chmod(board.path(name).c_str(), 0700);
   return std::nullopt;
 }
 
@@ -75,7 +80,8 @@ uint64_t free_bytes(const Board& board) {
 
 Result<Lock> Lock::take(const Board& board, const std::string& name, int64_t patience_ms) {
   const std::string path = board.path("locks/" + name);
-  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  Descriptor file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!file) file = Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));  // read-only, or full
   if (!file) return storage_fault(path);
   const int64_t deadline = uptime_ms() + patience_ms;
   while (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -92,8 +98,44 @@ Result<Lock> lock_state(const Board& board) {
   return Lock::take(board, "state", state_patience_ms);
 }
 
-Result<Lock> lock_session(const Board& board) {
-  return Lock::take(board, "session", session_patience_ms);
+/// What the command that holds the lock wrote there: "<uptime> <work>".
+Error at_work(const Board& board) {
+  const auto [since, work] = numbered(first_line(board.path("locks/session")));
+  const int64_t seconds = (uptime_ms() - static_cast<int64_t>(since)) / 1000;
+  return {Exit::busy, "busy", "the board",
+          work + format(" is at work, for %lld s", static_cast<long long>(seconds)),
+          "wait for it, then run the same command again; or take over"};
+}
+
+/// The kernel's word for who holds the lock: a number in a file may be that of another process now.
+pid_t session_pid(const Board& board) {
+  const Descriptor file(open(board.path("locks/session").c_str(), O_RDONLY | O_CLOEXEC));
+  struct flock record{};
+  record.l_type = F_WRLCK;
+  record.l_whence = SEEK_SET;
+  if (!file || fcntl(file.get(), F_GETLK, &record) != 0 || record.l_type == F_UNLCK) return 0;
+  return record.l_pid;
+}
+
+Result<Lock> lock_session(const Board& board, const std::string& work, bool take_over) {
+  auto lock = Lock::take(board, "session", take_over ? 500 : session_patience_ms);
+  // It ends what it started on SIGTERM; a deploy may be cut anywhere, so SIGKILL is no harm.
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    if (lock || !take_over) break;
+    const pid_t pid = session_pid(board);
+    if (pid > 0) kill(pid, signal);
+    lock = Lock::take(board, "session", take_over_patience_ms);
+  }
+  if (!lock) return at_work(board);
+  struct flock record{};
+  record.l_type = F_WRLCK;
+  record.l_whence = SEEK_SET;
+  fcntl(lock->file_.get(), F_SETLK, &record);
+  const std::string line = number(static_cast<uint64_t>(uptime_ms())) + " " + work + "\n";
+  if (pwrite(lock->file_.get(), line.data(), line.size(), 0) > 0) {  // else nobody is told, only
+    if (ftruncate(lock->file_.get(), static_cast<off_t>(line.size())) != 0) return lock;
+  }
+  return lock;
 }
 
 Fault replace_file(const Board& board, const std::string& name, const std::string& content) {
@@ -128,24 +170,30 @@ std::string compatible(const Board& board) {
   return first_line(board.path("board"));
 }
 
+/// "<sequence> <release>", or "0 -" where none was committed yet.
 Result<Floor> floor_of(const Board& board) {
-  const std::string path = board.path("floor");
-  const bool is_absent = access(path.c_str(), F_OK) != 0 && errno == ENOENT;
-  if (is_absent && !was_committed(board)) return Floor{};
-  const auto [sequence, release] = numbered(first_line(path));
+  const auto text = read_state(board, "floor");
+  const bool is_none = text && (text->empty() || *text == text_of(Floor{}));
+  if (is_none && !was_committed(board)) return Floor{};
+  const auto [sequence, release] =
+      numbered(text && !text->empty() ? text->substr(0, text->size() - 1) : "");
   if (sequence != 0 && is_id(release)) return Floor{sequence, release};
-  return Error{
-      Exit::damaged, "floor_lost", path,
-      std::string(is_absent ? "is gone" : "is damaged") + ": nobody knows what may be installed",
-      "look at the board's storage; then invoke keys.floor"};
+  return Error{Exit::damaged, "floor_lost", board.path("floor"),
+               std::string(is_none ? "is gone" : "is damaged") +
+                   ": nobody knows what may be installed",
+               "look at the board's storage; then invoke keys.floor"};
 }
 
 std::string text_of(const Floor& floor) {
-  return number(floor.sequence) + " " + floor.release + "\n";
+  return number(floor.sequence) + " " + (floor.release.empty() ? "-" : floor.release) + "\n";
 }
 
 uint64_t fence_of(const Board& board) {
-  return parse_sequence(first_line(board.path("fence")));
+  const auto text = read_state(board, "fence");
+  const uint64_t fence = text ? parse_sequence(text->substr(0, text->find('\n'))) : 0;
+  if (fence != 0 || (text && text->empty())) return fence;
+  const auto floor = floor_of(board);  // lost: higher than any number that was counted up
+  return floor ? floor->sequence : 0;
 }
 
 Result<uint64_t> next_fence(const Board& board, uint64_t wanted) {
@@ -156,20 +204,24 @@ Result<uint64_t> next_fence(const Board& board, uint64_t wanted) {
                  "another deployer took over: run your deploy again if yours is to count"};
   }
   const uint64_t fence = wanted != 0 ? wanted : last + 1;
-  if (auto fault = save(board, "fence", number(fence) + "\n")) return *fault;
+  if (auto fault = write_state(board, "fence", number(fence) + "\n")) return *fault;
   return fence;
 }
 
 /// "<fence> <boot id> <uptime> <holder>": anything else is nobody's.
-Lease lease_of(const Board& board) {
+Lease last_lease(const Board& board) {
   const auto [fence, rest] = numbered(first_line(board.path("lease")));
   const auto [boot, more] = std::pair(rest.substr(0, rest.find(' ')), rest);
   if (fence == 0 || fence != fence_of(board) || boot != boot_id(board)) return {};
   if (more.size() <= boot.size()) return {};
   const auto [heard, holder] = numbered(more.substr(boot.size() + 1));
   const int64_t idle = uptime_ms() - static_cast<int64_t>(heard);
-  if (idle < 0 || idle > lease_ms) return {};
-  return {fence, holder, idle};
+  return idle >= 0 ? Lease{fence, holder, idle} : Lease{};
+}
+
+Lease lease_of(const Board& board) {
+  const Lease lease = last_lease(board);
+  return lease.idle_ms <= lease_ms ? lease : Lease{};
 }
 
 Fault renew_lease(const Board& board, uint64_t fence, const std::string& holder) {

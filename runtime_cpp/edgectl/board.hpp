@@ -31,16 +31,18 @@ uint64_t free_bytes(const Board& board);
 class Lock {
  private:
   friend Result<Lock> lock_state(const Board& board);
-  friend Result<Lock> lock_session(const Board& board);
+  friend Result<Lock> lock_session(const Board& board, const std::string& work, bool take_over);
   static Result<Lock> take(const Board& board, const std::string& name, int64_t patience_ms);
 
   explicit Lock(Descriptor file) : file_(std::move(file)) {}
   Descriptor file_;
 };
 
-// Each waits for a while, then refuses as `busy`.
-Result<Lock> lock_state(const Board& board);    // for `floor`, `txn`, `current`
-Result<Lock> lock_session(const Board& board);  // for a deployer's commands
+/// For `floor`, `txn`, `current`. Waits for a while, then refuses as `busy`.
+Result<Lock> lock_state(const Board& board);
+/// For a deployer's commands; `work` says who does what, to whoever is refused meanwhile.
+/// With `take_over` the command that holds it is told to end.
+Result<Lock> lock_session(const Board& board, const std::string& work, bool take_over = false);
 
 /// Replaces `<root>/<name>` by rename; durable once the root folder is synced.
 Fault replace_file(const Board& board, const std::string& name, const std::string& content);
@@ -68,6 +70,8 @@ struct Lease {
   int64_t idle_ms = 0;
 };
 Lease lease_of(const Board& board);
+/// That of the deploy begun last, in this boot; a deployer that was silent for longer may go on.
+Lease last_lease(const Board& board);
 uint64_t fence_of(const Board& board);
 /// Gives out the next fencing number, durably: `wanted` if that is above the last one, or with 0
 /// one more than the last.

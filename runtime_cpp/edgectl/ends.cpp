@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "commands.hpp"
 #include "facts.hpp"
 #include "service.hpp"
 #include "session.hpp"
@@ -39,10 +40,13 @@ Fault sweep_leftovers(const Board& board) {
 
 /// The release that is to run. What was decided about a trial goes to the log.
 Result<std::string> release_to_start(const Board& board) {
-  const auto state = lock_state(board);
-  if (!state) return state.error();
   std::string notices;
-  const auto release = choose_release(board, notices);
+  const auto state = lock_state(board);
+  auto release = state ? choose_release(board, notices) : Result<std::string>(state.error());
+  if (!release && release.error().exit != Exit::nothing) {
+    notices += release.error().message() + ": what is installed starts as it is\n";
+    release = release_as_it_is(board);
+  }
   std::fputs(notices.c_str(), stderr);
   return release;
 }
@@ -52,7 +56,7 @@ Result<std::string> release_to_start(const Board& board) {
 Fault rollback(const Board& board, const Options& options, Json top) {
   if (auto fault = make_folders(board)) return fault;
   if (options.fence != 0) {
-    const auto session = Session::enter(board, options.fence);
+    const auto session = Session::enter(board, options.fence, options.command->name);
     if (!session) return session.error();
   }
   const auto state = lock_state(board);
@@ -80,7 +84,7 @@ Fault recover(const Board& board, const Options&, Json top) {
 }
 
 Fault gc(const Board& board, const Options& options, Json top) {
-  const auto session = Session::enter(board, options.fence);
+  const auto session = Session::enter(board, options.fence, options.command->name);
   if (!session) return session.error();
   const auto state = lock_state(board);
   if (!state) return state.error();
@@ -98,7 +102,7 @@ Fault gc(const Board& board, const Options& options, Json top) {
 }
 
 Fault start(const Board& board, const Options& options, Json) {
-  if (auto fault = make_folders(board)) return fault;
+  make_folders(board);  // a storage that is read-only or full keeps nothing from starting
   // First: a call while the service runs says nothing about the release, and must not cost a try.
   if (auto fault = become_service(board)) return fault;
   const auto release = release_to_start(board);

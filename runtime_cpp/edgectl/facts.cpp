@@ -169,7 +169,7 @@ Fault forget(const Board& board, const Options&, Json top) {
   const auto input = read_signed(STDIN_FILENO);
   if (!input) return input.error();
   if (auto fault = make_folders(board)) return fault;
-  const auto session = lock_session(board);
+  const auto session = lock_session(board, "forget");
   if (!session) return session.error();
   const auto state = lock_state(board);
   if (!state) return state.error();

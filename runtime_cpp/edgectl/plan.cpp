@@ -157,7 +157,7 @@ Fault begin(const Board& board, const Options& options, Json top) {
   const auto admitted = admit_input(board);
   if (!admitted) return admitted.error();
   if (auto fault = make_folders(board)) return fault;
-  const auto session = lock_session(board);
+  const auto session = lock_session(board, "begin of " + options.holder, options.take_over);
   if (!session) return session.error();
   const auto state = lock_state(board);
   if (!state) return state.error();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,10 +16,14 @@ namespace edgectl {
 namespace {
 
 constexpr size_t max_report = 1u << 20;  // bytes
+constexpr int look_ms = 100;
+constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
 
 /// A release that was made before there was run.json is run as its manifest says.
 [[noreturn]] void become_selftest(const std::string& folder, const Manifest& manifest, int output) {
   const std::string threads = format("%llu", static_cast<unsigned long long>(manifest.threads));
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
@@ -30,19 +35,52 @@ constexpr size_t max_report = 1u << 20;  // bytes
   _exit(127);
 }
 
-/// Reads until the other end closes, or the time is over; false then.
-bool read_report(int input, int64_t deadline, std::string& report) {
+volatile std::sig_atomic_t told_to_end = 0;
+
+void end_soon(int) {
+  told_to_end = 1;
+}
+
+/// Takes what there is to read now; false at the end of it.
+bool read_some(int input, std::string& report) {
   char block[4096];
   for (;;) {
-    const int64_t left = deadline - uptime_ms();
-    if (left <= 0) return false;
-    pollfd waiting{input, POLLIN, 0};
-    if (poll(&waiting, 1, static_cast<int>(std::min<int64_t>(left, 60000))) <= 0) continue;
     const ssize_t got = read(input, block, sizeof block);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return true;
+    if (got == 0) return false;
+    if (got < 0) return errno == EAGAIN || errno == EINTR;
     if (report.size() < max_report) report.append(block, static_cast<size_t>(got));
   }
+}
+
+/// The other end of our standard output is closed: the deployer, or the line to it, is gone.
+bool is_deserted(short events) {
+  return (events & (POLLERR | POLLHUP)) != 0;
+}
+
+/// Waits for the process, not for its output, which it may close or hand on; returns its status.
+int attend(pid_t child, int input, int64_t deadline, SelfTest& test) {
+  int status = 0;
+  for (;;) {
+    const pid_t ended = waitpid(child, &status, WNOHANG);
+    const bool is_open = input >= 0 && read_some(input, test.report);
+    if (!is_open) input = -1;
+    if (ended == child) return status;
+    pollfd waiting[] = {{input, POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
+    poll(waiting, 2, look_ms);
+    if (uptime_ms() >= deadline) test.stop = "took too long";
+    if (is_deserted(waiting[1].revents)) test.stop = "was left alone: nobody waits for it any more";
+    if (told_to_end != 0) test.stop = "was ended: another deployer took over";
+    if (!test.stop.empty()) break;
+  }
+  kill(-child, SIGTERM);
+  const int64_t grace = uptime_ms() + grace_ms;
+  while (uptime_ms() < grace) {
+    if (waitpid(child, &status, WNOHANG) == child) return status;
+    usleep(20 * 1000);
+  }
+  kill(-child, SIGKILL);
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+  return status;
 }
 
 int exit_of(int status) {
@@ -57,16 +95,19 @@ Result<SelfTest> run_selftest(const std::string& folder, const Manifest& manifes
   if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(folder);
   const Descriptor input(ends[0]);
   Descriptor output(ends[1]);
+  fcntl(input.get(), F_SETFL, O_NONBLOCK);
+  struct sigaction action{};
+  action.sa_handler = end_soon;
+  sigaction(SIGTERM, &action, nullptr);
   const pid_t child = fork();
   if (child < 0) return storage_fault(folder);
   if (child == 0) become_selftest(folder, manifest, output.get());
+  setpgid(child, child);  // here too, so that it is done before the group is told anything
   output = Descriptor();
   SelfTest test;
   const int64_t deadline = uptime_ms() + static_cast<int64_t>(timeout_s) * 1000;
-  if (!read_report(input.get(), deadline, test.report)) kill(child, SIGKILL);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-  test.exit = exit_of(status);
+  test.exit = exit_of(attend(child, input.get(), deadline, test));
+  kill(-child, SIGKILL);  // what it started and left
   return test;
 }
 

@@ -67,10 +67,16 @@ int restart_service(const Board& board) {
 /// A record lock lasts over exec and ends with the process; its file stays open on purpose.
 Fault become_service(const Board& board) {
   const std::string path = lock_of(board);
-  const int file = open(path.c_str(), O_RDWR | O_CREAT, 0600);
-  struct flock record = record_lock(F_WRLCK);
-  if (file < 0) return storage_fault(path);
-  if (fcntl(file, F_SETLK, &record) == 0) return std::nullopt;
+  int file = open(path.c_str(), O_RDWR | O_CREAT, 0600);
+  const bool is_writable = file >= 0;
+  if (!is_writable) file = open(path.c_str(), O_RDONLY);
+  // Of a file that cannot be written only a lock of readers is to be had; it is as easy to see.
+  struct flock other = record_lock(F_WRLCK);
+  struct flock record = record_lock(is_writable ? F_WRLCK : F_RDLCK);
+  if (file < 0)
+    return std::nullopt;  // no lock was ever made here, and none can be: start all the same
+  const bool is_taken = fcntl(file, F_GETLK, &other) == 0 && other.l_type != F_UNLCK;
+  if (!is_taken && fcntl(file, F_SETLK, &record) == 0) return std::nullopt;
   return Error{Exit::busy, "busy", "the service",
                format("runs already as pid %d", service_of(board).pid), "edgectl status"};
 }

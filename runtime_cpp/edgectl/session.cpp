@@ -2,9 +2,9 @@
 
 namespace edgectl {
 
-Result<Session> Session::enter(const Board& board, uint64_t fence) {
+Result<Session> Session::enter(const Board& board, uint64_t fence, const std::string& work) {
   if (auto fault = make_folders(board)) return *fault;
-  auto lock = lock_session(board);
+  auto lock = lock_session(board, work + " of " + last_lease(board).holder);
   if (!lock) return lock.error();
   const uint64_t last = fence_of(board);
   if (fence == last) return Session(board, std::move(*lock), fence);
@@ -15,10 +15,9 @@ Result<Session> Session::enter(const Board& board, uint64_t fence) {
       "another deployer took over: run your deploy again if yours is to count"};
 }
 
-Fault Session::renew() const {
-  const Lease lease = lease_of(board_);
-  if (lease.holder.empty()) return std::nullopt;
-  return renew_lease(board_, fence_, lease.holder);
+void Session::renew() const {
+  const Lease lease = last_lease(board_);
+  if (!lease.holder.empty()) renew_lease(board_, fence_, lease.holder);
 }
 
 }  // namespace edgectl

@@ -8,10 +8,10 @@ namespace edgectl {
 class Session {
  public:
   /// Refuses a deploy that a later one has fenced off (`fence_lost`).
-  static Result<Session> enter(const Board& board, uint64_t fence);
+  static Result<Session> enter(const Board& board, uint64_t fence, const std::string& work);
 
-  /// The deployer lives, as far as the board can tell.
-  Fault renew() const;
+  /// The deployer lives. Where that cannot be written its lease may end: it does no harm.
+  void renew() const;
 
  private:
   Session(const Board& board, Lock lock, uint64_t fence)

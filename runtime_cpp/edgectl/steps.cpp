@@ -5,10 +5,12 @@
 
 #include <algorithm>
 
+#include "commands.hpp"
 #include "facts.hpp"
 #include "selftest.hpp"
 #include "service.hpp"
 #include "session.hpp"
+#include "state.hpp"
 #include "store.hpp"
 #include "stream.hpp"
 #include "transaction.hpp"
@@ -33,7 +35,7 @@ std::string tested_note(const Board& board) {
 Fault raise_floor(const Board& board, const Admitted& admitted) {
   const std::string& id = admitted.manifest.id;
   if (linked(board, "current") == id) {
-    return save(board, "floor", text_of(Floor{admitted.claim.sequence, id}));
+    return write_state(board, "floor", text_of(Floor{admitted.claim.sequence, id}));
   }
   const Quarantine note = quarantine_of(board, id);
   return Error{Exit::premature, "no_trial", "release " + id,
@@ -93,7 +95,8 @@ Fault selftest(const Board& board, const Options& options, const Admitted& admit
   top.set("report", test->report);
   if (test->exit == 0) return write_file(tested_note(board), id + "\n");
   return Error{Exit::selftest_failed, "selftest_failed", "release " + id,
-               format("its self-test ended with exit code %d", test->exit),
+               test->stop.empty() ? format("its self-test ended with exit code %d", test->exit)
+                                  : "its self-test " + test->stop,
                "look at the report; the former release is still current"};
 }
 
@@ -165,13 +168,17 @@ Fault commit_trial(const Board& board, const Options&, const Admitted& admitted,
 }
 
 Fault in_session(const Board& board, const Options& options, Json top, Step step) {
-  const auto session = Session::enter(board, options.fence);
+  std::string work = options.command->name;
+  if (step == selftest)
+    work += format(" (%llu s at most)", static_cast<unsigned long long>(options.timeout_s));
+  const auto session = Session::enter(board, options.fence, work);
   if (!session) return session.error();
-  if (auto fault = session->renew()) return fault;
+  session->renew();
   const auto admitted = staged(board);
   if (!admitted) return admitted.error();
-  if (auto fault = step(board, options, *admitted, top)) return fault;
-  return session->renew();
+  const Fault fault = step(board, options, *admitted, top);
+  session->renew();
+  return fault;
 }
 
 Fault chunks(const Board& board, const Options& options, Json top) {

@@ -19,6 +19,7 @@ struct Transaction {
   std::string boot;             // boot in which the deadline counts
   int64_t armed_ms = 0;         // uptime at which it began to
   int64_t deadline_ms = 0;      // from then on; 0: none
+  bool damaged = false;         // no copy of the file can be read: the trial is lost
   bool awaits_service = false;  // is committed only once its service is ready
 
   /// Until the deadline; `boot_now` is another boot: 0 would be wrong, so ask `is_armed` first.
@@ -46,6 +47,10 @@ Fault revert(const Board& board, const Transaction& trial, const std::string& re
 /// Id of the release that `start` is to run: one try of a trial is counted down durably before this
 /// returns. Adds a line to `notices` for each decision.
 Result<std::string> choose_release(const Board& board, std::string& notices);
+
+/// The same where the lock is not to be had or nothing can be written: a trial, whose try cannot be
+/// counted, leaves the start to the former release.
+Result<std::string> release_as_it_is(const Board& board);
 
 /// Sleeps in a process of its own until the deadline of this trial, then reverts it.
 void post_guard(const Board& board, const Transaction& trial);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "manifest.hpp"
+#include "state.hpp"
 
 namespace edgectl {
 namespace {
@@ -172,7 +173,7 @@ Fault set_floor(const Board& board, uint64_t sequence) {
   const auto floor = floor_of(board);
   const bool is_named = floor && !floor->release.empty();
   const std::string release = !current.empty() ? current : is_named ? floor->release : no_release;
-  return save(board, "floor", text_of(Floor{sequence, release}));
+  return write_state(board, "floor", text_of(Floor{sequence, release}));
 }
 
 }  // namespace

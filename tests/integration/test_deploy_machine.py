@@ -22,6 +22,7 @@ from edgewright.deploy import install as deploy
 from edgewright.deploy import keyring
 from edgewright.deploy.edgectl import Edgectl, RefusedError
 from edgewright.deploy.remote import ConnectionLostError
+from edgewright.lab.proof.orders import floor_of
 from edgewright.release import order as orders
 from edgewright.release.manifest import Release, load_release
 from edgewright.release.minisign import PublicKey
@@ -191,8 +192,7 @@ class Deploys(RuleBasedStateMachine):
     # What is promised
 
     def read_floor(self) -> int:
-        path = self.root / "floor"
-        return int(path.read_text().split()[0]) if path.is_file() else 0
+        return floor_of(self.root)
 
     @invariant()
     def current_is_verified_and_whole(self) -> None:

@@ -1,6 +1,9 @@
 """`edgectl` of this machine, the board's sources and libc, on folders that stand for boards."""
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -408,6 +411,82 @@ def test_a_second_deployer_waits_or_takes_over_and_the_first_is_fenced_off(
     assert refused(helper, "switch", fence)[0] == "fence_lost"
 
 
+@pytest.fixture
+def hanging(
+    helper: Helper, tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], SignedOrder]]:
+    """A self-test that hangs with its output closed, deaf to SIGTERM; and its order."""
+    hangs = b"#!/bin/sh\ntrap '' TERM\nexec >&- 2>&-\nwhile :; do sleep 0.5; done\n"
+    release = small_release(tmp_path / "hangs", helper.root, b"model", program=hangs)
+    order = SignedOrder(release=release, sequence=10, key=KEY)
+    begun = helper.run("begin", "--holder=prover", input=order.input)
+    fence = f"--fence={begun['fence']}"
+    helper.run("receive", fence, input=order.stream(order.objects))
+    helper.run("seal", fence)
+    argv = helper.argv("selftest", fence, "--timeout=600")
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    wait_for(lambda: bool(running_in(helper.root)))
+    yield child, order
+    child.kill()
+    child.wait()
+
+
+def running_in(root: Path) -> list[int]:
+    """Processes of this machine that work in a folder of the board."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if link.readlink().is_relative_to(root):
+                found.append(int(link.parent.name))
+    return found
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_second_deployer_is_told_who_is_at_work_and_takes_over_at_once(
+    helper: Helper, ordered: Ordered, hanging: tuple[subprocess.Popen[bytes], SignedOrder]
+) -> None:
+    second = ("begin", "--holder=other")
+    order = ordered("two", 20)
+
+    code, message = refused(helper, *second, input=order.input)
+    assert code == "busy"
+    assert "selftest (600 s at most) of prover is at work, for " in message
+
+    start = time.monotonic()
+    helper.run(*second, "--take-over", input=order.input)
+    assert time.monotonic() - start < 5
+    answer = json.loads(hanging[0].communicate(timeout=5)[0])
+    assert answer["error"]["message"].endswith("was ended: another deployer took over")
+    wait_for(lambda: running_in(helper.root) == [])
+
+
+def test_a_self_test_ends_with_the_deployer_that_waits_for_it(
+    helper: Helper, hanging: tuple[subprocess.Popen[bytes], SignedOrder]
+) -> None:
+    child, order = hanging
+    assert child.stdout is not None
+
+    child.stdout.close()
+
+    assert child.wait(timeout=5) != 0
+    wait_for(lambda: running_in(helper.root) == [])
+    helper.run("begin", "--holder=prover", input=order.input)
+
+
+def test_a_self_test_ends_with_an_edgectl_that_is_killed(
+    helper: Helper, hanging: tuple[subprocess.Popen[bytes], SignedOrder]
+) -> None:
+    hanging[0].kill()
+
+    wait_for(lambda: running_in(helper.root) == [])
+
+
 def test_a_lease_ends_with_the_boot(helper: Helper, ordered: Ordered) -> None:
     helper.run("begin", "--holder=prover", input=ordered("one", 10).input)
 
@@ -580,6 +659,173 @@ def test_a_start_beside_the_service_costs_no_try(
     assert helper.run("commit", fence)["committed"]
 
 
+# Accidents of the board: its storage is read-only, full or damaged, its locks are held
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.fixture
+def small_disk(helper: Helper) -> Iterator[Callable[..., None]]:
+    """Puts the board's root on a file system of its own, which is mounted anew as asked."""
+    if os.geteuid() != 0:
+        pytest.skip("needs to mount a file system")
+    mounted: list[bool] = []
+
+    def mount(*options: str) -> None:
+        if not mounted:
+            saved = helper.root.with_name("saved")
+            helper.root.rename(saved)
+            helper.root.mkdir()
+            argv = ["mount", "-t", "tmpfs", "-o", "nr_inodes=200,mode=700", "none"]
+            subprocess.run([*argv, str(helper.root)], check=True)
+            shutil.copytree(saved, helper.root, symlinks=True, dirs_exist_ok=True)
+            mounted.append(True)
+        for option in options:
+            subprocess.run(["mount", "-o", f"remount,{option}", str(helper.root)], check=True)
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(helper.root)], check=True)
+
+
+def use_up_inodes(root: Path) -> None:
+    with contextlib.suppress(OSError):
+        for number in range(1000):
+            (root / f"filler-{number}").touch()
+    with pytest.raises(OSError, match="No space left"):
+        (root / "one-more").touch()
+
+
+def test_a_committed_release_starts_from_storage_that_is_read_only(
+    helper: Helper, ordered: Ordered, small_disk: Callable[..., None]
+) -> None:
+    small_disk()
+    helper.deploy(ordered("one", 10))
+    small_disk("ro")
+
+    assert helper.starts() == 0
+
+
+def test_a_trial_on_storage_that_is_read_only_leaves_the_start_to_the_former_release(
+    helper: Helper, ordered: Ordered, small_disk: Callable[..., None]
+) -> None:
+    small_disk()
+    helper.deploy(ordered("one", 10))
+    on_trial(helper, ordered("two", 20), "--deadline=0")
+    small_disk("ro")
+
+    ended = subprocess.run(helper.argv("start", "/bin/pwd"), capture_output=True, check=False)
+
+    assert ended.stdout.decode().strip().endswith(ordered("one", 10).release.id)
+    assert b"what is installed starts as it is" in ended.stderr
+    small_disk("rw")
+    assert helper.run("status")["txn"]["tries"] == 3
+
+
+def test_a_trial_ends_where_inodes_are_gone(
+    helper: Helper, ordered: Ordered, small_disk: Callable[..., None]
+) -> None:
+    small_disk()
+    helper.deploy(ordered("one", 10))
+    on_trial(helper, ordered("two", 20), "--deadline=0", "--tries=1")
+    use_up_inodes(helper.root)
+
+    assert [helper.starts(), helper.starts()] == [0, 0]
+
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+    assert helper.run("status")["txn"] is None
+
+
+def test_a_trial_is_won_where_inodes_are_gone(
+    helper: Helper, ordered: Ordered, small_disk: Callable[..., None]
+) -> None:
+    small_disk()
+    helper.deploy(ordered("one", 10))
+    order = ordered("two", 20)
+    fence = on_trial(helper, order, "--deadline=0")
+    use_up_inodes(helper.root)
+
+    assert helper.run("commit", fence)["committed"]
+
+    assert helper.run("status")["txn"] is None
+    assert linked(helper.root, "current") == order.release.id
+    assert linked(helper.root, "previous") == ordered("one", 10).release.id
+
+
+def test_the_deadline_ends_a_trial_whose_lock_somebody_held(
+    helper: Helper, ordered: Ordered
+) -> None:
+    helper.deploy(ordered("one", 10))
+    on_trial(helper, ordered("two", 20), "--deadline=1")
+
+    with (helper.root / "locks" / "state").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        time.sleep(13)  # the guard waits for it for 10 s
+        assert linked(helper.root, "current") == ordered("two", 20).release.id
+
+    deadline = time.monotonic() + 20
+    while helper.run("status")["txn"] is not None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+
+
+def test_a_lock_that_somebody_holds_keeps_no_release_from_starting(
+    helper: Helper, ordered: Ordered
+) -> None:
+    helper.deploy(ordered("one", 10))
+
+    with (helper.root / "locks" / "state").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert helper.starts() == 0
+
+
+@pytest.mark.parametrize("name", ["txn", "floor", "fence"])
+def test_a_bit_that_flips_in_one_copy_of_a_state_does_no_harm(
+    helper: Helper, ordered: Ordered, name: str
+) -> None:
+    helper.deploy(ordered("one", 10))
+    order = ordered("two", 20)
+    fence = on_trial(helper, order, "--deadline=0")
+    for at in range(0, (helper.root / name).stat().st_size, 7):
+        for copy in (name, f"{name}.copy"):
+            flip(helper.root / copy, at)
+            status = helper.run("status")
+            assert status["txn"]["new"] == order.release.id
+            assert status["floor"]["sequence"] == 10
+            assert helper.run("seal", fence)["release"] == order.release.id
+            flip(helper.root / copy, at)
+
+    assert helper.run("commit", fence)["committed"]
+    assert helper.run("status")["floor"]["sequence"] == 20
+
+
+def test_a_trial_whose_state_is_damaged_in_both_copies_is_lost(
+    helper: Helper, ordered: Ordered
+) -> None:
+    helper.deploy(ordered("one", 10))
+    on_trial(helper, ordered("two", 20), "--deadline=0")
+    for copy in ("txn", "txn.copy"):
+        flip(helper.root / copy, 3)
+
+    assert helper.starts() == 0
+    assert linked(helper.root, "current") == ordered("one", 10).release.id
+    assert helper.run("status")["txn"] is None
+
+
+def test_nobody_else_comes_near_state_and_locks(helper: Helper, ordered: Ordered) -> None:
+    helper.root.chmod(0o755)  # as 0.1.0 left it
+    helper.deploy(ordered("one", 10))
+
+    assert [helper.root.stat().st_mode & 0o777, (helper.root / "locks").stat().st_mode & 0o777] == [
+        0o700,
+        0o700,
+    ]
+
+
 def test_a_release_that_does_not_fit_is_refused_before_anything_is_sent(
     helper: Helper, ordered: Ordered
 ) -> None:
@@ -624,9 +870,9 @@ BITES = {
     "tmp/<hash>.part": "damaged",
     "tmp/text.new": "manifest.json",
     "tmp/txn.new": "neither committed nor on trial",
-    "root, after txn": "neither committed nor on trial",
-    "tmp/floor.new": "floor",
-    "root, after fence": "given out twice",
+    "txn.copy": "a try was not counted",
+    "floor": "floor",
+    "fence": "given out twice",
 }
 
 

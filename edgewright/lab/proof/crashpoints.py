@@ -26,7 +26,7 @@ from edgewright.lab.proof.life import (
     life,
     unsound,
 )
-from edgewright.lab.proof.orders import Helper
+from edgewright.lab.proof.orders import Helper, floor_of
 
 KILLED = 137  # strace's exit code for a child that died of SIGKILL
 UNSTABLE = {"lease"}  # holds a time
@@ -192,7 +192,7 @@ def copy_board(source: Path, target: Path) -> None:
 def _problem(bench: _Bench, step: Command) -> str | None:
     """The promise that the killed board breaks, or None."""
     killed = bench.folder / "killed"
-    installed = (killed / "floor").is_file()
+    installed = floor_of(killed) > 0
     problem = unsound(killed, bench.life.keys)
     if problem:
         return problem

@@ -15,11 +15,13 @@ from edgewright.lab.proof.orders import (
     Helper,
     RefusedError,
     SignedOrder,
+    floor_of,
     keys_input,
     leaks,
     linked,
     release_problem,
     small_release,
+    state,
 )
 from edgewright.release.manifest import SIGNATURE
 from edgewright.release.minisign import SecretKey
@@ -150,7 +152,7 @@ def _trusts(*keys: SecretKey) -> Promise:
 
 def _fenced(fence: int) -> Promise:
     def broken(root: Path) -> str | None:
-        value = int(_text(root / "fence") or 0)
+        value = int(state(root, "fence") or 0)
         return None if value >= fence else f"fence {fence} would be given out twice"
 
     return broken
@@ -158,7 +160,7 @@ def _fenced(fence: int) -> Promise:
 
 def _committed(order: SignedOrder) -> Promise:
     def broken(root: Path) -> str | None:
-        floor = int((_text(root / "floor") or "0").split()[0])
+        floor = floor_of(root)
         if floor < order.sequence:
             return f"floor is {floor} after {order.sequence} was committed"
         signature = _text(root / "releases" / order.release.id / SIGNATURE)
@@ -171,8 +173,8 @@ def _committed(order: SignedOrder) -> Promise:
 
 def _counts_tries(order: SignedOrder, tries: int) -> Promise:
     def broken(root: Path) -> str | None:
-        words = _text(root / "txn").split()
-        on_trial = len(words) == 9 and words[:2] == ["trial", order.release.id]
+        words = state(root, "txn").split()
+        on_trial = len(words) == 10 and words[:2] == ["trial", order.release.id]
         if on_trial and int(words[3]) == order.sequence and int(words[4]) >= tries:
             return "a try was not counted"
         return None
@@ -183,7 +185,7 @@ def _counts_tries(order: SignedOrder, tries: int) -> Promise:
 def _quarantined(order: SignedOrder) -> Promise:
     def broken(root: Path) -> str | None:
         words = _text(root / "quarantine" / order.release.id).split()
-        floor = int((_text(root / "floor") or "0").split()[0])
+        floor = floor_of(root)
         noted = bool(words) and int(words[0]) >= order.sequence
         return None if noted or floor > order.sequence else "a bad release is not quarantined"
 

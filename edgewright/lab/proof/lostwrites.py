@@ -26,7 +26,7 @@ from edgewright.lab.proof.life import (
     life,
     unsound,
 )
-from edgewright.lab.proof.orders import Helper, linked, release_problem
+from edgewright.lab.proof.orders import Helper, floor_of, linked, release_problem, state
 
 TRACED = "open,write,pwrite64,ftruncate,fchmod,rename,link,symlink,unlink,mkdir,rmdir,fsync"
 AT = "openat,renameat,renameat2,linkat,symlinkat,unlinkat,mkdirat,fchmodat,truncate,fdatasync"
@@ -488,10 +488,9 @@ def broken(record: Record, at: int, root: Path) -> str | None:
 
 def _untried(root: Path) -> str | None:
     """A release that was never committed is current, and nothing would ever undo it."""
-    current, floor, txn = linked(root, "current"), root / "floor", root / "txn"
-    committed = floor.read_text(errors="replace").split()[1:] if floor.is_file() else []
+    current, committed = linked(root, "current"), state(root, "floor").split()[1:]
     # A trial is undone by the board itself, if nobody commits it.
-    trial = txn.read_text(errors="replace").split()[1:2] if txn.is_file() else []
+    trial = state(root, "txn").split()[1:2]
     if current is None or current in (*committed, *trial):
         return None
     return f"{current} is current, neither committed nor on trial"
@@ -521,7 +520,7 @@ def judge(record: Record, cut: Cut, folder: Path) -> str | None:
         return problem
     boot(proc)
     helper = Helper(program=record.program, root=root, proc=proc)
-    problem = does_not_start(helper, may_be_empty=not (root / "floor").is_file())
+    problem = does_not_start(helper, may_be_empty=floor_of(root) == 0)
     return problem or does_not_converge(helper, record.life, _interrupted_step(record, cut.at))
 
 

@@ -32,7 +32,8 @@ PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and pass
 RUN = ("bin/edge-infer", "selftest")  # what a board's init has `start` become
 CHUNK = 1 << 16
 BOARD_NAMES = {  # names below a board's deploy root
-    *("bin", "board", "current", "fence", "floor", "id", "keys.json", "lease", "locks"),
+    *("bin", "board", "current", "fence", "fence.copy", "floor", "floor.copy", "id"),
+    *("keys.json", "lease", "locks"),
     *("previous", "quarantine", "releases", "store", "tmp"),
 }
 
@@ -121,13 +122,13 @@ def _signed_keys(table: Mapping[str, Any], by: SecretKey, comment: str) -> bytes
     return by.sign(document, comment).text("keys of a proof").encode() + document
 
 
-def small_release(folder: Path, root: Path, model: bytes) -> Release:
+def small_release(folder: Path, root: Path, model: bytes, program: bytes = PROGRAM) -> Release:
     """A release of a few hundred bytes; another model makes another id."""
     inputs = folder / "inputs"
     (inputs / "golden").mkdir(parents=True, exist_ok=True)
     card = {"name": "small", "labels": ["ok", "bad"]}
     content: Mapping[str, bytes] = {
-        "edge-infer": PROGRAM,
+        "edge-infer": program,
         "model.ort": model,
         "card.json": json.dumps(card).encode(),
         "golden/expected.json": b'{"cases": []}',
@@ -205,6 +206,21 @@ class Helper:
 
 
 # A board's state, read without `edgectl`: the helper must not be its own judge
+
+
+def state(root: Path, name: str) -> str:
+    """A state of the board, as its first whole copy has it; empty if there is none."""
+    for path in (root / name, root / f"{name}.copy"):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        content, _, seal = text.rpartition("sha256 ")
+        if seal == f"{hashlib.sha256(content.encode()).hexdigest()}\n":
+            return content
+    return ""
+
+
+def floor_of(root: Path) -> int:
+    """The sequence that was committed last; 0 if none was."""
+    return int((state(root, "floor") or "0").split()[0])
 
 
 def linked(root: Path, name: str) -> str | None:

@@ -1,3 +1,4 @@
+#include "state.hpp"
 #include "support.hpp"
 #include "transaction.hpp"
 
@@ -57,12 +58,55 @@ TEST_CASE("a trial is read back as it was written") {
   CHECK_FALSE(read.is_late());
 }
 
-TEST_CASE("a transaction file that makes no sense is none") {
+TEST_CASE("a transaction file that makes no sense is a trial that is lost") {
   const Trial trial;
   for (const char* text : {"", "trial", "trial ../../etc - 1 1 1 b 0 0\n", "1 2 3 4 5 6 7 8 9\n"}) {
+    trial.open(trial.transaction());
+    REQUIRE(code_of(remove_file(trial.board.path("txn.copy"))) == "ok");
     REQUIRE(code_of(write_file(trial.board.path("txn"), text)) == "ok");
+    CHECK(transaction_of(trial.board).damaged);
+    CHECK(trial.start() == trial.former);
+    CHECK(trial.current() == trial.former);
     CHECK_FALSE(transaction_of(trial.board).open);
   }
+}
+
+TEST_CASE("a bit that flips in one copy of a trial changes nothing, in both it ends the trial") {
+  const Trial trial;
+  trial.open(trial.transaction());
+  const std::string text = content_of(trial.board.path("txn"));
+  for (size_t at = 0; at < text.size(); ++at) {
+    std::string flipped = text;
+    flipped[at] = static_cast<char>(flipped[at] ^ 4);
+    for (const char* copy : {"txn", "txn.copy"}) {
+      REQUIRE(code_of(write_file(trial.board.path(copy), flipped)) == "ok");
+      const Transaction read = transaction_of(trial.board);
+      CHECK(read.open);
+      CHECK_FALSE(read.damaged);
+      CHECK(read.tries == 2);
+      REQUIRE(code_of(write_file(trial.board.path(copy), text)) == "ok");
+    }
+    for (const char* copy : {"txn", "txn.copy"}) {
+      REQUIRE(code_of(write_file(trial.board.path(copy), flipped)) == "ok");
+    }
+    CHECK(transaction_of(trial.board).damaged);
+    CHECK(transaction_of(trial.board).old == trial.former);
+    for (const char* copy : {"txn", "txn.copy"}) {
+      REQUIRE(code_of(write_file(trial.board.path(copy), text)) == "ok");
+    }
+  }
+}
+
+TEST_CASE("a trial of 0.1.0, nine words and no checksum, goes on") {
+  const Trial trial;
+  REQUIRE(code_of(replace_link(trial.board, "current", trial.fresh)) == "ok");
+  const std::string line =
+      "trial " + trial.fresh + " " + trial.former + " 7 2 1 " + boot_id(trial.board) + " 0 0\n";
+  REQUIRE(code_of(write_file(trial.board.path("txn"), line)) == "ok");
+  CHECK(trial.start() == trial.fresh);
+  CHECK(transaction_of(trial.board).tries == 1);
+  REQUIRE(code_of(revert(trial.board, transaction_of(trial.board), "")) == "ok");
+  CHECK(trial.current() == trial.former);
 }
 
 TEST_CASE("each start uses up a try, then the former release runs and the new one is kept out") {
@@ -90,9 +134,9 @@ TEST_CASE("a commit is durable: floor, previous and no trial") {
 TEST_CASE("a commit that a crash cut short is carried through by whoever comes next") {
   const Trial trial;
   trial.open(trial.transaction());
-  const std::string text = content_of(trial.board.path("txn"));
-  REQUIRE(code_of(write_file(trial.board.path("txn"), replaced(text, "trial", "committed"))) ==
-          "ok");
+  const auto text = read_state(trial.board, "txn");
+  REQUIRE(code_of(text) == "ok");
+  REQUIRE(code_of(write_state(trial.board, "txn", replaced(*text, "trial", "committed"))) == "ok");
   const auto settled = settle(trial.board);
   REQUIRE(code_of(settled) == "ok");
   CHECK_FALSE(settled->open);

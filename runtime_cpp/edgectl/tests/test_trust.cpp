@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "state.hpp"
 #include "store.hpp"
 #include "support.hpp"
 #include "trust.hpp"
@@ -212,17 +213,17 @@ TEST_CASE_FIXTURE(Provisioned, "keys that are lost or damaged are no first conta
 TEST_CASE_FIXTURE(Provisioned, "a floor in the future is lowered once, by a signed document") {
   const std::string release = temporary.install({{"model", "x"}});
   REQUIRE(code_of(replace_link(board, "current", release)) == "ok");
-  REQUIRE(code_of(save(board, "floor", text_of(Floor{9000, release}))) == "ok");
-  REQUIRE(code_of(remove_file(board.path("floor"))) == "ok");
+  REQUIRE(code_of(write_state(board, "floor", text_of(Floor{9000, release}))) == "ok");
+  REQUIRE(code_of(remove_state(board, "floor")) == "ok");
   REQUIRE(take(mine, next({&mine})) == "ok");
-  REQUIRE(code_of(save(board, "floor", text_of(Floor{9000, release}))) == "ok");
+  REQUIRE(code_of(write_state(board, "floor", text_of(Floor{9000, release}))) == "ok");
 
   const std::string lowers = next({&mine}, "", "\"floor\":70,");
   CHECK(take(mine, lowers) == "ok");
   CHECK(floor_of(board)->sequence == 70);
   CHECK(floor_of(board)->release == release);
 
-  REQUIRE(code_of(save(board, "floor", text_of(Floor{80, release}))) == "ok");
+  REQUIRE(code_of(write_state(board, "floor", text_of(Floor{80, release}))) == "ok");
   CHECK(take(mine, lowers) == "ok");  // in force already: it lowers nothing any more
   CHECK(floor_of(board)->sequence == 80);
 }
@@ -244,7 +245,9 @@ TEST_CASE_FIXTURE(Provisioned,
   CHECK(floor_of(board)->sequence == 70);
 
   REQUIRE(code_of(remove_file(board.path("current"))) == "ok");
-  REQUIRE(code_of(write_file(board.path("floor"), "7")) == "ok");
+  for (const char* copy : {"floor", "floor.copy"}) {
+    REQUIRE(code_of(write_file(board.path(copy), "7")) == "ok");
+  }
   CHECK(code_of(floor_of(board)) == "floor_lost");
   CHECK(take(mine, next({&mine}, "", "\"floor\":71,")) == "ok");
   CHECK(floor_of(board)->sequence == 71);
@@ -255,7 +258,7 @@ TEST_CASE_FIXTURE(Provisioned,
   REQUIRE(take(mine, next({&mine})) == "ok");
   const std::string release = temporary.install({{"model", "x"}});
   REQUIRE(code_of(replace_link(board, "current", release)) == "ok");
-  REQUIRE(code_of(save(board, "floor", text_of(Floor{7, release}))) == "ok");
+  REQUIRE(code_of(write_state(board, "floor", text_of(Floor{7, release}))) == "ok");
   REQUIRE(code_of(make_folder(board.path("bin"))) == "ok");
 
   const auto verdict = [&](const Signed& input) {

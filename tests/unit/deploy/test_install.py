@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from edgewright.cli import screens
 from edgewright.deploy import documents, transfer
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import (
+    INSTALL,
     AbsentError,
     Edgectl,
     HelperFacts,
@@ -111,6 +113,16 @@ def test_holder_is_a_name_that_a_board_takes(monkeypatch: pytest.MonkeyPatch) ->
     assert len(deploy.this_user().holder) <= 64
 
 
+def test_two_machines_of_one_name_are_two_holders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holders = []
+    for machine in ("one", "one", "two"):
+        monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / machine))
+        holders.append(deploy.this_user().holder)
+    assert holders[0] == holders[1] != holders[2]
+
+
 # edgectl of an older protocol
 
 
@@ -122,6 +134,34 @@ def helper_program(protocol: int, word: str = "") -> bytes:
 
 def install(board: LocalBoard, root: Path, program: bytes) -> None:
     install_edgectl(board, str(root), program, sha256(program).hexdigest())
+
+
+def test_two_first_installs_at_once_leave_a_whole_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sync of the first is slow: the second writes its upload meanwhile, and is cut."""
+    sync = tmp_path / "path" / "sync"
+    sync.parent.mkdir()
+    sync.write_text("#!/bin/sh\nsleep 1\n")
+    sync.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sync.parent}:{os.environ['PATH']}")
+    root, program = tmp_path / "board", helper_program(2) + b"#" * 100_000
+    argv = ["sh", "-c", INSTALL, "_", str(root), sha256(program).hexdigest(), "2"]
+    first = subprocess.Popen(argv, stdin=subprocess.PIPE)
+    second = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert first.stdin is not None
+    assert second.stdin is not None
+    first.stdin.write(program)
+    first.stdin.close()
+    time.sleep(0.5)
+    second.stdin.write(program[:1000])
+    second.stdin.flush()
+
+    assert first.wait(timeout=20) == 0
+    assert (root / "bin" / "edgectl").read_bytes() == program
+    second.stdin.close()
+    assert second.wait(timeout=20) == 65
+    assert [path.name for path in (root / "bin").iterdir()] == ["edgectl"]
 
 
 def test_a_program_is_asked_for_its_protocol_in_its_bytes() -> None:
