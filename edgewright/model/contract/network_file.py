@@ -16,10 +16,13 @@ NETWORK_BYTES = 2 << 30  # of an ONNX file, as protobuf has it, and of its weigh
 def read_graph(model: Path) -> onnx.ModelProto:
     """The network without the weights that lie in other files.
 
-    Raises UserError if the file is absent or cannot be parsed.
+    Raises UserError if the file is absent, too large or cannot be parsed.
     """
     if not model.is_file():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
+    if (size := model.stat().st_size) > NETWORK_BYTES:  # before it takes as much memory
+        facts = [f"expected: at most {NETWORK_BYTES:,} bytes, as ONNX has it", f"found: {size:,}"]
+        raise UserError(str(model), "is too large", facts=facts)
     try:
         return onnx.load(model, load_external_data=False)
     except Exception as broken:  # protobuf's own class comes from a library of no fixed name

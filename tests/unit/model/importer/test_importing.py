@@ -282,6 +282,17 @@ def test_a_tensor_that_no_board_holds_is_refused_before_it_is_computed(tmp_path:
     assert node == "  node: ConstantOfShape 'bomb'"
 
 
+def test_a_file_beyond_what_onnx_holds_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+    assert refusal(path) == [
+        "is too large",
+        "  expected: at most 2,147,483,648 bytes, as ONNX has it",
+        "  found: 3,221,225,472",
+    ]
+
+
 def test_a_cycle_is_no_network(tmp_path: Path) -> None:
     body = nodes()
     body[0].input[0] = "r"
