@@ -4,6 +4,7 @@ Every rewrite must keep what the network computes: both run on the same inputs, 
 beyond the tolerance is refused.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -258,7 +259,15 @@ def _probes(model: ModelProto, interface: Interface) -> Floats:
 def _output_sizes(model: ModelProto, source: Path, probes: Floats) -> tuple[int, ...]:
     """The sizes that the output has for one image, whatever the file says of them."""
     session = _session(model.SerializeToString(), source)
-    rows = _run(session, probes)
+    try:
+        rows = _run(session, probes)
+    except Exception as refused:  # ONNX Runtime's own exceptions have no common class
+        raise UserError(
+            str(source),
+            "does not run on one image",
+            facts=_reason(refused),
+            next="export it for one image (batch 1) of a fixed size",
+        ) from refused
     if np.isnan(rows).all(axis=tuple(range(1, rows.ndim))).all():
         raise UserError(
             str(source),
@@ -277,14 +286,21 @@ def _session(model: Path | bytes, source: Path) -> onnxruntime.InferenceSession:
 
 
 def _unloadable(source: Path, refused: Exception) -> UserError:
-    # It puts the places of its own source before the reason.
-    reason = str(refused).rpartition(" was false. ")[2].strip().splitlines()
     return UserError(
         str(source),
         f"ONNX Runtime {onnxruntime.__version__} cannot run it",
-        facts=reason[:1] or [type(refused).__name__],
+        facts=_reason(refused),
         next=f"export it again with opset_version={rewrites.MODERN}",
     )
+
+
+def _reason(refused: Exception) -> list[str]:
+    """ONNX Runtime's node and first line, without the places of its own source."""
+    text = str(refused)
+    node = re.search(r"while running (\w+) node\. Name:'([^']*)'", text)
+    facts = [f"node: {node[1]} '{node[2]}'"] if node else []
+    lines = text.rpartition(" was false. ")[2].strip().splitlines()
+    return facts + (lines[:1] or [type(refused).__name__])
 
 
 def _run(session: onnxruntime.InferenceSession, images: Floats) -> NDArray[np.float64]:

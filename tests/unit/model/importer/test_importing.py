@@ -282,6 +282,16 @@ def test_a_tensor_that_no_board_holds_is_refused_before_it_is_computed(tmp_path:
     assert node == "  node: ConstantOfShape 'bomb'"
 
 
+def test_a_batch_that_is_written_into_the_network_is_refused(tmp_path: Path) -> None:
+    body = nodes()
+    body[3] = helper.make_node("Reshape", ["pooled", "form"], ["flat"], "form")
+    image, output = value("image", [8, 3, SIDE, SIDE]), value("logits", [8, 2])
+    network = model(body, image, output, weights={"form": np.array([8, 4])})
+    first, node, _, remedy = refusal(save(network, tmp_path))
+    assert (first, node) == ("does not run on one image", "  node: Reshape 'form'")
+    assert remedy == "next: export it for one image (batch 1) of a fixed size"
+
+
 def test_a_file_beyond_what_onnx_holds_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     with path.open("wb") as file:
