@@ -107,8 +107,13 @@ def test_a_full_standard_output(argv: tuple[str, ...]) -> None:
     ],
 )
 def test_a_folder_or_a_device_where_a_file_should_be(
-    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    argv: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # no other build is at work there
+    run("init")
     assert run(*argv) == 2
     assert argv[-1].partition("=")[2] in capsys.readouterr().err
 
