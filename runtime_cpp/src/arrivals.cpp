@@ -17,6 +17,8 @@ constexpr int settle_ms = 2000;  // a file that was closed, or was there before
 constexpr int open_ms = 60000;   // one that was made, and not closed yet: it is being written
 constexpr int look_again_ms = 250;
 
+constexpr uint32_t gone = IN_MOVED_FROM | IN_DELETE;  // also what was taken as an image
+
 int patience_after(uint32_t event) {
   if ((event & IN_MOVED_TO) != 0) return 0;
   return (event & IN_CREATE) != 0 ? open_ms : settle_ms;
@@ -27,9 +29,9 @@ int patience_after(uint32_t event) {
 Arrivals::Arrivals(const std::string& folder, const std::string& results)
     : folder_(folder),
       notifier_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)),
-      folder_watch_(
-          inotify_add_watch(notifier_, folder.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_CREATE)) {
-  inotify_add_watch(notifier_, results.c_str(), IN_MOVED_FROM | IN_DELETE);
+      folder_watch_(inotify_add_watch(notifier_, folder.c_str(),
+                                      IN_MOVED_TO | IN_CLOSE_WRITE | IN_CREATE | gone)) {
+  inotify_add_watch(notifier_, results.c_str(), gone);
 }
 
 Arrivals::~Arrivals() {
@@ -51,8 +53,9 @@ void Arrivals::read_events() {
       std::memcpy(&event, at, sizeof event);
       const char* name = at + sizeof event;
       at = name + event.len;
+      if ((event.mask & IN_Q_OVERFLOW) != 0) forget_all();
       const bool counts = event.wd == folder_watch_ && event.len > 0 && name[0] != '.';
-      if (counts) patience_ms_[name] = patience_after(event.mask);
+      if (counts) note(name, event.mask);
     }
   }
 }
@@ -75,9 +78,18 @@ bool Arrivals::is_complete(const std::string& name) {
   return now_ms() - seen.since_ms >= patience;
 }
 
-void Arrivals::forget(const std::string& name) {
+void Arrivals::note(const std::string& name, uint32_t event) {
+  if ((event & gone) == 0) {
+    patience_ms_[name] = patience_after(event);
+    return;
+  }
   patience_ms_.erase(name);
   files_.erase(name);
+}
+
+void Arrivals::forget_all() {
+  patience_ms_.clear();
+  files_.clear();
 }
 
 }  // namespace edge

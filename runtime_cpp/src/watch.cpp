@@ -119,7 +119,6 @@ class Spool {
       if (is_there(options_.out + "/" + result_name(name)) || !arrivals_.is_complete(name))
         continue;
       take(options_.in + "/" + name, name, working);
-      arrivals_.forget(name);
       beat();
     }
   }

@@ -20,7 +20,7 @@ class Arrivals {
   void wait(int most_ms);
 
   bool is_complete(const std::string& name);
-  void forget(const std::string& name);  // taken, or gone
+  size_t known() const { return patience_ms_.size(); }  // names that are remembered
 
  private:
   /// What was seen of a file, and since when it is so.
@@ -31,6 +31,8 @@ class Arrivals {
     double since_ms;
   };
   void read_events();
+  void note(const std::string& name, uint32_t event);
+  void forget_all();  // events were lost
 
   std::string folder_;
   int notifier_;
