@@ -260,8 +260,8 @@ def test_replayed_older_release_is_refused_by_the_board(make: Make, root: Path) 
     assert refused.value.code == "older"
     sequence = parse_signature(order, "s").trusted_comment.split()[1].partition("=")[2]
     assert sequence in str(refused.value)
-    assert str(refused.value).endswith(
-        "next: if it is to go back: invoke release.sign, then deploy again"
+    assert "next: if it is to go back: invoke release.sign, then deploy again; " in str(
+        refused.value
     )
     assert current(root) == new.id
 
