@@ -178,10 +178,10 @@ Result<Floor> floor_of(const Board& board) {
   const auto [sequence, release] =
       numbered(text && !text->empty() ? text->substr(0, text->size() - 1) : "");
   if (sequence != 0 && is_id(release)) return Floor{sequence, release};
-  return Error{Exit::damaged, "floor_lost", board.path("floor"),
-               std::string(is_none ? "is gone" : "is damaged") +
-                   ": nobody knows what may be installed",
-               "look at the board's storage; then invoke keys.floor"};
+  return Error{
+      Exit::damaged, "floor_lost", board.path("floor"),
+      std::string(is_none ? "is gone" : "is damaged") + ": nobody knows what may be installed",
+      "look at the board's storage; then invoke keys.floor"};
 }
 
 std::string text_of(const Floor& floor) {
