@@ -426,6 +426,15 @@ def test_a_board_that_0_1_0_provisioned_goes_on_and_is_migrated(
     assert (plan.state, plan.sound) == ("current", True)
 
 
+def reset_keys(root: Path) -> str:
+    """As somebody at the board does it; returns the id that the board had."""
+    program = f"{root}/bin/edgectl"
+    board_id = str(json.loads(LocalBoard().run([program, "identify"]).stdout)["board_id"])
+    answer = LocalBoard().check([program, "reset-keys", f"--board-id={board_id}"]).stdout
+    require_valid("edgectl-reset-keys", answer)
+    return board_id
+
+
 def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, root: Path) -> None:
     release, mine = make(), signer()
     install(release)
@@ -435,12 +444,9 @@ def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, 
         keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
     assert refused.value.code == "keys_lost"
 
-    at_the_board = [f"{root}/bin/edgectl", "reset-keys"]
-    board_id = json.loads(LocalBoard().run([f"{root}/bin/edgectl", "identify"]).stdout)["board_id"]
-    wrong = LocalBoard().run([*at_the_board, f"--board-id={'0' * 32}"])
+    wrong = LocalBoard().run([f"{root}/bin/edgectl", "reset-keys", f"--board-id={'0' * 32}"])
     assert json.loads(wrong.stdout)["error"]["code"] == "wrong_board"
-    answer = LocalBoard().check([*at_the_board, f"--board-id={board_id}"]).stdout
-    require_valid("edgectl-reset-keys", answer)
+    board_id = reset_keys(root)
 
     keyring.provision(helper, COMPATIBLE, mine.public, mine)
     assert helper.identify().board_id != board_id
@@ -497,6 +503,26 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
 
 
 @pytest.mark.parametrize("left", [b"", b"17638", None])
+@pytest.mark.parametrize("copy", ["floor", "floor.copy"])
+def test_a_floor_of_which_one_copy_is_whole_counts_as_ever(
+    make: Make, root: Path, copy: str, left: bytes | None
+) -> None:
+    first, second = make("one"), make("two")
+    old = sign(first)
+    install(first, signature=old)
+    install(second)
+    (root / copy).unlink()
+    if left is not None:
+        (root / copy).write_bytes(left)
+
+    with pytest.raises(RefusedError) as refused:
+        install(first, signature=old)
+    assert refused.value.code == "older"
+    install(first)
+    assert (root / "floor").read_bytes() == (root / "floor.copy").read_bytes()
+
+
+@pytest.mark.parametrize("left", [b"", b"17638", None])
 def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     make: Make, root: Path, left: bytes | None
 ) -> None:
@@ -504,9 +530,10 @@ def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     old = sign(first)
     install(first, signature=old)
     install(second)
-    (root / "floor").unlink()
-    if left is not None:
-        (root / "floor").write_bytes(left)
+    for copy in ("floor", "floor.copy"):
+        (root / copy).unlink()
+        if left is not None:
+            (root / copy).write_bytes(left)
 
     with pytest.raises(RefusedError) as refused:
         install(first, signature=old)
@@ -717,7 +744,8 @@ def test_deployer_that_vanishes_after_the_switch_is_reverted_at_the_deadline(
     first, second = make("one"), make("two")
     install(first)
     monkeypatch.setattr(deploy, "TRIAL_SECONDS", 2)
-    board = LocalBoard(cut_at=8)  # plan, probe, begin, receive, seal, selftest, switch
+    # plan, probe, begin, receive, seal, selftest, whether there is a service, switch
+    board = LocalBoard(cut_at=9)
     with pytest.raises(ConnectionLostError):
         install(second, board)
     assert commands(board)[-2:] == ["switch", "status"]
@@ -786,6 +814,10 @@ def test_two_deploys_of_one_user_do_not_mix(make: Make, root: Path) -> None:
 def test_board_of_the_former_unsigned_layout_converges(make: Make, root: Path) -> None:
     old, new = make("old"), make("new")
     unsigned_install(old, root)
+    with pytest.raises(RefusedError) as refused:
+        install(new)  # to its helper, a board that lost its keys: no first contact for anybody
+    assert refused.value.code == "keys_lost"
+    reset_keys(root)
     install(new)
     assert current(root) == new.id
     assert (root / "previous").readlink().name == old.id
