@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -337,6 +338,7 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
     ort = _read(inputs.ort_model)
     card = _released_card(inputs.card, ort)
     run_file = RunFile(
+        model_crc32=zlib.crc32(ort),
         threads=inputs.runtime.threads,
         execution_providers=inputs.execution_providers,
         limits=inputs.limits,

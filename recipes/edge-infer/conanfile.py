@@ -25,6 +25,7 @@ class EdgeInfer(ConanFile):
         "libjpeg-turbo/2.1.5",
         "libspng/0.7.4",
         "yyjson/0.10.0",
+        "zlib/1.3.1",
     )
 
     def export_sources(self):

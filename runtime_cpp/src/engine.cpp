@@ -14,8 +14,12 @@ Error not_finite(const Engine& engine, const std::string& image) {
           "its output for " + image + " is not finite", "use another model, this one is broken"};
 }
 
-/// Compares the model with its hash: the release's, or else that of the card beside it.
+/// Compares the model with what is known of it: the checksum in the release's run.json, which was
+/// compared with its signed hash; or the hash of the release, or that of the card beside it.
 std::optional<Error> damage(const Settings& settings, const Card& card) {
+  if (settings.model_crc32) {
+    return check_crc32(settings.model, *settings.model_crc32, Exit::model, "model_damaged");
+  }
   std::string expected = settings.inventory.expected(settings.model);
   if (expected.empty() && name_of(settings.model) == card.file_name) expected = card.file_sha256;
   if (expected.empty()) return std::nullopt;  // the card is of another file

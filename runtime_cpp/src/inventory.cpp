@@ -1,5 +1,8 @@
 #include "edge/inventory.hpp"
 
+#include <zlib.h>
+
+#include "common/text.hpp"
 #include "edge/fields.hpp"
 #include "edge/file.hpp"
 #include "edge/sha256.hpp"
@@ -9,6 +12,16 @@ namespace {
 
 constexpr const char* next_step = "deploy the release again: invoke deploy";
 constexpr size_t max_bytes = 1u << 30;
+
+std::optional<Error> compare(const std::string& path, const std::string& kind,
+                             const std::string& expected, const std::string& found, Exit exit,
+                             const char* code) {
+  if (found == expected) return std::nullopt;
+  return Error{exit, code, path,
+               "is damaged, or of another release\n  expected: " + kind + " " + expected +
+                   "\n  found: " + kind + " " + found,
+               next_step};
+}
 
 }  // namespace
 
@@ -42,12 +55,15 @@ std::optional<Error> check_hash(const std::string& path, const std::string& expe
   // Mapped, not read: its pages are those of the page cache, and are given back at once.
   const auto file = MappedFile::open(path, {exit, code, code, max_bytes});
   if (!file) return file.error();
-  const std::string found = sha256(file->data(), file->size());
-  if (found == expected) return std::nullopt;
-  return Error{exit, code, path,
-               "is damaged, or of another release\n  expected: SHA-256 " + expected +
-                   "\n  found: SHA-256 " + found,
-               next_step};
+  return compare(path, "SHA-256", expected, sha256(file->data(), file->size()), exit, code);
+}
+
+std::optional<Error> check_crc32(const std::string& path, uint32_t expected, Exit exit,
+                                 const char* code) {
+  const auto file = MappedFile::open(path, {exit, code, code, max_bytes});
+  if (!file) return file.error();
+  const auto found = static_cast<uint32_t>(crc32_z(0, file->data(), file->size()));
+  return compare(path, "CRC-32", format("%08x", expected), format("%08x", found), exit, code);
 }
 
 }  // namespace edge

@@ -60,9 +60,13 @@ Settings read_run_file(Fields top, const std::string& release, Inventory invento
   Settings settings;
   settings.release = release;
   settings.inventory = std::move(inventory);
-  top.only({"schema", "model", "card", "golden", "threads", "execution_providers", "limits"});
+  top.only({"schema", "model", "model_crc32", "card", "golden", "threads", "execution_providers",
+            "limits"});
   top.expect_schema();
   settings.model = read_path(top, "model", release);
+  if (top.has("model_crc32")) {
+    settings.model_crc32 = static_cast<uint32_t>(top.whole("model_crc32", 0, UINT32_MAX));
+  }
   settings.card = read_path(top, "card", release);
   settings.golden = read_path(top, "golden", release);
   settings.threads = static_cast<int>(top.whole("threads", 1, max_threads));
@@ -102,6 +106,7 @@ void apply(const Options& options, Settings& settings) {
   };
   if (!options.model.empty()) {
     settings.model = options.model;
+    settings.model_crc32.reset();
     settings.card = folder_of(options.model) + "/card.json";
     settings.golden = folder_of(options.model) + "/golden";
     note("model");

@@ -49,6 +49,17 @@ TEST_CASE("a file of the release with one bit flipped is told, others are as the
   CHECK(contains(error->next, "invoke deploy"));
 }
 
+TEST_CASE("a checksum is that of zlib, and sees one bit") {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("model.ort", "123456789");
+  CHECK_FALSE(check_crc32(file, 0xcbf43926, Exit::model, "model_damaged"));  // its check value
+
+  folder.write("model.ort", "123456788");
+  const auto error = check_crc32(file, 0xcbf43926, Exit::model, "model_damaged");
+  REQUIRE(error);
+  CHECK(contains(error->message(), "expected: CRC-32 cbf43926\n  found: CRC-32 "));
+}
+
 TEST_CASE("a release without a manifest is refused") {
   const TemporaryFolder folder;
   const auto inventory = Inventory::load(folder.path("none"));

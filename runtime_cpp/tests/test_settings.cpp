@@ -99,6 +99,8 @@ TEST_CASE("each defect of a run file is told") {
   CHECK(contains(problem_of("{}"), "threads: is missing"));
   CHECK(contains(problem_with("\"schema\": 1", "\"schema\": 2"), "schema: expected 1, found 2"));
   CHECK(contains(problem_with("\"threads\"", "\"thread\""), "thread: is not known"));
+  CHECK(contains(problem_with("\"threads\"", "\"model_crc32\": 4294967296, \"threads\""),
+                 "model_crc32: expected a whole number from 0 to 4294967295"));
   CHECK(contains(problem_with("\"threads\": 3", "\"threads\": 3, \"threads\": 4"),
                  "threads: comes twice"));
   for (const char* threads : {"0", "65", "-1", "1.5", "1e2"}) {

@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -364,12 +365,24 @@ def write_manifest(release: Path) -> None:
         (RUN_FILE, "release_damaged"),
     ],
 )
+@pytest.mark.parametrize("has_checksum", [True, False], ids=["checksum", "hash"])
 def test_a_release_with_one_bit_flipped_is_refused(
-    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, file: str, code: str
+    host_edge_infer: EdgeInfer,
+    scratch: Path,
+    gray_toy: Path,
+    file: str,
+    code: str,
+    has_checksum: bool,
 ) -> None:
-    release = scratch / f"flipped-{Path(file).name}"
+    release = scratch / f"flipped-{Path(file).name}-{has_checksum}"
     write_golden(beside(gray_toy, release / "model"), 0.0)
-    says = RunFile(model="model/model.onnx", threads=1, execution_providers=("cpu",))
+    checksum = zlib.crc32((release / "model/model.onnx").read_bytes()) if has_checksum else None
+    says = RunFile(
+        model="model/model.onnx",
+        model_crc32=checksum,
+        threads=1,
+        execution_providers=("cpu",),
+    )
     (release / RUN_FILE).write_bytes(says.content())
     write_manifest(release)
     sound = host_edge_infer(["selftest", "--release", str(release)])

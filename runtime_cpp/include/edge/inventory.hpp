@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -28,5 +29,10 @@ class Inventory {
 /// Compares a file with its SHA-256; `code` and `exit` are those of the fault.
 std::optional<Error> check_hash(const std::string& path, const std::string& expected, Exit exit,
                                 const char* code);
+
+/// Compares a file with its CRC-32 (that of zlib and Ethernet): it sees what storage does to bits,
+/// for a twelfth of the instructions of SHA-256. Who may write to a release is no matter of it.
+std::optional<Error> check_crc32(const std::string& path, uint32_t expected, Exit exit,
+                                 const char* code);
 
 }  // namespace edge

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,10 +17,11 @@ namespace edge {
 struct Settings {
   std::string release;  // folder of the release; empty: none, so the program's own defaults hold
   std::string model;    // file
-  std::string card;     // file
-  std::string golden;   // folder
-  int threads = 1;      // of the runtime, the caller's included
-  std::vector<std::string> providers;  // of the runtime, in the order in which they are asked
+  std::optional<uint32_t> model_crc32;  // none of a model outside of the release
+  std::string card;                     // file
+  std::string golden;                   // folder
+  int threads = 1;                      // of the runtime, the caller's included
+  std::vector<std::string> providers;   // of the runtime, in the order in which they are asked
   ImageLimits limits;
   Inventory inventory;                  // of the release
   std::vector<std::string> overridden;  // names of the options that took the release's place

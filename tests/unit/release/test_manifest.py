@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_a_release_says_how_it_is_run(release: Release) -> None:
     assert json.loads((release.folder / "run.json").read_text()) == {
         "schema": 1,
         "model": "model/model.ort",
+        "model_crc32": zlib.crc32((release.folder / "model/model.ort").read_bytes()),
         "card": "model/card.json",
         "golden": "model/golden",
         "threads": 4,
