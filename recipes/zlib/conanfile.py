@@ -12,8 +12,8 @@ class Zlib(ConanFile):
     cmake_options = {
         "ZLIB_BUILD_EXAMPLES": False,
         "SKIP_INSTALL_FILES": True,
-        # Every load takes the CRC-32 of the whole model. Made for size, and with the five braids that
-        # suit x86 and spill a 32-bit ARM's registers, that was 6.5 instructions a byte.
+        # Every load takes the CRC-32 of the whole model. Made for size, and with the five braids
+        # that suit x86 and spill a 32-bit ARM's registers, that was 6.5 instructions a byte.
         "CMAKE_C_FLAGS_MINSIZEREL": "-O2 -DNDEBUG",
     }
     extra_cflags = ("-DZ_TESTN=1",)
