@@ -249,6 +249,8 @@ def _purpose(path: str) -> str:
     """A path without what differs from release to release."""
     named = re.sub(r"[0-9a-f]{64}", "<hash>", path)
     named = re.sub(r"(tmp|releases|quarantine)/[0-9a-f]{16}", r"\1/<id>", named)
+    # A state and its copy are made at once, before anything counts on them: either alone would do.
+    named = re.sub(r"^(tmp/\w+)\.copy\.new$", r"\1.new", named)
     return "root" if named == "." else named
 
 
