@@ -161,7 +161,8 @@ def test_dry_run_changes_nothing(make: Make, root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     plan = deploy.dry_run(LocalBoard(), second, sign(second), reserve_bytes=0)
     assert (plan.installs_edgectl, plan.former) == (False, first.id)
-    assert set(plan.paths.values()) == {"model/card.json", "model/model.ort"}
+    # run.json has the CRC-32 of the model.
+    assert set(plan.paths.values()) == {"model/card.json", "model/model.ort", "run.json"}
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert after == before
 
