@@ -31,7 +31,7 @@ from edgewright.deploy.install import Installed
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.report import SmokeReport
 from edgewright.lab.emulate import EmulatedBoard
-from edgewright.model.contract.card import read_card
+from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.observe.estimate.board_time import TimeEstimate, estimate_release
 from edgewright.release.manifest import load_release
@@ -171,9 +171,12 @@ def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: 
 def test_other_weights_keep_the_runtime(built: BuildReport, clone: Workspace) -> None:
     model = onnx.load(str(clone.default_model))
     scale = next(t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
-    changed = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * 1.01, scale.name)
+    changed = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * 1.0001, scale.name)
     scale.CopyFrom(changed)
     onnx.save(model, str(clone.default_model))
+    path = clone.default_model.parent / "card.json"
+    card = read_card(path)
+    write_card(card.model_copy(update={"file": ModelFile.of(clone.default_model)}), path)
 
     report = pipeline.build(request(clone), Silent())
 

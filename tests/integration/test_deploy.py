@@ -105,7 +105,7 @@ def test_failed_smoke_keeps_the_former_release(
         "    expected: 2 images, same class, within 0.01\n"
         "    found: 1 images\n"
         "    a.png: expected ok, found defective, probabilities differ by 0.0000\n"
-        "next: invoke build --board=board, then deploy again"
+        "next: mend it, then invoke build --board=board and invoke deploy"
     )
     assert failed.value.exit_code == 3
     assert current(emulated, good) == good.id

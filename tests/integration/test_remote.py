@@ -76,9 +76,9 @@ def test_both_streams_and_the_exit_code(board: Board) -> None:
 
 
 def test_much_output_on_both_streams(board: Board) -> None:
-    script = "head -c 3000000 /dev/zero >&2; head -c 3000000 /dev/zero"
+    script = "head -c 2000000 /dev/zero >&2; head -c 2000000 /dev/zero"
     result = board.run(["sh", "-c", script])
-    assert (len(result.stdout), len(result.stderr)) == (3000000, 3000000)
+    assert (len(result.stdout), len(result.stderr)) == (2000000, 2000000)
 
 
 def test_failed_command_shows_what_it_said(board: Board) -> None:

@@ -126,4 +126,6 @@ def read_card(path: Path) -> Card:
 
 
 def write_card(card: Card, path: Path) -> None:
-    path.write_text(card.model_dump_json(by_alias=True, indent=2) + "\n")
+    """Write a card in the newest schema, whichever it was read in: every key is written."""
+    newest = card.model_copy(update={"schema_": 2})
+    path.write_text(newest.model_dump_json(by_alias=True, indent=2) + "\n")

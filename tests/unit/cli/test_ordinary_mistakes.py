@@ -202,6 +202,12 @@ def test_ctrl_c_while_it_starts_ends_in_one_line() -> None:
         ]
 
 
+def _as_in_a_terminal() -> None:
+    """A run of the tests under nohup, or in the background, hands ignored signals on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_was_started_ends_with_the_program(number: signal.Signals, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
@@ -210,7 +216,7 @@ def test_what_was_started_ends_with_the_program(number: signal.Signals, tmp_path
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_as_in_a_terminal,
     )
     deadline = time.monotonic() + 30
     while not (mark.is_file() and mark.read_text().strip()) and time.monotonic() < deadline:

@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,14 +48,14 @@ class StrangerBoard(LocalBoard):
 
 
 @pytest.fixture
-def opt(tmp_path: Path) -> Path:
-    """A folder of root's that everybody may look into."""
+def opt() -> Iterator[Path]:
+    """A folder of root's that everybody may look into, unlike pytest's own."""
     if os.getuid() != 0:
         pytest.skip("only root can log in as somebody else")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "opt").mkdir()
-    return tmp_path / "opt"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "opt").mkdir()
+        yield Path(folder) / "opt"
 
 
 def test_a_login_that_is_not_root_is_told_the_command_and_sees_no_script(opt: Path) -> None:

@@ -101,3 +101,12 @@ def test_schema_1_is_read_and_knows_no_significant_bits(card: Card, tmp_path: Pa
 
     content["preprocess"]["significant_bits"] = 12
     assert "preprocess.significant_bits is a key of schema 2" in problems_of(content, tmp_path)
+
+
+def test_a_card_of_schema_1_is_written_so_that_it_can_be_read(tmp_path: Path) -> None:
+    card = read_card(checkout().default_model.parent / "card.json")
+    assert card.schema_ == 1
+
+    write_card(card, tmp_path / "card.json")
+
+    assert read_card(tmp_path / "card.json") == card.model_copy(update={"schema_": 2})
