@@ -44,7 +44,6 @@ run() {
     exec $affinity "$@"
 }
 start() {
-    rm -f "$state/heartbeat"
     uptime > "$state/since.new"
     mv -f "$state/since.new" "$state/since"
     echo $(($(cat "$state/starts" 2>/dev/null || echo 0) + 1)) > "$state/starts"
@@ -72,12 +71,16 @@ watch_over() {
 mkdir -p "$state" "$input" "$output"
 echo $$ > "$state/supervisor"
 touch "$state/log"
-trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 0' TERM INT
+# A heartbeat of a program that has ended would pass for the next one's, which still loads.
+rm -f "$state/heartbeat"
+trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; rm -f "$state/heartbeat"; exit 0' TERM INT
 while :; do
     start "$@"
     watch_over
     wait "$child"
-    say "ended with exit code $?"
+    code=$?
+    rm -f "$state/heartbeat"
+    say "ended with exit code $code"
     sleep "$restart_s"
 done
 """
@@ -157,11 +160,12 @@ def _unit(profile: BoardProfile) -> str:
             "NotifyAccess=main",
             f"ExecStartPre=/bin/mkdir -p {service.input} {service.output}",
             f"ExecStart={shlex.join(command(profile))}",
+            # Goes, with its heartbeat, when the program ends: the next one's is its own.
             "RuntimeDirectory=edgewright",
-            "RuntimeDirectoryPreserve=yes",
             "Restart=always",
             f"RestartSec={service.restart_s}",
             f"WatchdogSec={service.watchdog_s}",
+            "WatchdogSignal=SIGKILL",  # one that hangs may leave SIGABRT unanswered, for 90 s
             f"MemoryMax={service.memory_mb}M",
             "OOMPolicy=continue",  # an image's process may be killed, the service goes on
             "TasksMax=128",

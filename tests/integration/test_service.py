@@ -84,6 +84,15 @@ def test_a_program_that_ends_is_started_again_and_counted(start: Start, tmp_path
     assert (tmp_path / "in").is_dir()
 
 
+def test_the_heartbeat_of_a_program_that_ended_is_not_the_next_one_s(
+    start: Start, tmp_path: Path
+) -> None:
+    state = start(f"echo {{}} > {tmp_path}/state/heartbeat; exit 7", restart_s=600)
+
+    wait_for(lambda: "ended with exit code 7" in text_of(state / "log"))
+    assert not (state / "heartbeat").exists()
+
+
 def test_a_program_without_a_heartbeat_is_killed(start: Start) -> None:
     state = start("exec sleep 600", watchdog_s=3)
 

@@ -85,6 +85,13 @@ def test_a_unit_keeps_the_service_from_what_it_does_not_need() -> None:
     assert f"\nReadWritePaths={writable}\n" in unit
 
 
+def test_systemd_ends_a_heartbeat_with_its_program() -> None:
+    """Else the next program passes for well while it still loads."""
+    unit = service.render(profile(Manager.SYSTEMD))[0].text
+    assert "\nRuntimeDirectory=edgewright\n" in unit
+    assert "RuntimeDirectoryPreserve" not in unit
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_user_is_made_once(tmp_path: Path, known: bool) -> None:
     """On a board without a tool for it; two files stand for those in /etc."""
