@@ -32,13 +32,13 @@ beat() { sed -n 's/.*"uptime_s":\([0-9]*\).*/\1/p' "$state/heartbeat" 2>/dev/nul
 limit_memory() {
     group=/sys/fs/cgroup/edgewright
     grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null || return 0
-    mkdir -p "$group"
-    echo +memory > /sys/fs/cgroup/cgroup.subtree_control
-    echo $((memory_mb * 1048576)) > "$group/memory.max"
-    echo 0 > "$group/cgroup.procs"
+    mkdir -p "$group" &&
+        echo +memory > /sys/fs/cgroup/cgroup.subtree_control &&
+        echo $((memory_mb * 1048576)) > "$group/memory.max" &&
+        echo 0 > "$group/cgroup.procs"
 }
 run() {
-    limit_memory 2>/dev/null
+    limit_memory 2>/dev/null || say "memory_mb=$memory_mb cannot be set: no limit"
     ulimit -c 0
     ulimit -n 256
     exec $affinity "$@"
@@ -241,39 +241,78 @@ grep -q "^$1:" /etc/passwd && exit 0
 }
 """
 )
-# Each ends what runs where something has changed, so that init starts it anew.
+WAIT_FOR = r"""
+fail() { echo "$1" >&2; exit 1; }
+wait_for() {
+    seconds=$1
+    shift
+    until "$@"; do
+        [ "$seconds" -gt 0 ] || return 1
+        seconds=$((seconds - 1))
+        sleep 1
+    done
+}
+is_running() { kill -0 "$(cat "$1" 2>/dev/null)" 2>/dev/null; }
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+is_taken_up() { answer=$(sv status "$1" 2>&1); }
+"""
+# Each ends what runs where something has changed, so that init starts it anew, and fails where init
+# takes no notice of it.
 ENABLE = {
     Manager.INITTAB: EDIT_INITTAB
+    + WAIT_FOR
     + r"""
 wanted() { cat "$file"; [ -z "$(tail -c 1 "$file")" ] || echo; echo "$line"; }
 if ! grep -qxF "$2" "$4"; then
     edit "$4" "$2"
     kill -HUP 1
-elif [ "$1" = changed ]; then kill -TERM "$(cat "$3")" 2>/dev/null || true
+elif [ "$1" = changed ]; then
+    # One that has ended meanwhile is started anew anyway.
+    kill -TERM "$(cat "$3" 2>/dev/null)" 2>/dev/null || true
 fi
+wait_for 20 is_running "$3" || fail "$2 in $4: not started within 20 s: is process 1 busybox init?"
 """,
-    Manager.RUNIT: r"""
-[ "$1" != changed ] || sv restart "$2" >/dev/null 2>&1 || true
+    Manager.RUNIT: WAIT_FOR
+    + r"""
+set -e
+verb=start
+[ "$1" != changed ] || verb=restart
+if ! is_taken_up "$2"; then
+    verb=start
+    wait_for 20 is_taken_up "$2" || fail "$answer: does runsvdir run on ${2%/*}?"  # looks every 5 s
+fi
+sv -w 60 "$verb" "$2" >&2
 """,
     Manager.SYSTEMD: r"""
 set -e
+verb=start
+[ "$1" != changed ] || verb=restart
 systemctl daemon-reload
-systemctl enable --quiet --now edgewright.service
-[ "$1" != changed ] || systemctl restart edgewright.service
+systemctl enable --quiet edgewright.service
+systemctl "$verb" edgewright.service
 """,
 }
+# Each waits for the service's end: it may be at work on an image. One that was never started, or
+# is removed already, has ended.
 DISABLE = {
     Manager.INITTAB: EDIT_INITTAB
+    + WAIT_FOR
     + r"""
 wanted() { grep -vxF "$line" "$file" || [ $? = 1 ]; }  # 1: no other line is left
 edit "$3" "$1"
 kill -HUP 1
-kill -TERM "$(cat "$2")" 2>/dev/null || true
+supervisor=$(cat "$2" 2>/dev/null) || exit 0
+kill -TERM "$supervisor" 2>/dev/null || exit 0
+wait_for 60 has_ended "$supervisor" ||
+    fail "the service (process $supervisor) has not ended within 60 s"
 """,
     Manager.RUNIT: r"""
-sv down "$1" >/dev/null 2>&1 || true
+set -e
+! sv status "$1" >/dev/null 2>&1 || sv -w 60 down "$1" >&2
+rm -rf "$1"  # runsvdir ends the runsv of a folder that is gone; one without `run` it tries for ever
 """,
     Manager.SYSTEMD: r"""
+[ -f "$1" ] || exit 0
 systemctl disable --quiet --now edgewright.service
 """,
 }
@@ -301,7 +340,8 @@ for file in "$@"; do [ ! -f "$file" ] || { echo installed; exit 0; }; done
 """
 RECENT_LOG = r"""
 if [ -f "$1/log" ]; then tail -n 5 "$1/log"
-else journalctl --namespace=edgewright --quiet --output=cat --lines=5 2>/dev/null || true
+else  # a board without either has no log, and the deploy has a fault of its own to tell
+    journalctl --namespace=edgewright --quiet --output=cat --lines=5 2>/dev/null || true
 fi
 """
 
@@ -377,7 +417,11 @@ def recent_log(board: Board) -> list[str]:
 
 def _subject(manager: Manager) -> str:
     """What a script for this init works on."""
-    return RUNIT if manager is Manager.RUNIT else INITTAB_LINE
+    return {
+        Manager.INITTAB: INITTAB_LINE,
+        Manager.RUNIT: RUNIT,
+        Manager.SYSTEMD: UNIT_FILE,
+    }[manager]
 
 
 def _place(board: Board, file: ServiceFile) -> bool:

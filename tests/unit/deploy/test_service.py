@@ -218,3 +218,84 @@ def test_an_inittab_that_cannot_be_written_whole_stays_as_it_is(
     assert file.read_text() == text
     assert list(tmp_path.iterdir()) == [file]
     assert "inittab: cannot be written, and stays as it is" in capfd.readouterr().err
+
+
+def run_script(script: str, *arguments: str, board: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of ours with shell functions that stand for the board's programs."""
+    argv = ["sh", "-c", f"sleep() {{ :; }}\n{board}\n{script}", "_", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("manager", "board", "reason"),
+    [
+        (Manager.RUNIT, 'sv() { echo "fail: runsv not running"; return 1; }', "does runsvdir run"),
+        (
+            Manager.RUNIT,
+            'sv() { [ "$1" = status ] || { echo "timeout: run"; return 1; }; }',
+            "timeout",
+        ),
+        (Manager.INITTAB, 'kill() { [ "$1" != -0 ]; }', "is process 1 busybox init?"),
+        (
+            Manager.SYSTEMD,
+            'systemctl() { [ "$1" != restart ] || { echo failed >&2; false; }; }',
+            "failed",
+        ),
+    ],
+)
+def test_a_service_that_init_does_not_start_is_told(
+    tmp_path: Path, manager: Manager, board: str, reason: str
+) -> None:
+    inittab = tmp_path / "inittab"
+    inittab.write_text(INITTAB)
+    arguments = ("changed", service._subject(manager), "/nonexistent", str(inittab))
+
+    enabled = run_script(service.ENABLE[manager], *arguments, board=board)
+
+    assert enabled.returncode == 1
+    assert reason in enabled.stderr
+
+
+@pytest.mark.parametrize(
+    ("manager", "board", "reason"),
+    [
+        (
+            Manager.RUNIT,
+            'sv() { [ "$1" = status ] || { echo "timeout: run"; return 1; }; }',
+            "timeout",
+        ),
+        (Manager.INITTAB, "kill() { :; }", "the service (process 77) has not ended within 60 s"),
+    ],
+)
+def test_a_service_that_does_not_end_is_told_and_keeps_its_files(
+    tmp_path: Path, manager: Manager, board: str, reason: str
+) -> None:
+    supervisor, inittab, folder = tmp_path / "supervisor", tmp_path / "inittab", tmp_path / "runit"
+    supervisor.write_text("77\n")
+    inittab.write_text(f"{INITTAB}{service.INITTAB_LINE}\n")
+    folder.mkdir()
+    subject = str(folder) if manager is Manager.RUNIT else service.INITTAB_LINE
+
+    disabled = run_script(
+        service.DISABLE[manager], subject, str(supervisor), str(inittab), board=board
+    )
+
+    assert disabled.returncode == 1
+    assert reason in disabled.stderr
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("manager", [Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD])
+def test_a_service_that_has_gone_already_can_be_removed(tmp_path: Path, manager: Manager) -> None:
+    inittab = tmp_path / "inittab"
+    inittab.write_text(INITTAB)
+    supervisor, folder = tmp_path / "supervisor", tmp_path / "edgewright"
+    supervisor.write_text("77\n")
+    subject = service.INITTAB_LINE if manager is Manager.INITTAB else str(folder)
+    board = 'kill() { [ "$1" = -HUP ]; }\nsv() { return 1; }\nsystemctl() { return 1; }'
+
+    disabled = run_script(
+        service.DISABLE[manager], subject, str(supervisor), str(inittab), board=board
+    )
+
+    assert (disabled.returncode, disabled.stderr) == (0, "")
