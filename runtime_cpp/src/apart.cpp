@@ -30,6 +30,7 @@ constexpr size_t spare_bytes = 32u << 20;  // beside image and input: stack, lib
 struct Answer {
   bool is_input;
   bool is_error;
+  Placement placement;
   double decode_ms;
   double preprocess_ms;
   const char* code;  // of the error; a literal, so it has one address in both
@@ -58,6 +59,7 @@ void leave(Answer& answer, const Result<Input>& input) {
     answer.is_error = true;
     return;
   }
+  answer.placement = input->placement;
   answer.decode_ms = input->decode_ms;
   answer.preprocess_ms = input->preprocess_ms;
   std::copy(input->values.begin(), input->values.end(), answer.values());
@@ -119,7 +121,8 @@ Result<Input> collect(Answer& answer, const Card& card, const std::string& path,
   }
   if (!answer.is_input) return crashed(path, status);
   const float* values = answer.values();
-  return Input{{values, values + card.values()}, answer.decode_ms, answer.preprocess_ms};
+  return Input{
+      {values, values + card.values()}, answer.placement, answer.decode_ms, answer.preprocess_ms};
 }
 
 }  // namespace

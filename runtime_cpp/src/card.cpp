@@ -1,5 +1,7 @@
 #include "edge/card.hpp"
 
+#include <algorithm>
+
 #include "common/text.hpp"
 #include "edge/fields.hpp"
 
@@ -7,13 +9,15 @@ namespace edge {
 namespace {
 
 constexpr double max_side = 4096;       // pixels of the network's input
+constexpr double max_values = 1 << 26;  // of a tensor
+constexpr size_t max_rank = 8;
 constexpr double max_bytes = 1u << 30;  // of the model file
 
 bool is_whole(double value, double low, double high) {
   return value >= low && value <= high && value == static_cast<double>(static_cast<int64_t>(value));
 }
 
-std::array<int64_t, 4> read_input_shape(Fields input) {
+std::vector<int64_t> read_input_shape(Fields input) {
   const auto shape = input.numbers("shape");
   const bool good = shape.size() == 4 && shape[0] == 1 && (shape[1] == 1 || shape[1] == 3) &&
                     is_whole(shape[2], 1, max_side) && is_whole(shape[3], 1, max_side);
@@ -39,6 +43,55 @@ Activation read_activation(Fields output) {
     output.reject("activation", "expected softmax, sigmoid or none, found " + name);
   }
   return Activation::softmax;
+}
+
+/// `open`: whether a size may be -1, which the network decides on while it runs.
+TensorCard read_tensor(Fields fields, bool open) {
+  TensorCard tensor;
+  tensor.name = fields.text("name");
+  double values = 1;
+  for (const double size : fields.numbers("shape")) {
+    const bool good = is_whole(size, 1, max_values) || (open && size == -1);
+    if (!good) fields.reject("shape", format("expected sizes from 1%s", open ? ", or -1" : ""));
+    values *= size < 0 ? 1 : size;
+    tensor.shape.push_back(good ? static_cast<int64_t>(size) : 1);
+  }
+  if (tensor.shape.size() > max_rank || values > max_values) {
+    fields.reject("shape", "expected at most 8 sizes and 2^26 values");
+    tensor.shape = {1};
+  }
+  return tensor;
+}
+
+std::vector<TensorCard> read_outputs(Fields top, bool open) {
+  std::vector<TensorCard> outputs;
+  for (Fields& fields : top.objects("outputs")) {
+    outputs.push_back(read_tensor(fields, open));
+    outputs.back().role = fields.text("role");
+    if (fields.has("activation")) outputs.back().activation = read_activation(fields);
+  }
+  if (outputs.empty()) top.reject("outputs", "expected at least one");
+  return outputs;
+}
+
+TaskKind read_task(Fields top, int schema) {
+  if (!top.has("task")) return TaskKind::classify;
+  if (schema < 2) top.reject("task", "needs schema 2");
+  const std::string task = top.text("task");
+  if (task == "classify") return TaskKind::classify;
+  if (task != "tensor") top.reject("task", "is not known to this edge-infer: " + task);
+  return TaskKind::tensor;
+}
+
+/// The one output of a classifier.
+TensorCard read_scores(Fields output, size_t labels, int schema) {
+  check_output_shape(output, labels);
+  TensorCard scores;
+  scores.name = output.text("name");
+  scores.role = "scores";
+  scores.shape = {1, static_cast<int64_t>(labels)};
+  scores.activation = schema >= 2 ? read_activation(output) : Activation::softmax;
+  return scores;
 }
 
 void check_color(Fields preprocess, int channels) {
@@ -83,22 +136,11 @@ uint64_t read_bytes(Fields file) {
   return 0;
 }
 
-Card read_card(Fields top) {
-  Card card;
-  const int schema = top.expect_schema(2);
-  card.name = top.text("name");
-  card.labels = top.texts("labels");
-  if (card.labels.empty()) top.reject("labels", "expected at least one");
-
+/// A task that takes images: the tensor, and how it is made of pixels.
+void read_image(Fields top, int schema, Card& card) {
   Fields input = top.object("input");
   input.expect("layout", "NCHW");
-  card.input_name = input.text("name");
-  card.shape = read_input_shape(input);
-
-  Fields output = top.object("output");
-  card.output_name = output.text("name");
-  check_output_shape(output, card.labels.size());
-  if (schema >= 2) card.activation = read_activation(output);
+  card.inputs = {{input.text("name"), read_input_shape(input), "image"}};
 
   Fields preprocess = top.object("preprocess");
   preprocess.expect("resize", "triangle");
@@ -108,6 +150,28 @@ Card read_card(Fields top) {
     if (schema < 2) preprocess.reject("significant_bits", "needs schema 2");
   }
   card.normalize = read_normalize(preprocess.object("normalize"), card.channels());
+}
+
+Card read_card(Fields top) {
+  Card card;
+  const int schema = top.expect_schema(2);
+  card.task = read_task(top, schema);
+  card.name = top.text("name");
+  const bool has_classes = card.task != TaskKind::tensor;
+  if (has_classes) card.labels = top.texts("labels");
+  if (has_classes && card.labels.empty()) top.reject("labels", "expected at least one");
+
+  if (card.task == TaskKind::tensor) {
+    for (Fields& input : top.objects("inputs")) card.inputs.push_back(read_tensor(input, false));
+    if (card.inputs.empty()) top.reject("inputs", "expected at least one");
+  } else {
+    read_image(top, schema, card);
+  }
+  if (card.task == TaskKind::classify) {
+    card.outputs = {read_scores(top.object("output"), card.labels.size(), schema)};
+  } else {
+    card.outputs = read_outputs(top, true);
+  }
 
   Fields file = top.object("file");
   card.file_name = file.text("name");
@@ -117,6 +181,18 @@ Card read_card(Fields top) {
 }
 
 }  // namespace
+
+size_t count_values(const std::vector<int64_t>& shape) {
+  size_t count = 1;
+  for (const int64_t size : shape) count *= static_cast<size_t>(std::max<int64_t>(size, 0));
+  return count;
+}
+
+size_t Card::values() const {
+  size_t count = 0;
+  for (const TensorCard& input : inputs) count += count_values(input.shape);
+  return count;
+}
 
 Result<Card> load_card(const std::string& path) {
   const auto document = read_json(path, "card_missing", "card_invalid");

@@ -9,6 +9,7 @@
 #include "edge/about.hpp"
 #include "edge/engine.hpp"
 #include "edge/golden.hpp"
+#include "edge/npy.hpp"
 #include "edge/statistics.hpp"
 #include "edge/watch.hpp"
 
@@ -17,17 +18,17 @@ namespace {
 
 // run
 
-/// Classifies every image into `results`. An image's fault is noted there and in `outcome`;
-/// any other fault ends the run. `input` becomes what the network saw of the last good image.
+/// Infers every image into `results`. An image's fault is noted there and in `outcome`;
+/// any other fault ends the run. `last` becomes what the network made of the last good image.
 std::optional<Error> run_images(Engine& engine, const std::vector<std::string>& images,
-                                Json results, Outcome& outcome, std::vector<float>& input) {
+                                Json results, Outcome& outcome, std::optional<Inferred>& last) {
   for (const std::string& path : images) {
     Json entry = results.append();
     entry.set("image", path);
-    auto result = classify(engine, path);
+    auto result = infer(engine, path);
     if (result) {
       set_result(entry, *result, engine.card);
-      input = std::move(result->input.values);
+      last = std::move(*result);
       continue;
     }
     if (result.error().exit != Exit::image) return result.error();
@@ -39,16 +40,28 @@ std::optional<Error> run_images(Engine& engine, const std::vector<std::string>& 
 }
 
 /// Writes float32 values, little endian as all boards of edgewright are.
-std::optional<Error> dump(const std::string& path, const std::vector<float>& values) {
+bool write_values(const std::string& path, const std::vector<float>& values) {
   FILE* file = std::fopen(path.c_str(), "wb");
-  bool written = file != nullptr;
-  if (file != nullptr) {
-    written = std::fwrite(values.data(), sizeof(float), values.size(), file) == values.size();
-    written = std::fclose(file) == 0 && written;
+  if (file == nullptr) return false;
+  const size_t written = std::fwrite(values.data(), sizeof(float), values.size(), file);
+  return std::fclose(file) == 0 && written == values.size();
+}
+
+/// Writes what the options ask for of the last good image.
+std::optional<Error> dump(const Options& options, const Inferred& result, const Card& card) {
+  if (!options.dump_input.empty() && !write_values(options.dump_input, result.input.values)) {
+    return Error{Exit::usage, "dump_unwritable", options.dump_input, system_fault(),
+                 "give --dump-input a file that can be written"};
   }
-  if (written) return std::nullopt;
-  return Error{Exit::usage, "dump_unwritable", path, system_fault(),
-               "give --dump-input a file that can be written"};
+  if (options.dump_outputs.empty()) return std::nullopt;
+  for (size_t i = 0; i < result.outputs.size(); ++i) {
+    // By number: a tensor's name may hold what no file's can.
+    const std::string path = options.dump_outputs + format("/%zu.npy", i);
+    if (write_npy(path, result.outputs[i])) continue;
+    return Error{Exit::usage, "dump_unwritable", path, system_fault(),
+                 "give --dump-outputs a folder that can be written, for " + card.outputs[i].name};
+  }
+  return std::nullopt;
 }
 
 Outcome run(const Options& options) {
@@ -62,11 +75,9 @@ Outcome run(const Options& options) {
   set_settings(top, engine->settings);
 
   Outcome outcome{Exit::done, "", ""};
-  std::vector<float> input;
-  auto error = run_images(*engine, options.images, top.list("results"), outcome, input);
-  if (!error && !options.dump_input.empty() && !input.empty()) {
-    error = dump(options.dump_input, input);
-  }
+  std::optional<Inferred> last;
+  auto error = run_images(*engine, options.images, top.list("results"), outcome, last);
+  if (!error && last) error = dump(options, *last, engine->card);
   if (error) return failed(options.command, *error);
   outcome.json = document.text();
   return outcome;
@@ -74,23 +85,17 @@ Outcome run(const Options& options) {
 
 // selftest
 
-void set_verdict(Json object, const std::string& label, const std::vector<double>& probabilities) {
-  object.set("class", label);
-  object.set("probabilities", round_probabilities(probabilities));
-}
-
 /// Adds one case to the list; true if the network still says what it said at release.
-bool judge(const GoldenCase& golden, const Classified& got, const Card& card, double tolerance,
+bool judge(const GoldenSet& set, const GoldenCase& golden, const Inferred& result, const Card& card,
            Json entry) {
-  const std::string& label = card.labels[got.index];
-  const double difference = max_abs_diff(golden.probabilities, got.probabilities);
-  const bool passed = label == golden.label && difference <= tolerance;
+  const Comparison comparison = compare(set, golden, result, card);
   entry.set("image", golden.image);
-  set_verdict(entry.object("expected"), golden.label, golden.probabilities);
-  set_verdict(entry.object("got"), label, got.probabilities);
-  entry.set("max_abs_diff", std::round(difference * 1e6) / 1e6);
-  entry.set("passed", passed);
-  return passed;
+  set_answer(entry.object("expected"), golden.expected, card);
+  set_answer(entry.object("got"), result.answer, card);
+  entry.set("max_abs_diff", std::round(comparison.difference * 1e6) / 1e6);
+  entry.set("problems", comparison.problems);
+  entry.set("passed", comparison.problems.empty());
+  return comparison.problems.empty();
 }
 
 Error selftest_error(const std::string& model, size_t bad, size_t all) {
@@ -113,16 +118,17 @@ Outcome selftest(const Options& options) {
   Document document(options.command);
   Json top = document.top();
   top.set("model", engine->card.name);
-  top.set("tolerance", golden->tolerance);
+  top.set("tolerance", golden->agreement.tolerance);
   set_settings(top, engine->settings);
   Json cases = top.list("cases");
   size_t bad = 0;
-  for (const GoldenCase& one : golden->cases) {
-    const std::string image = folder + "/" + one.image;
-    if (auto error = inventory.check(image)) return failed(options.command, *error);
-    const auto got = classify(*engine, image);
-    if (!got) return failed(options.command, golden_fault(got.error()));
-    if (!judge(one, *got, engine->card, golden->tolerance, cases.append())) ++bad;
+  for (const GoldenCase& golden_case : golden->cases) {
+    if (auto error = check_files(inventory, folder, golden_case)) {
+      return failed(options.command, *error);
+    }
+    const auto result = infer(*engine, image_path(folder, golden_case));
+    if (!result) return failed(options.command, golden_fault(result.error()));
+    if (!judge(*golden, golden_case, *result, engine->card, cases.append())) ++bad;
   }
   top.set("passed", bad == 0);
   if (bad == 0) return {Exit::done, document.text(), ""};
@@ -144,9 +150,9 @@ std::vector<float> made_up_input(size_t count) {
 
 Result<std::vector<float>> bench_input(Engine& engine, const std::string& image) {
   if (image.empty()) return made_up_input(engine.card.values());
-  auto classified = classify(engine, image);
-  if (!classified) return classified.error();
-  return std::move(classified->input.values);
+  auto result = infer(engine, image);
+  if (!result) return result.error();
+  return std::move(result->input.values);
 }
 
 /// Fills `times` with the milliseconds of one inference each.
@@ -248,10 +254,8 @@ Outcome info(const Options& options) {
 
 }  // namespace
 
-void set_result(Json entry, const Classified& result, const Card& card) {
-  entry.set("class", card.labels[result.index]);
-  entry.set("index", static_cast<int64_t>(result.index));
-  entry.set("probabilities", round_probabilities(result.probabilities));
+void set_result(Json entry, const Inferred& result, const Card& card) {
+  set_answer(entry, result.answer, card);
   Json ms = entry.object("ms");
   ms.set("decode", round_ms(result.input.decode_ms));
   ms.set("preprocess", round_ms(result.input.preprocess_ms));

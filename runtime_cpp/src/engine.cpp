@@ -46,27 +46,29 @@ Result<Engine> open_engine(const Options& options) {
   return Engine{std::move(*settings), std::move(*card), std::move(*session), now_ms() - start};
 }
 
-Result<Classified> classify(Engine& engine, const std::string& path) {
+Result<Inferred> infer(Engine& engine, const std::string& path) {
   auto input = [&] {
     const Blame blame({Exit::image, "image_crashed", path, "crashed the decoder",
                        "copy or capture it again, or scale it down"});
     return load_input(path, engine.card, engine.settings.limits);
   }();
   if (!input) return input.error();
-  return classify(engine, path, std::move(*input));
+  return infer(engine, path, std::move(*input));
 }
 
-Result<Classified> classify(Engine& engine, const std::string& path, Input input) {
-  Classified result{std::move(input), 0, {}, 0};
+Result<Inferred> infer(Engine& engine, const std::string& path, Input input) {
+  Inferred result{std::move(input), {}, {}, 0};
   const double start = now_ms();
-  const auto outputs = engine.session.run(result.input.values, engine.card);
+  auto outputs = engine.session.run(result.input.values, engine.card);
   if (!outputs) return outputs.error();
   result.inference_ms = now_ms() - start;
-  result.probabilities = probabilities(*outputs, engine.card.activation);
-  result.index = argmax(result.probabilities);
-  for (const float output : *outputs) {
-    if (!std::isfinite(output)) return not_finite(engine, path);
+  for (const Tensor& output : *outputs) {
+    for (const float value : output.values) {
+      if (!std::isfinite(value)) return not_finite(engine, path);
+    }
   }
+  result.outputs = *outputs;
+  result.answer = make_answer(engine.card, std::move(*outputs), result.input.placement);
   return result;
 }
 

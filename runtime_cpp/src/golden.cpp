@@ -3,38 +3,78 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "common/text.hpp"
 #include "edge/fields.hpp"
+#include "edge/npy.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
 namespace {
 
-GoldenCase read_case(Fields fields, const Card& card) {
+std::vector<Samples> read_samples(Fields fields, const Card& card) {
+  std::vector<Samples> all;
+  for (Fields& output : fields.objects("samples")) {
+    Samples samples;
+    samples.step = output.whole("step", 1, 1u << 26);
+    samples.values = output.numbers("values");
+    all.push_back(std::move(samples));
+  }
+  if (all.size() != card.outputs.size()) {
+    fields.reject("samples", format("expected %zu, one for each output", card.outputs.size()));
+  }
+  return all;
+}
+
+/// Of a classifier the answer is all of the output, and stands in the case itself.
+GoldenCase read_case(Fields fields, const Card& card, int schema) {
   GoldenCase golden;
   golden.image = fields.text("image");
-  golden.label = fields.text("class");
-  golden.probabilities = fields.numbers("probabilities");
-  const auto& labels = card.labels;
-  if (std::find(labels.begin(), labels.end(), golden.label) == labels.end()) {
-    fields.reject("class", "is no label of the card: " + golden.label);
-  }
-  if (golden.probabilities.size() != labels.size()) {
-    fields.reject("probabilities", format("expected %zu, one for each label", labels.size()));
-  }
+  if (schema >= 2) golden.samples = read_samples(fields, card);
+  golden.expected = read_answer(schema >= 2 ? fields.object("expected") : fields, card);
   return golden;
+}
+
+double read_share(Fields fields, const char* key) {
+  const double value = fields.number(key);
+  if (!(value >= 0 && value < 1)) fields.reject(key, "expected 0 up to 1");
+  return value;
 }
 
 GoldenSet read_golden(Fields top, const Card& card) {
   GoldenSet set;
-  top.expect_schema();
-  set.tolerance = top.number("tolerance");
-  if (!(set.tolerance >= 0 && set.tolerance < 1)) top.reject("tolerance", "expected 0 up to 1");
-  for (const Fields& fields : top.objects("cases")) set.cases.push_back(read_case(fields, card));
+  const int schema = top.expect_schema(2);
+  if (schema < 2 && card.task != TaskKind::classify) {
+    top.reject("schema", "expected 2 for this card's task");
+  }
+  set.agreement.tolerance = read_share(top, "tolerance");
+  if (schema >= 2) {
+    set.agreement.overlap = read_share(top, "overlap");
+    set.tolerances = top.numbers("output_tolerances");
+    if (set.tolerances.size() != card.outputs.size()) {
+      top.reject("output_tolerances", "expected one for each output");
+    }
+  }
+  for (const Fields& fields : top.objects("cases")) {
+    set.cases.push_back(read_case(fields, card, schema));
+  }
   // A self-test of nothing would pass.
   if (set.cases.empty()) top.reject("cases", "expected at least one");
   return set;
+}
+
+/// The largest difference from the samples; infinite where there are not as many values.
+double sampled_difference(const Samples& samples, const std::vector<float>& values) {
+  double largest = 0;
+  const size_t count = (values.size() + samples.step - 1) / samples.step;
+  if (count != samples.values.size()) return std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < count; ++i) {
+    const double difference = static_cast<double>(values[i * samples.step]) - samples.values[i];
+    largest = std::max(largest, std::fabs(difference));
+  }
+  return largest;
 }
 
 }  // namespace
@@ -57,6 +97,38 @@ Error golden_fault(Error error) {
   return error;
 }
 
+std::string image_path(const std::string& folder, const GoldenCase& golden) {
+  std::string paths;
+  for (const std::string& name : split_paths(golden.image)) {
+    paths += (paths.empty() ? "" : ",") + folder + "/" + name;
+  }
+  return paths;
+}
+
+std::optional<Error> check_files(const Inventory& inventory, const std::string& folder,
+                                 const GoldenCase& golden) {
+  for (const std::string& path : split_paths(image_path(folder, golden))) {
+    if (auto error = inventory.check(path)) return error;
+  }
+  return std::nullopt;
+}
+
+Comparison compare(const GoldenSet& set, const GoldenCase& golden, const Inferred& result,
+                   const Card& card) {
+  Comparison comparison = compare_answers(golden.expected, result.answer, card, set.agreement);
+  for (size_t i = 0; i < golden.samples.size(); ++i) {
+    // What has an open size may have another number of values: its task compares it.
+    const std::vector<int64_t>& shape = card.outputs[i].shape;
+    if (std::find(shape.begin(), shape.end(), -1) != shape.end()) continue;
+    const double difference = sampled_difference(golden.samples[i], result.outputs[i].values);
+    if (difference <= set.tolerances[i]) continue;
+    comparison.problems.push_back(format("output %s differs by %.4g, %.4g is allowed",
+                                         card.outputs[i].name.c_str(), difference,
+                                         set.tolerances[i]));
+  }
+  return comparison;
+}
+
 std::optional<Error> first_golden_fault(Engine& engine) {
   const std::string& folder = engine.settings.golden;
   const bool is_absent = access((folder + "/expected.json").c_str(), F_OK) != 0;
@@ -66,16 +138,15 @@ std::optional<Error> first_golden_fault(Engine& engine) {
   const auto golden = load_golden(folder, engine.card);
   if (!golden) return golden.error();
   const GoldenCase& first = golden->cases.front();
-  const std::string image = folder + "/" + first.image;
-  if (auto error = inventory.check(image)) return error;
-  const auto answer = classify(engine, image);
-  if (!answer) return golden_fault(answer.error());
-  const double difference = max_abs_diff(first.probabilities, answer->probabilities);
-  const std::string& label = engine.card.labels[answer->index];
-  if (label == first.label && difference <= golden->tolerance) return std::nullopt;
-  return Error{Exit::selftest, "selftest_failed", engine.settings.model,
-               format("golden image %s: expected %s, found %s, probabilities differ by %.4f",
-                      first.image.c_str(), first.label.c_str(), label.c_str(), difference),
+  if (auto error = check_files(inventory, folder, first)) return error;
+  const auto result = infer(engine, image_path(folder, first));
+  if (!result) return golden_fault(result.error());
+  const Comparison comparison = compare(*golden, first, *result, engine.card);
+  if (comparison.problems.empty()) return std::nullopt;
+  std::string problem = "golden image " + first.image + ": ";
+  for (const std::string& words : comparison.problems) problem += words + ", ";
+  problem.resize(problem.size() - 2);
+  return Error{Exit::selftest, "selftest_failed", engine.settings.model, problem,
                "edge-infer selftest tells of all golden images; do not use this release"};
 }
 

@@ -17,6 +17,7 @@ constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"model", required_argument, nullptr, 'm'},
                                    {"threads", required_argument, nullptr, 't'},
                                    {"dump-input", required_argument, nullptr, 'd'},
+                                   {"dump-outputs", required_argument, nullptr, 'o'},
                                    {"golden", required_argument, nullptr, 'g'},
                                    {"warmup", required_argument, nullptr, 'w'},
                                    {"runs", required_argument, nullptr, 'r'},
@@ -36,7 +37,7 @@ struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {{"run", "RmtdD"},
+constexpr Command commands[] = {{"run", "RmtdoD"},
                                 {"selftest", "RmgtD"},
                                 {"bench", "RmwrtiD"},
                                 {"info", "RmD"},
@@ -85,6 +86,9 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
       break;
     case 'd':
       options.dump_input = value;
+      break;
+    case 'o':
+      options.dump_outputs = value;
       break;
     case 'i':
       options.image = value;
@@ -153,7 +157,7 @@ std::optional<Error> check(const Options& options) {
 const char* usage() {
   return "example: edge-infer run part-0001.png part-0002.png\n"
          "\n"
-         "edge-infer run      [--dump-input F] IMAGE...\n"
+         "edge-infer run      [--dump-input F] [--dump-outputs DIR] IMAGE...\n"
          "edge-infer selftest [--golden DIR]\n"
          "edge-infer bench    [--warmup N] [--runs N] [--image I]\n"
          "edge-infer info\n"
@@ -165,6 +169,7 @@ const char* usage() {
          "  --model M       another network; card.json and golden/ are looked for beside it\n"
          "  --threads N     threads of the runtime (as the release says; 1 without one)\n"
          "  --dump-input F  write the last image's input values there, float32 little endian\n"
+         "  --dump-outputs DIR  write the last image's outputs there, 0.npy and so on\n"
          "  --golden DIR    golden set (the release's, or golden/ beside the model)\n"
          "  --warmup N      inferences before the timed ones (3)\n"
          "  --runs N        timed inferences (30)\n"

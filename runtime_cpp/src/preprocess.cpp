@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "edge/npy.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
@@ -131,6 +132,16 @@ void InputRows::row(const uint8_t* pixels) {
   ms_ += now_ms() - start;
 }
 
+Placement InputRows::placement() const {
+  Placement placement;
+  const bool swap = shape_.orientation >= 5;
+  placement.width = swap ? shape_.height : shape_.width;
+  placement.height = swap ? shape_.width : shape_.height;
+  placement.scale_x = static_cast<double>(card_.width()) / placement.width;
+  placement.scale_y = static_cast<double>(card_.height()) / placement.height;
+  return placement;
+}
+
 std::vector<float> InputRows::input() const {
   std::vector<float> input;
   input.reserve(card_.values());
@@ -148,6 +159,7 @@ std::vector<float> InputRows::input() const {
 
 Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
                          Links links) {
+  if (card.task == TaskKind::tensor) return load_tensors(path, card, links);
   const double start = now_ms();
   const size_t most = std::min(limits.bytes, limits.memory);
   const auto file = read_file(path, {Exit::image, "image_missing", "image_too_large", most}, links);
@@ -156,7 +168,7 @@ Result<Input> load_input(const std::string& path, const Card& card, const ImageL
   const Encoded encoded{path, file->data.get(), file->size, limits, card.significant_bits};
   if (auto error = decode(encoded, rows)) return *error;
   const double decoded = now_ms();
-  Input input{rows.input(), 0, 0};
+  Input input{rows.input(), rows.placement()};
   input.decode_ms = decoded - start - rows.ms();
   input.preprocess_ms = now_ms() - decoded + rows.ms();
   return input;

@@ -2,6 +2,7 @@
 
 #include <onnxruntime_session_options_config_keys.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -158,8 +159,21 @@ void describe_all(Calls& call, OrtSession* session, const Side& side,
   }
 }
 
-bool fits(const TensorInfo& tensor, const std::string& name, const std::vector<int64_t>& shape) {
-  return tensor.name == name && tensor.type == "float" && tensor.shape == shape;
+/// An output that the runtime allocated.
+void copy_out(Calls& call, OrtValue* value, Tensor& tensor) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  size_t rank = 0;
+  float* data = nullptr;
+  call(api()->GetTensorTypeAndShape, value, &info)(api()->GetDimensionsCount, info, &rank);
+  tensor.shape.resize(rank);
+  call(api()->GetDimensions, info, tensor.shape.data(), rank);
+  call(api()->GetTensorMutableData, value, reinterpret_cast<void**>(&data));
+  if (info != nullptr) api()->ReleaseTensorTypeAndShapeInfo(info);
+  if (!call.fault()) tensor.values.assign(data, data + count_values(tensor.shape));
+}
+
+bool fits(const TensorInfo& tensor, const TensorCard& card) {
+  return tensor.name == card.name && tensor.type == "float" && tensor.shape == card.shape;
 }
 
 std::string words_for(const std::string& name, const std::vector<int64_t>& shape) {
@@ -179,12 +193,19 @@ std::string words_for(const std::vector<TensorInfo>& tensors) {
 }
 
 std::optional<Error> compare(const Session& session, const char* kind,
-                             const std::vector<TensorInfo>& found, const std::string& name,
-                             const std::vector<int64_t>& shape) {
-  if (found.size() == 1 && fits(found[0], name, shape)) return std::nullopt;
+                             const std::vector<TensorInfo>& network,
+                             const std::vector<TensorCard>& card) {
+  bool same = network.size() == card.size();
+  std::string expected;
+  for (const TensorCard& tensor : card) {
+    same = same && std::any_of(network.begin(), network.end(),
+                               [&](const TensorInfo& info) { return fits(info, tensor); });
+    expected += (expected.empty() ? "" : ", ") + words_for(tensor.name, tensor.shape);
+  }
+  if (same) return std::nullopt;
   return model_error(session.path(), "model_mismatch",
-                     format("is not the card's model: %s differs\n  expected: ", kind) +
-                         words_for(name, shape) + "\n  found: " + words_for(found));
+                     format("is not the card's model: %s differs\n  expected: ", kind) + expected +
+                         "\n  found: " + words_for(network));
 }
 
 }  // namespace
@@ -249,36 +270,48 @@ std::optional<Error> Session::load(const SessionOptions& options) {
   return std::nullopt;
 }
 
-Result<std::vector<float>> Session::run(std::vector<float>& input, const Card& card) {
+Result<std::vector<Tensor>> Session::run(std::vector<float>& values, const Card& card) {
   const Blame blame(model_error(path_, "model_crashed", "the runtime crashed while running it"));
-  const char* input_name = card.input_name.c_str();
-  const char* output_name = card.output_name.c_str();
-  std::vector<float> outputs(card.labels.size());
-  const std::array<int64_t, 2> output_shape{1, static_cast<int64_t>(outputs.size())};
-  const auto type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-
-  OrtValue* in = nullptr;
-  OrtValue* out = nullptr;
   Calls call;
-  call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), input.data(),
-       input.size() * sizeof(float), card.shape.data(), card.shape.size(), type, &in);
-  const OrtPtr<OrtValue> owned_in(in);
-  call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), outputs.data(),
-       outputs.size() * sizeof(float), output_shape.data(), output_shape.size(), type, &out);
-  const OrtPtr<OrtValue> owned_out(out);
-  call(api()->Run, session_.get(), nullptr, &input_name, &in, size_t{1}, &output_name, size_t{1},
-       &out);
+  std::vector<const char*> input_names, output_names;
+  std::vector<OrtPtr<OrtValue>> owned;
+  std::vector<OrtValue*> inputs, results;
+  std::vector<Tensor> outputs;
+  const auto wrap = [&](const std::vector<int64_t>& shape, float* data) {
+    OrtValue* value = nullptr;
+    const size_t bytes = count_values(shape) * sizeof(float);
+    call(api()->CreateTensorWithDataAsOrtValue, memory_.get(), data, bytes, shape.data(),
+         shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &value);
+    owned.emplace_back(value);
+    return value;
+  };
+  float* data = values.data();
+  for (const TensorCard& input : card.inputs) {
+    input_names.push_back(input.name.c_str());
+    inputs.push_back(wrap(input.shape, data));
+    data += count_values(input.shape);
+  }
+  for (const TensorCard& output : card.outputs) {
+    output_names.push_back(output.name.c_str());
+    outputs.push_back({output.shape, std::vector<float>(count_values(output.shape))});
+    // The runtime allocates what has an open size.
+    Tensor& tensor = outputs.back();
+    results.push_back(tensor.values.empty() ? nullptr : wrap(tensor.shape, tensor.values.data()));
+  }
+  call(api()->Run, session_.get(), nullptr, input_names.data(), inputs.data(), inputs.size(),
+       output_names.data(), output_names.size(), results.data());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i].values.empty() || results[i] == nullptr) continue;
+    owned.emplace_back(results[i]);
+    copy_out(call, results[i], outputs[i]);
+  }
   if (call.fault()) return refused(path_, *call.fault());
   return outputs;
 }
 
 std::optional<Error> mismatch(const Session& session, const Card& card) {
-  const auto labels = static_cast<int64_t>(card.labels.size());
-  const std::vector<int64_t> shape(card.shape.begin(), card.shape.end());
-  if (auto error = compare(session, "the input", session.inputs(), card.input_name, shape)) {
-    return error;
-  }
-  return compare(session, "the output", session.outputs(), card.output_name, {1, labels});
+  if (auto error = compare(session, "the input", session.inputs(), card.inputs)) return error;
+  return compare(session, "the output", session.outputs(), card.outputs);
 }
 
 std::optional<Error> file_mismatch(const std::string& path, size_t bytes, const Card& card) {

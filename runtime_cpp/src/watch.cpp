@@ -130,7 +130,7 @@ class Spool {
   void wait() { arrivals_.wait(beat_ms); }
 
  private:
-  /// Classifies a file under a name that tells, after a crash, that it was at hand.
+  /// Infers a file under a name that tells, after a crash, that it was at hand.
   void take(const std::string& path, const std::string& name, const char* prefix) {
     if (name.size() > max_name_bytes) {
       finish(name, path,
@@ -147,7 +147,7 @@ class Spool {
       fault.subject = options_.in + "/" + name;  // by the name that its owner knows
       finish(name, at_hand, fault);
     } else {
-      finish(name, at_hand, classify(engine_, at_hand, std::move(*input)));
+      finish(name, at_hand, infer(engine_, at_hand, std::move(*input)));
     }
   }
 
@@ -156,8 +156,7 @@ class Spool {
   }
 
   /// The result first, then the image goes: a crash in between gives the result again.
-  void finish(const std::string& name, const std::string& at_hand,
-              const Result<Classified>& result) {
+  void finish(const std::string& name, const std::string& at_hand, const Result<Inferred>& result) {
     Document document("watch");
     Json top = document.top();
     top.set("model", engine_.card.name);

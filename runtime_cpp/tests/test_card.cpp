@@ -75,10 +75,10 @@ TEST_CASE("a card of schema 2 tells what makes probabilities of the outputs") {
     const TemporaryFolder folder;
     return load_card(folder.write("card.json", replaced(second, "\"shape\": [1, 2]", output)));
   };
-  CHECK(good().activation == Activation::softmax);
-  CHECK(card_with("softmax")->activation == Activation::softmax);
-  CHECK(card_with("sigmoid")->activation == Activation::sigmoid);
-  CHECK(card_with("none")->activation == Activation::none);
+  CHECK(good().outputs[0].activation == Activation::softmax);
+  CHECK(card_with("softmax")->outputs[0].activation == Activation::softmax);
+  CHECK(card_with("sigmoid")->outputs[0].activation == Activation::sigmoid);
+  CHECK(card_with("none")->outputs[0].activation == Activation::none);
   CHECK(card_with("relu").error().problem ==
         "1 defect\n  output.activation: expected softmax, sigmoid or none, found relu");
   CHECK(told("\"schema\": 1", "\"schema\": 2") == "1 defect\n  output.activation: is missing");

@@ -34,7 +34,7 @@ void check_close(const std::vector<float>& found, const std::vector<float>& expe
 
 Card gray_card(int width, int height) {
   Card card;
-  card.shape = {1, 1, height, width};
+  card.inputs = {{"image", {1, 1, height, width}}};
   card.normalize.per_image = true;
   card.normalize.epsilon = 1e-5;
   return card;
@@ -43,7 +43,7 @@ Card gray_card(int width, int height) {
 /// A card that leaves values as they are.
 Card constant_card(int channels, int width, int height) {
   Card card;
-  card.shape = {1, channels, height, width};
+  card.inputs = {{"image", {1, channels, height, width}}};
   card.normalize.mean.assign(static_cast<size_t>(channels), 0);
   card.normalize.std.assign(static_cast<size_t>(channels), 1 / 255.0);
   return card;

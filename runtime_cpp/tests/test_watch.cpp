@@ -67,7 +67,7 @@ TEST_CASE("a result replaces nothing, and nothing is written through a link") {
 
 TEST_CASE("an image that ends its decoder ends nothing else") {
   Card card;
-  card.shape = {1, 1, 4, 4};
+  card.inputs = {{"image", {1, 1, 4, 4}}};
   card.normalize.per_image = true;
   card.normalize.epsilon = 1e-5;
   const auto apart = [&](const std::string& path) {
@@ -81,7 +81,7 @@ TEST_CASE("an image that ends its decoder ends nothing else") {
   REQUIRE(symlink(EDGE_CORPUS "/good-gray.png", folder.path("link").c_str()) == 0);
   CHECK(apart(folder.path("link")).error().problem == "is a link");
 
-  card.shape = {1, 1, 1, 1 << 22};  // the filter alone takes more than is permitted
+  card.inputs = {{"image", {1, 1, 1, 1 << 22}}};  // the filter alone takes more than is permitted
   const auto crashed = apart(EDGE_CORPUS "/good-gray.png");
   REQUIRE_FALSE(crashed);
   CHECK(std::string(crashed.error().code) == "image_crashed");

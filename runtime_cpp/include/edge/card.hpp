@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,25 +19,39 @@ struct Normalize {
 /// What turns the network's outputs into probabilities.
 enum class Activation { softmax, sigmoid, none };
 
+/// What a network is for; it decides what its outputs mean.
+enum class TaskKind { classify, tensor };
+
+/// One input or output of the network.
+struct TensorCard {
+  std::string name = {};
+  std::vector<int64_t> shape = {};  // -1 where it is open
+  std::string role = {};            // what an output means to its task
+  Activation activation = Activation::none;
+};
+
 /// What `card.json` says of a model; docs/formats.md is the contract.
 struct Card {
+  TaskKind task = TaskKind::classify;
   std::string name;                 // of the model
-  std::vector<std::string> labels;  // one for each output
-  std::string input_name;           // of the tensor
-  std::array<int64_t, 4> shape{};   // of the input: 1, channels, height, width
-  std::string output_name;          // of the tensor of shape 1, labels
-  Activation activation = Activation::softmax;
-  int significant_bits = 0;  // of samples with 16 bits; 0: not said
+  std::vector<std::string> labels;  // of the classes; none where the task has no classes
+  std::vector<TensorCard> inputs;   // of an image one: 1, channels, height, width
+  std::vector<TensorCard> outputs;  // in the order in which the task reads them
+  int significant_bits = 0;         // of samples with 16 bits; 0: not said
   Normalize normalize;
   std::string file_name;    // of the model that the card belongs to
   uint64_t file_bytes = 0;  // of that file
   std::string file_sha256;  // of its content
 
-  int channels() const { return static_cast<int>(shape[1]); }
-  int height() const { return static_cast<int>(shape[2]); }
-  int width() const { return static_cast<int>(shape[3]); }
-  size_t values() const { return static_cast<size_t>(shape[1] * shape[2] * shape[3]); }
+  // Of the image, where the task takes one.
+  int channels() const { return static_cast<int>(inputs[0].shape[1]); }
+  int height() const { return static_cast<int>(inputs[0].shape[2]); }
+  int width() const { return static_cast<int>(inputs[0].shape[3]); }
+  size_t values() const;  // of all inputs
 };
+
+/// Number of values of a shape; 0 where a size is open.
+size_t count_values(const std::vector<int64_t>& shape);
 
 /// All defects of a card are told at once.
 Result<Card> load_card(const std::string& path);

@@ -10,6 +10,6 @@ namespace edge {
 Outcome execute(const Options& options);
 
 /// What an image turned out to be, into the object that stands for it.
-void set_result(Json entry, const Classified& result, const Card& card);
+void set_result(Json entry, const Inferred& result, const Card& card);
 
 }  // namespace edge

@@ -9,10 +9,11 @@
 #include "edge/preprocess.hpp"
 #include "edge/session.hpp"
 #include "edge/settings.hpp"
+#include "edge/task.hpp"
 
 namespace edge {
 
-/// A network with its card, ready to classify.
+/// A network with its card, ready to infer.
 struct Engine {
   Settings settings;  // in force
   Card card;
@@ -20,11 +21,11 @@ struct Engine {
   double load_ms;  // to map the model, read the card and make the session
 };
 
-/// What became of one image.
-struct Classified {
-  Input input;                        // what the network saw
-  size_t index = 0;                   // of the class
-  std::vector<double> probabilities;  // one for each label
+/// What became of one image, or of the tensors in its place.
+struct Inferred {
+  Input input;                  // what the network saw
+  std::vector<Tensor> outputs;  // in the card's order
+  Answer answer;                // what the task makes of them
   double inference_ms = 0;
 };
 
@@ -32,10 +33,10 @@ struct Classified {
 /// belong together.
 Result<Engine> open_engine(const Options& options);
 
-/// Decodes, preprocesses and infers.
-Result<Classified> classify(Engine& engine, const std::string& path);
+/// Decodes, preprocesses and infers. `path` names an image, or the files of tensors (edge/npy.hpp).
+Result<Inferred> infer(Engine& engine, const std::string& path);
 
 /// Infers; `path` is that of the image, for messages.
-Result<Classified> classify(Engine& engine, const std::string& path, Input input);
+Result<Inferred> infer(Engine& engine, const std::string& path, Input input);
 
 }  // namespace edge

@@ -10,20 +10,39 @@
 
 namespace edge {
 
+/// Some values of one output: every `step`-th, the first of them first.
+struct Samples {
+  size_t step = 1;
+  std::vector<double> values;
+};
+
 /// One picture and what the network made of it when it was released.
 struct GoldenCase {
-  std::string image;                  // file name inside the golden folder
-  std::string label;                  // the expected class
-  std::vector<double> probabilities;  // one for each label
+  std::string image;             // file name inside the golden folder
+  std::vector<Samples> samples;  // of each output of the card; none in a set of schema 1
+  Answer expected;
 };
 
 struct GoldenSet {
-  double tolerance = 0;  // largest absolute difference allowed in any probability
+  std::vector<double> tolerances;  // largest absolute difference of a value of each output
+  Agreement agreement;             // of answers
   std::vector<GoldenCase> cases;
 };
 
 /// Reads `folder`/expected.json and checks it against the card. All defects are told at once.
 Result<GoldenSet> load_golden(const std::string& folder, const Card& card);
+
+/// Path of a case's image, or paths of its tensors as edge/npy.hpp takes them.
+std::string image_path(const std::string& folder, const GoldenCase& golden);
+
+/// Nothing if the files of a case are as they were released.
+std::optional<Error> check_files(const Inventory& inventory, const std::string& folder,
+                                 const GoldenCase& golden);
+
+/// The outputs against the samples, which catches numerics, then the answers as their task compares
+/// them.
+Comparison compare(const GoldenSet& set, const GoldenCase& golden, const Inferred& result,
+                   const Card& card);
 
 /// A golden image that cannot be read is the golden set's fault, not the user's image's.
 Error golden_fault(Error error);

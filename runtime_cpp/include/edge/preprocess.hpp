@@ -6,6 +6,7 @@
 #include "edge/card.hpp"
 #include "edge/file.hpp"
 #include "edge/image.hpp"
+#include "edge/placement.hpp"
 
 namespace edge {
 
@@ -46,6 +47,7 @@ class InputRows : public Rows {
 
   /// Channels × height × width of the card, once all rows have come.
   std::vector<float> input() const;
+  Placement placement() const;
   double ms() const { return ms_; }  // spent here, not in the decoder
 
  private:
@@ -56,14 +58,15 @@ class InputRows : public Rows {
   double ms_ = 0;
 };
 
-/// The network's input for a picture, and the milliseconds that it took.
+/// The network's input for a picture, or for tensors, and the milliseconds that it took.
 struct Input {
   std::vector<float> values;  // channels × height × width
+  Placement placement = {};   // of the picture in it
   double decode_ms = 0;       // reading the file included
   double preprocess_ms = 0;
 };
 
-/// Reads, decodes and preprocesses an image file.
+/// Reads, decodes and preprocesses an image file. `path` of a card without image: edge/npy.hpp.
 Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
                          Links links = Links::follow);
 

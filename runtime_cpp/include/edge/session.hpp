@@ -20,6 +20,12 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // -1 where it is not fixed
 };
 
+/// An output, of a shape that has no open size.
+struct Tensor {
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+
 struct SessionOptions {
   int threads = 1;                     // of the runtime, the caller's included
   std::vector<std::string> providers;  // execution providers, in the order in which they are asked
@@ -51,8 +57,9 @@ class Session {
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
 
-  /// One inference. `input` has the card's number of values; returns one output for each label.
-  Result<std::vector<float>> run(std::vector<float>& input, const Card& card);
+  /// One inference. `values` are those of the card's inputs, one after the other; returns the
+  /// card's outputs in its order.
+  Result<std::vector<Tensor>> run(std::vector<float>& values, const Card& card);
 
  private:
   Session(std::string path, MappedFile file) : path_(std::move(path)), file_(std::move(file)) {}

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/document.hpp"
+#include "edge/card.hpp"
+#include "edge/fields.hpp"
+#include "edge/placement.hpp"
+#include "edge/session.hpp"
+
+namespace edge {
+
+/// How far an answer may be from the one that is expected.
+struct Agreement {
+  double tolerance = 0;  // largest absolute difference of a probability or a score
+  double overlap = 0;    // least intersection over union of two boxes, or of two masks
+};
+
+/// What is expected and did not come, in words; none: the answers agree.
+struct Comparison {
+  double difference = 0;  // the largest of all that is compared by `tolerance`
+  std::vector<std::string> problems;
+};
+
+// A task is a type of answer with four functions. `read_…` and `set` are the same JSON, in and out:
+// a golden case holds an answer.
+
+/// How probable each class is.
+struct ClassAnswer {
+  size_t index = 0;  // of the likeliest
+  std::vector<double> probabilities;
+};
+ClassAnswer classify(const Card& card, const std::vector<Tensor>& outputs);
+ClassAnswer read_class(Fields fields, const Card& card);
+void set(Json entry, const ClassAnswer& answer, const Card& card);
+Comparison compare(const ClassAnswer& expected, const ClassAnswer& answer, const Card& card,
+                   const Agreement& agreement);
+
+/// The outputs themselves, for whoever knows what they mean. A golden case has samples of them.
+struct TensorAnswer {
+  std::vector<Tensor> tensors;
+};
+void set(Json entry, const TensorAnswer& answer, const Card& card);
+
+using Answer = std::variant<ClassAnswer, TensorAnswer>;
+
+/// What the card's task makes of a network's outputs.
+Answer make_answer(const Card& card, std::vector<Tensor> outputs, const Placement& placement);
+Answer read_answer(Fields fields, const Card& card);
+void set_answer(Json entry, const Answer& answer, const Card& card);
+/// Both are of the card's task.
+Comparison compare_answers(const Answer& expected, const Answer& answer, const Card& card,
+                           const Agreement& agreement);
+
+}  // namespace edge
