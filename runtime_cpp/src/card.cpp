@@ -76,9 +76,9 @@ std::vector<TensorCard> read_outputs(Fields top, bool open) {
 
 TaskKind read_task(Fields top, int schema) {
   if (!top.has("task")) return TaskKind::classify;
-  if (schema < 2) top.reject("task", "needs schema 2");
   const std::string task = top.text("task");
   if (task == "classify") return TaskKind::classify;
+  if (schema < 2) top.reject("task", "needs schema 2");
   if (task != "tensor") top.reject("task", "is not known to this edge-infer: " + task);
   return TaskKind::tensor;
 }

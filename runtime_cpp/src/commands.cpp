@@ -89,7 +89,7 @@ Outcome run(const Options& options) {
 bool judge(const GoldenSet& set, const GoldenCase& golden, const Inferred& result, const Card& card,
            Json entry) {
   const Comparison comparison = compare(set, golden, result, card);
-  entry.set("image", golden.image);
+  entry.set("image", paths_of(golden, ""));
   set_answer(entry.object("expected"), golden.expected, card);
   set_answer(entry.object("got"), result.answer, card);
   entry.set("max_abs_diff", std::round(comparison.difference * 1e6) / 1e6);
@@ -126,7 +126,7 @@ Outcome selftest(const Options& options) {
     if (auto error = check_files(inventory, folder, golden_case)) {
       return failed(options.command, *error);
     }
-    const auto result = infer(*engine, image_path(folder, golden_case));
+    const auto result = infer(*engine, paths_of(golden_case, folder + "/"));
     if (!result) return failed(options.command, golden_fault(result.error()));
     if (!judge(*golden, golden_case, *result, engine->card, cases.append())) ++bad;
   }

@@ -8,7 +8,6 @@
 
 #include "common/text.hpp"
 #include "edge/fields.hpp"
-#include "edge/npy.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
@@ -31,7 +30,11 @@ std::vector<Samples> read_samples(Fields fields, const Card& card) {
 /// Of a classifier the answer is all of the output, and stands in the case itself.
 GoldenCase read_case(Fields fields, const Card& card, int schema) {
   GoldenCase golden;
-  golden.image = fields.text("image");
+  if (card.task == TaskKind::tensor) {
+    golden.files = fields.texts("tensors");
+  } else {
+    golden.files = {fields.text("image")};
+  }
   if (schema >= 2) golden.samples = read_samples(fields, card);
   golden.expected = read_answer(schema >= 2 ? fields.object("expected") : fields, card);
   return golden;
@@ -97,18 +100,16 @@ Error golden_fault(Error error) {
   return error;
 }
 
-std::string image_path(const std::string& folder, const GoldenCase& golden) {
+std::string paths_of(const GoldenCase& golden, const std::string& prefix) {
   std::string paths;
-  for (const std::string& name : split_paths(golden.image)) {
-    paths += (paths.empty() ? "" : ",") + folder + "/" + name;
-  }
+  for (const std::string& name : golden.files) paths += (paths.empty() ? "" : ",") + prefix + name;
   return paths;
 }
 
 std::optional<Error> check_files(const Inventory& inventory, const std::string& folder,
                                  const GoldenCase& golden) {
-  for (const std::string& path : split_paths(image_path(folder, golden))) {
-    if (auto error = inventory.check(path)) return error;
+  for (const std::string& name : golden.files) {
+    if (auto error = inventory.check(folder + "/" + name)) return error;
   }
   return std::nullopt;
 }
@@ -139,11 +140,11 @@ std::optional<Error> first_golden_fault(Engine& engine) {
   if (!golden) return golden.error();
   const GoldenCase& first = golden->cases.front();
   if (auto error = check_files(inventory, folder, first)) return error;
-  const auto result = infer(engine, image_path(folder, first));
+  const auto result = infer(engine, paths_of(first, folder + "/"));
   if (!result) return golden_fault(result.error());
   const Comparison comparison = compare(*golden, first, *result, engine.card);
   if (comparison.problems.empty()) return std::nullopt;
-  std::string problem = "golden image " + first.image + ": ";
+  std::string problem = "golden image " + paths_of(first, "") + ": ";
   for (const std::string& words : comparison.problems) problem += words + ", ";
   problem.resize(problem.size() - 2);
   return Error{Exit::selftest, "selftest_failed", engine.settings.model, problem,

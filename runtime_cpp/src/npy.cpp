@@ -50,6 +50,16 @@ Result<std::string> read_header(const std::string& path, const FileBytes& file, 
   return header;
 }
 
+std::vector<std::string> split_paths(const std::string& paths) {
+  std::vector<std::string> split;
+  size_t start = 0;
+  for (size_t end = 0; end != std::string::npos; start = end + 1) {
+    end = paths.find(',', start);
+    split.push_back(paths.substr(start, end == std::string::npos ? end : end - start));
+  }
+  return split;
+}
+
 std::optional<Error> append(const std::string& path, const TensorCard& card, Links links,
                             std::vector<float>& values) {
   const size_t bytes = count_values(card.shape) * sizeof(float);
@@ -76,16 +86,6 @@ std::optional<Error> append(const std::string& path, const TensorCard& card, Lin
 }
 
 }  // namespace
-
-std::vector<std::string> split_paths(const std::string& paths) {
-  std::vector<std::string> split;
-  size_t start = 0;
-  for (size_t end = 0; end != std::string::npos; start = end + 1) {
-    end = paths.find(',', start);
-    split.push_back(paths.substr(start, end == std::string::npos ? end : end - start));
-  }
-  return split;
-}
 
 Result<Input> load_tensors(const std::string& paths, const Card& card, Links links) {
   const double start = now_ms();

@@ -34,7 +34,7 @@ FLOORS: tuple[set[str], ...] = (
 # The rooms of `edgewright/model/`, likewise; its task decoders stand beside what judges them.
 MODEL_FLOORS: tuple[set[str], ...] = (
     {"contract"},
-    {"importer"},
+    {"importer", "tasks"},
     {"convert", "judge"},
     {"train", "quantize"},
     {"pack"},

@@ -68,15 +68,11 @@ class ModelFile(Part):
         return cls(name=path.name, sha256=network_sha256(path), bytes=network_bytes(path))
 
 
-class Card(Part):
-    """`card.json`: labels, input, output and preprocessing of one network."""
+class CardBase(Part):
+    """What the cards of all tasks have: whose they are, and what people want to know of it."""
 
     schema_: Literal[1, 2] = 2
     name: str
-    labels: tuple[str, ...] = Field(min_length=2)
-    input: Input
-    output: Output
-    preprocess: Preprocess = Preprocess()
     file: ModelFile
     # For people: the board ignores these five.
     imported: Facts = Field(default_factory=dict)
@@ -86,15 +82,27 @@ class Card(Part):
     data: Facts = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _sizes_agree(self) -> Self:
-        problems = [
-            *self._channel_problems(),
-            *self._label_problems(),
-            *self._schema_problems(),
-        ]
-        if problems:
+    def _parts_agree(self) -> Self:
+        if problems := list(self._problems()):
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems(self) -> Iterator[str]:
+        """Parts that contradict each other; a task adds its own."""
+        yield from ()
+
+
+class ImageCard(CardBase):
+    """A task that takes one image."""
+
+    input: Input
+    preprocess: Preprocess = Preprocess()
+
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        yield from self._channel_problems()
+        if self.schema_ == 1 and self.preprocess.significant_bits is not None:
+            yield "preprocess.significant_bits is a key of schema 2, the card has schema 1"
 
     def _channel_problems(self) -> Iterator[str]:
         color, normalize = self.preprocess.color, self.preprocess.normalize
@@ -108,15 +116,20 @@ class Card(Part):
                 f"{name} has {n} values, {color} needs {channels}" for name, n in wrong.items()
             )
 
-    def _label_problems(self) -> Iterator[str]:
+
+class Card(ImageCard):
+    """`card.json` of a classifier: labels, input, output and preprocessing of one network."""
+
+    task: Literal["classify"] = "classify"
+    labels: tuple[str, ...] = Field(min_length=2)
+    output: Output
+
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
         if self.output.shape[1] != len(self.labels):
             yield f"output.shape has {self.output.shape[1]} values, labels has {len(self.labels)}"
-
-    def _schema_problems(self) -> Iterator[str]:
         if self.schema_ == 1 and "activation" in self.output.model_fields_set:
             yield "output.activation is a key of schema 2, the card has schema 1"
-        if self.schema_ == 1 and self.preprocess.significant_bits is not None:
-            yield "preprocess.significant_bits is a key of schema 2, the card has schema 1"
 
 
 def read_card(path: Path) -> Card:
@@ -125,7 +138,7 @@ def read_card(path: Path) -> Card:
     return parse_json(Card, raw, str(path), "is not a model card")
 
 
-def write_card(card: Card, path: Path) -> None:
+def write_card(card: CardBase, path: Path) -> None:
     """Write a card in the newest schema, whichever it was read in: every key is written."""
     newest = card.model_copy(update={"schema_": 2})
     path.write_text(newest.model_dump_json(by_alias=True, indent=2) + "\n")

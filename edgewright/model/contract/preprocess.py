@@ -9,18 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgewright.model.contract.card import Card, MeanStd, PerImage
+from edgewright.model.contract.card import ImageCard, MeanStd, PerImage
 from edgewright.model.contract.pixels import Pixels, decode
+from edgewright.model.contract.placement import Placement
 
 Floats = NDArray[np.float32]
 
 
-def load_input(path: Path, card: Card) -> Floats:
+def load_input(path: Path, card: ImageCard) -> Floats:
     """The network's input for one image file: float32, shape (1, C, H, W)."""
-    return preprocess(decode(path, card.preprocess.significant_bits), card)
+    return load_placed(path, card)[0]
 
 
-def preprocess(pixels: Pixels, card: Card) -> Floats:
+def load_placed(path: Path, card: ImageCard) -> tuple[Floats, Placement]:
+    """The network's input for one image file, and where the image lies in it."""
+    pixels = decode(path, card.preprocess.significant_bits)
+    (height, width), (_, _, rows, columns) = pixels.shape[:2], card.input.shape
+    placement = Placement(
+        width=width, height=height, scale_x=columns / width, scale_y=rows / height
+    )
+    return preprocess(pixels, card), placement
+
+
+def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
     """Pixels of any size, uint8 (H, W) or (H, W, 3) -> float32 (1, C, H, W)."""
     _, _, height, width = card.input.shape
     planes = to_planes(pixels, card.preprocess.color)

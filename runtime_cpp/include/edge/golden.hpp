@@ -18,8 +18,8 @@ struct Samples {
 
 /// One picture and what the network made of it when it was released.
 struct GoldenCase {
-  std::string image;             // file name inside the golden folder
-  std::vector<Samples> samples;  // of each output of the card; none in a set of schema 1
+  std::vector<std::string> files;  // names inside the golden folder: an image, or each tensor
+  std::vector<Samples> samples;    // of each output of the card; none in a set of schema 1
   Answer expected;
 };
 
@@ -32,8 +32,8 @@ struct GoldenSet {
 /// Reads `folder`/expected.json and checks it against the card. All defects are told at once.
 Result<GoldenSet> load_golden(const std::string& folder, const Card& card);
 
-/// Path of a case's image, or paths of its tensors as edge/npy.hpp takes them.
-std::string image_path(const std::string& folder, const GoldenCase& golden);
+/// Names of a case's files, with commas between them, each behind `prefix`: what `infer` takes.
+std::string paths_of(const GoldenCase& golden, const std::string& prefix);
 
 /// Nothing if the files of a case are as they were released.
 std::optional<Error> check_files(const Inventory& inventory, const std::string& folder,

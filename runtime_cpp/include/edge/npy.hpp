@@ -15,9 +15,6 @@ namespace edge {
 /// shape.
 Result<Input> load_tensors(const std::string& paths, const Card& card, Links links);
 
-/// The paths in such a list.
-std::vector<std::string> split_paths(const std::string& paths);
-
 /// Writes a tensor as `.npy`; false with errno set if that is not possible.
 bool write_npy(const std::string& path, const Tensor& tensor);
 

@@ -1,0 +1,103 @@
+"""Run a network of any task on this machine, as `edge-infer` does on a board."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import read_file
+from edgewright.base.schema import Part
+from edgewright.model.contract.placement import Placement
+from edgewright.model.contract.preprocess import Floats, load_placed
+from edgewright.model.contract.session import open_session
+from edgewright.model.contract.task_cards import MAX_VALUES, TaskCard, TensorCard
+from edgewright.model.tasks.task import Task
+from edgewright.model.tasks.tensor import TensorTask
+
+_NPY_BYTES = 4 * MAX_VALUES + 4096
+
+
+def task_of(card: TaskCard) -> Task[Any]:
+    """What the card's task makes of outputs."""
+    return TensorTask()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What a network says of one image, or of one set of tensors."""
+
+    outputs: tuple[Floats, ...]  # in the card's order
+    answer: Part
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network with its card."""
+
+    model: Path
+    card: TaskCard
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        return open_session(self.model)
+
+    def infer(self, files: Sequence[Path]) -> Inference:
+        """Answer one image, or one `.npy` file for each input of a card that takes tensors.
+
+        Raises UserError for files that cannot be read or do not fit the card, and for outputs that
+        are not finite.
+        """
+        inputs, placement = self._load(files)
+        names = [output.name for output in self.card.outputs]
+        outputs = tuple(
+            np.asarray(output, np.float32) for output in self._session.run(names, inputs)
+        )
+        for name, output in zip(names, outputs, strict=True):
+            if not np.isfinite(output).all():
+                raise UserError(
+                    self.card.name,
+                    f"its output {name} for {files[0].name} is not finite (NaN, infinite)",
+                    next="look for a logarithm, a root or a division, or train it again",
+                )
+        return Inference(outputs=outputs, answer=task_of(self.card).answer(outputs, placement))
+
+    def _load(self, files: Sequence[Path]) -> tuple[dict[str, Floats], Placement]:
+        card = self.card
+        if isinstance(card, TensorCard):
+            if len(files) != len(card.inputs):
+                raise UserError(
+                    str(files[0].parent),
+                    f"{len(files)} files of tensors, {card.name} has {len(card.inputs)} inputs",
+                )
+            pairs = zip(card.inputs, files, strict=True)
+            tensors = {tensor.name: load_tensor(path, tensor.shape) for tensor, path in pairs}
+            return tensors, Placement(width=0, height=0, scale_x=1, scale_y=1)
+        (image,) = files
+        values, placement = load_placed(image, card)
+        return {card.input.name: values}, placement
+
+
+def load_tensor(path: Path, shape: Sequence[int]) -> Floats:
+    """A `.npy` file of float32, little endian, C order. Raises UserError for any other."""
+    read_file(path, limit=_NPY_BYTES)  # a file of /dev has no end
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as broken:
+        raise UserError(str(path), "is no .npy file", facts=[str(broken)]) from broken
+    is_plain = values.dtype == np.dtype("<f4") and not np.isfortran(values)
+    if not is_plain or values.shape != tuple(shape):
+        raise UserError(
+            str(path),
+            "is not what the card says",
+            facts=[
+                f"expected: float32 {tuple(shape)}",
+                f"found: {values.dtype} {values.shape}",
+            ],
+            next="save it with numpy.save as float32, of the card's shape",
+        )
+    return np.asarray(values, np.float32)

@@ -1,0 +1,34 @@
+"""The interface of a task: from a network's outputs to an answer, and how answers compare."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from edgewright.base.schema import Part
+from edgewright.model.contract.placement import Placement
+from edgewright.model.contract.preprocess import Floats
+
+AnswerT = TypeVar("AnswerT", bound=Part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far an answer may be from the one that is expected."""
+
+    tolerance: float = 0.05  # largest absolute difference of a score
+    overlap: float = 0.9  # least intersection over union of two boxes, or of two masks
+
+
+class Task(ABC, Generic[AnswerT]):
+    """`AnswerT` is the JSON of an answer: what `edge-infer` writes, and a golden case expects."""
+
+    answer_type: type[AnswerT]
+
+    @abstractmethod
+    def answer(self, outputs: Sequence[Floats], placement: Placement) -> AnswerT:
+        """What the outputs, in the card's order, say of the image that lies so in the input."""
+
+    @abstractmethod
+    def problems(self, expected: AnswerT, answer: AnswerT, agreement: Agreement) -> list[str]:
+        """What is expected and did not come, in words; none: the answers agree."""
