@@ -249,29 +249,29 @@ def test_without_a_docker_daemon_both_fixes_are_told() -> None:
 
     for builder in ("docker", "auto"):
         with alone():
-            done = invoke("build", "--board=a53-som", f"--builder={builder}", **gone)
+            ended = invoke("build", "--board=a53-som", f"--builder={builder}", **gone)
 
-        assert done.returncode == 2
-        assert "builder: no place to build in" in done.stderr
-        assert "invoke setup --yes" in done.stderr
-        assert "--builder=local" in done.stderr
-        assert "Traceback" not in done.stderr
+        assert ended.returncode == 2
+        assert "builder: no place to build in" in ended.stderr
+        assert "invoke setup --yes" in ended.stderr
+        assert "--builder=local" in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_an_unknown_board_is_told_with_the_near_miss() -> None:
-    done = invoke("build", "--board=a53-sm")
+    ended = invoke("build", "--board=a53-sm")
 
-    assert done.returncode == 2
-    assert "did you mean 'a53-som'?" in done.stderr
+    assert ended.returncode == 2
+    assert "did you mean 'a53-som'?" in ended.stderr
 
 
 def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
     with alone():
-        done = invoke("build", "--board=a53-som", "--json")
+        ended = invoke("build", "--board=a53-som", "--json")
 
-    assert done.returncode == 0, done.stderr
-    require_valid("build", done.stdout)
-    document = BuildDocument.model_validate_json(done.stdout)
+    assert ended.returncode == 0, ended.stderr
+    require_valid("build", ended.stdout)
+    document = BuildDocument.model_validate_json(ended.stdout)
     assert document.release == built.release
     # The estimate is counted where this program never was.
     stages = [stage for stage in document.stages if stage.name != "estimate"]
@@ -339,11 +339,11 @@ def deployed(
 ) -> Deployed:
     release = load_release(built.folder)
     gate = smoke.Gate(release.manifest)
-    with pytest.MonkeyPatch.context() as patch, connect(emulated.target) as there:
+    with pytest.MonkeyPatch.context() as patch, connect(emulated.target) as board:
         patch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path_factory.mktemp("config")))
         order = signing.sign(release)
-        first = signing.install(there, release, order, gate=gate)
-        second = signing.install(there, release, order, gate=gate)
+        first = signing.install(board, release, order, gate=gate)
+        second = signing.install(board, release, order, gate=gate)
     assert gate.report is not None
     return Deployed(report=gate.report, first=first, second=second)
 
@@ -374,34 +374,36 @@ def test_the_demo_release_runs_as_a_service(
 ) -> None:
     profile = load_board("a53-som", REPO.boards)
     golden = json.loads((built.folder / "model" / "golden" / EXPECTED).read_text())["cases"][0]
-    with connect(emulated.target) as there:
+    with connect(emulated.target) as board:
         try:
-            assert service.install(there, profile)
-            assert not service.install(there, profile)
-            found = classified(there, profile, built.folder / "model" / "golden" / golden["image"])
-            assert found["class"] == golden["class"]
-            settled(lambda: service.status(there, profile), lambda now: now.images == 1)
-            there.script(KILL)
-            ended = settled(lambda: service.status(there, profile), lambda now: now.restarts == 1)
+            assert service.install(board, profile)
+            assert not service.install(board, profile)
+            result = classified(board, profile, built.folder / "model" / "golden" / golden["image"])
+            assert result["class"] == golden["class"]
+            settled(lambda: service.status(board, profile), lambda state: state.images == 1)
+            board.script(KILL)
+            ended = settled(
+                lambda: service.status(board, profile), lambda state: state.restarts == 1
+            )
             assert "ended with exit code 137" in ended.log[-1]
-            settled(lambda: service.status(there, profile), lambda now: now.healthy)
+            settled(lambda: service.status(board, profile), lambda state: state.healthy)
         finally:
-            service.remove(there, profile)
-        assert not service.status(there, profile).installed
+            service.remove(board, profile)
+        assert not service.status(board, profile).installed
 
 
-def classified(there: Board, profile: BoardProfile, image: Path) -> dict[str, Any]:
+def classified(board: Board, profile: BoardProfile, image: Path) -> dict[str, Any]:
     """What the service says of an image that is moved into its folder."""
     aside, into = f"{profile.service.input}/.{image.name}", f"{profile.service.input}/{image.name}"
-    settled(lambda: there.run(["ls", profile.service.input]), lambda ran: ran.returncode == 0)
+    settled(lambda: board.run(["ls", profile.service.input]), lambda ran: ran.returncode == 0)
     with image.open("rb") as source:
-        there.put(source, aside)
-    there.check(["mv", aside, into])
-    result = ["cat", f"{profile.service.output}/{image.name}.json"]
-    found: dict[str, Any] = json.loads(
-        settled(lambda: there.run(result), lambda ran: ran.returncode == 0).stdout
+        board.put(source, aside)
+    board.check(["mv", aside, into])
+    show = ["cat", f"{profile.service.output}/{image.name}.json"]
+    result: dict[str, Any] = json.loads(
+        settled(lambda: board.run(show), lambda ran: ran.returncode == 0).stdout
     )
-    return found
+    return result
 
 
 T = TypeVar("T")
@@ -410,25 +412,27 @@ T = TypeVar("T")
 def settled(look: Callable[[], T], true: Callable[[T], bool]) -> T:
     """What is seen once it is so; an emulated board takes its time."""
     deadline = time.monotonic() + 180
-    while not true(found := look()):
+    while not true(seen := look()):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    return found
+    return seen
 
 
 @pytest.mark.board
 def test_board_and_host_agree_on_every_golden_image(built: BuildReport, deployed: Deployed) -> None:
     """The board's answers against this machine's, not only against those in the release."""
     golden = built.folder / "model" / "golden"
-    kept = {case["image"]: case for case in json.loads((golden / EXPECTED).read_text())["cases"]}
-    host = {case["image"]: case for case in host_answers(golden)}
+    expected = {
+        case["image"]: case for case in json.loads((golden / EXPECTED).read_text())["cases"]
+    }
+    by_host = {case["image"]: case for case in host_answers(golden)}
 
-    assert len(deployed.report.images) == len(host) >= 8
+    assert len(deployed.report.images) == len(by_host) >= 8
     for image in deployed.report.images:
-        here, there = host[image.image], kept[image.image]
-        pairs = zip(here["probabilities"], there["probabilities"], strict=True)
-        drift = max(abs(one - other) for one, other in pairs)
-        assert image.found == here["class"]
+        answer, promised = by_host[image.image], expected[image.image]
+        pairs = zip(answer["probabilities"], promised["probabilities"], strict=True)
+        drift = max(abs(p - q) for p, q in pairs)
+        assert image.found == answer["class"]
         assert image.max_abs_diff is not None
         assert image.max_abs_diff + drift <= PROBABILITY_TOLERANCE
 

@@ -83,8 +83,8 @@ def current(root: Path) -> str:
     """The id of the current release; its signature and every byte of it are checked."""
     link = (root / "current").readlink()
     assert link.parent == Path("releases")
-    found = orders.verify(root / link, [key.public for key in keys.user_keys().listed()])
-    assert found.manifest.id == link.name
+    order = orders.verify(root / link, [key.public for key in keys.user_keys().listed()])
+    assert order.manifest.id == link.name
     return link.name
 
 
@@ -308,8 +308,8 @@ def test_rotation_of_keys(make: Make, root: Path) -> None:
     both = keyring.provision(helper, COMPATIBLE, new.public, old)
     assert both == (old.public.id, new.public.id)
     assert keyring.provision(helper, COMPATIBLE, new.public, old) == both
-    left = keyring.revoke(helper, COMPATIBLE, [old.public.id], new)
-    assert left == (new.public.id,)
+    remaining = keyring.revoke(helper, COMPATIBLE, [old.public.id], new)
+    assert remaining == (new.public.id,)
     with pytest.raises(RefusedError) as refused:
         install(release, signature=sign(release))
     assert refused.value.code == "signature_unknown_key"
@@ -484,9 +484,9 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
     """A colleague's clock was 5 days ahead; without NTP, the board did not notice."""
     first, second, mine = make("one"), make("two"), signer()
     install(first)
-    now = time.time()
+    today = time.time()
     with monkeypatch.context() as colleague:
-        colleague.setattr("edgewright.release.keys.time.time", lambda: now + 5 * 86400)
+        colleague.setattr("edgewright.release.keys.time.time", lambda: today + 5 * 86400)
         ahead = sign(second, "colleague")
     helper = Edgectl(board=LocalBoard(), root=str(root))
     keyring.provision(helper, COMPATIBLE, signer("colleague").public, mine)
@@ -503,18 +503,18 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
     assert current(root) == first.id
 
 
-@pytest.mark.parametrize("left", [b"", b"17638", None])
+@pytest.mark.parametrize("content", [b"", b"17638", None])
 @pytest.mark.parametrize("copy", ["floor", "floor.copy"])
 def test_a_floor_of_which_one_copy_is_whole_counts_as_ever(
-    make: Make, root: Path, copy: str, left: bytes | None
+    make: Make, root: Path, copy: str, content: bytes | None
 ) -> None:
     first, second = make("one"), make("two")
     old = sign(first)
     install(first, signature=old)
     install(second)
     (root / copy).unlink()
-    if left is not None:
-        (root / copy).write_bytes(left)
+    if content is not None:
+        (root / copy).write_bytes(content)
 
     with pytest.raises(RefusedError) as refused:
         install(first, signature=old)
@@ -523,9 +523,9 @@ def test_a_floor_of_which_one_copy_is_whole_counts_as_ever(
     assert (root / "floor").read_bytes() == (root / "floor.copy").read_bytes()
 
 
-@pytest.mark.parametrize("left", [b"", b"17638", None])
+@pytest.mark.parametrize("content", [b"", b"17638", None])
 def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
-    make: Make, root: Path, left: bytes | None
+    make: Make, root: Path, content: bytes | None
 ) -> None:
     first, second, mine = make("one"), make("two"), signer()
     old = sign(first)
@@ -533,8 +533,8 @@ def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     install(second)
     for copy in ("floor", "floor.copy"):
         (root / copy).unlink()
-        if left is not None:
-            (root / copy).write_bytes(left)
+        if content is not None:
+            (root / copy).write_bytes(content)
 
     with pytest.raises(RefusedError) as refused:
         install(first, signature=old)

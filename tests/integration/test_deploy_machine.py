@@ -78,10 +78,10 @@ class Deploys(RuleBasedStateMachine):
         )
 
     def first_contact(self) -> None:
-        there = deploy.ensure_edgectl(self.board(), str(self.root), self.made[0])
-        mine = signer(self.key)
-        keyring.provision(there, COMPATIBLE, mine.public, mine)
-        self.trusted.append(mine.public)
+        edgectl = deploy.ensure_edgectl(self.board(), str(self.root), self.made[0])
+        own = signer(self.key)
+        keyring.provision(edgectl, COMPATIBLE, own.public, own)
+        self.trusted.append(own.public)
 
     def board(self, cut: tuple[int, str, float] = (0, "", 0.0)) -> LocalBoard:
         return LocalBoard(cut_at=cut[0], how=cut[1], after=cut[2], proc=self.proc)
@@ -110,37 +110,37 @@ class Deploys(RuleBasedStateMachine):
     @rule(cut=cuts)
     def roll_back(self, cut: tuple[int, str, float]) -> None:
         with contextlib.suppress(TargetError):
-            _, now = deploy.rollback(
+            _, current_id = deploy.rollback(
                 self.board(cut),
                 str(self.root),
                 lambda former, floor: orders.sign(
                     former.manifest, signer(self.key), at_least=floor + 1
                 ),
             )
-            self.allowed = {now}
+            self.allowed = {current_id}
             return
         self.allowed |= {release.id for release in self.made}
 
     @rule(cut=cuts)
     def rotate_keys(self, cut: tuple[int, str, float]) -> None:
         old, new = signer(self.key), next(self.names)
-        there = Edgectl(board=self.board(cut), root=str(self.root))
+        edgectl = Edgectl(board=self.board(cut), root=str(self.root))
         added = signer(new).public
         self.trusted.append(added)
         with contextlib.suppress(ConnectionLostError):
-            keyring.provision(there, COMPATIBLE, added, old)
-            keyring.revoke(there, COMPATIBLE, [old.public.id], signer(new))
-        left = self.key_set()
-        self.key = self.key if old.public in left.public else new
-        assert signer(self.key).public in left.public
+            keyring.provision(edgectl, COMPATIBLE, added, old)
+            keyring.revoke(edgectl, COMPATIBLE, [old.public.id], signer(new))
+        in_force = self.key_set()
+        self.key = self.key if old.public in in_force.public else new
+        assert signer(self.key).public in in_force.public
 
     def key_set(self) -> keyring.InForce:
         return keyring.read(Edgectl(board=self.board(), root=str(self.root)))
 
     @rule(days=st.sampled_from([-0.4, 0, 0.5]))
     def set_a_wrong_clock(self, days: float) -> None:
-        now = self.built.stat().st_mtime + days * DAY
-        self.patch.setattr("edgewright.release.keys.time.time", lambda: now)
+        clock = self.built.stat().st_mtime + days * DAY
+        self.patch.setattr("edgewright.release.keys.time.time", lambda: clock)
 
     # What must be refused
 
@@ -208,9 +208,9 @@ class Deploys(RuleBasedStateMachine):
 
     @invariant()
     def the_floor_never_falls(self) -> None:
-        now = self.read_floor()
-        assert now >= self.floor
-        self.floor = now
+        floor = self.read_floor()
+        assert floor >= self.floor
+        self.floor = floor
 
     def teardown(self) -> None:
         try:

@@ -56,11 +56,11 @@ def rgb_toy(scratch: Path) -> Path:
 
 def document(ended: subprocess.CompletedProcess[bytes], command: str) -> Json:
     """The one JSON document on standard output."""
-    found: Json = json.loads(ended.stdout)
+    answer: Json = json.loads(ended.stdout)
     assert ended.stdout.count(b"\n") == 1
-    assert (found["version"], found["command"]) == (1, command)
-    require_valid(f"edge-infer-{'error' if 'error' in found else command}", ended.stdout)
-    return found
+    assert (answer["version"], answer["command"]) == (1, command)
+    require_valid(f"edge-infer-{'error' if 'error' in answer else command}", ended.stdout)
+    return answer
 
 
 def told_fault(
@@ -125,8 +125,8 @@ def agreement(edge_infer: EdgeInfer, model: Path, image: Path) -> float:
     ended = edge_infer(["run", "--model", str(model), "--dump-input", str(dumped), str(image)])
     assert ended.returncode == 0, ended.stderr
     expected = load_input(image, read_card(model.parent / "card.json"))
-    found = np.fromfile(dumped, dtype="<f4").reshape(expected.shape)
-    return float(np.abs(found - expected).max())
+    values = np.fromfile(dumped, dtype="<f4").reshape(expected.shape)
+    return float(np.abs(values - expected).max())
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -176,12 +176,12 @@ def test_selftest_passes_within_the_tolerance_only(
     model = beside(gray_toy, scratch / f"golden-{shift}")
     write_golden(model, shift)
     ended = host_edge_infer(["selftest", "--model", str(model)])
-    found = document(ended, "selftest")
-    (case,) = found["cases"]
+    report = document(ended, "selftest")
+    (case,) = report["cases"]
     assert ended.returncode == (0 if passes else 6)
-    assert found["passed"] == case["passed"] == passes
+    assert report["passed"] == case["passed"] == passes
     assert case["max_abs_diff"] == pytest.approx(shift, abs=1e-5)
-    assert ("error" in found) == (not passes)
+    assert ("error" in report) == (not passes)
 
 
 def test_selftest_of_the_demo_model_passes(host_edge_infer: EdgeInfer) -> None:
@@ -320,12 +320,12 @@ def test_info_describes_program_runtime_and_model(
     host_edge_infer: EdgeInfer, gray_toy: Path
 ) -> None:
     ended = host_edge_infer(["info", "--model", str(gray_toy)])
-    found = document(ended, "info")
+    info = document(ended, "info")
     assert ended.returncode == 0
-    assert len(found["edge_infer"]["build_id"]) == 40
-    assert found["runtime"]["linkage"] == "shared"
-    assert found["operators"] is None
-    assert found["model"] == {
+    assert len(info["edge_infer"]["build_id"]) == 40
+    assert info["runtime"]["linkage"] == "shared"
+    assert info["operators"] is None
+    assert info["model"] == {
         "name": "toy",
         "bytes": gray_toy.stat().st_size,
         "inputs": [{"name": "image", "type": "float", "shape": [1, 1, 24, 32]}],
@@ -336,13 +336,13 @@ def test_info_describes_program_runtime_and_model(
 
 def test_bench_times_and_measures(host_edge_infer: EdgeInfer, gray_toy: Path) -> None:
     ended = host_edge_infer(["bench", "--model", str(gray_toy), "--runs", "50", "--threads", "2"])
-    found = document(ended, "bench")
-    latency = found["latency_ms"]
+    report = document(ended, "bench")
+    latency = report["latency_ms"]
     assert ended.returncode == 0
-    assert (found["runs"], found["threads"]) == (50, 2)
+    assert (report["runs"], report["threads"]) == (50, 2)
     assert 0 < latency["min"] <= latency["median"] <= latency["p95"] <= latency["p99"]
     assert latency["p99"] <= latency["max"]
-    assert found["peak_rss_kb"] > 1000
+    assert report["peak_rss_kb"] > 1000
 
 
 def write_manifest(release: Path) -> None:

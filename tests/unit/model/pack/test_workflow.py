@@ -144,45 +144,47 @@ def test_the_page_loads_nothing_and_names_every_recipe(data: Path, swept: SweepR
 
 def test_labels_follow_the_card_whatever_the_folders_order(data: Path) -> None:
     """Folders are read in alphabetical order; the card says fine, cracked."""
-    found = answers(data / "net" / "net.onnx", data / "test")
-    assert found.dataset.labels == small_cnn.LABELS
-    assert found.metrics.accuracy.value > 0.8
+    judged = answers(data / "net" / "net.onnx", data / "test")
+    assert judged.dataset.labels == small_cnn.LABELS
+    assert judged.metrics.accuracy.value > 0.8
 
 
 def test_an_ort_file_is_judged_like_its_onnx(data: Path, tmp_path: Path) -> None:
-    made = convert(data / "net" / "net.onnx", tmp_path / "made")
-    shutil.copy(data / "net" / "card.json", made.ort.parent)
-    one, other = (answers(path, data / "test") for path in (data / "net/net.onnx", made.ort))
-    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+    conversion = convert(data / "net" / "net.onnx", tmp_path / "made")
+    shutil.copy(data / "net" / "card.json", conversion.ort.parent)
+    by_onnx, by_ort = (
+        answers(path, data / "test") for path in (data / "net/net.onnx", conversion.ort)
+    )
+    np.testing.assert_allclose(by_onnx.probabilities, by_ort.probabilities, atol=1e-5)
 
 
 def test_diff_tells_agreement_and_noise_by_layer(data: Path, plain: SweepReport) -> None:
     first = judging(data / "net" / "net.onnx", str(data / "held"), positive="cracked")
-    found = workflow.diff(first, data / "plain" / "model.onnx")
-    assert found.agreement == plain.chosen.agreement
-    assert {one.operator for one in found.noise} >= {"Relu", "LayerNormalization", "Gemm"}
-    assert all(20 < one.total < 100 for one in found.noise)
-    assert found.falls(2)[0][1] >= found.falls(2)[1][1]
+    difference = workflow.diff(first, data / "plain" / "model.onnx")
+    assert difference.agreement == plain.chosen.agreement
+    assert {layer.operator for layer in difference.noise} >= {"Relu", "LayerNormalization", "Gemm"}
+    assert all(20 < layer.total < 100 for layer in difference.noise)
+    assert difference.falls(2)[0][1] >= difference.falls(2)[1][1]
 
 
 def test_a_network_differs_not_at_all_from_itself(data: Path) -> None:
     same = judging(data / "net" / "net.onnx", str(data / "test"))
-    found = workflow.diff(same, data / "net" / "net.onnx")
-    assert (found.agreement, found.distance, found.disagreements) == (1.0, 0.0, ())
+    difference = workflow.diff(same, data / "net" / "net.onnx")
+    assert (difference.agreement, difference.distance, difference.disagreements) == (1.0, 0.0, ())
 
 
 def test_a_narrower_network_is_compared_where_both_are_as_wide(data: Path, tmp_path: Path) -> None:
     wide = small_cnn.write_network(tmp_path / "wide", data / "train", channels=16)
-    found = workflow.diff(judging(wide, str(data / "test")), data / "net" / "net.onnx")
-    assert [one.tensor for one in found.noise] == ["scores"]
-    assert found.agreement > 0.5
+    difference = workflow.diff(judging(wide, str(data / "test")), data / "net" / "net.onnx")
+    assert [layer.tensor for layer in difference.noise] == ["scores"]
+    assert difference.agreement > 0.5
 
 
 def test_worst_images_go_on_a_contact_sheet(data: Path, tmp_path: Path) -> None:
-    found = answers(data / "net" / "net.onnx", data / "held")
-    wrong = sum(row[1 - at] for at, row in enumerate(found.metrics.confusion))
+    judged = answers(data / "net" / "net.onnx", data / "held")
+    wrong = sum(row[1 - at] for at, row in enumerate(judged.metrics.confusion))
     assert wrong, "nothing to show"
-    sheet = workflow.write_worst(found, tmp_path / "sheets" / "worst.png")
+    sheet = workflow.write_worst(judged, tmp_path / "sheets" / "worst.png")
     assert sheet is not None
     with Image.open(sheet) as picture:
         assert picture.width == 12 + min(wrong, 6) * 172
@@ -248,10 +250,10 @@ def test_without_held_out_images_some_are_held_back(data: Path, tmp_path: Path) 
 
 
 def test_a_one_class_set_is_refused(data: Path, tmp_path: Path) -> None:
-    one = copy_of(data, "train", tmp_path / "one")
-    shutil.rmtree(one / "cracked")
+    folder = copy_of(data, "train", tmp_path / "one")
+    shutil.rmtree(folder / "cracked")
     with pytest.raises(UserError, match="has one class only: fine"):
-        run(data, tmp_path / "out", calibration=str(one))
+        run(data, tmp_path / "out", calibration=str(folder))
 
 
 @pytest.mark.parametrize(
