@@ -21,6 +21,7 @@ from edgewright.release.manifest import (
 )
 
 COMPATIBLE = "acme,board"
+NAMES = (COMPATIBLE,)  # of the kind of board
 CASES = [
     {"image": "a.png", "class": "ok", "probabilities": [0.9, 0.1]},
     {"image": "b.png", "class": "defective", "probabilities": [0.2, 0.8]},

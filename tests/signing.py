@@ -33,7 +33,7 @@ def trust(board: Board, release: Release) -> None:
     manifest, key = release.manifest, signer()
     helper = deploy.ensure_edgectl(board, manifest.deploy_root, release)
     if not keyring.read(helper).public:
-        keyring.provision(helper, manifest.compatible, key.public, key)
+        keyring.provision(helper, (manifest.compatible,), key.public, key)
 
 
 def install(

@@ -145,6 +145,8 @@ def _with_bases(
     # Whoever gives a board he bought a pass of his own does not change its device tree.
     if former != merged.get("compatible") and former is not None and isinstance(aliases, list):
         merged["aliases"] = [*dict.fromkeys([*aliases, former])]
+        # But his boards take no releases of theirs.
+        merged["former_names"] = table.get("former_names", [])
     return merged
 
 

@@ -20,6 +20,7 @@ from edgewright.board.refused import core_refusal
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 CORE = r"^cortex-[ax][0-9]+[a-z]*(\.cortex-[ax][0-9]+[a-z]*)?$"
 COMPATIBLE = r"^[a-z0-9-]+,[a-z0-9.-]+$"
+Compatible = Annotated[str, Field(pattern=COMPATIBLE)]
 
 
 class Arch(StrEnum):
@@ -270,10 +271,17 @@ class BoardProfile(Section):
         str, Field(pattern=COMPATIBLE, description="vendor,board: a release's pass")
     ]
     aliases: Annotated[
-        tuple[Annotated[str, Field(pattern=COMPATIBLE)], ...],
+        tuple[Compatible, ...],
         Field(
             strict=False,  # TOML has a list
             description="other names, as device trees have them; a base's `compatible` is one too",
+        ),
+    ] = ()
+    former_names: Annotated[
+        tuple[Compatible, ...],
+        Field(
+            strict=False,
+            description="what `compatible` was before: boards and releases of that name go on",
         ),
     ] = ()
     cpu: Cpu
@@ -299,6 +307,11 @@ class BoardProfile(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of this kind of board, the present one first: releases may have any of them."""
+        return (self.compatible, *self.former_names)
 
     @property
     def machine(self) -> str:

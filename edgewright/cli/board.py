@@ -123,6 +123,7 @@ def deploy_settings(
     return DeploySettings(
         target=target,
         release=release,
+        former_names=profile.former_names,
         signing=signing_policy(options.key),
         deployer=install.this_user(),
         known_hosts=remote.user_known_hosts(),
@@ -186,7 +187,7 @@ def rollback(
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
     settings = RollbackSettings(
         root=reach.profile.deploy.root,
-        compatible=reach.profile.compatible,
+        kinds=reach.profile.names,
         releases=workspace().build(reach.board).release,
         signing=signing_policy(key),
         deployer=install.this_user(),

@@ -122,7 +122,7 @@ def provision(
             _require_kind(edgectl, reach.profile)
         ids = keyring.provision(
             edgectl,
-            reach.profile.compatible,
+            reach.profile.names,
             new.public,
             board_keys.signer(edgectl, new=key),
             confirmed=confirmed,
@@ -161,7 +161,7 @@ def revoke(
     with board_keys.connect() as edgectl:
         ids = keyring.revoke(
             edgectl,
-            reach.profile.compatible,
+            reach.profile.names,
             revoked,
             board_keys.signer(edgectl, leaving=revoked),
             confirmed=confirmed,
@@ -186,7 +186,7 @@ def floor(
     confirmed = board_keys.confirmed()
     with board_keys.connect() as edgectl:
         signer = board_keys.signer(edgectl)
-        keyring.set_floor(edgectl, reach.profile.compatible, number, signer, confirmed=confirmed)
+        keyring.set_floor(edgectl, reach.profile.names, number, signer, confirmed=confirmed)
     say(f"{edgectl.board.target}: takes orders above {number}")
     if json:
         write_document(BoardFloor(target=str(edgectl.board.target), floor=number))

@@ -204,20 +204,29 @@ class GcAnswer(_Answer):
     removed: Removed
 
 
-class KeysAnswer(_Answer):
+class _OfAKind(Foreign):
+    """What a board calls its kind; nothing before first contact."""
+
+    compatible: str | None
+    aliases: Many[str] = ()  # helpers of protocol 1 have none
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.compatible, *self.aliases) if self.compatible is not None else ()
+
+
+class KeysAnswer(_Answer, _OfAKind):
     changed: bool
     keys: Many[str]
     sequence: int
-    compatible: str
 
 
-class IdentifyAnswer(_Answer):
+class IdentifyAnswer(_Answer, _OfAKind):
     """The board's id, made at first contact, and `keys.json` as it is in force."""
 
     verbatim = frozenset({"document"})  # what it says is hashed; its reader is as strict
 
     board_id: BoardId
-    compatible: str | None
     document: str | None
 
 
@@ -236,8 +245,7 @@ class Service(Foreign):
     ready: bool = False  # it has inferred a golden image of that release as it should
 
 
-class StatusAnswer(_Answer):
-    compatible: str | None
+class StatusAnswer(_Answer, _OfAKind):
     board_id: str | None = None  # helpers of protocol 1 do not tell
     keys: Many[str]
     current: str | None

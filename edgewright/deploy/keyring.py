@@ -8,12 +8,13 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.board.profile import Compatible
 from edgewright.deploy.clocks import require_present
 from edgewright.deploy.edgectl import Edgectl, ForgetAnswer, signed_input
 from edgewright.release.keys import Signer, believable
@@ -35,8 +36,9 @@ class _KeyDocument(Part):
 
     def canonical(self) -> bytes:
         table = self.model_dump(mode="json", by_alias=True)
-        if table.get("floor", 0) is None:
-            del table["floor"]
+        for change in ("floor", "names"):
+            if not table.get(change, True):
+                del table[change]
         return json.dumps(table, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
     @property
@@ -84,15 +86,18 @@ class BoundKeySet(_KeyDocument):
     scope: TheseBoards | KindOfBoard
     previous: str | None  # SHA-256 of the document before it; null at first contact
     floor: int | None = None  # what the board's floor becomes; left out: it stays
+    # What the board calls its kind from then on, then aliases; left out: that stays.
+    names: Annotated[tuple[Compatible, ...], Field(max_length=LIMIT)] = ()
 
     @property
     def comment(self) -> str:
         """The trusted comment of its signature. No keys: an order to forget the board."""
         verb = "keys" if self.keys else "forget"
         floor = f" floor={self.floor}" if self.floor is not None else ""
+        names = f" names={'/'.join(self.names)}" if self.names else ""
         return (
             f"edgewright {verb} sequence={self.sequence} previous={self.previous or 'none'}"
-            f" scope={self.scope}{floor}"
+            f" scope={self.scope}{floor}{names}"
         )
 
 
@@ -103,12 +108,30 @@ class InForce:
     board_id: str | None  # None: its helper speaks protocol 1
     text: bytes | None  # of `keys.json`; None before first contact
     document: KeySet | BoundKeySet | None
+    names: tuple[str, ...]  # of its kind, the `compatible` first; none before first contact
 
     @property
     def public(self) -> tuple[PublicKey, ...]:
         return self.document.public if self.document else ()
 
-    def next(self, keys: Sequence[PublicKey], floor: int | None = None) -> BoundKeySet:
+    def known_name(self, names: tuple[str, ...]) -> str:
+        """That of a kind's names which the board goes by."""
+        return next((name for name in names if name in self.names), names[0])
+
+    def new_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """What a board of this kind should call it; nothing if it does, or is of another kind."""
+        if not self.names:
+            return names if len(names) > 1 else ()
+        is_renamed = self.names[0] != names[0] or not {*names} <= {*self.names}
+        return names if is_renamed and self.names[0] in names else ()
+
+    def next(
+        self,
+        keys: Sequence[PublicKey],
+        *,
+        floor: int | None = None,
+        names: tuple[str, ...] = (),
+    ) -> BoundKeySet:
         """The document that follows, for this board alone. Raises UserError if none can."""
         assert self.board_id is not None, "a helper of protocol 2 has told it"
         sequence = (self.document.sequence if self.document else 0) + 1
@@ -120,6 +143,7 @@ class InForce:
             sequence=sequence,
             keys=tuple(key.line for key in keys),
             floor=floor,
+            names=names,
         )
 
 
@@ -128,11 +152,12 @@ def read(edgectl: Edgectl) -> InForce:
     if edgectl.protocol == 1:
         answer = edgectl.board.run(["cat", f"{edgectl.root}/{KEYS}"])
         text, board_id = answer.stdout if answer.returncode == 0 else None, None
+        names = edgectl.status().names
     else:
         identity = edgectl.identify()
-        text, board_id = identity.document, identity.board_id
+        text, board_id, names = identity.document, identity.board_id, identity.names
     if text is None:
-        return InForce(board_id=board_id, text=None, document=None)
+        return InForce(board_id=board_id, text=None, document=None, names=names)
     subject = f"{edgectl.board.target}: {edgectl.root}/{KEYS}"
     options: dict[str, Any] = {"blame": TargetError, "limit": KEYS_BYTES}
     schema = parse_json(_AnyKeySet, text, subject, "not a set of keys", **options).schema_
@@ -141,12 +166,12 @@ def read(edgectl: Edgectl) -> InForce:
         document = parse_json(KeySet, text, subject, "not a set of keys", **options)
     else:
         document = parse_json(BoundKeySet, text, subject, "not a set of keys", **options)
-    return InForce(board_id=board_id, text=text.encode(), document=document)
+    return InForce(board_id=board_id, text=text.encode(), document=document, names=names)
 
 
 def provision(
     edgectl: Edgectl,
-    compatible: str,
+    names: tuple[str, ...],
     key: PublicKey,
     signer: Signer,
     *,
@@ -155,15 +180,17 @@ def provision(
 ) -> tuple[str, ...]:
     """Make a board trust `key` too; returns the ids of all keys that it trusts then.
 
-    A board of protocol 1 that has the helper of protocol 2 by now gets a document that is bound to
-    it, also if it trusts the key already. Raises UserError if it trusts `LIMIT` keys already, or
-    one that is neither `key`, the signer's nor `confirmed`; RefusedError if it does not trust
-    `signer`.
+    `names` are those of its kind, the `compatible` first. A board that goes by another of them is
+    told all, also if it trusts the key already. A board of protocol 1 that has the helper of
+    protocol 2 by now gets a document that is bound to it, likewise. Raises UserError if it trusts
+    `LIMIT` keys already, or one that is neither `key`, the signer's nor `confirmed`; RefusedError
+    if it does not trust `signer`.
     """
     in_force = read(edgectl)
     trusted = in_force.public
     is_bound = isinstance(in_force.document, BoundKeySet) or edgectl.protocol == 1
-    if key in trusted and is_bound:
+    new_names = in_force.new_names(names) if edgectl.protocol > 1 else ()
+    if key in trusted and is_bound and not new_names:
         return tuple(trusted_key.id for trusted_key in trusted)
     if key not in trusted:
         if len(trusted) >= LIMIT:
@@ -172,12 +199,13 @@ def provision(
             )
         trusted = (*trusted, key)
     _require_confirmed(edgectl, trusted, (key, signer.public, *confirmed))
-    return _replace(edgectl, compatible, in_force, trusted, signer, after=after)
+    document = _successor(edgectl, in_force, trusted, signer, after=after, names=new_names)
+    return _send(edgectl, in_force.known_name(names), document, signer)
 
 
 def revoke(
     edgectl: Edgectl,
-    compatible: str,
+    names: tuple[str, ...],
     key_ids: Sequence[str],
     signer: Signer,
     *,
@@ -205,12 +233,13 @@ def revoke(
             next="provision another key first, and revoke with --by=THAT",
         )
     _require_confirmed(edgectl, remaining, (signer.public, *confirmed))
-    return _replace(edgectl, compatible, in_force, remaining, signer, after=after)
+    document = _successor(edgectl, in_force, remaining, signer, after=after)
+    return _send(edgectl, in_force.known_name(names), document, signer)
 
 
 def set_floor(
     edgectl: Edgectl,
-    compatible: str,
+    names: tuple[str, ...],
     floor: int,
     signer: Signer,
     *,
@@ -225,7 +254,8 @@ def set_floor(
     require_present(edgectl, floor, edgectl.status().clock)
     in_force = read(edgectl)
     _require_confirmed(edgectl, in_force.public, (signer.public, *confirmed))
-    _send(edgectl, compatible, in_force.next(in_force.public, floor), signer)
+    document = in_force.next(in_force.public, floor=floor)
+    _send(edgectl, in_force.known_name(names), document, signer)
 
 
 def forget(edgectl: Edgectl, signer: Signer) -> ForgetAnswer:
@@ -267,27 +297,26 @@ def _require_confirmed(
         )
 
 
-def _replace(
+def _successor(
     edgectl: Edgectl,
-    compatible: str,
     in_force: InForce,
     keys: Sequence[PublicKey],
     signer: Signer,
     *,
     after: int,
-) -> tuple[str, ...]:
+    names: tuple[str, ...] = (),
+) -> KeySet | BoundKeySet:
     if edgectl.protocol > 1:
-        return _send(edgectl, compatible, in_force.next(keys), signer)
+        return in_force.next(keys, names=names)
     known = believable(in_force.document.sequence) if in_force.document else 0
     sequence = signer.next_sequence(at_least=max(after, known) + 1)
-    document = KeySet(sequence=sequence, keys=tuple(key.line for key in keys))
-    return _send(edgectl, compatible, document, signer)
+    return KeySet(sequence=sequence, keys=tuple(key.line for key in keys))
 
 
 def _send(
-    edgectl: Edgectl, compatible: str, document: KeySet | BoundKeySet, signer: Signer
+    edgectl: Edgectl, name: str, document: KeySet | BoundKeySet, signer: Signer
 ) -> tuple[str, ...]:
-    return edgectl.keys(_signed(edgectl, document, signer), compatible=compatible).keys
+    return edgectl.keys(_signed(edgectl, document, signer), compatible=name).keys
 
 
 def _signed(edgectl: Edgectl, document: KeySet | BoundKeySet, signer: Signer) -> bytes:

@@ -5,7 +5,8 @@ one process, each with settings and a progress sink of its own. Settings carry e
 depends on the machine or its user; nothing below looks into the environment.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
 from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
+from edgewright.deploy.edgectl import Edgectl, RefusedError
 from edgewright.deploy.install import Deployer, Order
 from edgewright.deploy.remote import Board, Timeouts
 from edgewright.deploy.report import SmokeReport
@@ -33,6 +35,7 @@ class DeploySettings:
     known_hosts: tuple[Path, ...]  # files of host keys; the first that knows the host decides
     password: str | None = field(default=None, repr=False)  # else keys and the SSH agent
     timeouts: Timeouts = field(default_factory=Timeouts)
+    former_names: tuple[str, ...] = ()  # of the board's kind, by its profile
     reserve_bytes: int = 0  # of the board's storage, which stay free
     take_over: bool = False  # end another's deploy that is at work on the board
     smoke_unchanged: bool = False  # test a release that was current already, too
@@ -76,16 +79,17 @@ def deploy_connected(
         edgectl = install.ensure_edgectl(board, root, release)
         settings.signing.trust_emulated(edgectl, release, signature)
     gate = smoke.Gate(release.manifest, progress=progress, smoke_file=settings.smoke_file)
-    installed = install.deploy(
-        board,
-        release,
-        signature,
-        reserve_bytes=settings.reserve_bytes,
-        gate=gate,
-        progress=progress,
-        take_over=settings.take_over,
-        deployer=settings.deployer,
-    )
+    with _told_its_name(board, settings):
+        installed = install.deploy(
+            board,
+            release,
+            signature,
+            reserve_bytes=settings.reserve_bytes,
+            gate=gate,
+            progress=progress,
+            take_over=settings.take_over,
+            deployer=settings.deployer,
+        )
     smoke_report = gate.report
     if smoke_report is None and settings.smoke_unchanged:
         smoke_report = smoke_current(board, root, progress, settings.smoke_file)
@@ -100,9 +104,30 @@ def plan(settings: DeploySettings) -> PlanReport:
     """
     signature = settings.signing.signature_of(settings.release, emulated=settings.target.emulated)
     reserve_bytes = settings.reserve_bytes
-    with _connect(settings) as board:
+    with _connect(settings) as board, _told_its_name(board, settings):
         dry_run = install.dry_run(board, settings.release, signature, reserve_bytes=reserve_bytes)
     return plan_report(dry_run, str(settings.target))
+
+
+@contextmanager
+def _told_its_name(board: Board, settings: DeploySettings) -> Iterator[None]:
+    """A board that goes by a former name of its kind is not one of another kind."""
+    try:
+        yield
+    except RefusedError as refused:
+        manifest = settings.release.manifest
+        if refused.code != "wrong_board":
+            raise
+        name = Edgectl(board=board, root=manifest.deploy_root).status().compatible
+        if name not in settings.former_names:
+            raise
+        raise TargetError(
+            str(board.target),
+            f"goes by a former name of '{manifest.board}'",
+            facts=[f"expected: {manifest.compatible}", f"found: {name}"],
+            next=f"invoke keys.provision --board={manifest.board} with the same way to the board: "
+            "it signs the new name, and releases of the former one go on",
+        ) from refused
 
 
 def smoke_current(
@@ -127,7 +152,7 @@ class RollbackSettings:
     """All that going back on one board depends on."""
 
     root: str  # the deploy root
-    compatible: str  # of the board, by its profile
+    kinds: tuple[str, ...]  # of the board, by its profile: `compatible` and former names
     releases: Path  # folder of the releases that were built for it here
     signing: SigningPolicy
     deployer: Deployer
@@ -152,7 +177,7 @@ def rollback(
             manifest=manifest,
             signature=order.signature,
             subject=f"{board.target}: {settings.root}/releases/{manifest.id}/{MANIFEST}",
-            compatible=settings.compatible,
+            kinds=settings.kinds,
             is_built_here=built.is_file() and built.read_bytes() == manifest.canonical(),
         )
         return settings.signing.sign_anew(former, floor, emulated=board.target.emulated)

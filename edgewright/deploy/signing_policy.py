@@ -23,7 +23,7 @@ class FormerOrder:
     manifest: Manifest
     signature: bytes  # that it was installed with
     subject: str  # board and file, for messages
-    compatible: str  # of the board, by its profile on this machine
+    kinds: tuple[str, ...]  # of the board, by its profile on this machine
     is_built_here: bool  # the same manifest lies in a build folder of this machine
 
 
@@ -71,11 +71,11 @@ class SigningPolicy:
         other boards.
         """
         manifest = former.manifest
-        if manifest.compatible != former.compatible:
+        if manifest.compatible not in former.kinds:
             raise UserError(
                 former.subject,
                 "is for another kind of board",
-                facts=[f"expected: {former.compatible}", f"found: {manifest.compatible}"],
+                facts=[f"expected: {' or '.join(former.kinds)}", f"found: {manifest.compatible}"],
                 next="invoke deploy",
             )
         if not former.is_built_here:
@@ -94,7 +94,7 @@ class SigningPolicy:
             signer = self.authority(trusted, new=new.name)
             keyring.provision(
                 edgectl,
-                release.manifest.compatible,
+                (release.manifest.compatible,),
                 new.public,
                 signer,
                 confirmed=self.confirmed(),

@@ -115,7 +115,7 @@ def run(
         size = megabytes << 20
         first = bench.release(os.urandom(size))
         edgectl_on_board = deploy.ensure_edgectl(board, ROOT, first)
-        keyring.provision(edgectl_on_board, first.manifest.compatible, signer.public, signer)
+        keyring.provision(edgectl_on_board, (first.manifest.compatible,), signer.public, signer)
         # The first deploy brings the small files, so that the later ones send the model alone.
         bench.deploy(first, bench.sign(first))
         ratios = [_rate_ratio(bench, size) for _ in range(rounds)]

@@ -1,5 +1,7 @@
 #include "admission.hpp"
 
+#include <algorithm>
+
 #include "stream.hpp"
 #include "trust.hpp"
 
@@ -29,10 +31,13 @@ Fault unbound(const Admitted& admitted) {
 }
 
 Fault unfit(const Board& board, const Admitted& admitted) {
-  const std::string kind = compatible(board);
-  if (kind == admitted.manifest.compatible) return std::nullopt;
+  const auto names = kinds(board);
+  if (std::find(names.begin(), names.end(), admitted.manifest.compatible) != names.end()) {
+    return std::nullopt;
+  }
   return refuse("wrong_board", "release " + admitted.manifest.id,
-                "is for " + admitted.manifest.compatible + ", this board is " + kind,
+                "is for " + admitted.manifest.compatible + ", this board is " +
+                    (names.empty() ? "none" : names.front()),
                 "deploy the release that was built for this board");
 }
 

@@ -166,8 +166,15 @@ std::string linked(const Board& board, const std::string& name) {
   return is_id(id) ? id : "";
 }
 
-std::string compatible(const Board& board) {
-  return first_line(board.path("board"));
+std::vector<std::string> kinds(const Board& board) {
+  const auto text = read_text(board.path("board"), max_note);
+  std::vector<std::string> names;
+  for (size_t start = 0; text && start < text->size();) {
+    const size_t end = std::min(text->find('\n', start), text->size());
+    names.push_back(text->substr(start, end - start));
+    start = end + 1;
+  }
+  return names;
 }
 
 /// "<sequence> <release>", or "0 -" where none was committed yet.

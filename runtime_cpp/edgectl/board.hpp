@@ -52,8 +52,9 @@ Fault save(const Board& board, const std::string& name, const std::string& conte
 
 /// Id of the release that `current` or `previous` names; empty if it is none.
 std::string linked(const Board& board, const std::string& name);
-/// The kind of board this is; empty if nobody said so yet.
-std::string compatible(const Board& board);
+/// The kind of board this is, by its `compatible`, then by its aliases: other names that releases
+/// for it may have. None if nobody said so yet.
+std::vector<std::string> kinds(const Board& board);
 
 /// The last release that was committed.
 struct Floor {

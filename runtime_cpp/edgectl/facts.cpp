@@ -70,6 +70,13 @@ void describe_keys(const Board& board, Json top) {
   top.set("keys", names);
 }
 
+void describe_kind(const Board& board, Json top) {
+  auto names = kinds(board);
+  set_or_null(top, "compatible", names.empty() ? "" : names.front());
+  if (!names.empty()) names.erase(names.begin());
+  top.set("aliases", names);
+}
+
 /// Tells of one release; true if it is as it should be. None is fine.
 bool describe_soundness(const Board& board, const char* name, Json top) {
   const std::string id = linked(board, name);
@@ -142,7 +149,7 @@ Fault identify(const Board& board, const Options&, Json top) {
   const auto id = make_board_id(board);
   if (!id) return id.error();
   top.set("board_id", *id);  // also where the keys are lost: `reset-keys` asks for it
-  set_or_null(top, "compatible", compatible(board));
+  describe_kind(board, top);
   const auto trust = trust_of(board);
   if (!trust) return trust.error();
   set_or_null(top, "document", trust->document);
@@ -161,7 +168,7 @@ Fault keys(const Board& board, const Options& options, Json top) {
   top.set("changed", *changed);
   describe_keys(board, top);
   top.set("sequence", trust ? trust->sequence : 0);
-  top.set("compatible", compatible(board));
+  describe_kind(board, top);
   return std::nullopt;
 }
 
@@ -201,7 +208,7 @@ Fault reset(const Board& board, const Options& options, Json top) {
 }
 
 Fault status(const Board& board, const Options& options, Json top) {
-  set_or_null(top, "compatible", compatible(board));
+  describe_kind(board, top);
   set_or_null(top, "board_id", board_id(board));
   describe_keys(board, top);
   describe_board(board, top);

@@ -19,6 +19,8 @@ constexpr const char* keys_name = "keys.json";
 constexpr const char* id_name = "id";
 constexpr const char* reset_name = "keys.reset";  // says that keys are gone on purpose
 constexpr size_t max_trusted = 16;                // keys, and boards of one document
+constexpr size_t max_names = 16;                  // of one kind of board
+constexpr size_t max_name = 128;                  // bytes
 constexpr size_t id_digits = 32;
 constexpr const char* no_release = "0000000000000000";  // where nothing says which one
 constexpr const char* random_path = "/dev/urandom";
@@ -26,6 +28,16 @@ constexpr const char* random_path = "/dev/urandom";
 Error invalid(const std::string& problem) {
   return {Exit::signature, "keys_invalid", "keys document", problem,
           "sign the keys with edgewright: invoke keys.provision"};
+}
+
+bool contains(const std::vector<std::string>& texts, const std::string& text) {
+  return std::find(texts.begin(), texts.end(), text) != texts.end();
+}
+
+std::string joined(const std::vector<std::string>& texts, const char* separator) {
+  std::string line;
+  for (const auto& text : texts) line += (line.empty() ? "" : separator) + text;
+  return line;
 }
 
 std::string number(uint64_t value) {
@@ -92,11 +104,31 @@ Fault read_previous(yyjson_val* previous, Trust& trust) {
   return invalid("previous is neither null nor 64 lower-case hex digits");
 }
 
+/// A vendor and a board, as a manifest has it.
+bool is_name(const std::string& text) {
+  return !text.empty() && text.size() <= max_name &&
+         text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789,.-") == std::string::npos;
+}
+
+Fault read_names(yyjson_val* list, Trust& trust) {
+  yyjson_arr_iter iterator = yyjson_arr_iter_with(list);
+  while (yyjson_val* item = yyjson_arr_iter_next(&iterator)) {
+    trust.names.push_back(text_of(item));
+    if (!is_name(trust.names.back())) return invalid("names has one that is no kind of board");
+  }
+  if (!trust.names.empty() && trust.names.size() <= max_names) return std::nullopt;
+  return invalid("names is not a list of 1 to 16 kinds of board");
+}
+
 /// A key that comes twice would be one too many: each of these is looked up, and no other is there.
 Fault read_schema_2(yyjson_val* top, Trust& trust) {
   yyjson_val* floor = yyjson_obj_get(top, "floor");
-  if (yyjson_obj_size(top) != (floor == nullptr ? 5 : 6)) {
-    return invalid("has other keys than schema, scope, previous, sequence, keys, floor");
+  yyjson_val* names = yyjson_obj_get(top, "names");
+  if (yyjson_obj_size(top) != size_t{5} + (floor != nullptr) + (names != nullptr)) {
+    return invalid("has other keys than schema, scope, previous, sequence, keys, floor, names");
+  }
+  if (names != nullptr) {
+    if (auto fault = read_names(names, trust)) return fault;
   }
   trust.floor = number_of(floor);
   if (floor != nullptr && trust.floor == 0) return invalid("floor is not a whole number from 1");
@@ -126,17 +158,22 @@ Fault unauthorised(const Trust& trust, const Trust& fresh, const Signed& input, 
                "sign with edgewright, which writes the comment"};
 }
 
-Fault out_of_scope(const Board& board, const Trust& fresh, const std::string& kind) {
+Fault out_of_scope(const Board& board, const Trust& fresh, const std::vector<std::string>& kinds) {
   const std::string id = board_id(board);
   const auto& boards = fresh.boards;
-  if (boards.empty() ? fresh.kind == kind
-                     : std::find(boards.begin(), boards.end(), id) != boards.end()) {
-    return std::nullopt;
-  }
+  if (boards.empty() ? contains(kinds, fresh.kind) : contains(boards, id)) return std::nullopt;
   return Error{Exit::refused, "keys_scope", "keys document",
-               boards.empty() ? "is for boards of " + fresh.kind + ", this one is " + kind
+               boards.empty() ? "is for boards of " + fresh.kind + ", this one is " + kinds.front()
                               : "is for other boards, this one is " + (id.empty() ? "none" : id),
                "sign the keys for this board: invoke keys.provision"};
+}
+
+/// A kind may get other names, but no board becomes one of another kind.
+Fault misnamed(const Trust& fresh, const std::string& kind) {
+  if (fresh.names.empty() || contains(fresh.names, kind)) return std::nullopt;
+  return Error{Exit::refused, "wrong_board", "the board",
+               "is " + kind + ", none of " + joined(fresh.names, ", "),
+               "give the profile of this board"};
 }
 
 /// Compare and swap: whoever signed knew what is in force now.
@@ -179,14 +216,11 @@ Fault set_floor(const Board& board, uint64_t sequence) {
 }  // namespace
 
 std::string Trust::comment(const char* verb) const {
-  std::string scope = "compatible:" + kind;
-  if (kind.empty()) {
-    scope = "boards:";
-    for (const auto& id : boards) scope += (id == boards.front() ? "" : ",") + id;
-  }
+  const std::string scope = kind.empty() ? "boards:" + joined(boards, ",") : "compatible:" + kind;
   return std::string("edgewright ") + verb + " sequence=" + number(sequence) +
          " previous=" + (previous.empty() ? "none" : previous) + " scope=" + scope +
-         (floor != 0 ? " floor=" + number(floor) : "");
+         (floor != 0 ? " floor=" + number(floor) : "") +
+         (names.empty() ? "" : " names=" + joined(names, "/"));
 }
 
 Result<Trust> parse_trust(const std::string& document) {
@@ -247,26 +281,32 @@ Result<bool> accept_keys(const Board& board, const Signed& input, const std::str
   if (fresh->keys.empty()) return invalid("names no key");
   const auto trust = trust_of(board);
   if (!trust) return trust.error();
-  const std::string known = compatible(board);
-  if (!known.empty() && known != kind) {
-    return Error{Exit::refused, "wrong_board", "the board", "is " + known + ", not " + kind,
+  const auto known = kinds(board);
+  if (!known.empty() && !contains(known, kind)) {
+    return Error{Exit::refused, "wrong_board", "the board", "is " + known.front() + ", not " + kind,
                  "give the profile of this board"};
   }
+  const auto present = known.empty() ? std::vector{kind} : known;
+  if (auto fault = misnamed(*fresh, present.front())) return *fault;
   const bool changed = fresh->document != trust->document;
   if (changed) {
     if (auto fault = unauthorised(*trust, *fresh, input, "keys")) return *fault;
     if (fresh->schema == 1) {
       if (auto fault = outdated(*trust, *fresh)) return *fault;
     } else {
-      if (auto fault = out_of_scope(board, *fresh, kind)) return *fault;
+      if (auto fault = out_of_scope(board, *fresh, present)) return *fault;
       if (auto fault = conflict(*trust, *fresh)) return *fault;
     }
     if (auto fault = set_floor(board, fresh->floor)) return *fault;
+    if (!known.empty() && !fresh->names.empty()) {
+      if (auto fault = save(board, "board", joined(fresh->names, "\n") + "\n")) return *fault;
+    }
     // Durable before `board` is: a board that knows its kind and has no keys is a damaged one.
     if (auto fault = save(board, keys_name, input.document)) return *fault;
   }
   if (known.empty()) {
-    if (auto fault = replace_file(board, "board", kind + "\n")) return *fault;
+    const auto& names = fresh->names.empty() ? present : fresh->names;
+    if (auto fault = replace_file(board, "board", joined(names, "\n") + "\n")) return *fault;
   }
   if (auto fault = remove_file(board.path(reset_name))) return *fault;
   if (auto fault = sync_folder(board.root)) return *fault;
@@ -282,7 +322,7 @@ Fault forget_order_problem(const Board& board, const Signed& input) {
   const auto trust = trust_of(board);
   if (!trust) return trust.error();
   if (auto fault = unauthorised(*trust, *fresh, input, "forget")) return fault;
-  if (auto fault = out_of_scope(board, *fresh, "")) return fault;
+  if (auto fault = out_of_scope(board, *fresh, {""})) return fault;
   return conflict(*trust, *fresh);
 }
 

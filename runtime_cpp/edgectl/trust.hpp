@@ -22,6 +22,7 @@ struct Trust {
   std::string kind;                 // `compatible` of those; empty if `boards` names them
   std::string previous;             // SHA-256 of the document before it; empty at first contact
   uint64_t floor = 0;               // what the board's floor becomes; 0: it stays
+  std::vector<std::string> names;   // what the board's kinds become; empty: they stay
 
   /// What the trusted comment of its signature must say; `verb` is "keys" or "forget".
   std::string comment(const char* verb) const;

@@ -130,7 +130,7 @@ def test_orders_that_are_refused_by_the_board(
 ) -> None:
     """A foreign key, an older order played again, another board, a byte that was changed."""
     first, second, bad = make("one"), make("two"), make("three")
-    foreign = make("four", compatible="raspberrypi,model-2-b")
+    foreign = make("four", compatible="raspberrypi,2-model-b")
     old = sign(first)
     install(board, first, signature=old)
     install(board, second)

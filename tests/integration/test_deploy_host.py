@@ -18,18 +18,29 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.board.profile import Arch
 from edgewright.cli.common import Reach
 from edgewright.cli.program import Edgewright
-from edgewright.deploy import edgectl, keyring, smoke
+from edgewright.deploy import edgectl, keyring, one_board, smoke
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import Edgectl, RefusedError, signed_input
 from edgewright.deploy.install import Deployer
+from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
+from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.deploy.target import parse_host
 from edgewright.lab import emulate
 from edgewright.release import keys
 from edgewright.release import order as orders
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
 from tests import v0_1_0
-from tests.boards import COMPATIBLE, LocalBoard, Watched, documents, make_release, program
+from tests.boards import (
+    COMPATIBLE,
+    NAMES,
+    LocalBoard,
+    Watched,
+    documents,
+    make_release,
+    program,
+)
 from tests.schemas import require_valid
 from tests.signing import sign, sign_anew, signer, trust
 
@@ -305,10 +316,10 @@ def test_rotation_of_keys(make: Make, root: Path) -> None:
     trust(LocalBoard(), release)
     helper = Edgectl(board=LocalBoard(), root=str(root))
     old, new = signer(), signer("new")
-    both = keyring.provision(helper, COMPATIBLE, new.public, old)
+    both = keyring.provision(helper, NAMES, new.public, old)
     assert both == (old.public.id, new.public.id)
-    assert keyring.provision(helper, COMPATIBLE, new.public, old) == both
-    remaining = keyring.revoke(helper, COMPATIBLE, [old.public.id], new)
+    assert keyring.provision(helper, NAMES, new.public, old) == both
+    remaining = keyring.revoke(helper, NAMES, [old.public.id], new)
     assert remaining == (new.public.id,)
     with pytest.raises(RefusedError) as refused:
         install(release, signature=sign(release))
@@ -322,9 +333,7 @@ def test_stranger_cannot_make_a_board_trust_him(make: Make, root: Path) -> None:
     helper, before = Edgectl(board=LocalBoard(), root=str(root)), (root / "keys.json").read_bytes()
     stranger = signer("stranger")
     with pytest.raises(RefusedError) as refused:
-        keyring.provision(
-            helper, COMPATIBLE, stranger.public, stranger, confirmed=[signer().public]
-        )
+        keyring.provision(helper, NAMES, stranger.public, stranger, confirmed=[signer().public])
     assert refused.value.code == "signature_unknown_key"
     assert (root / "keys.json").read_bytes() == before
 
@@ -336,13 +345,13 @@ def test_of_two_colleagues_at_once_one_is_refused(
     trust(LocalBoard(), make())
     helper = Edgectl(board=LocalBoard(), root=str(root))
     mine, leaver, new = signer(), signer("leaver"), signer("new").public
-    keyring.provision(helper, COMPATIBLE, leaver.public, mine)
+    keyring.provision(helper, NAMES, leaver.public, mine)
     known = keyring.read(helper)
-    keyring.revoke(helper, COMPATIBLE, [leaver.public.id], mine)
+    keyring.revoke(helper, NAMES, [leaver.public.id], mine)
     monkeypatch.setattr(keyring, "read", lambda _: known)
 
     with pytest.raises(RefusedError) as refused:
-        keyring.provision(helper, COMPATIBLE, new, mine, confirmed=[leaver.public])
+        keyring.provision(helper, NAMES, new, mine, confirmed=[leaver.public])
 
     assert refused.value.code == "keys_conflict"
     assert helper.status().keys == (mine.public.id,)
@@ -360,8 +369,8 @@ def test_a_change_of_keys_counts_on_one_board(make: Make, root: Path, tmp_path: 
 
     helper = Edgectl(board=Listening(), root=str(root))
     other = deploy.ensure_edgectl(LocalBoard(), str(tmp_path / "other"), release)
-    keyring.provision(other, COMPATIBLE, mine.public, mine)
-    keyring.provision(helper, COMPATIBLE, signer("new").public, mine)
+    keyring.provision(other, NAMES, mine.public, mine)
+    keyring.provision(helper, NAMES, signer("new").public, mine)
 
     with pytest.raises(RefusedError) as refused:
         other.keys(orders_seen[0], compatible=COMPATIBLE)
@@ -376,13 +385,13 @@ def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
     release, mine = make(), signer()
     helper = deploy.ensure_edgectl(LocalBoard(), str(root), release)
     older = replace(helper, protocol=1)
-    keyring.provision(older, COMPATIBLE, mine.public, mine)
-    keyring.provision(older, COMPATIBLE, signer("leaver").public, mine)
+    keyring.provision(older, NAMES, mine.public, mine)
+    keyring.provision(older, NAMES, signer("leaver").public, mine)
     replayed = keyring.KeySet.model_validate_json((root / "keys.json").read_bytes())
     install(release)
 
     leaver = signer("leaver").public
-    keyring.revoke(helper, COMPATIBLE, [leaver.id], mine, confirmed=[leaver])
+    keyring.revoke(helper, NAMES, [leaver.id], mine, confirmed=[leaver])
 
     assert json.loads((root / "keys.json").read_text())["schema"] == 2
     newer = replayed.model_copy(update={"sequence": replayed.sequence + 9})
@@ -391,6 +400,49 @@ def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
         helper.keys(signature + newer.canonical(), compatible=COMPATIBLE)
     assert refused.value.code == "keys_schema"
     assert current(root) == release.id
+
+
+def test_a_board_of_a_former_name_is_migrated_by_one_signed_command(
+    make: Make, root: Path, tmp_path: Path
+) -> None:
+    names = ("fsl,imx8mm-evk", "nxp,imx8mm-evk")
+    old, new = make("old", compatible=names[1]), make("new", compatible=names[0])
+    install(old)
+    settings = DeploySettings(
+        target=parse_host("root@board.test"),
+        release=new,
+        former_names=names[1:],
+        signing=SigningPolicy(keys=keys.user_keys(), ask=lambda _: None),
+        deployer=deploy.this_user(),
+        known_hosts=(),
+    )
+    signer()
+    with pytest.raises(TargetError) as refused:
+        one_board.deploy_connected(LocalBoard(), settings)
+    assert str(refused.value).splitlines() == [
+        "root@board.test: goes by a former name of 'board'",
+        "  expected: fsl,imx8mm-evk",
+        "  found: nxp,imx8mm-evk",
+        "next: invoke keys.provision --board=board with the same way to the board: it signs the "
+        "new name, and releases of the former one go on",
+    ]
+
+    helper = Edgectl(board=LocalBoard(), root=str(root))
+    for _ in range(2):
+        keyring.provision(helper, names, signer().public, signer())
+    assert helper.status().names == names
+    assert json.loads((root / "keys.json").read_text())["sequence"] == 2
+
+    deploy.deploy(LocalBoard(), new, sign(new), reserve_bytes=0)
+    assert current(root) == new.id
+    deploy.rollback(LocalBoard(), str(root), sign_anew)
+    assert current(root) == old.id
+    older = make("older", compatible=names[1])
+    deploy.deploy(LocalBoard(), older, sign(older), reserve_bytes=0)
+    assert current(root) == older.id
+    foreign = make("foreign", compatible="nxp,imx8mq-evk")
+    with pytest.raises(RefusedError, match="is for nxp,imx8mq-evk, this board is fsl,imx8mm-evk"):
+        deploy.deploy(LocalBoard(), foreign, sign(foreign), reserve_bytes=0)
 
 
 @pytest.fixture
@@ -408,16 +460,15 @@ def test_a_board_that_0_1_0_provisioned_goes_on_and_is_migrated(
     old_release, mine = v0_1_0.release(tmp_path / "old"), signer()
     older = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
     assert (older.protocol, older.status().helper.protocol) == (1, 1)
-    kind = older.status().compatible
-    assert kind is not None
+    names = older.status().names
     added = signer("added").public
-    keyring.provision(older, kind, added, mine)
+    keyring.provision(older, names, added, mine)
     assert keyring.read(older).public == (mine.public, added)
 
     newer = deploy.ensure_edgectl(LocalBoard(), str(old_root), make())
     assert newer.protocol == 2
     assert newer.status().current == v0_1_0.CURRENT
-    keyring.provision(newer, kind, mine.public, mine, confirmed=[added])
+    keyring.provision(newer, names, mine.public, mine, confirmed=[added])
     assert json.loads((old_root / "keys.json").read_text())["schema"] == 2
 
     again = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
@@ -442,14 +493,14 @@ def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, 
     (root / "keys.json").unlink()
     helper, stranger = Edgectl(board=LocalBoard(), root=str(root)), signer("stranger")
     with pytest.raises(RefusedError) as refused:
-        keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
+        keyring.provision(helper, NAMES, stranger.public, stranger)
     assert refused.value.code == "keys_lost"
 
     wrong = LocalBoard().run([f"{root}/bin/edgectl", "reset-keys", f"--board-id={'0' * 32}"])
     assert json.loads(wrong.stdout)["error"]["code"] == "wrong_board"
     board_id = reset_keys(root)
 
-    keyring.provision(helper, COMPATIBLE, mine.public, mine)
+    keyring.provision(helper, NAMES, mine.public, mine)
     assert helper.identify().board_id != board_id
     assert current(root) == release.id
     install(make("two"))
@@ -475,7 +526,7 @@ def test_a_board_that_is_forgotten_holds_nothing_and_may_begin_anew(make: Make, 
     assert answer.remains == ("bin", "locks")
     assert sorted(path.name for path in root.iterdir()) == ["bin", "locks"]
     assert helper.status().keys == ()
-    keyring.provision(helper, COMPATIBLE, stranger.public, stranger)
+    keyring.provision(helper, NAMES, stranger.public, stranger)
 
 
 def test_a_floor_in_the_future_locks_nobody_out_for_good(
@@ -489,7 +540,7 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
         colleague.setattr("edgewright.release.keys.time.time", lambda: today + 5 * 86400)
         ahead = sign(second, "colleague")
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    keyring.provision(helper, COMPATIBLE, signer("colleague").public, mine)
+    keyring.provision(helper, NAMES, signer("colleague").public, mine)
     monkeypatch.setattr(deploy, "require_present", lambda edgectl, sequence, clock: None)
     install(second, signature=ahead)
 
@@ -498,7 +549,7 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
     assert str(refused.value).endswith("which a board has taken: invoke keys.floor")
 
     confirmed = [signer("colleague").public]
-    keyring.set_floor(helper, COMPATIBLE, int(time.time()) - 1, mine, confirmed=confirmed)
+    keyring.set_floor(helper, NAMES, int(time.time()) - 1, mine, confirmed=confirmed)
     assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (second.id, first.id)
     assert current(root) == first.id
 
@@ -542,7 +593,7 @@ def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     assert str(refused.value).endswith("then invoke keys.floor")
 
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    keyring.set_floor(helper, COMPATIBLE, keys.user_keys().next_sequence("default"), mine)
+    keyring.set_floor(helper, NAMES, keys.user_keys().next_sequence("default"), mine)
     with pytest.raises(RefusedError) as refused:
         install(first, signature=old)
     assert refused.value.code == "older"
@@ -581,7 +632,7 @@ def test_the_tasks_of_a_boards_keys(
     assert task("provision", "--key=leaver")["keys"] == [mine.public.id, leaver.public.id]
     assert task("revoke", "--key=leaver")["keys"] == [mine.public.id]
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    keyring.provision(helper, "edgewright,a53-som", stranger, mine)
+    keyring.provision(helper, ("edgewright,a53-som",), stranger, mine)
     assert "not in your key folder" in task("floor")["error"]["message"]
     before = int(time.time())
     assert task("floor", f"--confirm={stranger.line}")["floor"] >= before
@@ -596,7 +647,7 @@ def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:
     trust(LocalBoard(), make())
     helper, mine = Edgectl(board=LocalBoard(), root=str(root)), signer()
     with pytest.raises(Exception, match="would be revoked by a key that is not to stay"):
-        keyring.revoke(helper, COMPATIBLE, [mine.public.id], mine)
+        keyring.revoke(helper, NAMES, [mine.public.id], mine)
 
 
 # Smoke before the switch, rollback

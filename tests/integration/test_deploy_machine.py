@@ -80,7 +80,7 @@ class Deploys(RuleBasedStateMachine):
     def first_contact(self) -> None:
         edgectl = deploy.ensure_edgectl(self.board(), str(self.root), self.made[0])
         own = signer(self.key)
-        keyring.provision(edgectl, COMPATIBLE, own.public, own)
+        keyring.provision(edgectl, (COMPATIBLE,), own.public, own)
         self.trusted.append(own.public)
 
     def board(self, cut: tuple[int, str, float] = (0, "", 0.0)) -> LocalBoard:
@@ -128,8 +128,8 @@ class Deploys(RuleBasedStateMachine):
         added = signer(new).public
         self.trusted.append(added)
         with contextlib.suppress(ConnectionLostError):
-            keyring.provision(edgectl, COMPATIBLE, added, old)
-            keyring.revoke(edgectl, COMPATIBLE, [old.public.id], signer(new))
+            keyring.provision(edgectl, (COMPATIBLE,), added, old)
+            keyring.revoke(edgectl, (COMPATIBLE,), [old.public.id], signer(new))
         in_force = self.key_set()
         self.key = self.key if old.public in in_force.public else new
         assert signer(self.key).public in in_force.public

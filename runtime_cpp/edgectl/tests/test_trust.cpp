@@ -141,6 +141,44 @@ TEST_CASE_FIXTURE(Provisioned, "a document for one board is refused by every oth
   CHECK(take(mine, next({&mine}, R"({"compatible":"acme,board"})")) == "ok");
 }
 
+TEST_CASE_FIXTURE(Provisioned,
+                  "a kind of board gets new names by a signed document, never another kind's") {
+  const auto called = [&](const std::string& name) {
+    return code_of(accept_keys(board, by(mine, in_force()), name));
+  };
+  REQUIRE(take(mine, next({&mine})) == "ok");
+  CHECK(kinds(board) == std::vector<std::string>{kind});
+
+  const std::string foreign = next({&mine}, "", R"("names":["acme,other","acme,third"],)");
+  CHECK(take(mine, foreign) == "wrong_board");
+  const std::string renames = next({&mine}, "", R"("names":["acme,new","acme,board"],)");
+  CHECK(take(stranger, renames) == "signature_unknown_key");
+  CHECK(take(mine.sign(renames, "edgewright keys sequence=2")) == "signature_comment");
+  CHECK(take(mine, renames) == "ok");
+  CHECK(kinds(board) == std::vector<std::string>{"acme,new", kind});
+  CHECK(called("acme,new") == "ok");
+  CHECK(called("acme,other") == "wrong_board");
+
+  // A power cut after the names, before the document: the same order goes on.
+  const std::string again = next({&mine}, "", R"("names":["acme,newest","acme,new"],)");
+  REQUIRE(code_of(save(board, "board", "acme,newest\nacme,new\n")) == "ok");
+  CHECK(code_of(accept_keys(board, by(mine, again), "acme,new")) == "ok");
+  CHECK(kinds(board) == std::vector<std::string>{"acme,newest", "acme,new"});
+}
+
+TEST_CASE_FIXTURE(Provisioned, "a board may have several names from its first contact") {
+  CHECK(take(mine, next({&mine}, "", R"("names":["acme,new"],)")) == "wrong_board");
+  const std::string first =
+      next({&mine}, R"({"compatible":"acme,board"})", R"("names":["acme,board","acme,old"],)");
+  REQUIRE(take(mine, first) == "ok");
+  CHECK(kinds(board) == std::vector<std::string>{kind, "acme,old"});
+  CHECK(parse_trust(first)->comment("keys") ==
+        "edgewright keys sequence=1 previous=none scope=compatible:acme,board "
+        "names=acme,board/acme,old");
+  CHECK(take(mine, next({&mine}, R"({"compatible":"acme,old"})")) == "ok");
+  CHECK(take(mine, next({&mine}, R"({"compatible":"acme,other"})")) == "keys_scope");
+}
+
 TEST_CASE_FIXTURE(Provisioned, "the trusted comment says what the document says") {
   const std::string document = next({&mine});
   const std::string comment = parse_trust(document)->comment("keys");
@@ -176,6 +214,10 @@ TEST_CASE_FIXTURE(Provisioned, "what is no keys document of schema 2 is refused"
            {"\"schema\":2", "\"schema\":2,\"schema\":2"},
            {"\"schema\":2", "\"schema\":2,\"other\":1"},
            {"\"schema\":2", "\"schema\":2,\"floor\":0"},
+           {"\"schema\":2", "\"schema\":2,\"names\":[]"},
+           {"\"schema\":2", "\"schema\":2,\"names\":\"acme,board\""},
+           {"\"schema\":2", "\"schema\":2,\"names\":[\"acme,board\\n\"]"},
+           {"\"schema\":2", "\"schema\":2,\"names\":[\"acme,board/b\"]"},
            {"\"previous\":null,", ""},
            {"null", "\"none\""},
            {"null", "\"" + hash + "0\""},

@@ -41,7 +41,7 @@ from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.smoke import Subject
 from edgewright.release import order
 from edgewright.release.keys import KeyFolder, Signer
-from tests.boards import COMPATIBLE, make_release
+from tests.boards import COMPATIBLE, NAMES, make_release
 from tests.checkout import checkout
 from tests.hostile import hostile_board
 from tests.hostile_board import ROOT, Hostile, HostileBoard, World, honest
@@ -132,7 +132,7 @@ def dry_run(engineer: Engineer, board: Board) -> list[RenderableType]:
 def rollback(engineer: Engineer, board: Board) -> list[RenderableType]:
     options = RollbackSettings(
         root=ROOT,
-        compatible=COMPATIBLE,
+        kinds=NAMES,
         releases=engineer.previous.folder.parent,
         signing=engineer.policy,
         deployer=engineer.deployer,
@@ -144,7 +144,7 @@ def provision(engineer: Engineer, board: Board) -> list[RenderableType]:
     edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
     signer = engineer.policy.authority(keyring.read(edgectl).public)
     confirmed = [engineer.colleague]
-    return [*keyring.provision(edgectl, COMPATIBLE, engineer.key, signer, confirmed=confirmed)]
+    return [*keyring.provision(edgectl, NAMES, engineer.key, signer, confirmed=confirmed)]
 
 
 def revoke(engineer: Engineer, board: Board) -> list[RenderableType]:
@@ -152,13 +152,13 @@ def revoke(engineer: Engineer, board: Board) -> list[RenderableType]:
     trusted = keyring.read(edgectl).public
     leaving = [key.id for key in trusted if key != engineer.key] or ["0" * 16]
     signer = engineer.policy.authority(trusted, leaving=leaving)
-    return [*keyring.revoke(edgectl, COMPATIBLE, leaving, signer)]
+    return [*keyring.revoke(edgectl, NAMES, leaving, signer)]
 
 
 def lower_floor(engineer: Engineer, board: Board) -> list[RenderableType]:
     edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
     signer = engineer.policy.authority(keyring.read(edgectl).public)
-    keyring.set_floor(edgectl, COMPATIBLE, 9, signer, confirmed=[engineer.colleague])
+    keyring.set_floor(edgectl, NAMES, 9, signer, confirmed=[engineer.colleague])
     return []
 
 

@@ -17,7 +17,7 @@ from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.release import minisign
 from edgewright.release.keys import KeyFolder, Signer
 from edgewright.release.minisign import PublicKey
-from tests.boards import COMPATIBLE, LocalBoard
+from tests.boards import COMPATIBLE, NAMES, LocalBoard
 
 ID = "0123456789abcdef" * 2
 FACTS = {"version": 1, "helper": {"version": "0.2.0", "protocol": 2, "sha256": "0" * 64}}
@@ -26,9 +26,10 @@ FACTS = {"version": 1, "helper": {"version": "0.2.0", "protocol": 2, "sha256": "
 class AnsweringBoard(LocalBoard):
     """Says that this is in force, and keeps what it is ordered to trust."""
 
-    def __init__(self, in_force: str | None = None) -> None:
+    def __init__(self, in_force: str | None = None, names: tuple[str, ...] = NAMES) -> None:
         super().__init__()
-        self.in_force = in_force
+        self.in_force, self.names = in_force, names
+        self.called: list[str] = []  # the names that orders came with
         self.orders: list[bytes] = []
         names = ("compatible", "current", "previous", "floor", "txn", "lease", "service", "sound")
         self.status: dict[str, object] = dict.fromkeys(names) | {"keys": [], "releases": []}
@@ -46,9 +47,11 @@ class AnsweringBoard(LocalBoard):
         if argv[1] == "status":
             return self._said(argv, json.dumps(FACTS | {"command": "status"} | self.status))
         if argv[1] == "identify":
-            identity = {"board_id": ID, "compatible": COMPATIBLE, "document": self.in_force}
+            identity: dict[str, object] = {"board_id": ID, "document": self.in_force}
+            identity |= {"compatible": next(iter(self.names), None), "aliases": self.names[1:]}
             return self._said(argv, json.dumps(FACTS | {"command": "identify"} | identity))
         self.orders.append(source.read())
+        self.called.append(argv[3].removeprefix("--compatible="))
         answer = {"changed": True, "keys": ["0" * 16], "sequence": 2, "compatible": COMPATIBLE}
         return self._said(argv, json.dumps(FACTS | {"command": "keys"} | answer))
 
@@ -99,7 +102,7 @@ def test_no_key_is_signed_because_the_board_lists_it(
     board, new = AnsweringBoard(bound(mine.public, stranger)), folder.generate("new").public
 
     with pytest.raises(UserError) as refused:
-        keyring.provision(at(board), COMPATIBLE, new, mine, confirmed=confirmed(folder))
+        keyring.provision(at(board), NAMES, new, mine, confirmed=confirmed(folder))
 
     assert board.orders == []
     assert str(refused.value) == (
@@ -117,9 +120,9 @@ def test_nor_by_any_other_change_of_keys(
     board = AnsweringBoard(bound(mine.public, other, stranger))
 
     with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
-        keyring.set_floor(at(board), COMPATIBLE, 5, mine, confirmed=known)
+        keyring.set_floor(at(board), NAMES, 5, mine, confirmed=known)
     with pytest.raises(UserError, match="trusts keys that are not in your key folder"):
-        keyring.revoke(at(board), COMPATIBLE, [other.id], mine, confirmed=known)
+        keyring.revoke(at(board), NAMES, [other.id], mine, confirmed=known)
 
     assert board.orders == []
 
@@ -130,7 +133,7 @@ def test_a_key_that_is_confirmed_or_in_the_folder_stays(
     board, new = AnsweringBoard(bound(mine.public, stranger)), folder.generate("new").public
     known = confirmed(folder, stranger.line)
 
-    keyring.provision(at(board), COMPATIBLE, new, mine, confirmed=known)
+    keyring.provision(at(board), NAMES, new, mine, confirmed=known)
 
     (document,) = board.documents
     assert BoundKeySet.model_validate_json(document).public == (mine.public, stranger, new)
@@ -149,7 +152,7 @@ def test_strangers_keys_are_revoked_together(
     board = AnsweringBoard(bound(mine.public, stranger, other))
 
     ids = [stranger.id, other.id]
-    keyring.revoke(at(board), COMPATIBLE, ids, mine, confirmed=confirmed(folder))
+    keyring.revoke(at(board), NAMES, ids, mine, confirmed=confirmed(folder))
 
     (document,) = board.documents
     assert BoundKeySet.model_validate_json(document).public == (mine.public,)
@@ -164,7 +167,7 @@ def test_a_document_is_for_one_board_and_after_one_document(
     board = AnsweringBoard(bound(mine.public))
     new = folder.generate("new").public
 
-    keyring.provision(at(board), COMPATIBLE, new, mine)
+    keyring.provision(at(board), NAMES, new, mine)
 
     before = sha256(bound(mine.public).encode()).hexdigest()
     assert board.documents[0].decode() == (
@@ -181,7 +184,7 @@ def test_a_board_cannot_have_orders_signed_for_another(
     folder: KeyFolder, mine: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hand on an order that wipes the other."""
-    keyring.provision(at(AnsweringBoard(None)), COMPATIBLE, mine.public, mine)
+    keyring.provision(at(AnsweringBoard(None)), NAMES, mine.public, mine)
     monkeypatch.setattr(AnsweringBoard, "host_key", "SHA256:another")
     board = AnsweringBoard(bound(mine.public))
 
@@ -207,7 +210,7 @@ def test_an_id_that_is_none_is_refused(
     monkeypatch.setattr("tests.unit.deploy.test_keyring.ID", board_id)
 
     with pytest.raises(TargetError):
-        keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+        keyring.provision(at(board), NAMES, mine.public, mine)
 
     assert board.orders == []
 
@@ -215,7 +218,7 @@ def test_an_id_that_is_none_is_refused(
 def test_first_contact_follows_nothing(mine: Signer) -> None:
     board = AnsweringBoard(None)
 
-    keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+    keyring.provision(at(board), NAMES, mine.public, mine)
 
     document = BoundKeySet.model_validate_json(board.documents[0])
     assert (document.previous, document.sequence) == (None, 1)
@@ -227,14 +230,68 @@ def test_a_board_of_protocol_1_is_migrated_by_provisioning_a_key_that_it_trusts(
     old = KeySet(sequence=1763847600, keys=(mine.public.line,)).canonical().decode()
     board = AnsweringBoard(old)
 
-    keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+    keyring.provision(at(board), NAMES, mine.public, mine)
 
     document = BoundKeySet.model_validate_json(board.documents[0])
     assert document.sequence == 1763847601
     assert document.previous == sha256(old.encode()).hexdigest()
     board.in_force = board.documents[0].decode()
-    keyring.provision(at(board), COMPATIBLE, mine.public, mine)
+    keyring.provision(at(board), NAMES, mine.public, mine)
     assert len(board.orders) == 1
+
+
+# Names of a kind
+
+RENAMED = ("acme,new", COMPATIBLE)
+
+
+def test_a_board_of_a_former_name_is_told_the_new_one(mine: Signer) -> None:
+    board = AnsweringBoard(bound(mine.public))
+
+    keyring.provision(at(board), RENAMED, mine.public, mine)
+
+    document = BoundKeySet.model_validate_json(board.documents[0])
+    assert (document.names, document.public) == (RENAMED, (mine.public,))
+    assert document.comment.endswith(f" scope=boards:{ID} names=acme,new/acme,board")
+    assert board.called == [COMPATIBLE]
+
+
+def test_a_board_that_knows_all_names_is_left_alone(mine: Signer) -> None:
+    board = AnsweringBoard(bound(mine.public), RENAMED)
+
+    keyring.provision(at(board), RENAMED, mine.public, mine)
+    keyring.provision(at(board), RENAMED[:1], mine.public, mine)  # a release knows the one
+    keyring.provision(at(board), RENAMED[1:], mine.public, mine)  # a profile of before
+
+    assert board.orders == []
+
+
+def test_a_board_of_another_kind_is_told_no_name(folder: KeyFolder, mine: Signer) -> None:
+    board = AnsweringBoard(bound(mine.public), ("acme,other",))
+
+    keyring.provision(at(board), RENAMED, folder.generate("new").public, mine)
+
+    assert BoundKeySet.model_validate_json(board.documents[0]).names == ()
+    assert board.called == ["acme,new"]  # which it refuses
+
+
+def test_keys_change_on_a_board_of_a_former_name(folder: KeyFolder, mine: Signer) -> None:
+    other = folder.generate("other").public
+    board = AnsweringBoard(bound(mine.public, other))
+
+    keyring.revoke(at(board), RENAMED, [other.id], mine)
+
+    assert BoundKeySet.model_validate_json(board.documents[0]).names == ()
+    assert board.called == [COMPATIBLE]
+
+
+def test_first_contact_tells_all_names(mine: Signer) -> None:
+    board = AnsweringBoard(None, ())
+
+    keyring.provision(at(board), RENAMED, mine.public, mine)
+
+    assert BoundKeySet.model_validate_json(board.documents[0]).names == RENAMED
+    assert board.called == ["acme,new"]
 
 
 def test_a_helper_of_protocol_1_gets_a_document_that_it_can_read(
@@ -242,7 +299,7 @@ def test_a_helper_of_protocol_1_gets_a_document_that_it_can_read(
 ) -> None:
     board = AnsweringBoard(KeySet(sequence=5, keys=(mine.public.line,)).canonical().decode())
 
-    keyring.provision(at(board, protocol=1), COMPATIBLE, folder.generate("new").public, mine)
+    keyring.provision(at(board, protocol=1), NAMES, folder.generate("new").public, mine)
 
     assert KeySet.model_validate_json(board.documents[0]).keys[0] == mine.public.line
 
@@ -253,10 +310,10 @@ def test_no_floor_is_set_into_the_future(mine: Signer) -> None:
     board.status["clock"] = {"unix_s": now, "synchronised": True}
 
     with pytest.raises(UserError, match=r"5\.0 days ahead of its clock"):
-        keyring.set_floor(at(board), COMPATIBLE, now + 5 * 86400, mine)
+        keyring.set_floor(at(board), NAMES, now + 5 * 86400, mine)
     assert board.orders == []
 
-    keyring.set_floor(at(board), COMPATIBLE, now, mine)
+    keyring.set_floor(at(board), NAMES, now, mine)
     assert BoundKeySet.model_validate_json(board.documents[0]).floor == now
 
 
@@ -285,11 +342,11 @@ def test_an_order_to_forget_names_one_board_and_no_key(mine: Signer) -> None:
 )
 def test_what_is_no_set_of_keys_is_told(mine: Signer, said: str) -> None:
     with pytest.raises(TargetError, match="not a set of keys"):
-        keyring.provision(at(AnsweringBoard(said)), COMPATIBLE, mine.public, mine)
+        keyring.provision(at(AnsweringBoard(said)), NAMES, mine.public, mine)
 
 
 def test_no_document_can_follow_the_last_number(mine: Signer) -> None:
     board = AnsweringBoard(bound(mine.public, sequence=2**64 - 1))
 
     with pytest.raises(UserError, match="no document can follow the one in force"):
-        keyring.set_floor(at(board), COMPATIBLE, 5, mine)
+        keyring.set_floor(at(board), NAMES, 5, mine)

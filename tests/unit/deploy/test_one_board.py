@@ -90,7 +90,7 @@ def test_settings_that_are_printed_do_not_show_the_password(settings: DeploySett
 def rollback_settings(settings: DeploySettings, releases: Path) -> RollbackSettings:
     return RollbackSettings(
         root=settings.release.manifest.deploy_root,
-        compatible=settings.release.manifest.compatible,
+        kinds=(settings.release.manifest.compatible,),
         releases=releases,
         signing=settings.signing,
         deployer=settings.deployer,

@@ -57,7 +57,7 @@ def former(release: Release, **changes: Any) -> FormerOrder:
         manifest=release.manifest,
         signature=b"",
         subject="pi@10.0.0.7: /opt/edgewright/releases/x/manifest.json",
-        compatible=release.manifest.compatible,
+        kinds=(release.manifest.compatible,),
         is_built_here=True,
     )
     return replace(order, **changes)
@@ -140,7 +140,7 @@ def test_a_rollback_signs_nothing_for_another_kind_of_board(
     folder.generate()
     signature = policy(folder).signature_of(release, emulated=False)
     handed_over = former(
-        release, signature=signature, compatible="acme,other", is_built_here=is_built_here
+        release, signature=signature, kinds=("acme,other",), is_built_here=is_built_here
     )
 
     with pytest.raises(UserError) as refused:

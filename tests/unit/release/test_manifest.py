@@ -181,7 +181,7 @@ CHANGES: dict[str, Change] = {
     "golden image": lambda i: rewrite(i, i.golden / "cell0001.png"),
     "card": lambda i: rewrite(i, i.card, json.dumps(CARD | {"data": {}}).encode()),
     "board": lambda i: replace(i, board="rpi2"),
-    "compatible": lambda i: replace(i, compatible="raspberrypi,model-2-b"),
+    "compatible": lambda i: replace(i, compatible="raspberrypi,2-model-b"),
     "deploy root": lambda i: replace(i, deploy_root="/data/edgewright"),
     "threads": lambda i: replace(i, runtime=i.runtime.model_copy(update={"threads": 2})),
     "budgets": lambda i: replace(i, budgets=i.budgets.model_copy(update={"latency_ms": 9.0})),
