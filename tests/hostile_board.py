@@ -124,7 +124,8 @@ def _fields(command: str, world: World) -> dict[str, Any]:
     if command == "chunks":
         return {"bytes": 9, "chunk_bytes": 4096, "chunks": ["0" * 32]}
     if command == "keys":
-        return {"changed": True, "keys": ["0" * 16], "sequence": 9, "compatible": "acme,board"}
+        kind = {"compatible": "acme,board", "aliases": ["acme,old"]}
+        return {"changed": True, "keys": ["0" * 16], "sequence": 9} | kind
     others: dict[str, dict[str, Any]] = {
         "receive": {
             "objects": [{"sha256": "0" * 64, "bytes": 1, "sent": 1, "copied": 0, "kept": 0}]
@@ -136,6 +137,7 @@ def _fields(command: str, world: World) -> dict[str, Any]:
         "identify": {
             "board_id": "0123456789abcdef0123456789abcdef",
             "compatible": "acme,board",
+            "aliases": ["acme,old"],
             "document": world.keys.decode(),
         },
         "forget": {"removed": {"releases": [], "objects": 0, "bytes": 0}, "remains": []},

@@ -113,7 +113,13 @@ class Engineer:
         built = {release.manifest.canonical() for release in (self.current, self.previous)}
         for data in self.signed:
             if data not in built:
-                assert set(json.loads(data)["keys"]) <= named
+                document = json.loads(data)
+                assert set(document["keys"]) <= named
+                assert tuple(document.get("names", RENAMED)) == RENAMED
+                assert set(document["scope"]) == {"boards"}
+
+
+RENAMED = ("acme,new", *NAMES)
 
 
 def deploy(engineer: Engineer, board: Board) -> list[RenderableType]:
@@ -144,7 +150,7 @@ def provision(engineer: Engineer, board: Board) -> list[RenderableType]:
     edgectl = install.ensure_edgectl(board, ROOT, engineer.current)
     signer = engineer.policy.authority(keyring.read(edgectl).public)
     confirmed = [engineer.colleague]
-    return [*keyring.provision(edgectl, NAMES, engineer.key, signer, confirmed=confirmed)]
+    return [*keyring.provision(edgectl, RENAMED, engineer.key, signer, confirmed=confirmed)]
 
 
 def revoke(engineer: Engineer, board: Board) -> list[RenderableType]:
