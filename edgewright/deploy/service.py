@@ -270,7 +270,7 @@ elif [ "$1" = changed ]; then
     # One that has ended meanwhile is started anew anyway.
     kill -TERM "$(cat "$3" 2>/dev/null)" 2>/dev/null || true
 fi
-wait_for 20 is_running "$3" || fail "$2 in $4: not started within 20 s: is process 1 busybox init?"
+wait_for 60 is_running "$3" || fail "$2 in $4: not started within 60 s: is process 1 busybox init?"
 """,
     Manager.RUNIT: WAIT_FOR
     + r"""
@@ -279,7 +279,7 @@ verb=start
 [ "$1" != changed ] || verb=restart
 if ! is_taken_up "$2"; then
     verb=start
-    wait_for 20 is_taken_up "$2" || fail "$answer: does runsvdir run on ${2%/*}?"  # looks every 5 s
+    wait_for 60 is_taken_up "$2" || fail "$answer: does runsvdir run on ${2%/*}?"  # looks every 5 s
 fi
 sv -w 60 "$verb" "$2" >&2
 """,

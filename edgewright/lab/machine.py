@@ -39,6 +39,7 @@ CORES = ("cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76")  # that QEMU's 
 KERNEL_ARGUMENTS = "console=ttyAMA0 quiet loglevel=4 panic=-1"
 AT_DISK = b"waits for its disk"
 SAVE_SECONDS = 300.0
+BUSY_SECONDS = 60.0  # a board at work, or one that still boots, may leave its SSH server waiting
 READY_SECONDS = 600.0  # a machine that is busy with other things gives an emulator little
 TAIL_BYTES = 2000
 
@@ -100,18 +101,29 @@ class LabBoard:
 def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -> LabBoard:
     """Switch the board on unless it is; return when its SSH server answers.
 
-    A board that was switched off comes back with its disk. `log_writes` keeps a log of what it
-    writes, for `writelog`. Raises UserError for a missing tool or a board that has no stand-in,
-    TargetError for one that does not come up.
+    One that is on and does not answer within a minute is switched off and on. A board that was
+    switched off comes back with its disk. `log_writes` keeps a log of what it writes, for
+    `writelog`. Raises UserError for a missing tool or a board that has no stand-in, TargetError
+    for one that does not come up.
     """
     require_tools(lab.profile)
     with locked(lab.folder / "lock"):
         on = _running(lab)
-        if on and banner("127.0.0.1", on.port):
+        if on and _answers(on):
             return on
         _kill(on)
         machine = _machine(lab, on_line)
         return _boot(lab, machine, log_writes=log_writes)
+
+
+def _answers(on: LabBoard) -> bool:
+    """Whether the SSH server of a board that is on answers: its power is cut else."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while not banner("127.0.0.1", on.port):
+        if not _is_qemu(on.pid, on.folder) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
@@ -332,13 +344,20 @@ def _running(lab: Lab) -> LabBoard | None:
     """
     try:
         pid, port = map(int, _pid_file(lab).read_text().split())
-        in_this_folder = Path(f"/proc/{pid}/cwd").readlink() == lab.folder.resolve()
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    if not (in_this_folder and QEMU.encode() in command):
+    if not _is_qemu(pid, lab.folder):
         return None
     return LabBoard(name=lab.profile.name, pid=pid, port=port, folder=lab.folder)
+
+
+def _is_qemu(pid: int, folder: Path) -> bool:
+    """Whether a process is a QEMU that works in this folder."""
+    try:
+        in_this_folder = Path(f"/proc/{pid}/cwd").readlink() == folder.resolve()
+        return in_this_folder and QEMU.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _kill(on: LabBoard | None) -> None:

@@ -85,6 +85,35 @@ def test_a_process_that_got_the_number_of_a_former_qemu_is_left_alone(
 QEMU_THAT_ENDS = "#!/bin/sh\necho 'no such machine'\nexit 1\n"
 
 
+SLOW_SERVER = """
+import socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+started = time.monotonic()
+while True:
+    link, _ = listener.accept()
+    time.sleep(max(0, 3 - (time.monotonic() - started)))
+    try:
+        link.sendall(b"SSH-2.0-slow\\r\\n")
+    except OSError:
+        pass
+"""
+
+
+def test_a_board_that_is_busy_keeps_its_power(som: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its SSH server takes longer than one look at it waits."""
+    monkeypatch.setattr(lab, "require_tools", lambda profile: None)
+    argv = [sys.executable, "-c", SLOW_SERVER, lab.QEMU]
+    with subprocess.Popen(argv, cwd=som.folder, stdout=subprocess.PIPE, text=True) as qemu:
+        assert qemu.stdout is not None
+        (som.folder / "qemu.pid").write_text(f"{qemu.pid} {qemu.stdout.readline()}")
+        try:
+            assert lab.up(som).pid == qemu.pid
+            assert qemu.poll() is None
+        finally:
+            qemu.kill()
+
+
 def test_a_qemu_that_ends_is_told_with_its_last_words(
     som: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
