@@ -94,41 +94,6 @@ TensorCard read_scores(Fields output, size_t labels, int schema) {
   return scores;
 }
 
-void check_color(Fields preprocess, int channels) {
-  const std::string color = preprocess.text("color");
-  if (color != "gray" && color != "rgb") {
-    preprocess.reject("color", "expected gray or rgb, found " + color);
-  } else if (channels != (color == "gray" ? 1 : 3)) {
-    preprocess.reject("color", format("%s does not fit %d channels", color.c_str(), channels));
-  }
-}
-
-std::vector<double> read_per_channel(Fields& normalize, const char* key, int channels) {
-  auto values = normalize.numbers(key);
-  if (values.size() == static_cast<size_t>(channels)) return values;
-  normalize.reject(key, format("expected one value for each of %d channels", channels));
-  return {};
-}
-
-Normalize read_normalize(Fields fields, int channels) {
-  Normalize normalize;
-  const std::string kind = fields.text("kind");
-  normalize.per_image = kind == "per_image";
-  if (normalize.per_image) {
-    normalize.epsilon = fields.number("epsilon");
-    if (!(normalize.epsilon > 0)) fields.reject("epsilon", "expected more than 0");
-  } else if (kind == "mean_std") {
-    normalize.mean = read_per_channel(fields, "mean", channels);
-    normalize.std = read_per_channel(fields, "std", channels);
-    for (const double value : normalize.std) {
-      if (!(value > 0)) fields.reject("std", "expected more than 0");
-    }
-  } else {
-    fields.reject("kind", "expected per_image or mean_std, found " + kind);
-  }
-  return normalize;
-}
-
 uint64_t read_bytes(Fields file) {
   const double bytes = file.number("bytes");
   if (is_whole(bytes, 1, max_bytes)) return static_cast<uint64_t>(bytes);
@@ -142,14 +107,7 @@ void read_image(Fields top, int schema, Card& card) {
   input.expect("layout", "NCHW");
   card.inputs = {{input.text("name"), read_input_shape(input), "image"}};
 
-  Fields preprocess = top.object("preprocess");
-  preprocess.expect("resize", "triangle");
-  check_color(preprocess, card.channels());
-  if (preprocess.has("significant_bits")) {
-    card.significant_bits = static_cast<int>(preprocess.whole("significant_bits", 9, 16));
-    if (schema < 2) preprocess.reject("significant_bits", "needs schema 2");
-  }
-  card.normalize = read_normalize(preprocess.object("normalize"), card.channels());
+  card.preprocess = read_preprocess(top.object("preprocess"), schema, card.inputs[0].shape);
 }
 
 Card read_card(Fields top) {

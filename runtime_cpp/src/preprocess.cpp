@@ -14,23 +14,50 @@ float luma_of(const uint8_t* rgb) {
   return static_cast<float>((19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 32768u) >> 16);
 }
 
-/// A plane as it was stored, height × width, turned as EXIF's orientation says.
-void append_turned(const std::vector<float>& plane, size_t width, int orientation,
-                   std::vector<float>& out) {
-  const size_t height = plane.size() / width;
-  const bool swap = orientation >= 5;
-  const bool flip_x = orientation == 2 || orientation == 3 || orientation >= 7;
-  const bool flip_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  const size_t rows = swap ? width : height;
-  const size_t columns = swap ? height : width;
-  for (size_t y = 0; y < rows; ++y) {
-    for (size_t x = 0; x < columns; ++x) {
-      const size_t stored_x = swap ? y : x;
-      const size_t stored_y = swap ? x : y;
-      out.push_back(plane[(flip_y ? height - 1 - stored_y : stored_y) * width +
-                          (flip_x ? width - 1 - stored_x : stored_x)]);
+/// How a stored picture is turned upright: along its own axes first, then mirrored at the diagonal.
+struct Turn {
+  bool flip_x;
+  bool flip_y;
+  bool swap;
+
+  explicit Turn(int orientation)
+      : flip_x(orientation == 2 || orientation == 3 || orientation >= 7),
+        flip_y(orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7),
+        swap(orientation >= 5) {}
+};
+
+/// A span of the upright picture's axis, counted from the other end of it.
+Span flipped(Span span, size_t side) {
+  span.start = side - span.start - span.length;
+  span.first = span.resized - span.first - span.count;
+  return span;
+}
+
+/// Writes what was kept of a plane, as it is stored, into the input's plane, turned upright.
+void paste(const std::vector<float>& kept, const Turn& turn, const Geometry& geometry, size_t width,
+           float* plane) {
+  const size_t columns = turn.swap ? geometry.y.count : geometry.x.count;  // stored
+  const size_t rows = turn.swap ? geometry.x.count : geometry.y.count;
+  for (size_t y = 0; y < geometry.y.count; ++y) {
+    float* out = plane + (geometry.y.before + y) * width + geometry.x.before;
+    for (size_t x = 0; x < geometry.x.count; ++x) {
+      const size_t stored_x = turn.swap ? y : x;
+      const size_t stored_y = turn.swap ? x : y;
+      out[x] = kept[(turn.flip_y ? rows - 1 - stored_y : stored_y) * columns +
+                    (turn.flip_x ? columns - 1 - stored_x : stored_x)];
     }
   }
+}
+
+double triangle(double distance) {
+  return std::max(1 - distance, 0.0);
+}
+
+/// Keys' curve with a = -0.5.
+double bicubic(double distance) {
+  if (distance < 1) return (1.5 * distance - 2.5) * distance * distance + 1;
+  if (distance < 2) return ((-0.5 * distance + 2.5) * distance - 4) * distance + 2;
+  return 0;
 }
 
 void normalize_per_image(std::vector<float>& values, double epsilon) {
@@ -55,33 +82,55 @@ void normalize_mean_std(std::vector<float>& values, const Normalize& normalize) 
 
 }  // namespace
 
-std::vector<Resizer::Taps> Resizer::taps(size_t in, size_t out) {
-  std::vector<Taps> all(out);
-  const double scale = static_cast<double>(in) / static_cast<double>(out);
-  const double support = std::max(scale, 1.0);
-  for (size_t index = 0; index < out; ++index) {
-    const double center = (static_cast<double>(index) + 0.5) * scale;
-    const auto first = static_cast<size_t>(std::max(center - support + 0.5, 0.0));
-    const auto end = std::min(static_cast<size_t>(center + support + 0.5), in);
-    Taps& taps = all[index];
-    taps.first = first;
-    double sum = 0;
-    for (size_t i = first; i < end; ++i) {
-      const double distance = std::fabs((static_cast<double>(i) - center + 0.5) / support);
-      taps.weights.push_back(std::max(1 - distance, 0.0));
-      sum += taps.weights.back();
+/// As Pillow's `Image.resize` has it; `curve` ends at `reach`.
+Resizer::Taps Resizer::antialiased(const Span& span, size_t index, double reach,
+                                   double (*curve)(double)) {
+  const double ratio = static_cast<double>(span.length) / static_cast<double>(span.resized);
+  const double stretch = std::max(ratio, 1.0);
+  const double center = (static_cast<double>(index) + 0.5) * ratio;
+  Taps taps;
+  taps.first = static_cast<size_t>(std::max(center - reach * stretch + 0.5, 0.0));
+  const auto end = std::min(static_cast<size_t>(center + reach * stretch + 0.5), span.length);
+  double sum = 0;
+  for (size_t i = taps.first; i < end; ++i) {
+    taps.weights.push_back(curve(std::fabs((static_cast<double>(i) - center + 0.5) / stretch)));
+    sum += taps.weights.back();
+  }
+  for (double& weight : taps.weights) weight /= sum;
+  return taps;
+}
+
+/// As OpenCV's INTER_LINEAR: the two neighbours of the place, however far the next ones are.
+Resizer::Taps Resizer::bilinear(const Span& span, size_t index) {
+  const double ratio = static_cast<double>(span.length) / static_cast<double>(span.resized);
+  const double at = std::max((static_cast<double>(index) + 0.5) * ratio - 0.5, 0.0);
+  const auto first = static_cast<size_t>(at);
+  if (first + 1 >= span.length) return {span.length - 1, {1}};
+  const double share = at - static_cast<double>(first);
+  return {first, {1 - share, share}};
+}
+
+std::vector<Resizer::Taps> Resizer::taps(const Span& span, Filter filter) {
+  std::vector<Taps> all;
+  for (size_t index = span.first; index < span.first + span.count; ++index) {
+    if (filter == Filter::bilinear) {
+      all.push_back(bilinear(span, index));
+    } else {
+      const bool is_triangle = filter == Filter::triangle;
+      all.push_back(
+          antialiased(span, index, is_triangle ? 1 : 2, is_triangle ? triangle : bicubic));
     }
-    for (double& weight : taps.weights) weight /= sum;
   }
   return all;
 }
 
-Resizer::Resizer(size_t in_width, size_t in_height, size_t width, size_t height)
-    : across_(taps(in_width, width)),
-      down_(taps(in_height, height)),
-      sums_(height),
-      narrow_(width),
-      out_(width * height) {}
+Resizer::Resizer(const Span& across, const Span& down, Filter filter)
+    : filter_(filter),
+      across_(taps(across, filter)),
+      down_(taps(down, filter)),
+      sums_(down.count),
+      narrow_(across.count),
+      out_(across.count * down.count) {}
 
 void Resizer::row(const float* values) {
   const size_t width = narrow_.size();
@@ -97,7 +146,12 @@ void Resizer::row(const float* values) {
     const double weight = down_[y].weights[row_ - down_[y].first];
     for (size_t x = 0; x < width; ++x) sums[x] += static_cast<double>(narrow_[x]) * weight;
     if (row_ + 1 < down_[y].first + down_[y].weights.size()) continue;
-    for (size_t x = 0; x < width; ++x) out_[y * width + x] = static_cast<float>(sums[x]);
+    for (size_t x = 0; x < width; ++x) {
+      const auto value = static_cast<float>(sums[x]);
+      // The bicubic curve overshoots at edges.
+      const bool clips = filter_ == Filter::bicubic;
+      out_[y * width + x] = clips ? std::min(std::max(value, 0.0f), 255.0f) : value;
+    }
     sums = {};
     open_ = y + 1;  // outputs end in order
   }
@@ -106,25 +160,32 @@ void Resizer::row(const float* values) {
 
 void InputRows::begin(const ImageShape& shape) {
   shape_ = shape;
-  const bool swap = shape.orientation >= 5;
-  const auto width = static_cast<size_t>(swap ? card_.height() : card_.width());
-  const auto height = static_cast<size_t>(swap ? card_.width() : card_.height());
+  const Turn turn(shape.orientation);
+  const auto width = static_cast<size_t>(shape.width);
+  const auto height = static_cast<size_t>(shape.height);
+  geometry_ = turn.swap ? geometry_of(width, height, card_) : geometry_of(height, width, card_);
+  across_ = turn.swap ? geometry_.y : geometry_.x;
+  down_ = turn.swap ? geometry_.x : geometry_.y;
+  if (turn.flip_x) across_ = flipped(across_, width);
+  if (turn.flip_y) down_ = flipped(down_, height);
   for (int channel = 0; channel < card_.channels(); ++channel) {
-    resizers_.emplace_back(static_cast<size_t>(shape.width), static_cast<size_t>(shape.height),
-                           width, height);
+    resizers_.emplace_back(across_, down_, card_.preprocess.filter);
   }
-  values_.resize(static_cast<size_t>(shape.width));
+  values_.resize(across_.length);
 }
 
 void InputRows::row(const uint8_t* pixels) {
+  const size_t y = row_++;
+  if (y < down_.start || y >= down_.start + down_.length) return;
   const double start = now_ms();
   const auto step = static_cast<size_t>(shape_.channels);
+  const bool is_luma = step == 3 && card_.preprocess.color == Color::gray;
   for (size_t channel = 0; channel < resizers_.size(); ++channel) {
-    const uint8_t* pixel = pixels;
+    const size_t stored = card_.preprocess.color == Color::bgr ? 2 - channel : channel;
+    const uint8_t* pixel = pixels + across_.start * step;
     for (float& value : values_) {
       // Grey is left as it is, and stands for each of red, green and blue.
-      const bool luma = step == 3 && resizers_.size() == 1;
-      value = luma ? luma_of(pixel) : static_cast<float>(pixel[step == 1 ? 0 : channel]);
+      value = is_luma ? luma_of(pixel) : static_cast<float>(pixel[step == 1 ? 0 : stored]);
       pixel += step;
     }
     resizers_[channel].row(values_.data());
@@ -132,27 +193,19 @@ void InputRows::row(const uint8_t* pixels) {
   ms_ += now_ms() - start;
 }
 
-Placement InputRows::placement() const {
-  Placement placement;
-  const bool swap = shape_.orientation >= 5;
-  placement.width = swap ? shape_.height : shape_.width;
-  placement.height = swap ? shape_.width : shape_.height;
-  placement.scale_x = static_cast<double>(card_.width()) / placement.width;
-  placement.scale_y = static_cast<double>(card_.height()) / placement.height;
-  return placement;
-}
-
 std::vector<float> InputRows::input() const {
-  std::vector<float> input;
-  input.reserve(card_.values());
-  const auto width = static_cast<size_t>(shape_.orientation >= 5 ? card_.height() : card_.width());
-  for (const Resizer& resizer : resizers_) {
-    append_turned(resizer.values(), width, shape_.orientation, input);
+  std::vector<float> input(card_.values(), card_.preprocess.fit.pad_value);
+  const auto width = static_cast<size_t>(card_.width());
+  const size_t plane = input.size() / resizers_.size();
+  for (size_t channel = 0; channel < resizers_.size(); ++channel) {
+    paste(resizers_[channel].values(), Turn(shape_.orientation), geometry_, width,
+          input.data() + channel * plane);
   }
-  if (card_.normalize.per_image) {
-    normalize_per_image(input, card_.normalize.epsilon);
+  const Normalize& normalize = card_.preprocess.normalize;
+  if (normalize.per_image) {
+    normalize_per_image(input, normalize.epsilon);
   } else {
-    normalize_mean_std(input, card_.normalize);
+    normalize_mean_std(input, normalize);
   }
   return input;
 }
@@ -165,7 +218,8 @@ Result<Input> load_input(const std::string& path, const Card& card, const ImageL
   const auto file = read_file(path, {Exit::image, "image_missing", "image_too_large", most}, links);
   if (!file) return file.error();
   InputRows rows(card);
-  const Encoded encoded{path, file->data.get(), file->size, limits, card.significant_bits};
+  const Encoded encoded{path, file->data.get(), file->size, limits,
+                        card.preprocess.significant_bits};
   if (auto error = decode(encoded, rows)) return *error;
   const double decoded = now_ms();
   Input input{rows.input(), rows.placement()};

@@ -37,8 +37,8 @@ TEST_CASE("a good card is read, and what is for people is ignored") {
   CHECK(card.name == "toy");
   CHECK(card.labels == std::vector<std::string>{"ok", "bad"});
   CHECK(card.height() == 4);
-  CHECK(card.normalize.per_image);
-  CHECK(card.normalize.epsilon == 1e-5);
+  CHECK(card.preprocess.normalize.per_image);
+  CHECK(card.preprocess.normalize.epsilon == 1e-5);
   CHECK(card.file_bytes == 1000);
 }
 
@@ -47,11 +47,47 @@ TEST_CASE("schema 2 may tell how many bits of a sample are significant") {
   const TemporaryFolder folder;
   std::string card = replaced(good_card(), "\"schema\": 1", "\"schema\": 2");
   card = replaced(card, "\"shape\": [1, 2]", "\"shape\": [1, 2], \"activation\": \"none\"");
-  CHECK(load_card(folder.write("card.json", card))->significant_bits == 0);
+  CHECK(load_card(folder.write("card.json", card))->preprocess.significant_bits == 0);
   card = replaced(card, "\"color\": \"gray\"", field);
-  CHECK(load_card(folder.write("card.json", card))->significant_bits == 12);
+  CHECK(load_card(folder.write("card.json", card))->preprocess.significant_bits == 12);
   CHECK(
       contains(told("\"color\": \"gray\"", field), "preprocess.significant_bits: needs schema 2"));
+}
+
+TEST_CASE("schema 2 tells how the picture is fitted, coloured, filtered and scaled") {
+  const TemporaryFolder folder;
+  std::string card = replaced(good_card(), "\"schema\": 1", "\"schema\": 2");
+  card = replaced(card, "\"shape\": [1, 2]", "\"shape\": [1, 2], \"activation\": \"none\"");
+  card = replaced(card, "[1, 1, 4, 4]", "[1, 3, 4, 4]");
+  card = replaced(card, "\"gray\"", "\"bgr\"");
+  card = replaced(card, "triangle", "bilinear");
+  card =
+      replaced(card, R"({"kind": "per_image", "epsilon": 1e-05})",
+               R"({"kind": "scale", "factor": 0.5}, "fit": {"kind": "letterbox", "pad_value": 7})");
+  const auto read = [&] { return load_card(folder.write("card.json", card)); };
+  const auto problem_with = [&](const std::string& fit) {
+    const std::string other = replaced(card, R"({"kind": "letterbox", "pad_value": 7})", fit);
+    return load_card(folder.write("card.json", other)).error().problem;
+  };
+
+  const Preprocess preprocess = read()->preprocess;
+  CHECK(preprocess.color == Color::bgr);
+  CHECK(preprocess.filter == Filter::bilinear);
+  CHECK(preprocess.fit.kind == Fit::Kind::letterbox);
+  CHECK(preprocess.fit.pad_value == 7);
+  CHECK(preprocess.normalize.mean == std::vector<double>{0, 0, 0});
+  CHECK(preprocess.normalize.std[0] == doctest::Approx(2 / 255.0));
+  CHECK(contains(problem_with(R"({"kind": "letterbox", "pad_value": 256})"),
+                 "preprocess.fit.pad_value: expected a whole number from 0 to 255"));
+  CHECK(contains(problem_with(R"({"kind": "center_crop", "resize_shorter": 3})"),
+                 "preprocess.fit.resize_shorter: expected a whole number from 4 to 4096"));
+  CHECK(contains(problem_with(R"({"kind": "stretch", "size": [3, 4]})"), "preprocess.fit.size: "));
+  CHECK(contains(problem_with(R"({"kind": "pad"})"),
+                 "preprocess.fit.kind: expected stretch, center_crop or letterbox, found pad"));
+  card = replaced(card, "\"schema\": 2", "\"schema\": 1");
+  for (const char* key : {"fit: ", "color: bgr ", "resize: bilinear ", "normalize.kind: scale "}) {
+    CHECK(contains(read().error().problem, std::string("preprocess.") + key + "needs schema 2"));
+  }
 }
 
 TEST_CASE("each defect of a card is told with its place") {
@@ -59,7 +95,7 @@ TEST_CASE("each defect of a card is told with its place") {
   CHECK(told("\"name\": \"toy\", ", "") == "1 defect\n  name: is missing");
   CHECK(told("NCHW", "NHWC") == "1 defect\n  input.layout: expected NCHW, found NHWC");
   CHECK(told("triangle", "cubic") ==
-        "1 defect\n  preprocess.resize: expected triangle, found cubic");
+        "1 defect\n  preprocess.resize: expected triangle, bicubic or bilinear, found cubic");
   CHECK(told("\"gray\"", "\"rgb\"") == "1 defect\n  preprocess.color: rgb does not fit 1 channels");
   CHECK(told("[1, 2]", "[1, 3]") ==
         "1 defect\n  output.shape: expected [1, 2], one for each label");

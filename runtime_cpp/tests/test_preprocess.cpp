@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "edge/preprocess.hpp"
@@ -7,9 +8,13 @@ using namespace edge;
 
 namespace {
 
+Span whole(size_t length, size_t resized) {
+  return {0, length, resized, 0, resized, 0};
+}
+
 std::vector<float> resize(size_t in_width, const std::vector<float>& values, size_t width,
-                          size_t height) {
-  Resizer resizer(in_width, values.size() / in_width, width, height);
+                          size_t height, Filter filter = Filter::triangle) {
+  Resizer resizer(whole(in_width, width), whole(values.size() / in_width, height), filter);
   for (size_t at = 0; at < values.size(); at += in_width) resizer.row(values.data() + at);
   return resizer.values();
 }
@@ -35,8 +40,8 @@ void check_close(const std::vector<float>& found, const std::vector<float>& expe
 Card gray_card(int width, int height) {
   Card card;
   card.inputs = {{"image", {1, 1, height, width}}};
-  card.normalize.per_image = true;
-  card.normalize.epsilon = 1e-5;
+  card.preprocess.normalize.per_image = true;
+  card.preprocess.normalize.epsilon = 1e-5;
   return card;
 }
 
@@ -44,8 +49,9 @@ Card gray_card(int width, int height) {
 Card constant_card(int channels, int width, int height) {
   Card card;
   card.inputs = {{"image", {1, channels, height, width}}};
-  card.normalize.mean.assign(static_cast<size_t>(channels), 0);
-  card.normalize.std.assign(static_cast<size_t>(channels), 1 / 255.0);
+  card.preprocess.color = channels == 1 ? Color::gray : Color::rgb;
+  card.preprocess.normalize.mean.assign(static_cast<size_t>(channels), 0);
+  card.preprocess.normalize.std.assign(static_cast<size_t>(channels), 1 / 255.0);
   return card;
 }
 
@@ -122,7 +128,75 @@ TEST_CASE("per image: an image without contrast becomes zeros, not noise") {
 
 TEST_CASE("mean and std are applied to each channel, planes in order") {
   Card card = constant_card(3, 2, 1);
-  card.normalize.mean = {0.5, 0, 0.25};
-  card.normalize.std = {0.5, 1, 0.25};
+  card.preprocess.normalize.mean = {0.5, 0, 0.25};
+  card.preprocess.normalize.std = {0.5, 1, 0.25};
   check_close(input_of({2, 1, 3, 1}, {0, 0, 0, 255, 255, 255}, card), {-1, 1, 0, 1, -1, 3});
+}
+
+TEST_CASE("the middle of a larger picture is kept, half a pixel to the even side") {
+  Card card = constant_card(1, 2, 2);
+  card.preprocess.fit = {Fit::Kind::center_crop, 0, 0, 3, 0};
+  const Geometry geometry = geometry_of(3, 6, card);
+  CHECK(geometry.y.first == 0);  // half of 1 is 0
+  CHECK(geometry.x.first == 2);  // half of 4
+  check_close(
+      input_of({6, 3, 1, 1}, {0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 0, 0, 0, 0, 0, 0}, card),
+      {2, 3, 12, 13});
+}
+
+TEST_CASE("a letterbox leaves the smaller half of its border before the picture") {
+  Card card = constant_card(1, 2, 3);
+  card.preprocess.fit = {Fit::Kind::letterbox, 0, 0, 0, 114};
+  check_close(input_of({2, 2, 1, 1}, {1, 2, 3, 4}, card), {1, 2, 3, 4, 114, 114});
+  const Placement placement = geometry_of(100, 100, card).placement();
+  CHECK(placement.scale_x == 0.02);
+  CHECK(placement.left == 0);
+  CHECK(geometry_of(2, 6, card).placement().top == 1);
+}
+
+TEST_CASE("a picture as thin as can be is still a pixel of a letterbox") {
+  Card card = constant_card(1, 64, 64);
+  card.preprocess.fit = {Fit::Kind::letterbox, 0, 0, 0, 0};
+  CHECK(geometry_of(1, 16384, card).y.resized == 1);
+}
+
+TEST_CASE("what is cut off costs no memory") {
+  Card card = constant_card(1, 64, 64);
+  card.preprocess.fit = {Fit::Kind::center_crop, 0, 0, 4096, 0};
+  InputRows rows(card);
+  rows.begin({16384, 1, 1, 1});  // 4096 x 67 million pixels, resized
+  const std::vector<uint8_t> row(16384, 9);
+  rows.row(row.data());
+  for (const float value : rows.input()) CHECK(value == 9);
+}
+
+TEST_CASE("a turned picture is fitted as the upright one") {
+  Card card = constant_card(1, 2, 2);
+  for (const Fit& fit :
+       {Fit{Fit::Kind::center_crop, 0, 0, 3, 0}, Fit{Fit::Kind::stretch, 3, 4, 0, 0},
+        Fit{Fit::Kind::letterbox, 0, 0, 0, 50}}) {
+    card.preprocess.fit = fit;
+    // Orientation 6: the first stored row is the upright picture's last column, from the top.
+    check_close(input_of({4, 3, 1, 6}, {3, 6, 9, 12, 2, 5, 8, 11, 1, 4, 7, 10}, card),
+                input_of({3, 4, 1, 1}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, card));
+  }
+}
+
+TEST_CASE("blue comes first where the card says so") {
+  Card card = constant_card(3, 1, 1);
+  card.preprocess.color = Color::bgr;
+  check_close(input_of({1, 1, 3, 1}, {10, 20, 30}, card), {30, 20, 10});
+  check_close(input_of({1, 1, 1, 1}, {7}, card), {7, 7, 7});
+}
+
+TEST_CASE("bilinear looks at two neighbours, however much it shrinks") {
+  const std::vector<float> values{0, 10, 20, 30, 40, 50, 60, 90};
+  check_close(resize(8, values, 2, 1, Filter::bilinear), {15, 55});
+  check_close(resize(2, {0, 100}, 4, 1, Filter::bilinear), {0, 25, 75, 100});
+}
+
+TEST_CASE("bicubic does not leave the range of pixels") {
+  const auto values = resize(4, {0, 0, 255, 255}, 16, 1, Filter::bicubic);
+  CHECK(*std::min_element(values.begin(), values.end()) == 0);
+  CHECK(*std::max_element(values.begin(), values.end()) == 255);
 }

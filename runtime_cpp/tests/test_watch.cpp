@@ -68,8 +68,8 @@ TEST_CASE("a result replaces nothing, and nothing is written through a link") {
 TEST_CASE("an image that ends its decoder ends nothing else") {
   Card card;
   card.inputs = {{"image", {1, 1, 4, 4}}};
-  card.normalize.per_image = true;
-  card.normalize.epsilon = 1e-5;
+  card.preprocess.normalize.per_image = true;
+  card.preprocess.normalize.epsilon = 1e-5;
   const auto apart = [&](const std::string& path) {
     return load_input_apart(path, card, {}, [] {});
   };

@@ -12,10 +12,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edgewright.base import digest
-from edgewright.model.contract.card import Activation, read_card
+from edgewright.model.contract.card import (
+    Activation,
+    CenterCrop,
+    Color,
+    Filter,
+    Fit,
+    Letterbox,
+    PerImage,
+    Preprocess,
+    Scale,
+    Stretch,
+    read_card,
+    write_card,
+)
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session, outputs, probabilities
 from edgewright.release.manifest import MANIFEST
@@ -148,6 +163,53 @@ def test_any_size_agrees_with_python(
     image = scratch / f"noise-{size[0]}x{size[1]}.png"
     Image.fromarray(noise).save(image)
     assert agreement(host_edge_infer, gray_toy, image) <= AGREEMENT
+
+
+NORMALIZATIONS = [PerImage(), Scale(factor=1), Scale(factor=1 / 255)]
+FITS = st.one_of(
+    st.just(Stretch()),
+    st.builds(Stretch, size=st.tuples(st.integers(24, 60), st.integers(32, 60))),
+    st.builds(CenterCrop, resize_shorter=st.integers(32, 70)),
+    st.builds(Letterbox, pad_value=st.integers(0, 255)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    orientation=st.integers(1, 8),
+    color=st.sampled_from(["gray", "rgb", "bgr"]),
+    fit=FITS,
+    resize=st.sampled_from(["triangle", "bicubic", "bilinear"]),
+    normalize=st.sampled_from(NORMALIZATIONS),
+    seed=st.integers(0, 9),
+)
+def test_any_preprocessing_agrees_with_python(
+    host_edge_infer: EdgeInfer,
+    scratch: Path,
+    gray_toy: Path,
+    rgb_toy: Path,
+    size: tuple[int, int],
+    orientation: int,
+    color: Color,
+    fit: Fit,
+    resize: Filter,
+    normalize: PerImage | Scale,
+    seed: int,
+) -> None:
+    toy = gray_toy if color == "gray" else rgb_toy
+    model = scratch / "any" / toy.name
+    shutil.rmtree(model.parent, ignore_errors=True)
+    beside(toy, model.parent)
+    card = read_card(model.parent / "card.json")
+    how = Preprocess(color=color, fit=fit, resize=resize, normalize=normalize)
+    write_card(card.model_copy(update={"preprocess": how}), model.parent / "card.json")
+    noise = np.random.default_rng(seed).integers(0, 256, size=(*size, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(noise).save(model.parent / "noise.png", exif=exif)
+
+    assert agreement(host_edge_infer, model, model.parent / "noise.png") <= AGREEMENT
 
 
 # --- self-test

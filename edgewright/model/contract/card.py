@@ -13,6 +13,7 @@ from edgewright.model.contract.network_file import network_bytes, network_sha256
 CARD_BYTES = 1 << 20
 Facts = dict[str, JsonValue]
 Size = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, le=4096)]  # pixels of what a board resizes to
 
 
 class PerImage(Part):
@@ -30,14 +31,63 @@ class MeanStd(Part):
     std: tuple[Annotated[float, Field(gt=0)], ...]
 
 
+class Scale(Part):
+    """Multiply by a constant: 1 leaves 0 to 255, as networks that normalise themselves take it."""
+
+    kind: Literal["scale"] = "scale"
+    factor: float = Field(gt=0)
+
+
+class Stretch(Part):
+    """Both sides to their size, whatever becomes of the proportions."""
+
+    kind: Literal["stretch"] = "stretch"
+    # Height and width of which the middle is kept; None: the input's.
+    size: tuple[Side, Side] | None = None
+
+
+class CenterCrop(Part):
+    """The shorter side to a size, the proportions as they are, of which the middle is kept."""
+
+    kind: Literal["center_crop"] = "center_crop"
+    resize_shorter: Side
+
+
+class Letterbox(Part):
+    """As large as fits in, the proportions as they are, with a border around it."""
+
+    kind: Literal["letterbox"] = "letterbox"
+    pad_value: int = Field(default=114, ge=0, le=255)
+
+
+Fit = Annotated[Stretch | CenterCrop | Letterbox, Field(discriminator="kind")]
+Color = Literal["gray", "rgb", "bgr"]
+# Pillow's BILINEAR and BICUBIC, which are antialiased; OpenCV's INTER_LINEAR, which is not.
+Filter = Literal["triangle", "bicubic", "bilinear"]
+
+
 class Preprocess(Part):
     """From pixels to the network's input; docs/formats.md has the exact arithmetic."""
 
-    color: Literal["gray", "rgb"] = "gray"
-    resize: Literal["triangle"] = "triangle"  # the only one that edge-infer has
-    normalize: Annotated[PerImage | MeanStd, Field(discriminator="kind")] = PerImage()
+    color: Color = "gray"
+    resize: Filter = "triangle"
+    normalize: Annotated[PerImage | MeanStd | Scale, Field(discriminator="kind")] = PerImage()
     # Of samples with 16 bits, as a camera of 10 or 12 bits writes them; schema 2.
     significant_bits: Annotated[int, Field(ge=9, le=16)] | None = None
+    fit: Fit = Stretch()  # schema 2
+
+    def words_of_schema_2(self) -> Iterator[str]:
+        """What a card of schema 1 cannot say."""
+        if self.significant_bits is not None:
+            yield "preprocess.significant_bits is a key"
+        if self.fit != Stretch():
+            yield "preprocess.fit is a key"
+        words = {"color": self.color, "resize": self.resize, "normalize": self.normalize.kind}
+        yield from (
+            f"preprocess.{key} {word} is a word"
+            for key, word in words.items()
+            if word in ("bgr", "bicubic", "bilinear", "scale")
+        )
 
 
 class Input(Part):
@@ -101,8 +151,10 @@ class ImageCard(CardBase):
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
         yield from self._channel_problems()
-        if self.schema_ == 1 and self.preprocess.significant_bits is not None:
-            yield "preprocess.significant_bits is a key of schema 2, the card has schema 1"
+        yield from self._fit_problems()
+        if self.schema_ == 1:
+            words = self.preprocess.words_of_schema_2()
+            yield from (f"{word} of schema 2, the card has schema 1" for word in words)
 
     def _channel_problems(self) -> Iterator[str]:
         color, normalize = self.preprocess.color, self.preprocess.normalize
@@ -114,6 +166,19 @@ class ImageCard(CardBase):
             wrong = {name: count for name, count in counts.items() if count != channels}
             yield from (
                 f"{name} has {n} values, {color} needs {channels}" for name, n in wrong.items()
+            )
+
+    def _fit_problems(self) -> Iterator[str]:
+        fit, (height, width) = self.preprocess.fit, self.input.shape[2:]
+        if isinstance(fit, CenterCrop) and fit.resize_shorter < max(height, width):
+            yield (
+                f"preprocess.fit.resize_shorter is {fit.resize_shorter}, "
+                f"the input of {width} x {height} pixels needs {max(height, width)} or more"
+            )
+        if isinstance(fit, Stretch) and fit.size and not _covers(fit.size, (height, width)):
+            yield (
+                f"preprocess.fit.size is {fit.size[1]} x {fit.size[0]} pixels, "
+                f"the input is larger: {width} x {height}"
             )
 
 
@@ -130,6 +195,10 @@ class Card(ImageCard):
             yield f"output.shape has {self.output.shape[1]} values, labels has {len(self.labels)}"
         if self.schema_ == 1 and "activation" in self.output.model_fields_set:
             yield "output.activation is a key of schema 2, the card has schema 1"
+
+
+def _covers(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
+    return outer[0] >= inner[0] and outer[1] >= inner[1]
 
 
 def read_card(path: Path) -> Card:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -16,3 +19,12 @@ class Placement:
     scale_y: float
     left: float = 0.0  # of the image's corner, in pixels of the input
     top: float = 0.0
+
+    def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Points (…, 2), x and y in pixels of the input -> in pixels of the image, within it."""
+        places: NDArray[np.float64] = np.clip(
+            (points - np.array([self.left, self.top])) / np.array([self.scale_x, self.scale_y]),
+            0,
+            [self.width, self.height],
+        )
+        return places

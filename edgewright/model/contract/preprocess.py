@@ -3,17 +3,27 @@
 `edge-infer` does the same in C++; both agree to 1e-3 in every value.
 """
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from edgewright.model.contract.card import ImageCard, MeanStd, PerImage
+from edgewright.model.contract.card import (
+    Filter,
+    ImageCard,
+    Letterbox,
+    MeanStd,
+    PerImage,
+    Scale,
+)
+from edgewright.model.contract.geometry import Span, geometry_of
 from edgewright.model.contract.pixels import Pixels, decode
 from edgewright.model.contract.placement import Placement
 
 Floats = NDArray[np.float32]
+Exact = NDArray[np.float64]
 
 
 def load_input(path: Path, card: ImageCard) -> Floats:
@@ -24,28 +34,33 @@ def load_input(path: Path, card: ImageCard) -> Floats:
 def load_placed(path: Path, card: ImageCard) -> tuple[Floats, Placement]:
     """The network's input for one image file, and where the image lies in it."""
     pixels = decode(path, card.preprocess.significant_bits)
-    (height, width), (_, _, rows, columns) = pixels.shape[:2], card.input.shape
-    placement = Placement(
-        width=width, height=height, scale_x=columns / width, scale_y=rows / height
-    )
+    placement = geometry_of(pixels.shape[0], pixels.shape[1], card).placement
     return preprocess(pixels, card), placement
 
 
 def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
     """Pixels of any size, uint8 (H, W) or (H, W, 3) -> float32 (1, C, H, W)."""
-    _, _, height, width = card.input.shape
-    planes = to_planes(pixels, card.preprocess.color)
-    resized = np.stack([resize(plane, height, width) for plane in planes])
-    return normalize(resized, card.preprocess.normalize)[np.newaxis]
+    rules = card.preprocess
+    geometry = geometry_of(pixels.shape[0], pixels.shape[1], card)
+    y, x = geometry.y, geometry.x
+    part = pixels[y.start : y.start + y.length, x.start : x.start + x.length]
+    planes = to_planes(part, rules.color)
+    border = rules.fit.pad_value if isinstance(rules.fit, Letterbox) else 0
+    canvas = np.full((len(planes), *card.input.shape[2:]), border, np.float32)
+    for plane, whole in zip(planes, canvas, strict=True):
+        kept = resample(plane, y, x, rules.resize)
+        whole[y.before : y.before + y.count, x.before : x.before + x.count] = kept
+    return normalize(canvas, rules.normalize)[np.newaxis]
 
 
 def to_planes(pixels: Pixels, color: str) -> Floats:
     """Planes of the channels the network wants: float32 (C, H, W), values 0 to 255."""
-    if color == "rgb":
-        rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32)
-    gray = luma(pixels) if pixels.ndim == 3 else pixels
-    return gray[np.newaxis].astype(np.float32)
+    if color == "gray":
+        gray = luma(pixels) if pixels.ndim == 3 else pixels
+        return gray[np.newaxis].astype(np.float32)
+    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
+    planes = rgb.transpose(2, 0, 1)
+    return np.ascontiguousarray(planes[::-1] if color == "bgr" else planes, dtype=np.float32)
 
 
 def luma(rgb: Pixels) -> Pixels:
@@ -56,14 +71,80 @@ def luma(rgb: Pixels) -> Pixels:
 
 def resize(plane: Floats, height: int, width: int) -> Floats:
     """Separable triangle filter in float32; a plane that fits is returned as it is."""
-    if plane.shape == (height, width):
-        return plane
-    image = Image.fromarray(plane)  # float32 makes it mode F
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+
+    def whole(length: int, resized: int) -> Span:
+        return Span(start=0, length=length, resized=resized, first=0, count=resized, before=0)
+
+    return resample(plane, whole(plane.shape[0], height), whole(plane.shape[1], width), "triangle")
 
 
-def normalize(planes: Floats, rule: PerImage | MeanStd) -> Floats:
+def resample(plane: Floats, y: Span, x: Span, kernel: Filter) -> Floats:
+    """The pixels that are kept of the resized plane: across first, in double, as Pillow does."""
+    if plane.shape == (y.resized, x.resized):
+        return plane[y.first : y.first + y.count, x.first : x.first + x.count]
+    narrow = _along_rows(np.ascontiguousarray(plane.T), x, kernel).T
+    resized = _along_rows(np.ascontiguousarray(narrow), y, kernel)
+    return np.clip(resized, 0, 255) if kernel == "bicubic" else resized
+
+
+def _along_rows(rows: Floats, span: Span, kernel: Filter) -> Floats:
+    """Rows (length, N) -> (count, N)."""
+    exact = rows.astype(np.float64)
+    out = np.empty((span.count, rows.shape[1]), np.float32)
+    for index, (first, weights) in enumerate(_taps(span, kernel)):
+        out[index] = weights @ exact[first : first + len(weights)]
+    return out
+
+
+@lru_cache(maxsize=32)  # images of a set are of few sizes, and taps cost more than a small image
+def _taps(span: Span, kernel: Filter) -> list[tuple[int, Exact]]:
+    """For each pixel that is kept the first one it is made of, and the weights of all."""
+    kernels: dict[Filter, Callable[[Span, int], tuple[int, Exact]]] = {
+        "triangle": partial(_antialiased, reach=1, curve=_triangle),
+        "bicubic": partial(_antialiased, reach=2, curve=_bicubic),
+        "bilinear": _bilinear,
+    }
+    weigh = kernels[kernel]
+    return [weigh(span, span.first + index) for index in range(span.count)]
+
+
+def _antialiased(
+    span: Span, index: int, *, reach: float, curve: Callable[[Exact], Exact]
+) -> tuple[int, Exact]:
+    """A filter of Pillow's `Image.resize`, whose curve ends at `reach`."""
+    ratio = span.length / span.resized
+    stretch = max(ratio, 1.0)
+    center = (index + 0.5) * ratio
+    first = int(max(center - reach * stretch + 0.5, 0))
+    end = min(int(center + reach * stretch + 0.5), span.length)
+    weights = curve(np.abs((np.arange(first, end) - center + 0.5) / stretch))
+    return first, weights / weights.sum()
+
+
+def _triangle(distance: Exact) -> Exact:
+    return np.maximum(1 - distance, 0)
+
+
+def _bicubic(distance: Exact) -> Exact:
+    """Keys' curve with a = -0.5."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
+
+
+def _bilinear(span: Span, index: int) -> tuple[int, Exact]:
+    """OpenCV's INTER_LINEAR: the two neighbours of the place, however far the next ones are."""
+    at = max((index + 0.5) * (span.length / span.resized) - 0.5, 0)
+    first = int(at)
+    if first >= span.length - 1:
+        return span.length - 1, np.ones(1)
+    return first, np.array([1 - (at - first), at - first])
+
+
+def normalize(planes: Floats, rule: PerImage | MeanStd | Scale) -> Floats:
     """Centre and scale planes of values 0 to 255: (C, H, W) -> (C, H, W)."""
+    if isinstance(rule, Scale):
+        return planes * np.float32(rule.factor)
     if isinstance(rule, MeanStd):
         mean, std = _per_channel(rule.mean), _per_channel(rule.std)
         return (planes / np.float32(255) - mean) / std

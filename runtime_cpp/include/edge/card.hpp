@@ -16,6 +16,32 @@ struct Normalize {
   std::vector<double> std;   // one for each channel, of values in 0..1
 };
 
+/// Which planes the network takes, in which order.
+enum class Color { gray, rgb, bgr };
+
+/// Pillow's BILINEAR and BICUBIC, which widen when they shrink; OpenCV's INTER_LINEAR, which does
+/// not.
+enum class Filter { triangle, bicubic, bilinear };
+
+/// How the picture's proportions are brought to the input's.
+struct Fit {
+  enum class Kind { stretch, center_crop, letterbox };
+  Kind kind = Kind::stretch;
+  size_t height = 0;          // stretch: to this size, of which the middle is kept; 0: the input's
+  size_t width = 0;           // stretch: as height
+  size_t resize_shorter = 0;  // center_crop: what the shorter side becomes
+  float pad_value = 0;        // letterbox: of the border, 0 to 255
+};
+
+/// From pixels to the network's input.
+struct Preprocess {
+  Color color = Color::gray;
+  Filter filter = Filter::triangle;
+  Fit fit;
+  int significant_bits = 0;  // of samples with 16 bits; 0: not said
+  Normalize normalize;
+};
+
 /// What turns the network's outputs into probabilities.
 enum class Activation { softmax, sigmoid, none };
 
@@ -37,11 +63,10 @@ struct Card {
   std::vector<std::string> labels;  // of the classes; none where the task has no classes
   std::vector<TensorCard> inputs;   // of an image one: 1, channels, height, width
   std::vector<TensorCard> outputs;  // in the order in which the task reads them
-  int significant_bits = 0;         // of samples with 16 bits; 0: not said
-  Normalize normalize;
-  std::string file_name;    // of the model that the card belongs to
-  uint64_t file_bytes = 0;  // of that file
-  std::string file_sha256;  // of its content
+  Preprocess preprocess;            // of the image, where the task takes one
+  std::string file_name;            // of the model that the card belongs to
+  uint64_t file_bytes = 0;          // of that file
+  std::string file_sha256;          // of its content
 
   // Of the image, where the task takes one.
   int channels() const { return static_cast<int>(inputs[0].shape[1]); }
@@ -52,6 +77,10 @@ struct Card {
 
 /// Number of values of a shape; 0 where a size is open.
 size_t count_values(const std::vector<int64_t>& shape);
+
+class Fields;
+/// How the input of a card is made of an image; `shape` is 1, channels, height, width.
+Preprocess read_preprocess(Fields fields, int schema, const std::vector<int64_t>& shape);
 
 /// All defects of a card are told at once.
 Result<Card> load_card(const std::string& path);

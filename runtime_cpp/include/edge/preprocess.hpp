@@ -5,19 +5,19 @@
 
 #include "edge/card.hpp"
 #include "edge/file.hpp"
+#include "edge/geometry.hpp"
 #include "edge/image.hpp"
-#include "edge/placement.hpp"
 
 namespace edge {
 
-/// Separable triangle filter with support max(scale, 1), as Pillow's BILINEAR in mode F. It is fed
-/// row by row, and holds no more rows than one of its outputs needs.
+/// Separable filter. It is fed row by row, and holds no more rows than one of its outputs needs,
+/// and of the resized picture the part that is kept alone.
 class Resizer {
  public:
-  Resizer(size_t in_width, size_t in_height, size_t width, size_t height);
+  Resizer(const Span& across, const Span& down, Filter filter);
 
-  void row(const float* values);  // in_width, the top row first
-  /// height × width, once all rows have come.
+  void row(const float* values);  // across.length, the top row first
+  /// down.count × across.count, once all rows have come.
   const std::vector<float>& values() const { return out_; }
 
  private:
@@ -26,8 +26,11 @@ class Resizer {
     size_t first = 0;             // index of the first input
     std::vector<double> weights;  // one for each input, sum 1
   };
-  static std::vector<Taps> taps(size_t in, size_t out);
+  static std::vector<Taps> taps(const Span& span, Filter filter);
+  static Taps antialiased(const Span& span, size_t index, double reach, double (*curve)(double));
+  static Taps bilinear(const Span& span, size_t index);
 
+  Filter filter_;
   std::vector<Taps> across_;               // one for each column of the output
   std::vector<Taps> down_;                 // one for each row of the output
   std::vector<std::vector<double>> sums_;  // of each row of the output that is under way
@@ -47,14 +50,18 @@ class InputRows : public Rows {
 
   /// Channels × height × width of the card, once all rows have come.
   std::vector<float> input() const;
-  Placement placement() const;
+  Placement placement() const { return geometry_.placement(); }
   double ms() const { return ms_; }  // spent here, not in the decoder
 
  private:
   const Card& card_;
   ImageShape shape_{};
+  Geometry geometry_{};
+  Span across_{};                  // of the picture as it is stored
+  Span down_{};                    // of the picture as it is stored
   std::vector<Resizer> resizers_;  // one for each channel of the card
   std::vector<float> values_;      // the row at hand, one channel of it
+  size_t row_ = 0;                 // of the picture, that comes next
   double ms_ = 0;
 };
 

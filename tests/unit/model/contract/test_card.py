@@ -110,3 +110,42 @@ def test_a_card_of_schema_1_is_written_so_that_it_can_be_read(tmp_path: Path) ->
     write_card(card, tmp_path / "card.json")
 
     assert read_card(tmp_path / "card.json") == card.model_copy(update={"schema_": 2})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("fit", {"kind": "letterbox"}, "preprocess.fit is a key"),
+        ("color", "bgr", "preprocess.color bgr is a word"),
+        ("resize", "bicubic", "preprocess.resize bicubic is a word"),
+        ("normalize", {"kind": "scale", "factor": 1}, "preprocess.normalize scale is a word"),
+    ],
+)
+def test_what_schema_2_added_to_preprocessing_is_no_word_of_schema_1(
+    key: str, value: object, problem: str, card: Card, tmp_path: Path
+) -> None:
+    content = plain(card) | {"schema": 1}
+    del content["output"]["activation"]
+    content["preprocess"][key] = value
+    content["input"]["shape"][1] = 3 if key == "color" else 1
+    assert f"{problem} of schema 2" in problems_of(content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fit", "problem"),
+    [
+        (
+            {"kind": "center_crop", "resize_shorter": 63},
+            "the input of 64 x 48 pixels needs 64 or more",
+        ),
+        ({"kind": "stretch", "size": [64, 60]}, "is 60 x 64 pixels, the input is larger: 64 x 48"),
+        ({"kind": "letterbox", "pad_value": 256}, "preprocess.fit.letterbox.pad_value: "),
+        ({"kind": "center_crop", "resize_shorter": 5000}, "fit.center_crop.resize_shorter: "),
+    ],
+)
+def test_a_fit_that_leaves_a_part_of_the_input_empty_is_refused(
+    fit: object, problem: str, card: Card, tmp_path: Path
+) -> None:
+    content = plain(card)
+    content["preprocess"]["fit"] = fit
+    assert problem in problems_of(content, tmp_path)

@@ -5,13 +5,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
-from edgewright.model.contract.card import Card, Input, MeanStd, PerImage, Preprocess
+from edgewright.model.contract.card import (
+    Card,
+    CenterCrop,
+    Filter,
+    Fit,
+    Input,
+    Letterbox,
+    MeanStd,
+    PerImage,
+    Preprocess,
+    Scale,
+    Stretch,
+)
+from edgewright.model.contract.geometry import Span, geometry_of
 from edgewright.model.contract.preprocess import (
     load_input,
     luma,
     normalize,
     preprocess,
+    resample,
     resize,
     to_planes,
 )
@@ -40,9 +55,47 @@ def test_resize_is_the_triangle_filter(sizes: tuple[int, int, int, int], seed: i
     np.testing.assert_allclose(resize(plane, new_height, new_width), expected, atol=1e-3)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 90)] * 4),
+    st.sampled_from(["triangle", "bicubic"]),
+    st.integers(0, 9),
+)
+def test_antialiased_filters_are_pillows(
+    sizes: tuple[int, int, int, int], kernel: Filter, seed: int
+) -> None:
+    height, width, new_height, new_width = sizes
+    plane = np.random.default_rng(seed).uniform(0, 255, (height, width)).astype(np.float32)
+    pillows = {"triangle": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[kernel]
+    expected = np.asarray(Image.fromarray(plane).resize((new_width, new_height), pillows))
+    resized = resample(plane, whole(height, new_height), whole(width, new_width), kernel)
+    np.testing.assert_allclose(resized, expected.clip(0, 255), atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(0, 9))
+def test_bilinear_is_numpys_interpolation(sizes: tuple[int, int, int, int], seed: int) -> None:
+    height, width, new_height, new_width = sizes
+    plane = np.random.default_rng(seed).uniform(0, 255, (height, width)).astype(np.float32)
+
+    def places(length: int, resized: int) -> Exact:
+        return (np.arange(resized) + 0.5) * length / resized - 0.5
+
+    across = np.stack([np.interp(places(width, new_width), np.arange(width), row) for row in plane])
+    expected = np.stack(
+        [np.interp(places(height, new_height), np.arange(height), column) for column in across.T]
+    ).T
+    resized = resample(plane, whole(height, new_height), whole(width, new_width), "bilinear")
+    np.testing.assert_allclose(resized, expected, atol=1e-3)
+
+
+def whole(length: int, resized: int) -> Span:
+    return Span(start=0, length=length, resized=resized, first=0, count=resized, before=0)
+
+
 def test_a_plane_that_fits_is_not_touched() -> None:
     plane = np.random.default_rng(0).uniform(0, 255, (5, 7)).astype(np.float32)
-    assert resize(plane, 5, 7) is plane
+    np.testing.assert_array_equal(resize(plane, 5, 7), plane)
 
 
 def test_luma_is_exact_for_grey_and_for_primaries() -> None:
@@ -87,3 +140,82 @@ def test_channels_are_planes() -> None:
     how = Preprocess(color="rgb", normalize=MeanStd(mean=(0, 0, 0), std=(1, 1, 1)))
     card = make_card(input=Input(shape=(1, 3, 2, 2)), preprocess=how)
     np.testing.assert_array_equal(preprocess(pixels, card)[0, :, 0, 0], [0, 0, 1])
+
+
+def fitted(fit: Fit, height: int, width: int) -> Card:
+    """A card that leaves pixels as they are."""
+    how = Preprocess(fit=fit, normalize=Scale(factor=1))
+    return make_card(input=Input(shape=(1, 1, height, width)), preprocess=how)
+
+
+def test_bgr_is_rgb_the_other_way_round() -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(to_planes(pixels, "bgr"), to_planes(pixels, "rgb")[::-1])
+
+
+@pytest.mark.parametrize(("surplus", "cut"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2)])
+def test_the_middle_is_kept_half_a_pixel_to_the_even_side(surplus: int, cut: int) -> None:
+    card = fitted(CenterCrop(resize_shorter=8), 8, 8)
+    pixels = np.tile(np.arange(8 + surplus, dtype=np.uint8), (8, 1))
+    seen = preprocess(pixels, card)[0, 0]
+    np.testing.assert_array_equal(seen, pixels[:, cut : cut + 8])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 40))
+def test_a_center_crop_is_the_middle_of_the_whole_resized_image(
+    height: int, width: int, shorter: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
+    seen = preprocess(pixels, fitted(CenterCrop(resize_shorter=shorter), 8, 8))[0, 0]
+    sides = [shorter * side // min(height, width) for side in (height, width)]
+    resized = resize(pixels.astype(np.float32), *sides)
+    top, left = (round((side - 8) / 2) for side in sides)
+    np.testing.assert_allclose(seen, resized[top : top + 8, left : left + 8], atol=1e-3)
+
+
+def test_a_stretch_to_a_larger_size_keeps_the_middle() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    seen = preprocess(pixels, fitted(Stretch(size=(10, 12)), 8, 8))[0, 0]
+    resized = resize(pixels.astype(np.float32), 10, 12)
+    np.testing.assert_allclose(seen, resized[1:9, 2:10], atol=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_a_letterbox_has_the_geometry_of_ultralytics(height: int, width: int) -> None:
+    target = (48, 64)
+    geometry = geometry_of(height, width, fitted(Letterbox(), *target))
+    # ultralytics.data.augment.LetterBox(new_shape, auto=False, center=True)
+    ratio = min(target[0] / height, target[1] / width)
+    size = (round(height * ratio), round(width * ratio))
+    halves = [(full - side) / 2 for full, side in zip(target, size, strict=True)]
+    for span, side, half in zip((geometry.y, geometry.x), size, halves, strict=True):
+        if side:  # it has no picture as thin as that
+            assert (span.count, span.before) == (side, round(half - 0.1))
+
+
+def test_a_letterbox_has_a_border_of_its_value_before_it_is_normalised() -> None:
+    how = Preprocess(fit=Letterbox(pad_value=51), normalize=Scale(factor=1 / 255))
+    card = make_card(input=Input(shape=(1, 1, 5, 4)), preprocess=how)
+    seen = preprocess(np.full((8, 16), 255, np.uint8), card)[0, 0]
+    np.testing.assert_allclose(seen[:, 0], [0.2, 1, 1, 0.2, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [Stretch(), Stretch(size=(60, 70)), CenterCrop(resize_shorter=70), Letterbox(pad_value=0)],
+)
+def test_points_of_the_input_are_found_again_in_the_image(fit: Fit) -> None:
+    """A bright dot: its place in the input, mapped back, is where it was drawn."""
+    height, width, x, y = 120, 200, 90, 55
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[y : y + 5, x : x + 5] = 255
+    card = fitted(fit, 48, 64)
+    seen = preprocess(pixels, card)[0, 0].astype(np.float64)
+    rows, columns = np.mgrid[0:48, 0:64] + 0.5
+    center = np.array([(columns * seen).sum(), (rows * seen).sum()]) / seen.sum()
+    placement = geometry_of(height, width, card).placement
+    np.testing.assert_allclose(placement.to_image(center), [x + 2.5, y + 2.5], atol=0.3)
+    corners = placement.to_image(np.array([[-99.0, -99.0], [999.0, 999.0]]))
+    np.testing.assert_array_equal(corners, [[0, 0], [width, height]])
