@@ -68,7 +68,9 @@ Result<Inferred> infer(Engine& engine, const std::string& path, Input input) {
     }
   }
   result.outputs = *outputs;
-  result.answer = make_answer(engine.card, std::move(*outputs), result.input.placement);
+  auto answer = make_answer(engine.card, std::move(*outputs), result.input.placement);
+  if (!answer) return answer.error();
+  result.answer = std::move(*answer);
   return result;
 }
 

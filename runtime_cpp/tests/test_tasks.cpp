@@ -16,8 +16,9 @@ Card class_card() {
 }  // namespace
 
 TEST_CASE("a classifier's answer is its likeliest class") {
-  const Answer answer = make_answer(class_card(), {{{1, 2}, {1, 3}}}, {});
-  const ClassAnswer& classes = std::get<ClassAnswer>(answer);
+  const auto answer = make_answer(class_card(), {{{1, 2}, {1, 3}}}, {});
+  REQUIRE(answer);
+  const ClassAnswer& classes = std::get<ClassAnswer>(*answer);
   CHECK(classes.index == 1);
   CHECK(classes.probabilities[1] == doctest::Approx(0.880797));
 }

@@ -15,7 +15,8 @@ from edgewright.base.schema import Part
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats, load_placed
 from edgewright.model.contract.session import open_session
-from edgewright.model.contract.task_cards import MAX_VALUES, TaskCard, TensorCard
+from edgewright.model.contract.task_base import MAX_VALUES
+from edgewright.model.contract.task_cards import TaskCard, TensorCard
 from edgewright.model.tasks.task import Task
 from edgewright.model.tasks.tensor import TensorTask
 

@@ -2,9 +2,9 @@
 
 namespace edge {
 
-Answer make_answer(const Card& card, std::vector<Tensor> outputs, const Placement&) {
-  if (card.task == TaskKind::tensor) return TensorAnswer{std::move(outputs)};
-  return classify(card, outputs);
+Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs, const Placement&) {
+  if (card.task == TaskKind::tensor) return Answer(TensorAnswer{std::move(outputs)});
+  return Answer(classify(card, outputs));
 }
 
 Answer read_answer(Fields fields, const Card& card) {
