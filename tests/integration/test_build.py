@@ -122,9 +122,9 @@ def test_symbols_are_kept_by_build_id(built: BuildReport) -> None:
     build_id = read_elf(built.folder / "bin" / "edge-infer").build_id
     assert build_id
 
-    kept = REPO.build("a53-som").symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+    symbols = REPO.build("a53-som").symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
 
-    assert read_elf(kept).build_id == build_id
+    assert read_elf(symbols).build_id == build_id
 
 
 def test_a_second_build_comes_from_the_cache(built: BuildReport) -> None:

@@ -344,21 +344,21 @@ def test_of_two_colleagues_at_once_one_is_refused(
     """Both know the same keys; one revokes what the other would revive."""
     trust(LocalBoard(), make())
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    mine, leaver, new = signer(), signer("leaver"), signer("new").public
-    keyring.provision(helper, NAMES, leaver.public, mine)
+    default_key, leaver, new = signer(), signer("leaver"), signer("new").public
+    keyring.provision(helper, NAMES, leaver.public, default_key)
     known = keyring.read(helper)
-    keyring.revoke(helper, NAMES, [leaver.public.id], mine)
+    keyring.revoke(helper, NAMES, [leaver.public.id], default_key)
     monkeypatch.setattr(keyring, "read", lambda _: known)
 
     with pytest.raises(RefusedError) as refused:
-        keyring.provision(helper, NAMES, new, mine, confirmed=[leaver.public])
+        keyring.provision(helper, NAMES, new, default_key, confirmed=[leaver.public])
 
     assert refused.value.code == "keys_conflict"
-    assert helper.status().keys == (mine.public.id,)
+    assert helper.status().keys == (default_key.public.id,)
 
 
 def test_a_change_of_keys_counts_on_one_board(make: Make, root: Path, tmp_path: Path) -> None:
-    mine, release, orders_seen = signer(), make(), []
+    default_key, release, orders_seen = signer(), make(), []
     trust(LocalBoard(), release)
 
     class Listening(LocalBoard):
@@ -369,33 +369,33 @@ def test_a_change_of_keys_counts_on_one_board(make: Make, root: Path, tmp_path: 
 
     helper = Edgectl(board=Listening(), root=str(root))
     other = deploy.ensure_edgectl(LocalBoard(), str(tmp_path / "other"), release)
-    keyring.provision(other, NAMES, mine.public, mine)
-    keyring.provision(helper, NAMES, signer("new").public, mine)
+    keyring.provision(other, NAMES, default_key.public, default_key)
+    keyring.provision(helper, NAMES, signer("new").public, default_key)
 
     with pytest.raises(RefusedError) as refused:
         other.keys(orders_seen[0], compatible=COMPATIBLE)
 
     assert refused.value.code == "keys_scope"
-    assert other.status().keys == (mine.public.id,)
+    assert other.status().keys == (default_key.public.id,)
 
 
 def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
     make: Make, root: Path
 ) -> None:
-    release, mine = make(), signer()
+    release, default_key = make(), signer()
     helper = deploy.ensure_edgectl(LocalBoard(), str(root), release)
     older = replace(helper, protocol=1)
-    keyring.provision(older, NAMES, mine.public, mine)
-    keyring.provision(older, NAMES, signer("leaver").public, mine)
+    keyring.provision(older, NAMES, default_key.public, default_key)
+    keyring.provision(older, NAMES, signer("leaver").public, default_key)
     replayed = keyring.KeySet.model_validate_json((root / "keys.json").read_bytes())
     install(release)
 
     leaver = signer("leaver").public
-    keyring.revoke(helper, NAMES, [leaver.id], mine, confirmed=[leaver])
+    keyring.revoke(helper, NAMES, [leaver.id], default_key, confirmed=[leaver])
 
     assert json.loads((root / "keys.json").read_text())["schema"] == 2
     newer = replayed.model_copy(update={"sequence": replayed.sequence + 9})
-    signature = mine.sign(newer.canonical(), newer.comment).text("a set of keys").encode()
+    signature = default_key.sign(newer.canonical(), newer.comment).text("a set of keys").encode()
     with pytest.raises(RefusedError) as refused:
         helper.keys(signature + newer.canonical(), compatible=COMPATIBLE)
     assert refused.value.code == "keys_schema"
@@ -457,23 +457,23 @@ def old_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_board_that_0_1_0_provisioned_goes_on_and_is_migrated(
     make: Make, old_root: Path, tmp_path: Path
 ) -> None:
-    old_release, mine = v0_1_0.release(tmp_path / "old"), signer()
+    old_release, default_key = v0_1_0.release(tmp_path / "old"), signer()
     older = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
     assert (older.protocol, older.status().helper.protocol) == (1, 1)
     names = older.status().names
     added = signer("added").public
-    keyring.provision(older, names, added, mine)
-    assert keyring.read(older).public == (mine.public, added)
+    keyring.provision(older, names, added, default_key)
+    assert keyring.read(older).public == (default_key.public, added)
 
     newer = deploy.ensure_edgectl(LocalBoard(), str(old_root), make())
     assert newer.protocol == 2
     assert newer.status().current == v0_1_0.CURRENT
-    keyring.provision(newer, names, mine.public, mine, confirmed=[added])
+    keyring.provision(newer, names, default_key.public, default_key, confirmed=[added])
     assert json.loads((old_root / "keys.json").read_text())["schema"] == 2
 
     again = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
     assert again.protocol == again.status().helper.protocol == 2
-    order = orders.sign(old_release.manifest, mine)
+    order = orders.sign(old_release.manifest, default_key)
     plan = again.plan(signed_input(order, old_release.manifest.canonical()))
     assert (plan.state, plan.sound) == ("current", True)
 
@@ -488,7 +488,7 @@ def reset_keys(root: Path) -> str:
 
 
 def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, root: Path) -> None:
-    release, mine = make(), signer()
+    release, default_key = make(), signer()
     install(release)
     (root / "keys.json").unlink()
     helper, stranger = Edgectl(board=LocalBoard(), root=str(root)), signer("stranger")
@@ -500,7 +500,7 @@ def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, 
     assert json.loads(wrong.stdout)["error"]["code"] == "wrong_board"
     board_id = reset_keys(root)
 
-    keyring.provision(helper, NAMES, mine.public, mine)
+    keyring.provision(helper, NAMES, default_key.public, default_key)
     assert helper.identify().board_id != board_id
     assert current(root) == release.id
     install(make("two"))
@@ -508,7 +508,7 @@ def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, 
 
 
 def test_a_board_that_is_forgotten_holds_nothing_and_may_begin_anew(make: Make, root: Path) -> None:
-    first, second, mine = make("one"), make("two"), signer()
+    first, second, default_key = make("one"), make("two"), signer()
     install(first)
     install(second)
     helper = Edgectl(board=LocalBoard(), root=str(root))
@@ -518,7 +518,7 @@ def test_a_board_that_is_forgotten_holds_nothing_and_may_begin_anew(make: Make, 
     assert refused.value.code == "signature_unknown_key"
     assert current(root) == second.id
 
-    answer = keyring.forget(helper, mine)
+    answer = keyring.forget(helper, default_key)
 
     require_valid("edgectl-forget", answer.model_dump_json(by_alias=True))
     assert set(answer.removed.releases) == {first.id, second.id}
@@ -533,14 +533,14 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A colleague's clock was 5 days ahead; without NTP, the board did not notice."""
-    first, second, mine = make("one"), make("two"), signer()
+    first, second, default_key = make("one"), make("two"), signer()
     install(first)
     today = time.time()
     with monkeypatch.context() as colleague:
         colleague.setattr("edgewright.release.keys.time.time", lambda: today + 5 * 86400)
         ahead = sign(second, "colleague")
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    keyring.provision(helper, NAMES, signer("colleague").public, mine)
+    keyring.provision(helper, NAMES, signer("colleague").public, default_key)
     monkeypatch.setattr(deploy, "require_present", lambda edgectl, sequence, clock: None)
     install(second, signature=ahead)
 
@@ -549,7 +549,7 @@ def test_a_floor_in_the_future_locks_nobody_out_for_good(
     assert str(refused.value).endswith("which a board has taken: invoke keys.floor")
 
     confirmed = [signer("colleague").public]
-    keyring.set_floor(helper, NAMES, int(time.time()) - 1, mine, confirmed=confirmed)
+    keyring.set_floor(helper, NAMES, int(time.time()) - 1, default_key, confirmed=confirmed)
     assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (second.id, first.id)
     assert current(root) == first.id
 
@@ -578,7 +578,7 @@ def test_a_floor_of_which_one_copy_is_whole_counts_as_ever(
 def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     make: Make, root: Path, content: bytes | None
 ) -> None:
-    first, second, mine = make("one"), make("two"), signer()
+    first, second, default_key = make("one"), make("two"), signer()
     old = sign(first)
     install(first, signature=old)
     install(second)
@@ -593,7 +593,7 @@ def test_a_lost_floor_lets_no_older_release_in_and_is_mended(
     assert str(refused.value).endswith("then invoke keys.floor")
 
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    keyring.set_floor(helper, NAMES, keys.user_keys().next_sequence("default"), mine)
+    keyring.set_floor(helper, NAMES, keys.user_keys().next_sequence("default"), default_key)
     with pytest.raises(RefusedError) as refused:
         install(first, signature=old)
     assert refused.value.code == "older"
@@ -608,7 +608,7 @@ def test_the_tasks_of_a_boards_keys(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    release, mine, leaver = make(compatible="edgewright,a53-som"), signer(), signer("leaver")
+    release, default_key, leaver = make(compatible="edgewright,a53-som"), signer(), signer("leaver")
     stranger = keys.KeyFolder(tmp_path / "strangers").generate().public
 
     @contextmanager
@@ -628,16 +628,16 @@ def test_the_tasks_of_a_boards_keys(
             require_valid(f"keys.{name}", written)
         return document
 
-    assert task("provision")["keys"] == [mine.public.id]
-    assert task("provision", "--key=leaver")["keys"] == [mine.public.id, leaver.public.id]
-    assert task("revoke", "--key=leaver")["keys"] == [mine.public.id]
+    assert task("provision")["keys"] == [default_key.public.id]
+    assert task("provision", "--key=leaver")["keys"] == [default_key.public.id, leaver.public.id]
+    assert task("revoke", "--key=leaver")["keys"] == [default_key.public.id]
     helper = Edgectl(board=LocalBoard(), root=str(root))
-    keyring.provision(helper, ("edgewright,a53-som",), stranger, mine)
+    keyring.provision(helper, ("edgewright,a53-som",), stranger, default_key)
     assert "not in your key folder" in task("floor")["error"]["message"]
     before = int(time.time())
     assert task("floor", f"--confirm={stranger.line}")["floor"] >= before
     assert (root / "floor").read_text() >= f"{before} "
-    assert task("revoke", f"--id={stranger.id.lower()}")["keys"] == [mine.public.id]
+    assert task("revoke", f"--id={stranger.id.lower()}")["keys"] == [default_key.public.id]
     forgotten = task("forget")
     assert (forgotten["releases"], forgotten["remains"]) == ([], ["bin", "locks"])
     assert "nothing to forget" in task("forget")["error"]["message"]
@@ -645,9 +645,9 @@ def test_the_tasks_of_a_boards_keys(
 
 def test_key_cannot_revoke_itself(make: Make, root: Path) -> None:
     trust(LocalBoard(), make())
-    helper, mine = Edgectl(board=LocalBoard(), root=str(root)), signer()
+    helper, default_key = Edgectl(board=LocalBoard(), root=str(root)), signer()
     with pytest.raises(Exception, match="would be revoked by a key that is not to stay"):
-        keyring.revoke(helper, NAMES, [mine.public.id], mine)
+        keyring.revoke(helper, NAMES, [default_key.public.id], default_key)
 
 
 # Smoke before the switch, rollback

@@ -79,9 +79,9 @@ class Deploys(RuleBasedStateMachine):
 
     def first_contact(self) -> None:
         edgectl = deploy.ensure_edgectl(self.board(), str(self.root), self.made[0])
-        own = signer(self.key)
-        keyring.provision(edgectl, (COMPATIBLE,), own.public, own)
-        self.trusted.append(own.public)
+        default_key = signer(self.key)
+        keyring.provision(edgectl, (COMPATIBLE,), default_key.public, default_key)
+        self.trusted.append(default_key.public)
 
     def board(self, cut: tuple[int, str, float] = (0, "", 0.0)) -> LocalBoard:
         return LocalBoard(cut_at=cut[0], how=cut[1], after=cut[2], proc=self.proc)
@@ -226,8 +226,8 @@ class Deploys(RuleBasedStateMachine):
             deploy.deploy(self.board(), release, order, reserve_bytes=0, take_over=True)
             self.floor = self.read_floor()
         assert (self.root / "current").readlink().name == self.made[1].id
-        kept = {file.sha256 for one in self.made[:2] for file in one.manifest.files}
-        assert {path.name for path in (self.root / "store" / "sha256").iterdir()} == kept
+        hashes = {file.sha256 for release in self.made[:2] for file in release.manifest.files}
+        assert {path.name for path in (self.root / "store" / "sha256").iterdir()} == hashes
         assert list((self.root / "tmp").iterdir()) == []
         assert not (self.root / "txn").exists()
         assert [path.name for path in (self.root / "bin").iterdir()] == ["edgectl"]

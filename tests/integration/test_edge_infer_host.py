@@ -83,10 +83,10 @@ def told_fault(
 ) -> str:
     """The code of a fault that is told as the contract says: exit code, document, message."""
     error = document(ended, command)["error"]
-    told = ended.stderr.decode()
+    message = ended.stderr.decode()
     assert ended.returncode == exit_code
     assert error["message"].startswith(f"{subject}: ")
-    assert told == f"{error['message']}\nnext: {error['next']}\n"
+    assert message == f"{error['message']}\nnext: {error['next']}\n"
     return str(error["code"])
 
 
@@ -472,11 +472,11 @@ def test_a_release_is_run_as_its_run_file_says(host_edge_infer: EdgeInfer, scrat
     write_manifest(release)
     argv = ["run", "--release", str(release), str(CORPUS / GOOD[0])]
 
-    found = document(host_edge_infer(argv), "run")
+    plain = document(host_edge_infer(argv), "run")
     overridden = document(host_edge_infer([*argv, "--threads", "1"]), "run")
 
-    assert found["results"][0]["error"]["code"] == "image_too_large"
-    assert found["settings"] == {
+    assert plain["results"][0]["error"]["code"] == "image_too_large"
+    assert plain["settings"] == {
         "release": str(release),
         "model": f"{release}/model/model.onnx",
         "threads": 2,

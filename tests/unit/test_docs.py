@@ -20,30 +20,30 @@ END = "<!-- end of {} -->\n"
 Schema = dict[str, Any]
 
 
-def rows(part: Schema, whole: Schema, prefix: str = "") -> Iterator[str]:
+def rows(part: Schema, schema: Schema, prefix: str = "") -> Iterator[str]:
     for name, field in part["properties"].items():
-        kinds = [resolved(kind, whole) for kind in field.get("anyOf", [field])]
+        kinds = [resolved(kind, schema) for kind in field.get("anyOf", [field])]
         kind = next(kind for kind in kinds if kind.get("type") != "null")
         if kind.get("type") == "object":
-            yield from rows(kind, whole, f"{name}.")
+            yield from rows(kind, schema, f"{name}.")
         else:
             must = name in part.get("required", []) and name != "name"
-            default = "**required**" if must else shown(field.get("default"))
+            default = "**required**" if must else default_cell(field.get("default"))
             meaning = field.get("description", "")
-            yield f"| `{prefix}{name}` | {meaning} | {values(kind, whole)} | {default} |"
+            yield f"| `{prefix}{name}` | {meaning} | {values(kind, schema)} | {default} |"
 
 
-def resolved(kind: Schema, whole: Schema) -> Schema:
+def resolved(kind: Schema, schema: Schema) -> Schema:
     if "$ref" in kind:
-        return dict(whole["$defs"][kind["$ref"].rpartition("/")[2]])
+        return dict(schema["$defs"][kind["$ref"].rpartition("/")[2]])
     return kind
 
 
-def values(kind: Schema, whole: Schema) -> str:
+def values(kind: Schema, schema: Schema) -> str:
     if "const" in kind or "enum" in kind:
         return ", ".join(f"`{value}`" for value in kind.get("enum", [kind.get("const")]))
     if kind.get("type") == "array":
-        return f"list: {values(resolved(kind['items'], whole), whole)}"
+        return f"list: {values(resolved(kind['items'], schema), schema)}"
     if "pattern" in kind:
         return f"`{kind['pattern']}`".replace("|", "\\|")
     bounds = {"minimum": "from", "exclusiveMinimum": "more than", "maximum": "to"}
@@ -52,14 +52,14 @@ def values(kind: Schema, whole: Schema) -> str:
     return " ".join([names[kind["type"]], *limits])
 
 
-def shown(default: object) -> str:
+def default_cell(default: object) -> str:
     return "" if default is None else f"`{default}`"
 
 
 def check_table(check_golden: CheckGolden, name: str, table: list[str]) -> None:
     """Compare the table between the marks of this name with what it should be."""
-    before, begin, rest = BOARDS.read_text().partition(BEGIN.format(name))
-    _, end, after = rest.partition(END.format(name))
+    before, begin, marked = BOARDS.read_text().partition(BEGIN.format(name))
+    _, end, after = marked.partition(END.format(name))
 
     check_golden(BOARDS, before + begin + "\n".join(table) + "\n" + end + after)
 
@@ -101,9 +101,9 @@ def test_the_table_of_refused_boards_is_what_is_refused(check_golden: CheckGolde
 
 
 def test_the_examples_are_sound_profiles(tmp_path: Path) -> None:
-    derived, whole = re.findall(r"```toml\n(.*?)```", BOARDS.read_text(), re.DOTALL)
+    derived, complete = re.findall(r"```toml\n(.*?)```", BOARDS.read_text(), re.DOTALL)
     (tmp_path / "line-3-camera.toml").write_text(textwrap.dedent(derived))
-    (tmp_path / "orangepi-one.toml").write_text(textwrap.dedent(whole))
+    (tmp_path / "orangepi-one.toml").write_text(textwrap.dedent(complete))
 
     assert load_board("line-3-camera", tmp_path, CATALOGUE).cpu.core == "cortex-a53"
     assert load_board("orangepi-one", tmp_path, CATALOGUE).cpu.core == "cortex-a7"
