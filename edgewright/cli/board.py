@@ -17,6 +17,7 @@ from edgewright.cli.common import (
     Host,
     Json,
     Reach,
+    ask_line,
     say,
     task,
     workspace,
@@ -55,10 +56,10 @@ def trust(
     if key.pinned and not fingerprint:
         if sys.stdin.isatty():  # else `pin` raises the same words
             say(f"{'!' * 72}\n{remote.other_key(key)}\n{'!' * 72}")
-        fingerprint = _typed("to replace the old key, type the fingerprint of the new one: ")
+        fingerprint = ask_line("to replace the old key, type the fingerprint of the new one: ")
     elif not (yes or fingerprint):
         # A script has nobody who could compare the fingerprint: it must name it, or say yes.
-        answer = _typed("pin it? [y/N] ").lower()
+        answer = ask_line("pin it? [y/N] ").lower()
         if answer not in ("y", "yes"):
             next = f"invoke trust --host={host} --yes"
             raise UserError(host, "host key was not pinned", next=next)
@@ -66,16 +67,6 @@ def trust(
     say(f"pinned in {remote.pins()}")
     if json:
         write_document(_offered(host, key))
-
-
-def _typed(prompt: str) -> str:
-    """A line from the terminal; empty where there is none."""
-    if not sys.stdin.isatty():
-        return ""
-    try:
-        return ERR.input(prompt, markup=False).strip()
-    except EOFError:
-        return ""
 
 
 def _offered(host: str, key: HostKey) -> OfferedHostKey:

@@ -159,6 +159,16 @@ def ask_secret(name: str, variable: str) -> str:
         raise UserError(name, "no terminal to type it at", next=f"set {variable}") from None
 
 
+def ask_line(prompt: str) -> str:
+    """A line from the terminal; empty where there is none."""
+    if not sys.stdin.isatty():
+        return ""
+    try:
+        return ERR.input(prompt, markup=False).strip()
+    except EOFError:
+        return ""
+
+
 def write(text: str) -> None:
     """Write text as it is: a console would wrap it and take `[…]` for markup."""
     OUT.file.write(text)

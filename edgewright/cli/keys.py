@@ -20,6 +20,7 @@ from edgewright.cli.common import (
     OUT,
     Json,
     Reach,
+    ask_line,
     ask_secret,
     say,
     task,
@@ -43,9 +44,11 @@ Authority = Annotated[
 ]
 After = Annotated[int, "a sequence number to go beyond, on a board of protocol 1"]
 Confirm = Annotated[
-    tuple[str, ...], "a key that the board may go on trusting: line 2 of its .pub file"
+    tuple[str, ...],
+    "a key that the board may go on trusting: its fingerprint, or line 2 of its .pub file",
 ]
 PUBLIC_BYTES = 4096  # of a .pub file
+FINGERPRINT = "SHA256:"
 
 
 def ask(name: str) -> str | None:
@@ -99,8 +102,32 @@ class BoardKeys:
         trusted = keyring.read(edgectl).public
         return signing_policy().authority(trusted, new=new, leaving=leaving)
 
-    def confirmed(self) -> tuple[PublicKey, ...]:
-        return signing_policy().confirmed(self.confirm)
+    def __post_init__(self) -> None:
+        self._named()  # what is no key is refused before the board is reached
+
+    def _named(self) -> tuple[PublicKey, ...]:
+        lines = [typed for typed in self.confirm if not typed.startswith(FINGERPRINT)]
+        return signing_policy().confirmed(lines)
+
+    def confirmed(self, edgectl: Edgectl, leaving: Sequence[str] = ()) -> tuple[PublicKey, ...]:
+        """The keys of others that may stay: named by the option, or typed at a terminal."""
+        known = self._named()
+        strange = [
+            key
+            for key in keyring.read(edgectl).public
+            if key not in known and key.id not in leaving
+        ]
+        return (*known, *(key for key in strange if self._is_confirmed(key, edgectl)))
+
+    def _is_confirmed(self, key: PublicKey, edgectl: Edgectl) -> bool:
+        if key.fingerprint in self.confirm:
+            return True
+        if not sys.stdin.isatty():
+            return False
+        say(f"{edgectl.board.target} trusts key {key.id}, which is not in your key folder:")
+        say(f"  {key.fingerprint}")
+        say("  invoke keys.list tells its owner the same, if it is his")
+        return ask_line("to let it stay, type its fingerprint: ") == key.fingerprint
 
 
 @task
@@ -112,11 +139,16 @@ def provision(
     confirm: Confirm = (),
     after: After = 0,
     other_kind: Annotated[bool, "although the board's device tree names another kind"] = False,
+    scope: Annotated[
+        str, "'compatible': for every board of the kind with these keys, not this one alone"
+    ] = "board",
     json: Json = False,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
     board_keys, new = BoardKeys(reach=reach, by=by, confirm=confirm), keys.user_keys().stored(key)
-    confirmed = board_keys.confirmed()
+    for_kind = scope != "board"
+    if for_kind:
+        _require_kind_confirmed(reach.profile, scope)
     with board_keys.connect() as edgectl:
         if not other_kind:
             _require_kind(edgectl, reach.profile)
@@ -125,10 +157,34 @@ def provision(
             reach.profile.names,
             new.public,
             board_keys.signer(edgectl, new=key),
-            confirmed=confirmed,
+            confirmed=board_keys.confirmed(edgectl),
             after=after,
+            for_kind=for_kind,
         )
     _say_trusted(edgectl.board, ids, json=json)
+
+
+def _require_kind_confirmed(profile: BoardProfile, scope: str) -> None:
+    """Say what a document for a whole kind can do; who names the kind has read it."""
+    name = profile.compatible
+    if scope not in ("compatible", name):
+        raise UserError(
+            f"--scope={scope}",
+            "not a scope",
+            facts=[f"expected: board, compatible or {name}"],
+            next="the same command without --scope: the keys count on this board alone",
+        )
+    say(
+        f"these keys will count on every board of {name} that has the same keys document in "
+        "force as this one, or none as this one: whoever gets hold of the document can send it "
+        "there, now and later"
+    )
+    if name not in (scope, ask_line(f"if that is meant, type {name}: ")):
+        raise UserError(
+            f"board '{profile.name}'",
+            "keys for a whole kind were not confirmed",
+            next=f"the same command with --scope={name}, or without --scope",
+        )
 
 
 def _require_kind(edgectl: Edgectl, profile: BoardProfile) -> None:
@@ -157,14 +213,13 @@ def revoke(
     board_keys = BoardKeys(reach=reach, by=by, confirm=confirm)
     # Ids are written in capitals; a person may type them otherwise.
     revoked = [typed.upper() for typed in id] or [keys.user_keys().stored(key).public.id]
-    confirmed = board_keys.confirmed()
     with board_keys.connect() as edgectl:
         ids = keyring.revoke(
             edgectl,
             reach.profile.names,
             revoked,
             board_keys.signer(edgectl, leaving=revoked),
-            confirmed=confirmed,
+            confirmed=board_keys.confirmed(edgectl, revoked),
             after=after,
         )
     _say_trusted(edgectl.board, ids, json=json)
@@ -183,9 +238,8 @@ def floor(
     Example: invoke keys.floor --board=rpi2 --host=root@10.0.0.7
     """
     board_keys, number = BoardKeys(reach=reach, by=by, confirm=confirm), int(time.time())
-    confirmed = board_keys.confirmed()
     with board_keys.connect() as edgectl:
-        signer = board_keys.signer(edgectl)
+        signer, confirmed = board_keys.signer(edgectl), board_keys.confirmed(edgectl)
         keyring.set_floor(edgectl, reach.profile.names, number, signer, confirmed=confirmed)
     say(f"{edgectl.board.target}: takes orders above {number}")
     if json:
@@ -285,9 +339,16 @@ def list_(c: Context, json: Json = False) -> None:
     if json:
         write_document(key_list(listed))
         return
-    table = Table("key", "id", "secret half", "last sequence", box=None, pad_edge=False)
+    header = ("key", "id", "secret half", "last sequence", "fingerprint")
+    table = Table(*header, box=None, pad_edge=False)
     for key in listed:
         secret = ("locked" if key.locked else "open") if key.has_secret else "not here"
         secret = "by a command" if key.command is not None else secret
-        table.add_row(key.name, key.public.id, secret, str(key.last_sequence or "none"))
+        table.add_row(
+            key.name,
+            key.public.id,
+            secret,
+            str(key.last_sequence or "none"),
+            key.public.fingerprint,
+        )
     OUT.print(table)

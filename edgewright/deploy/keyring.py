@@ -131,14 +131,20 @@ class InForce:
         *,
         floor: int | None = None,
         names: tuple[str, ...] = (),
+        of_kind: str | None = None,
     ) -> BoundKeySet:
-        """The document that follows, for this board alone. Raises UserError if none can."""
+        """The document that follows, for this board alone, or for all boards `of_kind`.
+
+        Raises UserError if none can.
+        """
         assert self.board_id is not None, "a helper of protocol 2 has told it"
         sequence = (self.document.sequence if self.document else 0) + 1
         if sequence >= SEQUENCES:
             raise UserError(KEYS, "no document can follow the one in force", next="invoke status")
         return BoundKeySet(
-            scope=TheseBoards(boards=(self.board_id,)),
+            scope=KindOfBoard(compatible=of_kind)
+            if of_kind is not None
+            else TheseBoards(boards=(self.board_id,)),
             previous=hashlib.sha256(self.text).hexdigest() if self.text is not None else None,
             sequence=sequence,
             keys=tuple(key.line for key in keys),
@@ -177,8 +183,12 @@ def provision(
     *,
     confirmed: Collection[PublicKey] = (),
     after: int = 0,
+    for_kind: bool = False,
 ) -> tuple[str, ...]:
     """Make a board trust `key` too; returns the ids of all keys that it trusts then.
+
+    The document is for this board alone; with `for_kind` it is for every board of the kind that
+    has the same document in force, whoever sends it there.
 
     `names` are those of its kind, the `compatible` first. A board that goes by another of them is
     told all, also if it trusts the key already. A board of protocol 1 that has the helper of
@@ -187,7 +197,9 @@ def provision(
     if it does not trust `signer`.
     """
     in_force = read(edgectl)
-    trusted = in_force.public
+    trusted, name = in_force.public, in_force.known_name(names)
+    if for_kind:
+        _require_shared(edgectl, in_force)
     is_bound = isinstance(in_force.document, BoundKeySet) or edgectl.protocol == 1
     new_names = in_force.new_names(names) if edgectl.protocol > 1 else ()
     if key in trusted and is_bound and not new_names:
@@ -199,8 +211,25 @@ def provision(
             )
         trusted = (*trusted, key)
     _require_confirmed(edgectl, trusted, (key, signer.public, *confirmed))
-    document = _successor(edgectl, in_force, trusted, signer, after=after, names=new_names)
-    return _send(edgectl, in_force.known_name(names), document, signer)
+    document: KeySet | BoundKeySet
+    if for_kind:
+        document = in_force.next(trusted, names=new_names, of_kind=name)
+    else:
+        document = _successor(edgectl, in_force, trusted, signer, after=after, names=new_names)
+    return _send(edgectl, name, document, signer)
+
+
+def _require_shared(edgectl: Edgectl, in_force: InForce) -> None:
+    """Of a document that is one board's alone, no successor counts on another board."""
+    _require_bound(edgectl)
+    document = in_force.document
+    if isinstance(document, BoundKeySet) and isinstance(document.scope, TheseBoards):
+        raise UserError(
+            str(edgectl.board.target),
+            "its keys are signed for this board alone: no other takes what follows them",
+            facts=[f"in force: number {document.sequence}, {document.scope}"],
+            next="invoke keys.provision without --scope",
+        )
 
 
 def revoke(
@@ -291,9 +320,10 @@ def _require_confirmed(
         raise UserError(
             str(edgectl.board.target),
             "trusts keys that are not in your key folder",
-            facts=[f"key {key.id}: {key.line}" for key in strange],
-            next="compare each with its owner's .pub file, then repeat with --confirm=KEY for "
-            "each; or invoke keys.revoke --id=ID for one that nobody owns",
+            facts=[f"key {key.id}: {key.line}, {key.fingerprint}" for key in strange],
+            next="compare each with what invoke keys.list tells its owner, then repeat with "
+            "--confirm=FINGERPRINT for each; or invoke keys.revoke --id=ID for one that nobody "
+            "owns",
         )
 
 

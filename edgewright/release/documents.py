@@ -15,6 +15,7 @@ class ListedKey(Part):
     name: str
     id: str  # 16 hexadecimal digits, as minisign shows them
     public: str  # the key itself: the second line of its .pub file
+    fingerprint: str  # of the key
     secret: bool  # the secret half is there too
     command: str | None  # that signs with it instead
     locked: bool  # by a passphrase
@@ -64,6 +65,7 @@ def key_list(keys: Iterable[StoredKey]) -> KeyList:
             name=key.name,
             id=key.public.id,
             public=key.public.line,
+            fingerprint=key.public.fingerprint,
             secret=key.has_secret,
             command=key.command,
             locked=key.locked,

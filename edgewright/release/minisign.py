@@ -46,6 +46,12 @@ class PublicKey:
         """16 hex digits, as the stock tool prints a key id."""
         return key_id_text(self.key_id)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the whole key, in OpenSSH's form: what people compare."""
+        digest = hashlib.sha256(base64.b64decode(self.line)).digest()
+        return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecretKey:

@@ -30,7 +30,7 @@ def offer(
 
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("edgewright.cli.board.ERR.input", lambda prompt, markup: typed)
+    monkeypatch.setattr("edgewright.cli.common.ERR.input", lambda prompt, markup: typed)
 
 
 def trust(*options: str) -> int:

@@ -445,7 +445,7 @@ def test_a_hostile_board_gets_nothing_over_ssh(
                 except BaseException as fault:
                     asked.put(fault)
 
-        worker = threading.Thread(target=command)
+        worker = threading.Thread(target=command, daemon=True)  # if drawing ends the example
         worker.start()
         while isinstance(question := asked.get(timeout=60), str):
             code, output, errors = says.answer(shlex.split(question))

@@ -107,9 +107,9 @@ def test_no_key_is_signed_because_the_board_lists_it(
     assert board.orders == []
     assert str(refused.value) == (
         "root@board.test: trusts keys that are not in your key folder\n"
-        f"  key {stranger.id}: {stranger.line}\n"
-        "next: compare each with its owner's .pub file, then repeat with --confirm=KEY for each; "
-        "or invoke keys.revoke --id=ID for one that nobody owns"
+        f"  key {stranger.id}: {stranger.line}, {stranger.fingerprint}\n"
+        "next: compare each with what invoke keys.list tells its owner, then repeat with "
+        "--confirm=FINGERPRINT for each; or invoke keys.revoke --id=ID for one that nobody owns"
     )
 
 
@@ -238,6 +238,35 @@ def test_a_board_of_protocol_1_is_migrated_by_provisioning_a_key_that_it_trusts(
     board.in_force = board.documents[0].decode()
     keyring.provision(at(board), NAMES, mine.public, mine)
     assert len(board.orders) == 1
+
+
+# Scope
+
+
+def test_a_document_for_a_whole_kind_follows_one_that_other_boards_have(mine: Signer) -> None:
+    board = AnsweringBoard(None, ())
+
+    keyring.provision(at(board), NAMES, mine.public, mine, for_kind=True)
+    board.in_force = board.documents[0].decode()
+    keyring.provision(at(board), NAMES, mine.public, mine, for_kind=True)
+
+    assert len(board.orders) == 1
+    assert f" previous=none scope=compatible:{COMPATIBLE}" in board.orders[0].decode()
+
+
+def test_of_keys_that_are_one_boards_alone_none_for_a_kind_follow(
+    folder: KeyFolder, mine: Signer
+) -> None:
+    board, new = AnsweringBoard(bound(mine.public)), folder.generate("new").public
+
+    with pytest.raises(UserError) as refused:
+        keyring.provision(at(board), NAMES, new, mine, for_kind=True)
+
+    assert board.orders == []
+    assert str(refused.value) == (
+        "root@board.test: its keys are signed for this board alone: no other takes what follows "
+        f"them\n  in force: number 7, boards:{ID}\nnext: invoke keys.provision without --scope"
+    )
 
 
 # Names of a kind
