@@ -37,8 +37,8 @@ PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 def demo(c: Context, board: BoardName = "a53-som", json: Json = False) -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
     OUT.print(screens.build_screen(build_release(BuildOptions(board=board, estimate=False))))
-    with screens.waiting(ERR, f"emulated board '{board}': image, container, SSH server"):
-        up = emulate.up(instance_of(board))
+    with screens.deploy_progress(ERR) as progress:
+        up = emulate.up(instance_of(board), progress)
     say(f"{board} answers at {up.target}")
     release = pipeline.latest_release(workspace().build(board))
     settings = deploy_settings(profile_of(board), release, up.target, DeployOptions())

@@ -11,8 +11,8 @@ from edgewright.lab.documents import LabStatus
 @task
 def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Start an emulated board. Example: invoke emulate.up --board=a53-som"""
-    with screens.waiting(ERR, f"emulated board '{board}': image, container, SSH server"):
-        up = emulate.up(instance_of(board))
+    with screens.deploy_progress(ERR) as progress:
+        up = emulate.up(instance_of(board), progress)
     say(f"{board} answers at {up.target}\n{up.ssh_command}")
     if json:
         state = emulate.State.RUNNING

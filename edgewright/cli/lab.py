@@ -11,7 +11,9 @@ from rich.table import Table
 
 from edgewright.base.progress import Progress
 from edgewright.build import pipeline
+from edgewright.cli import screens
 from edgewright.cli.common import (
+    ERR,
     OUT,
     BoardName,
     Json,
@@ -41,7 +43,8 @@ RELEASES = 3  # the board keeps two, so one is always to be sent
 @task
 def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
-    on = lab.up(lab_of(board), on_line=say)
+    with screens.deploy_progress(ERR) as progress:
+        on = lab.up(lab_of(board), progress)
     say(f"{board} answers at {on.target}\n{on.ssh_command}")
     if json:
         write_document(LabStatus(board=board, state=lab.Power.ON, target=str(on.target)))
@@ -70,9 +73,11 @@ def status(c: Context, board: BoardName, json: Json = False) -> None:
 def bench(c: Context, board: BoardName, json: Json = False) -> None:
     """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som"""
     release = pipeline.latest_release(workspace().build(board))
-    on = lab.up(lab_of(board), on_line=say)
-    with remote.connect(on.target) as connected:
-        footprint = lab_bench.run(connected, release, sorted({1, profile_of(board).cpu.cores}))
+    threads = sorted({1, profile_of(board).cpu.cores})
+    with screens.deploy_progress(ERR) as progress:
+        on = lab.up(lab_of(board), progress)
+        with remote.connect(on.target) as connected:
+            footprint = lab_bench.run(connected, release, threads, progress)
     if json:
         write_document(footprint)
         return

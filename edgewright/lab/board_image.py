@@ -16,7 +16,7 @@ from pathlib import Path
 from edgewright.base import apt, process
 from edgewright.base.files import replacing
 from edgewright.base.layout import user_cache
-from edgewright.base.progress import LineSink
+from edgewright.base.progress import Progress
 from edgewright.board.profile import Arch
 
 # Documentation, package lists and dropbear's own start: no board of that size carries them.
@@ -66,28 +66,29 @@ def read_spec(arch: Arch, docker: Path) -> ImageSpec:
     )
 
 
-def ensure(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> str:
+def ensure(spec: ImageSpec, log: Path, progress: Progress) -> str:
     """The tag of the image, which is made first if Docker lacks it. Raises UserError."""
     if process.capture(["docker", "image", "inspect", spec.tag]).returncode == 0:
         return spec.tag
-    archive = rootfs(spec, log, on_line=on_line)
+    archive = rootfs(spec, log, progress)
     argv = ["docker", "import", "--change", 'CMD ["/usr/sbin/board-init"]']
-    process.run_logged([*argv, str(archive), spec.tag], log, on_line=on_line)
+    process.run_logged([*argv, str(archive), spec.tag], log)
     return spec.tag
 
 
-def rootfs(spec: ImageSpec, log: Path, *, on_line: LineSink | None = None) -> Path:
+def rootfs(spec: ImageSpec, log: Path, progress: Progress) -> Path:
     """The board's root file system as a tar file in the user's cache. Raises UserError."""
     archive = user_cache() / "rootfs" / f"{spec.tag.partition(':')[2]}.tar"
     if archive.is_file():
         return archive
+    progress.start("make the root file system of the board")
     with tempfile.TemporaryDirectory(prefix="edgewright-rootfs-") as scratch:
         base = Path(scratch, "base.tar")
         # Only unpacked, never run: so it needs neither root nor emulation of the board's programs.
         mode = "root" if os.getuid() == 0 else "chrootless"
         argv = ["mmdebstrap", f"--mode={mode}", "--variant=extract", f"--architectures={spec.arch}"]
         argv += [f"--include={','.join(spec.packages)}", spec.suite, str(base)]
-        process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=on_line)
+        process.run_logged([*argv, apt.source_line(spec.suite)], log, on_line=progress.line)
         with replacing(archive) as aside:
             compose(base, aside, spec)
     return archive

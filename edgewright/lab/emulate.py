@@ -16,7 +16,7 @@ from typing import Any
 from edgewright.base import digest, process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import locked, make_folder, update_file
-from edgewright.base.progress import LineSink
+from edgewright.base.progress import Progress
 from edgewright.board.cores import Fpu
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.deploy.target import Target
@@ -89,17 +89,19 @@ class Instance:
         return f"edgewright-{self.profile.name}-{digest.text_sha256(str(self.folder))[:8]}"
 
 
-def up(instance: Instance, *, on_line: LineSink | None = None) -> EmulatedBoard:
+def up(instance: Instance, progress: Progress | None = None) -> EmulatedBoard:
     """Start the board unless it runs; return when its SSH server answers.
 
     A board that stopped is started again with what was installed on it. An interrupt leaves
     no container that was not there before.
     Raises UserError for a missing tool, TargetError for a board that does not come up.
     """
+    progress = progress or Progress()
     require_daemon()
     require_emulation(instance.profile.abi.arch)
     spec = board_image.read_spec(instance.profile.abi.arch, instance.docker)
-    image = board_image.ensure(spec, log_of(instance), on_line=on_line)
+    image = board_image.ensure(spec, log_of(instance), progress)
+    progress.start(f"start emulated board '{instance.profile.name}'")
     with locked(instance.folder / "lock"):
         _write_files(instance)
         reusable = _reusable(instance, image)

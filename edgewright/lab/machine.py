@@ -25,7 +25,7 @@ from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import copy_file, locked, make_folder, write_file
 from edgewright.base.layout import user_cache
-from edgewright.base.progress import LineSink
+from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
 from edgewright.deploy.target import Target
 from edgewright.lab import board_image
@@ -98,7 +98,7 @@ class LabBoard:
         return ssh_command(self.target)
 
 
-def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -> LabBoard:
+def up(lab: Lab, progress: Progress | None = None, *, log_writes: bool = False) -> LabBoard:
     """Switch the board on unless it is; return when its SSH server answers.
 
     One that is on and does not answer within a minute is switched off and on. A board that was
@@ -106,13 +106,15 @@ def up(lab: Lab, *, log_writes: bool = False, on_line: LineSink | None = None) -
     `writelog`. Raises UserError for a missing tool or a board that has no stand-in, TargetError
     for one that does not come up.
     """
+    progress = progress or Progress()
     require_tools(lab.profile)
     with locked(lab.folder / "lock"):
         on = _running(lab)
         if on and _answers(on):
             return on
         _kill(on)
-        machine = _machine(lab, on_line)
+        machine = _machine(lab, progress)
+        progress.start(f"boot full-system board '{lab.profile.name}'")
         return _boot(lab, machine, log_writes=log_writes)
 
 
@@ -126,10 +128,10 @@ def _answers(on: LabBoard) -> bool:
     return True
 
 
-def insert_disk(lab: Lab, *, on_line: LineSink | None = None) -> Path:
+def insert_disk(lab: Lab, progress: Progress) -> Path:
     """Make the board's disk unless it exists; return the root file system that is on it."""
     board = board_image.read_spec(lab.profile.abi.arch, lab.docker)
-    rootfs = board_image.rootfs(board, lab.log, on_line=on_line)
+    rootfs = board_image.rootfs(board, lab.log, progress)
     if not lab.disk.is_file():
         make_folder(lab.folder)
         lab_image.make_disk(lab.disk, rootfs, lab.folder, lab.disk_mb, lab.log)
@@ -193,11 +195,11 @@ class Machine:
     state: Path
 
 
-def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
+def _machine(lab: Lab, progress: Progress) -> Machine:
     """The machine below the board's own disk; parts that the cache lacks are made."""
     spec = lab_image.read_spec(lab.docker)
-    kernel = lab_image.kernel(spec, lab.log, on_line=on_line)
-    archive = lab_image.initrd(kernel, spec, insert_disk(lab, on_line=on_line))
+    kernel = lab_image.kernel(spec, lab.log, progress)
+    archive = lab_image.initrd(kernel, spec, insert_disk(lab, progress))
     initrd = user_cache() / "lab" / f"initrd-{hashlib.sha256(archive).hexdigest()[:12]}"
     if not initrd.is_file():
         write_file(initrd, archive)
@@ -208,7 +210,8 @@ def _machine(lab: Lab, on_line: LineSink | None) -> Machine:
     key = hashlib.sha256(repr((version, *argv)).encode()).hexdigest()[:12]
     machine = Machine(argv=argv, state=initrd.with_name(f"state-{key}"))
     if not machine.state.is_file():
-        _save_state(lab, machine, on_line)
+        progress.start("boot this kernel for the first time")
+        _save_state(lab, machine)
     return machine
 
 
@@ -225,10 +228,8 @@ def machine_argv(profile: BoardProfile, cores: int, kernel: Path, initrd: Path) 
     return (*argv, "-device", "virtio-rng-device")
 
 
-def _save_state(lab: Lab, machine: Machine, on_line: LineSink | None) -> None:
+def _save_state(lab: Lab, machine: Machine) -> None:
     """Boot as far as to the disk, and save the machine's memory and registers."""
-    if on_line:
-        on_line("first boot of this kernel")
     saved = lab.folder / ".state"
     lab.console.unlink(missing_ok=True)
     argv = [*machine.argv, "-serial", f"file:{lab.console.name}", "-monitor", "stdio"]

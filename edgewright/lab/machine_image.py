@@ -19,7 +19,7 @@ from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, replacing
 from edgewright.base.layout import user_cache
-from edgewright.base.progress import LineSink
+from edgewright.base.progress import Progress
 from edgewright.lab import debs
 from edgewright.lab.board_keys import authorized_keys, host_key
 
@@ -66,13 +66,12 @@ def read_spec(docker: Path) -> LabSpec:
     )
 
 
-def kernel(spec: LabSpec, log: Path, *, on_line: LineSink | None = None) -> Kernel:
+def kernel(spec: LabSpec, log: Path, progress: Progress) -> Kernel:
     """The kernel in the user's cache, downloaded if it is absent. Raises UserError."""
     folder = user_cache() / "lab" / f"kernel-{spec.kernel_digest}"
     if folder.is_dir():
         return Kernel(folder=folder)
-    if on_line:
-        on_line(f"download {spec.package}")
+    progress.start(f"download {spec.package}")
     with cached_folder(folder) as out, tempfile.TemporaryDirectory(prefix="edgewright-deb-") as deb:
         debs.unpack(spec.package, KERNEL_ARCH, spec.suite, Path(deb), log)
         _take_kernel(Path(deb), out, spec)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edgewright.base.errors import TargetError
+from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.edge_infer import BenchAnswer
 from edgewright.deploy.remote import Board
@@ -46,11 +47,15 @@ class Footprint(Document):
         return self.loads[0].emulated_ms / load.emulated_ms
 
 
-def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
+def run(
+    board: Board, release: Release, threads: Sequence[int], progress: Progress | None = None
+) -> Footprint:
     """Benchmark with each number of threads, in a folder of its own that is removed at the end.
 
     Raises TargetError if the program does not run.
     """
+    progress = progress or Progress()
+    progress.start(f"send release {release.id}")
     board.check(["mkdir", "-p", f"{FOLDER}/bin", f"{FOLDER}/model"])
     try:
         for name in {MANIFEST} | {file.path for file in release.manifest.files} & FILES:
@@ -58,14 +63,17 @@ def run(board: Board, release: Release, threads: Sequence[int]) -> Footprint:
                 board.put(source, f"{FOLDER}/{name}")
         board.check(["chmod", "755", f"{FOLDER}/{PROGRAM}"])
         options = release.manifest.run_options(FOLDER)
-        loads = tuple(_load(board, options, count) for count in threads)
+        loads = []
+        for count in threads:
+            progress.start(f"benchmark, threads: {count}")
+            loads.append(_load(board, options, count))
     finally:
         board.run(["rm", "-rf", FOLDER])
     return Footprint(
         release=release.id,
         program_bytes=release.manifest.file(PROGRAM).bytes,
         model_bytes=release.manifest.file(MODEL).bytes,
-        loads=loads,
+        loads=tuple(loads),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.build import pipeline
@@ -129,7 +130,7 @@ def systemd_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         packages=(*plain.packages, "systemd"),
         files=tuple((path, data, mode) for path, (data, mode) in files.items()),
     )
-    rootfs = board_image.rootfs(spec, board.log)
+    rootfs = board_image.rootfs(spec, board.log, Progress())
     lab_image.make_disk(board.disk, rootfs, board.folder, board.disk_mb, board.log)
     yield board
     lab.down(board)
@@ -206,7 +207,7 @@ def test_deploys_survive_power_cuts() -> None:
 def test_down_leaves_nothing_but_keys(tmp_path: Path) -> None:
     profile = load_board("a53-som", checkout().boards)
     board = Lab(profile=profile, folder=tmp_path, docker=DOCKER)
-    lab.insert_disk(board)
+    lab.insert_disk(board, Progress())
     assert lab.down(board)
     assert {path.name for path in tmp_path.iterdir()} <= {
         "id_ed25519",

@@ -166,7 +166,7 @@ def _round(
 def _on(board: Lab) -> Iterator[Board]:
     """A connection to the board, which is switched on; a copy of its disk is put aside first."""
     if lab.power(board) is not lab.Power.ON:
-        lab.insert_disk(board)
+        lab.insert_disk(board, Progress())
         copy_sparse(board.disk, _disk_before(board))
         lab.up(board, log_writes=True)
     with connect(lab.running(board).target) as connected:

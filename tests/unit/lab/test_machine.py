@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.catalogue import load_board
+from edgewright.lab import board_image, debs
 from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power
+from tests.boards import Watched
 from tests.checkout import checkout
 
 BOARDS, DOCKER = checkout().boards, checkout().resources.docker
@@ -112,6 +115,34 @@ def test_a_board_that_is_busy_keeps_its_power(som: Lab, monkeypatch: pytest.Monk
             assert qemu.poll() is None
         finally:
             qemu.kill()
+
+
+def test_what_a_board_waits_for_is_told_stage_by_stage(
+    som: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = lab_image.read_spec(DOCKER)
+    monkeypatch.setattr(lab, "require_tools", lambda profile: None)
+    answer = process.Result(argv=(), returncode=0, stdout="QEMU 10", stderr="")
+    monkeypatch.setattr(process, "check", lambda argv: answer)
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(som.folder / "cache"))
+    monkeypatch.setattr(debs, "unpack", lambda *_: None)
+    monkeypatch.setattr(lab_image, "_take_kernel", lambda *_: None)
+    monkeypatch.setattr(lab_image, "initrd", lambda *_: b"initrd")
+    monkeypatch.setattr(lab_image, "make_disk", lambda *_: None)
+    monkeypatch.setattr(process, "run_logged", lambda *_, **__: None)
+    monkeypatch.setattr(board_image, "compose", lambda base, out, spec: out.write_bytes(b""))
+    monkeypatch.setattr(lab, "_save_state", lambda *_: None)
+    monkeypatch.setattr(lab, "_boot", lambda *_, **__: None)
+    progress = Watched()
+
+    lab.up(som, progress)
+
+    assert progress.stages == [
+        f"download {spec.package}",
+        "make the root file system of the board",
+        "boot this kernel for the first time",
+        "boot full-system board 'a53-som'",
+    ]
 
 
 def test_a_qemu_that_ends_is_told_with_its_last_words(
