@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from invoke.context import Context
+from pydantic import ValidationError
 from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import installed_resources
 from edgewright.base.progress import LineSink
+from edgewright.base.schema import translate_errors
 from edgewright.build import pipeline
 from edgewright.cli.common import (
     ERR,
@@ -28,7 +30,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import written_files
-from edgewright.model.contract.card import ModelFile, read_card, write_card
+from edgewright.model.contract.card import ModelFile, Preprocess, read_card, write_card
 from edgewright.model.contract.session import saturates
 from edgewright.model.convert import inspect as inspector
 from edgewright.model.convert import to_ort as converter
@@ -36,6 +38,7 @@ from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.importer.classifier import CARD, choices_beside
+from edgewright.model.importer.proposal import PreprocessParts
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.documents import quality
@@ -140,6 +143,12 @@ class ImportOptions:
     labels: Annotated[str, "in the order of the outputs, with commas; or a file, one a line"] = ""
     mean: Annotated[str, "a channel, of values in 0 to 1, such as 0.485,0.456,0.406"] = ""
     std: Annotated[str, "a channel, such as 0.229,0.224,0.225"] = ""
+    scale: Annotated[
+        str, "pixels of 0 to 255 times this, instead of mean and std; 1: as they are"
+    ] = ""
+    fit: Annotated[str, "stretch, center_crop:256 (shorter side) or letterbox:114 (border)"] = ""
+    color: Annotated[str, "gray, rgb or bgr"] = ""
+    resize: Annotated[str, "filter: triangle, bicubic or bilinear (OpenCV's)"] = ""
     shape: InputShape = ""
     output: OutputName = ""
 
@@ -159,6 +168,9 @@ def import_(c: Context, options: ImportOptions, json: Json = False) -> None:
             labels=_labels(options.labels),
             mean=_numbers("--mean", options.mean),
             std=_numbers("--std", options.std),
+            parts=stated_parts(
+                fit=options.fit, color=options.color, resize=options.resize, scale=options.scale
+            ),
             shape=_shape(options.shape),
             output=options.output,
         )
@@ -188,6 +200,29 @@ def _print_import(report: "ImportReport") -> None:
         OUT.print(f"  left out: {line}", soft_wrap=True)
     made = "invoke build" if report.golden_cases else "invoke model.golden --images=FOLDER"
     say(f"next: {made} --model={report.model}")
+
+
+def stated_parts(*, fit: str, color: str, resize: str, scale: str) -> PreprocessParts:
+    """What options say of preprocessing. Raises UserError for a word that it does not have."""
+    kind, _, number = fit.partition(":")
+    argument = {"center_crop": "resize_shorter", "letterbox": "pad_value"}.get(kind)
+    content: dict[str, object] = {
+        "fit": {"kind": kind} | ({argument or "size": number} if number else {}) if fit else None,
+        "color": color or None,
+        "resize": resize or None,
+        "normalize": {"kind": "scale", "factor": scale} if scale else None,
+    }
+    stated = {key: value for key, value in content.items() if value is not None}
+    try:
+        preprocess = Preprocess.model_validate(stated)
+    except ValidationError as invalid:
+        raise UserError(
+            "what is stated of preprocessing",
+            "has words that a card does not know",
+            facts=translate_errors(invalid, Preprocess),
+            next="invoke --help model.import",
+        ) from invalid
+    return PreprocessParts(**{key: getattr(preprocess, key) for key in stated})
 
 
 def _labels(text: str) -> tuple[str, ...]:

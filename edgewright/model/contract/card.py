@@ -20,22 +20,22 @@ class PerImage(Part):
     """Standardise each image by its own mean and standard deviation."""
 
     kind: Literal["per_image"] = "per_image"
-    epsilon: float = Field(default=1e-5, gt=0)
+    epsilon: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
 
 
 class MeanStd(Part):
     """Standardise by constants, one per channel, in units of 0 to 1."""
 
     kind: Literal["mean_std"] = "mean_std"
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
 
 
 class Scale(Part):
     """Multiply by a constant: 1 leaves 0 to 255, as networks that normalise themselves take it."""
 
     kind: Literal["scale"] = "scale"
-    factor: float = Field(gt=0)
+    factor: float = Field(gt=0, allow_inf_nan=False)
 
 
 class Stretch(Part):
@@ -61,6 +61,7 @@ class Letterbox(Part):
 
 
 Fit = Annotated[Stretch | CenterCrop | Letterbox, Field(discriminator="kind")]
+Normalize = Annotated[PerImage | MeanStd | Scale, Field(discriminator="kind")]
 Color = Literal["gray", "rgb", "bgr"]
 # Pillow's BILINEAR and BICUBIC, which are antialiased; OpenCV's INTER_LINEAR, which is not.
 Filter = Literal["triangle", "bicubic", "bilinear"]
@@ -71,7 +72,7 @@ class Preprocess(Part):
 
     color: Color = "gray"
     resize: Filter = "triangle"
-    normalize: Annotated[PerImage | MeanStd | Scale, Field(discriminator="kind")] = PerImage()
+    normalize: Normalize = PerImage()
     # Of samples with 16 bits, as a camera of 10 or 12 bits writes them; schema 2.
     significant_bits: Annotated[int, Field(ge=9, le=16)] | None = None
     fit: Fit = Stretch()  # schema 2
@@ -151,7 +152,7 @@ class ImageCard(CardBase):
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
         yield from self._channel_problems()
-        yield from self._fit_problems()
+        yield from fit_problems(self.preprocess.fit, *self.input.shape[2:])
         if self.schema_ == 1:
             words = self.preprocess.words_of_schema_2()
             yield from (f"{word} of schema 2, the card has schema 1" for word in words)
@@ -166,19 +167,6 @@ class ImageCard(CardBase):
             wrong = {name: count for name, count in counts.items() if count != channels}
             yield from (
                 f"{name} has {n} values, {color} needs {channels}" for name, n in wrong.items()
-            )
-
-    def _fit_problems(self) -> Iterator[str]:
-        fit, (height, width) = self.preprocess.fit, self.input.shape[2:]
-        if isinstance(fit, CenterCrop) and fit.resize_shorter < max(height, width):
-            yield (
-                f"preprocess.fit.resize_shorter is {fit.resize_shorter}, "
-                f"the input of {width} x {height} pixels needs {max(height, width)} or more"
-            )
-        if isinstance(fit, Stretch) and fit.size and not _covers(fit.size, (height, width)):
-            yield (
-                f"preprocess.fit.size is {fit.size[1]} x {fit.size[0]} pixels, "
-                f"the input is larger: {width} x {height}"
             )
 
 
@@ -197,8 +185,18 @@ class Card(ImageCard):
             yield "output.activation is a key of schema 2, the card has schema 1"
 
 
-def _covers(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
-    return outer[0] >= inner[0] and outer[1] >= inner[1]
+def fit_problems(fit: Fit, height: int, width: int) -> Iterator[str]:
+    """Why a part of an input of this size would be left without pixels."""
+    if isinstance(fit, CenterCrop) and fit.resize_shorter < max(height, width):
+        yield (
+            f"preprocess.fit.resize_shorter is {fit.resize_shorter}, "
+            f"the input of {width} x {height} pixels needs {max(height, width)} or more"
+        )
+    if isinstance(fit, Stretch) and fit.size and (fit.size[0] < height or fit.size[1] < width):
+        yield (
+            f"preprocess.fit.size is {fit.size[1]} x {fit.size[0]} pixels, "
+            f"the input is larger: {width} x {height}"
+        )
 
 
 def read_card(path: Path) -> Card:

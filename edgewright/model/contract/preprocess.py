@@ -15,7 +15,7 @@ from edgewright.model.contract.card import (
     ImageCard,
     Letterbox,
     MeanStd,
-    PerImage,
+    Normalize,
     Scale,
 )
 from edgewright.model.contract.geometry import Span, geometry_of
@@ -141,7 +141,7 @@ def _bilinear(span: Span, index: int) -> tuple[int, Exact]:
     return first, np.array([1 - (at - first), at - first])
 
 
-def normalize(planes: Floats, rule: PerImage | MeanStd | Scale) -> Floats:
+def normalize(planes: Floats, rule: Normalize) -> Floats:
     """Centre and scale planes of values 0 to 255: (C, H, W) -> (C, H, W)."""
     if isinstance(rule, Scale):
         return planes * np.float32(rule.factor)

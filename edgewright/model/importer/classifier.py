@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -10,10 +11,10 @@ from edgewright.base.errors import UserError
 from edgewright.model.contract.card import (
     Card,
     Input,
-    MeanStd,
     ModelFile,
     Output,
-    PerImage,
+    Preprocess,
+    Scale,
     read_card,
 )
 from edgewright.model.contract.network_file import read_graph
@@ -21,6 +22,13 @@ from edgewright.model.contract.operators import ACTIVATIONS, ROUNDING, VIEWS
 from edgewright.model.contract.session import open_session
 from edgewright.model.importer.graphs import sizes_of
 from edgewright.model.importer.importing import Imported, import_classifier
+from edgewright.model.importer.proposal import (
+    PreprocessParts,
+    Proposal,
+    Target,
+    describe,
+    propose,
+)
 
 CARD = "card.json"
 
@@ -159,42 +167,33 @@ def choices_beside(
     return Choices(shape=shape or choices.shape, output=output or choices.output)
 
 
-def default_card(classifier: Classifier, labels: Sequence[str]) -> tuple[Card, list[str]]:
+def default_card(
+    classifier: Classifier, labels: Sequence[str], stated: PreprocessParts | None = None
+) -> tuple[Card, list[str]]:
     """A card for a network without one, and in words what it assumes.
 
-    `labels` are the names of the images' folders. Raises UserError if the network has another
-    number of them.
+    What is stated comes first, then what the network's exporter says of it (`propose`). `labels`
+    are the names of the images' folders, none if there are no images. Raises UserError if the
+    network has another number of them, or if nothing tells the labels.
     """
     _, channels, height, width = classifier.image.shape
-    count = classifier.scores.shape[1] or len(labels)  # an open dimension takes any number
-    if count != len(labels):
-        raise UserError(
-            str(classifier.source),
-            f"answers with {count} values, there are {len(labels)} labels",
-            facts=["labels: " + ", ".join(labels)],
-        )
-    interface = classifier.imported.interface if classifier.imported else None
-    takes_pixels = interface is not None and interface.dtype == "uint8"
-    color = "gray" if channels == 1 else "rgb"
-    pixels = MeanStd(mean=(0.0,) * (channels or 1), std=(1 / 255,) * (channels or 1))
+    target = Target(channels=channels or 1, height=height or 1, width=width or 1)
+    proposal = propose(classifier.source, target)
+    names, names_source = _chosen_labels(classifier, labels, proposal)
+    rules, rules_source = _chosen_rules(classifier, target, stated, proposal)
     card = Card.model_validate(
         {
             "name": classifier.source.stem,
-            "labels": labels,
+            "labels": names,
             "input": {"name": classifier.image.name, "shape": (1, channels, height, width)},
             "output": {
                 "name": classifier.scores.name,
-                "shape": (1, count),
+                "shape": (1, len(names)),
                 "activation": "none" if classifier.ending else "softmax",
             },
-            "preprocess": {"color": color, "normalize": pixels if takes_pixels else PerImage()},
+            "preprocess": rules,
             "file": ModelFile.of(classifier.source),
         }
-    )
-    numbers = (
-        "as pixels of 0 to 255, because the network takes whole numbers"
-        if takes_pixels
-        else "standardised by its own mean and deviation"
     )
     outputs = (
         f"probabilities, because the network ends in {classifier.ending}"
@@ -202,10 +201,54 @@ def default_card(classifier: Classifier, labels: Sequence[str]) -> tuple[Card, l
         else "logits, and a softmax makes probabilities of them"
     )
     return card, [
-        f"each image is stretched to {width} x {height} pixels, {color}, {numbers}",
-        f"labels, in the order of the outputs: {', '.join(labels)}",
+        describe(rules, target) + rules_source,
+        f"labels, in the order of the outputs: {', '.join(names)}{names_source}",
         f"outputs are {outputs}",
+        *proposal.notes,
     ]
+
+
+def _chosen_labels(
+    classifier: Classifier, folders: Sequence[str], proposal: Proposal
+) -> tuple[Sequence[str], str]:
+    """The labels, and who says them: those proposed, where the images' folders are among them."""
+    count = classifier.scores.shape[1] or len(proposal.labels or folders)  # open: any number
+    if len(proposal.labels) == count and set(folders) <= set(proposal.labels):
+        return proposal.labels, f" ({proposal.sources['labels']})"
+    if not folders:
+        raise UserError(
+            str(classifier.source),
+            f"has {count} outputs, and nothing tells their labels",
+            next="--labels=NAME,NAME in their order, or --images=FOLDER with a folder for each",
+        )
+    if count != len(folders):
+        raise UserError(
+            str(classifier.source),
+            f"answers with {count} values, there are {len(folders)} labels",
+            facts=["labels: " + ", ".join(folders)],
+        )
+    return folders, ""
+
+
+def _chosen_rules(
+    classifier: Classifier, target: Target, stated: PreprocessParts | None, proposal: Proposal
+) -> tuple[Preprocess, str]:
+    """The preprocessing, and who says which part of it."""
+    interface = classifier.imported.interface if classifier.imported else None
+    color = "gray" if target.channels == 1 else "rgb"
+    content: dict[str, Any] = {"color": color} | proposal.parts.content()
+    sources = {key: proposal.sources[key] for key in proposal.parts.content()}
+    if interface is not None and interface.dtype == "uint8":
+        content["normalize"] = Scale(factor=1)
+        sources["normalize"] = "the network takes whole numbers"
+    if stated:
+        content |= stated.content()
+        sources |= dict.fromkeys(stated.content(), "stated")
+    by_source: dict[str, list[str]] = {}
+    for key, source in sources.items():
+        by_source.setdefault(source, []).append(key)
+    words = "; ".join(f"{', '.join(keys)}: {source}" for source, keys in by_source.items())
+    return Preprocess.model_validate(content), f" ({words})" if words else ""
 
 
 def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:

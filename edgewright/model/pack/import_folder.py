@@ -1,7 +1,7 @@
 """Make a model folder of a network that somebody else trained, and maybe quantized."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +10,10 @@ from pydantic import ValidationError
 from edgewright.base.errors import UserError
 from edgewright.base.files import copy_file, new_folder
 from edgewright.base.schema import Document, translate_errors
-from edgewright.model.contract.card import Card, Facts, ModelFile, write_card
-from edgewright.model.importer.classifier import (
-    CARD,
-    Classifier,
-    default_card,
-    read_with_card,
-)
+from edgewright.model.contract.card import Card, Facts, MeanStd, ModelFile, write_card
+from edgewright.model.importer.classifier import CARD, Classifier, default_card, read_with_card
 from edgewright.model.importer.importing import Imported
+from edgewright.model.importer.proposal import PreprocessParts
 from edgewright.model.judge.answers import judge
 from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import Inputs, load_part, relabel, spread
@@ -37,6 +33,7 @@ class ImportRequest:
     labels: tuple[str, ...] = ()  # in the order of the outputs
     mean: tuple[float, ...] = ()  # a channel, of values in 0 to 1
     std: tuple[float, ...] = ()
+    parts: PreprocessParts = field(default_factory=PreprocessParts)  # of the preprocessing
     shape: tuple[int, ...] = ()
     output: str = ""
 
@@ -67,10 +64,15 @@ def import_model(request: ImportRequest) -> ImportReport:
     )
     dataset = load_part(request.images, "test") if request.images else None
     labels = request.labels or (known.labels if known else dataset.labels if dataset else ())
-    assumptions: list[str] = []
-    if known is None:
-        known, assumptions = default_card(classifier, _require_labels(classifier, labels))
-    card = _stated(known, request)
+    try:
+        card, assumptions = _stated_card(classifier, known, labels, request)
+    except ValidationError as invalid:
+        raise UserError(
+            str(request.model),
+            "does not fit what is stated of it",
+            facts=translate_errors(invalid, Card),
+            next="give as many --labels as it has outputs, and --mean and --std for each channel",
+        ) from invalid
     cases, accuracy = 0, None
     left_out: tuple[str, ...] = ()
     with new_folder(request.out) as folder:
@@ -119,30 +121,21 @@ def import_facts(imported: Imported | None) -> Facts:
     }
 
 
-def _require_labels(classifier: Classifier, labels: Sequence[str]) -> Sequence[str]:
-    if labels:
-        return labels
-    raise UserError(
-        str(classifier.source),
-        f"has {classifier.scores.shape[1]} outputs, and nothing tells their labels",
-        next="--labels=NAME,NAME in their order, or --images=FOLDER with a folder for each",
-    )
+def _stated_card(
+    classifier: Classifier, known: Card | None, labels: Sequence[str], request: ImportRequest
+) -> tuple[Card, list[str]]:
+    """The card with what the request states, and in words what is assumed.
 
-
-def _stated(card: Card, request: ImportRequest) -> Card:
-    """The card with what the request states. Raises UserError if that contradicts the network."""
-    content = card.model_dump(by_alias=True) | {"schema": 2}
+    Raises ValidationError if that contradicts the network or itself.
+    """
+    stated = request.parts
+    if request.mean or request.std:
+        stated = replace(stated, normalize=MeanStd(mean=request.mean, std=request.std))
+    assumptions: list[str] = []
+    if known is None:
+        known, assumptions = default_card(classifier, labels, stated)
+    content = known.model_dump(by_alias=True) | {"schema": 2}
+    content["preprocess"] |= stated.content()
     if request.labels:
         content["labels"] = request.labels
-    if request.mean or request.std:
-        normalize = {"kind": "mean_std", "mean": request.mean, "std": request.std}
-        content["preprocess"] |= {"normalize": normalize}
-    try:
-        return Card.model_validate(content)
-    except ValidationError as invalid:
-        raise UserError(
-            str(request.model),
-            "does not fit what is stated of it",
-            facts=translate_errors(invalid, Card),
-            next="give as many --labels as it has outputs, and --mean and --std for each channel",
-        ) from invalid
+    return Card.model_validate(content), assumptions
