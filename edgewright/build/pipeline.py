@@ -29,14 +29,17 @@ from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
-from edgewright.model.contract.card import read_card
+from edgewright.model.contract.card import Card
 from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
+from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
 from edgewright.model.importer.classifier import CARD, choices_beside, read_with_card
+from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.pack.golden import require_golden
+from edgewright.model.pack.task_golden import require_task_golden
 from edgewright.release import manifest as release
 from edgewright.release.run_file import ImageLimits
 
@@ -173,7 +176,14 @@ def _converted(
     is_cached = cached_model.is_dir()
     if not is_cached:
         with cached_folder(cached_model) as folder:
-            convert(model, folder, xnnpack=xnnpack, shape=choices.shape, output=choices.output)
+            convert(
+                model,
+                folder,
+                xnnpack=xnnpack,
+                shape=choices.shape,
+                output=choices.output,
+                form=choices.form,
+            )
     converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
     copy_file(cached_model / "model.ort", converted.ort)
     copy_file(cached_model / "ops.config", converted.ops_config)
@@ -372,7 +382,7 @@ def _require_promise(model: Path, out: BoardBuild) -> None:
     key = digest.text_sha256(onnx_sha256, *hashes)
     if stamp.is_file() and stamp.read_text() == key:
         return
-    card = read_card(path)
+    card = read_any_card(path)
     if card.file.sha256 != onnx_sha256:
         raise UserError(
             str(path),
@@ -383,8 +393,12 @@ def _require_promise(model: Path, out: BoardBuild) -> None:
             ],
             next="use the card that was made with the model, or write that hash into it",
         )
-    classifier, _ = read_with_card(model)
-    require_golden(classifier.path, card, golden, model)
+    if isinstance(card, Card):
+        classifier, _ = read_with_card(model)
+        require_golden(classifier.path, card, golden, model)
+    else:
+        network = read_for_task(model, card, path)
+        require_task_golden(network.path, card, golden, model)
     update_file(stamp, key)
 
 

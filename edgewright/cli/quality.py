@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from json import JSONDecodeError, loads
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from invoke.context import Context
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from rich.table import Table
 
 from edgewright.base.errors import UserError
@@ -136,7 +137,10 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    model: Annotated[str, "ONNX classifier of any exporter; card.json beside it if there is one"]
+    model: Annotated[str, "ONNX network of any exporter; card.json beside it if there is one"]
+    task: Annotated[str, "what the network is for: classify, tensor; the card's if not given"] = ""
+    roles: Annotated[str, "what outputs mean to the task: NAME:ROLE, with commas"] = ""
+    settings: Annotated[str, "of the task: NAME=VALUE, with commas"] = ""
     out: Annotated[str, "folder to make, with card.json and golden/; models/NAME if not given"] = ""
     images: Annotated[str, f"to compare on, and to make golden/ of: {IMAGES}"] = ""
     card: CardPath = ""
@@ -159,10 +163,14 @@ def import_(c: Context, options: ImportOptions, json: Json = False) -> None:
     from edgewright.model.pack import import_folder
 
     model = Path(options.model)
+    out = Path(options.out) if options.out else workspace().models / model.stem
     report = import_folder.import_model(
         import_folder.ImportRequest(
             model=model,
-            out=Path(options.out) if options.out else workspace().models / model.stem,
+            out=out,
+            task=options.task,
+            roles=_pairs("--roles", options.roles, ":"),
+            settings=_settings(options.settings),
             images=options.images,
             card=Path(options.card) if options.card else None,
             labels=_labels(options.labels),
@@ -223,6 +231,29 @@ def stated_parts(*, fit: str, color: str, resize: str, scale: str) -> Preprocess
             next="invoke --help model.import",
         ) from invalid
     return PreprocessParts(**{key: getattr(preprocess, key) for key in stated})
+
+
+def _pairs(option: str, text: str, separator: str) -> dict[str, str]:
+    """`NAME:ROLE,NAME:ROLE` as a table. A name may hold the separator, what is behind it not."""
+    pairs = [part.rpartition(separator) for part in text.split(",") if part]
+    if wrong := next((part for part in pairs if not (part[0] and part[2])), None):
+        raise UserError(
+            f"{option}={text}",
+            f"'{''.join(wrong)}' is no NAME{separator}VALUE",
+            next=f"give it as in {option}=first{separator}this,second{separator}that",
+        )
+    return {name: value for name, _, value in pairs}
+
+
+def _settings(text: str) -> dict[str, JsonValue]:
+    """`name=value,name=value`; a value is a number, true, false, null or text."""
+    settings: dict[str, JsonValue] = {}
+    for name, value in _pairs("--settings", text, "=").items():
+        try:
+            settings[name] = loads(value)
+        except JSONDecodeError:
+            settings[name] = value
+    return settings
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -307,6 +338,7 @@ def convert(
         Path(out) if out else _model_build() / "converted",
         shape=choices.shape,
         output=choices.output,
+        form=choices.form,
     )
     report = converter.conversion_report(files)
     if json:
@@ -329,7 +361,9 @@ def inspect(
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
     path = model_path(model)
     choices = choices_beside(path, _shape(shape), output)
-    inspection = inspector.inspect(path, shape=choices.shape, output=choices.output)
+    inspection = inspector.inspect(
+        path, shape=choices.shape, output=choices.output, form=choices.form
+    )
     if json:
         write_document(inspection)
         return

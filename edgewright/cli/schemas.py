@@ -32,11 +32,13 @@ from edgewright.lab.proof.crashpoints import CrashReport
 from edgewright.lab.proof.lostwrites import LossReport, TeethReport
 from edgewright.lab.proof.powercut import Campaign
 from edgewright.model.contract.card import Card
+from edgewright.model.contract.task_cards import CARDS
 from edgewright.model.convert.coverage import Coverage
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.to_ort import Conversion
 from edgewright.model.judge.documents import Quality
 from edgewright.model.pack.import_folder import ImportReport
+from edgewright.model.pack.task_golden import TaskExpected
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
 from edgewright.observe.build_time import BuildTimes
@@ -128,10 +130,12 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-baseline": Baseline,
     "file-build": BuildReport,
     "file-calibration": Calibration,
+    **{f"file-card-{task}": card for task, card in CARDS.items() if card is not Card},
     "file-card": Card,
     "file-coverage": Coverage,
     "file-estimate": TimeEstimate,
     "file-expected": Golden,
+    "file-expected-2": TaskExpected,
     "file-keys": BoundKeySet,
     "file-keys-1": KeySet,
     "file-manifest": Manifest,

@@ -25,10 +25,13 @@ class Answer(Foreign):
 
 
 class Prediction(Foreign):
-    """A class and the probabilities of all classes, in the order of the card's labels."""
+    """A class and the probabilities of all classes, in the order of the card's labels.
 
-    class_: str
-    probabilities: Many[float]
+    Only a classifier's answer has them; those of other tasks are in docs/formats.md.
+    """
+
+    class_: str | None = None
+    probabilities: Many[float] = ()
 
 
 class Times(Foreign):
@@ -91,7 +94,8 @@ class GoldenLine(Foreign):
     image: str
     expected: Prediction
     got: Prediction
-    max_abs_diff: float | None  # of the probabilities; null if it is no number
+    max_abs_diff: float | None  # of probabilities or scores; null if it is no number
+    problems: Many[str] = ()  # what is expected and did not come
     passed: bool
 
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
+
+from pydantic import model_validator
 
 from edgewright.base.errors import CheckError, TargetError, UserError
 from edgewright.base.files import write_file
@@ -15,6 +17,7 @@ from edgewright.base.text import last_lines
 from edgewright.deploy.edge_infer import (
     Answer,
     BenchAnswer,
+    GoldenLine,
     ImageLine,
     Prediction,
     RunAnswer,
@@ -35,15 +38,29 @@ BUDGETED = {"peak memory": "budgets.peak_rss_mb", "latency": "budgets.latency_ms
 
 
 class GoldenCase(Prediction):
-    image: str
+    image: str | None = None
+    tensors: Many[str] = ()
+
+    @property
+    def name(self) -> str:
+        """As `edge-infer` names it: the image, or the files of all tensors."""
+        return self.image or ",".join(self.tensors)
 
 
 class Golden(Foreign):
-    """`golden/expected.json`."""
+    """`golden/expected.json`; of schema 2 are the tasks beyond classification."""
 
-    schema_: Literal[1]
+    schema_: Literal[1, 2]
     tolerance: float
     cases: Many[GoldenCase]
+
+    @model_validator(mode="after")
+    def _cases_are_whole(self) -> Self:
+        for case in self.cases:
+            is_classified = case.class_ is not None and case.probabilities
+            if not case.name or (self.schema_ == 1 and not is_classified):
+                raise ValueError("a case lacks its files, class or probabilities")
+        return self
 
 
 Doc = TypeVar("Doc", bound=Answer)
@@ -88,8 +105,12 @@ def run(
         selftest = subject.infer("selftest")
     checks = [judge_selftest(selftest, golden)]
     progress.start(f"{len(golden.cases)} golden images")
-    paths = [f"{folder}/{GOLDEN}/{case.image}" for case in golden.cases]
-    images, check = judge_images(subject.infer("run", *paths), golden)
+    paths = [_paths(f"{folder}/{GOLDEN}", case) for case in golden.cases]
+    answered = subject.infer("run", *paths)
+    if golden.schema_ == 1:
+        images, check = judge_images(answered, golden)
+    else:
+        images, check = (), judge_answered(answered, golden)
     checks.append(check)
     progress.start("benchmark and budgets")
     warmup, runs = EMULATED_RUNS if board.target.emulated else RUNS
@@ -193,8 +214,17 @@ def judge_selftest(result: Result, golden: Golden) -> Check:
         verdict=Verdict.PASSED if fine else Verdict.FAILED,
         expected=f"{len(golden.cases)} cases within {golden.tolerance:g}",
         found=f"{len(document.cases) - len(failed)} cases",
-        facts=tuple(f"{case.image}: differs by {_diff(case.max_abs_diff)}" for case in failed),
+        facts=tuple(f"{case.image}: {_difference(case)}" for case in failed),
     )
+
+
+def _paths(folder: str, case: GoldenCase) -> str:
+    """What `edge-infer run` takes for a case."""
+    return ",".join(f"{folder}/{name}" for name in (case.tensors or (case.image or "",)))
+
+
+def _difference(case: GoldenLine) -> str:
+    return "; ".join(case.problems) or f"differs by {_diff(case.max_abs_diff)}"
 
 
 def _diff(value: float | None) -> str:
@@ -207,7 +237,7 @@ def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...
     if isinstance(document, Check):
         return (), document
     lines = {line.image.rpartition("/")[2]: line for line in document.results}
-    images = tuple(judge_image(case, lines.get(case.image), golden) for case in golden.cases)
+    images = tuple(judge_image(case, lines.get(case.name), golden) for case in golden.cases)
     wrong = [image for image in images if image.verdict is Verdict.FAILED]
     check = Check(
         name="run",
@@ -219,6 +249,29 @@ def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...
     return images, check
 
 
+def judge_answered(result: Result, golden: Golden) -> Check:
+    """`edge-infer run` for a task beyond classification: every golden case is answered.
+
+    Whether rightly the self-test has judged, which compares as the task does.
+    """
+    document = parse(RunAnswer, result, exit_codes=(0, 3))
+    if isinstance(document, Check):
+        return document
+    faults = [line for line in document.results if line.error]
+    missing = len(golden.cases) - len(document.results)
+    return Check(
+        name="run",
+        verdict=Verdict.FAILED if faults or missing else Verdict.PASSED,
+        expected=f"{len(golden.cases)} answers",
+        found=f"{len(document.results) - len(faults)} answers",
+        facts=tuple(
+            f"{line.image}: {line.error.code}: {line.error.message}"
+            for line in faults
+            if line.error
+        ),
+    )
+
+
 def judge_image(case: GoldenCase, line: ImageLine | None, golden: Golden) -> ImageResult:
     """One image against its golden outcome."""
     answer = line.class_ if line else None
@@ -228,8 +281,8 @@ def judge_image(case: GoldenCase, line: ImageLine | None, golden: Golden) -> Ima
         difference = max(abs(measured - golden_value) for measured, golden_value in pairs)
     near = difference is not None and difference <= golden.tolerance
     return ImageResult(
-        image=case.image,
-        expected=case.class_,
+        image=case.name,
+        expected=case.class_ or "",
         found=answer,
         max_abs_diff=difference,
         inference_ms=line.ms.inference if line and line.ms else None,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from edgewright.base.errors import UserError
@@ -228,11 +229,28 @@ class _CardHead(Excerpt):
     """What a release reads of a card; the rest is handed on as it is."""
 
     name: str
-    labels: tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...]  # one a line in labels.txt
+    # One a line in labels.txt; a task without classes has none.
+    labels: tuple[Annotated[str, Field(pattern=r"^[^\r\n]+$")], ...] = ()
+
+
+_FileName = Annotated[str, Field(pattern=r"^[^/]+$")]
 
 
 class _GoldenCase(Excerpt):
-    image: Annotated[str, Field(pattern=r"^[^/]+$")]
+    """An image, or the file of each tensor."""
+
+    image: _FileName | None = None
+    tensors: tuple[_FileName, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_files(self) -> Self:
+        if not self.files:
+            raise ValueError("expected image or tensors")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.image,) if self.image else self.tensors
 
 
 class _GoldenSet(Excerpt):
@@ -348,7 +366,7 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         RUN_FILE: run_file.content(),
         MODEL: ort,
         CARD: json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n",
-        "model/labels.txt": "".join(f"{label}\n" for label in card["labels"]).encode(),
+        "model/labels.txt": "".join(f"{label}\n" for label in card.get("labels", [])).encode(),
     }
     content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
     golden = golden_content(inputs.golden)
@@ -364,11 +382,12 @@ def golden_content(folder: Path) -> dict[str, bytes]:
     raw = read_inside(folder.parent, f"{folder.name}/{EXPECTED}", limit=CARD_BYTES, next=REBUILD)
     content = {EXPECTED: raw}
     room = GOLDEN_BYTES
-    for case in parse_json(_GoldenSet, raw, str(folder / EXPECTED), "not a golden set").cases:
-        if case.image not in content:
-            name = f"{folder.name}/{case.image}"
-            content[case.image] = read_inside(folder.parent, name, limit=room, next=REBUILD)
-            room -= len(content[case.image])
+    golden = parse_json(_GoldenSet, raw, str(folder / EXPECTED), "not a golden set")
+    for file in (file for case in golden.cases for file in case.files):
+        if file not in content:
+            name = f"{folder.name}/{file}"
+            content[file] = read_inside(folder.parent, name, limit=room, next=REBUILD)
+            room -= len(content[file])
     return content
 
 

@@ -17,7 +17,7 @@ from edgewright.base.schema import Document, Part
 from edgewright.model.contract.network_file import network_bytes, read_graph
 from edgewright.model.contract.operators import ROUNDING, VIEWS
 from edgewright.model.contract.session import load_session
-from edgewright.model.importer.importing import import_network
+from edgewright.model.importer.importing import TaskForm, import_network
 
 # Operator → the places of its data and of its weights among the inputs.
 _PRODUCTS = {
@@ -66,15 +66,19 @@ class Inspection(Document):
 
 
 def inspect(
-    model: Path, *, shape: Sequence[int] | None = None, output: str | None = None
+    model: Path,
+    *,
+    shape: Sequence[int] | None = None,
+    output: str | None = None,
+    form: TaskForm | None = None,
 ) -> Inspection:
     """Inspect an ONNX network for one image. Raises UserError if no board can run it.
 
-    `shape` and `output` are those of `import_network`.
+    `shape`, `output` and `form` are those of `import_network`.
     """
     if model.suffix == ".ort":
         raise UserError(str(model), "is in ORT format", next="inspect the ONNX file it is made of")
-    imported = import_network(model, shape=shape, output=output)
+    imported = import_network(model, shape=shape, output=output, form=form)
     # Counts of nodes are of the file as it is; shapes and products of the folded graph.
     graph, written = _Graph(imported.path), read_graph(model)
     domains = {node.domain or "ai.onnx" for node in written.graph.node}

@@ -18,7 +18,7 @@ from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted, convert_network
 from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.model.importer import importing
-from edgewright.model.importer.importing import import_network
+from edgewright.model.importer.importing import TaskForm, import_network
 
 RUNTIME_VERSION = "1.21.0"
 RULES = ("to_ort", "ops", "ort_child", "ort_tools", "ortfile", "signed_bytes")  # modules
@@ -31,17 +31,18 @@ def convert(
     xnnpack: bool = False,
     shape: Sequence[int] | None = None,
     output: str | None = None,
+    form: TaskForm | None = None,
 ) -> Converted:
     """Write `out/model.ort` and `out/ops.config` for an ONNX file.
 
     Graph optimisations are applied now (style Fixed, for ARM), so the board does none. For a
     runtime with `xnnpack` activations become signed bytes, since XNNPACK's provider takes no
     convolution of unsigned ones by signed weights; and convolutions keep ONNX's own layout, which
-    it changes when it takes them. `shape` and `output` are those of `import_network`.
+    it changes when it takes them. `shape`, `output` and `form` are those of `import_network`.
     Raises UserError if no board can run the network, or the converter refuses it.
     """
     require_runtime_version()
-    imported = import_network(model, shape=shape, output=output)
+    imported = import_network(model, shape=shape, output=output, form=form)
     make_folder(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
         source = Path(scratch) / "model.onnx"

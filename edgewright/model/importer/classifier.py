@@ -1,7 +1,7 @@
 """Read an image classifier in ONNX or ORT format, from any source; refuse everything else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from edgewright.model.contract.card import (
 from edgewright.model.contract.network_file import read_graph
 from edgewright.model.contract.operators import ACTIVATIONS, ROUNDING, VIEWS
 from edgewright.model.contract.session import open_session
+from edgewright.model.contract.task_cards import AnyCard, TensorCard, read_any_card
 from edgewright.model.importer.graphs import sizes_of
-from edgewright.model.importer.importing import Imported, import_classifier
+from edgewright.model.importer.importing import Imported, TaskForm, import_classifier
 from edgewright.model.importer.proposal import (
     PreprocessParts,
     Proposal,
@@ -142,12 +143,19 @@ class Choices:
 
     shape: Sequence[int] | None = None
     output: str | None = None
+    form: TaskForm | None = None  # of a task beyond classification
 
 
-def choices_of(model: Path, card: Card) -> Choices:
+def choices_of(model: Path, card: AnyCard) -> Choices:
     """What the network has itself is not chosen, but compared later with all that the card says."""
     if model.suffix == ".ort":
         return Choices()
+    if not isinstance(card, Card):
+        outputs = tuple(output.name for output in card.outputs)
+        if isinstance(card, TensorCard):
+            return Choices(form=TaskForm(takes_image=False, outputs=outputs))
+        form = TaskForm(takes_image=True, outputs=outputs)
+        return Choices(shape=card.input.shape, form=form)
     graph = read_graph(model).graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [sizes_of(value) or () for value in graph.input if value.name not in weights]
@@ -163,8 +171,8 @@ def choices_beside(
 ) -> Choices:
     """What is stated; for the rest what the card beside the network chooses, if there is one."""
     card = model.parent / CARD
-    choices = choices_of(model, read_card(card)) if card.is_file() else Choices()
-    return Choices(shape=shape or choices.shape, output=output or choices.output)
+    choices = choices_of(model, read_any_card(card)) if card.is_file() else Choices()
+    return replace(choices, shape=shape or choices.shape, output=output or choices.output)
 
 
 def default_card(

@@ -63,6 +63,14 @@ class Imported:
             _compare_on_images(self.source, session, self.interface, rows, self.tolerance)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskForm:
+    """What a task beyond classification needs of a network."""
+
+    takes_image: bool  # one image; else tensors as they are
+    outputs: tuple[str, ...] = ()  # those to keep; empty: all
+
+
 def import_classifier(
     source: Path, *, shape: Sequence[int] | None = None, output: str | None = None
 ) -> Imported:
@@ -93,24 +101,69 @@ def import_classifier(
 
 
 def import_network(
-    source: Path, *, shape: Sequence[int] | None = None, output: str | None = None
+    source: Path,
+    *,
+    shape: Sequence[int] | None = None,
+    output: str | None = None,
+    form: TaskForm | None = None,
 ) -> Imported:
     """Read, rewrite and check a network of any task; a classifier as `import_classifier`.
 
     Of another one inputs and outputs stay as they are, but for an open batch, which becomes 1.
+    `form` is that of the task whose card is beside it, and then decides.
     """
+    if form:
+        return import_for_task(source, form, shape=shape)
     original = _read(source)
     if output or _may_classify(original):
         return import_classifier(source, shape=shape, output=output)
     model, changes = _modernised(original, source)
     fixed = forms.fix_batches(model, str(source))
     model, folded = _folded(model, source)
+    _state_output_shapes(model, source)
     tolerance = _tolerance(original)
 
     def compare(session: onnxruntime.InferenceSession) -> float:
         return _compare_on_noise(source, session, original, model, tolerance)
 
     return _finish(source, model, [*changes, *fixed, *folded], tolerance, compare)
+
+
+def import_for_task(
+    source: Path, form: TaskForm, *, shape: Sequence[int] | None = None
+) -> Imported:
+    """Read, rewrite and check a network of a task beyond classification.
+
+    Inputs and outputs become float32, of batch 1, an image has its channels first. Raises
+    UserError, with the node and a remedy, for what no board can run.
+    """
+    original = _read(source)
+    model, changes = _modernised(original, source)
+    changes += filter(None, [forms.keep_outputs(model, str(source), form.outputs)])
+    tolerance, dtypes = _tolerance(original), _dtypes(original)
+    if form.takes_image:
+        interface, fixed = forms.fix_input(model, str(source), shape)
+        interface = replace(interface, dtype=dtypes[interface.input])
+        fixed += forms.make_outputs_float(model, str(source))
+        model, folded = _folded(model, source)
+        _state_output_shapes(model, source)
+        probes = _probes(model, interface)
+
+        def compare(session: onnxruntime.InferenceSession) -> float:
+            return _compare_outputs(source, session, interface, probes, tolerance)
+
+        changes += [*fixed, *folded]
+        return _finish(source, model, changes, tolerance, compare, interface)
+    fixed = forms.fix_batches(model, str(source))
+    fixed += forms.make_inputs_float(model, str(source))
+    fixed += forms.make_outputs_float(model, str(source))
+    model, folded = _folded(model, source)
+    _state_output_shapes(model, source)
+
+    def compare_noise(session: onnxruntime.InferenceSession) -> float:
+        return _compare_on_noise(source, session, original, model, tolerance)
+
+    return _finish(source, model, [*changes, *fixed, *folded], tolerance, compare_noise)
 
 
 def _may_classify(model: ModelProto) -> bool:
@@ -278,6 +331,22 @@ def _output_sizes(model: ModelProto, source: Path, probes: Floats) -> tuple[int,
     return tuple(rows.shape[1:])
 
 
+def _state_output_shapes(model: ModelProto, source: Path) -> None:
+    """Write down what ONNX Runtime infers for the outputs; what it cannot infer stays open."""
+    for value in model.graph.output:  # the file's own may be of another batch
+        value.type.tensor_type.ClearField("shape")
+    session = _session(model.SerializeToString(), source)
+    for value, tensor in zip(model.graph.output, session.get_outputs(), strict=True):
+        shape = value.type.tensor_type.shape
+        shape.SetInParent()
+        for place, size in enumerate(tensor.shape):
+            dimension = shape.dim.add()
+            if isinstance(size, int) and size >= 0:
+                dimension.dim_value = size
+            else:
+                dimension.dim_param = f"{value.name}_{place}"
+
+
 def _session(model: Path | bytes, source: Path) -> onnxruntime.InferenceSession:
     try:
         return load_session(model)
@@ -326,6 +395,31 @@ def _compare_on_images(
     if interface.is_single:
         rewritten = rewritten[:, 1:]
     return _difference(source, original, rewritten, tolerance)
+
+
+def _compare_outputs(
+    source: Path,
+    session: onnxruntime.InferenceSession,
+    interface: Interface,
+    images: Floats,
+    tolerance: float,
+) -> float:
+    """Every output for each image alone; a source of another batch is filled with that image."""
+    names = [value.name for value in session.get_outputs()]
+    largest = 0.0
+    for image in images:
+        rewritten = session.run(None, {interface.input: image[np.newaxis]})
+        batch = np.resize(image, (interface.batch, *image.shape)).astype(np.float32)
+        original = _run_source(source, names, {interface.input: interface.feed(batch)})
+        for before, after in zip(original, rewritten, strict=True):
+            values = np.asarray(before, np.float64)
+            if interface.batch > 1:
+                values = values[: len(values) // interface.batch]
+            largest = max(
+                largest,
+                _difference(source, values, np.asarray(after, np.float64), tolerance),
+            )
+    return largest
 
 
 def _compare_on_noise(

@@ -227,6 +227,75 @@ def keep_output(model: ModelProto, subject: str, output: str | None) -> str | No
     return f"outputs taken away: {', '.join(value.name for value in dropped)}"
 
 
+def keep_outputs(model: ModelProto, subject: str, names: Sequence[str]) -> str | None:
+    """Only the outputs of these names, all where there is none. Raises UserError for another."""
+    outputs = list(model.graph.output)
+    if unknown := set(names) - {value.name for value in outputs}:
+        raise UserError(
+            subject,
+            f"has no output '{min(unknown)}'",
+            facts=[words_for(value) for value in outputs],
+        )
+    dropped = [value for value in outputs if names and value.name not in names]
+    for value in dropped:
+        model.graph.output.remove(value)
+    if not dropped:
+        return None
+    return f"outputs taken away: {', '.join(value.name for value in dropped)}"
+
+
+_CASTABLE = {
+    TensorProto.BOOL,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT16,
+    TensorProto.INT8,
+    TensorProto.INT32,
+    TensorProto.INT64,
+    TensorProto.UINT8,
+}
+
+
+def make_outputs_float(model: ModelProto, subject: str) -> list[str]:
+    """Outputs of another type become float32, which says whole numbers up to 2^24 exactly."""
+    changed = []
+    for value in model.graph.output:
+        kind = value.type.tensor_type.elem_type
+        if kind == TensorProto.FLOAT:
+            continue
+        _require_castable(value, subject, "output")
+        inner = free_name(model, f"{value.name}_{type_name(value)}")
+        rename_source(model, value.name, inner)
+        node = helper.make_node("Cast", [inner], [value.name], inner, to=TensorProto.FLOAT)
+        model.graph.node.append(node)
+        changed.append(f"output {value.name} is float32, was {type_name(value)}")
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return changed
+
+
+def make_inputs_float(model: ModelProto, subject: str) -> list[str]:
+    """Inputs of another type take the same values as float32."""
+    changed = []
+    for value in model.graph.input:
+        kind = value.type.tensor_type.elem_type
+        if kind == TensorProto.FLOAT:
+            continue
+        _require_castable(value, subject, "input")
+        inner = free_name(model, f"{value.name}_{type_name(value)}")
+        rename_uses(model, value.name, inner)
+        node = helper.make_node("Cast", [value.name], [inner], inner, to=kind)
+        model.graph.node.insert(0, node)
+        changed.append(f"input {value.name} takes the same values as float32")
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return changed
+
+
+def _require_castable(value: ValueInfoProto, subject: str, kind: str) -> None:
+    if value.type.tensor_type.elem_type not in _CASTABLE:
+        raise UserError(
+            subject, f"{kind} is {type_name(value)}, expected numbers", facts=[found(value)]
+        )
+
+
 def require_scores(model: ModelProto, subject: str) -> None:
     """Raise UserError, naming the node, if the output is no tensor of floats."""
     value = model.graph.output[0]

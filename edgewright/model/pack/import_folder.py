@@ -1,16 +1,17 @@
 """Make a model folder of a network that somebody else trained, and maybe quantized."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import copy_file, new_folder
 from edgewright.base.schema import Document, translate_errors
 from edgewright.model.contract.card import Card, Facts, MeanStd, ModelFile, write_card
+from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.importer.classifier import CARD, Classifier, default_card, read_with_card
 from edgewright.model.importer.importing import Imported
 from edgewright.model.importer.proposal import PreprocessParts
@@ -18,6 +19,7 @@ from edgewright.model.judge.answers import judge
 from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import Inputs, load_part, relabel, spread
 from edgewright.model.pack.golden import make_golden
+from edgewright.model.pack.task_import import TaskRequest, import_task
 
 COMPARED_IMAGES = 8
 
@@ -36,6 +38,9 @@ class ImportRequest:
     parts: PreprocessParts = field(default_factory=PreprocessParts)  # of the preprocessing
     shape: tuple[int, ...] = ()
     output: str = ""
+    task: str = ""  # empty: that of the card, or classify
+    roles: Mapping[str, str] = field(default_factory=dict)  # output → what it means to the task
+    settings: Mapping[str, JsonValue] = field(default_factory=dict)  # of the task
 
 
 class ImportReport(Document):
@@ -59,6 +64,8 @@ def import_model(request: ImportRequest) -> ImportReport:
 
     Raises UserError for what no board can run, and for labels or preprocessing that do not fit.
     """
+    if _task_of(request) != "classify":
+        return _import_task(request)
     classifier, known = read_with_card(
         request.model, request.card, shape=request.shape, output=request.output or None
     )
@@ -109,6 +116,43 @@ def import_model(request: ImportRequest) -> ImportReport:
     )
 
 
+def _task_of(request: ImportRequest) -> str:
+    """The task that is stated, else that of the card that is, else of the one beside the model."""
+    path = request.card or request.model.parent / CARD
+    if request.task or not path.is_file():
+        return request.task or "classify"
+    return read_any_card(path).task
+
+
+def _import_task(request: ImportRequest) -> ImportReport:
+    made = import_task(
+        TaskRequest(
+            model=request.model,
+            out=request.out,
+            task=request.task,
+            images=Path(request.images) if request.images else None,
+            card=request.card,
+            labels=request.labels,
+            roles=request.roles,
+            settings=request.settings,
+            parts=_stated_parts(request),
+            shape=request.shape,
+        )
+    )
+    return ImportReport(
+        source=str(request.model),
+        model=str(request.out / "model.onnx"),
+        card=str(request.out / CARD),
+        changes=made.imported.changes,
+        difference=made.imported.difference,
+        tolerance=made.imported.tolerance,
+        assumptions=made.assumptions,
+        accuracy=None,
+        golden_cases=made.golden_cases,
+        left_out=(),
+    )
+
+
 def import_facts(imported: Imported | None) -> Facts:
     """What was rewritten, for the card; empty if nothing was."""
     if imported is None or not imported.changes:
@@ -121,6 +165,12 @@ def import_facts(imported: Imported | None) -> Facts:
     }
 
 
+def _stated_parts(request: ImportRequest) -> PreprocessParts:
+    if not (request.mean or request.std):
+        return request.parts
+    return replace(request.parts, normalize=MeanStd(mean=request.mean, std=request.std))
+
+
 def _stated_card(
     classifier: Classifier, known: Card | None, labels: Sequence[str], request: ImportRequest
 ) -> tuple[Card, list[str]]:
@@ -128,9 +178,7 @@ def _stated_card(
 
     Raises ValidationError if that contradicts the network or itself.
     """
-    stated = request.parts
-    if request.mean or request.std:
-        stated = replace(stated, normalize=MeanStd(mean=request.mean, std=request.std))
+    stated = _stated_parts(request)
     assumptions: list[str] = []
     if known is None:
         known, assumptions = default_card(classifier, labels, stated)

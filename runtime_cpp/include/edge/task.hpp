@@ -48,7 +48,8 @@ using Answer = std::variant<ClassAnswer, TensorAnswer>;
 
 /// What the card's task makes of a network's outputs. Of a size that is open in the card, and of
 /// values, the network may make what its task cannot read: that is the model's fault.
-Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs, const Placement& placement);
+Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs,
+                           const Placement& placement);
 Answer read_answer(Fields fields, const Card& card);
 void set_answer(Json entry, const Answer& answer, const Card& card);
 /// Both are of the card's task.

@@ -1,0 +1,199 @@
+"""Golden sets of the tasks beyond classification: samples of the outputs, and the answers."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, JsonValue, model_validator
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import new_folder, read_inside
+from edgewright.base.schema import Part, parse_json
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.contract.task_cards import TaskCard, TensorCard
+from edgewright.model.pack.golden import EXPECTED, EXPECTED_BYTES
+from edgewright.model.tasks.inference import Engine, Inference, task_of
+from edgewright.model.tasks.task import Agreement
+
+MOST_SAMPLES = 256  # of an output: an error of arithmetic shows in any of them
+# Of an output's largest value. One step of 255 is 0.4 %, and rounding may move a value by some.
+OUTPUT_TOLERANCE = 0.02
+MOST_CASES = 8
+
+
+class Samples(Part):
+    """Every `step`-th value of one output, the first first."""
+
+    step: Annotated[int, Field(ge=1)]
+    values: tuple[float, ...]
+
+
+class TaskCase(Part):
+    """An image, or a file for each input, and what the network says of it."""
+
+    image: str | None = None
+    tensors: tuple[str, ...] | None = None
+    samples: tuple[Samples, ...]
+    expected: dict[str, JsonValue]  # the task's answer
+
+    @model_validator(mode="after")
+    def _has_files(self) -> "TaskCase":
+        if (self.image is None) == (self.tensors is None):
+            raise ValueError("expected either image or tensors")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.tensors or (self.image or "",)
+
+
+class TaskExpected(Part):
+    """`golden/expected.json` of a task beyond classification."""
+
+    schema_: Literal[2] = 2
+    tolerance: Annotated[float, Field(ge=0, lt=1)]
+    overlap: Annotated[float, Field(ge=0, lt=1)]
+    output_tolerances: tuple[Annotated[float, Field(ge=0)], ...]  # in the order of the card
+    cases: Annotated[tuple[TaskCase, ...], Field(min_length=1)]
+
+
+Files = tuple[Path, ...]  # of one case: an image, or a `.npy` for each input
+
+
+def write_task_golden(
+    model: Path, card: TaskCard, cases: Sequence[Files], out: Path
+) -> TaskExpected:
+    """Write the folder `out`: the files of each case and `expected.json`.
+
+    Raises UserError for files that do not fit the card, and for outputs that are not finite.
+    """
+    engine = Engine(model, card)
+    agreement = Agreement()
+    with new_folder(out) as folder:
+        names = [_copied(files, folder, number) for number, files in enumerate(cases)]
+        results = [engine.infer([folder / name for name in files]) for files in names]
+        expected = TaskExpected(
+            tolerance=agreement.tolerance,
+            overlap=agreement.overlap,
+            output_tolerances=tuple(
+                map(_tolerance, zip(*[r.outputs for r in results], strict=True))
+            ),
+            cases=tuple(
+                _case(card, files, result) for files, result in zip(names, results, strict=True)
+            ),
+        )
+        content = expected.model_dump_json(indent=1, by_alias=True, exclude_none=True)
+        (folder / EXPECTED).write_text(content + "\n")
+    return expected
+
+
+def read_task_expected(folder: Path) -> TaskExpected:
+    """The golden set of a folder. Raises UserError if it is none, or has no case."""
+    raw = read_inside(folder, EXPECTED, limit=EXPECTED_BYTES, next="invoke model.golden")
+    return parse_json(TaskExpected, raw, str(folder / EXPECTED), "is not a golden set")
+
+
+def require_task_golden(network: Path, card: TaskCard, folder: Path, model: Path) -> None:
+    """Raise UserError if a golden set is not what the network itself answers to its files.
+
+    `network` is the file that is run, `model` the user's that it was imported from.
+    """
+    expected = read_task_expected(folder)
+    engine, task = Engine(network, card), task_of(card)
+    agreement = Agreement(tolerance=expected.tolerance, overlap=expected.overlap)
+    facts = []
+    for case in expected.cases:
+        result = engine.infer([folder / name for name in case.files])
+        answer = task.answer_type.model_validate(case.expected)
+        problems = task.problems(answer, result.answer, agreement)
+        problems += _differences(card, expected, case, result)
+        facts += [f"{', '.join(case.files)}: {problem}" for problem in problems]
+    if facts:
+        raise UserError(
+            str(folder),
+            f"is not what {model.name} answers",
+            facts=facts[:5],
+            next=f"invoke model.golden --model={model} --images=…",
+        )
+
+
+def find_cases(folder: Path, card: TaskCard) -> list[Files]:
+    """The cases that a folder holds: its images, or its `.npy` files.
+
+    A network with several inputs takes a folder for each case, with `0.npy`, `1.npy` and so on in
+    the order of the card. Raises UserError if there is none.
+    """
+    if not folder.is_dir():
+        raise UserError(str(folder), "is no folder")
+    if isinstance(card, TensorCard) and len(card.inputs) > 1:
+        names = [f"{number}.npy" for number in range(len(card.inputs))]
+        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+        cases = [tuple(path / name for name in names) for path in inner]
+        expected = f"a folder for each case, with {', '.join(names)} in it"
+    else:
+        suffixes = {".npy"} if isinstance(card, TensorCard) else IMAGE_SUFFIXES
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+        cases = [(path,) for path in files]
+        expected = f"files that end in {', '.join(sorted(suffixes))}"
+    if not cases:
+        raise UserError(str(folder), "holds nothing to infer", facts=[f"expected: {expected}"])
+    return cases
+
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm"}
+
+
+def spread_cases(cases: Sequence[Files], count: int = MOST_CASES) -> list[Files]:
+    """At most `count` of the cases, evenly spread."""
+    places = np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)
+    return [cases[place] for place in places]
+
+
+def _copied(files: Files, folder: Path, number: int) -> tuple[str, ...]:
+    """The names of the copies; numbered, as files of two folders may have one name."""
+    names = [f"{number}-{path.name}" for path in files]
+    for path, name in zip(files, names, strict=True):
+        shutil.copyfile(path, folder / name)
+    return tuple(names)
+
+
+def _case(card: TaskCard, files: tuple[str, ...], result: Inference) -> TaskCase:
+    return TaskCase(
+        image=None if isinstance(card, TensorCard) else files[0],
+        tensors=files if isinstance(card, TensorCard) else None,
+        samples=tuple(map(_samples, result.outputs)),
+        expected=result.answer.model_dump(mode="json", by_alias=True),
+    )
+
+
+def _samples(output: Floats) -> Samples:
+    step = max(1, -(-output.size // MOST_SAMPLES))
+    values = output.reshape(-1)[::step]
+    # Nine digits say a float32 exactly.
+    return Samples(step=step, values=tuple(float(f"{value:.9g}") for value in values))
+
+
+def _tolerance(outputs: Sequence[Floats]) -> float:
+    largest = max(float(np.abs(output).max(initial=0)) for output in outputs)
+    return float(f"{OUTPUT_TOLERANCE * largest:.4g}")
+
+
+def _differences(
+    card: TaskCard, expected: TaskExpected, case: TaskCase, result: Inference
+) -> list[str]:
+    problems = []
+    if not len(case.samples) == len(expected.output_tolerances) == len(card.outputs):
+        return [f"expected samples of {len(card.outputs)} outputs"]
+    for place, output in enumerate(card.outputs):
+        samples, values = case.samples[place], result.outputs[place].reshape(-1)
+        tolerance = expected.output_tolerances[place]
+        if output.is_open:  # the task compares what may have another number of values
+            continue
+        sampled = values[:: samples.step]
+        if len(sampled) != len(samples.values):
+            problems.append(f"{output.name} has {len(values)} values")
+        elif (worst := np.abs(sampled - samples.values).max(initial=0)) > tolerance:
+            problems.append(f"{output.name} differs by {worst:.4g}, {tolerance:.4g} is allowed")
+    return problems

@@ -1,0 +1,187 @@
+"""Make a model folder of a network for a task beyond classification."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from edgewright.base.errors import UserError, near_miss
+from edgewright.base.files import copy_file, new_folder
+from edgewright.base.schema import translate_errors
+from edgewright.model.contract.card import ModelFile, Preprocess, Scale, write_card
+from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
+from edgewright.model.importer.classifier import CARD
+from edgewright.model.importer.importing import Imported, TaskForm, import_for_task
+from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
+from edgewright.model.importer.task_network import interface_of, read_for_task
+from edgewright.model.pack.task_golden import find_cases, spread_cases, write_task_golden
+
+Shapes = Mapping[str, tuple[int, ...]]  # of tensors, by name
+TENSOR = "tensor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network in the board's form."""
+
+    inputs: Shapes
+    outputs: Shapes
+    takes_pixels: bool  # as exported it takes whole numbers, 0 to 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRequest:
+    """What is stated of a network; what is stated comes before the card beside it."""
+
+    model: Path
+    out: Path  # the folder to make
+    task: str = ""  # empty: the card's
+    images: Path | None = None  # of the golden set; `.npy` files where the task takes tensors
+    card: Path | None = None
+    labels: tuple[str, ...] = ()
+    roles: Mapping[str, str] | None = None  # output → role; those that have none are taken away
+    settings: Mapping[str, JsonValue] | None = None  # of the task, such as score_threshold
+    parts: PreprocessParts = field(default_factory=PreprocessParts)
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFolder:
+    """A model folder that was made."""
+
+    card: TaskCard
+    imported: Imported
+    assumptions: tuple[str, ...]
+    golden_cases: int
+
+
+def import_task(request: TaskRequest) -> TaskFolder:
+    """Write `out`: model.onnx in the form that boards run, card.json and, of images, golden/.
+
+    Raises UserError for what no board can run, and for a card or a statement that does not fit.
+    """
+    imported, card, assumptions = _read(request)
+    cases = 0
+    with new_folder(request.out) as folder:
+        model = folder / "model.onnx"
+        copy_file(imported.path, model)
+        facts = {"file": ModelFile.of(model), "imported": _facts(imported), "schema_": 2}
+        card = card.model_copy(update=facts)
+        write_card(card, folder / CARD)
+        if request.images:
+            chosen = spread_cases(find_cases(request.images, card))
+            cases = len(write_task_golden(model, card, chosen, folder / "golden").cases)
+    return TaskFolder(
+        card=card, imported=imported, assumptions=tuple(assumptions), golden_cases=cases
+    )
+
+
+def _read(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
+    path = request.card or request.model.parent / CARD
+    known = read_any_card(path) if request.card or path.is_file() else None
+    if isinstance(known, TaskCard) and request.task in ("", known.task):
+        card = _stated(known.model_dump(by_alias=True), request)
+        return read_for_task(request.model, card, path), card, []
+    if request.task not in CARDS:
+        raise UserError(
+            f"--task={request.task}",
+            f"no such task{near_miss(request.task, CARDS)}",
+            facts=[f"expected: {', '.join(CARDS)}"],
+        )
+    form = TaskForm(takes_image=request.task != TENSOR, outputs=tuple(request.roles or ()))
+    imported = import_for_task(request.model, form, shape=request.shape or None)
+    inputs, outputs = interface_of(imported.path)
+    interface = imported.interface
+    network = Network(
+        inputs=inputs,
+        outputs=outputs,
+        takes_pixels=interface is not None and interface.dtype == "uint8",
+    )
+    content, assumptions = PROPOSALS[request.task](network, request)
+    content |= {
+        "schema": 2,
+        "task": request.task,
+        "name": request.model.stem,
+        "file": ModelFile.of(request.model).model_dump(),
+    }
+    return imported, _stated(content, request), assumptions
+
+
+def _stated(content: dict[str, Any], request: TaskRequest) -> TaskCard:
+    """The card with what the request states. Raises UserError if the parts do not fit."""
+    content = content | {"schema": 2}
+    if request.labels:
+        content["labels"] = request.labels
+    if stated := request.parts.content():
+        content["preprocess"] = content.get("preprocess", {}) | stated
+    if request.settings:
+        content[content["task"]] = content.get(content["task"], {}) | dict(request.settings)
+    kind = CARDS[content["task"]]
+    try:
+        card = kind.model_validate(content)
+    except ValidationError as invalid:
+        raise UserError(
+            str(request.model),
+            f"has no card of the task {content['task']} as it is stated",
+            facts=translate_errors(invalid, kind),
+            next="see docs/formats.md for the card of the task",
+        ) from invalid
+    assert isinstance(card, TaskCard)
+    return card
+
+
+def _facts(imported: Imported) -> dict[str, JsonValue]:
+    if not imported.changes:
+        return {}
+    return {
+        "source": ModelFile.of(imported.source).model_dump(),
+        "changes": list(imported.changes),
+        "difference": imported.difference,
+        "tolerance": imported.tolerance,
+    }
+
+
+# What a card of each task says where nothing is stated
+
+
+Proposal = tuple[dict[str, Any], list[str]]  # the card's content, and in words what is assumed
+
+
+def image_part(network: Network, request: TaskRequest) -> Proposal:
+    """Input and preprocessing of a task that takes one image."""
+    ((name, shape),) = network.inputs.items()
+    target = Target(channels=shape[1], height=shape[2], width=shape[3])
+    proposal = propose(request.model, target)
+    parts = {"color": "gray" if shape[1] == 1 else "rgb"} | proposal.parts.content()
+    if network.takes_pixels:
+        parts["normalize"] = Scale(factor=1)
+    preprocess = Preprocess.model_validate(parts | request.parts.content())
+    content: dict[str, Any] = {
+        "input": {"name": name, "shape": shape},
+        "preprocess": preprocess.model_dump(by_alias=True),
+    }
+    said = ", ".join(sorted(set(proposal.sources.values()))) or "nothing says otherwise"
+    words = [f"{describe(preprocess, target)}; {said}", *proposal.notes]
+    if proposal.labels and not request.labels:
+        content["labels"] = proposal.labels
+        words.append(f"labels of {proposal.sources['labels']}: {', '.join(proposal.labels)}")
+    return content, words
+
+
+def output_part(outputs: Shapes, roles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The outputs in the order of `roles`, which has one for each."""
+    return [{"name": name, "shape": outputs[name], "role": role} for name, role in roles.items()]
+
+
+def _propose_tensor(network: Network, request: TaskRequest) -> Proposal:
+    roles = request.roles or dict.fromkeys(network.outputs, "tensor")
+    content = {
+        "inputs": [{"name": name, "shape": shape} for name, shape in network.inputs.items()],
+        "outputs": output_part(network.outputs, roles),
+    }
+    return content, []
+
+
+PROPOSALS: Mapping[str, Callable[[Network, TaskRequest], Proposal]] = {"tensor": _propose_tensor}
