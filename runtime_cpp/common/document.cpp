@@ -100,8 +100,12 @@ double round_ms(double ms) {
   return std::round(ms * 1e3) / 1e3;
 }
 
+double round_millionths(double value) {
+  return std::round(value * 1e6) / 1e6;
+}
+
 std::vector<double> round_probabilities(std::vector<double> probabilities) {
-  for (double& probability : probabilities) probability = std::round(probability * 1e6) / 1e6;
+  for (double& probability : probabilities) probability = round_millionths(probability);
   return probabilities;
 }
 

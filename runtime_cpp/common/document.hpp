@@ -56,6 +56,7 @@ void set_error(Json object, const Error& error);
 
 /// Milliseconds to the microsecond, probabilities to 1e-6: no digits without meaning.
 double round_ms(double ms);
+double round_millionths(double value);
 std::vector<double> round_probabilities(std::vector<double> probabilities);
 
 }  // namespace edge

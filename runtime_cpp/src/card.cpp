@@ -4,6 +4,7 @@
 
 #include "common/text.hpp"
 #include "edge/fields.hpp"
+#include "edge/task.hpp"
 
 namespace edge {
 namespace {
@@ -79,6 +80,7 @@ TaskKind read_task(Fields top, int schema) {
   const std::string task = top.text("task");
   if (task == "classify") return TaskKind::classify;
   if (schema < 2) top.reject("task", "needs schema 2");
+  if (task == "anomaly") return TaskKind::anomaly;
   if (task != "tensor") top.reject("task", "is not known to this edge-infer: " + task);
   return TaskKind::tensor;
 }
@@ -130,6 +132,7 @@ Card read_card(Fields top) {
   } else {
     card.outputs = read_outputs(top, true);
   }
+  if (card.task == TaskKind::anomaly) read_anomaly_card(top, card);
 
   Fields file = top.object("file");
   card.file_name = file.text("name");

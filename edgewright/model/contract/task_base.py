@@ -1,6 +1,6 @@
 """What the cards of all tasks beyond classification have (docs/formats.md)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Annotated, Literal, Protocol
 
@@ -63,3 +63,28 @@ def repeated(names: Iterator[str]) -> Iterator[str]:
         if name in seen:
             yield f"{name} comes twice"
         seen.add(name)
+
+
+def expect_value(shape: OpenShape) -> str:
+    """What is expected of the shape of a single value; nothing: it is one."""
+    return "" if set(shape) == {1} else "one value"
+
+
+def expect_plane(shape: OpenShape) -> str:
+    """What is expected of the shape of one value for each pixel; nothing: it is so."""
+    fits = len(shape) in (3, 4) and set(shape[:-2]) == {1} and -1 not in shape
+    return "" if fits else "[1, height, width] or [1, 1, height, width], of fixed sizes"
+
+
+def role_problems(
+    outputs: Sequence[TaskOutput], expectations: Mapping[str, Callable[[OpenShape], str]]
+) -> Iterator[str]:
+    """Words for each output whose role is unknown or comes twice, or does not have its shape."""
+    for output in outputs:
+        if output.role not in expectations:
+            expected = ", ".join(expectations)
+            yield f"{output.name} has the role {output.role}, expected: {expected}"
+        elif expected := expectations[output.role](output.shape):
+            found = list(output.shape)
+            yield f"{output.name} has the shape {found}, the role {output.role} has {expected}"
+    yield from (f"the role {words}" for words in repeated(output.role for output in outputs))

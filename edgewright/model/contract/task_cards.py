@@ -9,6 +9,7 @@ from pydantic import Field
 from edgewright.base.errors import UserError, near_miss
 from edgewright.base.files import read_inside
 from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.card import CARD_BYTES, Card
 from edgewright.model.contract.task_base import Shape, TaskCardBase, too_large
 
@@ -31,9 +32,13 @@ class TensorCard(TaskCardBase):
         yield from too_large(self.inputs)
 
 
-TaskCard = TensorCard
+TaskCard = TensorCard | AnomalyCard
 AnyCard = Card | TaskCard
-CARDS: Mapping[str, type[AnyCard]] = {"classify": Card, "tensor": TensorCard}
+CARDS: Mapping[str, type[AnyCard]] = {
+    "classify": Card,
+    "tensor": TensorCard,
+    "anomaly": AnomalyCard,
+}
 
 
 class _TaskHead(Excerpt):

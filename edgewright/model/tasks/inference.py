@@ -12,11 +12,13 @@ import onnxruntime
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.base.schema import Part
+from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats, load_placed
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
+from edgewright.model.tasks.anomaly import AnomalyTask
 from edgewright.model.tasks.task import Task
 from edgewright.model.tasks.tensor import TensorTask
 
@@ -25,6 +27,8 @@ _NPY_BYTES = 4 * MAX_VALUES + 4096
 
 def task_of(card: TaskCard) -> Task[Any]:
     """What the card's task makes of outputs."""
+    if isinstance(card, AnomalyCard):
+        return AnomalyTask(card)
     return TensorTask()
 
 

@@ -46,7 +46,7 @@ struct Preprocess {
 enum class Activation { softmax, sigmoid, none };
 
 /// What a network is for; it decides what its outputs mean.
-enum class TaskKind { classify, tensor };
+enum class TaskKind { classify, tensor, anomaly };
 
 /// One input or output of the network.
 struct TensorCard {
@@ -54,6 +54,13 @@ struct TensorCard {
   std::vector<int64_t> shape = {};  // -1 where it is open
   std::string role = {};            // what an output means to its task
   Activation activation = Activation::none;
+};
+
+/// In units of the score and of the map, after their activation and before normalization.
+struct AnomalySettings {
+  double threshold = 0;      // of the score; what reaches it is anomalous
+  double map_threshold = 0;  // of the map
+  double span = 0;           // scores so far apart are 1 apart in an answer; 0: as they are
 };
 
 /// What `card.json` says of a model; docs/formats.md is the contract.
@@ -64,6 +71,7 @@ struct Card {
   std::vector<TensorCard> inputs;   // of an image one: 1, channels, height, width
   std::vector<TensorCard> outputs;  // in the order in which the task reads them
   Preprocess preprocess;            // of the image, where the task takes one
+  AnomalySettings anomaly;          // of that task alone
   std::string file_name;            // of the model that the card belongs to
   uint64_t file_bytes = 0;          // of that file
   std::string file_sha256;          // of its content

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "common/document.hpp"
 #include "edge/card.hpp"
 #include "edge/fields.hpp"
+#include "edge/mask.hpp"
 #include "edge/placement.hpp"
 #include "edge/session.hpp"
 
@@ -44,7 +46,37 @@ struct TensorAnswer {
 };
 void set(Json entry, const TensorAnswer& answer, const Card& card);
 
-using Answer = std::variant<ClassAnswer, TensorAnswer>;
+/// How unlike the images it was made of an image is, and where.
+struct AnomalyAnswer {
+  bool is_anomalous = false;
+  double score = 0;  // normalized, if the card has a normalization
+  bool has_map = false;
+  double peak_x = 0;  // of the map's largest value, in pixels of the image
+  double peak_y = 0;
+  double area = 0;  // share of the map that reaches its threshold
+  Mask mask;        // what reaches it
+};
+void read_anomaly_card(Fields top, Card& card);
+AnomalyAnswer find_anomaly(const Card& card, const std::vector<Tensor>& outputs,
+                           const Placement& placement);
+AnomalyAnswer read_anomaly(Fields fields, const Card& card);
+void set(Json entry, const AnomalyAnswer& answer, const Card& card);
+Comparison compare(const AnomalyAnswer& expected, const AnomalyAnswer& answer, const Card& card,
+                   const Agreement& agreement);
+
+using Answer = std::variant<ClassAnswer, TensorAnswer, AnomalyAnswer>;
+
+/// Notes each output of another role than these, or of one that comes twice.
+void check_roles(Fields top, const Card& card, const std::vector<std::string>& roles);
+
+/// Index of the output of a role; none: there is none.
+std::optional<size_t> output_of(const Card& card, const char* role);
+
+/// Whether a tensor is a single value.
+bool is_value(const std::vector<int64_t>& shape);
+
+/// Whether a tensor is one value for each pixel: [1, height, width] or [1, 1, height, width].
+bool is_plane(const std::vector<int64_t>& shape);
 
 /// What the card's task makes of a network's outputs. Of a size that is open in the card, and of
 /// values, the network may make what its task cannot read: that is the model's fault.

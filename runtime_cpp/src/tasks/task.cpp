@@ -1,14 +1,50 @@
 #include "edge/task.hpp"
 
+#include <algorithm>
+
+#include "common/text.hpp"
+
 namespace edge {
 
-Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs, const Placement&) {
+void check_roles(Fields top, const Card& card, const std::vector<std::string>& roles) {
+  std::string expected;
+  for (const std::string& role : roles) expected += (expected.empty() ? "" : ", ") + role;
+  for (const TensorCard& output : card.outputs) {
+    if (std::find(roles.begin(), roles.end(), output.role) == roles.end()) {
+      top.reject("outputs", format("%s has the role %s, expected: %s", output.name.c_str(),
+                                   output.role.c_str(), expected.c_str()));
+    } else if (&card.outputs[*output_of(card, output.role.c_str())] != &output) {
+      top.reject("outputs", "the role " + output.role + " comes twice");
+    }
+  }
+}
+
+std::optional<size_t> output_of(const Card& card, const char* role) {
+  for (size_t i = 0; i < card.outputs.size(); ++i) {
+    if (card.outputs[i].role == role) return i;
+  }
+  return std::nullopt;
+}
+
+bool is_value(const std::vector<int64_t>& shape) {
+  return std::all_of(shape.begin(), shape.end(), [](int64_t size) { return size == 1; });
+}
+
+bool is_plane(const std::vector<int64_t>& shape) {
+  if (shape.size() != 3 && shape.size() != 4) return false;
+  return is_value({shape.begin(), shape.end() - 2}) && count_values(shape) > 0;
+}
+
+Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs,
+                           const Placement& placement) {
   if (card.task == TaskKind::tensor) return Answer(TensorAnswer{std::move(outputs)});
+  if (card.task == TaskKind::anomaly) return Answer(find_anomaly(card, outputs, placement));
   return Answer(classify(card, outputs));
 }
 
 Answer read_answer(Fields fields, const Card& card) {
   if (card.task == TaskKind::tensor) return TensorAnswer{};
+  if (card.task == TaskKind::anomaly) return read_anomaly(fields, card);
   return read_class(fields, card);
 }
 
@@ -20,6 +56,9 @@ Comparison compare_answers(const Answer& expected, const Answer& answer, const C
                            const Agreement& agreement) {
   if (const auto* classes = std::get_if<ClassAnswer>(&expected)) {
     return compare(*classes, std::get<ClassAnswer>(answer), card, agreement);
+  }
+  if (const auto* anomaly = std::get_if<AnomalyAnswer>(&expected)) {
+    return compare(*anomaly, std::get<AnomalyAnswer>(answer), card, agreement);
   }
   return {};  // of tensors nothing is known but their values
 }

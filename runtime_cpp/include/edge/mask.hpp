@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "edge/card.hpp"
+#include "edge/placement.hpp"
+
+namespace edge {
+
+/// The pixels `first` to `end` of a map's axis show the image.
+struct MapAxis {
+  size_t first = 0;
+  size_t end = 0;
+  double step = 1;    // pixels of the input to one of the map
+  double offset = 0;  // of the image's corner, in pixels of the input
+  double scale = 1;   // pixels of the input to one of the image
+  int length = 0;     // pixels of the image
+
+  size_t size() const { return end - first; }
+  /// A place on the part that shows the image, in pixels of the image, within it.
+  double to_image(double place) const;
+};
+
+/// The part of a map that shows the image: what borders the input is left out.
+struct MapWindow {
+  MapAxis rows;
+  MapAxis columns;
+
+  /// Index of a pixel of the part in a whole plane of the map, whose rows have `width` pixels.
+  size_t at(size_t row, size_t column, size_t width) const {
+    return (rows.first + row) * width + columns.first + column;
+  }
+};
+
+/// Of a map of `shape`, whose last two sizes are its height and width; it covers the input.
+MapWindow window_of(const std::vector<int64_t>& shape, const Card& card,
+                    const Placement& placement);
+
+/// Some pixels of a part: lengths of runs, column by column, of those without, with, without, …
+struct Mask {
+  size_t height = 0;
+  size_t width = 0;
+  std::vector<uint32_t> runs;
+  bool is_ragged = false;  // has more runs than an answer tells of, and none here
+  size_t area = 0;         // pixels
+};
+
+/// The pixels (row, column) for which `has` says so.
+Mask make_mask(size_t height, size_t width, const std::function<bool(size_t, size_t)>& has);
+
+/// The text of a mask, as COCO's `counts`.
+std::string encode(const Mask& mask);
+
+/// The mask of a text; nothing if it is not one of this size.
+std::optional<Mask> decode(const std::string& text, size_t height, size_t width);
+
+/// Pixels that both have; both are of one size, neither is ragged.
+size_t intersection(const Mask& one, const Mask& other);
+
+}  // namespace edge

@@ -1,0 +1,143 @@
+#include <algorithm>
+#include <cmath>
+
+#include "common/text.hpp"
+#include "edge/statistics.hpp"
+#include "edge/task.hpp"
+
+namespace edge {
+namespace {
+
+double activate(double value, Activation activation) {
+  return activation == Activation::sigmoid ? 1 / (1 + std::exp(-value)) : value;
+}
+
+/// 0 to 1, with the threshold at 0.5, if the card has a normalization.
+double normalized(double score, const AnomalySettings& settings) {
+  if (settings.span == 0) return score;
+  return std::clamp((score - settings.threshold) / settings.span + 0.5, 0.0, 1.0);
+}
+
+double read_span(Fields normalization) {
+  const double span = normalization.number("max") - normalization.number("min");
+  if (span > 0) return span;
+  normalization.reject("min", "is not below max");
+  return 1;
+}
+
+/// Of the part of the map that shows the image: its largest value, after the activation.
+double find_map(const Card& card, const TensorCard& output, const Tensor& tensor,
+                const Placement& placement, AnomalyAnswer& answer) {
+  const MapWindow window = window_of(tensor.shape, card, placement);
+  const auto width = static_cast<size_t>(tensor.shape.back());
+  float largest = tensor.values[window.at(0, 0, width)];
+  size_t peak_row = 0, peak_column = 0;
+  for (size_t row = 0; row < window.rows.size(); ++row) {
+    for (size_t column = 0; column < window.columns.size(); ++column) {
+      const float value = tensor.values[window.at(row, column, width)];
+      if (value <= largest) continue;
+      largest = value;
+      peak_row = row;
+      peak_column = column;
+    }
+  }
+  answer.has_map = true;
+  answer.peak_x = window.columns.to_image(static_cast<double>(peak_column) + 0.5);
+  answer.peak_y = window.rows.to_image(static_cast<double>(peak_row) + 0.5);
+  const auto is_reached = [&](size_t row, size_t column) {
+    const double value = tensor.values[window.at(row, column, width)];
+    return activate(value, output.activation) >= card.anomaly.map_threshold;
+  };
+  answer.mask = make_mask(window.rows.size(), window.columns.size(), is_reached);
+  answer.area = static_cast<double>(answer.mask.area) /
+                static_cast<double>(answer.mask.height * answer.mask.width);
+  return activate(largest, output.activation);
+}
+
+}  // namespace
+
+void read_anomaly_card(Fields top, Card& card) {
+  if (card.labels.size() != 2) top.reject("labels", "expected two: normal, anomalous");
+  check_roles(top, card, {"score", "map"});
+  for (const TensorCard& output : card.outputs) {
+    const bool fits = output.role == "map" ? is_plane(output.shape) : is_value(output.shape);
+    if (!fits) top.reject("outputs", output.name + " has not the shape of a " + output.role);
+    if (output.activation == Activation::softmax) {
+      top.reject("outputs", output.name + " has softmax, expected none or sigmoid");
+    }
+  }
+  Fields settings = top.object("anomaly");
+  card.anomaly.threshold = settings.number("threshold");
+  card.anomaly.map_threshold =
+      settings.has("map_threshold") ? settings.number("map_threshold") : card.anomaly.threshold;
+  if (settings.has("normalization")) {
+    card.anomaly.span = read_span(settings.object("normalization"));
+  }
+}
+
+AnomalyAnswer find_anomaly(const Card& card, const std::vector<Tensor>& outputs,
+                           const Placement& placement) {
+  AnomalyAnswer answer;
+  double score = 0;
+  if (const auto map = output_of(card, "map")) {
+    score = find_map(card, card.outputs[*map], outputs[*map], placement, answer);
+  }
+  if (const auto place = output_of(card, "score")) {
+    score = activate(outputs[*place].values[0], card.outputs[*place].activation);
+  }
+  answer.is_anomalous = score >= card.anomaly.threshold;
+  answer.score = normalized(score, card.anomaly);
+  return answer;
+}
+
+AnomalyAnswer read_anomaly(Fields fields, const Card& card) {
+  AnomalyAnswer answer;
+  const std::string label = fields.text("class");
+  answer.is_anomalous = label == card.labels[1];
+  if (!answer.is_anomalous && label != card.labels[0]) {
+    fields.reject("class", "is no label of the card: " + label);
+  }
+  answer.score = fields.number("score");
+  answer.has_map = output_of(card, "map").has_value();
+  if (answer.has_map) answer.area = fields.object("map").number("area");
+  return answer;
+}
+
+void set(Json entry, const AnomalyAnswer& answer, const Card& card) {
+  entry.set("class", card.labels[answer.is_anomalous ? 1 : 0]);
+  entry.set("score", round_millionths(answer.score));
+  if (!answer.has_map) return entry.set_null("map");
+  Json map = entry.object("map");
+  map.set("width", static_cast<uint64_t>(answer.mask.width));
+  map.set("height", static_cast<uint64_t>(answer.mask.height));
+  map.set("peak", round_probabilities({answer.peak_x, answer.peak_y}));
+  map.set("area", round_millionths(answer.area));
+  if (answer.mask.is_ragged) return map.set_null("mask");
+  map.set("mask", encode(answer.mask));
+}
+
+Comparison compare(const AnomalyAnswer& expected, const AnomalyAnswer& answer, const Card& card,
+                   const Agreement& agreement) {
+  const double border = normalized(card.anomaly.threshold, card.anomaly);
+  // Scores without a normalization are of any size: 0.05 of 40 is nothing.
+  const double unit = std::max(1.0, std::fabs(border));
+  Comparison comparison;
+  comparison.difference = std::fabs(expected.score - answer.score) / unit;
+  if (comparison.difference > agreement.tolerance) {
+    comparison.problems.push_back(
+        format("score %.4f, expected %.4f", answer.score, expected.score));
+  }
+  const bool is_near = std::fabs(expected.score - border) <= agreement.tolerance * unit;
+  if (answer.is_anomalous != expected.is_anomalous && !is_near) {
+    comparison.problems.push_back("expected " + card.labels[expected.is_anomalous ? 1 : 0] +
+                                  ", found " + card.labels[answer.is_anomalous ? 1 : 0]);
+  }
+  const double areas = std::fabs(expected.area - answer.area);
+  comparison.difference = std::max(comparison.difference, areas);
+  if (areas > agreement.tolerance) {
+    comparison.problems.push_back(format("anomalous areas differ by %.4f", areas));
+  }
+  return comparison;
+}
+
+}  // namespace edge
