@@ -24,13 +24,13 @@ class AnomalyMap(Part):
     height: int
     peak: tuple[float, float]  # x and y of the largest value, in pixels of the image
     area: float = Field(ge=0, le=1)  # share that reaches the map's threshold
-    mask: str | None  # what reaches it; none if it is too ragged to tell
+    mask: str | None = None  # what reaches it; none if it is too ragged to tell
 
 
 class AnomalyAnswer(Part):
     class_: str
     score: float  # normalized, if the card has a normalization
-    map: AnomalyMap | None
+    map: AnomalyMap | None = None
 
 
 @dataclass(frozen=True)

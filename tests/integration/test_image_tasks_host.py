@@ -1,0 +1,118 @@
+"""Tasks on the host build of `edge-infer`: its answers are those of the Python reference."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from edgewright.model.contract.anomaly_card import AnomalyCard, AnomalySettings, ScoreRange
+from edgewright.model.contract.card import Input, Letterbox, ModelFile, Preprocess, write_card
+from edgewright.model.contract.task_base import TaskOutput
+from edgewright.model.contract.task_cards import TaskCard
+from edgewright.model.tasks.inference import Engine
+from tests.checkout import ROOT
+
+EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
+Json = dict[str, Any]
+
+pytestmark = pytest.mark.docker
+
+SIDES = [(7, 90), (24, 32), (64, 48), (33, 200), (200, 3)]  # width and height of images
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    """A folder inside the checkout, which is what the builder image sees."""
+    parent = ROOT / "build" / "tests"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
+
+
+def save(folder: Path, nodes: Sequence[onnx.NodeProto], outputs: dict[str, list[int]]) -> Path:
+    """A network of an image of 48 x 32 pixels."""
+    folder.mkdir()
+    infos = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in outputs.items()
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 32, 48])
+    graph = helper.make_graph(nodes, "toy", [image], infos)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def images(folder: Path) -> list[Path]:
+    """Of each size, with some bright spots."""
+    paths = []
+    for seed, size in enumerate(SIDES):
+        random = np.random.default_rng(seed)
+        pixels = random.integers(0, 60, size[::-1]).astype(np.uint8)
+        pixels[: size[1] // 3, : size[0] // 2] += 150
+        paths.append(folder / f"{seed}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def assert_alike(expected: object, found: object, where: str) -> None:
+    """Equal, but for 1e-4 of a number."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
+            assert_alike(value, found[key], f"{where}.{key}")
+    elif isinstance(expected, list) and isinstance(found, list):
+        assert len(expected) == len(found), where
+        for place, (value, other) in enumerate(zip(expected, found, strict=True)):
+            assert_alike(value, other, f"{where}[{place}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=1e-4), where
+    else:
+        assert found == expected, where
+
+
+def check_all(edge_infer: EdgeInfer, model: Path, card: TaskCard) -> list[Json]:
+    """Both answer every image alike; the answers."""
+    write_card(card, model.parent / "card.json")
+    paths = images(model.parent)
+    ended = edge_infer(["run", "--model", str(model), *map(str, paths)])
+    results: list[Json] = json.loads(ended.stdout)["results"]
+    engine = Engine(model, card)
+    for path, result in zip(paths, results, strict=True):
+        answer = engine.infer([path]).answer
+        assert_alike(json.loads(answer.model_dump_json(by_alias=True)), result, path.name)
+    return results
+
+
+@pytest.mark.parametrize("normalization", [None, ScoreRange(min=-1, max=4)])
+def test_anomalies(
+    normalization: ScoreRange | None, scratch: Path, host_edge_infer: EdgeInfer
+) -> None:
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["map"], kernel_shape=[3, 4], strides=[3, 4]),
+        helper.make_node("ReduceMax", ["image"], ["score"], axes=[1, 2, 3], keepdims=0),
+    ]
+    folder = scratch / f"anomaly-{normalization is None}"
+    model = save(folder, nodes, {"map": [1, 1, 10, 12], "score": [1]})
+    card = AnomalyCard(
+        task="anomaly",
+        name="toy",
+        labels=("ok", "odd"),
+        input=Input(shape=(1, 1, 32, 48)),
+        preprocess=Preprocess(fit=Letterbox(pad_value=255)),
+        outputs=(
+            TaskOutput(name="score", shape=(1,), role="score", activation="sigmoid"),
+            TaskOutput(name="map", shape=(1, 1, 10, 12), role="map"),
+        ),
+        anomaly=AnomalySettings(threshold=0.93, map_threshold=0.8, normalization=normalization),
+        file=ModelFile.of(model),
+    )
+    results = check_all(host_edge_infer, model, card)
+    assert any(0 < result["map"]["area"] < 1 for result in results)
