@@ -146,10 +146,10 @@ def _facts(imported: Imported) -> dict[str, JsonValue]:
 # What a card of each task says where nothing is stated
 
 
-Proposal = tuple[dict[str, Any], list[str]]  # the card's content, and in words what is assumed
+CardDraft = tuple[dict[str, Any], list[str]]  # the card's content, and in words what is assumed
 
 
-def image_part(network: Network, request: TaskRequest) -> Proposal:
+def image_part(network: Network, request: TaskRequest) -> CardDraft:
     """Input and preprocessing of a task that takes one image."""
     ((name, shape),) = network.inputs.items()
     target = Target(channels=shape[1], height=shape[2], width=shape[3])
@@ -175,7 +175,7 @@ def output_part(outputs: Shapes, roles: Mapping[str, str]) -> list[dict[str, Any
     return [{"name": name, "shape": outputs[name], "role": role} for name, role in roles.items()]
 
 
-def _propose_tensor(network: Network, request: TaskRequest) -> Proposal:
+def _propose_tensor(network: Network, request: TaskRequest) -> CardDraft:
     roles = request.roles or dict.fromkeys(network.outputs, "tensor")
     content = {
         "inputs": [{"name": name, "shape": shape} for name, shape in network.inputs.items()],
@@ -184,4 +184,4 @@ def _propose_tensor(network: Network, request: TaskRequest) -> Proposal:
     return content, []
 
 
-PROPOSALS: Mapping[str, Callable[[Network, TaskRequest], Proposal]] = {"tensor": _propose_tensor}
+PROPOSALS: Mapping[str, Callable[[Network, TaskRequest], CardDraft]] = {"tensor": _propose_tensor}
