@@ -111,7 +111,16 @@ GROUPS = (
         about="train, quantize, judge, convert and look into a model",
         modules={
             "training": ("train", "export", "prune", "pack"),
-            "quality": ("import", "quantize", "evaluate", "convert", "inspect", "diff", "golden"),
+            "quality": (
+                "card",
+                "import",
+                "quantize",
+                "evaluate",
+                "convert",
+                "inspect",
+                "diff",
+                "golden",
+            ),
         },
         default="inspect",
     ),

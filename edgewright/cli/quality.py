@@ -1,5 +1,6 @@
 """The model pipeline from an ONNX file on: quantize, evaluate, convert, inspect, compare."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from edgewright.cli.common import (
     ERR,
     OUT,
     Json,
+    ask_line,
     checkout,
     model_path,
     profile_of,
@@ -31,8 +33,9 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import written_files
-from edgewright.model.contract.card import ModelFile, Preprocess, read_card, write_card
+from edgewright.model.contract.card import Card, ModelFile, Preprocess, read_card, write_card
 from edgewright.model.contract.session import saturates
+from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
 from edgewright.model.convert import inspect as inspector
 from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
@@ -40,6 +43,7 @@ from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.importer.classifier import CARD, choices_beside
 from edgewright.model.importer.proposal import PreprocessParts
+from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.documents import quality
@@ -52,7 +56,7 @@ from edgewright.model.judge.images import CALIBRATION_IMAGES
 from edgewright.observe.count import instructions as counted
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
-    from edgewright.model.pack.import_folder import ImportReport
+    from edgewright.model.pack.import_folder import ImportReport, ImportRequest
     from edgewright.model.quantize.diff import Difference
     from edgewright.model.quantize.sweep import InstructionCounter
     from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
@@ -136,14 +140,15 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions:
+class CardOptions:
+    """What is stated of a network; the rest is taken from it, or assumed and said."""
+
     model: Annotated[str, "ONNX network of any exporter; card.json beside it if there is one"]
-    task: Annotated[str, "what the network is for: classify, tensor; the card's if not given"] = ""
+    task: Annotated[
+        str, f"what the network is for: {', '.join(CARDS)}; the card's if not given"
+    ] = ""
     roles: Annotated[str, "what outputs mean to the task: NAME:ROLE, with commas"] = ""
     settings: Annotated[str, "of the task: NAME=VALUE, with commas"] = ""
-    out: Annotated[str, "folder to make, with card.json and golden/; models/NAME if not given"] = ""
-    images: Annotated[str, f"to compare on, and to make golden/ of: {IMAGES}"] = ""
-    card: CardPath = ""
     labels: Annotated[str, "in the order of the outputs, with commas; or a file, one a line"] = ""
     mean: Annotated[str, "a channel, of values in 0 to 1, such as 0.485,0.456,0.406"] = ""
     std: Annotated[str, "a channel, such as 0.229,0.224,0.225"] = ""
@@ -157,6 +162,33 @@ class ImportOptions:
     output: OutputName = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(CardOptions):
+    out: Annotated[str, "folder to make, with card.json and golden/; models/NAME if not given"] = ""
+    images: Annotated[str, f"to compare on, and to make golden/ of: {IMAGES}"] = ""
+    card: CardPath = ""
+
+
+def _import_request(options: CardOptions, out: Path) -> "ImportRequest":
+    from edgewright.model.pack.import_folder import ImportRequest
+
+    return ImportRequest(
+        model=Path(options.model),
+        out=out,
+        task=options.task,
+        roles=_pairs("--roles", options.roles, ":"),
+        settings=_settings(options.settings),
+        labels=_labels(options.labels),
+        mean=_numbers("--mean", options.mean),
+        std=_numbers("--std", options.std),
+        parts=stated_parts(
+            fit=options.fit, color=options.color, resize=options.resize, scale=options.scale
+        ),
+        shape=_shape(options.shape),
+        output=options.output,
+    )
+
+
 @task_named("import")
 def import_(c: Context, options: ImportOptions, json: Json = False) -> None:
     """Any network's model folder. Example: invoke model.import --model=net.onnx --images=cells"""
@@ -165,28 +197,52 @@ def import_(c: Context, options: ImportOptions, json: Json = False) -> None:
     model = Path(options.model)
     out = Path(options.out) if options.out else workspace().models / model.stem
     report = import_folder.import_model(
-        import_folder.ImportRequest(
-            model=model,
-            out=out,
-            task=options.task,
-            roles=_pairs("--roles", options.roles, ":"),
-            settings=_settings(options.settings),
+        replace(
+            _import_request(options, out),
             images=options.images,
             card=Path(options.card) if options.card else None,
-            labels=_labels(options.labels),
-            mean=_numbers("--mean", options.mean),
-            std=_numbers("--std", options.std),
-            parts=stated_parts(
-                fit=options.fit, color=options.color, resize=options.resize, scale=options.scale
-            ),
-            shape=_shape(options.shape),
-            output=options.output,
         )
     )
     if json:
         write_document(report)
         return
     _print_import(report)
+
+
+@task
+def card(
+    c: Context,
+    options: CardOptions,
+    image: Annotated[str, "image of which card.png shows what the network sees and answers"] = "",
+    json: Json = False,
+) -> None:
+    """Write a network's card. Example: invoke model.card --model=net.onnx --labels=ok,bad"""
+    from edgewright.model.pack import make_card
+
+    asked = options if options.task or not sys.stdin.isatty() else _asked(options)
+    request = _import_request(asked, Path(options.model).parent)
+    report = make_card.make_card(request, Path(image) if image else None)
+    if json:
+        write_document(report)
+        return
+    OUT.print(f"{report.card}: {report.task}", soft_wrap=True)
+    for assumption in report.assumptions:
+        OUT.print(f"  assumed: {assumption}", soft_wrap=True)
+    if report.preview:
+        OUT.print(f"{report.preview}: {report.answer}", soft_wrap=True)
+
+
+def _asked(options: CardOptions) -> CardOptions:
+    """What only a person knows, asked for at the terminal; an empty line leaves it open."""
+    if (Path(options.model).parent / CARD).is_file():
+        return options
+    say(f"{options.model} has no card; an empty line leaves the answer to what it says itself")
+    task = ask_line(f"what is it for? {', '.join(CARDS)}: ")
+    labels = options.labels or ask_line("labels, in the order of its outputs, with commas: ")
+    roles = options.roles
+    if task not in ("", "classify") and not roles:
+        roles = ask_line("what its outputs mean, NAME:ROLE with commas: ")
+    return replace(options, task=task, labels=labels, roles=roles)
 
 
 def _print_import(report: "ImportReport") -> None:
@@ -425,13 +481,18 @@ def golden(
     path, demo = model_path(model), installed_resources().demo_models
     if demo and path.is_relative_to(demo):
         checkout()  # the models of an installation are only read
-    if not (path.parent / CARD).is_file():
+    card_path = path.parent / CARD
+    if not card_path.is_file():
         raise UserError(
             str(path),
             f"no {CARD} beside it, which tells what its answers mean",
             next=f"invoke model.import --model={path} --images={images}, which makes both",
         )
-    judging = workflow.judging(path, images, say, card=path.parent / CARD)
+    card = read_any_card(card_path)
+    if not isinstance(card, Card):
+        _task_golden(path, card, card_path, images, json=json)
+        return
+    judging = workflow.judging(path, images, say, card=card_path)
     written = sets.make_golden(
         judging.classifier.path, judging.card, workflow.evaluate(judging), path.parent / "golden"
     )
@@ -440,6 +501,19 @@ def golden(
         say(f"left out: {line}")
     if json:
         write_document(written_files([written.folder / sets.EXPECTED]))
+
+
+def _task_golden(path: Path, card: TaskCard, card_path: Path, images: str, *, json: bool) -> None:
+    from edgewright.model.pack import task_golden
+    from edgewright.model.pack.golden import EXPECTED
+
+    network = read_for_task(path, card, card_path).path
+    out = path.parent / "golden"
+    cases = task_golden.spread_cases(task_golden.find_cases(Path(images), card))
+    written = task_golden.write_task_golden(network, card, cases, out)
+    say(f"{out}: {len(written.cases)} cases")
+    if json:
+        write_document(written_files([out / EXPECTED]))
 
 
 def _shape(text: str) -> tuple[int, ...]:

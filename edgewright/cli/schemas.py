@@ -38,6 +38,7 @@ from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.to_ort import Conversion
 from edgewright.model.judge.documents import Quality
 from edgewright.model.pack.import_folder import ImportReport
+from edgewright.model.pack.make_card import CardReport
 from edgewright.model.pack.task_golden import TaskExpected
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
@@ -90,6 +91,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "lab.up": LabStatus,
     "lint": of_tasks.ChecksPassed,
     "lock": of_tasks.WrittenFiles,
+    "model.card": CardReport,
     "model.convert": Conversion,
     "model.diff": DifferenceReport,
     "model.evaluate": Quality,

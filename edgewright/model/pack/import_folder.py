@@ -22,6 +22,7 @@ from edgewright.model.pack.golden import make_golden
 from edgewright.model.pack.task_import import TaskRequest, import_task
 
 COMPARED_IMAGES = 8
+CLASSIFY = "classify"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,22 +65,10 @@ def import_model(request: ImportRequest) -> ImportReport:
 
     Raises UserError for what no board can run, and for labels or preprocessing that do not fit.
     """
-    if _task_of(request) != "classify":
+    if stated_task(request) != CLASSIFY:
         return _import_task(request)
-    classifier, known = read_with_card(
-        request.model, request.card, shape=request.shape, output=request.output or None
-    )
     dataset = load_part(request.images, "test") if request.images else None
-    labels = request.labels or (known.labels if known else dataset.labels if dataset else ())
-    try:
-        card, assumptions = _stated_card(classifier, known, labels, request)
-    except ValidationError as invalid:
-        raise UserError(
-            str(request.model),
-            "does not fit what is stated of it",
-            facts=translate_errors(invalid, Card),
-            next="give as many --labels as it has outputs, and --mean and --std for each channel",
-        ) from invalid
+    classifier, card, assumptions = draft_classifier(request, dataset.labels if dataset else ())
     cases, accuracy = 0, None
     left_out: tuple[str, ...] = ()
     with new_folder(request.out) as folder:
@@ -116,29 +105,54 @@ def import_model(request: ImportRequest) -> ImportReport:
     )
 
 
-def _task_of(request: ImportRequest) -> str:
+def stated_task(request: ImportRequest) -> str:
     """The task that is stated, else that of the card that is, else of the one beside the model."""
     path = request.card or request.model.parent / CARD
     if request.task or not path.is_file():
-        return request.task or "classify"
+        return request.task or CLASSIFY
     return read_any_card(path).task
 
 
-def _import_task(request: ImportRequest) -> ImportReport:
-    made = import_task(
-        TaskRequest(
-            model=request.model,
-            out=request.out,
-            task=request.task,
-            images=Path(request.images) if request.images else None,
-            card=request.card,
-            labels=request.labels,
-            roles=request.roles,
-            settings=request.settings,
-            parts=_stated_parts(request),
-            shape=request.shape,
-        )
+def draft_classifier(
+    request: ImportRequest, folders: Sequence[str]
+) -> tuple[Classifier, Card, list[str]]:
+    """The network in the board's form, its card, and in words what that assumes.
+
+    `folders` are the names of the images' folders. Raises UserError as `import_model` does.
+    """
+    classifier, known = read_with_card(
+        request.model, request.card, shape=request.shape, output=request.output or None
     )
+    labels = request.labels or (known.labels if known else folders)
+    try:
+        return (classifier, *_stated_card(classifier, known, labels, request))
+    except ValidationError as invalid:
+        raise UserError(
+            str(request.model),
+            "does not fit what is stated of it",
+            facts=translate_errors(invalid, Card),
+            next="give as many --labels as it has outputs, and --mean and --std for each channel",
+        ) from invalid
+
+
+def task_request(request: ImportRequest) -> TaskRequest:
+    """The same for a task beyond classification."""
+    return TaskRequest(
+        model=request.model,
+        out=request.out,
+        task=request.task,
+        images=Path(request.images) if request.images else None,
+        card=request.card,
+        labels=request.labels,
+        roles=request.roles,
+        settings=request.settings,
+        parts=_stated_parts(request),
+        shape=request.shape,
+    )
+
+
+def _import_task(request: ImportRequest) -> ImportReport:
+    made = import_task(task_request(request))
     return ImportReport(
         source=str(request.model),
         model=str(request.out / "model.onnx"),

@@ -3,19 +3,19 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import new_folder, read_inside
-from edgewright.base.schema import Part, parse_json
+from edgewright.base.schema import Part, parse_json, translate_errors
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
 from edgewright.model.pack.golden import EXPECTED, EXPECTED_BYTES
 from edgewright.model.tasks.inference import Engine, Inference, task_of
-from edgewright.model.tasks.task import Agreement
+from edgewright.model.tasks.task import Agreement, Task
 
 MOST_SAMPLES = 256  # of an output: an error of arithmetic shows in any of them
 # Of an output's largest value. One step of 255 is 0.4 %, and rounding may move a value by some.
@@ -106,7 +106,7 @@ def require_task_golden(network: Path, card: TaskCard, folder: Path, model: Path
     facts = []
     for case in expected.cases:
         result = engine.infer([folder / name for name in case.files])
-        answer = task.answer_type.model_validate(case.expected)
+        answer = _expected_answer(task, case, folder / EXPECTED)
         problems = task.problems(answer, result.answer, agreement)
         problems += _differences(card, expected, case, result)
         facts += [f"{', '.join(case.files)}: {problem}" for problem in problems]
@@ -117,6 +117,19 @@ def require_task_golden(network: Path, card: TaskCard, folder: Path, model: Path
             facts=facts[:5],
             next=f"invoke model.golden --model={model} --images=…",
         )
+
+
+def _expected_answer(task: Task[Any], case: TaskCase, path: Path) -> Part:
+    try:
+        answer: Part = task.answer_type.model_validate(case.expected)
+    except ValidationError as invalid:
+        raise UserError(
+            str(path),
+            "is not a golden set of the card's task",
+            facts=translate_errors(invalid, task.answer_type),
+            next="invoke model.golden",
+        ) from invalid
+    return answer
 
 
 def find_cases(folder: Path, card: TaskCard) -> list[Files]:

@@ -62,7 +62,7 @@ def import_task(request: TaskRequest) -> TaskFolder:
 
     Raises UserError for what no board can run, and for a card or a statement that does not fit.
     """
-    imported, card, assumptions = _read(request)
+    imported, card, assumptions = draft_card(request)
     cases = 0
     with new_folder(request.out) as folder:
         model = folder / "model.onnx"
@@ -78,7 +78,11 @@ def import_task(request: TaskRequest) -> TaskFolder:
     )
 
 
-def _read(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
+def draft_card(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
+    """The network in the board's form, its card, and in words what that assumes.
+
+    Raises UserError as `import_task` does.
+    """
     path = request.card or request.model.parent / CARD
     known = read_any_card(path) if request.card or path.is_file() else None
     if isinstance(known, TaskCard) and request.task in ("", known.task):

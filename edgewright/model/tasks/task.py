@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from PIL import Image
+
 from edgewright.base.schema import Part
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
@@ -32,3 +34,7 @@ class Task(ABC, Generic[AnswerT]):
     @abstractmethod
     def problems(self, expected: AnswerT, answer: AnswerT, agreement: Agreement) -> list[str]:
         """What is expected and did not come, in words; none: the answers agree."""
+
+    def draw(self, answer: AnswerT, image: Image.Image) -> str:
+        """Draw an answer on the upright image that it is about; the rest of it in words."""
+        return ""

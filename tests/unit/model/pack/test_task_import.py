@@ -126,3 +126,16 @@ def test_a_card_that_contradicts_its_network_is_refused_by_name(model: Path) -> 
     with pytest.raises(UserError) as refused:
         read_for_task(folder / "model.onnx", card, folder / "card.json")
     assert "card: sum (1, 4), network: (1, 3)" in str(refused.value)
+
+
+def test_a_case_may_not_hold_what_is_no_answer(model: Path) -> None:
+    folder = made(model)
+    expected = json.loads((folder / "golden" / "expected.json").read_text())
+    expected["cases"][0]["expected"] = {"class": "x"}
+    (folder / "golden" / "expected.json").write_text(json.dumps(expected))
+
+    card = read_any_card(folder / "card.json")
+    assert isinstance(card, TensorCard)
+    with pytest.raises(UserError) as refused:
+        require_task_golden(folder / "model.onnx", card, folder / "golden", model)
+    assert "class: unknown key" in str(refused.value)

@@ -1,0 +1,65 @@
+"""A picture of what a network sees of an image, and of what it answers."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Card
+from edgewright.model.contract.pixels import decode
+from edgewright.model.contract.preprocess import Floats, load_input
+from edgewright.model.contract.session import open_session, probabilities
+from edgewright.model.contract.task_cards import AnyCard, TensorCard
+from edgewright.model.tasks.inference import Engine, task_of
+
+HEIGHT = 480  # pixels of either half
+CAPTION = 40
+GAP = 8
+
+
+def write_preview(network: Path, card: AnyCard, image: Path, out: Path) -> str:
+    """Write a PNG: the upright image with the answer drawn on it, beside the network's input.
+
+    The input is shown as it is fed, channel by channel, its least value black and its largest
+    white: a wrong order of colours or a wrong crop shows. Returns the answer in words. Raises
+    UserError for an image that cannot be read, and for a network that takes none.
+    """
+    if isinstance(card, TensorCard):
+        raise UserError(str(network), "takes tensors, of which there is no picture")
+    pixels = decode(image, card.preprocess.significant_bits)
+    picture = Image.fromarray(pixels).convert("RGB")
+    words = _answer(network, card, image, picture)
+    halves = [_scaled(picture), _scaled(_as_picture(load_input(image, card)))]
+    sheet = Image.new("RGB", (sum(half.width for half in halves) + GAP, HEIGHT + CAPTION), "white")
+    left = 0
+    for half, title in zip(halves, (words, "what the network sees"), strict=True):
+        sheet.paste(half, (left, CAPTION))
+        ImageDraw.Draw(sheet).text((left + GAP, CAPTION // 3), title, fill="black")
+        left += half.width + GAP
+    sheet.save(out)
+    return words
+
+
+def _answer(network: Path, card: AnyCard, image: Path, picture: Image.Image) -> str:
+    if not isinstance(card, Card):
+        answer = Engine(network, card).infer([image]).answer
+        return task_of(card).draw(answer, picture)
+    session = open_session(network)
+    rows = session.run(None, {card.input.name: load_input(image, card)})[0]
+    (shares,) = probabilities(rows, card.output.activation)
+    return f"{card.labels[int(shares.argmax())]} {shares.max():.3f}"
+
+
+def _as_picture(values: Floats) -> Image.Image:
+    """The network's input (1, C, H, W) as it would look."""
+    planes = values[0]
+    span = max(float(planes.max() - planes.min()), 1e-12)
+    bytes_: NDArray[np.uint8] = ((planes - planes.min()) * (255 / span)).round().astype(np.uint8)
+    return Image.fromarray(bytes_.transpose(1, 2, 0).squeeze()).convert("RGB")
+
+
+def _scaled(picture: Image.Image) -> Image.Image:
+    width = max(1, round(picture.width * HEIGHT / picture.height))
+    return picture.resize((width, HEIGHT), Image.Resampling.BILINEAR)
