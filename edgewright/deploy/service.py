@@ -7,6 +7,7 @@ keeps it running, judges its heartbeat and bounds its log; systemd does that by 
 import re
 import shlex
 from dataclasses import dataclass
+from enum import StrEnum
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.schema import parse_json
@@ -108,21 +109,24 @@ def command(profile: BoardProfile) -> tuple[str, ...]:
 
 
 def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
-    """The files for the profile's init; none where it is not a service."""
+    """The files for the profile's init, in the order in which they are placed; none without one.
+
+    What is started comes before what starts it: runit looks for new services by itself.
+    """
     program = ServiceFile(path=PROGRAM, text=launcher(profile.service.user), mode="0755")
     match profile.service.manager:
         case Manager.NONE:
             return ()
         case Manager.SYSTEMD:
             return (
-                ServiceFile(path=UNIT_FILE, text=_unit(profile)),
-                ServiceFile(path="/etc/systemd/journald@edgewright.conf", text=_journal(profile)),
                 program,
+                ServiceFile(path="/etc/systemd/journald@edgewright.conf", text=_journal(profile)),
+                ServiceFile(path=UNIT_FILE, text=_unit(profile)),
             )
         case Manager.INITTAB:
-            return (ServiceFile(path=SCRIPT, text=_script(profile), mode="0755"), program)
+            return (program, ServiceFile(path=SCRIPT, text=_script(profile), mode="0755"))
         case Manager.RUNIT:
-            return (ServiceFile(path=f"{RUNIT}/run", text=_script(profile), mode="0755"), program)
+            return (program, ServiceFile(path=f"{RUNIT}/run", text=_script(profile), mode="0755"))
 
 
 def _script(profile: BoardProfile) -> str:
@@ -204,8 +208,11 @@ trap 'rm -f "$1.new"' EXIT
 cat > "$1.new"
 chmod "$2" "$1.new"
 sync
-if [ "$(sha256sum < "$1.new")" = "$(sha256sum < "$1" 2>/dev/null)" ]; then rm "$1.new"
-else mv -f "$1.new" "$1"; echo changed; fi
+if [ ! -f "$1" ]; then answer=new
+elif [ "$(sha256sum < "$1.new")" = "$(sha256sum < "$1")" ]; then answer=same
+else answer=changed; fi
+if [ "$answer" = same ]; then rm "$1.new"; else mv -f "$1.new" "$1"; fi
+echo "$answer"
 """
 # A board without its inittab does not start again, and on a full disk a shell writes a part of a
 # file and may still say 0: what was written is compared before it takes the file's place.
@@ -385,13 +392,13 @@ def install(board: Board, profile: BoardProfile) -> bool:
             next=f"set it in board_profiles/{profile.name}.toml",
         )
     board.script(MAKE_USER, profile.service.user)
-    # A list: every file is placed, where `any` alone would stop at the first that changed.
-    changed = [_place(board, file) for file in render(profile)]
-    state = "changed" if any(changed) else "same"
+    placed = [_place(board, file) for file in render(profile)]
+    # What runs of a file that is new was started from it.
+    state = Placed.CHANGED if Placed.CHANGED in placed else Placed.SAME
     subject = _subject(manager)
     supervisor = f"{STATE}/supervisor"
     board.script(ENABLE[manager], state, subject, supervisor, INITTAB, timeout=MANAGER_SECONDS)
-    return any(changed)
+    return any(answer is not Placed.SAME for answer in placed)
 
 
 def remove(board: Board, profile: BoardProfile) -> None:
@@ -424,10 +431,19 @@ def _subject(manager: Manager) -> str:
     }[manager]
 
 
-def _place(board: Board, file: ServiceFile) -> bool:
-    """Write a file unless the board has it already; returns whether it was written."""
+class Placed(StrEnum):
+    """What became of a file on the board."""
+
+    SAME = "same"
+    NEW = "new"
+    CHANGED = "changed"
+
+
+def _place(board: Board, file: ServiceFile) -> Placed:
+    """Write a file unless the board has it already."""
     argv = ["sh", "-c", PLACE, "_", file.path, file.mode]
-    return board.check(argv, input=file.text.encode()).stdout.strip() == "changed"
+    answer = board.check(argv, input=file.text.encode()).stdout.strip()
+    return Placed(answer) if answer in set(Placed) else Placed.CHANGED  # it may say anything
 
 
 def status(board: Board, profile: BoardProfile) -> ServiceState:

@@ -51,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         helper.parent.mkdir(parents=True)
         helper.write_text(f"#!/bin/sh\n{program}\n")
         helper.chmod(0o755)
-        text = service.render(profile_of(tmp_path, **changes))[0].text
+        text = service.render(profile_of(tmp_path, **changes))[-1].text
         script = tmp_path / "service"
         script.write_text(text.replace(f"state={service.STATE}", f"state={state}"))
         running.append(subprocess.Popen(["sh", str(script)], start_new_session=True))

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_every_init_starts_the_release_through_edgectl() -> None:
     wanted = "/opt/edgewright/bin/edgectl start /etc/edgewright/run watch --in /var/"
     for manager in (Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD):
         files = service.render(profile(manager))
-        assert wanted in files[0].text
+        assert wanted in files[-1].text
         assert ("/etc/edgewright/run", "0755") in {(file.path, file.mode) for file in files}
 
 
@@ -53,7 +54,7 @@ def started_with(release: Path) -> str:
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)
     launcher = release.parent / "run"
-    launcher.write_text(service.render(profile(Manager.INITTAB))[-1].text)
+    launcher.write_text(service.render(profile(Manager.INITTAB))[0].text)
     argv = ["sh", str(launcher), "watch", "--in", "/a folder"]
     return subprocess.run(argv, cwd=release, capture_output=True, text=True, check=True).stdout
 
@@ -78,7 +79,7 @@ def test_the_service_is_the_user_that_the_profile_names() -> None:
 
 
 def test_a_unit_keeps_the_service_from_what_it_does_not_need() -> None:
-    unit = service.render(profile(Manager.SYSTEMD))[0].text
+    unit = service.render(profile(Manager.SYSTEMD))[-1].text
     for line in ("NoNewPrivileges=yes", "ProtectSystem=full", "OOMPolicy=continue"):
         assert f"\n{line}\n" in unit
     writable = "-/opt/edgewright -/var/spool/edgewright/in -/var/spool/edgewright/out"
@@ -87,7 +88,7 @@ def test_a_unit_keeps_the_service_from_what_it_does_not_need() -> None:
 
 def test_systemd_ends_a_heartbeat_with_its_program() -> None:
     """Else the next program passes for well while it still loads."""
-    unit = service.render(profile(Manager.SYSTEMD))[0].text
+    unit = service.render(profile(Manager.SYSTEMD))[-1].text
     assert "\nRuntimeDirectory=edgewright\n" in unit
     assert "RuntimeDirectoryPreserve" not in unit
 
@@ -114,17 +115,17 @@ def test_the_user_is_made_once(tmp_path: Path, known: bool) -> None:
 
 def test_limits_of_the_profile_are_in_the_script_and_in_the_unit() -> None:
     limits = {"nice": 7, "cpus": (2, 3), "memory_mb": 48, "watchdog_s": 33, "restart_s": 9}
-    script = service.render(profile(Manager.INITTAB, **limits))[0].text
+    script = service.render(profile(Manager.INITTAB, **limits))[-1].text
     for line in ("nice=7", "affinity='taskset -c 2,3'", "memory_mb=48", "watchdog_s=33"):
         assert f"\n{line}\n" in script
-    unit = service.render(profile(Manager.SYSTEMD, **limits))[0].text
+    unit = service.render(profile(Manager.SYSTEMD, **limits))[-1].text
     for line in ("Nice=7", "CPUAffinity=2 3", "MemoryMax=48M", "WatchdogSec=33", "RestartSec=9"):
         assert f"\n{line}\n" in unit
 
 
 def test_all_cores_are_left_to_it_unless_the_profile_says_which() -> None:
-    assert "\naffinity=''\n" in service.render(profile(Manager.RUNIT))[0].text
-    assert "CPUAffinity" not in service.render(profile(Manager.SYSTEMD))[0].text
+    assert "\naffinity=''\n" in service.render(profile(Manager.RUNIT))[-1].text
+    assert "CPUAffinity" not in service.render(profile(Manager.SYSTEMD))[-1].text
 
 
 def test_what_a_board_says_of_its_service() -> None:
@@ -162,11 +163,34 @@ def test_a_heartbeat_that_is_none() -> None:
 def test_a_file_of_the_service_is_placed_once(tmp_path: Path) -> None:
     file = service.ServiceFile(path=str(tmp_path / "etc" / "service"), text="x\n", mode="0755")
     board = LocalBoard()
-    assert service._place(board, file)
-    assert not service._place(board, file)
+    assert service._place(board, file) is service.Placed.NEW
+    assert service._place(board, file) is service.Placed.SAME
     assert (tmp_path / "etc" / "service").read_text() == "x\n"
     assert (tmp_path / "etc" / "service").stat().st_mode & 0o777 == 0o755
     assert [path.name for path in (tmp_path / "etc").iterdir()] == ["service"]
+    changed = replace(file, text="y\n")
+    assert service._place(board, changed) is service.Placed.CHANGED
+    assert (tmp_path / "etc" / "service").read_text() == "y\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"), [(None, "same"), ("x\n", "changed")], ids=["first", "again"]
+)
+def test_only_a_service_of_other_files_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None, expected: str
+) -> None:
+    """runit may start it before the install is over: a second start would count as a restart."""
+    file = service.ServiceFile(path=str(tmp_path / "run"), text="y\n")
+    if before:
+        Path(file.path).write_text(before)
+    monkeypatch.setattr(service, "render", lambda profile: (file,))
+    monkeypatch.setattr(service, "MAKE_USER", "")
+    asked = tmp_path / "asked"
+    monkeypatch.setitem(service.ENABLE, Manager.RUNIT, f'echo "$1" > {asked}')
+
+    assert service.install(LocalBoard(), profile(Manager.RUNIT))
+
+    assert asked.read_text() == f"{expected}\n"
 
 
 INITTAB = "::sysinit:/etc/init.d/rcS\n" + "::askfirst:/bin/sh\n" * 200
