@@ -6,11 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from edgewright.base.errors import UserError
 from edgewright.base.files import read_inside
-from edgewright.base.schema import Part, parse_json
+from edgewright.base.schema import Excerpt, Part, parse_json
 from edgewright.model.contract.network_file import network_bytes, network_sha256
 
 CARD_BYTES = 1 << 20
+NO_CARD = "is not a model card"
 Facts = dict[str, JsonValue]
 Size = Annotated[int, Field(gt=0)]
 Side = Annotated[int, Field(gt=0, le=4096)]  # pixels of what a board resizes to
@@ -199,10 +201,23 @@ def fit_problems(fit: Fit, height: int, width: int) -> Iterator[str]:
         )
 
 
+class TaskHead(Excerpt):
+    """Which card it is."""
+
+    task: str = "classify"  # a card of schema 1 has no word for another
+
+
 def read_card(path: Path) -> Card:
-    """The card in a file; every problem of it is reported at once."""
+    """The card of a classifier in a file; every problem of it is reported at once."""
     raw = read_inside(path.parent, path.name, limit=CARD_BYTES)
-    return parse_json(Card, raw, str(path), "is not a model card")
+    task = parse_json(TaskHead, raw, str(path), NO_CARD).task
+    if task != "classify":
+        raise UserError(
+            str(path),
+            f"is a card of the task {task}, expected one of a classifier",
+            next="invoke help models, which tells what each task can do",
+        )
+    return parse_json(Card, raw, str(path), NO_CARD)
 
 
 def write_card(card: CardBase, path: Path) -> None:

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from edgewright.base.errors import UserError, near_miss
 from edgewright.base.files import read_inside
-from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.anomaly_card import AnomalyCard
-from edgewright.model.contract.card import CARD_BYTES, Card
+from edgewright.model.contract.card import CARD_BYTES, NO_CARD, Card, TaskHead
 from edgewright.model.contract.task_base import Shape, TaskCardBase, too_large
 
 
@@ -41,14 +41,10 @@ CARDS: Mapping[str, type[AnyCard]] = {
 }
 
 
-class _TaskHead(Excerpt):
-    task: str = "classify"  # a card of schema 1 has no word for another
-
-
 def read_any_card(path: Path) -> AnyCard:
     """The card in a file, of whichever task; every problem of it is reported at once."""
     raw = read_inside(path.parent, path.name, limit=CARD_BYTES)
-    task = parse_json(_TaskHead, raw, str(path), "is not a model card").task
+    task = parse_json(TaskHead, raw, str(path), NO_CARD).task
     if task not in CARDS:
         raise UserError(
             str(path),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.card import ModelFile
+from edgewright.model.contract.card import ModelFile, read_card
 from edgewright.model.contract.task_cards import TensorCard, read_any_card
 from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.pack.import_folder import ImportRequest, import_model
@@ -139,3 +139,9 @@ def test_a_case_may_not_hold_what_is_no_answer(model: Path) -> None:
     with pytest.raises(UserError) as refused:
         require_task_golden(folder / "model.onnx", card, folder / "golden", model)
     assert "class: unknown key" in str(refused.value)
+
+
+def test_what_judges_classifiers_says_that_this_is_none(model: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        read_card(made(model) / "card.json")
+    assert "is a card of the task tensor, expected one of a classifier" in str(refused.value)
