@@ -16,10 +16,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import UserError, near_miss
+
+MOST_NEIGHBOURS = 1000  # files of a folder that a mistyped name is compared with
 
 
 def unique_name(prefix: str) -> str:
@@ -75,11 +78,21 @@ def _opened(
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)
         problem = "no such file" if is_missing else f"not readable: {error.strerror}"
+        if is_missing and folder is None:  # a folder of somebody else's is not listed
+            problem += _neighbour(subject)
         with suppress(OSError):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if flags & os.O_NOFOLLOW and stat.S_ISLNK(found.st_mode):
                 problem = "is a link or behind one, expected a file of this folder"
         raise UserError(str(subject), problem, next=next) from error
+
+
+def _neighbour(path: Path) -> str:
+    """The file beside it whose name is like the one that is missing, as the end of a message."""
+    with suppress(OSError):
+        names = {entry.name for entry in islice(path.parent.iterdir(), MOST_NEIGHBOURS)}
+        return near_miss(path.name, sorted(names - {path.name}))  # a broken link is there itself
+    return ""
 
 
 def _regular(handle: int, subject: Path) -> BufferedReader:

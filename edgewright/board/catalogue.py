@@ -45,7 +45,7 @@ class BoardList(Document):
 
 def board_names(*folders: Path) -> list[str]:
     """Names of all boards in the folders; files that start with `_` are bases, not boards."""
-    files = (path for folder in folders for path in folder.glob("*.toml") if path.is_file())
+    files = (path for folder in folders for path in folder.glob("*.toml") if _is_file(path))
     return sorted({path.stem for path in files if not path.name.startswith("_")})
 
 
@@ -176,8 +176,11 @@ def _base_file(path: Path, base: object, folders: Sequence[Path], chain: tuple[P
 
 
 def _is_file(path: Path) -> bool:
-    """Path.is_file raises for a name that is longer than the file system's names."""
-    return os.path.isfile(path)  # noqa: PTH113
+    """Whether there is something to read; a link that leads nowhere is told when it is read.
+
+    The methods of Path raise for a name that is longer than the file system's names.
+    """
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

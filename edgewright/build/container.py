@@ -119,8 +119,9 @@ class DockerBuilder:
         try:
             process.run_logged(command, log, on_line=on_line)
         except BaseException:
-            # Ctrl-C ends the docker command alone; its container would go on compiling.
-            process.capture(["docker", "kill", name])
+            # Ctrl-C ends the docker command alone: its container would go on compiling, or lie
+            # there for good where it had not started yet.
+            process.capture(["docker", "rm", "--force", name])
             raise
 
     def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:

@@ -585,7 +585,9 @@ def _unreachable(
     problem, facts = _diagnosis(connection, limits, failed)
     if isinstance(connection.gateway, fabric.Connection):
         facts.append(f"through: {_address(connection.gateway)}")
-    return TargetError(str(subject), problem, facts=facts, next=AGAIN)
+    is_unnamed = isinstance(failed, socket.gaierror)
+    next = "the same command with its address, or a name of ~/.ssh/config" if is_unnamed else AGAIN
+    return TargetError(str(subject), problem, facts=facts, next=next)
 
 
 def _diagnosis(connection: Any, limits: Timeouts, failed: Exception) -> tuple[str, list[str]]:

@@ -163,6 +163,7 @@ def running(lab: Lab) -> LabBoard:
     """The board, if it is on. Raises UserError if it is not."""
     on = _running(lab)
     if on is None:
+        _require_core(lab.profile)
         board = lab.profile.name
         raise UserError(
             f"full-system board '{board}'", str(power(lab)), next=f"invoke lab.up --board={board}"
@@ -172,6 +173,13 @@ def running(lab: Lab) -> LabBoard:
 
 def require_tools(profile: BoardProfile) -> None:
     """Raises UserError for a board that has no stand-in, or tools that are not installed."""
+    _require_core(profile)
+    for tool in (QEMU, "mke2fs", "mmdebstrap"):
+        if process.which(tool) is None:
+            raise UserError(tool, "program not found", next=SETUP)
+
+
+def _require_core(profile: BoardProfile) -> None:
     if profile.cpu.core not in CORES:
         raise UserError(
             f"board '{profile.name}'",
@@ -179,9 +187,6 @@ def require_tools(profile: BoardProfile) -> None:
             facts=[f"expected: a core of {', '.join(CORES)}", f"found: {profile.cpu.core}"],
             next=f"invoke emulate.up --board={profile.name}",
         )
-    for tool in (QEMU, "mke2fs", "mmdebstrap"):
-        if process.which(tool) is None:
-            raise UserError(tool, "program not found", next=SETUP)
 
 
 # The machine

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,13 @@ def native(builder: DockerBuilder) -> dict[str, Package]:
 def host_edgectl(native: dict[str, Package]) -> Path:
     """edgectl for this machine: static, of the sources that boards get."""
     return native[packages.EDGECTL].folder / "bin" / "edgectl"
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @contextmanager

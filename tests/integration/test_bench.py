@@ -1,5 +1,10 @@
 """What the release that was just built costs, against what was accepted."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from edgewright.observe.count.instructions import InstructionReport
 from edgewright.observe.peers import compare
 from edgewright.release.manifest import load_release
 from tests.checkout import checkout
+from tests.integration.conftest import alone, wait_until
 
 CHECKOUT = checkout()
 
@@ -64,3 +70,31 @@ def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
     assert (signed.precision, plain.precision) == ("S8S8", "FP32")
     assert signed.difference == 0.0
     assert plain.difference < 0.01
+
+
+def test_ctrl_c_during_a_count_leaves_no_emulator(built: BuildReport) -> None:
+    command = [str(Path(sys.executable).with_name("edgewright"))]
+    command += ["bench.instructions", "--board=a53-som", "--json"]
+    with alone():
+        child = subprocess.Popen(
+            command,
+            cwd=CHECKOUT.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        wait_until(lambda: "qemu-arm" in session(child.pid))
+        os.killpg(child.pid, signal.SIGINT)
+        output, errors = child.communicate(timeout=30)
+
+    assert child.returncode == 130
+    assert json.loads(output)["error"]["code"] == "interrupted"
+    assert errors.endswith("interrupted: what was there before is unchanged\n")
+    assert session(child.pid) == ""
+
+
+def session(leader: int) -> str:
+    """The commands of all processes that a command has started in its own session."""
+    argv = ["ps", "--no-headers", "-o", "args", "--sid", str(leader)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ from edgewright.observe.estimate.board_time import TimeEstimate, estimate_releas
 from edgewright.release.manifest import load_release
 from tests import signing
 from tests.checkout import checkout, workspace_at
-from tests.integration.conftest import Silent, alone, request, run_as, runs_on_its_core
+from tests.integration.conftest import Silent, alone, request, run_as, runs_on_its_core, wait_until
 from tests.schemas import require_valid
 
 pytestmark = pytest.mark.docker
@@ -279,49 +280,49 @@ def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
     assert document.estimate is not None
 
 
-def test_interrupt_while_compiling_leaves_the_former_release(
+def test_ctrl_c_while_compiling_leaves_the_former_release(
     built: BuildReport, clone: Workspace
 ) -> None:
+    """A terminal sends the signal to all that the command has started in its group."""
+    shutil.copytree(REPO.root / "edgewright", clone.root / "edgewright")
+    shutil.copy(REPO.root / "edgewright.toml", clone.root)
     source = clone.resources.runtime_cpp / "common" / "document.hpp"
     source.write_text(source.read_text() + f"\n// {time.time_ns()}\n")
-    script = (
-        "import sys; from pathlib import Path; import tests.integration.test_build as t;"
-        "from tests.checkout import workspace_at; from edgewright.build import pipeline;"
-        "pipeline.build(t.request(workspace_at(Path(sys.argv[1]))), t.Loud())"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, str(clone.root)],
-        cwd=REPO.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+    command = [str(Path(sys.executable).with_name("edgewright")), "build", "--board=a53-som"]
+    start = partial(
+        subprocess.Popen[str],
+        command,
+        cwd=clone.root,
+        env=os.environ | {"PYTHONPATH": str(clone.root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    assert child.stdout
-    for line in child.stdout:
-        if line.startswith("line edge-infer") and "Building" in line:
-            break
-    child.send_signal(signal.SIGINT)
-    child.wait(timeout=60)
+    child = start()
+    wait_until(lambda: any("cc1plus" in docker("top", name) for name in containers(clone.root)))
+    os.killpg(child.pid, signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
 
-    assert child.returncode != 0
-    running = subprocess.run(
-        ["docker", "ps", "--quiet", "--filter", f"name=edgewright-build-{child.pid}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert running.stdout == ""
-    out = clone.build("a53-som")
-    assert pipeline.latest_release(out).id == built.release
-    assert built_stages(pipeline.build(request(clone), Silent())) >= {"edge-infer"}
+    assert child.returncode == 130
+    assert errors.endswith("\ninterrupted: what was there before is unchanged\n")
+    assert containers(clone.root) == []
+    assert pipeline.latest_release(clone.build("a53-som")).id == built.release
+    again = start()
+    _, errors = again.communicate(timeout=240)
+    assert again.returncode == 0, errors
+    assert "edge-infer: built" in errors
 
 
-class Loud(Silent):
-    """Progress on standard output, for a test that waits for a stage."""
+def containers(workspace: Path) -> list[str]:
+    """Names of those that a build in this workspace has, whether they run or not."""
+    mounted = f"volume={workspace}"
+    return docker("ps", "--all", "--filter", mounted, "--format", "{{.Names}}").split()
 
-    def line(self, line: str) -> None:
-        sys.stdout.write(f"line {self.started[-1]} {line}\n")
-        sys.stdout.flush()
+
+def docker(*arguments: str) -> str:
+    ended = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    return ended.stdout
 
 
 @dataclass(frozen=True, kw_only=True)

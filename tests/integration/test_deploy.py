@@ -264,10 +264,11 @@ def test_ctrl_c_during_the_upload(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "half\n"
-    child.send_signal(signal.SIGINT)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
     _, errors = child.communicate(timeout=60)
     assert errors.endswith("KeyboardInterrupt\n")
     assert current(emulated, first) == first.id

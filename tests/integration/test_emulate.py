@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from edgewright.deploy.remote import connect
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, State
-from tests.integration.conftest import instance_of, shell
+from tests.integration.conftest import instance_of, shell, wait_until
 
 pytestmark = pytest.mark.board
 
@@ -111,10 +110,3 @@ def test_ctrl_c_while_a_board_comes_up_leaves_no_container(tmp_path: Path) -> No
 def is_there(container: str) -> bool:
     argv = ["docker", "container", "inspect", container]
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
-
-
-def wait_until(true: "object", seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

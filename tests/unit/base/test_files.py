@@ -309,3 +309,12 @@ def test_no_more_than_the_limit_is_read(folder: Path) -> None:
         read_inside(folder, "large", limit=99)
     with pytest.raises(UserError, match="is too large"):
         read_file(folder / "large", limit=99)
+
+
+def test_a_mistyped_file_is_told_with_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "token.pub").touch()
+
+    with pytest.raises(UserError, match=r"/tokn\.pub: no such file; did you mean 'token\.pub'\?"):
+        read_file(tmp_path / "tokn.pub", limit=10)
+    with pytest.raises(UserError, match=r"/tokn\.pub: no such file$"):
+        read_inside(tmp_path, "tokn.pub", limit=10)  # what others wrote

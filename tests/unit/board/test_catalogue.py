@@ -119,6 +119,14 @@ def test_a_chain_of_very_many_files_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").symlink_to("gone.toml")
+
+    assert board_names(tmp_path) == ["mine"]
+    with pytest.raises(UserError, match=r"mine\.toml: no such file$"):
+        load_board("mine", tmp_path)
+
+
 def test_a_folder_is_no_board_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").mkdir()
 

@@ -200,7 +200,10 @@ def test_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert told("pi@nosuch").startswith("pi@nosuch: name not found\n  name: nosuch\n")
+    assert told("pi@nosuch") == (
+        "pi@nosuch: name not found\n  name: nosuch\n"
+        "next: the same command with its address, or a name of ~/.ssh/config"
+    )
 
 
 def test_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

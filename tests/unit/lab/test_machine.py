@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def test_a_core_that_qemu_cannot_be_is_refused() -> None:
         "  found: cortex-a7\n"
         "next: invoke emulate.up --board=rpi2"
     )
+
+
+def test_a_board_without_a_stand_in_is_not_advised_to_switch_one_on(som: Lab) -> None:
+    with pytest.raises(UserError, match=r"next: invoke emulate\.up --board=rpi2"):
+        lab.running(replace(som, profile=load_board("rpi2", BOARDS)))
 
 
 def test_missing_qemu_is_told_with_the_command_that_installs_it(
