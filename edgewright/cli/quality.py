@@ -41,7 +41,7 @@ from edgewright.model.convert import to_ort as converter
 from edgewright.model.convert.coverage import prove
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.importer.classifier import CARD, choices_beside
+from edgewright.model.importer.classifier import CARD, Choices, choices_beside
 from edgewright.model.importer.proposal import PreprocessParts
 from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.judge.answers import Answers
@@ -57,6 +57,7 @@ from edgewright.observe.count import instructions as counted
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
     from edgewright.model.pack.import_folder import ImportReport, ImportRequest
+    from edgewright.model.pack.workflow import Judging
     from edgewright.model.quantize.diff import Difference
     from edgewright.model.quantize.sweep import InstructionCounter
     from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
@@ -329,34 +330,47 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    model: Annotated[str, f"{NETWORK}; .ort too"] = ""
+class JudgingOptions:
+    """Labelled images, and what is judged by."""
+
     images: Images = ELPV
     card: CardPath = ""
+    positive: Positive = ""
+    count: ImageCount = 0
+
+    def judging(self, model: Path, *, shape: str = "", output: str = "") -> "Judging":
+        from edgewright.model.pack import workflow
+
+        return workflow.judging(
+            model,
+            self.images,
+            say,
+            card=Path(self.card) if self.card else None,
+            positive=self.positive,
+            count=self.count,
+            shape=_shape(shape),
+            output=output,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    model: Annotated[str, f"{NETWORK}; .ort too"] = ""
     shape: InputShape = ""
     output: OutputName = ""
-    positive: Positive = ""
     cost_miss: Annotated[float, "price of a defect that passes"] = 1.0
     cost_false_alarm: Annotated[float, "price of a good one that is rejected"] = 1.0
     worst: Annotated[str, "PNG to write: the worst mistakes; default: build/model/worst.png"] = ""
-    count: ImageCount = 0
 
 
 @task
-def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
+def evaluate(
+    c: Context, options: EvaluateOptions, judged: JudgingOptions, json: Json = False
+) -> None:
     """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
     from edgewright.model.pack import workflow
 
-    judging = workflow.judging(
-        model_path(options.model),
-        options.images,
-        say,
-        card=Path(options.card) if options.card else None,
-        positive=options.positive,
-        count=options.count,
-        shape=_shape(options.shape),
-        output=options.output,
-    )
+    judging = judged.judging(model_path(options.model), shape=options.shape, output=options.output)
     if saturates(judging.classifier.path):
         say(
             "this processor rounds INT8 sums of .ort files; the board does not: judge the ONNX file"
@@ -377,18 +391,29 @@ def evaluate(c: Context, options: EvaluateOptions, json: Json = False) -> None:
     say(f"worst mistakes: {sheet}" if sheet else "no mistakes")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OneNetwork:
+    """A network, and which of its sizes and outputs are meant."""
+
+    model: Network = ""
+    shape: InputShape = ""
+    output: OutputName = ""
+
+    def choices(self) -> tuple[Path, Choices]:
+        """Its file, and the choices with those of a card beside it."""
+        path = model_path(self.model)
+        return path, choices_beside(path, _shape(self.shape), self.output)
+
+
 @task
 def convert(
     c: Context,
-    model: Network = "",
+    network: OneNetwork,
     out: Annotated[str, "folder for model.ort and ops.config; default: build/model/converted"] = "",
-    shape: InputShape = "",
-    output: OutputName = "",
     json: Json = False,
 ) -> None:
     """ONNX to ORT format, with its op config. Example: invoke model.convert --model=net.onnx"""
-    path = model_path(model)
-    choices = choices_beside(path, _shape(shape), output)
+    path, choices = network.choices()
     files = converter.convert(
         path,
         Path(out) if out else _model_build() / "converted",
@@ -407,16 +432,9 @@ def convert(
 
 
 @task
-def inspect(
-    c: Context,
-    model: Network = "",
-    shape: InputShape = "",
-    output: OutputName = "",
-    json: Json = False,
-) -> None:
+def inspect(c: Context, network: OneNetwork, json: Json = False) -> None:
     """Operators, types, MACs, memory. Example: invoke model.inspect --model=net.onnx"""
-    path = model_path(model)
-    choices = choices_beside(path, _shape(shape), output)
+    path, choices = network.choices()
     inspection = inspector.inspect(
         path, shape=choices.shape, output=choices.output, form=choices.form
     )
@@ -431,26 +449,14 @@ def inspect(
 class DiffOptions:
     first: Annotated[str, f"{NETWORK}; the FP32 one"]
     second: Annotated[str, "the network to compare with it, of the same card"]
-    images: Images = ELPV
-    card: CardPath = ""
-    positive: Positive = ""
-    count: ImageCount = 0
 
 
 @task
-def diff(c: Context, options: DiffOptions, json: Json = False) -> None:
+def diff(c: Context, options: DiffOptions, judged: JudgingOptions, json: Json = False) -> None:
     """Where two models part. Example: invoke model.diff fp32.onnx int8.onnx --count=100"""
     from edgewright.model.pack import workflow
 
-    judging = workflow.judging(
-        Path(options.first),
-        options.images,
-        say,
-        card=Path(options.card) if options.card else None,
-        positive=options.positive,
-        count=options.count,
-    )
-    difference = workflow.diff(judging, Path(options.second))
+    difference = workflow.diff(judged.judging(Path(options.first)), Path(options.second))
     if json:
         from edgewright.model.quantize.diff import difference_report
 

@@ -4,7 +4,7 @@ One image, float32 (1, channels, height, width), and one vector of scores, float
 two labels or more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -258,11 +258,7 @@ _CASTABLE = {
 def make_outputs_float(model: ModelProto, subject: str) -> list[str]:
     """Outputs of another type become float32, which says whole numbers up to 2^24 exactly."""
     changed = []
-    for value in model.graph.output:
-        kind = value.type.tensor_type.elem_type
-        if kind == TensorProto.FLOAT:
-            continue
-        _require_castable(value, subject, "output")
+    for value in _of_other_types(model.graph.output, subject, "output"):
         inner = free_name(model, f"{value.name}_{type_name(value)}")
         rename_source(model, value.name, inner)
         node = helper.make_node("Cast", [inner], [value.name], inner, to=TensorProto.FLOAT)
@@ -275,11 +271,8 @@ def make_outputs_float(model: ModelProto, subject: str) -> list[str]:
 def make_inputs_float(model: ModelProto, subject: str) -> list[str]:
     """Inputs of another type take the same values as float32."""
     changed = []
-    for value in model.graph.input:
+    for value in _of_other_types(model.graph.input, subject, "input"):
         kind = value.type.tensor_type.elem_type
-        if kind == TensorProto.FLOAT:
-            continue
-        _require_castable(value, subject, "input")
         inner = free_name(model, f"{value.name}_{type_name(value)}")
         rename_uses(model, value.name, inner)
         node = helper.make_node("Cast", [value.name], [inner], inner, to=kind)
@@ -289,11 +282,18 @@ def make_inputs_float(model: ModelProto, subject: str) -> list[str]:
     return changed
 
 
-def _require_castable(value: ValueInfoProto, subject: str, kind: str) -> None:
-    if value.type.tensor_type.elem_type not in _CASTABLE:
-        raise UserError(
-            subject, f"{kind} is {type_name(value)}, expected numbers", facts=[found(value)]
-        )
+def _of_other_types(
+    values: Iterable[ValueInfoProto], subject: str, kind: str
+) -> Iterator[ValueInfoProto]:
+    """Those that are not float32 yet. Raises UserError for one that is no tensor of numbers."""
+    for value in values:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            continue
+        if value.type.tensor_type.elem_type not in _CASTABLE:
+            raise UserError(
+                subject, f"{kind} is {type_name(value)}, expected numbers", facts=[found(value)]
+            )
+        yield value
 
 
 def require_scores(model: ModelProto, subject: str) -> None:
