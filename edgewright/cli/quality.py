@@ -33,6 +33,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import written_files
+from edgewright.cli.task_quality import evaluate_task, task_card
 from edgewright.model.contract.card import Card, ModelFile, Preprocess, read_card, write_card
 from edgewright.model.contract.session import saturates
 from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
@@ -370,13 +371,17 @@ def evaluate(
     """Judge a model on labelled images. Example: invoke model.evaluate --cost-miss=10"""
     from edgewright.model.pack import workflow
 
-    judging = judged.judging(model_path(options.model), shape=options.shape, output=options.output)
+    model = model_path(options.model)
+    prices = Prices(miss=options.cost_miss, false_alarm=options.cost_false_alarm)
+    if card := task_card(Path(judged.card) if judged.card else model.parent / CARD):
+        evaluate_task(model, card, judged.images, prices, json=json)
+        return
+    judging = judged.judging(model, shape=options.shape, output=options.output)
     if saturates(judging.classifier.path):
         say(
             "this processor rounds INT8 sums of .ort files; the board does not: judge the ONNX file"
         )
     answers = workflow.evaluate(judging)
-    prices = Prices(miss=options.cost_miss, false_alarm=options.cost_false_alarm)
     sheet = workflow.write_worst(
         answers, Path(options.worst) if options.worst else _model_build() / "worst.png"
     )

@@ -37,6 +37,7 @@ from edgewright.model.convert.coverage import Coverage
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.to_ort import Conversion
 from edgewright.model.judge.documents import Quality
+from edgewright.model.judge.planes import AnomalyQuality, SegmentQuality
 from edgewright.model.pack.import_folder import ImportReport
 from edgewright.model.pack.make_card import CardReport
 from edgewright.model.pack.task_golden import TaskExpected
@@ -125,6 +126,8 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "bench.instructions--vs": Comparison,
     "deploy--dry-run": PlanReport,
     "lab.lostwrites--teeth": TeethReport,
+    "model.evaluate--anomaly": AnomalyQuality,
+    "model.evaluate--segment": SegmentQuality,
 }
 # Files, by their names without `.json`.
 FILES: Mapping[str, type[BaseModel]] = {

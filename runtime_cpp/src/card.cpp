@@ -81,6 +81,7 @@ TaskKind read_task(Fields top, int schema) {
   if (task == "classify") return TaskKind::classify;
   if (schema < 2) top.reject("task", "needs schema 2");
   if (task == "anomaly") return TaskKind::anomaly;
+  if (task == "segment") return TaskKind::segment;
   if (task != "tensor") top.reject("task", "is not known to this edge-infer: " + task);
   return TaskKind::tensor;
 }
@@ -133,6 +134,7 @@ Card read_card(Fields top) {
     card.outputs = read_outputs(top, true);
   }
   if (card.task == TaskKind::anomaly) read_anomaly_card(top, card);
+  if (card.task == TaskKind::segment) read_segment_card(top, card);
 
   Fields file = top.object("file");
   card.file_name = file.text("name");

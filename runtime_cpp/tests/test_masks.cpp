@@ -95,3 +95,49 @@ TEST_CASE("another verdict is a problem unless the score is near the threshold")
   answer.score = 1.6;
   CHECK(compare(expected, answer, card, {0.05, 0}).problems.size() == 2);
 }
+
+TEST_CASE("each pixel has its likeliest label, the first of equals, and the background is none") {
+  Card card = anomaly_card(2);
+  card.task = TaskKind::segment;
+  card.labels = {"cell", "crack", "dust"};
+  card.outputs = {{"logits", {1, 3, 2, 2}, "logits", Activation::softmax}};
+  card.segment.background = 0;
+  const Placement placement{8, 8, 1, 1, 0, 0};
+  const std::vector<Tensor> outputs = {{{1, 3, 2, 2}, {5, 1, 2, 2, 0, 3, 2, 1, 0, 3, 4, 2}}};
+  const SegmentAnswer answer = segment(card, outputs, placement);
+  REQUIRE(answer.segments.size() == 2);
+  CHECK(answer.segments[0].label == 1);
+  CHECK(answer.segments[0].left == 4);
+  CHECK(answer.segments[0].bottom == 4);
+  CHECK(answer.segments[1].label == 2);
+  CHECK(answer.segments[1].mask.area == 1);
+  CHECK(compare(answer, answer, card, {0.05, 0.9}).problems.empty());
+  SegmentAnswer other = answer;
+  other.segments.pop_back();
+  CHECK(compare(answer, other, card, {0.05, 0.9}).problems.size() == 1);
+  other.width = 3;
+  CHECK(compare(answer, other, card, {0.05, 0.9}).problems.size() == 1);
+}
+
+TEST_CASE("with a threshold a pixel may have several labels, or none") {
+  Card card = anomaly_card(2);
+  card.task = TaskKind::segment;
+  card.labels = {"crack", "dust"};
+  card.outputs = {{"logits", {1, 2, 1, 2}, "logits", Activation::sigmoid}};
+  card.segment.threshold = 0.5;
+  const SegmentAnswer answer = segment(card, {{{1, 2, 1, 2}, {0, -1, 2, -1}}}, {8, 8, 1, 1, 0, 0});
+  REQUIRE(answer.segments.size() == 2);
+  CHECK(answer.segments[0].mask.area == 1);
+  CHECK(answer.segments[1].right == 4);
+}
+
+TEST_CASE("what the network's own labels do not name is no label") {
+  Card card = anomaly_card(2);
+  card.task = TaskKind::segment;
+  card.labels = {"cell", "crack"};
+  card.outputs = {{"classes", {1, 2, 2}, "classes", Activation::none}};
+  const SegmentAnswer answer = segment(card, {{{1, 2, 2}, {1, -1, 2, 1.5f}}}, {8, 8, 1, 1, 0, 0});
+  REQUIRE(answer.segments.size() == 1);
+  CHECK(answer.segments[0].label == 1);
+  CHECK(answer.segments[0].mask.area == 1);
+}

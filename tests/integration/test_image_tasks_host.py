@@ -14,7 +14,15 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from edgewright.model.contract.anomaly_card import AnomalyCard, AnomalySettings, ScoreRange
-from edgewright.model.contract.card import Input, Letterbox, ModelFile, Preprocess, write_card
+from edgewright.model.contract.card import (
+    Activation,
+    Input,
+    Letterbox,
+    ModelFile,
+    Preprocess,
+    write_card,
+)
+from edgewright.model.contract.segment_card import SegmentCard, SegmentSettings
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard
 from edgewright.model.tasks.inference import Engine
@@ -116,3 +124,33 @@ def test_anomalies(
     )
     results = check_all(host_edge_infer, model, card)
     assert any(0 < result["map"]["area"] < 1 for result in results)
+
+
+SEGMENT_CASES = ["likeliest", "threshold", "classes"]
+
+
+@pytest.mark.parametrize("kind", SEGMENT_CASES)
+def test_segments(kind: str, scratch: Path, host_edge_infer: EdgeInfer) -> None:
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["ok"], kernel_shape=[2, 3], strides=[2, 3]),
+        helper.make_node("Neg", ["ok"], ["dark"]),
+        helper.make_node("Concat", ["dark", "ok"], ["logits"], axis=1),
+        helper.make_node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0),
+        helper.make_node("Cast", ["index"], ["classes"], to=TensorProto.FLOAT),
+    ]
+    name, shape = ("classes", (1, 16, 16)) if kind == "classes" else ("logits", (1, 2, 16, 16))
+    model = save(scratch / f"segment-{kind}", nodes, {name: list(shape)})
+    is_apart = kind == "threshold"
+    activation: Activation = "sigmoid" if is_apart else "none"
+    card = SegmentCard(
+        task="segment",
+        name="toy",
+        labels=("dark", "bright"),
+        input=Input(shape=(1, 1, 32, 48)),
+        preprocess=Preprocess(fit=Letterbox(pad_value=255)),
+        outputs=(TaskOutput(name=name, shape=shape, role=name, activation=activation),),
+        segment=SegmentSettings(threshold=0.6 if is_apart else None),
+        file=ModelFile.of(model),
+    )
+    results = check_all(host_edge_infer, model, card)
+    assert any(len(result["segments"]) == 2 for result in results)

@@ -11,6 +11,7 @@ from edgewright.base.files import read_inside
 from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.card import CARD_BYTES, NO_CARD, Card, TaskHead
+from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import Shape, TaskCardBase, too_large
 
 
@@ -32,12 +33,13 @@ class TensorCard(TaskCardBase):
         yield from too_large(self.inputs)
 
 
-TaskCard = TensorCard | AnomalyCard
+TaskCard = TensorCard | AnomalyCard | SegmentCard
 AnyCard = Card | TaskCard
 CARDS: Mapping[str, type[AnyCard]] = {
     "classify": Card,
     "tensor": TensorCard,
     "anomaly": AnomalyCard,
+    "segment": SegmentCard,
 }
 
 

@@ -113,12 +113,12 @@ def positive_label(labels: Sequence[str], name: str = "") -> int:
 
 
 def thresholds(
-    probabilities: Scores, labels: Sequence[int] | Labels, prices: Prices
+    probabilities: Scores, labels: Sequence[int] | Labels, prices: Prices, highest: float = 1.0
 ) -> tuple[Threshold, ...]:
     """Every threshold at which an answer changes, the highest first.
 
     Probabilities (N,) of a defect, labels (N,) with 1 for defective. The first threshold
-    rejects nothing.
+    rejects nothing: it is `highest`, which scores that are no probabilities have elsewhere.
     """
     scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
     # Between two neighbouring probabilities nothing changes, so those that occur are enough.
@@ -128,7 +128,7 @@ def thresholds(
     alarms = len(sound) - np.searchsorted(sound, cuts)
     return tuple(
         Threshold(
-            value=float(min(cut, 1.0)),
+            value=float(min(cut, highest)),
             misses=int(missed),
             false_alarms=int(alarmed),
             cost=float(missed * prices.miss + alarmed * prices.false_alarm),
@@ -137,14 +137,19 @@ def thresholds(
     )
 
 
-def cheapest(candidates: Sequence[Threshold]) -> Threshold:
-    """The cheapest threshold; of those that cost alike, the nearest to 0.5."""
-    return min(candidates, key=lambda t: (t.cost, abs(t.value - 0.5)))
+def cheapest(candidates: Sequence[Threshold], near: float = 0.5) -> Threshold:
+    """The cheapest threshold; of those that cost alike, the nearest to `near`."""
+    return min(candidates, key=lambda t: (t.cost, abs(t.value - near)))
 
 
 def auc(truth: Labels, scores: Scores) -> float:
     """Area under the ROC curve (Mann-Whitney U), ties counted half."""
     return float(_auc(truth, scores)(np.ones((1, len(truth))))[0])
+
+
+def bootstrap_auc(truth: Labels, scores: Scores) -> Interval:
+    """`auc` with its interval."""
+    return bootstrap(_auc(truth, scores), truth)
 
 
 def bootstrap(statistic: Statistic, groups: Labels, seed: int = 0) -> Interval:

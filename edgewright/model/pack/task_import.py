@@ -16,6 +16,12 @@ from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.importing import Imported, TaskForm, import_for_task
 from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
 from edgewright.model.importer.task_network import interface_of, read_for_task
+from edgewright.model.pack.plane_proposals import (
+    anomaly_roles,
+    anomaly_settings,
+    ends_in,
+    segment_roles,
+)
 from edgewright.model.pack.task_golden import find_cases, spread_cases, write_task_golden
 
 Shapes = Mapping[str, tuple[int, ...]]  # of tensors, by name
@@ -188,4 +194,32 @@ def _propose_tensor(network: Network, request: TaskRequest) -> CardDraft:
     return content, []
 
 
-PROPOSALS: Mapping[str, Callable[[Network, TaskRequest], CardDraft]] = {"tensor": _propose_tensor}
+def _propose_anomaly(network: Network, request: TaskRequest) -> CardDraft:
+    content, words = image_part(network, request)
+    settings, source = anomaly_settings(request.model)
+    roles = request.roles or anomaly_roles(network.outputs)
+    content["outputs"] = output_part(network.outputs, roles)
+    content.setdefault("labels", ("normal", "anomalous"))
+    content["anomaly"] = settings
+    return content, words + source
+
+
+def _propose_segment(network: Network, request: TaskRequest) -> CardDraft:
+    content, words = image_part(network, request)
+    roles = request.roles or segment_roles(network.outputs)
+    content["outputs"] = output_part(network.outputs, roles)
+    for output in content["outputs"]:
+        # One channel has nothing to be likelier than.
+        if output["role"] == "logits" and output["shape"][1] == 1:
+            is_probability = ends_in(request.model, output["name"], "Sigmoid")
+            output["activation"] = "none" if is_probability else "sigmoid"
+            content["segment"] = {"threshold": 0.5}
+            words.append(f"{output['name']}: activation {output['activation']}, threshold 0.5")
+    return content, words
+
+
+PROPOSALS: Mapping[str, Callable[[Network, TaskRequest], CardDraft]] = {
+    "tensor": _propose_tensor,
+    "anomaly": _propose_anomaly,
+    "segment": _propose_segment,
+}

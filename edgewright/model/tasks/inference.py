@@ -15,10 +15,12 @@ from edgewright.base.schema import Part
 from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats, load_placed
+from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
 from edgewright.model.tasks.anomaly import AnomalyTask
+from edgewright.model.tasks.segment import SegmentTask
 from edgewright.model.tasks.task import Task
 from edgewright.model.tasks.tensor import TensorTask
 
@@ -29,6 +31,8 @@ def task_of(card: TaskCard) -> Task[Any]:
     """What the card's task makes of outputs."""
     if isinstance(card, AnomalyCard):
         return AnomalyTask(card)
+    if isinstance(card, SegmentCard):
+        return SegmentTask(card)
     return TensorTask()
 
 
@@ -37,6 +41,7 @@ class Inference:
     """What a network says of one image, or of one set of tensors."""
 
     outputs: tuple[Floats, ...]  # in the card's order
+    placement: Placement
     answer: Part
 
 
@@ -69,7 +74,8 @@ class Engine:
                     f"its output {name} for {files[0].name} is not finite (NaN, infinite)",
                     next="look for a logarithm, a root or a division, or train it again",
                 )
-        return Inference(outputs=outputs, answer=task_of(self.card).answer(outputs, placement))
+        answer = task_of(self.card).answer(outputs, placement)
+        return Inference(outputs=outputs, placement=placement, answer=answer)
 
     def _load(self, files: Sequence[Path]) -> tuple[dict[str, Floats], Placement]:
         card = self.card

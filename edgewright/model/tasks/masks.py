@@ -1,6 +1,7 @@
 """Maps of a network over the image it saw, and masks as run lengths (docs/formats.md)."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ MOST_RUNS = 20_000  # of a mask; one with more is noise, and its text as long as
 _SLACK = 1e-6  # pixels of the input: on a border, C++ and Python round to the same side
 
 Mask = NDArray[np.bool_]
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,11 @@ class Axis:
             length=length,
         )
 
+    def places(self, count: int) -> NDArray[np.int64]:
+        """For each of the image's `count` pixels the one of the part that its middle lies in."""
+        middles = ((np.arange(count) + 0.5) * self.scale + self.offset) / self.step
+        return np.clip(middles.astype(np.int64) - self.first, 0, self.end - self.first - 1)
+
     def to_image(self, place: float) -> float:
         """A place on the part that shows the image -> in pixels of the image, within it."""
         inside = ((self.first + place) * self.step - self.offset) / self.scale
@@ -75,6 +82,11 @@ class Window:
         """The part of values (…, H, W) that shows the image."""
         rows, columns = self.rows, self.columns
         return values[..., rows.first : rows.end, columns.first : columns.end]
+
+    def spread(self, part: NDArray[Value], size: tuple[int, int]) -> NDArray[Value]:
+        """The part (…, H, W) over the pixels of an image of this height and width."""
+        rows, columns = self.rows.places(size[0]), self.columns.places(size[1])
+        return part[..., rows[:, np.newaxis], columns]
 
     def box(self, mask: Mask) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of a mask that is not empty, in pixels of the image."""

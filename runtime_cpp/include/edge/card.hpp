@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,7 @@ struct Preprocess {
 enum class Activation { softmax, sigmoid, none };
 
 /// What a network is for; it decides what its outputs mean.
-enum class TaskKind { classify, tensor, anomaly };
+enum class TaskKind { classify, tensor, anomaly, segment };
 
 /// One input or output of the network.
 struct TensorCard {
@@ -63,6 +64,11 @@ struct AnomalySettings {
   double span = 0;           // scores so far apart are 1 apart in an answer; 0: as they are
 };
 
+struct SegmentSettings {
+  std::optional<double> threshold;   // from which a pixel has a label; none: the likeliest has it
+  std::optional<size_t> background;  // a label that no answer tells of
+};
+
 /// What `card.json` says of a model; docs/formats.md is the contract.
 struct Card {
   TaskKind task = TaskKind::classify;
@@ -72,6 +78,7 @@ struct Card {
   std::vector<TensorCard> outputs;  // in the order in which the task reads them
   Preprocess preprocess;            // of the image, where the task takes one
   AnomalySettings anomaly;          // of that task alone
+  SegmentSettings segment;          // of that task alone
   std::string file_name;            // of the model that the card belongs to
   uint64_t file_bytes = 0;          // of that file
   std::string file_sha256;          // of its content

@@ -64,7 +64,31 @@ void set(Json entry, const AnomalyAnswer& answer, const Card& card);
 Comparison compare(const AnomalyAnswer& expected, const AnomalyAnswer& answer, const Card& card,
                    const Agreement& agreement);
 
-using Answer = std::variant<ClassAnswer, TensorAnswer, AnomalyAnswer>;
+/// The pixels of one label.
+struct Segment {
+  size_t label = 0;
+  double left = 0;  // of its box, in pixels of the image
+  double top = 0;
+  double right = 0;
+  double bottom = 0;
+  Mask mask;
+};
+
+/// Which pixels of an image have which label; labels without any do not occur.
+struct SegmentAnswer {
+  size_t height = 0;  // of the masks
+  size_t width = 0;
+  std::vector<Segment> segments;  // in the order of the card's labels
+};
+void read_segment_card(Fields top, Card& card);
+SegmentAnswer segment(const Card& card, const std::vector<Tensor>& outputs,
+                      const Placement& placement);
+SegmentAnswer read_segments(Fields fields, const Card& card);
+void set(Json entry, const SegmentAnswer& answer, const Card& card);
+Comparison compare(const SegmentAnswer& expected, const SegmentAnswer& answer, const Card& card,
+                   const Agreement& agreement);
+
+using Answer = std::variant<ClassAnswer, TensorAnswer, AnomalyAnswer, SegmentAnswer>;
 
 /// Notes each output of another role than these, or of one that comes twice.
 void check_roles(Fields top, const Card& card, const std::vector<std::string>& roles);

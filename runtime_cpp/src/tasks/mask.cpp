@@ -92,6 +92,7 @@ std::optional<Mask> decode(const std::string& text, size_t height, size_t width)
   Mask mask;
   mask.height = height;
   mask.width = width;
+  if (height * width > UINT32_MAX) return std::nullopt;
   int64_t value = 0;
   int shift = 0;
   uint64_t pixels = 0;

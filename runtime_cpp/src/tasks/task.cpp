@@ -39,12 +39,14 @@ Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs,
                            const Placement& placement) {
   if (card.task == TaskKind::tensor) return Answer(TensorAnswer{std::move(outputs)});
   if (card.task == TaskKind::anomaly) return Answer(find_anomaly(card, outputs, placement));
+  if (card.task == TaskKind::segment) return Answer(segment(card, outputs, placement));
   return Answer(classify(card, outputs));
 }
 
 Answer read_answer(Fields fields, const Card& card) {
   if (card.task == TaskKind::tensor) return TensorAnswer{};
   if (card.task == TaskKind::anomaly) return read_anomaly(fields, card);
+  if (card.task == TaskKind::segment) return read_segments(fields, card);
   return read_class(fields, card);
 }
 
@@ -59,6 +61,9 @@ Comparison compare_answers(const Answer& expected, const Answer& answer, const C
   }
   if (const auto* anomaly = std::get_if<AnomalyAnswer>(&expected)) {
     return compare(*anomaly, std::get<AnomalyAnswer>(answer), card, agreement);
+  }
+  if (const auto* segments = std::get_if<SegmentAnswer>(&expected)) {
+    return compare(*segments, std::get<SegmentAnswer>(answer), card, agreement);
   }
   return {};  // of tensors nothing is known but their values
 }

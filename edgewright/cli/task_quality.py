@@ -1,0 +1,62 @@
+"""What `model.evaluate` does of the tasks beyond classification."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from edgewright.base.errors import UserError
+from edgewright.cli.common import OUT, write_document
+from edgewright.model.contract.anomaly_card import AnomalyCard
+from edgewright.model.contract.segment_card import SegmentCard
+from edgewright.model.contract.task_cards import TaskCard, read_any_card
+from edgewright.model.judge.evaluate import Prices
+from edgewright.model.judge.planes import (
+    AnomalyQuality,
+    SegmentQuality,
+    evaluate_anomalies,
+    evaluate_segments,
+)
+
+
+def task_card(path: Path) -> TaskCard | None:
+    """The card in a file, if there is one and its task is not classification."""
+    card = read_any_card(path) if path.is_file() else None
+    return card if isinstance(card, TaskCard) else None
+
+
+def evaluate_task(model: Path, card: TaskCard, images: str, prices: Prices, *, json: bool) -> None:
+    """Print how well a network does on labelled images."""
+    quality: AnomalyQuality | SegmentQuality
+    if isinstance(card, AnomalyCard):
+        quality = evaluate_anomalies(model, card, images, prices)
+        table = _anomaly_table(quality)
+    elif isinstance(card, SegmentCard):
+        quality = evaluate_segments(model, card, images)
+        table = _segment_table(quality)
+    else:
+        raise UserError(str(model), f"has the task {card.task}, which nothing is known to judge by")
+    if json:
+        write_document(quality)
+    else:
+        OUT.print(table)
+
+
+def _anomaly_table(quality: AnomalyQuality) -> Table:
+    count = quality.normal + quality.anomalous
+    table = Table("metric", f"on {count} images", box=None, pad_edge=False)
+    table.add_row("AUROC", str(quality.auroc))
+    if quality.pro is not None:
+        table.add_row(f"PRO, {quality.masks} masks", f"{quality.pro:.3f}")
+    for name, threshold in (("card's", quality.of_card), ("cheapest", quality.cheapest)):
+        table.add_row(f"{name} threshold", str(threshold))
+    return table
+
+
+def _segment_table(quality: SegmentQuality) -> Table:
+    table = Table("label", f"IoU on {quality.count} images", box=None, pad_edge=False)
+    table.add_column("share of pixels", justify="right")
+    for label in quality.per_label:
+        iou = "does not occur" if label.iou is None else f"{label.iou:.3f}"
+        table.add_row(label.label, iou, f"{label.share:.2%}")
+    table.add_row("mean", f"{quality.mean_iou:.3f}", "")
+    return table

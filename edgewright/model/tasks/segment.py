@@ -1,0 +1,100 @@
+"""Which pixels of an image have which label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from pydantic import Field
+
+from edgewright.base.schema import Part
+from edgewright.model.contract.placement import Placement
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.contract.segment_card import SegmentCard
+from edgewright.model.tasks.masks import Mask, Window, decode, encode, overlap
+from edgewright.model.tasks.task import Agreement, Task
+
+FORGIVEN = 0.001  # of all pixels: masks that differ in no more agree, however small they are
+
+
+class Segment(Part):
+    """The pixels of one label."""
+
+    class_: str
+    area: float = Field(ge=0, le=1)  # share of the part of the map that shows the image
+    box: tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the image
+    mask: str | None = None  # none if it is too ragged to tell
+
+
+class SegmentAnswer(Part):
+    """Labels that no pixel has do not occur, nor does the background."""
+
+    width: int  # of the masks
+    height: int
+    segments: tuple[Segment, ...]  # in the order of the card's labels
+
+
+@dataclass(frozen=True)
+class SegmentTask(Task[SegmentAnswer]):
+    card: SegmentCard
+    answer_type = SegmentAnswer
+
+    def answer(self, outputs: Sequence[Floats], placement: Placement) -> SegmentAnswer:
+        masks, window = self.masks(outputs, placement)
+        height, width = masks.shape[1:]
+        segments = [
+            Segment(
+                class_=label,
+                area=round(float(mask.mean()), 6),
+                box=window.box(mask),
+                mask=encode(mask),
+            )
+            for label, mask in zip(self.card.labels, masks, strict=True)
+            if mask.any() and label != self.card.segment.background
+        ]
+        return SegmentAnswer(width=width, height=height, segments=tuple(segments))
+
+    def problems(
+        self, expected: SegmentAnswer, answer: SegmentAnswer, agreement: Agreement
+    ) -> list[str]:
+        if (expected.width, expected.height) != (answer.width, answer.height):
+            return [
+                f"masks of {answer.width} x {answer.height} pixels, "
+                f"expected {expected.width} x {expected.height}"
+            ]
+        words = []
+        for label in self.card.labels:
+            first, second = _mask_of(label, expected), _mask_of(label, answer)
+            if first is None or second is None:
+                words.append(f"{label}: the mask is too ragged to compare")
+                continue
+            common = overlap(first, second)
+            if common < agreement.overlap and (first ^ second).mean() > FORGIVEN:
+                words.append(f"{label}: overlap {common:.3f}, expected {agreement.overlap:g}")
+        return words
+
+    def masks(self, outputs: Sequence[Floats], placement: Placement) -> tuple[Mask, Window]:
+        """For each label the pixels that have it (labels, H, W), where the map shows the image."""
+        output, (values,) = self.card.outputs[0], outputs
+        window = Window.of(
+            (values.shape[-2], values.shape[-1]), self.card.input.shape[2:], placement
+        )
+        part = window.cut(values)
+        labels = np.arange(len(self.card.labels)).reshape(-1, 1, 1)
+        if output.role == "classes":  # of the network: what is no label is none
+            return part.reshape(part.shape[-2:]) == labels, window
+        if (threshold := self.card.segment.threshold) is None:
+            return part[0].argmax(axis=0) == labels, window
+        # In double, so that C++ and Python compare the same two numbers.
+        border = log(threshold / (1 - threshold)) if output.activation == "sigmoid" else threshold
+        return part[0].astype(np.float64) >= border, window
+
+
+def _mask_of(label: str, answer: SegmentAnswer) -> Mask | None:
+    """Empty if the label does not occur; none if its mask is not told."""
+    for segment in answer.segments:
+        if segment.class_ == label:
+            return (
+                None if segment.mask is None else decode(segment.mask, answer.height, answer.width)
+            )
+    return np.zeros((answer.height, answer.width), bool)

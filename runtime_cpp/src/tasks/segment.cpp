@@ -1,0 +1,223 @@
+#include <algorithm>
+#include <cmath>
+
+#include "common/text.hpp"
+#include "edge/task.hpp"
+
+namespace edge {
+namespace {
+
+constexpr double forgiven = 0.001;  // of all pixels: masks that differ in no more agree
+
+void check_output(Fields top, const Card& card) {
+  const TensorCard& output = card.outputs[0];
+  const auto& shape = output.shape;
+  const bool fits = output.role == "classes"
+                        ? is_plane(shape)
+                        : shape.size() == 4 && shape[0] == 1 && count_values(shape) > 0 &&
+                              shape[1] == static_cast<int64_t>(card.labels.size());
+  if (!fits) top.reject("outputs", output.name + " has not the shape of " + output.role);
+}
+
+void check_threshold(Fields top, const Card& card) {
+  const TensorCard& output = card.outputs[0];
+  const bool has_threshold = card.segment.threshold.has_value();
+  const bool is_sigmoid = output.activation == Activation::sigmoid;
+  const bool is_softmax = output.activation == Activation::softmax;
+  if (output.role == "classes") {
+    if (has_threshold || is_sigmoid || is_softmax) {
+      top.reject("segment", "classes have no activation and no threshold");
+    }
+  } else if (is_softmax && has_threshold) {
+    top.reject("segment", "softmax has no threshold");
+  } else if (!has_threshold && (is_sigmoid || card.labels.size() < 2)) {
+    top.reject("segment", "sigmoid, or one label, needs a threshold");
+  }
+}
+
+std::optional<size_t> index_of(const Card& card, const std::string& label) {
+  const auto place = std::find(card.labels.begin(), card.labels.end(), label);
+  if (place == card.labels.end()) return std::nullopt;
+  return static_cast<size_t>(place - card.labels.begin());
+}
+
+/// For each pixel of the part, row by row, the label that the network gives it; no label: -1.
+std::vector<int32_t> label_pixels(const Card& card, const Tensor& tensor, const MapWindow& window) {
+  const auto map_width = static_cast<size_t>(tensor.shape.back());
+  const size_t plane = map_width * static_cast<size_t>(tensor.shape[tensor.shape.size() - 2]);
+  std::vector<int32_t> labels;
+  labels.reserve(window.rows.size() * window.columns.size());
+  for (size_t row = 0; row < window.rows.size(); ++row) {
+    for (size_t column = 0; column < window.columns.size(); ++column) {
+      const float* values = &tensor.values[window.at(row, column, map_width)];
+      int32_t label = 0;
+      if (card.outputs[0].role == "classes") {
+        const bool is_label = *values >= 0 && *values < static_cast<float>(card.labels.size()) &&
+                              *values == std::floor(*values);
+        label = is_label ? static_cast<int32_t>(*values) : -1;
+      } else {
+        for (size_t other = 1; other < card.labels.size(); ++other) {
+          if (values[other * plane] > values[static_cast<size_t>(label) * plane]) {
+            label = static_cast<int32_t>(other);
+          }
+        }
+      }
+      labels.push_back(label);
+    }
+  }
+  return labels;
+}
+
+/// Pixels of an image's part of a map: the first and the last with a label in each direction.
+struct Extent {
+  size_t first_row = SIZE_MAX, last_row = 0;
+  size_t first_column = SIZE_MAX, last_column = 0;
+
+  void add(size_t row, size_t column) {
+    first_row = std::min(first_row, row);
+    last_row = std::max(last_row, row);
+    first_column = std::min(first_column, column);
+    last_column = std::max(last_column, column);
+  }
+};
+
+const Mask* mask_of(const SegmentAnswer& answer, size_t label) {
+  for (const Segment& segment : answer.segments) {
+    if (segment.label == label) return &segment.mask;
+  }
+  return nullptr;
+}
+
+/// What is wrong with the mask of one label; nothing: they agree. None of both: it does not occur.
+std::string problem_with(const Mask* expected, const Mask* found, size_t pixels,
+                         const Agreement& agreement) {
+  const bool is_ragged =
+      (expected != nullptr && expected->is_ragged) || (found != nullptr && found->is_ragged);
+  if (is_ragged) return "the mask is too ragged to compare";
+  const size_t common =
+      expected != nullptr && found != nullptr ? intersection(*expected, *found) : 0;
+  const size_t both =
+      (expected != nullptr ? expected->area : 0) + (found != nullptr ? found->area : 0);
+  const size_t united = both - common;
+  const double share = static_cast<double>(united - common) / static_cast<double>(pixels);
+  const double overlap =
+      united == 0 ? 1 : static_cast<double>(common) / static_cast<double>(united);
+  if (overlap >= agreement.overlap || share <= forgiven) return "";
+  return format("overlap %.3f, expected %g", overlap, agreement.overlap);
+}
+
+}  // namespace
+
+void read_segment_card(Fields top, Card& card) {
+  check_roles(top, card, {"logits", "classes"});
+  if (card.outputs.size() > 1) top.reject("outputs", "expected one");
+  if (top.has("segment")) {
+    Fields settings = top.object("segment");
+    if (settings.has("threshold")) {
+      card.segment.threshold = settings.number("threshold");
+      const bool fits = *card.segment.threshold > 0 && *card.segment.threshold < 1;
+      if (!fits) settings.reject("threshold", "expected more than 0 and less than 1");
+    }
+    if (settings.has("background")) {
+      card.segment.background = index_of(card, settings.text("background"));
+      if (!card.segment.background) settings.reject("background", "is no label");
+    }
+  }
+  if (card.outputs.empty()) return;
+  check_output(top, card);
+  check_threshold(top, card);
+}
+
+SegmentAnswer segment(const Card& card, const std::vector<Tensor>& outputs,
+                      const Placement& placement) {
+  const Tensor& tensor = outputs[0];
+  const MapWindow window = window_of(tensor.shape, card, placement);
+  const auto map_width = static_cast<size_t>(tensor.shape.back());
+  const size_t plane = map_width * static_cast<size_t>(tensor.shape[tensor.shape.size() - 2]);
+  SegmentAnswer answer;
+  answer.height = window.rows.size();
+  answer.width = window.columns.size();
+
+  std::vector<int32_t> labels;
+  double border = 0;
+  if (const auto threshold = card.segment.threshold) {
+    const bool is_sigmoid = card.outputs[0].activation == Activation::sigmoid;
+    border = is_sigmoid ? std::log(*threshold / (1 - *threshold)) : *threshold;
+  } else {
+    labels = label_pixels(card, tensor, window);
+  }
+  for (size_t label = 0; label < card.labels.size(); ++label) {
+    if (label == card.segment.background) continue;
+    Extent extent;
+    const auto has_label = [&](size_t row, size_t column) {
+      const bool has =
+          labels.empty()
+              ? static_cast<double>(
+                    tensor.values[label * plane + window.at(row, column, map_width)]) >= border
+              : labels[row * answer.width + column] == static_cast<int32_t>(label);
+      if (has) extent.add(row, column);
+      return has;
+    };
+    Mask mask = make_mask(answer.height, answer.width, has_label);
+    if (mask.area == 0) continue;
+    answer.segments.push_back(
+        {label, window.columns.to_image(static_cast<double>(extent.first_column)),
+         window.rows.to_image(static_cast<double>(extent.first_row)),
+         window.columns.to_image(static_cast<double>(extent.last_column + 1)),
+         window.rows.to_image(static_cast<double>(extent.last_row + 1)), std::move(mask)});
+  }
+  return answer;
+}
+
+SegmentAnswer read_segments(Fields fields, const Card& card) {
+  constexpr uint64_t max_side = 1u << 26;
+  SegmentAnswer answer;
+  answer.width = fields.whole("width", 1, max_side);
+  answer.height = fields.whole("height", 1, max_side);
+  for (Fields& entry : fields.objects("segments")) {
+    const auto label = index_of(card, entry.text("class"));
+    const auto mask = decode(entry.text("mask"), answer.height, answer.width);
+    if (!label) entry.reject("class", "is no label of the card");
+    if (!mask) entry.reject("mask", "is no mask of the answer's size");
+    if (label && mask) answer.segments.push_back({*label, 0, 0, 0, 0, *mask});
+  }
+  return answer;
+}
+
+void set(Json entry, const SegmentAnswer& answer, const Card& card) {
+  entry.set("width", static_cast<uint64_t>(answer.width));
+  entry.set("height", static_cast<uint64_t>(answer.height));
+  Json list = entry.list("segments");
+  const auto pixels = static_cast<double>(answer.width * answer.height);
+  for (const Segment& segment : answer.segments) {
+    Json object = list.append();
+    object.set("class", card.labels[segment.label]);
+    object.set("area", round_millionths(static_cast<double>(segment.mask.area) / pixels));
+    object.set("box",
+               round_probabilities({segment.left, segment.top, segment.right, segment.bottom}));
+    if (segment.mask.is_ragged) {
+      object.set_null("mask");
+    } else {
+      object.set("mask", encode(segment.mask));
+    }
+  }
+}
+
+Comparison compare(const SegmentAnswer& expected, const SegmentAnswer& answer, const Card& card,
+                   const Agreement& agreement) {
+  Comparison comparison;
+  if (expected.width != answer.width || expected.height != answer.height) {
+    comparison.problems.push_back(format("masks of %zu x %zu pixels, expected %zu x %zu",
+                                         answer.width, answer.height, expected.width,
+                                         expected.height));
+    return comparison;
+  }
+  for (size_t label = 0; label < card.labels.size(); ++label) {
+    const std::string problem = problem_with(mask_of(expected, label), mask_of(answer, label),
+                                             expected.width * expected.height, agreement);
+    if (!problem.empty()) comparison.problems.push_back(card.labels[label] + ": " + problem);
+  }
+  return comparison;
+}
+
+}  // namespace edge
