@@ -43,8 +43,8 @@ def som(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def said(board: Lab, script: str) -> str:
-    with connect(lab.up(board).target) as there:
-        return there.run(["sh", "-c", script]).stdout.strip()
+    with connect(lab.up(board).target) as ssh:
+        return ssh.run(["sh", "-c", script]).stdout.strip()
 
 
 def test_it_is_the_profile_s_machine(som: Lab) -> None:
@@ -93,12 +93,12 @@ def managed(som: Lab, manager: Manager) -> BoardProfile:
 def install_runit(board: Lab, folder: Path) -> None:
     """Debian's own, kept running by init."""
     debs.unpack("runit", "armhf", "trixie", folder, folder / "debs.log")
-    with connect(lab.up(board).target) as there:
+    with connect(lab.up(board).target) as ssh:
         for name in RUNIT:
             with (folder / "usr" / "bin" / name).open("rb") as program:
-                there.put(program, f"/usr/bin/{name}")
-        there.script("cd /usr/bin; chmod 0755 runsvdir runsv sv; mkdir -p /etc/service")
-        there.script("echo '::respawn:runsvdir /etc/service' >> /etc/inittab; sync; kill -HUP 1")
+                ssh.put(program, f"/usr/bin/{name}")
+        ssh.script("cd /usr/bin; chmod 0755 runsvdir runsv sv; mkdir -p /etc/service")
+        ssh.script("echo '::respawn:runsvdir /etc/service' >> /etc/inittab; sync; kill -HUP 1")
 
 
 DROPBEAR = "[Service]\nExecStart=/usr/sbin/dropbear -F -E -p 22 -r /etc/dropbear/host_key\n"
@@ -140,12 +140,12 @@ def wait_until(board: Lab, profile: BoardProfile, images: int = 0, restarts: int
     """The service is well, and has done as much as that."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        with connect(lab.up(board).target) as there:
-            now = service.status(there, profile)
-        if now.healthy and now.images >= images and now.restarts >= restarts:
+        with connect(lab.up(board).target) as ssh:
+            state = service.status(ssh, profile)
+        if state.healthy and state.images >= images and state.restarts >= restarts:
             return
         time.sleep(1)
-    raise AssertionError(now)
+    raise AssertionError(state)
 
 
 def give_image(board: Lab, name: str) -> None:
@@ -163,10 +163,10 @@ def test_the_service_comes_back_whatever_happens(
     profile = managed(som, manager)
     if manager is Manager.RUNIT:
         install_runit(som, tmp_path)
-    with connect(lab.up(som).target) as there:
-        there.run(["rm", "-rf", "/opt/edgewright"])  # its keys are another test's
-        signing.install(there, releases[0])
-        service.install(there, profile)
+    with connect(lab.up(som).target) as ssh:
+        ssh.run(["rm", "-rf", "/opt/edgewright"])  # its keys are another test's
+        signing.install(ssh, releases[0])
+        service.install(ssh, profile)
     wait_until(som, profile)
     give_image(som, "one")
     wait_until(som, profile, images=1)
@@ -182,13 +182,13 @@ def test_the_service_comes_back_whatever_happens(
     said(som, "sync")
     lab.cut(som)
     wait_until(som, profile)
-    with connect(lab.up(som).target) as there:
-        signing.install(there, releases[1])
+    with connect(lab.up(som).target) as ssh:
+        signing.install(ssh, releases[1])
     wait_until(som, profile)
     assert said(som, f"readlink /proc/$({PROCESS})/cwd").endswith(releases[1].id)
 
-    with connect(lab.up(som).target) as there:
-        service.remove(there, profile)
+    with connect(lab.up(som).target) as ssh:
+        service.remove(ssh, profile)
     time.sleep(3)
     assert said(som, PROCESS) == ""
 
@@ -198,10 +198,10 @@ def test_deploys_survive_power_cuts() -> None:
     if not (checkout().build("a53-som").latest).is_file():
         pytest.skip("needs invoke build --board=a53-som")
     argv = [sys.executable, "-m", "invoke", "lab.powercut", "--board=a53-som", "--cuts=5"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stderr
-    assert "5 power cuts in" in done.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert "5 power cuts in" in ended.stderr
 
 
 def test_down_leaves_nothing_but_keys(tmp_path: Path) -> None:
