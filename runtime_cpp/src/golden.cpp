@@ -17,7 +17,7 @@ std::vector<Samples> read_samples(Fields fields, const Card& card) {
   std::vector<Samples> all;
   for (Fields& output : fields.objects("samples")) {
     Samples samples;
-    samples.step = output.whole("step", 1, 1u << 26);
+    samples.step = static_cast<size_t>(output.whole("step", 1, 1u << 26));
     samples.values = output.numbers("values");
     all.push_back(std::move(samples));
   }

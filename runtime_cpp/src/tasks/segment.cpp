@@ -172,8 +172,8 @@ SegmentAnswer segment(const Card& card, const std::vector<Tensor>& outputs,
 SegmentAnswer read_segments(Fields fields, const Card& card) {
   constexpr uint64_t max_side = 1u << 26;
   SegmentAnswer answer;
-  answer.width = fields.whole("width", 1, max_side);
-  answer.height = fields.whole("height", 1, max_side);
+  answer.width = static_cast<size_t>(fields.whole("width", 1, max_side));
+  answer.height = static_cast<size_t>(fields.whole("height", 1, max_side));
   for (Fields& entry : fields.objects("segments")) {
     const auto label = index_of(card, entry.text("class"));
     const auto mask = decode(entry.text("mask"), answer.height, answer.width);
