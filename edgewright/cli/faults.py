@@ -29,8 +29,17 @@ def fault_of(raised: BaseException) -> EdgewrightError:
         return raised
     if isinstance(raised, KeyboardInterrupt):
         return INTERRUPTED
+    if isinstance(raised, FileNotFoundError) and not _is_in_a_folder():
+        return UserError("the current folder", "was removed", next="cd, to one that is there")
     if isinstance(raised, OSError) and raised.errno in MACHINE_FAULTS:
         # A full disk says so while an open file is written, and then not which.
         subject = raised.filename or "a file or standard output"
         return UserError(str(subject), os.strerror(raised.errno).lower())
     return EdgewrightError(type(raised).__name__, str(raised))
+
+
+def _is_in_a_folder() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - Path.cwd() does the same, and makes a path
+    except FileNotFoundError:
+        return False

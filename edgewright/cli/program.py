@@ -125,8 +125,11 @@ class Edgewright(Program):
         task = next((word for word in body if word in {*commands.names()}), None)
         if task and "--help" in body[body.index(task) :]:
             self.argv = [program, f"--help={task}"]
-        elif body[:1] == ["help"] and len(body) == 2 and not body[1].startswith("-"):
-            self.argv = [program, "help", f"--topic={body[1]}"]
+        elif body[:1] == ["help"] and "--topic" not in body:
+            topics = [word for word in body[1:] if not word.startswith("-")]
+            options = [word for word in body[1:] if word.startswith("-")]
+            if len(topics) == 1:
+                self.argv = [program, "help", f"--topic={topics[0]}", *options]
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Invoke has no module compiled to a file; ours then start slowly for ever."""
@@ -167,6 +170,9 @@ class Edgewright(Program):
             problem = f"--list-format: expected {', '.join(FORMATS)}, found '{form}'"
             raise UserError(self.binary, problem, next="edgewright --help")
         task, group = self.args.help.value, self.args.list.value
+        if isinstance(group, str) and group.startswith("-"):
+            problem = f"--list: expected the name of a group, found '{group}'"
+            raise UserError(self.binary, problem, next="edgewright --list, or help --json")
         if isinstance(task, str) and task not in self.parser.contexts:
             raise mistakes.unknown_task(task)
         if group and form == "flat":

@@ -260,7 +260,8 @@ def number_text(sequence: int) -> str:
 def _checked(name: str) -> str:
     if not NAME.fullmatch(name):
         facts = ["expected: small letters, digits, _ and -", f"found: {name[:64]!r}"]
-        raise UserError("key's name", "not a name for a file", facts=facts)
+        example = "the same command with a name such as line-3"
+        raise UserError("key's name", "not a name for a file", facts=facts, next=example)
     return name
 
 

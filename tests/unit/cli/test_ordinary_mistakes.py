@@ -59,6 +59,21 @@ def test_a_folder_of_the_user_that_cannot_be_written(
     require_words(ended, str(where))
 
 
+@pytest.mark.parametrize("task", ["boards", "init", "render"])
+def test_a_folder_that_was_removed_meanwhile(
+    task: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    assert run(task, *(["--board=rpi2"] if task == "render" else [])) == 2
+    assert "the current folder: was removed\nnext: cd" in capsys.readouterr().err
+
+
 def test_a_link_to_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
     (tmp_path / "cache").symlink_to(tmp_path / "disk")
 

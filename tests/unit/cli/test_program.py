@@ -1,5 +1,6 @@
 """The program around the tasks: what it imports, lists, completes and refuses."""
 
+import json
 import os
 import subprocess
 import sys
@@ -200,6 +201,21 @@ def test_help_alone_lists_topics_and_every_task(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     words = {line.split()[0] for line in shown.splitlines() if line.startswith("  ")}
     assert words >= {*TOPICS, *(task for group in commands.GROUPS for task in group.tasks)}
+
+
+@pytest.mark.parametrize("words", [("keys", "--json"), ("--json", "keys"), ("keys", "-j")])
+def test_a_topic_is_one_json_document_too(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("help", *words) == 0
+
+    assert json.loads(capsys.readouterr().out)["topic"] == "keys"
+
+
+def test_an_option_is_no_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--list", "--json") == 2
+
+    assert "--list: expected the name of a group, found '--json'" in capsys.readouterr().err
 
 
 def test_help_on_a_terminal_is_set_as_text(
