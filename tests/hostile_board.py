@@ -59,7 +59,7 @@ def honest(argv: Sequence[str], world: World) -> Answer:
     if name == "edge-infer":
         return 0, json.dumps(documents()[argv[1]]).encode(), b""
     if name == "edgectl":
-        return 0, json.dumps(_edgectl(argv[1], world)).encode(), b""
+        return 0, json.dumps(_edgectl(argv, world)).encode(), b""
     return 0, b"", b""
 
 
@@ -89,10 +89,15 @@ def _file(path: str, world: World) -> bytes:
     return (world.current.folder / "model" / "golden" / "expected.json").read_bytes()
 
 
-def _edgectl(command: str, world: World) -> dict[str, Any]:
+def _edgectl(argv: Sequence[str], world: World) -> dict[str, Any]:
+    command = argv[1]
     program = world.current.manifest.file("bin/edgectl").sha256
     helper = {"version": "0.1.0", "protocol": 2, "sha256": program, "encodings": ["zstd"]}
     answer: dict[str, Any] = {"version": 1, "command": command, "helper": helper}
+    if command == "infer":
+        inference = next(word for word in argv[2:] if not word.startswith("--"))
+        report = json.dumps(documents()[inference])
+        return answer | {"release": world.current.id, "exit": 0, "report": report}
     return answer | _fields(command, world)
 
 
@@ -155,6 +160,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "receive": edgectl.ReceiveAnswer,
     "seal": edgectl.SealAnswer,
     "selftest": edgectl.SelftestAnswer,
+    "infer": edgectl.InferAnswer,
     "switch": edgectl.SwitchAnswer,
     "commit": edgectl.CommitAnswer,
     "rollback": edgectl.RevertAnswer,

@@ -145,7 +145,13 @@ def smoke(c: Context, reach: Reach, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
     root = reach.profile.deploy.root
     with reach.connect() as board, screens.deploy_progress(ERR) as progress:
-        report = one_board.smoke_current(board, root, progress, _smoke_file(reach.board))
+        report = one_board.smoke_current(
+            board,
+            root,
+            install.this_user(),
+            progress=progress,
+            smoke_file=_smoke_file(reach.board),
+        )
     if json:
         write_document(report)
     else:

@@ -164,6 +164,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edgectl-forget": edgectl.ForgetAnswer,
     "edgectl-gc": edgectl.GcAnswer,
     "edgectl-identify": edgectl.IdentifyAnswer,
+    "edgectl-infer": edgectl.InferAnswer,
     "edgectl-keys": edgectl.KeysAnswer,
     "edgectl-plan": edgectl.PlanAnswer,
     "edgectl-probe": edgectl.ProbeAnswer,

@@ -19,11 +19,13 @@ from edgewright.release.manifest import Sha256
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 2
-AWAITS_SERVICE = 2  # the first protocol whose `commit` waits for the service
+# The first protocols whose `commit` waits for the service, and that have `infer`.
+AWAITS_SERVICE, ATTENDS = 2, 2
 # The last line of the program's usage text. Programs before protocol 2 have none.
 PROTOCOL_LINE = re.compile(rb"edgectl protocol ([0-9]{1,3})\n")
 ZSTD = "zstd"  # an encoding
 PATIENCE = 1200.0  # seconds without output: a self-test on an emulated board takes its time
+INFER_SECONDS = 900  # that one command of `edge-infer` may take, within PATIENCE
 DAMAGED, NEWER = 65, 66  # exit codes of INSTALL: not the bytes sent; a newer one is there
 NOT_RUN = 126  # what a shell says of a program that it may not or cannot run
 ABSENT = 127  # and of one that is not there
@@ -177,6 +179,14 @@ class SealAnswer(_Answer):
 class SelftestAnswer(_Answer):
     verbatim = frozenset({"report"})
 
+    exit: int
+    report: str
+
+
+class InferAnswer(_Answer):
+    verbatim = frozenset({"report"})
+
+    release: str
     exit: int
     report: str
 
@@ -363,6 +373,21 @@ class Edgectl:
         argv = ("edge-infer", "selftest")
         return Result(argv=argv, returncode=answer.exit, stdout=answer.report, stderr="")
 
+    def infer(self, right: str, arguments: Sequence[str]) -> Result:
+        """What a command of `edge-infer` left behind. It ends with us, as `selftest` does.
+
+        `right` is a deploy's `--fence=N`, or `--holder=WHO` for the release that is current.
+        """
+        argv = self._argv("infer", right, f"--timeout={INFER_SECONDS}", *arguments)
+        result = self.board.run(argv, timeout=PATIENCE)
+        answer = self._read(InferAnswer, result)
+        return Result(
+            argv=("edge-infer", *arguments),
+            returncode=answer.exit,
+            stdout=answer.report,
+            stderr=result.stderr,
+        )
+
     def switch(self, fence: int, *, deadline_s: int, awaits_service: bool = False) -> SwitchAnswer:
         """Begin the trial; with `awaits_service` it is won only once the service is ready."""
         options = [f"--fence={fence}", f"--deadline={deadline_s}"]
@@ -441,6 +466,29 @@ class Edgectl:
             facts=[] if is_absent else [f"exit code {result.returncode}", *tail],
             next="invoke deploy",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardRelease:
+    """A release in its folder on a board, and the right to run its `edge-infer`."""
+
+    edgectl: Edgectl
+    release: str
+    right: str  # of `Edgectl.infer`
+
+    @property
+    def folder(self) -> str:
+        return f"{self.edgectl.root}/releases/{self.release}"
+
+    def infer(self, arguments: Sequence[str]) -> Result:
+        """Run one command of `edge-infer`. Raises TargetError.
+
+        Through a helper of protocol 1 it is run as it is, and runs on if we are cut off.
+        """
+        if self.edgectl.protocol >= ATTENDS:
+            return self.edgectl.infer(self.right, arguments)
+        argv = [f"{self.folder}/bin/edge-infer", *arguments]
+        return self.edgectl.board.run(argv, timeout=INFER_SECONDS)
 
 
 def signed_input(signature: bytes, document: bytes) -> bytes:

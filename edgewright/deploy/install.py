@@ -32,6 +32,7 @@ from edgewright.deploy.edgectl import (
     STORAGE,
     ZSTD,
     AbsentError,
+    BoardRelease,
     Edgectl,
     Missing,
     PlanAnswer,
@@ -65,9 +66,9 @@ SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
 SEND, READ_BACK = "send", "read back"  # how these stages begin
 
-# Judges a release in its folder on the board, after its self-test and before the switch. What it
-# raises ends the deploy.
-Gate = Callable[[Board, str, Result], None]
+# Judges a release on the board, after its self-test, whose result it gets, and before the switch.
+# What it raises ends the deploy.
+Gate = Callable[[BoardRelease, Result], None]
 # Signs a former order of a board anew, with a sequence number above the one given; returns a
 # signature file. It raises for an order that this user must not repeat.
 Sign = Callable[["Order", int], bytes]
@@ -167,15 +168,15 @@ def deploy(
 ) -> Installed:
     """Make `release` current on the board; the same release again sends nothing.
 
-    `gate` runs with the release's folder on the board before the switch; what it raises goes
-    on to the caller, and the former release stays current. The default deployer is `this_user`.
+    `gate` runs with the release on the board before the switch; what it raises goes on to the
+    caller, and the former release stays current. The default deployer is `this_user`.
     Raises TargetError for a board that does not fit, refuses, has no space or goes away, and
     UserError for a release without `edgectl`.
     """
     progress, deployer = progress or Progress(), deployer or this_user()
     order = Order(manifest=release.manifest, signature=signature)
     edgectl = Edgectl(board=board, root=order.manifest.deploy_root)
-    with _only_deploy(edgectl, deployer):
+    with only_deploy(edgectl, deployer) as holder:
         answer = _first_answer(edgectl, release, order, reserve_bytes, progress)
         if answer.noop:
             _update_edgectl(edgectl, release, answer, progress)
@@ -189,7 +190,7 @@ def deploy(
         require_fit(board, release, facts)
         _update_edgectl(edgectl, release, answer, progress)
         begun = edgectl.begin(
-            order.input, holder=deployer.holder, reserve_bytes=reserve_bytes, take_over=take_over
+            order.input, holder=holder, reserve_bytes=reserve_bytes, take_over=take_over
         )
         sent = _send(edgectl, begun, plan_objects(edgectl, release, begun), progress)
         removed = _switch(edgectl, order, begun, gate, progress)
@@ -245,7 +246,7 @@ def rollback(
     """
     progress, deployer = progress or Progress(), deployer or this_user()
     edgectl = Edgectl(board=board, root=root)
-    with _only_deploy(edgectl, deployer):
+    with only_deploy(edgectl, deployer) as holder:
         state = edgectl.status()
         if state.previous is None or state.previous == state.current:
             facts = [f"current: {state.current or 'none'}"]
@@ -255,7 +256,7 @@ def rollback(
         floor = state.floor.sequence if state.floor else 0
         order = Order(manifest=manifest, signature=sign(former, floor))
         require_present(edgectl, order.sequence, state.clock)
-        begun = edgectl.begin(order.input, holder=deployer.holder, reserve_bytes=0)
+        begun = edgectl.begin(order.input, holder=holder, reserve_bytes=0)
         if begun.missing:  # a rollback sends nothing, so what is damaged stays damaged
             raise TargetError(
                 str(board.target),
@@ -528,15 +529,17 @@ def _switch(
 ) -> tuple[str, ...]:
     """From whole objects to a committed release; returns the releases that were removed."""
     board, fence, release = edgectl.board, _fence(begun), order.manifest.id
+    protocol = begun.helper.protocol
     progress.start(READ_BACK)
     edgectl.seal(fence)
     progress.start("self-test on the board")
     selftest = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
     if gate:
         progress.start("smoke test before the switch")
-        gate(board, f"{edgectl.root}/releases/{release}", selftest)
+        helper = replace(edgectl, protocol=protocol)
+        gate(BoardRelease(edgectl=helper, release=release, right=f"--fence={fence}"), selftest)
     progress.start(f"switch to {release}")
-    has_service = begun.helper.protocol >= AWAITS_SERVICE and service.is_installed(board)
+    has_service = protocol >= AWAITS_SERVICE and service.is_installed(board)
     seconds = EMULATED_TRIAL_SECONDS if board.target.emulated else TRIAL_SECONDS
     edgectl.switch(fence, deadline_s=seconds, awaits_service=has_service)
     if has_service:
@@ -589,11 +592,13 @@ def _fence(begun: PlanAnswer) -> int:
 
 
 @contextlib.contextmanager
-def _only_deploy(edgectl: Edgectl, deployer: Deployer) -> Iterator[None]:
-    """One deploy of this user to a board at a time; the board itself sees to other users.
+def only_deploy(edgectl: Edgectl, deployer: Deployer) -> Iterator[str]:
+    """One deploy or smoke test of this user to a board at a time; yields its holder's name.
 
-    A board lets its holder begin anew, as it must after a cut: without this lock, two deploys of
-    one user would take the fence from each other.
+    A board lets its holder begin anew, as it must after a cut, and ends what that one left
+    running: without this lock, two deploys of one user would end each other. By two names of one
+    board they have two locks, so they are two holders, and the board sees to them as to two users.
+    Raises TargetError.
     """
     name = text_sha256(str(edgectl.board.target), edgectl.root)[:32]
 
@@ -605,4 +610,4 @@ def _only_deploy(edgectl: Edgectl, deployer: Deployer) -> Iterator[None]:
         )
 
     with locked(deployer.locks / f"{name}.lock", on_busy=refuse):
-        yield
+        yield f"{deployer.holder}-{name[:8]}"

@@ -15,7 +15,7 @@ from edgewright.base.files import write_file
 from edgewright.base.progress import Progress
 from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
-from edgewright.deploy.edgectl import Edgectl, RefusedError
+from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError
 from edgewright.deploy.install import Deployer, Order
 from edgewright.deploy.remote import Board, Timeouts
 from edgewright.deploy.report import SmokeReport
@@ -92,7 +92,9 @@ def deploy_connected(
         )
     smoke_report = gate.report
     if smoke_report is None and settings.smoke_unchanged:
-        smoke_report = smoke_current(board, root, progress, settings.smoke_file)
+        smoke_report = smoke_current(
+            board, root, settings.deployer, progress=progress, smoke_file=settings.smoke_file
+        )
         smoke.require_passed(smoke_report)
     return deploy_report(installed, smoke_report, str(board.target))
 
@@ -131,17 +133,27 @@ def _told_its_name(board: Board, settings: DeploySettings) -> Iterator[None]:
 
 
 def smoke_current(
-    board: Board, root: str, progress: Progress | None = None, smoke_file: Path | None = None
+    board: Board,
+    root: str,
+    deployer: Deployer,
+    *,
+    progress: Progress | None = None,
+    smoke_file: Path | None = None,
 ) -> SmokeReport:
     """Smoke-test the release that is current below the deploy root `root`.
 
     What the release does wrong is in the report. Raises TargetError for a board without a
-    release.
+    release, or where a deploy is at work.
     """
-    manifest = install.status(board, root).manifest
-    if manifest is None:
+    state = install.status(board, root)
+    if state.edgectl is None or state.manifest is None:
         raise TargetError(str(board.target), "no release is installed", next="invoke deploy")
-    report = smoke.run(board, f"{root}/releases/{manifest.id}", manifest, progress=progress)
+    edgectl = Edgectl(board=board, root=root, protocol=state.edgectl.helper.protocol)
+    with install.only_deploy(edgectl, deployer) as holder:
+        release = BoardRelease(
+            edgectl=edgectl, release=state.manifest.id, right=f"--holder={holder}"
+        )
+        report = smoke.run(release, state.manifest, progress=progress)
     if smoke_file:
         write_file(smoke_file, report.to_json())
     return report

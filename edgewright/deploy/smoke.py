@@ -23,14 +23,14 @@ from edgewright.deploy.edge_infer import (
     RunAnswer,
     SelftestAnswer,
 )
-from edgewright.deploy.remote import Board, Result
+from edgewright.deploy.edgectl import BoardRelease
+from edgewright.deploy.remote import Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Manifest
 from edgewright.release.run_file import GOLDEN
 
 PROGRAM = "bin/edge-infer"
-PATIENCE = 900.0  # seconds for one command: an emulated board takes its time
 RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
 TAIL_LINES = 5
 # Checks by which a measurement says no; all others are the board's fault or the program's.
@@ -68,36 +68,36 @@ Doc = TypeVar("Doc", bound=Answer)
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A release in its folder on a board."""
+    """A release on a board, and what its manifest says."""
 
-    board: Board
-    folder: str
+    release: BoardRelease
     manifest: Manifest
 
-    def infer(self, *arguments: str) -> Result:
+    @property
+    def golden(self) -> str:
+        return f"{self.release.folder}/{GOLDEN}"
+
+    def infer(self, command: str, *arguments: str) -> Result:
         """Run `edge-infer` as the release says."""
-        command, *options = arguments
-        run_options = self.manifest.run_options(self.folder)
-        argv = [f"{self.folder}/{PROGRAM}", command, *run_options, *options]
-        return self.board.run(argv, timeout=PATIENCE)
+        run_options = self.manifest.run_options(self.release.folder)
+        return self.release.infer([command, *run_options, *arguments])
 
 
 def run(
-    board: Board,
-    folder: str,
+    release: BoardRelease,
     manifest: Manifest,
     *,
     selftest: Result | None = None,
     progress: Progress | None = None,
 ) -> SmokeReport:
-    """Self-test, golden images and budgets for the release in `folder` on the board.
+    """Self-test, golden images and budgets for a release on a board.
 
     A self-test that has just run there is not run again: its result is `selftest`.
 
     What the release does wrong is in the report; raises TargetError only if the board goes
-    away or the release has no golden set.
+    away, another takes it over, or the release has no golden set.
     """
-    subject = Subject(board=board, folder=folder, manifest=manifest)
+    subject, target = Subject(release=release, manifest=manifest), release.edgectl.board.target
     progress, started, clock = progress or Progress(), datetime.now(UTC), time.monotonic()
     golden = read_golden(subject)
     if selftest is None:
@@ -105,7 +105,7 @@ def run(
         selftest = subject.infer("selftest")
     checks = [judge_selftest(selftest, golden)]
     progress.start(f"{len(golden.cases)} golden images")
-    paths = [_paths(f"{folder}/{GOLDEN}", case) for case in golden.cases]
+    paths = [_paths(subject.golden, case) for case in golden.cases]
     answered = subject.infer("run", *paths)
     if golden.schema_ == 1:
         images, check = judge_images(answered, golden)
@@ -113,14 +113,14 @@ def run(
         images, check = (), judge_answered(answered, golden)
     checks.append(check)
     progress.start("benchmark and budgets")
-    warmup, runs = EMULATED_RUNS if board.target.emulated else RUNS
+    warmup, runs = EMULATED_RUNS if target.emulated else RUNS
     measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(runs))
-    bench, budget_checks = judge_budgets(measured, manifest, board.target)
+    bench, budget_checks = judge_budgets(measured, manifest, target)
     checks += budget_checks
     return SmokeReport(
         board=manifest.board,
-        target=str(board.target),
-        emulated=board.target.emulated,
+        target=str(target),
+        emulated=target.emulated,
         release=manifest.id,
         model=manifest.model.name,
         threads=manifest.runtime.threads,
@@ -182,8 +182,8 @@ class Gate:
         self._progress = progress
         self._smoke_file = smoke_file
 
-    def __call__(self, board: Board, folder: str, selftest: Result) -> None:
-        self.report = run(board, folder, self._manifest, selftest=selftest, progress=self._progress)
+    def __call__(self, release: BoardRelease, selftest: Result) -> None:
+        self.report = run(release, self._manifest, selftest=selftest, progress=self._progress)
         if self._smoke_file:
             write_file(self._smoke_file, self.report.to_json())
         require_passed(self.report)
@@ -191,9 +191,9 @@ class Gate:
 
 def read_golden(subject: Subject) -> Golden:
     """`golden/expected.json` as the board has it. Raises TargetError."""
-    path = f"{subject.folder}/{GOLDEN}/expected.json"
-    text = subject.board.check(["cat", path]).stdout
-    where = f"{subject.board.target}: {path}"
+    path, board = f"{subject.golden}/expected.json", subject.release.edgectl.board
+    text = board.check(["cat", path]).stdout
+    where = f"{board.target}: {path}"
     return parse_json(
         Golden, text, where, "not a golden set", blame=TargetError, next="invoke build"
     )

@@ -21,10 +21,11 @@
 namespace edgectl {
 namespace {
 
-constexpr size_t max_note = 4096;                    // bytes of a small file
-constexpr int64_t lease_ms = 60 * 1000;              // that a deployer may be silent
-constexpr int64_t take_over_patience_ms = 2 * 1000;  // for a command to end that was told to
-constexpr int64_t session_patience_ms = 5 * 1000;    // for a deployer's last command to end
+constexpr size_t max_note = 4096;                  // bytes of a small file
+constexpr int64_t lease_ms = 60 * 1000;            // that a deployer may be silent
+constexpr int64_t own_end_ms = 500;                // for a command to end by itself
+constexpr int64_t told_end_ms = 2 * 1000;          // and for one that was told to
+constexpr int64_t session_patience_ms = 5 * 1000;  // for a deployer's last command to end
 constexpr int64_t state_patience_ms = 10 * 1000;
 
 std::string first_line(const std::string& path) {
@@ -98,7 +99,9 @@ Result<Lock> lock_state(const Board& board) {
   return Lock::take(board, "state", state_patience_ms);
 }
 
-/// What the command that holds the lock wrote there: "<uptime> <work>".
+constexpr const char* of = " of ";
+
+/// What the command that holds the lock wrote there: "<uptime> <work> of <holder>".
 Error at_work(const Board& board) {
   const auto [since, work] = numbered(first_line(board.path("locks/session")));
   const int64_t seconds = (uptime_ms() - static_cast<int64_t>(since)) / 1000;
@@ -117,21 +120,34 @@ pid_t session_pid(const Board& board) {
   return record.l_pid;
 }
 
-Result<Lock> lock_session(const Board& board, const std::string& work, bool take_over) {
-  auto lock = Lock::take(board, "session", take_over ? 500 : session_patience_ms);
+bool is_work_of(const Board& board, const std::string& holder) {
+  const std::string line = first_line(board.path("locks/session"));
+  const size_t at = line.find(of);
+  return at != std::string::npos && line.substr(at + std::strlen(of)) == holder;
+}
+
+Result<Lock> lock_session(const Board& board, const std::string& work, const std::string& holder,
+                          Ending ending) {
+  const bool ends_none = ending == Ending::nobody;
+  auto lock = Lock::take(board, "session", ends_none ? session_patience_ms : own_end_ms);
+  if (!lock && ending == Ending::own && !is_work_of(board, holder)) {
+    ending = Ending::nobody;
+    lock = Lock::take(board, "session", session_patience_ms);
+  }
   // It ends what it started on SIGTERM; a deploy may be cut anywhere, so SIGKILL is no harm.
   for (const int signal : {SIGTERM, SIGKILL}) {
-    if (lock || !take_over) break;
+    if (lock || ending == Ending::nobody) break;
     const pid_t pid = session_pid(board);
     if (pid > 0) kill(pid, signal);
-    lock = Lock::take(board, "session", take_over_patience_ms);
+    lock = Lock::take(board, "session", told_end_ms);
   }
   if (!lock) return at_work(board);
   struct flock record{};
   record.l_type = F_WRLCK;
   record.l_whence = SEEK_SET;
   fcntl(lock->file_.get(), F_SETLK, &record);
-  const std::string line = number(static_cast<uint64_t>(uptime_ms())) + " " + work + "\n";
+  const std::string line =
+      number(static_cast<uint64_t>(uptime_ms())) + " " + work + of + holder + "\n";
   if (pwrite(lock->file_.get(), line.data(), line.size(), 0) > 0) {  // else nobody is told, only
     if (ftruncate(lock->file_.get(), static_cast<off_t>(line.size())) != 0) return lock;
   }

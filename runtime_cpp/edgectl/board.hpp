@@ -27,11 +27,19 @@ std::string boot_id(const Board& board);  // changes with every start of the ker
 int64_t uptime_ms();                      // since that start, sleep included; no wall clock
 uint64_t free_bytes(const Board& board);
 
+/// Whose command is told to end where it is at work.
+enum class Ending {
+  nobody,
+  own,     // of the same holder: who waited for it has gone, or it would not begin anew
+  anyone,  // the holder takes over
+};
+
 /// An flock(2) on `locks/<name>`, released at the end of its scope or of the process.
 class Lock {
  private:
   friend Result<Lock> lock_state(const Board& board);
-  friend Result<Lock> lock_session(const Board& board, const std::string& work, bool take_over);
+  friend Result<Lock> lock_session(const Board& board, const std::string& work,
+                                   const std::string& holder, Ending ending);
   static Result<Lock> take(const Board& board, const std::string& name, int64_t patience_ms);
 
   explicit Lock(Descriptor file) : file_(std::move(file)) {}
@@ -40,9 +48,10 @@ class Lock {
 
 /// For `floor`, `txn`, `current`. Waits for a while, then refuses as `busy`.
 Result<Lock> lock_state(const Board& board);
-/// For a deployer's commands; `work` says who does what, to whoever is refused meanwhile.
-/// With `take_over` the command that holds it is told to end.
-Result<Lock> lock_session(const Board& board, const std::string& work, bool take_over = false);
+/// For a deployer's commands; `work` and `holder` say who does what, to whoever is refused
+/// meanwhile.
+Result<Lock> lock_session(const Board& board, const std::string& work, const std::string& holder,
+                          Ending ending);
 
 /// Replaces `<root>/<name>` by rename; durable once the root folder is synced.
 Fault replace_file(const Board& board, const std::string& name, const std::string& content);

@@ -176,7 +176,7 @@ Fault forget(const Board& board, const Options&, Json top) {
   const auto input = read_signed(STDIN_FILENO);
   if (!input) return input.error();
   if (auto fault = make_folders(board)) return fault;
-  const auto session = lock_session(board, "forget");
+  const auto session = lock_session(board, "forget", "somebody with a trusted key", Ending::nobody);
   if (!session) return session.error();
   const auto state = lock_state(board);
   if (!state) return state.error();

@@ -7,6 +7,7 @@
 #include "ends.hpp"
 #include "manifest.hpp"
 #include "signature.hpp"
+#include "steps.hpp"
 
 namespace edgectl {
 namespace {
@@ -154,9 +155,9 @@ Result<Options> parse_options(int argc, char** argv) {
     return wrong(std::string("--") + missing, "is not given");
   }
   options.words.assign(argv + at, argv + argc);
-  const bool starts = options.command->run == start;
-  if (starts && options.words.empty()) return wrong("start", "no program is given");
-  if (!starts && !options.words.empty()) return wrong(options.words[0], "does not belong here");
+  const bool runs = options.command->run == start || options.command->run == infer;
+  if (runs && options.words.empty()) return wrong(name, "nothing to run is given");
+  if (!runs && !options.words.empty()) return wrong(options.words[0], "does not belong here");
   options.words.push_back(nullptr);
   return options;
 }

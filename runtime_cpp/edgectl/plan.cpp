@@ -6,7 +6,9 @@
 #include <algorithm>
 
 #include "admission.hpp"
+#include "commands.hpp"
 #include "facts.hpp"
+#include "session.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
 
@@ -121,17 +123,6 @@ Result<Admitted> admit_input(const Board& board) {
   return admit(board, *input);
 }
 
-Fault held_by_another(const Board& board, const Options& options) {
-  const Lease lease = lease_of(board);
-  if (lease.holder.empty() || lease.holder == options.holder || options.take_over) {
-    return std::nullopt;
-  }
-  return Error{Exit::busy, "busy", "the board",
-               format("is being deployed to by %s, heard of %lld s ago", lease.holder.c_str(),
-                      static_cast<long long>(lease.idle_ms / 1000)),
-               "wait for it, or take over"};
-}
-
 /// An open trial of another release ends first, or keeps this deploy out.
 Fault end_other_trial(const Board& board, const Options& options, const std::string& id) {
   const auto trial = settle(board);
@@ -157,11 +148,14 @@ Fault begin(const Board& board, const Options& options, Json top) {
   const auto admitted = admit_input(board);
   if (!admitted) return admitted.error();
   if (auto fault = make_folders(board)) return fault;
-  const auto session = lock_session(board, "begin of " + options.holder, options.take_over);
+  const auto session = lock_session(board, options.command->name, options.holder,
+                                    options.take_over ? Ending::anyone : Ending::own);
   if (!session) return session.error();
   const auto state = lock_state(board);
   if (!state) return state.error();
-  if (auto fault = held_by_another(board, options)) return fault;
+  if (!options.take_over) {
+    if (auto fault = held_by_another(board, options.holder)) return fault;
+  }
   if (auto fault = end_other_trial(board, options, admitted->manifest.id)) return fault;
   const auto fence = next_fence(board, options.fence);
   if (!fence) return fence.error();

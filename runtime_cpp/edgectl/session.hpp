@@ -10,16 +10,16 @@ class Session {
   /// Refuses a deploy that a later one has fenced off (`fence_lost`).
   static Result<Session> enter(const Board& board, uint64_t fence, const std::string& work);
 
-  /// The deployer lives. Where that cannot be written its lease may end: it does no harm.
-  void renew() const;
-
  private:
-  Session(const Board& board, Lock lock, uint64_t fence)
-      : board_(board), lock_(std::move(lock)), fence_(fence) {}
+  explicit Session(Lock lock) : lock_(std::move(lock)) {}
 
-  Board board_;
   Lock lock_;
-  uint64_t fence_;
 };
+
+/// The deployer lives. Where that cannot be written its lease may end: it does no harm.
+void renew(const Board& board, uint64_t fence);
+
+/// Another deployer is at work, and was heard of lately.
+Fault held_by_another(const Board& board, const std::string& holder);
 
 }  // namespace edgectl

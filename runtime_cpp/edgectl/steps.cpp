@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
 
 #include "commands.hpp"
+#include "edge_infer.hpp"
 #include "facts.hpp"
-#include "selftest.hpp"
 #include "service.hpp"
 #include "session.hpp"
 #include "state.hpp"
@@ -21,6 +23,7 @@ namespace {
 constexpr int stream_patience_ms = 60 * 1000;
 constexpr int64_t service_patience_ms = 120 * 1000;  // of a trial without a deadline
 constexpr useconds_t service_look_us = 100 * 1000;
+constexpr int64_t renewal_ms = 10 * 1000;  // of a lease, which lives for 60 s
 
 Error not_sealed(const std::string& id) {
   return {Exit::premature, "not_sealed", "release " + id, "is not on the board yet",
@@ -29,6 +32,15 @@ Error not_sealed(const std::string& id) {
 
 std::string tested_note(const Board& board) {
   return board.path("tmp/tested");
+}
+
+/// Of the deployer whom a running program belongs to: ten times a second is too often to write.
+std::function<void()> renewal(const Board& board, uint64_t fence) {
+  return [&board, fence, due = int64_t{0}]() mutable {
+    if (uptime_ms() < due) return;
+    due = uptime_ms() + renewal_ms;
+    renew(board, fence);
+  };
 }
 
 /// Without a trial the release is current already, and only its new sequence is to be noted.
@@ -43,6 +55,33 @@ Fault raise_floor(const Board& board, const Admitted& admitted) {
                    ? "was undone: it " + note.reason
                    : "is not current: it was not switched to, or was undone",
                "deploy again"};
+}
+
+/// What whoever is refused meanwhile is told: "bench (900 s at most)".
+std::string work_of(const Options& options) {
+  const Command& command = *options.command;
+  const std::string name = options.words.size() > 1 ? options.words[0] : command.name;
+  if (std::strstr(command.options, "timeout") == nullptr) return name;
+  return name + format(" (%llu s at most)", static_cast<unsigned long long>(options.timeout_s));
+}
+
+Fault infer_in(const Board& board, const Options& options, const std::string& id,
+               const std::function<void()>& each_look, Json top) {
+  const std::vector<std::string> arguments(options.words.begin(), options.words.end() - 1);
+  const auto run = run_edge_infer(board.release(id), arguments, options.timeout_s, each_look);
+  if (!run) return run.error();
+  top.set("release", id);
+  top.set("exit", int64_t{run->exit});
+  top.set("report", run->report);
+  if (run->stop.empty()) return std::nullopt;
+  return Error{Exit::selftest_failed, "infer_ended", "release " + id,
+               "its edge-infer " + arguments[0] + " " + run->stop, "run the same command again"};
+}
+
+Fault infer_begun(const Board& board, const Options& options, const Admitted& admitted, Json top) {
+  const std::string& id = admitted.manifest.id;
+  if (!is_folder(board.release(id))) return not_sealed(id);
+  return infer_in(board, options, id, renewal(board, options.fence), top);
 }
 
 Error not_ready(const Board& board, const std::string& id) {
@@ -87,7 +126,8 @@ Fault seal(const Board& board, const Options&, const Admitted& admitted, Json to
 Fault selftest(const Board& board, const Options& options, const Admitted& admitted, Json top) {
   const std::string& id = admitted.manifest.id;
   if (!is_folder(board.release(id))) return not_sealed(id);
-  const auto test = run_selftest(board.release(id), admitted.manifest, options.timeout_s);
+  const auto test = run_edge_infer(board.release(id), selftest_arguments(admitted.manifest),
+                                   options.timeout_s, renewal(board, options.fence));
   if (!test) return test.error();
   top.set("release", id);
   top.set("passed", test->exit == 0);
@@ -167,17 +207,35 @@ Fault commit_trial(const Board& board, const Options&, const Admitted& admitted,
   }
 }
 
+Fault infer(const Board& board, const Options& options, Json top) {
+  const std::string command = options.words[0];
+  if (command != "bench" && command != "run" && command != "selftest") {
+    return Error{Exit::usage, "usage", command, "expected bench, run or selftest",
+                 "edgectl --help"};
+  }
+  if (options.fence != 0) return in_session(board, options, top, infer_begun);
+  if (options.holder.empty()) {
+    return Error{Exit::usage, "usage", "infer", "expected --fence or --holder", "edgectl --help"};
+  }
+  if (auto fault = make_folders(board)) return fault;
+  const auto session = lock_session(board, work_of(options), options.holder, Ending::own);
+  if (!session) return session.error();
+  if (auto fault = held_by_another(board, options.holder)) return fault;
+  const std::string current = linked(board, "current");
+  if (!current.empty()) return infer_in(board, options, current, [] {}, top);
+  return Error{Exit::nothing, "nothing_to_start", board.root, "no release is installed",
+               "invoke deploy"};
+}
+
 Fault in_session(const Board& board, const Options& options, Json top, Step step) {
-  std::string work = options.command->name;
-  if (step == selftest)
-    work += format(" (%llu s at most)", static_cast<unsigned long long>(options.timeout_s));
+  const std::string work = work_of(options);
   const auto session = Session::enter(board, options.fence, work);
   if (!session) return session.error();
-  session->renew();
+  renew(board, options.fence);
   const auto admitted = staged(board);
   if (!admitted) return admitted.error();
   const Fault fault = step(board, options, *admitted, top);
-  session->renew();
+  renew(board, options.fence);
   return fault;
 }
 

@@ -20,7 +20,7 @@ from edgewright.cli.common import Reach
 from edgewright.cli.program import Edgewright
 from edgewright.deploy import edgectl, keyring, one_board, smoke
 from edgewright.deploy import install as deploy
-from edgewright.deploy.edgectl import Edgectl, RefusedError, signed_input
+from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError, signed_input
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
@@ -680,8 +680,8 @@ def test_failed_smoke_keeps_the_former_release(make: Make, root: Path) -> None:
 def test_smoke_runs_in_the_inactive_folder(make: Make, root: Path) -> None:
     release, seen = make(), []
 
-    def gate(board: Board, folder: str, selftest: Result) -> None:
-        seen.append((folder, (root / "current").exists()))
+    def gate(release: BoardRelease, selftest: Result) -> None:
+        seen.append((release.folder, (root / "current").exists()))
 
     install(release, gate=gate)
     assert seen == [(f"{root}/releases/{release.id}", False)]
@@ -821,7 +821,7 @@ def eve(root: Path) -> Deployer:
 def test_second_user_is_refused_and_the_first_goes_on(make: Make, root: Path) -> None:
     first, second, refused = make("one"), make("two"), []
 
-    def gate(board: Board, folder: str, selftest: Result) -> None:
+    def gate(release: BoardRelease, selftest: Result) -> None:
         with pytest.raises(RefusedError) as busy:
             install(second, deployer=eve(root))
         refused.append(busy.value)
@@ -835,7 +835,7 @@ def test_second_user_is_refused_and_the_first_goes_on(make: Make, root: Path) ->
 def test_deploy_that_was_taken_over_does_not_switch(make: Make, root: Path) -> None:
     first, second = make("one"), make("two")
 
-    def gate(board: Board, folder: str, selftest: Result) -> None:
+    def gate(release: BoardRelease, selftest: Result) -> None:
         install(second, take_over=True, deployer=eve(root))
 
     with pytest.raises(RefusedError) as lost:
@@ -847,7 +847,7 @@ def test_deploy_that_was_taken_over_does_not_switch(make: Make, root: Path) -> N
 def test_two_deploys_of_one_user_do_not_mix(make: Make, root: Path) -> None:
     refused = []
 
-    def gate(board: Board, folder: str, selftest: Result) -> None:
+    def gate(release: BoardRelease, selftest: Result) -> None:
         with pytest.raises(TargetError) as busy:
             install(make("two"))
         refused.append(str(busy.value))
@@ -858,6 +858,39 @@ def test_two_deploys_of_one_user_do_not_mix(make: Make, root: Path) -> None:
         "root@board.test: another deploy of yours is at work\n"
         "next: wait for the other deploy to end, then run the same command again"
     ]
+
+
+def test_two_deploys_of_one_user_by_two_names_of_a_board_do_not_mix(make: Make, root: Path) -> None:
+    refused = []
+
+    def gate(release: BoardRelease, selftest: Result) -> None:
+        by_alias = LocalBoard()
+        by_alias.target = replace(by_alias.target, address="alias.test")
+        with pytest.raises(RefusedError) as busy:
+            install(make("two"), by_alias)
+        refused.append(busy.value.code)
+
+    first = make()
+    install(first, gate=gate)
+    assert refused == ["busy"]
+    assert current(root) == first.id
+
+
+def test_a_smoke_test_and_a_deploy_of_one_user_do_not_mix(make: Make, root: Path) -> None:
+    refused = []
+
+    def gate(release: BoardRelease, selftest: Result) -> None:
+        with pytest.raises(TargetError, match="another deploy of yours is at work"):
+            one_board.smoke_current(LocalBoard(), str(root), deploy.this_user())
+        with pytest.raises(RefusedError) as busy:
+            one_board.smoke_current(LocalBoard(), str(root), eve(root))
+        refused.append(busy.value.code)
+
+    install(make("one"))
+    install(make("two"), gate=gate)
+    assert refused == ["busy"]
+    report = one_board.smoke_current(LocalBoard(), str(root), deploy.this_user())
+    assert report.passed
 
 
 # Before there were signatures

@@ -411,19 +411,29 @@ def test_a_second_deployer_waits_or_takes_over_and_the_first_is_fenced_off(
     assert refused(helper, "switch", fence)[0] == "fence_lost"
 
 
-@pytest.fixture
+INFER = ("bench", "--warmup", "3", "--runs", "20")
+
+
+def begun(helper: Helper, order: SignedOrder) -> str:
+    """A release that is sealed and not tested; returns the fence as an option."""
+    answer = helper.run("begin", "--holder=prover", input=order.input)
+    fence = f"--fence={answer['fence']}"
+    helper.run("receive", fence, input=order.stream(order.objects))
+    helper.run("seal", fence)
+    return fence
+
+
+@pytest.fixture(params=["selftest", "bench"])
 def hanging(
-    helper: Helper, tmp_path: Path
+    request: pytest.FixtureRequest, helper: Helper, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], SignedOrder]]:
-    """A self-test that hangs with its output closed, deaf to SIGTERM; and its order."""
+    """A command of a release that hangs with its output closed, deaf to SIGTERM; and its order."""
     hangs = b"#!/bin/sh\ntrap '' TERM\nexec >&- 2>&-\nwhile :; do sleep 0.5; done\n"
     release = small_release(tmp_path / "hangs", helper.root, b"model", program=hangs)
     order = SignedOrder(release=release, sequence=10, key=KEY)
-    begun = helper.run("begin", "--holder=prover", input=order.input)
-    fence = f"--fence={begun['fence']}"
-    helper.run("receive", fence, input=order.stream(order.objects))
-    helper.run("seal", fence)
-    argv = helper.argv("selftest", fence, "--timeout=600")
+    right = (begun(helper, order), "--timeout=600")
+    command = ("selftest", *right) if request.param == "selftest" else ("infer", *right, *INFER)
+    argv = helper.argv(*command)
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     wait_for(lambda: bool(running_in(helper.root)))
     yield child, order
@@ -456,7 +466,7 @@ def test_a_second_deployer_is_told_who_is_at_work_and_takes_over_at_once(
 
     code, message = refused(helper, *second, input=order.input)
     assert code == "busy"
-    assert "selftest (600 s at most) of prover is at work, for " in message
+    assert " (600 s at most) of prover is at work, for " in message
 
     start = time.monotonic()
     helper.run(*second, "--take-over", input=order.input)
@@ -485,6 +495,63 @@ def test_a_self_test_ends_with_an_edgectl_that_is_killed(
     hanging[0].kill()
 
     wait_for(lambda: running_in(helper.root) == [])
+
+
+def test_whoever_begins_anew_ends_what_he_left_running(
+    helper: Helper, hanging: tuple[subprocess.Popen[bytes], SignedOrder]
+) -> None:
+    start = time.monotonic()
+
+    helper.run("begin", "--holder=prover", input=hanging[1].input)
+
+    assert time.monotonic() - start < 5
+    wait_for(lambda: running_in(helper.root) == [])
+
+
+def test_the_lease_lives_as_long_as_what_runs_under_it(
+    helper: Helper, hanging: tuple[subprocess.Popen[bytes], SignedOrder]
+) -> None:
+    lease = helper.root / "lease"
+    first = lease.read_text()
+
+    wait_for(lambda: lease.read_text() != first, seconds=15)
+
+    assert helper.run("status")["lease"]["holder"] == "prover"
+
+
+ECHO = b"""#!/bin/sh
+echo "$0 $*"
+echo told >&2
+[ "$1" != bench ] || exit 6
+"""
+
+
+def test_output_and_exit_code_of_edge_infer_are_passed_on(helper: Helper, tmp_path: Path) -> None:
+    release = small_release(tmp_path / "echo", helper.root, b"model", program=ECHO)
+    order = SignedOrder(release=release, sequence=10, key=KEY)
+    fence = begun(helper, order)
+
+    answer = helper.run("infer", fence, *INFER)
+
+    assert (answer["release"], answer["exit"]) == (release.id, 6)
+    assert answer["report"] == "bin/edge-infer bench --warmup 3 --runs 20\n"
+    code, message = refused(helper, "infer", "--holder=tester", *INFER)
+    assert (code, "by prover" in message) == ("busy", True)
+    helper.run("selftest", fence)
+    for end in ("switch", "commit", "gc"):
+        helper.run(end, fence)
+    assert helper.run("infer", "--holder=tester", "run", "a b.png")["report"].endswith("a b.png\n")
+
+
+def test_nothing_but_measurements_of_a_release_on_the_board_is_run(
+    helper: Helper, ordered: Ordered
+) -> None:
+    assert refused(helper, "infer", "--holder=tester", *INFER)[0] == "nothing_to_start"
+    fence = installed(helper, ordered("one", 10))
+    for words in (("watch", "--in", "/tmp"), ("../../bin/sh",), ("infer",)):
+        assert refused(helper, "infer", fence, *words)[0] == "usage"
+    assert refused(helper, "infer", *INFER)[0] == "usage"
+    assert refused(helper, "infer", "--fence=99", *INFER)[0] == "fence_lost"
 
 
 def test_a_lease_ends_with_the_boot(helper: Helper, ordered: Ordered) -> None:

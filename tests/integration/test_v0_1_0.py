@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.deploy import install, smoke
+from edgewright.deploy import install, one_board, smoke
 from edgewright.deploy.remote import Board, connect
 from edgewright.lab.emulate import EmulatedBoard
 from edgewright.release.manifest import Release
@@ -46,8 +46,7 @@ def test_its_release_is_known_smoke_tested_and_rolled_back(
     assert status.manifest is not None
     assert status.manifest.id == v0_1_0.CURRENT
 
-    folder = f"{v0_1_0.ROOT}/releases/{v0_1_0.CURRENT}"
-    assert smoke.run(old_board, folder, status.manifest).passed
+    assert one_board.smoke_current(old_board, v0_1_0.ROOT, install.this_user()).passed
     install.rollback(old_board, v0_1_0.ROOT, signing.sign_anew, gate=smoke.Gate)
 
     assert current(own_board) == v0_1_0.PREVIOUS

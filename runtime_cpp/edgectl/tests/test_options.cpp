@@ -45,7 +45,8 @@ TEST_CASE("each wrong usage is told with the word that is wrong") {
   CHECK(fault_of({"status", "--root=here"}) == "--root: expected an absolute path");
   CHECK(fault_of({"begin", "--holder=\n"}) == "--holder: expected 1 to 128 printable letters");
   CHECK(fault_of({"status", "more"}) == "more: does not belong here");
-  CHECK(fault_of({"start"}) == "start: no program is given");
+  CHECK(fault_of({"start"}) == "start: nothing to run is given");
+  CHECK(fault_of({"infer", "--fence=7"}) == "infer: nothing to run is given");
   for (const char* value : {"0", "101", "-1", "3x", ""}) {
     CHECK(fault_of({"switch", "--fence=1", std::string("--tries=") + value}) ==
           std::string("--tries: expected a number from 1 to 100, found ") + value);
@@ -53,7 +54,7 @@ TEST_CASE("each wrong usage is told with the word that is wrong") {
 }
 
 TEST_CASE("a command without what it must have is refused") {
-  for (const char* command : {"receive", "seal", "selftest", "switch", "commit", "gc"}) {
+  for (const char* command : {"receive", "seal", "selftest", "infer", "switch", "commit", "gc"}) {
     CHECK(fault_of({command}) == "--fence: is not given");
   }
   CHECK(fault_of({"begin", "--take-over"}) == "--holder: is not given");
@@ -73,8 +74,8 @@ TEST_CASE("what start becomes keeps its own options") {
 
 TEST_CASE("usage names every command of the table") {
   for (const char* name :
-       {"probe", "keys", "plan", "begin", "chunks", "receive", "seal", "selftest", "switch",
-        "commit", "rollback", "gc", "status", "verify", "recover", "start"}) {
+       {"probe", "keys", "plan", "begin", "chunks", "receive", "seal", "selftest", "infer",
+        "switch", "commit", "rollback", "gc", "status", "verify", "recover", "start"}) {
     CAPTURE(name);
     CHECK(find_command(name) != nullptr);
     CHECK(std::strstr(usage(), name) != nullptr);

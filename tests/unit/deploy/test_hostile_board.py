@@ -33,7 +33,7 @@ from edgewright.board.proposal import propose
 from edgewright.cli import screens
 from edgewright.deploy import access, documents, install, keyring, one_board, service, survey
 from edgewright.deploy import smoke as smoke_test
-from edgewright.deploy.edgectl import Edgectl
+from edgewright.deploy.edgectl import BoardRelease, Edgectl
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board, connect
@@ -186,7 +186,7 @@ def status(engineer: Engineer, board: Board) -> list[RenderableType]:
 
 
 def smoke(engineer: Engineer, board: Board) -> list[RenderableType]:
-    report = one_board.smoke_current(board, ROOT)
+    report = one_board.smoke_current(board, ROOT, engineer.deployer)
     return [report.to_json(), screens.smoke_screen(report)]
 
 
@@ -204,7 +204,8 @@ def probe(engineer: Engineer, board: Board) -> list[RenderableType]:
 def each(engineer: Engineer, board: Board) -> list[RenderableType]:
     """Every command of edgectl and edge-infer by itself, whatever the others are answered."""
     edgectl, manifest = Edgectl(board=board, root=ROOT), engineer.current.manifest
-    subject = Subject(board=board, folder=f"{ROOT}/releases/0", manifest=manifest)
+    release = BoardRelease(edgectl=edgectl, release="0", right="--fence=1")
+    subject = Subject(release=release, manifest=manifest)
     asked: list[Callable[[], object]] = [
         lambda: edgectl.plan(b""),
         lambda: edgectl.begin(b"", holder="h", reserve_bytes=1),

@@ -8,6 +8,7 @@ import pytest
 from edgewright.base.errors import CheckError, TargetError
 from edgewright.deploy import smoke
 from edgewright.deploy.edge_infer import BenchAnswer
+from edgewright.deploy.edgectl import BoardRelease, Edgectl
 from edgewright.deploy.remote import Result
 from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.smoke import Golden
@@ -29,10 +30,19 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return make_release(tmp_path_factory.mktemp("release"), root="/opt/edgewright")
 
 
+def on_board(board: LocalBoard, release: Release) -> BoardRelease:
+    """The release where it was built, on a board whose helper has protocol 1."""
+    root = release.folder.parent
+    (root / "releases").mkdir(exist_ok=True)
+    release.folder.rename(root / "releases" / release.id)
+    edgectl = Edgectl(board=board, root=str(root), protocol=1)
+    return BoardRelease(edgectl=edgectl, release=release.id, right="--fence=1")
+
+
 def run(tmp_path: Path, edge_infer: bytes, *, emulated: bool = False) -> SmokeReport:
     made = make_release(tmp_path, root="/nowhere", edge_infer=edge_infer)
     board = LocalBoard(emulated=emulated)
-    return smoke.run(board, str(made.folder), made.manifest)
+    return smoke.run(on_board(board, made), made.manifest)
 
 
 def test_a_fit_release_passes_on_a_real_board(tmp_path: Path) -> None:
@@ -192,5 +202,5 @@ def test_release_without_a_golden_set(tmp_path: Path) -> None:
     made = make_release(tmp_path, root="/nowhere")
     (made.folder / "model" / "golden" / "expected.json").write_text("{}")
     with pytest.raises(TargetError) as refused:
-        smoke.run(LocalBoard(), str(made.folder), made.manifest)
+        smoke.run(on_board(LocalBoard(), made), made.manifest)
     assert "model/golden/expected.json: not a golden set\n  schema: missing" in str(refused.value)

@@ -1,4 +1,4 @@
-#include "selftest.hpp"
+#include "edge_infer.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,19 +19,19 @@ constexpr size_t max_report = 1u << 20;  // bytes
 constexpr int look_ms = 100;
 constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
 
-/// A release that was made before there was run.json is run as its manifest says.
-[[noreturn]] void become_selftest(const std::string& folder, const Manifest& manifest, int output) {
-  const std::string threads = format("%llu", static_cast<unsigned long long>(manifest.threads));
+[[noreturn]] void become_edge_infer(const std::string& folder,
+                                    const std::vector<std::string>& arguments, int output) {
+  std::vector<std::string> words = arguments;
+  words.insert(words.begin(), "edge-infer");
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
-  if (chdir(folder.c_str()) == 0) {
-    const char* model = manifest.has(run_file_name) ? nullptr : "--model";  // null ends the list
-    execl("bin/edge-infer", "edge-infer", "selftest", model, "model/model.ort", "--threads",
-          threads.c_str(), nullptr);
-  }
+  if (chdir(folder.c_str()) == 0) execv("bin/edge-infer", argv.data());
   _exit(127);
 }
 
@@ -58,19 +58,20 @@ bool is_deserted(short events) {
 }
 
 /// Waits for the process, not for its output, which it may close or hand on; returns its status.
-int attend(pid_t child, int input, int64_t deadline, SelfTest& test) {
+int attend(pid_t child, int input, int64_t deadline, const std::function<void()>& each_look,
+           Ended& end) {
   int status = 0;
-  for (;;) {
+  for (;; each_look()) {
     const pid_t ended = waitpid(child, &status, WNOHANG);
-    const bool is_open = input >= 0 && read_some(input, test.report);
+    const bool is_open = input >= 0 && read_some(input, end.report);
     if (!is_open) input = -1;
     if (ended == child) return status;
     pollfd waiting[] = {{input, POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     poll(waiting, 2, look_ms);
-    if (uptime_ms() >= deadline) test.stop = "took too long";
-    if (is_deserted(waiting[1].revents)) test.stop = "was left alone: nobody waits for it any more";
-    if (told_to_end != 0) test.stop = "was ended: another deployer took over";
-    if (!test.stop.empty()) break;
+    if (uptime_ms() >= deadline) end.stop = "took too long";
+    if (is_deserted(waiting[1].revents)) end.stop = "was left alone: nobody waits for it any more";
+    if (told_to_end != 0) end.stop = "was ended: another deployer took over";
+    if (!end.stop.empty()) break;
   }
   kill(-child, SIGTERM);
   const int64_t grace = uptime_ms() + grace_ms;
@@ -89,8 +90,14 @@ int exit_of(int status) {
 
 }  // namespace
 
-Result<SelfTest> run_selftest(const std::string& folder, const Manifest& manifest,
-                              uint64_t timeout_s) {
+std::vector<std::string> selftest_arguments(const Manifest& manifest) {
+  if (manifest.has(run_file_name)) return {"selftest"};
+  return {"selftest", "--model", "model/model.ort", "--threads",
+          format("%llu", static_cast<unsigned long long>(manifest.threads))};
+}
+
+Result<Ended> run_edge_infer(const std::string& folder, const std::vector<std::string>& arguments,
+                             uint64_t timeout_s, const std::function<void()>& each_look) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(folder);
   const Descriptor input(ends[0]);
@@ -101,14 +108,14 @@ Result<SelfTest> run_selftest(const std::string& folder, const Manifest& manifes
   sigaction(SIGTERM, &action, nullptr);
   const pid_t child = fork();
   if (child < 0) return storage_fault(folder);
-  if (child == 0) become_selftest(folder, manifest, output.get());
+  if (child == 0) become_edge_infer(folder, arguments, output.get());
   setpgid(child, child);  // here too, so that it is done before the group is told anything
   output = Descriptor();
-  SelfTest test;
+  Ended end;
   const int64_t deadline = uptime_ms() + static_cast<int64_t>(timeout_s) * 1000;
-  test.exit = exit_of(attend(child, input.get(), deadline, test));
+  end.exit = exit_of(attend(child, input.get(), deadline, each_look, end));
   kill(-child, SIGKILL);  // what it started and left
-  return test;
+  return end;
 }
 
 }  // namespace edgectl

@@ -1,0 +1,72 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "board.hpp"
+#include "edge_infer.hpp"
+#include "support.hpp"
+
+using namespace edgectl;
+
+namespace {
+
+/// A release's folder whose program says with what it was called.
+std::string release_with(const TemporaryFolder& folder, const std::string& script) {
+  const std::string program = folder.write("bin/edge-infer", "#!/bin/sh\n" + script + "\n");
+  REQUIRE(chmod(program.c_str(), 0755) == 0);
+  return folder.path();
+}
+
+Result<Ended> run(const std::string& release, const std::vector<std::string>& arguments,
+                  uint64_t timeout_s) {
+  return run_edge_infer(release, arguments, timeout_s, [] {});
+}
+
+}  // namespace
+
+TEST_CASE("a self-test takes its settings from the run file, or from the manifest without one") {
+  Manifest manifest;
+  manifest.threads = 3;
+  const std::vector<std::string> told{"selftest", "--model", "model/model.ort", "--threads", "3"};
+  CHECK(selftest_arguments(manifest) == told);
+  manifest.files = {{"run.json", "", 0, false}};
+  CHECK(selftest_arguments(manifest) == std::vector<std::string>{"selftest"});
+}
+
+TEST_CASE("arguments, output and exit code are passed on, and looks come while it runs") {
+  const TemporaryFolder folder;
+  const std::string release = release_with(folder, "echo \"$2\"; sleep 1; exit 6");
+  int looks = 0;
+  const auto test = run_edge_infer(release, {"run", "an image.png"}, 60, [&] { ++looks; });
+  REQUIRE(code_of(test) == "ok");
+  CHECK(test->report == "an image.png\n");
+  CHECK(test->exit == 6);
+  CHECK(test->stop.empty());
+  CHECK(looks >= 5);
+}
+
+TEST_CASE("a program that takes too long is killed, one that is not there is told") {
+  const TemporaryFolder folder;
+  const auto slow = run(release_with(folder, "exec sleep 60"), {"selftest"}, 1);
+  REQUIRE(code_of(slow) == "ok");
+  CHECK(slow->exit == 128 + SIGTERM);
+  CHECK(slow->stop == "took too long");
+  const int64_t start = uptime_ms();
+  const auto deaf =
+      run(release_with(folder, "trap '' TERM; exec >&- 2>&-; while :; do sleep 1; done"),
+          {"selftest"}, 1);
+  CHECK(deaf->exit == 128 + SIGKILL);
+  CHECK(deaf->stop == "took too long");
+  CHECK(uptime_ms() - start < 5000);
+  const std::string note = folder.path("late");
+  const auto left =
+      run(release_with(folder, "(sleep 1; echo x > " + note + ") & exit 0"), {"selftest"}, 60);
+  CHECK(left->exit == 0);
+  CHECK(left->stop.empty());
+  sleep(2);
+  CHECK(access(note.c_str(), F_OK) != 0);
+  const auto absent = run(folder.path("nowhere"), {"selftest"}, 60);
+  REQUIRE(code_of(absent) == "ok");
+  CHECK(absent->exit == 127);
+}
