@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgewright.base.progress import Progress
-from edgewright.deploy.remote import Board, ByteCount, Result
+from edgewright.deploy.line import patience
+from edgewright.deploy.remote import Board, ByteCount, Result, Timeouts
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import (
     Release,
@@ -145,7 +146,41 @@ class Watched(Progress):
             self._on_sent(count, total)
 
 
-class LocalBoard(Board):
+class StandIn(Board):
+    """A board without a line to it: `answer` says what each command leaves behind."""
+
+    def __init__(self, *, emulated: bool = False) -> None:
+        self.target = Target(address="board.test", user="root", emulated=emulated)
+        self.commands = 0
+        self._second, self._limits = None, Timeouts()
+
+    @property
+    def host_key(self) -> str:
+        return "SHA256:of-this-machine"
+
+    def prepare(self) -> None:
+        """There is no line to log in over."""
+
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
+        raise NotImplementedError
+
+    def _exchange(
+        self,
+        argv: Sequence[str],
+        source: BinaryIO,
+        timeout: float | None,
+        on_bytes: ByteCount | None,
+    ) -> Result:
+        self.commands += 1
+        assert patience(timeout or self._limits.idle) <= 1800
+        data = source.read()
+        result = self.answer(argv, data)
+        if on_bytes:
+            on_bytes(len(data))
+        return result
+
+
+class LocalBoard(StandIn):
     """Runs what a deploy sends on this machine; can be cut at any command.
 
     `cut_at` counts commands from 1. The command is not run, or is run with half its input, or
@@ -161,44 +196,27 @@ class LocalBoard(Board):
         proc: Path | None = None,
         emulated: bool = False,
     ) -> None:
-        self.target = Target(address="board.test", user="root", emulated=emulated)
+        super().__init__(emulated=emulated)
         self.sent: list[tuple[str, ...]] = []
         self.proc = proc  # stands in for /proc: boot id and uptime
         self._cut_at, self._how, self._after = cut_at, how, after
-        self._second = None
 
-    @property
-    def host_key(self) -> str:
-        return "SHA256:of-this-machine"
-
-    def prepare(self) -> None:
-        """There is no line to log in over."""
-
-    def _exchange(
-        self,
-        argv: Sequence[str],
-        source: BinaryIO,
-        timeout: float | None,
-        on_bytes: ByteCount | None,
-    ) -> Result:
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
         self.sent.append(tuple(argv))
         cut = len(self.sent) == self._cut_at
         if cut and self._how == "before":
             raise self._lost("connection lost", ())
-        data = source.read()
         if cut and self._how == "half":
             data = data[: len(data) // 2]
         done = self._run(argv, data, kill=cut and self._how == "killed")
         if cut:
             raise self._lost("connection lost", ())
-        if on_bytes:
-            on_bytes(len(data))
         return done
 
     def _run(self, argv: Sequence[str], data: bytes, *, kill: bool) -> Result:
         pipe, own = subprocess.PIPE, list(argv)
         if self.proc and argv[0].endswith("edgectl"):
-            own.append(f"--proc={self.proc}")
+            own.insert(2, f"--proc={self.proc}")
         try:
             child = subprocess.Popen(own, stdin=pipe, stdout=pipe, stderr=pipe)
         except OSError as absent:  # not there, or no program: as a shell tells it

@@ -9,19 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, BinaryIO, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from edgewright.base.errors import TargetError
 from edgewright.deploy import access, edgectl, service, survey
-from edgewright.deploy.line import patience
 from edgewright.deploy.probe import APPLETS, PROBE
-from edgewright.deploy.remote import Board, ByteCount, Result, Timeouts, _result
-from edgewright.deploy.target import Target
+from edgewright.deploy.remote import Result, _result
 from edgewright.release.manifest import Release
-from tests.boards import documents
+from tests.boards import StandIn, documents
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Answer = tuple[int, bytes, bytes]  # exit code, output, errors
@@ -314,36 +312,17 @@ def dumped(document: Any) -> bytes:
     return json.dumps(document).encode()
 
 
-class HostileBoard(Board):
+class HostileBoard(StandIn):
     """A board whose channel says what `Hostile` draws; what is sent to it is kept."""
 
     def __init__(self, hostile: Hostile, *, emulated: bool = False) -> None:
-        self.target = Target(address="board.test", user="root", emulated=emulated)
-        self.commands = 0
-        self._hostile, self._second, self._limits = hostile, None, Timeouts()
+        super().__init__(emulated=emulated)
+        self._hostile = hostile
 
-    @property
-    def host_key(self) -> str:
-        return "SHA256:of-the-hostile-one"
-
-    def prepare(self) -> None:
-        """There is no line to log in over."""
-
-    def _exchange(
-        self,
-        argv: Sequence[str],
-        source: BinaryIO,
-        timeout: float | None,
-        on_bytes: ByteCount | None,
-    ) -> Result:
-        self.commands += 1
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
         assert self.commands < 100, "a deploy without end"
-        assert patience(timeout or self._limits.idle) <= 1800
-        data = source.read()
         self._hostile.world.order = data or self._hostile.world.order
         self._hostile.world.sent.append("\0".join(argv).encode(errors="replace") + data)
-        if on_bytes:
-            on_bytes(len(data))
         if self._hostile._draw(st.integers(0, 60)) == 0:
             raise self._lost("connection lost", ())
         if self._hostile._draw(st.integers(0, 60)) == 0:

@@ -82,15 +82,8 @@ def explain(board: Board, root: str, needed_bytes: int = 0) -> TargetError | Non
 def judge(access: Access, subject: str, root: str, needed_bytes: int) -> TargetError | None:
     """The first of what stands in the way, with the command that helps."""
     again = "then run the same command again"
-    mount = f"{access.mount_point} is mounted {','.join(sorted(access.mount_options))}"
     if "ro" in access.mount_options:
-        return TargetError(
-            subject,
-            f"{root} is on a read-only file system",
-            facts=[mount],
-            next=f"on the board: mount -o remount,rw {shlex.quote(access.mount_point)}, {again}; "
-            "or set deploy.root in the board profile",
-        )
+        return _misplaced(access, subject, f"{root} is on a read-only file system", "rw", again)
     if not access.is_writable and not access.is_root:
         return TargetError(
             subject,
@@ -99,13 +92,7 @@ def judge(access: Access, subject: str, root: str, needed_bytes: int) -> TargetE
             next=_way_in(access, root, again),
         )
     if "noexec" in access.mount_options:
-        return TargetError(
-            subject,
-            f"programs may not run from {root}",
-            facts=[mount],
-            next=f"on the board: mount -o remount,exec {shlex.quote(access.mount_point)}, {again}; "
-            "or set deploy.root in the board profile",
-        )
+        return _misplaced(access, subject, f"programs may not run from {root}", "exec", again)
     if access.free_bytes is not None and access.free_bytes < needed_bytes:
         return TargetError(
             subject,
@@ -114,6 +101,18 @@ def judge(access: Access, subject: str, root: str, needed_bytes: int) -> TargetE
             next=f"make room on the board, {again}",
         )
     return None
+
+
+def _misplaced(access: Access, subject: str, problem: str, option: str, again: str) -> TargetError:
+    """A file system that is mounted without what a deploy root needs: `option`."""
+    point = shlex.quote(access.mount_point)
+    return TargetError(
+        subject,
+        problem,
+        facts=[f"{access.mount_point} is mounted {','.join(sorted(access.mount_options))}"],
+        next=f"on the board: mount -o remount,{option} {point}, {again}; "
+        "or set deploy.root in the board profile",
+    )
 
 
 def _way_in(access: Access, root: str, again: str) -> str:

@@ -38,6 +38,7 @@ NEXT: Mapping[str, str] = {
     "keys_conflict": f"somebody else changed the keys meanwhile: invoke status, then {AGAIN}",
     "keys_lost": "look at the board's storage; then, on the board, by root: edgectl identify and "
     "edgectl reset-keys; and from here: invoke keys.provision",
+    "board_lost": "look at the board's storage; then invoke keys.provision",
     "floor_lost": "look at the board's storage; then invoke keys.floor",
     "signature_unknown_key": "sign with a key that the board trusts: invoke release.sign --key=…; "
     "or invoke keys.provision",

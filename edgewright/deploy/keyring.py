@@ -202,7 +202,8 @@ def provision(
         _require_shared(edgectl, in_force)
     is_bound = isinstance(in_force.document, BoundKeySet) or edgectl.protocol == 1
     new_names = in_force.new_names(names) if edgectl.protocol > 1 else ()
-    if key in trusted and is_bound and not new_names:
+    is_known = bool(in_force.names)  # a board that lost `board` has keys and no name
+    if key in trusted and is_bound and is_known and not new_names:
         return tuple(trusted_key.id for trusted_key in trusted)
     if key not in trusted:
         if len(trusted) >= LIMIT:
@@ -367,5 +368,5 @@ def _require_known(edgectl: Edgectl, board_id: str, signer: Signer) -> None:
             f"calls itself board {board_id}, which you know by another host key",
             facts=[f"expected: {known}", f"found: {board.host_key}"],
             next=f"look at what runs there; if you replaced its host key: rm {record.path}; if its "
-            f"storage is a copy of the other's: rm {edgectl.root}/id, there",
+            f"storage is a copy of the other's: rm {edgectl.root}/id*, there",
         )

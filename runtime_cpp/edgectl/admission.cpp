@@ -35,9 +35,13 @@ Fault unfit(const Board& board, const Admitted& admitted) {
   if (std::find(names.begin(), names.end(), admitted.manifest.compatible) != names.end()) {
     return std::nullopt;
   }
+  if (names.empty()) {
+    return Error{Exit::damaged, "board_lost", board.path("board"),
+                 "is lost: nobody knows which kind of board this is",
+                 "look at the board's storage; then invoke keys.provision"};
+  }
   return refuse("wrong_board", "release " + admitted.manifest.id,
-                "is for " + admitted.manifest.compatible + ", this board is " +
-                    (names.empty() ? "none" : names.front()),
+                "is for " + admitted.manifest.compatible + ", this board is " + names.front(),
                 "deploy the release that was built for this board");
 }
 

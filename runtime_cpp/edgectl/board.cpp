@@ -21,6 +21,7 @@
 namespace edgectl {
 namespace {
 
+constexpr size_t note_bytes = 256;                 // more than any note has
 constexpr size_t max_note = 4096;                  // bytes of a small file
 constexpr int64_t lease_ms = 60 * 1000;            // that a deployer may be silent
 constexpr int64_t own_end_ms = 500;                // for a command to end by itself
@@ -48,8 +49,7 @@ std::string number(uint64_t value) {
 bool was_committed(const Board& board) {
   const std::string current = linked(board, "current");
   const std::string signature = board.release(current) + "/" + signature_name;
-  return !current.empty() && access(signature.c_str(), F_OK) == 0 &&
-         access(board.path("txn").c_str(), F_OK) != 0;
+  return !current.empty() && access(signature.c_str(), F_OK) == 0 && !has_state(board, "txn");
 }
 
 }  // namespace
@@ -183,7 +183,7 @@ std::string linked(const Board& board, const std::string& name) {
 }
 
 std::vector<std::string> kinds(const Board& board) {
-  const auto text = read_text(board.path("board"), max_note);
+  const auto text = read_state(board, "board");
   std::vector<std::string> names;
   for (size_t start = 0; text && start < text->size();) {
     const size_t end = std::min(text->find('\n', start), text->size());
@@ -261,7 +261,21 @@ Quarantine quarantine_of(const Board& board, const std::string& release) {
 }
 
 Fault quarantine(const Board& board, const std::string& release, const Quarantine& note) {
-  return save(board, "quarantine/" + release, number(note.sequence) + " " + note.reason + "\n");
+  const std::string name = "quarantine/" + release;
+  const std::string text = number(note.sequence) + " " + note.reason + "\n";
+  if (is_absent(board.path(name))) return save(board, name, text);
+  if (auto fault = overwrite_synced(board.path(name), text)) return fault;
+  return sync_folder(board.path("quarantine"));
+}
+
+Fault reserve_quarantine(const Board& board, const std::string& release) {
+  const std::string path = board.path("quarantine/" + release);
+  return is_absent(path) ? write_file(path, std::string(note_bytes, '\n')) : std::nullopt;
+}
+
+Fault release_quarantine(const Board& board, const std::string& release) {
+  if (quarantine_of(board, release).sequence != 0) return std::nullopt;
+  return remove_file(board.path("quarantine/" + release));
 }
 
 }  // namespace edgectl

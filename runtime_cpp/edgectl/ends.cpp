@@ -9,6 +9,7 @@
 #include "facts.hpp"
 #include "service.hpp"
 #include "session.hpp"
+#include "state.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
 
@@ -32,7 +33,8 @@ Fault sweep_leftovers(const Board& board) {
   }
   const auto floor = floor_of(board);
   for (const auto& name : names_in(board.path("quarantine"))) {
-    if (!floor || quarantine_of(board, name).sequence >= floor->sequence) continue;
+    const uint64_t sequence = quarantine_of(board, name).sequence;
+    if (sequence != 0 && (!floor || sequence >= floor->sequence)) continue;
     if (auto fault = remove_file(board.path("quarantine/" + name))) return fault;
   }
   return std::nullopt;
@@ -42,6 +44,7 @@ Fault sweep_leftovers(const Board& board) {
 Result<std::string> release_to_start(const Board& board) {
   std::string notices;
   const auto state = lock_state(board);
+  if (state) mend_states(board);
   auto release = state ? choose_release(board, notices) : Result<std::string>(state.error());
   if (!release && release.error().exit != Exit::nothing) {
     notices += release.error().message() + ": what is installed starts as it is\n";

@@ -13,6 +13,7 @@
 
 #include "admission.hpp"
 #include "service.hpp"
+#include "state.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
 #include "trust.hpp"
@@ -146,6 +147,7 @@ Fault identify(const Board& board, const Options&, Json top) {
   if (auto fault = make_folders(board)) return fault;
   const auto state = lock_state(board);
   if (!state) return state.error();
+  mend_states(board);
   const auto id = make_board_id(board);
   if (!id) return id.error();
   top.set("board_id", *id);  // also where the keys are lost: `reset-keys` asks for it
@@ -213,7 +215,11 @@ Fault status(const Board& board, const Options& options, Json top) {
   describe_keys(board, top);
   describe_board(board, top);
   top.set("releases", names_in(board.path("releases")));
-  top.set("quarantine", names_in(board.path("quarantine")));
+  std::vector<std::string> bad;
+  for (const auto& id : names_in(board.path("quarantine"))) {
+    if (quarantine_of(board, id).sequence != 0) bad.push_back(id);  // else space for a note
+  }
+  top.set("quarantine", bad);
   uint64_t bytes = 0;
   const auto objects = names_in(board.path("store/sha256"));
   for (const auto& name : objects) {

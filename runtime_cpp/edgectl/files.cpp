@@ -96,6 +96,10 @@ Error storage_fault(const std::string& subject) {
           full ? "make room on the board, then deploy again" : "look at the board's storage"};
 }
 
+bool is_absent(const std::string& path) {
+  return access(path.c_str(), F_OK) != 0 && errno == ENOENT;
+}
+
 bool is_folder(const std::string& path) {
   struct stat status{};
   return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
@@ -155,6 +159,17 @@ Fault write_file(const std::string& path, const std::string& content) {
 
 Fault write_synced(const std::string& path, const std::string& content) {
   return write_anew(path, content, true);
+}
+
+Fault overwrite_synced(const std::string& path, const std::string& content) {
+  const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) return storage_fault(path);
+  const auto size = static_cast<ssize_t>(content.size());
+  if (pwrite(file.get(), content.data(), content.size(), 0) != size ||
+      ftruncate(file.get(), size) != 0 || fsync(file.get()) != 0) {
+    return storage_fault(path);
+  }
+  return std::nullopt;
 }
 
 Fault rename_over(const std::string& from, const std::string& to) {

@@ -27,6 +27,7 @@ class Descriptor {
 /// errno as an error of the storage: `no_space` where that is the cause, `io` otherwise.
 Error storage_fault(const std::string& subject);
 
+bool is_absent(const std::string& path);  // and nothing else keeps it from being seen
 bool is_folder(const std::string& path);
 std::vector<std::string> names_in(const std::string& folder);  // sorted; empty if there is none
 
@@ -38,6 +39,8 @@ Fault make_folder(const std::string& path);  // one that is there is welcome
 Fault sync_folder(const std::string& path);
 Fault write_file(const std::string& path, const std::string& content);    // anew
 Fault write_synced(const std::string& path, const std::string& content);  // and durable
+/// In the place that the file has already, and durable: takes neither space nor an inode.
+Fault overwrite_synced(const std::string& path, const std::string& content);
 Fault rename_over(const std::string& from, const std::string& to);
 Fault remove_file(const std::string& path);  // nothing there is welcome
 Fault remove_tree(const std::string& path);  // likewise

@@ -9,6 +9,7 @@
 #include "commands.hpp"
 #include "facts.hpp"
 #include "session.hpp"
+#include "state.hpp"
 #include "store.hpp"
 #include "transaction.hpp"
 
@@ -153,6 +154,7 @@ Fault begin(const Board& board, const Options& options, Json top) {
   if (!session) return session.error();
   const auto state = lock_state(board);
   if (!state) return state.error();
+  mend_states(board);
   if (!options.take_over) {
     if (auto fault = held_by_another(board, options.holder)) return fault;
   }

@@ -1,9 +1,6 @@
 #include "state.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <optional>
 
 #include "manifest.hpp"
 
@@ -18,10 +15,6 @@ std::string copy_of(const std::string& name) {
   return name + ".copy";
 }
 
-bool exists(const Board& board, const std::string& name) {
-  return access(board.path(name).c_str(), F_OK) == 0;
-}
-
 std::string sealed(const std::string& content) {
   return content + seal_word + sha256_hex(content) + "\n";
 }
@@ -34,26 +27,26 @@ bool is_whole(const std::string& text) {
   return has_seal(text) && text == sealed(text.substr(0, text.size() - seal_bytes));
 }
 
-Fault write_in_place(const std::string& path, const std::string& text) {
-  const Descriptor file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file) return storage_fault(path);
-  if (pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
-      ftruncate(file.get(), static_cast<off_t>(text.size())) != 0 || fsync(file.get()) != 0) {
-    return storage_fault(path);
-  }
-  return std::nullopt;
+/// The content of one copy, if that is whole.
+std::optional<std::string> whole(const Board& board, const std::string& copy) {
+  const auto text = read_text(board.path(copy), max_state);
+  if (!text || !is_whole(*text)) return std::nullopt;
+  return text->substr(0, text->size() - seal_bytes);
 }
 
 }  // namespace
 
+bool has_state(const Board& board, const std::string& name) {
+  return !is_absent(board.path(name)) || !is_absent(board.path(copy_of(name)));
+}
+
 Result<std::string> read_state(const Board& board, const std::string& name) {
-  const auto first = read_text(board.path(name), max_state);
-  if (first && is_whole(*first)) return first->substr(0, first->size() - seal_bytes);
-  const auto second = read_text(board.path(copy_of(name)), max_state);
-  if (second && is_whole(*second)) return second->substr(0, second->size() - seal_bytes);
-  if (!exists(board, copy_of(name))) {
-    if (!exists(board, name)) return std::string();
-    if (first && !first->empty() && !has_seal(*first)) return *first;  // as 0.1.0 wrote it
+  if (!has_state(board, name)) return std::string();
+  if (const auto content = whole(board, name)) return *content;
+  if (const auto content = whole(board, copy_of(name))) return *content;
+  if (is_absent(board.path(copy_of(name)))) {
+    const auto text = read_text(board.path(name), max_state);
+    if (text && !text->empty() && !has_seal(*text)) return *text;  // as 0.1.0 wrote it
   }
   return Error{Exit::damaged, "state_damaged", board.path(name), "is damaged, and so is its copy",
                "look at the board's storage"};
@@ -61,17 +54,24 @@ Result<std::string> read_state(const Board& board, const std::string& name) {
 
 Fault write_state(const Board& board, const std::string& name, const std::string& content) {
   const std::string text = sealed(content);
-  const bool is_reserved = exists(board, name) && exists(board, copy_of(name));
+  const bool is_reserved = !is_absent(board.path(name)) && !is_absent(board.path(copy_of(name)));
   // In place only while the other copy is whole: a damaged one is mended first.
-  const auto second = read_text(board.path(copy_of(name)), max_state);
-  const bool mends = is_reserved && !(second && is_whole(*second));
+  const bool mends = is_reserved && !whole(board, copy_of(name));
   for (const std::string& copy : {mends ? copy_of(name) : name, mends ? name : copy_of(name)}) {
-    if (auto fault = is_reserved ? write_in_place(board.path(copy), text)
+    if (auto fault = is_reserved ? overwrite_synced(board.path(copy), text)
                                  : replace_file(board, copy, text)) {
       return fault;
     }
   }
   return is_reserved ? std::nullopt : sync_folder(board.root);
+}
+
+void mend_states(const Board& board) {
+  for (const char* name : {"keys.json", "board", "id", "floor", "fence", "txn"}) {
+    if (whole(board, name) && whole(board, copy_of(name))) continue;
+    const auto content = read_state(board, name);
+    if (content && !content->empty()) write_state(board, name, *content);
+  }
 }
 
 Fault remove_state(const Board& board, const std::string& name) {

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "state.hpp"
+
 namespace edgectl {
 namespace {
 
@@ -284,12 +286,12 @@ Result<Swept> wipe(const Board& board) {
   const auto swept = sweep(board, {});
   if (!swept) return swept.error();
   for (const auto& name : names_in(board.root)) {
-    if (contains({"bin", "id", "keys.json", "locks"}, name)) continue;
+    if (contains({"bin", "id", "id.copy", "keys.json", "keys.json.copy", "locks"}, name)) continue;
     if (auto fault = remove_tree(board.path(name))) return *fault;
   }
   for (const char* name : {"keys.json", "id"}) {
     if (auto fault = sync_folder(board.root)) return *fault;
-    if (auto fault = remove_file(board.path(name))) return *fault;
+    if (auto fault = remove_state(board, name)) return *fault;
   }
   if (auto fault = sync_folder(board.root)) return *fault;
   return *swept;

@@ -50,7 +50,8 @@ std::string text_of(const Transaction& trial) {
 /// Made when a trial begins, so that its end needs no inode: `current` or `previous` to be.
 constexpr const char* former_link = "former";
 
-Fault forget(const Board& board) {
+Fault forget(const Board& board, const Transaction& trial) {
+  if (auto fault = release_quarantine(board, trial.fresh)) return fault;
   if (auto fault = remove_state(board, "txn")) return fault;
   return remove_file(board.path(former_link));
 }
@@ -84,7 +85,7 @@ Fault finish_commit(const Board& board, const Transaction& trial) {
     if (auto fault = point_to_former(board, "previous", trial.old)) return fault;
   }
   if (auto fault = sync_folder(board.root)) return fault;
-  return forget(board);
+  return forget(board, trial);
 }
 
 /// One try less, and a deadline that counts in this boot.
@@ -196,7 +197,7 @@ Result<Transaction> settle(const Board& board) {
   const Transaction trial = transaction_of(board);
   if (!trial.open) return trial;
   if (trial.damaged) {
-    const auto fault = trial.old.empty() ? forget(board) : revert(board, trial, "");
+    const auto fault = trial.old.empty() ? forget(board, trial) : revert(board, trial, "");
     if (fault) return *fault;
     return Transaction{};
   }
@@ -205,7 +206,7 @@ Result<Transaction> settle(const Board& board) {
     return Transaction{};
   }
   if (linked(board, "current") != trial.fresh) {  // never carried out, or reverted already
-    if (auto fault = forget(board)) return *fault;
+    if (auto fault = forget(board, trial)) return *fault;
     return Transaction{};
   }
   const Quarantine bad = quarantine_of(board, trial.fresh);
@@ -219,6 +220,7 @@ Fault open_trial(const Board& board, const Transaction& trial) {
   if (floor && floor->sequence == 0) {  // its first commit needs no inode then
     if (auto fault = write_state(board, "floor", text_of(Floor{}))) return fault;
   }
+  if (auto fault = reserve_quarantine(board, trial.fresh)) return fault;
   if (!trial.old.empty()) {
     if (auto fault = replace_link(board, former_link, trial.old)) return fault;
   }
@@ -235,13 +237,13 @@ Fault commit(const Board& board, Transaction trial) {
 }
 
 Fault revert(const Board& board, const Transaction& trial, const std::string& reason) {
-  // Without space for a note the release may be tried once more; that is better than to run on.
+  // Where it cannot be written the release may be tried once more; that is better than to run on.
   if (!reason.empty()) quarantine(board, trial.fresh, {trial.sequence, reason});
   auto fault = trial.old.empty() ? remove_file(board.path("current"))
                                  : point_to_former(board, "current", trial.old);
   if (fault) return fault;
   if (auto unsynced = sync_folder(board.root)) return unsynced;
-  return forget(board);
+  return forget(board, trial);
 }
 
 Result<std::string> choose_release(const Board& board, std::string& notices) {

@@ -44,10 +44,6 @@ std::string number(uint64_t value) {
   return format("%llu", static_cast<unsigned long long>(value));
 }
 
-bool is_absent(const Board& board, const char* name) {
-  return access(board.path(name).c_str(), F_OK) != 0 && errno == ENOENT;
-}
-
 bool is_board_id(const std::string& text) {
   return text.size() == id_digits &&
          text.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -243,21 +239,20 @@ Result<Trust> parse_trust(const std::string& document) {
 }
 
 Result<Trust> trust_of(const Board& board) {
-  if (is_absent(board, keys_name)) {
+  if (!has_state(board, keys_name)) {
     // What else first contact and a deploy leave behind tells a damaged board from a new one.
-    const bool is_new = is_absent(board, "board") && is_absent(board, "floor");
-    if (is_new || !is_absent(board, reset_name)) return Trust{};
-    return keys_lost(board, "is gone");
+    const bool is_new = !has_state(board, "board") && !has_state(board, "floor");
+    if (is_new || !is_absent(board.path(reset_name))) return Trust{};
+    return keys_lost(board, "is gone, and so is its copy");
   }
-  const auto document = read_text(board.path(keys_name), max_manifest_bytes);
-  if (!document) return document.error();
-  auto trust = parse_trust(*document);
+  const auto document = read_state(board, keys_name);
+  auto trust = document ? parse_trust(*document) : Result<Trust>(document.error());
   if (trust && !trust->keys.empty()) return trust;
-  return keys_lost(board, "is damaged");
+  return keys_lost(board, "is damaged, and so is its copy");
 }
 
 std::string board_id(const Board& board) {
-  const auto text = read_text(board.path(id_name), id_digits + 1);
+  const auto text = read_state(board, id_name);
   const std::string id = text ? text->substr(0, text->find('\n')) : "";
   return is_board_id(id) ? id : "";
 }
@@ -271,7 +266,7 @@ Result<std::string> make_board_id(const Board& board) {
     return storage_fault(random_path);
   }
   for (const uint8_t byte : bytes) id += format("%02x", byte);
-  if (auto fault = save(board, id_name, id + "\n")) return *fault;
+  if (auto fault = write_state(board, id_name, id + "\n")) return *fault;
   return id;
 }
 
@@ -299,14 +294,15 @@ Result<bool> accept_keys(const Board& board, const Signed& input, const std::str
     }
     if (auto fault = set_floor(board, fresh->floor)) return *fault;
     if (!known.empty() && !fresh->names.empty()) {
-      if (auto fault = save(board, "board", joined(fresh->names, "\n") + "\n")) return *fault;
+      if (auto fault = write_state(board, "board", joined(fresh->names, "\n") + "\n"))
+        return *fault;
     }
     // Durable before `board` is: a board that knows its kind and has no keys is a damaged one.
-    if (auto fault = save(board, keys_name, input.document)) return *fault;
+    if (auto fault = write_state(board, keys_name, input.document)) return *fault;
   }
   if (known.empty()) {
     const auto& names = fresh->names.empty() ? present : fresh->names;
-    if (auto fault = replace_file(board, "board", joined(names, "\n") + "\n")) return *fault;
+    if (auto fault = write_state(board, "board", joined(names, "\n") + "\n")) return *fault;
   }
   if (auto fault = remove_file(board.path(reset_name))) return *fault;
   if (auto fault = sync_folder(board.root)) return *fault;
@@ -330,7 +326,7 @@ Fault reset_keys(const Board& board) {
   if (auto fault = save(board, reset_name, "")) return fault;
   // A new id, too: no document that was signed for this board before is one for it any more.
   for (const char* name : {keys_name, "board", id_name}) {
-    if (auto fault = remove_file(board.path(name))) return fault;
+    if (auto fault = remove_state(board, name)) return fault;
   }
   return sync_folder(board.root);
 }

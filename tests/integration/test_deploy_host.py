@@ -27,6 +27,7 @@ from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.target import parse_host
 from edgewright.lab import emulate
+from edgewright.lab.proof.orders import state
 from edgewright.release import keys
 from edgewright.release import order as orders
 from edgewright.release.manifest import Manifest, Release
@@ -113,7 +114,7 @@ def test_first_deploy_makes_the_layout(make: Make, root: Path) -> None:
     assert not outcome.unchanged
     assert outcome.former is None
     assert current(root) == release.id
-    assert (root / "board").read_text() == f"{COMPATIBLE}\n"
+    assert state(root, "board") == f"{COMPATIBLE}\n"
     assert not (root / "previous").is_symlink()
     assert not (root / "txn").exists()
     assert list((root / "tmp").iterdir()) == []
@@ -384,20 +385,22 @@ def test_a_board_of_protocol_1_goes_on_and_is_migrated_by_provisioning(
 ) -> None:
     release, default_key = make(), signer()
     helper = deploy.ensure_edgectl(LocalBoard(), str(root), release)
-    older = replace(helper, protocol=1)
-    keyring.provision(older, NAMES, default_key.public, default_key)
-    keyring.provision(older, NAMES, signer("leaver").public, default_key)
-    replayed = keyring.KeySet.model_validate_json((root / "keys.json").read_bytes())
+    leaver = signer("leaver").public
+
+    def signed(document: keyring.KeySet) -> bytes:
+        signature = default_key.sign(document.canonical(), document.comment)
+        return signature.text("a set of keys").encode() + document.canonical()
+
+    keys_of_0_1_0 = keyring.KeySet(sequence=1, keys=(default_key.public.line, leaver.line))
+    helper.keys(signed(keys_of_0_1_0), compatible=COMPATIBLE)
     install(release)
 
-    leaver = signer("leaver").public
     keyring.revoke(helper, NAMES, [leaver.id], default_key, confirmed=[leaver])
 
-    assert json.loads((root / "keys.json").read_text())["schema"] == 2
-    newer = replayed.model_copy(update={"sequence": replayed.sequence + 9})
-    signature = default_key.sign(newer.canonical(), newer.comment).text("a set of keys").encode()
+    assert json.loads(state(root, "keys.json"))["schema"] == 2
+    newer = keys_of_0_1_0.model_copy(update={"sequence": 9})
     with pytest.raises(RefusedError) as refused:
-        helper.keys(signature + newer.canonical(), compatible=COMPATIBLE)
+        helper.keys(signed(newer), compatible=COMPATIBLE)
     assert refused.value.code == "keys_schema"
     assert current(root) == release.id
 
@@ -431,7 +434,7 @@ def test_a_board_of_a_former_name_is_migrated_by_one_signed_command(
     for _ in range(2):
         keyring.provision(helper, names, signer().public, signer())
     assert helper.status().names == names
-    assert json.loads((root / "keys.json").read_text())["sequence"] == 2
+    assert json.loads(state(root, "keys.json"))["sequence"] == 2
 
     deploy.deploy(LocalBoard(), new, sign(new), reserve_bytes=0)
     assert current(root) == new.id
@@ -469,7 +472,7 @@ def test_a_board_that_0_1_0_provisioned_goes_on_and_is_migrated(
     assert newer.protocol == 2
     assert newer.status().current == v0_1_0.CURRENT
     keyring.provision(newer, names, default_key.public, default_key, confirmed=[added])
-    assert json.loads((old_root / "keys.json").read_text())["schema"] == 2
+    assert json.loads(state(old_root, "keys.json"))["schema"] == 2
 
     again = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
     assert again.protocol == again.status().helper.protocol == 2
@@ -490,7 +493,8 @@ def reset_keys(root: Path) -> str:
 def test_lost_keys_are_no_first_contact_and_are_mended_at_the_board(make: Make, root: Path) -> None:
     release, default_key = make(), signer()
     install(release)
-    (root / "keys.json").unlink()
+    for copy in ("keys.json", "keys.json.copy"):
+        (root / copy).unlink()
     helper, stranger = Edgectl(board=LocalBoard(), root=str(root)), signer("stranger")
     with pytest.raises(RefusedError) as refused:
         keyring.provision(helper, NAMES, stranger.public, stranger)

@@ -23,6 +23,7 @@ from edgewright.lab.proof.lostwrites import Record
 from edgewright.lab.proof.orders import (
     COMPATIBLE,
     RUN,
+    STATES,
     Answer,
     Helper,
     RefusedError,
@@ -33,6 +34,7 @@ from edgewright.lab.proof.orders import (
     old_keys_input,
     release_problem,
     small_release,
+    state,
 )
 from edgewright.release.minisign import SecretKey
 from tests.checkout import ROOT, checkout
@@ -747,7 +749,7 @@ def small_disk(helper: Helper) -> Iterator[Callable[..., None]]:
             saved = helper.root.with_name("saved")
             helper.root.rename(saved)
             helper.root.mkdir()
-            argv = ["mount", "-t", "tmpfs", "-o", "nr_inodes=200,mode=700", "none"]
+            argv = ["mount", "-t", "tmpfs", "-o", "nr_inodes=200,size=8m,mode=700", "none"]
             subprocess.run([*argv, str(helper.root)], check=True)
             shutil.copytree(saved, helper.root, symlinks=True, dirs_exist_ok=True)
             mounted.append(True)
@@ -765,6 +767,12 @@ def use_up_inodes(root: Path) -> None:
             (root / f"filler-{number}").touch()
     with pytest.raises(OSError, match="No space left"):
         (root / "one-more").touch()
+
+
+def use_up_space(root: Path) -> None:
+    """What is left of a file system, in a file that is there already."""
+    with pytest.raises(OSError, match="No space left"):
+        (root / "filler-0").write_bytes(bytes(9 << 20))
 
 
 def test_a_committed_release_starts_from_storage_that_is_read_only(
@@ -823,6 +831,47 @@ def test_a_trial_is_won_where_inodes_are_gone(
     assert linked(helper.root, "previous") == ordered("one", 10).release.id
 
 
+def test_a_bad_release_is_noted_where_space_and_inodes_are_gone(
+    helper: Helper, ordered: Ordered, small_disk: Callable[..., None]
+) -> None:
+    small_disk()
+    helper.deploy(ordered("one", 10))
+    order = ordered("two", 20)
+    on_trial(helper, order, "--deadline=0", "--tries=1")
+    assert helper.run("status")["quarantine"] == []
+    use_up_inodes(helper.root)
+    use_up_space(helper.root)
+
+    assert [helper.starts(), helper.starts()] == [0, 0]
+
+    assert helper.run("status")["quarantine"] == [order.release.id]
+    assert refused(helper, "plan", input=order.input)[0] == "quarantined"
+
+
+def test_the_kernel_does_not_kill_the_guard_of_a_trial_for_lack_of_memory(
+    helper: Helper, ordered: Ordered
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may ask the kernel for that")
+    fence = on_trial(helper, ordered("one", 10), "--deadline=60")
+
+    guards = running_as(b"switch", helper.root)
+
+    assert [(guard / "oom_score_adj").read_text() for guard in guards] == ["-1000\n"]
+    helper.run("rollback", fence)
+
+
+def running_as(command: bytes, root: Path) -> list[Path]:
+    """Folders in /proc of the processes that are this command of the board's `edgectl`."""
+    argv = b"\0" + command + b"\0--root=" + str(root).encode() + b"\0"
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argv in path.read_bytes():
+                found.append(path.parent)
+    return found
+
+
 def test_the_deadline_ends_a_trial_whose_lock_somebody_held(
     helper: Helper, ordered: Ordered
 ) -> None:
@@ -850,24 +899,89 @@ def test_a_lock_that_somebody_holds_keeps_no_release_from_starting(
         assert helper.starts() == 0
 
 
-@pytest.mark.parametrize("name", ["txn", "floor", "fence"])
+@pytest.mark.parametrize("name", ["txn", *STATES])
 def test_a_bit_that_flips_in_one_copy_of_a_state_does_no_harm(
     helper: Helper, ordered: Ordered, name: str
 ) -> None:
+    board_id = helper.run("identify")["board_id"]
     helper.deploy(ordered("one", 10))
     order = ordered("two", 20)
     fence = on_trial(helper, order, "--deadline=0")
-    for at in range(0, (helper.root / name).stat().st_size, 7):
+    sound = helper.run("status")
+    assert (sound["board_id"], sound["compatible"]) == (board_id, COMPATIBLE)
+    size = (helper.root / name).stat().st_size
+    for at in range(0, size, max(7, size // 20)):
         for copy in (name, f"{name}.copy"):
             flip(helper.root / copy, at)
-            status = helper.run("status")
-            assert status["txn"]["new"] == order.release.id
-            assert status["floor"]["sequence"] == 10
+            assert steady(helper.run("status")) == steady(sound)
             assert helper.run("seal", fence)["release"] == order.release.id
             flip(helper.root / copy, at)
 
     assert helper.run("commit", fence)["committed"]
     assert helper.run("status")["floor"]["sequence"] == 20
+
+
+def steady(status: Answer) -> Answer:
+    """What a status says of the board's states."""
+    names = ("board_id", "compatible", "aliases", "keys", "current", "previous", "floor", "txn")
+    return {name: status[name] for name in names}
+
+
+@pytest.mark.parametrize("copy", ["", ".copy"])
+@pytest.mark.parametrize("name", STATES)
+def test_a_copy_that_rotted_or_is_gone_is_mended_by_the_other(
+    helper: Helper, ordered: Ordered, name: str, copy: str
+) -> None:
+    helper.run("identify")
+    helper.deploy(ordered("one", 10))
+    path = helper.root / f"{name}{copy}"
+    sound = path.read_bytes()
+
+    flip(path, 3)
+    assert helper.starts() == 0
+    assert path.read_bytes() == sound
+
+    path.unlink()
+    helper.run("identify")
+    assert path.read_bytes() == sound
+
+
+def test_states_of_0_1_0_get_their_copies_without_a_word(helper: Helper, ordered: Ordered) -> None:
+    helper.run("identify")
+    helper.deploy(ordered("one", 10))
+    whole = {name: (helper.root / name).read_bytes() for name in STATES}
+    for name in STATES:
+        (helper.root / name).write_text(state(helper.root, name))
+        (helper.root / f"{name}.copy").unlink()
+
+    assert helper.deploy(ordered("two", 20))
+
+    for name in ("board", "id", "keys.json"):
+        assert (helper.root / name).read_bytes() == whole[name]
+        assert (helper.root / f"{name}.copy").read_bytes() == whole[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("keys.json", "keys_lost"), ("floor", "floor_lost"), ("board", "board_lost")]
+)
+def test_a_state_that_is_damaged_in_both_copies_is_told_and_what_is_installed_starts(
+    helper: Helper, ordered: Ordered, name: str, code: str
+) -> None:
+    helper.deploy(ordered("one", 10))
+    for copy in (name, f"{name}.copy"):
+        flip(helper.root / copy, 3)
+
+    assert refused(helper, "plan", input=ordered("two", 20).input)[0] == code
+    assert helper.starts() == 0
+
+
+def test_a_board_that_lost_its_kind_is_told_it_anew(helper: Helper, ordered: Ordered) -> None:
+    for copy in ("board", "board.copy"):
+        flip(helper.root / copy, 3)
+
+    helper.run("keys", f"--compatible={COMPATIBLE}", input=FIRST)
+
+    assert helper.deploy(ordered("one", 10))
 
 
 def test_a_trial_whose_state_is_damaged_in_both_copies_is_lost(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from typing import BinaryIO
 
 import pytest
 
@@ -15,7 +14,7 @@ from edgewright.deploy.documents import DeployReport
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.one_board import DeploySettings
-from edgewright.deploy.remote import ByteCount, Result
+from edgewright.deploy.remote import Result
 from edgewright.deploy.report import load_smoke_report
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.target import Target
@@ -38,15 +37,9 @@ class FolderBoard(LocalBoard):
         self.target = Target(address=f"board-{number}.test", user="root", emulated=True)
         self.folder = folder / str(number)
 
-    def _exchange(
-        self,
-        argv: Sequence[str],
-        source: BinaryIO,
-        timeout: float | None,
-        on_bytes: ByteCount | None,
-    ) -> Result:
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
         here = [word.replace(ROOT, str(self.folder)) for word in argv]
-        return super()._exchange(here, source, timeout, on_bytes)
+        return super().answer(here, data)
 
 
 @pytest.fixture

@@ -133,14 +133,14 @@ def _deploy(fence: int, order: SignedOrder, *ends: str, tries: int = 3) -> Itera
 
 
 def _identified(root: Path) -> str | None:
-    return None if len(_text(root / "id")) == 33 else "the board has forgotten which one it is"
+    return None if len(state(root, "id")) == 33 else "the board has forgotten which one it is"
 
 
 def _trusts(*keys: SecretKey) -> Promise:
     def broken(root: Path) -> str | None:
-        if _text(root / "board") != f"{COMPATIBLE}\n":
+        if state(root, "board") != f"{COMPATIBLE}\n":
             return "the board has forgotten what it is"
-        text = _text(root / "keys.json")
+        text = state(root, "keys.json")
         return (
             None
             if any(key.public.line in text for key in keys)

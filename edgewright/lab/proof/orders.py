@@ -31,10 +31,10 @@ COMPATIBLE = "acme,board"
 PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and passes its self-test
 RUN = ("bin/edge-infer", "selftest")  # what a board's init has `start` become
 CHUNK = 1 << 16
+STATES = ("board", "fence", "floor", "id", "keys.json")
 BOARD_NAMES = {  # names below a board's deploy root
-    *("bin", "board", "current", "fence", "fence.copy", "floor", "floor.copy", "id"),
-    *("keys.json", "lease", "locks"),
-    *("previous", "quarantine", "releases", "store", "tmp"),
+    *("bin", "current", "lease", "locks", "previous", "quarantine", "releases", "store", "tmp"),
+    *(f"{name}{copy}" for name in STATES for copy in ("", ".copy")),
 }
 
 Answer = dict[str, Any]
@@ -253,8 +253,10 @@ def leaks(root: Path) -> list[str]:
     releases = {path.name for path in (root / "releases").iterdir()}
     # An object that a release uses has a second link, in that release's folder.
     single = [path for path in (root / "store/sha256").iterdir() if path.stat().st_nlink == 1]
+    reserves = [path for path in (root / "quarantine").iterdir() if not path.read_text().strip()]
     return [
         *(f"releases/{name}" for name in sorted(releases - linked_releases)),
+        *(f"quarantine/{path.name}" for path in reserves),
         *(f"store/sha256/{path.name}" for path in single),
         *(f"tmp/{path.name}" for path in (root / "tmp").iterdir()),
         *(name for name in sorted({p.name for p in root.iterdir()} - BOARD_NAMES)),

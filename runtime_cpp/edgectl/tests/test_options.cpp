@@ -54,7 +54,7 @@ TEST_CASE("each wrong usage is told with the word that is wrong") {
 }
 
 TEST_CASE("a command without what it must have is refused") {
-  for (const char* command : {"receive", "seal", "selftest", "infer", "switch", "commit", "gc"}) {
+  for (const char* command : {"receive", "seal", "selftest", "switch", "commit", "gc"}) {
     CHECK(fault_of({command}) == "--fence: is not given");
   }
   CHECK(fault_of({"begin", "--take-over"}) == "--holder: is not given");

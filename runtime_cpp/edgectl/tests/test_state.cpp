@@ -41,6 +41,35 @@ TEST_CASE("a state without a whole copy is damaged, and a write mends it") {
   CHECK(floor_of(board)->sequence == 13);
 }
 
+TEST_CASE("a state is there as long as one of its copies is") {
+  const TemporaryBoard temporary;
+  const Board& board = temporary.board;
+  CHECK(!has_state(board, "txn"));
+  REQUIRE(code_of(write_state(board, "txn", "trial\n")) == "ok");
+  for (const char* copy : {"txn", "txn.copy"}) {
+    CHECK(has_state(board, "txn"));
+    REQUIRE(code_of(remove_file(board.path(copy))) == "ok");
+  }
+  CHECK(!has_state(board, "txn"));
+}
+
+TEST_CASE("states get their other copy back, and those of 0.1.0 their first") {
+  const TemporaryBoard temporary;
+  const Board& board = temporary.board;
+  mend_states(board);
+  for (const char* name : {"keys.json", "board", "id", "floor", "fence", "txn"}) {
+    CAPTURE(name);
+    CHECK(!has_state(board, name));
+    REQUIRE(code_of(write_file(board.path(name), "of 0.1.0\n")) == "ok");
+    for (const char* rotten : {"", ".copy"}) {
+      mend_states(board);
+      CHECK(*read_state(board, name) == "of 0.1.0\n");
+      REQUIRE(code_of(write_file(board.path(name + std::string(rotten)), "x")) == "ok");
+      CHECK(*read_state(board, name) == "of 0.1.0\n");
+    }
+  }
+}
+
 TEST_CASE("a fence that is lost goes on above every number that was counted up") {
   const TemporaryBoard temporary;
   const Board& board = temporary.board;

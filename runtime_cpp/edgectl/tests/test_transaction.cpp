@@ -162,6 +162,20 @@ TEST_CASE("without a reason a reverted release is not quarantined, and may be th
   CHECK(quarantine_of(trial.board, trial.fresh).sequence == 0);
 }
 
+TEST_CASE("the space of a quarantine note is reserved for as long as the trial is open") {
+  const Trial trial;
+  const auto notes = [&] { return names_in(trial.board.path("quarantine")); };
+  trial.open(trial.transaction());
+  CHECK(notes() == std::vector<std::string>{trial.fresh});
+  CHECK(quarantine_of(trial.board, trial.fresh).sequence == 0);
+  REQUIRE(code_of(revert(trial.board, transaction_of(trial.board), "")) == "ok");
+  CHECK(notes().empty());
+
+  trial.open(trial.transaction());
+  REQUIRE(code_of(commit(trial.board, transaction_of(trial.board))) == "ok");
+  CHECK(notes().empty());
+}
+
 TEST_CASE("a deadline that passed undoes the trial at the next start, without blame") {
   const Trial trial;
   Transaction late = trial.transaction();

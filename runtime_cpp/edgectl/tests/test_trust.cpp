@@ -82,7 +82,7 @@ struct Provisioned {
   Signer stranger{'c', "a7f6dfaf8f38b89ba8ce649b594f91e4d01fdc57f9c9493df43b5e50a9987367"};
   std::string id = *make_board_id(board);
 
-  std::string in_force() const { return content_of(board.path("keys.json")); }
+  std::string in_force() const { return *read_state(board, "keys.json"); }
 
   /// The document after the one in force.
   std::string next(const std::vector<const Signer*>& keys, const std::string& scope = "",
@@ -161,7 +161,7 @@ TEST_CASE_FIXTURE(Provisioned,
 
   // A power cut after the names, before the document: the same order goes on.
   const std::string again = next({&mine}, "", R"("names":["acme,newest","acme,new"],)");
-  REQUIRE(code_of(save(board, "board", "acme,newest\nacme,new\n")) == "ok");
+  REQUIRE(code_of(write_state(board, "board", "acme,newest\nacme,new\n")) == "ok");
   CHECK(code_of(accept_keys(board, by(mine, again), "acme,new")) == "ok");
   CHECK(kinds(board) == std::vector<std::string>{"acme,newest", "acme,new"});
 }
@@ -239,16 +239,21 @@ TEST_CASE_FIXTURE(Provisioned, "keys that are lost or damaged are no first conta
   const std::string document = in_force();
   const std::string first = Provisioned().next({&stranger}, R"({"compatible":"acme,board"})");
 
-  REQUIRE(code_of(write_file(board.path("keys.json"), document.substr(0, 50))) == "ok");
+  for (const char* copy : {"keys.json", "keys.json.copy"}) {
+    CHECK(trust_of(board)->document == document);  // one is whole
+    REQUIRE(code_of(write_file(board.path(copy), document.substr(0, 50))) == "ok");
+  }
   CHECK(code_of(trust_of(board)) == "keys_lost");
   REQUIRE(code_of(remove_file(board.path("keys.json"))) == "ok");
+  CHECK(code_of(trust_of(board)) == "keys_lost");
+  REQUIRE(code_of(remove_file(board.path("keys.json.copy"))) == "ok");
   CHECK(code_of(trust_of(board)) == "keys_lost");
   CHECK(take(stranger, first) == "keys_lost");
 
   REQUIRE(code_of(reset_keys(board)) == "ok");
   CHECK(board_id(board).empty());
   CHECK(take(stranger, first) == "ok");
-  REQUIRE(code_of(remove_file(board.path("keys.json"))) == "ok");
+  REQUIRE(code_of(remove_state(board, "keys.json")) == "ok");
   CHECK(code_of(trust_of(board)) == "keys_lost");
 }
 

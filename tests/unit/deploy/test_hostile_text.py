@@ -20,7 +20,7 @@ from edgewright.deploy.remote import CommandError, Result
 from edgewright.deploy.report import Check, ImageResult, SmokeReport, Verdict
 from edgewright.deploy.service import ServiceState
 from edgewright.deploy.target import Target
-from tests.boards import LocalBoard
+from tests.boards import StandIn
 
 # The title, the clipboard, hidden text, a link of Rich's, a tag that is none, the direction.
 EVIL = "\x1b]0;t\x07\x1b]52;c;eA==\x07\x1b[8m[link=http://evil]x[/link][/nothing]\u202e\x9b2J\x7f"
@@ -38,14 +38,14 @@ def printed(screen: RenderableType, monkeypatch: pytest.MonkeyPatch) -> str:
     return output.getvalue()
 
 
-class Says(LocalBoard):
+class Says(StandIn):
     """A board that says one thing to everything."""
 
     def __init__(self, stdout: str, *, stderr: str = "", code: int = 0) -> None:
         super().__init__()
         self.result = Result(argv=("edgectl",), returncode=code, stdout=stdout, stderr=stderr)
 
-    def _exchange(self, argv: Sequence[str], *_: object) -> Result:
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
         return self.result
 
 

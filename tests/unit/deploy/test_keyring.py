@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -17,13 +16,13 @@ from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.release import minisign
 from edgewright.release.keys import KeyFolder, Signer
 from edgewright.release.minisign import PublicKey
-from tests.boards import COMPATIBLE, NAMES, LocalBoard
+from tests.boards import COMPATIBLE, NAMES, StandIn
 
 ID = "0123456789abcdef" * 2
 FACTS = {"version": 1, "helper": {"version": "0.2.0", "protocol": 2, "sha256": "0" * 64}}
 
 
-class AnsweringBoard(LocalBoard):
+class AnsweringBoard(StandIn):
     """Says that this is in force, and keeps what it is ordered to trust."""
 
     def __init__(self, in_force: str | None = None, names: tuple[str, ...] = NAMES) -> None:
@@ -39,9 +38,7 @@ class AnsweringBoard(LocalBoard):
     def documents(self) -> list[bytes]:
         return [order.split(b"\n", 4)[4] for order in self.orders]
 
-    def _exchange(
-        self, argv: Sequence[str], source: BinaryIO, timeout: object, on_bytes: object
-    ) -> Result:
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
         if argv[0] == "cat":
             return self._said(argv, self.in_force or "")
         if argv[1] == "status":
@@ -50,7 +47,7 @@ class AnsweringBoard(LocalBoard):
             identity: dict[str, object] = {"board_id": ID, "document": self.in_force}
             identity |= {"compatible": next(iter(self.names), None), "aliases": self.names[1:]}
             return self._said(argv, json.dumps(FACTS | {"command": "identify"} | identity))
-        self.orders.append(source.read())
+        self.orders.append(data)
         self.called.append(argv[3].removeprefix("--compatible="))
         answer = {"changed": True, "keys": ["0" * 16], "sequence": 2, "compatible": COMPATIBLE}
         return self._said(argv, json.dumps(FACTS | {"command": "keys"} | answer))
@@ -198,7 +195,7 @@ def test_a_board_cannot_have_orders_signed_for_another(
         "  found: SHA256:another\n"
         "next: look at what runs there; "
         f"if you replaced its host key: rm {folder.path}/boards/{ID}; "
-        "if its storage is a copy of the other's: rm /opt/edgewright/id, there"
+        "if its storage is a copy of the other's: rm /opt/edgewright/id*, there"
     )
 
 
@@ -243,11 +240,21 @@ def test_a_board_of_protocol_1_is_migrated_by_provisioning_a_key_that_it_trusts(
 # Scope
 
 
+def test_a_board_that_lost_its_kind_is_told_it_by_a_document_of_the_same_keys(
+    mine: Signer,
+) -> None:
+    board = AnsweringBoard(bound(mine.public), ())
+
+    keyring.provision(at(board), NAMES, mine.public, mine)
+
+    assert board.called == [COMPATIBLE]
+
+
 def test_a_document_for_a_whole_kind_follows_one_that_other_boards_have(mine: Signer) -> None:
     board = AnsweringBoard(None, ())
 
     keyring.provision(at(board), NAMES, mine.public, mine, for_kind=True)
-    board.in_force = board.documents[0].decode()
+    board.in_force, board.names = board.documents[0].decode(), NAMES
     keyring.provision(at(board), NAMES, mine.public, mine, for_kind=True)
 
     assert len(board.orders) == 1
