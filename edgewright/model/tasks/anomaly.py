@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from edgewright.base.schema import Part
@@ -13,7 +14,8 @@ from edgewright.model.contract.card import Activation
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.session import probabilities
-from edgewright.model.tasks.masks import Window, encode
+from edgewright.model.tasks.drawing import COLOURS, draw_mask, draw_point
+from edgewright.model.tasks.masks import Window, decode, encode
 from edgewright.model.tasks.task import Agreement, Task
 
 
@@ -64,6 +66,14 @@ class AnomalyTask(Task[AnomalyAnswer]):
             if difference > agreement.tolerance:
                 words.append(f"anomalous areas differ by {difference:.4f}")
         return words
+
+    def draw(self, answer: AnomalyAnswer, image: Image.Image) -> str:
+        if answer.map is not None:
+            if answer.map.mask is not None:
+                mask = decode(answer.map.mask, answer.map.height, answer.map.width)
+                draw_mask(image, mask, COLOURS[0])
+            draw_point(image, *answer.map.peak, COLOURS[0])
+        return f"{answer.class_}, score {answer.score:.4g}"
 
     def heat(
         self, outputs: Sequence[Floats], placement: Placement

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
+from PIL import Image
 from pydantic import Field
 
 from edgewright.base.schema import Part
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.segment_card import SegmentCard
+from edgewright.model.tasks.drawing import colour_of, draw_box, draw_mask
 from edgewright.model.tasks.masks import Mask, Window, decode, encode, overlap
 from edgewright.model.tasks.task import Agreement, Task
 
@@ -72,6 +74,15 @@ class SegmentTask(Task[SegmentAnswer]):
             if common < agreement.overlap and (first ^ second).mean() > FORGIVEN:
                 words.append(f"{label}: overlap {common:.3f}, expected {agreement.overlap:g}")
         return words
+
+    def draw(self, answer: SegmentAnswer, image: Image.Image) -> str:
+        for place, segment in enumerate(answer.segments):
+            colour = colour_of(place)
+            if segment.mask is not None:
+                draw_mask(image, decode(segment.mask, answer.height, answer.width), colour)
+            draw_box(image, segment.box, colour, segment.class_)
+        areas = [f"{segment.class_} {segment.area:.1%}" for segment in answer.segments]
+        return ", ".join(areas) or "nothing but background"
 
     def masks(self, outputs: Sequence[Floats], placement: Placement) -> tuple[Mask, Window]:
         """For each label the pixels that have it (labels, H, W), where the map shows the image."""

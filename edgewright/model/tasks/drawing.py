@@ -1,0 +1,39 @@
+"""How answers are drawn on the images that they are about."""
+
+from PIL import Image, ImageDraw
+
+from edgewright.model.tasks.masks import Mask
+
+# Told apart by colour-blind people (Okabe and Ito, 2008).
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
+_OPACITY = 110  # of 255
+_LINE = 0.006  # of the image's longer side
+
+
+def colour_of(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def draw_mask(image: Image.Image, mask: Mask, colour: str) -> None:
+    """Colour the pixels of a mask that covers the whole image, whatever its own size."""
+    shade = Image.fromarray(mask.astype("uint8") * _OPACITY)
+    image.paste(colour, (0, 0), shade.resize(image.size, Image.Resampling.NEAREST))
+
+
+def draw_box(
+    image: Image.Image, box: tuple[float, float, float, float], colour: str, words: str = ""
+) -> None:
+    """Draw a box, given by left, top, right and bottom, with words at its upper left corner."""
+    width = max(1, round(max(image.size) * _LINE))
+    canvas = ImageDraw.Draw(image)
+    canvas.rectangle(box, outline=colour, width=width)
+    if words:
+        size = max(10, round(max(image.size) / 40))
+        place = (box[0] + 2 * width, box[1] + 2 * width)
+        canvas.text(place, words, fill=colour, font_size=size)
+
+
+def draw_point(image: Image.Image, x: float, y: float, colour: str) -> None:
+    radius = max(image.size) * 3 * _LINE
+    box = (x - radius, y - radius, x + radius, y + radius)
+    ImageDraw.Draw(image).ellipse(box, outline=colour, width=max(1, round(radius / 3)))
