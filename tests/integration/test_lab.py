@@ -168,9 +168,9 @@ def test_the_service_comes_back_whatever_happens(
         signing.install(ssh, releases[0])
         service.install(ssh, profile)
     wait_until(som, profile)
-    give_image(som, "one")
+    give_image(som, manager)  # a name of its own: a result that lies there would keep it waiting
     wait_until(som, profile, images=1)
-    assert '"class":"lower"' in said(som, "cat /var/spool/edgewright/out/one.png.json")
+    assert '"class":"lower"' in said(som, f"cat /var/spool/edgewright/out/{manager}.png.json")
 
     said(som, f"kill -KILL $({PROCESS})")
     wait_until(som, profile, restarts=1)
