@@ -23,13 +23,14 @@ def draw_mask(image: Image.Image, mask: Mask, colour: str) -> None:
 def draw_box(
     image: Image.Image, box: tuple[float, float, float, float], colour: str, words: str = ""
 ) -> None:
-    """Draw a box, given by left, top, right and bottom, with words at its upper left corner."""
+    """Draw a box (x, y, width, height), with words at its upper left corner."""
     width = max(1, round(max(image.size) * _LINE))
     canvas = ImageDraw.Draw(image)
-    canvas.rectangle(box, outline=colour, width=width)
+    x, y, across, down = box
+    canvas.rectangle((x, y, x + across, y + down), outline=colour, width=width)
     if words:
         size = max(10, round(max(image.size) / 40))
-        place = (box[0] + 2 * width, box[1] + 2 * width)
+        place = (x + 2 * width, y + 2 * width)
         canvas.text(place, words, fill=colour, font_size=size)
 
 

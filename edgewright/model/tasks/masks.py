@@ -89,15 +89,12 @@ class Window:
         return part[..., rows[:, np.newaxis], columns]
 
     def box(self, mask: Mask) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of a mask that is not empty, in pixels of the image."""
+        """The corner of a mask that is not empty, its width and height, in pixels of the image."""
         x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
         columns, rows = self.columns, self.rows
-        return (
-            columns.to_image(float(x[0])),
-            rows.to_image(float(y[0])),
-            columns.to_image(float(x[-1] + 1)),
-            rows.to_image(float(y[-1] + 1)),
-        )
+        left, right = columns.to_image(float(x[0])), columns.to_image(float(x[-1] + 1))
+        top, bottom = rows.to_image(float(y[0])), rows.to_image(float(y[-1] + 1))
+        return left, top, round(right - left, 6), round(bottom - top, 6)
 
 
 def runs_of(mask: Mask) -> list[int]:

@@ -24,7 +24,8 @@ class Segment(Part):
 
     class_: str
     area: float = Field(ge=0, le=1)  # share of the part of the map that shows the image
-    box: tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the image
+    # x and y of the corner at left and top, width, height: pixels of the upright image.
+    box: tuple[float, float, float, float]
     mask: str | None = None  # none if it is too ragged to tell
 
 

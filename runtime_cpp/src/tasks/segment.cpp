@@ -193,8 +193,8 @@ void set(Json entry, const SegmentAnswer& answer, const Card& card) {
     Json object = list.append();
     object.set("class", card.labels[segment.label]);
     object.set("area", round_millionths(static_cast<double>(segment.mask.area) / pixels));
-    object.set("box",
-               round_probabilities({segment.left, segment.top, segment.right, segment.bottom}));
+    object.set("box", round_probabilities({segment.left, segment.top, segment.right - segment.left,
+                                           segment.bottom - segment.top}));
     if (segment.mask.is_ragged) {
       object.set_null("mask");
     } else {

@@ -24,7 +24,7 @@ def test_a_mask_of_another_size_covers_its_share_of_the_image() -> None:
 
 def test_a_box_is_drawn_around_what_it_holds() -> None:
     image = white()
-    draw_box(image, (10, 5, 60, 30), COLOURS[1])
+    draw_box(image, (10, 5, 50, 25), COLOURS[1])
     lines = changed(image)
     assert lines[5, 10:61].all()
     assert lines[5:31, 60].all()

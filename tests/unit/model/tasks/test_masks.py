@@ -83,12 +83,12 @@ def test_a_letterboxed_image_is_cut_out_of_the_map(
     part = window.cut(np.zeros((1, rows, columns), np.float32))
     assert part.shape[1] >= 1
     assert part.shape[2] >= 1
-    left, top, right, bottom = window.box(np.ones(part.shape[1:], bool))
+    left, top, across, down = window.box(np.ones(part.shape[1:], bool))
     # From edge to edge, but for less than a pixel of the map on each side.
     assert left <= 96 / columns / scale
     assert top <= 64 / rows / scale
-    assert right >= width - 96 / columns / scale
-    assert bottom >= height - 64 / rows / scale
+    assert left + across >= width - 96 / columns / scale
+    assert top + down >= height - 64 / rows / scale
 
 
 def test_a_map_of_the_inputs_size_shows_the_image_alone() -> None:
@@ -97,4 +97,4 @@ def test_a_map_of_the_inputs_size_shows_the_image_alone() -> None:
     assert (window.rows.first, window.rows.end) == (25, 75)
     mask = np.zeros((50, 100), bool)
     mask[0, 10:20] = True
-    assert window.box(mask) == (20, 0, 40, 2)
+    assert window.box(mask) == (20, 0, 20, 2)

@@ -78,7 +78,7 @@ def test_an_answer_tells_of_labels_that_occur_but_the_background() -> None:
     card = segment_card(output(shape=(1, 2, 2), role="classes"), background="cell")
     found = SegmentTask(card).answer([np.array([[[0, 2], [0, 0]]], np.float32)], STRETCHED)
     (segment,) = found.segments
-    assert (segment.class_, segment.area, segment.box) == ("dust", 0.25, (8, 0, 16, 4))
+    assert (segment.class_, segment.area, segment.box) == ("dust", 0.25, (8, 0, 8, 4))
 
 
 def answer(width: int, height: int, pixels: int) -> SegmentAnswer:
