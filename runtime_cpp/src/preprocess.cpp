@@ -132,13 +132,19 @@ Resizer::Resizer(const Span& across, const Span& down, Filter filter)
       narrow_(across.count),
       out_(across.count * down.count) {}
 
+float Resizer::pixel(double sum) const {
+  // The bicubic curve overshoots at edges, and Pillow's pixels cannot.
+  if (filter_ == Filter::bicubic) sum = std::min(std::max(sum, 0.0), 255.0);
+  return static_cast<float>(sum);
+}
+
 void Resizer::row(const float* values) {
   const size_t width = narrow_.size();
   for (size_t x = 0; x < width; ++x) {
     double sum = 0;
     const float* input = values + across_[x].first;
     for (const double weight : across_[x].weights) sum += static_cast<double>(*input++) * weight;
-    narrow_[x] = static_cast<float>(sum);
+    narrow_[x] = pixel(sum);
   }
   for (size_t y = open_; y < down_.size() && down_[y].first <= row_; ++y) {
     std::vector<double>& sums = sums_[y];
@@ -146,12 +152,7 @@ void Resizer::row(const float* values) {
     const double weight = down_[y].weights[row_ - down_[y].first];
     for (size_t x = 0; x < width; ++x) sums[x] += static_cast<double>(narrow_[x]) * weight;
     if (row_ + 1 < down_[y].first + down_[y].weights.size()) continue;
-    for (size_t x = 0; x < width; ++x) {
-      const auto value = static_cast<float>(sums[x]);
-      // The bicubic curve overshoots at edges.
-      const bool clips = filter_ == Filter::bicubic;
-      out_[y * width + x] = clips ? std::min(std::max(value, 0.0f), 255.0f) : value;
-    }
+    for (size_t x = 0; x < width; ++x) out_[y * width + x] = pixel(sums[x]);
     sums = {};
     open_ = y + 1;  // outputs end in order
   }

@@ -222,6 +222,10 @@ class _Processor(Excerpt):
     do_flip_channel_order: bool | None = False
     do_pad: bool | None = False
 
+    @property
+    def kind(self) -> str:
+        return self.image_processor_type or self.feature_extractor_type or ""
+
 
 def _of_processor(folder: Path, target: Target) -> Proposal:
     if not (folder / PROCESSOR).is_file():
@@ -253,12 +257,11 @@ def _of_processor(folder: Path, target: Target) -> Proposal:
 def _fit_of(processor: _Processor, target: Target) -> Fit | None:
     """None where it does not end in the network's input."""
     sides = (target.height, target.width)
-    kind = processor.image_processor_type or processor.feature_extractor_type or ""
-    size = _as_size(processor.size, is_square=kind.startswith(_SQUARE))
+    size = _as_size(processor.size, is_square=processor.kind.startswith(_SQUARE))
     shorter = size.shortest_edge if size.longest_edge is None else None
     if not processor.do_resize or processor.do_pad:
         return None
-    if kind.startswith("ConvNext") and shorter and sides == (shorter, shorter):
+    if processor.kind.startswith("ConvNext") and shorter and sides == (shorter, shorter):
         # Below 384 pixels it crops, by a share; from there on it stretches.
         if shorter >= 384:
             return Stretch()
@@ -280,7 +283,9 @@ def _as_size(size: int | _Size | None, *, is_square: bool) -> _Size:
 
 def _normalize_of(processor: _Processor, channels: int) -> Normalize | None:
     mean, std = processor.image_mean, processor.image_std
-    does = processor.do_normalize if processor.do_normalize is not None else bool(mean)
+    does = processor.do_normalize
+    if does is None:  # MobileViT's has a mean and does not use it
+        does = bool(mean) and not processor.kind.startswith("MobileViT")
     factor = processor.rescale_factor if processor.do_rescale else 1.0
     if processor.rescale_offset or processor.include_top or factor <= 0:
         return None  # EfficientNet's, which normalises twice

@@ -29,6 +29,7 @@ class Resizer {
   static std::vector<Taps> taps(const Span& span, Filter filter);
   static Taps antialiased(const Span& span, size_t index, double reach, double (*curve)(double));
   static Taps bilinear(const Span& span, size_t index);
+  float pixel(double sum) const;
 
   Filter filter_;
   std::vector<Taps> across_;               // one for each column of the output

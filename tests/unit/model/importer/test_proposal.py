@@ -122,6 +122,14 @@ def test_the_fit_of_an_image_processor(
             {"image_mean": [127.5] * 3, "image_std": [51.0] * 3, "do_rescale": False},
             MeanStd(mean=(0.5,) * 3, std=(0.2,) * 3),
         ),
+        (
+            {
+                "image_mean": MEAN,
+                "image_std": STD,
+                "image_processor_type": "MobileViTImageProcessor",
+            },
+            Scale(factor=1 / 255),
+        ),
         ({"image_mean": [0.5], "image_std": [0.5]}, None),
         ({"image_mean": MEAN, "image_std": [0.0] * 3}, None),
         ({"image_mean": [float("nan")] * 3, "image_std": STD}, None),
