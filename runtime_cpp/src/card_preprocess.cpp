@@ -8,6 +8,7 @@ namespace edge {
 namespace {
 
 constexpr uint64_t max_side = 4096;  // pixels of what a picture is resized to
+constexpr uint64_t max_picture_side = 16384;
 
 /// One of the words of a field, by its place in the list; the first where it is none of them.
 size_t read_word(Fields& fields, const char* key, const std::vector<std::string>& words) {
@@ -94,9 +95,18 @@ Fit read_fit(Fields fields, size_t height, size_t width) {
   return fit;
 }
 
+Region read_region(Fields fields) {
+  const auto number = [&](const char* key, uint64_t low, uint64_t high) {
+    return static_cast<size_t>(fields.whole(key, low, high));
+  };
+  return {number("x", 0, max_picture_side - 1), number("y", 0, max_picture_side - 1),
+          number("width", 1, max_picture_side), number("height", 1, max_picture_side)};
+}
+
 /// Notes what a card of schema 1 cannot say.
 void reject_words_of_schema_2(Fields& fields, const Preprocess& preprocess) {
   if (preprocess.significant_bits != 0) fields.reject("significant_bits", "needs schema 2");
+  if (preprocess.roi) fields.reject("roi", "needs schema 2");
   const Fit& fit = preprocess.fit;
   if (fit.kind != Fit::Kind::stretch || fit.height != 0) fields.reject("fit", "needs schema 2");
   if (preprocess.color == Color::bgr) fields.reject("color", "bgr needs schema 2");
@@ -122,6 +132,7 @@ Preprocess read_preprocess(Fields fields, int schema, const std::vector<int64_t>
     preprocess.fit = read_fit(fields.object("fit"), static_cast<size_t>(shape[2]),
                               static_cast<size_t>(shape[3]));
   }
+  if (fields.has("roi")) preprocess.roi = read_region(fields.object("roi"));
   if (schema < 2) reject_words_of_schema_2(fields, preprocess);
   return preprocess;
 }

@@ -37,11 +37,11 @@ Size resized(Size image, Size input, const Fit& fit) {
 
 /// Half to even where the middle is kept, as torchvision's CenterCrop; down where there is a
 /// border, as Ultralytics' LetterBox.
-Span span(size_t length, size_t resized, size_t input) {
+Span span(size_t start, size_t length, size_t resized, size_t input) {
   const size_t surplus = resized > input ? resized - input : 0;
   const size_t border = input > resized ? input - resized : 0;
   const auto first = static_cast<size_t>(std::nearbyint(static_cast<double>(surplus) / 2));
-  return {0, length, resized, first, std::min(resized, input), border / 2};
+  return {start, length, resized, first, std::min(resized, input), border / 2};
 }
 
 }  // namespace
@@ -55,11 +55,13 @@ Placement Geometry::placement() const {
           y.offset()};
 }
 
-Geometry geometry_of(size_t height, size_t width, const Card& card) {
+std::optional<Geometry> geometry_of(size_t height, size_t width, const Card& card) {
   const Size input{static_cast<size_t>(card.height()), static_cast<size_t>(card.width())};
-  const Size size = resized({height, width}, input, card.preprocess.fit);
-  return {height, width, span(height, size.height, input.height),
-          span(width, size.width, input.width)};
+  const Region part = card.preprocess.roi.value_or(Region{0, 0, width, height});
+  if (part.x + part.width > width || part.y + part.height > height) return std::nullopt;
+  const Size size = resized({part.height, part.width}, input, card.preprocess.fit);
+  return Geometry{height, width, span(part.y, part.height, size.height, input.height),
+                  span(part.x, part.width, size.width, input.width)};
 }
 
 }  // namespace edge

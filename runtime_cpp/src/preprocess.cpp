@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/text.hpp"
 #include "edge/npy.hpp"
 #include "edge/statistics.hpp"
 
@@ -165,8 +166,9 @@ void InputRows::begin(const ImageShape& shape) {
   const auto width = static_cast<size_t>(shape.width);
   const auto height = static_cast<size_t>(shape.height);
   geometry_ = turn.swap ? geometry_of(width, height, card_) : geometry_of(height, width, card_);
-  across_ = turn.swap ? geometry_.y : geometry_.x;
-  down_ = turn.swap ? geometry_.x : geometry_.y;
+  if (!geometry_) return;
+  across_ = turn.swap ? geometry_->y : geometry_->x;
+  down_ = turn.swap ? geometry_->x : geometry_->y;
   if (turn.flip_x) across_ = flipped(across_, width);
   if (turn.flip_y) down_ = flipped(down_, height);
   for (int channel = 0; channel < card_.channels(); ++channel) {
@@ -177,7 +179,7 @@ void InputRows::begin(const ImageShape& shape) {
 
 void InputRows::row(const uint8_t* pixels) {
   const size_t y = row_++;
-  if (y < down_.start || y >= down_.start + down_.length) return;
+  if (!geometry_ || y < down_.start || y >= down_.start + down_.length) return;
   const double start = now_ms();
   const auto step = static_cast<size_t>(shape_.channels);
   const bool is_luma = step == 3 && card_.preprocess.color == Color::gray;
@@ -194,12 +196,23 @@ void InputRows::row(const uint8_t* pixels) {
   ms_ += now_ms() - start;
 }
 
+std::optional<Error> InputRows::fault(const std::string& path) const {
+  if (geometry_) return std::nullopt;
+  const Region& region = *card_.preprocess.roi;
+  const bool swap = Turn(shape_.orientation).swap;
+  return Error{Exit::image, "image_too_small", path,
+               format("is %d x %d pixels, the card's region reaches to %zu x %zu",
+                      swap ? shape_.height : shape_.width, swap ? shape_.width : shape_.height,
+                      region.x + region.width, region.y + region.height),
+               "take an image of the camera that the card is for"};
+}
+
 std::vector<float> InputRows::input() const {
   std::vector<float> input(card_.values(), card_.preprocess.fit.pad_value);
   const auto width = static_cast<size_t>(card_.width());
   const size_t plane = input.size() / resizers_.size();
   for (size_t channel = 0; channel < resizers_.size(); ++channel) {
-    paste(resizers_[channel].values(), Turn(shape_.orientation), geometry_, width,
+    paste(resizers_[channel].values(), Turn(shape_.orientation), *geometry_, width,
           input.data() + channel * plane);
   }
   const Normalize& normalize = card_.preprocess.normalize;
@@ -222,6 +235,7 @@ Result<Input> load_input(const std::string& path, const Card& card, const ImageL
   const Encoded encoded{path, file->data.get(), file->size, limits,
                         card.preprocess.significant_bits};
   if (auto error = decode(encoded, rows)) return *error;
+  if (auto error = rows.fault(path)) return *error;
   const double decoded = now_ms();
   Input input{rows.input(), rows.placement()};
   input.decode_ms = decoded - start - rows.ms();

@@ -84,8 +84,11 @@ TEST_CASE("schema 2 tells how the picture is fitted, coloured, filtered and scal
   CHECK(contains(problem_with(R"({"kind": "stretch", "size": [3, 4]})"), "preprocess.fit.size: "));
   CHECK(contains(problem_with(R"({"kind": "pad"})"),
                  "preprocess.fit.kind: expected stretch, center_crop or letterbox, found pad"));
+  card = replaced(card, "\"fit\":", R"("roi": {"x": 1, "y": 2, "width": 3, "height": 4}, "fit":)");
+  CHECK(read()->preprocess.roi->height == 4);
   card = replaced(card, "\"schema\": 2", "\"schema\": 1");
-  for (const char* key : {"fit: ", "color: bgr ", "resize: bilinear ", "normalize.kind: scale "}) {
+  for (const char* key :
+       {"roi: ", "fit: ", "color: bgr ", "resize: bilinear ", "normalize.kind: scale "}) {
     CHECK(contains(read().error().problem, std::string("preprocess.") + key + "needs schema 2"));
   }
 }

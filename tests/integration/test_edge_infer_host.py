@@ -26,6 +26,7 @@ from edgewright.model.contract.card import (
     Letterbox,
     PerImage,
     Preprocess,
+    Region,
     Scale,
     Stretch,
     read_card,
@@ -165,6 +166,13 @@ def test_any_size_agrees_with_python(
     assert agreement(host_edge_infer, gray_toy, image) <= AGREEMENT
 
 
+def region_of(share: tuple[float, float, float, float], size: tuple[int, int]) -> Region:
+    """Some region of an upright image of this height and width."""
+    (height, width), (top, left, tall, wide) = size, share
+    x, y = int(left * width), int(top * height)
+    return Region(x=x, y=y, width=1 + int(wide * (width - x)), height=1 + int(tall * (height - y)))
+
+
 NORMALIZATIONS = [PerImage(), Scale(factor=1), Scale(factor=1 / 255)]
 FITS = st.one_of(
     st.just(Stretch()),
@@ -182,6 +190,7 @@ FITS = st.one_of(
     fit=FITS,
     resize=st.sampled_from(["triangle", "bicubic", "bilinear"]),
     normalize=st.sampled_from(NORMALIZATIONS),
+    share=st.none() | st.tuples(*[st.floats(0, 0.99)] * 4),
     seed=st.integers(0, 9),
 )
 def test_any_preprocessing_agrees_with_python(
@@ -195,6 +204,7 @@ def test_any_preprocessing_agrees_with_python(
     fit: Fit,
     resize: Filter,
     normalize: PerImage | Scale,
+    share: tuple[float, float, float, float] | None,
     seed: int,
 ) -> None:
     toy = gray_toy if color == "gray" else rgb_toy
@@ -202,7 +212,8 @@ def test_any_preprocessing_agrees_with_python(
     shutil.rmtree(model.parent, ignore_errors=True)
     beside(toy, model.parent)
     card = read_card(model.parent / "card.json")
-    how = Preprocess(color=color, fit=fit, resize=resize, normalize=normalize)
+    roi = region_of(share, size if orientation < 5 else size[::-1]) if share else None
+    how = Preprocess(color=color, fit=fit, resize=resize, normalize=normalize, roi=roi)
     write_card(card.model_copy(update={"preprocess": how}), model.parent / "card.json")
     noise = np.random.default_rng(seed).integers(0, 256, size=(*size, 3), dtype=np.uint8)
     exif = Image.Exif()

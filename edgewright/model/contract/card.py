@@ -69,6 +69,15 @@ Color = Literal["gray", "rgb", "bgr"]
 Filter = Literal["triangle", "bicubic", "bilinear"]
 
 
+class Region(Part):
+    """A part of the upright image, in pixels."""
+
+    x: int = Field(ge=0, lt=16384)
+    y: int = Field(ge=0, lt=16384)
+    width: int = Field(gt=0, le=16384)
+    height: int = Field(gt=0, le=16384)
+
+
 class Preprocess(Part):
     """From pixels to the network's input; docs/formats.md has the exact arithmetic."""
 
@@ -78,11 +87,14 @@ class Preprocess(Part):
     # Of samples with 16 bits, as a camera of 10 or 12 bits writes them; schema 2.
     significant_bits: Annotated[int, Field(ge=9, le=16)] | None = None
     fit: Fit = Stretch()  # schema 2
+    roi: Region | None = None  # all else is as if the image were this part alone; schema 2
 
     def words_of_schema_2(self) -> Iterator[str]:
         """What a card of schema 1 cannot say."""
         if self.significant_bits is not None:
             yield "preprocess.significant_bits is a key"
+        if self.roi is not None:
+            yield "preprocess.roi is a key"
         if self.fit != Stretch():
             yield "preprocess.fit is a key"
         words = {"color": self.color, "resize": self.resize, "normalize": self.normalize.kind}

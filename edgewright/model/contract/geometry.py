@@ -5,7 +5,7 @@ C++ computes the same. The image is the upright one.
 
 from dataclasses import dataclass
 
-from edgewright.model.contract.card import CenterCrop, Fit, ImageCard, Letterbox
+from edgewright.model.contract.card import CenterCrop, Fit, ImageCard, Letterbox, Region
 from edgewright.model.contract.placement import Placement
 
 
@@ -52,14 +52,23 @@ class Geometry:
 
 
 def geometry_of(height: int, width: int, card: ImageCard) -> Geometry:
-    """The geometry for an upright image of this size."""
+    """The geometry for an upright image of this size.
+
+    Raises ValueError, in words, if the card's region reaches beyond it.
+    """
     target = (card.input.shape[2], card.input.shape[3])
-    resized = _resized((height, width), target, card.preprocess.fit)
+    part = card.preprocess.roi or Region(x=0, y=0, width=width, height=height)
+    if part.x + part.width > width or part.y + part.height > height:
+        raise ValueError(
+            f"is {width} x {height} pixels, the card's region reaches to "
+            f"{part.x + part.width} x {part.y + part.height}"
+        )
+    resized = _resized((part.height, part.width), target, card.preprocess.fit)
     return Geometry(
         height=height,
         width=width,
-        y=_span(height, resized[0], target[0]),
-        x=_span(width, resized[1], target[1]),
+        y=_span(part.y, part.height, resized[0], target[0]),
+        x=_span(part.x, part.width, resized[1], target[1]),
     )
 
 
@@ -79,11 +88,11 @@ def _resized(image: tuple[int, int], target: tuple[int, int], fit: Fit) -> tuple
     return fit.size or target
 
 
-def _span(length: int, resized: int, target: int) -> Span:
+def _span(start: int, length: int, resized: int, target: int) -> Span:
     """Half to even where the middle is kept, as torchvision's CenterCrop; down where there is a
     border, as Ultralytics' LetterBox."""
     return Span(
-        start=0,
+        start=start,
         length=length,
         resized=resized,
         first=round(max(resized - target, 0) / 2),

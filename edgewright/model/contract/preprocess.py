@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.base.errors import UserError
 from edgewright.model.contract.card import (
     Filter,
     ImageCard,
@@ -34,12 +35,19 @@ def load_input(path: Path, card: ImageCard) -> Floats:
 def load_placed(path: Path, card: ImageCard) -> tuple[Floats, Placement]:
     """The network's input for one image file, and where the image lies in it."""
     pixels = decode(path, card.preprocess.significant_bits)
-    placement = geometry_of(pixels.shape[0], pixels.shape[1], card).placement
+    try:
+        placement = geometry_of(pixels.shape[0], pixels.shape[1], card).placement
+    except ValueError as too_small:
+        next = "take an image of the camera that the card is for"
+        raise UserError(str(path), str(too_small), next=next) from too_small
     return preprocess(pixels, card), placement
 
 
 def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
-    """Pixels of any size, uint8 (H, W) or (H, W, 3) -> float32 (1, C, H, W)."""
+    """Pixels of any size, uint8 (H, W) or (H, W, 3) -> float32 (1, C, H, W).
+
+    Raises ValueError if the card's region reaches beyond them.
+    """
     rules = card.preprocess
     geometry = geometry_of(pixels.shape[0], pixels.shape[1], card)
     y, x = geometry.y, geometry.x

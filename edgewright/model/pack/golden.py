@@ -137,9 +137,10 @@ def write_golden(
             Path(shutil.copy(sample.path, folder / sample.key.replace("/", "-")))
             for sample in samples
         ]
-        images += [_as_odd_jpeg(images[-1], folder, card.preprocess.color)]
+        if card.preprocess.roi is None:  # a region is of images of the camera's size
+            images += [_as_odd_jpeg(images[-1], folder, card.preprocess.color)]
         if card.preprocess.color == "gray":
-            images.insert(-1, _as_rgb(images[0], folder))
+            images.insert(len(samples), _as_rgb(images[0], folder))
         expected = expect(model, card, images)
         unsure = [case for case in expected.cases if _lead(case) < MARGIN]
         sound = [case for case in expected.cases if case not in unsure]

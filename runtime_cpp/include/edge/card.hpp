@@ -34,12 +34,21 @@ struct Fit {
   float pad_value = 0;        // letterbox: of the border, 0 to 255
 };
 
+/// A part of the upright picture, in pixels.
+struct Region {
+  size_t x;
+  size_t y;
+  size_t width;
+  size_t height;
+};
+
 /// From pixels to the network's input.
 struct Preprocess {
   Color color = Color::gray;
   Filter filter = Filter::triangle;
   Fit fit;
-  int significant_bits = 0;  // of samples with 16 bits; 0: not said
+  std::optional<Region> roi;  // all else is as if the picture were this part alone
+  int significant_bits = 0;   // of samples with 16 bits; 0: not said
   Normalize normalize;
 };
 

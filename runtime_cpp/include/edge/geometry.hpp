@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 #include "edge/card.hpp"
 #include "edge/placement.hpp"
@@ -34,7 +35,8 @@ struct Geometry {
   Placement placement() const;
 };
 
-/// The geometry for an upright picture of this size.
-Geometry geometry_of(size_t height, size_t width, const Card& card);
+/// The geometry for an upright picture of this size; nothing if the card's region reaches beyond
+/// it.
+std::optional<Geometry> geometry_of(size_t height, size_t width, const Card& card);
 
 }  // namespace edge

@@ -49,15 +49,17 @@ class InputRows : public Rows {
   void begin(const ImageShape& shape) override;
   void row(const uint8_t* pixels) override;
 
+  /// Nothing if the picture reaches as far as the card's region; else there is no input of it.
+  std::optional<Error> fault(const std::string& path) const;
   /// Channels × height × width of the card, once all rows have come.
   std::vector<float> input() const;
-  Placement placement() const { return geometry_.placement(); }
+  Placement placement() const { return geometry_->placement(); }
   double ms() const { return ms_; }  // spent here, not in the decoder
 
  private:
   const Card& card_;
   ImageShape shape_{};
-  Geometry geometry_{};
+  std::optional<Geometry> geometry_;
   Span across_{};                  // of the picture as it is stored
   Span down_{};                    // of the picture as it is stored
   std::vector<Resizer> resizers_;  // one for each channel of the card

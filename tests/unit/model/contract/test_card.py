@@ -116,6 +116,7 @@ def test_a_card_of_schema_1_is_written_so_that_it_can_be_read(tmp_path: Path) ->
     ("key", "value", "problem"),
     [
         ("fit", {"kind": "letterbox"}, "preprocess.fit is a key"),
+        ("roi", {"x": 0, "y": 0, "width": 9, "height": 9}, "preprocess.roi is a key"),
         ("color", "bgr", "preprocess.color bgr is a word"),
         ("resize", "bicubic", "preprocess.resize bicubic is a word"),
         ("normalize", {"kind": "scale", "factor": 1}, "preprocess.normalize scale is a word"),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgewright.base.errors import UserError
 from edgewright.model.contract.card import (
     Card,
     CenterCrop,
@@ -17,6 +18,7 @@ from edgewright.model.contract.card import (
     MeanStd,
     PerImage,
     Preprocess,
+    Region,
     Scale,
     Stretch,
 )
@@ -194,6 +196,24 @@ def test_a_letterbox_has_the_geometry_of_ultralytics(height: int, width: int) ->
     for span, side, half in zip((geometry.y, geometry.x), size, halves, strict=True):
         if side:  # it has no picture as thin as that
             assert (span.count, span.before) == (side, round(half - 0.1))
+
+
+@pytest.mark.parametrize("fit", [Stretch(), CenterCrop(resize_shorter=20), Letterbox()])
+def test_a_region_is_as_if_the_image_were_it_alone(fit: Fit, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60), dtype=np.uint8)
+    whole_card = fitted(fit, 8, 12)
+    region = Region(x=7, y=11, width=31, height=22)
+    rules = whole_card.preprocess.model_copy(update={"roi": region})
+    card = whole_card.model_copy(update={"preprocess": rules})
+    part = np.ascontiguousarray(pixels[11:33, 7:38])
+    np.testing.assert_array_equal(preprocess(pixels, card), preprocess(part, whole_card))
+    seen, alone = geometry_of(50, 60, card).placement, geometry_of(22, 31, whole_card).placement
+    middle = np.array([6.0, 4.0])
+    np.testing.assert_allclose(seen.to_image(middle), alone.to_image(middle) + [7, 11])
+
+    Image.fromarray(part).save(tmp_path / "small.png")
+    with pytest.raises(UserError, match="is 31 x 22 pixels, the card's region reaches to 38 x 33"):
+        load_input(tmp_path / "small.png", card)
 
 
 def test_a_letterbox_has_a_border_of_its_value_before_it_is_normalised() -> None:

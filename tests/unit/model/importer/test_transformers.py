@@ -32,7 +32,8 @@ def test_an_input_is_that_of_the_processor_but_for_its_rounding(
 ) -> None:
     processor = getattr(transformers, f"{name}ImageProcessorPil")(**PROCESSORS[name])
     processor.save_pretrained(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    # Of mild contrast: what the bicubic curve cuts off depends on which pass comes first.
+    pixels = np.random.default_rng(0).integers(64, 192, (*size, 3), dtype=np.uint8)
     expected = processor(images=Image.fromarray(pixels), return_tensors="np")["pixel_values"]
 
     target = Target(channels=3, height=56, width=56)
@@ -42,6 +43,6 @@ def test_an_input_is_that_of_the_processor_but_for_its_rounding(
 
     assert proposal.notes == ()
     # The processor rounds to whole pixels after each pass of the resize.
-    steps = 255 * np.array(getattr(processor, "image_std", None) or [1] * 3).reshape(1, 3, 1, 1)
-    steps = 255 if name == "MobileViT" else steps
+    deviation = processor.image_std if processor.do_normalize else [1, 1, 1]
+    steps = 255 * np.array(deviation).reshape(1, 3, 1, 1)
     assert np.abs((seen - expected) * steps).max() < 2
