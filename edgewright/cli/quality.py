@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from json import JSONDecodeError, loads
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +35,14 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import written_files
 from edgewright.cli.task_quality import evaluate_task, task_card
-from edgewright.model.contract.card import Card, ModelFile, Preprocess, read_card, write_card
+from edgewright.model.contract.card import (
+    Card,
+    ModelFile,
+    Preprocess,
+    Region,
+    read_card,
+    write_card,
+)
 from edgewright.model.contract.session import saturates
 from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
 from edgewright.model.convert import inspect as inspector
@@ -160,6 +168,7 @@ class CardOptions:
     fit: Annotated[str, "stretch, center_crop:256 (shorter side) or letterbox:114 (border)"] = ""
     color: Annotated[str, "gray, rgb or bgr"] = ""
     resize: Annotated[str, "filter: triangle, bicubic or bilinear (OpenCV's)"] = ""
+    roi: Annotated[str, "part of each image that is looked at, in pixels: X,Y,WIDTH,HEIGHT"] = ""
     shape: InputShape = ""
     output: OutputName = ""
 
@@ -184,7 +193,11 @@ def _import_request(options: CardOptions, out: Path) -> "ImportRequest":
         mean=_numbers("--mean", options.mean),
         std=_numbers("--std", options.std),
         parts=stated_parts(
-            fit=options.fit, color=options.color, resize=options.resize, scale=options.scale
+            fit=options.fit,
+            color=options.color,
+            resize=options.resize,
+            scale=options.scale,
+            roi=options.roi,
         ),
         shape=_shape(options.shape),
         output=options.output,
@@ -268,7 +281,9 @@ def _print_import(report: "ImportReport") -> None:
     say(f"next: {made} --model={report.model}")
 
 
-def stated_parts(*, fit: str, color: str, resize: str, scale: str) -> PreprocessParts:
+def stated_parts(
+    *, fit: str = "", color: str = "", resize: str = "", scale: str = "", roi: str = ""
+) -> PreprocessParts:
     """What options say of preprocessing. Raises UserError for a word that it does not have."""
     kind, _, number = fit.partition(":")
     argument = {"center_crop": "resize_shorter", "letterbox": "pad_value"}.get(kind)
@@ -277,6 +292,7 @@ def stated_parts(*, fit: str, color: str, resize: str, scale: str) -> Preprocess
         "color": color or None,
         "resize": resize or None,
         "normalize": {"kind": "scale", "factor": scale} if scale else None,
+        "roi": dict(zip_longest(Region.model_fields, roi.split(","))) if roi else None,
     }
     stated = {key: value for key, value in content.items() if value is not None}
     try:

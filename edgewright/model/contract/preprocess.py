@@ -96,10 +96,9 @@ def resample(plane: Floats, y: Span, x: Span, kernel: Filter) -> Floats:
 
 def _along_rows(rows: Floats, span: Span, kernel: Filter) -> Floats:
     """Rows (length, N) -> (count, N)."""
-    exact = rows.astype(np.float64)
     out = np.empty((span.count, rows.shape[1]), np.float32)
     for index, (first, weights) in enumerate(_taps(span, kernel)):
-        out[index] = weights @ exact[first : first + len(weights)]
+        out[index] = weights @ rows[first : first + len(weights)]
     # The bicubic curve overshoots at edges, and Pillow's pixels cannot.
     return np.clip(out, 0, 255) if kernel == "bicubic" else out
 

@@ -27,6 +27,7 @@ from edgewright.model.contract.card import (
     MeanStd,
     Normalize,
     Preprocess,
+    Region,
     Scale,
     Stretch,
     fit_problems,
@@ -39,7 +40,7 @@ LITERAL = 1 << 20  # characters of a Python literal
 MOST_LABELS = 50_000
 LABEL = 200  # characters
 Config = TypeVar("Config", bound=Excerpt)
-KEYS = ("fit", "color", "resize", "normalize")
+KEYS = ("fit", "color", "resize", "normalize", "roi")
 # Pillow's numbers of its filters.
 _FILTERS: Mapping[int, Filter] = {2: "triangle", 3: "bicubic"}
 _FILTER_NAMES: Mapping[str, Filter] = {"bilinear": "triangle", "bicubic": "bicubic"}
@@ -55,6 +56,7 @@ class PreprocessParts:
     color: Color | None = None
     resize: Filter | None = None
     normalize: Normalize | None = None
+    roi: Region | None = None
 
     def content(self) -> dict[str, Any]:
         parts = {key: getattr(self, key) for key in KEYS}
@@ -375,8 +377,11 @@ def describe(preprocess: Preprocess, target: Target) -> str:
             numbers = f"pixels of 0 to 255 times {factor:.4g}"
         case _:
             numbers = "standardised by its own mean and deviation"
+    image = "each image"
+    if part := preprocess.roi:
+        image += f"'s region of {part.width} x {part.height} pixels at {part.x}, {part.y}"
     filters = "" if preprocess.resize == "triangle" else f", {preprocess.resize}"
-    return f"each image is {fit}{filters}, {preprocess.color}, {numbers}"
+    return f"{image} is {fit}{filters}, {preprocess.color}, {numbers}"
 
 
 def _numbers(values: Iterable[float]) -> str:

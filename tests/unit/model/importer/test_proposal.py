@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
 from edgewright.cli.quality import stated_parts
-from edgewright.model.contract.card import CenterCrop, Letterbox, MeanStd, Scale, Stretch
+from edgewright.model.contract.card import CenterCrop, Letterbox, MeanStd, Region, Scale, Stretch
 from edgewright.model.importer.classifier import default_card, read_classifier
 from edgewright.model.importer.proposal import Target, propose
 
@@ -221,7 +221,7 @@ def test_what_is_stated_comes_before_what_is_proposed(tmp_path: Path) -> None:
     ],
 )
 def test_a_fit_is_stated_as_a_word_and_a_number(fit: str, expected: object) -> None:
-    assert stated_parts(fit=fit, color="", resize="", scale="").content() == {"fit": expected}
+    assert stated_parts(fit=fit).content() == {"fit": expected}
 
 
 @pytest.mark.parametrize(
@@ -229,4 +229,14 @@ def test_a_fit_is_stated_as_a_word_and_a_number(fit: str, expected: object) -> N
 )
 def test_a_fit_that_is_none_is_refused(fit: str) -> None:
     with pytest.raises(UserError, match="has words that a card does not know"):
-        stated_parts(fit=fit, color="", resize="", scale="")
+        stated_parts(fit=fit)
+
+
+def test_a_region_is_stated_as_four_numbers() -> None:
+    assert stated_parts(roi="1,2,30,40").roi == Region(x=1, y=2, width=30, height=40)
+
+
+@pytest.mark.parametrize("roi", ["1,2,3", "1,2,3,0", "-1,2,3,4", "a,b,c,d", "1,2,3,4,5"])
+def test_a_region_that_is_none_is_refused(roi: str) -> None:
+    with pytest.raises(UserError, match="has words that a card does not know"):
+        stated_parts(roi=roi)
