@@ -199,6 +199,12 @@ class Card(ImageCard):
             yield "output.activation is a key of schema 2, the card has schema 1"
 
 
+def region_problems(preprocess: Preprocess) -> Iterator[str]:
+    """Why a task cannot answer with maps: they do not tell which part of the image they are of."""
+    if preprocess.roi is not None:
+        yield "preprocess.roi is not known to this task: its maps are of whole images"
+
+
 def fit_problems(fit: Fit, height: int, width: int) -> Iterator[str]:
     """Why a part of an input of this size would be left without pixels."""
     if isinstance(fit, CenterCrop) and fit.resize_shorter < max(height, width):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Input, ModelFile
@@ -143,3 +144,10 @@ def test_contradictions_are_refused(change: dict[str, object], words: str, tmp_p
     with pytest.raises(UserError) as refused:
         read_any_card(tmp_path / "card.json")
     assert words in str(refused.value)
+
+
+def test_a_region_of_the_image_is_refused_since_masks_are_of_whole_images() -> None:
+    content = segment_card(output(activation="softmax")).model_dump(by_alias=True)
+    content["preprocess"]["roi"] = {"x": 0, "y": 0, "width": 9, "height": 9}
+    with pytest.raises(ValidationError, match=r"preprocess\.roi is not known to this task"):
+        SegmentCard.model_validate(content)
