@@ -19,6 +19,7 @@ from onnx import ModelProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Facts, ModelFile
 from edgewright.model.contract.network_file import network_bytes, not_onnx, weight_files
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.session import IR_VERSION, load_session
@@ -61,6 +62,18 @@ class Imported:
             rows = np.concatenate(list(images))
             session = load_session(self.path)
             _compare_on_images(self.source, session, self.interface, rows, self.tolerance)
+
+
+def import_facts(imported: Imported | None) -> Facts:
+    """What was rewritten, for the card; empty if nothing was."""
+    if imported is None or not imported.changes:
+        return {}
+    return {
+        "source": ModelFile.of(imported.source).model_dump(),
+        "changes": list(imported.changes),
+        "difference": imported.difference,
+        "tolerance": imported.tolerance,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

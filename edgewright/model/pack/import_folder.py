@@ -10,10 +10,10 @@ from pydantic import JsonValue, ValidationError
 from edgewright.base.errors import UserError
 from edgewright.base.files import copy_file, new_folder
 from edgewright.base.schema import Document, translate_errors
-from edgewright.model.contract.card import Card, Facts, MeanStd, ModelFile, write_card
+from edgewright.model.contract.card import Card, MeanStd, ModelFile, write_card
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.importer.classifier import CARD, Classifier, default_card, read_with_card
-from edgewright.model.importer.importing import Imported
+from edgewright.model.importer.importing import import_facts
 from edgewright.model.importer.proposal import PreprocessParts
 from edgewright.model.judge.answers import judge
 from edgewright.model.judge.evaluate import positive_label
@@ -165,18 +165,6 @@ def _import_task(request: ImportRequest) -> ImportReport:
         golden_cases=made.golden_cases,
         left_out=(),
     )
-
-
-def import_facts(imported: Imported | None) -> Facts:
-    """What was rewritten, for the card; empty if nothing was."""
-    if imported is None or not imported.changes:
-        return {}
-    return {
-        "source": ModelFile.of(imported.source).model_dump(),
-        "changes": list(imported.changes),
-        "difference": imported.difference,
-        "tolerance": imported.tolerance,
-    }
 
 
 def _stated_parts(request: ImportRequest) -> PreprocessParts:

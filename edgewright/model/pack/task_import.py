@@ -13,7 +13,7 @@ from edgewright.base.schema import translate_errors
 from edgewright.model.contract.card import ModelFile, Preprocess, Scale, write_card
 from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
 from edgewright.model.importer.classifier import CARD
-from edgewright.model.importer.importing import Imported, TaskForm, import_for_task
+from edgewright.model.importer.importing import Imported, TaskForm, import_facts, import_for_task
 from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
 from edgewright.model.importer.task_network import interface_of, read_for_task
 from edgewright.model.pack.plane_proposals import (
@@ -73,7 +73,7 @@ def import_task(request: TaskRequest) -> TaskFolder:
     with new_folder(request.out) as folder:
         model = folder / "model.onnx"
         copy_file(imported.path, model)
-        facts = {"file": ModelFile.of(model), "imported": _facts(imported), "schema_": 2}
+        facts = {"file": ModelFile.of(model), "imported": import_facts(imported), "schema_": 2}
         card = card.model_copy(update=facts)
         write_card(card, folder / CARD)
         if request.images:
@@ -140,17 +140,6 @@ def _stated(content: dict[str, Any], request: TaskRequest) -> TaskCard:
         ) from invalid
     assert isinstance(card, TaskCard)
     return card
-
-
-def _facts(imported: Imported) -> dict[str, JsonValue]:
-    if not imported.changes:
-        return {}
-    return {
-        "source": ModelFile.of(imported.source).model_dump(),
-        "changes": list(imported.changes),
-        "difference": imported.difference,
-        "tolerance": imported.tolerance,
-    }
 
 
 # What a card of each task says where nothing is stated

@@ -21,6 +21,7 @@ from edgewright.model.importer.classifier import (
     read_with_card,
     require_agreement,
 )
+from edgewright.model.importer.importing import import_facts
 from edgewright.model.judge.answers import Answers, judge, worst
 from edgewright.model.judge.contact_sheet import Tile, write_sheet
 from edgewright.model.judge.data import ELPV, Dataset, refuse_overlap
@@ -35,7 +36,6 @@ from edgewright.model.judge.images import (
     spread,
 )
 from edgewright.model.pack.golden import make_golden
-from edgewright.model.pack.import_folder import import_facts
 from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
 from edgewright.model.quantize.recipe import DEFAULT
