@@ -111,6 +111,7 @@ GROUPS = (
         about="train, quantize, judge, convert and look into a model",
         modules={
             "training": ("train", "export", "prune", "pack"),
+            "anomaly": ("anomaly",),
             "quality": (
                 "card",
                 "import",

@@ -93,6 +93,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "lint": of_tasks.ChecksPassed,
     "lock": of_tasks.WrittenFiles,
     "model.card": CardReport,
+    "model.anomaly": of_tasks.WrittenFiles,
     "model.convert": Conversion,
     "model.diff": DifferenceReport,
     "model.evaluate": Quality,
