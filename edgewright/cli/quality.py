@@ -287,8 +287,9 @@ def stated_parts(
     """What options say of preprocessing. Raises UserError for a word that it does not have."""
     kind, _, number = fit.partition(":")
     argument = {"center_crop": "resize_shorter", "letterbox": "pad_value"}.get(kind)
+    numbers = {argument: number} if argument else {"size": number.split(",")}
     content: dict[str, object] = {
-        "fit": {"kind": kind} | ({argument or "size": number} if number else {}) if fit else None,
+        "fit": {"kind": kind} | (numbers if number else {}) if fit else None,
         "color": color or None,
         "resize": resize or None,
         "normalize": {"kind": "scale", "factor": scale} if scale else None,

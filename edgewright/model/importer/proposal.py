@@ -179,7 +179,7 @@ def _labels(names: object) -> tuple[tuple[str, ...], str]:
     if isinstance(names, dict):
         try:
             table = {int(number): name for number, name in names.items()}
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return (), "have keys that are no numbers"
         if sorted(table) != list(range(len(table))):
             return (), "do not count from 0"
@@ -267,7 +267,7 @@ def _fit_of(processor: _Processor, target: Target) -> Fit | None:
         # Below 384 pixels it crops, by a share; from there on it stretches.
         if shorter >= 384:
             return Stretch()
-        return CenterCrop(resize_shorter=int(shorter / (processor.crop_pct or 224 / 256)))
+        return CenterCrop(resize_shorter=int(shorter / _share(processor.crop_pct)))
     if not processor.do_center_crop:
         return Stretch() if size.sides == sides else None
     if _as_size(processor.crop_size, is_square=True).sides != sides:
@@ -275,6 +275,11 @@ def _fit_of(processor: _Processor, target: Target) -> Fit | None:
     if size.sides:
         return Stretch() if size.sides == sides else Stretch(size=size.sides)
     return CenterCrop(resize_shorter=shorter) if shorter else None
+
+
+def _share(crop_pct: float | None) -> float:
+    """Of the resized image that is kept; the usual one where nothing sensible is said."""
+    return crop_pct if crop_pct is not None and 0.1 <= crop_pct <= 1 else 0.875
 
 
 def _as_size(size: int | _Size | None, *, is_square: bool) -> _Size:
@@ -334,9 +339,8 @@ def _of_config(folder: Path, target: Target) -> Proposal:
 
 def _timm_parts(timm: _Timm, target: Target) -> PreprocessParts:
     """As timm.data.create_transform makes them for an evaluation."""
-    share = timm.crop_pct or 0.875
-    sides = (target.height, target.width)
-    height, width = (floor(side / share) if 0.1 <= share <= 1 else side for side in sides)
+    share = _share(timm.crop_pct)
+    height, width = floor(target.height / share), floor(target.width / share)
     fit: Fit | None = None
     if timm.crop_mode == "squash":
         fit = Stretch(size=(height, width))

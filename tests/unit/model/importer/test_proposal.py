@@ -6,15 +6,40 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.base.errors import UserError
 from edgewright.cli.quality import stated_parts
-from edgewright.model.contract.card import CenterCrop, Letterbox, MeanStd, Region, Scale, Stretch
+from edgewright.model.contract.card import (
+    CenterCrop,
+    Input,
+    Letterbox,
+    MeanStd,
+    Preprocess,
+    Region,
+    Scale,
+    Stretch,
+    fit_problems,
+)
 from edgewright.model.importer.classifier import default_card, read_classifier
 from edgewright.model.importer.proposal import Target, propose
+from tests.unit.model.conftest import make_card
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+PROCESSOR_KEYS = [
+    "image_processor_type", "do_resize", "size", "do_center_crop", "crop_size", "crop_pct",
+    "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std",
+    "do_flip_channel_order", "do_pad",
+]  # fmt: skip
+CONFIG_KEYS = [
+    "id2label", "label_names", "architecture", "pretrained_cfg", "mean", "std", "interpolation",
+    "crop_pct", "crop_mode",
+]  # fmt: skip
+SIZE_KEYS = ["height", "width", "shortest_edge", "longest_edge"]
+SIZES = st.sampled_from([*SIZE_KEYS, *CONFIG_KEYS, "0", "1"])
+FIXTURES = [HealthCheck.function_scoped_fixture]
 CROP: dict[str, object] = {"do_center_crop": True, "crop_size": 8}
 CONVNEXT = {"image_processor_type": "ConvNextImageProcessor"}
 NO_FITS = ["crop", "center_crop", "letterbox:300", "center_crop:x", "stretch:9"]
@@ -146,6 +171,50 @@ def test_the_normalisation_of_an_image_processor(
     assert bool(normalize) or proposal.notes
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([8, 10, 0.8, 5e-324, 1e308, "ConvNextImageProcessor", "DeiTImageProcessor"])
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SIZES, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=FIXTURES)
+@given(
+    processor=st.dictionaries(st.sampled_from(PROCESSOR_KEYS), JSON),
+    config=st.dictionaries(st.sampled_from(CONFIG_KEYS), JSON),
+)
+@example(processor={**CONVNEXT, "size": 8, "crop_pct": 5e-324}, config={})
+@example(processor={**CONVNEXT, "size": 8, "crop_pct": float("nan")}, config={})
+@example(
+    processor={"image_mean": [1.0] * 3, "image_std": [1.0] * 3, "rescale_factor": 5e-324},
+    config={},
+)
+@example(processor={}, config={"architecture": "a", "crop_pct": 0.1, "crop_mode": "squash"})
+def test_whatever_the_files_say_a_card_can_be_made(
+    processor: dict[str, object], config: dict[str, object], tmp_path: Path
+) -> None:
+    write(tmp_path, "preprocessor_config.json", processor)
+    write(tmp_path, "config.json", config)
+    proposal = propose(tmp_path / "net.ort", TARGET)
+    how = Preprocess.model_validate({"color": "rgb"} | proposal.parts.content())
+    make_card(input=Input(shape=(1, 3, 8, 8)), preprocess=how)
+    assert not list(fit_problems(how.fit, 8, 8))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=FIXTURES)
+@given(st.text(alphabet="{}[]():,'\"0123456789e-+.abjN_ \n\\", max_size=40))
+@example("{1e999: 'a', 1: 'b'}")
+@example("{1j: 'a', 1: 'b'}")
+def test_any_names_are_labels_or_a_note(tmp_path: Path, names: str) -> None:
+    proposal = propose(network(tmp_path, {"names": names, "stride": "32"}), TARGET)
+    assert bool(proposal.labels) != bool(proposal.notes)
+
+
 def test_the_files_may_lie_above_a_folder_of_onnx(tmp_path: Path) -> None:
     model = network(tmp_path / "onnx")
     write(tmp_path, "preprocessor_config.json", {"resample": 3, "do_flip_channel_order": True})
@@ -216,6 +285,7 @@ def test_what_is_stated_comes_before_what_is_proposed(tmp_path: Path) -> None:
     [
         ("stretch", Stretch()),
         ("letterbox", Letterbox()),
+        ("stretch:256,300", Stretch(size=(256, 300))),
         ("letterbox:0", Letterbox(pad_value=0)),
         ("center_crop:256", CenterCrop(resize_shorter=256)),
     ],
