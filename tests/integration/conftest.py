@@ -3,16 +3,20 @@
 import itertools
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edgewright.base import process
 from edgewright.base.files import locked, unique_name
+from edgewright.base.process import check
 from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
@@ -22,7 +26,8 @@ from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
 from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy.remote import Board, connect
-from edgewright.lab import emulate
+from edgewright.deploy.target import Target
+from edgewright.lab import board_keys, debs, emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release
@@ -245,3 +250,84 @@ def kill_sessions(emulated: EmulatedBoard) -> None:
 def shell(emulated: EmulatedBoard, script: str) -> str:
     argv = ["docker", "exec", emulated.container, "sh", "-c", script]
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+# A board whose processor is not emulated, behind a line that can be cut
+
+RATE = "100mbit"
+ADDRESS = "198.51.100.2"  # of a range that is kept for documentation
+SUITE = "bookworm"  # its programs run with the C library of any host of ours
+PACKAGES = ("dropbear-bin", "libtomcrypt1", "libtommath1")
+
+
+TOOLS = ("ip", "tc", "unshare", "ssh")
+
+
+@pytest.fixture(scope="module")
+def line() -> Iterator[str]:
+    """The name of a network namespace at the other end of a line."""
+    if os.getuid() != 0 or any(shutil.which(tool) is None for tool in TOOLS):
+        pytest.skip("needs root, iproute2 and an SSH client")
+    name, here, there = (f"ew{part}{secrets.token_hex(4)}" for part in ("ns", "a", "b"))
+    shape = f"root tbf rate {RATE} burst 16kb latency 100ms"
+    inside = f"ip netns exec {name}"
+    try:
+        for command in (
+            f"ip netns add {name}",
+            f"ip link add {here} type veth peer name {there} netns {name}",
+            f"ip addr add 198.51.100.1/30 dev {here}",
+            f"ip link set {here} up",
+            f"tc qdisc add dev {here} {shape}",
+            f"{inside} ip addr add {ADDRESS}/30 dev {there}",
+            f"{inside} ip link set {there} up",
+            f"{inside} tc qdisc add dev {there} {shape}",
+        ):
+            check(command.split())
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "delete", here], check=False)
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+BOARD = """
+set -e
+mount --make-rprivate /
+mount --bind "$1/root" /root
+mount --bind "$1/opt" /opt
+export LD_LIBRARY_PATH=$(echo "$1"/usr/lib/*-linux-gnu)
+exec "$1/usr/sbin/dropbear" -F -E -r "$1/host_key" -p 22
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NativeBoard:
+    """This machine in a network namespace, with dropbear; /opt and /root are its own."""
+
+    target: Target
+    server: int  # process
+
+
+@pytest.fixture(scope="module")
+def native_board(line: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeBoard]:
+    folder = tmp_path_factory.mktemp("native")
+    arch = check(["dpkg", "--print-architecture"]).stdout.strip()
+    for package in PACKAGES:
+        debs.unpack(package, arch, SUITE, folder, folder / "debs.log")
+    (folder / "opt").mkdir()
+    (folder / "root" / ".ssh").mkdir(parents=True, mode=0o700)
+    (folder / "root").chmod(0o700)
+    (folder / "root" / ".ssh" / "authorized_keys").write_bytes(board_keys.authorized_keys(folder))
+    key = board_keys.key(folder / board_keys.HOST)
+    (folder / "host_key").write_bytes(board_keys.dropbear_key(key))
+    known = folder / "known_hosts"
+    known.write_text(f"{ADDRESS} {board_keys.public(key)}\n")
+    argv = ["ip", "netns", "exec", line, "unshare", "-m", "sh", "-c", BOARD, "_", str(folder)]
+    server = subprocess.Popen(argv)
+    try:
+        wait_until(lambda: board_keys.banner(ADDRESS, 22), seconds=30)
+        identity = folder / board_keys.USER
+        target = Target(address=ADDRESS, user="root", identity=identity, known_hosts=known)
+        yield NativeBoard(target=target, server=server.pid)
+    finally:
+        server.kill()
+        server.wait()

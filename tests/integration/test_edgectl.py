@@ -39,6 +39,7 @@ from edgewright.lab.proof.orders import (
 )
 from edgewright.release.minisign import SecretKey
 from tests.checkout import ROOT, checkout
+from tests.integration.conftest import wait_until
 from tests.schemas import require_valid
 
 pytestmark = pytest.mark.docker
@@ -438,7 +439,7 @@ def hanging(
     command = ("selftest", *right) if request.param == "selftest" else ("infer", *right, *INFER)
     argv = helper.argv(*command)
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    wait_for(lambda: bool(running_in(helper.root)))
+    wait_until(lambda: bool(running_in(helper.root)))
     yield child, order
     child.kill()
     child.wait()
@@ -452,13 +453,6 @@ def running_in(root: Path) -> list[int]:
             if link.readlink().is_relative_to(root):
                 found.append(int(link.parent.name))
     return found
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_second_deployer_is_told_who_is_at_work_and_takes_over_at_once(
@@ -476,7 +470,7 @@ def test_a_second_deployer_is_told_who_is_at_work_and_takes_over_at_once(
     assert time.monotonic() - start < 5
     answer = json.loads(hanging[0].communicate(timeout=5)[0])
     assert answer["error"]["message"].endswith("was ended: another deployer took over")
-    wait_for(lambda: running_in(helper.root) == [])
+    wait_until(lambda: running_in(helper.root) == [])
 
 
 def test_a_self_test_ends_with_the_deployer_that_waits_for_it(
@@ -488,7 +482,7 @@ def test_a_self_test_ends_with_the_deployer_that_waits_for_it(
     child.stdout.close()
 
     assert child.wait(timeout=5) != 0
-    wait_for(lambda: running_in(helper.root) == [])
+    wait_until(lambda: running_in(helper.root) == [])
     helper.run("begin", "--holder=prover", input=order.input)
 
 
@@ -497,7 +491,7 @@ def test_a_self_test_ends_with_an_edgectl_that_is_killed(
 ) -> None:
     hanging[0].kill()
 
-    wait_for(lambda: running_in(helper.root) == [])
+    wait_until(lambda: running_in(helper.root) == [])
 
 
 def test_whoever_begins_anew_ends_what_he_left_running(
@@ -508,7 +502,7 @@ def test_whoever_begins_anew_ends_what_he_left_running(
     helper.run("begin", "--holder=prover", input=hanging[1].input)
 
     assert time.monotonic() - start < 5
-    wait_for(lambda: running_in(helper.root) == [])
+    wait_until(lambda: running_in(helper.root) == [])
 
 
 def test_the_lease_lives_as_long_as_what_runs_under_it(
@@ -517,7 +511,7 @@ def test_the_lease_lives_as_long_as_what_runs_under_it(
     lease = helper.root / "lease"
     first = lease.read_text()
 
-    wait_for(lambda: lease.read_text() != first, seconds=15)
+    wait_until(lambda: lease.read_text() != first, seconds=15)
 
     assert helper.run("status")["lease"]["holder"] == "prover"
 
@@ -632,9 +626,7 @@ def test_start_leaves_a_damaged_release_for_the_previous_one(
 def test_only_one_service_runs_and_status_knows_its_pid(helper: Helper, ordered: Ordered) -> None:
     helper.deploy(ordered("one", 10))
     service = subprocess.Popen(helper.argv("start", "/bin/sleep", "60"))
-    deadline = time.monotonic() + 10
-    while helper.run("status")["service"] is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: helper.run("status")["service"] is not None)
 
     running = {"pid": service.pid, "release": ordered("one", 10).release.id, "ready": False}
     assert helper.run("status")["service"] == running
@@ -692,9 +684,7 @@ def test_a_service_that_ends_or_says_nothing_wins_no_trial(
 
     code, message = refused(helper, "commit", fence)
     assert code in ("not_ready", "no_trial"), message
-    deadline = time.monotonic() + 10
-    while helper.run("status")["txn"] is not None and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: helper.run("status")["txn"] is None)
     assert linked(helper.root, "current") == ordered("one", 10).release.id
 
 
@@ -719,9 +709,7 @@ def test_a_start_beside_the_service_costs_no_try(
     helper.deploy(ordered("one", 10))
     fence = on_trial(helper, ordered("two", 20), "--deadline=0", "--tries=2")
     serve("exec sleep 60")
-    deadline = time.monotonic() + 10
-    while helper.run("status")["service"] is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: helper.run("status")["service"] is not None)
 
     assert [helper.starts() for _ in range(3)] == [14, 14, 14]
 
@@ -869,20 +857,24 @@ def may_be_spared() -> bool:
     return subprocess.run(["sh", "-c", say], capture_output=True, check=False).returncode == 0
 
 
+@contextlib.contextmanager
+def held(lock: Path) -> Iterator[None]:
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def test_the_deadline_ends_a_trial_whose_lock_somebody_held(
     helper: Helper, ordered: Ordered
 ) -> None:
     helper.deploy(ordered("one", 10))
     on_trial(helper, ordered("two", 20), "--deadline=1")
 
-    with (helper.root / "locks" / "state").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(helper.root / "locks" / "state"):
         time.sleep(13)  # the guard waits for it for 10 s
         assert linked(helper.root, "current") == ordered("two", 20).release.id
 
-    deadline = time.monotonic() + 20
-    while helper.run("status")["txn"] is not None and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: helper.run("status")["txn"] is None, seconds=20)
     assert linked(helper.root, "current") == ordered("one", 10).release.id
 
 
@@ -891,8 +883,7 @@ def test_a_lock_that_somebody_holds_keeps_no_release_from_starting(
 ) -> None:
     helper.deploy(ordered("one", 10))
 
-    with (helper.root / "locks" / "state").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held(helper.root / "locks" / "state"):
         assert helper.starts() == 0
 
 

@@ -186,7 +186,8 @@ def _quarantined(order: SignedOrder) -> Promise:
     def broken(root: Path) -> str | None:
         words = _text(root / "quarantine" / order.release.id).split()
         floor = floor_of(root)
-        noted = bool(words) and int(words[0]) >= order.sequence
+        # A note whose write was lost may be zeros.
+        noted = bool(words) and words[0].isdigit() and int(words[0]) >= order.sequence
         return None if noted or floor > order.sequence else "a bad release is not quarantined"
 
     return broken

@@ -1,0 +1,157 @@
+"""What a smoke test runs on a board ends with it, by SSH and a line that is cut.
+
+The board is this machine in a network namespace, with Debian's dropbear.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewright.deploy import install as deploy
+from edgewright.deploy import smoke
+from edgewright.deploy.edgectl import RefusedError
+from edgewright.deploy.install import Deployer
+from edgewright.deploy.remote import ConnectionLostError, connect
+from edgewright.release.manifest import Release
+from tests import signing
+from tests.boards import Watched, documents, make_release, program
+from tests.integration.conftest import NativeBoard, wait_until
+
+pytestmark = pytest.mark.docker
+
+HANGING_BENCH = b"""#!/bin/sh
+[ "$1" != bench ] || { trap '' TERM; while :; do sleep 1; done; }
+"""
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(deploy, "judge_target", lambda facts, target: [])
+
+
+@pytest.fixture
+def make(host_edgectl: Path, tmp_path: Path) -> Callable[..., Release]:
+    root = f"/opt/{secrets.token_hex(4)}/edgewright"
+
+    def one(name: str, edge_infer: bytes | None = None) -> Release:
+        return make_release(
+            tmp_path / name,
+            root=root,
+            model=name.encode(),
+            edgectl=host_edgectl,
+            edge_infer=edge_infer,
+        )
+
+    return one
+
+
+@pytest.fixture
+def hangs(make: Callable[..., Release]) -> Release:
+    """Its benchmark does not end, and is deaf to SIGTERM."""
+    return make("hangs", program(documents()).replace(b"#!/bin/sh\n", HANGING_BENCH))
+
+
+def benchmarks(release: Release) -> list[int]:
+    """Processes of the board that are this release's `edge-infer bench`."""
+    root = release.manifest.deploy_root.encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            argv = path.read_bytes()
+            if b"bin/edge-infer\0bench\0" in argv and root in argv:
+                found.append(int(path.parent.name))
+    return found
+
+
+@contextlib.contextmanager
+def at_the_benchmark(release: Release, act: Callable[[], object]) -> Iterator[smoke.Gate]:
+    """A gate in whose benchmark something happens to the board."""
+
+    def wait() -> None:
+        wait_until(lambda: benchmarks(release))
+        act()
+
+    def begin(stage: str) -> None:
+        if stage.startswith("benchmark"):
+            watcher.start()
+
+    watcher = threading.Thread(target=wait)
+    yield smoke.Gate(release.manifest, progress=Watched(on_start=begin))
+    watcher.join()
+
+
+def signal_sessions(board: NativeBoard, number: signal.Signals) -> None:
+    children = Path(f"/proc/{board.server}/task/{board.server}/children").read_text()
+    for session in children.split():
+        os.kill(int(session), number)
+
+
+def test_a_benchmark_ends_with_the_line(
+    native_board: NativeBoard, hangs: Release, make: Callable[..., Release]
+) -> None:
+    with (
+        at_the_benchmark(hangs, lambda: signal_sessions(native_board, signal.SIGKILL)) as gate,
+        connect(native_board.target) as board,
+        pytest.raises(ConnectionLostError),
+    ):
+        signing.install(board, hangs, gate=gate)
+
+    wait_until(lambda: not benchmarks(hangs), seconds=5)
+    with connect(native_board.target) as board:
+        signing.install(board, make("good"))
+
+
+def test_a_benchmark_whose_line_is_silent_ends_with_the_next_deploy_of_its_user_alone(
+    native_board: NativeBoard, hangs: Release, make: Callable[..., Release], tmp_path: Path
+) -> None:
+    """The board hears of no end: its end of the connection sleeps."""
+
+    def fall_silent() -> None:
+        signal_sessions(native_board, signal.SIGSTOP)
+        board._transport.close()
+
+    with (
+        at_the_benchmark(hangs, fall_silent) as gate,
+        connect(native_board.target) as board,
+        pytest.raises(ConnectionLostError),
+    ):
+        signing.install(board, hangs, gate=gate)
+    eve, good = Deployer(holder="eve@elsewhere", locks=tmp_path / "eve"), make("good")
+    with connect(native_board.target) as board:
+        with pytest.raises(RefusedError, match=r"bench .900 s at most. of .* is at work, for "):
+            signing.install(board, good, deployer=eve)
+        assert benchmarks(hangs) != []
+
+        signing.install(board, good)
+
+    assert benchmarks(hangs) == []
+    signal_sessions(native_board, signal.SIGKILL)
+
+
+def test_a_benchmark_ends_when_another_takes_over(
+    native_board: NativeBoard, hangs: Release, make: Callable[..., Release], tmp_path: Path
+) -> None:
+    eve, good = Deployer(holder="eve@elsewhere", locks=tmp_path / "eve"), make("good")
+
+    def take_over() -> None:
+        with connect(native_board.target) as board:
+            signing.install(board, good, deployer=eve, take_over=True)
+
+    with (
+        at_the_benchmark(hangs, take_over) as gate,
+        connect(native_board.target) as board,
+        pytest.raises(RefusedError) as ended,
+    ):
+        signing.install(board, hangs, gate=gate)
+
+    assert ended.value.code == "infer_ended"
+    assert "edge-infer bench was ended: another deployer took over" in str(ended.value)
+    assert benchmarks(hangs) == []
