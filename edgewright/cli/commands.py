@@ -111,7 +111,7 @@ GROUPS = (
         about="train, quantize, judge, convert and look into a model",
         modules={
             "training": ("train", "export", "prune", "pack"),
-            "anomaly": ("anomaly",),
+            "planes": ("anomaly", "segment"),
             "quality": (
                 "card",
                 "import",

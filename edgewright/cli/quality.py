@@ -34,7 +34,12 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import written_files
-from edgewright.cli.task_quality import evaluate_task, task_card
+from edgewright.cli.task_quality import (
+    TaskQuantizationOptions,
+    evaluate_task,
+    quantize_task,
+    task_card,
+)
 from edgewright.model.contract.card import (
     Card,
     ModelFile,
@@ -120,9 +125,24 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     # tasks of this module do without.
     from edgewright.model.pack import workflow
 
+    model = Path(options.model) if options.model else _model_build() / "fp32.onnx"
+    out = Path(options.out) if options.out else _model_build() / "int8"
+    card_path = Path(options.card) if options.card else model.parent / CARD
+    if card := task_card(card_path):
+        asked = TaskQuantizationOptions(
+            model=model,
+            card_path=card_path,
+            calibration=options.calibration,
+            held_out=options.held_out,
+            out=out,
+            budget=options.budget,
+            calibration_images=options.calibration_images,
+        )
+        quantize_task(card, asked, json=json)
+        return
     request = workflow.Quantization(
-        model=Path(options.model) if options.model else _model_build() / "fp32.onnx",
-        out=Path(options.out) if options.out else _model_build() / "int8",
+        model=model,
+        out=out,
         calibration=options.calibration,
         held_out=options.held_out,
         test=options.test,

@@ -41,6 +41,7 @@ from edgewright.model.judge.planes import AnomalyQuality, SegmentQuality
 from edgewright.model.pack.import_folder import ImportReport
 from edgewright.model.pack.make_card import CardReport
 from edgewright.model.pack.task_golden import TaskExpected
+from edgewright.model.pack.task_quantize import TaskQuantized
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
 from edgewright.observe.build_time import BuildTimes
@@ -104,6 +105,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.pack": of_tasks.WrittenFiles,
     "model.prune": of_tasks.WrittenFiles,
     "model.quantize": SweepReport,
+    "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "release.list": ReleaseList,
     "release.sign": of_tasks.SignedRelease,
@@ -129,6 +131,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "lab.lostwrites--teeth": TeethReport,
     "model.evaluate--anomaly": AnomalyQuality,
     "model.evaluate--segment": SegmentQuality,
+    "model.quantize--task": TaskQuantized,
 }
 # Files, by their names without `.json`.
 FILES: Mapping[str, type[BaseModel]] = {

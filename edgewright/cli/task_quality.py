@@ -1,14 +1,16 @@
-"""What `model.evaluate` does of the tasks beyond classification."""
+"""What `model.evaluate` and `model.quantize` do of the tasks beyond classification."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
 from edgewright.base.errors import UserError
-from edgewright.cli.common import OUT, write_document
+from edgewright.cli.common import OUT, say, write_document
 from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_cards import TaskCard, read_any_card
+from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.evaluate import Prices
 from edgewright.model.judge.planes import (
     AnomalyQuality,
@@ -39,6 +41,57 @@ def evaluate_task(model: Path, card: TaskCard, images: str, prices: Prices, *, j
         write_document(quality)
     else:
         OUT.print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskQuantizationOptions:
+    """What `model.quantize` is told that these tasks know of."""
+
+    model: Path
+    card_path: Path
+    calibration: str
+    held_out: str
+    out: Path
+    budget: float
+    calibration_images: int
+
+
+def quantize_task(card: TaskCard, options: TaskQuantizationOptions, *, json: bool) -> None:
+    """Quantize by the metric of the card's task."""
+    # Inside: it loads ONNX Runtime's quantizer, which takes seconds.
+    from edgewright.model.pack import task_quantize
+
+    if not isinstance(card, AnomalyCard | SegmentCard):
+        raise UserError(
+            str(options.model), f"has the task {card.task}, which nothing is known to judge by"
+        )
+    if options.calibration == ELPV or not options.held_out:
+        raise UserError(
+            str(options.model),
+            f"has the task {card.task}: the images to quantize it on are not known",
+            next="give --calibration=FOLDER, and --held-out=FOLDER as model.evaluate takes it",
+        )
+    report = task_quantize.quantize_task(
+        task_quantize.TaskQuantization(
+            model=options.model,
+            card=card,
+            card_path=options.card_path,
+            calibration=Path(options.calibration),
+            held_out=options.held_out,
+            out=options.out,
+            budget=options.budget,
+            calibration_images=options.calibration_images,
+        ),
+        say,
+    )
+    if json:
+        write_document(report)
+        return
+    table = Table("", report.metric, box=None, pad_edge=False)
+    table.add_row("FP32", f"{report.fp32:.4f}")
+    table.add_row(f"INT8, {report.recipe}", f"{report.int8:.4f}")
+    OUT.print(table)
+    say(f"{options.out}: {report.bytes:,} bytes")
 
 
 def _anomaly_table(quality: AnomalyQuality) -> Table:

@@ -1,4 +1,4 @@
-"""An anomaly model of a network that was trained for something else."""
+"""Models for anomalies and masks, made of data that installs by package name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 from invoke.context import Context
 
 from edgewright.base.errors import UserError
-from edgewright.cli.common import Json, model_path, say, task, workspace, write_document
+from edgewright.cli.common import Json, heavy, model_path, say, task, workspace, write_document
 from edgewright.cli.documents import written_files
 from edgewright.model.contract.card import ImageCard
 from edgewright.model.contract.task_cards import read_any_card
@@ -66,3 +66,23 @@ def _images(name: str) -> tuple[list[Path], list[Path]]:
     if not folder.is_dir():
         raise UserError(name, "is no folder of images")
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), []
+
+
+@task
+def segment(
+    c: Context,
+    steps: Annotated[int, "of the training, four images each"] = 400,
+    test_images: Annotated[int, "to write to test/, with masks"] = 100,
+    out: Annotated[
+        str, "folder to make: model.onnx, card.json, golden/, test/; default: build/model/segment"
+    ] = "",
+    json: Json = False,
+) -> None:
+    """A segmentation of defects drawn on sound cells. Example: invoke model.segment"""
+    folder = Path(out) if out else workspace().root / "build" / "model" / "segment"
+    heavy("pack.segment_model").make_segment_model(
+        folder, say, steps=steps, test_images=test_images
+    )
+    say(f"{folder}: judge it with invoke model.evaluate --images={folder / 'test'}")
+    if json:
+        write_document(written_files([folder / "model.onnx", folder / CARD]))
