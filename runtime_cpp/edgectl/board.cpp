@@ -142,15 +142,17 @@ Result<Lock> lock_session(const Board& board, const std::string& work, const std
     lock = Lock::take(board, "session", told_end_ms);
   }
   if (!lock) return at_work(board);
+  const std::string line =
+      number(static_cast<uint64_t>(uptime_ms())) + " " + work + of + holder + "\n";
+  const int file = lock->file_.get();
+  const auto size = static_cast<ssize_t>(line.size());
+  // Else it is at work all the same, but nobody is told whose it is, and nobody ends it.
+  if (pwrite(file, line.data(), line.size(), 0) != size || ftruncate(file, size) != 0) return lock;
+  // Last: whoever finds this process by it finds its own holder in the file, not the one before.
   struct flock record{};
   record.l_type = F_WRLCK;
   record.l_whence = SEEK_SET;
-  fcntl(lock->file_.get(), F_SETLK, &record);
-  const std::string line =
-      number(static_cast<uint64_t>(uptime_ms())) + " " + work + of + holder + "\n";
-  if (pwrite(lock->file_.get(), line.data(), line.size(), 0) > 0) {  // else nobody is told, only
-    if (ftruncate(lock->file_.get(), static_cast<off_t>(line.size())) != 0) return lock;
-  }
+  fcntl(file, F_SETLK, &record);
   return lock;
 }
 

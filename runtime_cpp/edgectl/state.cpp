@@ -68,7 +68,8 @@ Fault write_state(const Board& board, const std::string& name, const std::string
 
 void mend_states(const Board& board) {
   for (const char* name : {"keys.json", "board", "id", "floor", "fence", "txn"}) {
-    if (whole(board, name) && whole(board, copy_of(name))) continue;
+    const auto first = whole(board, name);
+    if (first && first == whole(board, copy_of(name))) continue;
     const auto content = read_state(board, name);
     if (content && !content->empty()) write_state(board, name, *content);
   }

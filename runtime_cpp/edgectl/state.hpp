@@ -21,8 +21,9 @@ Result<std::string> read_state(const Board& board, const std::string& name);
 /// Durable once this returns: the first copy is the decision.
 Fault write_state(const Board& board, const std::string& name, const std::string& content);
 
-/// Makes both copies of every state whole where one of them is: one that rotted, and states that
-/// 0.1.0 wrote without a copy. What cannot be written stays as it is.
+/// Makes both copies of every state what `read_state` says: of one that rotted, of one that a power
+/// cut left older than the other, and of states that 0.1.0 wrote without a copy. What cannot be
+/// written stays as it is.
 void mend_states(const Board& board);
 
 /// Not synced: whoever removes a state does so again after a power cut.

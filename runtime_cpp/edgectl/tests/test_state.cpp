@@ -70,6 +70,20 @@ TEST_CASE("states get their other copy back, and those of 0.1.0 their first") {
   }
 }
 
+TEST_CASE("a copy that a power cut left older becomes what the first is") {
+  const TemporaryBoard temporary;
+  const Board& board = temporary.board;
+  REQUIRE(code_of(write_state(board, "floor", "70 0123456789abcdef\n")) == "ok");
+  const auto older = read_text(board.path("floor.copy"), 4096);
+  REQUIRE(code_of(write_state(board, "floor", "80 0123456789abcdef\n")) == "ok");
+  REQUIRE(code_of(write_file(board.path("floor.copy"), *older)) == "ok");
+
+  mend_states(board);
+
+  REQUIRE(code_of(write_file(board.path("floor"), "x")) == "ok");
+  CHECK(floor_of(board)->sequence == 80);
+}
+
 TEST_CASE("a fence that is lost goes on above every number that was counted up") {
   const TemporaryBoard temporary;
   const Board& board = temporary.board;
