@@ -134,7 +134,8 @@ Resizer::Resizer(const Span& across, const Span& down, Filter filter)
       out_(across.count * down.count) {}
 
 float Resizer::pixel(double sum) const {
-  // The bicubic curve overshoots at edges, and Pillow's pixels cannot.
+  // The bicubic curve overshoots at edges. Cut last: the order of the passes, which is another for
+  // a turned picture, must not matter.
   if (filter_ == Filter::bicubic) sum = std::min(std::max(sum, 0.0), 255.0);
   return static_cast<float>(sum);
 }
@@ -145,7 +146,7 @@ void Resizer::row(const float* values) {
     double sum = 0;
     const float* input = values + across_[x].first;
     for (const double weight : across_[x].weights) sum += static_cast<double>(*input++) * weight;
-    narrow_[x] = pixel(sum);
+    narrow_[x] = static_cast<float>(sum);
   }
   for (size_t y = open_; y < down_.size() && down_[y].first <= row_; ++y) {
     std::vector<double>& sums = sums_[y];

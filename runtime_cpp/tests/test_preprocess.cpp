@@ -182,6 +182,14 @@ TEST_CASE("a turned picture is fitted as the upright one") {
   }
 }
 
+TEST_CASE("a turned picture of hard edges is resized as the upright one") {
+  Card card = constant_card(1, 7, 5);
+  card.preprocess.filter = Filter::bicubic;
+  // 4 wide, 3 high, and the same turned by EXIF's 6.
+  check_close(input_of({3, 4, 1, 6}, {0, 255, 0, 255, 0, 255, 255, 255, 0, 0, 0, 255}, card),
+              input_of({4, 3, 1, 1}, {0, 255, 255, 0, 0, 255, 0, 255, 255, 0, 255, 0}, card));
+}
+
 TEST_CASE("blue comes first where the card says so") {
   Card card = constant_card(3, 1, 1);
   card.preprocess.color = Color::bgr;

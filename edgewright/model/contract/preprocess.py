@@ -91,7 +91,9 @@ def resample(plane: Floats, y: Span, x: Span, kernel: Filter) -> Floats:
     if plane.shape == (y.resized, x.resized):
         return plane[y.first : y.first + y.count, x.first : x.first + x.count]
     narrow = _along_rows(np.ascontiguousarray(plane.T), x, kernel).T
-    return _along_rows(np.ascontiguousarray(narrow), y, kernel)
+    resized = _along_rows(np.ascontiguousarray(narrow), y, kernel)
+    # The bicubic curve overshoots at edges. Cut last: for a turned image C++ goes down first.
+    return np.clip(resized, 0, 255) if kernel == "bicubic" else resized
 
 
 def _along_rows(rows: Floats, span: Span, kernel: Filter) -> Floats:
@@ -99,8 +101,7 @@ def _along_rows(rows: Floats, span: Span, kernel: Filter) -> Floats:
     out = np.empty((span.count, rows.shape[1]), np.float32)
     for index, (first, weights) in enumerate(_taps(span, kernel)):
         out[index] = weights @ rows[first : first + len(weights)]
-    # The bicubic curve overshoots at edges, and Pillow's pixels cannot.
-    return np.clip(out, 0, 255) if kernel == "bicubic" else out
+    return out
 
 
 @lru_cache(maxsize=32)  # images of a set are of few sizes, and taps cost more than a small image

@@ -69,8 +69,7 @@ def test_antialiased_filters_are_pillows(
     height, width, new_height, new_width = sizes
     plane = np.random.default_rng(seed).uniform(0, 255, (height, width)).astype(np.float32)
     pillows = {"triangle": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[kernel]
-    narrow = np.asarray(Image.fromarray(plane).resize((new_width, height), pillows)).clip(0, 255)
-    expected = np.asarray(Image.fromarray(narrow).resize((new_width, new_height), pillows))
+    expected = np.asarray(Image.fromarray(plane).resize((new_width, new_height), pillows))
     resized = resample(plane, whole(height, new_height), whole(width, new_width), kernel)
     np.testing.assert_allclose(resized, expected.clip(0, 255), atol=1e-3)
 

@@ -32,7 +32,7 @@ def test_an_input_is_that_of_the_processor_but_for_its_rounding(
 ) -> None:
     processor = getattr(transformers, f"{name}ImageProcessorPil")(**PROCESSORS[name])
     processor.save_pretrained(tmp_path)
-    # Of mild contrast: what the bicubic curve cuts off depends on which pass comes first.
+    # Of mild contrast: what the bicubic curve overshoots the processor cuts after each pass.
     pixels = np.random.default_rng(0).integers(64, 192, (*size, 3), dtype=np.uint8)
     expected = processor(images=Image.fromarray(pixels), return_tensors="np")["pixel_values"]
 
