@@ -293,15 +293,12 @@ Result<bool> accept_keys(const Board& board, const Signed& input, const std::str
       if (auto fault = conflict(*trust, *fresh)) return *fault;
     }
     if (auto fault = set_floor(board, fresh->floor)) return *fault;
-    if (!known.empty() && !fresh->names.empty()) {
-      if (auto fault = write_state(board, "board", joined(fresh->names, "\n") + "\n"))
-        return *fault;
-    }
     // Durable before `board` is: a board that knows its kind and has no keys is a damaged one.
     if (auto fault = write_state(board, keys_name, input.document)) return *fault;
   }
-  if (known.empty()) {
-    const auto& names = fresh->names.empty() ? present : fresh->names;
+  // Also where the document is in force already: a power cut may have come in between.
+  const auto& names = fresh->names.empty() ? present : fresh->names;
+  if (names != known) {
     if (auto fault = write_state(board, "board", joined(names, "\n") + "\n")) return *fault;
   }
   if (auto fault = remove_file(board.path(reset_name))) return *fault;

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from edgewright.release.manifest import SIGNATURE
 from edgewright.release.minisign import SecretKey
 
 NOTHING_TO_START = 17
+RENAMED = ("acme,renamed", COMPATIBLE)  # its kind, once the second key is trusted
 MEMORY = Path("/dev/shm")
 
 Promise = Callable[[Path], str | None]  # board's folder → what is broken
@@ -61,7 +62,7 @@ def life(folder: Path, root: Path) -> Life:
         small_release(folder / name, root, f"model {name}".encode() * 9000) for name in "abc"
     )
     first_contact = keys_input([first], first)
-    rotation = keys_input([second], first, sequence=2, after=first_contact)
+    rotation = keys_input([second], first, sequence=2, after=first_contact, names=RENAMED)
     at = {
         sequence: SignedOrder(release=release, sequence=sequence, key=key)
         for release, sequence, key in (
@@ -86,7 +87,7 @@ def life(folder: Path, root: Path) -> Life:
             name="new keys",
             argv=("keys", f"--compatible={COMPATIBLE}"),
             input=rotation,
-            keeps=_trusts(second),
+            keeps=_trusts(second, kinds=(RENAMED,)),
         ),
         *_deploy(6, at[60], "start", "start", tries=1),
         *_deploy(7, at[70], "recover", "commit", "gc"),
@@ -136,9 +137,11 @@ def _identified(root: Path) -> str | None:
     return None if len(state(root, "id")) == 33 else "the board has forgotten which one it is"
 
 
-def _trusts(*keys: SecretKey) -> Promise:
+def _trusts(
+    *keys: SecretKey, kinds: Sequence[tuple[str, ...]] = ((COMPATIBLE,), RENAMED)
+) -> Promise:
     def broken(root: Path) -> str | None:
-        if state(root, "board") != f"{COMPATIBLE}\n":
+        if tuple(state(root, "board").splitlines()) not in kinds:
             return "the board has forgotten what it is"
         text = state(root, "keys.json")
         return (

@@ -90,14 +90,20 @@ def _packed(chunk: bytes) -> bytes:
 
 
 def keys_input(
-    keys: Sequence[SecretKey], by: SecretKey, *, sequence: int = 1, after: bytes | None = None
+    keys: Sequence[SecretKey],
+    by: SecretKey,
+    *,
+    sequence: int = 1,
+    after: bytes | None = None,
+    names: Sequence[str] = (),
 ) -> bytes:
     """Standard input of `keys`: a document with these keys, signed by one that is trusted.
 
-    It is for all boards of the proof's kind. `after` is the input of the one before it.
+    It is for all boards of the proof's kind. `after` is the input of the one before it, `names`
+    what the kind is called from then on.
     """
     previous = hashlib.sha256(after.split(b"\n", 4)[4]).hexdigest() if after else None
-    table = {
+    table: dict[str, object] = {
         "keys": [key.public.line for key in keys],
         "previous": previous,
         "schema": 2,
@@ -108,6 +114,8 @@ def keys_input(
         f"edgewright keys sequence={sequence} previous={previous or 'none'}"
         f" scope=compatible:{COMPATIBLE}"
     )
+    if names:
+        table["names"], comment = list(names), f"{comment} names={'/'.join(names)}"
     return _signed_keys(table, by, comment)
 
 

@@ -154,6 +154,16 @@ def test_a_rollback_signs_nothing_for_another_kind_of_board(
     )
 
 
+def test_a_rollback_signs_a_release_of_a_former_name(folder: KeyFolder, release: Release) -> None:
+    folder.generate()
+    signature = policy(folder).signature_of(release, emulated=False)
+    kinds = ("acme,renamed", release.manifest.compatible)
+
+    assert policy(folder).sign_anew(
+        former(release, signature=signature, kinds=kinds), 0, emulated=False
+    )
+
+
 def test_at_first_contact_the_new_key_authorises_itself(folder: KeyFolder) -> None:
     folder.generate("new")
 
