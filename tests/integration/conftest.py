@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,15 @@ def host_build(builder: DockerBuilder) -> Path:
         builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out)], log)
         builder.run(["cmake", "--build", str(out)], log)
     return HOST_BUILD
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    """A folder inside the checkout, which is what the builder image sees."""
+    parent = REPO.root / "build" / "tests"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,8 @@ import json
 import random
 import shutil
 import subprocess
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +48,6 @@ CORPUS = ROOT / "tests" / "corpus" / "images"
 CASES = [line.split(" ", 1) for line in (CORPUS / "manifest.txt").read_text().splitlines()]
 GOOD = [name for name, expected in CASES if expected.startswith("ok")]
 AGREEMENT = 1e-3  # of C++ and Python in every input value (docs/formats.md)
-
-
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[Path]:
-    """A folder inside the checkout, which is what the builder image sees."""
-    parent = ROOT / "build" / "tests"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 import json
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from edgewright.model.contract.segment_card import SegmentCard, SegmentSettings
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard
 from edgewright.model.tasks.inference import Engine
-from tests.checkout import ROOT
 
 EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
 Json = dict[str, Any]
@@ -34,15 +32,6 @@ Json = dict[str, Any]
 pytestmark = pytest.mark.docker
 
 SIDES = [(7, 90), (24, 32), (64, 48), (33, 200), (200, 3)]  # width and height of images
-
-
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[Path]:
-    """A folder inside the checkout, which is what the builder image sees."""
-    parent = ROOT / "build" / "tests"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 def save(folder: Path, nodes: Sequence[onnx.NodeProto], outputs: dict[str, list[int]]) -> Path:

@@ -4,9 +4,8 @@ import io
 import json
 import struct
 import subprocess
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from PIL import Image, ImageCms
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import read_card, write_card
 from edgewright.model.contract.preprocess import load_input
-from tests.checkout import ROOT
 from tests.integration.toy_model import toy_model
 
 EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
@@ -119,15 +117,6 @@ def gamma(png: bytes) -> bytes:
 
 
 CASES = cases()
-
-
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[Path]:
-    """A folder inside the checkout, which is what the builder image sees."""
-    parent = ROOT / "build" / "tests"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 def model_for(scratch: Path, bits: int | None) -> Path:

@@ -2,29 +2,18 @@
 
 import json
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgewright.model.pack.import_folder import ImportRequest, import_model
-from tests.checkout import ROOT
 from tests.unit.model import tensor_network
 
 EdgeInfer = Callable[[list[str]], subprocess.CompletedProcess[bytes]]
 
 pytestmark = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def scratch() -> Iterator[Path]:
-    """A folder inside the checkout, which is what the builder image sees."""
-    parent = ROOT / "build" / "tests"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
