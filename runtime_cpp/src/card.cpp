@@ -82,6 +82,7 @@ TaskKind read_task(Fields top, int schema) {
   if (schema < 2) top.reject("task", "needs schema 2");
   if (task == "anomaly") return TaskKind::anomaly;
   if (task == "segment") return TaskKind::segment;
+  if (task == "detect") return TaskKind::detect;
   if (task != "tensor") top.reject("task", "is not known to this edge-infer: " + task);
   return TaskKind::tensor;
 }
@@ -132,6 +133,9 @@ Card read_card(Fields top) {
     card.outputs = {read_scores(top.object("output"), card.labels.size(), schema)};
   } else {
     card.outputs = read_outputs(top, true);
+    if (card.task == TaskKind::detect) {
+      card.detect = read_detect(top, card.outputs, card.labels.size());
+    }
   }
   if (card.task == TaskKind::anomaly) read_anomaly_card(top, card);
   if (card.task == TaskKind::segment) read_segment_card(top, card);

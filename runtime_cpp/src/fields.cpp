@@ -21,6 +21,9 @@ bool is_array(yyjson_val* value) {
 bool is_text(yyjson_val* value) {
   return yyjson_is_str(value);
 }
+bool is_flag(yyjson_val* value) {
+  return yyjson_is_bool(value);
+}
 bool is_number(yyjson_val* value) {
   return yyjson_is_num(value);
 }
@@ -89,6 +92,10 @@ std::vector<std::string> Fields::texts(const char* key) {
   std::vector<std::string> texts;
   for (yyjson_val* item : items(key, is_text, "a text")) texts.push_back(yyjson_get_str(item));
   return texts;
+}
+
+bool Fields::flag(const char* key) {
+  return yyjson_get_bool(get(key, is_flag, "true or false"));
 }
 
 double Fields::number(const char* key) {

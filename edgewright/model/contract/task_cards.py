@@ -12,6 +12,8 @@ from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.card import CARD_BYTES, NO_CARD, Card, TaskHead
 from edgewright.model.contract.segment_card import SegmentCard
+from edgewright.model.contract.card import CARD_BYTES, Card
+from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.task_base import Shape, TaskCardBase, too_large
 
 
@@ -33,13 +35,14 @@ class TensorCard(TaskCardBase):
         yield from too_large(self.inputs)
 
 
-TaskCard = TensorCard | AnomalyCard | SegmentCard
+TaskCard = TensorCard | AnomalyCard | DetectCard | SegmentCard
 AnyCard = Card | TaskCard
 CARDS: Mapping[str, type[AnyCard]] = {
     "classify": Card,
     "tensor": TensorCard,
     "anomaly": AnomalyCard,
     "segment": SegmentCard,
+    "detect": DetectCard,
 }
 
 

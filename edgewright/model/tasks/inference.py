@@ -13,6 +13,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.base.schema import Part
 from edgewright.model.contract.anomaly_card import AnomalyCard
+from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats, load_placed
 from edgewright.model.contract.segment_card import SegmentCard
@@ -21,6 +22,7 @@ from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
 from edgewright.model.tasks.anomaly import AnomalyTask
 from edgewright.model.tasks.segment import SegmentTask
+from edgewright.model.tasks.detect import DetectTask
 from edgewright.model.tasks.task import Task
 from edgewright.model.tasks.tensor import TensorTask
 
@@ -33,6 +35,8 @@ def task_of(card: TaskCard) -> Task[Any]:
         return AnomalyTask(card)
     if isinstance(card, SegmentCard):
         return SegmentTask(card)
+    if isinstance(card, DetectCard):
+        return DetectTask(card)
     return TensorTask()
 
 

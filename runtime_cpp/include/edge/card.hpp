@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/result.hpp"
+#include "edge/detect.hpp"
 
 namespace edge {
 
@@ -56,7 +57,7 @@ struct Preprocess {
 enum class Activation { softmax, sigmoid, none };
 
 /// What a network is for; it decides what its outputs mean.
-enum class TaskKind { classify, tensor, anomaly, segment };
+enum class TaskKind { classify, tensor, anomaly, segment, detect };
 
 /// One input or output of the network.
 struct TensorCard {
@@ -85,6 +86,7 @@ struct Card {
   std::vector<std::string> labels;  // of the classes; none where the task has no classes
   std::vector<TensorCard> inputs;   // of an image one: 1, channels, height, width
   std::vector<TensorCard> outputs;  // in the order in which the task reads them
+  DetectCard detect;                // of a detector
   Preprocess preprocess;            // of the image, where the task takes one
   AnomalySettings anomaly;          // of that task alone
   SegmentSettings segment;          // of that task alone

@@ -36,6 +36,7 @@ class Fields {
   std::vector<Fields> objects(const char* key);
   std::string text(const char* key);
   std::vector<std::string> texts(const char* key);
+  bool flag(const char* key);  // false where it is none
   double number(const char* key);
   uint64_t whole(const char* key, uint64_t low, uint64_t high);  // `low` where it is none
   std::vector<double> numbers(const char* key);

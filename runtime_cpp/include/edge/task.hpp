@@ -40,6 +40,17 @@ void set(Json entry, const ClassAnswer& answer, const Card& card);
 Comparison compare(const ClassAnswer& expected, const ClassAnswer& answer, const Card& card,
                    const Agreement& agreement);
 
+/// Things and where they are, the best first; of equals, the one that the network names first.
+struct DetectAnswer {
+  std::vector<Detection> detections;
+};
+Result<DetectAnswer> detect(const Card& card, const std::vector<Tensor>& outputs,
+                            const Placement& placement);
+DetectAnswer read_detections(Fields fields, const Card& card);
+void set(Json entry, const DetectAnswer& answer, const Card& card);
+Comparison compare(const DetectAnswer& expected, const DetectAnswer& answer, const Card& card,
+                   const Agreement& agreement);
+
 /// The outputs themselves, for whoever knows what they mean. A golden case has samples of them.
 struct TensorAnswer {
   std::vector<Tensor> tensors;
@@ -88,7 +99,7 @@ void set(Json entry, const SegmentAnswer& answer, const Card& card);
 Comparison compare(const SegmentAnswer& expected, const SegmentAnswer& answer, const Card& card,
                    const Agreement& agreement);
 
-using Answer = std::variant<ClassAnswer, TensorAnswer, AnomalyAnswer, SegmentAnswer>;
+using Answer = std::variant<ClassAnswer, TensorAnswer, AnomalyAnswer, SegmentAnswer, DetectAnswer>;
 
 /// Notes each output of another role than these, or of one that comes twice.
 void check_roles(Fields top, const Card& card, const std::vector<std::string>& roles);

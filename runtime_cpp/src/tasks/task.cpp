@@ -40,6 +40,10 @@ Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs,
   if (card.task == TaskKind::tensor) return Answer(TensorAnswer{std::move(outputs)});
   if (card.task == TaskKind::anomaly) return Answer(find_anomaly(card, outputs, placement));
   if (card.task == TaskKind::segment) return Answer(segment(card, outputs, placement));
+  if (card.task == TaskKind::detect) {
+    auto answer = detect(card, outputs, placement);
+    return answer ? Result<Answer>(Answer(std::move(*answer))) : answer.error();
+  }
   return Answer(classify(card, outputs));
 }
 
@@ -47,6 +51,7 @@ Answer read_answer(Fields fields, const Card& card) {
   if (card.task == TaskKind::tensor) return TensorAnswer{};
   if (card.task == TaskKind::anomaly) return read_anomaly(fields, card);
   if (card.task == TaskKind::segment) return read_segments(fields, card);
+  if (card.task == TaskKind::detect) return read_detections(fields, card);
   return read_class(fields, card);
 }
 
@@ -64,6 +69,9 @@ Comparison compare_answers(const Answer& expected, const Answer& answer, const C
   }
   if (const auto* segments = std::get_if<SegmentAnswer>(&expected)) {
     return compare(*segments, std::get<SegmentAnswer>(answer), card, agreement);
+  }
+  if (const auto* things = std::get_if<DetectAnswer>(&expected)) {
+    return compare(*things, std::get<DetectAnswer>(answer), card, agreement);
   }
   return {};  // of tensors nothing is known but their values
 }

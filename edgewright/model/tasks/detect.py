@@ -1,0 +1,322 @@
+"""From a detector's outputs to boxes: the reference of docs/formats.md.
+
+`edge-infer` does the same in C++, in the same order of candidates, so that ties end alike.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.base.errors import UserError
+from edgewright.base.schema import Part
+from edgewright.model.contract.card import Activation
+from edgewright.model.contract.detect_card import (
+    Anchored,
+    BoxDistances,
+    Boxes,
+    Classes,
+    ClassScores,
+    DetectCard,
+    DetectOutput,
+    DetectSettings,
+    Predictions,
+    Scores,
+    without_batch,
+)
+from edgewright.model.contract.placement import Placement
+from edgewright.model.contract.preprocess import Floats
+from edgewright.model.tasks.task import Agreement, Task
+
+_LEAST_AREA = 1e-12  # square pixels: two empty boxes have no intersection over union
+
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+class Detection(Part):
+    """A thing and where it is."""
+
+    class_: str
+    score: float
+    # x and y of the corner at left and top, width, height: pixels of the upright image.
+    box: tuple[float, float, float, float]
+
+
+class DetectAnswer(Part):
+    """The best first; of equals, the one that the network names first."""
+
+    detections: tuple[Detection, ...]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What the network says of each place, before any is left out."""
+
+    boxes: Doubles  # (n, 4): x1, y1, x2, y2 in pixels of the input
+    scores: Doubles  # (n,)
+    classes: Indices  # (n,)
+
+
+class DetectTask(Task[DetectAnswer]):
+    answer_type = DetectAnswer
+
+    def __init__(self, card: DetectCard) -> None:
+        self._card = card
+
+    def answer(self, outputs: Sequence[Floats], placement: Placement) -> DetectAnswer:
+        """The detections; raises UserError for an output that has not the shape of its role."""
+        candidates = read_candidates(self._card, outputs)
+        best = detect(candidates, self._card.detect, placement)
+        labels = self._card.labels
+        if len(best.classes) and not 0 <= best.classes.min() <= best.classes.max() < len(labels):
+            raise UserError(
+                self._card.name,
+                f"answers with class {best.classes.max()}, its card has {len(labels)} labels",
+                next="write all labels into the card, in the network's order",
+            )
+        sizes = best.boxes[:, 2:] - best.boxes[:, :2]
+        rows = np.round(np.hstack([best.boxes[:, :2], sizes]), 3).tolist()
+        detections = (
+            Detection(class_=labels[index], score=round(score, 6), box=tuple(row))
+            for index, score, row in zip(best.classes, best.scores.tolist(), rows, strict=True)
+        )
+        return DetectAnswer(detections=tuple(detections))
+
+    def problems(
+        self, expected: DetectAnswer, answer: DetectAnswer, agreement: Agreement
+    ) -> list[str]:
+        return list(_disagreements(expected, answer, self._card.detect, agreement))
+
+
+def read_candidates(card: DetectCard, outputs: Sequence[Floats]) -> Candidates:
+    """Every candidate of the outputs, in their order.
+
+    Raises UserError for an output that has not the shape of its role.
+    """
+    cores = []
+    for output, values in zip(card.outputs, outputs, strict=True):
+        for problem in card.shape_problems(output, values.shape):
+            raise UserError(card.name, problem, next="compare the card with the network")
+        rank = len(output.sizes(len(card.labels), has_classes=card.has_classes))
+        core = values.reshape(without_batch(values.shape, rank))
+        is_table = rank == 2 and getattr(output, "channels", "last") == "first"
+        cores.append((output, core.T if is_table else core))
+    parts = list(_parts(card, cores))
+    if any(not len(part.boxes) == len(part.scores) == len(part.classes) for part in parts):
+        raise UserError(
+            card.name,
+            "its outputs have different numbers of candidates",
+            facts=[f"{output.name}: {list(core.shape)}" for output, core in cores],
+            next="compare the card with the network",
+        )
+    return Candidates(
+        boxes=np.concatenate([part.boxes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        classes=np.concatenate([part.classes for part in parts]),
+    )
+
+
+Cores = Sequence[tuple[DetectOutput, Floats]]  # outputs without batch, one row for a candidate
+
+
+def _parts(card: DetectCard, cores: Cores) -> Iterator[Candidates]:
+    for output, core in cores:
+        if isinstance(output, Predictions):
+            scores, classes = _scored(core[:, 4 + output.objectness :], output.activation)
+            if output.objectness:
+                objectness = _activated(core[:, 4], output.activation)
+                # It must reach the threshold itself, so that a board reads no more of most.
+                may_count = objectness >= card.detect.score_threshold
+                scores = np.where(may_count, objectness * scores, 0)
+            yield Candidates(_corners(core[:, :4], "cxcywh"), scores, classes)
+        elif output.role == "detections":
+            exact = core.astype(np.float64)
+            yield Candidates(exact[:, :4], exact[:, 4], _whole(exact[:, 5]))
+        elif isinstance(output, Boxes):
+            _, _, height, width = card.input.shape
+            corners = _corners(core, output.form)
+            if output.unit == "fraction":
+                corners = corners * np.array([width, height, width, height])
+            yield Candidates(corners, *_table_of_scores(cores))
+        elif isinstance(output, BoxDistances):
+            (scores_core,) = [
+                other
+                for head, other in cores
+                if isinstance(head, ClassScores) and head.stride == output.stride
+            ]
+            rows = scores_core.reshape(len(card.labels), -1).T
+            yield Candidates(_from_distances(core, output.stride), *_scored(rows, "sigmoid"))
+        elif isinstance(output, Anchored):
+            yield _from_anchors(core, output)
+
+
+def _table_of_scores(cores: Cores) -> tuple[Doubles, Indices]:
+    """Score and class of each candidate of a network with boxes apart."""
+    ((head, core),) = [(head, core) for head, core in cores if isinstance(head, Scores)]
+    for other, classes in cores:
+        if isinstance(other, Classes):
+            return _activated(core, head.activation), _whole(classes) - (
+                other.background == "first"
+            )
+    first = head.background == "first"
+    labels = (
+        slice(1, None) if first else slice(None, -1) if head.background == "last" else slice(None)
+    )
+    return _scored(core, head.activation, labels)
+
+
+def _scored(
+    rows: Floats, activation: Activation, labels: slice = slice(None)
+) -> tuple[Doubles, Indices]:
+    """Score and class of each row (n, classes): its best label, the first of equals."""
+    classes = rows[:, labels].argmax(axis=1) if len(rows) else np.zeros(0, np.int64)
+    best = np.take_along_axis(rows[:, labels], classes[:, np.newaxis], axis=1)[:, 0]
+    if activation != "softmax":
+        return _activated(best, activation), classes
+    exact = rows.astype(np.float64)
+    most = exact.max(axis=1, keepdims=True)
+    return np.exp(best - most[:, 0]) / np.exp(exact - most).sum(axis=1), classes
+
+
+def _activated(values: Floats, activation: Activation) -> Doubles:
+    exact = values.astype(np.float64)
+    return exact if activation == "none" else _sigmoid(exact)
+
+
+def _sigmoid(values: Doubles) -> Doubles:
+    with np.errstate(over="ignore"):  # exp of a large value: the quotient is 0
+        quotient: Doubles = 1 / (1 + np.exp(-values))
+    return quotient
+
+
+def _whole(values: NDArray[np.floating]) -> Indices:
+    whole: Indices = np.clip(np.rint(values), -1, 2.0**31).astype(np.int64)
+    return whole
+
+
+def _corners(rows: Floats, form: str) -> Doubles:
+    """Boxes (n, 4) as x1, y1, x2, y2."""
+    a, b, c, d = rows.astype(np.float64).T
+    if form == "cxcywh":
+        return np.stack([a - c / 2, b - d / 2, a + c / 2, b + d / 2], axis=1)
+    return np.stack([b, a, d, c] if form == "yxyx" else [a, b, c, d], axis=1)
+
+
+def _from_distances(core: Floats, stride: int) -> Doubles:
+    """Boxes of a head (4 bins, height, width): a distance is the mean of its bins' softmax.
+
+    Distribution focal loss, Li et al., 2020; a single bin is the distance itself.
+    """
+    _, height, width = core.shape
+    bins = core.reshape(4, -1, height * width).astype(np.float64)
+    if bins.shape[1] == 1:
+        distances = bins[:, 0]
+    else:
+        powers = np.exp(bins - bins.max(axis=1, keepdims=True))
+        places = np.arange(bins.shape[1], dtype=np.float64)[:, np.newaxis]
+        distances = (powers * places).sum(axis=1) / powers.sum(axis=1)
+    left, top, right, bottom = distances
+    y, x = (axis.ravel() + 0.5 for axis in np.indices((height, width)))
+    return np.stack([x - left, y - top, x + right, y + bottom], axis=1) * stride
+
+
+def _from_anchors(core: Floats, head: Anchored) -> Candidates:
+    """Candidates of a head (anchors * (5 + labels), height, width), anchor by anchor."""
+    anchors = np.array(head.anchors).reshape(-1, 2)
+    _, height, width = core.shape
+    rows = core.reshape(len(anchors), -1, height * width).transpose(0, 2, 1)
+    shares = _sigmoid(rows[..., :4].astype(np.float64))
+    grid = np.stack([axis.ravel() for axis in np.indices((height, width))[::-1]], axis=1)
+    centres = (2 * shares[..., :2] - 0.5 + grid) * head.stride
+    sizes = (2 * shares[..., 2:]) ** 2 * anchors[:, np.newaxis]
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=2).reshape(-1, 4)
+    flat = rows.reshape(len(boxes), -1)
+    scores, classes = _scored(flat[:, 5:], "sigmoid")
+    return Candidates(boxes, _activated(flat[:, 4], "sigmoid") * scores, classes)
+
+
+def detect(candidates: Candidates, settings: DetectSettings, placement: Placement) -> Candidates:
+    """The detections among candidates, the best first; boxes in pixels of the upright image."""
+    boxes = placement.to_image(candidates.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+    is_seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    (places,) = np.nonzero(is_seen & (candidates.scores >= settings.score_threshold))
+    places = places[np.argsort(-candidates.scores[places], kind="stable")]
+    boxes, scores, classes = boxes[places], candidates.scores[places], candidates.classes[places]
+    if settings.nms:
+        groups = np.zeros_like(classes) if settings.class_agnostic else classes
+        kept = _suppress(boxes, groups, settings.iou_threshold, settings.max_detections)
+    else:
+        kept = list(range(min(len(boxes), settings.max_detections)))
+    return Candidates(boxes[kept], scores[kept], classes[kept])
+
+
+def _suppress(boxes: Doubles, groups: Indices, threshold: float, most: int) -> list[int]:
+    """Greedy non-maximum suppression of sorted boxes: places of at most `most` that stay."""
+    kept: list[int] = []
+    alive = np.ones(len(boxes), bool)
+    for place in range(len(boxes)):
+        if len(kept) == most:
+            break
+        if alive[place]:
+            kept.append(place)
+            overlaps = intersection_over_union(boxes[place], boxes) > threshold
+            alive &= ~(overlaps & (groups == groups[place]))
+    return kept
+
+
+def intersection_over_union(box: Doubles, boxes: Doubles) -> Doubles:
+    """Of one box (4,) with each of (n, 4), all of them x1, y1, x2, y2."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    united = np.prod(box[2:] - box[:2]) + areas - shared
+    quotient: Doubles = shared / np.maximum(united, _LEAST_AREA)
+    return quotient
+
+
+def _disagreements(
+    expected: DetectAnswer, answer: DetectAnswer, settings: DetectSettings, agreement: Agreement
+) -> Iterator[str]:
+    """Words for each detection that has no match, unless it is near the border of being one."""
+    borders = [settings.score_threshold] + [
+        one.detections[-1].score
+        for one in (expected, answer)
+        if len(one.detections) == settings.max_detections  # a worse one was left out
+    ]
+    least = max(borders) + agreement.tolerance
+    free = list(answer.detections)
+    for detection in expected.detections:
+        match = _match(detection, free, agreement)
+        if match is not None:
+            free.remove(match)
+        elif detection.score >= least:
+            yield f"expected {_words(detection)}, not found"
+    yield from (
+        f"found {_words(surplus)}, not expected" for surplus in free if surplus.score >= least
+    )
+
+
+def _match(
+    expected: Detection, free: Sequence[Detection], agreement: Agreement
+) -> Detection | None:
+    """The one of the same class and score that overlaps most, the first of equals."""
+    overlaps = [
+        (_overlap(expected.box, found.box), -place)
+        for place, found in enumerate(free)
+        if found.class_ == expected.class_
+        and abs(found.score - expected.score) <= agreement.tolerance
+    ]
+    most, place = max(overlaps, default=(-1.0, 0))
+    return free[-place] if overlaps and most >= agreement.overlap else None
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    first, second = (np.array([x, y, x + width, y + height]) for x, y, width, height in (a, b))
+    return float(intersection_over_union(first, second[np.newaxis])[0])
+
+
+def _words(detection: Detection) -> str:
+    box = ", ".join(f"{value:.1f}" for value in detection.box)
+    return f"{detection.class_} {detection.score:.2f} at [{box}]"
