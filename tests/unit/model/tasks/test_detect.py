@@ -1,0 +1,165 @@
+"""From a detector's outputs to boxes, and how two answers compare."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edgewright.base.errors import UserError
+from edgewright.model.contract.placement import Placement
+from edgewright.model.tasks.detect import DetectAnswer, Detection, DetectTask, read_candidates
+from edgewright.model.tasks.task import Agreement
+from tests.unit.model.detectors import LAYOUTS, SIDE, Layout, card_of, random_outputs
+
+WHOLE = Placement(width=SIDE, height=SIDE, scale_x=1, scale_y=1)
+# The image of 128 x 64 pixels lies letterboxed in the input of 64 x 64.
+LETTERBOX = Placement(width=128, height=64, scale_x=0.5, scale_y=0.5, top=16)
+
+
+def predictions(rows: list[list[float]], **changes: object) -> DetectAnswer:
+    """What rows of cx, cy, width, height and a score for each of three labels mean."""
+    shape = [1, len(rows), 7]
+    outputs = [{"name": "a", "shape": shape, "role": "predictions", "channels": "last"}]
+    card = card_of(outputs, detect=changes)
+    return DetectTask(card).answer([np.array([rows], np.float32)], WHOLE)
+
+
+def test_a_box_comes_in_pixels_of_the_original_image_and_within_it() -> None:
+    outputs = [{"name": "a", "shape": [1, 1, 7], "role": "predictions", "channels": "last"}]
+    values = np.array([[[8, 20, 24, 8, 0.1, 0.9, 0.2]]], np.float32)
+    answer = DetectTask(card_of(outputs)).answer([values], LETTERBOX)
+    assert answer.detections == (Detection(class_="finger", score=0.9, box=(0, 0, 40, 16)),)
+
+
+def test_what_is_in_the_border_or_below_the_threshold_or_empty_is_no_detection() -> None:
+    outputs = [{"name": "a", "shape": [1, 3, 7], "role": "predictions", "channels": "last"}]
+    rows = [[32, 8, 8, 8, 0.9, 0, 0], [32, 32, 8, 8, 0.2, 0, 0], [32, 32, -8, 8, 0.9, 0, 0]]
+    answer = DetectTask(card_of(outputs)).answer([np.array([rows], np.float32)], LETTERBOX)
+    assert answer.detections == ()
+
+
+def test_of_boxes_that_overlap_the_best_of_each_class_stays() -> None:
+    rows = [[20, 20, 10, 10, 0.6, 0, 0], [21, 20, 10, 10, 0.8, 0, 0], [20, 20, 10, 10, 0, 0.7, 0]]
+    scores = [(one.class_, one.score) for one in predictions(rows).detections]
+    assert scores == [("crack", 0.8), ("finger", 0.7)]
+    assert len(predictions(rows, class_agnostic=True).detections) == 1
+    assert len(predictions(rows, nms=False).detections) == 3
+    assert len(predictions(rows, nms=False, max_detections=2).detections) == 2
+
+
+def test_equal_scores_stay_in_the_order_of_the_network() -> None:
+    rows = [[x, 20, 4, 4, 0.5, 0.5, 0] for x in (40, 10, 30)]
+    answer = predictions(rows)
+    assert [one.box[0] for one in answer.detections] == [38, 8, 28]
+    assert {one.class_ for one in answer.detections} == {"crack"}
+
+
+def test_distances_are_the_mean_of_their_bins() -> None:
+    card = card_of(
+        [
+            {"name": "a", "shape": [1, 12, 2, 2], "role": "box_distances", "stride": 32},
+            {"name": "b", "shape": [1, 3, 2, 2], "role": "class_scores", "stride": 32},
+        ]
+    )
+    distances = np.full((4, 3, 2, 2), -1e4, np.float32)
+    distances[:, 1] = 0  # one cell to every side
+    distances[0, 0, 1, 0] = 0  # half a cell to the left, in the second row
+    scores = np.full((1, 3, 2, 2), -20, np.float32)
+    scores[0, 2, 1, 0] = 3
+    answer = DetectTask(card).answer([distances.reshape(1, 12, 2, 2), scores], WHOLE)
+    assert answer.detections == (Detection(class_="shadow", score=0.952574, box=(0, 16, 48, 48)),)
+
+
+def test_anchors_are_scaled_by_their_own_cell() -> None:
+    outputs = [
+        {
+            "name": "a",
+            "shape": [1, 16, 2, 2],
+            "role": "anchored",
+            "stride": 32,
+            "anchors": [8, 4, 16, 16],
+        }
+    ]
+    values = np.full((2, 8, 2, 2), -20, np.float32)
+    values[1, :4, 0, 1] = 0  # in the middle of its cell, of the anchor's size
+    values[1, 4:6, 0, 1] = 20
+    answer = DetectTask(card_of(outputs)).answer([values.reshape(1, 16, 2, 2)], WHOLE)
+    assert answer.detections == (Detection(class_="crack", score=1, box=(40, 8, 16, 16)),)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_has_candidates_with_finite_boxes(layout: Layout) -> None:
+    card = card_of(layout)
+    candidates = read_candidates(card, random_outputs(card, 1))
+    assert len(candidates.boxes) == len(candidates.scores) == len(candidates.classes) > 0
+    assert np.isfinite(candidates.boxes).all()
+    assert DetectTask(card).answer(random_outputs(card, 1), WHOLE).detections
+
+
+def test_a_class_without_a_label_is_refused() -> None:
+    card = card_of([{"name": "a", "shape": [1, -1, 6], "role": "detections"}])
+    with pytest.raises(UserError, match="answers with class 7, its card has 3 labels"):
+        DetectTask(card).answer([np.array([[[0, 0, 9, 9, 0.9, 7]]], np.float32)], WHOLE)
+
+
+def test_an_open_size_that_turns_out_wrong_is_refused() -> None:
+    card = card_of(LAYOUTS["nms inside"])
+    boxes, scores, classes = random_outputs(card, 1)
+    with pytest.raises(UserError, match="different numbers of candidates"):
+        DetectTask(card).answer([boxes, scores[:3], classes], WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ([{"name": "a", "shape": [1, 8, 84], "role": "predictions", "channels": "first"}],
+         "a has shape [1, 8, 84], as predictions of 3 labels it has [1, 7, n]"),
+        ([{"name": "a", "shape": [1, 90, 3], "role": "scores"}], "outputs are scores: expected"),
+        (LAYOUTS["yolov8 heads"][:3], "outputs are box_distances, box_distances, class_scores"),
+        ([{"name": "a", "shape": [1, 63, 8, 8], "role": "box_distances", "stride": 8},
+          LAYOUTS["yolov8 heads"][1]], "it has [1, 4 bins, height, width]"),
+    ],
+)  # fmt: skip
+def test_a_card_whose_outputs_are_no_detector_is_refused(outputs: Layout, words: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        card_of(outputs)
+    assert words in str(refused.value)
+
+
+# --- comparison
+
+
+def answer_of(*detections: tuple[str, float, tuple[float, float, float, float]]) -> DetectAnswer:
+    parts = (Detection(class_=name, score=score, box=box) for name, score, box in detections)
+    return DetectAnswer(detections=tuple(parts))
+
+
+CRACK = ("crack", 0.9, (10, 10, 20, 20))
+
+
+@pytest.mark.parametrize(
+    ("answer", "problems"),
+    [
+        (answer_of(("crack", 0.87, (10, 10, 20, 21))), []),
+        (answer_of(CRACK, ("shadow", 0.29, (0, 0, 5, 5))), []),  # hardly above the threshold
+        (answer_of(CRACK, ("shadow", 0.5, (0, 0, 5, 5))), [
+            "found shadow 0.50 at [0.0, 0.0, 5.0, 5.0], not expected",
+        ]),
+        (answer_of(("crack", 0.9, (10, 10, 20, 26))), [
+            "expected crack 0.90 at [10.0, 10.0, 20.0, 20.0], not found",
+            "found crack 0.90 at [10.0, 10.0, 20.0, 26.0], not expected",
+        ]),
+        (answer_of(), ["expected crack 0.90 at [10.0, 10.0, 20.0, 20.0], not found"]),
+    ],
+)  # fmt: skip
+def test_detections_match_by_class_overlap_and_score(
+    answer: DetectAnswer, problems: list[str]
+) -> None:
+    task = DetectTask(card_of(LAYOUTS["yolov8"]))
+    assert task.problems(answer_of(CRACK), answer, Agreement()) == problems
+
+
+def test_near_the_end_of_a_full_list_a_detection_may_be_another() -> None:
+    task = DetectTask(card_of(LAYOUTS["yolov8"], detect={"max_detections": 2}))
+    expected = answer_of(CRACK, ("shadow", 0.5, (0, 0, 5, 5)))
+    answer = answer_of(CRACK, ("shadow", 0.5, (50, 50, 5, 5)))
+    assert task.problems(expected, answer, Agreement()) == []
