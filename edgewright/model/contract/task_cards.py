@@ -11,9 +11,8 @@ from edgewright.base.files import read_inside
 from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.card import CARD_BYTES, NO_CARD, Card, TaskHead
-from edgewright.model.contract.segment_card import SegmentCard
-from edgewright.model.contract.card import CARD_BYTES, Card
 from edgewright.model.contract.detect_card import DetectCard
+from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import Shape, TaskCardBase, too_large
 
 

@@ -21,8 +21,8 @@ from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
 from edgewright.model.tasks.anomaly import AnomalyTask
-from edgewright.model.tasks.segment import SegmentTask
 from edgewright.model.tasks.detect import DetectTask
+from edgewright.model.tasks.segment import SegmentTask
 from edgewright.model.tasks.task import Task
 from edgewright.model.tasks.tensor import TensorTask
 

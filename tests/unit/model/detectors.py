@@ -122,7 +122,7 @@ def random_outputs(card: DetectCard, seed: int) -> list[NDArray[np.float32]]:
             if output.form != "cxcywh":
                 values = np.sort(values.reshape(-1, 2, 2), axis=1).reshape(shape)
         elif output.role == "classes":
-            values = random.integers(1, 4, shape)
+            values = random.integers(1, 4, shape).astype(float)
         elif output.role == "scores" and output.activation == "none":
             values = random.uniform(0, 1, shape)
         elif output.role in ("predictions", "detections"):
