@@ -501,8 +501,9 @@ def _run_source(
     """The network as it came; by ONNX's own reference if the runtime does not read it."""
     try:
         return list(load_session(source).run(names, feed))
-    except Exception:  # a newer opset or IR version, which is what may have been rewritten
+    except Exception:  # a tensor inside, or a newer opset or IR version, which was rewritten
         model = onnx.load(source)
+        forms.expose(model, names)
     try:
         # The number of the IR alone says nothing of what is computed.
         model.ir_version = min(model.ir_version, IR_VERSION)

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.operators import ACTIVATIONS
@@ -228,9 +236,13 @@ def keep_output(model: ModelProto, subject: str, output: str | None) -> str | No
 
 
 def keep_outputs(model: ModelProto, subject: str, names: Sequence[str]) -> str | None:
-    """Only the outputs of these names, all where there is none. Raises UserError for another."""
+    """Only the outputs of these names, all where there is none. Raises UserError for another.
+
+    A name of a tensor inside cuts the network there.
+    """
     outputs = list(model.graph.output)
-    if unknown := set(names) - {value.name for value in outputs}:
+    cut = expose(model, names)
+    if unknown := set(names) - {value.name for value in model.graph.output}:
         raise UserError(
             subject,
             f"has no output '{min(unknown)}'",
@@ -241,7 +253,22 @@ def keep_outputs(model: ModelProto, subject: str, names: Sequence[str]) -> str |
         model.graph.output.remove(value)
     if not dropped:
         return None
-    return f"outputs taken away: {', '.join(value.name for value in dropped)}"
+    words = f"outputs taken away: {', '.join(value.name for value in dropped)}"
+    return f"{words}; the network is cut at {', '.join(cut)}" if cut else words
+
+
+def expose(model: ModelProto, names: Sequence[str]) -> list[str]:
+    """Make outputs of tensors inside; returns those that were none."""
+    inner = {name for node in model.graph.node for name in node.output}
+    hidden = [name for name in names if name in inner - {v.name for v in model.graph.output}]
+    if hidden:
+        inferred = shape_inference.infer_shapes(model).graph.value_info
+        known = {value.name: value for value in inferred}
+        plain = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        model.graph.output.extend(
+            known.get(name) or helper.make_value_info(name, plain) for name in hidden
+        )
+    return hidden
 
 
 _CASTABLE = {

@@ -1,7 +1,7 @@
 """Make a model folder of a network for a task beyond classification."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.importing import Imported, TaskForm, import_facts, import_for_task
 from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
 from edgewright.model.importer.task_network import interface_of, read_for_task
+from edgewright.model.pack.detect_proposal import detect_outputs, find_heads
 from edgewright.model.pack.plane_proposals import (
     anomaly_roles,
     anomaly_settings,
@@ -26,6 +27,7 @@ from edgewright.model.pack.task_golden import find_cases, spread_cases, write_ta
 
 Shapes = Mapping[str, tuple[int, ...]]  # of tensors, by name
 TENSOR = "tensor"
+DETECT = "detect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,8 @@ def draft_card(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
             f"no such task{near_miss(request.task, CARDS)}",
             facts=[f"expected: {', '.join(CARDS)}"],
         )
+    if request.task == DETECT and not request.roles:
+        request = replace(request, roles=find_heads(request.model))
     form = TaskForm(takes_image=request.task != TENSOR, outputs=tuple(request.roles or ()))
     imported = import_for_task(request.model, form, shape=request.shape or None)
     inputs, outputs = interface_of(imported.path)
@@ -207,8 +211,26 @@ def _propose_segment(network: Network, request: TaskRequest) -> CardDraft:
     return content, words
 
 
+def _propose_detect(network: Network, request: TaskRequest) -> CardDraft:
+    content, words = image_part(network, request)
+    labels = request.labels or content.get("labels", ())
+    if not labels:
+        raise UserError(
+            str(request.model),
+            "does not say which labels it knows",
+            next="state them in its order: --labels=crack,finger",
+        )
+    (shape,) = network.inputs.values()
+    side = (shape[2], shape[3])
+    content["outputs"], assumed = detect_outputs(
+        request.model, network.outputs, request.roles or {}, len(labels), side
+    )
+    return content, words + assumed
+
+
 PROPOSALS: Mapping[str, Callable[[Network, TaskRequest], CardDraft]] = {
     "tensor": _propose_tensor,
     "anomaly": _propose_anomaly,
     "segment": _propose_segment,
+    "detect": _propose_detect,
 }

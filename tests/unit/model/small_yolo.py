@@ -1,0 +1,95 @@
+"""A small network of YOLOv8's form: C2f blocks, three strides, distances by their bins."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+SIDE = 64
+BINS = 16
+STRIDES = (8, 16, 32)
+
+
+class Conv(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
+
+
+class C2f(nn.Module):
+    """Half of the channels goes by, half through a residual block; both come together."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.first = Conv(channels, channels, 1)
+        self.block = nn.Sequential(Conv(half, half), Conv(half, half))
+        self.last = Conv(channels + half, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        straight, residual = self.first(features).chunk(2, 1)
+        return self.last(torch.cat([straight, residual, residual + self.block(residual)], 1))
+
+
+class SmallYolo(nn.Module):
+    """Images (n, 3, SIDE, SIDE), 0 to 1, -> (n, 4 + labels, cells) as YOLOv8 exports them."""
+
+    def __init__(self, labels: int, width: int = 16) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(Conv(3, width, 3, 2), Conv(width, width, 3, 2), C2f(width))
+        self.stages = nn.ModuleList(
+            nn.Sequential(Conv(width, width, 3, 2), C2f(width)) for _ in STRIDES
+        )
+        self.boxes = nn.ModuleList(self._head(width, 4 * BINS) for _ in STRIDES)
+        self.scores = nn.ModuleList(self._head(width, labels) for _ in STRIDES)
+        self.mean = nn.Conv2d(BINS, 1, 1, bias=False).requires_grad_(False)
+        self.mean.weight.data[:] = torch.arange(BINS).view(1, BINS, 1, 1)
+
+    @staticmethod
+    def _head(width: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(Conv(width, width), nn.Conv2d(width, outputs, 1))
+
+    def heads(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        features = self.stem(images)
+        heads = []
+        for stage, boxes, scores in zip(self.stages, self.boxes, self.scores, strict=True):
+            features = stage(features)
+            heads.append((boxes(features), scores(features)))
+        return heads
+
+    def forward(self, images: Tensor) -> Tensor:
+        heads = self.heads(images)
+        joint = torch.cat([torch.cat(pair, 1).flatten(2) for pair in heads], 2)
+        bins, scores = joint.split([4 * BINS, joint.shape[1] - 4 * BINS], 1)
+        shares = bins.view(1, 4, BINS, -1).transpose(2, 1).softmax(1)
+        distances = self.mean(shares).view(1, 4, -1)
+        points, strides = _cells()
+        low, high = points - distances[:, :2], points + distances[:, 2:]
+        boxes = torch.cat([(low + high) / 2, high - low], 1) * strides
+        return torch.cat([boxes, scores.sigmoid()], 1)
+
+
+def _cells() -> tuple[Tensor, Tensor]:
+    points, strides = [], []
+    for stride in STRIDES:
+        side = torch.arange(SIDE // stride) + 0.5
+        y, x = torch.meshgrid(side, side, indexing="ij")
+        points.append(torch.stack([x.flatten(), y.flatten()]))
+        strides.append(torch.full((x.numel(),), float(stride)))
+    return torch.cat(points, 1)[None], torch.cat(strides)
+
+
+def export(network: nn.Module, path: Path, outputs: Sequence[str] = ("output0",)) -> Path:
+    """Written by torch's exporter that needs no other package."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        network.eval(),
+        (torch.zeros(1, 3, SIDE, SIDE),),
+        str(path),
+        input_names=["images"],
+        output_names=list(outputs),
+        opset_version=17,
+        dynamo=False,
+    )
+    return path
