@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from edgewright.model.tasks.inference import Engine
-from tests.integration.test_tasks_host import scratch as scratch
 from tests.schemas import require_valid
 from tests.unit.model.detectors import (
     LAYOUTS,

@@ -102,7 +102,7 @@ DetectOutput read_output(Fields& fields, const TensorCard& tensor) {
     output.background = read_background(fields, role == R::scores);
   }
   if (role == R::box_distances || role == R::class_scores || role == R::anchored) {
-    output.stride = fields.whole("stride", 1, 4096);
+    output.stride = static_cast<size_t>(fields.whole("stride", 1, 4096));
   }
   if (role == R::anchored) output.anchors = read_anchors(fields);
   return output;
@@ -122,7 +122,7 @@ void read_settings_part(Fields fields, DetectCard& detect) {
   if (fields.has("nms")) detect.nms = fields.flag("nms");
   if (fields.has("class_agnostic")) detect.is_class_agnostic = fields.flag("class_agnostic");
   if (fields.has("max_detections")) {
-    detect.max_detections = fields.whole("max_detections", 1, 1000);
+    detect.max_detections = static_cast<size_t>(fields.whole("max_detections", 1, 1000));
   }
 }
 

@@ -11,13 +11,13 @@ BINS = 16
 STRIDES = (8, 16, 32)
 
 
-class Conv(nn.Sequential):
+class Conv(nn.Sequential):  # type: ignore[misc, name-defined, unused-ignore]
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         super().__init__(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
 
 
-class C2f(nn.Module):
+class C2f(nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
     """Half of the channels goes by, half through a residual block; both come together."""
 
     def __init__(self, channels: int) -> None:
@@ -29,10 +29,11 @@ class C2f(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         straight, residual = self.first(features).chunk(2, 1)
-        return self.last(torch.cat([straight, residual, residual + self.block(residual)], 1))
+        joint = torch.cat([straight, residual, residual + self.block(residual)], 1)
+        return self.last(joint)  # type: ignore[no-any-return, unused-ignore]
 
 
-class SmallYolo(nn.Module):
+class SmallYolo(nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
     """Images (n, 3, SIDE, SIDE), 0 to 1, -> (n, 4 + labels, cells) as YOLOv8 exports them."""
 
     def __init__(self, labels: int, width: int = 16) -> None:
