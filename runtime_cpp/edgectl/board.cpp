@@ -21,6 +21,7 @@
 namespace edgectl {
 namespace {
 
+constexpr const char* reserve_suffix = ".new";
 constexpr size_t note_bytes = 256;                 // more than any note has
 constexpr size_t max_note = 4096;                  // bytes of a small file
 constexpr int64_t lease_ms = 60 * 1000;            // that a deployer may be silent
@@ -265,19 +266,20 @@ Quarantine quarantine_of(const Board& board, const std::string& release) {
 Fault quarantine(const Board& board, const std::string& release, const Quarantine& note) {
   const std::string name = "quarantine/" + release;
   const std::string text = number(note.sequence) + " " + note.reason + "\n";
-  if (is_absent(board.path(name))) return save(board, name, text);
-  if (auto fault = overwrite_synced(board.path(name), text)) return fault;
+  const std::string reserve = board.path(name + reserve_suffix);
+  if (is_absent(reserve)) return save(board, name, text);
+  if (auto fault = overwrite_synced(reserve, text)) return fault;
+  if (auto fault = rename_over(reserve, board.path(name))) return fault;
   return sync_folder(board.path("quarantine"));
 }
 
 Fault reserve_quarantine(const Board& board, const std::string& release) {
-  const std::string path = board.path("quarantine/" + release);
-  return is_absent(path) ? write_file(path, std::string(note_bytes, '\n')) : std::nullopt;
+  return write_file(board.path("quarantine/" + release + reserve_suffix),
+                    std::string(note_bytes, '\n'));
 }
 
 Fault release_quarantine(const Board& board, const std::string& release) {
-  if (quarantine_of(board, release).sequence != 0) return std::nullopt;
-  return remove_file(board.path("quarantine/" + release));
+  return remove_file(board.path("quarantine/" + release + reserve_suffix));
 }
 
 }  // namespace edgectl

@@ -96,9 +96,9 @@ struct Quarantine {
 };
 Quarantine quarantine_of(const Board& board, const std::string& release);
 Fault quarantine(const Board& board, const std::string& release, const Quarantine& note);
-/// A note without a sequence, whose space the real one takes: a full disk forgives no bad release.
+/// A file that becomes the note by rename: a full disk forgives no bad release.
 Fault reserve_quarantine(const Board& board, const std::string& release);
-/// Removes such a note.
+/// Removes that file.
 Fault release_quarantine(const Board& board, const std::string& release);
 
 }  // namespace edgectl

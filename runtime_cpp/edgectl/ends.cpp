@@ -33,8 +33,8 @@ Fault sweep_leftovers(const Board& board) {
   }
   const auto floor = floor_of(board);
   for (const auto& name : names_in(board.path("quarantine"))) {
-    const uint64_t sequence = quarantine_of(board, name).sequence;
-    if (sequence != 0 && (!floor || sequence >= floor->sequence)) continue;
+    const bool counts = !floor || quarantine_of(board, name).sequence >= floor->sequence;
+    if (is_id(name) && counts) continue;
     if (auto fault = remove_file(board.path("quarantine/" + name))) return fault;
   }
   return std::nullopt;

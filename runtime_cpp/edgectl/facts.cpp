@@ -217,7 +217,7 @@ Fault status(const Board& board, const Options& options, Json top) {
   top.set("releases", names_in(board.path("releases")));
   std::vector<std::string> bad;
   for (const auto& id : names_in(board.path("quarantine"))) {
-    if (quarantine_of(board, id).sequence != 0) bad.push_back(id);  // else space for a note
+    if (is_id(id)) bad.push_back(id);  // else it holds the space for a note
   }
   top.set("quarantine", bad);
   uint64_t bytes = 0;

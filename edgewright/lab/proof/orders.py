@@ -261,7 +261,7 @@ def leaks(root: Path) -> list[str]:
     releases = {path.name for path in (root / "releases").iterdir()}
     # An object that a release uses has a second link, in that release's folder.
     single = [path for path in (root / "store/sha256").iterdir() if path.stat().st_nlink == 1]
-    reserves = [path for path in (root / "quarantine").iterdir() if not path.read_text().strip()]
+    reserves = (root / "quarantine").glob("*.new")
     return [
         *(f"releases/{name}" for name in sorted(releases - linked_releases)),
         *(f"quarantine/{path.name}" for path in reserves),

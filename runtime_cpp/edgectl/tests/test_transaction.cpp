@@ -166,7 +166,7 @@ TEST_CASE("the space of a quarantine note is reserved for as long as the trial i
   const Trial trial;
   const auto notes = [&] { return names_in(trial.board.path("quarantine")); };
   trial.open(trial.transaction());
-  CHECK(notes() == std::vector<std::string>{trial.fresh});
+  CHECK(notes() == std::vector<std::string>{trial.fresh + ".new"});
   CHECK(quarantine_of(trial.board, trial.fresh).sequence == 0);
   REQUIRE(code_of(revert(trial.board, transaction_of(trial.board), "")) == "ok");
   CHECK(notes().empty());
