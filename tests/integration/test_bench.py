@@ -73,18 +73,17 @@ def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
 
 
 def test_ctrl_c_during_a_count_leaves_no_emulator(built: BuildReport) -> None:
-    command = [str(Path(sys.executable).with_name("edgewright"))]
-    command += ["bench.instructions", "--board=a53-som", "--json"]
+    command = [sys.executable, "-m", "edgewright.cli", "bench.instructions", "--board=a53-som"]
     with alone():
         child = subprocess.Popen(
-            command,
+            [*command, "--json"],
             cwd=CHECKOUT.root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
-        wait_until(lambda: "qemu-arm" in session(child.pid))
+        wait_until(lambda: "qemu-arm" in session(child.pid), seconds=300)
         os.killpg(child.pid, signal.SIGINT)
         output, errors = child.communicate(timeout=30)
 

@@ -264,11 +264,10 @@ def test_ctrl_c_during_the_upload(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        start_new_session=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "half\n"
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert errors.endswith("KeyboardInterrupt\n")
     assert current(emulated, first) == first.id
