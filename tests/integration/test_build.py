@@ -310,7 +310,7 @@ def test_ctrl_c_while_compiling_leaves_the_former_release(
     assert containers(clone.root) == []
     assert pipeline.latest_release(clone.build("a53-som")).id == built.release
     again = start()
-    _, errors = again.communicate(timeout=240)
+    _, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
     assert "edge-infer: built" in errors
 
