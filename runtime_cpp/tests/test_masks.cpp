@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cstring>
+
+#include "edge/fields.hpp"
 #include "edge/mask.hpp"
 #include "edge/task.hpp"
 
@@ -140,4 +143,31 @@ TEST_CASE("what the network's own labels do not name is no label") {
   REQUIRE(answer.segments.size() == 1);
   CHECK(answer.segments[0].label == 1);
   CHECK(answer.segments[0].mask.area == 1);
+}
+
+TEST_CASE("an expected answer is read whole, and each defect of it is told") {
+  Card card = anomaly_card(2);
+  const auto problems_of = [&](const char* json, AnomalyAnswer& answer) {
+    std::vector<std::string> problems;
+    const JsonFile document(yyjson_read(json, std::strlen(json), 0));
+    answer = read_anomaly(Fields(yyjson_doc_get_root(document.get()), "", problems), card);
+    return problems;
+  };
+  AnomalyAnswer answer;
+  CHECK(problems_of("{\"class\": \"anomalous\", \"score\": 3.5, \"map\": {\"width\": 2, "
+                    "\"height\": 2, \"peak\": [1, 6], \"area\": 0.75, \"mask\": \"021O\"}}",
+                    answer)
+            .empty());
+  CHECK(answer.is_anomalous);
+  CHECK(answer.peak_y == 6);
+  CHECK(encode(answer.mask) == "021O");
+  CHECK(problems_of("{\"class\": \"odd\", \"score\": 3.5, \"map\": {\"width\": 2, \"height\": 3, "
+                    "\"peak\": [1], \"area\": 0.75, \"mask\": \"021O\"}}",
+                    answer)
+            .size() == 3);
+  CHECK(problems_of("{\"class\": \"normal\", \"score\": 1, \"map\": {\"width\": 2, \"height\": 3, "
+                    "\"peak\": [1, 2], \"area\": 0.5, \"mask\": null}}",
+                    answer)
+            .empty());
+  CHECK(answer.mask.is_ragged);
 }

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Self
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgewright.base.schema import Part
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.segment_card import SegmentCard
+from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.tasks.drawing import colour_of, draw_box, draw_mask
 from edgewright.model.tasks.masks import Mask, Window, decode, encode, overlap
 from edgewright.model.tasks.task import Agreement, Task
@@ -35,6 +37,15 @@ class SegmentAnswer(Part):
     width: int  # of the masks
     height: int
     segments: tuple[Segment, ...]  # in the order of the card's labels
+
+    @model_validator(mode="after")
+    def _masks_are_of_this_size(self) -> Self:
+        if min(self.width, self.height) < 1 or self.width * self.height > MAX_VALUES:
+            raise ValueError(f"masks of {self.width} x {self.height} pixels")
+        for segment in self.segments:
+            if segment.mask is not None:
+                decode(segment.mask, self.height, self.width)
+        return self
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,28 @@ double find_map(const Card& card, const TensorCard& output, const Tensor& tensor
   return activate(largest, output.activation);
 }
 
+/// Only the area is compared; the rest is for whoever reads what was expected.
+void read_map(Fields map, AnomalyAnswer& answer) {
+  constexpr uint64_t max_side = 1u << 26;
+  answer.area = map.number("area");
+  const auto peak = map.numbers("peak");
+  if (peak.size() == 2) {
+    answer.peak_x = peak[0];
+    answer.peak_y = peak[1];
+  } else {
+    map.reject("peak", "expected x and y");
+  }
+  const auto width = static_cast<size_t>(map.whole("width", 1, max_side));
+  const auto height = static_cast<size_t>(map.whole("height", 1, max_side));
+  std::optional<Mask> mask = Mask{height, width, {}, true, 0};
+  if (map.has("mask")) mask = decode(map.text("mask"), height, width);
+  if (mask) {
+    answer.mask = *mask;
+  } else {
+    map.reject("mask", "is no mask of the map's size");
+  }
+}
+
 }  // namespace
 
 void read_anomaly_card(Fields top, Card& card) {
@@ -99,7 +121,7 @@ AnomalyAnswer read_anomaly(Fields fields, const Card& card) {
   }
   answer.score = fields.number("score");
   answer.has_map = output_of(card, "map").has_value();
-  if (answer.has_map) answer.area = fields.object("map").number("area");
+  if (answer.has_map) read_map(fields.object("map"), answer);
   return answer;
 }
 

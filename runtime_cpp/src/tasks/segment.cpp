@@ -179,7 +179,12 @@ SegmentAnswer read_segments(Fields fields, const Card& card) {
     const auto mask = decode(entry.text("mask"), answer.height, answer.width);
     if (!label) entry.reject("class", "is no label of the card");
     if (!mask) entry.reject("mask", "is no mask of the answer's size");
-    if (label && mask) answer.segments.push_back({*label, 0, 0, 0, 0, *mask});
+    const auto box = entry.numbers("box");
+    if (box.size() != 4) {
+      entry.reject("box", "expected x, y, width and height");
+    } else if (label && mask) {
+      answer.segments.push_back({*label, box[0], box[1], box[0] + box[2], box[1] + box[3], *mask});
+    }
   }
   return answer;
 }

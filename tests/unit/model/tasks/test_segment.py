@@ -151,3 +151,20 @@ def test_a_region_of_the_image_is_refused_since_masks_are_of_whole_images() -> N
     content["preprocess"]["roi"] = {"x": 0, "y": 0, "width": 9, "height": 9}
     with pytest.raises(ValidationError, match=r"preprocess\.roi is not known to this task"):
         SegmentCard.model_validate(content)
+
+
+@pytest.mark.parametrize(
+    ("size", "mask", "words"),
+    [
+        ((2, 2), "164K", "is no mask of 2 x 2 pixels"),
+        ((2, 2), "no mask!", "is no mask"),
+        ((1 << 20, 1 << 20), "0", "masks of 1048576 x 1048576 pixels"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_no_answer(
+    size: tuple[int, int], mask: str, words: str
+) -> None:
+    part = {"class": "crack", "area": 0.5, "box": [0, 0, 1, 1], "mask": mask}
+    content = {"width": size[0], "height": size[1], "segments": [part]}
+    with pytest.raises(ValidationError, match=words):
+        SegmentAnswer.model_validate(content)
