@@ -36,6 +36,7 @@ from edgewright.model.contract.task_cards import CARDS
 from edgewright.model.convert.coverage import Coverage
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.to_ort import Conversion
+from edgewright.model.judge.boxes import DetectQuality
 from edgewright.model.judge.documents import Quality
 from edgewright.model.judge.planes import AnomalyQuality, SegmentQuality
 from edgewright.model.pack.import_folder import ImportReport
@@ -130,6 +131,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "deploy--dry-run": PlanReport,
     "lab.lostwrites--teeth": TeethReport,
     "model.evaluate--anomaly": AnomalyQuality,
+    "model.evaluate--detect": DetectQuality,
     "model.evaluate--segment": SegmentQuality,
     "model.quantize--task": TaskQuantized,
 }

@@ -8,8 +8,10 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.cli.common import OUT, say, write_document
 from edgewright.model.contract.anomaly_card import AnomalyCard
+from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_cards import TaskCard, read_any_card
+from edgewright.model.judge.boxes import DetectQuality, evaluate_boxes
 from edgewright.model.judge.data import ELPV
 from edgewright.model.judge.evaluate import Prices
 from edgewright.model.judge.planes import (
@@ -28,13 +30,16 @@ def task_card(path: Path) -> TaskCard | None:
 
 def evaluate_task(model: Path, card: TaskCard, images: str, prices: Prices, *, json: bool) -> None:
     """Print how well a network does on labelled images."""
-    quality: AnomalyQuality | SegmentQuality
+    quality: AnomalyQuality | SegmentQuality | DetectQuality
     if isinstance(card, AnomalyCard):
         quality = evaluate_anomalies(model, card, images, prices)
         table = _anomaly_table(quality)
     elif isinstance(card, SegmentCard):
         quality = evaluate_segments(model, card, images)
         table = _segment_table(quality)
+    elif isinstance(card, DetectCard):
+        quality = evaluate_boxes(model, card, images)
+        table = _detect_table(quality)
     else:
         raise UserError(str(model), f"has the task {card.task}, which nothing is known to judge by")
     if json:
@@ -112,4 +117,17 @@ def _segment_table(quality: SegmentQuality) -> Table:
         iou = "does not occur" if label.iou is None else f"{label.iou:.3f}"
         table.add_row(label.label, iou, f"{label.share:.2%}")
     table.add_row("mean", f"{quality.mean_iou:.3f}", "")
+    return table
+
+
+def _detect_table(quality: DetectQuality) -> Table:
+    table = Table(f"label, on {quality.count} images", "mAP@50", box=None, pad_edge=False)
+    table.add_column("mAP@50:95")
+    table.add_column("boxes", justify="right")
+    for label in quality.per_label:
+        figures = (label.ap50, label.ap50_95)
+        words = ["does not occur" if figure is None else f"{figure:.3f}" for figure in figures]
+        table.add_row(label.label, *words, str(label.things))
+    things = sum(label.things for label in quality.per_label)
+    table.add_row("mean", f"{quality.map50:.3f}", f"{quality.map50_95:.3f}", str(things))
     return table

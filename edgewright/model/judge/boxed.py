@@ -1,0 +1,146 @@
+"""Images whose things are known by their boxes: COCO's JSON, or YOLO's text beside each image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import read_file
+from edgewright.base.schema import Excerpt, parse_json
+from edgewright.model.judge.data import SUFFIXES
+
+_TEXT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    label: int  # index among the card's
+    box: tuple[float, float, float, float]  # x, y, width, height in pixels of the upright image
+    is_crowd: bool = False  # many things in one box: what is in it is neither right nor wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxedImage:
+    path: Path
+    things: tuple[Thing, ...]
+
+
+class CocoImage(Excerpt):
+    id: int
+    file_name: str
+
+
+class CocoCategory(Excerpt):
+    id: int
+    name: str
+
+
+class CocoAnnotation(Excerpt):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    iscrowd: int = 0
+
+
+class CocoFile(Excerpt):
+    """What we read of COCO's `instances_….json`."""
+
+    images: tuple[CocoImage, ...]
+    categories: tuple[CocoCategory, ...]
+    annotations: tuple[CocoAnnotation, ...]
+
+
+def load_boxes(images: Path, labels: Sequence[str]) -> tuple[BoxedImage, ...]:
+    """The images of a COCO file, or of a folder with a `.txt` of YOLO's for each image.
+
+    COCO's categories are the card's labels by name, YOLO's numbers by place. Raises UserError for
+    what cannot be read, and for a class that is no label.
+    """
+    boxed = _read_coco(images, labels) if images.suffix == ".json" else _read_yolo(images, labels)
+    if not any(image.things for image in boxed):
+        raise UserError(
+            str(images),
+            "has no images with boxes",
+            facts=["expected: COCO's JSON, or a folder with NAME.txt of YOLO's beside NAME.png"],
+        )
+    return tuple(boxed)
+
+
+def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
+    # An index of a set is longer than a document, and has more parts.
+    raw = read_file(path, limit=1 << 30)
+    try:
+        content = CocoFile.model_validate_json(raw)
+    except ValueError:
+        content = parse_json(CocoFile, raw, str(path), "is no COCO file")
+    names = {category.id: category.name for category in content.categories}
+    used = {names.get(one.category_id, str(one.category_id)) for one in content.annotations}
+    if unknown := used - set(labels):
+        raise _unknown(path, min(unknown), labels)
+    things: dict[int, list[Thing]] = {image.id: [] for image in content.images}
+    for one in content.annotations:
+        thing = Thing(
+            label=labels.index(names[one.category_id]), box=one.bbox, is_crowd=bool(one.iscrowd)
+        )
+        things.setdefault(one.image_id, []).append(thing)
+    return [
+        BoxedImage(path=_beside(path, image.file_name), things=tuple(things[image.id]))
+        for image in content.images
+    ]
+
+
+def _beside(path: Path, name: str) -> Path:
+    folders = (path.parent, path.parent / "images", path.parent.parent / "images")
+    found = [folder / name for folder in folders if (folder / name).is_file()]
+    if not found:
+        raise UserError(str(path), f"names an image that is not beside it, {name}")
+    return found[0]
+
+
+def _read_yolo(folder: Path, labels: Sequence[str]) -> list[BoxedImage]:
+    """An image without a file of text has no things: YOLO's sets leave it out."""
+    if not folder.is_dir():
+        raise UserError(str(folder), "is no folder and no COCO file")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [BoxedImage(path=path, things=_read_text(path, labels)) for path in paths]
+
+
+def _read_text(image: Path, labels: Sequence[str]) -> tuple[Thing, ...]:
+    text = image.with_suffix(".txt")
+    if not text.is_file():  # images/… and labels/… are the two halves of YOLO's sets
+        parts = ["labels" if part == "images" else part for part in text.parts]
+        text = Path(*parts)
+    if not text.is_file():
+        return ()
+    with Image.open(image) as picture:
+        width, height = ImageOps.exif_transpose(picture).size
+    things = []
+    lines = read_file(text, limit=_TEXT_BYTES).decode(errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            label, x, y, w, h = line.split()
+            place = int(label)
+            cx, cy, cw, ch = (float(value) for value in (x, y, w, h))
+        except ValueError as broken:
+            raise UserError(
+                f"{text}:{number}",
+                "is no box of YOLO's",
+                facts=["expected: class, centre x, centre y, width, height; from 0 to 1"],
+            ) from broken
+        if not 0 <= place < len(labels):
+            raise _unknown(text, label, labels)
+        box = ((cx - cw / 2) * width, (cy - ch / 2) * height, cw * width, ch * height)
+        things.append(Thing(label=place, box=box))
+    return tuple(things)
+
+
+def _unknown(path: Path, name: str, labels: Sequence[str]) -> UserError:
+    return UserError(
+        str(path),
+        f"has boxes of the class '{name}', which the card does not have",
+        facts=[f"labels: {', '.join(labels)}"],
+    )
