@@ -4,23 +4,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgewright.base.errors import UserError
+from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard, TensorCard, TensorInput
 from edgewright.model.importer.importing import Imported, TaskForm, import_for_task
+from edgewright.model.importer.shared_scale import refuse_shared_scale
 
 # Of a tensor in ONNX Runtime's words: an open size is a text, or none.
 Sizes = Sequence[int | str | None]
 
 
 def read_for_task(model: Path, card: TaskCard, path: Path) -> Imported:
-    """The network in the board's form. Raises UserError if the card at `path` contradicts it."""
+    """The network in the board's form.
+
+    Raises UserError if the card at `path` contradicts it, or if it cannot answer the card's task.
+    """
     outputs = tuple(output.name for output in card.outputs)
     form = TaskForm(takes_image=not isinstance(card, TensorCard), outputs=outputs)
     shape = None if isinstance(card, TensorCard) else card.input.shape
     imported = import_for_task(model, form, shape=shape)
     _require_agreement(imported, card, path)
+    require_sound(imported, card)
     return imported
+
+
+def require_sound(imported: Imported, card: TaskCard) -> None:
+    """Raise UserError for a network that loads, and cannot answer the task of its card."""
+    if isinstance(card, DetectCard):
+        refuse_shared_scale(imported, card)
 
 
 def interface_of(network: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:

@@ -15,7 +15,7 @@ from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
 from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.importing import Imported, TaskForm, import_facts, import_for_task
 from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
-from edgewright.model.importer.task_network import interface_of, read_for_task
+from edgewright.model.importer.task_network import interface_of, read_for_task, require_sound
 from edgewright.model.pack.detect_proposal import detect_outputs, find_heads
 from edgewright.model.pack.plane_proposals import (
     anomaly_roles,
@@ -120,7 +120,9 @@ def draft_card(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
         "name": request.model.stem,
         "file": ModelFile.of(request.model).model_dump(),
     }
-    return imported, _stated(content, request), assumptions
+    card = _stated(content, request)
+    require_sound(imported, card)
+    return imported, card, assumptions
 
 
 def _stated(content: dict[str, Any], request: TaskRequest) -> TaskCard:

@@ -3,11 +3,13 @@
 `edge-infer` does the same in C++, in the same order of candidates, so that ties end alike.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Part
@@ -27,6 +29,7 @@ from edgewright.model.contract.detect_card import (
 )
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
+from edgewright.model.tasks.drawing import colour_of, draw_box
 from edgewright.model.tasks.task import Agreement, Task
 
 _LEAST_AREA = 1e-12  # square pixels: two empty boxes have no intersection over union
@@ -83,6 +86,13 @@ class DetectTask(Task[DetectAnswer]):
             for index, score, row in zip(best.classes, best.scores.tolist(), rows, strict=True)
         )
         return DetectAnswer(detections=tuple(detections))
+
+    def draw(self, answer: DetectAnswer, image: Image.Image) -> str:
+        for detection in answer.detections:
+            colour = colour_of(self._card.labels.index(detection.class_))
+            draw_box(image, detection.box, colour, f"{detection.class_} {detection.score:.2f}")
+        counts = Counter(detection.class_ for detection in answer.detections)
+        return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
 
     def problems(
         self, expected: DetectAnswer, answer: DetectAnswer, agreement: Agreement
