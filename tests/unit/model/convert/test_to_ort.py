@@ -149,10 +149,10 @@ def test_a_model_that_onnx_runtime_refuses_is_told_in_its_words(
     strange.graph.node[0].attribute.append(helper.make_attribute("direction", "LEFT"))
     onnx.save(strange, tmp_path / "strange.onnx")
 
-    with pytest.raises(UserError, match=r"strange\.onnx: not convertible to ORT format\n  .+"):
+    with pytest.raises(UserError, match=r"strange\.onnx: ONNX Runtime [\d.]+ cannot run it\n  .+"):
         convert(tmp_path / "strange.onnx", tmp_path / "made")
 
-    assert list((tmp_path / "made").iterdir()) == []
+    assert not (tmp_path / "made").exists()
     assert capfd.readouterr() == ("", "")
 
 
