@@ -56,11 +56,11 @@ def rename_source(model: ModelProto, old: str, new: str) -> None:
 
 def free_name(model: ModelProto, wanted: str) -> str:
     """`wanted`, or with a number behind it, so that no tensor has it."""
-    taken = {name for node in nodes_of(model) for name in (*node.input, *node.output)}
-    taken |= {value.name for value in (*model.graph.input, *model.graph.output)}
-    taken |= {tensor.name for tensor in model.graph.initializer}
-    names = (wanted, *(f"{wanted}_{number}" for number in range(2, len(taken) + 3)))
-    return next(name for name in names if name not in taken)
+    names_in_use = {name for node in nodes_of(model) for name in (*node.input, *node.output)}
+    names_in_use |= {value.name for value in (*model.graph.input, *model.graph.output)}
+    names_in_use |= {tensor.name for tensor in model.graph.initializer}
+    names = (wanted, *(f"{wanted}_{number}" for number in range(2, len(names_in_use) + 3)))
+    return next(name for name in names if name not in names_in_use)
 
 
 def sizes_of(value: ValueInfoProto) -> tuple[int | None, ...] | None:
@@ -79,5 +79,5 @@ def set_sizes(value: ValueInfoProto, sizes: tuple[int, ...]) -> None:
 
 
 def elements(sizes: tuple[int | None, ...]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return prod(known) if len(known) == len(sizes) else None
+    fixed = [size for size in sizes if size is not None]
+    return prod(fixed) if len(fixed) == len(sizes) else None

@@ -263,10 +263,10 @@ def expose(model: ModelProto, names: Sequence[str]) -> list[str]:
     hidden = [name for name in names if name in inner - {v.name for v in model.graph.output}]
     if hidden:
         inferred = shape_inference.infer_shapes(model).graph.value_info
-        known = {value.name: value for value in inferred}
+        by_name = {value.name: value for value in inferred}
         plain = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
         model.graph.output.extend(
-            known.get(name) or helper.make_value_info(name, plain) for name in hidden
+            by_name.get(name) or helper.make_value_info(name, plain) for name in hidden
         )
     return hidden
 

@@ -100,14 +100,14 @@ def _average_precisions(
         return np.zeros((10, labels))
     from faster_coco_eval import COCO, COCOeval_faster  # of the extra `model`
 
-    known = COCO(
+    annotated = COCO(
         {
             "images": [{"id": number} for number in range(images)],
             "categories": [{"id": label, "name": str(label)} for label in range(labels)],
             "annotations": truth,
         }
     )
-    judge = COCOeval_faster(known, known.loadRes(answers), "bbox")
+    judge = COCOeval_faster(annotated, annotated.loadRes(answers), "bbox")
     judge.evaluate()
     judge.accumulate()
     # Axes: overlap, recall, label, area of things (all of them first), detections (100 last).

@@ -55,7 +55,7 @@ class AnomalyQuality(Document):
 class LabelQuality(Part):
     label: str
     iou: float | None  # null: it occurs neither in a mask nor in an answer
-    share: float  # of all pixels that are known
+    share: float  # of all pixels that have a label
 
 
 class SegmentQuality(Document):
@@ -157,7 +157,7 @@ def evaluate_segments(model: Path, card: SegmentCard, images: str) -> SegmentQua
     samples = load_segmentations(Path(images))
     engine, task = Engine(model, card), SegmentTask(card)
     labels = np.arange(len(card.labels)).reshape(-1, 1, 1)
-    common, union, total, known_pixels = (np.zeros(len(card.labels), np.int64) for _ in range(4))
+    common, union, total, pixel_count = (np.zeros(len(card.labels), np.int64) for _ in range(4))
     for sample in samples:
         result = engine.infer([sample.path])
         size = (result.placement.height, result.placement.width)
@@ -165,12 +165,12 @@ def evaluate_segments(model: Path, card: SegmentCard, images: str) -> SegmentQua
         answer = window.spread(masks, size)
         labelled = read_labels(sample, size, len(card.labels))
         # Of a single label, what is not it is known too.
-        known = (labelled >= 0) | (len(card.labels) == 1)
+        labelled_pixels = (labelled >= 0) | (len(card.labels) == 1)
         truth = labelled == labels
         common += (answer & truth).sum(axis=(1, 2))
-        union += ((answer | truth) & known).sum(axis=(1, 2))
+        union += ((answer | truth) & labelled_pixels).sum(axis=(1, 2))
         total += truth.sum(axis=(1, 2))
-        known_pixels += known.sum()
+        pixel_count += labelled_pixels.sum()
     ious = common / np.where(union > 0, union, 1)
     if not union.any():
         raise UserError(images, "has no pixel with a label, and none was answered")
@@ -182,7 +182,7 @@ def evaluate_segments(model: Path, card: SegmentCard, images: str) -> SegmentQua
             LabelQuality(
                 label=label,
                 iou=round(float(ious[place]), 4) if union[place] else None,
-                share=round(float(total[place] / known_pixels[place]), 6),
+                share=round(float(total[place] / pixel_count[place]), 6),
             )
             for place, label in enumerate(card.labels)
         ),

@@ -120,12 +120,12 @@ def draft_classifier(
 
     `folders` are the names of the images' folders. Raises UserError as `import_model` does.
     """
-    classifier, known = read_with_card(
+    classifier, stored_card = read_with_card(
         request.model, request.card, shape=request.shape, output=request.output or None
     )
-    labels = request.labels or (known.labels if known else folders)
+    labels = request.labels or (stored_card.labels if stored_card else folders)
     try:
-        return (classifier, *_stated_card(classifier, known, labels, request))
+        return (classifier, *_stated_card(classifier, stored_card, labels, request))
     except ValidationError as invalid:
         raise UserError(
             str(request.model),
@@ -174,7 +174,7 @@ def _stated_parts(request: ImportRequest) -> PreprocessParts:
 
 
 def _stated_card(
-    classifier: Classifier, known: Card | None, labels: Sequence[str], request: ImportRequest
+    classifier: Classifier, stored_card: Card | None, labels: Sequence[str], request: ImportRequest
 ) -> tuple[Card, list[str]]:
     """The card with what the request states, and in words what is assumed.
 
@@ -182,9 +182,9 @@ def _stated_card(
     """
     stated = _stated_parts(request)
     assumptions: list[str] = []
-    if known is None:
-        known, assumptions = default_card(classifier, labels, stated)
-    content = known.model_dump(by_alias=True) | {"schema": 2}
+    if stored_card is None:
+        stored_card, assumptions = default_card(classifier, labels, stated)
+    content = stored_card.model_dump(by_alias=True) | {"schema": 2}
     content["preprocess"] |= stated.content()
     if request.labels:
         content["labels"] = request.labels

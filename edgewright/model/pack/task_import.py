@@ -92,9 +92,9 @@ def draft_card(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
     Raises UserError as `import_task` does.
     """
     path = request.card or request.model.parent / CARD
-    known = read_any_card(path) if request.card or path.is_file() else None
-    if isinstance(known, TaskCard) and request.task in ("", known.task):
-        card = _stated(known.model_dump(by_alias=True), request)
+    stored_card = read_any_card(path) if request.card or path.is_file() else None
+    if isinstance(stored_card, TaskCard) and request.task in ("", stored_card.task):
+        card = _stated(stored_card.model_dump(by_alias=True), request)
         return read_for_task(request.model, card, path), card, []
     if request.task not in CARDS:
         raise UserError(

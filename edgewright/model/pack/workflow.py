@@ -83,12 +83,12 @@ def quantize(
 
     Raises UserError for any fault of network or images, and if no recipe is in the budget.
     """
-    classifier, known = read_with_card(
+    classifier, stored_card = read_with_card(
         request.model, request.card, shape=request.shape, output=request.output or None
     )
     _require_fp32(classifier)
     calibration, judged = _images(request)
-    card = known or _assumed_card(classifier, calibration.labels, progress)
+    card = stored_card or _assumed_card(classifier, calibration.labels, progress)
     card = card.model_copy(update={"schema_": 2, "imported": import_facts(classifier.imported)})
     _require_equal(classifier, calibration, card, progress)
     with (
@@ -133,9 +133,9 @@ def judging(
     output: str = "",
 ) -> Judging:
     """Read a network, its card and its images, which are the test part of ELPV or a folder."""
-    classifier, known = read_with_card(model, card, shape=shape, output=output or None)
+    classifier, stored_card = read_with_card(model, card, shape=shape, output=output or None)
     dataset = load_part(images, "test")
-    model_card = known or _assumed_card(classifier, dataset.labels, progress)
+    model_card = stored_card or _assumed_card(classifier, dataset.labels, progress)
     _require_equal(classifier, dataset, model_card, progress)
     dataset = relabel(dataset, model_card.labels)
     return Judging(
@@ -210,8 +210,8 @@ def _blaming(model: Path, *copies: Path) -> Iterator[None]:
 
 def _rival(model: Path, card: Card) -> Rival:
     """A network to judge beside that of `card`, with its own card, since its input may differ."""
-    classifier, known = read_with_card(model)
-    rival_card = known or default_card(classifier, card.labels)[0]
+    classifier, stored_card = read_with_card(model)
+    rival_card = stored_card or default_card(classifier, card.labels)[0]
     if rival_card.labels != card.labels:
         raise UserError(
             str(model),
