@@ -126,7 +126,7 @@ class BoardKeys:
             return False
         say(f"{edgectl.board.target} trusts key {key.id}, which is not in your key folder:")
         say(f"  {key.fingerprint}")
-        say("  invoke keys.list tells its owner the same, if it is his")
+        say("  its owner sees the same fingerprint in invoke keys.list")
         return ask_line("to let it stay, type its fingerprint: ") == key.fingerprint
 
 
