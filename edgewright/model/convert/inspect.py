@@ -207,6 +207,8 @@ def _values(graph: onnx.GraphProto) -> Mapping[str, tuple[Shape | None, int]]:
     """Tensor → its shape, or None where a dimension is open, and the bytes of one element."""
     values: dict[str, tuple[Shape | None, int]] = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
+        if not value.type.HasField("tensor_type"):  # a sequence has no size that could be told
+            continue
         kind = value.type.tensor_type
         sizes = tuple(size.dim_value for size in kind.shape.dim)
         # An open dimension has no size, which protobuf reads as 0.
@@ -220,10 +222,12 @@ def _observed(model: onnx.ModelProto) -> Mapping[str, tuple[Shape | None, int]]:
     """The same from an inference: the onnx library infers no shapes of ONNX Runtime's operators."""
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)
-    known = {value.name for value in model.graph.output}
+    outputs = {value.name for value in model.graph.output}
     names = [
-        name for node in model.graph.node for name in node.output if name and name not in known
+        name for node in model.graph.node for name in node.output if name and name not in outputs
     ]
+    if not names:  # an inference that is asked for nothing gives all outputs
+        return {}
     augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = load_session(augmented.SerializeToString())
     feeds = {

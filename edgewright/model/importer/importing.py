@@ -346,10 +346,13 @@ def _output_sizes(model: ModelProto, source: Path, probes: Floats) -> tuple[int,
 
 def _state_output_shapes(model: ModelProto, source: Path) -> None:
     """Write down what ONNX Runtime infers for the outputs; what it cannot infer stays open."""
-    for value in model.graph.output:  # the file's own may be of another batch
+    outputs = [value for value in model.graph.output if value.type.HasField("tensor_type")]
+    for value in outputs:  # the file's own shapes may be of another batch
         value.type.tensor_type.ClearField("shape")
     session = _session(model.SerializeToString(), source)
-    for value, tensor in zip(model.graph.output, session.get_outputs(), strict=True):
+    by_name = {tensor.name: tensor for tensor in session.get_outputs()}
+    for value in outputs:
+        tensor = by_name[value.name]
         shape = value.type.tensor_type.shape
         shape.SetInParent()
         for place, size in enumerate(tensor.shape):

@@ -141,7 +141,8 @@ def fix_batches(model: ModelProto, subject: str) -> list[str]:
         return []
     _forget_shapes(model)
     for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
+        if value.type.HasField("tensor_type"):  # a touch makes a tensor of a sequence
+            value.type.tensor_type.ClearField("shape")
     return [f"batch fixed to 1: {', '.join(fixed)}"]
 
 

@@ -12,7 +12,13 @@ from edgewright.model.contract.session import IR_VERSION, OPSET, load_session, o
 from edgewright.model.convert.inspect import inspect
 from edgewright.model.convert.to_ort import convert
 from edgewright.model.importer import importing
-from edgewright.model.importer.importing import import_classifier, import_network
+from edgewright.model.importer.graphs import sizes_of
+from edgewright.model.importer.importing import (
+    TaskForm,
+    import_classifier,
+    import_for_task,
+    import_network,
+)
 from edgewright.model.importer.rewrites import opset_of
 from tests.unit.model.importer.odd_networks import (
     ODD,
@@ -326,3 +332,32 @@ def test_weights_that_are_nan_are_refused(tmp_path: Path) -> None:
         "1 of its weights are not finite (NaN or infinite)",
         "  tensors: w1",
     ]
+
+
+def test_a_sequence_among_the_outputs_stays_one(tmp_path: Path) -> None:
+    """A touch of its tensor type, which it does not have, would make a tensor of it."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("SequenceConstruct", ["x", "x"], ["pair"], "pair"),
+            helper.make_node("Relu", ["x"], ["y"], "relu"),
+        ],
+        "sequence",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [
+            helper.make_tensor_sequence_value_info("pair", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3]),
+        ],
+    )
+    path = tmp_path / "net.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+
+    imported = import_network(path)
+
+    pair, single = onnx.load(imported.path).graph.output
+    assert pair.type.WhichOneof("value") == "sequence_type"
+    assert sizes_of(single) == (1, 3)
+    assert inspect(path).operators == {"SequenceConstruct": 1, "Relu": 1}
+    with pytest.raises(UserError) as refused:
+        import_for_task(path, TaskForm(takes_image=False))
+    assert "output is sequence, expected numbers" in str(refused.value)
