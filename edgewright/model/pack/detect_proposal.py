@@ -104,7 +104,7 @@ def _roles_of(outputs: Shapes) -> dict[str, str]:
     """By shapes: four numbers are a box, a list is classes where another one is scores."""
     if len(outputs) == 1:
         ((name, shape),) = outputs.items()
-        return {name: "detections" if shape[-1] == 6 else "predictions"}
+        return {name: "detections" if shape[-1:] == (6,) else "predictions"}
     boxes = [name for name, shape in outputs.items() if 4 in shape[-2:] and len(shape) in (2, 3)]
     others = [name for name in outputs if name not in boxes[:1]]
     if len(boxes) >= 1 and len(others) == 1:
@@ -113,7 +113,7 @@ def _roles_of(outputs: Shapes) -> dict[str, str]:
 
 
 def _state_predictions(model: Path, output: Content, labels: int) -> list[str]:
-    *_, rows, columns = output["shape"]
+    rows, columns = (1, 1, *output["shape"])[-2:]  # a vector is a row
     for width, has_objectness in ((4 + labels, False), (5 + labels, True)):
         for channels, size in (("last", columns), ("first", rows)):
             if size == width:
@@ -128,7 +128,7 @@ def _state_predictions(model: Path, output: Content, labels: int) -> list[str]:
 
 
 def _state_scores(model: Path, output: Content, labels: int) -> list[str]:
-    *_, rows, columns = output["shape"]
+    rows, columns = (1, 1, *output["shape"])[-2:]  # a vector is a row
     width = columns if columns in (labels, labels + 1) else rows
     has_background = width == labels + 1
     graph = onnx.load(str(model), load_external_data=False).graph

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import ModelFile, read_card
@@ -145,3 +147,24 @@ def test_what_judges_classifiers_says_that_this_is_none(model: Path) -> None:
     with pytest.raises(UserError) as refused:
         read_card(made(model) / "card.json")
     assert "is a card of the task tensor, expected one of a classifier" in str(refused.value)
+
+
+@pytest.mark.parametrize("task", ["detect", "segment", "anomaly"])
+@pytest.mark.parametrize(("axes", "shape"), [([0, 1, 2, 3], []), ([1, 2, 3], [1])])
+def test_a_number_is_no_box_and_no_mask(
+    tmp_path: Path, task: str, axes: list[int], shape: list[int]
+) -> None:
+    node = helper.make_node("ReduceMean", ["image"], ["mean"], "mean", axes=axes, keepdims=0)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
+    mean = helper.make_tensor_value_info("mean", TensorProto.FLOAT, shape)
+    graph = helper.make_graph([node], "mean", [image], [mean])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "net.onnx")
+
+    with pytest.raises(UserError):
+        import_model(
+            ImportRequest(
+                model=tmp_path / "net.onnx", out=tmp_path / "out", task=task, labels=("a", "b")
+            )
+        )
+    assert not (tmp_path / "out").exists()
