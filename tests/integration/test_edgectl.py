@@ -183,8 +183,8 @@ def test_an_upload_that_was_cut_goes_on_from_what_is_sound(
     model = order.release.manifest.file("model/model.ort")
     content = order.release.path(model).read_bytes()
     begun = helper.run("begin", "--holder=prover", input=order.input)
-    whole = order.stream([model.sha256])
-    assert refused(helper, "receive", f"--fence={begun['fence']}", input=whole[:-60_000]) == (
+    body = order.stream([model.sha256])
+    assert refused(helper, "receive", f"--fence={begun['fence']}", input=body[:-60_000]) == (
         "stream_malformed",
         "object stream: ended early",
     )
@@ -246,15 +246,15 @@ def test_frames_that_are_not_what_they_say_are_refused(
     assert len(content) == 2 * HALF
     begun = helper.run("begin", "--holder=prover", input=order.input)
     head = b"EWR1O" + bytes.fromhex(model.sha256) + struct.pack("<Q", 2 * HALF) + bytes(32)
-    whole = frame(2 * HALF, zstandard.compress(content))
+    body = frame(2 * HALF, zstandard.compress(content))
     bad = FRAMES[defect](zstandard.compress(content[:HALF]))
 
-    code, said = refused(helper, "receive", f"--fence={begun['fence']}", input=head + bad + whole)
+    code, said = refused(helper, "receive", f"--fence={begun['fence']}", input=head + bad + body)
 
     assert code == "stream_malformed", said
     assert not (helper.root / "store/sha256" / model.sha256).exists()
     fence = f"--fence={begun['fence']}"
-    assert helper.run("receive", fence, input=head + whole + b"E")["objects"][0]["sent"] == 2 * HALF
+    assert helper.run("receive", fence, input=head + body + b"E")["objects"][0]["sent"] == 2 * HALF
 
 
 def test_what_the_storage_gives_back_is_read_again_before_the_switch(
@@ -283,9 +283,9 @@ def test_a_hostile_manifest_is_refused_though_it_is_signed(
     comment = "edgewright sequence=9 release=0123456789abcdef compatible=acme,board"
     signature = KEY.sign(document, comment).text("hostile").encode()
 
-    found, message = refused(helper, "plan", input=signature + document)
+    refusal, message = refused(helper, "plan", input=signature + document)
 
-    assert found == code
+    assert refusal == code
     assert text in message
 
 
@@ -314,7 +314,7 @@ def test_each_kind_of_foreign_order_has_its_own_word(helper: Helper, ordered: Or
         manifest, f"edgewright sequence=40 release={other.release.id} compatible=acme,other"
     )
 
-    found = {
+    refusals = {
         "replayed": refused(helper, "plan", input=ordered("one", 10).input)[0],
         "same number": refused(helper, "plan", input=ordered("three", 20).input)[0],
         "foreign key": refused(helper, "plan", input=ordered("two", 30, FOREIGN).input)[0],
@@ -322,7 +322,7 @@ def test_each_kind_of_foreign_order_has_its_own_word(helper: Helper, ordered: Or
         "wrong board": refused(helper, "plan", input=for_another.text("x").encode() + manifest)[0],
     }
 
-    assert found == {
+    assert refusals == {
         "replayed": "older",
         "same number": "older",
         "foreign key": "signature_unknown_key",
@@ -447,12 +447,12 @@ def hanging(
 
 def running_in(root: Path) -> list[int]:
     """Processes of this machine that work in a folder of the board."""
-    found = []
+    processes = []
     for link in Path("/proc").glob("[0-9]*/cwd"):
         with contextlib.suppress(OSError):
             if link.readlink().is_relative_to(root):
-                found.append(int(link.parent.name))
-    return found
+                processes.append(int(link.parent.name))
+    return processes
 
 
 def test_a_second_deployer_is_told_who_is_at_work_and_takes_over_at_once(
@@ -937,7 +937,7 @@ def test_a_copy_that_rotted_or_is_gone_is_mended_by_the_other(
 def test_states_of_0_1_0_get_their_copies_without_a_word(helper: Helper, ordered: Ordered) -> None:
     helper.run("identify")
     helper.deploy(ordered("one", 10))
-    whole = {name: (helper.root / name).read_bytes() for name in STATES}
+    before = {name: (helper.root / name).read_bytes() for name in STATES}
     for name in STATES:
         (helper.root / name).write_text(state(helper.root, name))
         (helper.root / f"{name}.copy").unlink()
@@ -945,8 +945,8 @@ def test_states_of_0_1_0_get_their_copies_without_a_word(helper: Helper, ordered
     assert helper.deploy(ordered("two", 20))
 
     for name in ("board", "id", "keys.json"):
-        assert (helper.root / name).read_bytes() == whole[name]
-        assert (helper.root / f"{name}.copy").read_bytes() == whole[name]
+        assert (helper.root / name).read_bytes() == before[name]
+        assert (helper.root / f"{name}.copy").read_bytes() == before[name]
 
 
 @pytest.mark.parametrize(

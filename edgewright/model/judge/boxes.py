@@ -1,5 +1,6 @@
 """Quality of a detector: mean average precision, as COCO defines it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgewright.base.schema import Document, Part
 from edgewright.model.contract.detect_card import DetectCard
-from edgewright.model.judge.boxed import load_boxes
+from edgewright.model.judge.boxed import BoxedImage, Thing, load_boxes
 from edgewright.model.tasks.detect import DetectAnswer
 from edgewright.model.tasks.inference import Engine
 
@@ -38,40 +39,15 @@ class DetectQuality(Document):
 
 def evaluate_boxes(model: Path, card: DetectCard, images: str) -> DetectQuality:
     """Judge boxes by those of the images, at every score."""
-    settings = card.detect.model_copy(
-        update={"score_threshold": _LEAST_SCORE, "max_detections": _MOST_DETECTIONS}
-    )
     boxed = load_boxes(Path(images), card.labels)
-    engine = Engine(model, card.model_copy(update={"detect": settings}))
-    truth: list[dict[str, Any]] = []
-    answers: list[dict[str, Any]] = []
-    for number, image in enumerate(boxed):
-        for thing in image.things:
-            _, _, width, height = thing.box
-            truth.append(
-                {
-                    "id": len(truth) + 1,
-                    "image_id": number,
-                    "category_id": thing.label,
-                    "bbox": list(thing.box),
-                    "area": width * height,
-                    "iscrowd": int(thing.is_crowd),
-                }
-            )
-        answer = engine.infer([image.path]).answer
-        assert isinstance(answer, DetectAnswer)
-        answers += [
-            {
-                "image_id": number,
-                "category_id": card.labels.index(detection.class_),
-                "bbox": list(detection.box),
-                "score": detection.score,
-            }
-            for detection in answer.detections
-        ]
-    precisions = _average_precisions(len(boxed), len(card.labels), truth, answers)
+    boxes = [(number, thing) for number, image in enumerate(boxed) for thing in image.things]
+    truth = [_annotation(place + 1, *box) for place, box in enumerate(boxes)]
+    precisions = _average_precisions(
+        len(boxed), len(card.labels), truth, _detections(model, card, boxed)
+    )
     counts = [
-        sum(thing["category_id"] == label for thing in truth) for label in range(len(card.labels))
+        sum(annotation["category_id"] == label for annotation in truth)
+        for label in range(len(card.labels))
     ]
     per_label = tuple(
         LabelPrecision(
@@ -82,14 +58,49 @@ def evaluate_boxes(model: Path, card: DetectCard, images: str) -> DetectQuality:
         )
         for place, label in enumerate(card.labels)
     )
-    seen = precisions[:, np.array(counts) > 0]
+    of_labels_that_occur = precisions[:, np.array(counts) > 0]
     return DetectQuality(
         images=images,
         count=len(boxed),
-        map50=round(float(seen[0].mean()), 4),
-        map50_95=round(float(seen.mean()), 4),
+        map50=round(float(of_labels_that_occur[0].mean()), 4),
+        map50_95=round(float(of_labels_that_occur.mean()), 4),
         per_label=per_label,
     )
+
+
+def _annotation(number: int, image: int, thing: Thing) -> dict[str, Any]:
+    """COCO's form of a box that is right."""
+    _, _, width, height = thing.box
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": thing.label,
+        "bbox": list(thing.box),
+        "area": width * height,
+        "iscrowd": int(thing.is_crowd),
+    }
+
+
+def _detections(model: Path, card: DetectCard, boxed: Sequence[BoxedImage]) -> list[dict[str, Any]]:
+    """COCO's form of the network's boxes, those of the lowest scores too."""
+    settings = card.detect.model_copy(
+        update={"score_threshold": _LEAST_SCORE, "max_detections": _MOST_DETECTIONS}
+    )
+    engine = Engine(model, card.model_copy(update={"detect": settings}))
+    detections: list[dict[str, Any]] = []
+    for number, image in enumerate(boxed):
+        answer = engine.infer([image.path]).answer
+        assert isinstance(answer, DetectAnswer)
+        detections += [
+            {
+                "image_id": number,
+                "category_id": card.labels.index(detection.class_),
+                "bbox": list(detection.box),
+                "score": detection.score,
+            }
+            for detection in answer.detections
+        ]
+    return detections
 
 
 def _average_precisions(

@@ -256,24 +256,24 @@ def detect(candidates: Candidates, settings: DetectSettings, placement: Placemen
     boxes, scores, classes = boxes[places], candidates.scores[places], candidates.classes[places]
     if settings.nms:
         groups = np.zeros_like(classes) if settings.class_agnostic else classes
-        kept = _suppress(boxes, groups, settings.iou_threshold, settings.max_detections)
+        survivors = _suppress(boxes, groups, settings.iou_threshold, settings.max_detections)
     else:
-        kept = list(range(min(len(boxes), settings.max_detections)))
-    return Candidates(boxes[kept], scores[kept], classes[kept])
+        survivors = list(range(min(len(boxes), settings.max_detections)))
+    return Candidates(boxes[survivors], scores[survivors], classes[survivors])
 
 
 def _suppress(boxes: Doubles, groups: Indices, threshold: float, most: int) -> list[int]:
     """Greedy non-maximum suppression of sorted boxes: places of at most `most` that stay."""
-    kept: list[int] = []
+    survivors: list[int] = []
     alive = np.ones(len(boxes), bool)
     for place in range(len(boxes)):
-        if len(kept) == most:
+        if len(survivors) == most:
             break
         if alive[place]:
-            kept.append(place)
+            survivors.append(place)
             overlaps = intersection_over_union(boxes[place], boxes) > threshold
             alive &= ~(overlaps & (groups == groups[place]))
-    return kept
+    return survivors
 
 
 def intersection_over_union(box: Doubles, boxes: Doubles) -> Doubles:

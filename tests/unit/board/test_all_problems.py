@@ -20,11 +20,11 @@ def problems(folder: Path, text: str) -> list[str]:
 def test_a_base_that_is_missing_hides_no_other_problem(tmp_path: Path) -> None:
     text = 'extends = "rpi9"\ndescripton = "x"\ncompatible = "acme"\n[cpu]\ncores = 0\n'
 
-    found = problems(tmp_path, text)
+    lines = problems(tmp_path, text)
 
-    assert found[0].startswith("extends: no such file 'rpi9.toml'")
-    assert found[0].endswith("did you mean 'rpi2'?")
-    assert [line.partition(":")[0] for line in found[1:]] == [
+    assert lines[0].startswith("extends: no such file 'rpi9.toml'")
+    assert lines[0].endswith("did you mean 'rpi2'?")
+    assert [line.partition(":")[0] for line in lines[1:]] == [
         "compatible",
         "cpu.cores",
         "descripton",
@@ -46,16 +46,16 @@ def test_a_base_that_is_missing_hides_no_other_problem(tmp_path: Path) -> None:
 def test_a_core_is_refused_with_its_reason_in_words(core: str, words: str, tmp_path: Path) -> None:
     text = f'extends = "rpi3-armhf"\n[cpu]\ncore = "{core}"\n'
 
-    found = "\n".join(problems(tmp_path, text))
+    lines = "\n".join(problems(tmp_path, text))
 
-    assert words in found
-    assert "^" not in found  # no pattern
+    assert words in lines
+    assert "^" not in lines  # no pattern
 
 
 def test_an_fpu_without_neon_is_refused_with_its_reason(tmp_path: Path) -> None:
-    found = problems(tmp_path, 'extends = "rpi2"\n[cpu]\nfpu = "vfpv3-d16"\n')
+    lines = problems(tmp_path, 'extends = "rpi2"\n[cpu]\nfpu = "vfpv3-d16"\n')
 
-    assert "has no NEON, which ONNX Runtime's MLAS kernels need" in found[0]
+    assert "has no NEON, which ONNX Runtime's MLAS kernels need" in lines[0]
 
 
 def test_json_has_the_problems_of_every_file(

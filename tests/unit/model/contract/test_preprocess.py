@@ -139,15 +139,15 @@ def test_the_input_has_the_shape_of_the_card(card: Card, tmp_path: Path) -> None
 def test_channels_are_planes() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
     pixels[..., 2] = 255
-    how = Preprocess(color="rgb", normalize=MeanStd(mean=(0, 0, 0), std=(1, 1, 1)))
-    card = make_card(input=Input(shape=(1, 3, 2, 2)), preprocess=how)
+    rules = Preprocess(color="rgb", normalize=MeanStd(mean=(0, 0, 0), std=(1, 1, 1)))
+    card = make_card(input=Input(shape=(1, 3, 2, 2)), preprocess=rules)
     np.testing.assert_array_equal(preprocess(pixels, card)[0, :, 0, 0], [0, 0, 1])
 
 
 def fitted(fit: Fit, height: int, width: int) -> Card:
     """A card that leaves pixels as they are."""
-    how = Preprocess(fit=fit, normalize=Scale(factor=1))
-    return make_card(input=Input(shape=(1, 1, height, width)), preprocess=how)
+    rules = Preprocess(fit=fit, normalize=Scale(factor=1))
+    return make_card(input=Input(shape=(1, 1, height, width)), preprocess=rules)
 
 
 def test_bgr_is_rgb_the_other_way_round() -> None:
@@ -159,8 +159,8 @@ def test_bgr_is_rgb_the_other_way_round() -> None:
 def test_the_middle_is_kept_half_a_pixel_to_the_even_side(surplus: int, cut: int) -> None:
     card = fitted(CenterCrop(resize_shorter=8), 8, 8)
     pixels = np.tile(np.arange(8 + surplus, dtype=np.uint8), (8, 1))
-    seen = preprocess(pixels, card)[0, 0]
-    np.testing.assert_array_equal(seen, pixels[:, cut : cut + 8])
+    values = preprocess(pixels, card)[0, 0]
+    np.testing.assert_array_equal(values, pixels[:, cut : cut + 8])
 
 
 @settings(max_examples=30, deadline=None)
@@ -169,18 +169,18 @@ def test_a_center_crop_is_the_middle_of_the_whole_resized_image(
     height: int, width: int, shorter: int
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
-    seen = preprocess(pixels, fitted(CenterCrop(resize_shorter=shorter), 8, 8))[0, 0]
+    values = preprocess(pixels, fitted(CenterCrop(resize_shorter=shorter), 8, 8))[0, 0]
     sides = [shorter * side // min(height, width) for side in (height, width)]
     resized = resize(pixels.astype(np.float32), *sides)
     top, left = (round((side - 8) / 2) for side in sides)
-    np.testing.assert_allclose(seen, resized[top : top + 8, left : left + 8], atol=1e-3)
+    np.testing.assert_allclose(values, resized[top : top + 8, left : left + 8], atol=1e-3)
 
 
 def test_a_stretch_to_a_larger_size_keeps_the_middle() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
-    seen = preprocess(pixels, fitted(Stretch(size=(10, 12)), 8, 8))[0, 0]
+    values = preprocess(pixels, fitted(Stretch(size=(10, 12)), 8, 8))[0, 0]
     resized = resize(pixels.astype(np.float32), 10, 12)
-    np.testing.assert_allclose(seen, resized[1:9, 2:10], atol=1e-3)
+    np.testing.assert_allclose(values, resized[1:9, 2:10], atol=1e-3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -206,9 +206,9 @@ def test_a_region_is_as_if_the_image_were_it_alone(fit: Fit, tmp_path: Path) -> 
     card = whole_card.model_copy(update={"preprocess": rules})
     part = np.ascontiguousarray(pixels[11:33, 7:38])
     np.testing.assert_array_equal(preprocess(pixels, card), preprocess(part, whole_card))
-    seen, alone = geometry_of(50, 60, card).placement, geometry_of(22, 31, whole_card).placement
+    values, alone = geometry_of(50, 60, card).placement, geometry_of(22, 31, whole_card).placement
     middle = np.array([6.0, 4.0])
-    np.testing.assert_allclose(seen.to_image(middle), alone.to_image(middle) + [7, 11])
+    np.testing.assert_allclose(values.to_image(middle), alone.to_image(middle) + [7, 11])
 
     Image.fromarray(part).save(tmp_path / "small.png")
     with pytest.raises(UserError, match="is 31 x 22 pixels, the card's region reaches to 38 x 33"):
@@ -216,10 +216,10 @@ def test_a_region_is_as_if_the_image_were_it_alone(fit: Fit, tmp_path: Path) -> 
 
 
 def test_a_letterbox_has_a_border_of_its_value_before_it_is_normalised() -> None:
-    how = Preprocess(fit=Letterbox(pad_value=51), normalize=Scale(factor=1 / 255))
-    card = make_card(input=Input(shape=(1, 1, 5, 4)), preprocess=how)
-    seen = preprocess(np.full((8, 16), 255, np.uint8), card)[0, 0]
-    np.testing.assert_allclose(seen[:, 0], [0.2, 1, 1, 0.2, 0.2], atol=1e-6)
+    rules = Preprocess(fit=Letterbox(pad_value=51), normalize=Scale(factor=1 / 255))
+    card = make_card(input=Input(shape=(1, 1, 5, 4)), preprocess=rules)
+    values = preprocess(np.full((8, 16), 255, np.uint8), card)[0, 0]
+    np.testing.assert_allclose(values[:, 0], [0.2, 1, 1, 0.2, 0.2], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_points_of_the_input_are_found_again_in_the_image(fit: Fit) -> None:
     pixels = np.zeros((height, width), np.uint8)
     pixels[y : y + 5, x : x + 5] = 255
     card = fitted(fit, 48, 64)
-    seen = preprocess(pixels, card)[0, 0].astype(np.float64)
+    values = preprocess(pixels, card)[0, 0].astype(np.float64)
     rows, columns = np.mgrid[0:48, 0:64] + 0.5
-    center = np.array([(columns * seen).sum(), (rows * seen).sum()]) / seen.sum()
+    center = np.array([(columns * values).sum(), (rows * values).sum()]) / values.sum()
     placement = geometry_of(height, width, card).placement
     np.testing.assert_allclose(placement.to_image(center), [x + 2.5, y + 2.5], atol=0.3)
     corners = placement.to_image(np.array([[-99.0, -99.0], [999.0, 999.0]]))

@@ -91,8 +91,8 @@ def test_absent(tmp_path: Path) -> None:
 
 def test_wrong_rank(tmp_path: Path) -> None:
     vector = [helper.make_tensor_value_info("image", FLOAT, ["n", 16])]
-    told = fault(save(tmp_path / "net.onnx", inputs=vector))
-    assert "input has rank 2, expected 4\n  found: image: float (?, 16)" in told
+    message = fault(save(tmp_path / "net.onnx", inputs=vector))
+    assert "input has rank 2, expected 4\n  found: image: float (?, 16)" in message
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_more_than_one_input(tmp_path: Path) -> None:
         helper.make_node("Flatten", ["both"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix"], ["logits"]),
     ]
-    told = fault(save(tmp_path / "net.onnx", inputs=two, nodes=nodes))
-    assert "has 2 inputs, expected one image" in told
-    assert "left: float (1, 1, 4, 4)" in told
+    message = fault(save(tmp_path / "net.onnx", inputs=two, nodes=nodes))
+    assert "has 2 inputs, expected one image" in message
+    assert "left: float (1, 1, 4, 4)" in message
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_weights_that_are_no_numbers(bad: float, tmp_path: Path) -> None:
     matrix = np.ones((16, 2), np.float32)
     matrix[3, 1] = bad
-    told = fault(save(tmp_path / "net.onnx", matrix=matrix))
-    assert "1 of its weights are not finite (NaN or infinite)\n  tensors: matrix" in told
+    message = fault(save(tmp_path / "net.onnx", matrix=matrix))
+    assert "1 of its weights are not finite (NaN or infinite)\n  tensors: matrix" in message
 
 
 def test_an_infinite_constant_is_a_mask_unless_it_is_summed(tmp_path: Path) -> None:

@@ -37,17 +37,17 @@ def test_eight_are_chosen_from_both_classes_and_types(samples: tuple[Sample, ...
 
 
 def test_none_is_chosen_at_the_border(samples: tuple[Sample, ...]) -> None:
-    given = answers(samples)
-    certainty = dict(zip(samples, given.probabilities.max(axis=1), strict=True))
-    assert min(certainty[sample] for sample in choose(given).samples) > 0.5 + MARGIN
+    answered = answers(samples)
+    certainty = dict(zip(samples, answered.probabilities.max(axis=1), strict=True))
+    assert min(certainty[sample] for sample in choose(answered).samples) > 0.5 + MARGIN
 
 
 def test_a_class_without_sure_answers_is_left_out_and_said(samples: tuple[Sample, ...]) -> None:
-    given = answers(samples)
-    rows = given.probabilities.copy()
+    answered = answers(samples)
+    rows = answered.probabilities.copy()
     rows[[sample.label == 1 for sample in samples]] = [0.55, 0.45]
 
-    choice = choose(replace(given, probabilities=rows))
+    choice = choose(replace(answered, probabilities=rows))
 
     assert {sample.label for sample in choice.samples} == {0}
     wrongly, nearly, *classes = choice.left_out
@@ -59,9 +59,9 @@ def test_a_class_without_sure_answers_is_left_out_and_said(samples: tuple[Sample
 
 
 def test_a_network_that_is_never_right_has_no_golden_set(samples: tuple[Sample, ...]) -> None:
-    given = answers(samples)
+    answered = answers(samples)
     with pytest.raises(UserError) as caught:
-        choose(replace(given, probabilities=given.probabilities[:, ::-1]))
+        choose(replace(answered, probabilities=answered.probabilities[:, ::-1]))
     assert str(caught.value).splitlines()[:2] == [
         "golden: none of 80 images is answered rightly and surely",
         "  answered wrongly: 80 (cell0000.png, cell0001.png, cell0002.png, …)",

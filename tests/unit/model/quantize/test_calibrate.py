@@ -32,7 +32,7 @@ def prepared(network_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def calibration(prepared: Path, images: Floats) -> Calibration:
-    return calibrate(prepared, (one[np.newaxis] for one in images))
+    return calibrate(prepared, (image[np.newaxis] for image in images))
 
 
 def bounds(calibration: Calibration, *how: object) -> tuple[float, float]:
@@ -71,8 +71,8 @@ def test_a_tensor_that_overflows_is_named(prepared: Path) -> None:
 
 def test_noise_of_a_network_against_itself_is_none(prepared: Path, images: Floats) -> None:
     noise = measure_noise(prepared, prepared, [images[:1]])
-    assert {one.total for one in noise} == {120.0}
-    assert all(one.local is None for one in noise)
+    assert {tensor.total for tensor in noise} == {120.0}
+    assert all(tensor.local is None for tensor in noise)
 
 
 def test_the_tensor_rounded_worst_is_found(

@@ -48,18 +48,18 @@ def answer(card: AnomalyCard, *outputs: Floats) -> AnomalyAnswer:
 
 
 def test_a_map_alone_gives_the_score_where_it_shows_the_image() -> None:
-    found = answer(anomaly_card(MAP), heat())
-    assert (found.class_, found.score) == ("odd", 3)
-    assert found.map is not None
-    assert (found.map.width, found.map.height, found.map.area) == (4, 2, 0.125)
-    assert found.map.peak == (14, 2)
-    assert found.map.mask is not None
-    assert decode(found.map.mask, 2, 4).tolist() == [[False] * 3 + [True], [False] * 4]
+    result = answer(anomaly_card(MAP), heat())
+    assert (result.class_, result.score) == ("odd", 3)
+    assert result.map is not None
+    assert (result.map.width, result.map.height, result.map.area) == (4, 2, 0.125)
+    assert result.map.peak == (14, 2)
+    assert result.map.mask is not None
+    assert decode(result.map.mask, 2, 4).tolist() == [[False] * 3 + [True], [False] * 4]
 
 
 def test_a_score_of_the_network_goes_before_the_maps_largest() -> None:
-    found = answer(anomaly_card(MAP, SCORE), heat(), np.array([[1.5]], np.float32))
-    assert (found.class_, found.score) == ("ok", 1.5)
+    result = answer(anomaly_card(MAP, SCORE), heat(), np.array([[1.5]], np.float32))
+    assert (result.class_, result.score) == ("ok", 1.5)
     assert answer(anomaly_card(SCORE), np.array([[2]], np.float32)).class_ == "odd"
 
 
@@ -67,16 +67,16 @@ def test_normalization_brings_the_threshold_to_one_half() -> None:
     card = anomaly_card(SCORE, normalization=ScoreRange(min=0, max=10))
     scores = {1.0: 0.4, 2.0: 0.5, 3.0: 0.6, 90.0: 1.0, -90.0: 0.0}
     for score, normalized in scores.items():
-        found = answer(card, np.array([[score]], np.float32))
-        assert found.score == pytest.approx(normalized)
-        assert found.class_ == ("odd" if score >= 2 else "ok")
+        result = answer(card, np.array([[score]], np.float32))
+        assert result.score == pytest.approx(normalized)
+        assert result.class_ == ("odd" if score >= 2 else "ok")
 
 
 @pytest.mark.parametrize(("activation", "expected"), [("sigmoid", 0.880797), ("none", 2.0)])
 def test_the_cards_activation_is_applied(activation: Activation, expected: float) -> None:
     output = SCORE.model_copy(update={"activation": activation})
-    found = answer(anomaly_card(output, threshold=0.5), np.array([[2]], np.float32))
-    assert found.score == pytest.approx(expected)
+    result = answer(anomaly_card(output, threshold=0.5), np.array([[2]], np.float32))
+    assert result.score == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_what_is_in_the_border_or_below_the_threshold_or_empty_is_no_detection()
 
 def test_of_boxes_that_overlap_the_best_of_each_class_stays() -> None:
     rows = [[20, 20, 10, 10, 0.6, 0, 0], [21, 20, 10, 10, 0.8, 0, 0], [20, 20, 10, 10, 0, 0.7, 0]]
-    scores = [(one.class_, one.score) for one in predictions(rows).detections]
+    scores = [(detection.class_, detection.score) for detection in predictions(rows).detections]
     assert scores == [("crack", 0.8), ("finger", 0.7)]
     assert len(predictions(rows, class_agnostic=True).detections) == 1
     assert len(predictions(rows, nms=False).detections) == 3
@@ -49,8 +49,8 @@ def test_of_boxes_that_overlap_the_best_of_each_class_stays() -> None:
 def test_equal_scores_stay_in_the_order_of_the_network() -> None:
     rows = [[x, 20, 4, 4, 0.5, 0.5, 0] for x in (40, 10, 30)]
     answer = predictions(rows)
-    assert [one.box[0] for one in answer.detections] == [38, 8, 28]
-    assert {one.class_ for one in answer.detections} == {"crack"}
+    assert [detection.box[0] for detection in answer.detections] == [38, 8, 28]
+    assert {detection.class_ for detection in answer.detections} == {"crack"}
 
 
 def test_distances_are_the_mean_of_their_bins() -> None:
