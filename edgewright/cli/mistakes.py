@@ -47,6 +47,16 @@ def require_sound(
             option = None if equals or argument.optional else argument
 
 
+def require_one_document(tasks: Sequence[ParserContext]) -> None:
+    """Raises UserError if a task beside others is to write a document: two would be none."""
+    if len(tasks) > 1 and any("json" in task.args and task.args.json.value for task in tasks):
+        raise UserError(
+            f"{program_name()} {' '.join(str(task.name) for task in tasks)}",
+            f"{len(tasks)} tasks in one call, and --json is one document",
+            next="a call for each task, with a --json of its own",
+        )
+
+
 def _option(name: str, task: ParserContext | None, core: ParserContext) -> Argument | None:
     """An option by its name; None for one that switches a flag off. Raises UserError."""
     contexts = (task, core) if task else (core,)

@@ -103,7 +103,7 @@ class Edgewright(Program):
         sys.stderr.write(as_called(f"{fault}\n"))
         words = self.argv[1:]
         try:
-            if "--json" in words:
+            if not {"--json", "-j"}.isdisjoint(words):
                 from edgewright.cli.documents import failure  # loads Pydantic
 
                 named = (commands.task_named(word) for word in words)
@@ -163,6 +163,7 @@ class Edgewright(Program):
             super().parse_tasks()
         except ParseError as error:
             raise mistakes.in_our_words(error) from error
+        mistakes.require_one_document(self.tasks)
 
     def parse_cleanup(self) -> None:
         form = self.args["list-format"].value

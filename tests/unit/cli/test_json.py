@@ -72,6 +72,7 @@ def test_every_task_has_json_and_a_schema() -> None:
         ("biuld --json", "", "edgewright biuld: no such task; did you mean 'build'?"),
         ("trust --json", "trust", "edgewright trust: expected --host=…"),
         ("keys --json --x", "keys.list", "edgewright keys.list: no option --x"),
+        ("keys -j --x", "keys.list", "edgewright keys.list: no option --x"),
     ],
 )
 def test_a_mistyped_command_answers_with_a_document(
@@ -82,6 +83,26 @@ def test_a_mistyped_command_answers_with_a_document(
     failure = Failure.model_validate_json(capsys.readouterr().out)
     assert failure.command == command
     assert failure.error.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    ["boards --json keys.list", "boards keys.list --json", "boards -j keys -j", "boards boards -j"],
+)
+def test_two_tasks_are_not_two_documents(argv: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*argv.split()) == 2
+
+    failure = Failure.model_validate_json(capsys.readouterr().out)
+    assert failure.command == "boards"
+    assert failure.error.message.endswith("2 tasks in one call, and --json is one document")
+
+
+def test_two_tasks_without_documents_run_one_after_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("boards", "boards", "--check") == 0
+
+    assert capsys.readouterr().out.count("a53-som") > 1
 
 
 def answer(body: Any, capsys: pytest.CaptureFixture[str], *, json: bool = True) -> tuple[str, str]:
