@@ -17,6 +17,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder, write_file
 from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
+from edgewright.base.runtime_version import RUNTIME_RECIPE, runtime_version
 from edgewright.base.schema import Part, read_record
 from edgewright.build.container import Builder
 
@@ -24,7 +25,7 @@ SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 # In the order in which they are built: libspng is linked with zlib.
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 XNNPACK = "xnnpack"
-RUNTIME = "onnxruntime-minimal"
+RUNTIME = RUNTIME_RECIPE
 PROGRAM = "edge-infer"
 EDGECTL = "edgectl"
 EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
@@ -306,6 +307,8 @@ def write_lock(resources: Resources, builder: Builder, log: Path) -> None:
 
 
 def _version(recipe: Path) -> str:
+    if recipe.name == RUNTIME:
+        return runtime_version().version
     for line in (recipe / "conanfile.py").read_text().splitlines():
         words = line.split("=")
         if words[0].strip() == "version":

@@ -23,6 +23,7 @@ from edgewright.base.files import (
 )
 from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
+from edgewright.base.runtime_version import runtime_version
 from edgewright.base.schema import Document, read_record
 from edgewright.base.workspace import Workspace
 from edgewright.board import audit, toolchain
@@ -35,7 +36,7 @@ from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
-from edgewright.model.convert.to_ort import RUNTIME_VERSION, convert, rules_sha256
+from edgewright.model.convert.to_ort import convert, rules_sha256
 from edgewright.model.importer.classifier import CARD, choices_beside, read_with_card
 from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.pack.golden import require_golden
@@ -329,7 +330,7 @@ def _release(
         card=_beside(request.model, CARD),
         golden=_beside(request.model, "golden"),
         runtime=release.ReleasedRuntime(
-            version=RUNTIME_VERSION,
+            version=runtime_version().version,
             ops_config_sha256=digest.file_sha256(converted.ops_config),
             linkage=profile.runtime.linkage.value,
             threads=profile.runtime.threads,

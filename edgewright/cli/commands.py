@@ -64,7 +64,7 @@ GROUPS = (
     Group(
         name="develop",
         about="edgewright itself",
-        modules={"develop": ("test", "lint"), "build": ("lock",)},
+        modules={"develop": ("test", "lint"), "build": ("lock",), "runtime": ("outdated",)},
     ),
     Group(
         name="bench",
@@ -130,12 +130,6 @@ GROUPS = (
         about="releases on this machine: which, and by whom signed",
         modules={"release": ("list", "sign", "verify")},
         default="list",
-    ),
-    Group(
-        name="runtime",
-        about="ONNX Runtime as edgewright builds it",
-        modules={"runtime": ("candidate",)},
-        default="candidate",
     ),
     Group(
         name="service",

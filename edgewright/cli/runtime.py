@@ -5,24 +5,29 @@ from typing import Annotated
 
 from invoke.context import Context
 
-from edgewright.build import candidate as candidates
+from edgewright.base.runtime_version import runtime_version
+from edgewright.build import outdated as versions
 from edgewright.build import packages
 from edgewright.cli.common import OUT, Json, say, task, workspace, write_document
 
 
 @task
-def candidate(
+def outdated(
     c: Context,
-    source: Annotated[str, "ONNX Runtime's sources: a folder, or a tar archive of it"],
+    runtime: Annotated[str, "another ONNX Runtime's sources: a folder, or a tar archive of it"],
     json: Json = False,
 ) -> None:
-    """Do our patches fit it? Example: invoke runtime.candidate --source=onnxruntime-1.22.tar.gz"""
-    fit = candidates.fit_candidate(workspace().resources.recipes / packages.RUNTIME, Path(source))
+    """What of the recipe still fits another ONNX Runtime? Example: invoke outdated --runtime=DIR"""
+    recipe = workspace().resources.recipes / packages.RUNTIME
+    report = versions.compare(recipe, runtime_version(), Path(runtime))
     if json:
-        write_document(fit)
+        write_document(report)
     else:
-        for hunk in fit.hunks:
+        for hunk in report.hunks:
             line = f"{hunk.verdict:6} {hunk.patch}: {hunk.file}:{hunk.line} {hunk.reason}"
             OUT.print(line.rstrip(), markup=False, soft_wrap=True)
-    candidates.require_fit(fit)
-    say(f"ONNX Runtime {fit.onnxruntime}: all {len(fit.hunks)} hunks fit")
+    versions.require_fit(report)
+    say(
+        f"ONNX Runtime {report.onnxruntime}: all {len(report.hunks)} hunks fit, options are "
+        "declared, files and linked sources are there"
+    )

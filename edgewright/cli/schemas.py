@@ -11,7 +11,7 @@ from edgewright.base.schema import Excerpt
 from edgewright.board.audit import Audit
 from edgewright.board.catalogue import BoardList
 from edgewright.board.proposal import ProbeReport
-from edgewright.build.candidate import CandidateFit
+from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli import documents as of_tasks
 from edgewright.cli.screens import BuildDocument
@@ -113,7 +113,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "release.verify": VerifiedRelease,
     "render": of_tasks.WrittenFiles,
     "rollback": RollbackReport,
-    "runtime.candidate": CandidateFit,
+    "outdated": Outdated,
     "schema": of_tasks.WrittenFiles,
     "service.install": ServiceChange,
     "service.remove": ServiceChange,

@@ -21,7 +21,7 @@ class EdgeInfer(ConanFile):
     options = {"linkage": ["static", "shared"]}
     default_options = {"linkage": "static"}
     requires = (
-        "onnxruntime-minimal/1.21.0",
+        "onnxruntime-minimal/[*]",  # its own version, which conan.lock pins
         "libjpeg-turbo/2.1.5",
         "libspng/0.7.4",
         "yyjson/0.10.0",

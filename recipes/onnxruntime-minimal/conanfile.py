@@ -28,30 +28,8 @@ from conan.tools.cmake import CMakeToolchain
 from conan.tools.env import Environment
 from conan.tools.files import copy, save
 
-# Options of ONNX Runtime's own CMakeLists.txt; each is checked against those it declares.
-ORT_OPTIONS = {
-    "onnxruntime_BUILD_SHARED_LIB": True,
-    "onnxruntime_BUILD_UNIT_TESTS": False,
-    "onnxruntime_CROSS_COMPILING": True,
-    "onnxruntime_DISABLE_EXCEPTIONS": True,
-    "onnxruntime_DISABLE_FLOAT8_TYPES": True,
-    "onnxruntime_DISABLE_ML_OPS": True,
-    "onnxruntime_DISABLE_OPTIONAL_TYPE": True,
-    "onnxruntime_DISABLE_RTTI": True,
-    "onnxruntime_DISABLE_SPARSE_TENSORS": True,
-    "onnxruntime_ENABLE_CPUINFO": False,
-    "onnxruntime_ENABLE_CPU_FP16_OPS": False,
-    "onnxruntime_MINIMAL_BUILD": True,
-    "onnxruntime_REDUCED_OPS_BUILD": True,
-    "onnxruntime_BUILD_OPSCHEMA_LIB": False,
-}
-
-LAYOUT_OPERATORS = (
-    "onnxruntime/core/optimizer/layout_transformation/layout_transformation_potentially_added_ops.h"
-)
 # CMake reads these as part of ONNX Runtime's own project, in this order.
 PROJECT_INCLUDES = ("tune", "symbols", "precompile", "prune")
-XNNPACK_OPTIONS = ("onnxruntime_EXTENDED_MINIMAL_BUILD", "onnxruntime_USE_XNNPACK")
 
 # FetchContent name → folder below deps/.
 DEPENDENCIES = {
@@ -88,7 +66,6 @@ class MissingSymbolError(ConanException):
 
 class OnnxRuntimeMinimal(ConanFile):
     name = "onnxruntime-minimal"
-    version = "1.21.0"
     license = "MIT"
     description = "ONNX Runtime reduced to the operators of one model"
     package_type = "static-library"
@@ -106,6 +83,9 @@ class OnnxRuntimeMinimal(ConanFile):
     )
     no_copy_source = True
 
+    def set_version(self):
+        self.version = self.conan_data["version"]
+
     def requirements(self):
         if self.options.xnnpack:
             self.requires("xnnpack/20241108")
@@ -121,8 +101,7 @@ class OnnxRuntimeMinimal(ConanFile):
             for folder in Path(self.source_folder).glob(pattern):
                 shutil.rmtree(folder)
         self._add_cmake_to_header_libraries()
-        self._patch("patches/always", Path(self.source_folder) / "onnxruntime")
-        self._patch("patches/eigen", Path(self.source_folder) / "deps" / "eigen")
+        self._patch("always", Path(self.source_folder))
 
     def _add_cmake_to_header_libraries(self):
         deps = Path(self.source_folder) / "deps"
@@ -134,16 +113,19 @@ class OnnxRuntimeMinimal(ConanFile):
             save(self, str(deps / name / "CMakeLists.txt"), text)
         save(self, str(deps / "utf8_range" / "CMakeLists.txt"), "# protobuf 3.21 has its own\n")
 
-    def _patch(self, folder, tree):
-        """Apply a folder's patches in the order of their names.
+    def _patch(self, condition, root):
+        """Apply the patches that the builds of a condition get, in the order of their names.
 
         A hunk may have moved in its file, which GNU patch follows and Conan's own patch does not;
-        every line of it must be there. `invoke runtime.candidate` asks the same of other versions.
+        every line of it must be there. `edgewright outdated` asks the same of other versions.
         """
-        for path in sorted((Path(self.recipe_folder) / folder).glob("*.patch")):
-            self.run(
-                f'patch --strip=0 --fuzz=0 --force --no-backup-if-mismatch -d "{tree}" -i "{path}"'
-            )
+        for patches in self.conan_data["patches"][condition]:
+            tree = root / patches["to"]
+            for path in sorted((Path(self.recipe_folder) / patches["folder"]).glob("*.patch")):
+                self.run(
+                    "patch --strip=0 --fuzz=0 --force --no-backup-if-mismatch "
+                    f'-d "{tree}" -i "{path}"'
+                )
 
     def generate(self):
         self._check_options()
@@ -162,9 +144,10 @@ class OnnxRuntimeMinimal(ConanFile):
 
     def _check_options(self):
         """CMake ignores an unknown -D silently; here it is an error."""
-        lists = Path(self.source_folder) / "onnxruntime/cmake/CMakeLists.txt"
+        lists = Path(self.source_folder) / "onnxruntime" / self.conan_data["files"]["options"]
         declared = re.findall(r"option\s*\(\s*(onnxruntime_\w+)", lists.read_text())
-        unknown = sorted({*ORT_OPTIONS, *XNNPACK_OPTIONS} - set(declared))
+        used = {*self.conan_data["options"], *self.conan_data["xnnpack_options"]}
+        unknown = sorted(used - set(declared))
         if unknown:
             raise ConanException(
                 f"onnxruntime {self.version}: unknown CMake options: {', '.join(unknown)}"
@@ -185,7 +168,7 @@ class OnnxRuntimeMinimal(ConanFile):
         shutil.copytree(self.source_folder, self._workshop / "src", symlinks=True)
         if self.settings.arch == "armv8":
             # Not in source(): 32-bit boards keep their sources, and with them ccache its objects.
-            self._patch("patches/arm64", self._sources)
+            self._patch("arm64", self._workshop / "src")
         if self.options.kernels == "neon":
             self._add_kernels()
         if self.options.xnnpack:
@@ -240,11 +223,13 @@ class OnnxRuntimeMinimal(ConanFile):
     def _unused_sources(self):
         from prune import layout_operators, operator_names, read_links, unused_sources
 
-        lists = "links.xnnpack.txt" if self.options.xnnpack else "links.txt"
-        links = read_links((Path(self.recipe_folder) / lists).read_text())
+        provider = "xnnpack" if self.options.xnnpack else "stock"
+        lists = Path(self.recipe_folder) / self.conan_data["links"][provider]
+        links = read_links(lists.read_text())
         operators = operator_names(Path(self._ops_config()).read_text())
         if self.options.xnnpack:
-            operators |= layout_operators((self._sources / LAYOUT_OPERATORS).read_text())
+            header = self._sources / self.conan_data["files"]["layout_operators"]
+            operators |= layout_operators(header.read_text())
         unused = unused_sources(self._workshop, links, operators)
         self.output.info(f"{len(unused)} sources are not needed for these operators")
         return unused
@@ -256,12 +241,12 @@ class OnnxRuntimeMinimal(ConanFile):
         operators = self._sources / "onnxruntime/contrib_ops/cpu/quantization/edgewright"
         shutil.copytree(kernels / "src", mlas)
         shutil.copytree(kernels / "operators", operators)
-        self._patch("kernels/hooks", self._sources)
+        self._patch("neon", self._workshop / "src")
 
     def _add_xnnpack(self):
         """Mend the provider, and put the libraries, at one path for every build, where
         `xnnpack.cmake` finds them."""
-        self._patch("patches/xnnpack", self._sources)
+        self._patch("xnnpack", self._workshop / "src")
         package = self.dependencies["xnnpack"].package_folder
         shutil.copytree(package, self._workshop / "xnnpack")
         external = self._sources / "cmake" / "external" / "xnnpack.cmake"
@@ -299,8 +284,8 @@ class OnnxRuntimeMinimal(ConanFile):
         }
         for name, folder in DEPENDENCIES.items():
             variables[f"FETCHCONTENT_SOURCE_DIR_{name}"] = deps / folder
-        chosen = dict.fromkeys(XNNPACK_OPTIONS, bool(self.options.xnnpack))
-        for name, value in {**ORT_OPTIONS, **chosen}.items():
+        xnnpack = dict.fromkeys(self.conan_data["xnnpack_options"], bool(self.options.xnnpack))
+        for name, value in {**self.conan_data["options"], **xnnpack}.items():
             variables[name] = "ON" if value else "OFF"
         definitions = [f'"-D{name}={value}"' for name, value in variables.items()]
         return [
@@ -320,7 +305,7 @@ class OnnxRuntimeMinimal(ConanFile):
 
     def _reduce_operators(self):
         """Generate the reduced kernel registrations, as ONNX Runtime's build.py does."""
-        script = self._sources / "tools/ci_build/reduce_op_kernels.py"
+        script = self._sources / self.conan_data["files"]["reduction"]
         extended = " --is_extended_minimal_build_or_higher" if self.options.xnnpack else ""
         self.run(
             f'python3 "{script}" --cmake_build_dir "{self._objects}" '

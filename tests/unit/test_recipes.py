@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conan.errors import ConanException
 
+from edgewright.base.runtime_version import runtime_version
 from edgewright.build import container, packages
 from tests.checkout import checkout
 
@@ -322,6 +323,8 @@ def test_the_lock_names_the_version_of_every_recipe() -> None:
 
 
 def version_of(name: str) -> str:
+    if name == packages.RUNTIME:
+        return runtime_version().version
     text = (RECIPES / name / "conanfile.py").read_text()
     found = re.search(r'^    version = "(.+)"$', text, re.MULTILINE)
     assert found

@@ -9,13 +9,14 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from edgewright.base.runtime_version import runtime_version
 from edgewright.model.contract.card import Activation
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.unshared import unshare
 
-# The newest that ONNX Runtime 1.21 reads.
-IR_VERSION = 10
-OPSET = 22
+# The newest that the boards' runtime reads.
+IR_VERSION = runtime_version().ir_version
+OPSET = runtime_version().opset
 
 
 def open_session(model: Path | bytes, threads: int = 0) -> ort.InferenceSession:

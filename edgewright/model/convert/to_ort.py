@@ -12,6 +12,7 @@ import onnxruntime
 from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
+from edgewright.base.runtime_version import runtime_version
 from edgewright.base.schema import Document
 from edgewright.model.contract.network_file import weight_files
 from edgewright.model.convert.ops import parse_config
@@ -20,7 +21,6 @@ from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.model.importer import importing
 from edgewright.model.importer.importing import TaskForm, import_network
 
-RUNTIME_VERSION = "1.21.0"
 RULES = ("to_ort", "ops", "ort_child", "ort_tools", "ortfile", "signed_bytes")  # modules
 
 
@@ -89,11 +89,12 @@ def rules_sha256() -> str:
 
 def require_runtime_version() -> None:
     """The converter must be of the runtime's version: its optimisations pick the operators."""
-    if onnxruntime.__version__ != RUNTIME_VERSION:
+    wheel = runtime_version().wheel
+    if onnxruntime.__version__ != wheel:
         raise UserError(
             "onnxruntime",
-            f"expected version {RUNTIME_VERSION}, found {onnxruntime.__version__}",
-            next=f"pip install onnxruntime=={RUNTIME_VERSION}",
+            f"expected version {wheel}, found {onnxruntime.__version__}",
+            next=f"pip install onnxruntime=={wheel}",
         )
 
 

@@ -116,7 +116,7 @@ def test_a_full_standard_output(argv: tuple[str, ...]) -> None:
         ("build", "--board=a53-som", "--model=/usr"),
         ("model.inspect", "--model=/usr"),
         ("model.convert", "--model=/dev/null"),
-        ("runtime.candidate", "--source=/dev/null"),
+        ("outdated", "--runtime=/dev/null"),
         ("model.evaluate", "--model=/usr/x.onnx"),
         ("model.diff", "--first=/usr", "--second=/usr"),
     ],

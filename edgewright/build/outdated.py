@@ -1,8 +1,9 @@
-"""Whether another version of ONNX Runtime still takes the patches of the runtime's recipe.
+"""Whether another version of ONNX Runtime still fits what the runtime's recipe knows of it.
 
 The patches are applied, in the recipe's order, to copies of the files that they name, with the
-program and the rules that the recipe uses. Some change what others changed, so each of them alone
-would prove nothing.
+program and the rules that the recipe uses: some change what others changed, so each of them alone
+would prove nothing. Options must be declared, files that the recipe reads must be there, and so
+must the sources that `links.txt` names: of one that is gone it tells nothing any more.
 """
 
 import re
@@ -16,11 +17,10 @@ from typing import Literal
 
 from edgewright.base import process
 from edgewright.base.errors import CheckError, UserError
+from edgewright.base.runtime_version import RuntimeVersion
 from edgewright.base.schema import Document, Part
 
-# Folders of patches to ONNX Runtime's sources, in the order in which the recipe applies them; those
-# of `patches/eigen` are to a library that has a version of its own.
-PATCH_FOLDERS = ("patches/always", "patches/arm64", "kernels/hooks", "patches/xnnpack")
+SOURCES = "onnxruntime"  # the folder of its sources in a build
 VERSION_FILE = "VERSION_NUMBER"
 LINES_OF_CONTEXT = 2  # that may differ for a hunk to be called fuzzy, as patch's own default
 
@@ -43,13 +43,17 @@ class HunkFit(Part):
     reason: str = ""
 
 
-class CandidateFit(Document):
-    """What `invoke runtime.candidate --json` prints."""
+class Outdated(Document):
+    """What `edgewright outdated --json` prints."""
 
     version: Literal[1] = 1
     source: str
-    onnxruntime: str  # the candidate's version, by its own file
+    onnxruntime: str  # the other version, by its own file
+    built: str  # the version that is built today
     hunks: tuple[HunkFit, ...]
+    options: tuple[str, ...]  # that the version does not declare
+    files: tuple[str, ...]  # that the recipe reads and the version does not have
+    sources: tuple[str, ...]  # that `links.txt` names and the version does not have
 
     @property
     def misfits(self) -> tuple[HunkFit, ...]:
@@ -65,38 +69,67 @@ class _Hunk:
     line: int
 
 
-def fit_candidate(recipe: Path, source: Path) -> CandidateFit:
-    """Apply every patch of the runtime's `recipe` to a copy of a candidate's files.
+def compare(recipe: Path, table: RuntimeVersion, source: Path) -> Outdated:
+    """Compare the runtime's `recipe` and its `table` with another version's sources.
 
     `source` is the folder of ONNX Runtime's sources, or a tar archive with one folder of them.
     Raises UserError if it is neither.
     """
-    paths = [path for name in PATCH_FOLDERS for path in sorted((recipe / name).glob("*.patch"))]
+    folders = [p.folder for of in table.patches.values() for p in of if p.to == SOURCES]
+    paths = [path for name in folders for path in sorted((recipe / name).glob("*.patch"))]
     hunks = {path: _hunks(path.read_text()) for path in paths}
-    names = {hunk.file for of_path in hunks.values() for hunk in of_path}
-    with tempfile.TemporaryDirectory(prefix="edgewright-candidate-") as scratch:
+    patched = {hunk.file for of_path in hunks.values() for hunk in of_path}
+    files = sorted(table.files.model_dump().values())
+    with tempfile.TemporaryDirectory(prefix="edgewright-outdated-") as scratch:
         tree = Path(scratch)
         copy = _copy_from_folder if source.is_dir() else _copy_from_archive
-        copy(source, {VERSION_FILE, *names}, tree)
+        names = copy(source, {VERSION_FILE, *files, *patched}, tree)
         if not (tree / VERSION_FILE).is_file():
             raise _no_sources(source, [f"has no {VERSION_FILE}"])
-        return CandidateFit(
+        # Before the patches: one may declare an option.
+        declared = _declared_options(tree / table.files.options)
+        return Outdated(
             source=str(source),
             onnxruntime=(tree / VERSION_FILE).read_text().strip(),
+            built=table.version,
             hunks=tuple(fit for path in paths for fit in _apply(path, hunks[path], tree, recipe)),
+            options=tuple(sorted({*table.options, *table.xnnpack_options} - declared)),
+            files=tuple(name for name in files if not (tree / name).is_file()),
+            sources=tuple(sorted(_linked_sources(recipe, table) - names)),
         )
 
 
-def require_fit(fit: CandidateFit) -> None:
-    """Raise CheckError, with a line for each of them, unless all hunks fit."""
-    if fit.misfits:
+def require_fit(outdated: Outdated) -> None:
+    """Raise CheckError, with a line for each part that does not fit, unless all do."""
+    facts = [f"{hunk.patch}: {hunk.file}:{hunk.line} {hunk.reason}" for hunk in outdated.misfits]
+    facts += [f"option {name}: not declared" for name in outdated.options]
+    facts += [f"{name}: read by the recipe, and not there" for name in outdated.files]
+    facts += [f"links.txt: {name} is not there" for name in outdated.sources]
+    if facts:
         raise CheckError(
-            f"ONNX Runtime {fit.onnxruntime}",
-            f"{len(fit.misfits)} of {len(fit.hunks)} hunks do not fit",
-            facts=[f"{hunk.patch}: {hunk.file}:{hunk.line} {hunk.reason}" for hunk in fit.misfits],
-            next="renew these patches as recipes/onnxruntime-minimal/kernels/README.md tells, "
-            "then invoke runtime.candidate again",
+            f"ONNX Runtime {outdated.onnxruntime}",
+            f"{len(facts)} parts of the recipe for {outdated.built} do not fit",
+            facts=facts,
+            next="renew these as recipes/onnxruntime-minimal/kernels/README.md tells, "
+            "then invoke outdated again",
         )
+
+
+def _declared_options(lists: Path) -> set[str]:
+    text = lists.read_text(errors="replace") if lists.is_file() else ""
+    return set(re.findall(r"option\s*\(\s*(onnxruntime_\w+)", text))
+
+
+def _linked_sources(recipe: Path, table: RuntimeVersion) -> set[str]:
+    """ONNX Runtime's own sources in the lists of links; not ours, which the build puts beside."""
+    prefix = f"src/{SOURCES}/"
+    lines = "".join((recipe / name).read_text() for name in table.links.values()).splitlines()
+    names = {line.split(":", 1)[0] for line in lines}
+    return {
+        name.removeprefix(prefix)
+        for name in names
+        if name.startswith(prefix) and "/edgewright/" not in name
+    }
 
 
 def _hunks(patch: str) -> list[_Hunk]:
@@ -111,24 +144,30 @@ def _hunks(patch: str) -> list[_Hunk]:
     return hunks
 
 
-def _copy_from_folder(source: Path, names: set[str], tree: Path) -> None:
-    for name in names:
+def _copy_from_folder(source: Path, wanted: set[str], tree: Path) -> set[str]:
+    """Copy the wanted files; returns the names of all that are there."""
+    for name in wanted:
         if (source / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, tree / name)
+    return {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
 
 
-def _copy_from_archive(source: Path, names: set[str], tree: Path) -> None:
+def _copy_from_archive(source: Path, wanted: set[str], tree: Path) -> set[str]:
+    """Copy the wanted files; returns the names of all members."""
+    names = set()
     try:
         with tarfile.open(source) as archive:
             for member in archive:
                 name = "/".join(PurePosixPath(member.name).parts[1:])
-                content = archive.extractfile(member) if name in names else None
+                names.add(name)
+                content = archive.extractfile(member) if name in wanted else None
                 if content:
                     (tree / name).parent.mkdir(parents=True, exist_ok=True)
                     (tree / name).write_bytes(content.read())
     except (OSError, tarfile.TarError, EOFError) as unreadable:
         raise _no_sources(source, [str(unreadable)]) from unreadable
+    return names
 
 
 def _no_sources(source: Path, facts: Sequence[str]) -> UserError:
@@ -136,7 +175,7 @@ def _no_sources(source: Path, facts: Sequence[str]) -> UserError:
         str(source),
         "not ONNX Runtime's sources, neither a folder nor a tar archive of them",
         facts=facts,
-        next="invoke runtime.candidate --source=onnxruntime-1.21.0.tar.gz",
+        next="invoke outdated --runtime=onnxruntime-1.22.0.tar.gz",
     )
 
 
