@@ -119,6 +119,19 @@ def test_of_kernels_that_links_do_not_know_the_headers_tell(prune: ModuleType, t
     assert prune.unused_sources(tree, unknown, {"Conv"}) == sorted([SOFTMAX, GRU])
 
 
+def test_kernels_in_float_bring_what_they_use_of_mlas(prune: ModuleType, tmp_path: Path) -> None:
+    """Most networks of others have some; without these sources everything was compiled."""
+    for name, operator in (("conv", "Conv"), ("pool", "MaxPool")):
+        path = tmp_path / ORT / f"core/providers/cpu/nn/{name}.cc"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"ONNX_CPU_OPERATOR_KERNEL({operator}, 11, {operator}<float>);")
+    links = prune.read_links((RECIPES / packages.RUNTIME / "links.txt").read_text())
+    mlas = {f"{ORT}/core/mlas/lib/{name}.cpp" for name in ("convolve", "pooling", "sgemm")}
+
+    assert mlas & set(prune.unused_sources(tmp_path, links, {"QLinearConv"}))
+    assert not mlas & set(prune.unused_sources(tmp_path, links, {"Conv", "MaxPool"}))
+
+
 # What ninja, GCC 14 and GNU ld print, but for the folders.
 MISSING_SYMBOL = """\
 [4/4] Linking CXX shared library libonnxruntime.so
