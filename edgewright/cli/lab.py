@@ -26,7 +26,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.keys import signing_policy
-from edgewright.deploy import install, remote
+from edgewright.deploy import install, one_board, remote
 from edgewright.deploy.remote import Board
 from edgewright.lab import machine as lab
 from edgewright.lab.documents import LabStatus
@@ -71,13 +71,19 @@ def status(c: Context, board: BoardName, json: Json = False) -> None:
 
 @task
 def bench(c: Context, board: BoardName, json: Json = False) -> None:
-    """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som"""
+    """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som
+
+    The last build is deployed to it first.
+    """
     release = pipeline.latest_release(workspace().build(board))
     threads = sorted({1, profile_of(board).cpu.cores})
     with screens.deploy_progress(ERR) as progress:
         on = lab.up(lab_of(board), progress)
         with remote.connect(on.target) as connected:
-            footprint = lab_bench.run(connected, release, threads, progress)
+            _deploy(connected, release, progress)
+            root, deployer = release.manifest.deploy_root, install.this_user()
+            with one_board.current_release(connected, root, deployer) as subject:
+                footprint = lab_bench.run(subject, threads, progress)
     if json:
         write_document(footprint)
         return

@@ -145,18 +145,27 @@ def smoke_current(
     What the release does wrong is in the report. Raises TargetError for a board without a
     release, or where a deploy is at work.
     """
+    with current_release(board, root, deployer) as subject:
+        report = smoke.run(subject.release, subject.manifest, progress=progress)
+    if smoke_file:
+        write_file(smoke_file, report.to_json())
+    return report
+
+
+@contextmanager
+def current_release(board: Board, root: str, deployer: Deployer) -> Iterator[smoke.Subject]:
+    """The release that is current below the deploy root `root`, to run its `edge-infer`.
+
+    Raises TargetError for a board without a release, or where a deploy is at work.
+    """
     state = install.status(board, root)
     if state.edgectl is None or state.manifest is None:
         raise TargetError(str(board.target), "no release is installed", next="invoke deploy")
     edgectl = Edgectl(board=board, root=root, protocol=state.edgectl.helper.protocol)
     with install.only_deploy(edgectl, deployer) as holder:
-        release = BoardRelease(
-            edgectl=edgectl, release=state.manifest.id, right=f"--holder={holder}"
-        )
-        report = smoke.run(release, state.manifest, progress=progress)
-    if smoke_file:
-        write_file(smoke_file, report.to_json())
-    return report
+        right = f"--holder={holder}"
+        release = BoardRelease(edgectl=edgectl, release=state.manifest.id, right=right)
+        yield smoke.Subject(release=release, manifest=state.manifest)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,16 +12,11 @@ from edgewright.base.errors import TargetError
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.edge_infer import BenchAnswer
-from edgewright.deploy.remote import Board
 from edgewright.deploy.report import Check
-from edgewright.deploy.smoke import PROGRAM, parse
-from edgewright.release.manifest import MANIFEST, Release
-from edgewright.release.run_file import CARD, MODEL, RUN_FILE
+from edgewright.deploy.smoke import PROGRAM, Subject, parse
+from edgewright.release.run_file import MODEL
 
-FOLDER = "/opt/edgewright-bench"
-FILES = {PROGRAM, MODEL, CARD, RUN_FILE}
 WARMUP, RUNS = 0, 1
-SECONDS = 1800.0  # for one benchmark on an emulator that shares its machine
 
 
 class Load(Part):
@@ -47,43 +42,31 @@ class Footprint(Document):
         return self.loads[0].emulated_ms / load.emulated_ms
 
 
-def run(
-    board: Board, release: Release, threads: Sequence[int], progress: Progress | None = None
-) -> Footprint:
-    """Benchmark with each number of threads, in a folder of its own that is removed at the end.
+def run(subject: Subject, threads: Sequence[int], progress: Progress | None = None) -> Footprint:
+    """Benchmark the release that is current on a board with each number of threads.
 
     Raises TargetError if the program does not run.
     """
-    progress = progress or Progress()
-    progress.start(f"send release {release.id}")
-    board.check(["mkdir", "-p", f"{FOLDER}/bin", f"{FOLDER}/model"])
-    try:
-        for name in {MANIFEST} | {file.path for file in release.manifest.files} & FILES:
-            with (release.folder / name).open("rb") as source:
-                board.put(source, f"{FOLDER}/{name}")
-        board.check(["chmod", "755", f"{FOLDER}/{PROGRAM}"])
-        options = release.manifest.run_options(FOLDER)
-        loads = []
-        for count in threads:
-            progress.start(f"benchmark, threads: {count}")
-            loads.append(_load(board, options, count))
-    finally:
-        board.run(["rm", "-rf", FOLDER])
+    progress, loads = progress or Progress(), []
+    for count in threads:
+        progress.start(f"benchmark, threads: {count}")
+        loads.append(_load(subject, count))
     return Footprint(
-        release=release.id,
-        program_bytes=release.manifest.file(PROGRAM).bytes,
-        model_bytes=release.manifest.file(MODEL).bytes,
+        release=subject.manifest.id,
+        program_bytes=subject.manifest.file(PROGRAM).bytes,
+        model_bytes=subject.manifest.file(MODEL).bytes,
         loads=tuple(loads),
     )
 
 
-def _load(board: Board, options: Sequence[str], threads: int) -> Load:
-    argv = [f"{FOLDER}/{PROGRAM}", "bench", *options]
-    argv += ["--threads", str(threads), "--warmup", str(WARMUP), "--runs", str(RUNS)]
-    document = parse(BenchAnswer, board.run(argv, timeout=SECONDS))
+def _load(subject: Subject, threads: int) -> Load:
+    runs = ["--warmup", str(WARMUP), "--runs", str(RUNS)]
+    document = parse(BenchAnswer, subject.infer("bench", "--threads", str(threads), *runs))
     if isinstance(document, Check):
         raise TargetError(
-            f"{board.target}: {PROGRAM}", document.found or "no result", facts=document.facts
+            f"{subject.release.edgectl.board.target}: {PROGRAM}",
+            document.found or "no result",
+            facts=document.facts,
         )
     return Load(
         threads=threads,

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from edgewright.deploy import install as deploy
-from edgewright.deploy import smoke
+from edgewright.deploy import one_board, smoke
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.install import Deployer
-from edgewright.deploy.remote import ConnectionLostError, connect
+from edgewright.deploy.remote import Board, ConnectionLostError, connect
+from edgewright.lab.proof import powercut
+from edgewright.observe import footprint
 from edgewright.release.manifest import Release
 from tests import signing
 from tests.boards import Watched, documents, make_release, program
@@ -27,6 +29,10 @@ pytestmark = pytest.mark.docker
 
 HANGING_BENCH = b"""#!/bin/sh
 [ "$1" != bench ] || { trap '' TERM; while :; do sleep 1; done; }
+"""
+# Its folder is releases/ID, and the release is current only once the self-test has passed.
+HANGING_ONCE_INSTALLED = b"""#!/bin/sh
+[ ! -e ../../current ] || { trap '' TERM; while :; do sleep 1; done; }
 """
 
 
@@ -59,16 +65,20 @@ def hangs(make: Callable[..., Release]) -> Release:
     return make("hangs", program(documents()).replace(b"#!/bin/sh\n", HANGING_BENCH))
 
 
-def benchmarks(release: Release) -> list[int]:
-    """Processes of the board that are this release's `edge-infer bench`."""
+def processes(release: Release, command: str) -> list[int]:
+    """Processes of the board that are this release's `edge-infer COMMAND`."""
     root = release.manifest.deploy_root.encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             argv = path.read_bytes()
-            if b"bin/edge-infer\0bench\0" in argv and root in argv:
+            if f"bin/edge-infer\0{command}\0".encode() in argv and root in argv:
                 found.append(int(path.parent.name))
     return found
+
+
+def benchmarks(release: Release) -> list[int]:
+    return processes(release, "bench")
 
 
 @contextlib.contextmanager
@@ -91,7 +101,8 @@ def at_the_benchmark(release: Release, act: Callable[[], object]) -> Iterator[sm
 def signal_sessions(board: NativeBoard, number: signal.Signals) -> None:
     children = Path(f"/proc/{board.server}/task/{board.server}/children").read_text()
     for session in children.split():
-        os.kill(int(session), number)
+        with contextlib.suppress(ProcessLookupError):  # it ends by itself just now
+            os.kill(int(session), number)
 
 
 def test_a_benchmark_ends_with_the_line(
@@ -155,3 +166,39 @@ def test_a_benchmark_ends_when_another_takes_over(
     assert ended.value.code == "infer_ended"
     assert "edge-infer bench was ended: another deployer took over" in str(ended.value)
     assert benchmarks(hangs) == []
+
+
+def bench(board: Board, release: Release) -> None:
+    """As `lab.bench`."""
+    root = release.manifest.deploy_root
+    with one_board.current_release(board, root, deploy.this_user()) as subject:
+        footprint.run(subject, [1])
+
+
+def examine(board: Board, release: Release) -> None:
+    """As `lab.powercut`."""
+    powercut.examine(board, {release.id: release})
+
+
+@pytest.mark.parametrize(("measure", "command"), [(bench, "bench"), (examine, "selftest")])
+def test_what_a_proof_runs_on_a_board_ends_with_the_line(
+    measure: Callable[[Board, Release], None],
+    command: str,
+    native_board: NativeBoard,
+    make: Callable[..., Release],
+) -> None:
+    release = make("proven", program(documents()).replace(b"#!/bin/sh\n", HANGING_ONCE_INSTALLED))
+
+    def cut() -> None:
+        wait_until(lambda: processes(release, command))
+        signal_sessions(native_board, signal.SIGKILL)
+
+    with connect(native_board.target) as board:
+        signing.install(board, release)
+        watcher = threading.Thread(target=cut)
+        watcher.start()
+        with pytest.raises(ConnectionLostError):
+            measure(board, release)
+        watcher.join()
+
+    wait_until(lambda: not processes(release, command), seconds=5)

@@ -22,15 +22,14 @@ from edgewright.base import process
 from edgewright.base.errors import CheckError, EdgewrightError
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
+from edgewright.deploy import install, one_board
 from edgewright.deploy.remote import Board, connect
-from edgewright.deploy.smoke import PROGRAM
 from edgewright.lab import machine as lab
 from edgewright.lab.machine import Lab
 from edgewright.lab.proof import writelog
 from edgewright.release.manifest import MANIFEST, SIGNATURE, Release
 
 LATER = 1.1  # cuts fall into this many times the length of a deploy that was not cut
-SELFTEST_SECONDS = 300.0
 ABANDONED_SECONDS = 180.0  # a deploy notices within that time that its board is gone
 
 Deploy = Callable[[Board, Release, Progress], None]
@@ -281,9 +280,8 @@ def examine(board: Board, allowed: Mapping[str, Release]) -> tuple[str, list[str
     if current not in allowed:
         return current, [f"current is {current}, expected one of {', '.join(allowed)}"]
     problems = compare(allowed[current], lines[1:])
-    options = allowed[current].manifest.run_options(f"{root}/current")
-    argv = [f"{root}/current/{PROGRAM}", "selftest", *options]
-    selftest = board.run(argv, timeout=SELFTEST_SECONDS)
+    with one_board.current_release(board, root, install.this_user()) as subject:
+        selftest = subject.infer("selftest")
     if selftest.returncode != 0:
         problems.append(f"self-test: exit code {selftest.returncode}: {selftest.stderr[-200:]}")
     return current, problems
