@@ -106,6 +106,8 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.pack": of_tasks.WrittenFiles,
     "model.prune": of_tasks.WrittenFiles,
     "model.quantize": SweepReport,
+    "model.detect": of_tasks.WrittenFiles,
+    "model.mosaic": of_tasks.WrittenFiles,
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "release.list": ReleaseList,

@@ -68,13 +68,23 @@ def load_boxes(images: Path, labels: Sequence[str]) -> tuple[BoxedImage, ...]:
     return tuple(boxed)
 
 
-def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The names of a COCO file's categories, in the order of their numbers."""
+    content = _parse_coco(path)
+    return tuple(category.name for category in sorted(content.categories, key=lambda c: c.id))
+
+
+def _parse_coco(path: Path) -> CocoFile:
     # An index of a set is longer than a document, and has more parts.
     raw = read_file(path, limit=1 << 30)
     try:
-        content = CocoFile.model_validate_json(raw)
+        return CocoFile.model_validate_json(raw)
     except ValueError:
-        content = parse_json(CocoFile, raw, str(path), "is no COCO file")
+        return parse_json(CocoFile, raw, str(path), "is no COCO file")
+
+
+def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
+    content = _parse_coco(path)
     names = {category.id: category.name for category in content.categories}
     used = {names.get(one.category_id, str(one.category_id)) for one in content.annotations}
     if unknown := used - set(labels):

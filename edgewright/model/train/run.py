@@ -9,7 +9,6 @@ The running average of the weights is what is validated, exported and packed; th
 is only what the optimizer moves.
 """
 
-import ctypes
 import math
 from collections.abc import Sequence
 from copy import deepcopy
@@ -41,6 +40,7 @@ from edgewright.model.judge.data import (
 from edgewright.model.judge.evaluate import Scores, auc
 from edgewright.model.judge.recentre import centring_shift
 from edgewright.model.train.activations import training_bytes
+from edgewright.model.train.allocator import keep_freed_memory
 from edgewright.model.train.augment import augment, standardize
 from edgewright.model.train.interrupt import interruptible
 from edgewright.model.train.network import Network, full_name, refuse_not_finite, reshape_like
@@ -204,7 +204,7 @@ def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) ->
     checkpoint is of another run, memory does not suffice, or the loss is not finite.
     """
     torch.set_num_threads(config.threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     run = Run(config=config, origin=Origin.of(config, dataset, data), data=data)
     size, images = config.resolution, len(data.train) + len(data.validation)
     watch.begin(run.state.steps, run.state.source)
@@ -606,16 +606,3 @@ def _flat(value: object) -> tuple[object, ...]:
 
 def _device(network: Network) -> torch.device:
     return next(network.parameters()).device
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks.
-
-    Giving each activation back to the kernel and faulting it in again halves the speed of
-    training on a CPU.
-    """
-    # Absent in other C libraries, which need no such advice.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: no block of its own mapping
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never shrink

