@@ -1,7 +1,6 @@
 """A board that sends for ever, too slowly, too much or nothing: every command and login ends."""
 
 import io
-import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from edgewright.deploy import line
 from edgewright.deploy.remote import Board, Timeouts, connect, scan_host_key
 from edgewright.deploy.target import Target
 from tests.hostile import Answer, end, hostile_board, listening
+from tests.memory import Memory
 
 QUICK = Timeouts(connect=1, banner=1, login=1, idle=0.5)
 MEMORY = 60 << 20  # that a command may take: its answer, in the forms in which it is held
@@ -33,10 +33,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def bounded(seconds: float) -> Iterator[None]:
     """What is in it takes no more than so long, and `MEMORY`."""
-    begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert time.monotonic() - begin < seconds
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY >> 10
+    with Memory() as memory:
+        begin = time.monotonic()
+        yield
+        assert time.monotonic() - begin < seconds
+    assert memory.grown < MEMORY
 
 
 @pytest.fixture
