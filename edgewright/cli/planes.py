@@ -72,9 +72,13 @@ def _images(name: str) -> tuple[list[Path], list[Path]]:
 def segment(
     c: Context,
     steps: Annotated[int, "of the training, four images each"] = 400,
-    test_images: Annotated[int, "to write to test/, with masks"] = 100,
+    test_images: Annotated[
+        int, "to write to test/, validation/ and calibration/ each, with masks"
+    ] = 100,
     out: Annotated[
-        str, "folder to make: model.onnx, card.json, golden/, test/; default: build/model/segment"
+        str,
+        "folder to make: model.onnx, card.json, golden/, test/, validation/, calibration/; "
+        "default: build/model/segment",
     ] = "",
     json: Json = False,
 ) -> None:

@@ -73,7 +73,7 @@ if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them
     from edgewright.model.pack.import_folder import ImportReport, ImportRequest
     from edgewright.model.pack.workflow import Judging
     from edgewright.model.quantize.diff import Difference
-    from edgewright.model.quantize.sweep import InstructionCounter
+    from edgewright.model.quantize.search import InstructionCounter
     from edgewright.model.quantize.sweep_report import Rival, Row, SweepReport
 
 NETWORK = "ONNX classifier with one image input; card.json beside it if there is one"
@@ -128,6 +128,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     model = Path(options.model) if options.model else _model_build() / "fp32.onnx"
     out = Path(options.out) if options.out else _model_build() / "int8"
     card_path = Path(options.card) if options.card else model.parent / CARD
+    counter = _counter(options.board) if options.board else None
     if card := task_card(card_path):
         asked = TaskQuantizationOptions(
             model=model,
@@ -137,8 +138,9 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
             out=out,
             budget=options.budget,
             calibration_images=options.calibration_images,
+            sweep=options.sweep,
         )
-        quantize_task(card, asked, json=json)
+        quantize_task(card, asked, counter, json=json)
         return
     request = workflow.Quantization(
         model=model,
@@ -156,7 +158,6 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
         calibration_images=options.calibration_images,
         held_out_images=options.held_out_images,
     )
-    counter = _counter(options.board) if options.board else None
     with _progress() as progress:
         report = workflow.quantize(request, progress, counter)
     if json:

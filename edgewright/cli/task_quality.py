@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -20,6 +21,11 @@ from edgewright.model.judge.planes import (
     evaluate_anomalies,
     evaluate_segments,
 )
+from edgewright.model.judge.task_judge import JudgedCard
+
+if TYPE_CHECKING:  # these take seconds to import
+    from edgewright.model.pack.task_quantize import TaskQuantized
+    from edgewright.model.quantize.search import InstructionCounter
 
 
 def task_card(path: Path) -> TaskCard | None:
@@ -59,18 +65,27 @@ class TaskQuantizationOptions:
     out: Path
     budget: float
     calibration_images: int
+    sweep: bool
 
 
-def quantize_task(card: TaskCard, options: TaskQuantizationOptions, *, json: bool) -> None:
+def quantize_task(
+    card: TaskCard,
+    options: TaskQuantizationOptions,
+    counter: "InstructionCounter | None",
+    *,
+    json: bool,
+) -> None:
     """Quantize by the metric of the card's task."""
     # Inside: it loads ONNX Runtime's quantizer, which takes seconds.
     from edgewright.model.pack import task_quantize
 
-    if not isinstance(card, AnomalyCard | SegmentCard):
+    if not isinstance(card, JudgedCard):
         raise UserError(
             str(options.model), f"has the task {card.task}, which nothing is known to judge by"
         )
-    if options.calibration == ELPV or not options.held_out:
+    is_anomaly = isinstance(card, AnomalyCard)
+    held_out = options.held_out or (ELPV if is_anomaly and options.calibration == ELPV else "")
+    if (options.calibration == ELPV and not is_anomaly) or not held_out:
         raise UserError(
             str(options.model),
             f"has the task {card.task}: the images to quantize it on are not known",
@@ -81,22 +96,33 @@ def quantize_task(card: TaskCard, options: TaskQuantizationOptions, *, json: boo
             model=options.model,
             card=card,
             card_path=options.card_path,
-            calibration=Path(options.calibration),
-            held_out=options.held_out,
+            calibration=options.calibration,
+            held_out=held_out,
             out=options.out,
             budget=options.budget,
             calibration_images=options.calibration_images,
+            sweep=options.sweep,
         ),
         say,
+        counter,
     )
     if json:
         write_document(report)
         return
-    table = Table("", report.metric, box=None, pad_edge=False)
-    table.add_row("FP32", f"{report.fp32:.4f}")
-    table.add_row(f"INT8, {report.recipe}", f"{report.int8:.4f}")
-    OUT.print(table)
-    say(f"{options.out}: {report.bytes:,} bytes")
+    OUT.print(_quantized_table(report))
+    OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
+    say(f"{options.out}: {report.chosen.bytes:,} bytes")
+
+
+def _quantized_table(report: "TaskQuantized") -> Table:
+    table = Table(f"on {report.held_out_images} images", report.metric, box=None, pad_edge=False)
+    for name in ("outputs from FP32", "bytes", "time", "instructions"):
+        table.add_column(name, justify="right")
+    for row in (report.fp32, *report.candidates):
+        count = f"{row.instructions / 1e6:,.0f} M" if row.instructions else ""
+        figures = (f"{row.figure:.4f}", f"{row.distance:.4f}", f"{row.bytes:,}", f"x{row.time:.2f}")
+        table.add_row(row.name, *figures, count, style="bold" if row.chosen else None)
+    return table
 
 
 def _anomaly_table(quality: AnomalyQuality) -> Table:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgewright.base.errors import UserError
 from edgewright.model.contract.pixels import Pixels, decode
 from edgewright.model.judge.data import DEFECTIVE, ELPV, SUFFIXES
-from edgewright.model.judge.images import load_part
+from edgewright.model.judge.images import Part, load_part
 
 GOOD = ("good", "normal", "ok")  # folders of images without a defect, or the card's first label
 UNKNOWN = 255  # of a mask's pixel: nobody knows its label
@@ -29,13 +29,13 @@ class MaskedImage:
     mask: Path | None = None
 
 
-def load_anomalies(images: str, normal: str) -> tuple[MaskedImage, ...]:
-    """ELPV's test part, or the images of a folder; `normal` is another name for what is good.
+def load_anomalies(images: str, normal: str, part: Part = "test") -> tuple[MaskedImage, ...]:
+    """A part of ELPV, or the images of a folder; `normal` is another name for what is good.
 
     Raises UserError unless there are good and bad ones.
     """
     if images == ELPV:
-        dataset = load_part(ELPV, "test")
+        dataset = load_part(ELPV, part)
         return tuple(
             MaskedImage(path=sample.path, is_anomalous=sample.label == DEFECTIVE)
             for sample in dataset.samples
@@ -131,6 +131,12 @@ def regions_of(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
                 region.append(place[0] * width + place[1])
             around[:] = False
         yield np.array(region)
+
+
+def is_mask(path: Path, root: Path) -> bool:
+    """Whether a picture in a folder of images is a mask, in one of the layouts."""
+    parents = path.relative_to(root).parts[:-1]
+    return path.stem.endswith(_SUFFIX) or not {"masks", "ground_truth"}.isdisjoint(parents)
 
 
 def _images(folder: Path) -> Sequence[Path]:

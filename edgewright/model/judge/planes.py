@@ -78,10 +78,13 @@ class Heat:
 
 
 def evaluate_anomalies(
-    model: Path, card: AnomalyCard, images: str, prices: Prices
+    model: Path, card: AnomalyCard, images: str, prices: Prices, part: str = "test"
 ) -> AnomalyQuality:
-    """Judge scores by the folders that images lie in, maps by their masks."""
-    samples = load_anomalies(images, card.labels[0])
+    """Judge scores by the folders that images lie in, maps by their masks.
+
+    `part` is that of ELPV, where that is the name of the images.
+    """
+    samples = load_anomalies(images, card.labels[0], part)
     engine, task = Engine(model, card), AnomalyTask(card)
     scores: list[float] = []
     heats: list[Heat] = []

@@ -30,9 +30,11 @@ TEST_SEED = 1
 def make_segment_model(
     out: Path, say: LineSink, *, steps: int, test_images: int, samples: tuple[Sample, ...] = ()
 ) -> SegmentCard:
-    """Write the folder `out`: model.onnx, card.json, golden/, and test/ to judge by.
+    """Write the folder `out`: model.onnx, card.json, golden/, validation/ and test/.
 
-    Cells of ELPV's test part are in `test/` alone, with defects that no step has seen.
+    Their images are cells of those parts of ELPV alone, with defects that no step has seen:
+    `validation/` is what to quantize by, `test/` what to judge by. `calibration/` has such cells
+    of the train part.
     """
     parts = split(samples or load_elpv())
     form = Input(shape=(1, 1, SIDE, SIDE))
@@ -62,7 +64,11 @@ def make_segment_model(
         onnx.save(model, str(path))
         card = card.model_copy(update={"file": ModelFile.of(path)})
         write_card(card, folder / CARD)
-        _write_test(_sound(parts.test)[:test_images], folder / "test")
+        for seed, (name, samples_of_part) in enumerate(
+            (("test", parts.test), ("validation", parts.validation), ("calibration", parts.train)),
+            start=TEST_SEED,
+        ):
+            _write_images(_sound(samples_of_part)[:test_images], folder / name, seed)
         cases = spread_cases([(path,) for path in sorted((folder / "test").glob("*.png"))])
         write_task_golden(path, card, cases, folder / "golden")
     return card
@@ -73,8 +79,8 @@ def _sound(samples: tuple[Sample, ...]) -> list[Pixels]:
     return [decode(sample.path) for sample in samples if sample.probability == 0]
 
 
-def _write_test(cells: list[Pixels], folder: Path) -> None:
-    random = np.random.default_rng(TEST_SEED)
+def _write_images(cells: list[Pixels], folder: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
     (folder / "masks").mkdir(parents=True)
     for number, cell in enumerate(cells):
         pixels, labels = draw_defects(cell, random)

@@ -1,95 +1,234 @@
-"""INT8 networks of anomalies and masks, judged by the metric of their task."""
+"""INT8 networks of the tasks beyond classification, judged by the metric of their task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from edgewright.base.errors import UserError
-from edgewright.base.files import new_folder
+import numpy as np
+
+from edgewright.base.files import copy_file, new_folder
 from edgewright.base.progress import LineSink
-from edgewright.base.schema import Document
+from edgewright.base.schema import Document, Part
 from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.card import ModelFile, write_card
-from edgewright.model.contract.preprocess import load_input
-from edgewright.model.contract.segment_card import SegmentCard
+from edgewright.model.contract.preprocess import Floats, load_input
+from edgewright.model.contract.session import open_session
 from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.task_network import read_for_task
-from edgewright.model.judge.evaluate import Prices
-from edgewright.model.judge.planes import evaluate_anomalies, evaluate_segments
+from edgewright.model.judge.data import ELPV, load_elpv, refuse_overlap, split
+from edgewright.model.judge.masked import is_mask
+from edgewright.model.judge.task_judge import JudgedCard, Metric, judge_of
 from edgewright.model.pack.task_golden import find_cases, spread_cases, write_task_golden
-from edgewright.model.quantize.calibrate import calibrate
-from edgewright.model.quantize.recipe import DEFAULT, prepare, quantize_prepared
+from edgewright.model.quantize.calibrate import Calibration, calibrate
+from edgewright.model.quantize.recipe import DEFAULT, Recipe, prepare, require_fp32
+from edgewright.model.quantize.search import (
+    NOISE_IMAGES,
+    InstructionCounter,
+    Prepared,
+    RatedNetwork,
+    Trials,
+    TriedNetwork,
+    choose,
+    search,
+    try_recipes,
+    with_costs,
+)
 
-PlaneCard = AnomalyCard | SegmentCard
+REPORT = "sweep.json"
+COMPARED = 8  # held-out images that outputs are compared on
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredNetwork(RatedNetwork):
+    """`distance` is that of the outputs, relative to FP32's, root mean square."""
+
+    figure: float  # of the task's metric
+
+    @property
+    def quality(self) -> float:
+        return self.figure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskCandidate(MeasuredNetwork, TriedNetwork):
+    """A network that one recipe made."""
+
+
+class TaskRow(Part):
+    name: str
+    figure: float  # of the metric, on the held-out images
+    distance: float  # of the outputs from FP32's, relative
+    bytes: int
+    time: float  # x86, by FP32's
+    instructions: int | None
+    chosen: bool = False
 
 
 class TaskQuantized(Document):
-    """`model.quantize --json` of an anomaly model or a segmentation."""
+    """`model.quantize --json` of a detector, an anomaly model or a segmentation."""
 
     version: Literal[1] = 1
-    metric: Literal["AUROC", "mean IoU"]
-    fp32: float
-    int8: float
-    budget: float  # points that may be lost
-    recipe: str
+    model: str
+    metric: Metric
     calibration_images: int
-    bytes: int
+    held_out: str
+    held_out_images: int
+    budget: float  # points of the metric that may be lost
+    reason: str
+    fp32: TaskRow
+    candidates: tuple[TaskRow, ...]
+
+    @property
+    def chosen(self) -> TaskRow:
+        return next(row for row in self.candidates if row.chosen)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskQuantization:
     model: Path
-    card: PlaneCard
+    card: JudgedCard
     card_path: Path
-    calibration: Path  # a folder of images
+    calibration: str  # a folder of images; of an anomaly model, `elpv`
     held_out: str  # labelled images, as `model.evaluate` takes them
     out: Path
     budget: float  # points of the metric
     calibration_images: int
+    sweep: bool = False
 
 
-def quantize_task(request: TaskQuantization, say: LineSink) -> TaskQuantized:
-    """Write `out`: model.onnx, card.json, golden/.
+def quantize_task(
+    request: TaskQuantization, say: LineSink, count_instructions: InstructionCounter | None = None
+) -> TaskQuantized:
+    """Write `out`: model.onnx, card.json, golden/, sweep.json.
 
-    Raises UserError if INT8 loses more than the budget of AUROC or mean IoU.
+    Raises UserError for a network that is quantized already, for a calibration image that is
+    among those that judge, and if no recipe keeps the metric within the budget.
     """
-    source = read_for_task(request.model, request.card, request.card_path).path
-    cases = find_cases(request.calibration, request.card)
-    chosen = spread_cases(cases, request.calibration_images)
+    card = request.card
+    source = read_for_task(request.model, card, request.card_path).path
+    require_fp32(request.model, source)
+    judge = judge_of(card, request.held_out)
+    chosen_images = _calibration_images(request)
+    refuse_overlap(chosen_images, judge.images, request.calibration, "held-out images")
+    compared = [load_input(path, card) for path in _spread(judge.images, COMPARED)]
+    expected = _outputs(source, compared)
     with new_folder(request.out) as folder, TemporaryDirectory() as scratch:
-        prepared = prepare(source, Path(scratch) / "prepared.onnx")
-        say(f"ranges of {len(chosen)} images")
-        ranges = calibrate(prepared, (load_input(image, request.card) for (image,) in chosen))
-        model = quantize_prepared(prepared, ranges, folder / "model.onnx")
-        fp32 = _judge(source, request)
-        int8 = _judge(model, request)
-        report = TaskQuantized(
-            metric="AUROC" if isinstance(request.card, AnomalyCard) else "mean IoU",
-            fp32=fp32,
-            int8=int8,
-            budget=request.budget,
-            recipe=str(DEFAULT),
-            calibration_images=len(chosen),
-            bytes=model.stat().st_size,
-        )
-        if 100 * (fp32 - int8) > request.budget:
-            raise UserError(
-                str(request.model),
-                f"loses more than {request.budget:g} points of {report.metric} in INT8",
-                facts=[f"FP32: {fp32:.4f}", f"INT8: {int8:.4f}"],
-                next="raise --budget, or build the FP32 network",
+
+        def collect(path: Path) -> Calibration:
+            say(f"ranges of {len(chosen_images)} images")
+            return calibrate(path, (load_input(image, card) for image in chosen_images))
+
+        def judge_candidate(path: Path, recipe: Recipe, base: Prepared) -> TaskCandidate:
+            candidate = TaskCandidate(
+                name=str(recipe),
+                recipe=recipe,
+                base=base,
+                path=path,
+                figure=judge.measure(path),
+                distance=_distance(expected, _outputs(path, compared)),
             )
-        facts = report.model_dump(mode="json", exclude={"version", "bytes"})
-        card = request.card.model_copy(
-            update={"file": ModelFile.of(model), "quantization": facts, "schema_": 2}
+            say(f"{candidate.name}: {judge.metric} {candidate.figure:.4f}")
+            return candidate
+
+        trials = Trials(
+            folder=Path(scratch),
+            calibrate=collect,
+            judge=judge_candidate,
+            noise_inputs=lambda: [
+                load_input(path, card) for path in _spread(chosen_images, NOISE_IMAGES)
+            ],
+            progress=say,
         )
-        write_card(card, folder / CARD)
-        write_task_golden(model, card, spread_cases(cases), folder / "golden")
+        prepared = prepare(source, Path(scratch) / "prepared.onnx")
+        fp32 = MeasuredNetwork(name="FP32", path=source, figure=judge.measure(source), distance=0.0)
+        say(f"FP32: {judge.metric} {fp32.figure:.4f}")
+        base = Prepared(path=prepared, calibration=collect(prepared))
+        new = search(trials, base) if request.sweep else try_recipes(trials, base, [DEFAULT])
+        every: list[MeasuredNetwork] = [fp32, *new]
+        fp32, *judged = with_costs(every, compared[0], count_instructions)
+        candidates = [network for network in judged if isinstance(network, TaskCandidate)]
+        chosen, reason = choose(fp32, candidates, request.budget, judge.metric)
+        report = TaskQuantized(
+            model=card.name,
+            metric=judge.metric,
+            calibration_images=len(chosen_images),
+            held_out=request.held_out,
+            held_out_images=len(judge.images),
+            budget=request.budget,
+            reason=reason,
+            fp32=_row(fp32),
+            candidates=tuple(_row(network, chosen=network is chosen) for network in candidates),
+        )
+        _write(folder, chosen, request, report, judge.images)
     return report
 
 
-def _judge(model: Path, request: TaskQuantization) -> float:
-    if isinstance(request.card, AnomalyCard):
-        return evaluate_anomalies(model, request.card, request.held_out, Prices()).auroc.value
-    return evaluate_segments(model, request.card, request.held_out).mean_iou
+def _write(
+    folder: Path,
+    chosen: TaskCandidate,
+    request: TaskQuantization,
+    report: TaskQuantized,
+    images: Sequence[Path],
+) -> None:
+    model = folder / "model.onnx"
+    copy_file(chosen.path, model)
+    facts = {
+        "recipe": chosen.name,
+        "metric": report.metric,
+        "fp32": report.fp32.figure,
+        "int8": report.chosen.figure,
+        "calibration": f"{report.calibration_images} images",
+        "held_out": f"{report.held_out_images} images",
+    }
+    card = request.card.model_copy(
+        update={"file": ModelFile.of(model), "quantization": facts, "schema_": 2}
+    )
+    write_card(card, folder / CARD)
+    read_for_task(model, card, folder / CARD)  # what a build would refuse is refused here
+    cases = spread_cases([(path,) for path in images])
+    write_task_golden(model, card, cases, folder / "golden")
+    (folder / REPORT).write_text(report.model_dump_json(indent=1) + "\n")
+
+
+def _calibration_images(request: TaskQuantization) -> list[Path]:
+    """Those that ranges come from: of ELPV the sound cells of the train part."""
+    if request.calibration == ELPV and isinstance(request.card, AnomalyCard):
+        sound = [sample.path for sample in split(load_elpv()).train if sample.probability == 0]
+        return _spread(sound, request.calibration_images)
+    folder = Path(request.calibration)
+    images = [image for (image,) in find_cases(folder, request.card) if not is_mask(image, folder)]
+    return _spread(images, request.calibration_images)
+
+
+def _spread(images: Sequence[Path], count: int) -> list[Path]:
+    return [image for (image,) in spread_cases([(image,) for image in images], count)]
+
+
+def _outputs(model: Path, inputs: Sequence[Floats]) -> list[list[Floats]]:
+    session = open_session(model)
+    name = session.get_inputs()[0].name
+    return [session.run(None, {name: values}) for values in inputs]
+
+
+def _distance(expected: Sequence[Sequence[Floats]], found: Sequence[Sequence[Floats]]) -> float:
+    """Mean over images and outputs."""
+    shares = [
+        float(np.linalg.norm(b - a) / max(float(np.linalg.norm(a)), 1e-9))
+        for first, second in zip(expected, found, strict=True)
+        for a, b in zip(first, second, strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def _row(network: MeasuredNetwork, *, chosen: bool = False) -> TaskRow:
+    return TaskRow(
+        name=network.name,
+        figure=network.figure,
+        distance=round(network.distance, 6),
+        bytes=network.bytes,
+        time=round(network.time, 4),
+        instructions=network.instructions,
+        chosen=chosen,
+    )

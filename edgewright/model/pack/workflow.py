@@ -11,7 +11,6 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import new_folder
 from edgewright.base.progress import LineSink
 from edgewright.model.contract.card import Card
-from edgewright.model.contract.network_file import read_graph
 from edgewright.model.importer.classifier import (
     CARD,
     Classifier,
@@ -38,12 +37,12 @@ from edgewright.model.judge.images import (
 from edgewright.model.pack.golden import make_golden
 from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
-from edgewright.model.quantize.recipe import DEFAULT
-from edgewright.model.quantize.sweep import Bench, InstructionCounter, Rival
+from edgewright.model.quantize.recipe import DEFAULT, require_fp32
+from edgewright.model.quantize.search import InstructionCounter
+from edgewright.model.quantize.sweep import Bench, Rival
 from edgewright.model.quantize.sweep_report import SweepReport
 
 COMPARED_IMAGES = 4  # on which a rewritten network must answer as the source does
-QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ def quantize(
     classifier, stored_card = read_with_card(
         request.model, request.card, shape=request.shape, output=request.output or None
     )
-    _require_fp32(classifier)
+    require_fp32(classifier.source, classifier.path)
     calibration, judged = _images(request)
     card = stored_card or _assumed_card(classifier, calibration.labels, progress)
     card = card.model_copy(update={"schema_": 2, "imported": import_facts(classifier.imported)})
@@ -254,17 +253,3 @@ def _images(request: Quantization) -> tuple[Dataset, Dataset]:
     for dataset in (calibration, judged):
         refuse_overlap(paths(dataset), test, dataset.name)
     return calibration, judged
-
-
-def _require_fp32(classifier: Classifier) -> None:
-    path = classifier.source
-    if path.suffix == ".ort":
-        raise UserError(str(path), "is in ORT format", next="quantize the ONNX file it is made of")
-    kinds = {node.op_type for node in read_graph(classifier.path).graph.node}
-    if kinds_of_int8 := sorted(kinds & QUANTIZED):
-        raise UserError(
-            str(path),
-            "is quantized already",
-            facts=["operators: " + ", ".join(kinds_of_int8)],
-            next=f"take it as it is: invoke model.import --model={path}",
-        )

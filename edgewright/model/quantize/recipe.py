@@ -16,6 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import replacing
+from edgewright.model.contract.network_file import read_graph
 from edgewright.model.contract.session import IR_VERSION
 from edgewright.model.quantize.calibrate import Calibration, Method
 
@@ -24,6 +25,7 @@ from edgewright.model.quantize.calibrate import Calibration, Method
 QUANTIZABLE = {*QLinearOpsRegistry, *QDQRegistry} - {"LayerNormalization"}
 
 QUANTIZER = str(Path(quantization.__file__).parent)
+QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
 _PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear has an axis
 
 
@@ -57,6 +59,22 @@ RECIPES = (
     Recipe(method="minmax"),
 )
 DEFAULT = RECIPES[0]  # loses least on the demo model's validation part (docs/model.md)
+
+
+def require_fp32(source: Path, network: Path) -> None:
+    """Raise UserError for a network, imported from `source`, that is quantized already."""
+    if source.suffix == ".ort":
+        raise UserError(
+            str(source), "is in ORT format", next="quantize the ONNX file it is made of"
+        )
+    kinds = {node.op_type for node in read_graph(network).graph.node}
+    if kinds_of_int8 := sorted(kinds & QUANTIZED):
+        raise UserError(
+            str(source),
+            "is quantized already",
+            facts=["operators: " + ", ".join(kinds_of_int8)],
+            next=f"take it as it is: invoke model.import --model={source}",
+        )
 
 
 def prepare(fp32: Path, out: Path) -> Path:

@@ -17,8 +17,9 @@ from edgewright.model.judge.images import Inputs, spread
 from edgewright.model.quantize.calibrate import Calibration
 from edgewright.model.quantize.diff import disagreements
 from edgewright.model.quantize.recipe import Recipe
+from edgewright.model.quantize.search import frontier
 from edgewright.model.quantize.sqnr import measure_noise
-from edgewright.model.quantize.sweep import Bench, Candidate, JudgedNetwork, SweepResult, frontier
+from edgewright.model.quantize.sweep import Bench, Candidate, JudgedNetwork, SweepResult
 
 BINS = 60
 HISTOGRAMS = 6

@@ -15,7 +15,11 @@ from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.pack.task_golden import require_task_golden
-from edgewright.model.pack.task_quantize import TaskQuantization, quantize_task
+from edgewright.model.pack.task_quantize import (
+    TaskQuantization,
+    TaskQuantized,
+    quantize_task,
+)
 
 
 def silent(line: str) -> None:
@@ -50,20 +54,23 @@ def request_(tmp_path: Path) -> TaskQuantization:
         file=ModelFile.of(model),
     )
     write_card(card, tmp_path / "card.json")
-    images = tmp_path / "images"
+    images, calibration = tmp_path / "images", tmp_path / "calibration"
     (images / "masks").mkdir(parents=True)
-    for seed in range(6):
+    calibration.mkdir()
+    for seed in range(10):
         random = np.random.default_rng(seed)
         truth = np.zeros((16, 16), np.uint8)
         truth[seed : seed + 6, 4:12] = 1
         pixels = random.integers(0, 80, (16, 16)) + truth * 170
-        Image.fromarray(pixels.astype(np.uint8)).save(images / f"{seed}.png")
-        Image.fromarray(truth).save(images / "masks" / f"{seed}.png")
+        part = images if seed < 6 else calibration
+        Image.fromarray(pixels.astype(np.uint8)).save(part / f"{seed}.png")
+        if part is images:
+            Image.fromarray(truth).save(images / "masks" / f"{seed}.png")
     return TaskQuantization(
         model=model,
         card=card,
         card_path=tmp_path / "card.json",
-        calibration=images,
+        calibration=str(calibration),
         held_out=str(images),
         out=tmp_path / "int8",
         budget=1.0,
@@ -74,19 +81,47 @@ def request_(tmp_path: Path) -> TaskQuantization:
 def test_masks_decide_whether_int8_is_good_enough(request_: TaskQuantization) -> None:
     report = quantize_task(request_, silent)
     assert report.metric == "mean IoU"
-    assert report.fp32 == 1
-    assert report.int8 >= 0.99
+    assert report.fp32.figure == 1
+    assert report.chosen.figure >= 0.99
 
     folder = request_.out
     card = read_any_card(folder / "card.json")
     assert isinstance(card, SegmentCard)
-    assert card.quantization["int8"] == report.int8
+    assert card.quantization["int8"] == report.chosen.figure
+    assert TaskQuantized.model_validate_json((folder / "sweep.json").read_text()) == report
     require_task_golden(folder / "model.onnx", card, folder / "golden", folder / "model.onnx")
     operators = {node.op_type for node in onnx.load(str(folder / "model.onnx")).graph.node}
     assert "QuantizeLinear" in operators
 
 
+def test_a_sweep_tries_every_recipe_and_takes_one_within_the_budget(
+    request_: TaskQuantization,
+) -> None:
+    report = quantize_task(replace(request_, sweep=True), silent)
+    names = [row.name for row in report.candidates]
+    assert len(set(names)) == len(names) > 17, "the grid, and nodes left in FP32"
+    assert any("FP32: first and last layer" in name for name in names)
+    assert sum(row.chosen for row in report.candidates) == 1
+    assert report.chosen.figure >= report.fp32.figure - request_.budget / 100
+    assert "points of mean IoU" in report.reason
+
+
 def test_a_loss_beyond_the_budget_is_refused(request_: TaskQuantization) -> None:
-    with pytest.raises(UserError, match="loses more than -1 points of mean IoU"):
+    with pytest.raises(UserError, match="no recipe of 1 keeps mean IoU within -1 points of FP32"):
         quantize_task(replace(request_, budget=-1.0), silent)
     assert not request_.out.exists()
+
+
+def test_an_image_that_judges_may_not_give_ranges(request_: TaskQuantization) -> None:
+    with pytest.raises(UserError, match="4 of its images are held-out images"):
+        quantize_task(replace(request_, calibration=request_.held_out), silent)
+
+
+def test_an_int8_network_is_not_quantized_again(request_: TaskQuantization) -> None:
+    quantize_task(request_, silent)
+    again = request_.out / "model.onnx"
+    card = read_any_card(request_.out / "card.json")
+    assert isinstance(card, SegmentCard)
+    int8 = replace(request_, model=again, card=card, card_path=request_.out / "card.json")
+    with pytest.raises(UserError, match="is quantized already"):
+        quantize_task(replace(int8, out=request_.out.with_name("twice")), silent)

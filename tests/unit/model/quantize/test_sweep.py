@@ -10,15 +10,8 @@ from edgewright.base.errors import UserError
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample
 from edgewright.model.quantize.recipe import Recipe
-from edgewright.model.quantize.sweep import (
-    Candidate,
-    JudgedNetwork,
-    Prepared,
-    choose,
-    frontier,
-    grid,
-    sparing,
-)
+from edgewright.model.quantize.search import Prepared, choose, frontier, grid, sparing
+from edgewright.model.quantize.sweep import Candidate, JudgedNetwork
 
 IMAGES = 100
 
