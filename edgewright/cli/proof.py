@@ -22,20 +22,25 @@ ProgramPath = Annotated[
 @task
 def crashpoints(
     c: Context,
-    points: Annotated[int, "kills in each command, spread evenly; default: every system call"] = 0,
+    points: Annotated[int, "faults in each command, spread evenly; default: every call"] = 0,
+    error: Annotated[str, "let each call fail with it, as EIO, instead of killing edgectl"] = "",
     program: ProgramPath = "",
     json: Json = False,
 ) -> None:
     """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
-    report = crashes.prove(_program(program), points=points or None, on_step=say)
+    report = crashes.prove(
+        _program(program), points=points or None, error=error or None, on_step=say
+    )
     if json:
         write_document(report)
     else:
-        table = Table("command", "system calls", "kills", "different boards", box=None)
+        faults = f"calls that fail with {error}" if error else "kills"
+        table = Table("command", "system calls", faults, "different boards", box=None)
         for step in report.steps:
-            table.add_row(step.step, str(step.calls), str(step.killed), str(step.states))
+            struck = step.killed + step.failed
+            table.add_row(step.step, str(step.calls), str(struck), str(step.states))
         OUT.print(table)
-        OUT.print(f"{report.killed} kills, {report.states} different boards")
+        OUT.print(f"{report.killed + report.failed} {faults}, {report.states} different boards")
     _require_none(tuple(f"{v.step}, {v.call}: {v.problem}" for v in report.violations))
 
 

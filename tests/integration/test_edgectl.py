@@ -17,6 +17,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgewright.base.errors import UserError
 from edgewright.build.packages import Package
 from edgewright.lab.proof import crashpoints, fuzz, lostwrites
 from edgewright.lab.proof.life import boot, in_memory
@@ -1011,6 +1012,19 @@ def test_a_kill_at_any_system_call_breaks_no_promise(program: Path) -> None:
 
     assert report.violations == ()
     assert report.killed >= 45
+
+
+def test_no_system_call_that_fails_breaks_a_promise(program: Path) -> None:
+    report = crashpoints.prove(program, points=1, error="EIO")
+
+    assert report.violations == ()
+    assert report.failed >= 45
+    assert report.killed == 0
+
+
+def test_an_error_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match="error 'EOI': unknown"):
+        crashpoints.prove(Path("edgectl"), error="EOI")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,15 @@
-"""Kill `edgectl` before every system call of a board's life, and examine what is left.
+"""Kill `edgectl` before every system call of a board's life, or let the call fail.
 
-strace's fault injection does the killing ("inject=write:signal=SIGKILL:when=3"): the call is not
-made any more. Boards that kills leave in the same state are examined once.
+strace injects the fault ("inject=write:signal=SIGKILL:when=3"): the call is not made any more, or
+returns an error. What is left is examined; boards in the same state are examined once.
 """
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,31 +30,33 @@ from edgewright.lab.proof.life import (
 )
 from edgewright.lab.proof.orders import Helper, floor_of
 
-KILLED = 137  # strace's exit code for a child that died of SIGKILL
+KILLED = (137, -9)  # strace's exit code for a child that died of SIGKILL, or its own
 UNSTABLE = {"lease"}  # holds a time
 
 
 class StepPoints(Part):
-    """The kills in one command, and how many different boards they left."""
+    """The faults in one command, and how many different boards they left."""
 
     step: str
     calls: int  # system calls that it makes
-    killed: int
+    killed: int  # before one of them
+    failed: int  # of them, where they are to fail
     states: int  # different boards left behind
 
 
 class Violation(Part):
-    """A promise that a kill broke."""
+    """A promise that a fault broke."""
 
     step: str
-    call: str  # that was not made any more
+    call: str  # that was not made any more, or failed
     problem: str
 
 
 class CrashReport(Document):
-    """Every kill, and every promise that one of them broke."""
+    """Every fault, and every promise that one of them broke."""
 
     version: Literal[1] = 1
+    error: str | None  # of the call, as EIO; null: killed before it
     steps: tuple[StepPoints, ...]
     violations: tuple[Violation, ...]
 
@@ -61,17 +65,22 @@ class CrashReport(Document):
         return sum(step.killed for step in self.steps)
 
     @property
+    def failed(self) -> int:
+        return sum(step.failed for step in self.steps)
+
+    @property
     def states(self) -> int:
         return sum(step.states for step in self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """A board in a folder, and its copies, on which edgectl is killed."""
+    """A board in a folder, and its copies, on which edgectl is killed or a call of it fails."""
 
     helper: Helper
     life: Life
     folder: Path
+    error: str | None
 
     def copied(self, name: str, root: Path | None = None) -> Helper:
         """A copy of the board in its present state."""
@@ -82,21 +91,29 @@ class _Bench:
 
 
 def prove(
-    program: Path, *, points: int | None = None, on_step: LineSink | None = None
+    program: Path,
+    *,
+    points: int | None = None,
+    error: str | None = None,
+    on_step: LineSink | None = None,
 ) -> CrashReport:
     """Play a board's life with an `edgectl` for this machine, killed at every call of every step.
 
-    `points` bounds the kills of each step, spread evenly. Raises UserError without strace.
+    With `error`, as EIO, the call fails instead. `points` bounds the faults of each step, spread
+    evenly. Raises UserError without strace, or for what is no error.
     """
+    if error and error not in errno.errorcode.values():
+        raise UserError(f"error '{error}'", "unknown", next="take one of errno.h, as EIO or ENOSPC")
     if not shutil.which("strace"):
         raise UserError("strace", "not installed", next="invoke setup --yes")
     with in_memory() as folder:
         helper = Helper(program=program, root=folder / "board", proc=folder / "proc")
         helper.root.mkdir()
         boot(helper.proc)
-        bench = _Bench(helper=helper, life=life(folder, helper.root), folder=folder)
+        bench = _Bench(helper=helper, life=life(folder, helper.root), folder=folder, error=error)
         proven = [_prove_step(bench, step, points, on_step) for step in bench.life.steps]
     return CrashReport(
+        error=error,
         steps=tuple(step for step, _ in proven),
         violations=tuple(violation for _, bad in proven for violation in bad),
     )
@@ -106,22 +123,31 @@ def _prove_step(
     bench: _Bench, step: Command, points: int | None, on_step: LineSink | None
 ) -> tuple[StepPoints, list[Violation]]:
     calls = _calls(bench, step)
-    count = min(points or len(calls), len(calls))  # of kills, evenly spread over the calls
+    count = min(points or len(calls), len(calls))  # of faults, evenly spread over the calls
     chosen = sorted({(2 * index + 1) * len(calls) // (2 * count) for index in range(count)})
     states: set[str] = set()
-    violations, killed = [], 0
+    violations, struck = [], 0
     if on_step:
-        on_step(f"{step.name}: {len(chosen)} kills")
+        on_step(f"{step.name}: {len(chosen)} {'failing calls' if bench.error else 'kills'}")
     for point in chosen:
-        killed += _kill(bench, step, calls[point])
-        state = fingerprint(bench.folder / "killed")
-        if state not in states and (problem := _problem(bench, step)):
+        is_struck, problem = _strike(bench, step, calls[point])
+        struck += is_struck
+        state = fingerprint(bench.folder / "struck")
+        if problem is None and state not in states:
+            problem = _problem(bench, step)
+        if problem:
             violations.append(
                 Violation(step=step.name, call="{} {}".format(*calls[point]), problem=problem)
             )
         states.add(state)
     _run(bench.helper, step, [])  # now whole, on the board itself: the next command needs it
-    points_of_step = StepPoints(step=step.name, calls=len(calls), killed=killed, states=len(states))
+    points_of_step = StepPoints(
+        step=step.name,
+        calls=len(calls),
+        killed=0 if bench.error else struck,
+        failed=struck if bench.error else 0,
+        states=len(states),
+    )
     return points_of_step, violations
 
 
@@ -144,15 +170,23 @@ def _calls(bench: _Bench, step: Command) -> list[tuple[str, int]]:
     return [(name, calls[: at + 1].count(name)) for at, name in enumerate(calls)]
 
 
-def _kill(bench: _Bench, step: Command, call: tuple[str, int]) -> bool:
-    """Kill a copy of the board at one call; whether the command got there.
+def _strike(bench: _Bench, step: Command, call: tuple[str, int]) -> tuple[bool, str | None]:
+    """Strike a copy of the board at one call: whether the command got there, and what is wrong.
 
     A lease that ran out in the meantime saves a command some calls.
     """
-    name, when = call
-    inject = f"inject={name}:signal=SIGKILL:when={when}"
-    code = _run(bench.copied("killed"), step, ["strace", "-qq", "-o", "/dev/null", "-e", inject])
-    return code in (KILLED, -9)
+    (name, when), log = call, bench.folder / "struck-calls"
+    fault = f"error={bench.error}" if bench.error else "signal=SIGKILL"
+    tracer = ["strace", "-qq", "-o", str(log), "-e", f"trace={name}"]
+    board = bench.copied("struck")
+    code = _run(board, step, [*tracer, "-e", f"inject={name}:{fault}:when={when}"])
+    if not bench.error:
+        return code in KILLED, None
+    is_struck = "(INJECTED)" in log.read_text(errors="replace")
+    # Without memory it aborts, which leaves what a kill does.
+    if code < 0 and code != -signal.SIGABRT:
+        return is_struck, f"edgectl died of {signal.Signals(-code).name}"
+    return is_struck, step.keeps(board.root) if code == 0 else None
 
 
 def fingerprint(root: Path) -> str:
@@ -190,12 +224,12 @@ def copy_board(source: Path, target: Path) -> None:
 
 
 def _problem(bench: _Bench, step: Command) -> str | None:
-    """The promise that the killed board breaks, or None."""
-    killed = bench.folder / "killed"
-    installed = floor_of(killed) > 0
-    problem = unsound(killed, bench.life.keys)
+    """The promise that the board breaks after the fault, or None."""
+    struck = bench.folder / "struck"
+    installed = floor_of(struck) > 0
+    problem = unsound(struck, bench.life.keys)
     if problem:
         return problem
-    started = bench.copied("started", killed)
+    started = bench.copied("started", struck)
     problem = does_not_start(started, may_be_empty=not installed)
-    return problem or does_not_converge(bench.copied("again", killed), bench.life, step)
+    return problem or does_not_converge(bench.copied("again", struck), bench.life, step)
