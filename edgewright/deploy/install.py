@@ -557,7 +557,8 @@ def _confirm(edgectl: Edgectl, fence: int, release: str) -> None:
     if state.current == release and state.sound:
         _commit(edgectl, fence, release)
         return
-    edgectl.revert(fence, bad="not current or not sound after the switch")
+    with contextlib.suppress(RefusedError):  # its guard may have been quicker
+        edgectl.revert(fence, bad="not current or not sound after the switch")
     raise TargetError(
         str(edgectl.board.target),
         f"release {release} did not hold after the switch: the former one is current again",

@@ -42,6 +42,7 @@ from tests.boards import (
     make_release,
     program,
 )
+from tests.integration.conftest import wait_until
 from tests.schemas import require_valid
 from tests.signing import sign, sign_anew, signer, trust
 
@@ -810,6 +811,28 @@ def test_deployer_that_vanishes_after_the_switch_is_reverted_at_the_deadline(
     while current(root) != first.id:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    install(second)
+    assert current(root) == second.id
+
+
+@pytest.mark.parametrize("late", ["status", "commit"])
+def test_a_deployer_that_comes_back_after_the_deadline_is_told_what_became_of_the_release(
+    late: str, make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(LocalBoard):
+        def answer(self, argv: Sequence[str], data: bytes) -> Result:
+            if argv[1:2] == [late] and "switch" in commands(self):
+                wait_until(lambda: current(root) == first.id)
+            return super().answer(argv, data)
+
+    first, second = make("one"), make("two")
+    install(first)
+    with monkeypatch.context() as short:
+        short.setattr(deploy, "TRIAL_SECONDS", 2)
+        with pytest.raises(TargetError, match="did not hold after the switch: the former one is"):
+            install(second, Slow())
+
+    assert current(root) == first.id
     install(second)
     assert current(root) == second.id
 
