@@ -19,6 +19,11 @@ namespace {
 Fault undo(const Board& board, const Transaction& trial, const std::string& reason, Json top) {
   if (auto fault = revert(board, trial, reason)) return fault;
   restart_service(board);
+  if (!reason.empty() && quarantine_of(board, trial.fresh).sequence < trial.sequence) {
+    return Error{Exit::storage, "io", "release " + trial.fresh,
+                 "is no longer current, but the storage takes no note that it is bad",
+                 "look at the board's storage, and deploy another release"};
+  }
   top.set("reverted", trial.fresh);
   set_or_null(top, "current", linked(board, "current"));
   top.set("quarantined", !reason.empty());

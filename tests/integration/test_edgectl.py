@@ -838,6 +838,21 @@ def test_a_bad_release_is_noted_where_space_and_inodes_are_gone(
     assert refused(helper, "plan", input=order.input)[0] == "quarantined"
 
 
+def test_a_bad_release_that_cannot_be_noted_is_left_and_that_is_said(
+    helper: Helper, ordered: Ordered
+) -> None:
+    good, bad = ordered("one", 10), ordered("two", 20)
+    helper.deploy(good)
+    on_trial(helper, bad, "--deadline=0")
+    (helper.root / "quarantine" / bad.release.id).mkdir()  # no file gets this name
+
+    code, message = refused(helper, "rollback", "--bad=it proved bad")
+
+    assert code == "io"
+    assert "takes no note that it is bad" in message
+    assert linked(helper.root, "current") == good.release.id
+
+
 def test_the_kernel_does_not_kill_the_guard_of_a_trial_for_lack_of_memory(
     helper: Helper, ordered: Ordered, tmp_path: Path
 ) -> None:
