@@ -16,7 +16,12 @@ from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.importing import Imported, TaskForm, import_facts, import_for_task
 from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
 from edgewright.model.importer.task_network import interface_of, read_for_task, require_sound
-from edgewright.model.pack.detect_proposal import detect_outputs, find_heads
+from edgewright.model.pack.detect_proposal import (
+    detect_outputs,
+    find_heads,
+    find_joint,
+    observe,
+)
 from edgewright.model.pack.plane_proposals import (
     anomaly_roles,
     anomaly_settings,
@@ -34,6 +39,7 @@ DETECT = "detect"
 class Network:
     """A network in the board's form."""
 
+    path: Path
     inputs: Shapes
     outputs: Shapes
     takes_pixels: bool  # as exported it takes whole numbers, 0 to 255
@@ -103,12 +109,13 @@ def draft_card(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
             facts=[f"expected: {', '.join(CARDS)}"],
         )
     if request.task == DETECT and not request.roles:
-        request = replace(request, roles=find_heads(request.model))
+        request = replace(request, roles=find_heads(request.model) or find_joint(request.model))
     form = TaskForm(takes_image=request.task != TENSOR, outputs=tuple(request.roles or ()))
     imported = import_for_task(request.model, form, shape=request.shape or None)
     inputs, outputs = interface_of(imported.path)
     interface = imported.interface
     network = Network(
+        path=imported.path,
         inputs=inputs,
         outputs=outputs,
         takes_pixels=interface is not None and interface.dtype == "uint8",
@@ -223,9 +230,13 @@ def _propose_detect(network: Network, request: TaskRequest) -> CardDraft:
             next="state them in its order: --labels=crack,finger",
         )
     (shape,) = network.inputs.values()
-    side = (shape[2], shape[3])
     content["outputs"], assumed = detect_outputs(
-        request.model, network.outputs, request.roles or {}, len(labels), side
+        request.model,
+        network.outputs,
+        request.roles or {},
+        len(labels),
+        side=(shape[2], shape[3]),
+        observed=observe(network.path, shape, takes_pixels=network.takes_pixels),
     )
     return content, words + assumed
 

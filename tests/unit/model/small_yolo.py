@@ -1,5 +1,6 @@
 """A small network of YOLOv8's form: C2f blocks, three strides, distances by their bins."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,13 +85,15 @@ def _cells() -> tuple[Tensor, Tensor]:
 def export(network: nn.Module, path: Path, outputs: Sequence[str] = ("output0",)) -> Path:
     """Written by torch's exporter that needs no other package."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros(1, 3, SIDE, SIDE),),
-        str(path),
-        input_names=["images"],
-        output_names=list(outputs),
-        opset_version=17,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter that is to be replaced
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, SIDE, SIDE),),
+            str(path),
+            input_names=["images"],
+            output_names=list(outputs),
+            opset_version=17,
+            dynamo=False,
+        )
     return path
