@@ -94,7 +94,7 @@ class RtDetrDeployed(Detr):
         super().__init__(labels, has_no_object=False)
         self.labels = labels
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override, unused-ignore]
         logits, boxes = super().forward(image)
         low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
         corners = torch.cat([low, high], 2) * SIDE
@@ -109,6 +109,6 @@ class RtDetrJoint(Detr):
     def __init__(self, labels: int) -> None:
         super().__init__(labels, has_no_object=False)
 
-    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override, unused-ignore]
         logits, boxes = super().forward(image)
         return torch.cat([boxes, logits.sigmoid()], 2)
