@@ -72,12 +72,18 @@ def test_debians_xnnpack_takes_the_convolutions_of_signed_bytes_and_agrees(
     assert plain.difference < 0.01
 
 
-def test_ctrl_c_during_a_count_leaves_no_emulator(built: BuildReport) -> None:
-    command = [sys.executable, "-m", "edgewright.cli", "bench.instructions", "--board=a53-som"]
+@pytest.mark.parametrize("task", ["bench.instructions", "bench.accept"])
+def test_ctrl_c_during_a_count_leaves_everything_as_it_was(
+    task: str, built: BuildReport, tmp_path: Path
+) -> None:
+    """A terminal sends the signal to all that the command has started in its group."""
+    accepted = contents(CHECKOUT.own_baseline.parent)
     with alone():
+        before = containers()
         child = subprocess.Popen(
-            [*command, "--json"],
+            [sys.executable, "-m", "edgewright.cli", task, "--board=a53-som", "--json"],
             cwd=CHECKOUT.root,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,11 +92,25 @@ def test_ctrl_c_during_a_count_leaves_no_emulator(built: BuildReport) -> None:
         wait_until(lambda: "qemu-arm" in session(child.pid), seconds=300)
         os.killpg(child.pid, signal.SIGINT)
         output, errors = child.communicate(timeout=30)
+        after = containers()
 
     assert child.returncode == 130
     assert json.loads(output)["error"]["code"] == "interrupted"
     assert errors.endswith("interrupted: what was there before is unchanged\n")
     assert session(child.pid) == ""
+    assert after <= before
+    assert [*tmp_path.iterdir()] == []
+    assert contents(CHECKOUT.own_baseline.parent) == accepted
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def containers() -> set[str]:
+    """Ids of those that have this checkout mounted."""
+    argv = ["docker", "ps", "--all", "--quiet", "--filter", f"volume={CHECKOUT.root}"]
+    return {*subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()}
 
 
 def session(leader: int) -> str:

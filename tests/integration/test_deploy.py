@@ -254,8 +254,11 @@ with connect(target) as board:
 
 
 def test_ctrl_c_during_the_upload(
-    board: Board, emulated: EmulatedBoard, make: Make, root: str
+    board: Board, emulated: EmulatedBoard, make: Make, root: str, tmp_path: Path
 ) -> None:
+    """A terminal sends the signal to all that the command has started in its group."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     first, second = make("one"), make("two", megabytes=24)
     install(board, first)
     argv = [sys.executable, "-c", DEPLOY, str(second.folder), str(emulated.port)]
@@ -264,16 +267,26 @@ def test_ctrl_c_during_the_upload(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(scratch)},
+        start_new_session=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "half\n"
-    child.send_signal(signal.SIGINT)
+    assert str(scratch) in processes()  # OpenSSH's, for a large send
+    os.killpg(child.pid, signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert errors.endswith("KeyboardInterrupt\n")
+    assert str(scratch) not in processes()
+    assert [*scratch.iterdir()] == []
     assert current(emulated, first) == first.id
     assert not install(board, second).unchanged
     assert current(emulated, second) == second.id
+
+
+def processes() -> str:
+    """The commands of all processes of this machine."""
+    argv = ["ps", "-e", "--no-headers", "-o", "args", "-ww"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 # Transfer

@@ -54,8 +54,11 @@ def test_an_unknown_board_is_refused_before_a_password_is_asked_for(
 def test_exactly_one_way_to_the_board_is_expected(
     ways: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("smoke", "--board=a53-som", *ways) == 2
-    assert "expected one of --host=user@addr[:port], --emulated" in capsys.readouterr().err
+    for command in ("smoke", "status"):
+        assert run(command, "--board=a53-som", *ways) == 2
+        shown = capsys.readouterr().err
+        assert "expected one of --host=user@addr[:port], --emulated" in shown
+        assert "next: the same command with one of them" in shown
 
 
 def test_a_second_board_finds_what_the_first_one_compiled(
