@@ -1,5 +1,6 @@
 """A picture of what a network sees of an image, and of what it answers."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgewright.model.contract.pixels import decode
 from edgewright.model.contract.preprocess import Floats, load_input
 from edgewright.model.contract.session import open_session, probabilities
 from edgewright.model.contract.task_cards import AnyCard, TensorCard
+from edgewright.model.judge.task_judge import JudgedCard
 from edgewright.model.tasks.inference import Engine, task_of
 
 HEIGHT = 480  # pixels of either half
@@ -31,15 +33,39 @@ def write_preview(network: Path, card: AnyCard, image: Path, out: Path) -> str:
     pixels = decode(image, card.preprocess.significant_bits)
     picture = Image.fromarray(pixels).convert("RGB")
     words = _answer(network, card, image, picture)
-    halves = [_scaled(picture), _scaled(_as_picture(load_input(image, card)))]
-    sheet = Image.new("RGB", (sum(half.width for half in halves) + GAP, HEIGHT + CAPTION), "white")
-    left = 0
-    for half, title in zip(halves, (words, "what the network sees"), strict=True):
-        sheet.paste(half, (left, CAPTION))
-        ImageDraw.Draw(sheet).text((left + GAP, CAPTION // 3), title, fill="black")
-        left += half.width + GAP
-    sheet.save(out)
+    halves = [(words, picture), ("what the network sees", _as_picture(load_input(image, card)))]
+    _sheet([halves]).save(out)
     return words
+
+
+def write_answers(
+    networks: Mapping[str, Path], card: JudgedCard, images: Sequence[Path], out: Path
+) -> None:
+    """Write a PNG: a row for each image, with the answer of each network (by title) drawn on it."""
+    rows = []
+    for path in images:
+        pixels = decode(path, card.preprocess.significant_bits)
+        row = []
+        for title, network in networks.items():
+            picture = Image.fromarray(pixels).convert("RGB")
+            row.append((f"{title}: {_answer(network, card, path, picture)}", picture))
+        rows.append(row)
+    _sheet(rows).save(out)
+
+
+def _sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
+    """Pictures of the same height below their titles."""
+    scaled = [[(title, _scaled(picture)) for title, picture in row] for row in rows]
+    widths = [sum(half.width for _, half in row) + GAP * (len(row) - 1) for row in scaled]
+    height = HEIGHT + CAPTION
+    sheet = Image.new("RGB", (max(widths), height * len(scaled)), "white")
+    for number, row in enumerate(scaled):
+        left, top = 0, number * height
+        for title, half in row:
+            sheet.paste(half, (left, top + CAPTION))
+            ImageDraw.Draw(sheet).text((left + GAP, top + CAPTION // 3), title, fill="black")
+            left += half.width + GAP
+    return sheet
 
 
 def _answer(network: Path, card: AnyCard, image: Path, picture: Image.Image) -> str:

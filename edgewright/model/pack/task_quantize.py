@@ -20,6 +20,7 @@ from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.judge.data import ELPV, load_elpv, refuse_overlap, split
 from edgewright.model.judge.masked import is_mask
 from edgewright.model.judge.task_judge import JudgedCard, Metric, judge_of
+from edgewright.model.pack.preview import write_answers
 from edgewright.model.pack.task_golden import find_cases, spread_cases, write_task_golden
 from edgewright.model.quantize.calibrate import Calibration, calibrate
 from edgewright.model.quantize.recipe import DEFAULT, Recipe, prepare, require_fp32
@@ -37,6 +38,7 @@ from edgewright.model.quantize.search import (
 )
 
 REPORT = "sweep.json"
+DRAWN = 4  # held-out images
 COMPARED = 8  # held-out images that outputs are compared on
 
 
@@ -101,7 +103,8 @@ class TaskQuantization:
 def quantize_task(
     request: TaskQuantization, say: LineSink, count_instructions: InstructionCounter | None = None
 ) -> TaskQuantized:
-    """Write `out`: model.onnx, card.json, golden/, sweep.json.
+    """Write `out`: model.onnx, card.json, golden/, sweep.json and answers.png, which has what FP32
+    and INT8 answer to some of the images that judge.
 
     Raises UserError for a network that is quantized already, for a calibration image that is
     among those that judge, and if no recipe keeps the metric within the budget.
@@ -162,6 +165,8 @@ def quantize_task(
             candidates=tuple(_row(network, chosen=network is chosen) for network in candidates),
         )
         _write(folder, chosen, request, report, judge.images)
+        networks = {"FP32": source, "INT8": chosen.path}
+        write_answers(networks, card, _spread(judge.images, DRAWN), folder / "answers.png")
     return report
 
 

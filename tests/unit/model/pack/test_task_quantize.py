@@ -90,6 +90,10 @@ def test_masks_decide_whether_int8_is_good_enough(request_: TaskQuantization) ->
     assert card.quantization["int8"] == report.chosen.figure
     assert TaskQuantized.model_validate_json((folder / "sweep.json").read_text()) == report
     require_task_golden(folder / "model.onnx", card, folder / "golden", folder / "model.onnx")
+    with Image.open(folder / "answers.png") as answers:
+        assert answers.width > answers.height / 4, "FP32 beside INT8, four rows"
+        colours = {tuple(value) for value in np.asarray(answers.convert("RGB")).reshape(-1, 3)}
+        assert len(colours) > 256, "masks are drawn in colour"
     operators = {node.op_type for node in onnx.load(str(folder / "model.onnx")).graph.node}
     assert "QuantizeLinear" in operators
 
