@@ -150,6 +150,18 @@ def detect_outputs(
     return content, words
 
 
+def leaves_one_box(content: list[Content]) -> bool:
+    """Whether a network finds each thing once: DETR's kind does, and one with NMS or top-k inside.
+
+    Suppression would take away things that overlap.
+    """
+    return any(
+        output["role"] in ("classes", "detections")
+        or (output.get("form"), output.get("unit")) == ("cxcywh", "fraction")
+        for output in content
+    )
+
+
 # Parts of the names that frameworks give to outputs; the first that fits is taken.
 _NAMES = {"box": "boxes", "score": "scores", "logit": "scores", "label": "classes"}
 _NAMES |= {"class": "classes", "prob": "scores", "conf": "scores"}

@@ -20,6 +20,7 @@ from edgewright.model.pack.detect_proposal import (
     detect_outputs,
     find_heads,
     find_joint,
+    leaves_one_box,
     observe,
 )
 from edgewright.model.pack.plane_proposals import (
@@ -238,6 +239,9 @@ def _propose_detect(network: Network, request: TaskRequest) -> CardDraft:
         side=(shape[2], shape[3]),
         observed=observe(network.path, shape, takes_pixels=network.takes_pixels),
     )
+    if leaves_one_box(content["outputs"]):
+        content["detect"] = {"nms": False}
+        assumed.append("it finds each thing once: no box is suppressed")
     return content, words + assumed
 
 

@@ -85,6 +85,7 @@ def test_boxes_scores_and_classes_are_those_that_the_export_means(
     )
     card = read_any_card(tmp_path / "out" / "card.json")
     assert isinstance(card, DetectCard)
+    assert card.detect.nms == case.startswith("ssd"), "the others find each thing once"
 
     image = load_input(photo, card)
     with torch.no_grad():
