@@ -112,6 +112,7 @@ GROUPS = (
         modules={
             "training": ("train", "export", "prune", "pack"),
             "planes": ("anomaly", "segment"),
+            "gallery": ("gallery",),
             "detectors": ("mosaic", "detect"),
             "quality": (
                 "card",

@@ -113,6 +113,9 @@ class QuantizeOptions:
     ] = ()
     sweep: Annotated[bool, "try every recipe; else the one that serves best as a rule"] = False
     budget: Annotated[float, "points of accuracy that may be lost against FP32"] = 1.0
+    least_sqnr: Annotated[float, "dB of the outputs to keep, of a task without labelled images"] = (
+        10.0
+    )
     calibration_images: Annotated[int, "how many to calibrate on"] = CALIBRATION_IMAGES
     held_out_images: Annotated[int, "how many to judge by; 0: all"] = 0
     board: Annotated[str, "count guest instructions too, with the last build for this board"] = ""
@@ -137,6 +140,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
             held_out=options.held_out,
             out=out,
             budget=options.budget,
+            least_sqnr=options.least_sqnr,
             calibration_images=options.calibration_images,
             sweep=options.sweep,
         )
@@ -485,6 +489,8 @@ def inspect(c: Context, network: OneNetwork, json: Json = False) -> None:
         write_document(inspection)
         return
     _print_summary(inspection)
+    if inspection.int8:
+        OUT.print(_int8_table(inspection))
     OUT.print(_layer_table(inspection))
 
 
@@ -571,11 +577,11 @@ def _shape(text: str) -> tuple[int, ...]:
         shape = tuple(int(size) for size in text.split(",")) if text else ()
     except ValueError:
         shape = (0,)
-    if shape and (len(shape) != 4 or min(shape) < 1):
+    if shape and min(shape) < 1:
         raise UserError(
             f"--shape={text}",
-            "is no shape of an image",
-            facts=["expected: batch, channels, height, width"],
+            "is no shape",
+            facts=["expected: batch, channels, height, width of an image, or a tensor's sizes"],
             next="give it as in --shape=1,3,224,224",
         )
     return shape
@@ -700,6 +706,18 @@ def _print_summary(network: Inspection) -> None:
         f"activation peak: {network.activation_peak:,} bytes, at {network.peak_at}",
     ):
         OUT.print(line, soft_wrap=True)
+
+
+def _int8_table(network: Inspection) -> Table:
+    table = Table("INT8 nodes", box=None, pad_edge=False)
+    table.add_column("nodes", justify="right")
+    table.add_column('where a board has runtime.kernels = "neon"', overflow="fold")
+    for kind in network.int8:
+        names = f"{kind.reason}: {', '.join(kind.names)}"
+        more = ", …" if kind.nodes > len(kind.names) else ""
+        outcome = "fast" if kind.fast else f"stock kernel: {names}{more}"
+        table.add_row(kind.operator, str(kind.nodes), outcome)
+    return table
 
 
 def _layer_table(network: Inspection) -> Table:

@@ -27,6 +27,7 @@ from edgewright.deploy.documents import (
 from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
+from edgewright.gallery.documents import Gallery
 from edgewright.lab.documents import LabStatus
 from edgewright.lab.proof.crashpoints import CrashReport
 from edgewright.lab.proof.lostwrites import LossReport, TeethReport
@@ -43,6 +44,7 @@ from edgewright.model.pack.import_folder import ImportReport
 from edgewright.model.pack.make_card import CardReport
 from edgewright.model.pack.task_golden import TaskExpected
 from edgewright.model.pack.task_quantize import TaskQuantized
+from edgewright.model.pack.unlabelled import UnlabelledQuantized
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
 from edgewright.observe.build_time import BuildTimes
@@ -100,6 +102,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.diff": DifferenceReport,
     "model.evaluate": Quality,
     "model.export": of_tasks.WrittenFiles,
+    "model.gallery": Gallery,
     "model.import": ImportReport,
     "model.golden": of_tasks.WrittenFiles,
     "model.inspect": Inspection,
@@ -136,6 +139,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "model.evaluate--detect": DetectQuality,
     "model.evaluate--segment": SegmentQuality,
     "model.quantize--task": TaskQuantized,
+    "model.quantize--unlabelled": UnlabelledQuantized,
 }
 # Files, by their names without `.json`.
 FILES: Mapping[str, type[BaseModel]] = {

@@ -64,6 +64,7 @@ class TaskQuantizationOptions:
     held_out: str
     out: Path
     budget: float
+    least_sqnr: float
     calibration_images: int
     sweep: bool
 
@@ -75,17 +76,18 @@ def quantize_task(
     *,
     json: bool,
 ) -> None:
-    """Quantize by the metric of the card's task."""
+    """Quantize by the metric of the card's task; without labelled images, or for a task that has
+    no such metric, by what INT8 leaves of the outputs."""
     # Inside: it loads ONNX Runtime's quantizer, which takes seconds.
     from edgewright.model.pack import task_quantize
 
-    if not isinstance(card, JudgedCard):
-        raise UserError(
-            str(options.model), f"has the task {card.task}, which nothing is known to judge by"
-        )
+    if options.calibration != ELPV and not (isinstance(card, JudgedCard) and options.held_out):
+        _quantize_unlabelled(card, options, json=json)
+        return
     is_anomaly = isinstance(card, AnomalyCard)
     held_out = options.held_out or (ELPV if is_anomaly and options.calibration == ELPV else "")
-    if (options.calibration == ELPV and not is_anomaly) or not held_out:
+    is_known = held_out and (options.calibration != ELPV or is_anomaly)
+    if not (isinstance(card, JudgedCard) and is_known):
         raise UserError(
             str(options.model),
             f"has the task {card.task}: the images to quantize it on are not known",
@@ -112,6 +114,31 @@ def quantize_task(
     OUT.print(_quantized_table(report))
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
     say(f"{options.out}: {report.chosen.bytes:,} bytes")
+
+
+def _quantize_unlabelled(card: TaskCard, options: TaskQuantizationOptions, *, json: bool) -> None:
+    from edgewright.model.pack import unlabelled
+
+    report = unlabelled.quantize_unlabelled(
+        unlabelled.UnlabelledQuantization(
+            model=options.model,
+            card=card,
+            card_path=options.card_path,
+            files=Path(options.calibration),
+            out=options.out,
+            calibration_files=options.calibration_images,
+            least_sqnr_db=options.least_sqnr,
+        ),
+        say,
+    )
+    if json:
+        write_document(report)
+        return
+    OUT.print(
+        f"INT8, {report.recipe}: {report.sqnr_db:.1f} dB of the outputs, "
+        f"which differ by {report.difference:.1%} at most"
+    )
+    say(f"{options.out}: {report.bytes:,} bytes")
 
 
 def _quantized_table(report: "TaskQuantized") -> Table:

@@ -42,9 +42,13 @@ class GoldenCase(Prediction):
     tensors: Many[str] = ()
 
     @property
+    def files(self) -> tuple[str, ...]:
+        return self.tensors or (self.image or "",)
+
+    @property
     def name(self) -> str:
         """As `edge-infer` names it: the image, or the files of all tensors."""
-        return self.image or ",".join(self.tensors)
+        return ",".join(self.files)
 
 
 class Golden(Foreign):
@@ -220,7 +224,7 @@ def judge_selftest(result: Result, golden: Golden) -> Check:
 
 def _paths(folder: str, case: GoldenCase) -> str:
     """What `edge-infer run` takes for a case."""
-    return ",".join(f"{folder}/{name}" for name in (case.tensors or (case.image or "",)))
+    return ",".join(f"{folder}/{name}" for name in case.files)
 
 
 def _difference(case: GoldenLine) -> str:

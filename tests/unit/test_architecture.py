@@ -27,7 +27,7 @@ FLOORS: tuple[set[str], ...] = (
     {"build", "deploy"},
     {"observe", "lab"},
     {"fleet"},
-    {"nightly"},
+    {"nightly", "gallery"},
     {"host"},
     {"cli"},
 )
@@ -49,7 +49,7 @@ RESERVED = {
 }
 HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # seconds each
 
-NEED_EXTRA = ("edgewright.model", "edgewright.observe.peers.plot")
+NEED_EXTRA = ("edgewright.gallery", "edgewright.model", "edgewright.observe.peers.plot")
 
 
 @cache

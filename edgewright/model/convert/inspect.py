@@ -17,6 +17,7 @@ from edgewright.base.schema import Document, Part
 from edgewright.model.contract.network_file import network_bytes, read_graph
 from edgewright.model.contract.operators import ROUNDING, VIEWS
 from edgewright.model.contract.session import load_session
+from edgewright.model.convert.int8_nodes import Int8Nodes, int8_nodes
 from edgewright.model.importer.importing import TaskForm, import_network
 
 # Operator → the places of its data and of its weights among the inputs.
@@ -63,6 +64,7 @@ class Inspection(Document):
     activation_peak: int
     peak_at: str  # the node at which it is reached
     layers: tuple[Layer, ...]
+    int8: tuple[Int8Nodes, ...] = ()  # by kind: which of them are fast on a 32-bit board
 
 
 def inspect(
@@ -96,6 +98,7 @@ def inspect(
         activation_peak=peak,
         peak_at=peak_node,
         layers=layers,
+        int8=int8_nodes(imported.path),
     )
 
 

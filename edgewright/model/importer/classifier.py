@@ -30,6 +30,7 @@ from edgewright.model.importer.proposal import (
     describe,
     propose,
 )
+from edgewright.model.importer.task_network import form_of
 
 CARD = "card.json"
 
@@ -151,11 +152,8 @@ def choices_of(model: Path, card: AnyCard) -> Choices:
     if model.suffix == ".ort":
         return Choices()
     if not isinstance(card, Card):
-        outputs = tuple(output.name for output in card.outputs)
-        if isinstance(card, TensorCard):
-            return Choices(form=TaskForm(takes_image=False, outputs=outputs))
-        form = TaskForm(takes_image=True, outputs=outputs)
-        return Choices(shape=card.input.shape, form=form)
+        shape = None if isinstance(card, TensorCard) else card.input.shape
+        return Choices(shape=shape, form=form_of(card))
     graph = read_graph(model).graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [sizes_of(value) or () for value in graph.input if value.name not in weights]

@@ -81,6 +81,8 @@ class TaskForm:
     """What a task beyond classification needs of a network."""
 
     takes_image: bool  # one image; else tensors as they are
+    # Shapes of tensors, by input, as the card has them; a network may leave them open.
+    inputs: Mapping[str, Sequence[int]] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()  # those to keep; empty: all
 
 
@@ -131,7 +133,7 @@ def import_network(
     if output or _may_classify(original):
         return import_classifier(source, shape=shape, output=output)
     model, changes = _modernised(original, source)
-    fixed = forms.fix_batches(model, str(source))
+    fixed = forms.fix_tensors(model, str(source), shape)
     model, folded = _folded(model, source)
     _state_output_shapes(model, source)
     tolerance = _tolerance(original)
@@ -167,7 +169,7 @@ def import_for_task(
 
         changes += [*fixed, *folded]
         return _finish(source, model, changes, tolerance, compare, interface)
-    fixed = forms.fix_batches(model, str(source))
+    fixed = forms.fix_tensors(model, str(source), shape, form.inputs)
     fixed += forms.make_inputs_float(model, str(source))
     fixed += forms.make_outputs_float(model, str(source))
     model, folded = _folded(model, source)

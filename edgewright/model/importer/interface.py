@@ -122,28 +122,57 @@ def fix_input(
     return interface, changes
 
 
-def fix_batches(model: ModelProto, subject: str) -> list[str]:
-    """Batch 1 for every input whose first size is open. Raises UserError for another open size."""
+def fix_tensors(
+    model: ModelProto,
+    subject: str,
+    shape: Sequence[int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> list[str]:
+    """Batch 1 for every input whose first size is open; other open sizes come from `shapes`, by
+    the inputs' names, or from `shape`, which is that of the only input that leaves one open.
+
+    Raises UserError for a size that stays open, and for a shape that does not fit.
+    """
+    open_inputs = [v for v in model.graph.input if None in (sizes_of(v) or (None,))[1:]]
     fixed = []
     for value in model.graph.input:
         sizes = sizes_of(value)
-        if sizes is None or None in sizes[1:]:
+        wanted = (shapes or {}).get(value.name)
+        if wanted is None and [value.name] == [single.name for single in open_inputs]:
+            wanted = shape
+        if wanted is None and (sizes is None or None in sizes[1:]):
             raise UserError(
                 subject,
                 "leaves the size of an input open",
                 facts=[found(value)],
-                next="export it with fixed sizes",
+                next="give its whole shape, such as --shape=1,576, or export it with fixed sizes"
+                if len(open_inputs) == 1
+                else "write a card with the shape of each input (docs/formats.md), "
+                "or export it with fixed sizes",
             )
-        if None in sizes:
-            set_sizes(value, (1, *(size or 1 for size in sizes[1:])))
-            fixed.append(value.name)
+        target = tuple(wanted or (size or 1 for size in sizes or ()))
+        if sizes is not None and (
+            len(sizes) != len(target)
+            or any(size not in (None, new) for size, new in zip(sizes, target, strict=True))
+        ):
+            raise UserError(
+                subject,
+                "has another input shape than the card or --shape",
+                facts=[found(value), f"expected: {target}"],
+                next="give the network's own shape, or export it again",
+            )
+        if sizes != target:
+            set_sizes(value, target)
+            is_batch = sizes is not None and sizes[1:] == target[1:]
+            fixed.append(value.name if is_batch else f"{value.name} {words(target)}")
     if not fixed:
         return []
     _forget_shapes(model)
     for value in model.graph.output:
         if value.type.HasField("tensor_type"):  # a touch makes a tensor of a sequence
             value.type.tensor_type.ClearField("shape")
-    return [f"batch fixed to 1: {', '.join(fixed)}"]
+    is_batch_alone = not any(" " in name for name in fixed)
+    return [f"{'batch fixed to 1' if is_batch_alone else 'input fixed'}: {', '.join(fixed)}"]
 
 
 def _is_channels_last(

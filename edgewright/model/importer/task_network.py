@@ -20,13 +20,20 @@ def read_for_task(model: Path, card: TaskCard, path: Path) -> Imported:
 
     Raises UserError if the card at `path` contradicts it, or if it cannot answer the card's task.
     """
-    outputs = tuple(output.name for output in card.outputs)
-    form = TaskForm(takes_image=not isinstance(card, TensorCard), outputs=outputs)
     shape = None if isinstance(card, TensorCard) else card.input.shape
-    imported = import_for_task(model, form, shape=shape)
+    imported = import_for_task(model, form_of(card), shape=shape)
     _require_agreement(imported, card, path)
     require_sound(imported, card)
     return imported
+
+
+def form_of(card: TaskCard) -> TaskForm:
+    """What a card asks of its network."""
+    outputs = tuple(output.name for output in card.outputs)
+    if isinstance(card, TensorCard):
+        shapes = {tensor.name: tensor.shape for tensor in card.inputs}
+        return TaskForm(takes_image=False, outputs=outputs, inputs=shapes)
+    return TaskForm(takes_image=True, outputs=outputs)
 
 
 def require_sound(imported: Imported, card: TaskCard) -> None:

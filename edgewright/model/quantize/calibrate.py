@@ -30,6 +30,8 @@ from edgewright.model.contract.preprocess import Floats
 vars(ort_calibrate)["print"] = lambda *_: None
 
 Method = Literal["minmax", "percentile", "entropy"]
+# One inference: the only input (1, C, H, W), or all inputs by name.
+Feed = Floats | Mapping[str, Floats]
 BinCounts = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
 
 _BINS = 2048
@@ -77,9 +79,8 @@ class Calibration:
         return counts, edges
 
 
-def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
-    """Run a prepared FP32 network on inputs (1, C, H, W) and collect the values of every float
-    tensor.
+def calibrate(prepared: Path, inputs: Iterable[Feed]) -> Calibration:
+    """Run a prepared FP32 network on inputs and collect the values of every float tensor.
 
     Raises UserError if a tensor is not finite on a real image.
     """
@@ -114,9 +115,9 @@ def calibrate(prepared: Path, inputs: Iterable[Floats]) -> Calibration:
 
 
 def observe(
-    model: Path, inputs: Iterable[Floats], exact: bool = False
+    model: Path, inputs: Iterable[Feed], exact: bool = False
 ) -> Iterator[dict[str, Floats]]:
-    """For each input (1, C, H, W), the values of every float tensor by name.
+    """For each inference, the values of every float tensor by name.
 
     Tensors that only view another one are left out unless `exact` is set.
     """
@@ -125,9 +126,10 @@ def observe(
         session = _plain_session(augmented)
     image = session.get_inputs()[0].name
     names = [output.name for output in session.get_outputs()]
-    for batch in inputs:
-        outputs = session.run(names, {image: batch})
-        values = {image: batch, **dict(zip(names, outputs, strict=True))}
+    for feed in inputs:
+        tensors = feed if isinstance(feed, Mapping) else {image: feed}
+        outputs = session.run(names, tensors)
+        values = {**tensors, **dict(zip(names, outputs, strict=True))}
         yield {name: value for name, value in values.items() if value.dtype == np.float32}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import onnx
 from onnxruntime import quantization
 from onnxruntime.quantization import QDQQuantizer, QuantType, quantize_dynamic
@@ -18,6 +19,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import replacing
 from edgewright.model.contract.network_file import read_graph
 from edgewright.model.contract.session import IR_VERSION
+from edgewright.model.importer.graphs import nodes_of
 from edgewright.model.quantize.calibrate import Calibration, Method
 
 # Every kind of node that can be INT8, except LayerNorm: it computes in float32 whatever its
@@ -91,7 +93,38 @@ def prepare(fp32: Path, out: Path) -> Path:
     # A file, not the model: of a model it would put the weights into files, which it then loses.
     with _silent():
         quant_pre_process(fp32, out, skip_symbolic_shape=True)
+    prepared = onnx.load(out)
+    if flatten_biases(prepared):
+        onnx.save(prepared, out)
     return out
+
+
+def flatten_biases(model: onnx.ModelProto) -> bool:
+    """Give every constant bias of a Gemm one value for each column; returns whether any changed.
+
+    ONNX lets it be (1, N), or one value for all; ONNX Runtime's quantizer fails at both.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    changed = False
+    for node in model.graph.node:
+        bias = constants.get(node.input[2]) if len(node.input) > 2 else None
+        weight = constants.get(node.input[1]) if node.op_type == "Gemm" else None
+        if bias is None or weight is None:
+            continue
+        is_transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        columns = weight.dims[0] if is_transposed else weight.dims[1]
+        values = onnx.numpy_helper.to_array(bias)
+        if values.shape != (columns,) and values.size in (1, columns):
+            name = f"{node.output[0]}_bias"  # of its own: others may take the same constant
+            flat = np.ascontiguousarray(np.broadcast_to(values.reshape(-1), (columns,)))
+            model.graph.initializer.append(onnx.numpy_helper.from_array(flat, name))
+            node.input[2] = name
+            changed = True
+    used = {name for node in nodes_of(model) for name in node.input}
+    for tensor in constants.values():
+        if changed and tensor.name not in used:
+            model.graph.initializer.remove(tensor)
+    return changed
 
 
 def quantize_prepared(

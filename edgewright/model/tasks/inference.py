@@ -66,7 +66,7 @@ class Engine:
         Raises UserError for files that cannot be read or do not fit the card, and for outputs that
         are not finite.
         """
-        inputs, placement = self._load(files)
+        inputs, placement = self.load(files)
         names = [output.name for output in self.card.outputs]
         outputs = tuple(
             np.asarray(output, np.float32) for output in self._session.run(names, inputs)
@@ -81,7 +81,8 @@ class Engine:
         answer = task_of(self.card).answer(outputs, placement)
         return Inference(outputs=outputs, placement=placement, answer=answer)
 
-    def _load(self, files: Sequence[Path]) -> tuple[dict[str, Floats], Placement]:
+    def load(self, files: Sequence[Path]) -> tuple[dict[str, Floats], Placement]:
+        """What the network takes of the files, by the names of its inputs; where an image lies."""
         card = self.card
         if isinstance(card, TensorCard):
             if len(files) != len(card.inputs):

@@ -9,9 +9,10 @@ from typing import Literal
 
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, Resources
-from edgewright.base.schema import Document, Part
+from edgewright.base.schema import Document, Part, parse_json
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.board.symbols import Function, Symbols, demangle, read_symbols, symbol_file
+from edgewright.deploy.smoke import Golden
 from edgewright.observe.count.counts import Counts, Guest, Span, count
 from edgewright.release.manifest import MANIFEST, read_manifest
 from edgewright.release.run_file import GOLDEN, MODEL
@@ -27,7 +28,7 @@ NO_NAME = "(no name)"
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """An `edge-infer`, the file with its symbols, and the model and image that it infers."""
+    """An `edge-infer`, the file with its symbols, and the model and input that it infers."""
 
     arch: Arch
     cpu: str  # QEMU's model of it
@@ -35,7 +36,7 @@ class Program:
     symbols: Path
     options: tuple[str, ...]  # of `edge-infer`: what it runs, and how
     model: Path  # .ort
-    image: Path
+    inputs: tuple[Path, ...]  # an image, or a file for each tensor
 
 
 def program_of_release(
@@ -53,8 +54,17 @@ def program_of_release(
         symbols=symbol_file(binary, out.symbols, out.root.name),
         options=read_manifest(folder / MANIFEST).run_options(str(folder)),
         model=folder / MODEL,
-        image=min((folder / GOLDEN).glob("*.png")),
+        inputs=_golden_inputs(folder / GOLDEN),
     )
+
+
+def _golden_inputs(golden: Path) -> tuple[Path, ...]:
+    """The first picture of a golden set; of one that has none, the files of its first case."""
+    if pictures := sorted(golden.glob("*.png")):
+        return (pictures[0],)
+    path = golden / "expected.json"
+    expected = parse_json(Golden, path.read_bytes(), str(path), "is not a golden set")
+    return tuple(golden / name for name in expected.cases[0].files)
 
 
 class Cost(Part):
@@ -108,7 +118,7 @@ def guest_of(program: Program, *, caches: bool = False) -> Guest:
     # One thread, whatever the release says: several would wait for each other, and the counts
     # would not repeat.
     argv = [str(program.binary), "bench", *program.options, "--threads", "1"]
-    argv += ["--image", str(program.image), "--warmup", "0"]
+    argv += ["--image", ",".join(map(str, program.inputs)), "--warmup", "0"]
     return Guest(
         arch=program.arch,
         cpu=program.cpu,

@@ -179,7 +179,7 @@ def _cache_file(program: Program, resources: Resources) -> Path:
     parts = (
         program.binary,
         program.model,
-        program.image,
+        *program.inputs,
         resources.counts_plugin,
         Path(a53.__file__),
     )

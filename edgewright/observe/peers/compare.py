@@ -127,7 +127,7 @@ def _our_row(counted: CountedProgram, runtime: str, raw: Path) -> Row:
     emulator = counts.EMULATORS[program.arch]
     base = [emulator, "-cpu", program.cpu, str(program.binary)]
     options = [*program.options, "--threads", "1"]
-    ran = process.check([*base, "run", *options, "--dump-input", str(raw), str(program.image)])
+    ran = process.check([*base, "run", *options, "--dump-input", str(raw), str(program.inputs[0])])
     bench = process.check([*base, "bench", *options, "--warmup", "0", "--runs", "1"])
     return Row(
         runtime=runtime,

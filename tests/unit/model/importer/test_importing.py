@@ -361,3 +361,55 @@ def test_a_sequence_among_the_outputs_stays_one(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         import_for_task(path, TaskForm(takes_image=False))
     assert "output is sequence, expected numbers" in str(refused.value)
+
+
+def sound_network(path: Path, *, states: int = 0) -> Path:
+    """Samples of an open number in, their magnitudes out; `states` more inputs, open too."""
+    inputs = ["sound", *(f"state{number}" for number in range(states))]
+    graph = helper.make_graph(
+        [helper.make_node("Abs", [name], [f"{name}_out"], name) for name in inputs],
+        "sound",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", "n"]) for n in inputs],
+        [
+            helper.make_tensor_value_info(f"{n}_out", TensorProto.FLOAT, ["batch", "n"])
+            for n in inputs
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+def test_a_shape_fixes_the_size_that_a_network_of_tensors_leaves_open(tmp_path: Path) -> None:
+    path = sound_network(tmp_path / "net.onnx")
+
+    imported = import_for_task(path, TaskForm(takes_image=False), shape=(1, 576))
+
+    (value,) = onnx.load(imported.path).graph.input
+    assert sizes_of(value) == (1, 576)
+    assert "input fixed: sound (1, 576)" in imported.changes
+
+
+def test_the_card_fixes_the_sizes_of_several_inputs(tmp_path: Path) -> None:
+    path = sound_network(tmp_path / "net.onnx", states=1)
+    shapes = {"sound": (1, 576), "state0": (1, 64)}
+
+    imported = import_for_task(path, TaskForm(takes_image=False, inputs=shapes))
+
+    sizes = {value.name: sizes_of(value) for value in onnx.load(imported.path).graph.input}
+    assert sizes == shapes
+
+
+def test_sizes_that_nothing_fixes_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    form = TaskForm(takes_image=False)
+
+    with pytest.raises(UserError) as one:
+        import_for_task(sound_network(tmp_path / "one.onnx"), form)
+    with pytest.raises(UserError) as two:
+        import_for_task(sound_network(tmp_path / "two.onnx", states=1), form, shape=(1, 576))
+    with pytest.raises(UserError) as unfit:
+        import_for_task(sound_network(tmp_path / "rank.onnx"), form, shape=(1, 2, 3))
+
+    assert "--shape=1,576" in str(one.value)
+    assert "write a card with the shape of each input" in str(two.value)
+    assert "has another input shape than the card or --shape" in str(unfit.value)

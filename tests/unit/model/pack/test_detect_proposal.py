@@ -16,8 +16,8 @@ from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.pack.task_import import TaskRequest, import_task
 from edgewright.model.tasks.detect import read_candidates
+from edgewright.model.train.small_yolo import export
 from tests.unit.model.detector_heads import SIDE, Detr, RtDetrDeployed, RtDetrJoint, Ssd
-from tests.unit.model.small_yolo import export
 
 pytestmark = pytest.mark.model
 

@@ -14,7 +14,7 @@ from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.pack.task_import import TaskRequest, import_task
 from edgewright.model.tasks.detect import read_candidates
-from tests.unit.model.small_yolo import SIDE, SmallYolo, export
+from edgewright.model.train.small_yolo import SIDE, SmallYolo, export
 
 LABELS = ("crack", "finger", "shadow")
 

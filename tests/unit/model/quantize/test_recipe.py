@@ -72,3 +72,26 @@ def test_the_lowest_int8_weight_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         refuse_lowest_weight(model, Path("model.onnx"))
     assert str(caught.value) == ("model.onnx: int8 weights reach -128\n  tensors: kernel_quantized")
+
+
+@pytest.mark.parametrize("bias", [np.ones((1, 4), np.float32), np.float32(1)], ids=["row", "one"])
+def test_a_bias_that_is_broadcast_is_quantized(bias: Floats, tmp_path: Path) -> None:
+    """ONNX Runtime's quantizer takes the bias of a Gemm for one value a column."""
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((8, 4)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gemm", ["image", "w", "b"], ["y"], name="dense")],
+        "dense",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 8])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.asarray(bias), "b")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "n")
+    rows = random.standard_normal((16, 8)).astype(np.float32)
+
+    int8 = quantize(tmp_path / "n", rows, tmp_path / "model.onnx")
+
+    expected = rows @ weights + bias
+    answers = np.concatenate([open_session(int8).run(None, {"image": r[None]})[0] for r in rows])
+    assert np.abs(answers - expected).max() < 0.05 * np.ptp(expected)

@@ -91,7 +91,8 @@ def test_a_program_is_counted_once_for_all_boards(
     parts = {name: tmp_path / name for name in ("binary", "symbols", "model", "image")}
     for name, path in parts.items():
         path.write_text(name)
-    program = Program(arch=Arch.ARMHF, cpu="max", options=(), **parts)
+    inputs = (parts.pop("image"),)
+    program = Program(arch=Arch.ARMHF, cpu="max", options=(), inputs=inputs, **parts)
     kept = estimate._cache_file(program, CHECKOUT.resources)
     kept.parent.mkdir(parents=True)
     kept.write_text(modelled(140.0).model_dump_json())
