@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,7 @@ def test_power_cut_during_the_upload(
 
 DEPLOY = """
 import sys
+import tempfile
 from pathlib import Path
 from tests import signing
 from tests.boards import Watched
@@ -253,12 +255,17 @@ with connect(target) as board:
 """
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files with a short name: that of a socket has 108 bytes at most."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 def test_ctrl_c_during_the_upload(
-    board: Board, emulated: EmulatedBoard, make: Make, root: str, tmp_path: Path
+    board: Board, emulated: EmulatedBoard, make: Make, root: str, scratch: Path
 ) -> None:
     """A terminal sends the signal to all that the command has started in its group."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
     first, second = make("one"), make("two", megabytes=24)
     install(board, first)
     argv = [sys.executable, "-c", DEPLOY, str(second.folder), str(emulated.port)]
