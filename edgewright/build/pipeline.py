@@ -79,6 +79,7 @@ class BuildRequest:
     workspace: Workspace
     builder: container.BuilderChoice = "auto"
     all_sources: bool = False
+    runtime_ops: Path | None = None  # op config of a runtime for several models; None: this one's
     cache: Path | None = None  # in place of the user's
     jobs: int
 
@@ -116,7 +117,9 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
         xnnpack = request.profile.runtime.xnnpack
-        converted, stage.cached = _converted(request.model, out, builder.cache, xnnpack=xnnpack)
+        converted, stage.cached = converted_model(
+            request.model, out, builder.cache, xnnpack=xnnpack
+        )
         _require_promise(request.model, out)
     built = _packages(request, builder, stages)
     if request.all_sources:
@@ -161,7 +164,7 @@ def render(profile: BoardProfile, workspace: Workspace, builder: container.Build
     return any(changed)
 
 
-def _converted(
+def converted_model(
     model: Path, out: BoardBuild, cache: Path, *, xnnpack: bool = False
 ) -> tuple[Converted, bool]:
     """The model in ORT format and its op config; and whether it was converted before.
@@ -209,7 +212,7 @@ def _packages(
         builder=builder,
         conan_profile=out.conan_profile,
         toolchain=out.toolchain,
-        ops_config=out.ops_config,
+        ops_config=request.runtime_ops or out.ops_config,
         linkage=request.profile.runtime.linkage,
         kernels=request.profile.runtime.kernels,
         xnnpack_core=request.profile.cpu.core if request.profile.runtime.xnnpack else None,
@@ -331,7 +334,7 @@ def _release(
         golden=_beside(request.model, "golden"),
         runtime=release.ReleasedRuntime(
             version=runtime_version().version,
-            ops_config_sha256=digest.file_sha256(converted.ops_config),
+            ops_config_sha256=digest.file_sha256(request.runtime_ops or converted.ops_config),
             linkage=profile.runtime.linkage.value,
             threads=profile.runtime.threads,
         ),

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from invoke.context import Context
 from rich.table import Table
@@ -26,11 +27,13 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.keys import signing_policy
-from edgewright.gallery.documents import BoardResult, Gallery, GalleryRow
+from edgewright.gallery.documents import BoardResult, Gallery, GalleryRow, HostResult
 from edgewright.gallery.networks import NETWORKS, Network
 from edgewright.gallery.page import cells_of, with_table
 
-Stage = Literal["host", "board"]
+if TYPE_CHECKING:  # Fabric, ONNX Runtime and more: only who runs the gallery waits for them
+    from edgewright.gallery.board_stages import BoardSettings
+
 BOARD = "a53-som"
 
 
@@ -40,6 +43,9 @@ def gallery(
     only: Annotated[tuple[str, ...], "a network of the table; may be given several times"] = (),
     stage: Annotated[str, "host: what needs no board; board: all"] = "board",
     board: Annotated[str, "profile that they are built for"] = BOARD,
+    shared_runtime: Annotated[
+        bool, "build one runtime for all of them: minutes in place of hours, and a larger program"
+    ] = False,
     debian: Annotated[bool, "count Debian's ONNX Runtime on the same files too: slow"] = False,
     write_docs: Annotated[bool, "write the table into docs/models.md of this checkout"] = False,
     json: Json = False,
@@ -48,7 +54,8 @@ def gallery(
     if stage not in ("host", "board"):
         raise UserError(f"--stage={stage}", "unknown", facts=["expected: host, board"])
     page = checkout().resources.docs / "models.md" if write_docs else None
-    rows = _rows(_chosen(only), board, has_board=stage == "board", with_debian=debian)
+    settings = _settings(board, with_debian=debian)
+    rows = _rows(_chosen(only), settings, has_board=stage == "board", is_shared=shared_runtime)
     document = Gallery(board=board, rows=tuple(rows))
     if page:
         update_file(page, with_table(page.read_text(), document))
@@ -71,38 +78,54 @@ def _chosen(names: Sequence[str]) -> list[Network]:
     return [network for network in NETWORKS if not names or network.name in names]
 
 
-def _rows(
-    networks: Sequence[Network], board: str, *, has_board: bool, with_debian: bool
-) -> Iterator[GalleryRow]:
-    """Every network's row; what has not changed since it was made last comes from the cache."""
-    root = user_cache() / "gallery"
-    host_stages = heavy("host_stages", "gallery")
-    board_stages = heavy("board_stages", "gallery")
-    resources = workspace().resources
-    make_folder(root / "workspace")
-    settings = board_stages.BoardSettings(
+def _settings(board: str, *, with_debian: bool) -> "BoardSettings":
+    root = user_cache() / "gallery" / "workspace"
+    make_folder(root)
+    settings: BoardSettings = heavy("board_stages", "gallery").BoardSettings(
         profile=profile_of(board),
         workspace=Workspace(
-            root=root / "workspace", resources=resources, settings=Settings(name="gallery")
+            root=root, resources=workspace().resources, settings=Settings(name="gallery")
         ),
         signing=signing_policy(),
         known_hosts=_known_hosts(),
         jobs=os.cpu_count() or 1,
         with_debian=with_debian,
     )
+    return settings
+
+
+def _rows(
+    networks: Sequence[Network], settings: "BoardSettings", *, has_board: bool, is_shared: bool
+) -> Iterator[GalleryRow]:
+    """Every network's row; what has not changed since it was made last comes from the cache."""
+    folders = {
+        network.name: user_cache() / "gallery" / "networks" / network.name for network in networks
+    }
+    host_stages, board_stages = heavy("host_stages", "gallery"), heavy("board_stages", "gallery")
+    hosts: dict[str, HostResult] = {
+        network.name: host_stages.run_host(network, folders[network.name], say)
+        for network in networks
+    }
+    models = {
+        name: folders[name] / host.precision.lower() / "model.onnx"
+        for name, host in hosts.items()
+        if host.refusal is None
+    }
+    if has_board and is_shared:
+        ops = board_stages.write_runtime_ops([*models.values()], settings)
+        settings = replace(settings, runtime_ops=ops)
     for network in networks:
-        folder = root / "networks" / network.name
-        host = host_stages.run_host(network, folder, say)
         result: BoardResult | None = None
-        if host.refusal is None:
-            model = folder / host.precision.lower() / "model.onnx"
-            with screens.progress(ERR) as progress:
-                result = (
-                    board_stages.run_board(model, folder, settings, progress, say)
-                    if has_board
-                    else board_stages.recorded_board(model, folder, settings)
-                )
-        yield GalleryRow(name=network.name, task=network.task, host=host, board=result)
+        if model := models.get(network.name):
+            folder = folders[network.name]
+            if has_board:
+                with screens.progress(ERR) as progress:
+                    result = board_stages.run_board(model, folder, settings, progress, say)
+            else:
+                result = board_stages.recorded_board(model, folder, settings)
+        yield GalleryRow(
+            name=network.name, task=network.task, host=hosts[network.name], board=result
+        )
 
 
 def _known_hosts() -> tuple[Path, ...]:

@@ -1,12 +1,14 @@
 """Build a network of the gallery for a board, run it on the emulated one, and count it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgewright.base import digest
 from edgewright.base.errors import UserError
-from edgewright.base.files import write_file
+from edgewright.base.files import update_file, write_file
+from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress
 from edgewright.base.schema import read_record
 from edgewright.base.workspace import Workspace
@@ -25,6 +27,7 @@ from edgewright.model.contract.card import Card
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.contract.preprocess import Floats, load_input
 from edgewright.model.contract.task_cards import read_any_card
+from edgewright.model.convert.ops import parse_config, union
 from edgewright.model.importer.classifier import CARD
 from edgewright.model.pack.golden import read_expected
 from edgewright.model.pack.task_golden import read_task_expected
@@ -48,6 +51,7 @@ class BoardSettings:
     known_hosts: tuple[Path, ...]
     jobs: int
     with_debian: bool = False  # count Debian's ONNX Runtime too, which is slow
+    runtime_ops: Path | None = None  # of a runtime for all networks; None: each has its own
 
 
 def run_board(
@@ -56,9 +60,13 @@ def run_board(
     """The board stages of a model folder's network, or what is recorded of them where nothing has
     changed. Writes `folder`/board.json."""
     recorded = recorded_board(model, folder, settings)
+    if recorded and recorded.shares_runtime and settings.runtime_ops is None:
+        recorded = None  # a runtime of its own was asked for
     if recorded and not _lacks_debian(recorded, settings):
         return recorded
-    result = recorded or BoardResult(key=board_key(model, settings))
+    result = recorded or BoardResult(
+        key=board_key(model, settings), shares_runtime=settings.runtime_ops is not None
+    )
     try:
         if not result.instructions:
             result = _through(model, settings, result, progress, say)
@@ -76,6 +84,24 @@ def recorded_board(model: Path, folder: Path, settings: BoardSettings) -> BoardR
     """What is recorded of the network as it is, if it was run on a board."""
     recorded = read_record(BoardResult, folder / "board.json")
     return recorded if recorded and recorded.key == board_key(model, settings) else None
+
+
+def write_runtime_ops(models: Sequence[Path], settings: BoardSettings) -> Path:
+    """The op config of one runtime for all these networks; those that no board runs are left out.
+
+    A runtime takes minutes to build, and a network each of its own would take hours.
+    """
+    out = settings.workspace.build(settings.profile.name)
+    configs = []
+    for model in models:
+        try:
+            converted, _ = pipeline.converted_model(model, out, user_cache())
+        except UserError:  # its own row tells why
+            continue
+        configs.append(parse_config(converted.ops_config.read_text(), str(model)))
+    path = out.root / "gallery.config"
+    update_file(path, union(configs).text())
+    return path
 
 
 def _lacks_debian(recorded: BoardResult, settings: BoardSettings) -> bool:
@@ -101,7 +127,11 @@ def _through(
     profile, name = _roomy(settings.profile), model.parent.parent.name
     say(f"{name}: build")
     request = BuildRequest(
-        profile=profile, model=model, workspace=settings.workspace, jobs=settings.jobs
+        profile=profile,
+        model=model,
+        workspace=settings.workspace,
+        runtime_ops=settings.runtime_ops,
+        jobs=settings.jobs,
     )
     report = stage("build", lambda: pipeline.build(request, progress))
     result = result.model_copy(

@@ -50,6 +50,7 @@ class BoardResult(Document):
     version: Literal[1] = 1
     key: str
     release: str = ""
+    shares_runtime: bool = False  # the program has the operators of other networks too
     program_bytes: int = 0
     model_bytes: int = 0
     golden_cases: int = 0  # that the board answered as the host, within the golden set's tolerance

@@ -67,7 +67,8 @@ def _cells(row: GalleryRow) -> list[str]:
         _on_board(row),
         _instructions(row),
         _debian(row),
-        f"{board.program_bytes / 1e3:,.0f}, {board.model_bytes / 1e3:,.0f}"
+        f"{board.program_bytes / 1e3:,.0f}{' (shared)' if board.shares_runtime else ''}, "
+        f"{board.model_bytes / 1e3:,.0f}"
         if board and board.program_bytes
         else f"—, {host.ort_bytes / 1e3:,.0f}",
     ]

@@ -1,7 +1,7 @@
 """Operators of ONNX, and op configs, ONNX Runtime's list of them: `domain;opset;Op{types},Op`."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,6 +41,34 @@ class OpConfig:
             for (domain, opset), names in sorted(groups.items())
         ]
         return "\n".join(lines) + "\n"
+
+
+def union(configs: Iterable[OpConfig]) -> OpConfig:
+    """What a runtime needs that serves the models of all configs."""
+    merged: dict[Operator, Mapping[str, Any]] = {}
+    for config in configs:
+        for operator, types in config.operators.items():
+            known = merged.get(operator)
+            merged[operator] = types if known is None else _union_of_types(known, types)
+    return OpConfig(operators=merged)
+
+
+def _union_of_types(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not (first and second):  # one of them asks for every type
+        return {}
+    types: dict[str, Any] = {}
+    for kind in sorted({*first, *second}):
+        mine, others = first.get(kind), second.get(kind)
+        if isinstance(mine, Mapping) and isinstance(others, Mapping):
+            places = sorted({*mine, *others})
+            types[kind] = {
+                place: sorted({*mine.get(place, ()), *others.get(place, ())}) for place in places
+            }
+        elif mine is None or others is None:
+            types[kind] = mine or others
+        else:
+            types[kind] = [*mine, *(entry for entry in others if entry not in mine)]
+    return types
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from edgewright.base.errors import UserError
 from edgewright.model.contract.card import (
     Card,
     Input,
+    MeanStd,
     ModelFile,
     Output,
     Preprocess,
@@ -244,8 +245,8 @@ def _chosen_rules(
     color = "gray" if target.channels == 1 else "rgb"
     content: dict[str, Any] = {"color": color} | proposal.parts.content()
     sources = {key: proposal.sources[key] for key in proposal.parts.content()}
-    if interface is not None and interface.dtype == "uint8":
-        content["normalize"] = Scale(factor=1)
+    if interface is not None and (whole := whole_numbers(interface.dtype, target.channels)):
+        content["normalize"] = whole
         sources["normalize"] = "the network takes whole numbers"
     if stated:
         content |= stated.content()
@@ -255,6 +256,14 @@ def _chosen_rules(
         by_source.setdefault(source, []).append(key)
     words = "; ".join(f"{', '.join(keys)}: {source}" for source, keys in by_source.items())
     return Preprocess.model_validate(content), f" ({words})" if words else ""
+
+
+def whole_numbers(dtype: str, channels: int) -> Scale | MeanStd | None:
+    """Pixels as a network takes them that has whole numbers for its input: as they are, or less
+    128 where these have a sign."""
+    if dtype == "int8":
+        return MeanStd(mean=(128 / 255,) * channels, std=(1 / 255,) * channels)
+    return Scale(factor=1) if dtype == "uint8" else None
 
 
 def require_agreement(classifier: Classifier, card: Card, path: Path) -> None:

@@ -318,8 +318,9 @@ def _probes(model: ModelProto, interface: Interface) -> Floats:
     shades = np.stack([np.sin(3 * rows + turn) + columns for turn in range(PROBES)])[:, np.newaxis]
     share = np.linspace(0, 1, PROBES).reshape(-1, 1, 1, 1)
     pictures = share * noise + (1 - share) * shades
-    if interface.dtype == "uint8":
-        pictures = np.clip(np.round(128 + 48 * pictures), 0, 255)
+    if interface.dtype != "float32":
+        middle = 128 if interface.dtype == "uint8" else 0
+        pictures = np.clip(np.round(middle + 48 * pictures), middle - 128, middle + 127)
     count = max(PROBES, interface.batch)
     return np.resize(pictures, (count, *shape)).astype(np.float32)
 
@@ -406,7 +407,7 @@ def _compare_on_images(
 ) -> float:
     count = max(len(images), interface.batch)
     images = np.resize(images, (count - count % interface.batch, *images.shape[1:]))
-    if interface.dtype == "uint8":
+    if interface.dtype != "float32":
         images = np.round(images)  # the source takes no fractions, which a resize makes
     rewritten = _run(session, images).reshape(len(images), -1)
     original = _run_original(source, interface, images).reshape(len(images), -1)

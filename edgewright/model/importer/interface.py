@@ -34,7 +34,11 @@ from edgewright.model.importer.graphs import (
 
 CHANNELS = (1, 3)
 Shape = tuple[int, int, int, int]
-_NUMBERS: Mapping[int, str] = {TensorProto.FLOAT: "float32", TensorProto.UINT8: "uint8"}
+_NUMBERS: Mapping[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.UINT8: "uint8",
+    TensorProto.INT8: "int8",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,12 @@ def image_input(model: ModelProto, subject: str) -> ValueInfoProto:
         raise UserError(subject, f"input has {rank}, expected 4", facts=[found(value)])
     if value.type.tensor_type.elem_type not in _NUMBERS:
         kind = type_name(value)
-        raise UserError(subject, f"input is {kind}, expected float or uint8", facts=[found(value)])
+        raise UserError(
+            subject,
+            f"input is {kind}, expected float, uint8 or int8",
+            facts=[found(value)],
+            next="export it with a float32 input, or take it as tensors: --task=tensor",
+        )
     return value
 
 
@@ -109,8 +118,9 @@ def fix_input(
         ]
         changes.append(f"input fixed: {', '.join(open_sizes)}")
         _forget_shapes(model)
-    if dtype == "uint8":
-        changes.append("input takes the same values, 0 to 255, as float32")
+    if dtype != "float32":
+        limits = "0 to 255" if dtype == "uint8" else "-128 to 127"
+        changes.append(f"input takes the same values, {limits}, as float32")
         _take_floats(model, value)
     if channels_last:
         changes.append("input has its channels first")
@@ -225,6 +235,7 @@ def _forget_shapes(model: ModelProto) -> None:
 def _take_floats(model: ModelProto, value: ValueInfoProto) -> None:
     """Whole numbers come as float32; a cast to float at the start has nothing to do any more."""
     users = [node for node in nodes_of(model) if value.name in node.input]
+    kind = value.type.tensor_type.elem_type
     value.type.tensor_type.elem_type = TensorProto.FLOAT
     if all(_is_cast_to_float(node) for node in users):
         return  # a cast of float32 to float32, which the runtime takes out
@@ -232,7 +243,7 @@ def _take_floats(model: ModelProto, value: ValueInfoProto) -> None:
     rename_uses(model, value.name, pixels)
     nodes = [
         helper.make_node("Round", [value.name], [whole], whole),
-        helper.make_node("Cast", [whole], [pixels], pixels, to=TensorProto.UINT8),
+        helper.make_node("Cast", [whole], [pixels], pixels, to=kind),
     ]
     for node in reversed(nodes):
         model.graph.node.insert(0, node)

@@ -6,6 +6,7 @@ contradicts the network is left out, with a word.
 """
 
 import ast
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import floor
@@ -169,7 +170,9 @@ def _literal(text: str) -> object:
     if len(text) > LITERAL:
         return None
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escape sequences, which are the exporter's matter
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 

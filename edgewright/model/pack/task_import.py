@@ -10,9 +10,9 @@ from pydantic import JsonValue, ValidationError
 from edgewright.base.errors import UserError, near_miss
 from edgewright.base.files import copy_file, new_folder
 from edgewright.base.schema import translate_errors
-from edgewright.model.contract.card import ModelFile, Preprocess, Scale, write_card
+from edgewright.model.contract.card import ModelFile, Preprocess, write_card
 from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
-from edgewright.model.importer.classifier import CARD
+from edgewright.model.importer.classifier import CARD, whole_numbers
 from edgewright.model.importer.importing import Imported, TaskForm, import_facts, import_for_task
 from edgewright.model.importer.proposal import PreprocessParts, Target, describe, propose
 from edgewright.model.importer.task_network import interface_of, read_for_task, require_sound
@@ -43,7 +43,7 @@ class Network:
     path: Path
     inputs: Shapes
     outputs: Shapes
-    takes_pixels: bool  # as exported it takes whole numbers, 0 to 255
+    dtype: str  # of the image as exported, in numpy's words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def draft_card(request: TaskRequest) -> tuple[Imported, TaskCard, list[str]]:
         path=imported.path,
         inputs=inputs,
         outputs=outputs,
-        takes_pixels=interface is not None and interface.dtype == "uint8",
+        dtype=interface.dtype if interface else "float32",
     )
     content, assumptions = PROPOSALS[request.task](network, request)
     content |= {
@@ -168,8 +168,8 @@ def image_part(network: Network, request: TaskRequest) -> CardDraft:
     target = Target(channels=shape[1], height=shape[2], width=shape[3])
     proposal = propose(request.model, target)
     parts = {"color": "gray" if shape[1] == 1 else "rgb"} | proposal.parts.content()
-    if network.takes_pixels:
-        parts["normalize"] = Scale(factor=1)
+    if whole := whole_numbers(network.dtype, shape[1]):
+        parts["normalize"] = whole
     preprocess = Preprocess.model_validate(parts | request.parts.content())
     content: dict[str, Any] = {
         "input": {"name": name, "shape": shape},
@@ -237,7 +237,7 @@ def _propose_detect(network: Network, request: TaskRequest) -> CardDraft:
         request.roles or {},
         len(labels),
         side=(shape[2], shape[3]),
-        observed=observe(network.path, shape, takes_pixels=network.takes_pixels),
+        observed=observe(network.path, shape, takes_pixels=network.dtype == "uint8"),
     )
     if leaves_one_box(content["outputs"]):
         content["detect"] = {"nms": False}

@@ -38,7 +38,7 @@ def converted(
     workspace: Workspace, model: Path, board: str, *, xnnpack: bool = False
 ) -> tuple[Converted, bool]:
     cache = workspace.root / "cache"
-    return pipeline._converted(model, workspace.build(board), cache, xnnpack=xnnpack)
+    return pipeline.converted_model(model, workspace.build(board), cache, xnnpack=xnnpack)
 
 
 def test_a_model_is_converted_once_for_all_boards(workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
-from edgewright.model.convert.ops import OpConfig, Operator, gaps, parse_config
+from edgewright.model.convert.ops import OpConfig, Operator, gaps, parse_config, union
 
 TYPES = st.sampled_from(["uint8_t", "int8_t", "float"])
 RESTRICTIONS = st.dictionaries(
@@ -94,3 +94,21 @@ def test_a_runtime_with_every_type_serves_any() -> None:
     required = config('ai.onnx;13;Add{"inputs": {"0": ["int8_t"]}}\n')
 
     assert gaps(required, config("ai.onnx;13;Add\n")) == []
+
+
+def test_a_union_serves_each_of_its_configs() -> None:
+    first = parse_config('ai.onnx;13;Cast{"inputs": {"0": ["float"]}},Gemm', "first")
+    second = parse_config('ai.onnx;13;Cast{"inputs": {"0": ["int64_t"]}},Relu', "second")
+
+    both = union([first, second])
+
+    assert gaps(first, both) == gaps(second, both) == []
+    assert {operator.name for operator in both.operators} == {"Cast", "Gemm", "Relu"}
+
+
+def test_a_union_with_an_operator_of_every_type_has_it_for_every_type() -> None:
+    first = parse_config('ai.onnx;13;Cast{"inputs": {"0": ["float"]}}', "first")
+    every = parse_config("ai.onnx;13;Cast", "every")
+
+    assert union([first, every]).operators == every.operators
+    assert gaps(every, union([every, first])) == []

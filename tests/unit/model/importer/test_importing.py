@@ -6,12 +6,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from edgewright.base.errors import UserError
+from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import IR_VERSION, OPSET, load_session, outputs
 from edgewright.model.convert.inspect import inspect
 from edgewright.model.convert.to_ort import convert
 from edgewright.model.importer import importing
+from edgewright.model.importer.classifier import default_card, read_classifier
 from edgewright.model.importer.graphs import sizes_of
 from edgewright.model.importer.importing import (
     TaskForm,
@@ -413,3 +416,44 @@ def test_sizes_that_nothing_fixes_are_refused_with_the_remedy(tmp_path: Path) ->
     assert "--shape=1,576" in str(one.value)
     assert "write a card with the shape of each input" in str(two.value)
     assert "has another input shape than the card or --shape" in str(unfit.value)
+
+
+@pytest.mark.parametrize("kind", ["Cast", "DequantizeLinear"])
+def test_signed_pixels_are_taken_as_pixels_less_128(kind: str, tmp_path: Path) -> None:
+    """As networks take them that another tool made INT8 from end to end."""
+    first = (
+        helper.make_node("Cast", ["image"], ["x"], "first", to=TensorProto.FLOAT)
+        if kind == "Cast"
+        else helper.make_node("DequantizeLinear", ["image", "scale", "zero"], ["x"], "first")
+    )
+    image = value("image", [1, 3, SIDE, SIDE], TensorProto.INT8)
+    weights = {"scale": np.array(0.02, np.float32), "zero": np.array(-3, np.int8)}
+    path = tmp_path / "net.onnx"
+    onnx.save(model([first, *nodes("x")], image, weights=weights), path)
+
+    classifier = read_classifier(path)
+    card, assumptions = default_card(classifier, ("ok", "bad"))
+
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3))
+    Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "picture.png")
+    values = load_input(tmp_path / "picture.png", card)
+    plain = (picture - 128).astype(np.int8).transpose(2, 0, 1)[np.newaxis]
+    np.testing.assert_allclose(values, plain, atol=1e-3)
+    (expected,) = load_session(path).run(None, {"image": plain})
+    (answer,) = load_session(classifier.path).run(None, {"image": values})
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+    assert "the network takes whole numbers" in assumptions[0]
+    assert classifier.imported
+    assert "input takes the same values, -128 to 127, as float32" in classifier.imported.changes
+
+
+def test_an_image_of_other_numbers_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    image = value("image", [1, 3, 8, 8], TensorProto.INT32)
+    first = helper.make_node("Cast", ["image"], ["x"], "first", to=TensorProto.FLOAT)
+    onnx.save(model([first, *nodes("x")], image), tmp_path / "net.onnx")
+
+    with pytest.raises(UserError) as refused:
+        read_classifier(tmp_path / "net.onnx")
+
+    assert "input is int32, expected float, uint8 or int8" in str(refused.value)
+    assert "--task=tensor" in str(refused.value)

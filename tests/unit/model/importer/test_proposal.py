@@ -1,6 +1,7 @@
 """What exporters say of a network's input, and what of it is taken."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +311,14 @@ def test_a_region_is_stated_as_four_numbers() -> None:
 def test_a_region_that_is_none_is_refused(roi: str) -> None:
     with pytest.raises(UserError, match="has words that a card does not know"):
         stated_parts(roi=roi)
+
+
+def test_escapes_in_metadata_warn_nobody(tmp_path: Path) -> None:
+    """Python's parser warns of what is no escape sequence, in the exporter's words."""
+    said = {"names": "{0: 'C:\\data\\ok', 1: 'b', 2: 'c'}", "stride": "32"}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        proposal = propose(network(tmp_path, said), TARGET)
+
+    assert proposal.labels[1:] == ("b", "c")
