@@ -5,7 +5,6 @@ all of that to itself, so that conversions may run side by side in the threads o
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.model.contract import host_runtime
 from edgewright.model.convert.ops import Operator
 
 PROGRAM = "edgewright.model.convert.ort_child"
@@ -79,8 +79,7 @@ def _run(command: str, *paths: Path, env: Mapping[str, str] | None = None) -> di
     """Raises ChildFailed, with the end of its output, if ONNX Runtime crashes."""
     with tempfile.TemporaryDirectory(prefix="edgewright-ort-") as scratch:
         answer = Path(scratch) / "answer.json"
-        # -P: a file of the user's folder, such as onnx.py, is not taken for a library.
-        argv = [sys.executable, "-P", "-m", PROGRAM, command, *map(str, paths), str(answer)]
-        process.check(argv, env=env)
+        argv = [*host_runtime.child_argv(PROGRAM), command, *map(str, paths), str(answer)]
+        process.check(argv, env={**host_runtime.child_environment(), **(env or {})})
         content: dict[str, Any] = json.loads(answer.read_text())
     return content

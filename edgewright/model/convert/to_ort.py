@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
-import onnxruntime
 
 from edgewright.base import digest
-from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.runtime_version import runtime_version
 from edgewright.base.schema import Document
@@ -41,7 +39,6 @@ def convert(
     it changes when it takes them. `shape`, `output` and `form` are those of `import_network`.
     Raises UserError if no board can run the network, or the converter refuses it.
     """
-    require_runtime_version()
     imported = import_network(model, shape=shape, output=output, form=form)
     make_folder(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
@@ -83,19 +80,8 @@ def rules_sha256() -> str:
     and the code here."""
     files = sorted(Path(__file__).with_name(f"{name}.py") for name in RULES)
     importer = digest.tree_sha256(Path(importing.__file__).parent)
-    versions = (onnxruntime.__version__, onnx.__version__)
+    versions = (runtime_version().wheel, onnx.__version__)
     return digest.text_sha256(*versions, importer, *(path.read_text() for path in files))
-
-
-def require_runtime_version() -> None:
-    """The converter must be of the runtime's version: its optimisations pick the operators."""
-    wheel = runtime_version().wheel
-    if onnxruntime.__version__ != wheel:
-        raise UserError(
-            "onnxruntime",
-            f"expected version {wheel}, found {onnxruntime.__version__}",
-            next=f"pip install onnxruntime=={wheel}",
-        )
 
 
 def _copy(model: Path, copy: Path, *, signed: bool) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
@@ -17,7 +16,7 @@ from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats, load_placed
 from edgewright.model.contract.segment_card import SegmentCard
-from edgewright.model.contract.session import open_session
+from edgewright.model.contract.session import Session, open_session
 from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
 from edgewright.model.tasks.anomaly import AnomalyTask
@@ -57,7 +56,7 @@ class Engine:
     card: TaskCard
 
     @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
+    def _session(self) -> Session:
         return open_session(self.model)
 
     def infer(self, files: Sequence[Path]) -> Inference:

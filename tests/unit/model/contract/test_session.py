@@ -5,10 +5,16 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.model.contract.card import Activation
-from edgewright.model.contract.session import open_session, outputs, probabilities
+from edgewright.model.contract.session import (
+    Session,
+    SessionError,
+    open_session,
+    outputs,
+    probabilities,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +90,51 @@ def test_images_are_run_one_by_one(network_file: Path) -> None:
     rows = outputs(session, images)
     assert rows.shape == (3, 2)
     np.testing.assert_array_equal(rows[1:2], outputs(session, images[1:2]))
+
+
+def test_what_onnx_runtime_refuses_is_told_in_its_words(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no network")
+
+    with pytest.raises(SessionError, match="INVALID_PROTOBUF"):
+        Session(path, 1, {})
+
+
+def test_an_input_of_another_shape_is_refused_and_the_next_one_is_answered() -> None:
+    session = Session(doubled(), 1, {})
+
+    with pytest.raises(SessionError, match="INVALID_ARGUMENT"):
+        session.run(None, {"x": np.zeros((3, 3), np.float32)})
+
+    (answer,) = session.run(None, {"x": np.array([1.5], np.float32)})
+    assert answer.tolist() == [3.0]
+
+
+def test_a_crash_of_onnx_runtime_is_an_error_here() -> None:
+    session = Session(doubled(), 1, {})
+    session._child.kill()
+
+    with pytest.raises(SessionError, match="crashed with exit code -9"):
+        session.run(None, {"x": np.array([1.5], np.float32)})
+
+
+def test_a_network_that_is_dropped_leaves_no_process() -> None:
+    session = Session(doubled(), 1, {})
+    child = session._child
+
+    del session
+
+    assert child.returncode is not None
+
+
+def doubled() -> bytes:
+    """A network that answers 2 x."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "doubled",
+        [value("x", TensorProto.FLOAT, [1])],
+        [value("y", TensorProto.FLOAT, [1])],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, ir_version=8, opset_imports=opsets).SerializeToString())
