@@ -1,10 +1,12 @@
 """Networks as exporters write them: a right answer, or one refusal that names node and remedy."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -427,7 +429,10 @@ def test_signed_pixels_are_taken_as_pixels_less_128(kind: str, tmp_path: Path) -
         else helper.make_node("DequantizeLinear", ["image", "scale", "zero"], ["x"], "first")
     )
     image = value("image", [1, 3, SIDE, SIDE], TensorProto.INT8)
-    weights = {"scale": np.array(0.02, np.float32), "zero": np.array(-3, np.int8)}
+    weights: dict[str, NDArray[Any]] = {
+        "scale": np.array(0.02, np.float32),
+        "zero": np.array(-3, np.int8),
+    }
     path = tmp_path / "net.onnx"
     onnx.save(model([first, *nodes("x")], image, weights=weights), path)
 
