@@ -133,6 +133,10 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     card_path = Path(options.card) if options.card else model.parent / CARD
     counter = _counter(options.board) if options.board else None
     if card := task_card(card_path):
+        for name in ("beside", "held_out_images", "output", "positive", "shape", "test"):
+            if getattr(options, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(flag, f"is of classifiers alone, {model} has the task {card.task}")
         asked = TaskQuantizationOptions(
             model=model,
             card_path=card_path,
@@ -562,10 +566,10 @@ def _task_golden(path: Path, card: TaskCard, card_path: Path, images: str, *, js
     from edgewright.model.pack import task_golden
     from edgewright.model.pack.golden import EXPECTED
 
-    network = read_for_task(path, card, card_path).path
+    imported = read_for_task(path, card, card_path)
     out = path.parent / "golden"
     cases = task_golden.spread_cases(task_golden.find_cases(Path(images), card))
-    written = task_golden.write_task_golden(network, card, cases, out)
+    written = task_golden.write_task_golden(imported.path, card, cases, out)
     say(f"{out}: {len(written.cases)} cases")
     if json:
         write_document(written_files([out / EXPECTED]))

@@ -110,7 +110,8 @@ def quantize_task(
     among those that judge, and if no recipe keeps the metric within the budget.
     """
     card = request.card
-    source = read_for_task(request.model, card, request.card_path).path
+    imported = read_for_task(request.model, card, request.card_path)
+    source = imported.path
     require_fp32(request.model, source)
     judge = judge_of(card, request.held_out)
     chosen_images = _calibration_images(request)

@@ -52,7 +52,8 @@ def quantize_unlabelled(request: UnlabelledQuantization, say: LineSink) -> Unlab
 
     Raises UserError if INT8 leaves less of the outputs than `least_sqnr_db`.
     """
-    source = read_for_task(request.model, request.card, request.card_path).path
+    imported = read_for_task(request.model, request.card, request.card_path)
+    source = imported.path
     cases = find_cases(request.files, request.card)
     chosen = spread_cases(cases, request.calibration_files)
     engine = Engine(source, request.card)
