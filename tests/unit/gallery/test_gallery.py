@@ -1,5 +1,6 @@
 """The gallery's own rules, and some of its networks through the stages that need no board."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.gallery import fetch, host_stages
 from edgewright.gallery.documents import BoardResult, Gallery, GalleryRow, HostResult, Refusal
-from edgewright.gallery.networks import NETWORKS, Definition, Network
+from edgewright.gallery.networks import NETWORKS, TIMM, Definition, Network
 from edgewright.gallery.page import END, START, with_table
 
 SMALL = ("keyword-spotter", "yolo-small")
@@ -127,3 +129,22 @@ def test_the_page_says_how_far_each_network_came() -> None:
     assert "| 2.0 |" in page
     with pytest.raises(UserError):
         with_table("a page without marks", gallery)
+
+
+@pytest.mark.parametrize("content", [b"other bytes", None], ids=["changed", "missing"])
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(argv: Sequence[str]) -> None:
+        folder = Path(argv[argv.index("--dest") + 1])
+        if content is not None:
+            (folder / TIMM.file).write_bytes(content)
+
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(process, "check", download)
+
+    with pytest.raises(UserError) as refused:
+        fetch.unpacked_wheel(TIMM)
+
+    assert "is not the package that the gallery names" in str(refused.value)
+    assert not any((tmp_path / "gallery").rglob("*.py"))
