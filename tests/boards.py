@@ -146,6 +146,17 @@ class Watched(Progress):
             self._on_sent(count, total)
 
 
+class NotedError(Exception):
+    """A remark for the user, which ends the work that made it."""
+
+
+class EndedByNote(Progress):
+    """Whoever waits says so: there the test ends."""
+
+    def note(self, text: str) -> None:
+        raise NotedError(text)
+
+
 class StandIn(Board):
     """A board without a line to it: `answer` says what each command leaves behind."""
 

@@ -220,14 +220,16 @@ def _packages(
         jobs=request.jobs,
         logs=out.logs,
     )
-    return build_packages(inputs, stages)
+    return build_packages(inputs, packages.steps(inputs), stages)
 
 
-def build_packages(inputs: packages.PackageInputs, stages: Stages) -> dict[str, packages.Package]:
+def build_packages(
+    inputs: packages.PackageInputs, steps: Sequence[packages.PackageStep], stages: Stages
+) -> dict[str, packages.Package]:
     """Every package by name, each a stage. Conan's cache is locked only while it builds one."""
     built: dict[str, packages.Package] = {}
     note = partial(stages.progress.note, "another build uses the Conan cache: waiting for it")
-    for step in packages.steps(inputs):
+    for step in steps:
         with stages.stage(step.name) as stage:
             package = packages.recorded(step, inputs, built)
             stage.cached = package is not None
@@ -245,7 +247,11 @@ def _conan_lock(builder: container.Builder) -> Path:
 
 
 def native_edgectl(
-    workspace: Workspace, builder: container.Builder, *, jobs: int
+    workspace: Workspace,
+    builder: container.Builder,
+    *,
+    jobs: int,
+    progress: Progress | None = None,
 ) -> dict[str, packages.Package]:
     """edgectl and its libraries for the machine that builds: the board's sources and libc.
 
@@ -260,11 +266,7 @@ def native_edgectl(
         logs=workspace.root / "build" / "native",
     )
     steps = [packages.library("yyjson", resources.recipes), *packages.edgectl_steps(resources)]
-    built: dict[str, packages.Package] = {}
-    with locked(_conan_lock(builder)):
-        for step in steps:
-            built[step.name] = packages.obtain(step, inputs, built).package
-    return built
+    return build_packages(inputs, steps, Stages(progress or Progress()))
 
 
 def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage, bool]:

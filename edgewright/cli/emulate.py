@@ -22,7 +22,8 @@ def up(c: Context, board: BoardName, json: Json = False) -> None:
 @task
 def down(c: Context, board: BoardName, json: Json = False) -> None:
     """Remove an emulated board. Example: invoke emulate.down --board=a53-som"""
-    removed = emulate.down(instance_of(board))
+    with screens.waiting(ERR, f"remove emulated board '{board}'"):
+        removed = emulate.down(instance_of(board))
     say(f"{board}: {'removed' if removed else 'was not there'}")
     if json:
         write_document(LabStatus(board=board, state=emulate.State.ABSENT, target=None))

@@ -53,7 +53,9 @@ def up(c: Context, board: BoardName, json: Json = False) -> None:
 @task
 def down(c: Context, board: BoardName, json: Json = False) -> None:
     """Remove a full-system board. Example: invoke lab.down --board=a53-som"""
-    say(f"{board}: {'removed' if lab.down(lab_of(board)) else 'was not there'}")
+    with screens.waiting(ERR, f"remove full-system board '{board}'"):
+        removed = lab.down(lab_of(board))
+    say(f"{board}: {'removed' if removed else 'was not there'}")
     if json:
         write_document(LabStatus(board=board, state=lab.Power.ABSENT, target=None))
 

@@ -7,8 +7,10 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import CheckError
-from edgewright.build import container, pipeline
-from edgewright.cli.common import OUT, Json, checkout, say, task, workspace, write_document
+from edgewright.base.workspace import Workspace
+from edgewright.build import container, packages, pipeline
+from edgewright.cli import screens
+from edgewright.cli.common import ERR, OUT, Json, checkout, say, task, workspace, write_document
 from edgewright.cli.documents import FuzzedTarget, FuzzRuns
 from edgewright.lab.proof import crashpoints as crashes
 from edgewright.lab.proof import fuzz as fuzzing
@@ -80,7 +82,7 @@ def fuzz(
 ) -> None:
     """Feed edgectl's parsers with hostile input. Example: invoke lab.fuzz --seconds=600"""
     chosen = (target,) if target else fuzzing.TARGETS
-    libraries = pipeline.native_edgectl(checkout(), _builder(), jobs=2)
+    libraries = _native_edgectl(checkout())
     targets = []
     for name in chosen:
         report = fuzzing.run(workspace(), libraries, name, seconds=seconds)
@@ -93,8 +95,12 @@ def fuzz(
 def _program(path: str) -> Path:
     if path:
         return Path(path).resolve()
-    edgectl = pipeline.native_edgectl(workspace(), _builder(), jobs=2)["edgectl"]
-    return edgectl.folder / "bin" / "edgectl"
+    return _native_edgectl(workspace())[packages.EDGECTL].folder / "bin" / "edgectl"
+
+
+def _native_edgectl(sources: Workspace) -> dict[str, packages.Package]:
+    with screens.progress(ERR) as progress:
+        return pipeline.native_edgectl(sources, _builder(), jobs=2, progress=progress)
 
 
 def _builder() -> container.Builder:

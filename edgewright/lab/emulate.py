@@ -10,6 +10,7 @@ import platform
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def up(instance: Instance, progress: Progress | None = None) -> EmulatedBoard:
     spec = board_image.read_spec(instance.profile.abi.arch, instance.docker)
     image = board_image.ensure(spec, log_of(instance), progress)
     progress.start(f"start emulated board '{instance.profile.name}'")
-    with locked(instance.folder / "lock"):
+    note = partial(progress.note, "another command is at work on this board: waiting for it")
+    with locked(instance.folder / "lock", on_busy=note):
         _write_files(instance)
         reusable = _reusable(instance, image)
         try:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -108,7 +109,8 @@ def up(lab: Lab, progress: Progress | None = None, *, log_writes: bool = False) 
     """
     progress = progress or Progress()
     require_tools(lab.profile)
-    with locked(lab.folder / "lock"):
+    note = partial(progress.note, "another command is at work on this board: waiting for it")
+    with locked(lab.folder / "lock", on_busy=note):
         on = _running(lab)
         if on and _answers(on):
             return on

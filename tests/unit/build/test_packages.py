@@ -13,6 +13,7 @@ from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress, Stages
 from edgewright.build import packages, pipeline
 from edgewright.build.packages import Package, PackageInputs
+from tests.boards import EndedByNote, NotedError
 from tests.checkout import workspace_at
 
 
@@ -121,14 +122,25 @@ def test_the_first_time_everything_is_built_the_second_nothing(
 def test_a_build_from_cache_does_not_wait_for_another_boards_compiler(
     inputs: PackageInputs,
 ) -> None:
-    pipeline.build_packages(inputs, Stages(Progress()))
+    pipeline.build_packages(inputs, packages.steps(inputs), Stages(Progress()))
     stages = Stages(Progress())
 
     with locked(pipeline._conan_lock(inputs.builder)), ThreadPoolExecutor() as pool:
-        built = pool.submit(pipeline.build_packages, inputs, stages).result(timeout=30)
+        made = pool.submit(pipeline.build_packages, inputs, packages.steps(inputs), stages)
+        built = made.result(timeout=30)
 
     assert set(built) == EVERYTHING
     assert {report.origin for report in stages.reports} == {"cache"}
+
+
+def test_a_wait_for_another_build_is_told_also_by_the_proofs(
+    inputs: PackageInputs, builder: Recorder, tmp_path: Path
+) -> None:
+    with (
+        locked(pipeline._conan_lock(inputs.builder)),
+        pytest.raises(NotedError, match="another build uses the Conan cache: waiting for it"),
+    ):
+        pipeline.native_edgectl(workspace_at(tmp_path), builder, jobs=1, progress=EndedByNote())
 
 
 def change(inputs: PackageInputs, what: str) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import locked
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import Arch
 from edgewright.lab import board_image, emulate
 from edgewright.lab.board_image import ImageSpec, compose, read_spec
 from edgewright.lab.emulate import Instance, State
+from tests.boards import EndedByNote, NotedError
 from tests.checkout import checkout
 
 BOARDS, DOCKER = checkout().boards, checkout().resources.docker
@@ -194,6 +196,20 @@ def test_status(
         assert str(found.board.target) == "root@127.0.0.1:40022"
         assert found.board.target.emulated
         assert found.board.ssh_command.endswith("-p 40022 root@127.0.0.1")
+
+
+def test_a_wait_for_another_command_on_the_board_is_told(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulate, "require_daemon", lambda: None)
+    monkeypatch.setattr(emulate, "require_emulation", lambda arch: None)
+    monkeypatch.setattr(board_image, "ensure", lambda *_: "image")
+
+    with (
+        locked(instance.folder / "lock"),
+        pytest.raises(NotedError, match="another command is at work on this board: waiting"),
+    ):
+        emulate.up(instance, EndedByNote())
 
 
 def test_status_of_a_board_that_is_not_there(

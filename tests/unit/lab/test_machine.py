@@ -13,12 +13,13 @@ import pytest
 
 from edgewright.base import process
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import locked
 from edgewright.board.catalogue import load_board
 from edgewright.lab import board_image, debs
 from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power
-from tests.boards import Watched
+from tests.boards import EndedByNote, NotedError, Watched
 from tests.checkout import checkout
 
 BOARDS, DOCKER = checkout().boards, checkout().resources.docker
@@ -60,6 +61,15 @@ def test_the_machine_is_the_profile_s(som: Lab) -> None:
     argv = lab.machine_argv(som.profile, 4, Path("vmlinuz"), Path("initrd"))
     pairs = dict(itertools.pairwise(argv))
     assert (pairs["-cpu"], pairs["-smp"], pairs["-m"]) == ("cortex-a53", "4", "2048")
+
+
+def test_a_wait_for_another_command_on_the_board_is_told(
+    som: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab, "require_tools", lambda profile: None)
+
+    with locked(som.folder / "lock"), pytest.raises(NotedError, match="another command is at work"):
+        lab.up(som, EndedByNote())
 
 
 def test_a_board_that_was_never_on(som: Lab) -> None:
