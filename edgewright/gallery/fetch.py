@@ -14,6 +14,7 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
@@ -129,11 +130,18 @@ def _requantize(source: Requantized, out: Path) -> None:
     path = fetch(network)
     value = onnx.load(path).graph.input[0]
     side = value.type.tensor_type.shape.dim[2].dim_value
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        _quantize(prepared, out, source, _Pictures(value.name, side))
+
+
+def _quantize(prepared: Path, out: Path, source: Requantized, pictures: _Pictures) -> None:
     activations, weights = TYPES[source.types[0]], TYPES[source.types[2]]
     quantize_static(
-        path,
+        prepared,
         out,
-        _Pictures(value.name, side),
+        pictures,
         quant_format=QuantFormat[source.format],
         activation_type=activations,
         weight_type=weights,

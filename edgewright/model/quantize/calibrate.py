@@ -35,6 +35,7 @@ Feed = Floats | Mapping[str, Floats]
 BinCounts = tuple[NDArray[np.int64], Floats]  # counts (bins,), edges (bins + 1,)
 
 _BINS = 2048
+_MOST_BINS = 16 * _BINS
 _ENTROPY_BINS = 512  # its cost grows with the square
 _LEVELS = 128  # what entropy compares a clipped histogram with
 _SAMPLE = 1 << 15  # values of one tensor and image that enter its histogram: enough for 99.99 %
@@ -101,6 +102,7 @@ def calibrate(prepared: Path, inputs: Iterable[Feed]) -> Calibration:
             sample = values.reshape(-1)
             if sample.size > _SAMPLE:
                 sample = sample[random.integers(0, sample.size, _SAMPLE)]
+            _make_room(collector, name, float(np.abs(bounds).max()))
             collector.collect_value({name: np.concatenate([sample, bounds])})
             if name in norms:
                 magnitudes = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
@@ -172,6 +174,23 @@ def _finite_bounds(model: Path, name: str, values: Floats) -> Floats:
             facts=[f"tensor: {name}"],
         )
     return bounds
+
+
+def _make_room(collector: HistogramCollector, name: str, threshold: float) -> None:
+    """Widen the bins of a tensor's histogram before it gets values far beyond them.
+
+    The collector would keep their width and add as many as it takes: a tensor that is nearly zero
+    on the first image, and is not on the next, would have millions.
+    """
+    if name not in collector.histogram_dict:
+        return
+    counts, edges, low, high, former = collector.histogram_dict[name]
+    if not 0 < former < threshold or len(counts) * threshold / former <= _MOST_BINS:
+        return
+    middles = (edges[:-1] + edges[1:]) / 2
+    wide, wide_edges = np.histogram(middles, _BINS, (-threshold, threshold), weights=counts)
+    bound = np.array(threshold, np.float32)
+    collector.histogram_dict[name] = (wide.astype(np.int64), wide_edges, low, high, bound)
 
 
 def _coarse(fine: HistogramCollector) -> HistogramCollector:

@@ -90,3 +90,16 @@ def test_the_tensor_rounded_worst_is_found(
     assert worst.local < 20
     around = nodes_around(onnx.load(path).graph, [worst.tensor])
     assert set(around) == {"mul", "mean"}
+
+
+@pytest.mark.parametrize("method", ["percentile", "minmax"])
+def test_a_tensor_that_is_nearly_zero_at_first_has_the_range_of_all(
+    method: str, prepared: Path, images: Floats
+) -> None:
+    """A mask, or a detector's answer to an empty picture: bins of that width would be millions."""
+    rows = [images[:1] * np.float32(1e-9), *(images[place : place + 1] for place in (1, 2))]
+
+    first, last = calibrate(prepared, rows), calibrate(prepared, rows[::-1])
+
+    np.testing.assert_allclose(bounds(first, method, 99.9), bounds(last, method, 99.9), rtol=0.05)
+    assert len(first.histogram("image")[0]) < 100_000
