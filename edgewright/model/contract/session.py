@@ -125,7 +125,13 @@ def open_session(model: Path | bytes, threads: int = 0) -> Session:
             raise
     network = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model)
     unshare(network)
-    return Session(network.SerializeToString(), threads, exact)
+    content = network.SerializeToString()
+    try:
+        return Session(content, threads, exact)
+    except SessionError:
+        # The setting makes the weights of a QGemm unsigned, which then refuses signed inputs. As
+        # they are, sums of large values saturate where the processor lacks VNNI.
+        return Session(content, threads, _SETTINGS)
 
 
 def load_session(model: Path | bytes) -> ort.InferenceSession:

@@ -138,3 +138,29 @@ def doubled() -> bytes:
     )
     opsets = [helper.make_opsetid("", 17)]
     return bytes(helper.make_model(graph, ir_version=8, opset_imports=opsets).SerializeToString())
+
+
+def test_a_signed_qgemm_is_run_as_it_is(tmp_path: Path) -> None:
+    """S8S8 in operators, as ONNX Runtime's quantizer writes it; the board runs it."""
+    weights = np.random.default_rng(0).integers(-20, 20, (8, 4), dtype=np.int8)
+    constants = {"s": np.float32(1), "z": np.int8(0), "w": weights, "y_s": np.float32(8)}
+    names = ["x_q", "s", "z", "w", "s", "z", "", "y_s", "z"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["x_q"]),
+        helper.make_node("QGemm", names, ["y_q"], domain="com.microsoft"),
+        helper.make_node("DequantizeLinear", ["y_q", "y_s", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "signed",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4])],
+        [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "net.onnx")
+    x = np.arange(-4, 4, dtype=np.float32)[np.newaxis]
+
+    (answer,) = open_session(tmp_path / "net.onnx").run(None, {"x": x})
+
+    np.testing.assert_array_equal(answer, 8 * np.clip(np.round(x @ weights / 8), -128, 127))
