@@ -142,9 +142,12 @@ def doubled() -> bytes:
 
 def test_a_signed_qgemm_is_run_as_it_is(tmp_path: Path) -> None:
     """S8S8 in operators, as ONNX Runtime's quantizer writes it; the board runs it."""
-    weights = np.random.default_rng(0).integers(-20, 20, (8, 4), dtype=np.int8)
-    constants = {"s": np.float32(1), "z": np.int8(0), "w": weights, "y_s": np.float32(8)}
-    names = ["x_q", "s", "z", "w", "s", "z", "", "y_s", "z"]
+    weights = np.random.default_rng(0).integers(-127, 128, (8, 4), dtype=np.int8)
+    constants = {
+        **{"s": np.float32(1), "z": np.int8(0), "y_s": np.float32(8)},
+        **{"w": weights, "w_s": np.float32(1), "w_z": np.int8(0)},
+    }
+    names = ["x_q", "s", "z", "w", "w_s", "w_z", "", "y_s", "z"]
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["x_q"]),
         helper.make_node("QGemm", names, ["y_q"], domain="com.microsoft"),
