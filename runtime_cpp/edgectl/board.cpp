@@ -175,14 +175,20 @@ Fault save(const Board& board, const std::string& name, const std::string& conte
   return sync_folder(edge::folder_of(board.path(name)));
 }
 
-std::string linked(const Board& board, const std::string& name) {
+Result<std::string> read_link(const Board& board, const std::string& name) {
   char target[PATH_MAX];
   const ssize_t size = readlink(board.path(name).c_str(), target, sizeof target);
+  if (size < 0 && errno != ENOENT && errno != EINVAL) return storage_fault(board.path(name));
   const std::string text(target, size > 0 ? static_cast<size_t>(size) : 0);
   const std::string folder = "releases/";
-  if (text.compare(0, folder.size(), folder) != 0) return "";
+  if (text.compare(0, folder.size(), folder) != 0) return std::string();
   const std::string id = text.substr(folder.size());
-  return is_id(id) ? id : "";
+  return is_id(id) ? id : std::string();
+}
+
+std::string linked(const Board& board, const std::string& name) {
+  const auto id = read_link(board, name);
+  return id ? *id : "";
 }
 
 std::vector<std::string> kinds(const Board& board) {

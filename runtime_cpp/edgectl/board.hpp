@@ -59,7 +59,10 @@ Fault replace_link(const Board& board, const std::string& name, const std::strin
 /// The same, synced.
 Fault save(const Board& board, const std::string& name, const std::string& content);
 
-/// Id of the release that `current` or `previous` names; empty if it is none.
+/// Id of the release that `current` or `previous` names; empty if it is none. A fault where the
+/// storage does not say.
+Result<std::string> read_link(const Board& board, const std::string& name);
+/// The same; empty too where the storage does not say.
 std::string linked(const Board& board, const std::string& name);
 /// The kind of board this is, by its `compatible`, then by its aliases: other names that releases
 /// for it may have. None if nobody said so yet.

@@ -98,8 +98,11 @@ Fault gc(const Board& board, const Options& options, Json top) {
   if (!state) return state.error();
   const auto trial = settle(board);
   if (!trial) return trial.error();
-  const auto swept =
-      sweep(board, {linked(board, "current"), linked(board, "previous"), trial->fresh, trial->old});
+  const auto current = read_link(board, "current");
+  if (!current) return current.error();
+  const auto previous = read_link(board, "previous");
+  if (!previous) return previous.error();
+  const auto swept = sweep(board, {*current, *previous, trial->fresh, trial->old});
   if (!swept) return swept.error();
   if (auto fault = sweep_leftovers(board)) return fault;
   Json removed = top.object("removed");

@@ -146,7 +146,9 @@ Fault switch_over(const Board& board, const Options& options, const Admitted& ad
   if (!state) return state.error();
   const auto open = settle(board);
   if (!open) return open.error();
-  const std::string old = linked(board, "current");
+  const auto current = read_link(board, "current");
+  if (!current) return current.error();
+  const std::string& old = *current;
   top.set("release", id);
   top.set("switched", old != id);
   if (old == id) return std::nullopt;

@@ -205,7 +205,9 @@ Result<Transaction> settle(const Board& board) {
     if (auto fault = finish_commit(board, trial)) return *fault;
     return Transaction{};
   }
-  if (linked(board, "current") != trial.fresh) {  // never carried out, or reverted already
+  const auto current = read_link(board, "current");  // unread, it may well be the trial's
+  if (!current) return current.error();
+  if (*current != trial.fresh) {  // never carried out, or reverted already
     if (auto fault = forget(board, trial)) return *fault;
     return Transaction{};
   }

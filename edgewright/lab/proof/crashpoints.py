@@ -27,6 +27,7 @@ from edgewright.lab.proof.life import (
     in_memory,
     life,
     unsound,
+    untried,
 )
 from edgewright.lab.proof.orders import Helper, floor_of
 
@@ -186,7 +187,9 @@ def _strike(bench: _Bench, step: Command, call: tuple[str, int]) -> tuple[bool, 
     # Without memory it aborts, which leaves what a kill does.
     if code < 0 and code != -signal.SIGABRT:
         return is_struck, f"edgectl died of {signal.Signals(-code).name}"
-    return is_struck, step.keeps(board.root) if code == 0 else None
+    # The exit code of `start` is that of the release, which starts whatever fails.
+    has_answered = code == 0 and step.argv[0] != "start"
+    return is_struck, step.keeps(board.root) if has_answered else None
 
 
 def fingerprint(root: Path) -> str:
@@ -227,7 +230,7 @@ def _problem(bench: _Bench, step: Command) -> str | None:
     """The promise that the board breaks after the fault, or None."""
     struck = bench.folder / "struck"
     installed = floor_of(struck) > 0
-    problem = unsound(struck, bench.life.keys)
+    problem = unsound(struck, bench.life.keys) or untried(struck)
     if problem:
         return problem
     started = bench.copied("started", struck)

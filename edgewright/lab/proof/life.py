@@ -232,6 +232,16 @@ def unsound(root: Path, keys: tuple[SecretKey, ...]) -> str | None:
     return f"current: {problem}" if problem else None
 
 
+def untried(root: Path) -> str | None:
+    """A release that was never committed is current, and nothing would ever undo it."""
+    current, committed = linked(root, "current"), state(root, "floor").split()[1:]
+    # A trial is undone by the board itself, if nobody commits it.
+    trial = state(root, "txn").split()[1:2]
+    if current is None or current in (*committed, *trial):
+        return None
+    return f"{current} is current, neither committed nor on trial"
+
+
 def does_not_start(helper: Helper, *, may_be_empty: bool) -> str | None:
     code = helper.starts()
     if code == 0 or (code == NOTHING_TO_START and may_be_empty):

@@ -25,8 +25,9 @@ from edgewright.lab.proof.life import (
     in_memory,
     life,
     unsound,
+    untried,
 )
-from edgewright.lab.proof.orders import Helper, floor_of, linked, release_problem, state
+from edgewright.lab.proof.orders import Helper, floor_of, linked, release_problem
 
 TRACED = "open,write,pwrite64,ftruncate,fchmod,rename,link,symlink,unlink,mkdir,rmdir,fsync"
 AT = "openat,renameat,renameat2,linkat,symlinkat,unlinkat,mkdirat,fchmodat,truncate,fdatasync"
@@ -483,19 +484,9 @@ def broken(record: Record, at: int, root: Path) -> str | None:
     return (
         unsound(root, record.life.keys)
         or (f"previous: {problem}" if problem else None)
-        or _untried(root)
+        or untried(root)
         or next(_broken_promises(record, at, root), None)
     )
-
-
-def _untried(root: Path) -> str | None:
-    """A release that was never committed is current, and nothing would ever undo it."""
-    current, committed = linked(root, "current"), state(root, "floor").split()[1:]
-    # A trial is undone by the board itself, if nobody commits it.
-    trial = state(root, "txn").split()[1:2]
-    if current is None or current in (*committed, *trial):
-        return None
-    return f"{current} is current, neither committed nor on trial"
 
 
 def _broken_promises(record: Record, at: int, root: Path) -> Iterator[str]:
