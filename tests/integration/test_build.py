@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ from edgewright.observe.estimate.board_time import TimeEstimate, estimate_releas
 from edgewright.release.manifest import load_release
 from tests import signing
 from tests.checkout import checkout, workspace_at
+from tests.integration import tiny_tasks
 from tests.integration.conftest import Silent, alone, request, run_as, runs_on_its_core, wait_until
 from tests.schemas import require_valid
 
@@ -486,3 +487,30 @@ def test_shared_linkage_runs_on_a_board_with_its_libc(
 
     assert told["runtime"]["version"] == "1.21.0"
     assert told["runtime"]["linkage"] == "shared"
+
+
+@pytest.mark.board
+def test_a_detector_a_segmentation_and_an_anomaly_model_work_on_the_board(
+    built: BuildReport,
+    clone: Workspace,
+    emulated: EmulatedBoard,
+    root: str,
+    own_keys: None,
+    tmp_path: Path,
+) -> None:
+    """One after the other in place of the former; the board compares boxes, masks and maps."""
+    profile = load_board("a53-som", REPO.boards)
+    deploy_settings = profile.deploy.model_copy(update={"root": root})
+    budgets = profile.budgets.model_copy(update={"binary_bytes": 2_500_000})  # float is larger
+    profile = profile.model_copy(update={"deploy": deploy_settings, "budgets": budgets})
+    for make_model in (tiny_tasks.detector, tiny_tasks.segmentation, tiny_tasks.anomaly):
+        model = make_model(tmp_path / make_model.__name__)
+        report = pipeline.build(replace(request(clone, model), profile=profile), Silent())
+        release = load_release(report.folder)
+        gate = smoke.Gate(release.manifest)
+        with connect(emulated.target) as board:
+            installed = signing.install(board, release, gate=gate)
+        assert not installed.unchanged
+        assert gate.report is not None
+        require_valid("smoke", gate.report.to_json())
+        assert gate.report.passed, make_model.__name__
