@@ -26,12 +26,17 @@ def crashpoints(
     c: Context,
     points: Annotated[int, "faults in each command, spread evenly; default: every call"] = 0,
     error: Annotated[str, "let each call fail with it, as EIO, instead of killing edgectl"] = "",
+    call: Annotated[str, "only at these calls, as readlink; default: all"] = "",
     program: ProgramPath = "",
     json: Json = False,
 ) -> None:
     """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
     report = crashes.prove(
-        _program(program), points=points or None, error=error or None, on_step=say
+        _program(program),
+        points=points or None,
+        error=error or None,
+        call=call or None,
+        on_step=say,
     )
     if json:
         write_document(report)

@@ -48,9 +48,10 @@ std::string number(uint64_t value) {
 
 /// A signed release runs, and no trial of it is open: a commit has left a floor.
 bool was_committed(const Board& board) {
-  const std::string current = linked(board, "current");
-  const std::string signature = board.release(current) + "/" + signature_name;
-  return !current.empty() && access(signature.c_str(), F_OK) == 0 && !has_state(board, "txn");
+  const auto current = read_link(board, "current");
+  if (!current) return true;  // else a link that cannot be read would let anybody's keys in
+  const std::string signature = board.release(*current) + "/" + signature_name;
+  return !current->empty() && access(signature.c_str(), F_OK) == 0 && !has_state(board, "txn");
 }
 
 }  // namespace

@@ -98,20 +98,22 @@ Fault count_down(const Board& board, Transaction& trial) {
   return write_state(board, "txn", text_of(trial));
 }
 
-/// Leaves a damaged `current` for a sound `previous`.
+/// Leaves a damaged `current` for a sound `previous`; not one that the storage does not tell.
 Result<std::string> sound_release(const Board& board, std::string& notices) {
-  const std::string current = linked(board, "current");
-  if (is_sound(board, current)) return current;
-  const std::string previous = linked(board, "previous");
-  if (!is_sound(board, previous)) {
+  const auto current = read_link(board, "current");
+  if (!current) return current.error();
+  if (is_sound(board, *current)) return *current;
+  const auto previous = read_link(board, "previous");
+  if (!previous) return previous.error();
+  if (!is_sound(board, *previous)) {
     return Error{Exit::nothing, "nothing_to_start", board.root,
-                 current.empty() ? "no release is installed" : "no release here is sound",
+                 current->empty() ? "no release is installed" : "no release here is sound",
                  "invoke deploy"};
   }
-  notices += "release " + current + " is damaged: going back to " + previous + "\n";
-  if (auto fault = replace_link(board, "current", previous)) return *fault;
+  notices += "release " + *current + " is damaged: going back to " + *previous + "\n";
+  if (auto fault = replace_link(board, "current", *previous)) return *fault;
   if (auto fault = sync_folder(board.root)) return *fault;
-  return previous;
+  return *previous;
 }
 
 /// The trial's own decision: go on, or back. Only a release that used up its tries is to blame.
@@ -254,8 +256,10 @@ Result<std::string> choose_release(const Board& board, std::string& notices) {
   if (trial->open) {
     const bool rearmed = !trial->is_armed(board);
     if (auto fault = try_once(board, *trial, notices)) return *fault;
-    if (rearmed && linked(board, "current") == trial->fresh) post_guard(board, *trial);
-    if (linked(board, "current") == trial->fresh) return trial->fresh;
+    const auto current = read_link(board, "current");
+    if (!current) return current.error();
+    if (rearmed && *current == trial->fresh) post_guard(board, *trial);
+    if (*current == trial->fresh) return trial->fresh;
   }
   return sound_release(board, notices);
 }

@@ -1037,6 +1037,14 @@ def test_no_system_call_that_fails_breaks_a_promise(program: Path) -> None:
     assert report.killed == 0
 
 
+def test_no_link_that_cannot_be_read_is_taken_for_one_that_is_absent(program: Path) -> None:
+    """`gc` deleted the current release then, and a trial that was undone for good came back."""
+    report = crashpoints.prove(program, error="EIO", call="readlink")
+
+    assert report.violations == ()
+    assert report.failed >= 150
+
+
 def test_an_error_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match="error 'EOI': unknown"):
         crashpoints.prove(Path("edgectl"), error="EOI")

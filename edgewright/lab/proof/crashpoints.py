@@ -82,6 +82,7 @@ class _Bench:
     life: Life
     folder: Path
     error: str | None
+    call: str | None
 
     def copied(self, name: str, root: Path | None = None) -> Helper:
         """A copy of the board in its present state."""
@@ -96,12 +97,14 @@ def prove(
     *,
     points: int | None = None,
     error: str | None = None,
+    call: str | None = None,
     on_step: LineSink | None = None,
 ) -> CrashReport:
     """Play a board's life with an `edgectl` for this machine, killed at every call of every step.
 
-    With `error`, as EIO, the call fails instead. `points` bounds the faults of each step, spread
-    evenly. Raises UserError without strace, or for what is no error.
+    With `error`, as EIO, the call fails instead. `call`, as readlink, leaves the other calls alone.
+    `points` bounds the faults of each step, spread evenly. Raises UserError without strace, or for
+    what is no error.
     """
     if error and error not in errno.errorcode.values():
         raise UserError(f"error '{error}'", "unknown", next="take one of errno.h, as EIO or ENOSPC")
@@ -111,7 +114,9 @@ def prove(
         helper = Helper(program=program, root=folder / "board", proc=folder / "proc")
         helper.root.mkdir()
         boot(helper.proc)
-        bench = _Bench(helper=helper, life=life(folder, helper.root), folder=folder, error=error)
+        bench = _Bench(
+            helper=helper, life=life(folder, helper.root), folder=folder, error=error, call=call
+        )
         proven = [_prove_step(bench, step, points, on_step) for step in bench.life.steps]
     return CrashReport(
         error=error,
@@ -123,7 +128,7 @@ def prove(
 def _prove_step(
     bench: _Bench, step: Command, points: int | None, on_step: LineSink | None
 ) -> tuple[StepPoints, list[Violation]]:
-    calls = _calls(bench, step)
+    calls = [call for call in _calls(bench, step) if bench.call in (None, call[0])]
     count = min(points or len(calls), len(calls))  # of faults, evenly spread over the calls
     chosen = sorted({(2 * index + 1) * len(calls) // (2 * count) for index in range(count)})
     states: set[str] = set()
