@@ -43,3 +43,9 @@ def test_a_point_is_marked_by_a_ring() -> None:
     draw_point(image, 40, 20, COLOURS[0])
     assert not changed(image)[20, 40]
     assert changed(image)[15:26, 35:46].any()
+
+
+def test_words_are_read_on_an_image_as_dark_as_the_boxs_colour() -> None:
+    image = Image.new("RGB", (80, 40), COLOURS[0])
+    draw_box(image, (0, 0, 80, 40), COLOURS[0], "crack")
+    assert (np.asarray(image) > 200).all(axis=2).any()
