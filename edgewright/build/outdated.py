@@ -144,24 +144,24 @@ def _hunks(patch: str) -> list[_Hunk]:
     return hunks
 
 
-def _copy_from_folder(source: Path, wanted: set[str], tree: Path) -> set[str]:
-    """Copy the wanted files; returns the names of all that are there."""
-    for name in wanted:
+def _copy_from_folder(source: Path, selected: set[str], tree: Path) -> set[str]:
+    """Copy the selected files; returns the names of all that are there."""
+    for name in selected:
         if (source / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, tree / name)
     return {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
 
 
-def _copy_from_archive(source: Path, wanted: set[str], tree: Path) -> set[str]:
-    """Copy the wanted files; returns the names of all members."""
+def _copy_from_archive(source: Path, selected: set[str], tree: Path) -> set[str]:
+    """Copy the selected files; returns the names of all members."""
     names = set()
     try:
         with tarfile.open(source) as archive:
             for member in archive:
                 name = "/".join(PurePosixPath(member.name).parts[1:])
                 names.add(name)
-                content = archive.extractfile(member) if name in wanted else None
+                content = archive.extractfile(member) if name in selected else None
                 if content:
                     (tree / name).parent.mkdir(parents=True, exist_ok=True)
                     (tree / name).write_bytes(content.read())

@@ -137,7 +137,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
             if getattr(options, name):
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(flag, f"is of classifiers alone, {model} has the task {card.task}")
-        asked = TaskQuantizationOptions(
+        task_options = TaskQuantizationOptions(
             model=model,
             card_path=card_path,
             calibration=options.calibration,
@@ -148,7 +148,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
             calibration_images=options.calibration_images,
             sweep=options.sweep,
         )
-        quantize_task(card, asked, counter, json=json)
+        quantize_task(card, task_options, counter, json=json)
         return
     request = workflow.Quantization(
         model=model,
@@ -263,8 +263,8 @@ def card(
     """Write a network's card. Example: invoke model.card --model=net.onnx --labels=ok,bad"""
     from edgewright.model.pack import make_card
 
-    asked = options if options.task or not sys.stdin.isatty() else _asked(options)
-    request = _import_request(asked, Path(options.model).parent)
+    import_options = options if options.task or not sys.stdin.isatty() else _asked(options)
+    request = _import_request(import_options, Path(options.model).parent)
     report = make_card.make_card(request, Path(image) if image else None)
     if json:
         write_document(report)

@@ -65,14 +65,14 @@ def name_of(path: Path) -> str:
 
 def imports(nodes: Iterator[ast.AST]) -> set[str]:
     """Full names that import statements name; `from a import b` gives both a and a.b."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, "imports are absolute here"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
 
 
 def at_import(node: ast.AST) -> Iterator[ast.AST]:

@@ -147,10 +147,10 @@ def fix_tensors(
     fixed = []
     for value in model.graph.input:
         sizes = sizes_of(value)
-        wanted = (shapes or {}).get(value.name)
-        if wanted is None and [value.name] == [single.name for single in open_inputs]:
-            wanted = shape
-        if wanted is None and (sizes is None or None in sizes[1:]):
+        new_shape = (shapes or {}).get(value.name)
+        if new_shape is None and [value.name] == [single.name for single in open_inputs]:
+            new_shape = shape
+        if new_shape is None and (sizes is None or None in sizes[1:]):
             raise UserError(
                 subject,
                 "leaves the size of an input open",
@@ -160,7 +160,7 @@ def fix_tensors(
                 else "write a card with the shape of each input (docs/formats.md), "
                 "or export it with fixed sizes",
             )
-        target = tuple(wanted or (size or 1 for size in sizes or ()))
+        target = tuple(new_shape or (size or 1 for size in sizes or ()))
         if sizes is not None and (
             len(sizes) != len(target)
             or any(size not in (None, new) for size, new in zip(sizes, target, strict=True))
@@ -205,26 +205,26 @@ def _target(
     first: tuple[int | None, ...], shape: Sequence[int] | None, subject: str, value: ValueInfoProto
 ) -> tuple[int, ...]:
     """The sizes as channels first; those that are open come from `shape`."""
-    wanted = tuple(shape or ())
-    if wanted and (len(wanted) != 4 or wanted[0] != 1):
-        raise UserError(subject, f"cannot have the shape {wanted}", facts=[found(value)])
+    new_shape = tuple(shape or ())
+    if new_shape and (len(new_shape) != 4 or new_shape[0] != 1):
+        raise UserError(subject, f"cannot have the shape {new_shape}", facts=[found(value)])
     fixed = (1, *first[1:])
-    if not wanted and None in fixed:
+    if not new_shape and None in fixed:
         raise UserError(
             subject,
             "takes images of any size, and neither --shape nor a card tells which",
             facts=[found(value)],
             next="give the size, such as --shape=1,3,224,224",
         )
-    wanted = wanted or tuple(size or 1 for size in fixed)
-    if any(size not in (None, new) for size, new in zip(fixed, wanted, strict=True)):
+    new_shape = new_shape or tuple(size or 1 for size in fixed)
+    if any(size not in (None, new) for size, new in zip(fixed, new_shape, strict=True)):
         raise UserError(
             subject,
             "has another input shape than the card or --shape",
-            facts=[found(value), f"expected: {wanted}, as batch, channels, height, width"],
+            facts=[found(value), f"expected: {new_shape}, as batch, channels, height, width"],
             next="give the network's own shape, or export it again",
         )
-    return wanted
+    return new_shape
 
 
 def _forget_shapes(model: ModelProto) -> None:

@@ -86,15 +86,20 @@ def _parse_coco(path: Path) -> CocoFile:
 def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
     content = _parse_coco(path)
     names = {category.id: category.name for category in content.categories}
-    used = {names.get(one.category_id, str(one.category_id)) for one in content.annotations}
+    used = {
+        names.get(annotation.category_id, str(annotation.category_id))
+        for annotation in content.annotations
+    }
     if unknown := used - set(labels):
         raise _unknown(path, min(unknown), labels)
     things: dict[int, list[Thing]] = {image.id: [] for image in content.images}
-    for one in content.annotations:
+    for annotation in content.annotations:
         thing = Thing(
-            label=labels.index(names[one.category_id]), box=one.bbox, is_crowd=bool(one.iscrowd)
+            label=labels.index(names[annotation.category_id]),
+            box=annotation.bbox,
+            is_crowd=bool(annotation.iscrowd),
         )
-        things.setdefault(one.image_id, []).append(thing)
+        things.setdefault(annotation.image_id, []).append(thing)
     return [
         BoxedImage(path=_beside(path, image.file_name), things=tuple(things[image.id]))
         for image in content.images

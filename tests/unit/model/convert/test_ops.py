@@ -31,11 +31,11 @@ def config(text: str) -> OpConfig:
 
 
 @given(CONFIGS)
-def test_text_and_back(whole: OpConfig) -> None:
-    again = config(whole.text())
+def test_text_and_back(full: OpConfig) -> None:
+    again = config(full.text())
 
-    assert again == whole
-    assert again.text() == whole.text()
+    assert again == full
+    assert again.text() == full.text()
 
 
 def test_order_and_comments_do_not_change_the_text() -> None:
@@ -59,18 +59,18 @@ def test_a_bad_line_is_named(line: str) -> None:
 
 
 @given(CONFIGS)
-def test_a_runtime_built_for_a_model_lacks_nothing(whole: OpConfig) -> None:
-    assert gaps(whole, whole) == []
+def test_a_runtime_built_for_a_model_lacks_nothing(full: OpConfig) -> None:
+    assert gaps(full, full) == []
 
 
 @given(CONFIGS, st.data())
-def test_an_operator_taken_away_is_the_one_gap(whole: OpConfig, data: st.DataObject) -> None:
-    if not whole.operators:
+def test_an_operator_taken_away_is_the_one_gap(full: OpConfig, data: st.DataObject) -> None:
+    if not full.operators:
         return
-    gone = data.draw(st.sampled_from(sorted(whole.operators)))
-    built = OpConfig(operators={op: t for op, t in whole.operators.items() if op != gone})
+    gone = data.draw(st.sampled_from(sorted(full.operators)))
+    built = OpConfig(operators={op: t for op, t in full.operators.items() if op != gone})
 
-    assert [gap.operator for gap in gaps(whole, built)] == [gone]
+    assert [gap.operator for gap in gaps(full, built)] == [gone]
 
 
 def test_a_missing_type_is_told_with_its_slot() -> None:

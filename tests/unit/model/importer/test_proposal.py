@@ -73,8 +73,8 @@ def write(folder: Path, name: str, content: object) -> None:
 
 def test_a_detector_of_ultralytics_is_letterboxed_as_opencv_does(tmp_path: Path) -> None:
     names = "{0: 'person', 1: 'hard hat', 2: \"worker's vest\"}"
-    said = {"names": names, "stride": "32", "task": "detect", "imgsz": "[8, 8]"}
-    proposal = propose(network(tmp_path, said), TARGET)
+    properties = {"names": names, "stride": "32", "task": "detect", "imgsz": "[8, 8]"}
+    proposal = propose(network(tmp_path, properties), TARGET)
     assert proposal.labels == ("person", "hard hat", "worker's vest")
     assert proposal.task == "detect"
     assert proposal.parts.content() == {
@@ -270,9 +270,9 @@ def test_labels_that_the_folders_are_not_among_are_not_taken(tmp_path: Path) -> 
 
 
 def test_what_is_stated_comes_before_what_is_proposed(tmp_path: Path) -> None:
-    said = {"names": "['a', 'b', 'c']", "stride": "32"}
+    properties = {"names": "['a', 'b', 'c']", "stride": "32"}
     stated = stated_parts(fit="center_crop:10", color="bgr", resize="bicubic", scale="1")
-    card, words = default_card(read_classifier(network(tmp_path, said)), [], stated)
+    card, words = default_card(read_classifier(network(tmp_path, properties)), [], stated)
     assert card.preprocess.fit == CenterCrop(resize_shorter=10)
     assert card.preprocess.normalize == Scale(factor=1)
     assert words[0] == (
@@ -315,10 +315,10 @@ def test_a_region_that_is_none_is_refused(roi: str) -> None:
 
 def test_escapes_in_metadata_warn_nobody(tmp_path: Path) -> None:
     """Python's parser warns of what is no escape sequence, in the exporter's words."""
-    said = {"names": "{0: 'C:\\data\\ok', 1: 'b', 2: 'c'}", "stride": "32"}
+    properties = {"names": "{0: 'C:\\data\\ok', 1: 'b', 2: 'c'}", "stride": "32"}
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        proposal = propose(network(tmp_path, said), TARGET)
+        proposal = propose(network(tmp_path, properties), TARGET)
 
     assert proposal.labels[1:] == ("b", "c")

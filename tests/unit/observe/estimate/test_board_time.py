@@ -45,27 +45,27 @@ def test_what_the_model_misses_by_a_factor_is_calibrated_away() -> None:
 
 
 def test_the_error_is_the_worst_of_the_published_times() -> None:
-    found = perfect()
+    result = perfect()
 
-    for published, ms in estimate.residuals(found):
-        assert max(ms / published.ms, published.ms / ms) - 1 <= found.error + 1e-9
+    for published, ms in estimate.residuals(result):
+        assert max(ms / published.ms, published.ms / ms) - 1 <= result.error + 1e-9
 
 
 def test_one_thread_is_cycles_by_clock_with_the_error_around_it() -> None:
-    found = estimate.judge(modelled(140.0), perfect(), board(threads=1), 1400)
+    result = estimate.judge(modelled(140.0), perfect(), board(threads=1), 1400)
 
-    assert found.ms == found.one_thread_ms
-    assert found.ms.likely == pytest.approx(100 * perfect().scale)
-    assert found.ms.high / found.ms.likely == pytest.approx(1 + 2 * perfect().error)
+    assert result.ms == result.one_thread_ms
+    assert result.ms.likely == pytest.approx(100 * perfect().scale)
+    assert result.ms.high / result.ms.likely == pytest.approx(1 + 2 * perfect().error)
 
 
 def test_four_threads_gain_what_published_networks_gained() -> None:
     low, high = estimate.gains(4)
-    found = estimate.judge(modelled(140.0), perfect(), board(threads=4), 1400)
+    result = estimate.judge(modelled(140.0), perfect(), board(threads=4), 1400)
 
     assert (low, high) == pytest.approx((158.69 / 110.64, 206.23 / 62.22))
-    assert found.ms.low == pytest.approx(found.one_thread_ms.low / high)
-    assert found.ms.high == pytest.approx(found.one_thread_ms.high / low)
+    assert result.ms.low == pytest.approx(result.one_thread_ms.low / high)
+    assert result.ms.high == pytest.approx(result.one_thread_ms.high / low)
     assert estimate.gains(1) == pytest.approx((1, 1))
 
 
@@ -73,9 +73,9 @@ def test_four_threads_gain_what_published_networks_gained() -> None:
     ("budget", "verdict"), [(50, "above"), (100, "undecided"), (300, "within")]
 )
 def test_a_budget_inside_the_range_is_not_decided(budget: int, verdict: str) -> None:
-    found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
+    result = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
 
-    assert found.judgement == verdict
+    assert result.judgement == verdict
 
 
 def test_a_core_without_a_model_is_refused() -> None:
@@ -164,9 +164,9 @@ def test_what_an_estimate_lacks_is_told() -> None:
     ],
 )
 def test_a_build_tells_the_estimate_and_its_verdict(budget: int, told: str) -> None:
-    found = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
+    result = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
 
-    screen = screens.estimate_text(found).plain
+    screen = screens.estimate_text(result).plain
 
     assert screen.startswith("estimate, not a measurement: ")
     assert told in screen
