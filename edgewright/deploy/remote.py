@@ -4,16 +4,14 @@ Only an SSH server and a POSIX shell are assumed on the board: files go through 
 input of an exec channel, never SFTP. Unknown and changed host keys are refused.
 """
 
-import base64
 import contextlib
-import hashlib
 import logging
 import os
 import select
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,10 +21,17 @@ import paramiko
 from paramiko.ssh_exception import BadAuthenticationType
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import locked, make_folder, write_file
 from edgewright.base.layout import expanded, user_config
 from edgewright.base.text import last_lines
 from edgewright.deploy import openssh
+from edgewright.deploy.known_hosts import (
+    KnownKey,
+    KnownKeys,
+    Pin,
+    fingerprint,
+    known_keys,
+    write_pins,
+)
 from edgewright.deploy.line import ANSWER_BYTES, Budget, EndlessAnswerError, Line, patience
 from edgewright.deploy.openssh import is_ready
 from edgewright.deploy.target import Target, parse_host
@@ -407,48 +412,47 @@ def _hops(connection: Any) -> list[Any]:
 def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> None:
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
     connection._set(seconds=limits.all)  # plain attributes of Fabric's are configuration
-    client = connection.client
-    _load_known_hosts(client, known_hosts)
-    client.set_missing_host_key_policy(_Refuse(_keys_of_far_host(connection)))
+    policy = _Pinned(_known(connection, known_hosts))
+    connection.client.set_missing_host_key_policy(policy)
     options = dict(connection.connect_kwargs)
     key_files = [Path(name).expanduser() for name in options.pop("key_filename", [])]
     options["key_filename"] = [str(path) for path in key_files if path.is_file()]
+    options["transport_factory"] = policy.transport
     if connection.ssh_config.get("identitiesonly", "no").lower() == "yes":
         options |= {"allow_agent": False, "look_for_keys": False}
     connection.connect_kwargs = options
     connection.connect_timeout = limits.handshake  # the TCP connection is made by _link
 
 
-def _load_known_hosts(client: paramiko.SSHClient, files: Sequence[Path]) -> None:
-    """Paramiko asks its 'system' keys before the others: ours go there."""
-    for index, path in enumerate(files):
-        load = client.load_host_keys if index else client.load_system_host_keys
-        if path.is_file():
-            try:
-                load(str(path))
-            except (paramiko.hostkeys.InvalidHostKey, UnicodeDecodeError) as broken:
-                raise UserError(
-                    str(path), "not a known_hosts file", facts=_error_lines(broken)
-                ) from broken
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What is known of one hop's host key."""
+
+    own: KnownKeys  # under the name that it is pinned by
+    # Behind a jump host: the keys of its address. 172.17.0.4 means another board behind each jump
+    # host, so a key that stands there is accepted, but another one is no changed key.
+    at_address: frozenset[str] = frozenset()
+
+    def is_trusted(self, offered: str) -> bool:
+        if self.own.revocation(offered):
+            return False
+        return offered in self.own.fingerprints or (
+            not self.own.pinned and offered in self.at_address
+        )
 
 
-def _keys_of_far_host(connection: Any) -> frozenset[bytes]:
-    """Behind a jump host, let Paramiko look a board up by its own name.
-
-    An address such as 172.17.0.4 means another board behind each jump host: a key that stands
-    there may be accepted, and is returned, but another one is no changed key.
-    """
-    if not isinstance(connection.gateway, fabric.Connection):
-        return frozenset()
-    client, name = connection.client, _host_key_name(connection)
-    accepted: set[bytes] = set()
-    for keys in (client._system_host_keys, client._host_keys):
-        own = keys.lookup(_pin_name(connection)) or {}
-        accepted |= {key.asbytes() for key in (keys.lookup(name) or {}).values()}
-        keys.clear()
-        for kind, key in own.items():
-            keys.add(name, kind, key)
-    return frozenset(accepted)
+def _known(connection: Any, files: Sequence[Path]) -> _Known:
+    name, address = _pin_name(connection), _host_key_name(connection)
+    own = known_keys(files, name)
+    if name == address:
+        return _Known(own=own)
+    # Each file's: here no file has the last word.
+    everywhere = [known_keys([path], address) for path in files]
+    revoked = tuple(key for known in everywhere for key in known.revoked)
+    return _Known(
+        own=replace(own, revoked=own.revoked + revoked),
+        at_address=frozenset(key for known in everywhere for key in known.fingerprints),
+    )
 
 
 def _known_hosts(target: Target, files: Sequence[Path] | None = None) -> Sequence[Path]:
@@ -463,21 +467,37 @@ def user_known_hosts() -> tuple[Path, ...]:
     return pins(), expanded("~/.ssh/known_hosts")
 
 
-class _UnknownKeyError(Exception):
-    def __init__(self, key: paramiko.PKey) -> None:
-        self.key = key
-        super().__init__("unknown host key")
+class _UntrustedKeyError(Exception):
+    def __init__(self, offered: str, known: KnownKeys) -> None:
+        self.offered, self.known = offered, known
+        super().__init__("host key is not trusted")
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):
-    def __init__(self, accepted: frozenset[bytes]) -> None:
-        self._accepted = accepted
+class _Pinned(paramiko.MissingHostKeyPolicy):
+    """Decides on host keys alone: Paramiko is given none, so it asks here about each."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        if key.asbytes() not in self._accepted:
-            raise _UnknownKeyError(key)
+        offered = fingerprint(key.asbytes())
+        if not self._known.is_trusted(offered):
+            raise _UntrustedKeyError(offered, self._known.own)
+
+    def transport(self, link: Any, **options: Any) -> paramiko.Transport:
+        """A transport that asks first for a key of the kinds that are pinned, as OpenSSH does."""
+        transport = paramiko.Transport(link, **options)
+        kinds = {key.kind for key in self._known.own.pinned}
+        ours = transport.get_security_options()
+        ours.key_types = sorted(ours.key_types, key=lambda name: _kind_of(name) not in kinds)
+        return transport
+
+
+def _kind_of(algorithm: str) -> str:
+    """The kind of key behind the name of a signature."""
+    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
 def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
@@ -486,10 +506,8 @@ def _log_in(connection: Any, subject: Target, limits: Timeouts) -> None:
         if not connection.gateway:
             connection.connect_kwargs["sock"] = _link(connection, limits)
         connection.open()
-    except _UnknownKeyError as unknown:
-        raise _unknown_key(subject, unknown.key) from unknown
-    except paramiko.BadHostKeyException as changed:
-        raise _changed_key(subject, changed.expected_key, changed.key) from changed
+    except _UntrustedKeyError as untrusted:
+        raise _untrusted_key(subject, untrusted.offered, untrusted.known) from untrusted
     except (OSError, EOFError, paramiko.SSHException) as failed:
         # No kind of exception means "login refused": Paramiko tries several keys and reports the
         # last failure, which may be a key file that it could not read. Where the connection stands
@@ -538,24 +556,34 @@ def _address(connection: Any) -> Target:
     return Target(address=connection.host, user=connection.user, port=port)
 
 
-def _unknown_key(subject: Target, key: paramiko.PKey) -> TargetError:
+def _untrusted_key(subject: Target, offered: str, known: KnownKeys) -> TargetError:
+    if revocation := known.revocation(offered):
+        return _revoked_key(subject, offered, revocation)
+    if known.pinned:
+        return TargetError(
+            str(subject),
+            "host key is not the one that was pinned",
+            facts=[*(f"expected: {key}" for key in known.fingerprints), f"found: {offered}"],
+            next=f"find out why; if the board was set up anew, invoke trust --host={subject}",
+        )
+    authorities = [
+        f"{key.source} trusts keys that an authority signed: host certificates are not used here"
+        for key in known.authorities
+    ]
     return TargetError(
         str(subject),
         "host key is not known",
-        facts=[f"offered: {fingerprint(key.asbytes())}"],
+        facts=[f"offered: {offered}", *authorities],
         next=f"compare it with the board's, then invoke trust --host={subject}",
     )
 
 
-def _changed_key(subject: Target, expected: paramiko.PKey, offered: paramiko.PKey) -> TargetError:
+def _revoked_key(subject: Target, offered: str, revocation: KnownKey) -> TargetError:
     return TargetError(
         str(subject),
-        "host key is not the one that was pinned",
-        facts=[
-            f"expected: {fingerprint(expected.asbytes())}",
-            f"found: {fingerprint(offered.asbytes())}",
-        ],
-        next=f"find out why; if the board was set up anew, invoke trust --host={subject}",
+        "HOST KEY IS REVOKED",
+        facts=[f"offered: {offered}", f"revoked by: {revocation.source}"],
+        next="find out who answers there: somebody may hold a key that was stolen",
     )
 
 
@@ -628,7 +656,7 @@ class HostKey:
     name: str  # as in known_hosts: addr or [addr]:port; behind a jump host, an alias or addr@jump
     kind: str  # ssh-ed25519 …
     blob: bytes
-    pinned: tuple[bytes, ...]
+    pinned: tuple[str, ...]  # fingerprints
 
     @property
     def fingerprint(self) -> str:
@@ -636,12 +664,7 @@ class HostKey:
 
     @property
     def is_pinned(self) -> bool:
-        return self.blob in self.pinned
-
-
-def fingerprint(blob: bytes) -> str:
-    """As OpenSSH prints it: `SHA256:` and base64 without padding."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+        return self.fingerprint in self.pinned
 
 
 def pins() -> Path:
@@ -663,12 +686,17 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
         raise _unreachable(connection, target, limits, failed) from failed
     finally:
         _close(chain)
+    known = _known(connection, _known_hosts(target))
+    offered = fingerprint(key.asbytes())
+    if revocation := known.own.revocation(offered):
+        raise _revoked_key(target, offered, revocation)
     return HostKey(
         target=target,
         name=_pin_name(connection),
         kind=key.get_name(),
         blob=key.asbytes(),
-        pinned=_pinned_keys(connection, key.asbytes(), _known_hosts(target)),
+        # The keys that a login goes by.
+        pinned=known.own.fingerprints or tuple({offered} & known.at_address),
     )
 
 
@@ -697,16 +725,6 @@ def _pin_name(connection: Any) -> str:
     return alias if alias != connection.host else f"{name}@{_pin_name(connection.gateway)}"
 
 
-def _pinned_keys(connection: Any, offered: bytes, files: Sequence[Path]) -> tuple[bytes, ...]:
-    """All keys of the first file that knows the host: the one that a login goes by."""
-    known = [paramiko.HostKeys(str(path)) for path in filter(Path.is_file, files)]
-    for host_keys in known:
-        if keys := host_keys.lookup(_pin_name(connection)):
-            return tuple(key.asbytes() for key in keys.values())
-    by_address = [(keys.lookup(_host_key_name(connection)) or {}).values() for keys in known]
-    return (offered,) if offered in {key.asbytes() for keys in by_address for key in keys} else ()
-
-
 def pin(key: HostKey, *, expected: str | None = None) -> bool:
     """Pin a board's key in our known_hosts; False if it is pinned already.
 
@@ -723,7 +741,7 @@ def pin(key: HostKey, *, expected: str | None = None) -> bool:
         return False
     if key.pinned and expected is None:
         raise other_key(key)
-    _write_pin(key)
+    write_pins(pins(), [Pin(name=key.name, kind=key.kind, blob=key.blob)])
     return True
 
 
@@ -733,21 +751,10 @@ def other_key(key: HostKey) -> UserError:
         str(key.target),
         "OFFERS ANOTHER HOST KEY THAN THE ONE THAT IS PINNED",
         facts=[
-            *(f"pinned: {fingerprint(blob)}" for blob in key.pinned),
+            *(f"pinned: {pinned}" for pinned in key.pinned),
             f"offered: {key.fingerprint}",
             "either the board was set up anew, or somebody answers in its place",
         ],
         next="read the fingerprint at the board itself; if it is the offered one, "
         f"invoke trust --host={key.target} --fingerprint=SHA256:…",
     )
-
-
-def _write_pin(key: HostKey) -> None:
-    """Replace the lines of this host, by rename, one writer at a time."""
-    path = pins()
-    make_folder(path.parent, mode=0o700)
-    with locked(path.with_suffix(".lock")):
-        lines = path.read_text().splitlines() if path.is_file() else []
-        unrelated = [line for line in lines if line.split(" ", 1)[0] != key.name]
-        pin_line = f"{key.name} {key.kind} {base64.b64encode(key.blob).decode()}"
-        write_file(path, "\n".join([*unrelated, pin_line]) + "\n", durable=True)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgewright.base.errors import TargetError
 from edgewright.deploy import openssh, remote
+from edgewright.deploy.known_hosts import fingerprint
 from edgewright.deploy.remote import (
     Board,
     CommandError,
@@ -264,7 +265,7 @@ def test_changed_key_is_refused_until_it_is_replaced(
     offered = scan_host_key(plain)
     assert told(plain) == (
         f"{plain}: host key is not the one that was pinned\n"
-        f"  expected: {remote.fingerprint(former.asbytes())}\n"
+        f"  expected: {fingerprint(former.asbytes())}\n"
         f"  found: {offered.fingerprint}\n"
         "next: find out why; if the board was set up anew, "
         f"invoke trust --host={plain}"

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from edgewright.deploy import remote
-from edgewright.deploy.remote import HostKey, fingerprint
+from edgewright.deploy.known_hosts import fingerprint
+from edgewright.deploy.remote import HostKey
 from edgewright.deploy.target import parse_host
 from tests.unit.cli.test_program import run
 
@@ -21,7 +22,11 @@ def offer(
 
     def offering(blob: bytes, *pinned: bytes) -> None:
         key = HostKey(
-            target=parse_host(HOST), name="10.0.0.7", kind="ssh-rsa", blob=blob, pinned=pinned
+            target=parse_host(HOST),
+            name="10.0.0.7",
+            kind="ssh-rsa",
+            blob=blob,
+            pinned=tuple(map(fingerprint, pinned)),
         )
         monkeypatch.setattr("edgewright.deploy.remote.scan_host_key", lambda target: key)
 

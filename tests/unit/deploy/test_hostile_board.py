@@ -29,8 +29,9 @@ from edgewright.deploy import access, documents, install, keyring, one_board, se
 from edgewright.deploy import smoke as smoke_test
 from edgewright.deploy.edgectl import BoardRelease, Edgectl
 from edgewright.deploy.install import Deployer
+from edgewright.deploy.known_hosts import fingerprint
 from edgewright.deploy.one_board import DeploySettings, RollbackSettings
-from edgewright.deploy.remote import Board, connect, fingerprint
+from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.smoke import Subject
 from edgewright.release import order

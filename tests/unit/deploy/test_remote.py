@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.deploy import remote
-from edgewright.deploy.remote import HostKey, Timeouts, connect, fingerprint, pin, scan_host_key
+from edgewright.deploy.known_hosts import fingerprint
+from edgewright.deploy.remote import HostKey, Timeouts, connect, pin, scan_host_key
 from edgewright.deploy.target import Target, parse_host
+from tests.hostile import HOST_KEY, end, hostile_board
 
 QUICK = Timeouts(connect=1, banner=0.5, login=1, idle=1)
 
@@ -31,7 +34,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def key_of(blob: bytes, *pinned: bytes, host: str = "pi@10.0.0.7") -> HostKey:
     target = parse_host(host)
     name = f"[{target.address}]:{target.port}" if target.port else target.address
-    return HostKey(target=target, name=name, kind="ssh-ed25519", blob=blob, pinned=pinned)
+    fingerprints = tuple(map(fingerprint, pinned))
+    return HostKey(target=target, name=name, kind="ssh-ed25519", blob=blob, pinned=fingerprints)
 
 
 # Host keys
@@ -81,10 +85,11 @@ def test_key_with_another_fingerprint_than_expected_is_not_pinned() -> None:
     assert not remote.pins().exists()
 
 
-def test_known_hosts_that_is_none_is_the_user_s_mistake(home: Path) -> None:
-    (home / ".ssh" / "known_hosts").write_text("host ssh-ed25519 AAAA=B\n")
+def test_a_damaged_line_of_the_host_is_the_user_s_mistake(home: Path) -> None:
+    line = "host ssh-ed25519 AAAA=B\n"
+    (home / ".ssh" / "known_hosts").write_text(line + line.replace("host", "[127.0.0.1]:1"))
     with (
-        pytest.raises(UserError, match="known_hosts: not a known_hosts file"),
+        pytest.raises(UserError, match="known_hosts:2: not a line of a known_hosts file"),
         connect(parse_host("pi@127.0.0.1:1"), timeouts=QUICK),
     ):
         pass
@@ -106,7 +111,7 @@ def test_every_hop_refuses_unknown_keys(home: Path) -> None:
         "pi@10.0.0.7:2222",
     ]
     for hop in hops:
-        assert isinstance(hop.client._policy, remote._Refuse)
+        assert isinstance(hop.client._policy, remote._Pinned)
 
 
 def test_our_pins_count_more_than_the_user_s_known_hosts(home: Path) -> None:
@@ -117,7 +122,8 @@ def test_our_pins_count_more_than_the_user_s_known_hosts(home: Path) -> None:
         f"10.0.0.7 {theirs.get_name()} {theirs.get_base64()}\n"
     )
     connection = remote._connection(parse_host("pi@10.0.0.7"), QUICK)
-    assert remote._pinned_keys(connection, b"", remote.user_known_hosts()) == (ours.asbytes(),)
+    known = remote._known(connection, remote.user_known_hosts())
+    assert known.own.fingerprints == (fingerprint(ours.asbytes()),)
 
 
 def test_identity_files_that_do_not_exist_are_left_out(home: Path) -> None:
@@ -251,3 +257,84 @@ def test_server_that_speaks_something_else() -> None:
 def test_scan_of_a_server_that_stays_silent() -> None:
     with listening(b"") as port, pytest.raises(TargetError, match="does not answer as an SSH"):
         scan_host_key(parse_host(f"pi@127.0.0.1:{port}"), timeouts=QUICK)
+
+
+# Host keys that a server shows
+
+
+def honest(channel: paramiko.Channel, _: str) -> None:
+    time.sleep(0.01)  # or the channel would be closed before the command is said to run
+    end(channel, b"done")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Target]:
+    with hostile_board(tmp_path / "server", honest) as target:
+        yield target
+
+
+def pins_of(target: Target) -> Path:
+    assert target.known_hosts is not None
+    return target.known_hosts
+
+
+def refused(target: Target) -> str:
+    with pytest.raises(TargetError) as failed, connect(target):
+        pass
+    return str(failed.value)
+
+
+def test_a_login_reads_no_other_host_s_pins(server: Target) -> None:
+    own = pins_of(server).read_text()
+    others = (f"10.0.{n // 250}.{n % 250} ssh-ed25519 AAAA=\n" for n in range(10_000))
+    pins_of(server).write_text("".join(others) + own)
+    started = time.process_time()
+
+    with connect(server) as board:
+        assert board.run(["true"]).stdout == "done"
+
+    assert time.process_time() - started < 2  # both ends of the line; it was 43 s
+
+
+def test_a_revoked_key_is_refused_though_it_is_pinned(server: Target) -> None:
+    _, *key = pins_of(server).read_text().split()
+    with pins_of(server).open("a") as file:
+        file.write(f"@revoked * {' '.join(key)}\n")
+
+    assert refused(server).startswith(
+        f"{server}: HOST KEY IS REVOKED\n"
+        f"  offered: {fingerprint(HOST_KEY.asbytes())}\n"
+        f"  revoked by: {pins_of(server)}:2\n"
+    )
+
+
+def test_each_of_two_keys_of_one_kind_lets_the_host_in(server: Target) -> None:
+    own = pins_of(server).read_text()
+    former = paramiko.ECDSAKey.generate()
+    pins_of(server).write_text(f"{own.split()[0]} {former.get_name()} {former.get_base64()}\n{own}")
+
+    with connect(server) as board:
+        assert board.run(["true"]).stdout == "done"
+
+
+def test_an_authority_is_no_pin_and_the_error_says_so(server: Target) -> None:
+    pins_of(server).write_text(f"@cert-authority {pins_of(server).read_text()}")
+
+    assert (
+        f"{pins_of(server)}:1 trusts keys that an authority signed: "
+        "host certificates are not used here\n" in refused(server)
+    )
+
+
+def test_the_kind_of_key_that_is_pinned_is_asked_for(home: Path, server: Target) -> None:
+    """A server has keys of several kinds, and offers the one that is asked for first."""
+    key = paramiko.RSAKey.generate(2048)
+    pins_of(server).write_text(
+        f"{pins_of(server).read_text().split()[0]} ssh-rsa {key.get_base64()}\n"
+    )
+    connection = remote._connection(server, QUICK)
+    with socket.create_connection(("127.0.0.1", server.port or 0)) as link:
+        transport = connection.connect_kwargs["transport_factory"](link)
+        kinds = transport.get_security_options().key_types
+
+    assert kinds[:2] == ("rsa-sha2-512", "rsa-sha2-256")
