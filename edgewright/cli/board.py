@@ -1,6 +1,7 @@
 """Boards over SSH."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +9,10 @@ from typing import Annotated
 from invoke.context import Context
 
 from edgewright.base.errors import UserError
+from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
 from edgewright.build import pipeline
-from edgewright.cli import screens
+from edgewright.cli import many, screens
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -25,12 +27,14 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import OfferedHostKey
 from edgewright.cli.keys import signing_policy
+from edgewright.cli.many import BoardEnds, Boards, Member
 from edgewright.deploy import documents, install, one_board, remote, service
 from edgewright.deploy import smoke as smoke_test
 from edgewright.deploy import target as targets
-from edgewright.deploy.documents import DeployReport
+from edgewright.deploy.documents import DeployReport, PlanReport, StatusReport
 from edgewright.deploy.one_board import DeploySettings, RollbackSettings
-from edgewright.deploy.remote import HostKey
+from edgewright.deploy.remote import Board, HostKey
+from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
 
@@ -89,8 +93,12 @@ class DeployOptions:
 
 
 @task
-def deploy(c: Context, reach: Reach, options: DeployOptions, json: Json = False) -> None:
+def deploy(c: Context, boards: Boards, options: DeployOptions, json: Json = False) -> None:
     """Install the last build on a board. Example: invoke deploy --board=a53-som --emulated"""
+    if not boards.is_one:
+        deploy_to_many(boards, options, json=json)
+        return
+    reach = boards.reach()
     release = pipeline.latest_release(workspace().build(reach.board))
     settings = deploy_settings(reach.profile, release, reach.target(), options)
     settings = replace(settings, password=reach.password())
@@ -105,6 +113,66 @@ def deploy(c: Context, reach: Reach, options: DeployOptions, json: Json = False)
     report = deploy_board(settings)
     if json:
         write_document(report)
+
+
+def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> None:
+    """Deploy to each of several boards the last build for its kind."""
+    members, signing = boards.members(), signing_policy(options.key)
+    releases = _last_builds({member.profile.name for member in members})
+    for release in releases.values():  # a passphrase is asked for before the first login
+        signing.signature_of(release, emulated=False)
+    password = boards.password()
+
+    def settings_of(member: Member) -> DeploySettings:
+        release = releases[member.profile.name]
+        settings = deploy_settings(member.profile, release, member.target, options)
+        return replace(settings, signing=signing, password=password, smoke_file=None)
+
+    def plan_line(plan: PlanReport) -> str:
+        return "nothing to do" if plan.unchanged else f"{plan.bytes_to_send:,} bytes to send"
+
+    if options.dry_run:
+        plan = many.Task(
+            command="deploy",
+            work=lambda member, _: one_board.plan(settings_of(member)),
+            line=plan_line,
+            document=BoardEnds[PlanReport],
+        )
+        many.run(plan, members, parallel=boards.parallel, json=json)
+        return
+    work = many.Task(
+        command="deploy",
+        work=lambda member, progress: one_board.deploy(settings_of(member), progress),
+        line=_deployed,
+        document=BoardEnds[DeployReport],
+    )
+    many.run(work, members, parallel=boards.parallel, json=json)
+
+
+def _last_builds(kinds: Iterable[str]) -> dict[str, Release]:
+    """The last build for each kind of board. Raises UserError that names all that are missing."""
+    releases, missing = {}, []
+    for kind in sorted(kinds):
+        try:
+            releases[kind] = pipeline.latest_release(workspace().build(kind))
+        except UserError as none:
+            missing.append(none)
+    if len(missing) > 1:
+        raise UserError(
+            "boards",
+            f"no build for {len(missing)} of their kinds",
+            facts=[f"{none.subject}: {none.problem}" for none in missing],
+            next="invoke build --board=KIND, for each",
+        )
+    if missing:
+        raise missing[0]
+    return releases
+
+
+def _deployed(report: DeployReport) -> str:
+    if report.unchanged:
+        return f"runs release {report.release} already; nothing was sent"
+    return f"release {report.release} is current; {report.bytes_sent:,} bytes sent"
 
 
 def deploy_settings(
@@ -132,17 +200,17 @@ def deploy_board(settings: DeploySettings) -> DeployReport:
     """Deploy, and say how it went."""
     with screens.deploy_progress(ERR) as progress:
         report = one_board.deploy(settings, progress)
-    if report.unchanged:
-        say(f"{report.target}: runs release {report.release} already; nothing was sent")
-    else:
-        sent = f"{report.bytes_sent:,} bytes sent"
-        say(f"{report.target}: release {report.release} is current; {sent}")
+    say(f"{report.target}: {_deployed(report)}")
     return report
 
 
 @task
-def smoke(c: Context, reach: Reach, json: Json = False) -> None:
+def smoke(c: Context, boards: Boards, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
+    if not boards.is_one:
+        smoke_many(boards, json=json)
+        return
+    reach = boards.reach()
     root = reach.profile.deploy.root
     with reach.connect() as board, screens.deploy_progress(ERR) as progress:
         report = one_board.smoke_current(
@@ -159,19 +227,68 @@ def smoke(c: Context, reach: Reach, json: Json = False) -> None:
     smoke_test.require_passed(report)
 
 
+def smoke_many(boards: Boards, *, json: bool) -> None:
+    members, password, deployer = boards.members(), boards.password(), install.this_user()
+
+    def smoke_one(member: Member, progress: Progress) -> SmokeReport:
+        with remote.connect(member.target, password=password) as board:
+            root = member.profile.deploy.root
+            return one_board.smoke_current(board, root, deployer, progress=progress)
+
+    work = many.Task(
+        command="smoke",
+        work=smoke_one,
+        line=lambda report: f"release {report.release} passed",
+        document=BoardEnds[SmokeReport],
+        judge=smoke_test.require_passed,
+    )
+    many.run(work, members, parallel=boards.parallel, json=json)
+
+
 @task
-def status(c: Context, reach: Reach, json: Json = False) -> None:
+def status(c: Context, boards: Boards, json: Json = False) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
+    if not boards.is_one:
+        status_of_many(boards, json=json)
+        return
+    reach = boards.reach()
     with reach.connect() as board:
-        installed = install.status(board, reach.profile.deploy.root)
-        running = service.status(board, reach.profile)
-    report = documents.status_report(installed, running, str(board.target))
+        report = _status_of(board, reach.profile)
     if json:
         write_document(report)
         return
     OUT.print(screens.status_screen(report))
     for line in screens.service_lines(report.service):
         OUT.print(line, markup=False)
+
+
+def _status_of(board: Board, profile: BoardProfile) -> StatusReport:
+    installed = install.status(board, profile.deploy.root)
+    running = service.status(board, profile)
+    return documents.status_report(installed, running, str(board.target))
+
+
+def status_of_many(boards: Boards, *, json: bool) -> None:
+    members, password = boards.members(), boards.password()
+
+    def status_of_one(member: Member, _: Progress) -> StatusReport:
+        with remote.connect(member.target, password=password) as board:
+            return _status_of(board, member.profile)
+
+    work = many.Task(
+        command="status",
+        work=status_of_one,
+        line=_status_line,
+        document=BoardEnds[StatusReport],
+    )
+    many.run(work, members, parallel=boards.parallel, json=json)
+
+
+def _status_line(report: StatusReport) -> str:
+    if report.current is None:
+        return "no release is installed"
+    on_trial = f"; {report.trial} is on trial" if report.trial else ""
+    return f"release {report.current}, ordered {report.ordered or 'without a time'}{on_trial}"
 
 
 @task

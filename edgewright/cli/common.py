@@ -69,6 +69,12 @@ BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 BoardName = Annotated[str, f"{BOARD}; default: default_board of edgewright.toml"]
 Host = Annotated[str, "user@addr[:port] of the board"]
 Json = Annotated[bool, "one JSON document instead of a screen"]
+Emulated = Annotated[bool, "the emulated board of invoke emulate.up"]
+OfLab = Annotated[bool, "the full-system board of invoke lab.up"]
+AskPassword = Annotated[
+    bool, "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD"
+]
+Sudo = Annotated[bool, "run the board's commands by its sudo, where that asks for no password"]
 
 
 def task(body: Body) -> Task[Body]:
@@ -259,15 +265,10 @@ class Reach:
 
     board: BoardName
     host: Host = ""
-    emulated: Annotated[bool, "the emulated board of invoke emulate.up"] = False
-    lab: Annotated[bool, "the full-system board of invoke lab.up"] = False
-    ask_password: Annotated[
-        bool, "ask for the board's password; else keys, the agent or EDGEWRIGHT_PASSWORD"
-    ] = False
-
-    sudo: Annotated[
-        bool, "run the board's commands by its sudo, where that asks for no password"
-    ] = False
+    emulated: Emulated = False
+    lab: OfLab = False
+    ask_password: AskPassword = False
+    sudo: Sudo = False
 
     def __post_init__(self) -> None:
         _ = self.profile  # an unknown board is refused before anything else

@@ -223,7 +223,11 @@ class Edgewright(Program):
 
     def print_task_help(self, name: str) -> None:
         context = self.parser.contexts[name]
-        options = [(flag, as_called(meaning or "")) for flag, meaning in context.help_tuples()]
+        repeated = {flag for flag, option in context.flags.items() if option.kind is list}
+        options = [  # Invoke shows no value of an option that may be given several times
+            (f"{flag}=STRING" if flag in repeated else flag, as_called(meaning or ""))
+            for flag, meaning in context.help_tuples()
+        ]
         task = self.collection[name]
         usage = "".join(f" --{argument.name}=…" for argument in context.positional_args)
         print(as_called(f"Usage: {self.binary} {name}{usage}{' [--options]' if options else ''}\n"))

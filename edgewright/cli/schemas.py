@@ -14,6 +14,7 @@ from edgewright.board.proposal import ProbeReport
 from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli import documents as of_tasks
+from edgewright.cli.many import BoardEnds
 from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import edge_infer, edgectl
 from edgewright.deploy.documents import (
@@ -134,12 +135,16 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "error": of_tasks.Failure,
     "bench.instructions--vs": Comparison,
     "deploy--dry-run": PlanReport,
+    "deploy--many": BoardEnds[DeployReport],
+    "deploy--many-dry-run": BoardEnds[PlanReport],
     "lab.lostwrites--teeth": TeethReport,
     "model.evaluate--anomaly": AnomalyQuality,
     "model.evaluate--detect": DetectQuality,
     "model.evaluate--segment": SegmentQuality,
     "model.quantize--task": TaskQuantized,
     "model.quantize--unlabelled": UnlabelledQuantized,
+    "smoke--many": BoardEnds[SmokeReport],
+    "status--many": BoardEnds[StatusReport],
 }
 # Files, by their names without `.json`.
 FILES: Mapping[str, type[BaseModel]] = {

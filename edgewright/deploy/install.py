@@ -64,7 +64,7 @@ MAX_CHUNKS = 32_768  # of a base
 LARGE = 1 << 20  # bytes; for less, a login of its own is not worth while
 SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
-SEND, READ_BACK = "send", "read back"  # how these stages begin
+SEND, READ_BACK, SWITCH = "send", "read back", "switch to"  # how these stages begin
 
 # Judges a release on the board, after its self-test, whose result it gets, and before the switch.
 # What it raises ends the deploy.
@@ -538,7 +538,7 @@ def _switch(
         progress.start("smoke test before the switch")
         helper = replace(edgectl, protocol=protocol)
         gate(BoardRelease(edgectl=helper, release=release, right=f"--fence={fence}"), selftest)
-    progress.start(f"switch to {release}")
+    progress.start(f"{SWITCH} {release}")
     has_service = protocol >= AWAITS_SERVICE and service.is_installed(board)
     seconds = EMULATED_TRIAL_SECONDS if board.target.emulated else TRIAL_SECONDS
     edgectl.switch(fence, deadline_s=seconds, awaits_service=has_service)

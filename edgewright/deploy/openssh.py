@@ -123,7 +123,10 @@ class Login:
     def _started(self, command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
         pipe = subprocess.PIPE
         line = argv(self._target, self._settings, command=shlex.join(command))
-        child = subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        # Ctrl-C at a terminal is for whoever called us: of many boards, each may end its upload.
+        child = subprocess.Popen(
+            line, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+        )
         try:
             yield child
         finally:

@@ -716,6 +716,20 @@ def _host_key_name(connection: Any) -> str:
     return connection.host if port == 22 else f"[{connection.host}]:{port}"
 
 
+def place(target: Target) -> str:
+    """Where a target is, once `~/.ssh/config` was read: two names of one board have one place.
+
+    Raises UserError for a configuration that cannot be used.
+    """
+    return _place(_connection(target, Timeouts()))
+
+
+def _place(connection: Any) -> str:
+    name = _host_key_name(connection)
+    gateway = connection.gateway
+    return f"{name}@{_place(gateway)}" if isinstance(gateway, fabric.Connection) else name
+
+
 def _pin_name(connection: Any) -> str:
     """The name that a board is pinned under: behind a jump host its address says too little."""
     name = _host_key_name(connection)

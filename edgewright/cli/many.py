@@ -1,0 +1,260 @@
+"""Tasks for many boards at once: which, side by side, and what is told of each."""
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, TypeVar
+
+from edgewright.base.errors import (
+    CheckError,
+    EdgewrightError,
+    ExitCode,
+    InterruptedWorkError,
+    TargetError,
+    UserError,
+)
+from edgewright.base.progress import Progress
+from edgewright.base.schema import Document, Part
+from edgewright.board.profile import BoardProfile
+from edgewright.cli.common import (
+    OUT,
+    AskPassword,
+    BoardName,
+    Emulated,
+    OfLab,
+    Reach,
+    Sudo,
+    say,
+    write_document,
+)
+from edgewright.cli.documents import Problem, failure
+from edgewright.cli.faults import fault_of
+from edgewright.deploy import remote
+from edgewright.deploy.target import Target
+from edgewright.fleet import side_by_side
+from edgewright.fleet.side_by_side import MOST_PARALLEL, End, Job
+
+Report = TypeVar("Report", bound=Document)
+State = Literal["done", "failed", "interrupted", "not_begun"]
+
+SHOWN = 10  # boards that failed whose errors are shown whole
+# The worst code is the first of these that any board has.
+WORST = (ExitCode.INTERRUPTED, ExitCode.BUG, ExitCode.USER, ExitCode.TARGET, ExitCode.CHECK)
+FAULTS = {
+    ExitCode.INTERRUPTED: InterruptedWorkError,
+    ExitCode.BUG: EdgewrightError,
+    ExitCode.USER: UserError,
+    ExitCode.TARGET: TargetError,
+    ExitCode.CHECK: CheckError,
+}
+
+
+class BoardEnd(Part, Generic[Report]):
+    """What became of one board."""
+
+    name: str  # as it was named: a host, or a board of the fleet
+    target: str
+    kind: str  # its board profile
+    state: State
+    exit_code: int  # that the task would have had for this board alone
+    seconds: float
+    report: Report | None  # also of a board whose smoke test failed
+    error: Problem | None
+
+
+class BoardEnds(Document, Generic[Report]):
+    """What became of each of many boards."""
+
+    version: Literal[1] = 1
+    command: str
+    exit_code: int  # the worst of them
+    boards: tuple[BoardEnd[Report], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of many boards."""
+
+    name: str
+    target: Target
+    profile: BoardProfile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boards:
+    """The boards of a task, and the way to them: one, or many side by side."""
+
+    board: BoardName
+    host: Annotated[
+        tuple[str, ...], "user@addr[:port] of a board; given several times: of several boards"
+    ] = ()
+    parallel: Annotated[int, "of several boards, how many are at work at once"] = 8
+    emulated: Emulated = False
+    lab: OfLab = False
+    ask_password: AskPassword = False
+    sudo: Sudo = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.parallel <= MOST_PARALLEL:
+            raise UserError(
+                f"--parallel={self.parallel}",
+                f"expected 1 to {MOST_PARALLEL}",
+                next="the same command without --parallel",
+            )
+
+    @property
+    def is_one(self) -> bool:
+        return len(self.host) < 2
+
+    def reach(self, host: str = "") -> Reach:
+        """One board: `host`, or the only one."""
+        return Reach(
+            board=self.board,
+            host=host or "".join(self.host),
+            emulated=self.emulated,
+            lab=self.lab,
+            ask_password=self.ask_password,
+            sudo=self.sudo,
+        )
+
+    def password(self) -> str | None:
+        """One for all boards: typed if that was asked for, else from the environment."""
+        return self.reach(self.host[0]).password()
+
+    def members(self) -> tuple[Member, ...]:
+        """Many boards. Raises UserError for one that is named twice."""
+        hosts = [self.reach(host) for host in self.host]
+        members = [
+            Member(name=reach.host, target=reach.target(), profile=reach.profile) for reach in hosts
+        ]
+        _require_different(members)
+        return tuple(members)
+
+
+def _require_different(members: Sequence[Member]) -> None:
+    places: dict[str, str] = {}
+    twice = []
+    for member in members:
+        place = remote.place(member.target)
+        if place in places:
+            twice.append(f"{member.name} is {places[place]}: {place}")
+        places.setdefault(place, member.name)
+    if twice:
+        raise UserError(
+            "boards", "one is named twice", facts=twice, next="the same command with each once"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Generic[Report]):
+    """What a task does on each of many boards."""
+
+    command: str
+    work: Callable[[Member, Progress], Report]
+    line: Callable[[Report], str]  # what is told of a board where it went well
+    document: type[BoardEnds[Report]]
+    judge: Callable[[Report], None] = lambda _: None  # raises for a report that says no
+
+
+def run(task: Task[Report], members: Sequence[Member], *, parallel: int, json: bool) -> None:
+    """Work on all boards, and tell a line of each as it ends.
+
+    Raises the worst fault of all boards, in a summary.
+    """
+    by_name = {member.name: member for member in members}
+    board_ends: dict[str, BoardEnd[Report]] = {}
+    faults: dict[str, EdgewrightError] = {}
+
+    def note(end: End[Report]) -> None:
+        fault = _fault(end, task.judge)
+        board_ends[end.name] = _board_end(end, by_name[end.name], fault, task.command)
+        if fault is None:
+            assert end.result is not None
+            OUT.print(f"{end.name}: {task.line(end.result)}", soft_wrap=True)
+            return
+        faults[end.name] = fault
+        OUT.print(f"{end.name}: {fault.problem}", soft_wrap=True)
+        if fault.exit_code is ExitCode.BUG and end.raised:
+            say("".join(traceback.format_exception(end.raised)))
+
+    side_by_side.run(
+        [Job(name=member.name, work=_work(task, member)) for member in members],
+        parallel=parallel,
+        on_end=note,
+        on_interrupt=_tell_interrupt,
+    )
+    ends = tuple(board_ends[member.name] for member in members)
+    code = worst(end.exit_code for end in ends)
+    if json:
+        write_document(task.document(command=task.command, exit_code=code, boards=ends))
+    failed = [fault for fault in faults.values() if fault.exit_code is not ExitCode.INTERRUPTED]
+    for fault in failed[:SHOWN]:
+        say(str(fault))
+    if len(failed) > SHOWN:
+        say(f"and {len(failed) - SHOWN} more boards that failed; --json tells of each")
+    summary = _summary(ends)
+    if code is not ExitCode.OK:
+        raise FAULTS[code](f"{len(ends)} boards", summary)
+    say(f"{len(ends)} boards: {summary}")
+
+
+def _work(task: Task[Report], member: Member) -> Callable[[Progress], Report]:
+    return lambda progress: task.work(member, progress)
+
+
+def _fault(end: End[Report], judge: Callable[[Report], None]) -> EdgewrightError | None:
+    if not end.has_begun:
+        return InterruptedWorkError(end.name, "not begun: nothing was changed")
+    if end.raised is not None:
+        return fault_of(end.raised)
+    assert end.result is not None
+    try:
+        judge(end.result)
+    except EdgewrightError as refused:
+        return refused
+    return None
+
+
+def _board_end(
+    end: End[Report], member: Member, fault: EdgewrightError | None, command: str
+) -> BoardEnd[Report]:
+    state: State = "done"
+    if not end.has_begun:
+        state = "not_begun"
+    elif isinstance(fault, InterruptedWorkError):
+        state = "interrupted"
+    elif fault is not None:
+        state = "failed"
+    return BoardEnd(
+        name=member.name,
+        target=str(member.target),
+        kind=member.profile.name,
+        state=state,
+        exit_code=ExitCode.OK if fault is None else fault.exit_code,
+        seconds=end.seconds,
+        report=end.result,
+        error=None if fault is None else failure(command, fault).error,
+    )
+
+
+def worst(codes: Iterable[int]) -> ExitCode:
+    """The one code for many boards: interrupted, a bug, your hands, a board, a budget."""
+    present = {*codes}
+    return next((code for code in WORST if code in present), ExitCode.OK)
+
+
+WORDS = {"done": "done", "failed": "failed", "interrupted": "interrupted", "not_begun": "not begun"}
+
+
+def _summary(ends: Sequence[BoardEnd[Report]]) -> str:
+    counts = Counter[str](end.state for end in ends)
+    return ", ".join(f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state])
+
+
+def _tell_interrupt(at_work: Sequence[str]) -> None:
+    say(
+        f"interrupted: no other board is begun, {len(at_work)} come to their end: "
+        f"{', '.join(at_work[:SHOWN])}{' …' * (len(at_work) > SHOWN)}\n"
+        "Ctrl-C again ends each at its next step; what has switched ends well or goes back"
+    )

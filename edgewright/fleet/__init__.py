@@ -1,0 +1,1 @@
+"""Many boards: which there are, which of them are meant, and work on them side by side."""

@@ -1,0 +1,229 @@
+"""Tasks for several boards at once, to boards that are folders of this machine."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright.base.errors import CheckError, ExitCode, TargetError, UserError
+from edgewright.base.progress import Progress
+from edgewright.cli.many import worst
+from edgewright.deploy import one_board
+from edgewright.deploy.documents import DeployReport
+from edgewright.deploy.one_board import DeploySettings
+from edgewright.deploy.remote import Board
+from edgewright.deploy.target import Target
+from edgewright.release.manifest import Release
+from tests.boards import LocalBoard, make_release
+from tests.schemas import require_valid
+from tests.unit.cli.test_cli import run, start
+
+HOSTS = [f"root@board-{n}.test" for n in range(4)]
+TO_ALL = ("--board=a53-som", *(f"--host={host}" for host in HOSTS))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    """The last build for every board."""
+    helper = tmp_path / "edgectl"
+    helper.write_bytes(b"helper")
+    made = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: made)
+    return made
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch, release: Release) -> dict[str, Exception]:
+    """Deploys go well, but for the boards with a fault here."""
+    table: dict[str, Exception] = {}
+
+    def deploy(settings: DeploySettings, progress: Progress) -> DeployReport:
+        progress.start("send")
+        if fault := table.get(str(settings.target)):
+            raise fault
+        return DeployReport(
+            target=str(settings.target),
+            release=settings.release.id,
+            former=None,
+            unchanged=False,
+            bytes_sent=1234,
+            removed=(),
+            smoke=None,
+        )
+
+    monkeypatch.setattr(one_board, "deploy", deploy)
+    start("keys.generate")
+    return table
+
+
+def deployed(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    shown = capsys.readouterr()
+    require_valid("deploy--many", shown.out)
+    document: dict[str, Any] = json.loads(shown.out)
+    return document, shown.err
+
+
+def test_a_line_for_each_board_and_a_summary(
+    faults: dict[str, Exception], release: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("deploy", *TO_ALL)
+
+    shown = capsys.readouterr()
+    assert sorted(shown.out.splitlines()) == [
+        f"{host}: release {release.id} is current; 1,234 bytes sent" for host in HOSTS
+    ]
+    assert shown.err.endswith("4 boards: 4 done\n")
+
+
+def test_one_board_that_fails_stops_no_other(
+    faults: dict[str, Exception], release: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults[HOSTS[1]] = TargetError(HOSTS[1], "connection refused", facts=["port: 22"], next="power")
+
+    assert run("deploy", *TO_ALL, "--json", "--parallel=2") == ExitCode.TARGET
+
+    document, said = deployed(capsys)
+    assert document["exit_code"] == ExitCode.TARGET
+    assert [board["state"] for board in document["boards"]] == ["done", "failed", "done", "done"]
+    assert [board["name"] for board in document["boards"]] == HOSTS
+    failed = document["boards"][1]
+    assert failed["report"] is None
+    assert failed["error"] == {
+        "code": "target",
+        "message": f"{HOSTS[1]}: connection refused\nport: 22",
+        "next": "power",
+    }
+    assert f"{HOSTS[1]}: connection refused\n  port: 22\nnext: power\n" in said
+    assert said.endswith("4 boards: 3 done, 1 failed\n")
+
+
+def test_the_worst_code_is_the_command_s(
+    faults: dict[str, Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults[HOSTS[0]] = CheckError(HOSTS[0], "latency")
+    assert run("deploy", *TO_ALL) == ExitCode.CHECK
+    faults[HOSTS[1]] = TargetError(HOSTS[1], "full")
+    assert run("deploy", *TO_ALL) == ExitCode.TARGET
+    faults[HOSTS[2]] = UserError("a key", "is locked")
+    assert run("deploy", *TO_ALL) == ExitCode.USER
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [
+        ([], 0),
+        ([0, 0], 0),
+        ([0, 4, 3], 3),
+        ([4, 0], 4),
+        ([2, 3], 2),
+        ([1, 2, 3], 1),
+        ([1, 130], 130),
+    ],
+)
+def test_which_code_is_the_worst(codes: list[int], code: int) -> None:
+    assert worst(codes) == code
+
+
+def test_a_bug_shows_where_it_is_and_stops_no_other(
+    faults: dict[str, Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults[HOSTS[3]] = ZeroDivisionError("of ours")
+
+    with pytest.raises(Exception, match="4 boards: 3 done, 1 failed"):
+        start("deploy", *TO_ALL, "--json")
+
+    document, said = deployed(capsys)
+    assert document["exit_code"] == ExitCode.BUG
+    assert "ZeroDivisionError: of ours" in said
+    assert "Traceback" in said
+
+
+def test_a_board_that_is_named_twice_is_refused(
+    faults: dict[str, Exception], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host oven\n  HostName board-2.test\n")
+
+    assert run("deploy", *TO_ALL, "--host=oven") == ExitCode.USER
+
+    assert "boards: one is named twice\n  oven is root@board-2.test: board-2.test\n" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_pool_of_no_size_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("deploy", *TO_ALL, "--parallel=0") == ExitCode.USER
+
+    assert capsys.readouterr().err.startswith("--parallel=0: expected 1 to 200\n")
+
+
+def test_a_password_is_typed_once_for_all(
+    faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(name: str, variable: str) -> str:
+        asked.append(name)
+        return "hunter2"
+
+    monkeypatch.setattr("edgewright.cli.common.ask_secret", ask)
+
+    start("deploy", *TO_ALL, "--ask-password")
+
+    assert len(asked) == 1
+
+
+@pytest.fixture
+def folders(monkeypatch: pytest.MonkeyPatch, release: Release) -> None:
+    """Every board is this machine."""
+
+    @contextmanager
+    def connect(target: Target, **options: object) -> Iterator[Board]:
+        board = LocalBoard()
+        board.target = target
+        yield board
+
+    monkeypatch.setattr("edgewright.deploy.remote.connect", connect)
+
+
+@pytest.mark.usefixtures("folders")
+def test_a_dry_run_to_many(release: Release, capsys: pytest.CaptureFixture[str]) -> None:
+    start("keys.generate")
+    capsys.readouterr()
+
+    start("deploy", *TO_ALL, "--dry-run", "--json")
+
+    shown = capsys.readouterr()
+    require_valid("deploy--many-dry-run", shown.out)
+    boards = json.loads(shown.out)["boards"]
+    assert {board["report"]["release"] for board in boards} == {release.id}
+    assert shown.err.endswith("4 boards: 4 done\n")
+
+
+@pytest.mark.usefixtures("folders")
+def test_the_status_of_many(capsys: pytest.CaptureFixture[str]) -> None:
+    start("status", *TO_ALL, "--json")
+
+    shown = capsys.readouterr()
+    require_valid("status--many", shown.out)
+    assert [board["target"] for board in json.loads(shown.out)["boards"]] == HOSTS
+    assert f"{HOSTS[0]}: no release is installed\n" in shown.err
+
+
+@pytest.mark.usefixtures("folders")
+def test_the_smoke_test_of_many(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("smoke", *TO_ALL, "--json") == ExitCode.TARGET
+
+    shown = capsys.readouterr()
+    require_valid("smoke--many", shown.out)
+    messages = {board["error"]["message"] for board in json.loads(shown.out)["boards"]}
+    assert messages == {f"{host}: no release is installed" for host in HOSTS}
