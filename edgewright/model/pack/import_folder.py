@@ -89,7 +89,7 @@ def import_model(request: ImportRequest) -> ImportReport:
             answers = judge(model, dataset, card, positive_label(card.labels))
             golden = make_golden(model, card, answers)
             cases, left_out = golden.cases, golden.left_out
-            accuracy = answers.metrics.accuracy.value
+            accuracy = float(answers.right.mean())
     imported = classifier.imported
     return ImportReport(
         source=str(request.model),

@@ -90,6 +90,7 @@ def quantize(
     card = stored_card or _assumed_card(classifier, calibration.labels, progress)
     card = card.model_copy(update={"schema_": 2, "imported": import_facts(classifier.imported)})
     _require_equal(classifier, calibration, card, progress)
+    held_out = relabel(judged, card.labels)
     with (
         new_folder(request.out) as folder,
         TemporaryDirectory() as scratch,
@@ -99,8 +100,8 @@ def quantize(
             fp32=classifier.path,
             card=card,
             calibration=relabel(calibration, card.labels),
-            held_out=relabel(judged, card.labels),
-            positive=label_of(card, request.positive),
+            held_out=held_out,
+            positive=_measured_label(held_out, request.positive),
             folder=Path(scratch),
             rivals=tuple(_rival(path, card) for path in request.beside),
             count_instructions=count_instructions,
@@ -137,11 +138,13 @@ def judging(
     model_card = stored_card or _assumed_card(classifier, dataset.labels, progress)
     _require_equal(classifier, dataset, model_card, progress)
     dataset = relabel(dataset, model_card.labels)
+    if count:
+        dataset = spread(dataset, count)
     return Judging(
         classifier=classifier,
         card=model_card,
-        dataset=spread(dataset, count) if count else dataset,
-        positive=label_of(model_card, positive),
+        dataset=dataset,
+        positive=_measured_label(dataset, positive),
     )
 
 
@@ -223,13 +226,26 @@ def _rival(model: Path, card: Card) -> Rival:
     return Rival(classifier=classifier, card=rival_card)
 
 
-def label_of(card: Card, positive: str) -> int:
-    """The index of label `positive`, or of the default one. Raises UserError for another word."""
-    if positive and positive not in card.labels:
+def _measured_label(dataset: Dataset, name: str) -> int:
+    """The index of the label whose recall and AUC are measured: `name`, or the default one.
+
+    Raises UserError for another word, and if no image has that label.
+    """
+    labels = dataset.labels
+    if name and name not in labels:
         raise UserError(
-            f"--positive={positive}", "no such label", facts=["labels: " + ", ".join(card.labels)]
+            f"--positive={name}", "no such label", facts=["labels: " + ", ".join(labels)]
         )
-    return positive_label(card.labels, positive)
+    positive = positive_label(labels, name)
+    present = sorted({sample.label for sample in dataset.samples})
+    if positive not in present:
+        raise UserError(
+            dataset.name,
+            f"no image is {labels[positive]}, whose recall and AUC are measured",
+            facts=["labels of the images: " + ", ".join(labels[label] for label in present)],
+            next=f"the same command with --positive={labels[present[0]]}",
+        )
+    return positive
 
 
 def _images(request: Quantization) -> tuple[Dataset, Dataset]:

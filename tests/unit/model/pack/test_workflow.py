@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.card import read_card
+from edgewright.model.contract.card import read_card, write_card
 from edgewright.model.convert.inspect import inspect
 from edgewright.model.convert.to_ort import convert
 from edgewright.model.judge.answers import Answers
 from edgewright.model.pack import workflow
+from edgewright.model.pack.folder import new_card
 from edgewright.model.pack.golden import expect
 from edgewright.model.pack.workflow import Quantization, judging, quantize
 from edgewright.model.quantize.sweep_report import SweepReport
@@ -288,6 +289,28 @@ def test_a_class_that_is_no_label_is_refused(data: Path, tmp_path: Path) -> None
 def test_an_unknown_positive_label_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--positive=rusty: no such label\n  labels: fine, cracked"):
         run(data, tmp_path / "out", positive="rusty")
+
+
+def test_a_label_that_no_image_has_is_not_measured(data: Path, tmp_path: Path) -> None:
+    """Its recall would be 0 of 0 images."""
+    brightness = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        of_three (float[1, 1, 32, 32] image) => (float[1, 3] logits)
+        <float[1, 3] weight = {-4, 4, 1}, float[3] bias = {1, -1, -9}> {
+            mean = GlobalAveragePool(image)
+            flat = Flatten(mean)
+            logits = Gemm(flat, weight, bias)
+        }"""
+    )
+    model = tmp_path / "of_three.onnx"
+    onnx.save(brightness, model)
+    card = new_card("of-three", model, labels=("fine", "cracked", "dirty"), size=32)
+    write_card(card, tmp_path / "card.json")
+    held = str(data / "held")
+    with pytest.raises(UserError, match="no image is dirty, whose recall and AUC are measured"):
+        judging(model, held)
+    measured = workflow.evaluate(judging(model, held, positive="cracked"))
+    assert 0 <= measured.metrics.defect_recall.value <= 1
 
 
 def test_networks_given_beside_are_judged_on_the_same_images(data: Path, tmp_path: Path) -> None:
