@@ -30,7 +30,14 @@ from edgewright.cli.documents import ChecksPassed
 from edgewright.lab import emulate
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+# In the order of the files, so that integration tests, of which one file can take minutes, begin
+# first: xdist's own order, by number of tests, has them last, and one process idle meanwhile.
+PARALLEL = (
+    "--numprocesses=auto",
+    "--maxprocesses=4",
+    "--dist=loadfile",
+    "--no-loadscope-reorder",
+)
 
 
 @task
