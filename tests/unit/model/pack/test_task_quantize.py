@@ -26,9 +26,10 @@ def silent(line: str) -> None:
     """Nobody reads it."""
 
 
-@pytest.fixture
-def request_(tmp_path: Path) -> TaskQuantization:
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory: pytest.TempPathFactory) -> TaskQuantization:
     """A network that finds what is brighter than half, and images with bright spots."""
+    tmp_path = tmp_path_factory.mktemp("bright")
     weights = {
         "spread": np.array([-8.0, 8.0], np.float32).reshape(2, 1, 1, 1),
         "level": np.array([4.0, -4.0], np.float32),
@@ -78,8 +79,16 @@ def request_(tmp_path: Path) -> TaskQuantization:
     )
 
 
-def test_masks_decide_whether_int8_is_good_enough(request_: TaskQuantization) -> None:
-    report = quantize_task(request_, silent)
+@pytest.fixture(scope="module")
+def quantized(request_: TaskQuantization) -> TaskQuantized:
+    """What is in the folder `request_.out`."""
+    return quantize_task(request_, silent)
+
+
+def test_masks_decide_whether_int8_is_good_enough(
+    request_: TaskQuantization, quantized: TaskQuantized
+) -> None:
+    report = quantized
     assert report.metric == "mean IoU"
     assert report.fp32.figure == 1
     assert report.chosen.figure >= 0.99
@@ -99,9 +108,9 @@ def test_masks_decide_whether_int8_is_good_enough(request_: TaskQuantization) ->
 
 
 def test_a_sweep_tries_every_recipe_and_takes_one_within_the_budget(
-    request_: TaskQuantization,
+    request_: TaskQuantization, tmp_path: Path
 ) -> None:
-    report = quantize_task(replace(request_, sweep=True), silent)
+    report = quantize_task(replace(request_, sweep=True, out=tmp_path / "int8"), silent)
     names = [row.name for row in report.candidates]
     assert len(set(names)) == len(names) > 17, "the grid, and nodes left in FP32"
     assert any("FP32: first and last layer" in name for name in names)
@@ -110,10 +119,11 @@ def test_a_sweep_tries_every_recipe_and_takes_one_within_the_budget(
     assert "points of mean IoU" in report.reason
 
 
-def test_a_loss_beyond_the_budget_is_refused(request_: TaskQuantization) -> None:
+def test_a_loss_beyond_the_budget_is_refused(request_: TaskQuantization, tmp_path: Path) -> None:
+    out = tmp_path / "int8"
     with pytest.raises(UserError, match="no recipe of 1 keeps mean IoU within -1 points of FP32"):
-        quantize_task(replace(request_, budget=-1.0), silent)
-    assert not request_.out.exists()
+        quantize_task(replace(request_, budget=-1.0, out=out), silent)
+    assert not out.exists()
 
 
 def test_an_image_that_judges_may_not_give_ranges(request_: TaskQuantization) -> None:
@@ -121,8 +131,8 @@ def test_an_image_that_judges_may_not_give_ranges(request_: TaskQuantization) ->
         quantize_task(replace(request_, calibration=request_.held_out), silent)
 
 
+@pytest.mark.usefixtures("quantized")
 def test_an_int8_network_is_not_quantized_again(request_: TaskQuantization) -> None:
-    quantize_task(request_, silent)
     again = request_.out / "model.onnx"
     card = read_any_card(request_.out / "card.json")
     assert isinstance(card, SegmentCard)

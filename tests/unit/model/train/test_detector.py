@@ -152,12 +152,13 @@ def train(
     images: list[BoxedImage], card: DetectCard, tmp_path: Path
 ) -> Callable[..., dict[str, torch.Tensor]]:
     def run(name: str, **changes: object) -> dict[str, torch.Tensor]:
-        config = DetectorConfig(
-            checkpoint=tmp_path / f"{name}.pt", steps=4, batch=2, pretrained=False
+        config = replace(
+            DetectorConfig(checkpoint=tmp_path / f"{name}.pt", steps=4, batch=2, pretrained=False),
+            **changes,  # type: ignore[arg-type]
         )
         lines: list[str] = []
-        network = train_detector(images, card, replace(config, **changes), lines.append)  # type: ignore[arg-type]
-        assert lines[-1].startswith("step 4 of 4: loss ")
+        network = train_detector(images, card, config, lines.append)
+        assert lines[-1].startswith(f"step {config.steps} of {config.steps}: loss ")
         state: dict[str, torch.Tensor] = network.state_dict()
         return state
 
@@ -189,7 +190,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(
 def test_a_checkpoint_of_another_run_is_refused(
     train: Callable[..., dict[str, torch.Tensor]],
 ) -> None:
-    train("parts")
+    train("parts", steps=1)
     with pytest.raises(UserError, match="is of another run") as refused:
-        train("parts", seed=1)
+        train("parts", steps=1, seed=1)
     assert refused.value.facts == ("seed: 0",)
