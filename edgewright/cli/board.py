@@ -90,6 +90,9 @@ class DeployOptions:
         str, "sign with this key; default: the signature that is there, else the default key"
     ] = ""
     take_over: Annotated[bool, "end another's deploy that is at work on the board"] = False
+    outside_window: Annotated[
+        bool, "deploy to a board of the fleet though its maintenance window is closed"
+    ] = False
 
 
 @task
@@ -140,9 +143,15 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
         )
         many.run(plan, members, parallel=boards.parallel, json=json)
         return
+
+    def deploy_one(member: Member, progress: Progress) -> DeployReport:
+        if not options.outside_window:  # it may close while others are at work
+            many.require_window(member)
+        return one_board.deploy(settings_of(member), progress)
+
     work = many.Task(
         command="deploy",
-        work=lambda member, progress: one_board.deploy(settings_of(member), progress),
+        work=deploy_one,
         line=_deployed,
         document=BoardEnds[DeployReport],
     )

@@ -90,6 +90,12 @@ GROUPS = (
         default="status",
     ),
     Group(
+        name="fleet",
+        about="many boards: which there are, and which are meant",
+        modules={"fleet": ("list", "check")},
+        default="list",
+    ),
+    Group(
         name="keys",
         about="signing keys, and which of them a board trusts",
         modules={

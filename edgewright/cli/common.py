@@ -69,6 +69,7 @@ BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 BoardName = Annotated[str, f"{BOARD}; default: default_board of edgewright.toml"]
 Host = Annotated[str, "user@addr[:port] of the board"]
 Json = Annotated[bool, "one JSON document instead of a screen"]
+OF_FLEET = ("fleet", "select", "group")  # options that name boards by their inventory
 Emulated = Annotated[bool, "the emulated board of invoke emulate.up"]
 OfLab = Annotated[bool, "the full-system board of invoke lab.up"]
 AskPassword = Annotated[
@@ -103,7 +104,9 @@ def default_board(body: Body) -> Body:
     def run(c: Any, *, board: str | None, **options: Any) -> None:
         if board == "":  # a variable of a script that was never set
             raise UserError("--board", "is empty", next="invoke boards")
-        body(c, board=board or _settings_board(), **options)
+        # A board of a fleet has its kind there.
+        is_of_fleet = any(options.get(name) for name in OF_FLEET)
+        body(c, board=board or ("" if is_of_fleet else _settings_board()), **options)
 
     # Invoke makes its flags from the signature, and one without a default would be required.
     changed = {**parameters, "board": board.replace(default=None)}
@@ -259,6 +262,15 @@ def lab_of(board: str) -> "Lab":
     )
 
 
+def password(*, ask: bool) -> str | None:
+    """A board's password: typed if that was asked for, else from the environment."""
+    if ask:
+        return ask_secret("board's password", "EDGEWRIGHT_PASSWORD")
+    from edgewright.deploy import remote
+
+    return os.environ.get(remote.PASSWORD)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """A board, and the way to it: the options that every task over SSH has."""
@@ -298,11 +310,7 @@ class Reach:
 
     def password(self) -> str | None:
         """The board's password: typed if that was asked for, else from the environment."""
-        if self.ask_password:
-            return ask_secret("board's password", "EDGEWRIGHT_PASSWORD")
-        from edgewright.deploy import remote
-
-        return os.environ.get(remote.PASSWORD)
+        return password(ask=self.ask_password)
 
     def connect(self) -> "AbstractContextManager[Board]":
         from edgewright.deploy import remote

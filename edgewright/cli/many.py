@@ -3,7 +3,9 @@
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
 from edgewright.base.errors import (
@@ -16,8 +18,10 @@ from edgewright.base.errors import (
 )
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
+from edgewright.board.catalogue import board_names
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.common import (
+    OF_FLEET,
     OUT,
     AskPassword,
     BoardName,
@@ -25,17 +29,29 @@ from edgewright.cli.common import (
     OfLab,
     Reach,
     Sudo,
+    board_folders,
+    password,
+    profile_of,
     say,
+    workspace,
     write_document,
 )
 from edgewright.cli.documents import Problem, failure
 from edgewright.cli.faults import fault_of
 from edgewright.deploy import remote
 from edgewright.deploy.target import Target
+from edgewright.fleet import inventory as inventories
 from edgewright.fleet import side_by_side
+from edgewright.fleet.inventory import Inventory, Window
 from edgewright.fleet.side_by_side import MOST_PARALLEL, End, Job
 
 Report = TypeVar("Report", bound=Document)
+FleetFile = Annotated[
+    str, "the inventory; default: fleet.toml at the workspace's root, for --select and --group"
+]
+Select = Annotated[str, "boards of the fleet by labels, e.g. 'site=lyon and not canary', or all"]
+Group = Annotated[str, "boards of the fleet that a group of its file means"]
+Parallel = Annotated[int, "of several boards, how many are at work at once"]
 State = Literal["done", "failed", "interrupted", "not_begun"]
 
 SHOWN = 10  # boards that failed whose errors are shown whole
@@ -79,6 +95,7 @@ class Member:
     name: str
     target: Target
     profile: BoardProfile
+    window: Window | None = None  # in which it may be changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +106,40 @@ class Boards:
     host: Annotated[
         tuple[str, ...], "user@addr[:port] of a board; given several times: of several boards"
     ] = ()
-    parallel: Annotated[int, "of several boards, how many are at work at once"] = 8
+    fleet: FleetFile = ""
+    select: Select = ""
+    group: Group = ""
+    parallel: Parallel = 8
     emulated: Emulated = False
     lab: OfLab = False
     ask_password: AskPassword = False
     sudo: Sudo = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.parallel <= MOST_PARALLEL:
+        require_pool(self.parallel)
+        if not self.is_of_fleet:
+            return
+        if self.board or self.host or self.emulated or self.lab:
             raise UserError(
-                f"--parallel={self.parallel}",
-                f"expected 1 to {MOST_PARALLEL}",
-                next="the same command without --parallel",
+                "boards",
+                "are named by --fleet, --select or --group and by another option",
+                facts=["a board of a fleet has its kind and address there"],
+                next="the same command without --board, --host, --emulated and --lab",
+            )
+        if not (self.select or self.group):
+            raise UserError(
+                "--fleet",
+                "expected --select or --group besides",
+                next="the same command with e.g. --select='site=lyon', or --select=all",
             )
 
     @property
+    def is_of_fleet(self) -> bool:
+        return any(getattr(self, name) for name in OF_FLEET)
+
+    @property
     def is_one(self) -> bool:
-        return len(self.host) < 2
+        return not self.is_of_fleet and len(self.host) < 2
 
     def reach(self, host: str = "") -> Reach:
         """One board: `host`, or the only one."""
@@ -120,16 +154,61 @@ class Boards:
 
     def password(self) -> str | None:
         """One for all boards: typed if that was asked for, else from the environment."""
-        return self.reach(self.host[0]).password()
+        return password(ask=self.ask_password)
 
     def members(self) -> tuple[Member, ...]:
         """Many boards. Raises UserError for one that is named twice."""
+        if self.is_of_fleet:
+            return self._of_fleet()
         hosts = [self.reach(host) for host in self.host]
         members = [
             Member(name=reach.host, target=reach.target(), profile=reach.profile) for reach in hosts
         ]
         _require_different(members)
         return tuple(members)
+
+    def _of_fleet(self) -> tuple[Member, ...]:
+        inventory = inventory_of(self.fleet)
+        boards = inventory.select(self.select, self.group)
+        profiles = {kind: profile_of(kind) for kind in {board.kind for board in boards}}
+        return tuple(
+            Member(
+                name=board.name,
+                target=replace(inventory.target(board), sudo=board.sudo or self.sudo),
+                profile=profiles[board.kind],
+                window=inventory.window(board),
+            )
+            for board in boards
+        )
+
+
+def require_pool(parallel: int) -> None:
+    """Raises UserError for a pool of threads of no use."""
+    if not 1 <= parallel <= MOST_PARALLEL:
+        raise UserError(
+            f"--parallel={parallel}",
+            f"expected 1 to {MOST_PARALLEL}",
+            next="the same command without --parallel",
+        )
+
+
+def inventory_of(fleet: str) -> Inventory:
+    """The fleet that an option names; else `fleet.toml` at the workspace's root."""
+    path = Path(fleet) if fleet else workspace().root / inventories.FILE
+    return inventories.load(path, board_names(*board_folders()))
+
+
+def require_window(member: Member) -> None:
+    """Raises TargetError for a board that may not be changed now."""
+    now = datetime.now(UTC)
+    if member.window is not None and not member.window.is_open(now):
+        opening = member.window.next_opening(now)
+        raise TargetError(
+            member.name,
+            "its maintenance window is closed",
+            facts=[f"opens: {opening.isoformat(timespec='minutes')}"],
+            next="the same command then, or with --outside-window",
+        )
 
 
 def _require_different(members: Sequence[Member]) -> None:

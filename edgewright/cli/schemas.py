@@ -28,6 +28,8 @@ from edgewright.deploy.documents import (
 from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
+from edgewright.fleet.documents import FleetCheck, FleetList
+from edgewright.fleet.inventory import Fleet
 from edgewright.gallery.documents import Gallery
 from edgewright.lab.documents import LabStatus
 from edgewright.lab.proof.crashpoints import CrashReport
@@ -78,6 +80,8 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "emulate.down": LabStatus,
     "emulate.status": LabStatus,
     "emulate.up": LabStatus,
+    "fleet.check": FleetCheck,
+    "fleet.list": FleetList,
     "help": of_tasks.Page,
     "init": of_tasks.WrittenFiles,
     "keys.generate": KeyList,
@@ -160,6 +164,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-expected-2": TaskExpected,
     "file-keys": BoundKeySet,
     "file-keys-1": KeySet,
+    "file-fleet": Fleet,
     "file-manifest": Manifest,
     "file-run": RunFile,
     "file-smoke": SmokeReport,
@@ -201,10 +206,10 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {**OUTPUTS, **VARIANTS, **FILES, **AN
 def schema_text(kind: type[BaseModel]) -> str:
     """The JSON schema of a document, with a final newline.
 
-    What edgewright writes has every key; what another program writes may lack those that we can
-    do without.
+    What edgewright writes has every key; what another program or a person writes may lack those
+    that we can do without.
     """
-    mode = "validation" if issubclass(kind, Excerpt) else "serialization"
+    mode = "validation" if issubclass(kind, (Excerpt, Fleet)) else "serialization"
     schema = kind.model_json_schema(mode=mode)  # type: ignore[arg-type]
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgewright.base.files import locked, make_folder, write_file
 LINE_BYTES = 64 << 10  # the longest key, of RSA with 16,384 bits, takes 3 KiB
 REVOKED, AUTHORITY = b"@revoked", b"@cert-authority"
 HASHED = b"|1|"
+FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,19 @@ def key_blob(kind: str, text: str | bytes) -> bytes:
     if not blob.startswith(len(name).to_bytes(4, "big") + name):
         raise ValueError(f"the key is not of kind {kind[:40]!r}")
     return blob
+
+
+def pinned_key(text: str, source: str) -> KnownKey:
+    """A key that somebody wrote down: `ssh-ed25519 AAAA…`, or its fingerprint `SHA256:…`.
+
+    Raises ValueError for what is neither.
+    """
+    if FINGERPRINT.fullmatch(text):
+        return KnownKey(fingerprint=text, source=source)
+    kind, _, blob = text.partition(" ")
+    if not blob or not kind.isascii():
+        raise ValueError("expected 'ssh-ed25519 AAAA…' or 'SHA256:…'")
+    return KnownKey(fingerprint=fingerprint(key_blob(kind, blob)), kind=kind, source=source)
 
 
 def _damaged(path: Path, number: int, fact: str) -> UserError:

@@ -161,7 +161,9 @@ class Board:
 
     def prepare(self) -> None:
         """Log in by OpenSSH too, in the background: `send` is then several times as fast."""
-        if self._second is None and openssh.is_installed():
+        # OpenSSH would need the pins of the hosts on the way, too.
+        is_direct = self.target.jump is None
+        if self._second is None and is_direct and openssh.is_installed():
             key = self._transport.get_remote_server_key()
             self._second = openssh.Login(self.target, key.get_name(), key.asbytes())
 
@@ -367,7 +369,7 @@ def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | 
     }
     try:
         config = fabric.Config(overrides=settings)
-        final = _Hop(target.address, user=target.user, port=target.port, config=config)
+        final = _hop(target, config)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
         raise UserError("~/.ssh/config", "not usable", facts=_error_lines(broken)) from broken
     for hop in _hops(final):
@@ -377,6 +379,13 @@ def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | 
     return final
 
 
+def _hop(target: Target, config: fabric.Config) -> "_Hop":
+    gateway = _hop(target.jump, config.clone()) if target.jump else None
+    hop = _Hop(target.address, user=target.user, port=target.port, config=config, gateway=gateway)
+    hop._set(host_key=target.host_key)
+    return hop
+
+
 class _Hop(fabric.Connection):  # type: ignore[misc]
     """Fabric's connection, with OpenSSH's reading of `ProxyJump`.
 
@@ -384,6 +393,7 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
     """
 
     seconds: float  # that connecting may take
+    host_key: KnownKey | None = None  # the one that was given with the target
 
     def get_gateway(self) -> "_Hop | str | None":
         jumps = self.ssh_config.get("proxyjump", "none")
@@ -444,6 +454,8 @@ class _Known:
 def _known(connection: Any, files: Sequence[Path]) -> _Known:
     name, address = _pin_name(connection), _host_key_name(connection)
     own = known_keys(files, name)
+    if connection.host_key is not None:
+        return _Known(own=replace(own, pinned=(connection.host_key,)))
     if name == address:
         return _Known(own=own)
     # Each file's: here no file has the last word.
@@ -728,6 +740,11 @@ def _place(connection: Any) -> str:
     name = _host_key_name(connection)
     gateway = connection.gateway
     return f"{name}@{_place(gateway)}" if isinstance(gateway, fabric.Connection) else name
+
+
+def pin_name(target: Target) -> str:
+    """The name that a target's host key is pinned under. Raises UserError as `place` does."""
+    return _pin_name(_connection(target, Timeouts()))
 
 
 def _pin_name(connection: Any) -> str:

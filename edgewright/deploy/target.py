@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.base.errors import UserError
+from edgewright.deploy.known_hosts import KnownKey
 
 HOST = re.compile(
     r"^(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@)?"
@@ -22,6 +23,8 @@ class Target:
     port: int | None = None
     identity: Path | None = None  # private key to use instead of the user's own
     known_hosts: Path | None = None  # host keys pinned for this target alone
+    host_key: KnownKey | None = None  # the one key of this target, whatever files say
+    jump: "Target | None" = None  # the host to go through; None: what `~/.ssh/config` says
     sudo: bool = False  # commands run by sudo, which must ask for no password
     emulated: bool = False  # its times are an emulator's
     shares_memory: bool = False  # and its programs' memory is the emulator's too

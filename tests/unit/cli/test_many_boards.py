@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from edgewright.deploy.documents import DeployReport
 from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.remote import Board
 from edgewright.deploy.target import Target
+from edgewright.fleet import inventory
 from edgewright.release.manifest import Release
 from tests.boards import LocalBoard, make_release
 from tests.schemas import require_valid
@@ -227,3 +229,131 @@ def test_the_smoke_test_of_many(capsys: pytest.CaptureFixture[str]) -> None:
     require_valid("smoke--many", shown.out)
     messages = {board["error"]["message"] for board in json.loads(shown.out)["boards"]}
     assert messages == {f"{host}: no release is installed" for host in HOSTS}
+
+
+# Boards of a fleet
+
+
+FLEET = """version = 1
+[[sites]]
+name = "lyon"
+[[sites]]
+name = "turin"
+[[boards]]
+name = "oven-1"
+site = "lyon"
+kind = "a53-som"
+address = "root@board-0.test"
+[[boards]]
+name = "oven-2"
+site = "lyon"
+kind = "rpi2"
+address = "root@board-1.test"
+labels = { canary = true }
+[[boards]]
+name = "saw-1"
+site = "turin"
+kind = "a53-som"
+address = "root@board-2.test"
+[groups]
+ovens = "site=lyon"
+"""
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> str:
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET)
+    return f"--fleet={path}"
+
+
+def test_boards_of_a_fleet_are_deployed_to_by_their_names(
+    faults: dict[str, Exception], fleet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    start("deploy", fleet, "--select=not canary", "--json")
+
+    document, said = deployed(capsys)
+    assert [(board["name"], board["kind"]) for board in document["boards"]] == [
+        ("oven-1", "a53-som"),
+        ("saw-1", "a53-som"),
+    ]
+    assert said.endswith("2 boards: 2 done\n")
+
+
+def test_a_group_of_the_fleet_and_a_selection_count_both(
+    faults: dict[str, Exception], fleet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    start("deploy", fleet, "--group=ovens", "--select=kind=rpi2", "--json")
+
+    document, _ = deployed(capsys)
+    assert [board["name"] for board in document["boards"]] == ["oven-2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((), "--fleet: expected --select or --group besides"),
+        (("--select=all", "--host=root@a"), "boards: are named by --fleet, --select or --group"),
+        (("--select=all", "--board=rpi2"), "boards: are named by --fleet, --select or --group"),
+        (("--select=site=lion",), "--select: column 6: no board has site=lion; did you mean"),
+        (("--group=oven",), "--group=oven: no group of"),
+        (("--select=site=turin", "--group=ovens"), "no board is selected"),
+    ],
+)
+def test_a_selection_that_means_nothing_is_refused(
+    options: tuple[str, ...], problem: str, fleet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("status", fleet, *options) == ExitCode.USER
+
+    assert problem in capsys.readouterr().err
+
+
+def test_a_closed_window_keeps_a_deploy_away_unless_told_otherwise(
+    faults: dict[str, Exception], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tomorrow = inventory.DAYS[(datetime.now(UTC) + timedelta(days=1)).weekday()]
+    window = f'window = {{ days = ["{tomorrow}"], from = "12:00", to = "13:00" }}\n'
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET.replace('name = "turin"\n', f'name = "turin"\n{window}'))
+    to_all = ("deploy", f"--fleet={path}", "--select=all")
+
+    assert run(*to_all) == ExitCode.TARGET
+    shown = capsys.readouterr()
+    assert "saw-1: its maintenance window is closed\n" in shown.out
+    assert "  opens: " in shown.err
+    assert shown.err.endswith("3 boards: 2 done, 1 failed\n")
+
+    start(*to_all, "--outside-window")
+    assert capsys.readouterr().err.endswith("3 boards: 3 done\n")
+
+
+def test_a_fleet_is_listed(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    start("fleet.list", fleet, "--select=canary", "--json")
+
+    shown = capsys.readouterr().out
+    require_valid("fleet.list", shown)
+    assert [board["name"] for board in json.loads(shown)["boards"]] == ["oven-2"]
+
+    start("fleet.list", fleet)
+    assert "canary=true" in capsys.readouterr().out
+
+
+def test_a_fleet_is_checked(fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start("fleet.check", fleet, "--json")
+    require_valid("fleet.check", capsys.readouterr().out)
+    bad = FLEET.replace('kind = "rpi2"', 'kind = "rpi-2"').replace(
+        'site = "turin"', 'site = "turn"'
+    )
+    (tmp_path / "fleet.toml").write_text(bad)
+
+    assert run("fleet.check", fleet, "--json") == ExitCode.USER
+
+    shown = capsys.readouterr()
+    lines = json.loads(shown.out)["error"]["message"].splitlines()
+    assert lines[0].endswith("fleet.toml: 2 defects")
+    assert [line.split("fleet.toml:")[1].split(";")[0] for line in lines[1:]] == [
+        "14: board 'oven-2': kind 'rpi-2' is unknown",
+        "19: board 'saw-1': site 'turn' is unknown",
+    ]
