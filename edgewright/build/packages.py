@@ -26,6 +26,7 @@ SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 XNNPACK = "xnnpack"
 RUNTIME = RUNTIME_RECIPE
+SDK = "onnxruntime-sdk"
 PROGRAM = "edge-infer"
 EDGECTL = "edgectl"
 EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
@@ -34,7 +35,7 @@ EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name 
     "yyjson": ("yyjson", "yyjson"),
     "zstd": ("libzstd", "zstd"),
 }
-RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, PROGRAM, *EDGECTL_LIBRARIES, EDGECTL)
+RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, SDK, PROGRAM, *EDGECTL_LIBRARIES, EDGECTL)
 
 
 class Package(Part):
@@ -84,20 +85,12 @@ class PackageStep:
 
 
 def steps(inputs: PackageInputs) -> list[PackageStep]:
-    """The packages in build order."""
+    """The packages of a release in build order."""
     recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
-    ops = digest.file_sha256(inputs.ops_config) if inputs.ops_config else ""
-    runtime_options = {
-        f"{RUNTIME}/*:ops_sha256": ops,
-        f"{RUNTIME}/*:kernels": inputs.kernels,
-        f"{RUNTIME}/*:sources": inputs.sources,
-        **_xnnpack_options(inputs),
-    }
-    provider = (XNNPACK,) if inputs.xnnpack_core else ()
+    runtime_options, provider = _runtime_options(inputs), _provider(inputs)
     return [
         *(library(name, recipes) for name in LIBRARIES),
-        *(replace(library(name, recipes), options=_xnnpack_options(inputs)) for name in provider),
-        replace(library(RUNTIME, recipes), needs=provider, options=runtime_options),
+        *_runtime_steps(inputs),
         PackageStep(
             name=PROGRAM,
             sources=(
@@ -111,6 +104,42 @@ def steps(inputs: PackageInputs) -> list[PackageStep]:
         ),
         *edgectl_steps(inputs.resources),
     ]
+
+
+def sdk_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
+    """The packages of an SDK in build order; its shared library needs no newer glibc than that."""
+    recipes = inputs.resources.recipes
+    sdk = PackageStep(
+        name=SDK,
+        sources=(recipes / SDK, recipes / PROGRAMS),
+        needs=(*_provider(inputs), RUNTIME),
+        options={**_runtime_options(inputs), f"{SDK}/*:libc_floor": libc_floor},
+    )
+    return [*_runtime_steps(inputs), sdk]
+
+
+def _runtime_steps(inputs: PackageInputs) -> list[PackageStep]:
+    recipes, provider = inputs.resources.recipes, _provider(inputs)
+    runtime = library(RUNTIME, recipes)
+    return [
+        *(replace(library(name, recipes), options=_xnnpack_options(inputs)) for name in provider),
+        replace(runtime, needs=provider, options=_runtime_options(inputs)),
+    ]
+
+
+def _provider(inputs: PackageInputs) -> tuple[str, ...]:
+    return (XNNPACK,) if inputs.xnnpack_core else ()
+
+
+def _runtime_options(inputs: PackageInputs) -> dict[str, str]:
+    return {
+        f"{RUNTIME}/*:ops_sha256": digest.file_sha256(inputs.ops_config)
+        if inputs.ops_config
+        else "",
+        f"{RUNTIME}/*:kernels": inputs.kernels,
+        f"{RUNTIME}/*:sources": inputs.sources,
+        **_xnnpack_options(inputs),
+    }
 
 
 def _xnnpack_options(inputs: PackageInputs) -> dict[str, str]:
