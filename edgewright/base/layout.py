@@ -168,6 +168,10 @@ class BoardBuild:
         return self.root / "release.id"
 
     @property
+    def sdks(self) -> Path:
+        return self.root / "sdk"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -105,9 +105,13 @@ class TargetFacts:
 
 
 def audit_files(
-    files: Mapping[str, Path], profile: BoardProfile, symbols: Path | None = None
+    files: Mapping[str, Path],
+    profile: BoardProfile,
+    symbols: Path | None = None,
+    *,
+    linkage: Linkage | None = None,
 ) -> Audit:
-    """Read and judge files, named as in a release ("bin/edge-infer").
+    """Read and judge files, named as in a release ("bin/edge-infer"), of the board's linkage.
 
     `symbols` is the folder of what was stripped, by build id; without it code is not judged.
     Raises UserError for a file that is not sound ELF, or whose symbols are not there.
@@ -116,8 +120,8 @@ def audit_files(
     for name, path in sorted(files.items()):
         facts = read_elf(path)
         # edgectl is static on every board: it must run before any library of a release is there.
-        linkage = Linkage.STATIC if PurePosixPath(name).name == "edgectl" else None
-        findings = judge(facts, profile, linkage=linkage)
+        is_edgectl = PurePosixPath(name).name == "edgectl"
+        findings = judge(facts, profile, linkage=Linkage.STATIC if is_edgectl else linkage)
         functions: tuple[BeyondFunction, ...] = ()
         if symbols and not _judge_machine(facts, profile):
             functions = beyond(

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,18 +94,23 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
 
     Raises UserError for whatever the user can mend; nothing is packaged then.
     """
-    lock = request.out.root / ".lock"
+    with alone(request.out):
+        return _build(request, Stages(progress))
+
+
+def alone(out: BoardBuild) -> AbstractContextManager[None]:
+    """While a build writes the files of a board. Raises UserError if another one does."""
+    lock = out.root / ".lock"
 
     def refuse() -> None:
         raise UserError(
-            f"board '{request.profile.name}'",
+            f"board '{out.root.name}'",
             "another build is running",
             facts=[f"lock: {lock}"],
             next="wait for it",
         )
 
-    with locked(lock, on_busy=refuse):
-        return _build(request, Stages(progress))
+    return locked(lock, on_busy=refuse)
 
 
 def _build(request: BuildRequest, stages: Stages) -> BuildReport:
@@ -112,7 +118,9 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     # The model comes before the packages, since its operators decide what the runtime is built of;
     # everything is proven before it becomes a release.
     with stages.stage("builder") as stage:
-        builder = _builder(request, stages.progress, stage)
+        builder = find_builder(
+            request.builder, request.workspace, request.out, stages.progress, stage, request.cache
+        )
     with stages.stage("toolchain") as stage:
         stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
@@ -140,18 +148,24 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     return report
 
 
-def _builder(request: BuildRequest, progress: Progress, stage: Stage) -> container.Builder:
-    log = request.out.logs / "builder.log"
+def find_builder(
+    choice: container.BuilderChoice,
+    workspace: Workspace,
+    out: BoardBuild,
+    progress: Progress,
+    stage: Stage,
+    cache: Path | None,
+) -> container.Builder:
+    """The builder asked for, its image built where that is missing. Raises UserError."""
     # `choose` builds the image where it is missing: whether it was there must be asked before.
-    if request.builder == "local":
+    if choice == "local":
         stage.cached = True
     else:
         stage.cached = not container.docker_problem() and container.image_exists(
-            container.image_tag(request.workspace.resources)
+            container.image_tag(workspace.resources)
         )
-    return container.choose(
-        request.builder, request.workspace, log, progress.line, cache=request.cache
-    )
+    log = out.logs / "builder.log"
+    return container.choose(choice, workspace, log, progress.line, cache=cache)
 
 
 def render(profile: BoardProfile, workspace: Workspace, builder: container.Builder) -> bool:
@@ -206,21 +220,41 @@ def _require_bounded(model: Path) -> None:
 def _packages(
     request: BuildRequest, builder: container.Builder, stages: Stages
 ) -> dict[str, packages.Package]:
-    out = request.out
-    inputs = packages.PackageInputs(
-        resources=request.workspace.resources,
+    inputs = package_inputs(
+        request.profile,
+        request.workspace,
+        builder,
+        ops_config=request.runtime_ops or request.out.ops_config,
+        jobs=request.jobs,
+        all_sources=request.all_sources,
+    )
+    return build_packages(inputs, packages.steps(inputs), stages)
+
+
+def package_inputs(
+    profile: BoardProfile,
+    workspace: Workspace,
+    builder: container.Builder,
+    *,
+    ops_config: Path,
+    jobs: int,
+    all_sources: bool = False,
+) -> packages.PackageInputs:
+    """What the packages of a board are built from; its toolchain was rendered before."""
+    out = workspace.build(profile.name)
+    return packages.PackageInputs(
+        resources=workspace.resources,
         builder=builder,
         conan_profile=out.conan_profile,
         toolchain=out.toolchain,
-        ops_config=request.runtime_ops or out.ops_config,
-        linkage=request.profile.runtime.linkage,
-        kernels=request.profile.runtime.kernels,
-        xnnpack_core=request.profile.cpu.core if request.profile.runtime.xnnpack else None,
-        sources="all" if request.all_sources else "needed",
-        jobs=request.jobs,
+        ops_config=ops_config,
+        linkage=profile.runtime.linkage,
+        kernels=profile.runtime.kernels,
+        xnnpack_core=profile.cpu.core if profile.runtime.xnnpack else None,
+        sources="all" if all_sources else "needed",
+        jobs=jobs,
         logs=out.logs,
     )
-    return build_packages(inputs, packages.steps(inputs), stages)
 
 
 def build_packages(
@@ -343,7 +377,7 @@ def _release(
         limits=_image_limits(profile),
         execution_providers=tuple(name.value for name in profile.runtime.execution_providers),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
-        source=_source(request.workspace),
+        source=source_of(request.workspace),
     )
     built_release = release.build_release(inputs, request.out.release)
     update_file(request.out.latest, f"{built_release.id}\n")
@@ -419,7 +453,7 @@ def _require_model_size(model: Path, budget: int) -> None:
         )
 
 
-def _source(workspace: Workspace) -> release.Source:
+def source_of(workspace: Workspace) -> release.Source:
     """The commit of the user's repository, and the edgewright that built; without git, unknown."""
     revision, dirty = _commit(workspace.root)
     version = edgewright.__version__

@@ -140,6 +140,12 @@ GROUPS = (
         default="list",
     ),
     Group(
+        name="sdk",
+        about="the runtime as a library for programs of your own",
+        modules={"sdk": ("build", "check", "sign", "verify")},
+        default="build",
+    ),
+    Group(
         name="service",
         about="the release as a service of a board",
         modules={"service": ("status", "install", "remove")},

@@ -33,10 +33,11 @@ from edgewright.deploy import first_contact, install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
 from edgewright.deploy.signing_policy import SigningPolicy
-from edgewright.release import keys, minisign, order
+from edgewright.release import keys, minisign, order, sdk
 from edgewright.release.documents import key_list
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
+from edgewright.release.sdk import Sdk
 
 KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
@@ -66,17 +67,33 @@ def signing_policy(key: str = "") -> SigningPolicy:
 
 def sign_build(board: str) -> None:
     """Sign the last build if there is a default key that opens without anybody's help."""
-    release, folder = pipeline.latest_release(workspace().build(board)), keys.user_keys()
-    if order.read_signature(release) is not None or not folder.exists(keys.DEFAULT):
-        return
+    release = pipeline.latest_release(workspace().build(board))
+    if order.read_signature(release) is None and (
+        signer := _ready_signer("deploy and release.sign run it")
+    ):
+        signed = order.sign_release(release, signer)
+        say(f"signed with sequence {signed.sequence}")
+
+
+def sign_sdk(built: Sdk) -> None:
+    """Sign an SDK, likewise."""
+    if not built.signature.exists() and (signer := _ready_signer("sdk.sign runs it")):
+        sdk.sign_sdk(built, signer)
+        say(f"signed by key {signer.public.id}")
+
+
+def _ready_signer(by_command: str) -> Signer | None:
+    """The default key, if it opens by itself; `by_command` says who runs one that is a command."""
+    folder = keys.user_keys()
+    if not folder.exists(keys.DEFAULT):
+        return None
     if folder.stored(keys.DEFAULT).command is not None:
-        say("not signed: the default key signs by a command; deploy and release.sign run it")
-        return
+        say(f"not signed: the default key signs by a command; {by_command}")
+        return None
     if folder.stored(keys.DEFAULT).locked and ask(keys.DEFAULT) is None:
         say("not signed: the default key is locked, and nobody is there to unlock it")
-        return
-    signed = order.sign_release(release, folder.open_signer(keys.DEFAULT, ask))
-    say(f"signed with sequence {signed.sequence}")
+        return None
+    return folder.open_signer(keys.DEFAULT, ask)
 
 
 @dataclass(frozen=True, kw_only=True)

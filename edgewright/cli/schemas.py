@@ -13,6 +13,7 @@ from edgewright.board.catalogue import BoardList
 from edgewright.board.proposal import ProbeReport
 from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
+from edgewright.build.sdk import SdkReport
 from edgewright.cli import documents as of_tasks
 from edgewright.cli.many import BoardEnds
 from edgewright.cli.screens import BuildDocument
@@ -61,6 +62,7 @@ from edgewright.observe.transfer_rate import TransferReport
 from edgewright.release.documents import KeyList, ReleaseList, VerifiedRelease
 from edgewright.release.manifest import Manifest
 from edgewright.release.run_file import RunFile
+from edgewright.release.sdk import SdkManifest
 
 # What a task prints under --json, by the name of the task.
 OUTPUTS: Mapping[str, type[BaseModel]] = {
@@ -125,6 +127,10 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "rollback": RollbackReport,
     "outdated": Outdated,
     "schema": of_tasks.WrittenFiles,
+    "sdk.build": SdkReport,
+    "sdk.check": Coverage,
+    "sdk.sign": of_tasks.VerifiedSdk,
+    "sdk.verify": of_tasks.VerifiedSdk,
     "service.install": ServiceChange,
     "service.remove": ServiceChange,
     "service.status": ServiceReport,
@@ -167,6 +173,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-fleet": Fleet,
     "file-manifest": Manifest,
     "file-run": RunFile,
+    "file-sdk-manifest": SdkManifest,
     "file-smoke": SmokeReport,
     "file-sweep": SweepReport,
 }

@@ -24,6 +24,7 @@ from edgewright.base.progress import Progress, StageReport
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport
+from edgewright.build.sdk import SdkReport
 from edgewright.deploy.documents import PlanReport, StatusReport
 from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.service import ServiceState
@@ -199,8 +200,28 @@ def build_screen(report: BuildDocument) -> RenderableType:
         Text(coverage_text(report)),
         *([estimate_text(report.estimate)] if report.estimate else []),
         Text(),
-        _stages(report),
+        _stages(report.stages),
         Text(total_text(report), style="bold"),
+    )
+
+
+def sdk_screen(report: SdkReport) -> RenderableType:
+    """The end of `invoke sdk`: sizes, ELF facts, stages."""
+    sizes = Table("file", box=None, pad_edge=False)
+    sizes.add_column("bytes", justify="right")
+    for name, size in report.sizes.items():
+        sizes.add_row(name, f"{size:,}")
+    return Group(
+        Text(f"SDK {report.sdk} for {report.board}", style="bold"),
+        Text(str(report.folder), overflow="fold"),
+        Text(),
+        sizes,
+        Text(),
+        _elf_facts(report.audit),
+        Text(),
+        Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
+        Text(),
+        _stages(report.stages),
     )
 
 
@@ -268,10 +289,10 @@ def range_text(ms: Range) -> str:
     return f"{ms.low:,.0f} to {ms.high:,.0f} ms, most likely {ms.likely:,.0f}"
 
 
-def _stages(report: BuildReport) -> Table:
+def _stages(stages: Sequence[StageReport]) -> Table:
     table = Table("stage", "result", box=None, pad_edge=False)
     table.add_column("seconds", justify="right")
-    for stage in report.stages:
+    for stage in stages:
         table.add_row(stage.name, origin_text(stage), f"{stage.seconds:.1f}")
     return table
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -117,7 +118,17 @@ class Source(Part):
         return {key: value for key, value in handler(self).items() if value is not None}
 
 
-class ManifestBody(Part):
+class Canonical(Part):
+    """A document whose bytes are signed, and whose id is a hash of them."""
+
+    def canonical(self) -> bytes:
+        """The one form on disk: sorted keys, no spaces, UTF-8, final newline."""
+        table = self.model_dump(mode="json", by_alias=True)
+        text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode() + b"\n"
+
+
+class ManifestBody(Canonical):
     """Everything that the id is the hash of."""
 
     schema_: Literal[1] = 1
@@ -137,12 +148,6 @@ class ManifestBody(Part):
         if paths != sorted(set(paths)):
             raise ValueError("paths are to be sorted and unique")
         return files
-
-    def canonical(self) -> bytes:
-        """The one form on disk: sorted keys, no spaces, UTF-8, final newline."""
-        table = self.model_dump(mode="json", by_alias=True)
-        text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode() + b"\n"
 
     def file(self, path: str) -> ReleaseFile:
         """The entry of one path. Raises KeyError."""
@@ -175,7 +180,7 @@ class Manifest(ManifestBody):
         return ManifestBody(**{name: getattr(self, name) for name in ManifestBody.model_fields})
 
 
-def content_id(body: ManifestBody) -> str:
+def content_id(body: Canonical) -> str:
     """The first 16 hex digits of the SHA-256 of the canonical manifest without its id."""
     return hashlib.sha256(body.canonical()).hexdigest()[:ID_DIGITS]
 
@@ -276,7 +281,7 @@ def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
                 (aside / path).parent.mkdir(parents=True, exist_ok=True)
                 (aside / path).write_bytes(data)
                 (aside / path).chmod(_mode(path))  # whatever the umask says
-    archive = _archive_bytes(manifest.id, content)
+    archive = archive_bytes(manifest.id, content)
     update_file(release.archive, archive, mode=0o644)
     return release
 
@@ -288,7 +293,8 @@ def load_release(folder: Path) -> Release:
     canonical, and for files that are missing, extra or not what the manifest says.
     """
     manifest = read_manifest(folder / MANIFEST)
-    problems = [*_file_problems(folder, manifest), *_extra_files(folder, manifest)]
+    listed = [file.path for file in manifest.files]
+    problems = [*file_problems(folder, manifest.files), *extra_files(folder, listed)]
     if problems:
         raise UserError(
             str(folder), "not the release its manifest describes", facts=problems, next=REBUILD
@@ -416,7 +422,7 @@ def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
     return ManifestBody(
         board=inputs.board,
         compatible=inputs.compatible,
-        files=_entries(content),
+        files=entries(content),
         model=ReleasedModel(
             name=head.name,
             labels=head.labels,
@@ -431,7 +437,8 @@ def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
     )
 
 
-def _entries(content: Mapping[str, bytes]) -> tuple[ReleaseFile, ...]:
+def entries(content: Mapping[str, bytes]) -> tuple[ReleaseFile, ...]:
+    """What a manifest says of files. Raises UserError for a name that is unfit for a board."""
     try:
         return tuple(
             ReleaseFile(
@@ -463,8 +470,10 @@ def _is_sound(release: Release) -> bool:
         return False
 
 
-def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:
-    """A tar.gz that depends on nothing but names and contents."""
+def archive_bytes(
+    prefix: str, content: Mapping[str, bytes], links: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
+    """A tar.gz that depends on nothing but names and contents; `links` maps links to targets."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as squeezed,
@@ -475,11 +484,16 @@ def _archive_bytes(prefix: str, content: Mapping[str, bytes]) -> bytes:
             member = tarfile.TarInfo(f"{prefix}/{path}")
             member.size, member.mode = len(content[path]), _mode(path)
             tar.addfile(member, io.BytesIO(content[path]))
+        for path, target in sorted(links.items()):
+            member = tarfile.TarInfo(f"{prefix}/{path}")
+            member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
+            tar.addfile(member)
     return packed.getvalue()
 
 
-def _file_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
-    for file in manifest.files:
+def file_problems(folder: Path, files: Iterable[ReleaseFile]) -> Iterable[str]:
+    """What of a folder's files is missing, or not as its manifest says."""
+    for file in files:
         try:
             with open_inside(folder, file.path) as stream:
                 # Its size first: hashing a sparse file of 10^12 bytes takes an hour.
@@ -492,8 +506,9 @@ def _file_problems(folder: Path, manifest: Manifest) -> Iterable[str]:
             yield f"{file.path}: {fault.problem}"
 
 
-def _extra_files(folder: Path, manifest: Manifest) -> Iterable[str]:
-    listed = {file.path for file in manifest.files} | {MANIFEST, SIGNATURE}
+def extra_files(folder: Path, paths: Iterable[str]) -> Iterable[str]:
+    """Files and links of a folder that are neither among `paths` nor the manifest itself."""
+    listed = {*paths, MANIFEST, SIGNATURE}
     for path in sorted(folder.rglob("*")):
         inside = PurePosixPath(path.relative_to(folder)).as_posix()
         if inside not in listed and (path.is_symlink() or not path.is_dir()):

@@ -43,7 +43,7 @@ class OnnxRuntimeSdk(ConanFile):
     options = {"libc_floor": ["ANY"]}
     requires = "onnxruntime-minimal/[*]"  # its own version, which conan.lock pins
     exports = "stubs.py"
-    exports_sources = "compat.c"
+    exports_sources = ("compat.c", "tree/*")  # tree: what the SDK has as it stands there
 
     def package_id(self):
         # Linked from its objects: a change of that library or of its recipe is one of this.
@@ -102,9 +102,7 @@ class OnnxRuntimeSdk(ConanFile):
         floor = str(self.options.libc_floor)
         names = ["libm.so.6", "libc.so.6", LOADERS[str(self.settings.arch)]]
         for name in names:
-            listing = self._answer(
-                f"{self._tool}readelf --wide --dyn-syms {self._gcc_file(name)}"
-            )
+            listing = self._answer(f"{self._tool}readelf --wide --dyn-syms {self._gcc_file(name)}")
             symbols = symbols_at(listing, floor)
             save(self, f"stubs/{name}.map", version_script(symbols))
             self._make_stub(name, assembly(symbols), f"-Wl,--version-script=stubs/{name}.map")
@@ -128,8 +126,11 @@ class OnnxRuntimeSdk(ConanFile):
 
         Without groups: a program's own instance of a template would displace ours, and with it
         the symbols that have become local. Without unique symbols, which objcopy leaves global.
+        Sections of one name stay apart: binutils 2.44 joins their exception tables wrongly, and
+        crashes on the outcome when a program is linked.
         """
         flags = ["-r -nostdlib -Wl,--gc-sections,--force-group-allocation"]
+        flags += ["'-Wl,--unique=.text.*'", "'-Wl,--unique=.ARM.exidx*'"]
         flags += [f"-Wl,-u,{name}" for name in EXPORTS]
         self.run(f"{self._tool}gcc {' '.join(flags)} -o merged.o {self._objects}")
         symbols = self._answer(f"{self._tool}nm merged.o").splitlines()
@@ -143,11 +144,17 @@ class OnnxRuntimeSdk(ConanFile):
         self.run(f"{self._tool}ar rcsD libonnxruntime.a onnxruntime.o")
 
     def package(self):
+        """The folders of an SDK, and the library's symbols."""
+        tree = Path(self.source_folder, "tree")
+        for path in filter(Path.is_file, sorted(tree.rglob("*"))):
+            text = path.read_text().replace("@VERSION@", str(self._runtime.ref.version))
+            save(self, os.path.join(self.package_folder, path.relative_to(tree)), text)
         lib = os.path.join(self.package_folder, "lib")
         copy(self, self._library, self.build_folder, lib)
         copy(self, "libonnxruntime.a", self.build_folder, lib)
         self.python_requires["program"].module.split_symbols(self, os.path.join(lib, self._library))
         runtime = self._runtime.package_folder
-        for part in ("include", "licenses", "res"):
-            folder = os.path.join(self.package_folder, part)
-            copy(self, "*", os.path.join(runtime, part), folder)
+        for part, folder in (("include", "include/onnxruntime"), ("licenses", "licenses")):
+            target = os.path.join(self.package_folder, folder)
+            copy(self, "*", os.path.join(runtime, part), target)
+        copy(self, "ops.config", os.path.join(runtime, "res"), self.package_folder)

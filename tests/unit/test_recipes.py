@@ -363,3 +363,42 @@ def test_a_program_is_made_of_the_folders_that_its_key_names(program: str) -> No
     }
 
     assert {text for text in exported if "/" not in text} == keyed
+
+
+SYMBOLS = """\
+   Num:    Value  Size Type    Bind   Vis      Ndx Name
+     2: 00000000     0 FUNC    GLOBAL DEFAULT  UND free@GLIBC_2.4 (2)
+     5: 0004d5d1   156 FUNC    GLOBAL DEFAULT   14 exp@@GLIBC_2.29
+     6: 0004d4a9    36 FUNC    GLOBAL DEFAULT   14 exp@GLIBC_2.4
+     7: 00012345    20 IFUNC   WEAK   DEFAULT   14 memcpy@@GLIBC_2.4
+     8: 00054321     4 OBJECT  GLOBAL DEFAULT   25 stdin@@GLIBC_2.4
+     9: 00000010     4 TLS     GLOBAL DEFAULT   18 errno@@GLIBC_PRIVATE
+    10: 00045678    80 FUNC    GLOBAL DEFAULT   14 __libc_message@@GLIBC_PRIVATE
+    11: 00045679    80 FUNC    GLOBAL DEFAULT   14 arc4random@@GLIBC_2.36
+    12: 00000000     0 OBJECT  GLOBAL DEFAULT  ABS GLIBC_2.4
+"""
+
+
+@pytest.mark.parametrize(
+    ("floor", "exp"), [("2.28", (2, 4)), ("2.29", (2, 29)), ("2.100", (2, 29))]
+)
+def test_a_stub_has_each_symbol_in_the_newest_version_of_its_time(
+    floor: str, exp: tuple[int, ...]
+) -> None:
+    symbols = loaded("stubs", packages.SDK).symbols_at(SYMBOLS, floor)
+
+    assert symbols["exp"] == (exp, None)
+    assert symbols["memcpy"] == ((2, 4), None)
+    assert symbols["stdin"] == ((2, 4), 4)
+    assert ("arc4random" in symbols) == (floor == "2.100")
+    assert not {"free", "errno", "__libc_message", "GLIBC_2.4"} & set(symbols)
+
+
+def test_a_stub_defines_its_symbols_under_their_versions() -> None:
+    stubs = loaded("stubs", packages.SDK)
+    symbols = stubs.symbols_at(SYMBOLS, "2.31")
+
+    assert stubs.version_script(symbols) == (
+        "GLIBC_2.4 { global: memcpy; stdin; };\nGLIBC_2.29 { global: exp; };\n"
+    )
+    assert ".globl stdin\n.type stdin, %object\nstdin: .space 4" in stubs.assembly(symbols)

@@ -27,33 +27,40 @@ class Coverage(Document):
 REGISTRABLE = {"ai.onnx", "com.microsoft"}
 
 
-def _require_registrable(model: Path, needs: Needs) -> None:
+REBUILD = "invoke build with this model, which builds the runtime for its operators"
+
+
+def _require_registrable(model: str, needs: Needs) -> None:
     strange = [node for node in needs.nodes if node.operator.domain not in REGISTRABLE]
     if strange:
         raise UserError(
-            str(model),
+            model,
             "needs operators that no board's runtime has",
             facts=[f"{node.operator}, node '{node.name}'" for node in strange[:5]],
             next="convert the network as it was exported, before any optimiser saved it",
         )
 
 
-def prove(model: Path, built: OpConfig) -> Coverage:
+def prove(
+    model: Path, built: OpConfig, *, subject: str | None = None, next: str = REBUILD
+) -> Coverage:
     """Compare the operators and types of a `.ort` model with those that a runtime was built for.
 
-    Raises UserError naming operator, type and node for everything that is missing.
+    Raises UserError naming operator, type and node for everything that is missing; about `subject`
+    where the user knows the model by another name, with the command that helps.
     """
+    subject = subject or str(model)
     needs = read_needs(model)
-    _require_registrable(model, needs)
-    required = parse_config(needs.ops_config, str(model))
+    _require_registrable(subject, needs)
+    required = parse_config(needs.ops_config, subject)
     missing = gaps(required, built)
     if missing:
         first_nodes = {node.operator: node.name for node in reversed(needs.nodes)}
         raise UserError(
-            str(model),
+            subject,
             "needs operators that the runtime was not built with",
             facts=[f"{gap}, node '{first_nodes.get(gap.operator, '?')}'" for gap in missing],
-            next="invoke build with this model, which builds the runtime for its operators",
+            next=next,
         )
     return Coverage(
         nodes=len(needs.nodes),

@@ -106,7 +106,7 @@ def make_all(inputs: PackageInputs) -> set[str]:
     return built
 
 
-EVERYTHING = set(packages.RECIPES)
+EVERYTHING = {*packages.RECIPES} - {packages.SDK}
 
 
 def test_the_first_time_everything_is_built_the_second_nothing(
@@ -184,6 +184,25 @@ def test_xnnpack_is_built_for_boards_that_ask_for_it(inputs: PackageInputs) -> N
         "onnxruntime-minimal",
         "edge-infer",
     }
+
+
+def test_an_sdk_is_linked_from_the_runtime_of_the_release(
+    inputs: PackageInputs, builder: Recorder
+) -> None:
+    make_all(inputs)
+    builder.ran.clear()
+
+    pipeline.build_packages(inputs, packages.sdk_steps(inputs, "2.31"), Stages(Progress()))
+
+    assert builder.ran == ["onnxruntime-sdk"]
+
+
+def test_an_sdk_for_an_older_libc_is_another_one(inputs: PackageInputs, builder: Recorder) -> None:
+    for floor in ("2.31", "2.28"):
+        pipeline.build_packages(inputs, packages.sdk_steps(inputs, floor), Stages(Progress()))
+
+    assert builder.ran.count("onnxruntime-sdk") == 2
+    assert builder.ran.count("onnxruntime-minimal") == 1
 
 
 def test_another_builder_builds_anew(inputs: PackageInputs, builder: Recorder) -> None:

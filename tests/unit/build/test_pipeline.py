@@ -269,7 +269,7 @@ def test_a_board_without_a_build_names_the_command(workspace: Workspace) -> None
 def test_a_release_names_the_commit_of_the_users_repository_and_the_edgewright(
     workspace: Workspace,
 ) -> None:
-    source = pipeline._source(workspace)
+    source = pipeline.source_of(workspace)
     assert (source.revision, source.dirty) == ("unknown", True)
     assert source.edgewright == edgewright.__version__
 
@@ -277,11 +277,11 @@ def test_a_release_names_the_commit_of_the_users_repository_and_the_edgewright(
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     commit = ["commit", "-q", "--allow-empty", "-m", "one"]
     process.check(["git", "-C", str(workspace.root), *author, *commit])
-    assert len(pipeline._source(workspace).revision) == 40
-    assert not pipeline._source(workspace).dirty
+    assert len(pipeline.source_of(workspace).revision) == 40
+    assert not pipeline.source_of(workspace).dirty
     (workspace.root / "tests").mkdir()  # the mark of a checkout of edgewright
-    assert pipeline._source(workspace).edgewright == (
-        f"{edgewright.__version__}+g{pipeline._source(workspace).revision[:9]}"
+    assert pipeline.source_of(workspace).edgewright == (
+        f"{edgewright.__version__}+g{pipeline.source_of(workspace).revision[:9]}"
     )
 
 

@@ -1,0 +1,223 @@
+"""`invoke sdk`: the runtime of a board as a library for others' programs, audited as releases are.
+
+One runtime serves all the models. It is the package that a release's program is linked with, so a
+model that was built before costs a link.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgewright.base import digest
+from edgewright.base.errors import UserError
+from edgewright.base.files import update_file
+from edgewright.base.layout import BoardBuild
+from edgewright.base.progress import Progress, StageReport, Stages
+from edgewright.base.runtime_version import runtime_version
+from edgewright.base.schema import Document
+from edgewright.base.workspace import Workspace
+from edgewright.board import audit
+from edgewright.board.audit import Audit
+from edgewright.board.profile import BoardProfile, Linkage
+from edgewright.build import container, packages, pipeline
+from edgewright.model.contract.network_file import network_sha256
+from edgewright.model.convert.coverage import Coverage, prove
+from edgewright.model.convert.ops import OpConfig, parse_config, union
+from edgewright.release import sdk as release
+from edgewright.release.sdk import OPERATORS, Sdk, SdkInputs, SdkModel, SdkRuntime
+
+OPERATOR_LIST = "operators.txt"
+OLDEST_LIBC = (2, 18)  # what libstdc++ calls at the end of a thread came with it
+SONAME = "libonnxruntime.so.1"
+# Of a package, what is Conan's own, stripped symbols, or goes by another name in an SDK.
+OWN_FILES = ("conaninfo.txt", "conanmanifest.txt", "symbols/", "ops.config")
+
+
+class SdkReport(Document):
+    """What `sdk.build` made."""
+
+    version: Literal[1] = 1
+    board: str
+    sdk: str
+    folder: Path
+    archive: Path
+    builder: str
+    stages: tuple[StageReport, ...]
+    sizes: dict[str, int]  # bytes: the libraries and the archive
+    models: tuple[str, ...]
+    operators: tuple[str, ...]
+    libc_floor: str
+    audit: Audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class SdkRequest:
+    """What to build: one runtime for all the models."""
+
+    profile: BoardProfile
+    models: tuple[Path, ...]
+    workspace: Workspace
+    builder: container.BuilderChoice = "auto"
+    cache: Path | None = None  # in place of the user's
+    jobs: int
+
+
+def build_sdk(request: SdkRequest, progress: Progress) -> SdkReport:
+    """Render, convert, build, audit, package. Raises UserError for whatever the user can mend."""
+    _require_libc(request.profile)
+    out = request.workspace.build(request.profile.name)
+    with pipeline.alone(out):
+        return _build(request, out, Stages(progress))
+
+
+def _require_libc(profile: BoardProfile) -> None:
+    floor = tuple(int(part) for part in profile.libc.floor.split("."))
+    if floor < OLDEST_LIBC:
+        raise UserError(
+            f"board '{profile.name}'",
+            f"has glibc {profile.libc.floor}, an SDK needs 2.18 or newer",
+            next="build a release: its program is static, and needs none",
+        )
+
+
+def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
+    profile = request.profile
+    with stages.stage("builder") as stage:
+        builder = pipeline.find_builder(
+            request.builder, request.workspace, out, stages.progress, stage, request.cache
+        )
+    with stages.stage("toolchain") as stage:
+        stage.cached = not pipeline.render(profile, request.workspace, builder)
+    with stages.stage("models") as stage:
+        operators, stage.cached = _operators(request, out, builder.cache)
+    ops_config = out.sdks / OPERATORS
+    update_file(ops_config, operators.text())
+    inputs = pipeline.package_inputs(
+        profile, request.workspace, builder, ops_config=ops_config, jobs=request.jobs
+    )
+    steps = packages.sdk_steps(inputs, profile.libc.floor)
+    package = pipeline.build_packages(inputs, steps, stages)[packages.SDK].folder
+    library = f"lib/libonnxruntime.so.{runtime_version().version}"
+    with stages.stage("audit"):
+        files = {library: package / library}
+        symbols = package / "symbols"
+        judgement = audit.audit_files(files, profile, symbols, linkage=Linkage.SHARED)
+        audit.require_passed(judgement, package)
+    with stages.stage("sdk") as stage:
+        inputs_of_sdk = SdkInputs(
+            board=profile.name,
+            compatible=profile.compatible,
+            content=_content(package, operators, out),
+            links={
+                f"lib/{SONAME}": Path(library).name,
+                "lib/libonnxruntime.so": SONAME,
+            },
+            models=tuple(
+                SdkModel(name=model_name(path), onnx_sha256=network_sha256(path))
+                for path in request.models
+            ),
+            runtime=SdkRuntime(
+                version=runtime_version().version,
+                ops_config_sha256=digest.file_sha256(ops_config),
+                libc_floor=profile.libc.floor,
+                execution_providers=tuple(p.value for p in profile.runtime.execution_providers),
+            ),
+            source=pipeline.source_of(request.workspace),
+        )
+        before = [*out.sdks.iterdir()]
+        sdk = release.make_sdk(inputs_of_sdk, out.sdks)
+        stage.cached = sdk.folder in before
+    return _report(sdk, builder, stages, judgement, operators, library)
+
+
+def model_name(model: Path) -> str:
+    """What a manifest calls a model: the name of its folder, where files are all model.onnx."""
+    return model.parent.name if model.stem == "model" else model.stem
+
+
+def _operators(request: SdkRequest, out: BoardBuild, cache: Path) -> tuple[OpConfig, bool]:
+    """What the runtime needs that serves all the models; and whether all were converted before."""
+    configs, cached = [], True
+    for model in request.models:
+        # Beside the board's own build, whose model this is not.
+        place = BoardBuild(root=out.sdks / "models" / network_sha256(model)[:16])
+        xnnpack = request.profile.runtime.xnnpack
+        converted, was_there = pipeline.converted_model(model, place, cache, xnnpack=xnnpack)
+        configs.append(parse_config(converted.ops_config.read_text(), str(model)))
+        cached = cached and was_there
+    return union(configs), cached
+
+
+def _content(package: Path, operators: OpConfig, out: BoardBuild) -> Mapping[str, bytes]:
+    """Path → bytes of every file of the SDK."""
+    content = {
+        "toolchain.cmake": out.toolchain.read_bytes(),
+        OPERATORS: operators.text().encode(),
+        OPERATOR_LIST: _operator_list(operators).encode(),
+    }
+    for path in sorted(package.rglob("*")):
+        name = path.relative_to(package).as_posix()
+        if path.is_file() and not name.startswith(OWN_FILES):
+            content[name] = path.read_bytes()
+    return content
+
+
+def _operator_list(operators: OpConfig) -> str:
+    """What the runtime can run, for a person: an operator a line, with its types."""
+    lines = []
+    for operator, restrictions in sorted(operators.operators.items(), key=lambda item: item[0]):
+        types = [
+            f"{kind.removesuffix('s')} {place} {' or '.join(names)}"
+            for kind, places in restrictions.items()
+            if isinstance(places, Mapping)
+            for place, names in places.items()
+        ]
+        lines.append(f"{operator}{': ' if types else ''}{', '.join(types)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _report(
+    sdk: Sdk,
+    builder: container.Builder,
+    stages: Stages,
+    judgement: Audit,
+    operators: OpConfig,
+    library: str,
+) -> SdkReport:
+    files = {file.path: file.bytes for file in sdk.manifest.files}
+    return SdkReport(
+        board=sdk.manifest.board,
+        sdk=sdk.id,
+        folder=sdk.folder,
+        archive=sdk.archive,
+        builder=builder.id,
+        stages=tuple(stages.reports),
+        sizes={
+            library: files[library],
+            "lib/libonnxruntime.a": files["lib/libonnxruntime.a"],
+            sdk.archive.name: sdk.archive.stat().st_size,
+        },
+        models=tuple(model.name for model in sdk.manifest.models),
+        operators=tuple(sorted(map(str, operators.operators))),
+        libc_floor=sdk.manifest.runtime.libc_floor,
+        audit=judgement,
+    )
+
+
+def check_model(sdk: Sdk, model: Path, cache: Path, scratch: Path) -> Coverage:
+    """The proof that an SDK's runtime has what a model needs: `.ort`, or `.onnx` to be converted.
+
+    Raises UserError with every operator and type that is outside of it.
+    """
+    manifest = sdk.manifest
+    others = " ".join(f"--model={known.name}" for known in manifest.models)
+    if model.suffix != ".ort":
+        xnnpack = "xnnpack" in manifest.runtime.execution_providers
+        place = BoardBuild(root=scratch)
+        model_ort = pipeline.converted_model(model, place, cache, xnnpack=xnnpack)[0].ort
+    else:
+        model_ort = model
+    built = parse_config((sdk.folder / OPERATORS).read_text(), str(sdk.folder / OPERATORS))
+    again = f"invoke sdk --board={manifest.board} {others} --model={model}"
+    return prove(model_ort, built, subject=str(model), next=again)

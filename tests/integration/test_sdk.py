@@ -1,0 +1,232 @@
+"""An SDK in others' hands: programs that their compilers build with it answer as the host does."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from edgewright.base.progress import Progress
+from edgewright.board.catalogue import load_board
+from edgewright.build import sdk as sdks
+from edgewright.build.container import DockerBuilder
+from edgewright.build.pipeline import BuildReport
+from edgewright.build.sdk import SdkReport, SdkRequest
+from edgewright.model.contract.preprocess import load_input
+from edgewright.model.contract.session import open_session
+from edgewright.model.contract.task_cards import read_any_card
+from edgewright.observe.count.counts import EMULATORS
+from edgewright.release.sdk import load_sdk
+from tests.checkout import checkout
+from tests.conftest import CheckGolden
+from tests.integration.conftest import alone
+
+pytestmark = pytest.mark.docker
+
+REPO = checkout()
+PROFILE = load_board("a53-som", REPO.boards)
+LIBRARY = "lib/libonnxruntime.so.1.21.0"
+GOLDEN = REPO.root / "tests" / "golden" / "sdk" / "exports.txt"
+LINKED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-armhf.so.3"}
+# The Makefile, and a project outside of the SDK's tree that finds it by CMake.
+BUILD = """
+cp -r "$SDK/examples" "$OUT/make" && cp -r "$SDK/examples" "$OUT/project"
+make -C "$OUT/make" SDK="$SDK" CC="$CC" CXX="$CXX"
+cmake -G Ninja -S "$OUT/project" -B "$OUT/cmake" -DCMAKE_PREFIX_PATH="$SDK" $CMAKE_OPTIONS
+cmake --build "$OUT/cmake"
+"""
+INSTALL = (
+    "apt-get update && apt-get install --yes --no-install-recommends g++-12-arm-linux-gnueabihf"
+)
+
+
+def build() -> SdkReport:
+    request = SdkRequest(
+        profile=PROFILE,
+        models=(REPO.default_model,),
+        workspace=REPO,
+        builder="docker",
+        jobs=os.cpu_count() or 1,
+    )
+    with alone():
+        return sdks.build_sdk(request, Progress())
+
+
+@pytest.fixture(scope="module")
+def sdk(built: BuildReport) -> SdkReport:
+    """Of the demo model, whose runtime was built for its release."""
+    return build()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An input of the demo model, and what this machine's ONNX Runtime answers."""
+
+    model: Path
+    values: Path
+    answer: Any
+
+    def is_answered_by(self, program: Path, libraries: Path, sdk: SdkReport) -> None:
+        argv = [EMULATORS[PROFILE.abi.arch], "-cpu", PROFILE.qemu_cpu, "-L", str(libraries)]
+        argv += ["-E", f"LD_LIBRARY_PATH={sdk.folder / 'lib'}", str(program)]
+        ended = subprocess.run(
+            [*argv, str(self.model), str(self.values)], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        found = [float(line) for line in ended.stdout.split()]
+        assert np.allclose(found, self.answer, rtol=0, atol=1e-4), found
+
+
+@pytest.fixture(scope="module")
+def case(built: BuildReport, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = REPO.default_model.parent
+    card = read_any_card(folder / "card.json")
+    values = load_input(min((folder / "golden").glob("*.png")), card)  # type: ignore[arg-type]
+    path = tmp_path_factory.mktemp("case") / "input.f32"
+    path.write_bytes(values.tobytes())
+    session = open_session(REPO.default_model, 1)
+    answer = session.run(None, {session.get_inputs()[0].name: values})[0].ravel()
+    return Case(model=built.folder / "model" / "model.ort", values=path, answer=answer)
+
+
+def symbols_of(path: Path, table: str) -> tuple[set[str], set[str]]:
+    """Names that an ELF file defines for others, and those that it asks of others."""
+    with path.open("rb") as stream:
+        section = ELFFile(stream).get_section_by_name(table)
+        assert isinstance(section, SymbolTableSection)
+        symbols = list(section.iter_symbols())
+    missing = {symbol.name for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"}
+    shown = {symbol.name for symbol in symbols if symbol["st_info"]["bind"] != "STB_LOCAL"}
+    return shown - missing, missing
+
+
+def test_the_library_shows_the_c_api_alone(sdk: SdkReport, check_golden: CheckGolden) -> None:
+    shown, _ = symbols_of(sdk.folder / LIBRARY, ".dynsym")
+
+    check_golden(GOLDEN, "".join(f"{name}\n" for name in sorted(shown)))
+
+
+def test_the_library_needs_the_c_library_of_the_floor_alone(sdk: SdkReport) -> None:
+    facts = sdk.audit.files[0].facts
+    newest = facts.highest("GLIBC")
+
+    assert set(facts.needed) <= LINKED
+    assert facts.soname == "libonnxruntime.so.1"
+    assert newest
+    assert newest.number <= (2, 31)
+    assert facts.bytes <= 1_300_000
+
+
+def test_the_archive_shows_the_c_api_alone(sdk: SdkReport, tmp_path: Path) -> None:
+    subprocess.run(["ar", "x", sdk.folder / "lib" / "libonnxruntime.a"], cwd=tmp_path, check=True)
+    shown, missing = symbols_of(tmp_path / "onnxruntime.o", ".symtab")
+    assert shown == set(GOLDEN.read_text().split())
+    # Of no C++ runtime is anything missing, and of glibc nothing that came with 64-bit times.
+    assert not [name for name in missing if name.startswith(("_ZN", "__isoc23_"))]
+    assert not [name for name in missing if name.startswith("__") and name.endswith("64")]
+
+
+def test_no_path_of_the_machine_that_built_it_is_in_an_sdk(sdk: SdkReport) -> None:
+    for path in (sdk.folder / "lib").glob("libonnxruntime.*"):
+        content = path.read_bytes()
+        for place in (b"/cache/", b"/tmp/edgewright", str(REPO.root).encode()):
+            assert place not in content, path
+
+
+def test_a_second_build_is_the_same_from_cache(sdk: SdkReport) -> None:
+    archive = sdk.archive.read_bytes()
+    sdk.archive.unlink()
+
+    again = build()
+
+    assert again.sdk == sdk.sdk
+    assert again.archive.read_bytes() == archive
+    assert {s.name for s in again.stages if s.origin == "built"} <= {"audit"}
+
+
+def test_an_sdk_is_for_its_board_and_is_what_its_manifest_says(sdk: SdkReport) -> None:
+    manifest = load_sdk(sdk.folder).manifest
+
+    assert (manifest.board, manifest.compatible) == ("a53-som", "edgewright,a53-som")
+    assert "QLinearConv" in (sdk.folder / "operators.txt").read_text()
+    paths = {file.path for file in manifest.files}
+    assert {
+        "toolchain.cmake",
+        "licenses/LICENSE",
+        "include/onnxruntime/onnxruntime_c_api.h",
+    } < paths
+
+
+@pytest.fixture
+def out(scratch: Path, builder: DockerBuilder) -> Path:
+    """A folder for programs, with what one of the board needs to start, for the emulator."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    copy = ["cp", "-rL", "/usr/arm-linux-gnueabihf/lib", str(builder.path(folder))]
+    builder.run(copy, folder / "copy.log")
+    return folder
+
+
+def build_programs(
+    builder: DockerBuilder, sdk: SdkReport, out: Path, script: str, **settings: str
+) -> None:
+    """Build the examples in the builder, after `script`."""
+    place = {"OUT": str(builder.path(out)), "SDK": str(builder.path(sdk.folder))}
+    argv = ["sh", "-exc", f"{script}\n{BUILD}"]
+    builder.run(argv, out / "build.log", env={**settings, **place})
+
+
+def all_answer(out: Path, case: Case, sdk: SdkReport) -> None:
+    for folder in ("make", "cmake"):
+        for program in ("run_c", "run_cpp"):
+            case.is_answered_by(out / folder / program, out, sdk)
+
+
+def test_programs_by_make_and_cmake_answer_as_the_host_does(
+    builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case
+) -> None:
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={builder.path(sdk.folder)}/toolchain.cmake"
+    compilers = {"CC": "arm-linux-gnueabihf-gcc", "CXX": "arm-linux-gnueabihf-g++"}
+
+    build_programs(builder, sdk, out, "", **compilers, CMAKE_OPTIONS=toolchain)
+
+    all_answer(out, case, sdk)
+
+
+@pytest.mark.nightly
+def test_programs_of_an_older_gcc_answer_as_the_host_does(
+    builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case
+) -> None:
+    compilers = {"CC": "arm-linux-gnueabihf-gcc-12", "CXX": "arm-linux-gnueabihf-g++-12"}
+    system = "-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=armv7l"  # CC and CXX say the rest
+
+    build_programs(builder, sdk, out, INSTALL, **compilers, CMAKE_OPTIONS=system)
+
+    all_answer(out, case, sdk)
+
+
+@pytest.mark.nightly
+def test_programs_of_clang_with_libcxx_answer_as_the_host_does(
+    sdk: SdkReport, out: Path, case: Case, tmp_path: Path
+) -> None:
+    """zig's: another compiler, linker and C++ library, and the glibc of the floor."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "zig")]
+    subprocess.run([*pip, "ziglang"], check=True)
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "zig")}
+    flags = ["-target", "arm-linux-gnueabihf.2.31", "-mcpu=cortex_a53", "-O2"]
+    flags += ["-I", str(sdk.folder / "include" / "onnxruntime")]
+    lib = sdk.folder / "lib"
+    for command, source, linked in (
+        ("cc", "run.c", [f"-L{lib}", "-lonnxruntime"]),
+        ("c++", "run.cpp", [str(lib / "libonnxruntime.a"), "-ldl", "-lm"]),
+    ):
+        program = out / Path(source).suffix
+        argv = [sys.executable, "-m", "ziglang", command, *flags, *linked, "-o", str(program)]
+        subprocess.run([*argv, str(sdk.folder / "examples" / source)], check=True, env=env)
+        case.is_answered_by(program, out, sdk)

@@ -1,0 +1,87 @@
+"""What an SDK is built for, and what is told of a model that it does not serve."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.base.progress import Progress
+from edgewright.board.catalogue import load_board
+from edgewright.build import sdk as sdks
+from edgewright.build.sdk import SdkRequest, build_sdk, check_model
+from edgewright.model.convert import coverage
+from edgewright.model.convert.ops import Operator, parse_config
+from edgewright.model.convert.ort_tools import Needs, Node
+from edgewright.release.manifest import Source
+from edgewright.release.sdk import Sdk, SdkInputs, SdkModel, SdkRuntime, make_sdk
+from tests.checkout import checkout
+
+OPERATORS = 'ai.onnx;13;Add{"inputs": {"0": ["float"]}},MatMul\n'
+
+
+def sdk_of(tmp_path: Path, operators: str) -> Sdk:
+    inputs = SdkInputs(
+        board="rpi2",
+        compatible="raspberrypi,2-model-b",
+        content={"operators.config": operators.encode()},
+        links={},
+        models=(SdkModel(name="cells", onnx_sha256="a" * 64),),
+        runtime=SdkRuntime(
+            version="1.21.0",
+            ops_config_sha256="b" * 64,
+            libc_floor="2.31",
+            execution_providers=("cpu",),
+        ),
+        source=Source(revision="unknown", dirty=False),
+    )
+    return make_sdk(inputs, tmp_path / "sdk")
+
+
+def needs(monkeypatch: pytest.MonkeyPatch, config: str, name: str) -> None:
+    node = Node(operator=Operator("ai.onnx", 13, name), name="/head/node")
+    monkeypatch.setattr(coverage, "read_needs", lambda _: Needs(ops_config=config, nodes=(node,)))
+
+
+def test_a_model_outside_of_an_sdk_is_told_with_the_command_that_adds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(monkeypatch, "ai.onnx;13;Erf\n", "Erf")
+
+    with pytest.raises(UserError) as refused:
+        check_model(sdk_of(tmp_path, OPERATORS), Path("mine.ort"), tmp_path, tmp_path)
+
+    told = str(refused.value)
+    assert told.startswith("mine.ort: needs operators that the runtime was not built with\n")
+    assert "ai.onnx:Erf (opset 13), node '/head/node'" in told
+    assert told.endswith("next: invoke sdk --board=rpi2 --model=cells --model=mine.ort")
+
+
+def test_a_model_inside_of_an_sdk_is_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(monkeypatch, "ai.onnx;13;MatMul\n", "MatMul")
+
+    proof = check_model(sdk_of(tmp_path, OPERATORS), Path("mine.ort"), tmp_path, tmp_path)
+
+    assert proof.required == ["ai.onnx:MatMul (opset 13)"]
+
+
+def test_operators_are_listed_with_their_types() -> None:
+    assert sdks._operator_list(parse_config(OPERATORS, "test")) == (
+        "ai.onnx:Add (opset 13): input 0 float\nai.onnx:MatMul (opset 13)\n"
+    )
+
+
+def test_models_are_called_by_their_folders_where_all_are_model_onnx() -> None:
+    assert sdks.model_name(Path("models/cells/model.onnx")) == "cells"
+    assert sdks.model_name(Path("networks/yolo.onnx")) == "yolo"
+
+
+def test_a_glibc_that_is_too_old_is_told_before_anything_is_built() -> None:
+    repo = checkout()
+    profile = load_board("a53-som", repo.boards)
+    old = profile.model_copy(update={"libc": profile.libc.model_copy(update={"floor": "2.13"})})
+    request = SdkRequest(profile=old, models=(), workspace=repo, jobs=1)
+
+    with pytest.raises(UserError, match=r"has glibc 2\.13, an SDK needs 2\.18 or newer"):
+        build_sdk(request, Progress())
