@@ -1,0 +1,235 @@
+"""Deploys to many boards at once over real SSH, from an inventory, some of them in trouble.
+
+Each board is a dropbear of this machine on a port of its own, with its own /opt and host key.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgewright.base.errors import ExitCode
+from edgewright.cli.program import Edgewright
+from edgewright.deploy import install, keyring, one_board
+from edgewright.deploy.remote import connect
+from edgewright.fleet import inventory
+from edgewright.fleet.inventory import Inventory
+from edgewright.lab import board_keys
+from edgewright.release.keys import KeyFolder, Signer
+from edgewright.release.manifest import Release
+from tests.boards import COMPATIBLE, make_release
+from tests.integration.conftest import BOARD, board_folder, wait_until
+from tests.schemas import require_valid
+
+pytestmark = pytest.mark.docker
+
+SOUND = 5
+NAMES = ("gate", *(f"oven-{n}" for n in range(SOUND)), "full", "changed", "off")
+SMALL = "256k"  # of /opt: no room for edgectl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boards:
+    """Boards of this machine, by their names in `fleet.toml`."""
+
+    fleet: Path
+    folder: Path
+
+    def logins(self, name: str) -> int:
+        return (self.folder / f"{name}.log").read_text().count("Child connection from")
+
+    def inventory(self) -> Inventory:
+        return inventory.load(self.fleet, {"a53-som"})
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def entry(name: str, port: int, key: str, *, behind: str = "") -> str:
+    list_, board = ("gateways", "") if name == "gate" else ("boards", 'site = "hall"\n')
+    kind = 'kind = "a53-som"\n' if board else ""
+    jump = f'jump = "{behind}"\n' if behind else ""
+    text = f'[[{list_}]]\nname = "{name}"\naddress = "root@127.0.0.1:{port}"\n'
+    return f'{text}host_key = "{key}"\n{board}{kind}{jump}'
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A user's home, with a key that every board lets in."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ssh").mkdir(mode=0o700)
+    board_keys.key(home / ".ssh" / "id_ed25519")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("EDGEWRIGHT_CONFIG", str(home / "config"))
+        patch.setenv("EDGEWRIGHT_CACHE", str(home / "cache"))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        patch.setattr(install, "judge_target", lambda facts, target: [])
+        yield home
+
+
+@pytest.fixture(scope="module")
+def boards(
+    user: Path, dropbear: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Boards]:
+    if os.getuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs root")
+    folder = tmp_path_factory.mktemp("boards")
+    ports = {name: free_port() for name in NAMES}
+    login = board_keys.key(user / ".ssh" / "id_ed25519")
+    text = 'version = 1\n[[sites]]\nname = "hall"\n'
+    servers = []
+    try:
+        for name, port in ports.items():
+            key = board_keys.key(folder / name / "host_ed25519")
+            board_folder(folder / name, login, key)
+            pinned = board_keys.key(folder / "former") if name == "changed" else key
+            behind = "gate" if name == "oven-1" else ""
+            text += entry(name, port, board_keys.public(pinned), behind=behind)
+            if name == "off":
+                continue
+            argv = ["unshare", "-m", "sh", "-c", BOARD, "_", str(folder / name), str(dropbear)]
+            size = SMALL if name == "full" else ""
+            with (folder / f"{name}.log").open("wb") as log:
+                servers.append(subprocess.Popen([*argv, str(port), size], stderr=log))
+        (folder / "fleet.toml").write_text(text)
+        ports.pop("off")
+        for port in ports.values():
+            wait_until(partial(board_keys.banner, "127.0.0.1", port), seconds=30)
+        yield Boards(fleet=folder / "fleet.toml", folder=folder)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def releases(
+    user: Path, boards: Boards, host_edgectl: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[Release]:
+    """Two releases; the boards that can trust the key that signs them."""
+    folder = tmp_path_factory.mktemp("releases")
+    made = [
+        make_release(
+            folder / name, root="/opt/edgewright", model=name.encode(), edgectl=host_edgectl
+        )
+        for name in ("one", "two")
+    ]
+    keys = KeyFolder(user / "config" / "keys")
+    keys.generate()
+    signer: Signer = keys.open_signer("default", lambda _: None)
+    fleet = boards.inventory()
+    for board in fleet.select("not name in (full, changed, off)"):
+        with connect(fleet.target(board)) as connected:
+            edgectl = install.ensure_edgectl(connected, "/opt/edgewright", made[0])
+            keyring.provision(edgectl, (COMPATIBLE,), signer.public, signer)
+    return made
+
+
+@pytest.fixture
+def last_build(monkeypatch: pytest.MonkeyPatch, releases: list[Release]) -> Release:
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: releases[0])
+    return releases[0]
+
+
+def run(*argv: str) -> int:
+    try:
+        Edgewright().run(["edgewright", *argv], exit=True)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return ExitCode.OK
+
+
+def documents(text: str) -> dict[str, dict[str, Any]]:
+    return {board["name"]: board for board in json.loads(text)["boards"]}
+
+
+def test_boards_in_trouble_stop_no_other(
+    boards: Boards, last_build: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_all = ("deploy", f"--fleet={boards.fleet}", "--select=all", "--parallel=8", "--json")
+    before = {name: boards.logins(name) for name in ("oven-0", "oven-1", "gate")}
+
+    assert run(*to_all) == ExitCode.TARGET
+
+    shown = capsys.readouterr()
+    require_valid("deploy--many", shown.out)
+    ends = documents(shown.out)
+    problems = {name: end["error"]["message"] for name, end in ends.items() if end["error"]}
+    assert {*problems} == {"full", "changed", "off"}
+    assert "connection refused" in problems["off"]
+    assert "host key is not the one that was pinned" in problems["changed"]
+    assert "space" in problems["full"].lower()
+    for n in range(SOUND):
+        assert ends[f"oven-{n}"]["report"]["release"] == last_build.id
+        current = boards.folder / f"oven-{n}" / "opt" / "edgewright" / "current"
+        assert current.readlink().name == last_build.id
+    # All commands of one deploy go over one login; the board behind the gate is one of its logins.
+    after = {name: boards.logins(name) for name in before}
+    assert {name: after[name] - before[name] for name in before} == dict.fromkeys(before, 1)
+    assert shown.err.endswith("8 boards: 5 done, 3 failed\n")
+
+
+def test_the_same_again_is_a_round_trip_and_status_and_smoke_go_side_by_side(
+    boards: Boards, last_build: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ovens = (f"--fleet={boards.fleet}", "--select=not name in (full, changed, off)", "--json")
+
+    assert run("deploy", *ovens) == ExitCode.OK
+    reports = [end["report"] for end in documents(capsys.readouterr().out).values()]
+    assert {(report["unchanged"], report["bytes_sent"]) for report in reports} == {(True, 0)}
+
+    assert run("status", *ovens) == ExitCode.OK
+    reports = [end["report"] for end in documents(capsys.readouterr().out).values()]
+    assert {report["current"] for report in reports} == {last_build.id}
+
+    assert run("smoke", *ovens) == ExitCode.OK
+    reports = [end["report"] for end in documents(capsys.readouterr().out).values()]
+    assert [report["passed"] for report in reports] == [True] * SOUND
+
+
+def test_ctrl_c_lets_boards_end_and_tells_the_state_of_each(
+    boards: Boards,
+    releases: list[Release],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    former, new = releases
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: new)
+    begun: list[str] = []
+    deploy = one_board.deploy
+
+    def interrupted(settings: Any, progress: Any) -> Any:
+        begun.append(str(settings.target))
+        if len(begun) == 2:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.5)  # the others wait until nothing more is begun
+        return deploy(settings, progress)
+
+    monkeypatch.setattr(one_board, "deploy", interrupted)
+    ovens = (f"--fleet={boards.fleet}", "--select=not name in (full, changed, off)")
+
+    assert run("deploy", *ovens, "--parallel=2", "--json") == ExitCode.INTERRUPTED
+
+    shown = capsys.readouterr()
+    ends = documents(shown.out)
+    states = [end["state"] for end in ends.values()]
+    assert {*states} == {"done", "not_begun"}
+    assert 2 <= states.count("done") < SOUND
+    for name, end in ends.items():
+        current = boards.folder / name / "opt" / "edgewright" / "current"
+        assert current.readlink().name == (new if end["state"] == "done" else former).id
+    assert "interrupted: no other board is begun" in shown.err
