@@ -1,11 +1,23 @@
 """The inventory of a fleet."""
 
+from pathlib import Path
+from typing import Annotated
+
 from invoke.context import Context
 from rich.table import Table
 
+from edgewright.base.errors import EdgewrightError, UserError
+from edgewright.cli import many
 from edgewright.cli.common import OUT, Json, say, task, task_named, write_document
-from edgewright.cli.many import FleetFile, Group, Select, inventory_of
-from edgewright.fleet.documents import FleetCheck, FleetList, listed
+from edgewright.cli.many import FleetFile, Group, Parallel, Select, inventory_of
+from edgewright.deploy import remote
+from edgewright.deploy.known_hosts import write_pins
+from edgewright.fleet import enrol, side_by_side
+from edgewright.fleet.documents import EnrolledHost, FleetCheck, FleetList, FleetTrust, listed
+from edgewright.fleet.enrol import Enrolled, Listed
+from edgewright.fleet.inventory import Inventory
+from edgewright.fleet.side_by_side import End, Job
+from edgewright.release.keys import user_keys
 
 
 @task_named("list")
@@ -47,3 +59,72 @@ def check(c: Context, fleet: FleetFile = "", json: Json = False) -> None:
         f"{report.file}: no defect; {report.boards} boards, {report.sites} sites, "
         f"{report.gateways} gateways, {report.groups} groups"
     )
+
+
+@task
+def trust(
+    c: Context,
+    keys: Annotated[
+        str, "file with a line NAME KEY for each board, signed by a key of your key folder"
+    ] = "",
+    fingerprint: Annotated[
+        tuple[str, ...], "NAME=SHA256:… of a board, which you have compared; may be repeated"
+    ] = (),
+    replace: Annotated[bool, "pin a key in place of another one, too"] = False,
+    fleet: FleetFile = "",
+    parallel: Parallel = 8,
+    json: Json = False,
+) -> None:
+    """Pin the host keys of many boards. Example: invoke fleet.trust --keys=hall.keys"""
+    many.require_pool(parallel)
+    inventory = inventory_of(fleet)
+    entries = _listed(keys, fingerprint, inventory)
+    faults: dict[str, EdgewrightError] = {}
+
+    def tell(end: End[Enrolled]) -> None:
+        if end.result is not None:
+            OUT.print(f"{end.name}: {end.result.state} {end.result.fingerprint}", soft_wrap=True)
+            return
+        fault = faults[end.name] = many.fault_of_end(end)
+        OUT.print(f"{end.name}: {fault.problem}", soft_wrap=True)
+
+    def job(entry: Listed) -> Job[Enrolled]:
+        return Job(
+            name=entry.name,
+            work=lambda _: enrol.enrol(entry, inventory, may_replace=replace),
+        )
+
+    ends = side_by_side.run(
+        [job(entry) for entry in entries],
+        parallel=parallel,
+        on_end=tell,
+        on_interrupt=many.tell_interrupt,
+    )
+    new = [end.result.pin for end in ends if end.result and end.result.state != "unchanged"]
+    if new:
+        write_pins(remote.pins(), new)  # all at once: each writing reads the whole file
+    hosts = tuple(
+        EnrolledHost(
+            name=entry.name,
+            fingerprint=entry.key.fingerprint,
+            state=end.result.state if end.result else "failed",
+        )
+        for entry, end in zip(entries, ends, strict=True)
+    )
+    if json:
+        write_document(FleetTrust(file=str(remote.pins()), hosts=hosts))
+    many.end_all(len(hosts), [*faults.values()], f"{len(new)} pinned in {remote.pins()}")
+
+
+def _listed(keys: str, fingerprints: tuple[str, ...], inventory: Inventory) -> tuple[Listed, ...]:
+    if bool(keys) == bool(fingerprints):
+        raise UserError(
+            "host keys",
+            "expected --keys or --fingerprint",
+            next="edgewright fleet.trust --keys=FILE, whose signature is FILE.minisig",
+        )
+    if keys:
+        trusted = [key.public for key in user_keys().listed()]
+        return enrol.parse_list(enrol.read_list(Path(keys), trusted), keys, inventory)
+    lines = [(f"--fingerprint={text}", " ".join(text.partition("=")[::2])) for text in fingerprints]
+    return enrol.listed(lines, inventory)

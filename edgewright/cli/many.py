@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from edgewright.base.errors import (
     CheckError,
@@ -261,21 +261,26 @@ def run(task: Task[Report], members: Sequence[Member], *, parallel: int, json: b
         [Job(name=member.name, work=_work(task, member)) for member in members],
         parallel=parallel,
         on_end=note,
-        on_interrupt=_tell_interrupt,
+        on_interrupt=tell_interrupt,
     )
     ends = tuple(board_ends[member.name] for member in members)
     code = worst(end.exit_code for end in ends)
     if json:
         write_document(task.document(command=task.command, exit_code=code, boards=ends))
-    failed = [fault for fault in faults.values() if fault.exit_code is not ExitCode.INTERRUPTED]
+    end_all(len(ends), [*faults.values()], _summary(ends))
+
+
+def end_all(count: int, faults: Sequence[EdgewrightError], summary: str) -> None:
+    """Tell why boards failed, and the summary; raises it where any has a fault."""
+    failed = [fault for fault in faults if fault.exit_code is not ExitCode.INTERRUPTED]
     for fault in failed[:SHOWN]:
         say(str(fault))
     if len(failed) > SHOWN:
         say(f"and {len(failed) - SHOWN} more boards that failed; --json tells of each")
-    summary = _summary(ends)
+    code = worst(fault.exit_code for fault in faults)
     if code is not ExitCode.OK:
-        raise FAULTS[code](f"{len(ends)} boards", summary)
-    say(f"{len(ends)} boards: {summary}")
+        raise FAULTS[code](f"{count} boards", summary)
+    say(f"{count} boards: {summary}")
 
 
 def _work(task: Task[Report], member: Member) -> Callable[[Progress], Report]:
@@ -283,16 +288,20 @@ def _work(task: Task[Report], member: Member) -> Callable[[Progress], Report]:
 
 
 def _fault(end: End[Report], judge: Callable[[Report], None]) -> EdgewrightError | None:
-    if not end.has_begun:
-        return InterruptedWorkError(end.name, "not begun: nothing was changed")
-    if end.raised is not None:
-        return fault_of(end.raised)
-    assert end.result is not None
+    if end.result is None:
+        return fault_of_end(end)
     try:
         judge(end.result)
     except EdgewrightError as refused:
         return refused
     return None
+
+
+def fault_of_end(end: End[Any]) -> EdgewrightError:
+    """Why there is no result."""
+    if end.raised is None:
+        return InterruptedWorkError(end.name, "not begun: nothing was changed")
+    return fault_of(end.raised)
 
 
 def _board_end(
@@ -331,7 +340,7 @@ def _summary(ends: Sequence[BoardEnd[Report]]) -> str:
     return ", ".join(f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state])
 
 
-def _tell_interrupt(at_work: Sequence[str]) -> None:
+def tell_interrupt(at_work: Sequence[str]) -> None:
     say(
         f"interrupted: no other board is begun, {len(at_work)} come to their end: "
         f"{', '.join(at_work[:SHOWN])}{' …' * (len(at_work) > SHOWN)}\n"

@@ -29,7 +29,7 @@ from edgewright.deploy.documents import (
 from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
-from edgewright.fleet.documents import FleetCheck, FleetList
+from edgewright.fleet.documents import FleetCheck, FleetList, FleetTrust
 from edgewright.fleet.inventory import Fleet
 from edgewright.gallery.documents import Gallery
 from edgewright.lab.documents import LabStatus
@@ -84,6 +84,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "emulate.up": LabStatus,
     "fleet.check": FleetCheck,
     "fleet.list": FleetList,
+    "fleet.trust": FleetTrust,
     "help": of_tasks.Page,
     "init": of_tasks.WrittenFiles,
     "keys.generate": KeyList,

@@ -27,6 +27,22 @@ class FleetList(Document):
     boards: tuple[ListedBoard, ...]
 
 
+class EnrolledHost(Part):
+    """A board or gateway whose host key was listed."""
+
+    name: str
+    fingerprint: str  # that was listed
+    state: Literal["pinned", "replaced", "unchanged", "failed"]
+
+
+class FleetTrust(Document):
+    """`fleet.trust --json`: what was pinned of the listed keys."""
+
+    version: Literal[1] = 1
+    file: str  # of our pins
+    hosts: tuple[EnrolledHost, ...]
+
+
 class FleetCheck(Document):
     """`fleet.check --json`: a fleet without defects."""
 

@@ -167,7 +167,8 @@ class Inventory:
     lines: "Lines" = field(repr=False)
 
     @cached_property
-    def _by_name(self) -> Mapping[str, Gateway | Board]:
+    def hosts(self) -> Mapping[str, Gateway | Board]:
+        """Gateways and boards by name."""
         entries: tuple[Gateway | Board, ...] = (*self.fleet.gateways, *self.fleet.boards)
         return {entry.name: entry for entry in entries}
 
@@ -214,7 +215,7 @@ class Inventory:
     def jump(self, entry: Gateway | Board) -> Gateway | Board | None:
         """What comes before it on the way."""
         name = _jump_name(entry, self._sites)
-        return self._by_name[name] if name else None
+        return self.hosts[name] if name else None
 
     def target(self, entry: Gateway | Board) -> Target:
         """The way to a board or a gateway, through what stands before it."""
