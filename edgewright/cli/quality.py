@@ -45,6 +45,7 @@ from edgewright.model.contract.card import (
     ModelFile,
     Preprocess,
     Region,
+    Tiling,
     read_card,
     write_card,
 )
@@ -197,7 +198,13 @@ class CardOptions:
     fit: Annotated[str, "stretch, center_crop:256 (shorter side) or letterbox:114 (border)"] = ""
     color: Annotated[str, "gray, rgb or bgr"] = ""
     resize: Annotated[str, "filter: triangle, bicubic or bilinear (OpenCV's)"] = ""
-    roi: Annotated[str, "part of each image that is looked at, in pixels: X,Y,WIDTH,HEIGHT"] = ""
+    roi: Annotated[
+        str,
+        "part of each image that is looked at: X,Y,WIDTH,HEIGHT in pixels, with points in shares",
+    ] = ""
+    tiling: Annotated[
+        str, "tiles that images are cut into: WIDTH,HEIGHT,OVERLAP in pixels, of boxes,union:0.5"
+    ] = ""
     shape: InputShape = ""
     output: OutputName = ""
 
@@ -228,6 +235,7 @@ def _import_request(options: CardOptions, out: Path) -> "ImportRequest":
             scale=options.scale,
             roi=options.roi,
         ),
+        tiling=stated_tiling(options.tiling),
         shape=_shape(options.shape),
         output=options.output,
     )
@@ -322,7 +330,7 @@ def stated_parts(
         "color": color or None,
         "resize": resize or None,
         "normalize": {"kind": "scale", "factor": scale} if scale else None,
-        "roi": dict(zip_longest(Region.model_fields, roi.split(","))) if roi else None,
+        "roi": _region(roi) if roi else None,
     }
     stated = {key: value for key, value in content.items() if value is not None}
     try:
@@ -335,6 +343,32 @@ def stated_parts(
             next="invoke --help model.import",
         ) from invalid
     return PreprocessParts(**{key: getattr(preprocess, key) for key in stated})
+
+
+def _region(text: str) -> dict[str, object]:
+    """Four numbers; in shares of the image where one of them has a point."""
+    numbers: dict[str, object] = dict(zip_longest(Region.model_fields, text.split(",")))
+    return numbers | {"unit": "fraction"} if "." in text else numbers
+
+
+def stated_tiling(text: str) -> Tiling | None:
+    """`640,480,64,union:0.5`: the overlap and the merging of boxes may be left out."""
+    if not text:
+        return None
+    parts = dict(zip_longest(("width", "height", "overlap", "merge"), text.split(",")))
+    content: dict[str, object] = {"size": (parts.pop("height"), parts.pop("width"))}
+    if merge := parts.pop("merge"):
+        by, _, threshold = merge.partition(":")
+        content["merge"] = {"by": by} | ({"threshold": threshold} if threshold else {})
+    content |= {key: value for key, value in parts.items() if value is not None}
+    try:
+        return Tiling.model_validate(content)
+    except ValidationError as invalid:
+        raise UserError(
+            f"--tiling={text}",
+            "is not WIDTH,HEIGHT,OVERLAP, or that with ,smaller:0.5 or ,union:0.5",
+            facts=translate_errors(invalid, Tiling),
+        ) from invalid
 
 
 def _pairs(option: str, text: str, separator: str) -> dict[str, str]:

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "common/text.hpp"
 #include "edge/crash_guard.hpp"
@@ -31,6 +32,7 @@ struct Answer {
   bool is_input;
   bool is_error;
   Placement placement;
+  ImageShape frame;  // of a card with tiles, whose pixels lie where the values would
   double decode_ms;
   double preprocess_ms;
   const char* code;  // of the error; a literal, so it has one address in both
@@ -60,6 +62,7 @@ void leave(Answer& answer, const Result<Input>& input) {
     return;
   }
   answer.placement = input->placement;
+  answer.frame = input->frame.shape;
   answer.decode_ms = input->decode_ms;
   answer.preprocess_ms = input->preprocess_ms;
   std::copy(input->values.begin(), input->values.end(), answer.values());
@@ -88,7 +91,7 @@ void fence_off(const ImageLimits& limits, const Card& card) {
   // The input exists twice while it is made: resized, and turned.
   const size_t input_bytes = 2 * card.values() * sizeof(float);
   const size_t used = static_cast<size_t>(memory_kb("VmSize:")) << 10;
-  limit(RLIMIT_AS, used + limits.memory + input_bytes + spare_bytes);
+  limit(RLIMIT_AS, used + limits.memory + input_bytes + spare_bytes);  // a frame has its own
 }
 
 /// Waits for the child's end, which closes the other end of the pipe.
@@ -114,42 +117,59 @@ Error crashed(const std::string& path, int status) {
   return {Exit::image, "image_crashed", path, how, "copy or capture it again, or scale it down"};
 }
 
-/// What the child has left behind, or how it ended without.
-Result<Input> collect(Answer& answer, const Card& card, const std::string& path, int status) {
+std::shared_ptr<uint8_t> pixels_of(const std::shared_ptr<Answer>& shared) {
+  return {shared, reinterpret_cast<uint8_t*>(shared->values())};
+}
+
+/// What the child has left behind, or how it ended without; a frame's pixels stay where they are.
+Result<Input> collect(const std::shared_ptr<Answer>& shared, const Card& card,
+                      const std::string& path, int status) {
+  Answer& answer = *shared;
   if (answer.is_error) {
     return Error{answer.exit, answer.code, answer.subject, answer.problem, answer.next};
   }
   if (!answer.is_input) return crashed(path, status);
-  const float* values = answer.values();
-  return Input{
-      {values, values + card.values()}, answer.placement, answer.decode_ms, answer.preprocess_ms};
+  Input input{{}, answer.placement, answer.decode_ms, answer.preprocess_ms};
+  if (card.tiling) {
+    input.frame = {answer.frame, pixels_of(shared)};
+  } else {
+    input.values.assign(answer.values(), answer.values() + card.values());
+  }
+  return input;
 }
 
 }  // namespace
 
 Result<Input> load_input_apart(const std::string& path, const Card& card, const ImageLimits& limits,
                                const std::function<void()>& beat) {
-  const size_t bytes = sizeof(Answer) + card.values() * sizeof(float);
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  // Of a frame no more pages are taken than it has.
+  const size_t room = card.tiling ? limits.memory : card.values() * sizeof(float);
+  const size_t bytes = sizeof(Answer) + room;
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  std::shared_ptr<Answer> shared;
+  if (memory != MAP_FAILED) {
+    shared.reset(static_cast<Answer*>(memory), [bytes](Answer* mapped) { munmap(mapped, bytes); });
+  }
   int ends[2] = {-1, -1};
-  const bool has_parts = memory != MAP_FAILED && pipe2(ends, O_CLOEXEC) == 0;
+  const bool has_parts = shared != nullptr && pipe2(ends, O_CLOEXEC) == 0;
   const pid_t child = has_parts ? fork() : -1;
   if (child == 0) {
     fence_off(limits, card);
-    leave(*static_cast<Answer*>(memory), load_input(path, card, limits, Links::refuse));
+    const auto frame_memory = card.tiling ? pixels_of(shared) : nullptr;
+    leave(*shared, load_input(path, card, limits, Links::refuse, frame_memory));
     _exit(0);
   }
   close(ends[1]);
   Result<Input> result = Error{};
   if (child > 0) {
-    result = collect(*static_cast<Answer*>(memory), card, path, wait_for(child, ends[0], beat));
+    result = collect(shared, card, path, wait_for(child, ends[0], beat));
   } else {
     // No process is to be had: a good image is not lost by that.
     const Blame blame(crashed(path, 0));
     result = load_input(path, card, limits, Links::refuse);
   }
   close(ends[0]);
-  if (memory != MAP_FAILED) munmap(memory, bytes);
   return result;
 }
 

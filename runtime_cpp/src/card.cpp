@@ -112,6 +112,9 @@ void read_image(Fields top, int schema, Card& card) {
   card.inputs = {{input.text("name"), read_input_shape(input), "image"}};
 
   card.preprocess = read_preprocess(top.object("preprocess"), schema, card.inputs[0].shape);
+  if (!top.has("tiling")) return;
+  if (schema < 2) top.reject("tiling", "needs schema 2");
+  card.tiling = read_tiling(top.object("tiling"), card.task, card.preprocess.fit);
 }
 
 Card read_card(Fields top) {

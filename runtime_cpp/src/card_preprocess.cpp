@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "common/text.hpp"
 #include "edge/card.hpp"
@@ -95,12 +96,30 @@ Fit read_fit(Fields fields, size_t height, size_t width) {
   return fit;
 }
 
-Region read_region(Fields fields) {
+CardRegion read_region(Fields fields) {
+  if (fields.has("unit")) {
+    fields.expect("unit", "fraction");
+    const CardRegion region{true, fields.number("x"), fields.number("y"), fields.number("width"),
+                            fields.number("height")};
+    const bool fits = region.x >= 0 && region.y >= 0 && region.width > 0 && region.height > 0 &&
+                      region.x + region.width <= 1 + 1e-9 && region.y + region.height <= 1 + 1e-9;
+    if (!fits) fields.reject("unit", "expected shares of 0 to 1, within the image");
+    return region;
+  }
   const auto number = [&](const char* key, uint64_t low, uint64_t high) {
-    return static_cast<size_t>(fields.whole(key, low, high));
+    return static_cast<double>(fields.whole(key, low, high));
   };
-  return {number("x", 0, max_picture_side - 1), number("y", 0, max_picture_side - 1),
+  return {false, number("x", 0, max_picture_side - 1), number("y", 0, max_picture_side - 1),
           number("width", 1, max_picture_side), number("height", 1, max_picture_side)};
+}
+
+void read_merge(Fields fields, Tiling& tiling) {
+  if (fields.has("by"))
+    tiling.merge_by_smaller = read_word(fields, "by", {"smaller", "union"}) == 0;
+  if (!fields.has("threshold")) return;
+  tiling.merge_threshold = fields.number("threshold");
+  const bool fits = tiling.merge_threshold > 0 && tiling.merge_threshold < 1;
+  if (!fits) fields.reject("threshold", "expected more than 0 and less than 1");
 }
 
 /// Notes what a card of schema 1 cannot say.
@@ -135,6 +154,37 @@ Preprocess read_preprocess(Fields fields, int schema, const std::vector<int64_t>
   if (fields.has("roi")) preprocess.roi = read_region(fields.object("roi"));
   if (schema < 2) reject_words_of_schema_2(fields, preprocess);
   return preprocess;
+}
+
+Tiling read_tiling(Fields fields, TaskKind task, const Fit& fit) {
+  constexpr double least_side = 16;
+  Tiling tiling{16, 16};
+  const auto size = fields.numbers("size");
+  const auto is_side = [](double side) {
+    return side >= least_side && side <= max_picture_side && side == std::floor(side);
+  };
+  if (size.size() == 2 && is_side(size[0]) && is_side(size[1])) {
+    tiling.height = static_cast<size_t>(size[0]);
+    tiling.width = static_cast<size_t>(size[1]);
+  } else {
+    fields.reject("size", "expected [height, width], of 16 to 16384 pixels");
+  }
+  if (fields.has("overlap")) {
+    // At most half a side: more would make no end of tiles.
+    const size_t most = std::min(tiling.height, tiling.width) / 2;
+    tiling.overlap = static_cast<size_t>(fields.whole("overlap", 0, most));
+  }
+  if (fields.has("merge")) {
+    read_merge(fields.object("merge"), tiling);
+    if (task != TaskKind::detect) fields.reject("merge", "is for the boxes of a detector");
+  }
+  if (task == TaskKind::classify) {
+    fields.reject("size", "tiles have a class each: tiling is not known to the task classify");
+  }
+  if (fit.kind == Fit::Kind::center_crop || fit.height != 0) {
+    fields.reject("size", "needs a fit that shows all of a tile: stretch or letterbox");
+  }
+  return tiling;
 }
 
 }  // namespace edge

@@ -5,6 +5,7 @@
 #include "common/text.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/statistics.hpp"
+#include "edge/tiles.hpp"
 
 namespace edge {
 namespace {
@@ -24,6 +25,45 @@ std::optional<Error> damage(const Settings& settings, const Card& card) {
   if (expected.empty() && name_of(settings.model) == card.file_name) expected = card.file_sha256;
   if (expected.empty()) return std::nullopt;  // the card is of another file
   return check_hash(settings.model, expected, Exit::model, "model_damaged");
+}
+
+/// One inference, whose milliseconds are added to `ms`.
+Result<std::vector<Tensor>> run(Engine& engine, const std::string& path, std::vector<float>& values,
+                                double& ms) {
+  const double start = now_ms();
+  auto outputs = engine.session.run(values, engine.card);
+  if (!outputs) return outputs;
+  ms += now_ms() - start;
+  for (const Tensor& output : *outputs) {
+    for (const float value : output.values) {
+      if (!std::isfinite(value)) return not_finite(engine, path);
+    }
+  }
+  return outputs;
+}
+
+/// One tile after the other: no more than one is in memory as floats, beside the middle one.
+Result<Inferred> infer_tiles(Engine& engine, const std::string& path, Input input,
+                             const std::function<void()>& beat) {
+  const Frame frame = std::move(input.frame);
+  const auto plan = plan_tiles(frame, engine.card, path);
+  if (!plan) return plan.error();
+  const auto merger = merge_tiles(engine.card, *plan);
+  Inferred result{std::move(input), {}, {}, 0};
+  for (size_t i = 0; i < plan->tiles.size(); ++i) {
+    beat();
+    Input tile = tile_input(frame, plan->tiles[i], engine.card);
+    result.input.preprocess_ms += tile.preprocess_ms;
+    auto outputs = run(engine, path, tile.values, result.inference_ms);
+    if (!outputs) return outputs.error();
+    if (auto error = merger->add(*outputs, tile.placement)) return *error;
+    if (i != plan->middle()) continue;
+    result.input.values = std::move(tile.values);
+    result.input.placement = tile.placement;
+    result.outputs = std::move(*outputs);
+  }
+  result.answer = merger->answer();
+  return result;
 }
 
 }  // namespace
@@ -53,20 +93,15 @@ Result<Inferred> infer(Engine& engine, const std::string& path) {
     return load_input(path, engine.card, engine.settings.limits);
   }();
   if (!input) return input.error();
-  return infer(engine, path, std::move(*input));
+  return infer(engine, path, std::move(*input), [] {});
 }
 
-Result<Inferred> infer(Engine& engine, const std::string& path, Input input) {
+Result<Inferred> infer(Engine& engine, const std::string& path, Input input,
+                       const std::function<void()>& beat) {
+  if (engine.card.tiling) return infer_tiles(engine, path, std::move(input), beat);
   Inferred result{std::move(input), {}, {}, 0};
-  const double start = now_ms();
-  auto outputs = engine.session.run(result.input.values, engine.card);
+  auto outputs = run(engine, path, result.input.values, result.inference_ms);
   if (!outputs) return outputs.error();
-  result.inference_ms = now_ms() - start;
-  for (const Tensor& output : *outputs) {
-    for (const float value : output.values) {
-      if (!std::isfinite(value)) return not_finite(engine, path);
-    }
-  }
   result.outputs = *outputs;
   auto answer = make_answer(engine.card, std::move(*outputs), result.input.placement);
   if (!answer) return answer.error();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace edge {
 namespace {
@@ -46,22 +47,45 @@ Span span(size_t start, size_t length, size_t resized, size_t input) {
 
 }  // namespace
 
+Region CardRegion::of(size_t picture_width, size_t picture_height) const {
+  if (!is_fraction) {
+    return {static_cast<size_t>(x), static_cast<size_t>(y), static_cast<size_t>(width),
+            static_cast<size_t>(height)};
+  }
+  const auto part = [](double start, double share, size_t side) {
+    const auto edge = [&](double place) {
+      return static_cast<size_t>(std::floor(place * static_cast<double>(side) + 0.5));
+    };
+    const size_t first = std::min(edge(start), side - 1);
+    return std::pair{first, std::min(std::max(edge(start + share), first + 1), side) - first};
+  };
+  const auto [left, across] = part(x, width, picture_width);
+  const auto [top, down] = part(y, height, picture_height);
+  return {left, top, across, down};
+}
+
 Placement Geometry::placement() const {
   return {static_cast<int>(width),
           static_cast<int>(height),
           x.scale(),
           y.scale(),
           x.offset(),
-          y.offset()};
+          y.offset(),
+          region};
 }
 
-std::optional<Geometry> geometry_of(size_t height, size_t width, const Card& card) {
-  const Size input{static_cast<size_t>(card.height()), static_cast<size_t>(card.width())};
-  const Region part = card.preprocess.roi.value_or(Region{0, 0, width, height});
+std::optional<Region> region_of(size_t height, size_t width, const Card& card) {
+  if (!card.preprocess.roi) return Region{0, 0, width, height};
+  const Region part = card.preprocess.roi->of(width, height);
   if (part.x + part.width > width || part.y + part.height > height) return std::nullopt;
-  const Size size = resized({part.height, part.width}, input, card.preprocess.fit);
-  return Geometry{height, width, span(part.y, part.height, size.height, input.height),
-                  span(part.x, part.width, size.width, input.width)};
+  return part;
+}
+
+Geometry geometry_of(size_t height, size_t width, const Region& region, const Card& card) {
+  const Size input{static_cast<size_t>(card.height()), static_cast<size_t>(card.width())};
+  const Size size = resized({region.height, region.width}, input, card.preprocess.fit);
+  return Geometry{height, width, region, span(region.y, region.height, size.height, input.height),
+                  span(region.x, region.width, size.width, input.width)};
 }
 
 }  // namespace edge

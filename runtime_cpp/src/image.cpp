@@ -68,6 +68,12 @@ Error too_much_memory(const Encoded& encoded) {
                           encoded.limits.memory >> 20));
 }
 
+Error frame_too_large(const Encoded& encoded) {
+  return too_large(encoded, format("is cut into tiles, and needs more than the %zu MiB of memory "
+                                   "that an image may take",
+                                   encoded.limits.memory >> 20));
+}
+
 int exif_orientation(const uint8_t* tiff, size_t size) {
   constexpr uint32_t orientation_tag = 0x112, short_type = 3;
   if (size < 8) return 1;

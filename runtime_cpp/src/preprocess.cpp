@@ -166,8 +166,11 @@ void InputRows::begin(const ImageShape& shape) {
   const Turn turn(shape.orientation);
   const auto width = static_cast<size_t>(shape.width);
   const auto height = static_cast<size_t>(shape.height);
-  geometry_ = turn.swap ? geometry_of(width, height, card_) : geometry_of(height, width, card_);
-  if (!geometry_) return;
+  const size_t upright_width = turn.swap ? height : width;
+  const size_t upright_height = turn.swap ? width : height;
+  const auto region = tile_ ? tile_ : region_of(upright_height, upright_width, card_);
+  if (!region) return;
+  geometry_ = geometry_of(upright_height, upright_width, *region, card_);
   across_ = turn.swap ? geometry_->y : geometry_->x;
   down_ = turn.swap ? geometry_->x : geometry_->y;
   if (turn.flip_x) across_ = flipped(across_, width);
@@ -199,11 +202,14 @@ void InputRows::row(const uint8_t* pixels) {
 
 std::optional<Error> InputRows::fault(const std::string& path) const {
   if (geometry_) return std::nullopt;
-  const Region& region = *card_.preprocess.roi;
-  const bool swap = Turn(shape_.orientation).swap;
+  const auto [width, height] = Frame{shape_}.upright_size();
+  return beyond_image(path, width, height, card_);
+}
+
+Error beyond_image(const std::string& path, size_t width, size_t height, const Card& card) {
+  const Region region = card.preprocess.roi->of(width, height);
   return Error{Exit::image, "image_too_small", path,
-               format("is %d x %d pixels, the card's region reaches to %zu x %zu",
-                      swap ? shape_.height : shape_.width, swap ? shape_.width : shape_.height,
+               format("is %zu x %zu pixels, the card's region reaches to %zu x %zu", width, height,
                       region.x + region.width, region.y + region.height),
                "take an image of the camera that the card is for"};
 }
@@ -225,16 +231,55 @@ std::vector<float> InputRows::input() const {
   return input;
 }
 
+std::pair<size_t, size_t> Frame::upright_size() const {
+  const auto width = static_cast<size_t>(shape.width);
+  const auto height = static_cast<size_t>(shape.height);
+  return Turn(shape.orientation).swap ? std::pair{height, width} : std::pair{width, height};
+}
+
+void FrameRows::begin(const ImageShape& shape) {
+  stored_channels_ = shape.channels;
+  frame_.shape = shape;
+  if (card_.preprocess.color == Color::gray) frame_.shape.channels = 1;
+  const size_t bytes = static_cast<size_t>(shape.width) * static_cast<size_t>(shape.height) *
+                       static_cast<size_t>(frame_.shape.channels);
+  is_too_large_ = bytes > most_;
+  if (is_too_large_) return;
+  if (frame_.pixels == nullptr) {
+    frame_.pixels = std::shared_ptr<uint8_t>(new uint8_t[bytes], std::default_delete<uint8_t[]>());
+  }
+  next_ = frame_.pixels.get();
+}
+
+void FrameRows::row(const uint8_t* pixels) {
+  if (is_too_large_) return;
+  const auto width = static_cast<size_t>(frame_.shape.width);
+  if (frame_.shape.channels == stored_channels_) {
+    next_ = std::copy_n(pixels, width * static_cast<size_t>(stored_channels_), next_);
+    return;
+  }
+  for (size_t x = 0; x < width; ++x) *next_++ = static_cast<uint8_t>(luma_of(pixels + 3 * x));
+}
+
 Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
-                         Links links) {
+                         Links links, std::shared_ptr<uint8_t> memory) {
   if (card.task == TaskKind::tensor) return load_tensors(path, card, links);
   const double start = now_ms();
   const size_t most = std::min(limits.bytes, limits.memory);
   const auto file = read_file(path, {Exit::image, "image_missing", "image_too_large", most}, links);
   if (!file) return file.error();
-  InputRows rows(card);
   const Encoded encoded{path, file->data.get(), file->size, limits,
                         card.preprocess.significant_bits};
+  if (card.tiling) {
+    FrameRows rows(card, limits.memory - file->size, std::move(memory));
+    if (auto error = decode(encoded, rows)) return *error;
+    if (rows.is_too_large()) return frame_too_large(encoded);
+    Input input{};
+    input.frame = rows.frame();
+    input.decode_ms = now_ms() - start;
+    return input;
+  }
+  InputRows rows(card);
   if (auto error = decode(encoded, rows)) return *error;
   if (auto error = rows.fault(path)) return *error;
   const double decoded = now_ms();

@@ -147,7 +147,7 @@ class Spool {
       fault.subject = options_.in + "/" + name;  // by the name that its owner knows
       finish(name, at_hand, fault);
     } else {
-      finish(name, at_hand, infer(engine_, at_hand, std::move(*input)));
+      finish(name, at_hand, infer(engine_, at_hand, std::move(*input), [&] { beat(); }));
     }
   }
 

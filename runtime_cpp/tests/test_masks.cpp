@@ -62,7 +62,7 @@ TEST_CASE("a mask of noise has no runs to tell") {
 
 TEST_CASE("the border around a letterboxed image is no part of it") {
   // An image of 16 x 8 pixels in rows 2 to 5 of the input; the border is the hottest.
-  const Placement placement{16, 8, 0.5, 0.5, 0, 2};
+  const Placement placement{16, 8, 0.5, 0.5, 0, 2, {0, 0, 16, 8}};
   Card card = anomaly_card(4);
   const std::vector<Tensor> outputs = {
       {{1, 1, 4, 4}, {9, 9, 9, 9, 1, 1, 1, 3, 1, 1, 1, 1, 9, 9, 9, 9}}};
@@ -77,7 +77,8 @@ TEST_CASE("the border around a letterboxed image is no part of it") {
 }
 
 TEST_CASE("an image that is thinner than a pixel of the map has one") {
-  const MapWindow window = window_of({1, 1, 2, 2}, anomaly_card(2), {1, 8, 1, 1, 3, 0});
+  const MapWindow window =
+      window_of({1, 1, 2, 2}, anomaly_card(2), {1, 8, 1, 1, 3, 0, {0, 0, 1, 8}});
   CHECK(window.columns.first == 0);
   CHECK(window.columns.size() == 1);
   CHECK(window.rows.size() == 2);
@@ -105,7 +106,7 @@ TEST_CASE("each pixel has its likeliest label, the first of equals, and the back
   card.labels = {"cell", "crack", "dust"};
   card.outputs = {{"logits", {1, 3, 2, 2}, "logits", Activation::softmax}};
   card.segment.background = 0;
-  const Placement placement{8, 8, 1, 1, 0, 0};
+  const Placement placement{8, 8, 1, 1, 0, 0, {0, 0, 8, 8}};
   const std::vector<Tensor> outputs = {{{1, 3, 2, 2}, {5, 1, 2, 2, 0, 3, 2, 1, 0, 3, 4, 2}}};
   const SegmentAnswer answer = segment(card, outputs, placement);
   REQUIRE(answer.segments.size() == 2);
@@ -128,7 +129,8 @@ TEST_CASE("with a threshold a pixel may have several labels, or none") {
   card.labels = {"crack", "dust"};
   card.outputs = {{"logits", {1, 2, 1, 2}, "logits", Activation::sigmoid}};
   card.segment.threshold = 0.5;
-  const SegmentAnswer answer = segment(card, {{{1, 2, 1, 2}, {0, -1, 2, -1}}}, {8, 8, 1, 1, 0, 0});
+  const SegmentAnswer answer =
+      segment(card, {{{1, 2, 1, 2}, {0, -1, 2, -1}}}, {8, 8, 1, 1, 0, 0, {0, 0, 8, 8}});
   REQUIRE(answer.segments.size() == 2);
   CHECK(answer.segments[0].mask.area == 1);
   CHECK(answer.segments[1].right == 4);
@@ -139,7 +141,8 @@ TEST_CASE("what the network's own labels do not name is no label") {
   card.task = TaskKind::segment;
   card.labels = {"cell", "crack"};
   card.outputs = {{"classes", {1, 2, 2}, "classes", Activation::none}};
-  const SegmentAnswer answer = segment(card, {{{1, 2, 2}, {1, -1, 2, 1.5f}}}, {8, 8, 1, 1, 0, 0});
+  const SegmentAnswer answer =
+      segment(card, {{{1, 2, 2}, {1, -1, 2, 1.5f}}}, {8, 8, 1, 1, 0, 0, {0, 0, 8, 8}});
   REQUIRE(answer.segments.size() == 1);
   CHECK(answer.segments[0].label == 1);
   CHECK(answer.segments[0].mask.area == 1);

@@ -136,7 +136,7 @@ TEST_CASE("mean and std are applied to each channel, planes in order") {
 TEST_CASE("the middle of a larger picture is kept, half a pixel to the even side") {
   Card card = constant_card(1, 2, 2);
   card.preprocess.fit = {Fit::Kind::center_crop, 0, 0, 3, 0};
-  const Geometry geometry = *geometry_of(3, 6, card);
+  const Geometry geometry = geometry_of(3, 6, {0, 0, 6, 3}, card);
   CHECK(geometry.y.first == 0);  // half of 1 is 0
   CHECK(geometry.x.first == 2);  // half of 4
   check_close(
@@ -148,16 +148,16 @@ TEST_CASE("a letterbox leaves the smaller half of its border before the picture"
   Card card = constant_card(1, 2, 3);
   card.preprocess.fit = {Fit::Kind::letterbox, 0, 0, 0, 114};
   check_close(input_of({2, 2, 1, 1}, {1, 2, 3, 4}, card), {1, 2, 3, 4, 114, 114});
-  const Placement placement = geometry_of(100, 100, card)->placement();
+  const Placement placement = geometry_of(100, 100, {0, 0, 100, 100}, card).placement();
   CHECK(placement.scale_x == 0.02);
   CHECK(placement.left == 0);
-  CHECK(geometry_of(2, 6, card)->placement().top == 1);
+  CHECK(geometry_of(2, 6, {0, 0, 6, 2}, card).placement().top == 1);
 }
 
 TEST_CASE("a picture as thin as can be is still a pixel of a letterbox") {
   Card card = constant_card(1, 64, 64);
   card.preprocess.fit = {Fit::Kind::letterbox, 0, 0, 0, 0};
-  CHECK(geometry_of(1, 16384, card)->y.resized == 1);
+  CHECK(geometry_of(1, 16384, {0, 0, 16384, 1}, card).y.resized == 1);
 }
 
 TEST_CASE("what is cut off costs no memory") {
@@ -209,14 +209,26 @@ TEST_CASE("bicubic does not leave the range of pixels") {
   CHECK(*std::max_element(values.begin(), values.end()) == 255);
 }
 
+TEST_CASE("a region in shares is of the upright picture, of a pixel at least") {
+  Card card = constant_card(1, 1, 1);
+  card.preprocess.roi = CardRegion{true, 0.25, 0.25, 0.5, 0.25};
+  const Region large = *region_of(50, 60, card);
+  CHECK(large.x == 15);
+  CHECK(large.width == 30);
+  CHECK(large.y == 13);
+  CHECK(large.height == 12);
+  CHECK(region_of(3, 1, card)->y == 1);
+  CHECK(region_of(3, 1, card)->height == 1);
+}
+
 TEST_CASE("a region is what the network sees, and an image that is smaller is refused") {
   Card card = constant_card(1, 2, 1);
-  card.preprocess.roi = Region{1, 1, 2, 1};
+  card.preprocess.roi = CardRegion{false, 1, 1, 2, 1};
   check_close(input_of({3, 2, 1, 1}, {1, 2, 3, 4, 5, 6}, card), {5, 6});
   // Upright, the picture is 2 x 3: 4 1 / 5 2 / 6 3.
-  card.preprocess.roi = Region{0, 2, 2, 1};
+  card.preprocess.roi = CardRegion{false, 0, 2, 2, 1};
   check_close(input_of({3, 2, 1, 6}, {1, 2, 3, 4, 5, 6}, card), {6, 3});
-  CHECK(geometry_of(3, 2, card)->placement().top == -2);
+  CHECK(geometry_of(3, 2, *region_of(3, 2, card), card).placement().top == -2);
 
   InputRows rows(card);
   rows.begin({3, 2, 1, 1});

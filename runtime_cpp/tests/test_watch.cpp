@@ -87,6 +87,28 @@ TEST_CASE("an image that ends its decoder ends nothing else") {
   CHECK(std::string(crashed.error().code) == "image_crashed");
 }
 
+TEST_CASE("a frame that is cut into tiles comes out of its decoder's process as it is") {
+  Card card;
+  card.inputs = {{"image", {1, 1, 4, 4}}};
+  card.preprocess.normalize.per_image = true;
+  card.preprocess.normalize.epsilon = 1e-5;
+  card.tiling = Tiling{16, 16};
+  for (const char* path : {EDGE_CORPUS "/good-gray.png", EDGE_CORPUS "/good-rgb.png"}) {
+    const auto apart = load_input_apart(path, card, {}, [] {});
+    const auto here = load_input(path, card, {});
+    REQUIRE(apart);
+    const ImageShape& shape = apart->frame.shape;
+    CHECK(shape.channels == 1);
+    const size_t bytes = static_cast<size_t>(shape.width) * static_cast<size_t>(shape.height);
+    CHECK(std::memcmp(apart->frame.pixels.get(), here->frame.pixels.get(), bytes) == 0);
+  }
+  ImageLimits limits;
+  limits.memory = 1;  // no file is as small
+  CHECK(std::string(
+            load_input_apart(EDGE_CORPUS "/good-gray.png", card, limits, [] {}).error().code) ==
+        "image_too_large");
+}
+
 TEST_CASE("only a renamed file is complete at once") {
   const TemporaryFolder folder;
   const std::string in = folder.path("in");

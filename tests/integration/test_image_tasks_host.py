@@ -60,17 +60,17 @@ def images(folder: Path) -> list[Path]:
     return paths
 
 
-def assert_alike(expected: object, found: object, where: str) -> None:
-    """Equal, but for 1e-4 of a number."""
+def assert_alike(expected: object, found: object, where: str, tolerance: float = 1e-4) -> None:
+    """Equal, but for the tolerance of a number."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key, value in expected.items():
-            assert_alike(value, found[key], f"{where}.{key}")
+            assert_alike(value, found[key], f"{where}.{key}", tolerance)
     elif isinstance(expected, list) and isinstance(found, list):
         assert len(expected) == len(found), where
         for place, (value, other) in enumerate(zip(expected, found, strict=True)):
-            assert_alike(value, other, f"{where}[{place}]")
+            assert_alike(value, other, f"{where}[{place}]", tolerance)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=1e-4), where
+        assert found == pytest.approx(expected, abs=tolerance), where
     else:
         assert found == expected, where
 

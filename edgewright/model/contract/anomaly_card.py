@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import FiniteFloat
 
 from edgewright.base.schema import Part
-from edgewright.model.contract.card import ImageCard, region_problems
+from edgewright.model.contract.card import ImageCard, merge_problems
 from edgewright.model.contract.task_base import (
     TaskCardBase,
     expect_plane,
@@ -43,7 +43,7 @@ class AnomalyCard(ImageCard, TaskCardBase):
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
-        yield from region_problems(self.preprocess)
+        yield from merge_problems(self.tiling)
         yield from role_problems(self.outputs, {"score": expect_value, "map": expect_plane})
         if any(output.activation == "softmax" for output in self.outputs):
             yield "activation softmax has no meaning for a score or a map: none or sigmoid"

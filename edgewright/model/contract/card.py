@@ -1,10 +1,11 @@
 """The model card: what the network is and how its input is made (docs/formats.md)."""
 
 from collections.abc import Iterator
+from math import floor
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_inside
@@ -77,6 +78,75 @@ class Region(Part):
     width: int = Field(gt=0, le=16384)
     height: int = Field(gt=0, le=16384)
 
+    def of(self, width: int, height: int) -> "Region":
+        """In pixels of an upright image of this size."""
+        return self
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RegionShare(Part):
+    """A part of the upright image, in shares of its width and height."""
+
+    unit: Literal["fraction"]
+    x: Share
+    y: Share
+    width: Annotated[float, Field(gt=0, le=1)]
+    height: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _is_within_the_image(self) -> Self:
+        if max(self.x + self.width, self.y + self.height) > 1 + 1e-9:
+            raise ValueError("reaches beyond the image")
+        return self
+
+    def of(self, width: int, height: int) -> Region:
+        """In pixels of an upright image of this size: edges rounded, a pixel at least."""
+        x, across = _pixels_of(self.x, self.width, width)
+        y, down = _pixels_of(self.y, self.height, height)
+        return Region(x=x, y=y, width=across, height=down)
+
+
+def _pixels_of(start: float, share: float, side: int) -> tuple[int, int]:
+    """The first pixel of a part of an axis, and how many there are."""
+    first = min(floor(start * side + 0.5), side - 1)
+    end = min(max(floor((start + share) * side + 0.5), first + 1), side)
+    return first, end - first
+
+
+def _unit_of(region: Any) -> str:
+    unit = region.get("unit") if isinstance(region, dict) else getattr(region, "unit", None)
+    return "pixels" if unit is None else str(unit)
+
+
+AnyRegion = Annotated[
+    Annotated[Region, Tag("pixels")] | Annotated[RegionShare, Tag("fraction")],
+    Discriminator(
+        _unit_of,
+        custom_error_type="region_unit",
+        custom_error_message="expected the unit fraction, or none for pixels",
+    ),
+]
+
+
+class TileMerge(Part):
+    """Which boxes of different tiles are of one thing: those that overlap by more than this."""
+
+    by: Literal["smaller", "union"] = "smaller"  # what the intersection is divided by
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+TileSide = Annotated[int, Field(ge=16, le=16384)]
+
+
+class Tiling(Part):
+    """The image is cut into tiles of one size, which the network sees one after the other."""
+
+    size: tuple[TileSide, TileSide]  # height and width, in pixels of the upright image
+    overlap: Annotated[int, Field(ge=0)] = 0  # pixels that neighbours share at least
+    merge: TileMerge | None = Field(default=None, exclude_if=lambda merge: merge is None)
+
 
 class Preprocess(Part):
     """From pixels to the network's input; docs/formats.md has the exact arithmetic."""
@@ -87,7 +157,7 @@ class Preprocess(Part):
     # Of samples with 16 bits, as a camera of 10 or 12 bits writes them; schema 2.
     significant_bits: Annotated[int, Field(ge=9, le=16)] | None = None
     fit: Fit = Stretch()  # schema 2
-    roi: Region | None = None  # all else is as if the image were this part alone; schema 2
+    roi: AnyRegion | None = None  # all else is as if the image were this part alone; schema 2
 
     def words_of_schema_2(self) -> Iterator[str]:
         """What a card of schema 1 cannot say."""
@@ -162,14 +232,27 @@ class ImageCard(CardBase):
 
     input: Input
     preprocess: Preprocess = Preprocess()
+    # A card without the key keeps its bytes.
+    tiling: Tiling | None = Field(default=None, exclude_if=lambda tiling: tiling is None)
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
         yield from self._channel_problems()
         yield from fit_problems(self.preprocess.fit, *self.input.shape[2:])
+        if self.tiling is not None:
+            yield from self._tiling_problems(self.tiling)
         if self.schema_ == 1:
             words = self.preprocess.words_of_schema_2()
             yield from (f"{word} of schema 2, the card has schema 1" for word in words)
+
+    def _tiling_problems(self, tiling: Tiling) -> Iterator[str]:
+        fit = self.preprocess.fit
+        if tiling.overlap > min(tiling.size) // 2:
+            yield f"tiling.overlap is {tiling.overlap}, at most half a side of a tile is shared"
+        if isinstance(fit, CenterCrop) or (isinstance(fit, Stretch) and fit.size):
+            yield "tiling needs a preprocess.fit that shows all of a tile: stretch or letterbox"
+        if self.schema_ == 1:
+            yield "tiling is a key of schema 2, the card has schema 1"
 
     def _channel_problems(self) -> Iterator[str]:
         color, normalize = self.preprocess.color, self.preprocess.normalize
@@ -197,12 +280,17 @@ class Card(ImageCard):
             yield f"output.shape has {self.output.shape[1]} values, labels has {len(self.labels)}"
         if self.schema_ == 1 and "activation" in self.output.model_fields_set:
             yield "output.activation is a key of schema 2, the card has schema 1"
+        if self.tiling is not None:
+            yield (
+                "tiling is not known to the task classify: tiles have a class each, and nothing "
+                "says which of them is the image's"
+            )
 
 
-def region_problems(preprocess: Preprocess) -> Iterator[str]:
-    """Why a task cannot answer with maps: they do not tell which part of the image they are of."""
-    if preprocess.roi is not None:
-        yield "preprocess.roi is not known to this task: its maps are of whole images"
+def merge_problems(tiling: Tiling | None) -> Iterator[str]:
+    """Why a task without boxes has no rule for those of different tiles."""
+    if tiling is not None and tiling.merge is not None:
+        yield "tiling.merge is for the boxes of a detector"
 
 
 def fit_problems(fit: Fit, height: int, width: int) -> Iterator[str]:

@@ -36,6 +36,7 @@ class Geometry:
 
     height: int  # pixels of the image
     width: int
+    region: Region | None  # the part that the network sees; none: all of it
     y: Span
     x: Span
 
@@ -48,25 +49,35 @@ class Geometry:
             scale_y=self.y.scale,
             left=self.x.offset,
             top=self.y.offset,
+            region=self.region,
         )
 
 
-def geometry_of(height: int, width: int, card: ImageCard) -> Geometry:
-    """The geometry for an upright image of this size.
+def region_of(height: int, width: int, card: ImageCard) -> Region | None:
+    """The part of an upright image of this size that the card's region is; none: all of it.
 
-    Raises ValueError, in words, if the card's region reaches beyond it.
+    Raises ValueError, in words, if the region reaches beyond the image.
     """
-    target = (card.input.shape[2], card.input.shape[3])
-    part = card.preprocess.roi or Region(x=0, y=0, width=width, height=height)
+    if card.preprocess.roi is None:
+        return None
+    part = card.preprocess.roi.of(width, height)
     if part.x + part.width > width or part.y + part.height > height:
         raise ValueError(
             f"is {width} x {height} pixels, the card's region reaches to "
             f"{part.x + part.width} x {part.y + part.height}"
         )
+    return part
+
+
+def geometry_of(height: int, width: int, region: Region | None, card: ImageCard) -> Geometry:
+    """How the part of an upright image of this size is brought into the card's input."""
+    target = (card.input.shape[2], card.input.shape[3])
+    part = region or Region(x=0, y=0, width=width, height=height)
     resized = _resized((part.height, part.width), target, card.preprocess.fit)
     return Geometry(
         height=height,
         width=width,
+        region=region,
         y=_span(part.y, part.height, resized[0], target[0]),
         x=_span(part.x, part.width, resized[1], target[1]),
     )

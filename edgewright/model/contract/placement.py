@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewright.model.contract.card import Region
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -19,6 +21,12 @@ class Placement:
     scale_y: float
     left: float = 0.0  # of the image's corner, in pixels of the input
     top: float = 0.0
+    region: Region | None = None  # the part of the image that the network sees; none: all of it
+
+    @property
+    def part(self) -> Region:
+        """The part of the image that the network sees."""
+        return self.region or Region(x=0, y=0, width=self.width, height=self.height)
 
     def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Points (…, 2), x and y in pixels of the input -> in pixels of the image, within it."""

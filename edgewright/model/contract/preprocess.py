@@ -17,30 +17,55 @@ from edgewright.model.contract.card import (
     Letterbox,
     MeanStd,
     Normalize,
+    Region,
     Scale,
 )
-from edgewright.model.contract.geometry import Span, geometry_of
+from edgewright.model.contract.geometry import Span, geometry_of, region_of
 from edgewright.model.contract.pixels import Pixels, decode
 from edgewright.model.contract.placement import Placement
+from edgewright.model.contract.tiles import TilePlan, plan_tiles
 
 Floats = NDArray[np.float32]
 Exact = NDArray[np.float64]
 
 
 def load_input(path: Path, card: ImageCard) -> Floats:
-    """The network's input for one image file: float32, shape (1, C, H, W)."""
+    """The network's input for one image file: float32, shape (1, C, H, W).
+
+    Of an image that is cut into tiles it is that of the one in the middle.
+    """
     return load_placed(path, card)[0]
 
 
 def load_placed(path: Path, card: ImageCard) -> tuple[Floats, Placement]:
-    """The network's input for one image file, and where the image lies in it."""
+    """The network's input as `load_input` has it, and where the image lies in it."""
+    pixels, plan = load_frame(path, card)
+    region = plan.tiles[plan.middle] if plan else _of_image(path, pixels, card)
+    return place(pixels, region, card)
+
+
+def load_frame(path: Path, card: ImageCard) -> tuple[Pixels, TilePlan | None]:
+    """The pixels of one image file, and how they are cut into tiles, if the card does so."""
     pixels = decode(path, card.preprocess.significant_bits)
+    if card.tiling is None:
+        return pixels, None
+    height, width = pixels.shape[:2]
+    whole = Region(x=0, y=0, width=width, height=height)
     try:
-        placement = geometry_of(pixels.shape[0], pixels.shape[1], card).placement
+        return pixels, plan_tiles(_of_image(path, pixels, card) or whole, card.tiling)
+    except ValueError as too_many:
+        raise UserError(str(path), str(too_many), next="state larger tiles in the card") from (
+            too_many
+        )
+
+
+def _of_image(path: Path, pixels: Pixels, card: ImageCard) -> Region | None:
+    """The card's region of an image. Raises UserError if it reaches beyond."""
+    try:
+        return region_of(pixels.shape[0], pixels.shape[1], card)
     except ValueError as too_small:
         next = "take an image of the camera that the card is for"
         raise UserError(str(path), str(too_small), next=next) from too_small
-    return preprocess(pixels, card), placement
 
 
 def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
@@ -48,8 +73,13 @@ def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
 
     Raises ValueError if the card's region reaches beyond them.
     """
+    return place(pixels, region_of(pixels.shape[0], pixels.shape[1], card), card)[0]
+
+
+def place(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Floats, Placement]:
+    """The input that a region of an image, or all of it, becomes; where the image lies in it."""
     rules = card.preprocess
-    geometry = geometry_of(pixels.shape[0], pixels.shape[1], card)
+    geometry = geometry_of(pixels.shape[0], pixels.shape[1], region, card)
     y, x = geometry.y, geometry.x
     part = pixels[y.start : y.start + y.length, x.start : x.start + x.length]
     planes = to_planes(part, rules.color)
@@ -58,7 +88,7 @@ def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
     for plane, whole in zip(planes, canvas, strict=True):
         kept = resample(plane, y, x, rules.resize)
         whole[y.before : y.before + y.count, x.before : x.before + x.count] = kept
-    return normalize(canvas, rules.normalize)[np.newaxis]
+    return normalize(canvas, rules.normalize)[np.newaxis], geometry.placement
 
 
 def to_planes(pixels: Pixels, color: str) -> Floats:

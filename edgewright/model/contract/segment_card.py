@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgewright.base.schema import Part
-from edgewright.model.contract.card import ImageCard, region_problems
+from edgewright.model.contract.card import ImageCard, merge_problems
 from edgewright.model.contract.task_base import (
     OpenShape,
     TaskCardBase,
@@ -30,7 +30,7 @@ class SegmentCard(ImageCard, TaskCardBase):
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
-        yield from region_problems(self.preprocess)
+        yield from merge_problems(self.tiling)
         if len(self.outputs) > 1:
             yield f"outputs has {len(self.outputs)}, a segmentation has one"
         yield from role_problems(

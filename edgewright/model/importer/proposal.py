@@ -20,6 +20,7 @@ from edgewright.base.files import read_inside
 from edgewright.base.schema import Excerpt, parse_json, translate_errors
 from edgewright.base.text import visible
 from edgewright.model.contract.card import (
+    AnyRegion,
     CenterCrop,
     Color,
     Filter,
@@ -28,7 +29,7 @@ from edgewright.model.contract.card import (
     MeanStd,
     Normalize,
     Preprocess,
-    Region,
+    RegionShare,
     Scale,
     Stretch,
     fit_problems,
@@ -57,7 +58,7 @@ class PreprocessParts:
     color: Color | None = None
     resize: Filter | None = None
     normalize: Normalize | None = None
-    roi: Region | None = None
+    roi: AnyRegion | None = None
 
     def content(self) -> dict[str, Any]:
         parts = {key: getattr(self, key) for key in KEYS}
@@ -386,7 +387,8 @@ def describe(preprocess: Preprocess, target: Target) -> str:
             numbers = "standardised by its own mean and deviation"
     image = "each image"
     if part := preprocess.roi:
-        image += f"'s region of {part.width} x {part.height} pixels at {part.x}, {part.y}"
+        unit = "of its size" if isinstance(part, RegionShare) else "pixels"
+        image += f"'s region of {part.width:g} x {part.height:g} {unit} at {part.x:g}, {part.y:g}"
     filters = "" if preprocess.resize == "triangle" else f", {preprocess.resize}"
     return f"{image} is {fit}{filters}, {preprocess.color}, {numbers}"
 

@@ -28,9 +28,9 @@ from edgewright.model.judge.masked import (
     read_labels,
     regions_of,
 )
-from edgewright.model.tasks.anomaly import AnomalyTask
+from edgewright.model.tasks.anomaly import AnomalyReading
 from edgewright.model.tasks.inference import Engine
-from edgewright.model.tasks.segment import SegmentTask
+from edgewright.model.tasks.segment import SegmentReading
 
 PRO_LIMIT = 0.3  # false positive rate up to which regions are counted
 
@@ -70,8 +70,8 @@ class SegmentQuality(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heat:
-    """A heat map at the size of its image, and where the defects are."""
+class JudgedHeat:
+    """A heat map at the size of what the network sees of an image, and where the defects are."""
 
     values: Scores  # (H, W)
     defect: NDArray[np.bool_]  # (H, W)
@@ -85,18 +85,17 @@ def evaluate_anomalies(
     `part` is that of ELPV, where that is the name of the images.
     """
     samples = load_anomalies(images, card.labels[0], part)
-    engine, task = Engine(model, card), AnomalyTask(card)
+    engine = Engine(model, card)
     scores: list[float] = []
-    heats: list[Heat] = []
+    heats: list[JudgedHeat] = []
     for sample in samples:
         result = engine.infer([sample.path])
-        scores.append(task.score(result.outputs, result.placement))
-        plane = task.heat(result.outputs, result.placement)
-        size = (result.placement.height, result.placement.width)
-        defect = read_defect(sample, size)
-        if plane is not None and defect is not None:
-            values, window = plane
-            heats.append(Heat(values=window.spread(values, size), defect=defect))
+        reading: AnomalyReading = result.reading
+        scores.append(reading.score)
+        defect = read_defect(sample, (result.placement.height, result.placement.width))
+        if (heat := reading.heat) is not None and defect is not None:
+            values = heat.window.spread(heat.values)
+            heats.append(JudgedHeat(values=values, defect=defect[heat.window.pixels]))
     truth = np.array([sample.is_anomalous for sample in samples], np.int64)
     ranked = np.array(scores)
     has_masks = any(heat.defect.any() for heat in heats)
@@ -123,7 +122,7 @@ def _at(value: float, scores: Scores, truth: NDArray[np.int64], prices: Prices) 
     return Threshold(value=value, misses=misses, false_alarms=alarms, cost=cost)
 
 
-def per_region_overlap(heats: Sequence[Heat], limit: float = PRO_LIMIT) -> float:
+def per_region_overlap(heats: Sequence[JudgedHeat], limit: float = PRO_LIMIT) -> float:
     """Area under the curve of per-region overlap against false positive rate, up to `limit`.
 
     Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 129 (2021), section 5: at each
@@ -158,15 +157,15 @@ def per_region_overlap(heats: Sequence[Heat], limit: float = PRO_LIMIT) -> float
 def evaluate_segments(model: Path, card: SegmentCard, images: str) -> SegmentQuality:
     """Judge masks by those of the images, pixel by pixel of the image."""
     samples = load_segmentations(Path(images))
-    engine, task = Engine(model, card), SegmentTask(card)
+    engine = Engine(model, card)
     labels = np.arange(len(card.labels)).reshape(-1, 1, 1)
     common, union, total, pixel_count = (np.zeros(len(card.labels), np.int64) for _ in range(4))
     for sample in samples:
         result = engine.infer([sample.path])
         size = (result.placement.height, result.placement.width)
-        masks, window = task.masks(result.outputs, result.placement)
-        answer = window.spread(masks, size)
-        labelled = read_labels(sample, size, len(card.labels))
+        reading: SegmentReading = result.reading
+        answer = reading.window.spread(reading.masks)
+        labelled = read_labels(sample, size, len(card.labels))[reading.window.pixels]
         # Of a single label, what is not it is known too.
         labelled_pixels = (labelled >= 0) | (len(card.labels) == 1)
         truth = labelled == labels

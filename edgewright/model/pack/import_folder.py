@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 from edgewright.base.errors import UserError
 from edgewright.base.files import copy_file, new_folder
 from edgewright.base.schema import Document, translate_errors
-from edgewright.model.contract.card import Card, MeanStd, ModelFile, write_card
+from edgewright.model.contract.card import Card, MeanStd, ModelFile, Tiling, write_card
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.importer.classifier import CARD, Classifier, default_card, read_with_card
 from edgewright.model.importer.importing import import_facts
@@ -42,6 +42,7 @@ class ImportRequest:
     task: str = ""  # empty: that of the card, or classify
     roles: Mapping[str, str] = field(default_factory=dict)  # output → what it means to the task
     settings: Mapping[str, JsonValue] = field(default_factory=dict)  # of the task
+    tiling: Tiling | None = None
 
 
 class ImportReport(Document):
@@ -147,6 +148,7 @@ def task_request(request: ImportRequest) -> TaskRequest:
         roles=request.roles,
         settings=request.settings,
         parts=_stated_parts(request),
+        tiling=request.tiling,
         shape=request.shape,
     )
 
@@ -188,4 +190,6 @@ def _stated_card(
     content["preprocess"] |= stated.content()
     if request.labels:
         content["labels"] = request.labels
+    if request.tiling:
+        content["tiling"] = request.tiling.model_dump()
     return Card.model_validate(content), assumptions

@@ -26,7 +26,6 @@ from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.graphs import set_sizes
 from edgewright.model.pack.task_golden import spread_cases, write_task_golden
-from edgewright.model.tasks.anomaly import AnomalyTask
 from edgewright.model.tasks.inference import Engine
 
 # Of the networks in models/: what their last two stages make of a cell.
@@ -77,10 +76,10 @@ def make_anomaly_model(request: AnomalyRequest, say: LineSink) -> AnomalyCard:
         path = folder / "model.onnx"
         onnx.save(network, path)
         card = _card(request, path, mean.shape)
-        engine, task = Engine(path, card), AnomalyTask(card)
+        engine = Engine(path, card)
         say(f"threshold of {len(held_out)} others")
         results = [engine.infer([image]) for image in held_out]
-        scores = [task.score(result.outputs, result.placement) for result in results]
+        scores = [result.reading.score for result in results]
         card = card.model_copy(update={"anomaly": _settings(scores)})
         write_card(card, folder / CARD)
         cases = [(image,) for image in (*held_out[:4], *request.bad[:4])]

@@ -10,10 +10,11 @@ from PIL import Image, ImageDraw
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.pixels import decode
-from edgewright.model.contract.preprocess import Floats, load_input
+from edgewright.model.contract.preprocess import Floats, load_frame, load_input
 from edgewright.model.contract.session import open_session, probabilities
 from edgewright.model.contract.task_cards import AnyCard, TensorCard
 from edgewright.model.judge.task_judge import JudgedCard
+from edgewright.model.tasks.drawing import draw_tiles
 from edgewright.model.tasks.inference import Engine, task_of
 
 HEIGHT = 480  # pixels of either half
@@ -25,15 +26,20 @@ def write_preview(network: Path, card: AnyCard, image: Path, out: Path) -> str:
     """Write a PNG: the upright image with the answer drawn on it, beside the network's input.
 
     The input is shown as it is fed, channel by channel, its least value black and its largest
-    white: a wrong order of colours or a wrong crop shows. Returns the answer in words. Raises
-    UserError for an image that cannot be read, and for a network that takes none.
+    white: a wrong order of colours or a wrong crop shows. Tiles are drawn on the image, and the
+    input is that of the one in the middle. Returns the answer in words. Raises UserError for an
+    image that cannot be read, and for a network that takes none.
     """
     if isinstance(card, TensorCard):
         raise UserError(str(network), "takes tensors, of which there is no picture")
-    pixels = decode(image, card.preprocess.significant_bits)
+    pixels, plan = load_frame(image, card)
     picture = Image.fromarray(pixels).convert("RGB")
+    seen = "what the network sees"
+    if plan is not None:
+        draw_tiles(picture, plan)
+        seen += f" of the tile in the middle, of {len(plan.tiles)}"
     words = _answer(network, card, image, picture)
-    halves = [(words, picture), ("what the network sees", _as_picture(load_input(image, card)))]
+    halves = [(words, picture), (seen, _as_picture(load_input(image, card)))]
     _sheet([halves]).save(out)
     return words
 

@@ -121,7 +121,7 @@ def require_task_golden(network: Path, card: TaskCard, folder: Path, model: Path
         )
 
 
-def _expected_answer(task: Task[Any], case: TaskCase, path: Path) -> Part:
+def _expected_answer(task: Task[Any, Any], case: TaskCase, path: Path) -> Part:
     try:
         answer: Part = task.answer_type.model_validate(case.expected)
     except ValidationError as invalid:

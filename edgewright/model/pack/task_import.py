@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 from edgewright.base.errors import UserError, near_miss
 from edgewright.base.files import copy_file, new_folder
 from edgewright.base.schema import translate_errors
-from edgewright.model.contract.card import ModelFile, Preprocess, write_card
+from edgewright.model.contract.card import ModelFile, Preprocess, Tiling, write_card
 from edgewright.model.contract.task_cards import CARDS, TaskCard, read_any_card
 from edgewright.model.importer.classifier import CARD, whole_numbers
 from edgewright.model.importer.importing import Imported, TaskForm, import_facts, import_for_task
@@ -59,6 +59,7 @@ class TaskRequest:
     roles: Mapping[str, str] | None = None  # output → role; those that have none are taken away
     settings: Mapping[str, JsonValue] | None = None  # of the task, such as score_threshold
     parts: PreprocessParts = field(default_factory=PreprocessParts)
+    tiling: Tiling | None = None
     shape: tuple[int, ...] = ()
 
 
@@ -140,6 +141,8 @@ def _stated(content: dict[str, Any], request: TaskRequest) -> TaskCard:
         content["labels"] = request.labels
     if stated := request.parts.content():
         content["preprocess"] = content.get("preprocess", {}) | stated
+    if request.tiling:
+        content["tiling"] = request.tiling.model_dump()
     if request.settings:
         content[content["task"]] = content.get(content["task"], {}) | dict(request.settings)
     kind = CARDS[content["task"]]

@@ -1,6 +1,6 @@
 """How unlike the images it was made of an image is, and where: a score and a map."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,10 @@ from edgewright.model.contract.card import Activation
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.session import probabilities
+from edgewright.model.contract.tiles import TilePlan
 from edgewright.model.tasks.drawing import COLOURS, draw_mask, draw_point
-from edgewright.model.tasks.masks import Window, decode, encode
+from edgewright.model.tasks.masks import MapRegion, Window, decode, encode, part_of
+from edgewright.model.tasks.stitching import Stitching
 from edgewright.model.tasks.task import Agreement, Task
 
 
@@ -24,6 +26,7 @@ class AnomalyMap(Part):
 
     width: int
     height: int
+    region: MapRegion = None
     peak: tuple[float, float]  # x and y of the largest value, in pixels of the image
     area: float = Field(ge=0, le=1)  # share that reaches the map's threshold
     mask: str | None = None  # what reaches it; none if it is too ragged to tell
@@ -35,19 +38,67 @@ class AnomalyAnswer(Part):
     map: AnomalyMap | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heat:
+    """A heat map, where it shows the image."""
+
+    values: NDArray[np.float64]  # (H, W), not normalized
+    window: Window
+    highest: float  # of the values; of a tile's map, though its place may not be among `values`
+    peak: tuple[float, float]  # x and y of it, in pixels of the image
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyReading:
+    score: float  # of the whole image, not normalized
+    heat: Heat | None  # none: the network has no map
+
+
 @dataclass(frozen=True)
-class AnomalyTask(Task[AnomalyAnswer]):
+class AnomalyTask(Task[AnomalyReading, AnomalyAnswer]):
     card: AnomalyCard
     answer_type = AnomalyAnswer
 
-    def answer(self, outputs: Sequence[Floats], placement: Placement) -> AnomalyAnswer:
-        plane = self.heat(outputs, placement)
-        score = self.score(outputs, placement)
+    def read(self, outputs: Sequence[Floats], placement: Placement) -> AnomalyReading:
+        """Without a score the map's largest value is it."""
+        heat = self._heat(outputs, placement)
+        place = self.card.by_role.get("score")
+        if place is not None:
+            score = activated(outputs[place], self.card.outputs[place].activation).item()
+            return AnomalyReading(score=float(score), heat=heat)
+        assert heat is not None, "a card has a score or a map"
+        return AnomalyReading(score=heat.highest, heat=heat)
+
+    def merge(self, readings: Iterable[AnomalyReading], plan: TilePlan) -> AnomalyReading:
+        """The largest score, and of each place the largest value of the tiles that show it."""
+        scores: list[float] = []
+        stitched: tuple[Stitching, NDArray[np.float64]] | None = None
+        best: Heat | None = None
+        for place, reading in enumerate(readings):
+            scores.append(reading.score)
+            if (heat := reading.heat) is None:
+                continue
+            if stitched is None:
+                stitching = Stitching.of(plan, heat.window.size)
+                stitched = stitching, np.full(stitching.window.size, -np.inf)
+            if best is None or heat.highest > best.highest:
+                best = heat
+            stitching, values = stitched
+            part = stitching.covered(place)
+            found = heat.window.at(heat.values, *stitching.points(part))
+            values[part] = np.maximum(values[part], found)
+        if stitched is None or best is None:
+            return AnomalyReading(score=max(scores), heat=None)
+        stitching, values = stitched
+        heat = Heat(values=values, window=stitching.window, highest=best.highest, peak=best.peak)
+        return AnomalyReading(score=max(scores), heat=heat)
+
+    def summary(self, reading: AnomalyReading) -> AnomalyAnswer:
         normal, anomalous = self.card.labels
         return AnomalyAnswer(
-            class_=anomalous if score >= self.card.anomaly.threshold else normal,
-            score=round(self.normalized(score), 6),
-            map=None if plane is None else self._summary(*plane),
+            class_=anomalous if reading.score >= self.card.anomaly.threshold else normal,
+            score=round(self.normalized(reading.score), 6),
+            map=None if reading.heat is None else self._map(reading.heat),
         )
 
     def problems(
@@ -71,30 +122,9 @@ class AnomalyTask(Task[AnomalyAnswer]):
         if answer.map is not None:
             if answer.map.mask is not None:
                 mask = decode(answer.map.mask, answer.map.height, answer.map.width)
-                draw_mask(image, mask, COLOURS[0])
+                draw_mask(image, mask, COLOURS[0], answer.map.region)
             draw_point(image, *answer.map.peak, COLOURS[0])
         return f"{answer.class_}, score {answer.score:.4g}"
-
-    def heat(
-        self, outputs: Sequence[Floats], placement: Placement
-    ) -> tuple[NDArray[np.float64], Window] | None:
-        """The map where it shows the image (H, W), not normalized; none if there is none."""
-        place = self.card.by_role.get("map")
-        if place is None:
-            return None
-        rows, columns = outputs[place].shape[-2:]
-        window = Window.of((rows, columns), self.card.input.shape[2:], placement)
-        values = outputs[place].reshape(rows, columns)
-        return activated(window.cut(values), self.card.outputs[place].activation), window
-
-    def score(self, outputs: Sequence[Floats], placement: Placement) -> float:
-        """Of the whole image, not normalized: without a score the map's largest value."""
-        place = self.card.by_role.get("score")
-        if place is not None:
-            return float(activated(outputs[place], self.card.outputs[place].activation).item())
-        plane = self.heat(outputs, placement)
-        assert plane is not None, "a card has a score or a map"
-        return float(plane[0].max())
 
     def normalized(self, score: float) -> float:
         """0 to 1, with the threshold at 0.5, if the card has a normalization."""
@@ -108,17 +138,26 @@ class AnomalyTask(Task[AnomalyAnswer]):
         """The threshold in units of an answer's score."""
         return self.normalized(self.card.anomaly.threshold)
 
-    def _summary(self, plane: NDArray[np.float64], window: Window) -> AnomalyMap:
-        height, width = plane.shape
-        row, column = np.unravel_index(plane.argmax(), plane.shape)
-        mask = plane >= self.card.anomaly.of_map
+    def _heat(self, outputs: Sequence[Floats], placement: Placement) -> Heat | None:
+        place = self.card.by_role.get("map")
+        if place is None:
+            return None
+        rows, columns = outputs[place].shape[-2:]
+        window = Window.of((rows, columns), self.card.input.shape[2:], placement)
+        part = window.cut(outputs[place].reshape(rows, columns))
+        values = activated(part, self.card.outputs[place].activation)
+        # Before the activation, which makes equals of large values.
+        row, column = divmod(int(part.argmax()), part.shape[1])
+        peak = (window.columns.to_image(column + 0.5), window.rows.to_image(row + 0.5))
+        return Heat(values=values, window=window, highest=float(values.max()), peak=peak)
+
+    def _map(self, heat: Heat) -> AnomalyMap:
+        mask = heat.values >= self.card.anomaly.of_map
         return AnomalyMap(
-            width=width,
-            height=height,
-            peak=(
-                window.columns.to_image(int(column) + 0.5),
-                window.rows.to_image(int(row) + 0.5),
-            ),
+            width=mask.shape[1],
+            height=mask.shape[0],
+            region=part_of(self.card, heat.window),
+            peak=heat.peak,
             area=round(float(mask.mean()), 6),
             mask=encode(mask),
         )

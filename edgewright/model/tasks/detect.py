@@ -4,8 +4,9 @@
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from PIL import Image
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Part
-from edgewright.model.contract.card import Activation
+from edgewright.model.contract.card import Activation, TileMerge
 from edgewright.model.contract.detect_card import (
     Anchored,
     BoxDistances,
@@ -29,6 +30,7 @@ from edgewright.model.contract.detect_card import (
 )
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
+from edgewright.model.contract.tiles import TilePlan
 from edgewright.model.tasks.drawing import colour_of, draw_box
 from edgewright.model.tasks.task import Agreement, Task
 
@@ -62,16 +64,15 @@ class Candidates:
     classes: Indices  # (n,)
 
 
-class DetectTask(Task[DetectAnswer]):
+class DetectTask(Task[Candidates, DetectAnswer]):
     answer_type = DetectAnswer
 
     def __init__(self, card: DetectCard) -> None:
         self._card = card
 
-    def answer(self, outputs: Sequence[Floats], placement: Placement) -> DetectAnswer:
+    def read(self, outputs: Sequence[Floats], placement: Placement) -> Candidates:
         """The detections; raises UserError for an output that has not the shape of its role."""
-        candidates = read_candidates(self._card, outputs)
-        best = detect(candidates, self._card.detect, placement)
+        best = detect(read_candidates(self._card, outputs), self._card.detect, placement)
         labels = self._card.labels
         if len(best.classes) and not 0 <= best.classes.min() <= best.classes.max() < len(labels):
             raise UserError(
@@ -79,11 +80,22 @@ class DetectTask(Task[DetectAnswer]):
                 f"answers with class {best.classes.max()}, its card has {len(labels)} labels",
                 next="write all labels into the card, in the network's order",
             )
-        sizes = best.boxes[:, 2:] - best.boxes[:, :2]
-        rows = np.round(np.hstack([best.boxes[:, :2], sizes]), 3).tolist()
+        return best
+
+    def merge(self, readings: Iterable[Candidates], plan: TilePlan) -> Candidates:
+        tiling = self._card.tiling
+        rule = (tiling and tiling.merge) or TileMerge()
+        return merge_tiles(list(readings), self._card.detect, rule)
+
+    def summary(self, reading: Candidates) -> DetectAnswer:
+        labels = self._card.labels
+        sizes = reading.boxes[:, 2:] - reading.boxes[:, :2]
+        rows = np.round(np.hstack([reading.boxes[:, :2], sizes]), 3).tolist()
         detections = (
             Detection(class_=labels[index], score=round(score, 6), box=tuple(row))
-            for index, score, row in zip(best.classes, best.scores.tolist(), rows, strict=True)
+            for index, score, row in zip(
+                reading.classes, reading.scores.tolist(), rows, strict=True
+            )
         )
         return DetectAnswer(detections=tuple(detections))
 
@@ -262,6 +274,29 @@ def detect(candidates: Candidates, settings: DetectSettings, placement: Placemen
     return Candidates(boxes[survivors], scores[survivors], classes[survivors])
 
 
+def merge_tiles(
+    tiles: Sequence[Candidates], settings: DetectSettings, rule: TileMerge
+) -> Candidates:
+    """The detections of all tiles, without those that another tile has a better one of."""
+    scores = np.concatenate([tile.scores for tile in tiles])
+    order = np.argsort(-scores, kind="stable")
+    boxes = np.concatenate([tile.boxes for tile in tiles])[order]
+    classes = np.concatenate([tile.classes for tile in tiles])[order]
+    origins = np.repeat(np.arange(len(tiles)), [len(tile.scores) for tile in tiles])[order]
+    survivors: list[int] = []
+    alive = np.ones(len(boxes), bool)
+    for place in range(len(boxes)):
+        if len(survivors) == settings.max_detections:
+            break
+        if not alive[place]:
+            continue
+        survivors.append(place)
+        shares = overlap_shares(boxes[place], boxes, by=rule.by)
+        is_same = settings.class_agnostic | (classes == classes[place])
+        alive &= ~((shares > rule.threshold) & is_same & (origins != origins[place]))
+    return Candidates(boxes[survivors], scores[order][survivors], classes[survivors])
+
+
 def _suppress(boxes: Doubles, groups: Indices, threshold: float, most: int) -> list[int]:
     """Greedy non-maximum suppression of sorted boxes: places of at most `most` that stay."""
     survivors: list[int] = []
@@ -278,11 +313,17 @@ def _suppress(boxes: Doubles, groups: Indices, threshold: float, most: int) -> l
 
 def intersection_over_union(box: Doubles, boxes: Doubles) -> Doubles:
     """Of one box (4,) with each of (n, 4), all of them x1, y1, x2, y2."""
+    return overlap_shares(box, boxes, by="union")
+
+
+def overlap_shares(box: Doubles, boxes: Doubles, *, by: Literal["smaller", "union"]) -> Doubles:
+    """The intersection of one box with each, divided by their union or by the smaller of them."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=1)
+    area = np.prod(box[2:] - box[:2])
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    united = np.prod(box[2:] - box[:2]) + areas - shared
-    quotient: Doubles = shared / np.maximum(united, _LEAST_AREA)
+    whole = np.minimum(area, areas) if by == "smaller" else area + areas - shared
+    quotient: Doubles = shared / np.maximum(whole, _LEAST_AREA)
     return quotient
 
 

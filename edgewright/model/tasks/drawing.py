@@ -2,6 +2,7 @@
 
 from PIL import Image, ImageDraw
 
+from edgewright.model.contract.tiles import TilePlan
 from edgewright.model.tasks.masks import Mask
 
 # Told apart by colour-blind people (Okabe and Ito, 2008).
@@ -14,10 +15,17 @@ def colour_of(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
 
 
-def draw_mask(image: Image.Image, mask: Mask, colour: str) -> None:
-    """Colour the pixels of a mask that covers the whole image, whatever its own size."""
+def draw_mask(
+    image: Image.Image,
+    mask: Mask,
+    colour: str,
+    region: tuple[int, int, int, int] | None = None,
+) -> None:
+    """Colour the pixels of a mask that covers a region (x, y, width, height) of the image, or all
+    of it, whatever its own size."""
+    x, y, width, height = region or (0, 0, *image.size)
     shade = Image.fromarray(mask.astype("uint8") * _OPACITY)
-    image.paste(colour, (0, 0), shade.resize(image.size, Image.Resampling.NEAREST))
+    image.paste(colour, (x, y), shade.resize((width, height), Image.Resampling.NEAREST))
 
 
 def draw_box(
@@ -40,3 +48,13 @@ def draw_point(image: Image.Image, x: float, y: float, colour: str) -> None:
     radius = max(image.size) * 3 * _LINE
     box = (x - radius, y - radius, x + radius, y + radius)
     ImageDraw.Draw(image).ellipse(box, outline=colour, width=max(1, round(radius / 3)))
+
+
+def draw_tiles(image: Image.Image, plan: TilePlan) -> None:
+    """Draw the border of each tile, that of the one in the middle thicker."""
+    canvas = ImageDraw.Draw(image)
+    width = max(1, round(max(image.size) * _LINE / 2))
+    for number, tile in enumerate(plan.tiles):
+        box = (tile.x, tile.y, tile.x + tile.width - 1, tile.y + tile.height - 1)
+        line = 3 * width if number == plan.middle else width
+        canvas.rectangle(box, outline=COLOURS[5], width=line)

@@ -1,6 +1,6 @@
 """Run a network of any task on this machine, as `edge-infer` does on a board."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.base.schema import Part
 from edgewright.model.contract.anomaly_card import AnomalyCard
+from edgewright.model.contract.card import ImageCard
 from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.placement import Placement
-from edgewright.model.contract.preprocess import Floats, load_placed
+from edgewright.model.contract.preprocess import Floats, load_frame, load_placed, place
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.session import Session, open_session
 from edgewright.model.contract.task_base import MAX_VALUES
@@ -28,7 +29,7 @@ from edgewright.model.tasks.tensor import TensorTask
 _NPY_BYTES = 4 * MAX_VALUES + 4096
 
 
-def task_of(card: TaskCard) -> Task[Any]:
+def task_of(card: TaskCard) -> Task[Any, Any]:
     """What the card's task makes of outputs."""
     if isinstance(card, AnomalyCard):
         return AnomalyTask(card)
@@ -43,8 +44,10 @@ def task_of(card: TaskCard) -> Task[Any]:
 class Inference:
     """What a network says of one image, or of one set of tensors."""
 
-    outputs: tuple[Floats, ...]  # in the card's order
-    placement: Placement
+    # In the card's order; of an image that is cut into tiles, of the one in the middle.
+    outputs: tuple[Floats, ...]
+    placement: Placement  # likewise
+    reading: Any  # the task's `ReadingT`
     answer: Part
 
 
@@ -65,7 +68,43 @@ class Engine:
         Raises UserError for files that cannot be read or do not fit the card, and for outputs that
         are not finite.
         """
+        task = task_of(self.card)
+        if isinstance(self.card, ImageCard) and self.card.tiling is not None:
+            return self._infer_tiles(files[0], self.card, task)
         inputs, placement = self.load(files)
+        outputs = self._run(inputs, files[0])
+        reading = task.read(outputs, placement)
+        return Inference(
+            outputs=outputs,
+            placement=placement,
+            reading=reading,
+            answer=task.summary(reading),
+        )
+
+    def _infer_tiles(self, path: Path, card: ImageCard, task: Task[Any, Any]) -> Inference:
+        """One tile after the other: no more than one is in memory as floats."""
+        pixels, plan = load_frame(path, card)
+        assert plan is not None, "the card cuts images into tiles"
+        middle: list[tuple[tuple[Floats, ...], Placement]] = []
+
+        def readings() -> Iterator[Any]:
+            for number, tile in enumerate(plan.tiles):
+                values, placement = place(pixels, tile, card)
+                outputs = self._run({card.input.name: values}, path)
+                if number == plan.middle:
+                    middle.append((outputs, placement))
+                yield task.read(outputs, placement)
+
+        reading = task.merge(readings(), plan)
+        ((outputs, placement),) = middle
+        return Inference(
+            outputs=outputs,
+            placement=placement,
+            reading=reading,
+            answer=task.summary(reading),
+        )
+
+    def _run(self, inputs: dict[str, Floats], path: Path) -> tuple[Floats, ...]:
         names = [output.name for output in self.card.outputs]
         outputs = tuple(
             np.asarray(output, np.float32) for output in self._session.run(names, inputs)
@@ -74,11 +113,10 @@ class Engine:
             if not np.isfinite(output).all():
                 raise UserError(
                     self.card.name,
-                    f"its output {name} for {files[0].name} is not finite (NaN, infinite)",
+                    f"its output {name} for {path.name} is not finite (NaN, infinite)",
                     next="look for a logarithm, a root or a division, or train it again",
                 )
-        answer = task_of(self.card).answer(outputs, placement)
-        return Inference(outputs=outputs, placement=placement, answer=answer)
+        return outputs
 
     def load(self, files: Sequence[Path]) -> tuple[dict[str, Floats], Placement]:
         """What the network takes of the files, by the names of its inputs; where an image lies."""

@@ -1,11 +1,13 @@
 """Maps of a network over the image it saw, and masks as run lengths (docs/formats.md)."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from edgewright.model.contract.card import ImageCard
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 
@@ -13,6 +15,10 @@ MOST_RUNS = 20_000  # of a mask; one with more is noise, and its text as long as
 _SLACK = 1e-6  # pixels of the input: on a border, C++ and Python round to the same side
 
 Mask = NDArray[np.bool_]
+# What a map in an answer is of, in pixels of the upright image: x, y, width, height; none: all.
+MapRegion = Annotated[
+    tuple[int, int, int, int] | None, Field(default=None, exclude_if=lambda part: part is None)
+]
 Value = TypeVar("Value", bound=np.generic)
 
 
@@ -25,16 +31,19 @@ class Axis:
     step: float  # pixels of the input to one of the map
     offset: float  # of the image's corner, in pixels of the input
     scale: float  # pixels of the input to one of the image
-    length: int  # pixels of the image
+    start: int  # pixel of the image, the first that the network sees
+    length: int  # pixels of the image that it sees
 
     @classmethod
-    def of(cls, size: int, input_size: int, offset: float, scale: float, length: int) -> "Axis":
+    def of(
+        cls, size: int, input_size: int, offset: float, scale: float, start: int, length: int
+    ) -> "Axis":
         centres = (np.arange(size) + 0.5) * input_size / size
-        border = offset + length * scale
-        first = int(np.searchsorted(centres, offset - _SLACK))
+        low, border = offset + start * scale, offset + (start + length) * scale
+        first = int(np.searchsorted(centres, low - _SLACK))
         end = int(np.searchsorted(centres, border - _SLACK))
         if first >= end:  # the image is thinner than a pixel of the map: the one it lies in
-            middle = offset + length * scale / 2
+            middle = (low + border) / 2
             first = min(max(int(middle * size / input_size), 0), size - 1)
             end = first + 1
         return cls(
@@ -43,18 +52,44 @@ class Axis:
             step=input_size / size,
             offset=offset,
             scale=scale,
+            start=start,
             length=length,
         )
 
-    def places(self, count: int) -> NDArray[np.int64]:
-        """For each of the image's `count` pixels the one of the part that its middle lies in."""
-        middles = ((np.arange(count) + 0.5) * self.scale + self.offset) / self.step
-        return np.clip(middles.astype(np.int64) - self.first, 0, self.end - self.first - 1)
+    @classmethod
+    def stitched(cls, start: int, length: int, tile: int, size: int) -> "Axis":
+        """Of a map over all tiles, of which each has `tile` pixels of the image and `size` of its
+        own map; as dense as these."""
+        count = max(1, (length * size + tile // 2) // tile)
+        return cls(
+            first=0,
+            end=count,
+            step=length / count,
+            offset=-float(start),
+            scale=1.0,
+            start=start,
+            length=length,
+        )
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Of the pixels of a stitched map, in pixels of the image."""
+        return (np.arange(self.end) + 0.5) * self.length / self.end + self.start
+
+    def places(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
+        """For each point of the image the pixel of the part that it lies in."""
+        places = np.floor((points * self.scale + self.offset) / self.step + _SLACK)
+        return np.clip(places.astype(np.int64) - self.first, 0, self.end - self.first - 1)
+
+    @property
+    def pixels(self) -> slice:
+        """Those of the image that the network sees."""
+        return slice(self.start, self.start + self.length)
 
     def to_image(self, place: float) -> float:
         """A place on the part that shows the image -> in pixels of the image, within it."""
         inside = ((self.first + place) * self.step - self.offset) / self.scale
-        return round(min(max(inside, 0.0), float(self.length)), 6)
+        return round(min(max(inside, float(self.start)), float(self.start + self.length)), 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,24 +104,37 @@ class Window:
         cls, map_size: tuple[int, int], input_size: tuple[int, int], placement: Placement
     ) -> "Window":
         """Of a map of this height and width, which covers the input of this height and width."""
+        p, part = placement, placement.part
+        height, width = input_size
         return cls(
-            rows=Axis.of(
-                map_size[0], input_size[0], placement.top, placement.scale_y, placement.height
-            ),
-            columns=Axis.of(
-                map_size[1], input_size[1], placement.left, placement.scale_x, placement.width
-            ),
+            rows=Axis.of(map_size[0], height, p.top, p.scale_y, part.y, part.height),
+            columns=Axis.of(map_size[1], width, p.left, p.scale_x, part.x, part.width),
         )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the part."""
+        return self.rows.end - self.rows.first, self.columns.end - self.columns.first
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that the network sees."""
+        return self.rows.pixels, self.columns.pixels
 
     def cut(self, values: Floats) -> Floats:
         """The part of values (…, H, W) that shows the image."""
         rows, columns = self.rows, self.columns
         return values[..., rows.first : rows.end, columns.first : columns.end]
 
-    def spread(self, part: NDArray[Value], size: tuple[int, int]) -> NDArray[Value]:
-        """The part (…, H, W) over the pixels of an image of this height and width."""
-        rows, columns = self.rows.places(size[0]), self.columns.places(size[1])
-        return part[..., rows[:, np.newaxis], columns]
+    def spread(self, part: NDArray[Value]) -> NDArray[Value]:
+        """The part (…, H, W) over the pixels of the image that the network sees."""
+        return self.at(part, *(np.arange(axis.start, axis.stop) + 0.5 for axis in self.pixels))
+
+    def at(
+        self, part: NDArray[Value], rows: NDArray[np.float64], columns: NDArray[np.float64]
+    ) -> NDArray[Value]:
+        """Values of the part (…, H, W) at points of the image: (…, rows, columns)."""
+        return part[..., self.rows.places(rows)[:, np.newaxis], self.columns.places(columns)]
 
     def box(self, mask: Mask) -> tuple[float, float, float, float]:
         """The corner of a mask that is not empty, its width and height, in pixels of the image."""
@@ -95,6 +143,14 @@ class Window:
         left, right = columns.to_image(float(x[0])), columns.to_image(float(x[-1] + 1))
         top, bottom = rows.to_image(float(y[0])), rows.to_image(float(y[-1] + 1))
         return left, top, round(right - left, 6), round(bottom - top, 6)
+
+
+def part_of(card: ImageCard, window: Window) -> tuple[int, int, int, int] | None:
+    """What a map of the card's network is of, as an answer tells it."""
+    if card.preprocess.roi is None:
+        return None
+    rows, columns = window.rows, window.columns
+    return columns.start, rows.start, columns.length, rows.length
 
 
 def runs_of(mask: Mask) -> list[int]:

@@ -1,6 +1,6 @@
 """Which pixels of an image have which label."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Self
@@ -14,8 +14,10 @@ from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import MAX_VALUES
+from edgewright.model.contract.tiles import TilePlan
 from edgewright.model.tasks.drawing import colour_of, draw_box, draw_mask
-from edgewright.model.tasks.masks import Mask, Window, decode, encode, overlap
+from edgewright.model.tasks.masks import MapRegion, Mask, Window, decode, encode, overlap, part_of
+from edgewright.model.tasks.stitching import Stitching
 from edgewright.model.tasks.task import Agreement, Task
 
 FORGIVEN = 0.001  # of all pixels: masks that differ in no more agree, however small they are
@@ -36,6 +38,7 @@ class SegmentAnswer(Part):
 
     width: int  # of the masks
     height: int
+    region: MapRegion = None
     segments: tuple[Segment, ...]  # in the order of the card's labels
 
     @model_validator(mode="after")
@@ -48,13 +51,36 @@ class SegmentAnswer(Part):
         return self
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegmentReading:
+    """For each label the pixels that have it, where the map shows the image."""
+
+    masks: Mask  # (labels, H, W)
+    window: Window
+
+
 @dataclass(frozen=True)
-class SegmentTask(Task[SegmentAnswer]):
+class SegmentTask(Task[SegmentReading, SegmentAnswer]):
     card: SegmentCard
     answer_type = SegmentAnswer
 
-    def answer(self, outputs: Sequence[Floats], placement: Placement) -> SegmentAnswer:
-        masks, window = self.masks(outputs, placement)
+    def merge(self, readings: Iterable[SegmentReading], plan: TilePlan) -> SegmentReading:
+        """Where tiles overlap, each decides on the half that is nearer to it."""
+        stitched: tuple[Stitching, Mask] | None = None
+        for place, reading in enumerate(readings):
+            if stitched is None:
+                labels = len(reading.masks)
+                stitching = Stitching.of(plan, reading.window.size)
+                stitched = stitching, np.zeros((labels, *stitching.window.size), bool)
+            stitching, masks = stitched
+            part = stitching.owned(place)
+            masks[:, *part] = reading.window.at(reading.masks, *stitching.points(part))
+        assert stitched is not None, "an image has a tile"
+        stitching, masks = stitched
+        return SegmentReading(masks=masks, window=stitching.window)
+
+    def summary(self, reading: SegmentReading) -> SegmentAnswer:
+        masks, window = reading.masks, reading.window
         height, width = masks.shape[1:]
         segments = [
             Segment(
@@ -66,7 +92,12 @@ class SegmentTask(Task[SegmentAnswer]):
             for label, mask in zip(self.card.labels, masks, strict=True)
             if mask.any() and label != self.card.segment.background
         ]
-        return SegmentAnswer(width=width, height=height, segments=tuple(segments))
+        return SegmentAnswer(
+            width=width,
+            height=height,
+            region=part_of(self.card, window),
+            segments=tuple(segments),
+        )
 
     def problems(
         self, expected: SegmentAnswer, answer: SegmentAnswer, agreement: Agreement
@@ -91,26 +122,33 @@ class SegmentTask(Task[SegmentAnswer]):
         for place, segment in enumerate(answer.segments):
             colour = colour_of(place)
             if segment.mask is not None:
-                draw_mask(image, decode(segment.mask, answer.height, answer.width), colour)
+                mask = decode(segment.mask, answer.height, answer.width)
+                draw_mask(image, mask, colour, answer.region)
             draw_box(image, segment.box, colour, segment.class_)
         areas = [f"{segment.class_} {segment.area:.1%}" for segment in answer.segments]
         return ", ".join(areas) or "nothing but background"
 
-    def masks(self, outputs: Sequence[Floats], placement: Placement) -> tuple[Mask, Window]:
-        """For each label the pixels that have it (labels, H, W), where the map shows the image."""
-        output, (values,) = self.card.outputs[0], outputs
+    def read(self, outputs: Sequence[Floats], placement: Placement) -> SegmentReading:
+        (values,) = outputs
         window = Window.of(
             (values.shape[-2], values.shape[-1]), self.card.input.shape[2:], placement
         )
-        part = window.cut(values)
+        return SegmentReading(masks=self._masks(window.cut(values)), window=window)
+
+    def _masks(self, part: Floats) -> Mask:
+        output, threshold = self.card.outputs[0], self.card.segment.threshold
         labels = np.arange(len(self.card.labels)).reshape(-1, 1, 1)
+        masks: Mask
         if output.role == "classes":  # of the network: what is no label is none
-            return part.reshape(part.shape[-2:]) == labels, window
-        if (threshold := self.card.segment.threshold) is None:
-            return part[0].argmax(axis=0) == labels, window
-        # In double, so that C++ and Python compare the same two numbers.
-        border = log(threshold / (1 - threshold)) if output.activation == "sigmoid" else threshold
-        return part[0].astype(np.float64) >= border, window
+            masks = part.reshape(part.shape[-2:]) == labels
+        elif threshold is None:
+            masks = part[0].argmax(axis=0) == labels
+        else:
+            is_sigmoid = output.activation == "sigmoid"
+            # In double, so that C++ and Python compare the same two numbers.
+            border = log(threshold / (1 - threshold)) if is_sigmoid else threshold
+            masks = part[0].astype(np.float64) >= border
+        return masks
 
 
 def _mask_of(label: str, answer: SegmentAnswer) -> Mask | None:

@@ -7,6 +7,7 @@
 
 #include "common/result.hpp"
 #include "edge/detect.hpp"
+#include "edge/placement.hpp"
 
 namespace edge {
 
@@ -35,12 +36,25 @@ struct Fit {
   float pad_value = 0;        // letterbox: of the border, 0 to 255
 };
 
-/// A part of the upright picture, in pixels.
-struct Region {
-  size_t x;
-  size_t y;
-  size_t width;
-  size_t height;
+/// A part of the upright picture, as a card states it.
+struct CardRegion {
+  bool is_fraction = false;  // of the picture's width and height, else pixels
+  double x = 0;
+  double y = 0;
+  double width = 0;
+  double height = 0;
+
+  /// In pixels of an upright picture of this size; it may reach beyond, unless in fractions.
+  Region of(size_t picture_width, size_t picture_height) const;
+};
+
+/// How a picture is cut into tiles of one size, which the network sees one after the other.
+struct Tiling {
+  size_t height = 0;  // of a tile, in pixels of the upright picture
+  size_t width = 0;
+  size_t overlap = 0;            // pixels that neighbours share at least
+  bool merge_by_smaller = true;  // of boxes: the intersection is divided by the smaller, else union
+  double merge_threshold = 0.5;  // of two boxes of different tiles, above which one thing has both
 };
 
 /// From pixels to the network's input.
@@ -48,8 +62,8 @@ struct Preprocess {
   Color color = Color::gray;
   Filter filter = Filter::triangle;
   Fit fit;
-  std::optional<Region> roi;  // all else is as if the picture were this part alone
-  int significant_bits = 0;   // of samples with 16 bits; 0: not said
+  std::optional<CardRegion> roi;  // all else is as if the picture were this part alone
+  int significant_bits = 0;       // of samples with 16 bits; 0: not said
   Normalize normalize;
 };
 
@@ -88,6 +102,7 @@ struct Card {
   std::vector<TensorCard> outputs;  // in the order in which the task reads them
   DetectCard detect;                // of a detector
   Preprocess preprocess;            // of the image, where the task takes one
+  std::optional<Tiling> tiling;     // of the image; none: it is one tile
   AnomalySettings anomaly;          // of that task alone
   SegmentSettings segment;          // of that task alone
   std::string file_name;            // of the model that the card belongs to
@@ -107,6 +122,8 @@ size_t count_values(const std::vector<int64_t>& shape);
 class Fields;
 /// How the input of a card is made of an image; `shape` is 1, channels, height, width.
 Preprocess read_preprocess(Fields fields, int schema, const std::vector<int64_t>& shape);
+/// How images are cut into tiles, which `fit` shows whole.
+Tiling read_tiling(Fields fields, TaskKind task, const Fit& fit);
 
 /// All defects of a card are told at once.
 Result<Card> load_card(const std::string& path);

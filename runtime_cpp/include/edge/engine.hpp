@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,8 @@ struct Engine {
 
 /// What became of one image, or of the tensors in its place.
 struct Inferred {
-  Input input;                  // what the network saw
-  std::vector<Tensor> outputs;  // in the card's order
+  Input input;                  // what the network saw; of tiles, the one in the middle
+  std::vector<Tensor> outputs;  // in the card's order; likewise
   Answer answer;                // what the task makes of them
   double inference_ms = 0;
 };
@@ -36,7 +37,8 @@ Result<Engine> open_engine(const Options& options);
 /// Decodes, preprocesses and infers. `path` names an image, or the files of tensors (edge/npy.hpp).
 Result<Inferred> infer(Engine& engine, const std::string& path);
 
-/// Infers; `path` is that of the image, for messages.
-Result<Inferred> infer(Engine& engine, const std::string& path, Input input);
+/// Infers; `path` is that of the image, for messages. `beat` is called before each tile.
+Result<Inferred> infer(Engine& engine, const std::string& path, Input input,
+                       const std::function<void()>& beat);
 
 }  // namespace edge

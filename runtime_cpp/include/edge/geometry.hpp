@@ -29,14 +29,18 @@ struct Span {
 struct Geometry {
   size_t height;  // pixels of the upright picture
   size_t width;
+  Region region;  // that the network sees
   Span y;
   Span x;
 
   Placement placement() const;
 };
 
-/// The geometry for an upright picture of this size; nothing if the card's region reaches beyond
-/// it.
-std::optional<Geometry> geometry_of(size_t height, size_t width, const Card& card);
+/// The part of an upright picture of this size that the card's region is; nothing if that reaches
+/// beyond it.
+std::optional<Region> region_of(size_t height, size_t width, const Card& card);
+
+/// How a part of an upright picture of this size is brought into the card's input.
+Geometry geometry_of(size_t height, size_t width, const Region& region, const Card& card);
 
 }  // namespace edge

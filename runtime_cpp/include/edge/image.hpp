@@ -54,6 +54,8 @@ std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t hei
 /// Nothing if a decoder may hold `bytes` beside the file.
 std::optional<Error> check_memory(const Encoded& encoded, size_t bytes);
 Error too_much_memory(const Encoded& encoded);
+/// Of a picture that is held whole, because it is cut into tiles.
+Error frame_too_large(const Encoded& encoded);
 Error truncated_image(const std::string& name, const std::string& detail);
 Error corrupt_image(const std::string& name, const std::string& detail);
 Error foreign_image(const std::string& name, const std::string& detail);

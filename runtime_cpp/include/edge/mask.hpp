@@ -18,9 +18,22 @@ struct MapAxis {
   double step = 1;    // pixels of the input to one of the map
   double offset = 0;  // of the image's corner, in pixels of the input
   double scale = 1;   // pixels of the input to one of the image
-  int length = 0;     // pixels of the image
+  size_t start = 0;   // pixel of the image, the first that the network sees
+  size_t length = 0;  // pixels of the image that it sees
+
+  /// Of a map over all tiles, of which each has `tile` pixels of the image and `size` of its own
+  /// map; as dense as these.
+  static MapAxis stitched(size_t start, size_t length, size_t tile, size_t size);
 
   size_t size() const { return end - first; }
+  /// Of a pixel of a stitched map, in pixels of the image.
+  double centre(size_t i) const {
+    const auto pixels = static_cast<double>(length);
+    return (static_cast<double>(i) + 0.5) * pixels / static_cast<double>(end) +
+           static_cast<double>(start);
+  }
+  /// The pixel of the part that a point of the image lies in.
+  size_t place_of(double point) const;
   /// A place on the part that shows the image, in pixels of the image, within it.
   double to_image(double place) const;
 };

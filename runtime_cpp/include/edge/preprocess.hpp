@@ -1,6 +1,8 @@
 #pragma once
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "edge/card.hpp"
@@ -44,7 +46,9 @@ class Resizer {
 /// From the rows of a picture of any size to the network's input.
 class InputRows : public Rows {
  public:
-  explicit InputRows(const Card& card) : card_(card) {}
+  /// `tile`: the part of the upright picture that the input is of; none: the card's region.
+  explicit InputRows(const Card& card, std::optional<Region> tile = std::nullopt)
+      : card_(card), tile_(tile) {}
 
   void begin(const ImageShape& shape) override;
   void row(const uint8_t* pixels) override;
@@ -58,6 +62,7 @@ class InputRows : public Rows {
 
  private:
   const Card& card_;
+  std::optional<Region> tile_;
   ImageShape shape_{};
   std::optional<Geometry> geometry_;
   Span across_{};                  // of the picture as it is stored
@@ -68,16 +73,52 @@ class InputRows : public Rows {
   double ms_ = 0;
 };
 
+/// A picture as it is stored, of one channel where the card's network takes grey.
+struct Frame {
+  ImageShape shape{};
+  std::shared_ptr<uint8_t> pixels = nullptr;  // row by row, the top one first
+
+  /// Width and height of the upright picture.
+  std::pair<size_t, size_t> upright_size() const;
+};
+
+/// Keeps the rows of a picture that is cut into tiles.
+class FrameRows : public Rows {
+ public:
+  /// Pixels are kept in `memory`, which has room for `most` bytes; null: it is allocated.
+  FrameRows(const Card& card, size_t most, std::shared_ptr<uint8_t> memory)
+      : card_(card), most_(most), frame_{{}, std::move(memory)} {}
+
+  void begin(const ImageShape& shape) override;
+  void row(const uint8_t* pixels) override;
+
+  bool is_too_large() const { return is_too_large_; }
+  const Frame& frame() const { return frame_; }
+
+ private:
+  const Card& card_;
+  size_t most_;
+  Frame frame_;
+  int stored_channels_ = 0;
+  bool is_too_large_ = false;
+  uint8_t* next_ = nullptr;  // where the row comes that is next
+};
+
+/// What is wrong with a picture that the card's region reaches beyond.
+Error beyond_image(const std::string& path, size_t width, size_t height, const Card& card);
+
 /// The network's input for a picture, or for tensors, and the milliseconds that it took.
 struct Input {
   std::vector<float> values;  // channels × height × width
   Placement placement = {};   // of the picture in it
   double decode_ms = 0;       // reading the file included
   double preprocess_ms = 0;
+  Frame frame = {};  // in place of the values, where the card cuts pictures into tiles
 };
 
 /// Reads, decodes and preprocesses an image file. `path` of a card without image: edge/npy.hpp.
+/// A frame is kept in `memory`, if that is given, of `limits.memory` bytes.
 Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
-                         Links links = Links::follow);
+                         Links links = Links::follow, std::shared_ptr<uint8_t> memory = nullptr);
 
 }  // namespace edge

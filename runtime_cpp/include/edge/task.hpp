@@ -62,7 +62,8 @@ struct AnomalyAnswer {
   bool is_anomalous = false;
   double score = 0;  // normalized, if the card has a normalization
   bool has_map = false;
-  double peak_x = 0;  // of the map's largest value, in pixels of the image
+  std::optional<Region> region;  // of the image that the map is of; none: all of it
+  double peak_x = 0;             // of the map's largest value, in pixels of the image
   double peak_y = 0;
   double area = 0;  // share of the map that reaches its threshold
   Mask mask;        // what reaches it
@@ -89,6 +90,7 @@ struct Segment {
 struct SegmentAnswer {
   size_t height = 0;  // of the masks
   size_t width = 0;
+  std::optional<Region> region;   // of the image that they are of; none: all of it
   std::vector<Segment> segments;  // in the order of the card's labels
 };
 void read_segment_card(Fields top, Card& card);
@@ -106,6 +108,12 @@ void check_roles(Fields top, const Card& card, const std::vector<std::string>& r
 
 /// Index of the output of a role; none: there is none.
 std::optional<size_t> output_of(const Card& card, const char* role);
+
+/// The part of the image that a map is of, where an answer tells it: a card's region.
+std::optional<Region> region_told(const Card& card, const MapWindow& window);
+
+/// x, y, width, height, as an answer has them.
+std::vector<int64_t> numbers_of(const Region& region);
 
 /// Whether a tensor is a single value.
 bool is_value(const std::vector<int64_t>& shape);

@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "common/text.hpp"
 #include "edge/statistics.hpp"
 #include "edge/task.hpp"
+#include "edge/tiles.hpp"
 
 namespace edge {
 namespace {
@@ -25,10 +27,14 @@ double read_span(Fields normalization) {
   return 1;
 }
 
-/// Of the part of the map that shows the image: its largest value, after the activation.
-double find_map(const Card& card, const TensorCard& output, const Tensor& tensor,
-                const Placement& placement, AnomalyAnswer& answer) {
-  const MapWindow window = window_of(tensor.shape, card, placement);
+/// The largest value of the part of a map that shows the image, the first of equals.
+struct Peak {
+  float value;  // before the activation
+  double x;     // in pixels of the image
+  double y;
+};
+
+Peak find_peak(const Tensor& tensor, const MapWindow& window) {
   const auto width = static_cast<size_t>(tensor.shape.back());
   float largest = tensor.values[window.at(0, 0, width)];
   size_t peak_row = 0, peak_column = 0;
@@ -41,18 +47,106 @@ double find_map(const Card& card, const TensorCard& output, const Tensor& tensor
       peak_column = column;
     }
   }
-  answer.has_map = true;
-  answer.peak_x = window.columns.to_image(static_cast<double>(peak_column) + 0.5);
-  answer.peak_y = window.rows.to_image(static_cast<double>(peak_row) + 0.5);
-  const auto is_reached = [&](size_t row, size_t column) {
-    const double value = tensor.values[window.at(row, column, width)];
-    return activate(value, output.activation) >= card.anomaly.map_threshold;
-  };
-  answer.mask = make_mask(window.rows.size(), window.columns.size(), is_reached);
-  answer.area = static_cast<double>(answer.mask.area) /
-                static_cast<double>(answer.mask.height * answer.mask.width);
-  return activate(largest, output.activation);
+  return {largest, window.columns.to_image(static_cast<double>(peak_column) + 0.5),
+          window.rows.to_image(static_cast<double>(peak_row) + 0.5)};
 }
+
+/// The part of the answer that is of a map with `height` x `width` values.
+template <class ValueAt>
+void set_map(const Card& card, Activation activation, size_t height, size_t width,
+             const ValueAt& value_at, const Peak& peak, AnomalyAnswer& answer) {
+  answer.has_map = true;
+  answer.peak_x = peak.x;
+  answer.peak_y = peak.y;
+  answer.mask = make_mask(height, width, [&](size_t row, size_t column) {
+    return activate(static_cast<double>(value_at(row, column)), activation) >=
+           card.anomaly.map_threshold;
+  });
+  answer.area = static_cast<double>(answer.mask.area) / static_cast<double>(height * width);
+}
+
+void set_score(const Card& card, double score, AnomalyAnswer& answer) {
+  answer.is_anomalous = score >= card.anomaly.threshold;
+  answer.score = normalized(score, card.anomaly);
+}
+
+/// Of the network, or the map's largest value.
+double score_of(const Card& card, const std::vector<Tensor>& outputs,
+                const std::optional<double>& highest) {
+  const auto place = output_of(card, "score");
+  return place ? activate(outputs[*place].values[0], card.outputs[*place].activation) : *highest;
+}
+
+/// The largest score, and of each place the largest value of the tiles that show it.
+class AnomalyMerger : public TileMerger {
+ public:
+  AnomalyMerger(const Card& card, const TilePlan& plan)
+      : card_(card), plan_(plan), map_(output_of(card, "map")) {}
+
+  std::optional<Error> add(const std::vector<Tensor>& outputs,
+                           const Placement& placement) override {
+    std::optional<double> highest;
+    if (map_) {
+      const Tensor& tensor = outputs[*map_];
+      const MapWindow window = window_of(tensor.shape, card_, placement);
+      if (!stitching_) {
+        stitching_.emplace(plan_, window);
+        if (auto error = stitching_->fault()) return error;
+        values_.assign(stitching_->size(), -std::numeric_limits<float>::infinity());
+      }
+      stitch(tensor, window);
+      const Peak peak = find_peak(tensor, window);
+      highest = activate(peak.value, card_.outputs[*map_].activation);
+      if (*highest > highest_) {
+        highest_ = *highest;
+        peak_ = peak;
+      }
+    }
+    score_ = std::max(score_, score_of(card_, outputs, highest));
+    ++tile_;
+    return std::nullopt;
+  }
+
+  Answer answer() override {
+    AnomalyAnswer answer;
+    if (map_) {
+      const size_t height = stitching_->window().rows.size();
+      const size_t width = stitching_->window().columns.size();
+      const auto value_at = [&](size_t row, size_t column) {
+        return values_[row * width + column];
+      };
+      set_map(card_, card_.outputs[*map_].activation, height, width, value_at, peak_, answer);
+      answer.region = region_told(card_, stitching_->window());
+    }
+    set_score(card_, score_, answer);
+    return answer;
+  }
+
+ private:
+  void stitch(const Tensor& tensor, const MapWindow& window) {
+    const auto map_width = static_cast<size_t>(tensor.shape.back());
+    const MapWindow& whole = stitching_->window();
+    const auto [rows, columns] = stitching_->covered(tile_);
+    for (size_t row = rows.first; row < rows.end; ++row) {
+      const size_t place = window.rows.place_of(whole.rows.centre(row));
+      for (size_t column = columns.first; column < columns.end; ++column) {
+        const size_t across = window.columns.place_of(whole.columns.centre(column));
+        float& value = values_[row * whole.columns.size() + column];
+        value = std::max(value, tensor.values[window.at(place, across, map_width)]);
+      }
+    }
+  }
+
+  const Card& card_;
+  const TilePlan& plan_;
+  std::optional<size_t> map_;  // place of that output
+  std::optional<Stitching> stitching_;
+  std::vector<float> values_;  // of the stitched map, before the activation
+  Peak peak_{};
+  double highest_ = -std::numeric_limits<double>::infinity();
+  double score_ = -std::numeric_limits<double>::infinity();
+  size_t tile_ = 0;
+};
 
 /// Only the area is compared; the rest is for whoever reads what was expected.
 void read_map(Fields map, AnomalyAnswer& answer) {
@@ -100,16 +194,26 @@ void read_anomaly_card(Fields top, Card& card) {
 AnomalyAnswer find_anomaly(const Card& card, const std::vector<Tensor>& outputs,
                            const Placement& placement) {
   AnomalyAnswer answer;
-  double score = 0;
+  std::optional<double> highest;
   if (const auto map = output_of(card, "map")) {
-    score = find_map(card, card.outputs[*map], outputs[*map], placement, answer);
+    const Tensor& tensor = outputs[*map];
+    const Activation activation = card.outputs[*map].activation;
+    const MapWindow window = window_of(tensor.shape, card, placement);
+    const auto width = static_cast<size_t>(tensor.shape.back());
+    const Peak peak = find_peak(tensor, window);
+    const auto value_at = [&](size_t row, size_t column) {
+      return tensor.values[window.at(row, column, width)];
+    };
+    set_map(card, activation, window.rows.size(), window.columns.size(), value_at, peak, answer);
+    answer.region = region_told(card, window);
+    highest = activate(peak.value, activation);
   }
-  if (const auto place = output_of(card, "score")) {
-    score = activate(outputs[*place].values[0], card.outputs[*place].activation);
-  }
-  answer.is_anomalous = score >= card.anomaly.threshold;
-  answer.score = normalized(score, card.anomaly);
+  set_score(card, score_of(card, outputs, highest), answer);
   return answer;
+}
+
+std::unique_ptr<TileMerger> merge_anomalies(const Card& card, const TilePlan& plan) {
+  return std::make_unique<AnomalyMerger>(card, plan);
 }
 
 AnomalyAnswer read_anomaly(Fields fields, const Card& card) {
@@ -132,6 +236,7 @@ void set(Json entry, const AnomalyAnswer& answer, const Card& card) {
   Json map = entry.object("map");
   map.set("width", static_cast<uint64_t>(answer.mask.width));
   map.set("height", static_cast<uint64_t>(answer.mask.height));
+  if (answer.region) map.set("region", numbers_of(*answer.region));
   map.set("peak", round_probabilities({answer.peak_x, answer.peak_y}));
   map.set("area", round_millionths(answer.area));
   if (answer.mask.is_ragged) return map.set_null("mask");

@@ -6,6 +6,7 @@
 
 #include "common/text.hpp"
 #include "edge/task.hpp"
+#include "edge/tiles.hpp"
 
 namespace edge {
 namespace {
@@ -32,6 +33,16 @@ struct Scores {
   const float* background = nullptr;  // of candidate 0; it takes part in the softmax
   const float* objectness = nullptr;  // of candidate 0; it multiplies every score
 };
+
+double area(const Box& box) {
+  return (box.right - box.left) * (box.bottom - box.top);
+}
+
+double shared_area(const Box& a, const Box& b) {
+  const double width = std::min(a.right, b.right) - std::max(a.left, b.left);
+  const double height = std::min(a.bottom, b.bottom) - std::max(a.top, b.top);
+  return std::max(width, 0.0) * std::max(height, 0.0);
+}
 
 struct Best {
   float value;
@@ -390,6 +401,61 @@ std::vector<Candidate> choose(std::vector<Candidate> candidates, const DetectCar
   return best;
 }
 
+/// The detections of all tiles, without those that another tile has a better one of.
+class DetectionMerger : public TileMerger {
+ public:
+  explicit DetectionMerger(const Card& card) : card_(card) {}
+
+  std::optional<Error> add(const std::vector<Tensor>& outputs,
+                           const Placement& placement) override {
+    auto of_tile = detect(card_, outputs, placement);
+    if (!of_tile) return of_tile.error();
+    for (const Detection& detection : of_tile->detections) all_.push_back({detection, tile_});
+    ++tile_;
+    return std::nullopt;
+  }
+
+  Answer answer() override {
+    std::stable_sort(all_.begin(), all_.end(), [](const TileDetection& a, const TileDetection& b) {
+      return a.detection.score > b.detection.score;
+    });
+    std::vector<TileDetection> best;
+    for (const TileDetection& candidate : all_) {
+      if (best.size() == card_.detect.max_detections) break;
+      const bool is_known = std::any_of(best.begin(), best.end(), [&](const TileDetection& better) {
+        return is_one_thing(better, candidate);
+      });
+      if (!is_known) best.push_back(candidate);
+    }
+    DetectAnswer answer;
+    for (const TileDetection& survivor : best) answer.detections.push_back(survivor.detection);
+    return answer;
+  }
+
+ private:
+  struct TileDetection {
+    Detection detection;
+    size_t tile;
+  };
+
+  bool is_one_thing(const TileDetection& a, const TileDetection& b) const {
+    const bool is_same_class =
+        card_.detect.is_class_agnostic || a.detection.label == b.detection.label;
+    if (a.tile == b.tile || !is_same_class) return false;
+    const Box& first = a.detection.box;
+    const Box& second = b.detection.box;
+    const double share =
+        card_.tiling->merge_by_smaller
+            ? shared_area(first, second) / std::max(std::min(area(first), area(second)), least_area)
+            : overlap(first, second);
+    return share > card_.tiling->merge_threshold;
+  }
+
+  const Card& card_;
+  std::vector<TileDetection> all_;
+  size_t tile_ = 0;
+};
+
 Error bad_output(const Card& card, const std::string& problem) {
   return {Exit::model, "model_mismatch", card.file_name, problem,
           "use the card that was made with the model"};
@@ -415,11 +481,11 @@ double sure_score(const DetectAnswer& a, const DetectAnswer& b, const DetectCard
 }  // namespace
 
 double overlap(const Box& a, const Box& b) {
-  const double width = std::min(a.right, b.right) - std::max(a.left, b.left);
-  const double height = std::min(a.bottom, b.bottom) - std::max(a.top, b.top);
-  const double shared = std::max(width, 0.0) * std::max(height, 0.0);
-  const auto area = [](const Box& box) { return (box.right - box.left) * (box.bottom - box.top); };
-  return shared / std::max(area(a) + area(b) - shared, least_area);
+  return shared_area(a, b) / std::max(area(a) + area(b) - shared_area(a, b), least_area);
+}
+
+std::unique_ptr<TileMerger> merge_detections(const Card& card, const TilePlan&) {
+  return std::make_unique<DetectionMerger>(card);
 }
 
 Result<DetectAnswer> detect(const Card& card, const std::vector<Tensor>& outputs,

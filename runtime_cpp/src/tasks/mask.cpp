@@ -9,22 +9,25 @@ namespace {
 constexpr size_t most_runs = 20'000;  // of a mask; one with more is noise
 constexpr double slack = 1e-6;        // pixels of the input: C++ and Python round to the same side
 
-MapAxis axis_of(size_t size, int input_size, double offset, double scale, int length) {
+MapAxis axis_of(size_t size, int input_size, double offset, double scale, size_t start,
+                size_t length) {
   MapAxis axis;
   axis.step = static_cast<double>(input_size) / static_cast<double>(size);
   axis.offset = offset;
   axis.scale = scale;
+  axis.start = start;
   axis.length = length;
-  const double border = offset + length * scale;
+  const double low = offset + static_cast<double>(start) * scale;
+  const double border = offset + static_cast<double>(start + length) * scale;
   const auto centre = [&](size_t i) {
     return (static_cast<double>(i) + 0.5) * input_size / static_cast<double>(size);
   };
-  while (axis.first < size && centre(axis.first) < offset - slack) ++axis.first;
+  while (axis.first < size && centre(axis.first) < low - slack) ++axis.first;
   axis.end = axis.first;
   while (axis.end < size && centre(axis.end) < border - slack) ++axis.end;
   if (axis.first < axis.end) return axis;
   // The image is thinner than a pixel of the map: the one it lies in.
-  const double middle = (offset + length * scale / 2) * static_cast<double>(size) / input_size;
+  const double middle = (low + border) / 2 * static_cast<double>(size) / input_size;
   axis.first = static_cast<size_t>(std::clamp(middle, 0.0, static_cast<double>(size - 1)));
   axis.end = axis.first + 1;
   return axis;
@@ -34,7 +37,23 @@ MapAxis axis_of(size_t size, int input_size, double offset, double scale, int le
 
 double MapAxis::to_image(double place) const {
   const double inside = ((static_cast<double>(first) + place) * step - offset) / scale;
-  return std::clamp(inside, 0.0, static_cast<double>(length));
+  return std::clamp(inside, static_cast<double>(start), static_cast<double>(start + length));
+}
+
+MapAxis MapAxis::stitched(size_t start, size_t length, size_t tile, size_t size) {
+  MapAxis axis;
+  axis.end = std::max<size_t>(1, (length * size + tile / 2) / tile);
+  axis.step = static_cast<double>(length) / static_cast<double>(axis.end);
+  axis.offset = -static_cast<double>(start);
+  axis.start = start;
+  axis.length = length;
+  return axis;
+}
+
+size_t MapAxis::place_of(double point) const {
+  const double place = std::floor((point * scale + offset) / step + slack);
+  return static_cast<size_t>(
+      std::clamp(place - static_cast<double>(first), 0.0, static_cast<double>(size() - 1)));
 }
 
 MapWindow window_of(const std::vector<int64_t>& shape, const Card& card,
@@ -42,8 +61,10 @@ MapWindow window_of(const std::vector<int64_t>& shape, const Card& card,
   const auto height = static_cast<size_t>(shape[shape.size() - 2]);
   const auto width = static_cast<size_t>(shape[shape.size() - 1]);
   return {
-      axis_of(height, card.height(), placement.top, placement.scale_y, placement.height),
-      axis_of(width, card.width(), placement.left, placement.scale_x, placement.width),
+      axis_of(height, card.height(), placement.top, placement.scale_y, placement.part.y,
+              placement.part.height),
+      axis_of(width, card.width(), placement.left, placement.scale_x, placement.part.x,
+              placement.part.width),
   };
 }
 

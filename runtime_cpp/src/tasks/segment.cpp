@@ -3,6 +3,7 @@
 
 #include "common/text.hpp"
 #include "edge/task.hpp"
+#include "edge/tiles.hpp"
 
 namespace edge {
 namespace {
@@ -41,32 +42,64 @@ std::optional<size_t> index_of(const Card& card, const std::string& label) {
   return static_cast<size_t>(place - card.labels.begin());
 }
 
-/// For each pixel of the part, row by row, the label that the network gives it; no label: -1.
-std::vector<int32_t> label_pixels(const Card& card, const Tensor& tensor, const MapWindow& window) {
-  const auto map_width = static_cast<size_t>(tensor.shape.back());
-  const size_t plane = map_width * static_cast<size_t>(tensor.shape[tensor.shape.size() - 2]);
-  std::vector<int32_t> labels;
-  labels.reserve(window.rows.size() * window.columns.size());
-  for (size_t row = 0; row < window.rows.size(); ++row) {
-    for (size_t column = 0; column < window.columns.size(); ++column) {
-      const float* values = &tensor.values[window.at(row, column, map_width)];
-      int32_t label = 0;
-      if (card.outputs[0].role == "classes") {
-        const bool is_label = *values >= 0 && *values < static_cast<float>(card.labels.size()) &&
-                              *values == std::floor(*values);
-        label = is_label ? static_cast<int32_t>(*values) : -1;
-      } else {
-        for (size_t other = 1; other < card.labels.size(); ++other) {
-          if (values[other * plane] > values[static_cast<size_t>(label) * plane]) {
-            label = static_cast<int32_t>(other);
-          }
-        }
-      }
-      labels.push_back(label);
+/// Which labels the pixels of a map have.
+class LabelMap {
+ public:
+  LabelMap(const Card& card, size_t height, size_t width) : height_(height), width_(width) {
+    // With a threshold a pixel may have several.
+    if (card.segment.threshold) {
+      planes_.assign(card.labels.size(), std::vector<bool>(height * width));
+    } else {
+      labels_.assign(height * width, -1);
     }
   }
-  return labels;
-}
+
+  size_t height() const { return height_; }
+  size_t width() const { return width_; }
+
+  bool has(size_t label, size_t row, size_t column) const {
+    const size_t place = row * width_ + column;
+    return planes_.empty() ? labels_[place] == static_cast<int32_t>(label) : planes_[label][place];
+  }
+
+  /// Takes the labels of a pixel of an output: `place` is its index in a plane.
+  void set(size_t row, size_t column, const Card& card, const Tensor& tensor, size_t place) {
+    const size_t plane = static_cast<size_t>(tensor.shape.back()) *
+                         static_cast<size_t>(tensor.shape[tensor.shape.size() - 2]);
+    const float* values = tensor.values.data() + place;
+    const size_t pixel = row * width_ + column;
+    if (planes_.empty()) {
+      labels_[pixel] = label_of(card, values, plane);
+      return;
+    }
+    const double threshold = *card.segment.threshold;
+    const bool is_sigmoid = card.outputs[0].activation == Activation::sigmoid;
+    const double border = is_sigmoid ? std::log(threshold / (1 - threshold)) : threshold;
+    for (size_t label = 0; label < planes_.size(); ++label) {
+      planes_[label][pixel] = static_cast<double>(values[label * plane]) >= border;
+    }
+  }
+
+ private:
+  /// The label that the network gives to a pixel; none: -1.
+  static int32_t label_of(const Card& card, const float* values, size_t plane) {
+    if (card.outputs[0].role == "classes") {
+      const bool is_label = *values >= 0 && *values < static_cast<float>(card.labels.size()) &&
+                            *values == std::floor(*values);
+      return is_label ? static_cast<int32_t>(*values) : -1;
+    }
+    size_t label = 0;
+    for (size_t other = 1; other < card.labels.size(); ++other) {
+      if (values[other * plane] > values[label * plane]) label = other;
+    }
+    return static_cast<int32_t>(label);
+  }
+
+  size_t height_;
+  size_t width_;
+  std::vector<int32_t> labels_;            // of each pixel, row by row; -1: none
+  std::vector<std::vector<bool>> planes_;  // of each label, instead
+};
 
 /// Pixels of an image's part of a map: the first and the last with a label in each direction.
 struct Extent {
@@ -106,6 +139,67 @@ std::string problem_with(const Mask* expected, const Mask* found, size_t pixels,
   return format("overlap %.3f, expected %g", overlap, agreement.overlap);
 }
 
+SegmentAnswer summarise(const Card& card, const LabelMap& labels, const MapWindow& window) {
+  SegmentAnswer answer;
+  answer.height = labels.height();
+  answer.width = labels.width();
+  answer.region = region_told(card, window);
+  for (size_t label = 0; label < card.labels.size(); ++label) {
+    if (label == card.segment.background) continue;
+    Extent extent;
+    const auto has_label = [&](size_t row, size_t column) {
+      const bool has = labels.has(label, row, column);
+      if (has) extent.add(row, column);
+      return has;
+    };
+    Mask mask = make_mask(answer.height, answer.width, has_label);
+    if (mask.area == 0) continue;
+    answer.segments.push_back(
+        {label, window.columns.to_image(static_cast<double>(extent.first_column)),
+         window.rows.to_image(static_cast<double>(extent.first_row)),
+         window.columns.to_image(static_cast<double>(extent.last_column + 1)),
+         window.rows.to_image(static_cast<double>(extent.last_row + 1)), std::move(mask)});
+  }
+  return answer;
+}
+
+/// Where tiles overlap, each decides on the half that is nearer to it.
+class SegmentMerger : public TileMerger {
+ public:
+  SegmentMerger(const Card& card, const TilePlan& plan) : card_(card), plan_(plan) {}
+
+  std::optional<Error> add(const std::vector<Tensor>& outputs,
+                           const Placement& placement) override {
+    const Tensor& tensor = outputs[0];
+    const MapWindow window = window_of(tensor.shape, card_, placement);
+    if (!stitching_) {
+      stitching_.emplace(plan_, window);
+      if (auto error = stitching_->fault()) return error;
+      labels_.emplace(card_, stitching_->window().rows.size(), stitching_->window().columns.size());
+    }
+    const auto map_width = static_cast<size_t>(tensor.shape.back());
+    const MapWindow& whole = stitching_->window();
+    const auto [rows, columns] = stitching_->owned(tile_++);
+    for (size_t row = rows.first; row < rows.end; ++row) {
+      const size_t place = window.rows.place_of(whole.rows.centre(row));
+      for (size_t column = columns.first; column < columns.end; ++column) {
+        const size_t across = window.columns.place_of(whole.columns.centre(column));
+        labels_->set(row, column, card_, tensor, window.at(place, across, map_width));
+      }
+    }
+    return std::nullopt;
+  }
+
+  Answer answer() override { return summarise(card_, *labels_, stitching_->window()); }
+
+ private:
+  const Card& card_;
+  const TilePlan& plan_;
+  std::optional<Stitching> stitching_;
+  std::optional<LabelMap> labels_;
+  size_t tile_ = 0;
+};
+
 }  // namespace
 
 void read_segment_card(Fields top, Card& card) {
@@ -133,40 +227,17 @@ SegmentAnswer segment(const Card& card, const std::vector<Tensor>& outputs,
   const Tensor& tensor = outputs[0];
   const MapWindow window = window_of(tensor.shape, card, placement);
   const auto map_width = static_cast<size_t>(tensor.shape.back());
-  const size_t plane = map_width * static_cast<size_t>(tensor.shape[tensor.shape.size() - 2]);
-  SegmentAnswer answer;
-  answer.height = window.rows.size();
-  answer.width = window.columns.size();
+  LabelMap labels(card, window.rows.size(), window.columns.size());
+  for (size_t row = 0; row < labels.height(); ++row) {
+    for (size_t column = 0; column < labels.width(); ++column) {
+      labels.set(row, column, card, tensor, window.at(row, column, map_width));
+    }
+  }
+  return summarise(card, labels, window);
+}
 
-  std::vector<int32_t> labels;
-  double border = 0;
-  if (const auto threshold = card.segment.threshold) {
-    const bool is_sigmoid = card.outputs[0].activation == Activation::sigmoid;
-    border = is_sigmoid ? std::log(*threshold / (1 - *threshold)) : *threshold;
-  } else {
-    labels = label_pixels(card, tensor, window);
-  }
-  for (size_t label = 0; label < card.labels.size(); ++label) {
-    if (label == card.segment.background) continue;
-    Extent extent;
-    const auto has_label = [&](size_t row, size_t column) {
-      const bool has =
-          labels.empty()
-              ? static_cast<double>(
-                    tensor.values[label * plane + window.at(row, column, map_width)]) >= border
-              : labels[row * answer.width + column] == static_cast<int32_t>(label);
-      if (has) extent.add(row, column);
-      return has;
-    };
-    Mask mask = make_mask(answer.height, answer.width, has_label);
-    if (mask.area == 0) continue;
-    answer.segments.push_back(
-        {label, window.columns.to_image(static_cast<double>(extent.first_column)),
-         window.rows.to_image(static_cast<double>(extent.first_row)),
-         window.columns.to_image(static_cast<double>(extent.last_column + 1)),
-         window.rows.to_image(static_cast<double>(extent.last_row + 1)), std::move(mask)});
-  }
-  return answer;
+std::unique_ptr<TileMerger> merge_segments(const Card& card, const TilePlan& plan) {
+  return std::make_unique<SegmentMerger>(card, plan);
 }
 
 SegmentAnswer read_segments(Fields fields, const Card& card) {
@@ -192,6 +263,7 @@ SegmentAnswer read_segments(Fields fields, const Card& card) {
 void set(Json entry, const SegmentAnswer& answer, const Card& card) {
   entry.set("width", static_cast<uint64_t>(answer.width));
   entry.set("height", static_cast<uint64_t>(answer.height));
+  if (answer.region) entry.set("region", numbers_of(*answer.region));
   Json list = entry.list("segments");
   const auto pixels = static_cast<double>(answer.width * answer.height);
   for (const Segment& segment : answer.segments) {

@@ -26,6 +26,16 @@ std::optional<size_t> output_of(const Card& card, const char* role) {
   return std::nullopt;
 }
 
+std::optional<Region> region_told(const Card& card, const MapWindow& window) {
+  if (!card.preprocess.roi) return std::nullopt;
+  return Region{window.columns.start, window.rows.start, window.columns.length, window.rows.length};
+}
+
+std::vector<int64_t> numbers_of(const Region& region) {
+  return {static_cast<int64_t>(region.x), static_cast<int64_t>(region.y),
+          static_cast<int64_t>(region.width), static_cast<int64_t>(region.height)};
+}
+
 bool is_value(const std::vector<int64_t>& shape) {
   return std::all_of(shape.begin(), shape.end(), [](int64_t size) { return size == 1; });
 }

@@ -8,7 +8,9 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from edgewright.base.errors import UserError
 from edgewright.cli import quality
+from edgewright.model.contract.card import TileMerge, Tiling
 from tests.schemas import require_valid
 from tests.unit.model import small_cnn
 
@@ -105,3 +107,17 @@ def test_quantizing_tells_where_the_page_is(
     assert "* percentile 99.99" in captured.out
     assert "report.html" in captured.err
     assert (tmp_path / "int8" / "report.html").is_file()
+
+
+def test_tiles_are_stated_as_numbers_and_a_rule_for_boxes() -> None:
+    assert quality.stated_tiling("") is None
+    assert quality.stated_tiling("640,480") == Tiling(size=(480, 640))
+    merge = TileMerge(by="union", threshold=0.45)
+    expected = Tiling(size=(480, 640), overlap=64, merge=merge)
+    assert quality.stated_tiling("640,480,64,union:0.45") == expected
+
+
+@pytest.mark.parametrize("text", ["640", "640,480,x", "640,480,64,nms:0.5", "640,480,64,union,3"])
+def test_tiles_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not WIDTH,HEIGHT,OVERLAP"):
+        quality.stated_tiling(text)

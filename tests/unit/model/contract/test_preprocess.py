@@ -19,10 +19,11 @@ from edgewright.model.contract.card import (
     PerImage,
     Preprocess,
     Region,
+    RegionShare,
     Scale,
     Stretch,
 )
-from edgewright.model.contract.geometry import Span, geometry_of
+from edgewright.model.contract.geometry import Span, geometry_of, region_of
 from edgewright.model.contract.preprocess import (
     load_input,
     luma,
@@ -187,7 +188,7 @@ def test_a_stretch_to_a_larger_size_keeps_the_middle() -> None:
 @given(st.integers(1, 2000), st.integers(1, 2000))
 def test_a_letterbox_has_the_geometry_of_ultralytics(height: int, width: int) -> None:
     target = (48, 64)
-    geometry = geometry_of(height, width, fitted(Letterbox(), *target))
+    geometry = geometry_of(height, width, None, fitted(Letterbox(), *target))
     # ultralytics.data.augment.LetterBox(new_shape, auto=False, center=True)
     ratio = min(target[0] / height, target[1] / width)
     size = (round(height * ratio), round(width * ratio))
@@ -206,13 +207,26 @@ def test_a_region_is_as_if_the_image_were_it_alone(fit: Fit, tmp_path: Path) -> 
     card = whole_card.model_copy(update={"preprocess": rules})
     part = np.ascontiguousarray(pixels[11:33, 7:38])
     np.testing.assert_array_equal(preprocess(pixels, card), preprocess(part, whole_card))
-    values, alone = geometry_of(50, 60, card).placement, geometry_of(22, 31, whole_card).placement
+    values = geometry_of(50, 60, region_of(50, 60, card), card).placement
+    alone = geometry_of(22, 31, None, whole_card).placement
     middle = np.array([6.0, 4.0])
     np.testing.assert_allclose(values.to_image(middle), alone.to_image(middle) + [7, 11])
 
     Image.fromarray(part).save(tmp_path / "small.png")
     with pytest.raises(UserError, match="is 31 x 22 pixels, the card's region reaches to 38 x 33"):
         load_input(tmp_path / "small.png", card)
+
+
+@pytest.mark.parametrize(
+    ("size", "region"),
+    [
+        ((60, 50), {"x": 15, "y": 13, "width": 30, "height": 12}),
+        ((1, 3), {"x": 0, "y": 1, "width": 1, "height": 1}),
+    ],
+)
+def test_a_region_in_shares_is_one_in_pixels(size: tuple[int, int], region: dict[str, int]) -> None:
+    share = RegionShare(unit="fraction", x=0.25, y=0.25, width=0.5, height=0.25)
+    assert share.of(*size) == Region.model_validate(region)
 
 
 def test_a_letterbox_has_a_border_of_its_value_before_it_is_normalised() -> None:
@@ -235,7 +249,7 @@ def test_points_of_the_input_are_found_again_in_the_image(fit: Fit) -> None:
     values = preprocess(pixels, card)[0, 0].astype(np.float64)
     rows, columns = np.mgrid[0:48, 0:64] + 0.5
     center = np.array([(columns * values).sum(), (rows * values).sum()]) / values.sum()
-    placement = geometry_of(height, width, card).placement
+    placement = geometry_of(height, width, None, card).placement
     np.testing.assert_allclose(placement.to_image(center), [x + 2.5, y + 2.5], atol=0.3)
     corners = placement.to_image(np.array([[-99.0, -99.0], [999.0, 999.0]]))
     np.testing.assert_array_equal(corners, [[0, 0], [width, height]])

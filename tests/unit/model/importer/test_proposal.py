@@ -20,6 +20,7 @@ from edgewright.model.contract.card import (
     MeanStd,
     Preprocess,
     Region,
+    RegionShare,
     Scale,
     Stretch,
     fit_problems,
@@ -307,7 +308,14 @@ def test_a_region_is_stated_as_four_numbers() -> None:
     assert stated_parts(roi="1,2,30,40").roi == Region(x=1, y=2, width=30, height=40)
 
 
-@pytest.mark.parametrize("roi", ["1,2,3", "1,2,3,0", "-1,2,3,4", "a,b,c,d", "1,2,3,4,5"])
+def test_a_region_with_points_is_one_in_shares() -> None:
+    region = RegionShare(unit="fraction", x=0.1, y=0, width=0.5, height=1)
+    assert stated_parts(roi="0.1,0,0.5,1").roi == region
+
+
+@pytest.mark.parametrize(
+    "roi", ["0.5,0,0.6,1", "1,2,3", "1,2,3,0", "-1,2,3,4", "a,b,c,d", "1,2,3,4,5"]
+)
 def test_a_region_that_is_none_is_refused(roi: str) -> None:
     with pytest.raises(UserError, match="has words that a card does not know"):
         stated_parts(roi=roi)

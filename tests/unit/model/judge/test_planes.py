@@ -16,7 +16,7 @@ from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.judge.evaluate import Prices
 from edgewright.model.judge.masked import load_anomalies, load_segmentations, regions_of
 from edgewright.model.judge.planes import (
-    Heat,
+    JudgedHeat,
     evaluate_anomalies,
     evaluate_segments,
     per_region_overlap,
@@ -106,7 +106,7 @@ def test_overlap_counts_every_region_alike() -> None:
     small[0, 0] = 1
     large[5:9, 5:9] = 1
     overlaps = [
-        per_region_overlap([Heat(values=values, defect=defect)])
+        per_region_overlap([JudgedHeat(values=values, defect=defect)])
         for values in (defect.astype(float), small, large, neither)
     ]
     # Half of the regions at once; the other half comes with all that is sound, linearly.

@@ -7,13 +7,15 @@ import pytest
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.card import Letterbox, read_card
+from edgewright.model.contract.anomaly_card import AnomalyCard
+from edgewright.model.contract.card import Letterbox, Tiling, read_card
 from edgewright.model.contract.task_cards import TensorCard, read_any_card
 from edgewright.model.importer.classifier import read_with_card
 from edgewright.model.importer.proposal import PreprocessParts
 from edgewright.model.pack.import_folder import ImportRequest
 from edgewright.model.pack.make_card import make_card
 from edgewright.model.pack.preview import CAPTION, GAP, HEIGHT
+from tests.integration import tiny_tasks
 from tests.unit.model import small_cnn, tensor_network
 
 
@@ -78,3 +80,21 @@ def test_of_tensors_there_is_a_card_but_no_picture(data: Path) -> None:
     with pytest.raises(UserError) as refused:
         make_card(request, next((data / "images").rglob("*.png")))
     assert "takes tensors, of which there is no picture" in str(refused.value)
+
+
+def test_the_picture_shows_the_tiles_and_the_one_in_the_middle(tmp_path: Path) -> None:
+    model = tiny_tasks.anomaly(tmp_path / "anomaly")
+    frame = tmp_path / "frame.png"
+    Image.fromarray(np.full((128, 192), 90, np.uint8)).save(frame)
+    request = ImportRequest(model=model, out=model.parent, tiling=Tiling(size=(64, 64), overlap=8))
+
+    report = make_card(request, frame)
+
+    card = read_any_card(model.parent / "card.json")
+    assert isinstance(card, AnomalyCard)
+    assert card.tiling == Tiling(size=(64, 64), overlap=8)
+    assert report.preview
+    picture = np.asarray(Image.open(report.preview))
+    assert picture.shape[1] == HEIGHT * 192 // 128 + GAP + HEIGHT
+    borders = np.abs(picture.astype(int) - (0x56, 0xB4, 0xE9)).sum(axis=2) < 60
+    assert borders[CAPTION:, : HEIGHT * 192 // 128].sum() > 1000

@@ -7,8 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.card import Input, ModelFile
+from edgewright.model.contract.card import Input, ModelFile, Region
+from edgewright.model.contract.geometry import region_of
 from edgewright.model.contract.placement import Placement
+from edgewright.model.contract.preprocess import place
 from edgewright.model.contract.segment_card import SegmentCard, SegmentSettings
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import read_any_card
@@ -42,7 +44,7 @@ def masks_of(card: SegmentCard, values: object) -> dict[str, Any]:
     """The pixels of each label that has any."""
     shape = card.outputs[0].shape
     outputs = [np.array(values, np.float32).reshape(shape)]
-    masks, _ = SegmentTask(card).masks(outputs, STRETCHED)
+    masks = SegmentTask(card).read(outputs, STRETCHED).masks
     return {label: mask.tolist() for label, mask in zip(card.labels, masks, strict=True)}
 
 
@@ -146,11 +148,17 @@ def test_contradictions_are_refused(change: dict[str, object], words: str, tmp_p
     assert words in str(refused.value)
 
 
-def test_a_region_of_the_image_is_refused_since_masks_are_of_whole_images() -> None:
-    content = segment_card(output(activation="softmax")).model_dump(by_alias=True)
-    content["preprocess"]["roi"] = {"x": 0, "y": 0, "width": 9, "height": 9}
-    with pytest.raises(ValidationError, match=r"preprocess\.roi is not known to this task"):
-        SegmentCard.model_validate(content)
+def test_of_a_region_masks_and_boxes_are_within_it() -> None:
+    card = segment_card(output(activation="softmax"))
+    rules = card.preprocess.model_copy(update={"roi": Region(x=4, y=2, width=8, height=4)})
+    card = card.model_copy(update={"preprocess": rules})
+    pixels = np.zeros((8, 16), np.uint8)
+    _, placement = place(pixels, region_of(8, 16, card), card)
+    values = np.array([5, 1, 2, 2, 0, 3, 2, 1, 0, 3, 4, 2], np.float32)
+    answer = SegmentTask(card).answer([values.reshape(card.outputs[0].shape)], placement)
+    assert answer.region == (4, 2, 8, 4)
+    boxes = {segment.class_: segment.box for segment in answer.segments}
+    assert boxes == {"cell": (4, 2, 8, 4), "crack": (8, 2, 4, 2), "dust": (4, 4, 4, 2)}
 
 
 @pytest.mark.parametrize(
