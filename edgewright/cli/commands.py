@@ -92,7 +92,7 @@ GROUPS = (
     Group(
         name="fleet",
         about="many boards: which there are, and which are meant",
-        modules={"fleet": ("list", "check", "trust")},
+        modules={"fleet": ("list", "check", "import", "trust")},
         default="list",
     ),
     Group(

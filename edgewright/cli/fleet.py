@@ -7,15 +7,18 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import EdgewrightError, UserError
+from edgewright.base.files import write_file
 from edgewright.cli import many
-from edgewright.cli.common import OUT, Json, say, task, task_named, write_document
+from edgewright.cli.common import OUT, Json, say, task, task_named, workspace, write_document
+from edgewright.cli.documents import written_files
 from edgewright.cli.many import FleetFile, Group, Parallel, Select, inventory_of
 from edgewright.deploy import remote
 from edgewright.deploy.known_hosts import write_pins
-from edgewright.fleet import enrol, side_by_side
+from edgewright.fleet import enrol, imported, side_by_side
+from edgewright.fleet.ansible import from_ansible
 from edgewright.fleet.documents import EnrolledHost, FleetCheck, FleetList, FleetTrust, listed
 from edgewright.fleet.enrol import Enrolled, Listed
-from edgewright.fleet.inventory import Inventory
+from edgewright.fleet.inventory import FILE, Inventory
 from edgewright.fleet.side_by_side import End, Job
 from edgewright.release.keys import user_keys
 
@@ -59,6 +62,41 @@ def check(c: Context, fleet: FleetFile = "", json: Json = False) -> None:
         f"{report.file}: no defect; {report.boards} boards, {report.sites} sites, "
         f"{report.gateways} gateways, {report.groups} groups"
     )
+
+
+@task_named("import")
+def import_(
+    c: Context,
+    ssh_config: Annotated[str, "from an SSH configuration: its named hosts"] = "",
+    csv: Annotated[str, f"from a table with the columns {', '.join(imported.COLUMNS)}"] = "",
+    ansible: Annotated[str, "from an Ansible inventory, INI or YAML"] = "",
+    site: Annotated[str, "of hosts whose site the source does not tell"] = "",
+    kind: Annotated[str, "board profile of hosts whose kind the source does not tell"] = "",
+    out: Annotated[str, "file to write; default: fleet.toml at the workspace's root"] = "",
+    json: Json = False,
+) -> None:
+    """Write a fleet's file from another inventory. Example: invoke fleet.import --csv=hall.csv"""
+    sources = {
+        imported.from_ssh_config: ssh_config,
+        imported.from_csv: csv,
+        from_ansible: ansible,
+    }
+    given = [(read, Path(source).expanduser()) for read, source in sources.items() if source]
+    if len(given) != 1:
+        raise UserError(
+            "fleet.import",
+            "expected one of --ssh-config, --csv and --ansible",
+            next="edgewright fleet.import --ssh-config=FILE",
+        )
+    path = Path(out) if out else workspace().root / FILE
+    if path.exists():
+        raise UserError(str(path), "is there already", next="the same command with another --out")
+    (read, source), *_ = given
+    write_file(path, imported.fleet_text(read(source), site=site or None, kind=kind or None))
+    say(f"{path}: written")
+    inventory_of(str(path))  # names what is still to be mended
+    if json:
+        write_document(written_files([path]))
 
 
 @task

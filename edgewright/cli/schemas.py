@@ -83,6 +83,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "emulate.status": LabStatus,
     "emulate.up": LabStatus,
     "fleet.check": FleetCheck,
+    "fleet.import": of_tasks.WrittenFiles,
     "fleet.list": FleetList,
     "fleet.trust": FleetTrust,
     "help": of_tasks.Page,

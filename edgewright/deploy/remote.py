@@ -1,4 +1,4 @@
-"""SSH to a board: the only module that imports Fabric or Paramiko.
+"""SSH to a board: the only module that speaks through Fabric or Paramiko.
 
 Only an SSH server and a POSIX shell are assumed on the board: files go through the standard
 input of an exec channel, never SFTP. Unknown and changed host keys are refused.

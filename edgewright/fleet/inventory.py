@@ -264,7 +264,7 @@ def load(path: Path, kinds: Collection[str]) -> Inventory:
 
     Raises UserError that names every defect, with its line.
     """
-    raw = read_file(path, limit=LIMIT, next="edgewright help fleet")
+    raw = read_file(path, limit=LIMIT, next=f"edgewright fleet.import --out={path}")
     return parse(raw, path, kinds)
 
 

@@ -41,11 +41,11 @@ MODEL_FLOORS: tuple[set[str], ...] = (
 )
 # Library → the only modules that may import it.
 RESERVED = {
-    "fabric": "edgewright.deploy.remote",
-    "paramiko": "edgewright.deploy.remote",
-    "invoke": "edgewright.cli",
-    "rich": "edgewright.cli",
-    "torch": "edgewright.model.train",
+    "fabric": ("edgewright.deploy.remote",),
+    "paramiko": ("edgewright.deploy.remote", "edgewright.deploy.ssh_config"),
+    "invoke": ("edgewright.cli",),
+    "rich": ("edgewright.cli",),
+    "torch": ("edgewright.model.train",),
 }
 HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # seconds each
 
