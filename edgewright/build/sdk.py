@@ -4,7 +4,7 @@ One runtime serves all the models. It is the package that a release's program is
 model that was built before costs a link.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -113,10 +113,7 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
                 f"lib/{SONAME}": Path(library).name,
                 "lib/libonnxruntime.so": SONAME,
             },
-            models=tuple(
-                SdkModel(name=model_name(path), onnx_sha256=network_sha256(path))
-                for path in request.models
-            ),
+            models=_sdk_models(request.models),
             runtime=SdkRuntime(
                 version=runtime_version().version,
                 ops_config_sha256=digest.file_sha256(ops_config),
@@ -131,6 +128,12 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     return _report(sdk, builder, stages, judgement, operators, library)
 
 
+def _sdk_models(models: Iterable[Path]) -> tuple[SdkModel, ...]:
+    """Sorted: the order in which models were named makes no other SDK."""
+    rows = {(model_name(path), network_sha256(path)) for path in models}
+    return tuple(SdkModel(name=name, onnx_sha256=sha256) for name, sha256 in sorted(rows))
+
+
 def model_name(model: Path) -> str:
     """What a manifest calls a model: the name of its folder, where files are all model.onnx."""
     return model.parent.name if model.stem == "model" else model.stem
@@ -141,7 +144,7 @@ def _operators(request: SdkRequest, out: BoardBuild, cache: Path) -> tuple[OpCon
     configs, cached = [], True
     for model in request.models:
         # Beside the board's own build, whose model this is not.
-        place = BoardBuild(root=out.sdks / "models" / network_sha256(model)[:16])
+        place = BoardBuild(root=out.sdks / "models" / digest.text_sha256(str(model))[:16])
         xnnpack = request.profile.runtime.xnnpack
         converted, was_there = pipeline.converted_model(model, place, cache, xnnpack=xnnpack)
         configs.append(parse_config(converted.ops_config.read_text(), str(model)))

@@ -13,12 +13,14 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from edgewright.base.errors import UserError
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
 from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport, SdkRequest
+from edgewright.lab import debs
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
@@ -47,10 +49,10 @@ INSTALL = (
 )
 
 
-def build() -> SdkReport:
+def build(model: Path = REPO.default_model) -> SdkReport:
     request = SdkRequest(
         profile=PROFILE,
-        models=(REPO.default_model,),
+        models=(model,),
         workspace=REPO,
         builder="docker",
         jobs=os.cpu_count() or 1,
@@ -151,6 +153,11 @@ def test_a_second_build_is_the_same_from_cache(sdk: SdkReport) -> None:
     assert {s.name for s in again.stages if s.origin == "built"} <= {"audit"}
 
 
+def test_a_model_that_is_not_there_is_told() -> None:
+    with pytest.raises(UserError, match=r"nonsense\.onnx: no such model"):
+        build(Path("nonsense.onnx"))
+
+
 def test_an_sdk_is_for_its_board_and_is_what_its_manifest_says(sdk: SdkReport) -> None:
     manifest = load_sdk(sdk.folder).manifest
 
@@ -212,12 +219,13 @@ def test_programs_of_an_older_gcc_answer_as_the_host_does(
 
 
 @pytest.mark.nightly
-def test_programs_of_clang_with_libcxx_answer_as_the_host_does(
-    sdk: SdkReport, out: Path, case: Case, tmp_path: Path
+def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
+    sdk: SdkReport, case: Case, tmp_path: Path
 ) -> None:
-    """zig's: another compiler, linker and C++ library, and the glibc of the floor."""
+    """zig's: another compiler, linker and C++ library. Debian bullseye has glibc 2.31."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "zig")]
     subprocess.run([*pip, "ziglang"], check=True)
+    debs.unpack("libc6", "armhf", "bullseye", tmp_path / "board", tmp_path / "debs.log")
     env = os.environ | {"PYTHONPATH": str(tmp_path / "zig")}
     flags = ["-target", "arm-linux-gnueabihf.2.31", "-mcpu=cortex_a53", "-O2"]
     flags += ["-I", str(sdk.folder / "include" / "onnxruntime")]
@@ -226,7 +234,7 @@ def test_programs_of_clang_with_libcxx_answer_as_the_host_does(
         ("cc", "run.c", [f"-L{lib}", "-lonnxruntime"]),
         ("c++", "run.cpp", [str(lib / "libonnxruntime.a"), "-ldl", "-lm"]),
     ):
-        program = out / Path(source).suffix
+        program = tmp_path / Path(source).suffix
         argv = [sys.executable, "-m", "ziglang", command, *flags, *linked, "-o", str(program)]
         subprocess.run([*argv, str(sdk.folder / "examples" / source)], check=True, env=env)
-        case.is_answered_by(program, out, sdk)
+        case.is_answered_by(program, tmp_path / "board", sdk)

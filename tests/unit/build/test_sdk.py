@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx.helper import make_graph, make_model
 
 from edgewright.base.errors import UserError
 from edgewright.base.progress import Progress
@@ -75,6 +77,17 @@ def test_operators_are_listed_with_their_types() -> None:
 def test_models_are_called_by_their_folders_where_all_are_model_onnx() -> None:
     assert sdks.model_name(Path("models/cells/model.onnx")) == "cells"
     assert sdks.model_name(Path("networks/yolo.onnx")) == "yolo"
+
+
+def test_the_order_of_models_makes_no_other_sdk(tmp_path: Path) -> None:
+    models = [tmp_path / "b.onnx", tmp_path / "a.onnx"]
+    for path in models:
+        onnx.save(make_model(make_graph([], path.stem, [], [])), str(path))
+
+    named = sdks._sdk_models(models)
+
+    assert [model.name for model in named] == ["a", "b"]
+    assert named == sdks._sdk_models([*reversed(models), models[0]])
 
 
 def test_a_glibc_that_is_too_old_is_told_before_anything_is_built() -> None:
