@@ -503,7 +503,12 @@ def test_a_detector_a_segmentation_and_an_anomaly_model_work_on_the_board(
     deploy_settings = profile.deploy.model_copy(update={"root": root})
     budgets = profile.budgets.model_copy(update={"binary_bytes": 2_500_000})  # float is larger
     profile = profile.model_copy(update={"deploy": deploy_settings, "budgets": budgets})
-    for make_model in (tiny_tasks.detector, tiny_tasks.segmentation, tiny_tasks.anomaly):
+    for make_model in (
+        tiny_tasks.detector,
+        tiny_tasks.thing_masks,
+        tiny_tasks.segmentation,
+        tiny_tasks.anomaly,
+    ):
         model = make_model(tmp_path / make_model.__name__)
         report = pipeline.build(replace(request(clone, model), profile=profile), Silent())
         release = load_release(report.folder)

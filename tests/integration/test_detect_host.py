@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from edgewright.model.tasks.inference import Engine
+from edgewright.model.tasks.masks import decode, encode
+from tests.integration import tiny_tasks
 from tests.schemas import require_valid
 from tests.unit.model.detectors import (
     LAYOUTS,
@@ -39,7 +41,7 @@ def test_boxes_are_those_of_the_reference(
     assert ended.returncode == 0, ended.stderr
     require_valid("edge-infer-run", ended.stdout)
     (result,) = json.loads(ended.stdout)["results"]
-    answer = Engine(model, card).infer([image]).answer.model_dump(by_alias=True)
+    answer = Engine(model, card).infer([image]).answer.model_dump(mode="json", by_alias=True)
     assert [one["class"] for one in result["detections"]] == [
         one["class"] for one in answer["detections"]
     ]
@@ -47,6 +49,9 @@ def test_boxes_are_those_of_the_reference(
     for found, expected in zip(result["detections"], answer["detections"], strict=True):
         assert found["score"] == pytest.approx(expected["score"], abs=2e-6)
         assert found["box"] == pytest.approx(expected["box"], abs=2e-3)
+        assert found.get("mask") == expected.get("mask")
+        assert found.get("area") == pytest.approx(expected.get("area"), abs=2e-6)
+    assert result.get("masks") == answer.get("masks")
 
 
 def test_a_card_that_does_not_describe_a_detector_is_refused_with_every_defect(
@@ -78,3 +83,22 @@ def test_a_class_without_a_label_is_the_models_fault(
     ended = host_edge_infer(["run", "--model", str(model), str(image)])
     assert ended.returncode == 4
     assert "answers with class 7, its card has 3 labels" in ended.stderr.decode()
+
+
+def test_a_mask_that_is_not_the_golden_one_fails_the_self_test(
+    host_edge_infer: EdgeInfer, scratch: Path
+) -> None:
+    model = tiny_tasks.thing_masks(scratch / "thing-masks")
+    ended = host_edge_infer(["selftest", "--model", str(model)])
+    assert ended.returncode == 0, ended.stderr
+
+    path = model.parent / "golden" / "expected.json"
+    golden = json.loads(path.read_text())
+    case = next(case for case in golden["cases"] if case["expected"]["detections"])
+    size = case["expected"]["masks"]["height"], case["expected"]["masks"]["width"]
+    first = case["expected"]["detections"][0]
+    first["mask"] = encode(~decode(first["mask"], *size))
+    path.write_text(json.dumps(golden))
+    ended = host_edge_infer(["selftest", "--model", str(model)])
+    assert ended.returncode == 6
+    assert "overlap 0.000, expected 0.9" in ended.stdout.decode()

@@ -14,7 +14,13 @@ from PIL import Image
 
 from edgewright.model.contract.anomaly_card import AnomalyCard, AnomalySettings
 from edgewright.model.contract.card import Input, ModelFile, write_card
-from edgewright.model.contract.detect_card import BoxDistances, ClassScores, DetectCard
+from edgewright.model.contract.detect_card import (
+    BoxDistances,
+    ClassScores,
+    DetectCard,
+    MaskCoefficients,
+    Prototypes,
+)
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard
@@ -39,6 +45,31 @@ def detector(folder: Path) -> Path:
         outputs=(
             BoxDistances(name="boxes", shape=boxes, role="box_distances", stride=8),
             ClassScores(name="scores", shape=scores, role="class_scores", stride=8),
+        ),
+        file=ModelFile.of(model),
+    )
+    return _write_folder(folder, model, card)
+
+
+def thing_masks(folder: Path) -> Path:
+    """As a segmentation network of YOLO's that is cut at its last convolutions."""
+    cells, side, count = SIDE // 8, SIDE // 4, 8
+    heads = {"boxes": 4 * BINS, "scores": 2, "coefficients": count}
+    shapes = {name: [1, width, cells, cells] for name, width in heads.items()}
+    model = _write_network(folder, 8, shapes, prototypes=[1, count, side, side])
+    boxes, scores, coefficients = (tuple(shape) for shape in shapes.values())
+    card = DetectCard(
+        task="detect",
+        name="tiny-thing-masks",
+        labels=("crack", "finger"),
+        input=FORM,
+        outputs=(
+            BoxDistances(name="boxes", shape=boxes, role="box_distances", stride=8),
+            ClassScores(name="scores", shape=scores, role="class_scores", stride=8),
+            MaskCoefficients(
+                name="coefficients", shape=coefficients, role="mask_coefficients", stride=8
+            ),
+            Prototypes(name="prototypes", shape=(1, count, side, side), role="prototypes"),
         ),
         file=ModelFile.of(model),
     )
@@ -75,8 +106,14 @@ def anomaly(folder: Path) -> Path:
     return _write_folder(folder, model, card)
 
 
-def _write_network(folder: Path, stride: int, outputs: Mapping[str, Sequence[int]]) -> Path:
-    """One convolution of the image in steps of `stride`, and one of each output."""
+def _write_network(
+    folder: Path,
+    stride: int,
+    outputs: Mapping[str, Sequence[int]],
+    prototypes: Sequence[int] | None = None,
+) -> Path:
+    """One convolution of the image in steps of `stride`, and one of each output; prototypes are one
+    of the image in steps of 4."""
     random = np.random.default_rng(0)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:
@@ -88,6 +125,15 @@ def _write_network(folder: Path, stride: int, outputs: Mapping[str, Sequence[int
     for name, shape in outputs.items():
         nodes.append(helper.make_node("Conv", ["features", f"{name}_w"], [name], name))
         initializers.append(weights(f"{name}_w", shape[1], CHANNELS, 1, 1))
+    outputs = dict(outputs)
+    if prototypes is not None:
+        nodes.append(
+            helper.make_node(
+                "Conv", ["image", "prototypes_w"], ["prototypes"], "prototypes", strides=[4, 4]
+            )
+        )
+        initializers.append(weights("prototypes_w", prototypes[1], 1, 4, 4))
+        outputs["prototypes"] = prototypes
     graph = helper.make_graph(
         nodes,
         "tiny",

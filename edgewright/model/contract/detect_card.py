@@ -12,6 +12,7 @@ from edgewright.model.contract.task_base import TaskCardBase, TaskOutput, repeat
 
 MAX_DETECTIONS = 1000  # of an image, as edge-infer has it
 MAX_ANCHORS = 16  # of a cell
+MAX_COEFFICIENTS = 256  # of a mask, as edge-infer has it
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Pixels = Annotated[float, Field(gt=0)]
@@ -23,23 +24,28 @@ class DetectOutputBase(TaskOutput):
     """An output of a detector."""
 
     @abstractmethod
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
         """The shape behind the batch for so many labels, -1: any size.
 
-        `has_classes`: the network has an output of classes.
+        `has_classes`: the network has an output of classes. `coefficients`: of a mask; 0 without
+        prototypes.
         """
 
 
 class Predictions(DetectOutputBase):
-    """cx, cy, width, height in pixels of the input, then the scores: YOLOv5, v8, v11."""
+    """cx, cy, width, height in pixels of the input, then the scores: YOLOv5, v8, v11.
+
+    Behind the scores the coefficients of the mask, where there are prototypes; so in `detections`
+    and in `anchored`.
+    """
 
     role: Literal["predictions"]
     channels: Channels
     objectness: bool = False  # a fifth number, by which every score is multiplied
     activation: Literal["sigmoid", "none"] = "none"  # of objectness and scores
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
-        return _table(4 + self.objectness + labels, self.channels)
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
+        return _table(4 + self.objectness + labels + coefficients, self.channels)
 
 
 class Detections(DetectOutputBase):
@@ -48,8 +54,8 @@ class Detections(DetectOutputBase):
     role: Literal["detections"]
     activation: Literal["none"] = "none"
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
-        return -1, 6
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
+        return -1, 6 + coefficients
 
 
 class Boxes(DetectOutputBase):
@@ -61,7 +67,7 @@ class Boxes(DetectOutputBase):
     unit: Literal["pixels", "fraction"]  # of the input
     activation: Literal["none"] = "none"
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
         return _table(4, self.channels)
 
 
@@ -72,7 +78,7 @@ class Scores(DetectOutputBase):
     channels: Channels = "last"
     background: Literal["first", "last", "none"] = "none"  # a class that is no label
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
         if has_classes:
             return (-1,)
         return _table(labels + (self.background != "none"), self.channels)
@@ -85,7 +91,7 @@ class Classes(DetectOutputBase):
     background: Literal["first", "none"] = "none"  # first: class 0 is no label
     activation: Literal["none"] = "none"
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
         return (-1,)
 
 
@@ -96,7 +102,7 @@ class BoxDistances(DetectOutputBase):
     stride: Size
     activation: Literal["softmax"] = "softmax"  # over the bins of a distance
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
         return -1, -1, -1
 
 
@@ -107,7 +113,7 @@ class ClassScores(DetectOutputBase):
     stride: Size
     activation: Literal["sigmoid"] = "sigmoid"
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
         return labels, -1, -1
 
 
@@ -120,12 +126,42 @@ class Anchored(DetectOutputBase):
     anchors: tuple[Pixels, ...] = Field(min_length=2, max_length=2 * MAX_ANCHORS)
     activation: Literal["sigmoid"] = "sigmoid"
 
-    def sizes(self, labels: int, *, has_classes: bool) -> tuple[int, ...]:
-        return len(self.anchors) // 2 * (5 + labels), -1, -1
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
+        return len(self.anchors) // 2 * (5 + labels + coefficients), -1, -1
+
+
+class MaskCoefficients(DetectOutputBase):
+    """The last convolution of YOLOv8's mask coefficients, beside the distances of that stride."""
+
+    role: Literal["mask_coefficients"]
+    stride: Size
+    activation: Literal["none"] = "none"
+
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
+        return coefficients, -1, -1
+
+
+class Prototypes(DetectOutputBase):
+    """Maps of which each thing's mask is a weighted sum, above 0: YOLO's segmentation networks."""
+
+    role: Literal["prototypes"]
+    activation: Literal["none"] = "none"
+
+    def sizes(self, labels: int, *, has_classes: bool, coefficients: int) -> tuple[int, ...]:
+        return coefficients, -1, -1
 
 
 DetectOutput = Annotated[
-    Predictions | Detections | Boxes | Scores | Classes | BoxDistances | ClassScores | Anchored,
+    Predictions
+    | Detections
+    | Boxes
+    | Scores
+    | Classes
+    | BoxDistances
+    | ClassScores
+    | Anchored
+    | MaskCoefficients
+    | Prototypes,
     Field(discriminator="role"),
 ]
 
@@ -152,8 +188,20 @@ class DetectCard(TaskCardBase, ImageCard):
     def has_classes(self) -> bool:
         return any(output.role == "classes" for output in self.outputs)
 
+    @property
+    def prototypes(self) -> int | None:
+        """Place of that output; none: things have no masks."""
+        roles = [output.role for output in self.outputs]
+        return roles.index("prototypes") if "prototypes" in roles else None
+
+    @property
+    def coefficients(self) -> int:
+        """Of each mask; 0 without prototypes."""
+        return 0 if self.prototypes is None else self.outputs[self.prototypes].shape[-3:][0]
+
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
+        yield from self._prototype_problems()
         yield from repeated(iter(self.labels))
         yield from _role_problems(self.outputs)
         for output in self.outputs:
@@ -163,9 +211,23 @@ class DetectCard(TaskCardBase, ImageCard):
             if output.role == "scores" and self.has_classes and output.activation == "softmax":
                 yield f"{output.name}: one score of each candidate has no softmax"
 
+    def _prototype_problems(self) -> Iterator[str]:
+        if self.prototypes is None:
+            return
+        shape = self.outputs[self.prototypes].shape
+        if not 1 <= self.coefficients <= MAX_COEFFICIENTS or -1 in shape:
+            yield (
+                f"prototypes have the shape {list(shape)}, expected [1, n, height, width], of "
+                f"fixed sizes and n at most {MAX_COEFFICIENTS}"
+            )
+        if self.tiling is not None:
+            yield "tiling is not known to a detector with prototypes: its masks are of one tile"
+
     def shape_problems(self, output: DetectOutput, shape: Sequence[int]) -> Iterator[str]:
         """Words where an output cannot have this shape; -1 is a size that is not known."""
-        expected = output.sizes(len(self.labels), has_classes=self.has_classes)
+        expected = output.sizes(
+            len(self.labels), has_classes=self.has_classes, coefficients=self.coefficients
+        )
         found = without_batch(shape, len(expected))
         fits = len(found) == len(expected) and all(
             size in (-1, wanted) or wanted == -1
@@ -195,21 +257,27 @@ def _table(width: int, channels: Channels) -> tuple[int, ...]:
 
 def _role_problems(outputs: Sequence[DetectOutput]) -> Iterator[str]:
     roles = sorted(output.role for output in outputs)
-    whole = (["predictions"], ["detections"], ["boxes", "scores"], ["boxes", "classes", "scores"])
+    has_prototypes = roles.count("prototypes") == 1
+    rest = [role for role in roles if role != "prototypes"] if has_prototypes else roles
+    flat = [["predictions"], ["detections"]]
+    if not has_prototypes:
+        flat += [["boxes", "scores"], ["boxes", "classes", "scores"]]
     distances = sorted(output.stride for output in outputs if isinstance(output, BoxDistances))
     scores = sorted(output.stride for output in outputs if isinstance(output, ClassScores))
+    masks = sorted(output.stride for output in outputs if isinstance(output, MaskCoefficients))
     anchored = sorted(output.stride for output in outputs if isinstance(output, Anchored))
     heads = distances or anchored
-    is_whole = roles in whole or (
+    is_whole = rest in flat or (
         heads
         and len(set(heads)) == len(heads)
-        and len(roles) == len(distances) + len(scores) + len(anchored)
+        and len(rest) == len(distances) + len(scores) + len(masks) + len(anchored)
         and (distances == scores if distances else not scores)
+        and masks == (distances if has_prototypes else [])
         and not (distances and anchored)
     )
     if not is_whole:
         yield (
             f"outputs are {', '.join(roles)}: expected predictions; detections; boxes and scores, "
             "with or without classes; box_distances and class_scores of each stride; or anchored "
-            "of each stride"
+            "of each stride; with prototypes also mask_coefficients beside class_scores"
         )

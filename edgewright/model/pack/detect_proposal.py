@@ -1,5 +1,6 @@
 """What the card of a detector says where nothing is stated, and where its network is best cut."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,14 @@ def find_heads(model: Path) -> dict[str, str]:
     """The last convolutions of a YOLOv8 or v11 export and their roles; empty for another network.
 
     Boxes (0 to the input's size) and scores (0 to 1) are one tensor behind them: in INT8 they
-    share one scale, and a score has two values left.
+    share one scale, and a score has two values left. Its second output, if it has one, are the
+    prototypes of masks.
     """
     graph = onnx.load(str(model), load_external_data=False).graph
-    if len(graph.output) != 1:
+    prototypes = [value for value in graph.output[1:] if len(value.type.tensor_type.shape.dim) == 4]
+    if len(graph.output) != 1 + len(prototypes) or len(prototypes) > 1:
         return {}
+    coefficients = [value.type.tensor_type.shape.dim[1].dim_value for value in prototypes]
     widths: dict[str, int] = {}  # channels of the last convolutions, by output
     bins = 0
     weights = {tensor.name: tensor.dims for tensor in graph.initializer}
@@ -43,11 +47,16 @@ def find_heads(model: Path) -> dict[str, str]:
             bins = dims[1]
         else:
             widths[node.output[0]] = dims[0]
-    boxes = [name for name, width in widths.items() if width == 4 * bins]
-    others = {width for width in widths.values() if width != 4 * bins}
-    if not boxes or 2 * len(boxes) != len(widths) or len(others) != 1:
+    roles = {4 * bins: "box_distances"} | dict.fromkeys(coefficients, "mask_coefficients")
+    others = {width for width in widths.values() if width not in roles}
+    if len(others) != 1:  # as many labels as coefficients: what is what does not show
         return {}
-    return {name: "box_distances" if name in boxes else "class_scores" for name in widths}
+    roles[others.pop()] = "class_scores"
+    counts = Counter(widths.values())
+    if set(counts) != set(roles) or len(set(counts.values())) != 1:
+        return {}
+    named = {name: roles[width] for name, width in widths.items()}
+    return named | {value.name: "prototypes" for value in prototypes}
 
 
 def find_joint(model: Path) -> dict[str, str]:
@@ -127,27 +136,31 @@ def detect_outputs(
     roles.
     """
     roles = roles or _roles_of(model, outputs, observed)
-    if set(roles.values()) == {"box_distances", "class_scores"}:
-        return [
-            {
-                "name": name,
-                "shape": outputs[name],
-                "role": role,
-                "stride": side[0] // outputs[name][-2],
-            }
-            | {"activation": "softmax" if role == "box_distances" else "sigmoid"}
-            for name, role in roles.items()
-        ], ["it is cut at its last convolutions: boxes and scores are not one tensor there"]
+    if {"box_distances", "class_scores"} <= set(roles.values()):
+        return [_head_output(name, role, outputs[name], side[0]) for name, role in roles.items()], [
+            "it is cut at its last convolutions: boxes and scores are not one tensor there"
+        ]
     content = [{"name": name, "shape": outputs[name], "role": role} for name, role in roles.items()]
+    masks = sum(outputs[name][-3] for name, role in roles.items() if role == "prototypes")
     words: list[str] = []
     for output in content:
         if output["role"] == "predictions":
-            words += _state_predictions(model, output, labels)
+            words += _state_predictions(model, output, labels, masks)
         elif output["role"] == "boxes":
             words.append(_state_boxes(output, observed))
         elif output["role"] == "scores" and "classes" not in roles.values():
             words.append(_state_scores(output, labels, observed))
     return content, words
+
+
+_ACTIVATIONS = {"box_distances": "softmax", "class_scores": "sigmoid"}
+
+
+def _head_output(name: str, role: str, shape: tuple[int, ...], side: int) -> Content:
+    """An output at the last convolutions; `side` is the input's height."""
+    content = {"name": name, "shape": shape, "role": role}
+    content["activation"] = _ACTIVATIONS.get(role, "none")
+    return content if role == "prototypes" else content | {"stride": side // shape[-2]}
 
 
 def leaves_one_box(content: list[Content]) -> bool:
@@ -172,6 +185,10 @@ def _roles_of(model: Path, outputs: Shapes, observed: Values) -> dict[str, str]:
     if len(outputs) == 1:
         ((name, shape),) = outputs.items()
         return {name: "detections" if shape[-1:] == (6,) else "predictions"}
+    if [len(shape) for shape in outputs.values()] == [3, 4]:  # as YOLO's segmentation networks
+        table, prototypes = outputs
+        is_final = outputs[table][-1] == 6 + outputs[prototypes][1]
+        return {table: "detections" if is_final else "predictions", prototypes: "prototypes"}
     by_name = {
         name: next((role for part, role in _NAMES.items() if part in name.lower()), "unknown")
         for name in outputs
@@ -202,9 +219,11 @@ def _are_probabilities(rows: Floats) -> bool:
     return bool(len(rows) and (rows >= 0).all() and sums_to_one.all())
 
 
-def _state_predictions(model: Path, output: Content, labels: int) -> list[str]:
+def _state_predictions(model: Path, output: Content, labels: int, masks: int) -> list[str]:
+    """`masks` are the coefficients of a mask, 0 without prototypes."""
     rows, columns = (1, 1, *output["shape"])[-2:]  # a vector is a row
-    for width, has_objectness in ((4 + labels, False), (5 + labels, True)):
+    least = 4 + labels + masks
+    for width, has_objectness in ((least, False), (least + 1, True)):
         for channels, size in (("last", columns), ("first", rows)):
             if size == width:
                 output |= {"channels": channels, "objectness": has_objectness}
@@ -212,7 +231,7 @@ def _state_predictions(model: Path, output: Content, labels: int) -> list[str]:
     raise UserError(
         str(model),
         f"has an output {output['shape']}, which is none of {labels} labels",
-        facts=[f"expected: 4 + {labels} numbers of each candidate, or 5 + {labels}"],
+        facts=[f"expected: {least} numbers of each candidate, or {least + 1}"],
         next="state all labels with --labels, or write a card (docs/formats.md)",
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 from pydantic import AliasChoices, Field
 
+from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.base.schema import Excerpt, parse_json
 
@@ -49,8 +50,17 @@ def anomaly_settings(model: Path) -> tuple[dict[str, Any], list[str]]:
     return settings, [f"thresholds and normalization of {METADATA}"]
 
 
-def segment_roles(outputs: Shapes) -> dict[str, str]:
-    """Values for each label have a place for the labels, the labels themselves have none."""
+def segment_roles(model: Path, outputs: Shapes) -> dict[str, str]:
+    """Values for each label have a place for the labels, the labels themselves have none.
+
+    Raises UserError for a network of YOLO's, which finds things and their masks.
+    """
+    if [len(shape) for shape in outputs.values()] == [3, 4]:
+        raise UserError(
+            str(model),
+            "has prototypes of masks, one for each thing that it finds",
+            next="take it as a detector, whose answers have masks: --task=detect",
+        )
     return {name: "logits" if len(shape) == 4 else "classes" for name, shape in outputs.items()}
 
 

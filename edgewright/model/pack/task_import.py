@@ -212,7 +212,7 @@ def _propose_anomaly(network: Network, request: TaskRequest) -> CardDraft:
 
 def _propose_segment(network: Network, request: TaskRequest) -> CardDraft:
     content, words = image_part(network, request)
-    roles = request.roles or segment_roles(network.outputs)
+    roles = request.roles or segment_roles(request.model, network.outputs)
     content["outputs"] = output_part(network.outputs, roles)
     for output in content["outputs"]:
         # One channel has nothing to be likelier than.

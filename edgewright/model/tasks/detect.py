@@ -5,12 +5,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, model_validator
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Part
@@ -24,6 +25,7 @@ from edgewright.model.contract.detect_card import (
     DetectCard,
     DetectOutput,
     DetectSettings,
+    MaskCoefficients,
     Predictions,
     Scores,
     without_batch,
@@ -31,7 +33,17 @@ from edgewright.model.contract.detect_card import (
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.tiles import TilePlan
-from edgewright.model.tasks.drawing import colour_of, draw_box
+from edgewright.model.tasks.drawing import colour_of, draw_box, draw_mask
+from edgewright.model.tasks.masks import (
+    FORGIVEN,
+    MapRegion,
+    Mask,
+    Window,
+    decode,
+    encode,
+    overlap,
+    part_of,
+)
 from edgewright.model.tasks.task import Agreement, Task
 
 _LEAST_AREA = 1e-12  # square pixels: two empty boxes have no intersection over union
@@ -47,12 +59,42 @@ class Detection(Part):
     score: float
     # x and y of the corner at left and top, width, height: pixels of the upright image.
     box: tuple[float, float, float, float]
+    # Share of the pixels of what the network sees that are the thing's.
+    area: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda area: area is None)
+    # None if it is too ragged to tell.
+    mask: str | None = Field(default=None, exclude_if=lambda mask: mask is None)
+
+
+class LabelArea(Part):
+    """The pixels that things of one label have together."""
+
+    class_: str
+    area: float = Field(ge=0, le=1)
+
+
+class ThingAreas(Part):
+    """Of a network with prototypes: the size of the masks, and what things of each label cover."""
+
+    width: int
+    height: int
+    region: MapRegion = None
+    areas: tuple[LabelArea, ...]  # of the labels that occur, in the order of the card
 
 
 class DetectAnswer(Part):
     """The best first; of equals, the one that the network names first."""
 
     detections: tuple[Detection, ...]
+    masks: ThingAreas | None = Field(default=None, exclude_if=lambda masks: masks is None)
+
+    @model_validator(mode="after")
+    def _masks_are_of_this_size(self) -> Self:
+        for detection in self.detections:
+            if detection.mask is not None:
+                if self.masks is None:
+                    raise ValueError("a detection has a mask, the answer has no masks")
+                decode(detection.mask, self.masks.height, self.masks.width)
+        return self
 
 
 @dataclass(frozen=True)
@@ -62,15 +104,30 @@ class Candidates:
     boxes: Doubles  # (n, 4): x1, y1, x2, y2 in pixels of the input
     scores: Doubles  # (n,)
     classes: Indices  # (n,)
+    coefficients: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (n, k)
 
 
-class DetectTask(Task[Candidates, DetectAnswer]):
+@dataclass(frozen=True, kw_only=True)
+class ThingMasks:
+    """Which pixels each detection has, where the prototypes show the image."""
+
+    masks: Mask  # (n, H, W)
+    window: Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectReading:
+    best: Candidates  # boxes in pixels of the upright image
+    masks: ThingMasks | None = None  # none: the network has no prototypes
+
+
+class DetectTask(Task[DetectReading, DetectAnswer]):
     answer_type = DetectAnswer
 
     def __init__(self, card: DetectCard) -> None:
         self._card = card
 
-    def read(self, outputs: Sequence[Floats], placement: Placement) -> Candidates:
+    def read(self, outputs: Sequence[Floats], placement: Placement) -> DetectReading:
         """The detections; raises UserError for an output that has not the shape of its role."""
         best = detect(read_candidates(self._card, outputs), self._card.detect, placement)
         labels = self._card.labels
@@ -80,28 +137,59 @@ class DetectTask(Task[Candidates, DetectAnswer]):
                 f"answers with class {best.classes.max()}, its card has {len(labels)} labels",
                 next="write all labels into the card, in the network's order",
             )
-        return best
+        place = self._card.prototypes
+        if place is None:
+            return DetectReading(best=best)
+        rows, columns = outputs[place].shape[-2:]
+        window = Window.of((rows, columns), self._card.input.shape[2:], placement)
+        prototypes = outputs[place].reshape(-1, rows, columns)
+        masks = masks_of(best, window.cut(prototypes), window)
+        return DetectReading(best=best, masks=ThingMasks(masks=masks, window=window))
 
-    def merge(self, readings: Iterable[Candidates], plan: TilePlan) -> Candidates:
+    def merge(self, readings: Iterable[DetectReading], plan: TilePlan) -> DetectReading:
         tiling = self._card.tiling
         rule = (tiling and tiling.merge) or TileMerge()
-        return merge_tiles(list(readings), self._card.detect, rule)
+        tiles = [reading.best for reading in readings]
+        return DetectReading(best=merge_tiles(tiles, self._card.detect, rule))
 
-    def summary(self, reading: Candidates) -> DetectAnswer:
-        labels = self._card.labels
-        sizes = reading.boxes[:, 2:] - reading.boxes[:, :2]
-        rows = np.round(np.hstack([reading.boxes[:, :2], sizes]), 3).tolist()
-        detections = (
+    def summary(self, reading: DetectReading) -> DetectAnswer:
+        labels, best = self._card.labels, reading.best
+        sizes = best.boxes[:, 2:] - best.boxes[:, :2]
+        rows = np.round(np.hstack([best.boxes[:, :2], sizes]), 3).tolist()
+        detections = [
             Detection(class_=labels[index], score=round(score, 6), box=tuple(row))
-            for index, score, row in zip(
-                reading.classes, reading.scores.tolist(), rows, strict=True
+            for index, score, row in zip(best.classes, best.scores.tolist(), rows, strict=True)
+        ]
+        if reading.masks is None:
+            return DetectAnswer(detections=tuple(detections))
+        masks, window = reading.masks.masks, reading.masks.window
+        detections = [
+            detection.model_copy(
+                update={"area": round(float(mask.mean()), 6), "mask": encode(mask)}
             )
+            for detection, mask in zip(detections, masks, strict=True)
+        ]
+        areas = tuple(
+            LabelArea(
+                class_=label,
+                area=round(float(masks[best.classes == place].any(axis=0).mean()), 6),
+            )
+            for place, label in enumerate(labels)
+            if (best.classes == place).any()
         )
-        return DetectAnswer(detections=tuple(detections))
+        height, width = window.size
+        region = part_of(self._card, window)
+        return DetectAnswer(
+            detections=tuple(detections),
+            masks=ThingAreas(width=width, height=height, region=region, areas=areas),
+        )
 
     def draw(self, answer: DetectAnswer, image: Image.Image) -> str:
         for detection in answer.detections:
             colour = colour_of(self._card.labels.index(detection.class_))
+            if detection.mask is not None and answer.masks is not None:
+                mask = decode(detection.mask, answer.masks.height, answer.masks.width)
+                draw_mask(image, mask, colour, answer.masks.region)
             draw_box(image, detection.box, colour, f"{detection.class_} {detection.score:.2f}")
         counts = Counter(detection.class_ for detection in answer.detections)
         return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
@@ -121,12 +209,19 @@ def read_candidates(card: DetectCard, outputs: Sequence[Floats]) -> Candidates:
     for output, values in zip(card.outputs, outputs, strict=True):
         for problem in card.shape_problems(output, values.shape):
             raise UserError(card.name, problem, next="compare the card with the network")
-        rank = len(output.sizes(len(card.labels), has_classes=card.has_classes))
+        rank = len(
+            output.sizes(
+                len(card.labels), has_classes=card.has_classes, coefficients=card.coefficients
+            )
+        )
         core = values.reshape(without_batch(values.shape, rank))
         is_table = rank == 2 and getattr(output, "channels", "last") == "first"
         cores.append((output, core.T if is_table else core))
     parts = list(_parts(card, cores))
-    if any(not len(part.boxes) == len(part.scores) == len(part.classes) for part in parts):
+    sizes = [(len(part.boxes), len(part.scores), len(part.classes)) for part in parts]
+    if card.prototypes is not None:
+        sizes += [(len(part.boxes), len(part.coefficients), len(part.boxes)) for part in parts]
+    if any(len(set(counts)) > 1 for counts in sizes):
         raise UserError(
             card.name,
             "its outputs have different numbers of candidates",
@@ -137,6 +232,7 @@ def read_candidates(card: DetectCard, outputs: Sequence[Floats]) -> Candidates:
         boxes=np.concatenate([part.boxes for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         classes=np.concatenate([part.classes for part in parts]),
+        coefficients=np.concatenate([part.coefficients for part in parts]),
     )
 
 
@@ -146,16 +242,18 @@ Cores = Sequence[tuple[DetectOutput, Floats]]  # outputs without batch, one row 
 def _parts(card: DetectCard, cores: Cores) -> Iterator[Candidates]:
     for output, core in cores:
         if isinstance(output, Predictions):
-            scores, classes = _scored(core[:, 4 + output.objectness :], output.activation)
+            first = 4 + output.objectness
+            end = first + len(card.labels)
+            scores, classes = _scored(core[:, first:end], output.activation)
             if output.objectness:
                 objectness = _activated(core[:, 4], output.activation)
                 # It must reach the threshold itself, so that a board reads no more of most.
                 may_count = objectness >= card.detect.score_threshold
                 scores = np.where(may_count, objectness * scores, 0)
-            yield Candidates(_corners(core[:, :4], "cxcywh"), scores, classes)
+            yield Candidates(_corners(core[:, :4], "cxcywh"), scores, classes, core[:, end:])
         elif output.role == "detections":
             exact = core.astype(np.float64)
-            yield Candidates(exact[:, :4], exact[:, 4], _whole(exact[:, 5]))
+            yield Candidates(exact[:, :4], exact[:, 4], _whole(exact[:, 5]), core[:, 6:])
         elif isinstance(output, Boxes):
             _, _, height, width = card.input.shape
             corners = _corners(core, output.form)
@@ -169,9 +267,20 @@ def _parts(card: DetectCard, cores: Cores) -> Iterator[Candidates]:
                 if isinstance(head, ClassScores) and head.stride == output.stride
             ]
             rows = scores_core.reshape(len(card.labels), -1).T
-            yield Candidates(_from_distances(core, output.stride), *_scored(rows, "sigmoid"))
+            yield Candidates(
+                _from_distances(core, output.stride),
+                *_scored(rows, "sigmoid"),
+                _coefficients_of(cores, output.stride),
+            )
         elif isinstance(output, Anchored):
-            yield _from_anchors(core, output)
+            yield _from_anchors(core, output, len(card.labels))
+
+
+def _coefficients_of(cores: Cores, stride: int) -> Floats:
+    for output, core in cores:
+        if isinstance(output, MaskCoefficients) and output.stride == stride:
+            return core.reshape(len(core), -1).T
+    return np.zeros((0, 0), np.float32)
 
 
 def _table_of_scores(cores: Cores) -> tuple[Doubles, Indices]:
@@ -244,8 +353,8 @@ def _from_distances(core: Floats, stride: int) -> Doubles:
     return np.stack([x - left, y - top, x + right, y + bottom], axis=1) * stride
 
 
-def _from_anchors(core: Floats, head: Anchored) -> Candidates:
-    """Candidates of a head (anchors * (5 + labels), height, width), anchor by anchor."""
+def _from_anchors(core: Floats, head: Anchored, labels: int) -> Candidates:
+    """Candidates of a head (anchors * (5 + labels + k), height, width), anchor by anchor."""
     anchors = np.array(head.anchors).reshape(-1, 2)
     _, height, width = core.shape
     rows = core.reshape(len(anchors), -1, height * width).transpose(0, 2, 1)
@@ -255,8 +364,9 @@ def _from_anchors(core: Floats, head: Anchored) -> Candidates:
     sizes = (2 * shares[..., 2:]) ** 2 * anchors[:, np.newaxis]
     boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=2).reshape(-1, 4)
     flat = rows.reshape(len(boxes), -1)
-    scores, classes = _scored(flat[:, 5:], "sigmoid")
-    return Candidates(boxes, _activated(flat[:, 4], "sigmoid") * scores, classes)
+    scores, classes = _scored(flat[:, 5 : 5 + labels], "sigmoid")
+    scores = _activated(flat[:, 4], "sigmoid") * scores
+    return Candidates(boxes, scores, classes, flat[:, 5 + labels :])
 
 
 def detect(candidates: Candidates, settings: DetectSettings, placement: Placement) -> Candidates:
@@ -266,12 +376,36 @@ def detect(candidates: Candidates, settings: DetectSettings, placement: Placemen
     (places,) = np.nonzero(is_seen & (candidates.scores >= settings.score_threshold))
     places = places[np.argsort(-candidates.scores[places], kind="stable")]
     boxes, scores, classes = boxes[places], candidates.scores[places], candidates.classes[places]
+    has_masks = len(candidates.coefficients) > 0
+    coefficients = candidates.coefficients[places] if has_masks else candidates.coefficients
     if settings.nms:
         groups = np.zeros_like(classes) if settings.class_agnostic else classes
         survivors = _suppress(boxes, groups, settings.iou_threshold, settings.max_detections)
     else:
         survivors = list(range(min(len(boxes), settings.max_detections)))
-    return Candidates(boxes[survivors], scores[survivors], classes[survivors])
+    return Candidates(
+        boxes[survivors],
+        scores[survivors],
+        classes[survivors],
+        coefficients[survivors] if has_masks else coefficients,
+    )
+
+
+def masks_of(best: Candidates, prototypes: Floats, window: Window) -> Mask:
+    """The pixels of each detection (n, H, W): those of its box where the sum is above 0.
+
+    `prototypes` (k, H, W) are cut to where they show the image.
+    """
+    planes = prototypes.astype(np.float64).reshape(len(prototypes), -1)
+    rows, columns = window.rows.middles, window.columns.middles
+    masks = np.zeros((len(best.boxes), *window.size), bool)
+    for mask, box, weights in zip(masks, best.boxes, best.coefficients, strict=True):
+        left, top, right, bottom = box
+        is_within = ((rows >= top) & (rows < bottom))[:, np.newaxis] & (
+            (columns >= left) & (columns < right)
+        )
+        mask[:] = is_within & ((weights.astype(np.float64) @ planes).reshape(mask.shape) > 0)
+    return masks
 
 
 def merge_tiles(
@@ -331,6 +465,14 @@ def _disagreements(
     expected: DetectAnswer, answer: DetectAnswer, settings: DetectSettings, agreement: Agreement
 ) -> Iterator[str]:
     """Words for each detection that has no match, unless it is near the border of being one."""
+    if (expected.masks is None) != (answer.masks is None) or (
+        expected.masks is not None
+        and answer.masks is not None
+        and (expected.masks.width, expected.masks.height)
+        != (answer.masks.width, answer.masks.height)
+    ):
+        yield "masks are of another size than expected"
+        return
     borders = [settings.score_threshold] + [
         one.detections[-1].score
         for one in (expected, answer)
@@ -342,11 +484,25 @@ def _disagreements(
         match = _match(detection, free, agreement)
         if match is not None:
             free.remove(match)
+            if detection.score >= least and expected.masks is not None:
+                yield from _mask_problems(detection, match, expected.masks, agreement)
         elif detection.score >= least:
             yield f"expected {_words(detection)}, not found"
     yield from (
         f"found {_words(surplus)}, not expected" for surplus in free if surplus.score >= least
     )
+
+
+def _mask_problems(
+    expected: Detection, found: Detection, size: ThingAreas, agreement: Agreement
+) -> Iterator[str]:
+    if expected.mask is None or found.mask is None:
+        yield f"{_words(expected)}: the mask is too ragged to compare"
+        return
+    first, second = (decode(text, size.height, size.width) for text in (expected.mask, found.mask))
+    common = overlap(first, second)
+    if common < agreement.overlap and (first ^ second).mean() > FORGIVEN:
+        yield f"{_words(expected)}: overlap {common:.3f}, expected {agreement.overlap:g}"
 
 
 def _match(

@@ -11,6 +11,7 @@ from edgewright.model.contract.card import ImageCard
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.preprocess import Floats
 
+FORGIVEN = 0.001  # of all pixels: masks that differ in no more agree, however small they are
 MOST_RUNS = 20_000  # of a mask; one with more is noise, and its text as long as a picture
 _SLACK = 1e-6  # pixels of the input: on a border, C++ and Python round to the same side
 
@@ -75,6 +76,12 @@ class Axis:
     def centres(self) -> NDArray[np.float64]:
         """Of the pixels of a stitched map, in pixels of the image."""
         return (np.arange(self.end) + 0.5) * self.length / self.end + self.start
+
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """Of the part's pixels, in pixels of the image."""
+        places = np.arange(self.first, self.end) + 0.5
+        return np.asarray((places * self.step - self.offset) / self.scale, np.float64)
 
     def places(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
         """For each point of the image the pixel of the part that it lies in."""

@@ -16,11 +16,18 @@ from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import MAX_VALUES
 from edgewright.model.contract.tiles import TilePlan
 from edgewright.model.tasks.drawing import colour_of, draw_box, draw_mask
-from edgewright.model.tasks.masks import MapRegion, Mask, Window, decode, encode, overlap, part_of
+from edgewright.model.tasks.masks import (
+    FORGIVEN,
+    MapRegion,
+    Mask,
+    Window,
+    decode,
+    encode,
+    overlap,
+    part_of,
+)
 from edgewright.model.tasks.stitching import Stitching
 from edgewright.model.tasks.task import Agreement, Task
-
-FORGIVEN = 0.001  # of all pixels: masks that differ in no more agree, however small they are
 
 
 class Segment(Part):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 SIDE = 64
 BINS = 16
 STRIDES = (8, 16, 32)
+MASKS = 6  # coefficients of a mask
 
 
 class Conv(nn.Sequential):  # type: ignore[misc, name-defined, unused-ignore]
@@ -52,16 +53,25 @@ class SmallYolo(nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
     def _head(width: int, outputs: int) -> nn.Sequential:
         return nn.Sequential(Conv(width, width), nn.Conv2d(width, outputs, 1))
 
-    def heads(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        features = self.stem(images)
-        heads = []
-        for stage, boxes, scores in zip(self.stages, self.boxes, self.scores, strict=True):
-            features = stage(features)
-            heads.append((boxes(features), scores(features)))
-        return heads
+    def features(self, images: Tensor) -> list[Tensor]:
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
-    def forward(self, images: Tensor) -> Tensor:
-        heads = self.heads(images)
+    def heads(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return self.heads_of(self.features(images))
+
+    def heads_of(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return [
+            (boxes(features), scores(features))
+            for features, boxes, scores in zip(maps, self.boxes, self.scores, strict=True)
+        ]
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self.decode(self.heads(images))
+
+    def decode(self, heads: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         joint = torch.cat([torch.cat(pair, 1).flatten(2) for pair in heads], 2)
         bins, scores = joint.split([4 * BINS, joint.shape[1] - 4 * BINS], 1)
         shares = bins.view(1, 4, BINS, -1).transpose(2, 1).softmax(1)
@@ -70,6 +80,30 @@ class SmallYolo(nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
         low, high = points - distances[:, :2], points + distances[:, 2:]
         boxes = torch.cat([(low + high) / 2, high - low], 1) * strides
         return torch.cat([boxes, scores.sigmoid()], 1)
+
+
+class SmallYoloSeg(SmallYolo):
+    """As YOLOv8-seg exports them: (n, 4 + labels + MASKS, cells), and prototypes of a quarter of
+    the image's size (n, MASKS, SIDE / 4, SIDE / 4)."""
+
+    def __init__(self, labels: int, width: int = 16) -> None:
+        super().__init__(labels, width)
+        self.coefficients = nn.ModuleList(self._head(width, MASKS) for _ in STRIDES)
+        self.prototypes = nn.Sequential(
+            Conv(width, width), nn.ConvTranspose2d(width, width, 2, 2), Conv(width, MASKS, 1)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.features(images)
+        coefficients = torch.cat(
+            [
+                head(features).flatten(2)
+                for head, features in zip(self.coefficients, maps, strict=True)
+            ],
+            2,
+        )
+        joint = torch.cat([self.decode(self.heads_of(maps)), coefficients], 1)
+        return joint, self.prototypes(maps[0])
 
 
 def _cells() -> tuple[Tensor, Tensor]:

@@ -18,7 +18,9 @@ enum class DetectRole {
   classes,
   box_distances,
   class_scores,
-  anchored
+  anchored,
+  mask_coefficients,
+  prototypes
 };
 
 /// How four numbers are a box.
@@ -47,6 +49,7 @@ struct DetectCard {
   double iou_threshold = 0.45;
   bool is_class_agnostic = false;
   size_t max_detections = 100;
+  size_t coefficients = 0;  // of a mask; 0: there are no prototypes
   std::vector<DetectOutput> outputs = {};
 };
 

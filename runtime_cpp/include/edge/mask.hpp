@@ -32,6 +32,10 @@ struct MapAxis {
     return (static_cast<double>(i) + 0.5) * pixels / static_cast<double>(end) +
            static_cast<double>(start);
   }
+  /// Of a pixel of the part, in pixels of the image.
+  double middle(size_t i) const {
+    return ((static_cast<double>(first + i) + 0.5) * step - offset) / scale;
+  }
   /// The pixel of the part that a point of the image lies in.
   size_t place_of(double point) const;
   /// A place on the part that shows the image, in pixels of the image, within it.

@@ -40,9 +40,19 @@ void set(Json entry, const ClassAnswer& answer, const Card& card);
 Comparison compare(const ClassAnswer& expected, const ClassAnswer& answer, const Card& card,
                    const Agreement& agreement);
 
+/// Of a network with prototypes: which pixels things have.
+struct ThingMasks {
+  size_t height = 0;
+  size_t width = 0;
+  std::optional<Region> region;  // of the image that they are of; none: all of it
+  std::vector<Mask> things;      // in the order of the detections
+  std::vector<double> areas;  // of each label, share of the pixels that its things have; -1: none
+};
+
 /// Things and where they are, the best first; of equals, the one that the network names first.
 struct DetectAnswer {
   std::vector<Detection> detections;
+  std::optional<ThingMasks> masks = std::nullopt;
 };
 Result<DetectAnswer> detect(const Card& card, const std::vector<Tensor>& outputs,
                             const Placement& placement);
@@ -100,6 +110,9 @@ SegmentAnswer read_segments(Fields fields, const Card& card);
 void set(Json entry, const SegmentAnswer& answer, const Card& card);
 Comparison compare(const SegmentAnswer& expected, const SegmentAnswer& answer, const Card& card,
                    const Agreement& agreement);
+
+/// What is wrong with a mask; empty: they agree. Both are of one size.
+std::string mask_problem(const Mask& expected, const Mask& found, const Agreement& agreement);
 
 using Answer = std::variant<ClassAnswer, TensorAnswer, AnomalyAnswer, SegmentAnswer, DetectAnswer>;
 

@@ -20,6 +20,8 @@ struct Candidate {
   Box box;  // in pixels of the image, within it
   double score;
   int64_t label;
+  const float* coefficients;  // of the mask, each `step` behind the last; null: there are none
+  size_t step;
 };
 
 /// Scores of candidates: of candidate i and label k values[i · item_step + k · label_step].
@@ -30,8 +32,9 @@ struct Scores {
   size_t item_step;
   size_t label_step;
   Activation activation;
-  const float* background = nullptr;  // of candidate 0; it takes part in the softmax
-  const float* objectness = nullptr;  // of candidate 0; it multiplies every score
+  const float* background = nullptr;    // of candidate 0; it takes part in the softmax
+  const float* objectness = nullptr;    // of candidate 0; it multiplies every score
+  const float* coefficients = nullptr;  // of candidate 0's mask, as far apart as the labels are
 };
 
 double area(const Box& box) {
@@ -67,7 +70,8 @@ class Collector {
   double least_score() const { return least_score_; }
 
   /// `box` is in pixels of the input.
-  void add(const Box& box, double score, int64_t label) {
+  void add(const Box& box, double score, int64_t label, const float* coefficients = nullptr,
+           size_t step = 1) {
     if (!(score >= least_score_)) return;
     const Placement& p = placement_;
     const auto within = [](double value, double size) { return std::clamp(value, 0.0, size); };
@@ -76,7 +80,7 @@ class Collector {
                         within((box.right - p.left) / p.scale_x, p.width),
                         within((box.bottom - p.top) / p.scale_y, p.height)};
     if (placed.right > placed.left && placed.bottom > placed.top) {
-      candidates_.push_back({placed, score, label});
+      candidates_.push_back({placed, score, label, coefficients, step});
     }
   }
 
@@ -145,7 +149,10 @@ void collect(const Scores& scores, const BoxOf& box_of, Collector& collector) {
                              ? softmax_share(scores, i, best, collector.least_score())
                              : activated(best.value, scores.activation);
     if (factor * score >= collector.least_score()) {
-      collector.add(box_of(i), factor * score, static_cast<int64_t>(best.label));
+      const float* coefficients = scores.coefficients;
+      if (coefficients != nullptr) coefficients += i * scores.item_step;
+      collector.add(box_of(i), factor * score, static_cast<int64_t>(best.label), coefficients,
+                    scores.label_step);
     }
   };
   if (scores.objectness != nullptr) {  // it ends most candidates: one value of each is read
@@ -230,6 +237,8 @@ class Reader {
         case DetectRole::scores:
         case DetectRole::classes:
         case DetectRole::class_scores:
+        case DetectRole::mask_coefficients:
+        case DetectRole::prototypes:
           break;  // read with their boxes
       }
     }
@@ -238,6 +247,7 @@ class Reader {
 
  private:
   size_t labels() const { return card_.labels.size(); }
+  bool has_masks() const { return card_.detect.coefficients > 0; }
 
   /// The place of the output of this role and stride; the number of outputs if there is none.
   size_t find(DetectRole role, size_t stride = 0) const {
@@ -256,13 +266,15 @@ class Reader {
         rows.values + first * rows.step, rows.count, labels(), rows.item_step, rows.step,
         card_.outputs[i].activation};
     if (output.has_objectness) scores.objectness = rows.values + 4 * rows.step;
+    if (has_masks()) scores.coefficients = rows.values + (first + labels()) * rows.step;
     collect(scores, [&](size_t k) { return rows.box(k, BoxForm::cxcywh); }, collector_);
   }
 
   void read_detections(size_t i) {
     const Table rows = table(outputs_[i], card_.detect.outputs[i]);
     for (size_t k = 0; k < rows.count; ++k) {
-      collector_.add(rows.box(k, BoxForm::xyxy), rows.at(k, 4), whole(rows.at(k, 5)));
+      const float* coefficients = has_masks() ? rows.values + k * rows.item_step + 6 : nullptr;
+      collector_.add(rows.box(k, BoxForm::xyxy), rows.at(k, 4), whole(rows.at(k, 5)), coefficients);
     }
   }
 
@@ -321,8 +333,14 @@ class Reader {
     const size_t cells = static_cast<size_t>(shape[rank - 2]) * width;
     const auto bins = static_cast<size_t>(shape[rank - 3]) / 4;
     if (outputs_[of_scores].values.size() != labels() * cells) return false;
-    const Scores scores = {
+    Scores scores = {
         outputs_[of_scores].values.data(), cells, labels(), 1, cells, Activation::sigmoid};
+    if (has_masks()) {
+      const std::vector<float>& masks =
+          outputs_[find(DetectRole::mask_coefficients, stride)].values;
+      if (masks.size() != card_.detect.coefficients * cells) return false;
+      scores.coefficients = masks.data();
+    }
     const float* values = outputs_[i].values.data();
     const auto box_of = [&](size_t k) {
       const double x = static_cast<double>(k % width) + 0.5;
@@ -362,9 +380,11 @@ class Reader {
     const size_t cells = static_cast<size_t>(shape[shape.size() - 2]) * width;
     const auto stride = static_cast<double>(output.stride);
     for (size_t anchor = 0; anchor < output.anchors.size() / 2; ++anchor) {
-      const float* values = outputs_[i].values.data() + anchor * (5 + labels()) * cells;
+      const size_t numbers = 5 + labels() + card_.detect.coefficients;
+      const float* values = outputs_[i].values.data() + anchor * numbers * cells;
       Scores scores = {values + 5 * cells, cells, labels(), 1, cells, Activation::sigmoid};
       scores.objectness = values + 4 * cells;
+      if (has_masks()) scores.coefficients = values + (5 + labels()) * cells;
       const auto box_of = [&](size_t k) {
         const auto at = [&](size_t channel) {
           return sigmoid(static_cast<double>(values[channel * cells + k]));
@@ -456,6 +476,44 @@ class DetectionMerger : public TileMerger {
   size_t tile_ = 0;
 };
 
+/// The pixels of each detection: those of its box where the sum of the prototypes is above 0.
+void add_masks(const Card& card, const Tensor& prototypes, const Placement& placement,
+               const std::vector<Candidate>& best, DetectAnswer& answer) {
+  const MapWindow window = window_of(prototypes.shape, card, placement);
+  const auto width = static_cast<size_t>(prototypes.shape.back());
+  const size_t plane = width * static_cast<size_t>(prototypes.shape[prototypes.shape.size() - 2]);
+  answer.masks.emplace();
+  ThingMasks& masks = *answer.masks;
+  masks.height = window.rows.size();
+  masks.width = window.columns.size();
+  masks.region = region_told(card, window);
+  std::vector<std::vector<bool>> united(card.labels.size());
+  for (const Candidate& candidate : best) {
+    std::vector<bool>& pixels = united[static_cast<size_t>(candidate.label)];
+    pixels.resize(masks.height * masks.width);
+    const Box& box = candidate.box;
+    masks.things.push_back(make_mask(masks.height, masks.width, [&](size_t row, size_t column) {
+      const double x = window.columns.middle(column);
+      const double y = window.rows.middle(row);
+      if (!(x >= box.left && x < box.right && y >= box.top && y < box.bottom)) return false;
+      const float* value = prototypes.values.data() + window.at(row, column, width);
+      double sum = 0;
+      for (size_t k = 0; k < card.detect.coefficients; ++k) {
+        sum += static_cast<double>(candidate.coefficients[k * candidate.step]) *
+               static_cast<double>(value[k * plane]);
+      }
+      if (sum > 0) pixels[row * masks.width + column] = true;
+      return sum > 0;
+    }));
+  }
+  for (const std::vector<bool>& pixels : united) {
+    masks.areas.push_back(
+        pixels.empty() ? -1
+                       : static_cast<double>(std::count(pixels.begin(), pixels.end(), true)) /
+                             static_cast<double>(pixels.size()));
+  }
+}
+
 Error bad_output(const Card& card, const std::string& problem) {
   return {Exit::model, "model_mismatch", card.file_name, problem,
           "use the card that was made with the model"};
@@ -500,7 +558,8 @@ Result<DetectAnswer> detect(const Card& card, const std::vector<Tensor>& outputs
     return bad_output(card, "its outputs have different numbers of candidates");
   }
   DetectAnswer answer;
-  for (const Candidate& candidate : choose(collector.take(), card.detect)) {
+  const std::vector<Candidate> best = choose(collector.take(), card.detect);
+  for (const Candidate& candidate : best) {
     if (candidate.label < 0 || candidate.label >= static_cast<int64_t>(card.labels.size())) {
       return bad_output(card, format("answers with class %lld, its card has %zu labels",
                                      static_cast<long long>(candidate.label), card.labels.size()));
@@ -508,11 +567,22 @@ Result<DetectAnswer> detect(const Card& card, const std::vector<Tensor>& outputs
     answer.detections.push_back(
         {static_cast<size_t>(candidate.label), candidate.score, candidate.box});
   }
+  if (const auto place = output_of(card, "prototypes")) {
+    add_masks(card, outputs[*place], placement, best, answer);
+  }
   return answer;
 }
 
 DetectAnswer read_detections(Fields fields, const Card& card) {
+  constexpr uint64_t max_side = 4096;
   DetectAnswer answer;
+  if (card.detect.coefficients > 0) {
+    Fields size = fields.object("masks");
+    answer.masks.emplace();
+    answer.masks->width = static_cast<size_t>(size.whole("width", 1, max_side));
+    answer.masks->height = static_cast<size_t>(size.whole("height", 1, max_side));
+    for (Fields& area : size.objects("areas")) answer.masks->areas.push_back(area.number("area"));
+  }
   for (Fields& entry : fields.objects("detections")) {
     Detection detection;
     const std::string label = entry.text("class");
@@ -529,6 +599,17 @@ DetectAnswer read_detections(Fields fields, const Card& card) {
       continue;
     }
     detection.box = {box[0], box[1], box[0] + box[2], box[1] + box[3]};
+    if (answer.masks) {
+      std::optional<Mask> mask = Mask{answer.masks->height, answer.masks->width, {}, true, 0};
+      if (entry.has("mask")) {
+        mask = decode(entry.text("mask"), answer.masks->height, answer.masks->width);
+      }
+      if (!mask) {
+        entry.reject("mask", "is no mask of the answer's size");
+        continue;
+      }
+      answer.masks->things.push_back(std::move(*mask));
+    }
     answer.detections.push_back(detection);
   }
   return answer;
@@ -536,6 +617,7 @@ DetectAnswer read_detections(Fields fields, const Card& card) {
 
 void set(Json entry, const DetectAnswer& answer, const Card& card) {
   Json list = entry.list("detections");
+  size_t place = 0;  // of the mask
   for (const Detection& detection : answer.detections) {
     const Box& box = detection.box;
     Json item = list.append();
@@ -544,15 +626,40 @@ void set(Json entry, const DetectAnswer& answer, const Card& card) {
     std::vector<double> numbers = {box.left, box.top, box.right - box.left, box.bottom - box.top};
     for (double& number : numbers) number = std::round(number * 1000) / 1000;
     item.set("box", numbers);
+    if (!answer.masks) continue;
+    const Mask& mask = answer.masks->things[place++];
+    item.set("area", round_millionths(static_cast<double>(mask.area) /
+                                      static_cast<double>(mask.height * mask.width)));
+    if (!mask.is_ragged) item.set("mask", encode(mask));
+  }
+  if (!answer.masks) return;
+  Json masks = entry.object("masks");
+  masks.set("width", static_cast<uint64_t>(answer.masks->width));
+  masks.set("height", static_cast<uint64_t>(answer.masks->height));
+  if (answer.masks->region) masks.set("region", numbers_of(*answer.masks->region));
+  Json areas = masks.list("areas");
+  for (size_t label = 0; label < answer.masks->areas.size(); ++label) {
+    if (answer.masks->areas[label] < 0) continue;
+    Json area = areas.append();
+    area.set("class", card.labels[label]);
+    area.set("area", round_millionths(answer.masks->areas[label]));
   }
 }
 
 Comparison compare(const DetectAnswer& expected, const DetectAnswer& answer, const Card& card,
                    const Agreement& agreement) {
   Comparison comparison;
+  if (expected.masks && answer.masks &&
+      (expected.masks->width != answer.masks->width ||
+       expected.masks->height != answer.masks->height)) {
+    comparison.problems.push_back("masks are of another size than expected");
+    return comparison;
+  }
+  size_t place = 0;  // of the mask that is expected
   const double sure = sure_score(expected, answer, card.detect, agreement.tolerance);
   std::vector<bool> is_matched(answer.detections.size(), false);
   for (const Detection& wanted : expected.detections) {
+    const size_t thing = place++;
     double most = agreement.overlap;
     size_t match = answer.detections.size();
     for (size_t i = 0; i < answer.detections.size(); ++i) {
@@ -570,6 +677,10 @@ Comparison compare(const DetectAnswer& expected, const DetectAnswer& answer, con
       is_matched[match] = true;
       comparison.difference =
           std::max(comparison.difference, std::fabs(answer.detections[match].score - wanted.score));
+      if (!expected.masks || !answer.masks || wanted.score < sure) continue;
+      const std::string problem =
+          mask_problem(expected.masks->things[thing], answer.masks->things[match], agreement);
+      if (!problem.empty()) comparison.problems.push_back(words(wanted, card) + ": " + problem);
     } else if (wanted.score >= sure) {
       comparison.problems.push_back("expected " + words(wanted, card) + ", not found");
     }

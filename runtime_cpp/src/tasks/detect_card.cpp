@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t most_outputs = 64;
 constexpr size_t most_anchors = 16;
+constexpr int64_t most_coefficients = 256;  // of a mask
 
 struct RoleName {
   const char* name;
@@ -27,7 +28,9 @@ const std::vector<RoleName>& role_names() {
       {"classes", DetectRole::classes, {A::none}},
       {"box_distances", DetectRole::box_distances, {A::softmax}},
       {"class_scores", DetectRole::class_scores, {A::sigmoid}},
-      {"anchored", DetectRole::anchored, {A::sigmoid}}};
+      {"anchored", DetectRole::anchored, {A::sigmoid}},
+      {"mask_coefficients", DetectRole::mask_coefficients, {A::none}},
+      {"prototypes", DetectRole::prototypes, {A::none}}};
   return names;
 }
 
@@ -101,7 +104,8 @@ DetectOutput read_output(Fields& fields, const TensorCard& tensor) {
   if (role == R::scores || role == R::classes) {
     output.background = read_background(fields, role == R::scores);
   }
-  if (role == R::box_distances || role == R::class_scores || role == R::anchored) {
+  if (role == R::box_distances || role == R::class_scores || role == R::anchored ||
+      role == R::mask_coefficients) {
     output.stride = static_cast<size_t>(fields.whole("stride", 1, 4096));
   }
   if (role == R::anchored) output.anchors = read_anchors(fields);
@@ -135,20 +139,28 @@ bool has_role(const DetectCard& detect, DetectRole role) {
 bool is_whole(const DetectCard& detect) {
   using R = DetectRole;
   std::multiset<R> roles;
-  std::multiset<size_t> distances, scores, anchored;
+  std::multiset<size_t> distances, scores, anchored, masks;
   for (const DetectOutput& output : detect.outputs) {
-    roles.insert(output.role);
+    if (output.role != R::prototypes) roles.insert(output.role);
+    if (output.role == R::mask_coefficients) masks.insert(output.stride);
     if (output.role == R::box_distances) distances.insert(output.stride);
     if (output.role == R::class_scores) scores.insert(output.stride);
     if (output.role == R::anchored) anchored.insert(output.stride);
   }
-  const std::vector<std::multiset<R>> flat = {
-      {R::predictions}, {R::detections}, {R::boxes, R::scores}, {R::boxes, R::scores, R::classes}};
+  const auto prototypes = detect.outputs.size() - roles.size();
+  if (prototypes > 1) return false;
+  std::vector<std::multiset<R>> flat = {{R::predictions}, {R::detections}};
+  if (prototypes == 0) {
+    flat.push_back({R::boxes, R::scores});
+    flat.push_back({R::boxes, R::scores, R::classes});
+  }
   if (std::find(flat.begin(), flat.end(), roles) != flat.end()) return true;
   const auto& heads = distances.empty() ? anchored : distances;
   const bool are_single = std::set<size_t>(heads.begin(), heads.end()).size() == heads.size();
-  const bool are_alone = roles.size() == distances.size() + scores.size() + anchored.size();
-  return !heads.empty() && are_single && are_alone && distances == scores &&
+  const bool are_alone =
+      roles.size() == distances.size() + scores.size() + anchored.size() + masks.size();
+  const bool have_masks = prototypes == 1 ? masks == distances : masks.empty();
+  return !heads.empty() && are_single && are_alone && have_masks && distances == scores &&
          (distances.empty() || anchored.empty());
 }
 
@@ -156,15 +168,16 @@ bool is_whole(const DetectCard& detect) {
 std::vector<int64_t> expected_sizes(const DetectCard& detect, size_t index, size_t labels) {
   const DetectOutput& output = detect.outputs[index];
   const auto count = static_cast<int64_t>(labels);
+  const auto coefficients = static_cast<int64_t>(detect.coefficients);
   const auto table = [&](int64_t width) {
     return output.channels_first ? std::vector<int64_t>{width, -1}
                                  : std::vector<int64_t>{-1, width};
   };
   switch (output.role) {
     case DetectRole::predictions:
-      return table(4 + (output.has_objectness ? 1 : 0) + count);
+      return table(4 + (output.has_objectness ? 1 : 0) + count + coefficients);
     case DetectRole::detections:
-      return {-1, 6};
+      return {-1, 6 + coefficients};
     case DetectRole::boxes:
       return table(4);
     case DetectRole::scores:
@@ -177,7 +190,10 @@ std::vector<int64_t> expected_sizes(const DetectCard& detect, size_t index, size
     case DetectRole::class_scores:
       return {count, -1, -1};
     case DetectRole::anchored:
-      return {static_cast<int64_t>(output.anchors.size() / 2) * (5 + count), -1, -1};
+      return {static_cast<int64_t>(output.anchors.size() / 2) * (5 + count + coefficients), -1, -1};
+    case DetectRole::mask_coefficients:
+    case DetectRole::prototypes:
+      return {coefficients, -1, -1};
   }
   return {};
 }
@@ -206,8 +222,20 @@ DetectCard read_detect(Fields top, const std::vector<TensorCard>& outputs, size_
   if (!is_whole(detect)) {
     top.reject("outputs",
                "expected predictions; detections; boxes and scores, with or without classes; "
-               "box_distances and class_scores of each stride; or anchored of each stride");
+               "box_distances and class_scores of each stride; or anchored of each stride; with "
+               "prototypes also mask_coefficients beside class_scores");
     return detect;
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (detect.outputs[i].role != DetectRole::prototypes) continue;
+    const std::vector<int64_t>& shape = outputs[i].shape;
+    const int64_t count = shape.size() < 3 ? 0 : shape[shape.size() - 3];
+    if (count_values(shape) == 0 || count < 1 || count > most_coefficients) {
+      all[i].reject("shape", "expected [1, n, height, width], of fixed sizes and n at most 256");
+      return detect;
+    }
+    detect.coefficients = static_cast<size_t>(count);
+    if (top.has("tiling")) top.reject("tiling", "masks are of one tile: not for prototypes");
   }
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string problem = shape_problem(detect, i, labels, outputs[i].shape);

@@ -8,8 +8,6 @@
 namespace edge {
 namespace {
 
-constexpr double forgiven = 0.001;  // of all pixels: masks that differ in no more agree
-
 void check_output(Fields top, const Card& card) {
   const TensorCard& output = card.outputs[0];
   const auto& shape = output.shape;
@@ -114,29 +112,13 @@ struct Extent {
   }
 };
 
-const Mask* mask_of(const SegmentAnswer& answer, size_t label) {
+/// Empty if the label does not occur.
+Mask mask_of(const SegmentAnswer& answer, size_t label) {
   for (const Segment& segment : answer.segments) {
-    if (segment.label == label) return &segment.mask;
+    if (segment.label == label) return segment.mask;
   }
-  return nullptr;
-}
-
-/// What is wrong with the mask of one label; nothing: they agree. None of both: it does not occur.
-std::string problem_with(const Mask* expected, const Mask* found, size_t pixels,
-                         const Agreement& agreement) {
-  const bool is_ragged =
-      (expected != nullptr && expected->is_ragged) || (found != nullptr && found->is_ragged);
-  if (is_ragged) return "the mask is too ragged to compare";
-  const size_t common =
-      expected != nullptr && found != nullptr ? intersection(*expected, *found) : 0;
-  const size_t both =
-      (expected != nullptr ? expected->area : 0) + (found != nullptr ? found->area : 0);
-  const size_t united = both - common;
-  const double share = static_cast<double>(united - common) / static_cast<double>(pixels);
-  const double overlap =
-      united == 0 ? 1 : static_cast<double>(common) / static_cast<double>(united);
-  if (overlap >= agreement.overlap || share <= forgiven) return "";
-  return format("overlap %.3f, expected %g", overlap, agreement.overlap);
+  const size_t pixels = answer.height * answer.width;
+  return {answer.height, answer.width, {static_cast<uint32_t>(pixels)}, false, 0};
 }
 
 SegmentAnswer summarise(const Card& card, const LabelMap& labels, const MapWindow& window) {
@@ -290,8 +272,8 @@ Comparison compare(const SegmentAnswer& expected, const SegmentAnswer& answer, c
     return comparison;
   }
   for (size_t label = 0; label < card.labels.size(); ++label) {
-    const std::string problem = problem_with(mask_of(expected, label), mask_of(answer, label),
-                                             expected.width * expected.height, agreement);
+    const std::string problem =
+        mask_problem(mask_of(expected, label), mask_of(answer, label), agreement);
     if (!problem.empty()) comparison.problems.push_back(card.labels[label] + ": " + problem);
   }
   return comparison;

@@ -5,6 +5,11 @@
 #include "common/text.hpp"
 
 namespace edge {
+namespace {
+
+constexpr double forgiven = 0.001;  // of all pixels: masks that differ in no more agree
+
+}  // namespace
 
 void check_roles(Fields top, const Card& card, const std::vector<std::string>& roles) {
   std::string expected;
@@ -43,6 +48,16 @@ bool is_value(const std::vector<int64_t>& shape) {
 bool is_plane(const std::vector<int64_t>& shape) {
   if (shape.size() != 3 && shape.size() != 4) return false;
   return is_value({shape.begin(), shape.end() - 2}) && count_values(shape) > 0;
+}
+
+std::string mask_problem(const Mask& expected, const Mask& found, const Agreement& agreement) {
+  if (expected.is_ragged || found.is_ragged) return "the mask is too ragged to compare";
+  const auto common = static_cast<double>(intersection(expected, found));
+  const double both = static_cast<double>(expected.area + found.area);
+  const double share = both == 0 ? 1 : common / (both - common);
+  const auto pixels = static_cast<double>(expected.height * expected.width);
+  if (share >= agreement.overlap || both - 2 * common <= forgiven * pixels) return "";
+  return format("overlap %.3f, expected %g", share, agreement.overlap);
 }
 
 Result<Answer> make_answer(const Card& card, std::vector<Tensor> outputs,

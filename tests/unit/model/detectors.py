@@ -91,6 +91,40 @@ LAYOUTS: dict[str, Layout] = {
             "anchors": [30, 61, 62, 45],
         },
     ],
+    "yolov8-seg": [
+        {"name": "a", "shape": [1, 11, 84], "role": "predictions", "channels": "first"},
+        {"name": "p", "shape": [1, 4, 16, 16], "role": "prototypes"},
+    ],
+    "yolov5-seg": [
+        {
+            "name": "a",
+            "shape": [1, 252, 12],
+            "role": "predictions",
+            "channels": "last",
+            "objectness": True,
+        },
+        {"name": "p", "shape": [1, 4, 16, 16], "role": "prototypes"},
+    ],
+    "yolo-seg without doubles": [
+        {"name": "a", "shape": [1, -1, 10], "role": "detections"},
+        {"name": "p", "shape": [1, 4, 16, 16], "role": "prototypes"},
+    ],
+    "yolov8-seg heads": [
+        {"name": "a", "shape": [1, 64, 8, 8], "role": "box_distances", "stride": 8},
+        {"name": "b", "shape": [1, 3, 8, 8], "role": "class_scores", "stride": 8},
+        {"name": "c", "shape": [1, 4, 8, 8], "role": "mask_coefficients", "stride": 8},
+        {"name": "p", "shape": [1, 4, 16, 16], "role": "prototypes"},
+    ],
+    "yolov5-seg heads": [
+        {
+            "name": "a",
+            "shape": [1, 24, 8, 8],
+            "role": "anchored",
+            "stride": 8,
+            "anchors": [10, 13, 16, 30],
+        },
+        {"name": "p", "shape": [1, 4, 16, 16], "role": "prototypes"},
+    ],
 }
 
 
@@ -131,6 +165,9 @@ def random_outputs(card: DetectCard, seed: int) -> list[NDArray[np.float32]]:
             )
             table[..., :4] = random.uniform(0, SIDE, table[..., :4].shape)
             table[..., 4:] = random.uniform(0, 1, table[..., 4:].shape)
+            if card.coefficients:
+                size = table[..., -card.coefficients :].shape
+                table[..., -card.coefficients :] = random.normal(0, 1, size)
             if output.role == "detections":
                 table[..., 2:4] += table[..., :2]
                 table[..., 5] = random.integers(0, 3, table[..., 5].shape)

@@ -1,5 +1,7 @@
 """From a detector's outputs to boxes, and how two answers compare."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -7,6 +9,7 @@ from pydantic import ValidationError
 from edgewright.base.errors import UserError
 from edgewright.model.contract.placement import Placement
 from edgewright.model.tasks.detect import DetectAnswer, Detection, DetectTask, read_candidates
+from edgewright.model.tasks.masks import decode
 from edgewright.model.tasks.task import Agreement
 from tests.unit.model.detectors import LAYOUTS, SIDE, Layout, card_of, random_outputs
 
@@ -163,3 +166,74 @@ def test_near_the_end_of_a_full_list_a_detection_may_be_another() -> None:
     expected = answer_of(CRACK, ("shadow", 0.5, (0, 0, 5, 5)))
     answer = answer_of(CRACK, ("shadow", 0.5, (50, 50, 5, 5)))
     assert task.problems(expected, answer, Agreement()) == []
+
+
+SEGMENTER = [
+    {"name": "a", "shape": [1, 2, 12], "role": "predictions", "channels": "last"},
+    {"name": "p", "shape": [1, 5, 16, 16], "role": "prototypes"},
+]
+
+
+def seen_things(**settings: Any) -> tuple[DetectTask, DetectAnswer]:
+    """Two things, whose masks are the left half of the input, and all of it."""
+    card = card_of(SEGMENTER, detect={"score_threshold": 0.3} | settings)
+    rows = np.zeros((1, 2, 12), np.float32)
+    rows[0, :, :4] = [[32, 32, 32, 32], [16, 16, 16, 16]]
+    rows[0, 0, 4], rows[0, 1, 5] = 0.9, 0.8
+    rows[0, 0, 7], rows[0, 1, 8] = 2, 3
+    prototypes = np.full((1, 5, 16, 16), -1, np.float32)
+    prototypes[0, 0, :, :8] = 1
+    prototypes[0, 1] = 1
+    task = DetectTask(card)
+    return task, task.answer([rows, prototypes], WHOLE)
+
+
+def test_a_thing_has_the_pixels_of_its_box_where_the_prototypes_say_so() -> None:
+    _, answer = seen_things()
+    assert answer.masks is not None
+    assert (answer.masks.width, answer.masks.height) == (16, 16)
+    first, second = answer.detections
+    assert first.mask is not None
+    assert second.mask is not None
+    mask = decode(first.mask, 16, 16)
+    assert mask[4:12, 4:8].all()
+    assert mask.sum() == 8 * 4
+    assert (first.area, second.area) == (0.125, 0.0625)
+    assert [(area.class_, area.area) for area in answer.masks.areas] == [
+        ("crack", 0.125),
+        ("finger", 0.0625),
+    ]
+
+
+def test_another_mask_of_the_same_box_is_a_problem() -> None:
+    task, expected = seen_things()
+    first, second = expected.detections
+    wrong = first.model_copy(update={"mask": second.mask})
+    answer = expected.model_copy(update={"detections": (wrong, second)})
+    assert task.problems(expected, expected, Agreement()) == []
+    (problem,) = task.problems(expected, answer, Agreement())
+    assert problem.endswith("overlap 0.091, expected 0.9")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "parts", "words"),
+    [
+        (SEGMENTER[1:], {}, "outputs are prototypes: expected predictions"),
+        (
+            [SEGMENTER[0] | {"shape": [1, 2, 7]}, SEGMENTER[1]],
+            {},
+            r"a has shape \[1, 2, 7\], as predictions of 3 labels it has \[1, n, 12\]",
+        ),
+        (SEGMENTER, {"tiling": {"size": [64, 64]}}, "tiling is not known to a detector with"),
+        (
+            [SEGMENTER[0], SEGMENTER[1] | {"shape": [1, 5, -1, 16]}],
+            {},
+            "expected \\[1, n, height, width\\], of fixed sizes",
+        ),
+    ],
+)
+def test_prototypes_that_fit_nothing_are_refused(
+    outputs: Layout, parts: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        card_of(outputs, **parts)
