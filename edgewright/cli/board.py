@@ -101,7 +101,7 @@ def deploy(c: Context, boards: Boards, options: DeployOptions, json: Json = Fals
     if not boards.is_one:
         deploy_to_many(boards, options, json=json)
         return
-    reach = boards.reach()
+    reach = boards.one()
     release = pipeline.latest_release(workspace().build(reach.board))
     settings = deploy_settings(reach.profile, release, reach.target(), options)
     settings = replace(settings, password=reach.password())
@@ -219,7 +219,7 @@ def smoke(c: Context, boards: Boards, json: Json = False) -> None:
     if not boards.is_one:
         smoke_many(boards, json=json)
         return
-    reach = boards.reach()
+    reach = boards.one()
     root = reach.profile.deploy.root
     with reach.connect() as board, screens.deploy_progress(ERR) as progress:
         report = one_board.smoke_current(
@@ -260,7 +260,7 @@ def status(c: Context, boards: Boards, json: Json = False) -> None:
     if not boards.is_one:
         status_of_many(boards, json=json)
         return
-    reach = boards.reach()
+    reach = boards.one()
     with reach.connect() as board:
         report = _status_of(board, reach.profile)
     if json:

@@ -141,11 +141,14 @@ class Boards:
     def is_one(self) -> bool:
         return not self.is_of_fleet and len(self.host) < 2
 
-    def reach(self, host: str = "") -> Reach:
-        """One board: `host`, or the only one."""
+    def one(self) -> Reach:
+        """The only board."""
+        return self._reach("".join(self.host))
+
+    def _reach(self, host: str) -> Reach:
         return Reach(
             board=self.board,
-            host=host or "".join(self.host),
+            host=host,
             emulated=self.emulated,
             lab=self.lab,
             ask_password=self.ask_password,
@@ -160,7 +163,7 @@ class Boards:
         """Many boards. Raises UserError for one that is named twice."""
         if self.is_of_fleet:
             return self._of_fleet()
-        hosts = [self.reach(host) for host in self.host]
+        hosts = [self._reach(host) for host in self.host]
         members = [
             Member(name=reach.host, target=reach.target(), profile=reach.profile) for reach in hosts
         ]

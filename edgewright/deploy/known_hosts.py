@@ -21,6 +21,7 @@ from edgewright.base.files import locked, make_folder, write_file
 LINE_BYTES = 64 << 10  # the longest key, of RSA with 16,384 bits, takes 3 KiB
 REVOKED, AUTHORITY = b"@revoked", b"@cert-authority"
 HASHED = b"|1|"
+SPECIAL = re.compile(rb"[*?!|@]")
 FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -73,6 +74,8 @@ def known_keys(files: Iterable[Path], host: str) -> KnownKeys:
 def _read(path: Path, host: bytes) -> KnownKeys:
     keys: dict[bytes, list[KnownKey]] = {b"": [], REVOKED: [], AUTHORITY: []}
     for number, line in _lines(path):
+        if host not in line.lower() and not SPECIAL.search(line):
+            continue  # of another host, by its plain name, as most lines are
         fields = line.split(None, 4)
         if not fields or fields[0].startswith(b"#"):
             continue

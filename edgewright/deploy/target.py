@@ -42,7 +42,7 @@ def parse_host(text: str) -> Target:
     """
     match = HOST.fullmatch(text)
     port = int(match["port"]) if match and match["port"] else None
-    if match is None or port not in (None, *range(1, 65536)):
+    if match is None or (port is not None and not 1 <= port <= 65535):
         raise UserError(
             f"--host={text}",
             "not a host",

@@ -29,6 +29,7 @@ from edgewright.fleet.select import FALSE, RESERVED, TRUE, Expression
 FILE = "fleet.toml"
 LIMIT = 16 << 20  # bytes
 ENTRIES = 100_000  # of one list
+NEAR_MISSES = 20  # defects that name what may have been meant
 NO_JUMP = "none"  # as ProxyJump says it
 OWN_LABELS = ("name", "site", "kind")  # that every board has
 
@@ -439,7 +440,9 @@ class _Checker:
             add: Callable[[str, str], None], key: str, name: str | None, known: Collection[str]
         ) -> None:
             if name is not None and name != NO_JUMP and name not in known:
-                add(key, f"{key} '{name}' is unknown{near_miss(name, sorted(known))}")
+                # A search among thousands of names takes a while: not for thousands of defects.
+                near = near_miss(name, sorted(known)) if len(self.defects) < NEAR_MISSES else ""
+                add(key, f"{key} '{name}' is unknown{near}")
 
         for add, entry in self._each(lists, *ENTRY_KINDS):
             if isinstance(entry, Site):

@@ -1,8 +1,13 @@
 """What OpenSSH is asked for; tests/integration/test_remote.py runs it."""
 
+import os
+from io import BytesIO
 from pathlib import Path
 
+import pytest
+
 from edgewright.deploy import openssh
+from edgewright.deploy.line import Budget
 from edgewright.deploy.target import Target
 
 
@@ -28,3 +33,20 @@ def test_settings_of_a_login_go_before_the_target_s_files() -> None:
     target = Target(address="board", known_hosts=Path("/h"))
     argv = openssh.argv(target, ("UserKnownHostsFile=/one-key",))
     assert argv.index("UserKnownHostsFile=/one-key") < argv.index("UserKnownHostsFile=/h")
+
+
+def test_an_upload_does_not_end_by_ctrl_c_at_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal tells all processes of its group; whoever called decides what ends."""
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\ncut -d ' ' -f 5 /proc/$$/stat\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(openssh, "PROGRAM", str(program))
+    login = openssh.Login(Target(address="board"), "ssh-ed25519", b"key")
+    try:
+        _, output, _ = login.run(["true"], BytesIO(), None, 10, Budget(1000, 10))
+    finally:
+        login.close()
+
+    assert int(output) != os.getpgid(0)

@@ -1,6 +1,7 @@
 """fleet.toml: what it means, and every defect of one at once."""
 
 import base64
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -228,6 +229,22 @@ def test_any_table_is_read_or_refused_in_words(table: dict[str, object]) -> None
     checker.fleet(dict(table) | {"version": 1})
 
     assert all(words for _, words in checker.defects)
+
+
+def test_ten_thousand_boards_are_read_in_seconds() -> None:
+    boards = "".join(
+        f'[[boards]]\nname = "b{n}"\nsite = "hall"\nkind = "rpi2"\n'
+        f'address = "root@10.0.{n // 250}.{n % 250}"\n'
+        for n in range(10_000)
+    )
+    text = f'version = 1\n[[sites]]\nname = "hall"\n{boards}'
+    started = time.process_time()
+
+    fleet = read(text)
+    assert len([fleet.target(board) for board in fleet.select("not name=b7")]) == 9_999
+
+    assert len(defects(text.replace('"rpi2"', '"rpi"\njump = "b"'))) == 20_000
+    assert time.process_time() - started < 30
 
 
 # Windows
