@@ -20,13 +20,15 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import ExitCode
+from edgewright.base.progress import Progress
 from edgewright.cli.program import Edgewright
 from edgewright.deploy import install, keyring, one_board
 from edgewright.deploy.remote import connect
 from edgewright.fleet import inventory
 from edgewright.fleet.inventory import Inventory
 from edgewright.lab import board_keys
-from edgewright.release.keys import KeyFolder, Signer
+from edgewright.release import order
+from edgewright.release.keys import Signer, user_keys
 from edgewright.release.manifest import Release
 from tests.boards import COMPATIBLE, make_release
 from tests.integration.conftest import BOARD, board_folder, wait_until
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.docker
 
 SOUND = 5
 NAMES = ("gate", *(f"oven-{n}" for n in range(SOUND)), "full", "changed", "off")
+SOUND_ONES = "--select=not name in (full, changed, off)"
 SMALL = "256k"  # of /opt: no room for edgectl
 
 
@@ -48,6 +51,10 @@ class Boards:
 
     def logins(self, name: str) -> int:
         return (self.folder / f"{name}.log").read_text().count("Child connection from")
+
+    def current(self, name: str) -> str:
+        """The id of its current release."""
+        return (self.folder / name / "opt" / "edgewright" / "current").readlink().name
 
     def inventory(self) -> Inventory:
         return inventory.load(self.fleet, {"a53-som"})
@@ -128,9 +135,8 @@ def releases(
         )
         for name in ("one", "two")
     ]
-    keys = KeyFolder(user / "config" / "keys")
-    keys.generate()
-    signer: Signer = keys.open_signer("default", lambda _: None)
+    user_keys().generate()
+    signer: Signer = user_keys().open_signer("default", lambda _: None)
     fleet = boards.inventory()
     for board in fleet.select("not name in (full, changed, off)"):
         with connect(fleet.target(board)) as connected:
@@ -151,6 +157,15 @@ def run(*argv: str) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return ExitCode.OK
+
+
+@pytest.fixture
+def deployed(boards: Boards, last_build: Release, capsys: pytest.CaptureFixture[str]) -> Release:
+    """The release that the boards run which can; ordered anew, as some ran a newer one before."""
+    order.sign_release(last_build, user_keys().open_signer("default", lambda _: None))
+    assert run("deploy", f"--fleet={boards.fleet}", SOUND_ONES) == ExitCode.OK
+    capsys.readouterr()
+    return last_build
 
 
 def documents(text: str) -> dict[str, dict[str, Any]]:
@@ -175,8 +190,7 @@ def test_boards_in_trouble_stop_no_other(
     assert "space" in problems["full"].lower()
     for n in range(SOUND):
         assert ends[f"oven-{n}"]["report"]["release"] == last_build.id
-        current = boards.folder / f"oven-{n}" / "opt" / "edgewright" / "current"
-        assert current.readlink().name == last_build.id
+        assert boards.current(f"oven-{n}") == last_build.id
     # All commands of one deploy go over one login; the board behind the gate is one of its logins.
     after = {name: boards.logins(name) for name in before}
     assert {name: after[name] - before[name] for name in before} == dict.fromkeys(before, 1)
@@ -184,9 +198,9 @@ def test_boards_in_trouble_stop_no_other(
 
 
 def test_the_same_again_is_a_round_trip_and_status_and_smoke_go_side_by_side(
-    boards: Boards, last_build: Release, capsys: pytest.CaptureFixture[str]
+    boards: Boards, deployed: Release, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ovens = (f"--fleet={boards.fleet}", "--select=not name in (full, changed, off)", "--json")
+    ovens = (f"--fleet={boards.fleet}", SOUND_ONES, "--json")
 
     assert run("deploy", *ovens) == ExitCode.OK
     reports = [end["report"] for end in documents(capsys.readouterr().out).values()]
@@ -194,7 +208,7 @@ def test_the_same_again_is_a_round_trip_and_status_and_smoke_go_side_by_side(
 
     assert run("status", *ovens) == ExitCode.OK
     reports = [end["report"] for end in documents(capsys.readouterr().out).values()]
-    assert {report["current"] for report in reports} == {last_build.id}
+    assert {report["current"] for report in reports} == {deployed.id}
 
     assert run("smoke", *ovens) == ExitCode.OK
     reports = [end["report"] for end in documents(capsys.readouterr().out).values()]
@@ -203,11 +217,13 @@ def test_the_same_again_is_a_round_trip_and_status_and_smoke_go_side_by_side(
 
 def test_ctrl_c_lets_boards_end_and_tells_the_state_of_each(
     boards: Boards,
+    deployed: Release,
     releases: list[Release],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     former, new = releases
+    assert former == deployed
     monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: new)
     begun: list[str] = []
     deploy = one_board.deploy
@@ -220,7 +236,7 @@ def test_ctrl_c_lets_boards_end_and_tells_the_state_of_each(
         return deploy(settings, progress)
 
     monkeypatch.setattr(one_board, "deploy", interrupted)
-    ovens = (f"--fleet={boards.fleet}", "--select=not name in (full, changed, off)")
+    ovens = (f"--fleet={boards.fleet}", SOUND_ONES)
 
     assert run("deploy", *ovens, "--parallel=2", "--json") == ExitCode.INTERRUPTED
 
@@ -230,6 +246,48 @@ def test_ctrl_c_lets_boards_end_and_tells_the_state_of_each(
     assert {*states} == {"done", "not_begun"}
     assert 2 <= states.count("done") < SOUND
     for name, end in ends.items():
-        current = boards.folder / name / "opt" / "edgewright" / "current"
-        assert current.readlink().name == (new if end["state"] == "done" else former).id
+        assert boards.current(name) == (new if end["state"] == "done" else former).id
     assert "interrupted: no other board is begun" in shown.err
+
+
+class InterruptedUpload(Progress):
+    """Ctrl-C twice, once an upload has begun."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def start(self, stage: str) -> None:
+        self._progress.start(stage)
+
+    def sent(self, count: int, total: int) -> None:
+        for _ in range(2):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.5)
+        self._progress.sent(count, total)
+
+
+def test_a_second_ctrl_c_ends_uploads_and_the_next_deploy_goes_on(
+    boards: Boards,
+    deployed: Release,
+    host_edgectl: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    large = make_release(
+        tmp_path, root="/opt/edgewright", model=os.urandom(3 << 20), edgectl=host_edgectl
+    )
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: large)
+    to_two = ("deploy", f"--fleet={boards.fleet}", "--select=name in (oven-0, oven-1)", "--json")
+    deploy = one_board.deploy
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_board, "deploy", lambda s, p: deploy(s, InterruptedUpload(p)))
+        assert run(*to_two) == ExitCode.INTERRUPTED
+
+    ends = documents(capsys.readouterr().out)
+    assert {end["state"] for end in ends.values()} == {"interrupted"}
+    assert (boards.current("oven-0"), boards.current("oven-1")) == (deployed.id, deployed.id)
+
+    assert run(*to_two) == ExitCode.OK
+    assert (boards.current("oven-0"), boards.current("oven-1")) == (large.id, large.id)
