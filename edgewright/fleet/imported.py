@@ -15,6 +15,7 @@ from pathlib import Path
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.deploy.ssh_config import configured_hosts
+from edgewright.deploy.target import Target, parse_host
 
 LIMIT = 16 << 20  # bytes of a table
 UNFIT = re.compile(r"[^a-z0-9._-]+")
@@ -102,11 +103,12 @@ def _of_row(cells: Mapping[str, str]) -> ImportedHost:
     port = cells.get("port", "")
     if port and not (port.isascii() and port.isdigit()):
         raise ValueError(f"port '{port}' is no number")
+    given = _target(cells["address"])
     return ImportedHost(
         name=cells["name"],
-        address=cells["address"],
-        user=cells.get("user") or None,
-        port=int(port) if port else None,
+        address=given.address,
+        user=cells.get("user") or given.user,
+        port=int(port) if port else given.port,
         jump=cells.get("jump") or None,
         site=cells.get("site") or None,
         kind=cells.get("kind") or None,
@@ -114,6 +116,16 @@ def _of_row(cells: Mapping[str, str]) -> ImportedHost:
         sudo=cells.get("sudo", "").lower() in YES,
         labels={slug(key): value for key, value in cells.items() if key not in COLUMNS and value},
     )
+
+
+def _target(address: str) -> Target:
+    """An address alone, of IPv6 without brackets too, or `user@addr[:port]`. Raises ValueError."""
+    if address.count(":") > 1 and "[" not in address:
+        return Target(address=address)
+    try:
+        return parse_host(address)
+    except UserError as error:
+        raise ValueError(f"address '{address}' is no user@addr[:port]") from error
 
 
 def slug(name: str) -> str:

@@ -38,6 +38,8 @@ Host *
 TABLE = """Name;Address;User;Port;Site;Kind;Jump;Line;Canary
 Oven 1;10.0.0.7;root;;Hall A;a53-som;ops@198.51.100.7:2222;3;true
 saw;saw.example;;2200;;;;;
+Drill;ops@drill.example:23;root;;;;;;
+six;fd00::7;;;;;;;
 """
 INI = """
 # a comment
@@ -123,6 +125,8 @@ def test_a_table(tmp_path: Path) -> None:
             "labels": {"line": "3", "canary": True},
         },
         "saw": {"site": "yard", "kind": "rpi2", "address": "saw.example:2200"},
+        "drill": {"site": "yard", "kind": "rpi2", "address": "root@drill.example:23"},
+        "six": {"site": "yard", "kind": "rpi2", "address": "[fd00::7]"},
     }
     assert [*fleet["sites"]] == ["hall-a", "yard"]
 
@@ -165,6 +169,7 @@ def test_an_ansible_inventory(tmp_path: Path, name: str, text: str) -> None:
         ("a.csv", "name,user\na,b\n", "a.csv:1: no column 'address'"),
         ("a.csv", "name,address\na\nb,c,d\n,e\n", "a.csv: 3 lines cannot be used"),
         ("a.csv", "name,address,port\na,b,x\n", "a.csv:2: port 'x' is no number"),
+        ("a.csv", "name,address\na,b c\n", "a.csv:2: address 'b c' is no user@addr[:port]"),
         ("a.csv", 'name,address\n"a,b\n', "a.csv: 1 lines cannot be used"),
         ("a.ini", "[a:vars]\nx\n", "a.ini:2: expected NAME=VALUE"),
         ("a.ini", "a b\n", "a.ini:1: expected NAME=VALUE, found 'b'"),
@@ -246,7 +251,7 @@ def test_a_fleet_is_written_once_and_its_defects_are_told(
 
     assert run(*command, "--site=yard") == ExitCode.USER
     said = capsys.readouterr().err
-    assert f"{out}: written\n{out}: 1 defect\n" in said
+    assert f"{out}: written\n{out}: 3 defects\n" in said
     assert "board 'saw': kind: missing\n" in said
 
     assert run(*command) == ExitCode.USER
