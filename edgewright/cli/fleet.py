@@ -151,7 +151,7 @@ def trust(
     )
     if json:
         write_document(FleetTrust(file=str(remote.pins()), hosts=hosts))
-    many.end_all(len(hosts), [*faults.values()], f"{len(new)} pinned in {remote.pins()}")
+    many.end_all(len(hosts), faults, f"{len(new)} pinned in {remote.pins()}")
 
 
 def _listed(keys: str, fingerprints: tuple[str, ...], inventory: Inventory) -> tuple[Listed, ...]:

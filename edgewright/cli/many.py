@@ -2,7 +2,7 @@
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -270,17 +270,18 @@ def run(task: Task[Report], members: Sequence[Member], *, parallel: int, json: b
     code = worst(end.exit_code for end in ends)
     if json:
         write_document(task.document(command=task.command, exit_code=code, boards=ends))
-    end_all(len(ends), [*faults.values()], _summary(ends))
+    end_all(len(ends), faults, _summary(ends))
 
 
-def end_all(count: int, faults: Sequence[EdgewrightError], summary: str) -> None:
-    """Tell why boards failed, and the summary; raises it where any has a fault."""
-    failed = [fault for fault in faults if fault.exit_code is not ExitCode.INTERRUPTED]
-    for fault in failed[:SHOWN]:
-        say(str(fault))
+def end_all(count: int, faults: Mapping[str, EdgewrightError], summary: str) -> None:
+    """Tell why boards failed, by their names, and the summary; raises it where any has a fault."""
+    failed = [name for name in faults if faults[name].exit_code is not ExitCode.INTERRUPTED]
+    for name in failed[:SHOWN]:
+        text = str(faults[name])  # it may begin with the address instead
+        say(text if text.startswith(f"{name}:") else f"{name}: {text}")
     if len(failed) > SHOWN:
         say(f"and {len(failed) - SHOWN} more boards that failed; --json tells of each")
-    code = worst(fault.exit_code for fault in faults)
+    code = worst(fault.exit_code for fault in faults.values())
     if code is not ExitCode.OK:
         raise FAULTS[code](f"{count} boards", summary)
     say(f"{count} boards: {summary}")

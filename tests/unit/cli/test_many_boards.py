@@ -281,6 +281,16 @@ def test_boards_of_a_fleet_are_deployed_to_by_their_names(
     assert said.endswith("2 boards: 2 done\n")
 
 
+def test_a_failure_is_told_by_the_board_s_name(
+    faults: dict[str, Exception], fleet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults[HOSTS[2]] = TargetError(HOSTS[2], "is full")
+
+    assert run("deploy", fleet, "--select=site=turin") == ExitCode.TARGET
+
+    assert f"saw-1: {HOSTS[2]}: is full\n" in capsys.readouterr().err
+
+
 def test_a_group_of_the_fleet_and_a_selection_count_both(
     faults: dict[str, Exception], fleet: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
