@@ -185,7 +185,8 @@ class CardOptions:
 
     model: Annotated[str, "ONNX network of any exporter; card.json beside it if there is one"]
     task: Annotated[
-        str, f"what the network is for: {', '.join(CARDS)}; the card's if not given"
+        str,
+        f"what the network is for: {', '.join(CARDS)}; the card's, or the exporter's, if not given",
     ] = ""
     roles: Annotated[str, "what outputs mean to the task: NAME:ROLE, with commas"] = ""
     settings: Annotated[str, "of the task: NAME=VALUE, with commas"] = ""

@@ -139,6 +139,22 @@ def _merged(said: Sequence[tuple[str, Proposal]]) -> Proposal:
     )
 
 
+# What Ultralytics calls a segmentation finds things, and a mask of each.
+_TASKS = {"detect": "detect", "segment": "detect"}
+
+
+def exporters_task(model: Path) -> str:
+    """The task that Ultralytics wrote into a network, in our words; empty where nobody did.
+
+    Raises UserError for a file that is no ONNX.
+    """
+    if model.suffix != ".onnx":
+        return ""
+    metadata = {entry.key: entry.value for entry in read_graph(model).metadata_props}
+    is_of_ultralytics = {"names", "stride", "task"} <= metadata.keys()
+    return _TASKS.get(metadata["task"], "") if is_of_ultralytics else ""
+
+
 def _of_metadata(model: Path, target: Target) -> Proposal:
     """Of Ultralytics' exports. A detector is fed letterboxed, a classifier as torchvision does."""
     if model.suffix != ".onnx":
@@ -156,7 +172,8 @@ def _of_metadata(model: Path, target: Target) -> Proposal:
         resize="triangle" if task == "classify" else "bilinear",
         normalize=Scale(factor=1 / 255),
     )
-    labels, note = _labels(_literal(metadata["names"]))
+    least = 2 if task == "classify" else 1
+    labels, note = _labels(_literal(metadata["names"]), least)
     notes = (f"{METADATA}: names {note}, and are left out",) if note else ()
     return Proposal(
         parts=parts if target.channels == 3 else PreprocessParts(),
@@ -178,7 +195,7 @@ def _literal(text: str) -> object:
         return None
 
 
-def _labels(names: object) -> tuple[tuple[str, ...], str]:
+def _labels(names: object, least: int = 2) -> tuple[tuple[str, ...], str]:
     """Labels of a list, or of a table from the output's number; else none, and why."""
     if isinstance(names, dict):
         try:
@@ -188,8 +205,8 @@ def _labels(names: object) -> tuple[tuple[str, ...], str]:
         if sorted(table) != list(range(len(table))):
             return (), "do not count from 0"
         names = [table[number] for number in range(len(table))]
-    if not isinstance(names, list) or not 2 <= len(names) <= MOST_LABELS:
-        return (), f"are no list of 2 to {MOST_LABELS:,} labels"
+    if not isinstance(names, list) or not least <= len(names) <= MOST_LABELS:
+        return (), f"are no list of {least} to {MOST_LABELS:,} labels"
     for name in names:
         if not (isinstance(name, str) and 0 < len(name) <= LABEL and visible(name) == name):
             return (), f"have one that is no text of at most {LABEL} visible characters"

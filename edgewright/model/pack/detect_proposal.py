@@ -39,11 +39,11 @@ def find_heads(model: Path) -> dict[str, str]:
     widths: dict[str, int] = {}  # channels of the last convolutions, by output
     bins = 0
     weights = {tensor.name: tensor.dims for tensor in graph.initializer}
-    for node in _last_convolutions(graph):
+    for node, is_mean in _last_convolutions(graph):
         dims = weights.get(node.input[1], ())
         if len(dims) != 4:
             return {}
-        if dims[0] == 1:  # not one of them: the mean of the bins, written as a convolution
+        if is_mean:
             bins = dims[1]
         else:
             widths[node.output[0]] = dims[0]
@@ -103,10 +103,12 @@ def observe(network: Path, shape: tuple[int, ...], *, takes_pixels: bool) -> dic
     return {name: np.concatenate(tables) for name, tables in rows.items()}
 
 
-def _last_convolutions(graph: GraphProto) -> Iterator[NodeProto]:
-    """Behind which there is none; of the mean of bins, those before it too."""
+def _last_convolutions(graph: GraphProto) -> Iterator[tuple[NodeProto, bool]]:
+    """Those behind which there is none, and whether it is the mean of bins, written as one.
+
+    Of that mean those before it too.
+    """
     producers = {name: node for node in graph.node for name in node.output}
-    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
     open_names = [graph.output[0].name]
     seen: set[str] = set()
     while open_names:
@@ -116,10 +118,22 @@ def _last_convolutions(graph: GraphProto) -> Iterator[NodeProto]:
             continue
         seen.update(node.output)
         is_convolution = node.op_type == "Conv"
+        is_mean = is_convolution and _is_of_shares(node, producers)
         if is_convolution:
-            yield node
-        if not is_convolution or list(weights.get(node.input[1], ()))[:1] == [1]:
+            yield node, is_mean
+        if not is_convolution or is_mean:
             open_names += node.input
+
+
+def _is_of_shares(node: NodeProto, producers: Mapping[str, NodeProto]) -> bool:
+    """Whether a node takes what a softmax gives, however it is turned.
+
+    By its weights the mean of bins is like the scores of a single label.
+    """
+    before = producers.get(node.input[0])
+    while before is not None and before.op_type in ("Transpose", "Reshape"):
+        before = producers.get(before.input[0])
+    return before is not None and before.op_type == "Softmax"
 
 
 def detect_outputs(

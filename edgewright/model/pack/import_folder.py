@@ -14,7 +14,7 @@ from edgewright.model.contract.card import Card, MeanStd, ModelFile, Tiling, wri
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.importer.classifier import CARD, Classifier, default_card, read_with_card
 from edgewright.model.importer.importing import import_facts
-from edgewright.model.importer.proposal import PreprocessParts
+from edgewright.model.importer.proposal import PreprocessParts, exporters_task
 from edgewright.model.judge.answers import judge
 from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import Inputs, load_part, relabel, spread
@@ -39,7 +39,7 @@ class ImportRequest:
     parts: PreprocessParts = field(default_factory=PreprocessParts)  # of the preprocessing
     shape: tuple[int, ...] = ()
     output: str = ""
-    task: str = ""  # empty: that of the card, or classify
+    task: str = ""  # empty: that of the card, or the exporter's, or classify
     roles: Mapping[str, str] = field(default_factory=dict)  # output → what it means to the task
     settings: Mapping[str, JsonValue] = field(default_factory=dict)  # of the task
     tiling: Tiling | None = None
@@ -107,11 +107,14 @@ def import_model(request: ImportRequest) -> ImportReport:
 
 
 def stated_task(request: ImportRequest) -> str:
-    """The task that is stated, else that of the card that is, else of the one beside the model."""
+    """The task that is stated, else that of the card that is, else of the one beside the model,
+    else the exporter's."""
     path = request.card or request.model.parent / CARD
-    if request.task or not path.is_file():
-        return request.task or CLASSIFY
-    return read_any_card(path).task
+    if request.task:
+        return request.task
+    if path.is_file():
+        return read_any_card(path).task
+    return exporters_task(request.model) or CLASSIFY
 
 
 def draft_classifier(
@@ -141,7 +144,7 @@ def task_request(request: ImportRequest) -> TaskRequest:
     return TaskRequest(
         model=request.model,
         out=request.out,
-        task=request.task,
+        task=stated_task(request),
         images=Path(request.images) if request.images else None,
         card=request.card,
         labels=request.labels,

@@ -15,6 +15,7 @@ from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
+from edgewright.model.pack.import_folder import ImportRequest, import_model
 from edgewright.model.pack.task_import import TaskRequest, import_task
 from edgewright.model.tasks.detect import DetectAnswer, DetectTask, read_candidates
 from edgewright.model.tasks.inference import Engine
@@ -107,6 +108,19 @@ def test_a_yolov8_segmentation_is_cut_too_and_its_masks_are_those_of_its_outputs
     assert answer.masks.areas
     assert any(detection.area for detection in answer.detections)
     assert DetectTask(card).problems(other, answer, Agreement(tolerance=0.001, overlap=0.99)) == []
+
+
+def test_what_ultralytics_calls_its_network_is_its_task(tmp_path: Path) -> None:
+    """A network of a single class, without a word of ours."""
+    model = export(SmallYolo(1), tmp_path / "net.onnx")
+    exported = onnx.load(model)
+    for key, value in {"task": "detect", "names": "{0: 'crack'}", "stride": "32"}.items():
+        exported.metadata_props.add(key=key, value=value)
+    onnx.save(exported, model)
+    report = import_model(ImportRequest(model=model, out=tmp_path / "out"))
+    card = read_any_card(Path(report.card))
+    assert isinstance(card, DetectCard)
+    assert card.labels == ("crack",)
 
 
 def test_a_segmentation_that_asks_for_masks_of_things_is_told_so(tmp_path: Path) -> None:
