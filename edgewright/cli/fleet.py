@@ -81,8 +81,8 @@ def import_(
         imported.from_csv: csv,
         from_ansible: ansible,
     }
-    given = [(read, Path(source).expanduser()) for read, source in sources.items() if source]
-    if len(given) != 1:
+    chosen = [(read, Path(source).expanduser()) for read, source in sources.items() if source]
+    if len(chosen) != 1:
         raise UserError(
             "fleet.import",
             "expected one of --ssh-config, --csv and --ansible",
@@ -91,7 +91,7 @@ def import_(
     path = Path(out) if out else workspace().root / FILE
     if path.exists():
         raise UserError(str(path), "is there already", next="the same command with another --out")
-    (read, source), *_ = given
+    (read, source), *_ = chosen
     write_file(path, imported.fleet_text(read(source), site=site or None, kind=kind or None))
     say(f"{path}: written")
     inventory_of(str(path))  # names what is still to be mended

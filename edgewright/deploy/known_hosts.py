@@ -63,11 +63,11 @@ def known_keys(files: Iterable[Path], host: str) -> KnownKeys:
     Raises UserError for a line that names the host and is damaged, and for a file that cannot be
     read.
     """
-    found = [_read(path, host.lower().encode()) for path in files if path.is_file()]
+    by_file = [_read(path, host.lower().encode()) for path in files if path.is_file()]
     return KnownKeys(
-        pinned=next((known.pinned for known in found if known.pinned), ()),
-        revoked=tuple(key for known in found for key in known.revoked),
-        authorities=tuple(key for known in found for key in known.authorities),
+        pinned=next((known.pinned for known in by_file if known.pinned), ()),
+        revoked=tuple(key for known in by_file for key in known.revoked),
+        authorities=tuple(key for known in by_file for key in known.authorities),
     )
 
 

@@ -68,22 +68,22 @@ def _named_lines(path: Path, text: str) -> dict[str, int]:
 
 def _host(config: paramiko.SSHConfig, name: str, line: int, path: Path) -> ConfiguredHost:
     try:
-        found = config.lookup(name)
-        port = int(found["port"]) if "port" in found else None
+        settings = config.lookup(name)
+        port = int(settings["port"]) if "port" in settings else None
     except (ValueError, paramiko.SSHException) as wrong:
         raise UserError(f"{path}:{line}", "cannot be understood", facts=[str(wrong)]) from wrong
-    if "proxycommand" in found:
+    if "proxycommand" in settings:
         raise UserError(
             f"{path}:{line}",
             f"'{name}' is reached by a ProxyCommand: an inventory has jump hosts alone",
             next="write it as ProxyJump",
         )
-    jump = found.get("proxyjump")
+    jump = settings.get("proxyjump")
     return ConfiguredHost(
         line=line,
         name=name,
-        address=found["hostname"],
-        user=found.get("user"),
+        address=settings["hostname"],
+        user=settings.get("user"),
         port=port,
         jump=None if jump is None or jump.lower() == "none" else jump,
     )

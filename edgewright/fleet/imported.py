@@ -103,12 +103,12 @@ def _of_row(cells: Mapping[str, str]) -> ImportedHost:
     port = cells.get("port", "")
     if port and not (port.isascii() and port.isdigit()):
         raise ValueError(f"port '{port}' is no number")
-    given = _target(cells["address"])
+    target = _target(cells["address"])
     return ImportedHost(
         name=cells["name"],
-        address=given.address,
-        user=cells.get("user") or given.user,
-        port=int(port) if port else given.port,
+        address=target.address,
+        user=cells.get("user") or target.user,
+        port=int(port) if port else target.port,
         jump=cells.get("jump") or None,
         site=cells.get("site") or None,
         kind=cells.get("kind") or None,

@@ -220,13 +220,13 @@ class Inventory:
 
     def target(self, entry: Gateway | Board) -> Target:
         """The way to a board or a gateway, through what stands before it."""
-        jump, given = self.jump(entry), parse_host(entry.address)
+        jump, host = self.jump(entry), parse_host(entry.address)
         line = self.lines.of(_list_of(entry), self._place(entry), "host_key")
         source = f"{self.path}:{line}" if line else str(self.path)
         return Target(
-            address=given.address,
-            user=given.user,
-            port=given.port,
+            address=host.address,
+            user=host.user,
+            port=host.port,
             sudo=isinstance(entry, Board) and entry.sudo,
             host_key=pinned_key(entry.host_key, source) if entry.host_key else None,
             jump=self.target(jump) if jump else None,
@@ -468,15 +468,15 @@ class _Checker:
     ) -> None:
         """Jump hosts in a circle, and two entries with one address behind one jump host."""
         jumps = {entry.name: _jump_name(entry, sites) for entry in entries}
-        told: set[str] = set()
+        in_circles: set[str] = set()
         first: dict[tuple[str, int, str | None], str] = {}
         for add, entry in self._each(lists, "gateways", "boards"):
             assert not isinstance(entry, Site)
             circle = _circle(entry.name, jumps)
-            if circle and told.isdisjoint(circle):
+            if circle and in_circles.isdisjoint(circle):
                 arrows = " -> ".join((*circle, circle[0]))
                 add("jump", f"its jump hosts go in a circle: {arrows}")
-            told |= {*circle}
+            in_circles |= {*circle}
             try:
                 host = parse_host(entry.address)
             except UserError:

@@ -52,8 +52,8 @@ def run(
 ) -> tuple[End[Result], ...]:
     """Do all jobs, `parallel` at a time; the ends have the order of the jobs.
 
-    `on_end` is told each end, in the caller's thread. At each KeyboardInterrupt `on_interrupt` is
-    told the names of the boards at work.
+    `on_end` gets each end, in the caller's thread. At each KeyboardInterrupt `on_interrupt` gets
+    the names of the boards at work.
     """
     waiting, ended = deque(jobs), list[End[Result]]()
     closed, stop, news = Event(), Event(), Event()
@@ -68,10 +68,10 @@ def run(
             ended.append(End(name=job.name) if closed.is_set() else _end_of(job, stop))
             news.set()
 
-    # An interrupt may come between any two lines: what is told is taken from `ended`, which only
-    # grows, and what is to be done about an interrupt is done here, where the next one is caught.
-    told = interrupts = acted_on = 0
-    while told < len(jobs):
+    # An interrupt may come between any two lines: reports are taken from `ended`, which only grows,
+    # and what is to be done about an interrupt is done here, where the next one is caught.
+    reported = interrupts = acted_on = 0
+    while reported < len(jobs):
         try:
             if acted_on < interrupts:
                 acted_on = interrupts
@@ -83,12 +83,12 @@ def run(
             if waiting and sum(worker.is_alive() for worker in workers) < parallel:
                 workers.append(Thread(target=work))
                 workers[-1].start()
-            elif told == len(ended):
+            elif reported == len(ended):
                 news.wait(WAKE_SECONDS)
                 news.clear()
             else:
-                on_end(ended[told])
-                told += 1
+                on_end(ended[reported])
+                reported += 1
         except KeyboardInterrupt:
             interrupts += 1
     ends = {end.name: end for end in ended}
