@@ -114,11 +114,12 @@ Stitching::Stitching(const TilePlan& plan, const MapWindow& part)
                                 part.columns.size())} {}
 
 std::optional<Error> Stitching::fault() const {
-  if (size() <= most_map_pixels) return std::nullopt;
+  const uint64_t pixels = uint64_t{window_.rows.size()} * window_.columns.size();
+  if (pixels <= most_map_pixels) return std::nullopt;
   return Error{Exit::image, "image_too_large",
                format("%zu x %zu pixels", plan_.region.width, plan_.region.height),
-               format("has a map of %zu pixels over all tiles, at most %zu are taken", size(),
-                      most_map_pixels),
+               format("has a map of %llu pixels over all tiles, at most %zu are taken",
+                      static_cast<unsigned long long>(pixels), most_map_pixels),
                "state larger tiles in the card"};
 }
 

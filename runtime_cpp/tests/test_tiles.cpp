@@ -50,3 +50,13 @@ TEST_CASE(
   CHECK(stitching.owned(1).second.first == 3);
   CHECK(stitching.owned(1).second.end == 6);
 }
+
+TEST_CASE("a map over all tiles that is beyond 32 bits is refused by its true size") {
+  const auto plan = plan_tiles({0, 0, 512, 512}, {16, 16, 0, true, 0.5}, "a.png");
+  REQUIRE(plan->tiles.size() == 1024);
+  const MapWindow part{{0, 2048, 1, 0, 1, 0, 16}, {0, 2048, 1, 0, 1, 0, 16}};
+  const auto fault = Stitching(*plan, part).fault();
+  REQUIRE(fault);
+  CHECK(fault->problem ==
+        "has a map of 4294967296 pixels over all tiles, at most 16777216 are taken");
+}

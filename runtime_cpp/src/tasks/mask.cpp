@@ -42,7 +42,9 @@ double MapAxis::to_image(double place) const {
 
 MapAxis MapAxis::stitched(size_t start, size_t length, size_t tile, size_t size) {
   MapAxis axis;
-  axis.end = std::max<size_t>(1, (length * size + tile / 2) / tile);
+  // In 64 bits, which a board's size_t may not have; what is so large is refused by its size.
+  const uint64_t count = (uint64_t{length} * size + tile / 2) / tile;
+  axis.end = static_cast<size_t>(std::clamp<uint64_t>(count, 1, 1u << 25));
   axis.step = static_cast<double>(length) / static_cast<double>(axis.end);
   axis.offset = -static_cast<double>(start);
   axis.start = start;
