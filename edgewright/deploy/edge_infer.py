@@ -5,7 +5,8 @@ A release is judged by its own `edge-infer`, which may be older or newer than we
 
 from typing import Literal
 
-from edgewright.base.schema import Foreign, Many
+from edgewright.base.errors import UserError
+from edgewright.base.schema import Foreign, Many, parse_json
 
 
 class Problem(Foreign):
@@ -106,6 +107,26 @@ class SelftestAnswer(SettledAnswer):
     tolerance: float
     passed: bool
     cases: Many[GoldenLine]
+
+
+def failed_cases(report: str, most: int = 3) -> list[str]:
+    """The first golden cases that a self-test's document says did not pass, and how many more."""
+    try:
+        document = parse_json(SelftestAnswer, report, "edge-infer selftest", "no answer")
+    except UserError:  # it ended before it could write one
+        return []
+    failed = [case for case in document.cases if not case.passed]
+    lines = [f"{case.image}: {difference(case)}" for case in failed[:most]]
+    more = len(failed) - len(lines)
+    return [*lines, f"and {more} of {len(document.cases)} cases more"] if more > 0 else lines
+
+
+def difference(case: GoldenLine) -> str:
+    """In words, in what an answer differs from the golden one."""
+    if case.problems:
+        return "; ".join(case.problems)
+    size = "unknown" if case.max_abs_diff is None else f"{case.max_abs_diff:.4f}"
+    return f"differs by {size}"
 
 
 class Latency(Foreign):

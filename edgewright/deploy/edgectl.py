@@ -14,6 +14,7 @@ from edgewright.base.errors import TargetError
 from edgewright.base.schema import Foreign, Many, parse_json
 from edgewright.base.text import last_lines
 from edgewright.deploy import access
+from edgewright.deploy.edge_infer import failed_cases
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 from edgewright.release.manifest import Sha256
 
@@ -310,8 +311,11 @@ class Problem(Foreign):
 class Refusal(Foreign):
     """What every command answers when it refuses."""
 
+    verbatim = frozenset({"report"})
+
     version: int
     error: Problem
+    report: str = ""  # of a self-test that did not pass: what `edge-infer` wrote
 
 
 Answer = TypeVar("Answer", bound=_Answer)
@@ -454,7 +458,8 @@ class Edgectl:
         fault = None
         if refusal.error.code == "io":
             fault = access.explain(self.board, self.root)
-        raise fault or RefusedError(str(self.board.target), refusal.error)
+        facts = failed_cases(refusal.report) if refusal.report else []
+        raise fault or RefusedError(str(self.board.target), refusal.error, facts)
 
     def _absent(self, result: Result) -> TargetError:
         if result.returncode == NOT_RUN and (fault := access.explain(self.board, self.root)):

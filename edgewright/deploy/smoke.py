@@ -17,11 +17,11 @@ from edgewright.base.text import last_lines
 from edgewright.deploy.edge_infer import (
     Answer,
     BenchAnswer,
-    GoldenLine,
     ImageLine,
     Prediction,
     RunAnswer,
     SelftestAnswer,
+    difference,
 )
 from edgewright.deploy.edgectl import BoardRelease
 from edgewright.deploy.remote import Result
@@ -218,17 +218,13 @@ def judge_selftest(result: Result, golden: Golden) -> Check:
         verdict=Verdict.PASSED if fine else Verdict.FAILED,
         expected=f"{len(golden.cases)} cases within {golden.tolerance:g}",
         found=f"{len(document.cases) - len(failed)} cases",
-        facts=tuple(f"{case.image}: {_difference(case)}" for case in failed),
+        facts=tuple(f"{case.image}: {difference(case)}" for case in failed),
     )
 
 
 def _paths(folder: str, case: GoldenCase) -> str:
     """What `edge-infer run` takes for a case."""
     return ",".join(f"{folder}/{name}" for name in case.files)
-
-
-def _difference(case: GoldenLine) -> str:
-    return "; ".join(case.problems) or f"differs by {_diff(case.max_abs_diff)}"
 
 
 def _diff(value: float | None) -> str:

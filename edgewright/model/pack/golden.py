@@ -1,7 +1,7 @@
 """Golden outputs: a few real images, and the answers of the INT8 network to them."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,15 +16,17 @@ from edgewright.base.files import new_folder, read_inside
 from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.preprocess import load_input
-from edgewright.model.contract.session import open_session, outputs, probabilities
+from edgewright.model.contract.session import Session, open_session, outputs, probabilities
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import Sample
 from edgewright.model.judge.evaluate import Scores
+from edgewright.model.pack import rounding
 
-TOLERANCE = 0.01
+TOLERANCE = 0.01  # of a probability, and more where the network itself magnifies rounding
 MARGIN = 0.1  # least lead of a golden answer's label over the next: the tolerance must not flip it
 EXPECTED = "expected.json"
 EXPECTED_BYTES = 1 << 20
+_MOST_TRIED = 24  # images of one class, one inference each
 
 
 class Case(Part):
@@ -60,11 +62,12 @@ class GoldenSet:
     left_out: tuple[str, ...]
 
 
-def choose(answers: Answers) -> Choice:
+def choose(answers: Answers, is_steady: Callable[[Sample], bool] = lambda _: True) -> Choice:
     """Choose images that the network answers rightly.
 
     For each class (and cell type, where it is known) the surest one, and the one nearest to the
-    border that is still outside the margin. Raises UserError if there is none of any class.
+    border that is still outside the margin, of those that are steady. Raises UserError if there is
+    none of any class.
     """
     # Twice the margin: the variants made of these images are answered a little less surely.
     leads = lead(answers.probabilities)
@@ -78,11 +81,14 @@ def choose(answers: Answers) -> Choice:
             for sample, ahead, is_sure in rows
             if (sample.label, sample.cell_type) == (label, kind) and is_sure
         ]
-        if fitting:
-            chosen += {sample.key: sample for *_, sample in (min(fitting), max(fitting))}.values()
-        else:
+        nearest_first = [sample for *_, sample in sorted(fitting)]
+        ends = (_first(nearest_first, is_steady), _first(nearest_first[::-1], is_steady))
+        pair = {sample.key: sample for sample in ends if sample}
+        chosen += pair.values()
+        if not pair:
             name = " ".join([answers.dataset.labels[label], kind]).strip()
-            left_out.append(f"no image of {name} is answered rightly and surely")
+            why = "surely, and alike however values round" if fitting else "surely"
+            left_out.append(f"no image of {name} is answered rightly and {why}")
     if not chosen:
         raise UserError(
             "golden",
@@ -91,6 +97,10 @@ def choose(answers: Answers) -> Choice:
             next="take more images, or a better network",
         )
     return Choice(samples=tuple(chosen), left_out=tuple(left_out))
+
+
+def _first(samples: Sequence[Sample], is_steady: Callable[[Sample], bool]) -> Sample | None:
+    return next((sample for sample in samples[:_MOST_TRIED] if is_steady(sample)), None)
 
 
 def lead(probabilities: Scores) -> Scores:
@@ -116,7 +126,17 @@ def _reasons(answers: Answers, sure: NDArray[np.bool_]) -> list[str]:
 
 def make_golden(model: Path, card: Card, answers: Answers, out: Path | None = None) -> GoldenSet:
     """Choose among the images that a network answered, and write them: `choose`, `write_golden`."""
-    choice = choose(answers)
+    rows = {
+        sample.key: row
+        for sample, row in zip(answers.dataset.samples, answers.probabilities, strict=True)
+    }
+    sessions = [open_session(network) for network in rounding.shifted(model)]
+
+    def is_steady(sample: Sample) -> bool:
+        moved = _moved(sessions, card, [sample.path], [rows[sample.key]])
+        return _is_steady(float(moved[0]), 2 * MARGIN)
+
+    choice = choose(answers, is_steady)
     golden = write_golden(model, card, choice.samples, out)
     return replace(golden, left_out=(*choice.left_out, *golden.left_out))
 
@@ -127,8 +147,8 @@ def write_golden(
     """Write `out`, which is `golden/` beside the model if not given: the images, variants of two of
     them and `expected.json`.
 
-    What is answered inside the margin is left out. Raises UserError, and leaves the former folder,
-    if nothing remains.
+    What is answered inside the margin is left out, and what depends on how values round inside the
+    network. Raises UserError, and leaves the former folder, if nothing remains.
     """
     out = out or model.parent / "golden"
     with new_folder(out) as folder:
@@ -142,21 +162,58 @@ def write_golden(
         if card.preprocess.color == "gray":
             images.insert(len(samples), _as_rgb(images[0], folder))
         expected = expect(model, card, images)
-        unsure = [case for case in expected.cases if _lead(case) < MARGIN]
-        sound = [case for case in expected.cases if case not in unsure]
+        sessions = [open_session(network) for network in rounding.shifted(model)]
+        moves = _moved(sessions, card, images, [case.probabilities for case in expected.cases])
+        unfit = {}
+        for case, moved in zip(expected.cases, moves, strict=True):
+            if _lead(case) < MARGIN:
+                unfit[case.image] = "too near to the border"
+            elif not _is_steady(moved, _lead(case)):
+                unfit[case.image] = f"rounding inside the network moves its answer by {moved:.2g}"
+        sound = [case for case in expected.cases if case.image not in unfit]
+        left_out = tuple(f"{name}: {reason}" for name, reason in unfit.items())
         if not sound:
             raise UserError(
                 str(model),
                 "answers no golden image surely",
-                facts=[f"{case.image}: {case.probabilities}" for case in unsure],
+                facts=left_out,
                 next="take other images",
             )
-        for case in unsure:
-            (folder / case.image).unlink()
-        content = expected.model_copy(update={"cases": tuple(sound)})
+        for name in unfit:
+            (folder / name).unlink()
+        most = max(
+            moved
+            for case, moved in zip(expected.cases, moves, strict=True)
+            if case.image not in unfit
+        )
+        tolerance = max(TOLERANCE, round(rounding.FACTOR * float(most), 3))
+        content = expected.model_copy(update={"cases": tuple(sound), "tolerance": tolerance})
         (folder / EXPECTED).write_text(content.model_dump_json(indent=1, by_alias=True) + "\n")
-    left_out = tuple(f"{case.image}: too near to the border" for case in unsure)
     return GoldenSet(folder=out, cases=len(sound), left_out=left_out)
+
+
+def _rows(session: Session, card: Card, images: Sequence[Path]) -> Scores:
+    inputs = np.concatenate([load_input(path, card) for path in images])
+    return probabilities(outputs(session, inputs), card.output.activation)
+
+
+def _moved(
+    sessions: Sequence[Session],
+    card: Card,
+    images: Sequence[Path],
+    probabilities: Sequence[Sequence[float] | NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """How far each image's answer moves in any of these sessions: (N,)."""
+    moved = np.zeros(len(images))
+    for session in sessions:
+        difference = np.abs(_rows(session, card, images) - np.array(probabilities))
+        moved = np.maximum(moved, difference.max(axis=1))
+    return moved
+
+
+def _is_steady(moved: float, lead: float) -> bool:
+    """Whether a tolerance that lets an answer move so far still leaves its label unquestioned."""
+    return rounding.FACTOR * moved <= min(MARGIN, lead / 2)
 
 
 def expect(model: Path, card: Card, images: Sequence[Path]) -> Expected:
@@ -164,8 +221,7 @@ def expect(model: Path, card: Card, images: Sequence[Path]) -> Expected:
 
     Raises UserError for an answer that is not finite, or no probability although the card says so.
     """
-    inputs = np.concatenate([load_input(path, card) for path in images])
-    rows = probabilities(outputs(open_session(model), inputs), card.output.activation)
+    rows = _rows(open_session(model), card, images)
     for image, row in zip(images, rows, strict=True):
         if not (np.isfinite(row).all() and row.min() >= -TOLERANCE and row.max() <= 1 + TOLERANCE):
             raise UserError(

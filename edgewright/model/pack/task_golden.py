@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from edgewright.base.schema import Part, parse_json, translate_errors
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard, TensorCard
+from edgewright.model.pack import rounding
 from edgewright.model.pack.golden import EXPECTED, EXPECTED_BYTES
 from edgewright.model.tasks.inference import Engine, Inference, task_of
 from edgewright.model.tasks.task import Agreement, Task
@@ -21,6 +23,7 @@ from edgewright.model.tasks.task import Agreement, Task
 MOST_SAMPLES = 256  # of an output: an error of arithmetic shows in any of them
 # Of an output's largest value. One step of 255 is 0.4 %, and rounding may move a value by some.
 OUTPUT_TOLERANCE = 0.02
+MOST_TOLERANCE = 0.25  # likewise, of a network that magnifies rounding: more would show no error
 MOST_CASES = 8
 
 
@@ -68,23 +71,44 @@ def write_task_golden(
 ) -> TaskExpected:
     """Write the folder `out`: the files of each case and `expected.json`.
 
-    Raises UserError for files that do not fit the card, and for outputs that are not finite.
+    A case whose answer depends on how values round inside the network is left out. Raises UserError
+    for files that do not fit the card, for outputs that are not finite, and if no case remains.
     """
-    engine = Engine(model, card)
     agreement = Agreement()
     with new_folder(out) as folder:
         names = [_copied(files, folder, number) for number, files in enumerate(cases)]
-        results = [engine.infer([folder / name for name in files]) for files in names]
+        paths = [[folder / name for name in files] for files in names]
+        engine = Engine(model, card)
+        results = [engine.infer(files) for files in paths]
+        moved = _moved(model, card, paths, results)
+        steady, facts = [], []
+        for files, result, moves in zip(names, results, moved, strict=True):
+            if reason := _unsteady(card, result, moves, agreement):
+                facts.append(f"{', '.join(files)}: {reason}")
+                for name in files:
+                    (folder / name).unlink()
+            else:
+                steady.append((files, result, moves))
+        if not steady:
+            raise UserError(
+                str(model),
+                "every answer depends on how values round inside the network: a board's would"
+                " differ",
+                facts=facts[:3],
+                next="take other files, a better network, or its FP32 form",
+            )
         expected = TaskExpected(
             tolerance=agreement.tolerance,
             overlap=agreement.overlap,
             output_tolerances=tuple(
-                _tolerance(output, [result.outputs[place] for result in results])
+                _tolerance(
+                    output,
+                    [result.outputs[place] for _, result, _ in steady],
+                    max(moves.outputs[place] for _, _, moves in steady),
+                )
                 for place, output in enumerate(card.outputs)
             ),
-            cases=tuple(
-                _case(card, files, result) for files, result in zip(names, results, strict=True)
-            ),
+            cases=tuple(_case(card, files, result) for files, result, _ in steady),
         )
         content = expected.model_dump_json(indent=1, by_alias=True, exclude_none=True)
         (folder / EXPECTED).write_text(content + "\n")
@@ -190,11 +214,59 @@ def _samples(output: Floats) -> Samples:
     return Samples(step=step, values=tuple(float(f"{value:.9g}") for value in values))
 
 
-def _tolerance(output: TaskOutput, results: Sequence[Floats]) -> float:
+@dataclass(frozen=True, kw_only=True)
+class _Moves:
+    """What becomes of one case where values inside the network round otherwise."""
+
+    outputs: tuple[float, ...]  # the largest difference in each
+    answers: tuple[Part, ...]
+
+
+def _moved(
+    model: Path,
+    card: TaskCard,
+    cases: Sequence[Sequence[Path]],
+    results: Sequence[Inference],
+) -> list[_Moves]:
+    engines = [Engine(network, card) for network in rounding.shifted(model)]
+    moves = []
+    for files, result in zip(cases, results, strict=True):
+        others = [engine.infer(files) for engine in engines]
+        outputs = tuple(
+            max((_distance(output, result, other, place) for other in others), default=0.0)
+            for place, output in enumerate(card.outputs)
+        )
+        moves.append(_Moves(outputs=outputs, answers=tuple(other.answer for other in others)))
+    return moves
+
+
+def _distance(output: TaskOutput, result: Inference, other: Inference, place: int) -> float:
+    # Of an open size the task compares the answers alone; a class may flip at the border of two.
+    if output.is_open or output.role == "classes":
+        return 0.0
+    return float(np.abs(result.outputs[place] - other.outputs[place]).max(initial=0))
+
+
+def _unsteady(card: TaskCard, result: Inference, moves: _Moves, agreement: Agreement) -> str:
+    """Why a case is none for a golden set; empty if it is one."""
+    for answer in moves.answers:
+        if problems := task_of(card).problems(result.answer, answer, agreement):
+            return f"rounding inside the network changes its answer: {problems[0]}"
+    for output, values, distance in zip(card.outputs, result.outputs, moves.outputs, strict=True):
+        largest = float(np.abs(values).max(initial=0))
+        if rounding.FACTOR * distance > MOST_TOLERANCE * largest:
+            return (
+                f"rounding inside the network moves {output.name} by {distance:.2g}, "
+                f"its largest value is {largest:.2g}"
+            )
+    return ""
+
+
+def _tolerance(output: TaskOutput, results: Sequence[Floats], moved: float) -> float:
     largest = max(float(np.abs(result).max(initial=0)) for result in results)
     # At the border of two labels a pixel may have either: their masks are compared.
     share = 1.0 if output.role == "classes" else OUTPUT_TOLERANCE
-    return float(f"{share * largest:.4g}")
+    return float(f"{max(share * largest, rounding.FACTOR * moved):.4g}")
 
 
 def _differences(

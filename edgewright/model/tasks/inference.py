@@ -55,7 +55,7 @@ class Inference:
 class Engine:
     """A network with its card."""
 
-    model: Path
+    model: Path | bytes
     card: TaskCard
 
     @cached_property

@@ -311,6 +311,32 @@ def test_refusal_is_told_with_the_helpers_word_and_our_advice() -> None:
     )
 
 
+def test_a_self_test_that_did_not_pass_says_which_golden_images_differ() -> None:
+    ok = {"class": "ok", "index": 0, "probabilities": [0.9, 0.1]}
+    cases = [
+        {"image": f"{name}.png", "expected": ok, "got": ok, "max_abs_diff": diff, "passed": passed}
+        | {"problems": problems}
+        for name, diff, passed, problems in (
+            ("a", 0.3, False, ["expected ok, found defective", "probabilities differ by 0.3000"]),
+            ("b", 0.0, True, []),
+            ("c\x1b[2J", None, False, []),
+            ("d", 0.02, False, []),
+            ("e", 0.02, False, []),
+        )
+    ]
+    report = {"version": 1, "command": "selftest", "model": "net", "tolerance": 0.01}
+    report |= {"passed": False, "cases": cases}
+    answer = refusal("selftest_failed") | {"report": json.dumps(report)}
+    with pytest.raises(RefusedError) as refused:
+        answered(16, answer).selftest(1, timeout_s=9)
+    assert refused.value.facts == (
+        "a.png: expected ok, found defective; probabilities differ by 0.3000",
+        "c\\x1b[2J.png: differs by unknown",
+        "d.png: differs by 0.0200",
+        "and 1 of 5 cases more",
+    )
+
+
 def test_unknown_refusal_is_told_as_it_is() -> None:
     with pytest.raises(RefusedError, match="subject: problem\nnext: its own advice"):
         answered(99, refusal("brand_new")).status()

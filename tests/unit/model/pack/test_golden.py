@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from edgewright.base.errors import UserError
@@ -14,7 +16,16 @@ from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session, outputs, probabilities
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample
-from edgewright.model.pack.golden import MARGIN, TOLERANCE, choose, expect, write_golden
+from edgewright.model.pack import rounding
+from edgewright.model.pack.golden import (
+    MARGIN,
+    TOLERANCE,
+    choose,
+    expect,
+    make_golden,
+    read_expected,
+    write_golden,
+)
 from tests.checkout import checkout
 from tests.unit.model import small_cnn
 
@@ -125,6 +136,84 @@ def test_writing_again_leaves_no_old_image(
     write_golden(sure_network, card, samples[:2])
     folder = write_golden(sure_network, card, samples[:1]).folder
     assert not (folder / "cell0001.png").exists()
+
+
+def with_outputs_times(network: Path, factor: float) -> bytes:
+    """The network with a last node that multiplies its outputs."""
+    model = onnx.load(str(network))
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == output.name else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float32), "factor"))
+    model.graph.node.append(helper.make_node("Mul", ["before", "factor"], [output.name]))
+    return bytes(model.SerializeToString())
+
+
+def test_the_tolerance_covers_what_rounding_inside_the_network_moves(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board rounds here and there otherwise than this machine, and is no worse for it."""
+    exact = read_expected(write_golden(sure_network, card, samples[:3]).folder)
+    logits = outputs(open_session(sure_network), load_input(samples[0].path, card))
+    factor, moved = 1.0, 0.0
+    while moved < 2 * TOLERANCE / rounding.FACTOR:
+        factor *= 0.98
+        row = probabilities(logits * factor, "softmax")
+        moved = float(np.abs(row - exact.cases[0].probabilities).max())
+    other = with_outputs_times(sure_network, factor)
+    monkeypatch.setattr(rounding, "shifted", lambda _: [other])
+    loose = read_expected(write_golden(sure_network, card, samples[:1]).folder)
+    assert exact.tolerance == TOLERANCE
+    assert 2 * TOLERANCE <= loose.tolerance <= MARGIN
+
+
+def test_images_whose_answers_hang_on_rounding_are_left_out_and_said(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = with_outputs_times(sure_network, -1.0)
+    monkeypatch.setattr(rounding, "shifted", lambda _: [other])
+    with pytest.raises(UserError, match="answers no golden image surely") as caught:
+        write_golden(sure_network, card, samples[:1])
+    first = caught.value.facts[0]
+    assert first.startswith("cell0000.png: rounding inside the network moves its answer by ")
+    session = open_session(sure_network)
+    rows = np.concatenate(
+        [
+            probabilities(outputs(session, load_input(sample.path, card)), "softmax")
+            for sample in samples[:6]
+        ]
+    )
+    right = tuple(
+        replace(sample, probability=float(row.argmax()))
+        for sample, row in zip(samples, rows, strict=False)
+    )
+    dataset = Dataset(name="sliver", labels=LABELS, samples=right)
+    with pytest.raises(UserError, match="none of 6 images") as caught:
+        make_golden(sure_network, card, Answers(dataset=dataset, probabilities=rows, positive=1))
+    assert any("and alike however values round" in fact for fact in caught.value.facts)
+
+
+def test_scales_alone_are_moved_and_by_little(network_file: Path, tmp_path: Path) -> None:
+    network = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        add (float[4] x) => (float[4] y)
+        <float scale = {0.02}, uint8 zero = {7}, float[4] bias = {1, 2, 3, 4}> {
+            q = QuantizeLinear(x, scale, zero)
+            d = DequantizeLinear(q, scale, zero)
+            y = Add(d, bias)
+        }"""
+    )
+    path = tmp_path / "int8.onnx"
+    onnx.save(network, path)
+    copies = [onnx.load_model_from_string(copy) for copy in rounding.shifted(path)]
+    assert len(copies) == rounding.DRAWS
+    scales = []
+    for copy in copies:
+        scale, *others = copy.graph.initializer
+        assert others == list(network.graph.initializer)[1:]
+        scales.append(float(numpy_helper.to_array(scale)))
+    assert 0 < max(abs(scale / np.float32(0.02) - 1) for scale in scales) < 1e-6
+    assert list(rounding.shifted(network_file)) == [], "nothing rounds to steps in FP32"
 
 
 def test_an_unsure_answer_leaves_the_former_set(

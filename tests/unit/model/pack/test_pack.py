@@ -81,7 +81,7 @@ def packed(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
-        two = lambda answers: Choice(samples=answers.dataset.samples[:2], left_out=())  # noqa: E731
+        two = lambda answers, _: Choice(samples=answers.dataset.samples[:2], left_out=())  # noqa: E731
         patch.setattr(golden, "choose", two)
         patch.setattr("edgewright.model.pack.folder.export_run", noted)
         card = make_model_folder(run, folder, lambda _: None)
