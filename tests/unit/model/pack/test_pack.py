@@ -83,6 +83,7 @@ def packed(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Packed:
         patch.setattr(golden, "MARGIN", -1)  # golden answers of an unsure network
         two = lambda answers, _: Choice(samples=answers.dataset.samples[:2], left_out=())  # noqa: E731
         patch.setattr(golden, "choose", two)
+        patch.setattr(golden, "_is_steady", lambda moved, lead: True)
         patch.setattr("edgewright.model.pack.folder.export_run", noted)
         card = make_model_folder(run, folder, lambda _: None)
     return Packed(run=run, folder=folder, card=card, exported=exports[0])
