@@ -1,8 +1,8 @@
 """Host keys are found as OpenSSH finds them, at a cost that does not grow with other pins."""
 
 import base64
+import hashlib
 import hmac
-import os
 import subprocess
 import time
 from contextlib import suppress
@@ -36,7 +36,7 @@ def key(number: int = 0) -> str:
 
 
 def hashed(host: str) -> str:
-    salt = os.urandom(20)
+    salt = hashlib.sha1(host.encode()).digest()  # alike in every process that collects tests
     digest = hmac.digest(salt, host.encode(), "sha1")
     return "|1|" + "|".join(base64.b64encode(part).decode() for part in (salt, digest))
 
