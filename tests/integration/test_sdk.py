@@ -35,7 +35,7 @@ pytestmark = pytest.mark.docker
 REPO = checkout()
 PROFILE = load_board("a53-som", REPO.boards)
 LIBRARY = "lib/libonnxruntime.so.1.21.0"
-GOLDEN = REPO.root / "tests" / "golden" / "sdk" / "exports.txt"
+GOLDEN = REPO.root / "tests" / "data" / "sdk" / "exports.txt"
 LINKED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-armhf.so.3"}
 # The Makefile, and a project outside of the SDK's tree that finds it by CMake.
 BUILD = """
