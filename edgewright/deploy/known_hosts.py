@@ -65,9 +65,9 @@ def known_keys(files: Iterable[Path], host: str) -> KnownKeys:
     """
     by_file = [_read(path, host.lower().encode()) for path in files if path.is_file()]
     return KnownKeys(
-        pinned=next((known.pinned for known in by_file if known.pinned), ()),
-        revoked=tuple(key for known in by_file for key in known.revoked),
-        authorities=tuple(key for known in by_file for key in known.authorities),
+        pinned=next((keys.pinned for keys in by_file if keys.pinned), ()),
+        revoked=tuple(key for keys in by_file for key in keys.revoked),
+        authorities=tuple(key for keys in by_file for key in keys.authorities),
     )
 
 

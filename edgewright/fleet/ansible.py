@@ -163,12 +163,12 @@ def _add_line(inventory: _Inventory, group: str, kind: str, line: str) -> None:
             raise ValueError("expected NAME=VALUE")
         inventory.variables[group][name.strip()] = value.strip().strip("'\"")
         return
-    first, *rest = shlex.split(line, comments=True)
+    first, *assignments = shlex.split(line, comments=True)
     if kind == "children":
         inventory.children[group].add(first)
         inventory.groups[first] = None
         return
-    pairs = [word.partition("=") for word in rest]
+    pairs = [word.partition("=") for word in assignments]
     if bad := next((word for word, is_pair, _ in pairs if not is_pair), None):
         raise ValueError(f"expected NAME=VALUE, found {abridged(bad)}")
     variables = {name: value for name, _, value in pairs}
@@ -214,18 +214,18 @@ def _add_group(inventory: _Inventory, name: str, body: object, way: tuple[str, .
         _add_group(inventory, child, inner, (*way, name))
 
 
-def _table(value: object, what: str) -> dict[str, object]:
+def _table(value: object, subject: str) -> dict[str, object]:
     """Raises ValueError."""
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{what}: expected a table, found {abridged(value)}")
+        raise ValueError(f"{subject}: expected a table, found {abridged(value)}")
     return {str(key): inner for key, inner in value.items()}
 
 
-def _texts(value: object, what: str) -> Variables:
+def _texts(value: object, subject: str) -> Variables:
     """The variables that are words or numbers; others are for Ansible."""
-    plain = {k: v for k, v in _table(value, what).items() if isinstance(v, str | int | float)}
+    plain = {k: v for k, v in _table(value, subject).items() if isinstance(v, str | int | float)}
     return {key: str(inner) for key, inner in plain.items()}
 
 
@@ -242,8 +242,8 @@ def _expanded(pattern: str) -> Iterator[str]:
         return
     before, after = pattern[: match.start()], pattern[match.end() :]
     for middle in _steps(match[1], match[2], int(match[3] or 1)):
-        for rest in _expanded(after):
-            yield f"{before}{middle}{rest}"
+        for suffix in _expanded(after):
+            yield f"{before}{middle}{suffix}"
 
 
 def _steps(first: str, last: str, step: int) -> Iterator[str]:

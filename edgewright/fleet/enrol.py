@@ -55,11 +55,11 @@ def read_list(path: Path, trusted: Sequence[PublicKey]) -> bytes:
     signature = minisign.parse_signature(raw, str(beside))
     key = {key.key_id: key for key in trusted}.get(signature.key_id)
     if key is None:
-        known = ", ".join(key.id for key in trusted) or "none"
+        key_ids = ", ".join(key.id for key in trusted) or "none"
         raise UserError(
             str(beside),
             "signed by a key that is not in your key folder",
-            facts=[f"expected: one of {known}", f"found: {signature.id}"],
+            facts=[f"expected: one of {key_ids}", f"found: {signature.id}"],
             next="edgewright keys.list",
         )
     minisign.verify(signature, content, key, str(beside))
@@ -124,21 +124,21 @@ def enrol(entry: Listed, inventory: Inventory, *, may_replace: bool) -> Enrolled
     """
     target = replace(inventory.target(inventory.hosts[entry.name]), host_key=None)
     pin = _pin(entry, target)
-    known = known_keys(remote.user_known_hosts(), pin.name)
-    if revocation := known.revocation(entry.key.fingerprint):
+    host_keys = known_keys(remote.user_known_hosts(), pin.name)
+    if revocation := host_keys.revocation(entry.key.fingerprint):
         raise UserError(
             entry.name, "its host key is revoked", facts=[f"revoked by: {revocation.source}"]
         )
     state: State = "pinned"
-    if entry.key.fingerprint in known.fingerprints:
+    if entry.key.fingerprint in host_keys.fingerprints:
         state = "unchanged"
-    elif known.pinned:
+    elif host_keys.pinned:
         if not may_replace:
             raise UserError(
                 entry.name,
                 "ANOTHER HOST KEY IS PINNED",
                 facts=[
-                    *(f"pinned: {key.fingerprint} in {key.source}" for key in known.pinned),
+                    *(f"pinned: {key.fingerprint} in {key.source}" for key in host_keys.pinned),
                     f"listed: {entry.key.fingerprint}",
                 ],
                 next="find out why; if the board was set up anew, the same command with --replace",

@@ -76,8 +76,8 @@ class Window(Part):
             raise ValueError(f"begins and ends at {self.to}; leave it out, and it is always open")
         return self
 
-    def is_open(self, now: datetime) -> bool:
-        local = now.astimezone(ZoneInfo(self.timezone))
+    def is_open(self, time: datetime) -> bool:
+        local = time.astimezone(ZoneInfo(self.timezone))
         clock, today = local.strftime("%H:%M"), DAYS[local.weekday()]
         if self.from_ < self.to:
             return today in self.days and self.from_ <= clock < self.to
@@ -86,11 +86,11 @@ class Window(Part):
             yesterday in self.days and clock < self.to
         )
 
-    def next_opening(self, now: datetime) -> datetime:
-        """When it opens next; `now`, if it is open."""
-        if self.is_open(now):
-            return now
-        local = now.astimezone(ZoneInfo(self.timezone))
+    def next_opening(self, time: datetime) -> datetime:
+        """When it opens next; `time`, if it is open."""
+        if self.is_open(time):
+            return time
+        local = time.astimezone(ZoneInfo(self.timezone))
         hour, minute = map(int, self.from_.split(":"))
         for days in range(8):
             day = (local + timedelta(days=days)).replace(

@@ -167,9 +167,9 @@ class _Parser:
     def _fail(self, column: int, problem: str) -> NoReturn:
         raise _mistake(self._subject, self._text, column, problem)
 
-    def _expected(self, what: str) -> NoReturn:
+    def _expected(self, expectation: str) -> NoReturn:
         found = self._next.text if self._next.text == END else f"'{self._next.text}'"
-        self._fail(self._next.column, f"expected {what}, found {found}")
+        self._fail(self._next.column, f"expected {expectation}, found {found}")
 
     @property
     def _next(self) -> _Token:
@@ -181,10 +181,10 @@ class _Parser:
         self._place += 1
         return True
 
-    def _word(self, what: str) -> _Token:
+    def _word(self, expectation: str) -> _Token:
         token = self._next
         if not token.is_word or token.text in RESERVED:
-            self._expected(what)
+            self._expected(expectation)
         self._place += 1
         return token
 

@@ -93,7 +93,7 @@ def test_one_board_that_fails_stops_no_other(
 
     assert run("deploy", *TO_ALL, "--json", "--parallel=2") == ExitCode.TARGET
 
-    document, said = deployed(capsys)
+    document, messages = deployed(capsys)
     assert document["exit_code"] == ExitCode.TARGET
     assert [board["state"] for board in document["boards"]] == ["done", "failed", "done", "done"]
     assert [board["name"] for board in document["boards"]] == HOSTS
@@ -104,8 +104,8 @@ def test_one_board_that_fails_stops_no_other(
         "message": f"{HOSTS[1]}: connection refused\nport: 22",
         "next": "power",
     }
-    assert f"{HOSTS[1]}: connection refused\n  port: 22\nnext: power\n" in said
-    assert said.endswith("4 boards: 3 done, 1 failed\n")
+    assert f"{HOSTS[1]}: connection refused\n  port: 22\nnext: power\n" in messages
+    assert messages.endswith("4 boards: 3 done, 1 failed\n")
 
 
 def test_the_worst_code_is_the_command_s(
@@ -143,10 +143,10 @@ def test_a_bug_shows_where_it_is_and_stops_no_other(
     with pytest.raises(Exception, match="4 boards: 3 done, 1 failed"):
         start("deploy", *TO_ALL, "--json")
 
-    document, said = deployed(capsys)
+    document, messages = deployed(capsys)
     assert document["exit_code"] == ExitCode.BUG
-    assert "ZeroDivisionError: of ours" in said
-    assert "Traceback" in said
+    assert "ZeroDivisionError: of ours" in messages
+    assert "Traceback" in messages
 
 
 def test_a_board_that_is_named_twice_is_refused(
@@ -273,12 +273,12 @@ def test_boards_of_a_fleet_are_deployed_to_by_their_names(
     capsys.readouterr()
     start("deploy", fleet, "--select=not canary", "--json")
 
-    document, said = deployed(capsys)
+    document, messages = deployed(capsys)
     assert [(board["name"], board["kind"]) for board in document["boards"]] == [
         ("oven-1", "a53-som"),
         ("saw-1", "a53-som"),
     ]
-    assert said.endswith("2 boards: 2 done\n")
+    assert messages.endswith("2 boards: 2 done\n")
 
 
 def test_a_failure_is_told_by_the_board_s_name(

@@ -38,15 +38,15 @@ def document(name: str, capsys: pytest.CaptureFixture[str]) -> Any:
 def test_dear_misses_lower_the_cheapest_threshold(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = []
+    reports = []
     for prices in ({"cost_miss": 100.0}, {"cost_false_alarm": 100.0}):
         evaluate(data, json=True, positive="cracked", **prices)
-        found.append(document("model.evaluate", capsys))
-    dear_miss, dear_alarm = (one["cheapest"] for one in found)
+        reports.append(document("model.evaluate", capsys))
+    dear_miss, dear_alarm = (report["cheapest"] for report in reports)
     assert dear_miss["value"] < dear_alarm["value"]
     assert (dear_miss["misses"], dear_alarm["false_alarms"]) == (0, 0)
-    assert found[0]["version"] == 1
-    assert found[0]["count"] == 40
+    assert reports[0]["version"] == 1
+    assert reports[0]["count"] == 40
 
 
 def test_a_person_reads_the_confusion_in_the_labels_words(
@@ -60,28 +60,28 @@ def test_a_person_reads_the_confusion_in_the_labels_words(
 
 def test_an_inspection_as_json_adds_up(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quality.inspect(Context(), model=str(data / "net.onnx"), json=True)
-    found = document("model.inspect", capsys)
-    assert found["macs"] == sum(layer["macs"] for layer in found["layers"])
+    report = document("model.inspect", capsys)
+    assert report["macs"] == sum(layer["macs"] for layer in report["layers"])
     # 8 kernels of 3x3x3 on 15x15 places, 16 of 8x3x3 on 7x7, and a matrix of 16x2
-    assert found["macs"] == 8 * 27 * 225 + 16 * 72 * 49 + 32
-    assert found["parameters"] == 8 * 27 + 8 + 16 * 72 + 16 + 32 + 34
-    assert found["activation_peak"] == 4 * (3 * 32 * 32 + 8 * 15 * 15)
-    assert found["operators"]["Conv"] == 2
+    assert report["macs"] == 8 * 27 * 225 + 16 * 72 * 49 + 32
+    assert report["parameters"] == 8 * 27 + 8 + 16 * 72 + 16 + 32 + 34
+    assert report["activation_peak"] == 4 * (3 * 32 * 32 + 8 * 15 * 15)
+    assert report["operators"]["Conv"] == 2
 
 
 def test_a_difference_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = str(data / "net.onnx")
     quality.diff(Context(), first=net, second=net, images=str(data / "images"), json=True)
-    found = document("model.diff", capsys)
-    assert (found["agreement"], found["distance"], found["disagreements"]) == (1, 0, [])
-    assert found["tensors"][0]["all_db"] == 120
+    report = document("model.diff", capsys)
+    assert (report["agreement"], report["distance"], report["disagreements"]) == (1, 0, [])
+    assert report["tensors"][0]["all_db"] == 120
 
 
 def test_a_conversion_lists_the_operators(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quality.convert(Context(), model=str(data / "net.onnx"), out=str(data / "made"), json=True)
-    found = document("model.convert", capsys)
-    assert Path(found["ort"]).stat().st_size == found["bytes"]
-    assert any("FusedConv" in name for name in found["operators"])
+    report = document("model.convert", capsys)
+    assert Path(report["ort"]).stat().st_size == report["bytes"]
+    assert any("FusedConv" in name for name in report["operators"])
 
 
 @pytest.mark.parametrize("name", ["evaluate", "inspect", "convert"])

@@ -64,10 +64,10 @@ def known(tmp_path: Path, text: str, host: str) -> KnownKeys:
     ],
 )
 def test_a_line_that_names_the_host(tmp_path: Path, hosts: str, host: str) -> None:
-    found = known(tmp_path, f"# a comment\n\n  {hosts}\t{key(7)} its comment\n", host)
+    pins = known(tmp_path, f"# a comment\n\n  {hosts}\t{key(7)} its comment\n", host)
 
-    assert found.fingerprints == (fingerprint(blob(7)),)
-    assert found.pinned[0].source.endswith("known_hosts:3")
+    assert pins.fingerprints == (fingerprint(blob(7)),)
+    assert pins.pinned[0].source.endswith("known_hosts:3")
 
 
 @pytest.mark.parametrize(
@@ -110,28 +110,28 @@ def test_patterns_mean_what_openssh_takes_them_for(
 
 def test_every_key_of_a_host_counts(tmp_path: Path) -> None:
     """Paramiko goes by the first of each kind."""
-    found = known(tmp_path, f"a {key(1)}\nb {key(2)}\na {key(3)}\n", "a")
+    pins = known(tmp_path, f"a {key(1)}\nb {key(2)}\na {key(3)}\n", "a")
 
-    assert found.fingerprints == (fingerprint(blob(1)), fingerprint(blob(3)))
+    assert pins.fingerprints == (fingerprint(blob(1)), fingerprint(blob(3)))
 
 
 def test_a_revoked_key_is_told_wherever_it_stands(tmp_path: Path) -> None:
     (tmp_path / "ours").write_text(f"a {key(1)}\n")
     (tmp_path / "theirs").write_text(f"@revoked * {key(1)}\n")
 
-    found = known_keys([tmp_path / "ours", tmp_path / "none", tmp_path / "theirs"], "a")
+    pins = known_keys([tmp_path / "ours", tmp_path / "none", tmp_path / "theirs"], "a")
 
-    revocation = found.revocation(fingerprint(blob(1)))
+    revocation = pins.revocation(fingerprint(blob(1)))
     assert revocation is not None
     assert revocation.source == f"{tmp_path}/theirs:1"
-    assert found.revocation(fingerprint(blob(2))) is None
+    assert pins.revocation(fingerprint(blob(2))) is None
 
 
 def test_an_authority_s_key_is_no_host_s(tmp_path: Path) -> None:
-    found = known(tmp_path, f"@cert-authority *.example {key(1)}\n", "a.example")
+    pins = known(tmp_path, f"@cert-authority *.example {key(1)}\n", "a.example")
 
-    assert found.pinned == ()
-    assert [key.fingerprint for key in found.authorities] == [fingerprint(blob(1))]
+    assert pins.pinned == ()
+    assert [key.fingerprint for key in pins.authorities] == [fingerprint(blob(1))]
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_a_damaged_line_of_the_host_is_named(tmp_path: Path, line: str, fact: st
 
 
 def test_a_damaged_line_of_another_host_stops_nobody(tmp_path: Path) -> None:
-    found = known(tmp_path, f"b {KIND} AAAA=B\n@trusted b x y\n@revoked\na {key()}\n", "a")
+    pins = known(tmp_path, f"b {KIND} AAAA=B\n@trusted b x y\n@revoked\na {key()}\n", "a")
 
-    assert len(found.pinned) == 1
+    assert len(pins.pinned) == 1
 
 
 @limits(max_examples=300, deadline=None)
@@ -191,9 +191,9 @@ def test_one_host_of_ten_thousand_is_found_in_a_moment(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     started = time.process_time()
 
-    found = known_keys([path], names[-1])
+    pins = known_keys([path], names[-1])
 
-    assert found.fingerprints == (fingerprint(blob(8_999)),)
+    assert pins.fingerprints == (fingerprint(blob(8_999)),)
     assert time.process_time() - started < 1
 
 
