@@ -176,11 +176,20 @@ def _segment_table(quality: SegmentQuality) -> Table:
 def _detect_table(quality: DetectQuality) -> Table:
     table = Table(f"label, on {quality.count} images", "mAP@50", box=None, pad_edge=False)
     table.add_column("mAP@50:95")
+    if quality.masks is not None:
+        table.add_column("masks: mAP@50")
+        table.add_column("mAP@50:95")
     table.add_column("boxes", justify="right")
     for label in quality.per_label:
-        figures = (label.ap50, label.ap50_95)
+        figures = [label.ap50, label.ap50_95]
+        if quality.masks is not None:
+            areas = label.masks
+            figures += [None, None] if areas is None else [areas.ap50, areas.ap50_95]
         words = ["does not occur" if figure is None else f"{figure:.3f}" for figure in figures]
         table.add_row(label.label, *words, str(label.things))
     things = sum(label.things for label in quality.per_label)
-    table.add_row("mean", f"{quality.map50:.3f}", f"{quality.map50_95:.3f}", str(things))
+    means = [quality.map50, quality.map50_95]
+    if quality.masks is not None:
+        means += [quality.masks.ap50, quality.masks.ap50_95]
+    table.add_row("mean", *(f"{mean:.3f}" for mean in means), str(things))
     return table

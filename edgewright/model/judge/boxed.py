@@ -1,10 +1,13 @@
-"""Images whose things are known by their boxes: COCO's JSON, or YOLO's text beside each image."""
+"""Images whose things are known by their boxes, or outlines: COCO's JSON, or YOLO's text beside
+each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from PIL import Image, ImageOps
+from pydantic import Field
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
@@ -14,10 +17,22 @@ from edgewright.model.judge.data import SUFFIXES
 _TEXT_BYTES = 1 << 20
 
 
+# x and y of each corner, in pixels of the upright image: x1, y1, x2, y2, …
+Polygon = Annotated[tuple[float, ...], Field(min_length=6, max_length=20_000)]
+
+
+class RunLengths(Excerpt):
+    """A mask as COCO writes it: runs down the columns, as numbers or as COCO's text."""
+
+    size: tuple[int, int]  # height, width
+    counts: str | tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Thing:
     label: int  # index among the card's
     box: tuple[float, float, float, float]  # x, y, width, height in pixels of the upright image
+    outline: tuple[Polygon, ...] | RunLengths | None = None  # none: nobody drew it
     is_crowd: bool = False  # many things in one box: what is in it is neither right nor wrong
 
 
@@ -42,6 +57,7 @@ class CocoAnnotation(Excerpt):
     category_id: int
     bbox: tuple[float, float, float, float]
     iscrowd: int = 0
+    segmentation: tuple[Polygon, ...] | RunLengths | None = None
 
 
 class CocoFile(Excerpt):
@@ -97,6 +113,7 @@ def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
         thing = Thing(
             label=labels.index(names[annotation.category_id]),
             box=annotation.bbox,
+            outline=annotation.segmentation or None,
             is_crowd=bool(annotation.iscrowd),
         )
         things.setdefault(annotation.image_id, []).append(thing)
@@ -136,20 +153,30 @@ def _read_text(image: Path, labels: Sequence[str]) -> tuple[Thing, ...]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        label, *words = line.split()
         try:
-            label, x, y, w, h = line.split()
-            place = int(label)
-            cx, cy, cw, ch = (float(value) for value in (x, y, w, h))
+            place, values = int(label), [float(word) for word in words]
+            if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+                raise ValueError("neither a box nor a polygon")
         except ValueError as broken:
             raise UserError(
                 f"{text}:{number}",
-                "is no box of YOLO's",
-                facts=["expected: class, centre x, centre y, width, height; from 0 to 1"],
+                "is no box and no polygon of YOLO's",
+                facts=[
+                    "expected: class, centre x, centre y, width, height; from 0 to 1",
+                    "or: class and x, y of three corners or more; from 0 to 1",
+                ],
             ) from broken
         if not 0 <= place < len(labels):
             raise _unknown(text, label, labels)
-        box = ((cx - cw / 2) * width, (cy - ch / 2) * height, cw * width, ch * height)
-        things.append(Thing(label=place, box=box))
+        x, y = [value * width for value in values[::2]], [value * height for value in values[1::2]]
+        if len(values) == 4:
+            box = (x[0] - x[1] / 2, y[0] - y[1] / 2, x[1], y[1])
+            things.append(Thing(label=place, box=box))
+        else:
+            corners = tuple(part for corner in zip(x, y, strict=True) for part in corner)
+            box = (min(x), min(y), max(x) - min(x), max(y) - min(y))
+            things.append(Thing(label=place, box=box, outline=(corners,)))
     return tuple(things)
 
 

@@ -9,13 +9,13 @@ from edgewright.model.contract.anomaly_card import AnomalyCard
 from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.judge.boxed import load_boxes
-from edgewright.model.judge.boxes import evaluate_boxes
+from edgewright.model.judge.boxes import evaluate_boxes, has_masks
 from edgewright.model.judge.evaluate import Prices
 from edgewright.model.judge.masked import load_anomalies, load_segmentations
 from edgewright.model.judge.planes import evaluate_anomalies, evaluate_segments
 
 JudgedCard = AnomalyCard | DetectCard | SegmentCard
-Metric = Literal["AUROC", "mAP@50:95", "mean IoU"]
+Metric = Literal["AUROC", "mAP@50:95", "mask mAP@50:95", "mean IoU"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,15 @@ def judge_of(card: JudgedCard, images: str) -> TaskJudge:
             images=tuple(sample.path for sample in load_segmentations(Path(images))),
             measure=lambda model: evaluate_segments(model, card, images).mean_iou,
         )
+    boxed = load_boxes(Path(images), card.labels)
+    with_masks = has_masks(card, boxed)
+
+    def measure(model: Path) -> float:
+        quality = evaluate_boxes(model, card, images)
+        return quality.masks.ap50_95 if quality.masks is not None else quality.map50_95
+
     return TaskJudge(
-        metric="mAP@50:95",
-        images=tuple(image.path for image in load_boxes(Path(images), card.labels)),
-        measure=lambda model: evaluate_boxes(model, card, images).map50_95,
+        metric="mask mAP@50:95" if with_masks else "mAP@50:95",
+        images=tuple(image.path for image in boxed),
+        measure=measure,
     )

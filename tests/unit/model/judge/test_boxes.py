@@ -10,6 +10,8 @@ from PIL import Image
 from edgewright.base.errors import UserError
 from edgewright.model.judge.boxed import load_boxes
 from edgewright.model.judge.boxes import evaluate_boxes
+from edgewright.model.judge.task_judge import judge_of
+from edgewright.model.tasks.masks import encode, runs_of
 from tests.unit.model.detectors import LABELS, SIDE, card_of, write_constant
 
 CARD = card_of(
@@ -92,7 +94,8 @@ def test_yolos_text_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0 0.5 0.5\n", "a.txt:1: is no box of YOLO's"),
+        ("0 0.5 0.5\n", "a.txt:1: is no box and no polygon of YOLO's"),
+        ("0 0.1 0.1 0.5 0.1 0.5\n", "a.txt:1: is no box and no polygon of YOLO's"),
         ("9 0.5 0.5 0.1 0.1\n", "has boxes of the class '9', which the card does not have"),
         ("", "has no images with boxes"),
     ],
@@ -107,3 +110,102 @@ def test_labels_that_cannot_be_meant_are_refused(tmp_path: Path, text: str, word
 def test_a_category_without_a_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has boxes of the class 'dust'"):
         load_boxes(coco(tmp_path, "dust"), LABELS)
+
+
+MASKED = card_of(
+    [
+        {"name": "a", "shape": [1, 1, 8], "role": "predictions", "channels": "last"},
+        {"name": "p", "shape": [1, 1, 16, 16], "role": "prototypes"},
+    ],
+    preprocess={"color": "rgb", "fit": {"kind": "stretch"}},
+)
+# A crack in the box (16, 16) to (48, 48) of the input, whose mask is its left half.
+CRACK = np.array([[[32, 32, 32, 32, 0.9, 0, 0, 1]]], np.float32)
+LEFT = np.where(np.arange(16) < 8, 1, -1).astype(np.float32) * np.ones((1, 1, 16, 1), np.float32)
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_constant(MASKED, [CRACK, LEFT], tmp_path_factory.mktemp("masks") / "net")
+
+
+def outlined(folder: Path, *, width: float) -> Path:
+    """A crack from x = 0.25 on, as a polygon of YOLO's."""
+    end = 0.25 + width
+    corners = f"0.25 0.25 {end} 0.25 {end} 0.75 0.25 0.75"
+    write_image(folder, "a.png", f"0 {corners}\n")
+    return folder
+
+
+def test_masks_are_judged_where_the_images_have_outlines(masked: Path, tmp_path: Path) -> None:
+    """Each answers for itself: this box is half too wide, the mask in it is right."""
+    quality = evaluate_boxes(masked, MASKED, str(outlined(tmp_path, width=0.25)))
+    assert quality.masks is not None
+    assert (quality.masks.ap50, quality.masks.ap50_95) == (1.0, 1.0)
+    assert quality.map50_95 == 0.1  # an overlap of one half
+    crack, finger, _ = quality.per_label
+    assert crack.masks == quality.masks
+    assert finger.masks is None
+
+    wide = evaluate_boxes(masked, MASKED, str(outlined(tmp_path, width=0.5)))
+    assert wide.masks is not None
+    assert (wide.map50_95, wide.masks.ap50_95) == (1.0, 0.1)
+
+
+def test_of_boxes_alone_no_mask_is_judged(masked: Path, tmp_path: Path) -> None:
+    write_image(tmp_path, "a.png", "0 0.5 0.5 0.5 0.5\n")
+    quality = evaluate_boxes(masked, MASKED, str(tmp_path))
+    assert quality.map50 == 1.0
+    assert "masks" not in quality.model_dump_json()
+
+
+def of_coco(folder: Path, segmentation: object) -> Path:
+    path = coco(folder, "crack")
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= {"bbox": [32, 16, 32, 32], "segmentation": segmentation}
+    path.write_text(json.dumps(content))
+    return path
+
+
+LEFT_HALF = np.zeros((SIDE, 2 * SIDE), bool)
+LEFT_HALF[16:48, 32:64] = True
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[32, 16, 64, 16, 64, 48, 32, 48]],
+        {"size": [SIDE, 2 * SIDE], "counts": runs_of(LEFT_HALF)},
+        {"size": [SIDE, 2 * SIDE], "counts": encode(LEFT_HALF)},
+    ],
+    ids=["polygon", "numbers", "text"],
+)
+def test_cocos_forms_of_a_mask_are_all_read(
+    masked: Path, tmp_path: Path, segmentation: object
+) -> None:
+    quality = evaluate_boxes(masked, MASKED, str(of_coco(tmp_path, segmentation)))
+    assert quality.masks is not None
+    assert quality.masks.ap50_95 == 1.0
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [
+        ({"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}, "is of 64 x 64 pixels"),
+        ({"size": [SIDE, 2 * SIDE], "counts": [3, -3]}, "has runs of another number of pixels"),
+        ({"size": [SIDE, 2 * SIDE], "counts": "~"}, "is no mask"),
+        ([[1, 2, 3, 4]], "is no COCO file"),
+    ],
+)
+def test_masks_that_are_no_masks_of_their_image_are_refused(
+    masked: Path, tmp_path: Path, segmentation: object, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        evaluate_boxes(masked, MASKED, str(of_coco(tmp_path, segmentation)))
+
+
+def test_quantization_of_a_network_with_masks_is_judged_by_them(
+    masked: Path, tmp_path: Path
+) -> None:
+    judge = judge_of(MASKED, str(outlined(tmp_path, width=0.25)))
+    assert (judge.metric, judge.measure(masked)) == ("mask mAP@50:95", 1.0)

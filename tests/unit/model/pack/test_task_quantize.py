@@ -1,25 +1,33 @@
-"""Quantization of a segmentation, judged by its masks."""
+"""Quantization of a segmentation and of a detector with masks, judged by their masks."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Input, MeanStd, ModelFile, Preprocess, write_card
+from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.segment_card import SegmentCard
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.pack.task_golden import require_task_golden
+from edgewright.model.pack.task_import import TaskRequest, import_task
 from edgewright.model.pack.task_quantize import (
     TaskQuantization,
     TaskQuantized,
     quantize_task,
 )
+from edgewright.model.tasks.detect import DetectAnswer
+from edgewright.model.tasks.inference import Engine
+from edgewright.model.tasks.masks import encode
+from edgewright.model.train.small_yolo import SmallYoloSeg, export
 
 
 def silent(line: str) -> None:
@@ -139,3 +147,70 @@ def test_an_int8_network_is_not_quantized_again(request_: TaskQuantization) -> N
     int8 = replace(request_, model=again, card=card, card_path=request_.out / "card.json")
     with pytest.raises(UserError, match="is quantized already"):
         quantize_task(replace(int8, out=request_.out.with_name("twice")), silent)
+
+
+def test_yolos_masks_outlive_int8(tmp_path: Path) -> None:
+    """Cut at its last convolutions: what FP32 answers is the truth that INT8 is judged by."""
+    torch.manual_seed(0)
+    exported = export(SmallYoloSeg(3), tmp_path / "net.onnx", outputs=("output0", "output1"))
+    for part in ("calibration", "test"):
+        (tmp_path / part).mkdir()
+    for seed in range(8):
+        tiles = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+        part = "calibration" if seed < 4 else "test"
+        picture = Image.fromarray(tiles).resize((64, 64), Image.Resampling.NEAREST)
+        picture.save(tmp_path / part / f"{seed}.png")
+    fp32 = tmp_path / "fp32"
+    import_task(
+        TaskRequest(
+            model=exported,
+            out=fp32,
+            task="detect",
+            labels=("crack", "finger", "shadow"),
+            images=tmp_path / "calibration",
+            settings={"score_threshold": 0.3},
+        )
+    )
+    card = read_any_card(fp32 / "card.json")
+    assert isinstance(card, DetectCard)
+    held_out = _answers_as_truth(Engine(fp32 / "model.onnx", card), card, tmp_path / "test")
+    report = quantize_task(
+        TaskQuantization(
+            model=fp32 / "model.onnx",
+            card=card,
+            card_path=fp32 / "card.json",
+            calibration=str(tmp_path / "calibration"),
+            held_out=str(held_out),
+            out=tmp_path / "int8",
+            budget=20.0,
+            calibration_images=4,
+        ),
+        silent,
+    )
+    assert (report.metric, report.fp32.figure) == ("mask mAP@50:95", 1.0)
+    assert report.chosen.figure >= 0.8
+
+
+def _answers_as_truth(engine: Engine, card: DetectCard, folder: Path) -> Path:
+    """COCO's JSON of what the network finds in the images of a folder."""
+    images, annotations = [], []
+    for number, path in enumerate(sorted(folder.iterdir())):
+        images.append({"id": number, "file_name": path.name})
+        result = engine.infer([path])
+        assert isinstance(result.answer, DetectAnswer)
+        masks = result.reading.masks
+        for detection, mask in zip(result.answer.detections, masks.masks, strict=True):
+            pixels = np.zeros((64, 64), bool)
+            pixels[masks.window.pixels] = masks.window.spread(mask)
+            annotations.append(
+                {
+                    "image_id": number,
+                    "category_id": card.labels.index(detection.class_),
+                    "bbox": detection.box,
+                    "segmentation": {"size": pixels.shape, "counts": encode(pixels)},
+                }
+            )
+    categories = [{"id": place, "name": label} for place, label in enumerate(card.labels)]
+    truth = {"images": images, "categories": categories, "annotations": annotations}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    return folder / "truth.json"
