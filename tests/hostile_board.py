@@ -18,6 +18,8 @@ from edgewright.base.errors import TargetError
 from edgewright.deploy import access, edgectl, service, survey
 from edgewright.deploy.probe import APPLETS, PROBE
 from edgewright.deploy.remote import Result, _result
+from edgewright.observe import board_files
+from edgewright.observe.doctor import facts
 from edgewright.release.manifest import Release
 from tests.boards import StandIn, documents
 
@@ -69,6 +71,13 @@ def _script(text: str) -> str:
         return "kernel 6.1\nprocessor processor : 0\nimplementer 0x41\npart 0xc07\ncomm init\n"
     if text == access.LOOK:
         return "folder /opt\nuid 0\nuser root\nowner root\nwritable yes\n"
+    if text == facts.LOOK:
+        return (
+            "date 1700000000\ninodes /dev/root 9999 9 9990 1% /\nMemAvailable 999999\noom_kill 0\n"
+        )
+    if text == board_files.READ:
+        zone = "sys/class/thermal/thermal_zone0"
+        return f"{zone}/type cpu\n{zone}/temp 45000\nproc/loadavg 0.10 0.10 0.10 1/9 9\n"
     if text in (service.READ, service.READ_SYSTEMD):
         beat = '{"version":1,"command":"watch","pid":9,"uptime_s":95,"images":1,"failed":0}'
         return f"since 40\nstarts 3\nheartbeat {beat}\nuptime 100\nlog image.png\n"

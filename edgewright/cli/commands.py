@@ -59,7 +59,10 @@ GROUPS = (
     Group(
         name="deploy",
         about="one board over SSH",
-        modules={"board": ("trust", "deploy", "smoke", "status", "rollback")},
+        modules={
+            "board": ("trust", "deploy", "smoke", "status", "rollback"),
+            "doctor": ("doctor",),
+        },
     ),
     Group(
         name="develop",

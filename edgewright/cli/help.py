@@ -19,6 +19,7 @@ TOPICS = {
     "deploy": ("deploy.md", "put a release on a board, prove it, go back"),
     "keys": ("keys.md", "sign releases, and tell boards whom to trust"),
     "fleet": ("fleet.md", "many boards at once"),
+    "observe": ("observe.md", "what a board does, and what could hurt it"),
     "ci": ("ci.md", "edgewright in a pipeline"),
 }
 

@@ -54,6 +54,7 @@ from edgewright.model.quantize.sweep_report import SweepReport
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import InstructionReport
+from edgewright.observe.doctor.report import DoctorReport
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
 from edgewright.observe.peers.compare import Comparison
@@ -79,6 +80,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "build": BuildDocument,
     "demo": DeployReport,
     "deploy": DeployReport,
+    "doctor": DoctorReport,
     "emulate.down": LabStatus,
     "emulate.status": LabStatus,
     "emulate.up": LabStatus,
@@ -149,6 +151,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "deploy--dry-run": PlanReport,
     "deploy--many": BoardEnds[DeployReport],
     "deploy--many-dry-run": BoardEnds[PlanReport],
+    "doctor--many": BoardEnds[DoctorReport],
     "lab.lostwrites--teeth": TeethReport,
     "model.evaluate--anomaly": AnomalyQuality,
     "model.evaluate--detect": DetectQuality,

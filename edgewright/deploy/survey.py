@@ -76,9 +76,9 @@ def survey(board: Board, root: str) -> Survey:
 
 def parse_survey(basics: str, more: str, root: str, subject: str) -> Survey:
     """The survey from the output of the probe's script and of ours."""
-    facts = parse_probe("\n".join(_limited(basics)), subject)
+    facts = parse_probe("\n".join(limited_lines(basics)), subject)
     answers: dict[str, list[str]] = {}
-    for line in _limited(more):
+    for line in limited_lines(more):
         key, _, value = line.partition(" ")
         answers.setdefault(key, []).append(value.strip())
     return Survey(
@@ -108,7 +108,7 @@ def printable(text: str) -> str:
     return visible(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…")
 
 
-def _limited(text: str) -> list[str]:
+def limited_lines(text: str) -> list[str]:
     """Lines without anything but tabs to control a terminal."""
     # Not splitlines(): it also splits at characters that a file's name may hold.
     lines = text[: MAX_LINES * MAX_LINE].split("\n")[:MAX_LINES]

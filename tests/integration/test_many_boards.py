@@ -215,6 +215,24 @@ def test_the_same_again_is_a_round_trip_and_status_and_smoke_go_side_by_side(
     assert [report["passed"] for report in reports] == [True] * SOUND
 
 
+def test_a_full_board_is_named_by_doctor_before_a_deploy_is_refused(
+    boards: Boards, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = (f"--fleet={boards.fleet}", "--select=name in (oven-0, full, off)")
+
+    assert run("doctor", *some, "--json") == ExitCode.TARGET  # the board that is off
+
+    shown = capsys.readouterr()
+    require_valid("doctor--many", shown.out)
+    ends = documents(shown.out)
+    assert ends["off"]["report"] is None
+    space = {
+        name: next(check for check in ends[name]["report"]["checks"] if check["name"] == "space")
+        for name in ("oven-0", "full")
+    }
+    assert (space["oven-0"]["grade"], space["full"]["grade"]) == ("well", "broken")
+
+
 def test_ctrl_c_lets_boards_end_and_tells_the_state_of_each(
     boards: Boards,
     deployed: Release,

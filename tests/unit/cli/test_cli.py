@@ -12,7 +12,7 @@ from edgewright.release.minisign import SecretKey
 from tests.schemas import require_valid
 
 OVER_SSH = (
-    *("deploy", "smoke", "status", "rollback", "keys.provision", "keys.revoke"),
+    *("deploy", "smoke", "status", "doctor", "rollback", "keys.provision", "keys.revoke"),
     *("keys.floor", "keys.forget"),
     *("service.install", "service.remove", "bench.transfer"),
 )

@@ -1,4 +1,4 @@
-"""Every command of a deploy, rollback, provisioning, status, smoke and probe, answered wrongly.
+"""Every command of a deploy, rollback, status, smoke, probe, doctor and more, answered wrongly.
 
 No traceback, nothing read outside of the release, nothing signed but what the engineer named,
 nothing raw on the terminal, within memory and time. `pytest -m nightly` asks for 20,000 answers.
@@ -34,6 +34,8 @@ from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.smoke import Subject
+from edgewright.observe.doctor import facts
+from edgewright.observe.doctor.judge import judge
 from edgewright.release import order
 from edgewright.release.keys import KeyFolder, Signer
 from tests.boards import COMPATIBLE, NAMES, make_release
@@ -192,6 +194,10 @@ def serve(engineer: Engineer, board: Board) -> list[RenderableType]:
     return []
 
 
+def doctor(engineer: Engineer, board: Board) -> list[RenderableType]:
+    return [repr(judge(facts.ask(board, ROOT), CATALOGUE[0]))]
+
+
 def probe(engineer: Engineer, board: Board) -> list[RenderableType]:
     surveyed = survey.survey(board, ROOT)
     return [propose(surveyed, str(board.target), CATALOGUE, "new-board").toml]
@@ -241,6 +247,7 @@ FLOWS = [
     smoke,
     serve,
     probe,
+    doctor,
     each,
 ]
 

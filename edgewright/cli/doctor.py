@@ -1,0 +1,90 @@
+"""What about a board could hurt."""
+
+from invoke.context import Context
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgewright.base.progress import Progress
+from edgewright.board.profile import BoardProfile
+from edgewright.cli import many
+from edgewright.cli.common import OUT, Json, task, write_document
+from edgewright.cli.many import BoardEnds, Boards, Member
+from edgewright.deploy import remote
+from edgewright.observe.doctor import facts
+from edgewright.observe.doctor.judge import judge
+from edgewright.observe.doctor.report import HURTS, DoctorReport, Grade, require_well
+
+STYLES = {Grade.BROKEN: "bold red", Grade.RISK: "red", Grade.NOTE: "yellow"}
+
+
+@task
+def doctor(c: Context, boards: Boards, json: Json = False) -> None:
+    """Tell what about a board could hurt. Example: invoke doctor --board=a53-som --emulated"""
+    if not boards.is_one:
+        examine_many(boards, json=json)
+        return
+    reach = boards.one()
+    with reach.connect() as board:
+        report = examine(board, reach.profile)
+    if json:
+        write_document(report)
+    else:
+        OUT.print(_screen(report))
+    require_well(report)
+
+
+def examine(board: remote.Board, profile: BoardProfile) -> DoctorReport:
+    """Everything about a board that could hurt. Raises TargetError for one that does not answer."""
+    health = facts.ask(board, profile.deploy.root)
+    checks = judge(health, profile)
+    return DoctorReport(
+        target=str(board.target),
+        board=profile.name,
+        emulated=board.target.emulated,
+        host_key=board.host_key,
+        hurts=sum(check.grade in HURTS for check in checks),
+        checks=checks,
+    )
+
+
+def examine_many(boards: Boards, *, json: bool) -> None:
+    members, password = boards.members(), boards.password()
+
+    def examine_one(member: Member, _: Progress) -> DoctorReport:
+        with remote.connect(member.target, password=password) as board:
+            return examine(board, member.profile)
+
+    work = many.Task(
+        command="doctor",
+        work=examine_one,
+        line=_line,
+        document=BoardEnds[DoctorReport],
+        judge=require_well,
+    )
+    many.run(work, members, parallel=boards.parallel, json=json)
+
+
+def _line(report: DoctorReport) -> str:
+    notes = [check.name for check in report.checks if check.grade is Grade.NOTE]
+    return f"nothing would hurt; notes: {', '.join(notes) or 'none'}"
+
+
+def _screen(report: DoctorReport) -> RenderableType:
+    """What hurts with its remedy, and what is well in one line."""
+    table = Table("check", "", "found", box=None, pad_edge=False)
+    for check in report.checks:
+        if check.grade in (Grade.WELL, Grade.UNKNOWN):
+            continue
+        lines = [check.found, *(f"| {line}" for line in check.facts)]
+        lines += [check.harm] if check.harm else []
+        lines += [f"next: {check.next}"] if check.next else []
+        table.add_row(check.name, Text(check.grade, STYLES[check.grade]), Text("\n".join(lines)))
+    rest = [
+        Text(f"{grade}: {', '.join(names)}")
+        for grade in (Grade.UNKNOWN, Grade.WELL)
+        if (names := [check.name for check in report.checks if check.grade is grade])
+    ]
+    beneath = "; emulated: memory, heat, clock and kernel are this machine's"
+    head = f"{report.board} at {report.target}{beneath if report.emulated else ''}"
+    return Group(Text(head), *([table] if table.row_count else []), *rest)

@@ -1,0 +1,1 @@
+"""What about a board could hurt: its answers, and what is judged from them."""
