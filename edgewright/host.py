@@ -20,6 +20,7 @@ from edgewright.lab.proof import fuzz
 
 BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")
 SYSTEMD = Path("/run/systemd/system")
+POSTGRESQL = Path("/usr/lib/postgresql")
 DAEMON_SECONDS = 60
 
 
@@ -70,6 +71,11 @@ def _no_emulation(arch: Arch) -> Callable[[], str | None]:
         return None
 
     return problem
+
+
+def _no_postgresql() -> str | None:
+    """Debian keeps its programs out of the search path."""
+    return None if any(POSTGRESQL.glob("*/bin/initdb")) else "initdb is not installed"
 
 
 NEEDS = (
@@ -134,6 +140,12 @@ NEEDS = (
         why="sends what is large several times as fast",
         problem=_missing_program(openssh.PROGRAM),
         packages=("openssh-client",),
+    ),
+    Need(
+        name="PostgreSQL",
+        why="tests hold the ledger of rollouts against a server of their own",
+        problem=_no_postgresql,
+        packages=("postgresql",),
     ),
     Need(
         name="docker",

@@ -64,6 +64,8 @@ MAX_CHUNKS = 32_768  # of a base
 LARGE = 1 << 20  # bytes; for less, a login of its own is not worth while
 SMALL = 64 * 1024  # bytes; for less, hashes of a base are not worth asking for
 
+FENCE = re.compile(r"[0-9]{1,18}")
+
 SEND, READ_BACK, SWITCH = "send", "read back", "switch to"  # how these stages begin
 
 # Judges a release on the board, after its self-test, whose result it gets, and before the switch.
@@ -72,6 +74,9 @@ Gate = Callable[[BoardRelease, Result], None]
 # Signs a former order of a board anew, with a sequence number above the one given; returns a
 # signature file. It raises for an order that this user must not repeat.
 Sign = Callable[["Order", int], bytes]
+# The number that a deploy begins with, by the last one that its board knows. It raises where
+# somebody else has the right to this board by now.
+NextFence = Callable[[int], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +170,13 @@ def deploy(
     progress: Progress | None = None,
     take_over: bool = False,
     deployer: Deployer | None = None,
+    next_fence: NextFence | None = None,
 ) -> Installed:
     """Make `release` current on the board; the same release again sends nothing.
 
     `gate` runs with the release on the board before the switch; what it raises goes on to the
-    caller, and the former release stays current. The default deployer is `this_user`.
+    caller, and the former release stays current. The default deployer is `this_user`, the default
+    fence one more than the board's last.
     Raises TargetError for a board that does not fit, refuses, has no space or goes away, and
     UserError for a release without `edgectl`.
     """
@@ -190,7 +197,11 @@ def deploy(
         require_fit(board, release, facts)
         _update_edgectl(edgectl, release, answer, progress)
         begun = edgectl.begin(
-            order.input, holder=holder, reserve_bytes=reserve_bytes, take_over=take_over
+            order.input,
+            holder=holder,
+            reserve_bytes=reserve_bytes,
+            take_over=take_over,
+            fence=_next_fence(edgectl, next_fence),
         )
         sent = _send(edgectl, begun, plan_objects(edgectl, release, begun), progress)
         removed = _switch(edgectl, order, begun, gate, progress)
@@ -238,6 +249,7 @@ def rollback(
     gate: Callable[[Manifest], Gate] | None = None,
     progress: Progress | None = None,
     deployer: Deployer | None = None,
+    next_fence: NextFence | None = None,
 ) -> tuple[str, str]:
     """Order the previous release anew; returns the ids of the former and the now current one.
 
@@ -256,7 +268,8 @@ def rollback(
         floor = state.floor.sequence if state.floor else 0
         order = Order(manifest=manifest, signature=sign(former, floor))
         require_present(edgectl, order.sequence, state.clock)
-        begun = edgectl.begin(order.input, holder=holder, reserve_bytes=0)
+        fence = _next_fence(edgectl, next_fence)
+        begun = edgectl.begin(order.input, holder=holder, reserve_bytes=0, fence=fence)
         if begun.missing:  # a rollback sends nothing, so what is damaged stays damaged
             raise TargetError(
                 str(board.target),
@@ -266,6 +279,14 @@ def rollback(
             )
         _switch(edgectl, order, begun, gate(manifest) if gate else None, progress)
         return state.current or "none", state.previous
+
+
+def _next_fence(edgectl: Edgectl, next_fence: NextFence | None) -> int | None:
+    if next_fence is None:
+        return None
+    words = edgectl.board.run(["cat", f"{edgectl.root}/fence"]).stdout.split()
+    # A file that is gone or damaged has a copy, which `begin` goes by: it refuses what is too low.
+    return next_fence(int(words[0]) if words and FENCE.fullmatch(words[0]) else 0)
 
 
 def status(board: Board, root: str) -> Status:

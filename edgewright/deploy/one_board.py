@@ -16,7 +16,7 @@ from edgewright.base.progress import Progress
 from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
 from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError
-from edgewright.deploy.install import Deployer, Order
+from edgewright.deploy.install import Deployer, NextFence, Order
 from edgewright.deploy.remote import Board, Timeouts
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
@@ -38,6 +38,7 @@ class DeploySettings:
     former_names: tuple[str, ...] = ()  # of the board's kind, by its profile
     reserve_bytes: int = 0  # of the board's storage, which stay free
     take_over: bool = False  # end another's deploy that is at work on the board
+    next_fence: NextFence | None = None  # of a rollout; else one more than the board's last
     smoke_unchanged: bool = False  # test a release that was current already, too
     smoke_file: Path | None = None  # where the smoke report is written
 
@@ -89,6 +90,7 @@ def deploy_connected(
             progress=progress,
             take_over=settings.take_over,
             deployer=settings.deployer,
+            next_fence=settings.next_fence,
         )
     smoke_report = gate.report
     if smoke_report is None and settings.smoke_unchanged:

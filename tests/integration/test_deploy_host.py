@@ -782,6 +782,25 @@ def test_cut_at_every_command_leaves_a_whole_release_and_the_next_deploy_converg
         assert not (root / "txn").exists()
 
 
+def test_a_deploy_begins_with_a_fence_that_comes_from_elsewhere(make: Make, root: Path) -> None:
+    last: list[int] = []
+
+    def ten_more(fence: int) -> int:
+        last.append(fence)
+        return fence + 10
+
+    first, second = make("one"), make("two")
+    install(first)
+    install(second, next_fence=ten_more)
+    assert last == [1]
+    assert (root / "fence").read_text().split()[0] == "11"
+
+    with pytest.raises(RefusedError) as refused:
+        install(make("three"), next_fence=lambda fence: fence)
+    assert refused.value.code == "fence_lost"
+    assert current(root) == second.id
+
+
 def test_cut_upload_goes_on_where_it_was_cut(
     former: tuple[Release, Release, Callable[[], None]], root: Path
 ) -> None:

@@ -47,9 +47,12 @@ RESERVED = {
     "rich": ("edgewright.cli",),
     "torch": ("edgewright.model.train",),
 }
-HEAVY = {"elpv_dataset", "matplotlib", "torch", "torch_pruning", "transformers"}  # seconds each
+# Seconds each, or not there without an extra.
+HEAVY = {"dbos", "elpv_dataset", "matplotlib", "sqlalchemy", "torch", "torch_pruning"}
+HEAVY |= {"transformers"}
 
-NEED_EXTRA = ("edgewright.gallery", "edgewright.model", "edgewright.observe.peers.plot")
+NEED_MODEL = ("edgewright.gallery", "edgewright.model", "edgewright.observe.peers.plot")
+NEED_ROLLOUT = ("edgewright.fleet.rollout", "edgewright.cli.rollout")
 
 
 @cache
@@ -183,9 +186,9 @@ def test_documents_files_aside_and_locks_are_base_s_work(path: Path) -> None:
 
 
 def test_the_library_starts_without_the_heavy_libraries() -> None:
-    """No chain of imports from outside `NEED_EXTRA` reaches the extra [model]."""
+    """No chain of imports from outside those that need an extra reaches what it brings."""
     direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
-    reached = {name for name in direct if not name.startswith(NEED_EXTRA)}
+    reached = {name for name in direct if not name.startswith((*NEED_MODEL, *NEED_ROLLOUT))}
     while more := set().union(*(direct[name] & set(direct) for name in reached)) - reached:
         reached |= more
 
@@ -211,7 +214,9 @@ def normal(distribution: str) -> str:
 
 @pytest.mark.parametrize("path", EVERY, ids=name_of)
 def test_every_library_that_is_imported_is_declared(path: Path) -> None:
-    allowed = declared("model" if name_of(path).startswith(NEED_EXTRA) else None)
+    name = name_of(path)
+    extra = "model" if name.startswith(NEED_MODEL) else None
+    allowed = declared("rollout" if name.startswith(NEED_ROLLOUT) else extra)
 
     for library in third_party(imports(ast.walk(tree(path)))):
         assert allowed & {normal(name) for name in providers().get(library, [library])}, library

@@ -1,0 +1,133 @@
+"""Work that goes on where a dead process left it: the only module that knows DBOS Transact.
+
+What its defaults would do, and what is done instead:
+- Two processes with one executor id run everything twice: the id is the work's name, and the
+  process holds a lock of that name.
+- Work is pickled into the database, and whoever may write there runs code here: JSON.
+- Another version of the program leaves work pending for ever: the version is `VERSION`, which
+  changes only with the order of steps.
+- Work is given up after 100 recoveries: there is no limit.
+- SQLite is opened with a rollback journal, and not waited for: the engine is ours.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import dbos
+
+from edgewright.base.errors import UserError
+from edgewright.fleet.rollout.database import Database
+
+VERSION = "1"  # of the order of steps
+POLL_SECONDS = 0.5
+Json = str | float | int | bool | None
+
+
+class Steps(Protocol):
+    """How work writes down what it has done."""
+
+    def __call__(self, name: str, work: Callable[[], Json], /) -> Json:
+        """Do a step, or return what it returned when it was done; it may be begun again.
+
+        Steps come in the same order each time. What `work` raises ends the process's share of the
+        work, which is then as if the process had been killed in this step.
+        """
+
+
+class _LeftError(BaseException):
+    """Ends the engine's thread without its knowledge: what it notes of others, it never retries."""
+
+
+class _JsonText(dbos.Serializer):
+    def serialize(self, data: Any) -> str:
+        return json.dumps(data)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        return json.loads(serialized_data)
+
+    def name(self) -> str:
+        return "json"
+
+
+def run(database: Database, name: str, work: Callable[[Steps], str]) -> str:
+    """Do the work of that name to its end, from where the last process left it.
+
+    One process does such work at a time, and one piece of it. What was done already returns what
+    it returned. Raises UserError where another process is at it, and what the work raises.
+    """
+
+    def refuse() -> None:
+        raise UserError(
+            f"rollout '{name}'",
+            "another process is at work on it",
+            next=f"edgewright rollout.status --name={name} --watch",
+        )
+
+    with database.only_one(name, on_busy=refuse):
+        return _run_alone(database, name, work)
+
+
+def _run_alone(database: Database, name: str, work: Callable[[Steps], str]) -> str:
+    ended, results, failures = threading.Event(), list[str](), list[Exception]()
+
+    def step(step_name: str, step_work: Callable[[], Json]) -> Json:
+        def guarded() -> Json:
+            try:
+                return step_work()
+            except Exception as failure:
+                raise _left(failure) from failure
+
+        # Its own retries would only repeat what the work does better by itself.
+        return dbos.DBOS.run_step({"name": step_name, "retries_allowed": False}, guarded)
+
+    def _left(failure: Exception) -> _LeftError:
+        failures.append(failure)
+        return _LeftError()
+
+    def conduct() -> str:
+        try:
+            results.append(work(step))
+            return results[0]
+        except Exception as failure:
+            raise _left(failure) from failure
+        finally:
+            ended.set()
+
+    url = database.steps.url.render_as_string(hide_password=False)
+    logging.getLogger("dbos").propagate = False
+    dbos.DBOS(
+        config={
+            "name": "edgewright",
+            "executor_id": name,
+            "application_version": VERSION,
+            "serializer": _JsonText(),
+            "system_database_engine": database.steps,
+            "system_database_url": url,
+            "notification_listener_polling_interval_sec": POLL_SECONDS,
+            "scheduler_polling_interval_sec": 3600.0,
+            "log_level": "CRITICAL",
+        }
+    )
+    try:
+        workflow = dbos.DBOS.workflow(name="rollout", max_recovery_attempts=None)(conduct)
+        dbos.DBOS.launch()
+        status = dbos.DBOS.get_workflow_status(name)
+        if status is not None and status.status == "SUCCESS":
+            return str(status.output)
+        if status is None:
+            with dbos.SetWorkflowID(name):
+                dbos.DBOS.start_workflow(workflow)
+        # Else it was begun again by `launch`. No wait is for ever: an interrupt is noticed.
+        while not ended.wait(1):
+            pass
+        if failures:
+            raise failures[0]
+        return results[0]
+    finally:
+        # Its threads look up this often, and the end of the work is noted by one of them.
+        dbos.DBOS.destroy(
+            destroy_registry=True, workflow_completion_timeout_sec=0 if failures else 5
+        )

@@ -1,0 +1,271 @@
+"""Whether a wave was good enough for the next one, by what its boards measured.
+
+Measurements are compared with the former release *of the same board*: kinds of boards, sites and
+ages differ by more than releases do.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+from typing import Literal
+
+from edgewright.base.errors import UserError
+from edgewright.base.schema import Part
+
+SIGNIFICANCE = 0.05
+# Below it, not even boards that all agree reach the significance: one half to the fourth is 0.06.
+MINIMUM_PAIRS = 5
+STRAY = 0.05  # share of the boards that may be beyond the limit by themselves
+EXACT = 50  # pairs; above, the normal distribution is as good
+
+GATE = re.compile(r"(?P<name>[a-z0-9]+)<=(?P<limit>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<percent>%?)")
+DEFAULT = "failures<=5%,p95<=10%,memory<=10%,accuracy<=0%,restarts<=0"
+
+
+class Numbers(Part):
+    """What a release measured on one board; null: it was not measured there."""
+
+    p95_ms: float | None = None  # of an inference
+    peak_rss_kb: int | None = None
+    right: float | None = None  # share of the golden images, 0 to 1
+
+
+class Measured(Part):
+    """A board before and after its deploy."""
+
+    before: Numbers | None = None  # of its former release
+    after: Numbers | None = None
+    restarts: int | None = None  # of its service, when the deploy ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A board of a wave, at the end of the soak time."""
+
+    board: str
+    failure: str | None  # why the release does not run there
+    measured: Measured
+    restarts: int | None = None  # of its service since the deploy
+
+
+class Word(StrEnum):
+    YES = "yes"
+    NO = "no"
+    NONE = "no verdict"
+
+
+class Verdict(Part):
+    """What one gate says of a wave."""
+
+    gate: str  # as it was written
+    word: Word
+    test: str  # what was tested, in words
+    found: str
+    boards: tuple[str, ...]  # beyond the limit, the worst first
+    pairs: int | None  # boards that were compared with themselves
+    p: float | None  # how likely such boards are if the release is within the limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A limit of what a wave may show."""
+
+    name: Literal["failures", "p95", "memory", "accuracy", "restarts"]
+    limit: float  # of a share: 0.05 for 5 %
+    is_share: bool
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}<={self.limit * 100:g}%"
+            if self.is_share
+            else f"{self.name}<={self.limit:g}"
+        )
+
+
+SHARES: Mapping[str, bool | None] = {  # whether a limit is one; None: as it is written
+    "failures": None,
+    "p95": True,
+    "memory": True,
+    "accuracy": True,
+    "restarts": False,
+}
+
+
+def parse(text: str) -> tuple[Gate, ...]:
+    """`failures<=5%,p95<=10%`. Raises UserError."""
+    gates: dict[str, Gate] = {}
+    for word in text.split(","):
+        match = GATE.fullmatch(word.strip())
+        name = match["name"] if match else ""
+        is_share = bool(match and match["percent"])
+        if match is None or name not in SHARES or SHARES[name] not in (None, is_share):
+            raise UserError(
+                f"--gate={text}",
+                f"'{word.strip()}' is no gate",
+                facts=[f"expected some of: {DEFAULT}"],
+                next="the same command without --gate, or with some of these and your limits",
+            )
+        if name in gates:
+            raise UserError(f"--gate={text}", f"{name} is there twice", next="leave one out")
+        limit = float(match["limit"]) / (100 if is_share else 1)
+        gates[name] = Gate(name=name, limit=limit, is_share=is_share)  # type: ignore[arg-type]
+    return tuple(gates.values())
+
+
+def judge(gates: Sequence[Gate], readings: Sequence[Reading]) -> tuple[Verdict, ...]:
+    """What each gate says. A wave with a `no` is taken back, one without a verdict waits."""
+    return tuple(JUDGES[gate.name](gate, readings) for gate in gates)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Word:
+    words = {verdict.word for verdict in verdicts}
+    return next((word for word in (Word.NO, Word.NONE) if word in words), Word.YES)
+
+
+def may_fail(gate: Gate, boards: int) -> int:
+    """How many of so many boards may fail."""
+    return math.floor(gate.limit * boards) if gate.is_share else int(gate.limit)
+
+
+def _failures(gate: Gate, readings: Sequence[Reading]) -> Verdict:
+    failed = sorted(reading.board for reading in readings if reading.failure is not None)
+    return Verdict(
+        gate=str(gate),
+        word=Word.NO if len(failed) > may_fail(gate, len(readings)) else Word.YES,
+        test="boards of the wave that do not run the release, or were not heard of: all counted",
+        found=f"{len(failed)} of {len(readings)} boards",
+        boards=tuple(failed),
+        pairs=None,
+        p=None,
+    )
+
+
+def _restarts(gate: Gate, readings: Sequence[Reading]) -> Verdict:
+    counts = {
+        reading.board: reading.restarts for reading in readings if reading.restarts is not None
+    }
+    beyond = Counter({board: n for board, n in counts.items() if n > gate.limit})
+    word = Word.NO if beyond else Word.YES
+    return Verdict(
+        gate=str(gate),
+        word=word if counts or not _sound(readings) else Word.NONE,
+        test="restarts of each board's service between its deploy and the end of the soak time",
+        found=f"at most {max(counts.values())} on one of {len(counts)} boards"
+        if counts
+        else "no board has a service",
+        boards=tuple(board for board, _ in beyond.most_common()),
+        pairs=None,
+        p=None,
+    )
+
+
+def _sound(readings: Sequence[Reading]) -> list[Reading]:
+    return [reading for reading in readings if reading.failure is None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Paired:
+    """A gate on a measurement of the same board with its former release and with the new one."""
+
+    words: str
+    unit: str
+    worse: Callable[[Numbers, Numbers], float | None]  # as a share: 0.1 for 10 % more
+
+    def __call__(self, gate: Gate, readings: Sequence[Reading]) -> Verdict:
+        changes: dict[str, float] = {}
+        for reading in _sound(readings):
+            before, after = reading.measured.before, reading.measured.after
+            change = self.worse(before, after) if before and after else None
+            if change is not None:
+                changes[reading.board] = change
+        beyond = sorted(
+            (board for board in changes if changes[board] > gate.limit),
+            key=lambda board: (-changes[board], board),
+        )
+        p = signed_rank([change - gate.limit for change in changes.values()])
+        if len(changes) < MINIMUM_PAIRS:
+            word = Word.NONE
+        elif p < SIGNIFICANCE:
+            word = Word.NO
+        else:
+            word = Word.YES if len(beyond) <= len(changes) * STRAY else Word.NONE
+        found = f"{len(changes)} boards compared, expected at least {MINIMUM_PAIRS}"
+        if len(changes) >= MINIMUM_PAIRS:
+            middle, top = median(changes.values()), max(changes.values())
+            found = (
+                f"median {middle * 100:+.1f} {self.unit}, at most {top * 100:+.1f} {self.unit}, "
+                f"{len(beyond)} of {len(changes)} boards beyond the limit"
+            )
+        return Verdict(
+            gate=str(gate),
+            word=word,
+            test=f"{self.words}, against the former release of the same board: "
+            f"Wilcoxon's signed-rank test, one-sided, {SIGNIFICANCE:.0%}",
+            found=found,
+            boards=tuple(beyond),
+            pairs=len(changes),
+            p=round(p, 6) if changes else None,
+        )
+
+
+def _more(before: float | None, after: float | None) -> float | None:
+    return after / before - 1 if before and after is not None else None
+
+
+def _fewer_right(before: Numbers, after: Numbers) -> float | None:
+    if before.right is None or after.right is None:
+        return None
+    return before.right - after.right
+
+
+JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
+    "failures": _failures,
+    "restarts": _restarts,
+    "p95": _Paired(
+        words="95th percentile of the time of an inference",
+        unit="%",
+        worse=lambda before, after: _more(before.p95_ms, after.p95_ms),
+    ),
+    "memory": _Paired(
+        words="peak memory",
+        unit="%",
+        worse=lambda before, after: _more(before.peak_rss_kb, after.peak_rss_kb),
+    ),
+    "accuracy": _Paired(
+        words="share of the golden images that is lost", unit="points", worse=_fewer_right
+    ),
+}
+
+
+def signed_rank(differences: Sequence[float]) -> float:
+    """Wilcoxon's signed-rank test: how likely a sum of positive ranks as large as this one is.
+
+    The null hypothesis is a distribution around zero (or below); zeros are left out, ties have the
+    mean of their ranks. Exact up to `EXACT` differences, above by the normal distribution with
+    corrections for ties and continuity. Source: Wilcoxon 1945; Lehmann, Nonparametrics, 1975, 3.2.
+    """
+    values = sorted((value for value in differences if value), key=abs)
+    doubled = _doubled_ranks([abs(value) for value in values])
+    positive = sum(rank for rank, value in zip(doubled, values, strict=True) if value > 0)
+    if len(values) <= EXACT:
+        ways = Counter({0: 1})  # sum of doubled ranks → subsets that have it
+        for rank in doubled:
+            ways += Counter({total + rank: count for total, count in ways.items()})
+        return sum(n for total, n in ways.items() if total >= positive) / (1 << len(values))
+    deviation = math.sqrt(sum(rank**2 for rank in doubled)) / 2
+    above = (positive - 1 - sum(doubled) / 2) / deviation
+    return math.erfc(above / math.sqrt(2)) / 2
+
+
+def _doubled_ranks(sizes: Sequence[float]) -> list[int]:
+    """Twice the rank of each of the sorted sizes: a whole number also where ties share a mean."""
+    first: dict[float, int] = {}
+    last: dict[float, int] = {}
+    for rank, size in enumerate(sizes, 1):
+        first.setdefault(size, rank)
+        last[size] = rank
+    return [first[size] + last[size] for size in sizes]

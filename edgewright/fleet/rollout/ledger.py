@@ -1,0 +1,766 @@
+"""Who may touch which board, and what became of it.
+
+Every change is one transaction that compares before it sets: of two workers that want one board,
+one gets it, with a fence above all earlier ones and a lease. A board itself refuses a fence below
+its last one, so a worker whose lease ran out can do no harm when it wakes up, and what it reports
+then is dropped.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from edgewright.base.errors import UserError
+from edgewright.fleet.rollout.database import Database
+from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State, after
+from edgewright.fleet.rollout.tables import (
+    APPROVALS,
+    ATTEMPTS,
+    BOARDS,
+    EVENTS,
+    MEMBERS,
+    ORDERS,
+    ROLLOUTS,
+    VERDICTS,
+    migrate,
+)
+
+CANDIDATES = 4  # times as many boards as are wanted are looked at: some sites may have no room
+CHUNK = 500  # names in one statement
+NAMES_SHOWN = 10
+RUNNING = "running"
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A board of a plan."""
+
+    board: str
+    site: str
+    wave: int  # the first is 1
+    release: str = ""  # that it is to run
+    former: str | None = None  # that it has
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A manifest and its signature: what brings a board back to a former release."""
+
+    release: str
+    manifest: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on a board until the lease ends."""
+
+    attempt: int
+    rollout: str
+    board: str
+    site: str
+    goal: Goal
+    release: str  # that the board is to run, or to run no more
+    fence: int
+    tries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How an attempt ended."""
+
+    claim: Claim
+    outcome: Outcome
+    reason: str = ""
+    result: str | None = None  # JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """A rollout as the ledger has it."""
+
+    name: str
+    state: str
+    wish: str
+    plan: str
+    wave: int
+    phase: str
+    reason: str
+    started: float
+    ended: float | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state != RUNNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A board of a rollout."""
+
+    board: str
+    site: str
+    wave: int
+    release: str
+    goal: Goal
+    state: State
+    tries: int
+    ready_at: float
+    former: str | None
+    reason: str
+    result: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    id: int
+    at: float
+    board: str | None
+    kind: str
+    fence: int | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    who: str
+    reason: str
+    at: float
+
+
+class Ledger:
+    """The tables of a database, which is migrated first. Raises UserError."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        migrate(database)
+        self.database, self._clock = database, clock
+        self._begin = database.engine.begin
+
+    # Rollouts
+
+    def plan(
+        self, name: str, plan: str, entries: Sequence[Entry], orders: Iterable[Order] = ()
+    ) -> None:
+        """Write a rollout down, and take its boards.
+
+        Raises UserError for a name that is taken, and for boards of another rollout, by name.
+        Boards in quarantine are skipped.
+        """
+        now = self._clock()
+        with self._begin() as connection:
+            if self._rollout(connection, name):
+                raise UserError(
+                    f"rollout '{name}'",
+                    "is there already",
+                    next=f"edgewright rollout.status {name}",
+                )
+            connection.execute(
+                ROLLOUTS.insert().values(
+                    name=name, state=RUNNING, wish="run", plan=plan, wave=0, phase="planned",
+                    reason="", started=now,
+                )
+            )  # fmt: skip
+            quarantine = self._take(connection, name, [entry.board for entry in entries])
+            connection.execute(
+                MEMBERS.insert(),
+                [
+                    {
+                        "rollout": name,
+                        "board": entry.board,
+                        "site": entry.site,
+                        "wave": entry.wave,
+                        "place": place,
+                        "release": entry.release,
+                        "goal": Goal.RELEASE,
+                        "state": State.SKIPPED if entry.board in quarantine else State.WAITING,
+                        "tries": 0,
+                        "ready_at": now,
+                        "former": entry.former,
+                        "reason": quarantine.get(entry.board, ""),
+                    }
+                    for place, entry in enumerate(entries)
+                ],
+            )
+            rows = [{"rollout": name, **vars(order)} for order in orders]
+            if rows:
+                connection.execute(ORDERS.insert(), rows)
+            self._add(connection, name, "planned", f"{len(entries)} boards")
+
+    def _take(
+        self, connection: sa.Connection, rollout: str, boards: Sequence[str]
+    ) -> Mapping[str, str]:
+        """Make boards this rollout's; the reasons of those in quarantine."""
+        known = self._boards(connection, boards)
+        new = [{"name": name, "fence": 0} for name in boards if name not in known]
+        if new:
+            connection.execute(BOARDS.insert(), new)
+        free = BOARDS.c.rollout.is_(None)
+        taken = 0
+        for names in _chunks(boards):
+            take = BOARDS.update().where(BOARDS.c.name.in_(names), free).values(rollout=rollout)
+            taken += connection.execute(take).rowcount
+        if taken < len(boards):
+            others = {
+                name: row.rollout
+                for name, row in known.items()
+                if row.rollout not in (None, rollout)
+            }
+            holder, count = Counter(others.values()).most_common(1)[0]
+            names = sorted(name for name in others if others[name] == holder)
+            more = " …" * (count > NAMES_SHOWN)
+            raise UserError(
+                f"rollout '{rollout}'",
+                f"{count} of its boards are in rollout '{holder}', which is not over",
+                facts=[f"boards: {', '.join(names[:NAMES_SHOWN])}{more}"],
+                next=f"edgewright rollout.status --name={holder}, or rollout.abort --name={holder}",
+            )
+        return {name: row.quarantine for name, row in known.items() if row.quarantine is not None}
+
+    def _boards(
+        self, connection: sa.Connection, names: Sequence[str]
+    ) -> Mapping[str, sa.Row[tuple[str, int, str | None, str | None]]]:
+        rows: dict[str, sa.Row[tuple[str, int, str | None, str | None]]] = {}
+        for chunk in _chunks(names):
+            query = sa.select(BOARDS).where(BOARDS.c.name.in_(chunk)).with_for_update()
+            rows |= {row.name: row for row in connection.execute(query)}
+        return rows
+
+    def rollout(self, name: str) -> Rollout:
+        """Raises UserError for a name that no rollout has."""
+        with self._begin() as connection:
+            rollout = self._rollout(connection, name)
+        if rollout is None:
+            raise UserError(f"rollout '{name}'", "is unknown", next="edgewright rollout.list")
+        return rollout
+
+    def rollouts(self) -> tuple[Rollout, ...]:
+        """All, the last one first."""
+        with self._begin() as connection:
+            rows = connection.execute(sa.select(ROLLOUTS).order_by(ROLLOUTS.c.started.desc()))
+            return tuple(Rollout(**row._mapping) for row in rows)
+
+    def _rollout(self, connection: sa.Connection, name: str) -> Rollout | None:
+        query = sa.select(ROLLOUTS).where(ROLLOUTS.c.name == name)
+        row = connection.execute(query).one_or_none()
+        return Rollout(**row._mapping) if row else None
+
+    def wish(self, rollout: str, wish: str, who: str) -> None:
+        """What operators want of it: `run`, `pause` or `abort`, which is final."""
+        with self._begin() as connection:
+            changed = connection.execute(
+                ROLLOUTS.update()
+                .where(
+                    ROLLOUTS.c.name == rollout,
+                    ROLLOUTS.c.state == RUNNING,
+                    ROLLOUTS.c.wish.not_in((wish, "abort")),
+                )
+                .values(wish=wish)
+            ).rowcount
+            if changed:
+                self._add(connection, rollout, wish, f"by {who}")
+
+    def enter(self, rollout: str, phase: str) -> None:
+        with self._begin() as connection:
+            changed = connection.execute(
+                ROLLOUTS.update()
+                .where(ROLLOUTS.c.name == rollout, ROLLOUTS.c.phase != phase)
+                .values(phase=phase)
+            ).rowcount
+            if changed:
+                self._add(connection, rollout, "phase", phase)
+
+    def end(self, rollout: str, state: str, reason: str) -> None:
+        """The rollout is over, as `done`, `stopped` or `aborted`: its boards are free again."""
+        with self._begin() as connection:
+            ended = connection.execute(
+                ROLLOUTS.update()
+                .where(ROLLOUTS.c.name == rollout, ROLLOUTS.c.state == RUNNING)
+                .values(state=state, reason=reason, ended=self._clock())
+            ).rowcount
+            if not ended:
+                return
+            rest = MEMBERS.c.rollout == rollout, MEMBERS.c.state.in_((State.WAITING, State.READY))
+            connection.execute(
+                MEMBERS.update().where(*rest).values(state=State.SKIPPED, reason=f"rollout {state}")
+            )
+            connection.execute(
+                BOARDS.update().where(BOARDS.c.rollout == rollout).values(rollout=None)
+            )
+            self._add(connection, rollout, state, reason)
+
+    def reopen(self, rollout: str, boards: Collection[str] = ()) -> int:
+        """Try boards that failed once more, all or those named; returns how many."""
+        now = self._clock()
+        query = sa.select(MEMBERS.c.board).where(
+            MEMBERS.c.rollout == rollout,
+            MEMBERS.c.state == State.QUARANTINED,
+            MEMBERS.c.rollout.in_(sa.select(ROLLOUTS.c.name).where(ROLLOUTS.c.state == RUNNING)),
+        )
+        with self._begin() as connection:
+            failed = [name for name in connection.scalars(query) if not boards or name in boards]
+            for names in _chunks(failed):
+                connection.execute(
+                    MEMBERS.update()
+                    .where(MEMBERS.c.rollout == rollout, MEMBERS.c.board.in_(names))
+                    .values(state=State.READY, tries=0, ready_at=now, reason="")
+                )
+                connection.execute(
+                    BOARDS.update().where(BOARDS.c.name.in_(names)).values(quarantine=None)
+                )
+            if failed:
+                self._add(connection, rollout, "retry", f"{len(failed)} boards")
+            return len(failed)
+
+    # Waves
+
+    def open_wave(self, rollout: str, wave: int) -> None:
+        """Its boards may be worked on; the same again changes nothing."""
+        now = self._clock()
+        with self._begin() as connection:
+            opened = connection.execute(
+                ROLLOUTS.update()
+                .where(ROLLOUTS.c.name == rollout, ROLLOUTS.c.wave < wave)
+                .values(wave=wave)
+            ).rowcount
+            if not opened:
+                return
+            count = connection.execute(
+                MEMBERS.update()
+                .where(
+                    MEMBERS.c.rollout == rollout,
+                    MEMBERS.c.wave == wave,
+                    MEMBERS.c.state == State.WAITING,
+                )
+                .values(state=State.READY, ready_at=now)
+            ).rowcount
+            self._add(connection, rollout, "wave", f"{wave}: {count} boards")
+
+    def take_back(self, rollout: str, wave: int) -> int:
+        """Every board of the wave that was tried is to run its former release again.
+
+        That of a failed attempt is not known: it is looked at like the others. Returns how many.
+        """
+        now = self._clock()
+        with self._begin() as connection:
+            mine = (
+                MEMBERS.c.rollout == rollout,
+                MEMBERS.c.wave == wave,
+                MEMBERS.c.goal == Goal.RELEASE,
+            )
+            count = connection.execute(
+                MEMBERS.update()
+                .where(*mine, MEMBERS.c.tries > 0, MEMBERS.c.state != State.RUNNING)
+                .values(goal=Goal.FORMER, state=State.READY, tries=0, ready_at=now, reason="")
+            ).rowcount
+            connection.execute(
+                MEMBERS.update()
+                .where(*mine, MEMBERS.c.state == State.READY)
+                .values(state=State.SKIPPED, reason="its wave was taken back")
+            )
+            if count:
+                self._add(connection, rollout, "take back", f"wave {wave}: {count} boards")
+            return count
+
+    def skip_rest(self, rollout: str, wave: int, reason: str) -> int:
+        """No board of the wave that has not begun begins any more."""
+        with self._begin() as connection:
+            count = connection.execute(
+                MEMBERS.update()
+                .where(
+                    MEMBERS.c.rollout == rollout,
+                    MEMBERS.c.wave == wave,
+                    MEMBERS.c.state.in_((State.WAITING, State.READY)),
+                )
+                .values(state=State.SKIPPED, reason=reason)
+            ).rowcount
+            if count:
+                self._add(connection, rollout, "skipped", f"wave {wave}: {count} boards: {reason}")
+            return count
+
+    def counts(self, rollout: str, wave: int | None = None) -> Counter[tuple[Goal, State]]:
+        """How many boards have which goal and state."""
+        query = sa.select(MEMBERS.c.goal, MEMBERS.c.state, sa.func.count()).where(
+            MEMBERS.c.rollout == rollout
+        )
+        if wave is not None:
+            query = query.where(MEMBERS.c.wave == wave)
+        with self._begin() as connection:
+            rows = connection.execute(query.group_by(MEMBERS.c.goal, MEMBERS.c.state))
+            return Counter({(Goal(goal), State(state)): count for goal, state, count in rows})
+
+    def members(self, rollout: str, wave: int | None = None) -> tuple[Member, ...]:
+        """Its boards, in the order of the plan."""
+        query = sa.select(MEMBERS).where(MEMBERS.c.rollout == rollout).order_by(MEMBERS.c.place)
+        if wave is not None:
+            query = query.where(MEMBERS.c.wave == wave)
+        with self._begin() as connection:
+            return tuple(
+                Member(
+                    board=row.board,
+                    site=row.site,
+                    wave=row.wave,
+                    release=row.release,
+                    goal=Goal(row.goal),
+                    state=State(row.state),
+                    tries=row.tries,
+                    ready_at=row.ready_at,
+                    former=row.former,
+                    reason=row.reason,
+                    result=row.result,
+                )
+                for row in connection.execute(query)
+            )
+
+    # Boards
+
+    def claim(
+        self,
+        rollout: str,
+        *,
+        worker: str,
+        limit: int,
+        lease_s: float,
+        room: Callable[[str], bool] = lambda _: True,
+        opening: Callable[[str], float] = lambda _: 0.0,
+    ) -> tuple[Claim, ...]:
+        """Take at most `limit` boards that are ready.
+
+        `room` tells whether a site may have one more board at work; it is asked for each claim.
+        `opening` tells when a board may be touched (Unix seconds): until then it is left alone.
+        """
+        now, claims = self._clock(), list[Claim]()
+        query = (
+            sa.select(MEMBERS)
+            .where(
+                MEMBERS.c.rollout == rollout,
+                MEMBERS.c.state == State.READY,
+                MEMBERS.c.ready_at <= now,
+            )
+            .order_by(MEMBERS.c.place)
+            .limit(limit * CANDIDATES)
+        )
+        with self._begin() as connection:
+            for row in connection.execute(query).all():
+                if len(claims) == limit:
+                    break
+                if (opens := opening(row.board)) > now:
+                    connection.execute(
+                        MEMBERS.update().where(*_of(row, State.READY)).values(ready_at=opens)
+                    )
+                elif room(row.site) and (claim := self._claim(connection, row, worker, lease_s)):
+                    claims.append(claim)
+        return tuple(claims)
+
+    def _claim(
+        self,
+        connection: sa.Connection,
+        row: sa.Row[tuple[object, ...]],
+        worker: str,
+        lease_s: float,
+    ) -> Claim | None:
+        now = self._clock()
+        won = connection.execute(
+            MEMBERS.update()
+            .where(*_of(row, State.READY))
+            .values(state=State.RUNNING, tries=MEMBERS.c.tries + 1)
+        ).rowcount
+        if not won:
+            return None
+        fence = connection.execute(
+            BOARDS.update()
+            .where(BOARDS.c.name == row.board)
+            .values(fence=BOARDS.c.fence + 1)
+            .returning(BOARDS.c.fence)
+        ).scalar_one()
+        attempt = connection.execute(
+            ATTEMPTS.insert()
+            .values(
+                rollout=row.rollout,
+                board=row.board,
+                goal=row.goal,
+                fence=fence,
+                worker=worker,
+                state=RUNNING,
+                lease_until=now + lease_s,
+                started=now,
+            )
+            .returning(ATTEMPTS.c.id)
+        ).scalar_one()
+        self._add(connection, row.rollout, "begun", row.goal, board=row.board, fence=fence)
+        return Claim(
+            attempt=attempt,
+            rollout=row.rollout,
+            board=row.board,
+            site=row.site,
+            goal=Goal(row.goal),
+            release=row.release,
+            fence=fence,
+            tries=row.tries + 1,
+        )
+
+    def raise_fence(self, claim: Claim, last: int) -> Claim | None:
+        """The claim with a fence above `last`, the board's own, which a deploy by hand raised.
+
+        None where the claim counts no more.
+        """
+        if claim.fence > last:
+            return claim
+        with self._begin() as connection:
+            raised = connection.execute(
+                ATTEMPTS.update().where(*_running(claim)).values(fence=last + 1)
+            ).rowcount
+            if not raised:
+                return None
+            connection.execute(
+                BOARDS.update().where(BOARDS.c.name == claim.board).values(fence=last + 1)
+            )
+            new = replace(claim, fence=last + 1)
+            self._add(
+                connection, claim.rollout, "fence", f"the board had {last}",
+                board=claim.board, fence=new.fence,
+            )  # fmt: skip
+            return new
+
+    def renew(self, claims: Sequence[Claim], lease_s: float) -> None:
+        """Leases begin anew; those that ran out, and were noticed, stay lost."""
+        until = self._clock() + lease_s
+        with self._begin() as connection:
+            for chunk in _chunks([claim.attempt for claim in claims]):
+                connection.execute(
+                    ATTEMPTS.update()
+                    .where(ATTEMPTS.c.id.in_(chunk), ATTEMPTS.c.state == RUNNING)
+                    .values(lease_until=until)
+                )
+
+    def finish(self, reports: Sequence[Report], retry: Retry) -> tuple[Claim, ...]:
+        """Write down how attempts ended; those whose fence is old are dropped, and returned."""
+        dropped = []
+        with self._begin() as connection:
+            for report in reports:
+                if not self._finish(connection, report, retry):
+                    claim = report.claim
+                    self._add(
+                        connection, claim.rollout, "dropped", report.outcome,
+                        board=claim.board, fence=claim.fence,
+                    )  # fmt: skip
+                    dropped.append(claim)
+        return tuple(dropped)
+
+    def _finish(self, connection: sa.Connection, report: Report, retry: Retry) -> bool:
+        claim, now = report.claim, self._clock()
+        ended = connection.execute(
+            ATTEMPTS.update().where(*_running(claim)).values(state=report.outcome, ended=now)
+        ).rowcount
+        if not ended:
+            return False
+        next_ = after(report.outcome, claim.tries, retry, now)
+        values = {
+            "state": next_.state,
+            "tries": next_.tries,
+            "ready_at": next_.ready_at,
+            "reason": report.reason,
+        }
+        if report.result is not None:
+            values["result"] = report.result
+        connection.execute(
+            MEMBERS.update()
+            .where(MEMBERS.c.rollout == claim.rollout, MEMBERS.c.board == claim.board)
+            .values(values)
+        )
+        if next_.state is State.QUARANTINED:
+            reason = f"rollout {claim.rollout}: {report.reason}"
+            connection.execute(
+                BOARDS.update().where(BOARDS.c.name == claim.board).values(quarantine=reason)
+            )
+        self._add(
+            connection,
+            claim.rollout,
+            report.outcome,
+            report.reason or claim.goal,
+            board=claim.board,
+            fence=claim.fence,
+        )
+        return True
+
+    def expire(self, rollout: str, retry: Retry, *, worker: str) -> int:
+        """End the attempts of dead workers, and those whose lease ran out; returns how many.
+
+        The caller is the only controller of this rollout: what another `worker` began is cut.
+        """
+        now = self._clock()
+        query = (
+            sa.select(ATTEMPTS, MEMBERS.c.site, MEMBERS.c.release, MEMBERS.c.tries)
+            .join(
+                MEMBERS,
+                sa.and_(
+                    MEMBERS.c.rollout == ATTEMPTS.c.rollout, MEMBERS.c.board == ATTEMPTS.c.board
+                ),
+            )
+            .where(
+                ATTEMPTS.c.rollout == rollout,
+                ATTEMPTS.c.state == RUNNING,
+                sa.or_(ATTEMPTS.c.lease_until < now, ATTEMPTS.c.worker != worker),
+            )
+        )
+        with self._begin() as connection:
+            reports = [
+                Report(
+                    claim=Claim(
+                        attempt=row.id,
+                        rollout=rollout,
+                        board=row.board,
+                        site=row.site,
+                        goal=Goal(row.goal),
+                        release=row.release,
+                        fence=row.fence,
+                        tries=row.tries,
+                    ),
+                    outcome=Outcome.CUT if row.worker != worker else Outcome.LOST,
+                    reason="its controller died"
+                    if row.worker != worker
+                    else "nothing was heard of it until its deadline",
+                )
+                for row in connection.execute(query).all()
+            ]
+            return sum(self._finish(connection, report, retry) for report in reports)
+
+    def quarantine(self, board: str, reason: str | None) -> None:
+        """Keep a board out of rollouts, with a reason; None lets it in again."""
+        with self._begin() as connection:
+            if board not in self._boards(connection, [board]):
+                connection.execute(BOARDS.insert().values(name=board, fence=0))
+            connection.execute(
+                BOARDS.update().where(BOARDS.c.name == board).values(quarantine=reason)
+            )
+            rollout = connection.execute(
+                sa.select(BOARDS.c.rollout).where(BOARDS.c.name == board)
+            ).scalar_one()
+            if rollout is not None and reason is not None:
+                connection.execute(
+                    MEMBERS.update()
+                    .where(
+                        MEMBERS.c.rollout == rollout,
+                        MEMBERS.c.board == board,
+                        MEMBERS.c.state.in_((State.WAITING, State.READY)),
+                    )
+                    .values(state=State.SKIPPED, reason=reason)
+                )
+            kind = "released" if reason is None else "quarantined"
+            self._add(connection, rollout or "", kind, reason or "", board=board)
+
+    def in_quarantine(self) -> Mapping[str, str]:
+        """Boards that no rollout takes, and why."""
+        query = sa.select(BOARDS.c.name, BOARDS.c.quarantine).where(
+            BOARDS.c.quarantine.is_not(None)
+        )
+        with self._begin() as connection:
+            rows = connection.execute(query.order_by(BOARDS.c.name))
+            return {row.name: row.quarantine for row in rows}
+
+    # Gates
+
+    def judge(self, rollout: str, wave: int, gates: str) -> None:
+        """What the gates of a wave said (JSON); the first word counts."""
+        with self._begin() as connection:
+            if self._verdict(connection, rollout, wave) is None:
+                connection.execute(
+                    VERDICTS.insert().values(rollout=rollout, wave=wave, gates=gates)
+                )
+                self._add(connection, rollout, "judged", f"wave {wave}")
+
+    def verdicts(self, rollout: str) -> Mapping[int, str]:
+        query = sa.select(VERDICTS).where(VERDICTS.c.rollout == rollout).order_by(VERDICTS.c.wave)
+        with self._begin() as connection:
+            return {row.wave: row.gates for row in connection.execute(query)}
+
+    def _verdict(self, connection: sa.Connection, rollout: str, wave: int) -> str | None:
+        query = sa.select(VERDICTS.c.gates).where(
+            VERDICTS.c.rollout == rollout, VERDICTS.c.wave == wave
+        )
+        return connection.execute(query).scalar_one_or_none()
+
+    def approve(self, rollout: str, wave: int, who: str, reason: str) -> None:
+        """A person lets the rollout go on after this wave. The first approval is kept."""
+        with self._begin() as connection:
+            if self._approval(connection, rollout, wave) is None:
+                connection.execute(
+                    APPROVALS.insert().values(
+                        rollout=rollout, wave=wave, who=who, reason=reason, at=self._clock()
+                    )
+                )
+                self._add(connection, rollout, "approved", f"wave {wave} by {who}: {reason}")
+
+    def approval(self, rollout: str, wave: int) -> Approval | None:
+        with self._begin() as connection:
+            return self._approval(connection, rollout, wave)
+
+    def _approval(self, connection: sa.Connection, rollout: str, wave: int) -> Approval | None:
+        query = sa.select(APPROVALS.c.who, APPROVALS.c.reason, APPROVALS.c.at).where(
+            APPROVALS.c.rollout == rollout, APPROVALS.c.wave == wave
+        )
+        row = connection.execute(query).one_or_none()
+        return Approval(who=row.who, reason=row.reason, at=row.at) if row else None
+
+    def order(self, rollout: str, release: str) -> Order:
+        """What brings a board back to a release that was current when the rollout was planned."""
+        query = sa.select(ORDERS).where(ORDERS.c.rollout == rollout, ORDERS.c.release == release)
+        with self._begin() as connection:
+            row = connection.execute(query).one()
+        return Order(release=row.release, manifest=row.manifest, signature=row.signature)
+
+    # Events
+
+    def events(self, rollout: str, *, after: int = 0) -> tuple[Event, ...]:
+        query = sa.select(EVENTS).where(EVENTS.c.rollout == rollout, EVENTS.c.id > after)
+        with self._begin() as connection:
+            return tuple(
+                Event(
+                    id=row.id,
+                    at=row.at,
+                    board=row.board,
+                    kind=row.kind,
+                    fence=row.fence,
+                    text=row.text,
+                )
+                for row in connection.execute(query.order_by(EVENTS.c.id))
+            )
+
+    def _add(
+        self,
+        connection: sa.Connection,
+        rollout: str,
+        kind: str,
+        text: str,
+        *,
+        board: str | None = None,
+        fence: int | None = None,
+    ) -> None:
+        connection.execute(
+            EVENTS.insert().values(
+                at=self._clock(), rollout=rollout, board=board, kind=kind, fence=fence, text=text
+            )
+        )
+
+
+def _of(row: sa.Row[tuple[object, ...]], state: State) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        MEMBERS.c.rollout == row.rollout,
+        MEMBERS.c.board == row.board,
+        MEMBERS.c.state == state,
+    )
+
+
+def _running(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        ATTEMPTS.c.id == claim.attempt,
+        ATTEMPTS.c.fence == claim.fence,
+        ATTEMPTS.c.state == RUNNING,
+    )
+
+
+def _chunks(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))

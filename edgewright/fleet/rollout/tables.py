@@ -1,0 +1,171 @@
+"""The ledger's tables, and how a database comes to have them."""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from edgewright.base.errors import UserError
+from edgewright.fleet.rollout.database import Database
+
+Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # which counts rowids up by itself
+METADATA = sa.MetaData()
+
+SCHEMA = sa.Table("ledger_schema", METADATA, sa.Column("version", sa.Integer, nullable=False))
+ROLLOUTS = sa.Table(
+    "rollouts",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("wish", sa.Text, nullable=False),  # of its operators: run, pause or abort
+    sa.Column("plan", sa.Text, nullable=False),  # JSON
+    sa.Column("wave", sa.Integer, nullable=False),  # that was opened last; 0: none
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),  # why it ended so
+    sa.Column("started", sa.Float, nullable=False),  # Unix seconds, as all times here
+    sa.Column("ended", sa.Float),
+)
+BOARDS = sa.Table(
+    "boards",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("fence", Number, nullable=False),  # of the last attempt; it only rises
+    sa.Column("rollout", sa.Text),  # that may touch it
+    sa.Column("quarantine", sa.Text),  # why no rollout takes it
+)
+MEMBERS = sa.Table(
+    "members",
+    METADATA,
+    sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
+    sa.Column("board", sa.Text, sa.ForeignKey("boards.name"), primary_key=True),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("wave", sa.Integer, nullable=False),
+    sa.Column("place", sa.Integer, nullable=False),  # in the order of the plan
+    sa.Column("release", sa.Text, nullable=False),
+    sa.Column("goal", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("ready_at", sa.Float, nullable=False),
+    sa.Column("former", sa.Text),  # release that the board had when the rollout was planned
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("result", sa.Text),  # JSON: what the last attempt that ended well measured
+    sa.Index("members_by_state", "rollout", "state", "ready_at"),
+)
+ATTEMPTS = sa.Table(
+    "attempts",
+    METADATA,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("rollout", sa.Text, nullable=False),
+    sa.Column("board", sa.Text, sa.ForeignKey("boards.name"), nullable=False),
+    sa.Column("goal", sa.Text, nullable=False),
+    sa.Column("fence", Number, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # running, then its outcome
+    sa.Column("lease_until", sa.Float, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float),
+)
+# Whatever a bug does: no board is worked on twice at once.
+sa.Index(
+    "one_running_attempt",
+    ATTEMPTS.c.board,
+    unique=True,
+    sqlite_where=ATTEMPTS.c.state == "running",
+    postgresql_where=ATTEMPTS.c.state == "running",
+)
+EVENTS = sa.Table(
+    "events",
+    METADATA,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("rollout", sa.Text, nullable=False),
+    sa.Column("board", sa.Text),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("fence", Number),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Index("events_by_rollout", "rollout", "id"),
+)
+VERDICTS = sa.Table(
+    "verdicts",
+    METADATA,
+    sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
+    sa.Column("wave", sa.Integer, primary_key=True),
+    sa.Column("gates", sa.Text, nullable=False),  # JSON
+)
+APPROVALS = sa.Table(
+    "approvals",
+    METADATA,
+    sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
+    sa.Column("wave", sa.Integer, primary_key=True),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+ORDERS = sa.Table(
+    "orders",
+    METADATA,
+    sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
+    sa.Column("release", sa.Text, primary_key=True),
+    sa.Column("manifest", sa.LargeBinary, nullable=False),
+    sa.Column("signature", sa.LargeBinary, nullable=False),
+)
+
+ONLY_ADDED = {
+    "sqlite": tuple(
+        f"CREATE TRIGGER events_no_{word.lower()} BEFORE {word} ON events "
+        "BEGIN SELECT RAISE(ABORT, 'events are only added'); END"
+        for word in ("UPDATE", "DELETE")
+    ),
+    "postgresql": (
+        "CREATE FUNCTION events_are_only_added() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''events are only added''; END'",
+        "CREATE TRIGGER events_only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON events "
+        "FOR EACH STATEMENT EXECUTE FUNCTION events_are_only_added()",
+    ),
+}
+
+
+def _first(connection: sa.Connection) -> None:
+    METADATA.create_all(connection)
+    for statement in ONLY_ADDED[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+    connection.execute(SCHEMA.insert().values(version=0))
+
+
+# What leads from each version of the schema to the next one.
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first,)
+
+
+def migrate(database: Database) -> None:
+    """Give a database the tables of this edgewright, one process at a time.
+
+    Raises UserError for one that a newer edgewright migrated, and where it cannot be opened.
+    """
+    try:
+        with database.only_one("migration"), database.engine.begin() as connection:
+            version = 0
+            if sa.inspect(connection).has_table(SCHEMA.name):
+                version = connection.execute(sa.select(SCHEMA.c.version)).scalar_one()
+            if version > len(MIGRATIONS):
+                raise UserError(
+                    _name(database),
+                    f"a newer edgewright made it: its schema is {version}",
+                    facts=[f"expected: at most {len(MIGRATIONS)}"],
+                    next="pip install --upgrade edgewright",
+                )
+            for step in MIGRATIONS[version:]:
+                step(connection)
+            if version < len(MIGRATIONS):
+                connection.execute(SCHEMA.update().values(version=len(MIGRATIONS)))
+    except sa.exc.DBAPIError as failed:
+        raise UserError(
+            _name(database),
+            "the ledger cannot be opened",
+            facts=[str(failed.orig).strip()],
+            next="mend that, then the same command",
+        ) from failed
+
+
+def _name(database: Database) -> str:
+    if database.file is not None:
+        return str(database.file)
+    return database.engine.url.render_as_string(hide_password=True)

@@ -1,0 +1,156 @@
+from itertools import product
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from edgewright.base.errors import UserError
+from edgewright.fleet.rollout import gates
+from edgewright.fleet.rollout.gates import Measured, Numbers, Reading, Word
+
+
+def reading(
+    name: str,
+    *,
+    p95: tuple[float, float] | None = None,
+    memory: tuple[int, int] | None = None,
+    right: tuple[float, float] | None = None,
+    failure: str | None = None,
+    restarts: int | None = None,
+) -> Reading:
+    numbers = [
+        Numbers(
+            p95_ms=p95[side] if p95 else None,
+            peak_rss_kb=memory[side] if memory else None,
+            right=right[side] if right else None,
+        )
+        for side in (0, 1)
+    ]
+    return Reading(
+        board=name,
+        failure=failure,
+        measured=Measured(before=numbers[0], after=numbers[1]),
+        restarts=restarts,
+    )
+
+
+def verdict(gate: str, readings: list[Reading]) -> gates.Verdict:
+    (one,) = gates.judge(gates.parse(gate), readings)
+    return one
+
+
+# Recorded series: 95th percentiles of eight boards, ms, former release and candidate.
+FORMER = (41.2, 39.8, 44.0, 40.5, 47.9, 40.1, 42.2, 39.9)
+SAME = (41.9, 39.1, 44.4, 40.2, 48.3, 40.9, 41.7, 40.0)
+SLOWER = (49.1, 47.7, 51.0, 48.9, 58.8, 48.2, 50.3, 47.1)
+
+
+def p95(after: tuple[float, ...]) -> list[Reading]:
+    pairs = zip(FORMER, after, strict=False)
+    return [reading(f"oven-{n}", p95=pair) for n, pair in enumerate(pairs)]
+
+
+def test_boards_that_are_as_quick_as_before_pass() -> None:
+    assert verdict("p95<=10%", p95(SAME)).word is Word.YES
+
+
+def test_boards_that_are_all_slower_than_the_limit_fail_and_are_named() -> None:
+    no = verdict("p95<=10%", p95(SLOWER))
+
+    assert (no.word, no.pairs, no.p) == (Word.NO, 8, 0.003906)
+    assert len(no.boards) == 8
+    assert no.boards[0] == "oven-4"
+    assert no.found == "median +19.5 %, at most +22.8 %, 8 of 8 boards beyond the limit"
+
+
+def test_boards_of_different_speeds_are_compared_with_themselves() -> None:
+    """The second half of the boards is ten times as slow, before and after."""
+    former, after = (*FORMER, *(10 * p for p in FORMER)), (*SAME, *(10 * p for p in SAME))
+    readings = [reading(f"b-{n}", p95=pair) for n, pair in enumerate(zip(former, after))]  # noqa: B905
+
+    assert verdict("p95<=3%", readings).word is Word.YES
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_a_few_boards_are_no_verdict(count: int) -> None:
+    none = verdict("p95<=10%", p95(SLOWER[:count]))
+
+    assert none.word is Word.NONE
+    assert none.found == f"{count} boards compared, expected at least 5"
+
+
+def test_one_stray_board_among_few_is_no_verdict_and_named() -> None:
+    none = verdict("p95<=10%", p95((*SAME[:7], 80.0)))
+
+    assert (none.word, none.boards) == (Word.NONE, ("oven-7",))
+
+
+def test_a_leak_on_all_boards_fails() -> None:
+    readings = [reading(f"b-{n}", memory=(30_000 + n, 45_000 + 7 * n)) for n in range(6)]
+
+    assert verdict("memory<=10%", readings).word is Word.NO
+
+
+@pytest.mark.parametrize(("after", "word"), [(1.0, Word.YES), (0.9, Word.NO)])
+def test_answers_that_are_lost(after: float, word: Word) -> None:
+    readings = [reading(f"b-{n}", right=(1.0, after)) for n in range(5)]
+
+    assert verdict("accuracy<=0%", readings).word is word
+
+
+@pytest.mark.parametrize(
+    ("gate", "word"),
+    [
+        ("failures<=0", Word.NO),
+        ("failures<=2", Word.YES),
+        ("failures<=20%", Word.NO),
+        ("failures<=25%", Word.YES),
+    ],
+)
+def test_failures_are_counted(gate: str, word: Word) -> None:
+    readings = [reading(f"b-{n}", failure="off" if n < 2 else None) for n in range(8)]
+
+    assert verdict(gate, readings).word is word
+    assert verdict(gate, readings).boards == ("b-0", "b-1")
+
+
+def test_restarts_are_each_board_s() -> None:
+    readings = [reading("a", restarts=0), reading("b", restarts=3)]
+
+    assert verdict("restarts<=0", readings).boards == ("b",)
+    assert verdict("restarts<=3", readings).word is Word.YES
+    assert verdict("restarts<=0", [reading("a")]).word is Word.NONE
+
+
+@given(st.lists(st.integers(-6, 6), max_size=8))
+def test_the_signed_rank_test_is_exact(differences: list[int]) -> None:
+    """Against all signs, one by one."""
+    values = [value for value in differences if value]
+    sizes = sorted(map(abs, values))
+
+    def rank(size: int) -> float:
+        places = [place for place, other in enumerate(sizes, 1) if other == size]
+        return sum(places) / len(places)
+
+    found = sum(rank(abs(value)) for value in values if value > 0)
+    sums = [
+        sum(rank(abs(value)) for value, sign in zip(values, signs, strict=True) if sign)
+        for signs in product((False, True), repeat=len(values))
+    ]
+    expected = sum(total >= found for total in sums) / len(sums)
+    assert gates.signed_rank(differences) == pytest.approx(expected)
+
+
+def test_the_normal_distribution_takes_over_smoothly() -> None:
+    differences = [(-1) ** n * (n + 3.5) for n in range(gates.EXACT)] + [0.25]
+    exact = gates.signed_rank(differences[:-1])
+
+    assert gates.signed_rank(differences) == pytest.approx(exact, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "p95", "p95<=10", "restarts<=5%", "speed<=1%", "p95<=1%,p95<=2%", "p95<=-1%"]
+)
+def test_what_is_no_gate_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--gate"):
+        gates.parse(text)

@@ -1,0 +1,245 @@
+"""Each test also runs on PostgreSQL: tests/integration/test_rollout_postgresql.py.
+
+The fixtures `database` and `opener` tell which.
+"""
+
+import threading
+
+import hypothesis
+import pytest
+import sqlalchemy as sa
+from hypothesis.stateful import run_state_machine_as_test
+
+from edgewright.base.errors import UserError
+from edgewright.fleet.rollout.database import Database
+from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
+from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
+from edgewright.fleet.rollout.tables import ATTEMPTS, EVENTS, SCHEMA, migrate
+from tests.ledger_machine import LedgerMachine, Open
+
+RETRY = Retry(tries=2, backoff_s=10)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(database: Database, clock: Clock) -> Ledger:
+    ledger = Ledger(database, clock)
+    entries = [
+        Entry(board=f"oven-{number}", site=f"hall-{number % 2}", wave=1, former="old")
+        for number in range(4)
+    ]
+    ledger.plan("bread", "{}", entries)
+    ledger.open_wave("bread", 1)
+    return ledger
+
+
+def claim_one(ledger: Ledger, worker: str = "first") -> Claim:
+    (claim,) = ledger.claim("bread", worker=worker, limit=1, lease_s=60)
+    return claim
+
+
+def member_state(ledger: Ledger, board: str) -> State:
+    return next(m.state for m in ledger.members("bread") if m.board == board)
+
+
+def test_whatever_happens_one_worker_has_a_board_and_fences_rise(opener: Open) -> None:
+    machine = type("Machine", (LedgerMachine,), {"open": staticmethod(opener)})
+    settings = hypothesis.settings(
+        max_examples=8,
+        stateful_step_count=20,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        deadline=None,
+    )
+    run_state_machine_as_test(machine, settings=settings)
+
+
+def test_many_workers_at_once_never_get_one_board_twice(database: Database, clock: Clock) -> None:
+    ledger = Ledger(database, clock)
+    ledger.plan("bread", "{}", [Entry(board=f"b-{n}", site="hall", wave=1) for n in range(40)])
+    ledger.open_wave("bread", 1)
+    claims: list[Claim] = []
+
+    def work(name: str) -> None:
+        while won := ledger.claim("bread", worker=name, limit=3, lease_s=60):
+            claims.extend(won)
+
+    threads = [threading.Thread(target=work, args=(f"worker-{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(claim.board for claim in claims) == sorted(f"b-{n}" for n in range(40))
+
+
+def test_the_database_itself_refuses_a_second_attempt(ledger: Ledger, database: Database) -> None:
+    claim = claim_one(ledger)
+    again = {"rollout": "bread", "board": claim.board, "goal": "release", "fence": 9}
+    rest = {"worker": "bug", "state": "running", "lease_until": 0.0, "started": 0.0}
+
+    with pytest.raises(sa.exc.IntegrityError), database.engine.begin() as connection:
+        connection.execute(ATTEMPTS.insert().values(again | rest))
+
+
+@pytest.mark.parametrize("statement", [EVENTS.update().values(text=""), EVENTS.delete()])
+def test_events_are_only_added(
+    ledger: Ledger, database: Database, statement: sa.Executable
+) -> None:
+    with pytest.raises(sa.exc.DBAPIError, match="only added"), database.engine.begin() as begun:
+        begun.execute(statement)
+
+
+def test_what_a_worker_reports_after_its_lease_is_dropped(ledger: Ledger, clock: Clock) -> None:
+    late = claim_one(ledger)
+    clock.now += 61
+
+    assert ledger.expire("bread", RETRY, worker="first") == 1
+    clock.now += 11
+    again = next(c for c in ledger.claim("bread", worker="first", limit=9, lease_s=60)
+                 if c.board == late.board)  # fmt: skip
+    assert again.fence == late.fence + 1
+    assert ledger.finish([Report(claim=late, outcome=Outcome.DONE)], RETRY) == (late,)
+    assert member_state(ledger, late.board) is State.RUNNING
+    assert [event.kind for event in ledger.events("bread")][-1] == "dropped"
+
+
+def test_a_lease_that_is_renewed_does_not_end(ledger: Ledger, clock: Clock) -> None:
+    claim = claim_one(ledger)
+    clock.now += 50
+    ledger.renew([claim], 60)
+    clock.now += 50
+
+    assert ledger.expire("bread", RETRY, worker="first") == 0
+
+
+def test_boards_of_a_dead_controller_are_tried_again_at_once(ledger: Ledger) -> None:
+    claim = claim_one(ledger, worker="killed")
+
+    assert ledger.expire("bread", RETRY, worker="new") == 1
+    assert claim_one(ledger, worker="new").board == claim.board
+    assert {member.tries for member in ledger.members("bread")} == {0, 1}
+
+
+def test_a_board_that_fails_is_left_alone_and_then_quarantined(
+    ledger: Ledger, clock: Clock
+) -> None:
+    first = claim_one(ledger)
+    ledger.finish([Report(claim=first, outcome=Outcome.FAILED, reason="off")], RETRY)
+    boards = {claim.board for claim in ledger.claim("bread", worker="w", limit=9, lease_s=60)}
+    assert first.board not in boards
+
+    clock.now += 10
+    second = claim_one(ledger)
+    ledger.finish([Report(claim=second, outcome=Outcome.FAILED, reason="off")], RETRY)
+
+    assert member_state(ledger, first.board) is State.QUARANTINED
+    assert ledger.reopen("bread") == 1
+    assert member_state(ledger, first.board) is State.READY
+
+
+def test_a_second_rollout_for_the_same_boards_is_refused_by_name(ledger: Ledger) -> None:
+    with pytest.raises(UserError) as refused:
+        ledger.plan("cake", "{}", [Entry(board="oven-1", site="hall-1", wave=1),
+                                   Entry(board="new", site="hall-1", wave=1)])  # fmt: skip
+
+    assert str(refused.value).startswith(
+        "rollout 'cake': 1 of its boards are in rollout 'bread', which is not over\n"
+        "  boards: oven-1\n"
+    )
+    ledger.end("bread", "aborted", "")
+    ledger.plan("cake", "{}", [Entry(board="oven-1", site="hall-1", wave=1)])
+
+
+def test_a_quarantined_board_is_skipped_until_it_is_released(ledger: Ledger) -> None:
+    ledger.quarantine("oven-1", "its disk")
+    assert member_state(ledger, "oven-1") is State.SKIPPED
+    ledger.end("bread", "done", "")
+
+    ledger.plan("cake", "{}", [Entry(board="oven-1", site="hall-1", wave=1)])
+    assert [(m.state, m.reason) for m in ledger.members("cake")] == [(State.SKIPPED, "its disk")]
+    assert ledger.in_quarantine() == {"oven-1": "its disk"}
+    ledger.quarantine("oven-1", None)
+    assert ledger.in_quarantine() == {}
+
+
+def test_a_wave_that_is_taken_back_leaves_untried_boards_alone(ledger: Ledger) -> None:
+    done, failed = ledger.claim("bread", worker="w", limit=2, lease_s=60)
+    ledger.finish([Report(claim=done, outcome=Outcome.DONE),
+                   Report(claim=failed, outcome=Outcome.HOPELESS)], RETRY)  # fmt: skip
+
+    assert ledger.take_back("bread", 1) == 2
+    claims = ledger.claim("bread", worker="w", limit=9, lease_s=60)
+    assert {(claim.board, claim.goal) for claim in claims} == {
+        (done.board, Goal.FORMER), (failed.board, Goal.FORMER),
+    }  # fmt: skip
+    assert ledger.counts("bread")[Goal.RELEASE, State.SKIPPED] == 2
+
+
+def test_a_site_without_room_and_a_closed_window_are_left_for_later(
+    ledger: Ledger, clock: Clock
+) -> None:
+    opens = {"oven-0": clock.now + 100}
+    claims = ledger.claim(
+        "bread", worker="w", limit=9, lease_s=60,
+        room=lambda site: site == "hall-0", opening=lambda board: opens.get(board, 0),
+    )  # fmt: skip
+    assert [claim.board for claim in claims] == ["oven-2"]
+
+    clock.now += 100
+    later = ledger.claim("bread", worker="w", limit=9, lease_s=60)
+    assert {claim.board for claim in later} == {"oven-0", "oven-1", "oven-3"}
+
+
+def test_abort_is_final_and_the_first_verdict_and_approval_count(ledger: Ledger) -> None:
+    ledger.wish("bread", "abort", "ann")
+    ledger.wish("bread", "run", "bob")
+    assert ledger.rollout("bread").wish == "abort"
+
+    for who in ("ann", "bob"):
+        ledger.judge("bread", 1, f'"{who}"')
+        ledger.approve("bread", 1, who, "seen")
+    assert ledger.verdicts("bread") == {1: '"ann"'}
+    approval = ledger.approval("bread", 1)
+    assert approval is not None
+    assert approval.who == "ann"
+
+
+def test_the_schema_is_migrated_once_and_a_newer_one_is_refused(database: Database) -> None:
+    threads = [threading.Thread(target=migrate, args=(database,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.engine.begin() as connection:
+        assert connection.scalars(sa.select(SCHEMA.c.version)).all() == [1]
+        connection.execute(SCHEMA.update().values(version=99))
+
+    with pytest.raises(UserError, match="a newer edgewright made it"):
+        migrate(database)
+
+
+def test_a_lock_excludes_others_and_ends_with_its_block(database: Database) -> None:
+    def refuse() -> None:
+        raise UserError("rollout", "is at work")
+
+    with (
+        database.only_one("bread"),
+        database.only_one("cake"),
+        pytest.raises(UserError),
+        database.only_one("bread", on_busy=refuse),
+    ):
+        pass
+    with database.only_one("bread", on_busy=refuse):
+        pass
