@@ -71,6 +71,7 @@ from edgewright.model.judge.images import CALIBRATION_IMAGES
 from edgewright.observe.count import instructions as counted
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
+    from edgewright.model.judge.report import EvaluationReport
     from edgewright.model.pack.import_folder import ImportReport, ImportRequest
     from edgewright.model.pack.workflow import Judging
     from edgewright.model.quantize.diff import Difference
@@ -443,6 +444,15 @@ class EvaluateOptions:
     cost_miss: Annotated[float, "price of a defect that passes"] = 1.0
     cost_false_alarm: Annotated[float, "price of a good one that is rejected"] = 1.0
     worst: Annotated[str, "PNG to write: the worst mistakes; default: build/model/worst.png"] = ""
+    page: Annotated[
+        str,
+        "HTML page to write: curves, calibration, what changes of the line do, and where the "
+        "network looked",
+    ] = ""
+    beside: Annotated[
+        tuple[str, ...], "of --page: another network, e.g. its INT8; may be given several times"
+    ] = ()
+    disturbed: Annotated[int, "of --page: how many images to disturb; 0: none"] = 200
 
 
 @task
@@ -462,6 +472,9 @@ def evaluate(
         say(
             "this processor rounds INT8 sums of .ort files; the board does not: judge the ONNX file"
         )
+    if options.page:
+        _evaluate_for_page(judging, options, prices, json=json)
+        return
     answers = workflow.evaluate(judging)
     sheet = workflow.write_worst(
         answers, Path(options.worst) if options.worst else _model_build() / "worst.png"
@@ -475,6 +488,42 @@ def evaluate(
     if answers.metrics.auc.value < 0.5:
         say("AUC is below 0.5: are the card's labels in the order of the outputs?")
     say(f"worst mistakes: {sheet}" if sheet else "no mistakes")
+
+
+def _evaluate_for_page(
+    judging: "Judging", options: EvaluateOptions, prices: Prices, *, json: bool
+) -> None:
+    from edgewright.model.pack.evaluation import EvaluationRequest, evaluate_for_page
+
+    request = EvaluationRequest(
+        judging=judging,
+        beside=tuple(map(Path, options.beside)),
+        prices=prices,
+        page=Path(options.page),
+        disturbed_images=options.disturbed,
+    )
+    report = evaluate_for_page(request, say)
+    if json:
+        write_document(report)
+        return
+    OUT.print(_networks_table(report))
+    say(f"{report.page} shows it")
+
+
+def _networks_table(report: "EvaluationReport") -> Table:
+    table = Table(f"on {report.count} images", "accuracy", box=None, pad_edge=False)
+    for column in (f"{report.positive} found", "AUC", "cheapest threshold", "probabilities"):
+        table.add_column(column)
+    for network in report.networks:
+        table.add_row(
+            network.name,
+            str(network.accuracy),
+            str(network.defect_recall),
+            str(network.auc),
+            str(network.cheapest),
+            network.calibration.verdict,
+        )
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)

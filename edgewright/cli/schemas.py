@@ -44,6 +44,7 @@ from edgewright.model.convert.to_ort import Conversion
 from edgewright.model.judge.boxes import DetectQuality
 from edgewright.model.judge.documents import Quality
 from edgewright.model.judge.planes import AnomalyQuality, SegmentQuality
+from edgewright.model.judge.report import EvaluationReport
 from edgewright.model.pack.import_folder import ImportReport
 from edgewright.model.pack.make_card import CardReport
 from edgewright.model.pack.task_golden import TaskExpected
@@ -155,6 +156,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "lab.lostwrites--teeth": TeethReport,
     "model.evaluate--anomaly": AnomalyQuality,
     "model.evaluate--detect": DetectQuality,
+    "model.evaluate--page": EvaluationReport,
     "model.evaluate--segment": SegmentQuality,
     "model.quantize--task": TaskQuantized,
     "model.quantize--unlabelled": UnlabelledQuantized,

@@ -47,17 +47,24 @@ def write_sheet(tiles: Sequence[Tile], out: Path, columns: int = 6) -> Path:
 
 def data_uri(image: Path) -> str:
     """A small picture as text: a page that holds it needs no other file."""
+    return picture_uri(thumbnail(image))
+
+
+def picture_uri(picture: Image.Image) -> str:
     content = io.BytesIO()
-    thumbnail(image).save(content, format="JPEG", quality=80)
+    picture.save(content, format="JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def thumbnail(image: Path) -> Image.Image:
     """The picture in a square of `SIDE` pixels."""
     # All 16 bits: a picture of fewer is shown dark, rather than not at all.
-    small = Image.fromarray(decode(image, 16)).convert("RGB")
-    small.thumbnail((SIDE, SIDE))
-    return small
+    return shrunk(Image.fromarray(decode(image, 16)).convert("RGB"))
+
+
+def shrunk(picture: Image.Image) -> Image.Image:
+    picture.thumbnail((SIDE, SIDE))
+    return picture
 
 
 def _fitting(

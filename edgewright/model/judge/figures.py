@@ -7,12 +7,30 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from edgewright.base.files import write_file
 
 BLUE, GREEN, ORANGE = "#0072b2", "#009e73", "#d55e00"  # told apart by colour-blind people
 SKY = "#56b4e9"
+
+PAGE_PARTS = Path(__file__).parent  # templates that pages include
+
+# The page's colours, by the names that its style sheet has for light and dark.
+INK, SOFT, LINE, FILL = "#1d2125", "#5c6670", "#dde1e5", "#d5e6ee"
+BEST, CHOSEN, OTHER, RIVAL = "#0b6e99", "#c4420e", "#9aa4ad", "#7a3e9d"
+COLOURS = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    FILL: "var(--fill)",
+    BEST: "var(--best)",
+    CHOSEN: "var(--chosen)",
+    OTHER: "var(--other)",
+    RIVAL: "var(--rival)",
+}
 
 # matplotlib takes the settings of its SVG from one place for the whole process.
 _SETTINGS = threading.Lock()
@@ -53,6 +71,19 @@ def inline_svg(
     for colour, name in colours.items():
         text = text.replace(colour, name)
     return text
+
+
+def page_axes(*, width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure, in inches, of one plot in the page's colours, with nothing but a grid behind."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    axes = figure.add_subplot(facecolor="none")
+    axes.grid(axis="y", color=LINE)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.tick_params(length=0, labelcolor=SOFT, labelsize=8)
+    axes.spines[:].set_visible(False)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=SOFT, fontsize=8)
+    return figure, axes
 
 
 def _svg(figure: Figure, *, letters: str) -> str:

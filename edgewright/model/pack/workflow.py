@@ -103,7 +103,7 @@ def quantize(
             held_out=held_out,
             positive=_measured_label(held_out, request.positive),
             folder=Path(scratch),
-            rivals=tuple(_rival(path, card) for path in request.beside),
+            rivals=tuple(rival(path, card) for path in request.beside),
             count_instructions=count_instructions,
             progress=progress,
         )
@@ -210,7 +210,7 @@ def _blaming(model: Path, *copies: Path) -> Iterator[None]:
         raise UserError(str(model), fault.problem, facts=fault.facts, next=fault.next) from fault
 
 
-def _rival(model: Path, card: Card) -> Rival:
+def rival(model: Path, card: Card) -> Rival:
     """A network to judge beside that of `card`, with its own card, since its input may differ."""
     classifier, stored_card = read_with_card(model)
     rival_card = stored_card or default_card(classifier, card.labels)[0]

@@ -6,36 +6,31 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from edgewright.model.judge.figures import inline_svg
+from edgewright.model.judge.figures import (
+    BEST,
+    CHOSEN,
+    COLOURS,
+    FILL,
+    INK,
+    OTHER,
+    PAGE_PARTS,
+    RIVAL,
+    SOFT,
+    inline_svg,
+    page_axes,
+)
 from edgewright.model.quantize.sweep_report import Histogram, Row, SweepReport
 
 NOISIEST = 12
 FAR = 0.05  # below the budget; worse ones would press all others together
 LOUDEST = 60.0  # dB; what is better does not matter to the answer
 
-# The page's colours, by the names that its style sheet has for light and dark.
-INK, SOFT, LINE, FILL = "#1d2125", "#5c6670", "#dde1e5", "#d5e6ee"
-BEST, CHOSEN, OTHER, RIVAL = "#0b6e99", "#c4420e", "#9aa4ad", "#7a3e9d"
-COLOURS = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    LINE: "var(--line)",
-    FILL: "var(--fill)",
-    BEST: "var(--best)",
-    CHOSEN: "var(--chosen)",
-    OTHER: "var(--other)",
-    RIVAL: "var(--rival)",
-}
-
 
 def render(report: SweepReport, pictures: Sequence[str]) -> str:
     """The page; `pictures` are data URIs of the first disagreements."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, PAGE_PARTS]),
         autoescape=select_autoescape(["j2", "html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -90,7 +85,7 @@ def _cost_plot(
     title: str, unit: str, costs: Sequence[float | None], report: SweepReport, rows: Sequence[Row]
 ) -> Markup:
     """A point for each of the rows whose cost is known, with its number in the table."""
-    figure, axes = _axes(width=4, height=2.7)
+    figure, axes = page_axes(width=4, height=2.7)
     budget = report.fp32.accuracy.value - report.budget / 100
     near = [row.accuracy.value for row in rows if row.accuracy.value >= budget - FAR]
     margin = max((max(near) - min(*near, budget)) * 0.12, 0.005)
@@ -142,7 +137,7 @@ def _marker(row: Row, *, is_fp32: bool, is_rival: bool) -> tuple[str, str, int]:
 
 def _noise_plot(report: SweepReport) -> Markup:
     """Two bars a tensor, from input to output: its own rounding, and all noise so far."""
-    figure, axes = _axes(width=9.6, height=2.7)
+    figure, axes = page_axes(width=9.6, height=2.7)
     top = max([10.0, *(min(noise.local or 0.0, LOUDEST) for noise in report.noise)])
     # Below zero the noise is louder than the signal: the worst case has to be seen.
     bottom = min([0.0, *(max(noise.total, -top) for noise in report.noise)])
@@ -172,7 +167,7 @@ def _noise_plot(report: SweepReport) -> Markup:
 
 def _histogram_plot(histogram: Histogram) -> Markup:
     """Counts on a logarithmic scale, for outliers are few; shaded is what is kept."""
-    figure, axes = _axes(width=4, height=1.6)
+    figure, axes = page_axes(width=4, height=1.6)
     width = (histogram.high - histogram.low) / len(histogram.counts)
     places = [histogram.low + width * (bin_ + 0.5) for bin_ in range(len(histogram.counts))]
     heights = [log10(1 + count) for count in histogram.counts]
@@ -187,16 +182,3 @@ def _histogram_plot(histogram: Histogram) -> Markup:
         yticks=[],
     )
     return Markup(inline_svg(figure, f"values of {histogram.tensor}", COLOURS, {}))
-
-
-def _axes(*, width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure, in inches, of one plot in the page's colours, with nothing but a grid behind."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    axes = figure.add_subplot(facecolor="none")
-    axes.grid(axis="y", color=LINE)
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.tick_params(length=0, labelcolor=SOFT, labelsize=8)
-    axes.spines[:].set_visible(False)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=SOFT, fontsize=8)
-    return figure, axes

@@ -3,7 +3,8 @@
 import re
 
 from edgewright.model.judge.evaluate import Interval
-from edgewright.model.quantize.page import COLOURS, render
+from edgewright.model.judge.figures import COLOURS
+from edgewright.model.quantize.page import render
 from edgewright.model.quantize.sweep_report import (
     Histogram,
     Noise,

@@ -1,0 +1,141 @@
+"""A classifier judged as an inspector would, beside others: the page of `model.evaluate`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
+from edgewright.base.progress import LineSink
+from edgewright.model.contract.card import Card
+from edgewright.model.contract.pixels import decode
+from edgewright.model.contract.preprocess import Floats, load_placed
+from edgewright.model.contract.session import open_session
+from edgewright.model.judge import report_page
+from edgewright.model.judge.answers import judge
+from edgewright.model.judge.contact_sheet import data_uri, picture_uri, shrunk
+from edgewright.model.judge.data import Sample
+from edgewright.model.judge.disturbance import Candidate, DisturbedQuality, judge_disturbed
+from edgewright.model.judge.evaluate import Prices
+from edgewright.model.judge.grad_cam import GradCam
+from edgewright.model.judge.images import spread
+from edgewright.model.judge.report import (
+    EvaluationReport,
+    JudgedNetwork,
+    report_kinds,
+    report_network,
+    worst_mistakes,
+)
+from edgewright.model.pack.workflow import Judging, rival
+from edgewright.model.tasks.masks import Window
+
+_HEAT = np.array([214, 40, 40], np.float32)  # red
+_OPACITY = 0.65
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    judging: Judging
+    beside: tuple[Path, ...]  # networks of the same labels
+    prices: Prices
+    page: Path  # to write
+    disturbed_images: int  # 0: none is disturbed
+
+
+def evaluate_for_page(request: EvaluationRequest, say: LineSink) -> EvaluationReport:
+    """Judge the networks and write the page.
+
+    Raises UserError for networks with other labels, and for more of them than the page has
+    colours.
+    """
+    judging, dataset = request.judging, request.judging.dataset
+    if len(request.beside) >= report_page.MOST_NETWORKS:
+        most = report_page.MOST_NETWORKS - 1
+        raise UserError("--beside", f"{len(request.beside)} networks, the page shows {most}")
+    rivals = [rival(path, judging.card) for path in request.beside]
+    paths = [judging.classifier.source, *request.beside]
+    names = _names(paths)
+    networks = [judging.classifier.path, *(other.classifier.path for other in rivals)]
+    cards = [judging.card, *(other.card for other in rivals)]
+    judged = []
+    for name, network, card in zip(names, networks, cards, strict=True):
+        answers = judge(network, dataset, card, judging.positive)
+        judged.append(JudgedNetwork(name=name, answers=answers))
+        say(f"{name}: {len(dataset.samples)} images")
+    disturbed_set = spread(dataset, request.disturbed_images)
+    disturbed: tuple[DisturbedQuality, ...] = ()
+    if request.disturbed_images:
+        candidates = [
+            Candidate(name=name, session=open_session(network), card=card)
+            for name, network, card in zip(names, networks, cards, strict=True)
+        ]
+        disturbed = judge_disturbed(candidates, disturbed_set, judging.positive, say)
+    first = judged[0]
+    mistakes = worst_mistakes(first.answers)
+    samples = [dataset.samples[place] for place, _ in mistakes]
+    heats, no_heat = _heats(networks[0], cards[0], samples, judging.positive)
+    report = EvaluationReport(
+        images=dataset.name,
+        labels=dataset.labels,
+        positive=dataset.labels[judging.positive],
+        count=len(dataset.samples),
+        prices=request.prices,
+        networks=tuple(
+            report_network(network, request.prices, None if network is first else first)
+            for network in judged
+        ),
+        kinds=report_kinds(first.answers),
+        disturbed=disturbed,
+        disturbed_images=len(disturbed_set.samples) if disturbed else 0,
+        mistakes=tuple(mistake for _, mistake in mistakes),
+        heat=no_heat,
+        page=str(request.page),
+    )
+    pictures = [
+        (mistake, data_uri(sample.path), heat)
+        for (_, mistake), sample, heat in zip(mistakes, samples, heats, strict=True)
+    ]
+    write_file(request.page, report_page.render(report, pictures))
+    return report
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names, with the folder's where those of several networks are alike."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f"{path.resolve().parent.name}/{path.stem}" for path in paths]
+
+
+def _heats(
+    model: Path, card: Card, samples: Sequence[Sample], label: int
+) -> tuple[list[str | None], str | None]:
+    """A picture of each image with the heat over it, or why there are none."""
+    if not samples:
+        return [], None
+    try:
+        grad_cam = GradCam(model, card)
+    except ValueError as missing:
+        return [None] * len(samples), str(missing)
+    heats: list[str | None] = []
+    for sample in samples:
+        image, placement = load_placed(sample.path, card)
+        heat = grad_cam.heat(image, label)
+        window = Window.of(heat.shape, card.input.shape[2:], placement)
+        pixels = np.asarray(Image.fromarray(decode(sample.path, 16)).convert("RGB"), np.float32)
+        rows, columns = window.pixels
+        share = np.zeros((*pixels.shape[:2], 1), np.float32)
+        share[rows, columns, 0] = _smooth(window.cut(heat), share[rows, columns].shape[:2])
+        mixed = pixels * (1 - _OPACITY * share) + _HEAT * _OPACITY * share
+        heats.append(picture_uri(shrunk(Image.fromarray(mixed.astype(np.uint8)))))
+    return heats, None
+
+
+def _smooth(heat: Floats, size: tuple[int, ...]) -> Floats:
+    """The map (h, w) at the size (H, W) of what it is of."""
+    height, width = size
+    picture = Image.fromarray(np.ascontiguousarray(heat))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32)
