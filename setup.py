@@ -10,7 +10,10 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-RESOURCES = ("bench", "board_profiles", "docker", "docs", "recipes", "runtime_cpp", "toolchains")
+RESOURCES = (
+    *("bench", "board_profiles", "docker", "docs", "recipes", "runtime_cpp", "runtime_py"),
+    "toolchains",
+)
 
 
 class BuildWithResources(build_py):

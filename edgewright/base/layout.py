@@ -64,6 +64,11 @@ class Resources:
         return self.root / "runtime_cpp"
 
     @property
+    def runtime_py(self) -> Path:
+        """The Python package that wheels for boards carry."""
+        return self.root / "runtime_py" / "edgewright_runtime"
+
+    @property
     def docker(self) -> Path:
         return self.root / "docker"
 
@@ -170,6 +175,10 @@ class BoardBuild:
     @property
     def sdks(self) -> Path:
         return self.root / "sdk"
+
+    @property
+    def wheels(self) -> Path:
+        return self.root / "wheel"
 
     @property
     def logs(self) -> Path:

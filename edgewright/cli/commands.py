@@ -54,7 +54,11 @@ GROUPS = (
     Group(
         name="build",
         about="a board profile and a model become a release",
-        modules={"profiles": ("boards", "schema"), "build": ("render", "build")},
+        modules={
+            "profiles": ("boards", "schema"),
+            "build": ("render", "build"),
+            "wheel": ("wheel",),
+        },
     ),
     Group(
         name="deploy",

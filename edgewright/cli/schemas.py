@@ -14,6 +14,7 @@ from edgewright.board.proposal import ProbeReport
 from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport
+from edgewright.build.wheel import WheelReport
 from edgewright.cli import documents as of_tasks
 from edgewright.cli.many import BoardEnds
 from edgewright.cli.screens import BuildDocument
@@ -136,6 +137,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "sdk.check": Coverage,
     "sdk.sign": of_tasks.VerifiedSdk,
     "sdk.verify": of_tasks.VerifiedSdk,
+    "wheel": WheelReport,
     "service.install": ServiceChange,
     "service.remove": ServiceChange,
     "service.status": ServiceReport,

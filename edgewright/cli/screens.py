@@ -25,6 +25,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport
+from edgewright.build.wheel import WheelReport
 from edgewright.deploy.documents import PlanReport, StatusReport
 from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.service import ServiceState
@@ -222,6 +223,20 @@ def sdk_screen(report: SdkReport) -> RenderableType:
         Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
         Text(),
         _stages(report.stages),
+    )
+
+
+def wheel_screen(report: WheelReport) -> RenderableType:
+    """The end of `invoke wheel`: the file, what it is for, and how a board installs it."""
+    source = f"--find-links={report.index}" if report.index else str(report.wheel)
+    name = " edgewright-runtime" if report.index else ""
+    return Group(
+        Text(f"wheel {report.wheel_version} for {report.board}", style="bold"),
+        Text(str(report.wheel), overflow="fold"),
+        Text(),
+        Text(f"{report.bytes:,} bytes, {report.platform}, Python {report.requires_python}"),
+        Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
+        Text(f"on the board: pip install {source}{name}", overflow="fold"),
     )
 
 

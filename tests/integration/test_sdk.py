@@ -1,5 +1,6 @@
-"""An SDK in others' hands: programs that their compilers build with it answer as the host does."""
+"""An SDK in others' hands: programs and scripts that use it answer as the host does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,11 +21,13 @@ from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport, SdkRequest
+from edgewright.build.wheel import build_wheel
 from edgewright.lab import debs
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
-from edgewright.observe.count.counts import EMULATORS
+from edgewright.observe.count.counts import EMULATORS, Guest, count
+from edgewright.observe.peers.peers import sysroot
 from edgewright.release.sdk import load_sdk
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
@@ -43,6 +46,30 @@ cp -r "$SDK/examples" "$OUT/make" && cp -r "$SDK/examples" "$OUT/project"
 make -C "$OUT/make" SDK="$SDK" CC="$CC" CXX="$CXX"
 cmake -G Ninja -S "$OUT/project" -B "$OUT/cmake" -DCMAKE_PREFIX_PATH="$SDK" $CMAKE_OPTIONS
 cmake --build "$OUT/cmake"
+"""
+# A script as it is written for `onnxruntime`, but for one line.
+SCRIPT = """
+import json, sys
+import numpy as np
+import edgewright_runtime as onnxruntime
+from edgewright_runtime.capi.onnxruntime_pybind11_state import InvalidArgument
+model, values, onnx_model = sys.argv[1:]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+image = session.get_inputs()[0]
+x = np.fromfile(values, np.float32).reshape(image.shape)
+answers = session.run(None, {image.name: x})[0]
+binding = session.io_binding()
+binding.bind_cpu_input(image.name, x)
+binding.bind_output(session.get_outputs()[0].name)
+session.run_with_iobinding(binding)
+try:
+    onnxruntime.InferenceSession(onnx_model)
+except InvalidArgument as refused:
+    told = str(refused)
+bound = binding.copy_outputs_to_cpu()[0].ravel().tolist()
+print(json.dumps({"answer": answers.ravel().tolist(), "bound": bound, "told": told}))
 """
 INSTALL = (
     "apt-get update && apt-get install --yes --no-install-recommends g++-12-arm-linux-gnueabihf"
@@ -238,3 +265,110 @@ def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
         argv = [sys.executable, "-m", "ziglang", command, *flags, *linked, "-o", str(program)]
         subprocess.run([*argv, str(sdk.folder / "examples" / source)], check=True, env=env)
         case.is_answered_by(program, tmp_path / "board", sdk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardPython:
+    """Debian's Python and numpy for armhf, with the wheel, in the emulator."""
+
+    root: Path
+    wheel: Path  # unpacked
+
+    def argv(self, *arguments: str) -> list[str]:
+        """For the emulator."""
+        lib, python = self.root / "usr/lib/arm-linux-gnueabihf", self.root / "usr/bin/python3"
+        path = f"{self.wheel}:{self.root / 'usr/lib/python3/dist-packages'}"
+        # Debian's numpy finds these two by links of its alternatives, which nobody has made here.
+        argv = ["-L", str(self.root), "-E", f"LD_LIBRARY_PATH={lib / 'blas'}:{lib / 'lapack'}"]
+        argv += ["-E", f"PYTHONHOME={self.root / 'usr'}", "-E", f"PYTHONPATH={path}"]
+        return [*argv, str(python.resolve()), *arguments]
+
+    def run(self, *arguments: str, cpu: str = PROFILE.qemu_cpu) -> subprocess.CompletedProcess[str]:
+        argv = [EMULATORS[PROFILE.abi.arch], "-cpu", cpu, *self.argv(*arguments)]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    def instructions(self, *arguments: str) -> int:
+        guest = Guest(arch=PROFILE.abi.arch, argv=self.argv(*arguments), cpu=PROFILE.qemu_cpu)
+        return count(guest, REPO.resources).total(0)
+
+    def answers(self, case: Case) -> None:
+        """Run the script; it must answer as the host does, and refuse what it cannot run."""
+        files = (case.model, case.values, REPO.default_model)
+        ended = self.run("-c", SCRIPT, *map(str, files))
+        assert ended.returncode == 0, ended.stderr
+        document = json.loads(ended.stdout)
+        for values in (document["answer"], document["bound"]):
+            assert np.allclose(values, case.answer, rtol=0, atol=1e-4), values
+        assert "model.onnx is no model in ORT format" in document["told"]
+
+
+@pytest.fixture(scope="module")
+def wheel(sdk: SdkReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the wheel, as pip takes it from the index for a board of this glibc."""
+    out = tmp_path_factory.mktemp("wheel")
+    made = build_wheel(
+        load_sdk(sdk.folder), PROFILE, REPO.resources.runtime_py, out / "out", out / "index"
+    )
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site"]
+    pip += ["--only-binary=:all:", "--platform=manylinux_2_31_armv7l", "--python-version=3.9"]
+    index = f"--index-url={(out / 'index' / 'simple').as_uri()}"
+    subprocess.run([*pip, index, "edgewright-runtime"], check=True, cwd=out)
+    assert made.platform == "manylinux_2_31_armv7l"
+    return out / "site"
+
+
+def test_a_wheel_answers_in_the_board_s_python_as_the_host_does(
+    wheel: Path, case: Case, tmp_path: Path
+) -> None:
+    root = sysroot("trixie", ("python3-numpy",), tmp_path / "log")
+
+    BoardPython(root=root, wheel=wheel).answers(case)
+
+    older = BoardPython(root=root, wheel=wheel).run("-c", SCRIPT, cpu="cortex-a7")
+    assert "with a cortex-a53; this processor (v7l) lacks ARMv8" in older.stderr
+
+
+@pytest.mark.nightly
+def test_a_wheel_answers_in_an_older_python_on_the_floor_s_glibc(
+    wheel: Path, case: Case, tmp_path: Path
+) -> None:
+    """Debian bullseye has Python 3.9, numpy 1.19 and glibc 2.31."""
+    root = sysroot("bullseye", ("python3-numpy",), tmp_path / "log")
+
+    BoardPython(root=root, wheel=wheel).answers(case)
+
+
+# Imports a runtime, and loads and runs a model; prints the peak of the process's memory in KiB.
+LOAD = """
+import resource, sys
+import numpy as np
+import {runtime} as onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[1], options)
+[image] = session.get_inputs()
+session.run(None, {{image.name: np.fromfile(sys.argv[2], np.float32).reshape(image.shape)}})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.nightly
+def test_a_wheel_costs_less_than_debian_s_package(wheel: Path, case: Case, tmp_path: Path) -> None:
+    root = sysroot("trixie", ("python3-onnxruntime",), tmp_path / "log")
+    board = BoardPython(root=root, wheel=wheel)
+    files = (str(case.model), str(case.values))
+
+    def memory(runtime: str) -> int:
+        ended = board.run("-c", LOAD.format(runtime=runtime), *files)
+        assert ended.returncode == 0, ended.stderr
+        return int(ended.stdout)
+
+    kib = [memory(runtime) for runtime in ("edgewright_runtime", "onnxruntime")]
+    # Modules are compiled by now. What numpy takes, both take.
+    numpy = board.instructions("-c", "import numpy")
+    ours, debian = (
+        board.instructions("-c", f"import numpy, {runtime}") - numpy
+        for runtime in ("edgewright_runtime", "onnxruntime")
+    )
+
+    assert (ours < debian / 3, kib[0] < kib[1]) == (True, True), (numpy, ours, debian, kib)

@@ -63,7 +63,8 @@ def test_the_command_is_there(tool: Mapping[str, bytes]) -> None:
 def test_the_wheel_holds_every_file_that_the_tool_brings(tool: Mapping[str, bytes]) -> None:
     packed = Resources(root=Path("edgewright/resources"))
     checkout = Resources(root=ROOT)
-    for folder in ("boards", "toolchains", "recipes", "runtime_cpp", "docker", "docs"):
+    folders = ("boards", "toolchains", "recipes", "runtime_cpp", "runtime_py", "docker", "docs")
+    for folder in folders:
         mine, theirs = getattr(checkout, folder), getattr(packed, folder)
         files = {path.relative_to(mine) for path in mine.rglob("*") if path.is_file()}
         files = {path for path in files if "__pycache__" not in path.parts}

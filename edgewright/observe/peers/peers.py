@@ -80,7 +80,7 @@ def xnnpack(log: Path) -> Peer:
 def ncnn(log: Path) -> Peer:
     """ncnn's Python module for armv7, and a file system with that Python."""
     library = next((_unpacked_wheel(NCNN, log) / "ncnn").glob("ncnn.*.so"))
-    return Peer(name="ncnn", library=library, sysroot=_sysroot(PYTHON_SUITE, PYTHON_PACKAGES, log))
+    return Peer(name="ncnn", library=library, sysroot=sysroot(PYTHON_SUITE, PYTHON_PACKAGES, log))
 
 
 def ncnn_argv(peer: Peer, script: Path, param: Path) -> list[str]:
@@ -114,14 +114,14 @@ def parse_peers(text: str, boards: Sequence[str] = ()) -> tuple[tuple[str, ...],
 
 def sysroot_of_peers(log: Path) -> Path:
     """A folder with Debian's armhf runtime and what it needs."""
-    return _sysroot(SUITE, PACKAGES, log)
+    return sysroot(SUITE, PACKAGES, log)
 
 
-def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
+def sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
     """A folder with some armhf packages and what they need, unpacked but not installed."""
-    sysroot = user_cache() / "bench" / f"sysroot-{suite}-{digest.text_sha256(*packages)[:12]}"
-    if not sysroot.is_dir():
-        with cached_folder(sysroot) as scratch:
+    folder = user_cache() / "bench" / f"sysroot-{suite}-{digest.text_sha256(*packages)[:12]}"
+    if not folder.is_dir():
+        with cached_folder(folder) as scratch:
             argv = ["mmdebstrap", "--variant=extract", "--architectures=armhf"]
             argv += [f"--include={','.join(packages)}", suite, str(scratch)]
             process.run_logged([*argv, apt.source_line(suite)], log)
@@ -130,7 +130,7 @@ def _sysroot(suite: str, packages: Sequence[str], log: Path) -> Path:
             # QEMU opens a file of the sysroot in place of the host's.
             (scratch / "proc").mkdir(exist_ok=True)
             (scratch / "proc" / "cpuinfo").write_text(CPUINFO)
-    return sysroot
+    return folder
 
 
 def driver(workspace: Workspace, log: Path) -> Path:

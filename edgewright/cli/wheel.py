@@ -1,0 +1,59 @@
+"""The runtime as a Python wheel for the board."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from invoke.context import Context
+
+from edgewright.build import container
+from edgewright.build import wheel as wheels
+from edgewright.build.sdk import SdkRequest, build_sdk
+from edgewright.cli import screens
+from edgewright.cli.common import (
+    ERR,
+    OUT,
+    Json,
+    model_path,
+    profile_of,
+    task,
+    workspace,
+    write_document,
+)
+from edgewright.cli.sdk import SdkOptions
+from edgewright.release.sdk import load_sdk
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelOptions(SdkOptions):
+    """What `invoke wheel` builds, and where it goes."""
+
+    out: Annotated[str, "folder for the wheel; default: build/<board>/wheel"] = ""
+    index: Annotated[str, "folder for pip's --find-links, with a page for --index-url"] = ""
+
+
+@task
+def wheel(c: Context, options: WheelOptions, json: Json = False) -> None:
+    """Build a Python wheel of the runtime for a board. Example: invoke wheel --board=a53-som"""
+    profile, place = profile_of(options.board), workspace()
+    request = SdkRequest(
+        profile=profile,
+        models=tuple(model_path(model) for model in options.model or ("",)),
+        workspace=place,
+        builder=container.parse_choice(options.builder),
+        jobs=options.jobs or os.cpu_count() or 1,
+    )
+    with screens.progress(ERR) as progress:
+        built = build_sdk(request, progress)
+    report = wheels.build_wheel(
+        load_sdk(built.folder),
+        profile,
+        place.resources.runtime_py,
+        Path(options.out) if options.out else place.build(profile.name).wheels,
+        Path(options.index) if options.index else None,
+    )
+    if json:
+        write_document(report)
+    else:
+        OUT.print(screens.wheel_screen(report))

@@ -1,0 +1,150 @@
+"""A wheel is what pip wants, has a platform tag that is true, and the same bytes every time."""
+
+import base64
+import csv
+import email
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.board.catalogue import load_board
+from edgewright.board.elf import NeededVersion, read_elf
+from edgewright.board.profile import Arch
+from edgewright.build import wheel as wheels
+from edgewright.build.wheel import build_wheel, make_wheel, platform_tag, write_index
+from edgewright.release.manifest import Source
+from edgewright.release.sdk import Sdk, SdkInputs, SdkModel, SdkRuntime, make_sdk
+from tests.checkout import ROOT, checkout
+
+CODE = checkout().resources.runtime_py
+PROFILE = load_board("a53-som", checkout().boards)
+ELF = ROOT / "tests" / "data" / "elf"
+OPERATORS = 'ai.onnx;13;Add{"inputs": {"0": ["float"]}},MatMul\n'
+HEADER = """\
+/* struct OrtApi { in a comment */
+struct OrtApi {
+  // ORT_API2_STATUS(Nothing)
+  OrtStatus*(ORT_API_CALL* CreateStatus)(OrtErrorCode code, _In_ const char* msg)NO_EXCEPTION;
+  ORT_API2_STATUS(CreateEnv, OrtLoggingLevel level, _Outptr_ OrtEnv** out);
+  ORT_CLASS_RELEASE(Env);
+  void(ORT_API_CALL* ClearBoundInputs)(_Inout_ OrtIoBinding* binding_ptr)NO_EXCEPTION;
+};
+"""
+
+
+def header_of(places: dict[str, int]) -> str:
+    """A header whose table has functions at these places, and others between them."""
+    names = {place: name for name, place in places.items()}
+    members = (names.get(place, f"Other{place}") for place in range(max(names) + 1))
+    return "".join(("struct OrtApi {\n", *map(member, members), "};\n"))
+
+
+def member(name: str) -> str:
+    if name.startswith("Release") and name != "ReleaseAvailableProviders":
+        return f"  ORT_CLASS_RELEASE({name.removeprefix('Release')});\n"
+    return f"  ORT_API2_STATUS({name}, int);\n"
+
+
+@pytest.fixture
+def sdk(tmp_path: Path) -> Sdk:
+    places = wheels.api_places(CODE / "_api.py")
+    inputs = SdkInputs(
+        board="a53-som",
+        compatible="edgewright,a53-som",
+        content={
+            "operators.config": OPERATORS.encode(),
+            "lib/libonnxruntime.so.1.21.0": (ELF / "good-v8").read_bytes(),
+            wheels.HEADER: header_of(places).encode(),
+            "licenses/LICENSE": b"MIT",
+        },
+        links={},
+        models=(SdkModel(name="cells", onnx_sha256="a" * 64),),
+        runtime=SdkRuntime(
+            version="1.21.0",
+            ops_config_sha256="b" * 64,
+            libc_floor="2.31",
+            execution_providers=("cpu",),
+        ),
+        source=Source(revision="unknown", dirty=False),
+    )
+    return make_sdk(inputs, tmp_path / "sdk")
+
+
+def test_a_wheel_has_its_files_and_their_hashes(sdk: Sdk, tmp_path: Path) -> None:
+    report = build_wheel(sdk, PROFILE, CODE, tmp_path / "out", None)
+
+    with zipfile.ZipFile(report.wheel) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    info = f"edgewright_runtime-{report.wheel_version}.dist-info"
+    rows = [*csv.reader(content[f"{info}/RECORD"].decode().splitlines())]
+    for name, sha256, size in rows[:-1]:
+        expected = base64.urlsafe_b64encode(hashlib.sha256(content[name]).digest()).rstrip(b"=")
+        assert (sha256, size) == (f"sha256={expected.decode()}", str(len(content[name])))
+    assert {row[0] for row in rows} == set(content)
+    assert content["edgewright_runtime/libonnxruntime.so.1"] == (ELF / "good-v8").read_bytes()
+    assert f"{info}/licenses/LICENSE" in content
+    assert {path.name for path in CODE.glob("*.py")} < {Path(name).name for name in content}
+    metadata = email.message_from_bytes(content[f"{info}/METADATA"])
+    assert (metadata["Name"], metadata["Requires-Python"]) == ("edgewright-runtime", ">=3.7")
+    assert metadata.get_all("Requires-Dist") == ["numpy"]
+    assert "Tag: py3-none-manylinux_2_31_armv7l\n" in content[f"{info}/WHEEL"].decode()
+    about = json.loads(content["edgewright_runtime/build.json"])
+    assert about["instructions"] == ["ARMv8", "NEON", "VFPv4", "integer division"]
+    assert about["operators"] == ["ai.onnx:Add (opset 13)", "ai.onnx:MatMul (opset 13)"]
+
+
+def test_the_name_tells_boards_and_contents_apart(sdk: Sdk) -> None:
+    wheel = make_wheel(sdk, PROFILE, CODE)
+
+    assert wheel.name.startswith("edgewright_runtime-1.21.0+a53.som.w")
+    assert wheel.name.endswith("-py3-none-manylinux_2_31_armv7l.whl")
+    assert make_wheel(sdk, PROFILE, CODE) == wheel
+
+
+def test_a_tag_is_given_only_where_it_is_true() -> None:
+    facts = read_elf(ELF / "good-v8").model_copy(update={"needed": ("libc.so.6",), "versions": ()})
+    newer = NeededVersion(library="libc.so.6", version="GLIBC_2.34", symbols=("x",))
+
+    def tag(floor: str, arch: Arch = Arch.ARMHF, **changes: object) -> str:
+        return platform_tag(facts.model_copy(update=changes), floor, arch)
+
+    assert tag("2.28", Arch.ARM64) == "manylinux_2_28_aarch64"
+    assert tag("2.18") == "manylinux_2_18_armv7l"
+    assert tag("2.16") == "linux_armv7l"
+    assert tag("2.31", needed=("libc.so.6", "libstdc++.so.6")) == "linux_armv7l"
+    assert tag("2.31", versions=(newer,)) == "linux_armv7l"
+
+
+def test_the_order_of_the_table_is_read_from_the_header() -> None:
+    expected = ["CreateStatus", "CreateEnv", "ReleaseEnv", "ClearBoundInputs"]
+
+    assert wheels.api_members(HEADER, "header") == expected
+
+
+def test_a_header_with_another_table_is_refused(tmp_path: Path) -> None:
+    places = wheels.api_places(CODE / "_api.py")
+    header = tmp_path / "api.h"
+    header.write_text(header_of(places | {"CreateSession": 8, "CreateSessionFromArray": 7}))
+
+    with pytest.raises(UserError) as refused:
+        wheels.require_places(CODE / "_api.py", header)
+
+    assert "CreateSession: expected at 7, found at 8" in str(refused.value)
+    assert str(refused.value).endswith("correct the places in FUNCTIONS and PLAIN there")
+
+
+def test_an_index_lists_every_wheel_with_its_hash(sdk: Sdk, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    report = build_wheel(sdk, PROFILE, CODE, tmp_path / "out", index)
+    (index / "edgewright_runtime-1.20.0+old-py3-none-linux_armv7l.whl").write_bytes(b"old")
+    write_index(index)
+
+    page = (index / "simple" / "edgewright-runtime" / "index.html").read_text()
+    name = report.wheel.name.replace("+", "%2B")
+    assert f'<a href="../../{name}#sha256={report.sha256}" data-requires-python="&gt;=3.7">' in page
+    assert "edgewright_runtime-1.20.0%2Bold-py3-none-linux_armv7l.whl#sha256=" in page
+    assert 'href="edgewright-runtime/"' in (index / "simple" / "index.html").read_text()
