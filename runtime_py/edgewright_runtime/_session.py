@@ -109,6 +109,7 @@ class InferenceSession:
                 API.SessionOptionsAppendExecutionProvider(
                     options, called, keys, values, len(settings)
                 )
+        arguments: tuple[Any, ...]
         if isinstance(model, bytes):
             # The library copies them, unless an entry of the options says that they stay.
             self._bytes = model
