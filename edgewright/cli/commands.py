@@ -80,7 +80,8 @@ GROUPS = (
             "bench": (
                 *("instructions", "time", "check", "accept", "calibrate", "build", "startup"),
                 "transfer",
-            )
+            ),
+            "board_bench": ("board",),
         },
         default="instructions",
     ),

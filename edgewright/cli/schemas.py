@@ -53,6 +53,7 @@ from edgewright.model.pack.task_quantize import TaskQuantized
 from edgewright.model.pack.unlabelled import UnlabelledQuantized
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
+from edgewright.observe.bench.report import BoardBench
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import InstructionReport
@@ -71,6 +72,7 @@ from edgewright.release.sdk import SdkManifest
 OUTPUTS: Mapping[str, type[BaseModel]] = {
     "boards": BoardList,
     "board.probe": ProbeReport,
+    "bench.board": BoardBench,
     "bench.accept": of_tasks.WrittenFiles,
     "bench.calibrate": Calibration,
     "bench.check": of_tasks.CostVerdict,

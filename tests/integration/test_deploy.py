@@ -14,7 +14,7 @@ import pytest
 from edgewright.base.errors import TargetError
 from edgewright.build.pipeline import BuildReport
 from edgewright.deploy import install as deploy
-from edgewright.deploy import smoke
+from edgewright.deploy import one_board, smoke
 from edgewright.deploy.documents import deploy_report, status_report
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
@@ -22,6 +22,9 @@ from edgewright.deploy.service import ServiceState
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe import transfer_rate as transfer_bench
+from edgewright.observe.bench import measure
+from edgewright.observe.bench.conditions import Gauge
+from edgewright.observe.bench.measure import Bench, Plan
 from edgewright.release.manifest import Release, load_release
 from tests import signing
 from tests.boards import Watched, documents, program
@@ -88,6 +91,28 @@ def test_deploy_smoke_redeploy_rollback(
     assert now.edgectl is not None
     assert (now.edgectl.current, now.edgectl.previous) == (first.id, second.id)
     assert now.edgectl.keys == (signer().public.id,)
+    measured(board, emulated, first, second)
+
+
+def measured(board: Board, emulated: EmulatedBoard, current: Release, previous: Release) -> None:
+    """Both releases are measured, by edgectl and side by side."""
+    root, plan = current.manifest.deploy_root, Plan(processes=1, runs=1, warmup=1)
+    gauge = Gauge(board=board, interval_s=0.2)
+    with (
+        one_board.current_release(board, root, deploy.this_user()) as subject,
+        connect(emulated.target) as second,
+    ):
+        alone = Bench(subject=subject, plan=plan, gauge=gauge, second=second).run()
+        other = measure.beside(subject, "previous")
+        both = Bench(subject=measure.direct(subject), plan=plan, gauge=gauge, against=other).run()
+
+    for report in (alone, both):
+        require_valid("bench.board", report.to_json())
+        assert (report.release, report.emulated) == (current.id, True)
+        assert [latency.label for latency in report.latency] == ["emulated"]
+        assert report.boot_id is not None
+    assert both.comparison is not None
+    assert (both.comparison.against, both.comparison.verdict) == (previous.id, "not judged")
 
 
 def test_failed_smoke_keeps_the_former_release(

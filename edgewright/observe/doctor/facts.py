@@ -14,6 +14,7 @@ from edgewright.board.survey import Survey
 from edgewright.deploy import survey as surveys
 from edgewright.deploy.remote import Board
 from edgewright.deploy.survey import limited_lines, printable
+from edgewright.observe import heat
 from edgewright.observe.board_files import BoardFiles, read_files
 
 PATTERNS = (
@@ -22,16 +23,7 @@ PATTERNS = (
     "proc/sys/kernel/tainted",
     "sys/devices/system/cpu/online",
     "sys/devices/system/cpu/present",
-    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
-    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq",
-    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq",
-    "sys/class/thermal/thermal_zone*/type",
-    "sys/class/thermal/thermal_zone*/temp",
-    "sys/class/thermal/thermal_zone*/trip_point_*_type",
-    "sys/class/thermal/thermal_zone*/trip_point_*_temp",
-    "sys/class/thermal/cooling_device*/type",
-    "sys/class/thermal/cooling_device*/cur_state",
-    "sys/devices/platform/soc/soc:firmware/get_throttled",
+    *heat.PATTERNS,
     "sys/block/mmcblk*/device/type",
     "sys/block/mmcblk*/device/life_time",
     "sys/block/mmcblk*/device/pre_eol_info",

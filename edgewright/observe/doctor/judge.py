@@ -6,8 +6,10 @@ from pathlib import PurePosixPath
 
 from edgewright.board.profile import BoardProfile, Linkage
 from edgewright.board.survey import Mount
+from edgewright.observe import heat
 from edgewright.observe.doctor.facts import Health
 from edgewright.observe.doctor.report import ORDER, Check, Grade
+from edgewright.observe.heat import Zone
 
 NOT_MEASURED = "not measured"
 IN_MEMORY = frozenset({"tmpfs", "ramfs", "rootfs"})  # the last one is an initramfs
@@ -16,11 +18,8 @@ DAY_S = 86_400
 DRIFT_S = 10  # of a clock that nobody sets
 FEW_INODES = (200, 2000)  # a release takes some 50; the rest is logs' and the service's
 ROOM_C = 10  # degrees at rest below the trip point that slows the board down
-SENSOR_C = (-40, 150)  # outside of it a sensor lies
 KERNEL_DIED = 1 << 7  # bits of /proc/sys/kernel/tainted
 SOFT_LOCKUP = 1 << 14
-# Raspberry Pi's firmware: bit now, and the same 16 bits higher since power-on.
-THROTTLED = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
 # JEDEC eMMC: life time in tenths that are used, 0x0b: exceeded; spare blocks that are used up.
 LIFE_WORN, LIFE_EXCEEDED = 9, 11
 SPARE_WARNING, SPARE_URGENT = 2, 3
@@ -336,35 +335,18 @@ def _swap(health: Health) -> Iterator[Check]:
 
 
 def _thermal_zones(health: Health) -> Iterator[Check]:
-    files, zones = health.files, 0
-    for match in files.matches(r"sys/class/thermal/(thermal_zone[0-9]+)/temp"):
-        zones += 1
-        folder = f"sys/class/thermal/{match[1]}"
-        name = f"heat {files.text(f'{folder}/type') or match[1]}"
-        millidegrees = files.number(match[0], least=-(1 << 31), most=1 << 31)
-        low, high = SENSOR_C
-        if millidegrees is None or not low <= millidegrees / 1000 <= high:
-            found = "its sensor answers nothing that can be true"
-            yield Check(name=name, grade=Grade.UNKNOWN, found=found)
-            continue
-        passive = _trip_c(health, folder, ("passive",))
-        critical = _trip_c(health, folder, ("critical", "hot"))
-        yield _heat(name, millidegrees / 1000, passive, critical)
-    if zones == 0:
+    zones = heat.zones(health.files)
+    yield from map(_heat, zones)
+    if not zones:
         yield Check(name="heat", grade=Grade.UNKNOWN, found=NOT_MEASURED)
 
 
-def _trip_c(health: Health, folder: str, kinds: Sequence[str]) -> float | None:
-    """The lowest trip point of these kinds; kernels write 0 and less for one that is off."""
-    trips = [
-        health.files.number(f"{match[1]}_temp")
-        for match in health.files.matches(rf"({re.escape(folder)}/trip_point_[0-9]+)_type")
-        if health.files.text(match[0]) in kinds
-    ]
-    return min((trip / 1000 for trip in trips if trip), default=None)
-
-
-def _heat(name: str, degrees: float, passive: float | None, critical: float | None) -> Check:
+def _heat(zone: Zone) -> Check:
+    name, degrees = f"heat {zone.name}", zone.celsius
+    passive, critical = zone.passive, zone.critical
+    if degrees is None:
+        lie = "its sensor answers nothing that can be true"
+        return Check(name=name, grade=Grade.UNKNOWN, found=lie)
     found = f"{degrees:.1f} °C"
     found += f", slows down at {passive:g} °C" if passive else ""
     found += f", switches off at {critical:g} °C" if critical else ""
@@ -385,11 +367,8 @@ def _heat(name: str, degrees: float, passive: float | None, critical: float | No
 
 
 def _throttling(health: Health) -> Iterator[Check]:
-    files = health.files
-    for match in files.matches(r"sys/class/thermal/(cooling_device[0-9]+)/cur_state"):
-        kind = files.text(f"sys/class/thermal/{match[1]}/type") or ""
-        state = files.number(match[0])
-        if re.search("cpufreq|cpu", kind) and state:
+    for kind, state in heat.cpu_cooling(health.files).items():
+        if state:
             yield Check(
                 name=f"throttling {kind}",
                 grade=Grade.RISK,
@@ -397,12 +376,10 @@ def _throttling(health: Health) -> Iterator[Check]:
                 harm="the clock is held down: times are longer than they were measured",
                 next="cool the board, then measure again",
             )
-    text = files.text("sys/devices/platform/soc/soc:firmware/get_throttled")
-    if text is None or not re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text):
+    bits = heat.firmware_bits(health.files)
+    if bits is None:
         return
-    bits = int(text, 16)
-    now = [word for bit, word in enumerate(THROTTLED) if bits >> bit & 1]
-    before = [word for bit, word in enumerate(THROTTLED) if bits >> (16 + bit) & 1]
+    now, before = heat.firmware_limits(bits)
     events = [f"now: {', '.join(now)}"] if now else []
     events += [f"since power-on: {', '.join(before)}"] if before else []
     yield Check(
@@ -444,24 +421,19 @@ def _cores(health: Health, profile: BoardProfile) -> Iterator[Check]:
 
 
 def _governor(health: Health) -> Iterator[Check]:
-    files = health.files
-    governors, capped = set[str](), False
-    for match in files.matches(r"(sys/devices/system/cpu/cpu[0-9]+/cpufreq)/scaling_governor"):
-        governors.add(files.text(match[0]) or "unknown")
-        highest = files.number(f"{match[1]}/cpuinfo_max_freq")
-        allowed = files.number(f"{match[1]}/scaling_max_freq")
-        capped |= bool(highest and allowed and allowed < highest)
-    if not governors:
+    clocks = heat.clocks(health.files)
+    if not clocks:
         yield Check(name="governor", grade=Grade.UNKNOWN, found=NOT_MEASURED)
         return
-    is_slow = "powersave" in governors
-    harm = "the cores stay at their lowest clock" if is_slow else None
-    if capped:
+    governors = {clock.governor for clock in clocks}
+    is_capped = any(clock.is_capped for clock in clocks)
+    harm = "the cores stay at their lowest clock" if "powersave" in governors else None
+    if is_capped:
         harm = "the cores may not reach their highest clock"
     yield Check(
         name="governor",
         grade=Grade.RISK if harm else Grade.WELL,
-        found=", ".join(sorted(governors)) + (", capped by scaling_max_freq" if capped else ""),
+        found=", ".join(sorted(governors)) + (", capped by scaling_max_freq" * is_capped),
         harm=harm,
         next="on the board: echo schedutil (or ondemand) to scaling_governor, and the highest "
         "clock to scaling_max_freq"

@@ -1,0 +1,116 @@
+"""Heat, clocks and what holds them down, read in the files of a board's kernel."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgewright.observe.board_files import BoardFiles
+
+PATTERNS = (
+    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
+    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
+    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq",
+    "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq",
+    "sys/class/thermal/thermal_zone*/type",
+    "sys/class/thermal/thermal_zone*/temp",
+    "sys/class/thermal/thermal_zone*/trip_point_*_type",
+    "sys/class/thermal/thermal_zone*/trip_point_*_temp",
+    "sys/class/thermal/cooling_device*/type",
+    "sys/class/thermal/cooling_device*/cur_state",
+    "sys/devices/platform/soc/soc:firmware/get_throttled",
+)
+SENSOR_C = (-40, 150)  # outside of it a sensor lies
+FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+# Raspberry Pi's firmware: bit now, and the same 16 bits higher since power-on.
+LIMITS = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """A thermal zone, °C; None: not there, or nothing that can be true."""
+
+    name: str
+    celsius: float | None
+    passive: float | None  # the lowest trip point at which the kernel slows down
+    critical: float | None  # at which it switches off
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Of one core, kHz."""
+
+    governor: str
+    current: int | None
+    allowed: int | None  # by scaling_max_freq, which the kernel lowers when it is hot
+    highest: int | None
+
+    @property
+    def is_capped(self) -> bool:
+        return bool(self.allowed and self.highest and self.allowed < self.highest)
+
+
+def zones(files: BoardFiles) -> list[Zone]:
+    """All thermal zones that have a sensor."""
+    return [
+        _zone(files, f"sys/class/thermal/{match[1]}", match[1])
+        for match in files.matches(r"sys/class/thermal/(thermal_zone[0-9]+)/temp")
+    ]
+
+
+def _zone(files: BoardFiles, folder: str, name: str) -> Zone:
+    millidegrees = files.number(f"{folder}/temp", least=-(1 << 31), most=1 << 31)
+    low, high = SENSOR_C
+    is_true = millidegrees is not None and low <= millidegrees / 1000 <= high
+    return Zone(
+        name=files.text(f"{folder}/type") or name,
+        celsius=millidegrees / 1000 if millidegrees is not None and is_true else None,
+        passive=_trip(files, folder, ("passive",)),
+        critical=_trip(files, folder, ("critical", "hot")),
+    )
+
+
+def _trip(files: BoardFiles, folder: str, kinds: Sequence[str]) -> float | None:
+    """The lowest trip point of these kinds; kernels write 0 and less for one that is off."""
+    trips = [
+        files.number(f"{match[1]}_temp")
+        for match in files.matches(rf"({re.escape(folder)}/trip_point_[0-9]+)_type")
+        if files.text(match[0]) in kinds
+    ]
+    return min((trip / 1000 for trip in trips if trip), default=None)
+
+
+def clocks(files: BoardFiles) -> list[Clock]:
+    """Of each core that Linux can clock."""
+    return [
+        Clock(
+            governor=files.text(match[0]) or "unknown",
+            current=files.number(f"{match[1]}/scaling_cur_freq", most=1 << 31),
+            allowed=files.number(f"{match[1]}/scaling_max_freq", most=1 << 31),
+            highest=files.number(f"{match[1]}/cpuinfo_max_freq", most=1 << 31),
+        )
+        for match in files.matches(r"(sys/devices/system/cpu/cpu[0-9]+/cpufreq)/scaling_governor")
+    ]
+
+
+def cpu_cooling(files: BoardFiles) -> dict[str, int]:
+    """The state of each cooling device that holds the CPU's clock down; 0 is none."""
+    states = {}
+    for match in files.matches(r"sys/class/thermal/(cooling_device[0-9]+)/cur_state"):
+        kind = files.text(f"sys/class/thermal/{match[1]}/type") or ""
+        state = files.number(match[0], most=1 << 31)
+        if "cpu" in kind and state is not None:
+            states[kind] = state
+    return states
+
+
+def firmware_bits(files: BoardFiles) -> int | None:
+    """What a Raspberry Pi's firmware says of itself; None of any other board."""
+    text = files.text(FIRMWARE)
+    return int(text, 16) if text and re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", text) else None
+
+
+def firmware_limits(bits: int) -> tuple[list[str], list[str]]:
+    """Which limits hold now, and which did since power-on."""
+    now = [word for bit, word in enumerate(LIMITS) if bits >> bit & 1]
+    before = [word for bit, word in enumerate(LIMITS) if bits >> (16 + bit) & 1]
+    return now, before
