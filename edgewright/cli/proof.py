@@ -28,6 +28,7 @@ def crashpoints(
     error: Annotated[str, "let each call fail with it, as EIO, instead of killing edgectl"] = "",
     call: Annotated[str, "only at these calls, as readlink; default: all"] = "",
     program: ProgramPath = "",
+    jobs: Annotated[int, "faults side by side; default: twice the cores"] = 0,
     json: Json = False,
 ) -> None:
     """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
@@ -36,6 +37,7 @@ def crashpoints(
         points=points or None,
         error=error or None,
         call=call or None,
+        jobs=jobs or None,
         on_step=say,
     )
     if json:

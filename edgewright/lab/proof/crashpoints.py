@@ -11,8 +11,11 @@ import re
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
 from typing import Literal
 
 from edgewright.base.errors import UserError
@@ -80,9 +83,10 @@ class _Bench:
 
     helper: Helper
     life: Life
-    folder: Path
+    folder: Path  # of the copies
     error: str | None
     call: str | None
+    jobs: int  # faults side by side
 
     def copied(self, name: str, root: Path | None = None) -> Helper:
         """A copy of the board in its present state."""
@@ -98,12 +102,15 @@ def prove(
     points: int | None = None,
     error: str | None = None,
     call: str | None = None,
+    jobs: int | None = None,
     on_step: LineSink | None = None,
 ) -> CrashReport:
     """Play a board's life with an `edgectl` for this machine, killed at every call of every step.
 
     With `error`, as EIO, the call fails instead. `call`, as readlink, leaves the other calls alone.
-    `points` bounds the faults of each step, spread evenly. Raises UserError without strace, or for
+    `points` bounds the faults of each step, spread evenly. `jobs` of them are examined side by
+    side, which changes nothing of the report: None takes twice the cores, since a self-test waits
+    more than it computes. Raises UserError without strace, or for
     what is no error.
     """
     if error and error not in errno.errorcode.values():
@@ -115,7 +122,12 @@ def prove(
         helper.root.mkdir()
         boot(helper.proc)
         bench = _Bench(
-            helper=helper, life=life(folder, helper.root), folder=folder, error=error, call=call
+            helper=helper,
+            life=life(folder, helper.root),
+            folder=folder,
+            error=error,
+            call=call,
+            jobs=jobs or 2 * (os.cpu_count() or 1),
         )
         proven = [_prove_step(bench, step, points, on_step) for step in bench.life.steps]
     return CrashReport(
@@ -131,30 +143,65 @@ def _prove_step(
     calls = [call for call in _calls(bench, step) if bench.call in (None, call[0])]
     count = min(points or len(calls), len(calls))  # of faults, evenly spread over the calls
     chosen = sorted({(2 * index + 1) * len(calls) // (2 * count) for index in range(count)})
-    states: set[str] = set()
-    violations, struck = [], 0
     if on_step:
         on_step(f"{step.name}: {len(chosen)} {'failing calls' if bench.error else 'kills'}")
-    for point in chosen:
-        is_struck, problem = _strike(bench, step, calls[point])
-        struck += is_struck
-        state = fingerprint(bench.folder / "struck")
-        if problem is None and state not in states:
-            problem = _problem(bench, step)
-        if problem:
-            violations.append(
-                Violation(step=step.name, call="{} {}".format(*calls[point]), problem=problem)
-            )
-        states.add(state)
+    faults = _strike_all(bench, step, [calls[point] for point in chosen])
     _run(bench.helper, step, [])  # now whole, on the board itself: the next command needs it
+    struck = sum(fault.is_struck for fault in faults)
     points_of_step = StepPoints(
         step=step.name,
         calls=len(calls),
         killed=0 if bench.error else struck,
         failed=struck if bench.error else 0,
-        states=len(states),
+        states=len({fault.state for fault in faults}),
     )
+    violations = [
+        Violation(step=step.name, call="{} {}".format(*fault.call), problem=fault.problem)
+        for fault in faults
+        if fault.problem
+    ]
     return points_of_step, violations
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """What one fault did to a copy of the board."""
+
+    call: tuple[str, int]
+    is_struck: bool  # the command got as far as the call
+    state: str  # fingerprint of what was left
+    problem: str | None
+
+
+def _strike_all(bench: _Bench, step: Command, calls: list[tuple[str, int]]) -> list[_Fault]:
+    """Strike a copy of the board at each call, `bench.jobs` side by side; in the calls' order."""
+    benches: SimpleQueue[_Bench] = SimpleQueue()
+    for number in range(bench.jobs):
+        folder = bench.folder / f"bench-{number}"
+        folder.mkdir(exist_ok=True)
+        benches.put(replace(bench, folder=folder))
+    states: set[str] = set()
+    lock = Lock()
+
+    def fault_at(call: tuple[str, int]) -> _Fault:
+        free = benches.get()
+        try:
+            is_struck, problem = _strike(free, step, call)
+            state = fingerprint(free.folder / "struck")
+            with lock:
+                is_new = state not in states
+                states.add(state)
+            if problem is None and is_new:
+                problem = _problem(free, step)
+            return _Fault(call=call, is_struck=is_struck, state=state, problem=problem)
+        finally:
+            benches.put(free)
+
+    pool = ThreadPoolExecutor(bench.jobs)
+    try:
+        return list(pool.map(fault_at, calls))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C no fault is begun any more
 
 
 def _run(helper: Helper, step: Command, tracer: list[str]) -> int:
