@@ -25,7 +25,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport
-from edgewright.build.wheel import WheelReport
+from edgewright.build.wheel import DISTRIBUTION, WheelReport
 from edgewright.deploy.documents import PlanReport, StatusReport
 from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.service import ServiceState
@@ -228,15 +228,16 @@ def sdk_screen(report: SdkReport) -> RenderableType:
 
 def wheel_screen(report: WheelReport) -> RenderableType:
     """The end of `invoke wheel`: the file, what it is for, and how a board installs it."""
-    source = f"--find-links={report.index}" if report.index else str(report.wheel)
-    name = " edgewright-runtime" if report.index else ""
+    # By its whole version: pip would take the highest hash among several boards or models.
+    named = f"--find-links={report.index} {DISTRIBUTION}=={report.wheel_version}"
+    wanted = named if report.index else report.wheel
     return Group(
         Text(f"wheel {report.wheel_version} for {report.board}", style="bold"),
         Text(str(report.wheel), overflow="fold"),
         Text(),
         Text(f"{report.bytes:,} bytes, {report.platform}, Python {report.requires_python}"),
         Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
-        Text(f"on the board: pip install {source}{name}", overflow="fold"),
+        Text(f"on the board: pip install {wanted}", overflow="fold"),
     )
 
 

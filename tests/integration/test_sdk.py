@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,10 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from edgewright.base.errors import UserError
+from edgewright.base.layout import BoardBuild, user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
+from edgewright.build import pipeline
 from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
@@ -302,19 +305,25 @@ class BoardPython:
         assert "model.onnx is no model in ORT format" in document["told"]
 
 
+def installed(sdk: SdkReport, out: Path) -> Path:
+    """The folder of an SDK's wheel, as pip takes it from the index for a board of this glibc."""
+    code = REPO.resources.runtime_py
+    made = build_wheel(load_sdk(sdk.folder), PROFILE, code, out / "out", out / "index")
+    assert made.platform == "manylinux_2_31_armv7l"
+    index = f"--index-url={(out / 'index' / 'simple').as_uri()}"
+    pip_install(out / "site", index, f"--platform={made.platform}", "edgewright-runtime")
+    return out / "site"
+
+
+def pip_install(site: Path, *arguments: str) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    pip += ["--only-binary=:all:", "--python-version=3.9"]
+    subprocess.run([*pip, *arguments], check=True)
+
+
 @pytest.fixture(scope="module")
 def wheel(sdk: SdkReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the wheel, as pip takes it from the index for a board of this glibc."""
-    out = tmp_path_factory.mktemp("wheel")
-    made = build_wheel(
-        load_sdk(sdk.folder), PROFILE, REPO.resources.runtime_py, out / "out", out / "index"
-    )
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site"]
-    pip += ["--only-binary=:all:", "--platform=manylinux_2_31_armv7l", "--python-version=3.9"]
-    index = f"--index-url={(out / 'index' / 'simple').as_uri()}"
-    subprocess.run([*pip, index, "edgewright-runtime"], check=True, cwd=out)
-    assert made.platform == "manylinux_2_31_armv7l"
-    return out / "site"
+    return installed(sdk, tmp_path_factory.mktemp("wheel"))
 
 
 def test_a_wheel_answers_in_the_board_s_python_as_the_host_does(
@@ -372,3 +381,42 @@ def test_a_wheel_costs_less_than_debian_s_package(wheel: Path, case: Case, tmp_p
     )
 
     assert (ours < debian / 3, kib[0] < kib[1]) == (True, True), (numpy, ours, debian, kib)
+
+
+# Others' program that tells what a file is, by a network: a package of Python code and a model.
+TOOL = ("magika==0.5.1", "python-dotenv==1.0.1", "tqdm==4.66.2")
+TOOL_SCRIPT = """
+import json, sys
+from pathlib import Path
+from magika import Magika
+answers = Magika().identify_paths([Path(name) for name in sys.argv[1:]])
+print(json.dumps([(answer.dl.ct_label, float(answer.dl.score)) for answer in answers]))
+"""
+TOLD_APART = ("README.md", "setup.py", "bench/plugin/counts.c", "docs/schemas/wheel.json")
+
+
+@pytest.mark.nightly
+def test_a_tool_of_others_runs_with_the_wheel(tmp_path: Path) -> None:
+    """One line of it is changed, and its model has been converted."""
+    tool = tmp_path / "tool"
+    pip_install(tool, *TOOL)
+    files = [str(REPO.root / name) for name in TOLD_APART]
+    env = os.environ | {"PYTHONPATH": str(tool)}
+    host = [sys.executable, "-c", TOOL_SCRIPT, *files]
+    expected = json.loads(subprocess.run(host, env=env, capture_output=True, check=True).stdout)
+    model, code = tool / "magika/models/standard_v1/model.onnx", tool / "magika/magika.py"
+    site = installed(build(model), tmp_path)
+    place = BoardBuild(root=tmp_path / "converted")
+    converted, _ = pipeline.converted_model(model, place, user_cache(), xnnpack=False)
+    shutil.copy(converted.ort, model)
+    ours = code.read_text().replace("import onnxruntime as", "import edgewright_runtime as")
+    code.write_text(ours)
+    shutil.copytree(tool, site, dirs_exist_ok=True)
+    root = sysroot("trixie", ("python3-numpy",), tmp_path / "log")
+
+    ended = BoardPython(root=root, wheel=site).run("-c", TOOL_SCRIPT, *files)
+
+    assert ended.returncode == 0, ended.stderr
+    answers = json.loads(ended.stdout)
+    assert [label for label, _ in answers] == ["markdown", "python", "c", "json"]
+    assert np.allclose([s for _, s in answers], [s for _, s in expected], rtol=0, atol=1e-4)

@@ -49,8 +49,7 @@ def member(name: str) -> str:
     return f"  ORT_API2_STATUS({name}, int);\n"
 
 
-@pytest.fixture
-def sdk(tmp_path: Path) -> Sdk:
+def sdk_with_header(tmp_path: Path) -> Sdk:
     places = wheels.api_places(CODE / "_api.py")
     inputs = SdkInputs(
         board="a53-som",
@@ -72,6 +71,11 @@ def sdk(tmp_path: Path) -> Sdk:
         source=Source(revision="unknown", dirty=False),
     )
     return make_sdk(inputs, tmp_path / "sdk")
+
+
+@pytest.fixture
+def sdk(tmp_path: Path) -> Sdk:
+    return sdk_with_header(tmp_path)
 
 
 def test_a_wheel_has_its_files_and_their_hashes(sdk: Sdk, tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""`invoke wheel`: what it writes, and what it tells of it."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from invoke.context import Context
+
+from edgewright.build.sdk import SdkRequest
+from edgewright.cli import wheel
+from tests.schemas import require_valid
+from tests.unit.build.test_wheel import sdk_with_header
+
+
+@pytest.fixture(autouse=True)
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SdkRequest]:
+    """Requests for SDKs, each of which is there at once."""
+    sdk, requests = sdk_with_header(tmp_path), list[SdkRequest]()
+
+    def build_sdk(request: SdkRequest, progress: object) -> SimpleNamespace:
+        requests.append(request)
+        return SimpleNamespace(folder=sdk.folder)
+
+    monkeypatch.setattr(wheel, "build_sdk", build_sdk)
+    return requests
+
+
+def test_a_wheel_is_written_and_told_with_the_line_that_installs_it(
+    tmp_path: Path, built: list[SdkRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, index = tmp_path / "out", tmp_path / "index"
+    options = {"board": "a53-som", "out": str(out), "index": str(index)}
+
+    wheel.wheel(Context(), **options, json=True)
+    text = capsys.readouterr().out
+    wheel.wheel(Context(), **options)
+    screen = capsys.readouterr().out.replace("\n", " ")
+
+    require_valid("wheel", text)
+    document = json.loads(text)
+    [path] = out.iterdir()
+    assert (document["wheel"], document["bytes"]) == (str(path), path.stat().st_size)
+    assert (index / path.name).read_bytes() == path.read_bytes()
+    assert (index / "simple" / "edgewright-runtime" / "index.html").is_file()
+    assert f"edgewright-runtime=={document['wheel_version']}" in screen
+    assert [request.profile.name for request in built] == ["a53-som", "a53-som"]
