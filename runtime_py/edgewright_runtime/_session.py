@@ -186,8 +186,8 @@ class InferenceSession:
         outputs = [*(output_names or (output.name for output in self._outputs))]
         types = {known.name: known.type for known in self._inputs}
         # Held until the run has ended.
-        values = [value_of(data, types.get(name)) for name, data in feed.items()]
-        inputs = (c_void_p * len(values))(*(value._as_parameter_ for value in values))
+        values = {name: value_of(data, types.get(name)) for name, data in feed.items()}
+        inputs = (c_void_p * len(values))(*(value._as_parameter_ for value in values.values()))
         results = (c_void_p * len(outputs))()
         API.Run(
             self._session,
@@ -199,7 +199,8 @@ class InferenceSession:
             len(outputs),
             results,
         )
-        return [Value(pointer or 0) for pointer in results]
+        # An output that is an input, as it is, lies in that one's memory.
+        return [Value(p or 0, values.get(name)) for p, name in zip(results, outputs)]
 
     def _require_inputs(self, names: list[str]) -> None:
         missing = [

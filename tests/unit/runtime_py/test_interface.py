@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -274,6 +275,24 @@ def test_an_output_outlives_its_session_and_is_freed_with_its_array(
     del view
     gc.collect()
     assert len(freed) == before + 1
+
+
+def test_an_output_that_is_an_input_holds_its_memory(ort: ModuleType) -> None:
+    """In `onnxruntime` 1.21 it looks into memory that has been freed."""
+    x = make_tensor_value_info("x", T.FLOAT, (None,))
+    session = ort.InferenceSession(model([], [x], [x]))
+    array = np.arange(4, dtype=np.float32)
+    input_of_run = weakref.ref(array)
+
+    [output] = session.run(None, {"x": array})
+    del array
+    gc.collect()
+
+    assert input_of_run() is not None
+    assert output.tolist() == [0, 1, 2, 3]
+    del output
+    gc.collect()
+    assert input_of_run() is None
 
 
 def test_bound_inputs_and_outputs_stay_where_they_are(ort: ModuleType, session: Any) -> None:
