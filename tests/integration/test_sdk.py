@@ -380,7 +380,6 @@ def test_a_wheel_costs_less_than_debian_s_package(wheel: Path, case: Case, tmp_p
         for runtime in ("edgewright_runtime", "onnxruntime")
     )
 
-    print(numpy, ours, debian, kib)
     assert (ours < debian / 3, kib[0] < kib[1]) == (True, True), (numpy, ours, debian, kib)
 
 
