@@ -63,9 +63,23 @@ def train(c: Context, options: TrainOptions, json: Json = False) -> None:
         stages=training.FULL if options.weights else training.STAGES,
     )
     parts = folders.begin(folder, data, resume=options.resume)
+    if not options.resume:
+        _say_what_is_odd(data, parts)
     _train(config, data, parts, folder)
     if json:
         write_document(written_files([folder.checkpoint, folder.curve]))
+
+
+def _say_what_is_odd(data: Any, parts: Any) -> None:
+    """What makes a set easier, or its labels softer, than it looks."""
+    unsure = sum(not sample.is_sure for sample in data.samples)
+    if unsure:
+        say(f"{unsure} of {len(data.samples)} images have soft labels: those who judged disagree")
+    pairs = heavy("judge.data").alike(parts.train, (*parts.validation, *parts.test))
+    if pairs:
+        say(f"{len(pairs)} images that judge look like one that trains: figures flatter")
+        for trains, judges in pairs[:5]:
+            say(f"  {trains}, {judges}")
 
 
 def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:

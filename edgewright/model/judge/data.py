@@ -1,19 +1,27 @@
 """Labelled images, and their fixed split into train, validation and test part.
 
-Two sources: ELPV, 2,624 electroluminescence images of solar cells (CC BY-NC-SA 4.0), and
-any folder with one folder of images for each class.
+Three sources: ELPV, 2,624 electroluminescence images of solar cells (CC BY-NC-SA 4.0), any folder
+with one folder of images for each class, and any folder whose `labels.csv` says how many of the
+people who looked at an image gave it each label.
 """
 
+import csv
 import hashlib
+import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from edgewright.base.errors import UserError
-from edgewright.base.files import write_file
+from edgewright.base.files import read_file, write_file
 from edgewright.model.contract.pixels import decode
 
 ELPV = "elpv"
@@ -25,6 +33,7 @@ CITATION = (
 )
 SEED = 2019
 SPLIT_NAME = "split.json"
+LABELS_NAME = "labels.csv"
 TRAIN, VALIDATION = 0.60, 0.15  # the rest is test
 FEWEST = 8  # images of a class, so that each part has some
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -39,6 +48,13 @@ class Sample:
     probability: float = 0.0  # of being defective, as judged by an expert: 0, 1/3, 2/3 or 1
     cell_type: str = ""  # mono or poly; empty where it is not known
     category: int | None = None  # the class, where there is no probability
+    # Of the people who looked at it, who gave it each label; empty where nobody was asked.
+    shares: tuple[float, ...] = ()
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether all who judged it agree."""
+        return max(self.shares) == 1 if self.shares else self.probability in (0.0, 1.0)
 
     @property
     def name(self) -> str:
@@ -87,7 +103,7 @@ class Split:
 
 
 def load_dataset(name: str) -> Dataset:
-    """ELPV, or the folder of that path."""
+    """ELPV, or the folder of that path. Raises UserError as `load_folder` does."""
     if name == ELPV:
         return Dataset(name=ELPV, labels=LABELS, samples=load_elpv())
     return load_folder(Path(name))
@@ -111,12 +127,15 @@ def load_elpv(folder: Path | None = None) -> tuple[Sample, ...]:
 
 
 def load_folder(folder: Path) -> Dataset:
-    """Images as `folder/<class>/<name>.png` (or JPEG); classes in alphabetical order.
+    """Images as `folder/<class>/<name>.png` (or JPEG), classes in alphabetical order; or those
+    that `folder/labels.csv` lists, classes in the order of its columns.
 
     Every image is decoded once, so that a broken one is reported before hours of training.
     Raises UserError for a folder without images or classes, with a single class, with
     too few images of one, or with images that cannot be read (all of them at once).
     """
+    if (folder / LABELS_NAME).is_file():
+        return _load_judged(folder)
     classes = _classes(folder)
     samples = tuple(
         Sample(path=path, category=category)
@@ -125,6 +144,98 @@ def load_folder(folder: Path) -> Dataset:
     )
     _refuse_unreadable(folder, samples)
     return Dataset(name=str(folder.resolve()), labels=tuple(classes), samples=samples)
+
+
+def _load_judged(folder: Path) -> Dataset:
+    """The images of `labels.csv`: a column `image`, and for each class one of votes or shares."""
+    path = folder / LABELS_NAME
+    rows = csv.reader(io.StringIO(read_file(path, limit=_CSV_BYTES).decode(errors="replace")))
+    header, *lines = [row for row in rows if row] or [[]]
+    labels = tuple(name.strip() for name in header[1:])
+    if not header or header[0].strip() != "image" or len(set(labels)) < max(2, len(labels)):
+        raise UserError(str(path), "has no header of images and classes", facts=_EXPECTED_CSV)
+    samples = [
+        _judged(folder, f"{path}:{number}", row, labels) for number, row in enumerate(lines, 2)
+    ]
+    _refuse_repeated(path, samples)
+    counts = [sum(sample.category == place for sample in samples) for place in range(len(labels))]
+    if few := [
+        f"{name}: {count}" for name, count in zip(labels, counts, strict=True) if count < FEWEST
+    ]:
+        raise UserError(str(path), f"has classes with fewer than {FEWEST} images", facts=few)
+    _refuse_unreadable(folder, samples)
+    return Dataset(name=str(folder.resolve()), labels=labels, samples=tuple(samples))
+
+
+def _judged(folder: Path, place: str, row: Sequence[str], labels: Sequence[str]) -> Sample:
+    name, *cells = (cell.strip() for cell in row)
+    try:
+        votes = [float(cell or 0) for cell in cells]
+    except ValueError:
+        votes = []
+    if len(votes) != len(labels) or not all(0 <= v < math.inf for v in votes) or not sum(votes):
+        raise UserError(place, "has no votes for each class", facts=_EXPECTED_CSV)
+    image = folder / name
+    # Of the folder alone: a list from elsewhere must not have other files read.
+    if not name or not image.resolve().is_relative_to(folder.resolve()) or not image.is_file():
+        raise UserError(place, f"names an image that is not in the folder: {name or 'none'}")
+    shares = tuple(vote / sum(votes) for vote in votes)
+    return Sample(path=image, category=shares.index(max(shares)), shares=shares)
+
+
+def _refuse_repeated(path: Path, samples: Sequence[Sample]) -> None:
+    keys = [sample.key for sample in samples]
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        raise UserError(
+            str(path),
+            f"names {len(repeated)} images twice, by their folder and file name",
+            facts=repeated[:5],
+        )
+
+
+def alike(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[str, str]]:
+    """Pairs of an image of each that show the same, by their keys: copies, also scaled, compressed
+    or a shade brighter, and second shots of one part.
+
+    Candidates have difference hashes (the signs of the differences of neighbours at 9 x 8 pixels;
+    Krawetz 2013) that differ in few bits. Different parts of one kind do, too, so their detail
+    decides: what is left at 64 x 64 pixels without the coarse brightness correlates.
+    """
+    hashes = np.array([difference_hash(sample.path) for sample in first], np.uint64)
+    pairs = []
+    for sample in second:
+        differing = np.bitwise_xor(hashes, np.uint64(difference_hash(sample.path)))
+        bits = np.unpackbits(differing.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
+        candidates = [first[int(place)] for place in np.flatnonzero(bits <= _ALIKE_BITS)]
+        if not candidates:
+            continue
+        detail = _detail(sample.path)
+        pairs += [
+            (candidate.key, sample.key)
+            for candidate in candidates
+            if float((_detail(candidate.path) * detail).sum()) >= _ALIKE_DETAIL
+        ]
+    return pairs
+
+
+def _detail(path: Path) -> NDArray[np.float64]:
+    """(64, 64), of length 1: the product of two is their correlation."""
+    picture = Image.fromarray(decode(path, 16)).convert("L")
+    fine = np.asarray(picture.resize((64, 64), Image.Resampling.BOX), np.float64)
+    coarse = picture.resize((8, 8), Image.Resampling.BOX).resize((64, 64))
+    detail = fine - np.asarray(coarse, np.float64)
+    detail -= detail.mean()
+    return np.asarray(detail / max(float(np.linalg.norm(detail)), 1e-9))
+
+
+def difference_hash(path: Path) -> int:
+    """64 bits; an image without structure, whose bits are noise, has a hash of its own bytes."""
+    small = Image.fromarray(decode(path, 16)).convert("L")
+    values = np.asarray(small.resize((9, 8), Image.Resampling.BOX), np.int16)
+    if values.max() - values.min() < _FLAT:
+        return int.from_bytes(_digest(path)[:8], "big")
+    bits = np.packbits(values[:, 1:] > values[:, :-1])
+    return int.from_bytes(bits.tobytes(), "big")
 
 
 def split(samples: Iterable[Sample], seed: int = SEED) -> Split:
@@ -206,6 +317,14 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     return classes
 
 
+_CSV_BYTES = 64 << 20
+_ALIKE_BITS = 4  # of 64
+_ALIKE_DETAIL = 0.99  # correlation; of ELPV's pairs with like hashes, nine in ten have less
+_FLAT = 4  # grey levels
+_EXPECTED_CSV = [
+    "expected: image,<class>,<class>… and a line an image: its path in the folder, and for each "
+    "class how many people saw it, or their share",
+]
 _EXPECTED = [f"expected: <class>/<name>.png or .jpg, two classes or more, {FEWEST} images each"]
 
 
@@ -234,7 +353,8 @@ def _by_key(samples: list[Sample]) -> tuple[Sample, ...]:
 
 
 def _stratum(sample: Sample) -> tuple[int, float, str]:
-    return sample.label, sample.probability, sample.cell_type
+    sureness = max(sample.shares, default=sample.probability)
+    return sample.label, sureness, sample.cell_type
 
 
 def _digest(path: Path) -> bytes:

@@ -16,7 +16,7 @@ Part = str  # train, validation or test
 
 
 def load_part(name: str, part: Part) -> Dataset:
-    """A part of ELPV, or all images of a folder `class/name.png`."""
+    """A part of ELPV, or all images of a folder, as `load_folder` takes it."""
     if name != ELPV:
         return load_folder(Path(name))
     return Dataset(
@@ -39,8 +39,25 @@ def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
             next="name the folders as the model's card names its labels",
         )
     places = [tuple(labels).index(name) for name in dataset.labels]
-    samples = tuple(replace(sample, category=places[sample.label]) for sample in dataset.samples)
+    samples = tuple(
+        replace(
+            sample,
+            category=places[sample.label],
+            shares=_moved(sample.shares, places, len(labels)),
+        )
+        for sample in dataset.samples
+    )
     return Dataset(name=dataset.name, labels=tuple(labels), samples=samples)
+
+
+def _moved(shares: Sequence[float], places: Sequence[int], labels: int) -> tuple[float, ...]:
+    """The shares of each label in another order; none where nobody was asked."""
+    if not shares:
+        return ()
+    moved = [0.0] * labels
+    for share, place in zip(shares, places, strict=True):
+        moved[place] = share
+    return tuple(moved)
 
 
 def spread(dataset: Dataset, count: int) -> Dataset:

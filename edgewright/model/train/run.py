@@ -86,7 +86,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     warm_up: float = 0.04  # fraction of the run
     smoothing: float = 0.04  # soft labels run from half of this to 1 minus half of it
-    unsure_weight: float = 0.6  # of images whose defect probability is 1/3 or 2/3
+    unsure_weight: float = 0.6  # of images whose judges disagree; ELPV: probability 1/3 or 2/3
     cell_type_weight: float = 0.2
     ema: float = 0.996
     stages: tuple[Stage, ...] = STAGES
@@ -420,7 +420,7 @@ def load(samples: Sequence[Sample], size: int, labels: int, config: TrainConfig)
     """Decode and resize as the board does; standardisation comes after augmentation."""
     images = np.stack([resize(to_planes(decode(s.path), "gray")[0], size, size) for s in samples])
     soft = torch.stack([_target(sample, labels, config.smoothing) for sample in samples])
-    sure = torch.tensor([s.probability in (0.0, 1.0) for s in samples])
+    sure = torch.tensor([s.is_sure for s in samples])
     types = {"mono": 0.0, "poly": 1.0}
     return Arrays(
         images=torch.from_numpy(images)[:, None] / 255,
@@ -496,9 +496,11 @@ def scores_of(network: Network, part: Arrays) -> Scores:
 
 
 def _target(sample: Sample, labels: int, smoothing: float) -> torch.Tensor:
-    """Soft labels: the expert's probability where there is one."""
+    """Soft labels: the shares of those who judged, or the expert's probability, where given."""
     exact = torch.zeros(labels)
-    if sample.category is None:
+    if sample.shares:
+        exact[:] = torch.tensor(sample.shares)
+    elif sample.category is None:
         exact[DEFECTIVE], exact[1 - DEFECTIVE] = sample.probability, 1 - sample.probability
     else:
         exact[sample.category] = 1.0

@@ -8,7 +8,17 @@ from PIL import Image
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.pixels import decode
-from edgewright.model.judge.data import load_dataset, load_folder, read_split, split, write_split
+from edgewright.model.judge.data import (
+    Sample,
+    alike,
+    load_dataset,
+    load_elpv,
+    load_folder,
+    read_split,
+    split,
+    write_split,
+)
+from edgewright.model.judge.images import relabel
 from tests.unit.model.conftest import draw_cell
 
 
@@ -109,3 +119,72 @@ def test_a_picture_too_large_to_be_one_is_refused(
 def test_decoding_needs_no_suffix(folder: Path) -> None:
     renamed = (folder / "sound" / "00.png").rename(folder / "picture")
     assert decode(renamed).shape == (60, 60)
+
+
+def judged(folder: Path, lines: list[str], header: str = "image,sound,cracked") -> Path:
+    """A folder of ten images that three people looked at."""
+    (folder / "shots").mkdir(parents=True, exist_ok=True)
+    for index in range(20):
+        draw_cell(index, index >= 10).save(folder / "shots" / f"{index:02}.png")
+    (folder / "labels.csv").write_text("\n".join([header, *lines]) + "\n")
+    return folder
+
+
+VOTES = [f"shots/{index:02}.png,{3 - index // 5},{index // 5}" for index in range(20)]
+
+
+def test_votes_become_labels_and_what_training_aims_at(tmp_path: Path) -> None:
+    dataset = load_folder(judged(tmp_path, VOTES))
+    assert dataset.labels == ("sound", "cracked")
+    by_name = {sample.name: sample for sample in dataset.samples}
+    assert by_name["03.png"].shares == (1.0, 0.0)
+    assert by_name["03.png"].is_sure
+    assert by_name["07.png"].shares == pytest.approx((2 / 3, 1 / 3))
+    assert (by_name["07.png"].label, by_name["12.png"].label) == (0, 1)
+    assert not by_name["12.png"].is_sure
+    moved = relabel(dataset, ("cracked", "sound"))
+    (sample,) = (sample for sample in moved.samples if sample.name == "07.png")
+    assert sample.shares == pytest.approx((1 / 3, 2 / 3))
+    assert sample.label == 1
+    parts = split(dataset.samples)
+    write_split(parts, tmp_path / "split.json")
+    assert read_split(tmp_path / "split.json", load_folder(tmp_path)) == parts
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["shots/00.png,1"], "labels.csv:22: has no votes for each class"),
+        (["shots/00.png,1,many"], "labels.csv:22: has no votes for each class"),
+        (["shots/00.png,0,0"], "labels.csv:22: has no votes for each class"),
+        (["shots/00.png,nan,1"], "labels.csv:22: has no votes for each class"),
+        (["../secret.png,1,0"], "labels.csv:22: names an image that is not in the folder"),
+        (["shots/99.png,1,0"], "names an image that is not in the folder: shots/99.png"),
+        (["shots/00.png,1,0"], "names 1 images twice"),
+    ],
+)
+def test_a_list_of_votes_that_cannot_be_meant_is_refused(
+    tmp_path: Path, lines: list[str], words: str
+) -> None:
+    draw_cell(0, False).save(tmp_path / "secret.png")
+    with pytest.raises(UserError) as refused:
+        load_folder(judged(tmp_path / "set", [*VOTES, *lines]))
+    assert words in str(refused.value)
+
+
+def test_a_list_without_a_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no header of images and classes"):
+        load_folder(judged(tmp_path, VOTES, header="shots/00.png,1,0"))
+
+
+def test_copies_are_told_from_other_parts_of_the_kind(tmp_path: Path) -> None:
+    cells = load_elpv()[:40]
+    copy = tmp_path / "copy.jpg"
+    with Image.open(cells[7].path) as picture:
+        brighter = picture.convert("L").point(lambda value: min(255, value * 1.1))
+        brighter.resize((280, 280)).save(copy, quality=60)
+    others = [cells[7 + 20], cells[3]]
+    judging = [Sample(path=copy, category=0), *others]
+    pairs = alike(cells[:20], judging)
+    assert (cells[7].key, judging[0].key) in pairs
+    assert {second for _, second in pairs} == {judging[0].key, cells[3].key}
