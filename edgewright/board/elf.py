@@ -1,5 +1,6 @@
 """Facts of one ELF file. No opinion: `edgewright.board.audit` judges."""
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.schema import Part
 
 MAGIC = b"\x7fELF"
+STT_FILE = 4  # type of the symbols that name source files
 HEADER_BYTES = 32  # the smallest section or program header there is
 VERNEED_BYTES = 16
 TEXT_TAGS = {  # dynamic tags that are text, and pyelftools' attribute that holds it
@@ -290,3 +292,32 @@ def _word(words: dict[int, str], value: int) -> str:
 
 def _first(values: list[str]) -> str | None:
     return values[0] if values else None
+
+
+def linked_files(path: Path) -> frozenset[str]:
+    """Base names of the source or object files that a program was linked from, by its symbols.
+
+    Of a stripped program, `path` is its file of debug symbols. Raises UserError.
+    """
+    try:
+        with path.open("rb") as stream:
+            elf = ELFFile(stream)
+            table = elf.get_section_by_name(".symtab")
+            if not isinstance(table, SymbolTableSection):
+                return frozenset()
+            names, entries = table.stringtable.data(), table.data()
+            # Name, and type in the low half of `st_info`. pyelftools takes seconds for them.
+            layout = "IBBHQQ" if elf.elfclass == 64 else "IIIBBH"
+            symbols = struct.iter_unpack(("<" if elf.little_endian else ">") + layout, entries)
+            at = 1 if elf.elfclass == 64 else 3
+            starts = (symbol[0] for symbol in symbols if symbol[at] & 0xF == STT_FILE)
+            return frozenset(_text_at(names, start) for start in starts)
+    except OSError as error:
+        raise UserError(str(path), f"not readable: {error.strerror}") from error
+    except Exception as broken:  # pyelftools raises almost anything on a malformed file
+        problem = "truncated or malformed ELF file"
+        raise UserError(str(path), problem, facts=[f"{broken}"]) from broken
+
+
+def _text_at(names: bytes, start: int) -> str:
+    return names[start : names.index(b"\0", start)].decode(errors="replace")

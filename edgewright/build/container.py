@@ -62,6 +62,10 @@ class Builder(Protocol):
     def cache(self) -> Path:
         """The folder of this host that holds its packages, sources and compiled objects."""
 
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of the image; None for this host."""
+
     def path(self, host: Path) -> PurePosixPath:
         """The name in there of a host path: under workspace, cache or resources."""
 
@@ -88,6 +92,11 @@ class DockerBuilder:
     @property
     def id(self) -> str:
         return self.image.replace("/", "-").replace(":", "-")
+
+    @property
+    def digest(self) -> str | None:
+        argv = ["docker", "image", "inspect", "--format", "{{.Id}}", self.image]
+        return process.check(argv).stdout.strip().removeprefix("sha256:")
 
     def path(self, host: Path) -> PurePosixPath:
         # The innermost folder counts: a pipeline keeps its cache inside the workspace, and so may
@@ -147,6 +156,10 @@ class LocalBuilder:
         compilers = ("arm-linux-gnueabihf-g++", "aarch64-linux-gnu-g++")
         versions = [process.check([compiler, "--version"]).stdout for compiler in compilers]
         return f"local-{digest.text_sha256(*versions)[:12]}"
+
+    @property
+    def digest(self) -> str | None:
+        return None
 
     def path(self, host: Path) -> PurePosixPath:
         return PurePosixPath(host.as_posix())

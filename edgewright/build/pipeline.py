@@ -31,6 +31,8 @@ from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
 from edgewright.build import container, packages
+from edgewright.build.bill import LICENCE_FILES, model_licence
+from edgewright.build.evidence import EvidenceInputs, write_evidence
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
 from edgewright.model.contract.task_cards import read_any_card
@@ -143,6 +145,22 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         previous = out.latest.read_text() if out.latest.is_file() else ""
         built_release = _release(request, files, converted)
         stage.cached = previous == f"{built_release.id}\n"
+    with stages.stage("evidence") as stage:
+        if model_licence(request.model) is None:
+            place = request.model.parent / LICENCE_FILES[0]
+            stages.progress.note(f"{place}: not there, so no licence of the model is known")
+        stage.cached = not write_evidence(
+            EvidenceInputs(
+                release=built_release,
+                profile=request.profile,
+                model=request.model,
+                workspace=request.workspace,
+                builder=builder,
+                packages=built,
+                audit=judgement,
+                all_sources=request.all_sources,
+            )
+        )
     report = _report(request, stages, builder, built_release, files, coverage, judgement)
     update_file(out.reports / "build.json", report.to_json())
     return report

@@ -143,8 +143,8 @@ GROUPS = (
     ),
     Group(
         name="release",
-        about="releases on this machine: which, and by whom signed",
-        modules={"release": ("list", "sign", "verify")},
+        about="releases on this machine: which, by whom signed, and what is in them",
+        modules={"release": ("list", "sign", "verify", "sbom", "vulnerabilities")},
         default="list",
     ),
     Group(

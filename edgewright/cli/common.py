@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
     from edgewright.deploy.target import Target
     from edgewright.lab.emulate import Instance
     from edgewright.lab.machine import Lab
+    from edgewright.release.manifest import Release
 
 
 class _Output(Console):
@@ -236,6 +237,14 @@ def model_path(model: str) -> Path:
     if path.exists() or len(path.parts) > 1 or path.suffix in (".onnx", ".ort"):
         return path.resolve()
     return workspace().model(model)
+
+
+def latest_release(board: str) -> "Release":
+    """The release that the last build of a board made. Raises UserError if there is none."""
+    # Here, as it brings the model's libraries: keys and releases are looked at in less time.
+    from edgewright.build import pipeline
+
+    return pipeline.latest_release(workspace().build(board))
 
 
 def profile_of(board: str) -> BoardProfile:

@@ -15,17 +15,16 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.board.profile import BoardProfile
-from edgewright.build import pipeline
 from edgewright.cli.common import (
     OUT,
     Json,
     Reach,
     ask_line,
     ask_secret,
+    latest_release,
     say,
     task,
     task_named,
-    workspace,
     write_document,
 )
 from edgewright.cli.documents import BoardFloor, ForgottenBoard, TrustedKeys
@@ -67,7 +66,7 @@ def signing_policy(key: str = "") -> SigningPolicy:
 
 def sign_build(board: str) -> None:
     """Sign the last build if there is a default key that opens without anybody's help."""
-    release = pipeline.latest_release(workspace().build(board))
+    release = latest_release(board)
     if order.read_signature(release) is None and (
         signer := _ready_signer("deploy and release.sign run it")
     ):
@@ -107,7 +106,7 @@ class BoardKeys:
     @contextmanager
     def connect(self) -> Iterator[Edgectl]:
         """`edgectl` of the last build, on a board that may have none yet."""
-        release = pipeline.latest_release(workspace().build(self.reach.board))
+        release = latest_release(self.reach.board)
         with self.reach.connect() as board:
             yield install.ensure_edgectl(board, release.manifest.deploy_root, release)
 

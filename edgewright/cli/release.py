@@ -1,26 +1,46 @@
 """Releases on this machine: which there are, signing and verifying them."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
 from rich.table import Table
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import CheckError, UserError
+from edgewright.base.files import update_file
 from edgewright.board.catalogue import board_names
-from edgewright.build import pipeline
-from edgewright.cli.common import BOARD, OUT, Json, say, task, task_named, workspace, write_document
+from edgewright.cli.common import (
+    BOARD,
+    OUT,
+    Json,
+    latest_release,
+    say,
+    task,
+    task_named,
+    workspace,
+    write_document,
+)
 from edgewright.cli.documents import SignedRelease
 from edgewright.cli.keys import KeyName, ask
-from edgewright.release import keys, order
-from edgewright.release.documents import release_list, verified_release
+from edgewright.release import evidence, keys, order, osv
+from edgewright.release.documents import (
+    VerifiedRelease,
+    release_list,
+    sbom_report,
+    verified_release,
+    vulnerability_report,
+)
+from edgewright.release.evidence import Evidence
 from edgewright.release.manifest import Release, load_release
 
 
 @task_named("list")
 def list_(c: Context, json: Json = False) -> None:
     """List the last build of each board. Example: edgewright release.list"""
+    from edgewright.build import pipeline
+
     boards = board_names(*workspace().board_folders)
     builds = [workspace().build(board) for board in boards]
     # Most boards of the catalogue were never built here: that is no error.
@@ -66,20 +86,149 @@ def _release(board: str, path: str) -> Release:
         raise UserError(
             "release", "expected one of --board and --path", next="invoke release.sign --board=…"
         )
-    return load_release(Path(path)) if path else pipeline.latest_release(workspace().build(board))
+    return load_release(Path(path)) if path else latest_release(board)
+
+
+ReleasePath = Annotated[str, "release folder, or its .tar.gz"]
 
 
 @task
 def verify(
-    c: Context, path: Annotated[str, "release folder, or its .tar.gz"], json: Json = False
+    c: Context,
+    path: ReleasePath,
+    complete: Annotated[
+        bool, "refuse a release without bill of materials, licences or signed provenance"
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Verify signature and files. Example: invoke release.verify 8c1f0123456789ab.tar.gz"""
-    verified = order.verify(Path(path), [key.public for key in keys.user_keys().listed()])
+    trusted = [key.public for key in keys.user_keys().listed()]
+    verified = order.verify(Path(path), trusted)
+    behind = evidence_beside(Path(path), verified.manifest.id)
+    archive = behind.folder.parent / f"{verified.manifest.id}.tar.gz"
+    proof = None
+    if behind.exists or complete:
+        proof = evidence.verify(behind, verified.manifest, archive, trusted)
+    if proof and complete:
+        evidence.require_complete(behind, proof)
+    document = verified_release(verified, proof)
     if json:
-        write_document(verified_release(verified))
+        write_document(document)
     else:
-        say(
-            f"release {verified.manifest.id} for {verified.manifest.compatible}: signed by key "
-            f"{verified.key.id}, sequence {verified.order.sequence}; "
-            f"{len(verified.manifest.files)} files are what its manifest says"
+        OUT.print(verify_screen(document), soft_wrap=True)
+
+
+def evidence_beside(path: Path, release: str) -> Evidence:
+    """The evidence that lies beside a release's folder or archive."""
+    return Evidence.of(path.resolve().parent, release)
+
+
+def verify_screen(document: VerifiedRelease) -> Table:
+    """What was proven, and by whom it is vouched for."""
+    behind = document.evidence
+    table = Table.grid(padding=(0, 2))
+    table.add_row("release", f"{document.release} for {document.compatible}")
+    table.add_row("signature", f"by key {document.key}, sequence {document.sequence}")
+    table.add_row(
+        "files",
+        f"{document.files} files, {document.bytes:,} bytes: each is what the signed manifest says",
+    )
+    if behind is None:
+        table.add_row("materials", "no bill of materials, as releases of 0.1.0 have none")
+        table.add_row("provenance", "none: who built it, and from what, is not known")
+        return table
+    table.add_row("materials", f"{behind.components} components, each by version and licence")
+    missing = f"; none is stated for {', '.join(behind.unlicensed)}" if behind.unlicensed else ""
+    table.add_row("licences", f"{behind.licence_texts} texts, as the bill says{missing}")
+    built = behind.provenance
+    if built is None:
+        table.add_row(
+            "provenance", "not signed: release.sign signs it; nobody vouches for the bill"
+        )
+        return table
+    image = f", image sha256:{built.builder_sha256[:16]}…" if built.builder_sha256 else ""
+    table.add_row("provenance", f"by key {built.key}: names manifest, archive and bill by hash")
+    table.add_row("built by", f"{built.builder}{image}")
+    commit = f", repository at {built.repository[:12]}" if built.repository else ""
+    table.add_row("built from", f"{built.dependencies} inputs by hash or revision{commit}")
+    return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneRelease:
+    """A release on this machine: of a board, or by its path."""
+
+    board: Annotated[str, f"the last build for this {BOARD}"] = ""
+    path: Annotated[str, "or the release in this folder, or this .tar.gz"] = ""
+
+    def find(self, command: str) -> tuple[str, Evidence]:
+        """Its id, and what lies beside it. Raises UserError."""
+        if bool(self.path) == bool(self.board):
+            raise UserError(
+                "release", "expected one of --board and --path", next=f"invoke {command} --board=…"
+            )
+        if self.board:
+            built = latest_release(self.board)
+            return built.id, evidence.beside(built)
+        path = Path(self.path)
+        release = load_release(path).id if path.is_dir() else path.name.removesuffix(".tar.gz")
+        return release, evidence_beside(path, release)
+
+
+@task
+def sbom(
+    c: Context,
+    release: OneRelease,
+    out: Annotated[str, "write the bill to this file; default: only say where it lies"] = "",
+    json: Json = False,
+) -> None:
+    """Show what a release is made of. Example: invoke release.sbom --board=a53-som"""
+    release_id, behind = release.find("release.sbom")
+    raw, bill = evidence.read_bill(behind)
+    texts = evidence.check_texts(behind, bill)
+    evidence.require_licences(bill, str(behind.sbom))
+    place = Path(out) if out else behind.sbom
+    if out:
+        update_file(place, raw)
+    document = sbom_report(release_id, place, bill, texts)
+    if json:
+        write_document(document)
+        return
+    table = Table("component", "version", "licence", box=None, pad_edge=False)
+    for row in document.licences:
+        table.add_row(row.component, row.version, row.licence)
+    OUT.print(table)
+    say(f"{place}: {len(document.licences)} components, {texts} licence texts")
+
+
+@task
+def vulnerabilities(
+    c: Context,
+    database: Annotated[str, "folder of advisories in OSV's format (JSON files)"],
+    release: OneRelease,
+    json: Json = False,
+) -> None:
+    """Look a release up in advisories. Example: invoke release.vulnerabilities --database=osv"""
+    release_id, behind = release.find("release.vulnerabilities --database=…")
+    _, bill = evidence.read_bill(behind)
+    found = osv.search(bill, Path(database))
+    document = vulnerability_report(release_id, Path(database), found, datetime.now(UTC))
+    if json:
+        write_document(document)
+    elif document.findings:
+        table = Table("component", "version", "advisory", "mended in", box=None, pad_edge=False)
+        for row in document.findings:
+            names = ", ".join([row.advisory, *row.aliases])
+            table.add_row(row.component, row.version, names, row.fixed or "-")
+        OUT.print(table)
+    age = f"its newest advisory is of {document.newest}, {document.days_old} days old"
+    say(
+        f"{database}: {document.advisories:,} advisories, {age}"
+        + (": STALE, what came out since is not in it" if document.stale else "")
+    )
+    if document.findings:
+        raise CheckError(
+            f"release {release_id}",
+            f"{len(document.findings)} advisories speak of what is in it",
+            next="judge each; a newer source in recipes/ mends it: invoke outdated",
         )

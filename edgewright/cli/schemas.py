@@ -63,7 +63,13 @@ from edgewright.observe.footprint import Footprint
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.startup import StartupReport
 from edgewright.observe.transfer_rate import TransferReport
-from edgewright.release.documents import KeyList, ReleaseList, VerifiedRelease
+from edgewright.release.documents import (
+    KeyList,
+    ReleaseList,
+    SbomReport,
+    VerifiedRelease,
+    VulnerabilityReport,
+)
 from edgewright.release.manifest import Manifest
 from edgewright.release.run_file import RunFile
 from edgewright.release.sdk import SdkManifest
@@ -129,8 +135,10 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "release.list": ReleaseList,
+    "release.sbom": SbomReport,
     "release.sign": of_tasks.SignedRelease,
     "release.verify": VerifiedRelease,
+    "release.vulnerabilities": VulnerabilityReport,
     "render": of_tasks.WrittenFiles,
     "rollback": RollbackReport,
     "outdated": Outdated,

@@ -1,12 +1,19 @@
 """What is told of keys and releases as JSON: one model for each document."""
 
 from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from edgewright.base.schema import Document, Part
+from edgewright.release.evidence import Proof
 from edgewright.release.keys import StoredKey
 from edgewright.release.manifest import Release
+from edgewright.release.minisign import PublicKey
 from edgewright.release.order import Verified, read_signature
+from edgewright.release.osv import STALE_DAYS, Finding, Search
+from edgewright.release.provenance import Statement
+from edgewright.release.sbom import Sbom
 
 
 class ListedKey(Part):
@@ -46,6 +53,25 @@ class ReleaseList(Document):
     releases: tuple[ListedRelease, ...]
 
 
+class VerifiedProvenance(Part):
+    """A statement of who built a release from what."""
+
+    key: str  # that signed it
+    builder: str
+    builder_sha256: str | None  # of its image
+    repository: str | None  # its commit
+    dependencies: int  # sources, recipes, model: each by its hash or revision
+
+
+class VerifiedEvidence(Part):
+    """What else is proven about a release."""
+
+    components: int  # of its bill of materials
+    licence_texts: int  # each of them what the bill says
+    unlicensed: tuple[str, ...]  # components whose licence nobody stated
+    provenance: VerifiedProvenance | None  # null: not signed
+
+
 class VerifiedRelease(Document):
     """`release.verify --json`: a release whose signature and files are right."""
 
@@ -57,6 +83,40 @@ class VerifiedRelease(Document):
     key: str
     files: int
     bytes: int
+    evidence: VerifiedEvidence | None = None  # null: the release has none, as those of 0.1.0
+
+
+class ListedLicence(Part):
+    """A part of a release and its licence."""
+
+    component: str
+    version: str
+    licence: str  # SPDX expression
+
+
+class SbomReport(Document):
+    """`release.sbom --json`: the bill of materials of a release, and where it was written."""
+
+    version: Literal[1] = 1
+    release: str
+    sbom: str  # the file
+    format: Literal["cyclonedx"] = "cyclonedx"
+    licences: tuple[ListedLicence, ...]
+    licence_texts: int
+
+
+class VulnerabilityReport(Document):
+    """`release.vulnerabilities --json`."""
+
+    version: Literal[1] = 1
+    release: str
+    database: str
+    advisories: int  # that were looked at
+    newest: str  # day on which the newest of them was changed
+    days_old: int  # since then
+    stale: bool  # the database is too old to be trusted
+    packages: int  # of the release, that advisories may speak of
+    findings: tuple[Finding, ...]
 
 
 def key_list(keys: Iterable[StoredKey]) -> KeyList:
@@ -90,7 +150,7 @@ def release_list(releases: Iterable[Release]) -> ReleaseList:
     return ReleaseList(releases=tuple(rows))
 
 
-def verified_release(verified: Verified) -> VerifiedRelease:
+def verified_release(verified: Verified, proof: Proof | None) -> VerifiedRelease:
     return VerifiedRelease(
         release=verified.manifest.id,
         board=verified.manifest.board,
@@ -99,4 +159,51 @@ def verified_release(verified: Verified) -> VerifiedRelease:
         key=verified.key.id,
         files=len(verified.manifest.files),
         bytes=verified.manifest.total_bytes,
+        evidence=_verified_evidence(proof) if proof else None,
+    )
+
+
+def _verified_evidence(proof: Proof) -> VerifiedEvidence:
+    return VerifiedEvidence(
+        components=len(proof.sbom.components),
+        licence_texts=proof.texts,
+        unlicensed=proof.sbom.unlicensed,
+        provenance=_verified_provenance(proof.statement, proof.key)
+        if proof.statement and proof.key
+        else None,
+    )
+
+
+def _verified_provenance(statement: Statement, key: PublicKey) -> VerifiedProvenance:
+    image, repository = statement.dependency("builder"), statement.dependency("repository")
+    return VerifiedProvenance(
+        key=key.id,
+        builder=statement.predicate.run.builder.id,
+        builder_sha256=image.digest.get("sha256") if image else None,
+        repository=repository.digest.get("gitCommit") if repository else None,
+        dependencies=len(statement.predicate.build.dependencies),
+    )
+
+
+def sbom_report(release: str, path: Path, sbom: Sbom, texts: int) -> SbomReport:
+    rows = (
+        ListedLicence(component=item.name, version=item.version, licence=item.licence)
+        for item in sbom.components
+    )
+    return SbomReport(release=release, sbom=str(path), licences=tuple(rows), licence_texts=texts)
+
+
+def vulnerability_report(
+    release: str, database: Path, found: Search, now: datetime
+) -> VulnerabilityReport:
+    days = found.days_old(now)
+    return VulnerabilityReport(
+        release=release,
+        database=str(database),
+        advisories=found.advisories,
+        newest=f"{found.newest:%Y-%m-%d}",
+        days_old=days,
+        stale=days > STALE_DAYS,
+        packages=found.packages,
+        findings=found.findings,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import open_inside, read_inside, write_file
-from edgewright.release import minisign
+from edgewright.release import evidence, minisign
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import (
     MANIFEST,
@@ -77,10 +77,14 @@ def sign(manifest: Manifest, signer: Signer, *, at_least: int = 0) -> bytes:
 
 
 def sign_release(release: Release, signer: Signer, *, at_least: int = 0) -> Order:
-    """Sign a release on this machine; its archive stays as it is, the signature lies beside."""
+    """Sign a release on this machine, and its provenance if it has one.
+
+    Its archive stays as it is, the signature lies beside.
+    """
     raw = sign(release.manifest, signer, at_least=at_least)
     for path in (release.signature, beside(release.archive)):
         write_file(path, raw, mode=0o644)
+    evidence.sign(release, signer)
     return check(release.manifest, raw, [signer.public], str(release.signature)).order
 
 

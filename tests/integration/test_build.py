@@ -35,7 +35,9 @@ from edgewright.lab.emulate import EmulatedBoard
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.observe.estimate.board_time import TimeEstimate, estimate_release
+from edgewright.release import evidence
 from edgewright.release.manifest import load_release
+from edgewright.release.provenance import read_statement
 from tests import signing
 from tests.checkout import checkout, workspace_at
 from tests.integration import tiny_tasks
@@ -71,6 +73,33 @@ def test_a_release_holds_what_a_board_needs(built: BuildReport) -> None:
     assert {"bin/edge-infer", "model/model.ort", "model/card.json", "model/labels.txt"} <= paths
     assert any(path.startswith("model/golden/") for path in paths)
     assert release.archive.is_file()
+
+
+def test_the_bill_of_a_release_names_what_was_linked_and_its_licences(built: BuildReport) -> None:
+    found = evidence.beside(load_release(built.folder))
+    _, bill = evidence.read_bill(found)
+    parts = {part.ref: part.licence for part in bill.components}
+
+    evidence.require_licences(bill, "bill")
+    assert evidence.check_texts(found, bill) >= len(parts)
+    assert parts["onnxruntime-minimal"] == "MIT"
+    assert parts["libc.a"] == "LGPL-2.1-or-later"
+    assert parts["model"] == "CC-BY-NC-SA-4.0"
+    # Of the libraries inside ONNX Runtime, abseil's objects are linked and re2's are not.
+    assert "abseil" in parts
+    assert "re2" not in parts
+
+
+def test_the_provenance_of_a_release_has_every_input_by_hash(built: BuildReport) -> None:
+    found = evidence.beside(load_release(built.folder))
+    statement = read_statement(found.statement.read_bytes(), "provenance")
+
+    image = statement.dependency("builder")
+    assert image is not None
+    assert len(image.digest["sha256"]) == 64
+    sources = [item for item in statement.predicate.build.dependencies if ".orig." in item.name]
+    assert len(sources) > 10
+    assert all(len(source.digest["sha256"]) == 64 for source in sources)
 
 
 def test_the_program_is_one_static_file_within_budget(built: BuildReport) -> None:
@@ -167,7 +196,7 @@ def test_a_changed_source_rebuilds_the_program_alone(built: BuildReport, clone: 
     report = pipeline.build(request(clone), Silent())
 
     assert "edge-infer" in built_stages(report)
-    assert built_stages(report) <= {"edge-infer", "audit", "release"}
+    assert built_stages(report) <= {"edge-infer", "audit", "release", "evidence"}
 
 
 def test_other_weights_keep_the_runtime(built: BuildReport, clone: Workspace) -> None:
@@ -182,7 +211,7 @@ def test_other_weights_keep_the_runtime(built: BuildReport, clone: Workspace) ->
 
     report = pipeline.build(request(clone), Silent())
 
-    assert built_stages(report) <= {"model", "coverage", "release"}
+    assert built_stages(report) <= {"model", "coverage", "release", "evidence"}
     assert report.release != built.release
 
 

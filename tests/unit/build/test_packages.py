@@ -22,6 +22,7 @@ class Recorder:
     """A builder that answers like Conan and remembers what it was asked for."""
 
     id: str = "builder-1"
+    digest: str | None = None
     binary: str = "Build"
     ran: list[str] = field(default_factory=list)
 

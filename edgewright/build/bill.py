@@ -1,0 +1,495 @@
+"""What a release was really linked from: programs, libraries, compiler, model, and their licences.
+
+Recipes and their `conandata.yml` tell sources, hashes and licences; the symbols of a program tell
+which of the libraries inside ONNX Runtime were linked; the builder's own packages tell the C and
+C++ runtime. A library whose licence or licence text is missing is an error: a build that links it
+would hand on something that nobody may hand on.
+"""
+
+import ast
+import re
+import tarfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+import edgewright
+from edgewright.base.errors import UserError
+from edgewright.base.files import cached_folder, read_inside
+from edgewright.base.layout import Resources
+from edgewright.base.runtime_version import runtime_version
+from edgewright.base.schema import Excerpt, Part
+from edgewright.board import elf
+from edgewright.board.audit import Audit
+from edgewright.build import packages
+from edgewright.build.container import SUITE, Builder
+from edgewright.build.packages import Package
+from edgewright.release.manifest import Manifest
+from edgewright.release.sbom import Ingredient, SourceFile, Tool, unknown_licences
+
+LICENCES = "licences.toml"
+NOTICES = "ThirdPartyNotices.txt"
+SHARED_RUNTIME = "bin/libonnxruntime.so.1"
+LICENCE_BYTES = 4 << 20  # of one text
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
+SPDX_LINE = re.compile(r"^\W*SPDX-License-Identifier:\s*(\S[^\r\n]*?)\s*$", re.MULTILINE)
+COMPILER_LIBRARIES = ("libc.a", "libgcc.a", "libstdc++.a")
+# Shared library that a program asks the board for → the archive that is not inside then.
+BY_THE_BOARD = {"libc.so.6": "libc.a", "libstdc++.so.6": "libstdc++.a"}
+# For each library that the compiler links, and for the compiler, a folder with its Debian package
+# and the licence texts of that. Another system than Debian leaves the folders empty.
+COMPILER_SCRIPT = r"""
+triplet=$1; out=$2; shift 2
+command -v dpkg-query >/dev/null || exit 0
+for name in compiler "$@"; do
+    case $name in
+        compiler) file=$(command -v "$triplet-g++") ;;
+        *) file=$("$triplet-gcc" -print-file-name="$name") ;;
+    esac
+    package=$(dpkg -S "$(readlink -f "$file")" | cut -d: -f1)
+    mkdir -p "$out/$name"
+    origin='${source:Package}\t${source:Version}\t${Built-Using}'
+    dpkg-query -W -f "\${Package}\t\${Version}\t$origin" "$package" > "$out/$name/package.tsv"
+    cp -L "/usr/share/doc/$package/copyright" "$out/$name/copyright"
+    for text in $(grep -o '/usr/share/common-licenses/L\?GPL-[0-9.]*[0-9]' "$out/$name/copyright" |
+        sort -u); do
+        cp -L "$text" "$out/$name/"
+    done
+done
+"""
+
+
+class _Source(Excerpt):
+    """A source of a recipe, as `conandata.yml` has it."""
+
+    package: str
+    file: str
+    sha256: str
+
+
+class _Sources(Excerpt):
+    sources: tuple[_Source, ...] = ()
+
+
+class _Bundled(Part):
+    """A library inside another one: see recipes/licences.toml."""
+
+    licence: str
+    notice: str | None = None
+    text: str | None = None
+    folder: str | None = None
+    headers: bool = False
+    source: str | None = None
+
+
+class _Licences(Part):
+    bundled: Mapping[str, _Bundled]
+    compiler: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a recipe says of itself."""
+
+    name: str
+    version: str
+    licence: str
+    debian: tuple[_Source, ...]  # source archives, its own first
+
+    @property
+    def sources(self) -> tuple[SourceFile, ...]:
+        return tuple(SourceFile(file=item.file, sha256=item.sha256) for item in self.debian)
+
+    @property
+    def purl(self) -> str | None:
+        own = self.debian[0] if self.debian else None
+        return source_purl(own.package, debian_version(own.file)) if own else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompilerPackage:
+    """The Debian package that a file of the compiler belongs to, and the licence texts of that."""
+
+    name: str
+    version: str
+    source: str
+    source_version: str
+    texts: Mapping[str, bytes]
+
+    @property
+    def purl(self) -> str:
+        return source_purl(self.source, self.source_version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What is in a release, and what it was built with."""
+
+    ingredients: tuple[Ingredient, ...]
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BillInputs:
+    """What a bill is written from."""
+
+    manifest: Manifest
+    model: Path  # the network
+    packages: Mapping[str, Package]  # those of the release's programs
+    audit: Audit  # of the programs
+    symbols: Path
+    compiler: Mapping[str, CompilerPackage]
+    resources: Resources
+    sources: Path  # of the cache
+
+
+def compiler_packages(builder: Builder, triplet: str, log: Path) -> dict[str, CompilerPackage]:
+    """What the builder's compiler links in, and itself as `compiler`; asked of a builder once."""
+    folder = builder.cache / "conan" / builder.id / "edgewright" / f"compiler-{triplet}"
+    if not folder.is_dir():
+        with cached_folder(folder) as aside:
+            argv = ["sh", "-ec", COMPILER_SCRIPT, "_", triplet, str(builder.path(aside))]
+            builder.run([*argv, *COMPILER_LIBRARIES], log)
+    return {path.name: _compiler_package(path) for path in folder.iterdir() if path.is_dir()}
+
+
+def _compiler_package(folder: Path) -> CompilerPackage:
+    row = (folder / "package.tsv").read_text().split("\t")
+    name, version, source, source_version, built_using = row
+    # Debian's cross packages are repacked from the sources that they say they were built from.
+    wanted = "glibc" if folder.name == "libc.a" else "gcc-"
+    for origin, of_version in re.findall(r"([a-z0-9.+-]+) \(= ([^)]+)\)", built_using):
+        if origin.startswith(wanted):
+            source, source_version = origin, of_version
+    texts = {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "package.tsv"}
+    return CompilerPackage(
+        name=name, version=version, source=source, source_version=source_version, texts=texts
+    )
+
+
+def write_bill(inputs: BillInputs) -> Bill:
+    """Raises UserError for a library, a model or a data set whose licence is not known."""
+    table = inputs.resources.recipes / LICENCES
+    licences = _Licences.model_validate(tomllib.loads(table.read_text()))
+    bundled = [*_bundled(inputs, licences)]
+    compiler = [*_compiler_libraries(inputs, licences)]
+    ingredients = [
+        *_programs(inputs, [item.ref for item in compiler]),
+        *_libraries(inputs, [item.ref for item in bundled]),
+        *bundled,
+        *compiler,
+        *_model(inputs),
+    ]
+    for item in ingredients:
+        if item.licence and (unknown := unknown_licences(item.licence)):
+            raise UserError(
+                item.ref,
+                f"its licence is no SPDX expression: {item.licence}",
+                facts=[f"unknown: {', '.join(unknown)}"],
+                next="name a licence of SPDX's list, or your own as LicenseRef-NAME",
+            )
+    return Bill(ingredients=tuple(ingredients), tools=tuple(_tools(inputs)))
+
+
+def _programs(inputs: BillInputs, compiler: Sequence[str]) -> Iterator[Ingredient]:
+    files = {file.path: file.sha256 for file in inputs.manifest.files}
+    runtime = () if SHARED_RUNTIME in files else (packages.RUNTIME,)
+    holds = {
+        packages.PROGRAM: (*packages.LIBRARIES, *runtime, *compiler),
+        # Its libc is musl, and it has no C++ runtime.
+        packages.EDGECTL: ("yyjson", *packages.EDGECTL_LIBRARIES, "libgcc.a"),
+    }
+    text = (inputs.resources.recipes / "licences" / "MIT.txt").read_bytes()
+    for name, held in holds.items():
+        if (path := f"bin/{name}") in files:
+            recipe = read_recipe(inputs.resources.recipes / name)
+            yield Ingredient(
+                ref=name,
+                kind="application",
+                name=name,
+                version=recipe.version,
+                licence=recipe.licence,
+                texts={f"{name}/LICENSE": text},
+                sha256=files[path],
+                holds=held,
+                notes={"file": path},
+            )
+
+
+def _libraries(inputs: BillInputs, bundled: Sequence[str]) -> Iterator[Ingredient]:
+    """Libraries that are packages of recipes."""
+    files = {file.path: file.sha256 for file in inputs.manifest.files}
+    provider = (packages.XNNPACK,) if packages.XNNPACK in inputs.packages else ()
+    holds = {packages.RUNTIME: (*bundled, *provider), "libspng": ("zlib",)}
+    for name in (*packages.LIBRARIES, *provider, packages.RUNTIME, *packages.EDGECTL_LIBRARIES):
+        if name not in inputs.packages:
+            continue
+        recipe = read_recipe(inputs.resources.recipes / name)
+        package = inputs.packages[name]
+        is_file = name == packages.RUNTIME and SHARED_RUNTIME in files
+        yield Ingredient(
+            ref=name,
+            kind="library",
+            name=name,
+            version=recipe.version,
+            licence=recipe.licence,
+            texts=package_licences(name, package.folder),
+            purl=recipe.purl,
+            sha256=files[SHARED_RUNTIME] if is_file else None,
+            sources=recipe.sources[:1],
+            holds=holds.get(name, ()),
+            notes={"conan": package.ref},
+        )
+
+
+def package_licences(name: str, folder: Path) -> dict[str, bytes]:
+    """The licence texts of a package, by their paths in a release. Raises UserError for none."""
+    place = folder / "licenses"
+    texts = {
+        f"{name}/{path.name}": read_inside(place, path.name, limit=LICENCE_BYTES)
+        for path in (sorted(place.iterdir()) if place.is_dir() else ())
+    }
+    if not texts:
+        raise UserError(
+            str(place),
+            f"no licence text of {name}",
+            next="mend its recipe, which is to package one",
+        )
+    return texts
+
+
+def _bundled(inputs: BillInputs, licences: _Licences) -> Iterator[Ingredient]:
+    """Libraries inside other libraries, as far as a program holds anything of them."""
+    recipes = inputs.resources.recipes
+    linked = _linked_folders(inputs)
+    notices = notice_sections(
+        (inputs.packages[packages.RUNTIME].folder / "licenses" / NOTICES).read_text()
+    )
+    for holder in (packages.RUNTIME, packages.XNNPACK):
+        sources = read_recipe(recipes / holder).debian if holder in inputs.packages else ()
+        for source in sources[1:]:  # the first one is the library itself
+            library = licences.bundled.get(source.package)
+            if library is None:
+                raise UserError(
+                    str(recipes / LICENCES),
+                    f"no licence of {source.package}, which {holder} is built from",
+                    next=f"add it under [bundled] in {recipes / LICENCES}",
+                )
+            if not library.headers and library.folder not in linked:
+                continue
+            version = debian_version(source.file)
+            yield Ingredient(
+                ref=source.package,
+                kind="library",
+                name=source.package,
+                version=version,
+                licence=library.licence,
+                texts={f"{source.package}/LICENSE": _text(inputs, source, library, notices)},
+                purl=source_purl(library.source or source.package, version),
+                sources=(SourceFile(file=source.file, sha256=source.sha256),),
+                notes={"use": "headers" if library.headers else "linked"},
+            )
+
+
+def _linked_folders(inputs: BillInputs) -> set[str]:
+    """Folders below the runtime's deps/ that an object of a program comes from.
+
+    Symbols tell base names. One that several sources have, as `util.cc`, is no evidence.
+    """
+    provider: Literal["xnnpack", "stock"]
+    provider = "xnnpack" if packages.XNNPACK in inputs.packages else "stock"
+    lists = inputs.resources.recipes / packages.RUNTIME / runtime_version().links[provider]
+    names = {line.partition(":")[0] for line in lists.read_text().splitlines()}
+    by_base: dict[str, set[str]] = {}
+    for name in names:
+        parts = name.removeprefix("src/").split("/")
+        # What ONNX's own generator makes lies in the build's folder.
+        folder = parts[1] if parts[0] in ("deps", "build") else ""
+        by_base.setdefault(parts[-1], set()).add(folder)
+    linked: set[str] = set()
+    for judged in inputs.audit.files:
+        if judged.path != f"bin/{packages.EDGECTL}" and judged.facts.build_id:
+            build_id = judged.facts.build_id
+            debug = inputs.symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+            for base in elf.linked_files(debug) & by_base.keys():
+                if len(by_base[base]) == 1:
+                    linked |= by_base[base]
+    return linked - {""}
+
+
+def _text(
+    inputs: BillInputs, source: _Source, library: _Bundled, notices: Mapping[str, str]
+) -> bytes:
+    if library.notice is not None and library.notice in notices:
+        return notices[library.notice].encode()
+    archive = inputs.sources / source.sha256 / source.file
+    if library.text is not None and archive.is_file():
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.isfile() and member.name.split("/", 1)[-1] == library.text:
+                    stream = tar.extractfile(member)
+                    if stream is not None and member.size <= LICENCE_BYTES:
+                        return stream.read()
+    raise UserError(
+        source.package,
+        "its licence text is missing",
+        facts=[
+            f"expected: section '{library.notice}' of {NOTICES}"
+            if library.notice
+            else f"expected: {library.text} in {archive}"
+        ],
+        next=f"mend {inputs.resources.recipes / LICENCES}",
+    )
+
+
+def notice_sections(text: str) -> dict[str, str]:
+    """Head → text of each section of ONNX Runtime's ThirdPartyNotices.txt.
+
+    A head that stands twice has the first text: later ones are of other parts of that project.
+    """
+    sections: dict[str, str] = {}
+    for section in re.split(r"^_{5,}\s*$", text, flags=re.MULTILINE):
+        head = section.strip().partition("\n")[0].partition(",")[0].strip()
+        sections.setdefault(head, section.strip() + "\n")
+    return sections
+
+
+def _compiler_libraries(inputs: BillInputs, licences: _Licences) -> Iterator[Ingredient]:
+    """The C and C++ runtime, as far as a program does not ask its board for it."""
+    inside = {"libgcc.a"}
+    for judged in inputs.audit.files:
+        if judged.path != f"bin/{packages.EDGECTL}":
+            by_board = {BY_THE_BOARD.get(name) for name in judged.facts.needed}
+            inside |= set(COMPILER_LIBRARIES) - by_board
+    for name in sorted(inside):
+        package = inputs.compiler.get(name)
+        texts = package.texts if package else {}
+        yield Ingredient(
+            ref=name,
+            kind="library",
+            name=package.source if package else name,
+            version=package.source_version if package else "unknown",
+            licence=licences.compiler[name] if texts else None,
+            texts={f"{name}/{path}": text for path, text in texts.items()},
+            purl=package.purl if package else None,
+            notes={"archive": name} | ({"package": package.name} if package else {}),
+        )
+
+
+def _model(inputs: BillInputs) -> Iterator[Ingredient]:
+    """The network, and the data set that its card names."""
+    released = inputs.manifest.model
+    text = model_licence(inputs.model)
+    raw = released.card.get("data")
+    data = raw if isinstance(raw, dict) and isinstance(raw.get("name"), str) else {}
+    texts = {f"model/{text.name}": text.content} if text else {}
+    yield Ingredient(
+        ref="model",
+        kind="machine-learning-model",
+        name=released.name,
+        version=released.onnx_sha256[:16],
+        licence=text.licence if text else None,
+        texts=texts,
+        sha256=released.ort_sha256,
+        holds=("data-set",) if data else (),
+        notes={"file": "model/model.ort", "onnx-sha256": released.onnx_sha256},
+    )
+    if data:
+        # As people write it, `CC BY 4.0` is SPDX's CC-BY-4.0.
+        stated = str(data.get("license") or "").replace(" ", "-")
+        yield Ingredient(
+            ref="data-set",
+            kind="data",
+            name=str(data["name"]),
+            version=str(data.get("version") or ""),
+            licence=stated or None,
+            texts=texts if stated else {},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLicence:
+    """The licence text beside a network."""
+
+    name: str
+    content: bytes
+    licence: str  # SPDX expression
+
+
+def model_licence(model: Path) -> ModelLicence | None:
+    """The licence of a network, None where nothing lies beside it.
+
+    Raises UserError for a text that does not say which licence it is.
+    """
+    for name in LICENCE_FILES:
+        path = model.parent / name
+        if path.exists() or path.is_symlink():
+            content = read_inside(model.parent, name, limit=LICENCE_BYTES)
+            line = SPDX_LINE.search(content.decode(errors="replace"))
+            if line is None or unknown_licences(line[1]):
+                raise UserError(
+                    str(path),
+                    "does not say which licence it is",
+                    facts=[
+                        "expected: a line SPDX-License-Identifier: with a licence of SPDX's list, "
+                        "or LicenseRef-NAME for your own",
+                        f"found: {line[1] if line else 'no such line'}",
+                    ],
+                    next=f"write the line into {path}",
+                )
+            return ModelLicence(name=name, content=content, licence=line[1])
+    return None
+
+
+def _tools(inputs: BillInputs) -> Iterator[Tool]:
+    yield Tool(
+        name="edgewright", version=inputs.manifest.source.edgewright or edgewright.__version__
+    )
+    if compiler := inputs.compiler.get("compiler"):
+        yield Tool(name=compiler.name, version=compiler.version, purl=compiler.purl)
+
+
+# Recipes
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """What a recipe says of itself, without running it. Raises UserError if it names no licence."""
+    path = folder / "conanfile.py"
+    tree = ast.parse(path.read_text(), str(path))
+    stated = {
+        target.id: node.value.value
+        for class_ in tree.body
+        if isinstance(class_, ast.ClassDef)
+        for node in class_.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    if not stated.get("license"):
+        raise UserError(str(path), "names no licence", next=f"write license = … into {path}")
+    data = folder / "conandata.yml"
+    table = yaml.safe_load(data.read_text()) if data.is_file() else {}
+    version = str(stated.get("version") or table.get("version"))
+    return Recipe(
+        name=folder.name,
+        version=version,
+        licence=str(stated["license"]),
+        debian=_Sources.model_validate(table).sources,
+    )
+
+
+def debian_version(file: str) -> str:
+    """`1.3.dfsg+really1.3.1` of `zlib_1.3.dfsg+really1.3.1.orig.tar.gz`, `3.4.0-5` of a .deb."""
+    return file.split("_")[1].partition(".orig.")[0]
+
+
+def source_purl(package: str, version: str) -> str:
+    """The package URL of a Debian source package."""
+    from packageurl import PackageURL
+
+    url = PackageURL("deb", "debian", package, version, {"arch": "source", "distro": SUITE})
+    return url.to_string()

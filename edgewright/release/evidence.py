@@ -1,0 +1,246 @@
+"""What is known about a release beside itself: its bill of materials, licence texts, provenance.
+
+They lie in `<id>.evidence/` beside the release and not in it, since a release is what its board
+gets: manifest, id and archive are what they would be without. The provenance has the hashes of
+manifest, archive and bill, the bill has those of the licence texts, and the release's key signs the
+provenance. Releases of 0.1.0 have none of it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edgewright.base import digest
+from edgewright.base.errors import UserError
+from edgewright.base.files import new_folder, read_inside, update_file, write_file
+from edgewright.release import dsse
+from edgewright.release.dsse import ENVELOPE_BYTES
+from edgewright.release.keys import Signer
+from edgewright.release.manifest import MANIFEST, Manifest, Release
+from edgewright.release.minisign import PublicKey
+from edgewright.release.provenance import (
+    PAYLOAD_TYPE,
+    STATEMENT_BYTES,
+    Statement,
+    read_statement,
+)
+from edgewright.release.sbom import SBOM_BYTES, Sbom, licence_texts, read_sbom
+
+SBOM = "sbom.cdx.json"
+LICENSES = "licenses"
+STATEMENT = "provenance.json"
+ENVELOPE = "provenance.dsse.json"
+TEXT_BYTES = 4 << 20  # of one licence text
+TEXTS_BYTES = 64 << 20  # of all
+SIGN = "invoke release.sign"
+REBUILD = "invoke build"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The folder that lies beside a release."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, releases: Path, release: str) -> "Evidence":
+        """That of a release by its id; `releases` is the folder that the release lies in."""
+        return cls(folder=releases / f"{release}.evidence")
+
+    @property
+    def sbom(self) -> Path:
+        return self.folder / SBOM
+
+    @property
+    def statement(self) -> Path:
+        """The provenance to be signed."""
+        return self.folder / STATEMENT
+
+    @property
+    def envelope(self) -> Path:
+        """The signed provenance; there once the release is signed."""
+        return self.folder / ENVELOPE
+
+    @property
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+
+def beside(release: Release) -> Evidence:
+    return Evidence.of(release.folder.parent, release.id)
+
+
+def write(evidence: Evidence, sbom: bytes, texts: Mapping[str, bytes], statement: bytes) -> bool:
+    """Write the evidence of a release, unless it is there already; whether it was written.
+
+    `texts` are by path below `licenses/`. What is replaced loses its signature.
+    """
+    files = {SBOM: sbom, STATEMENT: statement}
+    files |= {f"{LICENSES}/{path}": text for path, text in texts.items()}
+    if all(_is_file(evidence.folder / path, content) for path, content in files.items()):
+        return False
+    with new_folder(evidence.folder) as aside:
+        for path, content in files.items():
+            write_file(aside / path, content, mode=0o644)
+    return True
+
+
+def _is_file(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def comment(release: str) -> str:
+    """The trusted comment of a signed provenance: no order to run the release."""
+    return f"edgewright provenance={release}"
+
+
+def sign(release: Release, signer: Signer) -> None:
+    """Sign the provenance of a release, if it has one that this key has not signed."""
+    evidence = beside(release)
+    if not evidence.statement.is_file():
+        return
+    statement = read_inside(evidence.folder, STATEMENT, limit=STATEMENT_BYTES)
+    if evidence.envelope.is_file():
+        raw = read_inside(evidence.folder, ENVELOPE, limit=ENVELOPE_BYTES)
+        try:
+            opened = dsse.open_(raw, PAYLOAD_TYPE, [signer.public], str(evidence.envelope))
+        except UserError:
+            pass
+        else:
+            if opened.payload == statement:
+                return
+    raw = dsse.seal(statement, PAYLOAD_TYPE, signer, comment(release.id))
+    update_file(evidence.envelope, raw, mode=0o644)
+
+
+# Verifying what may be anybody's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """Evidence that was checked."""
+
+    sbom: Sbom
+    texts: int  # licence texts, each as the bill says
+    statement: Statement | None  # None: not signed
+    key: PublicKey | None  # that signed it
+
+
+def read_bill(evidence: Evidence) -> tuple[bytes, Sbom]:
+    """The bill of a release. Raises UserError where there is none."""
+    if not evidence.sbom.is_file():
+        raise UserError(
+            str(evidence.folder),
+            "no bill of materials",
+            facts=["releases of edgewright 0.1.0 have none"],
+            next=f"{REBUILD} makes the release again, with one",
+        )
+    raw = read_inside(evidence.folder, SBOM, limit=SBOM_BYTES)
+    return raw, read_sbom(raw, str(evidence.sbom))
+
+
+def check_texts(evidence: Evidence, sbom: Sbom) -> int:
+    """Compare all licence texts with the bill; how many there are. Raises UserError."""
+    problems, room = [], TEXTS_BYTES
+    texts = licence_texts(sbom, str(evidence.sbom))
+    for path, sha256 in texts.items():
+        try:
+            text = read_inside(evidence.folder, path, limit=min(TEXT_BYTES, room))
+        except UserError as fault:
+            problems.append(f"{path}: {fault.problem}")
+            continue
+        room -= len(text)
+        if hashlib.sha256(text).hexdigest() != sha256:
+            problems.append(f"{path}: not the text that the bill of materials speaks of")
+    for unlisted in _files(evidence.folder / LICENSES) - texts.keys():
+        problems.append(f"{unlisted}: not in the bill of materials")
+    if problems:
+        raise UserError(
+            str(evidence.folder), "licence texts differ from the bill", facts=problems, next=REBUILD
+        )
+    return len(texts)
+
+
+def _files(folder: Path) -> set[str]:
+    return {
+        PurePosixPath(path.relative_to(folder.parent)).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def require_licences(sbom: Sbom, subject: str) -> None:
+    """Raise UserError for parts of a release whose licence nobody stated."""
+    problems = [f"{name}: no licence is stated" for name in sbom.unlicensed]
+    if problems:
+        raise UserError(
+            subject,
+            "licences are missing",
+            facts=problems,
+            next="for a model, write LICENSE with a line SPDX-License-Identifier: beside its "
+            f"network; then {REBUILD}",
+        )
+
+
+def require_complete(evidence: Evidence, proof: Proof) -> None:
+    """Raise UserError unless every licence is known and the provenance is signed."""
+    require_licences(proof.sbom, str(evidence.sbom))
+    if proof.statement is None:
+        raise UserError(str(evidence.folder), "its provenance is not signed", next=SIGN)
+
+
+def verify(
+    evidence: Evidence, manifest: Manifest, archive: Path, trusted: Sequence[PublicKey]
+) -> Proof:
+    """Check the evidence about a release whose manifest was verified. Raises UserError.
+
+    `archive` is compared if it is there.
+    """
+    raw, sbom = read_bill(evidence)
+    manifest_sha256 = hashlib.sha256(manifest.canonical()).hexdigest()
+    about = sbom.metadata.component
+    if about is None or (about.version, about.sha256) != (manifest.id, manifest_sha256):
+        raise UserError(
+            str(evidence.sbom),
+            "is of another release",
+            facts=[f"expected: {manifest.id}, sha256 {manifest_sha256}"],
+            next=REBUILD,
+        )
+    texts = check_texts(evidence, sbom)
+    if not evidence.envelope.is_file():
+        return Proof(sbom=sbom, texts=texts, statement=None, key=None)
+    opened = dsse.open_(
+        read_inside(evidence.folder, ENVELOPE, limit=ENVELOPE_BYTES),
+        PAYLOAD_TYPE,
+        trusted,
+        str(evidence.envelope),
+    )
+    subject = str(evidence.envelope)
+    statement = read_statement(opened.payload, subject)
+    files = {MANIFEST: manifest_sha256, SBOM: hashlib.sha256(raw).hexdigest()}
+    if archive.is_file():
+        files[archive.name] = digest.file_sha256(archive)
+    problems = [
+        f"{name}: expected sha256 {statement.subjects.get(name, 'none')}, found {sha256}"
+        for name, sha256 in files.items()
+        if statement.subjects.get(name) != sha256
+    ]
+    if opened.comment != comment(manifest.id):
+        problems.append(f"signed as: {opened.comment[:200]}")
+    problems += _contradictions(statement, manifest)
+    if problems:
+        raise UserError(subject, "is not about this release", facts=problems, next=REBUILD)
+    return Proof(sbom=sbom, texts=texts, statement=statement, key=opened.key)
+
+
+def _contradictions(statement: Statement, manifest: Manifest) -> list[str]:
+    """What manifest and provenance both tell, and not alike."""
+    model = statement.dependency("model")
+    stated = {
+        "model": (model.digest.get("sha256") if model else None, manifest.model.onnx_sha256),
+        "board": (statement.predicate.build.parameters.get("board"), manifest.board),
+    }
+    return [
+        f"{name}: manifest {of}, provenance {by}" for name, (by, of) in stated.items() if by != of
+    ]

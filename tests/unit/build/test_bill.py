@@ -1,0 +1,259 @@
+"""What a bill of materials is written from: recipes, packages, symbols, the builder's compiler."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from edgewright.base.errors import UserError
+from edgewright.board.audit import Audit, AuditedFile
+from edgewright.board.elf import linked_files, read_elf
+from edgewright.build import bill, packages
+from edgewright.build.bill import BillInputs, CompilerPackage
+from edgewright.build.packages import Package
+from edgewright.release.manifest import Release
+from edgewright.release.sbom import Ingredient
+from tests.boards import make_release
+from tests.checkout import ROOT, checkout
+
+ELF = ROOT / "tests" / "data" / "elf"
+# Whose notices the libraries inside ONNX Runtime have.
+HEADS = (
+    *(
+        "abseil-cpp",
+        "google/flatbuffers",
+        "HowardHinnant/date",
+        "boostorg/boost, https://b",
+        "Eigen",
+    ),
+    *("dcleblanc/SafeInt", "Microsoft GSL", "nlohmann/json", "onnx", "protocolbuffers/protobuf"),
+    "google/re2",
+)
+GCC = CompilerPackage(
+    name="libgcc-14-dev-armhf-cross",
+    version="14.2.0-19cross1",
+    source="gcc-14",
+    source_version="14.2.0-19",
+    texts={"copyright": b"with the exception"},
+)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> BillInputs:
+    helper = tmp_path / "edgectl"
+    helper.write_bytes(b"helper")
+    release = make_release(tmp_path / "release", root="/opt", edgectl=helper)
+    names = (*packages.LIBRARIES, packages.RUNTIME, packages.PROGRAM, *packages.EDGECTL_LIBRARIES)
+    built = {name: package(tmp_path / "packages" / name) for name in (*names, packages.EDGECTL)}
+    return BillInputs(
+        manifest=release.manifest,
+        model=tmp_path / "model" / "model.onnx",
+        packages=built,
+        audit=audit(release),
+        symbols=tmp_path / "symbols",
+        compiler=dict.fromkeys(("libc.a", "libgcc.a", "libstdc++.a", "compiler"), GCC),
+        resources=checkout().resources,
+        sources=tmp_path / "sources",
+    )
+
+
+def package(folder: Path) -> Package:
+    (folder / "licenses").mkdir(parents=True)
+    (folder / "licenses" / "LICENSE").write_text(f"of {folder.name}")
+    if folder.name == packages.RUNTIME:
+        notices = "\n_____\n\n".join(f"{head}\n\nmay be used" for head in HEADS)
+        (folder / "licenses" / "ThirdPartyNotices.txt").write_text(notices)
+    return Package(
+        name=folder.name,
+        ref=f"{folder.name}/1.0#0123",
+        package_id="4567",
+        folder=folder,
+        seconds=0,
+        key="8",
+    )
+
+
+def audit(release: Release, needed: tuple[str, ...] = ()) -> Audit:
+    facts = read_elf(ELF / "good-v8").model_copy(update={"build_id": None, "needed": needed})
+    programs = ("bin/edge-infer", "bin/edgectl")
+    files = tuple(AuditedFile(path=path, facts=facts, findings=()) for path in programs)
+    return Audit(board="board", passed=True, files=files)
+
+
+def written(inputs: BillInputs) -> dict[str, Ingredient]:
+    return {item.ref: item for item in bill.write_bill(inputs).ingredients}
+
+
+def test_programs_hold_what_their_recipes_link(inputs: BillInputs) -> None:
+    parts = written(inputs)
+
+    assert parts["edgectl"].holds == ("yyjson", "musl", "libsodium", "zstd", "libgcc.a")
+    assert {"onnxruntime-minimal", "libc.a", "libstdc++.a"} < set(parts["edge-infer"].holds)
+    assert {ref for part in parts.values() for ref in part.holds} <= parts.keys()
+    zlib = parts["zlib"]
+    assert (zlib.licence, zlib.version) == ("Zlib", "1.3.1")
+    assert zlib.texts == {"zlib/LICENSE": b"of zlib"}
+    assert zlib.purl == ("pkg:deb/debian/zlib@1.3.dfsg%2Breally1.3.1?arch=source&distro=trixie")
+    assert [source.file for source in zlib.sources] == ["zlib_1.3.dfsg+really1.3.1.orig.tar.gz"]
+
+
+def test_headers_are_compiled_in_and_libraries_only_where_an_object_is_linked(
+    inputs: BillInputs,
+) -> None:
+    parts = written(inputs)
+
+    assert {"libeigen3-dev", "ms-gsl", "flatbuffers"} <= parts.keys()
+    assert not {"abseil", "protobuf", "re2", "onnx"} & parts.keys()
+
+
+def test_the_symbols_of_a_program_tell_what_was_linked(inputs: BillInputs, tmp_path: Path) -> None:
+    source = tmp_path / "raw_hash_set.cc"  # abseil's
+    source.write_text("int main() { return 0; }")
+    ambiguous = tmp_path / "status.cc"  # ONNX Runtime's and protobuf's
+    ambiguous.write_text("int status() { return 0; }")
+    place = inputs.symbols / ".build-id" / "ab"
+    place.mkdir(parents=True)
+    subprocess.run(["g++", source, ambiguous, "-o", place / "cd.debug"], check=True)
+    facts = inputs.audit.files[0].facts.model_copy(update={"build_id": "abcd"})
+    first = inputs.audit.files[0].model_copy(update={"facts": facts})
+    judged = inputs.audit.model_copy(update={"files": (first, inputs.audit.files[1])})
+
+    parts = written(replace(inputs, audit=judged))
+
+    assert parts["abseil"].licence == "Apache-2.0"
+    assert parts["abseil"].texts == {"abseil/LICENSE": b"abseil-cpp\n\nmay be used\n"}
+    assert not {"protobuf", "re2", "onnx"} & parts.keys()
+
+
+@pytest.mark.parametrize("name", ["unstripped", "object", "good-arm64"])
+def test_names_of_sources_are_those_that_the_elf_library_reads(name: str) -> None:
+    with (ELF / name).open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        symbols = list(table.iter_symbols()) if isinstance(table, SymbolTableSection) else []
+    expected = {s.name for s in symbols if s["st_info"]["type"] == "STT_FILE"}
+
+    assert linked_files(ELF / name) == expected
+
+
+def test_what_a_board_brings_is_not_in_the_release(inputs: BillInputs) -> None:
+    needed = ("libc.so.6", "libstdc++.so.6")
+    files = tuple(
+        file.model_copy(update={"facts": file.facts.model_copy(update={"needed": needed})})
+        for file in inputs.audit.files
+    )
+    parts = written(replace(inputs, audit=inputs.audit.model_copy(update={"files": files})))
+
+    assert not {"libc.a", "libstdc++.a"} & parts.keys()
+    assert parts["libgcc.a"].name == "gcc-14"
+
+
+def test_a_package_without_licence_text_is_named(inputs: BillInputs) -> None:
+    place = inputs.packages["yyjson"].folder / "licenses"
+    (place / "LICENSE").unlink()
+
+    with pytest.raises(UserError, match="no licence text of yyjson") as refused:
+        written(inputs)
+    assert refused.value.subject == str(place)
+
+
+def test_a_library_whose_notice_is_gone_is_named(inputs: BillInputs) -> None:
+    notices = inputs.packages[packages.RUNTIME].folder / "licenses" / "ThirdPartyNotices.txt"
+    notices.write_text(notices.read_text().replace("Eigen", "Eigenes"))
+
+    with pytest.raises(UserError, match="libeigen3-dev: its licence text is missing"):
+        written(inputs)
+
+
+def test_every_source_of_a_recipe_has_a_licence_in_the_table(inputs: BillInputs) -> None:
+    provider = package(inputs.model.parent / packages.XNNPACK)
+    recipe = bill.read_recipe(inputs.resources.recipes / packages.XNNPACK)
+    for source in recipe.debian:
+        if source.package in ("fxdiv", "pthreadpool"):
+            (inputs.sources / source.sha256).mkdir(parents=True)
+            folder = inputs.model.parent / source.package
+            folder.mkdir(parents=True)
+            (folder / "LICENSE").write_text(f"of {source.package}")
+            target = inputs.sources / source.sha256 / source.file
+            subprocess.run(["tar", "-cJf", target, "-C", folder.parent, folder.name], check=True)
+    with_provider = {**inputs.packages, packages.XNNPACK: provider}
+
+    parts = written(replace(inputs, packages=with_provider))
+
+    assert parts["pthreadpool"].texts == {"pthreadpool/LICENSE": b"of pthreadpool"}
+    assert parts["pthreadpool"].licence == "BSD-2-Clause"
+
+
+def test_a_builder_that_knows_no_debian_packages_leaves_the_licence_open(
+    inputs: BillInputs,
+) -> None:
+    parts = written(replace(inputs, compiler={}))
+
+    assert (parts["libc.a"].licence, parts["libc.a"].texts) == (None, {})
+
+
+def test_cross_packages_are_of_the_sources_that_they_were_built_from(tmp_path: Path) -> None:
+    folder = tmp_path / "libc.a"
+    folder.mkdir()
+    row = "libc6-dev-armhf-cross\t2.41-11cross1\tcross-toolchain-base\t77\t"
+    row += "binutils (= 2.44-3), gcc-14 (= 14.2.0-19), glibc (= 2.41-11)"
+    (folder / "package.tsv").write_text(row)
+    (folder / "copyright").write_text("LGPL")
+
+    found = bill._compiler_package(folder)
+
+    assert found.purl == "pkg:deb/debian/glibc@2.41-11?arch=source&distro=trixie"
+    assert found.texts == {"copyright": b"LGPL"}
+
+
+# Models
+
+
+def test_a_model_has_the_licence_that_lies_beside_it(inputs: BillInputs) -> None:
+    inputs.model.parent.mkdir(exist_ok=True)
+    text = "# SPDX-License-Identifier: LicenseRef-acme\n\nOurs."
+    (inputs.model.parent / "LICENSE").write_text(text)
+
+    model = written(inputs)["model"]
+
+    assert model.licence == "LicenseRef-acme"
+    assert model.texts == {"model/LICENSE": text.encode()}
+
+
+def test_a_model_without_licence_is_built_and_its_bill_has_none(inputs: BillInputs) -> None:
+    assert written(inputs)["model"].licence is None
+
+
+@pytest.mark.parametrize("text", ["free for all", "SPDX-License-Identifier: free"])
+def test_a_licence_that_nobody_knows_is_an_error_with_the_files_name(
+    inputs: BillInputs, text: str
+) -> None:
+    inputs.model.parent.mkdir(exist_ok=True)
+    (inputs.model.parent / "LICENSE").write_text(text)
+
+    with pytest.raises(UserError, match="does not say which licence it is") as refused:
+        written(inputs)
+    assert refused.value.subject == str(inputs.model.parent / "LICENSE")
+
+
+def test_a_data_set_has_the_licence_of_the_card(inputs: BillInputs) -> None:
+    card = json.loads(json.dumps(inputs.manifest.model.card))
+    card["data"] = {"name": "ELPV", "license": "CC BY-NC-SA 4.0"}
+    model = inputs.manifest.model.model_copy(update={"card": card})
+    changed = inputs.manifest.model_copy(update={"model": model})
+
+    parts = written(replace(inputs, manifest=changed))
+
+    assert parts["data-set"].licence == "CC-BY-NC-SA-4.0"
+    assert parts["model"].holds == ("data-set",)
+
+
+@pytest.mark.parametrize("name", packages.RECIPES)
+def test_every_recipe_names_a_licence_and_pins_its_sources(name: str) -> None:
+    recipe = bill.read_recipe(checkout().resources.recipes / name)
+
+    assert recipe.licence
+    assert all(len(source.sha256) == 64 for source in recipe.debian)
