@@ -142,12 +142,6 @@ NEEDS = (
         packages=("openssh-client",),
     ),
     Need(
-        name="PostgreSQL",
-        why="tests hold the ledger of rollouts against a server of their own",
-        problem=_no_postgresql,
-        packages=("postgresql",),
-    ),
-    Need(
         name="docker",
         why="the cross toolchains and the emulated boards run in it",
         problem=container.docker_problem,
@@ -169,6 +163,17 @@ LAB_NEEDS = (
         why="their disks",
         problem=_missing_program("mke2fs"),
         packages=("e2fsprogs",),
+    ),
+)
+
+
+# Only for the tests of a checkout: no user's machine gets a database server from us.
+TEST_NEEDS = (
+    Need(
+        name="PostgreSQL",
+        why="tests hold the ledger of rollouts against a server of their own",
+        problem=_no_postgresql,
+        packages=("postgresql",),
     ),
 )
 

@@ -148,6 +148,17 @@ GROUPS = (
         default="list",
     ),
     Group(
+        name="rollout",
+        about="a release to many boards, in waves that stop by themselves",
+        modules={
+            "rollout": (
+                *("status", "list", "start", "pause", "resume", "abort", "approve", "retry"),
+                *("quarantine", "simulate"),
+            )
+        },
+        default="status",
+    ),
+    Group(
         name="sdk",
         about="the runtime as a library for programs of your own",
         modules={"sdk": ("build", "check", "sign", "verify")},

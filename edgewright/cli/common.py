@@ -190,15 +190,15 @@ def write_document(document: "Document") -> None:
     sys.stdout.write(document.to_json())
 
 
-def heavy(module: str, package: str = "model") -> Any:
-    """A module of the model pipeline, or another one that may need the extra [model]."""
+def heavy(module: str, package: str = "model", extra: str = "model") -> Any:
+    """A module of the model pipeline, or another one that may need an extra."""
     try:
         return importlib.import_module(f"edgewright.{package}.{module}")
     except ModuleNotFoundError as missing:
         raise UserError(
             f"edgewright.{package}.{module}",
             f"needs {missing.name}",
-            next="pip install 'edgewright[model]'",
+            next=f"pip install 'edgewright[{extra}]'",
         ) from missing
 
 

@@ -8,11 +8,11 @@ from invoke.exceptions import Exit
 from rich.table import Table
 
 from edgewright import host as machine
-from edgewright.base.errors import ExitCode
+from edgewright.base.errors import ExitCode, UserError
 from edgewright.base.layout import user_cache
-from edgewright.cli.common import OUT, Json, say, task, write_document
+from edgewright.cli.common import OUT, Json, checkout, say, task, write_document
 from edgewright.cli.documents import MachineNeed, MachineState
-from edgewright.host import Action, Finding
+from edgewright.host import Action, Finding, Need
 
 
 @task
@@ -25,7 +25,7 @@ def setup(
     json: Json = False,
 ) -> None:
     """Check what this machine lacks, and install it. Example: invoke setup --yes"""
-    needs = [*machine.NEEDS, *(machine.LAB_NEEDS if lab else ())]
+    needs = [*machine.NEEDS, *(machine.LAB_NEEDS if lab else ()), *_test_needs()]
     findings = machine.inspect(needs)
     table = Table("need", "state", "why", box=None, pad_edge=False)
     for finding in findings:
@@ -50,6 +50,14 @@ def setup(
         write_document(_state(findings, machine.plan(findings)))
     machine.require_ready(findings)
     say("this machine is ready")
+
+
+def _test_needs() -> tuple[Need, ...]:
+    try:
+        checkout()
+    except UserError:
+        return ()
+    return machine.TEST_NEEDS
 
 
 def _state(findings: Sequence[Finding], actions: Sequence[Action]) -> MachineState:

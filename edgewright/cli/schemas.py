@@ -30,7 +30,16 @@ from edgewright.deploy.documents import (
 from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
-from edgewright.fleet.documents import FleetCheck, FleetList, FleetTrust
+from edgewright.fleet.documents import (
+    FleetCheck,
+    FleetList,
+    FleetTrust,
+    Quarantine,
+    RolloutChange,
+    RolloutList,
+    RolloutStatus,
+    SimulationReport,
+)
 from edgewright.fleet.inventory import Fleet
 from edgewright.gallery.documents import Gallery
 from edgewright.lab.documents import LabStatus
@@ -141,6 +150,16 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "release.vulnerabilities": VulnerabilityReport,
     "render": of_tasks.WrittenFiles,
     "rollback": RollbackReport,
+    "rollout.abort": RolloutChange,
+    "rollout.approve": RolloutChange,
+    "rollout.list": RolloutList,
+    "rollout.pause": RolloutChange,
+    "rollout.quarantine": Quarantine,
+    "rollout.resume": RolloutStatus,
+    "rollout.retry": RolloutChange,
+    "rollout.simulate": SimulationReport,
+    "rollout.start": RolloutStatus,
+    "rollout.status": RolloutStatus,
     "outdated": Outdated,
     "schema": of_tasks.WrittenFiles,
     "sdk.build": SdkReport,

@@ -1,10 +1,12 @@
 """What tasks about a fleet write as JSON."""
 
+from datetime import datetime
 from typing import Literal
 
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.known_hosts import pinned_key
 from edgewright.fleet.inventory import Board, Inventory
+from edgewright.fleet.rollout.gates import Measured, Verdict, Word
 
 
 class ListedBoard(Part):
@@ -52,6 +54,104 @@ class FleetCheck(Document):
     gateways: int
     boards: int
     groups: int
+
+
+class RolloutBoard(Part):
+    """A board of a rollout."""
+
+    board: str
+    site: str
+    wave: int
+    goal: Literal["release", "former"]  # what it is to run
+    state: Literal["waiting", "ready", "running", "done", "quarantined", "skipped"]
+    tries: int
+    release: str
+    former: str | None  # that it ran when the rollout was started; null: none, or nobody knows
+    reason: str  # why it failed or was skipped
+    measured: Measured | None
+
+
+class RolloutGates(Part):
+    """What the gates said of a wave."""
+
+    wave: int
+    word: Word  # of all gates: the worst
+    gates: tuple[Verdict, ...]
+    approved: str | None  # by whom, and why
+
+
+class RolloutStatus(Document):
+    """`rollout.status --json`, and what the tasks that conduct a rollout write at its end."""
+
+    version: Literal[1] = 1
+    name: str
+    state: Literal["running", "done", "stopped", "aborted"]
+    wish: Literal["run", "pause", "abort"]  # of its operators
+    phase: str
+    reason: str  # why it was stopped or aborted
+    started: datetime
+    ended: datetime | None
+    wave: int  # that was begun last
+    waves: tuple[int, ...]  # boards that run the release after each wave
+    releases: dict[str, str]  # kind of board → release
+    verdicts: tuple[RolloutGates, ...]
+    boards: tuple[RolloutBoard, ...]
+
+
+class RolloutLine(Part):
+    name: str
+    state: Literal["running", "done", "stopped", "aborted"]
+    phase: str
+    reason: str
+    started: datetime
+    ended: datetime | None
+
+
+class RolloutList(Document):
+    """`rollout.list --json`: all rollouts of a ledger, the last one first."""
+
+    version: Literal[1] = 1
+    rollouts: tuple[RolloutLine, ...]
+
+
+class RolloutChange(Document):
+    """What an operator wishes of a rollout, or has approved; `boards` are those it is about."""
+
+    version: Literal[1] = 1
+    name: str
+    change: Literal["pause", "abort", "approve", "retry"]
+    boards: int
+
+
+class Quarantine(Document):
+    """`rollout.quarantine --json`: boards that no rollout takes, and why."""
+
+    version: Literal[1] = 1
+    boards: dict[str, str]
+
+
+class SimulationReport(Document):
+    """`rollout.simulate --json`: what a simulated rollout and its controllers came to."""
+
+    version: Literal[1] = 1
+    boards: int
+    database: Literal["sqlite", "postgresql"]
+    parallel: int
+    kills: int
+    seconds: float
+    state: str  # of the rollout
+    done: int
+    quarantined: int
+    at_once: int  # deploys that began while another was at work on the same board: to be 0
+    lost: int  # boards that are in no final state: to be 0
+    different: int  # boards of which ledger and truth say different things: to be 0
+    refused: int  # deploys that a board refused for their old fences
+    cut: int  # deploys that ended with their controllers
+    attempts: int
+    # From the start of a controller, its modules loaded, to its first board.
+    resumed_median_s: float | None
+    resumed_max_s: float | None
+    cpu_ms_per_board: float  # of all controllers, their starts included
 
 
 def listed(inventory: Inventory, board: Board) -> ListedBoard:

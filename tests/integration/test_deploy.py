@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from edgewright.base.errors import TargetError
+from edgewright.base.layout import installed_resources
+from edgewright.board.catalogue import load_board
 from edgewright.build.pipeline import BuildReport
 from edgewright.deploy import install as deploy
 from edgewright.deploy import one_board, smoke
@@ -19,12 +22,21 @@ from edgewright.deploy.documents import deploy_report, status_report
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
 from edgewright.deploy.service import ServiceState
+from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.fleet.rollout import plan as rollout_plan
+from edgewright.fleet.rollout.controller import Controller
+from edgewright.fleet.rollout.database import open_database
+from edgewright.fleet.rollout.gates import VERDICTS, Word
+from edgewright.fleet.rollout.ledger import Entry, Ledger, Order
+from edgewright.fleet.rollout.on_boards import FleetBoard, Login, OnBoards
+from edgewright.fleet.rollout.states import Goal, State
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.observe.bench import measure
 from edgewright.observe.bench.conditions import Gauge
 from edgewright.observe.bench.measure import Bench, Plan
+from edgewright.release.keys import user_keys
 from edgewright.release.manifest import Release, load_release
 from tests import signing
 from tests.boards import Watched, documents, program
@@ -113,6 +125,56 @@ def measured(board: Board, emulated: EmulatedBoard, current: Release, previous: 
         assert report.boot_id is not None
     assert both.comparison is not None
     assert (both.comparison.against, both.comparison.verdict) == (previous.id, "not judged")
+
+
+def test_a_rollout_to_an_emulated_board_has_no_verdict_on_times_and_goes_back_unapproved(
+    board: Board, emulated: EmulatedBoard, make: Make, root: str, tmp_path: Path
+) -> None:
+    first, second = make("one"), make("two")
+    install(board, first)
+    orders = {
+        release.id: Order(
+            release=release.id, manifest=release.manifest.canonical(), signature=sign(release)
+        )
+        for release in (second, first)  # the way back has the higher number
+    }
+    profile = load_board("a53-som", installed_resources().boards)
+    profile = profile.model_copy(
+        update={"deploy": profile.deploy.model_copy(update={"root": root})}
+    )
+    oven = FleetBoard(name="oven", site="hall", target=emulated.target, profile=profile)
+    known_hosts = (emulated.target.known_hosts,) if emulated.target.known_hosts else ()
+    boards = OnBoards(
+        [oven],
+        releases={second.id: second},
+        orders=orders,
+        signing=SigningPolicy(keys=user_keys(), ask=lambda _: None),
+        login=Login(deployer=deploy.this_user(), known_hosts=known_hosts),
+    )
+    ledger = Ledger(open_database(str(tmp_path / "ledger.sqlite")), time.time)
+    plan = rollout_plan.Plan(
+        waves="100%",
+        ends=(1,),
+        salt="s",
+        gates="failures<=0,p95<=10%",
+        releases={"a53-som": second.id},
+        soak_s=0,
+        approval_s=0,
+    )
+    entry = Entry(board="oven", site="hall", wave=1, release=second.id, former=first.id)
+    ledger.plan("bread", plan.model_dump_json(), [entry])
+
+    conducted = Controller(ledger, "bread", boards, tick_s=0.1).conduct(lambda _, work: work())
+
+    assert conducted == "stopped"
+    assert ledger.rollout("bread").reason == "wave 1: nobody approved in time"
+    words = {gate.gate: gate.word for gate in VERDICTS.validate_json(ledger.verdicts("bread")[1])}
+    assert words == {"failures<=0": Word.YES, "p95<=10%": Word.NONE}
+    (member,) = ledger.members("bread")
+    assert (member.goal, member.state, member.reason) == (Goal.FORMER, State.DONE, "")
+    assert current(emulated, first) == first.id
+    # The first deploy took fence 1 of the board, so the ledger went above it.
+    assert shell(emulated, f"head -n 1 {root}/fence") == "3"
 
 
 def test_failed_smoke_keeps_the_former_release(

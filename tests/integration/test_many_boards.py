@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 
 from edgewright.base.errors import ExitCode
 from edgewright.base.progress import Progress
+from edgewright.cli.common import profile_of
 from edgewright.cli.program import Edgewright
 from edgewright.deploy import install, keyring, one_board
 from edgewright.deploy.remote import connect
@@ -30,7 +31,8 @@ from edgewright.lab import board_keys
 from edgewright.release import order
 from edgewright.release.keys import Signer, user_keys
 from edgewright.release.manifest import Release
-from tests.boards import COMPATIBLE, make_release
+from tests.boards import COMPATIBLE, make_release, program
+from tests.boards import documents as board_answers
 from tests.integration.conftest import BOARD, board_folder, wait_until
 from tests.schemas import require_valid
 
@@ -55,6 +57,10 @@ class Boards:
     def current(self, name: str) -> str:
         """The id of its current release."""
         return (self.folder / name / "opt" / "edgewright" / "current").readlink().name
+
+    def state(self, name: str, file: str) -> str:
+        """The first word of a state file below its deploy root."""
+        return (self.folder / name / "opt" / "edgewright" / file).read_text().split()[0]
 
     def inventory(self) -> Inventory:
         return inventory.load(self.fleet, {"a53-som"})
@@ -309,3 +315,85 @@ def test_a_second_ctrl_c_ends_uploads_and_the_next_deploy_goes_on(
 
     assert run(*to_two) == ExitCode.OK
     assert (boards.current("oven-0"), boards.current("oven-1")) == (large.id, large.id)
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Callable[[Release], None]:
+    """Makes a release the last build of its kind; a rollout finds it, and earlier ones, by id."""
+    by_id: dict[str, Release] = {}
+    monkeypatch.setattr("edgewright.cli.rollout.load_release", lambda path: by_id[path.name])
+    # Orders to go back are signed for the board's kind alone.
+    kind = profile_of("a53-som").model_copy(update={"compatible": COMPATIBLE})
+    monkeypatch.setattr("edgewright.cli.rollout.profile_of", lambda name: kind)
+
+    def build(release: Release) -> None:
+        by_id[release.id] = release
+        monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: release)
+
+    return build
+
+
+def rollout_argv(boards: Boards, ledger: Path, *options: str) -> tuple[str, ...]:
+    start = ("rollout.start", f"--fleet={boards.fleet}", SOUND_ONES, f"--ledger={ledger}")
+    return (
+        *start,
+        "--waves=100%",
+        "--soak=0s",
+        "--gate=failures<=0,p95<=10%,accuracy<=0%",
+        *options,
+    )
+
+
+def test_a_rollout_compares_each_board_with_itself_and_goes_on(
+    boards: Boards,
+    deployed: Release,
+    releases: list[Release],
+    built: Callable[[Release], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    built(releases[1])
+    fence = int(boards.state("oven-0", "fence"))
+
+    assert run(*rollout_argv(boards, tmp_path / "ledger", "--name=good", "--json")) == ExitCode.OK
+
+    text = capsys.readouterr().out
+    require_valid("rollout.start", text)
+    shown = json.loads(text)
+    assert (shown["state"], shown["releases"]) == ("done", {"a53-som": releases[1].id})
+    gates = {gate["gate"]: (gate["word"], gate["pairs"]) for gate in shown["verdicts"][0]["gates"]}
+    assert gates["p95<=10%"] == gates["accuracy<=0%"] == ("yes", SOUND)
+    for n in range(SOUND):
+        assert boards.current(f"oven-{n}") == releases[1].id
+    # The ledger began at 0, so it went above what deploys by hand had come to.
+    assert int(boards.state("oven-0", "fence")) == fence + 1
+
+
+def test_a_slower_release_is_taken_back_from_every_board(
+    boards: Boards,
+    deployed: Release,
+    host_edgectl: Path,
+    built: Callable[[Release], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = board_answers()
+    bench = answers["bench"]
+    answers["bench"] = bench | {"latency_ms": bench["latency_ms"] | {"p95": 3.9}}
+    slow = make_release(
+        tmp_path, root="/opt/edgewright", edge_infer=program(answers), edgectl=host_edgectl
+    )
+    built(slow)
+
+    assert run(*rollout_argv(boards, tmp_path / "ledger", "--json")) == ExitCode.CHECK
+
+    shown = capsys.readouterr()
+    require_valid("rollout.start", shown.out)
+    document = json.loads(shown.out)
+    assert document["reason"] == "wave 1: a gate said no"
+    (no,) = [gate for gate in document["verdicts"][0]["gates"] if gate["word"] == "no"]
+    assert (no["gate"], len(no["boards"]), no["pairs"]) == ("p95<=10%", SOUND, SOUND)
+    assert "median +30.0 %" in shown.err
+    for n in range(SOUND):
+        assert boards.current(f"oven-{n}") == deployed.id
+    assert {board["goal"] for board in document["boards"]} == {"former"}

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from edgewright.base.files import unique_name
 from edgewright.fleet.rollout.database import Database, open_database
+from edgewright.fleet.rollout.simulate import simulate
 from edgewright.host import POSTGRESQL
+from tests.integration.test_rollout_simulated import require_agreement
 from tests.ledger_machine import Open
 from tests.unit.fleet.rollout.test_ledger import *  # noqa: F403
 
@@ -62,3 +64,14 @@ def database(opener: Open) -> Iterator[Database]:
     database = opener()
     yield database
     database.engine.dispose()
+
+
+def test_a_rollout_on_postgresql_survives_its_controllers(opener: Open, tmp_path: Path) -> None:
+    url = opener().engine.url.render_as_string(hide_password=False)
+    report = simulate(
+        tmp_path, boards=100, kills=2, plan_waves="100%",
+        ledger_place=url.replace("postgresql+psycopg:", "postgresql:"),
+    )  # fmt: skip
+
+    require_agreement(report)
+    assert (report.database, report.kills) == ("postgresql", 2)

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import dbos
+import sqlalchemy as sa
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.rollout.database import Database
 
 VERSION = "1"  # of the order of steps
@@ -52,11 +53,19 @@ class _JsonText(dbos.Serializer):
         return "json"
 
 
-def run(database: Database, name: str, work: Callable[[Steps], str]) -> str:
+def run(
+    database: Database,
+    name: str,
+    work: Callable[[Steps], str],
+    *,
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> str:
     """Do the work of that name to its end, from where the last process left it.
 
     One process does such work at a time, and one piece of it. What was done already returns what
-    it returned. Raises UserError where another process is at it, and what the work raises.
+    it returned. At each KeyboardInterrupt `on_interrupt` is called, which has the work raise.
+    Raises UserError where another process is at it, TargetError where the database is gone or
+    full, and what the work raises.
     """
 
     def refuse() -> None:
@@ -66,11 +75,24 @@ def run(database: Database, name: str, work: Callable[[Steps], str]) -> str:
             next=f"edgewright rollout.status --name={name} --watch",
         )
 
-    with database.only_one(name, on_busy=refuse):
-        return _run_alone(database, name, work)
+    try:
+        with database.only_one(name, on_busy=refuse):
+            return _run_alone(database, name, work, on_interrupt)
+    except sa.exc.DBAPIError as failed:
+        raise TargetError(
+            f"rollout '{name}'",
+            "the ledger does not answer",
+            facts=[str(failed.orig).strip()],
+            next=f"edgewright rollout.resume --name={name}, once it does",
+        ) from failed
 
 
-def _run_alone(database: Database, name: str, work: Callable[[Steps], str]) -> str:
+def _run_alone(
+    database: Database,
+    name: str,
+    work: Callable[[Steps], str],
+    on_interrupt: Callable[[], None],
+) -> str:
     ended, results, failures = threading.Event(), list[str](), list[Exception]()
 
     def step(step_name: str, step_work: Callable[[], Json]) -> Json:
@@ -97,7 +119,10 @@ def _run_alone(database: Database, name: str, work: Callable[[Steps], str]) -> s
             ended.set()
 
     url = database.steps.url.render_as_string(hide_password=False)
-    logging.getLogger("dbos").propagate = False
+    logger = logging.getLogger("dbos")
+    logger.propagate = False
+    if not logger.handlers:  # else it adds one for the console
+        logger.addHandler(logging.NullHandler())
     dbos.DBOS(
         config={
             "name": "edgewright",
@@ -121,8 +146,11 @@ def _run_alone(database: Database, name: str, work: Callable[[Steps], str]) -> s
             with dbos.SetWorkflowID(name):
                 dbos.DBOS.start_workflow(workflow)
         # Else it was begun again by `launch`. No wait is for ever: an interrupt is noticed.
-        while not ended.wait(1):
-            pass
+        while not ended.is_set():
+            try:
+                ended.wait(1)
+            except KeyboardInterrupt:
+                on_interrupt()
         if failures:
             raise failures[0]
         return results[0]

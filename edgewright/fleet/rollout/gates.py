@@ -13,6 +13,8 @@ from enum import StrEnum
 from statistics import median
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Part
 
@@ -68,6 +70,9 @@ class Verdict(Part):
     boards: tuple[str, ...]  # beyond the limit, the worst first
     pairs: int | None  # boards that were compared with themselves
     p: float | None  # how likely such boards are if the release is within the limit
+
+
+VERDICTS = TypeAdapter(tuple[Verdict, ...])  # of a wave, as the ledger keeps them
 
 
 @dataclass(frozen=True, kw_only=True)

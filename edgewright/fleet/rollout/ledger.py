@@ -263,7 +263,8 @@ class Ledger:
             if changed:
                 self._add(connection, rollout, wish, f"by {who}")
 
-    def enter(self, rollout: str, phase: str) -> None:
+    def enter(self, rollout: str, phase: str) -> bool:
+        """False where it was in this phase already."""
         with self._begin() as connection:
             changed = connection.execute(
                 ROLLOUTS.update()
@@ -272,6 +273,7 @@ class Ledger:
             ).rowcount
             if changed:
                 self._add(connection, rollout, "phase", phase)
+            return bool(changed)
 
     def end(self, rollout: str, state: str, reason: str) -> None:
         """The rollout is over, as `done`, `stopped` or `aborted`: its boards are free again."""
@@ -425,11 +427,13 @@ class Ledger:
         limit: int,
         lease_s: float,
         room: Callable[[str], bool] = lambda _: True,
+        full: Collection[str] = (),
         opening: Callable[[str], float] = lambda _: 0.0,
     ) -> tuple[Claim, ...]:
         """Take at most `limit` boards that are ready.
 
         `room` tells whether a site may have one more board at work; it is asked for each claim.
+        Of the sites in `full` none is looked at.
         `opening` tells when a board may be touched (Unix seconds): until then it is left alone.
         """
         now, claims = self._clock(), list[Claim]()
@@ -439,6 +443,7 @@ class Ledger:
                 MEMBERS.c.rollout == rollout,
                 MEMBERS.c.state == State.READY,
                 MEMBERS.c.ready_at <= now,
+                MEMBERS.c.site.not_in(full),
             )
             .order_by(MEMBERS.c.place)
             .limit(limit * CANDIDATES)
@@ -571,8 +576,10 @@ class Ledger:
             .where(MEMBERS.c.rollout == claim.rollout, MEMBERS.c.board == claim.board)
             .values(values)
         )
-        if next_.state is State.QUARANTINED:
-            reason = f"rollout {claim.rollout}: {report.reason}"
+        # A board that went back is as it was: what failed there was the release.
+        went_back = next_.state is State.DONE and claim.goal is Goal.FORMER
+        if next_.state is State.QUARANTINED or went_back:
+            reason = None if went_back else f"rollout {claim.rollout}: {report.reason}"
             connection.execute(
                 BOARDS.update().where(BOARDS.c.name == claim.board).values(quarantine=reason)
             )
@@ -705,12 +712,14 @@ class Ledger:
         row = connection.execute(query).one_or_none()
         return Approval(who=row.who, reason=row.reason, at=row.at) if row else None
 
-    def order(self, rollout: str, release: str) -> Order:
-        """What brings a board back to a release that was current when the rollout was planned."""
-        query = sa.select(ORDERS).where(ORDERS.c.rollout == rollout, ORDERS.c.release == release)
+    def orders(self, rollout: str) -> tuple[Order, ...]:
+        """To its releases, and back to those that were current when it was planned."""
+        query = sa.select(ORDERS).where(ORDERS.c.rollout == rollout)
         with self._begin() as connection:
-            row = connection.execute(query).one()
-        return Order(release=row.release, manifest=row.manifest, signature=row.signature)
+            return tuple(
+                Order(release=row.release, manifest=row.manifest, signature=row.signature)
+                for row in connection.execute(query)
+            )
 
     # Events
 

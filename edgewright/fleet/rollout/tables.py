@@ -150,7 +150,7 @@ def migrate(database: Database) -> None:
                     _name(database),
                     f"a newer edgewright made it: its schema is {version}",
                     facts=[f"expected: at most {len(MIGRATIONS)}"],
-                    next="pip install --upgrade edgewright",
+                    next="install a newer edgewright here",
                 )
             for step in MIGRATIONS[version:]:
                 step(connection)

@@ -202,6 +202,18 @@ def test_a_site_without_room_and_a_closed_window_are_left_for_later(
     assert {claim.board for claim in later} == {"oven-0", "oven-1", "oven-3"}
 
 
+def test_many_boards_of_a_full_site_hide_none_of_another_site(
+    database: Database, clock: Clock
+) -> None:
+    ledger = Ledger(database, clock)
+    first = [Entry(board=f"a-{n}", site="a", wave=1) for n in range(10)]
+    ledger.plan("bread", "{}", [*first, Entry(board="b", site="b", wave=1)])
+    ledger.open_wave("bread", 1)
+
+    (claim,) = ledger.claim("bread", worker="w", limit=1, lease_s=60, full=["a"])
+    assert claim.board == "b"
+
+
 def test_abort_is_final_and_the_first_verdict_and_approval_count(ledger: Ledger) -> None:
     ledger.wish("bread", "abort", "ann")
     ledger.wish("bread", "run", "bob")

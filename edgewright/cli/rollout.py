@@ -1,0 +1,601 @@
+"""Rollouts: a release to many boards, in waves that stop by themselves."""
+
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from invoke.context import Context
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from edgewright.base.errors import CheckError, TargetError, UserError
+from edgewright.build import pipeline
+from edgewright.cli.common import (
+    OUT,
+    AskPassword,
+    Json,
+    heavy,
+    password,
+    profile_of,
+    say,
+    task,
+    task_named,
+    workspace,
+    write_document,
+)
+from edgewright.cli.keys import signing_policy
+from edgewright.cli.many import FleetFile, Parallel, Select, inventory_of, require_pool
+from edgewright.cli.many import Group as GroupName
+from edgewright.deploy import install, remote
+from edgewright.fleet.documents import (
+    Quarantine,
+    RolloutBoard,
+    RolloutChange,
+    RolloutStatus,
+    SimulationReport,
+)
+from edgewright.fleet.inventory import Board, Inventory
+from edgewright.fleet.rollout import gates, waves
+from edgewright.fleet.rollout.gates import Word
+from edgewright.fleet.rollout.plan import Plan
+from edgewright.release.manifest import Release, load_release
+
+if TYPE_CHECKING:  # they need the extra [rollout]
+    from edgewright.fleet.rollout.ledger import Ledger
+    from edgewright.fleet.rollout.on_boards import FleetBoard, Login
+
+LEDGER = "EDGEWRIGHT_LEDGER"
+FILE = "fleet.sqlite"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+WATCH_SECONDS = 2.0
+SHOWN = 20  # boards that failed
+
+Name = Annotated[str, "of the rollout; default: the one that is not over, else the last one"]
+LedgerPlace = Annotated[
+    str,
+    "the ledger: a file, or postgresql://…; default: EDGEWRIGHT_LEDGER, else fleet.sqlite at the "
+    "workspace's root",
+]
+OutsideWindow = Annotated[bool, "deploy to boards though their maintenance windows are closed"]
+
+
+def _ledger(place: str) -> "Ledger":
+    place = place or os.environ.get(LEDGER, "") or str(workspace().root / FILE)
+    database = _module("database").open_database(place)
+    ledger: Ledger = _module("ledger").Ledger(database, time.time)
+    return ledger
+
+
+def _module(name: str) -> Any:
+    return heavy(name, "fleet.rollout", "rollout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How a rollout goes on."""
+
+    waves: Annotated[
+        str, "boards that run the release after each wave: numbers, and shares of all"
+    ] = "5,25%,100%"
+    gate: Annotated[str, "what a wave may show; see docs/fleet.md"] = gates.DEFAULT
+    soak: Annotated[str, "how long a wave runs before it is judged: 90s, 10m, 2h, 1d"] = "10m"
+    approve_after: Annotated[int, "a person approves after this wave; 0: nobody is asked"] = 0
+    per_site: Annotated[int, "boards of one site that are at work at once; 0: no limit"] = 0
+    tries: Annotated[int, "how often a board is tried"] = 3
+    board_deadline: Annotated[str, "after which a silent board counts as failed"] = "1h"
+    wave_deadline: Annotated[str, "after which a wave's boards that have not begun do"] = "1d"
+
+
+@task
+def start(
+    c: Context,
+    pace: Pace,
+    name: Annotated[str, "of the rollout; default: the day and a number"] = "",
+    fleet: FleetFile = "",
+    select: Select = "",
+    group: GroupName = "",
+    release: Annotated[
+        tuple[str, ...], "id of a release built here, one for a kind; default: the last builds"
+    ] = (),
+    key: Annotated[str, "sign with this key; default: the default key"] = "",
+    parallel: Parallel = 16,
+    outside_window: OutsideWindow = False,
+    ask_password: AskPassword = False,
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Bring a release to many boards, in waves. Example: invoke rollout.start --select=all"""
+    require_pool(parallel)
+    name = name or f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}"
+    if not NAME.fullmatch(name):
+        raise UserError(f"--name={name}", "expected a-z, 0-9, '.', '_' and '-'", next="another one")
+    if not (select or group):
+        raise UserError(
+            "rollout.start",
+            "expected --select or --group",
+            next="edgewright rollout.start --select=all",
+        )
+    inventory, opened = inventory_of(fleet), _ledger(ledger)
+    boards = _fleet_boards(inventory, inventory.select(select, group))
+    releases = _releases({board.profile.name for board in boards}, release)
+    sites = {board.name: board.site for board in boards}
+    plan = _plan(pace, releases, len(sites), parallel)
+    signing, login = signing_policy(key), _login(ask=ask_password)
+    for each in releases.values():  # a passphrase is asked for before the first login
+        signing.signature_of(each, emulated=False)
+    on_boards = _module("on_boards")
+    surveyed, back = on_boards.survey(
+        boards,
+        login,
+        lambda board: workspace().build(board.profile.name).release,
+        parallel=parallel,
+    )
+    for former in surveyed:
+        if former.problem is not None:
+            say(f"{former.board}: {former.problem}; what it runs is not known")
+    formers = {former.board: former.release for former in surveyed}
+    orders = on_boards.sign_orders(releases, surveyed, back, signing)
+    names = {board.name: board for board in boards}
+    entry = _module("ledger").Entry
+    opened.plan(
+        name,
+        plan.model_dump_json(),
+        [
+            entry(
+                board=board,
+                site=sites[board],
+                wave=wave,
+                release=plan.releases[names[board].profile.name],
+                former=formers[board],
+            )
+            for board, wave in waves.assign(sites, plan.ends, plan.salt).items()
+        ],
+        orders,
+    )
+    say(f"rollout {name}: {len(boards)} boards in {len(plan.ends)} waves")
+    _conduct(opened, name, inventory, login, outside_window=outside_window, json=json)
+
+
+def _plan(pace: Pace, releases: Mapping[str, Release], boards: int, parallel: int) -> Plan:
+    gates.parse(pace.gate)
+    ends = waves.ends(pace.waves, boards)
+    if not 0 <= pace.approve_after <= len(ends):
+        raise UserError(
+            f"--approve-after={pace.approve_after}",
+            f"expected a wave, 1 to {len(ends)}, or 0",
+            next="the same command without it",
+        )
+    if pace.tries < 1 or pace.per_site < 0:
+        raise UserError("--tries, --per-site", "expected numbers", next="leave them out")
+    return Plan(
+        waves=pace.waves,
+        ends=ends,
+        salt=secrets.token_hex(8),
+        gates=pace.gate,
+        releases={kind: release.id for kind, release in releases.items()},
+        soak_s=waves.seconds(pace.soak, "--soak"),
+        approve_after=pace.approve_after,
+        parallel=parallel,
+        per_site=pace.per_site,
+        tries=pace.tries,
+        board_s=waves.seconds(pace.board_deadline, "--board-deadline"),
+        wave_s=waves.seconds(pace.wave_deadline, "--wave-deadline"),
+    )
+
+
+def _fleet_boards(inventory: Inventory, boards: Sequence[Board]) -> "tuple[FleetBoard, ...]":
+    make: type[FleetBoard] = _module("on_boards").FleetBoard
+    profiles = {kind: profile_of(kind) for kind in {board.kind for board in boards}}
+    return tuple(
+        make(
+            name=board.name,
+            site=board.site,
+            target=inventory.target(board),
+            profile=profiles[board.kind],
+            window=inventory.window(board),
+        )
+        for board in boards
+    )
+
+
+def _releases(kinds: set[str], ids: Sequence[str]) -> dict[str, Release]:
+    """One release for each kind of board: of those named, else the last build."""
+    chosen: dict[str, Release] = {}
+    for kind in sorted(kinds):
+        built = workspace().build(kind)
+        here = [built.release / name for name in ids if (built.release / name).is_dir()]
+        if len(here) > 1:
+            raise UserError("--release", f"two of them are for '{kind}'", next="name one of each")
+        chosen[kind] = load_release(here[0]) if here else pipeline.latest_release(built)
+    used = {release.id for release in chosen.values()}
+    if unknown := [name for name in ids if name not in used]:
+        raise UserError(
+            f"--release={unknown[0]}",
+            "was not built here for any kind of these boards",
+            facts=[f"kinds: {', '.join(sorted(kinds))}"],
+            next="edgewright release.list",
+        )
+    return chosen
+
+
+def _login(*, ask: bool) -> "Login":
+    login: Login = _module("on_boards").Login(
+        deployer=install.this_user(),
+        known_hosts=remote.user_known_hosts(),
+        password=password(ask=ask),
+    )
+    return login
+
+
+def _conduct(
+    ledger: "Ledger",
+    name: str,
+    inventory: Inventory,
+    login: "Login",
+    *,
+    outside_window: bool,
+    json: bool,
+) -> None:
+    """Go on with a rollout to its end, and raise what its end says."""
+    controller_module, durable = _module("controller"), _module("durable")
+    plan = Plan.model_validate_json(ledger.rollout(name).plan)
+    members = {member.board for member in ledger.members(name)}
+    boards = _fleet_boards(
+        inventory, [board for board in inventory.fleet.boards if board.name in members]
+    )
+    if missing := members - {board.name for board in boards}:
+        raise UserError(
+            str(inventory.path),
+            f"lacks {len(missing)} boards of rollout '{name}'",
+            facts=[f"boards: {', '.join(sorted(missing)[:SHOWN])}"],
+            next=f"the same command with the --fleet that rollout '{name}' was started with",
+        )
+    releases = [load_release(workspace().build(k).release / r) for k, r in plan.releases.items()]
+    on_boards = _module("on_boards").OnBoards(
+        boards,
+        releases={release.id: release for release in releases},
+        orders={order.release: order for order in ledger.orders(name)},
+        signing=signing_policy(),
+        login=login,
+        outside_window=outside_window,
+    )
+    controller = controller_module.Controller(ledger, name, on_boards, tell=say)
+    durable.run(ledger.database, name, controller.conduct, on_interrupt=controller.leave)
+    status = _module("report").status(ledger, name)
+    if json:
+        write_document(status)
+    else:
+        OUT.print(_screen(status))
+    _require_done(status)
+
+
+def _require_done(status: RolloutStatus) -> None:
+    if status.state != "done":
+        facts = [
+            f"wave {wave.wave}: {gate.gate}: {gate.word}: {gate.found}"
+            for wave in status.verdicts
+            for gate in wave.gates
+            if gate.word is not Word.YES
+        ]
+        facts += [
+            f"boards: {', '.join(gate.boards[:SHOWN])}" for gate in _gates_that_said_no(status)
+        ]
+        raise CheckError(
+            f"rollout '{status.name}'",
+            f"{status.state}: {status.reason}",
+            facts=facts,
+            next=f"edgewright rollout.status --name={status.name}",
+        )
+    failed = [board for board in status.boards if board.state in ("quarantined", "skipped")]
+    if failed:
+        raise TargetError(
+            f"rollout '{status.name}'",
+            f"{len(failed)} of {len(status.boards)} boards do not run the release",
+            facts=[f"{board.board}: {board.reason}" for board in failed[:SHOWN]],
+            next="edgewright rollout.quarantine lists those that no rollout takes",
+        )
+
+
+def _gates_that_said_no(status: RolloutStatus) -> list[gates.Verdict]:
+    return [gate for wave in status.verdicts for gate in wave.gates if gate.word is Word.NO]
+
+
+# Looking
+
+
+def _chosen(ledger: "Ledger", name: str) -> str:
+    """The rollout that is meant."""
+    if name:
+        return ledger.rollout(name).name
+    rollouts = ledger.rollouts()
+    running = [rollout.name for rollout in rollouts if not rollout.is_over]
+    if len(running) > 1:
+        raise UserError(
+            "rollout",
+            f"{len(running)} are not over",
+            facts=[f"name: {each}" for each in running],
+            next="the same command with --name=NAME",
+        )
+    if not rollouts:
+        raise UserError(
+            "rollout", "there is none yet", next="edgewright rollout.start --select=all"
+        )
+    return running[0] if running else rollouts[0].name
+
+
+@task
+def status(
+    c: Context,
+    name: Name = "",
+    watch: Annotated[bool, "show it anew until it is over"] = False,
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Tell how far a rollout is. Example: invoke rollout.status --watch"""
+    opened, report = _ledger(ledger), _module("report")
+    name = _chosen(opened, name)
+    shown: RolloutStatus = report.status(opened, name)
+    if watch:
+        with Live(_screen(shown), console=OUT, auto_refresh=False) as live:
+            while shown.state == "running":
+                time.sleep(WATCH_SECONDS)
+                shown = report.status(opened, name)
+                live.update(_screen(shown), refresh=True)
+    if json:
+        write_document(shown)
+    elif not watch:
+        OUT.print(_screen(shown))
+
+
+@task_named("list")
+def list_(c: Context, ledger: LedgerPlace = "", json: Json = False) -> None:
+    """List all rollouts. Example: invoke rollout.list"""
+    rollouts = _module("report").listed(_ledger(ledger))
+    if json:
+        write_document(rollouts)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rollout", "started", "state", "phase", "why"):
+        table.add_column(heading, overflow="fold")
+    for each in rollouts.rollouts:
+        started = f"{each.started:%Y-%m-%d %H:%M}"
+        table.add_row(each.name, started, each.state, each.phase, each.reason)
+    OUT.print(table)
+
+
+def _screen(status: RolloutStatus) -> Group:
+    wish = "" if status.wish == "run" or status.state != "running" else f" ({status.wish})"
+    head = f"rollout {status.name}: {status.state}{wish}"
+    head += f", {status.phase}" if status.state == "running" else ""
+    head += f": {status.reason}" if status.reason else ""
+    failed = [board for board in status.boards if board.state in ("quarantined", "skipped")]
+    lines = [f"{board.board}: {board.state}: {board.reason}" for board in failed[:SHOWN]]
+    if len(failed) > SHOWN:
+        lines.append(f"and {len(failed) - SHOWN} more; --json tells of each")
+    return Group(head, _waves_table(status), _gates_table(status), *lines)
+
+
+STATES = ("waiting", "ready", "running", "done", "went back", "quarantined", "skipped")
+
+
+def _state(board: RolloutBoard) -> str:
+    return "went back" if board.goal == "former" and board.state == "done" else board.state
+
+
+def _waves_table(status: RolloutStatus) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("wave", "boards", *STATES, "gates"):
+        table.add_column(heading, justify="left" if heading in ("wave", "gates") else "right")
+    words = {gates.wave: gates.word.value for gates in status.verdicts}
+    for wave in range(1, len(status.waves) + 1):
+        counts = Counter(_state(board) for board in status.boards if board.wave == wave)
+        cells = [str(counts[state] or "") for state in STATES]
+        table.add_row(str(wave), str(counts.total()), *cells, words.get(wave, ""))
+    return table
+
+
+def _gates_table(status: RolloutStatus) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("wave", "gate", "says", "found", "boards"):
+        table.add_column(heading, overflow="fold")
+    for wave in status.verdicts:
+        for gate in wave.gates:
+            beyond = " ".join(gate.boards[:SHOWN])
+            table.add_row(str(wave.wave), gate.gate, gate.word.value, gate.found, beyond)
+        if wave.approved:
+            table.add_row(str(wave.wave), "approval", "yes", wave.approved, "")
+    return table
+
+
+# Operators
+
+
+def _who() -> str:
+    return install.this_user().holder
+
+
+@task
+def pause(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
+    """Begin no other board; those at work end. Example: invoke rollout.pause"""
+    opened = _ledger(ledger)
+    name = _chosen(opened, name)
+    opened.wish(name, "pause", _who())
+    _tell_change(name, "pause", json=json)
+
+
+def _tell_change(name: str, change: str, *, json: bool, boards: int = 0) -> None:
+    if json:
+        write_document(RolloutChange(name=name, change=change, boards=boards))
+    else:
+        say(f"rollout {name}: {change}{f', {boards} boards' if boards else ''}")
+
+
+@task
+def resume(
+    c: Context,
+    name: Name = "",
+    fleet: FleetFile = "",
+    outside_window: OutsideWindow = False,
+    ask_password: AskPassword = False,
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Go on after a pause or the controller's death. Example: invoke rollout.resume"""
+    opened = _ledger(ledger)
+    name = _chosen(opened, name)
+    if opened.rollout(name).is_over:
+        raise UserError(
+            f"rollout '{name}'",
+            f"is over: {opened.rollout(name).state}",
+            next="edgewright rollout.start --select=all",
+        )
+    opened.wish(name, "run", _who())
+    _conduct(
+        opened,
+        name,
+        inventory_of(fleet),
+        _login(ask=ask_password),
+        outside_window=outside_window,
+        json=json,
+    )
+
+
+@task
+def abort(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
+    """End a rollout; boards at work come to their end. Example: invoke rollout.abort"""
+    opened, is_alone = _ledger(ledger), True
+    name = _chosen(opened, name)
+    opened.wish(name, "abort", _who())
+
+    def busy() -> None:
+        nonlocal is_alone
+        is_alone = False
+        raise UserError(name, "its controller ends it")
+
+    try:
+        with opened.database.only_one(name, on_busy=busy):
+            opened.expire(name, _module("states").Retry(), worker="")
+            opened.end(name, "aborted", "by an operator")
+    except UserError:
+        if is_alone:
+            raise
+    _tell_change(name, "abort", json=json)
+
+
+@task
+def approve(
+    c: Context,
+    reason: Annotated[str, "why it may go on; it is kept with your name"],
+    name: Name = "",
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Let a rollout go on after a wave. Example: invoke rollout.approve --reason='they work'"""
+    opened = _ledger(ledger)
+    name = _chosen(opened, name)
+    rollout = opened.rollout(name)
+    if not rollout.phase.endswith("waits for approval") or rollout.is_over:
+        raise UserError(
+            f"rollout '{name}'",
+            "does not wait for approval",
+            facts=[f"phase: {rollout.phase}", f"state: {rollout.state}"],
+            next=f"edgewright rollout.status --name={name}",
+        )
+    if not reason.strip():
+        raise UserError("--reason", "is empty", next="say why it may go on")
+    opened.approve(name, rollout.wave, _who(), reason)
+    _tell_change(name, "approve", json=json)
+
+
+@task
+def retry(
+    c: Context,
+    board: Annotated[tuple[str, ...], "of those that failed; default: all of them"] = (),
+    name: Name = "",
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Try boards that failed once more. Example: invoke rollout.retry"""
+    opened = _ledger(ledger)
+    name = _chosen(opened, name)
+    count = opened.reopen(name, board)
+    if not count:
+        raise UserError(
+            f"rollout '{name}'",
+            "none of its boards is to be tried again",
+            next="once it is over: rollout.quarantine --release=BOARD, then another rollout.start",
+        )
+    _tell_change(name, "retry", json=json, boards=count)
+
+
+@task
+def simulate(
+    c: Context,
+    boards: Annotated[int, "that are simulated"] = 1000,
+    kills: Annotated[int, "controllers that are killed by SIGKILL"] = 10,
+    waves: Annotated[str, "as of rollout.start"] = "10,5%,25%,100%",
+    parallel: Parallel = 50,
+    ledger: Annotated[str, "postgresql://… of an empty database; default: SQLite"] = "",
+    json: Json = False,
+) -> None:
+    """Kill controllers of a rollout to simulated boards. Example: invoke rollout.simulate"""
+    require_pool(parallel)
+    with tempfile.TemporaryDirectory() as folder:
+        report: SimulationReport = _module("simulate").simulate(
+            Path(folder),
+            boards=boards,
+            kills=kills,
+            parallel=parallel,
+            plan_waves=waves,
+            ledger_place=ledger,
+            tell=say,
+        )
+    if json:
+        write_document(report)
+    else:
+        for name, value in report.model_dump(exclude={"version"}).items():
+            OUT.print(f"{name}: {value}")
+    if report.at_once or report.lost or report.different:
+        raise CheckError(
+            "simulation",
+            "ledger and boards do not agree",
+            facts=[f"{name}: {getattr(report, name)}" for name in ("at_once", "lost", "different")],
+            next="this is a fault of edgewright",
+        )
+
+
+@task
+def quarantine(
+    c: Context,
+    board: Annotated[tuple[str, ...], "that no rollout is to take"] = (),
+    reason: Annotated[str, "why"] = "",
+    release: Annotated[tuple[str, ...], "board that rollouts may take again"] = (),
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """List or change boards that no rollout takes. Example: invoke rollout.quarantine"""
+    opened = _ledger(ledger)
+    for each in board:
+        opened.quarantine(each, reason or f"by {_who()}")
+    for each in release:
+        if each not in opened.in_quarantine():
+            raise UserError(
+                f"--release={each}", "is not in quarantine", next="edgewright rollout.quarantine"
+            )
+        opened.quarantine(each, None)
+    boards = opened.in_quarantine()
+    if json:
+        write_document(Quarantine(boards=dict(boards)))
+        return
+    for each, why in boards.items():
+        OUT.print(f"{each}: {why}", soft_wrap=True)
+    say(f"{len(boards)} boards in quarantine")

@@ -1,0 +1,371 @@
+"""The controller of a rollout: waves, soak times, gates, approvals; it may die at any instant.
+
+Whatever it decides is in the ledger before anything follows from it, and every step may be done
+again: what the ledger says is over is not begun anew.
+"""
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+from edgewright.base.errors import EdgewrightError, InterruptedWorkError, TargetError
+from edgewright.fleet.rollout import gates
+from edgewright.fleet.rollout.durable import Steps
+from edgewright.fleet.rollout.gates import VERDICTS, Measured, Reading, Word
+from edgewright.fleet.rollout.ledger import Claim, Ledger, Member, Report
+from edgewright.fleet.rollout.plan import Plan
+from edgewright.fleet.rollout.states import FAILED, Goal, Outcome, Retry, State
+
+if TYPE_CHECKING:  # Fabric takes half of a controller's start
+    from edgewright.deploy.install import NextFence
+
+TICK_SECONDS = 1.0  # between looks at what operators wish; with the engine's own, 5 a second
+LOOKS = 3  # at a board that does not answer after the soak time
+OVER, STOPPED, ABORTED, LATE, APPROVED = "over", "stopped", "aborted", "late", "approved"
+
+
+class HopelessError(TargetError):
+    """What a board says will be the same the next time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a board says of itself."""
+
+    current: str | None
+    restarts: int | None = None  # of its service
+
+
+class Boards(Protocol):
+    """The way to the boards of a rollout. Each call may take long, and raise TargetError."""
+
+    def install(self, claim: Claim, next_fence: "NextFence") -> Measured:
+        """Bring a board to its release, and measure before and after."""
+
+    def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
+        """Bring a board to the release that it had before `claim.release`."""
+
+    def look(self, board: str) -> Seen:
+        """Ask a board what it runs."""
+
+    def opening(self, board: str) -> float:
+        """When the board may be changed: Unix seconds; in the past, if it may be now."""
+
+
+class Controller:
+    """Conducts one rollout; the only one that does."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        rollout: str,
+        boards: Boards,
+        *,
+        tell: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+        tick_s: float = TICK_SECONDS,
+    ) -> None:
+        """`tell` gets a line for each phase, and for each board that fails."""
+        self._ledger, self._rollout, self._boards = ledger, rollout, boards
+        self._tell = tell
+        self._leaves, self._leaves_at_once = threading.Event(), threading.Event()
+        self._clock, self._tick_s = clock, tick_s
+        self._plan = Plan.model_validate_json(ledger.rollout(rollout).plan)
+        self._gates = gates.parse(self._plan.gates)
+        self._retry = Retry(tries=self._plan.tries, backoff_s=self._plan.backoff_s)
+        self._worker = secrets.token_hex(8)
+
+    def leave(self) -> None:
+        """Begin no other board, and leave once those at work have ended; called again: at once.
+
+        The rollout is not over: another process goes on with it.
+        """
+        if self._leaves.is_set():
+            self._leaves_at_once.set()
+        self._leaves.set()
+
+    def conduct(self, step: Steps) -> str:
+        """From the first wave to the end: `done`, `stopped` (by a gate) or `aborted`."""
+        for wave in range(1, len(self._plan.ends) + 1):
+            ending = self._wave(step, wave)
+            if ending is not None:
+                state, reason = ending
+                step("end", partial(self._end, state, reason))
+                return state
+        step("end", partial(self._end, "done", ""))
+        return "done"
+
+    def _end(self, state: str, reason: str) -> None:
+        self._ledger.end(self._rollout, state, reason)
+
+    def _wave(self, step: Steps, wave: int) -> tuple[str, str] | None:
+        """A whole wave; where the rollout ends with it, its state and the reason."""
+
+        def timed(name: str, seconds: float, work: Callable[[float], str]) -> str:
+            until = step(f"{name} {wave} ends", lambda: self._clock() + seconds)
+            return str(step(f"{name} {wave}", lambda: work(float(until or 0))))
+
+        ended = timed("wave", self._plan.wave_s, partial(self._work, wave, Goal.RELEASE))
+        if ended == OVER:
+            ended = timed("soak", self._plan.soak_s, partial(self._soak, wave))
+        if ended == OVER:  # boards that an operator had tried again meanwhile
+            ended = timed("rest", self._plan.wave_s, partial(self._work, wave, Goal.RELEASE))
+        if ended == ABORTED:
+            return "aborted", "by an operator"
+        word = step(f"judge {wave}", lambda: str(self._judge(wave)))
+        if word == Word.NO:
+            timed("back", self._plan.wave_s, partial(self._work, wave, Goal.FORMER))
+            return "stopped", f"wave {wave}: a gate said no"
+        if word == Word.NONE or wave == self._plan.approve_after:
+            answer = timed("approval", self._plan.approval_s, partial(self._approval, wave))
+            if answer == ABORTED:
+                return "aborted", "by an operator"
+            if answer == LATE:
+                timed("back", self._plan.wave_s, partial(self._work, wave, Goal.FORMER))
+                return "stopped", f"wave {wave}: nobody approved in time"
+        return None
+
+    # What operators wish
+
+    def _wish(self) -> str:
+        return self._ledger.rollout(self._rollout).wish
+
+    def _enter(self, phase: str) -> None:
+        if self._ledger.enter(self._rollout, phase):
+            self._tell(phase)
+
+    def _wait(self, ticks: float) -> None:
+        if self._leaves.wait(ticks * self._tick_s):
+            self._go()
+
+    def _go(self) -> None:
+        raise InterruptedWorkError(
+            f"rollout '{self._rollout}'",
+            "left: it is not over",
+            next=f"edgewright rollout.resume --name={self._rollout}",
+        )
+
+    def _soak(self, wave: int, until: float) -> str:
+        """Wait; a pause that lasts longer ends when it ends."""
+        self._enter(f"wave {wave} soaks")
+        while (wish := self._wish()) == "pause" or self._clock() < until:
+            if wish == "abort":
+                return ABORTED
+            self._wait(1)
+        return ABORTED if wish == "abort" else OVER
+
+    def _approval(self, wave: int, until: float) -> str:
+        self._enter(f"wave {wave} waits for approval")
+        while self._ledger.approval(self._rollout, wave) is None:
+            if self._wish() == "abort":
+                return ABORTED
+            if self._clock() >= until:
+                return LATE
+            self._wait(2)
+        return APPROVED
+
+    # Boards
+
+    def _work(self, wave: int, goal: Goal, until: float) -> str:
+        """Work on all boards that are ready, until none is left."""
+        ledger = self._ledger
+        self._enter(f"wave {wave}" if goal is Goal.RELEASE else f"wave {wave} goes back")
+        if goal is Goal.RELEASE:
+            ledger.open_wave(self._rollout, wave)
+        ledger.expire(self._rollout, self._retry, worker=self._worker)
+        if goal is Goal.FORMER:
+            ledger.take_back(self._rollout, wave)
+        crew = _Crew(self._boards, ledger, self._plan, self._clock)
+        stop, wish, looked_at, wait_s = "", "", float("-inf"), 0.0
+        while True:
+            reports = crew.reports(wait_s)
+            if reports:
+                ledger.finish(reports, self._retry)
+                self._tell_failures(reports)
+            now, has_failure = self._clock(), any(r.outcome is not Outcome.DONE for r in reports)
+            if has_failure or now - looked_at >= self._tick_s:
+                looked_at = now
+                crew.renew()
+                ledger.expire(self._rollout, self._retry, worker=self._worker)
+                wish = self._wish()
+                stop = self._why_none_begins(wave, goal, wish, until) or stop
+            if self._leaves_at_once.is_set() or (self._leaves.is_set() and not crew.at_work):
+                self._go()
+            may_begin = not stop and not self._leaves.is_set()
+            may_begin &= wish == "run" or (goal is Goal.FORMER and wish == "abort")
+            if may_begin and crew.begin(self._rollout, self._worker):
+                wait_s = 0.0
+                continue
+            wait_s = self._tick_s  # or until a board ends
+            if not crew.at_work:
+                left = {state for _, state in ledger.counts(self._rollout)}
+                if State.RUNNING not in left and (stop or (may_begin and State.READY not in left)):
+                    return stop or OVER
+
+    def _tell_failures(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            if report.outcome is not Outcome.DONE:
+                self._tell(f"{report.claim.board}: {report.reason}")
+
+    def _why_none_begins(self, wave: int, goal: Goal, wish: str, until: float) -> str | None:
+        """Why no other board is begun; those at work come to their end."""
+        if goal is Goal.RELEASE and wish == "abort":
+            return ABORTED
+        if self._clock() >= until:
+            self._ledger.skip_rest(self._rollout, wave, "the wave's time was over")
+            return None
+        if goal is Goal.FORMER:
+            return None
+        limit = next((gate for gate in self._gates if gate.name == "failures"), None)
+        counts = self._ledger.counts(self._rollout, wave)
+        failed = sum(count for (_, state), count in counts.items() if state in FAILED)
+        if limit is not None and failed > gates.may_fail(limit, counts.total()):
+            self._ledger.skip_rest(self._rollout, wave, "too many boards of its wave failed")
+            return STOPPED
+        return None
+
+    # Gates
+
+    def _judge(self, wave: int) -> Word:
+        """The first verdict counts: boards that a take-back has changed are not judged again."""
+        known = self._ledger.verdicts(self._rollout)
+        if wave not in known:
+            self._enter(f"wave {wave} is judged")
+            members = self._ledger.members(self._rollout, wave)
+            with ThreadPoolExecutor(min(self._plan.parallel, len(members))) as pool:
+                readings = tuple(pool.map(self._reading, members))
+            verdicts = gates.judge(self._gates, readings)
+            text = VERDICTS.dump_json(verdicts).decode()
+            self._ledger.judge(self._rollout, wave, text)
+            known = self._ledger.verdicts(self._rollout)
+        return gates.worst(VERDICTS.validate_json(known[wave]))
+
+    def _reading(self, member: Member) -> Reading:
+        measured = Measured.model_validate_json(member.result) if member.result else Measured()
+        if member.state is not State.DONE:
+            return Reading(
+                board=member.board, failure=member.reason or member.state, measured=measured
+            )
+        failure, seen = None, None
+        for _ in range(LOOKS):
+            try:
+                seen = self._boards.look(member.board)
+            except EdgewrightError as fault:
+                failure = f"after the soak time: {fault.problem}"
+                continue
+            failure = None
+            if seen.current != member.release:
+                failure = f"after the soak time it runs {seen.current or 'no release'}"
+            break
+        restarts = None
+        if seen is not None and seen.restarts is not None and measured.restarts is not None:
+            restarts = max(seen.restarts - measured.restarts, 0)
+        return Reading(board=member.board, failure=failure, measured=measured, restarts=restarts)
+
+
+class _Crew:
+    """Boards at work, each in a thread: one that hangs takes nothing from the others but a place.
+
+    The threads end with the process. What one reports after the deadline of its attempt is dropped
+    by the ledger.
+    """
+
+    def __init__(
+        self, boards: Boards, ledger: Ledger, plan: Plan, clock: Callable[[], float]
+    ) -> None:
+        self._boards, self._ledger, self._plan, self._clock = boards, ledger, plan, clock
+        self._ended = SimpleQueue[Report]()
+        self._began: dict[int, tuple[Claim, float]] = {}  # by attempt
+        self._sites = Counter[str]()
+
+    @property
+    def at_work(self) -> int:
+        return len(self._began)
+
+    def begin(self, rollout: str, worker: str) -> int:
+        """Begin work on boards that are ready, as far as there is room; returns on how many."""
+        room = self._plan.parallel - self.at_work
+        claims: Sequence[Claim] = ()
+        if room:
+            planned, limit = self._sites.copy(), self._plan.per_site
+
+            def has_room(site: str) -> bool:
+                planned[site] += 1
+                return not limit or planned[site] <= limit
+
+            claims = self._ledger.claim(
+                rollout,
+                worker=worker,
+                limit=room,
+                lease_s=self._plan.lease_s,
+                room=has_room,
+                full=[site for site, count in planned.items() if limit and count >= limit],
+                opening=self._boards.opening,
+            )
+        for claim in claims:
+            self._began[claim.attempt] = claim, self._clock()
+            self._sites[claim.site] += 1
+            threading.Thread(target=self._attempt, args=(claim,), daemon=True).start()
+        return len(claims)
+
+    def _attempt(self, claim: Claim) -> None:
+        current = claim
+
+        def next_fence(last: int) -> int:
+            nonlocal current
+            raised = self._ledger.raise_fence(current, last)
+            if raised is None:
+                raise TargetError(claim.board, "its attempt was given up meanwhile")
+            current = raised
+            return raised.fence
+
+        outcome, reason, result = Outcome.DONE, "", None
+        try:
+            if claim.goal is Goal.RELEASE:
+                result = self._boards.install(claim, next_fence).model_dump_json()
+            else:
+                self._boards.go_back(claim, next_fence)
+        except HopelessError as fault:
+            outcome, reason = Outcome.HOPELESS, _words(fault)
+        except EdgewrightError as fault:
+            outcome, reason = Outcome.FAILED, _words(fault)
+        except Exception as bug:
+            outcome, reason = Outcome.FAILED, f"a bug: {type(bug).__name__}: {bug}"
+        self._ended.put(Report(claim=current, outcome=outcome, reason=reason, result=result))
+
+    def reports(self, wait_s: float) -> list[Report]:
+        """The ends since the last call; waits for one at most so long."""
+        reports = list[Report]()
+        try:
+            reports.append(self._ended.get(timeout=wait_s) if wait_s else self._ended.get_nowait())
+            while True:
+                reports.append(self._ended.get_nowait())
+        except Empty:
+            pass
+        for report in reports:
+            self._release(report.claim.attempt)
+        return reports
+
+    def renew(self) -> None:
+        """Leases go on until the deadlines of their attempts."""
+        late = self._clock() - self._plan.board_s
+        for attempt in [attempt for attempt, (_, began) in self._began.items() if began < late]:
+            self._release(attempt)
+        if self._began:
+            self._ledger.renew([claim for claim, _ in self._began.values()], self._plan.lease_s)
+
+    def _release(self, attempt: int) -> None:
+        if attempt in self._began:
+            claim, _ = self._began.pop(attempt)
+            self._sites[claim.site] -= 1
+
+
+def _words(fault: EdgewrightError) -> str:
+    return "; ".join((fault.problem, *fault.facts[:3]))[:500]

@@ -1,0 +1,77 @@
+"""A rollout as a document."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from edgewright.fleet.documents import (
+    RolloutBoard,
+    RolloutGates,
+    RolloutLine,
+    RolloutList,
+    RolloutStatus,
+)
+from edgewright.fleet.rollout import gates
+from edgewright.fleet.rollout.gates import VERDICTS, Measured
+from edgewright.fleet.rollout.ledger import Ledger, Member, Rollout
+from edgewright.fleet.rollout.plan import Plan
+
+
+def status(ledger: Ledger, name: str) -> RolloutStatus:
+    """All that the ledger knows of a rollout. Raises UserError for a name that none has."""
+    rollout = ledger.rollout(name)
+    plan = Plan.model_validate_json(rollout.plan)
+    return RolloutStatus(
+        **_head(rollout),
+        wish=rollout.wish,
+        wave=rollout.wave,
+        waves=plan.ends,
+        releases=plan.releases,
+        verdicts=tuple(
+            _gates(ledger, name, wave, text) for wave, text in ledger.verdicts(name).items()
+        ),
+        boards=tuple(map(_board, ledger.members(name))),
+    )
+
+
+def listed(ledger: Ledger) -> RolloutList:
+    return RolloutList(rollouts=tuple(RolloutLine(**_head(each)) for each in ledger.rollouts()))
+
+
+def _head(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "name": rollout.name,
+        "state": rollout.state,
+        "phase": rollout.phase,
+        "reason": rollout.reason,
+        "started": _time(rollout.started),
+        "ended": None if rollout.ended is None else _time(rollout.ended),
+    }
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _gates(ledger: Ledger, name: str, wave: int, text: str) -> RolloutGates:
+    verdicts, approval = VERDICTS.validate_json(text), ledger.approval(name, wave)
+    return RolloutGates(
+        wave=wave,
+        word=gates.worst(verdicts),
+        gates=verdicts,
+        approved=f"{approval.who}: {approval.reason}" if approval else None,
+    )
+
+
+def _board(member: Member) -> RolloutBoard:
+    return RolloutBoard(
+        board=member.board,
+        site=member.site,
+        wave=member.wave,
+        goal=member.goal.value,
+        state=member.state.value,
+        tries=member.tries,
+        release=member.release,
+        former=member.former,
+        reason=member.reason,
+        measured=Measured.model_validate_json(member.result) if member.result else None,
+    )

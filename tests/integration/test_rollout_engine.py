@@ -1,0 +1,153 @@
+"""Durable work in processes of its own: killed, run twice at once, with a database of strangers."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from edgewright.base.errors import TargetError, UserError
+from edgewright.fleet.rollout import durable
+from edgewright.fleet.rollout.database import open_database
+from tests.checkout import ROOT
+
+# Appends a line for each step to a file; waits or dies in the step that is named.
+WORK = """
+import os, signal, sys, time
+from edgewright.fleet.rollout import durable
+from edgewright.fleet.rollout.database import open_database
+
+place, log, dies_in = sys.argv[1:]
+
+def note(name):
+    with open(log, "a") as file:
+        file.write(name + "\\n")
+    if name == dies_in:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name.upper()
+
+def work(step):
+    return "".join(step(name, lambda name=name: note(name)) for name in "abc")
+
+if __name__ == "__main__":
+    print(durable.run(open_database(place), "bread", work))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.sqlite")
+
+
+def process(place: str, log: Path, dies_in: str = "") -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", WORK, place, str(log), dies_in]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_process_is_followed_from_its_last_step(place: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for dies_in in ("b", "b", "c"):
+        assert process(place, log, dies_in).wait() == -signal.SIGKILL
+    last = process(place, log)
+
+    assert last.communicate()[0] == "ABC\n"
+    assert log.read_text().split() == ["a", "b", "b", "b", "c", "c"]
+    again = process(place, log)
+    assert again.communicate()[0] == "ABC\n"
+    assert log.read_text().split() == ["a", "b", "b", "b", "c", "c"]
+
+
+def test_work_is_never_given_up_for_its_many_recoveries(place: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert process(place, log, "b").wait() == -signal.SIGKILL
+    with sqlite3.connect(place) as connection:
+        connection.execute("UPDATE workflow_status SET recovery_attempts = 500")
+
+    assert process(place, log).communicate()[0] == "ABC\n"
+
+
+def test_a_second_process_for_the_same_work_is_refused(place: str) -> None:
+    database, begun, ends = open_database(place), threading.Event(), threading.Event()
+
+    def work(step: durable.Steps) -> str:
+        begun.set()
+        ends.wait(20)
+        return "end"
+
+    results: list[str] = []
+    first = threading.Thread(target=lambda: results.append(durable.run(database, "bread", work)))
+    first.start()
+    assert begun.wait(20)
+    with pytest.raises(UserError, match="another process is at work on it"):
+        durable.run(open_database(place), "bread", work)
+    ends.set()
+    first.join()
+
+    assert results == ["end"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OSError("no space left"), "no space left"),
+        (
+            sa.exc.OperationalError("UPDATE", None, Exception("database or disk is full")),
+            "rollout 'bread': the ledger does not answer\n  database or disk is full",
+        ),
+    ],
+    ids=["a fault of the step", "a ledger that is full"],
+)
+def test_what_a_step_raises_is_raised_and_the_work_goes_on_the_next_time(
+    fault: Exception, words: str, place: str
+) -> None:
+    faults = [fault]
+
+    def fragile() -> str:
+        if faults:
+            raise faults.pop()
+        return "fine"
+
+    def work(step: durable.Steps) -> str:
+        return str(step("fragile", fragile))
+
+    database = open_database(place)
+    with pytest.raises((OSError, TargetError), match=words):
+        durable.run(database, "bread", work)
+    assert durable.run(database, "bread", work) == "fine"
+
+
+def test_the_database_holds_json_of_one_version_in_wal_mode(place: str) -> None:
+    database = open_database(place)
+    durable.run(database, "bread", lambda step: str(step("one", lambda: "x")))
+
+    with sqlite3.connect(place) as connection:
+        rows = connection.execute("SELECT output, serialization FROM operation_outputs").fetchall()
+        assert [(json.loads(output), kind) for output, kind in rows] == [("x", "json")]
+        versions = connection.execute("SELECT application_version FROM workflow_status").fetchall()
+        assert versions == [(durable.VERSION,)]
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.nightly
+def test_it_asks_the_database_little_while_it_waits(place: str) -> None:
+    """With the controller's own looks at operators' wishes, at most five a second."""
+    database, begun = open_database(place), [0]
+    sa.event.listen(database.steps, "begin", lambda _: begun.__setitem__(0, begun[0] + 1))
+    counts: list[int] = []
+
+    def work(step: durable.Steps) -> str:
+        threading.Event().wait(62)  # in its first minute it looks for schedules each second
+        before = begun[0]
+        threading.Event().wait(5)
+        counts.append(begun[0] - before)
+        return "end"
+
+    durable.run(database, "bread", work)
+    assert counts[0] <= 4 * 5

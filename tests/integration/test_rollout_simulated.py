@@ -1,0 +1,34 @@
+"""Rollouts whose controllers are killed, over simulated boards that hold the truth."""
+
+from pathlib import Path
+
+import pytest
+
+from edgewright.fleet.documents import SimulationReport
+from edgewright.fleet.rollout.simulate import simulate
+
+
+def require_agreement(report: SimulationReport) -> None:
+    """No board with two deploys at once, none lost, and the ledger says what the boards run."""
+    assert report.state == "done"
+    assert (report.at_once, report.lost, report.different) == (0, 0, 0)
+    assert report.done + report.quarantined == report.boards
+
+
+def test_controllers_that_are_killed_lose_no_board(tmp_path: Path) -> None:
+    report = simulate(tmp_path, boards=300, kills=3, plan_waves="30,100%")
+
+    require_agreement(report)
+    assert report.kills == 3
+    assert report.quarantined == 2  # of three with a fault, one is only slow
+    assert report.attempts >= 300
+
+
+@pytest.mark.nightly
+def test_a_hundred_controllers_are_killed_over_ten_thousand_boards(tmp_path: Path) -> None:
+    report = simulate(tmp_path, boards=10_000, kills=100, parallel=100)
+
+    require_agreement(report)
+    assert report.kills == 100
+    assert report.resumed_median_s is not None
+    assert report.resumed_median_s <= 10

@@ -1,0 +1,159 @@
+"""Rollout tasks on a ledger that others wrote, without any board."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import ExitCode
+from edgewright.cli.program import Edgewright
+from edgewright.fleet.rollout import gates
+from edgewright.fleet.rollout.database import open_database
+from edgewright.fleet.rollout.gates import VERDICTS, Reading
+from edgewright.fleet.rollout.ledger import Entry, Ledger, Report
+from edgewright.fleet.rollout.plan import Plan
+from edgewright.fleet.rollout.states import Outcome, Retry
+from tests.schemas import require_valid
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def ledger(place: str) -> Ledger:
+    """A rollout of four boards: two are done, one failed, one waits for its wave."""
+    ledger = Ledger(open_database(place), time.time)
+    plan = Plan(
+        waves="3,4", ends=(3, 4), salt="s", gates="failures<=0", releases={"rpi2": "new"}, soak_s=0
+    )
+    entries = [
+        Entry(board=f"oven-{n}", site="hall", wave=1 + n // 3, release="new") for n in range(4)
+    ]
+    ledger.plan("bread", plan.model_dump_json(), entries)
+    ledger.open_wave("bread", 1)
+    reports = [
+        Report(
+            claim=claim,
+            outcome=Outcome.HOPELESS if claim.board == "oven-1" else Outcome.DONE,
+            reason="no space" if claim.board == "oven-1" else "",
+        )
+        for claim in ledger.claim("bread", worker="w", limit=9, lease_s=60)
+    ]
+    ledger.finish(reports, Retry())
+    return ledger
+
+
+def run(*argv: str) -> int:
+    try:
+        Edgewright().run(["edgewright", *argv], exit=True)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return ExitCode.OK
+
+
+def test_status_shows_waves_gates_and_what_failed(
+    ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = Reading(board="oven-1", failure="no space", measured=gates.Measured())
+    verdicts = gates.judge(gates.parse("failures<=0"), [failed])
+    ledger.judge("bread", 1, VERDICTS.dump_json(verdicts).decode())
+
+    assert run("rollout.status", f"--ledger={place}") == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert shown.startswith("rollout bread: running, planned\n")
+    assert "oven-1: quarantined: no space" in shown
+    assert "1 of 1 boards" in shown
+
+    assert run("rollout.status", f"--ledger={place}", "--json") == ExitCode.OK
+    text = capsys.readouterr().out
+    require_valid("rollout.status", text)
+    states = {board["board"]: board["state"] for board in json.loads(text)["boards"]}
+    assert states == {
+        "oven-0": "done", "oven-1": "quarantined", "oven-2": "done", "oven-3": "waiting",
+    }  # fmt: skip
+
+
+def test_list(ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rollout.list", f"--ledger={place}", "--json") == ExitCode.OK
+    text = capsys.readouterr().out
+    require_valid("rollout.list", text)
+    assert [each["name"] for each in json.loads(text)["rollouts"]] == ["bread"]
+
+
+def test_retry_and_quarantine(
+    ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("rollout.quarantine", f"--ledger={place}", "--json") == ExitCode.OK
+    text = capsys.readouterr().out
+    require_valid("rollout.quarantine", text)
+    assert json.loads(text)["boards"] == {"oven-1": "rollout bread: no space"}
+
+    assert run("rollout.retry", f"--ledger={place}", "--json") == ExitCode.OK
+    require_valid("rollout.retry", capsys.readouterr().out)
+    assert ledger.in_quarantine() == {}
+    assert run("rollout.retry", f"--ledger={place}") == ExitCode.USER
+    assert "none of its boards is to be tried again" in capsys.readouterr().err
+
+    assert run("rollout.quarantine", f"--ledger={place}", "--board=oven-9", "--reason=disk") == 0
+    assert run("rollout.quarantine", f"--ledger={place}", "--release=oven-9") == ExitCode.OK
+    assert ledger.in_quarantine() == {}
+    assert run("rollout.quarantine", f"--ledger={place}", "--release=oven-9") == ExitCode.USER
+
+
+def test_approval_is_taken_only_where_it_is_waited_for(
+    ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    approve = ("rollout.approve", f"--ledger={place}", "--reason=looked at both")
+    assert run(*approve) == ExitCode.USER
+    assert "does not wait for approval" in capsys.readouterr().err
+
+    ledger.enter("bread", "wave 1 waits for approval")
+    assert run(*approve, "--json") == ExitCode.OK
+    require_valid("rollout.approve", capsys.readouterr().out)
+    approval = ledger.approval("bread", 1)
+    assert approval is not None
+    assert approval.reason == "looked at both"
+
+
+def test_pause_and_an_abort_without_a_controller(
+    ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("rollout.pause", f"--ledger={place}", "--json") == ExitCode.OK
+    require_valid("rollout.pause", capsys.readouterr().out)
+    assert ledger.rollout("bread").wish == "pause"
+
+    assert run("rollout.abort", f"--ledger={place}", "--json") == ExitCode.OK
+    require_valid("rollout.abort", capsys.readouterr().out)
+    assert ledger.rollout("bread").state == "aborted"
+    assert run("rollout.resume", f"--ledger={place}") == ExitCode.USER
+    assert "is over: aborted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("rollout.status",), "rollout: there is none yet"),
+        (("rollout.status", "--name=cake"), "rollout 'cake': is unknown"),
+        (("rollout.start",), "expected --select or --group"),
+        (("rollout.start", "--select=all", "--name=../x"), "expected a-z"),
+    ],
+)
+def test_mistakes(
+    argv: tuple[str, ...], words: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*argv, f"--ledger={place}") == ExitCode.USER
+    assert words in capsys.readouterr().err
+
+
+def test_a_ledger_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("no database at all, but long enough to be taken for one" * 20)
+
+    assert run("rollout.list", f"--ledger={tmp_path / 'text'}") == ExitCode.USER
+    assert "the ledger cannot be opened" in capsys.readouterr().err
+    assert run("rollout.list", "--ledger=mysql://here/x") == ExitCode.USER
+    assert "expected a file, or postgresql://" in capsys.readouterr().err

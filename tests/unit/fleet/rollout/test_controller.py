@@ -1,0 +1,379 @@
+"""The controller over boards in memory, with steps that a process may die in."""
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from edgewright.base.errors import InterruptedWorkError, TargetError
+from edgewright.deploy.install import NextFence
+from edgewright.fleet.rollout import gates, waves
+from edgewright.fleet.rollout.controller import Controller, HopelessError, Seen
+from edgewright.fleet.rollout.database import Database
+from edgewright.fleet.rollout.durable import Json
+from edgewright.fleet.rollout.gates import Measured, Numbers
+from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
+from edgewright.fleet.rollout.plan import Plan
+from edgewright.fleet.rollout.states import Goal, State
+
+FORMER = Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=1.0)
+
+
+@dataclass
+class Fakes:
+    """Boards of this process. `faults` are raised once each, the last one always."""
+
+    count: int = 12
+    after: Numbers = FORMER
+    faults: dict[str, list[Exception]] = field(default_factory=dict)
+    current: dict[str, str] = field(default_factory=lambda: defaultdict(lambda: "old"))
+    fence: Counter[str] = field(default_factory=Counter)
+    at_work: Counter[str] = field(default_factory=Counter)
+    most: Counter[str] = field(default_factory=Counter)  # at work at once, of each site
+    restarts: Counter[str] = field(default_factory=Counter)
+    holds: threading.Event | None = None  # boards wait for it
+    sites: int = 3
+
+    def site(self, board: str) -> str:
+        return f"hall-{int(board.removeprefix('oven-')) % self.sites}"
+
+    def _touch(self, claim: Claim, next_fence: NextFence) -> None:
+        site = self.site(claim.board)
+        self.at_work[site] += 1
+        self.most[site] = max(self.most[site], self.at_work[site])
+        try:
+            self.fence[claim.board] = next_fence(self.fence[claim.board])
+            if self.holds:
+                self.holds.wait(10)
+            faults = self.faults.get(claim.board)
+            if faults and claim.goal is Goal.RELEASE:
+                raise faults.pop(0) if len(faults) > 1 else faults[0]
+        finally:
+            self.at_work[site] -= 1
+
+    def install(self, claim: Claim, next_fence: NextFence) -> Measured:
+        self._touch(claim, next_fence)
+        self.current[claim.board] = claim.release
+        return Measured(before=FORMER, after=self.after, restarts=0)
+
+    def go_back(self, claim: Claim, next_fence: NextFence) -> None:
+        self._touch(claim, next_fence)
+        self.current[claim.board] = "old"
+
+    def look(self, board: str) -> Seen:
+        return Seen(current=self.current[board], restarts=self.restarts[board])
+
+    def opening(self, board: str) -> float:
+        return 0.0
+
+
+class Death(BaseException):
+    """The process is killed."""
+
+
+class Memory:
+    """Steps that are kept, and a process that dies in or after any one of them."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, Json] = {}
+        self.dies_before, self.dies_after = "", ""
+
+    def __call__(self, name: str, work: Callable[[], Json], /) -> Json:
+        if name not in self.done:
+            if name == self.dies_before:
+                raise Death
+            answer = work()
+            if name == self.dies_after:
+                raise Death
+            self.done[name] = answer
+        return self.done[name]
+
+
+def begin(database: Database, boards: Fakes, **changes: object) -> Ledger:
+    ledger = Ledger(database, time.time)
+    names = {f"oven-{number}": boards.site(f"oven-{number}") for number in range(boards.count)}
+    ends = waves.ends(str(changes.pop("waves", "6,100%")), len(names))
+    settings = {"backoff_s": 0.01, "soak_s": 0.0, "gates": gates.DEFAULT, **changes}
+    plan = Plan.model_validate(
+        {"waves": "", "ends": ends, "salt": "s", "releases": {"a53-som": "new"}, **settings}
+    )
+    members = waves.assign(names, ends, plan.salt)
+    entries = [
+        Entry(board=board, site=names[board], wave=wave, release="new", former="old")
+        for board, wave in members.items()
+    ]
+    ledger.plan("bread", plan.model_dump_json(), entries)
+    return ledger
+
+
+def conduct(ledger: Ledger, boards: Fakes, steps: Memory | None = None) -> str:
+    return Controller(ledger, "bread", boards, tick_s=0.02).conduct(steps or Memory())
+
+
+def states(ledger: Ledger) -> Counter[State]:
+    return Counter(member.state for member in ledger.members("bread"))
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_all_waves_one_after_the_other(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards)
+
+    assert conduct(ledger, boards) == "done"
+
+    assert states(ledger) == {State.DONE: 12}
+    assert set(boards.current.values()) == {"new"}
+    begun = [event.board for event in ledger.events("bread") if event.kind == "begun"]
+    waves_of = {member.board: member.wave for member in ledger.members("bread")}
+    assert [waves_of[board or ""] for board in begun] == [1] * 6 + [2] * 6
+    assert {*ledger.verdicts("bread")} == {1, 2}
+
+
+def test_a_board_that_fails_once_is_tried_again_and_one_that_always_does_is_left(
+    database: Database,
+) -> None:
+    boards = Fakes(
+        faults={
+            "oven-1": [TargetError("oven-1", "off"), TargetError("oven-1", "off")],
+            "oven-2": [HopelessError("oven-2", "full")],
+        }
+    )
+    boards.faults["oven-3"] = [TargetError("oven-3", "busy"), ValueError("a fault of ours")]
+    ledger = begin(database, boards, gates="failures<=5")
+
+    assert conduct(ledger, boards) == "done"
+
+    members = {member.board: member for member in ledger.members("bread")}
+    assert {name: members[name].tries for name in boards.faults} == {
+        "oven-1": 3,
+        "oven-2": 1,
+        "oven-3": 3,
+    }
+    assert members["oven-3"].reason == "a bug: ValueError: a fault of ours"
+    assert states(ledger) == {State.DONE: 9, State.QUARANTINED: 3}
+    assert {*ledger.in_quarantine()} == {"oven-1", "oven-2", "oven-3"}
+
+
+@pytest.mark.parametrize(
+    ("after", "gate"),
+    [
+        (Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0), "p95<=10%"),
+        (Numbers(p95_ms=40.0, peak_rss_kb=50_000, right=1.0), "memory<=10%"),
+        (Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=0.75), "accuracy<=0%"),
+    ],
+)
+def test_a_wave_that_measured_worse_is_taken_back(
+    database: Database, after: Numbers, gate: str
+) -> None:
+    boards = Fakes(after=after)
+    ledger = begin(database, boards)
+
+    assert conduct(ledger, boards) == "stopped"
+
+    assert set(boards.current.values()) == {"old"}
+    assert len(boards.current) == 6
+    no = [v for v in gates_of(ledger) if v.word is gates.Word.NO]
+    assert [(verdict.gate, len(verdict.boards)) for verdict in no] == [(gate, 6)]
+    counts = ledger.counts("bread")
+    assert counts == {(Goal.FORMER, State.DONE): 6, (Goal.RELEASE, State.SKIPPED): 6}
+    assert ledger.rollout("bread").reason == "wave 1: a gate said no"
+
+
+def gates_of(ledger: Ledger) -> tuple[gates.Verdict, ...]:
+    return gates.VERDICTS.validate_json(ledger.verdicts("bread")[1])
+
+
+def test_a_service_that_restarts_and_a_board_that_went_back_are_seen_after_the_soak_time(
+    database: Database,
+) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards, soak_s=0.2)
+    first = [member.board for member in ledger.members("bread", 1)]
+
+    def harm() -> None:
+        wait_until(lambda: ledger.rollout("bread").phase == "wave 1 soaks")
+        boards.restarts[first[0]] = 2
+        boards.current[first[1]] = "old"
+
+    in_background(harm)
+    assert conduct(ledger, boards) == "stopped"
+
+    named = {verdict.gate: verdict.boards for verdict in gates_of(ledger)}
+    assert named["restarts<=0"] == (first[0],)
+    assert named["failures<=5%"] == (first[1],)
+
+
+def test_too_many_failures_stop_a_wave_before_its_end(database: Database) -> None:
+    boards = Fakes(count=30)
+    boards.faults = {f"oven-{n}": [HopelessError("oven", "wrong answers")] for n in range(30)}
+    ledger = begin(database, boards, waves="100%", gates="failures<=2", parallel=1)
+
+    assert conduct(ledger, boards) == "stopped"
+
+    begun = [event.board for event in ledger.events("bread") if event.text == "release"]
+    assert len(begun) <= 5
+    assert ledger.in_quarantine() == {}  # they went back: the release was to blame
+
+
+def test_no_verdict_waits_for_a_person(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards, waves="2,100%")
+    ends: list[str] = []
+    thread = in_background(lambda: ends.append(conduct(ledger, boards)))
+    wait_until(lambda: ledger.rollout("bread").phase == "wave 1 waits for approval")
+    assert len(boards.current) == 2
+
+    ledger.approve("bread", 1, "ann", "looked at both")
+    thread.join(10)
+
+    assert ends == ["done"]
+
+
+@pytest.mark.parametrize("answer", ["approve", "late"])
+def test_an_approval_that_was_asked_for(database: Database, answer: str) -> None:
+    boards = Fakes()
+    late = {"approval_s": 0.1} if answer == "late" else {}
+    ledger = begin(database, boards, approve_after=1, **late)
+    if answer == "approve":  # while no controller is alive
+        ledger.approve("bread", 1, "ann", "seen")
+
+    assert conduct(ledger, boards) == ("done" if answer == "approve" else "stopped")
+    assert set(boards.current.values()) == {"new" if answer == "approve" else "old"}
+
+
+def test_abort_lets_boards_at_work_end(database: Database) -> None:
+    boards = Fakes(holds=threading.Event())
+    ledger = begin(database, boards, parallel=4)
+    ends: list[str] = []
+    thread = in_background(lambda: ends.append(conduct(ledger, boards)))
+    wait_until(lambda: states(ledger)[State.RUNNING] == 4)
+
+    ledger.wish("bread", "abort", "ann")
+    time.sleep(0.1)
+    assert boards.holds
+    boards.holds.set()
+    thread.join(10)
+
+    assert ends == ["aborted"]
+    assert states(ledger) == {State.DONE: 4, State.SKIPPED: 8}
+
+
+def test_leaving_lets_boards_at_work_end_and_another_controller_goes_on(
+    database: Database,
+) -> None:
+    boards = Fakes(holds=threading.Event())
+    ledger = begin(database, boards, parallel=4)
+    controller, steps = Controller(ledger, "bread", boards, tick_s=0.02), Memory()
+    raised: list[str] = []
+
+    def conduct_and_leave() -> None:
+        try:
+            controller.conduct(steps)
+        except InterruptedWorkError as left:
+            raised.append(str(left))
+
+    thread = in_background(conduct_and_leave)
+    wait_until(lambda: states(ledger)[State.RUNNING] == 4)
+    controller.leave()
+    assert boards.holds
+    boards.holds.set()
+    thread.join(10)
+
+    assert raised == [
+        "rollout 'bread': left: it is not over\nnext: edgewright rollout.resume --name=bread"
+    ]
+    assert states(ledger) == {State.DONE: 4, State.READY: 2, State.WAITING: 6}
+    assert conduct(ledger, boards, steps) == "done"
+
+
+def test_a_pause_begins_no_board_and_ends(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards)
+    ledger.wish("bread", "pause", "ann")
+    ends: list[str] = []
+    thread = in_background(lambda: ends.append(conduct(ledger, boards)))
+    time.sleep(0.2)
+    assert boards.current == {}
+
+    ledger.wish("bread", "run", "ann")
+    thread.join(10)
+    assert ends == ["done"]
+
+
+def test_a_site_has_no_more_boards_at_work_than_it_may(database: Database) -> None:
+    boards = Fakes(count=24)
+    ledger = begin(database, boards, waves="100%", per_site=2)
+
+    assert conduct(ledger, boards) == "done"
+    assert max(boards.most.values()) <= 2
+
+
+def test_a_silent_board_counts_as_failed_after_its_deadline(database: Database) -> None:
+    boards = Fakes(count=2, holds=threading.Event())
+    changes = {"board_s": 0.05, "lease_s": 0.1, "tries": 1, "gates": "failures<=0"}
+    ledger = begin(database, boards, waves="100%", **changes)
+
+    assert conduct(ledger, boards) == "stopped"
+    reasons = {event.text for event in ledger.events("bread") if event.kind == "lost"}
+    assert reasons == {"nothing was heard of it until its deadline"}
+    assert boards.holds
+    boards.holds.set()
+
+
+def test_a_closed_window_ends_with_the_wave_s_deadline(database: Database) -> None:
+    boards = Fakes(count=2)
+    boards.opening = lambda board: time.time() + 3600  # type: ignore[method-assign]
+    ledger = begin(database, boards, waves="100%", wave_s=0.1, gates="failures<=2")
+
+    assert conduct(ledger, boards) == "done"
+    assert states(ledger) == {State.SKIPPED: 2}
+
+
+STEPS = ["wave 1 ends", "wave 1", "soak 1", "rest 1", "judge 1", "wave 2", "judge 2", "end"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_controller_that_dies_in_any_step_is_resumed(
+    database: Database, name: str, when: str
+) -> None:
+    boards, steps = Fakes(), Memory()
+    ledger = begin(database, boards)
+    setattr(steps, f"dies_{when}", name)
+    with pytest.raises(Death):
+        conduct(ledger, boards, steps)
+    setattr(steps, f"dies_{when}", "")
+
+    assert conduct(ledger, boards, steps) == "done"
+
+    assert states(ledger) == {State.DONE: 12}
+    assert sum(event.kind == "begun" for event in ledger.events("bread")) == 12
+
+
+@pytest.mark.parametrize("name", ["judge 1", "back 1 ends", "back 1", "end"])
+def test_a_take_back_is_resumed(database: Database, name: str) -> None:
+    boards, steps = Fakes(after=Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0)), Memory()
+    ledger = begin(database, boards)
+    steps.dies_after = name
+    with pytest.raises(Death):
+        conduct(ledger, boards, steps)
+    steps.dies_after = ""
+
+    assert conduct(ledger, boards, steps) == "stopped"
+    assert set(boards.current.values()) == {"old"}
+    assert ledger.counts("bread")[Goal.FORMER, State.DONE] == 6
