@@ -1,5 +1,6 @@
 """The whole of it, and development."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -29,12 +30,12 @@ from edgewright.cli.common import (
 from edgewright.cli.documents import ChecksPassed
 from edgewright.lab import emulate
 
-# A test file stays in one process: its tests share a board or a build. Four boards are enough.
+# A test file stays in one process: its tests share a board or a build. Four boards are enough. One
+# process more than there are cores: builds and boards are waited for half of the time.
 # In the order of the files, so that integration tests, of which one file can take minutes, begin
 # first: xdist's own order, by number of tests, has them last, and one process idle meanwhile.
 PARALLEL = (
-    "--numprocesses=auto",
-    "--maxprocesses=4",
+    f"--numprocesses={min((os.cpu_count() or 1) + 1, 4)}",
     "--dist=loadfile",
     "--no-loadscope-reorder",
 )
