@@ -1,5 +1,6 @@
 """Rollouts: a release to many boards, in waves that stop by themselves."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -419,6 +420,18 @@ def _gates_table(status: RolloutStatus) -> Table:
 # Operators
 
 
+def _not_over(ledger: "Ledger", name: str) -> str:
+    name = _chosen(ledger, name)
+    rollout = ledger.rollout(name)
+    if rollout.is_over:
+        raise UserError(
+            f"rollout '{name}'",
+            f"is over: {rollout.state}",
+            next="edgewright rollout.start --select=all",
+        )
+    return name
+
+
 def _who() -> str:
     return install.this_user().holder
 
@@ -427,7 +440,7 @@ def _who() -> str:
 def pause(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """Begin no other board; those at work end. Example: invoke rollout.pause"""
     opened = _ledger(ledger)
-    name = _chosen(opened, name)
+    name = _not_over(opened, name)
     opened.wish(name, "pause", _who())
     _tell_change(name, "pause", json=json)
 
@@ -451,13 +464,7 @@ def resume(
 ) -> None:
     """Go on after a pause or the controller's death. Example: invoke rollout.resume"""
     opened = _ledger(ledger)
-    name = _chosen(opened, name)
-    if opened.rollout(name).is_over:
-        raise UserError(
-            f"rollout '{name}'",
-            f"is over: {opened.rollout(name).state}",
-            next="edgewright rollout.start --select=all",
-        )
+    name = _not_over(opened, name)
     opened.wish(name, "run", _who())
     _conduct(
         opened,
@@ -469,25 +476,26 @@ def resume(
     )
 
 
+class _ConductedError(Exception):
+    """A controller is alive, which ends the rollout once its boards have."""
+
+
 @task
 def abort(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """End a rollout; boards at work come to their end. Example: invoke rollout.abort"""
-    opened, is_alone = _ledger(ledger), True
-    name = _chosen(opened, name)
+    opened = _ledger(ledger)
+    name = _not_over(opened, name)
     opened.wish(name, "abort", _who())
 
-    def busy() -> None:
-        nonlocal is_alone
-        is_alone = False
-        raise UserError(name, "its controller ends it")
+    def leave_it() -> None:
+        raise _ConductedError
 
-    try:
-        with opened.database.only_one(name, on_busy=busy):
-            opened.expire(name, _module("states").Retry(), worker="")
-            opened.end(name, "aborted", "by an operator")
-    except UserError:
-        if is_alone:
-            raise
+    with (
+        contextlib.suppress(_ConductedError),
+        opened.database.only_one(name, on_busy=leave_it),
+    ):
+        opened.expire(name, _module("states").Retry(), worker="")
+        opened.end(name, "aborted", "by an operator")
     _tell_change(name, "abort", json=json)
 
 

@@ -128,8 +128,9 @@ def test_pause_and_an_abort_without_a_controller(
     assert run("rollout.abort", f"--ledger={place}", "--json") == ExitCode.OK
     require_valid("rollout.abort", capsys.readouterr().out)
     assert ledger.rollout("bread").state == "aborted"
-    assert run("rollout.resume", f"--ledger={place}") == ExitCode.USER
-    assert "is over: aborted" in capsys.readouterr().err
+    for task in ("rollout.resume", "rollout.pause", "rollout.abort"):
+        assert run(task, f"--ledger={place}") == ExitCode.USER
+        assert "rollout 'bread': is over: aborted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
