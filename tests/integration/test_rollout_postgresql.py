@@ -69,7 +69,7 @@ def database(opener: Open) -> Iterator[Database]:
 def test_a_rollout_on_postgresql_survives_its_controllers(opener: Open, tmp_path: Path) -> None:
     url = opener().engine.url.render_as_string(hide_password=False)
     report = simulate(
-        tmp_path, boards=100, kills=2, plan_waves="100%",
+        tmp_path, boards=100, kills=2, plan_waves="100%", silent_s=60,
         ledger_place=url.replace("postgresql+psycopg:", "postgresql:"),
     )  # fmt: skip
 

@@ -16,7 +16,8 @@ def require_agreement(report: SimulationReport) -> None:
 
 
 def test_controllers_that_are_killed_lose_no_board(tmp_path: Path) -> None:
-    report = simulate(tmp_path, boards=300, kills=3, plan_waves="30,100%")
+    # None of these boards hangs, so a machine that is busy may take its time.
+    report = simulate(tmp_path, boards=300, kills=3, plan_waves="30,100%", silent_s=60)
 
     require_agreement(report)
     assert report.kills == 3

@@ -206,17 +206,19 @@ def simulate(
     parallel: int = 50,
     plan_waves: str = "10,5%,25%,100%",
     seed: str = "1",
+    silent_s: float = 5.0,
     ledger_place: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> SimulationReport:
     """Bring a release to so many simulated boards, with a controller that is killed so often.
 
-    `folder` gets the truth's socket, and the ledger unless `ledger_place` names another one.
+    `folder` gets the truth's socket, and the ledger unless `ledger_place` names another one. A
+    board that is silent for `silent_s` seconds counts as failed.
     """
     place = str(folder / "truth")
     ledger_place = ledger_place or str(folder / "ledger.sqlite")
     ledger = Ledger(open_database(ledger_place), time.time)
-    _plan(ledger, boards, parallel, plan_waves)
+    _plan(ledger, boards, parallel, plan_waves, silent_s)
     # Each controller is a fork of a process that has loaded its modules and done nothing else.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -267,7 +269,7 @@ def simulate(
     )
 
 
-def _plan(ledger: Ledger, boards: int, parallel: int, plan_waves: str) -> None:
+def _plan(ledger: Ledger, boards: int, parallel: int, plan_waves: str, silent_s: float) -> None:
     sites = {f"board-{number}": f"site-{number % SITES}" for number in range(boards)}
     plan = Plan(
         waves=plan_waves,
@@ -280,8 +282,8 @@ def _plan(ledger: Ledger, boards: int, parallel: int, plan_waves: str) -> None:
         per_site=25,
         tries=2,
         backoff_s=0.2,
-        lease_s=10.0,
-        board_s=5.0,
+        lease_s=2 * silent_s,
+        board_s=silent_s,
     )
     gates.parse(plan.gates)
     entries = [
