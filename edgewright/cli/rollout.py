@@ -127,9 +127,11 @@ def start(
         )
     inventory, opened = inventory_of(fleet), _ledger(ledger)
     boards = _fleet_boards(inventory, inventory.select(select, group))
+    gates.parse(pace.gate)
+    ends = waves.ends(pace.waves, len(boards))
     releases = _releases({board.profile.name for board in boards}, release)
     sites = {board.name: board.site for board in boards}
-    plan = _plan(pace, releases, len(sites), parallel)
+    plan = _plan(pace, releases, ends, parallel)
     signing, login = signing_policy(key), _login(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)
@@ -166,9 +168,9 @@ def start(
     _conduct(opened, name, inventory, login, outside_window=outside_window, json=json)
 
 
-def _plan(pace: Pace, releases: Mapping[str, Release], boards: int, parallel: int) -> Plan:
-    gates.parse(pace.gate)
-    ends = waves.ends(pace.waves, boards)
+def _plan(
+    pace: Pace, releases: Mapping[str, Release], ends: tuple[int, ...], parallel: int
+) -> Plan:
     if not 0 <= pace.approve_after <= len(ends):
         raise UserError(
             f"--approve-after={pace.approve_after}",

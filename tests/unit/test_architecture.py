@@ -41,6 +41,8 @@ MODEL_FLOORS: tuple[set[str], ...] = (
 )
 # Library → the only modules that may import it.
 RESERVED = {
+    "dbos": ("edgewright.fleet.rollout.durable",),
+    "sqlalchemy": ("edgewright.fleet.rollout",),
     "fabric": ("edgewright.deploy.remote",),
     "paramiko": ("edgewright.deploy.remote", "edgewright.deploy.ssh_config"),
     "invoke": ("edgewright.cli",),

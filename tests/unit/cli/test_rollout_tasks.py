@@ -16,6 +16,21 @@ from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Outcome, Retry
 from tests.schemas import require_valid
 
+FLEET = """version = 1
+[[sites]]
+name = "hall"
+[[boards]]
+name = "oven-1"
+site = "hall"
+kind = "a53-som"
+address = "root@192.0.2.1"
+[[boards]]
+name = "oven-2"
+site = "hall"
+kind = "a53-som"
+address = "root@192.0.2.2"
+"""
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
@@ -140,11 +155,21 @@ def test_pause_and_an_abort_without_a_controller(
         (("rollout.status", "--name=cake"), "rollout 'cake': is unknown"),
         (("rollout.start",), "expected --select or --group"),
         (("rollout.start", "--select=all", "--name=../x"), "expected a-z"),
+        (("rollout.start", "--select=all", "--waves=9,100%"), "wave 1: 9 of 2 boards are 9"),
+        (("rollout.start", "--select=all", "--gate=speed<=1"), "'speed<=1' is no gate"),
     ],
 )
 def test_mistakes(
-    argv: tuple[str, ...], words: str, place: str, capsys: pytest.CaptureFixture[str]
+    argv: tuple[str, ...],
+    words: str,
+    place: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if argv[0] == "rollout.start":
+        fleet = tmp_path / "fleet.toml"
+        fleet.write_text(FLEET)
+        argv = (*argv, f"--fleet={fleet}")
     assert run(*argv, f"--ledger={place}") == ExitCode.USER
     assert words in capsys.readouterr().err
 
