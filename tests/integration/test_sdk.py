@@ -284,6 +284,8 @@ class BoardPython:
         # Debian's numpy finds these two by links of its alternatives, which nobody has made here.
         argv = ["-L", str(self.root), "-E", f"LD_LIBRARY_PATH={lib / 'blas'}:{lib / 'lapack'}"]
         argv += ["-E", f"PYTHONHOME={self.root / 'usr'}", "-E", f"PYTHONPATH={path}"]
+        # Compiled once, as on a board, whatever the environment of the tests says.
+        argv += ["-E", "PYTHONDONTWRITEBYTECODE="]
         return [*argv, str(python.resolve()), *arguments]
 
     def run(self, *arguments: str, cpu: str = PROFILE.qemu_cpu) -> subprocess.CompletedProcess[str]:
@@ -389,7 +391,9 @@ TOOL_SCRIPT = """
 import json, sys
 from pathlib import Path
 from magika import Magika
-answers = Magika().identify_paths([Path(name) for name in sys.argv[1:]])
+tool = Magika()
+# One after the other: the converted model takes one input at a time.
+answers = [tool.identify_path(Path(name)) for name in sys.argv[1:]]
 print(json.dumps([(answer.dl.ct_label, float(answer.dl.score)) for answer in answers]))
 """
 TOLD_APART = ("README.md", "setup.py", "bench/plugin/counts.c", "docs/schemas/wheel.json")
