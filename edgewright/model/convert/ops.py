@@ -45,12 +45,19 @@ class OpConfig:
 
 def union(configs: Iterable[OpConfig]) -> OpConfig:
     """What a runtime needs that serves the models of all configs."""
-    merged: dict[Operator, Mapping[str, Any]] = {}
+    types_of: dict[tuple[str, str], Mapping[str, Any]] = {}
+    operators: set[Operator] = set()
     for config in configs:
         for operator, types in config.operators.items():
-            known = merged.get(operator)
-            merged[operator] = types if known is None else _union_of_types(known, types)
-    return OpConfig(operators=merged)
+            operators.add(operator)
+            # ONNX Runtime keeps one list of types for all opsets of an operator: of lines that
+            # differ the last one counts, and a model of an earlier opset would lack its types.
+            key = operator.domain, operator.name
+            known = types_of.get(key)
+            types_of[key] = types if known is None else _union_of_types(known, types)
+    return OpConfig(
+        operators={operator: types_of[operator.domain, operator.name] for operator in operators}
+    )
 
 
 def _union_of_types(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, Any]:

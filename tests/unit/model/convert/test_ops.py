@@ -112,3 +112,15 @@ def test_a_union_with_an_operator_of_every_type_has_it_for_every_type() -> None:
 
     assert union([first, every]).operators == every.operators
     assert gaps(every, union([every, first])) == []
+
+
+def test_a_union_has_the_same_types_at_every_opset_of_an_operator() -> None:
+    """ONNX Runtime reads the last line's types for all of them."""
+    older = parse_config('ai.onnx;13;Split{"inputs": {"0": ["float"]}}', "older")
+    newer = parse_config('ai.onnx;18;Split{"inputs": {"0": ["uint8_t"]}}', "newer")
+    both = '{"inputs": {"0": ["float", "uint8_t"]}}'
+    expected = f"ai.onnx;13;Split{both}\nai.onnx;18;Split{both}\n"
+    assert union([older, newer]).text() == expected
+    assert union([newer, older]).text() == expected
+    unrestricted = parse_config("ai.onnx;11;Split", "oldest")
+    assert union([older, unrestricted]).text() == "ai.onnx;11;Split\nai.onnx;13;Split\n"
