@@ -43,10 +43,12 @@ SITES = 20
 FAULTS = ("hangs", "fails", "slow", "full", "wrong key")  # in a board of 500 each: 1 % in all
 PART = 500
 SECONDS = 0.05, 0.5  # that a deploy takes
-SLOW_SECONDS = 3.0
+SLOW_SECONDS = 1.0
 EARLY = 0.25  # share of the controllers that are killed in their first seconds
 EARLY_SECONDS = 0.05, 1.5
-WORK_SECONDS = 0.0, 0.6  # of the others, after their first board
+# Of the others, after their first board, on average: some live long enough to give up on a board
+# that hangs, which each death begins anew.
+WORK_SECONDS = 0.8
 START_SECONDS = 60.0
 
 
@@ -206,7 +208,7 @@ def simulate(
     parallel: int = 50,
     plan_waves: str = "10,5%,25%,100%",
     seed: str = "1",
-    silent_s: float = 5.0,
+    silent_s: float = 2.0,
     ledger_place: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> SimulationReport:
@@ -298,7 +300,9 @@ class _Life:
 
     def __init__(self, *, is_early: bool, random: random.Random) -> None:
         self._is_early = is_early
-        self._seconds = random.uniform(*EARLY_SECONDS if is_early else WORK_SECONDS)
+        self._seconds = (
+            random.uniform(*EARLY_SECONDS) if is_early else random.expovariate(1 / WORK_SECONDS)
+        )
 
     def is_over(self, age: float, first: float | None) -> bool:
         if self._is_early:
