@@ -109,16 +109,25 @@ class SelftestAnswer(SettledAnswer):
     cases: Many[GoldenLine]
 
 
-def failed_cases(report: str, most: int = 3) -> list[str]:
-    """The first golden cases that a self-test's document says did not pass, and how many more."""
+def selftest_failures(report: str, most: int = 3) -> list[str]:
+    """Why a self-test's document says that it did not pass: the first golden cases and how many
+    more, or what kept `edge-infer` from trying them."""
     try:
         document = parse_json(SelftestAnswer, report, "edge-infer selftest", "no answer")
-    except UserError:  # it ended before it could write one
-        return []
+    except UserError:  # it ended before it had cases
+        return _error_of(report)
     failed = [case for case in document.cases if not case.passed]
     lines = [f"{case.image}: {difference(case)}" for case in failed[:most]]
     more = len(failed) - len(lines)
     return [*lines, f"and {more} of {len(document.cases)} cases more"] if more > 0 else lines
+
+
+def _error_of(report: str) -> list[str]:
+    try:
+        error = parse_json(Answer, report, "edge-infer", "no answer").error
+    except UserError:  # it ended before it could write one
+        return []
+    return [error.message] if error else []
 
 
 def difference(case: GoldenLine) -> str:

@@ -14,7 +14,7 @@ from edgewright.base.errors import TargetError
 from edgewright.base.schema import Foreign, Many, parse_json
 from edgewright.base.text import last_lines
 from edgewright.deploy import access
-from edgewright.deploy.edge_infer import failed_cases
+from edgewright.deploy.edge_infer import selftest_failures
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 from edgewright.release.manifest import Sha256
 
@@ -458,7 +458,7 @@ class Edgectl:
         fault = None
         if refusal.error.code == "io":
             fault = access.explain(self.board, self.root)
-        facts = failed_cases(refusal.report) if refusal.report else []
+        facts = selftest_failures(refusal.report) if refusal.report else []
         raise fault or RefusedError(str(self.board.target), refusal.error, facts)
 
     def _absent(self, result: Result) -> TargetError:

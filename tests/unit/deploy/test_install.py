@@ -337,6 +337,23 @@ def test_a_self_test_that_did_not_pass_says_which_golden_images_differ() -> None
     )
 
 
+def test_a_self_test_that_could_not_begin_says_why() -> None:
+    message = "model.ort: the runtime refuses it: Could not find an implementation for Split\x1b[2J"
+    error = {"code": "model_unsupported", "message": message, "next": None}
+    report = {"version": 1, "command": "selftest", "error": error}
+    answer = refusal("selftest_failed") | {"report": json.dumps(report)}
+    with pytest.raises(RefusedError) as refused:
+        answered(16, answer).selftest(1, timeout_s=9)
+    assert refused.value.facts == (message.replace("\x1b", "\\x1b"),)
+
+
+@pytest.mark.parametrize("report", ["Segmentation fault", '{"version": 1, "command": null}'])
+def test_a_self_test_that_says_nothing_of_use_is_refused_all_the_same(report: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        answered(16, refusal("selftest_failed") | {"report": report}).selftest(1, timeout_s=9)
+    assert refused.value.facts == ()
+
+
 def test_unknown_refusal_is_told_as_it_is() -> None:
     with pytest.raises(RefusedError, match="subject: problem\nnext: its own advice"):
         answered(99, refusal("brand_new")).status()
