@@ -30,6 +30,7 @@ from edgewright.fleet.rollout.tables import (
 
 CANDIDATES = 4  # times as many boards as are wanted are looked at: some sites may have no room
 CHUNK = 500  # names in one statement
+MOST_CUTS = 5  # attempts on a board that end with their controllers and do not count as failed
 NAMES_SHOWN = 10
 RUNNING = "running"
 Item = TypeVar("Item")
@@ -596,7 +597,9 @@ class Ledger:
     def expire(self, rollout: str, retry: Retry, *, worker: str) -> int:
         """End the attempts of dead workers, and those whose lease ran out; returns how many.
 
-        The caller is the only controller of this rollout: what another `worker` began is cut.
+        The caller is the only controller of this rollout: what another `worker` began is cut. That
+        says nothing about the board, unless it happens again and again: one that hangs would hold
+        its wave for as long as controllers die before its deadline.
         """
         now = self._clock()
         query = (
@@ -614,6 +617,12 @@ class Ledger:
             )
         )
         with self._begin() as connection:
+            rows = connection.execute(query).all()
+            cut = {
+                row.id
+                for row in rows
+                if row.worker != worker and self._cuts(connection, row) < MOST_CUTS
+            }
             reports = [
                 Report(
                     claim=Claim(
@@ -626,14 +635,23 @@ class Ledger:
                         fence=row.fence,
                         tries=row.tries,
                     ),
-                    outcome=Outcome.CUT if row.worker != worker else Outcome.LOST,
+                    outcome=Outcome.CUT if row.id in cut else Outcome.LOST,
                     reason="its controller died"
                     if row.worker != worker
                     else "nothing was heard of it until its deadline",
                 )
-                for row in connection.execute(query).all()
+                for row in rows
             ]
             return sum(self._finish(connection, report, retry) for report in reports)
+
+    def _cuts(self, connection: sa.Connection, attempt: sa.Row[tuple[object, ...]]) -> int:
+        """How often an attempt on this board ended with its controller."""
+        query = sa.select(sa.func.count()).where(
+            ATTEMPTS.c.rollout == attempt.rollout,
+            ATTEMPTS.c.board == attempt.board,
+            ATTEMPTS.c.state == Outcome.CUT,
+        )
+        return connection.execute(query).scalar_one()
 
     def quarantine(self, board: str, reason: str | None) -> None:
         """Keep a board out of rollouts, with a reason; None lets it in again."""

@@ -64,6 +64,7 @@ ATTEMPTS = sa.Table(
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("ended", sa.Float),
 )
+sa.Index("attempts_by_board", ATTEMPTS.c.rollout, ATTEMPTS.c.board)
 # Whatever a bug does: no board is worked on twice at once.
 sa.Index(
     "one_running_attempt",

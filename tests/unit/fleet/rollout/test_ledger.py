@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from edgewright.base.errors import UserError
 from edgewright.fleet.rollout.database import Database
-from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
+from edgewright.fleet.rollout.ledger import MOST_CUTS, Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
 from edgewright.fleet.rollout.tables import ATTEMPTS, EVENTS, SCHEMA, migrate
 from tests.ledger_machine import LedgerMachine, Open
@@ -130,6 +130,20 @@ def test_boards_of_a_dead_controller_are_tried_again_at_once(ledger: Ledger) -> 
     assert ledger.expire("bread", RETRY, worker="new") == 1
     assert claim_one(ledger, worker="new").board == claim.board
     assert {member.tries for member in ledger.members("bread")} == {0, 1}
+
+
+def test_a_board_under_which_controllers_die_again_and_again_counts_as_failed(
+    ledger: Ledger, clock: Clock
+) -> None:
+    boards = [claim_one(ledger, worker="0").board]
+    for death in range(1, MOST_CUTS + RETRY.tries):
+        ledger.expire("bread", RETRY, worker=str(death))
+        clock.now += 10
+        boards.append(claim_one(ledger, worker=str(death)).board)
+    ledger.expire("bread", RETRY, worker="last")
+
+    assert len({*boards}) == 1
+    assert member_state(ledger, boards[0]) is State.QUARANTINED
 
 
 def test_a_board_that_fails_is_left_alone_and_then_quarantined(
