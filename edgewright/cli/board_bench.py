@@ -166,7 +166,8 @@ def _lines(report: BoardBench) -> list[str]:
         lines.append(f"against {comparison.against}: {comparison.verdict}, {comparison.reason}")
     if soak := report.soak:
         reached = f"plateau of {soak.plateau_c} °C after {soak.plateau_after_s} s"
-        lines.append(f"soak: {soak.reason or reached}")
+        ended = f"; ended early: {soak.cut}" if soak.cut else ""
+        lines.append(f"soak: {soak.reason or reached}{ended}")
     return lines
 
 

@@ -15,9 +15,9 @@ from typing import Literal
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.progress import Progress
 from edgewright.deploy import install, smoke
-from edgewright.deploy.edge_infer import BenchAnswer, RunAnswer, Times
+from edgewright.deploy.edge_infer import BenchAnswer, RunAnswer
 from edgewright.deploy.edgectl import PATIENCE, BoardRelease
-from edgewright.deploy.remote import Board, Result
+from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.deploy.report import Check, Verdict
 from edgewright.deploy.smoke import PROGRAM, Subject
 from edgewright.observe.bench.conditions import (
@@ -132,8 +132,10 @@ class Bench:
         processes, others = self._processes()
         throughput = tuple(map(self._throughput, self.plan.threads))
         peak_kb = self._peak_kb()
-        soak = self._soak() if self.plan.soak_s else None
         self._require_same_boot(system)
+        soak = self._soak() if self.plan.soak_s else None
+        if soak and soak.cut is None:
+            self._require_same_boot(system)
         manifest, target = self.subject.manifest, self.board.target
         latency = latencies(processes)
         counted = [process for process in processes if process.label is latency[0].label]
@@ -188,15 +190,15 @@ class Bench:
         document = smoke.parse(RunAnswer, result, exit_codes=(0,))
         if isinstance(document, Check):
             raise self._unusable(document)
-        times = [line.ms for line in document.results]
-        counted = [time.inference for time in times[self.plan.warmup :] if time]
-        if not isinstance(times[0], Times) or len(counted) != self.plan.runs:
+        times = [line.ms for line in document.results if line.ms]
+        if len(times) != len(paths) or min(time.inference for time in times) <= 0:
             raise TargetError(
                 f"{self.board.target}: {PROGRAM}",
                 "did not tell the time of each image",
-                facts=[f"expected: {len(paths)}", f"found: {len(counted)} after the warm-up"],
+                facts=[f"expected: {len(paths)} times above 0 ms", f"found: {len(times)}"],
                 next="invoke smoke",
             )
+        counted = [time.inference for time in times[self.plan.warmup :]]
         label = Label.THROTTLED if signs else Label.MEASURED
         return Process(
             release=subject.manifest.id,
@@ -206,8 +208,8 @@ class Bench:
             load_ms=document.load_ms,
             first_inference_ms=times[0].inference,
             inference_ms=tuple(counted),
-            decode_ms=median(time.decode for time in times if time),
-            preprocess_ms=median(time.preprocess for time in times if time),
+            decode_ms=median(time.decode for time in times),
+            preprocess_ms=median(time.preprocess for time in times),
             median_ms=median(counted),
             start=start,
             end=end,
@@ -271,11 +273,21 @@ class Bench:
         return compare(own, others, self.against.manifest.id, self.plan.margin)
 
     def _soak(self) -> Soak:
-        """Processes until the heat stays, or for the time that was given."""
+        """Processes until the heat stays, or for the time that was given.
+
+        Where the line is lost, it ends with what it has: hours may have gone into it.
+        """
         began, processes, reached = self.clock(), list[Process](), None
+        cut: str | None = None
         while reached is None and self.clock() - began < self.plan.soak_s:
             self.progress.start(f"soak, {self.clock() - began:.0f} of {self.plan.soak_s:.0f} s")
-            processes.append(self.process(self.subject))
+            try:
+                processes.append(self.process(self.subject))
+            except ConnectionLostError as lost:
+                if not processes:
+                    raise
+                cut = lost.problem
+                break
             reached = plateau([process.end for process in processes])
         readings = [process.end for process in processes]
         reason = None
@@ -288,6 +300,7 @@ class Bench:
             plateau_after_s=None if reached is None else reached.at_s - processes[0].start.at_s,
             plateau_c=None if reached is None else reached.temperature_c,
             reason=reason,
+            cut=cut,
             latency=latencies(after),
         )
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
-from edgewright.base.errors import CheckError
+from edgewright.base.errors import CheckError, TargetError
 from edgewright.base.schema import Document, Part, Shown
 from edgewright.deploy.report import Check, Verdict
 from edgewright.observe.bench.conditions import Power, Reading
@@ -89,6 +89,7 @@ class Soak(Part):
     plateau_after_s: float | None
     plateau_c: float | None
     reason: str | None  # why there is no plateau
+    cut: str | None  # why it ended before its time: then this is what there was until then
     latency: tuple[Latency, ...]  # of the processes after it, else of all
 
 
@@ -121,7 +122,9 @@ class BoardBench(Shown, Document):
 
 
 def require_good(report: BoardBench) -> None:
-    """Raises CheckError for a budget that was not met, or a regression beyond the margin."""
+    """Raises CheckError for a budget that was not met, or a regression beyond the margin;
+    TargetError for a soak that the board did not let come to its end.
+    """
     facts = [
         f"{check.name}: expected {check.expected}, found {check.found}"
         for check in report.budgets
@@ -136,4 +139,11 @@ def require_good(report: BoardBench) -> None:
             "the measurement says no",
             facts=facts,
             next=f"invoke rollback --board={report.board} goes back to the former release",
+        )
+    if report.soak and report.soak.cut:
+        raise TargetError(
+            report.target,
+            f"the soak ended after {report.soak.seconds:.0f} s: {report.soak.cut}",
+            facts=["what was measured until then is in the report"],
+            next="check power and network, then run the same command again",
         )

@@ -12,7 +12,7 @@ import pytest
 
 from edgewright.base.errors import CheckError, TargetError, UserError
 from edgewright.deploy.edgectl import Edgectl
-from edgewright.deploy.remote import Result
+from edgewright.deploy.remote import ConnectionLostError, Result
 from edgewright.deploy.report import Verdict
 from edgewright.deploy.smoke import Subject
 from edgewright.observe.bench.conditions import Gauge, Reading, power_of, reading_of
@@ -445,6 +445,40 @@ def test_a_soak_without_a_plateau_says_so(releases: tuple[Release, Release]) -> 
     assert soak is not None
     assert (soak.plateau_after_s, soak.plateau_c) == (None, None)
     assert (soak.seconds, soak.reason) == (600, "not reached within the time")
+
+
+def test_a_soak_whose_line_is_cut_ends_with_what_it_has_and_says_so(
+    releases: tuple[Release, Release],
+) -> None:
+    def times(board: BenchBoard, release: str, n: int) -> float:
+        if board.processes > 4:
+            raise ConnectionLostError("board.test", "connection lost")
+        return 20.0
+
+    plan = Plan(processes=1, runs=6, warmup=1, soak_s=600)
+    report = bench_of(BenchBoard(SYSTEM | SENSORS, times), releases[0], plan).run()
+
+    assert report.soak is not None
+    assert report.soak.cut == "connection lost"
+    assert [(each.processes, each.label) for each in report.soak.latency] == [(3, "measured")]
+    require_valid("bench.board", report.to_json())
+    with pytest.raises(TargetError, match="the soak ended after 0 s: connection lost"):
+        require_good(report)
+
+
+@pytest.mark.parametrize("ms", [0.0, -1.0, -1e308])
+def test_times_that_cannot_be_are_refused(ms: float, releases: tuple[Release, Release]) -> None:
+    with pytest.raises(TargetError, match="did not tell the time of each image"):
+        bench_of(BenchBoard(SYSTEM, lambda *_: ms), releases[0]).run()
+
+
+def test_a_program_that_tells_no_times_is_refused(releases: tuple[Release, Release]) -> None:
+    class Silent(BenchBoard):
+        def _run(self, argv: Sequence[str]) -> dict[str, Any]:
+            return super()._run(argv) | {"results": []}
+
+    with pytest.raises(TargetError, match="did not tell the time of each image"):
+        bench_of(Silent(SYSTEM), releases[0]).run()
 
 
 def test_readings_without_power_have_no_figure_of_it() -> None:
