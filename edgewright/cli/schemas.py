@@ -69,6 +69,7 @@ from edgewright.observe.count.instructions import InstructionReport
 from edgewright.observe.doctor.report import DoctorReport
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
+from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.startup import StartupReport
 from edgewright.observe.transfer_rate import TransferReport
@@ -172,6 +173,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "service.status": ServiceReport,
     "setup": of_tasks.MachineState,
     "smoke": SmokeReport,
+    "soak": SoakReport,
     "status": StatusReport,
     "test": of_tasks.ChecksPassed,
     "trust": of_tasks.OfferedHostKey,

@@ -1,0 +1,231 @@
+"""A release that infers for minutes, and what its process holds meanwhile.
+
+`edge-infer bench` infers in one process; over a second login the board tells once a second what
+that process holds. Nothing is asked of the program itself, so releases of any age can be soaked.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Literal
+
+from edgewright.base.errors import EdgewrightError, TargetError
+from edgewright.base.progress import Progress
+from edgewright.deploy import smoke
+from edgewright.deploy.edge_infer import BenchAnswer
+from edgewright.deploy.remote import Board, ConnectionLostError
+from edgewright.deploy.report import Check
+from edgewright.deploy.smoke import PROGRAM, Subject
+from edgewright.deploy.survey import limited_lines
+from edgewright.observe.leaks.growth import WARM_UP, growth
+from edgewright.observe.leaks.report import Held, SoakReport
+
+PROCESS_S = 780  # of inferences in one process: `edgectl infer` ends it after 900 s
+LEAST_SAMPLES = 60
+# Growth that matters: 16 pages, and as many descriptors as one fault may leave behind.
+LEAST_KIB, LEAST_DESCRIPTORS = 64, 3
+
+# Every process of the program: its id and descriptors, then what of its memory is resident. Nothing
+# but the shell: a sample takes the board's time from what is measured.
+SAMPLE = r"""
+for folder in /proc/[0-9]*; do
+    name=
+    IFS= read -r name <"$folder/comm" || continue
+    [ "$name" = edge-infer ] || continue
+    set -- "$folder"/fd/*
+    printf 'process %s %s\n' "${folder#/proc/}" "$#"
+    while read -r key value rest; do
+        case $key in VmRSS:) printf 'resident %s\n' "$value" ;; esac
+    done <"$folder/status"
+done 2>/dev/null
+exit 0
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What one process holds."""
+
+    pid: int
+    descriptors: int
+    resident_kib: int
+
+
+def parse_samples(text: str) -> list[Sample]:
+    """The answer of `SAMPLE`; a process that ended in the middle of it is left out."""
+    samples, process = [], None
+    for line in limited_lines(text):
+        if match := re.fullmatch(r"process ([0-9]{1,9}) ([0-9]{1,7})", line):
+            process = (int(match[1]), int(match[2]))
+        elif process and (match := re.fullmatch(r"resident ([0-9]{1,12})", line)):
+            pid, descriptors = process
+            resident_kib = int(match[1])
+            samples.append(Sample(pid=pid, descriptors=descriptors, resident_kib=resident_kib))
+            process = None
+    return samples
+
+
+@dataclass(kw_only=True)
+class Soak:
+    """Soaks the release that is current on a board."""
+
+    subject: Subject
+    second: Board  # another login to the same board
+    seconds: float
+    interval_s: float = 1.0
+    progress: Progress = field(default_factory=Progress)
+    clock: Callable[[], float] = time.monotonic
+    _series: list[list[Sample]] = field(default_factory=list)
+
+    def run(self) -> SoakReport:
+        """Raises TargetError for a program that does not run, or a line that is lost early on."""
+        board, began = self.subject.release.edgectl.board, self.clock()
+        self.progress.start("time of an inference")
+        inference_ms = self._bench(2, 3).latency_ms.median
+        if inference_ms <= 0:
+            raise TargetError(
+                f"{board.target}: {PROGRAM}", "did not tell a time", next="invoke smoke"
+            )
+        count, cut = ceil(self.seconds / PROCESS_S), None
+        runs = max(round(self.seconds / count * 1000 / inference_ms), 1)
+        for number in range(1, count + 1):
+            self.progress.start(f"soak, process {number} of {count}, {runs:,} inferences")
+            try:
+                self._process(runs)
+            except ConnectionLostError as lost:
+                if sum(map(len, self._series)) < LEAST_SAMPLES:
+                    raise
+                cut = lost.problem
+                break
+        samples = sum(map(len, self._series))
+        per_sample = self.interval_s * 1000 / inference_ms
+        manifest, target = self.subject.manifest, board.target
+        return SoakReport(
+            board=manifest.board,
+            target=str(target),
+            emulated=target.emulated,
+            release=manifest.id,
+            seconds=round(self.clock() - began, 3),
+            processes=len(self._series),
+            inferences=round(samples * per_sample),
+            samples=samples,
+            cut=cut,
+            held=judge(self._series, per_sample, is_shared=target.shares_memory),
+        )
+
+    def _process(self, runs: int) -> None:
+        """One process from its start to its end, sampled."""
+        others = {sample.pid for sample in self._sample()}  # a service that runs meanwhile
+        samples: list[Sample] = []
+        self._series.append(samples)
+        ended = threading.Event()
+
+        def watch() -> None:
+            try:
+                while not ended.wait(self.interval_s):
+                    new = [sample for sample in self._sample() if sample.pid not in others]
+                    # Of one that starts others the largest is meant.
+                    samples.extend(sorted(new, key=lambda sample: -sample.resident_kib)[:1])
+            except EdgewrightError:  # a lost line is told by the one that measures
+                return
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            self._bench(0, runs)
+        finally:
+            ended.set()
+            thread.join()
+
+    def _sample(self) -> list[Sample]:
+        return parse_samples(self.second.script(SAMPLE).stdout)
+
+    def _bench(self, warmup: int, runs: int) -> BenchAnswer:
+        result = self.subject.infer("bench", "--warmup", str(warmup), "--runs", str(runs))
+        document = smoke.parse(BenchAnswer, result)
+        if isinstance(document, Check):
+            raise TargetError(
+                f"{self.subject.release.edgectl.board.target}: {PROGRAM}",
+                document.found or "no result",
+                facts=document.facts,
+                next="invoke smoke",
+            )
+        return document
+
+
+def judge(
+    series: Sequence[Sequence[Sample]], per_sample: float, *, is_shared: bool
+) -> tuple[Held, ...]:
+    """What grows, of processes that made so many inferences from one sample to the next.
+
+    An emulator's memory grows by what it translates: where it is in the figure, nothing is judged.
+    """
+    memory = [[float(sample.resident_kib) for sample in samples] for samples in series]
+    descriptors = [[float(sample.descriptors) for sample in samples] for samples in series]
+    return (
+        Held(
+            name="heap",
+            unit="KiB",
+            first=None,
+            last=None,
+            per_1000_inferences=None,
+            low=None,
+            high=None,
+            verdict="not judged",
+            reason="edge-infer does not tell what of its heap is in use",
+        ),
+        _held("resident memory", "KiB", memory, per_sample, least=LEAST_KIB, is_shared=is_shared),
+        _held(
+            "descriptors",
+            "descriptors",
+            descriptors,
+            per_sample,
+            least=LEAST_DESCRIPTORS,
+            is_shared=is_shared,
+        ),
+    )
+
+
+def _held(
+    name: Literal["resident memory", "descriptors"],
+    unit: Literal["KiB", "descriptors"],
+    series: Sequence[Sequence[float]],
+    per_sample: float,
+    *,
+    least: float,
+    is_shared: bool,
+) -> Held:
+    count = sum(map(len, series))
+    found = growth(series) if count >= LEAST_SAMPLES else None
+    settled = [samples[round(len(samples) * WARM_UP) :] for samples in series]
+    last = settled[-1] if settled and settled[-1] else None
+    scale = 1000 / per_sample
+    verdict: Literal["leak", "steady", "not judged"] = "not judged"
+    if is_shared:
+        reason = "the emulator's own is in the figure"
+    elif found is None:
+        reason = f"{count} samples; it needs {LEAST_SAMPLES}"
+    elif found.low * found.steps >= least:
+        verdict = "leak"
+        reason = (
+            f"grows by {found.low * scale:,.2f} to {found.high * scale:,.2f} {unit} "
+            "in 1,000 inferences"
+        )
+    else:
+        verdict = "steady"
+        noticed = least / found.steps * scale
+        reason = f"a leak of {noticed:,.2f} {unit} in 1,000 inferences would hardly be seen below"
+    return Held(
+        name=name,
+        unit=unit,
+        first=last[0] if last else None,
+        last=last[-1] if last else None,
+        per_1000_inferences=None if found is None else found.mean * scale,
+        low=None if found is None else found.low * scale,
+        high=None if found is None else found.high * scale,
+        verdict=verdict,
+        reason=reason,
+    )

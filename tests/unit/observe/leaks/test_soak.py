@@ -1,0 +1,132 @@
+"""A soak of a program that leaks, of one that does not, and of a line that is lost."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewright.base.errors import CheckError, TargetError
+from edgewright.deploy.edgectl import INFER_SECONDS, Edgectl
+from edgewright.deploy.remote import ConnectionLostError, Result
+from edgewright.deploy.smoke import Subject
+from edgewright.observe.bench.measure import DirectRelease
+from edgewright.observe.leaks import soak as soaks
+from edgewright.observe.leaks.report import require_steady
+from edgewright.observe.leaks.soak import SAMPLE, Sample, Soak, parse_samples
+from tests.boards import BENCH, StandIn, make_release
+from tests.schemas import require_valid
+
+LATENCY = {"min": 100.0, "median": 100.0, "p95": 100.0, "p99": 100.0, "max": 100.0}
+SERVICE = "process 7 20\nresident 25000\n"  # runs before, and goes on
+
+
+class SoakedBoard(StandIn):
+    """`bench` ends once so many samples were taken; each is what `held` says of its number."""
+
+    def __init__(
+        self, held: Callable[[int], tuple[int, int]], *, samples: int = 200, is_lost: bool = False
+    ) -> None:
+        super().__init__()
+        self._held, self._samples, self._is_lost = held, samples, is_lost
+        self._taken, self._running = 0, False
+        self._enough = threading.Event()
+
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
+        if argv[0] == "sh":
+            return Result(argv=tuple(argv), returncode=0, stdout=self._sample(), stderr="")
+        if argv[-1] != "3":  # not the first look at the time of an inference
+            self._running = True
+            assert self._enough.wait(20)
+            if self._is_lost:
+                raise ConnectionLostError("board.test", "connection lost")
+        text = json.dumps(BENCH | {"latency_ms": LATENCY})
+        return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
+
+    def _sample(self) -> str:
+        if not self._running:
+            return SERVICE
+        self._taken += 1
+        if self._taken >= self._samples:
+            self._enough.set()
+        resident, descriptors = self._held(self._taken)
+        return f"{SERVICE}process 812 {descriptors}\nresident {resident}\n"
+
+
+@pytest.fixture
+def soak(tmp_path: Path) -> Callable[[SoakedBoard], Soak]:
+    release = make_release(tmp_path, root="/opt/edgewright")
+
+    def made(board: SoakedBoard) -> Soak:
+        edgectl = Edgectl(board=board, root="/opt/edgewright")
+        direct = DirectRelease(edgectl=edgectl, release=release.id, right="--holder=test")
+        subject = Subject(release=direct, manifest=release.manifest)
+        return Soak(subject=subject, second=board, seconds=200, interval_s=0.001)
+
+    return made
+
+
+def test_a_planted_leak_is_found_and_ends_with_4(soak: Callable[[SoakedBoard], Soak]) -> None:
+    report = soak(SoakedBoard(lambda n: (30_000 + 8 * n, 12))).run()
+
+    require_valid("soak", report.to_json())
+    verdicts = {held.name: held.verdict for held in report.held}
+    assert verdicts == {"heap": "not judged", "resident memory": "leak", "descriptors": "steady"}
+    assert report.cut is None
+    with pytest.raises(CheckError, match="leaks: resident memory"):
+        require_steady(report)
+
+
+def test_a_program_that_keeps_what_it_has_passes_beside_a_service(
+    soak: Callable[[SoakedBoard], Soak],
+) -> None:
+    report = soak(SoakedBoard(lambda n: (30_000 + 4 * (n % 3), 12))).run()
+
+    memory = report.held[1]
+    assert memory.verdict == "steady"
+    assert memory.first is not None
+    assert memory.first >= 30_000  # not the service's
+    assert report.samples >= 199
+    require_steady(report)
+
+
+def test_a_lost_line_ends_it_with_what_there_is(soak: Callable[[SoakedBoard], Soak]) -> None:
+    report = soak(SoakedBoard(lambda n: (30_000, 12), is_lost=True)).run()
+
+    assert report.cut == "connection lost"
+    assert report.held[1].verdict == "steady"
+    with pytest.raises(TargetError, match="the soak ended after"):
+        require_steady(report)
+
+    with pytest.raises(ConnectionLostError):
+        soak(SoakedBoard(lambda n: (30_000, 12), samples=5, is_lost=True)).run()
+
+
+def test_the_script_tells_of_processes_of_that_name(tmp_path: Path) -> None:
+    for pid, name in ((41, "edge-infer"), (42, "sh"), (43, "edge-infer")):
+        folder = tmp_path / "proc" / str(pid)
+        (folder / "fd").mkdir(parents=True)
+        (folder / "comm").write_text(f"{name}\n")
+        for number in range(3):
+            (folder / "fd" / str(number)).touch()
+        (folder / "status").write_text("Name:\tx\nVmRSS:\t   30120 kB\nThreads:\t4\n")
+    (tmp_path / "proc" / "43" / "status").unlink()  # it has just ended
+
+    script = SAMPLE.replace("/proc/[0-9]*", f"{tmp_path}/proc/[0-9]*")
+    script = script.replace("#/proc/", f"#{tmp_path}/proc/")
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+
+    assert parse_samples(answer.stdout) == [Sample(pid=41, descriptors=3, resident_kib=30120)]
+
+
+@given(st.text(max_size=200) | st.from_regex(r"(process \d+ \d+\nresident \d+\n){0,4}"))
+def test_any_answer_is_samples_or_none(text: str) -> None:
+    assert all(sample.resident_kib >= 0 for sample in parse_samples(text))
+
+
+def test_one_process_is_shorter_than_edgectl_lets_it_be() -> None:
+    assert soaks.PROCESS_S < INFER_SECONDS
