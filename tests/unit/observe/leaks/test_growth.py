@@ -51,6 +51,7 @@ def test_a_leak_is_measured() -> None:
 
     # What settles after the warm-up is growth too, some 3 % of it here.
     assert memory.per_1000_inferences == pytest.approx(1000, rel=0.05)
+    assert memory.per_1000_inferences is not None
     assert memory.low is not None
     assert memory.high is not None
     assert 950 <= memory.low <= memory.per_1000_inferences <= memory.high <= 1100
