@@ -144,8 +144,11 @@ GROUPS = (
     ),
     Group(
         name="release",
-        about="releases on this machine: which, by whom signed, and what is in them",
-        modules={"release": ("list", "sign", "verify", "sbom", "vulnerabilities")},
+        about="releases: which, by whom signed, what is in them; published in a store",
+        modules={
+            "release": ("list", "sign", "verify", "sbom", "vulnerabilities"),
+            "published": ("publish", "promote", "pull", "retain"),
+        },
         default="list",
     ),
     Group(

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edgewright.base.errors import CheckError, UserError
 from edgewright.base.files import update_file
+from edgewright.base.layout import user_config
 from edgewright.board.catalogue import board_names
 from edgewright.cli.common import (
     BOARD,
@@ -24,24 +25,34 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import SignedRelease
 from edgewright.cli.keys import KeyName, ask
-from edgewright.release import evidence, keys, order, osv
+from edgewright.release import evidence, keys, order, osv, published
 from edgewright.release.documents import (
     VerifiedRelease,
     release_list,
     sbom_report,
+    store_list,
     verified_release,
     vulnerability_report,
 )
 from edgewright.release.evidence import Evidence
 from edgewright.release.manifest import Release, load_release
+from edgewright.release.store import open_store
 
 
 @task_named("list")
-def list_(c: Context, json: Json = False) -> None:
+def list_(
+    c: Context,
+    store: Annotated[str, "list what is published in this folder instead"] = "",
+    board: Annotated[str, f"of this {BOARD} only"] = "",
+    json: Json = False,
+) -> None:
     """List the last build of each board. Example: edgewright release.list"""
     from edgewright.build import pipeline
 
-    boards = board_names(*workspace().board_folders)
+    if store:
+        _list_store(store, board, json=json)
+        return
+    boards = [name for name in board_names(*workspace().board_folders) if board in ("", name)]
     builds = [workspace().build(board) for board in boards]
     # Most boards of the catalogue were never built here: that is no error.
     releases = [pipeline.latest_release(build) for build in builds if build.latest.is_file()]
@@ -53,6 +64,20 @@ def list_(c: Context, json: Json = False) -> None:
         size = f"{release.manifest.total_bytes:,}"
         state = "no" if order.read_signature(release) is None else "yes"
         table.add_row(release.manifest.board, release.id, size, state)
+    OUT.print(table)
+
+
+def _list_store(store: str, board: str, *, json: bool) -> None:
+    place = open_store(store)
+    trusted = [key.public for key in keys.user_keys().listed()]
+    pointers = [item.read(trusted) for item in published.all_channels(place, user_config())]
+    document = store_list(store, published.listed(place, board), [p for p in pointers if p])
+    if json:
+        write_document(document)
+        return
+    table = Table("board", "release", "bytes", "channels", box=None, pad_edge=False)
+    for row in document.releases:
+        table.add_row(row.board, row.release, f"{row.bytes:,}", ", ".join(row.channels))
     OUT.print(table)
 
 

@@ -74,9 +74,14 @@ from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.startup import StartupReport
 from edgewright.observe.transfer_rate import TransferReport
 from edgewright.release.documents import (
+    ChannelReport,
     KeyList,
+    PublishReport,
+    PullReport,
     ReleaseList,
+    RetainReport,
     SbomReport,
+    StoreList,
     VerifiedRelease,
     VulnerabilityReport,
 )
@@ -145,6 +150,10 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "release.list": ReleaseList,
+    "release.promote": ChannelReport,
+    "release.publish": PublishReport,
+    "release.pull": PullReport,
+    "release.retain": RetainReport,
     "release.sbom": SbomReport,
     "release.sign": of_tasks.SignedRelease,
     "release.verify": VerifiedRelease,
@@ -193,6 +202,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "model.evaluate--segment": SegmentQuality,
     "model.quantize--task": TaskQuantized,
     "model.quantize--unlabelled": UnlabelledQuantized,
+    "release.list--store": StoreList,
     "smoke--many": BoardEnds[SmokeReport],
     "status--many": BoardEnds[StatusReport],
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgewright.base.schema import Document, Part
+from edgewright.release.channels import Pointer
 from edgewright.release.evidence import Proof
 from edgewright.release.keys import StoredKey
 from edgewright.release.manifest import Release
@@ -13,6 +14,7 @@ from edgewright.release.minisign import PublicKey
 from edgewright.release.order import Verified, read_signature
 from edgewright.release.osv import STALE_DAYS, Finding, Search
 from edgewright.release.provenance import Statement
+from edgewright.release.published import Published
 from edgewright.release.sbom import Sbom
 
 
@@ -117,6 +119,86 @@ class VulnerabilityReport(Document):
     stale: bool  # the database is too old to be trusted
     packages: int  # of the release, that advisories may speak of
     findings: tuple[Finding, ...]
+
+
+class PublishReport(Document):
+    """`release.publish --json`."""
+
+    version: Literal[1] = 1
+    release: str
+    board: str
+    store: str
+    files: int
+    bytes: int
+    written: int  # files that the store did not have
+    evidence: bool  # it has bill of materials, licences and provenance
+    channel: str | None  # that points to it now
+
+
+class ChannelReport(Document):
+    """`release.promote --json`: what a channel points to now."""
+
+    version: Literal[1] = 1
+    store: str
+    board: str
+    channel: str
+    release: str
+    sequence: int
+
+
+class PullReport(Document):
+    """`release.pull --json`: a release that was fetched and verified."""
+
+    version: Literal[1] = 1
+    release: str
+    board: str
+    folder: str
+
+
+class PublishedRelease(Part):
+    """A release of a store."""
+
+    board: str
+    release: str
+    sequence: int
+    bytes: int
+    channels: tuple[str, ...]  # that point to it
+
+
+class StoreList(Document):
+    """`release.list --store --json`; newest first."""
+
+    version: Literal[1] = 1
+    store: str
+    releases: tuple[PublishedRelease, ...]
+
+
+class RetainReport(Document):
+    """`release.retain --json`."""
+
+    version: Literal[1] = 1
+    store: str
+    kept: int  # releases
+    removed: tuple[str, ...]  # ids
+    files: int  # that were removed
+    bytes: int  # of them
+
+
+def store_list(store: str, releases: Iterable[Published], pointers: Iterable[Pointer]) -> StoreList:
+    channels: dict[tuple[str, str], list[str]] = {}
+    for pointer in pointers:
+        channels.setdefault((pointer.board, pointer.release), []).append(pointer.channel)
+    rows = (
+        PublishedRelease(
+            board=item.board,
+            release=item.release,
+            sequence=item.sequence,
+            bytes=item.total_bytes,
+            channels=tuple(sorted(channels.get((item.board, item.release), ()))),
+        )
+        for item in releases
+    )
+    return StoreList(store=store, releases=tuple(rows))
 
 
 def key_list(keys: Iterable[StoredKey]) -> KeyList:

@@ -1,0 +1,138 @@
+"""Channels: signed pointers to the release that boards of a kind are to have.
+
+A pointer carries a sequence number. The highest one that this user has seen of a channel is kept
+in the configuration folder, and an older one is refused: a store that somebody set back, or an old
+copy of it, hands out nothing. Promotion is a new pointer.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgewright.base.digest import text_sha256
+from edgewright.base.errors import UserError, near_miss
+from edgewright.base.files import locked, read_file, write_file
+from edgewright.base.schema import Excerpt, parse_json
+from edgewright.release import dsse
+from edgewright.release.dsse import ENVELOPE_BYTES
+from edgewright.release.keys import Signer
+from edgewright.release.minisign import PublicKey
+from edgewright.release.store import CHANNELS, FolderStore
+
+NAMES = ("nightly", "beta", "stable")
+PAYLOAD_TYPE = "application/vnd.edgewright.channel+json"
+Board = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+ReleaseId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class Pointer(Excerpt):
+    """What a channel of a board says."""
+
+    schema_: Literal[1] = 1
+    board: Board
+    channel: Literal["nightly", "beta", "stable"]
+    release: ReleaseId
+    sequence: Annotated[int, Field(ge=1, lt=1 << 63)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """A channel of one board in a store, and what this user knows of it."""
+
+    store: FolderStore
+    board: str
+    name: str
+    seen: Path  # file of the highest sequence number that was seen
+
+    @property
+    def file(self) -> str:
+        return f"{CHANNELS}/{self.board}/{self.name}.json"
+
+    def read(self, trusted: Sequence[PublicKey]) -> Pointer | None:
+        """What it points to; None while it points to nothing and never did.
+
+        Raises UserError for a pointer that nobody trusted signed, of another channel, or older
+        than one that was seen.
+        """
+        subject = f"{self.store.root}: channel {self.name} of {self.board}"
+        with locked(self.seen.with_name(f".{self.seen.name}.lock")):
+            seen = self._seen()
+            if not self.store.exists(self.file):
+                if seen:
+                    raise UserError(
+                        subject, "is gone", facts=[f"expected: sequence {seen} or higher"]
+                    )
+                return None
+            raw = self.store.read(self.file, limit=ENVELOPE_BYTES)
+            opened = dsse.open_(raw, PAYLOAD_TYPE, trusted, subject)
+            pointer = parse_json(Pointer, opened.payload, subject, "not a pointer")
+            if (pointer.board, pointer.channel) != (self.board, self.name):
+                facts = [f"found: {pointer.channel} of {pointer.board}"]
+                raise UserError(subject, "holds another channel's pointer", facts=facts)
+            if pointer.sequence < seen:
+                raise UserError(
+                    subject,
+                    "was set back",
+                    facts=[
+                        f"expected: sequence {seen} or higher",
+                        f"found: {pointer.sequence}, release {pointer.release}",
+                    ],
+                    next="ask who keeps the store; a new release.promote goes beyond it",
+                )
+            self._keep(pointer.sequence)
+            return pointer
+
+    def point(self, release: str, signer: Signer, trusted: Sequence[PublicKey]) -> Pointer:
+        """Point to another release; the store is the caller's alone. Raises UserError as `read`."""
+        current = self.read(trusted)
+        if current and current.release == release:
+            return current
+        at_least = current.sequence + 1 if current else 1
+        pointer = Pointer.model_validate(
+            {
+                "board": self.board,
+                "channel": self.name,
+                "release": release,
+                "sequence": signer.next_sequence(at_least=at_least),
+            }
+        )
+        table = pointer.model_dump(by_alias=True)
+        payload = json.dumps(table, sort_keys=True, separators=(",", ":")).encode()
+        comment = f"edgewright channel={self.name} board={self.board} release={release}"
+        self.store.write(self.file, dsse.seal(payload, PAYLOAD_TYPE, signer, comment))
+        with locked(self.seen.with_name(f".{self.seen.name}.lock")):
+            self._keep(pointer.sequence)
+        return pointer
+
+    def _seen(self) -> int:
+        if not self.seen.exists():
+            return 0
+        text = read_file(self.seen, limit=64).decode(errors="replace").strip()
+        if not re.fullmatch(r"[0-9]{1,19}", text):
+            raise UserError(str(self.seen), "not a sequence number", next=f"remove {self.seen}")
+        return int(text)
+
+    def _keep(self, sequence: int) -> None:
+        if sequence > self._seen():
+            write_file(self.seen, f"{sequence}\n", durable=True)
+
+
+def channel(store: FolderStore, board: str, name: str, config: Path) -> Channel:
+    """A channel by its name; `config` is the user's folder. Raises UserError."""
+    if name not in NAMES:
+        raise UserError(
+            f"channel '{name}'",
+            f"unknown{near_miss(name, NAMES)}",
+            facts=[f"channels: {', '.join(NAMES)}"],
+            next="the same command with one of them",
+        )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", board):
+        raise UserError(f"board {board[:64]!r}", "is no name of a board", next="invoke boards")
+    place = text_sha256(str(store.root.resolve()))[:16]
+    seen = config / "channels" / place / f"{board}.{name}"
+    return Channel(store=store, board=board, name=name, seen=seen)
