@@ -175,14 +175,15 @@ def pull(c: Context, options: PullOptions, json: Json = False) -> None:
             PullReport(release=pulled.id, board=options.board, folder=str(pulled.folder))
         )
     else:
-        say(f"{pulled.folder}: verified; deploy --board={options.board} takes it")
+        taken = "" if options.out else f"; deploy --board={options.board} takes it"
+        say(f"{pulled.folder}: verified{taken}")
 
 
 @task
 def retain(
     c: Context,
     store: StorePath,
-    keep: Annotated[int, "releases of each board to keep, the newest; channels keep theirs"],
+    keep: Annotated[int, "releases of each board to keep, the newest; channels keep theirs"] = 30,
     board: Annotated[str, f"of this {BOARD} only"] = "",
     json: Json = False,
 ) -> None:
