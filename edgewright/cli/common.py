@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their 
     from edgewright.lab.emulate import Instance
     from edgewright.lab.machine import Lab
     from edgewright.release.manifest import Release
+    from edgewright.release.store import Contents
 
 
 class _Output(Console):
@@ -245,6 +246,15 @@ def latest_release(board: str) -> "Release":
     from edgewright.build import pipeline
 
     return pipeline.latest_release(workspace().build(board))
+
+
+def open_store(place: str, *, make: bool = False) -> "Contents":
+    """The store of releases that an option names. Raises UserError where there is none."""
+    from edgewright.release import http_store, store
+
+    if "://" in place:
+        return http_store.http_store(place, os.environ.get("EDGEWRIGHT_STORE_AUTHORIZATION"))
+    return store.folder_store(place, make=make)
 
 
 def profile_of(board: str) -> BoardProfile:

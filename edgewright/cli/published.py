@@ -14,6 +14,7 @@ from edgewright.cli.common import (
     BoardName,
     Json,
     latest_release,
+    open_store,
     say,
     task,
     workspace,
@@ -30,9 +31,9 @@ from edgewright.release.documents import (
 )
 from edgewright.release.manifest import load_release
 from edgewright.release.minisign import PublicKey
-from edgewright.release.store import FolderStore, open_store
+from edgewright.release.store import Contents
 
-StorePath = Annotated[str, "folder where releases are published"]
+StorePath = Annotated[str, "where releases are published: a folder, or a URL of WebDAV"]
 ChannelName = Annotated[str, "nightly, beta or stable"]
 ReleaseName = Annotated[str, "id of a published release"]
 
@@ -41,7 +42,7 @@ def trusted() -> list[PublicKey]:
     return [key.public for key in keys.user_keys().listed()]
 
 
-def point(store: FolderStore, board: str, channel: str, release: str, key: str) -> Pointer:
+def point(store: Contents, board: str, channel: str, release: str, key: str) -> Pointer:
     """Point a channel to a published release, signed by a key of this user."""
     place = channels.channel(store, board, channel, user_config())
     signer = keys.user_keys().open_signer(key, ask)
@@ -50,14 +51,14 @@ def point(store: FolderStore, board: str, channel: str, release: str, key: str) 
         return place.point(release, signer, trusted())
 
 
-def pointed(store: FolderStore, board: str, channel: str) -> str:
+def pointed(store: Contents, board: str, channel: str) -> str:
     """The release that a channel points to. Raises UserError while there is none."""
     pointer = channels.channel(store, board, channel, user_config()).read(trusted())
     if pointer is None:
         raise UserError(
-            f"{store.root}: channel {channel} of {board}",
+            f"{store.place}: channel {channel} of {board}",
             "points to nothing",
-            next=f"invoke release.promote {store.root} --board={board} --channel={channel}",
+            next=f"invoke release.promote {store.place} --board={board} --channel={channel}",
         )
     return pointer.release
 

@@ -17,6 +17,7 @@ from edgewright.cli.common import (
     OUT,
     Json,
     latest_release,
+    open_store,
     say,
     task,
     task_named,
@@ -36,13 +37,12 @@ from edgewright.release.documents import (
 )
 from edgewright.release.evidence import Evidence
 from edgewright.release.manifest import Release, load_release
-from edgewright.release.store import open_store
 
 
 @task_named("list")
 def list_(
     c: Context,
-    store: Annotated[str, "list what is published in this folder instead"] = "",
+    store: Annotated[str, "list what is published in this store instead"] = "",
     board: Annotated[str, f"of this {BOARD} only"] = "",
     json: Json = False,
 ) -> None:

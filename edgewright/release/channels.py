@@ -22,7 +22,7 @@ from edgewright.release import dsse
 from edgewright.release.dsse import ENVELOPE_BYTES
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
-from edgewright.release.store import CHANNELS, FolderStore
+from edgewright.release.store import CHANNELS, Contents
 
 NAMES = ("nightly", "beta", "stable")
 PAYLOAD_TYPE = "application/vnd.edgewright.channel+json"
@@ -44,7 +44,7 @@ class Pointer(Excerpt):
 class Channel:
     """A channel of one board in a store, and what this user knows of it."""
 
-    store: FolderStore
+    store: Contents
     board: str
     name: str
     seen: Path  # file of the highest sequence number that was seen
@@ -59,7 +59,7 @@ class Channel:
         Raises UserError for a pointer that nobody trusted signed, of another channel, or older
         than one that was seen.
         """
-        subject = f"{self.store.root}: channel {self.name} of {self.board}"
+        subject = f"{self.store.place}: channel {self.name} of {self.board}"
         with locked(self.seen.with_name(f".{self.seen.name}.lock")):
             seen = self._seen()
             if not self.store.exists(self.file):
@@ -122,7 +122,7 @@ class Channel:
             write_file(self.seen, f"{sequence}\n", durable=True)
 
 
-def channel(store: FolderStore, board: str, name: str, config: Path) -> Channel:
+def channel(store: Contents, board: str, name: str, config: Path) -> Channel:
     """A channel by its name; `config` is the user's folder. Raises UserError."""
     if name not in NAMES:
         raise UserError(
@@ -133,6 +133,6 @@ def channel(store: FolderStore, board: str, name: str, config: Path) -> Channel:
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", board):
         raise UserError(f"board {board[:64]!r}", "is no name of a board", next="invoke boards")
-    place = text_sha256(str(store.root.resolve()))[:16]
+    place = text_sha256(store.place)[:16]
     seen = config / "channels" / place / f"{board}.{name}"
     return Channel(store=store, board=board, name=name, seen=seen)

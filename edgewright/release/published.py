@@ -24,7 +24,7 @@ from edgewright.release.channels import Board, ReleaseId
 from edgewright.release.evidence import ENVELOPE, LICENSES, SBOM, STATEMENT, Evidence
 from edgewright.release.manifest import SIGNATURE, Release, ReleaseFile, load_release
 from edgewright.release.minisign import PublicKey
-from edgewright.release.store import BLOBS, RELEASES, FolderStore
+from edgewright.release.store import BLOBS, RELEASES, Contents
 
 INDEX_BYTES = 1 << 20
 MOST_FILES = 2_000
@@ -63,7 +63,7 @@ class Publication:
     has_evidence: bool
 
 
-def publish(release: Release, store: FolderStore, trusted: Sequence[PublicKey]) -> Publication:
+def publish(release: Release, store: Contents, trusted: Sequence[PublicKey]) -> Publication:
     """Publish a release that is signed, and whose evidence, if it has any, is complete.
 
     Raises UserError; the store then publishes what it did before.
@@ -104,16 +104,16 @@ def _index(board: str, release: str) -> str:
     return f"{RELEASES}/{board}/{release}.json"
 
 
-def find(store: FolderStore, board: str, release: str) -> Published:
+def find(store: Contents, board: str, release: str) -> Published:
     """A release of a board. Raises UserError where it is not published."""
     name = _index(board, release)
     if not store.exists(name):
         raise UserError(
-            f"{store.root}: release {release} of {board}",
+            f"{store.place}: release {release} of {board}",
             "is not published",
-            next=f"invoke release.list --store={store.root} --board={board}",
+            next=f"invoke release.list --store={store.place} --board={board}",
         )
-    subject = str(store.root / name)
+    subject = f"{store.place}/{name}"
     raw = store.read(name, limit=INDEX_BYTES)
     published = parse_json(Published, raw, subject, "not the index of a release")
     names = [file.name for file in published.files]
@@ -139,7 +139,7 @@ def _is_fit(name: str) -> bool:
     )
 
 
-def listed(store: FolderStore, board: str = "") -> list[Published]:
+def listed(store: Contents, board: str = "") -> list[Published]:
     """All releases of a store, or of one board of it; the newest order of a board first."""
     releases = [
         find(store, parts[1], parts[2].removesuffix(".json"))
@@ -151,7 +151,7 @@ def listed(store: FolderStore, board: str = "") -> list[Published]:
 
 
 def pull(
-    store: FolderStore, board: str, release: str, out: Path, trusted: Sequence[PublicKey]
+    store: Contents, board: str, release: str, out: Path, trusted: Sequence[PublicKey]
 ) -> Release:
     """Fetch a release into `out/<id>/`, with archive, signature and evidence beside it.
 
@@ -170,7 +170,7 @@ def pull(
         verified = order.verify(archive, trusted)
         if (verified.manifest.id, verified.manifest.board) != (release, board):
             facts = [f"found: {verified.manifest.id} for board {verified.manifest.board}"]
-            raise UserError(f"{store.root}: release {release}", "is another one", facts=facts)
+            raise UserError(f"{store.place}: release {release}", "is another one", facts=facts)
         if behind.exists:
             evidence.verify(behind, verified.manifest, archive, trusted)
         _unpack(archive, verified.manifest.files, aside)
@@ -203,7 +203,7 @@ class Retained:
 
 
 def retain(
-    store: FolderStore, config: Path, trusted: Sequence[PublicKey], keep: int, board: str = ""
+    store: Contents, config: Path, trusted: Sequence[PublicKey], keep: int, board: str = ""
 ) -> Retained:
     """Keep the newest `keep` releases of each board, and all that a channel points to.
 
@@ -227,13 +227,12 @@ def retain(
         needed = {file.sha256 for item in kept for file in item.files}
         for name in store.names(BLOBS):
             if name.rpartition("/")[2] not in needed:
-                size += (store.root / name).stat().st_size
-                store.remove(name)
+                size += store.remove(name)
                 blobs += 1
     return Retained(kept=tuple(kept), removed=tuple(removed), blobs=blobs, bytes=size)
 
 
-def all_channels(store: FolderStore, config: Path) -> list[channels.Channel]:
+def all_channels(store: Contents, config: Path) -> list[channels.Channel]:
     """Every channel that a store has, of all boards."""
     found = []
     for name in store.names(channels.CHANNELS):

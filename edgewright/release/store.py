@@ -1,4 +1,4 @@
-"""Where releases are published: a folder, on this machine or mounted from another one.
+"""Where releases are published: a folder, on this machine or mounted, or what serves as one.
 
 `blobs/<sha256>` holds contents, `releases/<board>/<id>.json` says which belong to a release,
 `channels/<board>/<channel>.json` points to one. A release is published by its index alone, which
@@ -7,9 +7,9 @@ repeating it writes what is still missing. What lies in a store may be anybody's
 """
 
 import hashlib
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,41 +18,47 @@ from edgewright.base.files import locked, read_inside, write_file
 
 MOST_RELEASES = 100_000
 BLOBS, RELEASES, CHANNELS = "blobs", "releases", "channels"
-BLOB = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FolderStore:
-    """A store in a folder."""
+class Contents(ABC):
+    """A store: documents by name, and contents by their hash."""
 
-    root: Path
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, as messages and commands name it."""
 
+    @abstractmethod
     def alone(self) -> AbstractContextManager[None]:
         """While one changes what is published; a reader needs no lock."""
-        return locked(self.root / ".lock")
 
+    @abstractmethod
     def read(self, name: str, *, limit: int) -> bytes:
-        """A document. Raises UserError for what is missing, a link, or larger than `limit`."""
-        return read_inside(self.root, name, limit=limit)
+        """A document. Raises UserError for what is missing or larger than `limit` bytes."""
 
-    def exists(self, name: str) -> bool:
-        path = self.root / name
-        return path.exists() or path.is_symlink()
+    @abstractmethod
+    def exists(self, name: str) -> bool: ...
 
+    @abstractmethod
     def write(self, name: str, content: bytes) -> None:
-        """Replace a document by rename."""
-        write_file(self.root / name, content, mode=0o644, durable=True)
+        """Replace a document as a whole."""
 
-    def remove(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+    @abstractmethod
+    def remove(self, name: str) -> int:
+        """Remove a document; how many bytes it had."""
+
+    @abstractmethod
+    def names(self, folder: str) -> Iterator[str]:
+        """Documents below a folder, sorted; what begins with a dot is being written."""
 
     def put(self, content: bytes) -> bool:
         """Keep a content under its hash; whether it was not there, or not whole."""
-        sha256 = hashlib.sha256(content).hexdigest()
-        path = self.root / BLOBS / sha256
-        if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
-            return False
-        self.write(f"{BLOBS}/{sha256}", content)
+        name = f"{BLOBS}/{hashlib.sha256(content).hexdigest()}"
+        if self.exists(name):
+            with suppress(UserError):  # a link, or something larger: it is replaced
+                if self.read(name, limit=len(content)) == content:
+                    return False
+        self.write(name, content)
         return True
 
     def get(self, sha256: str, size: int) -> bytes:
@@ -60,15 +66,44 @@ class FolderStore:
         content = self.read(f"{BLOBS}/{sha256}", limit=size)
         if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(
-                str(self.root / BLOBS / sha256),
+                f"{self.place}/{BLOBS}/{sha256}",
                 "is not what its name says",
                 facts=[f"expected: {size:,} bytes, sha256 {sha256}", f"found: {len(content):,}"],
                 next="publish the release again",
             )
         return content
 
+
+@dataclass(frozen=True, kw_only=True)
+class FolderStore(Contents):
+    """A store in a folder."""
+
+    root: Path
+
+    @property
+    def place(self) -> str:
+        return str(self.root)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return locked(self.root / ".lock")
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        """Raises UserError for a link, too."""
+        return read_inside(self.root, name, limit=limit)
+
+    def exists(self, name: str) -> bool:
+        path = self.root / name
+        return path.exists() or path.is_symlink()
+
+    def write(self, name: str, content: bytes) -> None:
+        write_file(self.root / name, content, mode=0o644, durable=True)
+
+    def remove(self, name: str) -> int:
+        size = (self.root / name).stat().st_size
+        (self.root / name).unlink()
+        return size
+
     def names(self, folder: str) -> Iterator[str]:
-        """Files below a folder, sorted; what begins with a dot is being written."""
         top = self.root / folder
         paths = [path for path in top.rglob("*") if not path.name.startswith(".")]
         if len(paths) > MOST_RELEASES:
@@ -78,16 +113,9 @@ class FolderStore:
                 yield path.relative_to(self.root).as_posix()
 
 
-def open_store(text: str, *, make: bool = False) -> FolderStore:
-    """The store that an option names. Raises UserError unless it is there, or is to be made."""
-    if "://" in text:
-        raise UserError(
-            text,
-            "is no folder",
-            facts=["a store is a folder, which may be mounted"],
-            next="mount it",
-        )
+def folder_store(text: str, *, make: bool = False) -> FolderStore:
+    """The store in a folder. Raises UserError unless it is there, or is to be made."""
     root = Path(text)
     if not make and not root.is_dir():
         raise UserError(text, "no such store", next="invoke release.publish makes it")
-    return FolderStore(root=root)
+    return FolderStore(root=root.resolve())

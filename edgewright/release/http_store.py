@@ -1,0 +1,231 @@
+"""A store of releases on a web server: read by GET, written by PUT, listed by WebDAV's PROPFIND.
+
+What a server answers may be anybody's: it is read to a limit, redirects are not followed, and what
+it hands out is verified as from any store. A request that a server could not serve is repeated
+twice; repeating any of them is harmless.
+"""
+
+import http.client
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import quote, unquote, urlsplit
+from xml.etree.ElementTree import ParseError
+
+from edgewright.base.errors import TargetError, UserError
+from edgewright.release.store import MOST_RELEASES, Contents
+
+TIMEOUT = 60.0  # seconds without a byte
+TRIES = 3
+WAIT = 0.5  # seconds before the second one, twice as many before the third
+LISTING_BYTES = 16 << 20
+DEPTH = 2  # folders below one that is listed
+PROPFIND = b'<?xml version="1.0"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>'
+MISSING = (404, 410)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpStore(Contents):
+    """A store below a URL."""
+
+    url: str
+    authorization: str | None = None  # the header's value
+
+    @property
+    def place(self) -> str:
+        return self.url
+
+    def alone(self) -> AbstractContextManager[None]:
+        """A server has no lock: who writes a pointer reads it again."""
+        return nullcontext()
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        """A document. Raises UserError for what is missing or larger than `limit`."""
+        status, content = self._request("GET", name, limit=limit)
+        if status in MISSING:
+            raise UserError(f"{self.url}/{name}", "no such file")
+        self._require(status, {200}, "GET", name)
+        return content
+
+    def exists(self, name: str) -> bool:
+        status, _ = self._request("HEAD", name)
+        self._require(status, {200, *MISSING}, "HEAD", name)
+        return status == 200
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a document. Raises TargetError if it is another one afterwards."""
+        status, _ = self._request("PUT", name, body=content)
+        if status in (403, 404, 409):  # WebDAV makes no folder by itself
+            for folder in reversed(PurePosixPath(name).parents[:-1]):
+                status, _ = self._request("MKCOL", f"{folder.as_posix()}/")
+                self._require(status, {200, 201, 301, 405}, "MKCOL", folder.as_posix())
+            status, _ = self._request("PUT", name, body=content)
+        self._require(status, {200, 201, 204}, "PUT", name)
+        status, kept = self._request("GET", name, limit=len(content) + 1)
+        if status != 200 or kept != content:
+            raise TargetError(
+                f"{self.url}/{name}",
+                "is not what was written: somebody else wrote it at the same time, or it was cut",
+                next="repeat the command",
+            )
+
+    def remove(self, name: str) -> int:
+        raise UserError(
+            self.url, "nothing is removed over HTTP", next="invoke release.retain where it lies"
+        )
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Files below a folder, sorted."""
+        names = self._names(folder, DEPTH)
+        if len(names) > MOST_RELEASES:
+            raise UserError(f"{self.url}/{folder}", f"more than {MOST_RELEASES:,} files")
+        yield from sorted(names)
+
+    def _names(self, folder: str, depth: int) -> list[str]:
+        names: list[str] = []
+        for name, is_folder in self._entries(folder):
+            if is_folder and depth > 0:
+                names += self._names(f"{folder}/{name}", depth - 1)
+            elif not is_folder and not name.startswith("."):
+                names.append(f"{folder}/{name}")
+        return names
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """Name, and whether it is a folder, of what lies directly in a folder."""
+        status, content = self._request(
+            "PROPFIND", f"{folder}/", body=PROPFIND, limit=LISTING_BYTES, depth=True
+        )
+        if status in MISSING:
+            return []
+        if status in (405, 501):
+            raise UserError(
+                self.url,
+                "cannot be listed: the server knows no WebDAV",
+                next="name the release or the channel",
+            )
+        self._require(status, {207}, "PROPFIND", folder)
+        base = unquote(urlsplit(f"{self.url}/{folder}/").path)
+        entries = []
+        for href, is_folder in self._responses(content, folder):
+            path = unquote(urlsplit(href).path)
+            name = path.removeprefix(base).rstrip("/")
+            if path.startswith(base) and name and "/" not in name and name not in (".", ".."):
+                entries.append((name, is_folder))
+        return entries
+
+    def _responses(self, content: bytes, folder: str) -> Iterator[tuple[str, bool]]:
+        # Entities of XML expand without end: this parser refuses them.
+        from defusedxml.common import DefusedXmlException
+        from defusedxml.ElementTree import fromstring
+
+        try:
+            document = fromstring(content)
+        except (ParseError, DefusedXmlException, ValueError) as broken:
+            raise TargetError(
+                f"{self.url}/{folder}", "answers with no listing of WebDAV", facts=[str(broken)]
+            ) from broken
+        for response in document.iter("{DAV:}response"):
+            href = response.findtext("{DAV:}href") or ""
+            yield href, next(response.iter("{DAV:}collection"), None) is not None
+
+    def _require(self, status: int, expected: set[int], method: str, name: str) -> None:
+        if status in expected:
+            return
+        facts = [f"{method}: HTTP {status} {http.client.responses.get(status, '')}".rstrip()]
+        if status in (401, 403):
+            raise UserError(
+                f"{self.url}/{name}",
+                "does not let this user in",
+                facts=facts,
+                next="set EDGEWRIGHT_STORE_AUTHORIZATION, as 'Bearer TOKEN'",
+            )
+        raise TargetError(
+            f"{self.url}/{name}", "is not served", facts=facts, next="repeat the command later"
+        )
+
+    def _request(
+        self,
+        method: str,
+        name: str,
+        *,
+        body: bytes | None = None,
+        limit: int = 1 << 16,
+        depth: bool = False,
+    ) -> tuple[int, bytes]:
+        """Status and content; no more than `limit` bytes of it are read."""
+        headers = {"Depth": "1", "Content-Type": "application/xml"} if depth else {}
+        if self.authorization:
+            headers["Authorization"] = self.authorization
+
+        def once() -> tuple[int, bytes]:
+            connection = self._connection()
+            try:
+                connection.request(method, self._path(name), body=body, headers=headers)
+                answer = connection.getresponse()
+                content = answer.read(limit + 1)
+                if answer.status == 200 and len(content) > limit:
+                    facts = [f"expected: at most {limit:,} bytes"]
+                    raise UserError(f"{self.url}/{name}", "is too large", facts=facts)
+                length = answer.getheader("Content-Length")
+                if method == "GET" and length not in (None, str(len(content))):
+                    raise http.client.IncompleteRead(content)
+                return answer.status, content
+            finally:
+                connection.close()
+
+        return self._repeated(once, f"{self.url}/{name}")
+
+    def _repeated(self, once: Callable[[], tuple[int, bytes]], subject: str) -> tuple[int, bytes]:
+        for turn in range(TRIES):
+            is_last = turn == TRIES - 1
+            try:
+                status, content = once()
+            except (OSError, http.client.HTTPException) as broken:
+                if is_last:
+                    raise TargetError(
+                        subject,
+                        "cannot be reached",
+                        facts=[str(broken) or type(broken).__name__],
+                        next="repeat the command: what was sent is not sent again",
+                    ) from broken
+            else:
+                if status < 500 or status == 501 or is_last:
+                    return status, content
+            time.sleep(WAIT * (turn + 1))
+        raise AssertionError  # the last turn returns or raises
+
+    def _connection(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, parts.port, timeout=TIMEOUT, context=context)
+        return http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT)
+
+    def _path(self, name: str) -> str:
+        return quote(f"{unquote(urlsplit(self.url).path)}/{name}")
+
+
+def http_store(url: str, authorization: str | None) -> HttpStore:
+    """Raises UserError for what is no URL of a store, and for a secret that would go in clear."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as broken:
+        raise UserError(url, f"is no URL: {broken}", next="http(s)://host[:port]/path") from broken
+    is_plain = parts.scheme in ("http", "https") and parts.hostname and not parts.query
+    if not is_plain or parts.username or parts.fragment:
+        raise UserError(
+            f"{parts.scheme}://{parts.hostname}",
+            "is no URL of a store",
+            facts=["expected: http(s)://host[:port]/path, without user, password or query"],
+            next="set EDGEWRIGHT_STORE_AUTHORIZATION for a password",
+        )
+    if authorization and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1"):
+        raise UserError(url, "would get the authorization in clear", next="use https://")
+    if authorization and not authorization.isprintable():
+        raise UserError("EDGEWRIGHT_STORE_AUTHORIZATION", "has control characters", next="mend it")
+    return HttpStore(url=url.rstrip("/"), authorization=authorization)

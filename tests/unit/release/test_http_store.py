@@ -1,0 +1,248 @@
+"""A store on a web server, of which anything may be expected."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from edgewright.base.errors import EdgewrightError, TargetError, UserError
+from edgewright.release import channels, http_store, order, published
+from edgewright.release.http_store import HttpStore
+from edgewright.release.manifest import Release
+from tests.boards import make_release
+from tests.signing import signer
+from tests.unit.release.test_evidence import with_evidence
+
+BOARD = "board"
+
+
+@dataclass
+class Server:
+    """What the server of a test holds, and how it misbehaves."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=lambda: {"/store"})
+    failures: int = 0  # requests that are answered with 500
+    cut: str = ""  # method whose line is cut, every time
+    listing: bytes | None = None
+    seen: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server_state: Server
+
+    def handle_any(self) -> None:
+        server, path = self.server_state, unquote(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        server.seen.append((self.command, path, self.headers.get("Authorization")))
+        if server.cut == self.command:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+            self.close_connection = True
+        elif server.failures > 0:
+            server.failures -= 1
+            self.answer(500)
+        elif self.command in ("GET", "HEAD"):
+            content = server.files.get(path)
+            self.answer(404 if content is None else 200, content or b"")
+        elif self.command == "MKCOL":
+            self.answer(405 if path.rstrip("/") in server.folders else 201)
+            server.folders.add(path.rstrip("/"))
+        elif self.command == "PROPFIND":
+            self.answer(*self.listed(path))
+        elif path.rpartition("/")[0] not in server.folders:
+            self.answer(409)
+        else:
+            server.files[path] = body
+            self.answer(201)
+
+    def listed(self, folder: str) -> tuple[int, bytes]:
+        server = self.server_state
+        if server.listing is not None:
+            return 207, server.listing
+        if folder.rstrip("/") not in server.folders:
+            return 404, b""
+        rows = f"<response><href>{folder}</href></response>"
+        for path in sorted({*server.files, *server.folders}):
+            if path.rpartition("/")[0] == folder.rstrip("/"):
+                kind = "<resourcetype><collection/></resourcetype>" * (path in server.folders)
+                rows += f"<response><href>{path}</href>{kind}</response>"
+        return 207, f'<multistatus xmlns="DAV:">{rows}</multistatus>'.encode()
+
+    def answer(self, status: int, content: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_MKCOL = do_PROPFIND = handle_any  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Tests print nothing."""
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(http_store, "WAIT", 0.0)
+    return tmp_path / "config"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+    handler = type("OfTest", (Handler,), {"server_state": state})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        state.url = f"http://127.0.0.1:{http.server_port}/store"
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def store(server: Server) -> HttpStore:
+    return http_store.http_store(server.url, None)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    made = with_evidence(make_release(tmp_path / "one", root="/opt"))
+    order.sign_release(made, signer())
+    return made
+
+
+def publish(release: Release, store: HttpStore) -> published.Publication:
+    return published.publish(release, store, [signer().public])
+
+
+def test_a_release_goes_over_http_and_comes_back(
+    store: HttpStore, release: Release, tmp_path: Path, config: Path
+) -> None:
+    trusted = [signer().public]
+    publish(release, store)
+    channel = channels.channel(store, BOARD, "stable", config)
+
+    channel.point(release.id, signer(), trusted)
+    pointer = channel.read(trusted)
+    assert pointer is not None
+    pulled = published.pull(store, BOARD, pointer.release, tmp_path / "out", trusted)
+
+    assert pulled.archive.read_bytes() == release.archive.read_bytes()
+    assert [item.release for item in published.listed(store)] == [release.id]
+    assert [item.name for item in published.all_channels(store, config)] == ["stable"]
+    assert publish(release, store).sent == 0
+
+
+def test_a_server_that_fails_now_and_then_is_asked_again(
+    store: HttpStore, server: Server, release: Release
+) -> None:
+    server.failures = 2
+
+    assert publish(release, store).sent > 0
+
+
+def test_a_server_that_fails_publishes_nothing_and_the_next_run_converges(
+    store: HttpStore, server: Server, release: Release, tmp_path: Path
+) -> None:
+    server.failures = 1000
+    with pytest.raises(TargetError, match="is not served") as refused:
+        publish(release, store)
+    assert refused.value.facts[0].endswith("HTTP 500 Internal Server Error")
+    server.failures = 0
+    assert published.listed(store) == []
+
+    publish(release, store)
+
+    published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_line_that_is_cut_publishes_nothing(
+    store: HttpStore, server: Server, release: Release, method: str
+) -> None:
+    server.cut = method
+    with pytest.raises(TargetError):
+        publish(release, store)
+    server.cut = ""
+
+    assert published.listed(store) == []
+    publish(release, store)
+    assert [item.release for item in published.listed(store)] == [release.id]
+
+
+def test_a_content_that_was_cut_is_sent_again(
+    store: HttpStore, server: Server, release: Release
+) -> None:
+    publish(release, store)
+    blob = next(path for path in server.files if "/blobs/" in path)
+    server.files[blob] = server.files[blob][:1]
+
+    assert publish(release, store).sent == 1
+
+
+BILLION = (
+    b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
+    b'<multistatus xmlns="DAV:"><response><href>&b;</href></response></multistatus>'
+)
+
+
+@pytest.mark.parametrize("listing", [BILLION, b"<multistatus", b"", b"\xff\xfe"])
+def test_a_hostile_listing_is_refused(store: HttpStore, server: Server, listing: bytes) -> None:
+    server.listing = listing
+
+    with pytest.raises(TargetError, match="no listing of WebDAV"):
+        published.listed(store)
+
+
+@pytest.mark.parametrize("href", ["/etc/passwd", "/store/releases/../../x", "/store/releases/.."])
+def test_a_listing_that_leads_elsewhere_lists_nothing(
+    store: HttpStore, server: Server, href: str
+) -> None:
+    row = f"<response><href>{href}</href></response>"
+    server.listing = f'<multistatus xmlns="DAV:">{row}</multistatus>'.encode()
+
+    assert published.listed(store) == []
+
+
+def test_an_answer_without_end_is_read_to_its_limit(store: HttpStore, server: Server) -> None:
+    server.files["/store/releases/board/0.json"] = bytes(2 << 20)
+
+    with pytest.raises(UserError, match="is too large"):
+        store.read("releases/board/0.json", limit=1 << 20)
+
+
+def test_nothing_is_removed_over_http(store: HttpStore, release: Release, config: Path) -> None:
+    publish(release, store)
+    store.put(b"left over")
+
+    with pytest.raises(UserError, match="nothing is removed over HTTP"):
+        published.retain(store, config, [signer().public], 1)
+
+
+def test_the_authorization_goes_to_the_server(server: Server, release: Release) -> None:
+    publish(release, http_store.http_store(server.url, "Bearer token"))
+
+    assert {secret for _, _, secret in server.seen} == {"Bearer token"}
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "problem"),
+    [
+        ("http://192.0.2.7/store", "Bearer x", "would get the authorization in clear"),
+        ("https://user:word@192.0.2.7/store", None, "is no URL of a store"),
+        ("ftp://192.0.2.7/store", None, "is no URL of a store"),
+        ("https://192.0.2.7:port/store", None, "is no URL"),
+        ("https://192.0.2.7/store", "x\r\ny", "has control characters"),
+    ],
+)
+def test_what_is_no_store_is_refused(url: str, secret: str | None, problem: str) -> None:
+    with pytest.raises(EdgewrightError, match=problem) as refused:
+        http_store.http_store(url, secret)
+    assert "word" not in refused.value.subject
