@@ -32,7 +32,7 @@ from edgewright.deploy import first_contact, install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
 from edgewright.deploy.signing_policy import SigningPolicy
-from edgewright.release import keys, minisign, order, sdk
+from edgewright.release import evidence, keys, minisign, order, sdk
 from edgewright.release.documents import key_list
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
@@ -67,9 +67,14 @@ def signing_policy(key: str = "") -> SigningPolicy:
 def sign_build(board: str) -> None:
     """Sign the last build if there is a default key that opens without anybody's help."""
     release = latest_release(board)
-    if order.read_signature(release) is None and (
-        signer := _ready_signer("deploy and release.sign run it")
-    ):
+    is_signed = order.read_signature(release) is not None
+    if is_signed and not evidence.is_unsigned(release):
+        return
+    signer = _ready_signer("deploy and release.sign run it")
+    if signer and is_signed:  # what was built before, from other inputs: the order stays
+        evidence.sign(release, signer)
+        say("signed its provenance")
+    elif signer:
         signed = order.sign_release(release, signer)
         say(f"signed with sequence {signed.sequence}")
 

@@ -95,6 +95,12 @@ def comment(release: str) -> str:
     return f"edgewright provenance={release}"
 
 
+def is_unsigned(release: Release) -> bool:
+    """Whether there is a provenance that nobody signed."""
+    found = beside(release)
+    return found.statement.is_file() and not found.envelope.is_file()
+
+
 def sign(release: Release, signer: Signer) -> None:
     """Sign the provenance of a release, if it has one that this key has not signed."""
     evidence = beside(release)

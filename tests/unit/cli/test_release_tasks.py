@@ -1,0 +1,108 @@
+"""`release.…` at the command line: what is verified, published and pulled is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgewright.cli import keys as key_tasks
+from edgewright.release import evidence, order
+from edgewright.release.manifest import Release
+from tests.boards import make_release
+from tests.schemas import require_valid
+from tests.signing import signer
+from tests.unit.cli.test_program import run
+from tests.unit.release.test_evidence import INGREDIENTS, with_evidence
+
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    made = with_evidence(make_release(tmp_path / "one", root="/opt"))
+    order.sign_release(made, signer())
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda _: made)
+    return made
+
+
+def document(command: str, *options: str, shown: Shown, code: int = 0, as_: str = "") -> dict:  # type: ignore[type-arg]
+    assert run(command, "--json", *options) == code
+    text = shown.readouterr().out
+    require_valid(as_ or command, text)
+    return dict(json.loads(text))
+
+
+def test_verify_says_in_one_screen_what_is_proven(release: Release, capsys: Shown) -> None:
+    assert run("release.verify", "--complete", str(release.folder)) == 0
+
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) < 24
+    for line in ("signature", "files", "materials", "licences", "provenance", "built by"):
+        assert line in shown
+    answer = document("release.verify", str(release.archive), shown=capsys)
+    assert answer["evidence"]["provenance"]["builder_sha256"] == "b" * 64
+
+
+def test_verify_says_what_a_release_without_evidence_lacks(tmp_path: Path, capsys: Shown) -> None:
+    bare = make_release(tmp_path / "bare", root="/opt")
+    order.sign_release(bare, signer())
+
+    assert run("release.verify", str(bare.folder)) == 0
+    assert "no bill of materials" in capsys.readouterr().out
+    assert run("release.verify", "--complete", str(bare.folder)) == 2
+
+
+def test_the_bill_lists_parts_and_licences(release: Release, capsys: Shown) -> None:
+    answer = document("release.sbom", f"--path={release.archive}", shown=capsys)
+
+    licences = {row["component"]: row["licence"] for row in answer["licences"]}
+    assert licences == {item.name: item.licence for item in INGREDIENTS}
+
+
+def test_a_vulnerable_part_ends_with_4(release: Release, tmp_path: Path, capsys: Shown) -> None:
+    events = [{"introduced": "0"}, {"fixed": "1:1.3.2-1"}]
+    package = {"ecosystem": "Debian:13", "name": "zlib"}
+    affected = [{"package": package, "ranges": [{"type": "ECOSYSTEM", "events": events}]}]
+    table = {"id": "CVE-1", "modified": "2020-01-01T00:00:00Z", "affected": affected}
+    (tmp_path / "osv").mkdir()
+    (tmp_path / "osv" / "a.json").write_text(json.dumps(table))
+    options = (f"--database={tmp_path / 'osv'}", f"--path={release.folder}")
+
+    answer = document("release.vulnerabilities", *options, shown=capsys, code=4)
+    assert (answer["findings"][0]["advisory"], answer["stale"]) == ("CVE-1", True)
+    assert run("release.vulnerabilities", *options) == 4
+    assert "STALE" in capsys.readouterr().err
+
+
+def test_from_publication_to_channel_to_pull(
+    release: Release, tmp_path: Path, capsys: Shown
+) -> None:
+    store = str(tmp_path / "store")
+    published = ("--path", str(release.folder), "--channel=nightly")
+    assert document("release.publish", store, *published, shown=capsys)["channel"] == "nightly"
+    promoted = ("--board=board", "--channel=beta", "--of=nightly")
+    document("release.promote", store, *promoted, shown=capsys)
+    rows = document("release.list", f"--store={store}", shown=capsys, as_="release.list--store")[
+        "releases"
+    ]
+    assert rows[0]["channels"] == ["beta", "nightly"]
+    out = f"--out={tmp_path / 'out'}"
+    pulled = document("release.pull", store, "--board=board", "--channel=beta", out, shown=capsys)
+    assert pulled["release"] == release.id
+    assert document("release.retain", store, "--keep=1", shown=capsys)["kept"] == 1
+
+
+def test_a_provenance_of_other_inputs_is_signed_by_the_next_build(release: Release) -> None:
+    signed = release.signature.read_bytes()
+    with_evidence(release, INGREDIENTS[:2])
+    assert evidence.is_unsigned(release)
+
+    key_tasks.sign_build("board")
+
+    assert not evidence.is_unsigned(release)
+    assert release.signature.read_bytes() == signed
