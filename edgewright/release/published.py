@@ -121,7 +121,7 @@ def find(store: Contents, board: str, release: str) -> Published:
     if (
         (published.board, published.release) != (board, release)
         or unfit
-        or published.total_bytes > (RELEASE_BYTES)
+        or published.total_bytes > RELEASE_BYTES
     ):
         facts = [*(f"unfit: {name}" for name in unfit), f"bytes: {published.total_bytes:,}"]
         raise UserError(subject, "is not the index of this release", facts=facts)
