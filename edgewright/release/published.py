@@ -24,7 +24,7 @@ from edgewright.release.channels import Board, ReleaseId
 from edgewright.release.evidence import ENVELOPE, LICENSES, SBOM, STATEMENT, Evidence
 from edgewright.release.manifest import SIGNATURE, Release, ReleaseFile, load_release
 from edgewright.release.minisign import PublicKey
-from edgewright.release.store import BLOBS, RELEASES, Contents
+from edgewright.release.store import BLOBS, CHANNELS, RELEASES, Contents
 
 INDEX_BYTES = 1 << 20
 MOST_FILES = 2_000
@@ -214,7 +214,8 @@ def retain(
         releases = listed(store)
         pointers = (channel.read(trusted) for channel in all_channels(store, config))
         pointed = {(pointer.board, pointer.release) for pointer in pointers if pointer}
-        kept, removed = [], []
+        kept: list[Published] = []
+        removed: list[Published] = []
         counts: dict[str, int] = {}
         for item in releases:
             counts[item.board] = counts.get(item.board, 0) + 1
@@ -235,7 +236,7 @@ def retain(
 def all_channels(store: Contents, config: Path) -> list[channels.Channel]:
     """Every channel that a store has, of all boards."""
     found = []
-    for name in store.names(channels.CHANNELS):
+    for name in store.names(CHANNELS):
         parts = name.split("/")
         if len(parts) == 3 and name.endswith(".json"):
             found.append(channels.channel(store, parts[1], parts[2].removesuffix(".json"), config))
