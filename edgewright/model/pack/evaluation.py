@@ -14,6 +14,7 @@ from edgewright.model.contract.card import Card
 from edgewright.model.contract.pixels import decode
 from edgewright.model.contract.preprocess import Floats, load_placed
 from edgewright.model.contract.session import open_session
+from edgewright.model.importer.classifier import Classifier
 from edgewright.model.judge import report_page
 from edgewright.model.judge.answers import judge
 from edgewright.model.judge.contact_sheet import data_uri, picture_uri, shrunk
@@ -52,31 +53,17 @@ def evaluate_for_page(request: EvaluationRequest, say: LineSink) -> EvaluationRe
     colours.
     """
     judging, dataset = request.judging, request.judging.dataset
-    if len(request.beside) >= report_page.MOST_NETWORKS:
-        most = report_page.MOST_NETWORKS - 1
-        raise UserError("--beside", f"{len(request.beside)} networks, the page shows {most}")
-    rivals = [rival(path, judging.card) for path in request.beside]
-    paths = [judging.classifier.source, *request.beside]
-    names = _names(paths)
-    networks = [judging.classifier.path, *(other.classifier.path for other in rivals)]
-    cards = [judging.card, *(other.card for other in rivals)]
+    networks = _networks(request)
     judged = []
-    for name, network, card in zip(names, networks, cards, strict=True):
-        answers = judge(network, dataset, card, judging.positive)
-        judged.append(JudgedNetwork(name=name, answers=answers))
-        say(f"{name}: {len(dataset.samples)} images")
-    disturbed_set = spread(dataset, request.disturbed_images)
-    disturbed: tuple[DisturbedQuality, ...] = ()
-    if request.disturbed_images:
-        candidates = [
-            Candidate(name=name, session=open_session(network), card=card)
-            for name, network, card in zip(names, networks, cards, strict=True)
-        ]
-        disturbed = judge_disturbed(candidates, disturbed_set, judging.positive, say)
+    for network in networks:
+        answers = judge(network.path, dataset, network.card, judging.positive)
+        judged.append(JudgedNetwork(name=network.name, answers=answers))
+        say(f"{network.name}: {len(dataset.samples)} images")
     first = judged[0]
+    disturbed, disturbed_images = _disturbed(request, networks, say)
     mistakes = worst_mistakes(first.answers)
     samples = [dataset.samples[place] for place, _ in mistakes]
-    heats, no_heat = _heats(networks[0], cards[0], samples, judging.positive)
+    heats, no_heat = _heats(networks[0].path, networks[0].card, samples, judging.positive)
     report = EvaluationReport(
         images=dataset.name,
         labels=dataset.labels,
@@ -89,7 +76,7 @@ def evaluate_for_page(request: EvaluationRequest, say: LineSink) -> EvaluationRe
         ),
         kinds=report_kinds(first.answers),
         disturbed=disturbed,
-        disturbed_images=len(disturbed_set.samples) if disturbed else 0,
+        disturbed_images=disturbed_images,
         mistakes=tuple(mistake for _, mistake in mistakes),
         heat=no_heat,
         page=str(request.page),
@@ -100,6 +87,47 @@ def evaluate_for_page(request: EvaluationRequest, say: LineSink) -> EvaluationRe
     ]
     write_file(request.page, report_page.render(report, pictures))
     return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    name: str
+    classifier: Classifier  # whose imported file lives as long as it does
+    card: Card
+
+    @property
+    def path(self) -> Path:
+        """As a session takes it."""
+        return self.classifier.path
+
+
+def _networks(request: EvaluationRequest) -> list[_Network]:
+    """The judged one first. Raises UserError for too many, and for those of other labels."""
+    if len(request.beside) >= report_page.MOST_NETWORKS:
+        most = report_page.MOST_NETWORKS - 1
+        raise UserError("--beside", f"{len(request.beside)} networks, the page shows {most}")
+    judging = request.judging
+    rivals = [rival(path, judging.card) for path in request.beside]
+    names = _names([judging.classifier.source, *request.beside])
+    return [
+        _Network(name=name, classifier=other.classifier, card=other.card)
+        for name, other in zip(names, [judging, *rivals], strict=True)
+    ]
+
+
+def _disturbed(
+    request: EvaluationRequest, networks: Sequence[_Network], say: LineSink
+) -> tuple[tuple[DisturbedQuality, ...], int]:
+    """What disturbances do, and to how many images."""
+    if not request.disturbed_images:
+        return (), 0
+    judging = request.judging
+    dataset = spread(judging.dataset, request.disturbed_images)
+    candidates = [
+        Candidate(name=network.name, session=open_session(network.path), card=network.card)
+        for network in networks
+    ]
+    return judge_disturbed(candidates, dataset, judging.positive, say), len(dataset.samples)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
