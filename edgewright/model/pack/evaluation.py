@@ -109,9 +109,11 @@ def _networks(request: EvaluationRequest) -> list[_Network]:
     judging = request.judging
     rivals = [rival(path, judging.card) for path in request.beside]
     names = _names([judging.classifier.source, *request.beside])
+    classifiers = [judging.classifier, *(other.classifier for other in rivals)]
+    cards = [judging.card, *(other.card for other in rivals)]
     return [
-        _Network(name=name, classifier=other.classifier, card=other.card)
-        for name, other in zip(names, [judging, *rivals], strict=True)
+        _Network(name=name, classifier=classifier, card=card)
+        for name, classifier, card in zip(names, classifiers, cards, strict=True)
     ]
 
 
