@@ -1,6 +1,5 @@
 """The whole of it, and development."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,12 +29,14 @@ from edgewright.cli.common import (
 from edgewright.cli.documents import ChecksPassed
 from edgewright.lab import emulate
 
-# A test file stays in one process: its tests share a board or a build. Four boards are enough. One
-# process more than there are cores: builds and boards are waited for half of the time.
+# A test file stays in one process: its tests share a board or a build. Four boards are enough.
+# More processes than cores cost more than they win: training tests compute on all cores by
+# themselves.
 # In the order of the files, so that integration tests, of which one file can take minutes, begin
 # first: xdist's own order, by number of tests, has them last, and one process idle meanwhile.
 PARALLEL = (
-    f"--numprocesses={min((os.cpu_count() or 1) + 1, 4)}",
+    "--numprocesses=auto",
+    "--maxprocesses=4",
     "--dist=loadfile",
     "--no-loadscope-reorder",
 )

@@ -80,6 +80,7 @@ def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
     assert "QLinearConv" not in nodes
 
 
+@pytest.mark.nightly
 @pytest.mark.board
 def test_its_release_passes_the_smoke_test_on_a_board(
     with_xnnpack: BuildReport,

@@ -177,7 +177,7 @@ def test_a_new_workspace_works_as_it_is(tmp_path: Path) -> None:
     assert workspace.settings == Settings(
         name="line-four", default_board="rpi2", minimum_version=edgewright.__version__
     )
-    assert (root / ".gitignore").read_text().splitlines()[-1] == "/build/"
+    assert "/build/" in (root / ".gitignore").read_text().splitlines()
 
 
 def test_every_key_that_the_new_settings_show_is_one(tmp_path: Path) -> None:
@@ -255,7 +255,9 @@ def test_an_existing_repository_keeps_what_it_has(tmp_path: Path) -> None:
     create_workspace(tmp_path, RESOURCES, board="rpi2")
 
     assert (tmp_path / "models" / "README.md").read_text() == "ours\n"
-    assert content(tmp_path / ".gitignore") == ["*.log", "", "# What edgewright makes.", "/build/"]
+    assert content(tmp_path / ".gitignore") == [
+        *("*.log", "", "# What edgewright makes.", "/build/", "/fleet.sqlite*")
+    ]
 
 
 def test_a_gitignore_that_leaves_builds_out_already_is_left_alone(tmp_path: Path) -> None:
