@@ -35,7 +35,7 @@ class Calibration(Part):
     error: float
     temperature: float
     error_with_temperature: float
-    verdict: Literal["too sure", "not sure enough", "calibrated"]
+    verdict: Literal["too sure", "not sure enough", "no temperature helps"]
 
 
 def calibration(probabilities: Scores, truth: Labels, positive: int) -> Calibration:
@@ -51,7 +51,9 @@ def calibration(probabilities: Scores, truth: Labels, positive: int) -> Calibrat
     error = expected_error(bins)
     mended = expected_error(reliability(judged[:, positive], is_positive))
     if mended >= error:
-        verdict: Literal["too sure", "not sure enough", "calibrated"] = "calibrated"
+        verdict: Literal["too sure", "not sure enough", "no temperature helps"] = (
+            "no temperature helps"
+        )
     else:
         verdict = "too sure" if temperature > 1 else "not sure enough"
     return Calibration(
