@@ -28,7 +28,13 @@ from edgewright.model.contract.card import (
     Tiling,
     write_card,
 )
-from edgewright.model.contract.detect_card import BoxDistances, ClassScores, DetectCard
+from edgewright.model.contract.detect_card import (
+    BoxDistances,
+    ClassScores,
+    DetectCard,
+    MaskCoefficients,
+    Prototypes,
+)
 from edgewright.model.contract.segment_card import SegmentCard, SegmentSettings
 from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard
@@ -99,6 +105,32 @@ def detector(scratch: Path) -> DetectCard:
         ),
         file=ModelFile.of(model),
     )
+
+
+@pytest.fixture(scope="module")
+def segmenter(scratch: Path, detector: DetectCard) -> DetectCard:
+    """The detector, whose things have the pixels that are bright."""
+    cells, fine = (HEIGHT // 8, WIDTH // 8), (HEIGHT // 4, WIDTH // 4)
+    network = onnx.load(scratch / "detector" / "model.onnx").graph
+    nodes = [
+        *network.node,
+        helper.make_node("Concat", ["thing", "nothing"], ["coefficients"], axis=1),
+        pooled("fine", 4),
+        helper.make_node("Sub", ["fine", "border"], ["bright pixels"]),
+        helper.make_node("Neg", ["bright pixels"], ["dark pixels"]),
+        helper.make_node("Concat", ["bright pixels", "dark pixels"], ["prototypes"], axis=1),
+    ]
+    shapes = {output.name: list(output.shape) for output in detector.outputs}
+    shapes |= {"coefficients": [1, 2, *cells], "prototypes": [1, 2, *fine]}
+    model = save(scratch / "segmenter", nodes, shapes)
+    outputs = (
+        *detector.outputs,
+        MaskCoefficients(
+            name="coefficients", shape=(1, 2, *cells), role="mask_coefficients", stride=8
+        ),
+        Prototypes(name="prototypes", shape=(1, 2, *fine), role="prototypes"),
+    )
+    return detector.model_copy(update={"outputs": outputs, "file": ModelFile.of(model)})
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +273,41 @@ def test_masks_of_tiles_agree(
     check(host_edge_infer, segmentation, scratch / f"segment-{kind}", way)
 
 
-def test_a_golden_set_of_frames_passes_the_boards_self_test(
-    host_edge_infer: EdgeInfer, scratch: Path, detector: DetectCard
+@settings(max_examples=12, deadline=None, phases=PHASES)
+@given(
+    # Of the input's size at least: where nothing is resized, equal scores are equal on both sides,
+    # and the mask of a thing in two tiles comes from the same one.
+    frames=st.lists(
+        st.tuples(
+            st.tuples(st.integers(WIDTH, 160), st.integers(WIDTH, 160)),
+            st.sampled_from([1, 3, 6, 7]),
+        ),
+        min_size=4,
+        max_size=4,
+    ),
+    overlap=st.floats(0, 0.5),
+    seed=st.integers(0, 9),
+)
+def test_masks_of_things_in_tiles_agree(
+    host_edge_infer: EdgeInfer,
+    scratch: Path,
+    segmenter: DetectCard,
+    frames: Sequence[tuple[tuple[int, int], int]],
+    overlap: float,
+    seed: int,
 ) -> None:
-    folder = scratch / "detector"
+    tile = {"tile": (HEIGHT, WIDTH), "overlap": overlap, "region": None, "fit": Stretch()}
+    check(
+        host_edge_infer, segmenter, scratch / "segmenter", tile | {"frames": frames, "seed": seed}
+    )
+
+
+@pytest.mark.parametrize("kind", ["detector", "segmenter"])
+def test_a_golden_set_of_frames_passes_the_boards_self_test(
+    kind: str, request: pytest.FixtureRequest, host_edge_infer: EdgeInfer, scratch: Path
+) -> None:
+    detector: DetectCard = request.getfixturevalue(kind)
+    folder = scratch / kind
     rules = Preprocess(normalize=Scale(factor=1))
     tiling = Tiling(size=(HEIGHT, WIDTH), overlap=8)
     card = detector.model_copy(update={"preprocess": rules, "tiling": tiling})

@@ -220,8 +220,6 @@ class DetectCard(TaskCardBase, ImageCard):
                 f"prototypes have the shape {list(shape)}, expected [1, n, height, width], of "
                 f"fixed sizes and n at most {MAX_COEFFICIENTS}"
             )
-        if self.tiling is not None:
-            yield "tiling is not known to a detector with prototypes: its masks are of one tile"
 
     def shape_problems(self, output: DetectOutput, shape: Sequence[int]) -> Iterator[str]:
         """Words where an output cannot have this shape; -1 is a size that is not known."""

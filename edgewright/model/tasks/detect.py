@@ -38,14 +38,17 @@ from edgewright.model.tasks.masks import (
     FORGIVEN,
     MapRegion,
     Mask,
+    MaskPart,
     Window,
     decode,
     encode,
     overlap,
     part_of,
 )
+from edgewright.model.tasks.stitching import Stitching
 from edgewright.model.tasks.task import Agreement, Task
 
+MAX_MASK_RUNS = 1 << 22  # of the masks of all tiles, as edge-infer has it
 _LEAST_AREA = 1e-12  # square pixels: two empty boxes have no intersection over union
 
 Doubles = NDArray[np.float64]
@@ -106,13 +109,41 @@ class Candidates:
     classes: Indices  # (n,)
     coefficients: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (n, k)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Candidates"]) -> "Candidates":
+        """All candidates of all parts, in their order."""
+        return cls(
+            boxes=np.concatenate([part.boxes for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            classes=np.concatenate([part.classes for part in parts]),
+            coefficients=np.concatenate([part.coefficients for part in parts]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ThingMasks:
     """Which pixels each detection has, where the prototypes show the image."""
 
-    masks: Mask  # (n, H, W)
+    parts: tuple[MaskPart, ...]
     window: Window
+
+    @property
+    def masks(self) -> Iterator[Mask]:
+        """The mask of each detection (H, W): one at a time, as a map over many tiles is large."""
+        return (part.within(self.window.size) for part in self.parts)
+
+    def stitched(self, stitching: Stitching, place: int) -> tuple[MaskPart, ...]:
+        """These masks of the tile `place` on the map over all tiles."""
+        covered = stitching.covered(place)
+        points = stitching.points(covered)
+        return tuple(MaskPart(self.window.at(mask, *points), *covered) for mask in self.masks)
+
+    def share_of(self, chosen: NDArray[np.bool_]) -> float:
+        """Share of the map's pixels that the chosen detections (n,) have together."""
+        union = np.zeros(self.window.size, bool)
+        for part in (part for part, is_chosen in zip(self.parts, chosen, strict=True) if is_chosen):
+            union[part.rows, part.columns] |= part.mask
+        return float(union.mean())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,14 +174,38 @@ class DetectTask(Task[DetectReading, DetectAnswer]):
         rows, columns = outputs[place].shape[-2:]
         window = Window.of((rows, columns), self._card.input.shape[2:], placement)
         prototypes = outputs[place].reshape(-1, rows, columns)
+        whole = slice(0, window.size[0]), slice(0, window.size[1])
         masks = masks_of(best, window.cut(prototypes), window)
-        return DetectReading(best=best, masks=ThingMasks(masks=masks, window=window))
+        parts = tuple(MaskPart(mask, *whole) for mask in masks)
+        return DetectReading(best=best, masks=ThingMasks(parts=parts, window=window))
 
     def merge(self, readings: Iterable[DetectReading], plan: TilePlan) -> DetectReading:
+        """Raises UserError if the masks of all tiles are too ragged for a board's memory."""
         tiling = self._card.tiling
         rule = (tiling and tiling.merge) or TileMerge()
-        tiles = [reading.best for reading in readings]
-        return DetectReading(best=merge_tiles(tiles, self._card.detect, rule))
+        tiles: list[Candidates] = []
+        parts: list[MaskPart] = []
+        stitching: Stitching | None = None
+        runs = 0
+        for place, reading in enumerate(readings):
+            tiles.append(reading.best)
+            if reading.masks is None:
+                continue
+            stitching = stitching or Stitching.of(plan, reading.masks.window.size)
+            of_tile = reading.masks.stitched(stitching, place)
+            runs += sum(part.count_runs(stitching.window.size) for part in of_tile)
+            if runs > MAX_MASK_RUNS:
+                raise UserError(
+                    f"{plan.region.width} x {plan.region.height} pixels",
+                    f"has masks of more than {MAX_MASK_RUNS} runs over all tiles",
+                    next="raise detect.score_threshold in the card, or state larger tiles",
+                )
+            parts += of_tile
+        best, places = merge_tiles(tiles, self._card.detect, rule)
+        if stitching is None:
+            return DetectReading(best=best)
+        survivors = tuple(parts[place] for place in places)
+        return DetectReading(best=best, masks=ThingMasks(parts=survivors, window=stitching.window))
 
     def summary(self, reading: DetectReading) -> DetectAnswer:
         labels, best = self._card.labels, reading.best
@@ -162,22 +217,19 @@ class DetectTask(Task[DetectReading, DetectAnswer]):
         ]
         if reading.masks is None:
             return DetectAnswer(detections=tuple(detections))
-        masks, window = reading.masks.masks, reading.masks.window
+        things, window = reading.masks, reading.masks.window
+        height, width = window.size
         detections = [
             detection.model_copy(
                 update={"area": round(float(mask.mean()), 6), "mask": encode(mask)}
             )
-            for detection, mask in zip(detections, masks, strict=True)
+            for detection, mask in zip(detections, things.masks, strict=True)
         ]
         areas = tuple(
-            LabelArea(
-                class_=label,
-                area=round(float(masks[best.classes == place].any(axis=0).mean()), 6),
-            )
+            LabelArea(class_=label, area=round(things.share_of(best.classes == place), 6))
             for place, label in enumerate(labels)
             if (best.classes == place).any()
         )
-        height, width = window.size
         region = part_of(self._card, window)
         return DetectAnswer(
             detections=tuple(detections),
@@ -228,12 +280,7 @@ def read_candidates(card: DetectCard, outputs: Sequence[Floats]) -> Candidates:
             facts=[f"{output.name}: {list(core.shape)}" for output, core in cores],
             next="compare the card with the network",
         )
-    return Candidates(
-        boxes=np.concatenate([part.boxes for part in parts]),
-        scores=np.concatenate([part.scores for part in parts]),
-        classes=np.concatenate([part.classes for part in parts]),
-        coefficients=np.concatenate([part.coefficients for part in parts]),
-    )
+    return Candidates.joined(parts)
 
 
 Cores = Sequence[tuple[DetectOutput, Floats]]  # outputs without batch, one row for a candidate
@@ -410,12 +457,14 @@ def masks_of(best: Candidates, prototypes: Floats, window: Window) -> Mask:
 
 def merge_tiles(
     tiles: Sequence[Candidates], settings: DetectSettings, rule: TileMerge
-) -> Candidates:
-    """The detections of all tiles, without those that another tile has a better one of."""
-    scores = np.concatenate([tile.scores for tile in tiles])
-    order = np.argsort(-scores, kind="stable")
-    boxes = np.concatenate([tile.boxes for tile in tiles])[order]
-    classes = np.concatenate([tile.classes for tile in tiles])[order]
+) -> tuple[Candidates, Indices]:
+    """The detections of all tiles, without those that another tile has a better one of.
+
+    Beside them their places among the detections of all tiles, one tile after the other.
+    """
+    joined = Candidates.joined(tiles)
+    order = np.argsort(-joined.scores, kind="stable")
+    boxes, classes = joined.boxes[order], joined.classes[order]
     origins = np.repeat(np.arange(len(tiles)), [len(tile.scores) for tile in tiles])[order]
     survivors: list[int] = []
     alive = np.ones(len(boxes), bool)
@@ -428,7 +477,8 @@ def merge_tiles(
         shares = overlap_shares(boxes[place], boxes, by=rule.by)
         is_same = settings.class_agnostic | (classes == classes[place])
         alive &= ~((shares > rule.threshold) & is_same & (origins != origins[place]))
-    return Candidates(boxes[survivors], scores[order][survivors], classes[survivors])
+    places = order[survivors]
+    return Candidates(joined.boxes[places], joined.scores[places], joined.classes[places]), places
 
 
 def _suppress(boxes: Doubles, groups: Indices, threshold: float, most: int) -> list[int]:

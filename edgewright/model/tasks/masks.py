@@ -152,6 +152,30 @@ class Window:
         return left, top, round(right - left, 6), round(bottom - top, 6)
 
 
+@dataclass(frozen=True)
+class MaskPart:
+    """A mask of a map that is empty beyond these rows and columns."""
+
+    mask: Mask  # of these alone
+    rows: slice
+    columns: slice
+
+    def within(self, size: tuple[int, int]) -> Mask:
+        """The whole mask, of a map of this height and width."""
+        whole = np.zeros(size, bool)
+        whole[self.rows, self.columns] = self.mask
+        return whole
+
+    def count_runs(self, size: tuple[int, int]) -> int:
+        """Number of runs of the whole mask, which is not made for it."""
+        # A pixel without, where the whole has any, parts the runs as all of them do.
+        borders = [
+            (int(part.start > 0), int(part.stop < length))
+            for part, length in zip((self.rows, self.columns), size, strict=True)
+        ]
+        return len(runs_of(np.pad(self.mask, borders)))
+
+
 def part_of(card: ImageCard, window: Window) -> tuple[int, int, int, int] | None:
     """What a map of the card's network is of, as an answer tells it."""
     if card.preprocess.roi is None:

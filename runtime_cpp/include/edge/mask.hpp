@@ -66,8 +66,32 @@ struct Mask {
   size_t area = 0;         // pixels
 };
 
+constexpr size_t most_runs = 20'000;  // of a mask in an answer; one with more is noise
+
+/// The runs of a mask, whose pixels come column by column.
+class Runs {
+ public:
+  /// `most` bounds the memory; a mask with more has one more here.
+  explicit Runs(size_t most) : most_(most) {}
+
+  void add(bool is_set, size_t count);
+  Mask mask(size_t height, size_t width);
+
+ private:
+  void end_run();
+
+  size_t most_;
+  std::vector<uint32_t> runs_;
+  bool is_set_ = false;  // the first run is of pixels without
+  uint32_t length_ = 0;
+  size_t area_ = 0;
+};
+
 /// The pixels (row, column) for which `has` says so.
 Mask make_mask(size_t height, size_t width, const std::function<bool(size_t, size_t)>& has);
+
+/// The mask without its runs where it is too ragged to tell.
+Mask told(Mask mask);
 
 /// The text of a mask, as COCO's `counts`.
 std::string encode(const Mask& mask);

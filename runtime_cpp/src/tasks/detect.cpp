@@ -14,7 +14,8 @@ namespace {
 constexpr double least_area = 1e-12;  // square pixels: two empty boxes have no overlap
 // A raw value is compared with the threshold's before exp; what lies so near is computed exactly.
 constexpr double margin = 1e-3;
-constexpr size_t block = 1024;  // candidates whose best labels are sought in one go
+constexpr size_t most_held_runs = 1u << 22;  // of the masks of all tiles: 16 MiB
+constexpr size_t block = 1024;               // candidates whose best labels are sought in one go
 
 struct Candidate {
   Box box;  // in pixels of the image, within it
@@ -421,34 +422,136 @@ std::vector<Candidate> choose(std::vector<Candidate> candidates, const DetectCar
   return best;
 }
 
+/// The pixels of detections on the map of one image or tile: those of a detection's box where the
+/// sum of the prototypes is above 0.
+class MaskReader {
+ public:
+  MaskReader(const Card& card, const Tensor& prototypes, const Placement& placement)
+      : prototypes_(prototypes.values.data()),
+        window_(window_of(prototypes.shape, card, placement)),
+        width_(static_cast<size_t>(prototypes.shape.back())),
+        plane_(width_ * static_cast<size_t>(prototypes.shape[prototypes.shape.size() - 2])),
+        count_(card.detect.coefficients) {}
+
+  const MapWindow& window() const { return window_; }
+
+  bool has(const Candidate& candidate, size_t row, size_t column) const {
+    const Box& box = candidate.box;
+    const double x = window_.columns.middle(column);
+    const double y = window_.rows.middle(row);
+    if (!(x >= box.left && x < box.right && y >= box.top && y < box.bottom)) return false;
+    const float* value = prototypes_ + window_.at(row, column, width_);
+    double sum = 0;
+    for (size_t k = 0; k < count_; ++k) {
+      sum += static_cast<double>(candidate.coefficients[k * candidate.step]) *
+             static_cast<double>(value[k * plane_]);
+    }
+    return sum > 0;
+  }
+
+ private:
+  const float* prototypes_;
+  MapWindow window_;
+  size_t width_;  // of a row of the map
+  size_t plane_;
+  size_t count_;
+};
+
+ThingMasks empty_masks(const Card& card, const MapWindow& window) {
+  ThingMasks masks;
+  masks.height = window.rows.size();
+  masks.width = window.columns.size();
+  masks.region = region_told(card, window);
+  return masks;
+}
+
+double share_of(const std::vector<bool>& pixels) {
+  return static_cast<double>(std::count(pixels.begin(), pixels.end(), true)) /
+         static_cast<double>(pixels.size());
+}
+
+ThingMasks masks_of(const Card& card, const MaskReader& reader,
+                    const std::vector<Candidate>& best) {
+  ThingMasks masks = empty_masks(card, reader.window());
+  std::vector<std::vector<bool>> united(card.labels.size());
+  for (const Candidate& candidate : best) {
+    std::vector<bool>& pixels = united[static_cast<size_t>(candidate.label)];
+    pixels.resize(masks.height * masks.width);
+    masks.things.push_back(make_mask(masks.height, masks.width, [&](size_t row, size_t column) {
+      const bool has = reader.has(candidate, row, column);
+      if (has) pixels[row * masks.width + column] = true;
+      return has;
+    }));
+  }
+  for (const std::vector<bool>& pixels : united) {
+    masks.areas.push_back(pixels.empty() ? -1 : share_of(pixels));
+  }
+  return masks;
+}
+
+Error bad_output(const Card& card, const std::string& problem) {
+  return {Exit::model, "model_mismatch", card.file_name, problem,
+          "use the card that was made with the model"};
+}
+
+/// The detections of one image or tile, the best first, their shapes and labels checked.
+Result<std::vector<Candidate>> best_candidates(const Card& card, const std::vector<Tensor>& outputs,
+                                               const Placement& placement) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const std::string problem = shape_problem(card.detect, i, card.labels.size(), outputs[i].shape);
+    if (!problem.empty())
+      return bad_output(card, "output " + card.outputs[i].name + ": " + problem);
+  }
+  Collector collector(card.detect, placement);
+  if (!Reader(card, outputs, collector).read()) {
+    return bad_output(card, "its outputs have different numbers of candidates");
+  }
+  std::vector<Candidate> best = choose(collector.take(), card.detect);
+  for (const Candidate& candidate : best) {
+    if (candidate.label < 0 || candidate.label >= static_cast<int64_t>(card.labels.size())) {
+      return bad_output(card, format("answers with class %lld, its card has %zu labels",
+                                     static_cast<long long>(candidate.label), card.labels.size()));
+    }
+  }
+  return best;
+}
+
+Detection detection_of(const Candidate& candidate) {
+  return {static_cast<size_t>(candidate.label), candidate.score, candidate.box};
+}
+
 /// The detections of all tiles, without those that another tile has a better one of.
 class DetectionMerger : public TileMerger {
  public:
-  explicit DetectionMerger(const Card& card) : card_(card) {}
+  DetectionMerger(const Card& card, const TilePlan& plan) : card_(card), plan_(plan) {}
 
   std::optional<Error> add(const std::vector<Tensor>& outputs,
                            const Placement& placement) override {
-    auto of_tile = detect(card_, outputs, placement);
-    if (!of_tile) return of_tile.error();
-    for (const Detection& detection : of_tile->detections) all_.push_back({detection, tile_});
+    const auto best = best_candidates(card_, outputs, placement);
+    if (!best) return best.error();
+    for (const Candidate& candidate : *best) all_.push_back({detection_of(candidate), tile_, {}});
+    const auto place = output_of(card_, "prototypes");
+    auto error =
+        place ? add_masks(MaskReader(card_, outputs[*place], placement), *best) : std::nullopt;
     ++tile_;
-    return std::nullopt;
+    return error;
   }
 
   Answer answer() override {
     std::stable_sort(all_.begin(), all_.end(), [](const TileDetection& a, const TileDetection& b) {
       return a.detection.score > b.detection.score;
     });
-    std::vector<TileDetection> best;
+    std::vector<const TileDetection*> best;
     for (const TileDetection& candidate : all_) {
       if (best.size() == card_.detect.max_detections) break;
-      const bool is_known = std::any_of(best.begin(), best.end(), [&](const TileDetection& better) {
-        return is_one_thing(better, candidate);
+      const bool is_known = std::any_of(best.begin(), best.end(), [&](const TileDetection* better) {
+        return is_one_thing(*better, candidate);
       });
-      if (!is_known) best.push_back(candidate);
+      if (!is_known) best.push_back(&candidate);
     }
     DetectAnswer answer;
-    for (const TileDetection& survivor : best) answer.detections.push_back(survivor.detection);
+    for (const TileDetection* survivor : best) answer.detections.push_back(survivor->detection);
+    if (stitching_) answer.masks = stitched_masks(best);
     return answer;
   }
 
@@ -456,7 +559,68 @@ class DetectionMerger : public TileMerger {
   struct TileDetection {
     Detection detection;
     size_t tile;
+    Mask mask;  // on the map over all tiles
   };
+
+  /// Places the masks of the tile's detections, the last of `all_`, on the map over all tiles.
+  std::optional<Error> add_masks(const MaskReader& reader, const std::vector<Candidate>& best) {
+    if (!stitching_) {
+      stitching_.emplace(plan_, reader.window());
+      if (auto error = stitching_->fault()) return error;
+    }
+    const MapWindow& whole = stitching_->window();
+    const auto [rows, columns] = stitching_->covered(tile_);
+    std::vector<size_t> places;  // of the rows, in the tile's map
+    for (size_t row = rows.first; row < rows.end; ++row) {
+      places.push_back(reader.window().rows.place_of(whole.rows.centre(row)));
+    }
+    const size_t height = whole.rows.size();
+    TileDetection* detection = all_.data() + (all_.size() - best.size());
+    for (const Candidate& candidate : best) {
+      Runs runs(most_held_runs);
+      runs.add(false, columns.first * height);
+      for (size_t column = columns.first; column < columns.end; ++column) {
+        const size_t across = reader.window().columns.place_of(whole.columns.centre(column));
+        runs.add(false, rows.first);
+        for (const size_t row : places) runs.add(reader.has(candidate, row, across), 1);
+        runs.add(false, height - rows.end);
+      }
+      runs.add(false, (whole.columns.size() - columns.end) * height);
+      detection->mask = runs.mask(height, whole.columns.size());
+      held_runs_ += detection->mask.runs.size();
+      if (held_runs_ > most_held_runs) return too_ragged();
+      ++detection;
+    }
+    return std::nullopt;
+  }
+
+  Error too_ragged() const {
+    return {Exit::image, "image_too_large",
+            format("%zu x %zu pixels", plan_.region.width, plan_.region.height),
+            format("has masks of more than %zu runs over all tiles", most_held_runs),
+            "raise detect.score_threshold in the card, or state larger tiles"};
+  }
+
+  ThingMasks stitched_masks(const std::vector<const TileDetection*>& best) const {
+    ThingMasks masks = empty_masks(card_, stitching_->window());
+    for (const TileDetection* survivor : best) masks.things.push_back(told(survivor->mask));
+    for (size_t label = 0; label < card_.labels.size(); ++label) {
+      std::vector<bool> pixels;  // of one label at a time: the map may be large
+      for (const TileDetection* survivor : best) {
+        if (survivor->detection.label != label) continue;
+        pixels.resize(masks.height * masks.width);
+        size_t pixel = 0;
+        bool is_set = false;
+        for (const uint32_t run : survivor->mask.runs) {
+          if (is_set) std::fill_n(pixels.begin() + static_cast<ptrdiff_t>(pixel), run, true);
+          pixel += run;
+          is_set = !is_set;
+        }
+      }
+      masks.areas.push_back(pixels.empty() ? -1 : share_of(pixels));
+    }
+    return masks;
+  }
 
   bool is_one_thing(const TileDetection& a, const TileDetection& b) const {
     const bool is_same_class =
@@ -472,52 +636,12 @@ class DetectionMerger : public TileMerger {
   }
 
   const Card& card_;
+  const TilePlan& plan_;
   std::vector<TileDetection> all_;
+  std::optional<Stitching> stitching_;  // of a network with prototypes
+  size_t held_runs_ = 0;
   size_t tile_ = 0;
 };
-
-/// The pixels of each detection: those of its box where the sum of the prototypes is above 0.
-void add_masks(const Card& card, const Tensor& prototypes, const Placement& placement,
-               const std::vector<Candidate>& best, DetectAnswer& answer) {
-  const MapWindow window = window_of(prototypes.shape, card, placement);
-  const auto width = static_cast<size_t>(prototypes.shape.back());
-  const size_t plane = width * static_cast<size_t>(prototypes.shape[prototypes.shape.size() - 2]);
-  answer.masks.emplace();
-  ThingMasks& masks = *answer.masks;
-  masks.height = window.rows.size();
-  masks.width = window.columns.size();
-  masks.region = region_told(card, window);
-  std::vector<std::vector<bool>> united(card.labels.size());
-  for (const Candidate& candidate : best) {
-    std::vector<bool>& pixels = united[static_cast<size_t>(candidate.label)];
-    pixels.resize(masks.height * masks.width);
-    const Box& box = candidate.box;
-    masks.things.push_back(make_mask(masks.height, masks.width, [&](size_t row, size_t column) {
-      const double x = window.columns.middle(column);
-      const double y = window.rows.middle(row);
-      if (!(x >= box.left && x < box.right && y >= box.top && y < box.bottom)) return false;
-      const float* value = prototypes.values.data() + window.at(row, column, width);
-      double sum = 0;
-      for (size_t k = 0; k < card.detect.coefficients; ++k) {
-        sum += static_cast<double>(candidate.coefficients[k * candidate.step]) *
-               static_cast<double>(value[k * plane]);
-      }
-      if (sum > 0) pixels[row * masks.width + column] = true;
-      return sum > 0;
-    }));
-  }
-  for (const std::vector<bool>& pixels : united) {
-    masks.areas.push_back(
-        pixels.empty() ? -1
-                       : static_cast<double>(std::count(pixels.begin(), pixels.end(), true)) /
-                             static_cast<double>(pixels.size()));
-  }
-}
-
-Error bad_output(const Card& card, const std::string& problem) {
-  return {Exit::model, "model_mismatch", card.file_name, problem,
-          "use the card that was made with the model"};
-}
 
 std::string words(const Detection& detection, const Card& card) {
   const Box& box = detection.box;
@@ -542,39 +666,24 @@ double overlap(const Box& a, const Box& b) {
   return shared_area(a, b) / std::max(area(a) + area(b) - shared_area(a, b), least_area);
 }
 
-std::unique_ptr<TileMerger> merge_detections(const Card& card, const TilePlan&) {
-  return std::make_unique<DetectionMerger>(card);
+std::unique_ptr<TileMerger> merge_detections(const Card& card, const TilePlan& plan) {
+  return std::make_unique<DetectionMerger>(card, plan);
 }
 
 Result<DetectAnswer> detect(const Card& card, const std::vector<Tensor>& outputs,
                             const Placement& placement) {
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const std::string problem = shape_problem(card.detect, i, card.labels.size(), outputs[i].shape);
-    if (!problem.empty())
-      return bad_output(card, "output " + card.outputs[i].name + ": " + problem);
-  }
-  Collector collector(card.detect, placement);
-  if (!Reader(card, outputs, collector).read()) {
-    return bad_output(card, "its outputs have different numbers of candidates");
-  }
+  const auto best = best_candidates(card, outputs, placement);
+  if (!best) return best.error();
   DetectAnswer answer;
-  const std::vector<Candidate> best = choose(collector.take(), card.detect);
-  for (const Candidate& candidate : best) {
-    if (candidate.label < 0 || candidate.label >= static_cast<int64_t>(card.labels.size())) {
-      return bad_output(card, format("answers with class %lld, its card has %zu labels",
-                                     static_cast<long long>(candidate.label), card.labels.size()));
-    }
-    answer.detections.push_back(
-        {static_cast<size_t>(candidate.label), candidate.score, candidate.box});
-  }
+  for (const Candidate& candidate : *best) answer.detections.push_back(detection_of(candidate));
   if (const auto place = output_of(card, "prototypes")) {
-    add_masks(card, outputs[*place], placement, best, answer);
+    answer.masks = masks_of(card, MaskReader(card, outputs[*place], placement), *best);
   }
   return answer;
 }
 
 DetectAnswer read_detections(Fields fields, const Card& card) {
-  constexpr uint64_t max_side = 4096;
+  constexpr uint64_t max_side = 1u << 24;  // of a map over all tiles
   DetectAnswer answer;
   if (card.detect.coefficients > 0) {
     Fields size = fields.object("masks");

@@ -235,7 +235,6 @@ DetectCard read_detect(Fields top, const std::vector<TensorCard>& outputs, size_
       return detect;
     }
     detect.coefficients = static_cast<size_t>(count);
-    if (top.has("tiling")) top.reject("tiling", "masks are of one tile: not for prototypes");
   }
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string problem = shape_problem(detect, i, labels, outputs[i].shape);

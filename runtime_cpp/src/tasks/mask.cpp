@@ -6,8 +6,7 @@
 namespace edge {
 namespace {
 
-constexpr size_t most_runs = 20'000;  // of a mask; one with more is noise
-constexpr double slack = 1e-6;        // pixels of the input: C++ and Python round to the same side
+constexpr double slack = 1e-6;  // pixels of the input: C++ and Python round to the same side
 
 MapAxis axis_of(size_t size, int input_size, double offset, double scale, size_t start,
                 size_t length) {
@@ -71,24 +70,34 @@ MapWindow window_of(const std::vector<int64_t>& shape, const Card& card,
 }
 
 Mask make_mask(size_t height, size_t width, const std::function<bool(size_t, size_t)>& has) {
-  Mask mask;
-  mask.height = height;
-  mask.width = width;
-  bool inside = false;  // the first run is of pixels without
-  uint32_t run = 0;
+  Runs runs(most_runs);
   for (size_t column = 0; column < width; ++column) {
-    for (size_t row = 0; row < height; ++row) {
-      const bool is_set = has(row, column);
-      if (is_set != inside) {
-        if (mask.runs.size() <= most_runs) mask.runs.push_back(run);
-        run = 0;
-        inside = is_set;
-      }
-      ++run;
-      if (is_set) ++mask.area;
-    }
+    for (size_t row = 0; row < height; ++row) runs.add(has(row, column), 1);
   }
-  if (run > 0) mask.runs.push_back(run);
+  return told(runs.mask(height, width));
+}
+
+void Runs::add(bool is_set, size_t count) {
+  if (count == 0) return;
+  if (is_set != is_set_) {
+    end_run();
+    is_set_ = is_set;
+  }
+  length_ += static_cast<uint32_t>(count);
+  if (is_set) area_ += count;
+}
+
+void Runs::end_run() {
+  if (runs_.size() <= most_) runs_.push_back(length_);
+  length_ = 0;
+}
+
+Mask Runs::mask(size_t height, size_t width) {
+  if (length_ > 0) end_run();
+  return {height, width, std::move(runs_), false, area_};
+}
+
+Mask told(Mask mask) {
   mask.is_ragged = mask.runs.size() > most_runs;
   if (mask.is_ragged) mask.runs.clear();
   return mask;
@@ -115,7 +124,7 @@ std::optional<Mask> decode(const std::string& text, size_t height, size_t width)
   Mask mask;
   mask.height = height;
   mask.width = width;
-  if (height * width > UINT32_MAX) return std::nullopt;
+  if (uint64_t{height} * width > UINT32_MAX) return std::nullopt;
   int64_t value = 0;
   int shift = 0;
   uint64_t pixels = 0;

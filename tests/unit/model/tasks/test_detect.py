@@ -1,5 +1,6 @@
 """From a detector's outputs to boxes, and how two answers compare."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,17 @@ import pytest
 from pydantic import ValidationError
 
 from edgewright.base.errors import UserError
+from edgewright.model.contract.card import Region, Tiling
 from edgewright.model.contract.placement import Placement
-from edgewright.model.tasks.detect import DetectAnswer, Detection, DetectTask, read_candidates
-from edgewright.model.tasks.masks import decode
+from edgewright.model.contract.tiles import plan_tiles
+from edgewright.model.tasks.detect import (
+    DetectAnswer,
+    Detection,
+    DetectReading,
+    DetectTask,
+    read_candidates,
+)
+from edgewright.model.tasks.masks import Mask, decode
 from edgewright.model.tasks.task import Agreement
 from tests.unit.model.detectors import LAYOUTS, SIDE, Layout, card_of, random_outputs
 
@@ -215,6 +224,60 @@ def test_another_mask_of_the_same_box_is_a_problem() -> None:
     assert problem.endswith("overlap 0.091, expected 0.9")
 
 
+def mask_in_tiles(thing: Detection) -> Mask:
+    assert thing.mask is not None
+    return decode(thing.mask, 16, 24)
+
+
+def tiled_things(*boxes: Sequence[int]) -> DetectAnswer:
+    """A thing in each of two tiles, which fills a box (cx, cy, width, height) of its input."""
+    tiling = Tiling(size=(64, 64), overlap=32)
+    plan = plan_tiles(Region(x=0, y=0, width=96, height=64), tiling)
+    task = DetectTask(card_of(SEGMENTER, tiling=tiling))
+    readings: list[DetectReading] = []
+    for tile, box in zip(plan.tiles, boxes, strict=True):
+        rows = np.zeros((1, 2, 12), np.float32)
+        rows[0, 0, :4], rows[0, 0, 4], rows[0, 0, 7] = box, 0.9 - 0.1 * len(readings), 1
+        placement = Placement(
+            width=96, height=64, scale_x=1, scale_y=1, left=-float(tile.x), region=tile
+        )
+        readings.append(task.read([rows, np.ones((1, 5, 16, 16), np.float32)], placement))
+    return task.summary(task.merge(readings, plan))
+
+
+def test_masks_of_tiles_lie_on_one_map_of_the_image() -> None:
+    # The first is in the left tile alone; the second at the right edge of the right one.
+    answer = tiled_things([8, 32, 16, 64], [60, 4, 8, 8])
+    assert answer.masks is not None
+    assert (answer.masks.width, answer.masks.height) == (24, 16)
+    assert [(area.class_, area.area) for area in answer.masks.areas] == [
+        ("crack", round((4 * 16 + 2 * 2) / (24 * 16), 6))
+    ]
+    left, right = map(mask_in_tiles, answer.detections)
+    assert left[:, :4].all()
+    assert left.sum() == 64
+    assert right[:2, 22:].all()
+    assert right.sum() == 4
+
+
+def test_a_thing_in_two_tiles_has_the_mask_of_its_best() -> None:
+    answer = tiled_things([48, 32, 32, 16], [16, 32, 30, 16])
+    (thing,) = answer.detections
+    assert thing.box == (32, 24, 32, 16)
+    mask = mask_in_tiles(thing)
+    assert mask[6:10, 8:16].all()
+    assert mask.sum() == 32
+
+
+def test_masks_that_a_board_has_no_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [[8, 32, 16, 64], [60, 4, 8, 8]]  # of 3 and 5 runs: 0, 64, 320; 352, 2, 14, 2, 14
+    monkeypatch.setattr("edgewright.model.tasks.detect.MAX_MASK_RUNS", 8)
+    tiled_things(*boxes)
+    monkeypatch.setattr("edgewright.model.tasks.detect.MAX_MASK_RUNS", 7)
+    with pytest.raises(UserError, match="96 x 64 pixels: has masks of more than 7 runs"):
+        tiled_things(*boxes)
+
+
 @pytest.mark.parametrize(
     ("outputs", "parts", "words"),
     [
@@ -224,7 +287,6 @@ def test_another_mask_of_the_same_box_is_a_problem() -> None:
             {},
             r"a has shape \[1, 2, 7\], as predictions of 3 labels it has \[1, n, 12\]",
         ),
-        (SEGMENTER, {"tiling": {"size": [64, 64]}}, "tiling is not known to a detector with"),
         (
             [SEGMENTER[0], SEGMENTER[1] | {"shape": [1, 5, -1, 16]}],
             {},
