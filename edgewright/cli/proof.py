@@ -56,8 +56,9 @@ def crashpoints(
 @task
 def lostwrites(
     c: Context,
-    states: Annotated[int, "power cuts to look at, spread evenly; default: all"] = 0,
+    states: Annotated[int, "states to look at, spread evenly; default: all that differ"] = 0,
     program: ProgramPath = "",
+    jobs: Annotated[int, "states side by side; default: twice the cores"] = 0,
     teeth: Annotated[bool, "show what breaks without each sync instead"] = False,
     json: Json = False,
 ) -> None:
@@ -72,11 +73,13 @@ def lostwrites(
             table.add_row(bite.site, bite.problem or "nothing")
         OUT.print(table)
         return
-    report = writes.prove(_program(program), states=states or None, on_state=say)
+    report = writes.prove(_program(program), states=states or None, jobs=jobs or None, on_state=say)
     if json:
         write_document(report)
     else:
-        OUT.print(f"{report.judged} of {report.cuts} states after a power cut")
+        OUT.print(
+            f"{report.judged} of {report.states} different states after {report.cuts} power cuts"
+        )
     _require_none(report.violations)
 
 

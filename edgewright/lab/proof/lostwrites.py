@@ -6,12 +6,15 @@ may. (The idea is that of ALICE, Pillai et al., OSDI 2014.) Two things are taken
 every journalling file system has them: a rename is whole or not at all, and so is a link.
 """
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from edgewright.base.progress import LineSink
@@ -391,16 +394,43 @@ def make(tree: Tree, target: Path) -> None:
             linked_paths[item.node] = path
 
 
-def _visible(tree: Tree) -> int:
-    """A hash that is equal for trees that differ only in files that no promise is about."""
-    hidden = ("tmp/", "locks/", "store/", "lease")
+# Files that no promise is about.
+UNPROMISED = ("tmp/", "locks/", "store/", "lease")
+
+
+def _fingerprint(tree: Tree, without: tuple[str, ...] = ()) -> int:
+    """A hash that is equal for trees that differ only in what is below these paths."""
+    first_names: dict[Node, str] = {}  # which names are links to one file counts
     return hash(
         frozenset(
-            (path, item.node.kind, item.node.target, item.data, item.mode)
+            (
+                path,
+                first_names.setdefault(item.node, path),
+                item.node.kind,
+                item.node.target,
+                item.data,
+                item.mode,
+            )
             for path, item in tree.items()
-            if not path.startswith(hidden)
+            if not path.startswith(without)
         )
     )
+
+
+def _answers_before(record: Record, at: int) -> int:
+    return sum(isinstance(event, Answered) for event in record.events[:at])
+
+
+def different(record: Record, every: Sequence[Cut]) -> list[Cut]:
+    """The first of all cuts that leave the same files behind after the same answers.
+
+    A cut is judged by both alone, so the others are judged with it.
+    """
+    first: dict[tuple[int, int], Cut] = {}
+    for cut in every:
+        state = (_fingerprint(tree_after(record, cut)), _answers_before(record, cut.at))
+        first.setdefault(state, cut)
+    return list(first.values())
 
 
 # Judge
@@ -411,7 +441,8 @@ class LossReport(Document):
 
     version: Literal[1] = 1
     cuts: int
-    judged: int
+    states: int  # that the cuts leave behind and that differ
+    judged: int  # of these states
     violations: tuple[str, ...]
 
 
@@ -430,30 +461,41 @@ class TeethReport(Document):
 
 
 def prove(
-    program: Path, *, states: int | None = None, on_state: LineSink | None = None
+    program: Path,
+    *,
+    states: int | None = None,
+    jobs: int | None = None,
+    on_state: LineSink | None = None,
 ) -> LossReport:
-    """Judge every state that power cuts may leave of a life, or `states` of them evenly spread."""
+    """Judge every state that power cuts may leave of a life, or `states` of them evenly spread.
+
+    `jobs` of them are judged side by side, by default twice as many as there are cores.
+    """
     with in_memory() as folder:
         played = record(program, folder)
         every = list(cuts(played))
-        count = min(states or len(every), len(every))
+        distinct = different(played, every)
+        count = min(states or len(distinct), len(distinct))
+        chosen = [distinct[number * len(distinct) // count] for number in range(count)]
         violations = []
-        for number in range(count):
-            if on_state and number % 500 == 0:
-                on_state(f"{number} of {count} states")
-            problem = judge_aside(played, every[number * len(every) // count], folder)
-            violations += [problem] if problem else []
-    return LossReport(cuts=len(every), judged=count, violations=tuple(violations))
+        pool = ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1))
+        try:
+            problems = pool.map(lambda cut: judge_aside(played, cut, folder), chosen)
+            for number, problem in enumerate(problems):
+                if on_state and number % 500 == 0:
+                    on_state(f"{number} of {count} states")
+                violations += [problem] if problem else []
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C no state is begun any more
+    return LossReport(
+        cuts=len(every), states=len(distinct), judged=count, violations=tuple(violations)
+    )
 
 
 def judge_aside(record: Record, cut: Cut, folder: Path) -> str | None:
     """`judge` in a folder below `folder`, which is removed afterwards."""
-    aside = folder / "judged"
-    aside.mkdir()
-    try:
-        problem = judge(record, cut, aside)
-    finally:
-        shutil.rmtree(aside)
+    with TemporaryDirectory(dir=folder) as aside:
+        problem = judge(record, cut, Path(aside))
     return f"in '{_interrupted_step(record, cut.at).name}': {problem}" if problem else None
 
 
@@ -574,8 +616,7 @@ def first_violation(record: Record, folder: Path, without: str | None = None) ->
     states: set[tuple[int, int]] = set()
     for cut in cuts(record, without):
         tree = tree_after(record, cut, without)
-        answers = sum(isinstance(event, Answered) for event in record.events[: cut.at])
-        state = (_visible(tree), answers)
+        state = (_fingerprint(tree, UNPROMISED), _answers_before(record, cut.at))
         if state in states:
             continue
         states.add(state)
