@@ -53,9 +53,12 @@ def _screen(report: SoakReport) -> RenderableType:
         f"{report.board} at {report.target}: release {report.release}, {report.seconds:,.0f} s, "
         f"{report.processes} processes, some {report.inferences:,} inferences{ended}"
     )
-    table = Table("held", "", "first", "last", box=None, pad_edge=False)
+    table = Table("resource", "", "first", "last", box=None, pad_edge=False)
     table.add_column("")
-    for held in report.held:
-        ends = ("not measured" if end is None else f"{end:,.0f}" for end in (held.first, held.last))
-        table.add_row(held.name, Text(held.verdict), *ends, Text(held.reason))
+    for resource in report.resources:
+        ends = (
+            "not measured" if end is None else f"{end:,.0f}"
+            for end in (resource.first, resource.last)
+        )
+        table.add_row(resource.name, Text(resource.verdict), *ends, Text(resource.reason))
     return Group(Text(head), table)

@@ -47,7 +47,7 @@ class Channel:
     store: Contents
     board: str
     name: str
-    seen: Path  # file of the highest sequence number that was seen
+    floor_file: Path  # of the highest sequence number that this user has read
 
     @property
     def file(self) -> str:
@@ -57,15 +57,15 @@ class Channel:
         """What it points to; None while it points to nothing and never did.
 
         Raises UserError for a pointer that nobody trusted signed, of another channel, or older
-        than one that was seen.
+        than one that this user has read.
         """
         subject = f"{self.store.place}: channel {self.name} of {self.board}"
-        with locked(self.seen.with_name(f".{self.seen.name}.lock")):
-            seen = self._seen()
+        with locked(self.floor_file.with_name(f".{self.floor_file.name}.lock")):
+            floor = self._floor()
             if not self.store.exists(self.file):
-                if seen:
+                if floor:
                     raise UserError(
-                        subject, "is gone", facts=[f"expected: sequence {seen} or higher"]
+                        subject, "is gone", facts=[f"expected: sequence {floor} or higher"]
                     )
                 return None
             raw = self.store.read(self.file, limit=ENVELOPE_BYTES)
@@ -74,17 +74,17 @@ class Channel:
             if (pointer.board, pointer.channel) != (self.board, self.name):
                 facts = [f"found: {pointer.channel} of {pointer.board}"]
                 raise UserError(subject, "holds another channel's pointer", facts=facts)
-            if pointer.sequence < seen:
+            if pointer.sequence < floor:
                 raise UserError(
                     subject,
                     "was set back",
                     facts=[
-                        f"expected: sequence {seen} or higher",
+                        f"expected: sequence {floor} or higher",
                         f"found: {pointer.sequence}, release {pointer.release}",
                     ],
                     next="ask who keeps the store; a new release.promote goes beyond it",
                 )
-            self._keep(pointer.sequence)
+            self._raise_floor(pointer.sequence)
             return pointer
 
     def point(self, release: str, signer: Signer, trusted: Sequence[PublicKey]) -> Pointer:
@@ -105,21 +105,23 @@ class Channel:
         payload = json.dumps(table, sort_keys=True, separators=(",", ":")).encode()
         comment = f"edgewright channel={self.name} board={self.board} release={release}"
         self.store.write(self.file, dsse.seal(payload, PAYLOAD_TYPE, signer, comment))
-        with locked(self.seen.with_name(f".{self.seen.name}.lock")):
-            self._keep(pointer.sequence)
+        with locked(self.floor_file.with_name(f".{self.floor_file.name}.lock")):
+            self._raise_floor(pointer.sequence)
         return pointer
 
-    def _seen(self) -> int:
-        if not self.seen.exists():
+    def _floor(self) -> int:
+        if not self.floor_file.exists():
             return 0
-        text = read_file(self.seen, limit=64).decode(errors="replace").strip()
+        text = read_file(self.floor_file, limit=64).decode(errors="replace").strip()
         if not re.fullmatch(r"[0-9]{1,19}", text):
-            raise UserError(str(self.seen), "not a sequence number", next=f"remove {self.seen}")
+            raise UserError(
+                str(self.floor_file), "not a sequence number", next=f"remove {self.floor_file}"
+            )
         return int(text)
 
-    def _keep(self, sequence: int) -> None:
-        if sequence > self._seen():
-            write_file(self.seen, f"{sequence}\n", durable=True)
+    def _raise_floor(self, sequence: int) -> None:
+        if sequence > self._floor():
+            write_file(self.floor_file, f"{sequence}\n", durable=True)
 
 
 def channel(store: Contents, board: str, name: str, config: Path) -> Channel:
@@ -134,5 +136,5 @@ def channel(store: Contents, board: str, name: str, config: Path) -> Channel:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", board):
         raise UserError(f"board {board[:64]!r}", "is no name of a board", next="invoke boards")
     place = text_sha256(store.place)[:16]
-    seen = config / "channels" / place / f"{board}.{name}"
-    return Channel(store=store, board=board, name=name, seen=seen)
+    floor_file = config / "channels" / place / f"{board}.{name}"
+    return Channel(store=store, board=board, name=name, floor_file=floor_file)

@@ -216,26 +216,26 @@ class Api:
 
     def pointer(self, name: str, *values: Any) -> c_void_p:
         """Call a function whose last argument is where it puts a pointer."""
-        found = c_void_p()
-        getattr(self, name)(*values, byref(found))
-        return found
+        value = c_void_p()
+        getattr(self, name)(*values, byref(value))
+        return value
 
     def number(self, name: str, *values: Any) -> int:
         """Likewise a number: size_t, int64, or an int in a zeroed place of 64 bits."""
-        found = ctypes.c_int64()
-        getattr(self, name)(*values, byref(found))
-        return int(found.value)
+        value = ctypes.c_int64()
+        getattr(self, name)(*values, byref(value))
+        return int(value.value)
 
     def flag(self, name: str, *values: Any) -> int:
         """Likewise an int."""
-        found = c_int()
-        getattr(self, name)(*values, byref(found))
-        return found.value
+        value = c_int()
+        getattr(self, name)(*values, byref(value))
+        return value.value
 
     def text(self, name: str, *values: Any) -> str:
         """Likewise a string of the default allocator, which is freed."""
-        found = self.pointer(name, *values)
-        return self.taken(found)
+        value = self.pointer(name, *values)
+        return self.taken(value)
 
     def taken(self, text: c_void_p) -> str:
         """A string of the default allocator, freed; empty for none."""

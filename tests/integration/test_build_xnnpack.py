@@ -20,7 +20,7 @@ from edgewright.release.manifest import load_release
 from tests import signing
 from tests.integration.conftest import REPO, Silent, instance_of, request, run_board
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.nightly]
 
 BOARD = "a53-som-xnnpack"
 CONVOLUTIONS = 35  # of the demo network
@@ -37,8 +37,8 @@ def board_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emula
     yield from run_board(instance_of(BOARD, folder))
 
 
-def told(release: Path, *arguments: str) -> dict[str, object]:
-    """What the program_of_release program says, run by the user-mode emulator."""
+def answer_of(release: Path, *arguments: str) -> dict[str, object]:
+    """What the release's program says, run by the user-mode emulator."""
     argv = [str(release / "bin" / "edge-infer"), *arguments]
     document: dict[str, object] = json.loads(subprocess.run(argv, capture_output=True).stdout)
     return document
@@ -46,7 +46,7 @@ def told(release: Path, *arguments: str) -> dict[str, object]:
 
 def probabilities(release: Path, images: list[Path]) -> list[list[float]]:
     model = str(release / "model" / "model.ort")
-    results = told(release, "run", "--model", model, *map(str, images))["results"]
+    results = answer_of(release, "run", "--model", model, *map(str, images))["results"]
     assert isinstance(results, list)
     return [result["probabilities"] for result in results]
 
@@ -54,7 +54,7 @@ def probabilities(release: Path, images: list[Path]) -> list[list[float]]:
 def test_the_program_says_which_providers_it_asks(
     built: BuildReport, with_xnnpack: BuildReport
 ) -> None:
-    runtimes = [told(report.folder, "info")["runtime"] for report in (built, with_xnnpack)]
+    runtimes = [answer_of(report.folder, "info")["runtime"] for report in (built, with_xnnpack)]
 
     assert [runtime["providers"] for runtime in runtimes] == [["cpu"], ["xnnpack", "cpu"]]  # type: ignore[index]
 
@@ -80,7 +80,6 @@ def test_xnnpack_takes_every_convolution(with_xnnpack: BuildReport) -> None:
     assert "QLinearConv" not in nodes
 
 
-@pytest.mark.nightly
 @pytest.mark.board
 def test_its_release_passes_the_smoke_test_on_a_board(
     with_xnnpack: BuildReport,

@@ -52,19 +52,19 @@ def judge(health: Health, profile: BoardProfile) -> tuple[Check, ...]:
 
 def _architecture(health: Health, profile: BoardProfile) -> Iterator[Check]:
     survey = health.survey
-    found = f"{survey.machine}, userland {survey.arch or 'unknown'}"
+    userland = f"{survey.machine}, userland {survey.arch or 'unknown'}"
     if survey.arch is None:
-        yield Check(name="userland", grade=Grade.UNKNOWN, found=found)
+        yield Check(name="userland", grade=Grade.UNKNOWN, found=userland)
     elif survey.arch != profile.abi.arch:
         yield Check(
             name="userland",
             grade=Grade.BROKEN,
-            found=found,
+            found=userland,
             harm=f"board '{profile.name}' is {profile.abi.arch}: its releases do not start here",
             next="invoke board.probe writes the profile that this board is of",
         )
     else:
-        yield Check(name="userland", grade=Grade.WELL, found=found)
+        yield Check(name="userland", grade=Grade.WELL, found=userland)
 
 
 def _mount(health: Health) -> Iterator[Check]:
@@ -72,7 +72,7 @@ def _mount(health: Health) -> Iterator[Check]:
     if mount is None:
         yield Check(name="mount", grade=Grade.UNKNOWN, found=f"file system of {root} not known")
         return
-    found = f"{root} on {mount.kind} at {mount.point}"
+    place = f"{root} on {mount.kind} at {mount.point}"
     if word := mount.hindrance:
         harm = {
             "ro": "read-only: nothing can be installed",
@@ -81,7 +81,7 @@ def _mount(health: Health) -> Iterator[Check]:
         yield Check(
             name="mount",
             grade=Grade.BROKEN,
-            found=f"{found}, {word}",
+            found=f"{place}, {word}",
             harm=harm,
             next=f"on the board: mount -o remount,{'rw' if word == 'ro' else 'exec'} "
             f"{mount.point}, and in its fstab; or another deploy.root in the profile",
@@ -90,27 +90,27 @@ def _mount(health: Health) -> Iterator[Check]:
         yield Check(
             name="mount",
             grade=Grade.RISK,
-            found=found,
+            found=place,
             harm="in memory: releases are gone after the next start",
             next="set deploy.root in the board's profile to a folder on its storage",
         )
     else:
-        yield Check(name="mount", grade=Grade.WELL, found=found)
+        yield Check(name="mount", grade=Grade.WELL, found=place)
 
 
 def _space(health: Health, profile: BoardProfile) -> Iterator[Check]:
     free, reserve = health.survey.free_mb, profile.deploy.reserve_mb
     release = (profile.budgets.binary_bytes + profile.budgets.model_bytes) / (1 << 20)
-    found = f"{free:,} MiB free for {health.survey.deploy_root}"
+    space = f"{free:,} MiB free for {health.survey.deploy_root}"
     clear = "invoke status lists the board's releases; remove what else fills its storage"
     if free < reserve:
         harm = f"less than the {reserve} MiB that a deploy leaves free: it is refused"
-        yield Check(name="space", grade=Grade.BROKEN, found=found, harm=harm, next=clear)
+        yield Check(name="space", grade=Grade.BROKEN, found=space, harm=harm, next=clear)
     elif free < reserve + release:
         harm = f"a release of {release:.1f} MiB beside the {reserve} MiB reserve may not fit"
-        yield Check(name="space", grade=Grade.RISK, found=found, harm=harm, next=clear)
+        yield Check(name="space", grade=Grade.RISK, found=space, harm=harm, next=clear)
     else:
-        yield Check(name="space", grade=Grade.WELL, found=found)
+        yield Check(name="space", grade=Grade.WELL, found=space)
 
 
 def _inodes(health: Health) -> Iterator[Check]:
@@ -162,8 +162,8 @@ def _cards(health: Health) -> Iterator[Check]:
         life = _highest(health.files.text(f"{folder}/life_time"), LIFE_EXCEEDED)
         spare = _highest(health.files.text(f"{folder}/pre_eol_info"), SPARE_URGENT)
         if life == 0 and spare == 0:
-            found = f"{kind or 'card'} that does not tell its wear"
-            yield Check(name=f"storage {name}", grade=Grade.UNKNOWN, found=found)
+            device = f"{kind or 'card'} that does not tell its wear"
+            yield Check(name=f"storage {name}", grade=Grade.UNKNOWN, found=device)
             continue
         grade = Grade.WELL
         if life >= LIFE_WORN or spare == SPARE_WARNING:
@@ -241,19 +241,19 @@ def _libc(health: Health, profile: BoardProfile) -> Iterator[Check]:
     if libc is None:
         yield Check(name="libc", grade=Grade.UNKNOWN, found="none that tells its name")
         return
-    found = f"{libc.family} {libc.version or ''}".strip()
+    library = f"{libc.family} {libc.version or ''}".strip()
     floor = tuple(map(int, profile.libc.floor.split(".")))
     version = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", libc.version or "")
     is_older = version is not None and tuple(map(int, version.groups())) < floor
     is_other = libc.family != profile.libc.family
     if not (is_older or is_other):
-        yield Check(name="libc", grade=Grade.WELL, found=found)
+        yield Check(name="libc", grade=Grade.WELL, found=library)
         return
     expected = f"board '{profile.name}' promises {profile.libc.family} {profile.libc.floor}"
     yield Check(
         name="libc",
         grade=Grade.BROKEN if is_shared else Grade.NOTE,
-        found=found,
+        found=library,
         harm=f"{expected}: {'its releases' if is_shared else 'an SDK for it'} would not start",
         next=f'set libc.floor = "{libc.version}" in the profile'
         if is_older
@@ -347,23 +347,23 @@ def _heat(zone: Zone) -> Check:
     if degrees is None:
         lie = "its sensor answers nothing that can be true"
         return Check(name=name, grade=Grade.UNKNOWN, found=lie)
-    found = f"{degrees:.1f} °C"
-    found += f", slows down at {passive:g} °C" if passive else ""
-    found += f", switches off at {critical:g} °C" if critical else ""
+    temperature = f"{degrees:.1f} °C"
+    temperature += f", slows down at {passive:g} °C" if passive else ""
+    temperature += f", switches off at {critical:g} °C" if critical else ""
     cool = "cool it: heat sink, air, a shadier place; or a smaller network, or fewer threads"
     if critical and degrees >= critical - ROOM_C / 2:
         harm = "the board is about to switch itself off"
-        return Check(name=name, grade=Grade.BROKEN, found=found, harm=harm, next=cool)
+        return Check(name=name, grade=Grade.BROKEN, found=temperature, harm=harm, next=cool)
     if passive and degrees >= passive:
         harm = "it runs slower than it was measured to"
-        return Check(name=name, grade=Grade.RISK, found=found, harm=harm, next=cool)
+        return Check(name=name, grade=Grade.RISK, found=temperature, harm=harm, next=cool)
     if passive and degrees >= passive - ROOM_C:
         harm = f"less than {ROOM_C} °C of room: it slows down under load"
-        return Check(name=name, grade=Grade.RISK, found=found, harm=harm, next=cool)
+        return Check(name=name, grade=Grade.RISK, found=temperature, harm=harm, next=cool)
     if critical and passive is None:
         harm = "nothing slows it down before it switches off"
-        return Check(name=name, grade=Grade.NOTE, found=found, harm=harm, next=cool)
-    return Check(name=name, grade=Grade.WELL, found=found)
+        return Check(name=name, grade=Grade.NOTE, found=temperature, harm=harm, next=cool)
+    return Check(name=name, grade=Grade.WELL, found=temperature)
 
 
 def _throttling(health: Health) -> Iterator[Check]:
@@ -379,9 +379,9 @@ def _throttling(health: Health) -> Iterator[Check]:
     bits = heat.firmware_bits(health.files)
     if bits is None:
         return
-    now, before = heat.firmware_limits(bits)
-    events = [f"now: {', '.join(now)}"] if now else []
-    events += [f"since power-on: {', '.join(before)}"] if before else []
+    active, past = heat.firmware_limits(bits)
+    events = [f"now: {', '.join(active)}"] if active else []
+    events += [f"since power-on: {', '.join(past)}"] if past else []
     yield Check(
         name="firmware's limits",
         grade=Grade.RISK if events else Grade.WELL,
@@ -466,13 +466,15 @@ def _clock(health: Health) -> Iterator[Check]:
         return
     beyond = max(abs(offset) - error, 0)
     way = "ahead of" if offset > 0 else "behind"
-    found = f"{_duration(abs(offset))} {way} this machine's" if beyond >= 1 else "as this machine's"
+    difference = (
+        f"{_duration(abs(offset))} {way} this machine's" if beyond >= 1 else "as this machine's"
+    )
     is_far = beyond >= DAY_S
     is_off = beyond >= DRIFT_S
     yield Check(
         name="clock",
         grade=Grade.RISK if is_far else Grade.NOTE if is_off else Grade.WELL,
-        found=f"{found}, {steered[health.synchronised]}",
+        found=f"{difference}, {steered[health.synchronised]}",
         harm="times in logs and results are wrong, and certificates may not be valid yet"
         if is_off
         else None,

@@ -6,8 +6,8 @@ from edgewright.base.errors import CheckError, TargetError
 from edgewright.base.schema import Document, Part, Shown
 
 
-class Held(Part):
-    """One thing that a process holds."""
+class Resource(Part):
+    """What a process holds of one kind, and whether it grows."""
 
     name: Literal["resident memory", "descriptors", "heap"]
     unit: Literal["KiB", "descriptors"]
@@ -33,17 +33,17 @@ class SoakReport(Shown, Document):
     inferences: int  # about: by the time of one
     samples: int
     cut: str | None  # why it ended before its time
-    held: tuple[Held, ...]
+    resources: tuple[Resource, ...]
 
 
 def require_steady(report: SoakReport) -> None:
     """Raises CheckError for a leak; TargetError for a soak that did not come to its end."""
-    leaks = [held for held in report.held if held.verdict == "leak"]
+    leaks = [resource for resource in report.resources if resource.verdict == "leak"]
     if leaks:
         raise CheckError(
             f"{report.target}: release {report.release}",
-            f"leaks: {', '.join(held.name for held in leaks)}",
-            facts=[f"{held.name}: {held.reason}" for held in leaks],
+            f"leaks: {', '.join(resource.name for resource in leaks)}",
+            facts=[f"{resource.name}: {resource.reason}" for resource in leaks],
             next=f"invoke rollback --board={report.board} goes back to the former release",
         )
     if report.cut:

@@ -21,7 +21,7 @@ from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import PROGRAM, Subject
 from edgewright.deploy.survey import limited_lines
 from edgewright.observe.leaks.growth import WARM_UP, growth
-from edgewright.observe.leaks.report import Held, SoakReport
+from edgewright.observe.leaks.report import Resource, SoakReport
 
 PROCESS_S = 780  # of inferences in one process: `edgectl infer` ends it after 900 s
 LEAST_SAMPLES = 60
@@ -113,7 +113,7 @@ class Soak:
             inferences=round(samples * per_sample),
             samples=samples,
             cut=cut,
-            held=judge(self._series, per_sample, is_shared=target.shares_memory),
+            resources=judge(self._series, per_sample, is_shared=target.shares_memory),
         )
 
     def _process(self, runs: int) -> None:
@@ -158,7 +158,7 @@ class Soak:
 
 def judge(
     series: Sequence[Sequence[Sample]], per_sample: float, *, is_shared: bool
-) -> tuple[Held, ...]:
+) -> tuple[Resource, ...]:
     """What grows, of processes that made so many inferences from one sample to the next.
 
     An emulator's memory grows by what it translates: where it is in the figure, nothing is judged.
@@ -166,7 +166,7 @@ def judge(
     memory = [[float(sample.resident_kib) for sample in samples] for samples in series]
     descriptors = [[float(sample.descriptors) for sample in samples] for samples in series]
     return (
-        Held(
+        Resource(
             name="heap",
             unit="KiB",
             first=None,
@@ -177,8 +177,10 @@ def judge(
             verdict="not judged",
             reason="edge-infer does not tell what of its heap is in use",
         ),
-        _held("resident memory", "KiB", memory, per_sample, least=LEAST_KIB, is_shared=is_shared),
-        _held(
+        _resource(
+            "resident memory", "KiB", memory, per_sample, least=LEAST_KIB, is_shared=is_shared
+        ),
+        _resource(
             "descriptors",
             "descriptors",
             descriptors,
@@ -189,7 +191,7 @@ def judge(
     )
 
 
-def _held(
+def _resource(
     name: Literal["resident memory", "descriptors"],
     unit: Literal["KiB", "descriptors"],
     series: Sequence[Sequence[float]],
@@ -197,7 +199,7 @@ def _held(
     *,
     least: float,
     is_shared: bool,
-) -> Held:
+) -> Resource:
     count = sum(map(len, series))
     found = growth(series) if count >= LEAST_SAMPLES else None
     settled = [samples[round(len(samples) * WARM_UP) :] for samples in series]
@@ -218,7 +220,7 @@ def _held(
         verdict = "steady"
         noticed = least / found.steps * scale
         reason = f"a leak of {noticed:,.2f} {unit} in 1,000 inferences would hardly be seen below"
-    return Held(
+    return Resource(
         name=name,
         unit=unit,
         first=last[0] if last else None,

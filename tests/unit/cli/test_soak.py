@@ -27,7 +27,7 @@ def test_the_screen_says_what_was_not_measured_and_why_it_ended() -> None:
         inferences=2000,
         samples=200,
         cut="connection lost",
-        held=judge(series, 10.0, is_shared=False),
+        resources=judge(series, 10.0, is_shared=False),
     )
     console = Console(width=140, markup=False, highlight=False)
     with console.capture() as capture:

@@ -74,7 +74,7 @@ def test_a_planted_leak_is_found_and_ends_with_4(soak: Callable[[SoakedBoard], S
     report = soak(SoakedBoard(lambda n: (30_000 + 8 * n, 12))).run()
 
     require_valid("soak", report.to_json())
-    verdicts = {held.name: held.verdict for held in report.held}
+    verdicts = {resource.name: resource.verdict for resource in report.resources}
     assert verdicts == {"heap": "not judged", "resident memory": "leak", "descriptors": "steady"}
     assert report.cut is None
     with pytest.raises(CheckError, match="leaks: resident memory"):
@@ -86,7 +86,7 @@ def test_a_program_that_keeps_what_it_has_passes_beside_a_service(
 ) -> None:
     report = soak(SoakedBoard(lambda n: (30_000 + 4 * (n % 3), 12))).run()
 
-    memory = report.held[1]
+    memory = report.resources[1]
     assert memory.verdict == "steady"
     assert memory.first is not None
     assert memory.first >= 30_000  # not the service's
@@ -98,7 +98,7 @@ def test_a_lost_line_ends_it_with_what_there_is(soak: Callable[[SoakedBoard], So
     report = soak(SoakedBoard(lambda n: (30_000, 12), is_lost=True)).run()
 
     assert report.cut == "connection lost"
-    assert report.held[1].verdict == "steady"
+    assert report.resources[1].verdict == "steady"
     with pytest.raises(TargetError, match="the soak ended after"):
         require_steady(report)
 
