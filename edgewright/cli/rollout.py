@@ -116,9 +116,7 @@ def start(
 ) -> None:
     """Bring a release to many boards, in waves. Example: invoke rollout.start --select=all"""
     require_pool(parallel)
-    name = name or f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}"
-    if not NAME.fullmatch(name):
-        raise UserError(f"--name={name}", "expected a-z, 0-9, '.', '_' and '-'", next="another one")
+    name = _require_name(name or f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}")
     if not (select or group):
         raise UserError(
             "rollout.start",
@@ -130,7 +128,6 @@ def start(
     gates.parse(pace.gate)
     ends = waves.ends(pace.waves, len(boards))
     releases = _releases({board.profile.name for board in boards}, release)
-    sites = {board.name: board.site for board in boards}
     plan = _plan(pace, releases, ends, parallel)
     signing, login = signing_policy(key), _login(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
@@ -145,27 +142,36 @@ def start(
     for former in surveyed:
         if former.problem is not None:
             say(f"{former.board}: {former.problem}; what it runs is not known")
-    formers = {former.board: former.release for former in surveyed}
     orders = on_boards.sign_orders(releases, surveyed, back, signing)
-    names = {board.name: board for board in boards}
-    entry = _module("ledger").Entry
-    opened.plan(
-        name,
-        plan.model_dump_json(),
-        [
-            entry(
-                board=board,
-                site=sites[board],
-                wave=wave,
-                release=plan.releases[names[board].profile.name],
-                former=formers[board],
-            )
-            for board, wave in waves.assign(sites, plan.ends, plan.salt).items()
-        ],
-        orders,
-    )
+    formers = {former.board: former.release for former in surveyed}
+    opened.plan(name, plan.model_dump_json(), _entries(plan, boards, formers), orders)
     say(f"rollout {name}: {len(boards)} boards in {len(plan.ends)} waves")
     _conduct(opened, name, inventory, login, outside_window=outside_window, json=json)
+
+
+def _require_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise UserError(f"--name={name}", "expected a-z, 0-9, '.', '_' and '-'", next="another one")
+    return name
+
+
+def _entries(
+    plan: Plan, boards: Sequence[FleetBoard], formers: Mapping[str, str | None]
+) -> list[Any]:
+    """What the ledger holds of each board at first."""
+    entry = _module("ledger").Entry
+    by_name = {board.name: board for board in boards}
+    sites = {board.name: board.site for board in boards}
+    return [
+        entry(
+            board=name,
+            site=sites[name],
+            wave=wave,
+            release=plan.releases[by_name[name].profile.name],
+            former=formers[name],
+        )
+        for name, wave in waves.assign(sites, plan.ends, plan.salt).items()
+    ]
 
 
 def _plan(

@@ -87,6 +87,28 @@ def run(
         ) from failed
 
 
+def _configure(database: Database, name: str) -> None:
+    """Make the engine of this process, on the ledger's database and silent."""
+    url = database.steps.url.render_as_string(hide_password=False)
+    logger = logging.getLogger("dbos")
+    logger.propagate = False
+    if not logger.handlers:  # else it adds one for the console
+        logger.addHandler(logging.NullHandler())
+    dbos.DBOS(
+        config={
+            "name": "edgewright",
+            "executor_id": name,
+            "application_version": VERSION,
+            "serializer": _JsonText(),
+            "system_database_engine": database.steps,
+            "system_database_url": url,
+            "notification_listener_polling_interval_sec": POLL_SECONDS,
+            "scheduler_polling_interval_sec": 3600.0,
+            "log_level": "CRITICAL",
+        }
+    )
+
+
 def _run_alone(
     database: Database,
     name: str,
@@ -118,24 +140,7 @@ def _run_alone(
         finally:
             ended.set()
 
-    url = database.steps.url.render_as_string(hide_password=False)
-    logger = logging.getLogger("dbos")
-    logger.propagate = False
-    if not logger.handlers:  # else it adds one for the console
-        logger.addHandler(logging.NullHandler())
-    dbos.DBOS(
-        config={
-            "name": "edgewright",
-            "executor_id": name,
-            "application_version": VERSION,
-            "serializer": _JsonText(),
-            "system_database_engine": database.steps,
-            "system_database_url": url,
-            "notification_listener_polling_interval_sec": POLL_SECONDS,
-            "scheduler_polling_interval_sec": 3600.0,
-            "log_level": "CRITICAL",
-        }
-    )
+    _configure(database, name)
     try:
         workflow = dbos.DBOS.workflow(name="rollout", max_recovery_attempts=None)(conduct)
         dbos.DBOS.launch()

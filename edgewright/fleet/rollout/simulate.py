@@ -226,35 +226,75 @@ def simulate(
     context.set_forkserver_preload([__name__])
     truth = context.Process(target=_hold_truth, args=(place, seed), daemon=True)
     truth.start()
-    lives, resumed, used = random.Random(seed), list[float](), 0.0
     try:
         _wait(Path(place).exists)
-        began, killed = time.monotonic(), 0
-        while True:
-            controller = context.Process(target=_conduct, args=(ledger_place, place))
-            life = _Life(is_early=lives.random() < EARLY, random=lives)
-            first, seconds = _live(controller, ledger, life if killed < kills else None)
-            used += seconds
-            if first is not None:
-                resumed.append(first)
-            if ledger.rollout(NAME).is_over:
-                break
-            killed += 1
-            tell(f"{killed} controllers killed, {_done(ledger)} of {boards} boards done")
+        began = time.monotonic()
+        controllers = _conduct_to_its_end(
+            ledger,
+            lambda: context.Process(target=_conduct, args=(ledger_place, place)),
+            kills,
+            random.Random(seed),
+            lambda killed: tell(
+                f"{killed} controllers killed, {_done(ledger)} of {boards} boards done"
+            ),
+        )
         counts = Simulated(place=place).ask("counts", "")
         different = _different(ledger, Simulated(place=place))
         took = time.monotonic() - began
     finally:
         truth.kill()
         truth.join()
-    members = ledger.members(NAME)
+    return _report(ledger, controllers, counts, boards, parallel, different, took)
+
+
+@dataclass
+class _Controllers:
+    """What became of the controllers of a rollout, one after the other."""
+
+    killed: int = 0
+    cpu_s: float = 0.0
+    resumed_s: list[float] = field(default_factory=list)  # until a board was claimed again
+
+
+def _conduct_to_its_end(
+    ledger: Ledger,
+    start: Callable[[], BaseProcess],
+    kills: int,
+    lives: random.Random,
+    on_kill: Callable[[int], None],
+) -> _Controllers:
+    """Kill so many controllers; the last one brings the rollout to its end."""
+    controllers = _Controllers()
+    while True:
+        life = _Life(is_early=lives.random() < EARLY, random=lives)
+        is_last = controllers.killed >= kills
+        resumed_s, cpu_s = _live(start(), ledger, None if is_last else life)
+        controllers.cpu_s += cpu_s
+        if resumed_s is not None:
+            controllers.resumed_s.append(resumed_s)
+        if ledger.rollout(NAME).is_over:
+            return controllers
+        controllers.killed += 1
+        on_kill(controllers.killed)
+
+
+def _report(
+    ledger: Ledger,
+    controllers: _Controllers,
+    counts: Mapping[str, Any],
+    boards: int,
+    parallel: int,
+    different: int,
+    took: float,
+) -> SimulationReport:
+    members, resumed = ledger.members(NAME), controllers.resumed_s
     states = Counter(member.state for member in members)
     final = states[State.DONE] + states[State.QUARANTINED] + states[State.SKIPPED]
     return SimulationReport(
         boards=boards,
         database="sqlite" if ledger.database.file else "postgresql",
         parallel=parallel,
-        kills=killed,
+        kills=controllers.killed,
         seconds=round(took, 1),
         state=ledger.rollout(NAME).state,
         done=states[State.DONE],
@@ -267,7 +307,7 @@ def simulate(
         attempts=counts.get("attempts", 0),
         resumed_median_s=round(median(resumed), 2) if resumed else None,
         resumed_max_s=round(max(resumed), 2) if resumed else None,
-        cpu_ms_per_board=round(used * 1000 / boards, 2),
+        cpu_ms_per_board=round(controllers.cpu_s * 1000 / boards, 2),
     )
 
 
