@@ -217,7 +217,17 @@ def deploy_board(settings: DeploySettings) -> DeployReport:
 def smoke(c: Context, boards: Boards, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
     if not boards.is_one:
-        smoke_many(boards, json=json)
+        many.run_connected(
+            "smoke",
+            boards,
+            lambda board, profile, progress: one_board.smoke_current(
+                board, profile.deploy.root, install.this_user(), progress=progress
+            ),
+            line=lambda report: f"release {report.release} passed",
+            document=BoardEnds[SmokeReport],
+            judge=smoke_test.require_passed,
+            json=json,
+        )
         return
     reach = boards.one()
     root = reach.profile.deploy.root
@@ -236,29 +246,18 @@ def smoke(c: Context, boards: Boards, json: Json = False) -> None:
     smoke_test.require_passed(report)
 
 
-def smoke_many(boards: Boards, *, json: bool) -> None:
-    members, password, deployer = boards.members(), boards.password(), install.this_user()
-
-    def smoke_one(member: Member, progress: Progress) -> SmokeReport:
-        with remote.connect(member.target, password=password) as board:
-            root = member.profile.deploy.root
-            return one_board.smoke_current(board, root, deployer, progress=progress)
-
-    work = many.Task(
-        command="smoke",
-        work=smoke_one,
-        line=lambda report: f"release {report.release} passed",
-        document=BoardEnds[SmokeReport],
-        judge=smoke_test.require_passed,
-    )
-    many.run(work, members, parallel=boards.parallel, json=json)
-
-
 @task
 def status(c: Context, boards: Boards, json: Json = False) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
     if not boards.is_one:
-        status_of_many(boards, json=json)
+        many.run_connected(
+            "status",
+            boards,
+            lambda board, profile, _: _status_of(board, profile),
+            line=_status_line,
+            document=BoardEnds[StatusReport],
+            json=json,
+        )
         return
     reach = boards.one()
     with reach.connect() as board:
@@ -275,22 +274,6 @@ def _status_of(board: Board, profile: BoardProfile) -> StatusReport:
     installed = install.status(board, profile.deploy.root)
     running = service.status(board, profile)
     return documents.status_report(installed, running, str(board.target))
-
-
-def status_of_many(boards: Boards, *, json: bool) -> None:
-    members, password = boards.members(), boards.password()
-
-    def status_of_one(member: Member, _: Progress) -> StatusReport:
-        with remote.connect(member.target, password=password) as board:
-            return _status_of(board, member.profile)
-
-    work = many.Task(
-        command="status",
-        work=status_of_one,
-        line=_status_line,
-        document=BoardEnds[StatusReport],
-    )
-    many.run(work, members, parallel=boards.parallel, json=json)
 
 
 def _status_line(report: StatusReport) -> str:

@@ -5,11 +5,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
 from edgewright.cli import many
 from edgewright.cli.common import OUT, Json, task, write_document
-from edgewright.cli.many import BoardEnds, Boards, Member
+from edgewright.cli.many import BoardEnds, Boards
 from edgewright.deploy import remote
 from edgewright.observe.doctor import facts
 from edgewright.observe.doctor.judge import judge
@@ -22,7 +21,15 @@ STYLES = {Grade.BROKEN: "bold red", Grade.RISK: "red", Grade.NOTE: "yellow"}
 def doctor(c: Context, boards: Boards, json: Json = False) -> None:
     """Tell what about a board could hurt. Example: invoke doctor --board=a53-som --emulated"""
     if not boards.is_one:
-        examine_many(boards, json=json)
+        many.run_connected(
+            "doctor",
+            boards,
+            lambda board, profile, _: examine(board, profile),
+            line=_line,
+            document=BoardEnds[DoctorReport],
+            judge=require_well,
+            json=json,
+        )
         return
     reach = boards.one()
     with reach.connect() as board:
@@ -46,23 +53,6 @@ def examine(board: remote.Board, profile: BoardProfile) -> DoctorReport:
         hurts=sum(check.grade in HURTS for check in checks),
         checks=checks,
     )
-
-
-def examine_many(boards: Boards, *, json: bool) -> None:
-    members, password = boards.members(), boards.password()
-
-    def examine_one(member: Member, _: Progress) -> DoctorReport:
-        with remote.connect(member.target, password=password) as board:
-            return examine(board, member.profile)
-
-    work = many.Task(
-        command="doctor",
-        work=examine_one,
-        line=_line,
-        document=BoardEnds[DoctorReport],
-        judge=require_well,
-    )
-    many.run(work, members, parallel=boards.parallel, json=json)
 
 
 def _line(report: DoctorReport) -> str:

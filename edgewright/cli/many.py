@@ -239,6 +239,27 @@ class Task(Generic[Report]):
     judge: Callable[[Report], None] = lambda _: None  # raises for a report that says no
 
 
+def run_connected(
+    command: str,
+    boards: Boards,
+    work: Callable[[remote.Board, BoardProfile, Progress], Report],
+    *,
+    line: Callable[[Report], str],
+    document: type[BoardEnds[Report]],
+    judge: Callable[[Report], None] = lambda _: None,
+    json: bool,
+) -> None:
+    """`run` for work that needs no more than a login to each board."""
+    members, password = boards.members(), boards.password()
+
+    def work_on(member: Member, progress: Progress) -> Report:
+        with remote.connect(member.target, password=password) as board:
+            return work(board, member.profile, progress)
+
+    task = Task(command=command, work=work_on, line=line, document=document, judge=judge)
+    run(task, members, parallel=boards.parallel, json=json)
+
+
 def run(task: Task[Report], members: Sequence[Member], *, parallel: int, json: bool) -> None:
     """Work on all boards, and tell a line of each as it ends.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import (
     Field,
@@ -185,12 +185,22 @@ def content_id(body: Canonical) -> str:
     return hashlib.sha256(body.canonical()).hexdigest()[:ID_DIGITS]
 
 
+class Identified(Protocol):
+    """A manifest that is named by its content."""
+
+    @property
+    def id(self) -> str: ...
+
+
+AnyManifest = TypeVar("AnyManifest", bound=Identified)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Release:
-    """A release on this machine."""
+class Bundle(Generic[AnyManifest]):
+    """A content-addressed folder on this machine, with its archive beside it."""
 
     folder: Path
-    manifest: Manifest
+    manifest: AnyManifest
 
     @property
     def id(self) -> str:
@@ -203,8 +213,13 @@ class Release:
 
     @property
     def signature(self) -> Path:
-        """`manifest.json.minisig`; there once the release is signed."""
+        """`manifest.json.minisig`; there once the bundle is signed."""
         return self.folder / SIGNATURE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Bundle[Manifest]):
+    """A release on this machine."""
 
     def path(self, file: ReleaseFile) -> Path:
         return self.folder / file.path

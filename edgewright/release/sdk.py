@@ -29,6 +29,7 @@ from edgewright.release.manifest import (
     MANIFEST,
     MANIFEST_BYTES,
     SIGNATURE,
+    Bundle,
     Canonical,
     ReleaseFile,
     ReleasePath,
@@ -97,25 +98,8 @@ class SdkManifest(SdkBody):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sdk:
+class Sdk(Bundle[SdkManifest]):
     """An SDK on this machine."""
-
-    folder: Path
-    manifest: SdkManifest
-
-    @property
-    def id(self) -> str:
-        return self.manifest.id
-
-    @property
-    def archive(self) -> Path:
-        """`<id>.tar.gz` beside the folder."""
-        return self.folder.parent / f"{self.id}.tar.gz"
-
-    @property
-    def signature(self) -> Path:
-        """There once the SDK is signed."""
-        return self.folder / SIGNATURE
 
 
 @dataclass(frozen=True, kw_only=True)
