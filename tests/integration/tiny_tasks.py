@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgewright.model.contract.anomaly_card import AnomalyCard, AnomalySettings
-from edgewright.model.contract.card import Input, ModelFile, write_card
+from edgewright.model.contract.card import Input, ModelFile, Tiling, write_card
 from edgewright.model.contract.detect_card import (
     BoxDistances,
     ClassScores,
@@ -52,7 +52,7 @@ def detector(folder: Path) -> Path:
 
 
 def thing_masks(folder: Path) -> Path:
-    """As a segmentation network of YOLO's that is cut at its last convolutions."""
+    """As a segmentation network of YOLO's that is cut at its last convolutions; of tiles."""
     cells, side, count = SIDE // 8, SIDE // 4, 8
     heads = {"boxes": 4 * BINS, "scores": 2, "coefficients": count}
     shapes = {name: [1, width, cells, cells] for name, width in heads.items()}
@@ -71,6 +71,7 @@ def thing_masks(folder: Path) -> Path:
             ),
             Prototypes(name="prototypes", shape=(1, count, side, side), role="prototypes"),
         ),
+        tiling=Tiling(size=(SIDE, SIDE), overlap=SIDE // 4),
         file=ModelFile.of(model),
     )
     return _write_folder(folder, model, card)
