@@ -156,7 +156,7 @@ def _require_name(name: str) -> str:
 
 
 def _entries(
-    plan: Plan, boards: Sequence[FleetBoard], formers: Mapping[str, str | None]
+    plan: Plan, boards: "Sequence[FleetBoard]", formers: Mapping[str, str | None]
 ) -> list[Any]:
     """What the ledger holds of each board at first."""
     entry = _module("ledger").Entry
