@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,21 @@ OS_RELEASE = Path("/etc/os-release")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 OVERRIDE = "EDGEWRIGHT_DEBIAN_MIRROR"
 ROLLING = frozenset({"stable", "testing", "unstable", "sid", "oldstable"})
+
+
+# No package counts as installed, and no source but ours. Sandbox::User: else apt downloads as user
+# _apt, who may not write to the scratch folder.
+PRIVATE = """\
+Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State "{folder}/state";
+Dir::State::status "/dev/null";
+Dir::Cache "{folder}/cache";
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +63,19 @@ def source_line(suite: str, etc: Path = ETC, os_release: Path = OS_RELEASE) -> s
     keys = keyring(etc, os_release)
     option = f"[signed-by={keys}] " if keys else ""
     return f"deb {option}{mirror(etc, os_release)} {suite} main"
+
+
+def private(folder: Path, arch: str, sources: Sequence[str]) -> dict[str, str]:
+    """The environment of an apt with lists of its own, in a folder that is empty.
+
+    The machine's own apt, its lists and its locks stay as they are, and nobody has to be root.
+    """
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    (folder / "sources.list").write_text("".join(f"{line}\n" for line in sources))
+    config = folder / "apt.conf"
+    config.write_text(PRIVATE.format(folder=folder, arch=arch))
+    return {"APT_CONFIG": str(config)}
 
 
 def main_archive(etc: Path = ETC, os_release: Path = OS_RELEASE) -> Entry:

@@ -4,7 +4,7 @@ Every message has one shape: subject and problem, then facts, then the next comm
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
 from edgewright.base.text import message
@@ -79,6 +79,23 @@ class InterruptedWorkError(EdgewrightError):
 
     exit_code = ExitCode.INTERRUPTED
     code = "interrupted"
+
+
+# The worst code is the first of these that any of several works ended with.
+WORST = (ExitCode.INTERRUPTED, ExitCode.BUG, ExitCode.USER, ExitCode.TARGET, ExitCode.CHECK)
+FAULTS: Mapping[ExitCode, type[EdgewrightError]] = {
+    ExitCode.INTERRUPTED: InterruptedWorkError,
+    ExitCode.BUG: EdgewrightError,
+    ExitCode.USER: UserError,
+    ExitCode.TARGET: TargetError,
+    ExitCode.CHECK: CheckError,
+}
+
+
+def worst(codes: Iterable[int]) -> ExitCode:
+    """The one code for many: interrupted, a bug, your hands, a board, a check; 0 for none."""
+    present = {*codes}
+    return next((code for code in WORST if code in present), ExitCode.OK)
 
 
 def near_miss(word: str, vocabulary: Iterable[str]) -> str:

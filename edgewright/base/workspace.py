@@ -1,24 +1,25 @@
 """The user's repository: their boards and models, and what is built from them."""
 
+import json
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 import edgewright
 from edgewright.base import files
 from edgewright.base.errors import UserError, near_miss
 from edgewright.base.layout import BoardBuild, Resources
-from edgewright.base.schema import Part, translate_errors
+from edgewright.base.schema import Part
+from edgewright.base.settings_file import read_table, settings_of
 
 SETTINGS = "edgewright.toml"
-SETTINGS_BYTES = 1 << 20
+NIGHTLY = "nightly.toml"
 DEMO_MODEL = "mobilevit-s-elpv"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 RELEASE = r"^[0-9]{1,9}(\.[0-9]{1,9})*$"
@@ -137,10 +138,7 @@ def find_workspace(start: Path, resources: Resources) -> Workspace:
 
 def read_settings(path: Path) -> Settings:
     """Raises UserError with every problem; first of all if edgewright is too old to judge them."""
-    try:
-        table = tomllib.loads(files.read_file(path, limit=SETTINGS_BYTES).decode())
-    except (ValueError, RecursionError) as broken:  # UnicodeDecodeError is a ValueError
-        raise UserError(str(path), f"not TOML: {broken}", next=f"mend {path}") from broken
+    table = read_table(path)
     required = table.get("minimum_version")
     installed = edgewright.__version__ if required else ""
     is_release = isinstance(required, str) and re.fullmatch(RELEASE, required) is not None
@@ -151,13 +149,7 @@ def read_settings(path: Path) -> Settings:
             facts=[f"expected: {required} or newer", f"found: {installed}"],
             next=f"pip install 'edgewright>={required}'",
         )
-    try:
-        settings = Settings.model_validate(table)
-    except ValidationError as invalid:
-        problems = translate_errors(invalid, Settings)
-        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-        raise UserError(str(path), count, facts=problems, next=f"mend {path}") from invalid
-    return settings
+    return settings_of(Settings, table, path)
 
 
 def _numbers(release: str) -> tuple[int, ...]:
@@ -173,21 +165,31 @@ CI_FILES = {"github": ".github/workflows/edgewright.yml", "gitlab": ".gitlab-ci.
 TEMPLATES = Path(__file__).parent / "new_workspace"
 
 
-def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = "") -> list[Path]:
+def create_workspace(
+    root: Path, resources: Resources, *, board: str, ci: str = "", boards: Sequence[str] = ()
+) -> list[Path]:
     """Make a folder a workspace; returns the files that were written, the settings last.
 
     An existing repository keeps what it has: a `.gitignore` gets a line, folders of boards or
-    models stay as they are. Raises UserError, before anything is written, for an unknown `ci` and
-    for files that are there already. After any other error nothing is left of what was written.
+    models stay as they are. `boards` are those of the pipeline; if none is given, `board` is.
+    Raises UserError, before anything is written, for an unknown `ci` and for files that are there
+    already. After any other error nothing is left of what was written.
     """
-    if ci and ci not in CI_FILES:
-        raise UserError(
-            f"--ci={ci}",
-            f"unknown{near_miss(ci, list(CI_FILES))}",
-            facts=[f"expected: {' or '.join(CI_FILES)}"],
-            next=f"edgewright init --ci={next(iter(CI_FILES))}",
-        )
-    texts = _new_files(root, resources, board, ci)
+    texts = _new_files(root, resources, board)
+    if ci:
+        pipeline = _pipeline_files(root, ci, boards or (board,), DEMO_MODEL)
+        texts = {**pipeline, **texts}
+    return _write_new(root, texts, ignored=_with_ignored(root / ".gitignore"))
+
+
+def add_pipeline(root: Path, ci: str, boards: Sequence[str], model: str) -> list[Path]:
+    """Write the pipeline of a workspace that is there. Raises UserError as `create_workspace`."""
+    return _write_new(root, _pipeline_files(root, ci, boards, model), ignored={})
+
+
+def _write_new(
+    root: Path, texts: Mapping[Path, str], *, ignored: Mapping[Path, bytes]
+) -> list[Path]:
     # A link counts, too, wherever it leads: writing would put a file in its place.
     existing = [str(path) for path in texts if path.exists() or path.is_symlink()]
     if existing:
@@ -200,7 +202,6 @@ def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = 
         raise UserError(
             str(root), "has files where folders go", facts=files_there, next="move them"
         )
-    ignored = _with_ignored(root / ".gitignore")
     before = {path: path.read_bytes() for path in ignored if path.exists()}
     content: dict[Path, str | bytes] = {**ignored, **texts}
     written: list[Path] = []
@@ -214,23 +215,38 @@ def create_workspace(root: Path, resources: Resources, *, board: str, ci: str = 
     return written
 
 
-def _new_files(root: Path, resources: Resources, board: str, ci: str) -> dict[Path, str]:
+def _new_files(root: Path, resources: Resources, board: str) -> dict[Path, str]:
     """The text of each new file; the settings last, so that what has them is complete."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._") or "workspace"
-    words = {"name": name, "version": edgewright.__version__, "board": board}
-
-    def filled(template: str) -> str:
-        return Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
-
     texts = {}
     if not (root / "board_profiles").is_dir():
-        texts[root / "board_profiles" / "README.md"] = filled("boards.md")
+        texts[root / "board_profiles" / "README.md"] = _filled("boards.md")
         texts[root / "board_profiles" / "schema.json"] = resources.board_schema.read_text()
     if not (root / "models").is_dir():
-        texts[root / "models" / "README.md"] = filled("models.md")
-    if ci:
-        texts[root / CI_FILES[ci]] = filled(f"{ci}.yml")
-    return {**texts, root / SETTINGS: filled(SETTINGS)}
+        texts[root / "models" / "README.md"] = _filled("models.md")
+    return {**texts, root / SETTINGS: _filled(SETTINGS, name=name, board=board)}
+
+
+def _pipeline_files(root: Path, ci: str, boards: Sequence[str], model: str) -> dict[Path, str]:
+    """A pipeline, and the nights that it runs unless they are described already."""
+    if ci not in CI_FILES:
+        raise UserError(
+            f"--ci={ci}",
+            f"unknown{near_miss(ci, list(CI_FILES))}",
+            facts=[f"expected: {' or '.join(CI_FILES)}"],
+            next=f"edgewright init --ci={next(iter(CI_FILES))}",
+        )
+    # JSON's lists of such names are YAML's and TOML's, too.
+    words = {"boards": json.dumps([*boards]), "model": model}
+    texts = {root / CI_FILES[ci]: _filled(f"{ci}.yml", **words)}
+    if not (root / NIGHTLY).exists():
+        texts[root / NIGHTLY] = _filled(NIGHTLY, **words)
+    return texts
+
+
+def _filled(template: str, **words: str) -> str:
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return Template(text).substitute(words, version=edgewright.__version__)
 
 
 def _with_ignored(path: Path) -> dict[Path, bytes]:

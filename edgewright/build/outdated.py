@@ -44,7 +44,7 @@ class HunkFit(Part):
 
 
 class Outdated(Document):
-    """What `edgewright outdated --json` prints."""
+    """What `edgewright outdated --runtime=… --json` prints."""
 
     version: Literal[1] = 1
     source: str

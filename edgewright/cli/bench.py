@@ -103,11 +103,11 @@ def instructions(
 
 
 @task
-def check(c: Context, board: BoardName, json: Json = False) -> None:
-    """Fail where an inference costs 2 % more. Example: invoke bench.check --board=a53-som"""
-    report = _count(_program(Counted(board=board)), board)
+def check(c: Context, board: BoardName, model: ModelPath = "", json: Json = False) -> None:
+    """Fail where an inference or a file grew by 2 %. Example: invoke bench.check --board=a53-som"""
+    report, sizes = _cost(board, model)
     accepted = baseline.require_no_growth(
-        report, baseline.read_baseline(workspace().baseline), workspace().default_model.parent.name
+        report, sizes, baseline.read_baseline(workspace().baseline), model_path(model).parent.name
     )
     say(f"{board}: {report.inference:,} instructions an inference, accepted {accepted.inference:,}")
     if json:
@@ -118,14 +118,13 @@ def check(c: Context, board: BoardName, json: Json = False) -> None:
 
 
 @task
-def accept(c: Context, board: BoardName, json: Json = False) -> None:
+def accept(c: Context, board: BoardName, model: ModelPath = "", json: Json = False) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
-    report = _count(_program(Counted(board=board)), board)
+    report, sizes = _cost(board, model)
     before = baseline.read_baseline(workspace().own_baseline)
-    accepted_cost = baseline.accepted(report, workspace().default_model.parent.name)
+    cost = baseline.accepted(report, sizes)
     baseline.write_baseline(
-        workspace().own_baseline,
-        before.model_copy(update={"boards": {**before.boards, board: accepted_cost}}),
+        workspace().own_baseline, before.accepting(board, model_path(model).parent.name, cost)
     )
     say(f"{workspace().own_baseline}: {report.inference:,} instructions an inference on {board}")
     if json:
@@ -277,6 +276,13 @@ def _program(counted: Counted) -> Program:
 def _count(program: Program, board: str) -> InstructionReport:
     with screens.waiting(ERR, f"count the instructions of an inference, {board}"):
         return measure(program, board, workspace().resources)
+
+
+def _cost(board: str, model: str) -> tuple[InstructionReport, dict[str, int]]:
+    """What the build of a model costs: its counts, and the sizes of the release's files."""
+    report = _count(_program(Counted(board=board, model=model)), board)
+    release = pipeline.latest_release(workspace().build(board))
+    return report, baseline.judged_sizes(release.manifest)
 
 
 def _counted_program(counted: Counted) -> compare.CountedProgram:

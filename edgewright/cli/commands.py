@@ -70,6 +70,11 @@ GROUPS = (
         },
     ),
     Group(
+        name="nightly",
+        about="every board and every model, each night",
+        modules={"nightly": ("nightly",)},
+    ),
+    Group(
         name="develop",
         about="edgewright itself",
         modules={"develop": ("test", "lint"), "build": ("lock",), "runtime": ("outdated",)},

@@ -19,13 +19,13 @@ from invoke.tasks import Task
 from rich.console import Console
 
 from edgewright.base.errors import ExitCode, UserError
+from edgewright.base.faults import fault_of
 from edgewright.base.layout import installed_resources
 from edgewright.base.workspace import SETTINGS, Workspace, find_workspace, workspace_root
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
 from edgewright.cli import commands
 from edgewright.cli.documents import failure
-from edgewright.cli.faults import fault_of
 from edgewright.cli.options import Body, flatten, make_task
 from edgewright.cli.words import as_called
 

@@ -21,6 +21,7 @@ TOPICS = {
     "fleet": ("fleet.md", "many boards at once"),
     "observe": ("observe.md", "what a board does, and what could hurt it"),
     "ci": ("ci.md", "edgewright in a pipeline"),
+    "nightly": ("nightly.md", "every board with every model, each night"),
 }
 
 

@@ -2,20 +2,22 @@
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from edgewright.base.errors import (
-    CheckError,
+    FAULTS,
     EdgewrightError,
     ExitCode,
     InterruptedWorkError,
     TargetError,
     UserError,
+    worst,
 )
+from edgewright.base.faults import fault_of
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.board.catalogue import board_names
@@ -37,7 +39,6 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import Problem, failure
-from edgewright.cli.faults import fault_of
 from edgewright.deploy import remote
 from edgewright.deploy.target import Target
 from edgewright.fleet import inventory as inventories
@@ -55,15 +56,6 @@ Parallel = Annotated[int, "of several boards, how many are at work at once"]
 State = Literal["done", "failed", "interrupted", "not_begun"]
 
 SHOWN = 10  # boards that failed whose errors are shown whole
-# The worst code is the first of these that any board has.
-WORST = (ExitCode.INTERRUPTED, ExitCode.BUG, ExitCode.USER, ExitCode.TARGET, ExitCode.CHECK)
-FAULTS = {
-    ExitCode.INTERRUPTED: InterruptedWorkError,
-    ExitCode.BUG: EdgewrightError,
-    ExitCode.USER: UserError,
-    ExitCode.TARGET: TargetError,
-    ExitCode.CHECK: CheckError,
-}
 
 
 class BoardEnd(Part, Generic[Report]):
@@ -349,12 +341,6 @@ def _board_end(
         report=end.result,
         error=None if fault is None else failure(command, fault).error,
     )
-
-
-def worst(codes: Iterable[int]) -> ExitCode:
-    """The one code for many boards: interrupted, a bug, your hands, a board, a budget."""
-    present = {*codes}
-    return next((code for code in WORST if code in present), ExitCode.OK)
 
 
 WORDS = {"done": "done", "failed": "failed", "interrupted": "interrupted", "not_begun": "not begun"}

@@ -17,8 +17,8 @@ from invoke.parser.parser import Parser
 from invoke.program import Program
 
 from edgewright.base.errors import EdgewrightError, ExitCode, UserError
+from edgewright.base.faults import INTERRUPTED, fault_of
 from edgewright.cli import commands, mistakes
-from edgewright.cli.faults import INTERRUPTED, fault_of
 from edgewright.cli.words import INVOKE, as_called, program_name
 
 FORMATS = ("flat", "nested", "json")  # of lists

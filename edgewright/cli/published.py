@@ -46,9 +46,7 @@ def point(store: Contents, board: str, channel: str, release: str, key: str) -> 
     """Point a channel to a published release, signed by a key of this user."""
     place = channels.channel(store, board, channel, user_config())
     signer = keys.user_keys().open_signer(key, ask)
-    with store.alone():
-        published.find(store, board, release)
-        return place.point(release, signer, trusted())
+    return published.point(place, release, signer, trusted())
 
 
 def pointed(store: Contents, board: str, channel: str) -> str:

@@ -11,6 +11,7 @@ from edgewright.base.schema import Excerpt
 from edgewright.board.audit import Audit
 from edgewright.board.catalogue import BoardList
 from edgewright.board.proposal import ProbeReport
+from edgewright.build.archive import ArchiveAge
 from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport
@@ -62,6 +63,8 @@ from edgewright.model.pack.task_quantize import TaskQuantized
 from edgewright.model.pack.unlabelled import UnlabelledQuantized
 from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
+from edgewright.nightly.report import NightReport
+from edgewright.nightly.settings import NightSettings
 from edgewright.observe.bench.report import BoardBench
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
@@ -149,6 +152,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.mosaic": of_tasks.WrittenFiles,
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
+    "nightly": NightReport,
     "release.list": ReleaseList,
     "release.promote": ChannelReport,
     "release.publish": PublishReport,
@@ -170,7 +174,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "rollout.simulate": SimulationReport,
     "rollout.start": RolloutStatus,
     "rollout.status": RolloutStatus,
-    "outdated": Outdated,
+    "outdated": ArchiveAge,
     "schema": of_tasks.WrittenFiles,
     "sdk.build": SdkReport,
     "sdk.check": Coverage,
@@ -202,6 +206,7 @@ VARIANTS: Mapping[str, type[BaseModel]] = {
     "model.evaluate--segment": SegmentQuality,
     "model.quantize--task": TaskQuantized,
     "model.quantize--unlabelled": UnlabelledQuantized,
+    "outdated--runtime": Outdated,
     "release.list--store": StoreList,
     "smoke--many": BoardEnds[SmokeReport],
     "status--many": BoardEnds[StatusReport],
@@ -222,6 +227,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-keys-1": KeySet,
     "file-fleet": Fleet,
     "file-manifest": Manifest,
+    "file-nightly": NightSettings,
     "file-run": RunFile,
     "file-sdk-manifest": SdkManifest,
     "file-smoke": SmokeReport,
@@ -266,7 +272,7 @@ def schema_text(kind: type[BaseModel]) -> str:
     What edgewright writes has every key; what another program or a person writes may lack those
     that we can do without.
     """
-    mode = "validation" if issubclass(kind, (Excerpt, Fleet)) else "serialization"
+    mode = "validation" if issubclass(kind, (Excerpt, Fleet, NightSettings)) else "serialization"
     schema = kind.model_json_schema(mode=mode)  # type: ignore[arg-type]
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 

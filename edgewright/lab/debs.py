@@ -1,7 +1,4 @@
-"""Download Debian packages of any architecture by name, through a private apt configuration.
-
-The machine's own apt, its lists and its locks stay as they are, and nobody has to be root.
-"""
+"""Download Debian packages of any architecture by name, through a private apt."""
 
 import tempfile
 from collections.abc import Mapping
@@ -10,20 +7,6 @@ from pathlib import Path
 from edgewright.base import apt, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
-
-# No package counts as installed, and no source but ours. Sandbox::User: else apt downloads as user
-# _apt, who may not write to the scratch folder.
-CONFIG = """\
-Dir::Etc::sourcelist "{folder}/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State "{folder}/state";
-Dir::State::status "/dev/null";
-Dir::Cache "{folder}/cache";
-APT::Architecture "{arch}";
-APT::Architectures {{ "{arch}"; }};
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-"""
 
 
 def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
@@ -35,22 +18,13 @@ def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
     make_folder(into)
     with tempfile.TemporaryDirectory(prefix="edgewright-apt-") as scratch:
         folder = Path(scratch)
-        env = _configure(folder, arch, suite)
+        env = apt.private(folder, arch, [apt.source_line(suite)])
         process.run_logged(["apt-get", "update"], log, env=env)
         # By its real name: dpkg would unpack nothing of a metapackage.
         real = _real_name(package, arch, suite, env)
         process.run_logged(["apt-get", "download", real], log, env=env, cwd=folder)
         process.run_logged(["dpkg", "-x", str(next(folder.glob("*.deb"))), str(into)], log)
     return real
-
-
-def _configure(folder: Path, arch: str, suite: str) -> dict[str, str]:
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
-    (folder / "sources.list").write_text(apt.source_line(suite) + "\n")
-    config = folder / "apt.conf"
-    config.write_text(CONFIG.format(folder=folder, arch=arch))
-    return {"APT_CONFIG": str(config)}
 
 
 def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> str:

@@ -20,8 +20,9 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder, write_file
 from edgewright.base.schema import Part, parse_json
 from edgewright.release import channels, evidence, order
-from edgewright.release.channels import Board, ReleaseId
+from edgewright.release.channels import Board, Channel, Pointer, ReleaseId
 from edgewright.release.evidence import ENVELOPE, LICENSES, SBOM, STATEMENT, Evidence
+from edgewright.release.keys import Signer
 from edgewright.release.manifest import SIGNATURE, Release, ReleaseFile, load_release
 from edgewright.release.minisign import PublicKey
 from edgewright.release.store import BLOBS, CHANNELS, RELEASES, Contents
@@ -139,6 +140,16 @@ def _is_fit(name: str) -> bool:
     )
 
 
+def point(channel: Channel, release: str, signer: Signer, trusted: Sequence[PublicKey]) -> Pointer:
+    """Point a channel to a published release; one that points to it already is left alone.
+
+    Raises UserError for a release that is not published, and for a pointer that is not believed.
+    """
+    with channel.store.alone():
+        find(channel.store, channel.board, release)
+        return channel.point(release, signer, trusted)
+
+
 def listed(store: Contents, board: str = "") -> list[Published]:
     """All releases of a store, or of one board of it; the newest order of a board first."""
     releases = [
@@ -233,7 +244,7 @@ def retain(
     return Retained(kept=tuple(kept), removed=tuple(removed), blobs=blobs, bytes=size)
 
 
-def all_channels(store: Contents, config: Path) -> list[channels.Channel]:
+def all_channels(store: Contents, config: Path) -> list[Channel]:
     """Every channel that a store has, of all boards."""
     found = []
     for name in store.names(CHANNELS):

@@ -53,7 +53,10 @@ RESERVED = {
 HEAVY = {"dbos", "elpv_dataset", "matplotlib", "sqlalchemy", "torch", "torch_pruning"}
 HEAVY |= {"transformers"}
 
-NEED_MODEL = ("edgewright.gallery", "edgewright.model", "edgewright.observe.peers.plot")
+NEED_MODEL = (
+    *("edgewright.gallery", "edgewright.model"),
+    *("edgewright.nightly.page", "edgewright.observe.peers.plot"),
+)
 NEED_ROLLOUT = ("edgewright.fleet.rollout", "edgewright.cli.rollout")
 
 

@@ -1,7 +1,11 @@
 """The user's repository: what it is found by, what it may say, how it is made."""
 
+import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +18,7 @@ from edgewright.base.workspace import (
     CI_FILES,
     Settings,
     Workspace,
+    add_pipeline,
     create_workspace,
     find_workspace,
     read_settings,
@@ -212,22 +217,75 @@ def test_the_example_of_a_board_loads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ci", CI_FILES)
 def test_a_pipeline_installs_sets_up_builds_and_keeps_the_release(ci: str, tmp_path: Path) -> None:
-    create_workspace(tmp_path, RESOURCES, board="rpi2", ci=ci)
+    create_workspace(tmp_path, RESOURCES, board="rpi2", ci=ci, boards=("rpi2", "a53-som"))
 
     text = (tmp_path / CI_FILES[ci]).read_text()
     jobs = yaml.safe_load(text)
-    steps = (
-        jobs["release"]["script"]
-        if ci == "gitlab"
-        else [step.get("run", "") for step in jobs["jobs"]["release"]["steps"]]
-    )
-    commands = " ".join(steps).replace("\n", " ")
-    order = ["pip install 'edgewright", "edgewright setup --yes", "edgewright build"]
+    commands = commands_of(ci, jobs, "release")
+    order = ["pip install 'edgewright", "edgewright setup --yes", "edgewright build --board="]
     assert sorted(order, key=commands.index) == order
-    assert "edgewright deploy --emulated" in commands
+    assert 'edgewright deploy --board="$BOARD" --emulated' in commands
+    assert matrix_of(ci, jobs) == ["rpi2", "a53-som"]
     assert "build/*/release/" in text
     assert "$$" not in text
     assert f">={edgewright.__version__}'" in text
+    nightly = commands_of(ci, jobs, "nightly")
+    assert nightly.index("default.key") < nightly.index("edgewright nightly")
+    assert {"EDGEWRIGHT_SECRET_KEY", "EDGEWRIGHT_KEY_PASSPHRASE"} <= {*re.findall(r"\w+", text)}
+    nights = tomllib.loads((tmp_path / "nightly.toml").read_text())
+    assert nights == {"boards": ["rpi2", "a53-som"], "models": ["mobilevit-s-elpv"]}
+
+
+def commands_of(ci: str, jobs: dict[str, Any], job: str) -> str:
+    """What a job runs, on one line."""
+    if ci == "gitlab":
+        steps = [*jobs[jobs[job]["extends"]]["before_script"], *jobs[job]["script"]]
+    else:
+        steps = [step.get("run", "") for step in jobs["jobs"][job]["steps"]]
+    return " ".join(steps).replace("\n", " ")
+
+
+def matrix_of(ci: str, jobs: dict[str, Any]) -> object:
+    if ci == "gitlab":
+        return jobs["release"]["parallel"]["matrix"][0]["BOARD"]
+    return jobs["jobs"]["release"]["strategy"]["matrix"]["board"]
+
+
+@pytest.mark.parametrize(
+    ("ci", "schema"), [("github", "github-workflows"), ("gitlab", "gitlab-ci")]
+)
+def test_a_pipeline_is_what_its_server_s_schema_allows(
+    ci: str, schema: str, tmp_path: Path
+) -> None:
+    """By the schemas that check-jsonschema brings: GitLab's own, and that of GitHub's workflows."""
+    create_workspace(tmp_path, RESOURCES, board="rpi2", ci=ci)
+    command = ("check_jsonschema", "--builtin-schema", f"vendor.{schema}", CI_FILES[ci])
+
+    assert (
+        subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=False).returncode == 0
+    )
+    pipeline = tmp_path / CI_FILES[ci]
+    misplaced = {"github": "runs-on: 3\n", "gitlab": "release: 3\n"}[ci]
+    pipeline.write_text(pipeline.read_text() + misplaced)
+    assert (
+        subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=False).returncode == 1
+    )
+
+
+def test_a_pipeline_is_added_to_a_workspace_that_is_there(tmp_path: Path) -> None:
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+    (tmp_path / "nightly.toml").write_text("mine\n")
+    before = content_of(tmp_path)
+
+    (written,) = add_pipeline(tmp_path, "gitlab", ("rpi2", "rpi3-arm64"), "mine")
+
+    assert written == tmp_path / ".gitlab-ci.yml"
+    assert matrix_of("gitlab", yaml.safe_load(written.read_text())) == ["rpi2", "rpi3-arm64"]
+    written.unlink()
+    assert content_of(tmp_path) == before
+    written.write_text("mine\n")
+    with pytest.raises(UserError, match="would be overwritten"):
+        add_pipeline(tmp_path, "gitlab", ("rpi2",), "mine")
 
 
 def test_files_that_are_there_are_named_and_left_alone(tmp_path: Path) -> None:

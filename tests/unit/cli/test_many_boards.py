@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgewright.base.errors import CheckError, ExitCode, TargetError, UserError
+from edgewright.base.errors import CheckError, ExitCode, TargetError, UserError, worst
 from edgewright.base.progress import Progress
-from edgewright.cli.many import worst
 from edgewright.deploy import one_board
 from edgewright.deploy.documents import DeployReport
 from edgewright.deploy.one_board import DeploySettings

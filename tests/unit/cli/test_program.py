@@ -92,7 +92,7 @@ def test_quick_commands_import_nothing_heavy(argv: str) -> None:
         (
             "help ky",
             "topic 'ky': unknown; did you mean 'keys'?\n"
-            "  topics: workspace, boards, models, deploy, keys, fleet, observe, ci",
+            "  topics: workspace, boards, models, deploy, keys, fleet, observe, ci, nightly",
         ),
         ("render --board=a53-sam", "board 'a53-sam': unknown; did you mean 'a53-som'?"),
     ],

@@ -1,5 +1,6 @@
 """What counts as a regression, and what is said of it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,19 +31,21 @@ def report(
     )
 
 
-BEFORE = Baseline(boards={"a53-som": baseline.accepted(report(), "model")})
+SIZES = {"bin/edge-infer": 1_000, "model/model.ort": 5_000}
+BEFORE = Baseline().accepting("a53-som", "model", baseline.accepted(report(), SIZES))
 
 
 @pytest.mark.parametrize("inference", [500_000, 1_000_000, 1_020_000])
 def test_up_to_two_percent_more_is_no_regression(inference: int) -> None:
     assert (
-        baseline.require_no_growth(report(inference, gemm=400_000), BEFORE, "model").load == 50_000
+        baseline.require_no_growth(report(inference, gemm=400_000), SIZES, BEFORE, "model").load
+        == 50_000
     )
 
 
 def test_the_function_that_grew_is_named() -> None:
     with pytest.raises(CheckError) as fault:
-        baseline.require_no_growth(report(1_020_001, gemm=620_001), BEFORE, "model")
+        baseline.require_no_growth(report(1_020_001, gemm=620_001), SIZES, BEFORE, "model")
 
     assert "inference: 1,020,001 instructions, accepted 1,000,000 (+2.0%)" in str(fault.value)
     assert "gemm: 600,000 → 620,001" in str(fault.value)
@@ -51,22 +54,50 @@ def test_the_function_that_grew_is_named() -> None:
 
 def test_a_dearer_load_is_a_regression_too() -> None:
     with pytest.raises(CheckError, match="session load: 60,000 instructions, accepted 50,000"):
-        baseline.require_no_growth(report(load=60_000), BEFORE, "model")
+        baseline.require_no_growth(report(load=60_000), SIZES, BEFORE, "model")
+
+
+def test_a_larger_program_is_a_regression_too() -> None:
+    grown = SIZES | {"bin/edge-infer": 1_021}
+
+    with pytest.raises(CheckError, match="bin/edge-infer: 1,021 bytes, accepted 1,000"):
+        baseline.require_no_growth(report(), grown, BEFORE, "model")
+    baseline.require_no_growth(report(), SIZES | {"bin/new": 10**9}, BEFORE, "model")
+
+
+def test_each_model_of_a_board_has_its_own_cost() -> None:
+    both = BEFORE.accepting("a53-som", "other", baseline.accepted(report(2_000_000), SIZES))
+
+    baseline.require_no_growth(report(2_000_000), SIZES, both, "other")
+    with pytest.raises(CheckError):
+        baseline.require_no_growth(report(2_000_000), SIZES, both, "model")
+
+
+def test_a_baseline_of_0_1_0_goes_on(tmp_path: Path) -> None:
+    cost = {"model": "model", "inference": 1_000_000, "load": 50_000, "functions": {}}
+    path = tmp_path / "baseline.json"
+    path.write_text(json.dumps({"version": 1, "boards": {"a53-som": cost}}))
+
+    read = baseline.read_baseline(path)
+
+    baseline.require_no_growth(report(), SIZES, read, "model")
+    with pytest.raises(CheckError):
+        baseline.require_no_growth(report(1_100_000), SIZES, read, "model")
 
 
 def test_a_board_without_a_baseline_is_told_what_to_do() -> None:
     with pytest.raises(UserError) as fault:
-        baseline.require_no_growth(report(), Baseline(), "model")
+        baseline.require_no_growth(report(), SIZES, Baseline(), "model")
 
     assert str(fault.value) == (
         "board 'a53-som': has no baseline of model 'model'\n"
-        "next: invoke bench.accept --board=a53-som"
+        "next: invoke bench.accept --board=a53-som --model=model"
     )
 
 
 def test_what_was_accepted_of_another_model_says_nothing() -> None:
     with pytest.raises(UserError, match="has no baseline of model 'other'"):
-        baseline.require_no_growth(report(), BEFORE, "other")
+        baseline.require_no_growth(report(), SIZES, BEFORE, "other")
 
 
 def test_a_baseline_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -76,9 +107,12 @@ def test_a_baseline_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert baseline.read_baseline(tmp_path / "absent.json") == Baseline()
 
 
-def test_a_malformed_baseline_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", ['{"version": 3}', '{"version": 1, "boards": {"a": {}}}', '{"boards": []}', "[]"]
+)
+def test_a_malformed_baseline_is_told(text: str, tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
-    path.write_text('{"version": 2}')
+    path.write_text(text)
 
     with pytest.raises(UserError, match=r"baseline.json: malformed"):
         baseline.read_baseline(path)

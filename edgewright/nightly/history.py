@@ -1,0 +1,40 @@
+"""The nights that are kept, and what the last one leaves for others to read.
+
+`nights/<night>.json` is a night's document, `nights/<night>/` has the logs of what failed in it.
+`night.json`, `junit.xml` and `index.html` are the last night's.
+"""
+
+import shutil
+from pathlib import Path
+
+from edgewright.base.files import write_file
+from edgewright.base.schema import read_record
+from edgewright.nightly import junit
+from edgewright.nightly.report import NightReport
+
+NIGHTS = "nights"
+REPORT, JUNIT, INDEX = "night.json", "junit.xml", "index.html"
+
+
+def write_night(folder: Path, report: NightReport, *, nights: int) -> None:
+    """Write the reports of a night; of older ones the newest stay, `nights` with this one."""
+    # Here, as it brings matplotlib.
+    from edgewright.nightly import page
+
+    write_file(folder / NIGHTS / f"{report.night}.json", report.to_json())
+    _retain(folder, nights)
+    write_file(folder / REPORT, report.to_json())
+    write_file(folder / JUNIT, junit.render(report))
+    write_file(folder / INDEX, page.render(past_nights(folder)))
+
+
+def past_nights(folder: Path) -> list[NightReport]:
+    """The nights that are kept, the last one at the end; one that is damaged is left out."""
+    files = sorted((folder / NIGHTS).glob("*.json"))
+    return [night for path in files if (night := read_record(NightReport, path))]
+
+
+def _retain(folder: Path, nights: int) -> None:
+    for path in sorted((folder / NIGHTS).glob("*.json"))[:-nights]:
+        path.unlink()
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)

@@ -1,0 +1,99 @@
+"""Nights without builds: steps that only note that they were taken."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgewright.base.layout import installed_resources
+from edgewright.base.progress import Progress
+from edgewright.base.workspace import Workspace, create_workspace, find_workspace
+from edgewright.deploy.install import Deployer
+from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.nightly import night, settings
+from edgewright.nightly.records import Begun
+from edgewright.nightly.report import Figures, NightReport, StepName
+from edgewright.nightly.settings import Cell, NightSettings
+from edgewright.nightly.steps import CellAtWork, NightRequest, Result, Step
+from edgewright.release.keys import KeyFolder
+
+Work = Callable[[str], Result]  # at a place: board/model/step
+
+NAMES: tuple[StepName, ...] = ("accuracy", "sign", "smoke", "cost")
+NEEDS: dict[StepName, tuple[StepName, ...]] = {"smoke": ("sign",)}
+
+
+def workspace_in(folder: Path) -> Workspace:
+    """A workspace with two models."""
+    folder.mkdir(exist_ok=True)
+    create_workspace(folder, installed_resources(), board="a53-som")
+    with (folder / "edgewright.toml").open("a") as file:
+        file.write('\none = "models/one/model.onnx"\ntwo = "models/two/model.onnx"\n')
+    return find_workspace(folder, installed_resources())
+
+
+@dataclass
+class Steps:
+    """Steps whose inputs and ends a test decides on; `taken` counts what was worked on."""
+
+    inputs: str = "same"
+    work: Work = lambda _name: Result(figures=Figures(inference=100))
+    taken: Counter[str] = field(default_factory=Counter)
+
+    def of(self, _night: NightRequest, model: str) -> tuple[Step, ...]:
+        return tuple(self._step(name) for name in NAMES)
+
+    def _step(self, name: StepName) -> Step:
+        def work(at: CellAtWork) -> Result:
+            place = f"{at.cell.board}/{at.cell.model}/{name}"
+            self.taken[place] += 1
+            return self.work(place)
+
+        return Step(
+            name=name,
+            needs=NEEDS.get(name, ()),
+            inputs=lambda _: (self.inputs,),
+            work=work,
+        )
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nights:
+    """Nights of one workspace."""
+
+    request: NightRequest
+    cells: tuple[Cell, ...]
+    notes: Notes = field(default_factory=Notes)
+
+    def run(self, name: str = "2026-01-01") -> NightReport:
+        begun = night.begin(self.cells).model_copy(update={"night": name})
+        return night.run(self.request, self.cells, begun, self.notes)
+
+    def resume(self, begun: Begun) -> NightReport:
+        return night.run(self.request, self.cells, begun, self.notes)
+
+
+def nights_in(
+    folder: Path, *, boards: Sequence[str] = ("a53-som", "rpi2"), nights: int = 30
+) -> Nights:
+    workspace = workspace_in(folder)
+    chosen = NightSettings(boards=tuple(boards), models=("one", "two"), nights=nights)
+    request = NightRequest(
+        workspace=workspace,
+        settings=chosen,
+        signing=SigningPolicy(keys=KeyFolder(folder / "keys"), ask=lambda _: None),
+        deployer=Deployer(holder="me", locks=folder / "locks"),
+        known_hosts=(),
+        store=None,
+        config=folder / "config",
+        jobs=1,
+    )
+    return Nights(request=request, cells=settings.cells(chosen, workspace))
