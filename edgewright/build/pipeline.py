@@ -425,19 +425,27 @@ def _beside(model: Path, name: str) -> Path:
     return path
 
 
+def promise_sha256(model: Path) -> str:
+    """Hash of a network, its card and its golden set. Raises UserError.
+
+    They are read within limits, and nothing outside of the folder.
+    """
+    _require_bounded(model)
+    path, golden = _beside(model, CARD), _beside(model, "golden")
+    content = release.golden_content(golden)
+    content[CARD] = read_inside(path.parent, path.name, limit=release.CARD_BYTES)
+    hashes = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in content.items()]
+    return digest.text_sha256(network_sha256(model), *hashes)
+
+
 def _require_promise(model: Path, out: BoardBuild) -> None:
     """Raise UserError if network, card and golden set do not belong together.
 
     The board would refuse them, or compare itself with answers that the network never gave.
     """
-    path, golden = _beside(model, CARD), _beside(model, "golden")
-    onnx_sha256 = network_sha256(model)
+    onnx_sha256, key = network_sha256(model), promise_sha256(model)
+    path, golden = model.parent / CARD, model.parent / "golden"
     stamp = out.root / "promise.key"  # of the last ones that were judged, and belong together
-    # Read within limits, and nothing outside of the folder, before anything opens an image.
-    content = release.golden_content(golden)
-    content[CARD] = read_inside(path.parent, path.name, limit=release.CARD_BYTES)
-    hashes = [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in content.items()]
-    key = digest.text_sha256(onnx_sha256, *hashes)
     if stamp.is_file() and stamp.read_text() == key:
         return
     card = read_any_card(path)

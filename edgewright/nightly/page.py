@@ -97,7 +97,7 @@ def _trend(metric: Metric, cell: CellReport, points: Sequence[tuple[str, float]]
 
 
 def _plot(metric: Metric, label: str, points: Sequence[tuple[str, float]]) -> Markup:
-    figure, axes = page_axes(width=3, height=1.5)
+    figure, axes = page_axes(width=2.4, height=1.4)
     places, heights = range(len(points)), [value for _, value in points]
     axes.plot(places, heights, color=BEST, marker="o", markersize=3, linewidth=1.2)
     axes.plot(places[-1], heights[-1], color=CHOSEN, marker="o", markersize=5, gid="last")

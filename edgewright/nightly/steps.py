@@ -16,7 +16,7 @@ from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace
 from edgewright.board.profile import BoardProfile
 from edgewright.build import pipeline
-from edgewright.build.bill import LICENCE_FILES
+from edgewright.build.bill import model_licence
 from edgewright.build.container import BuilderChoice
 from edgewright.build.pipeline import BuildRequest
 from edgewright.deploy import one_board
@@ -36,8 +36,6 @@ from edgewright.observe.count import baseline, instructions
 from edgewright.release import channels, evidence, order, published
 from edgewright.release.manifest import Release, load_release
 from edgewright.release.store import Contents
-
-MODEL_FILES = (CARD, "golden", *LICENCE_FILES)  # beside a network: what a build reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +133,14 @@ def _build_inputs(at: CellAtWork) -> tuple[str, ...]:
     network = at.cell.network
     if not network.is_file():
         raise UserError(str(network), "no such model", next="mend [models] in edgewright.toml")
-    beside = [network.parent / name for name in MODEL_FILES]
+    licence = model_licence(network)
     return (
         at.night.tool_sha256,
         at.night.builder,
         rules_sha256(),
         at.cell.profile.model_dump_json(),
-        network_sha256(network),
-        digest.tree_sha256(*(path for path in beside if path.exists())),
+        pipeline.promise_sha256(network),
+        repr(licence),
         pipeline.source_of(at.night.workspace).model_dump_json(),
     )
 

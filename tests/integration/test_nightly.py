@@ -76,7 +76,7 @@ def night(built: BuildReport, scratch: Path) -> Night:
     root = scratch / "nights"
     broken = root / "models" / "broken"
     shutil.copytree(checkout().model(SMALL).parent, broken)
-    (broken / "card.json").unlink()
+    shutil.copyfile(checkout().default_model.parent / "card.json", broken / "card.json")
     (root / "edgewright.toml").write_text(
         'name = "nights"\n[models]\nbroken = "models/broken/model.onnx"\n'
     )
@@ -116,7 +116,7 @@ def test_a_night_that_is_interrupted_goes_on_and_the_next_one_does_nothing(night
     assert child.returncode == 130
     assert "nightly --resume" in json.loads(output)["error"]["next"]
     assert containers == ""
-    # The worst: a model without a card is in the user's hands.
+    # The worst: a model with another one's card is in the user's hands.
     assert code == resumed["exit_code"] == 2
     assert night.steps(resumed, "broken") == {
         "build": ("failed", True),

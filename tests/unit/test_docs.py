@@ -1,14 +1,18 @@
 """What the documents say of the code is read from the code."""
 
+import json
 import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from edgewright.board.catalogue import board_names, load_board
 from edgewright.board.profile import BoardProfile
 from edgewright.board.refused import REFUSED
+from edgewright.cli import schemas
 from tests.checkout import ROOT, checkout
 from tests.conftest import CheckGolden
 
@@ -118,9 +122,31 @@ def test_each_test_that_a_promise_names_exists() -> None:
     rows_below = [line for line in tables.splitlines() if line.startswith("| ")]
     promises = [row for row in rows_below if not row.endswith("| shown by |")]
     assert promises
-    unshown = [row for row in promises if not SHOWN_BY.search(row)]
-    for path, name in SHOWN_BY.findall("\n".join(promises)):
+    assert [row for row in promises if not SHOWN_BY.search(row)] == []
+    require_tests_exist("\n".join(promises))
+
+
+def require_tests_exist(text: str) -> None:
+    absent = []
+    for path, name in SHOWN_BY.findall(text):
         source = (ROOT / path).read_text() if (ROOT / path).is_file() else ""
         if not source or (name and f"def {name}(" not in source):
-            unshown.append(f"{path}::{name}")
-    assert unshown == []
+            absent.append(f"{path}::{name}")
+    assert absent == []
+
+
+def test_the_page_about_upgrades_has_each_document_of_several_versions() -> None:
+    text = (ROOT / "docs" / "upgrades.md").read_text()
+    require_tests_exist(text)
+    table = text.partition("| document | versions |")[2].partition("\n\n")[0]
+
+    assert {*re.findall(r"`([\w.-]+)`", table)} == {
+        *(name for name, kind in schemas.DOCUMENTS.items() if newest_version(kind) > 1),
+        "file-keys-1",  # the first version has a model of its own
+    }
+
+
+def newest_version(kind: type[BaseModel]) -> int:
+    properties = json.loads(schemas.schema_text(kind))["properties"]
+    version = properties.get("version") or properties["schema"]
+    return int(max(version.get("enum") or [version.get("const", 1)]))

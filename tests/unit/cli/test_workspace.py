@@ -70,6 +70,28 @@ def test_a_folder_that_cannot_be_written_is_no_bug(
     assert capsys.readouterr().err == f"{outside / '.gitignore'}: {os.strerror(fault).lower()}\n"
 
 
+@pytest.mark.parametrize(
+    ("nights", "options", "boards"),
+    [
+        ("", (), '["line-4"]'),  # its own board
+        ('boards = ["rpi2", "line-4"]\nmodels = ["scratches"]\n', (), '["rpi2", "line-4"]'),
+        ("", ("--boards=rpi2,a53-som",), '["rpi2", "a53-som"]'),
+    ],
+)
+def test_a_workspace_gets_a_pipeline_for_its_boards(
+    own: Path, nights: str, options: tuple[str, ...], boards: str
+) -> None:
+    settings = (own / "edgewright.toml").read_text()
+    if nights:
+        (own / "nightly.toml").write_text(nights)
+
+    start("init", "--ci=gitlab", *options)
+
+    assert f"- BOARD: {boards}" in (own / ".gitlab-ci.yml").read_text()
+    assert f"boards = {boards}" in (own / "nightly.toml").read_text()
+    assert (own / "edgewright.toml").read_text() == settings
+
+
 def test_init_refuses_a_board_that_is_unknown(
     outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
