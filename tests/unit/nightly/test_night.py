@@ -134,7 +134,7 @@ def test_a_night_that_goes_on_keeps_what_failed_in_it(steps: Steps, nights: Nigh
 
 
 @given(st.lists(st.integers(0, WORKS), max_size=6))
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=10, deadline=None)
 def test_however_often_it_is_interrupted_nothing_is_done_twice(cuts: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         steps, nights, ended = Steps(), nights_in(Path(folder)), 0

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 from defusedxml import ElementTree
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright.base.errors import CheckError, EdgewrightError, UserError
@@ -113,6 +113,7 @@ def test_junit_has_a_suite_for_each_cell_and_a_case_for_each_step() -> None:
 
 
 @given(st.text(max_size=200))
+@settings(max_examples=30, deadline=None)
 def test_whatever_failed_junit_stays_xml(text: str) -> None:
     """A message may quote what a board or a compiler wrote."""
     require_form(ElementTree.fromstring(junit.render(night(fault=CheckError(text, text)))))
