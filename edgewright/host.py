@@ -175,6 +175,12 @@ TEST_NEEDS = (
         problem=_no_postgresql,
         packages=("postgresql",),
     ),
+    Need(
+        name="Chromium",
+        why="tests look at the page of rollouts as people do",
+        problem=_missing_program("chromium"),
+        packages=("chromium",),
+    ),
 )
 
 

@@ -106,7 +106,10 @@ GROUPS = (
     Group(
         name="fleet",
         about="many boards: which there are, and which are meant",
-        modules={"fleet": ("list", "check", "import", "trust")},
+        modules={
+            "fleet": ("list", "check", "import", "trust"),
+            "serving": ("serve", "people"),
+        },
         default="list",
     ),
     Group(

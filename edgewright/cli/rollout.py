@@ -1,6 +1,5 @@
 """Rollouts: a release to many boards, in waves that stop by themselves."""
 
-import contextlib
 import os
 import re
 import secrets
@@ -69,7 +68,7 @@ LedgerPlace = Annotated[
 OutsideWindow = Annotated[bool, "deploy to boards though their maintenance windows are closed"]
 
 
-def _ledger(place: str) -> "Ledger":
+def open_ledger(place: str) -> "Ledger":
     place = place or os.environ.get(LEDGER, "") or str(workspace().root / FILE)
     database = _module("database").open_database(place)
     ledger: Ledger = _module("ledger").Ledger(database, time.time)
@@ -123,7 +122,7 @@ def start(
             "expected --select or --group",
             next="edgewright rollout.start --select=all",
         )
-    inventory, opened = inventory_of(fleet), _ledger(ledger)
+    inventory, opened = inventory_of(fleet), open_ledger(ledger)
     boards = _fleet_boards(inventory, inventory.select(select, group))
     gates.parse(pace.gate)
     ends = waves.ends(pace.waves, len(boards))
@@ -350,7 +349,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Tell how far a rollout is. Example: invoke rollout.status --watch"""
-    opened, report = _ledger(ledger), _module("report")
+    opened, report = open_ledger(ledger), _module("report")
     name = _chosen(opened, name)
     shown: RolloutStatus = report.status(opened, name)
     if watch:
@@ -368,7 +367,7 @@ def status(
 @task_named("list")
 def list_(c: Context, ledger: LedgerPlace = "", json: Json = False) -> None:
     """List all rollouts. Example: invoke rollout.list"""
-    rollouts = _module("report").listed(_ledger(ledger))
+    rollouts = _module("report").listed(open_ledger(ledger))
     if json:
         write_document(rollouts)
         return
@@ -428,18 +427,6 @@ def _gates_table(status: RolloutStatus) -> Table:
 # Operators
 
 
-def _not_over(ledger: "Ledger", name: str) -> str:
-    name = _chosen(ledger, name)
-    rollout = ledger.rollout(name)
-    if rollout.is_over:
-        raise UserError(
-            f"rollout '{name}'",
-            f"is over: {rollout.state}",
-            next="edgewright rollout.start --select=all",
-        )
-    return name
-
-
 def _who() -> str:
     return install.this_user().holder
 
@@ -447,9 +434,9 @@ def _who() -> str:
 @task
 def pause(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """Begin no other board; those at work end. Example: invoke rollout.pause"""
-    opened = _ledger(ledger)
-    name = _not_over(opened, name)
-    opened.wish(name, "pause", _who())
+    opened = open_ledger(ledger)
+    name = _chosen(opened, name)
+    _module("operate").pause(opened, name, _who())
     _tell_change(name, "pause", json=json)
 
 
@@ -471,9 +458,9 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on after a pause or the controller's death. Example: invoke rollout.resume"""
-    opened = _ledger(ledger)
-    name = _not_over(opened, name)
-    opened.wish(name, "run", _who())
+    opened = open_ledger(ledger)
+    name = _chosen(opened, name)
+    _module("operate").unpause(opened, name, _who())
     _conduct(
         opened,
         name,
@@ -484,26 +471,12 @@ def resume(
     )
 
 
-class _ConductedError(Exception):
-    """A controller is alive, which ends the rollout once its boards have."""
-
-
 @task
 def abort(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """End a rollout; boards at work come to their end. Example: invoke rollout.abort"""
-    opened = _ledger(ledger)
-    name = _not_over(opened, name)
-    opened.wish(name, "abort", _who())
-
-    def leave_it() -> None:
-        raise _ConductedError
-
-    with (
-        contextlib.suppress(_ConductedError),
-        opened.database.only_one(name, on_busy=leave_it),
-    ):
-        opened.expire(name, _module("states").Retry(), worker="")
-        opened.end(name, "aborted", "by an operator")
+    opened = open_ledger(ledger)
+    name = _chosen(opened, name)
+    _module("operate").abort(opened, name, _who())
     _tell_change(name, "abort", json=json)
 
 
@@ -516,19 +489,9 @@ def approve(
     json: Json = False,
 ) -> None:
     """Let a rollout go on after a wave. Example: invoke rollout.approve --reason='they work'"""
-    opened = _ledger(ledger)
+    opened = open_ledger(ledger)
     name = _chosen(opened, name)
-    rollout = opened.rollout(name)
-    if not rollout.phase.endswith("waits for approval") or rollout.is_over:
-        raise UserError(
-            f"rollout '{name}'",
-            "does not wait for approval",
-            facts=[f"phase: {rollout.phase}", f"state: {rollout.state}"],
-            next=f"edgewright rollout.status --name={name}",
-        )
-    if not reason.strip():
-        raise UserError("--reason", "is empty", next="say why it may go on")
-    opened.approve(name, rollout.wave, _who(), reason)
+    _module("operate").approve(opened, name, _who(), reason)
     _tell_change(name, "approve", json=json)
 
 
@@ -541,7 +504,7 @@ def retry(
     json: Json = False,
 ) -> None:
     """Try boards that failed once more. Example: invoke rollout.retry"""
-    opened = _ledger(ledger)
+    opened = open_ledger(ledger)
     name = _chosen(opened, name)
     count = opened.reopen(name, board)
     if not count:
@@ -599,7 +562,7 @@ def quarantine(
     json: Json = False,
 ) -> None:
     """List or change boards that no rollout takes. Example: invoke rollout.quarantine"""
-    opened = _ledger(ledger)
+    opened = open_ledger(ledger)
     for each in board:
         opened.quarantine(each, reason or f"by {_who()}")
     for each in release:

@@ -35,10 +35,14 @@ from edgewright.fleet.documents import (
     FleetCheck,
     FleetList,
     FleetTrust,
+    Login,
+    PeopleList,
     Quarantine,
+    Refusal,
     RolloutChange,
     RolloutList,
     RolloutStatus,
+    Served,
     SimulationReport,
 )
 from edgewright.fleet.inventory import Fleet
@@ -115,6 +119,8 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "fleet.check": FleetCheck,
     "fleet.import": of_tasks.WrittenFiles,
     "fleet.list": FleetList,
+    "fleet.people": PeopleList,
+    "fleet.serve": Served,
     "fleet.trust": FleetTrust,
     "help": of_tasks.Page,
     "init": of_tasks.WrittenFiles,
@@ -263,7 +269,9 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edgectl-switch": edgectl.SwitchAnswer,
     "edgectl-verify": edgectl.VerifyAnswer,
 }
-DOCUMENTS: Mapping[str, type[BaseModel]] = {**OUTPUTS, **VARIANTS, **FILES, **ANSWERS}
+# What `fleet.serve` answers, beside documents of tasks.
+SERVED: Mapping[str, type[BaseModel]] = {"serve-login": Login, "serve-refusal": Refusal}
+DOCUMENTS: Mapping[str, type[BaseModel]] = {**OUTPUTS, **VARIANTS, **FILES, **ANSWERS, **SERVED}
 
 
 def schema_text(kind: type[BaseModel]) -> str:

@@ -119,8 +119,47 @@ class RolloutChange(Document):
 
     version: Literal[1] = 1
     name: str
-    change: Literal["pause", "abort", "approve", "retry"]
+    change: Literal["pause", "resume", "abort", "approve", "retry"]
     boards: int
+
+
+class ListedPerson(Part):
+    """Somebody who may look at rollouts over the network."""
+
+    name: str
+    role: Literal["viewer", "operator"]
+    until: datetime  # the token counts
+
+
+class PeopleList(Document):
+    """`fleet.people --json`: who may log in to `fleet.serve`."""
+
+    version: Literal[1] = 1
+    people: tuple[ListedPerson, ...]
+    token: str | None  # of the one who was added just now: it is shown this once
+
+
+class Served(Document):
+    """`fleet.serve --json`, as soon as it listens."""
+
+    version: Literal[1] = 1
+    url: str
+
+
+class Login(Document):
+    """`GET /v1/login`: who has logged in."""
+
+    version: Literal[1] = 1
+    name: str
+    role: Literal["viewer", "operator"]
+
+
+class Refusal(Document):
+    """What `fleet.serve` answers to a request that it does not meet."""
+
+    version: Literal[1] = 1
+    message: str
+    next: str | None = None
 
 
 class Quarantine(Document):

@@ -41,6 +41,7 @@ MODEL_FLOORS: tuple[set[str], ...] = (
 )
 # Library → the only modules that may import it.
 RESERVED = {
+    "aiohttp": ("edgewright.fleet.serve",),
     "dbos": ("edgewright.fleet.rollout.durable",),
     "sqlalchemy": ("edgewright.fleet.rollout",),
     "fabric": ("edgewright.deploy.remote",),
@@ -50,14 +51,14 @@ RESERVED = {
     "torch": ("edgewright.model.train",),
 }
 # Seconds each, or not there without an extra.
-HEAVY = {"dbos", "elpv_dataset", "matplotlib", "sqlalchemy", "torch", "torch_pruning"}
+HEAVY = {"aiohttp", "dbos", "elpv_dataset", "matplotlib", "sqlalchemy", "torch", "torch_pruning"}
 HEAVY |= {"transformers"}
 
 NEED_MODEL = (
     *("edgewright.gallery", "edgewright.model"),
     *("edgewright.nightly.page", "edgewright.observe.peers.plot"),
 )
-NEED_ROLLOUT = ("edgewright.fleet.rollout", "edgewright.cli.rollout")
+NEED_ROLLOUT = ("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.cli.rollout")
 
 
 @cache

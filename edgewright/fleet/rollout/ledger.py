@@ -756,6 +756,11 @@ class Ledger:
                 for row in connection.execute(query.order_by(EVENTS.c.id))
             )
 
+    def last_event(self) -> int:
+        """The number of the last event of any rollout; 0: there is none."""
+        with self._begin() as connection:
+            return connection.scalar(sa.select(sa.func.max(EVENTS.c.id))) or 0
+
     def _add(
         self,
         connection: sa.Connection,

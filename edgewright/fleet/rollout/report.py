@@ -1,5 +1,6 @@
 """A rollout as a document."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +17,11 @@ from edgewright.fleet.rollout.ledger import Ledger, Member, Rollout
 from edgewright.fleet.rollout.plan import Plan
 
 
-def status(ledger: Ledger, name: str) -> RolloutStatus:
-    """All that the ledger knows of a rollout. Raises UserError for a name that none has."""
+def status(ledger: Ledger, name: str, members: Sequence[Member] | None = None) -> RolloutStatus:
+    """What the ledger knows of a rollout, and of these of its boards; default: of all.
+
+    Raises UserError for a name that none has.
+    """
     rollout = ledger.rollout(name)
     plan = Plan.model_validate_json(rollout.plan)
     return RolloutStatus(
@@ -29,8 +33,13 @@ def status(ledger: Ledger, name: str) -> RolloutStatus:
         verdicts=tuple(
             _gates(ledger, name, wave, text) for wave, text in ledger.verdicts(name).items()
         ),
-        boards=tuple(map(_board, ledger.members(name))),
+        boards=tuple(map(_board, ledger.members(name) if members is None else members)),
     )
+
+
+def with_boards(head: RolloutStatus, members: Sequence[Member]) -> RolloutStatus:
+    """A status with these of its boards in place of its own."""
+    return head.model_copy(update={"boards": tuple(map(_board, members))})
 
 
 def listed(ledger: Ledger) -> RolloutList:

@@ -109,6 +109,15 @@ ORDERS = sa.Table(
     sa.Column("manifest", sa.LargeBinary, nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
 )
+# Who may look at rollouts, or operate them, over `fleet.serve`.
+PEOPLE = sa.Table(
+    "people",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("token_sha256", sa.Text, nullable=False, unique=True),
+    sa.Column("until", sa.Float, nullable=False),  # the token counts
+)
 
 ONLY_ADDED = {
     "sqlite": tuple(
@@ -125,15 +134,23 @@ ONLY_ADDED = {
 }
 
 
+LATER = (PEOPLE,)  # tables that a migration of their own adds
+
+
 def _first(connection: sa.Connection) -> None:
-    METADATA.create_all(connection)
+    tables = [table for table in METADATA.sorted_tables if table not in LATER]
+    METADATA.create_all(connection, tables)
     for statement in ONLY_ADDED[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     connection.execute(SCHEMA.insert().values(version=0))
 
 
+def _people(connection: sa.Connection) -> None:
+    METADATA.create_all(connection, [PEOPLE])
+
+
 # What leads from each version of the schema to the next one.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first,)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first, _people)
 
 
 def migrate(database: Database) -> None:

@@ -1,0 +1,70 @@
+"""What an operator may do to a rollout, from the command line or over the network."""
+
+import contextlib
+
+from edgewright.base.errors import UserError
+from edgewright.fleet.rollout.ledger import Ledger, Rollout
+from edgewright.fleet.rollout.states import Retry
+
+
+class _ConductedError(Exception):
+    """A controller is alive, which ends the rollout once its boards have."""
+
+
+def require_running(ledger: Ledger, name: str) -> Rollout:
+    """Raises UserError for a rollout that is over, or unknown."""
+    rollout = ledger.rollout(name)
+    if rollout.is_over:
+        raise UserError(
+            f"rollout '{name}'",
+            f"is over: {rollout.state}",
+            next="edgewright rollout.start --select=all",
+        )
+    return rollout
+
+
+def pause(ledger: Ledger, name: str, who: str) -> None:
+    """No other board is begun, those at work end. Raises UserError."""
+    require_running(ledger, name)
+    ledger.wish(name, "pause", who)
+
+
+def unpause(ledger: Ledger, name: str, who: str) -> None:
+    """Whoever conducts the rollout goes on with it. Raises UserError."""
+    require_running(ledger, name)
+    ledger.wish(name, "run", who)
+
+
+def is_conducted(ledger: Ledger, name: str) -> bool:
+    """Whether a process is at work on the rollout."""
+    with contextlib.suppress(_ConductedError), ledger.database.only_one(name, on_busy=_leave):
+        return False
+    return True
+
+
+def abort(ledger: Ledger, name: str, who: str) -> None:
+    """End a rollout, at once where no controller would. Raises UserError."""
+    require_running(ledger, name)
+    ledger.wish(name, "abort", who)
+    with contextlib.suppress(_ConductedError), ledger.database.only_one(name, on_busy=_leave):
+        ledger.expire(name, Retry(), worker="")
+        ledger.end(name, "aborted", "by an operator")
+
+
+def approve(ledger: Ledger, name: str, who: str, reason: str) -> None:
+    """Let a rollout go on after the wave that waits for it. Raises UserError."""
+    rollout = ledger.rollout(name)
+    if not rollout.phase.endswith("waits for approval") or rollout.is_over:
+        raise UserError(
+            f"rollout '{name}'",
+            "does not wait for approval",
+            facts=[f"phase: {rollout.phase}", f"state: {rollout.state}"],
+            next=f"edgewright rollout.status --name={name}",
+        )
+    if not reason.strip():
+        raise UserError("--reason", "is empty", next="say why it may go on")
+    ledger.approve(name, rollout.wave, who, reason)
+
+
+def _leave() -> None:
+    raise _ConductedError

@@ -1,0 +1,1 @@
+"""Rollouts over the network: a page, and what it is made of."""
