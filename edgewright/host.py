@@ -167,6 +167,25 @@ LAB_NEEDS = (
 )
 
 
+# Program → its Debian package: what `release.export` calls, and what takes what it made.
+EXPORT_TOOLS = {
+    "cpio": "cpio",
+    "faketime": "faketime",
+    "lintian": "lintian",
+    "mender-artifact": "mender-artifact",
+    "mksquashfs": "squashfs-tools",
+    "openssl": "openssl",
+    "ostree": "ostree",
+    "rauc": "rauc",
+    "umoci": "umoci",
+}
+
+
+def _no_export_tool() -> str | None:
+    missing = [program for program in EXPORT_TOOLS if not process.which(program)]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
 # Only for the tests of a checkout: no user's machine gets a database server from us.
 TEST_NEEDS = (
     Need(
@@ -180,6 +199,12 @@ TEST_NEEDS = (
         why="tests look at the page of rollouts as people do",
         problem=_missing_program("chromium"),
         packages=("chromium",),
+    ),
+    Need(
+        name="tools of other updaters",
+        why="tests export releases by the real ones, and have them read",
+        problem=_no_export_tool,
+        packages=tuple(EXPORT_TOOLS.values()),
     ),
 )
 

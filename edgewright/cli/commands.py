@@ -152,10 +152,11 @@ GROUPS = (
     ),
     Group(
         name="release",
-        about="releases: which, by whom signed, what is in them; published in a store",
+        about="releases: which, by whom signed, what is in them; published, exported",
         modules={
             "release": ("list", "sign", "verify", "sbom", "vulnerabilities"),
             "published": ("publish", "promote", "pull", "retain"),
+            "export": ("export",),
         },
         default="list",
     ),

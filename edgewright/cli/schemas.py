@@ -31,6 +31,7 @@ from edgewright.deploy.documents import (
 from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
+from edgewright.export.release import ExportReport
 from edgewright.fleet.documents import (
     FleetCheck,
     FleetList,
@@ -159,6 +160,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "nightly": NightReport,
+    "release.export": ExportReport,
     "release.list": ReleaseList,
     "release.promote": ChannelReport,
     "release.publish": PublishReport,

@@ -48,6 +48,7 @@ NEXT: Mapping[str, str] = {
     "quarantined": "mend it; or, to try it once more: invoke release.sign, then deploy again",
     "wrong_board": "invoke boards; deploy the release that was built for this board",
     "no_space": "make room on the board, or lower deploy.reserve_mb in its profile",
+    "owned": "update it by what its releases belong to, or remove them there first: docs/export.md",
     "busy": f"wait for the other deploy to end, then {AGAIN}",
     "txn_pending": f"wait until its trial is over, then {AGAIN}",
     "fence_lost": f"somebody else deployed meanwhile: invoke status, then {AGAIN}",

@@ -220,6 +220,21 @@ def provision(
     return _send(edgectl, name, document, signer)
 
 
+def first_of_kind(signer: Signer, compatible: str) -> bytes:
+    """Standard input of `edgectl keys`, for boards of a kind that trust no key yet.
+
+    They trust the signer's from then on. Any other board refuses it.
+    """
+    document = BoundKeySet(
+        scope=KindOfBoard(compatible=compatible),
+        previous=None,
+        sequence=1,
+        keys=(signer.public.line,),
+    )
+    signature = signer.sign(document.canonical(), document.comment)
+    return signed_input(signature.text("of a set of keys").encode(), document.canonical())
+
+
 def _require_shared(edgectl: Edgectl, in_force: InForce) -> None:
     """Of a document that is one board's alone, no successor counts on another board."""
     _require_bound(edgectl)

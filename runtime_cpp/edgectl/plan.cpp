@@ -155,6 +155,7 @@ Fault begin(const Board& board, const Options& options, Json top) {
   const auto state = lock_state(board);
   if (!state) return state.error();
   mend_states(board);
+  if (auto fault = owned_by_another(board, options.holder)) return fault;
   if (!options.take_over) {
     if (auto fault = held_by_another(board, options.holder)) return fault;
   }

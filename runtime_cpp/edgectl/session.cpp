@@ -1,6 +1,11 @@
 #include "session.hpp"
 
 namespace edgectl {
+namespace {
+
+constexpr size_t max_owner = 256;  // bytes
+
+}  // namespace
 
 Result<Session> Session::enter(const Board& board, uint64_t fence, const std::string& work) {
   if (auto fault = make_folders(board)) return *fault;
@@ -18,6 +23,17 @@ Result<Session> Session::enter(const Board& board, uint64_t fence, const std::st
 void renew(const Board& board, uint64_t fence) {
   const Lease lease = last_lease(board);
   if (!lease.holder.empty()) renew_lease(board, fence, lease.holder);
+}
+
+Fault owned_by_another(const Board& board, const std::string& holder) {
+  const std::string path = board.path("owner");
+  if (is_absent(path)) return std::nullopt;
+  const auto text = read_text(path, max_owner);
+  if (!text) return text.error();  // unread, it may well be another's
+  const std::string owner = text->substr(0, text->find('\n'));
+  if (owner == holder) return std::nullopt;
+  return Error{Exit::busy, "owned", "the board", "its releases belong to " + owner,
+               "update the board by that, or have that give it up first"};
 }
 
 Fault held_by_another(const Board& board, const std::string& holder) {

@@ -19,6 +19,9 @@ class Session {
 /// The deployer lives. Where that cannot be written its lease may end: it does no harm.
 void renew(const Board& board, uint64_t fence);
 
+/// The releases are another updater's to switch: docs/protocol.md, "Another updater's board".
+Fault owned_by_another(const Board& board, const std::string& holder);
+
 /// Another deployer is at work, and was heard of lately.
 Fault held_by_another(const Board& board, const std::string& holder);
 

@@ -456,6 +456,27 @@ def running_in(root: Path) -> list[int]:
     return processes
 
 
+def test_another_updaters_board_takes_no_other_deploy(helper: Helper, ordered: Ordered) -> None:
+    (helper.root / "owner").write_text("dpkg edgewright-board\n")
+    order = ordered("one", 10)
+
+    for options in ([], ["--take-over"]):
+        code, message = refused(helper, "begin", "--holder=other", *options, input=order.input)
+        assert (code, "belong to dpkg edgewright-board" in message) == ("owned", True)
+    assert linked(helper.root, "current") is None
+
+    assert helper.deploy(order, holder="dpkg edgewright-board")
+    assert linked(helper.root, "current") == order.release.id
+
+
+def test_an_owner_that_cannot_be_read_is_another_one(helper: Helper, ordered: Ordered) -> None:
+    (helper.root / "owner").write_text("")
+    assert refused(helper, "begin", "--holder=other", input=ordered("one", 10).input)[0] == "owned"
+
+    (helper.root / "owner").write_text("x" * 1000)
+    assert refused(helper, "begin", "--holder=other", input=ordered("one", 10).input)[0] == "io"
+
+
 def test_a_second_deployer_is_told_who_is_at_work_and_takes_over_at_once(
     helper: Helper, ordered: Ordered, hanging: tuple[subprocess.Popen[bytes], SignedOrder]
 ) -> None:

@@ -25,7 +25,7 @@ FLOORS: tuple[set[str], ...] = (
     {"base"},
     {"board", "model", "release"},
     {"build", "deploy"},
-    {"observe", "lab"},
+    {"observe", "lab", "export"},
     {"fleet"},
     {"nightly", "gallery"},
     {"host"},

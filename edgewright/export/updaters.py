@@ -1,0 +1,119 @@
+"""Artifacts of RAUC, SWUpdate and Mender that bring the installer and run it on the board."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import write_file
+from edgewright.export import tools
+from edgewright.export.exported import Exported
+from edgewright.export.installer import installer, self_extracting
+from edgewright.export.trees import File, Tree, text, write_tree
+
+SCRIPT = "install-release"  # the installer as one file
+_CLOCK = "%Y-%m-%d %H:%M:%S"  # that stands still, as faketime writes it
+
+# The handler takes the place of RAUC's own, so no slot is written: the deploy root is the board's.
+_RAUC_MANIFEST = """\
+[update]
+compatible={compatible}
+version={version}
+description={summary}
+
+[bundle]
+format=plain
+
+[handler]
+filename=install
+"""
+_SW_DESCRIPTION = """\
+software =
+{{
+    version = "{version}";
+    description = "{summary}";
+    scripts: (
+        {{
+            filename = "{script}";
+            type = "postinstall";
+        }}
+    );
+}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactKey:
+    """The key that an updater's own signature is made with."""
+
+    certificate: Path | None = None  # X.509, PEM; RAUC's alone
+    private: Path | None = None  # PEM
+
+
+def write_rauc(exported: Exported, key: ArtifactKey, out: Path) -> None:
+    """A bundle with a handler, signed, by `rauc`. Raises UserError."""
+    if key.certificate is None or key.private is None:
+        raise UserError(
+            "rauc",
+            "takes no bundle that is not signed by a certificate",
+            next="release.export --format=rauc --certificate=cert.pem --private-key=key.pem",
+        )
+    rauc = tools.require("rauc", "rauc")
+    manifest = _RAUC_MANIFEST.format(
+        compatible=exported.release.manifest.compatible,
+        version=exported.version,
+        summary=exported.summary,
+    )
+    tree = {**installer(exported, "rauc"), "manifest.raucm": text(manifest)}
+    with _written(tree, exported) as folder:
+        bundle = folder.parent / "bundle.raucb"
+        keys = [f"--cert={key.certificate}", f"--key={key.private}"]
+        # A CMS signature has a time in it, which OpenSSL takes from the clock.
+        clock = ["faketime", "-f", datetime.fromtimestamp(exported.epoch, UTC).strftime(_CLOCK)]
+        argv = [*clock, rauc, *keys, "bundle", str(folder), str(bundle)]
+        tools.run(argv, package="faketime", epoch=exported.epoch)
+        write_file(out, bundle.read_bytes(), mode=0o644)
+
+
+def write_swu(exported: Exported, key: ArtifactKey, out: Path) -> None:
+    """An image of SWUpdate that runs the installer, by `swugenerator`. Raises UserError."""
+    description = _SW_DESCRIPTION.format(
+        version=exported.version, summary=exported.summary, script=SCRIPT
+    )
+    tree = {"sw-description": text(description), SCRIPT: _installer(exported, "swupdate")}
+    with _written(tree, exported) as folder:
+        image = folder.parent / "image.swu"
+        sign = ["--sign", f"RSA,{key.private}"] if key.private else []
+        files = ["-s", str(folder / "sw-description"), "-a", str(folder), "-o", str(image)]
+        tools.run_module("swugenerator.main", [*files, *sign, "create"], epoch=exported.epoch)
+        write_file(out, image.read_bytes(), mode=0o644)
+
+
+def write_mender(exported: Exported, key: ArtifactKey, out: Path) -> None:
+    """An artifact for Mender's update module `script`, by `mender-artifact`. Raises UserError."""
+    with _written({SCRIPT: _installer(exported, "mender")}, exported) as folder:
+        artifact = folder.parent / "artifact.mender"
+        sign = [f"--key={key.private}"] if key.private else []
+        argv = ["mender-artifact", "write", "module-image", "--type=script"]
+        argv += [f"--artifact-name={exported.name}-{exported.version}"]
+        argv += [f"--device-type={exported.release.manifest.board}", *sign]
+        argv += [f"--file={folder / SCRIPT}", f"--output-path={artifact}"]
+        tools.run(argv, package="mender-artifact", epoch=exported.epoch)
+        write_file(out, artifact.read_bytes(), mode=0o644)
+
+
+def _installer(exported: Exported, owner: str) -> File:
+    return File(self_extracting(exported, owner), 0o755)
+
+
+@contextmanager
+def _written(tree: Tree, exported: Exported) -> Iterator[Path]:
+    """The tree in a folder of its own, beside which there is room for what a tool makes of it."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-export-") as scratch:
+        folder = Path(scratch) / "content"
+        folder.mkdir()
+        write_tree(tree, folder, exported.epoch)
+        yield folder

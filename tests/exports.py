@@ -1,0 +1,59 @@
+"""Small signed releases on their way into other updaters' formats."""
+
+from pathlib import Path
+
+from edgewright.cli.export import exported
+from edgewright.export.exported import Exported
+from edgewright.export.release import ExportReport, ExportRequest, Format, export_release
+from edgewright.export.updaters import ArtifactKey
+from edgewright.release import evidence, order
+from edgewright.release.manifest import Release
+from edgewright.release.sbom import Ingredient, Tool, render
+from tests.boards import make_release
+from tests.signing import signer
+
+MAINTAINER = "Line 3 <line3@example.com>"
+
+
+def signed_release(
+    folder: Path,
+    edgectl: Path,
+    *,
+    root: str = "/opt/edgewright",
+    model: bytes = b"model one",
+    edge_infer: bytes | None = None,
+) -> Release:
+    """A release with its bill, signed by this user; `edgectl` says which machine it is for."""
+    release = make_release(folder, root=root, model=model, edge_infer=edge_infer, edgectl=edgectl)
+    part = Ingredient(
+        ref="edge-infer",
+        kind="application",
+        name="edge-infer",
+        version="1",
+        licence="MIT",
+        texts={"edge-infer/LICENSE": b"Copyright (c) 2026 Acme\nmay be used\n"},
+    )
+    bill = render(release.manifest, [part], [Tool(name="g++", version="14")])
+    texts = dict(part.texts)
+    evidence.write(evidence.beside(release), bill, texts, b"{}\n")
+    order.sign_release(release, signer())
+    return release
+
+
+def export(
+    release: Release | Exported,
+    format: Format,
+    folder: Path,
+    *,
+    maintainer: str = MAINTAINER,
+    key: ArtifactKey | None = None,
+) -> ExportReport:
+    return export_release(
+        ExportRequest(
+            exported=release if isinstance(release, Exported) else exported(release),
+            format=format,
+            folder=folder,
+            maintainer=maintainer,
+            key=key or ArtifactKey(),
+        )
+    )

@@ -1,0 +1,240 @@
+"""Exported releases in the hands of the tools that take them, and a package's whole life."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgewright.base import process
+from edgewright.base.files import unique_name
+from edgewright.base.process import check
+from edgewright.build.container import DockerBuilder
+from edgewright.build.pipeline import BuildReport
+from edgewright.cli.export import exported
+from edgewright.export.release import Format
+from edgewright.export.updaters import SCRIPT, ArtifactKey
+from edgewright.release import order
+from edgewright.release.manifest import Release, load_release
+from tests.boards import documents, program
+from tests.checkout import ROOT
+from tests.exports import export, signed_release
+from tests.signing import signer
+
+GOOD = ROOT / "tests" / "data" / "elf" / "good-v8"
+ROOT_ON_BOARD = "/opt/edgewright"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _own_keys(own_keys: None) -> None:
+    """Every export signs a board's first keys."""
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    shutil.copy(GOOD, tmp_path / "edgectl")
+    return signed_release(tmp_path, tmp_path / "edgectl")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> ArtifactKey:
+    """An RSA key as mender-artifact reads it too, and its own certificate."""
+    private, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    check(["openssl", "genrsa", "-traditional", "-out", str(private), "2048"])
+    subject = ["-subj", "/CN=line 3", "-days", "30", "-out", str(certificate)]
+    check(["openssl", "req", "-x509", "-new", "-key", str(private), *subject])
+    return ArtifactKey(certificate=certificate, private=private)
+
+
+# Of Mender, without a signature: its own is made with fresh random numbers.
+@pytest.mark.parametrize("format", [f for f in Format if f not in (Format.TAR, Format.OCI)])
+def test_the_same_release_makes_the_same_bytes(
+    release: Release, key: ArtifactKey, tmp_path: Path, format: Format
+) -> None:
+    signs = None if format is Format.MENDER else key
+    first = export(release, format, tmp_path / "first", key=signs)
+    for path in release.folder.rglob("*"):
+        path.touch()
+
+    assert export(release, format, tmp_path / "second", key=signs).sha256 == first.sha256
+
+
+def test_a_package_is_clean_by_lintian(release: Release, tmp_path: Path) -> None:
+    report = export(release, Format.DEB, tmp_path)
+
+    check(["lintian", "--allow-root", "--fail-on=error,warning", report.file])
+
+
+def test_rauc_takes_the_bundle_by_its_certificate_and_by_no_other(
+    release: Release, key: ArtifactKey, tmp_path: Path
+) -> None:
+    report = export(release, Format.RAUC, tmp_path, key=key)
+
+    told = check(["rauc", "info", f"--keyring={key.certificate}", report.file]).stdout
+    assert f"Compatible: \t'{release.manifest.compatible}'" in told
+    assert f"+{release.id}'" in told
+    assert process.capture(["rauc", "info", report.file]).returncode != 0
+
+
+def test_mender_validates_the_artifact(release: Release, key: ArtifactKey, tmp_path: Path) -> None:
+    report = export(release, Format.MENDER, tmp_path, key=key)
+    public = tmp_path / "public.pem"
+    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
+
+    check(["mender-artifact", "validate", f"--key={public}", report.file])
+    told = check(["mender-artifact", "read", report.file]).stdout
+    assert SCRIPT in told
+    assert "board" in told
+
+
+def test_swupdates_image_has_the_installer_under_its_hash(
+    release: Release, key: ArtifactKey, tmp_path: Path
+) -> None:
+    report = export(release, Format.SWU, tmp_path, key=key)
+    with Path(report.file).open("rb") as image:
+        subprocess.run(["cpio", "--extract", "--quiet"], stdin=image, cwd=tmp_path, check=True)
+
+    description = (tmp_path / "sw-description").read_text()
+    digest = check(["sha256sum", str(tmp_path / SCRIPT)]).stdout.split()[0]
+    assert digest in description
+    assert "postinstall" in description
+    public = tmp_path / "public.pem"
+    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
+    signature = str(tmp_path / "sw-description.sig")
+    verify = ["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", signature]
+    check([*verify, str(tmp_path / "sw-description")])
+
+
+def test_umoci_unpacks_the_image(release: Release, tmp_path: Path) -> None:
+    report = export(release, Format.OCI, tmp_path)
+    layout, bundle = tmp_path / "layout", tmp_path / "bundle"
+    layout.mkdir()
+    check(["tar", "-xf", report.file, "-C", str(layout)])
+
+    check(["umoci", "unpack", "--rootless", "--image", f"{layout}:{release.id}", str(bundle)])
+
+    unpacked = bundle / "rootfs" / "release"
+    assert load_release(unpacked).id == release.id
+    assert [*(bundle / "rootfs").iterdir()] == [unpacked]
+
+
+def test_ostree_finds_the_commit_whole(release: Release, tmp_path: Path) -> None:
+    report = export(release, Format.OSTREE, tmp_path)
+    repo, root = tmp_path / "repo", tmp_path / "root"
+    repo.mkdir()
+    check(["tar", "-xf", report.file, "-C", str(repo)])
+
+    check(["ostree", "fsck", f"--repo={repo}"])
+    check(["ostree", "checkout", "--user-mode", f"--repo={repo}", "edgewright/board", str(root)])
+    assert load_release(root / "usr/lib/edgewright/current").id == release.id
+    assert (root / "usr/lib/edgewright/owner").read_text() == "ostree\n"
+
+
+# A package, installed by apt in a container of Debian
+
+
+@pytest.fixture
+def debian(builder: DockerBuilder, tmp_path: Path) -> Iterator[Run]:
+    """Runs a shell's line in a Debian that sees the test's folder as /test."""
+    name = unique_name("edgewright-export")
+    mount = f"{tmp_path}:/test:ro"
+    options = ["--detach", "--rm", "--init", "--name", name, "--volume", mount]
+    check(["docker", "run", *options, builder.image, "sleep", "infinity"])
+
+    def run(line: str, *, fails: bool = False) -> subprocess.CompletedProcess[str]:
+        argv = ["docker", "exec", name, "sh", "-c", line]
+        ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (ended.returncode != 0) == fails, ended.stdout + ended.stderr
+        return ended
+
+    yield run
+    check(["docker", "kill", name])
+
+
+def apt(verb: str, what: str) -> str:
+    return f"DEBIAN_FRONTEND=noninteractive apt-get {verb} --yes --quiet {what}"
+
+
+@pytest.mark.docker
+def test_a_package_is_installed_upgraded_removed_and_purged_as_a_transaction(
+    debian: Run, host_edgectl: Path, tmp_path: Path
+) -> None:
+    def package(name: str, exit_code: int = 0) -> tuple[Release, str]:
+        release = signed_release(
+            tmp_path / name,
+            host_edgectl,
+            model=name.encode(),
+            edge_infer=program(documents(), exit_code),
+        )
+        report = export(release, Format.DEB, tmp_path / name)
+        return release, f"/test/{Path(report.file).relative_to(tmp_path)}"
+
+    current = f"readlink {ROOT_ON_BOARD}/current"
+    (one, first), (two, second), (_, broken) = package("one"), package("two"), package("bad", 1)
+
+    debian(apt("install", first))
+    assert debian(current).stdout == f"releases/{one.id}\n"
+    assert debian(apt("install", second)).stderr.count("refus") == 0
+    assert debian(current).stdout == f"releases/{two.id}\n"
+    debian("dpkg --verify edgewright-board")
+
+    # What does not pass its self-test is no update; neither is what is older.
+    assert "self-test" in debian(apt("install", broken), fails=True).stderr
+    assert debian(current).stdout == f"releases/{two.id}\n"
+    debian(apt("install", second) + " --allow-downgrades")
+    older = debian(f"dpkg --install {first}", fails=True)
+    assert "was signed with sequence" in older.stderr
+    assert debian(current).stdout == f"releases/{two.id}\n"
+    debian(apt("install", second))
+
+    # A deploy over SSH begins like this.
+    order_of_other = exported(signed_release(tmp_path / "ssh", host_edgectl, model=b"x")).order
+    (tmp_path / "order").write_bytes(order_of_other)
+    begin = f"{ROOT_ON_BOARD}/bin/edgectl begin --holder=other --take-over < /test/order"
+    assert "belong to dpkg edgewright-board" in debian(begin, fails=True).stderr
+
+    debian(apt("remove", "edgewright-board"))
+    left = set(debian(f"ls {ROOT_ON_BOARD}").stdout.split())
+    assert {"keys.json", "floor", "id"} <= left
+    assert not left & {"current", "previous", "releases", "store", "owner"}
+    assert '"owned"' not in debian(begin).stdout
+    debian(apt("purge", "edgewright-board"))
+    debian(f"[ ! -e {ROOT_ON_BOARD} ]")
+
+
+@pytest.mark.docker
+def test_an_updaters_artifact_installs_the_release_when_it_is_run(
+    debian: Run, host_edgectl: Path, tmp_path: Path
+) -> None:
+    release = signed_release(tmp_path / "one", host_edgectl)
+    artifact = export(release, Format.SWU, tmp_path)
+    with Path(artifact.file).open("rb") as image:
+        subprocess.run(["cpio", "--extract", "--quiet"], stdin=image, cwd=tmp_path, check=True)
+
+    debian(f"sh /test/{SCRIPT} postinst")
+
+    assert debian(f"readlink {ROOT_ON_BOARD}/current").stdout == f"releases/{release.id}\n"
+    assert debian(f"cat {ROOT_ON_BOARD}/owner").stdout == "swupdate\n"
+    assert '"sound":true' in debian(f"{ROOT_ON_BOARD}/bin/edgectl status --verify").stdout
+
+
+@pytest.mark.docker
+@pytest.mark.nightly
+def test_the_demos_package_is_small_and_passes_its_self_test_on_armhf(
+    debian: Run, built: BuildReport, tmp_path: Path
+) -> None:
+    release = load_release(Path(built.folder))
+    order.sign_release(release, signer())
+    report = export(release, Format.DEB, tmp_path)
+    assert report.bytes < 6_500_000
+
+    debian("dpkg --add-architecture armhf")
+    debian(apt("install", f"/test/{Path(report.file).name}"))
+
+    infer = f"{ROOT_ON_BOARD}/current/bin/edge-infer"
+    debian(f"cd / && {infer} selftest --release {ROOT_ON_BOARD}/current")
+    debian(apt("purge", "edgewright-a53-som:armhf"))
+    debian(f"[ ! -e {ROOT_ON_BOARD} ]")

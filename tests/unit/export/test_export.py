@@ -1,0 +1,181 @@
+"""Exported releases: what is in them, and that the same release makes the same bytes."""
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from edgewright.base import process
+from edgewright.base.errors import UserError
+from edgewright.cli.export import exported
+from edgewright.export.release import Format
+from edgewright.export.trees import File, Folder, Link, tar_bytes, write_tree
+from edgewright.release import order
+from edgewright.release.manifest import Release
+from tests.checkout import ROOT
+from tests.exports import export, signed_release
+
+ELF = ROOT / "tests" / "data" / "elf"
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+
+
+def release_for(folder: Path, program: str, **changes: bytes) -> Release:
+    """A release whose `edgectl` is one of the corpus's ELF files."""
+    folder.mkdir()
+    edgectl = folder / "edgectl"
+    shutil.copy(ELF / program, edgectl)
+    return signed_release(folder, edgectl, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return release_for(tmp_path / "one", "good-v8")
+
+
+def members(path: str) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(path) as tar:
+        return {member.name: member for member in tar}
+
+
+def content(path: str, name: str) -> bytes:
+    with tarfile.open(path) as tar:
+        file = tar.extractfile(name)
+        assert file is not None
+        return file.read()
+
+
+@pytest.mark.parametrize("format", [Format.TAR, Format.OCI])
+def test_the_same_release_makes_the_same_bytes_whenever_it_is_exported(
+    release: Release, tmp_path: Path, format: Format
+) -> None:
+    first = export(release, format, tmp_path / "first")
+    for path in release.folder.rglob("*"):
+        path.touch()
+
+    assert export(release, format, tmp_path / "second").sha256 == first.sha256
+
+
+def test_a_tar_is_a_deploy_root_with_the_release_current(release: Release, tmp_path: Path) -> None:
+    report = export(release, Format.TAR, tmp_path)
+
+    entries = members(report.file)
+    root = "opt/edgewright"
+    assert entries[f"{root}/current"].linkname == f"releases/{release.id}"
+    assert entries[f"{root}/bin/edgectl"].mode == 0o755
+    # A board that has a signed release and no floor takes its floor for lost.
+    assert f"{root}/releases/{release.id}/manifest.json.minisig" not in entries
+    sequence = order.verify_release(release, [exported(release).verified.key]).order.sequence
+    assert {entry.mtime for entry in entries.values()} == {sequence}
+    assert {(entry.uid, entry.gid) for entry in entries.values()} == {(0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("program", "platform"),
+    [
+        ("good-v7", {"architecture": "arm", "os": "linux", "variant": "v7"}),
+        ("good-v8", {"architecture": "arm", "os": "linux", "variant": "v8"}),
+        ("good-arm64", {"architecture": "arm64", "os": "linux", "variant": "v8"}),
+    ],
+)
+def test_an_image_says_which_cores_may_run_it(
+    tmp_path: Path, program: str, platform: dict[str, str]
+) -> None:
+    report = export(release_for(tmp_path / "one", program), Format.OCI, tmp_path)
+
+    (described,) = json.loads(content(report.file, "index.json"))["manifests"]
+    assert described["platform"] == platform
+    manifest = json.loads(content(report.file, blob(described)))
+    config = json.loads(content(report.file, blob(manifest["config"])))
+    assert {key: config[key] for key in platform} == platform
+    assert config["config"]["Entrypoint"] == ["/release/bin/edge-infer"]
+    layer = content(report.file, blob(manifest["layers"][0]))
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        assert "release/model/model.ort" in tar.getnames()
+
+
+def blob(descriptor: dict[str, str]) -> str:
+    return "blobs/sha256/" + descriptor["digest"].removeprefix("sha256:")
+
+
+@pytest.mark.parametrize("format", [Format.OCI, Format.DEB])
+def test_a_release_that_needs_the_boards_libraries(tmp_path: Path, format: Format) -> None:
+    release = release_for(tmp_path / "one", "client")
+
+    with pytest.raises(UserError) as caught:
+        export(release, format, tmp_path)
+
+    assert 'set runtime.linkage = "static"' in str(caught.value)
+
+
+def test_a_package_depends_on_the_libc_that_its_programs_need(tmp_path: Path) -> None:
+    report = export(release_for(tmp_path / "one", "glibc"), Format.DEB, tmp_path)
+
+    fields = process.check(["dpkg-deb", "--field", report.file, "Depends", "Architecture"]).stdout
+    assert fields == "Depends: libc6 (>= 2.34)\nArchitecture: armhf\n"
+
+
+def test_a_missing_tool_is_named_with_the_command_that_installs_it(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "which", lambda program: None)
+
+    with pytest.raises(UserError) as caught:
+        export(release, Format.MENDER, tmp_path)
+
+    assert str(caught.value).splitlines() == [
+        "mender-artifact: program not found",
+        "next: apt-get install mender-artifact",
+    ]
+
+
+def test_a_package_says_whom_to_ask(release: Release, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        export(release, Format.DEB, tmp_path, maintainer="line 3")
+
+    assert "expected NAME <ADDRESS>" in str(caught.value)
+
+
+def test_a_bundle_of_rauc_needs_a_certificate(release: Release, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        export(release, Format.RAUC, tmp_path)
+
+    assert "--certificate=cert.pem" in str(caught.value)
+
+
+def test_a_release_that_is_not_signed_is_not_exported(release: Release) -> None:
+    release.signature.unlink()
+
+    with pytest.raises(UserError) as caught:
+        exported(release)
+
+    assert caught.value.next == "invoke release.sign"
+
+
+def test_a_release_that_changed_since_it_was_read(release: Release, tmp_path: Path) -> None:
+    ready = exported(release)
+    (release.folder / "model" / "model.ort").write_bytes(b"another model")
+
+    with pytest.raises(UserError) as caught:
+        export(ready, Format.TAR, tmp_path)
+
+    assert "changed while the release was exported" in str(caught.value)
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_a_tree_on_disk_is_what_the_same_tree_in_a_tar_is(tmp_path: Path) -> None:
+    tree = {"a/b/program": File(b"x", 0o755), "a/link": Link("b/program"), "c": Folder()}
+
+    write_tree(tree, tmp_path, 1000)
+
+    with tarfile.open(fileobj=io.BytesIO(tar_bytes(tree, 1000))) as tar:
+        for member in tar:
+            status = (tmp_path / member.name).lstat()
+            assert status.st_mtime == member.mtime == 1000
+            assert member.issym() or status.st_mode & 0o777 == member.mode
