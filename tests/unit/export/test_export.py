@@ -12,7 +12,7 @@ from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.cli.export import exported
 from edgewright.export.release import Format
-from edgewright.export.trees import File, Folder, Link, tar_bytes, write_tree
+from edgewright.export.trees import File, Folder, Link, Tree, tar_bytes, write_tree
 from edgewright.release import order
 from edgewright.release.manifest import Release
 from tests.checkout import ROOT
@@ -170,7 +170,7 @@ def test_a_release_that_changed_since_it_was_read(release: Release, tmp_path: Pa
 
 
 def test_a_tree_on_disk_is_what_the_same_tree_in_a_tar_is(tmp_path: Path) -> None:
-    tree = {"a/b/program": File(b"x", 0o755), "a/link": Link("b/program"), "c": Folder()}
+    tree: Tree = {"a/b/program": File(b"x", 0o755), "a/link": Link("b/program"), "c": Folder()}
 
     write_tree(tree, tmp_path, 1000)
 
