@@ -40,6 +40,14 @@ def signed_release(
     return release
 
 
+def speaking(folder: Path, program: Path, protocol: int = 2) -> Path:
+    """A copy of an ELF file that calls itself an `edgectl` of this protocol."""
+    folder.mkdir(exist_ok=True)
+    edgectl = folder / "edgectl"
+    edgectl.write_bytes(program.read_bytes() + f"edgectl protocol {protocol}\n".encode())
+    return edgectl
+
+
 def export(
     release: Release | Exported,
     format: Format,

@@ -9,7 +9,8 @@ import hashlib
 import io
 import shlex
 
-from edgewright.deploy.edgectl import INSTALL, NEWER
+from edgewright.base.errors import UserError
+from edgewright.deploy.edgectl import INSTALL, NEWER, PROTOCOL
 from edgewright.deploy.install import SELFTEST_SECONDS
 from edgewright.deploy.service import RUNIT, SCRIPT, UNIT_FILE
 from edgewright.deploy.transfer import plan_object, write_stream
@@ -96,7 +97,14 @@ def installer(exported: Exported, owner: str) -> Tree:
     """The folder that `install` and `remove` lie in, with all that they need.
 
     `owner` is what a board says its releases belong to from then on; nobody else switches them.
+    Raises UserError for a release whose `edgectl` has no first contact by document (0.1.0).
     """
+    if exported.protocol < PROTOCOL:
+        raise UserError(
+            str(exported.release.folder),
+            f"its edgectl speaks protocol {exported.protocol}, which no other updater can install",
+            next="invoke build, which makes a release with a newer one",
+        )
     return {
         "install": script(_install(exported, owner)),
         "remove": script(_remove(exported, owner)),

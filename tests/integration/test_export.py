@@ -1,6 +1,6 @@
 """Exported releases in the hands of the tools that take them, and a package's whole life."""
 
-import shutil
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from edgewright.release import order
 from edgewright.release.manifest import Release, load_release
 from tests.boards import documents, program
 from tests.checkout import ROOT
-from tests.exports import export, signed_release
+from tests.exports import export, signed_release, speaking
 from tests.signing import signer
 
 GOOD = ROOT / "tests" / "data" / "elf" / "good-v8"
@@ -35,8 +35,7 @@ def _own_keys(own_keys: None) -> None:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    shutil.copy(GOOD, tmp_path / "edgectl")
-    return signed_release(tmp_path, tmp_path / "edgectl")
+    return signed_release(tmp_path, speaking(tmp_path, GOOD))
 
 
 @pytest.fixture
@@ -223,10 +222,30 @@ def test_an_updaters_artifact_installs_the_release_when_it_is_run(
 
 @pytest.mark.docker
 @pytest.mark.nightly
+def test_an_oci_runtime_runs_the_demos_image(built: BuildReport, tmp_path: Path) -> None:
+    release = load_release(built.folder)
+    order.sign_release(release, signer())
+    report = export(release, Format.OCI, tmp_path)
+    layout, bundle = tmp_path / "layout", tmp_path / "bundle"
+    layout.mkdir()
+    check(["tar", "-xf", report.file, "-C", str(layout)])
+    check(["umoci", "unpack", "--image", f"{layout}:{release.id}", str(bundle)])
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"]["terminal"] = False
+    (bundle / "config.json").write_text(json.dumps(config))
+
+    name = unique_name("edgewright-image")
+    ended = check(["runc", "--root", str(tmp_path / "runc"), "run", name], cwd=bundle)
+
+    assert json.loads(ended.stdout)["passed"] is True
+
+
+@pytest.mark.docker
+@pytest.mark.nightly
 def test_the_demos_package_is_small_and_passes_its_self_test_on_armhf(
     debian: Run, built: BuildReport, tmp_path: Path
 ) -> None:
-    release = load_release(Path(built.folder))
+    release = load_release(built.folder)
     order.sign_release(release, signer())
     report = export(release, Format.DEB, tmp_path)
     assert report.bytes < 6_500_000

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import tarfile
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from edgewright.export.trees import File, Folder, Link, Tree, tar_bytes, write_t
 from edgewright.release import order
 from edgewright.release.manifest import Release
 from tests.checkout import ROOT
-from tests.exports import export, signed_release
+from tests.exports import export, signed_release, speaking
 
 ELF = ROOT / "tests" / "data" / "elf"
 
@@ -26,12 +25,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
 
 
-def release_for(folder: Path, program: str, **changes: bytes) -> Release:
+def release_for(folder: Path, program: str) -> Release:
     """A release whose `edgectl` is one of the corpus's ELF files."""
-    folder.mkdir()
-    edgectl = folder / "edgectl"
-    shutil.copy(ELF / program, edgectl)
-    return signed_release(folder, edgectl, **changes)  # type: ignore[arg-type]
+    return signed_release(folder, speaking(folder, ELF / program))
 
 
 @pytest.fixture
@@ -133,6 +129,16 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it(
         "mender-artifact: program not found",
         "next: apt-get install mender-artifact",
     ]
+
+
+def test_a_release_of_protocol_1_is_installed_by_edgewright_alone(tmp_path: Path) -> None:
+    release = signed_release(tmp_path, speaking(tmp_path, ELF / "good-v8", protocol=1))
+
+    with pytest.raises(UserError) as caught:
+        export(release, Format.DEB, tmp_path)
+
+    assert "its edgectl speaks protocol 1" in str(caught.value)
+    export(release, Format.OCI, tmp_path)
 
 
 def test_a_package_says_whom_to_ask(release: Release, tmp_path: Path) -> None:
