@@ -163,6 +163,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 CI_FILES = {"github": ".github/workflows/edgewright.yml", "gitlab": ".gitlab-ci.yml"}
 TEMPLATES = Path(__file__).parent / "new_workspace"
+YOCTO = "yocto"  # a folder of TEMPLATES, and of a workspace
 
 
 def create_workspace(
@@ -185,6 +186,13 @@ def create_workspace(
 def add_pipeline(root: Path, ci: str, boards: Sequence[str], model: str) -> list[Path]:
     """Write the pipeline of a workspace that is there. Raises UserError as `create_workspace`."""
     return _write_new(root, _pipeline_files(root, ci, boards, model), ignored={})
+
+
+def add_layer(root: Path) -> list[Path]:
+    """Write a layer for Yocto that installs a release. Raises UserError as `create_workspace`."""
+    sources = [path for path in (TEMPLATES / YOCTO).rglob("*") if path.is_file()]
+    texts = {root / path.relative_to(TEMPLATES): path.read_text() for path in sorted(sources)}
+    return _write_new(root, texts, ignored={})
 
 
 def _write_new(

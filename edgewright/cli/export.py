@@ -49,6 +49,7 @@ def export(c: Context, options: ExportOptions, json: Json = False) -> None:
         write_document(report)
     else:
         say(f"{report.file}: release {report.release}, {report.bytes:,} bytes")
+        say(f"sha256 {report.sha256}")
 
 
 def exported(release: Release) -> Exported:

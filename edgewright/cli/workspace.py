@@ -11,6 +11,7 @@ from edgewright.base.workspace import (
     DEMO_MODEL,
     NIGHTLY,
     SETTINGS,
+    add_layer,
     add_pipeline,
     create_workspace,
     find_workspace,
@@ -30,6 +31,7 @@ def init(
         "of the pipeline: a,b; default: those of nightly.toml, else your own board profiles, "
         "else the default board",
     ] = "",
+    yocto: Annotated[bool, "a layer for Yocto, too, that installs a release by its hash"] = False,
     json: Json = False,
 ) -> None:
     """Make this folder a workspace. Example: edgewright init --ci=github"""
@@ -38,10 +40,12 @@ def init(
     chosen = tuple(filter(None, boards.split(",")))
     for name in (board, *chosen):
         load_board(name, own, resources.boards)
-    if ci and (root / SETTINGS).is_file():
-        paths = _add_pipeline(root, resources, ci, chosen)
+    if (ci or yocto) and (root / SETTINGS).is_file():
+        paths = _add_pipeline(root, resources, ci, chosen) if ci else []
     else:
         paths = create_workspace(root, resources, board=board, ci=ci, boards=chosen)
+    if yocto:
+        paths += add_layer(root)
     for path in paths:
         say(str(path.relative_to(root)))
     say("next: edgewright build, or edgewright demo for all of it on an emulated board")

@@ -18,6 +18,7 @@ from edgewright.base.workspace import (
     CI_FILES,
     Settings,
     Workspace,
+    add_layer,
     add_pipeline,
     create_workspace,
     find_workspace,
@@ -414,3 +415,24 @@ def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
         "next: edgewright init --ci=github",
     ]
     assert not any(tmp_path.iterdir())
+
+
+def test_the_layer_for_yocto_has_nothing_that_oelint_warns_of(tmp_path: Path) -> None:
+    paths = add_layer(tmp_path)
+
+    judged = [str(path) for path in paths if path.suffix in (".bb", ".conf")]
+    assert len(judged) == 2
+    linter = [sys.executable, "-m", "oelint_adv", "--quiet", *judged]
+    said = subprocess.run(linter, capture_output=True, text=True, check=False)
+    lines = (said.stdout + said.stderr).splitlines()
+    assert lines
+    assert [line for line in lines if ":info:" not in line] == []
+
+
+def test_the_layer_replaces_none_that_is_there(tmp_path: Path) -> None:
+    add_layer(tmp_path)
+
+    with pytest.raises(UserError) as caught:
+        add_layer(tmp_path)
+
+    assert caught.value.problem == "would be overwritten"

@@ -9,6 +9,7 @@ import pytest
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
+from edgewright.base.workspace import add_layer
 from edgewright.cli.export import exported
 from edgewright.export.release import Format
 from edgewright.export.trees import File, Folder, Link, Tree, tar_bytes, write_tree
@@ -185,3 +186,23 @@ def test_a_tree_on_disk_is_what_the_same_tree_in_a_tar_is(tmp_path: Path) -> Non
             status = (tmp_path / member.name).lstat()
             assert status.st_mtime == member.mtime == 1000
             assert member.issym() or status.st_mode & 0o777 == member.mode
+
+
+def test_yoctos_recipe_installs_a_release_by_its_hash(release: Release, tmp_path: Path) -> None:
+    report = export(release, Format.TAR, tmp_path)
+    (recipe,) = [path for path in add_layer(tmp_path) if path.suffix == ".bb"]
+    start = recipe.read_text().index("do_install() {")
+    # What BitBake fills in for a task, a shell reads from its environment.
+    line = recipe.read_text()[start:].partition("\n}\n")[0] + "\n}\ndo_install"
+    image = tmp_path / "image"
+    image.mkdir()
+    where = {"UNPACKDIR": str(tmp_path), "EDGEWRIGHT_TAR": Path(report.file).name, "D": str(image)}
+
+    def install(sha256: str) -> int:
+        argv = ["sh", "-c", f"set -e\n{line}"]
+        return process.capture(argv, env={**where, "EDGEWRIGHT_SHA256": sha256}).returncode
+
+    assert install("0" * 64) != 0
+    assert not list(image.iterdir())
+    assert install(report.sha256) == 0
+    assert (image / "opt/edgewright/current/manifest.json").is_file()
