@@ -38,6 +38,20 @@ ask() {{
     answer=$("$edgectl" "$command" --root="$root" "$@")
 }}
 fence_of() {{ echo "$1" | grep -o '"fence":[0-9]*' | head -n 1 | cut -d : -f 2; }}
+# Until then the lease keeps others out, and what fails its self-test takes nobody's board.
+claim() {{
+    claimed=
+    [ ! -e "$root/owner" ] || return 0
+    echo "$owner" > "$root/owner.new"
+    sync
+    mv "$root/owner.new" "$root/owner"
+    claimed=yes
+}}
+give_up() {{
+    "$edgectl" rollback --root="$root" "$fence" > /dev/null || true
+    [ -z "$claimed" ] || rm -f "$root/owner"
+    exit "$1"
+}}
 services() {{ for file in {service_files}; do [ ! -f "$file" ] || echo --service; done; }}
 
 sh "$here/place-edgectl" "$root" {sha256} {protocol} < "$here/edgectl" > /dev/null || {{
@@ -52,21 +66,13 @@ case $answer in *'"document":null'*) ask keys --compatible="$compatible" < "$her
 ask begin --holder="$owner" < "$here/order"
 fence=--fence=$(fence_of "$answer")
 trap '"$edgectl" gc --root="$root" "$fence" > /dev/null 2>&1 || true' EXIT
-if [ ! -e "$root/owner" ]; then  # from here on no other updater begins
-    echo "$owner" > "$root/owner.new"
-    sync
-    mv "$root/owner.new" "$root/owner"
-fi
-case $answer in *'"noop":true'*) exit 0 ;; esac
+case $answer in *'"noop":true'*) claim; exit 0 ;; esac
 case $answer in *'"missing":[]'*) ;; *) ask receive "$fence" < "$here/objects" ;; esac
 ask seal "$fence"
 ask selftest "$fence" --timeout={selftest_s}
-ask switch "$fence" --deadline={trial_s} $(services | head -n 1)
-ask commit "$fence" || {{
-    code=$?
-    "$edgectl" rollback --root="$root" "$fence" > /dev/null || true
-    exit "$code"
-}}
+claim
+ask switch "$fence" --deadline={trial_s} $(services | head -n 1) || give_up "$?"
+ask commit "$fence" || give_up "$?"
 echo "{release} is current in $root"
 """
 # Keys, id and numbers stay: they say what may come after this release. First of all goes what a

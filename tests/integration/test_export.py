@@ -172,8 +172,11 @@ def test_a_package_is_installed_upgraded_removed_and_purged_as_a_transaction(
         return release, f"/test/{Path(report.file).relative_to(tmp_path)}"
 
     current = f"readlink {ROOT_ON_BOARD}/current"
-    (one, first), (two, second), (_, broken) = package("one"), package("two"), package("bad", 1)
+    (_, poor), (one, first) = package("poor", 1), package("one")
+    (two, second), (_, broken) = package("two"), package("bad", 1)
 
+    debian(apt("install", poor), fails=True)
+    debian(f"[ ! -e {ROOT_ON_BOARD}/owner ] && [ ! -L {ROOT_ON_BOARD}/current ]")
     debian(apt("install", first))
     assert debian(current) == f"releases/{one.id}\n"
     debian(apt("install", second))
