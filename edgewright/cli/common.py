@@ -68,7 +68,9 @@ ERR = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 
-BoardName = Annotated[str, f"{BOARD}; default: default_board of edgewright.toml"]
+DEFAULT_BOARD = "default: default_board of edgewright.toml"
+
+BoardName = Annotated[str, f"{BOARD}; {DEFAULT_BOARD}"]
 Host = Annotated[str, "user@addr[:port] of the board"]
 Json = Annotated[bool, "one JSON document instead of a screen"]
 OF_FLEET = ("fleet", "select", "group")  # options that name boards by their inventory
@@ -230,13 +232,19 @@ def board_folders() -> tuple[Path, ...]:
 def model_path(model: str) -> Path:
     """The model that an option names, by its file or its name in the settings; else the default.
 
-    A file wins over a name. Raises UserError for an unknown name.
+    A file wins over a name. Raises UserError for what is neither.
     """
     if not model:
         return workspace().default_model
     path = Path(model)
-    if path.exists() or len(path.parts) > 1 or path.suffix in (".onnx", ".ort"):
+    if path.exists():
         return path.resolve()
+    if len(path.parts) > 1 or path.suffix in (".onnx", ".ort"):
+        raise UserError(
+            str(path.absolute()),
+            "no such model",
+            next=f"the same command with a file that is there, or a name of {SETTINGS}",
+        )
     return workspace().model(model)
 
 
@@ -245,7 +253,24 @@ def latest_release(board: str) -> "Release":
     # Here, as it brings the model's libraries: keys and releases are looked at in less time.
     from edgewright.build import pipeline
 
-    return pipeline.latest_release(workspace().build(board))
+    try:
+        return pipeline.latest_release(workspace().build(board))
+    except UserError:
+        profile_of(board)  # of a name that no board has it would say: build it
+        raise
+
+
+def one_release(board: str, path: str) -> "Release":
+    """The release in a folder, or the last build for a board; default: the settings' board."""
+    if board and path:
+        raise UserError(
+            "--board, --path", "expected one of them", next="the same command with one of them"
+        )
+    if path:
+        from edgewright.release.manifest import load_release
+
+        return load_release(Path(path))
+    return latest_release(board or _settings_board())
 
 
 def open_store(place: str, *, make: bool = False) -> "Contents":

@@ -190,6 +190,12 @@ def require_pool(parallel: int) -> None:
 def inventory_of(fleet: str) -> Inventory:
     """The fleet that an option names; else `fleet.toml` at the workspace's root."""
     path = Path(fleet) if fleet else workspace().root / inventories.FILE
+    if not fleet and not path.exists():
+        raise UserError(
+            str(path),
+            "no such file; it says which boards there are",
+            next="edgewright fleet.import --csv=FILE writes it; or --fleet=FILE",
+        )
     return inventories.load(path, board_names(*board_folders()))
 
 

@@ -11,9 +11,10 @@ from edgewright.base.files import update_file
 from edgewright.base.layout import user_config
 from edgewright.cli.common import (
     BOARD,
+    DEFAULT_BOARD,
     BoardName,
     Json,
-    latest_release,
+    one_release,
     open_store,
     say,
     task,
@@ -29,7 +30,6 @@ from edgewright.release.documents import (
     PullReport,
     RetainReport,
 )
-from edgewright.release.manifest import load_release
 from edgewright.release.minisign import PublicKey
 from edgewright.release.store import Contents
 
@@ -56,7 +56,7 @@ def pointed(store: Contents, board: str, channel: str) -> str:
         raise UserError(
             f"{store.place}: channel {channel} of {board}",
             "points to nothing",
-            next=f"invoke release.promote {store.place} --board={board} --channel={channel}",
+            next=f"invoke release.list --store={store.place} --board={board}",
         )
     return pointer.release
 
@@ -64,7 +64,7 @@ def pointed(store: Contents, board: str, channel: str) -> str:
 @dataclass(frozen=True, kw_only=True)
 class PublishOptions:
     store: StorePath
-    board: Annotated[str, f"publish the last build for this {BOARD}"] = ""
+    board: Annotated[str, f"publish the last build for this {BOARD}; {DEFAULT_BOARD}"] = ""
     path: Annotated[str, "or the release in this folder"] = ""
     channel: Annotated[str, "and point this channel to it: nightly, beta or stable"] = ""
     key: KeyName = keys.DEFAULT
@@ -73,13 +73,7 @@ class PublishOptions:
 @task
 def publish(c: Context, options: PublishOptions, json: Json = False) -> None:
     """Publish a signed release. Example: invoke release.publish /srv/releases --board=a53-som"""
-    if bool(options.path) == bool(options.board):
-        raise UserError(
-            "release",
-            "expected one of --board and --path",
-            next="invoke release.publish STORE --board=…",
-        )
-    built = load_release(Path(options.path)) if options.path else latest_release(options.board)
+    built = one_release(options.board, options.path)
     store = open_store(options.store, make=True)
     if options.channel:  # a name that nobody knows is refused before anything is published
         channels.channel(store, built.manifest.board, options.channel, user_config())
@@ -174,8 +168,9 @@ def pull(c: Context, options: PullOptions, json: Json = False) -> None:
             PullReport(release=pulled.id, board=options.board, folder=str(pulled.folder))
         )
     else:
-        taken = "" if options.out else f"; deploy --board={options.board} takes it"
-        say(f"{pulled.folder}: verified{taken}")
+        say(f"{pulled.folder}: verified")
+        if not options.out:
+            say(f"next: invoke deploy --board={options.board} takes it")
 
 
 @task

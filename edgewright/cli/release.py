@@ -8,15 +8,16 @@ from typing import Annotated
 from invoke.context import Context
 from rich.table import Table
 
-from edgewright.base.errors import CheckError, UserError
+from edgewright.base.errors import CheckError
 from edgewright.base.files import update_file
 from edgewright.base.layout import user_config
 from edgewright.board.catalogue import board_names
 from edgewright.cli.common import (
     BOARD,
+    DEFAULT_BOARD,
     OUT,
     Json,
-    latest_release,
+    one_release,
     open_store,
     say,
     task,
@@ -36,7 +37,6 @@ from edgewright.release.documents import (
     vulnerability_report,
 )
 from edgewright.release.evidence import Evidence
-from edgewright.release.manifest import Release, load_release
 
 
 @task_named("list")
@@ -83,7 +83,7 @@ def _list_store(store: str, board: str, *, json: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SignOptions:
-    board: Annotated[str, f"sign the last build for this {BOARD}"] = ""
+    board: Annotated[str, f"sign the last build for this {BOARD}; {DEFAULT_BOARD}"] = ""
     path: Annotated[str, "or the release in this folder"] = ""
     key: KeyName = keys.DEFAULT
     after: Annotated[int, "a sequence number to go beyond, where a board has seen a higher one"] = 0
@@ -92,7 +92,7 @@ class SignOptions:
 @task
 def sign(c: Context, options: SignOptions, json: Json = False) -> None:
     """Sign a release, or anew as a newer order. Example: invoke release.sign --board=rpi2"""
-    release = _release(options.board, options.path)
+    release = one_release(options.board, options.path)
     signer = keys.user_keys().open_signer(options.key, ask)
     signed = order.sign_release(release, signer, at_least=options.after + 1)
     say(f"{release.signature}: sequence {signed.sequence}")
@@ -104,14 +104,6 @@ def sign(c: Context, options: SignOptions, json: Json = False) -> None:
             signature=str(release.signature),
         )
         write_document(document)
-
-
-def _release(board: str, path: str) -> Release:
-    if bool(path) == bool(board):
-        raise UserError(
-            "release", "expected one of --board and --path", next="invoke release.sign --board=…"
-        )
-    return load_release(Path(path)) if path else latest_release(board)
 
 
 ReleasePath = Annotated[str, "release folder, or its .tar.gz"]
@@ -183,21 +175,17 @@ def verify_screen(document: VerifiedRelease) -> Table:
 class OneRelease:
     """A release on this machine: of a board, or by its path."""
 
-    board: Annotated[str, f"the last build for this {BOARD}"] = ""
+    board: Annotated[str, f"the last build for this {BOARD}; {DEFAULT_BOARD}"] = ""
     path: Annotated[str, "or the release in this folder, or this .tar.gz"] = ""
 
-    def find(self, command: str) -> tuple[str, Evidence]:
+    def find(self) -> tuple[str, Evidence]:
         """Its id, and what lies beside it. Raises UserError."""
-        if bool(self.path) == bool(self.board):
-            raise UserError(
-                "release", "expected one of --board and --path", next=f"invoke {command} --board=…"
-            )
-        if self.board:
-            built = latest_release(self.board)
-            return built.id, evidence.beside(built)
         path = Path(self.path)
-        release = load_release(path).id if path.is_dir() else path.name.removesuffix(".tar.gz")
-        return release, evidence_beside(path, release)
+        if path.is_file() and not self.board:
+            archived = path.name.removesuffix(".tar.gz")
+            return archived, evidence_beside(path, archived)
+        built = one_release(self.board, self.path)
+        return built.id, evidence.beside(built)
 
 
 @task
@@ -208,7 +196,7 @@ def sbom(
     json: Json = False,
 ) -> None:
     """Show what a release is made of. Example: invoke release.sbom --board=a53-som"""
-    release_id, behind = release.find("release.sbom")
+    release_id, behind = release.find()
     raw, bill = evidence.read_bill(behind)
     texts = evidence.check_texts(behind, bill)
     evidence.require_licences(bill, str(behind.sbom))
@@ -234,7 +222,7 @@ def vulnerabilities(
     json: Json = False,
 ) -> None:
     """Look a release up in advisories. Example: invoke release.vulnerabilities --database=osv"""
-    release_id, behind = release.find("release.vulnerabilities --database=…")
+    release_id, behind = release.find()
     _, bill = evidence.read_bill(behind)
     found = osv.search(bill, Path(database))
     document = vulnerability_report(release_id, Path(database), found, datetime.now(UTC))

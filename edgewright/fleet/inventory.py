@@ -265,7 +265,7 @@ def load(path: Path, kinds: Collection[str]) -> Inventory:
 
     Raises UserError that names every defect, with its line.
     """
-    raw = read_file(path, limit=LIMIT, next=f"edgewright fleet.import --out={path}")
+    raw = read_file(path, limit=LIMIT, next="edgewright fleet.import --csv=FILE writes one")
     return parse(raw, path, kinds)
 
 
@@ -289,7 +289,7 @@ def parse(raw: bytes, path: Path, kinds: Collection[str]) -> Inventory:
                 f"{path}:{line}: {words}" if line else f"{path}: {words}"
                 for line, words in sorted(checker.defects, key=lambda defect: defect[0] or 0)
             ],
-            next=f"mend {path}, then edgewright fleet.check",
+            next=f"mend {path}, then edgewright fleet.check --fleet={path}",
         )
     return Inventory(path=path, fleet=fleet, lines=lines)
 

@@ -33,7 +33,6 @@ STATEMENT = "provenance.json"
 ENVELOPE = "provenance.dsse.json"
 TEXT_BYTES = 4 << 20  # of one licence text
 TEXTS_BYTES = 64 << 20  # of all
-SIGN = "invoke release.sign"
 REBUILD = "invoke build"
 
 
@@ -193,7 +192,12 @@ def require_complete(evidence: Evidence, proof: Proof) -> None:
     """Raise UserError unless every licence is known and the provenance is signed."""
     require_licences(proof.sbom, str(evidence.sbom))
     if proof.statement is None:
-        raise UserError(str(evidence.folder), "its provenance is not signed", next=SIGN)
+        release = evidence.folder.with_suffix("")
+        raise UserError(
+            str(evidence.folder),
+            "its provenance is not signed",
+            next=f"invoke release.sign --path={release}",
+        )
 
 
 def verify(

@@ -222,7 +222,7 @@ def http_store(url: str, authorization: str | None) -> HttpStore:
             f"{parts.scheme}://{parts.hostname}",
             "is no URL of a store",
             facts=["expected: http(s)://host[:port]/path, without user, password or query"],
-            next="set EDGEWRIGHT_STORE_AUTHORIZATION for a password",
+            next="the same command with such a URL; EDGEWRIGHT_STORE_AUTHORIZATION has a password",
         )
     if authorization and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1"):
         raise UserError(url, "would get the authorization in clear", next="use https://")

@@ -159,6 +159,8 @@ def verify(path: Path, trusted: Sequence[PublicKey]) -> Verified:
     Before the signature is known to be right, nothing is read but the signature and the manifest,
     and afterwards no more than the manifest says.
     """
+    if not path.exists():
+        raise UserError(str(path), "no such release", next="invoke release.list")
     if not path.is_dir():
         return _verify_archive(path, trusted)
     verified = _signed(read_manifest(path / MANIFEST), path / SIGNATURE, trusted, path)
@@ -176,7 +178,8 @@ def _signed(
 ) -> Verified:
     raw = _signature_in(signature)
     if raw is None:
-        raise UserError(str(path), "is not signed", next=SIGN)
+        folder = path if path.is_dir() else path.parent / manifest.id
+        raise UserError(str(path), "is not signed", next=f"invoke release.sign --path={folder}")
     return check(manifest, raw, trusted, f"{path}: {SIGNATURE}")
 
 

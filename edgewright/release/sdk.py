@@ -46,7 +46,6 @@ from edgewright.release.order import SIGNATURE_BYTES
 
 OPERATORS = "operators.config"
 REBUILD = "invoke sdk"
-SIGN = "invoke sdk.sign"
 COMMENT = re.compile(r"edgewright sdk=(?P<sdk>[0-9a-f]{16}) compatible=(?P<compatible>\S+)")
 
 
@@ -192,8 +191,10 @@ def sign_sdk(sdk: Sdk, signer: Signer) -> None:
 
 def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicKey]:
     """An SDK's folder whose signature and files are right, and the key. Raises UserError."""
+    if not folder.is_dir():
+        raise UserError(str(folder), "no such SDK", next=REBUILD)
     if not (folder / SIGNATURE).exists():
-        raise UserError(str(folder), "is not signed", next=SIGN)
+        raise UserError(str(folder), "is not signed", next=f"invoke sdk.sign {folder}")
     raw = read_inside(folder, SIGNATURE, limit=SIGNATURE_BYTES)
     subject = f"{folder}: {SIGNATURE}"
     signature = minisign.parse_signature(raw, subject)
@@ -210,5 +211,5 @@ def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicK
     sdk = load_sdk(folder)
     comment = COMMENT.fullmatch(signature.trusted_comment)
     if comment is None or comment["sdk"] != sdk.id:
-        raise UserError(subject, "is no signature of this SDK", next=SIGN)
+        raise UserError(subject, "is no signature of this SDK", next=f"invoke sdk.sign {folder}")
     return sdk, key

@@ -117,5 +117,7 @@ def folder_store(text: str, *, make: bool = False) -> FolderStore:
     """The store in a folder. Raises UserError unless it is there, or is to be made."""
     root = Path(text)
     if not make and not root.is_dir():
-        raise UserError(text, "no such store", next="invoke release.publish makes it")
+        raise UserError(
+            text, "no such store", next=f"invoke release.publish {text}, which makes it"
+        )
     return FolderStore(root=root.resolve())

@@ -106,3 +106,39 @@ def test_a_provenance_of_other_inputs_is_signed_by_the_next_build(release: Relea
 
     assert not evidence.is_unsigned(release)
     assert release.signature.read_bytes() == signed
+
+
+@pytest.mark.parametrize("command", ["release.sbom", "release.sign", "release.publish STORE"])
+def test_a_board_that_is_mistyped_is_not_to_be_built(command: str, capsys: Shown) -> None:
+    assert run(*command.split(), "--board=a53som") == 2
+    assert "board 'a53som': unknown; did you mean 'a53-som'?" in capsys.readouterr().err
+
+
+def test_without_a_board_the_one_of_the_settings_counts(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    (tmp_path / "edgewright.toml").write_text('name = "ours"\ndefault_board = "a53-som"\n')
+    monkeypatch.chdir(tmp_path)
+
+    answer = document("release.sbom", shown=capsys)
+    assert answer["release"] == release.id
+
+    assert run("release.sbom", "--board=a53-som", f"--path={release.folder}") == 2
+    assert "--board, --path: expected one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("release.verify absent/1.tar.gz", "absent/1.tar.gz: no such release\nnext: "),
+        ("sdk.verify absent/sdk", "absent/sdk: no such SDK\nnext: "),
+        ("release.pull absent --board=a53-som --channel=beta", "absent: no such store\nnext: "),
+        (
+            "wheel --board=a53-som --model=absent/model.onnx",
+            "absent/model.onnx: no such model\nnext: ",
+        ),
+    ],
+)
+def test_what_is_not_there_is_named_by_its_path(command: str, words: str, capsys: Shown) -> None:
+    assert run(*command.split()) == 2
+    assert words in capsys.readouterr().err

@@ -246,7 +246,10 @@ def test_signing_anew_is_a_newer_order_for_the_same_release(release: Release) ->
 def test_unsigned_release_is_told_from_a_signed_one(release: Release) -> None:
     with pytest.raises(UserError) as unsigned:
         orders.verify(release.folder, trusted())
-    assert str(unsigned.value) == f"{release.folder}: is not signed\nnext: invoke release.sign"
+    assert (
+        str(unsigned.value)
+        == f"{release.folder}: is not signed\nnext: invoke release.sign --path={release.folder}"
+    )
 
 
 def test_release_of_a_foreign_key_is_refused(release: Release) -> None:
