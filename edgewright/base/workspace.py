@@ -163,7 +163,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 CI_FILES = {"github": ".github/workflows/edgewright.yml", "gitlab": ".gitlab-ci.yml"}
 TEMPLATES = Path(__file__).parent / "new_workspace"
-YOCTO = "yocto"  # a folder of TEMPLATES, and of a workspace
+IMAGE_BUILDS = ("yocto", "buildroot")  # folders of TEMPLATES, and of a workspace
 
 
 def create_workspace(
@@ -188,11 +188,18 @@ def add_pipeline(root: Path, ci: str, boards: Sequence[str], model: str) -> list
     return _write_new(root, _pipeline_files(root, ci, boards, model), ignored={})
 
 
-def add_layer(root: Path) -> list[Path]:
-    """Write a layer for Yocto that installs a release. Raises UserError as `create_workspace`."""
-    sources = [path for path in (TEMPLATES / YOCTO).rglob("*") if path.is_file()]
+def add_image_build(root: Path, name: str) -> list[Path]:
+    """Write what installs a release in an image that Yocto or Buildroot builds.
+
+    `name` is one of `IMAGE_BUILDS`. Raises UserError as `create_workspace`.
+    """
+    sources = [path for path in (TEMPLATES / name).rglob("*") if path.is_file()]
     texts = {root / path.relative_to(TEMPLATES): path.read_text() for path in sorted(sources)}
-    return _write_new(root, texts, ignored={})
+    written = _write_new(root, texts, ignored={})
+    for path, text in texts.items():
+        if text.startswith("#!"):
+            path.chmod(0o755)
+    return written
 
 
 def _write_new(

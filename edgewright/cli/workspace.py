@@ -9,9 +9,10 @@ from edgewright.base.layout import Resources, installed_resources
 from edgewright.base.workspace import (
     CI_FILES,
     DEMO_MODEL,
+    IMAGE_BUILDS,
     NIGHTLY,
     SETTINGS,
-    add_layer,
+    add_image_build,
     add_pipeline,
     create_workspace,
     find_workspace,
@@ -32,6 +33,7 @@ def init(
         "else the default board",
     ] = "",
     yocto: Annotated[bool, "a layer for Yocto, too, that installs a release by its hash"] = False,
+    buildroot: Annotated[bool, "an external tree for Buildroot, likewise"] = False,
     json: Json = False,
 ) -> None:
     """Make this folder a workspace. Example: edgewright init --ci=github"""
@@ -40,12 +42,14 @@ def init(
     chosen = tuple(filter(None, boards.split(",")))
     for name in (board, *chosen):
         load_board(name, own, resources.boards)
-    if (ci or yocto) and (root / SETTINGS).is_file():
+    asked = {"yocto": yocto, "buildroot": buildroot}
+    image_builds = [name for name in IMAGE_BUILDS if asked[name]]
+    if (ci or image_builds) and (root / SETTINGS).is_file():
         paths = _add_pipeline(root, resources, ci, chosen) if ci else []
     else:
         paths = create_workspace(root, resources, board=board, ci=ci, boards=chosen)
-    if yocto:
-        paths += add_layer(root)
+    for name in image_builds:
+        paths += add_image_build(root, name)
     for path in paths:
         say(str(path.relative_to(root)))
     say("next: edgewright build, or edgewright demo for all of it on an emulated board")

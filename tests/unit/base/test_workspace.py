@@ -16,9 +16,10 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import Resources, installed_resources
 from edgewright.base.workspace import (
     CI_FILES,
+    IMAGE_BUILDS,
     Settings,
     Workspace,
-    add_layer,
+    add_image_build,
     add_pipeline,
     create_workspace,
     find_workspace,
@@ -418,7 +419,7 @@ def test_an_unknown_pipeline_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_layer_for_yocto_has_nothing_that_oelint_warns_of(tmp_path: Path) -> None:
-    paths = add_layer(tmp_path)
+    paths = add_image_build(tmp_path, "yocto")
 
     judged = [str(path) for path in paths if path.suffix in (".bb", ".conf")]
     assert len(judged) == 2
@@ -429,10 +430,11 @@ def test_the_layer_for_yocto_has_nothing_that_oelint_warns_of(tmp_path: Path) ->
     assert [line for line in lines if ":info:" not in line] == []
 
 
-def test_the_layer_replaces_none_that_is_there(tmp_path: Path) -> None:
-    add_layer(tmp_path)
+@pytest.mark.parametrize("name", IMAGE_BUILDS)
+def test_what_an_image_is_built_by_is_not_replaced(tmp_path: Path, name: str) -> None:
+    add_image_build(tmp_path, name)
 
     with pytest.raises(UserError) as caught:
-        add_layer(tmp_path)
+        add_image_build(tmp_path, name)
 
     assert caught.value.problem == "would be overwritten"

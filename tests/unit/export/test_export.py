@@ -9,7 +9,7 @@ import pytest
 
 from edgewright.base import process
 from edgewright.base.errors import UserError
-from edgewright.base.workspace import add_layer
+from edgewright.base.workspace import add_image_build
 from edgewright.cli.export import exported
 from edgewright.export.release import Format
 from edgewright.export.trees import File, Folder, Link, Tree, tar_bytes, write_tree
@@ -190,7 +190,7 @@ def test_a_tree_on_disk_is_what_the_same_tree_in_a_tar_is(tmp_path: Path) -> Non
 
 def test_yoctos_recipe_installs_a_release_by_its_hash(release: Release, tmp_path: Path) -> None:
     report = export(release, Format.TAR, tmp_path)
-    (recipe,) = [path for path in add_layer(tmp_path) if path.suffix == ".bb"]
+    (recipe,) = [path for path in add_image_build(tmp_path, "yocto") if path.suffix == ".bb"]
     start = recipe.read_text().index("do_install() {")
     # What BitBake fills in for a task, a shell reads from its environment.
     line = recipe.read_text()[start:].partition("\n}\n")[0] + "\n}\ndo_install"
@@ -205,4 +205,18 @@ def test_yoctos_recipe_installs_a_release_by_its_hash(release: Release, tmp_path
     assert install("0" * 64) != 0
     assert not list(image.iterdir())
     assert install(report.sha256) == 0
+    assert (image / "opt/edgewright/current/manifest.json").is_file()
+
+
+def test_buildroots_script_installs_a_release_by_its_hash(release: Release, tmp_path: Path) -> None:
+    report = export(release, Format.TAR, tmp_path)
+    add_image_build(tmp_path, "buildroot")
+    image = tmp_path / "image"
+    image.mkdir()
+    # As Buildroot calls it: the script, the target's folder, then the arguments.
+    call = [str(tmp_path / "buildroot" / "install-release"), str(image), report.file]
+
+    assert process.capture([*call, "0" * 64]).returncode != 0
+    assert not list(image.iterdir())
+    assert process.capture([*call, report.sha256]).returncode == 0
     assert (image / "opt/edgewright/current/manifest.json").is_file()

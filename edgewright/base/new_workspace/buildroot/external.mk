@@ -1,0 +1,1 @@
+# No packages: a release is installed as it is, by install-release.
