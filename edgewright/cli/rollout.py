@@ -17,7 +17,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from edgewright.base.errors import CheckError, TargetError, UserError
+from edgewright.base.errors import CheckError, TargetError, UserError, near_miss
 from edgewright.build import pipeline
 from edgewright.cli.common import (
     OUT,
@@ -68,11 +68,26 @@ LedgerPlace = Annotated[
 OutsideWindow = Annotated[bool, "deploy to boards though their maintenance windows are closed"]
 
 
+def _ledger_place(place: str) -> str:
+    return place or os.environ.get(LEDGER, "") or str(workspace().root / FILE)
+
+
 def open_ledger(place: str) -> "Ledger":
-    place = place or os.environ.get(LEDGER, "") or str(workspace().root / FILE)
-    database = _module("database").open_database(place)
+    database = _module("database").open_database(_ledger_place(place))
     ledger: Ledger = _module("ledger").Ledger(database, time.time)
     return ledger
+
+
+def _existing_ledger(place: str) -> "Ledger":
+    """A ledger of rollouts that were started. Who asks for one by a wrong name makes none there."""
+    path = _ledger_place(place)
+    if "://" not in path and not Path(path).exists():
+        raise UserError(
+            path,
+            "no such ledger: no rollout was started with it",
+            next="edgewright rollout.start --select=all, or the same command with --ledger=FILE",
+        )
+    return open_ledger(place)
 
 
 def _module(name: str) -> Any:
@@ -349,7 +364,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Tell how far a rollout is. Example: invoke rollout.status --watch"""
-    opened, report = open_ledger(ledger), _module("report")
+    opened, report = _existing_ledger(ledger), _module("report")
     name = _chosen(opened, name)
     shown: RolloutStatus = report.status(opened, name)
     if watch:
@@ -367,7 +382,7 @@ def status(
 @task_named("list")
 def list_(c: Context, ledger: LedgerPlace = "", json: Json = False) -> None:
     """List all rollouts. Example: invoke rollout.list"""
-    rollouts = _module("report").listed(open_ledger(ledger))
+    rollouts = _module("report").listed(_existing_ledger(ledger))
     if json:
         write_document(rollouts)
         return
@@ -434,7 +449,7 @@ def _who() -> str:
 @task
 def pause(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """Begin no other board; those at work end. Example: invoke rollout.pause"""
-    opened = open_ledger(ledger)
+    opened = _existing_ledger(ledger)
     name = _chosen(opened, name)
     _module("operate").pause(opened, name, _who())
     _tell_change(name, "pause", json=json)
@@ -458,7 +473,7 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on after a pause or the controller's death. Example: invoke rollout.resume"""
-    opened = open_ledger(ledger)
+    opened = _existing_ledger(ledger)
     name = _chosen(opened, name)
     _module("operate").unpause(opened, name, _who())
     _conduct(
@@ -474,7 +489,7 @@ def resume(
 @task
 def abort(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """End a rollout; boards at work come to their end. Example: invoke rollout.abort"""
-    opened = open_ledger(ledger)
+    opened = _existing_ledger(ledger)
     name = _chosen(opened, name)
     _module("operate").abort(opened, name, _who())
     _tell_change(name, "abort", json=json)
@@ -489,7 +504,7 @@ def approve(
     json: Json = False,
 ) -> None:
     """Let a rollout go on after a wave. Example: invoke rollout.approve --reason='they work'"""
-    opened = open_ledger(ledger)
+    opened = _existing_ledger(ledger)
     name = _chosen(opened, name)
     _module("operate").approve(opened, name, _who(), reason)
     _tell_change(name, "approve", json=json)
@@ -504,7 +519,7 @@ def retry(
     json: Json = False,
 ) -> None:
     """Try boards that failed once more. Example: invoke rollout.retry"""
-    opened = open_ledger(ledger)
+    opened = _existing_ledger(ledger)
     name = _chosen(opened, name)
     count = opened.reopen(name, board)
     if not count:
@@ -558,11 +573,14 @@ def quarantine(
     board: Annotated[tuple[str, ...], "that no rollout is to take"] = (),
     reason: Annotated[str, "why"] = "",
     release: Annotated[tuple[str, ...], "board that rollouts may take again"] = (),
+    fleet: FleetFile = "",
     ledger: LedgerPlace = "",
     json: Json = False,
 ) -> None:
     """List or change boards that no rollout takes. Example: invoke rollout.quarantine"""
-    opened = open_ledger(ledger)
+    if board:
+        _require_boards(board, inventory_of(fleet))
+    opened = open_ledger(ledger) if board else _existing_ledger(ledger)
     for each in board:
         opened.quarantine(each, reason or f"by {_who()}")
     for each in release:
@@ -577,4 +595,16 @@ def quarantine(
         return
     for each, why in boards.items():
         OUT.print(f"{each}: {why}", soft_wrap=True)
-    say(f"{len(boards)} boards in quarantine")
+    say(f"in quarantine: {len(boards)}")
+
+
+def _require_boards(names: Sequence[str], inventory: Inventory) -> None:
+    """Raises UserError for a mistyped name: the board that was meant would not be spared."""
+    boards = [board.name for board in inventory.fleet.boards]
+    for name in names:
+        if name not in boards:
+            raise UserError(
+                f"--board={name}",
+                f"no board of {inventory.path}{near_miss(name, boards)}",
+                next="edgewright fleet.list",
+            )

@@ -24,6 +24,7 @@ from edgewright.release.sbom import Sbom, SbomComponent
 ADVISORY_BYTES = 8 << 20
 MOST_FILES = 1_000_000
 STALE_DAYS = 30
+UNPACK = "unpack an export of OSV's database, and name its folder"
 DEBIAN = {"bookworm": "12", "trixie": "13", "forky": "14"}  # OSV numbers Debian's releases
 PURL = re.compile(r"pkg:deb/debian/(?P<name>[^@?]+)@(?P<version>[^?]+)(\?(?P<qualifiers>.*))?")
 MODIFIED = re.compile(rb'"modified"\s*:\s*"([0-9]{4}-[0-9]{2}-[0-9]{2})T')
@@ -97,8 +98,8 @@ class _Known:
 def search(sbom: Sbom, database: Path) -> Search:
     """Look for the parts of a release in all advisories of a folder.
 
-    Raises UserError for a folder without advisories, and for a file that names a part of the
-    release and is no advisory.
+    Raises UserError for a folder without advisories, and for a file that has no date of change,
+    or names a part of the release, and is no advisory.
     """
     known = [item for component in sbom.components if (item := _known(component))]
     by_name: dict[str, list[_Known]] = {}
@@ -109,19 +110,20 @@ def search(sbom: Sbom, database: Path) -> Search:
     for name in _json_files(database):
         raw = read_inside(database, name, limit=ADVISORY_BYTES)
         changed = MODIFIED.search(raw)
-        if changed is None:
-            continue
-        count += 1
-        newest = max(newest, _date(changed[1].decode(), database / name))
-        if needle.search(raw):
-            advisory = parse_json(_Advisory, raw, str(database / name), "not an advisory of OSV")
+        if changed:
+            count += 1
+            newest = max(newest, _date(changed[1].decode(), database / name))
+        if changed is None or needle.search(raw):  # a file that was cut short may hide one
+            advisory = parse_json(
+                _Advisory, raw, str(database / name), "not an advisory of OSV", next=UNPACK
+            )
             findings += list(_findings(advisory, by_name))
     if not count:
         raise UserError(
             str(database),
             "no advisories",
             facts=["expected: JSON files in OSV's format, as its exports unpack to"],
-            next="unpack an export of OSV's database there",
+            next=UNPACK,
         )
     findings.sort(key=lambda found: (found.component, found.advisory))
     return Search(findings=tuple(findings), advisories=count, newest=newest, packages=len(by_name))
@@ -129,10 +131,10 @@ def search(sbom: Sbom, database: Path) -> Search:
 
 def _json_files(database: Path) -> Iterator[str]:
     if not database.is_dir():
-        raise UserError(str(database), "is no folder", next="name a folder of OSV's JSON files")
+        raise UserError(str(database), "no such folder", next=UNPACK)
     for count, path in enumerate(database.rglob("*.json")):
         if count == MOST_FILES:
-            raise UserError(str(database), f"more than {MOST_FILES:,} files")
+            raise UserError(str(database), f"more than {MOST_FILES:,} files", next=UNPACK)
         yield path.relative_to(database).as_posix()
 
 
@@ -140,7 +142,7 @@ def _date(text: str, path: Path) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError as broken:
-        raise UserError(str(path), f"modified: no date: {text}") from broken
+        raise UserError(str(path), f"modified: no date: {text}", next=UNPACK) from broken
 
 
 def _known(component: SbomComponent) -> _Known | None:

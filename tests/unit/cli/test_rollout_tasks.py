@@ -112,10 +112,39 @@ def test_retry_and_quarantine(
     assert run("rollout.retry", f"--ledger={place}") == ExitCode.USER
     assert "none of its boards is to be tried again" in capsys.readouterr().err
 
-    assert run("rollout.quarantine", f"--ledger={place}", "--board=oven-9", "--reason=disk") == 0
-    assert run("rollout.quarantine", f"--ledger={place}", "--release=oven-9") == ExitCode.OK
-    assert ledger.in_quarantine() == {}
-    assert run("rollout.quarantine", f"--ledger={place}", "--release=oven-9") == ExitCode.USER
+
+def test_a_board_of_the_fleet_is_put_in_quarantine_and_let_out(
+    ledger: Ledger, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    quarantine = ("rollout.quarantine", f"--fleet={tmp_path / 'fleet.toml'}", f"--ledger={place}")
+
+    assert run(*quarantine, "--board=oven-2", "--reason=disk") == ExitCode.OK
+    assert ledger.in_quarantine()["oven-2"] == "disk"
+    assert run(*quarantine, "--release=oven-2") == ExitCode.OK
+    assert "oven-2" not in ledger.in_quarantine()
+    assert run(*quarantine, "--release=oven-2") == ExitCode.USER
+    capsys.readouterr()
+
+    assert run(*quarantine, "--board=owen-2") == ExitCode.USER
+    assert "did you mean 'oven-2'?" in capsys.readouterr().err
+    assert "owen-2" not in ledger.in_quarantine()
+
+
+@pytest.mark.parametrize("task", ["status", "list", "pause", "abort", "retry", "quarantine"])
+def test_who_only_asks_makes_no_ledger(
+    task: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"rollout.{task}", f"--ledger={place}") == ExitCode.USER
+    assert f"{place}: no such ledger" in capsys.readouterr().err
+    assert not Path(place).exists()
+
+
+def test_a_rollout_that_is_not_in_the_ledger(
+    ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("rollout.status", f"--ledger={place}", "--name=cake") == ExitCode.USER
+    assert "rollout 'cake': is unknown" in capsys.readouterr().err
 
 
 def test_approval_is_taken_only_where_it_is_waited_for(
@@ -151,8 +180,7 @@ def test_pause_and_an_abort_without_a_controller(
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (("rollout.status",), "rollout: there is none yet"),
-        (("rollout.status", "--name=cake"), "rollout 'cake': is unknown"),
+        (("rollout.status",), "no such ledger: no rollout was started with it"),
         (("rollout.start",), "expected --select or --group"),
         (("rollout.start", "--select=all", "--name=../x"), "expected a-z"),
         (("rollout.start", "--select=all", "--waves=9,100%"), "wave 1: 9 of 2 boards are 9"),

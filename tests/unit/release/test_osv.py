@@ -112,9 +112,16 @@ def test_a_database_that_nobody_renewed_says_so(tmp_path: Path, modified: str, s
 
 
 def test_a_folder_without_advisories_is_no_clean_bill(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text("{}")
-
     with pytest.raises(UserError, match="no advisories"):
+        osv.search(ZLIB, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"id": "CVE-2", "summary": "zlib'])
+def test_a_file_that_was_cut_short_is_no_clean_bill(text: str, tmp_path: Path) -> None:
+    advisory(tmp_path)
+    (tmp_path / "short.json").write_text(text)
+
+    with pytest.raises(UserError, match=r"short\.json: not an advisory of OSV"):
         osv.search(ZLIB, tmp_path)
 
 
