@@ -53,7 +53,7 @@ class ExportReport(Document):
     version: Literal[1] = 1
     release: str
     sequence: int  # of the order in it
-    format: Literal["deb", "tar", "oci", "rauc", "swu", "mender", "ostree"]
+    format: Format
     architecture: str  # in Debian's words
     file: str
     bytes: int
@@ -74,7 +74,7 @@ def export_release(request: ExportRequest) -> ExportReport:
     return ExportReport(
         release=exported.release.id,
         sequence=exported.verified.order.sequence,
-        format=request.format.value,
+        format=request.format,
         architecture=exported.platform.debian,
         file=str(path),
         bytes=path.stat().st_size,

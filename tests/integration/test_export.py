@@ -72,9 +72,9 @@ def test_rauc_takes_the_bundle_by_its_certificate_and_by_no_other(
 ) -> None:
     report = export(release, Format.RAUC, tmp_path, key=key)
 
-    told = check(["rauc", "info", f"--keyring={key.certificate}", report.file]).stdout
-    assert f"Compatible: \t'{release.manifest.compatible}'" in told
-    assert f"+{release.id}'" in told
+    info = check(["rauc", "info", f"--keyring={key.certificate}", report.file]).stdout
+    assert f"Compatible: \t'{release.manifest.compatible}'" in info
+    assert f"+{release.id}'" in info
     assert process.capture(["rauc", "info", report.file]).returncode != 0
 
 
@@ -84,9 +84,9 @@ def test_mender_validates_the_artifact(release: Release, key: ArtifactKey, tmp_p
     check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
 
     check(["mender-artifact", "validate", f"--key={public}", report.file])
-    told = check(["mender-artifact", "read", report.file]).stdout
-    assert SCRIPT in told
-    assert "board" in told
+    described = check(["mender-artifact", "read", report.file]).stdout
+    assert SCRIPT in described
+    assert "board" in described
 
 
 def test_swupdates_image_has_the_installer_under_its_hash(

@@ -386,3 +386,18 @@ def test_no_document_can_follow_the_last_number(mine: Signer) -> None:
 
     with pytest.raises(UserError, match="no document can follow the one in force"):
         keyring.set_floor(at(board), NAMES, 5, mine)
+
+
+def test_a_kinds_first_keys_are_for_boards_that_trust_none(mine: Signer) -> None:
+    order = keyring.first_of_kind(mine, COMPATIBLE)
+
+    signature, document = b"\n".join(order.split(b"\n", 4)[:4]) + b"\n", order.split(b"\n", 4)[4]
+    parsed = minisign.parse_signature(signature, "signature")
+    minisign.verify(parsed, document, mine.public, "document")
+    content = BoundKeySet.model_validate_json(document)
+    assert (content.previous, content.sequence) == (None, 1)
+    assert content.public == (mine.public,)
+    assert parsed.trusted_comment == (
+        f"edgewright keys sequence=1 previous=none scope=compatible:{COMPATIBLE}"
+    )
+    assert keyring.first_of_kind(mine, COMPATIBLE) == order
