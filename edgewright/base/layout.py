@@ -194,6 +194,11 @@ class BoardBuild:
         return self.reports / "estimate.json"
 
     @property
+    def crashes(self) -> Path:
+        """Crash files that were fetched from boards of this kind."""
+        return self.root / "crashes"
+
+    @property
     def emulator(self) -> Path:
         return self.root / "emulator"
 

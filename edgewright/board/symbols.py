@@ -13,6 +13,7 @@ from elftools.elf.sections import SymbolTableSection
 from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.board.elf import read_elf
+from edgewright.board.symbol_store import debug_path
 
 THUMB = 1  # the lowest bit of a 32-bit ARM function's address: its code is Thumb
 STT_FUNC, STT_IFUNC = 2, 10
@@ -70,7 +71,7 @@ def symbol_file(binary: Path, symbols: Path, board: str) -> Path:
     if facts.symbol_table:
         return binary
     build_id = facts.build_id or ""
-    debug = symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+    debug = debug_path(symbols, build_id)
     if not debug.is_file():
         raise UserError(
             str(binary),

@@ -25,6 +25,7 @@ from edgewright.base.runtime_version import runtime_version
 from edgewright.base.schema import Excerpt, Part
 from edgewright.board import elf
 from edgewright.board.audit import Audit
+from edgewright.board.symbol_store import debug_path
 from edgewright.build import packages
 from edgewright.build.container import SUITE, Builder
 from edgewright.build.packages import Package
@@ -314,7 +315,7 @@ def _linked_folders(inputs: BillInputs) -> set[str]:
     for judged in inputs.audit.files:
         if judged.path != f"bin/{packages.EDGECTL}" and judged.facts.build_id:
             build_id = judged.facts.build_id
-            debug = inputs.symbols / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+            debug = debug_path(inputs.symbols, build_id)
             for base in elf.linked_files(debug) & by_base.keys():
                 if len(by_base[base]) == 1:
                     linked |= by_base[base]

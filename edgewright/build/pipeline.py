@@ -30,6 +30,7 @@ from edgewright.base.workspace import Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile
+from edgewright.board.symbol_store import SYMBOLS, store_symbols
 from edgewright.build import container, packages
 from edgewright.build.bill import LICENCE_FILES, model_licence
 from edgewright.build.evidence import EvidenceInputs, write_evidence
@@ -138,6 +139,8 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         runtime_ops = built[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
     files = _collect([built[packages.PROGRAM], built[packages.EDGECTL]], out)
+    # A release may crash on a board long after the next build took its place here.
+    store_symbols(builder.cache / SYMBOLS, files.values(), out.symbols)
     with stages.stage("audit") as stage:
         judgement, stage.cached = _audit(files, request.profile, out)
     with stages.stage("release") as stage:

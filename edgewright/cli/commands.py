@@ -66,6 +66,7 @@ GROUPS = (
         modules={
             "board": ("trust", "deploy", "smoke", "status", "rollback"),
             "doctor": ("doctor",),
+            "crash": ("crash",),
             "soak": ("soak",),
         },
     ),

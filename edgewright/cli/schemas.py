@@ -74,6 +74,7 @@ from edgewright.observe.bench.report import BoardBench
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import InstructionReport
+from edgewright.observe.crash.report import BoardCrashes
 from edgewright.observe.doctor.report import DoctorReport
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
@@ -111,6 +112,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.time": TimeEstimate,
     "bench.transfer": TransferReport,
     "build": BuildDocument,
+    "crash": BoardCrashes,
     "demo": DeployReport,
     "deploy": DeployReport,
     "doctor": DoctorReport,

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "common/document.hpp"
+#include "edge/crash_file.hpp"
 
 namespace edge {
 namespace {
@@ -100,7 +101,7 @@ void read_last_words(char* text, size_t room) {
   text[length] = '\0';
 }
 
-void on_fatal_signal(int signal) {
+void on_fatal_signal(int signal, siginfo_t* info, void* context) {
   while (crashed.test_and_set()) pause();  // another thread is at it already
   char words[600];
   read_last_words(words, sizeof words);
@@ -115,6 +116,7 @@ void on_fatal_signal(int signal) {
         static_cast<const char*>(words), "\"}}\n"}) {
     put(STDOUT_FILENO, part);
   }
+  write_crash_file(command_name.c_str(), signal, *info, context, held_back);
   _exit(prepared.exit);
 }
 
@@ -182,7 +184,7 @@ constexpr const char* illegal_message =
 constexpr const char* illegal_next = "build it for the board's own profile: invoke boards";
 char illegal_command[16];  // empty before main
 
-void on_illegal_instruction(int, siginfo_t* signal, void*) {
+void on_illegal_instruction(int number, siginfo_t* signal, void* context) {
   put(people, illegal_message);
   put(people, "\n  ");
   put_illegal(people, signal->si_addr);
@@ -197,6 +199,8 @@ void on_illegal_instruction(int, siginfo_t* signal, void*) {
   }
   put_illegal(STDOUT_FILENO, signal->si_addr);
   put(STDOUT_FILENO, "\"}}\n");
+  // Last, as it may take what the CPU lacks; before `main` nothing is kept.
+  write_crash_file(illegal_command, number, *signal, context, held_back);
   _exit(static_cast<int>(Exit::cpu));
 }
 
@@ -231,8 +235,11 @@ void install_crash_guard(const std::string& command) {
   sigaltstack(&alternative, nullptr);
   guard_instructions();  // an initialiser may have taken the signal since
   struct sigaction action{};
-  action.sa_handler = on_fatal_signal;
-  action.sa_flags = SA_ONSTACK;
+  action.sa_sigaction = on_fatal_signal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  // A fault of the handler's own ends the process; its end must not wait for itself.
+  sigfillset(&action.sa_mask);
+  sigdelset(&action.sa_mask, SIGALRM);
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE}) {
     sigaction(signal, &action, nullptr);
   }

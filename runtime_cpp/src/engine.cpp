@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "common/text.hpp"
+#include "edge/crash_file.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/statistics.hpp"
 #include "edge/tiles.hpp"
@@ -72,6 +73,7 @@ Result<Engine> open_engine(const Options& options) {
   const double start = now_ms();
   auto settings = read_settings(options);
   if (!settings) return settings.error();
+  if (!options.debug && !settings->release.empty()) keep_crashes(settings->release);
   auto file = map_model(settings->model);
   if (!file) return file.error();
   if (auto error = settings->inventory.check(settings->card)) return *error;

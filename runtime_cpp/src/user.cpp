@@ -64,13 +64,16 @@ Error refused(const std::string& subject, const std::string& problem) {
 
 }  // namespace
 
-std::optional<Error> become(const std::string& name, const std::vector<std::string>& folders) {
+std::optional<Error> become(const std::string& name, const std::vector<std::string>& folders,
+                            const std::string& dispensable) {
   if (geteuid() != 0) return std::nullopt;
   const auto user = find_user(name);
   if (!user) return refused("--user=" + name, "is no user of this board");
   for (const std::string& folder : folders) {
     if (!hand_over(folder, *user)) return refused(folder, system_fault());
   }
+  hand_over(dispensable,
+            *user);  // on storage that cannot be written the service works all the same
   const bool done = setgroups(0, nullptr) == 0 && setgid(user->gid) == 0 &&
                     setuid(user->uid) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
   if (!done) return refused("--user=" + name, system_fault());

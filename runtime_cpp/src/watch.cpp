@@ -18,6 +18,7 @@
 #include "common/text.hpp"
 #include "edge/apart.hpp"
 #include "edge/arrivals.hpp"
+#include "edge/crash_file.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/engine.hpp"
 #include "edge/file.hpp"
@@ -214,7 +215,7 @@ Outcome watch(const Options& options) {
   Spool spool(options, *engine);
   if (!options.user.empty()) {
     // From here on strangers' images are read, so no more than that is permitted.
-    auto error = become(options.user, {options.in, options.out});
+    auto error = become(options.user, {options.in, options.out}, crash_folder());
     if (!error) error = folders_fault(options);
     if (error) return failed(options.command, *error);
   }

@@ -9,7 +9,9 @@ namespace edge {
 
 /// From here on this process is the user `name` of /etc/passwd, for good, and may write these
 /// folders. A folder of root's becomes the user's own; one of another user's stays that user's,
-/// and its group becomes this user's. Nothing happens where the process is not root's.
-std::optional<Error> become(const std::string& name, const std::vector<std::string>& folders);
+/// and its group becomes this user's. Nothing happens where the process is not root's. So it is
+/// with the folder `dispensable` (empty: none), whose storage need not be writable.
+std::optional<Error> become(const std::string& name, const std::vector<std::string>& folders,
+                            const std::string& dispensable);
 
 }  // namespace edge

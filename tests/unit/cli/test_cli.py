@@ -14,7 +14,7 @@ from tests.schemas import require_valid
 OVER_SSH = (
     *("deploy", "smoke", "status", "doctor", "rollback", "keys.provision", "keys.revoke"),
     *("keys.floor", "keys.forget"),
-    *("service.install", "service.remove", "bench.transfer", "bench.board", "soak"),
+    *("service.install", "service.remove", "bench.transfer", "bench.board", "soak", "crash"),
 )
 WAYS = ("--board", "--host", "--emulated", "--lab", "--ask-password")
 
