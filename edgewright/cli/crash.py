@@ -51,9 +51,9 @@ def crash(c: Context, reach: Reach, symbols: Symbols = "", json: Json = False) -
 
 def symbol_folders(symbols: str) -> tuple[Path, ...]:
     """Where symbols are looked for. Raises UserError for a folder of the user's that has none."""
-    own = user_cache() / SYMBOLS
+    cached = user_cache() / SYMBOLS
     if not symbols:
-        return (own,)
+        return (cached,)
     folder = expanded(symbols)
     if not (folder / ".build-id").is_dir():
         raise UserError(
@@ -61,7 +61,7 @@ def symbol_folders(symbols: str) -> tuple[Path, ...]:
             "has no folder .build-id",
             next="name the folder above it, e.g. build/a53-som/symbols",
         )
-    return (folder, own)
+    return (folder, cached)
 
 
 def explain(files: Sequence[Fetched], folders: tuple[Path, ...], copies: Path) -> tuple[Crash, ...]:

@@ -41,7 +41,7 @@ constexpr size_t stack_register = 31;
 constexpr const char* machine = "arm";
 constexpr size_t register_count = 17;  // r0 to r15, cpsr
 constexpr size_t stack_register = 13;
-#else
+#else  // of the machine that runs the tests
 constexpr const char* machine = "x86_64";
 constexpr size_t register_count = 17;  // in DWARF's order, rip last
 constexpr size_t stack_register = 7;

@@ -96,3 +96,18 @@ def test_a_null_dereference_names_its_file_and_line(
     mode = board.check(["ls", "-l", f"{root}/crashes"]).stdout.splitlines()[-1]
     assert mode.startswith("-rw------- ")
     assert int(mode.split()[4]) < 64 << 10
+
+
+def test_symbols_without_their_program_name_what_has_rules(
+    board: Board, root: str, store: Path, scratch: Path
+) -> None:
+    crash(board, root, scratch / "edge-infer")
+
+    (explanation,) = explained(board, root, scratch)
+
+    functions = [frame.function for frame in explanation.threads[0].frames]
+    assert functions == [
+        "(anonymous namespace)::read_number",
+        "(anonymous namespace)::load",
+        "through_opaque",
+    ]

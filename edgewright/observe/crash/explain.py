@@ -93,7 +93,7 @@ def _frames(
     steps: Mapping[int, Sequence[Step]], unwinder: Unwinder, symbols: Path
 ) -> dict[int, tuple[Frame, ...]]:
     """Frames of threads by their ids. The files are read once for all of them."""
-    linked = {step.place - unwinder.bias for own in steps.values() for step in own}
+    linked = {step.place - unwinder.bias for of_thread in steps.values() for step in of_thread}
     lines = places(symbols, linked)
     functions = {address: unwinder.symbols.at(address) for address in linked}
     names = demangle(function.name for function in functions.values() if function)
@@ -109,7 +109,7 @@ def _frames(
             line=place.line if place else None,
         )
 
-    return {number: tuple(frame(step) for step in own) for number, own in steps.items()}
+    return {number: tuple(frame(step) for step in of_thread) for number, of_thread in steps.items()}
 
 
 def _bare_threads(crash: CrashFile) -> tuple[CrashedThread, ...]:

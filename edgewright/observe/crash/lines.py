@@ -20,12 +20,12 @@ def places(symbols: Path, addresses: Iterable[int]) -> Mapping[int, Place]:
     """Those of the addresses that a line table knows. ONNX Runtime is built without any."""
     with symbols.open("rb") as stream:
         dwarf = ELFFile(stream).get_dwarf_info(relocate_dwarf_sections=False)
-        known: dict[int, Place] = {}
+        lines: dict[int, Place] = {}
         for unit, inside in _by_unit(dwarf, addresses).items():
             program = dwarf.line_program_for_CU(dwarf.get_CU_at(unit))
             if program is not None:
-                known |= _places(program, inside)
-        return known
+                lines |= _places(program, inside)
+        return lines
 
 
 def _by_unit(dwarf: DWARFInfo, addresses: Iterable[int]) -> dict[int, list[int]]:
@@ -40,7 +40,7 @@ def _by_unit(dwarf: DWARFInfo, addresses: Iterable[int]) -> dict[int, list[int]]
 
 
 def _places(program: LineProgram, addresses: list[int]) -> dict[int, Place]:
-    known: dict[int, Place] = {}
+    lines: dict[int, Place] = {}
     before = None
     for entry in program.get_entries():
         state = entry.state
@@ -49,9 +49,9 @@ def _places(program: LineProgram, addresses: list[int]) -> dict[int, Place]:
         if before is not None:
             for address in addresses:
                 if before.address <= address < state.address:
-                    known[address] = Place(_path(program, before.file), before.line)
+                    lines[address] = Place(_path(program, before.file), before.line)
         before = None if state.end_sequence else state
-    return known
+    return lines
 
 
 def _path(program: LineProgram, number: int) -> str:

@@ -127,7 +127,7 @@ class Unwinder:
                 registers[number] = value
         registers[STACK_POINTER[self.machine]] = base
         back = registers.pop(LINK_REGISTER[self.machine], None)
-        if back is None or self.code.call_before(back - self.bias) is None:
+        if back is None or not self._is_return(back):
             return None
         step = Step(address=self._plain(back), origin="unwound")
         return Frame(step=step, registers=registers, bottom=base)
@@ -153,6 +153,12 @@ class Unwinder:
                 return caller
             likely = likely or caller  # a function that ends in a jump is not called by its caller
         return likely
+
+    def _is_return(self, back: int) -> bool:
+        """Whether a call may return there; without the program's code any of its functions will."""
+        if not self.code.segments:
+            return self.symbols.at(back - self.bias - 1) is not None
+        return self.code.call_before(back - self.bias) is not None
 
     def _calls(self, back: int, start: int | None) -> bool:
         """Whether `back` follows a call of the function at `start`, or one through a register."""
