@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from edgewright.base.errors import EdgewrightError, InterruptedWorkError, TargetError
+from edgewright.base.text import visible
 from edgewright.fleet.rollout import gates
 from edgewright.fleet.rollout.durable import Steps
 from edgewright.fleet.rollout.gates import VERDICTS, Measured, Reading, Word
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # Fabric takes half of a controller's start
     from edgewright.deploy.install import NextFence
 
 TICK_SECONDS = 1.0  # between looks at what operators wish; with the engine's own, 5 a second
+REASON = 500  # characters of why an attempt failed
 LOOKS = 3  # at a board that does not answer after the soak time
 OVER, STOPPED, ABORTED, LATE, APPROVED = "over", "stopped", "aborted", "late", "approved"
 
@@ -200,13 +202,14 @@ class Controller:
                 self._go()
             may_begin = not stop and not self._leaves.is_set()
             may_begin &= wish == "run" or (goal is Goal.FORMER and wish == "abort")
-            if may_begin and crew.begin(self._rollout, self._worker):
+            if may_begin and crew.begin(self._rollout, self._worker, goal):
                 wait_s = 0.0
                 continue
             wait_s = self._tick_s  # or until a board ends
             if not crew.at_work:
-                left = {state for _, state in ledger.counts(self._rollout)}
-                if State.RUNNING not in left and (stop or (may_begin and State.READY not in left)):
+                counts = ledger.counts(self._rollout)
+                at_work = any(state is State.RUNNING for _, state in counts)
+                if not at_work and (stop or (may_begin and (goal, State.READY) not in counts)):
                     return stop or OVER
 
     def _tell_failures(self, reports: Sequence[Report]) -> None:
@@ -260,6 +263,9 @@ class Controller:
             except EdgewrightError as fault:
                 failure = f"after the soak time: {fault.problem}"
                 continue
+            except Exception as bug:  # one board's answer never ends what judges all the others
+                failure = f"after the soak time: {_bug(bug)}"
+                continue
             failure = None
             if seen.current != member.release:
                 failure = f"after the soak time it runs {seen.current or 'no release'}"
@@ -289,8 +295,8 @@ class _Crew:
     def at_work(self) -> int:
         return len(self._began)
 
-    def begin(self, rollout: str, worker: str) -> int:
-        """Begin work on boards that are ready, as far as there is room; returns on how many."""
+    def begin(self, rollout: str, worker: str, goal: Goal) -> int:
+        """Begin work on boards that are ready for a goal, as far as there is room; on how many."""
         room = self._plan.parallel - self.at_work
         claims: Sequence[Claim] = ()
         if room:
@@ -305,6 +311,7 @@ class _Crew:
                 worker=worker,
                 limit=room,
                 lease_s=self._plan.lease_s,
+                goal=goal,
                 room=has_room,
                 full=[site for site, count in planned.items() if limit and count >= limit],
                 opening=self._boards.opening,
@@ -337,7 +344,7 @@ class _Crew:
         except EdgewrightError as fault:
             outcome, reason = Outcome.FAILED, _words(fault)
         except Exception as bug:
-            outcome, reason = Outcome.FAILED, f"a bug: {type(bug).__name__}: {bug}"
+            outcome, reason = Outcome.FAILED, _bug(bug)
         self._ended.put(Report(claim=current, outcome=outcome, reason=reason, result=result))
 
     def reports(self, wait_s: float) -> list[Report]:
@@ -368,4 +375,9 @@ class _Crew:
 
 
 def _words(fault: EdgewrightError) -> str:
-    return "; ".join((fault.problem, *fault.facts[:3]))[:500]
+    return "; ".join((fault.problem, *fault.facts[:3]))[:REASON]
+
+
+def _bug(bug: Exception) -> str:
+    """Its text may be a board's: no database takes half of a surrogate pair, PostgreSQL no zero."""
+    return visible(f"a bug: {type(bug).__name__}: {bug}"[:REASON])

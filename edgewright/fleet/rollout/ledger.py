@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from edgewright.base.errors import UserError
 from edgewright.fleet.rollout.database import Database
@@ -153,18 +154,16 @@ class Ledger:
         """
         now = self._clock()
         with self._begin() as connection:
-            if self._rollout(connection, name):
+            row = {
+                "name": name, "state": RUNNING, "wish": "run", "plan": plan, "wave": 0,
+                "phase": "planned", "reason": "", "started": now,
+            }  # fmt: skip
+            if not _insert_new(connection, ROLLOUTS, row):
                 raise UserError(
                     f"rollout '{name}'",
                     "is there already",
-                    next=f"edgewright rollout.status {name}",
+                    next=f"edgewright rollout.status --name={name}",
                 )
-            connection.execute(
-                ROLLOUTS.insert().values(
-                    name=name, state=RUNNING, wish="run", plan=plan, wave=0, phase="planned",
-                    reason="", started=now,
-                )
-            )  # fmt: skip
             quarantine = self._take(connection, name, [entry.board for entry in entries])
             connection.execute(
                 MEMBERS.insert(),
@@ -195,10 +194,10 @@ class Ledger:
         self, connection: sa.Connection, rollout: str, boards: Sequence[str]
     ) -> Mapping[str, str]:
         """Make boards this rollout's; the reasons of those in quarantine."""
+        boards = sorted(boards)  # two plans that lock the same boards come to them in one order
+        for names in _chunks(boards):
+            _insert_new(connection, BOARDS, *({"name": name, "fence": 0} for name in names))
         known = self._boards(connection, boards)
-        new = [{"name": name, "fence": 0} for name in boards if name not in known]
-        if new:
-            connection.execute(BOARDS.insert(), new)
         free = BOARDS.c.rollout.is_(None)
         taken = 0
         for names in _chunks(boards):
@@ -226,7 +225,8 @@ class Ledger:
     ) -> Mapping[str, sa.Row[tuple[str, int, str | None, str | None]]]:
         rows: dict[str, sa.Row[tuple[str, int, str | None, str | None]]] = {}
         for chunk in _chunks(names):
-            query = sa.select(BOARDS).where(BOARDS.c.name.in_(chunk)).with_for_update()
+            query = sa.select(BOARDS).where(BOARDS.c.name.in_(chunk)).order_by(BOARDS.c.name)
+            query = query.with_for_update()
             rows |= {row.name: row for row in connection.execute(query)}
         return rows
 
@@ -298,12 +298,16 @@ class Ledger:
     def reopen(self, rollout: str, boards: Collection[str] = ()) -> int:
         """Try boards that failed once more, all or those named; returns how many."""
         now = self._clock()
+        is_running = sa.select(ROLLOUTS.c.name).where(
+            ROLLOUTS.c.name == rollout, ROLLOUTS.c.state == RUNNING
+        )
         query = sa.select(MEMBERS.c.board).where(
-            MEMBERS.c.rollout == rollout,
-            MEMBERS.c.state == State.QUARANTINED,
-            MEMBERS.c.rollout.in_(sa.select(ROLLOUTS.c.name).where(ROLLOUTS.c.state == RUNNING)),
+            MEMBERS.c.rollout == rollout, MEMBERS.c.state == State.QUARANTINED
         )
         with self._begin() as connection:
+            # Nobody else ends the rollout or reopens its boards until this is done.
+            if connection.execute(is_running.with_for_update()).one_or_none() is None:
+                return 0
             failed = [name for name in connection.scalars(query) if not boards or name in boards]
             for names in _chunks(failed):
                 connection.execute(
@@ -354,9 +358,14 @@ class Ledger:
                 MEMBERS.c.wave == wave,
                 MEMBERS.c.goal == Goal.RELEASE,
             )
+            # Not by `tries`: an attempt that was cut, or that an operator had made again, counts as
+            # none there, and may have switched its board.
+            tried = sa.select(ATTEMPTS.c.board).where(
+                ATTEMPTS.c.rollout == rollout, ATTEMPTS.c.goal == Goal.RELEASE
+            )
             count = connection.execute(
                 MEMBERS.update()
-                .where(*mine, MEMBERS.c.tries > 0, MEMBERS.c.state != State.RUNNING)
+                .where(*mine, MEMBERS.c.board.in_(tried), MEMBERS.c.state != State.RUNNING)
                 .values(goal=Goal.FORMER, state=State.READY, tries=0, ready_at=now, reason="")
             ).rowcount
             connection.execute(
@@ -369,13 +378,13 @@ class Ledger:
             return count
 
     def skip_rest(self, rollout: str, wave: int, reason: str) -> int:
-        """No board of the wave that has not begun begins any more."""
+        """No board of the wave, or of one before it, that has not begun begins any more."""
         with self._begin() as connection:
             count = connection.execute(
                 MEMBERS.update()
                 .where(
                     MEMBERS.c.rollout == rollout,
-                    MEMBERS.c.wave == wave,
+                    MEMBERS.c.wave <= wave,
                     MEMBERS.c.state.in_((State.WAITING, State.READY)),
                 )
                 .values(state=State.SKIPPED, reason=reason)
@@ -427,22 +436,26 @@ class Ledger:
         worker: str,
         limit: int,
         lease_s: float,
+        goal: Goal = Goal.RELEASE,
         room: Callable[[str], bool] = lambda _: True,
         full: Collection[str] = (),
         opening: Callable[[str], float] = lambda _: 0.0,
     ) -> tuple[Claim, ...]:
-        """Take at most `limit` boards that are ready.
+        """Take at most `limit` boards that are ready for a goal.
 
+        A board that was put in quarantine meanwhile gets no release; it may still go back.
         `room` tells whether a site may have one more board at work; it is asked for each claim.
         Of the sites in `full` none is looked at.
         `opening` tells when a board may be touched (Unix seconds): until then it is left alone.
         """
         now, claims = self._clock(), list[Claim]()
         query = (
-            sa.select(MEMBERS)
+            sa.select(MEMBERS, BOARDS.c.quarantine)
+            .join(BOARDS, BOARDS.c.name == MEMBERS.c.board)
             .where(
                 MEMBERS.c.rollout == rollout,
                 MEMBERS.c.state == State.READY,
+                MEMBERS.c.goal == goal,
                 MEMBERS.c.ready_at <= now,
                 MEMBERS.c.site.not_in(full),
             )
@@ -453,10 +466,11 @@ class Ledger:
             for row in connection.execute(query).all():
                 if len(claims) == limit:
                     break
-                if (opens := opening(row.board)) > now:
-                    connection.execute(
-                        MEMBERS.update().where(*_of(row, State.READY)).values(ready_at=opens)
-                    )
+                ready = MEMBERS.update().where(*_of(row, State.READY))
+                if row.quarantine is not None and goal is Goal.RELEASE:
+                    connection.execute(ready.values(state=State.SKIPPED, reason=row.quarantine))
+                elif (opens := opening(row.board)) > now:
+                    connection.execute(ready.values(ready_at=opens))
                 elif room(row.site) and (claim := self._claim(connection, row, worker, lease_s)):
                     claims.append(claim)
         return tuple(claims)
@@ -513,18 +527,18 @@ class Ledger:
 
         None where the claim counts no more.
         """
-        if claim.fence > last:
-            return claim
+        new = replace(claim, fence=max(claim.fence, last + 1))
         with self._begin() as connection:
-            raised = connection.execute(
-                ATTEMPTS.update().where(*_running(claim)).values(fence=last + 1)
+            counts = connection.execute(
+                ATTEMPTS.update().where(*_running(claim)).values(fence=new.fence)
             ).rowcount
-            if not raised:
+            if not counts:
                 return None
+            if new == claim:
+                return claim
             connection.execute(
-                BOARDS.update().where(BOARDS.c.name == claim.board).values(fence=last + 1)
+                BOARDS.update().where(BOARDS.c.name == claim.board).values(fence=new.fence)
             )
-            new = replace(claim, fence=last + 1)
             self._add(
                 connection, claim.rollout, "fence", f"the board had {last}",
                 board=claim.board, fence=new.fence,
@@ -656,11 +670,7 @@ class Ledger:
     def quarantine(self, board: str, reason: str | None) -> None:
         """Keep a board out of rollouts, with a reason; None lets it in again."""
         with self._begin() as connection:
-            if board not in self._boards(connection, [board]):
-                connection.execute(BOARDS.insert().values(name=board, fence=0))
-            connection.execute(
-                BOARDS.update().where(BOARDS.c.name == board).values(quarantine=reason)
-            )
+            _insert_new(connection, BOARDS, {"name": board, "fence": 0})
             rollout = connection.execute(
                 sa.select(BOARDS.c.rollout).where(BOARDS.c.name == board)
             ).scalar_one()
@@ -674,6 +684,10 @@ class Ledger:
                     )
                     .values(state=State.SKIPPED, reason=reason)
                 )
+            # After its member, as in all transactions: one in the other order would lock them out.
+            connection.execute(
+                BOARDS.update().where(BOARDS.c.name == board).values(quarantine=reason)
+            )
             kind = "released" if reason is None else "quarantined"
             self._add(connection, rollout or "", kind, reason or "", board=board)
 
@@ -691,10 +705,8 @@ class Ledger:
     def judge(self, rollout: str, wave: int, gates: str) -> None:
         """What the gates of a wave said (JSON); the first word counts."""
         with self._begin() as connection:
-            if self._verdict(connection, rollout, wave) is None:
-                connection.execute(
-                    VERDICTS.insert().values(rollout=rollout, wave=wave, gates=gates)
-                )
+            row = {"rollout": rollout, "wave": wave, "gates": gates}
+            if _insert_new(connection, VERDICTS, row):
                 self._add(connection, rollout, "judged", f"wave {wave}")
 
     def verdicts(self, rollout: str) -> Mapping[int, str]:
@@ -702,32 +714,21 @@ class Ledger:
         with self._begin() as connection:
             return {row.wave: row.gates for row in connection.execute(query)}
 
-    def _verdict(self, connection: sa.Connection, rollout: str, wave: int) -> str | None:
-        query = sa.select(VERDICTS.c.gates).where(
-            VERDICTS.c.rollout == rollout, VERDICTS.c.wave == wave
-        )
-        return connection.execute(query).scalar_one_or_none()
-
     def approve(self, rollout: str, wave: int, who: str, reason: str) -> None:
         """A person lets the rollout go on after this wave. The first approval is kept."""
+        row = {
+            "rollout": rollout, "wave": wave, "who": who, "reason": reason, "at": self._clock(),
+        }  # fmt: skip
         with self._begin() as connection:
-            if self._approval(connection, rollout, wave) is None:
-                connection.execute(
-                    APPROVALS.insert().values(
-                        rollout=rollout, wave=wave, who=who, reason=reason, at=self._clock()
-                    )
-                )
+            if _insert_new(connection, APPROVALS, row):
                 self._add(connection, rollout, "approved", f"wave {wave} by {who}: {reason}")
 
     def approval(self, rollout: str, wave: int) -> Approval | None:
-        with self._begin() as connection:
-            return self._approval(connection, rollout, wave)
-
-    def _approval(self, connection: sa.Connection, rollout: str, wave: int) -> Approval | None:
         query = sa.select(APPROVALS.c.who, APPROVALS.c.reason, APPROVALS.c.at).where(
             APPROVALS.c.rollout == rollout, APPROVALS.c.wave == wave
         )
-        row = connection.execute(query).one_or_none()
+        with self._begin() as connection:
+            row = connection.execute(query).one_or_none()
         return Approval(who=row.who, reason=row.reason, at=row.at) if row else None
 
     def orders(self, rollout: str) -> tuple[Order, ...]:
@@ -796,3 +797,20 @@ def _running(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
 
 def _chunks(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+INSERT: Mapping[str, Callable[[sa.Table], postgresql.Insert | sqlite.Insert]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite.insert,
+}
+
+
+def _insert_new(connection: sa.Connection, table: sa.Table, *rows: Mapping[str, object]) -> int:
+    """Insert rows but those whose keys are there; how many.
+
+    Not by looking first: PostgreSQL shows nothing of what another transaction inserts meanwhile,
+    and then refuses the second row.
+    """
+    insert = INSERT[connection.dialect.name](table).values(rows).on_conflict_do_nothing()
+    # A driver need not count rows that were inserted.
+    return len(connection.execute(insert.returning(*table.primary_key)).all())

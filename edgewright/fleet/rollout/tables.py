@@ -9,6 +9,7 @@ from edgewright.fleet.rollout.database import Database
 
 Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # which counts rowids up by itself
 METADATA = sa.MetaData()
+MIGRATION = "MIGRATION"  # a lock; that of a rollout has its name, which has no capital letters
 
 SCHEMA = sa.Table("ledger_schema", METADATA, sa.Column("version", sa.Integer, nullable=False))
 ROLLOUTS = sa.Table(
@@ -159,7 +160,7 @@ def migrate(database: Database) -> None:
     Raises UserError for one that a newer edgewright migrated, and where it cannot be opened.
     """
     try:
-        with database.only_one("migration"), database.engine.begin() as connection:
+        with database.only_one(MIGRATION), database.engine.begin() as connection:
             version = 0
             if sa.inspect(connection).has_table(SCHEMA.name):
                 version = connection.execute(sa.select(SCHEMA.c.version)).scalar_one()

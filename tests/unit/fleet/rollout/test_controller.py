@@ -218,6 +218,24 @@ def test_a_service_that_restarts_and_a_board_that_went_back_are_seen_after_the_s
     assert named["failures<=5%"] == (first[1],)
 
 
+def test_a_board_whose_answer_nobody_understands_ends_no_rollout(database: Database) -> None:
+    boards = Fakes()
+    boards.faults["oven-3"] = [ValueError("half \udc80 of a letter")]
+    look = boards.look
+
+    def misread(board: str) -> Seen:
+        if board == "oven-5":
+            raise ValueError("no number")
+        return look(board)
+
+    boards.look = misread  # type: ignore[method-assign]
+    ledger = begin(database, boards, waves="100%", gates="failures<=2")
+
+    assert conduct(ledger, boards) == "done"
+    reasons = {member.board: member.reason for member in ledger.members("bread")}
+    assert reasons["oven-3"] == "a bug: ValueError: half \\udc80 of a letter"
+
+
 def test_too_many_failures_stop_a_wave_before_its_end(database: Database) -> None:
     boards = Fakes(count=30)
     boards.faults = {f"oven-{n}": [HopelessError("oven", "wrong answers")] for n in range(30)}

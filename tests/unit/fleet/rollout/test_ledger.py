@@ -4,6 +4,10 @@ The fixtures `database` and `opener` tell which.
 """
 
 import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import hypothesis
 import pytest
@@ -14,7 +18,17 @@ from edgewright.base.errors import UserError
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.ledger import MOST_CUTS, Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
-from edgewright.fleet.rollout.tables import ATTEMPTS, EVENTS, SCHEMA, migrate
+from edgewright.fleet.rollout.tables import (
+    APPROVALS,
+    ATTEMPTS,
+    BOARDS,
+    EVENTS,
+    MEMBERS,
+    MIGRATIONS,
+    ROLLOUTS,
+    SCHEMA,
+    migrate,
+)
 from tests.ledger_machine import LedgerMachine, Open
 
 RETRY = Retry(tries=2, backoff_s=10)
@@ -194,7 +208,7 @@ def test_a_wave_that_is_taken_back_leaves_untried_boards_alone(ledger: Ledger) -
                    Report(claim=failed, outcome=Outcome.HOPELESS)], RETRY)  # fmt: skip
 
     assert ledger.take_back("bread", 1) == 2
-    claims = ledger.claim("bread", worker="w", limit=9, lease_s=60)
+    claims = ledger.claim("bread", worker="w", limit=9, lease_s=60, goal=Goal.FORMER)
     assert {(claim.board, claim.goal) for claim in claims} == {
         (done.board, Goal.FORMER), (failed.board, Goal.FORMER),
     }  # fmt: skip
@@ -249,7 +263,7 @@ def test_the_schema_is_migrated_once_and_a_newer_one_is_refused(database: Databa
     for thread in threads:
         thread.join()
     with database.engine.begin() as connection:
-        assert connection.scalars(sa.select(SCHEMA.c.version)).all() == [1]
+        assert connection.scalars(sa.select(SCHEMA.c.version)).all() == [len(MIGRATIONS)]
         connection.execute(SCHEMA.update().values(version=99))
 
     with pytest.raises(UserError, match="a newer edgewright made it"):
@@ -269,3 +283,172 @@ def test_a_lock_excludes_others_and_ends_with_its_block(database: Database) -> N
         pass
     with database.only_one("bread", on_busy=refuse):
         pass
+
+
+# Two at the same moment
+
+
+@contextmanager
+def at_the_same_moment(database: Database, work: Callable[[], object]) -> Iterator[sa.Connection]:
+    """The block's transaction ends once `work`, in a thread, has come to what it has locked."""
+    with ThreadPoolExecutor(1) as pool:
+        with database.engine.begin() as connection:
+            yield connection
+            ends = pool.submit(work)
+            time.sleep(0.2)
+        ends.result(10)
+
+
+def a_rollout(name: str) -> sa.Insert:
+    row = {"name": name, "state": "running", "wish": "run", "plan": "{}", "wave": 0}
+    return ROLLOUTS.insert().values({**row, "phase": "", "reason": "", "started": 0.0})
+
+
+def test_of_two_approvals_at_once_the_first_one_counts(ledger: Ledger, database: Database) -> None:
+    ann = {"rollout": "bread", "wave": 1, "who": "ann", "reason": "", "at": 0.0}
+    with at_the_same_moment(
+        database, lambda: ledger.approve("bread", 1, "bob", "me too")
+    ) as connection:
+        connection.execute(APPROVALS.insert().values(ann))
+
+    approval = ledger.approval("bread", 1)
+    assert approval is not None
+    assert approval.who == "ann"
+
+
+def test_of_two_rollouts_at_once_with_one_new_board_the_second_is_refused(
+    ledger: Ledger, database: Database
+) -> None:
+    def late() -> None:
+        with pytest.raises(UserError, match="1 of its boards are in rollout 'cake'"):
+            ledger.plan("pie", "{}", [Entry(board="new", site="hall", wave=1)])
+
+    with at_the_same_moment(database, late) as connection:
+        connection.execute(a_rollout("cake"))
+        connection.execute(BOARDS.insert().values(name="new", fence=0, rollout="cake"))
+
+
+def test_of_two_rollouts_at_once_with_one_name_the_second_is_refused(
+    ledger: Ledger, database: Database
+) -> None:
+    def late() -> None:
+        with pytest.raises(UserError, match="is there already"):
+            ledger.plan("cake", "{}", [Entry(board="b", site="hall", wave=1)])
+
+    with at_the_same_moment(database, late) as connection:
+        connection.execute(a_rollout("cake"))
+
+
+def test_a_board_is_put_in_quarantine_at_the_moment_it_becomes_known(
+    ledger: Ledger, database: Database
+) -> None:
+    with at_the_same_moment(database, lambda: ledger.quarantine("new", "its disk")) as connection:
+        connection.execute(BOARDS.insert().values(name="new", fence=0))
+
+    assert ledger.in_quarantine() == {"new": "its disk"}
+
+
+def test_a_claim_and_a_quarantine_at_once_do_not_lock_each_other_out(
+    ledger: Ledger, database: Database
+) -> None:
+    mine = MEMBERS.c.rollout == "bread", MEMBERS.c.board == "oven-1"
+    with ThreadPoolExecutor(1) as pool:
+        with database.engine.begin() as connection:  # what a claim does, in its order
+            connection.execute(MEMBERS.update().where(*mine).values(state=State.RUNNING))
+            quarantined = pool.submit(ledger.quarantine, "oven-1", "its disk")
+            time.sleep(0.2)
+            connection.execute(BOARDS.update().where(BOARDS.c.name == "oven-1").values(fence=9))
+        quarantined.result(10)
+
+    assert member_state(ledger, "oven-1") is State.RUNNING
+    assert ledger.in_quarantine() == {"oven-1": "its disk"}
+
+
+def test_a_board_that_two_operators_try_again_is_not_taken_from_its_worker(
+    ledger: Ledger, database: Database, clock: Clock
+) -> None:
+    failed = claim_one(ledger)
+    ledger.finish([Report(claim=failed, outcome=Outcome.HOPELESS)], RETRY)
+    with ThreadPoolExecutor(1) as pool:
+        with database.engine.begin() as connection:  # the first one, and a claim right after it
+            is_bread = ROLLOUTS.c.name == "bread"
+            connection.execute(sa.select(ROLLOUTS).where(is_bread).with_for_update())
+            mine = MEMBERS.c.rollout == "bread", MEMBERS.c.board == failed.board
+            connection.execute(MEMBERS.update().where(*mine).values(state=State.RUNNING))
+            second = pool.submit(ledger.reopen, "bread")
+            time.sleep(0.2)
+        assert second.result(10) == 0
+
+    assert member_state(ledger, failed.board) is State.RUNNING
+
+
+def test_a_rollout_by_the_name_of_the_migration_keeps_nobody_out(database: Database) -> None:
+    with database.only_one("migration"):
+        opening = threading.Thread(target=Ledger, args=(database, time.time), daemon=True)
+        opening.start()
+        opening.join(5)
+        assert not opening.is_alive()
+
+
+# Boards that come back to work
+
+
+def test_boards_whose_attempt_was_cut_or_made_again_go_back_too(ledger: Ledger) -> None:
+    cut = claim_one(ledger, worker="killed")
+    failed = claim_one(ledger, worker="killed")
+    ledger.expire("bread", RETRY, worker="new")
+    again = next(claim for claim in ledger.claim("bread", worker="new", limit=9, lease_s=60)
+                 if claim.board == failed.board)  # fmt: skip
+    ledger.finish([Report(claim=again, outcome=Outcome.HOPELESS)], RETRY)
+    ledger.expire("bread", RETRY, worker="newer")
+    assert ledger.reopen("bread") == 1
+    assert {member.tries for member in ledger.members("bread")} == {0}
+
+    ledger.skip_rest("bread", 1, "too many boards of its wave failed")
+    ledger.take_back("bread", 1)
+
+    claims = ledger.claim("bread", worker="w", limit=9, lease_s=60, goal=Goal.FORMER)
+    assert {cut.board, failed.board} <= {claim.board for claim in claims}
+
+
+def test_while_a_wave_goes_back_no_board_gets_the_release(ledger: Ledger) -> None:
+    failed, done = ledger.claim("bread", worker="w", limit=2, lease_s=60)
+    ledger.finish([Report(claim=failed, outcome=Outcome.HOPELESS),
+                   Report(claim=done, outcome=Outcome.DONE)], RETRY)  # fmt: skip
+    ledger.reopen("bread")
+
+    assert ledger.claim("bread", worker="w", limit=9, lease_s=60, goal=Goal.FORMER) == ()
+
+
+def test_a_wave_that_is_late_skips_boards_of_earlier_waves_that_were_tried_again(
+    ledger: Ledger,
+) -> None:
+    failed = claim_one(ledger)
+    ledger.finish([Report(claim=failed, outcome=Outcome.HOPELESS)], RETRY)
+    ledger.reopen("bread")
+
+    ledger.skip_rest("bread", 2, "the wave's time was over")
+
+    assert member_state(ledger, failed.board) is State.SKIPPED
+
+
+def test_a_board_that_is_put_in_quarantine_at_work_is_not_tried_again(
+    ledger: Ledger, clock: Clock
+) -> None:
+    claim = claim_one(ledger)
+    ledger.quarantine(claim.board, "it smokes")
+    ledger.finish([Report(claim=claim, outcome=Outcome.FAILED, reason="off")], RETRY)
+    clock.now += 100
+
+    claims = ledger.claim("bread", worker="w", limit=9, lease_s=60)
+
+    assert claim.board not in {claim.board for claim in claims}
+    assert member_state(ledger, claim.board) is State.SKIPPED
+
+
+def test_a_worker_whose_attempt_was_given_up_gets_no_fence(ledger: Ledger, clock: Clock) -> None:
+    late = claim_one(ledger)
+    clock.now += 61
+    ledger.expire("bread", RETRY, worker="first")
+
+    assert ledger.raise_fence(late, 0) is None
