@@ -22,6 +22,7 @@ SIGNIFICANCE = 0.05
 # Below it, not even boards that all agree reach the significance: one half to the fourth is 0.06.
 MINIMUM_PAIRS = 5
 STRAY = 0.05  # share of the boards that may be beyond the limit by themselves
+DIGITS = 9  # of a share; what is beyond is how a processor rounds, and no board's doing
 EXACT = 50  # pairs; above, the normal distribution is as good
 
 GATE = re.compile(r"(?P<name>[a-z0-9]+)<=(?P<limit>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<percent>%?)")
@@ -133,7 +134,8 @@ def worst(verdicts: Sequence[Verdict]) -> Word:
 
 def may_fail(gate: Gate, boards: int) -> int:
     """How many of so many boards may fail."""
-    return math.floor(gate.limit * boards) if gate.is_share else int(gate.limit)
+    # 29 % of 100 boards are 28.999999999999996 of them.
+    return math.floor(round(gate.limit * boards, DIGITS)) if gate.is_share else int(gate.limit)
 
 
 def _failures(gate: Gate, readings: Sequence[Reading]) -> Verdict:
@@ -187,11 +189,12 @@ class _Paired:
             change = self.worse(before, after) if before and after else None
             if change is not None:
                 changes[reading.board] = change
+        excess = {board: round(changes[board] - gate.limit, DIGITS) for board in changes}
         beyond = sorted(
-            (board for board in changes if changes[board] > gate.limit),
-            key=lambda board: (-changes[board], board),
+            (board for board in excess if excess[board] > 0),
+            key=lambda board: (-excess[board], board),
         )
-        p = signed_rank([change - gate.limit for change in changes.values()])
+        p = signed_rank([*excess.values()])
         if len(changes) < MINIMUM_PAIRS:
             word = Word.NONE
         elif p < SIGNIFICANCE:

@@ -85,6 +85,15 @@ def test_one_stray_board_among_few_is_no_verdict_and_named() -> None:
     assert (none.word, none.boards) == (Word.NONE, ("oven-7",))
 
 
+def test_what_is_at_the_limit_is_within_it() -> None:
+    """0.95 less 0.94 is more than 0.01 to a processor, and 0.29 times 100 less than 29."""
+    readings = [reading(f"b-{n}", right=(0.95, 0.94)) for n in range(8)]
+
+    assert verdict("accuracy<=1%", readings).word is Word.YES
+    (gate,) = gates.parse("failures<=29%")
+    assert gates.may_fail(gate, 100) == 29
+
+
 def test_a_leak_on_all_boards_fails() -> None:
     readings = [reading(f"b-{n}", memory=(30_000 + n, 45_000 + 7 * n)) for n in range(6)]
 
