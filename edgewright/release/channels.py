@@ -53,27 +53,28 @@ class Channel:
     def file(self) -> str:
         return f"{CHANNELS}/{self.board}/{self.name}.json"
 
+    @property
+    def _subject(self) -> str:
+        return f"{self.store.place}: channel {self.name} of {self.board}"
+
     def read(self, trusted: Sequence[PublicKey]) -> Pointer | None:
         """What it points to; None while it points to nothing and never did.
 
         Raises UserError for a pointer that nobody trusted signed, of another channel, or older
         than one that this user has read.
         """
-        subject = f"{self.store.place}: channel {self.name} of {self.board}"
+        subject = self._subject
         with locked(self.floor_file.with_name(f".{self.floor_file.name}.lock")):
-            floor = self._floor()
-            if not self.store.exists(self.file):
+            floor, pointer = self._floor(), self._stored(trusted, subject)
+            if pointer is None:
                 if floor:
                     raise UserError(
-                        subject, "is gone", facts=[f"expected: sequence {floor} or higher"]
+                        subject,
+                        "is gone",
+                        facts=[f"expected: sequence {floor} or higher"],
+                        next="ask who keeps the store; a new release.promote goes beyond it",
                     )
                 return None
-            raw = self.store.read(self.file, limit=ENVELOPE_BYTES)
-            opened = dsse.open_(raw, PAYLOAD_TYPE, trusted, subject)
-            pointer = parse_json(Pointer, opened.payload, subject, "not a pointer")
-            if (pointer.board, pointer.channel) != (self.board, self.name):
-                facts = [f"found: {pointer.channel} of {pointer.board}"]
-                raise UserError(subject, "holds another channel's pointer", facts=facts)
             if pointer.sequence < floor:
                 raise UserError(
                     subject,
@@ -87,12 +88,29 @@ class Channel:
             self._raise_floor(pointer.sequence)
             return pointer
 
+    def _stored(self, trusted: Sequence[PublicKey], subject: str) -> Pointer | None:
+        """The pointer that the store has, however old it is."""
+        if not self.store.exists(self.file):
+            return None
+        raw = self.store.read(self.file, limit=ENVELOPE_BYTES)
+        opened = dsse.open_(raw, PAYLOAD_TYPE, trusted, subject)
+        pointer = parse_json(Pointer, opened.payload, subject, "not a pointer")
+        if (pointer.board, pointer.channel) != (self.board, self.name):
+            facts = [f"found: {pointer.channel} of {pointer.board}"]
+            raise UserError(subject, "holds another channel's pointer", facts=facts)
+        return pointer
+
     def point(self, release: str, signer: Signer, trusted: Sequence[PublicKey]) -> Pointer:
-        """Point to another release; the store is the caller's alone. Raises UserError as `read`."""
-        current = self.read(trusted)
-        if current and current.release == release:
+        """Point to another release; the store is the caller's alone.
+
+        Goes beyond what this user has read, also where the store was set back. Raises UserError
+        for a pointer that nobody trusted signed, or of another channel.
+        """
+        floor, current = self._floor(), self._stored(trusted, self._subject)
+        last = max(floor, current.sequence if current else 0)
+        if current and current.release == release and current.sequence == last:
             return current
-        at_least = current.sequence + 1 if current else 1
+        at_least = last + 1
         pointer = Pointer.model_validate(
             {
                 "board": self.board,

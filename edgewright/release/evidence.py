@@ -168,6 +168,8 @@ def check_texts(evidence: Evidence, sbom: Sbom) -> int:
 
 
 def _files(folder: Path) -> set[str]:
+    if folder.is_symlink():  # to anywhere: it is not walked
+        return {folder.name}
     return {
         PurePosixPath(path.relative_to(folder.parent)).as_posix()
         for path in folder.rglob("*")
@@ -238,6 +240,11 @@ def verify(
     ]
     if opened.comment != comment(manifest.id):
         problems.append(f"signed as: {opened.comment[:200]}")
+    if evidence.statement.is_file():
+        # `release.sign` with another key signs this file: what was not signed is not slipped in.
+        beside_it = read_inside(evidence.folder, STATEMENT, limit=STATEMENT_BYTES)
+        if beside_it != opened.payload:
+            problems.append(f"{STATEMENT}: another statement than the signed one")
     problems += _contradictions(statement, manifest)
     if problems:
         raise UserError(subject, "is not about this release", facts=problems, next=REBUILD)

@@ -79,19 +79,19 @@ class HttpStore(Contents):
 
     def names(self, folder: str) -> Iterator[str]:
         """Files below a folder, sorted."""
-        names = self._names(folder, DEPTH)
-        if len(names) > MOST_RELEASES:
-            raise UserError(f"{self.url}/{folder}", f"more than {MOST_RELEASES:,} files")
-        yield from sorted(names)
-
-    def _names(self, folder: str, depth: int) -> list[str]:
         names: list[str] = []
-        for name, is_folder in self._entries(folder):
-            if is_folder and depth > 0:
-                names += self._names(f"{folder}/{name}", depth - 1)
-            elif not is_folder and not name.startswith("."):
-                names.append(f"{folder}/{name}")
-        return names
+        folders, entries = [(folder, DEPTH)], 0
+        while folders:
+            at, depth = folders.pop()
+            for name, is_folder in self._entries(at):
+                entries += 1
+                if entries > MOST_RELEASES:  # folders too: each is another request
+                    raise UserError(f"{self.url}/{folder}", f"more than {MOST_RELEASES:,} files")
+                if is_folder and depth > 0:
+                    folders.append((f"{at}/{name}", depth - 1))
+                elif not is_folder and not name.startswith("."):
+                    names.append(f"{at}/{name}")
+        yield from sorted(names)
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
         """Name, and whether it is a folder, of what lies directly in a folder."""
@@ -170,7 +170,9 @@ class HttpStore(Contents):
                     facts = [f"expected: at most {limit:,} bytes"]
                     raise UserError(f"{self.url}/{name}", "is too large", facts=facts)
                 length = answer.getheader("Content-Length")
-                if method == "GET" and length not in (None, str(len(content))):
+                is_whole = length in (None, str(len(content)))
+                # The page of a refusal may be longer than what was asked for, and says nothing.
+                if method == "GET" and answer.status == 200 and not is_whole:
                     raise http.client.IncompleteRead(content)
                 return answer.status, content
             finally:
@@ -226,6 +228,10 @@ def http_store(url: str, authorization: str | None) -> HttpStore:
         )
     if authorization and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1"):
         raise UserError(url, "would get the authorization in clear", next="use https://")
-    if authorization and not authorization.isprintable():
-        raise UserError("EDGEWRIGHT_STORE_AUTHORIZATION", "has control characters", next="mend it")
+    if authorization and not (authorization.isascii() and authorization.isprintable()):
+        raise UserError(
+            "EDGEWRIGHT_STORE_AUTHORIZATION",
+            "has control characters, or letters beyond ASCII",
+            next="mend it",
+        )
     return HttpStore(url=url.rstrip("/"), authorization=authorization)

@@ -97,8 +97,10 @@ def _files(release: Release, behind: Evidence) -> Iterator[tuple[str, Path]]:
     yield ORDER, order.beside(release.archive)
     if behind.exists:
         for path in sorted(behind.folder.rglob("*")):
-            if path.is_file():
-                yield f"evidence/{path.relative_to(behind.folder).as_posix()}", path
+            name = f"evidence/{path.relative_to(behind.folder).as_posix()}"
+            # What somebody left there besides would make an index that nobody can read.
+            if path.is_file() and _is_fit(name):
+                yield name, path
 
 
 def _index(board: str, release: str) -> str:
@@ -183,7 +185,8 @@ def pull(
             facts = [f"found: {verified.manifest.id} for board {verified.manifest.board}"]
             raise UserError(f"{store.place}: release {release}", "is another one", facts=facts)
         if behind.exists:
-            evidence.verify(behind, verified.manifest, archive, trusted)
+            proof = evidence.verify(behind, verified.manifest, archive, trusted)
+            evidence.require_complete(behind, proof)  # as it was when it was published
         _unpack(archive, verified.manifest.files, aside)
         shutil.copyfile(order.beside(archive), aside / release / SIGNATURE)
         load_release(aside / release)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked, read_inside, write_file
@@ -96,15 +96,29 @@ class FolderStore(Contents):
         return path.exists() or path.is_symlink()
 
     def write(self, name: str, content: bytes) -> None:
-        write_file(self.root / name, content, mode=0o644, durable=True)
+        write_file(self._inside(name), content, mode=0o644, durable=True)
 
     def remove(self, name: str) -> int:
-        size = (self.root / name).stat().st_size
-        (self.root / name).unlink()
+        path = self._inside(name)
+        size = path.stat().st_size
+        path.unlink()
         return size
 
+    def _inside(self, name: str) -> Path:
+        """Where a document or a folder lies. Raises UserError where a link leads elsewhere: what
+        is written or removed there is somebody's who did not name it.
+        """
+        for part in (PurePosixPath(name), *PurePosixPath(name).parents):
+            if (path := self.root / part).is_symlink() and part != PurePosixPath():
+                raise UserError(
+                    str(path),
+                    "is a link, expected a part of this store",
+                    next=f"rm {path}, or name the store that it leads to",
+                )
+        return self.root / name
+
     def names(self, folder: str) -> Iterator[str]:
-        top = self.root / folder
+        top = self._inside(folder)
         paths = [path for path in top.rglob("*") if not path.name.startswith(".")]
         if len(paths) > MOST_RELEASES:
             raise UserError(str(top), f"more than {MOST_RELEASES:,} files")

@@ -222,6 +222,16 @@ def change_statement(found: Evidence) -> None:
     found.envelope.write_text(json.dumps(envelope))
 
 
+def change_unsigned_statement(found: Evidence) -> None:
+    raw = found.statement.read_bytes().replace(b"builder:test", b"builder:evil")
+    found.statement.write_bytes(raw)
+
+
+def link_all_texts(found: Evidence) -> None:
+    (found.folder / "licenses").rename(found.folder.parent / "texts")
+    (found.folder / "licenses").symlink_to(found.folder.parent / "texts")
+
+
 def change_type(found: Evidence) -> None:
     envelope = json.loads(found.envelope.read_bytes())
     envelope["payloadType"] = "text/plain"
@@ -240,7 +250,9 @@ def lead_outside(found: Evidence) -> None:
         (add_text, "licence texts differ"),
         (link_text, "licence texts differ"),
         (change_bill, "not about this release"),
+        (link_all_texts, "licence texts differ"),
         (change_statement, "signature does not fit"),
+        (change_unsigned_statement, "not about this release"),
         (change_type, "another type of payload"),
         (lead_outside, "licence text without place"),
     ],

@@ -30,6 +30,7 @@ class Server:
     failures: int = 0  # requests that are answered with 500
     cut: str = ""  # method whose line is cut, every time
     listing: bytes | None = None
+    missing: bytes = b""  # the page of what is not there
     seen: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
@@ -48,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(500)
         elif self.command in ("GET", "HEAD"):
             content = server.files.get(path)
-            self.answer(404 if content is None else 200, content or b"")
+            self.answer(404, server.missing) if content is None else self.answer(200, content)
         elif self.command == "MKCOL":
             self.answer(405 if path.rstrip("/") in server.folders else 201)
             server.folders.add(path.rstrip("/"))
@@ -211,6 +212,30 @@ def test_a_listing_that_leads_elsewhere_lists_nothing(
     assert published.listed(store) == []
 
 
+def test_folders_without_end_are_not_walked(
+    store: HttpStore, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_store, "MOST_RELEASES", 50)
+    kind = "<resourcetype><collection/></resourcetype>"
+    rows = "".join(
+        f"<response><href>/store/releases/{at}{n}/</href>{kind}</response>"
+        for at in ("", *(f"{m}/" for m in range(20)))
+        for n in range(20)
+    )
+    server.listing = f'<multistatus xmlns="DAV:">{rows}</multistatus>'.encode()
+
+    with pytest.raises(UserError, match="more than 50 files"):
+        published.listed(store)
+    assert len(server.seen) < 50
+
+
+def test_a_long_page_of_what_is_missing_is_no_cut_line(store: HttpStore, server: Server) -> None:
+    server.missing = b"<html>no such page</html>" * 100
+
+    with pytest.raises(UserError, match="no such file"):
+        store.read("blobs/0", limit=10)
+
+
 def test_an_answer_without_end_is_read_to_its_limit(store: HttpStore, server: Server) -> None:
     server.files["/store/releases/board/0.json"] = bytes(2 << 20)
 
@@ -240,6 +265,7 @@ def test_the_authorization_goes_to_the_server(server: Server, release: Release) 
         ("ftp://192.0.2.7/store", None, "is no URL of a store"),
         ("https://192.0.2.7:port/store", None, "is no URL"),
         ("https://192.0.2.7/store", "x\r\ny", "has control characters"),
+        ("https://192.0.2.7/store", "Bearer ключ", "letters beyond ASCII"),
     ],
 )
 def test_what_is_no_store_is_refused(url: str, secret: str | None, problem: str) -> None:

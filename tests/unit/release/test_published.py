@@ -136,6 +136,34 @@ def test_an_interrupted_publication_publishes_nothing_and_the_next_one_converges
     assert pull(store, release.id, tmp_path / "out").id == release.id
 
 
+def test_what_lies_beside_evidence_is_not_published(
+    store: FolderStore, make: Callable[[str], Release], tmp_path: Path
+) -> None:
+    release = make("one")
+    (evidence.beside(release).folder / "my notes").write_text("call the lawyer")
+
+    publish(release, store)
+
+    pulled = pull(store, release.id, tmp_path / "out")
+    assert not (evidence.beside(pulled).folder / "my notes").exists()
+
+
+def test_a_provenance_without_its_signature_is_not_pulled(
+    store: FolderStore, make: Callable[[str], Release], tmp_path: Path
+) -> None:
+    """Else the next `release.sign` here would sign what a store slipped in."""
+    release = make("one")
+    publish(release, store)
+    index = store.root / "releases" / BOARD / f"{release.id}.json"
+    table = json.loads(index.read_text())
+    name = f"evidence/{evidence.ENVELOPE}"
+    table["files"] = [file for file in table["files"] if file["name"] != name]
+    index.write_text(json.dumps(table))
+
+    with pytest.raises(UserError, match="its provenance is not signed"):
+        pull(store, release.id, tmp_path / "out")
+
+
 def test_a_blob_that_was_cut_is_written_again(
     store: FolderStore, make: Callable[[str], Release], tmp_path: Path
 ) -> None:
@@ -320,6 +348,25 @@ def test_a_pointer_that_is_gone_is_no_empty_channel(
         read(store, config, "stable")
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_promotion_goes_beyond_what_was_set_back(
+    store: FolderStore, make: Callable[[str], Release], config: Path, is_gone: bool
+) -> None:
+    one, two = make("one"), make("two")
+    for release in (one, two):
+        publish(release, store)
+    file = store.root / "channels" / BOARD / "stable.json"
+    point(store, config, "stable", one.id)
+    old = file.read_bytes()
+    known = point(store, config, "stable", two.id)
+    file.unlink() if is_gone else file.write_bytes(old)
+
+    assert point(store, config, "stable", one.id).sequence > known.sequence
+    pointer = read(store, config, "stable")
+    assert pointer is not None
+    assert pointer.release == one.id
+
+
 def test_another_channels_pointer_is_refused(
     store: FolderStore, make: Callable[[str], Release], config: Path
 ) -> None:
@@ -359,6 +406,25 @@ def test_a_provenance_is_no_pointer(
 
 
 # Retention
+
+
+@pytest.mark.parametrize("link", ["blobs", "releases", f"releases/{BOARD}"])
+def test_nothing_is_written_or_removed_behind_a_link_of_a_store(
+    store: FolderStore, make: Callable[[str], Release], config: Path, tmp_path: Path, link: str
+) -> None:
+    precious = tmp_path / "home"
+    precious.mkdir()
+    (precious / "letter").write_text("mine")
+    place = store.root / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(precious)
+
+    with pytest.raises(UserError, match="is a link"):
+        publish(make("one"), store)
+    if link != f"releases/{BOARD}":  # behind which no name is looked for
+        with pytest.raises(UserError, match="is a link"):
+            retain(store, config, 1)
+    assert files(precious) == {"letter": b"mine"}
 
 
 def retain(store: FolderStore, config: Path, keep: int) -> published.Retained:
