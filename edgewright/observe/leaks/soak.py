@@ -79,6 +79,7 @@ class Soak:
     progress: Progress = field(default_factory=Progress)
     clock: Callable[[], float] = time.monotonic
     _series: list[list[Sample]] = field(default_factory=list)
+    _sampled_s: float = 0.0  # how long processes were sampled
 
     def run(self) -> SoakReport:
         """Raises TargetError for a program that does not run, or a line that is lost early on."""
@@ -101,7 +102,9 @@ class Soak:
                 cut = lost.problem
                 break
         samples = sum(map(len, self._series))
-        per_sample = self.interval_s * 1000 / inference_ms
+        # Not by `interval_s`: a slow board, or a long line, takes as long again to answer.
+        inferences = self._sampled_s * 1000 / inference_ms
+        per_sample = inferences / max(samples, 1)
         manifest, target = self.subject.manifest, board.target
         return SoakReport(
             board=manifest.board,
@@ -110,7 +113,7 @@ class Soak:
             release=manifest.id,
             seconds=round(self.clock() - began, 3),
             processes=len(self._series),
-            inferences=round(samples * per_sample),
+            inferences=round(inferences),
             samples=samples,
             cut=cut,
             resources=judge(self._series, per_sample, is_shared=target.shares_memory),
@@ -132,11 +135,12 @@ class Soak:
             except EdgewrightError:  # a lost line is told by the one that measures
                 return
 
-        thread = threading.Thread(target=watch, daemon=True)
+        thread, began = threading.Thread(target=watch, daemon=True), self.clock()
         thread.start()
         try:
             self._bench(0, runs)
         finally:
+            self._sampled_s += self.clock() - began
             ended.set()
             thread.join()
 

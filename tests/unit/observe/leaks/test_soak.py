@@ -94,6 +94,23 @@ def test_a_program_that_keeps_what_it_has_passes_beside_a_service(
     require_steady(report)
 
 
+def test_growth_is_by_inferences_however_long_a_sample_takes(
+    soak: Callable[[SoakedBoard], Soak],
+) -> None:
+    seconds = [0.0]
+
+    def held(number: int) -> tuple[int, int]:
+        seconds[0] += 5.0  # a sample, in which the board infers 50 times
+        return 30_000 + 8 * number, 12
+
+    slow = soak(SoakedBoard(held))
+    slow.clock = lambda: seconds[0]
+    report = slow.run()
+
+    assert report.resources[1].per_1000_inferences == pytest.approx(8 / 50 * 1000, rel=0.02)
+    assert report.inferences == pytest.approx(50 * report.samples, rel=0.02)
+
+
 def test_a_lost_line_ends_it_with_what_there_is(soak: Callable[[SoakedBoard], Soak]) -> None:
     report = soak(SoakedBoard(lambda n: (30_000, 12), is_lost=True)).run()
 
