@@ -6,10 +6,12 @@ twice; repeating any of them is harmless.
 """
 
 import http.client
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
@@ -19,6 +21,7 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.release.store import MOST_RELEASES, Contents
 
 TIMEOUT = 60.0  # seconds without a byte
+LONGEST = 3600.0  # seconds of one request: a byte now and then would go on for years
 TRIES = 3
 WAIT = 0.5  # seconds before the second one, twice as many before the third
 LISTING_BYTES = 16 << 20
@@ -163,9 +166,11 @@ class HttpStore(Contents):
         def once() -> tuple[int, bytes]:
             connection = self._connection()
             try:
-                connection.request(method, self._path(name), body=body, headers=headers)
-                answer = connection.getresponse()
-                content = answer.read(limit + 1)
+                connection.connect()
+                with _no_longer(connection.sock):
+                    connection.request(method, self._path(name), body=body, headers=headers)
+                    answer = connection.getresponse()
+                    content = answer.read(limit + 1)
                 if answer.status == 200 and len(content) > limit:
                     facts = [f"expected: at most {limit:,} bytes"]
                     raise UserError(f"{self.url}/{name}", "is too large", facts=facts)
@@ -209,6 +214,23 @@ class HttpStore(Contents):
 
     def _path(self, name: str) -> str:
         return quote(f"{unquote(urlsplit(self.url).path)}/{name}")
+
+
+@contextmanager
+def _no_longer(line: socket.socket) -> Iterator[None]:
+    """Cut a line after `LONGEST` seconds: whoever reads it then is told that it ended."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(LONGEST, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def http_store(url: str, authorization: str | None) -> HttpStore:

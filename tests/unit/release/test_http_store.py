@@ -1,7 +1,9 @@
 """A store on a web server, of which anything may be expected."""
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +32,7 @@ class Server:
     failures: int = 0  # requests that are answered with 500
     cut: str = ""  # method whose line is cut, every time
     listing: bytes | None = None
+    drips: bool = False  # interim answers without end
     missing: bytes = b""  # the page of what is not there
     seen: list[tuple[str, str, str | None]] = field(default_factory=list)
 
@@ -43,6 +46,12 @@ class Handler(BaseHTTPRequestHandler):
         server.seen.append((self.command, path, self.headers.get("Authorization")))
         if server.cut == self.command:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+            self.close_connection = True
+        elif server.drips:
+            with suppress(OSError):
+                while server.drips:
+                    self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    time.sleep(0.01)
             self.close_connection = True
         elif server.failures > 0:
             server.failures -= 1
@@ -234,6 +243,19 @@ def test_a_long_page_of_what_is_missing_is_no_cut_line(store: HttpStore, server:
 
     with pytest.raises(UserError, match="no such file"):
         store.read("blobs/0", limit=10)
+
+
+def test_an_answer_that_drips_for_ever_is_cut(
+    store: HttpStore, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_store, "LONGEST", 0.1)
+    server.drips = True
+
+    began = time.monotonic()
+    with pytest.raises(TargetError, match="cannot be reached"):
+        store.exists("releases/board/0.json")
+    server.drips = False
+    assert time.monotonic() - began < 10
 
 
 def test_an_answer_without_end_is_read_to_its_limit(store: HttpStore, server: Server) -> None:
