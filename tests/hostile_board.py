@@ -19,9 +19,11 @@ from edgewright.deploy import access, edgectl, service, survey
 from edgewright.deploy.probe import APPLETS, PROBE
 from edgewright.deploy.remote import Result, _result
 from edgewright.observe import board_files
+from edgewright.observe.crash.fetch import FETCH
 from edgewright.observe.doctor import facts
 from edgewright.release.manifest import Release
 from tests.boards import StandIn, documents
+from tests.unit.observe.crash.crash_files import TEXT as CRASH_FILE
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Answer = tuple[int, bytes, bytes]  # exit code, output, errors
@@ -75,6 +77,8 @@ def _script(text: str) -> str:
         return (
             "date 1700000000\ninodes /dev/root 9999 9 9990 1% /\nMemAvailable 999999\noom_kill 0\n"
         )
+    if text == FETCH:
+        return f"file 000000001.crash\n{CRASH_FILE}\n"
     if text == board_files.READ:
         zone = "sys/class/thermal/thermal_zone0"
         return f"{zone}/type cpu\n{zone}/temp 45000\nproc/loadavg 0.10 0.10 0.10 1/9 9\n"

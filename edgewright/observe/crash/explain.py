@@ -15,6 +15,7 @@ from edgewright.observe.crash.report import Cause, Crash, CrashedThread, Frame
 from edgewright.observe.crash.unwind import Step, Unwinder, read_frame_rules
 
 PROGRAM = "/edge-infer"
+OURS = "runtime_cpp/"
 # How a program ends itself: who wanted that is the first caller of another name.
 RAISING = frozenset(
     {"abort", "raise", "gsignal", "pthread_kill", "__pthread_kill", "__libc_do_syscall"}
@@ -142,13 +143,19 @@ def group(crashes: Iterable[Crash]) -> tuple[Cause, ...]:
 
 
 def _summary(crash: Crash) -> str:
-    """`SIGSEGV in edge::resize, runtime_cpp/src/preprocess.cpp:120`."""
+    """`SIGSEGV in edge::resize, runtime_cpp/src/preprocess.cpp:120`.
+
+    In a library's code many causes look alike: there the first of our own callers is told, too.
+    """
     named = [frame for frame in crash.threads[0].frames if frame.function]
     culprit = next((frame for frame in named if frame.function not in RAISING), None)
     if culprit is None:
-        where = (
-            f"at {crash.threads[0].frames[0].address} of build {crash.build_id[:12] or 'unknown'}"
-        )
-        return f"{crash.signal} {where}"
-    line = f", {culprit.file}:{culprit.line}" if culprit.file else ""
-    return f"{crash.signal} in {culprit.function}{line}"
+        build = crash.build_id[:12] or "unknown"
+        return f"{crash.signal} at {crash.threads[0].frames[0].address} of build {build}"
+    caller = next((frame for frame in named if (frame.file or "").startswith(OURS)), culprit)
+    below = "" if caller is culprit else f", below {_placed(caller)}"
+    return f"{crash.signal} in {_placed(culprit)}{below}"
+
+
+def _placed(frame: Frame) -> str:
+    return f"{frame.function}, {frame.file}:{frame.line}" if frame.file else str(frame.function)

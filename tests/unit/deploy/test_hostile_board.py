@@ -34,6 +34,8 @@ from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.smoke import Subject
+from edgewright.observe.crash.explain import Explainer
+from edgewright.observe.crash.fetch import fetch_crashes
 from edgewright.observe.doctor import facts
 from edgewright.observe.doctor.judge import judge
 from edgewright.release import order
@@ -198,6 +200,12 @@ def doctor(engineer: Engineer, board: Board) -> list[RenderableType]:
     return [repr(judge(facts.ask(board, ROOT), CATALOGUE[0]))]
 
 
+def crashes(engineer: Engineer, board: Board) -> list[RenderableType]:
+    files = [(file.crash, file.name) for file in fetch_crashes(board, ROOT)]
+    explain = Explainer(folders=[engineer.folder]).explain
+    return [repr([explain(crash, name, Path(name)) for crash, name in files if crash])]
+
+
 def probe(engineer: Engineer, board: Board) -> list[RenderableType]:
     surveyed = survey.survey(board, ROOT)
     return [propose(surveyed, str(board.target), CATALOGUE, "new-board").toml]
@@ -248,6 +256,7 @@ FLOWS = [
     serve,
     probe,
     doctor,
+    crashes,
     each,
 ]
 
