@@ -5,13 +5,16 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from edgewright.base.errors import TargetError
 from edgewright.base.files import unique_name
+from edgewright.fleet.rollout import durable
 from edgewright.fleet.rollout.database import Database, open_database
 from edgewright.fleet.rollout.simulate import simulate
 from edgewright.host import POSTGRESQL
@@ -75,3 +78,28 @@ def test_a_rollout_on_postgresql_survives_its_controllers(opener: Open, tmp_path
 
     require_agreement(report)
     assert (report.database, report.kills) == ("postgresql", 2)
+
+
+LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
+
+
+def test_work_whose_lock_is_lost_leaves_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router ends a connection that is silent; the server gives its lock to the next one."""
+    monkeypatch.setattr(durable, "LOCK_SECONDS", 0.1)
+    left, lost = threading.Event(), threading.Event()
+
+    def wait() -> str:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) FROM ({LOCKS}) AS held")
+        lost.set()
+        assert left.wait(20)
+        raise TargetError("rollout", "left")
+
+    with pytest.raises(TargetError, match="the ledger does not answer"):
+        durable.run(database, "bread", lambda step: str(step("a", wait)), on_interrupt=left.set)
+
+    assert lost.is_set()
+    with database.only_one("bread"):  # free for the next process
+        pass

@@ -6,7 +6,7 @@ that read first and then wanted to write could not.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,18 @@ class Database:
     file: Path | None  # of SQLite
 
     @contextmanager
-    def only_one(self, name: str, *, on_busy: Callable[[], None] | None = None) -> Iterator[None]:
+    def only_one(
+        self, name: str, *, on_busy: Callable[[], None] | None = None
+    ) -> Iterator[Callable[[], None]]:
         """Hold a lock that ends with the block or with the process, also by SIGKILL.
 
         While another process holds it, this waits; `on_busy` is called first, and may raise.
+        Yields what raises sqlalchemy.exc.DBAPIError once the lock is lost: PostgreSQL gives it to
+        the next one when the connection ends, which a router may do to one that is silent.
         """
         if self.file is not None:
             with locked(self.file.with_name(f"{self.file.name}.{name}.lock"), on_busy=on_busy):
-                yield
+                yield lambda: None
             return
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         # Of its own: the server lets the lock go when this connection ends.
@@ -46,9 +50,10 @@ class Database:
                     on_busy()
                 connection.execute(sa.select(sa.func.pg_advisory_lock(number)))
             try:
-                yield
+                yield lambda: connection.execute(sa.select(1)).close()
             finally:
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(number)))
+                with suppress(sa.exc.SQLAlchemyError):  # a connection that ended has let it go
+                    connection.execute(sa.select(sa.func.pg_advisory_unlock(number)))
 
 
 def open_database(place: str) -> Database:

@@ -6,6 +6,7 @@ What its defaults would do, and what is done instead:
 - Work is pickled into the database, and whoever may write there runs code here: JSON.
 - Another version of the program leaves work pending for ever: the version is `VERSION`, which
   changes only with the order of steps.
+- A lock ends with its connection, unnoticed: it is looked at, every few seconds.
 - Work is given up after 100 recoveries: there is no limit.
 - SQLite is opened with a rollback journal, and not waited for: the engine is ours.
 """
@@ -13,6 +14,7 @@ What its defaults would do, and what is done instead:
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -24,6 +26,7 @@ from edgewright.fleet.rollout.database import Database
 
 VERSION = "1"  # of the order of steps
 POLL_SECONDS = 0.5
+LOCK_SECONDS = 15.0  # between looks at the lock: another process may have it for so long at most
 Json = str | float | int | bool | None
 
 
@@ -76,8 +79,8 @@ def run(
         )
 
     try:
-        with database.only_one(name, on_busy=refuse):
-            return _run_alone(database, name, work, on_interrupt)
+        with database.only_one(name, on_busy=refuse) as require_lock:
+            return _run_alone(database, name, work, on_interrupt, require_lock)
     except sa.exc.DBAPIError as failed:
         raise TargetError(
             f"rollout '{name}'",
@@ -114,6 +117,7 @@ def _run_alone(
     name: str,
     work: Callable[[Steps], str],
     on_interrupt: Callable[[], None],
+    require_lock: Callable[[], None],
 ) -> str:
     ended, results, failures = threading.Event(), list[str](), list[Exception]()
 
@@ -151,11 +155,15 @@ def _run_alone(
             with dbos.SetWorkflowID(name):
                 dbos.DBOS.start_workflow(workflow)
         # Else it was begun again by `launch`. No wait is for ever: an interrupt is noticed.
+        looked_at = time.monotonic()
         while not ended.is_set():
             try:
                 ended.wait(1)
             except KeyboardInterrupt:
                 on_interrupt()
+            if time.monotonic() - looked_at >= LOCK_SECONDS:
+                looked_at = time.monotonic()
+                _require(require_lock, on_interrupt)
         if failures:
             raise failures[0]
         return results[0]
@@ -164,3 +172,13 @@ def _run_alone(
         dbos.DBOS.destroy(
             destroy_registry=True, workflow_completion_timeout_sec=0 if failures else 5
         )
+
+
+def _require(lock: Callable[[], None], on_interrupt: Callable[[], None]) -> None:
+    """Raise DBAPIError where the lock was lost; the work leaves at once then."""
+    try:
+        lock()
+    except sa.exc.DBAPIError:
+        on_interrupt()
+        on_interrupt()
+        raise

@@ -319,6 +319,25 @@ def test_leaving_lets_boards_at_work_end_and_another_controller_goes_on(
     assert conduct(ledger, boards, steps) == "done"
 
 
+def test_leaving_ends_a_judgement_that_silent_boards_would_draw_out(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards, parallel=1)
+    controller, steps = Controller(ledger, "bread", boards, tick_s=0.02), Memory()
+    looks: list[str] = []
+
+    def look(board: str) -> Seen:
+        looks.append(board)
+        controller.leave()
+        raise TargetError(board, "does not answer")
+
+    boards.look = look  # type: ignore[method-assign]
+    with pytest.raises(InterruptedWorkError):
+        controller.conduct(steps)
+
+    assert len({*looks}) == 1
+    assert ledger.verdicts("bread") == {}
+
+
 def test_a_pause_begins_no_board_and_ends(database: Database) -> None:
     boards = Fakes()
     ledger = begin(database, boards)
