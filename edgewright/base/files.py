@@ -121,7 +121,12 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
     except (FileExistsError, NotADirectoryError, FileNotFoundError) as taken:
         # A file in its way, a link that leads nowhere (a disk that is not mounted), or /proc.
         problem = "cannot be made: a file or a broken link is in the way"
-        raise UserError(str(path), problem, facts=[f"at: {taken.filename}"]) from taken
+        raise UserError(
+            str(path),
+            problem,
+            facts=[f"at: {taken.filename}"],
+            next="take that away, or name another folder",
+        ) from taken
 
 
 @contextmanager

@@ -422,7 +422,9 @@ def _beside(model: Path, name: str) -> Path:
         raise UserError(
             str(model),
             f"no {name} beside it",
-            facts=["a model folder holds model.onnx, card.json and golden/: see docs/model.md"],
+            facts=[
+                "a model folder holds model.onnx, card.json and golden/: edgewright help models"
+            ],
             next="invoke model.golden",
         )
     return path

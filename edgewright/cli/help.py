@@ -17,9 +17,15 @@ TOPICS = {
     "boards": ("boards.md", "describe a kind of board in one file"),
     "models": ("model.md", "make, quantize, judge and pack a model"),
     "deploy": ("deploy.md", "put a release on a board, prove it, go back"),
+    "service": ("service.md", "a release as a service of its board"),
     "keys": ("keys.md", "sign releases, and tell boards whom to trust"),
+    "supply-chain": ("supply-chain.md", "what is in a release; stores and channels of releases"),
+    "export": ("export.md", "a release for the updater that a board has already"),
+    "sdk": ("sdk.md", "the runtime as a library for your own program"),
+    "wheel": ("wheel.md", "the runtime as a Python wheel for the board"),
     "fleet": ("fleet.md", "many boards at once"),
     "observe": ("observe.md", "what a board does, and what could hurt it"),
+    "formats": ("formats.md", "files and documents, key by key"),
     "ci": ("ci.md", "edgewright in a pipeline"),
     "nightly": ("nightly.md", "every board with every model, each night"),
 }
@@ -61,7 +67,7 @@ def _show(text: str, topic: str | None, *, json: bool) -> None:
 def _everything() -> str:
     tasks = commands.collection()
     lines = ["edgewright help TOPIC", ""]
-    lines += [f"  {topic:11}{about}" for topic, (_, about) in TOPICS.items()]
+    lines += [f"  {topic:14}{about}" for topic, (_, about) in TOPICS.items()]
     for group in commands.GROUPS:
         width = max(map(len, group.tasks)) + 2
         lines += ["", f"{group.name}: {group.about}"]

@@ -101,7 +101,7 @@ class Pace:
     waves: Annotated[
         str, "boards that run the release after each wave: numbers, and shares of all"
     ] = "5,25%,100%"
-    gate: Annotated[str, "what a wave may show; see docs/fleet.md"] = gates.DEFAULT
+    gate: Annotated[str, "what a wave may show: edgewright help fleet"] = gates.DEFAULT
     soak: Annotated[str, "how long a wave runs before it is judged: 90s, 10m, 2h, 1d"] = "10m"
     approve_after: Annotated[int, "a person approves after this wave; 0: nobody is asked"] = 0
     per_site: Annotated[int, "boards of one site that are at work at once; 0: no limit"] = 0
