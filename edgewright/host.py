@@ -170,6 +170,7 @@ LAB_NEEDS = (
 # Program → its Debian package: what `release.export` calls, and what takes what it made.
 EXPORT_TOOLS = {
     "cpio": "cpio",
+    "dbus-run-session": "dbus-daemon",
     "faketime": "faketime",
     "lintian": "lintian",
     "mender-artifact": "mender-artifact",
@@ -177,6 +178,7 @@ EXPORT_TOOLS = {
     "openssl": "openssl",
     "ostree": "ostree",
     "rauc": "rauc",
+    "swupdate": "swupdate",
     "umoci": "umoci",
 }
 

@@ -26,7 +26,7 @@ class ExportOptions:
     path: Annotated[str, "or the release in this folder"] = ""
     out: Annotated[str, "folder for the file; default: beside the release"] = ""
     maintainer: Annotated[str, "deb: whom to ask, as in 'Line 3 <line3@example.com>'"] = ""
-    certificate: Annotated[str, "rauc: X.509 certificate that signs the bundle, PEM"] = ""
+    certificate: Annotated[str, "rauc, swu: X.509 certificate that the file is signed by, PEM"] = ""
     private_key: Annotated[str, "rauc, swu, mender: private key that signs the file, PEM"] = ""
 
 

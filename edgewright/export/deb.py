@@ -83,11 +83,8 @@ def write_deb(exported: Exported, maintainer: str, out: Path) -> None:
         write_tree({**content, **control}, tree, exported.epoch)
         # One thread: how xz cuts its blocks depends on how many there are.
         options = ["--root-owner-group", "-Zxz", "-z9", "--threads-max=1"]
-        tools.run(
-            ["dpkg-deb", *options, "--build", str(tree), str(out)],
-            package="dpkg",
-            epoch=exported.epoch,
-        )
+        dpkg_deb = tools.program("dpkg-deb", "dpkg")
+        tools.run([dpkg_deb, *options, "--build", str(tree), str(out)], epoch=exported.epoch)
 
 
 def _content(exported: Exported, maintainer: str) -> Tree:

@@ -61,8 +61,8 @@ def _deploy_root(exported: Exported) -> Tree:
 
 
 def _ostree(exported: Exported, repo: Path, command: str, *arguments: str) -> None:
-    argv = ["ostree", command, f"--repo={repo}", *arguments]
-    tools.run(argv, package="ostree", epoch=exported.epoch)
+    argv = [tools.program("ostree"), command, f"--repo={repo}", *arguments]
+    tools.run(argv, epoch=exported.epoch)
 
 
 def _repository(repo: Path) -> Tree:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from edgewright.base.errors import UserError
@@ -15,7 +14,6 @@ from edgewright.export.installer import installer, self_extracting
 from edgewright.export.trees import File, Tree, text, write_tree
 
 SCRIPT = "install-release"  # the installer as one file
-_CLOCK = "%Y-%m-%d %H:%M:%S"  # that stands still, as faketime writes it
 
 # The handler takes the place of RAUC's own, so no slot is written: the deploy root is the board's.
 _RAUC_MANIFEST = """\
@@ -30,10 +28,12 @@ format=plain
 [handler]
 filename=install
 """
+# Any revision of the board: whether it is of the release's kind, `edgectl` decides.
 _SW_DESCRIPTION = """\
 software =
 {{
     version = "{version}";
+    hardware-compatibility: [ "#RE:.*" ];
     description = "{summary}";
     scripts: (
         {{
@@ -49,7 +49,7 @@ software =
 class ArtifactKey:
     """The key that an updater's own signature is made with."""
 
-    certificate: Path | None = None  # X.509, PEM; RAUC's alone
+    certificate: Path | None = None  # X.509, PEM; of RAUC and SWUpdate
     private: Path | None = None  # PEM
 
 
@@ -61,7 +61,6 @@ def write_rauc(exported: Exported, key: ArtifactKey, out: Path) -> None:
             "takes no bundle that is not signed by a certificate",
             next="release.export --format=rauc --certificate=cert.pem --private-key=key.pem",
         )
-    rauc = tools.require("rauc", "rauc")
     manifest = _RAUC_MANIFEST.format(
         compatible=exported.release.manifest.compatible,
         version=exported.version,
@@ -71,10 +70,8 @@ def write_rauc(exported: Exported, key: ArtifactKey, out: Path) -> None:
     with _written(tree, exported) as folder:
         bundle = folder.parent / "bundle.raucb"
         keys = [f"--cert={key.certificate}", f"--key={key.private}"]
-        # A CMS signature has a time in it, which OpenSSL takes from the clock.
-        clock = ["faketime", "-f", datetime.fromtimestamp(exported.epoch, UTC).strftime(_CLOCK)]
-        argv = [*clock, rauc, *keys, "bundle", str(folder), str(bundle)]
-        tools.run(argv, package="faketime", epoch=exported.epoch)
+        argv = [*tools.clock_at(exported.epoch), tools.program("rauc"), *keys]
+        tools.run([*argv, "bundle", str(folder), str(bundle)], epoch=exported.epoch)
         write_file(out, bundle.read_bytes(), mode=0o644)
 
 
@@ -86,10 +83,20 @@ def write_swu(exported: Exported, key: ArtifactKey, out: Path) -> None:
     tree = {"sw-description": text(description), SCRIPT: _installer(exported, "swupdate")}
     with _written(tree, exported) as folder:
         image = folder.parent / "image.swu"
-        sign = ["--sign", f"RSA,{key.private}"] if key.private else []
         files = ["-s", str(folder / "sw-description"), "-a", str(folder), "-o", str(image)]
-        tools.run_module("swugenerator.main", [*files, *sign, "create"], epoch=exported.epoch)
+        argv = [*tools.module("swugenerator.main"), *files, *_swu_signature(key), "create"]
+        clock = tools.clock_at(exported.epoch) if key.certificate else []
+        tools.run([*clock, *argv], epoch=exported.epoch)
         write_file(out, image.read_bytes(), mode=0o644)
+
+
+def _swu_signature(key: ArtifactKey) -> list[str]:
+    """By CMS where there is a certificate: how it was built decides which one SWUpdate takes."""
+    if key.private is None:
+        return []
+    if key.certificate is None:
+        return ["--sign", f"RSA,{key.private}"]
+    return ["--sign", f"CMS,{key.private},{key.certificate}"]
 
 
 def write_mender(exported: Exported, key: ArtifactKey, out: Path) -> None:
@@ -97,11 +104,11 @@ def write_mender(exported: Exported, key: ArtifactKey, out: Path) -> None:
     with _written({SCRIPT: _installer(exported, "mender")}, exported) as folder:
         artifact = folder.parent / "artifact.mender"
         sign = [f"--key={key.private}"] if key.private else []
-        argv = ["mender-artifact", "write", "module-image", "--type=script"]
+        argv = [tools.program("mender-artifact"), "write", "module-image", "--type=script"]
         argv += [f"--artifact-name={exported.name}-{exported.version}"]
         argv += [f"--device-type={exported.release.manifest.board}", *sign]
         argv += [f"--file={folder / SCRIPT}", f"--output-path={artifact}"]
-        tools.run(argv, package="mender-artifact", epoch=exported.epoch)
+        tools.run(argv, epoch=exported.epoch)
         write_file(out, artifact.read_bytes(), mode=0o644)
 
 

@@ -92,7 +92,7 @@ def test_mender_validates_the_artifact(release: Release, key: ArtifactKey, tmp_p
 def test_swupdates_image_has_the_installer_under_its_hash(
     release: Release, key: ArtifactKey, tmp_path: Path
 ) -> None:
-    report = export(release, Format.SWU, tmp_path, key=key)
+    report = export(release, Format.SWU, tmp_path, key=ArtifactKey(private=key.private))
     with Path(report.file).open("rb") as image:
         subprocess.run(["cpio", "--extract", "--quiet"], stdin=image, cwd=tmp_path, check=True)
 
@@ -219,6 +219,66 @@ def test_an_updaters_artifact_installs_the_release_when_it_is_run(
     assert debian(f"readlink {ROOT_ON_BOARD}/current") == f"releases/{release.id}\n"
     assert debian(f"cat {ROOT_ON_BOARD}/owner") == "swupdate\n"
     assert '"sound":true' in debian(f"{ROOT_ON_BOARD}/bin/edgectl status --verify")
+
+
+# The updaters themselves, on this machine: the deploy root is a folder of the test's
+
+
+RAUC = """\
+export DBUS_STARTER_BUS_TYPE=session
+rauc --conf=system.conf --override-boot-slot=A service > service.log 2>&1 &
+service=$!
+sleep 2
+code=0
+rauc install "$1" || code=$?
+kill "$service"
+exit "$code"
+"""
+SYSTEM = """\
+[system]
+compatible={compatible}
+bootloader=noop
+mountprefix={folder}/mounts
+
+[keyring]
+path={certificate}
+
+[slot.rootfs.0]
+device={folder}/slot
+type=raw
+bootname=A
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.nightly
+def test_rauc_installs_the_bundle(host_edgectl: Path, key: ArtifactKey, tmp_path: Path) -> None:
+    root = tmp_path / "edgewright"
+    release = signed_release(tmp_path, host_edgectl, root=str(root))
+    bundle = export(release, Format.RAUC, tmp_path, key=key).file
+    (tmp_path / "slot").write_bytes(bytes(1 << 20))
+    compatible = release.manifest.compatible
+    system = SYSTEM.format(compatible=compatible, folder=tmp_path, certificate=key.certificate)
+    (tmp_path / "system.conf").write_text(system)
+
+    check(["dbus-run-session", "--", "sh", "-c", RAUC, "_", bundle], cwd=tmp_path, timeout=120)
+
+    assert (root / "current").readlink().name == release.id
+    assert (root / "owner").read_text() == "rauc\n"
+
+
+@pytest.mark.docker
+@pytest.mark.nightly
+def test_swupdate_installs_the_image(host_edgectl: Path, key: ArtifactKey, tmp_path: Path) -> None:
+    root = tmp_path / "edgewright"
+    release = signed_release(tmp_path, host_edgectl, root=str(root))
+    image = export(release, Format.SWU, tmp_path, key=key).file
+
+    options = ["-H", "board:1.0", "-k", str(key.certificate), "-i", image]
+    check(["swupdate", *options], env={"TMPDIR": str(tmp_path)}, timeout=120)
+
+    assert (root / "current").readlink().name == release.id
+    assert (root / "owner").read_text() == "swupdate\n"
 
 
 @pytest.mark.docker
