@@ -39,7 +39,9 @@ def outdated(
 
 
 def _age_table(age: archive.ArchiveAge) -> Table:
-    table = Table("package", "of", "used", "suite has", age.next_suite, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("package", "of", "used", "suite has", age.next_suite):
+        table.add_column(column, overflow="fold")  # a version is of no use cut short
     for row in age.packages:
         offered = "the same" if row.state == "same" else row.offered or "none"
         table.add_row(row.package, row.user, row.used, offered, row.next or "none")
