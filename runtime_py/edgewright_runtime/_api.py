@@ -65,6 +65,7 @@ FUNCTIONS = {
     "GetDimensions": (62, "ppz"),
     "GetSymbolicDimensions": (63, "ppz"),
     "GetTensorTypeAndShape": (65, "pp"),
+    "GetTypeInfo": (66, "pp"),
     "GetValueType": (67, "pp"),
     "CreateCpuMemoryInfo": (69, "iip"),
     "AllocatorFree": (76, "pp"),

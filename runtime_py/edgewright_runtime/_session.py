@@ -183,6 +183,8 @@ class InferenceSession:
         run_options: RunOptions | None,
     ) -> list[Value]:
         self._require_inputs([*feed])
+        # None, for an optional input, is given by leaving it out.
+        feed = {name: data for name, data in feed.items() if data is not None}
         outputs = [*(output_names or (output.name for output in self._outputs))]
         types = {known.name: known.type for known in self._inputs}
         # Held until the run has ended.

@@ -11,7 +11,7 @@ import numpy as np
 from edgewright_runtime._api import API, Handle
 
 # ONNXType.
-TENSOR, SEQUENCE, MAP, OPTIONAL = 1, 2, 3, 6
+UNKNOWN, TENSOR, SEQUENCE, MAP, OPTIONAL = 0, 1, 2, 3, 6
 STRING = 8  # of ONNXTensorElementDataType
 # In the order of ONNXTensorElementDataType, from 1 on: ONNX's name, and numpy's type for it.
 ELEMENTS: tuple[tuple[str, Any], ...] = (

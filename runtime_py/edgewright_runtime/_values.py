@@ -16,6 +16,7 @@ from edgewright_runtime._types import (
     SEQUENCE,
     STRING,
     TENSOR,
+    UNKNOWN,
     dtype_of,
     element_name,
     element_of,
@@ -215,7 +216,8 @@ class OrtValue:
         return self._value.address()
 
     def has_value(self) -> bool:
-        return self._value.kind != OPTIONAL or bool(API.flag("HasValue", self._value))
+        kind = self._value.kind  # unknown: of an output before its first run
+        return kind != UNKNOWN and (kind != OPTIONAL or bool(API.flag("HasValue", self._value)))
 
     def is_tensor(self) -> bool:
         return self._value.kind == TENSOR

@@ -152,6 +152,38 @@ def map_type() -> onnx.TypeProto:
     return kind
 
 
+def test_values_that_are_no_tensors_tell_their_type(ort: ModuleType, session: Any) -> None:
+    proto = model(
+        [make_node("SplitToSequence", ["x"], ["y"])],
+        [make_tensor_value_info("x", T.FLOAT, (None, None))],
+        [make_tensor_sequence_value_info("y", T.FLOAT, None)],
+    )
+    splitter = ort.InferenceSession(proto)
+    feed = {"x": ort.OrtValue.ortvalue_from_numpy(X)}
+    [rows] = splitter.run_with_ort_values(None, feed)
+    assert (rows.data_type(), rows.has_value()) == ("seq(tensor(float))", True)
+
+    binding = session.io_binding()
+    binding.bind_output("y")
+    [before_a_run] = binding.get_outputs()
+    assert not before_a_run.has_value()
+
+
+def test_an_optional_input_may_be_none(ort: ModuleType) -> None:
+    tensor = onnx.helper.make_tensor_type_proto(T.FLOAT, (None,))
+    optional = onnx.helper.make_optional_type_proto(tensor)
+    proto = model(
+        [make_node("OptionalHasElement", ["x"], ["y"])],
+        [onnx.helper.make_value_info("x", optional)],
+        [make_tensor_value_info("y", T.BOOL, ())],
+        **{"": 18},
+    )
+    for value, has_element in ((None, False), (np.ones(1, np.float32), True)):
+        [theirs] = onnxruntime.InferenceSession(proto).run(None, {"x": value})
+        [ours] = ort.InferenceSession(proto).run(None, {"x": value})
+        assert ours == theirs == has_element
+
+
 def test_a_model_says_of_itself_what_it_says_to_onnxruntime(ort: ModuleType) -> None:
     proto = doubling()
     theirs, mine = onnxruntime.InferenceSession(proto), ort.InferenceSession(proto)
