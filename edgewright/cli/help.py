@@ -28,6 +28,7 @@ TOPICS = {
     "formats": ("formats.md", "files and documents, key by key"),
     "ci": ("ci.md", "edgewright in a pipeline"),
     "nightly": ("nightly.md", "every board with every model, each night"),
+    "upgrades": ("upgrades.md", "what an upgrade keeps, and what is newer"),
 }
 
 
