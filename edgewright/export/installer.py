@@ -37,7 +37,7 @@ ask() {{
     shift
     answer=$("$edgectl" "$command" --root="$root" "$@")
 }}
-fence_of() {{ echo "$1" | grep -o '"fence":[0-9]*' | head -n 1 | cut -d : -f 2; }}
+fence_of() {{ printf '%s' "$1" | grep -o '"fence":[0-9]*' | head -n 1 | cut -d : -f 2; }}
 # Until then the lease keeps others out, and what fails its self-test takes nobody's board.
 claim() {{
     claimed=
@@ -82,7 +82,7 @@ _REMOVE = r"""
 status=$("$edgectl" status --root="$root" 2>/dev/null) || true
 rm -f "$root/current" "$root/previous" "$root/former" "$root/txn" "$root/txn.copy"
 sync
-pid=$(echo "$status" | grep -o '"pid":[0-9]*' | cut -d : -f 2) || true
+pid=$(printf '%s' "$status" | grep -o '"pid":[0-9]*' | cut -d : -f 2) || true
 [ -z "$pid" ] || kill "$pid" || true
 rm -rf "$root/releases" "$root/store" "$root/quarantine" "$root/tmp"
 rm -f "$root/owner"
