@@ -20,6 +20,7 @@ from edgewright.deploy.remote import Board, ConnectionLostError
 from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import PROGRAM, Subject
 from edgewright.deploy.survey import limited_lines
+from edgewright.observe.bench.measure import is_true
 from edgewright.observe.leaks.growth import WARM_UP, growth
 from edgewright.observe.leaks.report import Resource, SoakReport
 
@@ -86,7 +87,7 @@ class Soak:
         board, began = self.subject.release.edgectl.board, self.clock()
         self.progress.start("time of an inference")
         inference_ms = self._bench(2, 3).latency_ms.median
-        if inference_ms <= 0:
+        if not is_true(inference_ms):
             raise TargetError(
                 f"{board.target}: {PROGRAM}", "did not tell a time", next="invoke smoke"
             )

@@ -237,6 +237,25 @@ def test_power_is_sampled_while_a_process_runs(releases: tuple[Release, Release]
     assert power.mj_per_inference == pytest.approx(power.mean_w * 20.0)
 
 
+def test_power_is_of_the_release_alone(releases: tuple[Release, Release]) -> None:
+    own, other = releases
+
+    def times(board: BenchBoard, release: str, n: int) -> float:
+        is_own = release == own.id and board.processes <= 2
+        board.files[f"{POWER}/power1_input"] = "3000000" if is_own else "9000000"
+        time.sleep(0.02)
+        return 20.0
+
+    board = BenchBoard(SYSTEM | SENSORS | {f"{POWER}/power1_input": "3000000"}, times)
+    plan = Plan(processes=1, runs=10, warmup=1, threads=(4,))
+    bench = bench_of(board, own, plan, second=board, against=subject(board, other))
+    bench.gauge.interval_s = 0.01
+
+    (power,) = bench.run().power
+
+    assert power.peak_w == 3.0
+
+
 def test_sensors_are_read_below_another_folder_by_the_board_s_own_shell(tmp_path: Path) -> None:
     class Here(StandIn):
         def answer(self, argv: Sequence[str], data: bytes) -> Result:
@@ -466,7 +485,7 @@ def test_a_soak_whose_line_is_cut_ends_with_what_it_has_and_says_so(
         require_good(report)
 
 
-@pytest.mark.parametrize("ms", [0.0, -1.0, -1e308])
+@pytest.mark.parametrize("ms", [0.0, -1.0, -1e308, 5e-324, 1e308])
 def test_times_that_cannot_be_are_refused(ms: float, releases: tuple[Release, Release]) -> None:
     with pytest.raises(TargetError, match="did not tell the time of each image"):
         bench_of(BenchBoard(SYSTEM, lambda *_: ms), releases[0]).run()

@@ -35,6 +35,7 @@ class SoakedBoard(StandIn):
         self._held, self._samples, self._is_lost = held, samples, is_lost
         self._taken, self._running = 0, False
         self._enough = threading.Event()
+        self.latency = LATENCY
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
         if argv[0] == "sh":
@@ -44,7 +45,7 @@ class SoakedBoard(StandIn):
             assert self._enough.wait(20)
             if self._is_lost:
                 raise ConnectionLostError("board.test", "connection lost")
-        text = json.dumps(BENCH | {"latency_ms": LATENCY})
+        text = json.dumps(BENCH | {"latency_ms": self.latency})
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
 
     def _sample(self) -> str:
@@ -109,6 +110,15 @@ def test_growth_is_by_inferences_however_long_a_sample_takes(
 
     assert report.resources[1].per_1000_inferences == pytest.approx(8 / 50 * 1000, rel=0.02)
     assert report.inferences == pytest.approx(50 * report.samples, rel=0.02)
+
+
+@pytest.mark.parametrize("ms", [5e-324, 1e308])
+def test_a_time_that_cannot_be_is_refused(soak: Callable[[SoakedBoard], Soak], ms: float) -> None:
+    board = SoakedBoard(lambda n: (30_000, 12))
+    board.latency = dict.fromkeys(LATENCY, ms)
+
+    with pytest.raises(TargetError, match="did not tell a time"):
+        soak(board).run()
 
 
 def test_a_lost_line_ends_it_with_what_there_is(soak: Callable[[SoakedBoard], Soak]) -> None:
