@@ -12,6 +12,7 @@ from edgewright.cli import many
 from edgewright.cli.common import OUT, Json, say, task, task_named, workspace, write_document
 from edgewright.cli.documents import written_files
 from edgewright.cli.many import FleetFile, Group, Parallel, Select, inventory_of
+from edgewright.cli.words import counted
 from edgewright.deploy import remote
 from edgewright.deploy.known_hosts import write_pins
 from edgewright.fleet import enrol, imported, side_by_side
@@ -59,8 +60,9 @@ def check(c: Context, fleet: FleetFile = "", json: Json = False) -> None:
         write_document(report)
         return
     say(
-        f"{report.file}: no defect; {report.boards} boards, {report.sites} sites, "
-        f"{report.gateways} gateways, {report.groups} groups"
+        f"{report.file}: no defect; {counted(report.boards, 'board')}, "
+        f"{counted(report.sites, 'site')}, {counted(report.gateways, 'gateway')}, "
+        f"{counted(report.groups, 'group')}"
     )
 
 

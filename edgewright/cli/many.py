@@ -39,6 +39,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import Problem, failure
+from edgewright.cli.words import counted
 from edgewright.deploy import remote
 from edgewright.deploy.target import Target
 from edgewright.fleet import inventory as inventories
@@ -302,8 +303,8 @@ def end_all(count: int, faults: Mapping[str, EdgewrightError], summary: str) -> 
         say(f"and {len(failed) - SHOWN} more boards that failed; --json tells of each")
     code = worst(fault.exit_code for fault in faults.values())
     if code is not ExitCode.OK:
-        raise FAULTS[code](f"{count} boards", summary)
-    say(f"{count} boards: {summary}")
+        raise FAULTS[code](counted(count, "board"), summary)
+    say(f"{counted(count, 'board')}: {summary}")
 
 
 def _work(task: Task[Report], member: Member) -> Callable[[Progress], Report]:

@@ -22,6 +22,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.keys import KeyName, ask
+from edgewright.cli.words import counted
 from edgewright.release import channels, keys, published
 from edgewright.release.channels import Pointer
 from edgewright.release.documents import (
@@ -94,7 +95,8 @@ def publish(c: Context, options: PublishOptions, json: Json = False) -> None:
         )
         write_document(document)
         return
-    say(f"{options.store}: release {item.release} for {item.board}, {done.sent} files new")
+    files = counted(done.sent, "new file")
+    say(f"{options.store}: release {item.release} for {item.board}, {files}")
     if not done.has_evidence:
         say("it has no bill of materials and no provenance, as releases of 0.1.0 have none")
     if pointer:
@@ -196,6 +198,6 @@ def retain(
         write_document(document)
     else:
         say(
-            f"{store}: {len(done.kept)} releases kept, {len(done.removed)} removed: "
-            f"{done.blobs} files, {done.bytes:,} bytes"
+            f"{store}: {counted(len(done.kept), 'release')} kept, {len(done.removed)} removed: "
+            f"{counted(done.blobs, 'file')}, {done.bytes:,} bytes"
         )

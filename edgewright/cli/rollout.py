@@ -35,6 +35,7 @@ from edgewright.cli.common import (
 from edgewright.cli.keys import signing_policy
 from edgewright.cli.many import FleetFile, Parallel, Select, inventory_of, require_pool
 from edgewright.cli.many import Group as GroupName
+from edgewright.cli.words import counted
 from edgewright.deploy import install, remote
 from edgewright.fleet.documents import (
     Quarantine,
@@ -159,7 +160,7 @@ def start(
     orders = on_boards.sign_orders(releases, surveyed, back, signing)
     formers = {former.board: former.release for former in surveyed}
     opened.plan(name, plan.model_dump_json(), _entries(plan, boards, formers), orders)
-    say(f"rollout {name}: {len(boards)} boards in {len(plan.ends)} waves")
+    say(f"rollout {name}: {counted(len(boards), 'board')} in {counted(len(plan.ends), 'wave')}")
     _conduct(opened, name, inventory, login, outside_window=outside_window, json=json)
 
 

@@ -21,6 +21,10 @@ def program_name() -> str:
     return called if called in INVOKE else "edgewright"
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def as_called(text: str) -> str:
     """`text` with its commands as they are to be typed by whoever called this program.
 

@@ -177,7 +177,7 @@ def pinned_key(text: str, source: str) -> KnownKey:
     if FINGERPRINT.fullmatch(text):
         return KnownKey(fingerprint=text, source=source)
     kind, _, blob = text.partition(" ")
-    if not blob or not kind.isascii():
+    if not blob or not text.isascii():
         raise ValueError("expected 'ssh-ed25519 AAAA…' or 'SHA256:…'")
     return KnownKey(fingerprint=fingerprint(key_blob(kind, blob)), kind=kind, source=source)
 

@@ -103,12 +103,6 @@ class HttpStore(Contents):
         )
         if status in MISSING:
             return []
-        if status in (405, 501):
-            raise UserError(
-                self.url,
-                "cannot be listed: the server knows no WebDAV",
-                next="name the release or the channel",
-            )
         self._require(status, {207}, "PROPFIND", folder)
         base = unquote(urlsplit(f"{self.url}/{folder}/").path)
         entries = []
@@ -144,6 +138,13 @@ class HttpStore(Contents):
                 "does not let this user in",
                 facts=facts,
                 next="set EDGEWRIGHT_STORE_AUTHORIZATION, as 'Bearer TOKEN'",
+            )
+        if status in (405, 501):
+            raise UserError(
+                f"{self.url}/{name}",
+                "the server knows no WebDAV, which lists and writes a store",
+                facts=facts,
+                next="the same command where the store's folder is",
             )
         raise TargetError(
             f"{self.url}/{name}", "is not served", facts=facts, next="repeat the command later"

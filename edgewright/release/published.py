@@ -25,7 +25,7 @@ from edgewright.release.evidence import ENVELOPE, LICENSES, SBOM, STATEMENT, Evi
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import SIGNATURE, Release, ReleaseFile, load_release
 from edgewright.release.minisign import PublicKey
-from edgewright.release.store import BLOBS, CHANNELS, RELEASES, Contents
+from edgewright.release.store import BLOBS, CHANNELS, RELEASES, REPUBLISH, Contents
 
 INDEX_BYTES = 1 << 20
 MOST_FILES = 2_000
@@ -118,7 +118,7 @@ def find(store: Contents, board: str, release: str) -> Published:
         )
     subject = f"{store.place}/{name}"
     raw = store.read(name, limit=INDEX_BYTES)
-    published = parse_json(Published, raw, subject, "not the index of a release")
+    published = parse_json(Published, raw, subject, "not the index of a release", next=REPUBLISH)
     names = [file.name for file in published.files]
     unfit = [name for name in names if not _is_fit(name)]
     if (
@@ -127,9 +127,10 @@ def find(store: Contents, board: str, release: str) -> Published:
         or published.total_bytes > RELEASE_BYTES
     ):
         facts = [*(f"unfit: {name}" for name in unfit), f"bytes: {published.total_bytes:,}"]
-        raise UserError(subject, "is not the index of this release", facts=facts)
+        raise UserError(subject, "is not the index of this release", facts=facts, next=REPUBLISH)
     if len(set(names)) != len(names) or not {ARCHIVE, ORDER} <= set(names):
-        raise UserError(subject, "lacks archive or signature, or has a file twice")
+        problem = "lacks archive or signature, or has a file twice"
+        raise UserError(subject, problem, next=REPUBLISH)
     return published
 
 

@@ -17,6 +17,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import locked, read_inside, write_file
 
 MOST_RELEASES = 100_000
+REPUBLISH = "invoke release.publish, where the release was built: it replaces what is broken"
 BLOBS, RELEASES, CHANNELS = "blobs", "releases", "channels"
 
 
@@ -63,13 +64,19 @@ class Contents(ABC):
 
     def get(self, sha256: str, size: int) -> bytes:
         """The content of a hash. Raises UserError unless it is that, whole."""
-        content = self.read(f"{BLOBS}/{sha256}", limit=size)
+        try:
+            content = self.read(f"{BLOBS}/{sha256}", limit=size)
+        except UserError as unread:
+            again = unread.next or REPUBLISH
+            raise UserError(
+                unread.subject, unread.problem, facts=unread.facts, next=again
+            ) from unread
         if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
             raise UserError(
                 f"{self.place}/{BLOBS}/{sha256}",
                 "is not what its name says",
                 facts=[f"expected: {size:,} bytes, sha256 {sha256}", f"found: {len(content):,}"],
-                next="publish the release again",
+                next=REPUBLISH,
             )
         return content
 

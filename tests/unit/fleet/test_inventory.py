@@ -142,6 +142,11 @@ def test_a_group_that_is_not_there() -> None:
         ("root@203.0.113.9", "root@@", "board 'lyon-2': address 'root@@' is no user@addr[:port]"),
         (host_key(2), "ssh-ed25519 AAAA", "board 'lyon-1': host_key: the key is not of kind"),
         (host_key(2), "SHA256:short", "board 'lyon-1': host_key: expected 'ssh-ed25519 AAAA…'"),
+        (
+            host_key(2),
+            "ssh-ed25519 AAAA…",
+            "board 'lyon-1': host_key: expected 'ssh-ed25519 AAAA…'",
+        ),
         ("Europe/Paris", "Europe/Lyon", "site 'lyon': window.timezone: no time zone 'Europe/Lyon'"),
         ('"sat"', '"sax"', "site 'lyon': window.days.0: expected 'mon'"),
         ("canary = true", "all = true", "board 'lyon-1': label 'all' means something else"),

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -263,6 +263,17 @@ def test_an_answer_without_end_is_read_to_its_limit(store: HttpStore, server: Se
 
     with pytest.raises(UserError, match="is too large"):
         store.read("releases/board/0.json", limit=1 << 20)
+
+
+def test_a_server_without_webdav_only_hands_out(release: Release) -> None:
+    handler = type("Plain", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as plain:
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
+        store = http_store.http_store(f"http://127.0.0.1:{plain.server_port}", None)
+        for use in (lambda: publish(release, store), lambda: published.listed(store)):
+            with pytest.raises(UserError, match="the server knows no WebDAV"):
+                use()
+        plain.shutdown()
 
 
 def test_nothing_is_removed_over_http(store: HttpStore, release: Release, config: Path) -> None:

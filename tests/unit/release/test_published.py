@@ -170,6 +170,9 @@ def test_a_blob_that_was_cut_is_written_again(
     release = make("one")
     publish(release, store)
     blob = store.root / "blobs" / hashlib.sha256(release.archive.read_bytes()).hexdigest()
+    blob.write_bytes(blob.read_bytes() + b"more")
+    with pytest.raises(UserError, match=r"(?s)is too large.*next: invoke release\.publish"):
+        pull(store, release.id, tmp_path / "out")
     blob.write_bytes(blob.read_bytes()[:100])
 
     with pytest.raises(UserError, match="is not what its name says"):
