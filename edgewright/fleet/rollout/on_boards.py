@@ -140,7 +140,10 @@ class OnBoards:
         board = self._boards[claim.board]
         root = board.profile.deploy.root
         with self._login.connect(board.target) as connected:
-            state = Edgectl(board=connected, root=root).status()
+            edgectl = Edgectl(board=connected, root=root)
+            # Not while a worker of ours whose attempt was given up could still switch the board.
+            with install.only_deploy(edgectl, self._login.deployer):
+                state = edgectl.status()
             if state.current != claim.release:
                 return  # it never came to run it, or went back by itself
             order = self._orders.get(state.previous or "")

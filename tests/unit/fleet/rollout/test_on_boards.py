@@ -1,12 +1,29 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from edgewright.base.errors import TargetError
+from edgewright.board.catalogue import load_board
+from edgewright.deploy import install, remote
+from edgewright.deploy.edgectl import Edgectl
+from edgewright.deploy.install import Deployer
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
-from edgewright.fleet.rollout.on_boards import Former, sequence, sign_orders
+from edgewright.fleet.rollout.ledger import Claim
+from edgewright.fleet.rollout.on_boards import (
+    FleetBoard,
+    Former,
+    Login,
+    OnBoards,
+    sequence,
+    sign_orders,
+)
+from edgewright.fleet.rollout.states import Goal
 from edgewright.release.keys import user_keys
 from edgewright.release.manifest import Release
-from tests.boards import NAMES, make_release
+from tests.boards import NAMES, StandIn, make_release
+from tests.checkout import checkout
 from tests.signing import sign, signer
 
 
@@ -63,3 +80,28 @@ def test_a_board_that_makes_up_a_number_binds_no_other_board_to_it(
     (order,) = sign_orders({"x": new}, formers, {}, signing)
 
     assert sequence(order.signature) == first
+
+
+def test_a_board_that_a_stalled_worker_may_still_switch_has_not_gone_back(
+    signing: SigningPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs its former release at this moment, and the bad one once that worker wakes up."""
+    board, deployer = StandIn(), Deployer(holder="test", locks=tmp_path / "locks")
+    profile = load_board("a53-som", checkout().boards)
+
+    @contextmanager
+    def connect(*_: object, **__: object) -> Iterator[StandIn]:
+        yield board
+
+    monkeypatch.setattr(remote, "connect", connect)
+    fleet = FleetBoard(name="oven", site="hall", target=board.target, profile=profile)
+    login = Login(deployer=deployer, known_hosts=())
+    boards = OnBoards([fleet], releases={}, orders={}, signing=signing, login=login)
+    claim = Claim(
+        attempt=2, rollout="bread", board="oven", site="hall", goal=Goal.FORMER,
+        release="0" * 16, fence=2, tries=1,
+    )  # fmt: skip
+
+    stalled = install.only_deploy(Edgectl(board=board, root=profile.deploy.root), deployer)
+    with stalled, pytest.raises(TargetError, match="another deploy of yours is at work"):
+        boards.go_back(claim, lambda last: last + 1)
