@@ -485,6 +485,9 @@ def evaluate(
         return
     OUT.print(_metrics_table(answers))
     OUT.print(_threshold_table(answers, prices))
+    if prices != Prices() and answers.border is None:
+        best = cheapest(thresholds(answers.defect, answers.truth, prices))
+        say(f"next: invoke model.card --model={model} --settings=threshold={best.value:.3f}")
     if answers.metrics.auc.value < 0.5:
         say("AUC is below 0.5: are the card's labels in the order of the outputs?")
     say(f"worst mistakes: {sheet}" if sheet else "no mistakes")

@@ -43,6 +43,14 @@ class Times(Foreign):
     inference: float
 
 
+class Decision(Foreign):
+    """The label that an image has from a probability on; without it the likeliest is answered."""
+
+    label: str
+    index: int
+    threshold: float
+
+
 class ImageLine(Foreign):
     """One image of `run`: a prediction or an error."""
 
@@ -50,6 +58,7 @@ class ImageLine(Foreign):
     class_: str | None = None
     index: int | None = None
     probabilities: Many[float] = ()
+    decision: Decision | None = None
     ms: Times | None = None
     error: Problem | None = None
 

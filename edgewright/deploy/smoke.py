@@ -280,14 +280,23 @@ def judge_image(case: GoldenCase, line: ImageLine | None, golden: Golden) -> Ima
         pairs = zip(line.probabilities, case.probabilities, strict=True)
         difference = max(abs(measured - golden_value) for measured, golden_value in pairs)
     near = difference is not None and difference <= golden.tolerance
+    is_right = answer == case.class_ or (line is not None and _is_at_border(case, line, golden))
     return ImageResult(
         image=case.name,
         expected=case.class_ or "",
         found=answer,
         max_abs_diff=difference,
         inference_ms=line.ms.inference if line and line.ms else None,
-        verdict=Verdict.PASSED if near and answer == case.class_ else Verdict.FAILED,
+        verdict=Verdict.PASSED if near and is_right else Verdict.FAILED,
     )
+
+
+def _is_at_border(case: GoldenCase, line: ImageLine, golden: Golden) -> bool:
+    """Whether the image is so near to the threshold that either label is right."""
+    decision = line.decision
+    if decision is None or not 0 <= decision.index < len(case.probabilities):
+        return False
+    return abs(case.probabilities[decision.index] - decision.threshold) <= golden.tolerance
 
 
 def _wrong(image: ImageResult, line: ImageLine | None) -> str:

@@ -95,7 +95,26 @@ TensorCard read_scores(Fields output, size_t labels, int schema) {
   scores.role = "scores";
   scores.shape = {1, static_cast<int64_t>(labels)};
   scores.activation = schema >= 2 ? read_activation(output) : Activation::softmax;
+  if (!output.has("temperature")) return scores;
+  scores.temperature = output.number("temperature");
+  const bool fits = scores.temperature >= 0.01 && scores.temperature <= 100;
+  if (!fits) output.reject("temperature", "expected 0.01 to 100");
+  if (schema < 2 || scores.activation == Activation::none) {
+    output.reject("temperature", "needs schema 2, and an activation");
+  }
   return scores;
+}
+
+Decision read_decision(Fields fields, const std::vector<std::string>& labels, int schema) {
+  Decision decision;
+  const auto place = std::find(labels.begin(), labels.end(), fields.text("label"));
+  decision.label = static_cast<size_t>(place - labels.begin());
+  if (place == labels.end()) fields.reject("label", "is no label of the card");
+  decision.threshold = fields.number("threshold");
+  const bool fits = decision.threshold > 0 && decision.threshold < 1;
+  if (!fits) fields.reject("threshold", "expected more than 0 and less than 1");
+  if (schema < 2) fields.reject("threshold", "needs schema 2");
+  return decision;
 }
 
 uint64_t read_bytes(Fields file) {
@@ -134,6 +153,9 @@ Card read_card(Fields top) {
   }
   if (card.task == TaskKind::classify) {
     card.outputs = {read_scores(top.object("output"), card.labels.size(), schema)};
+    if (top.has("decision")) {
+      card.decision = read_decision(top.object("decision"), card.labels, schema);
+    }
   } else {
     card.outputs = read_outputs(top, true);
     if (card.task == TaskKind::detect) {

@@ -11,23 +11,23 @@ namespace edge {
 
 namespace {
 
-std::vector<double> softmax(const std::vector<float>& logits) {
-  const float top = *std::max_element(logits.begin(), logits.end());
-  std::vector<double> shares;
+void softmax(std::vector<double>& logits) {
+  const double top = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
-  for (const float logit : logits) {
-    shares.push_back(std::exp(static_cast<double>(logit) - static_cast<double>(top)));
-    sum += shares.back();
+  for (double& logit : logits) {
+    logit = std::exp(logit - top);
+    sum += logit;
   }
-  for (double& share : shares) share /= sum;
-  return shares;
+  for (double& share : logits) share /= sum;
 }
 
 }  // namespace
 
-std::vector<double> probabilities(const std::vector<float>& outputs, Activation activation) {
-  if (activation == Activation::softmax) return softmax(outputs);
+std::vector<double> probabilities(const std::vector<float>& outputs, Activation activation,
+                                  double temperature) {
   std::vector<double> values(outputs.begin(), outputs.end());
+  for (double& value : values) value /= temperature;
+  if (activation == Activation::softmax) softmax(values);
   if (activation == Activation::sigmoid) {
     for (double& value : values) value = 1 / (1 + std::exp(-value));
   }

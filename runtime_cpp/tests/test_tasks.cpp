@@ -23,6 +23,24 @@ TEST_CASE("a classifier's answer is its likeliest class") {
   CHECK(classes.probabilities[1] == doctest::Approx(0.880797));
 }
 
+TEST_CASE("a threshold decides in place of the likeliest class, after the temperature") {
+  Card card = class_card();
+  card.decision = Decision{1, 0.2};
+  const std::vector<Tensor> outputs = {{{1, 2}, {2, 0}}};  // 0.88 and 0.12
+  CHECK(std::get<ClassAnswer>(*make_answer(card, outputs, {})).index == 0);
+  card.outputs[0].temperature = 2;  // 0.73 and 0.27
+  const auto answer = make_answer(card, outputs, {});
+  CHECK(std::get<ClassAnswer>(*answer).index == 1);
+  CHECK(std::get<ClassAnswer>(*answer).probabilities[1] == doctest::Approx(0.268941));
+}
+
+TEST_CASE("so near to the threshold either class is right") {
+  Card card = class_card();
+  card.decision = Decision{1, 0.2};
+  CHECK(compare({0, {0.805, 0.195}}, {1, {0.799, 0.201}}, card, {0.01, 0}).problems.empty());
+  CHECK(compare({0, {0.83, 0.17}}, {1, {0.825, 0.175}}, card, {0.01, 0}).problems.size() == 1);
+}
+
 TEST_CASE("another class, or another probability, is a problem") {
   const Card card = class_card();
   const ClassAnswer expected{1, {0.4, 0.6}};

@@ -20,6 +20,7 @@ from edgewright.model.contract.card import (
     Activation,
     CenterCrop,
     Color,
+    Decision,
     Filter,
     Fit,
     Letterbox,
@@ -32,7 +33,13 @@ from edgewright.model.contract.card import (
     write_card,
 )
 from edgewright.model.contract.preprocess import load_input
-from edgewright.model.contract.session import open_session, outputs, probabilities
+from edgewright.model.contract.session import (
+    class_probabilities,
+    open_session,
+    outputs,
+    probabilities,
+)
+from edgewright.model.judge.evaluate import Border, decided
 from edgewright.release.manifest import MANIFEST
 from edgewright.release.run_file import RUN_FILE, ImageLimits, RunFile
 from tests.checkout import ROOT, checkout
@@ -271,6 +278,28 @@ def test_selftest_with_a_defective_golden_set(
     ended = host_edge_infer(["selftest", "--model", str(model)])
     code = told_fault(ended, "selftest", 5, subject)
     assert code == ("golden_missing" if defect == "no folder" else "golden_invalid")
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.99])
+def test_a_threshold_and_a_temperature_decide_as_on_the_host(
+    host_edge_infer: EdgeInfer, scratch: Path, gray_toy: Path, threshold: float
+) -> None:
+    model = beside(gray_toy, scratch / f"decided-{threshold}")
+    card = read_card(model.parent / "card.json")
+    decision = Decision(label=card.labels[1], threshold=threshold)
+    output = card.output.model_copy(update={"temperature": 3.0})
+    card = card.model_copy(update={"schema_": 2, "decision": decision, "output": output})
+    write_card(card, model.parent / "card.json")
+    image = CORPUS / "good-rgb.png"
+    rows = class_probabilities(outputs(open_session(model), load_input(image, card)), card)
+
+    (result,) = document(host_edge_infer(["run", "--model", str(model), str(image)]), "run")[
+        "results"
+    ]
+
+    np.testing.assert_allclose(result["probabilities"], rows[0], atol=1e-5)
+    assert result["class"] == card.labels[int(decided(rows, Border.of(card))[0])]
+    assert result["decision"] == {"label": card.labels[1], "index": 1, "threshold": threshold}
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import UserError, near_miss
 from edgewright.base.files import read_inside
 from edgewright.base.schema import Excerpt, Part, parse_json
 from edgewright.model.contract.network_file import network_bytes, network_sha256
@@ -189,6 +189,18 @@ class Output(Part):
     name: str = "logits"
     shape: tuple[Literal[1], Size]  # batch, labels
     activation: Activation = "softmax"  # a card of schema 1 has no word for another
+    # What outputs are divided by before the activation, so that probabilities mean what they say
+    # (Guo et al., ICML 2017). A card without the key keeps its bytes.
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = Field(
+        default=1.0, exclude_if=lambda temperature: temperature == 1
+    )
+
+
+class Decision(Part):
+    """The label that an image has from a probability on; below it the likeliest of the others."""
+
+    label: str
+    threshold: Annotated[float, Field(gt=0, lt=1)]
 
 
 class ModelFile(Part):
@@ -273,6 +285,7 @@ class Card(ImageCard):
     task: Literal["classify"] = "classify"
     labels: tuple[str, ...] = Field(min_length=2)
     output: Output
+    decision: Decision | None = Field(default=None, exclude_if=lambda decision: decision is None)
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()
@@ -280,11 +293,24 @@ class Card(ImageCard):
             yield f"output.shape has {self.output.shape[1]} values, labels has {len(self.labels)}"
         if self.schema_ == 1 and "activation" in self.output.model_fields_set:
             yield "output.activation is a key of schema 2, the card has schema 1"
+        if self.schema_ == 1 and self.output.temperature != 1:
+            yield "output.temperature is a key of schema 2, the card has schema 1"
+        if self.output.activation == "none" and self.output.temperature != 1:
+            yield "output.temperature is for logits, output.activation none is for probabilities"
+        if self.decision is not None:
+            yield from self._decision_problems(self.decision)
         if self.tiling is not None:
             yield (
                 "tiling is not known to the task classify: tiles have a class each, and nothing "
                 "says which of them is the image's"
             )
+
+    def _decision_problems(self, decision: Decision) -> Iterator[str]:
+        if self.schema_ == 1:
+            yield "decision is a key of schema 2, the card has schema 1"
+        if decision.label not in self.labels:
+            hint = near_miss(decision.label, self.labels)
+            yield f"decision.label is {decision.label}, which is no label of the card{hint}"
 
 
 def merge_problems(tiling: Tiling | None) -> Iterator[str]:

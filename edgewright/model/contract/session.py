@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgewright.base.runtime_version import runtime_version
 from edgewright.model.contract import host_runtime
-from edgewright.model.contract.card import Activation
+from edgewright.model.contract.card import Activation, Card
 from edgewright.model.contract.frames import Array, Header, read_message, write_message
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.unshared import unshare
@@ -159,9 +159,16 @@ def outputs(session: Session, inputs: Floats) -> Floats:
     return np.stack(rows).astype(np.float32)
 
 
-def probabilities(outputs: Floats, activation: Activation) -> NDArray[np.float64]:
+def class_probabilities(outputs: Floats, card: Card) -> NDArray[np.float64]:
+    """A classifier's outputs (N, labels) -> probabilities (N, labels), as its card says."""
+    return probabilities(outputs, card.output.activation, card.output.temperature)
+
+
+def probabilities(
+    outputs: Floats, activation: Activation, temperature: float = 1.0
+) -> NDArray[np.float64]:
     """A network's outputs (N, labels) -> probabilities (N, labels), by its card's activation."""
-    exact = outputs.astype(np.float64)
+    exact = outputs.astype(np.float64) / temperature
     if activation == "none":
         return exact
     if activation == "sigmoid":

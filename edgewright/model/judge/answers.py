@@ -9,30 +9,34 @@ from numpy.typing import NDArray
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card
-from edgewright.model.contract.session import open_session, probabilities
+from edgewright.model.contract.session import class_probabilities, open_session
 from edgewright.model.judge.data import Dataset, Sample
 from edgewright.model.judge.evaluate import (
+    Border,
     Interval,
     Metrics,
     Scores,
     accuracy_difference,
+    chosen_labels,
     evaluate_classes,
-    likeliest,
 )
 from edgewright.model.judge.images import Inputs, truth
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """Probabilities (N, labels) for the images of a dataset; `positive` is the defect's label."""
+    """Probabilities (N, labels) for the images of a dataset; `positive` is the defect's label, and
+    `border` what the card decides by."""
 
     dataset: Dataset
     probabilities: Scores
     positive: int
+    border: Border | None = None
 
     @cached_property
     def metrics(self) -> Metrics:
-        return evaluate_classes(self.probabilities, truth(self.dataset), self.positive)
+        labels = truth(self.dataset)
+        return evaluate_classes(self.probabilities, labels, self.positive, self.border)
 
     @property
     def defect(self) -> Scores:
@@ -47,7 +51,7 @@ class Answers:
     @property
     def labels(self) -> list[str]:
         """The answer to each image."""
-        answers = likeliest(self.probabilities, self.positive)
+        answers = chosen_labels(self.probabilities, self.positive, self.border)
         return [self.dataset.labels[index] for index in answers]
 
     @property
@@ -86,7 +90,7 @@ def judge(model: Path, dataset: Dataset, card: Card, positive: int) -> Answers:
     name = session.get_inputs()[0].name
     inputs = Inputs(samples=dataset.samples, card=card)
     rows = np.concatenate([session.run(None, {name: image})[0] for image in inputs])
-    answers = probabilities(rows, card.output.activation)
+    answers = class_probabilities(rows, card)
     if (broken := np.flatnonzero(~np.isfinite(answers).all(axis=1))).size:
         raise UserError(
             card.name,
@@ -94,7 +98,9 @@ def judge(model: Path, dataset: Dataset, card: Card, positive: int) -> Answers:
             facts=[f"{dataset.samples[at].key}: {rows[at]}" for at in broken[:3]],
             next="look for a logarithm, a root or a division, or train it again",
         )
-    return Answers(dataset=dataset, probabilities=answers, positive=positive)
+    return Answers(
+        dataset=dataset, probabilities=answers, positive=positive, border=Border.of(card)
+    )
 
 
 def worst(answers: Answers, count: int) -> list[Mistake]:

@@ -12,9 +12,9 @@ from edgewright.base.schema import Part
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.pixels import Pixels, decode
 from edgewright.model.contract.preprocess import preprocess
-from edgewright.model.contract.session import Session, probabilities
+from edgewright.model.contract.session import Session, class_probabilities
 from edgewright.model.judge.data import Dataset
-from edgewright.model.judge.evaluate import Scores, auc, likeliest
+from edgewright.model.judge.evaluate import Border, Scores, auc, chosen_labels
 from edgewright.model.judge.images import truth
 
 Disturb = Callable[[Pixels, float, np.random.Generator], Pixels]
@@ -143,7 +143,7 @@ def judge_disturbed(
                     unit=disturbance.unit,
                     figures=tuple(
                         _figures(
-                            candidate.name,
+                            candidate,
                             np.concatenate(rows[strength, candidate.name]),
                             labels,
                             positive,
@@ -160,13 +160,16 @@ def _answer(candidate: Candidate, pixels: Pixels) -> Scores:
     """Probabilities (1, labels)."""
     name = candidate.session.get_inputs()[0].name
     (row, *_) = candidate.session.run(None, {name: preprocess(pixels, candidate.card)})
-    return probabilities(row, candidate.card.output.activation)
+    return class_probabilities(row, candidate.card)
 
 
-def _figures(name: str, answers: Scores, labels: np.ndarray, positive: int) -> DisturbedFigures:
-    chosen, is_positive = likeliest(answers, positive), labels == positive
+def _figures(
+    candidate: Candidate, answers: Scores, labels: np.ndarray, positive: int
+) -> DisturbedFigures:
+    chosen = chosen_labels(answers, positive, Border.of(candidate.card))
+    is_positive = labels == positive
     return DisturbedFigures(
-        network=name,
+        network=candidate.name,
         accuracy=round(float((chosen == labels).mean()), 4),
         defect_recall=round(float((chosen[is_positive] == positive).mean()), 4),
         auc=round(auc(is_positive.astype(np.int64), answers[:, positive]), 4),

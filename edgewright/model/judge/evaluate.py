@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from edgewright.model.contract.card import Card
 from edgewright.model.judge.data import DEFECTIVE, LABELS
 
 DRAWS = 2000
@@ -77,12 +78,30 @@ class Threshold:
         return f"{self.value:.3f}: {self.misses} missed, {self.false_alarms} false alarms"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Border:
+    """An image has the label of this index where its probability is `threshold` or more."""
+
+    label: int
+    threshold: float
+
+    @classmethod
+    def of(cls, card: Card) -> "Border | None":
+        """None where the likeliest label is the answer."""
+        if card.decision is None:
+            return None
+        return cls(label=card.labels.index(card.decision.label), threshold=card.decision.threshold)
+
+
 def evaluate_classes(
-    probabilities: Scores, labels: Sequence[int] | Labels, positive: int
+    probabilities: Scores,
+    labels: Sequence[int] | Labels,
+    positive: int,
+    border: Border | None = None,
 ) -> Metrics:
     """Judge probabilities (N, labels) by labels (N,); AUC and recall are those of one label."""
     truth = np.asarray(labels, np.int64)
-    answers = likeliest(probabilities, positive)
+    answers = chosen_labels(probabilities, positive, border)
     is_positive = truth == positive
     ranking = _auc(is_positive.astype(np.int64), probabilities[:, positive])
     confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
@@ -191,9 +210,22 @@ def _auc(truth: Labels, scores: Scores) -> Statistic:
     return statistic
 
 
-def likeliest(probabilities: Scores, positive: int) -> Labels:
-    """The likeliest label; of two, `positive` only if it is likelier than the other."""
+def chosen_labels(probabilities: Scores, positive: int, border: Border | None = None) -> Labels:
+    """The label of each row (N, labels): by the border, else the likeliest; of two that are equal
+    then, it is not `positive`."""
+    if border is not None:
+        return decided(probabilities, border)
     if probabilities.shape[1] == 2:
         is_positive = probabilities[:, positive] > probabilities[:, 1 - positive]
         return np.where(is_positive, positive, 1 - positive)
-    return np.asarray(probabilities.argmax(axis=1))
+    return decided(probabilities, None)
+
+
+def decided(probabilities: Scores, border: Border | None) -> Labels:
+    """The label of each row (N, labels) that `edge-infer` answers; the first of equals."""
+    if border is None:
+        return np.asarray(probabilities.argmax(axis=1))
+    others = probabilities.copy()
+    others[:, border.label] = -np.inf
+    has_label = probabilities[:, border.label] >= border.threshold
+    return np.where(has_label, border.label, others.argmax(axis=1))

@@ -9,7 +9,7 @@ from onnx.utils import Extractor
 
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.preprocess import Floats
-from edgewright.model.contract.session import SessionError, open_session, probabilities
+from edgewright.model.contract.session import SessionError, class_probabilities, open_session
 
 _STEP = 0.1  # of the map's spread
 _LEAST = 1e-7  # float32's: of a probability whose odds are taken
@@ -59,7 +59,7 @@ class GradCam:
 
     def _log_odds(self, features: Floats, label: int) -> float:
         (row, *_) = self._head.run(None, {self._map: features})
-        share = float(probabilities(row, self._card.output.activation)[0, label])
+        share = float(class_probabilities(row, self._card)[0, label])
         share = min(max(share, _LEAST), 1 - _LEAST)
         return float(np.log(share / (1 - share)))
 

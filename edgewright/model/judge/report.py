@@ -135,7 +135,9 @@ def report_kinds(answers: Answers) -> tuple[KindReport, ...]:
         inside = kinds == name
         if len(set(answers.truth[inside])) < 2:
             continue
-        metrics = evaluate_classes(answers.probabilities[inside], labels[inside], answers.positive)
+        metrics = evaluate_classes(
+            answers.probabilities[inside], labels[inside], answers.positive, answers.border
+        )
         reports.append(
             KindReport(
                 kind=name,

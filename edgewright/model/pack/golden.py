@@ -16,10 +16,10 @@ from edgewright.base.files import new_folder, read_inside
 from edgewright.base.schema import Part, parse_json
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.preprocess import load_input
-from edgewright.model.contract.session import Session, open_session, outputs, probabilities
+from edgewright.model.contract.session import Session, class_probabilities, open_session, outputs
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import Sample
-from edgewright.model.judge.evaluate import Scores
+from edgewright.model.judge.evaluate import Border, Scores, decided
 from edgewright.model.pack import rounding
 
 TOLERANCE = 0.01  # of a probability, and more where the network itself magnifies rounding
@@ -70,7 +70,7 @@ def choose(answers: Answers, is_steady: Callable[[Sample], bool] = lambda _: Tru
     none of any class.
     """
     # Twice the margin: the variants made of these images are answered a little less surely.
-    leads = lead(answers.probabilities)
+    leads = lead(answers.probabilities, answers.border)
     sure = answers.right & (leads > 2 * MARGIN)
     chosen: list[Sample] = []
     left_out = _reasons(answers, sure)
@@ -103,10 +103,21 @@ def _first(samples: Sequence[Sample], is_steady: Callable[[Sample], bool]) -> Sa
     return next((sample for sample in samples[:_MOST_TRIED] if is_steady(sample)), None)
 
 
-def lead(probabilities: Scores) -> Scores:
-    """By how much the likeliest label of each row (N, labels) leads over the next: (N,)."""
+def lead(probabilities: Scores, border: Border | None = None) -> Scores:
+    """By how much the answered label of each row (N, labels) leads over the next: (N,), 0 to 1.
+
+    With a border: how far the row is from it, as a share of the way to 1 or to 0; for two labels
+    and a threshold of 0.5 that is the same.
+    """
     ordered = np.sort(probabilities, axis=1)
-    return np.asarray(ordered[:, -1] - ordered[:, -2])
+    if border is None:
+        return np.asarray(ordered[:, -1] - ordered[:, -2])
+    share, threshold = probabilities[:, border.label], border.threshold
+    below = (threshold - share) / threshold
+    others = np.sort(np.delete(probabilities, border.label, axis=1), axis=1)
+    if others.shape[1] > 1:
+        below = np.minimum(below, others[:, -1] - others[:, -2])
+    return np.where(share >= threshold, (share - threshold) / (1 - threshold), below)
 
 
 def _reasons(answers: Answers, sure: NDArray[np.bool_]) -> list[str]:
@@ -165,10 +176,11 @@ def write_golden(
         sessions = [open_session(network) for network in rounding.shifted(model)]
         moves = _moved(sessions, card, images, [case.probabilities for case in expected.cases])
         unfit = {}
-        for case, moved in zip(expected.cases, moves, strict=True):
-            if _lead(case) < MARGIN:
+        leads = lead(np.array([case.probabilities for case in expected.cases]), Border.of(card))
+        for case, ahead, moved in zip(expected.cases, leads, moves, strict=True):
+            if ahead < MARGIN:
                 unfit[case.image] = "too near to the border"
-            elif not _is_steady(moved, _lead(case)):
+            elif not _is_steady(moved, ahead):
                 unfit[case.image] = f"rounding inside the network moves its answer by {moved:.2g}"
         sound = [case for case in expected.cases if case.image not in unfit]
         left_out = tuple(f"{name}: {reason}" for name, reason in unfit.items())
@@ -194,7 +206,7 @@ def write_golden(
 
 def _rows(session: Session, card: Card, images: Sequence[Path]) -> Scores:
     inputs = np.concatenate([load_input(path, card) for path in images])
-    return probabilities(outputs(session, inputs), card.output.activation)
+    return class_probabilities(outputs(session, inputs), card)
 
 
 def _moved(
@@ -236,10 +248,12 @@ def expect(model: Path, card: Card, images: Sequence[Path]) -> Expected:
         cases=tuple(
             Case(
                 image=image.name,
-                class_=card.labels[int(row.argmax())],
+                class_=card.labels[label],
                 probabilities=tuple(round(float(p), 6) for p in row),
             )
-            for image, row in zip(images, rows, strict=True)
+            for image, row, label in zip(
+                images, rows, decided(rows, Border.of(card)).tolist(), strict=True
+            )
         ),
     )
 
@@ -257,9 +271,7 @@ def require_golden(network: Path, card: Card, folder: Path, model: Path) -> None
         f"{case.image}: expected {case.class_} {case.probabilities}, "
         f"found {answer.class_} {answer.probabilities}"
         for case, answer in zip(expected.cases, answers.cases, strict=True)
-        if case.class_ != answer.class_
-        or len(case.probabilities) != len(answer.probabilities)
-        or np.abs(np.subtract(case.probabilities, answer.probabilities)).max() > expected.tolerance
+        if _differs(case, answer, expected.tolerance, Border.of(card))
     ]
     if facts:
         raise UserError(
@@ -270,14 +282,21 @@ def require_golden(network: Path, card: Card, folder: Path, model: Path) -> None
         )
 
 
+def _differs(case: Case, answer: Case, tolerance: float, border: Border | None) -> bool:
+    """As `edge-infer` compares: so near to the border either label is right."""
+    if len(case.probabilities) != len(answer.probabilities):
+        return True
+    distance = np.abs(np.subtract(case.probabilities, answer.probabilities)).max()
+    is_near = border is not None and (
+        abs(case.probabilities[border.label] - border.threshold) <= tolerance
+    )
+    return bool(distance > tolerance or (case.class_ != answer.class_ and not is_near))
+
+
 def read_expected(folder: Path) -> Expected:
     """The golden set of a folder. Raises UserError if it is none, or has no case."""
     raw = read_inside(folder, EXPECTED, limit=EXPECTED_BYTES, next="invoke model.golden")
     return parse_json(Expected, raw, str(folder / EXPECTED), "is not a golden set")
-
-
-def _lead(case: Case) -> float:
-    return float(lead(np.array([case.probabilities]))[0])
 
 
 def _as_rgb(image: Path, folder: Path) -> Path:

@@ -195,4 +195,10 @@ def _stated_card(
         content["labels"] = request.labels
     if request.tiling:
         content["tiling"] = request.tiling.model_dump()
+    settings = dict(request.settings)
+    if "temperature" in settings:
+        content["output"]["temperature"] = settings.pop("temperature")
+    if settings:
+        label = content["labels"][positive_label(content["labels"])]
+        content["decision"] = {"label": label} | (content.get("decision") or {}) | settings
     return Card.model_validate(content), assumptions

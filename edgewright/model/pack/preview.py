@@ -11,8 +11,9 @@ from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.pixels import decode
 from edgewright.model.contract.preprocess import Floats, load_frame, load_input
-from edgewright.model.contract.session import open_session, probabilities
+from edgewright.model.contract.session import class_probabilities, open_session
 from edgewright.model.contract.task_cards import AnyCard, TensorCard
+from edgewright.model.judge.evaluate import Border, decided
 from edgewright.model.judge.task_judge import JudgedCard
 from edgewright.model.tasks.drawing import draw_tiles
 from edgewright.model.tasks.inference import Engine, task_of
@@ -80,8 +81,9 @@ def _answer(network: Path, card: AnyCard, image: Path, picture: Image.Image) -> 
         return task_of(card).draw(answer, picture)
     session = open_session(network)
     rows = session.run(None, {card.input.name: load_input(image, card)})[0]
-    (shares,) = probabilities(rows, card.output.activation)
-    return f"{card.labels[int(shares.argmax())]} {shares.max():.3f}"
+    (shares,) = class_probabilities(rows, card)
+    label = int(decided(shares[np.newaxis], Border.of(card))[0])
+    return f"{card.labels[label]} {shares[label]:.3f}"
 
 
 def _as_picture(values: Floats) -> Image.Image:

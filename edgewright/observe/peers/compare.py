@@ -19,7 +19,7 @@ from edgewright.base.workspace import Workspace
 from edgewright.board.profile import Arch
 from edgewright.board.symbols import read_symbols
 from edgewright.model.contract.card import read_card
-from edgewright.model.contract.session import probabilities
+from edgewright.model.contract.session import class_probabilities
 from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.observe.count import counts
 from edgewright.observe.count.counts import Guest
@@ -237,7 +237,7 @@ def _counted_row(contest: Contest, contestant: _Contestant) -> Row:
     # With 0 runs the driver prints the nodes that the provider took, and nothing if it took none.
     nodes = process.check([*run, "0"]).stdout if contestant.counts_nodes else ""
     outputs: NDArray[np.float32] = np.array([answer[:-1]], dtype=np.float32)
-    activation = read_card(contest.onnx.parent / "card.json").output.activation
+    card = read_card(contest.onnx.parent / "card.json")
     return Row(
         runtime=contestant.runtime,
         library=contestant.library.name,
@@ -247,7 +247,7 @@ def _counted_row(contest: Contest, contestant: _Contestant) -> Row:
         bytes=contestant.bytes,
         dependency_bytes=contestant.dependency_bytes,
         peak_kb=int(answer[-1]),
-        probabilities=tuple(float(round(p, 6)) for p in probabilities(outputs, activation)[0]),
+        probabilities=tuple(float(round(p, 6)) for p in class_probabilities(outputs, card)[0]),
         difference=0.0,
         nodes=int(nodes or "0") if contestant.counts_nodes else None,
     )

@@ -79,6 +79,13 @@ struct TensorCard {
   std::vector<int64_t> shape = {};  // -1 where it is open
   std::string role = {};            // what an output means to its task
   Activation activation = Activation::none;
+  double temperature = 1;  // that a classifier's values are divided by before the activation
+};
+
+/// An image has the label from this probability on; below it the likeliest of the others.
+struct Decision {
+  size_t label = 0;
+  double threshold = 0;
 };
 
 /// In units of the score and of the map, after their activation and before normalization.
@@ -96,18 +103,19 @@ struct SegmentSettings {
 /// What `card.json` says of a model; docs/formats.md is the contract.
 struct Card {
   TaskKind task = TaskKind::classify;
-  std::string name;                 // of the model
-  std::vector<std::string> labels;  // of the classes; none where the task has no classes
-  std::vector<TensorCard> inputs;   // of an image one: 1, channels, height, width
-  std::vector<TensorCard> outputs;  // in the order in which the task reads them
-  DetectCard detect;                // of a detector
-  Preprocess preprocess;            // of the image, where the task takes one
-  std::optional<Tiling> tiling;     // of the image; none: it is one tile
-  AnomalySettings anomaly;          // of that task alone
-  SegmentSettings segment;          // of that task alone
-  std::string file_name;            // of the model that the card belongs to
-  uint64_t file_bytes = 0;          // of that file
-  std::string file_sha256;          // of its content
+  std::string name;                  // of the model
+  std::vector<std::string> labels;   // of the classes; none where the task has no classes
+  std::vector<TensorCard> inputs;    // of an image one: 1, channels, height, width
+  std::vector<TensorCard> outputs;   // in the order in which the task reads them
+  DetectCard detect;                 // of a detector
+  Preprocess preprocess;             // of the image, where the task takes one
+  std::optional<Tiling> tiling;      // of the image; none: it is one tile
+  std::optional<Decision> decision;  // of a classifier; none: the likeliest label is the answer
+  AnomalySettings anomaly;           // of that task alone
+  SegmentSettings segment;           // of that task alone
+  std::string file_name;             // of the model that the card belongs to
+  uint64_t file_bytes = 0;           // of that file
+  std::string file_sha256;           // of its content
 
   // Of the image, where the task takes one.
   int channels() const { return static_cast<int>(inputs[0].shape[1]); }

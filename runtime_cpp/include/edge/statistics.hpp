@@ -8,7 +8,8 @@
 namespace edge {
 
 /// Probabilities from a network's outputs, in the same order.
-std::vector<double> probabilities(const std::vector<float>& outputs, Activation activation);
+std::vector<double> probabilities(const std::vector<float>& outputs, Activation activation,
+                                  double temperature = 1);
 
 /// Index of the largest value, the first of equals.
 size_t argmax(const std::vector<double>& values);

@@ -7,7 +7,7 @@ import pytest
 
 from edgewright.base.errors import CheckError, TargetError
 from edgewright.deploy import smoke
-from edgewright.deploy.edge_infer import BenchAnswer
+from edgewright.deploy.edge_infer import BenchAnswer, Decision, ImageLine
 from edgewright.deploy.edgectl import BoardRelease, Edgectl
 from edgewright.deploy.remote import Result
 from edgewright.deploy.report import SmokeReport, Verdict
@@ -103,6 +103,21 @@ def test_wrong_class_and_far_probabilities_are_told_for_each_image() -> None:
     assert [image.verdict for image in images] == [Verdict.FAILED, Verdict.PASSED]
     assert check.facts == ("a.png: expected ok, found defective, probabilities differ by 0.5000",)
     assert check.found == "1 images"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "verdict"), [(0.1, Verdict.FAILED), (None, Verdict.FAILED), (0.5, Verdict.PASSED)]
+)
+def test_at_the_threshold_either_label_is_right(threshold: float | None, verdict: Verdict) -> None:
+    case = smoke.GoldenCase(image="a.png", class_="ok", probabilities=(0.504, 0.496))
+    golden = smoke.Golden(schema_=1, tolerance=0.01, cases=(case,))
+    line = ImageLine(
+        image="/x/a.png",
+        class_="defective",
+        probabilities=(0.499, 0.501),
+        decision=Decision(label="defective", index=1, threshold=threshold) if threshold else None,
+    )
+    assert smoke.judge_image(case, line, golden).verdict is verdict
 
 
 def test_an_image_that_the_board_cannot_use_is_told_in_its_words() -> None:

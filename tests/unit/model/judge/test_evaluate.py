@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from edgewright.model.judge.evaluate import (
+    Border,
     Metrics,
     Prices,
     auc,
     cheapest,
+    decided,
     evaluate_classes,
     positive_label,
     thresholds,
@@ -77,6 +79,17 @@ def test_three_classes_are_judged_by_the_likeliest() -> None:
     assert metrics.defect_recall.value == 1 / 2
     assert metrics.auc.value == 1
     assert metrics.confusion == ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+
+
+def test_a_border_decides_in_place_of_the_likeliest() -> None:
+    border = Border(label=1, threshold=0.3)
+    two = np.array([[0.71, 0.29], [0.7, 0.3], [0.2, 0.8]])
+    assert decided(two, border).tolist() == [0, 1, 1]
+    three = np.array([[0.2, 0.45, 0.35], [0.3, 0.29, 0.41], [0.4, 0.3, 0.3]])
+    assert decided(three, border).tolist() == [1, 2, 1]
+    metrics = evaluate_classes(two, [0, 1, 1], positive=1, border=border)
+    assert metrics.defect_recall.value == 1
+    assert evaluate_classes(two, [0, 1, 1], positive=1).defect_recall.value == 1 / 2
 
 
 def test_the_defect_may_be_either_label() -> None:

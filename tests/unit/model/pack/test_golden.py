@@ -7,23 +7,28 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from PIL import Image
 
 from edgewright.base.errors import UserError
-from edgewright.model.contract.card import Card, read_card
+from edgewright.model.contract.card import Card, Decision, read_card
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session, outputs, probabilities
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample
+from edgewright.model.judge.evaluate import Border
 from edgewright.model.pack import rounding
 from edgewright.model.pack.golden import (
     MARGIN,
     TOLERANCE,
     choose,
     expect,
+    lead,
     make_golden,
     read_expected,
+    require_golden,
     write_golden,
 )
 from tests.checkout import checkout
@@ -45,6 +50,53 @@ def test_eight_are_chosen_from_both_classes_and_types(samples: tuple[Sample, ...
     kinds = Counter((sample.label, sample.cell_type) for sample in chosen)
     assert kinds == {(label, kind): 2 for label in (0, 1) for kind in ("mono", "poly")}
     assert len({sample.name for sample in chosen}) == 8
+
+
+def test_with_a_threshold_both_sides_of_it_have_their_nearest_images(
+    samples: tuple[Sample, ...],
+) -> None:
+    """At 0.2 the surest defects that the likeliest label would miss are golden."""
+    defect = np.where([sample.label == 1 for sample in samples], 0.42, 0.1)
+    defect += np.linspace(0, 0.05, len(samples))
+    dataset = Dataset(name="sliver", labels=LABELS, samples=samples)
+    answered = Answers(
+        dataset=dataset,
+        probabilities=np.stack([1 - defect, defect], axis=1),
+        positive=1,
+        border=Border(label=1, threshold=0.2),
+    )
+    assert {sample.label for sample in choose(answered).samples} == {0, 1}
+    higher = replace(answered, border=Border(label=1, threshold=0.6))
+    assert {sample.label for sample in choose(higher).samples} == {0}
+
+
+@given(share=st.floats(0, 1))
+def test_at_one_half_a_border_leads_as_the_likeliest_does(share: float) -> None:
+    row = np.array([[1 - share, share]])
+    assert lead(row, Border(label=1, threshold=0.5)) == pytest.approx(lead(row))
+
+
+def test_a_case_at_the_threshold_may_have_either_label(
+    sure_network: Path, samples: tuple[Sample, ...], card: Card
+) -> None:
+    sure_network.write_bytes(with_outputs_times(sure_network, 0.2))
+    folder = write_golden(sure_network, card, samples[:1]).folder
+    expected = read_expected(folder)
+    case = expected.cases[0]
+    single = expected.model_copy(update={"cases": (case,)})
+    (folder / "expected.json").write_text(single.model_dump_json(by_alias=True))
+    share = case.probabilities[1]
+
+    def require_at(threshold: float) -> None:
+        decision = Decision(label=card.labels[1], threshold=threshold)
+        decided_card = card.model_copy(update={"decision": decision})
+        require_golden(sure_network, decided_card, folder, sure_network)
+
+    require_at(share - TOLERANCE / 2)
+    require_at(share + TOLERANCE / 2)
+    beyond = 2 * TOLERANCE if share > 0.5 else -2 * TOLERANCE
+    with pytest.raises(UserError, match="1 of its 1 answers are not those of"):
+        require_at(share + beyond)
 
 
 def test_none_is_chosen_at_the_border(samples: tuple[Sample, ...]) -> None:

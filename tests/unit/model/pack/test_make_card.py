@@ -8,10 +8,11 @@ from PIL import Image
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.anomaly_card import AnomalyCard
-from edgewright.model.contract.card import Letterbox, Tiling, read_card
+from edgewright.model.contract.card import Decision, Letterbox, Tiling, read_card
 from edgewright.model.contract.task_cards import TensorCard, read_any_card
 from edgewright.model.importer.classifier import read_with_card
 from edgewright.model.importer.proposal import PreprocessParts
+from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.pack.import_folder import ImportRequest
 from edgewright.model.pack.make_card import make_card
 from edgewright.model.pack.preview import CAPTION, GAP, HEIGHT
@@ -44,6 +45,40 @@ def test_a_card_has_what_is_stated_and_belongs_to_its_network(data: Path) -> Non
     assert known == card
     assert report.assumptions
     assert (report.answer, report.preview) == (None, None)
+
+
+def test_a_threshold_and_a_temperature_are_settings_of_a_classifier(data: Path) -> None:
+    make_card(asked(data, settings={"threshold": 0.3, "temperature": 1.7}))
+    card = read_card(data / "net" / "card.json")
+    assert card.decision == Decision(label=positive_name(), threshold=0.3)
+    assert card.output.temperature == 1.7
+
+    make_card(asked(data, settings={"threshold": 0.4}))
+    again = read_card(data / "net" / "card.json")
+    assert again.decision == Decision(label=positive_name(), threshold=0.4)
+    assert again.output.temperature == 1.7
+
+
+def positive_name() -> str:
+    return small_cnn.LABELS[positive_label(small_cnn.LABELS)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"threshold": 1.5}, "threshold"),
+        ({"threshold": 0.3, "label": "dented"}, "decision.label is dented, which is no label"),
+        ({"treshold": 0.3}, "did you mean 'threshold'"),
+        ({"temperature": 0}, "temperature"),
+    ],
+)
+def test_settings_that_fit_no_classifier_are_refused(
+    settings: dict[str, object], words: str, data: Path
+) -> None:
+    with pytest.raises(UserError) as refused:
+        make_card(asked(data, settings=settings))
+    assert words in str(refused.value)
+    assert not (data / "net" / "card.json").exists()
 
 
 def test_the_picture_shows_the_image_beside_the_input(data: Path) -> None:
