@@ -103,29 +103,31 @@ class FolderStore(Contents):
         return path.exists() or path.is_symlink()
 
     def write(self, name: str, content: bytes) -> None:
-        write_file(self._inside(name), content, mode=0o644, durable=True)
+        folder, _, file = name.rpartition("/")
+        write_file(self._own(folder) / file, content, mode=0o644, durable=True)
 
     def remove(self, name: str) -> int:
-        path = self._inside(name)
+        folder, _, file = name.rpartition("/")
+        path = self._own(folder) / file
         size = path.stat().st_size
         path.unlink()
         return size
 
-    def _inside(self, name: str) -> Path:
-        """Where a document or a folder lies. Raises UserError where a link leads elsewhere: what
-        is written or removed there is somebody's who did not name it.
+    def _own(self, folder: str) -> Path:
+        """A folder of the store. Raises UserError where a link leads elsewhere: what is written or
+        removed there is somebody's who did not name it.
         """
-        for part in (PurePosixPath(name), *PurePosixPath(name).parents):
-            if (path := self.root / part).is_symlink() and part != PurePosixPath():
+        for part in (folder, *map(str, PurePosixPath(folder).parents[:-1])):
+            if (path := self.root / part).is_symlink():
                 raise UserError(
                     str(path),
                     "is a link, expected a part of this store",
                     next=f"rm {path}, or name the store that it leads to",
                 )
-        return self.root / name
+        return self.root / folder
 
     def names(self, folder: str) -> Iterator[str]:
-        top = self._inside(folder)
+        top = self._own(folder)
         paths = [path for path in top.rglob("*") if not path.name.startswith(".")]
         if len(paths) > MOST_RELEASES:
             raise UserError(str(top), f"more than {MOST_RELEASES:,} files")

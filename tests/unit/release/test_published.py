@@ -136,6 +136,20 @@ def test_an_interrupted_publication_publishes_nothing_and_the_next_one_converges
     assert pull(store, release.id, tmp_path / "out").id == release.id
 
 
+def test_a_link_in_place_of_a_content_is_replaced(
+    store: FolderStore, make: Callable[[str], Release], tmp_path: Path
+) -> None:
+    release = make("one")
+    blob = store.root / "blobs" / hashlib.sha256(release.archive.read_bytes()).hexdigest()
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(tmp_path / "elsewhere")
+
+    publish(release, store)
+
+    assert not (tmp_path / "elsewhere").exists()
+    assert pull(store, release.id, tmp_path / "out").id == release.id
+
+
 def test_what_lies_beside_evidence_is_not_published(
     store: FolderStore, make: Callable[[str], Release], tmp_path: Path
 ) -> None:
