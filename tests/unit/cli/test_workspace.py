@@ -153,8 +153,12 @@ def test_outside_of_a_workspace_the_catalogue_is_listed_and_a_build_refused(
 
 def test_a_model_is_named_by_its_file_or_by_the_settings(own: Path) -> None:
     assert model_path("scratches") == own / "models" / "scratches.onnx"
-    assert model_path("other/net.onnx") == own / "other" / "net.onnx"
-    assert model_path("net.onnx") == own / "net.onnx"
+    for name in ("other/net.onnx", "net.onnx"):
+        with pytest.raises(UserError, match="no such model"):
+            model_path(name)
+        (own / name).parent.mkdir(exist_ok=True)
+        (own / name).touch()
+        assert model_path(name) == own / name
     assert model_path("").parent.name == "mobilevit-s-elpv"
     (own / "scratches").touch()
     assert model_path("scratches") == own / "scratches"
