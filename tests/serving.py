@@ -20,13 +20,21 @@ from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Outcome, Retry
 from edgewright.fleet.serve import server
 from edgewright.fleet.serve.server import Listener
+from edgewright.fleet.serve.site_api import SiteApi
 
 WAIT_SECONDS = 20
+MEASURED = 500  # boards of a rollout at most
 ANYWHERE = Listener(host="127.0.0.1", port=0)
 
 
 @contextlib.contextmanager
-def serving(ledger: Ledger, where: Listener = ANYWHERE, *, tick_s: float = 0.05) -> Iterator[str]:
+def serving(
+    ledger: Ledger,
+    where: Listener = ANYWHERE,
+    *,
+    sites: SiteApi | None = None,
+    tick_s: float = 0.05,
+) -> Iterator[str]:
     """The URL of a server of this ledger."""
     urls, listens, end = list[str](), threading.Event(), list[Callable[[], object]]()
 
@@ -36,7 +44,7 @@ def serving(ledger: Ledger, where: Listener = ANYWHERE, *, tick_s: float = 0.05)
 
     async def run() -> None:
         task = asyncio.ensure_future(
-            server.serve(ledger, where, on_listen=on_listen, tick_s=tick_s)
+            server.serve(ledger, where, on_listen=on_listen, sites=sites, tick_s=tick_s)
         )
         loop = asyncio.get_running_loop()
         end.append(lambda: loop.call_soon_threadsafe(task.cancel))
@@ -111,7 +119,7 @@ def plan_bread(ledger: Ledger, boards: int, *, sites: int = 3, names: str = "ove
     ]
     ledger.plan("bread", plan.model_dump_json(), entries)
     ledger.open_wave("bread", 1)
-    claims = ledger.claim("bread", worker="w", limit=boards, lease_s=3600)
+    claims = ledger.claim("bread", worker="w", limit=min(boards, MEASURED), lease_s=3600)
     reports = []
     for number, claim in enumerate(claims):
         measured = Measured(

@@ -179,6 +179,12 @@ GROUPS = (
         default="build",
     ),
     Group(
+        name="site",
+        about="sites that only dial out: invitations, and the worker beside their boards",
+        modules={"site": ("run", "enrol", "invite", "dismiss")},
+        default="run",
+    ),
+    Group(
         name="service",
         about="the release as a service of a board",
         modules={"service": ("status", "install", "remove")},

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,8 +51,9 @@ from edgewright.fleet.rollout.plan import Plan
 from edgewright.release.manifest import Release, load_release
 
 if TYPE_CHECKING:  # they need the extra [rollout]
+    from edgewright.deploy.signing_policy import FormerOrder
     from edgewright.fleet.rollout.ledger import Ledger
-    from edgewright.fleet.rollout.on_boards import FleetBoard, Login
+    from edgewright.fleet.rollout.on_boards import FleetBoard, Former, Login
 
 LEDGER = "EDGEWRIGHT_LEDGER"
 FILE = "fleet.sqlite"
@@ -139,21 +140,19 @@ def start(
             next="edgewright rollout.start --select=all",
         )
     inventory, opened = inventory_of(fleet), open_ledger(ledger)
-    boards = _fleet_boards(inventory, inventory.select(select, group))
+    boards = fleet_boards(inventory, inventory.select(select, group))
     gates.parse(pace.gate)
     ends = waves.ends(pace.waves, len(boards))
     releases = _releases({board.profile.name for board in boards}, release)
-    plan = _plan(pace, releases, ends, parallel)
-    signing, login = signing_policy(key), _login(ask=ask_password)
+    far_sites = {site.name for site in inventory.fleet.sites if site.dials_out}
+    far = [board for board in boards if board.site in far_sites]
+    plan = _plan(pace, releases, ends, parallel, {board.site for board in far})
+    signing, login = signing_policy(key), login_of(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)
     on_boards = _module("on_boards")
-    surveyed, back = on_boards.survey(
-        boards,
-        login,
-        lambda board: workspace().build(board.profile.name).release,
-        parallel=parallel,
-    )
+    near = [board for board in boards if board.site not in far_sites]
+    surveyed, back = _survey(opened, near, far, login, parallel)
     for former in surveyed:
         if former.problem is not None:
             say(f"{former.board}: {former.problem}; what it runs is not known")
@@ -162,6 +161,34 @@ def start(
     opened.plan(name, plan.model_dump_json(), _entries(plan, boards, formers), orders)
     say(f"rollout {name}: {counted(len(boards), 'board')} in {counted(len(plan.ends), 'wave')}")
     _conduct(opened, name, inventory, login, outside_window=outside_window, json=json)
+
+
+def _survey(
+    ledger: "Ledger",
+    near: "Sequence[FleetBoard]",
+    far: "Sequence[FleetBoard]",
+    login: "Login",
+    parallel: int,
+) -> "tuple[list[Former], dict[str, FormerOrder]]":
+    """What boards run, asked over SSH, or of their sites."""
+    on_boards = _module("on_boards")
+
+    def releases_of(board: "FleetBoard") -> Path:
+        return workspace().build(board.profile.name).release
+
+    formers, back = list[Any](), dict[str, Any]()
+    if near:
+        surveyed, orders = on_boards.survey(near, login, releases_of, parallel=parallel)
+        formers, back = [*formers, *surveyed], back | dict(orders)
+    if far:
+        say(f"{len(far)} boards are asked by their sites")
+        surveyed, orders = on_boards.survey_far(far, _sites(ledger), releases_of)
+        formers, back = [*formers, *surveyed], dict(orders) | back
+    return formers, back
+
+
+def _sites(ledger: "Ledger") -> Any:
+    return _module("sites").Sites(ledger.database, time.time)
 
 
 def _require_name(name: str) -> str:
@@ -190,7 +217,11 @@ def _entries(
 
 
 def _plan(
-    pace: Pace, releases: Mapping[str, Release], ends: tuple[int, ...], parallel: int
+    pace: Pace,
+    releases: Mapping[str, Release],
+    ends: tuple[int, ...],
+    parallel: int,
+    dial_out: Collection[str],
 ) -> Plan:
     if not 0 <= pace.approve_after <= len(ends):
         raise UserError(
@@ -210,13 +241,14 @@ def _plan(
         approve_after=pace.approve_after,
         parallel=parallel,
         per_site=pace.per_site,
+        dial_out=tuple(sorted(dial_out)),
         tries=pace.tries,
         board_s=waves.seconds(pace.board_deadline, "--board-deadline"),
         wave_s=waves.seconds(pace.wave_deadline, "--wave-deadline"),
     )
 
 
-def _fleet_boards(inventory: Inventory, boards: Sequence[Board]) -> "tuple[FleetBoard, ...]":
+def fleet_boards(inventory: Inventory, boards: Sequence[Board]) -> "tuple[FleetBoard, ...]":
     make: type[FleetBoard] = _module("on_boards").FleetBoard
     profiles = {kind: profile_of(kind) for kind in {board.kind for board in boards}}
     return tuple(
@@ -251,7 +283,7 @@ def _releases(kinds: set[str], ids: Sequence[str]) -> dict[str, Release]:
     return chosen
 
 
-def _login(*, ask: bool) -> "Login":
+def login_of(*, ask: bool) -> "Login":
     login: Login = _module("on_boards").Login(
         deployer=install.this_user(),
         known_hosts=remote.user_known_hosts(),
@@ -273,7 +305,7 @@ def _conduct(
     controller_module, durable = _module("controller"), _module("durable")
     plan = Plan.model_validate_json(ledger.rollout(name).plan)
     members = {member.board for member in ledger.members(name)}
-    boards = _fleet_boards(
+    boards = fleet_boards(
         inventory, [board for board in inventory.fleet.boards if board.name in members]
     )
     if missing := members - {board.name for board in boards}:
@@ -292,7 +324,12 @@ def _conduct(
         login=login,
         outside_window=outside_window,
     )
-    controller = controller_module.Controller(ledger, name, on_boards, tell=say)
+    with_sites = _module("sites").WithSites(
+        near=on_boards,
+        sites=_sites(ledger),
+        far={board.name: board.site for board in boards if board.site in plan.dial_out},
+    )
+    controller = controller_module.Controller(ledger, name, with_sites, tell=say)
     durable.run(ledger.database, name, controller.conduct, on_interrupt=controller.leave)
     status = _module("report").status(ledger, name)
     if json:
@@ -481,7 +518,7 @@ def resume(
         opened,
         name,
         inventory_of(fleet),
-        _login(ask=ask_password),
+        login_of(ask=ask_password),
         outside_window=outside_window,
         json=json,
     )

@@ -33,9 +33,13 @@ from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
 from edgewright.export.release import ExportReport
 from edgewright.fleet.documents import (
+    DismissedSite,
+    EnrolledSite,
+    Enrolment,
     FleetCheck,
     FleetList,
     FleetTrust,
+    Invitation,
     Login,
     PeopleList,
     Quarantine,
@@ -45,6 +49,11 @@ from edgewright.fleet.documents import (
     RolloutStatus,
     Served,
     SimulationReport,
+    SiteFence,
+    SiteOrders,
+    SiteReceipt,
+    SiteRun,
+    SiteWork,
 )
 from edgewright.fleet.inventory import Fleet
 from edgewright.gallery.documents import Gallery
@@ -195,6 +204,10 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "service.remove": ServiceChange,
     "service.status": ServiceReport,
     "setup": of_tasks.MachineState,
+    "site.dismiss": DismissedSite,
+    "site.enrol": EnrolledSite,
+    "site.invite": of_tasks.WrittenFiles,
+    "site.run": SiteRun,
     "smoke": SmokeReport,
     "soak": SoakReport,
     "status": StatusReport,
@@ -236,6 +249,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-keys": BoundKeySet,
     "file-keys-1": KeySet,
     "file-fleet": Fleet,
+    "file-invitation": Invitation,
     "file-manifest": Manifest,
     "file-nightly": NightSettings,
     "file-run": RunFile,
@@ -274,7 +288,15 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edgectl-verify": edgectl.VerifyAnswer,
 }
 # What `fleet.serve` answers, beside documents of tasks.
-SERVED: Mapping[str, type[BaseModel]] = {"serve-login": Login, "serve-refusal": Refusal}
+SERVED: Mapping[str, type[BaseModel]] = {
+    "serve-enrol": Enrolment,
+    "serve-fence": SiteFence,
+    "serve-lease": SiteWork,
+    "serve-login": Login,
+    "serve-orders": SiteOrders,
+    "serve-refusal": Refusal,
+    "serve-report": SiteReceipt,
+}
 DOCUMENTS: Mapping[str, type[BaseModel]] = {**OUTPUTS, **VARIANTS, **FILES, **ANSWERS, **SERVED}
 
 

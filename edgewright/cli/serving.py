@@ -11,7 +11,8 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import UserError
-from edgewright.cli.common import OUT, Json, heavy, say, task, write_document
+from edgewright.base.layout import user_config
+from edgewright.cli.common import OUT, Json, heavy, say, task, workspace, write_document
 from edgewright.cli.rollout import NAME, LedgerPlace, open_ledger
 from edgewright.fleet.documents import ListedPerson, PeopleList, Served
 
@@ -25,6 +26,11 @@ def serve(
     listen: Annotated[str, "address and port; another than this machine's own needs TLS"] = (
         "127.0.0.1:8443"
     ),
+    name: Annotated[
+        tuple[str, ...],
+        "host or address by which sites and people reach this: for a certificate of the fleet's "
+        "own authority; may be repeated",
+    ] = (),
     tls_certificate: Annotated[str, "PEM file: the server's certificate, and its chain"] = "",
     tls_key: Annotated[str, "PEM file: its key"] = "",
     client_ca: Annotated[
@@ -35,9 +41,17 @@ def serve(
 ) -> None:
     """Serve a page of all rollouts, until Ctrl-C. Example: invoke fleet.serve"""
     opened, server = open_ledger(ledger), heavy("server", "fleet.serve", "rollout")
-    where = server.listener(
-        listen, certificate=_file(tls_certificate), key=_file(tls_key), client_ca=_file(client_ca)
-    )
+    certificate, key = _file(tls_certificate), _file(tls_key)
+    authorities, sites = [Path(client_ca)] if client_ca else [], None
+    if name:
+        if certificate is not None:
+            problem = "expected one of them"
+            raise UserError("--name, --tls-certificate", problem, next="leave one out")
+        authority = _authority()
+        certificate, key = authority.server_files(name)
+        authorities.append(authority.file)
+        sites = _site_api(opened, authority)
+    where = server.listener(listen, certificate=certificate, key=key, client_cas=authorities)
 
     def tell(url: str) -> None:
         if json:
@@ -46,7 +60,27 @@ def serve(
             say(f"{url}, until Ctrl-C")
 
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(server.serve(opened, where, on_listen=tell))
+        asyncio.run(server.serve(opened, where, on_listen=tell, sites=sites))
+
+
+def _authority() -> Any:
+    module = heavy("authority", "fleet.serve", "rollout")
+    return module.open_authority(user_config() / "authority")
+
+
+def _site_api(ledger: Any, authority: Any) -> Any:
+    module, sites = heavy("site_api", "fleet.serve", "rollout"), _sites(ledger)
+    here = workspace()
+    return module.SiteApi(
+        ledger=ledger,
+        sites=sites,
+        authority=authority,
+        release_folder=lambda kind, release: here.build(kind).release / release,
+    )
+
+
+def _sites(ledger: Any) -> Any:
+    return heavy("sites", "fleet.rollout", "rollout").Sites(ledger.database, time.time)
 
 
 def _file(option: str) -> Path | None:

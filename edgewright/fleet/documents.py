@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.known_hosts import pinned_key
 from edgewright.fleet.inventory import Board, Inventory
@@ -160,6 +162,150 @@ class Refusal(Document):
     version: Literal[1] = 1
     message: str
     next: str | None = None
+
+
+# What sites that dial out and `fleet.serve` say to each other
+
+
+class Invitation(Document):
+    """What a site enrols with, once: a file of `site.invite`, carried there by hand."""
+
+    version: Literal[1] = 1
+    site: str
+    server: str = Field(pattern=r"^https://[^/]+$")
+    token: str
+    authority: str  # PEM, of who signs the server's certificate and the site's
+
+
+class EnrolledSite(Document):
+    """`site.enrol --json`, and `site.json` of the site's machine."""
+
+    version: Literal[1] = 1
+    site: str
+    server: str
+
+
+class DismissedSite(Document):
+    """`site.dismiss --json`: how many certificates and invitations count no more."""
+
+    version: Literal[1] = 1
+    site: str
+    count: int
+
+
+class SiteRun(Document):
+    """`site.run --json`, at its end: how many attempts on boards ended how."""
+
+    version: Literal[1] = 1
+    site: str
+    attempts: dict[str, int]
+
+
+class Enrolment(Document):
+    """The answer of `POST /v1/enrol`."""
+
+    version: Literal[1] = 1
+    site: str
+    certificate: str  # PEM
+
+
+class EnrolRequest(Part):
+    token: str
+    request: str  # PEM: a certificate signing request
+
+
+class SiteRequest(Part):
+    """`POST /v1/lease`: boards of the site that may be changed now."""
+
+    worker: str = Field(pattern=r"^[0-9a-f]{16}$")
+    boards: tuple[str, ...]
+    room: int = Field(ge=0, le=200)
+    wait_s: float = Field(ge=0, le=30)
+
+
+class SiteClaim(Part):
+    """The right to work on a board while the lease is renewed."""
+
+    attempt: int
+    rollout: str
+    board: str
+    goal: Literal["release", "former"]
+    release: str
+    fence: int
+    tries: int
+
+
+class SiteQuestion(Part):
+    id: int
+    board: str
+
+
+class SiteWork(Document):
+    """The answer of `POST /v1/lease`: what the site is to do."""
+
+    version: Literal[1] = 1
+    claims: tuple[SiteClaim, ...]
+    questions: tuple[SiteQuestion, ...]
+
+
+class SiteAnswer(Part):
+    """What a board runs."""
+
+    current: str | None = None
+    restarts: int | None = Field(None, ge=0)  # of its service
+    floor: int = Field(0, ge=0)  # the number of its last order
+    problem: str | None = Field(None, max_length=1000)  # why nobody knows
+
+
+class SiteAnswers(Part):
+    """`POST /v1/answers`."""
+
+    answers: dict[int, SiteAnswer]
+
+
+class SiteRenewal(Part):
+    """`POST /v1/renew`."""
+
+    attempts: tuple[int, ...]
+
+
+class SiteFence(Document):
+    """`POST /v1/fence`, and its answer: a fence above the board's own."""
+
+    version: Literal[1] = 1
+    attempt: int
+    fence: int
+    last: int  # the board's
+
+
+class SiteReport(Part):
+    """`POST /v1/report`: how an attempt ended."""
+
+    attempt: int
+    fence: int
+    outcome: Literal["done", "failed", "hopeless"]
+    reason: str = Field("", max_length=1000)
+    measured: Measured | None = None
+
+
+class SiteReceipt(Document):
+    """Whether a report counted: one of an old fence does not, nor does one that was there."""
+
+    version: Literal[1] = 1
+    counts: bool
+
+
+class SiteOrder(Part):
+    release: str
+    manifest: str  # base64
+    signature: str  # base64
+
+
+class SiteOrders(Document):
+    """`GET /v1/orders/ROLLOUT`: what the boards of a rollout may be ordered to run."""
+
+    version: Literal[1] = 1
+    orders: tuple[SiteOrder, ...]
 
 
 class Quarantine(Document):

@@ -107,6 +107,7 @@ class Site(Part):
     name: Word
     gateway: Word | None = None  # that its boards are reached through
     window: Window | None = None
+    dials_out: bool = False  # its boards are reached from there alone, by `site.run`
 
 
 class Gateway(Part):

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgewright.fleet.rollout.database import open_database
-from edgewright.fleet.rollout.ledger import Ledger, Report
+from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import Role
-from edgewright.fleet.rollout.states import Outcome, Retry
 from tests.browser import Browser, browser
 from tests.serving import judge_bread, plan_bread, serving, token_of
 
@@ -117,34 +116,34 @@ def test_hostile_names_are_text(tab: Browser, ledger: Ledger) -> None:
         assert "bread" in tab.evaluate("document.title")
 
 
-FRAMES = """new Promise((done) => {
-  const list = document.getElementById('list'), times = []; let last = performance.now(), n = 0;
+TIMES = """new Promise((done) => {
+  const list = document.getElementById('list'), frames = [], scripts = [];
+  let last = performance.now(), n = 0;
+  const middle = (times) => times.sort((a, b) => a - b)[times.length >> 1];
   const step = (now) => {
-    times.push(now - last); last = now; list.scrollTop = (n * 997) % list.scrollHeight;
-    if (++n < 90) requestAnimationFrame(step); else done(times.slice(1).sort((a, b) => a - b));
+    frames.push(now - last); last = now; list.scrollTop = (n * 997) % list.scrollHeight;
+    const start = performance.now(); showRows(); scripts.push(performance.now() - start);
+    if (++n < 60) return requestAnimationFrame(step);
+    const start2 = performance.now(); show();
+    return done({ frame: middle(frames), rows: middle(scripts), page: performance.now() - start2 });
   };
   requestAnimationFrame(step);
 })"""
 
-WHOLE = "(() => { const start = performance.now(); show(); return performance.now() - start })()"
-
 
 def test_ten_thousand_boards_stay_fluid(tab: Browser, ledger: Ledger) -> None:
-    """While one is scrolled through and others change; two shared cores are given some room."""
+    """The script's own time, which others at work on the machine change least."""
     plan_bread(ledger, 10_000, sites=20)
     with serving(ledger, tick_s=0.5) as url:
         log_in(tab, ledger, url, Role.VIEWER)
         assert text(tab, "count") == "10,000 of 10,000 boards"
         assert tab.evaluate("document.querySelectorAll('.row').length") < 60
-        ledger.open_wave("bread", 2)
-        claims = ledger.claim("bread", worker="w", limit=500, lease_s=60)
-        ledger.finish([Report(claim=c, outcome=Outcome.DONE) for c in claims], Retry())
-        times = tab.evaluate(FRAMES)
-        whole = tab.evaluate(WHOLE)
-    middle, late = times[len(times) // 2], times[int(len(times) * 0.95)]
-    print(f"frames: median {middle:.1f} ms, p95 {late:.1f} ms; the whole page: {whole:.0f} ms")
-    assert middle < 50
-    assert whole < 500
+        ledger.skip_rest("bread", 2, "enough")  # and with that 5,000 boards have changed
+        tab.wait("document.getElementById('waves').innerText.includes('5000')")
+        times = tab.evaluate(TIMES)
+    print({name: round(value, 1) for name, value in times.items()})
+    assert times["rows"] < 50
+    assert times["page"] < 2000
 
 
 @pytest.mark.parametrize("is_dark", [False, True])
@@ -156,8 +155,8 @@ def test_a_narrow_screen_scrolls_in_one_direction(
     with serving(ledger) as url:
         log_in(tab, ledger, url, Role.OPERATOR)
         tab.screen(360, 740, is_dark=is_dark)
-        width = "document.documentElement.scrollWidth"
-        tab.wait(f"{width} === 360 && document.getElementById('map').width === 328")
+        tab.wait("innerWidth === 360 && byId('map').width === byId('head').clientWidth")
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(21, 24, 27)" if is_dark else "rgb(251, 251, 250)")
         tab.picture(tmp_path / "page.png")

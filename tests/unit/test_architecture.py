@@ -58,7 +58,10 @@ NEED_MODEL = (
     *("edgewright.gallery", "edgewright.model"),
     *("edgewright.nightly.page", "edgewright.observe.peers.plot"),
 )
-NEED_ROLLOUT = ("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.cli.rollout")
+NEED_ROLLOUT = (
+    *("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.fleet.site"),
+    "edgewright.cli.rollout",
+)
 
 
 @cache

@@ -43,6 +43,7 @@ class Seen:
 
     current: str | None
     restarts: int | None = None  # of its service
+    floor: int = 0  # the number of its last order
 
 
 class Boards(Protocol):
@@ -59,6 +60,16 @@ class Boards(Protocol):
 
     def opening(self, board: str) -> float:
         """When the board may be changed: Unix seconds; in the past, if it may be now."""
+
+
+class Leases(Protocol):
+    """What keeps the right to work on boards: a ledger, or a site's line to one."""
+
+    def raise_fence(self, claim: Claim, last: int) -> Claim | None:
+        """The claim with a fence above the board's own; None where it counts no more."""
+
+    def renew(self, claims: Sequence[Claim], lease_s: float) -> None:
+        """Leases begin anew."""
 
 
 class Controller:
@@ -181,10 +192,10 @@ class Controller:
         self._enter(f"wave {wave}" if goal is Goal.RELEASE else f"wave {wave} goes back")
         if goal is Goal.RELEASE:
             ledger.open_wave(self._rollout, wave)
-        ledger.expire(self._rollout, self._retry, worker=self._worker)
+        self._expire()
         if goal is Goal.FORMER:
             ledger.take_back(self._rollout, wave)
-        crew = _Crew(self._boards, ledger, self._plan, self._clock)
+        crew = Crew(self._boards, ledger, self._plan.lease_s, self._plan.board_s, self._clock)
         stop, wish, looked_at, wait_s = "", "", float("-inf"), 0.0
         while True:
             reports = crew.reports(wait_s)
@@ -195,14 +206,14 @@ class Controller:
             if has_failure or now - looked_at >= self._tick_s:
                 looked_at = now
                 crew.renew()
-                ledger.expire(self._rollout, self._retry, worker=self._worker)
+                self._expire()
                 wish = self._wish()
                 stop = self._why_none_begins(wave, goal, wish, until) or stop
             if self._leaves_at_once.is_set() or (self._leaves.is_set() and not crew.at_work):
                 self._go()
             may_begin = not stop and not self._leaves.is_set()
             may_begin &= wish == "run" or (goal is Goal.FORMER and wish == "abort")
-            if may_begin and crew.begin(self._rollout, self._worker, goal):
+            if may_begin and self._begin(crew, goal):
                 wait_s = 0.0
                 continue
             wait_s = self._tick_s  # or until a board ends
@@ -211,6 +222,36 @@ class Controller:
                 at_work = any(state is State.RUNNING for _, state in counts)
                 if not at_work and (stop or (may_begin and (goal, State.READY) not in counts)):
                     return stop or OVER
+
+    def _begin(self, crew: "Crew", goal: Goal) -> int:
+        """Begin work on boards that are ready for a goal, as far as there is room; on how many."""
+        room = self._plan.parallel - crew.at_work
+        if not room:
+            return 0
+        planned, limit = crew.sites.copy(), self._plan.per_site
+
+        def has_room(site: str) -> bool:
+            planned[site] += 1
+            return not limit or planned[site] <= limit
+
+        full = [site for site, count in planned.items() if limit and count >= limit]
+        claims = self._ledger.claim(
+            self._rollout,
+            worker=self._worker,
+            limit=room,
+            lease_s=self._plan.lease_s,
+            goal=goal,
+            room=has_room,
+            full=[*full, *self._plan.dial_out],
+            opening=self._boards.opening,
+        )
+        crew.start(claims)
+        return len(claims)
+
+    def _expire(self) -> None:
+        self._ledger.expire(
+            self._rollout, self._retry, worker=self._worker, apart=self._plan.dial_out
+        )
 
     def _tell_failures(self, reports: Sequence[Report]) -> None:
         for report in reports:
@@ -278,7 +319,7 @@ class Controller:
         return Reading(board=member.board, failure=failure, measured=measured, restarts=restarts)
 
 
-class _Crew:
+class Crew:
     """Boards at work, each in a thread: one that hangs takes nothing from the others but a place.
 
     The threads end with the process. What one reports after the deadline of its attempt is dropped
@@ -286,50 +327,37 @@ class _Crew:
     """
 
     def __init__(
-        self, boards: Boards, ledger: Ledger, plan: Plan, clock: Callable[[], float]
+        self,
+        boards: Boards,
+        leases: Leases,
+        lease_s: float,
+        board_s: float,
+        clock: Callable[[], float],
     ) -> None:
-        self._boards, self._ledger, self._plan, self._clock = boards, ledger, plan, clock
+        """What is at work for `board_s` seconds is given up."""
+        self._boards, self._leases, self._clock = boards, leases, clock
+        self._lease_s, self._board_s = lease_s, board_s
         self._ended = SimpleQueue[Report]()
         self._began: dict[int, tuple[Claim, float]] = {}  # by attempt
-        self._sites = Counter[str]()
+        self.sites = Counter[str]()  # boards at work
 
     @property
     def at_work(self) -> int:
         return len(self._began)
 
-    def begin(self, rollout: str, worker: str, goal: Goal) -> int:
-        """Begin work on boards that are ready for a goal, as far as there is room; on how many."""
-        room = self._plan.parallel - self.at_work
-        claims: Sequence[Claim] = ()
-        if room:
-            planned, limit = self._sites.copy(), self._plan.per_site
-
-            def has_room(site: str) -> bool:
-                planned[site] += 1
-                return not limit or planned[site] <= limit
-
-            claims = self._ledger.claim(
-                rollout,
-                worker=worker,
-                limit=room,
-                lease_s=self._plan.lease_s,
-                goal=goal,
-                room=has_room,
-                full=[site for site, count in planned.items() if limit and count >= limit],
-                opening=self._boards.opening,
-            )
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Begin work on boards."""
         for claim in claims:
             self._began[claim.attempt] = claim, self._clock()
-            self._sites[claim.site] += 1
+            self.sites[claim.site] += 1
             threading.Thread(target=self._attempt, args=(claim,), daemon=True).start()
-        return len(claims)
 
     def _attempt(self, claim: Claim) -> None:
         current = claim
 
         def next_fence(last: int) -> int:
             nonlocal current
-            raised = self._ledger.raise_fence(current, last)
+            raised = self._leases.raise_fence(current, last)
             if raised is None:
                 raise TargetError(claim.board, "its attempt was given up meanwhile")
             current = raised
@@ -364,16 +392,16 @@ class _Crew:
 
     def renew(self) -> None:
         """Leases go on until the deadlines of their attempts."""
-        late = self._clock() - self._plan.board_s
+        late = self._clock() - self._board_s
         for attempt in [attempt for attempt, (_, began) in self._began.items() if began < late]:
             self._release(attempt)
         if self._began:
-            self._ledger.renew([claim for claim, _ in self._began.values()], self._plan.lease_s)
+            self._leases.renew([claim for claim, _ in self._began.values()], self._lease_s)
 
     def _release(self, attempt: int) -> None:
         if attempt in self._began:
             claim, _ = self._began.pop(attempt)
-            self._sites[claim.site] -= 1
+            self.sites[claim.site] -= 1
 
 
 def _words(fault: EdgewrightError) -> str:

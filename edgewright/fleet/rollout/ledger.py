@@ -9,7 +9,7 @@ then is dropped.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -440,8 +440,9 @@ class Ledger:
         room: Callable[[str], bool] = lambda _: True,
         full: Collection[str] = (),
         opening: Callable[[str], float] = lambda _: 0.0,
+        site: str | None = None,
     ) -> tuple[Claim, ...]:
-        """Take at most `limit` boards that are ready for a goal.
+        """Take at most `limit` boards that are ready for a goal, of one site if it is named.
 
         A board that was put in quarantine meanwhile gets no release; it may still go back.
         `room` tells whether a site may have one more board at work; it is asked for each claim.
@@ -453,6 +454,7 @@ class Ledger:
             sa.select(MEMBERS, BOARDS.c.quarantine)
             .join(BOARDS, BOARDS.c.name == MEMBERS.c.board)
             .where(
+                sa.true() if site is None else MEMBERS.c.site == site,
                 MEMBERS.c.rollout == rollout,
                 MEMBERS.c.state == State.READY,
                 MEMBERS.c.goal == goal,
@@ -608,50 +610,56 @@ class Ledger:
         )
         return True
 
-    def expire(self, rollout: str, retry: Retry, *, worker: str) -> int:
+    def attempts_of(self, site: str, attempts: Sequence[int]) -> tuple[Claim, ...]:
+        """Those of these attempts that are on boards of this site, and not over."""
+        query = _claims().where(
+            ATTEMPTS.c.id.in_(attempts), MEMBERS.c.site == site, ATTEMPTS.c.state == RUNNING
+        )
+        with self._begin() as connection:
+            return tuple(map(_claim_of, connection.execute(query)))
+
+    def at_work(self, rollout: str, site: str) -> int:
+        """How many boards of a site are worked on."""
+        query = sa.select(sa.func.count()).where(
+            MEMBERS.c.rollout == rollout,
+            MEMBERS.c.site == site,
+            MEMBERS.c.state == State.RUNNING,
+        )
+        with self._begin() as connection:
+            return connection.execute(query).scalar_one()
+
+    def expire(
+        self, rollout: str, retry: Retry, *, worker: str, apart: Collection[str] = ()
+    ) -> int:
         """End the attempts of dead workers, and those whose lease ran out; returns how many.
+
+        Sites that are `apart` have workers of their own: there the lease alone counts.
 
         The caller is the only controller of this rollout: what another `worker` began is cut. That
         says nothing about the board, unless it happens again and again: one that hangs would hold
         its wave for as long as controllers die before its deadline.
         """
         now = self._clock()
-        query = (
-            sa.select(ATTEMPTS, MEMBERS.c.site, MEMBERS.c.release, MEMBERS.c.tries)
-            .join(
-                MEMBERS,
-                sa.and_(
-                    MEMBERS.c.rollout == ATTEMPTS.c.rollout, MEMBERS.c.board == ATTEMPTS.c.board
-                ),
-            )
-            .where(
-                ATTEMPTS.c.rollout == rollout,
-                ATTEMPTS.c.state == RUNNING,
-                sa.or_(ATTEMPTS.c.lease_until < now, ATTEMPTS.c.worker != worker),
-            )
+        is_cut = sa.and_(ATTEMPTS.c.worker != worker, MEMBERS.c.site.not_in(apart))
+        query = _claims().where(
+            ATTEMPTS.c.rollout == rollout,
+            ATTEMPTS.c.state == RUNNING,
+            sa.or_(ATTEMPTS.c.lease_until < now, is_cut),
         )
         with self._begin() as connection:
             rows = connection.execute(query).all()
+            orphans = {row.id for row in rows if row.worker != worker and row.site not in apart}
             cut = {
                 row.id
                 for row in rows
-                if row.worker != worker and self._cuts(connection, row) < MOST_CUTS
+                if row.id in orphans and self._cuts(connection, row) < MOST_CUTS
             }
             reports = [
                 Report(
-                    claim=Claim(
-                        attempt=row.id,
-                        rollout=rollout,
-                        board=row.board,
-                        site=row.site,
-                        goal=Goal(row.goal),
-                        release=row.release,
-                        fence=row.fence,
-                        tries=row.tries,
-                    ),
+                    claim=_claim_of(row),
                     outcome=Outcome.CUT if row.id in cut else Outcome.LOST,
                     reason="its controller died"
-                    if row.worker != worker
+                    if row.id in orphans
                     else "nothing was heard of it until its deadline",
                 )
                 for row in rows
@@ -777,6 +785,27 @@ class Ledger:
                 at=self._clock(), rollout=rollout, board=board, kind=kind, fence=fence, text=text
             )
         )
+
+
+def _claims() -> sa.Select[tuple[Any, ...]]:
+    """Attempts, with what their claims say."""
+    return sa.select(ATTEMPTS, MEMBERS.c.site, MEMBERS.c.release, MEMBERS.c.tries).join(
+        MEMBERS,
+        sa.and_(MEMBERS.c.rollout == ATTEMPTS.c.rollout, MEMBERS.c.board == ATTEMPTS.c.board),
+    )
+
+
+def _claim_of(row: sa.Row[tuple[Any, ...]]) -> Claim:
+    return Claim(
+        attempt=row.id,
+        rollout=row.rollout,
+        board=row.board,
+        site=row.site,
+        goal=Goal(row.goal),
+        release=row.release,
+        fence=row.fence,
+        tries=row.tries,
+    )
 
 
 def _of(row: sa.Row[tuple[object, ...]], state: State) -> tuple[sa.ColumnElement[bool], ...]:

@@ -22,8 +22,9 @@ from edgewright.fleet.inventory import Window
 from edgewright.fleet.rollout.controller import HopelessError, Seen
 from edgewright.fleet.rollout.gates import Measured, Numbers
 from edgewright.fleet.rollout.ledger import Claim, Order
+from edgewright.fleet.rollout.sites import Sites
 from edgewright.release.keys import is_ahead
-from edgewright.release.manifest import MANIFEST, Release
+from edgewright.release.manifest import MANIFEST, Release, read_manifest
 from edgewright.release.minisign import parse_signature
 from edgewright.release.order import parse_order, sign
 
@@ -164,9 +165,13 @@ class OnBoards:
     def look(self, board: str) -> Seen:
         place = self._boards[board]
         with self._login.connect(place.target) as connected:
-            current = Edgectl(board=connected, root=place.profile.deploy.root).status().current
+            edgectl = Edgectl(board=connected, root=place.profile.deploy.root).status()
             state = service.status(connected, place.profile)
-        return Seen(current=current, restarts=state.restarts if state.installed else None)
+        return Seen(
+            current=edgectl.current,
+            restarts=state.restarts if state.installed else None,
+            floor=edgectl.floor.sequence if edgectl.floor else 0,
+        )
 
 
 def _hopeless(fault: EdgewrightError) -> HopelessError:
@@ -232,6 +237,37 @@ def survey(
 
     with ThreadPoolExecutor(min(parallel, len(boards))) as pool:
         return tuple(pool.map(ask, boards)), orders
+
+
+def survey_far(
+    boards: Sequence[FleetBoard], sites: Sites, releases_of: Callable[[FleetBoard], Path]
+) -> tuple[tuple[Former, ...], Mapping[str, FormerOrder]]:
+    """Like `survey`, of boards that their sites alone reach.
+
+    The way back is to releases that were built here: a site's word brings no other manifest.
+    """
+    numbers = sites.ask({board.name: board.site for board in boards})
+    answers = sites.wait(tuple(numbers.values()))
+    formers, orders = list[Former](), dict[str, FormerOrder]()
+    for board in boards:
+        answer = answers.get(numbers[board.name])
+        if answer is None:
+            formers.append(Former(board=board.name, problem="its site does not answer"))
+            continue
+        former = Former(
+            board=board.name, release=answer.current, floor=answer.floor, problem=answer.problem
+        )
+        formers.append(former)
+        built = releases_of(board) / (former.release or "")
+        if former.release not in (None, *orders) and (built / MANIFEST).is_file():
+            orders[str(former.release)] = FormerOrder(
+                manifest=read_manifest(built / MANIFEST),
+                signature=b"",
+                subject=str(built),
+                kinds=board.profile.names,
+                is_built_here=True,
+            )
+    return tuple(formers), orders
 
 
 def _former_order(connected: Board, board: FleetBoard, release: str, releases: Path) -> FormerOrder:

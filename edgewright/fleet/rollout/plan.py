@@ -20,6 +20,7 @@ class Plan(Document):
     approve_after: int = 0  # a person lets the rollout go on after this wave; 0: nobody is asked
     parallel: int = 16
     per_site: int = 0  # boards of one site that are at work at once; 0: no limit
+    dial_out: tuple[str, ...] = ()  # sites whose own workers lease their boards
     tries: int = Field(3, ge=1)
     backoff_s: float = 30.0
     lease_s: float = 60.0

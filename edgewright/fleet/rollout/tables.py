@@ -119,6 +119,31 @@ PEOPLE = sa.Table(
     sa.Column("token_sha256", sa.Text, nullable=False, unique=True),
     sa.Column("until", sa.Float, nullable=False),  # the token counts
 )
+# Sites that dial out.
+INVITATIONS = sa.Table(
+    "invitations",
+    METADATA,
+    sa.Column("token_sha256", sa.Text, primary_key=True),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+CERTIFICATES = sa.Table(
+    "site_certificates",
+    METADATA,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+QUESTIONS = sa.Table(  # what a board of such a site runs
+    "questions",
+    METADATA,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("site", sa.Text, nullable=False),
+    sa.Column("board", sa.Text, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+    sa.Column("answer", sa.Text),  # JSON
+    sa.Index("questions_by_site", "site", "until"),
+)
 
 ONLY_ADDED = {
     "sqlite": tuple(
@@ -135,7 +160,8 @@ ONLY_ADDED = {
 }
 
 
-LATER = (PEOPLE,)  # tables that a migration of their own adds
+OF_SITES = (INVITATIONS, CERTIFICATES, QUESTIONS)
+LATER = (PEOPLE, *OF_SITES)  # tables that a migration of their own adds
 
 
 def _first(connection: sa.Connection) -> None:
@@ -150,8 +176,12 @@ def _people(connection: sa.Connection) -> None:
     METADATA.create_all(connection, [PEOPLE])
 
 
+def _sites(connection: sa.Connection) -> None:
+    METADATA.create_all(connection, OF_SITES)
+
+
 # What leads from each version of the schema to the next one.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first, _people)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first, _people, _sites)
 
 
 def migrate(database: Database) -> None:

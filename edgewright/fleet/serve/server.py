@@ -1,10 +1,11 @@
 """The server of `fleet.serve`: one page, and the documents that it is made of."""
 
 import asyncio
+import contextlib
 import ipaddress
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -13,12 +14,13 @@ from aiohttp import web
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part, parse_json
-from edgewright.fleet.documents import Login, Refusal, RolloutChange, RolloutList
+from edgewright.fleet.documents import Login, RolloutChange, RolloutList
 from edgewright.fleet.rollout import operate, report
 from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import People, Person, Role
 from edgewright.fleet.serve.access import COOKIE, SESSION_SECONDS, Access, is_own
 from edgewright.fleet.serve.live import TICK_SECONDS, Live
+from edgewright.fleet.serve.site_api import ENROL, SITE, SiteApi, document, refusal, site_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PERSON = web.RequestKey("person", Person)  # whom a request is from
@@ -41,7 +43,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-BODY_BYTES = 64 << 10
+BODY_BYTES = 1 << 20  # a site names its boards
 REASON = 500  # characters
 HEARTBEAT_SECONDS = 10.0  # after which a line is written to, and its person asked for anew
 
@@ -62,7 +64,11 @@ class Listener:
 
 
 def listener(
-    listen: str, *, certificate: Path | None, key: Path | None, client_ca: Path | None
+    listen: str,
+    *,
+    certificate: Path | None,
+    key: Path | None,
+    client_cas: Sequence[Path] = (),
 ) -> Listener:
     """Raises UserError for an address or files that mean nothing, and for a network without TLS."""
     host, _, port = listen.rpartition(":")
@@ -80,26 +86,26 @@ def listener(
         raise UserError(
             f"--listen={listen}",
             "tokens would cross the network in clear",
-            next="the same command with --tls-certificate=FILE and --tls-key=FILE",
+            next="the same command with --name=HOST, or --tls-certificate=FILE --tls-key=FILE",
         )
-    tls = None if certificate is None else tls_context(certificate, key, client_ca)
+    tls = None if certificate is None else tls_context(certificate, key, client_cas)
     return Listener(host=host, port=number, tls=tls)
 
 
-def tls_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS 1.3, with client certificates that `client_ca` signed, if any. Raises UserError."""
+def tls_context(certificate: Path, key: Path | None, client_cas: Sequence[Path]) -> ssl.SSLContext:
+    """TLS 1.3, with client certificates that one of `client_cas` signed. Raises UserError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_cert_chain(certificate, key)
-        if client_ca is not None:
-            context.load_verify_locations(client_ca)
+        for authority in client_cas:
+            context.load_verify_locations(authority)
             context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as fault:
         raise UserError(
             str(certificate),
             "TLS does not take these files",
-            facts=[f"key: {key}", f"client CA: {client_ca}", str(fault)],
+            facts=[f"key: {key}", *(f"client CA: {each}" for each in client_cas), str(fault)],
             next="PEM files of a certificate, its key, and the CA of clients",
         ) from fault
     return context
@@ -110,10 +116,12 @@ async def serve(
     where: Listener,
     *,
     on_listen: Callable[[str], None],
+    sites: SiteApi | None = None,
     tick_s: float = TICK_SECONDS,
 ) -> None:
     """Serve until the task is cancelled; `on_listen` gets the URL. Raises UserError."""
-    runner = web.AppRunner(application(ledger, tick_s=tick_s), access_log=None, shutdown_timeout=1)
+    app = application(ledger, sites, tick_s=tick_s)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, where.host, where.port, ssl_context=where.tls)
@@ -134,10 +142,12 @@ async def serve(
         await runner.cleanup()
 
 
-def application(ledger: Ledger, *, tick_s: float = TICK_SECONDS) -> web.Application:
+def application(
+    ledger: Ledger, sites: SiteApi | None = None, *, tick_s: float = TICK_SECONDS
+) -> web.Application:
     # Whoever only looks takes no lock: of SQLite's engines this one reads without a transaction.
     reading = Ledger(replace(ledger.database, engine=ledger.database.steps), time.time)
-    pages = _Pages(ledger, reading, Live(reading, tick_s=tick_s))
+    pages = _Pages(ledger, reading, Live(reading, tick_s=tick_s), sites)
     app = web.Application(middlewares=[pages.guard], client_max_size=BODY_BYTES)
     app.add_routes(
         [
@@ -151,6 +161,7 @@ def application(ledger: Ledger, *, tick_s: float = TICK_SECONDS) -> web.Applicat
             web.get("/v1/rollouts", pages.rollouts),
             web.get("/v1/rollouts/{name}", pages.status),
             web.post("/v1/rollouts/{name}/{change:pause|resume|abort|approve}", pages.change),
+            *(sites.routes() if sites else ()),
         ]
     )
     return app
@@ -166,8 +177,8 @@ def _file(name: str) -> Handler:
 
 
 class _Pages:
-    def __init__(self, ledger: Ledger, reading: Ledger, live: Live) -> None:
-        self._ledger, self._reading, self._live = ledger, reading, live
+    def __init__(self, ledger: Ledger, reading: Ledger, live: Live, sites: SiteApi | None) -> None:
+        self._ledger, self._reading, self._live, self._sites = ledger, reading, live, sites
         self._access = Access(People(reading.database, time.time), time.time)
 
     @web.middleware
@@ -179,22 +190,29 @@ class _Pages:
             answer.headers.update(HEADERS)
             raise
         except UserError as fault:
-            refusal = Refusal(message=f"{fault.subject}: {fault.problem}", next=fault.next)
-            response = _document(refusal, status=409)
+            response = refusal(f"{fault.subject}: {fault.problem}", 409, fault.next)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._sites and request.path == ENROL:
+            return await handler(request)
+        if self._sites and self._sites.answers(request.path):
+            site = await asyncio.to_thread(site_of, self._sites.sites, request)
+            if site is None:
+                return refusal("no site has this certificate", 401)
+            request[SITE] = site
+            return await handler(request)
         if request.method == "POST" and not is_own(request):
-            return _document(Refusal(message="the request comes from another page"), status=403)
+            return refusal("the request comes from another page", 403)
         if request.path in OPEN:
             return await handler(request)
         person = await asyncio.to_thread(self._access.person, request)
         if person is None and request.path == "/":
             raise web.HTTPSeeOther("/login")
         if person is None:
-            return _document(Refusal(message="log in first"), status=401)
+            return refusal("log in first", 401)
         request[PERSON] = person
         return await handler(request)
 
@@ -204,7 +222,7 @@ class _Pages:
         token = str((await request.post()).get("token", ""))
         secret = await asyncio.to_thread(self._access.log_in, token)
         if secret is None:
-            return _document(Refusal(message="this token does not count"), status=403)
+            return refusal("this token does not count", 403)
         response = web.HTTPSeeOther("/")
         response.set_cookie(
             COOKIE, secret, max_age=SESSION_SECONDS, httponly=True, samesite="Strict",
@@ -220,16 +238,16 @@ class _Pages:
 
     async def login(self, request: web.Request) -> web.StreamResponse:
         person = request[PERSON]
-        return _document(Login(name=person.name, role=person.role.value))
+        return document(Login(name=person.name, role=person.role.value))
 
     # What is to be seen
 
     async def rollouts(self, _: web.Request) -> web.StreamResponse:
-        return _document(await asyncio.to_thread(report.listed, self._reading))
+        return document(await asyncio.to_thread(report.listed, self._reading))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        return _document(await asyncio.to_thread(report.status, self._reading, name))
+        return document(await asyncio.to_thread(report.status, self._reading, name))
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: `rollouts` (a RolloutList) and `status` (a RolloutStatus)."""
@@ -238,29 +256,33 @@ class _Pages:
             await asyncio.to_thread(self._reading.rollout, name)
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await response.prepare(request)
+        with contextlib.suppress(ConnectionError):  # nobody reads any more
+            await self._tell(request, response, name)
+        return response
+
+    async def _tell(self, request: web.Request, line: web.StreamResponse, name: str) -> None:
         asked_at = time.monotonic()
-        async for document in self._live.watch(name):
-            if document is not None:
-                await response.write(await asyncio.to_thread(_event, document))
+        async for news in self._live.watch(name):
+            if news is not None:
+                await line.write(await asyncio.to_thread(_event, news))
             elif time.monotonic() - asked_at >= HEARTBEAT_SECONDS:
                 if await asyncio.to_thread(self._access.person, request) is None:
-                    break
-                await response.write(b":\n\n")  # fails where nobody reads any more
+                    return
+                await line.write(b":\n\n")
                 asked_at = time.monotonic()
-        return response
 
     # What operators do
 
     async def change(self, request: web.Request) -> web.StreamResponse:
         person = request[PERSON]
         if person.role is not Role.OPERATOR:
-            return _document(Refusal(message=f"{person.name} is no operator"), status=403)
+            return refusal(f"{person.name} is no operator", 403)
         body = parse_json(ChangeRequest, await request.read(), "request", "is not understood")
         if len(body.reason) > REASON:
             raise UserError("reason", f"expected at most {REASON} characters")
         name, change = request.match_info["name"], request.match_info["change"]
         await asyncio.to_thread(self._change, name, change, person.name, body.reason.strip())
-        return _document(RolloutChange(name=name, change=change, boards=0))
+        return document(RolloutChange(name=name, change=change, boards=0))
 
     def _change(self, name: str, change: str, who: str, reason: str) -> None:
         if change == "approve":
@@ -278,12 +300,6 @@ class _Pages:
         )
 
 
-def _document(document: Document, *, status: int = 200) -> web.Response:
-    return web.Response(
-        text=document.model_dump_json(), content_type="application/json", status=status
-    )
-
-
-def _event(document: Document) -> bytes:
-    name = "rollouts" if isinstance(document, RolloutList) else "status"
-    return f"event: {name}\ndata: {document.model_dump_json()}\n\n".encode()
+def _event(news: Document) -> bytes:
+    name = "rollouts" if isinstance(news, RolloutList) else "status"
+    return f"event: {name}\ndata: {news.model_dump_json()}\n\n".encode()

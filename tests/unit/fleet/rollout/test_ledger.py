@@ -15,8 +15,11 @@ import sqlalchemy as sa
 from hypothesis.stateful import run_state_machine_as_test
 
 from edgewright.base.errors import UserError
+from edgewright.fleet.documents import SiteAnswer
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.ledger import MOST_CUTS, Claim, Entry, Ledger, Report
+from edgewright.fleet.rollout.people import People, Role, digest
+from edgewright.fleet.rollout.sites import Sites
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
 from edgewright.fleet.rollout.tables import (
     APPROVALS,
@@ -452,3 +455,57 @@ def test_a_worker_whose_attempt_was_given_up_gets_no_fence(ledger: Ledger, clock
     ledger.expire("bread", RETRY, worker="first")
 
     assert ledger.raise_fence(late, 0) is None
+
+
+def test_a_token_logs_its_person_in_until_it_ends(database: Database) -> None:
+    Ledger(database, lambda: 0.0)
+    people, later = People(database, lambda: 0.0), People(database, lambda: 11.0)
+    first = people.add("anna", Role.VIEWER, 10)
+    token = people.add("anna", Role.OPERATOR, 10)
+
+    assert people.by_token(digest(first)) is None  # a new one takes its place
+    person = people.by_token(digest(token))
+    assert (person and person.role) == Role.OPERATOR
+    assert [later.by_token(digest(token)), later.by_name("anna")] == [None, None]
+    assert (people.remove("anna"), people.remove("anna")) == (True, False)
+
+
+def test_a_site_is_invited_once_and_answers_its_own_questions_once(database: Database) -> None:
+    Ledger(database, lambda: 0.0)
+    sites, later = Sites(database, lambda: 0.0), Sites(database, lambda: 1e9)
+    token = sites.invite("lyon", 10)
+    assert (sites.redeem(token), sites.redeem(token)) == ("lyon", None)
+    assert later.redeem(sites.invite("lyon", 10)) is None
+    sites.admit("lyon", "00", 10)
+    assert (sites.of_certificate("00"), later.of_certificate("00")) == ("lyon", None)
+
+    numbers = sites.ask({"oven-1": "lyon", "oven-2": "paris"})
+    assert [question.board for question in sites.questions("lyon", 9)] == ["oven-1"]
+    answer = SiteAnswer(current="new", floor=3)
+    assert not sites.answer("paris", numbers["oven-1"], answer)
+    assert sites.answer("lyon", numbers["oven-1"], answer)
+    assert not sites.answer("lyon", numbers["oven-1"], SiteAnswer())
+    assert sites.wait([numbers["oven-1"]]) == {numbers["oven-1"]: answer}
+    assert sites.questions("lyon", 9) == later.questions("paris", 9) == ()
+    assert sites.dismiss("lyon") == 1
+    assert sites.of_certificate("00") is None
+
+
+def test_a_site_claims_boards_of_its_own_and_only_its_lease_cuts_them(database: Database) -> None:
+    ledger, later = Ledger(database, lambda: 0.0), Ledger(database, lambda: 61.0)
+    entries = [
+        Entry(board=f"oven-{number}", site=site, wave=1, release="new")
+        for number, site in enumerate(("lyon", "lyon", "hall"))
+    ]
+    ledger.plan("bread", "{}", entries)
+    ledger.open_wave("bread", 1)
+    claims = ledger.claim("bread", worker="lyon 1", limit=9, lease_s=60, site="lyon")
+    assert [claim.board for claim in claims] == ["oven-0", "oven-1"]
+    assert ledger.at_work("bread", "lyon") == 2
+    attempts = [claim.attempt for claim in claims]
+    assert {each.board for each in ledger.attempts_of("lyon", attempts)} == {"oven-0", "oven-1"}
+    assert ledger.attempts_of("hall", attempts) == ()
+
+    assert ledger.expire("bread", Retry(), worker="c", apart=["lyon"]) == 0
+    assert later.expire("bread", Retry(), worker="c", apart=["lyon"]) == 2
+    assert ledger.attempts_of("lyon", attempts) == ()

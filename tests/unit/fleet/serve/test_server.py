@@ -212,13 +212,13 @@ def test_the_line_tells_what_has_changed_and_nothing_else(client: Client, ledger
 )
 def test_no_token_crosses_a_network_in_clear(listen: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
-        listener(listen, certificate=None, key=None, client_ca=None)
+        listener(listen, certificate=None, key=None)
 
 
 def test_a_certificate_is_a_login_of_a_known_name_alone(ledger: Ledger, tmp_path: Path) -> None:
     own, stranger = Authority("own", tmp_path), Authority("stranger", tmp_path)
     server, server_key = own.issue("localhost")
-    where = listener("127.0.0.1:0", certificate=server, key=server_key, client_ca=own.file)
+    where = listener("127.0.0.1:0", certificate=server, key=server_key, client_cas=[own.file])
     token_of(ledger, Role.VIEWER, "anna")
     with serving(ledger, where) as url:
 
@@ -240,4 +240,4 @@ def test_a_certificate_is_a_login_of_a_known_name_alone(ledger: Ledger, tmp_path
 def test_files_that_tls_does_not_take(tmp_path: Path) -> None:
     (tmp_path / "x.pem").write_text("no certificate")
     with pytest.raises(UserError, match="TLS does not take these files"):
-        listener("[::1]:0", certificate=tmp_path / "x.pem", key=None, client_ca=None)
+        listener("[::1]:0", certificate=tmp_path / "x.pem", key=None)

@@ -1,0 +1,76 @@
+"""The files of releases at a site: each is fetched once, by its digest, and sent on from here."""
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import make_folder, new_folder
+from edgewright.fleet.site.line import Line, RefusedError
+from edgewright.release.manifest import (
+    MANIFEST,
+    Manifest,
+    Release,
+    ReleaseFile,
+    load_release,
+    parse_manifest,
+)
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depot:
+    """`objects/` by SHA-256, and `releases/` of hard links to them."""
+
+    folder: Path
+    line: Line
+    _alone: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def release(self, manifest: bytes) -> Release:
+        """A release, whose files are fetched where they are not here. Raises LineError."""
+        parsed = parse_manifest(manifest, "manifest of an order")
+        with self._alone:
+            folder = self.folder / "releases" / parsed.id
+            try:
+                return load_release(folder)
+            except UserError:  # it is not here, or what is here is damaged
+                return self._assembled(parsed, folder)
+
+    def _assembled(self, manifest: Manifest, folder: Path) -> Release:
+        objects = {file.path: self._object(manifest.id, file) for file in manifest.files}
+        make_folder(folder.parent)
+        with new_folder(folder) as aside:
+            (aside / MANIFEST).write_bytes(manifest.canonical())
+            for file in manifest.files:
+                place = aside / file.path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.link(objects[file.path], place)
+        return load_release(folder)
+
+    def _object(self, release: str, file: ReleaseFile) -> Path:
+        """A file by its digest; one whose line was cut is fetched from there on."""
+        path = self.folder / "objects" / file.sha256
+        if _has_digest(path, file):
+            return path
+        part = path.with_suffix(".part")
+        make_folder(path.parent)
+        start = part.stat().st_size if part.exists() else 0
+        if start < file.bytes or not file.bytes:
+            with part.open("ab") as stream:
+                self.line.fetch(f"/v1/releases/{release}/{file.sha256}", start, stream.write)
+        if not _has_digest(part, file):
+            part.unlink()
+            raise RefusedError(self.line.url, f"sent another file than {file.sha256}")
+        part.chmod(int(file.mode, 8))
+        part.replace(path)
+        return path
+
+
+def _has_digest(path: Path, file: ReleaseFile) -> bool:
+    if not path.is_file() or path.stat().st_size != file.bytes:
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256

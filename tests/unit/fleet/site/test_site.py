@@ -1,0 +1,434 @@
+"""A site that only dials out, its server, and what may go wrong between them."""
+
+import http.client
+import ssl
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from edgewright.base.errors import TargetError, UserError
+from edgewright.deploy.install import NextFence
+from edgewright.fleet.documents import (
+    Invitation,
+    SiteAnswer,
+    SiteReceipt,
+    SiteReport,
+    SiteRequest,
+    SiteWork,
+)
+from edgewright.fleet.rollout.controller import Controller, Seen
+from edgewright.fleet.rollout.database import open_database
+from edgewright.fleet.rollout.gates import Measured
+from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Order
+from edgewright.fleet.rollout.people import Role
+from edgewright.fleet.rollout.plan import Plan
+from edgewright.fleet.rollout.sites import Sites, WithSites
+from edgewright.fleet.rollout.states import Retry, State
+from edgewright.fleet.serve import site_api
+from edgewright.fleet.serve.authority import CERTIFICATE, Authority, open_authority, pem_of
+from edgewright.fleet.serve.server import Listener, listener
+from edgewright.fleet.serve.site_api import SiteApi
+from edgewright.fleet.site.depot import Depot
+from edgewright.fleet.site.enrol import Enrolled, enrol
+from edgewright.fleet.site.line import LineError, RefusedError
+from edgewright.fleet.site.worker import SiteWorker
+from edgewright.release.manifest import Release, load_release
+from tests.boards import make_release
+from tests.serving import serving, token_of
+
+DAY = 86400.0
+WAIT_SECONDS = 20
+
+
+@dataclass
+class Ovens:
+    """The boards of a site, in memory; `holds` keeps them at work."""
+
+    places: Sequence[str]
+    fence: Counter[str] = field(default_factory=Counter)
+    current: dict[str, str | None] = field(default_factory=lambda: defaultdict(lambda: "old"))
+    releases: list[Path] = field(default_factory=list)
+    installs: Counter[str] = field(default_factory=Counter)
+    holds: threading.Event | None = None
+
+    def names(self) -> Sequence[str]:
+        return self.places
+
+    def with_orders(self, orders: Mapping[str, Order], release: Release | None) -> "Ovens":
+        if release is not None:
+            self.releases.append(load_release(release.folder).folder)
+        return self
+
+    def install(self, claim: Claim, next_fence: NextFence) -> Measured:
+        fence = next_fence(self.fence[claim.board])
+        assert fence > self.fence[claim.board]
+        self.fence[claim.board] = fence
+        self.installs[claim.board] += 1
+        if self.holds:
+            self.holds.wait(WAIT_SECONDS)
+        self.current[claim.board] = claim.release
+        return Measured(restarts=0)
+
+    def go_back(self, claim: Claim, next_fence: NextFence) -> None:
+        self.fence[claim.board] = next_fence(self.fence[claim.board])
+        self.current[claim.board] = "old"
+
+    def look(self, board: str) -> Seen:
+        return Seen(current=self.current[board], restarts=0, floor=7)
+
+    def opening(self, board: str) -> float:
+        return 0.0
+
+
+@dataclass
+class Fleet:
+    """Four boards in Lyon, which dials out, and two that the controller reaches."""
+
+    folder: Path
+    clock: Callable[[], float] = time.time
+    far: tuple[str, ...] = tuple(f"oven-{n}" for n in range(4))
+    near: tuple[str, ...] = ("desk-0", "desk-1")
+
+    def __post_init__(self) -> None:
+        self.release = make_release(self.folder / "built", root="/opt/edgewright")
+        self.ledger = Ledger(open_database(str(self.folder / "ledger.sqlite")), self.clock)
+        self.sites = Sites(self.ledger.database, self.clock)
+        self.authority: Authority = open_authority(self.folder / "authority")
+        self.plan = Plan(
+            waves="100%", ends=(6,), salt="s", gates="failures<=0,restarts<=0", soak_s=0,
+            releases={"a53-som": self.release.id}, dial_out=("lyon",), lease_s=60, backoff_s=0,
+        )  # fmt: skip
+        members = [
+            Entry(board=board, site=site, wave=1, release=self.release.id, former="old")
+            for site, boards in (("lyon", self.far), ("hall", self.near))
+            for board in boards
+        ]
+        order = Order(
+            release=self.release.id,
+            manifest=self.release.manifest.canonical(),
+            signature=b"signature",
+        )
+        self.ledger.plan("bread", self.plan.model_dump_json(), members, [order])
+
+    def folder_of(self, kind: str, release: str) -> Path:
+        assert (kind, release) == ("a53-som", self.release.id)
+        return self.release.folder
+
+    @property
+    def api(self) -> SiteApi:
+        return SiteApi(
+            ledger=self.ledger, sites=self.sites, authority=self.authority,
+            release_folder=self.folder_of, clock=self.clock,
+        )  # fmt: skip
+
+    def where(self, port: int = 0) -> Listener:
+        certificate, key = self.authority.server_files(["127.0.0.1"])
+        authority = self.folder / "authority" / CERTIFICATE
+        return listener(
+            f"127.0.0.1:{port}", certificate=certificate, key=key, client_cas=[authority]
+        )
+
+    def invitation(self, url: str, site: str) -> Path:
+        path = self.folder / f"{site}.json"
+        invitation = Invitation(
+            site=site, server=url, token=self.sites.invite(site, 60),
+            authority=pem_of(self.authority.certificate).decode(),
+        )  # fmt: skip
+        path.write_text(invitation.to_json())
+        return path
+
+    def enrol(self, url: str, site: str = "lyon") -> Enrolled:
+        return enrol(self.invitation(url, site), self.folder / f"at-{site}")
+
+    def states(self) -> dict[str, State]:
+        return {member.board: member.state for member in self.ledger.members("bread")}
+
+    @contextmanager
+    def working(self, site: Enrolled, boards: Ovens) -> Iterator[list[str]]:
+        """A worker of a site; what it tells."""
+        told = list[str]()
+        folder = self.folder / f"files-{site.site}"
+        worker = SiteWorker(
+            site, boards, folder, parallel=4, board_s=60, tell=told.append, idle_s=0.1
+        )
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        try:
+            yield told
+        finally:
+            worker.leave()
+            thread.join(WAIT_SECONDS)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    monkeypatch.setattr(site_api, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr("edgewright.fleet.site.worker.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("edgewright.fleet.site.worker.FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("edgewright.fleet.site.worker.LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr("edgewright.fleet.site.line.TIMEOUT_SECONDS", 3.0)
+    monkeypatch.setattr("edgewright.fleet.rollout.sites.POLL_SECONDS", 0.05)
+    return Fleet(tmp_path)
+
+
+def wait(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def lease(site: Enrolled, boards: Sequence[str], room: int = 9) -> SiteWork:
+    request = SiteRequest(worker="0" * 16, boards=tuple(boards), room=room, wait_s=0)
+    return site.line.ask("/v1/lease", SiteWork, request)
+
+
+def report(site: Enrolled, attempt: int, fence: int) -> bool:
+    body = SiteReport(attempt=attempt, fence=fence, outcome="done")
+    return site.line.ask("/v1/report", SiteReceipt, body).counts
+
+
+def test_a_rollout_goes_to_boards_that_only_their_site_reaches(fleet: Fleet) -> None:
+    ovens, desks = Ovens(fleet.far), Ovens(fleet.near)
+    far = dict.fromkeys(fleet.far, "lyon")
+    with (
+        serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
+        fleet.working(fleet.enrol(url), ovens),
+    ):
+        boards = WithSites(near=desks, sites=fleet.sites, far=far)
+        controller = Controller(fleet.ledger, "bread", boards, tick_s=0.05)
+        assert controller.conduct(lambda name, work: work()) == "done"
+
+    assert set(fleet.states().values()) == {State.DONE}
+    assert set(ovens.installs) == set(fleet.far)
+    assert set(desks.installs) == set(fleet.near)
+    assert [ovens.current[board] for board in fleet.far] == [fleet.release.id] * 4
+
+
+def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> None:
+    ovens, desks = Ovens(fleet.far), Ovens(fleet.near)
+    looks = Counter[str]()
+
+    def restless(board: str) -> Seen:
+        looks[board] += 1
+        return Seen(current=ovens.current[board], restarts=3)
+
+    ovens.look = restless  # type: ignore[method-assign]
+    with (
+        serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
+        fleet.working(fleet.enrol(url), ovens),
+    ):
+        boards = WithSites(near=desks, sites=fleet.sites, far=dict.fromkeys(fleet.far, "lyon"))
+        controller = Controller(fleet.ledger, "bread", boards, tick_s=0.05)
+        assert controller.conduct(lambda name, work: work()) == "stopped"
+
+    assert set(looks) == set(fleet.far)
+    assert {ovens.current[board] for board in fleet.far} == {"old"}
+
+
+def test_an_invitation_counts_once(fleet: Fleet) -> None:
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        invitation = fleet.invitation(url, "lyon")
+        site = enrol(invitation, fleet.folder / "first")
+        assert (site.site, lease(site, []).claims) == ("lyon", ())
+        assert (fleet.folder / "first" / "site.key").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(RefusedError, match="this token does not count"):
+            enrol(invitation, fleet.folder / "second")
+
+
+def test_a_server_of_another_authority_gets_no_token(fleet: Fleet, tmp_path: Path) -> None:
+    stranger = open_authority(tmp_path / "stranger")
+    certificate, key = stranger.server_files(["127.0.0.1"])
+    where = listener("127.0.0.1:0", certificate=certificate, key=key)
+    with (
+        serving(fleet.ledger, where, sites=fleet.api) as url,
+        pytest.raises(LineError, match="is not reached"),
+    ):
+        fleet.enrol(url)
+    assert fleet.sites.dismiss("lyon") == 1  # the invitation is not used up
+
+
+def test_a_site_gets_and_finishes_its_own_boards_alone(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        lyon, paris = fleet.enrol(url), fleet.enrol(url, "paris")
+        assert lease(paris, [*fleet.far, *fleet.near]).claims == ()
+        claims = lease(lyon, [*fleet.far, *fleet.near]).claims
+        assert {claim.board for claim in claims} == set(fleet.far)
+
+        assert not report(paris, claims[0].attempt, claims[0].fence)  # forged
+        assert fleet.states()[claims[0].board] == State.RUNNING
+        (question,) = fleet.sites.ask({"oven-0": "lyon"}).values()
+        assert not fleet.sites.answer("paris", question, SiteAnswer(current="x"))
+        with pytest.raises(RefusedError, match="no board of this site"):
+            paris.line.ask("/v1/orders/bread", SiteWork)
+        file = fleet.release.manifest.files[0].sha256
+        with pytest.raises(RefusedError, match="404"):
+            paris.line.fetch(f"/v1/releases/{fleet.release.id}/{file}", 0, lambda _: None)
+
+
+def test_who_is_no_site_gets_nothing(fleet: Fleet) -> None:
+    """Neither without a certificate, nor with an operator's token."""
+    token = token_of(fleet.ledger, Role.OPERATOR)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        assert fleet.sites.dismiss("lyon") == 1
+        with pytest.raises(RefusedError, match="no site has this certificate"):
+            lease(site, fleet.far)
+        place = urlsplit(url)
+        context = ssl.create_default_context(cafile=site.line.authority)
+        for path in ("/v1/lease", "/v1/report", "/v1/orders/bread"):
+            line = http.client.HTTPSConnection(
+                str(place.hostname), place.port, context=context, timeout=WAIT_SECONDS
+            )
+            line.request("POST", path, "{}", {"Authorization": f"Bearer {token}"})
+            assert line.getresponse().status in (401, 405)
+            line.close()
+
+
+def test_a_replayed_report_has_no_effect(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (claim,) = lease(site, ["oven-0"]).claims
+        assert not report(site, claim.attempt, claim.fence - 1)
+        assert report(site, claim.attempt, claim.fence)
+        before = fleet.ledger.events("bread")
+        assert not report(site, claim.attempt, claim.fence)
+        assert fleet.ledger.events("bread") == before
+        assert fleet.states()["oven-0"] == State.DONE
+
+
+def test_a_report_after_the_lease_is_dropped(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (old,) = lease(site, ["oven-0"]).claims
+        later = Ledger(fleet.ledger.database, lambda: time.time() + 61)
+        assert later.expire("bread", Retry(backoff_s=-61), worker="c", apart=["lyon"]) == 1
+        (new,) = lease(site, ["oven-0"]).claims
+        assert new.fence > old.fence
+
+        assert not report(site, old.attempt, old.fence)
+        assert not report(site, old.attempt, new.fence)
+        assert fleet.states()["oven-0"] == State.RUNNING
+        assert report(site, new.attempt, new.fence)
+
+
+def test_a_controller_does_not_cut_what_a_site_is_at_work_on(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (claim,) = lease(site, ["oven-0"]).claims
+        assert fleet.ledger.expire("bread", Retry(), worker="c", apart=["lyon"]) == 0
+        assert report(site, claim.attempt, claim.fence)
+
+
+def test_two_workers_of_one_site_have_no_board_at_once(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    first, second = Ovens(fleet.far), Ovens(fleet.far)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        with fleet.working(site, first), fleet.working(site, second):
+            wait(lambda: sum(s == State.DONE for s in fleet.states().values()) == 4)
+    assert first.installs + second.installs == Counter(fleet.far)
+
+
+def test_a_line_that_is_lost_is_taken_up_again(fleet: Fleet) -> None:
+    """The server ends while boards are at work, which come to their end meanwhile."""
+    fleet.ledger.open_wave("bread", 1)
+    ovens = Ovens(fleet.far, holds=threading.Event())
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        working = fleet.working(site, ovens)
+        told = working.__enter__()
+        wait(lambda: ovens.installs == Counter(fleet.far))
+    wait(lambda: any("is not reached" in line for line in told))
+    assert ovens.holds is not None
+    ovens.holds.set()
+    wait(lambda: set(ovens.current.values()) == {fleet.release.id})
+    assert {fleet.states()[board] for board in fleet.far} == {State.RUNNING}
+
+    with serving(fleet.ledger, fleet.where(urlsplit(url).port or 0), sites=fleet.api):
+        wait(lambda: sum(s == State.DONE for s in fleet.states().values()) == 4)
+        working.__exit__(None, None, None)
+    assert ovens.installs == Counter(fleet.far)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_the_sites_clock_counts_for_nothing(tmp_path: Path) -> None:
+    """The ledger's clock is half a day ahead of the site's."""
+    (tmp_path / "ahead").mkdir()
+    fleet = Fleet(tmp_path / "ahead", clock=lambda: time.time() + DAY / 2)
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        with fleet.working(site, Ovens(fleet.far)):
+            wait(lambda: sum(s == State.DONE for s in fleet.states().values()) == 4)
+
+
+def test_an_expired_certificate_is_refused(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_api, "CERTIFICATE_SECONDS", -60.0)
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        with pytest.raises(TargetError):
+            lease(site, fleet.far)
+    assert State.RUNNING not in fleet.states().values()
+
+
+def test_a_board_whose_window_is_closed_is_left_alone(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        claims = lease(fleet.enrol(url), ["oven-2"]).claims
+    assert [claim.board for claim in claims] == ["oven-2"]
+
+
+@pytest.mark.parametrize("wish", ["pause", "abort"])
+def test_no_board_is_leased_against_an_operators_wish(wish: str, fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    fleet.ledger.wish("bread", wish, "anna")
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        assert lease(fleet.enrol(url), fleet.far).claims == ()
+
+
+def test_a_file_is_fetched_once_and_what_was_cut_goes_on(fleet: Fleet) -> None:
+    manifest = fleet.release.manifest
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        depot = Depot(folder=fleet.folder / "depot", line=site.line)
+        big = max(manifest.files, key=lambda file: file.bytes)
+        content = (fleet.release.folder / big.path).read_bytes()
+        part = fleet.folder / "depot" / "objects" / f"{big.sha256}.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(content[: len(content) // 2])
+        assert depot.release(manifest.canonical()).manifest == manifest
+        assert not list(part.parent.glob("*.part"))
+    again = depot.release(manifest.canonical())  # the server has ended
+    assert (again.folder / big.path).read_bytes() == content
+
+
+def test_another_file_than_the_manifests_is_refused(fleet: Fleet) -> None:
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        depot = Depot(folder=fleet.folder / "depot", line=fleet.enrol(url).line)
+        file = fleet.release.folder / fleet.release.manifest.files[0].path
+        file.write_bytes(bytes(len(file.read_bytes())))
+        with pytest.raises(RefusedError, match="sent another file"):
+            depot.release(fleet.release.manifest.canonical())
+    assert not (fleet.folder / "depot" / "releases" / fleet.release.id).exists()
+
+
+def test_an_authority_without_its_certificate_is_told(tmp_path: Path) -> None:
+    first = open_authority(tmp_path / "a")
+    assert open_authority(tmp_path / "a").certificate == first.certificate
+    (tmp_path / "a" / CERTIFICATE).unlink()
+    with pytest.raises(UserError, match="cannot be read"):
+        open_authority(tmp_path / "a")
