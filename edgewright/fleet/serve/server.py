@@ -14,6 +14,7 @@ from aiohttp import web
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part, parse_json
+from edgewright.base.text import visible
 from edgewright.fleet.documents import Login, RolloutChange, RolloutList
 from edgewright.fleet.rollout import operate, report
 from edgewright.fleet.rollout.ledger import Ledger
@@ -281,7 +282,9 @@ class _Pages:
         if len(body.reason) > REASON:
             raise UserError("reason", f"expected at most {REASON} characters")
         name, change = request.match_info["name"], request.match_info["change"]
-        await asyncio.to_thread(self._change, name, change, person.name, body.reason.strip())
+        # It comes to terminals, and PostgreSQL takes no zero.
+        reason = visible(body.reason.strip())
+        await asyncio.to_thread(self._change, name, change, person.name, reason)
         return document(RolloutChange(name=name, change=change, boards=0))
 
     def _change(self, name: str, change: str, who: str, reason: str) -> None:

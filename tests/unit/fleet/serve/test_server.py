@@ -157,6 +157,17 @@ def test_what_an_operator_does_is_kept_with_name_and_reason(client: Client, ledg
     assert told == ["by anna: a fire", "by anna: it is out", "by anna: enough"]
 
 
+def test_a_reason_holds_nothing_that_a_terminal_obeys(client: Client, ledger: Ledger) -> None:
+    ledger.enter("bread", "wave 1 waits for approval")
+    path, body = "/v1/rollouts/bread/approve", r'{"reason": "fine\u0000\u001b[2J"}'
+
+    assert client.ask("POST", path, body, **DOCUMENT, **of(Role.OPERATOR, ledger)).status == 200
+
+    approval = ledger.approval("bread", ledger.rollout("bread").wave)
+    assert approval is not None
+    assert approval.reason == r"fine\x00\x1b[2J"
+
+
 @pytest.mark.parametrize("body", ["", "[]", '{"reason": 1}', '{"who": "bert"}', "{" * 9999])
 def test_a_request_that_means_nothing_changes_nothing(
     body: str, client: Client, ledger: Ledger
