@@ -50,6 +50,8 @@ def invite(
     module = heavy("authority", "fleet.serve", "rollout")
     authority = module.open_authority(user_config() / "authority")
     path = Path(out or f"{site}.invitation.json")
+    if path.exists():
+        raise UserError(str(path), "is there already", next="the same command with another --out")
     invitation = Invitation(
         site=site,
         server=server,
