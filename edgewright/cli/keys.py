@@ -38,6 +38,8 @@ from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
 from edgewright.release.sdk import Sdk
 
+WIDE = 500  # columns, more than a line of the list has
+
 KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
     str, "name of the key that authorises it; default: one of yours that the board trusts"
@@ -372,4 +374,6 @@ def list_(c: Context, json: Json = False) -> None:
             str(key.last_sequence or "none"),
             key.public.fingerprint,
         )
-    OUT.print(table)
+    # A fingerprint is compared and copied: in a narrow terminal its line wraps, and is not cut.
+    table.width = OUT.measure(table, options=OUT.options.update(max_width=WIDE)).maximum
+    OUT.print(table, soft_wrap=True)

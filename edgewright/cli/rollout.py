@@ -324,6 +324,8 @@ def _conduct(
         login=login,
         outside_window=outside_window,
     )
+    if not outside_window:
+        _tell_closed_windows(boards)
     with_sites = _module("sites").WithSites(
         near=on_boards,
         sites=_sites(ledger),
@@ -337,6 +339,16 @@ def _conduct(
     else:
         OUT.print(_screen(status))
     _require_done(status)
+
+
+def _tell_closed_windows(boards: "Sequence[FleetBoard]") -> None:
+    """Or a rollout that waits for a night or a week would look like one that hangs."""
+    now = datetime.now(UTC)
+    windows = [board.window for board in boards if board.window]
+    openings = [window.next_opening(now) for window in windows if not window.is_open(now)]
+    if openings:
+        first = min(openings).isoformat(timespec="minutes")
+        say(f"{counted(len(openings), 'board')} behind a closed window; the first opens {first}")
 
 
 def _require_done(status: RolloutStatus) -> None:

@@ -86,7 +86,7 @@ def open_(raw: bytes, payload_type: str, trusted: Sequence[PublicKey], subject: 
                 f"expected: one of {', '.join(by_id) or 'none'}",
                 f"found: {', '.join(ascii(item.keyid[:32]) for item in envelope.signatures)}",
             ],
-            next="invoke keys.list",
+            next="put its owner's .pub file into your key folder: invoke keys.list",
         )
     parsed = minisign.parse_signature(_decoded(signature.sig, subject), subject)
     key = by_id[signature.keyid]

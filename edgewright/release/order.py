@@ -103,7 +103,7 @@ def check(manifest: Manifest, raw: bytes, trusted: Sequence[PublicKey], subject:
             subject,
             "signed by a key that is not trusted here",
             facts=[f"expected: one of {trusted_ids}", f"found: {signature.id}"],
-            next=f"invoke keys.list; or {SIGN} with a key of yours",
+            next=f"put its owner's .pub file into your key folder (invoke keys.list); or {SIGN}",
         )
     minisign.verify(signature, manifest.canonical(), key, subject)
     order = parse_order(signature.trusted_comment, subject)

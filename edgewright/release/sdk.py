@@ -204,7 +204,7 @@ def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicK
             subject,
             "signed by a key that is not trusted here",
             facts=[f"found: {signature.id}"],
-            next="invoke keys.list",
+            next="put its owner's .pub file into your key folder: invoke keys.list",
         )
     content = read_inside(folder, MANIFEST, limit=MANIFEST_BYTES, next=REBUILD)
     minisign.verify(signature, content, key, subject)

@@ -101,4 +101,6 @@ def test_a_key_that_a_command_signs_with_is_listed(
     require_valid("keys.list", written)
     (key,) = json.loads(written)["keys"]
     assert (key["public"], key["command"], key["secret"]) == (public.line, "sign it", False)
+    start("keys.list")
+    assert public.fingerprint in capsys.readouterr().out  # whole, however narrow the terminal
     assert run("keys.external", "--name=x", "--public=/nowhere", "--command=sign it") == 2

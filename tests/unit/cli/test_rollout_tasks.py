@@ -2,12 +2,17 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from edgewright.base.errors import ExitCode
 from edgewright.cli.program import Edgewright
+from edgewright.cli.rollout import _tell_closed_windows
+from edgewright.fleet.inventory import DAYS, Window
 from edgewright.fleet.rollout import gates
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.gates import VERDICTS, Reading
@@ -211,3 +216,17 @@ def test_a_ledger_that_is_none_is_refused(
     assert "the ledger cannot be opened" in capsys.readouterr().err
     assert run("rollout.list", "--ledger=mysql://here/x") == ExitCode.USER
     assert "expected a file, or postgresql://" in capsys.readouterr().err
+
+
+def test_a_rollout_that_waits_for_a_window_says_until_when(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    in_two_days = DAYS[(datetime.now(UTC).weekday() + 2) % 7]
+    closed = Window.model_validate({"days": [in_two_days], "from": "01:00", "to": "02:00"})
+    boards: Any = [SimpleNamespace(window=window) for window in (closed, None, closed)]
+
+    _tell_closed_windows(boards)
+
+    said = capsys.readouterr().err
+    assert said.startswith("2 boards behind a closed window; the first opens ")
+    assert said.endswith("T01:00+00:00\n")

@@ -129,7 +129,8 @@ def test_a_rollback_signs_nothing_that_a_stranger_signed(
         "signed by a key that is not trusted here\n"
         f"  expected: one of {ours.id}\n"
         f"  found: {stranger.id}\n"
-        "next: invoke keys.list; or invoke release.sign with a key of yours"
+        "next: put its owner's .pub file into your key folder (invoke keys.list); "
+        "or invoke release.sign"
     )
 
 

@@ -262,7 +262,8 @@ def test_release_of_a_foreign_key_is_refused(release: Release) -> None:
         f"{release.folder}: manifest.json.minisig: signed by a key that is not trusted here\n"
         f"  expected: one of {mine.id}\n"
         f"  found: {theirs}\n"
-        "next: invoke keys.list; or invoke release.sign with a key of yours"
+        "next: put its owner's .pub file into your key folder (invoke keys.list); "
+        "or invoke release.sign"
     )
 
 
