@@ -35,6 +35,8 @@ def past_nights(folder: Path) -> list[NightReport]:
 
 
 def _retain(folder: Path, nights: int) -> None:
-    for path in sorted((folder / NIGHTS).glob("*.json"))[:-nights]:
-        path.unlink()
-        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+    """Logs of a night that never ended go, too."""
+    newest = sorted(path.stem for path in (folder / NIGHTS).glob("*.json"))[-nights:]
+    for path in (folder / NIGHTS).iterdir():
+        if path.stem not in newest:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

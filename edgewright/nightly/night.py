@@ -84,10 +84,10 @@ def _run_cells(
 
 def begin(cells: Sequence[Cell]) -> Begun:
     """A night that begins now."""
-    now = datetime.now(UTC)
+    began = datetime.now(UTC)
     return Begun(
-        night=now.strftime("%Y-%m-%dT%H-%M-%SZ"),
-        began=now,
+        night=began.strftime("%Y-%m-%dT%H-%M-%SZ"),
+        began=began,
         boards=tuple(dict.fromkeys(cell.board for cell in cells)),
         models=tuple(dict.fromkeys(cell.model for cell in cells)),
     )
@@ -161,7 +161,7 @@ def _run_step(step: Step, at: CellAtWork, begun: Begun) -> StepReport:
     if fault is not None:
         return _report(step, at, begun, Result(fault=fault), clock)
     record = records.read_step(folder, at.cell, step)
-    if record and record.inputs == inputs and _counts(record, begun, step, at):
+    if record and record.inputs == inputs and _is_valid(record, begun, step, at):
         return record.report.model_copy(update={"from_record": True})
     result = _work(step, at)
     report = _report(step, at, begun, result, clock)
@@ -170,7 +170,7 @@ def _run_step(step: Step, at: CellAtWork, begun: Begun) -> StepReport:
     return report
 
 
-def _counts(record: StepRecord, begun: Begun, step: Step, at: CellAtWork) -> bool:
+def _is_valid(record: StepRecord, begun: Begun, step: Step, at: CellAtWork) -> bool:
     """Whether a record with these inputs stands for the step."""
     if record.report.outcome == "passed":
         return step.is_there(at, record.report)
@@ -182,7 +182,7 @@ def _inputs(step: Step, at: CellAtWork) -> tuple[str, EdgewrightError | None]:
     try:
         return text_sha256(step.name, *step.inputs(at)), None
     except Exception as raised:  # one step that fails, for whatever reason, stops no other cell
-        return "", _told(raised)
+        return "", _fault_of_step(raised)
 
 
 def _work(step: Step, at: CellAtWork) -> Result:
@@ -191,10 +191,10 @@ def _work(step: Step, at: CellAtWork) -> Result:
     except InterruptedWorkError:
         raise
     except Exception as raised:  # likewise
-        return Result(fault=_told(raised))
+        return Result(fault=_fault_of_step(raised))
 
 
-def _told(raised: Exception) -> EdgewrightError:
+def _fault_of_step(raised: Exception) -> EdgewrightError:
     """A bug of ours is told with its traceback: nobody sees it on a screen at night."""
     fault = fault_of(raised)
     if fault.exit_code is not ExitCode.BUG:

@@ -81,8 +81,10 @@ def _trends(cell: CellReport, nights: Sequence[NightReport]) -> list[Trend]:
 
 
 def _value(metric: Metric, cell: CellReport, night: NightReport) -> float | None:
-    same = (one for one in night.cells if (one.board, one.model) == (cell.board, cell.model))
-    return next((metric.value(one.figures) for one in same), None)
+    for other in night.cells:
+        if (other.board, other.model) == (cell.board, cell.model):
+            return metric.value(other.figures)
+    return None
 
 
 def _trend(metric: Metric, cell: CellReport, points: Sequence[tuple[str, float]]) -> Trend:

@@ -1,13 +1,18 @@
 """`nightly` at the command line: what is printed, and how it ends."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from edgewright.base.errors import CheckError
+from edgewright.nightly import records
+from edgewright.nightly.records import StepRecord
 from edgewright.nightly.report import Figures
-from edgewright.nightly.steps import Result
+from edgewright.nightly.settings import Cell
+from edgewright.nightly.steps import Result, Step
 from tests.schemas import require_valid
 from tests.unit.cli.test_program import run
 from tests.unit.nightly.nights import Steps, workspace_in
@@ -92,6 +97,24 @@ def test_a_night_is_resumed_with_its_own_cells(steps: Steps, capsys: Shown) -> N
     assert steps.taken.total() == 2 * 4 + 1
     assert run("nightly", "--resume") == 2
     assert "no night was interrupted" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_night_and_it_goes_on_later(
+    steps: Steps, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = records.write_step
+
+    def full(folder: Path, cell: Cell, step: Step, record: StepRecord) -> None:
+        if steps.taken.total() == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        write(folder, cell, step, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_step", full)
+        assert run("nightly") == 2
+    assert "no space left on device" in capsys.readouterr().err
+    assert run("nightly", "--resume") == 0
+    assert steps.taken.total() == 16 + 1
 
 
 def test_a_part_and_a_night_to_go_on_with_are_not_named_together(

@@ -200,11 +200,14 @@ def test_older_nights_go_with_their_logs(tmp_path: Path, steps: Steps) -> None:
     folder = nights.request.folder
     logs = folder / history.NIGHTS / "2026-01-01" / "a53-som"
     logs.mkdir(parents=True)
+    never_ended = folder / history.NIGHTS / "2025-12-31" / "a53-som"
+    never_ended.mkdir(parents=True)
     for day in (1, 2, 3):
         nights.run(f"2026-01-0{day}")
 
     assert [night.night for night in history.past_nights(folder)] == ["2026-01-02", "2026-01-03"]
     assert not logs.exists()
+    assert not never_ended.exists()
 
 
 def test_a_killed_night_is_gone_on_with(tmp_path: Path) -> None:
