@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgewright.base.schema import Document, Part
+from edgewright.base.schema import Document, Part, Shown
 from edgewright.deploy.known_hosts import pinned_key
 from edgewright.fleet.inventory import Board, Inventory
 from edgewright.fleet.rollout.gates import Measured, Verdict, Word
@@ -248,7 +248,7 @@ class SiteWork(Document):
     questions: tuple[SiteQuestion, ...]
 
 
-class SiteAnswer(Part):
+class SiteAnswer(Shown, Part):
     """What a board runs."""
 
     current: str | None = None
@@ -278,7 +278,7 @@ class SiteFence(Document):
     last: int  # the board's
 
 
-class SiteReport(Part):
+class SiteReport(Shown, Part):
     """`POST /v1/report`: how an attempt ended."""
 
     attempt: int

@@ -218,6 +218,8 @@ class Controller:
                 continue
             wait_s = self._tick_s  # or until a board ends
             if not crew.at_work:
+                if goal is Goal.FORMER:  # what a site had begun has ended meanwhile
+                    ledger.take_back(self._rollout, wave)
                 counts = ledger.counts(self._rollout)
                 at_work = any(state is State.RUNNING for _, state in counts)
                 if not at_work and (stop or (may_begin and (goal, State.READY) not in counts)):

@@ -6,6 +6,7 @@ its last one, so a worker whose lease ran out can do no harm when it wakes up, a
 then is dropped.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -547,14 +548,22 @@ class Ledger:
             )  # fmt: skip
             return new
 
-    def renew(self, claims: Sequence[Claim], lease_s: float) -> None:
-        """Leases begin anew; those that ran out, and were noticed, stay lost."""
-        until = self._clock() + lease_s
+    def renew(self, claims: Sequence[Claim], lease_s: float, board_s: float = math.inf) -> None:
+        """Leases begin anew, of attempts that began within the last `board_s` seconds.
+
+        Those that ran out, and were noticed, stay lost.
+        """
+        now = self._clock()
+        until, earliest = now + lease_s, now - board_s
         with self._begin() as connection:
             for chunk in _chunks([claim.attempt for claim in claims]):
                 connection.execute(
                     ATTEMPTS.update()
-                    .where(ATTEMPTS.c.id.in_(chunk), ATTEMPTS.c.state == RUNNING)
+                    .where(
+                        ATTEMPTS.c.id.in_(chunk),
+                        ATTEMPTS.c.state == RUNNING,
+                        ATTEMPTS.c.started >= max(earliest, 0.0),
+                    )
                     .values(lease_until=until)
                 )
 

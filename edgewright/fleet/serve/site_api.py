@@ -149,7 +149,9 @@ class SiteApi:
 
     def _begin_anew(self, site: str, body: SiteRenewal) -> None:
         for claim in self.ledger.attempts_of(site, body.attempts):
-            self.ledger.renew([claim], self._plan(claim).lease_s)
+            plan = self._plan(claim)
+            # A site that renews for ever would keep its wave from its end.
+            self.ledger.renew([claim], plan.lease_s, plan.board_s)
 
     async def _fence(self, request: web.Request) -> web.Response:
         body = await _read(SiteFence, request)

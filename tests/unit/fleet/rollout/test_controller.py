@@ -15,9 +15,9 @@ from edgewright.fleet.rollout.controller import Controller, HopelessError, Seen
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.durable import Json
 from edgewright.fleet.rollout.gates import Measured, Numbers
-from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
+from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.plan import Plan
-from edgewright.fleet.rollout.states import Goal, State
+from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
 
 FORMER = Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=1.0)
 
@@ -336,6 +336,52 @@ def test_leaving_ends_a_judgement_that_silent_boards_would_draw_out(database: Da
 
     assert len({*looks}) == 1
     assert ledger.verdicts("bread") == {}
+
+
+def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: Database) -> None:
+    boards = Fakes(count=6, sites=6, after=Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0))
+    far = {"waves": "100%", "gates": "failures<=2,p95<=10%", "dial_out": ("hall-5",)}
+    ledger = begin(database, boards, **far)
+    take_back, ended = ledger.take_back, threading.Event()
+
+    def claim(goal: Goal) -> Claim:
+        claims: list[Claim] = []
+
+        def take() -> bool:
+            claims.extend(
+                ledger.claim("bread", worker="site", limit=1, lease_s=60, goal=goal, site="hall-5")
+            )
+            return bool(claims)
+
+        wait_until(take)
+        return claims[0]
+
+    def end(work: Claim, outcome: Outcome, current: str) -> None:
+        boards.current["oven-5"] = current
+        ledger.finish([Report(claim=work, outcome=outcome)], Retry())
+
+    def site() -> None:
+        end(claim(Goal.RELEASE), Outcome.HOPELESS, "old")
+        wait_until(lambda: bool(ledger.verdicts("bread")))
+        ledger.reopen("bread")  # by an operator, when the gate has said no
+        again = claim(Goal.RELEASE)
+        wait_until(ended.is_set)
+        time.sleep(0.1)
+        end(again, Outcome.DONE, "new")
+        end(claim(Goal.FORMER), Outcome.DONE, "old")
+
+    def take_back_later(rollout: str, wave: int) -> int:
+        if not ended.is_set():
+            wait_until(lambda: states(ledger)[State.RUNNING] == 1)
+        ended.set()
+        return take_back(rollout, wave)
+
+    ledger.take_back = take_back_later  # type: ignore[method-assign]
+    thread = in_background(site)
+
+    assert conduct(ledger, boards) == "stopped"
+    thread.join(10)
+    assert set(boards.current.values()) == {"old"}
 
 
 def test_a_pause_begins_no_board_and_ends(database: Database) -> None:

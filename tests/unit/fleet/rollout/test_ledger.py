@@ -141,6 +141,17 @@ def test_a_lease_that_is_renewed_does_not_end(ledger: Ledger, clock: Clock) -> N
     assert ledger.expire("bread", RETRY, worker="first") == 0
 
 
+def test_a_lease_is_not_renewed_beyond_the_deadline_of_its_attempt(
+    ledger: Ledger, clock: Clock
+) -> None:
+    claim = claim_one(ledger)
+    for _ in range(10):
+        clock.now += 50
+        ledger.renew([claim], 60, board_s=300)
+
+    assert ledger.expire("bread", RETRY, worker="first") == 1
+
+
 def test_boards_of_a_dead_controller_are_tried_again_at_once(ledger: Ledger) -> None:
     claim = claim_one(ledger, worker="killed")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.fleet.documents import SiteReport
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import People, Role
@@ -166,6 +167,14 @@ def test_a_reason_holds_nothing_that_a_terminal_obeys(client: Client, ledger: Le
     approval = ledger.approval("bread", ledger.rollout("bread").wave)
     assert approval is not None
     assert approval.reason == r"fine\x00\x1b[2J"
+
+
+def test_what_a_site_says_holds_nothing_that_a_terminal_obeys() -> None:
+    said = {"attempt": 1, "fence": 1, "outcome": "failed", "reason": "\x1b[2J\0"}
+
+    report = SiteReport.model_validate(said)
+
+    assert (report.reason, report.outcome) == (r"\x1b[2J\x00", "failed")
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"reason": 1}', '{"who": "bert"}', "{" * 9999])
