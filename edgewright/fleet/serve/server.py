@@ -44,6 +44,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+REFUSED = '<p role="alert">This token does not count, or no longer.</p>'
 BODY_BYTES = 1 << 20  # a site names its boards
 REASON = 500  # characters
 HEARTBEAT_SECONDS = 10.0  # after which a line is written to, and its person asked for anew
@@ -223,7 +224,8 @@ class _Pages:
         token = str((await request.post()).get("token", ""))
         secret = await asyncio.to_thread(self._access.log_in, token)
         if secret is None:
-            return refusal("this token does not count", 403)
+            page = (PAGE / "login.html").read_text().replace("<!-- refusal -->", REFUSED)
+            return web.Response(text=page, content_type="text/html", status=403)
         response = web.HTTPSeeOther("/")
         response.set_cookie(
             COOKIE, secret, max_age=SESSION_SECONDS, httponly=True, samesite="Strict",

@@ -97,6 +97,15 @@ def test_a_removed_person_and_an_old_token_are_out_at_once(client: Client, ledge
     assert client.get("/v1/rollouts", Authorization=f"Bearer {late}").status == 401
 
 
+def test_a_wrong_token_is_told_on_the_page(client: Client) -> None:
+    answer = client.ask("POST", "/login", "token=<b>", Origin=client.url,
+                        Content_Type="application/x-www-form-urlencoded")  # fmt: skip
+    assert answer.status == 403
+    assert '<p role="alert">This token does not count' in answer.text
+    assert "Set-Cookie" not in answer.headers
+    assert "alert" not in client.get("/login").text
+
+
 def test_the_ledger_holds_no_token(ledger: Ledger, tmp_path: Path) -> None:
     token = token_of(ledger, Role.OPERATOR)
     ledger.database.engine.dispose()
