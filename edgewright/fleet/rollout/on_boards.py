@@ -1,5 +1,6 @@
 """The boards of a rollout over SSH: deploy, measure, go back, look."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -28,6 +29,7 @@ from edgewright.release.manifest import MANIFEST, Release, read_manifest
 from edgewright.release.minisign import parse_signature
 from edgewright.release.order import parse_order, sign
 
+RELEASE_ID = re.compile(r"[0-9a-f]{16}")
 # What a board refuses once more until somebody has changed something about it.
 REPEATED = frozenset(
     {
@@ -258,9 +260,13 @@ def survey_far(
             board=board.name, release=answer.current, floor=answer.floor, problem=answer.problem
         )
         formers.append(former)
-        built = releases_of(board) / (former.release or "")
-        if former.release not in (None, *orders) and (built / MANIFEST).is_file():
-            orders[str(former.release)] = FormerOrder(
+        release = former.release or ""
+        # A site may name any path; what lies there would be signed as built here.
+        if not RELEASE_ID.fullmatch(release) or release in orders:
+            continue
+        built = releases_of(board) / release
+        if (built / MANIFEST).is_file():
+            orders[release] = FormerOrder(
                 manifest=read_manifest(built / MANIFEST),
                 signature=b"",
                 subject=str(built),

@@ -10,6 +10,8 @@ from edgewright.deploy import install, remote
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
+from edgewright.fleet.documents import SiteAnswer
+from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Claim
 from edgewright.fleet.rollout.on_boards import (
     FleetBoard,
@@ -18,7 +20,9 @@ from edgewright.fleet.rollout.on_boards import (
     OnBoards,
     sequence,
     sign_orders,
+    survey_far,
 )
+from edgewright.fleet.rollout.sites import Sites
 from edgewright.fleet.rollout.states import Goal
 from edgewright.release.keys import user_keys
 from edgewright.release.manifest import Release
@@ -80,6 +84,24 @@ def test_a_board_that_makes_up_a_number_binds_no_other_board_to_it(
     (order,) = sign_orders({"x": new}, formers, {}, signing)
 
     assert sequence(order.signature) == first
+
+
+@pytest.mark.parametrize("is_hostile", [True, False])
+def test_a_site_that_names_a_path_gets_nothing_signed_that_lies_there(
+    old: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_hostile: bool
+) -> None:
+    profile = load_board("a53-som", checkout().boards)
+    oven = FleetBoard(name="oven", site="lyon", target=StandIn().target, profile=profile)
+    answer = SiteAnswer(current=str(old.folder) if is_hostile else old.id)
+    monkeypatch.setattr(Sites, "ask", lambda *_: {"oven": 1})
+    monkeypatch.setattr(Sites, "wait", lambda *_: {1: answer})
+    built = tmp_path / "elsewhere" if is_hostile else old.folder.parent
+    sites = Sites(open_database(str(tmp_path / "ledger.sqlite")), lambda: 0.0)
+
+    formers, orders = survey_far([oven], sites, lambda _: built)
+
+    assert [former.release for former in formers] == [answer.current]
+    assert [*orders] == ([] if is_hostile else [old.id])
 
 
 def test_a_board_that_a_stalled_worker_may_still_switch_has_not_gone_back(
