@@ -20,6 +20,15 @@ MACHINE_FAULTS = {
     errno.EMFILE,
     errno.ENFILE,
 }
+ACCESS = "let this user read and write there, or name another place"
+ROOM = "make room there, then run the same command again"
+MENDED_BY = {
+    errno.EACCES: ACCESS,
+    errno.EPERM: ACCESS,
+    errno.EROFS: ACCESS,
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+}
 INTERRUPTED = InterruptedWorkError("interrupted", "what was there before is unchanged")
 
 
@@ -34,7 +43,8 @@ def fault_of(raised: BaseException) -> EdgewrightError:
     if isinstance(raised, OSError) and raised.errno in MACHINE_FAULTS:
         # A full disk says so while an open file is written, and then not which.
         subject = raised.filename or "a file or standard output"
-        return UserError(str(subject), os.strerror(raised.errno).lower())
+        problem = os.strerror(raised.errno).lower()
+        return UserError(str(subject), problem, next=MENDED_BY.get(raised.errno))
     return EdgewrightError(type(raised).__name__, str(raised))
 
 

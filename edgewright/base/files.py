@@ -189,6 +189,10 @@ def _unused_name(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     try:
         yield aside
+    except OSError as fault:
+        if fault.filename in (aside, str(aside)):
+            fault.filename = str(path)  # the file that the user knows
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

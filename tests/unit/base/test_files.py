@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -51,6 +52,19 @@ def test_what_goes_wrong_leaves_nothing_new(fault: BaseException, tmp_path: Path
         fill(out, "half", fault)
     assert {path.name: path.read_text() for path in out.iterdir()} == {"file": "former"}
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_fault_names_the_file_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(OSError, match="Read-only file system") as fault:
+        write_file(tmp_path / "fleet.toml", "version = 1")
+    assert fault.value.filename == str(tmp_path / "fleet.toml")
 
 
 def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
