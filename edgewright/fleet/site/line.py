@@ -5,9 +5,12 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
+
+from cryptography import x509
 
 from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.base.schema import Document, Part, parse_json
@@ -97,4 +100,14 @@ class Line:
         except EdgewrightError:
             raise
         except (OSError, http.client.HTTPException) as fault:
-            raise LineError(self.url, "is not reached", facts=[str(fault)]) from fault
+            facts = [str(fault), *self._expiry()]
+            raise LineError(self.url, "is not reached", facts=facts) from fault
+
+    def _expiry(self) -> list[str]:
+        """Why TLS may have refused: a server that does so need not say it."""
+        if self.certificate is None:
+            return []
+        end = x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc
+        if end > datetime.now(UTC):
+            return []
+        return [f"the certificate of this site ended on {end:%Y-%m-%d}: it enrols anew"]

@@ -152,7 +152,8 @@ class SiteWorker:
                 self._turn()
                 pause_s = FIRST_PAUSE
             except LineError as fault:
-                self._tell(f"{fault.problem}; again in {pause_s:g} s")
+                why = "; ".join((fault.problem, *fault.facts))
+                self._tell(f"{why}; again in {pause_s:g} s")
                 self._unsent += self._crew.reports(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE)
         return self._outcomes

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from edgewright.base.errors import TargetError, UserError
+from edgewright.base.errors import UserError
 from edgewright.deploy.install import NextFence
 from edgewright.fleet.documents import (
     Invitation,
@@ -380,8 +380,9 @@ def test_an_expired_certificate_is_refused(fleet: Fleet, monkeypatch: pytest.Mon
     fleet.ledger.open_wave("bread", 1)
     with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
         site = fleet.enrol(url)
-        with pytest.raises(TargetError):
-            lease(site, fleet.far)
+        with fleet.working(site, Ovens(fleet.far)) as told:
+            wait(lambda: bool(told))
+        assert "the certificate of this site ended on" in told[0]
     assert State.RUNNING not in fleet.states().values()
 
 
