@@ -309,7 +309,7 @@ class Controller:
                 failure = f"after the soak time: {fault.problem}"
                 continue
             except Exception as bug:  # one board's answer never ends what judges all the others
-                failure = f"after the soak time: {_bug(bug)}"
+                failure = f"after the soak time: {bug_words(bug)}"
                 continue
             failure = None
             if seen.current != member.release:
@@ -376,7 +376,7 @@ class Crew:
         except EdgewrightError as fault:
             outcome, reason = Outcome.FAILED, _words(fault)
         except Exception as bug:
-            outcome, reason = Outcome.FAILED, _bug(bug)
+            outcome, reason = Outcome.FAILED, bug_words(bug)
         self._ended.put(Report(claim=current, outcome=outcome, reason=reason, result=result))
 
     def reports(self, wait_s: float) -> list[Report]:
@@ -410,6 +410,6 @@ def _words(fault: EdgewrightError) -> str:
     return "; ".join((fault.problem, *fault.facts[:3]))[:REASON]
 
 
-def _bug(bug: Exception) -> str:
+def bug_words(bug: Exception) -> str:
     """Its text may be a board's: no database takes half of a surrogate pair, PostgreSQL no zero."""
     return visible(f"a bug: {type(bug).__name__}: {bug}"[:REASON])

@@ -31,7 +31,7 @@ from edgewright.fleet.documents import (
     SiteRequest,
     SiteWork,
 )
-from edgewright.fleet.rollout.controller import Boards, Crew, Seen
+from edgewright.fleet.rollout.controller import Boards, Crew, Seen, bug_words
 from edgewright.fleet.rollout.gates import Measured
 from edgewright.fleet.rollout.ledger import Claim, Order, Report
 from edgewright.fleet.rollout.states import Goal
@@ -60,14 +60,13 @@ class SiteBoards(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Leases:
+class SiteLeases:
     """`controller.Leases` over the line; the server has the plans, and how long a lease is."""
 
     line: Line
 
     def raise_fence(self, claim: Claim, last: int) -> Claim | None:
-        if claim.fence > last:
-            return claim
+        # Also where the fence is high enough: hours may have gone by since the claim.
         body = SiteFence(attempt=claim.attempt, fence=claim.fence, last=last)
         try:
             answer = self.line.ask("/v1/fence", SiteFence, body)
@@ -132,7 +131,7 @@ class SiteWorker:
         self._site, self._line, self._boards = site.site, site.line, boards
         self._parallel, self._tell, self._idle_s = parallel, tell, idle_s
         ways = _Ways(line=site.line, boards=boards, depot=Depot(folder=folder, line=site.line))
-        leases = _Leases(line=site.line)
+        leases = SiteLeases(line=site.line)
         self._crew = Crew(ways, leases, 0.0, board_s, time.monotonic)
         self._worker = secrets.token_hex(8)
         self._unsent = list[Report]()
@@ -213,6 +212,8 @@ class SiteWorker:
     def _look(self, board: str) -> SiteAnswer:
         try:
             seen = self._boards.look(board)
+            return SiteAnswer(current=seen.current, restarts=seen.restarts, floor=seen.floor)
         except EdgewrightError as fault:
             return SiteAnswer(problem=fault.problem[:REASON])
-        return SiteAnswer(current=seen.current, restarts=seen.restarts, floor=seen.floor)
+        except Exception as bug:  # one board's answer never keeps those of others from the ledger
+            return SiteAnswer(problem=bug_words(bug))

@@ -30,7 +30,7 @@ from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Order
 from edgewright.fleet.rollout.people import Role
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.sites import Sites, WithSites
-from edgewright.fleet.rollout.states import Retry, State
+from edgewright.fleet.rollout.states import Goal, Retry, State
 from edgewright.fleet.serve import site_api
 from edgewright.fleet.serve.authority import CERTIFICATE, Authority, open_authority, pem_of
 from edgewright.fleet.serve.server import Listener, listener
@@ -38,7 +38,7 @@ from edgewright.fleet.serve.site_api import SiteApi
 from edgewright.fleet.site.depot import Depot
 from edgewright.fleet.site.enrol import Enrolled, enrol
 from edgewright.fleet.site.line import LineError, RefusedError
-from edgewright.fleet.site.worker import SiteWorker
+from edgewright.fleet.site.worker import SiteLeases, SiteWorker
 from edgewright.release.manifest import Release, load_release
 from tests.boards import make_release
 from tests.serving import serving, token_of
@@ -321,6 +321,42 @@ def test_a_report_after_the_lease_is_dropped(fleet: Fleet) -> None:
         assert not report(site, old.attempt, new.fence)
         assert fleet.states()["oven-0"] == State.RUNNING
         assert report(site, new.attempt, new.fence)
+
+
+def test_a_worker_whose_lease_ended_begins_no_deploy(fleet: Fleet) -> None:
+    """Its fence may still be above the board's: nobody else has come to it meanwhile."""
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (work,) = lease(site, ["oven-0"]).claims
+        claim = Claim(**work.model_dump() | {"goal": Goal(work.goal), "site": "lyon"})
+        leases = SiteLeases(line=site.line)
+        assert leases.raise_fence(claim, 0) == claim
+
+        later = Ledger(fleet.ledger.database, lambda: time.time() + 61)
+        assert later.expire("bread", Retry(), worker="c", apart=["lyon"]) == 1
+        assert leases.raise_fence(claim, 0) is None
+
+
+def test_a_board_whose_answer_nobody_understands_keeps_no_other_silent(fleet: Fleet) -> None:
+    ovens = Ovens(fleet.far)
+    look = ovens.look
+
+    def misread(board: str) -> Seen:
+        if board == "oven-1":
+            raise ValueError("no number")
+        return look(board)
+
+    ovens.look = misread  # type: ignore[method-assign]
+    with (
+        serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
+        fleet.working(fleet.enrol(url), ovens),
+    ):
+        numbers = fleet.sites.ask({"oven-0": "lyon", "oven-1": "lyon"})
+        answers = fleet.sites.wait([*numbers.values()])
+
+    assert answers[numbers["oven-0"]].current == "old"
+    assert answers[numbers["oven-1"]].problem == "a bug: ValueError: no number"
 
 
 def test_a_controller_does_not_cut_what_a_site_is_at_work_on(fleet: Fleet) -> None:
