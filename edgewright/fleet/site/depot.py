@@ -60,7 +60,8 @@ class Depot:
         start = part.stat().st_size if part.exists() else 0
         if start < file.bytes or not file.bytes:
             with part.open("ab") as stream:
-                self.line.fetch(f"/v1/releases/{release}/{file.sha256}", start, stream.write)
+                source = f"/v1/releases/{release}/{file.sha256}"
+                self.line.fetch(source, start, file.bytes, stream.write)
         if not _has_digest(part, file):
             part.unlink()
             raise RefusedError(self.line.url, f"sent another file than {file.sha256}")

@@ -62,15 +62,19 @@ class Line:
             raise RefusedError(self.url, refusal.message, next=refusal.next)
         return content
 
-    def fetch(self, path: str, start: int, write: Callable[[bytes], object]) -> None:
-        """A file from this byte on. Raises LineError and RefusedError."""
+    def fetch(self, path: str, start: int, end: int, write: Callable[[bytes], object]) -> None:
+        """A file from one byte to before another, whatever the server sends beyond.
+
+        Raises LineError and RefusedError.
+        """
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._response(path, None, headers) as response:
             if response.status != (206 if start else 200):
                 raise RefusedError(self.url, f"answered {response.status} for {path}")
-            while chunk := response.read(CHUNK):
+            while start < end and (chunk := response.read(min(CHUNK, end - start))):
                 write(chunk)
-            if response.length:
+                start += len(chunk)
+            if start < end:
                 raise LineError(self.url, "the line was cut")
 
     @contextmanager

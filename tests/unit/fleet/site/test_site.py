@@ -272,7 +272,7 @@ def test_a_site_gets_and_finishes_its_own_boards_alone(fleet: Fleet) -> None:
             paris.line.ask("/v1/orders/bread", SiteWork)
         file = fleet.release.manifest.files[0].sha256
         with pytest.raises(RefusedError, match="404"):
-            paris.line.fetch(f"/v1/releases/{fleet.release.id}/{file}", 0, lambda _: None)
+            paris.line.fetch(f"/v1/releases/{fleet.release.id}/{file}", 0, 1, lambda _: None)
 
 
 def test_who_is_no_site_gets_nothing(fleet: Fleet) -> None:
@@ -461,6 +461,17 @@ def test_another_file_than_the_manifests_is_refused(fleet: Fleet) -> None:
         with pytest.raises(RefusedError, match="sent another file"):
             depot.release(fleet.release.manifest.canonical())
     assert not (fleet.folder / "depot" / "releases" / fleet.release.id).exists()
+
+
+def test_no_more_of_a_file_is_kept_than_its_manifest_says(fleet: Fleet) -> None:
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        depot = Depot(folder=fleet.folder / "depot", line=fleet.enrol(url).line)
+        for each in fleet.release.manifest.files:
+            with (fleet.release.folder / each.path).open("ab") as file:
+                file.write(bytes(1 << 20))
+        release = depot.release(fleet.release.manifest.canonical())
+
+    assert release.id == fleet.release.id
 
 
 def test_an_authority_without_its_certificate_is_told(tmp_path: Path) -> None:
