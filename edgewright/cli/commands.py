@@ -67,6 +67,7 @@ GROUPS = (
             "board": ("trust", "deploy", "smoke", "status", "rollback"),
             "doctor": ("doctor",),
             "crash": ("crash",),
+            "debug": ("debug",),
             "soak": ("soak",),
         },
     ),

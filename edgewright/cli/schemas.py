@@ -84,6 +84,7 @@ from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import InstructionReport
 from edgewright.observe.crash.report import BoardCrashes
+from edgewright.observe.debug.session import DebugReport
 from edgewright.observe.doctor.report import DoctorReport
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
@@ -122,6 +123,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.transfer": TransferReport,
     "build": BuildDocument,
     "crash": BoardCrashes,
+    "debug": DebugReport,
     "demo": DeployReport,
     "deploy": DeployReport,
     "doctor": DoctorReport,

@@ -88,6 +88,10 @@ class Login:
         except subprocess.TimeoutExpired:
             return False
 
+    def line(self, command: Sequence[str]) -> list[str]:
+        """The command line of this machine that runs a command over the login."""
+        return argv(self._target, self._settings, command=shlex.join(command))
+
     def run(
         self,
         command: Sequence[str],
@@ -122,7 +126,7 @@ class Login:
     @contextlib.contextmanager
     def _started(self, command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
         pipe = subprocess.PIPE
-        line = argv(self._target, self._settings, command=shlex.join(command))
+        line = self.line(command)
         # Ctrl-C at a terminal is for whoever called us: of many boards, each may end its upload.
         child = subprocess.Popen(
             line, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True

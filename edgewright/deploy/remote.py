@@ -188,6 +188,20 @@ class Board:
             outcome = self._second.run(self._as_user(argv), source, on_bytes, idle, budget)
             return _result(argv, *outcome)
 
+    def pipe(self, argv: Sequence[str]) -> list[str]:
+        """A command line of this machine whose standard input and output are a command's there.
+
+        It goes over the login that `prepare` began. Raises TargetError if that one was refused.
+        """
+        if self._second is None or not self._second.succeeds(self._limits.handshake):
+            raise TargetError(
+                str(self.target),
+                "OpenSSH does not log in by itself",
+                facts=["expected: ssh of this machine, a key that needs no typing, no --jump"],
+                next="ssh-copy-id, or ssh-add, then the same command again",
+            )
+        return self._second.line(self._as_user(argv))
+
     def close(self) -> None:
         """End what `prepare` began."""
         if self._second is not None:

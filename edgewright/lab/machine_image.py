@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.base import process
+from edgewright.base import debs, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, replacing
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import Progress
-from edgewright.lab import debs
 from edgewright.lab.board_keys import authorized_keys, host_key
 
 KERNEL_ARCH = "arm64"  # it runs 32-bit userlands as well

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgewright.base import process
+from edgewright.base import debs, process
 from edgewright.base.files import cached_folder, locked, unique_name
 from edgewright.base.process import check
 from edgewright.base.progress import Progress
@@ -29,7 +29,7 @@ from edgewright.build.packages import Package
 from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.target import Target
-from edgewright.lab import board_keys, debs, emulate
+from edgewright.lab import board_keys, emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release

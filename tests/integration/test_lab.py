@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base import debs
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
 from edgewright.build import pipeline
 from edgewright.deploy import service
 from edgewright.deploy.remote import connect
-from edgewright.lab import board_image, debs
+from edgewright.lab import board_image
 from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power

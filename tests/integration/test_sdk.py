@@ -15,6 +15,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from edgewright.base import debs
 from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, user_cache
 from edgewright.base.progress import Progress
@@ -25,7 +26,6 @@ from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport, SdkRequest
 from edgewright.build.wheel import build_wheel
-from edgewright.lab import debs
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card

@@ -13,8 +13,8 @@ from tests.schemas import require_valid
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "doctor", "rollback", "keys.provision", "keys.revoke"),
-    *("keys.floor", "keys.forget"),
-    *("service.install", "service.remove", "bench.transfer", "bench.board", "soak", "crash"),
+    *("keys.floor", "keys.forget", "soak", "crash", "debug"),
+    *("service.install", "service.remove", "bench.transfer", "bench.board"),
 )
 WAYS = ("--board", "--host", "--emulated", "--lab", "--ask-password")
 

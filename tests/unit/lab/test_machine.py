@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base import process
+from edgewright.base import debs, process
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.files import locked
 from edgewright.board.catalogue import load_board
-from edgewright.lab import board_image, debs
+from edgewright.lab import board_image
 from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power

@@ -1,7 +1,7 @@
 """Download Debian packages of any architecture by name, through a private apt."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgewright.base import apt, process
@@ -15,16 +15,24 @@ def unpack(package: str, arch: str, suite: str, into: Path, log: Path) -> str:
     A metapackage such as `linux-image-arm64` stands for the package that it depends on. Raises
     UserError if the archive lacks it.
     """
+    return unpack_all([package], arch, suite, into, log)[0]
+
+
+def unpack_all(
+    packages: Sequence[str], arch: str, suite: str, into: Path, log: Path
+) -> tuple[str, ...]:
+    """`unpack` of several: the archive's lists are fetched once."""
     make_folder(into)
     with tempfile.TemporaryDirectory(prefix="edgewright-apt-") as scratch:
         folder = Path(scratch)
         env = apt.private(folder, arch, [apt.source_line(suite)])
         process.run_logged(["apt-get", "update"], log, env=env)
-        # By its real name: dpkg would unpack nothing of a metapackage.
-        real = _real_name(package, arch, suite, env)
-        process.run_logged(["apt-get", "download", real], log, env=env, cwd=folder)
-        process.run_logged(["dpkg", "-x", str(next(folder.glob("*.deb"))), str(into)], log)
-    return real
+        # By their real names: dpkg would unpack nothing of a metapackage.
+        names = tuple(_real_name(package, arch, suite, env) for package in packages)
+        process.run_logged(["apt-get", "download", *names], log, env=env, cwd=folder)
+        for archive in sorted(folder.glob("*.deb")):
+            process.run_logged(["dpkg", "-x", str(archive), str(into)], log)
+    return names
 
 
 def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> str:

@@ -1,0 +1,1 @@
+"""A debugger of this machine on a board's `edge-infer`."""
