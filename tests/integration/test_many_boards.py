@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,23 @@ import pytest
 from edgewright.base.errors import ExitCode
 from edgewright.base.progress import Progress
 from edgewright.cli.common import profile_of
+from edgewright.cli.keys import signing_policy
 from edgewright.cli.program import Edgewright
+from edgewright.cli.rollout import fleet_boards, login_of
 from edgewright.deploy import install, keyring, one_board
 from edgewright.deploy.remote import connect
 from edgewright.fleet import inventory
+from edgewright.fleet.documents import Invitation
 from edgewright.fleet.inventory import Inventory
+from edgewright.fleet.rollout.database import open_database
+from edgewright.fleet.rollout.ledger import Ledger
+from edgewright.fleet.rollout.sites import Sites
+from edgewright.fleet.serve.authority import open_authority
+from edgewright.fleet.serve.server import listener
+from edgewright.fleet.serve.site_api import SiteApi
+from edgewright.fleet.site.boards import OwnBoards
+from edgewright.fleet.site.enrol import enrol
+from edgewright.fleet.site.worker import SiteWorker
 from edgewright.lab import board_keys
 from edgewright.release import order
 from edgewright.release.keys import Signer, user_keys
@@ -35,6 +47,7 @@ from tests.boards import COMPATIBLE, make_release, program
 from tests.boards import documents as board_answers
 from tests.integration.conftest import BOARD, board_folder, wait_until
 from tests.schemas import require_valid
+from tests.serving import serving
 
 pytestmark = pytest.mark.docker
 
@@ -397,3 +410,55 @@ def test_a_slower_release_is_taken_back_from_every_board(
     for n in range(SOUND):
         assert boards.current(f"oven-{n}") == deployed.id
     assert {board["goal"] for board in document["boards"]} == {"former"}
+
+
+def test_a_rollout_reaches_boards_through_the_worker_of_their_site(
+    boards: Boards,
+    deployed: Release,
+    releases: list[Release],
+    built: Callable[[Release], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The controller's file has no way to them: their addresses there lead nowhere."""
+    built(releases[1])
+    text = boards.fleet.read_text().replace('"hall"\n', '"hall"\ndials_out = true\n', 1)
+    (tmp_path / "fleet.toml").write_text(text.replace("root@127.0.0.1", "root@192.0.2.1"))
+    ledger = Ledger(open_database(str(tmp_path / "ledger")), time.time)
+    authority, sites = open_authority(tmp_path / "authority"), Sites(ledger.database, time.time)
+    api = SiteApi(
+        ledger=ledger, sites=sites, authority=authority,
+        release_folder=lambda kind, release: releases[1].folder,
+    )  # fmt: skip
+    certificate, key = authority.server_files(["127.0.0.1"])
+    where = listener("127.0.0.1:0", certificate=certificate, key=key, client_cas=[authority.file])
+    with serving(ledger, where, sites=api) as url:
+        invitation = Invitation(
+            site="hall", server=url, token=sites.invite("hall", 60),
+            authority=authority.file.read_text(),
+        )  # fmt: skip
+        (tmp_path / "hall.json").write_text(invitation.to_json())
+        names = {f"oven-{n}" for n in range(SOUND)}
+        inventory = boards.inventory()
+        own = OwnBoards(
+            boards=fleet_boards(inventory, [b for b in inventory.fleet.boards if b.name in names]),
+            signing=signing_policy(),
+            login=login_of(ask=False),
+        )
+        worker = SiteWorker(
+            enrol(tmp_path / "hall.json", tmp_path / "site"), own, tmp_path / "files",
+            parallel=4, board_s=60, idle_s=0.2,
+        )  # fmt: skip
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            far = replace(boards, fleet=tmp_path / "fleet.toml")
+            assert run(*rollout_argv(far, tmp_path / "ledger", "--json")) == ExitCode.OK
+        finally:
+            worker.leave()
+            thread.join(60)
+
+    shown = json.loads(capsys.readouterr().out)
+    gates = {gate["gate"]: (gate["word"], gate["pairs"]) for gate in shown["verdicts"][0]["gates"]}
+    assert gates["failures<=0"][0] == "yes"
+    assert {boards.current(name) for name in names} == {releases[1].id}
