@@ -38,7 +38,7 @@ class HopelessError(TargetError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Observation:
     """What a board says of itself."""
 
     current: str | None
@@ -55,7 +55,7 @@ class Boards(Protocol):
     def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
         """Bring a board to the release that it had before `claim.release`."""
 
-    def look(self, board: str) -> Seen:
+    def look(self, board: str) -> Observation:
         """Ask a board what it runs."""
 
     def opening(self, board: str) -> float:

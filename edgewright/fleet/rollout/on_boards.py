@@ -20,7 +20,7 @@ from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
 from edgewright.deploy.target import Target
 from edgewright.fleet.inventory import Window
-from edgewright.fleet.rollout.controller import HopelessError, Seen
+from edgewright.fleet.rollout.controller import HopelessError, Observation
 from edgewright.fleet.rollout.gates import Measured, Numbers
 from edgewright.fleet.rollout.ledger import Claim, Order
 from edgewright.fleet.rollout.sites import Sites
@@ -164,12 +164,12 @@ class OnBoards:
                 next_fence=next_fence,
             )
 
-    def look(self, board: str) -> Seen:
+    def look(self, board: str) -> Observation:
         place = self._boards[board]
         with self._login.connect(place.target) as connected:
             edgectl = Edgectl(board=connected, root=place.profile.deploy.root).status()
             state = service.status(connected, place.profile)
-        return Seen(
+        return Observation(
             current=edgectl.current,
             restarts=state.restarts if state.installed else None,
             floor=edgectl.floor.sequence if edgectl.floor else 0,

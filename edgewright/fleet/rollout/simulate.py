@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import random
-import signal
 import socket
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ import sqlalchemy as sa
 from edgewright.base.errors import TargetError
 from edgewright.fleet.documents import SimulationReport
 from edgewright.fleet.rollout import durable, gates, waves
-from edgewright.fleet.rollout.controller import Controller, HopelessError, Seen
+from edgewright.fleet.rollout.controller import Controller, HopelessError, Observation
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.gates import Measured, Numbers
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
@@ -184,8 +183,8 @@ class Simulated:
     def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
         self._deploy(claim, OLD, next_fence)
 
-    def look(self, board: str) -> Seen:
-        return Seen(current=self.ask("look", board)["current"])
+    def look(self, board: str) -> Observation:
+        return Observation(current=self.ask("look", board)["current"])
 
     def opening(self, board: str) -> float:
         return 0.0
@@ -356,15 +355,17 @@ def _live(
     """A controller's life: seconds from its start to its first board, and of processor time."""
     last, start, first, used = _last_attempt(ledger), time.monotonic(), None, 0.0
     controller.start()
-    while controller.is_alive():
-        age, used = time.monotonic() - start, max(used, _processor_seconds(controller.pid or 0))
-        if first is None and _last_attempt(ledger) != last:
-            first = age
-        if life is not None and life.is_over(age, first):
-            os.kill(controller.pid or 0, signal.SIGKILL)
-            break
-        controller.join(0.05)
-    controller.join()
+    try:
+        while controller.is_alive():
+            age, used = time.monotonic() - start, max(used, _processor_seconds(controller.pid or 0))
+            if first is None and _last_attempt(ledger) != last:
+                first = age
+            if life is not None and life.is_over(age, first):
+                break
+            controller.join(0.05)
+    finally:
+        controller.kill()  # after Ctrl-C, too: it would go on to the rollout's end
+        controller.join()
     return first, used
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from edgewright.base.errors import TargetError
 from edgewright.fleet.documents import SiteAnswer
-from edgewright.fleet.rollout.controller import Boards, Seen
+from edgewright.fleet.rollout.controller import Boards, Observation
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.gates import Measured
 from edgewright.fleet.rollout.ledger import Claim
@@ -151,7 +151,7 @@ class WithSites:
     def opening(self, board: str) -> float:
         return self.near.opening(board)
 
-    def look(self, board: str) -> Seen:
+    def look(self, board: str) -> Observation:
         if board not in self.far:
             return self.near.look(board)
         (number,) = self.sites.ask({board: self.far[board]}).values()
@@ -160,4 +160,4 @@ class WithSites:
             raise TargetError(board, "its site does not answer")
         if answer.problem is not None:
             raise TargetError(board, answer.problem)
-        return Seen(current=answer.current, restarts=answer.restarts, floor=answer.floor)
+        return Observation(current=answer.current, restarts=answer.restarts, floor=answer.floor)

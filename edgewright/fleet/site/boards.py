@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgewright.deploy.edgectl import AbsentError
 from edgewright.deploy.signing_policy import SigningPolicy
-from edgewright.fleet.rollout.controller import Seen
+from edgewright.fleet.rollout.controller import Observation
 from edgewright.fleet.rollout.ledger import Order
 from edgewright.fleet.rollout.on_boards import FleetBoard, Login, OnBoards
 from edgewright.release.manifest import Release
@@ -35,8 +35,8 @@ class OwnBoards:
             outside_window=self.outside_window,
         )
 
-    def look(self, board: str) -> Seen:
+    def look(self, board: str) -> Observation:
         try:
             return self.with_orders({}, None).look(board)
         except AbsentError:
-            return Seen(current=None)
+            return Observation(current=None)

@@ -31,7 +31,7 @@ from edgewright.fleet.documents import (
     SiteRequest,
     SiteWork,
 )
-from edgewright.fleet.rollout.controller import Boards, Crew, Seen, bug_words
+from edgewright.fleet.rollout.controller import Boards, Crew, Observation, bug_words
 from edgewright.fleet.rollout.gates import Measured
 from edgewright.fleet.rollout.ledger import Claim, Order, Report
 from edgewright.fleet.rollout.states import Goal
@@ -55,7 +55,7 @@ class SiteBoards(Protocol):
     def with_orders(self, orders: Mapping[str, Order], release: Release | None) -> Boards:
         """The way to them with a rollout's orders, and with a release to install."""
 
-    def look(self, board: str) -> Seen:
+    def look(self, board: str) -> Observation:
         """Ask a board what it runs."""
 
 
@@ -95,7 +95,7 @@ class _Ways:
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         self.boards.with_orders(self._orders(claim.rollout), None).go_back(claim, next_fence)
 
-    def look(self, board: str) -> Seen:
+    def look(self, board: str) -> Observation:
         return self.boards.look(board)
 
     def opening(self, board: str) -> float:

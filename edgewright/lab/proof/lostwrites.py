@@ -6,13 +6,14 @@ may. (The idea is that of ALICE, Pillai et al., OSDI 2014.) Two things are taken
 every journalling file system has them: a rename is whole or not at all, and so is a link.
 """
 
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -478,18 +479,47 @@ def prove(
         count = min(states or len(distinct), len(distinct))
         chosen = [distinct[number * len(distinct) // count] for number in range(count)]
         violations = []
-        pool = ThreadPoolExecutor(jobs or 2 * (os.cpu_count() or 1))
-        try:
-            problems = pool.map(lambda cut: judge_aside(played, cut, folder), chosen)
-            for number, problem in enumerate(problems):
-                if on_state and number % 500 == 0:
-                    on_state(f"{number} of {count} states")
-                violations += [problem] if problem else []
-        finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C no state is begun any more
+        for number, problem in enumerate(_side_by_side(played, chosen, folder, jobs)):
+            if on_state and number % 500 == 0:
+                on_state(f"{number} of {count} states")
+            violations += [problem] if problem else []
     return LossReport(
         cuts=len(every), states=len(distinct), judged=count, violations=tuple(violations)
     )
+
+
+def _side_by_side(
+    record: Record, cuts: Sequence[Cut], folder: Path, jobs: int | None
+) -> Iterator[str | None]:
+    """What `judge_aside` says of each cut, in no order; raises what it raises.
+
+    By processes: where threads fork, a child of one holds open for writing what another is about
+    to start (ETXTBSY). They are forked, as a record's steps hold functions.
+    """
+    context = multiprocessing.get_context("fork")
+    verdicts: SimpleQueue[str | Exception | None] = context.SimpleQueue()
+
+    def work(part: Sequence[Cut]) -> None:
+        for cut in part:
+            try:
+                verdicts.put(judge_aside(record, cut, folder))
+            except Exception as raised:
+                verdicts.put(raised)
+
+    count = jobs or 2 * (os.cpu_count() or 1)
+    workers = [context.Process(target=work, args=(cuts[n::count],)) for n in range(count)]
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in cuts:
+            verdict = verdicts.get()
+            if isinstance(verdict, Exception):
+                raise verdict
+            yield verdict
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
 
 
 def judge_aside(record: Record, cut: Cut, folder: Path) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from edgewright.base.errors import InterruptedWorkError, TargetError
 from edgewright.deploy.install import NextFence
 from edgewright.fleet.rollout import gates, waves
-from edgewright.fleet.rollout.controller import Controller, HopelessError, Seen
+from edgewright.fleet.rollout.controller import Controller, HopelessError, Observation
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.durable import Json
 from edgewright.fleet.rollout.gates import Measured, Numbers
@@ -63,8 +63,8 @@ class Fakes:
         self._touch(claim, next_fence)
         self.current[claim.board] = "old"
 
-    def look(self, board: str) -> Seen:
-        return Seen(current=self.current[board], restarts=self.restarts[board])
+    def look(self, board: str) -> Observation:
+        return Observation(current=self.current[board], restarts=self.restarts[board])
 
     def opening(self, board: str) -> float:
         return 0.0
@@ -223,7 +223,7 @@ def test_a_board_whose_answer_nobody_understands_ends_no_rollout(database: Datab
     boards.faults["oven-3"] = [ValueError("half \udc80 of a letter")]
     look = boards.look
 
-    def misread(board: str) -> Seen:
+    def misread(board: str) -> Observation:
         if board == "oven-5":
             raise ValueError("no number")
         return look(board)
@@ -325,7 +325,7 @@ def test_leaving_ends_a_judgement_that_silent_boards_would_draw_out(database: Da
     controller, steps = Controller(ledger, "bread", boards, tick_s=0.02), Memory()
     looks: list[str] = []
 
-    def look(board: str) -> Seen:
+    def look(board: str) -> Observation:
         looks.append(board)
         controller.leave()
         raise TargetError(board, "does not answer")

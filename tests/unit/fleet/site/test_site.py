@@ -23,7 +23,7 @@ from edgewright.fleet.documents import (
     SiteRequest,
     SiteWork,
 )
-from edgewright.fleet.rollout.controller import Controller, Seen
+from edgewright.fleet.rollout.controller import Controller, Observation
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.gates import Measured
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Order
@@ -80,8 +80,8 @@ class Ovens:
         self.fence[claim.board] = next_fence(self.fence[claim.board])
         self.current[claim.board] = "old"
 
-    def look(self, board: str) -> Seen:
-        return Seen(current=self.current[board], restarts=0, floor=7)
+    def look(self, board: str) -> Observation:
+        return Observation(current=self.current[board], restarts=0, floor=7)
 
     def opening(self, board: str) -> float:
         return 0.0
@@ -217,9 +217,9 @@ def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> N
     ovens, desks = Ovens(fleet.far), Ovens(fleet.near)
     looks = Counter[str]()
 
-    def restless(board: str) -> Seen:
+    def restless(board: str) -> Observation:
         looks[board] += 1
-        return Seen(current=ovens.current[board], restarts=3)
+        return Observation(current=ovens.current[board], restarts=3)
 
     ovens.look = restless  # type: ignore[method-assign]
     with (
@@ -342,7 +342,7 @@ def test_a_board_whose_answer_nobody_understands_keeps_no_other_silent(fleet: Fl
     ovens = Ovens(fleet.far)
     look = ovens.look
 
-    def misread(board: str) -> Seen:
+    def misread(board: str) -> Observation:
         if board == "oven-1":
             raise ValueError("no number")
         return look(board)
