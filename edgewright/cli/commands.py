@@ -43,7 +43,7 @@ class Group:
 GROUPS = (
     Group(
         name="start",
-        about="what this machine lacks, and the whole way once",
+        about="set-up, and the whole way once",
         modules={
             "host": ("setup",),
             "workspace": ("init",),
@@ -53,7 +53,7 @@ GROUPS = (
     ),
     Group(
         name="build",
-        about="a board profile and a model become a release",
+        about="a board and a model become a release",
         modules={
             "profiles": ("boards", "schema"),
             "build": ("render", "build"),
@@ -65,6 +65,12 @@ GROUPS = (
         about="one board over SSH",
         modules={
             "board": ("trust", "deploy", "smoke", "status", "rollback"),
+        },
+    ),
+    Group(
+        name="watch",
+        about="what a board suffers from",
+        modules={
             "doctor": ("doctor",),
             "crash": ("crash",),
             "debug": ("debug",),
@@ -73,7 +79,7 @@ GROUPS = (
     ),
     Group(
         name="nightly",
-        about="every board and every model, each night",
+        about="every board and model, each night",
         modules={"nightly": ("nightly",)},
     ),
     Group(
@@ -124,7 +130,7 @@ GROUPS = (
     ),
     Group(
         name="lab",
-        about="full-system boards: kernel, disk and power switch; proofs about edgectl",
+        about="full-system boards, and proofs about edgectl",
         modules={
             "lab": ("up", "down", "status", "bench", "powercut"),
             "proof": ("crashpoints", "lostwrites", "fuzz"),
@@ -154,7 +160,7 @@ GROUPS = (
     ),
     Group(
         name="release",
-        about="releases: which, by whom signed, what is in them; published, exported",
+        about="releases: signed, looked into, published, exported",
         modules={
             "release": ("list", "sign", "verify", "sbom", "vulnerabilities"),
             "published": ("publish", "promote", "pull", "retain"),
@@ -181,7 +187,7 @@ GROUPS = (
     ),
     Group(
         name="site",
-        about="sites that only dial out: invitations, and the worker beside their boards",
+        about="sites that only dial out, and their worker",
         modules={"site": ("run", "enrol", "invite", "dismiss")},
         default="run",
     ),
