@@ -88,3 +88,17 @@ def _folders(tree: Tree) -> list[str]:
 
 def _parents(path: str) -> Iterator[str]:
     yield from (str(parent) for parent in PurePosixPath(path).parents if str(parent) != ".")
+
+
+def normalized_tar(archive: bytes, epoch: int) -> bytes:
+    """The same tar, of whoever wrote it, with root as owner and `epoch` as its members' time."""
+    packed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as source,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as out,
+    ):
+        for member in source:
+            member.mtime, member.uname, member.gname = epoch, "root", "root"
+            member.uid = member.gid = 0
+            out.addfile(member, source.extractfile(member))
+    return packed.getvalue()

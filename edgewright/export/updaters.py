@@ -11,7 +11,7 @@ from edgewright.base.files import write_file
 from edgewright.export import tools
 from edgewright.export.exported import Exported
 from edgewright.export.installer import installer, self_extracting
-from edgewright.export.trees import File, Tree, text, write_tree
+from edgewright.export.trees import File, Tree, normalized_tar, text, write_tree
 
 SCRIPT = "install-release"  # the installer as one file
 
@@ -109,7 +109,9 @@ def write_mender(exported: Exported, key: ArtifactKey, out: Path) -> None:
         argv += [f"--device-type={exported.release.manifest.board}", *sign]
         argv += [f"--file={folder / SCRIPT}", f"--output-path={artifact}"]
         tools.run(argv, epoch=exported.epoch)
-        write_file(out, artifact.read_bytes(), mode=0o644)
+        # The artifact's outer tar has the times of the tool's own scratch files.
+        content = normalized_tar(artifact.read_bytes(), exported.epoch)
+        write_file(out, content, mode=0o644)
 
 
 def _installer(exported: Exported, owner: str) -> File:
