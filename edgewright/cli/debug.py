@@ -1,6 +1,7 @@
 """A debugger on a board's `edge-infer`."""
 
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +42,9 @@ def debug(
     """Debug edge-infer on a board by gdb. Example: invoke debug --board=a53-som --lab"""
     if json and not script:
         raise UserError("--json", "a debugger at work writes no document", next="add --script=FILE")
-    commands = expanded(script) if script else None
+    arguments, commands = _arguments(run), expanded(script) if script else None
     if commands and not commands.is_file():
-        raise UserError(f"--script={script}", "no such file")
+        raise UserError(f"--script={script}", "no such file", next="--script with a file of gdb's")
     if process.which(DEBUGGER) is None:
         raise UserError(DEBUGGER, "is not installed", next=f"apt-get install {DEBUGGER}")
     stores, work = symbol_folders(symbols), workspace()
@@ -54,7 +55,7 @@ def debug(
             board.prepare()
             subject = current_program(board, reach.profile.deploy.root, stores)
             folder = server.install(board, reach.profile.deploy.root, progress)
-        command = server_command(server.command(folder), subject, shlex.split(run))
+        command = server_command(server.command(folder), subject, arguments)
         argv = debugger(subject, board.pipe(command), stores, work.resources.root, commands)
         report = DebugReport(
             board=reach.board,
@@ -68,6 +69,19 @@ def debug(
         write_document(report)
     elif commands:
         OUT.print("\n".join(report.output), soft_wrap=True)
+
+
+def _arguments(run: str) -> list[str]:
+    """Raises UserError for a quote that does not end."""
+    try:
+        return shlex.split(run)
+    except ValueError as fault:
+        raise UserError(
+            f"--run={run}",
+            "is no command line",
+            facts=[str(fault).lower()],
+            next="the same command with each quote closed",
+        ) from fault
 
 
 def current_program(board: Board, root: str, stores: Sequence[Path]) -> Subject:
@@ -85,6 +99,11 @@ def debug_by_script(argv: list[str]) -> tuple[str, ...]:
 
 
 def debug_by_hand(argv: list[str]) -> tuple[str, ...]:
-    """The terminal is gdb's until it ends."""
-    subprocess.run(argv, check=False)
+    """The terminal is gdb's until it ends, and so is Ctrl-C, which stops the program."""
+    # A handler, as a child inherits what is ignored: gdb would, and its own children.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        subprocess.run(argv, check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return ()

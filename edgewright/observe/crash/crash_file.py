@@ -16,6 +16,7 @@ FILE_CHARACTERS = 256 << 10
 REGISTERS: dict[Machine, int] = {"arm": 17, "aarch64": 33}
 STACK_POINTER: dict[Machine, int] = {"arm": 13, "aarch64": 31}
 PROGRAM_COUNTER: dict[Machine, int] = {"arm": 15, "aarch64": 32}
+TIME = "[0-9]{1,11}"  # Unix seconds that a calendar has a date for
 STACK_BYTES = 24 << 10
 STACK_LINE = 64  # bytes
 MOST_THREADS = 17
@@ -112,7 +113,7 @@ def parse_crash_file(text: str, subject: str) -> CrashFile:
     release = lines.take("release ([0-9a-f]{16})")[1]
     build_id = lines.take("build-id ([0-9a-f]{0,40})")[1]
     cause = lines.take("signal ([0-9]{1,2}) code ([0-9]{1,9}) address ([0-9a-f]{1,16})")
-    times = lines.take("time ([0-9]{1,12}) uptime ([0-9]{1,12})")
+    times = lines.take(f"time ({TIME}) uptime ([0-9]{{1,12}})")
     threads = [_thread(lines, lines.take(THREAD), machine)]
     threads += [_thread(lines, head, machine) for head in lines.all(THREAD, MOST_THREADS - 1)]
     lines.take("maps")

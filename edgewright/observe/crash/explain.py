@@ -9,13 +9,14 @@ from edgewright.board.elf import read_elf
 from edgewright.board.symbol_store import debug_path, program_path
 from edgewright.board.symbols import demangle, read_symbols
 from edgewright.observe.crash.code import Code, read_code
-from edgewright.observe.crash.crash_file import PROGRAM_COUNTER, CrashFile
+from edgewright.observe.crash.crash_file import PROGRAM_COUNTER, CrashFile, Machine
 from edgewright.observe.crash.lines import places
 from edgewright.observe.crash.report import Cause, Crash, CrashedThread, Frame
 from edgewright.observe.crash.unwind import Step, Unwinder, read_frame_rules
 
 PROGRAM = "/edge-infer"
 OURS = "runtime_cpp/"
+ELF_MACHINES: dict[Machine, str] = {"arm": "ARM", "aarch64": "AARCH64"}
 # How a program ends itself: who wanted that is the first caller of another name.
 RAISING = frozenset(
     {"abort", "raise", "gsignal", "pthread_kill", "__pthread_kill", "__libc_do_syscall"}
@@ -31,8 +32,14 @@ class Explainer:
     _unwinders: dict[Path, Unwinder] = field(default_factory=dict)
 
     def explain(self, crash: CrashFile, name: str, file: Path) -> Crash:
-        """A crash with its frames named, as far as symbols are there."""
+        """A crash with its frames named, as far as symbols are there.
+
+        Raises UserError for symbols that are damaged.
+        """
         symbols = self._first(debug_path, crash.build_id)
+        # The file names both: a hostile board may take the build id of another machine's program.
+        if symbols is not None and read_elf(symbols).machine != ELF_MACHINES[crash.machine]:
+            symbols = None
         return Crash(
             name=name,
             file=file,

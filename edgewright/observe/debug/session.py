@@ -81,7 +81,7 @@ def debugger(
         "set auto-load off",  # nothing of a board's, nor of the working folder's, is run
         f"set debug-file-directory {':'.join(map(str, stores))}",
         "set sysroot",  # a static program; a board's libraries are not read over the line
-        f"directory {sources}",
+        f"directory {shlex.quote(str(sources))}",
         # With libthread_db a static program is taken for one without threads.
         "set remote symbol-lookup-packet off",
         "set exec-file-mismatch off",  # the build id was compared; the files' names differ

@@ -1,6 +1,7 @@
 """`crash` as a user calls it, of boards whose crash files a test makes."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,42 @@ def test_what_a_board_sends_controls_no_terminal(
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
     assert "| [link=x]" in shown.out
+
+
+def test_a_board_whose_clock_is_beyond_all_dates_is_no_bug(
+    symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards(monkeypatch, KNOWN.replace("time 1795964298", "time 999999999999"))
+
+    start(*CRASH)
+
+    assert "000000001.crash: is no crash file: line 7" in capsys.readouterr().out
+
+
+def test_a_build_of_another_machine_explains_nothing(
+    symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hostile board names any build id: the registers of one machine are not the other's."""
+    registers = f"registers{' 0000000000000000' * 33}\nstack 0000000040800600\n"
+    other = re.sub("registers.*\nstack .*\n", registers, KNOWN)
+    boards(monkeypatch, other.replace("machine arm", "machine aarch64"), KNOWN)
+
+    start(*CRASH, "--json")
+
+    report = json.loads(capsys.readouterr().out)
+    first, second = report["crashes"]
+    assert (first["symbols"], first["threads"][0]["frames"][0]["function"]) == (None, None)
+    assert second["threads"][0]["frames"][0]["function"] == "scale"
+
+
+def test_symbols_that_are_damaged_are_named(
+    symbols: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    debug_path(symbols, BUILD).write_text("half a file")
+    boards(monkeypatch, KNOWN)
+
+    assert run(*CRASH) == 2
+    assert f"{BUILD[2:]}.debug: not an ELF file" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

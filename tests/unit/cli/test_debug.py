@@ -1,9 +1,11 @@
 """`debug` as a user calls it: what it refuses before it reaches a board."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from edgewright.cli.debug import debug_by_hand
 from tests.unit.cli.test_cli import run
 
 DEBUG = ("debug", "--board=a53-som", "--host=root@192.0.2.7")
@@ -28,3 +30,21 @@ def test_a_machine_without_gdb_is_told_how_to_get_it(
 
     assert run(*DEBUG) == 2
     assert "gdb-multiarch: is not installed\nnext: " in capsys.readouterr().err
+
+
+def test_a_quote_that_does_not_end_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*DEBUG, "--run=selftest 'a") == 2
+    assert "--run=selftest 'a: is no command line" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_for_the_debugger(tmp_path: Path) -> None:
+    """A terminal sends it to all of the foreground: this process must not end gdb for it."""
+    written = tmp_path / "after"
+    gdb = (
+        "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(0.5); "
+        f"open({str(written)!r}, 'w').close()"
+    )
+
+    debug_by_hand([sys.executable, "-c", gdb])
+
+    assert written.exists()

@@ -102,7 +102,8 @@ def test_gdb_speaks_with_the_server_over_ssh_alone(tmp_path: Path) -> None:
         release="1", folder="/r/releases/1", build_id=BUILD, program=tmp_path / "program"
     )
     command = server_command(["ld.so", "gdbserver"], subject, ["run", "a b.png"])
-    argv = debugger(subject, ["ssh", shlex.join(command)], [tmp_path], ROOT, Path("script"))
+    pipe, sources = ["ssh", shlex.join(command)], Path("/my work")
+    argv = debugger(subject, pipe, [tmp_path], sources, Path("script"))
 
     assert command[4:] == [
         *("/r/releases/1", "ld.so", "gdbserver", "--once", "--no-startup-with-shell", "-"),
@@ -110,6 +111,7 @@ def test_gdb_speaks_with_the_server_over_ssh_alone(tmp_path: Path) -> None:
     ]
     (remote,) = (word for word in argv if word.startswith("target remote | "))
     assert shlex.split(shlex.split(remote.removeprefix("target remote | "))[1]) == command
+    assert "directory '/my work'" in argv  # gdb would take it for two
     assert argv.index("set auto-load off") < argv.index(str(subject.program))
     assert argv[:4] == ["gdb-multiarch", "--nx", "--quiet", "--batch"]
     assert argv[-3:] == ["-x", "script", str(subject.program)]
