@@ -44,9 +44,9 @@ def serve(
     certificate, key = _file(tls_certificate), _file(tls_key)
     authorities, sites = [Path(client_ca)] if client_ca else [], None
     if name:
-        if certificate is not None:
-            problem = "expected one of them"
-            raise UserError("--name, --tls-certificate", problem, next="leave one out")
+        if certificate or key:
+            given = "--tls-certificate" if certificate else "--tls-key"
+            raise UserError(f"--name, {given}", "expected one of them", next="leave one out")
         authority = _authority()
         certificate, key = authority.server_files(name)
         authorities.append(authority.file)

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ KEY, CERTIFICATE = "authority.key", "authority.pem"
 SERVER_KEY, SERVER = "server.key", "server.pem"
 YEARS = 20  # of the authority; the server's certificate begins anew with each start
 SERVER_DAYS = 365
+HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.I | re.A)
 EARLY = datetime.timedelta(days=1)  # a machine whose clock is behind takes certificates, too
 
 
@@ -33,7 +35,10 @@ class Authority:
         return self.folder / CERTIFICATE
 
     def server_files(self, names: Sequence[str]) -> tuple[Path, Path]:
-        """Files of a new certificate for these names and addresses, and of its key."""
+        """Files of a new certificate for these names and addresses, and of its key.
+
+        Raises UserError for what is neither.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(
             "edgewright fleet.serve",
@@ -136,10 +141,17 @@ def _name(text: str) -> x509.Name:
 
 
 def _general_name(name: str) -> x509.GeneralName:
+    """Raises UserError for what is neither an address nor a host's name."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        if HOST_NAME.fullmatch(name):
+            return x509.DNSName(name)
+    raise UserError(
+        f"--name={name}",
+        "is no name of a host, and no address",
+        next="the same command with e.g. --name=fleet.example, without scheme, port and path",
+    )
 
 
 def pem_of(certificate: x509.Certificate) -> bytes:

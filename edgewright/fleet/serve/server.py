@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -21,7 +22,15 @@ from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import People, Person, Role
 from edgewright.fleet.serve.access import COOKIE, SESSION_SECONDS, Access, is_own
 from edgewright.fleet.serve.live import TICK_SECONDS, Live
-from edgewright.fleet.serve.site_api import ENROL, SITE, SiteApi, document, refusal, site_of
+from edgewright.fleet.serve.site_api import (
+    ENROL,
+    SITE,
+    SiteApi,
+    body_of,
+    document,
+    refusal,
+    site_of,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PERSON = web.RequestKey("person", Person)  # whom a request is from
@@ -47,6 +56,8 @@ HEADERS = {
 REFUSED = '<p role="alert">This token does not count, or no longer.</p>'
 BODY_BYTES = 1 << 20  # a site names its boards
 REASON = 500  # characters
+IDLE_SECONDS = 90.0  # of a connection without a whole request, whoever it is from
+STALLED_SECONDS = 30.0  # after which a line is cut whose reader takes nothing
 HEARTBEAT_SECONDS = 10.0  # after which a line is written to, and its person asked for anew
 
 
@@ -78,17 +89,23 @@ def listener(
     try:
         is_local = ipaddress.ip_address(host).is_loopback
         number = int(port)
+        if not 0 <= number < 1 << 16:
+            raise ValueError(port)
     except ValueError:
         raise UserError(
             f"--listen={listen}",
             "expected an address of this machine, and a port",
             next="edgewright fleet.serve --listen=127.0.0.1:8443",
         ) from None
+    with_tls = "the same command with --name=HOST, or --tls-certificate=FILE --tls-key=FILE"
+    if certificate is None and (key or client_cas):
+        option = "--tls-key" if key else "--client-ca"
+        raise UserError(option, "counts over TLS alone", next=with_tls)
     if certificate is None and not is_local:
         raise UserError(
             f"--listen={listen}",
             "tokens would cross the network in clear",
-            next="the same command with --name=HOST, or --tls-certificate=FILE --tls-key=FILE",
+            next=with_tls,
         )
     tls = None if certificate is None else tls_context(certificate, key, client_cas)
     return Listener(host=host, port=number, tls=tls)
@@ -123,7 +140,7 @@ async def serve(
 ) -> None:
     """Serve until the task is cancelled; `on_listen` gets the URL. Raises UserError."""
     app = application(ledger, sites, tick_s=tick_s)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, keepalive_timeout=IDLE_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, where.host, where.port, ssl_context=where.tls)
@@ -221,7 +238,8 @@ class _Pages:
     # Logins
 
     async def log_in(self, request: web.Request) -> web.StreamResponse:
-        token = str((await request.post()).get("token", ""))
+        form = parse_qs((await body_of(request)).decode(errors="replace"))
+        token = form.get("token", [""])[0]
         secret = await asyncio.to_thread(self._access.log_in, token)
         if secret is None:
             page = (PAGE / "login.html").read_text().replace("<!-- refusal -->", REFUSED)
@@ -267,11 +285,11 @@ class _Pages:
         asked_at = time.monotonic()
         async for news in self._live.watch(name):
             if news is not None:
-                await line.write(await asyncio.to_thread(_event, news))
+                await _write(request, line, await asyncio.to_thread(_event, news))
             elif time.monotonic() - asked_at >= HEARTBEAT_SECONDS:
                 if await asyncio.to_thread(self._access.person, request) is None:
                     return
-                await line.write(b":\n\n")
+                await _write(request, line, b":\n\n")
                 asked_at = time.monotonic()
 
     # What operators do
@@ -280,7 +298,7 @@ class _Pages:
         person = request[PERSON]
         if person.role is not Role.OPERATOR:
             return refusal(f"{person.name} is no operator", 403)
-        body = parse_json(ChangeRequest, await request.read(), "request", "is not understood")
+        body = parse_json(ChangeRequest, await body_of(request), "request", "is not understood")
         if len(body.reason) > REASON:
             raise UserError("reason", f"expected at most {REASON} characters")
         name, change = request.match_info["name"], request.match_info["change"]
@@ -303,6 +321,17 @@ class _Pages:
         {"pause": operate.pause, "resume": operate.unpause, "abort": operate.abort}[change](
             self._ledger, name, why
         )
+
+
+async def _write(request: web.Request, line: web.StreamResponse, content: bytes) -> None:
+    """Raises ConnectionError for a line whose reader takes nothing: what waits would pile up."""
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await line.write(content)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionError("nobody reads") from None
 
 
 def _event(news: Document) -> bytes:

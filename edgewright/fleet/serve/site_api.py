@@ -44,6 +44,7 @@ CERTIFICATE_SECONDS = 365 * 86400.0
 POLL_SECONDS = 2.0  # between looks for work, while a site waits for it
 CLOSED_SECONDS = 60.0  # that a board is left alone whose site says it may not be changed now
 QUESTIONS = 16  # at once
+BODY_SECONDS = 30.0  # that a request's body may take
 ENROL = "/v1/enrol"
 SITE = web.RequestKey("site", str)  # that a request is from
 Body = TypeVar("Body", bound=Part)
@@ -106,17 +107,20 @@ class SiteApi:
     async def _lease(self, request: web.Request) -> web.Response:
         site, body = request[SITE], await _read(SiteRequest, request)
         deadline = time.monotonic() + body.wait_s
-        while True:
+        while request.transport is not None:  # a board leased to a line that ended waits for nobody
             work = await asyncio.to_thread(self._work, site, body)
             if work.claims or work.questions or time.monotonic() >= deadline:
                 return document(work)
             await asyncio.sleep(POLL_SECONDS)
+        return document(SiteWork(claims=(), questions=()))
 
     def _work(self, site: str, body: SiteRequest) -> SiteWork:
         claims: list[Claim] = []
         for rollout in self.ledger.rollouts():
+            if not _may_begin(rollout):  # first: plans of all that were ever are long to read
+                continue
             plan = Plan.model_validate_json(rollout.plan)
-            if site in plan.dial_out and _may_begin(rollout):
+            if site in plan.dial_out:
                 claims += self._claim(rollout, plan, site, body, body.room - len(claims))
         questions = self.sites.questions(site, QUESTIONS)
         return SiteWork(
@@ -250,7 +254,16 @@ def _site_claim(claim: Claim) -> SiteClaim:
 
 
 async def _read(kind: type[Body], request: web.Request) -> Body:
-    return parse_json(kind, await request.read(), "request", "is not understood")
+    return parse_json(kind, await body_of(request), "request", "is not understood")
+
+
+async def body_of(request: web.Request) -> bytes:
+    """Raises HTTPRequestTimeout for one that does not come to its end."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def certificate_digest(pem: bytes) -> str:

@@ -1,21 +1,28 @@
 """The server of rollouts: who gets what, and who may change what."""
 
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.fleet.documents import SiteReport
+from edgewright.base.schema import Document
+from edgewright.fleet.documents import RolloutList, RolloutStatus, SiteReport
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import People, Role
+from edgewright.fleet.serve import server, site_api
+from edgewright.fleet.serve.authority import open_authority
+from edgewright.fleet.serve.live import Live
 from edgewright.fleet.serve.server import listener
 from tests.certificates import Authority
 from tests.schemas import require_valid
-from tests.serving import Client, judge_bread, plan_bread, serving, token_of
+from tests.serving import WAIT_SECONDS, Client, judge_bread, plan_bread, serving, token_of
 
 REFUSED = (ssl.SSLError, ConnectionError)  # TLS 1.3 refuses after the client's handshake
 DOCUMENT = {"Content_Type": "application/json"}
@@ -237,6 +244,7 @@ def test_the_line_tells_what_has_changed_and_nothing_else(client: Client, ledger
         ("192.0.2.1:8443", "tokens would cross the network in clear"),
         ("hall", "expected an address"),
         ("127.0.0.1:x", "expected an address"),
+        ("127.0.0.1:65536", "expected an address"),
     ],
 )
 def test_no_token_crosses_a_network_in_clear(listen: str, problem: str) -> None:
@@ -270,3 +278,75 @@ def test_files_that_tls_does_not_take(tmp_path: Path) -> None:
     (tmp_path / "x.pem").write_text("no certificate")
     with pytest.raises(UserError, match="TLS does not take these files"):
         listener("[::1]:0", certificate=tmp_path / "x.pem", key=None)
+
+
+@pytest.mark.parametrize("option", ["--tls-key", "--client-ca"])
+def test_what_counts_over_tls_alone_is_not_ignored(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.pem"
+    key, authorities = (file, []) if option == "--tls-key" else (None, [file])
+
+    with pytest.raises(UserError, match=f"{option}: counts over TLS alone"):
+        listener("127.0.0.1:0", certificate=None, key=key, client_cas=authorities)
+
+
+@pytest.mark.parametrize("name", ["https://fleet.example", "fleet.example:8443", "höhle", ""])
+def test_a_name_that_no_certificate_can_have(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no name of a host, and no address"):
+        open_authority(tmp_path).server_files([name])
+
+
+def connected(url: str, sent: bytes) -> socket.socket:
+    place = urlsplit(url)
+    line = socket.create_connection((str(place.hostname), place.port or 0), timeout=WAIT_SECONDS)
+    line.sendall(sent)
+    return line
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /login HT", b"GET /login HTTP/1.1\r\nHost: x\r\n"])
+def test_a_connection_without_a_request_is_closed(
+    sent: bytes, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reaches the port could keep all others from it."""
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    with serving(ledger) as url, connected(url, sent) as line:
+        assert line.recv(1) == b""
+
+
+def test_a_body_that_does_not_end_is_not_waited_for(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_api, "BODY_SECONDS", 0.1)
+    with serving(ledger) as url:
+        sent = b"POST /login HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nContent-Length: 9\r\n\r\nto"
+        with connected(url, sent) as line:
+            assert line.recv(64).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_line_that_nobody_reads_is_cut(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    class Watched(Live):
+        async def watch(self, name: str) -> AsyncIterator[RolloutList | RolloutStatus | None]:
+            try:
+                async for news in super().watch(name):
+                    yield news
+            finally:
+                ended.set()
+
+    def more_than_buffers_take(news: Document) -> bytes:
+        return bytes(64 << 20)
+
+    monkeypatch.setattr(server, "Live", Watched)
+    monkeypatch.setattr(server, "_event", more_than_buffers_take)
+    monkeypatch.setattr(server, "STALLED_SECONDS", 0.1)
+    token = token_of(ledger, Role.VIEWER)
+    head = f"GET /v1/live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    with serving(ledger) as url, connected(url, head.encode()):
+        assert ended.wait(WAIT_SECONDS)
+
+
+def test_a_form_in_no_charset_is_a_wrong_token(client: Client) -> None:
+    kind = "application/x-www-form-urlencoded; charset=none-such"
+    answer = client.ask("POST", "/login", "token=x", Origin=client.url, Content_Type=kind)
+    assert answer.status == 403
+    assert "This token does not count" in answer.text

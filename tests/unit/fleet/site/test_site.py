@@ -1,6 +1,8 @@
 """A site that only dials out, its server, and what may go wrong between them."""
 
+import asyncio
 import http.client
+import json
 import ssl
 import threading
 import time
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -419,6 +422,27 @@ def test_an_expired_certificate_is_refused(fleet: Fleet, monkeypatch: pytest.Mon
         with fleet.working(site, Ovens(fleet.far)) as told:
             wait(lambda: bool(told))
         assert "the certificate of this site ended on" in told[0]
+    assert State.RUNNING not in fleet.states().values()
+
+
+def test_a_request_for_work_whose_line_ended_gets_no_board(fleet: Fleet) -> None:
+    """It waits for work; a worker that was restarted has another one under way."""
+
+    class Ended(dict[object, object]):
+        transport = None
+
+        async def read(self) -> bytes:
+            request = SiteRequest(worker="0" * 16, boards=fleet.far, room=4, wait_s=30)
+            return request.model_dump_json().encode()
+
+    fleet.ledger.open_wave("bread", 1)
+    (handler,) = (
+        route.handler for route in fleet.api.routes() if route.path.startswith("/v1/lease")
+    )
+
+    answer = asyncio.run(cast(Any, handler)(Ended({site_api.SITE: "lyon"})))
+
+    assert json.loads(answer.text)["claims"] == []
     assert State.RUNNING not in fleet.states().values()
 
 
