@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.states import OVER, Goal, Outcome, Retry, State
@@ -104,6 +104,25 @@ class LedgerMachine(RuleBasedStateMachine):
         self.at_work[claim.board] = raised
         self.seen[claim.board] = raised.fence
         return multiple(raised)
+
+    @rule(board=st.sampled_from(BOARDS), last=st.integers(0, 30), take_over=st.booleans())
+    def deploy_by_hand(self, board: str, last: int, take_over: bool) -> None:
+        rollout = self.of.get(board)
+        try:
+            fence = self.ledger.fence_by_hand(board, last, "ann", take_over=take_over)
+        except TargetError as refused:
+            words = str(refused)
+        else:
+            words = ""
+        if words:
+            assert not take_over
+            assert f"'{rollout}'" in words
+            return
+        assert take_over or rollout is None
+        assert fence > max(self.seen[board], last)
+        self.seen[board] = fence
+        self.of.pop(board, None)
+        self.at_work.pop(board, None)
 
     @rule(claim=claims, outcome=st.sampled_from([Outcome.DONE, Outcome.FAILED, Outcome.HOPELESS]))
     def finish(self, claim: Claim, outcome: Outcome) -> None:

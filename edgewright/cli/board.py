@@ -27,6 +27,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import OfferedHostKey
 from edgewright.cli.keys import signing_policy
+from edgewright.cli.ledgers import HandFences, LedgerPlace
 from edgewright.cli.many import BoardEnds, Boards, Member
 from edgewright.deploy import documents, install, one_board, remote, service
 from edgewright.deploy import smoke as smoke_test
@@ -37,6 +38,10 @@ from edgewright.deploy.remote import Board, HostKey
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Release
+
+TakeOver = Annotated[
+    bool, "end another's deploy that is at work on the board, and take it from its rollout"
+]
 
 
 @task
@@ -89,10 +94,14 @@ class DeployOptions:
     key: Annotated[
         str, "sign with this key; default: the signature that is there, else the default key"
     ] = ""
-    take_over: Annotated[bool, "end another's deploy that is at work on the board"] = False
+    take_over: TakeOver = False
     outside_window: Annotated[
         bool, "deploy to a board of the fleet though its maintenance window is closed"
     ] = False
+    ledger: LedgerPlace = ""
+
+    def fences(self) -> HandFences:
+        return HandFences(self.ledger, take_over=self.take_over)
 
 
 @task
@@ -113,7 +122,7 @@ def deploy(c: Context, boards: Boards, options: DeployOptions, json: Json = Fals
         for line in screens.plan_lines(plan):
             say(line)
         return
-    report = deploy_board(settings)
+    report = deploy_board(replace(settings, next_fence=options.fences().of_target(settings.target)))
     if json:
         write_document(report)
 
@@ -124,12 +133,19 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
     releases = _last_builds({member.profile.name for member in members})
     for release in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(release, emulated=False)
-    password = boards.password()
+    password, fences = boards.password(), options.fences()
 
     def settings_of(member: Member) -> DeploySettings:
         release = releases[member.profile.name]
         settings = deploy_settings(member.profile, release, member.target, options)
         return replace(settings, signing=signing, password=password, smoke_file=None)
+
+    next_fences = {
+        member.name: fences.of_board(member.name)
+        if boards.is_of_fleet
+        else fences.of_target(member.target)
+        for member in members
+    }
 
     def plan_line(plan: PlanReport) -> str:
         return "nothing to do" if plan.unchanged else f"{plan.bytes_to_send:,} bytes to send"
@@ -147,7 +163,8 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
     def deploy_one(member: Member, progress: Progress) -> DeployReport:
         if not options.outside_window:  # it may close while others are at work
             many.require_window(member)
-        return one_board.deploy(settings_of(member), progress)
+        settings = replace(settings_of(member), next_fence=next_fences[member.name])
+        return one_board.deploy(settings, progress)
 
     work = many.Task(
         command="deploy",
@@ -288,6 +305,8 @@ def rollback(
     c: Context,
     reach: Reach,
     key: Annotated[str, "sign the order with this key; default: the default key"] = "",
+    take_over: TakeOver = False,
+    ledger: LedgerPlace = "",
     json: Json = False,
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
@@ -297,6 +316,8 @@ def rollback(
         releases=workspace().build(reach.board).release,
         signing=signing_policy(key),
         deployer=install.this_user(),
+        take_over=take_over,
+        next_fence=HandFences(ledger, take_over=take_over).of_target(reach.target()),
         smoke_file=_smoke_file(reach.board),
     )
     with reach.connect() as board, screens.deploy_progress(ERR) as progress:

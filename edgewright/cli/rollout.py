@@ -1,6 +1,5 @@
 """Rollouts: a release to many boards, in waves that stop by themselves."""
 
-import os
 import re
 import secrets
 import tempfile
@@ -23,7 +22,6 @@ from edgewright.cli.common import (
     OUT,
     AskPassword,
     Json,
-    heavy,
     password,
     profile_of,
     say,
@@ -33,6 +31,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.keys import signing_policy
+from edgewright.cli.ledgers import LedgerPlace, existing_ledger, open_ledger, rollout_module
 from edgewright.cli.many import FleetFile, Parallel, Select, inventory_of, require_pool
 from edgewright.cli.many import Group as GroupName
 from edgewright.cli.words import counted
@@ -55,45 +54,13 @@ if TYPE_CHECKING:  # they need the extra [rollout]
     from edgewright.fleet.rollout.ledger import Ledger
     from edgewright.fleet.rollout.on_boards import FleetBoard, Former, Login
 
-LEDGER = "EDGEWRIGHT_LEDGER"
-FILE = "fleet.sqlite"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 WATCH_SECONDS = 2.0
 SHOWN = 20  # boards that failed
+WITHOUT_RELEASE = ("quarantined", "skipped", "excluded")  # states of boards that do not run it
 
 Name = Annotated[str, "of the rollout; default: the one that is not over, else the last one"]
-LedgerPlace = Annotated[
-    str,
-    "the ledger: a file, or postgresql://…; default: EDGEWRIGHT_LEDGER, else fleet.sqlite at the "
-    "workspace's root",
-]
 OutsideWindow = Annotated[bool, "deploy to boards though their maintenance windows are closed"]
-
-
-def _ledger_place(place: str) -> str:
-    return place or os.environ.get(LEDGER, "") or str(workspace().root / FILE)
-
-
-def open_ledger(place: str) -> "Ledger":
-    database = _module("database").open_database(_ledger_place(place))
-    ledger: Ledger = _module("ledger").Ledger(database, time.time)
-    return ledger
-
-
-def _existing_ledger(place: str) -> "Ledger":
-    """A ledger of rollouts that were started. Who asks for one by a wrong name makes none there."""
-    path = _ledger_place(place)
-    if "://" not in path and not Path(path).exists():
-        raise UserError(
-            path,
-            "no such ledger: no rollout was started with it",
-            next="edgewright rollout.start --select=all, or the same command with --ledger=FILE",
-        )
-    return open_ledger(place)
-
-
-def _module(name: str) -> Any:
-    return heavy(name, "fleet.rollout", "rollout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +117,7 @@ def start(
     signing, login = signing_policy(key), login_of(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)
-    on_boards = _module("on_boards")
+    on_boards = rollout_module("on_boards")
     near = [board for board in boards if board.site not in far_sites]
     surveyed, back = _survey(opened, near, far, login, parallel)
     for former in surveyed:
@@ -171,7 +138,7 @@ def _survey(
     parallel: int,
 ) -> "tuple[list[Former], dict[str, FormerOrder]]":
     """What boards run, asked over SSH, or of their sites."""
-    on_boards = _module("on_boards")
+    on_boards = rollout_module("on_boards")
 
     def releases_of(board: "FleetBoard") -> Path:
         return workspace().build(board.profile.name).release
@@ -188,7 +155,7 @@ def _survey(
 
 
 def _sites(ledger: "Ledger") -> Any:
-    return _module("sites").Sites(ledger.database, time.time)
+    return rollout_module("sites").Sites(ledger.database, time.time)
 
 
 def _require_name(name: str) -> str:
@@ -201,7 +168,7 @@ def _entries(
     plan: Plan, boards: "Sequence[FleetBoard]", formers: Mapping[str, str | None]
 ) -> list[Any]:
     """What the ledger holds of each board at first."""
-    entry = _module("ledger").Entry
+    entry = rollout_module("ledger").Entry
     by_name = {board.name: board for board in boards}
     sites = {board.name: board.site for board in boards}
     return [
@@ -249,7 +216,7 @@ def _plan(
 
 
 def fleet_boards(inventory: Inventory, boards: Sequence[Board]) -> "tuple[FleetBoard, ...]":
-    make: type[FleetBoard] = _module("on_boards").FleetBoard
+    make: type[FleetBoard] = rollout_module("on_boards").FleetBoard
     profiles = {kind: profile_of(kind) for kind in {board.kind for board in boards}}
     return tuple(
         make(
@@ -284,7 +251,7 @@ def _releases(kinds: set[str], ids: Sequence[str]) -> dict[str, Release]:
 
 
 def login_of(*, ask: bool) -> "Login":
-    login: Login = _module("on_boards").Login(
+    login: Login = rollout_module("on_boards").Login(
         deployer=install.this_user(),
         known_hosts=remote.user_known_hosts(),
         password=password(ask=ask),
@@ -302,7 +269,7 @@ def _conduct(
     json: bool,
 ) -> None:
     """Go on with a rollout to its end, and raise what its end says."""
-    controller_module, durable = _module("controller"), _module("durable")
+    controller_module, durable = rollout_module("controller"), rollout_module("durable")
     plan = Plan.model_validate_json(ledger.rollout(name).plan)
     members = {member.board for member in ledger.members(name)}
     boards = fleet_boards(
@@ -316,7 +283,7 @@ def _conduct(
             next=f"the same command with the --fleet that rollout '{name}' was started with",
         )
     releases = [load_release(workspace().build(k).release / r) for k, r in plan.releases.items()]
-    on_boards = _module("on_boards").OnBoards(
+    on_boards = rollout_module("on_boards").OnBoards(
         boards,
         releases={release.id: release for release in releases},
         orders={order.release: order for order in ledger.orders(name)},
@@ -326,14 +293,14 @@ def _conduct(
     )
     if not outside_window:
         _tell_closed_windows(boards)
-    with_sites = _module("sites").WithSites(
+    with_sites = rollout_module("sites").WithSites(
         near=on_boards,
         sites=_sites(ledger),
         far={board.name: board.site for board in boards if board.site in plan.dial_out},
     )
     controller = controller_module.Controller(ledger, name, with_sites, tell=say)
     durable.run(ledger.database, name, controller.conduct, on_interrupt=controller.leave)
-    status = _module("report").status(ledger, name)
+    status = rollout_module("report").status(ledger, name)
     if json:
         write_document(status)
     else:
@@ -368,7 +335,7 @@ def _require_done(status: RolloutStatus) -> None:
             facts=facts,
             next=f"edgewright rollout.status --name={status.name}",
         )
-    failed = [board for board in status.boards if board.state in ("quarantined", "skipped")]
+    failed = [board for board in status.boards if board.state in WITHOUT_RELEASE]
     if failed:
         raise TargetError(
             f"rollout '{status.name}'",
@@ -414,7 +381,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Tell how far a rollout is. Example: invoke rollout.status --watch"""
-    opened, report = _existing_ledger(ledger), _module("report")
+    opened, report = existing_ledger(ledger), rollout_module("report")
     name = _chosen(opened, name)
     shown: RolloutStatus = report.status(opened, name)
     if watch:
@@ -432,7 +399,7 @@ def status(
 @task_named("list")
 def list_(c: Context, ledger: LedgerPlace = "", json: Json = False) -> None:
     """List all rollouts. Example: invoke rollout.list"""
-    rollouts = _module("report").listed(_existing_ledger(ledger))
+    rollouts = rollout_module("report").listed(existing_ledger(ledger))
     if json:
         write_document(rollouts)
         return
@@ -450,14 +417,14 @@ def _screen(status: RolloutStatus) -> Group:
     head = f"rollout {status.name}: {status.state}{wish}"
     head += f", {status.phase}" if status.state == "running" else ""
     head += f": {status.reason}" if status.reason else ""
-    failed = [board for board in status.boards if board.state in ("quarantined", "skipped")]
+    failed = [board for board in status.boards if board.state in WITHOUT_RELEASE]
     lines = [f"{board.board}: {board.state}: {board.reason}" for board in failed[:SHOWN]]
     if len(failed) > SHOWN:
         lines.append(f"and {len(failed) - SHOWN} more; --json tells of each")
     return Group(head, _waves_table(status), _gates_table(status), *lines)
 
 
-STATES = ("waiting", "ready", "running", "done", "went back", "quarantined", "skipped")
+STATES = ("waiting", "ready", "running", "done", "went back", *WITHOUT_RELEASE)
 
 
 def _state(board: RolloutBoard) -> str:
@@ -465,14 +432,15 @@ def _state(board: RolloutBoard) -> str:
 
 
 def _waves_table(status: RolloutStatus) -> Table:
+    """A column for each state would take more than 80 characters."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("wave", "boards", *STATES, "gates"):
-        table.add_column(heading, justify="left" if heading in ("wave", "gates") else "right")
+    for heading in ("wave", "boards", "of these", "gates"):
+        table.add_column(heading, justify="right" if heading == "boards" else "left")
     words = {gates.wave: gates.word.value for gates in status.verdicts}
     for wave in range(1, len(status.waves) + 1):
         counts = Counter(_state(board) for board in status.boards if board.wave == wave)
-        cells = [str(counts[state] or "") for state in STATES]
-        table.add_row(str(wave), str(counts.total()), *cells, words.get(wave, ""))
+        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        table.add_row(str(wave), str(counts.total()), states, words.get(wave, ""))
     return table
 
 
@@ -499,9 +467,9 @@ def _who() -> str:
 @task
 def pause(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """Begin no other board; those at work end. Example: invoke rollout.pause"""
-    opened = _existing_ledger(ledger)
+    opened = existing_ledger(ledger)
     name = _chosen(opened, name)
-    _module("operate").pause(opened, name, _who())
+    rollout_module("operate").pause(opened, name, _who())
     _tell_change(name, "pause", json=json)
 
 
@@ -523,9 +491,9 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on after a pause or the controller's death. Example: invoke rollout.resume"""
-    opened = _existing_ledger(ledger)
+    opened = existing_ledger(ledger)
     name = _chosen(opened, name)
-    _module("operate").unpause(opened, name, _who())
+    rollout_module("operate").unpause(opened, name, _who())
     _conduct(
         opened,
         name,
@@ -539,9 +507,9 @@ def resume(
 @task
 def abort(c: Context, name: Name = "", ledger: LedgerPlace = "", json: Json = False) -> None:
     """End a rollout; boards at work come to their end. Example: invoke rollout.abort"""
-    opened = _existing_ledger(ledger)
+    opened = existing_ledger(ledger)
     name = _chosen(opened, name)
-    _module("operate").abort(opened, name, _who())
+    rollout_module("operate").abort(opened, name, _who())
     _tell_change(name, "abort", json=json)
 
 
@@ -554,9 +522,9 @@ def approve(
     json: Json = False,
 ) -> None:
     """Let a rollout go on after a wave. Example: invoke rollout.approve --reason='they work'"""
-    opened = _existing_ledger(ledger)
+    opened = existing_ledger(ledger)
     name = _chosen(opened, name)
-    _module("operate").approve(opened, name, _who(), reason)
+    rollout_module("operate").approve(opened, name, _who(), reason)
     _tell_change(name, "approve", json=json)
 
 
@@ -569,7 +537,7 @@ def retry(
     json: Json = False,
 ) -> None:
     """Try boards that failed once more. Example: invoke rollout.retry"""
-    opened = _existing_ledger(ledger)
+    opened = existing_ledger(ledger)
     name = _chosen(opened, name)
     count = opened.reopen(name, board)
     if not count:
@@ -594,7 +562,7 @@ def simulate(
     """Kill controllers of a rollout to simulated boards. Example: invoke rollout.simulate"""
     require_pool(parallel)
     with tempfile.TemporaryDirectory() as folder:
-        report: SimulationReport = _module("simulate").simulate(
+        report: SimulationReport = rollout_module("simulate").simulate(
             Path(folder),
             boards=boards,
             kills=kills,
@@ -630,7 +598,7 @@ def quarantine(
     """List or change boards that no rollout takes. Example: invoke rollout.quarantine"""
     if board:
         _require_boards(board, inventory_of(fleet))
-    opened = open_ledger(ledger) if board else _existing_ledger(ledger)
+    opened = open_ledger(ledger) if board else existing_ledger(ledger)
     for each in board:
         opened.quarantine(each, reason or f"by {_who()}")
     for each in release:

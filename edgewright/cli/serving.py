@@ -13,7 +13,8 @@ from rich.table import Table
 from edgewright.base.errors import UserError
 from edgewright.base.layout import user_config
 from edgewright.cli.common import OUT, Json, heavy, say, task, workspace, write_document
-from edgewright.cli.rollout import NAME, LedgerPlace, open_ledger
+from edgewright.cli.ledgers import LedgerPlace, open_ledger
+from edgewright.cli.rollout import NAME
 from edgewright.fleet.documents import ListedPerson, PeopleList, Served
 
 DAY_SECONDS = 86400

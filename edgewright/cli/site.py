@@ -14,8 +14,9 @@ from edgewright.base.layout import user_cache, user_config
 from edgewright.cli.common import AskPassword, Json, heavy, say, task, write_document
 from edgewright.cli.documents import written_files
 from edgewright.cli.keys import signing_policy
+from edgewright.cli.ledgers import LedgerPlace, open_ledger
 from edgewright.cli.many import FleetFile, Parallel, inventory_of, require_pool
-from edgewright.cli.rollout import LedgerPlace, OutsideWindow, fleet_boards, login_of, open_ledger
+from edgewright.cli.rollout import OutsideWindow, fleet_boards, login_of
 from edgewright.fleet.documents import DismissedSite, EnrolledSite, Invitation, SiteRun
 from edgewright.fleet.rollout import waves
 

@@ -248,6 +248,7 @@ def rollback(
     *,
     gate: Callable[[Manifest], Gate] | None = None,
     progress: Progress | None = None,
+    take_over: bool = False,
     deployer: Deployer | None = None,
     next_fence: NextFence | None = None,
 ) -> tuple[str, str]:
@@ -269,7 +270,9 @@ def rollback(
         order = Order(manifest=manifest, signature=sign(former, floor))
         require_present(edgectl, order.sequence, state.clock)
         fence = _next_fence(edgectl, next_fence)
-        begun = edgectl.begin(order.input, holder=holder, reserve_bytes=0, fence=fence)
+        begun = edgectl.begin(
+            order.input, holder=holder, reserve_bytes=0, take_over=take_over, fence=fence
+        )
         if begun.missing:  # a rollback sends nothing, so what is damaged stays damaged
             raise TargetError(
                 str(board.target),

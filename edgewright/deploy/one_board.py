@@ -38,7 +38,7 @@ class DeploySettings:
     former_names: tuple[str, ...] = ()  # of the board's kind, by its profile
     reserve_bytes: int = 0  # of the board's storage, which stay free
     take_over: bool = False  # end another's deploy that is at work on the board
-    next_fence: NextFence | None = None  # of a rollout; else one more than the board's last
+    next_fence: NextFence | None = None  # by a ledger; else one more than the board's last
     smoke_unchanged: bool = False  # test a release that was current already, too
     smoke_file: Path | None = None  # where the smoke report is written
 
@@ -179,6 +179,8 @@ class RollbackSettings:
     releases: Path  # folder of the releases that were built for it here
     signing: SigningPolicy
     deployer: Deployer
+    take_over: bool = False  # end another's deploy that is at work on the board
+    next_fence: NextFence | None = None  # by a ledger; else one more than the board's last
     smoke_file: Path | None = None  # where the smoke report is written
 
 
@@ -209,5 +211,12 @@ def rollback(
         return smoke.Gate(manifest, progress=progress, smoke_file=settings.smoke_file)
 
     return install.rollback(
-        board, settings.root, sign, gate=gate, progress=progress, deployer=settings.deployer
+        board,
+        settings.root,
+        sign,
+        gate=gate,
+        progress=progress,
+        take_over=settings.take_over,
+        deployer=settings.deployer,
+        next_fence=settings.next_fence,
     )

@@ -65,11 +65,11 @@ class RolloutBoard(Part):
     site: str
     wave: int
     goal: Literal["release", "former"]  # what it is to run
-    state: Literal["waiting", "ready", "running", "done", "quarantined", "skipped"]
+    state: Literal["waiting", "ready", "running", "done", "quarantined", "skipped", "excluded"]
     tries: int
     release: str
     former: str | None  # that it ran when the rollout was started; null: none, or nobody knows
-    reason: str  # why it failed or was skipped
+    reason: str  # why it failed, was skipped or excluded
     measured: Measured | None
 
 

@@ -270,9 +270,12 @@ class Controller:
         if goal is Goal.FORMER:
             return None
         limit = next((gate for gate in self._gates if gate.name == "failures"), None)
-        counts = self._ledger.counts(self._rollout, wave)
-        failed = sum(count for (_, state), count in counts.items() if state in FAILED)
-        if limit is not None and failed > gates.may_fail(limit, counts.total()):
+        counts = Counter[State]()
+        for (_, state), count in self._ledger.counts(self._rollout, wave).items():
+            counts[state] += count
+        failed = sum(counts[state] for state in FAILED)
+        boards = counts.total() - counts[State.EXCLUDED]
+        if limit is not None and failed > gates.may_fail(limit, boards):
             self._ledger.skip_rest(self._rollout, wave, "too many boards of its wave failed")
             return STOPPED
         return None
@@ -284,8 +287,12 @@ class Controller:
         known = self._ledger.verdicts(self._rollout)
         if wave not in known:
             self._enter(f"wave {wave} is judged")
-            members = self._ledger.members(self._rollout, wave)
-            with ThreadPoolExecutor(min(self._plan.parallel, len(members))) as pool:
+            members = [
+                member
+                for member in self._ledger.members(self._rollout, wave)
+                if member.state is not State.EXCLUDED
+            ]
+            with ThreadPoolExecutor(self._plan.parallel) as pool:  # of threads as they are needed
                 readings = tuple(pool.map(self._reading, members))
             verdicts = gates.judge(self._gates, readings)
             text = VERDICTS.dump_json(verdicts).decode()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State, after
 from edgewright.fleet.rollout.tables import (
@@ -35,6 +35,7 @@ CHUNK = 500  # names in one statement
 MOST_CUTS = 5  # attempts on a board that end with their controllers and do not count as failed
 NAMES_SHOWN = 10
 RUNNING = "running"
+TAKEN_OVER = "taken over"  # an attempt on a board that somebody deployed to by hand meanwhile
 Item = TypeVar("Item")
 
 
@@ -151,7 +152,7 @@ class Ledger:
         """Write a rollout down, and take its boards.
 
         Raises UserError for a name that is taken, and for boards of another rollout, by name.
-        Boards in quarantine are skipped.
+        Boards in quarantine are excluded: they say nothing about the release.
         """
         now = self._clock()
         with self._begin() as connection:
@@ -177,7 +178,7 @@ class Ledger:
                         "place": place,
                         "release": entry.release,
                         "goal": Goal.RELEASE,
-                        "state": State.SKIPPED if entry.board in quarantine else State.WAITING,
+                        "state": State.EXCLUDED if entry.board in quarantine else State.WAITING,
                         "tries": 0,
                         "ready_at": now,
                         "former": entry.former,
@@ -350,7 +351,8 @@ class Ledger:
     def take_back(self, rollout: str, wave: int) -> int:
         """Every board of the wave that was tried is to run its former release again.
 
-        That of a failed attempt is not known: it is looked at like the others. Returns how many.
+        That of a failed attempt is not known: it is looked at like the others. What was deployed to
+        by hand is left alone. Returns how many.
         """
         now = self._clock()
         with self._begin() as connection:
@@ -366,7 +368,11 @@ class Ledger:
             )
             count = connection.execute(
                 MEMBERS.update()
-                .where(*mine, MEMBERS.c.board.in_(tried), MEMBERS.c.state != State.RUNNING)
+                .where(
+                    *mine,
+                    MEMBERS.c.board.in_(tried),
+                    MEMBERS.c.state.not_in((State.RUNNING, State.EXCLUDED)),
+                )
                 .values(goal=Goal.FORMER, state=State.READY, tries=0, ready_at=now, reason="")
             ).rowcount
             connection.execute(
@@ -471,7 +477,7 @@ class Ledger:
                     break
                 ready = MEMBERS.update().where(*_of(row, State.READY))
                 if row.quarantine is not None and goal is Goal.RELEASE:
-                    connection.execute(ready.values(state=State.SKIPPED, reason=row.quarantine))
+                    connection.execute(ready.values(state=_KEPT_OUT, reason=row.quarantine))
                 elif (opens := opening(row.board)) > now:
                     connection.execute(ready.values(ready_at=opens))
                 elif room(row.site) and (claim := self._claim(connection, row, worker, lease_s)):
@@ -547,6 +553,58 @@ class Ledger:
                 board=claim.board, fence=new.fence,
             )  # fmt: skip
             return new
+
+    def fence_by_hand(self, board: str, last: int, who: str, *, take_over: bool) -> int:
+        """A fence for a deploy that no rollout makes: above `last`, the board's own, and above all
+        that workers were given, so that none of them switches the board when it wakes up.
+
+        Raises TargetError for a board of a rollout that is not over. With `take_over` that has the
+        board no more: its attempt counts no more, and it goes no way back.
+        """
+        with self._begin() as connection:
+            _insert_new(connection, BOARDS, {"name": board, "fence": 0})
+            if take_over:
+                self._exclude(connection, board, who)
+            row = self._boards(connection, [board])[board]
+            if row.rollout is not None:
+                raise TargetError(
+                    board,
+                    f"is a board of rollout '{row.rollout}', which is not over",
+                    next=f"edgewright rollout.status --name={row.rollout}; or the same command "
+                    "with --take-over, which excludes the board from it",
+                )
+            fence: int = max(row.fence, last) + 1
+            connection.execute(BOARDS.update().where(BOARDS.c.name == board).values(fence=fence))
+            self._add(connection, "", "by hand", f"by {who}", board=board, fence=fence)
+            return fence
+
+    def _exclude(self, connection: sa.Connection, board: str, who: str) -> None:
+        """Take a board from its rollout, if it has one."""
+        query = sa.select(BOARDS.c.rollout).where(BOARDS.c.name == board)
+        rollout = connection.execute(query).scalar_one()
+        if rollout is None:
+            return
+        # In the order of `_finish`, or two transactions would lock each other out.
+        connection.execute(
+            ATTEMPTS.update()
+            .where(
+                ATTEMPTS.c.rollout == rollout,
+                ATTEMPTS.c.board == board,
+                ATTEMPTS.c.state == RUNNING,
+            )
+            .values(state=TAKEN_OVER, ended=self._clock())
+        )
+        connection.execute(
+            MEMBERS.update()
+            .where(MEMBERS.c.rollout == rollout, MEMBERS.c.board == board)
+            .values(state=State.EXCLUDED, reason=f"deployed to by hand: {who}")
+        )
+        connection.execute(
+            BOARDS.update()
+            .where(BOARDS.c.name == board, BOARDS.c.rollout == rollout)
+            .values(rollout=None)
+        )
+        self._add(connection, rollout, TAKEN_OVER, f"by {who}", board=board)
 
     def renew(self, claims: Sequence[Claim], lease_s: float, board_s: float = math.inf) -> None:
         """Leases begin anew, of attempts that began within the last `board_s` seconds.
@@ -699,7 +757,7 @@ class Ledger:
                         MEMBERS.c.board == board,
                         MEMBERS.c.state.in_((State.WAITING, State.READY)),
                     )
-                    .values(state=State.SKIPPED, reason=reason)
+                    .values(state=_KEPT_OUT, reason=reason)
                 )
             # After its member, as in all transactions: one in the other order would lock them out.
             connection.execute(
@@ -794,6 +852,10 @@ class Ledger:
                 at=self._clock(), rollout=rollout, board=board, kind=kind, fence=fence, text=text
             )
         )
+
+
+# A board that is put in quarantine while its rollout runs: what failed before counts as failed.
+_KEPT_OUT = sa.case((MEMBERS.c.tries == 0, State.EXCLUDED.value), else_=State.SKIPPED.value)
 
 
 def _claims() -> sa.Select[tuple[Any, ...]]:

@@ -1,8 +1,11 @@
 """What an operator may do to a rollout, from the command line or over the network."""
 
 import contextlib
+from collections.abc import Callable
 
-from edgewright.base.errors import UserError
+import sqlalchemy as sa
+
+from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.rollout.ledger import Ledger, Rollout
 from edgewright.fleet.rollout.states import Retry
 
@@ -64,6 +67,27 @@ def approve(ledger: Ledger, name: str, who: str, reason: str) -> None:
     if not reason.strip():
         raise UserError("--reason", "is empty", next="say why it may go on")
     ledger.approve(name, rollout.wave, who, reason)
+
+
+def fence_by_hand(ledger: Ledger, board: str, who: str, *, take_over: bool) -> Callable[[int], int]:
+    """`install.NextFence` of a deploy to a board that no rollout makes: above all workers' fences.
+
+    It raises TargetError where a rollout has the board, unless it is to `take_over`, and where the
+    ledger is gone: what it does not know of, it cannot keep away.
+    """
+
+    def next_fence(last: int) -> int:
+        try:
+            return ledger.fence_by_hand(board, last, who, take_over=take_over)
+        except sa.exc.DBAPIError as failed:
+            raise TargetError(
+                board,
+                "the ledger does not answer",
+                facts=[str(failed.orig).strip()],
+                next="the same command, once it does",
+            ) from failed
+
+    return next_fence
 
 
 def _leave() -> None:

@@ -1,6 +1,6 @@
 """What becomes of a board in a rollout, as pure functions.
 
-waiting → ready → running → done | ready (later, once more) | quarantined | skipped
+waiting → ready → running → done | ready (later, once more) | quarantined | skipped | excluded
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ class State(StrEnum):
     RUNNING = "running"  # under a fence and a lease
     DONE = "done"  # its goal is reached
     QUARANTINED = "quarantined"  # it failed too often, or in a way that would repeat
-    SKIPPED = "skipped"  # nothing was done: it was quarantined before, late, or its wave was ended
+    SKIPPED = "skipped"  # nothing was done: it was late, or its wave was ended
+    EXCLUDED = "excluded"  # a person kept it out: in quarantine, or deployed to by hand
 
 
 class Goal(StrEnum):
@@ -35,7 +36,7 @@ class Outcome(StrEnum):
     CUT = "cut"  # its controller died, which says nothing about the board
 
 
-OVER = frozenset({State.DONE, State.QUARANTINED, State.SKIPPED})
+OVER = frozenset({State.DONE, State.QUARANTINED, State.SKIPPED, State.EXCLUDED})
 FAILED = frozenset({State.QUARANTINED, State.SKIPPED})  # as a gate counts
 
 

@@ -96,6 +96,18 @@ def test_status_shows_waves_gates_and_what_failed(
     }  # fmt: skip
 
 
+def test_the_status_fits_into_80_columns(
+    ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert run("rollout.status", f"--ledger={place}") == ExitCode.OK
+
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert "2 done, 1 quarantined" in shown
+
+
 def test_list(ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("rollout.list", f"--ledger={place}", "--json") == ExitCode.OK
     text = capsys.readouterr().out

@@ -1,8 +1,8 @@
 "use strict";
 // Others' words are only ever text nodes: the page has no innerHTML, and its policy allows none.
 
-const STATES = ["waiting", "ready", "running", "done", "went back", "quarantined", "skipped"];
-const BAR = ["done", "went back", "quarantined", "skipped", "running", "ready", "waiting"];
+const STATES = ["waiting", "ready", "running", "done", "went back", "quarantined", "skipped", "excluded"];
+const BAR = ["done", "went back", "quarantined", "skipped", "excluded", "running", "ready", "waiting"];
 const ROW = 28; // pixels, as in page.css
 const MAP_HEIGHT = 280; // pixels, if the squares can be so small
 const BINS = 40;
@@ -145,10 +145,10 @@ function plot(gate, wave) {
 }
 
 function failedPlot(gate, wave) {
-  const all = [...boards.values()].filter((board) => board.wave === wave);
+  const all = [...boards.values()].filter((board) => board.wave === wave && board.state !== "excluded");
   const [, text] = gate.gate.split("<=");
-  const limit = Math.min(text.endsWith("%") ? parseFloat(text) / 100 : parseFloat(text) / all.length, 1);
-  const failed = gate.boards.length / all.length, x = limit * 320, isRight = x > 200;
+  const limit = Math.min(text.endsWith("%") ? parseFloat(text) / 100 : parseFloat(text) / (all.length || 1), 1);
+  const failed = gate.boards.length / (all.length || 1), x = limit * 320, isRight = x > 200;
   const svg = element("svg", { viewBox: "0 0 320 40", role: "img" });
   svg.setAttribute("aria-label", `${gate.boards.length} of ${all.length} boards failed`);
   svg.append(element("rect", { x: 0, y: 16, width: 320, height: 14, class: "waiting" }),

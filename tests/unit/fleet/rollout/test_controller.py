@@ -169,6 +169,32 @@ def test_a_board_that_fails_once_is_tried_again_and_one_that_always_does_is_left
     assert {*ledger.in_quarantine()} == {"oven-1", "oven-2", "oven-3"}
 
 
+def test_boards_that_were_in_quarantine_before_are_no_failures_of_the_release(
+    database: Database,
+) -> None:
+    boards = Fakes()
+    for board in ("oven-1", "oven-2", "oven-3"):
+        Ledger(database, time.time).quarantine(board, "its disk")
+    ledger = begin(database, boards, gates="failures<=0")
+
+    assert conduct(ledger, boards) == "done"
+
+    assert states(ledger) == {State.DONE: 9, State.EXCLUDED: 3}
+    verdicts = gates.VERDICTS.validate_json(ledger.verdicts("bread")[2])
+    assert verdicts[0].found.startswith("0 of ")
+    judged = [gates.VERDICTS.validate_json(ledger.verdicts("bread")[n])[0] for n in (1, 2)]
+    assert sum(int(verdict.found.split()[2]) for verdict in judged) == 9
+
+
+def test_a_wave_of_excluded_boards_alone_is_nothing_to_judge(database: Database) -> None:
+    boards = Fakes(count=2)
+    for board in ("oven-0", "oven-1"):
+        Ledger(database, time.time).quarantine(board, "its disk")
+    ledger = begin(database, boards, waves="100%", gates="failures<=0,restarts<=0")
+
+    assert conduct(ledger, boards) == "done"
+
+
 @pytest.mark.parametrize(
     ("after", "gate"),
     [

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis.stateful import run_state_machine_as_test
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.documents import SiteAnswer
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.ledger import MOST_CUTS, Claim, Entry, Ledger, Report
@@ -204,16 +204,55 @@ def test_a_second_rollout_for_the_same_boards_is_refused_by_name(ledger: Ledger)
     ledger.plan("cake", "{}", [Entry(board="oven-1", site="hall-1", wave=1)])
 
 
-def test_a_quarantined_board_is_skipped_until_it_is_released(ledger: Ledger) -> None:
+def test_a_quarantined_board_is_excluded_until_it_is_released(ledger: Ledger) -> None:
     ledger.quarantine("oven-1", "its disk")
-    assert member_state(ledger, "oven-1") is State.SKIPPED
+    assert member_state(ledger, "oven-1") is State.EXCLUDED
     ledger.end("bread", "done", "")
 
     ledger.plan("cake", "{}", [Entry(board="oven-1", site="hall-1", wave=1)])
-    assert [(m.state, m.reason) for m in ledger.members("cake")] == [(State.SKIPPED, "its disk")]
+    assert [(m.state, m.reason) for m in ledger.members("cake")] == [(State.EXCLUDED, "its disk")]
     assert ledger.in_quarantine() == {"oven-1": "its disk"}
     ledger.quarantine("oven-1", None)
     assert ledger.in_quarantine() == {}
+
+
+def test_a_deploy_by_hand_has_a_fence_above_that_of_a_worker_that_sleeps(
+    ledger: Ledger, clock: Clock
+) -> None:
+    asleep = ledger.raise_fence(claim_one(ledger), 6)  # it has this number, and falls asleep
+    assert asleep is not None
+    clock.now += 61
+    ledger.expire("bread", RETRY, worker="first")
+    ledger.end("bread", "aborted", "")
+
+    # The board never heard of it: by itself it would count on from 6.
+    assert ledger.fence_by_hand(asleep.board, 6, "ann", take_over=False) == asleep.fence + 1
+    assert ledger.fence_by_hand(asleep.board, 20, "ann", take_over=False) == 21
+    assert ledger.fence_by_hand("new", 3, "ann", take_over=False) == 4
+
+
+def test_a_deploy_by_hand_to_a_board_of_a_rollout_is_refused_by_name_or_takes_it_over(
+    ledger: Ledger,
+) -> None:
+    claim = claim_one(ledger)
+    with pytest.raises(TargetError) as refused:
+        ledger.fence_by_hand(claim.board, 0, "ann", take_over=False)
+    assert str(refused.value).startswith(
+        f"{claim.board}: is a board of rollout 'bread', which is not over\nnext: "
+    )
+    assert ledger.raise_fence(claim, 0) == claim
+
+    fence = ledger.fence_by_hand(claim.board, 0, "ann", take_over=True)
+
+    assert fence > claim.fence
+    assert ledger.raise_fence(claim, 0) is None
+    assert ledger.finish([Report(claim=claim, outcome=Outcome.DONE)], RETRY) == (claim,)
+    members = {member.board: member for member in ledger.members("bread")}
+    assert members[claim.board].state is State.EXCLUDED
+    assert members[claim.board].reason == "deployed to by hand: ann"
+    assert ledger.take_back("bread", 1) == 0
+    assert ledger.reopen("bread") == 0
+    ledger.plan("cake", "{}", [Entry(board=claim.board, site="hall-1", wave=1)])
 
 
 def test_a_wave_that_is_taken_back_leaves_untried_boards_alone(ledger: Ledger) -> None:

@@ -232,7 +232,7 @@ def test_the_line_tells_what_has_changed_and_nothing_else(client: Client, ledger
     ledger.quarantine("oven-3", "a fire")
     kind, text = message()
     assert kind == "status"
-    waits = next(m for m in ledger.members("bread") if m.board == "oven-3").state == "skipped"
+    waits = next(m for m in ledger.members("bread") if m.board == "oven-3").state == "excluded"
     assert text.count('"board":') == int(waits)
     connection.close()
 
