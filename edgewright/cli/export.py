@@ -41,7 +41,8 @@ def export(c: Context, options: ExportOptions, json: Json = False) -> None:
             folder=Path(options.out) if options.out else release.folder.parent,
             maintainer=options.maintainer,
             key=ArtifactKey(
-                certificate=_file(options.certificate), private=_file(options.private_key)
+                certificate=_file("--certificate", options.certificate),
+                private=_file("--private-key", options.private_key),
             ),
         )
     )
@@ -88,11 +89,13 @@ def _format(name: str) -> Format:
         ) from None
 
 
-def _file(name: str) -> Path | None:
+def _file(option: str, name: str) -> Path | None:
     """Raises UserError for a file that is not there."""
     if not name:
         return None
     path = Path(name).resolve()
     if not path.is_file():
-        raise UserError(name, "no such file")
+        raise UserError(
+            f"{option}={name}", "no such file", next=f"the same command with another {option}"
+        )
     return path

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import read_inside
+from edgewright.base.files import read_inside, write_file
 from edgewright.export import tools
 from edgewright.export.exported import Exported
 from edgewright.export.installer import installer
@@ -73,7 +73,8 @@ def write_deb(exported: Exported, maintainer: str, out: Path) -> None:
         raise UserError(
             f"maintainer '{maintainer}'",
             "expected NAME <ADDRESS>: a package says whom to ask",
-            next="release.export --format=deb --maintainer='Line 3 <line3@example.com>'",
+            next="invoke release.export --board=… --format=deb "
+            "--maintainer='Line 3 <line3@example.com>'",
         )
     content = _content(exported, maintainer)
     with tempfile.TemporaryDirectory(prefix="edgewright-deb-") as scratch:
@@ -84,7 +85,9 @@ def write_deb(exported: Exported, maintainer: str, out: Path) -> None:
         # One thread: how xz cuts its blocks depends on how many there are.
         options = ["--root-owner-group", "-Zxz", "-z9", "--threads-max=1"]
         dpkg_deb = tools.program("dpkg-deb", "dpkg")
-        tools.run([dpkg_deb, *options, "--build", str(tree), str(out)], epoch=exported.epoch)
+        package = Path(scratch) / "package.deb"
+        tools.run([dpkg_deb, *options, "--build", str(tree), str(package)], epoch=exported.epoch)
+        write_file(out, package.read_bytes(), mode=0o644)
 
 
 def _content(exported: Exported, maintainer: str) -> Tree:
@@ -124,7 +127,7 @@ def _control_file(exported: Exported, maintainer: str, content: Tree) -> str:
         "Provides": "edgewright-release",
         "Section": "misc",
         "Priority": "optional",
-        "Description": f"{manifest.model.name} by ONNX Runtime, for {manifest.board}\n"
+        "Description": f"{exported.model} by ONNX Runtime, for {manifest.board}\n"
         f" Program, model and golden images: release {manifest.id}.\n"
         " It is installed by edgectl, which verifies its signature, runs its self-test,\n"
         " switches to it, and goes back to the one before it where it does not work.",

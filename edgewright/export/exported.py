@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from edgewright.base.errors import UserError
+from edgewright.base.text import visible
 from edgewright.board.elf import MAGIC, ElfFacts, read_elf
 from edgewright.deploy.edgectl import PROGRAM, protocol_of, signed_input
 from edgewright.export.trees import File
@@ -53,9 +54,14 @@ class Exported:
         return signed_input(self.signature, self.release.manifest.canonical())
 
     @property
+    def model(self) -> str:
+        """The model's name, which is any text, without what ends a line or a string in a format."""
+        name = visible(self.release.manifest.model.name)
+        return name.replace('"', "'").replace("\\", "/")
+
+    @property
     def summary(self) -> str:
-        manifest = self.release.manifest
-        return f"{manifest.model.name} for {manifest.board}, release {self.release.id}"
+        return f"{self.model} for {self.release.manifest.board}, release {self.release.id}"
 
     @cached_property
     def contents(self) -> Mapping[str, bytes]:

@@ -59,7 +59,8 @@ def write_rauc(exported: Exported, key: ArtifactKey, out: Path) -> None:
         raise UserError(
             "rauc",
             "takes no bundle that is not signed by a certificate",
-            next="release.export --format=rauc --certificate=cert.pem --private-key=key.pem",
+            next="invoke release.export --board=… --format=rauc --certificate=cert.pem "
+            "--private-key=key.pem",
         )
     manifest = _RAUC_MANIFEST.format(
         compatible=exported.release.manifest.compatible,

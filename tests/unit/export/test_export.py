@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,3 +223,29 @@ def test_buildroots_script_installs_a_release_by_its_hash(release: Release, tmp_
     assert not list(image.iterdir())
     assert process.capture([*call, report.sha256]).returncode == 0
     assert (image / "opt/edgewright/current/manifest.json").is_file()
+
+
+def test_a_package_that_was_cut_leaves_no_half_of_one(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full, or Ctrl-C: what lies there under a package's name is whole."""
+    dpkg_deb = tmp_path / "dpkg-deb"
+    dpkg_deb.write_text('#!/bin/sh\nfor out; do :; done\necho half > "$out"\nexit 2\n')
+    dpkg_deb.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with pytest.raises(UserError, match="exit code 2"):
+        export(release, Format.DEB, tmp_path / "out")
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_models_name_ends_no_line_and_no_string(release: Release) -> None:
+    """It is any text: it must not write fields of a control file, or hooks into a bundle."""
+    name = 'a"b\\c\n[hooks]\x1b'
+    model = release.manifest.model.model_copy(update={"name": name})
+    manifest = release.manifest.model_copy(update={"model": model})
+
+    named = replace(exported(release), release=replace(release, manifest=manifest))
+
+    assert named.summary.startswith("a'b/c/n[hooks]/x1b for board, release ")
