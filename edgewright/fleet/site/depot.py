@@ -4,9 +4,12 @@ import hashlib
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import partial
+from io import FileIO
 from pathlib import Path
 
 from edgewright.base.errors import UserError
+from edgewright.base.faults import fault_of
 from edgewright.base.files import make_folder, new_folder
 from edgewright.fleet.site.line import Line, RefusedError
 from edgewright.release.manifest import (
@@ -59,15 +62,25 @@ class Depot:
         make_folder(path.parent)
         start = part.stat().st_size if part.exists() else 0
         if start < file.bytes or not file.bytes:
-            with part.open("ab") as stream:
-                source = f"/v1/releases/{release}/{file.sha256}"
-                self.line.fetch(source, start, file.bytes, stream.write)
+            source = f"/v1/releases/{release}/{file.sha256}"
+            with part.open("ab", buffering=0) as stream:
+                self.line.fetch(source, start, file.bytes, partial(_append, stream))
         if not _has_digest(part, file):
             part.unlink()
             raise RefusedError(self.line.url, f"sent another file than {file.sha256}")
         part.chmod(int(file.mode, 8))
         part.replace(path)
         return path
+
+
+def _append(stream: FileIO, chunk: bytes) -> None:
+    """Raises UserError where the disk is full: a line at fault would be tried again, and again."""
+    rest = memoryview(chunk)
+    try:
+        while rest:
+            rest = rest[stream.write(rest) :]
+    except OSError as fault:
+        raise fault_of(OSError(fault.errno, fault.strerror, stream.name)) from fault
 
 
 def _has_digest(path: Path, file: ReleaseFile) -> bool:

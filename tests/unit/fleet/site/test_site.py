@@ -487,6 +487,18 @@ def test_another_file_than_the_manifests_is_refused(fleet: Fleet) -> None:
     assert not (fleet.folder / "depot" / "releases" / fleet.release.id).exists()
 
 
+def test_a_full_disk_is_no_fault_of_the_line(fleet: Fleet) -> None:
+    """A line that is lost is tried again without end, and names the server."""
+    objects = fleet.folder / "depot" / "objects"
+    objects.mkdir(parents=True)
+    for file in fleet.release.manifest.files:
+        (objects / f"{file.sha256}.part").symlink_to("/dev/full")
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        depot = Depot(folder=fleet.folder / "depot", line=fleet.enrol(url).line)
+        with pytest.raises(UserError, match=r"\.part: no space left on device"):
+            depot.release(fleet.release.manifest.canonical())
+
+
 def test_no_more_of_a_file_is_kept_than_its_manifest_says(fleet: Fleet) -> None:
     with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
         depot = Depot(folder=fleet.folder / "depot", line=fleet.enrol(url).line)
