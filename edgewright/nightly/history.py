@@ -22,21 +22,24 @@ def write_night(folder: Path, report: NightReport, *, nights: int) -> None:
     from edgewright.nightly import page
 
     write_file(folder / NIGHTS / f"{report.night}.json", report.to_json())
-    _retain(folder, nights)
+    _retain(folder, report.night, nights)
     write_file(folder / REPORT, report.to_json())
     write_file(folder / JUNIT, junit.render(report))
-    write_file(folder / INDEX, page.render(past_nights(folder)))
+    # Last whatever it is called: nights are named by a clock that may have been ahead.
+    before = [night for night in past_nights(folder) if night.night != report.night]
+    write_file(folder / INDEX, page.render([*before, report]))
 
 
 def past_nights(folder: Path) -> list[NightReport]:
-    """The nights that are kept, the last one at the end; one that is damaged is left out."""
+    """The nights that are kept, by their names; one that is damaged is left out."""
     files = sorted((folder / NIGHTS).glob("*.json"))
     return [night for path in files if (night := read_record(NightReport, path))]
 
 
-def _retain(folder: Path, nights: int) -> None:
+def _retain(folder: Path, last: str, nights: int) -> None:
     """Logs of a night that never ended go, too."""
-    newest = sorted(path.stem for path in (folder / NIGHTS).glob("*.json"))[-nights:]
+    older = sorted({path.stem for path in (folder / NIGHTS).glob("*.json")} - {last})
+    retained = {last, *older[max(len(older) - nights + 1, 0) :]}
     for path in (folder / NIGHTS).iterdir():
-        if path.stem not in newest:
+        if path.stem not in retained:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

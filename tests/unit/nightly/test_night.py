@@ -230,3 +230,14 @@ def test_a_killed_night_is_gone_on_with(tmp_path: Path) -> None:
     taken = [*(folder / "build" / "nightly" / "records").rglob("*.json")]
 
     assert (begun.night, len(taken)) == ("2026-01-01", 6)
+
+
+def test_a_clock_that_was_ahead_hides_no_night(tmp_path: Path, steps: Steps) -> None:
+    """Nights are named by when they began: the last one is what ran last."""
+    nights = nights_in(tmp_path / "workspace", boards=("a53-som",), nights=2)
+    folder = nights.request.folder
+    for night in ("2035-01-01", "2035-01-02", "2026-01-01"):
+        nights.run(night)
+
+    assert [night.night for night in history.past_nights(folder)] == ["2026-01-01", "2035-01-02"]
+    assert "<h1>Night 2026-01-01</h1>" in (folder / history.INDEX).read_text()
