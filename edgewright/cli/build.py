@@ -81,7 +81,7 @@ def build(c: Context, options: BuildOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(screens.build_screen(report))
+        OUT.print(screens.build_screen(report), soft_wrap=True)
 
 
 def build_release(options: BuildOptions, cache: Path | None = None) -> screens.BuildDocument:

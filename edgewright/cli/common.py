@@ -30,6 +30,8 @@ from edgewright.cli.options import Body, flatten, make_task
 from edgewright.cli.words import as_called
 
 if TYPE_CHECKING:  # Fabric, and more: only who reaches a board waits for their import
+    from rich.table import Table
+
     from edgewright.base.schema import Document
     from edgewright.deploy.remote import Board
     from edgewright.deploy.target import Target
@@ -65,6 +67,8 @@ class _Output(Console):
 # included: in what others wrote, `[brackets]` would vanish as Rich's tags, or become links.
 OUT = _Output(soft_wrap=False, highlight=False, emoji=False, markup=False)
 ERR = Console(stderr=True, highlight=False, emoji=False, markup=False)
+
+WIDE = 500  # columns, more than a line of any table has
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 
@@ -155,6 +159,13 @@ def report_errors(body: Body, command: Callable[[], str]) -> Body:
             raise Exit(code=fault.exit_code) from None
 
     return run
+
+
+def print_uncut(table: "Table") -> None:
+    """Print a table whose cells are copied and compared: in a narrow terminal its lines wrap, and
+    in a pipe, which Rich takes for 80 columns, they do not."""
+    table.width = OUT.measure(table, options=OUT.options.update(max_width=WIDE)).maximum
+    OUT.print(table, soft_wrap=True)
 
 
 def say(text: str) -> None:

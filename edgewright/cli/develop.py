@@ -45,7 +45,8 @@ PARALLEL = (
 @task
 def demo(c: Context, board: BoardName = "a53-som", json: Json = False) -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
-    OUT.print(screens.build_screen(build_release(BuildOptions(board=board, estimate=False))))
+    build = build_release(BuildOptions(board=board, estimate=False))
+    OUT.print(screens.build_screen(build), soft_wrap=True)
     with screens.deploy_progress(ERR) as progress:
         up = emulate.up(instance_of(board), progress)
     say(f"{board} answers at {up.target}")

@@ -16,12 +16,12 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.common import (
-    OUT,
     Json,
     Reach,
     ask_line,
     ask_secret,
     latest_release,
+    print_uncut,
     say,
     task,
     task_named,
@@ -37,8 +37,6 @@ from edgewright.release.documents import key_list
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
 from edgewright.release.sdk import Sdk
-
-WIDE = 500  # columns, more than a line of the list has
 
 KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
@@ -374,6 +372,4 @@ def list_(c: Context, json: Json = False) -> None:
             str(key.last_sequence or "none"),
             key.public.fingerprint,
         )
-    # A fingerprint is compared and copied: in a narrow terminal its line wraps, and is not cut.
-    table.width = OUT.measure(table, options=OUT.options.update(max_width=WIDE)).maximum
-    OUT.print(table, soft_wrap=True)
+    print_uncut(table)

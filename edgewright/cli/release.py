@@ -19,6 +19,7 @@ from edgewright.cli.common import (
     Json,
     one_release,
     open_store,
+    print_uncut,
     say,
     task,
     task_named,
@@ -132,7 +133,7 @@ def verify(
     if json:
         write_document(document)
     else:
-        OUT.print(verify_screen(document), soft_wrap=True)
+        print_uncut(verify_screen(document))
 
 
 def evidence_beside(path: Path, release: str) -> Evidence:

@@ -192,7 +192,7 @@ def build_screen(report: BuildDocument) -> RenderableType:
     """The end of a build: sizes, ELF facts, coverage, stages."""
     return Group(
         Text(f"release {report.release} for {report.board}", style="bold"),
-        Text(str(report.folder), overflow="fold"),
+        Text(str(report.folder)),
         Text(),
         _sizes(report),
         Text(),
@@ -214,7 +214,7 @@ def sdk_screen(report: SdkReport) -> RenderableType:
         sizes.add_row(name, f"{size:,}")
     return Group(
         Text(f"SDK {report.sdk} for {report.board}", style="bold"),
-        Text(str(report.folder), overflow="fold"),
+        Text(str(report.folder)),
         Text(),
         sizes,
         Text(),
@@ -233,11 +233,11 @@ def wheel_screen(report: WheelReport) -> RenderableType:
     wanted = named if report.index else report.wheel
     return Group(
         Text(f"wheel {report.wheel_version} for {report.board}", style="bold"),
-        Text(str(report.wheel), overflow="fold"),
+        Text(str(report.wheel)),
         Text(),
         Text(f"{report.bytes:,} bytes, {report.platform}, Python {report.requires_python}"),
         Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
-        Text(f"on the board: pip install {wanted}", overflow="fold"),
+        Text(f"on the board: pip install {wanted}"),
     )
 
 

@@ -65,7 +65,7 @@ def build(c: Context, options: SdkOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(screens.sdk_screen(report))
+        OUT.print(screens.sdk_screen(report), soft_wrap=True)
 
 
 @task

@@ -56,4 +56,4 @@ def wheel(c: Context, options: WheelOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(screens.wheel_screen(report))
+        OUT.print(screens.wheel_screen(report), soft_wrap=True)

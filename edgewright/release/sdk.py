@@ -191,6 +191,14 @@ def sign_sdk(sdk: Sdk, signer: Signer) -> None:
 
 def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicKey]:
     """An SDK's folder whose signature and files are right, and the key. Raises UserError."""
+    if folder.is_file():
+        id = folder.name.removesuffix(".tar.gz")
+        raise UserError(
+            str(folder),
+            "is a file, expected the folder of an SDK",
+            next=f"tar -xzf {folder} && cp {folder.with_name(id)}.minisig {id}/{SIGNATURE}, then "
+            f"invoke sdk.verify {id}",
+        )
     if not folder.is_dir():
         raise UserError(str(folder), "no such SDK", next=REBUILD)
     if not (folder / SIGNATURE).exists():

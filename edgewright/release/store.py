@@ -139,7 +139,8 @@ class FolderStore(Contents):
 def folder_store(text: str, *, make: bool = False) -> FolderStore:
     """The store in a folder. Raises UserError unless it is there, or is to be made."""
     root = Path(text)
-    if not make and not root.is_dir():
+    # Any folder would pass for a store where nothing was published.
+    if not make and not (root / RELEASES).is_dir():
         raise UserError(
             text, "no such store", next=f"invoke release.publish {text}, which makes it"
         )

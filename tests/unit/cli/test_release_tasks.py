@@ -44,6 +44,7 @@ def test_verify_says_in_one_screen_what_is_proven(release: Release, capsys: Show
     assert len(shown.splitlines()) < 24
     for line in ("signature", "files", "materials", "licences", "provenance", "built by"):
         assert line in shown
+    assert not [line for line in shown.splitlines() if line.startswith(" ")]  # none is cut in two
     answer = document("release.verify", str(release.archive), shown=capsys)
     assert answer["evidence"]["provenance"]["builder_sha256"] == "b" * 64
 
@@ -127,12 +128,32 @@ def test_without_a_board_the_one_of_the_settings_counts(
     assert "--board, --path: expected one of them" in capsys.readouterr().err
 
 
+def test_an_archive_of_an_sdk_is_unpacked_first(tmp_path: Path, capsys: Shown) -> None:
+    archive = tmp_path / "0123456789abcdef.tar.gz"
+    archive.write_bytes(b"")
+
+    assert run("sdk.verify", str(archive)) == 2
+    assert capsys.readouterr().err == (
+        f"{archive}: is a file, expected the folder of an SDK\n"
+        f"next: tar -xzf {archive} && cp {tmp_path}/0123456789abcdef.minisig "
+        "0123456789abcdef/manifest.json.minisig, then edgewright sdk.verify 0123456789abcdef\n"
+    )
+
+
+def test_a_folder_of_anything_is_no_empty_store(tmp_path: Path, capsys: Shown) -> None:
+    (tmp_path / "photographs").mkdir()
+
+    assert run("release.list", f"--store={tmp_path}") == 2
+    assert f"{tmp_path}: no such store\nnext: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         ("release.verify absent/1.tar.gz", "absent/1.tar.gz: no such release\nnext: "),
         ("sdk.verify absent/sdk", "absent/sdk: no such SDK\nnext: "),
         ("release.pull absent --board=a53-som --channel=beta", "absent: no such store\nnext: "),
+        ("release.list --store=absent", "absent: no such store\nnext: "),
         (
             "wheel --board=a53-som --model=absent/model.onnx",
             "absent/model.onnx: no such model\nnext: ",

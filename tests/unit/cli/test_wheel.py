@@ -35,7 +35,7 @@ def test_a_wheel_is_written_and_told_with_the_line_that_installs_it(
     wheel.wheel(Context(), **options, json=True)
     text = capsys.readouterr().out
     wheel.wheel(Context(), **options)
-    screen = capsys.readouterr().out.replace("\n", " ")
+    screen = capsys.readouterr().out
 
     require_valid("wheel", text)
     document = json.loads(text)
@@ -43,5 +43,8 @@ def test_a_wheel_is_written_and_told_with_the_line_that_installs_it(
     assert (document["wheel"], document["bytes"]) == (str(path), path.stat().st_size)
     assert (index / path.name).read_bytes() == path.read_bytes()
     assert (index / "simple" / "edgewright-runtime" / "index.html").is_file()
-    assert f"edgewright-runtime=={document['wheel_version']}" in screen
+    lines = screen.splitlines()  # in a pipe, whatever their length
+    assert lines[1] == str(path)
+    wanted = f"--find-links={index} edgewright-runtime=={document['wheel_version']}"
+    assert lines[-1] == f"on the board: pip install {wanted}"
     assert [request.profile.name for request in built] == ["a53-som", "a53-som"]
