@@ -203,6 +203,12 @@ TEST_NEEDS = (
         packages=("chromium",),
     ),
     Need(
+        name="docker-registry",
+        why="tests publish releases in a real registry",
+        problem=_missing_program("docker-registry"),
+        packages=("docker-registry",),
+    ),
+    Need(
         name="tools of other updaters",
         why="tests export releases by the real ones, and have them read",
         problem=_no_export_tool,

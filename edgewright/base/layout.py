@@ -24,6 +24,11 @@ def user_config() -> Path:
     return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config").resolve() / "edgewright"
 
 
+def docker_config() -> Path:
+    """Docker's own configuration, where `docker login` writes."""
+    return expanded(os.environ.get("DOCKER_CONFIG") or "~/.docker") / "config.json"
+
+
 def expanded(path: str) -> Path:
     """A path with `~` for the user's home. Raises UserError for a user who has none."""
     try:

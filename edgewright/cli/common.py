@@ -20,7 +20,7 @@ from rich.console import Console
 
 from edgewright.base.errors import ExitCode, UserError
 from edgewright.base.faults import fault_of
-from edgewright.base.layout import installed_resources
+from edgewright.base.layout import docker_config, installed_resources
 from edgewright.base.workspace import SETTINGS, Workspace, find_workspace, workspace_root
 from edgewright.board import catalogue
 from edgewright.board.profile import BoardProfile
@@ -286,10 +286,13 @@ def one_release(board: str, path: str) -> "Release":
 
 def open_store(place: str, *, make: bool = False) -> "Contents":
     """The store of releases that an option names. Raises UserError where there is none."""
-    from edgewright.release import http_store, store
+    from edgewright.release import http_store, oci_store, store
 
+    authorization = os.environ.get("EDGEWRIGHT_STORE_AUTHORIZATION")
+    if place.partition("://")[0] in oci_store.SCHEMES:
+        return oci_store.oci_store(place, authorization, docker_config())
     if "://" in place:
-        return http_store.http_store(place, os.environ.get("EDGEWRIGHT_STORE_AUTHORIZATION"))
+        return http_store.http_store(place, authorization)
     return store.folder_store(place, make=make)
 
 

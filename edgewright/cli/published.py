@@ -34,7 +34,9 @@ from edgewright.release.documents import (
 from edgewright.release.minisign import PublicKey
 from edgewright.release.store import Contents
 
-StorePath = Annotated[str, "where releases are published: a folder, or a URL of WebDAV"]
+StorePath = Annotated[
+    str, "where releases are published: a folder, a URL of WebDAV, or oci://host/repository"
+]
 ChannelName = Annotated[str, "nightly, beta or stable"]
 ReleaseName = Annotated[str, "id of a published release"]
 

@@ -22,7 +22,9 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 class Publishing(Part):
     """Where the releases of a night go that passed all else."""
 
-    store: Annotated[str, Field(min_length=1)]  # a folder, or a URL of WebDAV
+    store: Annotated[
+        str, Field(min_length=1)
+    ]  # a folder, a URL of WebDAV, or oci://host/repository
     channel: Literal["nightly", "beta", "stable"] | None = None  # to be pointed to them, too
 
 

@@ -1,29 +1,19 @@
 """A store of releases on a web server: read by GET, written by PUT, listed by WebDAV's PROPFIND.
 
-What a server answers may be anybody's: it is read to a limit, redirects are not followed, and what
-it hands out is verified as from any store. A request that a server could not serve is repeated
-twice; repeating any of them is harmless.
+What a server hands out is verified as from any store.
 """
 
-import http.client
-import socket
-import ssl
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.release import web
 from edgewright.release.store import MOST_RELEASES, Contents
 
-TIMEOUT = 60.0  # seconds without a byte
-LONGEST = 3600.0  # seconds of one request: a byte now and then would go on for years
-TRIES = 3
-WAIT = 0.5  # seconds before the second one, twice as many before the third
 LISTING_BYTES = 16 << 20
 DEPTH = 2  # folders below one that is listed
 PROPFIND = b'<?xml version="1.0"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>'
@@ -131,7 +121,7 @@ class HttpStore(Contents):
     def _require(self, status: int, expected: set[int], method: str, name: str) -> None:
         if status in expected:
             return
-        facts = [f"{method}: HTTP {status} {http.client.responses.get(status, '')}".rstrip()]
+        facts = [web.status_line(method, status)]
         if status in (401, 403):
             raise UserError(
                 f"{self.url}/{name}",
@@ -163,75 +153,15 @@ class HttpStore(Contents):
         headers = {"Depth": "1", "Content-Type": "application/xml"} if depth else {}
         if self.authorization:
             headers["Authorization"] = self.authorization
-
-        def once() -> tuple[int, bytes]:
-            connection = self._connection()
-            try:
-                connection.connect()
-                with _no_longer(connection.sock):
-                    connection.request(method, self._path(name), body=body, headers=headers)
-                    answer = connection.getresponse()
-                    content = answer.read(limit + 1)
-                if answer.status == 200 and len(content) > limit:
-                    facts = [f"expected: at most {limit:,} bytes"]
-                    raise UserError(f"{self.url}/{name}", "is too large", facts=facts)
-                length = answer.getheader("Content-Length")
-                is_whole = length in (None, str(len(content)))
-                # The page of a refusal may be longer than what was asked for, and says nothing.
-                if method == "GET" and answer.status == 200 and not is_whole:
-                    raise http.client.IncompleteRead(content)
-                return answer.status, content
-            finally:
-                connection.close()
-
-        return self._repeated(once, f"{self.url}/{name}")
-
-    def _repeated(self, once: Callable[[], tuple[int, bytes]], subject: str) -> tuple[int, bytes]:
-        for turn in range(TRIES):
-            is_last = turn == TRIES - 1
-            try:
-                status, content = once()
-            except (OSError, http.client.HTTPException) as broken:
-                if is_last:
-                    raise TargetError(
-                        subject,
-                        "cannot be reached",
-                        facts=[str(broken) or type(broken).__name__],
-                        next="repeat the command: what was sent is not sent again",
-                    ) from broken
-            else:
-                if status < 500 or status == 501 or is_last:
-                    return status, content
-            time.sleep(WAIT * (turn + 1))
-        raise AssertionError  # the last turn returns or raises
-
-    def _connection(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, parts.port, timeout=TIMEOUT, context=context)
-        return http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT)
+        url = urlsplit(self.url)._replace(path=self._path(name)).geturl()
+        answer = web.repeated(
+            lambda: web.request(method, url, headers=headers, limit=limit, body=body),
+            f"{self.url}/{name}",
+        )
+        return answer.status, answer.content
 
     def _path(self, name: str) -> str:
         return quote(f"{unquote(urlsplit(self.url).path)}/{name}")
-
-
-@contextmanager
-def _no_longer(line: socket.socket) -> Iterator[None]:
-    """Cut a line after `LONGEST` seconds: whoever reads it then is told that it ended."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(LONGEST, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def http_store(url: str, authorization: str | None) -> HttpStore:
@@ -249,12 +179,8 @@ def http_store(url: str, authorization: str | None) -> HttpStore:
             facts=["expected: http(s)://host[:port]/path, without user, password or query"],
             next="the same command with such a URL; EDGEWRIGHT_STORE_AUTHORIZATION has a password",
         )
-    if authorization and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1"):
+    if authorization and not web.is_private(url):
         raise UserError(url, "would get the authorization in clear", next="use https://")
-    if authorization and not (authorization.isascii() and authorization.isprintable()):
-        raise UserError(
-            "EDGEWRIGHT_STORE_AUTHORIZATION",
-            "has control characters, or letters beyond ASCII",
-            next="mend it",
-        )
+    if authorization:
+        web.require_header(authorization)
     return HttpStore(url=url.rstrip("/"), authorization=authorization)

@@ -177,9 +177,7 @@ def pull(
         aside = Path(scratch)
         archive, behind = aside / f"{release}.tar.gz", Evidence.of(aside, release)
         for file in published.files:
-            place = {ARCHIVE: archive, ORDER: order.beside(archive)}.get(
-                file.name, behind.folder / file.name.removeprefix("evidence/")
-            )
+            place = place_of(aside, release, file.name)
             write_file(place, store.get(file.sha256, file.bytes), mode=0o644)
         verified = order.verify(archive, trusted)
         if (verified.manifest.id, verified.manifest.board) != (release, board):
@@ -196,6 +194,14 @@ def pull(
                 shutil.rmtree(out / path.name)
             path.rename(out / path.name)
     return load_release(out / release)
+
+
+def place_of(folder: Path, release: str, name: str) -> Path:
+    """Where a file of an index lies beside a release in `folder`."""
+    archive = folder / f"{release}.tar.gz"
+    if name in (ARCHIVE, ORDER):
+        return archive if name == ARCHIVE else order.beside(archive)
+    return Evidence.of(folder, release).folder / name.removeprefix("evidence/")
 
 
 def _unpack(archive: Path, files: Iterable[ReleaseFile], into: Path) -> None:

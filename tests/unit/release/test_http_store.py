@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
-from edgewright.release import channels, http_store, order, published
+from edgewright.release import channels, http_store, order, published, web
 from edgewright.release.http_store import HttpStore
 from edgewright.release.manifest import Release
 from tests.boards import make_release
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(autouse=True)
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr(http_store, "WAIT", 0.0)
+    monkeypatch.setattr(web, "WAIT", 0.0)
     return tmp_path / "config"
 
 
@@ -248,7 +248,7 @@ def test_a_long_page_of_what_is_missing_is_no_cut_line(store: HttpStore, server:
 def test_an_answer_that_drips_for_ever_is_cut(
     store: HttpStore, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_store, "LONGEST", 0.1)
+    monkeypatch.setattr(web, "LONGEST", 0.1)
     server.drips = True
 
     began = time.monotonic()
