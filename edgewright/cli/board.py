@@ -115,14 +115,17 @@ def deploy(c: Context, boards: Boards, options: DeployOptions, json: Json = Fals
     settings = deploy_settings(reach.profile, release, reach.target(), options)
     settings = replace(settings, password=reach.password())
     if options.dry_run:
-        plan = one_board.plan(settings)
+        with reach.naming_the_way():
+            plan = one_board.plan(settings)
         if json:
             write_document(plan)
             return
         for line in screens.plan_lines(plan):
             say(line)
         return
-    report = deploy_board(replace(settings, next_fence=options.fences().of_target(settings.target)))
+    next_fence = options.fences().of_target(settings.target)
+    with reach.naming_the_way():
+        report = deploy_board(replace(settings, next_fence=next_fence))
     if json:
         write_document(report)
 

@@ -87,6 +87,7 @@ def board(c: Context, reach: Reach, measured: Measured, json: Json = False) -> N
     target, password, root = reach.target(), reach.password(), reach.profile.deploy.root
     plan = measured.plan(emulated=target.emulated)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(reach.naming_the_way())
         connected = stack.enter_context(remote.connect(target, password=password))
         progress = stack.enter_context(screens.deploy_progress(ERR))
         subject = stack.enter_context(

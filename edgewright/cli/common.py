@@ -6,10 +6,11 @@ import getpass
 import importlib
 import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 from rich.console import Console
 
-from edgewright.base.errors import ExitCode, UserError
+from edgewright.base.errors import EdgewrightError, ExitCode, UserError
 from edgewright.base.faults import fault_of
 from edgewright.base.layout import docker_config, installed_resources
 from edgewright.base.workspace import SETTINGS, Workspace, find_workspace, workspace_root
@@ -69,6 +70,12 @@ OUT = _Output(soft_wrap=False, highlight=False, emoji=False, markup=False)
 ERR = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 WIDE = 500  # columns, more than a line of any table has
+
+# What lower rooms name without knowing how the board was reached.
+ON_A_BOARD = re.compile(
+    r"(invoke (?:deploy|smoke|status|rollback|keys\.revoke|service\.(?:status|remove|install)))"
+    r"(?: --board=[\w-]+)?(?![\w.-]| --)"
+)
 
 BOARD = "board profile, e.g. a53-som; invoke boards lists them"
 
@@ -370,7 +377,28 @@ class Reach:
         """The board's password: typed if that was asked for, else from the environment."""
         return password(ask=self.ask_password)
 
-    def connect(self) -> "AbstractContextManager[Board]":
+    @contextmanager
+    def connect(self) -> "Iterator[Board]":
         from edgewright.deploy import remote
 
-        return remote.connect(self.target(), password=self.password())
+        login = remote.connect(self.target(), password=self.password())
+        with self.naming_the_way(), login as board:
+            yield board
+
+    @contextmanager
+    def naming_the_way(self) -> Iterator[None]:
+        """The next command that an error names reaches this board, as this one does."""
+        try:
+            yield
+        except EdgewrightError as fault:
+            if fault.next:
+                fault.next = ON_A_BOARD.sub(lambda words: f"{words[1]} {self.way}", fault.next)
+            raise
+
+    @property
+    def way(self) -> str:
+        """The options that lead to this board."""
+        options = [f"--board={self.profile.name}"]
+        options += [f"--host={self.host}"] if self.host else []
+        flags = {"--emulated": self.emulated, "--lab": self.lab, "--sudo": self.sudo}
+        return " ".join([*options, *(flag for flag, is_given in flags.items() if is_given)])

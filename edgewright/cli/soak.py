@@ -33,6 +33,7 @@ def soak(
         )
     target, password, root = reach.target(), reach.password(), reach.profile.deploy.root
     with (
+        reach.naming_the_way(),
         remote.connect(target, password=password) as board,
         remote.connect(target, password=password) as second,
         screens.deploy_progress(ERR) as progress,

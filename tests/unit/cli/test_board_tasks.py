@@ -37,6 +37,16 @@ def connect(target: Target, **options: object) -> Iterator[Board]:
     yield LocalBoard()
 
 
+@pytest.mark.parametrize("command", ["smoke", "rollback", "bench.board"])
+def test_the_next_command_reaches_the_same_board(
+    command: str, release: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, "--board=a53-som", "--host=root@board.test", "--sudo") == 3
+
+    next = "next: edgewright deploy --board=a53-som --host=root@board.test --sudo\n"
+    assert capsys.readouterr().err.endswith(next)
+
+
 def test_a_dry_run_writes_its_plan_as_one_document(
     release: Release, capsys: pytest.CaptureFixture[str]
 ) -> None:
