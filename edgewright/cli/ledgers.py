@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from edgewright.base.errors import UserError
+from edgewright.base.workspace import workspace_root
 from edgewright.cli.common import heavy, workspace
 from edgewright.cli.many import inventory_of
 from edgewright.deploy import install, remote
@@ -47,6 +48,18 @@ def existing_ledger(place: str) -> "Ledger":
             next="edgewright rollout.start --select=all, or the same command with --ledger=FILE",
         )
     return open_ledger(place)
+
+
+def releases_of_rollouts(place: str) -> frozenset[str]:
+    """Releases that rollouts which are not over need; none where no rollout was ever started.
+
+    Raises UserError for a ledger that is named and not there: its rollouts are not known.
+    """
+    root = workspace_root(Path.cwd())
+    is_named = bool(place or os.environ.get(LEDGER))
+    if not is_named and (root is None or not (root / FILE).exists()):
+        return frozenset()
+    return existing_ledger(place).needed_releases()
 
 
 def _place(place: str) -> str:

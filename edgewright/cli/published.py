@@ -22,6 +22,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.keys import KeyName, ask
+from edgewright.cli.ledgers import LedgerPlace, releases_of_rollouts
 from edgewright.cli.words import counted
 from edgewright.release import channels, keys, published
 from edgewright.release.channels import Pointer
@@ -181,14 +182,18 @@ def pull(c: Context, options: PullOptions, json: Json = False) -> None:
 def retain(
     c: Context,
     store: StorePath,
-    keep: Annotated[int, "releases of each board to keep, the newest; channels keep theirs"] = 30,
+    keep: Annotated[
+        int, "releases of each board to keep, the newest; channels and rollouts keep theirs"
+    ] = 30,
     board: Annotated[str, f"of this {BOARD} only"] = "",
+    ledger: LedgerPlace = "",
     json: Json = False,
 ) -> None:
     """Remove old releases of a store. Example: invoke release.retain STORE --keep=30"""
     if keep < 1:
         raise UserError(f"--keep={keep}", "is too few", next="--keep=1 or more")
-    done = published.retain(open_store(store), user_config(), trusted(), keep, board)
+    needed = releases_of_rollouts(ledger)
+    done = published.retain(open_store(store), user_config(), trusted(), keep, board, needed)
     if json:
         document = RetainReport(
             store=store,

@@ -8,7 +8,7 @@ hand something out.
 import hashlib
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -224,9 +224,14 @@ class Retained:
 
 
 def retain(
-    store: Contents, config: Path, trusted: Sequence[PublicKey], keep: int, board: str = ""
+    store: Contents,
+    config: Path,
+    trusted: Sequence[PublicKey],
+    keep: int,
+    board: str = "",
+    needed: Collection[str] = (),
 ) -> Retained:
-    """Keep the newest `keep` releases of each board, and all that a channel points to.
+    """Keep the newest `keep` releases of each board, `needed` ids, and all that channels point to.
 
     Contents go once no release has them. `config` is the user's folder. Raises UserError for a
     store of which anything, a pointer too, cannot be read or believed: nothing is removed then.
@@ -241,7 +246,7 @@ def retain(
         for item in releases:
             counts[item.board] = counts.get(item.board, 0) + 1
             is_old = counts[item.board] > keep and (not board or item.board == board)
-            is_free = (item.board, item.release) not in pointed
+            is_free = (item.board, item.release) not in pointed and item.release not in needed
             (removed if is_old and is_free else kept).append(item)
         for item in removed:
             store.remove(_index(item.board, item.release))

@@ -246,6 +246,18 @@ class Ledger:
             rows = connection.execute(sa.select(ROLLOUTS).order_by(ROLLOUTS.c.started.desc()))
             return tuple(Rollout(**row._mapping) for row in rows)
 
+    def needed_releases(self) -> frozenset[str]:
+        """Releases that rollouts which are not over bring to boards, or bring them back to."""
+        running = MEMBERS.c.rollout.in_(
+            sa.select(ROLLOUTS.c.name).where(ROLLOUTS.c.state == RUNNING)
+        )
+        query = sa.union(
+            sa.select(MEMBERS.c.release).where(running),
+            sa.select(MEMBERS.c.former).where(running, MEMBERS.c.former.is_not(None)),
+        )
+        with self._begin() as connection:
+            return frozenset(connection.scalars(query))
+
     def _rollout(self, connection: sa.Connection, name: str) -> Rollout | None:
         query = sa.select(ROLLOUTS).where(ROLLOUTS.c.name == name)
         row = connection.execute(query).one_or_none()

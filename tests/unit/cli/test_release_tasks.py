@@ -1,11 +1,14 @@
 """`release.…` at the command line: what is verified, published and pulled is said."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from edgewright.cli import keys as key_tasks
+from edgewright.fleet.rollout.database import open_database
+from edgewright.fleet.rollout.ledger import Entry, Ledger
 from edgewright.release import evidence, order
 from edgewright.release.manifest import Release
 from tests.boards import make_release
@@ -96,6 +99,28 @@ def test_from_publication_to_channel_to_pull(
     pulled = document("release.pull", store, "--board=board", "--channel=beta", out, shown=capsys)
     assert pulled["release"] == release.id
     assert document("release.retain", store, "--keep=1", shown=capsys)["kept"] == 1
+
+
+def test_what_a_rollout_needs_is_retained(
+    release: Release, tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, place = str(tmp_path / "store"), tmp_path / "fleet.sqlite"
+    newer = with_evidence(make_release(tmp_path / "newer", root="/opt", model=b"newer"))
+    order.sign_release(newer, signer())
+    for item in (release, newer):
+        document("release.publish", store, f"--path={item.folder}", shown=capsys)
+    retain = ("release.retain", store, "--keep=1")
+    assert run(*retain, f"--ledger={place}") == 2
+    monkeypatch.setenv("EDGEWRIGHT_LEDGER", str(place))
+    assert run(*retain) == 2
+    assert "no such ledger" in capsys.readouterr().err
+    ledger = Ledger(open_database(str(place)), time.time)
+    entry = Entry(board="oven-1", site="lyon", wave=1, release=newer.id, former=release.id)
+    ledger.plan("bread", "{}", [entry])
+
+    assert document(*retain, shown=capsys)["removed"] == []
+    ledger.end("bread", "done", "")
+    assert document(*retain, shown=capsys)["removed"] == [release.id]
 
 
 def test_a_provenance_of_other_inputs_is_signed_by_the_next_build(release: Release) -> None:

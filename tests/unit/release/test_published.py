@@ -466,6 +466,18 @@ def test_old_releases_go_and_what_a_channel_points_to_stays(
     assert retain(store, config, 1).blobs == 0
 
 
+def test_what_is_needed_elsewhere_stays(
+    store: FolderStore, make: Callable[[str], Release], config: Path
+) -> None:
+    one, two, three = make("one"), make("two"), make("three")
+    for release in (one, two, three):
+        publish(release, store)
+
+    done = published.retain(store, config, [signer().public], 1, needed={one.id})
+
+    assert [item.release for item in done.removed] == [two.id]
+
+
 def test_what_an_interrupted_publication_left_goes_too(
     store: FolderStore, make: Callable[[str], Release], config: Path
 ) -> None:

@@ -82,6 +82,21 @@ def test_whatever_happens_one_worker_has_a_board_and_fences_rise(opener: Open) -
     run_state_machine_as_test(machine, settings=settings)
 
 
+def test_a_rollout_needs_its_releases_until_it_is_over(ledger: Ledger) -> None:
+    cakes = [
+        Entry(board="pan-1", site="hall", wave=1, release="cake"),
+        Entry(board="pan-2", site="hall", wave=1, release="pie", former="tart"),
+    ]
+    ledger.plan("cakes", "{}", cakes)
+    ledger.wish("cakes", "pause", "anne")
+
+    assert ledger.needed_releases() >= {"old", "cake", "pie", "tart"}
+    ledger.end("bread", "done", "")
+    assert ledger.needed_releases() == {"cake", "pie", "tart"}
+    ledger.end("cakes", "aborted", "")
+    assert ledger.needed_releases() == frozenset()
+
+
 def test_many_workers_at_once_never_get_one_board_twice(database: Database, clock: Clock) -> None:
     ledger = Ledger(database, clock)
     ledger.plan("bread", "{}", [Entry(board=f"b-{n}", site="hall", wave=1) for n in range(40)])
