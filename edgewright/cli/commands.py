@@ -174,7 +174,7 @@ GROUPS = (
         modules={
             "rollout": (
                 *("status", "list", "start", "pause", "resume", "abort", "approve", "retry"),
-                *("quarantine", "simulate"),
+                *("quarantine", "report", "simulate"),
             )
         },
         default="status",

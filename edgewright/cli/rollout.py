@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 
 from edgewright.base.errors import CheckError, TargetError, UserError, near_miss
+from edgewright.base.files import write_file
 from edgewright.build import pipeline
 from edgewright.cli.common import (
     OUT,
@@ -30,6 +31,7 @@ from edgewright.cli.common import (
     workspace,
     write_document,
 )
+from edgewright.cli.documents import written_files
 from edgewright.cli.keys import signing_policy
 from edgewright.cli.ledgers import LedgerPlace, existing_ledger, open_ledger, rollout_module
 from edgewright.cli.many import FleetFile, Parallel, Select, inventory_of, require_pool
@@ -37,8 +39,9 @@ from edgewright.cli.many import Group as GroupName
 from edgewright.cli.words import counted
 from edgewright.deploy import install, remote
 from edgewright.fleet.documents import (
+    SHOWN_STATES,
+    WITHOUT_RELEASE,
     Quarantine,
-    RolloutBoard,
     RolloutChange,
     RolloutStatus,
     SimulationReport,
@@ -57,7 +60,6 @@ if TYPE_CHECKING:  # they need the extra [rollout]
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 WATCH_SECONDS = 2.0
 SHOWN = 20  # boards that failed
-WITHOUT_RELEASE = ("quarantined", "skipped", "excluded")  # states of boards that do not run it
 
 Name = Annotated[str, "of the rollout; default: the one that is not over, else the last one"]
 OutsideWindow = Annotated[bool, "deploy to boards though their maintenance windows are closed"]
@@ -412,6 +414,27 @@ def list_(c: Context, ledger: LedgerPlace = "", json: Json = False) -> None:
     OUT.print(table)
 
 
+@task
+def report(
+    c: Context,
+    name: Name = "",
+    out: Annotated[str, "HTML file to write; default: rollout-NAME.html"] = "",
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Write a page of what became of a rollout. Example: invoke rollout.report"""
+    opened = existing_ledger(ledger)
+    name = _chosen(opened, name)
+    path = Path(out or f"rollout-{name}.html")
+    status = rollout_module("report").status(opened, name)
+    page: str = rollout_module("page").render(status, opened.rollout(name), opened.events(name))
+    write_file(path, page)
+    if json:
+        write_document(written_files([path]))
+    else:
+        say(str(path))
+
+
 def _screen(status: RolloutStatus) -> Group:
     wish = "" if status.wish == "run" or status.state != "running" else f" ({status.wish})"
     head = f"rollout {status.name}: {status.state}{wish}"
@@ -424,13 +447,6 @@ def _screen(status: RolloutStatus) -> Group:
     return Group(head, _waves_table(status), _gates_table(status), *lines)
 
 
-STATES = ("waiting", "ready", "running", "done", "went back", *WITHOUT_RELEASE)
-
-
-def _state(board: RolloutBoard) -> str:
-    return "went back" if board.goal == "former" and board.state == "done" else board.state
-
-
 def _waves_table(status: RolloutStatus) -> Table:
     """A column for each state would take more than 80 characters."""
     table = Table(box=None, pad_edge=False)
@@ -438,8 +454,8 @@ def _waves_table(status: RolloutStatus) -> Table:
         table.add_column(heading, justify="right" if heading == "boards" else "left")
     words = {gates.wave: gates.word.value for gates in status.verdicts}
     for wave in range(1, len(status.waves) + 1):
-        counts = Counter(_state(board) for board in status.boards if board.wave == wave)
-        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        counts = Counter(board.shown_state for board in status.boards if board.wave == wave)
+        states = ", ".join(f"{counts[state]} {state}" for state in SHOWN_STATES if counts[state])
         table.add_row(str(wave), str(counts.total()), states, words.get(wave, ""))
     return table
 

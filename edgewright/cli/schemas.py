@@ -190,6 +190,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "rollout.list": RolloutList,
     "rollout.pause": RolloutChange,
     "rollout.quarantine": Quarantine,
+    "rollout.report": of_tasks.WrittenFiles,
     "rollout.resume": RolloutStatus,
     "rollout.retry": RolloutChange,
     "rollout.simulate": SimulationReport,

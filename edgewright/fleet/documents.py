@@ -58,6 +58,11 @@ class FleetCheck(Document):
     groups: int
 
 
+# States of boards that do not run the release, and will not.
+WITHOUT_RELEASE = ("quarantined", "skipped", "excluded")
+SHOWN_STATES = ("waiting", "ready", "running", "done", "went back", *WITHOUT_RELEASE)
+
+
 class RolloutBoard(Part):
     """A board of a rollout."""
 
@@ -71,6 +76,11 @@ class RolloutBoard(Part):
     former: str | None  # that it ran when the rollout was started; null: none, or nobody knows
     reason: str  # why it failed, was skipped or excluded
     measured: Measured | None
+
+    @property
+    def shown_state(self) -> str:
+        """One of `SHOWN_STATES`."""
+        return "went back" if self.goal == "former" and self.state == "done" else self.state
 
 
 class RolloutGates(Part):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.fleet.rollout import page, report
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.people import Role
@@ -114,6 +115,26 @@ def test_hostile_names_are_text(tab: Browser, ledger: Ledger) -> None:
         script = "var s = document.createElement('script'); s.append('document.title = 1')"
         tab.evaluate(f"try {{ {script}; document.head.append(s) }} catch {{}}")
         assert "bread" in tab.evaluate("document.title")
+
+
+def test_a_report_needs_nothing_but_its_file(tab: Browser, ledger: Ledger, tmp_path: Path) -> None:
+    plan_bread(ledger, 200, names=HOSTILE)
+    judge_bread(ledger)
+    status = report.status(ledger, "bread")
+    path = tmp_path / "report.html"
+    path.write_text(page.render(status, ledger.rollout("bread"), ledger.events("bread")))
+    tab.complaints.clear()
+    tab.requested.clear()
+    for width, is_dark in ((1280, False), (390, True)):
+        tab.screen(width, 900, is_dark=is_dark)
+        tab.open(path.as_uri())
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate("document.querySelectorAll('.gate svg').length") == 2
+        paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(251, 251, 250)") != is_dark
+    assert tab.evaluate("document.images.length") == 0
+    assert {*tab.requested} == {path.as_uri()}
+    assert [c for c in tab.complaints if "ERR_" not in c] == []  # a server before has ended
 
 
 TIMES = """new Promise((done) => {

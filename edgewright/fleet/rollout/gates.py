@@ -185,8 +185,7 @@ class _Paired:
     def __call__(self, gate: Gate, readings: Sequence[Reading]) -> Verdict:
         changes: dict[str, float] = {}
         for reading in _sound(readings):
-            before, after = reading.measured.before, reading.measured.after
-            change = self.worse(before, after) if before and after else None
+            change = self.change(reading.measured)
             if change is not None:
                 changes[reading.board] = change
         excess = {board: round(changes[board] - gate.limit, DIGITS) for board in changes}
@@ -219,6 +218,11 @@ class _Paired:
             p=round(p, 6) if changes else None,
         )
 
+    def change(self, measured: Measured) -> float | None:
+        """How much worse a board became; None where it was not measured both before and after."""
+        before, after = measured.before, measured.after
+        return self.worse(before, after) if before and after else None
+
 
 def _more(before: float | None, after: float | None) -> float | None:
     return after / before - 1 if before and after is not None else None
@@ -247,6 +251,12 @@ JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
         words="share of the golden images that is lost", unit="points", worse=_fewer_right
     ),
 }
+
+
+def change_of(gate: Gate, measured: Measured) -> float | None:
+    """What the gate compares on one board; None for a gate that does not compare measurements."""
+    judge = JUDGES[gate.name]
+    return judge.change(measured) if isinstance(judge, _Paired) else None
 
 
 def signed_rank(differences: Sequence[float]) -> float:

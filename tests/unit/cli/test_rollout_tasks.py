@@ -108,6 +108,28 @@ def test_the_status_fits_into_80_columns(
     assert "2 done, 1 quarantined" in shown
 
 
+def test_a_report_is_a_page_of_its_own(
+    ledger: Ledger, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "bread.html"
+    assert run("rollout.report", f"--ledger={place}", f"--out={page}", "--json") == ExitCode.OK
+
+    text = capsys.readouterr().out
+    require_valid("rollout.report", text)
+    assert json.loads(text)["files"] == [{"path": str(page), "bytes": page.stat().st_size}]
+    assert "rollout bread: running" in page.read_text()
+
+
+def test_a_report_is_named_after_its_rollout(
+    ledger: Ledger, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert run("rollout.report", f"--ledger={place}") == ExitCode.OK
+
+    assert (tmp_path / "rollout-bread.html").is_file()
+
+
 def test_list(ledger: Ledger, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("rollout.list", f"--ledger={place}", "--json") == ExitCode.OK
     text = capsys.readouterr().out
@@ -148,7 +170,9 @@ def test_a_board_of_the_fleet_is_put_in_quarantine_and_let_out(
     assert "owen-2" not in ledger.in_quarantine()
 
 
-@pytest.mark.parametrize("task", ["status", "list", "pause", "abort", "retry", "quarantine"])
+@pytest.mark.parametrize(
+    "task", ["status", "list", "report", "pause", "abort", "retry", "quarantine"]
+)
 def test_who_only_asks_makes_no_ledger(
     task: str, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
