@@ -31,6 +31,8 @@ class Symbol(NamedTuple):
     value: int
     size: int
     kind: int  # STT_…
+    section: int  # its number in the file, or SHN_…
+    is_local: bool  # to the object that it came of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ def symbol_table(elf: ELFFile) -> Iterator[Symbol]:
                 name, value, size, info, place = (record[at] for at in places)
                 if place != 0:  # SHN_UNDEF
                     text = names[name : names.index(b"\0", name)].decode(errors="replace")
-                    yield Symbol(text, value, size, info & 0xF)
+                    yield Symbol(text, value, size, info & 0xF, place, info >> 4 == 0)
 
 
 def _with_sizes(functions: list[Function]) -> Iterable[Function]:

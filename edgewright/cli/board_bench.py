@@ -84,6 +84,16 @@ def _seconds(text: str) -> float:
 @task
 def board(c: Context, reach: Reach, measured: Measured, json: Json = False) -> None:
     """Measure a release on its board. Example: invoke bench.board --board=a53-som --emulated"""
+    report = measure(reach, measured)
+    if json:
+        write_document(report)
+    else:
+        OUT.print(_screen(report))
+    require_good(report)
+
+
+def measure(reach: Reach, measured: Measured) -> BoardBench:
+    """The release that is current on a board, measured there. Raises TargetError and UserError."""
     target, password, root = reach.target(), reach.password(), reach.profile.deploy.root
     plan = measured.plan(emulated=target.emulated)
     with contextlib.ExitStack() as stack:
@@ -106,12 +116,7 @@ def board(c: Context, reach: Reach, measured: Measured, json: Json = False) -> N
             against=other,
             progress=progress,
         )
-        report = bench.run()
-    if json:
-        write_document(report)
-    else:
-        OUT.print(_screen(report))
-    require_good(report)
+        return bench.run()
 
 
 def _screen(report: BoardBench) -> RenderableType:

@@ -74,6 +74,7 @@ GROUPS = (
             "doctor": ("doctor",),
             "crash": ("crash",),
             "debug": ("debug",),
+            "report": ("report",),
             "soak": ("soak",),
         },
     ),

@@ -90,6 +90,7 @@ from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
 from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
+from edgewright.observe.report.document import ReleaseReport
 from edgewright.observe.startup import StartupReport
 from edgewright.observe.transfer_rate import TransferReport
 from edgewright.release.documents import (
@@ -183,6 +184,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "release.sign": of_tasks.SignedRelease,
     "release.verify": VerifiedRelease,
     "release.vulnerabilities": VulnerabilityReport,
+    "report": ReleaseReport,
     "render": of_tasks.WrittenFiles,
     "rollback": RollbackReport,
     "rollout.abort": RolloutChange,

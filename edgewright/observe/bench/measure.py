@@ -218,6 +218,7 @@ class Bench:
             median_ms=median(counted),
             start=start,
             end=end,
+            meanwhile=tuple(between),
         )
 
     def _paths_of(self, subject: Subject) -> list[str]:

@@ -33,6 +33,7 @@ class Process(Shown, Part):
     median_ms: float  # of inference_ms
     start: Reading
     end: Reading
+    meanwhile: tuple[Reading, ...] = ()  # one a second while it ran; none without sensors
 
 
 class Latency(Part):
