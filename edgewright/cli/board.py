@@ -236,55 +236,44 @@ def deploy_board(settings: DeploySettings) -> DeployReport:
 @task
 def smoke(c: Context, boards: Boards, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
-    if not boards.is_one:
-        many.run_connected(
-            "smoke",
-            boards,
-            lambda board, profile, progress: one_board.smoke_current(
-                board, profile.deploy.root, install.this_user(), progress=progress
-            ),
-            line=lambda report: f"release {report.release} passed",
-            document=BoardEnds[SmokeReport],
-            judge=smoke_test.require_passed,
-            json=json,
-        )
-        return
-    reach = boards.one()
-    root = reach.profile.deploy.root
-    with reach.connect() as board, screens.deploy_progress(ERR) as progress:
-        report = one_board.smoke_current(
+
+    def prove(board: Board, profile: BoardProfile, progress: Progress) -> SmokeReport:
+        smoke_file = _smoke_file(profile.name) if boards.is_one else None
+        return one_board.smoke_current(
             board,
-            root,
+            profile.deploy.root,
             install.this_user(),
             progress=progress,
-            smoke_file=_smoke_file(reach.board),
+            smoke_file=smoke_file,
         )
-    if json:
-        write_document(report)
-    else:
-        OUT.print(screens.smoke_screen(report))
-    smoke_test.require_passed(report)
+
+    many.run_connected(
+        "smoke",
+        boards,
+        prove,
+        show=lambda report: OUT.print(screens.smoke_screen(report)),
+        line=lambda report: f"release {report.release} passed",
+        document=BoardEnds[SmokeReport],
+        judge=smoke_test.require_passed,
+        json=json,
+    )
 
 
 @task
 def status(c: Context, boards: Boards, json: Json = False) -> None:
     """Tell what a board runs. Example: invoke status --board=a53-som --emulated"""
-    if not boards.is_one:
-        many.run_connected(
-            "status",
-            boards,
-            lambda board, profile, _: _status_of(board, profile),
-            line=_status_line,
-            document=BoardEnds[StatusReport],
-            json=json,
-        )
-        return
-    reach = boards.one()
-    with reach.connect() as board:
-        report = _status_of(board, reach.profile)
-    if json:
-        write_document(report)
-        return
+    many.run_connected(
+        "status",
+        boards,
+        lambda board, profile, _: _status_of(board, profile),
+        show=_show_status,
+        line=_status_line,
+        document=BoardEnds[StatusReport],
+        json=json,
+    )
+
+
+def _show_status(report: StatusReport) -> None:
     OUT.print(screens.status_screen(report))
     for line in screens.service_lines(report.service):
         OUT.print(line, markup=False)

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from edgewright.board.profile import BoardProfile
 from edgewright.cli import many
-from edgewright.cli.common import OUT, Json, task, write_document
+from edgewright.cli.common import OUT, Json, task
 from edgewright.cli.many import BoardEnds, Boards
 from edgewright.deploy import remote
 from edgewright.observe.doctor import facts
@@ -20,25 +20,16 @@ STYLES = {Grade.BROKEN: "bold red", Grade.RISK: "red", Grade.NOTE: "yellow"}
 @task
 def doctor(c: Context, boards: Boards, json: Json = False) -> None:
     """Tell what about a board could hurt. Example: invoke doctor --board=a53-som --emulated"""
-    if not boards.is_one:
-        many.run_connected(
-            "doctor",
-            boards,
-            lambda board, profile, _: examine(board, profile),
-            line=_line,
-            document=BoardEnds[DoctorReport],
-            judge=require_well,
-            json=json,
-        )
-        return
-    reach = boards.one()
-    with reach.connect() as board:
-        report = examine(board, reach.profile)
-    if json:
-        write_document(report)
-    else:
-        OUT.print(_screen(report))
-    require_well(report)
+    many.run_connected(
+        "doctor",
+        boards,
+        lambda board, profile, _: examine(board, profile),
+        show=lambda report: OUT.print(_screen(report)),
+        line=_line,
+        document=BoardEnds[DoctorReport],
+        judge=require_well,
+        json=json,
+    )
 
 
 def examine(board: remote.Board, profile: BoardProfile) -> DoctorReport:

@@ -23,6 +23,7 @@ from edgewright.base.schema import Document, Part
 from edgewright.board.catalogue import board_names
 from edgewright.board.profile import BoardProfile
 from edgewright.cli.common import (
+    ERR,
     OF_FLEET,
     OUT,
     AskPassword,
@@ -243,12 +244,27 @@ def run_connected(
     boards: Boards,
     work: Callable[[remote.Board, BoardProfile, Progress], Report],
     *,
+    show: Callable[[Report], None],
     line: Callable[[Report], str],
     document: type[BoardEnds[Report]],
     judge: Callable[[Report], None] = lambda _: None,
     json: bool,
 ) -> None:
-    """`run` for work that needs no more than a login to each board."""
+    """Work that needs no more than a login: on one board, whose report is shown whole, or on many,
+    as `run` does it."""
+    if boards.is_one:
+        # Here, as it brings all of building, which those of many boards do without.
+        from edgewright.cli import screens
+
+        reach = boards.one()
+        with reach.connect() as board, screens.deploy_progress(ERR) as progress:
+            report = work(board, reach.profile, progress)
+        if json:
+            write_document(report)
+        else:
+            show(report)
+        judge(report)
+        return
     members, password = boards.members(), boards.password()
 
     def work_on(member: Member, progress: Progress) -> Report:
