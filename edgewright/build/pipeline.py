@@ -148,25 +148,28 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         previous = out.latest.read_text() if out.latest.is_file() else ""
         built_release = _release(request, files, converted)
         stage.cached = previous == f"{built_release.id}\n"
-    with stages.stage("evidence") as stage:
-        if model_licence(request.model) is None:
-            place = request.model.parent / LICENCE_FILES[0]
-            stages.progress.note(f"{place}: not there, so no licence of the model is known")
-        stage.cached = not write_evidence(
-            EvidenceInputs(
-                release=built_release,
-                profile=request.profile,
-                model=request.model,
-                workspace=request.workspace,
-                builder=builder,
-                packages=built,
-                audit=judgement,
-                all_sources=request.all_sources,
-            )
-        )
+    evidence = EvidenceInputs(
+        release=built_release,
+        profile=request.profile,
+        model=request.model,
+        workspace=request.workspace,
+        builder=builder,
+        packages=built,
+        audit=judgement,
+        all_sources=request.all_sources,
+    )
+    _write_evidence(evidence, stages)
     report = _report(request, stages, builder, built_release, files, coverage, judgement)
     update_file(out.reports / "build.json", report.to_json())
     return report
+
+
+def _write_evidence(inputs: EvidenceInputs, stages: Stages) -> None:
+    with stages.stage("evidence") as stage:
+        if model_licence(inputs.model) is None:
+            place = inputs.model.parent / LICENCE_FILES[0]
+            stages.progress.note(f"{place}: not there, so no licence of the model is known")
+        stage.cached = not write_evidence(inputs)
 
 
 def find_builder(

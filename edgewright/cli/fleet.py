@@ -1,5 +1,6 @@
 """The inventory of a fleet."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -119,27 +120,7 @@ def trust(
     many.require_pool(parallel)
     inventory = inventory_of(fleet)
     entries = _listed(keys, fingerprint, inventory)
-    faults: dict[str, EdgewrightError] = {}
-
-    def tell(end: End[Enrolled]) -> None:
-        if end.result is not None:
-            OUT.print(f"{end.name}: {end.result.state} {end.result.fingerprint}", soft_wrap=True)
-            return
-        fault = faults[end.name] = many.fault_of_end(end)
-        OUT.print(f"{end.name}: {fault.problem}", soft_wrap=True)
-
-    def job(entry: Listed) -> Job[Enrolled]:
-        return Job(
-            name=entry.name,
-            work=lambda _: enrol.enrol(entry, inventory, may_replace=replace),
-        )
-
-    ends = side_by_side.run(
-        [job(entry) for entry in entries],
-        parallel=parallel,
-        on_end=tell,
-        on_interrupt=many.tell_interrupt,
-    )
+    ends, faults = _enrol_all(entries, inventory, may_replace=replace, parallel=parallel)
     new = [end.result.pin for end in ends if end.result and end.result.state != "unchanged"]
     if new:
         write_pins(remote.pins(), new)  # all at once: each writing reads the whole file
@@ -154,6 +135,34 @@ def trust(
     if json:
         write_document(FleetTrust(file=str(remote.pins()), hosts=hosts))
     many.end_all(len(hosts), faults, f"{len(new)} pinned in {remote.pins()}")
+
+
+def _enrol_all(
+    entries: Sequence[Listed], inventory: Inventory, *, may_replace: bool, parallel: int
+) -> tuple[tuple[End[Enrolled], ...], Mapping[str, EdgewrightError]]:
+    """Ask each board for its key, and tell a line of each; the faults by the boards' names."""
+    faults: dict[str, EdgewrightError] = {}
+
+    def tell(end: End[Enrolled]) -> None:
+        if end.result is not None:
+            OUT.print(f"{end.name}: {end.result.state} {end.result.fingerprint}", soft_wrap=True)
+            return
+        fault = faults[end.name] = many.fault_of_end(end)
+        OUT.print(f"{end.name}: {fault.problem}", soft_wrap=True)
+
+    def job(entry: Listed) -> Job[Enrolled]:
+        return Job(
+            name=entry.name,
+            work=lambda _: enrol.enrol(entry, inventory, may_replace=may_replace),
+        )
+
+    ends = side_by_side.run(
+        [job(entry) for entry in entries],
+        parallel=parallel,
+        on_end=tell,
+        on_interrupt=many.tell_interrupt,
+    )
+    return ends, faults
 
 
 def _listed(keys: str, fingerprints: tuple[str, ...], inventory: Inventory) -> tuple[Listed, ...]:

@@ -135,10 +135,7 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     card_path = Path(options.card) if options.card else model.parent / CARD
     counter = _counter(options.board) if options.board else None
     if card := task_card(card_path):
-        for name in ("beside", "held_out_images", "output", "positive", "shape", "test"):
-            if getattr(options, name):
-                flag = f"--{name.replace('_', '-')}"
-                raise UserError(flag, f"is of classifiers alone, {model} has the task {card.task}")
+        _require_options_of_tasks(options, f"{model} has the task {card.task}")
         task_options = TaskQuantizationOptions(
             model=model,
             card_path=card_path,
@@ -178,6 +175,16 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
     for rival in report.rivals:
         OUT.print(_beside(report.chosen, rival), soft_wrap=True)
     say(f"{request.out}: {report.chosen.bytes:,} bytes; report.html shows it")
+
+
+def _require_options_of_tasks(options: QuantizeOptions, task: str) -> None:
+    """Raises UserError for an option that means something for classifiers alone."""
+    for name in ("beside", "held_out_images", "output", "positive", "shape", "test"):
+        if getattr(options, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                flag, f"is of classifiers alone, {task}", next=f"the same command without {flag}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

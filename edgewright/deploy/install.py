@@ -192,9 +192,7 @@ def deploy(
         if answer.missing_bytes >= LARGE:
             board.prepare()
         # Only now: a deploy that has nothing to do takes one round trip.
-        progress.start("probe the board")
-        facts = probe(board, edgectl.root)
-        require_fit(board, release, facts)
+        facts = _fit_facts(board, release, progress)
         _update_edgectl(edgectl, release, answer, progress)
         begun = edgectl.begin(
             order.input,
@@ -212,6 +210,14 @@ def deploy(
             facts=facts,
             removed=removed,
         )
+
+
+def _fit_facts(board: Board, release: Release, progress: Progress) -> TargetFacts:
+    """What the board says of itself. Raises TargetError where the release does not fit it."""
+    progress.start("probe the board")
+    facts = probe(board, release.manifest.deploy_root)
+    require_fit(board, release, facts)
+    return facts
 
 
 def dry_run(board: Board, release: Release, signature: bytes, *, reserve_bytes: int) -> Plan:

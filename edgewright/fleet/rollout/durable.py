@@ -154,16 +154,8 @@ def _run_alone(
         if status is None:
             with dbos.SetWorkflowID(name):
                 dbos.DBOS.start_workflow(workflow)
-        # Else it was begun again by `launch`. No wait is for ever: an interrupt is noticed.
-        looked_at = time.monotonic()
-        while not ended.is_set():
-            try:
-                ended.wait(1)
-            except KeyboardInterrupt:
-                on_interrupt()
-            if time.monotonic() - looked_at >= LOCK_SECONDS:
-                looked_at = time.monotonic()
-                _require(require_lock, on_interrupt)
+        # Else it was begun again by `launch`.
+        _wait(ended, on_interrupt, require_lock)
         if failures:
             raise failures[0]
         return results[0]
@@ -172,6 +164,21 @@ def _run_alone(
         dbos.DBOS.destroy(
             destroy_registry=True, workflow_completion_timeout_sec=0 if failures else 5
         )
+
+
+def _wait(
+    ended: threading.Event, on_interrupt: Callable[[], None], require_lock: Callable[[], None]
+) -> None:
+    """No wait is for ever, so that an interrupt is noticed. Raises DBAPIError without the lock."""
+    looked_at = time.monotonic()
+    while not ended.is_set():
+        try:
+            ended.wait(1)
+        except KeyboardInterrupt:
+            on_interrupt()
+        if time.monotonic() - looked_at >= LOCK_SECONDS:
+            looked_at = time.monotonic()
+            _require(require_lock, on_interrupt)
 
 
 def _require(lock: Callable[[], None], on_interrupt: Callable[[], None]) -> None:
