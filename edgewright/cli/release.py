@@ -8,7 +8,8 @@ from typing import Annotated
 from invoke.context import Context
 from rich.table import Table
 
-from edgewright.base.errors import CheckError
+from edgewright import __version__
+from edgewright.base.errors import CheckError, UserError, near_miss
 from edgewright.base.files import update_file
 from edgewright.base.layout import user_config
 from edgewright.board.catalogue import board_names
@@ -17,6 +18,7 @@ from edgewright.cli.common import (
     DEFAULT_BOARD,
     OUT,
     Json,
+    heavy,
     one_release,
     open_store,
     print_uncut,
@@ -38,6 +40,8 @@ from edgewright.release.documents import (
     vulnerability_report,
 )
 from edgewright.release.evidence import Evidence
+
+CYCLONEDX, SPDX = "cyclonedx", "spdx"
 
 
 @task_named("list")
@@ -194,17 +198,23 @@ def sbom(
     c: Context,
     release: OneRelease,
     out: Annotated[str, "write the bill to this file; default: only say where it lies"] = "",
+    format: Annotated[str, "cyclonedx, as it was signed, or spdx"] = CYCLONEDX,
     json: Json = False,
 ) -> None:
     """Show what a release is made of. Example: invoke release.sbom --board=a53-som"""
+    _require_format(format, out)
     release_id, behind = release.find()
     raw, bill = evidence.read_bill(behind)
-    texts = evidence.check_texts(behind, bill)
+    texts = evidence.read_texts(behind, bill)
     evidence.require_licences(bill, str(behind.sbom))
     place = Path(out) if out else behind.sbom
+    if format == SPDX:
+        writer, now = f"edgewright-{__version__}", datetime.now(UTC).replace(microsecond=0)
+        spdx = heavy("spdx", "release", "spdx")
+        raw = spdx.render(raw, bill, texts, str(behind.sbom), writer, now)
     if out:
         update_file(place, raw)
-    document = sbom_report(release_id, place, bill, texts)
+    document = sbom_report(release_id, place, bill, len(texts))
     if json:
         write_document(document)
         return
@@ -212,7 +222,21 @@ def sbom(
     for row in document.licences:
         table.add_row(row.component, row.version, row.licence)
     OUT.print(table)
-    say(f"{place}: {len(document.licences)} components, {texts} licence texts")
+    say(f"{place}: {len(document.licences)} components, {len(texts)} licence texts")
+
+
+def _require_format(name: str, out: str) -> None:
+    formats = (CYCLONEDX, SPDX)
+    if name not in formats:
+        raise UserError(
+            f"format '{name}'",
+            f"unknown{near_miss(name, formats)}",
+            facts=[f"formats: {', '.join(formats)}"],
+            next="the same command with one of them",
+        )
+    if name == SPDX and not out:
+        problem = "expected --out: a release has its bill in CycloneDX alone"
+        raise UserError(f"format '{name}'", problem, next="the same command with --out=FILE")
 
 
 @task

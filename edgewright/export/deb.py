@@ -164,7 +164,7 @@ def _checksums(content: Tree) -> Iterator[str]:
 def _documents(exported: Exported, maintainer: str) -> Tree:
     behind = evidence.beside(exported.release)
     _, bill = evidence.read_bill(behind)
-    evidence.check_texts(behind, bill)
+    evidence.read_texts(behind, bill)
     texts = {
         path: read_inside(behind.folder, path, limit=evidence.TEXT_BYTES)
         for path in licence_texts(bill, str(behind.sbom))

@@ -145,9 +145,9 @@ def read_bill(evidence: Evidence) -> tuple[bytes, Sbom]:
     return raw, read_sbom(raw, str(evidence.sbom))
 
 
-def check_texts(evidence: Evidence, sbom: Sbom) -> int:
-    """Compare all licence texts with the bill; how many there are. Raises UserError."""
-    problems, room = [], TEXTS_BYTES
+def read_texts(evidence: Evidence, sbom: Sbom) -> dict[str, bytes]:
+    """All licence texts by their paths, compared with the bill. Raises UserError."""
+    problems, room, read = [], TEXTS_BYTES, {}
     texts = licence_texts(sbom, str(evidence.sbom))
     for path, sha256 in texts.items():
         try:
@@ -156,6 +156,7 @@ def check_texts(evidence: Evidence, sbom: Sbom) -> int:
             problems.append(f"{path}: {fault.problem}")
             continue
         room -= len(text)
+        read[path] = text
         if hashlib.sha256(text).hexdigest() != sha256:
             problems.append(f"{path}: not the text that the bill of materials speaks of")
     for unlisted in _files(evidence.folder / LICENSES) - texts.keys():
@@ -164,7 +165,7 @@ def check_texts(evidence: Evidence, sbom: Sbom) -> int:
         raise UserError(
             str(evidence.folder), "licence texts differ from the bill", facts=problems, next=REBUILD
         )
-    return len(texts)
+    return read
 
 
 def _files(folder: Path) -> set[str]:
@@ -219,7 +220,7 @@ def verify(
             facts=[f"expected: {manifest.id}, sha256 {manifest_sha256}"],
             next=REBUILD,
         )
-    texts = check_texts(evidence, sbom)
+    texts = len(read_texts(evidence, sbom))
     if not evidence.envelope.is_file():
         return Proof(sbom=sbom, texts=texts, statement=None, key=None)
     opened = dsse.open_(

@@ -224,6 +224,13 @@ class SbomMetadata(Excerpt):
     component: SbomComponent | None = None
 
 
+class SbomDependency(Excerpt):
+    """What is in a component."""
+
+    ref: str
+    depends_on: Annotated[tuple[str, ...], Field(alias="dependsOn")] = ()
+
+
 class Sbom(Excerpt):
     """What is read of a bill."""
 
@@ -231,6 +238,7 @@ class Sbom(Excerpt):
     spec_version: Annotated[str, Field(alias="specVersion")]
     metadata: SbomMetadata = SbomMetadata()
     components: Annotated[tuple[SbomComponent, ...], Field(max_length=MOST_COMPONENTS)] = ()
+    dependencies: Annotated[tuple[SbomDependency, ...], Field(max_length=MOST_COMPONENTS)] = ()
 
     @property
     def unlicensed(self) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def test_the_bill_of_a_release_names_what_was_linked_and_its_licences(built: Bui
     parts = {part.ref: part.licence for part in bill.components}
 
     evidence.require_licences(bill, "bill")
-    assert evidence.check_texts(found, bill) >= len(parts)
+    assert len(evidence.read_texts(found, bill)) >= len(parts)
     assert parts["onnxruntime-minimal"] == "MIT"
     assert parts["libc.a"] == "LGPL-2.1-or-later"
     assert parts["model"] == "CC-BY-NC-SA-4.0"

@@ -52,7 +52,7 @@ RESERVED = {
 }
 # Seconds each, or not there without an extra.
 HEAVY = {"aiohttp", "dbos", "elpv_dataset", "matplotlib", "sqlalchemy", "torch", "torch_pruning"}
-HEAVY |= {"transformers"}
+HEAVY |= {"spdx_tools", "transformers"}
 
 NEED_MODEL = (
     *("edgewright.gallery", "edgewright.model"),
@@ -62,6 +62,8 @@ NEED_ROLLOUT = (
     *("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.fleet.site"),
     "edgewright.cli.rollout",
 )
+NEED_SPDX = ("edgewright.release.spdx",)
+NEED_AN_EXTRA = (*NEED_MODEL, *NEED_ROLLOUT, *NEED_SPDX)
 
 
 @cache
@@ -197,7 +199,7 @@ def test_documents_files_aside_and_locks_are_base_s_work(path: Path) -> None:
 def test_the_library_starts_without_the_heavy_libraries() -> None:
     """No chain of imports from outside those that need an extra reaches what it brings."""
     direct = {name_of(path): imports(at_import(tree(path))) for path in EVERY}
-    reached = {name for name in direct if not name.startswith((*NEED_MODEL, *NEED_ROLLOUT))}
+    reached = {name for name in direct if not name.startswith(NEED_AN_EXTRA)}
     while more := set().union(*(direct[name] & set(direct) for name in reached)) - reached:
         reached |= more
 
@@ -224,8 +226,8 @@ def normal(distribution: str) -> str:
 @pytest.mark.parametrize("path", EVERY, ids=name_of)
 def test_every_library_that_is_imported_is_declared(path: Path) -> None:
     name = name_of(path)
-    extra = "model" if name.startswith(NEED_MODEL) else None
-    allowed = declared("rollout" if name.startswith(NEED_ROLLOUT) else extra)
+    needs = {"model": NEED_MODEL, "rollout": NEED_ROLLOUT, "spdx": NEED_SPDX}
+    allowed = declared(next((extra for extra in needs if name.startswith(needs[extra])), None))
 
     for library in third_party(imports(ast.walk(tree(path)))):
         assert allowed & {normal(name) for name in providers().get(library, [library])}, library

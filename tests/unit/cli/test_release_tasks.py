@@ -68,6 +68,20 @@ def test_the_bill_lists_parts_and_licences(release: Release, capsys: Shown) -> N
     assert licences == {item.name: item.licence for item in INGREDIENTS}
 
 
+def test_the_bill_is_written_in_spdx_too(release: Release, tmp_path: Path, capsys: Shown) -> None:
+    options = (f"--path={release.folder}", "--format=spdx")
+    place = tmp_path / "bill.spdx.json"
+
+    answer = document("release.sbom", *options, f"--out={place}", shown=capsys)
+
+    assert answer["sbom"] == str(place)
+    assert json.loads(place.read_text())["spdxVersion"] == "SPDX-2.3"
+    assert run("release.sbom", *options) == 2
+    assert "expected --out" in capsys.readouterr().err
+    assert run("release.sbom", f"--path={release.folder}", "--format=spdy") == 2
+    assert "did you mean 'spdx'" in capsys.readouterr().err
+
+
 def test_a_vulnerable_part_ends_with_4(release: Release, tmp_path: Path, capsys: Shown) -> None:
     events = [{"introduced": "0"}, {"fixed": "1:1.3.2-1"}]
     package = {"ecosystem": "Debian:13", "name": "zlib"}
