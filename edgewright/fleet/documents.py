@@ -264,6 +264,7 @@ class SiteAnswer(Shown, Part):
     current: str | None = None
     restarts: int | None = Field(None, ge=0)  # of its service
     floor: int = Field(0, ge=0)  # the number of its last order
+    celsius: float | None = Field(None, ge=-40, le=150)  # of its hottest zone
     problem: str | None = Field(None, max_length=1000)  # why nobody knows
 
 
@@ -279,13 +280,17 @@ class SiteRenewal(Part):
     attempts: tuple[int, ...]
 
 
+# Eighteen digits, as on a board: what is above it does not fit into the ledger's column.
+MOST_FENCE = 10**18 - 1
+
+
 class SiteFence(Document):
     """`POST /v1/fence`, and its answer: a fence above the board's own."""
 
     version: Literal[1] = 1
     attempt: int
     fence: int
-    last: int  # the board's
+    last: int = Field(ge=0, le=MOST_FENCE)  # the board's
 
 
 class SiteReport(Shown, Part):

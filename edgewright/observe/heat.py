@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from edgewright.observe.board_files import BoardFiles
 
+ZONES = ("sys/class/thermal/thermal_zone*/type", "sys/class/thermal/thermal_zone*/temp")
 PATTERNS = (
     "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
     "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
     "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq",
     "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq",
-    "sys/class/thermal/thermal_zone*/type",
-    "sys/class/thermal/thermal_zone*/temp",
+    *ZONES,
     "sys/class/thermal/thermal_zone*/trip_point_*_type",
     "sys/class/thermal/thermal_zone*/trip_point_*_temp",
     "sys/class/thermal/cooling_device*/type",
@@ -55,6 +55,14 @@ def zones(files: BoardFiles) -> list[Zone]:
         _zone(files, f"sys/class/thermal/{match[1]}", match[1])
         for match in files.matches(r"sys/class/thermal/(thermal_zone[0-9]+)/temp")
     ]
+
+
+def hottest(files: BoardFiles) -> float | None:
+    """°C; None of a board that measures none."""
+    return max(
+        (zone.celsius for zone in zones(files) if zone.celsius is not None),
+        default=None,
+    )
 
 
 def _zone(files: BoardFiles, folder: str, name: str) -> Zone:

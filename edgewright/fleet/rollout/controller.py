@@ -19,7 +19,7 @@ from edgewright.base.errors import EdgewrightError, InterruptedWorkError, Target
 from edgewright.base.text import visible
 from edgewright.fleet.rollout import gates
 from edgewright.fleet.rollout.durable import Steps
-from edgewright.fleet.rollout.gates import VERDICTS, Measured, Reading, Word
+from edgewright.fleet.rollout.gates import VERDICTS, Measured, Numbers, Reading, Word
 from edgewright.fleet.rollout.ledger import Claim, Ledger, Member, Report
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import FAILED, Goal, Outcome, Retry, State
@@ -44,6 +44,7 @@ class Observation:
     current: str | None
     restarts: int | None = None  # of its service
     floor: int = 0  # the number of its last order
+    celsius: float | None = None  # of its hottest zone
 
 
 class Boards(Protocol):
@@ -218,12 +219,19 @@ class Controller:
                 continue
             wait_s = self._tick_s  # or until a board ends
             if not crew.at_work:
-                if goal is Goal.FORMER:  # what a site had begun has ended meanwhile
-                    ledger.take_back(self._rollout, wave)
-                counts = ledger.counts(self._rollout)
-                at_work = any(state is State.RUNNING for _, state in counts)
-                if not at_work and (stop or (may_begin and (goal, State.READY) not in counts)):
+                counts = self._counts(wave, goal)
+                is_none_left = bool(stop) or (may_begin and (goal, State.READY) not in counts)
+                if is_none_left and not _any_runs(counts):
                     return stop or OVER
+
+    def _counts(self, wave: int, goal: Goal) -> Counter[tuple[Goal, State]]:
+        """Boards by goals and states, once those that sites had begun are to go back too."""
+        counts = self._ledger.counts(self._rollout)
+        # Not while any is at work: what ended between these two looks would not go back.
+        if goal is Goal.FORMER and not _any_runs(counts):
+            self._ledger.take_back(self._rollout, wave)
+            counts = self._ledger.counts(self._rollout)
+        return counts
 
     def _begin(self, crew: "Crew", goal: Goal) -> int:
         """Begin work on boards that are ready for a goal, as far as there is room; on how many."""
@@ -294,6 +302,10 @@ class Controller:
             ]
             with ThreadPoolExecutor(self._plan.parallel) as pool:  # of threads as they are needed
                 readings = tuple(pool.map(self._reading, members))
+            self._ledger.note_results(
+                self._rollout,
+                {each.board: each.measured.model_dump_json() for each in readings},
+            )
             verdicts = gates.judge(self._gates, readings)
             text = VERDICTS.dump_json(verdicts).decode()
             self._ledger.judge(self._rollout, wave, text)
@@ -325,7 +337,14 @@ class Controller:
         restarts = None
         if seen is not None and seen.restarts is not None and measured.restarts is not None:
             restarts = max(seen.restarts - measured.restarts, 0)
+        if seen is not None and seen.celsius is not None:
+            after = (measured.after or Numbers()).model_copy(update={"celsius": seen.celsius})
+            measured = measured.model_copy(update={"after": after})
         return Reading(board=member.board, failure=failure, measured=measured, restarts=restarts)
+
+
+def _any_runs(counts: Counter[tuple[Goal, State]]) -> bool:
+    return any(state is State.RUNNING for _, state in counts)
 
 
 class Crew:

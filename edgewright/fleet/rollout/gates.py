@@ -27,6 +27,8 @@ EXACT = 50  # pairs; above, the normal distribution is as good
 
 GATE = re.compile(r"(?P<name>[a-z0-9]+)<=(?P<limit>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<percent>%?)")
 DEFAULT = "failures<=5%,p95<=10%,memory<=10%,accuracy<=0%,restarts<=0"
+# Not among them: boards without a sensor would have every wave wait for a person.
+EXAMPLE = f"{DEFAULT},temperature<=10"
 
 
 class Numbers(Part):
@@ -35,6 +37,9 @@ class Numbers(Part):
     p95_ms: float | None = None  # of an inference
     peak_rss_kb: int | None = None
     right: float | None = None  # share of the golden images, 0 to 1
+    # Of the hottest zone, while the service runs: of the former release just before the deploy, of
+    # the new one at the end of the soak time.
+    celsius: float | None = None
 
 
 class Measured(Part):
@@ -80,8 +85,8 @@ VERDICTS = TypeAdapter(tuple[Verdict, ...])  # of a wave, as the ledger keeps th
 class Gate:
     """A limit of what a wave may show."""
 
-    name: Literal["failures", "p95", "memory", "accuracy", "restarts"]
-    limit: float  # of a share: 0.05 for 5 %
+    name: Literal["failures", "p95", "memory", "accuracy", "temperature", "restarts"]
+    limit: float  # of a share: 0.05 for 5 %; of a temperature: °C
     is_share: bool
 
     def __str__(self) -> str:
@@ -97,6 +102,7 @@ SHARES: Mapping[str, bool | None] = {  # whether a limit is one; None: as it is 
     "p95": True,
     "memory": True,
     "accuracy": True,
+    "temperature": False,
     "restarts": False,
 }
 
@@ -112,7 +118,7 @@ def parse(text: str) -> tuple[Gate, ...]:
             raise UserError(
                 f"--gate={text}",
                 f"'{word.strip()}' is no gate",
-                facts=[f"expected some of: {DEFAULT}"],
+                facts=[f"expected some of: {EXAMPLE}"],
                 next="the same command without --gate, or with some of these and your limits",
             )
         if name in gates:
@@ -180,7 +186,8 @@ class _Paired:
 
     words: str
     unit: str
-    worse: Callable[[Numbers, Numbers], float | None]  # as a share: 0.1 for 10 % more
+    worse: Callable[[Numbers, Numbers], float | None]  # as a share: 0.1 for 10 % more; or in °C
+    scale: int = 100  # from a change to the number that is shown
 
     def __call__(self, gate: Gate, readings: Sequence[Reading]) -> Verdict:
         changes: dict[str, float] = {}
@@ -204,7 +211,7 @@ class _Paired:
         if len(changes) >= MINIMUM_PAIRS:
             middle, top = median(changes.values()), max(changes.values())
             found = (
-                f"median {middle * 100:+.1f} {self.unit}, at most {top * 100:+.1f} {self.unit}, "
+                f"median {self.shown(middle)}, at most {self.shown(top)}, "
                 f"{len(beyond)} of {len(changes)} boards beyond the limit"
             )
         return Verdict(
@@ -218,6 +225,9 @@ class _Paired:
             p=round(p, 6) if changes else None,
         )
 
+    def shown(self, change: float) -> str:
+        return f"{change * self.scale:+.1f} {self.unit}"
+
     def change(self, measured: Measured) -> float | None:
         """How much worse a board became; None where it was not measured both before and after."""
         before, after = measured.before, measured.after
@@ -226,6 +236,12 @@ class _Paired:
 
 def _more(before: float | None, after: float | None) -> float | None:
     return after / before - 1 if before and after is not None else None
+
+
+def _hotter(before: Numbers, after: Numbers) -> float | None:
+    if before.celsius is None or after.celsius is None:
+        return None
+    return after.celsius - before.celsius
 
 
 def _fewer_right(before: Numbers, after: Numbers) -> float | None:
@@ -250,6 +266,9 @@ JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
     "accuracy": _Paired(
         words="share of the golden images that is lost", unit="points", worse=_fewer_right
     ),
+    "temperature": _Paired(
+        words="hottest zone at the end of the soak time", unit="°C", worse=_hotter, scale=1
+    ),
 }
 
 
@@ -257,6 +276,13 @@ def change_of(gate: Gate, measured: Measured) -> float | None:
     """What the gate compares on one board; None for a gate that does not compare measurements."""
     judge = JUDGES[gate.name]
     return judge.change(measured) if isinstance(judge, _Paired) else None
+
+
+def shown_change(gate: Gate, change: float) -> str:
+    """`+12.0 %`, `+1.0 points`, `+3.2 °C`."""
+    judge = JUDGES[gate.name]
+    assert isinstance(judge, _Paired), f"{gate} compares no measurements"
+    return judge.shown(change)
 
 
 def signed_rank(differences: Sequence[float]) -> float:

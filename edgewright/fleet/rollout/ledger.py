@@ -796,6 +796,16 @@ class Ledger:
             if _insert_new(connection, VERDICTS, row):
                 self._add(connection, rollout, "judged", f"wave {wave}")
 
+    def note_results(self, rollout: str, results: Mapping[str, str]) -> None:
+        """What boards have measured by now (JSON), in place of what their attempts did."""
+        with self._begin() as connection:
+            for board, result in results.items():
+                connection.execute(
+                    MEMBERS.update()
+                    .where(MEMBERS.c.rollout == rollout, MEMBERS.c.board == board)
+                    .values(result=result)
+                )
+
     def verdicts(self, rollout: str) -> Mapping[int, str]:
         query = sa.select(VERDICTS).where(VERDICTS.c.rollout == rollout).order_by(VERDICTS.c.wave)
         with self._begin() as connection:

@@ -24,6 +24,8 @@ from edgewright.fleet.rollout.controller import HopelessError, Observation
 from edgewright.fleet.rollout.gates import Measured, Numbers
 from edgewright.fleet.rollout.ledger import Claim, Order
 from edgewright.fleet.rollout.sites import Sites
+from edgewright.observe import heat
+from edgewright.observe.board_files import read_files
 from edgewright.release.keys import is_ahead
 from edgewright.release.manifest import MANIFEST, Release, read_manifest
 from edgewright.release.minisign import parse_signature
@@ -135,7 +137,9 @@ class OnBoards:
             current = Edgectl(board=connected, root=root).status().current
             if current in (None, release.id):
                 return None
-            return _numbers(one_board.smoke_current(connected, root, self._login.deployer))
+            celsius = _celsius(connected)  # before the smoke test heats it
+            report = one_board.smoke_current(connected, root, self._login.deployer)
+            return _numbers(report).model_copy(update={"celsius": celsius})
         except (AbsentError, RefusedError):
             return None
 
@@ -169,11 +173,20 @@ class OnBoards:
         with self._login.connect(place.target) as connected:
             edgectl = Edgectl(board=connected, root=place.profile.deploy.root).status()
             state = service.status(connected, place.profile)
+            celsius = _celsius(connected)
         return Observation(
             current=edgectl.current,
             restarts=state.restarts if state.installed else None,
             floor=edgectl.floor.sequence if edgectl.floor else 0,
+            celsius=celsius,
         )
+
+
+def _celsius(board: Board) -> float | None:
+    """Of the hottest zone; those that an emulator shows are its host's."""
+    if board.target.emulated:
+        return None
+    return heat.hottest(read_files(board, heat.ZONES))
 
 
 def _hopeless(fault: EdgewrightError) -> HopelessError:

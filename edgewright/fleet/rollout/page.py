@@ -16,7 +16,7 @@ from edgewright.fleet.documents import (
     RolloutStatus,
 )
 from edgewright.fleet.rollout import gates
-from edgewright.fleet.rollout.gates import Verdict, Word
+from edgewright.fleet.rollout.gates import Gate, Verdict, Word
 from edgewright.fleet.rollout.ledger import Event, Rollout
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Outcome
@@ -38,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """Boards by how much worse they became, as shares: 0.1 for 10 %."""
+    """Boards by how much worse they became, as their gate counts it."""
 
     bars: tuple[Bar, ...]
     boards: int
@@ -58,6 +58,10 @@ class Judged:
     boards: tuple[RolloutBoard, ...]  # beyond the limit, the worst first
     changes: Mapping[str, float]  # of each board that was measured before and after
     of_wave: int  # boards that it judged
+    gate: Gate
+
+    def shown(self, change: float) -> str:
+        return gates.shown_change(self.gate, change)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +134,7 @@ def _judged(status: RolloutStatus, wave: int, verdict: Verdict) -> Judged:
         histogram=_histogram(list(changes.values()), gate.limit) if changes else None,
         boards=tuple(members[name] for name in verdict.boards),
         changes=changes,
+        gate=gate,
         of_wave=sum(board.state != "excluded" for board in members.values()),
     )
 

@@ -160,4 +160,9 @@ class WithSites:
             raise TargetError(board, "its site does not answer")
         if answer.problem is not None:
             raise TargetError(board, answer.problem)
-        return Observation(current=answer.current, restarts=answer.restarts, floor=answer.floor)
+        return Observation(
+            current=answer.current,
+            restarts=answer.restarts,
+            floor=answer.floor,
+            celsius=answer.celsius,
+        )

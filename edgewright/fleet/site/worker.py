@@ -212,7 +212,12 @@ class SiteWorker:
     def _look(self, board: str) -> SiteAnswer:
         try:
             seen = self._boards.look(board)
-            return SiteAnswer(current=seen.current, restarts=seen.restarts, floor=seen.floor)
+            return SiteAnswer(
+                current=seen.current,
+                restarts=seen.restarts,
+                floor=seen.floor,
+                celsius=seen.celsius,
+            )
         except EdgewrightError as fault:
             return SiteAnswer(problem=fault.problem[:REASON])
         except Exception as bug:  # one board's answer never keeps those of others from the ledger

@@ -82,13 +82,12 @@ def system_of(files: BoardFiles) -> System:
 def reading_of(files: BoardFiles, at_s: float) -> Reading:
     """What the files of one moment say."""
     clocks, cooling = heat.clocks(files), heat.cpu_cooling(files)
-    temperatures = [zone.celsius for zone in heat.zones(files) if zone.celsius is not None]
     currents = [clock.current for clock in clocks if clock.current]
     load = (files.text("proc/loadavg") or "").partition(" ")[0]
     return Reading(
         at_s=round(at_s, 3),
         mhz=min(currents) // 1000 if currents else None,
-        temperature_c=max(temperatures, default=None),
+        temperature_c=heat.hottest(files),
         cooling_state=max(cooling.values(), default=None),
         load=float(load) if re.fullmatch(r"[0-9]{1,6}\.[0-9]{2}", load) else None,
         power=tuple(_power(files))[:MOST_SENSORS],

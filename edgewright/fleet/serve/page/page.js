@@ -101,8 +101,9 @@ const MEASUREMENTS = { // as a share: 0.1 for 10 % more
   p95: (before, after) => before.p95_ms ? after.p95_ms / before.p95_ms - 1 : null,
   memory: (before, after) => before.peak_rss_kb ? after.peak_rss_kb / before.peak_rss_kb - 1 : null,
   accuracy: (before, after) => before.right - after.right,
+  temperature: (before, after) => after.celsius - before.celsius, // no share
 };
-const FIELDS = { p95: "p95_ms", memory: "peak_rss_kb", accuracy: "right" };
+const FIELDS = { p95: "p95_ms", memory: "peak_rss_kb", accuracy: "right", temperature: "celsius" };
 
 function changesOf(gate, wave) {
   const changes = [], field = FIELDS[gate];
@@ -126,9 +127,9 @@ function plot(gate, wave) {
   low -= margin; high += margin;
   const bins = new Array(BINS).fill(0), place = (value) => (value - low) / (high - low);
   for (const change of changes) bins[Math.min(Math.floor(place(change) * BINS), BINS - 1)] += 1;
-  const most = Math.max(...bins), percent = (value) => `${(value * 100).toFixed(1)} %`;
+  const most = Math.max(...bins), shown = (value) => name === "temperature" ? `${value.toFixed(1)} °C` : `${(value * 100).toFixed(1)} %`;
   const svg = element("svg", { viewBox: "0 0 320 92", role: "img" });
-  svg.setAttribute("aria-label", `${changes.length} boards by their change, limit ${percent(limit)}`);
+  svg.setAttribute("aria-label", `${changes.length} boards by their change, limit ${shown(limit)}`);
   bins.forEach((boardsInBin, bin) => {
     const height = boardsInBin && Math.max(boardsInBin / most * 60, 1.5);
     const isBeyond = low + (bin + 0.5) * (high - low) / BINS > limit;
@@ -138,9 +139,9 @@ function plot(gate, wave) {
   const x = place(limit) * 320, isRight = x > 200;
   svg.append(element("line", { x1: 0, x2: 320, y1: 74.5, y2: 74.5, class: "axis" }),
     element("line", { x1: x, x2: x, y1: 4, y2: 74, class: "limit" }),
-    element("text", { x: isRight ? x - 4 : x + 4, y: 10, "text-anchor": isRight ? "end" : "start" }, `limit ${percent(limit)}`),
-    element("text", { x: 0, y: 88 }, percent(low)),
-    element("text", { x: 320, y: 88, "text-anchor": "end" }, percent(high)));
+    element("text", { x: isRight ? x - 4 : x + 4, y: 10, "text-anchor": isRight ? "end" : "start" }, `limit ${shown(limit)}`),
+    element("text", { x: 0, y: 88 }, shown(low)),
+    element("text", { x: 320, y: 88, "text-anchor": "end" }, shown(high)));
   return svg;
 }
 
@@ -261,7 +262,8 @@ function showBoard() {
   if (!board) return byId("board").replaceChildren();
   const measured = board.measured || {}, numbers = (some) => some
     ? [some.p95_ms !== null && `p95 ${some.p95_ms.toFixed(1)} ms`, some.peak_rss_kb !== null && `${some.peak_rss_kb} KiB`,
-      some.right !== null && `${(some.right * 100).toFixed(1)} % right`].filter(Boolean).join(", ") : "";
+      some.right !== null && `${(some.right * 100).toFixed(1)} % right`,
+      some.celsius !== null && `${some.celsius.toFixed(1)} °C`].filter(Boolean).join(", ") : "";
   const facts = { board: board.board, site: board.site, wave: board.wave, state: stateOf(board), tries: board.tries,
     release: board.release, former: board.former, reason: board.reason, before: numbers(measured.before), after: numbers(measured.after) };
   return byId("board").replaceChildren(...Object.entries(facts).filter(([, value]) => value !== "" && value !== null)

@@ -34,6 +34,7 @@ class Fakes:
     at_work: Counter[str] = field(default_factory=Counter)
     most: Counter[str] = field(default_factory=Counter)  # at work at once, of each site
     restarts: Counter[str] = field(default_factory=Counter)
+    celsius: float | None = None  # after the soak time
     holds: threading.Event | None = None  # boards wait for it
     sites: int = 3
 
@@ -64,7 +65,9 @@ class Fakes:
         self.current[claim.board] = "old"
 
     def look(self, board: str) -> Observation:
-        return Observation(current=self.current[board], restarts=self.restarts[board])
+        return Observation(
+            current=self.current[board], restarts=self.restarts[board], celsius=self.celsius
+        )
 
     def opening(self, board: str) -> float:
         return 0.0
@@ -244,6 +247,28 @@ def test_a_service_that_restarts_and_a_board_that_went_back_are_seen_after_the_s
     assert named["failures<=5%"] == (first[1],)
 
 
+def test_boards_that_run_hot_after_the_soak_time_are_taken_back_and_the_ledger_says_how_hot(
+    database: Database,
+) -> None:
+    boards = Fakes(after=Numbers(p95_ms=40.0), celsius=71.0)
+    install = boards.install
+
+    def cool(claim: Claim, next_fence: NextFence) -> Measured:
+        measured = install(claim, next_fence)
+        return measured.model_copy(update={"before": Numbers(p95_ms=40.0, celsius=52.0)})
+
+    boards.install = cool  # type: ignore[method-assign]
+    ledger = begin(database, boards, gates="failures<=0,temperature<=10")
+
+    assert conduct(ledger, boards) == "stopped"
+
+    (no,) = [v for v in gates_of(ledger) if v.word is gates.Word.NO]
+    assert no.found == "median +19.0 °C, at most +19.0 °C, 6 of 6 boards beyond the limit"
+    results = [member.result for member in ledger.members("bread", 1)]
+    measured = [Measured.model_validate_json(result) for result in results if result]
+    assert [each.after for each in measured] == [Numbers(p95_ms=40.0, celsius=71.0)] * 6
+
+
 def test_a_board_whose_answer_nobody_understands_ends_no_rollout(database: Database) -> None:
     boards = Fakes()
     boards.faults["oven-3"] = [ValueError("half \udc80 of a letter")]
@@ -408,6 +433,62 @@ def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: D
     assert conduct(ledger, boards) == "stopped"
     thread.join(10)
     assert set(boards.current.values()) == {"old"}
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_what_ends_at_a_site_at_any_moment_of_the_way_back_goes_back_too(
+    database: Database, moment: int
+) -> None:
+    boards = Fakes(count=6, sites=6, after=Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0))
+    far = {"waves": "100%", "gates": "failures<=2,p95<=10%", "dial_out": ("hall-5",)}
+    ledger = begin(database, boards, **far)
+    open_wave, take_back, counts = ledger.open_wave, ledger.take_back, ledger.counts
+    at_work: list[Claim] = []
+    looks = 0
+
+    def claim(goal: Goal) -> list[Claim]:
+        return [
+            *ledger.claim("bread", worker="site", limit=1, lease_s=60, goal=goal, site="hall-5")
+        ]
+
+    def end(claims: list[Claim], outcome: Outcome, current: str) -> None:
+        for work in claims:
+            boards.current["oven-5"] = current
+            ledger.finish([Report(claim=work, outcome=outcome)], Retry())
+        claims.clear()
+
+    def look() -> None:
+        nonlocal looks
+        if ledger.verdicts("bread"):
+            looks += 1
+            if looks == moment:
+                end(at_work, Outcome.DONE, "new")
+            end(claim(Goal.FORMER), Outcome.DONE, "old")
+
+    def open_and_fail(rollout: str, wave: int) -> None:
+        open_wave(rollout, wave)
+        end(claim(Goal.RELEASE), Outcome.HOPELESS, "old")
+
+    def take_back_and_look(rollout: str, wave: int) -> int:
+        if not looks:  # an operator, in the instant after the gate's word
+            ledger.reopen("bread")
+            at_work.extend(claim(Goal.RELEASE))
+        count = take_back(rollout, wave)
+        look()
+        return count
+
+    def count_and_look(rollout: str, wave: int | None = None) -> Counter[tuple[Goal, State]]:
+        counted = counts(rollout, wave)
+        look()
+        return counted
+
+    ledger.open_wave = open_and_fail  # type: ignore[method-assign]
+    ledger.take_back = take_back_and_look  # type: ignore[method-assign]
+    ledger.counts = count_and_look  # type: ignore[method-assign]
+
+    assert conduct(ledger, boards) == "stopped"
+    assert set(boards.current.values()) == {"old"}
+    assert at_work == []
 
 
 def test_a_pause_begins_no_board_and_ends(database: Database) -> None:

@@ -108,6 +108,44 @@ def test_answers_that_are_lost(after: float, word: Word) -> None:
 
 
 @pytest.mark.parametrize(
+    ("hotter", "word", "found"),
+    [
+        (12.5, Word.NO, "median +14.5 °C, at most +16.5 °C, 5 of 5 boards beyond the limit"),
+        (2.0, Word.YES, "median +4.0 °C, at most +6.0 °C, 0 of 5 boards beyond the limit"),
+    ],
+)
+def test_boards_that_become_hotter(hotter: float, word: Word, found: str) -> None:
+    """Each against itself: one of these boards stands in the sun."""
+    readings = [
+        Reading(
+            board=f"b-{n}",
+            failure=None,
+            measured=Measured(
+                before=Numbers(celsius=before), after=Numbers(celsius=before + hotter + n)
+            ),
+        )
+        for n, before in enumerate((41.0, 43.5, 40.0, 39.5, 68.0))
+    ]
+
+    said = verdict("temperature<=10", readings)
+
+    assert (said.word, said.found) == (word, found)
+    (gate,) = gates.parse("temperature<=10")
+    assert gates.change_of(gate, readings[0].measured) == hotter
+
+
+def test_boards_without_a_sensor_are_no_verdict() -> None:
+    none = verdict("temperature<=10", p95(SLOWER))
+
+    assert (none.word, none.pairs) == (Word.NONE, 0)
+
+
+def test_a_temperature_is_no_share() -> None:
+    with pytest.raises(UserError, match=r"'temperature<=10%' is no gate"):
+        gates.parse("temperature<=10%")
+
+
+@pytest.mark.parametrize(
     ("gate", "word"),
     [
         ("failures<=0", Word.NO),

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,8 +9,10 @@ from edgewright.board.catalogue import load_board
 from edgewright.deploy import install, remote
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.install import Deployer
+from edgewright.deploy.remote import Result
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
 from edgewright.fleet.documents import SiteAnswer
+from edgewright.fleet.rollout import on_boards
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Claim
 from edgewright.fleet.rollout.on_boards import (
@@ -102,6 +104,22 @@ def test_a_site_that_names_a_path_gets_nothing_signed_that_lies_there(
 
     assert [former.release for former in formers] == [answer.current]
     assert [*orders] == ([] if is_hostile else [old.id])
+
+
+class Warm(StandIn):
+    """A board whose zones are read."""
+
+    def answer(self, argv: Sequence[str], data: bytes) -> Result:
+        zones = "sys/class/thermal/thermal_zone{}/temp {}\n"
+        text = zones.format(0, 48_250) + zones.format(1, 61_500) + zones.format(2, 999_999)
+        return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
+
+
+@pytest.mark.parametrize(("emulated", "celsius"), [(False, 61.5), (True, None)])
+def test_the_hottest_zone_of_a_board_but_not_of_an_emulator_s_host(
+    emulated: bool, celsius: float | None
+) -> None:
+    assert on_boards._celsius(Warm(emulated=emulated)) == celsius
 
 
 def test_a_board_that_a_stalled_worker_may_still_switch_has_not_gone_back(

@@ -21,6 +21,7 @@ from edgewright.deploy.install import NextFence
 from edgewright.fleet.documents import (
     Invitation,
     SiteAnswer,
+    SiteFence,
     SiteReceipt,
     SiteReport,
     SiteRequest,
@@ -222,7 +223,7 @@ def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> N
 
     def restless(board: str) -> Observation:
         looks[board] += 1
-        return Observation(current=ovens.current[board], restarts=3)
+        return Observation(current=ovens.current[board], restarts=3, celsius=61.5)
 
     ovens.look = restless  # type: ignore[method-assign]
     with (
@@ -235,6 +236,19 @@ def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> N
 
     assert set(looks) == set(fleet.far)
     assert {ovens.current[board] for board in fleet.far} == {"old"}
+    results = {member.board: member.result for member in fleet.ledger.members("bread")}
+    assert '"celsius":61.5' in str(results["oven-1"])
+
+
+def test_a_fence_that_no_board_can_have_is_refused(fleet: Fleet) -> None:
+    """The ledger's column does not hold it, either."""
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (claim, *_) = lease(site, [*fleet.far]).claims
+        body = SiteFence.model_construct(attempt=claim.attempt, fence=claim.fence, last=10**30)
+        with pytest.raises(RefusedError, match="is not understood"):
+            site.line.tell("/v1/fence", body)
 
 
 def test_an_invitation_counts_once(fleet: Fleet) -> None:
