@@ -75,6 +75,7 @@ GROUPS = (
             "crash": ("crash",),
             "debug": ("debug",),
             "report": ("report",),
+            "trace": ("trace",),
             "soak": ("soak",),
         },
     ),

@@ -17,7 +17,6 @@ from edgewright.cli.common import ERR, OUT, Json, Reach, task, workspace, write_
 from edgewright.cli.crash import Symbols, symbol_folders
 from edgewright.deploy import install
 from edgewright.deploy.remote import Board
-from edgewright.observe.debug.server import debian_server
 from edgewright.observe.debug.session import (
     DEBUGGER,
     DebugReport,
@@ -26,6 +25,7 @@ from edgewright.observe.debug.session import (
     server_command,
     subject_of,
 )
+from edgewright.observe.tool_bundle import GDBSERVER, debian_tool
 
 SCRIPT_SECONDS = 1800
 
@@ -42,14 +42,14 @@ def debug(
     """Debug edge-infer on a board by gdb. Example: invoke debug --board=a53-som --lab"""
     if json and not script:
         raise UserError("--json", "a debugger at work writes no document", next="add --script=FILE")
-    arguments, commands = _arguments(run), expanded(script) if script else None
+    arguments, commands = run_arguments(run), expanded(script) if script else None
     if commands and not commands.is_file():
         raise UserError(f"--script={script}", "no such file", next="--script with a file of gdb's")
     if process.which(DEBUGGER) is None:
         raise UserError(DEBUGGER, "is not installed", next=f"apt-get install {DEBUGGER}")
     stores, work = symbol_folders(symbols), workspace()
     log = work.build(reach.board).logs / "gdbserver.log"
-    server = debian_server(reach.profile.abi.arch, user_cache(), log)
+    server = debian_tool(GDBSERVER, reach.profile.abi.arch, user_cache(), log)
     with reach.connect() as board:
         with screens.deploy_progress(ERR) as progress:
             board.prepare()
@@ -71,7 +71,7 @@ def debug(
         OUT.print("\n".join(report.output), soft_wrap=True)
 
 
-def _arguments(run: str) -> list[str]:
+def run_arguments(run: str) -> list[str]:
     """Raises UserError for a quote that does not end."""
     try:
         return shlex.split(run)

@@ -92,6 +92,7 @@ from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.report.document import ReleaseReport
 from edgewright.observe.startup import StartupReport
+from edgewright.observe.trace.session import TraceReport
 from edgewright.observe.transfer_rate import TransferReport
 from edgewright.release.documents import (
     ChannelReport,
@@ -217,6 +218,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "soak": SoakReport,
     "status": StatusReport,
     "test": of_tasks.ChecksPassed,
+    "trace": TraceReport,
     "trust": of_tasks.OfferedHostKey,
 }
 # What a task prints instead: under another option, or where it fails before its own document.

@@ -13,7 +13,7 @@ from tests.schemas import require_valid
 
 OVER_SSH = (
     *("deploy", "smoke", "status", "doctor", "rollback", "keys.provision", "keys.revoke"),
-    *("keys.floor", "keys.forget", "soak", "crash", "debug", "report"),
+    *("keys.floor", "keys.forget", "soak", "crash", "debug", "report", "trace"),
     *("service.install", "service.remove", "bench.transfer", "bench.board"),
 )
 WAYS = ("--board", "--host", "--emulated", "--lab", "--ask-password")

@@ -12,8 +12,8 @@ from edgewright.base.files import copy_file
 from edgewright.base.progress import Progress
 from edgewright.board.symbol_store import debug_path, program_path
 from edgewright.deploy.remote import ConnectionLostError, Result
-from edgewright.observe.debug.server import Server
 from edgewright.observe.debug.session import Subject, debugger, server_command, subject_of
+from edgewright.observe.tool_bundle import ToolBundle
 from tests.boards import LocalBoard, StandIn
 from tests.checkout import ROOT
 
@@ -28,16 +28,16 @@ INFO = {
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
+def server(tmp_path: Path) -> ToolBundle:
     """A gdbserver that only has a version."""
     folder = tmp_path / "server"
     folder.mkdir()
     (folder / "ld.so").write_text('#!/bin/sh\n[ "$4" = --version ] && [ -e "$3" ]\n')
     (folder / "gdbserver").write_text("program")
-    return Server(folder=folder, loader="ld.so")
+    return ToolBundle(folder=folder, loader="ld.so", program="gdbserver")
 
 
-def test_a_server_is_brought_once(server: Server, tmp_path: Path) -> None:
+def test_a_server_is_brought_once(server: ToolBundle, tmp_path: Path) -> None:
     board, root = LocalBoard(), str(tmp_path / "root")
 
     target = server.install(board, root, Progress())
@@ -50,7 +50,9 @@ def test_a_server_is_brought_once(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut_at", [2, 3, 4, 5])
-def test_an_upload_that_was_cut_is_begun_anew(server: Server, tmp_path: Path, cut_at: int) -> None:
+def test_an_upload_that_was_cut_is_begun_anew(
+    server: ToolBundle, tmp_path: Path, cut_at: int
+) -> None:
     root = str(tmp_path / "root")
     with pytest.raises(ConnectionLostError):
         server.install(LocalBoard(cut_at=cut_at, how="half"), root, Progress())
@@ -60,7 +62,7 @@ def test_an_upload_that_was_cut_is_begun_anew(server: Server, tmp_path: Path, cu
     assert (Path(target) / "gdbserver").read_text() == "program"
 
 
-def test_a_server_that_does_not_start_is_told(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_is_told(server: ToolBundle, tmp_path: Path) -> None:
     (server.folder / "ld.so").write_text("#!/bin/sh\nexit 1\n")
 
     with pytest.raises(TargetError, match="does not start"):
