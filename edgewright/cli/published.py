@@ -81,8 +81,8 @@ def publish(c: Context, options: PublishOptions, json: Json = False) -> None:
     store = open_store(options.store, make=True)
     if options.channel:  # a name that nobody knows is refused before anything is published
         channels.channel(store, built.manifest.board, options.channel, user_config())
-    done = published.publish(built, store, trusted())
-    item, pointer = done.published, None
+    publication = published.publish(built, store, trusted())
+    item, pointer = publication.published, None
     if options.channel:
         pointer = point(store, item.board, options.channel, item.release, options.key)
     if json:
@@ -92,15 +92,15 @@ def publish(c: Context, options: PublishOptions, json: Json = False) -> None:
             store=options.store,
             files=len(item.files),
             bytes=item.total_bytes,
-            written=done.sent,
-            evidence=done.has_evidence,
+            written=publication.sent,
+            evidence=publication.has_evidence,
             channel=pointer.channel if pointer else None,
         )
         write_document(document)
         return
-    files = counted(done.sent, "new file")
+    files = counted(publication.sent, "new file")
     say(f"{options.store}: release {item.release} for {item.board}, {files}")
-    if not done.has_evidence:
+    if not publication.has_evidence:
         say("it has no bill of materials and no provenance, as releases of 0.1.0 have none")
     if pointer:
         say(f"channel {pointer.channel}: sequence {pointer.sequence}")
@@ -193,18 +193,19 @@ def retain(
     if keep < 1:
         raise UserError(f"--keep={keep}", "is too few", next="--keep=1 or more")
     needed = releases_of_rollouts(ledger)
-    done = published.retain(open_store(store), user_config(), trusted(), keep, board, needed)
+    retained = published.retain(open_store(store), user_config(), trusted(), keep, board, needed)
     if json:
         document = RetainReport(
             store=store,
-            kept=len(done.kept),
-            removed=tuple(item.release for item in done.removed),
-            files=done.blobs,
-            bytes=done.bytes,
+            kept=len(retained.kept),
+            removed=tuple(item.release for item in retained.removed),
+            files=retained.blobs,
+            bytes=retained.bytes,
         )
         write_document(document)
     else:
         say(
-            f"{store}: {counted(len(done.kept), 'release')} kept, {len(done.removed)} removed: "
-            f"{counted(done.blobs, 'file')}, {done.bytes:,} bytes"
+            f"{store}: {counted(len(retained.kept), 'release')} kept, "
+            f"{len(retained.removed)} removed: "
+            f"{counted(retained.blobs, 'file')}, {retained.bytes:,} bytes"
         )

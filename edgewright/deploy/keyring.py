@@ -354,8 +354,8 @@ def _successor(
 ) -> KeySet | BoundKeySet:
     if edgectl.protocol > 1:
         return in_force.next(keys, names=names)
-    known = believable(in_force.document.sequence) if in_force.document else 0
-    sequence = signer.next_sequence(at_least=max(after, known) + 1)
+    believed = believable(in_force.document.sequence) if in_force.document else 0
+    sequence = signer.next_sequence(at_least=max(after, believed) + 1)
     return KeySet(sequence=sequence, keys=tuple(key.line for key in keys))
 
 
@@ -376,12 +376,12 @@ def _signed(edgectl: Edgectl, document: KeySet | BoundKeySet, signer: Signer) ->
 def _require_known(edgectl: Edgectl, board_id: str, signer: Signer) -> None:
     """A board that takes another's id would have orders signed for that one."""
     board, record = edgectl.board, signer.board_record(board_id)
-    known = record.host_key(board.host_key)
-    if known != board.host_key:
+    expected = record.host_key(board.host_key)
+    if expected != board.host_key:
         raise UserError(
             str(board.target),
             f"calls itself board {board_id}, which you know by another host key",
-            facts=[f"expected: {known}", f"found: {board.host_key}"],
+            facts=[f"expected: {expected}", f"found: {board.host_key}"],
             next=f"look at what runs there; if you replaced its host key: rm {record.path}; if its "
             f"storage is a copy of the other's: rm {edgectl.root}/id*, there",
         )

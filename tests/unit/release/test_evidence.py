@@ -156,11 +156,11 @@ def test_a_signed_provenance_is_kept_until_it_says_something_else(release: Relea
 
 
 def test_a_release_of_0_1_0_has_no_evidence_and_says_so(tmp_path: Path) -> None:
-    found = evidence.beside(v0_1_0.release(tmp_path))
+    behind = evidence.beside(v0_1_0.release(tmp_path))
 
-    assert not found.exists
+    assert not behind.exists
     with pytest.raises(UserError, match="no bill of materials") as refused:
-        evidence.read_bill(found)
+        evidence.read_bill(behind)
     assert refused.value.facts == ("releases of edgewright 0.1.0 have none",)
 
 
@@ -196,51 +196,51 @@ def test_a_component_without_licence_is_named(release: Release) -> None:
     assert refused.value.facts == ("small: no licence is stated",)
 
 
-def change_text(found: Evidence) -> None:
-    (found.folder / "licenses/zlib/LICENSE").write_bytes(b"may not")
+def change_text(behind: Evidence) -> None:
+    (behind.folder / "licenses/zlib/LICENSE").write_bytes(b"may not")
 
 
-def add_text(found: Evidence) -> None:
-    (found.folder / "licenses/more").write_bytes(b"not listed")
+def add_text(behind: Evidence) -> None:
+    (behind.folder / "licenses/more").write_bytes(b"not listed")
 
 
-def link_text(found: Evidence) -> None:
-    path = found.folder / "licenses/zlib/LICENSE"
-    (found.folder.parent / "elsewhere").write_bytes(path.read_bytes())
+def link_text(behind: Evidence) -> None:
+    path = behind.folder / "licenses/zlib/LICENSE"
+    (behind.folder.parent / "elsewhere").write_bytes(path.read_bytes())
     path.unlink()
-    path.symlink_to(found.folder.parent / "elsewhere")
+    path.symlink_to(behind.folder.parent / "elsewhere")
 
 
-def change_bill(found: Evidence) -> None:
-    found.sbom.write_bytes(found.sbom.read_bytes().replace(b'"1.3.1"', b'"1.3.2"'))
+def change_bill(behind: Evidence) -> None:
+    behind.sbom.write_bytes(behind.sbom.read_bytes().replace(b'"1.3.1"', b'"1.3.2"'))
 
 
-def change_statement(found: Evidence) -> None:
-    envelope = json.loads(found.envelope.read_bytes())
+def change_statement(behind: Evidence) -> None:
+    envelope = json.loads(behind.envelope.read_bytes())
     payload = base64.b64decode(envelope["payload"]).replace(b"builder:test", b"builder:evil")
     envelope["payload"] = base64.b64encode(payload).decode()
-    found.envelope.write_text(json.dumps(envelope))
+    behind.envelope.write_text(json.dumps(envelope))
 
 
-def change_unsigned_statement(found: Evidence) -> None:
-    raw = found.statement.read_bytes().replace(b"builder:test", b"builder:evil")
-    found.statement.write_bytes(raw)
+def change_unsigned_statement(behind: Evidence) -> None:
+    raw = behind.statement.read_bytes().replace(b"builder:test", b"builder:evil")
+    behind.statement.write_bytes(raw)
 
 
-def link_all_texts(found: Evidence) -> None:
-    (found.folder / "licenses").rename(found.folder.parent / "texts")
-    (found.folder / "licenses").symlink_to(found.folder.parent / "texts")
+def link_all_texts(behind: Evidence) -> None:
+    (behind.folder / "licenses").rename(behind.folder.parent / "texts")
+    (behind.folder / "licenses").symlink_to(behind.folder.parent / "texts")
 
 
-def change_type(found: Evidence) -> None:
-    envelope = json.loads(found.envelope.read_bytes())
+def change_type(behind: Evidence) -> None:
+    envelope = json.loads(behind.envelope.read_bytes())
     envelope["payloadType"] = "text/plain"
-    found.envelope.write_text(json.dumps(envelope))
+    behind.envelope.write_text(json.dumps(envelope))
 
 
-def lead_outside(found: Evidence) -> None:
-    raw = found.sbom.read_bytes().replace(b"licenses/zlib/LICENSE", b"licenses/../../one/x")
-    found.sbom.write_bytes(raw)
+def lead_outside(behind: Evidence) -> None:
+    raw = behind.sbom.read_bytes().replace(b"licenses/zlib/LICENSE", b"licenses/../../one/x")
+    behind.sbom.write_bytes(raw)
 
 
 @pytest.mark.parametrize(
@@ -305,10 +305,10 @@ def test_a_key_that_is_not_trusted_vouches_for_nothing(release: Release) -> None
 
 def test_a_signature_of_an_order_is_none_of_a_provenance(release: Release) -> None:
     order.sign_release(release, signer())
-    found = evidence.beside(release)
-    envelope = json.loads(found.envelope.read_bytes())
+    behind = evidence.beside(release)
+    envelope = json.loads(behind.envelope.read_bytes())
     envelope["signatures"][0]["sig"] = base64.b64encode(release.signature.read_bytes()).decode()
-    found.envelope.write_text(json.dumps(envelope))
+    behind.envelope.write_text(json.dumps(envelope))
 
     with pytest.raises(UserError, match="signature does not fit"):
         verify(release)

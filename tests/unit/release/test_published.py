@@ -81,10 +81,10 @@ def test_what_is_pulled_is_what_was_published(
 ) -> None:
     release = make("one")
 
-    done = publish(release, store)
+    publication = publish(release, store)
     pulled = pull(store, release.id, tmp_path / "out")
 
-    assert done.has_evidence
+    assert publication.has_evidence
     assert files(pulled.folder) == files(release.folder)
     assert pulled.archive.read_bytes() == release.archive.read_bytes()
     trusted = [signer().public]
@@ -222,10 +222,10 @@ def test_a_release_of_0_1_0_is_published_and_said_to_have_no_evidence(
         shutil.copy(v0_1_0.FOLDER / name, tmp_path)
     trusted = [signer().public]
 
-    done = published.publish(release, store, trusted)
+    publication = published.publish(release, store, trusted)
     pulled = published.pull(store, release.manifest.board, release.id, tmp_path / "out", trusted)
 
-    assert not done.has_evidence
+    assert not publication.has_evidence
     assert files(pulled.folder) == files(release.folder)
     assert not evidence.beside(pulled).exists
 
@@ -264,14 +264,14 @@ def test_an_index_that_leads_elsewhere_is_refused(
 def test_another_release_under_a_known_name_is_refused(
     store: FolderStore, make: Callable[[str], Release], tmp_path: Path
 ) -> None:
-    one, two = make("one"), make("two")
-    publish(one, store)
-    publish(two, store)
-    text = index(store, two).read_text().replace(two.id, one.id)
-    index(store, one).write_text(text)
+    release_one, release_two = make("one"), make("two")
+    publish(release_one, store)
+    publish(release_two, store)
+    text = index(store, release_two).read_text().replace(release_two.id, release_one.id)
+    index(store, release_one).write_text(text)
 
     with pytest.raises(UserError):
-        pull(store, one.id, tmp_path / "out")
+        pull(store, release_one.id, tmp_path / "out")
     assert [*(tmp_path / "out").iterdir()] == []
 
 
@@ -314,18 +314,21 @@ def test_any_index_is_read_or_refused_in_words(store: FolderStore, raw: bytes) -
 def test_promotion_is_a_new_pointer(
     store: FolderStore, make: Callable[[str], Release], config: Path
 ) -> None:
-    one, two = make("one"), make("two")
-    for release in (one, two):
+    release_one, release_two = make("one"), make("two")
+    for release in (release_one, release_two):
         publish(release, store)
 
-    first = point(store, config, "beta", one.id)
-    second = point(store, config, "beta", two.id)
+    first = point(store, config, "beta", release_one.id)
+    second = point(store, config, "beta", release_two.id)
 
     assert read(store, config, "beta") == second
     assert second.sequence > first.sequence
     assert read(store, config, "stable") is None
     rows = store_list("store", published.listed(store), [second]).releases
-    assert {row.release: row.channels for row in rows} == {one.id: (), two.id: ("beta",)}
+    assert {row.release: row.channels for row in rows} == {
+        release_one.id: (),
+        release_two.id: ("beta",),
+    }
 
 
 def test_a_pointer_to_the_same_release_stays(
@@ -340,12 +343,12 @@ def test_a_pointer_to_the_same_release_stays(
 def test_a_pointer_older_than_the_one_known_is_refused(
     store: FolderStore, make: Callable[[str], Release], config: Path
 ) -> None:
-    one, two = make("one"), make("two")
-    for release in (one, two):
+    release_one, release_two = make("one"), make("two")
+    for release in (release_one, release_two):
         publish(release, store)
-    point(store, config, "stable", one.id)
+    point(store, config, "stable", release_one.id)
     old = (store.root / "channels" / BOARD / "stable.json").read_bytes()
-    known = point(store, config, "stable", two.id)
+    known = point(store, config, "stable", release_two.id)
     (store.root / "channels" / BOARD / "stable.json").write_bytes(old)
 
     with pytest.raises(UserError, match="was set back") as refused:
@@ -369,19 +372,19 @@ def test_a_pointer_that_is_gone_is_no_empty_channel(
 def test_a_promotion_goes_beyond_what_was_set_back(
     store: FolderStore, make: Callable[[str], Release], config: Path, is_gone: bool
 ) -> None:
-    one, two = make("one"), make("two")
-    for release in (one, two):
+    release_one, release_two = make("one"), make("two")
+    for release in (release_one, release_two):
         publish(release, store)
     file = store.root / "channels" / BOARD / "stable.json"
-    point(store, config, "stable", one.id)
+    point(store, config, "stable", release_one.id)
     old = file.read_bytes()
-    known = point(store, config, "stable", two.id)
+    known = point(store, config, "stable", release_two.id)
     file.unlink() if is_gone else file.write_bytes(old)
 
-    assert point(store, config, "stable", one.id).sequence > known.sequence
+    assert point(store, config, "stable", release_one.id).sequence > known.sequence
     pointer = read(store, config, "stable")
     assert pointer is not None
-    assert pointer.release == one.id
+    assert pointer.release == release_one.id
 
 
 def test_another_channels_pointer_is_refused(
@@ -451,17 +454,17 @@ def retain(store: FolderStore, config: Path, keep: int) -> published.Retained:
 def test_old_releases_go_and_what_a_channel_points_to_stays(
     store: FolderStore, make: Callable[[str], Release], config: Path, tmp_path: Path
 ) -> None:
-    one, two, three = make("one"), make("two"), make("three")
-    for release in (one, two, three):
+    release_one, release_two, release_three = make("one"), make("two"), make("three")
+    for release in (release_one, release_two, release_three):
         publish(release, store)
-    point(store, config, "stable", one.id)
+    point(store, config, "stable", release_one.id)
 
-    done = retain(store, config, 1)
+    retained = retain(store, config, 1)
 
-    assert [item.release for item in done.removed] == [two.id]
-    assert {item.release for item in published.listed(store)} == {one.id, three.id}
-    assert done.blobs > 0
-    for release in (one, three):
+    assert [item.release for item in retained.removed] == [release_two.id]
+    assert {item.release for item in published.listed(store)} == {release_one.id, release_three.id}
+    assert retained.blobs > 0
+    for release in (release_one, release_three):
         pull(store, release.id, tmp_path / "out")
     assert retain(store, config, 1).blobs == 0
 
@@ -469,13 +472,13 @@ def test_old_releases_go_and_what_a_channel_points_to_stays(
 def test_what_is_needed_elsewhere_stays(
     store: FolderStore, make: Callable[[str], Release], config: Path
 ) -> None:
-    one, two, three = make("one"), make("two"), make("three")
-    for release in (one, two, three):
+    release_one, release_two, release_three = make("one"), make("two"), make("three")
+    for release in (release_one, release_two, release_three):
         publish(release, store)
 
-    done = published.retain(store, config, [signer().public], 1, needed={one.id})
+    retained = published.retain(store, config, [signer().public], 1, needed={release_one.id})
 
-    assert [item.release for item in done.removed] == [two.id]
+    assert [item.release for item in retained.removed] == [release_two.id]
 
 
 def test_what_an_interrupted_publication_left_goes_too(
@@ -491,10 +494,10 @@ def test_what_an_interrupted_publication_left_goes_too(
 def test_nothing_is_removed_of_a_store_that_is_not_understood(
     store: FolderStore, make: Callable[[str], Release], config: Path, what: str
 ) -> None:
-    one, two = make("one"), make("two")
-    for release in (one, two):
+    release_one, release_two = make("one"), make("two")
+    for release in (release_one, release_two):
         publish(release, store)
-    point(store, config, "stable", one.id)
+    point(store, config, "stable", release_one.id)
     damaged = next((store.root / what / BOARD).iterdir())
     damaged.write_text("{}")
     before = files(store.root)

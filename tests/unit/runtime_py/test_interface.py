@@ -71,9 +71,9 @@ def test_every_type_of_numbers_goes_in_and_comes_out(ort: ModuleType, name: str)
     proto = identity(np_dtype_to_tensor_dtype(np.dtype(name)))
     [expected] = onnxruntime.InferenceSession(proto).run(None, {"x": values})
 
-    [found] = ort.InferenceSession(proto).run(None, {"x": values})
+    [answer] = ort.InferenceSession(proto).run(None, {"x": values})
 
-    assert (found.dtype, found.tolist()) == (expected.dtype, expected.tolist())
+    assert (answer.dtype, answer.tolist()) == (expected.dtype, expected.tolist())
 
 
 @pytest.mark.parametrize(
@@ -89,18 +89,18 @@ def test_strings_go_in_and_come_out(ort: ModuleType, values: Any) -> None:
     proto = identity(T.STRING, (None,) * values.ndim)
     [expected] = onnxruntime.InferenceSession(proto).run(None, {"x": values})
 
-    [found] = ort.InferenceSession(proto).run(None, {"x": values})
+    [answer] = ort.InferenceSession(proto).run(None, {"x": values})
 
-    assert (found.dtype, found.tolist()) == (expected.dtype, expected.tolist())
+    assert (answer.dtype, answer.tolist()) == (expected.dtype, expected.tolist())
 
 
 def test_bytes_are_strings_too(ort: ModuleType) -> None:
     """`onnxruntime` 1.21 reads on behind those that fill their place."""
     session = ort.InferenceSession(identity(T.STRING))
 
-    [found] = session.run(None, {"x": np.array([b"bytes", b"more"])})
+    [answer] = session.run(None, {"x": np.array([b"bytes", b"more"])})
 
-    assert found.tolist() == ["bytes", "more"]
+    assert answer.tolist() == ["bytes", "more"]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 3)], ids=["no rows", "a row"])

@@ -179,12 +179,12 @@ def test_the_signed_rank_test_is_exact(differences: list[int]) -> None:
         places = [place for place, other in enumerate(sizes, 1) if other == size]
         return sum(places) / len(places)
 
-    found = sum(rank(abs(value)) for value in values if value > 0)
+    statistic = sum(rank(abs(value)) for value in values if value > 0)
     sums = [
         sum(rank(abs(value)) for value, sign in zip(values, signs, strict=True) if sign)
         for signs in product((False, True), repeat=len(values))
     ]
-    expected = sum(total >= found for total in sums) / len(sums)
+    expected = sum(total >= statistic for total in sums) / len(sums)
     assert gates.signed_rank(differences) == pytest.approx(expected)
 
 

@@ -170,8 +170,8 @@ def test_what_an_operator_does_is_kept_with_name_and_reason(client: Client, ledg
     assert change("abort", "enough") == (200, "")
     assert ledger.rollout("bread").state == "aborted"
     assert change("pause", "") == (409, "rollout 'bread': is over: aborted")
-    told = [event.text for event in ledger.events("bread") if event.text.startswith("by anna")]
-    assert told == ["by anna: a fire", "by anna: it is out", "by anna: enough"]
+    reasons = [event.text for event in ledger.events("bread") if event.text.startswith("by anna")]
+    assert reasons == ["by anna: a fire", "by anna: it is out", "by anna: enough"]
 
 
 def test_a_reason_holds_nothing_that_a_terminal_obeys(client: Client, ledger: Ledger) -> None:

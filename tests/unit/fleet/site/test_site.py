@@ -157,15 +157,15 @@ class Fleet:
     @contextmanager
     def working(self, site: Enrolled, boards: Ovens) -> Iterator[list[str]]:
         """A worker of a site; what it tells."""
-        told = list[str]()
+        lines = list[str]()
         folder = self.folder / f"files-{site.site}"
         worker = SiteWorker(
-            site, boards, folder, parallel=4, board_s=60, tell=told.append, idle_s=0.1
+            site, boards, folder, parallel=4, board_s=60, tell=lines.append, idle_s=0.1
         )
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
         try:
-            yield told
+            yield lines
         finally:
             worker.leave()
             thread.join(WAIT_SECONDS)
@@ -402,9 +402,9 @@ def test_a_line_that_is_lost_is_taken_up_again(fleet: Fleet) -> None:
     with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
         site = fleet.enrol(url)
         working = fleet.working(site, ovens)
-        told = working.__enter__()
+        lines = working.__enter__()
         wait(lambda: ovens.installs == Counter(fleet.far))
-    wait(lambda: any("is not reached" in line for line in told))
+    wait(lambda: any("is not reached" in line for line in lines))
     assert ovens.holds is not None
     ovens.holds.set()
     wait(lambda: set(ovens.current.values()) == {fleet.release.id})
@@ -433,9 +433,9 @@ def test_an_expired_certificate_is_refused(fleet: Fleet, monkeypatch: pytest.Mon
     fleet.ledger.open_wave("bread", 1)
     with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
         site = fleet.enrol(url)
-        with fleet.working(site, Ovens(fleet.far)) as told:
-            wait(lambda: bool(told))
-        assert "the certificate of this site ended on" in told[0]
+        with fleet.working(site, Ovens(fleet.far)) as lines:
+            wait(lambda: bool(lines))
+        assert "the certificate of this site ended on" in lines[0]
     assert State.RUNNING not in fleet.states().values()
 
 
