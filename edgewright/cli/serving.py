@@ -104,7 +104,11 @@ def people(
     opened, module = open_ledger(ledger), heavy("people", "fleet.rollout", "rollout")
     people, token = module.People(opened.database, time.time), None
     if remove and not people.remove(remove):
-        raise UserError(f"--remove={remove}", "is not known", next="edgewright fleet.people")
+        raise UserError(
+            f"--remove={remove}",
+            "is nobody of this ledger",
+            next="the same command without --remove lists who is",
+        )
     if add:
         if role not in set(module.Role):
             raise UserError(f"--role={role}", "expected viewer or operator", next="one of them")

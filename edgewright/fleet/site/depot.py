@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
 
 from edgewright.base.errors import UserError
 from edgewright.base.faults import fault_of
-from edgewright.base.files import make_folder, new_folder
+from edgewright.base.files import locked, make_folder, new_folder
 from edgewright.fleet.site.line import Line, RefusedError
 from edgewright.release.manifest import (
     MANIFEST,
@@ -30,12 +29,12 @@ class Depot:
 
     folder: Path
     line: Line
-    _alone: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def release(self, manifest: bytes) -> Release:
         """A release, whose files are fetched where they are not here. Raises LineError."""
         parsed = parse_manifest(manifest, "manifest of an order")
-        with self._alone:
+        # Of one machine: two workers of a site would write into each other's parts.
+        with locked(self.folder / ".lock"):
             folder = self.folder / "releases" / parsed.id
             try:
                 return load_release(folder)

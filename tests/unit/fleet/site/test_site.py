@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import locked
 from edgewright.deploy.install import NextFence
 from edgewright.fleet.documents import (
     Invitation,
@@ -489,6 +490,21 @@ def test_a_file_is_fetched_once_and_what_was_cut_goes_on(fleet: Fleet) -> None:
         assert not list(part.parent.glob("*.part"))
     again = depot.release(manifest.canonical())  # the server has ended
     assert (again.folder / big.path).read_bytes() == content
+
+
+def test_workers_of_one_machine_fetch_one_after_the_other(fleet: Fleet) -> None:
+    """Two processes would write into the same part, and both would throw it away."""
+    folder = fleet.folder / "depot"
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        depot = Depot(folder=folder, line=fleet.enrol(url).line)
+        manifest = fleet.release.manifest.canonical()
+        fetch = threading.Thread(target=depot.release, args=(manifest,), daemon=True)
+        with locked(folder / ".lock"):
+            fetch.start()
+            fetch.join(0.5)
+            assert not (folder / "objects").exists()
+        fetch.join(WAIT_SECONDS)
+    assert (folder / "releases" / fleet.release.id).is_dir()
 
 
 def test_another_file_than_the_manifests_is_refused(fleet: Fleet) -> None:
