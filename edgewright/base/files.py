@@ -13,16 +13,19 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import IO
 
 from edgewright.base.errors import UserError, near_miss
 
 MOST_NEIGHBOURS = 1000  # files of a folder that a mistyped name is compared with
+POLL_SECONDS = 0.02
 
 
 def unique_name(prefix: str) -> str:
@@ -276,19 +279,38 @@ def _swap(new: Path, out: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, on_busy: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(
+    path: Path, *, on_busy: Callable[[], None] | None = None, patience_s: float = 0.0
+) -> Iterator[None]:
     """Hold an advisory lock on a file; it ends with the block or with the process.
 
     It excludes other threads as well as other processes. While another holds it, this waits;
-    `on_busy` is called first, and may raise to give up instead.
+    after `patience_s` seconds `on_busy` is called, and may raise to give up instead.
     """
     make_folder(path.parent)
     # The lock belongs to the open file, and every caller opens its own: threads exclude each other.
     with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not wait_for(lambda: _flock(handle), patience_s):
             if on_busy:
                 on_busy()
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _flock(handle: IO[str]) -> bool:
+    """Lock a file, unless another one has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Ask at least once; False where it does not hold within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

@@ -9,7 +9,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
@@ -78,7 +78,7 @@ class Window(Part):
 
     def is_open(self, time: datetime) -> bool:
         local = time.astimezone(ZoneInfo(self.timezone))
-        clock, today = local.strftime("%H:%M"), DAYS[local.weekday()]
+        clock, today = _highest(local).strftime("%H:%M"), DAYS[local.weekday()]
         if self.from_ < self.to:
             return today in self.days and self.from_ <= clock < self.to
         yesterday = DAYS[local.weekday() - 1]
@@ -92,13 +92,39 @@ class Window(Part):
             return time
         local = time.astimezone(ZoneInfo(self.timezone))
         hour, minute = map(int, self.from_.split(":"))
-        for days in range(8):
+        for days in range(15):  # once a week, and that once is in an hour that is left out
             day = (local + timedelta(days=days)).replace(
                 hour=hour, minute=minute, second=0, microsecond=0, fold=0
             )
-            if day > local and DAYS[day.weekday()] in self.days:
+            day = _there(day)
+            is_later = day.astimezone(UTC) > time  # two times of one zone compare by their clocks
+            if is_later and DAYS[day.weekday()] in self.days and self.is_open(day):
                 return day
-        raise AssertionError("a window opens on some day of a week")
+        raise AssertionError("a window opens on some day of two weeks")
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def _highest(local: datetime) -> datetime:
+    """What the clock has shown at most: in an hour that comes twice, the second time, its end.
+
+    So a window that has opened or closed in it does not do so once more.
+    """
+    if not local.fold:
+        return local
+    while local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+        local += MINUTE
+    return local - MINUTE
+
+
+def _there(local: datetime) -> datetime:
+    """The first minute from this one on that the clock shows, where an hour is left out."""
+    while local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != local.replace(
+        tzinfo=None
+    ):
+        local += MINUTE
+    return local
 
 
 class Site(Part):

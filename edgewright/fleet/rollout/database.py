@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import locked, make_folder
+from edgewright.base.files import locked, make_folder, wait_for
 
 BUSY_SECONDS = 30  # that a writer of SQLite waits for another one
+LOOK_SECONDS = 0.5  # in which somebody has let a lock go who only looks whether it is free
 POSTGRESQL = "postgresql+psycopg"
 
 
@@ -30,22 +31,25 @@ class Database:
 
     @contextmanager
     def only_one(
-        self, name: str, *, on_busy: Callable[[], None] | None = None
+        self, name: str, *, on_busy: Callable[[], None] | None = None, patience_s: float = 0.0
     ) -> Iterator[Callable[[], None]]:
         """Hold a lock that ends with the block or with the process, also by SIGKILL.
 
-        While another process holds it, this waits; `on_busy` is called first, and may raise.
+        While another process holds it, this waits; after `patience_s` seconds `on_busy` is called,
+        and may raise.
         Yields what raises sqlalchemy.exc.DBAPIError once the lock is lost: PostgreSQL gives it to
         the next one when the connection ends, which a router may do to one that is silent.
         """
         if self.file is not None:
-            with locked(self.file.with_name(f"{self.file.name}.{name}.lock"), on_busy=on_busy):
+            path = self.file.with_name(f"{self.file.name}.{name}.lock")
+            with locked(path, on_busy=on_busy, patience_s=patience_s):
                 yield lambda: None
             return
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         # Of its own: the server lets the lock go when this connection ends.
         with self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(number))):
+            ask = sa.select(sa.func.pg_try_advisory_lock(number))
+            if not wait_for(lambda: bool(connection.scalar(ask)), patience_s):
                 if on_busy:
                     on_busy()
                 connection.execute(sa.select(sa.func.pg_advisory_lock(number)))

@@ -22,7 +22,7 @@ import dbos
 import sqlalchemy as sa
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.fleet.rollout.database import Database
+from edgewright.fleet.rollout.database import LOOK_SECONDS, Database
 
 VERSION = "1"  # of the order of steps
 POLL_SECONDS = 0.5
@@ -79,7 +79,7 @@ def run(
         )
 
     try:
-        with database.only_one(name, on_busy=refuse) as require_lock:
+        with database.only_one(name, on_busy=refuse, patience_s=LOOK_SECONDS) as require_lock:
             return _run_alone(database, name, work, on_interrupt, require_lock)
     except sa.exc.DBAPIError as failed:
         raise TargetError(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.fleet.rollout.database import LOOK_SECONDS
 from edgewright.fleet.rollout.ledger import Ledger, Rollout
 from edgewright.fleet.rollout.states import Retry
 
@@ -49,7 +50,8 @@ def abort(ledger: Ledger, name: str, who: str) -> None:
     """End a rollout, at once where no controller would. Raises UserError."""
     require_running(ledger, name)
     ledger.wish(name, "abort", who)
-    with contextlib.suppress(_ConductedError), ledger.database.only_one(name, on_busy=_leave):
+    alone = ledger.database.only_one(name, on_busy=_leave, patience_s=LOOK_SECONDS)
+    with contextlib.suppress(_ConductedError), alone:
         ledger.expire(name, Retry(), worker="")
         ledger.end(name, "aborted", "by an operator")
 

@@ -8,11 +8,13 @@ values lie below the true quantile (David and Nagaraja, Order Statistics, 7.1). 
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 from edgewright.base.schema import Part
 
 CONFIDENCE = 0.95
 QUANTILES = {"median": 0.5, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
+EXACT_PAIRS = 100  # 1,024 would take 500 million sums
 SPREAD = (0.1, 0.9)  # jitter: what the middle 80 % of the runs span
 
 
@@ -111,23 +113,34 @@ def signed_rank_interval(
 ) -> tuple[float, float, float] | None:
     """The Hodges-Lehmann estimate of the centre of paired differences, with its interval.
 
-    Exact, by Wilcoxon's signed-rank distribution (Hollander and Wolfe, 3.2 and 3.3). None of too
-    few pairs: for 0.95 it takes 6.
+    By Wilcoxon's signed-rank distribution (Hollander and Wolfe, 3.2 and 3.3), which is exact up to
+    `EXACT_PAIRS`, and normal above. None of too few pairs: for 0.95 it takes 6.
     """
     count = len(differences)
     walsh = sorted(
         (differences[i] + differences[j]) / 2 for i in range(count) for j in range(i, count)
     )
-    tail, ways = (1 - confidence) / 2 * 2**count, _signed_rank_ways(count)
-    rank = total = 0
-    for way in ways:  # the largest rank whose tail is still small enough
-        total += way
-        if total > tail:
-            break
-        rank += 1
+    rank_of = _exact_rank if count <= EXACT_PAIRS else _normal_rank
+    rank = rank_of(count, (1 - confidence) / 2)
     if rank == 0:
         return None
     return quantile(walsh, 0.5), walsh[rank - 1], walsh[len(walsh) - rank]
+
+
+def _exact_rank(count: int, tail: float) -> int:
+    """The largest rank of a Walsh average below which no more than `tail` lies; 0: none."""
+    rank = total = 0
+    for way in _signed_rank_ways(count):
+        total += way
+        if total > tail * 2**count:
+            break
+        rank += 1
+    return rank
+
+
+def _normal_rank(count: int, tail: float) -> int:
+    mean, variance = count * (count + 1) / 4, count * (count + 1) * (2 * count + 1) / 24
+    return math.floor(mean + NormalDist().inv_cdf(tail) * math.sqrt(variance))
 
 
 def _signed_rank_ways(count: int) -> list[int]:

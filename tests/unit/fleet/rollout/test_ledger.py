@@ -16,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.documents import SiteAnswer
+from edgewright.fleet.rollout import operate
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.ledger import MOST_CUTS, Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.people import People, Role, digest
@@ -512,6 +513,27 @@ def test_a_board_that_is_put_in_quarantine_at_work_is_not_tried_again(
 
     assert claim.board not in {claim.board for claim in claims}
     assert member_state(ledger, claim.board) is State.SKIPPED
+
+
+def test_an_abort_ends_a_rollout_though_somebody_looks_who_conducts_it(ledger: Ledger) -> None:
+    looks, ends = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with ledger.database.only_one("bread"):  # as `operate.is_conducted` does
+            looks.set()
+            ends.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(look)
+        assert looks.wait(10)
+        aborted = pool.submit(operate.abort, ledger, "bread", "ann")
+        while ledger.rollout("bread").wish != "abort":
+            time.sleep(0.001)
+        time.sleep(0.1)  # it has found the lock taken
+        ends.set()
+        aborted.result(10)
+
+    assert ledger.rollout("bread").state == "aborted"
 
 
 def test_a_worker_whose_attempt_was_given_up_gets_no_fence(ledger: Ledger, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """Intervals that hold as often as they say, and figures that are not given for want of runs."""
 
+import math
 import random
 
 import pytest
@@ -7,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.observe.bench.order_statistics import (
+    EXACT_PAIRS,
+    _exact_rank,
+    _normal_rank,
     figures,
     interval_ranks,
     quantile,
@@ -77,6 +81,22 @@ def test_pairs_have_an_exact_interval_from_six_on() -> None:
     interval = signed_rank_interval(pairs)
     assert interval is not None
     assert interval == pytest.approx((0.46, 0.01, 0.786))
+
+
+def test_many_pairs_have_an_interval_that_goes_on_from_the_exact_one() -> None:
+    rng = random.Random(5)
+    pairs = [rng.gauss(0.01, 0.015) for _ in range(1100)]
+    interval = signed_rank_interval(pairs)
+    assert interval is not None
+    estimate, low, high = interval
+    assert low < estimate < high
+    # Of normal values: the mean's interval, and a little more.
+    width = 2 * 1.96 * 0.015 / math.sqrt(1100) * math.sqrt(math.pi / 3)
+    assert high - low == pytest.approx(width, rel=0.1)
+
+    for count in (EXACT_PAIRS, EXACT_PAIRS + 1):
+        walsh = count * (count + 1) // 2
+        assert abs(_exact_rank(count, 0.025) - _normal_rank(count, 0.025)) <= walsh * 0.001
 
 
 def test_equal_programs_differ_as_rarely_as_promised() -> None:
