@@ -34,17 +34,18 @@ LOCAL_TOOLS = (
     "pkg-config",
     "apt-get",
 )
+DEFAULT = "EDGEWRIGHT_BUILDER"  # what `auto` takes, in the image of edgewright say
 BuilderChoice = Literal["auto", "docker", "local"]
 
 
-def parse_choice(text: str) -> BuilderChoice:
+def parse_choice(text: str, subject: str = "--builder") -> BuilderChoice:
     """Raises UserError for anything but auto, docker and local."""
     choices: tuple[BuilderChoice, ...] = get_args(BuilderChoice)
     for choice in choices:
         if text == choice:
             return choice
     raise UserError(
-        f"--builder={text}",
+        f"{subject}={text}",
         "unknown builder",
         facts=[f"expected: {', '.join(choices)}"],
         next="invoke build --builder=auto",
@@ -229,9 +230,12 @@ def choose(
 ) -> Builder:
     """The builder asked for; `auto` takes Docker if a daemon answers, else this host.
 
-    The builder image is built first where it is missing. `cache` is a folder to use in place of
-    the user's. Raises UserError with every fix if there is no builder.
+    `EDGEWRIGHT_BUILDER` may say which of them. The builder image is built first where it is
+    missing. `cache` is a folder to use in place of the user's. Raises UserError with every fix if
+    there is no builder.
     """
+    if choice == "auto":
+        choice = parse_choice(os.environ.get(DEFAULT) or "auto", DEFAULT)
     problem = None if choice == "local" else docker_problem()
     if choice != "local" and problem is None:
         return docker_builder(workspace, log, on_line, cache=cache)

@@ -6,6 +6,7 @@ Debian archive that this machine's apt uses; its tag is a hash of what defines i
 
 import hashlib
 import json
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -167,8 +168,13 @@ def require_daemon() -> None:
         raise UserError("docker", "no daemon answers", facts=reason, next=SETUP)
 
 
-def require_emulation(arch: Arch, binfmt: Path = BINFMT) -> None:
-    """Raises UserError unless this kernel runs programs of `arch`, in containers too."""
+def require_emulation(arch: Arch, binfmt: Path | None = None) -> None:
+    """Raises UserError unless this kernel runs programs of `arch`, in containers too.
+
+    `EDGEWRIGHT_BINFMT_MISC` is where a container sees the kernel's list: Docker hides the usual
+    place, and mounts nothing over it.
+    """
+    binfmt = binfmt or Path(os.environ.get("EDGEWRIGHT_BINFMT_MISC") or BINFMT)
     entries = [p for p in sorted(binfmt.glob("*")) if p.name not in ("register", "status")]
     texts = (path.read_text(encoding="utf-8", errors="replace") for path in entries)
     if runs_natively(arch) or any(_runs(text, arch) for text in texts):

@@ -49,6 +49,20 @@ def test_auto_falls_back_to_a_host_with_the_tools(
     assert chosen.cache == tmp_path / "user"
 
 
+def test_what_auto_takes_is_chosen_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "docker_problem", lambda: None)
+    monkeypatch.setattr(container, "missing_tools", list)
+    monkeypatch.setenv("EDGEWRIGHT_BUILDER", "local")
+
+    chosen = container.choose("auto", CHECKOUT, tmp_path / "log", cache=tmp_path)
+    assert isinstance(chosen, container.LocalBuilder)
+    monkeypatch.setenv("EDGEWRIGHT_BUILDER", "podman")
+    with pytest.raises(UserError, match="EDGEWRIGHT_BUILDER=podman: unknown builder"):
+        container.choose("auto", CHECKOUT, tmp_path / "log")
+
+
 @pytest.mark.usefixtures("no_docker")
 def test_a_builder_takes_another_cache_than_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

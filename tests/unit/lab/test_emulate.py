@@ -76,10 +76,14 @@ def test_keys_are_made_once_and_are_nobody_elses(instance: Instance) -> None:
 # binfmt
 
 
-def test_emulation_that_works_in_containers(tmp_path: Path) -> None:
+def test_emulation_that_works_in_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entry = f"enabled\ninterpreter /x\nflags: PF\noffset 0\nmagic {ARM_MAGIC}\nmask ff\n"
     (tmp_path / "qemu-arm").write_text(entry)
     emulate.require_emulation(Arch.ARMHF, tmp_path)
+    monkeypatch.setenv("EDGEWRIGHT_BINFMT_MISC", str(tmp_path))
+    emulate.require_emulation(Arch.ARMHF)
 
 
 @pytest.mark.parametrize(
