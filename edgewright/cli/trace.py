@@ -139,8 +139,8 @@ def _screen(report: TraceReport) -> RenderableType:
             f"{call.seconds:,.4f}",
             f"{call.longest_s * 1000:,.2f}",
         )
-    parts: list[RenderableType] = [Text(head), table]
-    if more := len(report.calls) - SHOWN_CALLS:
-        parts += [Text(f"{more} more calls: --json")] if more > 0 else []
+    parts: list[RenderableType] = [Text(head), table if report.calls else Text("no system call")]
+    if (more := len(report.calls) - SHOWN_CALLS) > 0:
+        parts.append(Text(f"{more} more calls: --json"))
     parts.append(Text(f"{report.lines:,} lines in {report.file}"))
     return Group(*parts)

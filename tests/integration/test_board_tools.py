@@ -1,6 +1,6 @@
 """gdb and strace on the full-system board, each by one command: QEMU's user mode lets nobody trace.
 
-A minute on two cores: `pytest -m nightly tests/integration/test_board_tools.py`.
+A minute and a half on two cores: `pytest -m nightly tests/integration/test_board_tools.py`.
 """
 
 import random
@@ -69,6 +69,33 @@ def test_strace_tells_the_calls_of_an_inference(capsys: pytest.CaptureFixture[st
     assert calls["execve"].calls == 1
     assert calls["mmap2"].calls > 3
     assert IMAGE in Path(report.file).read_text()
+
+
+# Images without end: inferences alone would make no calls.
+ENDLESS = """
+cd "$1"
+images=$(seq 20000 | sed 's|.*|model/golden/lower.png|')
+bin/edge-infer run --release . $images >/dev/null 2>&1 &
+sleep 2
+"""
+
+
+@pytest.mark.usefixtures("own_keys")
+def test_strace_lets_go_of_what_ran_before_when_its_time_is_over(
+    som: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with connect(lab.up(som).target) as ssh:
+        ssh.script(ENDLESS, f"{som.profile.deploy.root}/current")
+
+        start("trace", *ON_BOARD, "--attach", "--seconds=5")
+
+        report = TraceReport.model_validate_json(capsys.readouterr().out)
+        assert (report.ended, report.exit_code, len(report.processes)) == (Ending.IN_TIME, None, 1)
+        assert "read" in {call.name for call in report.calls}
+        running = "pidof strace; grep TracerPid /proc/$1/status"
+        after = ssh.run(["sh", "-c", running, "_", str(report.processes[0])]).stdout
+        assert after.split() == ["TracerPid:", "0"]
+        ssh.run(["kill", str(report.processes[0])])
 
 
 @pytest.mark.usefixtures("som", "own_keys")

@@ -27,7 +27,7 @@ from edgewright.release.manifest import Manifest, Release
 from edgewright.release.run_file import MODEL
 
 RUNTIME_LIBRARY = "bin/libonnxruntime.so.1"  # of shared linkage
-MOST_METRICS, MOST = 60, 1e15  # a card may tell anything
+MOST_METRICS, MOST, NAME = 60, 1e15, 120  # a card may tell anything, at any length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ def _numbers(value: Any, names: tuple[str, ...]) -> Iterator[Metric]:
 
 
 def _name(names: Sequence[str]) -> str:
-    return ", ".join(names).replace("_", " ")
+    return ", ".join(names).replace("_", " ")[:NAME]
 
 
 def _is_number(value: Any) -> bool:

@@ -114,7 +114,7 @@ def follow(
     """Run a command line that leads to the board, and take what it writes, until it ends.
 
     After `seconds` the line is cut, which ends it on the board. Lines are written to `out`, made
-    visible, as `on_line` gets them. Raises TargetError where nothing was traced.
+    visible, as `on_line` gets them. Raises TargetError where strace ended and had traced nothing.
     """
     tally, ended, errors, room = Tally(), Ending.BY_ITSELF, bytearray(), MOST_BYTES
     with _running(pipe, errors) as child, _cut_after(seconds, child) as is_late:
@@ -132,7 +132,7 @@ def follow(
         else:
             child.wait()
     calls = tally.calls()
-    if not calls:
+    if not calls and ended is Ending.BY_ITSELF:
         facts = last_lines(errors.decode(errors="replace"), TAIL_LINES)
         raise TargetError(
             subject,

@@ -57,6 +57,14 @@ def test_a_trace_ends_after_its_time(tmp_path: Path) -> None:
     assert (trace.ended, trace.exit_code) == (Ending.IN_TIME, None)
 
 
+def test_a_program_that_makes_no_call_in_its_time_is_no_error(tmp_path: Path) -> None:
+    argv = attached(fake(tmp_path, lines="", then="exec sleep 3"), str(tmp_path), [812])
+
+    trace, text = traced(argv, seconds=0.2)
+
+    assert (trace.ended, trace.calls, text) == (Ending.IN_TIME, (), "")
+
+
 def test_a_trace_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "MOST_BYTES", 1000)
 
