@@ -67,6 +67,7 @@ def test_what_was_not_measured_says_so_and_is_no_zero() -> None:
 
     assert page.count("not measured") >= 5
     assert "Nothing was checked on a board" in page
+    assert ">budget 100 ms<" in page
 
 
 def test_an_emulator_s_time_is_not_shown() -> None:
