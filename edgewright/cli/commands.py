@@ -164,7 +164,7 @@ GROUPS = (
         name="release",
         about="releases: signed, looked into, published, exported",
         modules={
-            "release": ("list", "sign", "verify", "sbom", "vulnerabilities"),
+            "release": ("list", "sign", "verify", "sbom", "vulnerabilities", "reproduce"),
             "published": ("publish", "promote", "pull", "retain"),
             "export": ("export",),
         },

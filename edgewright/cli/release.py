@@ -1,5 +1,7 @@
 """Releases on this machine: which there are, signing and verifying them."""
 
+import os
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +13,18 @@ from rich.table import Table
 from edgewright import __version__
 from edgewright.base.errors import CheckError, UserError, near_miss
 from edgewright.base.files import update_file
-from edgewright.base.layout import user_config
+from edgewright.base.layout import user_cache, user_config
 from edgewright.board.catalogue import board_names
+from edgewright.cli import screens
+from edgewright.cli.build import ModelPath
 from edgewright.cli.common import (
     BOARD,
     DEFAULT_BOARD,
+    ERR,
     OUT,
     Json,
     heavy,
+    model_path,
     one_release,
     open_store,
     print_uncut,
@@ -269,4 +275,46 @@ def vulnerabilities(
             f"release {release_id}",
             f"{len(document.findings)} advisories speak of what is in it",
             next="judge each; a newer source in recipes/ mends it: invoke outdated",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions:
+    board: Annotated[str, f"the last build for this {BOARD}; {DEFAULT_BOARD}"] = ""
+    path: Annotated[str, "or the release in this folder"] = ""
+    model: ModelPath = ""
+    jobs: Annotated[int, "parallel compilations; default: the number of cores"] = 0
+
+
+@task
+def reproduce(c: Context, options: ReproduceOptions, json: Json = False) -> None:
+    """Build a release again and compare the bytes. Example: invoke release.reproduce"""
+    from edgewright.build.reproduce import ReproduceRequest, alone_in
+    from edgewright.build.reproduce import reproduce as build_again
+
+    release = one_release(options.board, options.path)
+    folder = workspace().build(release.manifest.board).root / "reproduced"
+    with alone_in(folder):
+        request = ReproduceRequest(
+            release=release,
+            model=model_path(options.model),
+            workspace=workspace(),
+            cache=user_cache(),
+            folder=folder,
+            jobs=options.jobs or os.cpu_count() or 1,
+        )
+        with screens.progress(ERR) as progress:
+            report = build_again(request, progress)
+        if report.same:
+            shutil.rmtree(folder)
+    if json:
+        write_document(report)
+    else:
+        print_uncut(screens.reproduce_screen(report))
+    if not report.same:
+        raise CheckError(
+            f"release {report.release}",
+            f"{len(report.differing)} of {len(report.files)} files came out otherwise",
+            facts=[file.name for file in report.differing],
+            next=report.advice or f"read {report.difference}",
         )

@@ -14,6 +14,7 @@ from edgewright.board.proposal import ProbeReport
 from edgewright.build.archive import ArchiveAge
 from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
+from edgewright.build.reproduce import ReproduceReport
 from edgewright.build.sdk import SdkReport
 from edgewright.build.wheel import WheelReport
 from edgewright.cli import documents as of_tasks
@@ -180,6 +181,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "release.promote": ChannelReport,
     "release.publish": PublishReport,
     "release.pull": PullReport,
+    "release.reproduce": ReproduceReport,
     "release.retain": RetainReport,
     "release.sbom": SbomReport,
     "release.sign": of_tasks.SignedRelease,

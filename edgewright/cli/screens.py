@@ -24,6 +24,7 @@ from edgewright.base.progress import Progress, StageReport
 from edgewright.board.audit import Audit
 from edgewright.board.elf import ElfFacts
 from edgewright.build.pipeline import BuildReport
+from edgewright.build.reproduce import ReproduceReport
 from edgewright.build.sdk import SdkReport
 from edgewright.build.wheel import DISTRIBUTION, WheelReport
 from edgewright.deploy.documents import PlanReport, StatusReport
@@ -238,6 +239,23 @@ def wheel_screen(report: WheelReport) -> RenderableType:
         Text(f"{report.bytes:,} bytes, {report.platform}, Python {report.requires_python}"),
         Text(f"operators: {len(report.operators)}, for {', '.join(report.models)}"),
         Text(f"on the board: pip install {wanted}"),
+    )
+
+
+def reproduce_screen(report: ReproduceReport) -> RenderableType:
+    """Under which conditions a release was built again, and what came of it."""
+    table = Table("condition", "of the second build", box=None, pad_edge=False)
+    for condition in report.conditions:
+        table.add_row(condition.name, condition.value or f"the same: {condition.reason}")
+    same = len(report.files) - len(report.differing)
+    lost = f"; not here any more: {', '.join(report.not_compared)}" if report.not_compared else ""
+    return Group(
+        Text(f"release {report.release} for {report.board}, again from {report.revision[:12]}"),
+        Text(),
+        table,
+        Text(),
+        Text(f"packages compared: {', '.join(report.packages) or 'none'}{lost}"),
+        Text(f"{same} of {len(report.files)} files are the same bytes", style="bold"),
     )
 
 
