@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from ctypes import byref, c_char_p, c_int, c_void_p, sizeof, string_at
-from typing import Any, Mapping, Sequence
+from threading import Thread
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -175,6 +176,31 @@ class InferenceSession:
         """Likewise with OrtValues in place of arrays."""
         values = self._run(output_names, input_dict_ort_values, run_options)
         return [OrtValue(value) for value in values]
+
+    def run_async(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        callback: Callable[[list[Any], Any, str], object],
+        user_data: Any,
+        run_options: RunOptions | None = None,
+    ) -> None:
+        """Return at once; a thread calls `callback(outputs, user_data, error)`, one of them empty.
+
+        The thread is one of Python's own: the library's would hold a thread of its pool up while
+        the callback is at work, and a session of a single thread has none.
+        """
+        self._require_inputs([*input_feed])
+
+        def work() -> None:
+            outputs, problem = [], ""
+            try:
+                outputs = self.run(output_names, input_feed, run_options)
+            except Exception as refused:  # the caller has gone on: nobody else would be told
+                problem = str(refused)
+            callback(outputs, user_data, problem)
+
+        Thread(target=work, name="edgewright-run-async").start()
 
     def _run(
         self,

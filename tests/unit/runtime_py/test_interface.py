@@ -453,3 +453,29 @@ def test_the_module_says_which_runtime_it_is(ort: ModuleType) -> None:
     assert ort.__version__ == ort.get_version_string() == onnxruntime.__version__
     assert ort.get_available_providers() == onnxruntime.get_available_providers()
     assert (ort.get_device(), ort.get_build_info()) == ("CPU", onnxruntime.get_build_info())
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [(X, False), (np.zeros((2, 4), np.float32), True), (np.zeros((2, 3), np.int8), True)],
+)
+def test_run_async_calls_back_with_outputs_or_an_error(session: Any, x: Any, error: bool) -> None:
+    calls, called = [], threading.Event()
+
+    def callback(outputs: list[Any], user_data: Any, problem: str) -> None:
+        calls.append((outputs, user_data, problem, threading.current_thread()))
+        called.set()
+
+    session.run_async(["y"], {"x": x}, callback, "mine")
+
+    assert called.wait(30)
+    [(outputs, user_data, problem, thread)] = calls
+    assert user_data == "mine"
+    assert thread is not threading.main_thread()
+    assert bool(problem) == error
+    assert [output.tolist() for output in outputs] == ([] if error else [(X + X).tolist()])
+
+
+def test_run_async_refuses_at_once_what_lacks_an_input(session: Any) -> None:
+    with pytest.raises(ValueError, match="Required inputs"):
+        session.run_async(None, {}, lambda *_: None, None)
