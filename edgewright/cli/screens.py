@@ -242,21 +242,19 @@ def wheel_screen(report: WheelReport) -> RenderableType:
     )
 
 
-def reproduce_screen(report: ReproduceReport) -> RenderableType:
+def reproduce_screen(report: ReproduceReport) -> Table:
     """Under which conditions a release was built again, and what came of it."""
-    table = Table("condition", "of the second build", box=None, pad_edge=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("release", f"{report.release} for {report.board}")
+    table.add_row("again from", f"commit {report.revision}")
     for condition in report.conditions:
         table.add_row(condition.name, condition.value or f"the same: {condition.reason}")
+    table.add_row("packages", f"compared: {', '.join(report.packages) or 'none'}")
+    if report.not_compared:
+        table.add_row("", f"not here any more: {', '.join(report.not_compared)}")
     same = len(report.files) - len(report.differing)
-    lost = f"; not here any more: {', '.join(report.not_compared)}" if report.not_compared else ""
-    return Group(
-        Text(f"release {report.release} for {report.board}, again from {report.revision[:12]}"),
-        Text(),
-        table,
-        Text(),
-        Text(f"packages compared: {', '.join(report.packages) or 'none'}{lost}"),
-        Text(f"{same} of {len(report.files)} files are the same bytes", style="bold"),
-    )
+    table.add_row("files", f"{same} of {len(report.files)} are the same bytes")
+    return table
 
 
 def _sizes(report: BuildReport) -> Table:
