@@ -156,7 +156,10 @@ def debian(builder: DockerBuilder, tmp_path: Path) -> Iterator[Run]:
 
 
 def apt(verb: str, what: str) -> str:
-    return f"DEBIAN_FRONTEND=noninteractive apt-get {verb} --yes --quiet {what}"
+    # It takes its cache for current by size and second of dpkg's status, which dpkg may change to
+    # another version of the same length within the second: then apt goes by the one before.
+    fresh = "-o Dir::Cache::pkgcache="
+    return f"DEBIAN_FRONTEND=noninteractive apt-get {fresh} {verb} --yes --quiet {what}"
 
 
 @pytest.mark.docker
