@@ -159,7 +159,7 @@ def _cloned(request: ReproduceRequest) -> Path:
     git = ["git", "-C", str(root)]
     if process.capture([*git, "cat-file", "-e", f"{revision}^{{commit}}"]).returncode != 0:
         raise UserError(
-            str(root), f"has no commit {revision}", next="git fetch --all, then the same command"
+            str(root), f"has no commit {revision}", next="git fetch, then the same command"
         )
     top, prefix = process.check(
         [*git, "rev-parse", "--show-toplevel", "--show-prefix"]

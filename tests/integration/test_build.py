@@ -300,7 +300,7 @@ def test_the_command_line_writes_one_json_document(built: BuildReport) -> None:
     assert document.estimate is not None
 
 
-def test_ctrl_c_while_compiling_leaves_the_former_release_and_then_programs_alone_are_rebuilt(
+def test_ctrl_c_while_compiling_leaves_the_former_release(
     built: BuildReport, clone: Workspace
 ) -> None:
     """A terminal sends the signal to all that the command has started in its group."""
