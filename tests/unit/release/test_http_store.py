@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ from edgewright.release.manifest import Release
 from tests.boards import make_release
 from tests.signing import signer
 from tests.unit.release.test_evidence import with_evidence
+from tests.web_server import AnsweringHandler, serving
 
 BOARD = "board"
 
@@ -37,7 +38,7 @@ class Server:
     seen: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(AnsweringHandler):
     server_state: Server
 
     def handle_any(self) -> None:
@@ -83,17 +84,7 @@ class Handler(BaseHTTPRequestHandler):
                 rows += f"<response><href>{path}</href>{kind}</response>"
         return 207, f'<multistatus xmlns="DAV:">{rows}</multistatus>'.encode()
 
-    def answer(self, status: int, content: bytes = b"") -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
     do_GET = do_HEAD = do_PUT = do_MKCOL = do_PROPFIND = handle_any  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Tests print nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -106,14 +97,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server() -> Iterator[Server]:
     state = Server()
-    handler = type("OfTest", (Handler,), {"server_state": state})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
-        state.url = f"http://127.0.0.1:{http.server_port}/store"
+    with serving(Handler, state) as port:
+        state.url = f"http://127.0.0.1:{port}/store"
         yield state
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture

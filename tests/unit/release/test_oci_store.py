@@ -3,10 +3,8 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +19,7 @@ from edgewright.release.registry_login import docker_credentials
 from tests.boards import make_release
 from tests.signing import signer
 from tests.unit.release.test_evidence import with_evidence
+from tests.web_server import AnsweringHandler, serving
 
 BOARD = "board"
 PAIR = f"Basic {base64.b64encode(b'ci:hunter2').decode()}"
@@ -42,7 +41,7 @@ class Server:
     seen: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(AnsweringHandler):
     server_state: Server
 
     def handle_any(self) -> None:
@@ -74,8 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             server.manifests[url.path.rpartition("/")[2]] = body
             subject = json.loads(body).get("subject")
-            header = ("OCI-Subject", subject["digest"]) if subject else ("X", "x")
-            self.answer(201, header=header if server.lists_referrers else ("X", "x"))
+            header = ("OCI-Subject", subject["digest"]) if subject else None
+            self.answer(201, header=header if server.lists_referrers else None)
 
     def hand_out(self, path: str) -> None:
         server, name = self.server_state, path.rpartition("/")[2]
@@ -90,26 +89,13 @@ class Handler(BaseHTTPRequestHandler):
         tags = sorted(tag for tag in server.manifests if ":" not in tag)
         start = int(parse_qs(query).get("start", ["0"])[0])
         stop = start + server.page
-        header = ("X", "x")
+        header = None
         if stop < len(tags) or server.next_page:
             following = server.next_page or f"/v2/boards/tags/list?start={stop}"
             header = ("Link", f'<{following}>; rel="next"')
         self.answer(200, json.dumps({"tags": tags[start:stop]}).encode(), header=header)
 
-    def answer(
-        self, status: int, content: bytes = b"", *, header: tuple[str, str] = ("X", "x")
-    ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header(*header)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
     do_GET = do_HEAD = do_PUT = do_POST = handle_any  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Tests print nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -122,14 +108,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server() -> Iterator[Server]:
     state = Server()
-    handler = type("OfTest", (Handler,), {"server_state": state})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
-        state.port = http.server_port
+    with serving(Handler, state) as port:
+        state.port = port
         yield state
-        http.shutdown()
-        thread.join()
 
 
 def store_of(server: Server, authorization: str | None = None) -> OciStore:
