@@ -21,6 +21,7 @@ class LibjpegTurbo(ConanFile):
     python_requires_extend = "debian-source.CMakeLibrary"
     licence_file = "LICENSE.md"
     cmake_options = {
+        "BUILD": "edgewright",  # in place of the day, which would make other bytes of it
         "ENABLE_SHARED": False,
         "REQUIRE_SIMD": True,
         "WITH_ARITH_DEC": False,
