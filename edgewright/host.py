@@ -188,6 +188,9 @@ def _no_export_tool() -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+# A machine that has just started upgrades itself unattended, and holds dpkg's lock meanwhile.
+WAIT_FOR_DPKG = ("-o", "DPkg::Lock::Timeout=600")
+
 # Only for the tests of a checkout: no user's machine gets a database server from us.
 TEST_NEEDS = (
     Need(
@@ -239,7 +242,7 @@ def _install(packages: Sequence[str]) -> list[Action]:
     wanted = [package for package in packages if not _installed(package)]
     if not wanted:
         return []
-    install = ("apt-get", "install", "--yes", "--no-install-recommends", *wanted)
+    install = ("apt-get", *WAIT_FOR_DPKG, "install", "--yes", "--no-install-recommends", *wanted)
     return [
         Action(argv=_as_root(("apt-get", "update"))),
         Action(argv=_as_root(("env", "DEBIAN_FRONTEND=noninteractive", *install))),

@@ -44,8 +44,8 @@ def test_packages_are_installed_once_and_as_root(as_user: Callable[[int], None])
 
     assert lines(*missing) == [
         "apt-get update",
-        "env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "
-        + ABSENT,
+        "env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install --yes "
+        "--no-install-recommends " + ABSENT,
     ]
 
 
