@@ -45,4 +45,6 @@ def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> s
     if not listing:
         raise UserError(package, f"not in {suite} for {arch}", next="look at docker/lab/kernel")
     family = package.rpartition("-")[0] + "-"
-    return next((name for name in dependencies if name.startswith(family)), package)
+    # A compiler depends on a package of its own name and `-base`, and is no metapackage.
+    real = (name for name in dependencies if name.startswith(family) and package not in name)
+    return next(real, package)

@@ -130,6 +130,19 @@ class Libc(Section):
     floor: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$", description="oldest version met")]
 
 
+class Toolchain(Section):
+    """The compiler that programs for the board are built with."""
+
+    external: Annotated[
+        str | None,
+        Field(
+            pattern=r"^/[^\x00-\x1f:]+$",
+            description="a vendor's GCC in place of the builder's own: its folder, its compiler, "
+            "or a Yocto SDK's environment-setup file",
+        ),
+    ] = None
+
+
 class Memory(Section):
     """The board's main memory."""
 
@@ -287,6 +300,7 @@ class BoardProfile(Section):
     cpu: Cpu
     abi: Abi
     libc: Libc
+    toolchain: Toolchain = Toolchain()
     memory: Memory
     runtime: Runtime = Runtime()
     budgets: Budgets

@@ -65,8 +65,17 @@ def _abi_flags(profile: BoardProfile) -> list[str]:
     return [f"-mfloat-abi={profile.cpu.float_abi}", f"-m{profile.cpu.instruction_set}"]
 
 
-def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Toolchain:
+def render(
+    profile: BoardProfile,
+    templates: Path,
+    toolchain_path: Path,
+    *,
+    gcc_version: str = GCC_VERSION,
+    libraries: str | None = None,
+) -> Toolchain:
     """Render both files; `toolchain_path` is where Conan will find the CMake one.
+
+    An external compiler has its own version, and its own folder of libraries.
 
     Raises UserError if a template is broken or uses an unknown variable.
     """
@@ -84,7 +93,8 @@ def render(profile: BoardProfile, templates: Path, toolchain_path: Path) -> Tool
         "shared_flags": shared_flags(profile),
         "core_flags": core_flags(profile),
         "conan_arch": _CONAN_ARCH[profile.abi.arch],
-        "gcc_version": GCC_VERSION,
+        "gcc_version": gcc_version,
+        "libraries": libraries or f"/usr/{profile.abi.triplet}",
         "toolchain_path": toolchain_path.as_posix(),
     }
     of_board = f"boards/{profile.name}.cmake.j2"

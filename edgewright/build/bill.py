@@ -28,6 +28,11 @@ from edgewright.board.audit import Audit
 from edgewright.board.symbol_store import debug_path
 from edgewright.build import packages
 from edgewright.build.container import SUITE, Builder
+from edgewright.build.external_toolchain import (
+    CompilerFacts,
+    compiler_facts,
+    with_own_compiler,
+)
 from edgewright.build.packages import Package
 from edgewright.release.manifest import Manifest
 from edgewright.release.sbom import Ingredient, SourceFile, Tool, unknown_licences
@@ -113,17 +118,14 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class CompilerPackage:
-    """The Debian package that a file of the compiler belongs to, and the licence texts of that."""
+    """The package that a file of the compiler belongs to, and the licence texts of that."""
 
     name: str
     version: str
     source: str
     source_version: str
     texts: Mapping[str, bytes]
-
-    @property
-    def purl(self) -> str:
-        return source_purl(self.source, self.source_version)
+    purl: str | None  # None: not Debian's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +152,31 @@ class BillInputs:
 
 def compiler_packages(builder: Builder, triplet: str, log: Path) -> dict[str, CompilerPackage]:
     """What the builder's compiler links in, and itself as `compiler`; asked of a builder once."""
-    folder = builder.cache / "conan" / builder.id / "edgewright" / f"compiler-{triplet}"
+    own = with_own_compiler(builder)
+    folder = own.cache / "conan" / own.id / "edgewright" / f"compiler-{triplet}"
     if not folder.is_dir():
         with cached_folder(folder) as aside:
-            argv = ["sh", "-ec", COMPILER_SCRIPT, "_", triplet, str(builder.path(aside))]
-            builder.run([*argv, *COMPILER_LIBRARIES], log)
-    return {path.name: _compiler_package(path) for path in folder.iterdir() if path.is_dir()}
+            argv = ["sh", "-ec", COMPILER_SCRIPT, "_", triplet, str(own.path(aside))]
+            own.run([*argv, *COMPILER_LIBRARIES], log)
+    debian = {path.name: _compiler_package(path) for path in folder.iterdir() if path.is_dir()}
+    if builder.toolchain is None:
+        return debian
+    facts = compiler_facts(builder.toolchain)
+    return {name: _of_vendor(name, item, facts) for name, item in debian.items()}
+
+
+def _of_vendor(name: str, debian: CompilerPackage, facts: CompilerFacts) -> CompilerPackage:
+    """A vendor's GCC or glibc: it says its version, and is under the licence of Debian's."""
+    is_libc = name == "libc.a"
+    source, version = ("glibc", facts.glibc or "unknown") if is_libc else ("gcc", facts.version)
+    return CompilerPackage(
+        name=f"{facts.machine}-{source}",
+        version=version,
+        source=source,
+        source_version=version,
+        texts=debian.texts,
+        purl=None,
+    )
 
 
 def _compiler_package(folder: Path) -> CompilerPackage:
@@ -168,7 +189,12 @@ def _compiler_package(folder: Path) -> CompilerPackage:
             source, source_version = origin, of_version
     texts = {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "package.tsv"}
     return CompilerPackage(
-        name=name, version=version, source=source, source_version=source_version, texts=texts
+        name=name,
+        version=version,
+        source=source,
+        source_version=source_version,
+        texts=texts,
+        purl=source_purl(source, source_version),
     )
 
 

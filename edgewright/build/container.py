@@ -52,6 +52,15 @@ def parse_choice(text: str, subject: str = "--builder") -> BuilderChoice:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExternalToolchain:
+    """A GCC that is not the builder's own: see `external_toolchain`."""
+
+    root: Path  # its folder
+    programs: Path  # folder, in the cache, of what stands for the builder's own compiler
+    identity: str  # tells it from others, and from itself after an upgrade
+
+
 class Builder(Protocol):
     """A place with the cross toolchains, Conan and ccache."""
 
@@ -66,6 +75,10 @@ class Builder(Protocol):
     @property
     def digest(self) -> str | None:
         """SHA-256 of the image; None for this host."""
+
+    @property
+    def toolchain(self) -> ExternalToolchain | None:
+        """What it compiles with; None for its own compiler."""
 
     def path(self, host: Path) -> PurePosixPath:
         """The name in there of a host path: under workspace, cache or resources."""
@@ -89,10 +102,11 @@ class DockerBuilder:
     workspace: Path
     cache: Path
     resources: Path  # mounted read-only
+    toolchain: ExternalToolchain | None = None
 
     @property
     def id(self) -> str:
-        return self.image.replace("/", "-").replace(":", "-")
+        return self.image.replace("/", "-").replace(":", "-") + _suffix(self.toolchain)
 
     @property
     def digest(self) -> str | None:
@@ -125,7 +139,11 @@ class DockerBuilder:
             command += ["--volume", f"{host}:{mount}:{access}"]
         for key, value in sorted({**self._env(), **(env or {})}.items()):
             command += ["--env", f"{key}={value}"]
-        command += ["--workdir", str(WORKSPACE_MOUNT), self.image, *argv]
+        command += ["--workdir", str(WORKSPACE_MOUNT), self.image]
+        if self.toolchain:
+            first_in_path = 'PATH="$0:$PATH" exec "$@"'
+            command += ["sh", "-c", first_in_path, str(self.path(self.toolchain.programs))]
+        command += argv
         try:
             process.run_logged(command, log, on_line=on_line)
         except BaseException:
@@ -135,10 +153,13 @@ class DockerBuilder:
             raise
 
     def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:
+        # The programs of a Yocto SDK know the path that it was installed at: it keeps its own.
+        root = self.toolchain.root if self.toolchain else None
         return (
             (self.workspace, WORKSPACE_MOUNT, "rw"),
             (self.cache, CACHE_MOUNT, "rw"),
             (self.resources, RESOURCES_MOUNT, "ro"),
+            *(((root, PurePosixPath(root.as_posix()), "ro"),) if root else ()),
         )
 
     def _env(self) -> dict[str, str]:
@@ -151,12 +172,13 @@ class LocalBuilder:
 
     workspace: Path
     cache: Path
+    toolchain: ExternalToolchain | None = None
 
     @property
     def id(self) -> str:
         compilers = ("arm-linux-gnueabihf-g++", "aarch64-linux-gnu-g++")
         versions = [process.check([compiler, "--version"]).stdout for compiler in compilers]
-        return f"local-{digest.text_sha256(*versions)[:12]}"
+        return f"local-{digest.text_sha256(*versions)[:12]}{_suffix(self.toolchain)}"
 
     @property
     def digest(self) -> str | None:
@@ -181,8 +203,9 @@ class LocalBuilder:
         )
 
     def _env(self) -> dict[str, str]:
+        first_in_path = [str(self.toolchain.programs)] if self.toolchain else []
         return {
-            "PATH": _path_with_venv(),
+            "PATH": os.pathsep.join([*first_in_path, _path_with_venv()]),
             "CONAN_HOME": str(self.cache / "conan" / self.id),
             "CCACHE_DIR": str(self.cache / "ccache"),
             # An object is found again after an upgrade that left the compiler as it was, and from
@@ -194,6 +217,10 @@ class LocalBuilder:
             # CMake 4 refuses projects that name an older minimum, as libjpeg-turbo does.
             "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
         }
+
+
+def _suffix(toolchain: ExternalToolchain | None) -> str:
+    return f"-{toolchain.identity[:12]}" if toolchain else ""
 
 
 def missing_tools() -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import edgewright
 from edgewright.base import digest, process
@@ -34,6 +34,7 @@ from edgewright.board.symbol_store import SYMBOLS, store_symbols
 from edgewright.build import container, packages
 from edgewright.build.bill import LICENCE_FILES, model_licence
 from edgewright.build.evidence import EvidenceInputs, write_evidence
+from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
 from edgewright.model.contract.task_cards import read_any_card
@@ -121,9 +122,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     # The model comes before the packages, since its operators decide what the runtime is built of;
     # everything is proven before it becomes a release.
     with stages.stage("builder") as stage:
-        builder = find_builder(
-            request.builder, request.workspace, request.out, stages.progress, stage, request.cache
-        )
+        builder = find_builder(request, stages.progress, stage)
     with stages.stage("toolchain") as stage:
         stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
@@ -172,34 +171,59 @@ def _write_evidence(inputs: EvidenceInputs, stages: Stages) -> None:
         stage.cached = not write_evidence(inputs)
 
 
-def find_builder(
-    choice: container.BuilderChoice,
-    workspace: Workspace,
-    out: BoardBuild,
-    progress: Progress,
-    stage: Stage,
-    cache: Path | None,
-) -> container.Builder:
-    """The builder asked for, its image built where that is missing. Raises UserError."""
+class BuilderRequest(Protocol):
+    """What of a request decides on its builder."""
+
+    @property
+    def profile(self) -> BoardProfile: ...
+
+    @property
+    def workspace(self) -> Workspace: ...
+
+    @property
+    def builder(self) -> container.BuilderChoice: ...
+
+    @property
+    def cache(self) -> Path | None: ...
+
+
+def find_builder(request: BuilderRequest, progress: Progress, stage: Stage) -> container.Builder:
+    """The builder asked for, its image built where that is missing, with the board's toolchain.
+
+    Raises UserError.
+    """
     # `choose` builds the image where it is missing: whether it was there must be asked before.
-    if choice == "local":
+    workspace = request.workspace
+    if request.builder == "local":
         stage.cached = True
     else:
         stage.cached = not container.docker_problem() and container.image_exists(
             container.image_tag(workspace.resources)
         )
-    log = out.logs / "builder.log"
-    return container.choose(choice, workspace, log, progress.line, cache=cache)
+    log = workspace.build(request.profile.name).logs / "builder.log"
+    builder = container.choose(request.builder, workspace, log, progress.line, cache=request.cache)
+    return with_external_toolchain(builder, request.profile, log)
 
 
 def render(profile: BoardProfile, workspace: Workspace, builder: container.Builder) -> bool:
     """Write the toolchain file and the Conan profile; returns whether either changed."""
     out = workspace.build(profile.name)
-    texts = toolchain.render(
-        profile, workspace.resources.toolchains, Path(builder.path(out.toolchain))
-    )
+    texts = rendered(profile, workspace, builder)
     changed = [update_file(out.toolchain, texts.cmake), update_file(out.conan_profile, texts.conan)]
     return any(changed)
+
+
+def rendered(
+    profile: BoardProfile, workspace: Workspace, builder: container.Builder
+) -> toolchain.Toolchain:
+    """The toolchain file and the Conan profile of a board, as texts for that builder."""
+    path = Path(builder.path(workspace.build(profile.name).toolchain))
+    templates = workspace.resources.toolchains
+    if builder.toolchain is None:
+        return toolchain.render(profile, templates, path)
+    facts = compiler_facts(builder.toolchain)
+    major = facts.version.partition(".")[0]
+    return toolchain.render(profile, templates, path, gcc_version=major, libraries=facts.libraries)
 
 
 def converted_model(

@@ -84,9 +84,7 @@ def _require_libc(profile: BoardProfile) -> None:
 def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     profile = request.profile
     with stages.stage("builder") as stage:
-        builder = pipeline.find_builder(
-            request.builder, request.workspace, out, stages.progress, stage, request.cache
-        )
+        builder = pipeline.find_builder(request, stages.progress, stage)
     with stages.stage("toolchain") as stage:
         stage.cached = not pipeline.render(profile, request.workspace, builder)
     with stages.stage("models") as stage:

@@ -8,8 +8,8 @@ from typing import Annotated
 from invoke.context import Context
 
 from edgewright.base.progress import Stages
-from edgewright.board import toolchain
 from edgewright.build import container, packages, pipeline
+from edgewright.build.external_toolchain import with_external_toolchain
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens
 from edgewright.cli.common import (
@@ -39,12 +39,18 @@ def render(
 ) -> None:
     """Render CMake toolchain file and Conan profile. Example: invoke render --board=a53-som"""
     profile, out = profile_of(board), workspace().build(board)
+    # Nothing is built here; a local builder has this host's own paths, which the files then name.
+    builder: container.Builder = container.LocalBuilder(
+        workspace=workspace().root, cache=workspace().root
+    )
+    if profile.toolchain.external:  # its version is asked of it, where it would run
+        log = out.logs / "builder.log"
+        builder = container.choose("auto", workspace(), log, say)
+        builder = with_external_toolchain(builder, profile, log)
     if stdout:
-        texts = toolchain.render(profile, workspace().resources.toolchains, out.toolchain)
+        texts = pipeline.rendered(profile, workspace(), builder)
         write(f"{texts.cmake}\n{texts.conan}")
         return
-    # Nothing is built here; a local builder has this host's own paths, which the files then name.
-    builder = container.LocalBuilder(workspace=workspace().root, cache=workspace().root)
     pipeline.render(profile, workspace(), builder)
     say(f"{out.toolchain}\n{out.conan_profile}")
     if json:

@@ -39,6 +39,7 @@ GCC = CompilerPackage(
     source="gcc-14",
     source_version="14.2.0-19",
     texts={"copyright": b"with the exception"},
+    purl="pkg:deb/debian/gcc-14@14.2.0-19?arch=source&distro=trixie",
 )
 
 

@@ -12,6 +12,7 @@ from edgewright.base.files import locked
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress, Stages
 from edgewright.build import packages, pipeline
+from edgewright.build.container import ExternalToolchain
 from edgewright.build.packages import Package, PackageInputs
 from tests.boards import EndedByNote, NotedError
 from tests.checkout import workspace_at
@@ -23,6 +24,7 @@ class Recorder:
 
     id: str = "builder-1"
     digest: str | None = None
+    toolchain: ExternalToolchain | None = None
     binary: str = "Build"
     ran: list[str] = field(default_factory=list)
 
