@@ -274,6 +274,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edge-infer-info": edge_infer.InfoAnswer,
     "edge-infer-run": edge_infer.RunAnswer,
     "edge-infer-selftest": edge_infer.SelftestAnswer,
+    "edge-infer-serve": edge_infer.ServeAnswer,
     "edge-infer-watch": edge_infer.WatchResult,
     "edgectl-begin": edgectl.PlanAnswer,
     "edgectl-chunks": edgectl.ChunksAnswer,

@@ -210,8 +210,32 @@ class WatchResult(SettledAnswer, ImageLine):
     model: str
 
 
+class ServeCounts(Foreign):
+    """Requests since the service's start, by what became of them."""
+
+    done: int
+    failed: int  # their image could not be used
+    busy: int  # not taken, for lack of room
+    refused: int  # none of the protocol
+    abandoned: int  # their client had gone before the answer
+
+
+class ServeAnswer(SettledAnswer):
+    """What `edge-infer serve` answers: for an image, or for how it does (`requests`)."""
+
+    model: str | None = None
+    class_: str | None = None
+    index: int | None = None
+    probabilities: Many[float] = ()
+    decision: Decision | None = None
+    ms: Times | None = None
+    waiting: int | None = None  # requests
+    queue: int | None = None  # requests that may wait
+    requests: ServeCounts | None = None
+
+
 class Heartbeat(Answer):
-    """The file that `edge-infer watch` writes anew every few seconds."""
+    """The file that `edge-infer watch` and `serve` write anew every few seconds."""
 
     pid: int
     uptime_s: int  # of the board, so that a wrong clock does not matter

@@ -140,8 +140,8 @@ Result<Input> collect(const std::shared_ptr<Answer>& shared, const Card& card,
 
 }  // namespace
 
-Result<Input> load_input_apart(const std::string& path, const Card& card, const ImageLimits& limits,
-                               const std::function<void()>& beat) {
+Result<Input> decode_apart(const std::string& name, const Decoder& decoder, const Card& card,
+                           const ImageLimits& limits, const std::function<void()>& beat) {
   // Of a frame no more pages are taken than it has.
   const size_t room = card.tiling ? limits.memory : card.values() * sizeof(float);
   const size_t bytes = sizeof(Answer) + room;
@@ -156,21 +156,28 @@ Result<Input> load_input_apart(const std::string& path, const Card& card, const 
   const pid_t child = has_parts ? fork() : -1;
   if (child == 0) {
     fence_off(limits, card);
-    const auto frame_memory = card.tiling ? pixels_of(shared) : nullptr;
-    leave(*shared, load_input(path, card, limits, Links::refuse, frame_memory));
+    leave(*shared, decoder(card.tiling ? pixels_of(shared) : nullptr));
     _exit(0);
   }
   close(ends[1]);
   Result<Input> result = Error{};
   if (child > 0) {
-    result = collect(shared, card, path, wait_for(child, ends[0], beat));
+    result = collect(shared, card, name, wait_for(child, ends[0], beat));
   } else {
     // No process is to be had: a good image is not lost by that.
-    const Blame blame(crashed(path, 0));
-    result = load_input(path, card, limits, Links::refuse);
+    const Blame blame(crashed(name, 0));
+    result = decoder(nullptr);
   }
   close(ends[0]);
   return result;
+}
+
+Result<Input> load_input_apart(const std::string& path, const Card& card, const ImageLimits& limits,
+                               const std::function<void()>& beat) {
+  const auto decoder = [&](std::shared_ptr<uint8_t> memory) {
+    return load_input(path, card, limits, Links::refuse, std::move(memory));
+  };
+  return decode_apart(path, decoder, card, limits, beat);
 }
 
 }  // namespace edge

@@ -10,6 +10,7 @@
 #include "edge/engine.hpp"
 #include "edge/golden.hpp"
 #include "edge/npy.hpp"
+#include "edge/serve.hpp"
 #include "edge/statistics.hpp"
 #include "edge/watch.hpp"
 
@@ -267,6 +268,7 @@ Outcome execute(const Options& options) {
   if (options.command == "selftest") return selftest(options);
   if (options.command == "bench") return bench(options);
   if (options.command == "watch") return watch(options);
+  if (options.command == "serve") return serve(options);
   return info(options);
 }
 

@@ -11,26 +11,15 @@
 #include <new>
 
 #include "common/text.hpp"
+#include "edge/descriptor.hpp"
 
 namespace edge {
 namespace {
 
-/// An open file descriptor, closed at the end of its scope.
-class Descriptor {
- public:
-  explicit Descriptor(const std::string& path, int flags = 0)
-      // O_NONBLOCK: a FIFO given by mistake is refused at once, not waited for.
-      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags)) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
+/// O_NONBLOCK: a FIFO given by mistake is refused at once, not waited for.
+Descriptor open_to_read(const std::string& path, int flags = 0) {
+  return Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags));
+}
 
 Error missing(const std::string& path, const FileFaults& faults, const std::string& problem) {
   return {faults.exit, faults.missing, path, problem, "check the path and the file's permissions"};
@@ -48,6 +37,19 @@ Result<size_t> checked_size(int fd, const std::string& path, const FileFaults& f
                format("has %llu bytes, the limit is %zu", static_cast<unsigned long long>(size),
                       faults.limit),
                "check that this is the right file"};
+}
+
+/// Reads from the start of a file; bytes read, fewer where it has become shorter, -1 with errno.
+ssize_t read_all(int fd, uint8_t* to, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t got = pread(fd, to + done, size - done, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return -1;
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return static_cast<ssize_t>(done);
 }
 
 bool write_all(int fd, const std::string& text) {
@@ -76,37 +78,50 @@ bool rename_new(int folder, const std::string& from, const std::string& to) {
 }  // namespace
 
 Result<FileBytes> read_file(const std::string& path, const FileFaults& faults, Links links) {
-  const Descriptor file(path, links == Links::refuse ? O_NOFOLLOW : 0);
-  if (file.get() < 0 && errno == ELOOP) return missing(path, faults, "is a link");
-  const auto size = checked_size(file.get(), path, faults);
+  const Descriptor file = open_to_read(path, links == Links::refuse ? O_NOFOLLOW : 0);
+  if (!file && errno == ELOOP) return missing(path, faults, "is a link");
+  return read_open_file(file.get(), path, faults);
+}
+
+Result<FileBytes> read_open_file(int fd, const std::string& name, const FileFaults& faults) {
+  const auto size = checked_size(fd, name, faults);
   if (!size) return size.error();
   FileBytes bytes{std::unique_ptr<uint8_t[]>(new (std::nothrow) uint8_t[*size + 1]), 0};
-  if (!bytes.data) return missing(path, faults, "does not fit in memory");
-  while (bytes.size < *size) {
-    const ssize_t got = read(file.get(), bytes.data.get() + bytes.size, *size - bytes.size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return missing(path, faults, system_fault());
-    if (got == 0) break;
-    bytes.size += static_cast<size_t>(got);
-  }
+  if (!bytes.data) return missing(name, faults, "does not fit in memory");
+  const ssize_t got = read_all(fd, bytes.data.get(), *size);
+  if (got < 0) return missing(name, faults, system_fault());
+  bytes.size = static_cast<size_t>(got);
   return bytes;
 }
 
-Result<MappedFile> MappedFile::open(const std::string& path, const FileFaults& faults) {
-  const Descriptor file(path);
+Result<MappedFile> MappedFile::open(const std::string& path, const FileFaults& faults,
+                                    Pages pages) {
+  const Descriptor file = open_to_read(path);
   const auto size = checked_size(file.get(), path, faults);
   if (!size) return size.error();
-  if (*size == 0) return MappedFile(nullptr, 0);
-  void* data = mmap(nullptr, *size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (*size == 0) return MappedFile(nullptr, 0, pages);
+  const bool is_copy = pages == Pages::copied;
+  void* data = mmap(nullptr, *size, is_copy ? PROT_READ | PROT_WRITE : PROT_READ,
+                    is_copy ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE,
+                    is_copy ? -1 : file.get(), 0);
   if (data == MAP_FAILED) return missing(path, faults, system_fault());
-  return MappedFile(static_cast<const uint8_t*>(data), *size);
+  MappedFile mapped(static_cast<const uint8_t*>(data), *size, pages);
+  if (!is_copy) return mapped;
+  const ssize_t got = read_all(file.get(), static_cast<uint8_t*>(data), *size);
+  if (got < 0) return missing(path, faults, system_fault());
+  mprotect(data, *size, PROT_READ);
+  return mapped;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      pages_(other.pages_) {}
 
 void MappedFile::forget_pages() const {
-  if (data_ != nullptr) madvise(const_cast<uint8_t*>(data_), size_, MADV_DONTNEED);
+  // Those of a copy are nowhere else.
+  if (data_ == nullptr || pages_ == Pages::copied) return;
+  madvise(const_cast<uint8_t*>(data_), size_, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {
@@ -114,8 +129,8 @@ MappedFile::~MappedFile() {
 }
 
 bool write_new_file(const std::string& path, const std::string& text) {
-  const Descriptor folder(folder_of(path), O_DIRECTORY);
-  if (folder.get() < 0) return false;
+  const Descriptor folder = open_to_read(folder_of(path), O_DIRECTORY);
+  if (!folder) return false;
   const std::string name = name_of(path);
   const std::string aside = "." + name;
   unlinkat(folder.get(), aside.c_str(), 0);  // of a run that was killed, or somebody's link
@@ -129,6 +144,21 @@ bool write_new_file(const std::string& path, const std::string& text) {
   unlinkat(folder.get(), aside.c_str(), 0);
   errno = fault;
   return false;
+}
+
+bool replace_file(const std::string& path, const std::string& text) {
+  const std::string aside = folder_of(path) + "/." + name_of(path);
+  const int fd = open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  bool whole = write_all(fd, text);
+  whole = close(fd) == 0 && whole;
+  return whole && std::rename(aside.c_str(), path.c_str()) == 0;
+}
+
+std::optional<Error> folder_fault(const char* option, const std::string& folder) {
+  if (access(folder.c_str(), R_OK | W_OK | X_OK) == 0) return std::nullopt;
+  return Error{Exit::usage, "folder_unusable", std::string(option) + "=" + folder, system_fault(),
+               "make the folder, or give another"};
 }
 
 }  // namespace edge

@@ -47,8 +47,9 @@ bool tell_edgectl() {
 
 }  // namespace
 
-Heartbeat::Heartbeat(const std::string& file)
-    : fd_(file.empty() ? -1
+Heartbeat::Heartbeat(const std::string& file, const std::string& command)
+    : command_(command),
+      fd_(file.empty() ? -1
                        : open(file.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)) {}
 
 Heartbeat::~Heartbeat() {
@@ -63,7 +64,7 @@ bool Heartbeat::ready() const {
 void Heartbeat::beat(int64_t images, int64_t failed) const {
   notify("WATCHDOG=1");
   if (fd_ < 0) return;
-  Document document("watch");
+  Document document(command_);
   Json top = document.top();
   top.set("pid", static_cast<int64_t>(getpid()));
   top.set("uptime_s", uptime_s());

@@ -12,6 +12,7 @@ namespace {
 
 constexpr long max_runs = 1000000;
 constexpr long max_keep = 1000000;
+constexpr long max_queue = 64;
 
 constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"model", required_argument, nullptr, 'm'},
@@ -26,6 +27,8 @@ constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"out", required_argument, nullptr, 'O'},
                                    {"heartbeat", required_argument, nullptr, 'H'},
                                    {"keep", required_argument, nullptr, 'k'},
+                                   {"folder", required_argument, nullptr, 'F'},
+                                   {"queue", required_argument, nullptr, 'q'},
                                    {"user", required_argument, nullptr, 'u'},
                                    {"debug", no_argument, nullptr, 'D'},
                                    {"help", no_argument, nullptr, 'h'},
@@ -41,7 +44,8 @@ constexpr Command commands[] = {{"run", "RmtdoD"},
                                 {"selftest", "RmgtD"},
                                 {"bench", "RmwrtiD"},
                                 {"info", "RmD"},
-                                {"watch", "RmIOHkutD"}};
+                                {"watch", "RmIOHkutD"},
+                                {"serve", "RmFqHutD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {
@@ -105,6 +109,9 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
     case 'H':
       options.heartbeat = value;
       break;
+    case 'F':
+      options.folder = value;
+      break;
     case 'D':
       options.debug = true;
       break;
@@ -112,6 +119,8 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
       return read_number(letter, value, 1, max_threads, options.threads);
     case 'k':
       return read_number(letter, value, 1, max_keep, options.keep);
+    case 'q':
+      return read_number(letter, value, 1, max_queue, options.queue);
     case 'w':
       return read_number(letter, value, 0, max_runs, options.warmup);
     case 'r':
@@ -145,6 +154,7 @@ std::optional<Error> check(const Options& options) {
   if (find_command(command) == nullptr) return std::nullopt;  // help or version
   if (command == "watch" && options.in.empty()) return wrong("--in", "is not given");
   if (command == "watch" && options.out.empty()) return wrong("--out", "is not given");
+  if (command == "serve" && options.folder.empty()) return wrong("--folder", "is not given");
   if (command == "run" && options.images.empty()) return wrong("run", "no image is given");
   if (command != "run" && !options.images.empty()) {
     return wrong(options.images[0], "does not belong after " + command);
@@ -163,6 +173,7 @@ const char* usage() {
          "edge-infer info\n"
          "edge-infer watch    --in DIR --out DIR [--keep N] [--heartbeat F]\n"
          "                    [--user NAME]\n"
+         "edge-infer serve    --folder DIR [--queue N] [--heartbeat F] [--user NAME]\n"
          "\n"
          "  --release DIR   run.json there says what is run, and how (the folder above the\n"
          "                  program's bin/, if it is a release)\n"
@@ -177,6 +188,8 @@ const char* usage() {
          "  --in DIR        images to classify come here, best by rename, and go\n"
          "  --out DIR       results go here, NAME.json each\n"
          "  --keep N        results that may lie there before images have to wait (1000)\n"
+         "  --folder DIR    infer.sock, metrics.sock and metrics.prom are made here\n"
+         "  --queue N       requests that may wait before others are refused (4)\n"
          "  --heartbeat F   written every 5 s while all is well\n"
          "  --user NAME     user of this board that the service is once it has read its release\n"
          "  --debug         show the runtime's log, and let a crash leave a core\n"

@@ -261,31 +261,48 @@ void FrameRows::row(const uint8_t* pixels) {
   for (size_t x = 0; x < width; ++x) *next_++ = static_cast<uint8_t>(luma_of(pixels + 3 * x));
 }
 
-Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
-                         Links links, std::shared_ptr<uint8_t> memory) {
-  if (card.task == TaskKind::tensor) return load_tensors(path, card, links);
+Result<Input> make_input(const Encoded& picture, const RowSource& source, const Card& card,
+                         std::shared_ptr<uint8_t> memory) {
   const double start = now_ms();
-  const size_t most = std::min(limits.bytes, limits.memory);
-  const auto file = read_file(path, {Exit::image, "image_missing", "image_too_large", most}, links);
-  if (!file) return file.error();
-  const Encoded encoded{path, file->data.get(), file->size, limits,
-                        card.preprocess.significant_bits};
   if (card.tiling) {
-    FrameRows rows(card, limits.memory - file->size, std::move(memory));
-    if (auto error = decode(encoded, rows)) return *error;
-    if (rows.is_too_large()) return frame_too_large(encoded);
+    FrameRows rows(card, picture.limits.memory - picture.size, std::move(memory));
+    if (auto error = source(rows)) return *error;
+    if (rows.is_too_large()) return frame_too_large(picture);
     Input input{};
     input.frame = rows.frame();
     input.decode_ms = now_ms() - start;
     return input;
   }
   InputRows rows(card);
-  if (auto error = decode(encoded, rows)) return *error;
-  if (auto error = rows.fault(path)) return *error;
+  if (auto error = source(rows)) return *error;
+  if (auto error = rows.fault(picture.name)) return *error;
   const double decoded = now_ms();
   Input input{rows.input(), rows.placement()};
   input.decode_ms = decoded - start - rows.ms();
   input.preprocess_ms = now_ms() - decoded + rows.ms();
+  return input;
+}
+
+Result<Input> decode_input(const Encoded& picture, const Card& card,
+                           std::shared_ptr<uint8_t> memory) {
+  const auto decoder = [&](Rows& rows) { return decode(picture, rows); };
+  return make_input(picture, decoder, card, std::move(memory));
+}
+
+FileFaults image_faults(const ImageLimits& limits) {
+  return {Exit::image, "image_missing", "image_too_large", std::min(limits.bytes, limits.memory)};
+}
+
+Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
+                         Links links, std::shared_ptr<uint8_t> memory) {
+  if (card.task == TaskKind::tensor) return load_tensors(path, card, links);
+  const double start = now_ms();
+  const auto file = read_file(path, image_faults(limits), links);
+  if (!file) return file.error();
+  const double read = now_ms() - start;
+  auto input = decode_input({path, file->data.get(), file->size, limits,
+                             card.preprocess.significant_bits}, card, std::move(memory));
+  if (input) input->decode_ms += read;
   return input;
 }
 

@@ -229,8 +229,8 @@ void OrtDeleter::operator()(OrtValue* value) const {
   api()->ReleaseValue(value);
 }
 
-Result<MappedFile> map_model(const std::string& path) {
-  auto file = MappedFile::open(path, faults);
+Result<MappedFile> map_model(const std::string& path, Pages pages) {
+  auto file = MappedFile::open(path, faults, pages);
   if (!file) return file;
   if (auto error = check_format(path, *file)) return *error;
   return file;

@@ -73,13 +73,6 @@ bool is_there(const std::string& path) {
   return lstat(path.c_str(), &status) == 0;
 }
 
-/// A folder that is not there, or cannot be written: told before the model is loaded.
-std::optional<Error> folder_fault(const char* option, const std::string& folder) {
-  if (access(folder.c_str(), R_OK | W_OK | X_OK) == 0) return std::nullopt;
-  return Error{Exit::usage, "folder_unusable", std::string(option) + "=" + folder, system_fault(),
-               "make the folder, or give another"};
-}
-
 /// How the result of an image is called. A name that leaves no room for the suffix is cut, and its
 /// hash tells it from others.
 std::string result_name(const std::string& name) {
@@ -96,7 +89,7 @@ class Spool {
   Spool(const Options& options, Engine& engine)
       : options_(options),
         engine_(engine),
-        heartbeat_(options.heartbeat),
+        heartbeat_(options.heartbeat, options.command),
         arrivals_(options.in, options.out) {}
 
   /// What was at hand when the program ended, or the power went, is tried once more.

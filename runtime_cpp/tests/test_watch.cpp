@@ -145,7 +145,7 @@ TEST_CASE("only a renamed file is complete at once") {
 TEST_CASE("a heartbeat says who is well, since the board was switched on") {
   const TemporaryFolder folder;
   const std::string file = folder.path("beat");
-  Heartbeat(file).beat(7, 2);
+  Heartbeat(file, "watch").beat(7, 2);
   const std::string text = read_text(file);
   CHECK(contains(text, "\"images\":7,\"failed\":2"));
   CHECK(contains(text, "\"pid\":" + std::to_string(getpid())));
@@ -158,9 +158,9 @@ TEST_CASE("edgectl hears of a service that is ready in the file that it left ope
   const int fd = open(path.c_str(), O_RDWR);
   REQUIRE(lseek(fd, 3, SEEK_SET) == 3);
   setenv("EDGECTL_READY_FD", std::to_string(fd).c_str(), 1);
-  CHECK(Heartbeat("").ready());
+  CHECK(Heartbeat("", "watch").ready());
   close(fd);
-  CHECK_FALSE(Heartbeat("").ready());
+  CHECK_FALSE(Heartbeat("", "watch").ready());
   unsetenv("EDGECTL_READY_FD");
   CHECK(read_text(path) == "12 ready\nng\n");
 }
@@ -174,7 +174,7 @@ TEST_CASE("systemd hears of a service through its socket") {
   std::strcpy(address.sun_path, path.c_str());
   REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
   setenv("NOTIFY_SOCKET", path.c_str(), 1);
-  const Heartbeat heartbeat("");
+  const Heartbeat heartbeat("", "watch");
   heartbeat.ready();
   heartbeat.beat(1, 0);
   unsetenv("NOTIFY_SOCKET");

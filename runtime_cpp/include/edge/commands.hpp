@@ -6,7 +6,7 @@
 
 namespace edge {
 
-/// Runs one of the commands run, selftest, bench, info, watch.
+/// Runs one of the commands run, selftest, bench, info, watch, serve.
 Outcome execute(const Options& options);
 
 /// What an image turned out to be, into the object that stands for it.

@@ -29,10 +29,18 @@ enum class Links { follow, refuse };
 Result<FileBytes> read_file(const std::string& path, const FileFaults& faults,
                             Links links = Links::follow);
 
-/// A large file mapped read-only, so its pages are shared with the page cache and cost no heap.
+/// Of a file that is open as `fd`, from its start; `name` is for messages.
+Result<FileBytes> read_open_file(int fd, const std::string& name, const FileFaults& faults);
+
+/// Whose the pages of a mapped file are: the page cache's, which cost no memory of this process
+/// but change with the file, or this process's own.
+enum class Pages { shared, copied };
+
+/// A large file mapped read-only.
 class MappedFile {
  public:
-  static Result<MappedFile> open(const std::string& path, const FileFaults& faults);
+  static Result<MappedFile> open(const std::string& path, const FileFaults& faults,
+                                 Pages pages = Pages::shared);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&&) = delete;
   ~MappedFile();
@@ -44,15 +52,24 @@ class MappedFile {
   void forget_pages() const;
 
  private:
-  MappedFile(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  MappedFile(const uint8_t* data, size_t size, Pages pages)
+      : data_(data), size_(size), pages_(pages) {}
 
   const uint8_t* data_;
   size_t size_;
+  Pages pages_;
 };
 
 /// Writes a small file that is not there yet, aside and renamed: whoever looks sees all of it. In
 /// a folder that others may write to, nothing of theirs is written to or replaced.
 /// False with errno set if that is not possible, EEXIST if there is a file of this name.
 bool write_new_file(const std::string& path, const std::string& text);
+
+/// Writes a small file aside and renames it over what was there; false with errno set if that is
+/// not possible. For a folder that nobody else may write to.
+bool replace_file(const std::string& path, const std::string& text);
+
+/// A folder that is not there, or cannot be written, as the fault of the option that names it.
+std::optional<Error> folder_fault(const char* option, const std::string& folder);
 
 }  // namespace edge

@@ -12,7 +12,7 @@ class Heartbeat {
  public:
   /// `file` is opened here, and written in place: only root may write in its folder, and who beats
   /// may be another user by then. Empty: none.
-  explicit Heartbeat(const std::string& file);
+  Heartbeat(const std::string& file, const std::string& command);
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
   ~Heartbeat();
@@ -21,7 +21,8 @@ class Heartbeat {
   void beat(int64_t images, int64_t failed) const;
 
  private:
-  int fd_;  // -1: none
+  std::string command_;  // whose heartbeat it is
+  int fd_;               // -1: none
 };
 
 }  // namespace edge

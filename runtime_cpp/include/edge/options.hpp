@@ -11,7 +11,7 @@ constexpr int max_threads = 64;
 
 /// What the command line asks for.
 struct Options {
-  std::string command;       // "run", "selftest", "bench", "info", "watch", "help" or "version"
+  std::string command;       // "run", "selftest", "bench", "info", "watch", "serve", "help" or "version"
   std::string release;       // folder; empty: the one that the program lies in, if any
   std::string model;         // file; empty: the release's
   std::string golden;        // folder; empty: the release's, or golden/ beside the model
@@ -24,9 +24,11 @@ struct Options {
   int runs = 30;                    // bench: timed inferences
   std::string in;                   // watch: folder where images come
   std::string out;                  // watch: folder where results go
-  std::string heartbeat;            // watch: file that says all is well; empty: none
-  std::string user;                 // watch: who it is once all is read; empty: who started it
+  std::string heartbeat;            // services: file that says all is well; empty: none
+  std::string user;                 // services: who it is once all is read; empty: who started it
   int keep = 1000;                  // watch: results that may lie in `out`
+  std::string folder;               // serve: where its sockets are
+  int queue = 4;                    // serve: requests that may wait
   bool debug = false;               // the runtime's log, and crashes that leave a core
 };
 

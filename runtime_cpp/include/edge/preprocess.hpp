@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -115,6 +116,21 @@ struct Input {
   double preprocess_ms = 0;
   Frame frame = {};  // in place of the values, where the card cuts pictures into tiles
 };
+
+/// What gives a picture's rows, or tells why it cannot.
+using RowSource = std::function<std::optional<Error>(Rows&)>;
+
+/// Preprocesses a picture whose rows come from `source`; a frame is kept in `memory`, if that is
+/// given, of the picture's `limits.memory` bytes.
+Result<Input> make_input(const Encoded& picture, const RowSource& source, const Card& card,
+                         std::shared_ptr<uint8_t> memory = nullptr);
+
+/// Decodes and preprocesses an image.
+Result<Input> decode_input(const Encoded& picture, const Card& card,
+                           std::shared_ptr<uint8_t> memory = nullptr);
+
+/// Of a file with an image.
+FileFaults image_faults(const ImageLimits& limits);
 
 /// Reads, decodes and preprocesses an image file. `path` of a card without image: edge/npy.hpp.
 /// A frame is kept in `memory`, if that is given, of `limits.memory` bytes.

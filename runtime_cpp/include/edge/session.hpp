@@ -44,7 +44,7 @@ template <class T>
 using OrtPtr = std::unique_ptr<T, OrtDeleter>;
 
 /// Maps a model file and checks what its size and first bytes tell.
-Result<MappedFile> map_model(const std::string& path);
+Result<MappedFile> map_model(const std::string& path, Pages pages);
 
 /// A network that is loaded and ready. The model file stays mapped: weights are used in place.
 class Session {

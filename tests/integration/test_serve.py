@@ -1,0 +1,517 @@
+"""edge-infer as a service for programs, on this machine: requests, garbage, floods, crashes."""
+
+import array
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgewright.base import process
+from edgewright.build.container import DockerBuilder
+from edgewright.client import (
+    ANSWER,
+    REQUEST,
+    Client,
+    ConnectionEndedError,
+    Format,
+    Frame,
+    Kind,
+    ServiceError,
+    Status,
+)
+from tests.checkout import checkout
+from tests.integration.conftest import wait_until
+from tests.integration.toy_model import toy_model
+from tests.schemas import require_valid
+
+pytestmark = pytest.mark.docker
+ROOT = checkout().root
+SIDE = 8
+HEAD = REQUEST.size - 4  # what `length` counts of a request without an image
+
+
+@dataclass
+class Service:
+    """One `edge-infer serve` in a container that has the checkout and this test's folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def path(self) -> str:
+        return str(self.folder / "s" / "infer.sock")
+
+    def client(self, timeout: float = 60) -> Client:
+        return Client(self.path, timeout)
+
+    def connect(self) -> socket.socket:
+        """A connection whose bytes are the test's own."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(60)
+        connection.connect(self.path)
+        return connection
+
+    def metrics(self) -> dict[str, float]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(self.folder / "s" / "metrics.sock"))
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+        return samples(text.partition("\r\n\r\n")[2])
+
+    def signal(self, name: str) -> None:
+        process.check(["docker", "kill", "--signal", name, self.name])
+
+    def exit_code(self) -> int:
+        return int(process.check(["docker", "wait", self.name], timeout=60).stdout)
+
+    def log(self) -> str:
+        return process.check(["docker", "logs", self.name]).stderr
+
+    def descriptors(self) -> int:
+        listed = process.check(["docker", "exec", self.name, "sh", "-c", "ls /proc/1/fd | wc -l"])
+        return int(listed.stdout)
+
+
+def samples(text: str) -> dict[str, float]:
+    """Values of Prometheus' text format; asserts that it is nothing but that."""
+    line = re.compile(r'(edge_infer_\w+(?:\{\w+="[^"\n]*"(?:,\w+="[^"\n]*")*\})?) (\d+(?:\.\d+)?)')
+    rows = [row for row in text.splitlines() if not re.match("# (HELP|TYPE) edge_infer_", row)]
+    matches = [line.fullmatch(row) for row in rows]
+    assert all(matches), text
+    assert len(rows) > 10
+    return {match[1]: float(match[2]) for match in matches if match}
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture
+def start(builder: DockerBuilder, host_build: Path, tmp_path: Path) -> Iterator[Start]:
+    names: list[str] = []
+
+    def start_service(*options: str, image: str = builder.image) -> Service:
+        (tmp_path / "s").mkdir(exist_ok=True)
+        if not (tmp_path / "model").exists():
+            toy_model(tmp_path / "model", 1, SIDE, SIDE)
+            golden_set(tmp_path / "model" / "golden")
+        name = f"edgewright-serve-{tmp_path.name}-{len(names)}"
+        names.append(name)
+        argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{ROOT}:{ROOT}"]
+        argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{tmp_path}:{tmp_path}"]
+        argv += [image, str(host_build / "edge-infer"), "serve", "--folder", str(tmp_path / "s")]
+        argv += ["--model", str(tmp_path / "model" / "model.onnx")]
+        process.check([*argv, "--heartbeat", str(tmp_path / "s" / "beat"), *options])
+        service = Service(name=name, folder=tmp_path)
+        wait_until(lambda: answers(service))
+        return service
+
+    yield start_service
+    for name in names:
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+
+
+def answers(service: Service) -> bool:
+    with suppress(OSError):
+        service.connect().close()
+        return True
+    return False
+
+
+def golden_set(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "g.png").write_bytes(png())
+    case = {"image": "g.png", "class": "class0", "probabilities": [0.5, 0.5]}
+    expected = {"schema": 1, "tolerance": 0.99, "cases": [case]}
+    (folder / "expected.json").write_text(json.dumps(expected))
+
+
+def pixels(side: int = SIDE) -> bytes:
+    return bytes((7 * i * i) % 251 for i in range(side * side))
+
+
+def png(side: int = SIDE) -> bytes:
+    data = BytesIO()
+    Image.frombytes("L", (side, side), pixels(side)).save(data, "PNG")
+    return data.getvalue()
+
+
+def slow_png() -> bytes:
+    """An image that keeps the service busy for a while: 100 million pixels, few bytes."""
+    data = BytesIO()
+    Image.new("L", (8192, 8192)).save(data, "PNG")
+    return data.getvalue()
+
+
+def head(
+    kind: Kind, number: int = 1, length: int = HEAD, shape: tuple[int, ...] = (0,) * 5
+) -> bytes:
+    return REQUEST.pack(length, number, kind, *shape)
+
+
+def image_request(data: bytes, number: int = 1) -> bytes:
+    return head(Kind.IMAGE, number, HEAD + len(data)) + data
+
+
+def read_answers(connection: socket.socket, count: int) -> dict[int, Status]:
+    """Id → status of so many answers, in whatever order."""
+    statuses: dict[int, Status] = {}
+    with connection.makefile("rb") as stream:
+        for _ in range(count):
+            length, number, status = ANSWER.unpack(stream.read(ANSWER.size))
+            require_valid("edge-infer-serve", stream.read(length - 8).decode())
+            assert number not in statuses
+            statuses[number] = Status(status)
+    return statuses
+
+
+def test_an_image_a_file_and_a_frame_have_one_answer(start: Start, tmp_path: Path) -> None:
+    service = start()
+    (tmp_path / "part.png").write_bytes(png())
+
+    with service.client() as client, Frame(SIDE, SIDE) as frame:
+        frame.pixels[:] = pixels()
+        seen = [client.image(png()), client.file(tmp_path / "part.png"), client.frame(frame)]
+        status = client.status()
+
+    assert seen[0]["class"].startswith("class")
+    assert seen[0]["probabilities"] == seen[1]["probabilities"] == seen[2]["probabilities"]
+    require_valid("edge-infer-serve", json.dumps(seen[0]))
+    require_valid("edge-infer-serve", json.dumps(status))
+    assert status["requests"]["done"] == 3
+
+
+def test_colour_frames_are_what_their_format_says(start: Start, tmp_path: Path) -> None:
+    toy_model(tmp_path / "model", 3, SIDE, SIDE)
+    service = start()
+    red_first = bytes((i * 37 + i // 3) % 256 for i in range(3 * SIDE * SIDE))
+    blue_first = bytes(red_first[i - i % 3 + 2 - i % 3] for i in range(len(red_first)))
+
+    with (
+        service.client() as client,
+        Frame(SIDE, SIDE, Format.RGB) as rgb,
+        Frame(SIDE, SIDE, Format.BGR) as bgr,
+    ):
+        rgb.pixels[:], bgr.pixels[:] = red_first, blue_first
+        data = BytesIO()
+        Image.frombytes("RGB", (SIDE, SIDE), red_first).save(data, "PNG")
+
+        expected = client.image(data.getvalue())["probabilities"]
+        assert client.frame(rgb)["probabilities"] == expected
+        assert client.frame(bgr)["probabilities"] == expected
+
+
+def test_what_is_no_image_or_no_frame_is_told_and_ends_nothing(start: Start) -> None:
+    service = start()
+    with service.client() as client, Frame(SIDE, SIDE) as frame:
+        with pytest.raises(ServiceError, match="is not an image") as no_image:
+            client.image(b"no image")
+        frame.height += 1
+        with pytest.raises(ServiceError, match="reaches to byte 72, its memory has 64") as beyond:
+            client.frame(frame)
+        frame.height, frame.stride = SIDE, SIDE - 1
+        with pytest.raises(ServiceError, match="has a stride of 7 bytes, its rows have 8"):
+            client.frame(frame)
+        frame.stride, frame.width = SIDE, 0
+        with pytest.raises(ServiceError, match="has no pixels"):
+            client.frame(frame)
+        frame.width = SIDE
+        assert client.frame(frame)["class"]
+    assert (no_image.value.code, beyond.value.code) == ("image_format", "frame_invalid")
+
+
+def test_memory_that_could_shrink_under_the_service_is_refused(
+    start: Start, tmp_path: Path
+) -> None:
+    service = start()
+    file = tmp_path / "frame"
+    file.write_bytes(pixels())
+    unsealed = os.memfd_create("frame", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed, SIDE * SIDE)
+    with service.client() as client, Frame(SIDE, SIDE) as frame, file.open("rb") as opened:
+        for fd in (unsealed, opened.fileno()):
+            own, frame.fd = frame.fd, fd
+            with pytest.raises(ServiceError, match="is no memory that is sealed"):
+                client.frame(frame)
+            frame.fd = own
+        assert client.frame(frame)["class"]
+    os.close(unsealed)
+
+
+def test_garbage_is_refused_and_nothing_of_it_stays(start: Start) -> None:
+    service = start()
+    before = service.descriptors()
+
+    @settings(
+        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(garbage())
+    def throw(data: bytes) -> None:
+        with service.connect() as connection:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+
+    throw()
+
+    with service.client() as client:
+        assert client.image(png())["class"]
+    wait_until(lambda: service.metrics()["edge_infer_connections"] == 0)
+    assert service.descriptors() == before
+
+
+def garbage() -> st.SearchStrategy[bytes]:
+    """Any bytes, and requests of which any field is anything."""
+    number = st.one_of(st.integers(0, 70), st.integers(0, 2**32 - 1))
+    fields = st.lists(number, min_size=8, max_size=8).map(lambda values: REQUEST.pack(*values))
+    near = st.builds(
+        lambda kind, body, extra: head(kind, 1, HEAD + len(body)) + body + extra,
+        st.sampled_from([*Kind]),
+        st.binary(max_size=100),
+        st.binary(max_size=40),
+    )
+    return st.one_of(st.binary(max_size=200), fields, near)
+
+
+def test_descriptors_that_belong_to_no_request_are_closed(start: Start, tmp_path: Path) -> None:
+    service = start()
+    before = service.descriptors()
+    with (tmp_path / "x").open("w+b") as file:
+        for kind, count in ((Kind.STATUS, 1), (Kind.FRAME, 2), (Kind.FRAME, 200), (Kind.FILE, 0)):
+            with service.connect() as connection:
+                rights = array.array("i", [file.fileno()] * count)
+                control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if count else []
+                connection.sendmsg([head(kind)], control)
+                assert read_answers(connection, 1) == {1: Status.REFUSED}
+                assert connection.recv(1) == b""
+    wait_until(lambda: service.descriptors() == before)
+
+
+def test_a_flood_is_answered_at_once_and_nothing_is_lost(start: Start) -> None:
+    service = start("--queue", "3")
+    slow = slow_png()
+    with service.connect() as busy, service.connect() as flood:
+        busy.sendall(image_request(slow))
+        wait_until(lambda: service.metrics()["edge_infer_waiting"] == 0)
+        count = 200
+        requests = b"".join(image_request(png(), i) for i in range(count))
+        sender = threading.Thread(target=flood.sendall, args=[requests])
+        sender.start()
+        statuses = Counter(read_answers(flood, count).values())
+        sender.join()
+        assert read_answers(busy, 1) == {1: Status.DONE}
+
+    assert statuses[Status.DONE] >= 3
+    assert statuses[Status.BUSY] == count - statuses[Status.DONE] > 0
+    counted = service.metrics()
+    assert counted['edge_infer_requests_total{outcome="busy"}'] == statuses[Status.BUSY]
+    assert counted['edge_infer_requests_total{outcome="done"}'] == statuses[Status.DONE] + 1
+
+
+def test_many_clients_at_once_have_their_own_answers(start: Start) -> None:
+    service = start("--queue", "64")
+
+    def ask(value: int, seen: list[Any]) -> None:
+        with service.client() as client, Frame(SIDE, SIDE) as frame:
+            frame.pixels[:] = bytes([value, 255 - value] * (SIDE * SIDE // 2))
+            seen += [client.frame(frame)["probabilities"] for _ in range(20)]
+
+    results: list[list[Any]] = [[] for _ in range(16)]
+    threads = [threading.Thread(target=ask, args=(10 * i, seen)) for i, seen in enumerate(results)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [len(seen) for seen in results] == [20] * 16
+    assert all(answer == seen[0] for seen in results for answer in seen)
+
+
+def test_who_comes_when_all_connections_are_open_is_told(start: Start) -> None:
+    service = start()
+    connections = [service.connect() for _ in range(32)]
+    wait_until(lambda: service.metrics()["edge_infer_connections"] == 32)
+
+    with service.connect() as late:
+        assert read_answers(late, 1) == {0: Status.BUSY}
+        assert late.recv(1) == b""
+    for connection in connections:
+        connection.close()
+    wait_until(lambda: service.metrics()["edge_infer_connections"] == 0)
+    with service.client() as client:
+        assert client.image(png())["class"]
+
+
+def send_until_it_is_stuck(connection: socket.socket) -> None:
+    """Requests whose answers nobody reads, until no more of them are taken."""
+    connection.settimeout(2)
+    with suppress(TimeoutError):
+        for _ in range(100_000):
+            connection.sendall(head(Kind.STATUS))
+        pytest.fail("whatever is sent is taken")
+
+
+def test_a_client_that_never_reads_keeps_nobody_waiting(start: Start) -> None:
+    service = start()
+    with service.connect() as deaf, service.client() as client:
+        send_until_it_is_stuck(deaf)
+        resident = service.metrics()["edge_infer_resident_bytes"]
+        for _ in range(50):
+            assert client.image(png())["class"]
+        assert service.metrics()["edge_infer_resident_bytes"] - resident < 2 << 20
+
+        service.signal("TERM")
+        ended = time.monotonic()
+        assert service.exit_code() == 0
+        assert time.monotonic() - ended < 15
+
+
+def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(start: Start) -> None:
+    service = start("--queue", "8")
+    before = service.descriptors()
+    with service.client() as client:
+        slow = image_request(slow_png())
+        with service.connect() as gone:
+            gone.sendall(slow)
+            for number in range(2, 7):
+                gone.sendall(image_request(png(), number))
+        for data in (slow[:10], slow[:-1]):
+            with service.connect() as gone:
+                gone.sendall(data)
+        with service.connect() as gone, Frame(SIDE, SIDE) as frame:
+            shape = (Format.GRAY, SIDE, SIDE, SIDE, 0)
+            part = head(Kind.FRAME, shape=shape)[:20]
+            socket.send_fds(gone, [part], [frame.fd])
+        assert client.image(png())["class"]
+
+        wait_until(lambda: service.metrics()["edge_infer_connections"] == 1)
+        counted = service.metrics()
+    assert counted['edge_infer_requests_total{outcome="done"}'] == 1
+    assert counted['edge_infer_requests_total{outcome="abandoned"}'] >= 1
+    wait_until(lambda: service.descriptors() == before)
+
+
+def test_what_was_accepted_is_answered_after_sigterm(start: Start, tmp_path: Path) -> None:
+    service = start("--queue", "8")
+    with service.connect() as connection:
+        connection.sendall(image_request(slow_png(), 1))
+        for number in range(2, 8):
+            connection.sendall(image_request(png(), number))
+        wait_until(lambda: service.metrics()["edge_infer_waiting"] == 6)
+        service.signal("TERM")
+
+        assert read_answers(connection, 7) == dict.fromkeys(range(1, 8), Status.DONE)
+        assert connection.recv(1) == b""
+    assert service.exit_code() == 0
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"beat", "metrics.prom"}
+
+
+def test_who_waits_when_it_is_killed_knows_that_no_answer_comes(
+    start: Start, tmp_path: Path
+) -> None:
+    service = start()
+    with service.client() as client:
+        ender = threading.Timer(0.3, service.signal, ["KILL"])
+        ender.start()
+        with pytest.raises(ConnectionEndedError):
+            client.image(slow_png())
+        ender.join()
+    assert (tmp_path / "s" / "infer.sock").exists()
+
+    with start().client() as client:
+        assert client.image(png())["class"]
+        assert client.status()["requests"]["done"] == 1
+
+
+def test_a_second_service_does_not_take_the_first_one_s_socket(
+    start: Start, builder: DockerBuilder, host_build: Path
+) -> None:
+    service = start()
+    again = ["docker", "exec", service.name, str(host_build / "edge-infer"), "serve"]
+    again += ["--folder", str(service.folder / "s")]
+    again += ["--model", str(service.folder / "model" / "model.onnx")]
+
+    ended = subprocess.run(again, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.returncode == 2
+    assert "infer.sock: another service listens there" in ended.stderr
+    with service.client() as client:
+        assert client.image(png())["class"]
+
+
+def replace(path: Path, content: bytes) -> None:
+    aside = path.with_suffix(".aside")
+    aside.write_bytes(content)
+    aside.rename(path)
+
+
+@pytest.mark.parametrize("put", [replace, Path.write_bytes], ids=["renamed", "overwritten"])
+def test_a_corrupt_model_does_not_take_a_good_one_s_place(
+    start: Start, tmp_path: Path, put: Callable[[Path, bytes], Any]
+) -> None:
+    service = start()
+    model = tmp_path / "model" / "model.onnx"
+    good = model.read_bytes()
+    with service.client() as client:
+        expected = client.image(png())["probabilities"]
+        for corrupt in (good[:-40] + bytes(40), good[: len(good) // 2], b"", os.urandom(5000)):
+            put(model, corrupt)
+            with pytest.raises(ServiceError, match=r"model\.onnx: ") as refused:
+                client.reload()
+            assert refused.value.code == "reload_refused"
+            assert client.image(png())["probabilities"] == expected
+        put(model, good)
+
+        assert client.reload()["model"] == "toy"
+        assert client.image(png())["probabilities"] == expected
+    assert service.metrics()['edge_infer_reloads_total{outcome="refused"}'] == 4
+    assert service.metrics()['edge_infer_reloads_total{outcome="done"}'] == 1
+    assert service.log().count("model.onnx: ") == 4
+
+
+def test_sighup_brings_in_another_model_while_requests_go_on(start: Start, tmp_path: Path) -> None:
+    service = start()
+    card = tmp_path / "model" / "card.json"
+    card.write_text(card.read_text().replace('"name": "toy"', '"name": "other"'))
+    with service.client() as client:
+        names = [client.image(png())["model"]]
+        service.signal("HUP")
+        deadline = time.monotonic() + 60
+        while names[-1] != "other" and time.monotonic() < deadline:
+            names.append(client.image(png())["model"])
+
+    assert set(names) == {"toy", "other"}, service.log()
+    assert "reload: serves other" in service.log()
+
+
+def test_counters_stand_in_a_file_too_and_it_beats(start: Start, tmp_path: Path) -> None:
+    service = start()
+    with service.client() as client:
+        client.image(png())
+
+    def written() -> float:
+        text = (tmp_path / "s" / "metrics.prom").read_text()
+        return samples(text)['edge_infer_requests_total{outcome="done"}']
+
+    wait_until(lambda: written() == 1)
+    beat = (tmp_path / "s" / "beat").read_text()
+    require_valid("edge-infer-heartbeat", beat)
+    assert json.loads(beat)["command"] == "serve"
+    assert service.metrics()['edge_infer_model_info{model="toy",release=""}'] == 1
