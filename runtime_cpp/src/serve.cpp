@@ -15,7 +15,6 @@
 #include "common/text.hpp"
 #include "edge/crash_file.hpp"
 #include "edge/crash_guard.hpp"
-#include "edge/golden.hpp"
 #include "edge/heartbeat.hpp"
 #include "edge/serve_connection.hpp"
 #include "edge/serve_metrics.hpp"
@@ -29,18 +28,35 @@ namespace {
 
 constexpr int beat_ms = 5000;
 constexpr int look_ms = 1000;
-constexpr size_t most_connections = 32;
-constexpr size_t most_metrics = 8;        // connections that ask for them
-constexpr double farewell_ms = 5000;      // for the last answers to be read
-constexpr const char* metrics_head =      // so that curl --unix-socket and scrapers take it
+constexpr size_t most_clients = 32;
+constexpr size_t most_scrapers = 8;   // connections that ask for metrics
+constexpr size_t others = 5;          // descriptors that are waited for beside connections
+constexpr double farewell_ms = 5000;  // for the last answers to be read
+constexpr const char* metrics_head =  // so that curl --unix-socket and scrapers take it
     "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n\r\n";
-
-size_t most_waiting(const Options& options) {
-  return static_cast<size_t>(options.queue);
-}
+// Answers to what never gets as far as a network.
+constexpr const char* busy = R"({"version":1,"command":"serve","error":{"code":"busy",)"
+                             R"("message":"request: as many wait as may",)"
+                             R"("next":"ask again later"}})"
+                             "\n";
+constexpr const char* no_request =
+    R"({"version":1,"command":"serve","error":{"code":"request_invalid",)"
+    R"("message":"request: is none of this protocol","next":"see edge/client.h"}})"
+    "\n";
+constexpr const char* too_large =
+    R"({"version":1,"command":"serve","error":{"code":"image_too_large",)"
+    R"("message":"request: its image has more bytes than the limit",)"
+    R"("next":"crop it or scale it down"}})"
+    "\n";
 
 Error socket_fault(const std::string& path, const std::string& problem) {
   return {Exit::usage, "socket_unusable", path, problem, "give another --folder"};
+}
+
+Error reload_fault(const std::string& problem) {
+  return {Exit::selftest, "reload_refused", "reload",
+          problem.empty() ? "the self-test did not run to its end" : problem,
+          "the former model is served on; edge-infer selftest tells more of the new one"};
 }
 
 /// Listens at a path; what a service that was killed has left there goes.
@@ -57,7 +73,9 @@ Result<Descriptor> listen_at(const std::string& path) {
   const bool is_bound =
       bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   umask(former);
-  if (!is_bound || listen(listener.get(), most_connections) != 0) return socket_fault(path, system_fault());
+  if (!is_bound || listen(listener.get(), most_clients) != 0) {
+    return socket_fault(path, system_fault());
+  }
   return listener;
 }
 
@@ -70,66 +88,62 @@ Descriptor listen_for_signals() {
   return Descriptor(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-/// Who asked for the model to be read anew, and how far that is.
-struct Reload {
-  uint64_t connection = 0;  // 0: a signal
-  uint32_t id = 0;          // of the request
-  std::unique_ptr<SelfTest> test;  // none any more: it has passed, and the model is loaded
-};
-
 /// The thread that reads and answers.
 class Server {
  public:
-  Server(const Options& options, Exchange& exchange, Served served, Descriptor signals)
+  Server(const Options& options, Exchange& exchange, const Engine& engine, Descriptor signals)
       : options_(options),
         exchange_(exchange),
-        served_(std::move(served)),
+        engine_(&engine),
         signals_(std::move(signals)),
-        heartbeat_(options.heartbeat, options.command) {}
+        heartbeat_(options.heartbeat, options.command) {
+    counters_.queue = static_cast<size_t>(options.queue);
+  }
 
   std::optional<Error> open();
   void run();
 
  private:
+  using Slot = std::unique_ptr<Connection>;
+
   bool is_over() const;
-  void wait();
   void beat();
+  void wait();
+  void serve_connection(Slot& slot, short events);
   void hear_signals();
-  void accept_from(const Descriptor& listener, size_t most, std::vector<Connection>& list);
-  void serve_client(Connection& client);
-  void handle(Connection& client, Incoming incoming);
+  void accept_from(const Descriptor& listener, Slot* first, size_t count);
+  void receive(Connection& client);
   void take(Connection& client);
-  void end(Connection& client);
-  void deliver();
-  void answer(Connection& client, uint32_t id, const std::optional<Error>& error,
-              const std::string& json);
-  void refuse_for_lack_of_room(Connection& client, uint32_t id, const char* problem);
-  void start_reload(Connection* client, uint32_t id);
+  void deliver(Job& job);
+  void start_reload(uint64_t connection, uint32_t id);
   void finish_test();
-  void finish_reload(const std::optional<Error>& error);
-  void serve_metrics(Connection& client);
-  void drop_ended();
+  void finish_reload(const Outcome& outcome);
+  void answer_metrics(Connection& scraper);
+  void drop(Slot& slot);
   void stop();
   Connection* find(uint64_t number);
-  std::string metrics() const;
+  bool has_room() const { return exchange_.waiting() < counters_.queue; }
+  size_t image_limit() const;
+  std::string metrics();
   std::string status_document() const;
   std::string path(const char* name) const { return options_.folder + "/" + name; }
-  size_t image_limit() const;
 
   const Options& options_;
   Exchange& exchange_;
-  Served served_;
+  const Engine* engine_;  // that is served
   Descriptor signals_;
   Heartbeat heartbeat_;
   Descriptor listener_;
   Descriptor metrics_listener_;
-  std::vector<Connection> clients_;
-  std::vector<Connection> scrapers_;
-  std::optional<Reload> reload_;
+  Slot slots_[most_clients + most_scrapers];  // the clients first
+  std::unique_ptr<SelfTest> test_;            // of a new model
+  bool is_reloading_ = false;                 // tested, or loaded
+  uint64_t reload_connection_ = 0;            // that asked for it; 0: a signal
+  uint32_t reload_id_ = 0;
   Counters counters_;
   uint64_t last_number_ = 0;
   size_t image_bytes_ = 0;  // of images that came with their requests, and are not answered
-  size_t at_work_ = 0;      // jobs of all clients, of those that have gone too
+  size_t at_work_ = 0;      // jobs that are not answered
   double now_ms_ = 0;
   double beat_ms_ = -1e9;
   double answered_ms_ = 0;
@@ -137,12 +151,12 @@ class Server {
 };
 
 std::optional<Error> Server::open() {
-  auto listener = listen_at(path("infer.sock"));
-  if (!listener) return listener.error();
-  auto metrics_listener = listen_at(path("metrics.sock"));
-  if (!metrics_listener) return metrics_listener.error();
-  listener_ = std::move(*listener);
-  metrics_listener_ = std::move(*metrics_listener);
+  for (const auto& [name, listener] :
+       {std::pair{"infer.sock", &listener_}, {"metrics.sock", &metrics_listener_}}) {
+    auto opened = listen_at(path(name));
+    if (!opened) return opened.error();
+    *listener = std::move(*opened);
+  }
   return std::nullopt;
 }
 
@@ -151,7 +165,9 @@ void Server::run() {
   while (!is_over()) {
     beat();
     wait();
-    drop_ended();
+    for (Slot& slot : slots_) {
+      if (slot && (slot->is_done() || slot->is_stuck(now_ms_))) drop(slot);
+    }
   }
   unlink(path("infer.sock").c_str());
   unlink(path("metrics.sock").c_str());
@@ -159,8 +175,8 @@ void Server::run() {
 
 bool Server::is_over() const {
   if (!is_stopping_ || at_work_ > 0) return false;
-  const bool is_sent = std::all_of(clients_.begin(), clients_.end(),
-                                   [](const Connection& client) { return client.is_sent(); });
+  const bool is_sent = std::all_of(slots_, slots_ + most_clients,
+                                   [](const Slot& slot) { return !slot || slot->is_sent(); });
   return is_sent || now_ms_ - answered_ms_ > farewell_ms;
 }
 
@@ -170,43 +186,50 @@ void Server::beat() {
   beat_ms_ = now_ms_;
   // An inference that never ends is what the watchdog is for.
   if (exchange_.is_moving()) {
-    heartbeat_.beat(static_cast<int64_t>(counters_.done + counters_.failed),
-                    static_cast<int64_t>(counters_.failed));
+    const uint64_t failed = counters_[Fate::failed];
+    heartbeat_.beat(static_cast<int64_t>(counters_[Fate::done] + failed),
+                    static_cast<int64_t>(failed));
   }
   replace_file(path("metrics.prom"), metrics());  // where that cannot be, its age tells
 }
 
 void Server::wait() {
-  std::vector<pollfd> waiting{{signals_.get(), POLLIN, 0},
-                              {exchange_.wake_fd(), POLLIN, 0},
-                              {listener_.get(), POLLIN, 0},
-                              {metrics_listener_.get(), POLLIN, 0},
-                              {reload_ && reload_->test ? reload_->test->fd() : -1, POLLIN, 0}};
-  const size_t first = waiting.size();
-  const size_t scrapers = scrapers_.size();
-  for (const Connection& scraper : scrapers_) waiting.push_back({scraper.fd(), scraper.events(), 0});
-  for (const Connection& client : clients_) waiting.push_back({client.fd(), client.events(), 0});
-  if (poll(waiting.data(), waiting.size(), look_ms) < 0) return;
-  now_ms_ = now_ms();
-  for (size_t i = first; i < waiting.size(); ++i) {
-    if (waiting[i].revents == 0) continue;
-    const bool is_scraper = i - first < scrapers;
-    Connection& client = is_scraper ? scrapers_[i - first] : clients_[i - first - scrapers];
-    if ((waiting[i].revents & (POLLHUP | POLLERR)) != 0) {
-      end(client);
-    } else if ((waiting[i].revents & POLLOUT) != 0) {
-      if (!client.send(now_ms_)) end(client);
-    } else if (is_scraper) {
-      serve_metrics(client);
-    } else {
-      handle(client, client.receive(now_ms_));
-    }
+  pollfd waiting[others + most_clients + most_scrapers] = {
+      {signals_.get(), POLLIN, 0},
+      {exchange_.wake_fd(), POLLIN, 0},
+      {test_ ? test_->fd() : -1, POLLIN, 0},
+      {listener_.get(), POLLIN, 0},
+      {metrics_listener_.get(), POLLIN, 0}};
+  pollfd* entry = waiting + others;
+  for (const Slot& slot : slots_) {
+    *entry++ = {slot ? slot->fd() : -1, slot ? slot->events() : short{0}, 0};
   }
+  if (poll(waiting, static_cast<nfds_t>(entry - waiting), look_ms) < 0) return;
+  now_ms_ = now_ms();
+  entry = waiting + others;
+  for (Slot& slot : slots_) serve_connection(slot, (entry++)->revents);
   if (waiting[0].revents != 0) hear_signals();
-  if (waiting[1].revents != 0) deliver();
-  if (waiting[2].revents != 0) accept_from(listener_, most_connections, clients_);
-  if (waiting[3].revents != 0) accept_from(metrics_listener_, most_metrics, scrapers_);
-  if (reload_ && reload_->test) finish_test();
+  if (waiting[1].revents != 0) {
+    for (const JobPtr& job : exchange_.answered()) deliver(*job);
+  }
+  if (test_) finish_test();
+  if (waiting[3].revents != 0) accept_from(listener_, slots_, most_clients);
+  if (waiting[4].revents != 0) {
+    accept_from(metrics_listener_, slots_ + most_clients, most_scrapers);
+  }
+}
+
+void Server::serve_connection(Slot& slot, short events) {
+  if (events == 0) return;
+  if ((events & (POLLHUP | POLLERR)) != 0) {
+    drop(slot);
+  } else if ((events & POLLOUT) != 0) {
+    if (!slot->send(now_ms_)) drop(slot);
+  } else if (&slot >= slots_ + most_clients) {
+    answer_metrics(*slot);
+  } else {
+    receive(*slot);
+  }
 }
 
 void Server::hear_signals() {
@@ -214,47 +237,47 @@ void Server::hear_signals() {
   while (read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
     if (signal.ssi_signo != SIGHUP) {
       stop();
-    } else {
-      start_reload(nullptr, 0);
+    } else if (!is_reloading_) {
+      start_reload(0, 0);
     }
   }
 }
 
 /// From here on nothing is read; what was accepted is answered.
 void Server::stop() {
-  if (is_stopping_) return;
   is_stopping_ = true;
   answered_ms_ = now_ms_;
   listener_ = Descriptor();
-  if (reload_ && reload_->test) {
-    finish_reload(Error{Exit::selftest, "reload_refused", "reload",
-                        "the service is told to end before its self-test has", "start it again"});
+  if (test_) {
+    test_.reset();
+    finish_reload(failed(options_.command, reload_fault("the service is told to end")));
   }
   exchange_.close();
-  for (Connection& client : clients_) client.finish();
+  for (size_t i = 0; i < most_clients; ++i) {
+    if (slots_[i]) slots_[i]->finish();
+  }
 }
 
-void Server::accept_from(const Descriptor& listener, size_t most, std::vector<Connection>& list) {
+void Server::accept_from(const Descriptor& listener, Slot* first, size_t count) {
   Descriptor socket(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket) return;
-  Connection client(++last_number_, std::move(socket), now_ms_);
-  if (list.size() < most) {
-    list.push_back(std::move(client));
+  auto client = std::make_unique<Connection>(++last_number_, std::move(socket), now_ms_);
+  Slot* free = std::find(first, first + count, nullptr);
+  if (free != first + count) {
+    *free = std::move(client);
     return;
   }
-  const Error fault{Exit::usage, "busy", "connection", format("%zu are open", most),
-                    "close one, or use it for several requests"};
-  client.answer(0, EDGE_BUSY, error_document(fault), now_ms_);
-  client.send(now_ms_);
+  client->answer(0, EDGE_BUSY, busy, now_ms_);
+  client->send(now_ms_);
 }
 
-void Server::handle(Connection& client, Incoming incoming) {
+void Server::receive(Connection& client) {
   const edge_request& request = client.request();
-  switch (incoming) {
+  switch (client.receive(now_ms_)) {
     case Incoming::part:
       break;
     case Incoming::head:
-      if (!exchange_.has_room() || image_bytes_ + image_bytes(request) > image_limit() || !client.accept()) {
+      if (!has_room() || image_bytes_ + image_bytes(request) > image_limit() || !client.accept()) {
         client.skip();
       }
       image_bytes_ += client.held_bytes();
@@ -263,11 +286,8 @@ void Server::handle(Connection& client, Incoming incoming) {
       take(client);
       break;
     case Incoming::refused:
-      ++counters_.refused;
-      client.answer(request.id, EDGE_REFUSED,
-                    error_document({Exit::usage, "request_invalid", "request",
-                                    "is none of this protocol", "see edge/client.h"}),
-                    now_ms_);
+      ++counters_[Fate::refused];
+      client.answer(request.id, EDGE_REFUSED, no_request, now_ms_);
       client.finish();
       break;
     case Incoming::ended:
@@ -278,25 +298,21 @@ void Server::handle(Connection& client, Incoming incoming) {
 
 /// A request that has come whole.
 void Server::take(Connection& client) {
-  const edge_request request = client.request();
-  const size_t bytes = client.held_bytes();
   const bool is_skipped = client.is_skipped();
-  Job job = client.take(now_ms_);
+  auto job = std::make_unique<Job>(client.take(now_ms_));
+  const edge_request request = job->request;
   if (request.kind == EDGE_STATUS) {
     client.answer(request.id, EDGE_DONE, status_document(), now_ms_);
-  } else if (request.kind == EDGE_RELOAD) {
-    start_reload(&client, request.id);
+  } else if (request.kind == EDGE_RELOAD && !is_reloading_) {
+    ++client.pending;
+    start_reload(client.number(), request.id);
   } else if (is_skipped && image_bytes(request) > image_limit()) {
-    const Error fault{Exit::image, "image_too_large", format("request %u", request.id),
-                      format("has %zu bytes, the limit is %zu", image_bytes(request),
-                             image_limit()),
-                      "crop it or scale it down"};
-    ++counters_.failed;
-    client.answer(request.id, EDGE_ERROR, error_document(fault), now_ms_);
-  } else if (is_skipped || !exchange_.has_room()) {
-    image_bytes_ -= bytes;
-    ++counters_.busy;
-    refuse_for_lack_of_room(client, request.id, "as many requests wait as may");
+    ++counters_[Fate::failed];
+    client.answer(request.id, EDGE_ERROR, too_large, now_ms_);
+  } else if (request.kind == EDGE_RELOAD || is_skipped || !has_room()) {
+    image_bytes_ -= job->image.size;
+    ++counters_[Fate::busy];
+    client.answer(request.id, EDGE_BUSY, busy, now_ms_);
   } else {
     ++client.pending;
     ++at_work_;
@@ -304,142 +320,104 @@ void Server::take(Connection& client) {
   }
 }
 
-void Server::refuse_for_lack_of_room(Connection& client, uint32_t id, const char* problem) {
-  const Error fault{Exit::usage, "busy", format("request %u", id), problem, "ask again later"};
-  client.answer(id, EDGE_BUSY, error_document(fault), now_ms_);
-}
-
 /// Nobody waits for its answers any more.
-void Server::end(Connection& client) {
-  size_t jobs = 0;
-  image_bytes_ -= exchange_.forget(client.number(), jobs) + client.held_bytes();
-  at_work_ -= jobs;
-  counters_.abandoned += jobs;
-  client.end();
+void Server::drop(Slot& slot) {
+  exchange_.forget(slot->number());
+  image_bytes_ -= slot->held_bytes();
+  slot.reset();
 }
 
-void Server::drop_ended() {
-  for (std::vector<Connection>* list : {&clients_, &scrapers_}) {
-    for (Connection& client : *list) {
-      if (client.is_done() || client.is_stuck(now_ms_)) end(client);
-    }
-    list->erase(std::remove_if(list->begin(), list->end(),
-                               [](const Connection& client) { return client.is_ended(); }),
-                list->end());
-  }
-}
-
-void Server::deliver() {
-  for (Reply& reply : exchange_.replies()) {
-    --at_work_;
-    answered_ms_ = now_ms_;
-    image_bytes_ -= image_bytes(reply.request);
-    if (reply.request.kind == EDGE_RELOAD) {
-      if (reply.served) served_ = std::move(*reply.served);
-      finish_reload(reply.error);
-      continue;
-    }
-    Connection* client = find(reply.connection);
-    if (client == nullptr) {
-      ++counters_.abandoned;
-      continue;
-    }
-    ++(reply.error ? counters_.failed : counters_.done);
-    counters_.inference_ms += reply.inference_ms;
-    counters_.request_ms += now_ms_ - reply.arrived_ms;
-    answer(*client, reply.request.id, reply.error, reply.json);
-  }
-}
-
-/// The answer of a job.
-void Server::answer(Connection& client, uint32_t id, const std::optional<Error>& error,
-                    const std::string& json) {
-  --client.pending;
-  client.answer(id, error ? EDGE_ERROR : EDGE_DONE, error ? error_document(*error) : json, now_ms_);
-  if (!client.send(now_ms_)) end(client);
-}
-
-/// `client` is null where a signal asked for it.
-void Server::start_reload(Connection* client, uint32_t id) {
-  if (reload_) {
-    if (client != nullptr) refuse_for_lack_of_room(*client, id, "the model is being read already");
+void Server::deliver(Job& job) {
+  --at_work_;
+  answered_ms_ = now_ms_;
+  image_bytes_ -= job.image.size;
+  const bool is_done = job.outcome.exit == Exit::done;
+  if (job.request.kind == EDGE_RELOAD) {
+    if (is_done) engine_ = job.served;
+    finish_reload(job.outcome);
     return;
   }
-  reload_ = Reload{client != nullptr ? client->number() : 0, id,
-                   std::make_unique<SelfTest>(options_)};
-  if (client != nullptr) ++client->pending;
+  Connection* client = find(job.connection);
+  ++counters_[client == nullptr ? Fate::abandoned : is_done ? Fate::done : Fate::failed];
+  if (client == nullptr) return;
+  counters_.inference_ms += job.inference_ms;
+  counters_.request_ms += now_ms_ - job.arrived_ms;
+  --client->pending;
+  client->answer(job.request.id, is_done ? EDGE_DONE : EDGE_ERROR, job.outcome.json, now_ms_);
+  client->send(now_ms_);  // that nobody reads any more the next poll tells too
+}
+
+void Server::start_reload(uint64_t connection, uint32_t id) {
+  is_reloading_ = true;
+  reload_connection_ = connection;
+  reload_id_ = id;
+  test_ = std::make_unique<SelfTest>(options_);
 }
 
 void Server::finish_test() {
-  SelfTest& test = *reload_->test;
-  if (!test.is_overdue() && !test.read()) return;
-  const auto fault = test.fault();
-  reload_->test.reset();
-  if (fault) {
-    finish_reload(fault);
+  const bool is_overdue = test_->is_overdue();
+  if (!is_overdue && !test_->read()) return;
+  const bool has_passed = !is_overdue && test_->has_passed();
+  const std::string words = test_->words();
+  test_.reset();
+  if (!has_passed) {
+    finish_reload(failed(options_.command, reload_fault(words.substr(0, words.find("\nnext: ")))));
     return;
   }
-  Job job;
-  job.request.kind = EDGE_RELOAD;
+  auto job = std::make_unique<Job>();
+  job->request.kind = EDGE_RELOAD;
   ++at_work_;
   exchange_.add(std::move(job));
 }
 
-void Server::finish_reload(const std::optional<Error>& error) {
-  ++(error ? counters_.refused_reloads : counters_.reloads);
-  tell(error ? message_lines(*error) : "reload: serves " + printable(served_.model) + "\n");
-  const auto [connection, id, test] = *std::exchange(reload_, std::nullopt);
-  if (Connection* client = find(connection)) answer(*client, id, error, status_document());
+void Server::finish_reload(const Outcome& outcome) {
+  const bool is_done = outcome.exit == Exit::done;
+  ++(is_done ? counters_.reloads : counters_.refused_reloads);
+  tell(outcome.message);
+  is_reloading_ = false;
+  Connection* client = find(reload_connection_);
+  if (client == nullptr) return;
+  --client->pending;
+  client->answer(reload_id_, is_done ? EDGE_DONE : EDGE_ERROR,
+                 is_done ? status_document() : outcome.json, now_ms_);
 }
 
-void Server::serve_metrics(Connection& client) {
+void Server::answer_metrics(Connection& scraper) {
   char request[4096];  // whatever it is
-  if (recv(client.fd(), request, sizeof request, MSG_DONTWAIT) < 0) {
-    end(client);
-    return;
-  }
-  client.write(metrics_head + metrics());
-  client.finish();
-  if (!client.send(now_ms_)) end(client);
+  [[maybe_unused]] const ssize_t got = recv(scraper.fd(), request, sizeof request, MSG_DONTWAIT);
+  scraper.write(metrics_head + metrics());
+  scraper.finish();
 }
 
 Connection* Server::find(uint64_t number) {
-  for (Connection& client : clients_) {
-    if (client.number() == number) return &client;
+  for (const Slot& slot : slots_) {
+    if (slot && slot->number() == number) return slot.get();
   }
   return nullptr;
 }
 
-std::string Server::metrics() const {
-  return metrics_text(counters_, {exchange_.waiting(), most_waiting(options_), clients_.size()},
-                      served_);
+std::string Server::metrics() {
+  counters_.waiting = exchange_.waiting();
+  counters_.connections = static_cast<size_t>(std::count_if(
+      slots_, slots_ + most_clients, [](const Slot& slot) { return slot != nullptr; }));
+  return metrics_text(counters_, *engine_);
 }
 
 std::string Server::status_document() const {
   Document document(options_.command);
   Json top = document.top();
-  top.set("model", served_.model);
-  set_settings(top, served_.settings);
+  top.set("model", engine_->card.name);
+  set_settings(top, engine_->settings);
   top.set("waiting", uint64_t{exchange_.waiting()});
-  top.set("queue", uint64_t{most_waiting(options_)});
+  top.set("queue", uint64_t{counters_.queue});
   Json requests = top.object("requests");
-  requests.set("done", counters_.done);
-  requests.set("failed", counters_.failed);
-  requests.set("busy", counters_.busy);
-  requests.set("refused", counters_.refused);
-  requests.set("abandoned", counters_.abandoned);
+  for (size_t i = 0; i < fates; ++i) requests.set(fate_names[i], counters_.requests[i]);
   return document.text();
 }
 
 /// Of all images that came with their requests and are not answered, bytes.
 size_t Server::image_limit() const {
-  return std::min(served_.settings.limits.bytes, served_.settings.limits.memory);
-}
-
-std::optional<Error> check(Engine& engine) {
-  if (auto error = task_fault(engine)) return error;
-  // A release on trial is committed once it says that it is ready, so it proves that first.
-  return first_golden_fault(engine);
+  return std::min(engine_->settings.limits.bytes, engine_->settings.limits.memory);
 }
 
 /// From here on strangers' images are read, so no more than that is permitted.
@@ -454,12 +432,11 @@ std::optional<Error> become_user(const Options& options) {
 Outcome serve(const Options& options) {
   if (auto error = folder_fault("--folder", options.folder)) return failed(options.command, *error);
   Descriptor signals = listen_for_signals();
-  auto opened = open_engine(options);
-  if (!opened) return failed(options.command, opened.error());
-  auto engine = std::make_unique<Engine>(std::move(*opened));
-  if (const auto error = check(*engine)) return failed(options.command, *error);
-  Exchange exchange(most_waiting(options));
-  Server server(options, exchange, {engine->card.name, engine->settings}, std::move(signals));
+  // A release on trial is committed once it says that it is ready, so it proves itself first.
+  auto engine = open_proven(options);
+  if (!*engine) return failed(options.command, engine->error());
+  Exchange exchange;
+  Server server(options, exchange, **engine, std::move(signals));
   auto error = become_user(options);
   if (!error) error = server.open();
   if (error) return failed(options.command, *error);

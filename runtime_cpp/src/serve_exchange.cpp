@@ -2,7 +2,6 @@
 
 #include <sys/eventfd.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace edge {
@@ -11,34 +10,24 @@ size_t image_bytes(const edge_request& request) {
   return request.kind == EDGE_IMAGE ? request.length - EDGE_REQUEST_REST : 0;
 }
 
-Exchange::Exchange(size_t most_waiting)
-    : most_waiting_(most_waiting), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-
-bool Exchange::has_room() const {
-  return waiting() < most_waiting_;
-}
+Exchange::Exchange() : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 size_t Exchange::waiting() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return jobs_.size();
+  return waiting_.size();
 }
 
-void Exchange::add(Job job) {
+void Exchange::add(JobPtr job) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  jobs_.push_back(std::move(job));
+  waiting_.push_back(std::move(job));
   changed_.notify_one();
 }
 
-size_t Exchange::forget(uint64_t connection, size_t& jobs) {
+void Exchange::forget(uint64_t connection) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto end = std::stable_partition(jobs_.begin(), jobs_.end(), [&](const Job& job) {
-    return job.connection != connection;
-  });
-  size_t bytes = 0;
-  for (auto job = end; job != jobs_.end(); ++job) bytes += image_bytes(job->request);
-  jobs = static_cast<size_t>(jobs_.end() - end);
-  jobs_.erase(end, jobs_.end());
-  return bytes;
+  for (const JobPtr& job : waiting_) {
+    if (job->connection == connection) job->connection = 0;
+  }
 }
 
 void Exchange::close() {
@@ -47,11 +36,11 @@ void Exchange::close() {
   changed_.notify_one();
 }
 
-std::vector<Reply> Exchange::replies() {
+std::vector<JobPtr> Exchange::answered() {
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = read(wake_.get(), &count, sizeof count);
   const std::lock_guard<std::mutex> lock(mutex_);
-  return std::exchange(replies_, {});
+  return std::exchange(answered_, {});
 }
 
 bool Exchange::is_moving() {
@@ -61,23 +50,21 @@ bool Exchange::is_moving() {
   return has_moved || !is_at_work_;
 }
 
-std::optional<Job> Exchange::take() {
+JobPtr Exchange::take() {
   std::unique_lock<std::mutex> lock(mutex_);
   is_at_work_ = false;
-  changed_.wait(lock, [&] { return is_closed_ || !jobs_.empty(); });
-  if (jobs_.empty()) return std::nullopt;
+  while (waiting_.empty() && !is_closed_) changed_.wait(lock);
+  if (waiting_.empty()) return nullptr;
   is_at_work_ = true;
   moved();
-  std::optional<Job> job(std::move(jobs_.front()));
-  jobs_.pop_front();
+  JobPtr job = std::move(waiting_.front());
+  waiting_.erase(waiting_.begin());
   return job;
 }
 
-void Exchange::reply(Reply reply) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    replies_.push_back(std::move(reply));
-  }
+void Exchange::answer(JobPtr job) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  answered_.push_back(std::move(job));
   const uint64_t more = 1;
   [[maybe_unused]] const ssize_t written = write(wake_.get(), &more, sizeof more);
 }

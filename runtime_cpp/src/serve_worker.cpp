@@ -3,7 +3,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "common/document.hpp"
@@ -15,11 +15,6 @@
 namespace edge {
 namespace {
 
-Error frame_fault(const std::string& name, const std::string& problem) {
-  return {Exit::image, "frame_invalid", name, problem,
-          "see edge_frame_open in edge/client.h for what a frame is"};
-}
-
 size_t channels_of(const edge_request& frame) {
   return frame.format == EDGE_GRAY ? 1 : 3;
 }
@@ -30,26 +25,25 @@ uint64_t end_of(const edge_request& frame) {
   return frame.offset + last_row + uint64_t{frame.width} * channels_of(frame);
 }
 
-std::optional<Error> check_frame(const edge_request& frame, int memory, const Encoded& picture) {
+/// In words; empty: it is one.
+std::string frame_problem(const edge_request& frame, int memory) {
   if (frame.format < EDGE_GRAY || frame.format > EDGE_BGR) {
-    return frame_fault(picture.name, format("has pixels of format %u", frame.format));
+    return format("has pixels of format %u", frame.format);
   }
-  if (auto error = check_size(picture, frame.width, frame.height)) return error;
-  if (frame.stride < frame.width * channels_of(frame)) {
-    return frame_fault(picture.name, format("has a stride of %u bytes, its rows have %zu",
-                                            frame.stride, frame.width * channels_of(frame)));
+  const size_t row = frame.width * channels_of(frame);
+  if (frame.stride < row) {
+    return format("has a stride of %u bytes, its rows have %zu", frame.stride, row);
   }
   const int seals = fcntl(memory, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
-    return frame_fault(picture.name, "is no memory that is sealed against shrinking");
+    return "is no memory that is sealed against shrinking";
   }
   struct stat status{};
-  const bool fits = fstat(memory, &status) == 0 &&
-                    end_of(frame) <= static_cast<uint64_t>(status.st_size);
-  if (fits) return std::nullopt;
-  return frame_fault(picture.name, format("reaches to byte %llu, its memory has %llu",
-                                          static_cast<unsigned long long>(end_of(frame)),
-                                          static_cast<unsigned long long>(status.st_size)));
+  fstat(memory, &status);
+  if (end_of(frame) <= static_cast<uint64_t>(status.st_size)) return "";
+  return format("reaches to byte %llu, its memory has %llu",
+                static_cast<unsigned long long>(end_of(frame)),
+                static_cast<unsigned long long>(status.st_size));
 }
 
 /// Rows as decoders give them: blue comes last.
@@ -66,24 +60,21 @@ void put_rows(const edge_request& frame, const uint8_t* pixels, Rows& rows) {
 
 }  // namespace
 
-std::optional<Error> task_fault(const Engine& engine) {
-  if (engine.card.task != TaskKind::tensor) return std::nullopt;
-  return Error{Exit::card, "card_invalid", engine.settings.card,
-               "is of a network that takes tensors, serve takes images",
-               "edge-infer watch takes tensors"};
-}
-
-std::string error_document(const Error& error) {
-  return failed("serve", error).json;
-}
-
 Result<Input> load_frame(const edge_request& frame, int memory, const std::string& name,
                          const Card& card, const ImageLimits& limits) {
   const Encoded picture{name, nullptr, 0, limits};
-  if (auto error = check_frame(frame, memory, picture)) return *error;
+  if (auto error = check_size(picture, frame.width, frame.height)) return *error;
+  std::string problem = frame_problem(frame, memory);
   const auto size = static_cast<size_t>(end_of(frame));
-  void* mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, memory, 0);
-  if (mapped == MAP_FAILED) return frame_fault(name, system_fault());
+  void* mapped = MAP_FAILED;
+  if (problem.empty()) {
+    mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, memory, 0);
+    if (mapped == MAP_FAILED) problem = system_fault();
+  }
+  if (!problem.empty()) {
+    return Error{Exit::image, "frame_invalid", name, problem,
+                 "see edge_frame_open in edge/client.h for what a frame is"};
+  }
   const auto* pixels = static_cast<const uint8_t*>(mapped) + frame.offset;
   auto input = make_input(
       picture,
@@ -96,23 +87,37 @@ Result<Input> load_frame(const edge_request& frame, int memory, const std::strin
   return input;
 }
 
+std::unique_ptr<Result<Engine>> open_proven(const Options& options) {
+  auto engine = std::make_unique<Result<Engine>>(open_engine(options));
+  if (!*engine) return engine;
+  std::optional<Error> error;
+  if ((*engine)->card.task == TaskKind::tensor) {
+    error = Error{Exit::card, "card_invalid", (*engine)->settings.card,
+                  "is of a network that takes tensors, serve takes images",
+                  "edge-infer watch takes tensors"};
+  } else {
+    error = first_golden_fault(**engine);
+  }
+  if (error) engine = std::make_unique<Result<Engine>>(std::move(*error));
+  return engine;
+}
+
 void Worker::run() {
-  while (auto job = exchange_.take()) {
-    Reply reply{job->connection, job->request};
-    reply.arrived_ms = job->arrived_ms;
+  while (JobPtr job = exchange_.take()) {
     if (job->request.kind == EDGE_RELOAD) {
-      reload(reply);
-    } else {
-      infer_job(*job, reply);
+      job->outcome = reload(*job);
+    } else if (job->connection != 0) {
+      job->outcome = infer_job(*job);
     }
-    job.reset();  // its memory and descriptor go before the answer
-    exchange_.reply(std::move(reply));
+    job->file = Descriptor();
+    exchange_.answer(std::move(job));
   }
 }
 
 Result<Input> Worker::load(const Job& job, const std::string& name) {
-  const Card& card = engine_->card;
-  const ImageLimits& limits = engine_->settings.limits;
+  const Engine& engine = **engine_;
+  const Card& card = engine.card;
+  const ImageLimits& limits = engine.settings.limits;
   if (job.request.kind == EDGE_FRAME) {
     return load_frame(job.request, job.file.get(), name, card, limits);
   }
@@ -130,40 +135,31 @@ Result<Input> Worker::load(const Job& job, const std::string& name) {
   return decode_apart(name, decoder, card, limits, [&] { exchange_.moved(); });
 }
 
-void Worker::infer_job(const Job& job, Reply& reply) {
-  const std::string name = format("request %u", job.request.id);
+Result<Inferred> Worker::infer_image(const Job& job, const std::string& name) {
   auto input = load(job, name);
   exchange_.moved();
-  Result<Inferred> result = Error{};
-  if (input) {
-    result = infer(*engine_, name, std::move(*input), [&] { exchange_.moved(); });
-  } else {
-    result = input.error();
-  }
-  if (!result) {
-    reply.error = result.error();
-    return;
-  }
-  reply.inference_ms = result->inference_ms;
-  Document document("serve");
-  document.top().set("model", engine_->card.name);
-  set_result(document.top(), *result, engine_->card);
-  reply.json = document.text();
+  if (!input) return input.error();
+  return infer(**engine_, name, std::move(*input), [&] { exchange_.moved(); });
 }
 
-/// The former network goes on until the new one is loaded, and right about its first golden image.
-void Worker::reload(Reply& reply) {
-  auto opened = open_engine(options_);
-  exchange_.moved();
-  if (opened) {
-    reply.error = task_fault(*opened);
-    if (!reply.error) reply.error = first_golden_fault(*opened);
-  } else {
-    reply.error = opened.error();
-  }
-  if (reply.error) return;
-  engine_ = std::make_unique<Engine>(std::move(*opened));
-  reply.served = Served{engine_->card.name, engine_->settings};
+Outcome Worker::infer_job(Job& job) {
+  const auto result = infer_image(job, format("request %u", job.request.id));
+  if (!result) return failed(options_.command, result.error());
+  job.inference_ms = result->inference_ms;
+  const Card& card = (*engine_)->card;
+  Document document(options_.command);
+  document.top().set("model", card.name);
+  set_result(document.top(), *result, card);
+  return {Exit::done, document.text(), ""};
+}
+
+/// The former network is served until the new one is proven.
+Outcome Worker::reload(Job& job) {
+  auto opened = open_proven(options_);
+  if (!*opened) return failed(options_.command, opened->error());
+  job.former = std::exchange(engine_, std::move(opened));
+  job.served = &**engine_;
+  return {Exit::done, "", "reload: serves " + printable((*engine_)->card.name) + "\n"};
 }
 
 }  // namespace edge

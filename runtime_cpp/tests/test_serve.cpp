@@ -31,11 +31,11 @@ edge_request request_of(edge_kind kind, uint32_t image_size = 0) {
   return {EDGE_REQUEST_REST + image_size, 1, static_cast<uint32_t>(kind), 0, 0, 0, 0, 0};
 }
 
-Job job_of(uint64_t connection, uint32_t id) {
-  Job job;
-  job.connection = connection;
-  job.request = request_of(EDGE_FRAME);
-  job.request.id = id;
+JobPtr job_of(uint64_t connection, uint32_t id) {
+  auto job = std::make_unique<Job>();
+  job->connection = connection;
+  job->request = request_of(EDGE_FRAME);
+  job->request.id = id;
   return job;
 }
 
@@ -147,25 +147,24 @@ TEST_CASE("half a request is waited for, but not for ever") {
   CHECK(service.is_stuck(32000));  // by its first byte
 }
 
-TEST_CASE("jobs go out as they came in, and what nobody waits for goes") {
-  Exchange exchange(3);
+TEST_CASE("jobs go out as they came in, and of a client that has gone nobody waits for one") {
+  Exchange exchange;
   exchange.add(job_of(1, 10));
   exchange.add(job_of(2, 20));
-  CHECK(exchange.has_room());
   exchange.add(job_of(1, 11));
-  CHECK_FALSE(exchange.has_room());
-  size_t jobs = 0;
-  CHECK(exchange.forget(1, jobs) == 0);
-  CHECK(jobs == 2);
-  exchange.add(job_of(3, 30));
-  CHECK(exchange.take()->request.id == 20);
-  CHECK(exchange.take()->request.id == 30);
+  CHECK(exchange.waiting() == 3);
+  exchange.forget(1);
+  CHECK(exchange.take()->connection == 0);
+  const JobPtr second = exchange.take();
+  CHECK(second->request.id == 20);
+  CHECK(second->connection == 2);
+  CHECK(exchange.take()->connection == 0);
   exchange.close();
-  CHECK_FALSE(exchange.take());
+  CHECK(exchange.take() == nullptr);
 }
 
 TEST_CASE("a job at hand that does not move on is told from one that does") {
-  Exchange exchange(2);
+  Exchange exchange;
   CHECK(exchange.is_moving());
   CHECK(exchange.is_moving());  // nothing to do is well
   exchange.add(job_of(1, 1));
@@ -176,16 +175,16 @@ TEST_CASE("a job at hand that does not move on is told from one that does") {
   CHECK(exchange.is_moving());
 }
 
-TEST_CASE("replies wake the other thread") {
-  Exchange exchange(2);
+TEST_CASE("answers wake the other thread") {
+  Exchange exchange;
   pollfd waiting{exchange.wake_fd(), POLLIN, 0};
   CHECK(poll(&waiting, 1, 0) == 0);
-  exchange.reply({4, request_of(EDGE_STATUS), "x"});
-  exchange.reply({5, request_of(EDGE_STATUS), "y"});
+  exchange.answer(job_of(4, 1));
+  exchange.answer(job_of(5, 2));
   CHECK(poll(&waiting, 1, 0) == 1);
-  const auto replies = exchange.replies();
-  REQUIRE(replies.size() == 2);
-  CHECK(replies[1].connection == 5);
+  const auto answered = exchange.answered();
+  REQUIRE(answered.size() == 2);
+  CHECK(answered[1]->connection == 5);
   CHECK(poll(&waiting, 1, 0) == 0);
 }
 
@@ -216,15 +215,8 @@ TEST_CASE("a frame is the image of its pixels") {
   edge_frame_close(&frame);
 }
 
-TEST_CASE("metrics are Prometheus' text, whatever the model is called") {
-  Counters counters;
-  counters.done = 3;
-  counters.inference_ms = 1500;
-  const std::string text = metrics_text(counters, {1, 4, 2}, {"a \"name\"\n\\", {}});
-  CHECK(contains(text, "edge_infer_requests_total{outcome=\"done\"} 3\n"));
-  CHECK(contains(text, "edge_infer_inference_seconds_sum 1.500000\n"));
-  CHECK(contains(text, "# TYPE edge_infer_waiting gauge\nedge_infer_waiting 1\n"));
-  CHECK(contains(text, "{model=\"a \\\"name\\\"\\n\\\\\",release=\"\"} 1\n"));
+TEST_CASE("a label has whatever a model is called") {
+  CHECK(label_value("a \"name\"\n\\\xFF") == "\"a \\\"name\\\"\\n\\\\\xEF\xBF\xBD\"");
 }
 
 TEST_CASE("a folder that cannot hold its sockets is told before the model is looked at") {

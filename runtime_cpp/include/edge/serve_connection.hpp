@@ -45,8 +45,6 @@ class Connection {
   /// No more is read of it; it ends with its last answer.
   void finish() { is_finished_ = true; }
   bool is_done() const { return is_finished_ && pending == 0 && is_sent(); }
-  void end() { socket_ = Descriptor(), is_ended_ = true; }  // at once
-  bool is_ended() const { return is_ended_; }
   /// In the middle of a request or an answer, and not moved on for long.
   bool is_stuck(double now) const;
   size_t held_bytes() const;  // of an image under way
@@ -66,7 +64,6 @@ class Connection {
   bool has_excess_ = false;  // more descriptors than one
   bool is_skipped_ = false;
   bool is_finished_ = false;
-  bool is_ended_ = false;
   std::string unsent_;
   size_t sent_ = 0;
   double moved_ms_;

@@ -2,10 +2,8 @@
 
 #include <sys/types.h>
 
-#include <optional>
 #include <string>
 
-#include "common/result.hpp"
 #include "edge/descriptor.hpp"
 #include "edge/options.hpp"
 
@@ -20,16 +18,18 @@ class SelfTest {
   SelfTest& operator=(const SelfTest&) = delete;
   ~SelfTest();
 
-  int fd() const { return words_.get(); }  // readable when there is something to `read`
+  int fd() const { return standard_error_.get(); }  // readable when there is something to `read`
   bool read();                             // true once it has ended
   bool is_overdue() const;
-  std::optional<Error> fault();  // once it has ended; none: it passed
+  bool has_passed();                       // once it has ended
+  std::string words() const { return words_; }
 
  private:
   pid_t child_;
   double start_ms_;
-  Descriptor words_;  // its standard error
-  std::string text_;
+  Descriptor standard_error_;
+  char words_[2048] = {};  // of it, the first
+  size_t size_ = 0;
 };
 
 }  // namespace edge

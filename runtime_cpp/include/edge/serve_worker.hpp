@@ -13,28 +13,26 @@ namespace edge {
 Result<Input> load_frame(const edge_request& frame, int memory, const std::string& name,
                          const Card& card, const ImageLimits& limits);
 
+/// Loads what the options name, and proves that it is right about its first golden image.
+std::unique_ptr<Result<Engine>> open_proven(const Options& options);
+
 /// Infers what comes through the exchange, one job after the other.
 class Worker {
  public:
-  Worker(const Options& options, std::unique_ptr<Engine> engine, Exchange& exchange)
+  Worker(const Options& options, std::unique_ptr<Result<Engine>> engine, Exchange& exchange)
       : options_(options), engine_(std::move(engine)), exchange_(exchange) {}
 
   void run();  // until the exchange is closed and empty
 
  private:
   Result<Input> load(const Job& job, const std::string& name);
-  void infer_job(const Job& job, Reply& reply);
-  void reload(Reply& reply);
+  Result<Inferred> infer_image(const Job& job, const std::string& name);
+  Outcome infer_job(Job& job);
+  Outcome reload(Job& job);
 
   const Options& options_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Result<Engine>> engine_;
   Exchange& exchange_;
 };
-
-/// Of a card whose network takes no image.
-std::optional<Error> task_fault(const Engine& engine);
-
-/// The document of an answer that is no result.
-std::string error_document(const Error& error);
 
 }  // namespace edge
