@@ -239,10 +239,10 @@ def plan(findings: Sequence[Finding]) -> list[Action]:
 
 
 def _install(packages: Sequence[str]) -> list[Action]:
-    wanted = [package for package in packages if not _installed(package)]
-    if not wanted:
+    missing = [package for package in packages if not _installed(package)]
+    if not missing:
         return []
-    install = ("apt-get", *WAIT_FOR_DPKG, "install", "--yes", "--no-install-recommends", *wanted)
+    install = ("apt-get", *WAIT_FOR_DPKG, "install", "--yes", "--no-install-recommends", *missing)
     return [
         Action(argv=_as_root(("apt-get", "update"))),
         Action(argv=_as_root(("env", "DEBIAN_FRONTEND=noninteractive", *install))),
@@ -255,8 +255,8 @@ def _installed(package: str) -> bool:
 
 
 def _mount(missing: Sequence[Need]) -> list[Action]:
-    wanted = any("binfmt-support" in need.packages for need in missing)
-    if not wanted or (BINFMT_MISC / "status").exists():
+    needs_formats = any("binfmt-support" in need.packages for need in missing)
+    if not needs_formats or (BINFMT_MISC / "status").exists():
         return []
     return [Action(argv=_as_root(("mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT_MISC))))]
 

@@ -12,29 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from edgewright.base import apt, process
 from edgewright.base.errors import CheckError
 from edgewright.base.layout import Resources
-from edgewright.base.schema import Document, Excerpt, Part
-from edgewright.build.container import SUITE, image_exists, image_tag
+from edgewright.base.schema import Document, Part
+from edgewright.build.container import image_tag
+from edgewright.build.supply import ARCH, SUITE, image_exists, pins_of
 from edgewright.release.osv import compare
 
 NEXT_SUITE = "sid"
-ARCH = "amd64"  # of builders; the archive has most packages for all of them in one version
 BUILDER = "builder"
 _MADISON = re.compile(r"^\s*(?P<name>\S+) \| +(?P<version>\S+) \| +\S+ (?P<suite>[^/\s]+)/")
-
-
-class _Source(Excerpt):
-    package: str
-    file: str
-
-
-class _Recipe(Excerpt):
-    suite: str = SUITE
-    sources: tuple[_Source, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +72,13 @@ def age(resources: Resources, log: Path) -> ArchiveAge:
 def recipe_pins(recipes: Path) -> Iterator[Pin]:
     """The sources of all recipes."""
     for path in sorted(recipes.glob("*/conandata.yml")):
-        recipe = _Recipe.model_validate(yaml.safe_load(path.read_text()))
-        for source in recipe.sources:
+        pins = pins_of(path.parent)
+        for source in pins.sources:
             yield Pin(
                 package=source.package,
                 user=path.parent.name,
                 version=version_of(source.file),
-                suite=recipe.suite,
+                suite=pins.suite,
             )
 
 

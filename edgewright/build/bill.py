@@ -15,25 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 import edgewright
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, read_inside
 from edgewright.base.layout import Resources
 from edgewright.base.runtime_version import runtime_version
-from edgewright.base.schema import Excerpt, Part
+from edgewright.base.schema import Part
 from edgewright.board import elf
 from edgewright.board.audit import Audit
 from edgewright.board.symbol_store import debug_path
 from edgewright.build import packages
-from edgewright.build.container import SUITE, Builder
+from edgewright.build.container import Builder
 from edgewright.build.external_toolchain import (
     CompilerFacts,
     compiler_facts,
     with_own_compiler,
 )
 from edgewright.build.packages import Package
+from edgewright.build.supply import SUITE, PinnedSource, pins_of, source_file
 from edgewright.release.manifest import Manifest
 from edgewright.release.sbom import Ingredient, SourceFile, Tool, unknown_licences
 
@@ -69,18 +68,6 @@ done
 """
 
 
-class _Source(Excerpt):
-    """A source of a recipe, as `conandata.yml` has it."""
-
-    package: str
-    file: str
-    sha256: str
-
-
-class _Sources(Excerpt):
-    sources: tuple[_Source, ...] = ()
-
-
 class _Bundled(Part):
     """A library inside another one: see recipes/licences.toml."""
 
@@ -104,7 +91,7 @@ class Recipe:
     name: str
     version: str
     licence: str
-    debian: tuple[_Source, ...]  # source archives, its own first
+    debian: tuple[PinnedSource, ...]  # source archives, its own first
 
     @property
     def sources(self) -> tuple[SourceFile, ...]:
@@ -349,11 +336,11 @@ def _linked_folders(inputs: BillInputs) -> set[str]:
 
 
 def _text(
-    inputs: BillInputs, source: _Source, library: _Bundled, notices: Mapping[str, str]
+    inputs: BillInputs, source: PinnedSource, library: _Bundled, notices: Mapping[str, str]
 ) -> bytes:
     if library.notice is not None and library.notice in notices:
         return notices[library.notice].encode()
-    archive = inputs.sources / source.sha256 / source.file
+    archive = source_file(inputs.sources, source)
     if library.text is not None and archive.is_file():
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -498,14 +485,12 @@ def read_recipe(folder: Path) -> Recipe:
     }
     if not stated.get("license"):
         raise UserError(str(path), "names no licence", next=f"write license = … into {path}")
-    data = folder / "conandata.yml"
-    table = yaml.safe_load(data.read_text()) if data.is_file() else {}
-    version = str(stated.get("version") or table.get("version"))
+    pins = pins_of(folder)
     return Recipe(
         name=folder.name,
-        version=version,
+        version=str(stated.get("version") or pins.version),
         licence=str(stated["license"]),
-        debian=_Sources.model_validate(table).sources,
+        debian=pins.sources,
     )
 
 

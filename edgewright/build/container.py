@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol, get_args
 
-from edgewright.base import apt, digest, process
+from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder, unique_name
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
 from edgewright.base.workspace import Workspace
+from edgewright.build.supply import SUITE, Network, Supply, image_exists
 
-SUITE = "trixie"
 # A board's toolchain file stands under the first mount, and its path is part of what packages are
 # cached by: it is the same for every workspace of every user.
 WORKSPACE_MOUNT = PurePosixPath("/edgewright")
@@ -132,6 +132,8 @@ class DockerBuilder:
         name = unique_name("edgewright-build")
         # --init: Conan and ninja are no good first process, they do not reap what others leave.
         command = ["docker", "run", "--rm", "--init", "--name", name]
+        # What is built is made of what was fetched before, by hash, and of nothing else.
+        command += ["--network", "none"]
         # What a build writes into the cache shall belong to who started it, and not to root.
         if os.getuid() != 0 and not daemon_is_rootless():
             command += ["--user", f"{os.getuid()}:{os.getgid()}"]
@@ -254,18 +256,19 @@ def choose(
     on_line: LineSink | None = None,
     *,
     cache: Path | None = None,
+    supply: Supply | None = None,
 ) -> Builder:
     """The builder asked for; `auto` takes Docker if a daemon answers, else this host.
 
     `EDGEWRIGHT_BUILDER` may say which of them. The builder image is built first where it is
-    missing. `cache` is a folder to use in place of the user's. Raises UserError with every fix if
-    there is no builder.
+    missing. `cache` is a folder to use in place of the user's, `supply` what the image is made from
+    in place of the network. Raises UserError with every fix if there is no builder.
     """
     if choice == "auto":
         choice = parse_choice(os.environ.get(DEFAULT) or "auto", DEFAULT)
     problem = None if choice == "local" else docker_problem()
     if choice != "local" and problem is None:
-        return docker_builder(workspace, log, on_line, cache=cache)
+        return docker_builder(workspace, log, on_line, cache=cache, supply=supply)
     missing = [] if choice == "docker" else missing_tools()
     if choice == "docker" or (choice == "auto" and missing):
         facts = [f"docker: {problem}"]
@@ -288,11 +291,12 @@ def docker_builder(
     on_line: LineSink | None = None,
     *,
     cache: Path | None = None,
+    supply: Supply | None = None,
 ) -> DockerBuilder:
     """The builder image, built where it is missing."""
     image = image_tag(workspace.resources)
     if not image_exists(image):
-        build_image(image, workspace.resources, log, on_line)
+        build_image(image, workspace.resources, log, on_line, supply=supply or Network())
     return DockerBuilder(
         image=image,
         workspace=workspace.root,
@@ -307,52 +311,30 @@ def image_tag(resources: Resources) -> str:
     return f"edgewright/builder:{digest.text_sha256(SUITE, content)[:12]}"
 
 
-def image_exists(image: str) -> bool:
-    return process.capture(["docker", "image", "inspect", image]).returncode == 0
-
-
 def build_image(
-    image: str, resources: Resources, log: Path, on_line: LineSink | None = None
+    image: str,
+    resources: Resources,
+    log: Path,
+    on_line: LineSink | None = None,
+    *,
+    supply: Supply,
 ) -> None:
-    """Build the builder image from the machine's own Debian archive and pip settings.
+    """Build the builder image, without a network, from what is fetched for it before.
 
     Raises ChildFailed with the tail of the failing step.
     """
     make_folder(user_cache())
-    base = _base_image(log, on_line)
     with tempfile.TemporaryDirectory(prefix="edgewright-image-") as scratch:
         context = Path(scratch) / "builder"
         shutil.copytree(resources.docker / "builder", context)
-        # Conan and what Debian lacks for it, through the host's own pip: its index and proxy are
-        # settings of this user, which a container does not have.
+        base = supply.builder(image, context, log, on_line)
         process.run_logged(
-            [sys.executable, "-m", "pip", "wheel", "--no-deps"]
-            + ["--wheel-dir", str(context / "wheels")]
-            + ["--requirement", str(context / "wheels.txt")],
-            log,
-            on_line=on_line,
-        )
-        process.run_logged(
-            ["docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE={base}"]
+            ["docker", "build", "--force-rm", "--network", "none", "--build-arg", f"BASE={base}"]
             + ["--tag", image, str(context)],
             log,
             on_line=on_line,
             next=f"read {log}, mend docker/builder/, then repeat the command",
         )
-
-
-def _base_image(log: Path, on_line: LineSink | None) -> str:
-    """A Debian base: made with mmdebstrap, or the registry's where that is missing."""
-    if not shutil.which("mmdebstrap"):
-        return f"debian:{SUITE}-slim"
-    image = f"edgewright/base:{SUITE}"
-    if not image_exists(image):
-        with tempfile.TemporaryDirectory(prefix="edgewright-base-") as scratch:
-            tar = Path(scratch) / "base.tar"
-            command = ["mmdebstrap", "--variant=minbase", SUITE, str(tar), apt.source_line(SUITE)]
-            process.run_logged(command, log, on_line=on_line)
-            process.run_logged(["docker", "import", str(tar), image], log, on_line=on_line)
-    return image
 
 
 def _ready_cache(cache: Path | None) -> Path:

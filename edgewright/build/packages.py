@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
-from edgewright.base import apt, digest
+from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder, write_file
 from edgewright.base.layout import Resources
@@ -20,6 +20,7 @@ from edgewright.base.progress import LineSink
 from edgewright.base.runtime_version import RUNTIME_RECIPE, runtime_version
 from edgewright.base.schema import Part, read_record
 from edgewright.build.container import Builder
+from edgewright.build.supply import Network, Supply
 
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 # In the order in which they are built: libspng is linked with zlib.
@@ -62,6 +63,7 @@ class PackageInputs:
     kernels: str = "stock"
     xnnpack_core: str | None = None  # None: ONNX Runtime without XNNPACK's provider
     sources: Literal["needed", "all"] = "needed"  # of the runtime, to compile
+    supply: Supply = field(default_factory=Network)
     jobs: int
     logs: Path
 
@@ -263,7 +265,6 @@ def _create_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
     argv += [f"--profile:build={inside(inputs.resources.toolchains / 'build.profile')}"]
     confs = {
         "user.edgewright:sources": inside(inputs.builder.cache / "sources"),
-        "user.edgewright:debian_archive": apt.source_line("{suite}"),
         "tools.build:jobs": inputs.jobs,
         # Keep what test packages build out of the recipes, which may lie in a wheel's folder.
         "tools.cmake.cmake_layout:test_folder": "$TMP",

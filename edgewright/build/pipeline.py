@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -35,6 +35,7 @@ from edgewright.build import container, packages
 from edgewright.build.bill import LICENCE_FILES, model_licence
 from edgewright.build.evidence import EvidenceInputs, write_evidence
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
+from edgewright.build.supply import Network, Supply, fetch, image_exists
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
 from edgewright.model.contract.task_cards import read_any_card
@@ -86,6 +87,7 @@ class BuildRequest:
     all_sources: bool = False
     runtime_ops: Path | None = None  # op config of a runtime for several models; None: this one's
     cache: Path | None = None  # in place of the user's
+    supply: Supply = field(default_factory=Network)
     jobs: int
 
     @property
@@ -122,10 +124,11 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     # The model comes before the packages, since its operators decide what the runtime is built of;
     # everything is proven before it becomes a release.
     with stages.stage("builder") as stage:
-        builder = find_builder(request, stages.progress, stage)
+        builder = find_builder(request, stages.progress, stage, request.supply)
     with stages.stage("toolchain") as stage:
         stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
+        request.supply.host_runtime()
         xnnpack = request.profile.runtime.xnnpack
         converted, stage.cached = converted_model(
             request.model, out, builder.cache, xnnpack=xnnpack
@@ -186,8 +189,9 @@ class BuilderRequest(Protocol):
     @property
     def cache(self) -> Path | None: ...
 
-
-def find_builder(request: BuilderRequest, progress: Progress, stage: Stage) -> container.Builder:
+def find_builder(
+    request: BuilderRequest, progress: Progress, stage: Stage, supply: Supply | None = None
+) -> container.Builder:
     """The builder asked for, its image built where that is missing, with the board's toolchain.
 
     Raises UserError.
@@ -197,11 +201,18 @@ def find_builder(request: BuilderRequest, progress: Progress, stage: Stage) -> c
     if request.builder == "local":
         stage.cached = True
     else:
-        stage.cached = not container.docker_problem() and container.image_exists(
+        stage.cached = not container.docker_problem() and image_exists(
             container.image_tag(workspace.resources)
         )
     log = workspace.build(request.profile.name).logs / "builder.log"
-    builder = container.choose(request.builder, workspace, log, progress.line, cache=request.cache)
+    builder = container.choose(
+        request.builder,
+        workspace,
+        log,
+        progress.line,
+        cache=request.cache,
+        supply=supply,
+    )
     return with_external_toolchain(builder, request.profile, log)
 
 
@@ -275,6 +286,7 @@ def _packages(
         ops_config=request.runtime_ops or request.out.ops_config,
         jobs=request.jobs,
         all_sources=request.all_sources,
+        supply=request.supply,
     )
     return build_packages(inputs, packages.steps(inputs), stages)
 
@@ -287,6 +299,7 @@ def package_inputs(
     ops_config: Path,
     jobs: int,
     all_sources: bool = False,
+    supply: Supply | None = None,
 ) -> packages.PackageInputs:
     """What the packages of a board are built from; its toolchain was rendered before."""
     out = workspace.build(profile.name)
@@ -300,6 +313,7 @@ def package_inputs(
         kernels=profile.runtime.kernels,
         xnnpack_core=profile.cpu.core if profile.runtime.xnnpack else None,
         sources="all" if all_sources else "needed",
+        supply=supply or Network(),
         jobs=jobs,
         logs=out.logs,
     )
@@ -310,6 +324,7 @@ def build_packages(
 ) -> dict[str, packages.Package]:
     """Every package by name, each a stage. Conan's cache is locked only while it builds one."""
     built: dict[str, packages.Package] = {}
+    recipes = [inputs.resources.recipes / step.name for step in steps]
     note = partial(stages.progress.note, "another build uses the Conan cache: waiting for it")
     for step in steps:
         with stages.stage(step.name) as stage:
@@ -317,6 +332,9 @@ def build_packages(
             stage.cached = package is not None
             if package is None:
                 with locked(_conan_lock(inputs.builder), on_busy=note):
+                    # All at once, since reading an archive's lists takes seconds.
+                    sources, log = inputs.builder.cache / "sources", inputs.logs / "sources.log"
+                    fetch(recipes, sources, inputs.supply, log)
                     obtained = packages.obtain(step, inputs, built, stages.progress.line)
                 package, stage.cached = obtained.package, obtained.cached
             built[step.name] = package

@@ -7,9 +7,14 @@ from typing import Annotated
 
 from invoke.context import Context
 
+from edgewright.base.errors import UserError
+from edgewright.base.layout import user_cache
 from edgewright.base.progress import Stages
+from edgewright.base.workspace import DEMO_MODEL
 from edgewright.build import container, packages, pipeline
 from edgewright.build.external_toolchain import with_external_toolchain
+from edgewright.build.mirror import Mirror, open_mirror
+from edgewright.build.supply import Network
 from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens
 from edgewright.cli.common import (
@@ -78,6 +83,7 @@ class BuildOptions:
     all_sources: Annotated[
         bool, "compile all of ONNX Runtime, not only what is linked; the same comes out"
     ] = False
+    mirror: Annotated[str, "a folder of mirror.create, to take from in place of the network"] = ""
 
 
 @task
@@ -95,14 +101,16 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> screens.B
 
     `cache` is a folder to use in place of the user's.
     """
+    mirror = open_mirror(Path(options.mirror)) if options.mirror else None
     request = pipeline.BuildRequest(
         profile=profile_of(options.board),
-        model=model_path(options.model),
+        model=_model(options.model, mirror),
         workspace=workspace(),
         builder=container.parse_choice(options.builder),
         jobs=options.jobs or os.cpu_count() or 1,
         all_sources=options.all_sources,
         cache=cache,
+        supply=mirror or Network(),
     )
     # The report of an older release must not stand beside this one.
     request.out.estimate.unlink(missing_ok=True)
@@ -116,6 +124,16 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> screens.B
     # Last: without a signature, or with a lock on the key, there is a release all the same.
     key_tasks.sign_build(options.board)
     return screens.build_document(report, stages.reports, estimate)
+
+
+def _model(model: str, mirror: Mirror | None) -> Path:
+    """The workspace's own; of a mirror the one that the workspace has not."""
+    try:
+        return model_path(model)
+    except UserError:
+        if mirror is None or Path(model).name != model:
+            raise
+        return mirror.model(model or DEMO_MODEL, user_cache())
 
 
 @task

@@ -140,6 +140,12 @@ GROUPS = (
         default="status",
     ),
     Group(
+        name="mirror",
+        about="all that builds take from elsewhere, in one folder",
+        modules={"mirror": ("verify", "create")},
+        default="verify",
+    ),
+    Group(
         name="model",
         about="train, quantize, judge, convert and look into a model",
         modules={

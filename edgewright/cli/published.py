@@ -197,7 +197,7 @@ def retain(
     if json:
         document = RetainReport(
             store=store,
-            kept=len(retained.kept),
+            kept=len(retained.remaining),
             removed=tuple(item.release for item in retained.removed),
             files=retained.blobs,
             bytes=retained.bytes,
@@ -205,7 +205,7 @@ def retain(
         write_document(document)
     else:
         say(
-            f"{store}: {counted(len(retained.kept), 'release')} kept, "
+            f"{store}: {counted(len(retained.remaining), 'release')} kept, "
             f"{len(retained.removed)} removed: "
             f"{counted(retained.blobs, 'file')}, {retained.bytes:,} bytes"
         )

@@ -12,6 +12,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.catalogue import BoardList
 from edgewright.board.proposal import ProbeReport
 from edgewright.build.archive import ArchiveAge
+from edgewright.build.mirror import MirrorIndex, MirrorReport
 from edgewright.build.outdated import Outdated
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.reproduce import ReproduceReport
@@ -201,6 +202,8 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "rollout.simulate": SimulationReport,
     "rollout.start": RolloutStatus,
     "rollout.status": RolloutStatus,
+    "mirror.create": MirrorReport,
+    "mirror.verify": MirrorReport,
     "outdated": ArchiveAge,
     "schema": of_tasks.WrittenFiles,
     "sdk.build": SdkReport,
@@ -260,6 +263,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-fleet": Fleet,
     "file-invitation": Invitation,
     "file-manifest": Manifest,
+    "file-mirror": MirrorIndex,
     "file-nightly": NightSettings,
     "file-run": RunFile,
     "file-sdk-manifest": SdkManifest,

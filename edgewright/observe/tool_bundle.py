@@ -11,7 +11,7 @@ from edgewright.base.errors import TargetError
 from edgewright.base.files import cached_folder, copy_file
 from edgewright.base.progress import Progress
 from edgewright.board.profile import Arch
-from edgewright.build.container import SUITE
+from edgewright.build.supply import SUITE
 from edgewright.deploy.remote import Board
 
 LOADERS = {Arch.ARMHF: "ld-linux-armhf.so.3", Arch.ARM64: "ld-linux-aarch64.so.1"}

@@ -217,7 +217,7 @@ def _unpack(archive: Path, files: Iterable[ReleaseFile], into: Path) -> None:
 class Retained:
     """What `retain` left and removed."""
 
-    kept: tuple[Published, ...]
+    remaining: tuple[Published, ...]
     removed: tuple[Published, ...]
     blobs: int  # that were removed
     bytes: int  # of them
@@ -240,23 +240,23 @@ def retain(
         releases = listed(store)
         pointers = (channel.read(trusted) for channel in all_channels(store, config))
         pointed = {(pointer.board, pointer.release) for pointer in pointers if pointer}
-        kept: list[Published] = []
+        remaining: list[Published] = []
         removed: list[Published] = []
         counts: dict[str, int] = {}
         for item in releases:
             counts[item.board] = counts.get(item.board, 0) + 1
             is_old = counts[item.board] > keep and (not board or item.board == board)
             is_free = (item.board, item.release) not in pointed and item.release not in needed
-            (removed if is_old and is_free else kept).append(item)
+            (removed if is_old and is_free else remaining).append(item)
         for item in removed:
             store.remove(_index(item.board, item.release))
         blobs = size = 0
-        needed = {file.sha256 for item in kept for file in item.files}
+        needed = {file.sha256 for item in remaining for file in item.files}
         for name in store.names(BLOBS):
             if name.rpartition("/")[2] not in needed:
                 size += store.remove(name)
                 blobs += 1
-    return Retained(kept=tuple(kept), removed=tuple(removed), blobs=blobs, bytes=size)
+    return Retained(remaining=tuple(remaining), removed=tuple(removed), blobs=blobs, bytes=size)
 
 
 def all_channels(store: Contents, config: Path) -> list[Channel]:

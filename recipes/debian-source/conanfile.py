@@ -14,17 +14,12 @@ A recipe lists them in conandata.yml:
         sha256: ...
         into: deps/safeint
 
-Files are kept in the folder of the conf `user.edgewright:sources`, named by their hash, so
-that a second build needs no network. The archive is that of the conf
-`user.edgewright:debian_archive`, one line in the format of sources.list.
+edgewright fetches them before a build, which has no network, into the folder of the conf
+`user.edgewright:sources`: `<sha256>/<file>`.
 """
 
 import hashlib
-import os
-import shutil
 import subprocess
-import tempfile
-import urllib.parse
 from pathlib import Path
 
 from conan import ConanFile
@@ -55,7 +50,7 @@ class CMakeLibrary:
         cmake_layout(self, src_folder="src")
 
     def source(self):
-        fetch_all(self)
+        unpack_all(self)
 
     def generate(self):
         toolchain = CMakeToolchain(self)
@@ -82,11 +77,11 @@ class CMakeLibrary:
             rmdir(self, f"{self.package_folder}/{folder}")
 
 
-def fetch_all(recipe):
+def unpack_all(recipe):
     """Unpack every source of the recipe's conandata.yml into its source folder."""
-    data = recipe.conan_data
-    for entry in data["sources"]:
-        archive = _fetch(recipe, data["suite"], entry)
+    for entry in recipe.conan_data["sources"]:
+        archive = Path(_conf(recipe, "user.edgewright:sources")) / entry["sha256"] / entry["file"]
+        _verify(archive, entry)
         target = Path(recipe.source_folder) / entry["into"]
         if entry["file"].endswith(".deb"):
             subprocess.run(["dpkg-deb", "--extract", archive, target], check=True)
@@ -95,73 +90,9 @@ def fetch_all(recipe):
             unzip(recipe, str(archive), destination=str(target), strip_root=strip)
 
 
-def _fetch(recipe, suite, entry):
-    """The file of an entry in the user's cache, downloaded where it is not there yet."""
-    store = Path(_conf(recipe, "user.edgewright:sources"))
-    archive = store / entry["sha256"] / entry["file"]
-    if not archive.is_file():
-        recipe.output.info(f"fetching {entry['file']} through apt")
-        _download(recipe, suite, entry, store, archive)
-    _verify(archive, entry)
-    return archive
-
-
-def _download(recipe, suite, entry, store, archive):
-    """Download aside, verify, then rename: a broken download never counts as cached."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    apt = _private_apt(recipe, suite, store)
-    with tempfile.TemporaryDirectory(dir=store) as scratch:
-        if entry["file"].endswith(".deb"):
-            command = ["apt-get", *apt, "download", entry["package"]]
-        else:
-            command = ["apt-get", *apt, "source", "--download-only", "--tar-only"]
-            command.append(entry["package"])
-        answer = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
-        # apt escapes what it names a file by, as the ~ of a version.
-        files = {urllib.parse.unquote(p.name): p for p in Path(scratch).iterdir()}
-        if entry["file"] not in files:
-            raise ConanException(
-                f"{entry['package']}: the archive did not deliver {entry['file']}\n"
-                f"  found: {', '.join(sorted(files)) or 'nothing'}\n{answer.stdout}{answer.stderr}"
-            )
-        _verify(files[entry["file"]], entry)
-        os.replace(files[entry["file"]], archive)
-
-
-def _private_apt(recipe, suite, store):
-    """Options for an apt with lists of its own, which needs no root; lists are read once."""
-    home = store / f"apt-{suite}"
-    for folder in ("lists/partial", "cache/archives/partial", "empty"):
-        (home / folder).mkdir(parents=True, exist_ok=True)
-    archive = _conf(recipe, "user.edgewright:debian_archive").format(suite=suite)
-    sources = f"{archive}\n{archive.replace('deb ', 'deb-src ', 1)}\n"
-    options = []
-    for key, value in {
-        "APT::Architecture": "amd64",
-        "APT::Architectures": "amd64",
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-        "Dir::Cache": home / "cache",
-        "Dir::Etc::sourcelist": home / "sources.list",
-        "Dir::Etc::sourceparts": home / "empty",
-        "Dir::State": home,
-        "Dir::State::lists": home / "lists",
-    }.items():
-        options += ["-o", f"{key}={value}"]
-    current = home / "sources.list"
-    if not current.is_file() or current.read_text() != sources:
-        current.write_text(sources)
-        shutil.rmtree(home / "lists")
-        (home / "lists/partial").mkdir(parents=True)
-        try:
-            subprocess.run(["apt-get", *options, "update"], check=True)
-        except BaseException:
-            current.unlink()
-            raise
-    return options
-
-
 def _verify(path, entry):
+    if not path.is_file():
+        raise ConanException(f"{path}: not there; build through invoke build, which fetches it")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha256 != entry["sha256"]:
         raise ConanException(

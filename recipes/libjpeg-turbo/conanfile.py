@@ -31,7 +31,7 @@ class LibjpegTurbo(ConanFile):
     }
 
     def source(self):
-        self.python_requires["debian-source"].module.fetch_all(self)
+        self.python_requires["debian-source"].module.unpack_all(self)
         for feature in UNUSED:
             header = f"{self.source_folder}/jmorecfg.h"
             replace_in_file(self, header, f"#define {feature} ", f"// not {feature} ")

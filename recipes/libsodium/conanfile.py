@@ -12,7 +12,7 @@ class Libsodium(ConanFile):
     exports_sources = "CMakeLists.txt"  # the library's own build is autotools, for all of it
 
     def source(self):
-        self.python_requires["debian-source"].module.fetch_all(self)
+        self.python_requires["debian-source"].module.unpack_all(self)
         copy(self, "CMakeLists.txt", self.export_sources_folder, self.source_folder)
 
     def package_info(self):

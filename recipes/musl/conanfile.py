@@ -21,7 +21,7 @@ class Musl(ConanFile):
         basic_layout(self, src_folder="src")
 
     def source(self):
-        self.python_requires["debian-source"].module.fetch_all(self)
+        self.python_requires["debian-source"].module.unpack_all(self)
 
     def build(self):
         compiler = self._tool("gcc")

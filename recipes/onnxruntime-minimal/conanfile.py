@@ -96,7 +96,7 @@ class OnnxRuntimeMinimal(ConanFile):
         self.folders.generators = "build/generators"
 
     def source(self):
-        self.python_requires["debian-source"].module.fetch_all(self)
+        self.python_requires["debian-source"].module.unpack_all(self)
         for pattern in UNREAD:
             for folder in Path(self.source_folder).glob(pattern):
                 shutil.rmtree(folder)

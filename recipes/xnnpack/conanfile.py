@@ -36,7 +36,7 @@ class Xnnpack(ConanFile):
     }
 
     def source(self):
-        self.python_requires["debian-source"].module.fetch_all(self)
+        self.python_requires["debian-source"].module.unpack_all(self)
         for folder in ("bench", "test"):
             rmdir(self, f"{self.source_folder}/{folder}")
         # Assembly for ARMv7 and ARMv8 would be marked as ARMv8.2, and so the program that holds it.

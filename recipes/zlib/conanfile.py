@@ -19,7 +19,7 @@ class Zlib(ConanFile):
     extra_cflags = ("-DZ_TESTN=1",)
 
     def source(self):
-        self.python_requires["debian-source"].module.fetch_all(self)
+        self.python_requires["debian-source"].module.unpack_all(self)
         # CMake names this Windows file, which Debian's archive leaves out, on every system.
         save(self, f"{self.source_folder}/win32/zlib1.rc", "")
 

@@ -74,10 +74,10 @@ class Depot:
 
 def _append(stream: FileIO, chunk: bytes) -> None:
     """Raises UserError where the disk is full: a line at fault would be tried again, and again."""
-    rest = memoryview(chunk)
+    unwritten = memoryview(chunk)
     try:
-        while rest:
-            rest = rest[stream.write(rest) :]
+        while unwritten:
+            unwritten = unwritten[stream.write(unwritten) :]
     except OSError as fault:
         raise fault_of(OSError(fault.errno, fault.strerror, stream.name)) from fault
 

@@ -8,6 +8,7 @@ that it also keeps its settings, its output and its crashes to itself.
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,18 +33,32 @@ def child_environment() -> dict[str, str]:
     Empty if it is installed here. Otherwise it is installed, once, into the user's cache; all that
     it imports comes from here. Raises UserError if pip does not deliver it.
     """
-    wheel = runtime_version().wheel
-    if _installed() == wheel:
+    if _installed() == runtime_version().wheel:
         return {}
+    paths = [str(_provided(())), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def provide(wheels: Path) -> None:
+    """Install the boards' version from a folder of wheels, where children would ask pip for it.
+
+    Raises UserError if the folder has none for this Python.
+    """
+    if _installed() != runtime_version().wheel:
+        _provided(("--no-index", f"--find-links={wheels}"))
+
+
+def _provided(options: Sequence[str]) -> Path:
+    """The folder in the user's cache that has the boards' version; `options` are pip's."""
+    wheel = runtime_version().wheel
     root = user_cache() / "runtimes"
     make_folder(root)
     # A wheel with compiled code suits one Python.
     folder = root / f"{PACKAGE}-{wheel}-{sys.implementation.cache_tag}"
     with locked(root / f"{folder.name}.lock"):
         if not folder.is_dir():
-            _install(f"{PACKAGE}=={wheel}", folder)
-    paths = [str(folder), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+            _install([*options, f"{PACKAGE}=={wheel}"], folder)
+    return folder
 
 
 def _installed() -> str | None:
@@ -53,14 +68,15 @@ def _installed() -> str | None:
         return None
 
 
-def _install(requirement: str, folder: Path) -> None:
+def _install(requirements: Sequence[str], folder: Path) -> None:
     """Install aside, then rename: an interrupted installation never counts as there."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".install-") as scratch:
         target = Path(scratch) / "packages"
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
         try:
-            process.check([*argv, f"--target={target}", requirement])
+            process.check([*argv, f"--target={target}", *requirements])
         except process.ChildFailed as failed:
+            requirement = requirements[-1]
             raise UserError(
                 requirement,
                 "the boards' version of ONNX Runtime cannot be installed for this Python",

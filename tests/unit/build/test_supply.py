@@ -1,0 +1,68 @@
+"""Sources by hash: fetched before a build, and nothing but what a recipe pins."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from edgewright.base.errors import UserError
+from edgewright.build import supply
+from edgewright.build.supply import Pins
+from tests.build_supply import Shelf
+
+CONTENT = b"sources of zlib"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    folder = tmp_path / "recipes" / "zlib"
+    folder.mkdir(parents=True)
+    (folder / "conandata.yml").write_text(
+        "suite: trixie\nsources:\n"
+        f"  - {{package: zlib, file: zlib_1.3.orig.tar.gz, sha256: {SHA256}, into: .}}\n"
+    )
+    return folder
+
+
+def test_a_source_is_fetched_once(recipe: Path, tmp_path: Path) -> None:
+    shelf, store = Shelf({"zlib_1.3.orig.tar.gz": CONTENT}), tmp_path / "sources"
+
+    for _ in range(2):
+        supply.fetch([recipe], store, shelf, tmp_path / "log")
+
+    assert shelf.asked == ["zlib_1.3.orig.tar.gz"]
+    assert (store / SHA256 / "zlib_1.3.orig.tar.gz").read_bytes() == CONTENT
+    assert [path.name for path in store.iterdir()] == [SHA256]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "fact"),
+    [
+        ({"zlib_1.3.orig.tar.gz": b"others"}, f"expected: sha256 {SHA256}"),
+        ({"zlib_1.4.orig.tar.gz": CONTENT}, "found: zlib_1.4.orig.tar.gz"),
+        ({}, "found: nothing"),
+    ],
+)
+def test_what_is_not_the_pinned_source_never_counts_as_fetched(
+    delivered: dict[str, bytes], fact: str, recipe: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "sources"
+
+    with pytest.raises(UserError) as refused:
+        supply.fetch([recipe], store, Shelf(delivered), tmp_path / "log")
+
+    assert str(refused.value).startswith(
+        "zlib_1.3.orig.tar.gz: is not what was delivered as source of zlib\n"
+    )
+    assert fact in str(refused.value)
+    assert [*store.iterdir()] == []
+
+
+def test_a_recipe_without_sources_needs_nothing(tmp_path: Path) -> None:
+    shelf = Shelf({})
+
+    supply.fetch([tmp_path], tmp_path / "sources", shelf, tmp_path / "log")
+
+    assert supply.pins_of(tmp_path) == Pins()
+    assert shelf.asked == []
