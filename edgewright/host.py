@@ -212,6 +212,12 @@ TEST_NEEDS = (
         packages=("docker-registry",),
     ),
     Need(
+        name="redis-server",
+        why="tests share compiled objects by a real one",
+        problem=_missing_program("redis-server"),
+        packages=("redis-server",),
+    ),
+    Need(
         name="tools of other updaters",
         why="tests export releases by the real ones, and have them read",
         problem=_no_export_tool,

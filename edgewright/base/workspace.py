@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Annotated
@@ -22,6 +22,7 @@ SETTINGS = "edgewright.toml"
 NIGHTLY = "nightly.toml"
 DEMO_MODEL = "mobilevit-s-elpv"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+IMAGE_NAME = r"^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)+$"
 RELEASE = r"^[0-9]{1,9}(\.[0-9]{1,9})*$"
 
 
@@ -37,6 +38,14 @@ Name = Annotated[str, Field(pattern=NAME)]
 Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 
 
+class SharedStores(Part):
+    """What machines that build the same have from each other; each may be left out."""
+
+    conan: Annotated[str, Field(pattern=r"^https?://[^\s|]+$")] | None = None  # a Conan remote
+    ccache: Annotated[str, Field(pattern=r"^(https?|redis)://[^\s|]+$")] | None = None
+    builder: Annotated[str, Field(pattern=IMAGE_NAME)] | None = None  # of a registry, without a tag
+
+
 class Settings(Part):
     """`edgewright.toml`. Paths are relative to its folder, and stay inside it."""
 
@@ -46,6 +55,7 @@ class Settings(Part):
     default_model: str | None = None  # a name of `models`, or of a model of the demo
     releases: Inside | None = None  # folder of a folder for each board; None: in build/<board>/
     models: Mapping[Name, Inside] = {}
+    shared: SharedStores = SharedStores()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +101,10 @@ class Workspace:
             next=f"name it under [models] in {self.root / SETTINGS}"
             + ("" if demo else ", or pip install 'edgewright[demo]'"),
         )
+
+    def without_shared_stores(self) -> "Workspace":
+        alone = self.settings.model_copy(update={"shared": SharedStores()})
+        return replace(self, settings=alone)
 
     @property
     def own_baseline(self) -> Path:

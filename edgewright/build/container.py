@@ -5,7 +5,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol, get_args
 
@@ -14,7 +15,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder, unique_name
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
-from edgewright.base.workspace import Workspace
+from edgewright.base.workspace import SharedStores, Workspace
 from edgewright.build.supply import SUITE, Network, Supply, image_exists
 
 # A board's toolchain file stands under the first mount, and its path is part of what packages are
@@ -34,6 +35,8 @@ LOCAL_TOOLS = (
     "pkg-config",
     "apt-get",
 )
+# By which Conan logs in to a remote: handed on by name, so that no command line shows a password.
+CONAN_LOGIN = ("CONAN_LOGIN_USERNAME", "CONAN_PASSWORD")
 DEFAULT = "EDGEWRIGHT_BUILDER"  # what `auto` takes, in the image of edgewright say
 BuilderChoice = Literal["auto", "docker", "local"]
 
@@ -80,6 +83,10 @@ class Builder(Protocol):
     def toolchain(self) -> ExternalToolchain | None:
         """What it compiles with; None for its own compiler."""
 
+    @property
+    def shared(self) -> SharedStores:
+        """Where other machines have left packages and objects."""
+
     def path(self, host: Path) -> PurePosixPath:
         """The name in there of a host path: under workspace, cache or resources."""
 
@@ -90,8 +97,12 @@ class Builder(Protocol):
         *,
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
+        network: bool = False,
     ) -> None:
-        """Run to the end, output to `log`; raises ChildFailed with its tail."""
+        """Run to the end, output to `log`; raises ChildFailed with its tail.
+
+        What compiles has no network, but for a shared compiler cache; what asks a shared store has.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +114,7 @@ class DockerBuilder:
     cache: Path
     resources: Path  # mounted read-only
     toolchain: ExternalToolchain | None = None
+    shared: SharedStores = field(default_factory=SharedStores)
 
     @property
     def id(self) -> str:
@@ -128,12 +140,15 @@ class DockerBuilder:
         *,
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
+        network: bool = False,
     ) -> None:
         name = unique_name("edgewright-build")
         # --init: Conan and ninja are no good first process, they do not reap what others leave.
         command = ["docker", "run", "--rm", "--init", "--name", name]
         # What is built is made of what was fetched before, by hash, and of nothing else.
-        command += ["--network", "none"]
+        command += ["--network", "host" if network or self.shared.ccache else "none"]
+        if network:
+            command += [f"--env={name}" for name in CONAN_LOGIN if name in os.environ]
         # What a build writes into the cache shall belong to who started it, and not to root.
         if os.getuid() != 0 and not daemon_is_rootless():
             command += ["--user", f"{os.getuid()}:{os.getgid()}"]
@@ -165,7 +180,7 @@ class DockerBuilder:
         )
 
     def _env(self) -> dict[str, str]:
-        return {"CONAN_HOME": str(CACHE_MOUNT / "conan" / self.id)}
+        return {"CONAN_HOME": str(CACHE_MOUNT / "conan" / self.id), **_shared_objects(self.shared)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +190,7 @@ class LocalBuilder:
     workspace: Path
     cache: Path
     toolchain: ExternalToolchain | None = None
+    shared: SharedStores = field(default_factory=SharedStores)
 
     @property
     def id(self) -> str:
@@ -196,6 +212,7 @@ class LocalBuilder:
         *,
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
+        network: bool = False,
     ) -> None:
         missing = missing_tools()
         if missing:
@@ -218,11 +235,17 @@ class LocalBuilder:
             "CMAKE_CXX_COMPILER_LAUNCHER": "ccache",
             # CMake 4 refuses projects that name an older minimum, as libjpeg-turbo does.
             "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
+            **_shared_objects(self.shared),
         }
 
 
 def _suffix(toolchain: ExternalToolchain | None) -> str:
     return f"-{toolchain.identity[:12]}" if toolchain else ""
+
+
+def _shared_objects(shared: SharedStores) -> dict[str, str]:
+    """What makes ccache look in a shared store, and leave there what it compiled."""
+    return {"CCACHE_REMOTE_STORAGE": shared.ccache} if shared.ccache else {}
 
 
 def missing_tools() -> list[str]:
@@ -282,7 +305,9 @@ def choose(
         )
     if missing:
         raise _no_local_tools(missing)
-    return LocalBuilder(workspace=workspace.root, cache=_ready_cache(cache))
+    return LocalBuilder(
+        workspace=workspace.root, cache=_ready_cache(cache), shared=workspace.settings.shared
+    )
 
 
 def docker_builder(
@@ -293,16 +318,45 @@ def docker_builder(
     cache: Path | None = None,
     supply: Supply | None = None,
 ) -> DockerBuilder:
-    """The builder image, built where it is missing."""
-    image = image_tag(workspace.resources)
-    if not image_exists(image):
+    """The builder image, taken from the shared store or built where it is missing."""
+    image, shared = image_tag(workspace.resources), workspace.settings.shared
+    if not image_exists(image) and not _pulled(image, shared, log, on_line):
         build_image(image, workspace.resources, log, on_line, supply=supply or Network())
+        _push(image, shared, log, on_line)
     return DockerBuilder(
         image=image,
         workspace=workspace.root,
         cache=_ready_cache(cache),
         resources=workspace.resources.root,
+        shared=shared,
     )
+
+
+def _pulled(image: str, shared: SharedStores, log: Path, on_line: LineSink | None) -> bool:
+    """Whether the shared store had the image; one that does not answer costs time alone."""
+    if not shared.builder:
+        return False
+    stored = _stored_name(image, shared.builder)
+    try:
+        process.run_logged(["docker", "pull", stored], log, on_line=on_line)
+    except process.ChildFailed:
+        return False
+    process.run_logged(["docker", "tag", stored, image], log)
+    return True
+
+
+def _push(image: str, shared: SharedStores, log: Path, on_line: LineSink | None) -> None:
+    """Leave the image in the shared store, if this user may write there."""
+    if not shared.builder:
+        return
+    stored = _stored_name(image, shared.builder)
+    process.run_logged(["docker", "tag", image, stored], log)
+    with suppress(process.ChildFailed):  # it is in the log, and the build has its image
+        process.run_logged(["docker", "push", stored], log, on_line=on_line)
+
+
+def _stored_name(image: str, repository: str) -> str:
+    return f"{repository}:{image.rpartition(':')[2]}"
 
 
 def image_tag(resources: Resources) -> str:

@@ -6,6 +6,7 @@ user's cache, beside the Conan cache that holds the package.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,11 @@ from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
 from edgewright.base.runtime_version import RUNTIME_RECIPE, runtime_version
 from edgewright.base.schema import Part, read_record
-from edgewright.build.container import Builder
+from edgewright.build.container import CONAN_LOGIN, Builder
 from edgewright.build.supply import Network, Supply
 
+SHARED = "shared"  # Conan's name for the remote of edgewright.toml
+_ADD_REMOTE = f'conan remote add --force {SHARED} "$1"; shift; '
 SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
 # In the order in which they are built: libspng is linked with zlib.
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
@@ -191,9 +194,14 @@ def obtain(
         return Obtained(package=package, cached=True)
     key = _key(step, inputs, earlier)
     start = time.monotonic()
-    result = inputs.logs / f"{step.name}.json"
-    _conan_create(step, inputs, result, on_line)
+    result, log = inputs.logs / f"{step.name}.json", inputs.logs / f"{step.name}.log"
+    log.unlink(missing_ok=True)
+    if inputs.builder.shared.conan:
+        _fetch_shared(step, inputs, log, on_line)
+    _conan_create(step, inputs, result, log, on_line)
     is_new, package = _read_result(step, inputs, result, key, time.monotonic() - start)
+    if is_new and inputs.builder.shared.conan:
+        _share(package, inputs, log, on_line)
     # Several users may have one cache, each under a path of his own.
     inside = package.folder.relative_to(inputs.builder.cache)
     record = package.model_copy(update={"folder": inside})
@@ -233,38 +241,66 @@ def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package
     )
 
 
+# Exporting is cheap, and makes the recipes as they are now known to this Conan cache. All of it is
+# one shell's, since starting a container takes longer than an export.
+_EXPORT = 'while [ "$1" != -- ]; do conan export "$1"; shift; done; shift; '
+
+
 def _conan_create(
-    step: PackageStep, inputs: PackageInputs, result: Path, on_line: LineSink | None
+    step: PackageStep, inputs: PackageInputs, result: Path, log: Path, on_line: LineSink | None
 ) -> None:
-    log = inputs.logs / f"{step.name}.log"
-    log.unlink(missing_ok=True)
     inside = inputs.builder.path
-    exported = [SOURCES, PROGRAMS, *step.needs]
-    # Exporting is cheap, and makes the recipes as they are now known to this Conan cache. All of it
-    # is one shell's, since starting a container takes longer than an export.
-    script = 'result=$1; shift; while [ "$1" != -- ]; do conan export "$1"; shift; done; shift; '
-    script += 'conan "$@" --format=json --out-file="$result"'
-    recipes = inputs.resources.recipes
-    inputs.builder.run(
-        ["sh", "-ec", script, "_", str(inside(result))]
-        + [str(inside(recipes / name)) for name in exported]
-        + ["--", *_create_argv(step, inputs)],
-        log,
-        on_line=on_line,
-    )
+    # Without a remote, no package comes from elsewhere than these recipes.
+    argv = ["create", str(inside(inputs.resources.recipes / step.name)), "--build=missing"]
+    argv += ["--no-remote", *_graph_argv(step, inputs)]
+    script = f'result=$1; shift; {_EXPORT}conan "$@" --format=json --out-file="$result"'
+    command = ["sh", "-ec", script, "_", str(inside(result)), *_exported(step, inputs), "--", *argv]
+    inputs.builder.run(command, log, on_line=on_line)
 
 
-def _create_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
-    inside = inputs.builder.path
+def _fetch_shared(
+    step: PackageStep, inputs: PackageInputs, log: Path, on_line: LineSink | None
+) -> None:
+    """The package from the shared remote, where that has it: of this recipe, with these options.
+
+    What it lacks is built, and so is all where it does not answer.
+    """
+    recipe = inputs.resources.recipes / step.name
+    argv = ["install", f"--requires={step.name}/{_version(recipe)}", "--build=never"]
+    # It would write scripts into the folder that it runs in.
+    argv += [f"--remote={SHARED}", "--envs-generation=false", *_graph_argv(step, inputs)]
+    script = f'{_EXPORT}{_ADD_REMOTE}conan "$@" || echo "the shared remote does not have it"'
+    exported = [*_exported(step, inputs), str(inputs.builder.path(recipe))]
+    command = ["sh", "-ec", script, "_", *exported, "--", str(inputs.builder.shared.conan), *argv]
+    inputs.builder.run(command, log, on_line=on_line, network=True)
+
+
+def _share(package: Package, inputs: PackageInputs, log: Path, on_line: LineSink | None) -> None:
+    """Leave a package in the shared remote, where this user may write."""
+    if not os.environ.get(CONAN_LOGIN[0]):
+        return
+    argv = ["upload", f"{package.ref}:{package.package_id}", f"--remote={SHARED}", "--confirm"]
+    script = f'{_ADD_REMOTE}conan "$@" || echo "it is not left in the shared remote"'
+    command = ["sh", "-ec", script, "_", str(inputs.builder.shared.conan), *argv]
+    inputs.builder.run(command, log, on_line=on_line, network=True)
+
+
+def _exported(step: PackageStep, inputs: PackageInputs) -> list[str]:
     recipes = inputs.resources.recipes
-    # Without a remote, no package comes from elsewhere than these recipes; with the lock file, none
-    # in another version than the one that was tried.
-    argv = ["create", str(inside(recipes / step.name)), "--build=missing", "--no-remote"]
-    argv += [f"--lockfile={inside(inputs.resources.lockfile)}"]
+    return [str(inputs.builder.path(recipes / name)) for name in (SOURCES, PROGRAMS, *step.needs)]
+
+
+def _graph_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
+    """What decides on the package; by the lock file nothing is in another version than tried."""
+    inside = inputs.builder.path
+    argv = [f"--lockfile={inside(inputs.resources.lockfile)}"]
     argv += [f"--profile:host={inside(inputs.conan_profile)}"]
     argv += [f"--profile:build={inside(inputs.resources.toolchains / 'build.profile')}"]
     confs = {
         "user.edgewright:sources": inside(inputs.builder.cache / "sources"),
+        # In a shared remote, packages of two builders lie side by side.
+        "user.edgewright:builder": inputs.builder.id,
+        "tools.info.package_id:confs+": '["user.edgewright:builder"]',
         "tools.build:jobs": inputs.jobs,
         # Keep what test packages build out of the recipes, which may lie in a wheel's folder.
         "tools.cmake.cmake_layout:test_folder": "$TMP",

@@ -189,6 +189,7 @@ class BuilderRequest(Protocol):
     @property
     def cache(self) -> Path | None: ...
 
+
 def find_builder(
     request: BuilderRequest, progress: Progress, stage: Stage, supply: Supply | None = None
 ) -> container.Builder:

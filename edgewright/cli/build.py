@@ -105,7 +105,8 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> screens.B
     request = pipeline.BuildRequest(
         profile=profile_of(options.board),
         model=_model(options.model, mirror),
-        workspace=workspace(),
+        # A build from a mirror asks no shared store either: it has no network.
+        workspace=workspace() if mirror is None else workspace().without_shared_stores(),
         builder=container.parse_choice(options.builder),
         jobs=options.jobs or os.cpu_count() or 1,
         all_sources=options.all_sources,

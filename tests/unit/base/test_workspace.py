@@ -18,6 +18,7 @@ from edgewright.base.workspace import (
     CI_FILES,
     IMAGE_BUILDS,
     Settings,
+    SharedStores,
     Workspace,
     add_image_build,
     add_pipeline,
@@ -198,6 +199,25 @@ def test_every_key_that_the_new_settings_show_is_one(tmp_path: Path) -> None:
     assert told.model_fields_set == set(Settings.model_fields)
     assert told.releases == "releases"
     assert told.models == {"mine": "models/mine/model.onnx"}
+    assert told.shared.model_fields_set == set(SharedStores.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("conan", "ftp://conan.example"),
+        ("ccache", "redis://cache.example|read-only"),
+        ("ccache", "/var/cache/objects"),
+        ("builder", "--help"),
+        ("builder", "registry.example/builder:latest"),
+    ],
+)
+def test_a_shared_store_that_none_can_be_is_refused(key: str, value: str, tmp_path: Path) -> None:
+    settings = tmp_path / "edgewright.toml"
+    settings.write_text(f'name = "x"\n[shared]\n{key} = "{value}"\n')
+
+    with pytest.raises(UserError, match=f"shared.{key}"):
+        read_settings(settings)
 
 
 def content(path: Path) -> list[str]:

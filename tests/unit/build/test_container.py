@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.base.workspace import SharedStores
 from edgewright.build import container
 from edgewright.build.container import DockerBuilder
 from tests.checkout import checkout, workspace_at
@@ -144,3 +145,36 @@ def test_a_rootless_daemon_is_not_told_a_user(
     builder.run(["true"], tmp_path / "log")
 
     assert ("--user" in (tmp_path / "run").read_text()) is not rootless
+
+
+@pytest.mark.parametrize(
+    ("shared", "asks", "network"),
+    [
+        (SharedStores(), False, "none"),
+        (SharedStores(conan="http://192.0.2.1:9300"), False, "none"),
+        (SharedStores(conan="http://192.0.2.1:9300"), True, "host"),
+        (SharedStores(ccache="redis://192.0.2.1"), False, "host"),
+    ],
+)
+def test_what_compiles_has_a_network_for_a_shared_compiler_cache_alone(
+    shared: SharedStores,
+    asks: bool,
+    network: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_docker(tmp_path, Path("/"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("CONAN_PASSWORD", "secret")
+    monkeypatch.delenv("CONAN_LOGIN_USERNAME", raising=False)
+    builder = DockerBuilder(
+        image="i", workspace=tmp_path, cache=tmp_path, resources=tmp_path, shared=shared
+    )
+
+    builder.run(["true"], tmp_path / "log", network=asks)
+
+    command = (tmp_path / "run").read_text()
+    assert f"--network {network} " in command
+    assert ("--env=CONAN_PASSWORD" in command) is asks
+    assert "secret" not in command
+    assert ("CCACHE_REMOTE_STORAGE=redis://192.0.2.1" in command) is bool(shared.ccache)

@@ -11,6 +11,7 @@ import pytest
 from edgewright.base.files import locked
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress, Stages
+from edgewright.base.workspace import SharedStores
 from edgewright.build import packages, pipeline
 from edgewright.build.container import ExternalToolchain
 from edgewright.build.packages import Package, PackageInputs
@@ -26,7 +27,9 @@ class Recorder:
     digest: str | None = None
     toolchain: ExternalToolchain | None = None
     binary: str = "Build"
+    shared: SharedStores = field(default_factory=SharedStores)
     ran: list[str] = field(default_factory=list)
+    asked_network: list[str] = field(default_factory=list)  # Conan's commands
 
     @property
     def cache(self) -> Path:
@@ -42,7 +45,11 @@ class Recorder:
         *,
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
+        network: bool = False,
     ) -> None:
+        if network:
+            self.asked_network.append(next(word for word in argv if word in ("install", "upload")))
+            return
         result = Path(argv[4])
         name = result.stem
         self.ran.append(name)
@@ -206,6 +213,40 @@ def test_an_sdk_for_an_older_libc_is_another_one(inputs: PackageInputs, builder:
 
     assert builder.ran.count("onnxruntime-sdk") == 2
     assert builder.ran.count("onnxruntime-minimal") == 1
+
+
+@pytest.mark.parametrize("login", ["", "demo"])
+def test_a_shared_remote_is_asked_first_and_gets_what_was_built(
+    login: str, inputs: PackageInputs, builder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What compiles has no network; who has no login there leaves nothing."""
+    monkeypatch.setenv("CONAN_LOGIN_USERNAME", login)
+    builder.shared = SharedStores(conan="http://192.0.2.1:9300")
+    write_version(inputs, "zlib")
+    step = packages.library("zlib", inputs.resources.recipes)
+
+    packages.obtain(step, inputs, {})
+    packages.obtain(step, inputs, {})
+
+    assert builder.ran == ["zlib"]
+    assert builder.asked_network == (["install", "upload"] if login else ["install"])
+
+
+def test_what_the_shared_remote_had_is_not_sent_back(
+    inputs: PackageInputs, builder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONAN_LOGIN_USERNAME", "demo")
+    builder.shared, builder.binary = SharedStores(conan="http://192.0.2.1:9300"), "Cache"
+    write_version(inputs, "zlib")
+
+    obtained = packages.obtain(packages.library("zlib", inputs.resources.recipes), inputs, {})
+
+    assert obtained.cached
+    assert builder.asked_network == ["install"]
+
+
+def write_version(inputs: PackageInputs, name: str) -> None:
+    (inputs.resources.recipes / name / "conanfile.py").write_text('    version = "1.3"\n')
 
 
 def test_another_builder_builds_anew(inputs: PackageInputs, builder: Recorder) -> None:
