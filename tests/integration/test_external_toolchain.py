@@ -13,7 +13,7 @@ from edgewright.base.errors import UserError
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import Toolchain
 from edgewright.build import pipeline
-from edgewright.build.container import SUITE
+from edgewright.build.supply import SUITE
 from edgewright.release import evidence
 from tests.checkout import checkout
 from tests.integration.conftest import Silent, request, runs_on_its_core
