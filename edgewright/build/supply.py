@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
@@ -71,7 +72,9 @@ class Network:
                 is_package = source.file.endswith(".deb")
                 argv = ["download"] if is_package else ["source", "--download-only", "--tar-only"]
                 command = ["apt-get", *argv, source.package]
-                process.run_logged(command, log, env=env, cwd=into)
+                # The archive may lack another file of a source: the one that is wanted counts.
+                with suppress(process.ChildFailed):
+                    process.run_logged(command, log, env=env, cwd=into)
         for path in into.iterdir():  # apt escapes what it names a file by, as the ~ of a version
             path.rename(path.with_name(unquote(path.name)))
 
@@ -156,14 +159,14 @@ def fetch(recipes: Iterable[Path], store: Path, supply: Supply, log: Path) -> No
             pins = Pins(suite=suite, sources=tuple(sources.values()))
             supply.sources(pins, Path(scratch), log)
             for source in pins.sources:
-                _require_pinned(Path(scratch) / source.file, source)
+                _require_pinned(Path(scratch) / source.file, source, log)
                 copy_file(Path(scratch) / source.file, source_file(store, source))
 
 
-def _require_pinned(path: Path, source: PinnedSource) -> None:
+def _require_pinned(path: Path, source: PinnedSource, log: Path) -> None:
     if not path.is_file():
         delivered = ", ".join(sorted(other.name for other in path.parent.iterdir()))
-        facts = [f"expected: {source.file}", f"found: {delivered or 'nothing'}"]
+        facts = [f"expected: {source.file}", f"found: {delivered or 'nothing'}", f"log: {log}"]
     else:
         sha256 = digest.file_sha256(path)
         if sha256 == source.sha256:
