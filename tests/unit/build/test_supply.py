@@ -66,3 +66,25 @@ def test_a_recipe_without_sources_needs_nothing(tmp_path: Path) -> None:
 
     assert supply.pins_of(tmp_path) == Pins()
     assert shelf.asked == []
+
+
+def test_the_wanted_file_of_a_source_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt fails where an archive lacks another file of the source, and escapes names of files."""
+    program = tmp_path / "bin" / "apt-get"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\ncase $1 in source)"
+        ' printf sources > "date_3%7erc.orig.tar.gz"; exit 100 ;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setenv("EDGEWRIGHT_DEBIAN_MIRROR", "http://mirror.test/debian")
+    sha256 = hashlib.sha256(b"sources").hexdigest()
+    table = f"sources: [{{package: date, file: date_3~rc.orig.tar.gz, sha256: {sha256}}}]\n"
+    (tmp_path / "conandata.yml").write_text(table)
+
+    supply.fetch([tmp_path], tmp_path / "sources", supply.Network(), tmp_path / "log")
+
+    assert (tmp_path / "sources" / sha256 / "date_3~rc.orig.tar.gz").read_bytes() == b"sources"
