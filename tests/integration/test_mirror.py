@@ -40,8 +40,10 @@ def test_a_mirror_is_all_that_a_build_needs(
     """Builder image, sources and packages: nothing of them is on the machine before."""
     clone, folder = tmp_path / "clone", tmp_path / "mirror"
     subprocess.run(["git", "clone", "--quiet", str(checkout().root), str(clone)], check=True)
-    with (clone / "docker/builder/Dockerfile").open("a") as dockerfile:
-        dockerfile.write(f"# {tmp_path}: an image that no other run has\n")
+    # An image that no other run has, of which Docker has no layer in its cache.
+    dockerfile = clone / "docker/builder/Dockerfile"
+    text = dockerfile.read_text()
+    dockerfile.write_text(text.replace("COPY packages", f"LABEL run={tmp_path}\nCOPY packages"))
     image = container.image_tag(workspace_at(clone).resources)
 
     def edgewright(prefix: Sequence[str], *arguments: str) -> dict[str, Any]:
