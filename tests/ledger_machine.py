@@ -150,6 +150,25 @@ class LedgerMachine(RuleBasedStateMachine):
         for board in ended:
             del self.at_work[board]
 
+    @rule(
+        name=st.sampled_from(["a", "b"]),
+        boards=st.sets(st.sampled_from(BOARDS), min_size=1),
+        wave=st.sampled_from([1, 2]),
+    )
+    def join(self, name: str, boards: set[str], wave: int) -> None:
+        entries = [Entry(board=board, site="hall", wave=wave) for board in sorted(boards)]
+        has_been = {member.board for member in self.ledger.members(name)}
+        try:
+            self.ledger.join(name, wave, entries, who="ann")
+        except UserError:
+            may_join = self.rollouts.get(name) is False and not boards & {*self.of, *has_been}
+            # Its phases are the controller's: without one, a wave that was opened takes no more.
+            assert not may_join or self.ledger.rollout(name).wave >= wave
+            return
+        assert self.rollouts[name] is False
+        assert not boards & {*self.of, *has_been}
+        self.of |= dict.fromkeys(boards, name)
+
     @rule(name=st.sampled_from(["a", "b"]), wave=st.sampled_from([1, 2]))
     def take_back(self, name: str, wave: int) -> None:
         self.ledger.take_back(name, wave)

@@ -18,7 +18,6 @@ from edgewright.cli.common import (
     OUT,
     Host,
     Json,
-    Reach,
     ask_line,
     say,
     task,
@@ -32,7 +31,8 @@ from edgewright.cli.many import BoardEnds, Boards, Member
 from edgewright.deploy import documents, install, one_board, remote, service
 from edgewright.deploy import smoke as smoke_test
 from edgewright.deploy import target as targets
-from edgewright.deploy.documents import DeployReport, PlanReport, StatusReport
+from edgewright.deploy.documents import DeployReport, PlanReport, RollbackReport, StatusReport
+from edgewright.deploy.install import NextFence
 from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board, HostKey
 from edgewright.deploy.report import SmokeReport
@@ -41,6 +41,9 @@ from edgewright.release.manifest import Release
 
 TakeOver = Annotated[
     bool, "end another's deploy that is at work on the board, and take it from its rollout"
+]
+OutsideWindow = Annotated[
+    bool, "change a board of the fleet though its maintenance window is closed"
 ]
 
 
@@ -94,10 +97,11 @@ class DeployOptions:
     key: Annotated[
         str, "sign with this key; default: the signature that is there, else the default key"
     ] = ""
-    take_over: TakeOver = False
-    outside_window: Annotated[
-        bool, "deploy to a board of the fleet though its maintenance window is closed"
+    stage: Annotated[
+        bool, "only bring the release there; the deploy that follows sends nothing, and switches"
     ] = False
+    take_over: TakeOver = False
+    outside_window: OutsideWindow = False
     ledger: LedgerPlace = ""
 
     def fences(self) -> HandFences:
@@ -143,12 +147,7 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
         settings = deploy_settings(member.profile, release, member.target, options)
         return replace(settings, signing=signing, password=password, smoke_file=None)
 
-    next_fences = {
-        member.name: fences.of_board(member.name)
-        if boards.is_of_fleet
-        else fences.of_target(member.target)
-        for member in members
-    }
+    next_fences = {member.name: _next_fence(fences, boards, member) for member in members}
 
     def plan_line(plan: PlanReport) -> str:
         return "nothing to do" if plan.unchanged else f"{plan.bytes_to_send:,} bytes to send"
@@ -164,7 +163,7 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
         return
 
     def deploy_one(member: Member, progress: Progress) -> DeployReport:
-        if not options.outside_window:  # it may close while others are at work
+        if not (options.outside_window or options.stage):  # it may close while others are at work
             many.require_window(member)
         settings = replace(settings_of(member), next_fence=next_fences[member.name])
         return one_board.deploy(settings, progress)
@@ -176,6 +175,12 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
         document=BoardEnds[DeployReport],
     )
     many.run(work, members, parallel=boards.parallel, json=json)
+
+
+def _next_fence(fences: HandFences, boards: Boards, member: Member) -> NextFence | None:
+    if boards.is_of_fleet:
+        return fences.of_board(member.name)
+    return fences.of_target(member.target)
 
 
 def _last_builds(kinds: Iterable[str]) -> dict[str, Release]:
@@ -199,6 +204,9 @@ def _last_builds(kinds: Iterable[str]) -> dict[str, Release]:
 
 
 def _deployed(report: DeployReport) -> str:
+    if report.staged:
+        sent = f"{report.bytes_sent:,} bytes sent" if report.bytes_sent else "nothing was sent"
+        return f"holds release {report.release}, and was not switched to it; {sent}"
     if report.unchanged:
         return f"runs release {report.release} already; nothing was sent"
     return f"release {report.release} is current; {report.bytes_sent:,} bytes sent"
@@ -217,6 +225,7 @@ def deploy_settings(
         known_hosts=remote.user_known_hosts(),
         reserve_bytes=profile.deploy.reserve_mb << 20,
         take_over=options.take_over,
+        only_stage=options.stage,
         smoke_file=_smoke_file(profile.name),
     )
 
@@ -237,11 +246,11 @@ def deploy_board(settings: DeploySettings) -> DeployReport:
 def smoke(c: Context, boards: Boards, json: Json = False) -> None:
     """Prove that a board's release works. Example: invoke smoke --board=a53-som --emulated"""
 
-    def prove(board: Board, profile: BoardProfile, progress: Progress) -> SmokeReport:
-        smoke_file = _smoke_file(profile.name) if boards.is_one else None
+    def prove(board: Board, member: Member, progress: Progress) -> SmokeReport:
+        smoke_file = _smoke_file(member.profile.name) if boards.is_one else None
         return one_board.smoke_current(
             board,
-            profile.deploy.root,
+            member.profile.deploy.root,
             install.this_user(),
             progress=progress,
             smoke_file=smoke_file,
@@ -265,7 +274,7 @@ def status(c: Context, boards: Boards, json: Json = False) -> None:
     many.run_connected(
         "status",
         boards,
-        lambda board, profile, _: _status_of(board, profile),
+        lambda board, member, _: _status_of(board, member.profile),
         show=_show_status,
         line=_status_line,
         document=BoardEnds[StatusReport],
@@ -295,26 +304,43 @@ def _status_line(report: StatusReport) -> str:
 @task
 def rollback(
     c: Context,
-    reach: Reach,
+    boards: Boards,
     key: Annotated[str, "sign the order with this key; default: the default key"] = "",
     take_over: TakeOver = False,
+    outside_window: OutsideWindow = False,
     ledger: LedgerPlace = "",
     json: Json = False,
 ) -> None:
     """Go back to the former release. Example: invoke rollback --board=a53-som --emulated"""
-    settings = RollbackSettings(
-        root=reach.profile.deploy.root,
-        kinds=reach.profile.names,
-        releases=workspace().build(reach.board).release,
-        signing=signing_policy(key),
-        deployer=install.this_user(),
-        take_over=take_over,
-        next_fence=HandFences(ledger, take_over=take_over).of_target(reach.target()),
-        smoke_file=_smoke_file(reach.board),
-    )
-    with reach.connect() as board, screens.deploy_progress(ERR) as progress:
+    signing, deployer = signing_policy(key), install.this_user()
+    fences = HandFences(ledger, take_over=take_over)
+
+    def go_back(board: Board, member: Member, progress: Progress) -> RollbackReport:
+        if not outside_window:
+            many.require_window(member)
+        settings = RollbackSettings(
+            root=member.profile.deploy.root,
+            kinds=member.profile.names,
+            releases=workspace().build(member.profile.name).release,
+            signing=signing,
+            deployer=deployer,
+            take_over=take_over,
+            next_fence=_next_fence(fences, boards, member),
+            smoke_file=_smoke_file(member.profile.name) if boards.is_one else None,
+        )
         former, current = one_board.rollback(board, settings, progress)
-    say(f"{board.target}: release {current} is current again, in place of {former}")
-    if json:
-        target = str(board.target)
-        write_document(documents.RollbackReport(target=target, release=current, former=former))
+        return RollbackReport(target=str(board.target), release=current, former=former)
+
+    many.run_connected(
+        "rollback",
+        boards,
+        go_back,
+        show=lambda report: say(f"{report.target}: {_went_back(report)}"),
+        line=_went_back,
+        document=BoardEnds[RollbackReport],
+        json=json,
+    )
+
+
+def _went_back(report: RollbackReport) -> str:
+    return f"release {report.release} is current again, in place of {report.former}"

@@ -182,7 +182,7 @@ GROUPS = (
         modules={
             "rollout": (
                 *("status", "list", "start", "pause", "resume", "abort", "approve", "retry"),
-                *("quarantine", "report", "simulate"),
+                *("join", "quarantine", "report", "simulate"),
             )
         },
         default="status",

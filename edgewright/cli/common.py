@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -336,6 +336,25 @@ def password(*, ask: bool) -> str | None:
     return os.environ.get(remote.PASSWORD)
 
 
+@contextmanager
+def naming_the_way(way: str, service_way: str = "") -> Iterator[None]:
+    """Put the options that lead to a board into the next command that an error names.
+
+    `service_way` is for tasks that take no board of a fleet.
+    """
+
+    def named(words: re.Match[str]) -> str:
+        is_of_service = words[1].startswith("invoke service.")
+        return f"{words[1]} {service_way if service_way and is_of_service else way}"
+
+    try:
+        yield
+    except EdgewrightError as fault:
+        if fault.next:
+            fault.next = ON_A_BOARD.sub(named, fault.next)
+        raise
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """A board, and the way to it: the options that every task over SSH has."""
@@ -385,15 +404,9 @@ class Reach:
         with self.naming_the_way(), login as board:
             yield board
 
-    @contextmanager
-    def naming_the_way(self) -> Iterator[None]:
+    def naming_the_way(self) -> AbstractContextManager[None]:
         """The next command that an error names reaches this board, as this one does."""
-        try:
-            yield
-        except EdgewrightError as fault:
-            if fault.next:
-                fault.next = ON_A_BOARD.sub(lambda words: f"{words[1]} {self.way}", fault.next)
-            raise
+        return naming_the_way(self.way)
 
     @property
     def way(self) -> str:

@@ -23,7 +23,7 @@ def doctor(c: Context, boards: Boards, json: Json = False) -> None:
     many.run_connected(
         "doctor",
         boards,
-        lambda board, profile, _: examine(board, profile),
+        lambda board, member, _: examine(board, member.profile),
         show=lambda report: OUT.print(_screen(report)),
         line=_line,
         document=BoardEnds[DoctorReport],

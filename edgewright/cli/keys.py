@@ -3,9 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,9 @@ from rich.table import Table
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import read_file
+from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
+from edgewright.cli import many
 from edgewright.cli.common import (
     Json,
     Reach,
@@ -28,6 +29,7 @@ from edgewright.cli.common import (
     write_document,
 )
 from edgewright.cli.documents import BoardFloor, ForgottenBoard, TrustedKeys
+from edgewright.cli.many import BoardEnds, Boards, Member
 from edgewright.deploy import first_contact, install, keyring
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import Board
@@ -102,59 +104,87 @@ def _ready_signer(by_command: str) -> Signer | None:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardKeys:
-    """The keys of a board, and who may change them."""
+    """Who may change the keys of boards, and how they are reached."""
 
-    reach: Reach
+    boards: Boards
     by: str
     confirm: tuple[str, ...]
+    # Shared by all boards: a key is opened once, so a passphrase is asked for once.
+    policy: SigningPolicy = field(init=False)
 
-    @contextmanager
-    def connect(self) -> Iterator[Edgectl]:
-        """`edgectl` of the last build, on a board that may have none yet."""
-        release = latest_release(self.reach.board)
-        with self.reach.connect() as board:
-            yield install.ensure_edgectl(board, release.manifest.deploy_root, release)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policy", signing_policy(self.by))
+        self._named()  # what is no key is refused before a board is reached
+
+    def edgectl(self, board: Board, member: Member) -> Edgectl:
+        """`edgectl` of the last build for a board, which may have none yet."""
+        release = latest_release(member.profile.name)
+        return install.ensure_edgectl(board, release.manifest.deploy_root, release)
 
     def signer(
         self, edgectl: Edgectl, *, new: str = keys.DEFAULT, leaving: Sequence[str] = ()
     ) -> Signer:
         if self.by:
-            return keys.user_keys().open_signer(self.by, ask)
+            return self.policy.signer(emulated=False)
         trusted = keyring.read(edgectl).public
-        return signing_policy().authority(trusted, new=new, leaving=leaving)
-
-    def __post_init__(self) -> None:
-        self._named()  # what is no key is refused before the board is reached
+        return self.policy.authority(trusted, new=new, leaving=leaving)
 
     def _named(self) -> tuple[PublicKey, ...]:
         lines = [typed for typed in self.confirm if not typed.startswith(FINGERPRINT)]
-        return signing_policy().confirmed(lines)
+        return self.policy.confirmed(lines)
 
     def confirmed(self, edgectl: Edgectl, leaving: Sequence[str] = ()) -> tuple[PublicKey, ...]:
         """The keys of others that may stay: named by the option, or typed at a terminal."""
-        known = self._named()
+        named = self._named()
         strange = [
             key
             for key in keyring.read(edgectl).public
-            if key not in known and key.id not in leaving
+            if key not in named and key.id not in leaving
         ]
-        return (*known, *(key for key in strange if self._is_confirmed(key, edgectl)))
+        return (*named, *(key for key in strange if self._is_confirmed(key, edgectl)))
 
     def _is_confirmed(self, key: PublicKey, edgectl: Edgectl) -> bool:
         if key.fingerprint in self.confirm:
             return True
-        if not sys.stdin.isatty():
+        if not (self.boards.is_one and sys.stdin.isatty()):  # several would ask at once
             return False
         say(f"{edgectl.board.target} trusts key {key.id}, which is not in your key folder:")
         say(f"  {key.fingerprint}")
         say("  its owner sees the same fingerprint in invoke keys.list")
         return ask_line("to let it stay, type its fingerprint: ") == key.fingerprint
 
+    def change_trusted(
+        self,
+        command: str,
+        change: Callable[[Edgectl, BoardProfile], Sequence[str]],
+        *,
+        json: bool,
+    ) -> None:
+        """Change which keys each board trusts; `change` returns their ids."""
+
+        def work(board: Board, member: Member, progress: Progress) -> TrustedKeys:
+            ids = change(self.edgectl(board, member), member.profile)
+            return TrustedKeys(target=str(board.target), keys=tuple(ids))
+
+        many.run_connected(
+            command,
+            self.boards,
+            work,
+            show=lambda report: say(f"{report.target}: {_trusts(report)}"),
+            line=_trusts,
+            document=BoardEnds[TrustedKeys],
+            json=json,
+        )
+
+
+def _trusts(report: TrustedKeys) -> str:
+    return f"trusts {', '.join(report.keys)}"
+
 
 @task
 def provision(
     c: Context,
-    reach: Reach,
+    boards: Boards,
     key: KeyName = keys.DEFAULT,
     by: Authority = "",
     confirm: Confirm = (),
@@ -166,23 +196,31 @@ def provision(
     json: Json = False,
 ) -> None:
     """Make a board trust a key. Example: invoke keys.provision --board=rpi2 --host=root@10.0.0.7"""
-    board_keys, new = BoardKeys(reach=reach, by=by, confirm=confirm), keys.user_keys().stored(key)
+    board_keys, new = BoardKeys(boards=boards, by=by, confirm=confirm), keys.user_keys().stored(key)
     for_kind = scope != "board"
     if for_kind:
-        _require_kind_confirmed(reach.profile, scope)
-    with board_keys.connect() as edgectl:
+        _require_kind_confirmed(_only_board(boards, "--scope").profile, scope)
+
+    def change(edgectl: Edgectl, profile: BoardProfile) -> Sequence[str]:
         if not other_kind:
-            _require_kind(edgectl, reach.profile)
-        ids = keyring.provision(
+            _require_kind(edgectl, profile)
+        return keyring.provision(
             edgectl,
-            reach.profile.names,
+            profile.names,
             new.public,
             board_keys.signer(edgectl, new=key),
             confirmed=board_keys.confirmed(edgectl),
             after=after,
             for_kind=for_kind,
         )
-    _say_trusted(edgectl.board, ids, json=json)
+
+    board_keys.change_trusted("keys.provision", change, json=json)
+
+
+def _only_board(boards: Boards, option: str) -> Reach:
+    if not boards.is_one:
+        raise UserError(option, "is for one board", next="the same command with one --host")
+    return boards.one()
 
 
 def _require_kind_confirmed(profile: BoardProfile, scope: str) -> None:
@@ -220,7 +258,7 @@ def _require_kind(edgectl: Edgectl, profile: BoardProfile) -> None:
 @task
 def revoke(
     c: Context,
-    reach: Reach,
+    boards: Boards,
     key: Annotated[str, "name of the key, if you have its public half"] = "",
     id: Annotated[tuple[str, ...], "or its id, as invoke status tells it"] = (),
     by: Authority = "",
@@ -231,25 +269,27 @@ def revoke(
     """Make a board forget a key. Example: invoke keys.revoke --board=rpi2 --emulated --key=old"""
     if bool(key) == bool(id):
         raise UserError("key", "expected one of --key and --id", next="invoke keys.list")
-    board_keys = BoardKeys(reach=reach, by=by, confirm=confirm)
+    board_keys = BoardKeys(boards=boards, by=by, confirm=confirm)
     # Ids are written in capitals; a person may type them otherwise.
     revoked = [typed.upper() for typed in id] or [keys.user_keys().stored(key).public.id]
-    with board_keys.connect() as edgectl:
-        ids = keyring.revoke(
+
+    def change(edgectl: Edgectl, profile: BoardProfile) -> Sequence[str]:
+        return keyring.revoke(
             edgectl,
-            reach.profile.names,
+            profile.names,
             revoked,
             board_keys.signer(edgectl, leaving=revoked),
             confirmed=board_keys.confirmed(edgectl, revoked),
             after=after,
         )
-    _say_trusted(edgectl.board, ids, json=json)
+
+    board_keys.change_trusted("keys.revoke", change, json=json)
 
 
 @task
 def floor(
     c: Context,
-    reach: Reach,
+    boards: Boards,
     by: Authority = "",
     confirm: Confirm = (),
     json: Json = False,
@@ -258,49 +298,64 @@ def floor(
 
     Example: invoke keys.floor --board=rpi2 --host=root@10.0.0.7
     """
-    board_keys, number = BoardKeys(reach=reach, by=by, confirm=confirm), int(time.time())
-    with board_keys.connect() as edgectl:
+    board_keys, number = BoardKeys(boards=boards, by=by, confirm=confirm), int(time.time())
+
+    def set_floor(board: Board, member: Member, progress: Progress) -> BoardFloor:
+        edgectl = board_keys.edgectl(board, member)
         signer, confirmed = board_keys.signer(edgectl), board_keys.confirmed(edgectl)
-        keyring.set_floor(edgectl, reach.profile.names, number, signer, confirmed=confirmed)
-    say(f"{edgectl.board.target}: takes orders above {number}")
-    if json:
-        write_document(BoardFloor(target=str(edgectl.board.target), floor=number))
+        keyring.set_floor(edgectl, member.profile.names, number, signer, confirmed=confirmed)
+        return BoardFloor(target=str(board.target), floor=number)
+
+    many.run_connected(
+        "keys.floor",
+        boards,
+        set_floor,
+        show=lambda report: say(f"{report.target}: takes orders above {report.floor}"),
+        line=lambda report: f"takes orders above {report.floor}",
+        document=BoardEnds[BoardFloor],
+        json=json,
+    )
 
 
 @task
-def forget(c: Context, reach: Reach, by: Authority = "", json: Json = False) -> None:
+def forget(c: Context, boards: Boards, by: Authority = "", json: Json = False) -> None:
     """Wipe a board's releases and keys. Example: invoke keys.forget --board=rpi2 --host=pi@rpi2"""
-    board_keys = BoardKeys(reach=reach, by=by, confirm=())
-    with board_keys.connect() as edgectl:
+    board_keys = BoardKeys(boards=boards, by=by, confirm=())
+
+    def wipe(board: Board, member: Member, progress: Progress) -> ForgottenBoard:
+        edgectl, target = board_keys.edgectl(board, member), str(board.target)
         if edgectl.status().service is not None:
             raise UserError(
-                str(edgectl.board.target),
+                target,
                 "its service runs",
-                next=f"invoke service.remove --board={reach.board}, then the same command again",
+                next="invoke service.remove, then the same command again",
             )
         answer = keyring.forget(edgectl, board_keys.signer(edgectl))
-    removed, target = answer.removed, str(edgectl.board.target)
-    say(
-        f"{target}: removed {len(removed.releases)} releases, {removed.objects} objects, "
-        f"{removed.bytes:,} bytes, and all keys"
-    )
-    say(f"what remains below {edgectl.root}: {', '.join(answer.remains)}")
-    if json:
-        write_document(
-            ForgottenBoard(
-                target=target,
-                releases=removed.releases,
-                objects=removed.objects,
-                bytes=removed.bytes,
-                remains=answer.remains,
-            )
+        return ForgottenBoard(
+            target=target,
+            releases=answer.removed.releases,
+            objects=answer.removed.objects,
+            bytes=answer.removed.bytes,
+            remains=answer.remains,
         )
 
+    many.run_connected(
+        "keys.forget",
+        boards,
+        wipe,
+        show=lambda report: say(f"{report.target}: {_forgot(report)}"),
+        line=_forgot,
+        document=BoardEnds[ForgottenBoard],
+        json=json,
+    )
 
-def _say_trusted(board: Board, ids: Sequence[str], *, json: bool) -> None:
-    say(f"{board.target}: trusts {', '.join(ids)}")
-    if json:
-        write_document(TrustedKeys(target=str(board.target), keys=tuple(ids)))
+
+def _forgot(report: ForgottenBoard) -> str:
+    return (
+        f"removed {len(report.releases)} releases, {report.objects} objects, "
+        f"{report.bytes:,} bytes, and all keys; what remains below its deploy root: "
+        f"{', '.join(report.remains)}"
+    )
 
 
 @task

@@ -33,6 +33,7 @@ from edgewright.cli.common import (
     Reach,
     Sudo,
     board_folders,
+    naming_the_way,
     password,
     profile_of,
     say,
@@ -89,6 +90,8 @@ class Member:
     name: str
     target: Target
     profile: BoardProfile
+    way: str  # the options that lead to it
+    service_way: str = ""  # and those for tasks that take no board of a fleet
     window: Window | None = None  # in which it may be changed
 
 
@@ -159,7 +162,8 @@ class Boards:
             return self._of_fleet()
         hosts = [self._reach(host) for host in self.host]
         members = [
-            Member(name=reach.host, target=reach.target(), profile=reach.profile) for reach in hosts
+            Member(name=reach.host, target=reach.target(), profile=reach.profile, way=reach.way)
+            for reach in hosts
         ]
         _require_different(members)
         return tuple(members)
@@ -167,12 +171,16 @@ class Boards:
     def _of_fleet(self) -> tuple[Member, ...]:
         inventory = inventory_of(self.fleet)
         boards = inventory.select(self.select, self.group)
+        file = f" --fleet={self.fleet}" if self.fleet else ""
         profiles = {kind: profile_of(kind) for kind in {board.kind for board in boards}}
         return tuple(
             Member(
                 name=board.name,
                 target=replace(inventory.target(board), sudo=board.sudo or self.sudo),
                 profile=profiles[board.kind],
+                way=f"--select=name={board.name}{file}",
+                service_way=f"--board={board.kind} --host={board.address}"
+                + " --sudo" * (board.sudo or self.sudo),
                 window=inventory.window(board),
             )
             for board in boards
@@ -242,7 +250,7 @@ class Task(Generic[Report]):
 def run_connected(
     command: str,
     boards: Boards,
-    work: Callable[[remote.Board, BoardProfile, Progress], Report],
+    work: Callable[[remote.Board, Member, Progress], Report],
     *,
     show: Callable[[Report], None],
     line: Callable[[Report], str],
@@ -257,8 +265,11 @@ def run_connected(
         from edgewright.cli import screens
 
         reach = boards.one()
+        member = Member(
+            name=reach.host, target=reach.target(), profile=reach.profile, way=reach.way
+        )
         with reach.connect() as board, screens.deploy_progress(ERR) as progress:
-            report = work(board, reach.profile, progress)
+            report = work(board, member, progress)
         if json:
             write_document(report)
         else:
@@ -269,7 +280,7 @@ def run_connected(
 
     def work_on(member: Member, progress: Progress) -> Report:
         with remote.connect(member.target, password=password) as board:
-            return work(board, member.profile, progress)
+            return work(board, member, progress)
 
     task = Task(command=command, work=work_on, line=line, document=document, judge=judge)
     run(task, members, parallel=boards.parallel, json=json)
@@ -324,7 +335,11 @@ def end_all(count: int, faults: Mapping[str, EdgewrightError], summary: str) -> 
 
 
 def _work(task: Task[Report], member: Member) -> Callable[[Progress], Report]:
-    return lambda progress: task.work(member, progress)
+    def work(progress: Progress) -> Report:
+        with naming_the_way(member.way, member.service_way):
+            return task.work(member, progress)
+
+    return work
 
 
 def _fault(end: End[Report], judge: Callable[[Report], None]) -> EdgewrightError | None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +56,7 @@ from edgewright.release.manifest import Release, load_release
 if TYPE_CHECKING:  # they need the extra [rollout]
     from edgewright.deploy.signing_policy import FormerOrder
     from edgewright.fleet.rollout.ledger import Ledger
-    from edgewright.fleet.rollout.on_boards import FleetBoard, Former, Login
+    from edgewright.fleet.rollout.on_boards import FleetBoard, Former, Login, Roster
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 WATCH_SECONDS = 2.0
@@ -76,6 +77,10 @@ class Pace:
     soak: Annotated[str, "how long a wave runs before it is judged: 90s, 10m, 2h, 1d"] = "10m"
     approve_after: Annotated[int, "a person approves after this wave; 0: nobody is asked"] = 0
     per_site: Annotated[int, "boards of one site that are at work at once; 0: no limit"] = 0
+    site_rate: Annotated[int, "kB a second that go to the boards of one site; 0: no limit"] = 0
+    stage_first: Annotated[
+        bool, "send a wave's content at any time; its boards switch in their windows"
+    ] = False
     tries: Annotated[int, "how often a board is tried"] = 3
     board_deadline: Annotated[str, "after which a silent board counts as failed"] = "1h"
     wave_deadline: Annotated[str, "after which a wave's boards that have not begun do"] = "1d"
@@ -114,33 +119,102 @@ def start(
     ends = waves.ends(pace.waves, len(boards))
     releases = _releases({board.profile.name for board in boards}, release)
     far_sites = {site.name for site in inventory.fleet.sites if site.dials_out}
-    far = [board for board in boards if board.site in far_sites]
-    plan = _plan(pace, releases, ends, parallel, {board.site for board in far})
+    plan = _plan(pace, releases, ends, parallel, far_sites)
     signing, login = signing_policy(key), login_of(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)
-    on_boards = rollout_module("on_boards")
-    near = [board for board in boards if board.site not in far_sites]
-    surveyed, back = _survey(opened, near, far, login, parallel)
-    for former in surveyed:
-        if former.problem is not None:
-            say(f"{former.board}: {former.problem}; what it runs is not known")
-    orders = on_boards.sign_orders(releases, surveyed, back, signing)
-    formers = {former.board: former.release for former in surveyed}
-    opened.plan(name, plan.model_dump_json(), _entries(plan, boards, formers), orders)
+    surveyed, back = _survey(opened, boards, far_sites, login, parallel)
+    orders = rollout_module("on_boards").sign_orders(releases, surveyed, back, signing)
+    members = waves.assign({board.name: board.site for board in boards}, ends, plan.salt)
+    entries = _entries(plan, boards, members, surveyed)
+    opened.plan(name, plan.model_dump_json(), entries, orders)
     say(f"rollout {name}: {counted(len(boards), 'board')} in {counted(len(plan.ends), 'wave')}")
-    _conduct(opened, name, inventory, login, outside_window=outside_window, json=json)
+    _conduct(opened, name, fleet, login, outside_window=outside_window, json=json)
+
+
+@task
+def join(
+    c: Context,
+    name: Name = "",
+    fleet: FleetFile = "",
+    select: Select = "",
+    group: GroupName = "",
+    wave: Annotated[int, "that they come into; default: the last one"] = 0,
+    key: Annotated[str, "sign the way back with this key; default: the default key"] = "",
+    parallel: Parallel = 16,
+    ask_password: AskPassword = False,
+    ledger: LedgerPlace = "",
+    json: Json = False,
+) -> None:
+    """Add boards to a rollout that is not over. Example: invoke rollout.join --select=all"""
+    require_pool(parallel)
+    inventory, opened = inventory_of(fleet), existing_ledger(ledger)
+    name = _chosen(opened, name)
+    plan = Plan.model_validate_json(rollout_module("operate").require_running(opened, name).plan)
+    wave = wave or len(plan.ends)
+    if not 1 <= wave <= len(plan.ends):
+        raise UserError(
+            f"--wave={wave}", f"expected 1 to {len(plan.ends)}", next="the same command without it"
+        )
+    boards = _new_boards(inventory, opened, name, plan, inventory.select(select or "all", group))
+    far_sites = set(plan.dial_out)
+    surveyed, back = _survey(opened, boards, far_sites, login_of(ask=ask_password), parallel)
+    on_boards = rollout_module("on_boards")
+    orders = {order.release: order for order in opened.orders(name)}
+    on_boards.require_older(surveyed, plan.releases.values(), orders)
+    order = waves.assign({board.name: board.site for board in boards}, [len(boards)], plan.salt)
+    opened.join(
+        name,
+        wave,
+        _entries(plan, boards, dict.fromkeys(order, wave), surveyed),
+        on_boards.sign_back(orders, back, signing_policy(key)),
+        who=_who(),
+    )
+    _tell_change(name, "join", json=json, boards=len(boards))
+    if not rollout_module("operate").is_conducted(opened, name):
+        say(f"nobody conducts it: edgewright rollout.resume --name={name}")
+
+
+def _new_boards(
+    inventory: Inventory, ledger: "Ledger", name: str, plan: Plan, boards: Sequence[Board]
+) -> "tuple[FleetBoard, ...]":
+    """Those that the rollout lacks, and can take. Raises UserError."""
+    members = {member.board for member in ledger.members(name)}
+    new = [board for board in boards if board.name not in members]
+    if not new:
+        raise UserError(
+            f"rollout '{name}'",
+            f"has all of these {len(boards)} boards already",
+            next="add the new ones to fleet.toml, then the same command",
+        )
+    dialling = {site.name for site in inventory.fleet.sites if site.dials_out}
+    unfit = [f"{b.name}: its kind is {b.kind}" for b in new if b.kind not in plan.releases]
+    unfit += [
+        f"{b.name}: its site {b.site} dials out, and did not yet when the rollout was started"
+        for b in new
+        if b.site in dialling - set(plan.dial_out)
+    ]
+    if unfit:
+        raise UserError(
+            f"rollout '{name}'",
+            f"cannot take {len(unfit)} of these boards",
+            facts=[f"expected: boards of {', '.join(sorted(plan.releases))}", *unfit[:SHOWN]],
+            next="the same command with --select= of other boards",
+        )
+    return fleet_boards(inventory, new)
 
 
 def _survey(
     ledger: "Ledger",
-    near: "Sequence[FleetBoard]",
-    far: "Sequence[FleetBoard]",
+    boards: "Sequence[FleetBoard]",
+    far_sites: Collection[str],
     login: "Login",
     parallel: int,
 ) -> "tuple[list[Former], dict[str, FormerOrder]]":
-    """What boards run, asked over SSH, or of their sites."""
+    """What boards run, asked over SSH, or of their sites; who does not answer is named."""
     on_boards = rollout_module("on_boards")
+    near = [board for board in boards if board.site not in far_sites]
+    far = [board for board in boards if board.site in far_sites]
 
     def releases_of(board: "FleetBoard") -> Path:
         return workspace().build(board.profile.name).release
@@ -153,6 +227,9 @@ def _survey(
         say(f"{len(far)} boards are asked by their sites")
         surveyed, orders = on_boards.survey_far(far, _sites(ledger), releases_of)
         formers, back = [*formers, *surveyed], dict(orders) | back
+    for former in formers:
+        if former.problem is not None:
+            say(f"{former.board}: {former.problem}; what it runs is not known")
     return formers, back
 
 
@@ -167,21 +244,25 @@ def _require_name(name: str) -> str:
 
 
 def _entries(
-    plan: Plan, boards: "Sequence[FleetBoard]", formers: Mapping[str, str | None]
+    plan: Plan,
+    boards: "Sequence[FleetBoard]",
+    wave_of: Mapping[str, int],
+    formers: "Sequence[Former]",
 ) -> list[Any]:
-    """What the ledger holds of each board at first."""
-    entry = rollout_module("ledger").Entry
+    """What the ledger holds of each board at first, in the order of `wave_of`."""
+    entry, goal = rollout_module("ledger").Entry, rollout_module("states").Goal
     by_name = {board.name: board for board in boards}
-    sites = {board.name: board.site for board in boards}
+    former_releases = {former.board: former.release for former in formers}
     return [
         entry(
             board=name,
-            site=sites[name],
+            site=by_name[name].site,
             wave=wave,
             release=plan.releases[by_name[name].profile.name],
-            former=formers[name],
+            former=former_releases[name],
+            goal=goal.STAGE if plan.stage_first else goal.RELEASE,
         )
-        for name, wave in waves.assign(sites, plan.ends, plan.salt).items()
+        for name, wave in wave_of.items()
     ]
 
 
@@ -198,8 +279,10 @@ def _plan(
             f"expected a wave, 1 to {len(ends)}, or 0",
             next="the same command without it",
         )
-    if pace.tries < 1 or pace.per_site < 0:
-        raise UserError("--tries, --per-site", "expected numbers", next="leave them out")
+    if pace.tries < 1 or pace.per_site < 0 or pace.site_rate < 0:
+        raise UserError(
+            "--tries, --per-site, --site-rate", "expected numbers", next="leave them out"
+        )
     return Plan(
         waves=pace.waves,
         ends=ends,
@@ -210,6 +293,8 @@ def _plan(
         approve_after=pace.approve_after,
         parallel=parallel,
         per_site=pace.per_site,
+        site_kbps=pace.site_rate,
+        stage_first=pace.stage_first,
         dial_out=tuple(sorted(dial_out)),
         tries=pace.tries,
         board_s=waves.seconds(pace.board_deadline, "--board-deadline"),
@@ -264,7 +349,7 @@ def login_of(*, ask: bool) -> "Login":
 def _conduct(
     ledger: "Ledger",
     name: str,
-    inventory: Inventory,
+    fleet: str,
     login: "Login",
     *,
     outside_window: bool,
@@ -273,32 +358,27 @@ def _conduct(
     """Go on with a rollout to its end, and raise what its end says."""
     controller_module, durable = rollout_module("controller"), rollout_module("durable")
     plan = Plan.model_validate_json(ledger.rollout(name).plan)
-    members = {member.board for member in ledger.members(name)}
-    boards = fleet_boards(
-        inventory, [board for board in inventory.fleet.boards if board.name in members]
-    )
-    if missing := members - {board.name for board in boards}:
-        raise UserError(
-            str(inventory.path),
-            f"lacks {len(missing)} boards of rollout '{name}'",
-            facts=[f"boards: {', '.join(sorted(missing)[:SHOWN])}"],
-            next=f"the same command with the --fleet that rollout '{name}' was started with",
-        )
+    roster = _roster(ledger, name, fleet)
     releases = [load_release(workspace().build(k).release / r) for k, r in plan.releases.items()]
     on_boards = rollout_module("on_boards").OnBoards(
-        boards,
+        roster,
         releases={release.id: release for release in releases},
-        orders={order.release: order for order in ledger.orders(name)},
         signing=signing_policy(),
         login=login,
         outside_window=outside_window,
+        site_kbps=plan.site_kbps,
+        # It is asked in the middle of a claim, which has the ledger's lock.
+        read_anew=partial(_roster, ledger.reader(), name, fleet),
     )
     if not outside_window:
-        _tell_closed_windows(boards)
+        _tell_closed_windows(roster.boards)
+
+    def far_site(board: str) -> str | None:
+        site: str = on_boards.site_of(board)
+        return site if site in plan.dial_out else None
+
     with_sites = rollout_module("sites").WithSites(
-        near=on_boards,
-        sites=_sites(ledger),
-        far={board.name: board.site for board in boards if board.site in plan.dial_out},
+        near=on_boards, sites=_sites(ledger), far_site=far_site
     )
     controller = controller_module.Controller(ledger, name, with_sites, tell=say)
     durable.run(ledger.database, name, controller.conduct, on_interrupt=controller.leave)
@@ -308,6 +388,25 @@ def _conduct(
     else:
         OUT.print(_screen(status))
     _require_done(status)
+
+
+def _roster(ledger: "Ledger", name: str, fleet: str) -> "Roster":
+    """A rollout's boards, as the inventory has them by now. Raises UserError for those it lacks."""
+    inventory = inventory_of(fleet)
+    members = {member.board for member in ledger.members(name)}
+    boards = [board for board in inventory.fleet.boards if board.name in members]
+    if missing := members - {board.name for board in boards}:
+        raise UserError(
+            str(inventory.path),
+            f"lacks {len(missing)} boards of rollout '{name}'",
+            facts=[f"boards: {', '.join(sorted(missing)[:SHOWN])}"],
+            next=f"the same command with the --fleet that rollout '{name}' was started with",
+        )
+    roster: Roster = rollout_module("on_boards").Roster(
+        boards=fleet_boards(inventory, boards),
+        orders={order.release: order for order in ledger.orders(name)},
+    )
+    return roster
 
 
 def _tell_closed_windows(boards: "Sequence[FleetBoard]") -> None:
@@ -513,7 +612,7 @@ def resume(
     _conduct(
         opened,
         name,
-        inventory_of(fleet),
+        fleet,
         login_of(ask=ask_password),
         outside_window=outside_window,
         json=json,
@@ -570,6 +669,7 @@ def simulate(
     c: Context,
     boards: Annotated[int, "that are simulated"] = 1000,
     kills: Annotated[int, "controllers that are killed by SIGKILL"] = 10,
+    workers: Annotated[int, "sites, of 20, whose own workers are killed, too"] = 2,
     waves: Annotated[str, "as of rollout.start"] = "10,5%,25%,100%",
     parallel: Parallel = 50,
     ledger: Annotated[str, "postgresql://… of an empty database; default: SQLite"] = "",
@@ -577,11 +677,14 @@ def simulate(
 ) -> None:
     """Kill controllers of a rollout to simulated boards. Example: invoke rollout.simulate"""
     require_pool(parallel)
+    if boards < 1 or kills < 0 or not 0 <= workers <= 20:
+        raise UserError("--boards, --kills, --workers", "expected numbers", next="leave them out")
     with tempfile.TemporaryDirectory() as folder:
         report: SimulationReport = rollout_module("simulate").simulate(
             Path(folder),
             boards=boards,
             kills=kills,
+            workers=workers,
             parallel=parallel,
             plan_waves=waves,
             ledger_place=ledger,
@@ -592,11 +695,12 @@ def simulate(
     else:
         for name, value in report.model_dump(exclude={"version"}).items():
             OUT.print(f"{name}: {value}")
-    if report.at_once or report.lost or report.different:
+    wrong = {name: getattr(report, name) for name in ("at_once", "lost", "different", "falling")}
+    if any(wrong.values()):
         raise CheckError(
             "simulation",
             "ledger and boards do not agree",
-            facts=[f"{name}: {getattr(report, name)}" for name in ("at_once", "lost", "different")],
+            facts=[f"{name}: {count}" for name, count in wrong.items()],
             next="this is a fault of edgewright",
         )
 

@@ -18,9 +18,10 @@ class DeployReport(Shown, Document):
     release: str
     former: str | None
     unchanged: bool  # the release was current and committed already
+    staged: bool  # it lies on the board, which was not switched to it
     bytes_sent: int
     removed: tuple[str, ...]  # releases that the board does not hold any more
-    smoke: SmokeReport | None  # null where the release was current already
+    smoke: SmokeReport | None  # null where the release was current already, or is only staged
 
 
 class FileToSend(Part):
@@ -102,6 +103,7 @@ def deploy_report(installed: Installed, smoke: SmokeReport | None, target: str) 
         release=installed.release,
         former=installed.former,
         unchanged=installed.unchanged,
+        staged=installed.staged,
         bytes_sent=installed.bytes_sent,
         removed=installed.removed,
         smoke=smoke,

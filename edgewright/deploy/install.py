@@ -43,6 +43,7 @@ from edgewright.deploy.edgectl import (
     signed_input,
 )
 from edgewright.deploy.probe import APPLETS, probe
+from edgewright.deploy.rate import RateLimit
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.transfer import BaseChunks, Outgoing
 from edgewright.release.manifest import (
@@ -121,6 +122,7 @@ class Installed:
     former: str | None
     bytes_sent: int = 0
     unchanged: bool = False  # the release was current and committed already
+    staged: bool = False  # it lies on the board, which was not switched to it
     facts: TargetFacts | None = None  # asked for only where something was to be done
     removed: tuple[str, ...] = ()
 
@@ -171,6 +173,7 @@ def deploy(
     take_over: bool = False,
     deployer: Deployer | None = None,
     next_fence: NextFence | None = None,
+    rate: RateLimit | None = None,
 ) -> Installed:
     """Make `release` current on the board; the same release again sends nothing.
 
@@ -180,36 +183,113 @@ def deploy(
     Raises TargetError for a board that does not fit, refuses, has no space or goes away, and
     UserError for a release without `edgectl`.
     """
-    progress, deployer = progress or Progress(), deployer or this_user()
-    order = Order(manifest=release.manifest, signature=signature)
-    edgectl = Edgectl(board=board, root=order.manifest.deploy_root)
-    with only_deploy(edgectl, deployer) as holder:
-        answer = _first_answer(edgectl, release, order, reserve_bytes, progress)
+    progress = progress or Progress()
+    sending = _Sending(
+        board=board,
+        release=release,
+        order=Order(manifest=release.manifest, signature=signature),
+        reserve_bytes=reserve_bytes,
+        take_over=take_over,
+        next_fence=next_fence,
+        rate=rate,
+        progress=progress,
+    )
+    with only_deploy(sending.edgectl, deployer or this_user()) as holder:
+        answer = sending.first_answer()
         if answer.noop:
-            _update_edgectl(edgectl, release, answer, progress)
+            _update_edgectl(sending.edgectl, release, answer, progress)
             return Installed(release=answer.release, former=answer.current, unchanged=True)
-        require_present(edgectl, order.sequence, answer.clock)
+        installed, begun = sending.send(answer, holder)
+        removed = _switch(sending.edgectl, sending.order, begun, gate, progress)
+        return replace(installed, removed=removed)
+
+
+def stage(
+    board: Board,
+    release: Release,
+    signature: bytes,
+    *,
+    reserve_bytes: int,
+    progress: Progress | None = None,
+    take_over: bool = False,
+    deployer: Deployer | None = None,
+    next_fence: NextFence | None = None,
+    rate: RateLimit | None = None,
+) -> Installed:
+    """Bring `release` to the board, whole and read back; what the board runs stays.
+
+    The deploy that follows sends nothing, unless another deploy swept the release away. Wherever
+    this is cut, nothing was switched. Raises what `deploy` raises before its gate.
+    """
+    progress = progress or Progress()
+    sending = _Sending(
+        board=board,
+        release=release,
+        order=Order(manifest=release.manifest, signature=signature),
+        reserve_bytes=reserve_bytes,
+        take_over=take_over,
+        next_fence=next_fence,
+        rate=rate,
+        progress=progress,
+    )
+    with only_deploy(sending.edgectl, deployer or this_user()) as holder:
+        answer = sending.first_answer()
+        if answer.sound:
+            is_current = answer.current == answer.release
+            return Installed(
+                release=answer.release,
+                former=answer.current,
+                unchanged=is_current,
+                staged=not is_current,
+            )
+        installed, begun = sending.send(answer, holder)
+        _seal(sending.edgectl, begun, progress)
+        return replace(installed, staged=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sending:
+    """A release on its way to a board, up to the read-back of what was sent."""
+
+    board: Board
+    release: Release
+    order: Order
+    reserve_bytes: int
+    take_over: bool
+    next_fence: NextFence | None
+    rate: RateLimit | None
+    progress: Progress
+
+    @property
+    def edgectl(self) -> Edgectl:
+        return Edgectl(board=self.board, root=self.order.manifest.deploy_root)
+
+    def first_answer(self) -> PlanAnswer:
+        edgectl, order = self.edgectl, self.order
+        return _first_answer(edgectl, self.release, order, self.reserve_bytes, self.progress)
+
+    def send(self, answer: PlanAnswer, holder: str) -> tuple[Installed, PlanAnswer]:
+        """Begin, and send what the board lacks; what was done so far, and what `begin` answered."""
+        edgectl = self.edgectl
+        require_present(edgectl, self.order.sequence, answer.clock)
         if answer.missing_bytes >= LARGE:
-            board.prepare()
+            self.board.prepare()
         # Only now: a deploy that has nothing to do takes one round trip.
-        facts = _fit_facts(board, release, progress)
-        _update_edgectl(edgectl, release, answer, progress)
+        facts = _fit_facts(self.board, self.release, self.progress)
+        _update_edgectl(edgectl, self.release, answer, self.progress)
         begun = edgectl.begin(
-            order.input,
+            self.order.input,
             holder=holder,
-            reserve_bytes=reserve_bytes,
-            take_over=take_over,
-            fence=_next_fence(edgectl, next_fence),
+            reserve_bytes=self.reserve_bytes,
+            take_over=self.take_over,
+            fence=_next_fence(edgectl, self.next_fence),
         )
-        sent = _send(edgectl, begun, plan_objects(edgectl, release, begun), progress)
-        removed = _switch(edgectl, order, begun, gate, progress)
-        return Installed(
-            release=order.manifest.id,
-            former=answer.current,
-            bytes_sent=sent,
-            facts=facts,
-            removed=removed,
+        objects = plan_objects(edgectl, self.release, begun)
+        sent = _send(edgectl, begun, objects, self.progress, self.rate)
+        installed = Installed(
+            release=self.release.id, former=answer.current, bytes_sent=sent, facts=facts
         )
+        return installed, begun
 
 
 def _fit_facts(board: Board, release: Release, progress: Progress) -> TargetFacts:
@@ -533,7 +613,11 @@ def _plan_without_edgectl(
 
 
 def _send(
-    edgectl: Edgectl, begun: PlanAnswer, objects: Sequence[Outgoing], progress: Progress
+    edgectl: Edgectl,
+    begun: PlanAnswer,
+    objects: Sequence[Outgoing],
+    progress: Progress,
+    rate: RateLimit | None,
 ) -> int:
     """Send one stream with all objects; returns the bytes that went over the line."""
     if not objects:
@@ -550,8 +634,13 @@ def _send(
         sent += count
         progress.sent(sent, total)
 
-    edgectl.receive(_fence(begun), stream, add)
+    edgectl.receive(_fence(begun), rate.slow(stream) if rate else stream, add)
     return total
+
+
+def _seal(edgectl: Edgectl, begun: PlanAnswer, progress: Progress) -> None:
+    progress.start(READ_BACK)
+    edgectl.seal(_fence(begun))
 
 
 def _switch(
@@ -560,8 +649,7 @@ def _switch(
     """From whole objects to a committed release; returns the releases that were removed."""
     board, fence, release = edgectl.board, _fence(begun), order.manifest.id
     protocol = begun.helper.protocol
-    progress.start(READ_BACK)
-    edgectl.seal(fence)
+    _seal(edgectl, begun, progress)
     progress.start("self-test on the board")
     selftest = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
     if gate:

@@ -8,6 +8,7 @@ depends on the machine or its user; nothing below looks into the environment.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from edgewright.base.errors import TargetError
@@ -17,6 +18,7 @@ from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
 from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError
 from edgewright.deploy.install import Deployer, NextFence, Order
+from edgewright.deploy.rate import RateLimit
 from edgewright.deploy.remote import Board, Timeouts
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
@@ -39,6 +41,8 @@ class DeploySettings:
     reserve_bytes: int = 0  # of the board's storage, which stay free
     take_over: bool = False  # end another's deploy that is at work on the board
     next_fence: NextFence | None = None  # by a ledger; else one more than the board's last
+    rate: RateLimit | None = None  # of what is sent, shared by all deploys that have this one
+    only_stage: bool = False  # bring the release there, and do not switch to it
     smoke_unchanged: bool = False  # test a release that was current already, too
     smoke_file: Path | None = None  # where the smoke report is written
 
@@ -80,20 +84,21 @@ def deploy_connected(
         edgectl = install.ensure_edgectl(board, root, release)
         settings.signing.trust_emulated(edgectl, release, signature)
     gate = smoke.Gate(release.manifest, progress=progress, smoke_file=settings.smoke_file)
+    work = install.stage if settings.only_stage else partial(install.deploy, gate=gate)
     with _told_its_name(board, settings):
-        installed = install.deploy(
+        installed = work(
             board,
             release,
             signature,
             reserve_bytes=settings.reserve_bytes,
-            gate=gate,
             progress=progress,
             take_over=settings.take_over,
             deployer=settings.deployer,
             next_fence=settings.next_fence,
+            rate=settings.rate,
         )
     smoke_report = gate.report
-    if smoke_report is None and settings.smoke_unchanged:
+    if installed.unchanged and settings.smoke_unchanged:
         smoke_report = smoke_current(
             board, root, settings.deployer, progress=progress, smoke_file=settings.smoke_file
         )

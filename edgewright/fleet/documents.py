@@ -60,7 +60,7 @@ class FleetCheck(Document):
 
 # States of boards that do not run the release, and will not.
 WITHOUT_RELEASE = ("quarantined", "skipped", "excluded")
-SHOWN_STATES = ("waiting", "ready", "running", "done", "went back", *WITHOUT_RELEASE)
+SHOWN_STATES = ("waiting", "ready", "staged", "running", "done", "went back", *WITHOUT_RELEASE)
 
 
 class RolloutBoard(Part):
@@ -69,18 +69,24 @@ class RolloutBoard(Part):
     board: str
     site: str
     wave: int
-    goal: Literal["release", "former"]  # what it is to run
+    goal: Literal["stage", "release", "former"]  # what it is to run, or to hold ahead of that
     state: Literal["waiting", "ready", "running", "done", "quarantined", "skipped", "excluded"]
     tries: int
     release: str
     former: str | None  # that it ran when the rollout was started; null: none, or nobody knows
     reason: str  # why it failed, was skipped or excluded
     measured: Measured | None
+    joined: datetime | None  # after the rollout had been planned
+    staged: datetime | None  # the release lay on the board, ahead of the switch
 
     @property
     def shown_state(self) -> str:
         """One of `SHOWN_STATES`."""
-        return "went back" if self.goal == "former" and self.state == "done" else self.state
+        if self.goal == "former" and self.state == "done":
+            return "went back"
+        if self.goal == "release" and self.state == "ready" and self.staged:
+            return "staged"
+        return self.state
 
 
 class RolloutGates(Part):
@@ -104,7 +110,7 @@ class RolloutStatus(Document):
     started: datetime
     ended: datetime | None
     wave: int  # that was begun last
-    waves: tuple[int, ...]  # boards that run the release after each wave
+    waves: tuple[int, ...]  # boards that run the release after each wave, those that joined too
     releases: dict[str, str]  # kind of board → release
     verdicts: tuple[RolloutGates, ...]
     boards: tuple[RolloutBoard, ...]
@@ -131,7 +137,7 @@ class RolloutChange(Document):
 
     version: Literal[1] = 1
     name: str
-    change: Literal["pause", "resume", "abort", "approve", "retry"]
+    change: Literal["pause", "resume", "abort", "approve", "retry", "join"]
     boards: int
 
 
@@ -239,7 +245,7 @@ class SiteClaim(Part):
     attempt: int
     rollout: str
     board: str
-    goal: Literal["release", "former"]
+    goal: Literal["stage", "release", "former"]
     release: str
     fence: int
     tries: int
@@ -337,7 +343,8 @@ class SimulationReport(Document):
     boards: int
     database: Literal["sqlite", "postgresql"]
     parallel: int
-    kills: int
+    kills: int  # of controllers
+    worker_kills: int  # of workers of sites
     seconds: float
     state: str  # of the rollout
     done: int
@@ -345,6 +352,7 @@ class SimulationReport(Document):
     at_once: int  # deploys that began while another was at work on the same board: to be 0
     lost: int  # boards that are in no final state: to be 0
     different: int  # boards of which ledger and truth say different things: to be 0
+    falling: int  # attempts whose fence was not above all earlier ones of its board: to be 0
     refused: int  # deploys that a board refused for their old fences
     cut: int  # deploys that ended with their controllers
     attempts: int
@@ -352,6 +360,8 @@ class SimulationReport(Document):
     resumed_median_s: float | None
     resumed_max_s: float | None
     cpu_ms_per_board: float  # of all controllers, their starts included
+    peak_mib: float  # of memory, of the controller that had most
+    ledger_kib: int  # at the end
 
 
 def listed(inventory: Inventory, board: Board) -> ListedBoard:

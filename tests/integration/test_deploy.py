@@ -28,7 +28,7 @@ from edgewright.fleet.rollout.controller import Controller
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.gates import VERDICTS, Word
 from edgewright.fleet.rollout.ledger import Entry, Ledger, Order
-from edgewright.fleet.rollout.on_boards import FleetBoard, Login, OnBoards
+from edgewright.fleet.rollout.on_boards import FleetBoard, Login, OnBoards, Roster
 from edgewright.fleet.rollout.states import Goal, State
 from edgewright.lab import emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
@@ -145,9 +145,8 @@ def test_a_rollout_to_an_emulated_board_has_no_verdict_on_times_and_goes_back_un
     oven = FleetBoard(name="oven", site="hall", target=emulated.target, profile=profile)
     known_hosts = (emulated.target.known_hosts,) if emulated.target.known_hosts else ()
     boards = OnBoards(
-        [oven],
+        Roster(boards=[oven], orders=orders),
         releases={second.id: second},
-        orders=orders,
         signing=SigningPolicy(keys=user_keys(), ask=lambda _: None),
         login=Login(deployer=deploy.this_user(), known_hosts=known_hosts),
     )

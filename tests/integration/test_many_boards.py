@@ -382,6 +382,112 @@ def test_a_rollout_compares_each_board_with_itself_and_goes_on(
     assert int(boards.state("oven-0", "fence")) == fence + 1
 
 
+def is_untouched(boards: Boards, name: str, former: Release) -> bool:
+    """No switch was begun, let alone made."""
+    root = boards.folder / name / "opt" / "edgewright"
+    return boards.current(name) == former.id and not (root / "txn").exists()
+
+
+def test_content_is_staged_by_hand_and_the_deploy_that_follows_sends_none(
+    boards: Boards,
+    deployed: Release,
+    releases: list[Release],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: releases[1])
+    order.sign_release(releases[1], user_keys().open_signer("default", lambda _: None))
+    to_two = ("deploy", f"--fleet={boards.fleet}", "--select=name in (oven-0, oven-1)", "--json")
+
+    assert run(*to_two, "--stage") == ExitCode.OK
+    text = capsys.readouterr().out
+    require_valid("deploy--many", text)
+    staged = documents(text)
+    assert all(end["report"]["staged"] for end in staged.values())
+    assert all(end["report"]["bytes_sent"] > 0 for end in staged.values())
+    assert all(is_untouched(boards, name, deployed) for name in staged)
+
+    assert run(*to_two, "--stage") == ExitCode.OK
+    again = documents(capsys.readouterr().out)
+    assert all(end["report"]["bytes_sent"] == 0 for end in again.values())
+
+    assert run(*to_two) == ExitCode.OK
+    switched = documents(capsys.readouterr().out)
+    assert [end["report"]["bytes_sent"] for end in switched.values()] == [0, 0]
+    assert {boards.current(name) for name in switched} == {releases[1].id}
+
+
+def in_thread(*argv: str) -> tuple[threading.Thread, list[int]]:
+    """A command beside this one, and its exit code once it has ended."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run(*argv)), daemon=True)
+    thread.start()
+    return thread, codes
+
+
+def test_an_abort_in_the_middle_of_a_download_switches_no_board(
+    boards: Boards,
+    deployed: Release,
+    host_edgectl: Path,
+    built: Callable[[Release], None],
+    tmp_path: Path,
+) -> None:
+    large = make_release(
+        tmp_path, root="/opt/edgewright", model=os.urandom(1 << 20), edgectl=host_edgectl
+    )
+    built(large)
+    ledger = tmp_path / "ledger"
+    start = rollout_argv(boards, ledger, "--stage-first", "--site-rate=500", "--name=slow")
+    thread, codes = in_thread(*start)
+    parts = boards.folder / "oven-0" / "opt" / "edgewright" / "tmp"
+    wait_until(lambda: parts.is_dir() and any(parts.iterdir()), seconds=60)
+
+    assert run("rollout.abort", "--name=slow", f"--ledger={ledger}") == ExitCode.OK
+    thread.join(120)
+
+    assert codes == [ExitCode.CHECK]
+    opened = Ledger(open_database(str(ledger)), time.time)
+    assert opened.rollout("slow").state == "aborted"
+    assert all(member.state == "skipped" for member in opened.members("slow"))
+    assert all(is_untouched(boards, f"oven-{n}", deployed) for n in range(SOUND))
+    kinds = {event.text for event in opened.events("slow") if event.kind == "begun"}
+    assert kinds == {"stage"}
+
+
+def test_boards_join_a_rollout_that_waits_for_a_person(
+    boards: Boards,
+    deployed: Release,
+    releases: list[Release],
+    built: Callable[[Release], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    built(releases[1])
+    ledger = tmp_path / "ledger"
+    reach = (f"--fleet={boards.fleet}", f"--ledger={ledger}")
+    start = ("rollout.start", *reach, "--select=name in (oven-0, oven-1)", "--waves=1,100%")
+    thread, codes = in_thread(
+        *start, "--soak=0s", "--gate=failures<=0", "--approve-after=1", "--name=grows"
+    )
+    opened = Ledger(open_database(str(ledger)), time.time)
+
+    def waits() -> bool:
+        return any(each.phase.endswith("approval") for each in opened.rollouts())
+
+    wait_until(waits, seconds=120)
+    assert run("rollout.join", *reach, "--select=name in (oven-2, oven-3)") == ExitCode.OK
+    assert "rollout grows: join, 2 boards" in capsys.readouterr().err
+    assert run("rollout.approve", "--reason=it works", f"--ledger={ledger}") == ExitCode.OK
+    thread.join(120)
+
+    assert codes == [ExitCode.OK]
+    assert {boards.current(f"oven-{n}") for n in range(4)} == {releases[1].id}
+    assert boards.current("oven-4") == deployed.id
+    members = {member.board: member for member in opened.members("grows")}
+    assert {name for name in members if members[name].joined} == {"oven-2", "oven-3"}
+    assert {member.former for member in members.values()} == {deployed.id}
+
+
 def test_a_slower_release_is_taken_back_from_every_board(
     boards: Boards,
     deployed: Release,

@@ -20,7 +20,7 @@ from edgewright.base.text import visible
 from edgewright.fleet.rollout import gates
 from edgewright.fleet.rollout.durable import Steps
 from edgewright.fleet.rollout.gates import VERDICTS, Measured, Numbers, Reading, Word
-from edgewright.fleet.rollout.ledger import Claim, Ledger, Member, Report
+from edgewright.fleet.rollout.ledger import Claim, Ledger, Member, Report, soaking, working
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import FAILED, Goal, Outcome, Retry, State
 
@@ -52,6 +52,9 @@ class Boards(Protocol):
 
     def install(self, claim: Claim, next_fence: "NextFence") -> Measured:
         """Bring a board to its release, and measure before and after."""
+
+    def stage(self, claim: Claim, next_fence: "NextFence") -> None:
+        """Bring a board the content of its release, and change nothing that it runs."""
 
     def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
         """Bring a board to the release that it had before `claim.release`."""
@@ -126,23 +129,25 @@ class Controller:
             until = step(f"{name} {wave} ends", lambda: self._clock() + seconds)
             return str(step(f"{name} {wave}", lambda: work(float(until or 0))))
 
-        ended = timed("wave", self._plan.wave_s, partial(self._work, wave, Goal.RELEASE))
+        deploy, last = (partial(self._work, wave, phase) for phase in (working, ending))
+        go_back = partial(self._work, wave, going_back)
+        ended = timed("wave", self._plan.wave_s, deploy)
         if ended == OVER:
             ended = timed("soak", self._plan.soak_s, partial(self._soak, wave))
-        if ended == OVER:  # boards that an operator had tried again meanwhile
-            ended = timed("rest", self._plan.wave_s, partial(self._work, wave, Goal.RELEASE))
+        if ended == OVER:  # boards that joined, or that an operator had tried again meanwhile
+            ended = timed("rest", self._plan.wave_s, last)
         if ended == ABORTED:
             return "aborted", "by an operator"
         word = step(f"judge {wave}", lambda: str(self._judge(wave)))
         if word == Word.NO:
-            timed("back", self._plan.wave_s, partial(self._work, wave, Goal.FORMER))
+            timed("back", self._plan.wave_s, go_back)
             return "stopped", f"wave {wave}: a gate said no"
         if word == Word.NONE or wave == self._plan.approve_after:
             answer = timed("approval", self._plan.approval_s, partial(self._approval, wave))
             if answer == ABORTED:
                 return "aborted", "by an operator"
             if answer == LATE:
-                timed("back", self._plan.wave_s, partial(self._work, wave, Goal.FORMER))
+                timed("back", self._plan.wave_s, go_back)
                 return "stopped", f"wave {wave}: nobody approved in time"
         return None
 
@@ -168,7 +173,7 @@ class Controller:
 
     def _soak(self, wave: int, until: float) -> str:
         """Wait; a pause that lasts longer ends when it ends."""
-        self._enter(f"wave {wave} soaks")
+        self._enter(soaking(wave))
         while (wish := self._wish()) == "pause" or self._clock() < until:
             if wish == "abort":
                 return ABORTED
@@ -187,10 +192,10 @@ class Controller:
 
     # Boards
 
-    def _work(self, wave: int, goal: Goal, until: float) -> str:
+    def _work(self, wave: int, phase: Callable[[int], str], until: float) -> str:
         """Work on all boards that are ready, until none is left."""
-        ledger = self._ledger
-        self._enter(f"wave {wave}" if goal is Goal.RELEASE else f"wave {wave} goes back")
+        ledger, goal = self._ledger, Goal.FORMER if phase is going_back else Goal.RELEASE
+        self._enter(phase(wave))
         if goal is Goal.RELEASE:
             ledger.open_wave(self._rollout, wave)
         self._expire()
@@ -203,9 +208,9 @@ class Controller:
             if reports:
                 ledger.finish(reports, self._retry)
                 self._tell_failures(reports)
-            now, has_failure = self._clock(), any(r.outcome is not Outcome.DONE for r in reports)
-            if has_failure or now - looked_at >= self._tick_s:
-                looked_at = now
+            has_failure = any(report.outcome is not Outcome.DONE for report in reports)
+            if has_failure or self._clock() - looked_at >= self._tick_s:
+                looked_at = self._clock()
                 crew.renew()
                 self._expire()
                 wish = self._wish()
@@ -220,7 +225,8 @@ class Controller:
             wait_s = self._tick_s  # or until a board ends
             if not crew.at_work:
                 counts = self._counts(wave, goal)
-                is_none_left = bool(stop) or (may_begin and (goal, State.READY) not in counts)
+                ready = {(each, State.READY) for each in _goals(goal)}
+                is_none_left = bool(stop) or (may_begin and not ready & counts.keys())
                 if is_none_left and not _any_runs(counts):
                     return stop or OVER
 
@@ -245,18 +251,21 @@ class Controller:
             return not limit or planned[site] <= limit
 
         full = [site for site, count in planned.items() if limit and count >= limit]
-        claims = self._ledger.claim(
-            self._rollout,
-            worker=self._worker,
-            limit=room,
-            lease_s=self._plan.lease_s,
-            goal=goal,
-            room=has_room,
-            full=[*full, *self._plan.dial_out],
-            opening=self._boards.opening,
-        )
-        crew.start(claims)
-        return len(claims)
+        count = 0
+        for each in _goals(goal):  # boards that may be switched now come before any other content
+            claims = self._ledger.claim(
+                self._rollout,
+                worker=self._worker,
+                limit=room - count,
+                lease_s=self._plan.lease_s,
+                goal=each,
+                room=has_room,
+                full=[*full, *self._plan.dial_out],
+                opening=_at_any_time if each is Goal.STAGE else self._boards.opening,
+            )
+            crew.start(claims)
+            count += len(claims)
+        return count
 
     def _expire(self) -> None:
         self._ledger.expire(
@@ -292,9 +301,10 @@ class Controller:
 
     def _judge(self, wave: int) -> Word:
         """The first verdict counts: boards that a take-back has changed are not judged again."""
-        known = self._ledger.verdicts(self._rollout)
-        if wave not in known:
+        verdicts = self._ledger.verdicts(self._rollout)
+        if wave not in verdicts:
             self._enter(f"wave {wave} is judged")
+            self._read_back(wave)
             members = [
                 member
                 for member in self._ledger.members(self._rollout, wave)
@@ -306,11 +316,27 @@ class Controller:
                 self._rollout,
                 {each.board: each.measured.model_dump_json() for each in readings},
             )
-            verdicts = gates.judge(self._gates, readings)
-            text = VERDICTS.dump_json(verdicts).decode()
+            text = VERDICTS.dump_json(gates.judge(self._gates, readings)).decode()
             self._ledger.judge(self._rollout, wave, text)
-            known = self._ledger.verdicts(self._rollout)
-        return gates.worst(VERDICTS.validate_json(known[wave]))
+            verdicts = self._ledger.verdicts(self._rollout)
+        return gates.worst(VERDICTS.validate_json(verdicts[wave]))
+
+    def _read_back(self, wave: int) -> None:
+        """Of an attempt whose end nobody told, the board knows: it may run the release."""
+
+        def runs_release(member: Member) -> bool:
+            try:
+                return self._boards.look(member.board).current == member.release
+            except Exception:  # it counts as failed in any case
+                return False
+
+        members = self._ledger.unheard(self._rollout, wave)
+        with ThreadPoolExecutor(self._plan.parallel) as pool:
+            runs = pool.map(runs_release, members)
+            boards = [
+                member.board for member, is_true in zip(members, runs, strict=True) if is_true
+            ]
+        self._ledger.confirm(self._rollout, boards)
 
     def _reading(self, member: Member) -> Reading:
         if self._leaves.is_set():  # silent boards take minutes each; they are looked at again
@@ -320,10 +346,10 @@ class Controller:
             return Reading(
                 board=member.board, failure=member.reason or member.state, measured=measured
             )
-        failure, seen = None, None
+        failure, observation = None, None
         for _ in range(LOOKS):
             try:
-                seen = self._boards.look(member.board)
+                observation = self._boards.look(member.board)
             except EdgewrightError as fault:
                 failure = f"after the soak time: {fault.problem}"
                 continue
@@ -331,16 +357,36 @@ class Controller:
                 failure = f"after the soak time: {bug_words(bug)}"
                 continue
             failure = None
-            if seen.current != member.release:
-                failure = f"after the soak time it runs {seen.current or 'no release'}"
+            if observation.current != member.release:
+                failure = f"after the soak time it runs {observation.current or 'no release'}"
             break
         restarts = None
-        if seen is not None and seen.restarts is not None and measured.restarts is not None:
-            restarts = max(seen.restarts - measured.restarts, 0)
-        if seen is not None and seen.celsius is not None:
-            after = (measured.after or Numbers()).model_copy(update={"celsius": seen.celsius})
-            measured = measured.model_copy(update={"after": after})
+        if observation is not None:
+            if observation.restarts is not None and measured.restarts is not None:
+                restarts = max(observation.restarts - measured.restarts, 0)
+            if observation.celsius is not None:
+                after = measured.after or Numbers()
+                after = after.model_copy(update={"celsius": observation.celsius})
+                measured = measured.model_copy(update={"after": after})
         return Reading(board=member.board, failure=failure, measured=measured, restarts=restarts)
+
+
+def ending(wave: int) -> str:
+    """The phase after the soak time: no board joins the wave any more."""
+    return f"wave {wave} ends"
+
+
+def going_back(wave: int) -> str:
+    return f"wave {wave} goes back"
+
+
+def _goals(goal: Goal) -> tuple[Goal, ...]:
+    """What boards do on the way to a goal, the last step first."""
+    return (goal,) if goal is Goal.FORMER else (goal, Goal.STAGE)
+
+
+def _at_any_time(board: str) -> float:
+    return 0.0
 
 
 def _any_runs(counts: Counter[tuple[Goal, State]]) -> bool:
@@ -393,10 +439,13 @@ class Crew:
 
         outcome, reason, result = Outcome.DONE, "", None
         try:
-            if claim.goal is Goal.RELEASE:
-                result = self._boards.install(claim, next_fence).model_dump_json()
-            else:
-                self._boards.go_back(claim, next_fence)
+            match claim.goal:
+                case Goal.STAGE:
+                    self._boards.stage(claim, next_fence)
+                case Goal.RELEASE:
+                    result = self._boards.install(claim, next_fence).model_dump_json()
+                case Goal.FORMER:
+                    self._boards.go_back(claim, next_fence)
         except HopelessError as fault:
             outcome, reason = Outcome.HOPELESS, _words(fault)
         except EdgewrightError as fault:

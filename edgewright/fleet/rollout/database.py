@@ -86,6 +86,8 @@ def _sqlite(path: Path) -> sa.Engine:
     )
 
     def prepare(connection: Any, _: object) -> None:
+        # One that reads first, and then wants to write, is refused without any wait.
+        connection.isolation_level = "IMMEDIATE"
         for setting in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {setting}")
 

@@ -15,7 +15,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import dbos
@@ -119,34 +120,13 @@ def _run_alone(
     on_interrupt: Callable[[], None],
     require_lock: Callable[[], None],
 ) -> str:
-    ended, results, failures = threading.Event(), list[str](), list[Exception]()
-
-    def step(step_name: str, step_work: Callable[[], Json]) -> Json:
-        def guarded() -> Json:
-            try:
-                return step_work()
-            except Exception as failure:
-                raise _left(failure) from failure
-
-        # Its own retries would only repeat what the work does better by itself.
-        return dbos.DBOS.run_step({"name": step_name, "retries_allowed": False}, guarded)
-
-    def _left(failure: Exception) -> _LeftError:
-        failures.append(failure)
-        return _LeftError()
-
-    def conduct() -> str:
-        try:
-            results.append(work(step))
-            return results[0]
-        except Exception as failure:
-            raise _left(failure) from failure
-        finally:
-            ended.set()
-
+    share = _Share(work)
     _configure(database, name)
     try:
-        workflow = dbos.DBOS.workflow(name="rollout", max_recovery_attempts=None)(conduct)
+        # Not the method itself: the engine would look for its object in the database.
+        workflow = dbos.DBOS.workflow(name="rollout", max_recovery_attempts=None)(
+            lambda: share.conduct()
+        )
         dbos.DBOS.launch()
         status = dbos.DBOS.get_workflow_status(name)
         if status is not None and status.status == "SUCCESS":
@@ -155,15 +135,50 @@ def _run_alone(
             with dbos.SetWorkflowID(name):
                 dbos.DBOS.start_workflow(workflow)
         # Else it was begun again by `launch`.
-        _wait(ended, on_interrupt, require_lock)
-        if failures:
-            raise failures[0]
-        return results[0]
+        _wait(share.ended, on_interrupt, require_lock)
+        if share.failure is not None:
+            raise share.failure
+        return share.result
     finally:
         # Its threads look up this often, and the end of the work is noted by one of them.
         dbos.DBOS.destroy(
-            destroy_registry=True, workflow_completion_timeout_sec=0 if failures else 5
+            destroy_registry=True, workflow_completion_timeout_sec=0 if share.failure else 5
         )
+
+
+class _Share:
+    """What this process does of the work, in a thread of the engine."""
+
+    def __init__(self, work: Callable[[Steps], str]) -> None:
+        self._work = work
+        self.ended = threading.Event()
+        self.result = ""
+        self.failure: Exception | None = None
+
+    def conduct(self) -> str:
+        with self._leaving():
+            try:
+                self.result = self._work(self._step)
+                return self.result
+            finally:
+                self.ended.set()
+
+    def _step(self, name: str, work: Callable[[], Json]) -> Json:
+        def guarded() -> Json:
+            with self._leaving():
+                return work()
+
+        # Its own retries would only repeat what the work does better by itself.
+        return dbos.DBOS.run_step({"name": name, "retries_allowed": False}, guarded)
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """What is raised is kept from the engine."""
+        try:
+            yield
+        except Exception as failure:
+            self.failure = self.failure or failure
+            raise _LeftError from failure
 
 
 def _wait(

@@ -48,6 +48,7 @@ class Entry:
     wave: int  # the first is 1
     release: str = ""  # that it is to run
     former: str | None = None  # that it has
+    goal: Goal = Goal.RELEASE  # that it has first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,8 @@ class Member:
     former: str | None
     reason: str
     result: str | None
+    joined: float | None  # after the rollout had been planned
+    staged: float | None  # its release lay on the board, ahead of the switch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,10 @@ class Ledger:
         self.database, self._clock = database, clock
         self._begin = database.engine.begin
 
+    def reader(self) -> "Ledger":
+        """The same for whoever only looks: it takes no lock, and waits for none."""
+        return Ledger(replace(self.database, engine=self.database.steps), self._clock)
+
     # Rollouts
 
     def plan(
@@ -154,11 +161,11 @@ class Ledger:
         Raises UserError for a name that is taken, and for boards of another rollout, by name.
         Boards in quarantine are excluded: they say nothing about the release.
         """
-        now = self._clock()
+        moment = self._clock()
         with self._begin() as connection:
             row = {
                 "name": name, "state": RUNNING, "wish": "run", "plan": plan, "wave": 0,
-                "phase": "planned", "reason": "", "started": now,
+                "phase": "planned", "reason": "", "started": moment,
             }  # fmt: skip
             if not _insert_new(connection, ROLLOUTS, row):
                 raise UserError(
@@ -166,31 +173,95 @@ class Ledger:
                     "is there already",
                     next=f"edgewright rollout.status --name={name}",
                 )
-            quarantine = self._take(connection, name, [entry.board for entry in entries])
-            connection.execute(
-                MEMBERS.insert(),
-                [
-                    {
-                        "rollout": name,
-                        "board": entry.board,
-                        "site": entry.site,
-                        "wave": entry.wave,
-                        "place": place,
-                        "release": entry.release,
-                        "goal": Goal.RELEASE,
-                        "state": State.EXCLUDED if entry.board in quarantine else State.WAITING,
-                        "tries": 0,
-                        "ready_at": now,
-                        "former": entry.former,
-                        "reason": quarantine.get(entry.board, ""),
-                    }
-                    for place, entry in enumerate(entries)
-                ],
-            )
-            rows = [{"rollout": name, **vars(order)} for order in orders]
-            if rows:
-                connection.execute(ORDERS.insert(), rows)
+            self._add_members(connection, name, entries, State.WAITING, first_place=0)
+            _insert_orders(connection, name, orders)
             self._add(connection, name, "planned", f"{len(entries)} boards")
+
+    def join(
+        self,
+        rollout: str,
+        wave: int,
+        entries: Sequence[Entry],
+        orders: Iterable[Order] = (),
+        *,
+        who: str,
+    ) -> None:
+        """Add boards to one of its waves, as if they had been planned for it.
+
+        Raises UserError for boards that are in it already, for boards of another rollout, by name,
+        and for a wave that takes no more, as its boards are about to be judged.
+        """
+        with self._begin() as connection:
+            current = self._rollout(connection, rollout, lock=True)
+            if current is None or current.is_over or current.wish == "abort":
+                raise _no_more(rollout, "is over, or about to be", ())
+            is_open = current.wave == wave and current.phase in (working(wave), soaking(wave))
+            if current.wave >= wave and not is_open:
+                raise _no_more(
+                    rollout, f"wave {wave} takes no more boards", [f"phase: {current.phase}"]
+                )
+            self._require_no_members(connection, rollout, [entry.board for entry in entries])
+            last = sa.select(sa.func.max(MEMBERS.c.place)).where(MEMBERS.c.rollout == rollout)
+            self._add_members(
+                connection,
+                rollout,
+                entries,
+                State.READY if is_open else State.WAITING,
+                first_place=connection.execute(last).scalar_one() + 1,
+                joined=self._clock(),
+            )
+            _insert_orders(connection, rollout, orders)
+            names = ", ".join(entry.board for entry in entries[:NAMES_SHOWN])
+            more = " …" * (len(entries) > NAMES_SHOWN)
+            text = f"wave {wave}: {len(entries)} boards by {who}: {names}{more}"
+            self._add(connection, rollout, "joined", text)
+
+    def _require_no_members(
+        self, connection: sa.Connection, rollout: str, boards: Sequence[str]
+    ) -> None:
+        query = sa.select(MEMBERS.c.board).where(MEMBERS.c.rollout == rollout)
+        if members := sorted(set(connection.scalars(query)) & set(boards)):
+            raise UserError(
+                f"rollout '{rollout}'",
+                f"{len(members)} of these boards are in it already",
+                facts=[f"boards: {', '.join(members[:NAMES_SHOWN])}"],
+                next=f"edgewright rollout.status --name={rollout}",
+            )
+
+    def _add_members(
+        self,
+        connection: sa.Connection,
+        rollout: str,
+        entries: Sequence[Entry],
+        state: State,
+        *,
+        first_place: int,
+        joined: float | None = None,
+    ) -> None:
+        """Take boards, and write them down; those in quarantine are excluded."""
+        quarantine = self._take(connection, rollout, [entry.board for entry in entries])
+        moment = self._clock()
+        connection.execute(
+            MEMBERS.insert(),
+            [
+                {
+                    "rollout": rollout,
+                    "board": entry.board,
+                    "site": entry.site,
+                    "wave": entry.wave,
+                    "place": place,
+                    "release": entry.release,
+                    "goal": entry.goal,
+                    "state": State.EXCLUDED if entry.board in quarantine else state,
+                    "tries": 0,
+                    "ready_at": moment,
+                    "former": entry.former,
+                    "reason": quarantine.get(entry.board, ""),
+                    "joined": joined,
+                }
+                for place, entry in enumerate(entries, first_place)
+            ],
+        )
 
     def _take(
         self, connection: sa.Connection, rollout: str, boards: Sequence[str]
@@ -199,16 +270,16 @@ class Ledger:
         boards = sorted(boards)  # two plans that lock the same boards come to them in one order
         for names in _chunks(boards):
             _insert_new(connection, BOARDS, *({"name": name, "fence": 0} for name in names))
-        known = self._boards(connection, boards)
+        rows = self._boards(connection, boards)
         free = BOARDS.c.rollout.is_(None)
-        taken = 0
+        count = 0
         for names in _chunks(boards):
             take = BOARDS.update().where(BOARDS.c.name.in_(names), free).values(rollout=rollout)
-            taken += connection.execute(take).rowcount
-        if taken < len(boards):
+            count += connection.execute(take).rowcount
+        if count < len(boards):
             others = {
                 name: row.rollout
-                for name, row in known.items()
+                for name, row in rows.items()
                 if row.rollout not in (None, rollout)
             }
             holder, count = Counter(others.values()).most_common(1)[0]
@@ -220,7 +291,7 @@ class Ledger:
                 facts=[f"boards: {', '.join(names[:NAMES_SHOWN])}{more}"],
                 next=f"edgewright rollout.status --name={holder}, or rollout.abort --name={holder}",
             )
-        return {name: row.quarantine for name, row in known.items() if row.quarantine is not None}
+        return {name: row.quarantine for name, row in rows.items() if row.quarantine is not None}
 
     def _boards(
         self, connection: sa.Connection, names: Sequence[str]
@@ -258,8 +329,12 @@ class Ledger:
         with self._begin() as connection:
             return frozenset(connection.scalars(query))
 
-    def _rollout(self, connection: sa.Connection, name: str) -> Rollout | None:
+    def _rollout(
+        self, connection: sa.Connection, name: str, *, lock: bool = False
+    ) -> Rollout | None:
         query = sa.select(ROLLOUTS).where(ROLLOUTS.c.name == name)
+        if lock:  # nobody else opens a wave, or ends one, until this is done
+            query = query.with_for_update()
         row = connection.execute(query).one_or_none()
         return Rollout(**row._mapping) if row else None
 
@@ -311,7 +386,7 @@ class Ledger:
 
     def reopen(self, rollout: str, boards: Collection[str] = ()) -> int:
         """Try boards that failed once more, all or those named; returns how many."""
-        now = self._clock()
+        moment = self._clock()
         is_running = sa.select(ROLLOUTS.c.name).where(
             ROLLOUTS.c.name == rollout, ROLLOUTS.c.state == RUNNING
         )
@@ -327,7 +402,7 @@ class Ledger:
                 connection.execute(
                     MEMBERS.update()
                     .where(MEMBERS.c.rollout == rollout, MEMBERS.c.board.in_(names))
-                    .values(state=State.READY, tries=0, ready_at=now, reason="")
+                    .values(state=State.READY, tries=0, ready_at=moment, reason="")
                 )
                 connection.execute(
                     BOARDS.update().where(BOARDS.c.name.in_(names)).values(quarantine=None)
@@ -340,7 +415,7 @@ class Ledger:
 
     def open_wave(self, rollout: str, wave: int) -> None:
         """Its boards may be worked on; the same again changes nothing."""
-        now = self._clock()
+        moment = self._clock()
         with self._begin() as connection:
             opened = connection.execute(
                 ROLLOUTS.update()
@@ -356,7 +431,7 @@ class Ledger:
                     MEMBERS.c.wave == wave,
                     MEMBERS.c.state == State.WAITING,
                 )
-                .values(state=State.READY, ready_at=now)
+                .values(state=State.READY, ready_at=moment)
             ).rowcount
             self._add(connection, rollout, "wave", f"{wave}: {count} boards")
 
@@ -366,12 +441,12 @@ class Ledger:
         That of a failed attempt is not known: it is looked at like the others. What was deployed to
         by hand is left alone. Returns how many.
         """
-        now = self._clock()
+        moment = self._clock()
         with self._begin() as connection:
             mine = (
                 MEMBERS.c.rollout == rollout,
                 MEMBERS.c.wave == wave,
-                MEMBERS.c.goal == Goal.RELEASE,
+                MEMBERS.c.goal != Goal.FORMER,
             )
             # Not by `tries`: an attempt that was cut, or that an operator had made again, counts as
             # none there, and may have switched its board.
@@ -382,10 +457,11 @@ class Ledger:
                 MEMBERS.update()
                 .where(
                     *mine,
+                    MEMBERS.c.goal == Goal.RELEASE,
                     MEMBERS.c.board.in_(tried),
                     MEMBERS.c.state.not_in((State.RUNNING, State.EXCLUDED)),
                 )
-                .values(goal=Goal.FORMER, state=State.READY, tries=0, ready_at=now, reason="")
+                .values(goal=Goal.FORMER, state=State.READY, tries=0, ready_at=moment, reason="")
             ).rowcount
             connection.execute(
                 MEMBERS.update()
@@ -423,6 +499,14 @@ class Ledger:
             rows = connection.execute(query.group_by(MEMBERS.c.goal, MEMBERS.c.state))
             return Counter({(Goal(goal), State(state)): count for goal, state, count in rows})
 
+    def joined(self, rollout: str) -> Mapping[int, int]:
+        """How many boards joined which wave."""
+        query = sa.select(MEMBERS.c.wave, sa.func.count()).where(
+            MEMBERS.c.rollout == rollout, MEMBERS.c.joined.is_not(None)
+        )
+        with self._begin() as connection:
+            return {row[0]: row[1] for row in connection.execute(query.group_by(MEMBERS.c.wave))}
+
     def members(self, rollout: str, wave: int | None = None) -> tuple[Member, ...]:
         """Its boards, in the order of the plan."""
         query = sa.select(MEMBERS).where(MEMBERS.c.rollout == rollout).order_by(MEMBERS.c.place)
@@ -442,6 +526,8 @@ class Ledger:
                     former=row.former,
                     reason=row.reason,
                     result=row.result,
+                    joined=row.joined,
+                    staged=row.staged,
                 )
                 for row in connection.execute(query)
             )
@@ -468,7 +554,7 @@ class Ledger:
         Of the sites in `full` none is looked at.
         `opening` tells when a board may be touched (Unix seconds): until then it is left alone.
         """
-        now, claims = self._clock(), list[Claim]()
+        moment, claims = self._clock(), list[Claim]()
         query = (
             sa.select(MEMBERS, BOARDS.c.quarantine)
             .join(BOARDS, BOARDS.c.name == MEMBERS.c.board)
@@ -477,7 +563,7 @@ class Ledger:
                 MEMBERS.c.rollout == rollout,
                 MEMBERS.c.state == State.READY,
                 MEMBERS.c.goal == goal,
-                MEMBERS.c.ready_at <= now,
+                MEMBERS.c.ready_at <= moment,
                 MEMBERS.c.site.not_in(full),
             )
             .order_by(MEMBERS.c.place)
@@ -488,9 +574,9 @@ class Ledger:
                 if len(claims) == limit:
                     break
                 ready = MEMBERS.update().where(*_of(row, State.READY))
-                if row.quarantine is not None and goal is Goal.RELEASE:
+                if row.quarantine is not None and goal is not Goal.FORMER:
                     connection.execute(ready.values(state=_KEPT_OUT, reason=row.quarantine))
-                elif (opens := opening(row.board)) > now:
+                elif (opens := opening(row.board)) > moment:
                     connection.execute(ready.values(ready_at=opens))
                 elif room(row.site) and (claim := self._claim(connection, row, worker, lease_s)):
                     claims.append(claim)
@@ -503,7 +589,7 @@ class Ledger:
         worker: str,
         lease_s: float,
     ) -> Claim | None:
-        now = self._clock()
+        moment = self._clock()
         won = connection.execute(
             MEMBERS.update()
             .where(*_of(row, State.READY))
@@ -526,8 +612,8 @@ class Ledger:
                 fence=fence,
                 worker=worker,
                 state=RUNNING,
-                lease_until=now + lease_s,
-                started=now,
+                lease_until=moment + lease_s,
+                started=moment,
             )
             .returning(ATTEMPTS.c.id)
         ).scalar_one()
@@ -623,8 +709,8 @@ class Ledger:
 
         Those that ran out, and were noticed, stay lost.
         """
-        now = self._clock()
-        until, earliest = now + lease_s, now - board_s
+        moment = self._clock()
+        until, earliest = moment + lease_s, moment - board_s
         with self._begin() as connection:
             for chunk in _chunks([claim.attempt for claim in claims]):
                 connection.execute(
@@ -652,19 +738,21 @@ class Ledger:
         return tuple(dropped)
 
     def _finish(self, connection: sa.Connection, report: Report, retry: Retry) -> bool:
-        claim, now = report.claim, self._clock()
+        claim, moment = report.claim, self._clock()
         ended = connection.execute(
-            ATTEMPTS.update().where(*_running(claim)).values(state=report.outcome, ended=now)
+            ATTEMPTS.update().where(*_running(claim)).values(state=report.outcome, ended=moment)
         ).rowcount
         if not ended:
             return False
-        next_ = after(report.outcome, claim.tries, retry, now)
-        values = {
+        next_ = after(report.outcome, claim.tries, retry, moment)
+        values: dict[str, object] = {
             "state": next_.state,
             "tries": next_.tries,
             "ready_at": next_.ready_at,
             "reason": report.reason,
         }
+        if claim.goal is Goal.STAGE and next_.state is State.DONE:
+            values |= {"goal": Goal.RELEASE, "state": State.READY, "tries": 0, "staged": moment}
         if report.result is not None:
             values["result"] = report.result
         connection.execute(
@@ -718,12 +806,12 @@ class Ledger:
         says nothing about the board, unless it happens again and again: one that hangs would hold
         its wave for as long as controllers die before its deadline.
         """
-        now = self._clock()
+        moment = self._clock()
         is_cut = sa.and_(ATTEMPTS.c.worker != worker, MEMBERS.c.site.not_in(apart))
         query = _claims().where(
             ATTEMPTS.c.rollout == rollout,
             ATTEMPTS.c.state == RUNNING,
-            sa.or_(ATTEMPTS.c.lease_until < now, is_cut),
+            sa.or_(ATTEMPTS.c.lease_until < moment, is_cut),
         )
         with self._begin() as connection:
             rows = connection.execute(query).all()
@@ -806,6 +894,39 @@ class Ledger:
                     .values(result=result)
                 )
 
+    def unheard(self, rollout: str, wave: int) -> tuple[Member, ...]:
+        """Boards of a wave that were given up when nobody had told how their last attempt ended."""
+        last = sa.select(sa.func.max(ATTEMPTS.c.id)).where(ATTEMPTS.c.rollout == rollout)
+        query = sa.select(ATTEMPTS.c.board).where(
+            ATTEMPTS.c.id.in_(last.group_by(ATTEMPTS.c.board)), ATTEMPTS.c.state == Outcome.LOST
+        )
+        with self._begin() as connection:
+            lost = set(connection.scalars(query))
+        return tuple(
+            member
+            for member in self.members(rollout, wave)
+            if member.state is State.QUARANTINED and member.board in lost
+        )
+
+    def confirm(self, rollout: str, boards: Sequence[str]) -> None:
+        """Boards that were given up, and were read back: they run the release."""
+        with self._begin() as connection:
+            for names in _chunks(boards):
+                connection.execute(
+                    MEMBERS.update()
+                    .where(
+                        MEMBERS.c.rollout == rollout,
+                        MEMBERS.c.board.in_(names),
+                        MEMBERS.c.state == State.QUARANTINED,
+                    )
+                    .values(state=State.DONE, reason="")
+                )
+                connection.execute(
+                    BOARDS.update().where(BOARDS.c.name.in_(names)).values(quarantine=None)
+                )
+            for board in boards:
+                self._add(connection, rollout, "read back", "it runs the release", board=board)
+
     def verdicts(self, rollout: str) -> Mapping[int, str]:
         query = sa.select(VERDICTS).where(VERDICTS.c.rollout == rollout).order_by(VERDICTS.c.wave)
         with self._begin() as connection:
@@ -874,6 +995,31 @@ class Ledger:
                 at=self._clock(), rollout=rollout, board=board, kind=kind, fence=fence, text=text
             )
         )
+
+
+def working(wave: int) -> str:
+    """The phase in which a wave's boards are deployed to."""
+    return f"wave {wave}"
+
+
+def soaking(wave: int) -> str:
+    """The phase after it."""
+    return f"wave {wave} soaks"
+
+
+def _no_more(rollout: str, problem: str, facts: Sequence[str]) -> UserError:
+    return UserError(
+        f"rollout '{rollout}'",
+        problem,
+        facts=facts,
+        next=f"another rollout.start once it is over: rollout.status --name={rollout} --watch",
+    )
+
+
+def _insert_orders(connection: sa.Connection, rollout: str, orders: Iterable[Order]) -> None:
+    """Those that are there already stay."""
+    for order in orders:
+        _insert_new(connection, ORDERS, {"rollout": rollout, **vars(order)})
 
 
 # A board that is put in quarantine while its rollout runs: what failed before counts as failed.

@@ -1,20 +1,21 @@
 """The boards of a rollout over SSH: deploy, measure, go back, look."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
-from edgewright.base.errors import EdgewrightError, UserError
+from edgewright.base.errors import EdgewrightError, TargetError, UserError
 from edgewright.board.profile import BoardProfile
 from edgewright.deploy import install, one_board, remote, service
 from edgewright.deploy.edgectl import AbsentError, Edgectl, RefusedError
 from edgewright.deploy.install import Deployer, NextFence
 from edgewright.deploy.one_board import DeploySettings
+from edgewright.deploy.rate import RateLimit
 from edgewright.deploy.remote import Board
 from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
@@ -74,61 +75,109 @@ class Login:
         return remote.connect(target, password=self.password, known_hosts=self.known_hosts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Roster:
+    """The boards of a rollout, and what they may be ordered to run."""
+
+    boards: Sequence[FleetBoard]
+    orders: Mapping[str, Order]  # by release: of the rollout, and of those that boards had before
+
+
 class OnBoards:
     """`controller.Boards` over SSH."""
 
     def __init__(
         self,
-        boards: Sequence[FleetBoard],
+        roster: Roster,
         *,
         releases: Mapping[str, Release],
-        orders: Mapping[str, Order],
         signing: SigningPolicy,
         login: Login,
         outside_window: bool = False,
+        site_kbps: int = 0,
+        read_anew: Callable[[], Roster] | None = None,
     ) -> None:
-        """`releases` by id; `orders` by release, of these and of those that boards had before."""
-        self._boards = {board.name: board for board in boards}
-        self._releases, self._orders, self._login = releases, orders, login
-        signatures = {release: order.signature for release, order in orders.items()}
-        self._signing = KeptSignatures(keys=signing.keys, ask=signing.ask, signatures=signatures)
-        self._outside_window = outside_window
+        """`releases` by id; `site_kbps` kB a second go to the boards of one site, 0: no limit.
+
+        `read_anew` is asked for boards that joined meanwhile.
+        """
+        self._releases, self._base, self._login = releases, signing, login
+        self._outside_window, self._site_kbps = outside_window, site_kbps
+        self._read_anew, self._alone = read_anew, Lock()
+        self._rates: dict[str, RateLimit] = {}  # by site
+        self._call_in(roster)
+
+    def _call_in(self, roster: Roster) -> None:
+        signatures = {release: order.signature for release, order in roster.orders.items()}
+        keys, ask = self._base.keys, self._base.ask
+        self._signing = KeptSignatures(keys=keys, ask=ask, signatures=signatures)
+        self._orders = roster.orders
+        self._boards = {board.name: board for board in roster.boards}
+
+    def _board(self, name: str) -> FleetBoard:
+        """Raises TargetError for one that the inventory does not have, or has no more."""
+        with self._alone:
+            if name not in self._boards and self._read_anew is not None:
+                self._call_in(self._read_anew())
+            board = self._boards.get(name)
+        if board is None:
+            raise TargetError(
+                name, "is not in the inventory", next="add it there; then edgewright rollout.retry"
+            )
+        return board
+
+    def site_of(self, board: str) -> str:
+        """Raises TargetError, UserError."""
+        return self._board(board).site
 
     def opening(self, board: str) -> float:
-        window, now = self._boards[board].window, datetime.now(UTC)
+        try:
+            window = self._board(board).window
+        except EdgewrightError:
+            return 0.0  # its attempt will say so
+        now = datetime.now(UTC)
         if window is None or self._outside_window or window.is_open(now):
             return 0.0
         return window.next_opening(now).timestamp()
 
     def install(self, claim: Claim, next_fence: NextFence) -> Measured:
-        board, release = self._boards[claim.board], self._releases[claim.release]
-        settings = DeploySettings(
+        board, settings = self._board(claim.board), self._settings(claim, next_fence)
+        with _repeated_refusals(), self._login.connect(board.target) as connected:
+            before = self._before(connected, board, settings.release)
+            report = one_board.deploy_connected(connected, settings)
+            state = service.status(connected, board.profile)
+        return Measured(
+            before=before,
+            after=_numbers(report.smoke) if report.smoke else None,
+            restarts=state.restarts if state.installed else None,
+        )
+
+    def stage(self, claim: Claim, next_fence: NextFence) -> None:
+        board = self._board(claim.board)
+        settings = replace(self._settings(claim, next_fence), only_stage=True)
+        with _repeated_refusals(), self._login.connect(board.target) as connected:
+            one_board.deploy_connected(connected, settings)
+
+    def _settings(self, claim: Claim, next_fence: NextFence) -> DeploySettings:
+        board = self._board(claim.board)
+        return DeploySettings(
             target=board.target,
-            release=release,
+            release=self._releases[claim.release],
             former_names=board.profile.former_names,
             signing=self._signing,
             deployer=self._login.deployer,
             known_hosts=self._login.known_hosts,
             reserve_bytes=board.profile.deploy.reserve_mb << 20,
             next_fence=next_fence,
+            rate=self._rate(board.site),
             smoke_unchanged=True,
         )
-        try:
-            with self._login.connect(board.target) as connected:
-                before = self._before(connected, board, release)
-                report = one_board.deploy_connected(connected, settings)
-                state = service.status(connected, board.profile)
-        except RefusedError as refused:
-            if refused.code in REPEATED:
-                raise _hopeless(refused) from refused
-            raise
-        except UserError as mistake:
-            raise _hopeless(mistake) from mistake
-        return Measured(
-            before=before,
-            after=_numbers(report.smoke) if report.smoke else None,
-            restarts=state.restarts if state.installed else None,
-        )
+
+    def _rate(self, site: str) -> RateLimit | None:
+        if not self._site_kbps:
+            return None
+        with self._alone:
+            return self._rates.setdefault(site, RateLimit(1000 * self._site_kbps))
 
     def _before(self, connected: Board, board: FleetBoard, release: Release) -> Numbers | None:
         """What the former release measures on this board, now: None where it cannot be run."""
@@ -144,7 +193,7 @@ class OnBoards:
             return None
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
-        board = self._boards[claim.board]
+        board = self._board(claim.board)
         root = board.profile.deploy.root
         with self._login.connect(board.target) as connected:
             edgectl = Edgectl(board=connected, root=root)
@@ -169,13 +218,14 @@ class OnBoards:
             )
 
     def look(self, board: str) -> Observation:
-        place = self._boards[board]
-        with self._login.connect(place.target) as connected:
-            edgectl = Edgectl(board=connected, root=place.profile.deploy.root).status()
-            state = service.status(connected, place.profile)
+        member = self._board(board)
+        with self._login.connect(member.target) as connected:
+            edgectl = Edgectl(board=connected, root=member.profile.deploy.root).status()
+            state = service.status(connected, member.profile)
             celsius = _celsius(connected)
+        trial = edgectl.txn if edgectl.txn and edgectl.txn.state == "trial" else None
         return Observation(
-            current=edgectl.current,
+            current=trial.old if trial else edgectl.current,  # a trial may yet be undone
             restarts=state.restarts if state.installed else None,
             floor=edgectl.floor.sequence if edgectl.floor else 0,
             celsius=celsius,
@@ -187,6 +237,19 @@ def _celsius(board: Board) -> float | None:
     if board.target.emulated:
         return None
     return heat.hottest(read_files(board, heat.ZONES))
+
+
+@contextmanager
+def _repeated_refusals() -> Iterator[None]:
+    """Raises HopelessError for what the board would say again."""
+    try:
+        yield
+    except RefusedError as refused:
+        if refused.code in REPEATED:
+            raise _hopeless(refused) from refused
+        raise
+    except UserError as mistake:
+        raise _hopeless(mistake) from mistake
 
 
 def _hopeless(fault: EdgewrightError) -> HopelessError:
@@ -327,14 +390,48 @@ def sign_orders(
         orders[release.id] = Order(release=release.id, manifest=manifest, signature=signature)
     signed = [sequence(order.signature) for order in orders.values()]
     highest = max([*signed, *(floor for _, floor in floors)])
-    for release_id, former in back.items():
-        if release_id not in orders:
-            orders[release_id] = Order(
-                release=release_id,
-                manifest=former.manifest.canonical(),
-                signature=signing.sign_anew(former, highest, emulated=False),
-            )
-    return tuple(orders.values())
+    return (*orders.values(), *_sign_back(back, orders, highest, signing))
+
+
+def require_older(
+    formers: Sequence[Former], releases: Collection[str], orders: Mapping[str, Order]
+) -> None:
+    """Raises UserError for boards whose last order is not older than the rollout's: they would
+    refuse that one."""
+    first = min(sequence(orders[release].signature) for release in releases)
+    newer = [f for f in formers if f.floor >= first and f.release not in releases]
+    if newer:
+        raise UserError(
+            "boards",
+            f"{len(newer)} had an order after the rollout was started",
+            facts=[f"{former.board}: {former.release or 'no release'}" for former in newer[:20]],
+            next="the same command without them; another rollout.start once this one is over",
+        )
+
+
+def sign_back(
+    orders: Mapping[str, Order], back: Mapping[str, FormerOrder], signing: SigningPolicy
+) -> tuple[Order, ...]:
+    """What a rollout with these orders lacks for boards that join it: their way back."""
+    highest = max(sequence(order.signature) for order in orders.values())
+    return _sign_back(back, orders, highest, signing)
+
+
+def _sign_back(
+    back: Mapping[str, FormerOrder],
+    orders: Collection[str],
+    highest: int,
+    signing: SigningPolicy,
+) -> tuple[Order, ...]:
+    return tuple(
+        Order(
+            release=release,
+            manifest=former.manifest.canonical(),
+            signature=signing.sign_anew(former, highest, emulated=False),
+        )
+        for release, former in back.items()
+        if release not in orders
+    )
 
 
 def sequence(signature: bytes) -> int:

@@ -20,6 +20,8 @@ class Plan(Document):
     approve_after: int = 0  # a person lets the rollout go on after this wave; 0: nobody is asked
     parallel: int = 16
     per_site: int = 0  # boards of one site that are at work at once; 0: no limit
+    site_kbps: int = 0  # kB a second that are sent to the boards of one site; 0: no limit
+    stage_first: bool = False  # boards get the content at any time, and switch in their windows
     dial_out: tuple[str, ...] = ()  # sites whose own workers lease their boards
     tries: int = Field(3, ge=1)
     backoff_s: float = 30.0

@@ -1,6 +1,6 @@
 """A rollout as a document."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,12 +28,19 @@ def status(ledger: Ledger, name: str, members: Sequence[Member] | None = None) -
         **_head(rollout),
         wish=rollout.wish,
         wave=rollout.wave,
-        waves=plan.ends,
+        waves=_ends(plan, ledger.joined(name)),
         releases=plan.releases,
         verdicts=tuple(
             _gates(ledger, name, wave, text) for wave, text in ledger.verdicts(name).items()
         ),
         boards=tuple(map(_board, ledger.members(name) if members is None else members)),
+    )
+
+
+def _ends(plan: Plan, joined: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(
+        end + sum(count for of_wave, count in joined.items() if of_wave <= wave)
+        for wave, end in enumerate(plan.ends, 1)
     )
 
 
@@ -83,4 +90,6 @@ def _board(member: Member) -> RolloutBoard:
         former=member.former,
         reason=member.reason,
         measured=Measured.model_validate_json(member.result) if member.result else None,
+        joined=None if member.joined is None else _time(member.joined),
+        staged=None if member.staged is None else _time(member.staged),
     )

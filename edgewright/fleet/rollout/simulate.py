@@ -1,4 +1,5 @@
-"""A rollout over boards that are only simulated, whose controller is killed again and again.
+"""A rollout over boards that are only simulated, whose controller is killed again and again, and
+the workers of its sites with it.
 
 A process of its own holds the truth: what each board runs, the last fence that it took, and whether
 two deploys were ever at work on one board at once. At the end the ledger is held against it.
@@ -11,10 +12,11 @@ import json
 import multiprocessing
 import os
 import random
+import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,12 +28,12 @@ import sqlalchemy as sa
 from edgewright.base.errors import TargetError
 from edgewright.fleet.documents import SimulationReport
 from edgewright.fleet.rollout import durable, gates, waves
-from edgewright.fleet.rollout.controller import Controller, HopelessError, Observation
+from edgewright.fleet.rollout.controller import Controller, Crew, HopelessError, Observation
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.gates import Measured, Numbers
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
 from edgewright.fleet.rollout.plan import Plan
-from edgewright.fleet.rollout.states import Goal, State
+from edgewright.fleet.rollout.states import OVER, Goal, Retry, State
 from edgewright.fleet.rollout.tables import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -45,10 +47,13 @@ SECONDS = 0.05, 0.5  # that a deploy takes
 SLOW_SECONDS = 1.0
 EARLY = 0.25  # share of the controllers that are killed in their first seconds
 EARLY_SECONDS = 0.05, 1.5
+TURN_SECONDS, RENEW_SECONDS = 0.1, 1.0  # of a worker
 # Of the others, after their first board, on average: some live long enough to give up on a board
 # that hangs, which each death begins anew.
 WORK_SECONDS = 0.8
+WORKER_SECONDS = 4.0  # that a worker of sites lives, on average
 START_SECONDS = 60.0
+TRIES, TRIES_AT_SITES = 2, 6  # where a worker is killed, its boards' attempts are lost
 
 
 # The truth
@@ -189,11 +194,38 @@ class Simulated:
     def opening(self, board: str) -> float:
         return 0.0
 
+    def stage(self, claim: Claim, next_fence: "NextFence") -> None:
+        raise NotImplementedError  # no simulated plan has it
+
 
 def _conduct(ledger_place: str, place: str) -> None:
     ledger = Ledger(open_database(ledger_place), time.time)
     controller = Controller(ledger, NAME, Simulated(place=place))
     durable.run(ledger.database, NAME, controller.conduct)
+
+
+def _work_for_site(ledger_place: str, place: str, site: str) -> None:
+    """What `site.run` does for a site through `fleet.serve`, without the line between them."""
+    ledger = Ledger(open_database(ledger_place), time.time)
+    plan = Plan.model_validate_json(ledger.rollout(NAME).plan)
+    crew = Crew(Simulated(place=place), ledger, plan.lease_s, plan.board_s, time.time)
+    worker, renewed_at = secrets.token_hex(8), 0.0
+    while not ledger.rollout(NAME).is_over:
+        ledger.finish(crew.reports(TURN_SECONDS), Retry(tries=plan.tries, backoff_s=plan.backoff_s))
+        if time.time() - renewed_at >= RENEW_SECONDS:
+            crew.renew()
+            renewed_at = time.time()
+        room = plan.per_site - ledger.at_work(NAME, site)
+        if room > 0:
+            crew.start(
+                ledger.claim(
+                    NAME,
+                    worker=f"{site} {worker}",
+                    limit=room,
+                    lease_s=plan.lease_s,
+                    site=site,
+                )
+            )
 
 
 # The campaign
@@ -204,6 +236,7 @@ def simulate(
     *,
     boards: int,
     kills: int,
+    workers: int = 0,
     parallel: int = 50,
     plan_waves: str = "10,5%,25%,100%",
     seed: str = "1",
@@ -213,104 +246,194 @@ def simulate(
 ) -> SimulationReport:
     """Bring a release to so many simulated boards, with a controller that is killed so often.
 
+    The kills are spread over the whole rollout. Of the sites, one for each of the `workers` dials
+    out to one, which are killed, too, while controllers are.
     `folder` gets the truth's socket, and the ledger unless `ledger_place` names another one. A
     board that is silent for `silent_s` seconds counts as failed.
     """
     place = str(folder / "truth")
     ledger_place = ledger_place or str(folder / "ledger.sqlite")
     ledger = Ledger(open_database(ledger_place), time.time)
-    _plan(ledger, boards, parallel, plan_waves, silent_s)
-    # Each controller is a fork of a process that has loaded its modules and done nothing else.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    truth = context.Process(target=_hold_truth, args=(place, seed), daemon=True)
-    truth.start()
-    try:
+    sites = [f"site-{number}" for number in range(workers)]
+    _plan(ledger, boards, parallel, plan_waves, silent_s, sites)
+    processes = _Processes(ledger_place, place)
+    campaign = _Campaign(
+        ledger=ledger,
+        processes=processes,
+        workers=_Workers(processes.worker, sites, random.Random(seed)),
+        kills=kills,
+        boards=boards,
+        lives=random.Random(seed),
+        tell=tell,
+    )
+    with processes.truth(seed):
         _wait(Path(place).exists)
         began = time.monotonic()
-        controllers = _conduct_to_its_end(
-            ledger,
-            lambda: context.Process(target=_conduct, args=(ledger_place, place)),
-            kills,
-            random.Random(seed),
-            lambda killed: tell(
-                f"{killed} controllers killed, {_done(ledger)} of {boards} boards done"
-            ),
-        )
+        campaign.run()
         counts = Simulated(place=place).ask("counts", "")
         different = _different(ledger, Simulated(place=place))
-        took = time.monotonic() - began
-    finally:
-        truth.kill()
-        truth.join()
-    return _report(ledger, controllers, counts, boards, parallel, different, took)
+    return _report(campaign, counts, parallel, different, time.monotonic() - began)
 
 
-@dataclass
-class _Controllers:
-    """What became of the controllers of a rollout, one after the other."""
+class _Processes:
+    """Each is a fork of a process that has loaded its modules and done nothing else."""
 
+    def __init__(self, ledger_place: str, place: str) -> None:
+        self._ledger_place, self._place = ledger_place, place
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])
+
+    @contextlib.contextmanager
+    def truth(self, seed: str) -> Iterator[None]:
+        process = self._context.Process(target=_hold_truth, args=(self._place, seed), daemon=True)
+        process.start()
+        try:
+            yield
+        finally:
+            process.kill()
+            process.join()
+
+    def controller(self) -> BaseProcess:
+        return self._context.Process(target=_conduct, args=(self._ledger_place, self._place))
+
+    def worker(self, site: str) -> BaseProcess:
+        places = (self._ledger_place, self._place)
+        return self._context.Process(target=_work_for_site, args=(*places, site), daemon=True)
+
+
+class _Workers:
+    """The workers of sites, one for each, which are killed at random and followed by others."""
+
+    def __init__(
+        self, start: Callable[[str], BaseProcess], sites: Sequence[str], lives: random.Random
+    ) -> None:
+        self._start, self._sites, self._lives = start, sites, lives
+        self._alive: dict[str, tuple[BaseProcess, float]] = {}  # with the time of its death
+        self.killed = 0
+
+    def turn(self, *, is_killing: bool) -> None:
+        """Kill those whose time is over, and start what is missing."""
+        for site in self._sites:
+            worker, until = self._alive.get(site, (None, 0.0))
+            if worker is not None and is_killing and time.monotonic() >= until:
+                worker.kill()
+                worker.join()
+                self.killed += 1
+            if worker is None or not worker.is_alive():
+                worker = self._start(site)
+                worker.start()
+                until = time.monotonic() + self._lives.expovariate(1 / WORKER_SECONDS)
+                self._alive[site] = worker, until
+
+    def end(self) -> None:
+        for worker, _ in self._alive.values():
+            worker.kill()
+            worker.join()
+
+
+@dataclass(kw_only=True)
+class _Campaign:
+    """Controllers of one rollout, one after the other, and what became of them."""
+
+    ledger: Ledger
+    processes: _Processes
+    workers: _Workers
+    kills: int
+    boards: int
+    lives: random.Random
+    tell: Callable[[str], None]
     killed: int = 0
     cpu_s: float = 0.0
+    peak_kib: int = 0
     resumed_s: list[float] = field(default_factory=list)  # until a board was claimed again
 
+    def run(self) -> None:
+        """Kill so many controllers; the last one brings the rollout to its end."""
+        try:
+            self._kill_and_follow()
+        finally:
+            self.workers.end()
 
-def _conduct_to_its_end(
-    ledger: Ledger,
-    start: Callable[[], BaseProcess],
-    kills: int,
-    lives: random.Random,
-    on_kill: Callable[[int], None],
-) -> _Controllers:
-    """Kill so many controllers; the last one brings the rollout to its end."""
-    controllers = _Controllers()
-    while True:
-        life = _Life(is_early=lives.random() < EARLY, random=lives)
-        is_last = controllers.killed >= kills
-        resumed_s, cpu_s = _live(start(), ledger, None if is_last else life)
-        controllers.cpu_s += cpu_s
-        if resumed_s is not None:
-            controllers.resumed_s.append(resumed_s)
-        if ledger.rollout(NAME).is_over:
-            return controllers
-        controllers.killed += 1
-        on_kill(controllers.killed)
+    def _kill_and_follow(self) -> None:
+        while True:
+            self._live(_Life(is_early=self.lives.random() < EARLY, random=self.lives))
+            if self.ledger.rollout(NAME).is_over:
+                return
+            self.killed += 1
+            self.tell(
+                f"{self.killed} controllers and {self.workers.killed} workers killed, "
+                f"{_settled(self.ledger)} of {self.boards} boards at their end"
+            )
+
+    def _live(self, life: "_Life") -> None:
+        """The life of a controller."""
+        controller, last, used, first = (
+            self.processes.controller(),
+            _last_attempt(self.ledger),
+            0.0,
+            None,
+        )
+        # As boards come to their end, controllers do: the kills reach through all waves.
+        enough = self.boards * (self.killed + 1) / (self.kills + 1)
+        is_killing, begin = self.killed < self.kills, time.monotonic()
+        controller.start()
+        try:
+            while controller.is_alive():
+                age, used = time.monotonic() - begin, max(used, _processor_seconds(controller.pid))
+                self.peak_kib = max(self.peak_kib, _peak_kib(controller.pid))
+                self.workers.turn(is_killing=is_killing)
+                if first is None and _last_attempt(self.ledger) != last:
+                    first = age
+                is_over = life.is_over(age, first) or _settled(self.ledger) >= enough
+                if is_killing and is_over:
+                    break
+                controller.join(0.05)
+        finally:
+            controller.kill()  # after Ctrl-C, too: it would go on to the rollout's end
+            controller.join()
+        self.cpu_s += used
+        if first is not None:
+            self.resumed_s.append(first)
 
 
 def _report(
-    ledger: Ledger,
-    controllers: _Controllers,
-    counts: Mapping[str, Any],
-    boards: int,
-    parallel: int,
-    different: int,
-    took: float,
+    campaign: _Campaign, counts: Mapping[str, Any], parallel: int, different: int, took: float
 ) -> SimulationReport:
-    members, resumed = ledger.members(NAME), controllers.resumed_s
-    states = Counter(member.state for member in members)
-    final = states[State.DONE] + states[State.QUARANTINED] + states[State.SKIPPED]
+    ledger, resumed = campaign.ledger, campaign.resumed_s
+    states = Counter(member.state for member in ledger.members(NAME))
     return SimulationReport(
-        boards=boards,
+        boards=campaign.boards,
         database="sqlite" if ledger.database.file else "postgresql",
         parallel=parallel,
-        kills=controllers.killed,
+        kills=campaign.killed,
+        worker_kills=campaign.workers.killed,
         seconds=round(took, 1),
         state=ledger.rollout(NAME).state,
         done=states[State.DONE],
         quarantined=states[State.QUARANTINED],
         at_once=counts.get("at once", 0),
-        lost=len(members) - final,
+        lost=states.total() - sum(states[state] for state in OVER),
         different=different,
+        falling=_falling_fences(ledger),
         refused=counts.get("refused", 0),
         cut=counts.get("cut", 0),
         attempts=counts.get("attempts", 0),
         resumed_median_s=round(median(resumed), 2) if resumed else None,
         resumed_max_s=round(max(resumed), 2) if resumed else None,
-        cpu_ms_per_board=round(controllers.cpu_s * 1000 / boards, 2),
+        cpu_ms_per_board=round(campaign.cpu_s * 1000 / campaign.boards, 2),
+        peak_mib=round(campaign.peak_kib / 1024, 1),
+        ledger_kib=_ledger_kib(ledger),
     )
 
 
-def _plan(ledger: Ledger, boards: int, parallel: int, plan_waves: str, silent_s: float) -> None:
+def _plan(
+    ledger: Ledger,
+    boards: int,
+    parallel: int,
+    plan_waves: str,
+    silent_s: float,
+    dial_out: Sequence[str],
+) -> None:
     sites = {f"board-{number}": f"site-{number % SITES}" for number in range(boards)}
     plan = Plan(
         waves=plan_waves,
@@ -321,7 +444,8 @@ def _plan(ledger: Ledger, boards: int, parallel: int, plan_waves: str, silent_s:
         soak_s=0.5,
         parallel=parallel,
         per_site=25,
-        tries=2,
+        dial_out=tuple(dial_out),
+        tries=TRIES_AT_SITES if dial_out else TRIES,
         backoff_s=0.2,
         lease_s=2 * silent_s,
         board_s=silent_s,
@@ -349,34 +473,36 @@ class _Life:
         return first is not None and age >= first + self._seconds
 
 
-def _live(
-    controller: BaseProcess, ledger: Ledger, life: _Life | None
-) -> tuple[float | None, float]:
-    """A controller's life: seconds from its start to its first board, and of processor time."""
-    last, start, first, used = _last_attempt(ledger), time.monotonic(), None, 0.0
-    controller.start()
-    try:
-        while controller.is_alive():
-            age, used = time.monotonic() - start, max(used, _processor_seconds(controller.pid or 0))
-            if first is None and _last_attempt(ledger) != last:
-                first = age
-            if life is not None and life.is_over(age, first):
-                break
-            controller.join(0.05)
-    finally:
-        controller.kill()  # after Ctrl-C, too: it would go on to the rollout's end
-        controller.join()
-    return first, used
-
-
 def _last_attempt(ledger: Ledger) -> int | None:
     with ledger.database.steps.connect() as connection:
         last: int | None = connection.scalar(sa.select(sa.func.max(ATTEMPTS.c.id)))
         return last
 
 
-def _done(ledger: Ledger) -> int:
-    return ledger.counts(NAME)[Goal.RELEASE, State.DONE]
+def _settled(ledger: Ledger) -> int:
+    """Boards that are at their end."""
+    return sum(n for (_, state), n in ledger.counts(NAME).items() if state in OVER)
+
+
+def _falling_fences(ledger: Ledger) -> int:
+    """Attempts whose fence is not above all those that their board had before."""
+    last, falling = Counter[str](), 0
+    with ledger.database.steps.connect() as connection:
+        query = sa.select(ATTEMPTS.c.board, ATTEMPTS.c.fence).order_by(ATTEMPTS.c.id)
+        for board, fence in connection.execute(query):
+            falling += fence <= last[board]
+            last[board] = fence
+    return falling
+
+
+def _ledger_kib(ledger: Ledger) -> int:
+    """What the ledger takes, its log of what is to be written included."""
+    if ledger.database.file is not None:
+        folder, name = ledger.database.file.parent, ledger.database.file.name
+        return sum(file.stat().st_size for file in folder.glob(f"{name}*")) >> 10
+    with ledger.database.engine.connect() as connection:
+        size = connection.scalar(sa.select(sa.func.pg_database_size(sa.func.current_database())))
+        return int(size or 0) >> 10
 
 
 def _different(ledger: Ledger, truth: Simulated) -> int:
@@ -388,7 +514,17 @@ def _different(ledger: Ledger, truth: Simulated) -> int:
     return sum(truth.look(board).current != release for board, release in expected.items())
 
 
-def _processor_seconds(pid: int) -> float:
+def _peak_kib(pid: int | None) -> int:
+    """The most memory that a process had; 0 for one that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peaks[0]) if peaks else 0
+
+
+def _processor_seconds(pid: int | None) -> float:
     """Of a process that may have ended: then 0."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

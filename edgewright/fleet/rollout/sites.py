@@ -140,10 +140,13 @@ class WithSites:
 
     near: Boards
     sites: Sites
-    far: Mapping[str, str]  # board → its site
+    far_site: Callable[[str], str | None]  # of a board; None: it is reached from here
 
     def install(self, claim: Claim, next_fence: "NextFence") -> Measured:
         return self.near.install(claim, next_fence)
+
+    def stage(self, claim: Claim, next_fence: "NextFence") -> None:
+        self.near.stage(claim, next_fence)
 
     def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
         self.near.go_back(claim, next_fence)
@@ -152,9 +155,10 @@ class WithSites:
         return self.near.opening(board)
 
     def look(self, board: str) -> Observation:
-        if board not in self.far:
+        site = self.far_site(board)
+        if site is None:
             return self.near.look(board)
-        (number,) = self.sites.ask({board: self.far[board]}).values()
+        (number,) = self.sites.ask({board: site}).values()
         answer = self.sites.wait([number]).get(number)
         if answer is None:
             raise TargetError(board, "its site does not answer")

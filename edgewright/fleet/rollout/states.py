@@ -22,6 +22,7 @@ class State(StrEnum):
 class Goal(StrEnum):
     """What a board is to run."""
 
+    STAGE = "stage"  # to hold its release, and not to switch to it yet
     RELEASE = "release"
     FORMER = "former"  # after a gate said no
 
@@ -58,13 +59,13 @@ class Next:
     ready_at: float  # Unix seconds
 
 
-def after(outcome: Outcome, tries: int, retry: Retry, now: float) -> Next:
-    """The state of a board after an attempt; `tries` counts it."""
+def after(outcome: Outcome, tries: int, retry: Retry, at: float) -> Next:
+    """The state of a board after an attempt that ended at a time; `tries` counts it."""
     if outcome is Outcome.DONE:
-        return Next(state=State.DONE, tries=tries, ready_at=now)
+        return Next(state=State.DONE, tries=tries, ready_at=at)
     if outcome is Outcome.CUT:
-        return Next(state=State.READY, tries=tries - 1, ready_at=now)
+        return Next(state=State.READY, tries=tries - 1, ready_at=at)
     if outcome is Outcome.HOPELESS or tries >= retry.tries:
-        return Next(state=State.QUARANTINED, tries=tries, ready_at=now)
+        return Next(state=State.QUARANTINED, tries=tries, ready_at=at)
     pause = min(retry.backoff_s * 2 ** (tries - 1), retry.longest_s)
-    return Next(state=State.READY, tries=tries, ready_at=now + pause)
+    return Next(state=State.READY, tries=tries, ready_at=at + pause)

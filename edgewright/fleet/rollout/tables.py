@@ -49,6 +49,8 @@ MEMBERS = sa.Table(
     sa.Column("former", sa.Text),  # release that the board had when the rollout was planned
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("result", sa.Text),  # JSON: what the last attempt that ended well measured
+    sa.Column("joined", sa.Float),  # after the rollout had been planned
+    sa.Column("staged", sa.Float),  # its release lay on the board, ahead of the switch
     sa.Index("members_by_state", "rollout", "state", "ready_at"),
 )
 ATTEMPTS = sa.Table(
@@ -180,8 +182,24 @@ def _sites(connection: sa.Connection) -> None:
     METADATA.create_all(connection, OF_SITES)
 
 
+def _joined_and_staged(connection: sa.Connection) -> None:
+    """A database that is new has these columns by `_first`."""
+    names = {column["name"] for column in sa.inspect(connection).get_columns(MEMBERS.name)}
+    for column in (MEMBERS.c.joined, MEMBERS.c.staged):
+        if column.name not in names:
+            type_ = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(
+                f"ALTER TABLE {MEMBERS.name} ADD COLUMN {column.name} {type_}"
+            )
+
+
 # What leads from each version of the schema to the next one.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_first, _people, _sites)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
+    _first,
+    _people,
+    _sites,
+    _joined_and_staged,
+)
 
 
 def migrate(database: Database) -> None:

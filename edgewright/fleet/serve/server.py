@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -164,8 +164,7 @@ async def serve(
 def application(
     ledger: Ledger, sites: SiteApi | None = None, *, tick_s: float = TICK_SECONDS
 ) -> web.Application:
-    # Whoever only looks takes no lock: of SQLite's engines this one reads without a transaction.
-    reading = Ledger(replace(ledger.database, engine=ledger.database.steps), time.time)
+    reading = ledger.reader()
     pages = _Pages(ledger, reading, Live(reading, tick_s=tick_s), sites)
     app = web.Application(middlewares=[pages.guard], client_max_size=BODY_BYTES)
     app.add_routes(

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -136,15 +137,21 @@ class SiteApi:
         if room <= 0:
             return ()
         opened, later = frozenset(body.boards), self.clock() + CLOSED_SECONDS
-        return self.ledger.claim(
+        claim = partial(
+            self.ledger.claim,
             rollout.name,
             worker=f"{site} {body.worker}",
-            limit=room,
             lease_s=plan.lease_s,
-            goal=Goal.FORMER if _is_going_back(rollout) else Goal.RELEASE,
-            opening=lambda board: 0.0 if board in opened else later,
             site=site,
         )
+        claims = claim(
+            limit=room,
+            goal=Goal.FORMER if _is_going_back(rollout) else Goal.RELEASE,
+            opening=lambda board: 0.0 if board in opened else later,
+        )
+        if plan.stage_first and not _is_going_back(rollout):
+            claims += claim(limit=room - len(claims), goal=Goal.STAGE)
+        return claims
 
     async def _renew(self, request: web.Request) -> web.Response:
         body = await _read(SiteRenewal, request)

@@ -8,7 +8,7 @@ from edgewright.deploy.edgectl import AbsentError
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.fleet.rollout.controller import Observation
 from edgewright.fleet.rollout.ledger import Order
-from edgewright.fleet.rollout.on_boards import FleetBoard, Login, OnBoards
+from edgewright.fleet.rollout.on_boards import FleetBoard, Login, OnBoards, Roster
 from edgewright.release.manifest import Release
 
 
@@ -27,9 +27,8 @@ class OwnBoards:
 
     def with_orders(self, orders: Mapping[str, Order], release: Release | None) -> OnBoards:
         return OnBoards(
-            self.boards,
+            Roster(boards=self.boards, orders=orders),
             releases={} if release is None else {release.id: release},
-            orders=orders,
             signing=self.signing,
             login=self.login,
             outside_window=self.outside_window,

@@ -88,9 +88,15 @@ class _Ways:
     depot: Depot
 
     def install(self, claim: Claim, next_fence: NextFence) -> Measured:
+        return self._with_release(claim).install(claim, next_fence)
+
+    def stage(self, claim: Claim, next_fence: NextFence) -> None:
+        self._with_release(claim).stage(claim, next_fence)
+
+    def _with_release(self, claim: Claim) -> Boards:
         orders = self._orders(claim.rollout)
         release = self.depot.release(orders[claim.release].manifest)
-        return self.boards.with_orders(orders, release).install(claim, next_fence)
+        return self.boards.with_orders(orders, release)
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         self.boards.with_orders(self._orders(claim.rollout), None).go_back(claim, next_fence)
@@ -211,12 +217,12 @@ class SiteWorker:
 
     def _look(self, board: str) -> SiteAnswer:
         try:
-            seen = self._boards.look(board)
+            observation = self._boards.look(board)
             return SiteAnswer(
-                current=seen.current,
-                restarts=seen.restarts,
-                floor=seen.floor,
-                celsius=seen.celsius,
+                current=observation.current,
+                restarts=observation.restarts,
+                floor=observation.floor,
+                celsius=observation.celsius,
             )
         except EdgewrightError as fault:
             return SiteAnswer(problem=fault.problem[:REASON])

@@ -59,6 +59,7 @@ def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
             release=settings.release.id,
             former=None,
             unchanged=False,
+            staged=False,
             bytes_sent=1,
             removed=(),
             smoke=None,
@@ -103,6 +104,7 @@ def test_without_a_ledger_the_board_counts_by_itself(fences: list[int | None], h
         ("deploy", "--select=name=oven-1"),
         ("deploy", "--board=a53-som", "--host=root@board-0.test", "--host=root@elsewhere.test"),
         ("rollback", "--board=a53-som", "--host=root@board-0.test"),
+        ("rollback", "--select=name=oven-1"),
     ],
 )
 def test_a_deploy_by_hand_gets_a_fence_above_the_ledger_s_and_raises_it(

@@ -1,5 +1,6 @@
 """What `keys.…` asks for before a board's keys change: fingerprints, and a scope."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,10 +11,12 @@ from edgewright.cli.common import Reach
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.keyring import BoundKeySet
 from edgewright.deploy.remote import Board
+from edgewright.deploy.target import Target
 from edgewright.release import keys
-from edgewright.release.keys import KeyFolder
+from edgewright.release.keys import Ask, KeyFolder, Signer
 from edgewright.release.minisign import PublicKey
 from tests.checkout import checkout
+from tests.schemas import require_valid
 from tests.unit.cli.test_program import run
 from tests.unit.deploy.test_keyring import AnsweringBoard, bound
 
@@ -119,3 +122,68 @@ def test_off_a_terminal_the_name_of_the_kind_confirms(board: AnsweringBoard) -> 
 
     document = BoundKeySet.model_validate_json(board.documents[0])
     assert str(document.scope) == f"compatible:{KIND}"
+
+
+@pytest.fixture
+def two(board: AnsweringBoard, monkeypatch: pytest.MonkeyPatch) -> dict[str, AnsweringBoard]:
+    """Two boards, one of which trusts a stranger's key too."""
+    own = AnsweringBoard(bound(keys.user_keys().stored("default").public), (KIND,))
+    own.status["compatible"] = KIND
+    boards = {"root@one.test": own, "root@two.test": board}
+
+    @contextmanager
+    def connect(target: Target, **_: object) -> Iterator[Board]:
+        boards[str(target)].target = target
+        yield boards[str(target)]
+
+    monkeypatch.setattr("edgewright.deploy.remote.connect", connect)
+    return boards
+
+
+def to_two(command: str, *options: str) -> int:
+    hosts = ("--host=root@one.test", "--host=root@two.test")
+    return run(command, "--board=rpi2", *hosts, "--json", *options)
+
+
+def test_two_boards_get_a_key_and_a_stranger_s_key_is_never_asked_for(
+    two: dict[str, AnsweringBoard],
+    stranger: PublicKey,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys.user_keys().generate("new")
+    at_a_terminal(monkeypatch, stranger.fingerprint)
+
+    assert to_two("keys.provision", "--key=new") == 2
+
+    shown = capsys.readouterr()
+    require_valid("keys.provision--many", shown.out)
+    one, other = json.loads(shown.out)["boards"]
+    assert (one["state"], other["state"]) == ("done", "failed")
+    document = BoundKeySet.model_validate_json(two["root@one.test"].documents[0])
+    assert keys.user_keys().stored("new").public in document.public
+    assert stranger.fingerprint in other["error"]["message"]
+    assert two["root@two.test"].orders == []
+
+
+def test_a_key_is_opened_once_for_all_boards(
+    two: dict[str, AnsweringBoard], stranger: PublicKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_signer = KeyFolder.open_signer
+
+    def count(folder: KeyFolder, name: str, ask: Ask) -> Signer:
+        opened.append(name)
+        return open_signer(folder, name, ask)
+
+    monkeypatch.setattr(KeyFolder, "open_signer", count)
+    assert to_two("keys.floor", f"--confirm={stranger.line}") == 0
+    assert opened == ["default"]
+    assert all(board.orders for board in two.values())
+
+
+def test_keys_for_a_whole_kind_are_made_on_one_board(
+    two: dict[str, AnsweringBoard], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert to_two("keys.provision", "--scope=compatible") == 2
+    assert "--scope: is for one board" in capsys.readouterr().err

@@ -12,8 +12,8 @@ import pytest
 from edgewright.base.errors import CheckError, ExitCode, TargetError, UserError, worst
 from edgewright.base.progress import Progress
 from edgewright.deploy import one_board
-from edgewright.deploy.documents import DeployReport
-from edgewright.deploy.one_board import DeploySettings
+from edgewright.deploy.documents import DeployReport, StatusReport
+from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board
 from edgewright.deploy.target import Target
 from edgewright.fleet import inventory
@@ -56,6 +56,7 @@ def faults(monkeypatch: pytest.MonkeyPatch, release: Release) -> dict[str, Excep
             release=settings.release.id,
             former=None,
             unchanged=False,
+            staged=False,
             bytes_sent=1234,
             removed=(),
             smoke=None,
@@ -230,6 +231,40 @@ def test_the_smoke_test_of_many(capsys: pytest.CaptureFixture[str]) -> None:
     assert messages == {f"{host}: no release is installed" for host in HOSTS}
 
 
+@pytest.mark.usefixtures("folders")
+def test_each_board_s_error_names_the_way_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("smoke", *TO_ALL, "--sudo", "--json") == ExitCode.TARGET
+
+    boards = json.loads(capsys.readouterr().out)["boards"]
+    assert [board["error"]["next"] for board in boards] == [
+        f"edgewright deploy --board=a53-som --host={host} --sudo" for host in HOSTS
+    ]
+
+
+@pytest.mark.usefixtures("folders")
+def test_a_rollback_of_many(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rollback(board: Board, settings: RollbackSettings, progress: Progress) -> tuple[str, str]:
+        assert settings.smoke_file is None  # they would write over each other's
+        if str(board.target) == HOSTS[1]:
+            raise TargetError(HOSTS[1], "no previous release to go back to")
+        return "new", "old"
+
+    monkeypatch.setattr(one_board, "rollback", rollback)
+
+    assert run("rollback", *TO_ALL, "--json") == ExitCode.TARGET
+
+    shown = capsys.readouterr()
+    require_valid("rollback--many", shown.out)
+    boards = json.loads(shown.out)["boards"]
+    assert [board["state"] for board in boards] == ["done", "failed", "done", "done"]
+    assert boards[0]["report"] == {
+        "version": 1, "target": HOSTS[0], "release": "old", "former": "new",
+    }  # fmt: skip
+    assert f"{HOSTS[0]}: release old is current again, in place of new\n" in shown.err
+
+
 # Boards of a fleet
 
 
@@ -288,6 +323,22 @@ def test_a_failure_is_told_by_the_board_s_name(
     assert run("deploy", fleet, "--select=site=turin") == ExitCode.TARGET
 
     assert f"saw-1: {HOSTS[2]}: is full\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folders")
+def test_the_way_to_a_board_of_a_fleet_is_its_name(
+    fleet: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("smoke", fleet, "--select=site=turin") == ExitCode.TARGET
+    assert f"next: edgewright deploy --select=name=saw-1 {fleet}\n" in capsys.readouterr().err
+
+    def has_service(board: Board, *_: object) -> StatusReport:
+        raise TargetError(str(board.target), "its service is dead", next="invoke service.status")
+
+    monkeypatch.setattr("edgewright.cli.board._status_of", has_service)
+    assert run("status", fleet, "--select=site=turin") == ExitCode.TARGET
+    way = "--board=a53-som --host=root@board-2.test"
+    assert f"next: edgewright service.status {way}\n" in capsys.readouterr().err
 
 
 def test_a_group_of_the_fleet_and_a_selection_count_both(

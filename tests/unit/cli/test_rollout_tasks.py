@@ -218,6 +218,28 @@ def test_pause_and_an_abort_without_a_controller(
         assert "rollout 'bread': is over: aborted" in capsys.readouterr().err
 
 
+def test_boards_that_a_rollout_cannot_take_are_named(
+    ledger: Ledger, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = tmp_path / "fleet.toml"
+    join = ("rollout.join", f"--ledger={place}", f"--fleet={fleet}")
+    fleet.write_text(FLEET)
+    assert run(*join) == ExitCode.USER
+    assert "has all of these 2 boards already" in capsys.readouterr().err
+
+    fleet.write_text(FLEET.replace("oven-2", "oven-9"))
+    assert run(*join) == ExitCode.USER
+    error = capsys.readouterr().err
+    assert "cannot take 1 of these boards" in error
+    assert "expected: boards of rpi2\n  oven-9: its kind is a53-som" in error
+
+    assert run(*join, "--wave=3") == ExitCode.USER
+    assert "expected 1 to 2" in capsys.readouterr().err
+    ledger.end("bread", "done", "")
+    assert run(*join) == ExitCode.USER
+    assert "rollout 'bread': is over" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -1,8 +1,8 @@
 "use strict";
 // Others' words are only ever text nodes: the page has no innerHTML, and its policy allows none.
 
-const STATES = ["waiting", "ready", "running", "done", "went back", "quarantined", "skipped", "excluded"];
-const BAR = ["done", "went back", "quarantined", "skipped", "excluded", "running", "ready", "waiting"];
+const STATES = ["waiting", "ready", "staged", "running", "done", "went back", "quarantined", "skipped", "excluded"];
+const BAR = ["done", "went back", "quarantined", "skipped", "excluded", "running", "staged", "ready", "waiting"];
 const ROW = 28; // pixels, as in page.css
 const MAP_HEIGHT = 280; // pixels, if the squares can be so small
 const BINS = 40;
@@ -26,7 +26,11 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-const stateOf = (board) => board.goal === "former" && board.state === "done" ? "went back" : board.state;
+function stateOf(board) {
+  if (board.goal === "former" && board.state === "done") return "went back";
+  return board.goal === "release" && board.state === "ready" && board.staged ? "staged" : board.state;
+}
+
 const classOf = (state) => state.replace(" ", "-");
 const swatch = (state) => element("svg", { viewBox: "0 0 8 8", "aria-hidden": "true" },
   element("rect", { width: 8, height: 8, rx: 2, class: classOf(state) }));
@@ -264,7 +268,7 @@ function showBoard() {
     ? [some.p95_ms !== null && `p95 ${some.p95_ms.toFixed(1)} ms`, some.peak_rss_kb !== null && `${some.peak_rss_kb} KiB`,
       some.right !== null && `${(some.right * 100).toFixed(1)} % right`,
       some.celsius !== null && `${some.celsius.toFixed(1)} °C`].filter(Boolean).join(", ") : "";
-  const facts = { board: board.board, site: board.site, wave: board.wave, state: stateOf(board), tries: board.tries,
+  const facts = { board: board.board, site: board.site, wave: board.wave, joined: board.joined, state: stateOf(board), tries: board.tries,
     release: board.release, former: board.former, reason: board.reason, before: numbers(measured.before), after: numbers(measured.after) };
   return byId("board").replaceChildren(...Object.entries(facts).filter(([, value]) => value !== "" && value !== null)
     .flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, element("bdi", {}, String(value)))]));

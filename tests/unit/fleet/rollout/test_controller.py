@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edgewright.base.errors import InterruptedWorkError, TargetError
+from edgewright.base.errors import InterruptedWorkError, TargetError, UserError
 from edgewright.deploy.install import NextFence
-from edgewright.fleet.rollout import gates, waves
+from edgewright.fleet.rollout import gates, report, waves
 from edgewright.fleet.rollout.controller import Controller, HopelessError, Observation
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.durable import Json
@@ -36,6 +36,8 @@ class Fakes:
     restarts: Counter[str] = field(default_factory=Counter)
     celsius: float | None = None  # after the soak time
     holds: threading.Event | None = None  # boards wait for it
+    staged: Counter[str] = field(default_factory=Counter)  # how often each got the content
+    is_open: bool = True  # the window of all boards
     sites: int = 3
 
     def site(self, board: str) -> str:
@@ -60,6 +62,10 @@ class Fakes:
         self.current[claim.board] = claim.release
         return Measured(before=FORMER, after=self.after, restarts=0)
 
+    def stage(self, claim: Claim, next_fence: NextFence) -> None:
+        self._touch(claim, next_fence)
+        self.staged[claim.board] += 1
+
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         self._touch(claim, next_fence)
         self.current[claim.board] = "old"
@@ -70,7 +76,7 @@ class Fakes:
         )
 
     def opening(self, board: str) -> float:
-        return 0.0
+        return 0.0 if self.is_open else time.time() + 0.05
 
 
 class Death(BaseException):
@@ -105,7 +111,14 @@ def begin(database: Database, boards: Fakes, **changes: object) -> Ledger:
     )
     members = waves.assign(names, ends, plan.salt)
     entries = [
-        Entry(board=board, site=names[board], wave=wave, release="new", former="old")
+        Entry(
+            board=board,
+            site=names[board],
+            wave=wave,
+            release="new",
+            former="old",
+            goal=Goal.STAGE if plan.stage_first else Goal.RELEASE,
+        )
         for board, wave in members.items()
     ]
     ledger.plan("bread", plan.model_dump_json(), entries)
@@ -568,3 +581,119 @@ def test_a_take_back_is_resumed(database: Database, name: str) -> None:
     assert conduct(ledger, boards, steps) == "stopped"
     assert set(boards.current.values()) == {"old"}
     assert ledger.counts("bread")[Goal.FORMER, State.DONE] == 6
+
+
+def new_entry(board: str, wave: int) -> Entry:
+    return Entry(board=board, site="hall-0", wave=wave, release="new", former="old")
+
+
+def test_boards_join_a_wave_that_is_at_work_and_one_that_is_to_come(database: Database) -> None:
+    holds = threading.Event()
+    boards = Fakes(holds=holds)
+    ledger = begin(database, boards)
+    thread = in_background(lambda: conduct(ledger, boards))
+    wait_until(lambda: states(ledger)[State.RUNNING] == 6)
+    ledger.join("bread", 1, [new_entry("oven-20", 1)], who="ann")
+    ledger.join("bread", 2, [new_entry("oven-21", 2)], who="ann")
+    holds.set()
+    thread.join(10)
+
+    assert states(ledger) == {State.DONE: 14}
+    members = {member.board: member for member in ledger.members("bread")}
+    assert [members[f"oven-{n}"].wave for n in (20, 21)] == [1, 2]
+    assert members["oven-20"].joined is not None
+    assert members["oven-1"].joined is None
+    joined = [event.text for event in ledger.events("bread") if event.kind == "joined"]
+    assert joined == ["wave 1: 1 boards by ann: oven-20", "wave 2: 1 boards by ann: oven-21"]
+    assert report.status(ledger, "bread").waves == (7, 14)
+
+
+def test_a_board_that_joins_while_its_wave_soaks_is_judged_with_it(database: Database) -> None:
+    boards = Fakes(faults={"oven-20": [HopelessError("oven-20", "full")]})
+    ledger = begin(database, boards, waves="100%", soak_s=0.5, gates="failures<=0")
+    thread = in_background(lambda: conduct(ledger, boards))
+    wait_until(lambda: ledger.rollout("bread").phase == "wave 1 soaks")
+    ledger.join("bread", 1, [new_entry("oven-20", 1)], who="ann")
+    thread.join(10)
+
+    assert ledger.rollout("bread").state == "stopped"
+    (verdict,) = gates.VERDICTS.validate_json(ledger.verdicts("bread")[1])
+    assert verdict.boards == ("oven-20",)
+
+
+def test_no_board_joins_a_wave_that_is_judged_or_two_rollouts(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards, waves="6,100%", approve_after=1)
+    thread = in_background(lambda: conduct(ledger, boards))
+    wait_until(lambda: ledger.rollout("bread").phase.endswith("approval"))
+    with pytest.raises(UserError, match="wave 1 takes no more boards\n  phase: wave 1 waits"):
+        ledger.join("bread", 1, [new_entry("oven-20", 1)], who="ann")
+    with pytest.raises(UserError, match="1 of these boards are in it already\n  boards: oven-1"):
+        ledger.join("bread", 2, [new_entry("oven-1", 2), new_entry("oven-20", 2)], who="ann")
+    ledger.plan("cake", ledger.rollout("bread").plan, [new_entry("oven-30", 1)])
+    with pytest.raises(UserError, match="are in rollout 'cake', which is not over"):
+        ledger.join("bread", 2, [new_entry("oven-30", 2)], who="ann")
+    assert "oven-20" not in {member.board for member in ledger.members("bread")}
+    ledger.wish("bread", "abort", "ann")
+    thread.join(10)
+    with pytest.raises(UserError, match="is over"):
+        ledger.join("bread", 2, [new_entry("oven-20", 2)], who="ann")
+
+
+def test_a_closed_window_keeps_no_board_from_the_content(database: Database) -> None:
+    boards = Fakes(is_open=False)
+    ledger = begin(database, boards, waves="100%", stage_first=True)
+    thread = in_background(lambda: conduct(ledger, boards))
+    wait_until(lambda: len(boards.staged) == 12 and not states(ledger)[State.RUNNING])
+
+    assert set(boards.current.values()) <= {"old"}
+    shown = {board.shown_state for board in report.status(ledger, "bread").boards}
+    assert shown == {"staged"}
+    boards.is_open = True
+    thread.join(10)
+
+    assert states(ledger) == {State.DONE: 12}
+    assert set(boards.staged.values()) == {1}
+    assert set(boards.current.values()) == {"new"}
+
+
+def test_an_abort_while_boards_get_the_content_switches_none(database: Database) -> None:
+    holds = threading.Event()
+    boards = Fakes(holds=holds)
+    ledger = begin(database, boards, waves="100%", stage_first=True)
+    thread = in_background(lambda: conduct(ledger, boards))
+    wait_until(lambda: states(ledger)[State.RUNNING] == 12)
+    ledger.wish("bread", "abort", "ann")
+    holds.set()
+    thread.join(10)
+
+    assert ledger.rollout("bread").state == "aborted"
+    assert len(boards.staged) == 12
+    assert set(boards.current.values()) <= {"old"}
+    assert states(ledger) == {State.SKIPPED: 12}
+
+
+def test_a_board_that_was_only_staged_has_no_way_to_go_back(database: Database) -> None:
+    """Its former release is current: the wave is taken back without it."""
+    boards = Fakes(is_open=False, faults={"oven-1": [HopelessError("oven-1", "full")]})
+    ledger = begin(database, boards, waves="100%", stage_first=True, wave_s=0.5)
+    assert conduct(ledger, boards) == "stopped"
+
+    assert states(ledger) == {State.SKIPPED: 12}
+    assert {event.kind for event in ledger.events("bread")}.isdisjoint({"take back"})
+
+
+def test_a_board_that_runs_the_release_is_no_failure_though_nobody_told_how_its_deploy_ended(
+    database: Database,
+) -> None:
+    holds = threading.Event()
+    boards = Fakes(holds=holds)
+    ledger = begin(database, boards, waves="100%", tries=1, board_s=0.2, lease_s=0.2)
+    thread = in_background(lambda: conduct(ledger, boards))
+    wait_until(lambda: states(ledger)[State.QUARANTINED] == 12)
+    holds.set()  # too late for the ledger, which drops what they report
+    thread.join(10)
+
+    assert states(ledger) == {State.DONE: 12}
+    assert not ledger.in_quarantine()
+    assert [e.kind for e in ledger.events("bread")].count("read back") == 12

@@ -83,6 +83,33 @@ def test_whatever_happens_one_worker_has_a_board_and_fences_rise(opener: Open) -
     run_state_machine_as_test(machine, settings=settings)
 
 
+def test_whoever_looks_waits_for_no_claim(ledger: Ledger) -> None:
+    """A board that joined has its window looked up in the middle of a claim."""
+    reader = ledger.reader()
+
+    def opening(board: str) -> float:
+        assert board in {member.board for member in reader.members("bread")}
+        return 0.0
+
+    claims = ledger.claim("bread", worker="first", limit=9, lease_s=60, opening=opening)
+    assert len(claims) == 4
+
+
+def test_a_ledger_of_before_boards_joined_gets_what_it_lacks(
+    database: Database, ledger: Ledger
+) -> None:
+    with database.engine.begin() as connection:
+        for column in ("joined", "staged"):
+            connection.exec_driver_sql(f"ALTER TABLE members DROP COLUMN {column}")
+        connection.execute(SCHEMA.update().values(version=3))
+
+    migrate(database)
+
+    assert {(m.joined, m.staged) for m in ledger.members("bread")} == {(None, None)}
+    ledger.join("bread", 2, [Entry(board="oven-9", site="hall-1", wave=2)], who="ann")
+    assert [m.board for m in ledger.members("bread") if m.joined] == ["oven-9"]
+
+
 def test_a_rollout_needs_its_releases_until_it_is_over(ledger: Ledger) -> None:
     cakes = [
         Entry(board="pan-1", site="hall", wave=1, release="cake"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.board.catalogue import load_board
 from edgewright.deploy import install, remote
 from edgewright.deploy.edgectl import Edgectl
@@ -14,13 +14,16 @@ from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
 from edgewright.fleet.documents import SiteAnswer
 from edgewright.fleet.rollout import on_boards
 from edgewright.fleet.rollout.database import open_database
-from edgewright.fleet.rollout.ledger import Claim
+from edgewright.fleet.rollout.ledger import Claim, Order
 from edgewright.fleet.rollout.on_boards import (
     FleetBoard,
     Former,
     Login,
     OnBoards,
+    Roster,
+    require_older,
     sequence,
+    sign_back,
     sign_orders,
     survey_far,
 )
@@ -122,6 +125,79 @@ def test_the_hottest_zone_of_a_board_but_not_of_an_emulator_s_host(
     assert on_boards._celsius(Warm(emulated=emulated)) == celsius
 
 
+def test_a_board_that_joined_is_read_from_the_inventory_once_it_is_needed(
+    signing: SigningPolicy, tmp_path: Path
+) -> None:
+    profile = load_board("a53-som", checkout().boards)
+    fleet = [
+        FleetBoard(name=name, site=f"site of {name}", target=StandIn().target, profile=profile)
+        for name in ("oven", "new")
+    ]
+    rosters = [Roster(boards=fleet, orders={})]
+    boards = OnBoards(
+        Roster(boards=fleet[:1], orders={}),
+        releases={},
+        signing=signing,
+        login=Login(deployer=Deployer(holder="test", locks=tmp_path), known_hosts=()),
+        read_anew=rosters.pop,
+    )
+
+    assert boards.site_of("oven") == "site of oven"
+    assert rosters
+    assert boards.site_of("new") == "site of new"
+    assert boards.opening("new") == 0
+
+
+def test_a_board_that_the_inventory_lost_fails_and_ends_no_controller(
+    signing: SigningPolicy, tmp_path: Path
+) -> None:
+    def read_anew() -> Roster:
+        raise UserError("fleet.toml", "lacks 1 boards of rollout 'bread'")
+
+    boards = OnBoards(
+        Roster(boards=[], orders={}),
+        releases={},
+        signing=signing,
+        login=Login(deployer=Deployer(holder="test", locks=tmp_path), known_hosts=()),
+        read_anew=read_anew,
+    )
+
+    assert boards.opening("oven") == 0
+    with pytest.raises(UserError, match="lacks 1 boards"):
+        boards.look("oven")
+
+
+def test_a_board_with_an_order_after_the_rollouts_cannot_join(
+    signing: SigningPolicy, new: Release, old: Release
+) -> None:
+    order = Order(release=new.id, manifest=new.manifest.canonical(), signature=sign(new))
+    orders = {new.id: order}
+    fine = [
+        Former(board="oven", release=old.id, floor=sequence(order.signature) - 1),
+        Former(board="has it", release=new.id, floor=sequence(order.signature) + 5),
+    ]
+    require_older(fine, [new.id], orders)
+
+    late = Former(board="late", release=old.id, floor=sequence(order.signature))
+    with pytest.raises(UserError, match=f"1 had an order after .*\n  late: {old.id}"):
+        require_older([*fine, late], [new.id], orders)
+
+
+def test_who_joins_with_a_release_that_no_other_had_gets_an_order_back(
+    signing: SigningPolicy, new: Release, old: Release
+) -> None:
+    order = Order(release=new.id, manifest=new.manifest.canonical(), signature=sign(new))
+    back = FormerOrder(
+        manifest=old.manifest, signature=sign(old), subject="oven", kinds=NAMES, is_built_here=True
+    )
+
+    (signed,) = sign_back({new.id: order}, {old.id: back}, signing)
+
+    assert signed.release == old.id
+    assert sequence(signed.signature) > sequence(order.signature)
+    assert sign_back({new.id: order, old.id: signed}, {old.id: back}, signing) == ()
+
+
 def test_a_board_that_a_stalled_worker_may_still_switch_has_not_gone_back(
     signing: SigningPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +212,7 @@ def test_a_board_that_a_stalled_worker_may_still_switch_has_not_gone_back(
     monkeypatch.setattr(remote, "connect", connect)
     fleet = FleetBoard(name="oven", site="hall", target=board.target, profile=profile)
     login = Login(deployer=deployer, known_hosts=())
-    boards = OnBoards([fleet], releases={}, orders={}, signing=signing, login=login)
+    boards = OnBoards(Roster(boards=[fleet], orders={}), releases={}, signing=signing, login=login)
     claim = Claim(
         attempt=2, rollout="bread", board="oven", site="hall", goal=Goal.FORMER,
         release="0" * 16, fence=2, tries=1,

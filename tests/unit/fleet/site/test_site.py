@@ -61,6 +61,7 @@ class Ovens:
     current: dict[str, str | None] = field(default_factory=lambda: defaultdict(lambda: "old"))
     releases: list[Path] = field(default_factory=list)
     installs: Counter[str] = field(default_factory=Counter)
+    staged: Counter[str] = field(default_factory=Counter)
     holds: threading.Event | None = None
 
     def names(self) -> Sequence[str]:
@@ -80,6 +81,10 @@ class Ovens:
             self.holds.wait(WAIT_SECONDS)
         self.current[claim.board] = claim.release
         return Measured(restarts=0)
+
+    def stage(self, claim: Claim, next_fence: NextFence) -> None:
+        self.fence[claim.board] = next_fence(self.fence[claim.board])
+        self.staged[claim.board] += 1
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         self.fence[claim.board] = next_fence(self.fence[claim.board])
@@ -152,6 +157,9 @@ class Fleet:
     def enrol(self, url: str, site: str = "lyon") -> Enrolled:
         return enrol(self.invitation(url, site), self.folder / f"at-{site}")
 
+    def far_site(self, board: str) -> str | None:
+        return "lyon" if board in self.far else None
+
     def states(self) -> dict[str, State]:
         return {member.board: member.state for member in self.ledger.members("bread")}
 
@@ -203,12 +211,11 @@ def report(site: Enrolled, attempt: int, fence: int) -> bool:
 
 def test_a_rollout_goes_to_boards_that_only_their_site_reaches(fleet: Fleet) -> None:
     ovens, desks = Ovens(fleet.far), Ovens(fleet.near)
-    far = dict.fromkeys(fleet.far, "lyon")
     with (
         serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
         fleet.working(fleet.enrol(url), ovens),
     ):
-        boards = WithSites(near=desks, sites=fleet.sites, far=far)
+        boards = WithSites(near=desks, sites=fleet.sites, far_site=fleet.far_site)
         controller = Controller(fleet.ledger, "bread", boards, tick_s=0.05)
         assert controller.conduct(lambda name, work: work()) == "done"
 
@@ -216,6 +223,29 @@ def test_a_rollout_goes_to_boards_that_only_their_site_reaches(fleet: Fleet) -> 
     assert set(ovens.installs) == set(fleet.far)
     assert set(desks.installs) == set(fleet.near)
     assert [ovens.current[board] for board in fleet.far] == [fleet.release.id] * 4
+
+
+def test_a_site_whose_windows_are_closed_gets_the_content_ahead(
+    tmp_path: Path, fleet: Fleet
+) -> None:
+    ovens = Ovens([])
+    plan = fleet.plan.model_copy(update={"stage_first": True})
+    fleet.ledger.end("bread", "done", "")
+    entries = [
+        Entry(board=board, site="lyon", wave=1, release=fleet.release.id, goal=Goal.STAGE)
+        for board in fleet.far
+    ]
+    fleet.ledger.plan("cake", plan.model_dump_json(), entries, fleet.ledger.orders("bread"))
+    fleet.ledger.open_wave("cake", 1)
+    with (
+        serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
+        fleet.working(fleet.enrol(url), ovens),
+    ):
+        wait(lambda: all(member.staged for member in fleet.ledger.members("cake")))
+
+    assert ovens.staged == Counter(fleet.far)
+    assert not ovens.installs
+    assert {member.state for member in fleet.ledger.members("cake")} == {State.READY}
 
 
 def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> None:
@@ -231,7 +261,7 @@ def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> N
         serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
         fleet.working(fleet.enrol(url), ovens),
     ):
-        boards = WithSites(near=desks, sites=fleet.sites, far=dict.fromkeys(fleet.far, "lyon"))
+        boards = WithSites(near=desks, sites=fleet.sites, far_site=fleet.far_site)
         controller = Controller(fleet.ledger, "bread", boards, tick_s=0.05)
         assert controller.conduct(lambda name, work: work()) == "stopped"
 
