@@ -107,6 +107,7 @@ def hostile_board(folder: Path, answer: Answer, *, silent: bool = False) -> Iter
 
 
 def end(channel: paramiko.Channel, output: bytes = b"", *, code: int = 0) -> None:
-    """What an honest board does at the end of a command."""
+    """What an honest board does at the end of a command, and its shell where that is asked."""
     channel.sendall(output)
+    channel.sendall_stderr(f"edgewright: exit {code}\n".encode())
     channel.send_exit_status(code)

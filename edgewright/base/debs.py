@@ -1,5 +1,6 @@
 """Download Debian packages of any architecture by name, through a private apt."""
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ def _real_name(package: str, arch: str, suite: str, env: Mapping[str, str]) -> s
     dependencies = [line.split()[-1] for line in listing.splitlines() if "Depends:" in line]
     if not listing:
         raise UserError(package, f"not in {suite} for {arch}", next="look at docker/lab/kernel")
-    family = package.rpartition("-")[0] + "-"
-    # A compiler depends on a package of its own name and `-base`, and is no metapackage.
-    real = (name for name in dependencies if name.startswith(family) and package not in name)
-    return next(real, package)
+    family = re.escape(package.rpartition("-")[0])
+    # With a version in its name: `openssh-server` depends on `openssh-sftp-server`, a compiler on
+    # its `-base`, and neither is a metapackage.
+    real = re.compile(rf"{family}-[0-9]")
+    return next((name for name in dependencies if real.match(name)), package)

@@ -401,6 +401,8 @@ def _target_machine(facts: ElfFacts, target: TargetFacts) -> list[Finding]:
         return []
     if facts.machine == "AARCH64" and facts.bits == 64 and target.machine == "aarch64":
         return []
+    if facts.machine == "X86_64" and target.machine == "x86_64":  # servers of `bench.fleet`
+        return []
     userland = f", {target.userland_bits}-bit userland" if target.userland_bits else ""
     lines = (f"file: {facts.machine}, {facts.bits}-bit", f"board: {target.machine}{userland}")
     return [Finding(problem="is not for this board's machine", facts=lines, next="invoke boards")]

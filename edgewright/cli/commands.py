@@ -98,6 +98,7 @@ GROUPS = (
                 "transfer",
             ),
             "board_bench": ("board",),
+            "fleet_bench": ("fleet",),
         },
         default="instructions",
     ),

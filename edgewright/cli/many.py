@@ -279,7 +279,7 @@ def run_connected(
     members, password = boards.members(), boards.password()
 
     def work_on(member: Member, progress: Progress) -> Report:
-        with remote.connect(member.target, password=password) as board:
+        with remote.connect(member.target, password=password, brief=True) as board:
             return work(board, member, progress)
 
     task = Task(command=command, work=work_on, line=line, document=document, judge=judge)

@@ -33,7 +33,7 @@ def crashpoints(
 ) -> None:
     """Kill edgectl before every system call. Example: invoke lab.crashpoints --points=5"""
     report = crashes.prove(
-        _program(program),
+        edgectl_program(program),
         points=points or None,
         error=error or None,
         call=call or None,
@@ -64,7 +64,7 @@ def lostwrites(
 ) -> None:
     """Lose unsynced writes in a power cut. Example: invoke lab.lostwrites --states=200"""
     if teeth:
-        weakened = writes.teeth(_program(program), on_site=say)
+        weakened = writes.teeth(edgectl_program(program), on_site=say)
         if json:
             write_document(weakened)
             return
@@ -73,7 +73,9 @@ def lostwrites(
             table.add_row(bite.site, bite.problem or "nothing")
         OUT.print(table)
         return
-    report = writes.prove(_program(program), states=states or None, jobs=jobs or None, on_state=say)
+    report = writes.prove(
+        edgectl_program(program), states=states or None, jobs=jobs or None, on_state=say
+    )
     if json:
         write_document(report)
     else:
@@ -102,7 +104,8 @@ def fuzz(
         write_document(FuzzRuns(targets=tuple(targets)))
 
 
-def _program(path: str) -> Path:
+def edgectl_program(path: str = "") -> Path:
+    """The file `path`; where none is named, `edgectl` built for this machine."""
     if path:
         return Path(path).resolve()
     return _native_edgectl(workspace())[packages.EDGECTL].folder / "bin" / "edgectl"

@@ -34,6 +34,7 @@ from edgewright.deploy.keyring import BoundKeySet, KeySet
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.smoke import Golden
 from edgewright.export.release import ExportReport
+from edgewright.fleet.bench.measure import FleetCosts
 from edgewright.fleet.documents import (
     DismissedSite,
     EnrolledSite,
@@ -122,6 +123,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.check": of_tasks.CostVerdict,
     "bench.build": BuildTimes,
     "bench.instructions": InstructionReport,
+    "bench.fleet": FleetCosts,
     "bench.startup": StartupReport,
     "bench.time": TimeEstimate,
     "bench.transfer": TransferReport,

@@ -498,6 +498,8 @@ def _first_answer(
 def _update_edgectl(
     edgectl: Edgectl, release: Release, answer: PlanAnswer, progress: Progress
 ) -> None:
+    if answer.helper.sha256 in {file.sha256 for file in release.manifest.files}:
+        return  # without reading the program, which a deploy with nothing to do has no need of
     program, sha256 = _edgectl_of(release)
     protocol = protocol_of(program)
     if answer.helper.protocol > protocol:
@@ -505,7 +507,7 @@ def _update_edgectl(
             f"keep edgectl: the board's speaks protocol {answer.helper.protocol}, "
             f"the release's {protocol}"
         )
-    elif answer.helper.sha256 != sha256:
+    else:
         install_edgectl(edgectl.board, edgectl.root, program, sha256)
 
 

@@ -169,6 +169,11 @@ def key_blob(kind: str, text: str | bytes) -> bytes:
     return blob
 
 
+def kind_of(blob: bytes) -> str:
+    """`ssh-ed25519` … of a public key as SSH has it on the wire."""
+    return blob[4 : 4 + int.from_bytes(blob[:4], "big")].decode("ascii")
+
+
 def pinned_key(text: str, source: str) -> KnownKey:
     """A key that somebody wrote down: `ssh-ed25519 AAAA…`, or its fingerprint `SHA256:…`.
 

@@ -13,6 +13,7 @@ ANSWER_BYTES = 4 << 20  # of one command; an answer about a golden image has som
 LOGIN_BYTES = 1 << 20  # banners, key exchange and login
 SLOWEST = 4 << 10  # bytes a second; what a board takes more slowly counts as nothing
 LONGEST = 600.0  # seconds
+NO_SERVER = "does not answer as an SSH server"
 
 
 def patience(idle: float) -> float:
@@ -22,6 +23,10 @@ def patience(idle: float) -> float:
 
 class EndlessAnswerError(EOFError):
     """A board sent more, or took longer, than any command of ours needs."""
+
+
+class SilenceError(EOFError):
+    """A server fell silent during the login; its text says at which step."""
 
 
 class Budget:

@@ -70,6 +70,7 @@ def _connect(settings: DeploySettings) -> AbstractContextManager[Board]:
         password=settings.password,
         known_hosts=settings.known_hosts,
         timeouts=settings.timeouts,
+        brief=True,
     )
 
 

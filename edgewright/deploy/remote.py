@@ -1,10 +1,14 @@
 """SSH to a board: the only module that speaks through Fabric or Paramiko.
 
+Checks of many boards go by libssh2 instead where that will do (`libssh2`); what it cannot, such as
+jump hosts and passwords, and whatever it fails at, is Paramiko's.
+
 Only an SSH server and a POSIX shell are assumed on the board: files go through the standard
 input of an exec channel, never SFTP. Unknown and changed host keys are refused.
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
 import select
@@ -14,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import fabric
 import paramiko
@@ -29,10 +33,19 @@ from edgewright.deploy.known_hosts import (
     KnownKeys,
     Pin,
     fingerprint,
+    kind_of,
     known_keys,
     write_pins,
 )
-from edgewright.deploy.line import ANSWER_BYTES, Budget, EndlessAnswerError, Line, patience
+from edgewright.deploy.line import (
+    ANSWER_BYTES,
+    NO_SERVER,
+    Budget,
+    EndlessAnswerError,
+    Line,
+    SilenceError,
+    patience,
+)
 from edgewright.deploy.openssh import is_ready
 from edgewright.deploy.target import Target, parse_host
 
@@ -103,23 +116,45 @@ class ConnectionLostError(TargetError):
     """The connection ended, or the board fell silent, in the middle of the work."""
 
 
+class Session(Protocol):
+    """A login; by Paramiko here, by libssh2 in `libssh2`."""
+
+    @property
+    def line(self) -> Line:
+        """What it runs over."""
+
+    @property
+    def host_key(self) -> bytes:
+        """The key that the board has proved to hold, as SSH has it on the wire."""
+
+    def run(
+        self,
+        command: str,
+        source: BinaryIO,
+        on_bytes: ByteCount | None,
+        idle: float,
+        budget: Budget,
+    ) -> tuple[int, bytes, bytes]:
+        """Exit code (-1: ended by a signal), output and errors of a command."""
+
+    def attended(self) -> contextlib.AbstractContextManager[None]:
+        """The board's questions, whether anybody is there, are answered meanwhile."""
+
+
 class Board:
     """A board with an open connection; made by `connect`."""
 
-    def __init__(
-        self, target: Target, transport: paramiko.Transport, line: Line, limits: Timeouts
-    ) -> None:
+    def __init__(self, target: Target, session: Session, limits: Timeouts) -> None:
         self.target = target
-        self._line = line
         self.commands = 0  # run so far, a round trip each
-        self._transport = transport
+        self._session = session
         self._limits = limits
         self._second: openssh.Login | None = None
 
     @property
     def host_key(self) -> str:
         """SHA-256 fingerprint of the key that the board has proved to hold."""
-        return fingerprint(self._transport.get_remote_server_key().asbytes())
+        return fingerprint(self._session.host_key)
 
     def run(
         self,
@@ -164,8 +199,8 @@ class Board:
         # OpenSSH would need the pins of the hosts on the way, too.
         is_direct = self.target.jump is None
         if self._second is None and is_direct and openssh.is_installed():
-            key = self._transport.get_remote_server_key()
-            self._second = openssh.Login(self.target, key.get_name(), key.asbytes())
+            key = self._session.host_key
+            self._second = openssh.Login(self.target, kind_of(key), key)
 
     def send(
         self,
@@ -184,7 +219,7 @@ class Board:
         idle = timeout or self._limits.idle
         self.commands += 1
         budget = Budget(ANSWER_BYTES, patience(idle))
-        with self._lost_connections(idle):
+        with self._lost_connections(idle), self._session.attended():
             outcome = self._second.run(self._as_user(argv), source, on_bytes, idle, budget)
             return _result(argv, *outcome)
 
@@ -216,35 +251,18 @@ class Board:
     ) -> Result:
         idle = timeout or self._limits.idle
         budget = Budget(ANSWER_BYTES, patience(idle))
-        with self._lost_connections(idle):
-            self._line.begin(budget)
-            channel = self._open(argv, idle)
-            try:
-                _send_all(channel, source, on_bytes, budget)
-                budget.end_sending()
-                stdout, stderr = _drain(channel, idle)
-                return _result(argv, self._exit_code(channel, idle), stdout, stderr)
-            finally:
-                channel.close()
-                self._line.rest()
-
-    def _open(self, argv: Sequence[str], idle: float) -> paramiko.Channel:
         self.commands += 1
-        channel = self._transport.open_session(timeout=idle)
-        channel.settimeout(idle)
-        channel.exec_command(shlex.join(self._as_user(argv)))
-        return channel
+        command = shlex.join(self._as_user(argv))
+        with self._lost_connections(idle):
+            self._session.line.begin(budget)
+            try:
+                outcome = self._session.run(command, source, on_bytes, idle, budget)
+                return _result(argv, *outcome)
+            finally:
+                self._session.line.rest()
 
     def _as_user(self, argv: Sequence[str]) -> Sequence[str]:
         return [*SUDO, *argv] if self.target.sudo else argv
-
-    def _exit_code(self, channel: paramiko.Channel, idle: float) -> int:
-        if not channel.status_event.wait(idle):
-            raise TimeoutError
-        code = channel.recv_exit_status()
-        if code == -1 and not self._transport.is_active():
-            raise EOFError
-        return code
 
     @contextlib.contextmanager
     def _lost_connections(self, idle: float) -> Iterator[None]:
@@ -260,12 +278,54 @@ class Board:
         except TimeoutError as silent:
             raise self._lost(f"no answer for {idle:g} s", ()) from silent
         except (EOFError, OSError, paramiko.SSHException) as lost:
-            if excess := self._line.excess:
+            if excess := self._session.line.excess:
                 raise TargetError(str(self.target), str(excess), next=SUSPECT) from excess
             raise self._lost("connection lost", _error_lines(lost)) from lost
 
     def _lost(self, problem: str, facts: Sequence[str]) -> ConnectionLostError:
         return ConnectionLostError(str(self.target), problem, facts=facts, next=AGAIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ParamikoSession:
+    """A login by Paramiko, whose thread answers the board between commands, too."""
+
+    transport: paramiko.Transport
+    line: Line
+
+    @property
+    def host_key(self) -> bytes:
+        return self.transport.get_remote_server_key().asbytes()
+
+    def run(
+        self,
+        command: str,
+        source: BinaryIO,
+        on_bytes: ByteCount | None,
+        idle: float,
+        budget: Budget,
+    ) -> tuple[int, bytes, bytes]:
+        channel = self.transport.open_session(timeout=idle)
+        try:
+            channel.settimeout(idle)
+            channel.exec_command(command)
+            _send_all(channel, source, on_bytes, budget)
+            budget.end_sending()
+            stdout, stderr = _drain(channel, idle)
+            return self._exit_code(channel, idle), stdout, stderr
+        finally:
+            channel.close()
+
+    def attended(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def _exit_code(self, channel: paramiko.Channel, idle: float) -> int:
+        if not channel.status_event.wait(idle):
+            raise TimeoutError
+        code = channel.recv_exit_status()
+        if code == -1 and not self.transport.is_active():
+            raise EOFError
+        return code
 
 
 def _send_all(
@@ -322,9 +382,12 @@ def connect(
     password: str | None = None,
     known_hosts: Sequence[Path] | None = None,
     timeouts: Timeouts | None = None,
+    brief: bool = False,
 ) -> Iterator[Board]:
     """Log in to a board, through the jump hosts of `~/.ssh/config`; log out at the end.
 
+    A login that is `brief` has no long pauses between its commands: it goes by libssh2 where that
+    is installed and will do.
     `password` is for the board alone, never for a jump host. `known_hosts` are the files of host
     keys, of which the first that knows the host decides; the default is `user_known_hosts`, and
     a target's own file replaces them. Raises TargetError, and UserError for files of the user
@@ -332,21 +395,78 @@ def connect(
     """
     limits = timeouts or Timeouts()
     final = _connection(target, limits, known_hosts)
-    chain = _hops(final)
+    with contextlib.ExitStack() as logins:
+        session: Session | None = None
+        if brief and password is None and not final.gateway and importlib.util.find_spec("ssh2"):
+            session = _log_in_briefly(final, target, limits, logins)
+        session = session or _log_in_along(_hops(final), target, limits, password, logins)
+        board = logins.enter_context(contextlib.closing(Board(target, session, limits)))
+        if target.sudo:
+            _require_sudo(board)
+        yield board
+
+
+def _log_in_along(
+    chain: Sequence[Any],
+    target: Target,
+    limits: Timeouts,
+    password: str | None,
+    logins: contextlib.ExitStack,
+) -> Session:
+    """Log in by Paramiko to each hop, the last of which is the board. Raises TargetError."""
+    final = chain[-1]
     if password:
         final.connect_kwargs["password"] = password
-    try:
-        for hop in chain:
-            _log_in(hop, target if hop is final else _address(hop), limits)
-            transport, line = _live(hop)
-            if hop is not final:
-                line.carry()
-        with contextlib.closing(Board(target, transport, line, limits)) as board:
-            if target.sudo:
-                _require_sudo(board)
-            yield board
-    finally:
-        _close(chain)
+    logins.callback(_close, chain)
+    for hop in chain:
+        _log_in(hop, target if hop is final else _address(hop), limits)
+        if hop is not final:
+            _live(hop).line.carry()
+    return _live(final)
+
+
+def _log_in_briefly(
+    connection: Any, subject: Target, limits: Timeouts, logins: contextlib.ExitStack
+) -> Session | None:
+    """Log in by libssh2; None where it did not get in, for whatever reason: Paramiko may.
+
+    Raises TargetError for a board that is not reached, or whose key is not trusted.
+    """
+    from edgewright.deploy import libssh2  # of an extra
+
+    with contextlib.ExitStack() as closing:
+        try:
+            line = _link(connection, limits)
+            closing.callback(line.close)
+            session = libssh2.Session(line, connection.policy.in_order(libssh2.HOST_KEYS))
+            closing.callback(session.close)
+            session.exchange_keys(banner_seconds=limits.banner, seconds=limits.handshake)
+            connection.policy.require_trusted(session.host_key)
+            options = connection.connect_kwargs
+            is_in = session.log_in(
+                connection.user,
+                options["key_filename"],
+                _own_keys() if options["look_for_keys"] else (),
+                agent=options["allow_agent"],
+                seconds=limits.login,
+            )
+        except libssh2.NoSessionError:
+            return None
+        except _UntrustedKeyError as untrusted:
+            raise _untrusted_key(subject, untrusted.offered, untrusted.known) from untrusted
+        except (OSError, EOFError) as failed:
+            raise _unreachable(connection, subject, limits, failed) from failed
+        if not is_in:
+            return None
+        line.rest()
+        logins.push(closing.pop_all())
+        return session
+
+
+def _own_keys() -> list[str]:
+    """The user's own key files, in the order in which Paramiko tries them."""
+    paths = [expanded(f"~/.ssh/id_{kind}") for kind in ("rsa", "ecdsa", "ed25519")]
+    return [str(path) for path in paths if path.is_file()]
 
 
 def _require_sudo(board: Board) -> None:
@@ -407,6 +527,7 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
     """
 
     seconds: float  # that connecting may take
+    policy: "_Pinned"
     host_key: KnownKey | None = None  # the one that was given with the target
 
     def get_gateway(self) -> "_Hop | str | None":
@@ -437,6 +558,7 @@ def _prepare(connection: Any, known_hosts: Sequence[Path], limits: Timeouts) -> 
     """Refuse unknown keys (Fabric accepts them), and leave out keys that do not exist."""
     connection._set(seconds=limits.all)  # plain attributes of Fabric's are configuration
     policy = _Pinned(_known(connection, known_hosts))
+    connection._set(policy=policy)
     connection.client.set_missing_host_key_policy(policy)
     options = dict(connection.connect_kwargs)
     key_files = [Path(name).expanduser() for name in options.pop("key_filename", [])]
@@ -508,16 +630,24 @@ class _Pinned(paramiko.MissingHostKeyPolicy):
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        offered = fingerprint(key.asbytes())
+        self.require_trusted(key.asbytes())
+
+    def require_trusted(self, key: bytes) -> None:
+        """Raises _UntrustedKeyError."""
+        offered = fingerprint(key)
         if not self._known.is_trusted(offered):
             raise _UntrustedKeyError(offered, self._known.own)
 
-    def transport(self, link: Any, **options: Any) -> paramiko.Transport:
-        """A transport that asks first for a key of the kinds that are pinned, as OpenSSH does."""
-        transport = paramiko.Transport(link, **options)
+    def in_order(self, algorithms: Sequence[str]) -> list[str]:
+        """First those of the kinds of keys that are pinned, as OpenSSH asks for them."""
         kinds = {key.kind for key in self._known.own.pinned}
+        return sorted(algorithms, key=lambda name: _kind_of(name) not in kinds)
+
+    def transport(self, link: Any, **options: Any) -> paramiko.Transport:
+        """A transport that asks first for a key of the kinds that are pinned."""
+        transport = paramiko.Transport(link, **options)
         ours = transport.get_security_options()
-        ours.key_types = sorted(ours.key_types, key=lambda name: _kind_of(name) not in kinds)
+        ours.key_types = self.in_order(ours.key_types)
         return transport
 
 
@@ -551,6 +681,9 @@ def _link(connection: Any, limits: Timeouts) -> Line:
     address = (connection.host, int(connection.port))
     tcp = socket.create_connection(address, _tcp_limit(connection, limits))
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a command waits for an ACK
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_SECONDS)
     # A pulled cable is noticed; so is a board that takes nothing.
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_SECONDS * 1000))
     return Line(tcp, limits.all)
@@ -566,14 +699,14 @@ def _is_past_host_key(connection: Any) -> bool:
     return transport is not None and transport.initial_kex_done and transport.is_active()
 
 
-def _live(connection: Any) -> tuple[paramiko.Transport, Line]:
-    """The transport of an open connection, and the line that it runs over."""
+def _live(connection: Any) -> _ParamikoSession:
+    """The session of an open connection."""
     transport = connection.client.get_transport()
     assert isinstance(transport, paramiko.Transport)
     assert isinstance(transport.sock, Line)
     transport.set_keepalive(KEEPALIVE_SECONDS)
     transport.sock.rest()
-    return transport, transport.sock
+    return _ParamikoSession(transport=transport, line=transport.sock)
 
 
 def _address(connection: Any) -> Target:
@@ -654,6 +787,8 @@ def _diagnosis(connection: Any, limits: Timeouts, failed: Exception) -> tuple[st
     text, port = str(failed), [f"port: {connection.port}"]
     if isinstance(failed, socket.gaierror):
         return "name not found", [f"name: {connection.host}"]
+    if isinstance(failed, SilenceError):
+        return text, port
     if isinstance(failed, TimeoutError):
         return f"no answer within {_tcp_limit(connection, limits):g} s", port
     if isinstance(failed, OSError) and failed.errno:
@@ -661,7 +796,7 @@ def _diagnosis(connection: Any, limits: Timeouts, failed: Exception) -> tuple[st
     if isinstance(failed, paramiko.ChannelException) or "opening channel" in text:
         return "not reached by its jump host", _error_lines(failed)
     if "protocol banner" in text or "protocol version" in text:
-        return "does not answer as an SSH server", port
+        return NO_SERVER, port
     if "No existing session" in text:  # it asks for the server's key after it gave up waiting
         return f"no key exchange within {limits.handshake:g} s", port
     return "no SSH connection", _error_lines(failed)
@@ -706,7 +841,7 @@ def scan_host_key(target: Target, *, timeouts: Timeouts | None = None) -> HostKe
     try:
         for hop in chain[:-1]:
             _log_in(hop, _address(hop), limits)
-            _live(hop)[1].carry()
+            _live(hop).line.carry()
         key = _offered_key(connection, limits)
     except (OSError, EOFError, paramiko.SSHException) as failed:
         raise _unreachable(connection, target, limits, failed) from failed

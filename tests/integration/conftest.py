@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edgewright.base import debs, process
-from edgewright.base.files import cached_folder, locked, unique_name
+from edgewright.base import process
+from edgewright.base.files import locked, unique_name
 from edgewright.base.process import check
 from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace
@@ -29,6 +28,7 @@ from edgewright.build.packages import Package
 from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.target import Target
+from edgewright.fleet.bench import servers
 from edgewright.lab import board_keys, emulate
 from edgewright.lab.emulate import EmulatedBoard, Instance
 from edgewright.observe.count.counts import EMULATORS
@@ -267,10 +267,6 @@ def shell(emulated: EmulatedBoard, script: str) -> str:
 
 RATE = "100mbit"
 ADDRESS = "198.51.100.2"  # of a range that is kept for documentation
-SUITE = "bookworm"  # its programs run with the C library of any host of ours
-PACKAGES = ("dropbear-bin", "libtomcrypt1", "libtommath1")
-
-
 TOOLS = ("ip", "tc", "unshare", "ssh")
 
 
@@ -300,39 +296,10 @@ def line() -> Iterator[str]:
         subprocess.run(["ip", "netns", "delete", name], check=False)
 
 
-# Its folder, dropbear's folder, the address and port to listen at, and the size of /opt, if it is
-# to be small.
-BOARD = """
-set -e
-mount --make-rprivate /
-mount --bind "$2" /mnt  # the checkout may lie in /root
-mount --bind "$1/root" /root
-if [ "$4" ]; then mount -t tmpfs -o "size=$4" opt /opt; else mount --bind "$1/opt" /opt; fi
-export LD_LIBRARY_PATH=$(echo /mnt/usr/lib/*-linux-gnu)
-exec /mnt/usr/sbin/dropbear -F -E -r "$1/host_key" -p "$3"
-"""
-
-
 @pytest.fixture(scope="session")
-def dropbear() -> Path:
-    """Debian's dropbear for this machine, unpacked once for all tests."""
-    folder = REPO.root / "build" / "tests" / f"dropbear-{SUITE}"
-    with locked(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            arch = check(["dpkg", "--print-architecture"]).stdout.strip()
-            with cached_folder(folder) as aside:
-                for package in PACKAGES:
-                    debs.unpack(package, arch, SUITE, aside, aside / "debs.log")
-    return folder
-
-
-def board_folder(folder: Path, login: Ed25519PrivateKey, host_key: Ed25519PrivateKey) -> None:
-    """What a board of this machine has of its own: its host key, /opt, and who may log in."""
-    (folder / "opt").mkdir(parents=True)
-    (folder / "root" / ".ssh").mkdir(parents=True, mode=0o700)
-    (folder / "root").chmod(0o700)
-    (folder / "root" / ".ssh" / "authorized_keys").write_text(board_keys.public(login) + "\n")
-    (folder / "host_key").write_bytes(board_keys.dropbear_key(host_key))
+def ssh_servers() -> Path:
+    """Debian's SSH servers for this machine, unpacked once for all tests."""
+    return servers.programs(REPO.root / "build" / "tests" / f"ssh-servers-{servers.SUITE}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,15 +312,16 @@ class NativeBoard:
 
 @pytest.fixture(scope="module")
 def native_board(
-    line: str, dropbear: Path, tmp_path_factory: pytest.TempPathFactory
+    line: str, ssh_servers: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NativeBoard]:
     folder = tmp_path_factory.mktemp("native")
     key = board_keys.key(folder / board_keys.HOST)
-    board_folder(folder, board_keys.key(folder / board_keys.USER), key)
+    login = board_keys.public(board_keys.key(folder / board_keys.USER))
+    servers.make_folders(folder, login, key)
     known = folder / "known_hosts"
     known.write_text(f"{ADDRESS} {board_keys.public(key)}\n")
-    inside = ["ip", "netns", "exec", line, "unshare", "-m", "sh", "-c", BOARD, "_"]
-    server = subprocess.Popen([*inside, str(folder), str(dropbear), "22", ""])
+    inside = ["ip", "netns", "exec", line, "unshare", "-m", "sh", "-c", servers.BOARD, "_"]
+    server = subprocess.Popen([*inside, str(folder), str(ssh_servers), "dropbear", "22", ""])
     try:
         wait_until(lambda: board_keys.banner(ADDRESS, 22), seconds=30)
         identity = folder / board_keys.USER

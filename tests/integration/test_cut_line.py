@@ -127,7 +127,7 @@ def test_a_benchmark_whose_line_is_silent_ends_with_the_next_deploy_of_its_user_
 
     def fall_silent() -> None:
         signal_sessions(native_board, signal.SIGSTOP)
-        board._transport.close()
+        board._session.line.close()
 
     with (
         at_the_benchmark(hangs, fall_silent) as gate,

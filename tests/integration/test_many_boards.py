@@ -28,6 +28,7 @@ from edgewright.cli.rollout import fleet_boards, login_of
 from edgewright.deploy import install, keyring, one_board
 from edgewright.deploy.remote import connect
 from edgewright.fleet import inventory
+from edgewright.fleet.bench import servers
 from edgewright.fleet.documents import Invitation
 from edgewright.fleet.inventory import Inventory
 from edgewright.fleet.rollout.database import open_database
@@ -45,7 +46,7 @@ from edgewright.release.keys import Signer, user_keys
 from edgewright.release.manifest import Release
 from tests.boards import COMPATIBLE, make_release, program
 from tests.boards import documents as board_answers
-from tests.integration.conftest import BOARD, board_folder, wait_until
+from tests.integration.conftest import wait_until
 from tests.schemas import require_valid
 from tests.serving import serving
 
@@ -109,35 +110,36 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def boards(
-    user: Path, dropbear: Path, tmp_path_factory: pytest.TempPathFactory
+    user: Path, ssh_servers: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Boards]:
     if os.getuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root")
     folder = tmp_path_factory.mktemp("boards")
     ports = {name: free_port() for name in NAMES}
-    login = board_keys.key(user / ".ssh" / "id_ed25519")
+    login = board_keys.public(board_keys.key(user / ".ssh" / "id_ed25519"))
     text = 'version = 1\n[[sites]]\nname = "hall"\n'
-    servers = []
+    running = []
     try:
         for name, port in ports.items():
             key = board_keys.key(folder / name / "host_ed25519")
-            board_folder(folder / name, login, key)
+            servers.make_folders(folder / name, login, key)
             pinned = board_keys.key(folder / "former") if name == "changed" else key
             behind = "gate" if name == "oven-1" else ""
             text += entry(name, port, board_keys.public(pinned), behind=behind)
             if name == "off":
                 continue
-            argv = ["unshare", "-m", "sh", "-c", BOARD, "_", str(folder / name), str(dropbear)]
+            argv = ["unshare", "-m", "sh", "-c", servers.BOARD, "_", str(folder / name)]
+            argv += [str(ssh_servers), "dropbear"]
             size = SMALL if name == "full" else ""
             with (folder / f"{name}.log").open("wb") as log:
-                servers.append(subprocess.Popen([*argv, str(port), size], stderr=log))
+                running.append(subprocess.Popen([*argv, str(port), size], stderr=log))
         (folder / "fleet.toml").write_text(text)
         ports.pop("off")
         for port in ports.values():
             wait_until(partial(board_keys.banner, "127.0.0.1", port), seconds=30)
         yield Boards(fleet=folder / "fleet.toml", folder=folder)
     finally:
-        for server in servers:
+        for server in running:
             server.kill()
             server.wait()
 

@@ -45,6 +45,7 @@ RESERVED = {
     "dbos": ("edgewright.fleet.rollout.durable",),
     "sqlalchemy": ("edgewright.fleet.rollout",),
     "fabric": ("edgewright.deploy.remote",),
+    "ssh2": ("edgewright.deploy.libssh2",),
     "paramiko": ("edgewright.deploy.remote", "edgewright.deploy.ssh_config"),
     "invoke": ("edgewright.cli",),
     "rich": ("edgewright.cli",),
@@ -52,7 +53,7 @@ RESERVED = {
 }
 # Seconds each, or not there without an extra.
 HEAVY = {"aiohttp", "dbos", "elpv_dataset", "matplotlib", "sqlalchemy", "torch", "torch_pruning"}
-HEAVY |= {"spdx_tools", "transformers"}
+HEAVY |= {"spdx_tools", "ssh2", "transformers"}
 
 NEED_MODEL = (
     *("edgewright.gallery", "edgewright.model"),
@@ -60,7 +61,7 @@ NEED_MODEL = (
 )
 NEED_ROLLOUT = (
     *("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.fleet.site"),
-    "edgewright.cli.rollout",
+    *("edgewright.cli.rollout", "edgewright.deploy.libssh2"),
 )
 NEED_SPDX = ("edgewright.release.spdx",)
 NEED_AN_EXTRA = (*NEED_MODEL, *NEED_ROLLOUT, *NEED_SPDX)

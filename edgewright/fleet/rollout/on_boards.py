@@ -72,7 +72,9 @@ class Login:
     password: str | None = field(default=None, repr=False)
 
     def connect(self, target: Target) -> AbstractContextManager[Board]:
-        return remote.connect(target, password=self.password, known_hosts=self.known_hosts)
+        return remote.connect(
+            target, password=self.password, known_hosts=self.known_hosts, brief=True
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,7 @@ def test_the_login_is_what_the_settings_say(
             "password": "hunter2",
             "known_hosts": settings.known_hosts,
             "timeouts": Timeouts(idle=5.0),
+            "brief": True,
         }
     ]
 

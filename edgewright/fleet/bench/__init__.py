@@ -1,0 +1,1 @@
+"""What a fleet costs the machine that conducts it, beside other tools."""
