@@ -5,6 +5,7 @@ after all of its blobs: a mirror that was interrupted while it was made has none
 one. Whoever takes a file out of it compares its hash.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from edgewright.base.files import (
     copy_file,
     locked,
     make_folder,
+    open_inside,
     read_file,
     replacing,
     write_file,
@@ -154,23 +156,22 @@ class Mirror:
         return self.folder / BLOBS / file.sha256
 
     def take(self, file: MirroredFile, target: Path) -> None:
-        """Copy a file out of the mirror, hashing what is copied. Raises UserError."""
-        make_folder(target.parent)
-        problem = None
+        """Copy a file out of the mirror, hashing what is copied. Raises UserError.
+
+        No link is followed, and nothing of another size than the index says is copied.
+        """
+        facts, again = [f"{file.kind}: {file.name}"], f"edgewright mirror.verify {self.folder}"
         with replacing(target) as aside:
             try:
-                shutil.copyfile(self.blob(file), aside)
-            except FileNotFoundError:
-                problem = "is not there"
-            else:
-                problem = problem_of(file, aside)
-            if problem:
-                raise UserError(
-                    str(self.blob(file)),
-                    problem,
-                    facts=[f"{file.kind}: {file.name}"],
-                    next=f"edgewright mirror.verify {self.folder}",
-                )
+                blob = open_inside(self.folder / BLOBS, file.sha256)
+            except UserError as unread:
+                raise UserError(unread.subject, unread.problem, facts=facts, next=again) from unread
+            with blob, aside.open("wb") as copy:
+                size = os.fstat(blob.fileno()).st_size
+                if size == file.bytes:
+                    shutil.copyfileobj(blob, copy)
+            if problem := problem_of(file, size, aside):
+                raise UserError(str(self.blob(file)), problem, facts=facts, next=again)
 
     def _lacks(self, subject: str, fact: str) -> UserError:
         return UserError(
@@ -349,9 +350,8 @@ def report(mirror: Mirror, faults: tuple[Fault, ...] = ()) -> MirrorReport:
     )
 
 
-def problem_of(file: MirroredFile, path: Path) -> str | None:
-    """Why a copy of a file is not the file, or None."""
-    size = path.stat().st_size
+def problem_of(file: MirroredFile, size: int, path: Path) -> str | None:
+    """Why something of a size, with the content of `path`, is not the file; or None."""
     if size != file.bytes:
         return f"has {size:,} bytes, expected {file.bytes:,}"
     sha256 = digest.file_sha256(path)
@@ -361,7 +361,8 @@ def problem_of(file: MirroredFile, path: Path) -> str | None:
 def _damaged(mirror: Mirror) -> Iterator[Fault]:
     for file in mirror.index.files:
         blob = mirror.blob(file)
-        problem = problem_of(file, blob) if blob.is_file() else "is not there"
+        is_there = blob.is_file() and not blob.is_symlink()
+        problem = problem_of(file, blob.stat().st_size, blob) if is_there else "is not there"
         if problem:
             yield Fault(file=f"{file.kind} {file.name}", sha256=file.sha256, problem=problem)
     for blob in _unindexed(mirror.folder, mirror.index):

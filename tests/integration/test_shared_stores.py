@@ -144,7 +144,7 @@ def test_a_second_worker_compiles_nothing(
 
     assert [{*origin.values()} for origin in origins] == [{"built"}, {"cache"}, {"built"}]
     compiled, _ = objects(first, tmp_path / "log")
-    assert compiled > 100
+    assert compiled > 20
     assert objects(second, tmp_path / "log") == (0, 0)
     misses, hits = objects(third, tmp_path / "log")
     assert misses == 0

@@ -143,7 +143,7 @@ def test_sources_come_from_the_mirror(folder: Path, resources: Resources, tmp_pa
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (None, "is not there"),
+        (None, "no such file"),
         (SOURCE + b"!", "has 16 bytes, expected 15"),
         (SOURCE[::-1], "has sha256 "),
     ],
@@ -163,6 +163,20 @@ def test_a_damaged_source_is_not_built_from(
     assert lines[1] == "  source: zlib_1.3.orig.tar.gz"
     assert lines[-1] == f"next: edgewright mirror.verify {folder}"
     assert [*store.iterdir()] == []
+
+
+def test_no_link_of_a_mirror_is_followed(
+    folder: Path, resources: Resources, tmp_path: Path
+) -> None:
+    path = blob(folder, "source", "zlib_1.3.orig.tar.gz")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    recipe, store = resources.recipes / "zlib", tmp_path / "sources"
+
+    with pytest.raises(UserError, match="is a link or behind one"):
+        supply.fetch([recipe], store, mirror.open_mirror(folder), tmp_path / "log")
+
+    assert [fault.problem for fault in mirror.verify(folder, resources).faults] == ["is not there"]
 
 
 def test_a_builder_that_the_mirror_is_not_for_is_refused(folder: Path, tmp_path: Path) -> None:
