@@ -212,6 +212,12 @@ TEST_NEEDS = (
         packages=("docker-registry",),
     ),
     Need(
+        name="diffoscope",
+        why="tests have a difference of two builds explained",
+        problem=_missing_program("diffoscope"),
+        packages=("diffoscope-minimal",),
+    ),
+    Need(
         name="redis-server",
         why="tests share compiled objects by a real one",
         problem=_missing_program("redis-server"),

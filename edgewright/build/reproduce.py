@@ -108,7 +108,10 @@ def reproduce(request: ReproduceRequest, progress: Progress) -> ReproduceReport:
         if before:
             files += compared(f"{package.name}/", _tree(before.folder), _tree(package.folder))
     differing = [file for file in files if not file.is_same]
-    difference, advice = _explained(request, again) if differing else (None, None)
+    difference, advice = None, None
+    if differing:
+        archives = request.release.archive, again.archive
+        difference, advice = explained(request.folder, *archives)
     return ReproduceReport(
         release=request.release.id,
         board=request.release.manifest.board,
@@ -255,12 +258,13 @@ def compared(
         )
 
 
-def _explained(request: ReproduceRequest, again: Release) -> tuple[str | None, str | None]:
+def explained(folder: Path, before: Path, again: Path) -> tuple[str | None, str | None]:
     """Where diffoscope's report on both archives lies; else how to get one."""
     if process.which("diffoscope") is None:
         return None, "apt-get install diffoscope-minimal"
-    report = request.folder / "difference.txt"
+    report = folder / "difference.txt"
     make_folder(report.parent)
-    argv = ["diffoscope", "--text", str(report)]
-    process.capture([*argv, str(request.release.archive), str(again.archive)])
-    return str(report), None
+    argv = ["diffoscope", "--text", str(report), str(before), str(again)]
+    ended = process.capture(argv)
+    # 1: they differ. A report that diffoscope began and did not end says too little.
+    return (str(report), None) if ended.returncode == 1 else (None, process.quote(argv))

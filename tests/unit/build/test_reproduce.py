@@ -1,7 +1,9 @@
 """Building a release again: what is refused, how it is disturbed, what counts as the same."""
 
 import os
+import tarfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,13 @@ from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.progress import Progress
 from edgewright.build import conditions, pipeline
-from edgewright.build.reproduce import ReproduceRequest, alone_in, compared, reproduce
+from edgewright.build.reproduce import (
+    ReproduceRequest,
+    alone_in,
+    compared,
+    explained,
+    reproduce,
+)
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.release.manifest import Release
 from tests.boards import make_release
@@ -83,6 +91,44 @@ def test_files_are_compared_by_their_bytes_on_both_sides(tmp_path: Path) -> None
     files = {file.name: file.is_same for file in compared("lib/", before, again)}
 
     assert files == {"lib/same": True, "lib/other": False, "lib/gone": False, "lib/new": False}
+
+
+def archive_of(folder: Path, **content: str) -> Path:
+    """An archive as that of a release, with files of these names."""
+    path = folder.with_suffix(".tar.gz")
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, BytesIO(text.encode()))
+    return path
+
+
+def test_a_difference_is_explained_by_diffoscope(tmp_path: Path) -> None:
+    before = archive_of(tmp_path / "before", card="one\n", program="the same\n")
+    again = archive_of(tmp_path / "again", card="two\n", program="the same\n")
+
+    report, advice = explained(tmp_path / "out", before, again)
+
+    assert advice is None
+    lines = Path(str(report)).read_text().splitlines()
+    assert any("card" in line for line in lines)
+    assert not any("program" in line for line in lines)
+    assert any(line.endswith("-one") for line in lines)
+    assert any(line.endswith("+two") for line in lines)
+
+
+def test_without_a_report_there_is_the_way_to_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = archive_of(tmp_path / "before", card="one\n")
+
+    report, advice = explained(tmp_path / "out", before, tmp_path / "gone")
+
+    assert report is None
+    assert str(advice).startswith("diffoscope --text ")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert explained(tmp_path, before, before) == (None, "apt-get install diffoscope-minimal")
 
 
 def test_a_command_is_begun_as_another_user_at_another_time_and_place(tmp_path: Path) -> None:
