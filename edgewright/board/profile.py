@@ -227,6 +227,13 @@ class Emulation(Section):
 BoardPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
 
 
+class ServiceCommand(StrEnum):
+    """The command of `edge-infer` that the service is."""
+
+    WATCH = "watch"
+    SERVE = "serve"
+
+
 class Manager(StrEnum):
     """What starts programs on a board, and starts them again."""
 
@@ -242,6 +249,13 @@ class Service(Section):
     manager: Annotated[
         Manager, Field(strict=False, description="what starts it; `none`: it is not a service")
     ] = Manager.NONE
+    command: Annotated[
+        ServiceCommand,
+        Field(
+            strict=False,
+            description="`watch` takes images from a folder, `serve` over a socket",
+        ),
+    ] = ServiceCommand.WATCH
     input: Annotated[BoardPath, Field(description="folder that images are moved into")] = (
         "/var/spool/edgewright/in"
     )

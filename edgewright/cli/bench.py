@@ -14,6 +14,7 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base import digest
+from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
 from edgewright.board.catalogue import board_names
@@ -235,6 +236,33 @@ def startup(
             table.add_row(start.command, f"{start.seconds:.3f}", f"{start.ratio:.2f}")
         OUT.print(table)
     start_up.require_quick(report)  # after the table: a slow start is to be seen in it
+
+
+@task
+def serve(
+    c: Context,
+    counted: Counted,
+    requests: Annotated[int, "how many are asked while memory is looked at"] = 100_000,
+    json: Json = False,
+) -> None:
+    """Cost and memory of edge-infer serve. Example: invoke bench.serve --board=a53-som"""
+    serve_cost = heavy("serve_cost", "observe")
+    if requests < serve_cost.LEAST_REQUESTS:
+        expected = f"expected {serve_cost.LEAST_REQUESTS} and more"
+        raise UserError(f"--requests={requests}", expected, next="leave it out")
+    program = _program(counted)
+    with screens.waiting(ERR, f"ask edge-infer serve {requests:,} times, {counted.board}"):
+        cost = serve_cost.measure(program, counted.board, workspace().resources, requests)
+    if json:
+        write_document(cost)
+    else:
+        OUT.print(f"{cost.board}: edge-infer serve, without the network", markup=False)
+        for part in cost.own:
+            OUT.print(f"{part.kind:<6} {part.instructions:8,} instructions a request")
+        for held in cost.memory:
+            count = f"{held.requests:8,} requests: {held.resident_kb:,} KiB resident"
+            OUT.print(f"after  {count}, {held.descriptors} descriptors")
+    serve_cost.require_bounds(cost)  # after the figures, which say why
 
 
 @task

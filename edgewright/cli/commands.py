@@ -95,7 +95,7 @@ GROUPS = (
         modules={
             "bench": (
                 *("instructions", "time", "check", "accept", "calibrate", "build", "startup"),
-                "transfer",
+                *("transfer", "serve"),
             ),
             "board_bench": ("board",),
             "fleet_bench": ("fleet",),

@@ -94,6 +94,7 @@ from edgewright.observe.footprint import Footprint
 from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.report.document import ReleaseReport
+from edgewright.observe.serve_cost import ServeCost
 from edgewright.observe.startup import StartupReport
 from edgewright.observe.trace.session import TraceReport
 from edgewright.observe.transfer_rate import TransferReport
@@ -124,6 +125,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.build": BuildTimes,
     "bench.instructions": InstructionReport,
     "bench.fleet": FleetCosts,
+    "bench.serve": ServeCost,
     "bench.startup": StartupReport,
     "bench.time": TimeEstimate,
     "bench.transfer": TransferReport,

@@ -1,4 +1,4 @@
-"""The release as a service of the board: `edge-infer watch`, started through `edgectl start`.
+"""The release as a service of the board, `edge-infer watch` or `serve`, by `edgectl start`.
 
 The board profile's `[service]` says what starts it. Under busybox init and runit a script of ours
 keeps it running, judges its heartbeat and bounds its log; systemd does that by itself.
@@ -12,12 +12,13 @@ from enum import StrEnum
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.schema import parse_json
 from edgewright.base.text import LINE, last_lines, visible
-from edgewright.board.profile import BoardProfile, Manager
+from edgewright.board.profile import BoardProfile, Manager, ServiceCommand
 from edgewright.deploy.edge_infer import Heartbeat
 from edgewright.deploy.remote import Board
 from edgewright.release.run_file import launcher
 
 STATE = "/run/edgewright"
+SOCKETS = f"{STATE}/serve"
 SCRIPT = "/etc/edgewright/service"
 PROGRAM = "/etc/edgewright/run"  # becomes the program of the release that is current
 RUNIT = "/etc/service/edgewright"
@@ -69,7 +70,7 @@ watch_over() {
         return
     done
 }
-mkdir -p "$state" "$input" "$output"
+mkdir -p "$state" $folders
 echo $$ > "$state/supervisor"
 touch "$state/log"
 # A heartbeat of a program that has ended would pass for the next one's, which still loads.
@@ -103,9 +104,21 @@ def command(profile: BoardProfile) -> tuple[str, ...]:
     runs whatever is deployed after it.
     """
     service = profile.service
-    argv = [f"{profile.deploy.root}/bin/edgectl", "start", PROGRAM, "watch"]
-    argv += ["--in", service.input, "--out", service.output, "--keep", str(service.keep)]
+    argv = [f"{profile.deploy.root}/bin/edgectl", "start", PROGRAM, service.command]
+    match service.command:
+        case ServiceCommand.WATCH:
+            argv += ["--in", service.input, "--out", service.output, "--keep", str(service.keep)]
+        case ServiceCommand.SERVE:
+            argv += ["--folder", SOCKETS]
     return (*argv, "--heartbeat", f"{STATE}/heartbeat")
+
+
+def _folders(profile: BoardProfile) -> tuple[str, ...]:
+    """What must be there before the program starts, which hands them over to its user."""
+    service = profile.service
+    if service.command is ServiceCommand.SERVE:
+        return (SOCKETS,)
+    return service.input, service.output
 
 
 def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
@@ -134,8 +147,7 @@ def _script(profile: BoardProfile) -> str:
     cores = ",".join(map(str, service.cpus))
     settings = {
         "state": STATE,
-        "input": service.input,
-        "output": service.output,
+        "folders": " ".join(_folders(profile)),
         "restart_s": service.restart_s,
         "watchdog_s": service.watchdog_s,
         "memory_mb": service.memory_mb,
@@ -152,6 +164,7 @@ def _script(profile: BoardProfile) -> str:
 def _unit(profile: BoardProfile) -> str:
     service = profile.service
     cores = " ".join(map(str, service.cpus))
+    writable = (profile.deploy.root, *_folders(profile))
     return "\n".join(
         [
             f"# Made by invoke service.install for {profile.name}.",
@@ -162,7 +175,7 @@ def _unit(profile: BoardProfile) -> str:
             "[Service]",
             "Type=notify",
             "NotifyAccess=main",
-            f"ExecStartPre=/bin/mkdir -p {service.input} {service.output}",
+            f"ExecStartPre=/bin/mkdir -p {' '.join(_folders(profile))}",
             f"ExecStart={shlex.join(command(profile))}",
             # Goes, with its heartbeat, when the program ends: the next one's is its own.
             "RuntimeDirectory=edgewright",
@@ -177,7 +190,7 @@ def _unit(profile: BoardProfile) -> str:
             "NoNewPrivileges=yes",
             "PrivateDevices=yes",
             "ProtectSystem=full",
-            f"ReadWritePaths=-{profile.deploy.root} -{service.input} -{service.output}",
+            f"ReadWritePaths={' '.join(f'-{path}' for path in writable)}",
             "ProtectControlGroups=yes",
             "ProtectKernelModules=yes",
             "ProtectKernelTunables=yes",

@@ -8,6 +8,8 @@
  *   struct edge_answer answer;
  *   char *json = edge_receive(service, &answer);   // free() it
  *
+ * Include it before any other header, or compile with -D_GNU_SOURCE.
+ *
  * Each function returns -1 or NULL with errno set where it cannot be done. One thread at a time may
  * use a connection. Requests may be sent before the answers of former ones have come: answers may
  * come in another order (one that is refused for lack of room overtakes), and carry the request's

@@ -9,7 +9,7 @@ import pytest
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.board.catalogue import load_board
-from edgewright.board.profile import BoardProfile, Manager
+from edgewright.board.profile import BoardProfile, Manager, ServiceCommand
 from edgewright.cli import screens
 from edgewright.deploy import service
 from tests import v0_1_0
@@ -323,3 +323,13 @@ def test_a_service_that_has_gone_already_can_be_removed(tmp_path: Path, manager:
     )
 
     assert (disabled.returncode, disabled.stderr) == (0, "")
+
+
+def test_a_service_for_programs_has_a_folder_for_its_sockets() -> None:
+    wanted = "/etc/edgewright/run serve --folder /run/edgewright/serve --heartbeat "
+    script = service.render(profile(Manager.INITTAB, command=ServiceCommand.SERVE))[-1].text
+    assert wanted in script
+    assert "\nfolders=/run/edgewright/serve\n" in script
+    unit = service.render(profile(Manager.SYSTEMD, command=ServiceCommand.SERVE))[-1].text
+    assert wanted in unit
+    assert "\nExecStartPre=/bin/mkdir -p /run/edgewright/serve\n" in unit
