@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgewright.deploy.remote import Board, ConnectionLostError, Timeouts, conne
 from edgewright.fleet.bench import servers
 from edgewright.fleet.bench.servers import Kind, Server
 from edgewright.lab import board_keys
+from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.docker
 PATIENT = Timeouts(connect=5, banner=5, login=20, idle=30)
@@ -146,8 +148,7 @@ def test_a_key_with_a_passphrase_lets_in_by_the_agent_alone(
         ask.chmod(0o755)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(home / "agent"))
         env = os.environ | {"SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
-        while not (home / "agent").exists():
-            pass
+        wait_until(lambda: answers(home / "agent"))
         subprocess.run(["ssh-add", str(key)], env=env, check=True, capture_output=True)
         with connect(target, **login) as board:
             assert isinstance(board._session, libssh2.Session)
@@ -155,6 +156,11 @@ def test_a_key_with_a_passphrase_lets_in_by_the_agent_alone(
     finally:
         agent.kill()
         agent.wait()
+
+
+def answers(agent: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as link:
+        return link.connect_ex(str(agent)) == 0
 
 
 def generated(server: Server, path: Path, *options: str, passphrase: str = "") -> Path:
@@ -203,8 +209,7 @@ def wrongly_pinned(target: remote.Target, pins: Path) -> remote.Target:
 def settle(server: Server) -> None:
     """Until the server has served those who went, and logged it."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    while children.read_text():
-        pass
+    wait_until(lambda: not children.read_text())
 
 
 # Boards that are not well
@@ -238,7 +243,7 @@ def test_an_answer_without_end_is_cut(board: Board) -> None:
 def test_a_server_that_asks_whether_we_live_is_answered_while_openssh_sends(
     folder: Path, identity: Path, ssh_servers: Path
 ) -> None:
-    asks = ("ClientAliveInterval 1", "ClientAliveCountMax 2")
+    asks = ("ClientAliveInterval 1", "ClientAliveCountMax 1")
     for server in start("openssh", "asks", folder, ssh_servers, asks):
         with connect(server.target(identity), timeouts=PATIENT, brief=True) as board:
             line = board.run(["sh", "-c", 'echo "$SSH_CONNECTION"']).stdout

@@ -393,12 +393,15 @@ def is_untouched(boards: Boards, name: str, former: Release) -> bool:
 def test_content_is_staged_by_hand_and_the_deploy_that_follows_sends_none(
     boards: Boards,
     deployed: Release,
-    releases: list[Release],
+    host_edgectl: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: releases[1])
-    order.sign_release(releases[1], user_keys().open_signer("default", lambda _: None))
+    new = make_release(  # of which no board has anything from an earlier test
+        tmp_path, root="/opt/edgewright", model=os.urandom(5000), edgectl=host_edgectl
+    )
+    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: new)
     to_two = ("deploy", f"--fleet={boards.fleet}", "--select=name in (oven-0, oven-1)", "--json")
 
     assert run(*to_two, "--stage") == ExitCode.OK
@@ -416,7 +419,7 @@ def test_content_is_staged_by_hand_and_the_deploy_that_follows_sends_none(
     assert run(*to_two) == ExitCode.OK
     switched = documents(capsys.readouterr().out)
     assert [end["report"]["bytes_sent"] for end in switched.values()] == [0, 0]
-    assert {boards.current(name) for name in switched} == {releases[1].id}
+    assert {boards.current(name) for name in switched} == {new.id}
 
 
 def in_thread(*argv: str) -> tuple[threading.Thread, list[int]]:

@@ -33,7 +33,6 @@ from edgewright.release.manifest import Release
 
 MODEL_BYTES = 200_000
 OPENSSH_EACH = 5  # one board in five runs OpenSSH, the others dropbear
-GOALS = {"pyinfra": 8.0, "Ansible": 30.0}  # times edgewright's processor time, for the no-op
 Task = Literal["no-op", "model-only"]
 
 
@@ -227,14 +226,3 @@ def _with_ratios(costs: Sequence[Cost]) -> Iterable[Cost]:
     ours = {cost.task: cost.cpu_ms for cost in costs if cost.tool == "edgewright"}
     for cost in costs:
         yield cost.model_copy(update={"ratio": round(cost.cpu_ms / ours[cost.task], 1)})
-
-
-def require_goals(report: FleetCosts) -> None:
-    """Raises CheckError where a peer's no-op costs less than `GOALS` times edgewright's."""
-    short = [
-        f"{cost.tool}: {cost.ratio:g} times, expected {GOALS[cost.tool]:g}"
-        for cost in report.costs
-        if cost.task == "no-op" and cost.ratio < GOALS.get(cost.tool, 0)
-    ]
-    if short:
-        raise CheckError("bench.fleet", "the no-op costs too much beside the peers'", facts=short)
