@@ -88,7 +88,8 @@ Result<Input> load_frame(const edge_request& frame, int memory, const std::strin
 }
 
 std::unique_ptr<Result<Engine>> open_proven(const Options& options) {
-  auto engine = std::make_unique<Result<Engine>>(open_engine(options));
+  // Made where it stays: to move one is a kilobyte of program.
+  std::unique_ptr<Result<Engine>> engine(new Result<Engine>(open_engine(options)));
   if (!*engine) return engine;
   std::optional<Error> error;
   if ((*engine)->card.task == TaskKind::tensor) {
