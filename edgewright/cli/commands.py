@@ -99,6 +99,7 @@ GROUPS = (
             ),
             "board_bench": ("board",),
             "fleet_bench": ("fleet",),
+            "rollout_bench": ("rollout",),
         },
         default="instructions",
     ),

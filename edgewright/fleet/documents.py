@@ -364,6 +364,13 @@ class SimulationReport(Document):
     ledger_kib: int  # at the end
 
 
+class RolloutCurve(Document):
+    """`bench.rollout --json`: rollouts to fleets of several sizes."""
+
+    version: Literal[1] = 1
+    rows: tuple[SimulationReport, ...]
+
+
 def listed(inventory: Inventory, board: Board) -> ListedBoard:
     jump = inventory.jump(board)
     own = {"name", "site", "kind"}

@@ -18,6 +18,7 @@ from edgewright.fleet.rollout import durable
 from edgewright.fleet.rollout.database import Database, open_database
 from edgewright.fleet.rollout.simulate import simulate
 from edgewright.host import POSTGRESQL
+from tests.integration.test_rollout_engine import transactions_a_second
 from tests.integration.test_rollout_simulated import require_agreement
 from tests.ledger_machine import Open
 from tests.unit.fleet.rollout.test_ledger import *  # noqa: F403
@@ -78,6 +79,16 @@ def test_a_rollout_on_postgresql_survives_its_controllers(opener: Open, tmp_path
 
     require_agreement(report)
     assert (report.database, report.kills) == ("postgresql", 2)
+
+
+@pytest.mark.nightly
+def test_a_controller_that_waits_begins_at_most_five_transactions_a_second(
+    database: Database,
+) -> None:
+    rate = transactions_a_second(database)
+
+    print(f"{rate:g} transactions a second")
+    assert 0 < rate <= 5
 
 
 LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"

@@ -26,7 +26,8 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.rollout.database import LOOK_SECONDS, Database
 
 VERSION = "1"  # of the order of steps
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
+QUEUE_SECONDS = 10.0
 LOCK_SECONDS = 15.0  # between looks at the lock: another process may have it for so long at most
 Json = str | float | int | bool | None
 
@@ -98,7 +99,7 @@ def _configure(database: Database, name: str) -> None:
     logger.propagate = False
     if not logger.handlers:  # else it adds one for the console
         logger.addHandler(logging.NullHandler())
-    dbos.DBOS(
+    engine = dbos.DBOS(
         config={
             "name": "edgewright",
             "executor_id": name,
@@ -111,6 +112,8 @@ def _configure(database: Database, name: str) -> None:
             "log_level": "CRITICAL",
         }
     )
+    # Nothing is ever put into its own queue, which it looks into three times a second.
+    engine._registry.get_internal_queue()._polling_interval_sec = QUEUE_SECONDS
 
 
 def _run_alone(

@@ -48,6 +48,7 @@ class Measured(Part):
     before: Numbers | None = None  # of its former release
     after: Numbers | None = None
     restarts: int | None = None  # of its service, when the deploy ended
+    restarted: int | None = None  # how often since then, at the end of the soak time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,6 @@ class Reading:
     board: str
     failure: str | None  # why the release does not run there
     measured: Measured
-    restarts: int | None = None  # of its service since the deploy
 
 
 class Word(StrEnum):
@@ -159,7 +159,9 @@ def _failures(gate: Gate, readings: Sequence[Reading]) -> Verdict:
 
 def _restarts(gate: Gate, readings: Sequence[Reading]) -> Verdict:
     counts = {
-        reading.board: reading.restarts for reading in readings if reading.restarts is not None
+        reading.board: reading.measured.restarted
+        for reading in readings
+        if reading.measured.restarted is not None
     }
     beyond = Counter({board: n for board, n in counts.items() if n > gate.limit})
     word = Word.NO if beyond else Word.YES
@@ -273,13 +275,17 @@ JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
 
 
 def change_of(gate: Gate, measured: Measured) -> float | None:
-    """What the gate compares on one board; None for a gate that does not compare measurements."""
+    """What the gate compares on one board; None where that was not measured, or is no number."""
+    if gate.name == "restarts":
+        return measured.restarted
     judge = JUDGES[gate.name]
     return judge.change(measured) if isinstance(judge, _Paired) else None
 
 
 def shown_change(gate: Gate, change: float) -> str:
-    """`+12.0 %`, `+1.0 points`, `+3.2 °C`."""
+    """`+12.0 %`, `+1.0 points`, `+3.2 °C`, `+2.0 restarts`."""
+    if gate.name == "restarts":
+        return f"{change:+.1f} restarts"
     judge = JUDGES[gate.name]
     assert isinstance(judge, _Paired), f"{gate} compares no measurements"
     return judge.shown(change)

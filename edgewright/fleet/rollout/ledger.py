@@ -35,6 +35,8 @@ CHUNK = 500  # names in one statement
 MOST_CUTS = 5  # attempts on a board that end with their controllers and do not count as failed
 NAMES_SHOWN = 10
 RUNNING = "running"
+# Of operators: under which a board begins on its way to a goal.
+WISHES = {Goal.STAGE: ("run",), Goal.RELEASE: ("run",), Goal.FORMER: ("run", "abort")}
 TAKEN_OVER = "taken over"  # an attempt on a board that somebody deployed to by hand meanwhile
 Item = TypeVar("Item")
 
@@ -549,6 +551,7 @@ class Ledger:
     ) -> tuple[Claim, ...]:
         """Take at most `limit` boards that are ready for a goal, of one site if it is named.
 
+        None begins against what operators wish, whatever the caller knows of that.
         A board that was put in quarantine meanwhile gets no release; it may still go back.
         `room` tells whether a site may have one more board at work; it is asked for each claim.
         Of the sites in `full` none is looked at.
@@ -558,7 +561,9 @@ class Ledger:
         query = (
             sa.select(MEMBERS, BOARDS.c.quarantine)
             .join(BOARDS, BOARDS.c.name == MEMBERS.c.board)
+            .join(ROLLOUTS, ROLLOUTS.c.name == MEMBERS.c.rollout)
             .where(
+                ROLLOUTS.c.wish.in_(WISHES[goal]),
                 sa.true() if site is None else MEMBERS.c.site == site,
                 MEMBERS.c.rollout == rollout,
                 MEMBERS.c.state == State.READY,

@@ -74,17 +74,25 @@ class _Truth:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            request = json.loads(await reader.readline())
-            board = self.boards.setdefault(request["board"], _Board())
-            if request["do"] == "counts":
-                answer: dict[str, Any] = dict(self.counts)
-            elif request["do"] == "look":
-                answer = {"current": board.current}
-            else:
-                answer = await self._deploy(request, board, reader, writer)
-            writer.write(json.dumps(answer).encode() + b"\n")
-            await writer.drain()
+            line = await reader.readline()
+            if line:  # else whoever connected was killed before it asked
+                answer = await self._answer(json.loads(line), reader, writer)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
         writer.close()
+
+    async def _answer(
+        self,
+        request: Mapping[str, str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> dict[str, Any]:
+        if request["do"] == "counts":
+            return dict(self.counts)
+        board = self.boards.setdefault(request["board"], _Board())
+        if request["do"] == "look":
+            return {"current": board.current}
+        return await self._deploy(request, board, reader, writer)
 
     async def _deploy(
         self,
@@ -246,7 +254,7 @@ def simulate(
 ) -> SimulationReport:
     """Bring a release to so many simulated boards, with a controller that is killed so often.
 
-    The kills are spread over the whole rollout. Of the sites, one for each of the `workers` dials
+    All kills come before the rollout's end. Of the sites, one for each of the `workers` dials
     out to one, which are killed, too, while controllers are.
     `folder` gets the truth's socket, and the ledger unless `ledger_place` names another one. A
     board that is silent for `silent_s` seconds counts as failed.
@@ -373,7 +381,7 @@ class _Campaign:
             0.0,
             None,
         )
-        # As boards come to their end, controllers do: the kills reach through all waves.
+        # Else the last boards might be through before the last kill.
         enough = self.boards * (self.killed + 1) / (self.kills + 1)
         is_killing, begin = self.killed < self.kills, time.monotonic()
         controller.start()

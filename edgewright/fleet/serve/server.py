@@ -5,6 +5,7 @@ import contextlib
 import ipaddress
 import ssl
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -57,6 +58,7 @@ REFUSED = '<p role="alert">This token does not count, or no longer.</p>'
 BODY_BYTES = 1 << 20  # a site names its boards
 REASON = 500  # characters
 IDLE_SECONDS = 90.0  # of a connection without a whole request, whoever it is from
+MOST_LINES = 8  # that are live, of one person
 STALLED_SECONDS = 30.0  # after which a line is cut whose reader takes nothing
 HEARTBEAT_SECONDS = 10.0  # after which a line is written to, and its person asked for anew
 
@@ -197,6 +199,7 @@ def _file(name: str) -> Handler:
 class _Pages:
     def __init__(self, ledger: Ledger, reading: Ledger, live: Live, sites: SiteApi | None) -> None:
         self._ledger, self._reading, self._live, self._sites = ledger, reading, live, sites
+        self._lines = Counter[str]()  # that are live, of each person
         self._access = Access(People(reading.database, time.time), time.time)
 
     @web.middleware
@@ -271,9 +274,18 @@ class _Pages:
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: `rollouts` (a RolloutList) and `status` (a RolloutStatus)."""
-        name = request.query.get("rollout", "")
+        name, person = request.query.get("rollout", ""), request[PERSON].name
         if name:  # unknown: an answer in words
             await asyncio.to_thread(self._reading.rollout, name)
+        if self._lines[person] >= MOST_LINES:
+            return refusal(f"{person} looks from {MOST_LINES} pages already", 429)
+        self._lines[person] += 1
+        try:
+            return await self._follow(request, name)
+        finally:
+            self._lines[person] -= 1
+
+    async def _follow(self, request: web.Request, name: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):  # nobody reads any more

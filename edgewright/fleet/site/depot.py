@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -20,7 +21,7 @@ from edgewright.release.manifest import (
     parse_manifest,
 )
 
-CHUNK = 1 << 20
+KEPT_BYTES = 4 << 30  # of objects, beside those of the release that is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Depot:
 
     folder: Path
     line: Line
+    kept_bytes: int = KEPT_BYTES
 
     def release(self, manifest: bytes) -> Release:
         """A release, whose files are fetched where they are not here. Raises LineError."""
@@ -37,9 +39,31 @@ class Depot:
         with locked(self.folder / ".lock"):
             folder = self.folder / "releases" / parsed.id
             try:
-                return load_release(folder)
+                release = load_release(folder)
             except UserError:  # it is not here, or what is here is damaged
-                return self._assembled(parsed, folder)
+                self._make_room(parsed)
+                release = self._assembled(parsed, folder)
+            os.utime(folder)  # used last
+            return release
+
+    def _make_room(self, manifest: Manifest) -> None:
+        """Remove releases that were used longest ago, with their files, until there is room.
+
+        What a board gets at this moment was used last.
+        """
+        wanted = {file.sha256 for file in manifest.files}
+        releases = sorted(
+            (self.folder / "releases").glob("*"), key=lambda path: path.stat().st_mtime
+        )
+        for oldest in [*releases, None]:
+            objects = [o for o in (self.folder / "objects").glob("*") if o.stem not in wanted]
+            if sum(path.stat().st_size for path in objects) <= self.kept_bytes:
+                return
+            if oldest is not None:
+                shutil.rmtree(oldest)
+            for path in objects:  # whose last release has gone, and parts that nobody goes on with
+                if path.stat().st_nlink == 1:
+                    path.unlink()
 
     def _assembled(self, manifest: Manifest, folder: Path) -> Release:
         objects = {file.path: self._object(manifest.id, file) for file in manifest.files}

@@ -113,7 +113,8 @@ function changesOf(gate, wave) {
   const changes = [], field = FIELDS[gate];
   for (const board of boards.values()) {
     const measured = board.wave === wave && board.measured;
-    if (!measured || !measured.before || !measured.after) continue;
+    if (gate === "restarts" && measured && measured.restarted !== null) changes.push(measured.restarted);
+    if (gate === "restarts" || !measured || !measured.before || !measured.after) continue;
     if (measured.before[field] === null || measured.after[field] === null) continue;
     const change = MEASUREMENTS[gate](measured.before, measured.after);
     if (change !== null) changes.push(change);
@@ -123,7 +124,7 @@ function changesOf(gate, wave) {
 
 function plot(gate, wave) {
   const [name, text] = gate.gate.split("<="), limit = parseFloat(text) / (text.endsWith("%") ? 100 : 1);
-  const changes = MEASUREMENTS[name] ? changesOf(name, wave) : [];
+  const changes = MEASUREMENTS[name] || name === "restarts" ? changesOf(name, wave) : [];
   if (!changes.length) return null;
   let low = 0, high = limit;
   for (const change of changes) { low = Math.min(low, change); high = Math.max(high, change); }
@@ -131,7 +132,8 @@ function plot(gate, wave) {
   low -= margin; high += margin;
   const bins = new Array(BINS).fill(0), place = (value) => (value - low) / (high - low);
   for (const change of changes) bins[Math.min(Math.floor(place(change) * BINS), BINS - 1)] += 1;
-  const most = Math.max(...bins), shown = (value) => name === "temperature" ? `${value.toFixed(1)} °C` : `${(value * 100).toFixed(1)} %`;
+  const most = Math.max(...bins), unit = { temperature: "°C", restarts: "restarts" }[name];
+  const shown = (value) => unit ? `${value.toFixed(1)} ${unit}` : `${(value * 100).toFixed(1)} %`;
   const svg = element("svg", { viewBox: "0 0 320 92", role: "img" });
   svg.setAttribute("aria-label", `${changes.length} boards by their change, limit ${shown(limit)}`);
   bins.forEach((boardsInBin, bin) => {

@@ -689,10 +689,16 @@ def test_a_board_that_runs_the_release_is_no_failure_though_nobody_told_how_its_
     holds = threading.Event()
     boards = Fakes(holds=holds)
     ledger = begin(database, boards, waves="100%", tries=1, board_s=0.2, lease_s=0.2)
+
+    def look(board: str) -> Observation:
+        wait_until(lambda: boards.current[board] == "new")
+        return Observation(current=boards.current[board])
+
+    boards.look = look  # type: ignore[method-assign]
     thread = in_background(lambda: conduct(ledger, boards))
     wait_until(lambda: states(ledger)[State.QUARANTINED] == 12)
     holds.set()  # too late for the ledger, which drops what they report
-    thread.join(10)
+    thread.join(20)
 
     assert states(ledger) == {State.DONE: 12}
     assert not ledger.in_quarantine()

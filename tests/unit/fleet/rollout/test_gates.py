@@ -29,8 +29,7 @@ def reading(
     return Reading(
         board=name,
         failure=failure,
-        measured=Measured(before=numbers[0], after=numbers[1]),
-        restarts=restarts,
+        measured=Measured(before=numbers[0], after=numbers[1], restarted=restarts),
     )
 
 
@@ -167,6 +166,9 @@ def test_restarts_are_each_board_s() -> None:
     assert verdict("restarts<=0", readings).boards == ("b",)
     assert verdict("restarts<=3", readings).word is Word.YES
     assert verdict("restarts<=0", [reading("a")]).word is Word.NONE
+    (gate,) = gates.parse("restarts<=0")
+    assert [gates.change_of(gate, each.measured) for each in readings] == [0, 3]
+    assert gates.shown_change(gate, 3) == "+3.0 restarts"
 
 
 @given(st.lists(st.integers(-6, 6), max_size=8))

@@ -83,6 +83,19 @@ def test_whatever_happens_one_worker_has_a_board_and_fences_rise(opener: Open) -
     run_state_machine_as_test(machine, settings=settings)
 
 
+@pytest.mark.parametrize(("wish", "may_go_back"), [("pause", False), ("abort", True)])
+def test_no_board_begins_against_what_operators_wish(
+    ledger: Ledger, wish: str, may_go_back: bool
+) -> None:
+    """A controller looks every two seconds; the boards that it begins in between are asked here."""
+    ledger.finish([Report(claim=claim_one(ledger), outcome=Outcome.DONE)], RETRY)
+    ledger.wish("bread", wish, "ann")
+    assert ledger.claim("bread", worker="first", limit=9, lease_s=60) == ()
+    ledger.take_back("bread", 1)
+    back = ledger.claim("bread", worker="first", limit=9, lease_s=60, goal=Goal.FORMER)
+    assert len(back) == may_go_back
+
+
 def test_whoever_looks_waits_for_no_claim(ledger: Ledger) -> None:
     """A board that joined has its window looked up in the middle of a claim."""
     reader = ledger.reader()

@@ -89,6 +89,35 @@ def test_it_tells_which_measurement_on_which_boards_stopped_the_rollout(ledger: 
     assert section(text, "Gates").count("<svg") == 2
 
 
+def test_restarts_are_plotted_too(ledger: Ledger) -> None:
+    plan_bread(ledger)
+    reports = [
+        Report(
+            claim=claim,
+            outcome=Outcome.DONE,
+            result=Measured(restarts=1, restarted=number % 3).model_dump_json(),
+        )
+        for number, claim in enumerate(ledger.claim("bread", worker="w", limit=99, lease_s=60))
+    ]
+    ledger.finish(reports, Retry())
+    readings = [
+        Reading(
+            board=member.board,
+            failure=None,
+            measured=Measured.model_validate_json(member.result or "{}"),
+        )
+        for member in ledger.members("bread")
+    ]
+    verdicts = gates.judge(gates.parse("restarts<=0"), readings)
+    ledger.judge("bread", 1, VERDICTS.dump_json(verdicts).decode())
+
+    plot = section(rendered(ledger), "Gates")
+
+    assert "8 boards by their change, limit +0.0 restarts" in plot
+    assert plot.count('class="quarantined"') == 2  # bars: of one restart, and of two
+    assert plot.count('class="done"') == 1
+
+
 def test_it_loads_nothing_and_is_the_same_again(ledger: Ledger) -> None:
     plan_bread(ledger)
     stop_bread(ledger)

@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from edgewright.fleet.rollout.people import People, Role
 from edgewright.fleet.serve import server, site_api
 from edgewright.fleet.serve.authority import open_authority
 from edgewright.fleet.serve.live import Live
-from edgewright.fleet.serve.server import listener
+from edgewright.fleet.serve.server import MOST_LINES, listener
 from tests.certificates import Authority
 from tests.schemas import require_valid
 from tests.serving import WAIT_SECONDS, Client, judge_bread, plan_bread, serving, token_of
@@ -209,6 +210,34 @@ def test_every_answer_has_the_strict_policy(client: Client, ledger: Ledger) -> N
             policy = client.get(path, **headers).headers["Content-Security-Policy"]
             assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
             assert "unsafe" not in policy
+
+
+def test_a_person_looks_from_so_many_pages_and_others_are_not_kept_out(
+    client: Client, ledger: Ledger
+) -> None:
+    viewer, other = (
+        {"Authorization": f"Bearer {token_of(ledger, Role.VIEWER, name)}"}
+        for name in ("ann", "ben")
+    )
+
+    def look(headers: dict[str, str]) -> tuple[HTTPConnection, HTTPResponse]:
+        connection = client.connect()
+        connection.request("GET", "/v1/live", headers=headers)
+        return connection, connection.getresponse()
+
+    lines = [look(viewer) for _ in range(MOST_LINES)]
+    assert {answer.status for _, answer in lines} == {200}
+    _, refused = look(viewer)
+    assert refused.status == 429
+    assert "ann looks from 8 pages already" in refused.read().decode()
+    assert look(other)[1].status == 200
+
+    lines[0][1].close()
+    lines[0][0].close()
+    deadline = time.monotonic() + 20
+    while look(viewer)[1].status != 200:  # the server notices at its next word
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_the_line_tells_what_has_changed_and_nothing_else(client: Client, ledger: Ledger) -> None:

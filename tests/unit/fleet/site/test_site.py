@@ -42,7 +42,7 @@ from edgewright.fleet.serve.server import Listener, listener
 from edgewright.fleet.serve.site_api import SiteApi
 from edgewright.fleet.site.depot import Depot
 from edgewright.fleet.site.enrol import Enrolled, enrol
-from edgewright.fleet.site.line import LineError, RefusedError
+from edgewright.fleet.site.line import Line, LineError, RefusedError
 from edgewright.fleet.site.worker import SiteLeases, SiteWorker
 from edgewright.release.manifest import Release, load_release
 from tests.boards import make_release
@@ -520,6 +520,31 @@ def test_a_file_is_fetched_once_and_what_was_cut_goes_on(fleet: Fleet) -> None:
         assert not list(part.parent.glob("*.part"))
     again = depot.release(manifest.canonical())  # the server has ended
     assert (again.folder / big.path).read_bytes() == content
+
+
+def test_a_site_keeps_no_more_files_than_it_may(fleet: Fleet) -> None:
+    other = make_release(fleet.folder / "other", root="/opt/edgewright", model=b"other")
+    parts = fleet.folder / "depot" / "objects"
+    folders = {fleet.release.id: fleet.release.folder, other.id: other.folder}
+
+    class Files:
+        """A line that has the files of both releases."""
+
+        def fetch(self, source: str, start: int, end: int, take: Callable[[bytes], None]) -> None:
+            release, sha256 = source.split("/")[-2:]
+            folder = folders[release]
+            names = {f.sha256: f.path for f in load_release(folder).manifest.files}
+            take((folder / names[sha256]).read_bytes()[start:end])
+
+    depot = Depot(folder=fleet.folder / "depot", line=cast(Line, Files()), kept_bytes=0)
+    depot.release(fleet.release.manifest.canonical())
+    (parts / f"{'0' * 64}.part").write_bytes(b"of a file that nobody goes on with")
+    depot.release(other.manifest.canonical())
+
+    assert [path.name for path in (fleet.folder / "depot" / "releases").iterdir()] == [other.id]
+    assert {path.name for path in parts.iterdir()} == {f.sha256 for f in other.manifest.files}
+    again = depot.release(fleet.release.manifest.canonical())
+    assert load_release(again.folder).id == fleet.release.id
 
 
 def test_workers_of_one_machine_fetch_one_after_the_other(fleet: Fleet) -> None:
