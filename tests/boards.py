@@ -37,6 +37,21 @@ BENCH = {
     "latency_ms": {"min": 1.0, "median": 2.0, "p95": 3.0, "p99": 3.5, "max": 4.0},
     "peak_rss_kb": 30000,
     "rss_growth_kb": 0,
+    "heap": {"runs": 1, "bytes": [8_000_000] * 17},
+    "thermal": None,
+}
+THERMAL = {
+    "limit_c": 80,
+    "sensor": "good",
+    "celsius": 76.9,
+    "highest_c": 78.2,
+    "effort": 0.62,
+    "least_effort": 0.55,
+    "threads": 4,
+    "waited_s": 12.5,
+    "samples": 60,
+    "doubts": 0,
+    "capped": 0,
 }
 
 

@@ -191,6 +191,15 @@ class Budgets(Section):
     ]
 
 
+class Thermal(Section):
+    """What inference is held to on a board that gets hot: see docs/service.md."""
+
+    limit_c: Annotated[
+        int | None,
+        Field(ge=40, le=110, description="°C that the hottest zone stays below; none: no governor"),
+    ] = None
+
+
 class Deploy(Section):
     """Where releases go on the board."""
 
@@ -318,6 +327,7 @@ class BoardProfile(Section):
     memory: Memory
     runtime: Runtime = Runtime()
     budgets: Budgets
+    thermal: Thermal = Thermal()
     deploy: Deploy = Deploy()
     service: Service = Service()
     emulation: Emulation = Emulation()

@@ -442,6 +442,7 @@ def _release(
             threads=profile.runtime.threads,
         ),
         limits=_image_limits(profile),
+        thermal_limit_c=profile.thermal.limit_c,
         execution_providers=tuple(name.value for name in profile.runtime.execution_providers),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
         source=source_of(request.workspace),

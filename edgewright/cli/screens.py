@@ -381,6 +381,10 @@ def service_lines(state: ServiceState) -> list[str]:
         f"running    {since}, {state.restarts} restarts since power-on",
         f"images     {state.images}, {state.failed} of them failed",
     ]
+    if state.heap_bytes is not None:
+        lines.append(f"heap       {state.heap_bytes:,} bytes in use")
+    if state.thermal:
+        lines.append(f"heat       {state.thermal.words}")
     return [*lines, *(f"log        {line}" for line in state.log)]
 
 

@@ -3,7 +3,9 @@
 A release is judged by its own `edge-infer`, which may be older or newer than we are.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from edgewright.base.errors import UserError
 from edgewright.base.schema import Foreign, Many, parse_json
@@ -41,6 +43,7 @@ class Times(Foreign):
     decode: float
     preprocess: float
     inference: float
+    paced: float = 0.0  # waited before it, for the board to stay cool enough
 
 
 class Decision(Foreign):
@@ -72,6 +75,30 @@ class Limits(Foreign):
     image_memory: int  # bytes of the file and its decoder
 
 
+class Thermal(Foreign):
+    """What the governor saw and did since the program began."""
+
+    limit_c: float
+    sensor: str  # good, doubted, stuck or missing
+    celsius: float | None  # of the hottest zone; null: nothing could be believed yet
+    highest_c: float | None
+    effort: float  # share of full power, 0 to 1
+    least_effort: float  # likewise, so far
+    threads: int  # that run at once
+    waited_s: float  # between inferences
+    samples: int
+    doubts: int  # readings that were not believed
+    capped: int  # samples at which the kernel held the clock down
+
+    @property
+    def words(self) -> str:
+        celsius = "unknown" if self.celsius is None else f"{self.celsius:.1f} °C"
+        return (
+            f"{celsius} of {self.limit_c:g} °C, sensor {self.sensor}, "
+            f"effort {self.effort:.0%} (at the least {self.least_effort:.0%})"
+        )
+
+
 class Settings(Foreign):
     """What was in force: of the release's `run.json`, or options in its place."""
 
@@ -79,6 +106,7 @@ class Settings(Foreign):
     model: str  # file
     threads: int
     execution_providers: Many[str]  # in the order in which they are asked
+    thermal_limit_c: float | None = None  # of the hottest zone; null: none
     limits: Limits
     overridden: Many[str]  # options that took the release's place
 
@@ -95,6 +123,7 @@ class RunAnswer(SettledAnswer):
     model: str
     threads: int
     load_ms: float
+    thermal: Thermal | None = None  # null: no limit is given
     results: Many[ImageLine]  # in the order of the images
 
 
@@ -157,6 +186,16 @@ class Latency(Foreign):
     max: float
 
 
+Bytes = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
+class Heap(Foreign):
+    """What is allocated and not freed, of all threads, in the course of a bench."""
+
+    runs: Annotated[int, Field(ge=1, le=1_000_000)]  # from one sample to the next
+    bytes: Many[Bytes]
+
+
 class BenchAnswer(SettledAnswer):
     """`edge-infer bench`."""
 
@@ -167,6 +206,8 @@ class BenchAnswer(SettledAnswer):
     latency_ms: Latency
     peak_rss_kb: int
     rss_growth_kb: int  # from the end of the warm-up to the end of the runs
+    heap: Heap | None = None  # null: of a release that does not tell
+    thermal: Thermal | None = None
 
 
 class Program(Foreign):
@@ -241,3 +282,5 @@ class Heartbeat(Answer):
     uptime_s: int  # of the board, so that a wrong clock does not matter
     images: int
     failed: int
+    heap_bytes: Bytes | None = None  # allocated and not freed
+    thermal: Thermal | None = None

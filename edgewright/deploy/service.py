@@ -13,7 +13,7 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.base.schema import parse_json
 from edgewright.base.text import LINE, last_lines, visible
 from edgewright.board.profile import BoardProfile, Manager, ServiceCommand
-from edgewright.deploy.edge_infer import Heartbeat
+from edgewright.deploy.edge_infer import Heartbeat, Thermal
 from edgewright.deploy.remote import Board
 from edgewright.release.run_file import launcher
 
@@ -387,6 +387,8 @@ class ServiceState:
     silent_s: int | None = None  # seconds since its last heartbeat
     images: int = 0
     failed: int = 0
+    heap_bytes: int | None = None  # allocated and not freed
+    thermal: Thermal | None = None  # none: no limit is given
     healthy: bool = False
     log: tuple[str, ...] = ()
 
@@ -491,6 +493,8 @@ def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
         silent_s=silent,
         images=beat.images if beat else 0,
         failed=beat.failed if beat else 0,
+        heap_bytes=beat.heap_bytes if beat else None,
+        thermal=beat.thermal if beat else None,
         healthy=silent is not None and silent <= watchdog_s,
         # Names of images are in it: whoever may bring an image wrote them.
         log=tuple(visible(value[:LINE]) for key, value in pairs if key == "log")[-LOG_LINES:],

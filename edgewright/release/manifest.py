@@ -241,6 +241,7 @@ class ReleaseInputs:
     runtime: ReleasedRuntime
     execution_providers: tuple[str, ...] = ("cpu",)
     limits: ImageLimits = DEFAULT_LIMITS
+    thermal_limit_c: int | None = None  # of the board's hottest zone
     budgets: ReleasedBudgets
     source: Source
 
@@ -381,6 +382,7 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         threads=inputs.runtime.threads,
         execution_providers=inputs.execution_providers,
         limits=inputs.limits,
+        thermal_limit_c=inputs.thermal_limit_c,
     )
     content = {
         "bin/edge-infer": _read(inputs.edge_infer),

@@ -44,6 +44,7 @@ class RunFile(Part):
     threads: Annotated[int, Field(ge=1, le=64)]
     execution_providers: tuple[str, ...]  # of ONNX Runtime, in the order in which they are asked
     limits: ImageLimits = DEFAULT_LIMITS
+    thermal_limit_c: Annotated[int, Field(ge=40, le=110)] | None = None  # None: no governor
 
     def content(self) -> bytes:
         table = self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,5 +1,6 @@
 #include "edge/commands.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -80,6 +81,7 @@ Outcome run(const Options& options) {
   auto error = run_images(*engine, options.images, top.list("results"), outcome, last);
   if (!error && last) error = dump(options, *last, engine->card);
   if (error) return failed(options.command, *error);
+  set_thermal(top, engine->pacer.get());
   outcome.json = document.text();
   return outcome;
 }
@@ -156,16 +158,31 @@ Result<std::vector<float>> bench_input(Engine& engine, const std::string& image)
   return std::move(result->input.values);
 }
 
+/// The heap in use, in the course of a bench.
+struct HeapSeries {
+  size_t runs;                 // from one sample to the next
+  std::vector<int64_t> bytes;  // the first one before the first run
+};
+
 /// Fills `times` with the milliseconds of one inference each.
 std::optional<Error> time_runs(Engine& engine, std::vector<float>& input,
-                               std::vector<double>& times) {
-  for (double& time : times) {
-    const double start = now_ms();
-    const auto outputs = engine.session.run(input, engine.card);
+                               std::vector<double>& times, HeapSeries& heap) {
+  double paced_ms = 0;
+  for (size_t i = 0; i < times.size(); ++i) {
+    if (i % heap.runs == 0) heap.bytes.push_back(heap_bytes());
+    const auto outputs = run_network(engine, input, times[i], paced_ms, [] {});
     if (!outputs) return outputs.error();
-    time = now_ms() - start;
   }
+  // Every step is of as many runs.
+  if (times.size() % heap.runs == 0) heap.bytes.push_back(heap_bytes());
   return std::nullopt;
+}
+
+HeapSeries heap_series(size_t runs) {
+  constexpr size_t most_samples = 32;
+  HeapSeries heap{std::max<size_t>((runs + most_samples - 1) / most_samples, 1), {}};
+  heap.bytes.reserve(most_samples + 2);  // it is on the heap itself
+  return heap;
 }
 
 void set_latency(Json latency, const std::vector<double>& times) {
@@ -183,9 +200,11 @@ Outcome bench(const Options& options) {
   if (!input) return failed(options.command, input.error());
   std::vector<double> warmup(static_cast<size_t>(options.warmup));
   std::vector<double> times(static_cast<size_t>(options.runs));  // before memory is measured
-  if (auto error = time_runs(*engine, *input, warmup)) return failed(options.command, *error);
+  HeapSeries warmup_heap = heap_series(warmup.size()), heap = heap_series(times.size());
+  auto error = time_runs(*engine, *input, warmup, warmup_heap);
   const long warm_kb = memory_kb("VmRSS:");
-  if (auto error = time_runs(*engine, *input, times)) return failed(options.command, *error);
+  if (!error) error = time_runs(*engine, *input, times, heap);
+  if (error) return failed(options.command, *error);
 
   Document document(options.command);
   Json top = document.top();
@@ -197,6 +216,10 @@ Outcome bench(const Options& options) {
   set_latency(top.object("latency_ms"), times);
   top.set("peak_rss_kb", int64_t{memory_kb("VmHWM:")});
   top.set("rss_growth_kb", int64_t{memory_kb("VmRSS:") - warm_kb});
+  Json in_use = top.object("heap");
+  in_use.set("runs", static_cast<int64_t>(heap.runs));
+  in_use.set("bytes", heap.bytes);
+  set_thermal(top, engine->pacer.get());
   return {Exit::done, document.text(), ""};
 }
 
@@ -261,6 +284,7 @@ void set_result(Json entry, const Inferred& result, const Card& card) {
   ms.set("decode", round_ms(result.input.decode_ms));
   ms.set("preprocess", round_ms(result.input.preprocess_ms));
   ms.set("inference", round_ms(result.inference_ms));
+  if (result.paced_ms > 0) ms.set("paced", round_ms(result.paced_ms));
 }
 
 Outcome execute(const Options& options) {

@@ -28,13 +28,11 @@ std::optional<Error> damage(const Settings& settings, const Card& card) {
   return check_hash(settings.model, expected, Exit::model, "model_damaged");
 }
 
-/// One inference, whose milliseconds are added to `ms`.
+/// One inference for `result`, its outputs checked.
 Result<std::vector<Tensor>> run(Engine& engine, const std::string& path, std::vector<float>& values,
-                                double& ms) {
-  const double start = now_ms();
-  auto outputs = engine.session.run(values, engine.card);
+                                Inferred& result, const std::function<void()>& beat) {
+  auto outputs = run_network(engine, values, result.inference_ms, result.paced_ms, beat);
   if (!outputs) return outputs;
-  ms += now_ms() - start;
   for (const Tensor& output : *outputs) {
     for (const float value : output.values) {
       if (!std::isfinite(value)) return not_finite(engine, path);
@@ -50,12 +48,12 @@ Result<Inferred> infer_tiles(Engine& engine, const std::string& path, Input inpu
   const auto plan = plan_tiles(frame, engine.card, path);
   if (!plan) return plan.error();
   const auto merger = merge_tiles(engine.card, *plan);
-  Inferred result{std::move(input), {}, {}, 0};
+  Inferred result{std::move(input), {}, {}};
   for (size_t i = 0; i < plan->tiles.size(); ++i) {
     beat();
     Input tile = tile_input(frame, plan->tiles[i], engine.card);
     result.input.preprocess_ms += tile.preprocess_ms;
-    auto outputs = run(engine, path, tile.values, result.inference_ms);
+    auto outputs = run(engine, path, tile.values, result, beat);
     if (!outputs) return outputs.error();
     if (auto error = merger->add(*outputs, tile.placement)) return *error;
     if (i != plan->middle()) continue;
@@ -65,6 +63,12 @@ Result<Inferred> infer_tiles(Engine& engine, const std::string& path, Input inpu
   }
   result.answer = merger->answer();
   return result;
+}
+
+/// A self-test is short, and a release on trial has not long for it.
+std::unique_ptr<Pacer> make_pacer(const Options& options, const Settings& settings) {
+  if (settings.thermal_limit_c == 0 || options.command == "selftest") return nullptr;
+  return std::make_unique<Pacer>(settings.thermal_limit_c, settings.threads, options.sysfs);
 }
 
 }  // namespace
@@ -88,7 +92,21 @@ Result<Engine> open_engine(const Options& options) {
                                {settings->threads, settings->providers, options.debug});
   if (!session) return session.error();
   if (auto error = mismatch(*session, *card)) return *error;
-  return Engine{std::move(*settings), std::move(*card), std::move(*session), now_ms() - start};
+  auto pacer = make_pacer(options, *settings);
+  return Engine{std::move(*settings), std::move(*card), std::move(*session), now_ms() - start,
+                std::move(pacer)};
+}
+
+Result<std::vector<Tensor>> run_network(Engine& engine, std::vector<float>& values,
+                                        double& inference_ms, double& paced_ms,
+                                        const std::function<void()>& beat) {
+  if (engine.pacer) paced_ms += engine.pacer->wait(beat);
+  const double start = now_ms();
+  auto outputs = engine.session.run(values, engine.card);
+  const double ms = now_ms() - start;
+  if (engine.pacer) engine.pacer->worked(ms);
+  inference_ms += ms;
+  return outputs;
 }
 
 Result<Inferred> infer(Engine& engine, const std::string& path) {
@@ -104,8 +122,8 @@ Result<Inferred> infer(Engine& engine, const std::string& path) {
 Result<Inferred> infer(Engine& engine, const std::string& path, Input input,
                        const std::function<void()>& beat) {
   if (engine.card.tiling) return infer_tiles(engine, path, std::move(input), beat);
-  Inferred result{std::move(input), {}, {}, 0};
-  auto outputs = run(engine, path, result.input.values, result.inference_ms);
+  Inferred result{std::move(input), {}, {}};
+  auto outputs = run(engine, path, result.input.values, result, beat);
   if (!outputs) return outputs.error();
   result.outputs = *outputs;
   auto answer = make_answer(engine.card, std::move(*outputs), result.input.placement);

@@ -11,11 +11,12 @@
 #include <ctime>
 
 #include "common/document.hpp"
+#include "edge/statistics.hpp"
 
 namespace edge {
 namespace {
 
-constexpr size_t beat_bytes = 192;  // more than any has
+constexpr size_t beat_bytes = 448;  // more than any has
 
 /// Seconds since the board was switched on: its wall clock may be wrong, and may jump.
 int64_t uptime_s() {
@@ -61,7 +62,7 @@ bool Heartbeat::ready() const {
   return tell_edgectl();
 }
 
-void Heartbeat::beat(int64_t images, int64_t failed) const {
+void Heartbeat::beat(int64_t images, int64_t failed, const Pacer* pacer) const {
   notify("WATCHDOG=1");
   if (fd_ < 0) return;
   Document document(command_);
@@ -70,6 +71,8 @@ void Heartbeat::beat(int64_t images, int64_t failed) const {
   top.set("uptime_s", uptime_s());
   top.set("images", images);
   top.set("failed", failed);
+  top.set("heap_bytes", heap_bytes());
+  set_thermal(top, pacer);
   std::string text = document.text();
   text.insert(text.size() - 1, text.size() < beat_bytes ? beat_bytes - text.size() : 0, ' ');
   // One write of one length: a reader finds a whole beat. One that fails is noticed as late.

@@ -30,6 +30,8 @@ constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"folder", required_argument, nullptr, 'F'},
                                    {"queue", required_argument, nullptr, 'q'},
                                    {"user", required_argument, nullptr, 'u'},
+                                   {"thermal-limit", required_argument, nullptr, 'l'},
+                                   {"sysfs", required_argument, nullptr, 'y'},
                                    {"debug", no_argument, nullptr, 'D'},
                                    {"help", no_argument, nullptr, 'h'},
                                    {"version", no_argument, nullptr, 'V'},
@@ -40,12 +42,12 @@ struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {{"run", "RmtdoD"},
+constexpr Command commands[] = {{"run", "RmtdolyD"},
                                 {"selftest", "RmgtD"},
-                                {"bench", "RmwrtiD"},
+                                {"bench", "RmwrtilyD"},
                                 {"info", "RmD"},
-                                {"watch", "RmIOHkutD"},
-                                {"serve", "RmFqHutD"}};
+                                {"watch", "RmIOHkutlyD"},
+                                {"serve", "RmFqHutlyD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {
@@ -75,6 +77,12 @@ std::optional<Error> read_number(int letter, const char* text, long low, long hi
   }
   return wrong(std::string("--") + option_name(letter),
                format("expected a number from %ld to %ld, found ", low, high) + text);
+}
+
+std::optional<Error> read_thermal_limit(int letter, const char* text, int& limit) {
+  limit = 0;
+  if (std::strcmp(text, "0") == 0) return std::nullopt;
+  return read_number(letter, text, least_thermal_limit, most_thermal_limit, limit);
 }
 
 std::optional<Error> set_option(Options& options, int letter, const char* value) {
@@ -115,6 +123,11 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
     case 'D':
       options.debug = true;
       break;
+    case 'y':
+      options.sysfs = value;
+      break;
+    case 'l':
+      return read_thermal_limit(letter, value, options.thermal_limit);
     case 't':
       return read_number(letter, value, 1, max_threads, options.threads);
     case 'k':
@@ -179,6 +192,9 @@ const char* usage() {
          "                  program's bin/, if it is a release)\n"
          "  --model M       another network; card.json and golden/ are looked for beside it\n"
          "  --threads N     threads of the runtime (as the release says; 1 without one)\n"
+         "  --thermal-limit C  infer no faster than keeps the board below that, °C; 0: no limit\n"
+         "                  (as the release says; none without one)\n"
+         "  --sysfs DIR     stands for the / above sys/class/thermal\n"
          "  --dump-input F  write the last image's input values there, float32 little endian\n"
          "  --dump-outputs DIR  write the last image's outputs there, 0.npy and so on\n"
          "  --golden DIR    golden set (the release's, or golden/ beside the model)\n"

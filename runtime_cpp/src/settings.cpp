@@ -61,7 +61,7 @@ Settings read_run_file(Fields top, const std::string& release, Inventory invento
   settings.release = release;
   settings.inventory = std::move(inventory);
   top.only({"schema", "model", "model_crc32", "card", "golden", "threads", "execution_providers",
-            "limits"});
+            "limits", "thermal_limit_c"});
   top.expect_schema();
   settings.model = read_path(top, "model", release);
   if (top.has("model_crc32")) {
@@ -71,6 +71,10 @@ Settings read_run_file(Fields top, const std::string& release, Inventory invento
   settings.golden = read_path(top, "golden", release);
   settings.threads = static_cast<int>(top.whole("threads", 1, max_threads));
   settings.providers = read_providers(top);
+  if (top.has("thermal_limit_c")) {
+    settings.thermal_limit_c =
+        static_cast<int>(top.whole("thermal_limit_c", least_thermal_limit, most_thermal_limit));
+  }
   Fields limits = top.object("limits");
   limits.only({"image_bytes", "image_pixels", "image_side", "image_memory"});
   const ImageLimits most;
@@ -119,6 +123,10 @@ void apply(const Options& options, Settings& settings) {
     settings.threads = options.threads;
     note("threads");
   }
+  if (options.thermal_limit >= 0) {
+    settings.thermal_limit_c = options.thermal_limit;
+    note("thermal-limit");
+  }
 }
 
 }  // namespace
@@ -154,6 +162,11 @@ void set_settings(Json object, const Settings& settings) {
   entry.set("model", settings.model);
   entry.set("threads", int64_t{settings.threads});
   entry.set("execution_providers", settings.providers);
+  if (settings.thermal_limit_c == 0) {
+    entry.set_null("thermal_limit_c");
+  } else {
+    entry.set("thermal_limit_c", int64_t{settings.thermal_limit_c});
+  }
   Json limits = entry.object("limits");
   limits.set("image_bytes", uint64_t{settings.limits.bytes});
   limits.set("image_pixels", uint64_t{settings.limits.pixels});

@@ -1,5 +1,7 @@
 #include "edge/statistics.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -70,6 +72,11 @@ long memory_kb(const char* line) {
   }
   std::fclose(status);
   return found;
+}
+
+int64_t heap_bytes() {
+  const struct mallinfo2 info = mallinfo2();  // of all arenas; mapped blocks are in none
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
 }
 
 }  // namespace edge

@@ -120,7 +120,7 @@ class Spool {
   void ready() const {
     if (!heartbeat_.ready()) tell("edgectl: " + system_fault() + "\n");
   }
-  void beat() const { heartbeat_.beat(images_, failed_); }
+  void beat() const { heartbeat_.beat(images_, failed_, engine_.pacer.get()); }
   void wait() { arrivals_.wait(beat_ms); }
 
  private:

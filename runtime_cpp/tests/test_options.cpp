@@ -55,6 +55,23 @@ TEST_CASE("numbers out of range, or no numbers, are refused") {
   }
 }
 
+TEST_CASE("a thermal limit is one that a board can keep, or none") {
+  const auto limit_of = [](const char* text) {
+    const auto options = parse({"bench", "--thermal-limit", text, "--sysfs", "/tree"});
+    REQUIRE(options);
+    CHECK(options->sysfs == "/tree");
+    return options->thermal_limit;
+  };
+  CHECK(limit_of("80") == 80);
+  CHECK(limit_of("0") == 0);
+  CHECK(parse({"bench"})->thermal_limit == -1);
+  for (const char* text : {"39", "111", "-1", "hot", ""}) {
+    CHECK(fault_of({"watch", "--thermal-limit", text}) ==
+          "--thermal-limit: expected a number from 40 to 110, found " + std::string(text));
+  }
+  CHECK(contains(fault_of({"selftest", "--thermal-limit", "80"}), "is not an option of selftest"));
+}
+
 TEST_CASE("usage starts with an example") {
   CHECK(std::string(usage()).rfind("example: edge-infer run", 0) == 0);
 }

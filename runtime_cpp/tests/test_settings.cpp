@@ -75,6 +75,18 @@ TEST_CASE("an option takes the release's place, and that is told") {
   CHECK(contains(document.text(), R"("overridden":["model","threads"])"));
 }
 
+TEST_CASE("a release may say how hot its board may become, and an option otherwise") {
+  Release release(replaced(good, "\"threads\": 3", "\"threads\": 3, \"thermal_limit_c\": 80"));
+  CHECK(read_settings(release.options)->thermal_limit_c == 80);
+  release.options.thermal_limit = 0;
+  const auto settings = read_settings(release.options);
+  CHECK(settings->thermal_limit_c == 0);
+  CHECK(settings->overridden == std::vector<std::string>{"thermal-limit"});
+  Document document("bench");
+  set_settings(document.top(), *settings);
+  CHECK(contains(document.text(), R"("thermal_limit_c":null)"));
+}
+
 TEST_CASE("without a release the program's own values hold, and a model must be given") {
   Options options;
   options.command = "bench";
@@ -107,6 +119,8 @@ TEST_CASE("each defect of a run file is told") {
     CHECK(contains(problem_with("\"threads\": 3", std::string("\"threads\": ") + threads),
                    "threads: expected a whole number from 1 to 64"));
   }
+  CHECK(contains(problem_with("\"threads\"", "\"thermal_limit_c\": 39, \"threads\""),
+                 "thermal_limit_c: expected a whole number from 40 to 110"));
   for (const char* path : {"", "/etc/model.ort", "../model.ort", "model/../../model.ort", ".."}) {
     CHECK(contains(problem_with("model/model.ort", path),
                    "model: is not a path inside of the release"));

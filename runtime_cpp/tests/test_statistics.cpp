@@ -1,7 +1,55 @@
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
 #include "edge/statistics.hpp"
 #include "support.hpp"
 
 using namespace edge;
+
+namespace {
+
+constexpr int64_t leak_bytes = 1024;
+
+/// A thread that allocates when it is told to: its blocks lie in an arena of its own.
+class Allocator {
+ public:
+  Allocator() : thread_([this] { work(); }) {}
+  ~Allocator() { run(nullptr); }
+  void run(std::function<void()> task) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      task_ = std::move(task);
+      is_asked_ = true;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return !is_asked_; });
+      if (task_) return;
+    }
+    thread_.join();
+  }
+
+ private:
+  void work() {
+    for (bool goes_on = true; goes_on;) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return is_asked_; });
+      goes_on = static_cast<bool>(task_);
+      if (goes_on) task_();
+      is_asked_ = false;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::function<void()> task_;
+  bool is_asked_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
 
 TEST_CASE("softmax of equal logits is even, and large logits do not overflow") {
   CHECK(probabilities({3, 3}, Activation::softmax) == std::vector<double>{0.5, 0.5});
@@ -36,3 +84,39 @@ TEST_CASE("the peak of resident memory is known") {
   CHECK(memory_kb("VmHWM:") > 500);
   CHECK(memory_kb("Nonsense:") == 0);
 }
+
+// Sanitizers have an allocator of their own, of which glibc knows nothing.
+#if !defined(__SANITIZE_ADDRESS__)
+TEST_CASE("the heap in use is exact, whichever thread's arena a block lies in") {
+  constexpr int blocks = 100, threads = 4;
+  std::vector<std::vector<std::unique_ptr<char[]>>> leaks(threads);
+  for (auto& leak : leaks) leak.reserve(blocks);
+  std::vector<std::unique_ptr<Allocator>> allocators;
+  for (int i = 0; i < threads; ++i) allocators.push_back(std::make_unique<Allocator>());
+  const auto on_each = [&](auto task) {
+    for (size_t i = 0; i < threads; ++i) allocators[i]->run([&, i] { task(leaks[i]); });
+  };
+  const auto leak = [](auto& own) {
+    for (int i = 0; i < blocks; ++i) own.push_back(std::make_unique<char[]>(leak_bytes));
+  };
+  on_each([](auto& own) {  // a thread's first block brings an arena
+    own.push_back(std::make_unique<char[]>(16));
+    own.clear();
+  });
+  const int64_t before = heap_bytes();
+  on_each(leak);
+  const int64_t leaked = heap_bytes() - before;
+  CHECK(leaked >= threads * blocks * leak_bytes);
+  CHECK(leaked <= threads * blocks * (leak_bytes + 32));  // with the allocator's own
+  on_each([](auto& own) { own.clear(); });
+  // A thread keeps up to 7 blocks of each size to hand out again.
+  CHECK(heap_bytes() - before <= threads * 8 * (leak_bytes + 32));
+}
+
+TEST_CASE("a block so large that it is mapped by itself is in the heap, too") {
+  constexpr int64_t large = 8 << 20;
+  const int64_t before = heap_bytes();
+  const auto block = std::make_unique<char[]>(large);
+  CHECK(heap_bytes() - before >= large);
+}
+#endif

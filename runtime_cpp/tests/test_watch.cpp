@@ -145,11 +145,25 @@ TEST_CASE("only a renamed file is complete at once") {
 TEST_CASE("a heartbeat says who is well, since the board was switched on") {
   const TemporaryFolder folder;
   const std::string file = folder.path("beat");
-  Heartbeat(file, "watch").beat(7, 2);
+  Heartbeat(file, "watch").beat(7, 2, nullptr);
   const std::string text = read_text(file);
   CHECK(contains(text, "\"images\":7,\"failed\":2"));
   CHECK(contains(text, "\"pid\":" + std::to_string(getpid())));
   CHECK(contains(text, "\"uptime_s\":"));
+  CHECK(contains(text, "\"heap_bytes\":"));
+  CHECK(contains(text, "\"thermal\":null"));
+}
+
+TEST_CASE("a longer heartbeat leaves nothing of a shorter one, nor the other way round") {
+  const TemporaryFolder folder;
+  const std::string file = folder.path("beat");
+  const Heartbeat heartbeat(file, "watch");
+  Pacer pacer(80, 4, folder.path("none"));
+  pacer.wait([] {});
+  heartbeat.beat(INT64_MAX, INT64_MAX, &pacer);
+  const std::string text = read_text(file);
+  heartbeat.beat(7, 2, nullptr);
+  CHECK(read_text(file).size() == text.size());
 }
 
 TEST_CASE("edgectl hears of a service that is ready in the file that it left open") {
@@ -176,7 +190,7 @@ TEST_CASE("systemd hears of a service through its socket") {
   setenv("NOTIFY_SOCKET", path.c_str(), 1);
   const Heartbeat heartbeat("", "watch");
   heartbeat.ready();
-  heartbeat.beat(1, 0);
+  heartbeat.beat(1, 0, nullptr);
   unsetenv("NOTIFY_SOCKET");
   char heard[64] = {};
   CHECK(recv(fd, heard, sizeof heard, MSG_DONTWAIT) == 7);

@@ -192,6 +192,8 @@ class Bench:
         document = smoke.parse(RunAnswer, result, exit_codes=(0,))
         if isinstance(document, Check):
             raise self._unusable(document)
+        if document.thermal and document.thermal.least_effort < 1:
+            signs.append(f"paced by edge-infer: {document.thermal.words}")
         times = [line.ms for line in document.results if line.ms]
         if len(times) != len(paths) or not all(is_true(time.inference) for time in times):
             raise TargetError(

@@ -1,7 +1,8 @@
 """A release that infers for minutes, and what its process holds meanwhile.
 
 `edge-infer bench` infers in one process; over a second login the board tells once a second what
-that process holds. Nothing is asked of the program itself, so releases of any age can be soaked.
+that process holds. What of its heap is in use only the program knows: its `bench` tells, exactly.
+Releases that do not tell yet are judged by the rest.
 """
 
 import re
@@ -15,7 +16,7 @@ from typing import Literal
 from edgewright.base.errors import EdgewrightError, TargetError
 from edgewright.base.progress import Progress
 from edgewright.deploy import smoke
-from edgewright.deploy.edge_infer import BenchAnswer
+from edgewright.deploy.edge_infer import BenchAnswer, Heap
 from edgewright.deploy.remote import Board, ConnectionLostError
 from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import PROGRAM, Subject
@@ -25,9 +26,16 @@ from edgewright.observe.leaks.growth import WARM_UP, growth
 from edgewright.observe.leaks.report import Resource, SoakReport
 
 PROCESS_S = 780  # of inferences in one process: `edgectl infer` ends it after 900 s
+# A governor makes an inference ten times as long, at most (governor.hpp).
+GOVERNED_PROCESS_S = PROCESS_S / 10
+FIRST_RUNS = 16  # of the first process: as many steps of its heap
 LEAST_SAMPLES = 60
+LEAST_HEAP_SAMPLES = 8  # it is exact: a few runs are enough
 # Growth that matters: 16 pages, and as many descriptors as one fault may leave behind.
 LEAST_KIB, LEAST_DESCRIPTORS = 64, 3
+# Of the heap, growth that matters: four threads on a clean program, between any two samples, keep
+# less than 1 KiB more or less for themselves.
+LEAST_HEAP_KIB = 4
 
 # Every process of the program: its id and descriptors, then what of its memory is resident. Nothing
 # but the shell: a sample takes the board's time from what is measured.
@@ -80,20 +88,25 @@ class Soak:
     progress: Progress = field(default_factory=Progress)
     clock: Callable[[], float] = time.monotonic
     _series: list[list[Sample]] = field(default_factory=list)
+    _heaps: list[Heap] = field(default_factory=list)
     _sampled_s: float = 0.0  # how long processes were sampled
 
     def run(self) -> SoakReport:
         """Raises TargetError for a program that does not run, or a line that is lost early on."""
         board, began = self.subject.release.edgectl.board, self.clock()
         self.progress.start("time of an inference")
-        inference_ms = self._bench(2, 3).latency_ms.median
+        first = self._bench(2, FIRST_RUNS)
+        inference_ms = first.latency_ms.median
         if not is_true(inference_ms):
             raise TargetError(
                 f"{board.target}: {PROGRAM}", "did not tell a time", next="invoke smoke"
             )
-        count, cut = ceil(self.seconds / PROCESS_S), None
+        process_s = GOVERNED_PROCESS_S if first.thermal else PROCESS_S
+        count, cut = ceil(self.seconds / process_s), None
         runs = max(round(self.seconds / count * 1000 / inference_ms), 1)
         for number in range(1, count + 1):
+            if self._series and self.clock() - began >= self.seconds:
+                break  # it was paced, and took longer
             self.progress.start(f"soak, process {number} of {count}, {runs:,} inferences")
             try:
                 self._process(runs)
@@ -117,7 +130,10 @@ class Soak:
             inferences=round(inferences),
             samples=samples,
             cut=cut,
-            resources=judge(self._series, per_sample, is_shared=target.shares_memory),
+            resources=(
+                judge_heap(self._heaps),
+                *judge(self._series, per_sample, is_shared=target.shares_memory),
+            ),
         )
 
     def _process(self, runs: int) -> None:
@@ -158,7 +174,22 @@ class Soak:
                 facts=document.facts,
                 next="invoke smoke",
             )
+        if document.heap:
+            self._heaps.append(document.heap)
         return document
+
+
+def judge_heap(heaps: Sequence[Heap]) -> Resource:
+    """Of the latest process and those that ran as long; of one that was cut off there is none."""
+    runs = heaps[-1].runs if heaps else 1
+    series = [[size / 1024 for size in heap.bytes] for heap in heaps if heap.runs == runs]
+    resource = _resource(
+        "heap", "KiB", series, runs, least=LEAST_HEAP_KIB, needed=LEAST_HEAP_SAMPLES
+    )
+    if heaps:
+        return resource
+    reason = "this release's edge-infer does not tell what of its heap is in use"
+    return resource.model_copy(update={"reason": reason})
 
 
 def judge(
@@ -171,17 +202,6 @@ def judge(
     memory = [[float(sample.resident_kib) for sample in samples] for samples in series]
     descriptors = [[float(sample.descriptors) for sample in samples] for samples in series]
     return (
-        Resource(
-            name="heap",
-            unit="KiB",
-            first=None,
-            last=None,
-            per_1000_inferences=None,
-            low=None,
-            high=None,
-            verdict="not judged",
-            reason="edge-infer does not tell what of its heap is in use",
-        ),
         _resource(
             "resident memory", "KiB", memory, per_sample, least=LEAST_KIB, is_shared=is_shared
         ),
@@ -197,16 +217,17 @@ def judge(
 
 
 def _resource(
-    name: Literal["resident memory", "descriptors"],
+    name: Literal["resident memory", "descriptors", "heap"],
     unit: Literal["KiB", "descriptors"],
     series: Sequence[Sequence[float]],
     per_sample: float,
     *,
     least: float,
-    is_shared: bool,
+    needed: int = LEAST_SAMPLES,
+    is_shared: bool = False,
 ) -> Resource:
     count = sum(map(len, series))
-    found = growth(series) if count >= LEAST_SAMPLES else None
+    found = growth(series) if count >= needed else None
     settled = [samples[round(len(samples) * WARM_UP) :] for samples in series]
     last = settled[-1] if settled and settled[-1] else None
     scale = 1000 / per_sample
@@ -214,7 +235,7 @@ def _resource(
     if is_shared:
         reason = "the emulator's own is in the figure"
     elif found is None:
-        reason = f"{count} samples; it needs {LEAST_SAMPLES}"
+        reason = f"{count} samples; it needs {needed}"
     elif found.low * found.steps >= least:
         verdict = "leak"
         reason = (

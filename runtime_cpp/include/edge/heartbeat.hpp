@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "edge/pacer.hpp"
+
 namespace edge {
 
 /// Tells whoever watches over a service that it is well: a supervisor by a file, systemd by its
@@ -18,7 +20,7 @@ class Heartbeat {
   ~Heartbeat();
 
   bool ready() const;  // false: edgectl could not be told, and will undo a release on trial
-  void beat(int64_t images, int64_t failed) const;
+  void beat(int64_t images, int64_t failed, const Pacer* pacer) const;
 
  private:
   std::string command_;  // whose heartbeat it is

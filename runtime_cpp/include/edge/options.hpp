@@ -8,6 +8,7 @@
 namespace edge {
 
 constexpr int max_threads = 64;
+constexpr int least_thermal_limit = 40, most_thermal_limit = 110;  // °C
 
 /// What the command line asks for.
 struct Options {
@@ -20,6 +21,8 @@ struct Options {
   std::string image;         // bench: file to time with; empty: made-up values
   std::vector<std::string> images;  // run: files
   int threads = 0;                  // of the runtime; 0: what the release says, or 1
+  int thermal_limit = -1;           // °C; 0: none; -1: what the release says
+  std::string sysfs;                // stands for the `/` above `sys`; empty: the board's own
   int warmup = 3;                   // bench: inferences before the timed ones
   int runs = 30;                    // bench: timed inferences
   std::string in;                   // watch: folder where images come

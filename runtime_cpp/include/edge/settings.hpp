@@ -22,6 +22,7 @@ struct Settings {
   std::string golden;                   // folder
   int threads = 1;                      // of the runtime, the caller's included
   std::vector<std::string> providers;   // of the runtime, in the order in which they are asked
+  int thermal_limit_c = 0;              // of the hottest zone; 0: none
   ImageLimits limits;
   Inventory inventory;                  // of the release
   std::vector<std::string> overridden;  // names of the options that took the release's place

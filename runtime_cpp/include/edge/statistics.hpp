@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "edge/card.hpp"
@@ -25,5 +26,9 @@ double now_ms();
 
 /// A line of /proc/self/status in KiB, such as "VmHWM:" (peak of resident memory); 0 if unknown.
 long memory_kb(const char* line);
+
+/// What is allocated and not freed, bytes, of all threads: exact, but for what the allocator keeps
+/// for each thread to hand out again (some KiB).
+int64_t heap_bytes();
 
 }  // namespace edge

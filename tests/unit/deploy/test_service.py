@@ -1,5 +1,6 @@
 """What makes a release a service, as text; and what a board says of it."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from edgewright.board.profile import BoardProfile, Manager, ServiceCommand
 from edgewright.cli import screens
 from edgewright.deploy import service
 from tests import v0_1_0
-from tests.boards import LocalBoard, make_release
+from tests.boards import THERMAL, LocalBoard, make_release
 from tests.checkout import checkout
 
 BEAT = '{"version":1,"command":"watch","pid":99,"uptime_s":95,"images":12,"failed":2}'
@@ -137,6 +138,19 @@ def test_what_a_board_says_of_its_service() -> None:
         "running    60 s, 2 restarts since power-on",
         "images     12, 2 of them failed",
         "log        39 ended with exit code 137",
+    ]
+
+
+def test_heap_and_heat_are_told_where_the_release_tells_them() -> None:
+    beat = {"version": 1, "command": "watch", "pid": 7, "uptime_s": 95, "images": 12, "failed": 2}
+    beat |= {"heap_bytes": 8_402_176, "thermal": THERMAL}
+    said = f"since 40\nstarts 3\nheartbeat {json.dumps(beat)}\nuptime 100\n"
+
+    lines = screens.service_lines(service.parse_status(said, "board", 60))
+
+    assert lines[-2:] == [
+        "heap       8,402,176 bytes in use",
+        "heat       76.9 °C of 80 °C, sensor good, effort 62% (at the least 55%)",
     ]
 
 

@@ -20,7 +20,7 @@ from edgewright.observe.bench.measure import Bench, DirectRelease, Plan, compare
 from edgewright.observe.bench.report import BoardBench, Label, Process, require_good
 from edgewright.observe.board_files import READ, parse_files
 from edgewright.release.manifest import Release
-from tests.boards import BENCH, CASES, StandIn, make_release
+from tests.boards import BENCH, CASES, THERMAL, StandIn, make_release
 from tests.schemas import require_valid
 
 CPU = "sys/devices/system/cpu/cpu0/cpufreq"
@@ -62,6 +62,7 @@ class BenchBoard(StandIn):
         super().__init__(emulated=emulated)
         self.files, self._times = dict(files), times
         self.processes = 0
+        self.thermal: dict[str, Any] | None = None
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
         if argv[0] == "cat":
@@ -89,7 +90,7 @@ class BenchBoard(StandIn):
             ms = {"decode": 1.5, "preprocess": 0.5, "inference": inference}
             results.append({"image": images[n], "class": "ok", "index": 0, "ms": ms})
         answer = {"version": 1, "command": "run", "model": "small", "load_ms": 31.5}
-        return answer | {"threads": threads, "results": results}
+        return answer | {"threads": threads, "results": results, "thermal": self.thermal}
 
     def _said(self, argv: Sequence[str], text: str) -> Result:
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
@@ -145,6 +146,23 @@ def test_figures_are_given_as_far_as_the_runs_support_them(
         "latency, measured": Verdict.PASSED,
     }
     require_good(report)
+
+
+@pytest.mark.parametrize(
+    ("least", "label"), [(1.0, "measured"), (0.55, "throttled")], ids=["cool", "paced"]
+)
+def test_times_of_a_program_that_paces_itself_are_labelled(
+    releases: tuple[Release, Release], least: float, label: str
+) -> None:
+    board = BenchBoard(SYSTEM | SENSORS)
+    board.thermal = THERMAL | {"effort": least, "least_effort": least}
+
+    process = bench_of(board, releases[0]).run().processes[0]
+
+    assert process.label == label
+    assert [sign.partition(":")[0] for sign in process.throttled] == (
+        ["paced by edge-infer"] if least < 1 else []
+    )
 
 
 def test_times_of_a_throttled_board_are_labelled_and_in_no_other_s_figures(

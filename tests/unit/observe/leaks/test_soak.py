@@ -18,7 +18,7 @@ from edgewright.observe.bench.measure import DirectRelease
 from edgewright.observe.leaks import soak as soaks
 from edgewright.observe.leaks.report import require_steady
 from edgewright.observe.leaks.soak import SAMPLE, Sample, Soak, parse_samples
-from tests.boards import BENCH, StandIn, make_release
+from tests.boards import BENCH, THERMAL, StandIn, make_release
 from tests.schemas import require_valid
 
 LATENCY = {"min": 100.0, "median": 100.0, "p95": 100.0, "p99": 100.0, "max": 100.0}
@@ -36,16 +36,20 @@ class SoakedBoard(StandIn):
         self._taken, self._running = 0, False
         self._enough = threading.Event()
         self.latency = LATENCY
+        self.heap: dict[str, object] | None = BENCH["heap"]
+        self.thermal: dict[str, object] | None = None
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
         if argv[0] == "sh":
             return Result(argv=tuple(argv), returncode=0, stdout=self._sample(), stderr="")
-        if argv[-1] != "3":  # not the first look at the time of an inference
+        if argv[-1] != str(soaks.FIRST_RUNS):  # not the first look at the time of an inference
             self._running = True
             assert self._enough.wait(20)
             if self._is_lost:
                 raise ConnectionLostError("board.test", "connection lost")
-        text = json.dumps(BENCH | {"latency_ms": self.latency})
+        text = json.dumps(
+            BENCH | {"latency_ms": self.latency, "heap": self.heap, "thermal": self.thermal}
+        )
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
 
     def _sample(self) -> str:
@@ -76,7 +80,7 @@ def test_a_planted_leak_is_found_and_ends_with_4(soak: Callable[[SoakedBoard], S
 
     require_valid("soak", report.to_json())
     verdicts = {resource.name: resource.verdict for resource in report.resources}
-    assert verdicts == {"heap": "not judged", "resident memory": "leak", "descriptors": "steady"}
+    assert verdicts == {"heap": "steady", "resident memory": "leak", "descriptors": "steady"}
     assert report.cut is None
     with pytest.raises(CheckError, match="leaks: resident memory"):
         require_steady(report)
@@ -93,6 +97,71 @@ def test_a_program_that_keeps_what_it_has_passes_beside_a_service(
     assert memory.first >= 30_000  # not the service's
     assert report.samples >= 199
     require_steady(report)
+
+
+LEAK = 1032  # what malloc takes for 1 KiB
+NOISE = (0, 160, 400, -240, 80)  # bytes: four threads on a clean program
+
+
+def heap(leak: float, runs: int = 1, samples: int = 17) -> dict[str, object]:
+    """What `bench` tells of a process that keeps so many bytes of each inference."""
+    kept = [8_000_000 + round(leak * runs * i) + NOISE[i % len(NOISE)] for i in range(samples)]
+    return {"runs": runs, "bytes": kept}
+
+
+def test_the_heap_tells_a_leak_of_1_kib_within_16_inferences(
+    soak: Callable[[SoakedBoard], Soak],
+) -> None:
+    board = SoakedBoard(lambda n: (30_000, 12), samples=5)
+    board.heap = heap(LEAK)
+    report = soak(board).run()
+
+    memory = report.resources[0]
+    assert (memory.name, memory.verdict) == ("heap", "leak")
+    assert memory.per_1000_inferences == pytest.approx(LEAK / 1024 * 1000, rel=0.05)
+    assert report.resources[1].verdict == "not judged"
+    with pytest.raises(CheckError, match="leaks: heap"):
+        require_steady(report)
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [
+        heap(0),
+        heap(0, runs=50, samples=33),
+        {"runs": 1, "bytes": [8_000_000] * 8 + [8_300_000] * 9},  # a buffer that grew once
+        {"runs": 1, "bytes": [8_000_000 - 900 * i for i in range(17)]},
+    ],
+)
+def test_a_clean_program_keeps_its_heap(
+    soak: Callable[[SoakedBoard], Soak], clean: dict[str, object]
+) -> None:
+    board = SoakedBoard(lambda n: (30_000, 12), samples=5)
+    board.heap = clean
+
+    assert soak(board).run().resources[0].verdict == "steady"
+
+
+def test_a_release_that_does_not_tell_its_heap_is_judged_by_the_rest(
+    soak: Callable[[SoakedBoard], Soak],
+) -> None:
+    board = SoakedBoard(lambda n: (30_000, 12))
+    board.heap = None
+    heap_resource, memory, _ = soak(board).run().resources
+
+    assert heap_resource.verdict == "not judged"
+    assert "does not tell" in heap_resource.reason
+    assert memory.verdict == "steady"
+
+
+def test_processes_of_a_release_with_a_governor_end_in_time(
+    soak: Callable[[SoakedBoard], Soak],
+) -> None:
+    board = SoakedBoard(lambda n: (30_000, 12), samples=5)
+    board.thermal = THERMAL
+    report = soak(board).run()  # 200 s
+
+    assert report.processes == 3
 
 
 def test_growth_is_by_inferences_however_long_a_sample_takes(
