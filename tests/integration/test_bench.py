@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,27 @@ def test_operators_and_functions_add_up_to_the_inference(report: InstructionRepo
 
 def test_a_later_inference_costs_what_the_first_does(report: InstructionReport) -> None:
     assert report.inference == pytest.approx(report.first_inference, rel=0.01)
+
+
+@pytest.mark.nightly
+def test_the_governor_costs_next_to_nothing(
+    built: BuildReport, report: InstructionReport, tmp_path: Path
+) -> None:
+    zone = tmp_path / "sys" / "class" / "thermal" / "thermal_zone0"
+    zone.mkdir(parents=True)
+    (zone / "temp").write_text("45000\n")
+    program = instructions.program_of_release(
+        load_release(built.folder).folder,
+        load_board("a53-som", CHECKOUT.boards),
+        CHECKOUT.build("a53-som"),
+    )
+    governed = (*program.options, "--thermal-limit", "80", "--sysfs", str(tmp_path))
+
+    paced = instructions.measure(replace(program, options=governed), "a53-som", CHECKOUT.resources)
+
+    # An emulated inference takes seconds: there is a sample in each.
+    assert any("HeatSensors::read" in cost.name for cost in paced.functions)
+    assert paced.inference <= report.inference * 1.002
 
 
 @pytest.mark.nightly

@@ -324,3 +324,48 @@ def test_an_image_that_ends_its_decoder_ends_nothing_else(start: Start) -> None:
     service.drop("next.png", gray(1))
     assert "class" in service.result("next.png")
     assert service.end() == 0
+
+
+def heat(folder: Path, celsius: int) -> Path:
+    """A tree of Linux's files; returns what stands for `/`."""
+    zone = folder / "tree" / "sys" / "class" / "thermal" / "thermal_zone0"
+    zone.mkdir(parents=True, exist_ok=True)
+    (zone / "temp").write_text(f"{celsius}000\n")
+    return folder / "tree"
+
+
+def cores_of(service: Service) -> set[str]:
+    """Which cores the service's threads may run on, as Linux lists them."""
+    argv = ["docker", "exec", service.name, "sh", "-c"]
+    argv.append("grep -h Cpus_allowed_list /proc/1/task/*/status")
+    return {line.split()[1] for line in process.check(argv).stdout.splitlines()}
+
+
+def test_a_hot_board_is_slowed_down_and_gets_its_speed_back(start: Start, tmp_path: Path) -> None:
+    tree = heat(tmp_path, 85)
+    service = start("--thermal-limit", "80", "--sysfs", str(tree), "--threads", "2")
+    numbers = iter(range(1000))
+
+    def judged_by(thermal: Callable[[dict[str, Any]], bool]) -> bool:
+        """Sensors are read where there is something to infer."""
+        name = f"{next(numbers)}.png"
+        service.drop(name, gray(10))
+        assert "class" in service.result(name)
+        time.sleep(0.2)
+        return thermal(service.heartbeat["thermal"])
+
+    wait_for(lambda: judged_by(lambda thermal: thermal["effort"] == 0.1))
+    hot = service.heartbeat["thermal"]
+    assert (hot["celsius"], hot["threads"], hot["sensor"]) == (85, 1, "good")
+    assert len(cores_of(service)) == 1
+    assert all("," not in cores and "-" not in cores for cores in cores_of(service))
+
+    heat(tmp_path, 40)
+    wait_for(lambda: judged_by(lambda thermal: thermal["effort"] == 1))
+    cool = service.heartbeat["thermal"]
+    assert (cool["celsius"], cool["highest_c"], cool["least_effort"]) == (40, 85, 0.1)
+    (tmp_path / "tree" / "sys" / "class" / "thermal" / "thermal_zone0" / "temp").unlink()
+    wait_for(lambda: judged_by(lambda thermal: thermal["sensor"] == "missing"))
+    assert service.heartbeat["thermal"]["effort"] == 0.5
+    assert service.heartbeat["heap_bytes"] > 100_000
+    assert service.end() == 0
