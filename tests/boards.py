@@ -27,7 +27,7 @@ CASES = [
     {"image": "a.png", "class": "ok", "probabilities": [0.9, 0.1]},
     {"image": "b.png", "class": "defective", "probabilities": [0.2, 0.8]},
 ]
-BENCH = {
+BENCH: dict[str, Any] = {
     "version": 1,
     "command": "bench",
     "model": "small",
@@ -40,7 +40,7 @@ BENCH = {
     "heap": {"runs": 1, "bytes": [8_000_000] * 17},
     "thermal": None,
 }
-THERMAL = {
+THERMAL: dict[str, Any] = {
     "limit_c": 80,
     "sensor": "good",
     "celsius": 76.9,

@@ -272,6 +272,7 @@ class ServeAnswer(SettledAnswer):
     ms: Times | None = None
     waiting: int | None = None  # requests
     queue: int | None = None  # requests that may wait
+    thermal: Thermal | None = None
     requests: ServeCounts | None = None
 
 

@@ -1,6 +1,7 @@
 #include "edge/pacer.hpp"
 
 #include <dirent.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cmath>
@@ -18,6 +19,12 @@ cpu_set_t own_cores() {
   cpu_set_t cores;
   CPU_ZERO(&cores);
   sched_getaffinity(0, sizeof cores, &cores);
+  return cores;
+}
+
+/// Those of the process before it was paced: a model that is loaded anew finds fewer.
+const cpu_set_t& all_cores() {
+  static const cpu_set_t cores = own_cores();
   return cores;
 }
 
@@ -80,25 +87,28 @@ void set_celsius(Json report, const char* key, const std::optional<double>& cels
 }  // namespace
 
 Pacer::Pacer(double limit_c, int threads, const std::string& root)
-    : cores_(own_cores()),
-      most_threads_(std::clamp(threads, 1, std::max(1, CPU_COUNT(&cores_)))),
-      governor_(limit_c, most_threads_),
+    : most_threads_(std::clamp(threads, 1, std::max(1, CPU_COUNT(&all_cores())))),
       sensors_(root),
-      threads_(most_threads_) {}
+      governor_(limit_c, most_threads_),
+      threads_(most_threads_) {
+  const cpu_set_t cores = own_cores();
+  if (!CPU_EQUAL(&cores, &all_cores())) run_on(all_cores());
+}
 
 double Pacer::wait(const std::function<void()>& beat) {
   const double began_ms = now_ms();
+  double at_ms = began_ms;
   for (;;) {
-    const double at_ms = now_ms();
     if (at_ms >= next_sample_ms_) sample();
     const double rest_ms = ended_ms_ + work_ms_ * (1 / governor_.pace().duty - 1) - at_ms;
-    if (rest_ms <= 0) {
-      waited_ms_ += at_ms - began_ms;
-      return at_ms - began_ms;
-    }
+    if (rest_ms <= 0) break;
     if (rest_ms > sample_ms) beat();
     sleep_for(std::min(rest_ms, sample_ms));
+    at_ms = now_ms();
   }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  waited_ms_ += at_ms - began_ms;
+  return at_ms - began_ms;
 }
 
 void Pacer::worked(double ms) {
@@ -111,6 +121,7 @@ void Pacer::sample() {
   const double at_ms = now_ms();
   next_sample_ms_ = at_ms + sample_ms;
   const HeatReading reading = sensors_.read(at_ms / 1000);
+  const std::lock_guard<std::mutex> lock(mutex_);
   governor_.sample(reading, busy_ms_ / 1000);
   busy_ms_ = 0;
   ++samples_;
@@ -121,10 +132,21 @@ void Pacer::sample() {
   const int threads = governor_.pace().threads;
   if (threads == threads_) return;
   threads_ = threads;
-  run_on(threads == most_threads_ ? cores_ : first_of(cores_, threads));
+  run_on(threads == most_threads_ ? all_cores() : first_of(all_cores(), threads));
+}
+
+double Pacer::effort() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return governor_.effort();
+}
+
+std::optional<double> Pacer::celsius() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return governor_.celsius();
 }
 
 void Pacer::set_report(Json report) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
   report.set("limit_c", governor_.limit_c());
   report.set("sensor", word_for(governor_.trust()));
   set_celsius(report, "celsius", governor_.celsius());

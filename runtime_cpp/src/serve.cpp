@@ -188,7 +188,7 @@ void Server::beat() {
   if (exchange_.is_moving()) {
     const uint64_t failed = counters_[Fate::failed];
     heartbeat_.beat(static_cast<int64_t>(counters_[Fate::done] + failed),
-                    static_cast<int64_t>(failed));
+                    static_cast<int64_t>(failed), engine_->pacer.get());
   }
   replace_file(path("metrics.prom"), metrics());  // where that cannot be, its age tells
 }
@@ -408,6 +408,7 @@ std::string Server::status_document() const {
   Json top = document.top();
   top.set("model", engine_->card.name);
   set_settings(top, engine_->settings);
+  set_thermal(top, engine_->pacer.get());
   top.set("waiting", uint64_t{exchange_.waiting()});
   top.set("queue", uint64_t{counters_.queue});
   Json requests = top.object("requests");

@@ -51,7 +51,8 @@ std::string metrics_text(const Counters& counters, const Engine& engine) {
       {"queue", "gauge", "Requests that may wait.", "", static_cast<double>(counters.queue)},
       {"connections", "gauge", "Clients.", "", static_cast<double>(counters.connections)},
       {"resident_bytes", "gauge", "Resident memory.", "",
-       static_cast<double>(memory_kb("VmRSS:")) * 1024}};
+       static_cast<double>(memory_kb("VmRSS:")) * 1024},
+      {"heap_bytes", "gauge", "Allocated and not freed.", "", static_cast<double>(heap_bytes())}};
   std::string text;
   for (size_t i = 0; i < fates; ++i) {
     const std::string labels = format("{outcome=\"%s\"}", fate_names[i]);
@@ -60,6 +61,12 @@ std::string metrics_text(const Counters& counters, const Engine& engine) {
   }
   for (const auto& value : values) {
     add(text, value.name, value.type, value.help, value.labels, value.number);
+  }
+  if (engine.pacer) {
+    add(text, "effort", "gauge", "Share of full power.", "", engine.pacer->effort());
+    if (const auto celsius = engine.pacer->celsius()) {
+      add(text, "temperature_celsius", "gauge", "Of the hottest zone.", "", *celsius);
+    }
   }
   text += "# HELP edge_infer_model_info What is served.\n# TYPE edge_infer_model_info gauge\n";
   return text + "edge_infer_model_info{model=" + label_value(engine.card.name) +

@@ -1,5 +1,8 @@
 #include <sched.h>
 
+#include <ctime>
+#include <memory>
+
 #include "edge/pacer.hpp"
 #include "support.hpp"
 
@@ -103,6 +106,23 @@ TEST_CASE("a hot board waits, uses fewer cores, and gets them back") {
     }
     CHECK(cores_now() == all);
   }
+}
+
+TEST_CASE("a model that is loaded anew on a hot board begins with all cores") {
+  const int all = cores_now();
+  const Sysfs sysfs;
+  sysfs.zone(0, "95000\n");
+  auto former = std::make_unique<Pacer>(80, all, sysfs.root());
+  former->wait([] {});
+  CHECK(cores_now() == 1);
+  sysfs.zone(0, "30000\n");
+  Pacer next(80, all, sysfs.root());
+  former.reset();
+  CHECK(cores_now() == all);
+  next.wait([] {});
+  CHECK(next.effort() == 1);
+  CHECK(next.celsius() == 30);
+  CHECK(cores_now() == all);
 }
 
 TEST_CASE("whoever waits for long is heard of") {

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <sched.h>
-
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -13,7 +12,7 @@
 namespace edge {
 
 /// Holds inference to the pace of a governor: waits between two inferences, and lets fewer of the
-/// runtime's threads run at once, by the cores that the process may use.
+/// runtime's threads run at once, by the cores that the process may use. One thread infers.
 class Pacer {
  public:
   /// `root`: as of `HeatSensors`.
@@ -26,21 +25,25 @@ class Pacer {
   /// After an inference of so many milliseconds.
   void worked(double ms);
 
+  // For any thread:
   /// What the governor saw and did so far.
   void set_report(Json report) const;
+  double effort() const;
+  std::optional<double> celsius() const;  // the last that was believed
 
  private:
   void sample();
 
-  cpu_set_t cores_;   // those of the process when it began
-  int most_threads_;  // that can run at once
-  Governor governor_;
+  const int most_threads_;  // that can run at once
   HeatSensors sensors_;
-  int threads_;  // that may
   double next_sample_ms_ = 0;
   double ended_ms_ = 0;  // the last inference
   double work_ms_ = 0;   // how long it took
   double busy_ms_ = 0;   // of inference since the last sample
+
+  mutable std::mutex mutex_;  // of what other threads read:
+  Governor governor_;
+  int threads_;  // that may run at once
   double waited_ms_ = 0;
   double least_effort_ = 1;
   std::optional<double> highest_c_;
