@@ -16,7 +16,7 @@ from edgewright.cli.documents import written_files
 
 # PyTorch is an extra, and takes seconds to import: `heavy` brings what needs it when a task runs,
 # or says how to install it. So the types of all that are `Any` here.
-Arch = Annotated[str, "mobilevit-s, xs or xxs"]
+Arch = Annotated[str, "mobilevit-s, xs or xxs, or efficientnet-lite0"]
 Run = Annotated[
     str, "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
 ]
@@ -30,7 +30,7 @@ class TrainOptions:
     ] = "elpv"
     arch: Arch = "mobilevit-s"
     resolution: Annotated[int, "pixels a side, a multiple of 32"] = 256
-    epochs: Annotated[int, "length of the run"] = 60
+    epochs: Annotated[int, "length of the run; 60, or at most 20 from pretrained weights"] = 0
     minutes: Annotated[float, "length of the run by the clock, in place of epochs"] = 0.0
     resume: Annotated[bool, "go on with the run, from the step where it was interrupted"] = False
     weights: Annotated[
@@ -38,36 +38,63 @@ class TrainOptions:
         "file with weights to start from, in place of random ones; all of the run is "
         "then at the full resolution",
     ] = ""
+    pretrained: Annotated[bool, "start from ImageNet's weights (efficientnet-lite0)"] = False
+    frozen: Annotated[
+        int,
+        "stages of efficientnet-lite0, 0 to 7, that keep their first weights; what they make of "
+        "the images is computed once and kept in the run's folder",
+    ] = 3
+    loss: Annotated[str, "cross-entropy, weighted (rare classes count more) or focal"] = (
+        "cross-entropy"
+    )
+    teacher: Annotated[str, "folder of a run whose answers are imitated as well"] = ""
+    seed: Annotated[int, "of the random numbers"] = 0
     run: Run = ""
-    learning_rate: Annotated[float, "at its peak"] = 6e-4
+    learning_rate: Annotated[
+        float, "at its peak; 0.0006, or 0.0001 from pretrained weights, if not given"
+    ] = 0.0
     batch: Annotated[int, "images a step"] = 16
     threads: Threads = 2
 
 
 @task
 def train(c: Context, options: TrainOptions, json: Json = False) -> None:
-    """Train MobileViT on labelled images. Example: invoke model.train --arch=xxs --epochs=40"""
-    training, folders = heavy("train.run"), heavy("train.run_folder")
+    """Train a network on labelled images. Example: invoke model.train --arch=xxs --epochs=40"""
+    folders = heavy("train.run_folder")
     data = heavy("judge.data").load_dataset(options.dataset)
     folder = run_folder(options.run, options.arch)
-    config = training.TrainConfig(
-        checkpoint=folder.checkpoint,
-        arch=options.arch,
-        resolution=options.resolution,
-        epochs=options.epochs,
-        minutes=options.minutes or None,
-        weights=Path(options.weights) if options.weights else None,
-        learning_rate=options.learning_rate,
-        batch=options.batch,
-        threads=options.threads,
-        stages=training.FULL if options.weights else training.STAGES,
-    )
+    config = _train_config(options, folder.checkpoint)
     parts = folders.begin(folder, data, resume=options.resume)
     if not options.resume:
         _say_what_is_odd(data, parts)
+    if config.frozen:
+        say("first the frozen stages look at all images, once")
     _train(config, data, parts, folder)
     if json:
         write_document(written_files([folder.checkpoint, folder.curve]))
+
+
+def _train_config(options: TrainOptions, checkpoint: Path) -> Any:
+    configs, architectures = heavy("train.config"), heavy("train.architectures")
+    arch = architectures.full_name(options.arch)
+    adapts = arch == architectures.LITE0 and (options.pretrained or options.weights)
+    config = configs.TrainConfig(
+        checkpoint=checkpoint,
+        arch=arch,
+        resolution=options.resolution,
+        epochs=options.epochs or (20 if adapts else 60),
+        minutes=options.minutes or None,
+        weights=Path(options.weights) if options.weights else None,
+        pretrained=options.pretrained,
+        teacher=run_folder(options.teacher, arch).checkpoint if options.teacher else None,
+        loss=options.loss,
+        seed=options.seed,
+        learning_rate=options.learning_rate or (1e-4 if adapts else 6e-4),
+        batch=options.batch,
+        threads=options.threads,
+        stages=configs.FULL if options.weights else configs.STAGES,
+    )
+    return configs.fine_tuning(config, options.frozen) if adapts else config
 
 
 def _say_what_is_odd(data: Any, parts: Any) -> None:
@@ -85,7 +112,9 @@ def _say_what_is_odd(data: Any, parts: Any) -> None:
 def _train(config: Any, data: Any, parts: Any, folder: Any) -> None:
     """Train with progress on the screen; Ctrl-C ends with a saved checkpoint."""
     training = heavy("train.run")
-    earlier = training.history(folder.checkpoint) if folder.checkpoint.exists() else []
+    earlier = (
+        heavy("train.checkpoint").history(folder.checkpoint) if folder.checkpoint.exists() else []
+    )
     try:
         with _watch(folder.curve, f"{config.arch} on {data.name}", earlier) as watch:
             training.train(config, data, parts, watch)
@@ -135,11 +164,12 @@ class PruneOptions:
 @task
 def prune(c: Context, options: PruneOptions, json: Json = False) -> None:
     """Take channels away and fine-tune. Example: invoke model.prune --target-macs=1.6G"""
-    training, pruned = heavy("train.run"), heavy("train.pruned_run")
+    checkpoints, pruned = heavy("train.checkpoint"), heavy("train.pruned_run")
+    configs = heavy("train.config")
     source = run_folder(options.run, options.arch)
     target_run = run_folder(options.to or f"{source.root}-pruned", options.arch)
-    origin = training.read_checkpoint(source.checkpoint)["origin"]
-    config = training.TrainConfig(
+    origin = checkpoints.read_checkpoint(source.checkpoint)["origin"]
+    config = configs.TrainConfig(
         checkpoint=target_run.checkpoint,
         arch=origin["arch"],
         resolution=origin["resolution"],
@@ -147,7 +177,7 @@ def prune(c: Context, options: PruneOptions, json: Json = False) -> None:
         minutes=options.minutes or None,
         learning_rate=options.learning_rate,
         threads=options.threads,
-        stages=training.FULL,
+        stages=configs.FULL,
     )
     # A fine-tuning that is resumed has its pruned network in the checkpoint.
     if not options.resume:
@@ -155,7 +185,7 @@ def prune(c: Context, options: PruneOptions, json: Json = False) -> None:
         pruning = pruned.begin_pruned(source, target_run, target, config)
         say(f"before: {pruning.before}\nafter: {pruning.after}")
     data, parts = heavy("train.run_folder").data_of(
-        target_run, training.read_checkpoint(target_run.checkpoint)
+        target_run, checkpoints.read_checkpoint(target_run.checkpoint)
     )
     _train(config, data, parts, target_run)
     if json:
@@ -185,7 +215,7 @@ def pack(
 ) -> None:
     """Make a run's model folder, as a whole. Example: invoke model.pack --arch=xxs"""
     source = run_folder(run, arch)
-    origin = heavy("train.run").read_checkpoint(source.checkpoint)["origin"]
+    origin = heavy("train.checkpoint").read_checkpoint(source.checkpoint)["origin"]
     name = f"{origin['arch']}-{Path(origin['dataset']).name}"
     to = Path(folder) if folder else workspace().models / name
     packed = heavy("pack.folder").make_model_folder(source, to, say)
@@ -196,7 +226,7 @@ def pack(
 
 def run_folder(run: str, arch: str) -> Any:
     """The run's folder: the one asked for, or that of the architecture."""
-    name = heavy("train.network").full_name(arch)
+    name = heavy("train.architectures").full_name(arch)
     root = Path(run) if run else workspace().root / "build" / "model" / name
     return heavy("train.run_folder").RunFolder(root=root)
 
@@ -209,6 +239,10 @@ class _Lines:
 
     def begin(self, step: int, source: str) -> None:
         say(f"goes on after step {step}" if step else f"starts from {source}")
+
+    def head(self, accuracy: float, auc: float) -> None:
+        figures = f"accuracy {accuracy:.3f}, AUC {auc:.3f} on the validation part"
+        say(f"the last layer alone is fitted: {figures}")
 
     def step(self, tick: Any) -> None:
         """Nothing: there are thousands of steps, and a log keeps every line."""

@@ -15,9 +15,10 @@ from edgewright.model.contract.card import Card, Facts, Input, ModelFile, Output
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.judge import data as elpv
 from edgewright.model.judge.answers import Answers, judge
+from edgewright.model.judge.calibration import fit_temperature
 from edgewright.model.judge.data import ELPV, LABELS, Dataset, Split, refuse_overlap
 from edgewright.model.judge.evaluate import positive_label
-from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread
+from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread, truth
 from edgewright.model.judge.recentre import centring_shift, shift_logit
 from edgewright.model.pack.golden import make_golden
 from edgewright.model.pack.readme import readme
@@ -64,8 +65,8 @@ def export_run(run: RunFolder, out: Path, *, dynamic: bool = False) -> "Exported
     Raises UserError if the checkpoint or its data are not usable.
     """
     # Here, not at the top: torch takes seconds to import, and quantizing needs none of it.
+    from edgewright.model.train.checkpoint import load_network, read_checkpoint
     from edgewright.model.train.export import OPSET, Exported, export, parity
-    from edgewright.model.train.run import load_network, read_checkpoint
 
     saved = read_checkpoint(run.checkpoint)
     dataset, data = data_of(run, saved)
@@ -89,7 +90,7 @@ def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
 
     The folder is filled aside and renamed: whoever reads it sees the old one or the new one.
     """
-    from edgewright.model.train.run import facts, read_checkpoint
+    from edgewright.model.train.checkpoint import facts, read_checkpoint
 
     exported = export_run(run, run.fp32)
     progress(f"exported; logits differ from PyTorch by {exported.difference:.1e} at most")
@@ -111,7 +112,9 @@ def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
 def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink) -> Card:
     out = folder / "model.onnx"
     candidates = choose_recipe(fp32, parts, card, out, progress)
-    shift = centre(out, parts.validation, card)  # on validation images, never on those that judge
+    # On validation images, never on those that judge; the temperature moves what is centred.
+    card = with_temperature(card, out, parts.validation)
+    shift = centre(out, parts.validation, card)
     positive = positive_label(card.labels)
     before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
     progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
@@ -150,6 +153,15 @@ def choose_recipe(
     return candidates
 
 
+def with_temperature(card: Card, model: Path, validation: Dataset) -> Card:
+    """The card with the temperature at which a network's answers to the validation part mean what
+    they say."""
+    answers = judge(model, validation, card, positive_label(card.labels))
+    temperature = fit_temperature(answers.probabilities, np.asarray(truth(validation), np.int64))
+    output = card.output.model_copy(update={"temperature": round(temperature, 3)})
+    return card.model_copy(update={"output": output})
+
+
 def centre(model: Path, validation: Dataset, card: Card) -> float:
     """Shift the answers of an INT8 network until their mean on the validation part is the share
     of defects there; return the shift. A network of more than two labels stays as it is."""
@@ -157,7 +169,8 @@ def centre(model: Path, validation: Dataset, card: Card) -> float:
         return 0.0
     positive = positive_label(card.labels)
     answers = judge(model, validation, card, positive)
-    shift = centring_shift(answers.defect, float(answers.truth.mean()))
+    # Of a logit that the temperature has not divided yet.
+    shift = card.output.temperature * centring_shift(answers.defect, float(answers.truth.mean()))
     shift_logit(model, positive, shift)
     return shift
 

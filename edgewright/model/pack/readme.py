@@ -100,10 +100,11 @@ def _caveat(card: Card) -> str:
 
 def _reproduction(card: Card) -> str:
     arch = card.training["architecture"]
+    pretrained = " --pretrained" if str(card.training["from"]).startswith("ImageNet") else ""
     lines = [
         "```",
         "pip install -e '.[model]'",
-        f"invoke model.train --arch={arch}",
+        f"invoke model.train --arch={arch}{pretrained}",
         f"invoke model.pack --arch={arch}",
         "```",
         "This makes another network, not these weights: the length of a run and its interruptions "

@@ -19,7 +19,7 @@ from edgewright.model.importer.classifier import CARD
 from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.judge.data import ELPV, load_elpv, refuse_overlap, split
 from edgewright.model.judge.masked import is_mask
-from edgewright.model.judge.task_judge import JudgedCard, Metric, judge_of
+from edgewright.model.judge.task_judge import JudgedCard, Metric, TaskJudge, judge_of
 from edgewright.model.pack.preview import write_answers
 from edgewright.model.pack.task_golden import find_cases, spread_cases, write_task_golden
 from edgewright.model.quantize.calibrate import Calibration, calibrate
@@ -116,42 +116,15 @@ def quantize_task(
     judge = judge_of(card, request.held_out)
     chosen_images = _calibration_images(request)
     refuse_overlap(chosen_images, judge.images, request.calibration, "held-out images")
-    compared = [load_input(path, card) for path in _spread(judge.images, COMPARED)]
-    expected = _outputs(source, compared)
     with new_folder(request.out) as folder, TemporaryDirectory() as scratch:
-
-        def collect(path: Path) -> Calibration:
-            say(f"ranges of {len(chosen_images)} images")
-            return calibrate(path, (load_input(image, card) for image in chosen_images))
-
-        def judge_candidate(path: Path, recipe: Recipe, base: Prepared) -> TaskCandidate:
-            candidate = TaskCandidate(
-                name=str(recipe),
-                recipe=recipe,
-                base=base,
-                path=path,
-                figure=judge.measure(path),
-                distance=_distance(expected, _outputs(path, compared)),
-            )
-            say(f"{candidate.name}: {judge.metric} {candidate.figure:.4f}")
-            return candidate
-
-        trials = Trials(
-            folder=Path(scratch),
-            calibrate=collect,
-            judge=judge_candidate,
-            noise_inputs=lambda: [
-                load_input(path, card) for path in _spread(chosen_images, NOISE_IMAGES)
-            ],
-            progress=say,
-        )
+        trials = _trials(card, judge, chosen_images, source, Path(scratch), say)
         prepared = prepare(source, Path(scratch) / "prepared.onnx")
         fp32 = MeasuredNetwork(name="FP32", path=source, figure=judge.measure(source), distance=0.0)
         say(f"FP32: {judge.metric} {fp32.figure:.4f}")
-        base = Prepared(path=prepared, calibration=collect(prepared))
+        base = Prepared(path=prepared, calibration=trials.calibrate(prepared))
         new = search(trials, base) if request.sweep else try_recipes(trials, base, [DEFAULT])
         every: list[MeasuredNetwork] = [fp32, *new]
-        fp32, *judged = with_costs(every, compared[0], count_instructions)
+        fp32, *judged = with_costs(every, load_input(judge.images[0], card), count_instructions)
         candidates = [network for network in judged if isinstance(network, TaskCandidate)]
         chosen, reason = choose(fp32, candidates, request.budget, judge.metric)
         report = TaskQuantized(
@@ -169,6 +142,45 @@ def quantize_task(
         networks = {"FP32": source, "INT8": chosen.path}
         write_answers(networks, card, _spread(judge.images, DRAWN), folder / "answers.png")
     return report
+
+
+def _trials(
+    card: JudgedCard,
+    judge: TaskJudge,
+    calibration: Sequence[Path],
+    fp32: Path,
+    scratch: Path,
+    say: LineSink,
+) -> Trials[TaskCandidate]:
+    """How recipes are tried: ranges of the calibration images, judged on those of the judge."""
+    compared = [load_input(path, card) for path in _spread(judge.images, COMPARED)]
+    expected = _outputs(fp32, compared)
+
+    def collect(path: Path) -> Calibration:
+        say(f"ranges of {len(calibration)} images")
+        return calibrate(path, (load_input(image, card) for image in calibration))
+
+    def judge_candidate(path: Path, recipe: Recipe, base: Prepared) -> TaskCandidate:
+        candidate = TaskCandidate(
+            name=str(recipe),
+            recipe=recipe,
+            base=base,
+            path=path,
+            figure=judge.measure(path),
+            distance=_distance(expected, _outputs(path, compared)),
+        )
+        say(f"{candidate.name}: {judge.metric} {candidate.figure:.4f}")
+        return candidate
+
+    return Trials(
+        folder=scratch,
+        calibrate=collect,
+        judge=judge_candidate,
+        noise_inputs=lambda: [
+            load_input(path, card) for path in _spread(calibration, NOISE_IMAGES)
+        ],
+        progress=say,
+    )
 
 
 def _write(

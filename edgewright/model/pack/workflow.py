@@ -39,7 +39,7 @@ from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
 from edgewright.model.quantize.recipe import DEFAULT, require_fp32
 from edgewright.model.quantize.search import InstructionCounter
-from edgewright.model.quantize.sweep import Bench, Rival
+from edgewright.model.quantize.sweep import Bench, Rival, SweepResult
 from edgewright.model.quantize.sweep_report import SweepReport
 
 COMPARED_IMAGES = 4  # on which a rewritten network must answer as the source does
@@ -109,16 +109,20 @@ def quantize(
         )
         result = sweep.run(bench, None if request.sweep else [DEFAULT], request.budget)
         report = sweep_report.make_report(result, bench, request.budget)
-        packed = sweep_report.write_model(result.chosen, card, bench, folder)
-        try:
-            golden = make_golden(packed, card, result.chosen.answers)
-            for line in golden.left_out:
-                progress(f"golden set: {line}")
-        except UserError as fault:  # a network that is seldom right is still worth its report
-            progress(f"no golden set, which invoke build needs: {fault.problem}")
-        (folder / "sweep.json").write_text(report.model_dump_json(indent=1) + "\n")
-        (folder / "report.html").write_text(page.render(report, sweep_report.pictures(result)))
+        _write(folder, result, report, bench)
     return report
+
+
+def _write(folder: Path, result: SweepResult, report: SweepReport, bench: Bench) -> None:
+    packed = sweep_report.write_model(result.chosen, bench.card, bench, folder)
+    try:
+        golden = make_golden(packed, bench.card, result.chosen.answers)
+        for line in golden.left_out:
+            bench.progress(f"golden set: {line}")
+    except UserError as fault:  # a network that is seldom right is still worth its report
+        bench.progress(f"no golden set, which invoke build needs: {fault.problem}")
+    (folder / "sweep.json").write_text(report.model_dump_json(indent=1) + "\n")
+    (folder / "report.html").write_text(page.render(report, sweep_report.pictures(result)))
 
 
 def judging(

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from edgewright.model.judge.figures import BLUE, GREEN, ORANGE, write_svg
-from edgewright.model.train.run import Epoch
+from edgewright.model.train.checkpoint import Epoch
 
 
 def draw_curve(epochs: Sequence[Epoch], title: str, out: Path) -> Path:

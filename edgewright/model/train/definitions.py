@@ -106,66 +106,57 @@ OURS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
-def _transformers(definition: str, labels: int) -> nn.Module:
-    """Small configurations: what counts is the graph."""
-    import transformers as hf
+# Classes of transformers with small configurations: what counts is the graph.
+_TRANSFORMERS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "segformer": (
+        "SegformerForSemanticSegmentation",
+        {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 32, 64, 96], "decoder_hidden_size": 64},
+    ),
+    "mobilevit": (
+        "MobileViTForImageClassification",
+        {
+            "hidden_sizes": [64, 80, 96],
+            "neck_hidden_sizes": [16, 16, 24, 48, 64, 80, 320],
+            "expand_ratio": 2.0,
+        },
+    ),
+    "bert": (
+        "BertForSequenceClassification",
+        {
+            "vocab_size": 1000,
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 512,
+            "num_labels": 4,
+            "attn_implementation": "eager",
+        },
+    ),
+    "wav2vec2": (
+        "Wav2Vec2ForSequenceClassification",
+        {
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 128,
+            "conv_dim": (32, 32, 32),
+            "conv_stride": (5, 4, 4),
+            "conv_kernel": (10, 8, 8),
+            "num_labels": 4,
+            "classifier_proj_size": 32,
+            "attn_implementation": "eager",
+        },
+    ),
+}
 
-    kinds: Mapping[str, Callable[[], nn.Module]] = {
-        "segformer": lambda: TransformersOutput(
-            hf.SegformerForSemanticSegmentation(
-                hf.SegformerConfig(
-                    num_labels=labels or 3,
-                    depths=[1, 1, 1, 1],
-                    hidden_sizes=[16, 32, 64, 96],
-                    decoder_hidden_size=64,
-                )
-            ),
-            "logits",
-        ),
-        "mobilevit": lambda: TransformersOutput(
-            hf.MobileViTForImageClassification(
-                hf.MobileViTConfig(
-                    num_labels=labels,
-                    hidden_sizes=[64, 80, 96],
-                    neck_hidden_sizes=[16, 16, 24, 48, 64, 80, 320],
-                    expand_ratio=2.0,
-                )
-            ),
-            "logits",
-        ),
-        "bert": lambda: TransformersOutput(
-            hf.BertForSequenceClassification(
-                hf.BertConfig(
-                    vocab_size=1000,
-                    hidden_size=128,
-                    num_hidden_layers=2,
-                    num_attention_heads=2,
-                    intermediate_size=512,
-                    num_labels=4,
-                    attn_implementation="eager",
-                )
-            ),
-            "logits",
-        ),
-        "wav2vec2": lambda: TransformersOutput(
-            hf.Wav2Vec2ForSequenceClassification(
-                hf.Wav2Vec2Config(
-                    hidden_size=64,
-                    num_hidden_layers=2,
-                    num_attention_heads=2,
-                    intermediate_size=128,
-                    conv_dim=(32, 32, 32),
-                    conv_stride=(5, 4, 4),
-                    conv_kernel=(10, 8, 8),
-                    num_labels=4,
-                    classifier_proj_size=32,
-                    attn_implementation="eager",
-                )
-            ),
-            "logits",
-        ),
-    }
-    return kinds[definition]()
+
+def _transformers(definition: str, labels: int) -> nn.Module:
+    import transformers
+
+    name, configuration = _TRANSFORMERS[definition]
+    network = getattr(transformers, name)
+    config = network.config_class(**({"num_labels": labels or 3} | dict(configuration)))
+    return TransformersOutput(network(config), "logits")
 
 
 class _Idle(type):

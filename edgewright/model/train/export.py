@@ -17,7 +17,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import replacing
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.session import IR_VERSION, open_session
-from edgewright.model.train.network import Attention
+from edgewright.model.train.mobilevit import Attention
 
 OPSET = 17
 TOLERANCE = 1e-3  # in a logit, between PyTorch and ONNX Runtime

@@ -38,7 +38,7 @@ class Lite0(nn.Module):  # type: ignore[misc, unused-ignore]
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _convolve(1, STEM, 3, stride=2)
+        self.stem = convolve(1, STEM, 3, stride=2)
         stages, channels = [], STEM
         for expansion, width, repeats, stride, kernel in STAGES:
             blocks = []
@@ -68,10 +68,10 @@ class _Block(nn.Module):  # type: ignore[misc, unused-ignore]
     def __init__(self, channels: int, width: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         inner = channels * expansion
-        expand = [_convolve(channels, inner, 1)] if expansion > 1 else []
+        expand = [convolve(channels, inner, 1)] if expansion > 1 else []
         self.layers = nn.Sequential(
             *expand,
-            _convolve(inner, inner, kernel, stride=stride, groups=inner),
+            convolve(inner, inner, kernel, stride=stride, groups=inner),
             nn.Conv2d(inner, width, 1, bias=False),
             nn.BatchNorm2d(width, eps=1e-3),
         )
@@ -82,7 +82,7 @@ class _Block(nn.Module):  # type: ignore[misc, unused-ignore]
         return features + result if self.is_residual else result
 
 
-def _convolve(
+def convolve(
     channels: int, width: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """Padded alike on all sides: TensorFlow's uneven padding would be a node of its own."""
@@ -93,8 +93,11 @@ def _convolve(
     )
 
 
-def load_imagenet(network: Lite0) -> None:
-    """Load the package's weights. Raises UserError if it is not installed."""
+def load_imagenet(network: nn.Module) -> None:
+    """Load the package's weights into a Lite0, or one and the layer behind it.
+
+    Raises UserError if the package is not installed.
+    """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(PACKAGE, "is not installed", next="pip install 'edgewright[model]'")

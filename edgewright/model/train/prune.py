@@ -23,12 +23,12 @@ from transformers.models.mobilevit.modeling_mobilevit import (
 )
 
 from edgewright.base.errors import UserError
-from edgewright.model.train.network import Attention, Network
+from edgewright.model.train.mobilevit import Attention, MobileViT
 
 MULTIPLE = 8
 DEEPEST = 0.75  # of a layer's channels that may go
 ROUNDS = 6  # of the bisection: the share is found to about a hundredth
-Losses = Callable[[Network], Iterable[torch.Tensor]]  # of a few images, batch by batch
+Losses = Callable[[MobileViT], Iterable[torch.Tensor]]  # of a few images, batch by batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Target:
         return ", ".join(macs + size)
 
 
-def prune(network: Network, target: Target, losses: Losses, size: int) -> Network:
+def prune(network: MobileViT, target: Target, losses: Losses, size: int) -> MobileViT:
     """A copy without as many channels as the target demands, and no more.
 
     `losses` gives the losses of a few training images; MACs are counted at resolution `size`.
@@ -83,7 +83,7 @@ def prune(network: Network, target: Target, losses: Losses, size: int) -> Networ
     return _largest(network, target, size, smallest)
 
 
-def _largest(network: Network, target: Target, size: int, smallest: Network) -> Network:
+def _largest(network: MobileViT, target: Target, size: int, smallest: MobileViT) -> MobileViT:
     """The largest network that meets the target, by bisection of the share that goes."""
     best, low, high = smallest, 0.0, DEEPEST
     for _ in range(ROUNDS):
@@ -96,7 +96,7 @@ def _largest(network: Network, target: Target, size: int, smallest: Network) -> 
     return best
 
 
-def _without(network: Network, share: float, size: int) -> Network:
+def _without(network: MobileViT, share: float, size: int) -> MobileViT:
     """A copy without that share of the inner channels: those that matter least."""
     copy = deepcopy(network)
     for original, copied in zip(network.parameters(), copy.parameters(), strict=True):
@@ -107,7 +107,7 @@ def _without(network: Network, share: float, size: int) -> Network:
     return copy
 
 
-def cost_of(network: Network, size: int) -> Cost:
+def cost_of(network: MobileViT, size: int) -> Cost:
     """The cost of one inference of one image (1, 1, size, size)."""
     device = next(network.parameters()).device
     with _counting_macs(network) as counts, torch.inference_mode():
@@ -116,7 +116,7 @@ def cost_of(network: Network, size: int) -> Cost:
     return Cost(macs=sum(counts), bytes=weights)
 
 
-def _pruner(network: Network, share: float, size: int) -> torch_pruning.BasePruner:
+def _pruner(network: MobileViT, share: float, size: int) -> torch_pruning.BasePruner:
     inner = {id(layer) for layer in _inner_layers(network)}
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     device = next(network.parameters()).device
@@ -132,7 +132,7 @@ def _pruner(network: Network, share: float, size: int) -> torch_pruning.BasePrun
     )
 
 
-def _inner_layers(network: Network) -> Iterator[nn.Module]:
+def _inner_layers(network: MobileViT) -> Iterator[nn.Module]:
     """Layers whose outputs stay inside their block; a depthwise one follows its input."""
     for module in network.modules():
         if isinstance(module, MobileViTInvertedResidual):
@@ -143,7 +143,7 @@ def _inner_layers(network: Network) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def _counting_macs(network: Network) -> Iterator[list[int]]:
+def _counting_macs(network: MobileViT) -> Iterator[list[int]]:
     """Collects the MACs of every layer while the network runs."""
     counts: list[int] = []
 

@@ -11,19 +11,19 @@ from torch.nn import functional
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.model.judge.data import Sample
-from edgewright.model.train.augment import standardize
-from edgewright.model.train.network import Network
-from edgewright.model.train.prune import Cost, Losses, Target, cost_of, prune
-from edgewright.model.train.run import (
+from edgewright.model.train.arrays import load
+from edgewright.model.train.checkpoint import (
     Origin,
-    TrainConfig,
     fresh_state,
-    load,
     load_network,
     provenance,
     read_checkpoint,
     write_checkpoint,
 )
+from edgewright.model.train.config import TrainConfig
+from edgewright.model.train.mobilevit import MobileViT
+from edgewright.model.train.network import Network
+from edgewright.model.train.prune import Cost, Losses, Target, cost_of, prune
 from edgewright.model.train.run_folder import RunFolder, data_of
 
 IMAGES = 32  # of the train part; their losses tell which channels matter
@@ -53,6 +53,10 @@ def begin_pruned(run: RunFolder, to: RunFolder, target: Target, config: TrainCon
     saved = read_checkpoint(run.checkpoint)
     dataset, data = data_of(run, saved)
     network, size = load_network(run.checkpoint), saved["origin"]["resolution"]
+    if not isinstance(network, MobileViT):
+        raise UserError(
+            f"{run.checkpoint}: {saved['origin']['arch']}", "cannot be pruned: only MobileViT can"
+        )
     # Every n-th image: the part is sorted by name, and neighbours are cells of one module.
     images = data.train[:: max(1, len(data.train) // IMAGES)][:IMAGES]
     pruned = prune(network, target, _losses(images, len(dataset.labels), config), size)
@@ -78,7 +82,7 @@ def _losses(samples: tuple[Sample, ...], labels: int, config: TrainConfig) -> Lo
     part = load(samples, config.resolution, labels, config)
 
     def losses(network: Network) -> Iterator[torch.Tensor]:
-        for images, target in zip(part.images.split(BATCH), part.target.split(BATCH), strict=True):
-            yield functional.cross_entropy(network(standardize(images)), target)
+        for images, target in zip(part.inputs.plain(BATCH), part.target.split(BATCH), strict=True):
+            yield functional.cross_entropy(network(images), target)
 
     return losses

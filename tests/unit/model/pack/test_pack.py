@@ -7,11 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.model.contract.card import Card, read_card
 from edgewright.model.convert.inspect import inspect
+from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample, write_split
 from edgewright.model.pack import golden
 from edgewright.model.pack.golden import Choice
@@ -23,10 +25,11 @@ from edgewright.model.train.run_folder import RunFolder
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edgewright.model.pack.folder import export_run, make_model_folder  # noqa: E402
+from edgewright.model.pack.folder import export_run, make_model_folder, with_temperature  # noqa: E402
+from edgewright.model.train.checkpoint import Origin, fresh_state, write_checkpoint  # noqa: E402
+from edgewright.model.train.config import TrainConfig  # noqa: E402
 from edgewright.model.train.export import Exported  # noqa: E402
-from edgewright.model.train.network import Network  # noqa: E402
-from edgewright.model.train.run import Origin, TrainConfig, fresh_state, write_checkpoint  # noqa: E402
+from edgewright.model.train.mobilevit import MobileViT  # noqa: E402
 
 pytestmark = pytest.mark.model
 
@@ -60,7 +63,7 @@ def run(sliver: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     parts = run_folder.begin(found, sliver, resume=False)
     config = TrainConfig(checkpoint=found.checkpoint, arch="xxs", resolution=64)
     torch.manual_seed(0)
-    network = Network("xxs")
+    network = MobileViT("xxs")
     with torch.no_grad():
         for weight in network.parameters():
             weight += 0.05 * torch.randn_like(weight)
@@ -98,6 +101,20 @@ def test_a_model_folder_is_made_as_a_whole(packed: Packed) -> None:
     assert len(list((folder / "golden").glob("*.*g"))) == 4
     assert inspect(folder / card.file.name).types["int8"] > 900_000
     assert [path.name for path in folder.parent.iterdir()] == ["small"]
+
+
+def test_the_card_gets_the_temperature_of_the_validation_part(
+    sliver: Dataset, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that is right three times in four, and sure of it each time, is too sure."""
+    truth = np.array([sample.label for sample in sliver.samples])
+    is_right = np.arange(len(truth)) // 2 % 4 != 0
+    sure = np.where((truth == 1) == is_right, 0.99, 0.01)
+    answers = Answers(dataset=sliver, probabilities=np.stack([1 - sure, sure], axis=1), positive=1)
+    monkeypatch.setattr("edgewright.model.pack.folder.judge", lambda *_: answers)
+    temperature = with_temperature(card, Path("model.onnx"), sliver).output.temperature
+    mended = 1 / (1 + np.exp(-np.log(0.99 / 0.01) / temperature))
+    assert mended == pytest.approx(is_right.mean(), abs=0.01)
 
 
 def test_a_folder_that_cannot_be_finished_leaves_the_old_one(

@@ -20,3 +20,10 @@ def test_a_folder_of_images_has_no_licence_of_elpv() -> None:
     text = readme(card.model_copy(update={"data": own}))
     assert "ELPV" not in text
     assert "Looks at an image and answers" in text
+
+
+def test_a_pretrained_network_is_made_again_from_pretrained_weights() -> None:
+    card = read_card(FOLDERS[0] / "card.json")
+    training: Facts = card.training | {"architecture": "net", "from": "ImageNet (its package)"}
+    text = readme(card.model_copy(update={"training": training}))
+    assert "invoke model.train --arch=net --pretrained\n" in text

@@ -11,17 +11,17 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from edgewright.model.train.export import export, parity, without_division  # noqa: E402
-from edgewright.model.train.network import Network  # noqa: E402
+from edgewright.model.train.mobilevit import MobileViT  # noqa: E402
 
 pytestmark = pytest.mark.model
 IMAGES = np.random.default_rng(0).normal(size=(3, 1, 64, 64)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def stirred() -> Network:
+def stirred() -> MobileViT:
     """A network whose every weight matters."""
     torch.manual_seed(0)
-    network = Network("xxs").eval()
+    network = MobileViT("xxs").eval()
     with torch.no_grad():
         for weight in network.parameters():
             weight += 0.05 * torch.randn_like(weight)
@@ -29,18 +29,18 @@ def stirred() -> Network:
 
 
 @pytest.fixture(scope="module")
-def exported(stirred: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(stirred: MobileViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(stirred, tmp_path_factory.mktemp("exported") / "fp32.onnx", size=64)
 
 
-def test_the_scale_moves_into_the_queries(stirred: Network) -> None:
+def test_the_scale_moves_into_the_queries(stirred: MobileViT) -> None:
     image = torch.randn(1, 1, 64, 64)
     with torch.no_grad():
         before, after = stirred(image), without_division(stirred)(image)
     torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
 
 
-def test_onnx_agrees_with_pytorch(stirred: Network, exported: Path) -> None:
+def test_onnx_agrees_with_pytorch(stirred: MobileViT, exported: Path) -> None:
     assert parity(stirred, exported, IMAGES) < 1e-3
     graph = onnx.load(exported).graph
     assert [graph.input[0].name, graph.output[0].name] == ["image", "logits"]
@@ -49,7 +49,7 @@ def test_onnx_agrees_with_pytorch(stirred: Network, exported: Path) -> None:
     assert scored == ["MatMul"] * 9
 
 
-def test_a_dynamic_network_takes_any_number_of_images(stirred: Network, tmp_path: Path) -> None:
+def test_a_dynamic_network_takes_any_number_of_images(stirred: MobileViT, tmp_path: Path) -> None:
     out = export(stirred, tmp_path / "fp32.onnx", size=64, dynamic=True)
     assert onnx.load(out).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert parity(stirred, out, IMAGES) < 1e-3
@@ -59,7 +59,7 @@ def test_a_dynamic_network_takes_any_number_of_images(stirred: Network, tmp_path
 def test_another_network_is_told_by_its_answers(exported: Path) -> None:
     torch.manual_seed(1)
     with pytest.raises(UserError, match="says something else than the PyTorch network"):
-        parity(Network("xxs"), exported, IMAGES)
+        parity(MobileViT("xxs"), exported, IMAGES)
 
 
 class Strange(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]

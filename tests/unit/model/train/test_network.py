@@ -9,7 +9,8 @@ from transformers.models.mobilevit.modeling_mobilevit import (  # noqa: E402
     MobileViTSelfAttention,
 )
 
-from edgewright.model.train.network import Attention, Network, full_name  # noqa: E402
+from edgewright.model.train.architectures import full_name  # noqa: E402
+from edgewright.model.train.mobilevit import Attention, MobileViT  # noqa: E402
 
 pytestmark = pytest.mark.model
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.model
 def test_sizes_are_those_of_the_paper_without_its_thousand_classes(
     arch: str, parameters: int
 ) -> None:
-    found = sum(p.numel() for p in Network(arch).body.parameters())
+    found = sum(p.numel() for p in MobileViT(arch).body.parameters())
     assert found == pytest.approx(parameters, rel=0.002)
 
 
@@ -32,13 +33,13 @@ def test_short_and_full_names_are_the_same() -> None:
 
 def test_signals_reach_the_head_at_the_start() -> None:
     torch.manual_seed(0)
-    network = Network().train()
+    network = MobileViT().train()
     assert network.body.mobilevit(torch.randn(4, 1, 64, 64)).pooler_output.std() > 0.01
 
 
 def test_the_fused_attention_says_what_the_plain_one_says() -> None:
     torch.manual_seed(0)
-    network = Network("xxs")
+    network = MobileViT("xxs")
     config = network.body.config
     plain = MobileViTSelfAttention(config, config.hidden_sizes[0]).eval()
     patches = torch.randn(3, 10, config.hidden_sizes[0])

@@ -14,11 +14,17 @@ pytest.importorskip("transformers")
 
 from edgewright.model.contract.card import PerImage  # noqa: E402
 from edgewright.model.contract.preprocess import normalize  # noqa: E402
+from edgewright.model.train import arrays  # noqa: E402
 from edgewright.model.train import run as training  # noqa: E402
 from edgewright.model.train.activations import activation_bytes  # noqa: E402
+from edgewright.model.train.arrays import load  # noqa: E402
 from edgewright.model.train.augment import augment, standardize  # noqa: E402
-from edgewright.model.train.network import Network  # noqa: E402
-from edgewright.model.train.run import Epoch, Tick, TrainConfig, train  # noqa: E402
+from edgewright.model.train.checkpoint import Epoch, facts, history, load_network  # noqa: E402
+from edgewright.model.train.config import Stage, TrainConfig  # noqa: E402
+from edgewright.model.train.mobilevit import MobileViT  # noqa: E402
+from edgewright.model.train.run import Tick, train  # noqa: E402
+from edgewright.model.train.scores import calibrate  # noqa: E402
+from edgewright.model.train.weights import load_weights  # noqa: E402
 
 pytestmark = pytest.mark.model
 
@@ -34,6 +40,9 @@ class Watch:
 
     def begin(self, step: int, source: str) -> None:
         self.begun.append((step, source))
+
+    def head(self, accuracy: float, auc: float) -> None:
+        """Nothing to remember: `best_auc` in the checkpoint is it."""
 
     def step(self, tick: Tick) -> None:
         self.ticks.append(tick)
@@ -77,13 +86,13 @@ def test_the_loss_falls_through_the_stages(
     config: TrainConfig, dataset: Dataset, data: Split
 ) -> None:
     watch = Watch()
-    stages = (training.Stage(until=0.5, scale=0.5), training.Stage(until=1.0, scale=1.0))
+    stages = (Stage(until=0.5, scale=0.5), Stage(until=1.0, scale=1.0))
     longer = replace(config, epochs=4, resolution=64, stages=stages)
     train(longer, dataset, data, watch)
     assert [epoch.size for epoch in watch.epochs] == [32, 32, 64, 64]
     assert np.mean(watch.losses[-6:]) < np.mean(watch.losses[:6]) - 0.02
-    assert training.history(config.checkpoint) == watch.epochs
-    told = training.facts(config.checkpoint)
+    assert history(config.checkpoint) == watch.epochs
+    told = facts(config.checkpoint)
     assert (told["architecture"], told["from"]) == ("mobilevit-xxs", "scratch")
     assert told["resolutions"] == [32, 64]
 
@@ -101,7 +110,7 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(
     assert second.ticks[0].step == 9  # inside the second epoch
     assert first.losses + second.losses == whole.losses
     assert [epoch.auc for epoch in first.epochs + second.epochs] == [e.auc for e in whole.epochs]
-    pairs = [training.load_network(c.checkpoint).state_dict() for c in (config, cut)]
+    pairs = [load_network(c.checkpoint).state_dict() for c in (config, cut)]
     assert all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
 
 
@@ -109,7 +118,7 @@ def test_an_interrupted_run_goes_on_with_the_same_numbers(
 def test_batch_statistics_measured_anew_are_kept_where_they_serve_better(
     kept: bool, config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured: list[Network] = []
+    measured: list[MobileViT] = []
     monkeypatch.setattr(training, "settle", lambda network, _: measured.append(network))
     monkeypatch.setattr(
         training,
@@ -117,7 +126,7 @@ def test_batch_statistics_measured_anew_are_kept_where_they_serve_better(
         lambda network, _: (0.5, 0.9 if (network in measured) == kept else 0.8),
     )
     monkeypatch.setattr(training, "calibrate", lambda network, _: centred.append(network))
-    centred: list[Network] = []
+    centred: list[MobileViT] = []
     train(replace(config, epochs=1), dataset, data, Watch())
     assert (centred == measured) == kept
 
@@ -174,32 +183,32 @@ def test_a_checkpoint_of_another_run_is_refused(
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        training.load_network(tmp_path / "none.pt")
+        load_network(tmp_path / "none.pt")
     torn = tmp_path / "torn.pt"
     torn.write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(UserError, match="is not a checkpoint of this program"):
-        training.load_network(torn)
+        load_network(torn)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    state = Network("xxs").state_dict()
+    state = MobileViT("xxs").state_dict()
     state["body.classifier.bias"][0] = float("nan")
     path = tmp_path / "nan.pt"
     torch.save(state, path)
     with pytest.raises(UserError) as caught:
-        training.load_weights(Network("xxs"), path)
+        load_weights(MobileViT("xxs"), path)
     assert "hold values that are not finite\n  body.classifier.bias" in str(caught.value)
 
 
 def test_given_weights_are_taken_where_they_fit(tmp_path: Path) -> None:
     """Names without our prefix, colours in the first layer, a head of another size."""
-    state = {name.removeprefix("body."): v for name, v in Network("xxs").state_dict().items()}
+    state = {name.removeprefix("body."): v for name, v in MobileViT("xxs").state_dict().items()}
     stem = "mobilevit.conv_stem.convolution.weight"
     state[stem] = state[stem].repeat(1, 3, 1, 1)
     state["classifier.weight"] = torch.zeros(1000, 320)
     torch.save(state, tmp_path / "given.pt")
-    network = Network("xxs")
-    told = training.load_weights(network, tmp_path / "given.pt")
+    network = MobileViT("xxs")
+    told = load_weights(network, tmp_path / "given.pt")
     assert re.fullmatch(r"given\.pt; 1 of \d+ tensors did not fit", told)
     taken = network.state_dict()[f"body.{stem}"]
     torch.testing.assert_close(taken, state[stem].sum(1, keepdim=True))
@@ -209,31 +218,29 @@ def test_a_run_starts_from_another_ones_averaged_weights(
     config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
 ) -> None:
     train(replace(config, epochs=1), dataset, data, Watch())
-    network, watch = Network("xxs"), Watch()
-    assert (
-        training.load_weights(network, config.checkpoint) == "mobilevit-xxs, 1 epochs from scratch"
-    )
-    kept = training.load_network(config.checkpoint).state_dict()
+    network, watch = MobileViT("xxs"), Watch()
+    assert load_weights(network, config.checkpoint) == "mobilevit-xxs, 1 epochs from scratch"
+    kept = load_network(config.checkpoint).state_dict()
     assert all(torch.equal(kept[name], value) for name, value in network.state_dict().items())
     other = replace(config, weights=config.checkpoint, checkpoint=tmp_path / "on.pt", epochs=1)
     train(other, dataset, data, watch)
     assert watch.begun == [(0, "mobilevit-xxs, 1 epochs from scratch")]
-    assert training.facts(other.checkpoint)["from"] == "mobilevit-xxs, 1 epochs from scratch"
+    assert facts(other.checkpoint)["from"] == "mobilevit-xxs, 1 epochs from scratch"
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="has no tensor that fits"):
-        training.load_weights(Network("xxs"), tmp_path / "other.pt")
+        load_weights(MobileViT("xxs"), tmp_path / "other.pt")
     (tmp_path / "torn.pt").write_bytes(b"torn")
     with pytest.raises(UserError, match="holds no weights"):
-        training.load_weights(Network("xxs"), tmp_path / "torn.pt")
+        load_weights(MobileViT("xxs"), tmp_path / "torn.pt")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(
     config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "augment", lambda images: images * float("nan"))
+    monkeypatch.setattr(arrays, "augment", lambda images: images * float("nan"))
     with pytest.raises(UserError, match="step 0: the loss is not finite"):
         train(config, dataset, data, Watch())
     assert not config.checkpoint.exists()
@@ -248,7 +255,7 @@ def test_too_little_memory_is_told_before_it_runs_out(
 
 
 def test_memory_for_activations_grows_with_the_image() -> None:
-    network = Network("xxs")
+    network = MobileViT("xxs")
     small, large = (activation_bytes(network, size) for size in (64, 128))
     assert 2**20 < small < 2**25
     assert large == 4 * small
@@ -281,11 +288,11 @@ def test_the_mean_probability_becomes_the_share_of_defects(
     config: TrainConfig, data: Split
 ) -> None:
     torch.manual_seed(0)
-    network = Network("xxs").eval()
-    held = training.load(data.train, 64, 2, config)
-    training.calibrate(network, held)
+    network = MobileViT("xxs").eval()
+    held = load(data.train, 64, 2, config)
+    calibrate(network, held)
     with torch.no_grad():
-        scores = network(standardize(held.images)).softmax(1)[:, 1]
+        scores = network(next(held.inputs.plain(len(held.labels)))).softmax(1)[:, 1]
     assert float(scores.mean()) == pytest.approx(float(held.labels.double().mean()), abs=1e-3)
 
 
@@ -296,5 +303,5 @@ def test_three_classes_of_a_folder_train_too(
     dataset = Dataset(name="folder", labels=("a", "b", "c"), samples=three)
     watch = Watch()
     train(replace(config, epochs=1), dataset, split(three), watch)
-    assert training.load_network(config.checkpoint)(torch.zeros(1, 1, 64, 64)).shape == (1, 3)
+    assert load_network(config.checkpoint)(torch.zeros(1, 1, 64, 64)).shape == (1, 3)
     assert 0 <= watch.epochs[0].auc <= 1

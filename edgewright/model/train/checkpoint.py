@@ -1,0 +1,191 @@
+"""The checkpoint of a training run: all that training changes, and of which run it is."""
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from edgewright.base.errors import UserError
+from edgewright.base.files import replacing
+from edgewright.model.contract.card import Facts
+from edgewright.model.judge.data import Dataset, Split
+from edgewright.model.train.architectures import full_name, new_network
+from edgewright.model.train.config import TrainConfig
+from edgewright.model.train.network import Network, device_of, refuse_not_finite, reshape_like
+
+PARTS = ("network", "average", "best", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """Figures of one epoch; `seconds` counts from the start of the run."""
+
+    epoch: int
+    seconds: float
+    size: int
+    loss: float
+    accuracy: float  # of the averaged weights on the validation part, at `size`
+    auc: float
+    images_per_second: float
+
+
+@dataclass(kw_only=True)
+class State:
+    """Everything that training changes: the content of a checkpoint."""
+
+    network: Network
+    average: Network
+    best: Network  # the average when it had the highest AUC on the validation part
+    optimizer: torch.optim.Optimizer
+    seconds: float = 0.0
+    steps: int = 0
+    source: str = "scratch"  # of the first weights
+    best_auc: float = 0.0
+    stale_epochs: int = 0  # since the best
+    losses: list[float] = field(default_factory=list)  # of the epoch under way
+    epochs: list[Epoch] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The network and data of a checkpoint: a run is resumed only with equal ones."""
+
+    arch: str
+    resolution: int
+    labels: tuple[str, ...]
+    dataset: str
+    split: str  # fingerprint
+    seed: int
+    frozen: int | None = None
+    loss: str = "cross-entropy"
+    teacher: str = ""
+
+    @classmethod
+    def of(cls, config: TrainConfig, dataset: Dataset, data: Split) -> Self:
+        return cls(
+            arch=full_name(config.arch),
+            resolution=config.resolution,
+            labels=dataset.labels,
+            dataset=dataset.name,
+            split=data.fingerprint,
+            seed=config.seed,
+            frozen=config.frozen,
+            loss=config.loss,
+            teacher=str(config.teacher or ""),
+        )
+
+    def require_equal(self, saved: dict[str, Any], path: Path) -> None:
+        """Raise UserError if the origin that a checkpoint at `path` holds is another one."""
+        current = asdict(self)
+        # A checkpoint of an earlier version lacks the keys that have a default.
+        saved = {field.name: field.default for field in fields(self)} | saved
+        differing = [name for name in current if _flat(saved[name]) != _flat(current[name])]
+        if differing:
+            raise UserError(
+                str(path),
+                "is of another run",
+                facts=[
+                    f"{name}: it has {saved[name]}, asked for {current[name]}" for name in differing
+                ],
+                next="give the same options, or another --run",
+            )
+
+
+def fresh_state(config: TrainConfig, network: Network, device: torch.device) -> State:
+    """The state before the first step, from a network's weights."""
+    network = network.to(device, memory_format=torch.channels_last)
+    groups: list[dict[str, Any]] = []
+    for part, rate in network.rates():
+        # Weight decay for matrices and kernels only: it would pull scales and biases to zero.
+        matrices = [p for p in part.parameters() if p.ndim > 1]
+        vectors = [p for p in part.parameters() if p.ndim <= 1]
+        groups += [
+            {"params": matrices, "weight_decay": config.weight_decay, "rate": rate},
+            {"params": vectors, "weight_decay": 0.0, "rate": rate},
+        ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    average, best = deepcopy(network), deepcopy(network)
+    return State(network=network, average=average, best=best, optimizer=optimizer)
+
+
+def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
+    """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
+    on_gpu = device_of(state.network).type == "cuda"
+    processor = torch.cuda.get_device_name() if on_gpu else "CPU"
+    content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in PARTS}
+    content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
+    content |= {"from": state.source, "processor": processor}
+    content |= {"best_auc": state.best_auc, "stale_epochs": state.stale_epochs}
+    content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
+    with replacing(path) as aside:
+        torch.save(content, aside)
+
+
+def load_network(checkpoint: Path) -> Network:
+    """The trained network: the running average of the weights."""
+    saved = read_checkpoint(checkpoint)
+    network = rebuild(saved, saved["average"], str(checkpoint))
+    network.eval()
+    return network
+
+
+def rebuild(saved: dict[str, Any], weights: dict[str, torch.Tensor], subject: str) -> Network:
+    """The network of a checkpoint, which may be pruned, with these of its weights."""
+    refuse_not_finite(weights, subject)
+    origin = saved["origin"]
+    network = new_network(origin["arch"], len(origin["labels"]), origin.get("frozen"))
+    reshape_like(network, weights)
+    network.load_state_dict(weights)
+    return network
+
+
+def history(checkpoint: Path) -> list[Epoch]:
+    """The figures of each epoch of a run."""
+    return [Epoch(**values) for values in read_checkpoint(checkpoint)["epochs"]]
+
+
+def facts(checkpoint: Path) -> Facts:
+    """The card's field `training`."""
+    saved = read_checkpoint(checkpoint)
+    sizes = sorted({epoch["size"] for epoch in saved["epochs"]})
+    return {
+        "architecture": saved["origin"]["arch"],
+        "from": saved["from"],
+        "epochs": len(saved["epochs"]),
+        "minutes": round(saved["seconds"] / 60, 1),
+        "resolutions": list(sizes),
+        "seed": saved["origin"]["seed"],
+        "loss": saved["origin"].get("loss", "cross-entropy"),
+        "frozen_stages": saved["origin"].get("frozen"),
+        "weights": "exponential moving average",
+        "processor": saved["processor"],
+    }
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint. Raises UserError if the file is not one."""
+    if not checkpoint.exists():
+        raise UserError(str(checkpoint), "no such file", next="invoke model.train")
+    try:
+        # Weights only: a pickle from elsewhere could run code.
+        content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        content["origin"], content["epochs"]
+        # Earlier versions had no best epoch.
+        content = {"best": content["average"], "best_auc": 0.0, "stale_epochs": 0} | content
+    except Exception as error:  # the reader raises many kinds, by where a file is damaged
+        raise UserError(
+            str(checkpoint), "is not a checkpoint of this program", facts=[str(error)[:200]]
+        ) from error
+    return content
+
+
+def provenance(saved: dict[str, Any]) -> str:
+    """Where the weights of a checkpoint come from, for a report."""
+    return f"{saved['origin']['arch']}, {len(saved['epochs'])} epochs from {saved['from']}"
+
+
+def _flat(value: object) -> tuple[object, ...]:
+    """A tuple in every case: a file that was written and read again has lists for tuples."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)

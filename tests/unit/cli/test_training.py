@@ -1,0 +1,42 @@
+"""What `model.train` makes of its options."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from edgewright.cli.training import TrainOptions, _train_config
+from edgewright.model.train.config import FULL, STAGES
+
+pytestmark = pytest.mark.model
+RUN = Path("run.pt")
+
+
+def test_a_network_from_random_weights_grows_with_its_resolution() -> None:
+    config = _train_config(TrainOptions(arch="xxs"), RUN)
+    assert (config.epochs, config.learning_rate, config.stages) == (60, 6e-4, STAGES)
+    assert not config.fine_tunes
+
+
+@pytest.mark.parametrize("source", [{"pretrained": True}, {"weights": "other/run.pt"}])
+def test_good_weights_are_adapted_gently(source: dict[str, object]) -> None:
+    options = TrainOptions(arch="efficientnet-lite0", **source)  # type: ignore[arg-type]
+    config = _train_config(options, RUN)
+    assert (config.epochs, config.learning_rate, config.stages) == (20, 1e-4, FULL)
+    assert config.frozen == 3
+    assert config.patience > 0
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    options = TrainOptions(
+        arch="efficientnet-lite0", pretrained=True, frozen=0, epochs=3, learning_rate=0.01
+    )
+    config = _train_config(options, RUN)
+    assert (config.frozen, config.epochs, config.learning_rate) == (0, 3, 0.01)
+
+
+def test_a_teacher_is_the_checkpoint_of_a_run(tmp_path: Path) -> None:
+    config = _train_config(TrainOptions(arch="xxs", teacher=str(tmp_path)), RUN)
+    assert config.teacher == tmp_path / "run.pt"
