@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from edgewright.model.judge.figures import BEST, CHOSEN, COLOURS, PAGE_PARTS, inline_svg, page_axes
+from edgewright.base.page import page_templates
+from edgewright.model.judge.figures import BEST, CHOSEN, COLOURS, inline_svg, page_axes
 from edgewright.nightly.report import CellReport, Figures, NightReport
 
 
@@ -43,15 +43,9 @@ class Trend:
 
 def render(nights: Sequence[NightReport]) -> str:
     """The page of the last night; `nights` has at least that."""
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, PAGE_PARTS]),
-        autoescape=select_autoescape(["j2", "html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates(Path(__file__).parent)
     last = nights[-1]
-    return environment.get_template("index.html.j2").render(
+    return templates.get_template("index.html.j2").render(
         night=last,
         nights=list(reversed(nights)),
         cells=[(cell, _trends(cell, nights)) for cell in last.cells],

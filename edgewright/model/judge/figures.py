@@ -16,8 +16,6 @@ from edgewright.base.files import write_file
 BLUE, GREEN, ORANGE = "#0072b2", "#009e73", "#d55e00"  # told apart by colour-blind people
 SKY = "#56b4e9"
 
-PAGE_PARTS = Path(__file__).parent  # templates that pages include
-
 # The page's colours, by the names that its style sheet has for light and dark.
 INK, SOFT, LINE, FILL = "#1d2125", "#5c6670", "#dde1e5", "#d5e6ee"
 BEST, CHOSEN, OTHER, RIVAL = "#0b6e99", "#c4420e", "#9aa4ad", "#7a3e9d"

@@ -1,11 +1,12 @@
 """The page of `model.evaluate`: one HTML file that loads nothing."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from edgewright.base.page import page_templates
 from edgewright.model.judge.disturbance import DISTURBANCES, DisturbedQuality
 from edgewright.model.judge.figures import (
     BEST,
@@ -13,7 +14,6 @@ from edgewright.model.judge.figures import (
     COLOURS,
     INK,
     OTHER,
-    PAGE_PARTS,
     RIVAL,
     SOFT,
     inline_svg,
@@ -29,15 +29,9 @@ def render(
     report: EvaluationReport, pictures: Sequence[tuple[ShownMistake, str, str | None]]
 ) -> str:
     """The page. `pictures` has of each mistake its image and its heat map, as data URIs."""
-    environment = Environment(
-        loader=FileSystemLoader(PAGE_PARTS),
-        autoescape=select_autoescape(["j2", "html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates(Path(__file__).parent)
     first = report.networks[0]
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         report=report,
         first=first,
         legend=[

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from math import log10
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from edgewright.base.page import page_templates
 from edgewright.model.judge.figures import (
     BEST,
     CHOSEN,
@@ -14,7 +14,6 @@ from edgewright.model.judge.figures import (
     FILL,
     INK,
     OTHER,
-    PAGE_PARTS,
     RIVAL,
     SOFT,
     inline_svg,
@@ -29,16 +28,10 @@ LOUDEST = 60.0  # dB; what is better does not matter to the answer
 
 def render(report: SweepReport, pictures: Sequence[str]) -> str:
     """The page; `pictures` are data URIs of the first disagreements."""
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, PAGE_PARTS]),
-        autoescape=select_autoescape(["j2", "html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates(Path(__file__).parent)
     rows = [report.fp32, *report.candidates, *(rival.row for rival in report.rivals)]
     rounded = [tensor for tensor in report.noise if tensor.local is not None]
-    return environment.get_template("sweep.html.j2").render(
+    return templates.get_template("sweep.html.j2").render(
         report=report,
         rows=rows,
         first_rival=len(rows) - len(report.rivals),
