@@ -13,6 +13,7 @@ from rich.text import Text
 from edgewright.base.errors import UserError
 from edgewright.cli import screens
 from edgewright.cli.common import ERR, OUT, Json, Reach, task, write_document
+from edgewright.cli.operator_bench import measure_operators, operator_screen
 from edgewright.deploy import install, one_board, remote
 from edgewright.observe.bench.conditions import Gauge
 from edgewright.observe.bench.measure import PAIRS, Bench, Plan, beside, direct
@@ -82,14 +83,38 @@ def _seconds(text: str) -> float:
 
 
 @task
-def board(c: Context, reach: Reach, measured: Measured, json: Json = False) -> None:
+def board(
+    c: Context,
+    reach: Reach,
+    measured: Measured,
+    by: Annotated[str, "operator: the time of each, beside the instructions it executes"] = "",
+    json: Json = False,
+) -> None:
     """Measure a release on its board. Example: invoke bench.board --board=a53-som --emulated"""
+    if by:
+        board_by(by, reach, measured, json=json)
+        return
     report = measure(reach, measured)
     if json:
         write_document(report)
     else:
         OUT.print(_screen(report))
     require_good(report)
+
+
+def board_by(by: str, reach: Reach, measured: Measured, *, json: bool) -> None:
+    """Raises UserError for what nothing is measured by, and for options that would not count."""
+    if by != "operator":
+        raise UserError(f"--by={by}", "expected operator", next="--by=operator")
+    if measured != Measured(runs=measured.runs, sysfs=measured.sysfs):
+        raise UserError(
+            "--by=operator", "takes --runs and --sysfs alone", next="the same with --by and these"
+        )
+    operators = measure_operators(reach, measured.runs, measured.sysfs or "/")
+    if json:
+        write_document(operators)
+    else:
+        OUT.print(operator_screen(operators))
 
 
 def measure(reach: Reach, measured: Measured) -> BoardBench:

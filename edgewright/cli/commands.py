@@ -74,6 +74,7 @@ GROUPS = (
             "doctor": ("doctor",),
             "crash": ("crash",),
             "debug": ("debug",),
+            "profile": ("profile",),
             "report": ("report",),
             "trace": ("trace",),
             "soak": ("soak",),

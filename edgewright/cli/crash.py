@@ -16,7 +16,8 @@ from edgewright.board.symbol_store import SYMBOLS
 from edgewright.cli.common import OUT, Json, Reach, task, workspace, write_document
 from edgewright.observe.crash.explain import Explainer, group
 from edgewright.observe.crash.fetch import Fetched, fetch_crashes
-from edgewright.observe.crash.report import BoardCrashes, Cause, Crash, Frame, UnreadFile
+from edgewright.observe.crash.report import BoardCrashes, Cause, Crash, UnreadFile
+from edgewright.observe.stacks.program import Frame
 
 SHOWN_FRAMES = 24
 SHOWN_LOG = 8  # lines

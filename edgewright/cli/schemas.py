@@ -83,6 +83,7 @@ from edgewright.model.quantize.diff import DifferenceReport
 from edgewright.model.quantize.sweep_report import SweepReport
 from edgewright.nightly.report import NightReport
 from edgewright.nightly.settings import NightSettings
+from edgewright.observe.bench.operators import OperatorBench
 from edgewright.observe.bench.report import BoardBench
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
@@ -94,6 +95,7 @@ from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
 from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
+from edgewright.observe.profile.report import ProfileReport
 from edgewright.observe.report.document import ReleaseReport
 from edgewright.observe.serve_cost import ServeCost
 from edgewright.observe.startup import StartupReport
@@ -183,6 +185,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "nightly": NightReport,
+    "profile": ProfileReport,
     "release.export": ExportReport,
     "release.list": ReleaseList,
     "release.promote": ChannelReport,
@@ -236,6 +239,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
 # What a task prints instead: under another option, or where it fails before its own document.
 VARIANTS: Mapping[str, type[BaseModel]] = {
     "error": of_tasks.Failure,
+    "bench.board--by": OperatorBench,
     "bench.instructions--vs": Comparison,
     "deploy--dry-run": PlanReport,
     "deploy--many": BoardEnds[DeployReport],

@@ -24,7 +24,7 @@ from edgewright.deploy.edge_infer import (
     difference,
 )
 from edgewright.deploy.edgectl import BoardRelease
-from edgewright.deploy.remote import Result
+from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Manifest
@@ -103,7 +103,7 @@ def run(
     """
     subject, target = Subject(release=release, manifest=manifest), release.edgectl.board.target
     progress, started, clock = progress or Progress(), datetime.now(UTC), time.monotonic()
-    golden = read_golden(subject)
+    golden = read_golden(release.edgectl.board, release.folder)
     if selftest is None:
         progress.start("self-test")
         selftest = subject.infer("selftest")
@@ -193,9 +193,9 @@ class Gate:
         require_passed(self.report)
 
 
-def read_golden(subject: Subject) -> Golden:
-    """`golden/expected.json` as the board has it. Raises TargetError."""
-    path, board = f"{subject.golden}/expected.json", subject.release.edgectl.board
+def read_golden(board: Board, release: str) -> Golden:
+    """`golden/expected.json` of the folder `release` as the board has it. Raises TargetError."""
+    path = f"{release}/{GOLDEN}/expected.json"
     text = board.check(["cat", path]).stdout
     where = f"{board.target}: {path}"
     return parse_json(

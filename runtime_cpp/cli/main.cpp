@@ -5,6 +5,7 @@
 #include "edge/commands.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/options.hpp"
+#include "edge/sampler.hpp"
 
 namespace {
 
@@ -26,5 +27,12 @@ int main(int argc, char** argv) {
   if (options->command == "help") return std::fputs(edge::usage(), stdout) < 0;
   if (options->command == "version") return std::printf("edge-infer %s\n", edge::version()) < 0;
   if (!options->debug) edge::install_crash_guard(options->command);
-  return finish(edge::execute(*options));
+  if (options->samples != 0) {
+    if (const auto error = edge::start_samples(options->samples, options->command)) {
+      return finish(edge::failed(options->command, *error));
+    }
+  }
+  const auto outcome = edge::execute(*options);
+  edge::end_samples();
+  return finish(outcome);
 }

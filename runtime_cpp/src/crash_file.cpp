@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "edge/about.hpp"
+#include "edge/stack_dump.hpp"
 
 namespace edge {
 namespace {
@@ -22,30 +22,11 @@ namespace {
 constexpr size_t most_files = 8;
 // A service that ends again and again would wear out the board's flash.
 constexpr time_t seconds_between = 600;  // once there are `most_files`
-constexpr size_t line_bytes = 64;        // of a stack, so that no line crosses a page
-constexpr size_t stack_bytes = 24 << 10;
 constexpr size_t other_stack_bytes = 4 << 10;
-constexpr size_t page_bytes = 4096;
-constexpr size_t unreadable_pages = 16;  // below a stack that ran over
 constexpr size_t most_threads = 16;
-constexpr size_t most_mappings = 64;
 constexpr size_t log_bytes = 2048;
 constexpr unsigned most_seconds = 5;
 constexpr const char* suffix = ".crash";
-
-#if defined(__aarch64__)
-constexpr const char* machine = "aarch64";
-constexpr size_t register_count = 33;  // x0 to x30, sp, pc
-constexpr size_t stack_register = 31;
-#elif defined(__arm__)
-constexpr const char* machine = "arm";
-constexpr size_t register_count = 17;  // r0 to r15, cpsr
-constexpr size_t stack_register = 13;
-#else  // of the machine that runs the tests
-constexpr const char* machine = "x86_64";
-constexpr size_t register_count = 17;  // in DWARF's order, rip last
-constexpr size_t stack_register = 7;
-#endif
 
 /// What the handler needs, prepared beforehand.
 struct Place {
@@ -94,116 +75,6 @@ bool is_deployed(int release) {
 }
 
 // From here on: only what is safe inside a signal handler.
-
-/// A file that is written block by block.
-class Sink {
- public:
-  explicit Sink(int file) : file_(file) {}
-
-  void text(const char* text) {
-    for (; *text != '\0'; ++text) put(*text);
-  }
-  void put(char c) {
-    if (used_ == sizeof block_) flush();
-    block_[used_++] = c;
-  }
-  void hex(uintptr_t value) {
-    for (unsigned shift = sizeof value * 8; shift > 0;) {
-      shift -= 4;
-      digit(value >> shift);
-    }
-  }
-  void bytes(const uint8_t* bytes, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      digit(bytes[i] >> 4);
-      digit(bytes[i]);
-    }
-  }
-  void decimal(uint64_t value) {
-    char digits[21] = {};
-    size_t at = sizeof digits - 1;
-    do digits[--at] = static_cast<char>('0' + value % 10);
-    while ((value /= 10) != 0);
-    text(digits + at);
-  }
-  /// False if anything could not be written.
-  bool flush() {
-    if (write(file_, block_, used_) != static_cast<ssize_t>(used_)) is_whole_ = false;
-    used_ = 0;
-    return is_whole_;
-  }
-
- private:
-  void digit(uintptr_t value) { put("0123456789abcdef"[value & 15]); }
-
-  int file_;
-  size_t used_ = 0;
-  bool is_whole_ = true;
-  char block_[512];
-};
-
-using Registers = uintptr_t[register_count];
-
-void read_registers(const void* context, Registers& registers) {
-  const auto& machine_context = static_cast<const ucontext_t*>(context)->uc_mcontext;
-#if defined(__aarch64__)
-  for (size_t i = 0; i < 31; ++i) registers[i] = machine_context.regs[i];
-  registers[31] = machine_context.sp;
-  registers[32] = machine_context.pc;
-#elif defined(__arm__)
-  // r0 to r15 and cpsr follow each other there.
-  std::memcpy(registers, &machine_context.arm_r0, sizeof registers);
-#else
-  constexpr int order[] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
-                           REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
-                           REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
-  for (size_t i = 0; i < register_count; ++i)
-    registers[i] = static_cast<uintptr_t>(machine_context.gregs[order[i]]);
-#endif
-}
-
-/// Reads memory that may not be there: for a pipe the kernel looks first.
-class Memory {
- public:
-  Memory() {
-    if (pipe2(ends_, O_CLOEXEC) != 0) ends_[0] = ends_[1] = -1;
-  }
-  bool read_line(uintptr_t address, uint8_t (&line)[line_bytes]) const {
-    return write(ends_[1], reinterpret_cast<const void*>(address), line_bytes) == line_bytes &&
-           read(ends_[0], line, line_bytes) == line_bytes;
-  }
-
- private:
-  int ends_[2];
-};
-
-void write_stack(Sink& sink, const Memory& memory, uintptr_t top, size_t most) {
-  uint8_t line[line_bytes];
-  uintptr_t at = top & ~(line_bytes - 1);
-  for (size_t page = 0; page < unreadable_pages && !memory.read_line(at, line); ++page)
-    at = (at & ~(page_bytes - 1)) + page_bytes;
-  sink.text("stack ");
-  sink.hex(at);
-  sink.put('\n');
-  for (size_t done = 0; done < most; done += line_bytes) {
-    if (!memory.read_line(at + done, line)) break;
-    sink.bytes(line, line_bytes);
-    sink.put('\n');
-  }
-}
-
-void write_thread(Sink& sink, const Memory& memory, uint64_t id, const Registers& registers,
-                  size_t most) {
-  sink.text("thread ");
-  sink.decimal(id);
-  sink.text("\nregisters");
-  for (const uintptr_t value : registers) {
-    sink.put(' ');
-    sink.hex(value);
-  }
-  sink.put('\n');
-  write_stack(sink, memory, registers[stack_register], most);
-}
 
 Registers stopped_registers;
 volatile std::sig_atomic_t has_stopped = 0;
@@ -254,29 +125,6 @@ void write_other_threads(Sink& sink, const Memory& memory, long own) {
   if (tasks >= 0) close(tasks);
 }
 
-/// Lines of /proc/self/maps with code.
-void write_mappings(Sink& sink) {
-  sink.text("maps\n");
-  const int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  char line[256], block[512];
-  size_t length = 0, count = 0;
-  ssize_t got = 0;
-  while (maps >= 0 && (got = read(maps, block, sizeof block)) > 0) {
-    for (ssize_t i = 0; i < got; ++i) {
-      if (block[i] != '\n') {
-        if (length < sizeof line - 1) line[length++] = block[i];
-        continue;
-      }
-      line[length] = '\0';
-      length = 0;
-      if (std::strstr(line, " r-xp ") == nullptr || ++count > most_mappings) continue;
-      sink.text(line);
-      sink.put('\n');
-    }
-  }
-  if (maps >= 0) close(maps);
-}
-
 void write_log(Sink& sink, int log) {
   const off_t size = log >= 0 ? lseek(log, 0, SEEK_END) : 0;
   const off_t wanted = log_bytes;
@@ -293,13 +141,6 @@ void write_log(Sink& sink, int log) {
     }
   }
   if (length > 0) sink.put('\n');
-}
-
-void write_pair(Sink& sink, const char* key, const char* value) {
-  sink.text(key);
-  sink.put(' ');
-  sink.text(value);
-  sink.put('\n');
 }
 
 void write_cause(Sink& sink, int signal, const siginfo_t& info) {
@@ -389,10 +230,10 @@ void write_crash_file(const char* command, int signal, const siginfo_t& info, co
   read_registers(context, registers);
   Sink sink(file);
   sink.text("edgewright crash 1\n");
-  write_pair(sink, "machine", machine);
-  write_pair(sink, "command", command);
-  write_pair(sink, "release", place.release);
-  write_pair(sink, "build-id", place.build);
+  sink.pair("machine", machine);
+  sink.pair("command", command);
+  sink.pair("release", place.release);
+  sink.pair("build-id", place.build);
   write_cause(sink, signal, info);
   const Memory memory;
   const long own = syscall(SYS_gettid);

@@ -88,8 +88,9 @@ Result<Engine> open_engine(const Options& options) {
   if (!card) return card.error();
   if (auto error = file_mismatch(settings->model, file->size(), *card)) return *error;
   if (auto error = damage(*settings, *card)) return *error;
-  auto session = Session::open(settings->model, std::move(*file),
-                               {settings->threads, settings->providers, options.debug});
+  auto session = Session::open(
+      settings->model, std::move(*file),
+      {settings->threads, settings->providers, options.debug, options.operator_times});
   if (!session) return session.error();
   if (auto error = mismatch(*session, *card)) return *error;
   auto pacer = make_pacer(options, *settings);

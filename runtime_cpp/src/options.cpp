@@ -13,6 +13,7 @@ namespace {
 constexpr long max_runs = 1000000;
 constexpr long max_keep = 1000000;
 constexpr long max_queue = 64;
+constexpr long max_descriptor = 1023;
 
 constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"model", required_argument, nullptr, 'm'},
@@ -32,6 +33,8 @@ constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"user", required_argument, nullptr, 'u'},
                                    {"thermal-limit", required_argument, nullptr, 'l'},
                                    {"sysfs", required_argument, nullptr, 'y'},
+                                   {"samples", required_argument, nullptr, 'p'},
+                                   {"operator-times", required_argument, nullptr, 'T'},
                                    {"debug", no_argument, nullptr, 'D'},
                                    {"help", no_argument, nullptr, 'h'},
                                    {"version", no_argument, nullptr, 'V'},
@@ -42,9 +45,9 @@ struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {{"run", "RmtdolyD"},
-                                {"selftest", "RmgtD"},
-                                {"bench", "RmwrtilyD"},
+constexpr Command commands[] = {{"run", "RmtdolypTD"},
+                                {"selftest", "RmgtpTD"},
+                                {"bench", "RmwrtilypTD"},
                                 {"info", "RmD"},
                                 {"watch", "RmIOHkutlyD"},
                                 {"serve", "RmFqHutlyD"}};
@@ -128,6 +131,11 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
       break;
     case 'l':
       return read_thermal_limit(letter, value, options.thermal_limit);
+    case 'T':
+      options.operator_times = value;
+      break;
+    case 'p':
+      return read_number(letter, value, 1, max_descriptor, options.samples);
     case 't':
       return read_number(letter, value, 1, max_threads, options.threads);
     case 'k':
@@ -208,6 +216,8 @@ const char* usage() {
          "  --queue N       requests that may wait before others are refused (4)\n"
          "  --heartbeat F   written every 5 s while all is well\n"
          "  --user NAME     user of this board that the service is once it has read its release\n"
+         "  --samples FD    write where the CPU time goes to this file descriptor\n"
+         "  --operator-times P  write each operator's time to a file whose name starts so\n"
          "  --debug         show the runtime's log, and let a crash leave a core\n"
          "\n"
          "One JSON document on standard output, messages on standard error.\n"

@@ -111,6 +111,9 @@ void configure(Calls& call, OrtSessionOptions* options, const SessionOptions& wa
   set(kOrtSessionOptionsConfigUseORTModelBytesDirectly, "1");
   set(kOrtSessionOptionsConfigUseORTModelBytesForInitializers, "1");
   add_providers(call, options, wanted);
+  // Written when the session ends.
+  if (!wanted.operator_times.empty())
+    call(api()->EnableProfiling, options, wanted.operator_times.c_str());
 }
 
 TensorInfo describe(const char* name, const OrtTypeInfo* info) {

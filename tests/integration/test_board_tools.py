@@ -1,6 +1,7 @@
-"""gdb and strace on the full-system board, each by one command: QEMU's user mode lets nobody trace.
+"""gdb, strace, the sampler and the operators' times on the full-system board, each by one command.
 
-A minute and a half on two cores: `pytest -m nightly tests/integration/test_board_tools.py`.
+QEMU's user mode lets nobody trace. Two minutes on two cores:
+`pytest -m nightly tests/integration/test_board_tools.py`.
 """
 
 import random
@@ -16,8 +17,12 @@ from edgewright.deploy.remote import connect
 from edgewright.lab import machine as lab
 from edgewright.lab.machine import Lab
 from edgewright.lab.proof.small_releases import small_releases
+from edgewright.observe.bench.operators import OperatorBench
+from edgewright.observe.bench.report import Label
+from edgewright.observe.board_stream import Ending
 from edgewright.observe.debug.session import DebugReport
-from edgewright.observe.trace.session import Ending, TraceReport
+from edgewright.observe.profile.report import ProfileReport
+from edgewright.observe.trace.session import TraceReport
 from tests import signing
 from tests.checkout import checkout
 from tests.unit.cli.test_cli import start
@@ -111,3 +116,32 @@ def test_gdb_stops_in_the_preprocessing_and_shows_its_variables(
     assert "Breakpoint 1, edge::load_input" in output
     assert "preprocess.cpp:" in output
     assert "start = " in output
+
+
+@pytest.mark.usefixtures("som", "own_keys")
+def test_a_profile_leads_to_main_and_to_the_functions_of_the_network(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    start("profile", *ON_BOARD, "--seconds=30", f"--out={tmp_path / 'profile.html'}")
+
+    report = ProfileReport.model_validate_json(capsys.readouterr().out)
+    assert report.samples > 100
+    assert report.in_main + report.in_threads > 0.95 * report.samples
+    totals = {share.function: share.total for share in report.functions}
+    assert totals["edge::execute"] > 0.9 * report.in_main
+    assert totals["edgewright::multiply"] > 0.1 * report.samples
+    assert "main;edge::execute;" in Path(report.folded).read_text()
+    assert Path(report.page).read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.usefixtures("som", "own_keys")
+def test_operators_times_stand_beside_what_they_execute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start("bench.board", *ON_BOARD, "--by=operator")
+
+    report = OperatorBench.model_validate_json(capsys.readouterr().out)
+    assert (report.label, report.inferences) == (Label.EMULATED, 3)
+    assert "QLinearConv" in {each.operator for each in report.operators[:3]}
+    assert sum(each.nodes for each in report.operators) == len(report.nodes)
+    assert report.nodes_ms <= report.inference_ms

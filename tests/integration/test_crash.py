@@ -24,7 +24,7 @@ SOURCE = ROOT / "runtime_cpp" / "tests" / "crash" / "main.cpp"
 COMPILE = """
 set -e
 cd "$2"
-product="$1/src/crash_file.cpp $1/src/about.cpp $1/common/text.cpp"
+product="$1/src/crash_file.cpp $1/src/stack_dump.cpp $1/src/about.cpp $1/common/text.cpp"
 flags="-std=c++17 -Os -fno-exceptions -fno-rtti -I$1/include -I$1"
 flags="$flags -DEDGE_VERSION=\\"0\\" -DEDGE_LINKAGE=\\"static\\""
 "$3-g++" $flags -fno-asynchronous-unwind-tables -c "$1/tests/crash/opaque.cpp"

@@ -334,7 +334,7 @@ def plateau(readings: Sequence[Reading]) -> Reading | None:
 
 def image_paths(subject: Subject, count: int) -> list[str]:
     """Golden images of a release, in turn. Raises UserError for more than a command can name."""
-    golden = smoke.read_golden(subject)
+    golden = smoke.read_golden(subject.release.edgectl.board, subject.release.folder)
     names = [",".join(f"{subject.golden}/{file}" for file in case.files) for case in golden.cases]
     if not names:
         raise TargetError(str(subject.release.edgectl.board.target), "the golden set is empty")

@@ -1,22 +1,16 @@
 """Crash files explained by the programs and symbols of their build ids."""
 
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgewright.board.elf import read_elf
-from edgewright.board.symbol_store import debug_path, program_path
-from edgewright.board.symbols import demangle, read_symbols
-from edgewright.observe.crash.code import Code, read_code
-from edgewright.observe.crash.crash_file import PROGRAM_COUNTER, CrashFile, Machine
-from edgewright.observe.crash.lines import places
-from edgewright.observe.crash.report import Cause, Crash, CrashedThread, Frame
-from edgewright.observe.crash.unwind import Step, Unwinder, read_frame_rules
+from edgewright.observe.crash.crash_file import CrashFile
+from edgewright.observe.crash.report import Cause, Crash, CrashedThread
+from edgewright.observe.stacks.dump import PROGRAM_COUNTER, Machine
+from edgewright.observe.stacks.program import Frame, SymbolicProgram, find_program
 
-PROGRAM = "/edge-infer"
 OURS = "runtime_cpp/"
-ELF_MACHINES: dict[Machine, str] = {"arm": "ARM", "aarch64": "AARCH64"}
 # How a program ends itself: who wanted that is the first caller of another name.
 RAISING = frozenset(
     {"abort", "raise", "gsignal", "pthread_kill", "__pthread_kill", "__libc_do_syscall"}
@@ -29,17 +23,17 @@ class Explainer:
     """Looks for symbols in folders as `board/symbol_store` has them; the first one counts."""
 
     folders: Sequence[Path]
-    _unwinders: dict[Path, Unwinder] = field(default_factory=dict)
+    _programs: dict[tuple[str, Machine], SymbolicProgram | None] = field(default_factory=dict)
 
     def explain(self, crash: CrashFile, name: str, file: Path) -> Crash:
         """A crash with its frames named, as far as symbols are there.
 
         Raises UserError for symbols that are damaged.
         """
-        symbols = self._first(debug_path, crash.build_id)
-        # The file names both: a hostile board may take the build id of another machine's program.
-        if symbols is not None and read_elf(symbols).machine != ELF_MACHINES[crash.machine]:
-            symbols = None
+        build = crash.build_id, crash.machine
+        if build not in self._programs:
+            self._programs[build] = find_program(self.folders, *build)
+        program = self._programs[build]
         return Crash(
             name=name,
             file=file,
@@ -50,33 +44,9 @@ class Explainer:
             address=f"0x{crash.address:x}" if crash.code else None,
             unix_s=crash.unix_s,
             uptime_s=crash.uptime_s,
-            threads=_bare_threads(crash) if symbols is None else self._threads(crash, symbols),
+            threads=_bare_threads(crash) if program is None else _threads(crash, program),
             log=crash.log,
-            symbols=symbols,
-        )
-
-    def _first(self, place: Callable[[Path, str], Path], build_id: str) -> Path | None:
-        paths = (place(folder, build_id) for folder in self.folders)
-        return next((path for path in paths if build_id and path.is_file()), None)
-
-    def _threads(self, crash: CrashFile, symbols: Path) -> tuple[CrashedThread, ...]:
-        if symbols not in self._unwinders:
-            self._unwinders[symbols] = self._unwinder(crash, symbols)
-        unwinder = replace(self._unwinders[symbols], bias=_bias(crash, symbols))
-        steps = {thread.id: tuple(unwinder.steps(thread)) for thread in crash.threads}
-        return tuple(
-            CrashedThread(id=number, frames=frames)
-            for number, frames in _frames(steps, unwinder, symbols).items()
-        )
-
-    def _unwinder(self, crash: CrashFile, symbols: Path) -> Unwinder:
-        program = self._first(program_path, crash.build_id)
-        code = read_code(program, crash.machine) if program else Code(crash.machine, ())
-        return Unwinder(
-            machine=crash.machine,
-            code=code,
-            symbols=read_symbols(symbols),
-            rules=read_frame_rules((symbols, *([program] if program else []))),
+            symbols=program.symbols if program else None,
         )
 
 
@@ -88,36 +58,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _bias(crash: CrashFile, symbols: Path) -> int:
-    """How far from its linked addresses the program lay; 0 of one that is not relocated."""
-    if read_elf(symbols).type != "DYN":
-        return 0
-    return min(
-        (at.start - at.offset for at in crash.mappings if at.path.endswith(PROGRAM)), default=0
-    )
-
-
-def _frames(
-    steps: Mapping[int, Sequence[Step]], unwinder: Unwinder, symbols: Path
-) -> dict[int, tuple[Frame, ...]]:
-    """Frames of threads by their ids. The files are read once for all of them."""
-    linked = {step.place - unwinder.bias for of_thread in steps.values() for step in of_thread}
-    lines = places(symbols, linked)
-    functions = {address: unwinder.symbols.at(address) for address in linked}
-    names = demangle(function.name for function in functions.values() if function)
-
-    def frame(step: Step) -> Frame:
-        address = step.place - unwinder.bias
-        function, place = functions[address], lines.get(address)
-        return Frame(
-            address=f"0x{step.address:x}",
-            origin=step.origin,
-            function=names[function.name] if function else None,
-            file=place.file if place else None,
-            line=place.line if place else None,
+def _threads(crash: CrashFile, program: SymbolicProgram) -> tuple[CrashedThread, ...]:
+    stacks = [program.steps(thread, crash.mappings) for thread in crash.threads]
+    return tuple(
+        CrashedThread(id=thread.id, frames=frames)
+        for thread, frames in zip(
+            crash.threads, program.frames(stacks, crash.mappings), strict=True
         )
-
-    return {number: tuple(frame(step) for step in of_thread) for number, of_thread in steps.items()}
+    )
 
 
 def _bare_threads(crash: CrashFile) -> tuple[CrashedThread, ...]:

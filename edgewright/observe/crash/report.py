@@ -4,17 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgewright.base.schema import Document, Part, Shown
-from edgewright.observe.crash.unwind import Origin
-
-
-class Frame(Shown, Part):
-    """A function that was at work: the first one of a thread, or one that called it."""
-
-    address: str  # hex, as in the memory of the process
-    origin: Origin  # `searched`: a word of the stack that a call may have left
-    function: str | None
-    file: str | None  # as its path was at build time
-    line: int | None
+from edgewright.observe.stacks.program import Frame
 
 
 class CrashedThread(Part):

@@ -38,4 +38,3 @@ def _shown_latency(bench: BoardBench | None) -> Latency | None:
     if bench is None or bench.latency[0].label is Label.EMULATED:
         return None
     return bench.latency[0]
-

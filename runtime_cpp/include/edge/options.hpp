@@ -32,6 +32,8 @@ struct Options {
   int keep = 1000;                  // watch: results that may lie in `out`
   std::string folder;               // serve: where its sockets are
   int queue = 4;                    // serve: requests that may wait
+  std::string operator_times;       // what the name of a file with these begins with; empty: none
+  int samples = 0;                  // descriptor for samples of stacks; 0: none
   bool debug = false;               // the runtime's log, and crashes that leave a core
 };
 

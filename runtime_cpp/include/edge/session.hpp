@@ -30,6 +30,7 @@ struct SessionOptions {
   int threads = 1;                     // of the runtime, the caller's included
   std::vector<std::string> providers;  // execution providers, in the order in which they are asked
   bool debug = false;                  // let the runtime's log through
+  std::string operator_times;          // what the name of that file begins with; empty: none
 };
 
 struct OrtDeleter {

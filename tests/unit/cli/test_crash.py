@@ -14,8 +14,9 @@ from edgewright.base.files import copy_file
 from edgewright.board.symbol_store import debug_path, store_symbols
 from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.target import Target
-from edgewright.observe.crash.crash_file import CrashFile, Thread, parse_crash_file
+from edgewright.observe.crash.crash_file import CrashFile, parse_crash_file
 from edgewright.observe.crash.explain import Explainer
+from edgewright.observe.stacks.dump import Thread
 from tests.boards import StandIn
 from tests.checkout import ROOT
 from tests.schemas import require_valid

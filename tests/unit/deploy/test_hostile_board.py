@@ -234,7 +234,7 @@ def each(engineer: Engineer, board: Board) -> list[RenderableType]:
         lambda: access.explain(board, ROOT),
         lambda: service.status(board, CATALOGUE[0]),
         lambda: survey.survey(board, ROOT),
-        lambda: smoke_test.read_golden(subject),
+        lambda: smoke_test.read_golden(subject.release.edgectl.board, subject.release.folder),
         lambda: smoke_test.judge_budgets(subject.infer("bench"), manifest, board.target),
     ]
     for ask in asked:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import TargetError
-from edgewright.observe.crash.crash_file import FILE_CHARACTERS, Mapping, parse_crash_file
+from edgewright.observe.crash.crash_file import FILE_CHARACTERS, parse_crash_file
+from edgewright.observe.stacks.dump import Mapping
 from tests.unit.observe.crash.crash_files import STACK, TEXT
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from edgewright.observe.crash.explain import group, signal_name
-from edgewright.observe.crash.report import Crash, CrashedThread, Frame
+from edgewright.observe.crash.report import Crash, CrashedThread
+from edgewright.observe.stacks.program import Frame
 
 Place = tuple[str | None, str | None, int | None]
 

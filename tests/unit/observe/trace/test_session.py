@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import TargetError
+from edgewright.observe.board_stream import Ending
 from edgewright.observe.trace import session
-from edgewright.observe.trace.session import Ending, Trace, attached, follow, running, started
+from edgewright.observe.trace.session import Trace, attached, follow, running, started
 from tests.boards import LocalBoard
 
 # Takes strace's options, and writes lines to what -o names; what it runs says something too.

@@ -16,8 +16,8 @@ from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
 
 from edgewright.board.symbols import Symbols
-from edgewright.observe.crash.code import Code
-from edgewright.observe.crash.crash_file import (
+from edgewright.observe.stacks.code import Code
+from edgewright.observe.stacks.dump import (
     PROGRAM_COUNTER,
     STACK_POINTER,
     Machine,

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from edgewright.board.symbols import Function, Symbols
-from edgewright.observe.crash.code import Call, Code
-from edgewright.observe.crash.crash_file import Thread
-from edgewright.observe.crash.unwind import FrameRules, Step, Unwinder
+from edgewright.observe.stacks.code import Call, Code
+from edgewright.observe.stacks.dump import Thread
+from edgewright.observe.stacks.unwind import FrameRules, Step, Unwinder
 
 NOP = struct.pack("<I", 0xD503201F)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from elftools.elf.constants import P_FLAGS
 from elftools.elf.elffile import ELFFile
 
-from edgewright.observe.crash.crash_file import Machine
+from edgewright.observe.stacks.dump import Machine
 
 
 class Call(NamedTuple):

@@ -1,0 +1,1 @@
+"""Where `edge-infer` spends its CPU time on a board, by function."""

@@ -1,0 +1,1 @@
+"""Stacks that a board copied, and the calls that they tell with the symbols here."""

@@ -1,0 +1,102 @@
+#include "edge/sampler.hpp"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+
+#include "common/text.hpp"
+#include "edge/about.hpp"
+#include "edge/stack_dump.hpp"
+
+namespace edge {
+namespace {
+
+constexpr suseconds_t interval_us = 10000;
+constexpr size_t main_bytes = 1024;  // of main's own frame, for the call that it is in
+constexpr size_t other_stack_bytes = 8 << 10;  // measured: 2 KiB lead to a worker's first function
+
+int file = -1;
+uintptr_t main_stack = 0;
+std::optional<Memory> memory;
+std::atomic_flag writing = ATOMIC_FLAG_INIT;
+std::atomic<unsigned> dropped{0};
+
+void set_timer(suseconds_t us) {
+  const itimerval timer{{0, us}, {0, us}};
+  setitimer(ITIMER_PROF, &timer, nullptr);
+}
+
+/// How much of the stack leads to `main`, or all that may lead to a thread's first function.
+size_t depth(const Registers& registers, long thread) {
+  const uintptr_t top = registers[stack_register];
+  const bool is_main = thread == getpid() && top < main_stack;
+  return is_main ? std::min<size_t>(main_stack - top, stack_bytes) : other_stack_bytes;
+}
+
+void on_sample(int, siginfo_t*, void* context) {
+  const int error = errno;
+  if (writing.test_and_set(std::memory_order_acquire)) {
+    ++dropped;  // another thread's is being written
+  } else {
+    Registers registers;
+    read_registers(context, registers);
+    const long thread = syscall(SYS_gettid);
+    Sink sink(file);
+    write_thread(sink, *memory, static_cast<uint64_t>(thread), registers, depth(registers, thread));
+    if (!sink.flush()) set_timer(0);
+    writing.clear(std::memory_order_release);
+  }
+  errno = error;
+}
+
+}  // namespace
+
+std::optional<Error> start_samples(int descriptor, const std::string& command) {
+  if (fcntl(descriptor, F_GETFD) < 0) {
+    return Error{Exit::usage, "usage", "--samples", format("descriptor %d is not open", descriptor),
+                 "e.g. --samples 3 3>samples"};
+  }
+  file = descriptor;
+  main_stack = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) + main_bytes;
+  memory.emplace();
+  Sink sink(file);
+  sink.text("edgewright samples 1\n");
+  sink.pair("machine", machine);
+  sink.pair("command", command.c_str());
+  sink.pair("build-id", build_id().c_str());
+  sink.text("interval ");
+  sink.decimal(interval_us);
+  sink.put('\n');
+  write_mappings(sink);
+  if (!sink.flush()) return std::nullopt;
+  struct sigaction action{};
+  action.sa_sigaction = on_sample;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigaction(SIGPROF, &action, nullptr);
+  set_timer(interval_us);
+  return std::nullopt;
+}
+
+void end_samples() {
+  if (file < 0) return;
+  set_timer(0);
+  std::signal(SIGPROF, SIG_IGN);
+  while (writing.test_and_set(std::memory_order_acquire)) {  // a thread's last one
+    const timespec moment{0, 1000 * 1000};
+    nanosleep(&moment, nullptr);
+  }
+  Sink sink(file);
+  sink.text("end ");
+  sink.decimal(dropped);
+  sink.put('\n');
+  sink.flush();
+}
+
+}  // namespace edge
