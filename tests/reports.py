@@ -6,7 +6,7 @@ from edgewright.deploy.report import Check, Verdict
 from edgewright.observe.bench.conditions import Power, PowerReading, Reading
 from edgewright.observe.bench.measure import compare, latencies, spread, stages
 from edgewright.observe.bench.report import BoardBench, Label, Process
-from edgewright.observe.report.composition import CodePart, Composition
+from edgewright.observe.report.composition import Composition, FilePart
 from edgewright.observe.report.document import (
     Former,
     Ingredient,
@@ -86,10 +86,14 @@ def bench(*, sensors: bool = True) -> BoardBench:
 
 
 def report(measured: BoardBench | None) -> ReleaseReport:
-    operators = CodePart(name="operators", bytes=900, parts=(CodePart(name=HOSTILE, bytes=900),))
-    runtime = CodePart(name="ONNX Runtime", bytes=900, parts=(operators,))
+    operators = FilePart(name="operators", bytes=900, parts=(FilePart(name=HOSTILE, bytes=900),))
+    runtime = FilePart(name="ONNX Runtime", bytes=900, parts=(operators,))
     program = Composition(
-        path="bin/edge-infer", bytes=1500, parts=(runtime, CodePart(name="C library", bytes=600))
+        path="bin/edge-infer", bytes=1500, parts=(runtime, FilePart(name="C library", bytes=600))
+    )
+    convolutions = FilePart(name="Conv", bytes=700, parts=(FilePart(name=HOSTILE, bytes=700),))
+    network = Composition(
+        path="model/model.ort", bytes=1000, parts=(convolutions, FilePart(name="graph", bytes=300))
     )
     return ReleaseReport(
         board="board",
@@ -108,6 +112,8 @@ def report(measured: BoardBench | None) -> ReleaseReport:
         operators=("ai.onnx:Reshape (opset 14)",),
         programs=(program,),
         programs_reason=None,
+        network=network,
+        network_reason=None,
         metrics=(Metric(name=HOSTILE, value=0.8, low=0.7, high=0.9, former=0.7),),
         metrics_source="the model's card",
         checks=measured.budgets if measured else (),

@@ -97,6 +97,8 @@ void end_samples() {
   sink.decimal(dropped);
   sink.put('\n');
   sink.flush();
+  file = -1;
+  writing.clear(std::memory_order_release);
 }
 
 }  // namespace edge

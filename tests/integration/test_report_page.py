@@ -9,7 +9,7 @@ from edgewright.observe.report.page import render
 from tests import reports
 from tests.browser import Browser, browser
 
-CHARTS = ("treemap", "histogram", "runs", "temperature", "clock", "power")
+CHARTS = ("treemap", "network", "histogram", "runs", "temperature", "clock", "power")
 DRAWN = "document.querySelectorAll('#{} svg path').length > 3"
 
 
@@ -75,6 +75,11 @@ def test_plots_are_zoomed_and_looked_into_by_keyboard(tab: Browser, page: Path) 
     tab.wait(f"{way}.includes('ONNX Runtime') && {way}.includes('all')")
     tab.press("Escape")
     tab.wait(f"{way}.some((text) => text.startsWith('C library'))")
+
+    tab.evaluate("document.querySelector('[data-map=network]').focus()")
+    tab.press("Enter")
+    tab.wait("document.activeElement.id === 'network'")
+    tab.wait(f"{way.replace('#treemap', '#network')}.includes('Conv')")
     assert tab.complaints == []
 
 

@@ -13,7 +13,12 @@ from edgewright.build.pipeline import BuildReport
 from edgewright.deploy.report import Check, SmokeReport
 from edgewright.deploy.smoke import PROGRAM
 from edgewright.observe.bench.report import BoardBench
-from edgewright.observe.report.composition import Composition, composition, runtime_folders
+from edgewright.observe.report.composition import (
+    Composition,
+    composition,
+    network_composition,
+    runtime_folders,
+)
 from edgewright.observe.report.document import (
     Evaluation,
     Former,
@@ -58,6 +63,7 @@ def collect(inputs: ReportInputs) -> ReleaseReport:
         )
     smoke = read_record(SmokeReport, inputs.reports / "smoke.json")
     programs, programs_reason = _programs(inputs)
+    network, network_reason = _network(inputs.release)
     ingredients, ingredients_reason = _ingredients(inputs.release)
     smoke = smoke if smoke and smoke.release == manifest.id else None
     metrics, metrics_source = _metrics(inputs)
@@ -78,6 +84,8 @@ def collect(inputs: ReportInputs) -> ReleaseReport:
         operators=_operators(inputs),
         programs=programs,
         programs_reason=programs_reason,
+        network=network,
+        network_reason=network_reason,
         metrics=metrics,
         metrics_source=metrics_source,
         checks=_checks(smoke, bench),
@@ -139,6 +147,15 @@ def _programs(inputs: ReportInputs) -> tuple[tuple[Composition, ...], str | None
             return (), f"the symbols of build {build_id or 'unknown'} are not on this machine"
         programs.append(composition(path, program, symbols, folders))
     return tuple(programs), None
+
+
+def _network(release: Release | None) -> tuple[Composition | None, str | None]:
+    if release is None:
+        return None, "the release is not on this machine"
+    try:
+        return network_composition(MODEL, release.folder / MODEL), None
+    except UserError as fault:
+        return None, f"{MODEL} {fault.problem}"
 
 
 def _ingredients(release: Release | None) -> tuple[tuple[Ingredient, ...], str | None]:

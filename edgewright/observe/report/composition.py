@@ -1,4 +1,6 @@
-"""What a program is made of: the bytes of each component and source file, from its symbols.
+"""What files are made of: a program by component and source, a network by operator and node.
+
+The bytes of a program follow from its symbols.
 
 An object's local symbols follow the name of its source in the symbol table, and the assembler
 marks each stretch of code and data by such a symbol (`$t`, `$d`, `$x`: ELF for the Arm
@@ -20,13 +22,15 @@ from elftools.elf.elffile import ELFFile
 
 from edgewright.base.schema import Part, Shown
 from edgewright.board.symbols import STT_FUNC, THUMB, Symbol, symbol_table
+from edgewright.model.convert.ort_sizes import node_sizes
 
 STT_SECTION, STT_FILE = 3, 4
 SHN_LORESERVE = 0xFF00  # from here on a section's number means something else
 MERGED = "strings and tables, merged by the linker"
 FORMAT = "ELF headers and padding"
 OPERATORS = "operators"
-SMALL_BYTES = 256  # sources that take less are added up
+GRAPH = "graph: nodes, names, shapes, and constants that no node takes"
+SMALL_BYTES = 256  # sources and nodes that take less are added up
 
 ONNXRUNTIME, MLAS = "ONNX Runtime", "MLAS"
 # Component → what its functions' linked names hold; the first that fits counts.
@@ -53,20 +57,20 @@ SOURCES = (
 REGISTERED = re.compile(r"k[A-Za-z]+ExecutionProvider_([A-Za-z0-9]+)_k[A-Za-z]+Domain")
 
 
-class CodePart(Shown, Part):
-    """A component, or a part of one, down to a source file."""
+class FilePart(Shown, Part):
+    """A part of a file: a component down to its sources, or an operator down to its nodes."""
 
     name: str
     bytes: int
-    parts: tuple["CodePart", ...] = ()
+    parts: tuple["FilePart", ...] = ()
 
 
 class Composition(Shown, Part):
-    """All bytes of one program's file; the largest part first."""
+    """All bytes of one file, a program's or the network's; the largest part first."""
 
     path: str  # in the release
     bytes: int
-    parts: tuple[CodePart, ...]
+    parts: tuple[FilePart, ...]
 
 
 @dataclass(kw_only=True)
@@ -110,14 +114,30 @@ def composition(path: str, program: Path, symbols: Path, folders: Mapping[str, s
     for item in objects:
         components[item.component].append(item)
     parts = [
-        CodePart(
+        FilePart(
             name=name,
             bytes=sum(item.bytes for item in items),
             parts=_groups(items, folders) if name == ONNXRUNTIME else _sources(items),
         )
         for name, items in components.items()
     ]
-    parts.append(CodePart(name=FORMAT, bytes=total - sum(item.bytes for item in objects)))
+    parts.append(FilePart(name=FORMAT, bytes=total - sum(item.bytes for item in objects)))
+    return Composition(path=path, bytes=total, parts=_ordered(parts))
+
+
+def network_composition(path: str, model: Path) -> Composition:
+    """Of the network that is `path` in its release: constants by the operators and nodes that take
+    them, each by the first one. Raises UserError for what is no ORT-format model."""
+    operators: dict[str, Counter[str]] = defaultdict(Counter)
+    for node in node_sizes(model):
+        operators[node.operator][node.name] += node.bytes
+    parts = [
+        FilePart(name=name, bytes=nodes.total(), parts=_large_and_small(nodes, "nodes"))
+        for name, nodes in operators.items()
+        if nodes.total()
+    ]
+    total = model.stat().st_size
+    parts.append(FilePart(name=GRAPH, bytes=total - sum(part.bytes for part in parts)))
     return Composition(path=path, bytes=total, parts=_ordered(parts))
 
 
@@ -200,30 +220,35 @@ def _add_bytes(marks: Sequence[Mark], start: int, end: int, linker: CompiledObje
         owner.bytes += following - first
 
 
-def _groups(objects: Sequence[CompiledObject], folders: Mapping[str, str]) -> tuple[CodePart, ...]:
+def _groups(objects: Sequence[CompiledObject], folders: Mapping[str, str]) -> tuple[FilePart, ...]:
     """The runtime by its parts; operators by what they register."""
     groups = defaultdict[str, list[CompiledObject]](list)
     for item in objects:
         group = folders.get(item.source, "other")
         groups[OPERATORS if item.operators else group].append(item)
     return _ordered(
-        CodePart(name=name, bytes=sum(item.bytes for item in items), parts=_sources(items))
+        FilePart(name=name, bytes=sum(item.bytes for item in items), parts=_sources(items))
         for name, items in groups.items()
     )
 
 
-def _sources(objects: Iterable[CompiledObject]) -> tuple[CodePart, ...]:
+def _sources(objects: Iterable[CompiledObject]) -> tuple[FilePart, ...]:
     """One part a source; two of one name are one."""
     sizes = Counter[str]()
     for item in objects:
         operators = f"{', '.join(item.operators)}: " if item.operators else ""
         sizes[operators + item.source] += item.bytes
+    return _large_and_small(sizes, "sources")
+
+
+def _large_and_small(sizes: Mapping[str, int], kind: str) -> tuple[FilePart, ...]:
+    """What takes little is added up; one part alone is none."""
     large = {name: size for name, size in sizes.items() if size >= SMALL_BYTES}
-    parts = [CodePart(name=name, bytes=size) for name, size in large.items()]
-    if rest := sizes.total() - sum(large.values()):
-        parts.append(CodePart(name=f"{len(sizes) - len(large)} small sources", bytes=rest))
+    parts = [FilePart(name=name, bytes=size) for name, size in large.items()]
+    if rest := sum(sizes.values()) - sum(large.values()):
+        parts.append(FilePart(name=f"{len(sizes) - len(large)} small {kind}", bytes=rest))
     return _ordered(parts) if len(parts) > 1 else ()
 
 
-def _ordered(parts: Iterable[CodePart]) -> tuple[CodePart, ...]:
+def _ordered(parts: Iterable[FilePart]) -> tuple[FilePart, ...]:
     return tuple(sorted(parts, key=lambda part: (-part.bytes, part.name)))

@@ -68,6 +68,8 @@ class ReleaseReport(Shown, Document):
     operators: tuple[str, ...] | None  # that the model needs
     programs: tuple[Composition, ...]
     programs_reason: str | None  # why it is not known what programs are made of
+    network: Composition | None  # the model's file
+    network_reason: str | None  # why it is not known what it is made of
     metrics: tuple[Metric, ...]
     metrics_source: str | None  # null: neither card nor evaluation tells any
     checks: tuple[Check, ...]  # of the last smoke test, and of budgets

@@ -55,16 +55,15 @@ function draw(id, option) {
   new ResizeObserver(() => chart.resize()).observe(element);
 }
 
-// What is in the program
+// What is in the program and in the network
 
 function node(part, id) {
   const children = part.parts.map((inner, index) => node(inner, `${id}/${index}`));
   return { id, name: part.name, value: part.bytes, ...(children.length ? { children } : {}) };
 }
 
-function treemap() {
-  const programs = report.programs.map((program, index) => (
-    { ...node(program, String(index)), name: program.path }));
+function treemap(files) {
+  const roots = files.map((file, index) => ({ ...node(file, String(index)), name: file.path }));
   const edge = { borderColor: colour("card"), borderWidth: 1, gapWidth: 1 };
   const title = { show: true, height: 20, color: colour("ink"), fontSize: 12,
     formatter: (at) => `${at.name}  ${number(at.value)}` };
@@ -74,7 +73,7 @@ function treemap() {
     series: [{
       type: "treemap", id: "map", name: "all", left: 0, right: 0, top: 0, bottom: 34, roam: false,
       leafDepth: 2, nodeClick: "zoomToNode", drillDownIcon: "", visibleMin: 200,
-      data: programs.length === 1 ? programs[0].children : programs,
+      data: roots.length === 1 ? roots[0].children : roots,
       label: { color: "#fff", textBorderColor: "#0008", textBorderWidth: 2, fontSize: 11,
         lineHeight: 14, formatter: (at) => `${at.name}\n${number(at.value)}` },
       upperLabel: title,
@@ -91,8 +90,10 @@ function treemap() {
   };
 }
 
-function lookInto(id) {
-  charts.get("treemap").chart.dispatchAction({ type: "treemapRootToNode", seriesId: "map", targetNodeId: id });
+const MAPS = { treemap: report.programs, network: report.network ? [report.network] : [] };
+
+function lookInto(map, id) {
+  charts.get(map).chart.dispatchAction({ type: "treemapRootToNode", seriesId: "map", targetNodeId: id });
 }
 
 // Latency
@@ -188,9 +189,9 @@ const ZOOM = new Set(["+", "=", "-", "−", "0", "ArrowLeft", "ArrowRight"]);
 document.addEventListener("keydown", (event) => {
   const { chart } = charts.get(event.target.id) ?? {};
   if (!chart || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.id === "treemap") {
+  if (event.target.id in MAPS) {
     if (event.key !== "Escape") return;
-    charts.get("treemap").chart.setOption(treemap(), true);
+    chart.setOption(treemap(MAPS[event.target.id]), true);
   } else if (ZOOM.has(event.key)) {
     zoom(chart, event.key);
   } else {
@@ -201,12 +202,14 @@ document.addEventListener("keydown", (event) => {
 
 for (const button of document.querySelectorAll("[data-node]")) {
   button.addEventListener("click", () => {
-    lookInto(button.dataset.node);
-    document.getElementById("treemap").focus();
+    lookInto(button.dataset.map, button.dataset.node);
+    document.getElementById(button.dataset.map).focus();
   });
 }
 
-if (report.programs.length) draw("treemap", treemap);
+for (const [id, files] of Object.entries(MAPS)) {
+  if (files.length) draw(id, () => treemap(files));
+}
 if (report.bench) {
   draw("histogram", histogram);
   draw("runs", runs);

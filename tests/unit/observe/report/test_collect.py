@@ -43,6 +43,7 @@ def test_a_release_of_a_board_alone_has_sizes_and_says_what_is_not_known(
     assert sizes["model/model.ort"] == (len(b"model one"), len(b"a former model"))
     assert report.programs_reason == report.ingredients_reason
     assert report.programs_reason == "the release is not on this machine"
+    assert (report.network, report.network_reason) == (None, report.programs_reason)
     assert (report.operators, report.bench, report.smoke) == (None, None, None)
 
 
@@ -53,6 +54,7 @@ def test_parts_come_of_the_bill_beside_the_release(inputs: ReportInputs, tmp_pat
     report = collect(replace(inputs, manifest=release.manifest, release=release))
 
     assert [part.name for part in report.ingredients] == [item.name for item in INGREDIENTS]
+    assert report.network_reason == "model/model.ort is no ORT-format model"
 
 
 def test_a_measurement_of_another_release_is_refused(inputs: ReportInputs) -> None:

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
+from edgewright.base.errors import UserError
 from edgewright.board.symbols import STT_FUNC, Symbol
 from edgewright.observe.report.composition import (
     FORMAT,
@@ -12,6 +16,7 @@ from edgewright.observe.report.composition import (
     CompiledObject,
     composition,
     divide,
+    network_composition,
     runtime_folders,
 )
 from tests.checkout import ROOT
@@ -100,3 +105,35 @@ def test_the_list_of_links_tells_what_a_source_of_the_runtime_is_part_of(tmp_pat
         "x.cc": "operators",
         "y.cc": "operators",
     }
+
+
+def test_weights_go_to_the_first_node_that_takes_them(tmp_path: Path) -> None:
+    weights = [onnx.numpy_helper.from_array(np.ones((8, 64), np.float32), name) for name in "ab"]
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "a"], ["y"], "first"),
+        onnx.helper.make_node("MatMul", ["x", "a"], ["z"], "second"),
+        onnx.helper.make_node("Gemm", ["x", "b"], ["w"], "third"),
+    ]
+    outputs = [onnx.helper.make_tensor_value_info(name, 1, [1, 64]) for name in "yzw"]
+    inputs = [onnx.helper.make_tensor_value_info("x", 1, [1, 8])]
+    graph = onnx.helper.make_graph(nodes, "small", inputs, outputs, weights)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=opset)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+    made = network_composition("model/model.ort", tmp_path / "model.ort")
+
+    sizes = {part.name: part.bytes for part in made.parts}
+    assert (sizes["MatMul"], sizes["Gemm"]) == (8 * 64 * 4, 8 * 64 * 4)
+    assert sum(sizes.values()) == made.bytes == (tmp_path / "model.ort").stat().st_size
+
+
+@pytest.mark.parametrize("content", [b"", b"model one", bytes(4000), b"\xff" * 4000])
+def test_what_is_no_model_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.ort").write_bytes(content)
+    with pytest.raises(UserError, match="is no ORT-format model"):
+        network_composition("model/model.ort", tmp_path / "model.ort")
