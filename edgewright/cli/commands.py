@@ -69,7 +69,7 @@ GROUPS = (
     ),
     Group(
         name="watch",
-        about="what a board suffers from",
+        about="what a board does",
         modules={
             "doctor": ("doctor",),
             "crash": ("crash",),
@@ -82,7 +82,7 @@ GROUPS = (
     ),
     Group(
         name="nightly",
-        about="every board and model, each night",
+        about="all boards, each night",
         modules={"nightly": ("nightly",)},
     ),
     Group(

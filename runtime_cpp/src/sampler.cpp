@@ -67,7 +67,7 @@ std::optional<Error> start_samples(int descriptor, const std::string& command) {
   main_stack = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) + main_bytes;
   memory.emplace();
   Sink sink(file);
-  sink.text("edgewright samples 1\n");
+  sink.text("edgewright profile 1\n");
   sink.pair("machine", machine);
   sink.pair("command", command.c_str());
   sink.pair("build-id", build_id().c_str());

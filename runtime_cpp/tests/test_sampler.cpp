@@ -70,7 +70,7 @@ void after_a_reader_that_went() {
 
 TEST_CASE("each thread that takes time is sampled, with its stack") {
   const std::string text = samples_of(two_threads);
-  CHECK(text.rfind("edgewright samples 1\nmachine ", 0) == 0);
+  CHECK(text.rfind("edgewright profile 1\nmachine ", 0) == 0);
   CHECK(contains(text, "\ncommand bench\nbuild-id "));
   CHECK(contains(text, "\ninterval 10000\nmaps\n"));
   auto threads = lines_with(text, "thread ");

@@ -36,7 +36,7 @@ def parse_samples(text: str, subject: str) -> Samples:
         text = text[: text.rfind("\n") + 1]
         text = text[: text.rfind("\nthread ") + 1] or text
     lines = DumpLines(text, subject, kind="file of samples", limit=MOST_BYTES)
-    lines.take("edgewright samples 1")
+    lines.take("edgewright profile 1")
     machine = lines.machine()
     lines.take(COMMAND)
     build_id = lines.take(BUILD_ID)[1]

@@ -9,7 +9,7 @@ def thread(number: int) -> str:
 
 
 HEAD = """\
-edgewright samples 1
+edgewright profile 1
 machine arm
 command run
 build-id 2612b2652706f1803a52ca5bb4466729258f4d7d

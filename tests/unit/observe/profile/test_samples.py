@@ -31,7 +31,7 @@ def test_of_samples_that_were_cut_the_last_one_is_left_out(cut: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "to", "problem"),
     [
-        ("samples 1", "samples 2", "line 1: expected edgewright samples 1"),
+        ("profile 1", "profile 2", "line 1: expected edgewright profile 1"),
         ("machine arm", "machine aarch64", "line 9: expected registers"),
         ("interval 10000", "interval 0", "line 5: expected interval"),
         (STACK, STACK + "00", "line 11: expected end"),
