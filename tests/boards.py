@@ -255,4 +255,5 @@ class LocalBoard(StandIn):
             returncode=child.returncode,
             stdout=stdout.decode(errors="replace"),
             stderr=stderr.decode(errors="replace"),
+            raw=stdout,
         )

@@ -281,6 +281,11 @@ class Service(Section):
     keep: Annotated[
         int, Field(ge=1, le=1_000_000, description="results before images have to wait")
     ] = 1000
+    unsure_images: Annotated[
+        int,
+        Field(ge=0, le=10_000, description="least certain images to keep for labelling; 0: none"),
+    ] = 0
+    unsure_mb: Annotated[int, Field(ge=1, le=1024, description="of all of these at most, MiB")] = 64
     restart_s: Annotated[int, Field(ge=1, le=3600, description="pause before a restart, s")] = 5
     watchdog_s: Annotated[
         int, Field(ge=15, le=3600, description="without a heartbeat: killed and restarted, s")

@@ -46,9 +46,10 @@ from edgewright.model.convert.to_ort import convert, rules_sha256
 from edgewright.model.importer.classifier import CARD, choices_beside, read_with_card
 from edgewright.model.importer.task_network import read_for_task
 from edgewright.model.pack.golden import require_golden
+from edgewright.model.pack.reference import REFERENCE, read_reference
 from edgewright.model.pack.task_golden import require_task_golden
 from edgewright.release import manifest as release
-from edgewright.release.run_file import ImageLimits
+from edgewright.release.run_file import ImageLimits, UnsureLimits
 
 LEAST_IMAGE_MB = 4  # of memory for images, however little a profile leaves
 
@@ -435,6 +436,7 @@ def _release(
         onnx_sha256=network_sha256(request.model),
         card=_beside(request.model, CARD),
         golden=_beside(request.model, "golden"),
+        reference=_reference(request.model.parent / REFERENCE),
         runtime=release.ReleasedRuntime(
             version=runtime_version().version,
             ops_config_sha256=digest.file_sha256(request.runtime_ops or converted.ops_config),
@@ -443,6 +445,7 @@ def _release(
         ),
         limits=_image_limits(profile),
         thermal_limit_c=profile.thermal.limit_c,
+        unsure_images=_unsure_limits(profile),
         execution_providers=tuple(name.value for name in profile.runtime.execution_providers),
         budgets=release.ReleasedBudgets(**budgets.model_dump()),
         source=source_of(request.workspace),
@@ -460,6 +463,24 @@ def _image_limits(profile: BoardProfile) -> ImageLimits:
     return ImageLimits(
         image_bytes=min(memory, most.image_bytes), image_memory=min(memory, most.image_memory)
     )
+
+
+def _unsure_limits(profile: BoardProfile) -> UnsureLimits | None:
+    service = profile.service
+    if service.unsure_images == 0:
+        return None
+    return UnsureLimits(images=service.unsure_images, bytes=service.unsure_mb << 20)
+
+
+def _reference(path: Path) -> Path | None:
+    """What `drift` compares a board with; a model folder need not have it.
+
+    Raises UserError for a file that is no reference.
+    """
+    if not path.exists():
+        return None
+    read_reference(path)
+    return path
 
 
 def _beside(model: Path, name: str) -> Path:

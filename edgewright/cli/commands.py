@@ -81,6 +81,11 @@ GROUPS = (
         },
     ),
     Group(
+        name="drift",
+        about="images that change",
+        modules={"drift": ("drift", "collect")},
+    ),
+    Group(
         name="nightly",
         about="all boards, each night",
         modules={"nightly": ("nightly",)},
@@ -166,6 +171,7 @@ GROUPS = (
                 "diff",
                 "golden",
             ),
+            "reference": ("reference",),
         },
         default="inspect",
     ),

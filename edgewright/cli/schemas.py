@@ -76,6 +76,7 @@ from edgewright.model.judge.planes import AnomalyQuality, SegmentQuality
 from edgewright.model.judge.report import EvaluationReport
 from edgewright.model.pack.import_folder import ImportReport
 from edgewright.model.pack.make_card import CardReport
+from edgewright.model.pack.reference import Reference
 from edgewright.model.pack.task_golden import TaskExpected
 from edgewright.model.pack.task_quantize import TaskQuantized
 from edgewright.model.pack.unlabelled import UnlabelledQuantized
@@ -91,6 +92,8 @@ from edgewright.observe.count.instructions import InstructionReport
 from edgewright.observe.crash.report import BoardCrashes
 from edgewright.observe.debug.session import DebugReport
 from edgewright.observe.doctor.report import DoctorReport
+from edgewright.observe.drift.board_file import Window
+from edgewright.observe.drift.report import DriftReport
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
 from edgewright.observe.leaks.report import SoakReport
@@ -135,10 +138,12 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.transfer": TransferReport,
     "build": BuildDocument,
     "crash": BoardCrashes,
+    "collect": of_tasks.WrittenFiles,
     "debug": DebugReport,
     "demo": DeployReport,
     "deploy": DeployReport,
     "doctor": DoctorReport,
+    "drift": DriftReport,
     "emulate.down": LabStatus,
     "emulate.status": LabStatus,
     "emulate.up": LabStatus,
@@ -182,6 +187,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.quantize": SweepReport,
     "model.detect": of_tasks.WrittenFiles,
     "model.mosaic": of_tasks.WrittenFiles,
+    "model.reference": of_tasks.WrittenFiles,
     "model.segment": of_tasks.WrittenFiles,
     "model.train": of_tasks.WrittenFiles,
     "nightly": NightReport,
@@ -281,6 +287,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "file-manifest": Manifest,
     "file-mirror": MirrorIndex,
     "file-nightly": NightSettings,
+    "file-reference": Reference,
     "file-run": RunFile,
     "file-sdk-manifest": SdkManifest,
     "file-smoke": SmokeReport,
@@ -291,6 +298,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edge-infer-bench": edge_infer.BenchAnswer,
     "edge-infer-error": edge_infer.Answer,
     "edge-infer-heartbeat": edge_infer.Heartbeat,
+    "edge-infer-histograms": Window,
     "edge-infer-info": edge_infer.InfoAnswer,
     "edge-infer-run": edge_infer.RunAnswer,
     "edge-infer-selftest": edge_infer.SelftestAnswer,

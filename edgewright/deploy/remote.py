@@ -93,6 +93,7 @@ class Result:
     returncode: int  # -1: ended by a signal
     stdout: str
     stderr: str
+    raw: bytes = b""  # standard output, byte for byte
 
 
 class CommandError(TargetError):
@@ -369,6 +370,7 @@ def _result(argv: Sequence[str], code: int, stdout: bytes, stderr: bytes) -> Res
         returncode=code,
         stdout=stdout.decode(errors="replace"),
         stderr=stderr.decode(errors="replace"),
+        raw=stdout,
     )
 
 

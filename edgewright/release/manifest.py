@@ -38,9 +38,11 @@ from edgewright.release.run_file import (
     DEFAULT_LIMITS,
     GOLDEN,
     MODEL,
+    REFERENCE,
     RUN_FILE,
     ImageLimits,
     RunFile,
+    UnsureLimits,
 )
 
 SCHEMA = 1
@@ -238,10 +240,12 @@ class ReleaseInputs:
     onnx_sha256: str  # of the network that it was converted from
     card: Path
     golden: Path  # folder: images and expected.json
+    reference: Path | None = None  # what images and answers are like; None: not known
     runtime: ReleasedRuntime
     execution_providers: tuple[str, ...] = ("cpu",)
     limits: ImageLimits = DEFAULT_LIMITS
     thermal_limit_c: int | None = None  # of the board's hottest zone
+    unsure_images: UnsureLimits | None = None
     budgets: ReleasedBudgets
     source: Source
 
@@ -383,6 +387,7 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         execution_providers=inputs.execution_providers,
         limits=inputs.limits,
         thermal_limit_c=inputs.thermal_limit_c,
+        unsure_images=inputs.unsure_images,
     )
     content = {
         "bin/edge-infer": _read(inputs.edge_infer),
@@ -392,6 +397,10 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         "model/labels.txt": "".join(f"{label}\n" for label in card.get("labels", [])).encode(),
     }
     content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
+    if inputs.reference:
+        content[REFERENCE] = read_inside(
+            inputs.reference.parent, inputs.reference.name, limit=CARD_BYTES
+        )
     golden = golden_content(inputs.golden)
     return content | {f"{GOLDEN}/{name}": data for name, data in golden.items()}
 

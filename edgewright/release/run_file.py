@@ -15,6 +15,7 @@ RUN_FILE = "run.json"
 MODEL = "model/model.ort"
 CARD = "model/card.json"
 GOLDEN = "model/golden"
+REFERENCE = "model/reference.json"  # not in every release
 
 
 class ImageLimits(Part):
@@ -31,6 +32,13 @@ class ImageLimits(Part):
 DEFAULT_LIMITS = ImageLimits()
 
 
+class UnsureLimits(Part):
+    """How many of the least certain images a service keeps for whoever labels them."""
+
+    images: Annotated[int, Field(ge=1, le=10_000)]
+    bytes: Annotated[int, Field(ge=1, le=1 << 30)]  # of all of them
+
+
 class RunFile(Part):
     """The content of `run.json`; paths are relative to the release's folder."""
 
@@ -45,6 +53,7 @@ class RunFile(Part):
     execution_providers: tuple[str, ...]  # of ONNX Runtime, in the order in which they are asked
     limits: ImageLimits = DEFAULT_LIMITS
     thermal_limit_c: Annotated[int, Field(ge=40, le=110)] | None = None  # None: no governor
+    unsure_images: UnsureLimits | None = None  # None: it keeps none
 
     def content(self) -> bytes:
         table = self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -35,6 +35,7 @@ struct Answer {
   ImageShape frame;  // of a card with tiles, whose pixels lie where the values would
   double decode_ms;
   double preprocess_ms;
+  ImageStatistics statistics;
   const char* code;  // of the error; a literal, so it has one address in both
   Exit exit;
   char subject[4096];
@@ -65,6 +66,7 @@ void leave(Answer& answer, const Result<Input>& input) {
   answer.frame = input->frame.shape;
   answer.decode_ms = input->decode_ms;
   answer.preprocess_ms = input->preprocess_ms;
+  answer.statistics = input->statistics;
   std::copy(input->values.begin(), input->values.end(), answer.values());
   answer.is_input = true;
 }
@@ -130,6 +132,7 @@ Result<Input> collect(const std::shared_ptr<Answer>& shared, const Card& card,
   }
   if (!answer.is_input) return crashed(path, status);
   Input input{{}, answer.placement, answer.decode_ms, answer.preprocess_ms};
+  input.statistics = answer.statistics;
   if (card.tiling) {
     input.frame = {answer.frame, pixels_of(shared)};
   } else {

@@ -1,6 +1,5 @@
 #include "edge/crash_file.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -14,6 +13,8 @@
 #include <vector>
 
 #include "edge/about.hpp"
+#include "edge/deploy_root.hpp"
+#include "edge/file.hpp"
 #include "edge/stack_dump.hpp"
 
 namespace edge {
@@ -26,6 +27,7 @@ constexpr size_t other_stack_bytes = 4 << 10;
 constexpr size_t most_threads = 16;
 constexpr size_t log_bytes = 2048;
 constexpr unsigned most_seconds = 5;
+constexpr const char* crashes = "crashes";  // folder of the deploy root
 constexpr const char* suffix = ".crash";
 
 /// What the handler needs, prepared beforehand.
@@ -39,7 +41,6 @@ struct Place {
 };
 
 Place place;
-std::string folder_path;
 
 unsigned number_of(const char* name) {
   char* end = nullptr;
@@ -56,22 +57,11 @@ void write_name(unsigned number, char (&name)[16]) {
 /// Those of the files that are there, in order.
 std::vector<unsigned> numbers_in(int folder) {
   std::vector<unsigned> numbers;
-  const int handle = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* listing = handle >= 0 ? fdopendir(handle) : nullptr;
-  while (const dirent* entry = listing != nullptr ? readdir(listing) : nullptr) {
-    if (const unsigned number = number_of(entry->d_name)) numbers.push_back(number);
+  for (const std::string& name : names_in(folder)) {
+    if (const unsigned number = number_of(name.c_str())) numbers.push_back(number);
   }
-  if (listing != nullptr) closedir(listing);
   std::sort(numbers.begin(), numbers.end());
   return numbers;
-}
-
-/// Whether `release` lies in the folder `releases` of a deploy root.
-bool is_deployed(int release) {
-  struct stat above{}, releases{};
-  return fstatat(release, "..", &above, 0) == 0 &&
-         fstatat(release, "../../releases", &releases, AT_SYMLINK_NOFOLLOW) == 0 &&
-         above.st_dev == releases.st_dev && above.st_ino == releases.st_ino;
 }
 
 // From here on: only what is safe inside a signal handler.
@@ -187,14 +177,7 @@ int open_file(char (&name)[16]) {
 void keep_crashes(const std::string& release) {
   const std::string id = release.substr(release.find_last_of('/') + 1);
   if (id.size() >= sizeof place.release) return;
-  const int at = open(release.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (at < 0) return;
-  int folder = -1;
-  if (is_deployed(at)) {
-    mkdirat(at, "../../crashes", 0700);
-    folder = openat(at, "../../crashes", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  }
-  close(at);
+  const int folder = open_in_deploy_root(release, crashes);
   if (folder < 0) return;
   auto numbers = numbers_in(folder);
   while (numbers.size() > most_files) {
@@ -210,12 +193,11 @@ void keep_crashes(const std::string& release) {
   }
   std::strncpy(place.release, id.c_str(), sizeof place.release - 1);
   std::strncpy(place.build, build_id().c_str(), sizeof place.build - 1);
-  folder_path = release + "/../../crashes";
   place.folder = folder;
 }
 
-std::string crash_folder() {
-  return folder_path;
+int crash_folder() {
+  return place.folder;
 }
 
 void write_crash_file(const char* command, int signal, const siginfo_t& info, const void* context,

@@ -59,6 +59,7 @@ Result<Inferred> infer_tiles(Engine& engine, const std::string& path, Input inpu
     if (i != plan->middle()) continue;
     result.input.values = std::move(tile.values);
     result.input.placement = tile.placement;
+    result.input.statistics = tile.statistics;
     result.outputs = std::move(*outputs);
   }
   result.answer = merger->answer();

@@ -1,5 +1,6 @@
 #include "edge/file.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -52,13 +53,17 @@ ssize_t read_all(int fd, uint8_t* to, size_t size) {
   return static_cast<ssize_t>(done);
 }
 
-bool write_all(int fd, const std::string& text) {
-  for (size_t at = 0; at < text.size();) {
-    const ssize_t written = write(fd, text.data() + at, text.size() - at);
+bool write_all(int fd, const char* data, size_t size) {
+  for (size_t at = 0; at < size;) {
+    const ssize_t written = write(fd, data + at, size - at);
     if (written < 0 && errno != EINTR) return false;
     if (written > 0) at += static_cast<size_t>(written);
   }
   return true;
+}
+
+bool rename_over(int folder, const std::string& from, const std::string& to) {
+  return renameat(folder, from.c_str(), folder, to.c_str()) == 0;
 }
 
 /// Renames inside a folder, unless the name is taken.
@@ -72,7 +77,23 @@ bool rename_new(int folder, const std::string& from, const std::string& to) {
     errno = EEXIST;
     return false;
   }
-  return renameat(folder, from.c_str(), folder, to.c_str()) == 0;
+  return rename_over(folder, from, to);
+}
+
+bool write_aside(int folder, const std::string& name, const char* data, size_t size,
+                 bool (*rename)(int, const std::string&, const std::string&)) {
+  const std::string aside = "." + name;
+  unlinkat(folder, aside.c_str(), 0);  // of a run that was killed, or somebody's link
+  const int fd =
+      openat(folder, aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  bool whole = write_all(fd, data, size) && fsync(fd) == 0;
+  whole = close(fd) == 0 && whole;
+  if (whole && rename(folder, aside, name)) return true;
+  const int fault = errno;
+  unlinkat(folder, aside.c_str(), 0);
+  errno = fault;
+  return false;
 }
 
 }  // namespace
@@ -101,9 +122,9 @@ Result<MappedFile> MappedFile::open(const std::string& path, const FileFaults& f
   if (!size) return size.error();
   if (*size == 0) return MappedFile(nullptr, 0, pages);
   const bool is_copy = pages == Pages::copied;
-  void* data = mmap(nullptr, *size, is_copy ? PROT_READ | PROT_WRITE : PROT_READ,
-                    is_copy ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE,
-                    is_copy ? -1 : file.get(), 0);
+  void* data =
+      mmap(nullptr, *size, is_copy ? PROT_READ | PROT_WRITE : PROT_READ,
+           is_copy ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE, is_copy ? -1 : file.get(), 0);
   if (data == MAP_FAILED) return missing(path, faults, system_fault());
   MappedFile mapped(static_cast<const uint8_t*>(data), *size, pages);
   if (!is_copy) return mapped;
@@ -131,26 +152,29 @@ MappedFile::~MappedFile() {
 bool write_new_file(const std::string& path, const std::string& text) {
   const Descriptor folder = open_to_read(folder_of(path), O_DIRECTORY);
   if (!folder) return false;
-  const std::string name = name_of(path);
-  const std::string aside = "." + name;
-  unlinkat(folder.get(), aside.c_str(), 0);  // of a run that was killed, or somebody's link
-  const int fd = openat(folder.get(), aside.c_str(),
-                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (fd < 0) return false;
-  bool whole = write_all(fd, text) && fsync(fd) == 0;
-  whole = close(fd) == 0 && whole;
-  if (whole && rename_new(folder.get(), aside, name)) return true;
-  const int fault = errno;
-  unlinkat(folder.get(), aside.c_str(), 0);
-  errno = fault;
-  return false;
+  return write_aside(folder.get(), name_of(path), text.data(), text.size(), rename_new);
+}
+
+bool replace_file(int folder, const std::string& name, const void* data, size_t size) {
+  return write_aside(folder, name, static_cast<const char*>(data), size, rename_over);
+}
+
+std::vector<std::string> names_in(int folder) {
+  std::vector<std::string> names;
+  const int handle = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* listing = handle >= 0 ? fdopendir(handle) : nullptr;
+  while (const dirent* entry = listing != nullptr ? readdir(listing) : nullptr) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  if (listing != nullptr) closedir(listing);
+  return names;
 }
 
 bool replace_file(const std::string& path, const std::string& text) {
   const std::string aside = folder_of(path) + "/." + name_of(path);
   const int fd = open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd < 0) return false;
-  bool whole = write_all(fd, text);
+  bool whole = write_all(fd, text.data(), text.size());
   whole = close(fd) == 0 && whole;
   return whole && std::rename(aside.c_str(), path.c_str()) == 0;
 }

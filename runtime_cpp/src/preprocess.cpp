@@ -214,7 +214,7 @@ Error beyond_image(const std::string& path, size_t width, size_t height, const C
                "take an image of the camera that the card is for"};
 }
 
-std::vector<float> InputRows::input() const {
+std::vector<float> InputRows::input() {
   std::vector<float> input(card_.values(), card_.preprocess.fit.pad_value);
   const auto width = static_cast<size_t>(card_.width());
   const size_t plane = input.size() / resizers_.size();
@@ -222,6 +222,9 @@ std::vector<float> InputRows::input() const {
     paste(resizers_[channel].values(), Turn(shape_.orientation), *geometry_, width,
           input.data() + channel * plane);
   }
+  const Span &x = geometry_->x, &y = geometry_->y;
+  statistics_ = measure({input.data() + y.before * width + x.before, resizers_.size(), plane, width,
+                         y.count, x.count});
   const Normalize& normalize = card_.preprocess.normalize;
   if (normalize.per_image) {
     normalize_per_image(input, normalize.epsilon);
@@ -280,6 +283,7 @@ Result<Input> make_input(const Encoded& picture, const RowSource& source, const 
   Input input{rows.input(), rows.placement()};
   input.decode_ms = decoded - start - rows.ms();
   input.preprocess_ms = now_ms() - decoded + rows.ms();
+  input.statistics = rows.statistics();
   return input;
 }
 

@@ -16,6 +16,7 @@
 #include "edge/crash_file.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/heartbeat.hpp"
+#include "edge/histograms.hpp"
 #include "edge/serve_connection.hpp"
 #include "edge/serve_metrics.hpp"
 #include "edge/serve_selftest.hpp"
@@ -194,12 +195,11 @@ void Server::beat() {
 }
 
 void Server::wait() {
-  pollfd waiting[others + most_clients + most_scrapers] = {
-      {signals_.get(), POLLIN, 0},
-      {exchange_.wake_fd(), POLLIN, 0},
-      {test_ ? test_->fd() : -1, POLLIN, 0},
-      {listener_.get(), POLLIN, 0},
-      {metrics_listener_.get(), POLLIN, 0}};
+  pollfd waiting[others + most_clients + most_scrapers] = {{signals_.get(), POLLIN, 0},
+                                                           {exchange_.wake_fd(), POLLIN, 0},
+                                                           {test_ ? test_->fd() : -1, POLLIN, 0},
+                                                           {listener_.get(), POLLIN, 0},
+                                                           {metrics_listener_.get(), POLLIN, 0}};
   pollfd* entry = waiting + others;
   for (const Slot& slot : slots_) {
     *entry++ = {slot ? slot->fd() : -1, slot ? slot->events() : short{0}, 0};
@@ -422,9 +422,10 @@ size_t Server::image_limit() const {
 }
 
 /// From here on strangers' images are read, so no more than that is permitted.
-std::optional<Error> become_user(const Options& options) {
+std::optional<Error> become_user(const Options& options, int histograms) {
   if (options.user.empty()) return std::nullopt;
-  if (auto error = become(options.user, {options.folder}, crash_folder())) return error;
+  if (auto error = become(options.user, {options.folder}, {crash_folder(), histograms}))
+    return error;
   return folder_fault("--folder", options.folder);
 }
 
@@ -438,13 +439,15 @@ Outcome serve(const Options& options) {
   if (!*engine) return failed(options.command, engine->error());
   Exchange exchange;
   Server server(options, exchange, **engine, std::move(signals));
-  auto error = become_user(options);
+  Histograms histograms((*engine)->settings.release, options.command);
+  auto error = become_user(options, histograms.folder());
   if (!error) error = server.open();
   if (error) return failed(options.command, *error);
-  Worker worker(options, std::move(engine), exchange);
+  Worker worker(options, std::move(engine), exchange, histograms);
   std::thread thread([&] { worker.run(); });
   server.run();
   thread.join();
+  histograms.save();
   return {Exit::done, "", ""};
 }
 

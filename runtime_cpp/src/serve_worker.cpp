@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <ctime>
 #include <utility>
 #include <vector>
 
@@ -148,6 +149,8 @@ Outcome Worker::infer_job(Job& job) {
   if (!result) return failed(options_.command, result.error());
   job.inference_ms = result->inference_ms;
   const Card& card = (*engine_)->card;
+  histograms_.add(observe(*result, card), std::time(nullptr));
+  histograms_.save_in_time();
   Document document(options_.command);
   document.top().set("model", card.name);
   set_result(document.top(), *result, card);

@@ -13,6 +13,8 @@ namespace edge {
 namespace {
 
 constexpr const char* run_file = "/run.json";
+constexpr uint64_t most_unsure_images = 10000;
+constexpr uint64_t most_unsure_bytes = 1u << 30;
 constexpr const char* next_step = "deploy the release again";
 
 /// The folder above `bin/` that holds this program; empty if the kernel does not tell.
@@ -56,12 +58,18 @@ std::vector<std::string> read_providers(Fields fields) {
   return wanted;
 }
 
+UnsureLimits read_unsure_images(Fields fields) {
+  fields.only({"images", "bytes"});
+  return {static_cast<size_t>(fields.whole("images", 1, most_unsure_images)),
+          static_cast<size_t>(fields.whole("bytes", 1, most_unsure_bytes))};
+}
+
 Settings read_run_file(Fields top, const std::string& release, Inventory inventory) {
   Settings settings;
   settings.release = release;
   settings.inventory = std::move(inventory);
   top.only({"schema", "model", "model_crc32", "card", "golden", "threads", "execution_providers",
-            "limits", "thermal_limit_c"});
+            "limits", "thermal_limit_c", "unsure_images"});
   top.expect_schema();
   settings.model = read_path(top, "model", release);
   if (top.has("model_crc32")) {
@@ -82,6 +90,8 @@ Settings read_run_file(Fields top, const std::string& release, Inventory invento
   settings.limits.pixels = static_cast<size_t>(limits.whole("image_pixels", 1, most.pixels));
   settings.limits.side = static_cast<size_t>(limits.whole("image_side", 1, most.side));
   settings.limits.memory = static_cast<size_t>(limits.whole("image_memory", 1, most.memory));
+  if (top.has("unsure_images"))
+    settings.unsure_images = read_unsure_images(top.object("unsure_images"));
   return settings;
 }
 

@@ -96,6 +96,7 @@ Input tile_input(const Frame& frame, const Region& tile, const Card& card) {
     rows.row(frame.pixels.get() + y * stride);
   }
   Input input{rows.input(), rows.placement()};
+  input.statistics = rows.statistics();
   input.preprocess_ms = now_ms() - start;
   return input;
 }

@@ -43,16 +43,19 @@ bool may_write(const struct stat& folder, const User& user) {
   return (folder.st_mode & S_IRWXO) == S_IRWXO && (folder.st_mode & S_ISVTX) == 0;
 }
 
-/// By its descriptor: what has this name cannot be changed in between.
+/// By its descriptor: what has its name cannot be changed in between.
+bool hand_over(int fd, const User& user) {
+  struct stat folder{};
+  if (fd < 0 || fstat(fd, &folder) != 0) return false;
+  if (may_write(folder, user)) return true;
+  if (folder.st_uid == 0) return fchown(fd, user.uid, static_cast<gid_t>(-1)) == 0;
+  return fchown(fd, static_cast<uid_t>(-1), user.gid) == 0 &&
+         fchmod(fd, (folder.st_mode & 07777) | S_IRWXG) == 0;
+}
+
 bool hand_over(const std::string& path, const User& user) {
   const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  struct stat folder{};
-  bool done = fd >= 0 && fstat(fd, &folder) == 0;
-  if (done && !may_write(folder, user)) {
-    done = folder.st_uid == 0 ? fchown(fd, user.uid, static_cast<gid_t>(-1)) == 0
-                              : fchown(fd, static_cast<uid_t>(-1), user.gid) == 0 &&
-                                    fchmod(fd, (folder.st_mode & 07777) | S_IRWXG) == 0;
-  }
+  const bool done = hand_over(fd, user);
   if (fd >= 0) close(fd);
   return done;
 }
@@ -65,15 +68,15 @@ Error refused(const std::string& subject, const std::string& problem) {
 }  // namespace
 
 std::optional<Error> become(const std::string& name, const std::vector<std::string>& folders,
-                            const std::string& dispensable) {
+                            std::initializer_list<int> dispensable) {
   if (geteuid() != 0) return std::nullopt;
   const auto user = find_user(name);
   if (!user) return refused("--user=" + name, "is no user of this board");
   for (const std::string& folder : folders) {
     if (!hand_over(folder, *user)) return refused(folder, system_fault());
   }
-  hand_over(dispensable,
-            *user);  // on storage that cannot be written the service works all the same
+  // On storage that cannot be written the service works all the same.
+  for (const int folder : dispensable) hand_over(folder, *user);
   const bool done = setgroups(0, nullptr) == 0 && setgid(user->gid) == 0 &&
                     setuid(user->uid) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
   if (!done) return refused("--user=" + name, system_fault());

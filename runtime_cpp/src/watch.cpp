@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,9 @@
 #include "edge/file.hpp"
 #include "edge/golden.hpp"
 #include "edge/heartbeat.hpp"
+#include "edge/histograms.hpp"
 #include "edge/sha256.hpp"
+#include "edge/unsure_images.hpp"
 #include "edge/user.hpp"
 
 namespace edge {
@@ -90,7 +93,9 @@ class Spool {
       : options_(options),
         engine_(engine),
         heartbeat_(options.heartbeat, options.command),
-        arrivals_(options.in, options.out) {}
+        arrivals_(options.in, options.out),
+        histograms_(engine.settings.release, options.command),
+        unsure_images_(engine.settings) {}
 
   /// What was at hand when the program ended, or the power went, is tried once more.
   void finish_old_work() {
@@ -120,7 +125,16 @@ class Spool {
   void ready() const {
     if (!heartbeat_.ready()) tell("edgectl: " + system_fault() + "\n");
   }
-  void beat() const { heartbeat_.beat(images_, failed_, engine_.pacer.get()); }
+  void beat() {
+    heartbeat_.beat(images_, failed_, engine_.pacer.get());
+    histograms_.save_in_time();
+  }
+  void end() { histograms_.save(); }
+  /// Changes the user for good; an error where that, or the folders, cannot be had.
+  std::optional<Error> become_user() const {
+    return become(options_.user, {options_.in, options_.out},
+                  {crash_folder(), histograms_.folder(), unsure_images_.folder()});
+  }
   void wait() { arrivals_.wait(beat_ms); }
 
  private:
@@ -167,6 +181,7 @@ class Spool {
     const std::string file = options_.out + "/" + result_name(name);
     // A result that is there already is this image's: a crash came before the image went.
     if (write_new_file(file, document.text()) || errno == EEXIST) {
+      if (result) remember(name, at_hand, *result);
       const bool unread = !result && std::strcmp(result.error().code, "image_missing") == 0;
       // What this user may not read, another may: it is kept.
       if (unread) {
@@ -181,10 +196,18 @@ class Spool {
     }
   }
 
+  void remember(const std::string& name, const std::string& at_hand, const Inferred& result) {
+    const int64_t unix_s = std::time(nullptr);
+    histograms_.add(observe(result, engine_.card), unix_s);
+    unsure_images_.offer(at_hand, name, margin_of(result.answer, engine_.card), unix_s);
+  }
+
   const Options& options_;
   Engine& engine_;
   Heartbeat heartbeat_;
   Arrivals arrivals_;
+  Histograms histograms_;
+  UnsureImages unsure_images_;
   int64_t images_ = 0;
   int64_t failed_ = 0;
 };
@@ -208,7 +231,7 @@ Outcome watch(const Options& options) {
   Spool spool(options, *engine);
   if (!options.user.empty()) {
     // From here on strangers' images are read, so no more than that is permitted.
-    auto error = become(options.user, {options.in, options.out}, crash_folder());
+    auto error = spool.become_user();
     if (!error) error = folders_fault(options);
     if (error) return failed(options.command, *error);
   }
@@ -220,6 +243,7 @@ Outcome watch(const Options& options) {
     spool.work();
     if (told_to_end == 0) spool.wait();
   }
+  spool.end();
   return {Exit::done, "", ""};
 }
 

@@ -20,7 +20,7 @@ from edgewright.model.contract.card import (
     Region,
     Scale,
 )
-from edgewright.model.contract.geometry import Span, geometry_of, region_of
+from edgewright.model.contract.geometry import Geometry, Span, geometry_of, region_of
 from edgewright.model.contract.pixels import Pixels, decode
 from edgewright.model.contract.placement import Placement
 from edgewright.model.contract.tiles import TilePlan, plan_tiles
@@ -39,9 +39,13 @@ def load_input(path: Path, card: ImageCard) -> Floats:
 
 def load_placed(path: Path, card: ImageCard) -> tuple[Floats, Placement]:
     """The network's input as `load_input` has it, and where the image lies in it."""
+    return place(*load_region(path, card), card)
+
+
+def load_region(path: Path, card: ImageCard) -> tuple[Pixels, Region | None]:
+    """The pixels of one image file, and the part of them that `load_input` is of; None: all."""
     pixels, plan = load_frame(path, card)
-    region = plan.tiles[plan.middle] if plan else _of_image(path, pixels, card)
-    return place(pixels, region, card)
+    return pixels, plan.tiles[plan.middle] if plan else _of_image(path, pixels, card)
 
 
 def load_frame(path: Path, card: ImageCard) -> tuple[Pixels, TilePlan | None]:
@@ -78,6 +82,12 @@ def preprocess(pixels: Pixels, card: ImageCard) -> Floats:
 
 def place(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Floats, Placement]:
     """The input that a region of an image, or all of it, becomes; where the image lies in it."""
+    canvas, geometry = resized(pixels, region, card)
+    return normalize(canvas, card.preprocess.normalize)[np.newaxis], geometry.placement
+
+
+def resized(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Floats, Geometry]:
+    """The same before it is normalized: (C, H, W), values 0 to 255, with the border if any."""
     rules = card.preprocess
     geometry = geometry_of(pixels.shape[0], pixels.shape[1], region, card)
     y, x = geometry.y, geometry.x
@@ -88,7 +98,7 @@ def place(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Float
     for plane, whole in zip(planes, canvas, strict=True):
         kept = resample(plane, y, x, rules.resize)
         whole[y.before : y.before + y.count, x.before : x.before + x.count] = kept
-    return normalize(canvas, rules.normalize)[np.newaxis], geometry.placement
+    return canvas, geometry
 
 
 def to_planes(pixels: Pixels, color: str) -> Floats:

@@ -35,6 +35,7 @@ class TensorCard(TaskCardBase):
 
 
 TaskCard = TensorCard | AnomalyCard | DetectCard | SegmentCard
+ImageTaskCard = Card | AnomalyCard | DetectCard | SegmentCard
 AnyCard = Card | TaskCard
 CARDS: Mapping[str, type[AnyCard]] = {
     "classify": Card,

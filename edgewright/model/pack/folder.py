@@ -22,6 +22,7 @@ from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread, tru
 from edgewright.model.judge.recentre import centring_shift, shift_logit
 from edgewright.model.pack.golden import make_golden
 from edgewright.model.pack.readme import readme
+from edgewright.model.pack.reference import write_reference
 from edgewright.model.quantize.recipe import RECIPES
 from edgewright.model.quantize.sweep import Bench, Candidate
 from edgewright.model.quantize.sweep import run as compare
@@ -127,6 +128,7 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink
     write_card(card, folder / "card.json")
     for line in make_golden(out, card, after).left_out:
         progress(f"golden set: {line}")
+    write_reference(out, card, paths(parts.validation), folder)
     (folder / "README.md").write_text(readme(card))
     return card
 

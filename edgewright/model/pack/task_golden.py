@@ -14,7 +14,7 @@ from edgewright.base.files import new_folder, read_inside
 from edgewright.base.schema import Part, parse_json, translate_errors
 from edgewright.model.contract.preprocess import Floats
 from edgewright.model.contract.task_base import TaskOutput
-from edgewright.model.contract.task_cards import TaskCard, TensorCard
+from edgewright.model.contract.task_cards import AnyCard, TaskCard, TensorCard
 from edgewright.model.pack import rounding
 from edgewright.model.pack.golden import EXPECTED, EXPECTED_BYTES
 from edgewright.model.tasks.inference import Engine, Inference, task_of
@@ -158,7 +158,7 @@ def _expected_answer(task: Task[Any, Any], case: TaskCase, path: Path) -> Part:
     return answer
 
 
-def find_cases(folder: Path, card: TaskCard) -> list[Files]:
+def find_cases(folder: Path, card: AnyCard) -> list[Files]:
     """The cases that a folder holds: its images, or its `.npy` files.
 
     A network with several inputs takes a folder for each case, with `0.npy`, `1.npy` and so on in

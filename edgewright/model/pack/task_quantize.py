@@ -21,6 +21,7 @@ from edgewright.model.judge.data import ELPV, load_elpv, refuse_overlap, split
 from edgewright.model.judge.masked import is_mask
 from edgewright.model.judge.task_judge import JudgedCard, Metric, TaskJudge, judge_of
 from edgewright.model.pack.preview import write_answers
+from edgewright.model.pack.reference import write_reference
 from edgewright.model.pack.task_golden import find_cases, spread_cases, write_task_golden
 from edgewright.model.quantize.calibrate import Calibration, calibrate
 from edgewright.model.quantize.recipe import DEFAULT, Recipe, prepare, require_fp32
@@ -103,8 +104,8 @@ class TaskQuantization:
 def quantize_task(
     request: TaskQuantization, say: LineSink, count_instructions: InstructionCounter | None = None
 ) -> TaskQuantized:
-    """Write `out`: model.onnx, card.json, golden/, sweep.json and answers.png, which has what FP32
-    and INT8 answer to some of the images that judge.
+    """Write `out`: model.onnx, card.json, golden/, reference.json, sweep.json and answers.png,
+    which has what FP32 and INT8 answer to some of the images that judge.
 
     Raises UserError for a network that is quantized already, for a calibration image that is
     among those that judge, and if no recipe keeps the metric within the budget.
@@ -207,6 +208,7 @@ def _write(
     read_for_task(model, card, folder / CARD)  # what a build would refuse is refused here
     cases = spread_cases([(path,) for path in images])
     write_task_golden(model, card, cases, folder / "golden")
+    write_reference(model, card, images, folder)
     (folder / REPORT).write_text(report.model_dump_json(indent=1) + "\n")
 
 

@@ -35,6 +35,7 @@ from edgewright.model.judge.images import (
     spread,
 )
 from edgewright.model.pack.golden import make_golden
+from edgewright.model.pack.reference import write_reference
 from edgewright.model.quantize import diff as differ
 from edgewright.model.quantize import page, sweep, sweep_report
 from edgewright.model.quantize.recipe import DEFAULT, require_fp32
@@ -78,7 +79,7 @@ class Judging:
 def quantize(
     request: Quantization, progress: LineSink, count_instructions: InstructionCounter | None = None
 ) -> SweepReport:
-    """Write `out`: model.onnx, card.json, golden/, sweep.json and report.html.
+    """Write `out`: model.onnx, card.json, golden/, reference.json, sweep.json and report.html.
 
     Raises UserError for any fault of network or images, and if no recipe is in the budget.
     """
@@ -121,6 +122,7 @@ def _write(folder: Path, result: SweepResult, report: SweepReport, bench: Bench)
             bench.progress(f"golden set: {line}")
     except UserError as fault:  # a network that is seldom right is still worth its report
         bench.progress(f"no golden set, which invoke build needs: {fault.problem}")
+    write_reference(packed, bench.card, paths(bench.held_out), folder)
     (folder / "sweep.json").write_text(report.model_dump_json(indent=1) + "\n")
     (folder / "report.html").write_text(page.render(report, sweep_report.pictures(result)))
 

@@ -10,8 +10,8 @@ namespace edge {
 /// made. The folder is opened here: a service that has changed its user cannot reach it by name.
 void keep_crashes(const std::string& release);
 
-/// The folder of the crash files, for handing over to a service's user; empty where none are kept.
-std::string crash_folder();
+/// The folder of the crash files, for handing over to a service's user; -1 where none are kept.
+int crash_folder();
 
 /// Writes the file, at most `most_files` of which are kept. Only for the handler of a fatal signal,
 /// once it has said what it has to say: nothing here allocates, but memory may be in any state.

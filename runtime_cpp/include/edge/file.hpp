@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/result.hpp"
 
@@ -71,5 +72,11 @@ bool replace_file(const std::string& path, const std::string& text);
 
 /// A folder that is not there, or cannot be written, as the fault of the option that names it.
 std::optional<Error> folder_fault(const char* option, const std::string& folder);
+
+/// Writes a file of an open folder, as `write_new_file` does, in place of the one that is there.
+bool replace_file(int folder, const std::string& name, const void* data, size_t size);
+
+/// Names of an open folder's files and folders, without those that start with a dot; none of -1.
+std::vector<std::string> names_in(int folder);
 
 }  // namespace edge

@@ -10,6 +10,7 @@
 #include "edge/file.hpp"
 #include "edge/geometry.hpp"
 #include "edge/image.hpp"
+#include "edge/image_statistics.hpp"
 
 namespace edge {
 
@@ -57,7 +58,9 @@ class InputRows : public Rows {
   /// Nothing if the picture reaches as far as the card's region; else there is no input of it.
   std::optional<Error> fault(const std::string& path) const;
   /// Channels × height × width of the card, once all rows have come.
-  std::vector<float> input() const;
+  std::vector<float> input();
+  /// Of the picture in that input, without its border.
+  const ImageStatistics& statistics() const { return statistics_; }
   Placement placement() const { return geometry_->placement(); }
   double ms() const { return ms_; }  // spent here, not in the decoder
 
@@ -70,7 +73,8 @@ class InputRows : public Rows {
   Span down_{};                    // of the picture as it is stored
   std::vector<Resizer> resizers_;  // one for each channel of the card
   std::vector<float> values_;      // the row at hand, one channel of it
-  size_t row_ = 0;                 // of the picture, that comes next
+  ImageStatistics statistics_ = not_measured();
+  size_t row_ = 0;  // of the picture, that comes next
   double ms_ = 0;
 };
 
@@ -115,6 +119,7 @@ struct Input {
   double decode_ms = 0;       // reading the file included
   double preprocess_ms = 0;
   Frame frame = {};  // in place of the values, where the card cuts pictures into tiles
+  ImageStatistics statistics = not_measured();  // of the picture; of tiles, of this one
 };
 
 /// What gives a picture's rows, or tells why it cannot.

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "edge/engine.hpp"
+#include "edge/histograms.hpp"
 #include "edge/options.hpp"
 #include "edge/serve_exchange.hpp"
 
@@ -19,8 +20,12 @@ std::unique_ptr<Result<Engine>> open_proven(const Options& options);
 /// Infers what comes through the exchange, one job after the other.
 class Worker {
  public:
-  Worker(const Options& options, std::unique_ptr<Result<Engine>> engine, Exchange& exchange)
-      : options_(options), engine_(std::move(engine)), exchange_(exchange) {}
+  Worker(const Options& options, std::unique_ptr<Result<Engine>> engine, Exchange& exchange,
+         Histograms& histograms)
+      : options_(options),
+        engine_(std::move(engine)),
+        exchange_(exchange),
+        histograms_(histograms) {}
 
   void run();  // until the exchange is closed and empty
 
@@ -33,6 +38,7 @@ class Worker {
   const Options& options_;
   std::unique_ptr<Result<Engine>> engine_;
   Exchange& exchange_;
+  Histograms& histograms_;
 };
 
 }  // namespace edge

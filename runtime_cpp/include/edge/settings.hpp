@@ -13,6 +13,12 @@
 
 namespace edge {
 
+/// How many images a service keeps for whoever labels them.
+struct UnsureLimits {
+  size_t images = 0;
+  size_t bytes = 0;  // of all of them
+};
+
 /// How a network is run: what `run.json` of the release says, or options in its place.
 struct Settings {
   std::string release;  // folder of the release; empty: none, so the program's own defaults hold
@@ -24,6 +30,7 @@ struct Settings {
   std::vector<std::string> providers;   // of the runtime, in the order in which they are asked
   int thermal_limit_c = 0;              // of the hottest zone; 0: none
   ImageLimits limits;
+  UnsureLimits unsure_images;
   Inventory inventory;                  // of the release
   std::vector<std::string> overridden;  // names of the options that took the release's place
 };

@@ -17,6 +17,7 @@ from edgewright.model.judge.answers import Answers
 from edgewright.model.pack import workflow
 from edgewright.model.pack.folder import new_card
 from edgewright.model.pack.golden import expect
+from edgewright.model.pack.reference import read_reference
 from edgewright.model.pack.workflow import Quantization, judging, quantize
 from edgewright.model.quantize.sweep_report import SweepReport
 from tests.unit.model import small_cnn
@@ -96,9 +97,11 @@ def test_the_folder_holds_the_chosen_model(data: Path, swept: SweepReport) -> No
         "model.onnx",
         "card.json",
         "golden",
+        "reference.json",
         "sweep.json",
         "report.html",
     }
+    assert read_reference(out / "reference.json").images == 60
     card = json.loads((out / "card.json").read_text())
     assert card["quantization"]["recipe"] == swept.chosen.name
     assert card["labels"] == list(small_cnn.LABELS)

@@ -1,0 +1,165 @@
+"""What `edge-infer watch` keeps of real images to notice drift, beside the same in Python."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgewright.base import process
+from edgewright.build.container import DockerBuilder
+from edgewright.model.contract.card import read_card
+from edgewright.model.judge.data import load_elpv
+from edgewright.model.judge.observed import NAMES, histograms_of, observe
+from edgewright.observe.drift.board_file import Window, fetch_windows, list_unsure
+from edgewright.release.run_file import RUN_FILE, RunFile, UnsureLimits
+from tests.boards import LocalBoard
+from tests.checkout import checkout
+from tests.integration.conftest import wait_until
+from tests.integration.test_edge_infer_host import write_golden, write_manifest
+from tests.integration.toy_model import toy_model
+from tests.schemas import require_valid
+
+pytestmark = pytest.mark.docker
+REPO = checkout().root
+RELEASE = "0123456789abcdef"
+SIDE = 96  # of the network's input: other than the images'
+
+
+@dataclass
+class Line:
+    """A deploy root with one release, and its service in a container."""
+
+    builder: DockerBuilder
+    program: Path
+    folder: Path
+    containers: list[str] = field(default_factory=list)
+
+    @property
+    def release(self) -> Path:
+        return self.folder / "root" / "releases" / RELEASE
+
+    def windows(self) -> tuple[Window, ...]:
+        return fetch_windows(LocalBoard(), str(self.folder / "root"))
+
+    def watch(self, images: Sequence[Path]) -> None:
+        """Judge these images, then end as a service is ended."""
+        name = f"edgewright-drift-{self.folder.name}-{len(self.containers)}"
+        self.containers.append(name)
+        argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{REPO}:{REPO}"]
+        argv += ["--volume", f"{self.folder}:{self.folder}", self.builder.image]
+        argv += [str(self.program), "watch", "--release", str(self.release)]
+        process.check([*argv, "--in", str(self.folder / "in"), "--out", str(self.folder / "out")])
+        for image in images:
+            aside = self.folder / "in" / f".{image.name}"
+            shutil.copyfile(image, aside)
+            aside.rename(self.folder / "in" / image.name)
+        results = [self.folder / "out" / f"{image.name}.json" for image in images]
+        wait_until(lambda: all(path.is_file() for path in results))
+        process.check(["docker", "kill", "--signal", "TERM", name])
+        assert process.check(["docker", "wait", name], timeout=60).stdout.strip() == "0"
+
+    def margins(self) -> dict[str, float]:
+        """How sure the network was of each image: by the two largest probabilities."""
+        answers = [json.loads(path.read_text()) for path in (self.folder / "out").glob("*.json")]
+        tops = {answer["image"]: sorted(answer["probabilities"])[-2:] for answer in answers}
+        return {image: second - first for image, (first, second) in tops.items()}
+
+
+MakeLine = Callable[[int], Line]
+
+
+@pytest.fixture
+def make_line(builder: DockerBuilder, host_build: Path, tmp_path: Path) -> Iterator[MakeLine]:
+    lines: list[Line] = []
+
+    def make(channels: int) -> Line:
+        line = Line(builder, host_build / "edge-infer", tmp_path)
+        lines.append(line)
+        for name in ("in", "out"):
+            (tmp_path / name).mkdir()
+        write_golden(toy_model(line.release / "model", channels, SIDE, SIDE), 0.0)
+        says = RunFile(
+            model="model/model.onnx",
+            threads=1,
+            execution_providers=("cpu",),
+            unsure_images=UnsureLimits(images=3, bytes=1 << 20),
+        )
+        (line.release / RUN_FILE).write_bytes(says.content())
+        write_manifest(line.release)
+        return line
+
+    yield make
+    for line in lines:
+        for name in line.containers:
+            subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+
+
+def cells(folder: Path, channels: int, count: int = 24) -> list[Path]:
+    """Real images of solar cells; tinted, each in its own way, for a network that takes colours."""
+    folder.mkdir()
+    samples = load_elpv()
+    images = []
+    for number in range(count):
+        path = folder / f"{number:02}.png"
+        shutil.copyfile(samples[number * len(samples) // count].path, path)
+        if channels == 3:
+            gray = np.asarray(Image.open(path).convert("L"), np.uint16)
+            tinted = np.stack([gray, gray * (16 - number % 12) // 16, gray // 2], axis=2)
+            Image.fromarray(tinted.astype(np.uint8)).save(path)
+        images.append(path)
+    return images
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_the_board_counts_is_what_python_counts(
+    make_line: MakeLine, tmp_path: Path, channels: int
+) -> None:
+    line, images = make_line(channels), cells(tmp_path / "cells", channels)
+    began = int(time.time())
+    line.watch(images)
+
+    windows = line.windows()  # two, if the hour ended meanwhile
+    for text in (tmp_path / "root" / "drift" / "histograms.jsonl").read_text().splitlines():
+        require_valid("edge-infer-histograms", text)
+    assert {window.release for window in windows} == {RELEASE}
+    assert sum(window.images for window in windows) == len(images)
+    assert began <= windows[0].start <= windows[-1].end <= int(time.time())
+
+    model = line.release / "model" / "model.onnx"
+    expected = histograms_of(observe(model, read_card(model.parent / "card.json"), images))
+    for name in NAMES:
+        counted = [one for window in windows if (one := window.statistics.of(name)) is not None]
+        histogram = expected.of(name)
+        assert bool(counted) == (histogram is not None)
+        if histogram is None:
+            continue
+        assert sum(one.sum for one in counted) == pytest.approx(histogram.sum, rel=1e-4)
+        assert sum(one.squares for one in counted) == pytest.approx(histogram.squares, rel=1e-4)
+        counts = np.sum([one.counts for one in counted], axis=0)
+        # A value at the border of two bins may fall into either.
+        assert np.abs(np.cumsum(counts) - np.cumsum(histogram.counts)).max() <= 1
+    assert (expected.saturation is not None) == (channels == 3)
+
+
+def test_the_least_certain_images_are_kept_and_a_restart_loses_nothing(
+    make_line: MakeLine, tmp_path: Path
+) -> None:
+    line, images = make_line(3), cells(tmp_path / "cells", 3, 12)
+    line.watch(images[:6])
+    line.watch(images[6:])
+
+    assert sum(window.images for window in line.windows()) == len(images)
+    margins = line.margins()
+    kept = list_unsure(LocalBoard(), str(tmp_path / "root"))
+    least = sorted(margins.values())[:3]
+    assert [image.margin for image in kept] == pytest.approx(least, abs=2e-6)
+    for image in kept:
+        original = tmp_path / "cells" / image.name.split("-")[-1]
+        assert (tmp_path / "root" / "unsure" / image.name).read_bytes() == original.read_bytes()
