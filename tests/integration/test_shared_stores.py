@@ -139,17 +139,13 @@ def test_a_second_worker_compiles_nothing(
     both = SharedStores(conan=conan_remote, ccache=redis)
     first = worker(builder, tmp_path / "first", both)
     second = worker(builder, tmp_path / "second", SharedStores(conan=conan_remote))
-    third = worker(builder, tmp_path / "third", SharedStores(ccache=redis))
 
-    origins = [build_libraries(inputs) for inputs in (first, second, third)]
+    origins = [build_libraries(inputs) for inputs in (first, second)]
 
-    assert [{*origin.values()} for origin in origins] == [{"built"}, {"cache"}, {"built"}]
+    assert [{*origin.values()} for origin in origins] == [{"built"}, {"cache"}]
     compiled, _ = objects(first, tmp_path / "log")
     assert compiled > 10
     assert objects(second, tmp_path / "log") == (0, 0)
-    misses, hits = objects(third, tmp_path / "log")
-    assert misses == 0
-    assert hits >= compiled
 
 
 def test_a_store_that_does_not_answer_ends_no_build(
