@@ -32,7 +32,7 @@ from edgewright.observe.stacks.program import find_program
 from edgewright.release.manifest import Manifest
 
 MOST_SECONDS = 600
-SHOWN_FUNCTIONS = 15
+SHOWN_FUNCTIONS, NAME = 15, 52
 
 
 @task
@@ -146,7 +146,9 @@ def _screen(report: ProfileReport) -> RenderableType:
     for column in ("own", "with what it calls"):
         table.add_column(column, justify="right", no_wrap=True)
     for each in report.functions[:SHOWN_FUNCTIONS]:
-        table.add_row(Text(each.function), _share(report, each.own), _share(report, each.total))
+        # Its end tells most; what is cut by the table would push the shares out of it.
+        function = each.function if len(each.function) <= NAME else f"…{each.function[1 - NAME :]}"
+        table.add_row(Text(function), _share(report, each.own), _share(report, each.total))
     return Group(Text(head), Text(roots), table, Text(f"{report.page}\n{report.folded}"))
 
 
