@@ -12,6 +12,7 @@ import re
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -186,12 +187,13 @@ class Session:
         budget: Budget,
     ) -> None:
         """Feed standard input; stop early if the command ends early, its exit code says why."""
-        channel = answer.channel
+        channel, moved = answer.channel, time.monotonic()
         while chunk := source.read(CHUNK):
             while chunk:
                 count: int = channel.write(chunk)[1]
                 self._forward()
                 chunk = chunk[count:]
+                moved = time.monotonic() if count else moved
                 budget.add_sent(count)
                 if on_bytes and count:
                     on_bytes(count)
@@ -199,7 +201,8 @@ class Session:
                     if answer.is_whole():
                         return
                     self._forward()
-                    self._receive(self._idle)
+                    # What the board writes meanwhile is no sign that it takes anything.
+                    self._receive(max(0, moved + self._idle - time.monotonic()))
         self._call(channel.send_eof)
 
     @contextlib.contextmanager

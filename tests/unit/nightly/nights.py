@@ -27,8 +27,9 @@ def workspace_in(folder: Path) -> Workspace:
     """A workspace with two models."""
     folder.mkdir(exist_ok=True)
     create_workspace(folder, installed_resources(), board="a53-som")
-    with (folder / "edgewright.toml").open("a") as file:
-        file.write('\none = "models/one/model.onnx"\ntwo = "models/two/model.onnx"\n')
+    settings_file = folder / "edgewright.toml"
+    models = '[models]\none = "models/one/model.onnx"\ntwo = "models/two/model.onnx"\n'
+    settings_file.write_text(settings_file.read_text().replace("[models]", f"{models}#"))
     return find_workspace(folder, installed_resources())
 
 
