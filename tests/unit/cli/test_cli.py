@@ -46,7 +46,9 @@ def test_an_unknown_board_is_refused_before_a_password_is_asked_for(
 ) -> None:
     monkeypatch.setattr("getpass.getpass", lambda prompt: pytest.fail(prompt))
 
-    assert run(task, "--board=nope", "--host=root@192.0.2.7", "--ask-password") == 2
+    needed = ["--id=0123456789ABCDEF"] if task == "keys.revoke" else []
+    way = ["--board=nope", "--host=root@192.0.2.7", "--ask-password"]
+    assert run(task, *way, *needed) == 2
     assert "board 'nope': unknown" in capsys.readouterr().err
 
 

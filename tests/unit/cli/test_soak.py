@@ -5,7 +5,7 @@ from rich.console import Console
 
 from edgewright.cli.soak import _screen
 from edgewright.observe.leaks.report import SoakReport
-from edgewright.observe.leaks.soak import Sample, judge
+from edgewright.observe.leaks.soak import Sample, judge, judge_heap
 from tests.unit.cli.test_cli import run
 
 
@@ -27,7 +27,7 @@ def test_the_screen_says_what_was_not_measured_and_why_it_ended() -> None:
         inferences=2000,
         samples=200,
         cut="connection lost",
-        resources=judge(series, 10.0, is_shared=False),
+        resources=(judge_heap([]), *judge(series, 10.0, is_shared=False)),
     )
     console = Console(width=140, markup=False, highlight=False)
     with console.capture() as capture:
