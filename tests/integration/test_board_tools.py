@@ -119,9 +119,7 @@ def test_gdb_stops_in_the_preprocessing_and_shows_its_variables(
 
 
 @pytest.mark.usefixtures("som", "own_keys")
-def test_a_profile_leads_to_main(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_profile_leads_to_main(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     start("profile", *ON_BOARD, "--seconds=30", f"--out={tmp_path / 'profile.html'}")
 
     report = ProfileReport.model_validate_json(capsys.readouterr().out)
