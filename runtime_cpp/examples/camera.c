@@ -5,23 +5,23 @@
  *
  * Two frames take turns: while one is inferred the camera fills the other.
  */
-#include "edge/client.h" /* before all others: it asks for what GNU's C library adds */
-
 #include <stdio.h>
 
+#include "edge/client.h" /* before all others: it asks for what GNU's C library adds */
+
 /* In place of a camera: a grey ramp that moves by one row a frame. */
-static void capture(struct edge_frame *frame, unsigned number) {
+static void capture(struct edge_frame* frame, unsigned number) {
   for (uint32_t y = 0; y < frame->height; ++y) {
     memset(frame->pixels + y * frame->stride, (int)((y + number) % 256), frame->width);
   }
 }
 
-static int fault(const char *what) {
+static int fault(const char* what) {
   perror(what);
   return 1;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 5) {
     fprintf(stderr, "camera SOCKET WIDTH HEIGHT FRAMES\n");
     return 2;
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
     if (edge_send_frame(service, number, &frames[number % 2]) != 0) return fault("send");
     if (number + 1 < count) capture(&frames[(number + 1) % 2], number + 1);
     struct edge_answer answer;
-    char *json = edge_receive(service, &answer);
+    char* json = edge_receive(service, &answer);
     if (json == NULL) return fault("receive");
     printf("%u %s %s", answer.id, answer.status == EDGE_DONE ? "done" : "not done", json);
     free(json);

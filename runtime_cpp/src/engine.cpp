@@ -81,8 +81,8 @@ Result<Engine> open_engine(const Options& options) {
   if (!options.debug && !settings->release.empty()) keep_crashes(settings->release);
   // One that is served for months is in nobody's hands but ours: an overwritten file, which `cp`
   // makes, would change the weights of a network at work, or end it by SIGBUS.
-  auto file = map_model(settings->model,
-                        options.command == "serve" ? Pages::copied : Pages::shared);
+  auto file =
+      map_model(settings->model, options.command == "serve" ? Pages::copied : Pages::shared);
   if (!file) return file.error();
   if (auto error = settings->inventory.check(settings->card)) return *error;
   auto card = load_card(settings->card);

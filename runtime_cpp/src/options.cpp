@@ -45,12 +45,9 @@ struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {{"run", "RmtdolypTD"},
-                                {"selftest", "RmgtpTD"},
-                                {"bench", "RmwrtilypTD"},
-                                {"info", "RmD"},
-                                {"watch", "RmIOHkutlyD"},
-                                {"serve", "RmFqHutlyD"}};
+constexpr Command commands[] = {{"run", "RmtdolypTD"},    {"selftest", "RmgtpTD"},
+                                {"bench", "RmwrtilypTD"}, {"info", "RmD"},
+                                {"watch", "RmIOHkutlyD"}, {"serve", "RmFqHutlyD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {

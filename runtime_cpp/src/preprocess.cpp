@@ -304,8 +304,9 @@ Result<Input> load_input(const std::string& path, const Card& card, const ImageL
   const auto file = read_file(path, image_faults(limits), links);
   if (!file) return file.error();
   const double read = now_ms() - start;
-  auto input = decode_input({path, file->data.get(), file->size, limits,
-                             card.preprocess.significant_bits}, card, std::move(memory));
+  auto input =
+      decode_input({path, file->data.get(), file->size, limits, card.preprocess.significant_bits},
+                   card, std::move(memory));
   if (input) input->decode_ms += read;
   return input;
 }

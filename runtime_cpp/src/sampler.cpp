@@ -19,7 +19,7 @@ namespace edge {
 namespace {
 
 constexpr suseconds_t interval_us = 10000;
-constexpr size_t main_bytes = 1024;  // of main's own frame, for the call that it is in
+constexpr size_t main_bytes = 1024;            // of main's own frame, for the call that it is in
 constexpr size_t other_stack_bytes = 8 << 10;  // measured: 2 KiB lead to a worker's first function
 
 int file = -1;

@@ -52,8 +52,8 @@ ssize_t Connection::receive_some(void* to, size_t size) {
 Incoming Connection::check_head() const {
   const bool has_image = request_.kind == EDGE_IMAGE;
   const bool is_known = request_.kind >= EDGE_IMAGE && request_.kind <= EDGE_RELOAD;
-  const bool fits = has_image ? request_.length > EDGE_REQUEST_REST
-                              : request_.length == EDGE_REQUEST_REST;
+  const bool fits =
+      has_image ? request_.length > EDGE_REQUEST_REST : request_.length == EDGE_REQUEST_REST;
   const bool has_its_descriptor = static_cast<bool>(file_) == brings_descriptor(request_.kind);
   if (!is_known || !fits || has_excess_ || !has_its_descriptor) return Incoming::refused;
   return has_image ? Incoming::head : Incoming::whole;

@@ -78,7 +78,7 @@ struct edge_answer {
 
 /* Memory that a camera writes into and the service reads from: nothing is copied in between. */
 struct edge_frame {
-  uint8_t *pixels;
+  uint8_t* pixels;
   uint32_t width;
   uint32_t height;
   uint32_t stride; /* bytes from one row to the next */
@@ -87,7 +87,7 @@ struct edge_frame {
   int fd;
 };
 
-static inline int edge_connect(const char *path) {
+static inline int edge_connect(const char* path) {
   struct sockaddr_un address;
   memset(&address, 0, sizeof address);
   address.sun_family = AF_UNIX;
@@ -98,15 +98,15 @@ static inline int edge_connect(const char *path) {
   strcpy(address.sun_path, path);
   const int service = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (service < 0) return -1;
-  if (connect(service, (const struct sockaddr *)&address, sizeof address) == 0) return service;
+  if (connect(service, (const struct sockaddr*)&address, sizeof address) == 0) return service;
   const int fault = errno;
   close(service);
   errno = fault;
   return -1;
 }
 
-static inline int edge_send_bytes(int service, const void *data, size_t size) {
-  const char *at = (const char *)data;
+static inline int edge_send_bytes(int service, const void* data, size_t size) {
+  const char* at = (const char*)data;
   while (size > 0) {
     const ssize_t sent = send(service, at, size, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
@@ -118,12 +118,12 @@ static inline int edge_send_bytes(int service, const void *data, size_t size) {
 }
 
 /* Sends a request, with the descriptor `fd` unless that is -1. */
-static inline int edge_send(int service, const struct edge_request *request, int fd) {
+static inline int edge_send(int service, const struct edge_request* request, int fd) {
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int))];
   } control;
-  struct iovec part = {(void *)(uintptr_t)request, sizeof *request};
+  struct iovec part = {(void*)(uintptr_t)request, sizeof *request};
   struct msghdr message;
   memset(&message, 0, sizeof message);
   memset(&control, 0, sizeof control);
@@ -132,7 +132,7 @@ static inline int edge_send(int service, const struct edge_request *request, int
   if (fd >= 0) {
     message.msg_control = control.bytes;
     message.msg_controllen = sizeof control.bytes;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof(int));
@@ -143,7 +143,7 @@ static inline int edge_send(int service, const struct edge_request *request, int
     sent = sendmsg(service, &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) return -1;
-  return edge_send_bytes(service, (const char *)request + sent, sizeof *request - (size_t)sent);
+  return edge_send_bytes(service, (const char*)request + sent, sizeof *request - (size_t)sent);
 }
 
 /* Requests without a descriptor: EDGE_STATUS and EDGE_RELOAD. */
@@ -153,7 +153,7 @@ static inline int edge_ask(int service, uint32_t id, enum edge_kind kind) {
 }
 
 /* An encoded image (PNG, JPEG, PGM, PPM) of this process's memory. */
-static inline int edge_send_image(int service, uint32_t id, const void *image, uint32_t size) {
+static inline int edge_send_image(int service, uint32_t id, const void* image, uint32_t size) {
   const struct edge_request request = {EDGE_REQUEST_REST + size, id, EDGE_IMAGE, 0, 0, 0, 0, 0};
   if (edge_send(service, &request, -1) != 0) return -1;
   return edge_send_bytes(service, image, size);
@@ -167,7 +167,7 @@ static inline int edge_send_file(int service, uint32_t id, int fd) {
 
 /* Takes memory for frames of one size. It must not be written to between `edge_send_frame` and the
  * answer; several frames may be in use at once. */
-static inline int edge_frame_open(struct edge_frame *frame, uint32_t width, uint32_t height,
+static inline int edge_frame_open(struct edge_frame* frame, uint32_t width, uint32_t height,
                                   enum edge_format format) {
   const uint32_t stride = width * (format == EDGE_GRAY ? 1u : 3u);
   const size_t size = (size_t)stride * height;
@@ -175,10 +175,10 @@ static inline int edge_frame_open(struct edge_frame *frame, uint32_t width, uint
   if (fd < 0) return -1;
   /* The service reads no memory that could become shorter under its hands. */
   if (ftruncate(fd, (off_t)size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0) {
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory != MAP_FAILED) {
-      const struct edge_frame opened = {(uint8_t *)memory, width, height, stride,
-                                        (uint32_t)format, size, fd};
+      const struct edge_frame opened = {(uint8_t*)memory, width, height, stride,
+                                        (uint32_t)format, size,  fd};
       *frame = opened;
       return 0;
     }
@@ -189,20 +189,20 @@ static inline int edge_frame_open(struct edge_frame *frame, uint32_t width, uint
   return -1;
 }
 
-static inline void edge_frame_close(struct edge_frame *frame) {
+static inline void edge_frame_close(struct edge_frame* frame) {
   munmap(frame->pixels, frame->size);
   close(frame->fd);
 }
 
-static inline int edge_send_frame(int service, uint32_t id, const struct edge_frame *frame) {
-  const struct edge_request request = {EDGE_REQUEST_REST, id,           EDGE_FRAME,
-                                       frame->format,     frame->width, frame->height,
-                                       frame->stride,     0};
+static inline int edge_send_frame(int service, uint32_t id, const struct edge_frame* frame) {
+  const struct edge_request request = {
+      EDGE_REQUEST_REST, id, EDGE_FRAME, frame->format, frame->width, frame->height,
+      frame->stride,     0};
   return edge_send(service, &request, frame->fd);
 }
 
-static inline int edge_receive_bytes(int service, void *data, size_t size) {
-  char *at = (char *)data;
+static inline int edge_receive_bytes(int service, void* data, size_t size) {
+  char* at = (char*)data;
   while (size > 0) {
     const ssize_t received = recv(service, at, size, 0);
     if (received < 0 && errno == EINTR) continue;
@@ -215,14 +215,14 @@ static inline int edge_receive_bytes(int service, void *data, size_t size) {
 }
 
 /* Waits for an answer; its document, which ends in a zero byte and is the caller's to free(). */
-static inline char *edge_receive(int service, struct edge_answer *answer) {
+static inline char* edge_receive(int service, struct edge_answer* answer) {
   if (edge_receive_bytes(service, answer, sizeof *answer) != 0) return NULL;
   if (answer->length < EDGE_ANSWER_REST || answer->length > EDGE_MAX_ANSWER) {
     errno = EPROTO;
     return NULL;
   }
   const size_t size = answer->length - EDGE_ANSWER_REST;
-  char *json = (char *)malloc(size + 1);
+  char* json = (char*)malloc(size + 1);
   if (json == NULL || edge_receive_bytes(service, json, size) != 0) {
     free(json);
     return NULL;

@@ -12,13 +12,13 @@ constexpr int least_thermal_limit = 40, most_thermal_limit = 110;  // °C
 
 /// What the command line asks for.
 struct Options {
-  std::string command;       // "run", "selftest", "bench", "info", "watch", "serve", "help" or "version"
-  std::string release;       // folder; empty: the one that the program lies in, if any
-  std::string model;         // file; empty: the release's
-  std::string golden;        // folder; empty: the release's, or golden/ beside the model
-  std::string dump_outputs;  // folder for the last image's outputs; empty: none
-  std::string dump_input;    // file for the last image's tensor; empty: none
-  std::string image;         // bench: file to time with; empty: made-up values
+  std::string command;  // "run", "selftest", "bench", "info", "watch", "serve", "help" or "version"
+  std::string release;  // folder; empty: the one that the program lies in, if any
+  std::string model;    // file; empty: the release's
+  std::string golden;   // folder; empty: the release's, or golden/ beside the model
+  std::string dump_outputs;         // folder for the last image's outputs; empty: none
+  std::string dump_input;           // file for the last image's tensor; empty: none
+  std::string image;                // bench: file to time with; empty: made-up values
   std::vector<std::string> images;  // run: files
   int threads = 0;                  // of the runtime; 0: what the release says, or 1
   int thermal_limit = -1;           // °C; 0: none; -1: what the release says

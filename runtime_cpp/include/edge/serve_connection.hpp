@@ -39,7 +39,7 @@ class Connection {
 
   void answer(uint32_t id, edge_status status, const std::string& json, double now);
   void write(const std::string& text) { unsent_ += text; }  // as it is
-  bool send(double now);  // false: nobody reads any more
+  bool send(double now);                                    // false: nobody reads any more
   bool is_sent() const { return unsent_.empty(); }
 
   /// No more is read of it; it ends with its last answer.

@@ -42,7 +42,7 @@ class Exchange {
 
   // Of the thread that reads and answers.
   size_t waiting() const;
-  void add(JobPtr job);  // whoever adds has looked how many wait
+  void add(JobPtr job);              // whoever adds has looked how many wait
   void forget(uint64_t connection);  // nobody waits for its jobs any more
   void close();                      // nothing is added from here on
   std::vector<JobPtr> answered();

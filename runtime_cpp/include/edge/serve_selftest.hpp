@@ -19,9 +19,9 @@ class SelfTest {
   ~SelfTest();
 
   int fd() const { return standard_error_.get(); }  // readable when there is something to `read`
-  bool read();                             // true once it has ended
+  bool read();                                      // true once it has ended
   bool is_overdue() const;
-  bool has_passed();                       // once it has ended
+  bool has_passed();  // once it has ended
   std::string words() const { return words_; }
 
  private:
