@@ -25,6 +25,7 @@ COMPILE = """
 set -e
 cd "$2"
 product="$1/src/crash_file.cpp $1/src/stack_dump.cpp $1/src/about.cpp $1/common/text.cpp"
+product="$product $1/src/deploy_root.cpp $1/src/file.cpp"
 flags="-std=c++17 -Os -fno-exceptions -fno-rtti -I$1/include -I$1"
 flags="$flags -DEDGE_VERSION=\\"0\\" -DEDGE_LINKAGE=\\"static\\""
 "$3-g++" $flags -fno-asynchronous-unwind-tables -c "$1/tests/crash/opaque.cpp"

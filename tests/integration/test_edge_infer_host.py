@@ -512,6 +512,7 @@ def test_a_release_is_run_as_its_run_file_says(host_edge_infer: EdgeInfer, scrat
         "threads": 2,
         "execution_providers": ["cpu"],
         "limits": says.limits.model_dump(),
+        "thermal_limit_c": None,
         "overridden": [],
     }
     assert overridden["threads"] == overridden["settings"]["threads"] == 1
