@@ -89,7 +89,8 @@ class Service:
 
 def samples(text: str) -> dict[str, float]:
     """Values of Prometheus' text format; asserts that it is nothing but that."""
-    line = re.compile(r'(edge_infer_\w+(?:\{\w+="[^"\n]*"(?:,\w+="[^"\n]*")*\})?) (\d+(?:\.\d+)?)')
+    name = r'edge_infer_\w+(?:\{\w+="[^"\n]*"(?:,\w+="[^"\n]*")*\})?'
+    line = re.compile(rf"({name}) (\d+(?:\.\d+)?(?:e-\d+)?)")  # a small network takes 9e-05 s
     rows = [row for row in text.splitlines() if not re.match("# (HELP|TYPE) edge_infer_", row)]
     matches = [line.fullmatch(row) for row in rows]
     assert all(matches), text
