@@ -7,6 +7,7 @@ from typing import Annotated
 from invoke.context import Context
 from rich.table import Table
 
+from edgewright.base.errors import UserError
 from edgewright.base.layout import user_cache
 from edgewright.cli import screens
 from edgewright.cli.common import (
@@ -36,6 +37,9 @@ def fleet(
 ) -> None:
     """Compare deploys to many boards with pyinfra and Ansible. Example: invoke bench.fleet"""
     require_pool(parallel)
+    if boards < 1:
+        next = "the same command with --boards=100"
+        raise UserError(f"--boards={boards}", "expected one board at least", next=next)
     heavy("libssh2", "deploy", "rollout")  # without it, Paramiko would be measured
     edgectl = edgectl_program()
     with tempfile.TemporaryDirectory(prefix="edgewright-fleet-") as scratch:

@@ -27,8 +27,12 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "here")
 
 
-# Tasks that need nothing, and would do a minute's work.
-NOTHING = {"rollout.simulate": ["--parallel=0"]}
+# Tasks that need nothing, and would do minutes of work.
+NOTHING = {
+    "bench.fleet": ["--boards=0"],
+    "bench.rollout": ["--boards=0"],
+    "rollout.simulate": ["--parallel=0"],
+}
 
 
 def arguments(name: str) -> list[str]:
