@@ -16,10 +16,11 @@ from pathlib import Path
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, write_file
-from edgewright.board.profile import Arch, BoardProfile, Linkage
+from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage
 from edgewright.board.toolchain import compiler_flags
 from edgewright.build.container import Builder, DockerBuilder, ExternalToolchain, LocalBuilder
 
+OLDEST_FOR_NEON = 14  # our kernels load pairs of registers, which arm_neon.h has from it on
 OLDEST_GCC = 9  # ONNX Runtime 1.21 is C++17, of which GCC 8 lacks parts
 YOCTO = "environment-setup-"  # how the environment file of a Yocto SDK begins
 MACHINE = {Arch.ARMHF: "arm", Arch.ARM64: "aarch64"}
@@ -104,6 +105,8 @@ def with_external_toolchain(builder: Builder, profile: BoardProfile, log: Path) 
             argv = ["sh", "-ec", PROBE, "_", profile.abi.triplet, str(builder.path(folder))]
             probing.run([*argv, *flags], log)
             _require_usable(_read_facts(folder), profile)
+    # Boards with the same flags share a toolchain, and may still ask for more of it.
+    _require_usable(_read_facts(cached), profile)
     return _with_place(builder, toolchain(cached))
 
 
@@ -279,6 +282,14 @@ def _require_usable(facts: CompilerFacts, profile: BoardProfile) -> None:
             f"found: {facts.version or 'Clang'}",
             next="use a newer one, or link programs of your own against the SDK's C API, which "
             "serves any compiler: invoke sdk",
+        )
+    if profile.runtime.kernels is Kernels.NEON and int(major) < OLDEST_FOR_NEON:
+        raise _unusable(
+            profile,
+            "is too old for our kernels",
+            f"expected: GCC {OLDEST_FOR_NEON} or newer, or runtime.kernels = 'stock'",
+            f"found: {facts.version}, runtime.kernels = 'neon'",
+            next=f"write runtime.kernels = 'stock' into board_profiles/{profile.name}.toml",
         )
     if facts.problem:
         soft = facts.float_abi == "soft"

@@ -11,7 +11,7 @@ import pytest
 from edgewright.base import debs
 from edgewright.base.errors import UserError
 from edgewright.board.elf import read_elf
-from edgewright.board.profile import Toolchain
+from edgewright.board.profile import Kernels, Toolchain
 from edgewright.build import pipeline
 from edgewright.build.supply import SUITE
 from edgewright.release import evidence
@@ -37,7 +37,11 @@ def unpacked(version: str, triplet: str, arch: str, into: Path) -> Path:
 def with_toolchain(external: Path) -> pipeline.BuildRequest:
     asked = request(checkout(), board="a53-som")
     profile = asked.profile.model_copy(
-        update={"name": "vendors-gcc", "toolchain": Toolchain(external=str(external))}
+        update={
+            "name": "vendors-gcc",
+            "toolchain": Toolchain(external=str(external)),
+            "runtime": asked.profile.runtime.model_copy(update={"kernels": Kernels.STOCK}),
+        }
     )
     return pipeline.BuildRequest(
         profile=profile,

@@ -7,7 +7,7 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.board.catalogue import load_board
-from edgewright.board.profile import BoardProfile, Toolchain
+from edgewright.board.profile import BoardProfile, Kernels, Toolchain
 from edgewright.build import bill, container, external_toolchain, pipeline
 from edgewright.build.container import DockerBuilder, LocalBuilder
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
@@ -69,7 +69,10 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBuilder:
 
 def board(external: Path | str) -> BoardProfile:
     profile = load_board("a53-som", CHECKOUT.boards)
-    return profile.model_copy(update={"toolchain": Toolchain(external=str(external))})
+    stock = profile.runtime.model_copy(update={"kernels": Kernels.STOCK})
+    return profile.model_copy(
+        update={"toolchain": Toolchain(external=str(external)), "runtime": stock}
+    )
 
 
 def refusal(builder: container.Builder, external: Path, tmp_path: Path) -> str:
@@ -235,6 +238,19 @@ def test_a_toolchain_that_cannot_build_for_the_board_is_refused(
 
     assert message.startswith(f"board 'a53-som': toolchain {tmp_path}/vendor: ")
     assert [text for text in expected if text not in message] == []
+
+
+def test_our_kernels_ask_for_a_newer_compiler_than_the_runtime(
+    builder: LocalBuilder, tmp_path: Path
+) -> None:
+    profile = board(Gcc(version="13.3.0").install(tmp_path / "vendor"))
+    neon = profile.runtime.model_copy(update={"kernels": Kernels.NEON})
+
+    assert with_external_toolchain(builder, profile, tmp_path / "log").toolchain
+    with pytest.raises(UserError, match="is too old for our kernels"):
+        with_external_toolchain(
+            builder, profile.model_copy(update={"runtime": neon}), tmp_path / "log"
+        )
 
 
 def test_a_folder_without_a_compiler_is_refused(builder: LocalBuilder, tmp_path: Path) -> None:
