@@ -71,12 +71,7 @@ def _traced(
     show: bool,
 ) -> TraceReport:
     """Raises TargetError for a board that cannot be traced."""
-    if board.target.shares_memory:
-        raise TargetError(
-            str(board.target),
-            "is emulated by processes, where none can trace another",
-            next="invoke lab.up, then the same with --lab",
-        )
+    _require_tracing(board)
     root, processes = reach.profile.deploy.root, tuple[int, ...]()
     with screens.deploy_progress(ERR) as progress:
         board.prepare()
@@ -112,6 +107,15 @@ def _traced(
         file=str(file),
         calls=result.calls,
     )
+
+
+def _require_tracing(board: Board) -> None:
+    if board.target.shares_memory:
+        raise TargetError(
+            str(board.target),
+            "is emulated by processes, where none can trace another",
+            next="invoke lab.up, then the same with --lab",
+        )
 
 
 def _golden_image(manifest: Manifest) -> str:

@@ -35,20 +35,20 @@ def unpacked(version: str, triplet: str, arch: str, into: Path) -> Path:
 
 
 def with_toolchain(external: Path) -> pipeline.BuildRequest:
-    asked = request(checkout(), board="a53-som")
-    profile = asked.profile.model_copy(
+    build_request = request(checkout(), board="a53-som")
+    profile = build_request.profile.model_copy(
         update={
             "name": "vendors-gcc",
             "toolchain": Toolchain(external=str(external)),
-            "runtime": asked.profile.runtime.model_copy(update={"kernels": Kernels.STOCK}),
+            "runtime": build_request.profile.runtime.model_copy(update={"kernels": Kernels.STOCK}),
         }
     )
     return pipeline.BuildRequest(
         profile=profile,
-        model=asked.model,
-        workspace=asked.workspace,
+        model=build_request.model,
+        workspace=build_request.workspace,
         builder="docker",
-        jobs=asked.jobs,
+        jobs=build_request.jobs,
     )
 
 
@@ -56,19 +56,21 @@ def with_toolchain(external: Path) -> pipeline.BuildRequest:
 def test_a_release_by_another_gcc_passes_its_self_test_and_names_it(
     version: str, tmp_path: Path
 ) -> None:
-    asked = with_toolchain(unpacked(version, "arm-linux-gnueabihf", "armhf", tmp_path / "gcc"))
+    build_request = with_toolchain(
+        unpacked(version, "arm-linux-gnueabihf", "armhf", tmp_path / "gcc")
+    )
 
-    built = pipeline.build(asked, Silent())
+    built = pipeline.build(build_request, Silent())
 
-    runs_on_its_core(built.folder, asked.profile)
+    runs_on_its_core(built.folder, build_request.profile)
     assert not read_elf(built.folder / "bin" / "edge-infer").needed
-    bill = evidence.beside(pipeline.latest_release(asked.out)).sbom.read_text()
+    bill = evidence.beside(pipeline.latest_release(build_request.out)).sbom.read_text()
     assert '"arm-linux-gnueabihf-gcc"' in bill
     assert f'"{version}.' in bill
 
 
 def test_a_compiler_for_soft_floats_is_refused_before_anything_is_built(tmp_path: Path) -> None:
-    asked = with_toolchain(unpacked("14", "arm-linux-gnueabi", "armel", tmp_path / "gcc"))
+    build_request = with_toolchain(unpacked("14", "arm-linux-gnueabi", "armel", tmp_path / "gcc"))
 
     with pytest.raises(UserError, match="default float ABI: soft; the board needs hard"):
-        pipeline.build(asked, Silent())
+        pipeline.build(build_request, Silent())

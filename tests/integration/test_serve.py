@@ -186,12 +186,12 @@ def test_an_image_a_file_and_a_frame_have_one_answer(start: Start, tmp_path: Pat
 
     with service.client() as client, Frame(SIDE, SIDE) as frame:
         frame.pixels[:] = pixels()
-        seen = [client.image(png()), client.file(tmp_path / "part.png"), client.frame(frame)]
+        answers = [client.image(png()), client.file(tmp_path / "part.png"), client.frame(frame)]
         status = client.status()
 
-    assert seen[0]["class"].startswith("class")
-    assert seen[0]["probabilities"] == seen[1]["probabilities"] == seen[2]["probabilities"]
-    require_valid("edge-infer-serve", json.dumps(seen[0]))
+    assert answers[0]["class"].startswith("class")
+    assert answers[0]["probabilities"] == answers[1]["probabilities"] == answers[2]["probabilities"]
+    require_valid("edge-infer-serve", json.dumps(answers[0]))
     require_valid("edge-infer-serve", json.dumps(status))
     assert status["requests"]["done"] == 3
 
@@ -329,20 +329,22 @@ def test_a_flood_is_answered_at_once_and_nothing_is_lost(start: Start) -> None:
 def test_many_clients_at_once_have_their_own_answers(start: Start) -> None:
     service = start("--queue", "64")
 
-    def ask(value: int, seen: list[Any]) -> None:
+    def ask(value: int, answers: list[Any]) -> None:
         with service.client() as client, Frame(SIDE, SIDE) as frame:
             frame.pixels[:] = bytes([value, 255 - value] * (SIDE * SIDE // 2))
-            seen += [client.frame(frame)["probabilities"] for _ in range(20)]
+            answers += [client.frame(frame)["probabilities"] for _ in range(20)]
 
     results: list[list[Any]] = [[] for _ in range(16)]
-    threads = [threading.Thread(target=ask, args=(10 * i, seen)) for i, seen in enumerate(results)]
+    threads = [
+        threading.Thread(target=ask, args=(10 * i, answers)) for i, answers in enumerate(results)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert [len(seen) for seen in results] == [20] * 16
-    assert all(answer == seen[0] for seen in results for answer in seen)
+    assert [len(answers) for answers in results] == [20] * 16
+    assert all(answer == answers[0] for answers in results for answer in answers)
 
 
 def test_who_comes_when_all_connections_are_open_is_told(start: Start) -> None:
