@@ -84,8 +84,8 @@ def _opened(
         if is_missing and folder is None:  # a folder of somebody else's is not listed
             problem += _neighbour(subject)
         with suppress(OSError):
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if flags & os.O_NOFOLLOW and stat.S_ISLNK(found.st_mode):
+            entry = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if flags & os.O_NOFOLLOW and stat.S_ISLNK(entry.st_mode):
                 problem = "is a link or behind one, expected a file of this folder"
         raise UserError(str(subject), problem, next=next) from error
 

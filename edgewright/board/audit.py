@@ -346,9 +346,9 @@ def _judge_instructions(
     )
     fix = "compile them for the board's core, or say in edgewright/board/guards.py who asks the CPU"
     return [
-        Finding(problem=problem, facts=tuple(_function_lines(found)), next=fix)
-        for found, problem in problems
-        if found
+        Finding(problem=problem, facts=tuple(_function_lines(functions)), next=fix)
+        for functions, problem in problems
+        if functions
     ]
 
 

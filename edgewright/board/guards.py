@@ -145,15 +145,17 @@ def beyond(code: Code, cpu: Cpu) -> tuple[BeyondFunction, ...]:
         if not features:
             continue
         guards = [guard_of(function.name, feature) for feature in features]
-        known = [guard for guard in guards if guard]
-        is_guarded = len(known) == len(guards)
-        around = function.address in callers and not (is_guarded and all(g.inside for g in known))
+        guarding = [guard for guard in guards if guard]
+        is_guarded = len(guarding) == len(guards)
+        around = function.address in callers and not (
+            is_guarded and all(g.inside for g in guarding)
+        )
         functions.append(
             BeyondFunction(
                 name=function.name,
                 features=features,
                 instruction=function.features[features[0]],
-                guard="; ".join(dict.fromkeys(g.reason for g in known)) if is_guarded else None,
+                guard="; ".join(dict.fromkeys(g.reason for g in guarding)) if is_guarded else None,
                 before_main=_chain(code, callers, function.address) if around else (),
             )
         )

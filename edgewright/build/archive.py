@@ -90,12 +90,12 @@ def version_of(file: str) -> str:
 
 def builder_pins(names: Path, image: str) -> Iterator[Pin]:
     """The packages that the builder's image was asked for, in the versions that it got."""
-    asked = {*names.read_text().split()}
+    requested = {*names.read_text().split()}
     command = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
     listed = process.check(["docker", "run", "--rm", "--network", "none", image, *command]).stdout
     for line in listed.splitlines():
         package, _, version = line.partition(" ")
-        if package in asked:
+        if package in requested:
             yield Pin(package=package, user=BUILDER, version=version, suite=SUITE)
 
 

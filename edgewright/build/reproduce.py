@@ -137,20 +137,20 @@ def _require_inputs(request: ReproduceRequest) -> None:
             facts=[f"revision: {source.revision}{', with changes' if source.dirty else ''}"],
             next="commit them, and build it anew",
         )
-    here = pipeline.source_of(request.workspace)
-    if not request.clone_builds and here.edgewright != source.edgewright:
+    current = pipeline.source_of(request.workspace)
+    if not request.clone_builds and current.edgewright != source.edgewright:
         raise UserError(
             subject,
             "was built by another edgewright",
-            facts=[f"expected: {source.edgewright}", f"found: {here.edgewright}"],
+            facts=[f"expected: {source.edgewright}", f"found: {current.edgewright}"],
             next=f"pip install edgewright=={source.edgewright}",
         )
-    expected, found = request.release.manifest.model.onnx_sha256, network_sha256(request.model)
-    if expected != found:
+    expected, actual = request.release.manifest.model.onnx_sha256, network_sha256(request.model)
+    if expected != actual:
         raise UserError(
             str(request.model),
             f"is not the network of release {request.release.id}",
-            facts=[f"expected: SHA-256 {expected}", f"found: SHA-256 {found}"],
+            facts=[f"expected: SHA-256 {expected}", f"found: SHA-256 {actual}"],
             next="release.reproduce --model=PATH",
         )
 

@@ -74,13 +74,13 @@ def gallery(
 
 
 def _chosen(names: Sequence[str]) -> list[Network]:
-    known = [network.name for network in NETWORKS]
+    names = [network.name for network in NETWORKS]
     for name in names:
-        if name not in known:
+        if name not in names:
             raise UserError(
                 f"--only={name}",
-                f"no such network{near_miss(name, known)}",
-                facts=[f"networks: {', '.join(known)}"],
+                f"no such network{near_miss(name, names)}",
+                facts=[f"networks: {', '.join(names)}"],
             )
     return [network for network in NETWORKS if not names or network.name in names]
 

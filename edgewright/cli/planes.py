@@ -39,7 +39,7 @@ def anomaly(c: Context, options: AnomalyOptions, json: Json = False) -> None:
         raise UserError(str(model), f"has the task {card.task}, which takes no image")
     good, bad = _images(options.images)
     out = Path(options.out) if options.out else workspace().root / "build" / "model" / "anomaly"
-    made = padim.make_anomaly_model(
+    card = padim.make_anomaly_model(
         padim.AnomalyRequest(
             model=model,
             card=card,
@@ -50,7 +50,7 @@ def anomaly(c: Context, options: AnomalyOptions, json: Json = False) -> None:
         ),
         say,
     )
-    say(f"{out}: threshold {made.anomaly.threshold:g}; judge it with invoke model.evaluate")
+    say(f"{out}: threshold {card.anomaly.threshold:g}; judge it with invoke model.evaluate")
     if json:
         write_document(written_files([out / "model.onnx", out / CARD]))
 

@@ -169,12 +169,16 @@ def quantize(c: Context, options: QuantizeOptions, json: Json = False) -> None:
         report = workflow.quantize(request, progress, counter)
     if json:
         write_document(report)
-        return
+    else:
+        _show_sweep(report)
+        say(f"{out}: {report.chosen.bytes:,} bytes; report.html shows it")
+
+
+def _show_sweep(report: "SweepReport") -> None:
     OUT.print(_sweep_table(report))
     OUT.print(f"{report.chosen.name}\n{report.reason}", soft_wrap=True)
     for rival in report.rivals:
         OUT.print(_beside(report.chosen, rival), soft_wrap=True)
-    say(f"{request.out}: {report.chosen.bytes:,} bytes; report.html shows it")
 
 
 def _require_options_of_tasks(options: QuantizeOptions, task: str) -> None:
@@ -323,8 +327,8 @@ def _print_import(report: "ImportReport") -> None:
         OUT.print(f"accuracy {report.accuracy:.3f}, {report.golden_cases} golden cases")
     for line in report.left_out:
         OUT.print(f"  left out: {line}", soft_wrap=True)
-    made = "invoke build" if report.golden_cases else "invoke model.golden --images=FOLDER"
-    say(f"next: {made} --model={report.model}")
+    command = "invoke build" if report.golden_cases else "invoke model.golden --images=FOLDER"
+    say(f"next: {command} --model={report.model}")
 
 
 def stated_parts(

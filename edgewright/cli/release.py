@@ -255,8 +255,8 @@ def vulnerabilities(
     """Look a release up in advisories. Example: invoke release.vulnerabilities --database=osv"""
     release_id, behind = release.find()
     _, bill = evidence.read_bill(behind)
-    found = osv.search(bill, Path(database))
-    document = vulnerability_report(release_id, Path(database), found, datetime.now(UTC))
+    search = osv.search(bill, Path(database))
+    document = vulnerability_report(release_id, Path(database), search, datetime.now(UTC))
     if json:
         write_document(document)
     elif document.findings:

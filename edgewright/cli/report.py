@@ -128,8 +128,8 @@ def _built(reported: Reported, bench: BoardBench | None) -> Subject:
 
 def _on_board(reported: Reported, bench: BoardBench | None) -> Subject:
     """The release that is current on a board, which measures it unless it did before."""
-    given = one_release("", reported.release) if reported.release else None
-    board = reported.board or (given or latest_release("")).manifest.board
+    release = one_release("", reported.release) if reported.release else None
+    board = reported.board or (release or latest_release("")).manifest.board
     reach = reported.reach(board)
     root, build = reach.profile.deploy.root, workspace().build(board)
     with reach.connect() as connected:
@@ -137,8 +137,8 @@ def _on_board(reported: Reported, bench: BoardBench | None) -> Subject:
         manifest, target = status.manifest, str(connected.target)
         if manifest is None or status.edgectl is None:
             raise TargetError(target, "no release is installed", next="invoke deploy")
-        if given and given.id != manifest.id:
-            facts = [f"expected: {given.id}", f"current: {manifest.id}"]
+        if release and release.id != manifest.id:
+            facts = [f"expected: {release.id}", f"current: {manifest.id}"]
             raise TargetError(target, "runs another release", facts=facts, next="invoke deploy")
         previous = status.edgectl.previous
         former = (
@@ -148,7 +148,7 @@ def _on_board(reported: Reported, bench: BoardBench | None) -> Subject:
         )
     return Subject(
         manifest=manifest,
-        release=given or _local(build, manifest.id),
+        release=release or _local(build, manifest.id),
         target=target,
         former=former,
         bench=bench or measure(reach, Measured()),

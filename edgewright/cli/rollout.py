@@ -322,10 +322,10 @@ def _releases(kinds: set[str], ids: Sequence[str]) -> dict[str, Release]:
     chosen: dict[str, Release] = {}
     for kind in sorted(kinds):
         built = workspace().build(kind)
-        here = [built.release / name for name in ids if (built.release / name).is_dir()]
-        if len(here) > 1:
+        releases = [built.release / name for name in ids if (built.release / name).is_dir()]
+        if len(releases) > 1:
             raise UserError("--release", f"two of them are for '{kind}'", next="name one of each")
-        chosen[kind] = load_release(here[0]) if here else pipeline.latest_release(built)
+        chosen[kind] = load_release(releases[0]) if releases else pipeline.latest_release(built)
     used = {release.id for release in chosen.values()}
     if unknown := [name for name in ids if name not in used]:
         raise UserError(

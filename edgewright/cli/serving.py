@@ -46,8 +46,8 @@ def serve(
     authorities, sites = [Path(client_ca)] if client_ca else [], None
     if name:
         if certificate or key:
-            given = "--tls-certificate" if certificate else "--tls-key"
-            raise UserError(f"--name, {given}", "expected one of them", next="leave one out")
+            option = "--tls-certificate" if certificate else "--tls-key"
+            raise UserError(f"--name, {option}", "expected one of them", next="leave one out")
         authority = _authority()
         certificate, key = authority.server_files(name)
         authorities.append(authority.file)
@@ -71,12 +71,12 @@ def _authority() -> Any:
 
 def _site_api(ledger: Any, authority: Any) -> Any:
     module, sites = heavy("site_api", "fleet.serve", "rollout"), _sites(ledger)
-    here = workspace()
+    current = workspace()
     return module.SiteApi(
         ledger=ledger,
         sites=sites,
         authority=authority,
-        release_folder=lambda kind, release: here.build(kind).release / release,
+        release_folder=lambda kind, release: current.build(kind).release / release,
     )
 
 

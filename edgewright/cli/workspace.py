@@ -42,8 +42,8 @@ def init(
     chosen = tuple(filter(None, boards.split(",")))
     for name in (board, *chosen):
         load_board(name, own, resources.boards)
-    asked = {"yocto": yocto, "buildroot": buildroot}
-    image_builds = [name for name in IMAGE_BUILDS if asked[name]]
+    requested = {"yocto": yocto, "buildroot": buildroot}
+    image_builds = [name for name in IMAGE_BUILDS if requested[name]]
     if (ci or image_builds) and (root / SETTINGS).is_file():
         paths = _add_pipeline(root, resources, ci, chosen) if ci else []
     else:

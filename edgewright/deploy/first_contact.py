@@ -24,8 +24,8 @@ def require_kind(board: Board, profile: BoardProfile) -> str | None:
     A board keeps the kind that it is told first, and takes releases of that kind alone. Raises
     TargetError for a device tree of another kind.
     """
-    said = board.script(READ).stdout[:MAX_CHARACTERS]
-    names = [visible(line) for line in said.split("\n") if line][:MAX_NAMES]
+    output = board.script(READ).stdout[:MAX_CHARACTERS]
+    names = [visible(line) for line in output.split("\n") if line][:MAX_NAMES]
     if not names:
         return "has no device tree to tell its kind by"
     if profile.compatible.startswith(OF_ANY_VENDOR) and not profile.aliases:

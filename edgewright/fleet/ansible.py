@@ -103,13 +103,13 @@ class _Inventory:
         return ways
 
     def _all_members(self, group: str) -> set[str]:
-        waiting, seen = [group], set[str]()
+        waiting, groups = [group], set[str]()
         while waiting:
             inner = waiting.pop()
-            if inner not in seen:
-                seen.add(inner)
+            if inner not in groups:
+                groups.add(inner)
                 waiting += self.children[inner]
-        return set().union(*(self.members[inner] for inner in seen))
+        return set().union(*(self.members[inner] for inner in groups))
 
 
 def from_ansible(path: Path) -> tuple[ImportedHost, ...]:

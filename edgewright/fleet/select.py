@@ -98,12 +98,12 @@ class Expression:
             if test.label not in vocabulary:
                 miss = near_miss(test.label, sorted(vocabulary))
                 self._fail(label, f"no board has the label '{test.label}'{miss}")
-            known = {*vocabulary[test.label]}
-            if known <= {TRUE, FALSE}:
-                known |= {TRUE, FALSE}
+            values = {*vocabulary[test.label]}
+            if values <= {TRUE, FALSE}:
+                values |= {TRUE, FALSE}
             for value, column in zip(test.values, columns, strict=True):
-                if value not in known:
-                    miss = near_miss(value, sorted(known))
+                if value not in values:
+                    miss = near_miss(value, sorted(values))
                     self._fail(column, f"no board has {test.label}={value}{miss}")
 
     def _fail(self, column: int, problem: str) -> NoReturn:
@@ -168,8 +168,8 @@ class _Parser:
         raise _mistake(self._subject, self._text, column, problem)
 
     def _expected(self, expectation: str) -> NoReturn:
-        found = self._next.text if self._next.text == END else f"'{self._next.text}'"
-        self._fail(self._next.column, f"expected {expectation}, found {found}")
+        actual = self._next.text if self._next.text == END else f"'{self._next.text}'"
+        self._fail(self._next.column, f"expected {expectation}, found {actual}")
 
     @property
     def _next(self) -> _Token:

@@ -47,12 +47,12 @@ def unpacked_wheel(wheel: Wheel) -> Path:
             argv += ["--platform", "manylinux_2_28_x86_64", "--dest", scratch]
             process.check([*argv, f"{wheel.name}=={wheel.version}"])
             path = Path(scratch) / wheel.file
-            found = digest.file_sha256(path) if path.is_file() else "no such file"
-            if found != wheel.sha256:
+            actual = digest.file_sha256(path) if path.is_file() else "no such file"
+            if actual != wheel.sha256:
                 raise UserError(
                     str(wheel),
                     "is not the package that the gallery names",
-                    facts=[f"expected: {wheel.file} {wheel.sha256}", f"found: {found}"],
+                    facts=[f"expected: {wheel.file} {wheel.sha256}", f"found: {actual}"],
                 )
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(aside)

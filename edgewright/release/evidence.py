@@ -96,8 +96,8 @@ def comment(release: str) -> str:
 
 def is_unsigned(release: Release) -> bool:
     """Whether there is a provenance that nobody signed."""
-    found = beside(release)
-    return found.statement.is_file() and not found.envelope.is_file()
+    evidence = beside(release)
+    return evidence.statement.is_file() and not evidence.envelope.is_file()
 
 
 def sign(release: Release, signer: Signer) -> None:

@@ -39,8 +39,8 @@ def sign(
         stdout, stderr = child.communicate(data, timeout=SECONDS)
     except subprocess.TimeoutExpired as late:
         end_group(child, grace=GRACE_SECONDS)
-        said = late.stderr or b""
-        raise _failed(subject, command, f"has not ended after {SECONDS:g} s", said) from late
+        output = late.stderr or b""
+        raise _failed(subject, command, f"has not ended after {SECONDS:g} s", output) from late
     except BaseException:
         end_group(child, grace=GRACE_SECONDS)
         raise

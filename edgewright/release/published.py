@@ -261,9 +261,11 @@ def retain(
 
 def all_channels(store: Contents, config: Path) -> list[Channel]:
     """Every channel that a store has, of all boards."""
-    found = []
+    pointers = []
     for name in store.names(CHANNELS):
         parts = name.split("/")
         if len(parts) == 3 and name.endswith(".json"):
-            found.append(channels.channel(store, parts[1], parts[2].removesuffix(".json"), config))
-    return found
+            pointers.append(
+                channels.channel(store, parts[1], parts[2].removesuffix(".json"), config)
+            )
+    return pointers

@@ -228,14 +228,14 @@ class Registry:
             descriptor(MANIFEST_TYPE, manifest, artifactType=json.loads(manifest)["artifactType"])
             for manifest in add
         ]
-        gone = {*drop, *(entry["digest"] for entry in added)}
+        replaced = {*drop, *(entry["digest"] for entry in added)}
         # Deleting by digest what is no index would delete whatever somebody tagged so.
         entries = (
             parse_json(_Index, raw, f"{self.place}:{tag}", "no index of referrers").manifests
             if raw is not None
             else ()
         )
-        listed = [*(entry for entry in entries if entry.get("digest") not in gone), *added]
+        listed = [*(entry for entry in entries if entry.get("digest") not in replaced), *added]
         index = to_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed})
         if listed and index != raw:
             self.put_manifest(tag, index, INDEX_TYPE)

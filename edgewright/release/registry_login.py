@@ -116,8 +116,8 @@ class Login:
         if not web.is_private(realm):
             problem = "is named as the server of tokens, and would get them in clear"
             raise UserError(visible(realm), problem, next="ask who keeps the registry")
-        asked = {name: value for name, value in challenge.items() if name != "realm"}
-        url = urlsplit(realm)._replace(query=urlencode(asked)).geturl()
+        query = {name: value for name, value in challenge.items() if name != "realm"}
+        url = urlsplit(realm)._replace(query=urlencode(query)).geturl()
         headers = {"Authorization": self.credentials} if self.credentials else {}
         answer = web.repeated(
             lambda: web.request("GET", url, headers=headers, limit=DOCUMENT_BYTES), visible(realm)
@@ -125,5 +125,5 @@ class Login:
         if answer.status != 200:
             facts = [web.status_line("GET", answer.status)]
             raise UserError(visible(realm), "gives this user no token", facts=facts)
-        given = parse_json(_Token, answer.content, visible(realm), "no token", blame=TargetError)
-        return f"Bearer {given.token or given.access_token}"
+        token = parse_json(_Token, answer.content, visible(realm), "no token", blame=TargetError)
+        return f"Bearer {token.token or token.access_token}"

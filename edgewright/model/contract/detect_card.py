@@ -226,21 +226,21 @@ class DetectCard(TaskCardBase, ImageCard):
         expected = output.sizes(
             len(self.labels), has_classes=self.has_classes, coefficients=self.coefficients
         )
-        found = without_batch(shape, len(expected))
-        fits = len(found) == len(expected) and all(
+        sizes = without_batch(shape, len(expected))
+        fits = len(sizes) == len(expected) and all(
             size in (-1, wanted) or wanted == -1
-            for size, wanted in zip(found, expected, strict=True)
+            for size, wanted in zip(sizes, expected, strict=True)
         )
-        if not fits or (output.role == "box_distances" and found[0] != -1 and found[0] % 4):
+        if not fits or (output.role == "box_distances" and sizes[0] != -1 and sizes[0] % 4):
             words = ["4 bins" if output.role == "box_distances" else "n", "height", "width"]
             names = words if len(expected) == 3 else ["n", "n"]
-            sizes = [
+            required = [
                 name if size == -1 else str(size)
                 for size, name in zip(expected, names, strict=False)
             ]
             yield (
                 f"{output.name} has shape {list(shape)}, as {output.role} of {len(self.labels)} "
-                f"labels it has [1, {', '.join(sizes)}]"
+                f"labels it has [1, {', '.join(required)}]"
             )
 
 

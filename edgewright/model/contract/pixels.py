@@ -154,7 +154,7 @@ def _decode_pnm(content: bytes, path: Path) -> Pixels:
         raise UserError(str(path), f"has a maximum of {maximum}, only 255 is read")
     _require_size(width, height, path)
     shape = (height, width, 3) if content[:2] == b"P6" else (height, width)
-    expected, found = int(np.prod(shape)), len(content) - header.end()
-    if found != expected:  # more, too: a transfer that changed line ends has changed the pixels
-        raise UserError(str(path), f"has {found} bytes of pixels, its header says {expected}")
+    expected, actual = int(np.prod(shape)), len(content) - header.end()
+    if actual != expected:  # more, too: a transfer that changed line ends has changed the pixels
+        raise UserError(str(path), f"has {actual} bytes of pixels, its header says {expected}")
     return np.frombuffer(content, np.uint8, offset=header.end()).reshape(shape)

@@ -54,9 +54,9 @@ def load_frame(path: Path, card: ImageCard) -> tuple[Pixels, TilePlan | None]:
     if card.tiling is None:
         return pixels, None
     height, width = pixels.shape[:2]
-    whole = Region(x=0, y=0, width=width, height=height)
+    everything = Region(x=0, y=0, width=width, height=height)
     try:
-        return pixels, plan_tiles(_of_image(path, pixels, card) or whole, card.tiling)
+        return pixels, plan_tiles(_of_image(path, pixels, card) or everything, card.tiling)
     except ValueError as too_many:
         raise UserError(str(path), str(too_many), next="state larger tiles in the card") from (
             too_many
@@ -95,9 +95,9 @@ def resized(pixels: Pixels, region: Region | None, card: ImageCard) -> tuple[Flo
     planes = to_planes(part, rules.color)
     border = rules.fit.pad_value if isinstance(rules.fit, Letterbox) else 0
     canvas = np.full((len(planes), *card.input.shape[2:]), border, np.float32)
-    for plane, whole in zip(planes, canvas, strict=True):
-        kept = resample(plane, y, x, rules.resize)
-        whole[y.before : y.before + y.count, x.before : x.before + x.count] = kept
+    for plane, padded in zip(planes, canvas, strict=True):
+        resized = resample(plane, y, x, rules.resize)
+        padded[y.before : y.before + y.count, x.before : x.before + x.count] = resized
     return canvas, geometry
 
 

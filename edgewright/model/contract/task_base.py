@@ -85,6 +85,6 @@ def role_problems(
             expected = ", ".join(expectations)
             yield f"{output.name} has the role {output.role}, expected: {expected}"
         elif expected := expectations[output.role](output.shape):
-            found = list(output.shape)
-            yield f"{output.name} has the shape {found}, the role {output.role} has {expected}"
+            shape = list(output.shape)
+            yield f"{output.name} has the shape {shape}, the role {output.role} has {expected}"
     yield from (f"the role {words}" for words in repeated(output.role for output in outputs))

@@ -45,6 +45,6 @@ def _unshare_dequantizers(model: ModelProto, weights: set[str]) -> None:
                 nodes.append(copy)
         nodes.append(node)
     # A list of its own first: emptying the field frees the nodes that it holds.
-    kept = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(copies)

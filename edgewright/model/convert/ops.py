@@ -53,8 +53,8 @@ def union(configs: Iterable[OpConfig]) -> OpConfig:
             # ONNX Runtime keeps one list of types for all opsets of an operator: of lines that
             # differ the last one counts, and a model of an earlier opset would lack its types.
             key = operator.domain, operator.name
-            known = types_of.get(key)
-            types_of[key] = types if known is None else _union_of_types(known, types)
+            recorded = types_of.get(key)
+            types_of[key] = types if recorded is None else _union_of_types(recorded, types)
     return OpConfig(
         operators={operator: types_of[operator.domain, operator.name] for operator in operators}
     )

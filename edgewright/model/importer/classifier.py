@@ -245,8 +245,8 @@ def _chosen_rules(
     color = "gray" if target.channels == 1 else "rgb"
     content: dict[str, Any] = {"color": color} | proposal.parts.content()
     sources = {key: proposal.sources[key] for key in proposal.parts.content()}
-    if interface is not None and (whole := whole_numbers(interface.dtype, target.channels)):
-        content["normalize"] = whole
+    if interface is not None and (integers := whole_numbers(interface.dtype, target.channels)):
+        content["normalize"] = integers
         sources["normalize"] = "the network takes whole numbers"
     if stated:
         content |= stated.content()

@@ -132,6 +132,18 @@ def fix_input(
     return interface, changes
 
 
+def _open_size(subject: str, value: ValueInfoProto, *, is_only: bool) -> UserError:
+    return UserError(
+        subject,
+        "leaves the size of an input open",
+        facts=[found(value)],
+        next="give its whole shape, such as --shape=1,576, or export it with fixed sizes"
+        if is_only
+        else "write a card with the shape of each input (docs/formats.md), "
+        "or export it with fixed sizes",
+    )
+
+
 def fix_tensors(
     model: ModelProto,
     subject: str,
@@ -151,15 +163,7 @@ def fix_tensors(
         if new_shape is None and [value.name] == [single.name for single in open_inputs]:
             new_shape = shape
         if new_shape is None and (sizes is None or None in sizes[1:]):
-            raise UserError(
-                subject,
-                "leaves the size of an input open",
-                facts=[found(value)],
-                next="give its whole shape, such as --shape=1,576, or export it with fixed sizes"
-                if len(open_inputs) == 1
-                else "write a card with the shape of each input (docs/formats.md), "
-                "or export it with fixed sizes",
-            )
+            raise _open_size(subject, value, is_only=len(open_inputs) == 1)
         target = tuple(new_shape or (size or 1 for size in sizes or ()))
         if sizes is not None and (
             len(sizes) != len(target)
@@ -239,11 +243,11 @@ def _take_floats(model: ModelProto, value: ValueInfoProto) -> None:
     value.type.tensor_type.elem_type = TensorProto.FLOAT
     if all(_is_cast_to_float(node) for node in users):
         return  # a cast of float32 to float32, which the runtime takes out
-    whole, pixels = (free_name(model, f"{value.name}_{part}") for part in ("whole", "pixels"))
+    integers, pixels = (free_name(model, f"{value.name}_{part}") for part in ("whole", "pixels"))
     rename_uses(model, value.name, pixels)
     nodes = [
-        helper.make_node("Round", [value.name], [whole], whole),
-        helper.make_node("Cast", [whole], [pixels], pixels, to=kind),
+        helper.make_node("Round", [value.name], [integers], integers),
+        helper.make_node("Cast", [integers], [pixels], pixels, to=kind),
     ]
     for node in reversed(nodes):
         model.graph.node.insert(0, node)

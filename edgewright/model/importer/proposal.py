@@ -119,11 +119,11 @@ def _guarded(source: str, read: Callable[[], Proposal], target: Target) -> Propo
         return Proposal(notes=(f"{source}: {first}, and is left out",))
 
 
-def _merged(said: Sequence[tuple[str, Proposal]]) -> Proposal:
+def _merged(proposals: Sequence[tuple[str, Proposal]]) -> Proposal:
     """Of each part what the first one says that says something."""
     parts: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for source, proposal in said:
+    for source, proposal in proposals:
         content = proposal.parts.content()
         content |= {"labels": proposal.labels} if proposal.labels else {}
         for key, part in content.items():
@@ -133,9 +133,9 @@ def _merged(said: Sequence[tuple[str, Proposal]]) -> Proposal:
     return Proposal(
         parts=PreprocessParts(**parts),
         labels=labels,
-        task=next((proposal.task for _, proposal in said if proposal.task), ""),
+        task=next((proposal.task for _, proposal in proposals if proposal.task), ""),
         sources=sources,
-        notes=tuple(note for _, proposal in said for note in proposal.notes),
+        notes=tuple(note for _, proposal in proposals for note in proposal.notes),
     )
 
 

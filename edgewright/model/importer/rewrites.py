@@ -96,7 +96,7 @@ def hide_weights(model: ModelProto) -> str | None:
 def name_nodes(model: ModelProto) -> str | None:
     """A name of its own for each node: they are spared, counted and told apart by name."""
     counts = Counter(node.name for node in nodes_of(model))
-    taken, renamed = set(counts), 0
+    names, renamed = set(counts), 0
     numbers: Counter[str] = Counter()
     for node in nodes_of(model):
         if node.name and counts[node.name] == 1:
@@ -104,9 +104,9 @@ def name_nodes(model: ModelProto) -> str | None:
         while True:
             numbers[node.op_type] += 1
             name = f"{node.op_type}_{numbers[node.op_type]}"
-            if name not in taken:
+            if name not in names:
                 break
-        taken.add(name)
+        names.add(name)
         node.name = name
         renamed += 1
     return f"nodes named: {renamed}" if renamed else None

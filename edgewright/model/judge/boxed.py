@@ -125,10 +125,10 @@ def _read_coco(path: Path, labels: Sequence[str]) -> list[BoxedImage]:
 
 def _beside(path: Path, name: str) -> Path:
     folders = (path.parent, path.parent / "images", path.parent.parent / "images")
-    found = [folder / name for folder in folders if (folder / name).is_file()]
-    if not found:
+    files = [folder / name for folder in folders if (folder / name).is_file()]
+    if not files:
         raise UserError(str(path), f"names an image that is not beside it, {name}")
-    return found[0]
+    return files[0]
 
 
 def _read_yolo(folder: Path, labels: Sequence[str]) -> list[BoxedImage]:

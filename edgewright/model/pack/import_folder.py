@@ -157,17 +157,17 @@ def task_request(request: ImportRequest) -> TaskRequest:
 
 
 def _import_task(request: ImportRequest) -> ImportReport:
-    made = import_task(task_request(request))
+    task = import_task(task_request(request))
     return ImportReport(
         source=str(request.model),
         model=str(request.out / "model.onnx"),
         card=str(request.out / CARD),
-        changes=made.imported.changes,
-        difference=made.imported.difference,
-        tolerance=made.imported.tolerance,
-        assumptions=made.assumptions,
+        changes=task.imported.changes,
+        difference=task.imported.difference,
+        tolerance=task.imported.tolerance,
+        assumptions=task.assumptions,
         accuracy=None,
-        golden_cases=made.golden_cases,
+        golden_cases=task.golden_cases,
         left_out=(),
     )
 

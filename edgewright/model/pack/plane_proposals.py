@@ -40,13 +40,13 @@ def anomaly_settings(model: Path) -> tuple[dict[str, Any], list[str]]:
     if not path.is_file():
         return {}, []
     raw = read_file(path, limit=_METADATA_BYTES)
-    found = parse_json(AnomalibMetadata, raw, str(path), "is not anomalib's metadata")
+    metadata = parse_json(AnomalibMetadata, raw, str(path), "is not anomalib's metadata")
     settings: dict[str, Any] = {
-        "threshold": found.image_threshold,
-        "map_threshold": found.pixel_threshold,
+        "threshold": metadata.image_threshold,
+        "map_threshold": metadata.pixel_threshold,
     }
-    if found.low is not None and found.high is not None:
-        settings["normalization"] = {"min": found.low, "max": found.high}
+    if metadata.low is not None and metadata.high is not None:
+        settings["normalization"] = {"min": metadata.low, "max": metadata.high}
     return settings, [f"thresholds and normalization of {METADATA}"]
 
 

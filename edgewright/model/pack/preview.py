@@ -35,12 +35,12 @@ def write_preview(network: Path, card: AnyCard, image: Path, out: Path) -> str:
         raise UserError(str(network), "takes tensors, of which there is no picture")
     pixels, plan = load_frame(image, card)
     picture = Image.fromarray(pixels).convert("RGB")
-    seen = "what the network sees"
+    caption = "what the network sees"
     if plan is not None:
         draw_tiles(picture, plan)
-        seen += f" of the tile in the middle, of {len(plan.tiles)}"
+        caption += f" of the tile in the middle, of {len(plan.tiles)}"
     words = _answer(network, card, image, picture)
-    halves = [(words, picture), (seen, _as_picture(load_input(image, card)))]
+    halves = [(words, picture), (caption, _as_picture(load_input(image, card)))]
     _sheet([halves]).save(out)
     return words
 

@@ -171,15 +171,15 @@ def image_part(network: Network, request: TaskRequest) -> CardDraft:
     target = Target(channels=shape[1], height=shape[2], width=shape[3])
     proposal = propose(request.model, target)
     parts = {"color": "gray" if shape[1] == 1 else "rgb"} | proposal.parts.content()
-    if whole := whole_numbers(network.dtype, shape[1]):
-        parts["normalize"] = whole
+    if integers := whole_numbers(network.dtype, shape[1]):
+        parts["normalize"] = integers
     preprocess = Preprocess.model_validate(parts | request.parts.content())
     content: dict[str, Any] = {
         "input": {"name": name, "shape": shape},
         "preprocess": preprocess.model_dump(by_alias=True),
     }
-    said = ", ".join(sorted(set(proposal.sources.values()))) or "nothing says otherwise"
-    words = [f"{describe(preprocess, target)}; {said}", *proposal.notes]
+    sources = ", ".join(sorted(set(proposal.sources.values()))) or "nothing says otherwise"
+    words = [f"{describe(preprocess, target)}; {sources}", *proposal.notes]
     if proposal.labels and not request.labels:
         content["labels"] = proposal.labels
         words.append(f"labels of {proposal.sources['labels']}: {', '.join(proposal.labels)}")

@@ -232,11 +232,11 @@ def _outputs(model: Path, inputs: Sequence[Floats]) -> list[list[Floats]]:
     return [session.run(None, {name: values}) for values in inputs]
 
 
-def _distance(expected: Sequence[Sequence[Floats]], found: Sequence[Sequence[Floats]]) -> float:
+def _distance(expected: Sequence[Sequence[Floats]], actual: Sequence[Sequence[Floats]]) -> float:
     """Mean over images and outputs."""
     shares = [
         float(np.linalg.norm(b - a) / max(float(np.linalg.norm(a)), 1e-9))
-        for first, second in zip(expected, found, strict=True)
+        for first, second in zip(expected, actual, strict=True)
         for a, b in zip(first, second, strict=True)
     ]
     return float(np.mean(shares))

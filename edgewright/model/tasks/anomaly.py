@@ -85,8 +85,8 @@ class AnomalyTask(Task[AnomalyReading, AnomalyAnswer]):
                 best = heat
             stitching, values = stitched
             part = stitching.covered(place)
-            found = heat.window.at(heat.values, *stitching.points(part))
-            values[part] = np.maximum(values[part], found)
+            heat_there = heat.window.at(heat.values, *stitching.points(part))
+            values[part] = np.maximum(values[part], heat_there)
         if stitched is None or best is None:
             return AnomalyReading(score=max(scores), heat=None)
         stitching, values = stitched

@@ -174,9 +174,9 @@ class DetectTask(Task[DetectReading, DetectAnswer]):
         rows, columns = outputs[place].shape[-2:]
         window = Window.of((rows, columns), self._card.input.shape[2:], placement)
         prototypes = outputs[place].reshape(-1, rows, columns)
-        whole = slice(0, window.size[0]), slice(0, window.size[1])
+        everything = slice(0, window.size[0]), slice(0, window.size[1])
         masks = masks_of(best, window.cut(prototypes), window)
-        parts = tuple(MaskPart(mask, *whole) for mask in masks)
+        parts = tuple(MaskPart(mask, *everything) for mask in masks)
         return DetectReading(best=best, masks=ThingMasks(parts=parts, window=window))
 
     def merge(self, readings: Iterable[DetectReading], plan: TilePlan) -> DetectReading:
@@ -370,8 +370,8 @@ def _sigmoid(values: Doubles) -> Doubles:
 
 
 def _whole(values: NDArray[np.floating]) -> Indices:
-    whole: Indices = np.clip(np.rint(values), -1, 2.0**31).astype(np.int64)
-    return whole
+    integers: Indices = np.clip(np.rint(values), -1, 2.0**31).astype(np.int64)
+    return integers
 
 
 def _corners(rows: Floats, form: str) -> Doubles:
@@ -506,8 +506,8 @@ def overlap_shares(box: Doubles, boxes: Doubles, *, by: Literal["smaller", "unio
     shared = np.prod(np.maximum(high - low, 0), axis=1)
     area = np.prod(box[2:] - box[:2])
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    whole = np.minimum(area, areas) if by == "smaller" else area + areas - shared
-    quotient: Doubles = shared / np.maximum(whole, _LEAST_AREA)
+    divisor = np.minimum(area, areas) if by == "smaller" else area + areas - shared
+    quotient: Doubles = shared / np.maximum(divisor, _LEAST_AREA)
     return quotient
 
 
@@ -544,12 +544,12 @@ def _disagreements(
 
 
 def _mask_problems(
-    expected: Detection, found: Detection, size: ThingAreas, agreement: Agreement
+    expected: Detection, actual: Detection, size: ThingAreas, agreement: Agreement
 ) -> Iterator[str]:
-    if expected.mask is None or found.mask is None:
+    if expected.mask is None or actual.mask is None:
         yield f"{_words(expected)}: the mask is too ragged to compare"
         return
-    first, second = (decode(text, size.height, size.width) for text in (expected.mask, found.mask))
+    first, second = (decode(text, size.height, size.width) for text in (expected.mask, actual.mask))
     common = overlap(first, second)
     if common < agreement.overlap and (first ^ second).mean() > FORGIVEN:
         yield f"{_words(expected)}: overlap {common:.3f}, expected {agreement.overlap:g}"
@@ -560,10 +560,10 @@ def _match(
 ) -> Detection | None:
     """The one of the same class and score that overlaps most, the first of equals."""
     overlaps = [
-        (_overlap(expected.box, found.box), -place)
-        for place, found in enumerate(free)
-        if found.class_ == expected.class_
-        and abs(found.score - expected.score) <= agreement.tolerance
+        (_overlap(expected.box, actual.box), -place)
+        for place, actual in enumerate(free)
+        if actual.class_ == expected.class_
+        and abs(actual.score - expected.score) <= agreement.tolerance
     ]
     most, place = max(overlaps, default=(-1.0, 0))
     return free[-place] if overlaps and most >= agreement.overlap else None

@@ -162,9 +162,9 @@ class MaskPart:
 
     def within(self, size: tuple[int, int]) -> Mask:
         """The whole mask, of a map of this height and width."""
-        whole = np.zeros(size, bool)
-        whole[self.rows, self.columns] = self.mask
-        return whole
+        mask = np.zeros(size, bool)
+        mask[self.rows, self.columns] = self.mask
+        return mask
 
     def count_runs(self, size: tuple[int, int]) -> int:
         """Number of runs of the whole mask, which is not made for it."""
@@ -243,7 +243,7 @@ def decode(text: str, height: int, width: int) -> Mask:
     return flat.reshape((height, width), order="F")
 
 
-def overlap(one: Mask, other: Mask) -> float:
+def overlap(first: Mask, second: Mask) -> float:
     """Intersection over union; 1 if both are empty."""
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 1.0
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0

@@ -191,8 +191,10 @@ def _metrics(inputs: ReportInputs) -> tuple[tuple[Metric, ...], str | None]:
     if (evaluation := inputs.evaluation) is not None:
         figures = {name: getattr(evaluation, name) for name in ("accuracy", "auc", "defect_recall")}
         rows = tuple(
-            Metric(name=name.replace("_", " "), value=one.value, low=one.low, high=one.high)
-            for name, one in figures.items()
+            Metric(
+                name=name.replace("_", " "), value=figure.value, low=figure.low, high=figure.high
+            )
+            for name, figure in figures.items()
         )
         return rows, f"evaluation on {evaluation.count:,} images, {evaluation.images}"
     rows = tuple(card_metrics(inputs.manifest.model.card))
