@@ -141,8 +141,16 @@ def parse_json(
 def read_record(kind: type[Model], path: Path) -> Model | None:
     """What this program wrote to a cache; None if it is not there or damaged: it is made anew."""
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return parse_record(kind, path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def parse_record(kind: type[Model], raw: bytes | str) -> Model | None:
+    """The same of a text; None if it is damaged."""
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError:
         return None
 
 

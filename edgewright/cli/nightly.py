@@ -1,23 +1,42 @@
 """Nights: the matrix of boards and models."""
 
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.errors import FAULTS, ExitCode, UserError
 from edgewright.base.layout import user_config
+from edgewright.base.progress import Progress
 from edgewright.build import container
 from edgewright.cli import screens
-from edgewright.cli.common import ERR, OUT, Json, open_store, say, task, workspace, write_document
+from edgewright.cli.common import (
+    ERR,
+    OUT,
+    Json,
+    heavy,
+    open_store,
+    say,
+    task,
+    workspace,
+    write_document,
+)
 from edgewright.cli.keys import signing_policy
+from edgewright.cli.ledgers import rollout_module
 from edgewright.deploy import install, remote
 from edgewright.nightly import history, night, records, settings
+from edgewright.nightly.records import Begun
 from edgewright.nightly.report import NightReport, failed_steps
+from edgewright.nightly.settings import Cell
 from edgewright.nightly.steps import NightRequest
+from edgewright.nightly.work import OneMachine, Work
+
+if TYPE_CHECKING:  # it needs the extra [rollout]
+    from edgewright.nightly.ledger import Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +46,7 @@ class NightOptions:
     resume: Annotated[bool, "go on with the night that was interrupted"] = False
     builder: Annotated[str, "auto, docker or local"] = "auto"
     jobs: Annotated[int, "parallel compilations; default: the number of cores"] = 0
+    ledger: Annotated[str, "a file, or postgresql://…, by which machines share the night"] = ""
 
     def __post_init__(self) -> None:
         if self.resume and (self.boards or self.models):
@@ -41,21 +61,43 @@ class NightOptions:
 def nightly(c: Context, options: NightOptions, json: Json = False) -> None:
     """Build, prove and publish boards x models. Example: invoke nightly --resume"""
     request = _request(options)
-    begun = records.require_begun(request.folder) if options.resume else None
-    cells = settings.cells(
-        request.settings,
-        request.workspace,
-        boards=begun.boards if begun else _names(options.boards),
-        models=begun.models if begun else _names(options.models),
-    )
+    work_of = _of_many_machines if options.ledger else _of_this_machine
     with screens.progress(ERR) as progress:
-        report = night.run(request, cells, begun or night.begin(cells), progress)
+        report = night.run(request, work_of(request, options, progress), progress)
     if json:
         write_document(report)
     else:
         OUT.print(_table(report))
     say(f"{request.folder / history.INDEX} shows it")
     _require_green(report)
+
+
+def _of_this_machine(request: NightRequest, options: NightOptions, progress: Progress) -> Work:
+    begun = records.require_begun(request.folder) if options.resume else None
+    cells = _cells(request, options, begun)
+    return OneMachine(folder=request.folder, matrix=cells, begun=begun or records.begin(cells))
+
+
+def _of_many_machines(request: NightRequest, options: NightOptions, progress: Progress) -> Work:
+    database = rollout_module("database").open_database(options.ledger)
+    ledger = heavy("ledger", "nightly", "rollout").NightLedger(database, time.time)
+    terms = ledger.require_unfinished().terms if options.resume else None
+    work: Work = heavy("many_machines", "nightly", "rollout").join(
+        request, _cells(request, options, terms), ledger, progress, resume=options.resume
+    )
+    return work
+
+
+def _cells(
+    request: NightRequest, options: NightOptions, night: "Begun | Terms | None"
+) -> tuple[Cell, ...]:
+    """Those of a night that is gone on with, or the options'."""
+    return settings.cells(
+        request.settings,
+        request.workspace,
+        boards=night.boards if night else _names(options.boards),
+        models=night.models if night else _names(options.models),
+    )
 
 
 def _request(options: NightOptions) -> NightRequest:

@@ -21,13 +21,23 @@ def write_night(folder: Path, report: NightReport, *, nights: int) -> None:
     # Here, as it brings matplotlib.
     from edgewright.nightly import page
 
-    write_file(folder / NIGHTS / f"{report.night}.json", report.to_json())
+    write_past(folder, report)
     _retain(folder, report.night, nights)
     write_file(folder / REPORT, report.to_json())
     write_file(folder / JUNIT, junit.render(report))
     # Last whatever it is called: nights are named by a clock that may have been ahead.
     before = [night for night in past_nights(folder) if night.night != report.night]
     write_file(folder / INDEX, page.render([*before, report]))
+
+
+def write_past(folder: Path, report: NightReport) -> None:
+    """Write down a night among those that are kept."""
+    write_file(folder / NIGHTS / f"{report.night}.json", report.to_json())
+
+
+def log_name(night: str, board: str, model: str, name: str) -> str:
+    """Where a log of a cell lies, in the folder of nights."""
+    return f"{NIGHTS}/{night}/{board}/{model}/{name}"
 
 
 def past_nights(folder: Path) -> list[NightReport]:

@@ -8,21 +8,19 @@ and `--resume` goes on where the night ended.
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 
 from edgewright.base.digest import text_sha256
 from edgewright.base.errors import EdgewrightError, ExitCode, InterruptedWorkError, UserError, worst
 from edgewright.base.faults import fault_of
-from edgewright.base.files import copy_file, locked
+from edgewright.base.files import copy_file
 from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
 from edgewright.build import pipeline
 from edgewright.lab import emulate
-from edgewright.nightly import history, records
+from edgewright.nightly import history
 from edgewright.nightly.records import Begun, StepRecord
 from edgewright.nightly.report import CellReport, NightReport, StepReport, cell_report
 from edgewright.nightly.settings import Cell
@@ -34,76 +32,56 @@ from edgewright.nightly.steps import (
     release_of,
     steps_of,
 )
+from edgewright.nightly.work import Work
 
 
-def run(
-    request: NightRequest, cells: Sequence[Cell], begun: Begun, progress: Progress
-) -> NightReport:
-    """Take every step of every cell, and write the night's reports.
+def run(request: NightRequest, work: Work, progress: Progress) -> NightReport:
+    """Take every step of the cells that are this machine's, and write the night's reports.
 
     What fails is in the report. Raises UserError where another night is at work in this
-    workspace, InterruptedWorkError on Ctrl-C: `--resume` then goes on.
+    workspace, InterruptedWorkError on Ctrl-C: `work.resume` then goes on, and TargetError where
+    the ledger of several machines does not answer.
     """
-    with _alone(request.folder):
-        records.write_begun(request.folder, begun)
-        clock = time.monotonic()
-        cell_reports = _run_cells(request, cells, begun, progress)
+    clock = time.monotonic()
+
+    def report_of(cells: Sequence[CellReport]) -> NightReport:
         source = pipeline.source_of(request.workspace)
-        report = NightReport(
-            night=begun.night,
-            began=begun.began,
+        return NightReport(
+            night=work.begun.night,
+            began=work.begun.began,
             seconds=round(time.monotonic() - clock, 1),
             edgewright=str(source.edgewright),
             revision=source.revision,
             dirty=source.dirty,
-            exit_code=worst(cell.exit_code for cell in cell_reports),
-            cells=cell_reports,
+            exit_code=worst(cell.exit_code for cell in cells),
+            cells=tuple(cells),
         )
+
+    with work.at_work():
+        _run_cells(request, work, progress)
+        report = work.end(report_of)
         history.write_night(request.folder, report, nights=request.settings.nights)
-        records.begun_file(request.folder).unlink()
     return report
 
 
-def _run_cells(
-    request: NightRequest, cells: Sequence[Cell], begun: Begun, progress: Progress
-) -> tuple[CellReport, ...]:
-    reports: list[CellReport] = []
+def _run_cells(request: NightRequest, work: Work, progress: Progress) -> None:
+    ended = 0
     try:
-        for profile, of_board in groupby(cells, key=lambda cell: cell.profile):
+        for profile, of_board in groupby(work.cells(), key=lambda cell: cell.profile):
             with _own_board(request, profile):
                 for cell in of_board:
-                    reports.append(_run_cell(request, cell, begun, progress))
+                    report = _run_cell(request, cell, work, progress)
+                    if report is None:
+                        progress.note(f"{cell.name}: another machine has taken it over")
+                    else:
+                        work.finish(report)
+                        ended += 1
     except (KeyboardInterrupt, InterruptedWorkError) as interrupt:
         raise InterruptedWorkError(
-            f"night {begun.night}",
-            f"interrupted after {len(reports)} of {len(cells)} cells",
-            next="invoke nightly --resume",
+            f"night {work.begun.night}",
+            f"interrupted after {ended} of {len(work.matrix)} cells",
+            next=work.resume,
         ) from interrupt
-    return tuple(reports)
-
-
-def begin(cells: Sequence[Cell]) -> Begun:
-    """A night that begins now."""
-    began = datetime.now(UTC)
-    return Begun(
-        night=began.strftime("%Y-%m-%dT%H-%M-%SZ"),
-        began=began,
-        boards=tuple(dict.fromkeys(cell.board for cell in cells)),
-        models=tuple(dict.fromkeys(cell.model for cell in cells)),
-    )
-
-
-def _alone(folder: Path) -> AbstractContextManager[None]:
-    def refuse() -> None:
-        begun = records.read_begun(folder)
-        raise UserError(
-            f"night {begun.night}" if begun else "nightly",
-            "another night is at work in this workspace",
-            facts=[f"lock: {folder / '.lock'}"],
-            next="wait for it",
-        )
-
-    return locked(folder / ".lock", on_busy=refuse)
 
 
 @contextmanager
@@ -118,16 +96,21 @@ def _own_board(request: NightRequest, profile: BoardProfile) -> Iterator[None]:
                 emulate.down(instance)
 
 
-def _run_cell(request: NightRequest, cell: Cell, begun: Begun, progress: Progress) -> CellReport:
+def _run_cell(
+    request: NightRequest, cell: Cell, work: Work, progress: Progress
+) -> CellReport | None:
+    """None where the cell is no longer this machine's."""
     at = CellAtWork(night=request, cell=cell, progress=progress)
     reports: list[StepReport] = []
     for step in steps_of(request, cell.model):
+        if not work.holds(cell):
+            return None
         lacking = [
             report.step
             for report in reports
             if report.step in step.needs and report.outcome != "passed"
         ]
-        report = _skipped(step, lacking) if lacking else _run_step(step, at, begun)
+        report = _skipped(step, lacking) if lacking else _run_step(step, at, work)
         reports.append(report)
         progress.note(f"{cell.name}: {_line(report)}")
         if step.name == "build" and report.outcome == "passed":
@@ -154,19 +137,19 @@ def _skipped(step: Step, lacking: Sequence[str]) -> StepReport:
     )
 
 
-def _run_step(step: Step, at: CellAtWork, begun: Begun) -> StepReport:
+def _run_step(step: Step, at: CellAtWork, work: Work) -> StepReport:
     """From its record, or anew; what is raised becomes the report of a step that failed."""
-    folder, clock = at.night.folder, time.monotonic()
+    begun, clock = work.begun, time.monotonic()
     inputs, fault = _inputs(step, at)
     if fault is not None:
         return _report(step, at, begun, Result(fault=fault), clock)
-    record = records.read_step(folder, at.cell, step)
+    record = work.read_step(at.cell, step)
     if record and record.inputs == inputs and _is_valid(record, begun, step, at):
         return record.report.model_copy(update={"from_record": True})
     result = _work(step, at)
     report = _report(step, at, begun, result, clock)
     record = StepRecord(night=begun.night, inputs=inputs, report=report)
-    records.write_step(folder, at.cell, step, record)
+    work.write_step(at.cell, step, record)
     return report
 
 
@@ -227,7 +210,7 @@ def _copied_logs(step: Step, at: CellAtWork, begun: Begun) -> tuple[str, ...]:
     }
     logs = []
     for source in sorted(folders[step.name].glob("*.log")) if step.name in folders else []:
-        name = f"{history.NIGHTS}/{begun.night}/{at.cell.board}/{at.cell.model}/{source.name}"
+        name = history.log_name(begun.night, at.cell.board, at.cell.model, source.name)
         copy_file(source, at.night.folder / name)
         logs.append(name)
     return tuple(logs)

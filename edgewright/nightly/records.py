@@ -1,10 +1,11 @@
 """What is remembered between runs: the night that is at work, and each step's last end.
 
-One machine works on a night, one step after the other, and a step is idempotent: a file by rename
-for each is all the durability that takes. What is lost or damaged is done again.
+Where one machine works on a night, one step after the other, a step is idempotent: a file by
+rename for each is all the durability that takes. What is lost or damaged is done again.
 """
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edgewright.base.errors import UserError
@@ -30,6 +31,21 @@ class StepRecord(Part):
     night: str
     inputs: str  # hash
     report: StepReport
+
+
+def begin(cells: Sequence[Cell]) -> Begun:
+    """A night that begins now."""
+    began = datetime.now(UTC)
+    return Begun(
+        night=night_name(began),
+        began=began,
+        boards=tuple(dict.fromkeys(cell.board for cell in cells)),
+        models=tuple(dict.fromkeys(cell.model for cell in cells)),
+    )
+
+
+def night_name(began: datetime) -> str:
+    return began.strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
 def begun_file(folder: Path) -> Path:

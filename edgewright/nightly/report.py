@@ -51,6 +51,7 @@ class CellReport(Part):
     release: str | None  # null where there was no build
     figures: Figures
     steps: tuple[StepReport, ...]
+    worker: str | None = None  # that took it, where several machines share the night
 
 
 class NightReport(Document):

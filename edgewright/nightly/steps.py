@@ -5,6 +5,7 @@ id, is an input of building, signing and publishing; counting and testing go by 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -162,13 +163,17 @@ def _build(at: CellAtWork) -> Result:
 
 
 def release_of(at: CellAtWork, report: StepReport) -> Release | None:
-    """The release that a build made; None where it is not there, or not whole."""
-    folder = at.night.workspace.build(at.cell.board).release / str(report.release)
-    try:
-        release = load_release(folder)
-    except UserError:
-        return None
-    return release if release.archive.is_file() else None
+    """The release that a build made, here or on a machine that published it; None: it is lost."""
+    releases, name = at.night.workspace.build(at.cell.board).release, str(report.release)
+    with suppress(UserError):  # it is not there, or not whole
+        release = load_release(releases / name)
+        if release.archive.is_file():
+            return release
+    if at.night.store is not None:
+        with suppress(UserError):  # nor there, or of a key that this machine does not trust
+            trusted = [key.public for key in at.night.signing.keys.listed()]
+            return published.pull(at.night.store, at.cell.board, name, releases, trusted)
+    return None
 
 
 BUILD = Step(

@@ -35,6 +35,7 @@ from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release
 from tests.boards import make_release
 from tests.checkout import checkout
+from tests.postgresql import database, opener, postgresql  # noqa: F401
 
 REPO = checkout()
 HOST_BUILD = REPO.root / "build" / "host"

@@ -43,7 +43,7 @@ MODEL_FLOORS: tuple[set[str], ...] = (
 RESERVED = {
     "aiohttp": ("edgewright.fleet.serve",),
     "dbos": ("edgewright.fleet.rollout.durable",),
-    "sqlalchemy": ("edgewright.fleet.rollout",),
+    "sqlalchemy": ("edgewright.fleet.rollout", "edgewright.nightly.ledger"),
     "fabric": ("edgewright.deploy.remote",),
     "ssh2": ("edgewright.deploy.libssh2",),
     "paramiko": ("edgewright.deploy.remote", "edgewright.deploy.ssh_config"),
@@ -62,6 +62,7 @@ NEED_MODEL = (
 NEED_ROLLOUT = (
     *("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.fleet.site"),
     *("edgewright.cli.rollout", "edgewright.deploy.libssh2"),
+    *("edgewright.nightly.ledger", "edgewright.nightly.many_machines"),
 )
 NEED_SPDX = ("edgewright.release.spdx",)
 NEED_AN_EXTRA = (*NEED_MODEL, *NEED_ROLLOUT, *NEED_SPDX)

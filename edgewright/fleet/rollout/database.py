@@ -5,13 +5,14 @@ that read first and then wanted to write could not.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked, make_folder, wait_for
@@ -74,7 +75,7 @@ def open_database(place: str) -> Database:
         raise UserError(
             "--ledger",
             "expected a file, or postgresql://user@host/database",
-            next="the same command without --ledger: fleet.sqlite beside the inventory",
+            next="the same command with one of them, or without --ledger",
         )
     engine = sa.create_engine(url.set(drivername=POSTGRESQL), pool_pre_ping=True, max_overflow=20)
     return Database(engine=engine, steps=engine, file=None)
@@ -107,3 +108,14 @@ def _writer(path: Path) -> sa.Engine:
     sa.event.listen(engine, "connect", leave_transactions)
     sa.event.listen(engine, "begin", begin)
     return engine
+
+
+_INSERT: Mapping[str, Callable[[sa.Table], postgresql.Insert | sqlite.Insert]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite.insert,
+}
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that can say what is to become of rows whose keys are there."""
+    return _INSERT[connection.dialect.name](table)

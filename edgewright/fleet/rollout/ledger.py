@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.fleet.rollout.database import Database
+from edgewright.fleet.rollout.database import Database, insert_into
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State, after
 from edgewright.fleet.rollout.tables import (
     APPROVALS,
@@ -1072,18 +1071,12 @@ def _chunks(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
     return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
 
 
-INSERT: Mapping[str, Callable[[sa.Table], postgresql.Insert | sqlite.Insert]] = {
-    "postgresql": postgresql.insert,
-    "sqlite": sqlite.insert,
-}
-
-
 def _insert_new(connection: sa.Connection, table: sa.Table, *rows: Mapping[str, object]) -> int:
     """Insert rows but those whose keys are there; how many.
 
     Not by looking first: PostgreSQL shows nothing of what another transaction inserts meanwhile,
     and then refuses the second row.
     """
-    insert = INSERT[connection.dialect.name](table).values(rows).on_conflict_do_nothing()
+    insert = insert_into(connection, table).values(rows).on_conflict_do_nothing()
     # A driver need not count rows that were inserted.
     return len(connection.execute(insert.returning(*table.primary_key)).all())

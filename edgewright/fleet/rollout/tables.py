@@ -147,6 +147,47 @@ QUESTIONS = sa.Table(  # what a board of such a site runs
     sa.Index("questions_by_site", "site", "until"),
 )
 
+# Nights of several machines.
+NIGHTS = sa.Table(
+    "nights",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("began", sa.Float, nullable=False),
+    sa.Column("terms", sa.Text, nullable=False),  # JSON: what all machines have alike
+    sa.Column("lease_until", sa.Float, nullable=False),  # no machine is at work on it later
+    sa.Column("ended", sa.Float),
+    sa.Column("report", sa.Text),  # JSON; null at the end: all machines had left it
+)
+NIGHT_CELLS = sa.Table(
+    "night_cells",
+    METADATA,
+    sa.Column("night", sa.Text, sa.ForeignKey("nights.name"), primary_key=True),
+    sa.Column("board", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("place", sa.Integer, nullable=False),  # in the matrix
+    sa.Column("fence", Number, nullable=False),  # how often it was claimed
+    sa.Column("worker", sa.Text, nullable=False),  # that claimed it last
+    sa.Column("lease_until", sa.Float, nullable=False),
+    sa.Column("report", sa.Text),  # JSON, once it ended
+)
+NIGHT_LOGS = sa.Table(
+    "night_logs",
+    METADATA,
+    sa.Column("night", sa.Text, sa.ForeignKey("nights.name"), primary_key=True),
+    sa.Column("board", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+NIGHT_STEPS = sa.Table(  # the last end of each step, whatever night that was in
+    "night_steps",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("board", sa.Text, primary_key=True),  # empty: alike for all
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),  # JSON
+)
+
 ONLY_ADDED = {
     "sqlite": tuple(
         f"CREATE TRIGGER events_no_{word.lower()} BEFORE {word} ON events "
@@ -163,7 +204,8 @@ ONLY_ADDED = {
 
 
 OF_SITES = (INVITATIONS, CERTIFICATES, QUESTIONS)
-LATER = (PEOPLE, *OF_SITES)  # tables that a migration of their own adds
+OF_NIGHTS = (NIGHTS, NIGHT_CELLS, NIGHT_LOGS, NIGHT_STEPS)
+LATER = (PEOPLE, *OF_SITES, *OF_NIGHTS)  # tables that a migration of their own adds
 
 
 def _first(connection: sa.Connection) -> None:
@@ -193,12 +235,17 @@ def _joined_and_staged(connection: sa.Connection) -> None:
             )
 
 
+def _nights(connection: sa.Connection) -> None:
+    METADATA.create_all(connection, OF_NIGHTS)
+
+
 # What leads from each version of the schema to the next one.
 MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _first,
     _people,
     _sites,
     _joined_and_staged,
+    _nights,
 )
 
 

@@ -124,3 +124,30 @@ def test_a_part_and_a_night_to_go_on_with_are_not_named_together(
     assert "--resume: goes on with the boards and models" in capsys.readouterr().err
     assert run("nightly", "--boards=rpi3") == 2
     assert "not in nightly.toml; did you mean 'rpi2'" in capsys.readouterr().err
+
+
+def test_machines_share_a_night_by_a_ledger(
+    steps: Steps, tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workspaces, each of which has the whole night."""
+    ledger = f"--ledger={tmp_path / 'nights.sqlite'}"
+    assert run("nightly", ledger) == 0
+    other = workspace_in(tmp_path / "other").root
+    (other / "nightly.toml").write_text('boards = ["a53-som", "rpi2"]\nmodels = ["one", "two"]\n')
+    monkeypatch.chdir(other)
+    capsys.readouterr()
+    assert run("nightly", "--json", ledger) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert {step["from_record"] for cell in report["cells"] for step in cell["steps"]} == {True}
+    assert steps.taken.total() == 16
+    assert len([*(other / "build" / "nightly" / "nights").glob("*.json")]) == 2
+    assert run("nightly", "--resume", ledger) == 2
+    assert "no night of the ledger was interrupted" in capsys.readouterr().err
+
+
+def test_a_ledger_that_is_none_is_refused(steps: Steps, capsys: Shown) -> None:
+    assert run("nightly", "--ledger=mysql://host/nights") == 2
+    assert "--ledger: expected a file, or postgresql://" in capsys.readouterr().err
+    assert run("nightly", "--ledger=postgresql://nobody@127.0.0.1:9/nights") == 2
+    assert "the ledger cannot be opened" in capsys.readouterr().err

@@ -10,11 +10,13 @@ from edgewright.base.progress import Progress
 from edgewright.base.workspace import Workspace, create_workspace, find_workspace
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.signing_policy import SigningPolicy
-from edgewright.nightly import night, settings
+from edgewright.nightly import many_machines, night, records, settings
+from edgewright.nightly.ledger import NightLedger
 from edgewright.nightly.records import Begun
 from edgewright.nightly.report import Figures, NightReport, StepName
 from edgewright.nightly.settings import Cell, NightSettings
 from edgewright.nightly.steps import CellAtWork, NightRequest, Result, Step
+from edgewright.nightly.work import OneMachine
 from edgewright.release.keys import KeyFolder
 
 Work = Callable[[str], Result]  # at a place: board/model/step
@@ -75,15 +77,24 @@ class Nights:
     notes: Notes = field(default_factory=Notes)
 
     def run(self, name: str = "2026-01-01") -> NightReport:
-        begun = night.begin(self.cells).model_copy(update={"night": name})
-        return night.run(self.request, self.cells, begun, self.notes)
+        return self.resume(records.begin(self.cells).model_copy(update={"night": name}))
 
     def resume(self, begun: Begun) -> NightReport:
-        return night.run(self.request, self.cells, begun, self.notes)
+        work = OneMachine(folder=self.request.folder, matrix=self.cells, begun=begun)
+        return night.run(self.request, work, self.notes)
+
+    def share(self, ledger: NightLedger, *, resume: bool = False) -> NightReport:
+        """As one of several machines."""
+        work = many_machines.join(self.request, self.cells, ledger, self.notes, resume=resume)
+        return night.run(self.request, work, self.notes)
 
 
 def nights_in(
-    folder: Path, *, boards: Sequence[str] = ("a53-som", "rpi2"), nights: int = 30
+    folder: Path,
+    *,
+    boards: Sequence[str] = ("a53-som", "rpi2"),
+    nights: int = 30,
+    holder: str = "me",
 ) -> Nights:
     workspace = workspace_in(folder)
     chosen = NightSettings(boards=tuple(boards), models=("one", "two"), nights=nights)
@@ -91,7 +102,7 @@ def nights_in(
         workspace=workspace,
         settings=chosen,
         signing=SigningPolicy(keys=KeyFolder(folder / "keys"), ask=lambda _: None),
-        deployer=Deployer(holder="me", locks=folder / "locks"),
+        deployer=Deployer(holder=holder, locks=folder / "locks"),
         known_hosts=(),
         store=None,
         config=folder / "config",
