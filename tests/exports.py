@@ -8,7 +8,7 @@ from edgewright.export.release import ExportReport, ExportRequest, Format, expor
 from edgewright.export.updaters import ArtifactKey
 from edgewright.release import evidence, order
 from edgewright.release.manifest import Release
-from edgewright.release.sbom import Ingredient, Tool, render
+from edgewright.release.sbom import Ingredient, Tool, about_release, render
 from tests.boards import make_release
 from tests.signing import signer
 
@@ -33,7 +33,7 @@ def signed_release(
         licence="MIT",
         texts={"edge-infer/LICENSE": b"Copyright (c) 2026 Acme\nmay be used\n"},
     )
-    bill = render(release.manifest, [part], [Tool(name="g++", version="14")])
+    bill = render(about_release(release.manifest), [part], [Tool(name="g++", version="14")])
     texts = dict(part.texts)
     evidence.write(evidence.beside(release), bill, texts, b"{}\n")
     order.sign_release(release, signer())

@@ -1,4 +1,4 @@
-"""What a release was really linked from: programs, libraries, compiler, model, and their licences.
+"""What a release or an SDK was really linked from: programs, libraries, compiler, model, licences.
 
 Recipes and their `conandata.yml` tell sources, hashes and licences; the symbols of a program tell
 which of the libraries inside ONNX Runtime were linked; the builder's own packages tell the C and
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import edgewright
 from edgewright.base.errors import UserError
 from edgewright.base.files import cached_folder, read_inside
 from edgewright.base.layout import Resources
@@ -124,17 +123,27 @@ class Bill:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BillInputs:
-    """What a bill is written from."""
+class Linked:
+    """Programs or libraries that were linked, and from what."""
 
-    manifest: Manifest
-    model: Path  # the network
-    packages: Mapping[str, Package]  # those of the release's programs
-    audit: Audit  # of the programs
+    files: Mapping[str, str]  # path → SHA-256
+    runtime: str = SHARED_RUNTIME  # path of ONNX Runtime where it is a file of its own
+    edgewright: str  # its version
+    packages: Mapping[str, Package]
+    audit: Audit  # of the files
     symbols: Path
     compiler: Mapping[str, CompilerPackage]
     resources: Resources
     sources: Path  # of the cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class BillInputs:
+    """What a release's bill is written from."""
+
+    manifest: Manifest
+    model: Path  # the network
+    linked: Linked
 
 
 def compiler_packages(builder: Builder, triplet: str, log: Path) -> dict[str, CompilerPackage]:
@@ -186,18 +195,28 @@ def _compiler_package(folder: Path) -> CompilerPackage:
 
 
 def write_bill(inputs: BillInputs) -> Bill:
-    """Raises UserError for a library, a model or a data set whose licence is not known."""
-    table = inputs.resources.recipes / LICENCES
+    """A release's. Raises UserError for a library, model or data set whose licence is not known."""
+    compiler, libraries = _linked(inputs.linked)
+    programs = _programs(inputs.linked, [item.ref for item in compiler])
+    return _bill(inputs.linked, [*programs, *libraries, *compiler, *_model(inputs)])
+
+
+def sdk_bill(linked: Linked) -> Bill:
+    """An SDK's. Raises UserError for a library whose licence is not known."""
+    compiler, libraries = _linked(linked)
+    return _bill(linked, [*libraries, *compiler])
+
+
+def _linked(linked: Linked) -> tuple[list[Ingredient], list[Ingredient]]:
+    """The C and C++ runtime; and other libraries, with those inside ONNX Runtime."""
+    table = linked.resources.recipes / LICENCES
     licences = _Licences.model_validate(tomllib.loads(table.read_text()))
-    bundled = [*_bundled(inputs, licences)]
-    compiler = [*_compiler_libraries(inputs, licences)]
-    ingredients = [
-        *_programs(inputs, [item.ref for item in compiler]),
-        *_libraries(inputs, [item.ref for item in bundled]),
-        *bundled,
-        *compiler,
-        *_model(inputs),
-    ]
+    bundled = [*_bundled(linked, licences)]
+    libraries = [*_libraries(linked, [item.ref for item in bundled]), *bundled]
+    return [*_compiler_libraries(linked, licences)], libraries
+
+
+def _bill(linked: Linked, ingredients: Sequence[Ingredient]) -> Bill:
     for item in ingredients:
         if item.licence and (unknown := unknown_licences(item.licence)):
             raise UserError(
@@ -206,21 +225,21 @@ def write_bill(inputs: BillInputs) -> Bill:
                 facts=[f"unknown: {', '.join(unknown)}"],
                 next="name a licence of SPDX's list, or your own as LicenseRef-NAME",
             )
-    return Bill(ingredients=tuple(ingredients), tools=tuple(_tools(inputs)))
+    return Bill(ingredients=tuple(ingredients), tools=tuple(_tools(linked)))
 
 
-def _programs(inputs: BillInputs, compiler: Sequence[str]) -> Iterator[Ingredient]:
-    files = {file.path: file.sha256 for file in inputs.manifest.files}
-    runtime = () if SHARED_RUNTIME in files else (packages.RUNTIME,)
+def _programs(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
+    files = linked.files
+    runtime = () if linked.runtime in files else (packages.RUNTIME,)
     holds = {
         packages.PROGRAM: (*packages.LIBRARIES, *runtime, *compiler),
         # Its libc is musl, and it has no C++ runtime.
         packages.EDGECTL: ("yyjson", *packages.EDGECTL_LIBRARIES, "libgcc.a"),
     }
-    text = (inputs.resources.recipes / "licences" / "MIT.txt").read_bytes()
+    text = (linked.resources.recipes / "licences" / "MIT.txt").read_bytes()
     for name, held in holds.items():
         if (path := f"bin/{name}") in files:
-            recipe = read_recipe(inputs.resources.recipes / name)
+            recipe = read_recipe(linked.resources.recipes / name)
             yield Ingredient(
                 ref=name,
                 kind="application",
@@ -234,17 +253,15 @@ def _programs(inputs: BillInputs, compiler: Sequence[str]) -> Iterator[Ingredien
             )
 
 
-def _libraries(inputs: BillInputs, bundled: Sequence[str]) -> Iterator[Ingredient]:
+def _libraries(linked: Linked, bundled: Sequence[str]) -> Iterator[Ingredient]:
     """Libraries that are packages of recipes."""
-    files = {file.path: file.sha256 for file in inputs.manifest.files}
-    provider = (packages.XNNPACK,) if packages.XNNPACK in inputs.packages else ()
+    provider = (packages.XNNPACK,) if packages.XNNPACK in linked.packages else ()
     holds = {packages.RUNTIME: (*bundled, *provider), "libspng": ("zlib",)}
     for name in (*packages.LIBRARIES, *provider, packages.RUNTIME, *packages.EDGECTL_LIBRARIES):
-        if name not in inputs.packages:
+        if name not in linked.packages:
             continue
-        recipe = read_recipe(inputs.resources.recipes / name)
-        package = inputs.packages[name]
-        is_file = name == packages.RUNTIME and SHARED_RUNTIME in files
+        recipe = read_recipe(linked.resources.recipes / name)
+        package = linked.packages[name]
         yield Ingredient(
             ref=name,
             kind="library",
@@ -253,7 +270,7 @@ def _libraries(inputs: BillInputs, bundled: Sequence[str]) -> Iterator[Ingredien
             licence=recipe.licence,
             texts=package_licences(name, package.folder),
             purl=recipe.purl,
-            sha256=files[SHARED_RUNTIME] if is_file else None,
+            sha256=linked.files.get(linked.runtime) if name == packages.RUNTIME else None,
             sources=recipe.sources[:1],
             holds=holds.get(name, ()),
             notes={"conan": package.ref},
@@ -276,15 +293,15 @@ def package_licences(name: str, folder: Path) -> dict[str, bytes]:
     return texts
 
 
-def _bundled(inputs: BillInputs, licences: _Licences) -> Iterator[Ingredient]:
+def _bundled(linked: Linked, licences: _Licences) -> Iterator[Ingredient]:
     """Libraries inside other libraries, as far as a program holds anything of them."""
-    recipes = inputs.resources.recipes
-    linked = _linked_folders(inputs)
+    recipes = linked.resources.recipes
+    folders = _linked_folders(linked)
     notices = notice_sections(
-        (inputs.packages[packages.RUNTIME].folder / "licenses" / NOTICES).read_text()
+        (linked.packages[packages.RUNTIME].folder / "licenses" / NOTICES).read_text()
     )
     for holder in (packages.RUNTIME, packages.XNNPACK):
-        sources = read_recipe(recipes / holder).debian if holder in inputs.packages else ()
+        sources = read_recipe(recipes / holder).debian if holder in linked.packages else ()
         for source in sources[1:]:  # the first one is the library itself
             library = licences.bundled.get(source.package)
             if library is None:
@@ -293,7 +310,7 @@ def _bundled(inputs: BillInputs, licences: _Licences) -> Iterator[Ingredient]:
                     f"no licence of {source.package}, which {holder} is built from",
                     next=f"add it under [bundled] in {recipes / LICENCES}",
                 )
-            if not library.headers and library.folder not in linked:
+            if not library.headers and library.folder not in folders:
                 continue
             version = debian_version(source.file)
             yield Ingredient(
@@ -302,21 +319,21 @@ def _bundled(inputs: BillInputs, licences: _Licences) -> Iterator[Ingredient]:
                 name=source.package,
                 version=version,
                 licence=library.licence,
-                texts={f"{source.package}/LICENSE": _text(inputs, source, library, notices)},
+                texts={f"{source.package}/LICENSE": _text(linked, source, library, notices)},
                 purl=source_purl(library.source or source.package, version),
                 sources=(SourceFile(file=source.file, sha256=source.sha256),),
                 notes={"use": "headers" if library.headers else "linked"},
             )
 
 
-def _linked_folders(inputs: BillInputs) -> set[str]:
+def _linked_folders(linked: Linked) -> set[str]:
     """Folders below the runtime's deps/ that an object of a program comes from.
 
     Symbols tell base names. One that several sources have, as `util.cc`, is no evidence.
     """
     provider: Literal["xnnpack", "stock"]
-    provider = "xnnpack" if packages.XNNPACK in inputs.packages else "stock"
-    lists = inputs.resources.recipes / packages.RUNTIME / runtime_version().links[provider]
+    provider = "xnnpack" if packages.XNNPACK in linked.packages else "stock"
+    lists = linked.resources.recipes / packages.RUNTIME / runtime_version().links[provider]
     names = {line.partition(":")[0] for line in lists.read_text().splitlines()}
     by_base: dict[str, set[str]] = {}
     for name in names:
@@ -324,23 +341,23 @@ def _linked_folders(inputs: BillInputs) -> set[str]:
         # What ONNX's own generator makes lies in the build's folder.
         folder = parts[1] if parts[0] in ("deps", "build") else ""
         by_base.setdefault(parts[-1], set()).add(folder)
-    linked: set[str] = set()
-    for judged in inputs.audit.files:
+    folders: set[str] = set()
+    for judged in linked.audit.files:
         if judged.path != f"bin/{packages.EDGECTL}" and judged.facts.build_id:
             build_id = judged.facts.build_id
-            debug = debug_path(inputs.symbols, build_id)
+            debug = debug_path(linked.symbols, build_id)
             for base in elf.linked_files(debug) & by_base.keys():
                 if len(by_base[base]) == 1:
-                    linked |= by_base[base]
-    return linked - {""}
+                    folders |= by_base[base]
+    return folders - {""}
 
 
 def _text(
-    inputs: BillInputs, source: PinnedSource, library: _Bundled, notices: Mapping[str, str]
+    linked: Linked, source: PinnedSource, library: _Bundled, notices: Mapping[str, str]
 ) -> bytes:
     if library.notice is not None and library.notice in notices:
         return notices[library.notice].encode()
-    archive = source_file(inputs.sources, source)
+    archive = source_file(linked.sources, source)
     if library.text is not None and archive.is_file():
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -356,7 +373,7 @@ def _text(
             if library.notice
             else f"expected: {library.text} in {archive}"
         ],
-        next=f"mend {inputs.resources.recipes / LICENCES}",
+        next=f"mend {linked.resources.recipes / LICENCES}",
     )
 
 
@@ -372,15 +389,15 @@ def notice_sections(text: str) -> dict[str, str]:
     return sections
 
 
-def _compiler_libraries(inputs: BillInputs, licences: _Licences) -> Iterator[Ingredient]:
+def _compiler_libraries(linked: Linked, licences: _Licences) -> Iterator[Ingredient]:
     """The C and C++ runtime, as far as a program does not ask its board for it."""
     inside = {"libgcc.a"}
-    for judged in inputs.audit.files:
+    for judged in linked.audit.files:
         if judged.path != f"bin/{packages.EDGECTL}":
             by_board = {BY_THE_BOARD.get(name) for name in judged.facts.needed}
             inside |= set(COMPILER_LIBRARIES) - by_board
     for name in sorted(inside):
-        package = inputs.compiler.get(name)
+        package = linked.compiler.get(name)
         texts = package.texts if package else {}
         yield Ingredient(
             ref=name,
@@ -459,11 +476,9 @@ def model_licence(model: Path) -> ModelLicence | None:
     return None
 
 
-def _tools(inputs: BillInputs) -> Iterator[Tool]:
-    yield Tool(
-        name="edgewright", version=inputs.manifest.source.edgewright or edgewright.__version__
-    )
-    if compiler := inputs.compiler.get("compiler"):
+def _tools(linked: Linked) -> Iterator[Tool]:
+    yield Tool(name="edgewright", version=linked.edgewright)
+    if compiler := linked.compiler.get("compiler"):
         yield Tool(name=compiler.name, version=compiler.version, purl=compiler.purl)
 
 

@@ -13,6 +13,7 @@ from edgewright.board.profile import BoardProfile
 from edgewright.build import packages
 from edgewright.build.bill import (
     BillInputs,
+    Linked,
     compiler_packages,
     debian_version,
     model_licence,
@@ -24,7 +25,7 @@ from edgewright.build.container import Builder
 from edgewright.build.packages import Package
 from edgewright.release import evidence as release_evidence
 from edgewright.release import sbom
-from edgewright.release.manifest import MANIFEST, Release
+from edgewright.release.manifest import MANIFEST, Release, Source
 from edgewright.release.provenance import Resource, file_resource, statement
 
 
@@ -61,21 +62,31 @@ def write_evidence(inputs: EvidenceInputs) -> bool:
         BillInputs(
             manifest=inputs.release.manifest,
             model=inputs.model,
-            packages=inputs.packages,
-            audit=inputs.audit,
-            symbols=inputs.out.symbols,
-            compiler=compiler_packages(
-                inputs.builder, inputs.profile.abi.triplet, inputs.out.logs / "compiler.log"
+            linked=Linked(
+                files={file.path: file.sha256 for file in inputs.release.manifest.files},
+                edgewright=edgewright_version(inputs.release.manifest.source),
+                packages=inputs.packages,
+                audit=inputs.audit,
+                symbols=inputs.out.symbols,
+                compiler=compiler_packages(
+                    inputs.builder, inputs.profile.abi.triplet, inputs.out.logs / "compiler.log"
+                ),
+                resources=inputs.workspace.resources,
+                sources=inputs.builder.cache / "sources",
             ),
-            resources=inputs.workspace.resources,
-            sources=inputs.builder.cache / "sources",
         )
     )
-    raw = sbom.render(inputs.release.manifest, bill.ingredients, bill.tools)
+    about = sbom.about_release(inputs.release.manifest)
+    raw = sbom.render(about, bill.ingredients, bill.tools)
     texts = {path: text for item in bill.ingredients for path, text in item.texts.items()}
     is_new = release_evidence.write(evidence, raw, texts, _statement(inputs, raw))
     stamp.write_text(key)
     return is_new
+
+
+def edgewright_version(source: Source) -> str:
+    """That which built something."""
+    return source.edgewright or edgewright.__version__
 
 
 def _key(inputs: EvidenceInputs) -> str:
@@ -122,7 +133,7 @@ def _statement(inputs: EvidenceInputs, raw_sbom: bytes) -> bytes:
         },
         dependencies=[*_dependencies(inputs)],
         builder=f"urn:edgewright:builder:{inputs.builder.id}",
-        versions={"edgewright": release.manifest.source.edgewright or edgewright.__version__},
+        versions={"edgewright": edgewright_version(release.manifest.source)},
     )
 
 

@@ -21,17 +21,22 @@ from edgewright.board import audit
 from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile, Linkage
 from edgewright.build import container, packages, pipeline
+from edgewright.build.bill import Linked, compiler_packages, sdk_bill
+from edgewright.build.evidence import edgewright_version
+from edgewright.build.packages import Package
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import OpConfig, parse_config, union
 from edgewright.release import sdk as release
+from edgewright.release.evidence import LICENSES, SBOM
+from edgewright.release.sbom import About, render
 from edgewright.release.sdk import OPERATORS, Sdk, SdkInputs, SdkModel, SdkRuntime
 
 OPERATOR_LIST = "operators.txt"
 OLDEST_LIBC = (2, 18)  # what libstdc++ calls at the end of a thread came with it
 SONAME = "libonnxruntime.so.1"
 # Of a package, what is Conan's own, stripped symbols, or goes by another name in an SDK.
-OWN_FILES = ("conaninfo.txt", "conanmanifest.txt", "symbols/", "ops.config")
+OWN_FILES = ("conaninfo.txt", "conanmanifest.txt", "symbols/", "ops.config", "licenses/")
 
 
 class SdkReport(Document):
@@ -95,18 +100,20 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
         profile, request.workspace, builder, ops_config=ops_config, jobs=request.jobs
     )
     steps = packages.sdk_steps(inputs, profile.libc.floor)
-    package = pipeline.build_packages(inputs, steps, stages)[packages.SDK].folder
+    built = pipeline.build_packages(inputs, steps, stages)
+    package = built[packages.SDK].folder
     library = f"lib/libonnxruntime.so.{runtime_version().version}"
     with stages.stage("audit"):
         files = {library: package / library}
         symbols = package / "symbols"
         judgement = audit.audit_files(files, profile, symbols, linkage=Linkage.SHARED)
         audit.require_passed(judgement, package)
+    linked = _linked(request, builder, built, judgement, library)
     with stages.stage("sdk") as stage:
         inputs_of_sdk = SdkInputs(
             board=profile.name,
             compatible=profile.compatible,
-            content=_content(package, operators, out),
+            content={**_content(package, operators, out), **_evidence(linked, profile)},
             links={
                 f"lib/{SONAME}": Path(library).name,
                 "lib/libonnxruntime.so": SONAME,
@@ -124,6 +131,49 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
         sdk = release.make_sdk(inputs_of_sdk, out.sdks)
         stage.cached = sdk.folder in before
     return _report(sdk, builder, stages, judgement, operators, library)
+
+
+def _linked(
+    request: SdkRequest,
+    builder: container.Builder,
+    built: Mapping[str, Package],
+    judgement: Audit,
+    library: str,
+) -> Linked:
+    """What the shared library was linked from."""
+    package, workspace = built[packages.SDK].folder, request.workspace
+    log = workspace.build(request.profile.name).logs / "compiler.log"
+    return Linked(
+        files={library: digest.file_sha256(package / library)},
+        runtime=library,
+        edgewright=edgewright_version(pipeline.source_of(workspace)),
+        packages=built,
+        audit=judgement,
+        symbols=package / "symbols",
+        compiler=compiler_packages(builder, request.profile.abi.triplet, log),
+        resources=workspace.resources,
+        sources=builder.cache / "sources",
+    )
+
+
+def _evidence(linked: Linked, profile: BoardProfile) -> dict[str, bytes]:
+    """The bill of materials and the licence texts, by path.
+
+    They lie in the SDK, unlike a release's: whoever links it hands on what is inside, and its
+    manifest has their hashes. Raises UserError for a library whose licence is not known.
+    """
+    bill = sdk_bill(linked)
+    about = About(
+        ref="sdk",
+        kind="library",
+        name=f"libonnxruntime for {profile.compatible}",
+        version=runtime_version().version,
+        sha256=linked.files[linked.runtime],
+    )
+    texts = {
+        f"{LICENSES}/{path}": text for item in bill.ingredients for path, text in item.texts.items()
+    }
+    return {SBOM: render(about, bill.ingredients, bill.tools), **texts}
 
 
 def _sdk_models(models: Iterable[Path]) -> tuple[SdkModel, ...]:

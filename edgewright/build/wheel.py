@@ -27,6 +27,7 @@ from edgewright.base.schema import Document
 from edgewright.board.elf import ElfFacts, read_elf
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.model.convert.ops import parse_config
+from edgewright.release.evidence import SBOM
 from edgewright.release.sdk import OPERATORS, Sdk
 
 PACKAGE, DISTRIBUTION = "edgewright_runtime", "edgewright-runtime"
@@ -149,6 +150,8 @@ def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
         if path.is_file():
             name = path.relative_to(sdk.folder).as_posix()
             content[f"{info}/{name}"] = path.read_bytes()
+    # Where PEP 770 has tools look: the bill of the library, whose licence texts lie beside it.
+    content[f"{info}/sboms/{SBOM}"] = (sdk.folder / SBOM).read_bytes()
     content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
     return Wheel(version=version, platform=platform, content=_zip(content))
 

@@ -1,8 +1,8 @@
-"""Software bills of materials: what a release is made of, by CycloneDX 1.6.
+"""Software bills of materials: what a release or an SDK is made of, by CycloneDX 1.6.
 
 The package `cyclonedx` writes them. What is read may be anybody's: an excerpt, within limits. The
-same ingredients give the same bytes, so a bill has no time stamp, and its serial number is the
-release's.
+same ingredients give the same bytes, so a bill has no time stamp, and its serial number is that of
+what it is about.
 """
 
 import hashlib
@@ -63,15 +63,35 @@ class Tool:
     purl: str | None = None
 
 
-def render(manifest: Manifest, ingredients: Sequence[Ingredient], tools: Sequence[Tool]) -> bytes:
-    """The bill of a release, as JSON."""
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a bill is about."""
+
+    ref: str
+    kind: Literal["firmware", "library"]
+    name: str
+    version: str
+    sha256: str
+
+
+def about_release(manifest: Manifest) -> About:
+    return About(
+        ref="release",
+        kind="firmware",
+        name=f"{manifest.model.name} for {manifest.compatible}",
+        version=manifest.id,
+        sha256=hashlib.sha256(manifest.canonical()).hexdigest(),
+    )
+
+
+def render(about: About, ingredients: Sequence[Ingredient], tools: Sequence[Tool]) -> bytes:
+    """The bill, as JSON."""
     from cyclonedx.model import HashAlgorithm, HashType
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
-    sha256 = hashlib.sha256(manifest.canonical()).hexdigest()
-    bom = Bom(serial_number=uuid.uuid5(NAMESPACE, sha256))
+    bom = Bom(serial_number=uuid.uuid5(NAMESPACE, about.sha256))
     bom.metadata.timestamp = None  # type: ignore[assignment]  # it is left out then
     for tool in tools:
         bom.metadata.tools.components.add(
@@ -83,11 +103,11 @@ def render(manifest: Manifest, ingredients: Sequence[Ingredient], tools: Sequenc
             )
         )
     root = Component(
-        name=f"{manifest.model.name} for {manifest.compatible}",
-        version=manifest.id,
-        type=ComponentType.FIRMWARE,
-        bom_ref="release",
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256)],
+        name=about.name,
+        version=about.version,
+        type=ComponentType(about.kind),
+        bom_ref=about.ref,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=about.sha256)],
     )
     bom.metadata.component = root
     components = {item.ref: _component(item) for item in ingredients}

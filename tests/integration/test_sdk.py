@@ -1,5 +1,6 @@
 """An SDK in others' hands: programs and scripts that use it answer as the host does."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.peers.peers import sysroot
+from edgewright.release.evidence import Evidence, read_bill, read_texts
 from edgewright.release.sdk import load_sdk
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
@@ -196,9 +198,24 @@ def test_an_sdk_is_for_its_board_and_is_what_its_manifest_says(sdk: SdkReport) -
     paths = {file.path for file in manifest.files}
     assert {
         "toolchain.cmake",
-        "licenses/LICENSE",
+        "licenses/onnxruntime-minimal/LICENSE",
         "include/onnxruntime/onnxruntime_c_api.h",
     } < paths
+
+
+def test_an_sdk_has_its_bill_and_the_licence_texts_of_all_that_is_in_it(sdk: SdkReport) -> None:
+    inside = Evidence(folder=sdk.folder)
+    _, bill = read_bill(inside)
+    texts = read_texts(inside, bill)
+
+    parts = {part.ref: part for part in bill.components}
+    assert {"onnxruntime-minimal", "flatbuffers", "libgcc.a", "libstdc++.a"} <= parts.keys()
+    assert not {"libc.a", "edge-infer", "zlib", "model"} & parts.keys()
+    assert bill.unlicensed == ()
+    assert {name.split("/")[1] for name in texts} == parts.keys()
+    library = (sdk.folder / "lib" / "libonnxruntime.so.1").read_bytes()
+    assert bill.metadata.component is not None
+    assert bill.metadata.component.sha256 == hashlib.sha256(library).hexdigest()
 
 
 @pytest.fixture

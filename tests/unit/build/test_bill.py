@@ -13,7 +13,7 @@ from edgewright.base.errors import UserError
 from edgewright.board.audit import Audit, AuditedFile
 from edgewright.board.elf import linked_files, read_elf
 from edgewright.build import bill, packages
-from edgewright.build.bill import BillInputs, CompilerPackage
+from edgewright.build.bill import BillInputs, CompilerPackage, Linked
 from edgewright.build.packages import Package
 from edgewright.release.manifest import Release
 from edgewright.release.sbom import Ingredient
@@ -53,12 +53,16 @@ def inputs(tmp_path: Path) -> BillInputs:
     return BillInputs(
         manifest=release.manifest,
         model=tmp_path / "model" / "model.onnx",
-        packages=built,
-        audit=audit(release),
-        symbols=tmp_path / "symbols",
-        compiler=dict.fromkeys(("libc.a", "libgcc.a", "libstdc++.a", "compiler"), GCC),
-        resources=checkout().resources,
-        sources=tmp_path / "sources",
+        linked=Linked(
+            files={file.path: file.sha256 for file in release.manifest.files},
+            edgewright="0.1.0",
+            packages=built,
+            audit=audit(release),
+            symbols=tmp_path / "symbols",
+            compiler=dict.fromkeys(("libc.a", "libgcc.a", "libstdc++.a", "compiler"), GCC),
+            resources=checkout().resources,
+            sources=tmp_path / "sources",
+        ),
     )
 
 
@@ -83,6 +87,10 @@ def audit(release: Release, needed: tuple[str, ...] = ()) -> Audit:
     programs = ("bin/edge-infer", "bin/edgectl")
     files = tuple(AuditedFile(path=path, facts=facts, findings=()) for path in programs)
     return Audit(board="board", passed=True, files=files)
+
+
+def with_linked(inputs: BillInputs, **changes: object) -> BillInputs:
+    return replace(inputs, linked=replace(inputs.linked, **changes))  # type: ignore[arg-type]
 
 
 def written(inputs: BillInputs) -> dict[str, Ingredient]:
@@ -116,14 +124,14 @@ def test_the_symbols_of_a_program_tell_what_was_linked(inputs: BillInputs, tmp_p
     source.write_text("int main() { return 0; }")
     ambiguous = tmp_path / "status.cc"  # ONNX Runtime's and protobuf's
     ambiguous.write_text("int status() { return 0; }")
-    place = inputs.symbols / ".build-id" / "ab"
+    place = inputs.linked.symbols / ".build-id" / "ab"
     place.mkdir(parents=True)
     subprocess.run(["g++", source, ambiguous, "-o", place / "cd.debug"], check=True)
-    facts = inputs.audit.files[0].facts.model_copy(update={"build_id": "abcd"})
-    first = inputs.audit.files[0].model_copy(update={"facts": facts})
-    judged = inputs.audit.model_copy(update={"files": (first, inputs.audit.files[1])})
+    facts = inputs.linked.audit.files[0].facts.model_copy(update={"build_id": "abcd"})
+    first = inputs.linked.audit.files[0].model_copy(update={"facts": facts})
+    judged = inputs.linked.audit.model_copy(update={"files": (first, inputs.linked.audit.files[1])})
 
-    parts = written(replace(inputs, audit=judged))
+    parts = written(with_linked(inputs, audit=judged))
 
     assert parts["abseil"].licence == "Apache-2.0"
     assert parts["abseil"].texts == {"abseil/LICENSE": b"abseil-cpp\n\nmay be used\n"}
@@ -144,16 +152,18 @@ def test_what_a_board_brings_is_not_in_the_release(inputs: BillInputs) -> None:
     needed = ("libc.so.6", "libstdc++.so.6")
     files = tuple(
         file.model_copy(update={"facts": file.facts.model_copy(update={"needed": needed})})
-        for file in inputs.audit.files
+        for file in inputs.linked.audit.files
     )
-    parts = written(replace(inputs, audit=inputs.audit.model_copy(update={"files": files})))
+    parts = written(
+        with_linked(inputs, audit=inputs.linked.audit.model_copy(update={"files": files}))
+    )
 
     assert not {"libc.a", "libstdc++.a"} & parts.keys()
     assert parts["libgcc.a"].name == "gcc-14"
 
 
 def test_a_package_without_licence_text_is_named(inputs: BillInputs) -> None:
-    place = inputs.packages["yyjson"].folder / "licenses"
+    place = inputs.linked.packages["yyjson"].folder / "licenses"
     (place / "LICENSE").unlink()
 
     with pytest.raises(UserError, match="no licence text of yyjson") as refused:
@@ -162,7 +172,7 @@ def test_a_package_without_licence_text_is_named(inputs: BillInputs) -> None:
 
 
 def test_a_library_whose_notice_is_gone_is_named(inputs: BillInputs) -> None:
-    notices = inputs.packages[packages.RUNTIME].folder / "licenses" / "ThirdPartyNotices.txt"
+    notices = inputs.linked.packages[packages.RUNTIME].folder / "licenses" / "ThirdPartyNotices.txt"
     notices.write_text(notices.read_text().replace("Eigen", "Eigenes"))
 
     with pytest.raises(UserError, match="libeigen3-dev: its licence text is missing"):
@@ -171,18 +181,18 @@ def test_a_library_whose_notice_is_gone_is_named(inputs: BillInputs) -> None:
 
 def test_every_source_of_a_recipe_has_a_licence_in_the_table(inputs: BillInputs) -> None:
     provider = package(inputs.model.parent / packages.XNNPACK)
-    recipe = bill.read_recipe(inputs.resources.recipes / packages.XNNPACK)
+    recipe = bill.read_recipe(inputs.linked.resources.recipes / packages.XNNPACK)
     for source in recipe.debian:
         if source.package in ("fxdiv", "pthreadpool"):
-            (inputs.sources / source.sha256).mkdir(parents=True)
+            (inputs.linked.sources / source.sha256).mkdir(parents=True)
             folder = inputs.model.parent / source.package
             folder.mkdir(parents=True)
             (folder / "LICENSE").write_text(f"of {source.package}")
-            target = inputs.sources / source.sha256 / source.file
+            target = inputs.linked.sources / source.sha256 / source.file
             subprocess.run(["tar", "-cJf", target, "-C", folder.parent, folder.name], check=True)
-    with_provider = {**inputs.packages, packages.XNNPACK: provider}
+    with_provider = {**inputs.linked.packages, packages.XNNPACK: provider}
 
-    parts = written(replace(inputs, packages=with_provider))
+    parts = written(with_linked(inputs, packages=with_provider))
 
     assert parts["pthreadpool"].texts == {"pthreadpool/LICENSE": b"of pthreadpool"}
     assert parts["pthreadpool"].licence == "BSD-2-Clause"
@@ -191,7 +201,7 @@ def test_every_source_of_a_recipe_has_a_licence_in_the_table(inputs: BillInputs)
 def test_a_builder_that_knows_no_debian_packages_leaves_the_licence_open(
     inputs: BillInputs,
 ) -> None:
-    parts = written(replace(inputs, compiler={}))
+    parts = written(with_linked(inputs, compiler={}))
 
     assert (parts["libc.a"].licence, parts["libc.a"].texts) == (None, {})
 
@@ -258,3 +268,40 @@ def test_every_recipe_names_a_licence_and_pins_its_sources(name: str) -> None:
 
     assert recipe.licence
     assert all(len(source.sha256) == 64 for source in recipe.debian)
+
+
+SDK_LIBRARY = "lib/libonnxruntime.so.1.21.0"
+
+
+def of_sdk(inputs: BillInputs, *needed: str) -> Linked:
+    """What an SDK's library was linked from, where a board is to have what it needs."""
+    facts = inputs.linked.audit.files[0].facts.model_copy(update={"needed": needed})
+    judged = AuditedFile(path=SDK_LIBRARY, facts=facts, findings=())
+    return replace(
+        inputs.linked,
+        files={SDK_LIBRARY: "f" * 64},
+        runtime=SDK_LIBRARY,
+        packages={packages.RUNTIME: inputs.linked.packages[packages.RUNTIME]},
+        audit=inputs.linked.audit.model_copy(update={"files": (judged,)}),
+    )
+
+
+def test_an_sdk_has_the_runtime_what_is_inside_of_it_and_no_program(inputs: BillInputs) -> None:
+    written_bill = bill.sdk_bill(of_sdk(inputs, "libc.so.6"))
+    parts = {item.ref: item for item in written_bill.ingredients}
+
+    runtime = parts.pop(packages.RUNTIME)
+    assert runtime.sha256 == "f" * 64
+    assert {"libeigen3-dev", "ms-gsl", "flatbuffers"} <= set(runtime.holds) <= parts.keys()
+    assert parts.keys() - set(runtime.holds) == {"libgcc.a", "libstdc++.a"}
+    assert all(item.licence and item.texts for item in (runtime, *parts.values()))
+    assert [tool.name for tool in written_bill.tools] == ["edgewright", GCC.name]
+
+
+def test_an_sdk_without_a_licence_text_is_refused(inputs: BillInputs) -> None:
+    linked = of_sdk(inputs)
+    notices = linked.packages[packages.RUNTIME].folder / "licenses" / "ThirdPartyNotices.txt"
+    notices.write_text("nobody's\n")
+
+    with pytest.raises(UserError, match="its licence text is missing"):
+        bill.sdk_bill(linked)

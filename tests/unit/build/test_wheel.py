@@ -58,7 +58,8 @@ def sdk_with_header(tmp_path: Path) -> Sdk:
             "operators.config": OPERATORS.encode(),
             "lib/libonnxruntime.so.1.21.0": (ELF / "good-v8").read_bytes(),
             wheels.HEADER: header_of(places).encode(),
-            "licenses/LICENSE": b"MIT",
+            "licenses/onnxruntime/LICENSE": b"MIT",
+            "sbom.cdx.json": b"{}",
         },
         links={},
         models=(SdkModel(name="cells", onnx_sha256="a" * 64),),
@@ -90,7 +91,8 @@ def test_a_wheel_has_its_files_and_their_hashes(sdk: Sdk, tmp_path: Path) -> Non
         assert (sha256, size) == (f"sha256={expected.decode()}", str(len(content[name])))
     assert {row[0] for row in rows} == set(content)
     assert content["edgewright_runtime/libonnxruntime.so.1"] == (ELF / "good-v8").read_bytes()
-    assert f"{info}/licenses/LICENSE" in content
+    assert content[f"{info}/licenses/onnxruntime/LICENSE"] == b"MIT"
+    assert content[f"{info}/sboms/sbom.cdx.json"] == b"{}"
     assert {path.name for path in CODE.glob("*.py")} < {Path(name).name for name in content}
     metadata = email.message_from_bytes(content[f"{info}/METADATA"])
     assert (metadata["Name"], metadata["Requires-Python"]) == ("edgewright-runtime", ">=3.7")

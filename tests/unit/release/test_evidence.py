@@ -69,7 +69,9 @@ def release(tmp_path: Path) -> Release:
 def with_evidence(
     release: Release, ingredients: tuple[Ingredient, ...] = INGREDIENTS, board: str = "board"
 ) -> Release:
-    bill = sbom.render(release.manifest, ingredients, [Tool(name="g++", version="14")])
+    bill = sbom.render(
+        sbom.about_release(release.manifest), ingredients, [Tool(name="g++", version="14")]
+    )
     subject = [
         file_resource(MANIFEST, release.manifest.canonical()),
         file_resource(release.archive.name, release.archive.read_bytes()),
@@ -101,7 +103,9 @@ def test_a_bill_is_cyclonedx_1_6_and_the_same_each_time(release: Release) -> Non
     raw = evidence.beside(release).sbom.read_bytes()
 
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(raw.decode()) is None
-    assert raw == sbom.render(release.manifest, INGREDIENTS, [Tool(name="g++", version="14")])
+    assert raw == sbom.render(
+        sbom.about_release(release.manifest), INGREDIENTS, [Tool(name="g++", version="14")]
+    )
     assert json.loads(raw)["specVersion"] == "1.6"
 
 

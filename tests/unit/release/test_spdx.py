@@ -87,7 +87,7 @@ def test_a_licence_that_spdx_does_not_know_is_refused(
     tmp_path: Path, ingredient: Ingredient
 ) -> None:
     manifest = make_release(tmp_path / "one", root="/opt").manifest
-    raw = sbom.render(manifest, [ingredient], [])
+    raw = sbom.render(sbom.about_release(manifest), [ingredient], [])
 
     with pytest.raises(UserError, match="cannot be said in SPDX"):
         spdx.render(raw, sbom.read_sbom(raw, "bill"), {}, "bill", "edgewright-0", AT)
