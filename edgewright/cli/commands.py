@@ -157,7 +157,7 @@ GROUPS = (
         name="model",
         about="train, quantize, judge, convert and look into a model",
         modules={
-            "training": ("train", "export", "prune", "pack"),
+            "training": ("train", "export", "prune", "pack", "curve"),
             "planes": ("anomaly", "segment"),
             "gallery": ("gallery",),
             "detectors": ("mosaic", "detect"),

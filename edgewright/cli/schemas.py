@@ -71,7 +71,7 @@ from edgewright.model.convert.coverage import Coverage
 from edgewright.model.convert.inspect import Inspection
 from edgewright.model.convert.to_ort import Conversion
 from edgewright.model.judge.boxes import DetectQuality
-from edgewright.model.judge.documents import Quality
+from edgewright.model.judge.documents import LearningCurve, Quality
 from edgewright.model.judge.planes import AnomalyQuality, SegmentQuality
 from edgewright.model.judge.report import EvaluationReport
 from edgewright.model.pack.import_folder import ImportReport
@@ -175,6 +175,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "model.card": CardReport,
     "model.anomaly": of_tasks.WrittenFiles,
     "model.convert": Conversion,
+    "model.curve": LearningCurve,
     "model.diff": DifferenceReport,
     "model.evaluate": Quality,
     "model.export": of_tasks.WrittenFiles,

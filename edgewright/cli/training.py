@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from invoke.context import Context
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Table
 
 from edgewright.base.errors import InterruptedWorkError, UserError
-from edgewright.cli.common import ERR, Json, heavy, say, task, workspace, write_document
+from edgewright.cli.common import ERR, OUT, Json, heavy, say, task, workspace, write_document
 from edgewright.cli.documents import written_files
 
 # PyTorch is an extra, and takes seconds to import: `heavy` brings what needs it when a task runs,
@@ -21,16 +22,16 @@ Run = Annotated[
     str, "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
 ]
 Threads = Annotated[int, "of the processor"]
+Resolution = Annotated[int, "pixels a side, a multiple of 32"]
+Data = Annotated[str, "elpv, or a folder with a folder of images (PNG or JPEG) for each class"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    dataset: Annotated[
-        str, "elpv, or a folder with a folder of images (PNG or JPEG) for each class"
-    ] = "elpv"
+    dataset: Data = "elpv"
     arch: Arch = "mobilevit-s"
-    resolution: Annotated[int, "pixels a side, a multiple of 32"] = 256
-    epochs: Annotated[int, "length of the run; 60, or at most 20 from pretrained weights"] = 0
+    resolution: Resolution = 256
+    epochs: Annotated[int, "length of the run; 60, or 10 from pretrained weights"] = 0
     minutes: Annotated[float, "length of the run by the clock, in place of epochs"] = 0.0
     resume: Annotated[bool, "go on with the run, from the step where it was interrupted"] = False
     weights: Annotated[
@@ -51,7 +52,7 @@ class TrainOptions:
     seed: Annotated[int, "of the random numbers"] = 0
     run: Run = ""
     learning_rate: Annotated[
-        float, "at its peak; 0.0006, or 0.0001 from pretrained weights, if not given"
+        float, "at its peak; 0.0006, or 0.0002 from pretrained weights, if not given"
     ] = 0.0
     batch: Annotated[int, "images a step"] = 16
     threads: Threads = 2
@@ -82,14 +83,14 @@ def _train_config(options: TrainOptions, checkpoint: Path) -> Any:
         checkpoint=checkpoint,
         arch=arch,
         resolution=options.resolution,
-        epochs=options.epochs or (20 if adapts else 60),
+        epochs=options.epochs or (10 if adapts else 60),
         minutes=options.minutes or None,
         weights=Path(options.weights) if options.weights else None,
         pretrained=options.pretrained,
         teacher=run_folder(options.teacher, arch).checkpoint if options.teacher else None,
         loss=options.loss,
         seed=options.seed,
-        learning_rate=options.learning_rate or (1e-4 if adapts else 6e-4),
+        learning_rate=options.learning_rate or (2e-4 if adapts else 6e-4),
         batch=options.batch,
         threads=options.threads,
         stages=configs.FULL if options.weights else configs.STAGES,
@@ -224,6 +225,43 @@ def pack(
         write_document(written_files([to / packed.file.name]))
 
 
+@task
+def curve(
+    c: Context,
+    dataset: Data = "elpv",
+    images: Annotated[str, "numbers of images to train on, with commas"] = "100,250,500,1000,1575",
+    draws: Annotated[int, "random choices of each number of images"] = 5,
+    resolution: Resolution = 256,
+    threads: Threads = 2,
+    json: Json = False,
+) -> None:
+    """How many images are enough. Example: invoke model.curve --dataset=cells --images=50,100"""
+    try:
+        counts = tuple(map(int, images.split(",")))
+    except ValueError:
+        raise UserError(f"--images={images}", "are no numbers, expected 100,250 or so") from None
+    curves, data = heavy("train.learning_curve"), heavy("judge.data")
+    request = curves.CurveRequest(
+        counts=counts, draws=draws, resolution=resolution, threads=threads
+    )
+    source = data.load_dataset(dataset)
+    say("the network looks at all images, once")
+    answer = curves.learning_curve(source, data.split(source.samples), request)
+    if json:
+        write_document(answer)
+        return
+    table = Table("images", "choices", "accuracy", "AUC")
+    for point in answer.points:
+        table.add_row(
+            f"{point.images:,}", str(point.draws), _spread(point.accuracy), _spread(point.auc)
+        )
+    OUT.print(table)
+
+
+def _spread(values: Any) -> str:
+    return f"{values.mean:.3f} ({values.lowest:.3f} to {values.highest:.3f})"
+
+
 def run_folder(run: str, arch: str) -> Any:
     """The run's folder: the one asked for, or that of the architecture."""
     name = heavy("train.architectures").full_name(arch)
@@ -255,6 +293,10 @@ class _Lines:
             f"{epoch.images_per_second:.1f} images/s"
         )
         heavy("train.curve").draw_curve(self.epochs, self.title, self.curve)
+
+    def choice(self, share: float, accuracy: float, auc: float) -> None:
+        where = f"{share:.0%} of the way from the fitted layer to the best epoch"
+        say(f"{where}: accuracy {accuracy:.3f}, AUC {auc:.3f} on the validation part")
 
 
 class _Bar(_Lines):

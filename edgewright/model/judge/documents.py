@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from edgewright.base.schema import Document
+from edgewright.base.schema import Document, Part
 from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.evaluate import Interval, Prices, Threshold
 
@@ -26,6 +26,33 @@ class Quality(Document):
     cheapest: Threshold
     thresholds: tuple[Threshold, ...]
     worst: str | None  # the PNG that was written; null where there is no mistake
+
+
+class Spread(Part):
+    """A statistic over several random choices of images."""
+
+    mean: float
+    lowest: float
+    highest: float
+
+
+class LearningPoint(Part):
+    """What so many images to train on are good for."""
+
+    images: int
+    draws: int  # random choices of that many
+    accuracy: Spread
+    auc: Spread
+
+
+class LearningCurve(Document):
+    """`model.curve --json`: quality on the validation part by number of images to train on."""
+
+    version: Literal[1] = 1
+    dataset: str
+    architecture: str
+    judged_by: int  # images of the validation part
+    points: tuple[LearningPoint, ...]
 
 
 def quality(

@@ -124,16 +124,20 @@ def _curve(cuts: Sequence[Threshold], is_positive: np.ndarray) -> tuple[Precisio
 
 
 def report_kinds(answers: Answers) -> tuple[KindReport, ...]:
-    """Each kind that has both defective and sound images; empty if there are not two kinds."""
-    kinds = np.array([sample.cell_type for sample in answers.dataset.samples])
+    """Images of each kind of part, and those whose judges agree or not: where some images are of
+    the kind and others are not, and both defective and sound ones are."""
+    samples = answers.dataset.samples
+    kinds: dict[str, list[bool]] = {
+        name: [sample.cell_type == name for sample in samples]
+        for name in sorted({sample.cell_type for sample in samples} - {""})
+    }
+    kinds["judges agree"] = [sample.is_sure for sample in samples]
+    kinds["judges disagree"] = [not sample.is_sure for sample in samples]
     labels = np.array(truth(answers.dataset))
-    names = [name for name in sorted(set(kinds)) if name]
-    if len(names) < 2:
-        return ()
     reports = []
-    for name in names:
-        inside = kinds == name
-        if len(set(answers.truth[inside])) < 2:
+    for name, members in kinds.items():
+        inside = np.array(members)
+        if inside.all() or len(set(answers.truth[inside])) < 2:
             continue
         metrics = evaluate_classes(
             answers.probabilities[inside], labels[inside], answers.positive, answers.border

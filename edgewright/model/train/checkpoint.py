@@ -15,7 +15,7 @@ from edgewright.model.train.architectures import full_name, new_network
 from edgewright.model.train.config import TrainConfig
 from edgewright.model.train.network import Network, device_of, refuse_not_finite, reshape_like
 
-PARTS = ("network", "average", "best", "optimizer")
+PARTS = ("network", "average", "fitted", "best", "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,13 @@ class State:
 
     network: Network
     average: Network
+    fitted: Network  # as the run began: of pretrained weights, with the last layer fitted
     best: Network  # the average when it had the highest AUC on the validation part
     optimizer: torch.optim.Optimizer
     seconds: float = 0.0
     steps: int = 0
     source: str = "scratch"  # of the first weights
-    best_auc: float = 0.0
-    stale_epochs: int = 0  # since the best
+    share: float = 1.0  # of the way from `fitted` to `best` that the last average lies
     losses: list[float] = field(default_factory=list)  # of the epoch under way
     epochs: list[Epoch] = field(default_factory=list)
 
@@ -106,8 +106,8 @@ def fresh_state(config: TrainConfig, network: Network, device: torch.device) -> 
             {"params": vectors, "weight_decay": 0.0, "rate": rate},
         ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    average, best = deepcopy(network), deepcopy(network)
-    return State(network=network, average=average, best=best, optimizer=optimizer)
+    average, fitted, best = (deepcopy(network) for _ in range(3))
+    return State(network=network, average=average, fitted=fitted, best=best, optimizer=optimizer)
 
 
 def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
@@ -117,7 +117,7 @@ def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
     content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in PARTS}
     content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
     content |= {"from": state.source, "processor": processor}
-    content |= {"best_auc": state.best_auc, "stale_epochs": state.stale_epochs}
+    content |= {"share": state.share}
     content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
     with replacing(path) as aside:
         torch.save(content, aside)
@@ -160,6 +160,7 @@ def facts(checkpoint: Path) -> Facts:
         "loss": saved["origin"].get("loss", "cross-entropy"),
         "frozen_stages": saved["origin"].get("frozen"),
         "weights": "exponential moving average",
+        "share_of_fine_tuning": saved["share"],
         "processor": saved["processor"],
     }
 
@@ -172,8 +173,9 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         # Weights only: a pickle from elsewhere could run code.
         content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         content["origin"], content["epochs"]
-        # Earlier versions had no best epoch.
-        content = {"best": content["average"], "best_auc": 0.0, "stale_epochs": 0} | content
+        # Earlier versions had no best epoch, and nothing between it and the fitted last layer.
+        average = content["average"]
+        content = {"best": average, "fitted": average, "share": 1.0} | content
     except Exception as error:  # the reader raises many kinds, by where a file is damaged
         raise UserError(
             str(checkpoint), "is not a checkpoint of this program", facts=[str(error)[:200]]

@@ -18,25 +18,36 @@ ROUNDS = 200
 
 
 def fit_head(network: Network, part: Arrays) -> None:
-    """Logistic regression on the pooled features of the images as the board sees them.
+    """Give the last layer the weights that `fit_layer` finds for the images of the part.
 
     A random last layer would send random gradients through stages that are good already.
     """
+    layer = fit_layer(features_of(network, part), part.target, part.weight)
+    network.last().load_state_dict(layer.state_dict())
+
+
+def features_of(network: Network, part: Arrays) -> torch.Tensor:
+    """What the last layer gets (N, width) of the images as the board sees them."""
     network.eval()
     device = device_of(network)
     with torch.inference_mode():
         batches = [network.pooled(batch.to(device)).cpu() for batch in part.inputs.plain(32)]
-    features = torch.cat(batches).clone()  # the clone may take part in gradients
+    return torch.cat(batches).clone()  # the clone may take part in gradients
+
+
+def fit_layer(features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> nn.Linear:
+    """Logistic regression: features (N, width) -> logits (N, labels), whose probabilities are to
+    be `target`; `weight` (N,) says how much each image counts."""
     mean, deviation = features.mean(0), features.std(0).clamp_min(FLOOR)
-    layer = _regress((features - mean) / deviation, part)
+    layer = _regress((features - mean) / deviation, target, weight)
     with torch.no_grad():
-        weight = layer.weight / deviation
-        network.last().weight.copy_(weight)
-        network.last().bias.copy_(layer.bias - weight @ mean)
+        layer.weight /= deviation
+        layer.bias -= layer.weight @ mean
+    return layer
 
 
-def _regress(features: torch.Tensor, part: Arrays) -> nn.Linear:
-    layer = nn.Linear(features.shape[1], part.target.shape[1])
+def _regress(features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> nn.Linear:
+    layer = nn.Linear(features.shape[1], target.shape[1])
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimizer = torch.optim.LBFGS(
@@ -45,9 +56,9 @@ def _regress(features: torch.Tensor, part: Arrays) -> nn.Linear:
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        losses = functional.cross_entropy(layer(features), part.target, reduction="none")
+        losses = functional.cross_entropy(layer(features), target, reduction="none")
         penalty = PENALTY * layer.weight.square().sum()
-        total: torch.Tensor = (losses * part.weight).sum() / part.weight.sum() + penalty
+        total: torch.Tensor = (losses * weight).sum() / weight.sum() + penalty
         total.backward()
         return total
 

@@ -6,7 +6,8 @@ then ends on time on a busy machine too. Random numbers depend on nothing but th
 the number of the step, so an interrupted run goes on with the numbers it would have had.
 
 The running average of the weights is what is validated, exported and packed; the network itself
-is only what the optimizer moves. With `patience` it is the average after the best epoch.
+is only what the optimizer moves. Where good weights are fine-tuned it lies between them and the
+average after the best epoch (Wortsman et al., CVPR 2022): both err, at other images.
 """
 
 import math
@@ -55,6 +56,7 @@ from edgewright.model.train.weights import first_weights
 
 SAVE_SECONDS = 120.0  # between two checkpoints inside an epoch
 ACTIVATIONS = "activations"  # folder beside the checkpoint
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the way from the fitted head to the best epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class Tick:
 
 
 class Watcher(Protocol):
-    """Shows a training run: its start, the fitted head, each step, each epoch."""
+    """Shows a training run: its start, the fitted head, each step, each epoch, the choice."""
 
     def begin(self, step: int, source: str) -> None:
         """`step` is the first one, `source` is where the first weights came from."""
@@ -79,6 +81,10 @@ class Watcher(Protocol):
     def step(self, tick: Tick) -> None: ...
 
     def epoch(self, epoch: Epoch) -> None: ...
+
+    def choice(self, share: float, accuracy: float, auc: float) -> None:
+        """The network that fine-tuning ends with: how far it lies from the fitted head to the best
+        epoch, and its figures on the validation part."""
 
 
 def train(config: TrainConfig, dataset: Dataset, data: Split, watch: Watcher) -> Path:
@@ -129,8 +135,13 @@ class Run:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the AUC on the validation part has not risen for as many epochs as allowed."""
-        return 0 < self.config.patience <= self.state.stale_epochs
+        """Whether no epoch of the last ones, as many as allowed, has the highest AUC of all.
+
+        The fitted head does not count: the first epochs fall behind it before they rise.
+        """
+        areas = [epoch.auc for epoch in self.state.epochs]
+        patience = self.config.patience
+        return 0 < patience < len(areas) and max(areas) > max(areas[-patience:])
 
     def advance(self, stage: Stage, watch: Watcher) -> None:
         """Make one step; after the last one of an epoch, validate and save."""
@@ -148,13 +159,14 @@ class Run:
             self.save()
 
     def finish(self, watch: Watcher) -> None:
-        """Take the best epoch where there is one, else new batch statistics if they raise the AUC
-        on the validation part; centre the answers of a two-class network, and save."""
+        """Take the best way between fitted head and best epoch; of a network made from nothing,
+        new batch statistics if they raise the AUC on the validation part. Centre the answers of a
+        two-class network, and save."""
         if self.state.losses:
             self._end_epoch(watch)
         self._use(self.config.resolution)
-        if self.config.patience:
-            self.state.average = deepcopy(self.state.best)
+        if self.config.fine_tunes:
+            self._choose_share(watch)
         elif isinstance(self.train.inputs, Images) and not self.state.average.has_fixed_statistics:
             settled = deepcopy(self.state.average)
             settle(settled, self.train.inputs.values[::4])  # a quarter is enough for means
@@ -183,11 +195,18 @@ class Run:
     def _fit_head(self, watch: Watcher) -> None:
         network = self.state.network
         fit_head(network, self.train)
-        self.state.average.load_state_dict(network.state_dict())
-        accuracy, area = validate(network, self.validation)
-        # Where fine-tuning does not help, the fitted head alone is the best network.
-        self._note_best(area)
-        watch.head(accuracy, area)
+        for copy in (self.state.average, self.state.fitted, self.state.best):
+            copy.load_state_dict(network.state_dict())
+        watch.head(*validate(network, self.validation))
+
+    def _choose_share(self, watch: Watcher) -> None:
+        state, figures = self.state, {}
+        for share in SHARES:
+            _mix(state.average, state.fitted, state.best, share)
+            figures[share] = validate(state.average, self.validation)
+        state.share = max(SHARES, key=lambda share: figures[share][1])
+        _mix(state.average, state.fitted, state.best, state.share)
+        watch.choice(state.share, *figures[state.share])
 
     def _step(self) -> float:
         config, state = self.config, self.state
@@ -261,17 +280,12 @@ class Run:
             auc=area,
             images_per_second=speed,
         )
-        state.stale_epochs += 1
-        self._note_best(area)
+        if area > max((earlier.auc for earlier in state.epochs), default=0.0):
+            state.best.load_state_dict(state.average.state_dict())
         state.epochs.append(epoch)
         state.losses = []
         self.save()
         watch.epoch(epoch)
-
-    def _note_best(self, area: float) -> None:
-        if area > self.state.best_auc:
-            self.state.best_auc, self.state.stale_epochs = area, 0
-            self.state.best.load_state_dict(self.state.average.state_dict())
 
 
 def stage_at(config: TrainConfig, passed: float) -> Stage | None:
@@ -305,6 +319,14 @@ def _update_average(state: State, decay: float) -> None:
             value.copy_(new[name])  # a counter of batches has no average
 
 
+def _mix(out: Network, first: Network, second: Network, share: float) -> None:
+    """Give `out` the weights that lie this share of the way from one network to another."""
+    start, end = first.state_dict(), second.state_dict()
+    for name, value in out.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.lerp(start[name], end[name], share))
+
+
 def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
     """The state in the checkpoint; without a checkpoint, the state before the first step."""
     if not config.checkpoint.exists():
@@ -319,7 +341,7 @@ def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
         getattr(state, name).load_state_dict(saved[name])
     state.seconds, state.steps, state.losses = saved["seconds"], saved["steps"], saved["losses"]
     state.source = saved["from"]
-    state.best_auc, state.stale_epochs = saved["best_auc"], saved["stale_epochs"]
+    state.share = saved["share"]
     state.epochs = [Epoch(**values) for values in saved["epochs"]]
     return state
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edgewright.model.judge.data import DEFECTIVE
@@ -40,8 +41,12 @@ def calibrate(network: Network, part: Arrays) -> None:
 
 
 def validate(network: Network, part: Arrays) -> tuple[float, float]:
-    """Accuracy, and AUC (the mean of one class against the rest)."""
-    scores, labels = scores_of(network, part), part.labels.numpy()
+    """Accuracy and AUC of a network."""
+    return accuracy_and_auc(scores_of(network, part), part.labels.numpy())
+
+
+def accuracy_and_auc(scores: Scores, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Of probabilities (N, labels); AUC is the mean of one class against the rest."""
     present = np.unique(labels)  # of a class without an image there is no AUC
     areas = [auc((labels == label).astype(np.int64), scores[:, label]) for label in present]
     return float((scores.argmax(1) == labels).mean()), float(np.mean(areas))

@@ -31,6 +31,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 NOTHING = {
     "bench.fleet": ["--boards=0"],
     "bench.rollout": ["--boards=0"],
+    "model.curve": ["--images=0"],
     "rollout.simulate": ["--parallel=0"],
 }
 

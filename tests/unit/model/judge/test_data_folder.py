@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -104,6 +105,27 @@ def test_every_image_that_does_not_decode_is_told(folder: Path) -> None:
     assert str(caught.value).splitlines()[0].endswith("2 of 20 images cannot be read")
     assert "cracked/01.png: is not a readable PNG, JPEG, PGM or PPM" in str(caught.value)
     assert "sound/00.png: is not a readable PNG, JPEG, PGM or PPM" in str(caught.value)
+
+
+def test_ten_images_are_too_few(folder: Path) -> None:
+    for name in ("cracked", "sound"):
+        for index in range(5):
+            (folder / name / f"{index:02}.png").unlink()
+    with pytest.raises(UserError) as caught:
+        load_folder(folder)
+    assert str(caught.value) == (
+        f"{folder}: has classes with fewer than 8 images\n  cracked: 5\n  sound: 5"
+    )
+
+
+def test_sixteen_bits_are_read_and_colours_of_print_are_refused(folder: Path) -> None:
+    deep = np.arange(3600, dtype=np.uint16).reshape(60, 60) * 18
+    Image.fromarray(deep).save(folder / "sound" / "00.png")
+    assert len(load_folder(folder).samples) == 20
+    Image.new("CMYK", (60, 60)).save(folder / "sound" / "print.jpg")
+    with pytest.raises(UserError) as caught:
+        load_folder(folder)
+    assert "1 of 21 images cannot be read\n  sound/print.jpg: has CMYK pixels" in str(caught.value)
 
 
 def test_a_picture_too_large_to_be_one_is_refused(

@@ -1,6 +1,7 @@
 """A classifier judged as an inspector would."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def test_each_kind_of_cell_is_judged_by_itself() -> None:
     assert (mono.kind, mono.confusion) == ("mono", ((1, 1), (1, 1)))
     assert (poly.count, poly.defect_recall.value) == (4, 0.5)
     assert report_kinds(answers([(0.9, 1, ""), (0.1, 0, "")])) == ()
+
+
+def test_images_whose_judges_disagree_are_judged_apart() -> None:
+    samples = tuple(
+        replace(sample, shares=(0.0, 1.0) if place < 4 else (0.4, 0.6), cell_type="mono")
+        for place, sample in enumerate(CELLS.dataset.samples)
+    )
+    agree, disagree = report_kinds(replace(CELLS, dataset=replace(CELLS.dataset, samples=samples)))
+    assert (agree.kind, agree.count, agree.confusion) == ("judges agree", 4, ((1, 1), (1, 1)))
+    assert (disagree.kind, disagree.count) == ("judges disagree", 4)
 
 
 def test_the_surest_mistakes_come_first() -> None:

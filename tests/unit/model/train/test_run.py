@@ -37,12 +37,16 @@ class Watch:
         self.ticks: list[Tick] = []
         self.epochs: list[Epoch] = []
         self.at, self.then = at, then
+        self.share = -1.0
 
     def begin(self, step: int, source: str) -> None:
         self.begun.append((step, source))
 
     def head(self, accuracy: float, auc: float) -> None:
-        """Nothing to remember: `best_auc` in the checkpoint is it."""
+        """Nothing to remember: with a share of 0 it is the result."""
+
+    def choice(self, share: float, accuracy: float, auc: float) -> None:
+        self.share = share
 
     def step(self, tick: Tick) -> None:
         self.ticks.append(tick)
