@@ -61,8 +61,9 @@ class Handler(AnsweringHandler):
             content = server.files.get(path)
             self.answer(404, server.missing) if content is None else self.answer(200, content)
         elif self.command == "MKCOL":
-            self.answer(405 if path.rstrip("/") in server.folders else 201)
-            server.folders.add(path.rstrip("/"))
+            status = 405 if path.rstrip("/") in server.folders else 201
+            server.folders.add(path.rstrip("/"))  # before its answer: the next request may be faster
+            self.answer(status)
         elif self.command == "PROPFIND":
             self.answer(*self.listed(path))
         elif path.rpartition("/")[0] not in server.folders:
