@@ -18,6 +18,7 @@ import pytest
 from defusedxml import ElementTree
 
 from edgewright.build.pipeline import BuildReport
+from edgewright.fleet.rollout.database import Database
 from edgewright.observe.count import baseline
 from edgewright.observe.count.baseline import Accepted, Baseline
 from edgewright.release.keys import KeyFolder
@@ -33,7 +34,7 @@ boards = ["a53-som"]
 models = ["broken", "{SMALL}"]
 
 [publish]
-store = "store"
+store = "STORE"
 channel = "nightly"
 """
 
@@ -80,7 +81,7 @@ def night(built: BuildReport, scratch: Path) -> Night:
     (root / "edgewright.toml").write_text(
         'name = "nights"\n[models]\nbroken = "models/broken/model.onnx"\n'
     )
-    (root / "nightly.toml").write_text(SETTINGS)
+    (root / "nightly.toml").write_text(SETTINGS.replace("STORE", str(root / "store")))
     much = Accepted(inference=10**12, load=10**12, functions={}, sizes={})
     baseline.write_baseline(
         root / "bench" / "baseline.json", Baseline().accepting("a53-som", SMALL, much)
@@ -153,3 +154,30 @@ def containers_of(night: Night) -> str:
     """Those that have the night's workspace mounted."""
     argv = ["docker", "ps", "--quiet", "--filter", f"volume={night.root}"]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def test_another_machine_has_what_this_one_built_without_building_it(
+    night: Night, database: Database, scratch: Path
+) -> None:
+    """In a folder of its own: the release comes from the store, all else from the ledger."""
+    root = scratch / "other-machine"
+    shutil.copytree(
+        night.root,
+        root,
+        ignore=lambda folder, _: ["build", "store"] if folder == str(night.root) else [],
+    )
+    other = Night(root=root, env=night.env)
+    url = database.engine.url.render_as_string(hide_password=False)
+    options = f"--ledger={url.replace('+psycopg', '')}", f"--models={SMALL}"
+
+    first_code, first = night.run(*options)
+    code, second = other.run(*options)
+
+    assert (first_code, code) == (0, 0)
+    assert {*night.steps(second, SMALL).values()} == {("passed", True)}
+    (cell,) = second["cells"]
+    assert cell["figures"] == first["cells"][0]["figures"]
+    assert (root / "build" / "a53-som" / "release" / cell["release"] / "manifest.json").is_file()
+    assert not (root / "build" / "a53-som" / "logs").exists()
+    nights = sorted(path.stem for path in (other.folder / "nights").glob("*.json"))
+    assert nights == [first["night"], second["night"]]

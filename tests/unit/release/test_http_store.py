@@ -62,7 +62,9 @@ class Handler(AnsweringHandler):
             self.answer(404, server.missing) if content is None else self.answer(200, content)
         elif self.command == "MKCOL":
             status = 405 if path.rstrip("/") in server.folders else 201
-            server.folders.add(path.rstrip("/"))  # before its answer: the next request may be faster
+            server.folders.add(
+                path.rstrip("/")
+            )  # before its answer: the next request may be faster
             self.answer(status)
         elif self.command == "PROPFIND":
             self.answer(*self.listed(path))
