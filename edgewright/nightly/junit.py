@@ -32,6 +32,8 @@ def _suite(root: Element, report: NightReport, cell: CellReport) -> Element:
         timestamp=report.began.strftime("%Y-%m-%dT%H:%M:%S"),
         time=f"{seconds:.3f}",
     )
+    if cell.worker:
+        suite.set("hostname", cell.worker)
     for step in cell.steps:
         _case(suite, cell, step)
     counts = {"tests": "testcase", "failures": "*/failure", "errors": "*/error"}

@@ -123,7 +123,9 @@ def test_machines_share_a_night_and_each_has_all_of_it(
         folder = nights.request.folder
         assert NightReport.model_validate_json((folder / history.REPORT).read_text()) == reports[0]
         assert f"by {reports[0].cells[0].worker}" in (folder / history.INDEX).read_text()
-        assert (folder / history.JUNIT).read_text().count("<testcase") == WORKS
+        junit = (folder / history.JUNIT).read_text()
+        assert junit.count("<testcase") == WORKS
+        assert f'hostname="{reports[0].cells[0].worker}"' in junit
 
 
 def test_what_one_machine_did_another_does_not_again(
