@@ -672,6 +672,7 @@ def simulate(
     workers: Annotated[int, "sites, of 20, whose own workers are killed, too"] = 2,
     waves: Annotated[str, "as of rollout.start"] = "10,5%,25%,100%",
     parallel: Parallel = 50,
+    stage_first: Annotated[bool, "as of rollout.start"] = False,
     ledger: Annotated[str, "postgresql://… of an empty database; default: SQLite"] = "",
     json: Json = False,
 ) -> None:
@@ -687,6 +688,7 @@ def simulate(
             workers=workers,
             parallel=parallel,
             plan_waves=waves,
+            stage_first=stage_first,
             ledger_place=ledger,
             tell=say,
         )
@@ -695,7 +697,8 @@ def simulate(
     else:
         for name, value in report.model_dump(exclude={"version"}).items():
             OUT.print(f"{name}: {value}")
-    wrong = {name: getattr(report, name) for name in ("at_once", "lost", "different", "falling")}
+    promises = ("at_once", "lost", "different", "falling", "unstaged")
+    wrong = {name: getattr(report, name) for name in promises}
     if any(wrong.values()):
         raise CheckError(
             "simulation",

@@ -353,6 +353,7 @@ class SimulationReport(Document):
     lost: int  # boards that are in no final state: to be 0
     different: int  # boards of which ledger and truth say different things: to be 0
     falling: int  # attempts whose fence was not above all earlier ones of its board: to be 0
+    unstaged: int  # with --stage-first: switches to content that was not there yet: to be 0
     refused: int  # deploys that a board refused for their old fences
     cut: int  # deploys that ended with their controllers
     attempts: int

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from edgewright.base.errors import TargetError
 from edgewright.fleet.documents import SimulationReport
-from edgewright.fleet.rollout import durable, gates, waves
+from edgewright.fleet.rollout import durable, waves
 from edgewright.fleet.rollout.controller import Controller, Crew, HopelessError, Observation
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.gates import Measured, Numbers
@@ -62,6 +62,7 @@ TRIES, TRIES_AT_SITES = 2, 6  # where a worker is killed, its boards' attempts a
 @dataclass
 class _Board:
     current: str = OLD
+    staged: str | None = None  # the release whose content it has
     fence: int = 0
     session: object = None  # that is at work
 
@@ -127,8 +128,12 @@ class _Truth:
             return {}
         if fault in ("full", "wrong key"):
             return {"hopeless": fault}
+        if request["do"] == "stage":
+            board.staged = request["release"]
+            return {"staged": board.staged}
         if fault == "fails":
             return {"failed": "the self-test"}
+        self.counts["unstaged"] += request["release"] not in (board.staged, OLD)
         board.current = request["release"]
         return {"p95_ms": 40 * random.uniform(0.98, 1.02)}
 
@@ -179,8 +184,10 @@ class Simulated:
             answer: dict[str, Any] = json.loads(stream.readline() or "{}")
             return answer
 
-    def _deploy(self, claim: Claim, release: str, next_fence: "NextFence") -> dict[str, Any]:
-        request = {"do": "deploy", "board": claim.board, "release": release}
+    def _deploy(
+        self, claim: Claim, release: str, next_fence: "NextFence", do: str = "deploy"
+    ) -> dict[str, Any]:
+        request = {"do": do, "board": claim.board, "release": release}
         answer = self._ask(request, next_fence)
         if "hopeless" in answer:
             raise HopelessError(claim.board, answer["hopeless"])
@@ -203,7 +210,7 @@ class Simulated:
         return 0.0
 
     def stage(self, claim: Claim, next_fence: "NextFence") -> None:
-        raise NotImplementedError  # no simulated plan has it
+        self._deploy(claim, claim.release, next_fence, do="stage")
 
 
 def _conduct(ledger_place: str, place: str) -> None:
@@ -223,17 +230,19 @@ def _work_for_site(ledger_place: str, place: str, site: str) -> None:
         if time.time() - renewed_at >= RENEW_SECONDS:
             crew.renew()
             renewed_at = time.time()
-        room = plan.per_site - ledger.at_work(NAME, site)
-        if room > 0:
-            crew.start(
-                ledger.claim(
-                    NAME,
-                    worker=f"{site} {worker}",
-                    limit=room,
-                    lease_s=plan.lease_s,
-                    site=site,
+        for goal in (Goal.RELEASE, Goal.STAGE):
+            room = plan.per_site - ledger.at_work(NAME, site)
+            if room > 0:
+                crew.start(
+                    ledger.claim(
+                        NAME,
+                        worker=f"{site} {worker}",
+                        limit=room,
+                        lease_s=plan.lease_s,
+                        goal=goal,
+                        site=site,
+                    )
                 )
-            )
 
 
 # The campaign
@@ -249,6 +258,7 @@ def simulate(
     plan_waves: str = "10,5%,25%,100%",
     seed: str = "1",
     silent_s: float = 2.0,
+    stage_first: bool = False,
     ledger_place: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> SimulationReport:
@@ -263,7 +273,8 @@ def simulate(
     ledger_place = ledger_place or str(folder / "ledger.sqlite")
     ledger = Ledger(open_database(ledger_place), time.time)
     sites = [f"site-{number}" for number in range(workers)]
-    _plan(ledger, boards, parallel, plan_waves, silent_s, sites)
+    plan = _plan(boards, parallel, plan_waves, silent_s, sites, stage_first=stage_first)
+    _enter(ledger, plan, boards)
     processes = _Processes(ledger_place, place)
     campaign = _Campaign(
         ledger=ledger,
@@ -280,7 +291,7 @@ def simulate(
         campaign.run()
         counts = Simulated(place=place).ask("counts", "")
         different = _different(ledger, Simulated(place=place))
-    return _report(campaign, counts, parallel, different, time.monotonic() - began)
+    return _report(campaign, counts, plan, different, time.monotonic() - began)
 
 
 class _Processes:
@@ -405,14 +416,14 @@ class _Campaign:
 
 
 def _report(
-    campaign: _Campaign, counts: Mapping[str, Any], parallel: int, different: int, took: float
+    campaign: _Campaign, counts: Mapping[str, Any], plan: Plan, different: int, took: float
 ) -> SimulationReport:
     ledger, resumed = campaign.ledger, campaign.resumed_s
     states = Counter(member.state for member in ledger.members(NAME))
     return SimulationReport(
         boards=campaign.boards,
         database="sqlite" if ledger.database.file else "postgresql",
-        parallel=parallel,
+        parallel=plan.parallel,
         kills=campaign.killed,
         worker_kills=campaign.workers.killed,
         seconds=round(took, 1),
@@ -423,6 +434,7 @@ def _report(
         lost=states.total() - sum(states[state] for state in OVER),
         different=different,
         falling=_falling_fences(ledger),
+        unstaged=counts.get("unstaged", 0) if plan.stage_first else 0,
         refused=counts.get("refused", 0),
         cut=counts.get("cut", 0),
         attempts=counts.get("attempts", 0),
@@ -435,15 +447,15 @@ def _report(
 
 
 def _plan(
-    ledger: Ledger,
     boards: int,
     parallel: int,
     plan_waves: str,
     silent_s: float,
     dial_out: Sequence[str],
-) -> None:
-    sites = {f"board-{number}": f"site-{number % SITES}" for number in range(boards)}
-    plan = Plan(
+    *,
+    stage_first: bool,
+) -> Plan:
+    return Plan(
         waves=plan_waves,
         ends=waves.ends(plan_waves, boards),
         salt="simulated",
@@ -452,15 +464,20 @@ def _plan(
         soak_s=0.5,
         parallel=parallel,
         per_site=25,
+        stage_first=stage_first,
         dial_out=tuple(dial_out),
         tries=TRIES_AT_SITES if dial_out else TRIES,
         backoff_s=0.2,
         lease_s=2 * silent_s,
         board_s=silent_s,
     )
-    gates.parse(plan.gates)
+
+
+def _enter(ledger: Ledger, plan: Plan, boards: int) -> None:
+    sites = {f"board-{number}": f"site-{number % SITES}" for number in range(boards)}
+    goal = Goal.STAGE if plan.stage_first else Goal.RELEASE
     entries = [
-        Entry(board=board, site=sites[board], wave=wave, release=NEW, former=OLD)
+        Entry(board=board, site=sites[board], wave=wave, release=NEW, former=OLD, goal=goal)
         for board, wave in waves.assign(sites, plan.ends, plan.salt).items()
     ]
     ledger.plan(NAME, plan.model_dump_json(), entries)
