@@ -187,7 +187,6 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setattr("edgewright.fleet.site.worker.BUSY_SECONDS", 0.05)
     monkeypatch.setattr("edgewright.fleet.site.worker.FIRST_PAUSE", 0.1)
     monkeypatch.setattr("edgewright.fleet.site.worker.LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr("edgewright.fleet.site.line.TIMEOUT_SECONDS", 3.0)
     monkeypatch.setattr("edgewright.fleet.rollout.sites.POLL_SECONDS", 0.05)
     return Fleet(tmp_path)
 
