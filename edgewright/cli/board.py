@@ -335,7 +335,6 @@ def rollback(
         "rollback",
         boards,
         go_back,
-        show=lambda report: say(f"{report.target}: {_went_back(report)}"),
         line=_went_back,
         document=BoardEnds[RollbackReport],
         json=json,

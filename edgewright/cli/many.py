@@ -252,14 +252,14 @@ def run_connected(
     boards: Boards,
     work: Callable[[remote.Board, Member, Progress], Report],
     *,
-    show: Callable[[Report], None],
+    show: Callable[[Report], None] | None = None,
     line: Callable[[Report], str],
     document: type[BoardEnds[Report]],
     judge: Callable[[Report], None] = lambda _: None,
     json: bool,
 ) -> None:
-    """Work that needs no more than a login: on one board, whose report is shown whole, or on many,
-    as `run` does it."""
+    """Work that needs no more than a login: on one board, whose report `show` shows whole, or on
+    many, as `run` does it. Without `show` the line of a board is all that there is to show."""
     if boards.is_one:
         # Here, as it brings all of building, which those of many boards do without.
         from edgewright.cli import screens
@@ -272,8 +272,10 @@ def run_connected(
             report = work(board, member, progress)
         if json:
             write_document(report)
-        else:
+        elif show is not None:
             show(report)
+        else:
+            say(f"{board.target}: {line(report)}")
         judge(report)
         return
     members, password = boards.members(), boards.password()
