@@ -1,7 +1,6 @@
 """Releases to deploy, and a board that is a folder of this machine with its own shell."""
 
 import copy
-import json
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -12,14 +11,9 @@ from edgewright.base.progress import Progress
 from edgewright.deploy.line import patience
 from edgewright.deploy.remote import Board, ByteCount, Result, Timeouts
 from edgewright.deploy.target import Target
-from edgewright.release.manifest import (
-    Release,
-    ReleasedBudgets,
-    ReleasedRuntime,
-    ReleaseInputs,
-    Source,
-    build_release,
-)
+from edgewright.fleet.bench import stand_in
+from edgewright.fleet.bench.stand_in import program
+from edgewright.release.manifest import Release
 
 COMPATIBLE = "acme,board"
 NAMES = (COMPATIBLE,)  # of the kind of board
@@ -87,12 +81,6 @@ def _golden_line(case: dict[str, Any]) -> dict[str, Any]:
     return line | {"max_abs_diff": 0.001, "passed": True}
 
 
-def program(answers: dict[str, dict[str, Any]], exit_code: int = 0) -> bytes:
-    """A program for any board: a shell script that writes these documents."""
-    arms = [f"{name}) echo '{json.dumps(answer)}' ;;" for name, answer in answers.items()]
-    return "\n".join(["#!/bin/sh", 'case "$1" in', *arms, "esac", f"exit {exit_code}"]).encode()
-
-
 def make_release(
     folder: Path,
     *,
@@ -103,37 +91,16 @@ def make_release(
     edgectl: Path | None = None,
 ) -> Release:
     """A release with two golden images; other contents make another id."""
-    inputs = folder / "inputs"
-    (inputs / "golden").mkdir(parents=True, exist_ok=True)
-    card = {"schema": 1, "name": "small", "labels": ["ok", "defective"]}
-    card["file"] = {"name": "model.onnx", "sha256": "0" * 64, "bytes": 1}
-    expected = {"schema": 1, "tolerance": 0.01, "cases": CASES}
-    (inputs / "edge-infer").write_bytes(edge_infer or program(documents()))
-    (inputs / "model.ort").write_bytes(model)
-    (inputs / "card.json").write_text(json.dumps(card))
-    (inputs / "golden" / "expected.json").write_text(json.dumps(expected))
-    for case in CASES:
-        (inputs / "golden" / str(case["image"])).write_bytes(f"pixels {case['image']}".encode())
-    return build_release(
-        ReleaseInputs(
-            board="board",
-            compatible=compatible,
-            deploy_root=root,
-            edge_infer=inputs / "edge-infer",
-            libraries=(edgectl,) if edgectl else (),
-            ort_model=inputs / "model.ort",
-            onnx_sha256="0" * 64,
-            card=inputs / "card.json",
-            golden=inputs / "golden",
-            runtime=ReleasedRuntime(
-                version="1.21.0", ops_config_sha256="1" * 64, linkage="static", threads=2
-            ),
-            budgets=ReleasedBudgets(
-                binary_bytes=10**6, model_bytes=10**7, peak_rss_mb=64, latency_ms=100
-            ),
-            source=Source(revision="0" * 40, dirty=False),
-        ),
-        folder / "release",
+    return stand_in.make_release(
+        folder,
+        board="board",
+        compatible=compatible,
+        root=root,
+        edgectl=edgectl,
+        model=model,
+        edge_infer=edge_infer or program(documents()),
+        cases=CASES,
+        threads=2,
     )
 
 

@@ -18,11 +18,12 @@ from edgewright.deploy import one_board, smoke
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
+from edgewright.fleet.bench.stand_in import program
 from edgewright.lab.proof import powercut
 from edgewright.observe import footprint
 from edgewright.release.manifest import Release
 from tests import signing
-from tests.boards import Watched, documents, make_release, program
+from tests.boards import Watched, documents, make_release
 from tests.integration.conftest import NativeBoard, wait_until
 
 pytestmark = pytest.mark.docker

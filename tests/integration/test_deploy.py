@@ -23,6 +23,7 @@ from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
 from edgewright.deploy.service import ServiceState
 from edgewright.deploy.signing_policy import SigningPolicy
+from edgewright.fleet.bench.stand_in import program
 from edgewright.fleet.rollout import plan as rollout_plan
 from edgewright.fleet.rollout.controller import Controller
 from edgewright.fleet.rollout.database import open_database
@@ -39,7 +40,7 @@ from edgewright.observe.bench.measure import Bench, Plan
 from edgewright.release.keys import user_keys
 from edgewright.release.manifest import Release, load_release
 from tests import signing
-from tests.boards import Watched, documents, program
+from tests.boards import Watched, documents
 from tests.integration.conftest import SMALL_MB, kill_sessions, shell
 from tests.schemas import require_valid
 from tests.signing import sign, sign_anew, signer

@@ -26,6 +26,7 @@ from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.target import parse_host
+from edgewright.fleet.bench.stand_in import program
 from edgewright.lab import emulate
 from edgewright.lab.proof.orders import state
 from edgewright.release import keys
@@ -40,7 +41,6 @@ from tests.boards import (
     Watched,
     documents,
     make_release,
-    program,
 )
 from tests.integration.conftest import wait_until
 from tests.schemas import require_valid

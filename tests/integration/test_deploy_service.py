@@ -15,8 +15,9 @@ from edgewright.board.profile import Manager
 from edgewright.deploy import install as deploy
 from edgewright.deploy import service
 from edgewright.deploy.edgectl import Edgectl
+from edgewright.fleet.bench.stand_in import program
 from edgewright.release.manifest import Release
-from tests.boards import LocalBoard, documents, make_release, program
+from tests.boards import LocalBoard, documents, make_release
 from tests.checkout import checkout
 from tests.signing import sign, trust
 

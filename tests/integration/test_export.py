@@ -16,9 +16,10 @@ from edgewright.build.pipeline import BuildReport
 from edgewright.cli.export import exported
 from edgewright.export.release import Format
 from edgewright.export.updaters import SCRIPT, ArtifactKey
+from edgewright.fleet.bench.stand_in import program
 from edgewright.release import order
 from edgewright.release.manifest import Release, load_release
-from tests.boards import documents, program
+from tests.boards import documents
 from tests.checkout import ROOT
 from tests.exports import export, signed_release, speaking
 from tests.signing import signer

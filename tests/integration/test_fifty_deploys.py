@@ -18,10 +18,11 @@ from edgewright.deploy.remote import Result
 from edgewright.deploy.report import load_smoke_report
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.target import Target
+from edgewright.fleet.bench.stand_in import program
 from edgewright.release import order
 from edgewright.release.keys import KeyFolder
 from edgewright.release.manifest import Release
-from tests.boards import LocalBoard, Watched, documents, make_release, program
+from tests.boards import LocalBoard, Watched, documents, make_release
 
 pytestmark = pytest.mark.docker
 
