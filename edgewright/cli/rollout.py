@@ -55,6 +55,7 @@ from edgewright.release.manifest import Release, load_release
 
 if TYPE_CHECKING:  # they need the extra [rollout]
     from edgewright.deploy.signing_policy import FormerOrder
+    from edgewright.fleet.rollout.counted import CountedReleases
     from edgewright.fleet.rollout.ledger import Ledger
     from edgewright.fleet.rollout.on_boards import FleetBoard, Former, Login, Roster
 
@@ -115,7 +116,7 @@ def start(
         )
     inventory, opened = inventory_of(fleet), open_ledger(ledger)
     boards = fleet_boards(inventory, inventory.select(select, group))
-    gates.parse(pace.gate)
+    chosen_gates = gates.parse(pace.gate)
     ends = waves.ends(pace.waves, len(boards))
     releases = _releases({board.profile.name for board in boards}, release)
     far_sites = {site.name for site in inventory.fleet.sites if site.dials_out}
@@ -123,6 +124,10 @@ def start(
     signing, login = signing_policy(key), login_of(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)
+    if gates.counts_instructions(chosen_gates):
+        say("the releases' instructions are counted")
+        for each in releases.values():  # or nothing could be compared after the first wave
+            _counted(plan).of(each.id)
     surveyed, back = _survey(opened, boards, far_sites, login, parallel)
     orders = rollout_module("on_boards").sign_orders(releases, surveyed, back, signing)
     members = waves.assign({board.name: board.site for board in boards}, ends, plan.salt)
@@ -380,7 +385,8 @@ def _conduct(
     with_sites = rollout_module("sites").WithSites(
         near=on_boards, sites=_sites(ledger), far_site=far_site
     )
-    controller = controller_module.Controller(ledger, name, with_sites, tell=say)
+    count = _counted(plan).known
+    controller = controller_module.Controller(ledger, name, with_sites, tell=say, count=count)
     durable.run(ledger.database, name, controller.conduct, on_interrupt=controller.leave)
     status = rollout_module("report").status(ledger, name)
     if json:
@@ -388,6 +394,16 @@ def _conduct(
     else:
         OUT.print(_screen(status))
     _require_done(status)
+
+
+def _counted(plan: Plan) -> "CountedReleases":
+    """What counts the instructions of a rollout's releases, and of those that boards had."""
+    counted_releases: CountedReleases = rollout_module("counted").CountedReleases(
+        builds={kind: workspace().build(kind) for kind in plan.releases},
+        profiles={kind: profile_of(kind) for kind in plan.releases},
+        resources=workspace().resources,
+    )
+    return counted_releases
 
 
 def _roster(ledger: "Ledger", name: str, fleet: str) -> "Roster":

@@ -174,12 +174,16 @@ def deploy(
     deployer: Deployer | None = None,
     next_fence: NextFence | None = None,
     rate: RateLimit | None = None,
+    only_stage: bool = False,
 ) -> Installed:
     """Make `release` current on the board; the same release again sends nothing.
 
     `gate` runs with the release on the board before the switch; what it raises goes on to the
     caller, and the former release stays current. The default deployer is `this_user`, the default
     fence one more than the board's last.
+    With `only_stage` the release is brought to the board and read back, and what the board runs
+    stays, wherever this is cut. The deploy that follows sends nothing, unless another one swept
+    the release away.
     Raises TargetError for a board that does not fit, refuses, has no space or goes away, and
     UserError for a release without `edgectl`.
     """
@@ -196,6 +200,8 @@ def deploy(
     )
     with only_deploy(sending.edgectl, deployer or this_user()) as holder:
         answer = sending.first_answer()
+        if only_stage:
+            return _stage(sending, answer, holder)
         if answer.noop:
             _update_edgectl(sending.edgectl, release, answer, progress)
             return Installed(release=answer.release, former=answer.current, unchanged=True)
@@ -204,47 +210,19 @@ def deploy(
         return replace(installed, removed=removed)
 
 
-def stage(
-    board: Board,
-    release: Release,
-    signature: bytes,
-    *,
-    reserve_bytes: int,
-    progress: Progress | None = None,
-    take_over: bool = False,
-    deployer: Deployer | None = None,
-    next_fence: NextFence | None = None,
-    rate: RateLimit | None = None,
-) -> Installed:
-    """Bring `release` to the board, whole and read back; what the board runs stays.
-
-    The deploy that follows sends nothing, unless another deploy swept the release away. Wherever
-    this is cut, nothing was switched. Raises what `deploy` raises before its gate.
-    """
-    progress = progress or Progress()
-    sending = _Sending(
-        board=board,
-        release=release,
-        order=Order(manifest=release.manifest, signature=signature),
-        reserve_bytes=reserve_bytes,
-        take_over=take_over,
-        next_fence=next_fence,
-        rate=rate,
-        progress=progress,
-    )
-    with only_deploy(sending.edgectl, deployer or this_user()) as holder:
-        answer = sending.first_answer()
-        if answer.sound:
-            is_current = answer.current == answer.release
-            return Installed(
-                release=answer.release,
-                former=answer.current,
-                unchanged=is_current,
-                staged=not is_current,
-            )
-        installed, begun = sending.send(answer, holder)
-        _seal(sending.edgectl, begun, progress)
-        return replace(installed, staged=True)
+def _stage(sending: "_Sending", answer: PlanAnswer, holder: str) -> Installed:
+    """From the board's first answer to a release that was read back."""
+    if answer.sound:
+        is_current = answer.current == answer.release
+        return Installed(
+            release=answer.release,
+            former=answer.current,
+            unchanged=is_current,
+            staged=not is_current,
+        )
+    installed, begun = sending.send(answer, holder)
+    _seal(sending.edgectl, begun, sending.progress)
+    return replace(installed, staged=True)
 
 
 @dataclass(frozen=True, kw_only=True)

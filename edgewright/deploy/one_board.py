@@ -8,7 +8,6 @@ depends on the machine or its user; nothing below looks into the environment.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from edgewright.base.errors import TargetError
@@ -44,6 +43,7 @@ class DeploySettings:
     rate: RateLimit | None = None  # of what is sent, shared by all deploys that have this one
     only_stage: bool = False  # bring the release there, and do not switch to it
     smoke_unchanged: bool = False  # test a release that was current already, too
+    runs: tuple[int, int] | None = None  # of the smoke test's bench: `smoke.run`
     smoke_file: Path | None = None  # where the smoke report is written
 
 
@@ -84,13 +84,19 @@ def deploy_connected(
     if board.target.emulated:
         edgectl = install.ensure_edgectl(board, root, release)
         settings.signing.trust_emulated(edgectl, release, signature)
-    gate = smoke.Gate(release.manifest, progress=progress, smoke_file=settings.smoke_file)
-    work = install.stage if settings.only_stage else partial(install.deploy, gate=gate)
+    gate = smoke.Gate(
+        release.manifest,
+        runs=settings.runs,
+        progress=progress,
+        smoke_file=settings.smoke_file,
+    )
     with _told_its_name(board, settings):
-        installed = work(
+        installed = install.deploy(
             board,
             release,
             signature,
+            gate=gate,
+            only_stage=settings.only_stage,
             reserve_bytes=settings.reserve_bytes,
             progress=progress,
             take_over=settings.take_over,
@@ -101,7 +107,12 @@ def deploy_connected(
     smoke_report = gate.report
     if installed.unchanged and settings.smoke_unchanged:
         smoke_report = smoke_current(
-            board, root, settings.deployer, progress=progress, smoke_file=settings.smoke_file
+            board,
+            root,
+            settings.deployer,
+            runs=settings.runs,
+            progress=progress,
+            smoke_file=settings.smoke_file,
         )
         smoke.require_passed(smoke_report)
     return deploy_report(installed, smoke_report, str(board.target))
@@ -145,6 +156,7 @@ def smoke_current(
     root: str,
     deployer: Deployer,
     *,
+    runs: tuple[int, int] | None = None,
     progress: Progress | None = None,
     smoke_file: Path | None = None,
 ) -> SmokeReport:
@@ -154,7 +166,7 @@ def smoke_current(
     release, or where a deploy is at work.
     """
     with current_release(board, root, deployer) as subject:
-        report = smoke.run(subject.release, subject.manifest, progress=progress)
+        report = smoke.run(subject.release, subject.manifest, runs=runs, progress=progress)
     if smoke_file:
         write_file(smoke_file, report.to_json())
     return report

@@ -45,6 +45,7 @@ class Bench(Part):
     max_ms: float
     peak_rss_kb: int
     rss_growth_kb: int  # from the end of the warm-up to the end of the runs
+    leak_kb: float | None = None  # that an inference leaves on the heap; null: nobody tells
 
 
 class SmokeReport(Shown, Document):

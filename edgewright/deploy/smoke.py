@@ -4,7 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Literal, Self, TypeVar
 
 from pydantic import model_validator
@@ -17,6 +19,7 @@ from edgewright.base.text import last_lines
 from edgewright.deploy.edge_infer import (
     Answer,
     BenchAnswer,
+    Heap,
     ImageLine,
     Prediction,
     RunAnswer,
@@ -31,7 +34,7 @@ from edgewright.release.manifest import Manifest
 from edgewright.release.run_file import GOLDEN
 
 PROGRAM = "bin/edge-infer"
-RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences
+RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences of a bench
 TAIL_LINES = 5
 # Checks by which a measurement says no; all others are the board's fault or the program's.
 BUDGETED = {"peak memory": "budgets.peak_rss_mb", "latency": "budgets.latency_ms"}
@@ -92,10 +95,12 @@ def run(
     manifest: Manifest,
     *,
     selftest: Result | None = None,
+    runs: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> SmokeReport:
     """Self-test, golden images and budgets for a release on a board.
 
+    `runs` are warm-up and timed inferences; None: few on an emulated board, which takes its time.
     A self-test that has just run there is not run again: its result is `selftest`.
 
     What the release does wrong is in the report; raises TargetError only if the board goes
@@ -117,8 +122,8 @@ def run(
         images, check = (), judge_answered(answered, golden)
     checks.append(check)
     progress.start("benchmark and budgets")
-    warmup, runs = EMULATED_RUNS if target.emulated else RUNS
-    measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(runs))
+    warmup, timed = runs or (EMULATED_RUNS if target.emulated else RUNS)
+    measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(timed))
     bench, budget_checks = judge_budgets(measured, manifest, target)
     checks += budget_checks
     return SmokeReport(
@@ -178,16 +183,23 @@ class Gate:
         self,
         manifest: Manifest,
         *,
+        runs: tuple[int, int] | None = None,
         progress: Progress | None = None,
         smoke_file: Path | None = None,
     ) -> None:
         self.report: SmokeReport | None = None  # None until the test has run
-        self._manifest = manifest
+        self._manifest, self._runs = manifest, runs
         self._progress = progress
         self._smoke_file = smoke_file
 
     def __call__(self, release: BoardRelease, selftest: Result) -> None:
-        self.report = run(release, self._manifest, selftest=selftest, progress=self._progress)
+        self.report = run(
+            release,
+            self._manifest,
+            selftest=selftest,
+            runs=self._runs,
+            progress=self._progress,
+        )
         if self._smoke_file:
             write_file(self._smoke_file, self.report.to_json())
         require_passed(self.report)
@@ -247,6 +259,21 @@ def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...
         facts=tuple(_wrong(image, lines.get(image.image)) for image in wrong),
     )
     return images, check
+
+
+def share_right(subject: Subject, other: str) -> float | None:
+    """The share of another release's golden images that a release on its board answers alike.
+
+    `other` is that release's folder. None where the answers are no classes, or there is none.
+    Raises TargetError if the board goes away, or the other release has no golden set.
+    """
+    golden = read_golden(subject.release.edgectl.board, other)
+    if golden.schema_ != 1:
+        return None
+    paths = [_paths(f"{other}/{GOLDEN}", case) for case in golden.cases]
+    images, _ = judge_images(subject.infer("run", *paths), golden)
+    right = sum(image.found == image.expected for image in images)
+    return right / len(images) if images else None
 
 
 def judge_answered(result: Result, golden: Golden) -> Check:
@@ -323,11 +350,22 @@ def judge_budgets(
         max_ms=document.latency_ms.max,
         peak_rss_kb=document.peak_rss_kb,
         rss_growth_kb=document.rss_growth_kb,
+        leak_kb=_leak_kb(document.heap),
     )
     return bench, [
         _memory(bench, manifest, shared=target.shares_memory),
         _latency(bench, manifest, emulated=target.emulated),
     ]
+
+
+def _leak_kb(heap: Heap | None) -> float | None:
+    """The median of all slopes (Sen 1968): what threads allocate once, in their first inferences,
+    is no leak."""
+    if heap is None or len(heap.bytes) < 2:
+        return None
+    pairs = combinations(enumerate(heap.bytes), 2)
+    slope = median((last - first) / (end - start) for (start, first), (end, last) in pairs)
+    return round(slope / heap.runs / 1024, 3)
 
 
 def _memory(bench: Bench, manifest: Manifest, *, shared: bool) -> Check:

@@ -155,6 +155,7 @@ class Board(Part):
     jump: Word | None = None  # a gateway or a board; `none`: not the site's gateway either
     host_key: HostKey | None = None
     sudo: bool = False
+    emulated: bool = False  # its times and memory are its emulator's
     labels: Annotated[dict[Word, LabelValue | bool | int], Field(max_length=32)] = Field({})
     window: Window | None = None  # in place of the site's
 
@@ -255,6 +256,8 @@ class Inventory:
             user=host.user,
             port=host.port,
             sudo=isinstance(entry, Board) and entry.sudo,
+            emulated=isinstance(entry, Board) and entry.emulated,
+            shares_memory=isinstance(entry, Board) and entry.emulated,
             host_key=pinned_key(entry.host_key, source) if entry.host_key else None,
             jump=self.target(jump) if jump else None,
         )

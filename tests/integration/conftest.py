@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base import process
+from edgewright.base.errors import ExitCode
 from edgewright.base.files import locked, unique_name
 from edgewright.base.process import check
 from edgewright.base.progress import Progress
@@ -26,6 +27,7 @@ from edgewright.build import container, packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
 from edgewright.build.pipeline import BuildReport, BuildRequest
+from edgewright.cli.program import Edgewright
 from edgewright.deploy.remote import Board, connect
 from edgewright.deploy.target import Target
 from edgewright.fleet.bench import servers
@@ -143,6 +145,28 @@ def built(builder: DockerBuilder) -> BuildReport:
     """The demo model built for a53-som, in this checkout."""
     with alone():
         return pipeline.build(request(REPO), Silent())
+
+
+@contextmanager
+def new_user(home: Path, *, cache: Path) -> Iterator[pytest.MonkeyPatch]:
+    """A user with an empty home but for a key to log in with, and with keys of his own."""
+    (home / ".ssh").mkdir(mode=0o700)
+    board_keys.key(home / ".ssh" / board_keys.USER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setenv("EDGEWRIGHT_CONFIG", str(home / "config"))
+        patch.setenv("EDGEWRIGHT_CACHE", str(cache))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield patch
+
+
+def run_edgewright(*argv: str) -> int:
+    """The exit code of a command, in this process."""
+    try:
+        Edgewright().run(["edgewright", *argv], exit=True)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return ExitCode.OK
 
 
 @pytest.fixture

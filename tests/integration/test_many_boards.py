@@ -23,12 +23,12 @@ from edgewright.base.errors import ExitCode
 from edgewright.base.progress import Progress
 from edgewright.cli.common import profile_of
 from edgewright.cli.keys import signing_policy
-from edgewright.cli.program import Edgewright
 from edgewright.cli.rollout import fleet_boards, login_of
 from edgewright.deploy import install, keyring, one_board
 from edgewright.deploy.remote import connect
 from edgewright.fleet import inventory
 from edgewright.fleet.bench import servers
+from edgewright.fleet.bench.stand_in import program
 from edgewright.fleet.documents import Invitation
 from edgewright.fleet.inventory import Inventory
 from edgewright.fleet.rollout.database import open_database
@@ -44,9 +44,10 @@ from edgewright.lab import board_keys
 from edgewright.release import order
 from edgewright.release.keys import Signer, user_keys
 from edgewright.release.manifest import Release
-from tests.boards import COMPATIBLE, make_release, program
+from tests.boards import COMPATIBLE, make_release
 from tests.boards import documents as board_answers
-from tests.integration.conftest import wait_until
+from tests.integration.conftest import new_user, wait_until
+from tests.integration.conftest import run_edgewright as run
 from tests.schemas import require_valid
 from tests.serving import serving
 
@@ -97,13 +98,7 @@ def entry(name: str, port: int, key: str, *, behind: str = "") -> str:
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A user's home, with a key that every board lets in."""
     home = tmp_path_factory.mktemp("home")
-    (home / ".ssh").mkdir(mode=0o700)
-    board_keys.key(home / ".ssh" / "id_ed25519")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        patch.setenv("EDGEWRIGHT_CONFIG", str(home / "config"))
-        patch.setenv("EDGEWRIGHT_CACHE", str(home / "cache"))
-        patch.delenv("SSH_AUTH_SOCK", raising=False)
+    with new_user(home, cache=home / "cache") as patch:
         patch.setattr(install, "judge_target", lambda facts, target: [])
         yield home
 
@@ -170,14 +165,6 @@ def releases(
 def last_build(monkeypatch: pytest.MonkeyPatch, releases: list[Release]) -> Release:
     monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: releases[0])
     return releases[0]
-
-
-def run(*argv: str) -> int:
-    try:
-        Edgewright().run(["edgewright", *argv], exit=True)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return ExitCode.OK
 
 
 @pytest.fixture

@@ -86,12 +86,16 @@ class Controller:
         boards: Boards,
         *,
         tell: Callable[[str], None] = lambda _: None,
+        count: Callable[[str], int | None] = lambda _: None,
         clock: Callable[[], float] = time.time,
         tick_s: float = TICK_SECONDS,
     ) -> None:
-        """`tell` gets a line for each phase, and for each board that fails."""
+        """`tell` gets a line for each phase, and for each board that fails.
+
+        `count` tells the instructions of an inference of a release; None where they cannot be.
+        """
         self._ledger, self._rollout, self._boards = ledger, rollout, boards
-        self._tell = tell
+        self._tell, self._count = tell, count
         self._leaves, self._leaves_at_once = threading.Event(), threading.Event()
         self._clock, self._tick_s = clock, tick_s
         self._plan = Plan.model_validate_json(ledger.rollout(rollout).plan)
@@ -368,7 +372,22 @@ class Controller:
                 after = measured.after or Numbers()
                 after = after.model_copy(update={"celsius": observation.celsius})
                 measured = measured.model_copy(update={"after": after})
+        if gates.counts_instructions(self._gates):
+            measured = self._counted(member, measured)
         return Reading(board=member.board, failure=failure, measured=measured)
+
+    def _counted(self, member: Member, measured: Measured) -> Measured:
+        """With the instructions of both releases; whatever a site says that they are."""
+        before, after = (
+            (numbers or Numbers()).model_copy(
+                update={"instructions": self._count(release) if release else None}
+            )
+            for numbers, release in (
+                (measured.before, member.former),
+                (measured.after, member.release),
+            )
+        )
+        return measured.model_copy(update={"before": before, "after": after})
 
 
 def ending(wave: int) -> str:

@@ -26,9 +26,10 @@ DIGITS = 9  # of a share; what is beyond is how a processor rounds, and no board
 EXACT = 50  # pairs; above, the normal distribution is as good
 
 GATE = re.compile(r"(?P<name>[a-z0-9]+)<=(?P<limit>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<percent>%?)")
-DEFAULT = "failures<=5%,p95<=10%,memory<=10%,accuracy<=0%,restarts<=0"
-# Not among them: boards without a sensor would have every wave wait for a person.
-EXAMPLE = f"{DEFAULT},temperature<=10"
+DEFAULT = "failures<=5%,p95<=10%,memory<=10%,leak<=1,accuracy<=10%,restarts<=0"
+# Not among them: boards without a sensor, and releases that were not built here, would have every
+# wave wait for a person.
+EXAMPLE = f"{DEFAULT},temperature<=10,instructions<=5%"
 
 
 class Numbers(Part):
@@ -36,7 +37,11 @@ class Numbers(Part):
 
     p95_ms: float | None = None  # of an inference
     peak_rss_kb: int | None = None
-    right: float | None = None  # share of the golden images, 0 to 1
+    leak_kb: float | None = None  # that an inference leaves on the heap
+    # Of an inference on one thread, counted in an emulator of the controller's: of the release
+    # itself, and so the same for all boards that have it.
+    instructions: int | None = None
+    right: float | None = None  # share of the former release's golden images, 0 to 1
     # Of the hottest zone, while the service runs: of the former release just before the deploy, of
     # the new one at the end of the soak time.
     celsius: float | None = None
@@ -85,8 +90,17 @@ VERDICTS = TypeAdapter(tuple[Verdict, ...])  # of a wave, as the ledger keeps th
 class Gate:
     """A limit of what a wave may show."""
 
-    name: Literal["failures", "p95", "memory", "accuracy", "temperature", "restarts"]
-    limit: float  # of a share: 0.05 for 5 %; of a temperature: °C
+    name: Literal[
+        "failures",
+        "p95",
+        "memory",
+        "leak",
+        "instructions",
+        "accuracy",
+        "temperature",
+        "restarts",
+    ]
+    limit: float  # of a share: 0.05 for 5 %; of a leak: KiB an inference; of a temperature: °C
     is_share: bool
 
     def __str__(self) -> str:
@@ -101,6 +115,8 @@ SHARES: Mapping[str, bool | None] = {  # whether a limit is one; None: as it is 
     "failures": None,
     "p95": True,
     "memory": True,
+    "leak": False,
+    "instructions": True,
     "accuracy": True,
     "temperature": False,
     "restarts": False,
@@ -131,6 +147,11 @@ def parse(text: str) -> tuple[Gate, ...]:
 def judge(gates: Sequence[Gate], readings: Sequence[Reading]) -> tuple[Verdict, ...]:
     """What each gate says. A wave with a `no` is taken back, one without a verdict waits."""
     return tuple(JUDGES[gate.name](gate, readings) for gate in gates)
+
+
+def counts_instructions(gates: Sequence[Gate]) -> bool:
+    """Whether one of these gates compares what this machine is to count."""
+    return any(gate.name == "instructions" for gate in gates)
 
 
 def worst(verdicts: Sequence[Verdict]) -> Word:
@@ -188,7 +209,7 @@ class _Paired:
 
     words: str
     unit: str
-    worse: Callable[[Numbers, Numbers], float | None]  # as a share: 0.1 for 10 % more; or in °C
+    worse: Callable[[Numbers, Numbers], float | None]  # as a share: 0.1 for 10 % more; or in `unit`
     scale: int = 100  # from a change to the number that is shown
 
     def __call__(self, gate: Gate, readings: Sequence[Reading]) -> Verdict:
@@ -240,6 +261,11 @@ def _more(before: float | None, after: float | None) -> float | None:
     return after / before - 1 if before and after is not None else None
 
 
+def _leaks_more(before: Numbers, after: Numbers) -> float | None:
+    # Releases of before this was measured are taken for steady.
+    return None if after.leak_kb is None else after.leak_kb - (before.leak_kb or 0.0)
+
+
 def _hotter(before: Numbers, after: Numbers) -> float | None:
     if before.celsius is None or after.celsius is None:
         return None
@@ -265,8 +291,22 @@ JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
         unit="%",
         worse=lambda before, after: _more(before.peak_rss_kb, after.peak_rss_kb),
     ),
+    "leak": _Paired(
+        words="heap that an inference leaves allocated",
+        unit="KiB",
+        worse=_leaks_more,
+        scale=1,
+    ),
+    "instructions": _Paired(
+        words="instructions of an inference on one thread, counted in an emulator, not timed, and "
+        "the same for all boards of a release",
+        unit="%",
+        worse=lambda before, after: _more(before.instructions, after.instructions),
+    ),
     "accuracy": _Paired(
-        words="share of the golden images that is lost", unit="points", worse=_fewer_right
+        words="share of the former release's golden images that is not answered as it does",
+        unit="points",
+        worse=_fewer_right,
     ),
     "temperature": _Paired(
         words="hottest zone at the end of the soak time", unit="°C", worse=_hotter, scale=1

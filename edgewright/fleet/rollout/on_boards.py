@@ -11,7 +11,7 @@ from threading import Lock
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
 from edgewright.board.profile import BoardProfile
-from edgewright.deploy import install, one_board, remote, service
+from edgewright.deploy import install, one_board, remote, service, smoke
 from edgewright.deploy.edgectl import AbsentError, Edgectl, RefusedError
 from edgewright.deploy.install import Deployer, NextFence
 from edgewright.deploy.one_board import DeploySettings
@@ -145,12 +145,17 @@ class OnBoards:
     def install(self, claim: Claim, next_fence: NextFence) -> Measured:
         board, settings = self._board(claim.board), self._settings(claim, next_fence)
         with _repeated_refusals(), self._login.connect(board.target) as connected:
-            before = self._before(connected, board, settings.release)
+            former = self._before(connected, board, settings.release)
             report = one_board.deploy_connected(connected, settings)
+            after = _numbers(report.smoke) if report.smoke else None
+            if former is not None and after is not None:
+                # Its own golden set, made by it, it has passed: or it would not be current.
+                right = self._right(connected, board, former.release)
+                after = after.model_copy(update={"right": right})
             state = service.status(connected, board.profile)
         return Measured(
-            before=before,
-            after=_numbers(report.smoke) if report.smoke else None,
+            before=former.numbers if former else None,
+            after=after,
             restarts=state.restarts if state.installed else None,
         )
 
@@ -173,6 +178,7 @@ class OnBoards:
             next_fence=next_fence,
             rate=self._rate(board.site),
             smoke_unchanged=True,
+            runs=smoke.RUNS,  # on emulated boards, too: one inference tells no leak
         )
 
     def _rate(self, site: str) -> RateLimit | None:
@@ -181,18 +187,26 @@ class OnBoards:
         with self._alone:
             return self._rates.setdefault(site, RateLimit(1000 * self._site_kbps))
 
-    def _before(self, connected: Board, board: FleetBoard, release: Release) -> Numbers | None:
-        """What the former release measures on this board, now: None where it cannot be run."""
+    def _before(self, connected: Board, board: FleetBoard, release: Release) -> "_Before | None":
+        """The former release on this board, measured now: None where it cannot be run."""
         root = board.profile.deploy.root
         try:
             current = Edgectl(board=connected, root=root).status().current
             if current in (None, release.id):
                 return None
             celsius = _celsius(connected)  # before the smoke test heats it
-            report = one_board.smoke_current(connected, root, self._login.deployer)
-            return _numbers(report).model_copy(update={"celsius": celsius})
+            deployer = self._login.deployer
+            report = one_board.smoke_current(connected, root, deployer, runs=smoke.RUNS)
+            numbers = _numbers(report).model_copy(update={"celsius": celsius})
+            return _Before(release=report.release, numbers=numbers)
         except (AbsentError, RefusedError):
             return None
+
+    def _right(self, connected: Board, board: FleetBoard, former: str) -> float | None:
+        """How many of the former release's golden images the current one answers as that did."""
+        root = board.profile.deploy.root
+        with one_board.current_release(connected, root, self._login.deployer) as subject:
+            return smoke.share_right(subject, f"{root}/releases/{former}")
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         board = self._board(claim.board)
@@ -234,6 +248,14 @@ class OnBoards:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """The release that a board ran before its deploy."""
+
+    release: str
+    numbers: Numbers
+
+
 def _celsius(board: Board) -> float | None:
     """Of the hottest zone; those that an emulator shows are its host's."""
     if board.target.emulated:
@@ -259,13 +281,14 @@ def _hopeless(fault: EdgewrightError) -> HopelessError:
 
 
 def _numbers(report: SmokeReport) -> Numbers:
-    """An emulator's times and memory are its own."""
+    """An emulator's times and memory are its own; what lies on the program's heap is not."""
     bench = None if report.emulated else report.bench
     judged = [image for image in report.images if image.verdict is not Verdict.NOT_JUDGED]
     right = sum(image.verdict is Verdict.PASSED for image in judged)
     return Numbers(
         p95_ms=bench.p95_ms if bench else None,
         peak_rss_kb=bench.peak_rss_kb if bench else None,
+        leak_kb=report.bench.leak_kb if report.bench else None,
         right=right / len(judged) if judged else None,
     )
 

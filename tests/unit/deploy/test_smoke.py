@@ -13,8 +13,9 @@ from edgewright.deploy.remote import Result
 from edgewright.deploy.report import SmokeReport, Verdict
 from edgewright.deploy.smoke import Golden
 from edgewright.deploy.target import Target
+from edgewright.fleet.bench.stand_in import program
 from edgewright.release.manifest import Release
-from tests.boards import BENCH, CASES, LocalBoard, documents, make_release, program
+from tests.boards import BENCH, CASES, LocalBoard, documents, make_release
 
 GOLDEN = Golden.model_validate_json(json.dumps({"schema": 1, "tolerance": 0.01, "cases": CASES}))
 
@@ -93,6 +94,61 @@ def test_a_budget_alone_that_is_not_met_is_a_check_that_says_no(tmp_path: Path) 
     slow["run"]["results"][0] |= {"class": "defective", "probabilities": [0.4, 0.6]}
     with pytest.raises(TargetError):
         smoke.require_passed(run(tmp_path, program(slow)))
+
+
+KIB = 1024
+FLAT = [8_000_000 + noise for noise in (0, 32, -120, -120, 184, 200, 152, -56, 80)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "sizes", "leak_kb"),
+    [
+        (1, FLAT, 0),
+        (1, [*FLAT[:1], *(size + 12 * KIB for size in FLAT[1:])], 0),
+        (1, [size + 4 * KIB * n for n, size in enumerate(FLAT)], 4),
+        (4, [size + 4 * KIB * n for n, size in enumerate(FLAT)], 1),
+        (2, [0, 0, 1 * KIB, 1 * KIB, 2 * KIB, 2 * KIB, 3 * KIB], 0.25),
+    ],
+    ids=["steady", "once", "each", "four from sample to sample", "each fourth"],
+)
+def test_a_leak_is_what_grows_with_inferences(
+    runs: int, sizes: list[int], leak_kb: float, release: Release
+) -> None:
+    answer = BENCH | {"heap": {"runs": runs, "bytes": sizes}}
+    target = Target(address="board.test", emulated=True)
+
+    bench, _ = smoke.judge_budgets(result("bench", answer), release.manifest, target)
+
+    assert bench is not None
+    assert bench.leak_kb == pytest.approx(leak_kb, abs=0.05)
+
+
+@pytest.mark.parametrize("heap", [None, {"runs": 1, "bytes": [8_000_000]}])
+def test_a_program_that_does_not_tell_what_its_heap_does(
+    heap: dict[str, Any] | None, release: Release
+) -> None:
+    answer = BENCH | {"heap": heap}
+    target = Target(address="board.test")
+
+    bench, _ = smoke.judge_budgets(result("bench", answer), release.manifest, target)
+
+    assert bench is not None
+    assert bench.leak_kb is None
+
+
+def test_the_golden_images_of_another_release_tell_how_many_answers_it_shares(
+    tmp_path: Path,
+) -> None:
+    """Its class counts: how sure another network is of it is its own matter."""
+    answers = documents()
+    answers["run"]["results"][0] |= {"probabilities": [0.6, 0.4]}
+    answers["run"]["results"][1] |= {"class": "ok", "probabilities": [0.7, 0.3]}
+    made = make_release(tmp_path, root="/nowhere", edge_infer=program(answers))
+    on = on_board(LocalBoard(), made)
+
+    right = smoke.share_right(smoke.Subject(release=on, manifest=made.manifest), on.folder)
+
+    assert right == 0.5
 
 
 def test_wrong_class_and_far_probabilities_are_told_for_each_image() -> None:

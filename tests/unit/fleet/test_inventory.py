@@ -54,6 +54,7 @@ kind = "rpi2"
 address = "root@203.0.113.9"
 jump = "none"
 sudo = true
+emulated = true
 
 [[boards]]
 name = "turin-1"
@@ -94,6 +95,8 @@ def test_the_way_to_each_board() -> None:
     assert lyon_1.jump is not None
     assert lyon_1.jump.host_key is not None
     assert (lyon_2.jump, lyon_2.sudo) == (None, True)
+    assert (lyon_2.emulated, lyon_2.shares_memory) == (True, True)
+    assert (lyon_1.emulated, lyon_1.shares_memory) == (False, False)
     assert turin_1.jump == lyon_2
 
 

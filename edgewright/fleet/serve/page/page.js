@@ -104,10 +104,13 @@ function showWaves() {
 const MEASUREMENTS = { // as a share: 0.1 for 10 % more
   p95: (before, after) => before.p95_ms ? after.p95_ms / before.p95_ms - 1 : null,
   memory: (before, after) => before.peak_rss_kb ? after.peak_rss_kb / before.peak_rss_kb - 1 : null,
+  leak: (before, after) => after.leak_kb - (before.leak_kb || 0), // no share
+  instructions: (before, after) => before.instructions ? after.instructions / before.instructions - 1 : null,
   accuracy: (before, after) => before.right - after.right,
   temperature: (before, after) => after.celsius - before.celsius, // no share
 };
-const FIELDS = { p95: "p95_ms", memory: "peak_rss_kb", accuracy: "right", temperature: "celsius" };
+const FIELDS = { p95: "p95_ms", memory: "peak_rss_kb", accuracy: "right", temperature: "celsius",
+  leak: "leak_kb", instructions: "instructions" };
 
 function changesOf(gate, wave) {
   const changes = [], field = FIELDS[gate];
@@ -115,7 +118,7 @@ function changesOf(gate, wave) {
     const measured = board.wave === wave && board.measured;
     if (gate === "restarts" && measured && measured.restarted !== null) changes.push(measured.restarted);
     if (gate === "restarts" || !measured || !measured.before || !measured.after) continue;
-    if (measured.before[field] === null || measured.after[field] === null) continue;
+    if (measured.after[field] === null || (measured.before[field] === null && gate !== "leak")) continue;
     const change = MEASUREMENTS[gate](measured.before, measured.after);
     if (change !== null) changes.push(change);
   }
@@ -132,7 +135,7 @@ function plot(gate, wave) {
   low -= margin; high += margin;
   const bins = new Array(BINS).fill(0), place = (value) => (value - low) / (high - low);
   for (const change of changes) bins[Math.min(Math.floor(place(change) * BINS), BINS - 1)] += 1;
-  const most = Math.max(...bins), unit = { temperature: "°C", restarts: "restarts" }[name];
+  const most = Math.max(...bins), unit = { temperature: "°C", restarts: "restarts", leak: "KiB" }[name];
   const shown = (value) => unit ? `${value.toFixed(1)} ${unit}` : `${(value * 100).toFixed(1)} %`;
   const svg = element("svg", { viewBox: "0 0 320 92", role: "img" });
   svg.setAttribute("aria-label", `${changes.length} boards by their change, limit ${shown(limit)}`);
@@ -268,6 +271,8 @@ function showBoard() {
   if (!board) return byId("board").replaceChildren();
   const measured = board.measured || {}, numbers = (some) => some
     ? [some.p95_ms !== null && `p95 ${some.p95_ms.toFixed(1)} ms`, some.peak_rss_kb !== null && `${some.peak_rss_kb} KiB`,
+      some.leak_kb !== null && `${some.leak_kb.toFixed(3)} KiB left an inference`,
+      some.instructions !== null && `${some.instructions.toLocaleString("en")} instructions`,
       some.right !== null && `${(some.right * 100).toFixed(1)} % right`,
       some.celsius !== null && `${some.celsius.toFixed(1)} °C`].filter(Boolean).join(", ") : "";
   const facts = { board: board.board, site: board.site, wave: board.wave, joined: board.joined, state: stateOf(board), tries: board.tries,

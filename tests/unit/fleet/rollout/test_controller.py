@@ -19,7 +19,8 @@ from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
 
-FORMER = Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=1.0)
+FORMER = Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=1.0, leak_kb=0.0)
+SLOW = Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0, leak_kb=0.0)
 
 
 @dataclass
@@ -125,8 +126,15 @@ def begin(database: Database, boards: Fakes, **changes: object) -> Ledger:
     return ledger
 
 
-def conduct(ledger: Ledger, boards: Fakes, steps: Memory | None = None) -> str:
-    return Controller(ledger, "bread", boards, tick_s=0.02).conduct(steps or Memory())
+def conduct(
+    ledger: Ledger,
+    boards: Fakes,
+    steps: Memory | None = None,
+    *,
+    count: Callable[[str], int | None] = lambda _: None,
+) -> str:
+    controller = Controller(ledger, "bread", boards, count=count, tick_s=0.02)
+    return controller.conduct(steps or Memory())
 
 
 def states(ledger: Ledger) -> Counter[State]:
@@ -214,9 +222,10 @@ def test_a_wave_of_excluded_boards_alone_is_nothing_to_judge(database: Database)
 @pytest.mark.parametrize(
     ("after", "gate"),
     [
-        (Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0), "p95<=10%"),
-        (Numbers(p95_ms=40.0, peak_rss_kb=50_000, right=1.0), "memory<=10%"),
-        (Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=0.75), "accuracy<=0%"),
+        (SLOW, "p95<=10%"),
+        (Numbers(p95_ms=40.0, peak_rss_kb=50_000, right=1.0, leak_kb=0.0), "memory<=10%"),
+        (Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=0.75, leak_kb=0.0), "accuracy<=10%"),
+        (Numbers(p95_ms=40.0, peak_rss_kb=30_000, right=1.0, leak_kb=4.0), "leak<=1"),
     ],
 )
 def test_a_wave_that_measured_worse_is_taken_back(
@@ -234,6 +243,35 @@ def test_a_wave_that_measured_worse_is_taken_back(
     counts = ledger.counts("bread")
     assert counts == {(Goal.FORMER, State.DONE): 6, (Goal.RELEASE, State.SKIPPED): 6}
     assert ledger.rollout("bread").reason == "wave 1: a gate said no"
+
+
+def test_a_release_that_executes_more_is_taken_back_by_counts_of_this_machine(
+    database: Database,
+) -> None:
+    """Boards are not asked, and what one of them says of itself does not count."""
+    boards = Fakes(after=FORMER.model_copy(update={"instructions": 1}))
+    ledger = begin(database, boards, gates="failures<=0,instructions<=5%")
+    counts = {"old": 600_000, "new": 900_000}
+
+    assert conduct(ledger, boards, count=counts.get) == "stopped"
+
+    (no,) = [v for v in gates_of(ledger) if v.word is gates.Word.NO]
+    assert no.gate == "instructions<=5%"
+    assert no.found.startswith("median +50.0 %")
+    result = next(m.result for m in ledger.members("bread", 1) if m.result)
+    after = Measured.model_validate_json(result).after
+    assert after is not None
+    assert after.instructions == 900_000
+
+
+def test_releases_that_nobody_can_count_are_no_verdict(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards, gates="instructions<=5%", approval_s=0.1)
+
+    assert conduct(ledger, boards) == "stopped"
+
+    assert [verdict.word for verdict in gates_of(ledger)] == [gates.Word.NONE]
+    assert ledger.rollout("bread").reason == "wave 1: nobody approved in time"
 
 
 def gates_of(ledger: Ledger) -> tuple[gates.Verdict, ...]:
@@ -403,7 +441,7 @@ def test_leaving_ends_a_judgement_that_silent_boards_would_draw_out(database: Da
 
 
 def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: Database) -> None:
-    boards = Fakes(count=6, sites=6, after=Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0))
+    boards = Fakes(count=6, sites=6, after=SLOW)
     far = {"waves": "100%", "gates": "failures<=2,p95<=10%", "dial_out": ("hall-5",)}
     ledger = begin(database, boards, **far)
     take_back, ended = ledger.take_back, threading.Event()
@@ -452,7 +490,7 @@ def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: D
 def test_what_ends_at_a_site_at_any_moment_of_the_way_back_goes_back_too(
     database: Database, moment: int
 ) -> None:
-    boards = Fakes(count=6, sites=6, after=Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0))
+    boards = Fakes(count=6, sites=6, after=SLOW)
     far = {"waves": "100%", "gates": "failures<=2,p95<=10%", "dial_out": ("hall-5",)}
     ledger = begin(database, boards, **far)
     open_wave, take_back, counts = ledger.open_wave, ledger.take_back, ledger.counts
@@ -571,7 +609,7 @@ def test_a_controller_that_dies_in_any_step_is_resumed(
 
 @pytest.mark.parametrize("name", ["judge 1", "back 1 ends", "back 1", "end"])
 def test_a_take_back_is_resumed(database: Database, name: str) -> None:
-    boards, steps = Fakes(after=Numbers(p95_ms=60.0, peak_rss_kb=30_000, right=1.0)), Memory()
+    boards, steps = Fakes(after=SLOW), Memory()
     ledger = begin(database, boards)
     steps.dies_after = name
     with pytest.raises(Death):

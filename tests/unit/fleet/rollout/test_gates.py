@@ -15,6 +15,8 @@ def reading(
     p95: tuple[float, float] | None = None,
     memory: tuple[int, int] | None = None,
     right: tuple[float, float] | None = None,
+    leak: tuple[float | None, float | None] = (None, None),
+    instructions: tuple[int, int] | None = None,
     failure: str | None = None,
     restarts: int | None = None,
 ) -> Reading:
@@ -23,6 +25,8 @@ def reading(
             p95_ms=p95[side] if p95 else None,
             peak_rss_kb=memory[side] if memory else None,
             right=right[side] if right else None,
+            leak_kb=leak[side],
+            instructions=instructions[side] if instructions else None,
         )
         for side in (0, 1)
     ]
@@ -93,10 +97,58 @@ def test_what_is_at_the_limit_is_within_it() -> None:
     assert gates.may_fail(gate, 100) == 29
 
 
-def test_a_leak_on_all_boards_fails() -> None:
+def test_more_memory_on_all_boards_fails() -> None:
     readings = [reading(f"b-{n}", memory=(30_000 + n, 45_000 + 7 * n)) for n in range(6)]
 
     assert verdict("memory<=10%", readings).word is Word.NO
+
+
+# KiB that an inference left on the heap of five emulated boards: what threads happen to hold.
+RESTLESS = (0.297, -0.152, 0.0, 0.031, -0.203)
+
+
+def leaks(before: tuple[float | None, ...], more: float) -> list[Reading]:
+    pairs = [(former, size + more) for former, size in zip(before, RESTLESS, strict=True)]
+    return [reading(f"b-{n}", leak=pair) for n, pair in enumerate(pairs)]
+
+
+@pytest.mark.parametrize("before", [RESTLESS, (4.0,) * 5, (None,) * 5])
+@pytest.mark.parametrize("more", [0.0, 4.0])
+def test_a_leak_is_what_the_former_release_had_not(
+    before: tuple[float | None, ...], more: float
+) -> None:
+    """A former release that does not tell is taken for steady."""
+    said = verdict("leak<=1", leaks(before, more))
+
+    is_new = more == 4.0 and before != (4.0,) * 5
+    assert said.word is (Word.NO if is_new else Word.YES)
+    assert said.pairs == 5
+    if before == RESTLESS and is_new:
+        assert said.found.startswith("median +4.0 KiB, at most +4.0 KiB, 5 of 5")
+
+
+def test_a_release_that_does_not_tell_its_heap_is_no_verdict() -> None:
+    readings = [reading(f"b-{n}", leak=(0.0, None)) for n in range(5)]
+
+    assert verdict("leak<=1", readings).word is Word.NONE
+
+
+@pytest.mark.parametrize(("after", "word"), [(687, Word.YES), (721, Word.YES), (1122, Word.NO)])
+def test_instructions_are_compared_as_counts_and_labelled_so(after: int, word: Word) -> None:
+    readings = [reading(f"b-{n}", instructions=(687, after)) for n in range(5)]
+
+    said = verdict("instructions<=5%", readings)
+
+    assert said.word is word
+    assert "counted in an emulator, not timed" in said.test
+    assert gates.counts_instructions(gates.parse("failures<=0,instructions<=5%"))
+    assert not gates.counts_instructions(gates.parse(gates.DEFAULT))
+
+
+def test_counts_of_four_boards_are_no_verdict() -> None:
+    readings = [reading(f"b-{n}", instructions=(687, 1122)) for n in range(4)]
+
+    assert verdict("instructions<=5%", readings).word is Word.NONE
 
 
 @pytest.mark.parametrize(("after", "word"), [(1.0, Word.YES), (0.9, Word.NO)])
