@@ -19,41 +19,53 @@ from tests.ledger_machine import Open
 SERVER_USER = "postgres"  # as Debian calls it; the server refuses to run as root
 
 
+class Server:
+    """One that only a socket in its own folder leads to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._programs = max(POSTGRESQL.glob("*/bin/initdb")).parent
+        self._user = SERVER_USER if os.getuid() == 0 else None
+        if self._user is not None:
+            os.chown(folder, pwd.getpwnam(self._user).pw_uid, -1)
+        self._folder, self._data = folder, str(folder / "data")
+        self.url = f"postgresql://{SERVER_USER}@/postgres?host={folder}"
+        self._run("initdb", "-D", self._data, "-U", SERVER_USER, "-A", "trust", "--no-sync")
+
+    def _run(self, program: str, *argv: str) -> None:
+        command = [str(self._programs / program), *argv]
+        subprocess.run(command, user=self._user, check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -c fsync=off -k {self._folder}"
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", self._data, "-l", log, "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The URL of a server that only a socket in its own folder leads to."""
-    programs = max(POSTGRESQL.glob("*/bin/initdb")).parent
-    user = SERVER_USER if os.getuid() == 0 else None
+def postgresql() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: it is part of the name of a socket
-    if user is not None:
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-
-    def run(*argv: str) -> None:
-        subprocess.run(argv, user=user, check=True, cwd="/", stdout=subprocess.DEVNULL)
-
-    data = str(folder / "data")
-    run(str(programs / "initdb"), "-D", data, "-U", SERVER_USER, "-A", "trust", "--no-sync")
-    options = f"-c listen_addresses='' -c fsync=off -k {folder}"
-    control = str(programs / "pg_ctl")
-    run(control, "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
+    server = Server(folder)
+    server.start()
     try:
-        yield f"postgresql://{SERVER_USER}@/postgres?host={folder}"
+        yield server
     finally:
-        run(control, "-D", data, "-m", "immediate", "-w", "stop")
+        server.stop()
         shutil.rmtree(folder)
 
 
 @pytest.fixture
-def opener(postgresql: str) -> Open:
+def opener(postgresql: Server) -> Open:
     def create() -> Database:
         name = unique_name("ledger").replace("-", "_").replace(".", "_").lower()
-        with sa.create_engine(
-            postgresql.replace("postgresql:", "postgresql+psycopg:")
-        ).connect() as c:
+        url = postgresql.url
+        with sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:")).connect() as c:
             c.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
                 f'CREATE DATABASE "{name}"'
             )
-        return open_database(postgresql.replace("/postgres?", f"/{name}?"))
+        return open_database(url.replace("/postgres?", f"/{name}?"))
 
     return create
 

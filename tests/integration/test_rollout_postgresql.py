@@ -1,17 +1,22 @@
 """The ledger on a PostgreSQL server of its own: the tests that also run on SQLite."""
 
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from edgewright.base.errors import TargetError
 from edgewright.fleet.rollout import durable
+from edgewright.fleet.rollout.controller import Controller
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.simulate import simulate
+from tests.integration.conftest import wait_until
 from tests.integration.test_rollout_engine import transactions_a_second
 from tests.integration.test_rollout_simulated import require_agreement
 from tests.ledger_machine import Open
+from tests.postgresql import Server
+from tests.unit.fleet.rollout.test_controller import Fakes, begin
 from tests.unit.fleet.rollout.test_ledger import *  # noqa: F403
 
 
@@ -34,6 +39,37 @@ def test_a_controller_that_waits_begins_at_most_five_transactions_a_second(
 
     print(f"{rate:g} transactions a second")
     assert 0 < rate <= 5
+
+
+def test_a_rollout_whose_database_goes_away_goes_on_once_it_is_back(
+    postgresql: Server, database: Database
+) -> None:
+    boards, faults = Fakes(count=6), list[TargetError]()
+    ledger = begin(database, boards, waves="100%", gates="failures<=0", soak_s=3)
+
+    def conduct() -> str:
+        controller = Controller(ledger, "bread", boards, tick_s=0.1)
+        return durable.run(database, "bread", controller.conduct, on_interrupt=controller.leave)
+
+    def conduct_until_it_fails() -> None:
+        try:
+            conduct()
+        except TargetError as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=conduct_until_it_fails)
+    thread.start()
+    wait_until(lambda: ledger.rollout("bread").phase == "wave 1 soaks")
+    postgresql.stop()
+    thread.join(60)
+    postgresql.start()
+
+    (fault,) = faults
+    assert "the ledger does not answer" in str(fault)
+    assert "next: edgewright rollout.resume --name=bread, once it does" in str(fault)
+    assert conduct() == "done"
+    assert boards.fence == Counter(boards.current.keys())  # no board was deployed to twice
+    assert {*boards.current.values()} == {"new"}
 
 
 LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
