@@ -25,6 +25,7 @@ from edgewright.cli.common import profile_of
 from edgewright.cli.keys import signing_policy
 from edgewright.cli.rollout import fleet_boards, login_of
 from edgewright.deploy import install, keyring, one_board
+from edgewright.deploy.edgectl import Edgectl
 from edgewright.deploy.remote import connect
 from edgewright.fleet import inventory
 from edgewright.fleet.bench import servers
@@ -34,6 +35,7 @@ from edgewright.fleet.inventory import Inventory
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Ledger
 from edgewright.fleet.rollout.sites import Sites
+from edgewright.fleet.rollout.states import Outcome
 from edgewright.fleet.serve.authority import open_authority
 from edgewright.fleet.serve.server import listener
 from edgewright.fleet.serve.site_api import SiteApi
@@ -478,6 +480,56 @@ def test_boards_join_a_rollout_that_waits_for_a_person(
     members = {member.board: member for member in opened.members("grows")}
     assert {name for name in members if members[name].joined} == {"oven-2", "oven-3"}
     assert {member.former for member in members.values()} == {deployed.id}
+
+
+def exchange_key(boards: Boards, name: str, old: Signer, new: Signer) -> None:
+    """The board trusts the other key from now on, and this one no more."""
+    fleet, own = boards.inventory(), (old.public, new.public)
+    (board,) = fleet.select(f"name={name}")
+    with connect(fleet.target(board)) as connected:
+        edgectl = Edgectl(board=connected, root="/opt/edgewright")
+        keyring.provision(edgectl, (COMPATIBLE,), new.public, old, confirmed=own)
+        keyring.revoke(edgectl, (COMPATIBLE,), [old.public.id], new, confirmed=own)
+
+
+def test_a_key_that_is_revoked_in_the_middle_switches_no_further_board(
+    boards: Boards,
+    deployed: Release,
+    releases: list[Release],
+    built: Callable[[Release], None],
+    tmp_path: Path,
+) -> None:
+    built(releases[1])
+    ledger = tmp_path / "ledger"
+    thread, codes = in_thread(
+        "rollout.start", f"--fleet={boards.fleet}", f"--ledger={ledger}", "--name=revoked",
+        "--select=name in (oven-0, oven-2)", "--waves=1,100%", "--soak=0s",
+        "--gate=failures<=0", "--approve-after=1",
+    )  # fmt: skip
+    opened = Ledger(open_database(str(ledger)), time.time)
+
+    def waits() -> bool:
+        return any(each.phase.endswith("approval") for each in opened.rollouts())
+
+    wait_until(waits, seconds=120)
+    (first,), (second,) = (opened.members("revoked", wave) for wave in (1, 2))
+    signer = user_keys().open_signer("default", lambda _: None)
+    user_keys().generate("other")
+    other = user_keys().open_signer("other", lambda _: None)
+    exchange_key(boards, second.board, signer, other)
+    try:
+        approve = ("rollout.approve", "--reason=it works", f"--ledger={ledger}")
+        assert run(*approve) == ExitCode.OK
+        thread.join(120)
+    finally:
+        exchange_key(boards, second.board, other, signer)
+
+    assert codes == [ExitCode.CHECK]
+    (refused,) = (each for each in opened.events("revoked") if each.kind == Outcome.HOPELESS)
+    assert refused.board == second.board  # once: it would be refused again
+    assert "is not trusted by this board" in refused.text
+    assert boards.current(first.board) == releases[1].id
+    assert is_untouched(boards, second.board, deployed)
 
 
 def test_a_slower_release_is_taken_back_from_every_board(
