@@ -46,6 +46,7 @@ from edgewright.release.documents import (
     vulnerability_report,
 )
 from edgewright.release.evidence import Evidence
+from edgewright.release.sdk import load_sdk
 
 CYCLONEDX, SPDX = "cyclonedx", "spdx"
 
@@ -187,11 +188,13 @@ class OneRelease:
     """A release on this machine: of a board, or by its path."""
 
     board: Annotated[str, f"the last build for this {BOARD}; {DEFAULT_BOARD}"] = ""
-    path: Annotated[str, "or the release in this folder, or this .tar.gz"] = ""
+    path: Annotated[str, "or the release or the SDK in this folder, or this .tar.gz"] = ""
 
     def find(self) -> tuple[str, Evidence]:
-        """Its id, and what lies beside it. Raises UserError."""
+        """Its id, and what lies beside it, or in an SDK. Raises UserError."""
         path = Path(self.path)
+        if self.path and not self.board and (path / evidence.SBOM).is_file():
+            return load_sdk(path).id, Evidence(folder=path)
         if path.is_file() and not self.board:
             archived = path.name.removesuffix(".tar.gz")
             return archived, evidence_beside(path, archived)

@@ -10,7 +10,9 @@ from edgewright.cli import keys as key_tasks
 from edgewright.fleet.rollout.database import open_database
 from edgewright.fleet.rollout.ledger import Entry, Ledger
 from edgewright.release import evidence, order
-from edgewright.release.manifest import Release
+from edgewright.release.manifest import Release, Source
+from edgewright.release.sbom import About, Ingredient, render
+from edgewright.release.sdk import Sdk, SdkInputs, SdkRuntime, make_sdk
 from tests.boards import make_release
 from tests.schemas import require_valid
 from tests.signing import signer
@@ -165,6 +167,40 @@ def test_without_a_board_the_one_of_the_settings_counts(
 
     assert run("release.sbom", "--board=a53-som", f"--path={release.folder}") == 2
     assert "--board, --path: expected one of them" in capsys.readouterr().err
+
+
+def test_the_bill_of_an_sdk_is_shown_and_held_against_its_texts(
+    tmp_path: Path, capsys: Shown
+) -> None:
+    part = Ingredient(
+        ref="zlib", kind="library", name="zlib", version="1", licence="Zlib", texts={"zlib/L": b"x"}
+    )
+    about = About(ref="sdk", kind="library", name="library", version="1", sha256="a" * 64)
+    bill = {evidence.SBOM: render(about, [part], []), "operators.config": b""}
+
+    def of_board(board: str, text: bytes) -> Sdk:
+        return make_sdk(sdk_inputs(board, {**bill, "licenses/zlib/L": text}), tmp_path / "sdk")
+
+    sdk, other = of_board("rpi2", b"x"), of_board("rpi3-armhf", b"y")
+
+    assert document("release.sbom", f"--path={sdk.folder}", shown=capsys)["release"] == sdk.id
+    assert run("release.sbom", f"--path={other.folder}") == 2
+    assert "licenses/zlib/L: not the text that the bill" in capsys.readouterr().err
+
+
+def sdk_inputs(board: str, content: dict[str, bytes]) -> SdkInputs:
+    runtime = SdkRuntime(
+        version="1.21.0", ops_config_sha256="b" * 64, libc_floor="2.31", execution_providers=()
+    )
+    return SdkInputs(
+        board=board,
+        compatible=f"test,{board}",
+        content=content,
+        links={},
+        models=(),
+        runtime=runtime,
+        source=Source(revision="unknown", dirty=False),
+    )
 
 
 def test_an_archive_of_an_sdk_is_unpacked_first(tmp_path: Path, capsys: Shown) -> None:
