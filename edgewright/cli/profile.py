@@ -22,17 +22,25 @@ from edgewright.observe.profile.page import render
 from edgewright.observe.profile.report import ProfileReport, folded, function_shares
 from edgewright.observe.profile.samples import parse_samples
 from edgewright.observe.profile.session import (
+    NOTICED_S,
     Sampling,
+    attached_command,
     golden_run,
     sample,
     sampled_calls,
     sampled_command,
 )
 from edgewright.observe.stacks.program import find_program
+from edgewright.observe.trace.session import running
 from edgewright.release.manifest import Manifest
 
 MOST_SECONDS = 600
 SHOWN_FUNCTIONS, NAME = 15, 52
+NO_RUN = "invoke smoke; a release of an older edgewright cannot be sampled: invoke deploy"
+NO_SERVICE = (
+    "give it images meanwhile: invoke service.status says whether it works; "
+    "a release of an older edgewright cannot be sampled: invoke deploy"
+)
 
 
 @task
@@ -40,6 +48,7 @@ def profile(
     c: Context,
     reach: Reach,
     run: Annotated[str, "what edge-infer is to do; default: golden images, over and over"] = "",
+    attach: Annotated[bool, "sample the service that runs there"] = False,
     seconds: Annotated[int, "for how long at most"] = 20,
     out: Annotated[str, "the page; default: profile.html in build/BOARD/reports"] = "",
     symbols: Symbols = "",
@@ -52,10 +61,14 @@ def profile(
             f"expected 1 to {MOST_SECONDS:,}",
             next="the same command without --seconds",
         )
+    if run and attach:
+        raise UserError("--run, --attach", "expected one of them", next="leave one of them out")
     arguments, stores = run_arguments(run), symbol_folders(symbols)
     page = expanded(out) if out else workspace().build(reach.board).reports / "profile.html"
     with reach.connect() as board:
-        manifest, arguments, sampling = _sampled(reach, board, arguments, seconds)
+        manifest, arguments, sampling = _sampled(
+            reach, board, arguments, seconds, attach=attach
+        )
         target = board.target
     report = _report(reach, manifest, arguments, sampling, str(target), stores, page)
     write_file(page, render(report))
@@ -67,7 +80,7 @@ def profile(
 
 
 def _sampled(
-    reach: Reach, board: Board, arguments: list[str], seconds: int
+    reach: Reach, board: Board, arguments: list[str], seconds: int, *, attach: bool
 ) -> tuple[Manifest, list[str], Sampling]:
     """The release, what it was to do, and its samples. Raises TargetError."""
     root = reach.profile.deploy.root
@@ -76,11 +89,17 @@ def _sampled(
         manifest = install.status(board, root).manifest
         if manifest is None:
             raise TargetError(str(board.target), "no release is installed", next="invoke deploy")
+        subject = str(board.target)
+        if attach:
+            running(board)
+            progress.start(f"{seconds} s, from when the service hears of it")
+            pipe, seconds = board.pipe(attached_command(root)), seconds + NOTICED_S
+            return manifest, [], sample(pipe, seconds=seconds, subject=subject, next=NO_SERVICE)
         folder = f"{root}/releases/{manifest.id}"
         arguments = arguments or golden_run(read_golden(board, folder))
         progress.start(f"{seconds} s at most")
         pipe = board.pipe(sampled_command(folder, arguments))
-        return manifest, arguments, sample(pipe, seconds=seconds, subject=str(board.target))
+        return manifest, arguments, sample(pipe, seconds=seconds, subject=subject, next=NO_RUN)
 
 
 def _report(
@@ -111,7 +130,8 @@ def _report(
         release=manifest.id,
         model=manifest.model.name,
         build_id=samples.build_id,
-        run=tuple(arguments),
+        run=tuple(arguments or [samples.command]),
+        is_service=not arguments,
         ended=sampling.ended,
         exit_code=sampling.exit_code,
         interval_us=samples.interval_us,
@@ -133,7 +153,8 @@ def _screen(report: ProfileReport) -> RenderableType:
     """The functions that take most by themselves."""
     emulated = ", emulated: shares say little about a board" if report.emulated else ""
     head = (
-        f"{report.board} at {report.target}: release {report.release}, edge-infer {report.run[0]}; "
+        f"{report.board} at {report.target}: release {report.release}, edge-infer {report.run[0]}"
+        f"{', the service' if report.is_service else ''}; "
         f"ended {report.ended}{emulated}"
     )
     roots = (

@@ -50,9 +50,10 @@ def soak(
 
 def _screen(report: SoakReport) -> RenderableType:
     ended = f"; ended early: {report.cut}" if report.cut else ""
+    about = "at most " if report.cut else ""
     head = (
         f"{report.board} at {report.target}: release {report.release}, {report.seconds:,.0f} s, "
-        f"{report.processes} processes, some {report.inferences:,} inferences{ended}"
+        f"{report.processes} processes, {about}{report.inferences:,} inferences{ended}"
     )
     table = Table("resource", "", "first", "last", box=None, pad_edge=False)
     table.add_column("")

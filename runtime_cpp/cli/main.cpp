@@ -21,6 +21,7 @@ int finish(const edge::Outcome& outcome) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  edge::mark_main();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is told as a fault, not died of
   const auto options = edge::parse_options(argc, argv);
   if (!options) return finish(edge::failed(argc > 1 ? argv[1] : "", options.error()));

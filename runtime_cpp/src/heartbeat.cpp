@@ -11,6 +11,7 @@
 #include <ctime>
 
 #include "common/document.hpp"
+#include "edge/sampler.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
@@ -64,6 +65,7 @@ bool Heartbeat::ready() const {
 
 void Heartbeat::beat(int64_t images, int64_t failed, const Pacer* pacer) const {
   notify("WATCHDOG=1");
+  sample_for_reader();
   if (fd_ < 0) return;
   Document document(command_);
   Json top = document.top();

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,6 +67,67 @@ void after_a_reader_that_went() {
   end_samples();
 }
 
+/// A service of a release in a deploy root, in a child process; what it does is its exit code.
+class Service {
+ public:
+  explicit Service(int (*body)()) {
+    std::filesystem::create_directories(root_.path("releases/0123456789abcdef"));
+    if (mkfifo(fifo().c_str(), 0600) != 0) std::abort();
+    body_ = body;
+  }
+
+  std::string fifo() const { return root_.path("samples"); }
+
+  void start() {
+    child_ = fork();
+    if (child_ != 0) return;
+    std::signal(SIGPIPE, SIG_IGN);
+    offer_samples(root_.path("releases/0123456789abcdef"), "watch");
+    _exit(body_());
+  }
+
+  int wait() const {
+    int status = -1;
+    waitpid(child_, &status, 0);
+    return status;
+  }
+
+ private:
+  TemporaryFolder root_;
+  int (*body_)() = nullptr;
+  pid_t child_ = -1;
+};
+
+int open_files() {
+  int count = 0;
+  for (int fd = 0; fd < 64; ++fd) count += fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  return count;
+}
+
+int serve_a_reader() {
+  sample_for_reader();
+  work(100);
+  end_samples();
+  return 0;
+}
+
+int serve_three_readers_that_go() {
+  sample_for_reader();
+  const int files = open_files();
+  for (int reader = 0; reader < 3; ++reader) {
+    sample_for_reader();
+    work(50);
+  }
+  return files - open_files();
+}
+
+int serve_nobody() {
+  sample_for_reader();
+  work(50);
+  end_samples();
+  return 0;
+}
+
 }  // namespace
 
 TEST_CASE("each thread that takes time is sampled, with its stack") {
@@ -94,4 +156,60 @@ TEST_CASE("a descriptor that is not open is refused") {
   const auto error = start_samples(999, "run");
   REQUIRE(error);
   CHECK(error->message() == "--samples: descriptor 999 is not open");
+}
+
+TEST_CASE("a service is sampled while its FIFO is read") {
+  Service service(serve_a_reader);
+  const int reader = open(service.fifo().c_str(), O_RDONLY | O_NONBLOCK);
+  service.start();
+  CHECK(service.wait() == 0);
+  std::string text(1 << 20, '\0');
+  text.resize(static_cast<size_t>(read(reader, text.data(), text.size())));
+  close(reader);
+  CHECK(text.rfind("edgewright profile 1\nmachine ", 0) == 0);
+  CHECK(contains(text, "\ncommand watch\n"));
+  CHECK(lines_with(text, "thread ").size() >= 5);
+  CHECK(contains(text, "\nend 0\n"));
+}
+
+TEST_CASE("a service never waits for who reads its samples, and counts those left out") {
+  Service service(serve_a_reader);
+  const int reader = open(service.fifo().c_str(), O_RDONLY | O_NONBLOCK);
+  const int writer = open(service.fifo().c_str(), O_WRONLY | O_NONBLOCK);
+  const std::string unread((1 << 20) - (32 << 10), 'x');
+  REQUIRE(fcntl(writer, F_SETPIPE_SZ, 1 << 20) == 1 << 20);
+  REQUIRE(write(writer, unread.data(), unread.size()) == static_cast<ssize_t>(unread.size()));
+  service.start();
+  CHECK(service.wait() == 0);
+  std::string text(1 << 20, '\0');
+  text.resize(static_cast<size_t>(read(reader, text.data(), text.size())));
+  close(writer);
+  close(reader);
+  CHECK(contains(text, "xedgewright profile 1\n"));
+  CHECK(lines_with(text, "thread ").empty());
+  CHECK(lines_with(text, "end ").size() == 1);
+  CHECK(!contains(text, "\nend 0\n"));
+}
+
+TEST_CASE("a reader that goes leaves nothing open, and another one may come") {
+  Service service(serve_three_readers_that_go);
+  const int reader = open(service.fifo().c_str(), O_RDONLY | O_NONBLOCK);
+  service.start();
+  char first = '\0';
+  while (read(reader, &first, 1) != 1) usleep(1000);
+  close(reader);
+  CHECK(service.wait() == 0);
+}
+
+TEST_CASE("a FIFO that nobody reads, and a file of its name, get nothing") {
+  Service unread(serve_nobody);
+  unread.start();
+  CHECK(unread.wait() == 0);
+
+  Service service(serve_nobody);
+  std::filesystem::remove(service.fifo());
+  std::ofstream(service.fifo()) << "the user's";
+  service.start();
+  CHECK(service.wait() == 0);
+  CHECK(content_of(service.fifo()) == "the user's");
 }

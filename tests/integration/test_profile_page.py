@@ -25,6 +25,7 @@ REPORT = ProfileReport(
     model=HOSTILE,
     build_id="b" * 40,
     run=("run", "a.png"),
+    is_service=False,
     ended=Ending.BY_ITSELF,
     exit_code=0,
     interval_us=10000,

@@ -7,7 +7,7 @@ none has been averaged on the board. Golden images are taken in turn, as often a
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from statistics import fmean, median
 from typing import Literal
@@ -15,7 +15,7 @@ from typing import Literal
 from edgewright.base.errors import TargetError, UserError
 from edgewright.base.progress import Progress
 from edgewright.deploy import install, smoke
-from edgewright.deploy.edge_infer import BenchAnswer, RunAnswer
+from edgewright.deploy.edge_infer import BenchAnswer, RunAnswer, Times
 from edgewright.deploy.edgectl import PATIENCE, BoardRelease
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
 from edgewright.deploy.report import Check, Verdict
@@ -42,6 +42,10 @@ from edgewright.observe.bench.report import (
     Throughput,
 )
 
+# Of inferences in one process, the pauses of a governor included: `edgectl infer` ends a command
+# after 900 s.
+PROCESS_S = 780
+PACED_TIMES = 10  # as long, at most, an inference is with a governor's pauses (governor.hpp)
 COMMAND_BYTES = 8000  # of a command line: dropbear takes 9,000
 PAIRS = 6  # fewer cannot tell two releases apart at 95 %
 LEAST_MS, MOST_MS = 1e-6, PATIENCE * 1000  # of an inference: a nanosecond; a board's command ends
@@ -120,6 +124,8 @@ class Bench:
     clock: Callable[[], float] = time.monotonic
     _readings: list[Reading] = field(default_factory=list)
     _paths: dict[str, list[str]] = field(default_factory=dict)
+    _threads: int = 1  # of the releases, as they say
+    _image_ms: float = 0.0  # at most, by as many threads
 
     @property
     def board(self) -> Board:
@@ -130,6 +136,7 @@ class Bench:
         does not run; UserError for more runs than a command line can name.
         """
         system = system_of(self.gauge.files())
+        self._fit_plan()
         processes, others = self._processes()
         throughput = tuple(map(self._throughput, self.plan.threads))
         peak_kb = self._peak_kb()
@@ -166,6 +173,26 @@ class Bench:
             processes=tuple(processes),
         )
 
+    def _fit_plan(self) -> None:
+        """As many inferences as planned, by more processes where one would not end in time."""
+        self.progress.start("time of an inference")
+        for subject in filter(None, (self.subject, self.against)):
+            answer, times = self._infer(subject, image_paths(subject, 2))
+            last = times[-1]  # the first inference takes longer than others
+            longest_ms = last.inference * (PACED_TIMES if answer.thermal else 1)
+            image_ms = max(0.0, last.decode + last.preprocess) + longest_ms
+            self._image_ms = max(self._image_ms, image_ms)
+            self._threads = max(self._threads, answer.threads)
+        runs = self._most_images(self._threads) - self.plan.warmup
+        if runs < self.plan.runs:
+            processes = math.ceil(self.plan.processes * self.plan.runs / runs)
+            self.plan = replace(self.plan, processes=processes, runs=runs)
+
+    def _most_images(self, threads: int) -> int:
+        """How many a process with so many threads has time for; one that counts in any case."""
+        slower = max(self._threads / threads, 1)
+        return max(int(PROCESS_S * 1000 / self._image_ms / slower), self.plan.warmup + 1)
+
     def _processes(self) -> tuple[list[Process], list[Process]]:
         """Of the release and of the other one, which take turns: A, B, A, B."""
         own, others = list[Process](), list[Process]()
@@ -178,22 +205,45 @@ class Bench:
 
     def process(self, subject: Subject, threads: int | None = None) -> Process:
         """One process of a release. Raises TargetError."""
-        paths = self._paths_of(subject)
-        options = ["--threads", str(threads)] if threads else []
+        paths, options = self._paths_of(subject), list[str]()
+        if threads:
+            paths, options = paths[: self._most_images(threads)], ["--threads", str(threads)]
         start = self.gauge.read()
         with sampled(self.gauge, self.second) as between:
-            result = subject.infer("run", *options, *paths)
+            answer, times = self._infer(subject, paths, options)
         end = self.gauge.read()
         readings = [start, *between, end]
         if subject is self.subject and threads is None:  # else the watts are of other work
             self._readings += between
         signs = [sign for reading in readings for sign in reading.throttled]
         signs += firmware_events(start, end)
-        document = smoke.parse(RunAnswer, result, exit_codes=(0,))
+        if answer.thermal and answer.thermal.least_effort < 1:
+            signs.append(f"paced by edge-infer: {answer.thermal.words}")
+        counted = [time.inference for time in times[self.plan.warmup :]]
+        label = Label.THROTTLED if signs else Label.MEASURED
+        return Process(
+            release=subject.manifest.id,
+            threads=answer.threads,
+            label=Label.EMULATED if self.board.target.emulated else label,
+            throttled=tuple(dict.fromkeys(signs)),
+            load_ms=answer.load_ms,
+            first_inference_ms=times[0].inference,
+            inference_ms=tuple(counted),
+            decode_ms=median(time.decode for time in times),
+            preprocess_ms=median(time.preprocess for time in times),
+            median_ms=median(counted),
+            start=start,
+            end=end,
+            meanwhile=tuple(between),
+        )
+
+    def _infer(
+        self, subject: Subject, paths: Sequence[str], options: Sequence[str] = ()
+    ) -> tuple[RunAnswer, list[Times]]:
+        """The times of these images in one process. Raises TargetError for any that is not told."""
+        document = smoke.parse(RunAnswer, subject.infer("run", *options, *paths), exit_codes=(0,))
         if isinstance(document, Check):
             raise self._unusable(document)
-        if document.thermal and document.thermal.least_effort < 1:
-            signs.append(f"paced by edge-infer: {document.thermal.words}")
         times = [line.ms for line in document.results if line.ms]
         if len(times) != len(paths) or not all(is_true(time.inference) for time in times):
             raise TargetError(
@@ -205,23 +255,7 @@ class Bench:
                 ],
                 next="invoke smoke",
             )
-        counted = [time.inference for time in times[self.plan.warmup :]]
-        label = Label.THROTTLED if signs else Label.MEASURED
-        return Process(
-            release=subject.manifest.id,
-            threads=document.threads,
-            label=Label.EMULATED if self.board.target.emulated else label,
-            throttled=tuple(dict.fromkeys(signs)),
-            load_ms=document.load_ms,
-            first_inference_ms=times[0].inference,
-            inference_ms=tuple(counted),
-            decode_ms=median(time.decode for time in times),
-            preprocess_ms=median(time.preprocess for time in times),
-            median_ms=median(counted),
-            start=start,
-            end=end,
-            meanwhile=tuple(between),
-        )
+        return document, times
 
     def _paths_of(self, subject: Subject) -> list[str]:
         """The golden set is read once for each release: its file takes a round trip."""

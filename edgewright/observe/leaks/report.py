@@ -30,7 +30,7 @@ class SoakReport(Shown, Document):
     release: str
     seconds: float
     processes: int
-    inferences: int  # about: by the time of one
+    inferences: int  # of a process that was cut off as many as it can have made
     samples: int
     cut: str | None  # why it ended before its time
     resources: tuple[Resource, ...]

@@ -21,13 +21,10 @@ from edgewright.deploy.remote import Board, ConnectionLostError
 from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import PROGRAM, Subject
 from edgewright.deploy.survey import limited_lines
-from edgewright.observe.bench.measure import is_true
+from edgewright.observe.bench.measure import PACED_TIMES, PROCESS_S, is_true
 from edgewright.observe.leaks.growth import WARM_UP, growth
 from edgewright.observe.leaks.report import Resource, SoakReport
 
-PROCESS_S = 780  # of inferences in one process: `edgectl infer` ends it after 900 s
-# A governor makes an inference ten times as long, at most (governor.hpp).
-GOVERNED_PROCESS_S = PROCESS_S / 10
 FIRST_RUNS = 16  # of the first process: as many steps of its heap
 LEAST_SAMPLES = 60
 LEAST_HEAP_SAMPLES = 8  # it is exact: a few runs are enough
@@ -89,7 +86,7 @@ class Soak:
     clock: Callable[[], float] = time.monotonic
     _series: list[list[Sample]] = field(default_factory=list)
     _heaps: list[Heap] = field(default_factory=list)
-    _sampled_s: float = 0.0  # how long processes were sampled
+    _inferences: int = 0
 
     def run(self) -> SoakReport:
         """Raises TargetError for a program that does not run, or a line that is lost early on."""
@@ -101,24 +98,28 @@ class Soak:
             raise TargetError(
                 f"{board.target}: {PROGRAM}", "did not tell a time", next="invoke smoke"
             )
-        process_s = GOVERNED_PROCESS_S if first.thermal else PROCESS_S
+        process_s = PROCESS_S / PACED_TIMES if first.thermal else PROCESS_S
         count, cut = ceil(self.seconds / process_s), None
         runs = max(round(self.seconds / count * 1000 / inference_ms), 1)
         for number in range(1, count + 1):
             if self._series and self.clock() - began >= self.seconds:
                 break  # it was paced, and took longer
             self.progress.start(f"soak, process {number} of {count}, {runs:,} inferences")
+            process_began = self.clock()
             try:
                 self._process(runs)
             except ConnectionLostError as lost:
                 if sum(map(len, self._series)) < LEAST_SAMPLES:
                     raise
+                # It was not heard how many; without pauses they were so many.
+                unpaced = (self.clock() - process_began) * 1000 / inference_ms
+                self._inferences += min(round(unpaced), runs)
                 cut = lost.problem
                 break
+            # Not by the time of one: a governor's pauses are not in it.
+            self._inferences += runs
         samples = sum(map(len, self._series))
-        # Not by `interval_s`: a slow board, or a long line, takes as long again to answer.
-        inferences = self._sampled_s * 1000 / inference_ms
-        per_sample = inferences / max(samples, 1)
+        per_sample = max(self._inferences, 1) / max(samples, 1)
         manifest, target = self.subject.manifest, board.target
         return SoakReport(
             board=manifest.board,
@@ -127,7 +128,7 @@ class Soak:
             release=manifest.id,
             seconds=round(self.clock() - began, 3),
             processes=len(self._series),
-            inferences=round(inferences),
+            inferences=self._inferences,
             samples=samples,
             cut=cut,
             resources=(
@@ -152,12 +153,11 @@ class Soak:
             except EdgewrightError:  # a lost line is told by the one that measures
                 return
 
-        thread, began = threading.Thread(target=watch, daemon=True), self.clock()
+        thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
             self._bench(0, runs)
         finally:
-            self._sampled_s += self.clock() - began
             ended.set()
             thread.join()
 

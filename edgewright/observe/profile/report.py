@@ -33,7 +33,8 @@ class ProfileReport(Shown, Document):
     release: str
     model: str
     build_id: str
-    run: tuple[str, ...]  # arguments of edge-infer
+    run: tuple[str, ...]  # arguments of edge-infer; of a service its command
+    is_service: bool  # that ran already
     ended: Ending
     exit_code: int | None  # null where it was made to end
     interval_us: int  # of CPU time, from one sample to the next

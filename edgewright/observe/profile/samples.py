@@ -22,6 +22,7 @@ class Samples:
     """Threads as the timer met them, in the order of time."""
 
     machine: Machine
+    command: str  # of edge-infer
     build_id: str
     interval_us: int  # of the process' CPU time; a kernel with a coarser clock takes longer
     mappings: tuple[Mapping, ...]
@@ -38,7 +39,7 @@ def parse_samples(text: str, subject: str) -> Samples:
     lines = DumpLines(text, subject, kind="file of samples", limit=MOST_BYTES)
     lines.take("edgewright profile 1")
     machine = lines.machine()
-    lines.take(COMMAND)
+    command = lines.take(COMMAND)[1]
     build_id = lines.take(BUILD_ID)[1]
     interval_us = int(lines.take("interval ([1-9][0-9]{0,6})")[1])
     mappings = lines.mappings()
@@ -47,6 +48,7 @@ def parse_samples(text: str, subject: str) -> Samples:
     lines.end()
     return Samples(
         machine=machine,
+        command=command,
         build_id=build_id,
         interval_us=interval_us,
         mappings=mappings,

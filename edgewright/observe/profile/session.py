@@ -17,12 +17,28 @@ from edgewright.release.run_file import GOLDEN
 
 SAMPLES = ("--samples", "3")  # the descriptor that a stream comes by
 UNKNOWN = "(unknown)"
+# A service looks so often, at the latest, whether somebody reads its samples (heartbeat.hpp).
+NOTICED_S = 5
+# In the deploy root `$1`: the FIFO that a service writes its samples to (docs/formats.md). Who may
+# write there is any program of the board; to read is its owner's.
+ATTACHED = r"""
+cd "$1" && rm -f samples && mkfifo -m 622 samples || exit 1
+trap 'rm -f samples' EXIT
+trap 'kill $! 2>/dev/null; exit' TERM
+cat samples >&3 &
+wait $!
+"""
 
 
 def sampled_command(folder: str, arguments: Sequence[str]) -> list[str]:
     """The command on the board that runs the `edge-infer` of the release in `folder`."""
     command, *others = arguments
     return stream_command(folder, [PROGRAM, command, *SAMPLES, *others])
+
+
+def attached_command(root: str) -> list[str]:
+    """The command on the board that reads the samples of the service that runs there."""
+    return stream_command(root, ["sh", "-c", ATTACHED, "_", root])
 
 
 def golden_run(golden: Golden) -> list[str]:
@@ -42,22 +58,20 @@ class Sampling:
     exit_code: int | None
 
 
-def sample(pipe: Sequence[str], *, seconds: float, subject: str) -> Sampling:
+def sample(pipe: Sequence[str], *, seconds: float, subject: str, next: str) -> Sampling:
     """Run a command line that leads to the board, and take its samples until it ends.
 
     After `seconds` the line is cut, which ends it on the board. Raises TargetError where it ended
-    without a sample.
+    without a sample; `next` is what helps then.
     """
     with board_stream(pipe, seconds=seconds) as stream:
         raw = stream.output.read(MOST_BYTES)
         ended = stream.ending(is_too_much=len(raw) == MOST_BYTES)
     text = raw.decode("ascii", errors="replace")
     if "\nthread " not in text:
-        raise stream.nothing(
-            subject,
-            "nothing was sampled",
-            next="invoke smoke; a release of an older edgewright cannot be sampled: invoke deploy",
-        )
+        heard = "the program heard of it, and took no CPU time"
+        problem = f"nothing was sampled{': ' + heard if text else ''}"
+        raise stream.nothing(subject, problem, next=next)
     return Sampling(text=text, ended=ended, exit_code=stream.exit_code(ended))
 
 

@@ -12,6 +12,7 @@ PROFILE = ("profile", "--board=a53-som", "--host=root@192.0.2.7")
     [
         (["--seconds=0"], "expected 1 to 600"),
         (["--run='selftest"], "is no command line"),
+        (["--run=selftest", "--attach"], "--run, --attach: expected one of them"),
         (["--symbols=/nowhere"], "has no folder .build-id"),
     ],
 )

@@ -34,7 +34,7 @@ def test_the_screen_says_what_was_not_measured_and_why_it_ended() -> None:
         console.print(_screen(report))
 
     heap, memory, descriptors = capture.get().splitlines()[-3:]
-    assert "some 2,000 inferences; ended early: connection lost" in capture.get()
+    assert "at most 2,000 inferences; ended early: connection lost" in capture.get()
     assert heap.split()[:3] == ["heap", "not", "judged"]
     assert "not measured" in heap
     assert "leak" in memory

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class BenchBoard(StandIn):
         super().__init__(emulated=emulated)
         self.files, self._times = dict(files), times
         self.processes = 0
+        self.usual_ms = 20.0
         self.thermal: dict[str, Any] | None = None
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
@@ -80,13 +82,16 @@ class BenchBoard(StandIn):
         return self._said(argv, json.dumps(self._run(argv)))
 
     def _run(self, argv: Sequence[str]) -> dict[str, Any]:
-        self.processes += 1
         release = argv[0].split("/")[-3]
         images = [word for word in argv[2:] if word.endswith(".png")]
         threads = int(argv[argv.index("--threads") + 1]) if "--threads" in argv else 2
         results = []
+        is_first_look = len(images) == 2  # how long an inference takes
+        self.processes += not is_first_look
         for n in range(len(images)):
-            inference = 95.0 if n == 0 else self._times(self, release, n)
+            inference = self.usual_ms
+            if not is_first_look:
+                inference = 95.0 if n == 0 else self._times(self, release, n)
             ms = {"decode": 1.5, "preprocess": 0.5, "inference": inference}
             results.append({"image": images[n], "class": "ok", "index": 0, "ms": ms})
         answer = {"version": 1, "command": "run", "model": "small", "load_ms": 31.5}
@@ -409,6 +414,51 @@ def test_more_runs_than_a_command_line_holds_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="more than a command line to the board can name"):
         bench_of(BenchBoard(SYSTEM), releases[0], Plan(processes=1, runs=500, warmup=1)).run()
+
+
+@pytest.mark.parametrize(
+    ("usual_ms", "thermal", "runs", "processes"),
+    [
+        (20.0, None, 80, 5),
+        (20.0, THERMAL, 80, 5),
+        (5_000.0, None, 80, 5),  # 420 s
+        (20_000.0, None, 34, 12),  # 39 images of 20 s, four of them warm-up
+        (1_500.0, THERMAL, 47, 9),  # of a governor an inference may take ten times as long
+        (200_000.0, THERMAL, 1, 400),
+    ],
+)
+def test_processes_of_a_slow_board_come_to_their_end_in_time(
+    usual_ms: float,
+    thermal: dict[str, Any] | None,
+    runs: int,
+    processes: int,
+    releases: tuple[Release, Release],
+) -> None:
+    board = BenchBoard(SYSTEM | SENSORS)
+    board.usual_ms, board.thermal = usual_ms, thermal
+
+    report = bench_of(board, releases[0]).run()
+
+    assert len(report.processes) == processes
+    assert {len(process.inference_ms) for process in report.processes} == {runs}
+    assert report.latency[0].ms.runs >= 400  # as planned
+
+
+def test_with_fewer_threads_a_process_infers_fewer(releases: tuple[Release, Release]) -> None:
+    board = BenchBoard(SYSTEM | SENSORS)
+    board.usual_ms = 6_000.0  # on two threads: 84 images in 504 s, on one in 1,008
+    last: dict[int, int] = {}
+
+    def times(board: BenchBoard, release: str, n: int) -> float:
+        last[board.processes] = n
+        return 20.0
+
+    board._times = times
+    plan = Plan(processes=1, runs=80, warmup=4, threads=(1, 2))
+
+    bench_of(board, releases[0], plan).run()
+
+    assert last == {1: 83, 2: 63, 3: 83}
 
 
 def test_throughput_is_measured_for_each_number_of_threads(

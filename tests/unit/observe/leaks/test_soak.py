@@ -14,7 +14,7 @@ from edgewright.base.errors import CheckError, TargetError
 from edgewright.deploy.edgectl import INFER_SECONDS, Edgectl
 from edgewright.deploy.remote import ConnectionLostError, Result
 from edgewright.deploy.smoke import Subject
-from edgewright.observe.bench.measure import DirectRelease
+from edgewright.observe.bench.measure import PROCESS_S, DirectRelease
 from edgewright.observe.leaks import soak as soaks
 from edgewright.observe.leaks.report import require_steady
 from edgewright.observe.leaks.soak import SAMPLE, Sample, Soak, parse_samples
@@ -164,21 +164,23 @@ def test_processes_of_a_release_with_a_governor_end_in_time(
     assert report.processes == 3
 
 
-def test_growth_is_by_inferences_however_long_a_sample_takes(
+def test_a_board_that_is_paced_is_not_said_to_have_inferred_in_its_pauses(
     soak: Callable[[SoakedBoard], Soak],
 ) -> None:
     seconds = [0.0]
 
     def held(number: int) -> tuple[int, int]:
-        seconds[0] += 5.0  # a sample, in which the board infers 50 times
+        seconds[0] += 5.0  # a sample, in which an unpaced board would infer 50 times
         return 30_000 + 8 * number, 12
 
-    slow = soak(SoakedBoard(held))
-    slow.clock = lambda: seconds[0]
-    report = slow.run()
+    paced = soak(SoakedBoard(held))
+    paced.clock = lambda: seconds[0]
+    report = paced.run()
 
-    assert report.resources[1].per_1000_inferences == pytest.approx(8 / 50 * 1000, rel=0.02)
-    assert report.inferences == pytest.approx(50 * report.samples, rel=0.02)
+    assert report.seconds == pytest.approx(1000, rel=0.02)
+    assert report.inferences == 2000  # that it was asked for: 200 s of 100 ms
+    per_sample = 2000 / report.samples
+    assert report.resources[1].per_1000_inferences == pytest.approx(8 / per_sample * 1000, rel=0.02)
 
 
 @pytest.mark.parametrize("ms", [5e-324, 1e308])
@@ -194,6 +196,7 @@ def test_a_lost_line_ends_it_with_what_there_is(soak: Callable[[SoakedBoard], So
     report = soak(SoakedBoard(lambda n: (30_000, 12), is_lost=True)).run()
 
     assert report.cut == "connection lost"
+    assert report.inferences <= 2000  # that it was asked for
     assert report.resources[1].verdict == "steady"
     with pytest.raises(TargetError, match="the soak ended after"):
         require_steady(report)
@@ -225,4 +228,4 @@ def test_any_answer_is_samples_or_none(text: str) -> None:
 
 
 def test_one_process_is_shorter_than_edgectl_lets_it_be() -> None:
-    assert soaks.PROCESS_S < INFER_SECONDS
+    assert PROCESS_S < INFER_SECONDS

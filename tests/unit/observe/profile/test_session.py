@@ -1,6 +1,10 @@
 """Sampling from its begin to its end, by a shell of this machine and a program that is a script."""
 
+import contextlib
 import json
+import os
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from edgewright.observe.profile.report import SampledStack, folded, function_sha
 from edgewright.observe.profile.samples import parse_samples
 from edgewright.observe.profile.session import (
     Sampling,
+    attached_command,
     golden_run,
     sample,
     sampled_calls,
@@ -20,7 +25,7 @@ from edgewright.observe.profile.session import (
 )
 from edgewright.observe.stacks.dump import Mapping
 from edgewright.observe.stacks.program import SymbolicProgram
-from tests.unit.observe.profile.sample_files import TEXT
+from tests.unit.observe.profile.sample_files import HEAD, TEXT
 from tests.unit.observe.stacks.test_unwind import CALLS, thread, unwinder
 
 PROGRAM = r"""#!/bin/sh
@@ -39,7 +44,7 @@ def sampled(folder: Path, *, text: str = TEXT, then: str = ":", seconds: float =
     program.write_text(PROGRAM.replace("THEN", then))
     program.chmod(0o755)
     argv = sampled_command(str(folder), ["run", "a b.png"])
-    return sample(argv, seconds=seconds, subject="board.test")
+    return sample(argv, seconds=seconds, subject="board.test", next="invoke smoke")
 
 
 def test_samples_come_here_and_what_the_program_says_does_not(tmp_path: Path) -> None:
@@ -61,6 +66,54 @@ def test_a_program_that_cannot_be_sampled_is_told_with_its_words(tmp_path: Path)
 
     assert "exit code: 2" in refused.value.facts
     assert "its own words" in refused.value.facts
+
+
+def attached(root: Path, text: str, seconds: float = 60) -> Sampling:
+    """A service that writes so much as soon as somebody reads, and stops."""
+
+    def serve() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # nobody reads yet
+                fifo = os.open(root / "samples", os.O_WRONLY | os.O_NONBLOCK)
+                os.write(fifo, text.encode())
+                os.close(fifo)
+                return
+            time.sleep(0.02)
+
+    service = threading.Thread(target=serve)
+    service.start()
+    argv = attached_command(str(root))
+    try:
+        return sample(argv, seconds=seconds, subject="board.test", next="give it images")
+    finally:
+        service.join()
+
+
+def test_a_service_that_runs_sends_its_samples_and_nothing_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "samples")  # of a board that was switched off meanwhile
+
+    sampling = attached(tmp_path, TEXT)
+
+    assert (sampling.text, sampling.ended) == (TEXT, Ending.BY_ITSELF)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_service_that_does_not_hear_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
+    argv = attached_command(str(tmp_path))
+
+    with pytest.raises(TargetError, match=r"nothing was sampled\n"):
+        sample(argv, seconds=0.5, subject="board.test", next="give it images")
+
+    deadline = time.monotonic() + 10
+    while [*tmp_path.iterdir()] != []:  # the shell removes it once it is told to end
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_service_without_work_is_told_from_one_that_does_not_hear(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="the program heard of it, and took no CPU time"):
+        attached(tmp_path, HEAD)
 
 
 def test_golden_images_are_inferred_as_often_as_a_command_names_them() -> None:
