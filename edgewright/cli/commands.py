@@ -104,6 +104,7 @@ GROUPS = (
                 *("transfer", "serve"),
             ),
             "board_bench": ("board",),
+            "drift_bench": ("drift",),
             "fleet_bench": ("fleet",),
             "rollout_bench": ("rollout",),
         },

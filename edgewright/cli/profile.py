@@ -66,9 +66,7 @@ def profile(
     arguments, stores = run_arguments(run), symbol_folders(symbols)
     page = expanded(out) if out else workspace().build(reach.board).reports / "profile.html"
     with reach.connect() as board:
-        manifest, arguments, sampling = _sampled(
-            reach, board, arguments, seconds, attach=attach
-        )
+        manifest, arguments, sampling = _sampled(reach, board, arguments, seconds, attach=attach)
         target = board.target
     report = _report(reach, manifest, arguments, sampling, str(target), stores, page)
     write_file(page, render(report))

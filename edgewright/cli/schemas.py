@@ -94,6 +94,7 @@ from edgewright.observe.debug.session import DebugReport
 from edgewright.observe.doctor.report import DoctorReport
 from edgewright.observe.drift.board_file import Window
 from edgewright.observe.drift.report import DriftReport
+from edgewright.observe.drift.trial import DriftTrial
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
 from edgewright.observe.leaks.report import SoakReport
@@ -131,6 +132,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.check": of_tasks.CostVerdict,
     "bench.build": BuildTimes,
     "bench.instructions": InstructionReport,
+    "bench.drift": DriftTrial,
     "bench.fleet": FleetCosts,
     "bench.serve": ServeCost,
     "bench.startup": StartupReport,

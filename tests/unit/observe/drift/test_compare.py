@@ -13,7 +13,7 @@ from edgewright.observe.drift.compare import _distance as distance
 from edgewright.observe.drift.compare import _pooled as pooled
 from edgewright.observe.drift.compare import choose, compare, holm, overall, span_of, stability
 from edgewright.observe.drift.report import StatisticDrift
-from tests.unit.observe.drift.played import CHANGES, HOUR, START, cells, hours
+from tests.unit.observe.drift.played import APPLY, HOUR, START, cells, hours
 
 NORMAL = slice(0, 160)  # of the images, for the reference; what comes on the line is none of these
 LINE = slice(160, 220)
@@ -192,7 +192,8 @@ def test_images_without_contrast_are_compared_too() -> None:
 def test_every_change_that_is_played_differs_from_the_others() -> None:
     known = reference(cells()[NORMAL])
     farthest = {
-        change: judged(hours(cells(change=change)[LINE]), known)[0].name for change in CHANGES
+        change: judged(hours(cells(change=change)[LINE]), known)[0].name for change in APPLY
     }
     assert farthest["brighter"] == farthest["darker"] == "brightness"
     assert farthest["blurred"] == "sharpness"
+    assert farthest["grained"] == "sharpness"
