@@ -65,7 +65,7 @@ bool Heartbeat::ready() const {
 
 void Heartbeat::beat(int64_t images, int64_t failed, const Pacer* pacer) const {
   notify("WATCHDOG=1");
-  sample_for_reader();
+  sample_for_reader(command_);
   if (fd_ < 0) return;
   Document document(command_);
   Json top = document.top();

@@ -15,7 +15,7 @@
 
 #include "common/text.hpp"
 #include "edge/about.hpp"
-#include "edge/deploy_root.hpp"
+#include "edge/crash_file.hpp"
 #include "edge/stack_dump.hpp"
 
 namespace edge {
@@ -27,7 +27,7 @@ constexpr size_t other_stack_bytes = 8 << 10;  // measured: 2 KiB lead to a work
 
 constexpr const char* fifo_name = "samples";
 constexpr int fifo_bytes = 1 << 20;  // as many as a user may ask for
-constexpr int most_bytes = 64 << 10;  // of one sample, more than any has
+constexpr int most_bytes = 64 << 10;   // of one sample, more than any has
 
 int file = -1;
 int room = 0;  // bytes that the FIFO holds; 0: it is another kind of file, which may make us wait
@@ -36,9 +36,6 @@ std::optional<Memory> memory;
 std::atomic_flag writing = ATOMIC_FLAG_INIT;
 std::atomic<unsigned> dropped{0};
 std::atomic<bool> is_over{false};  // nobody reads any more
-
-int deploy_root = -1;  // where a FIFO is looked for
-std::string service;
 
 void set_timer(suseconds_t us) {
   const itimerval timer{{0, us}, {0, us}};
@@ -102,10 +99,10 @@ void start(int descriptor, const std::string& command) {
   set_timer(interval_us);
 }
 
-/// The FIFO of the deploy root, if somebody reads it; else -1.
+/// The FIFO, if somebody reads it; else -1.
 int open_fifo() {
   const int flags = O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC;
-  const int fifo = openat(deploy_root, fifo_name, flags);
+  const int fifo = openat(crash_folder(), fifo_name, flags);
   struct stat status{};
   if (fifo < 0 || (fstat(fifo, &status) == 0 && S_ISFIFO(status.st_mode))) return fifo;
   close(fifo);
@@ -127,19 +124,14 @@ std::optional<Error> start_samples(int descriptor, const std::string& command) {
   return std::nullopt;
 }
 
-void offer_samples(const std::string& release, const std::string& command) {
-  deploy_root = open_in_deploy_root(release, ".");
-  service = command;
-}
-
-void sample_for_reader() {
+void sample_for_reader(const std::string& command) {
   if (is_over) end_samples();
-  if (file >= 0 || deploy_root < 0) return;
+  if (file >= 0 || crash_folder() < 0) return;
   const int fifo = open_fifo();
   if (fifo < 0) return;
   fcntl(fifo, F_SETPIPE_SZ, fifo_bytes);
   room = fcntl(fifo, F_GETPIPE_SZ);
-  start(fifo, service);
+  start(fifo, command);
 }
 
 void end_samples() {

@@ -17,7 +17,6 @@
 #include "edge/crash_guard.hpp"
 #include "edge/heartbeat.hpp"
 #include "edge/histograms.hpp"
-#include "edge/sampler.hpp"
 #include "edge/serve_connection.hpp"
 #include "edge/serve_metrics.hpp"
 #include "edge/serve_selftest.hpp"
@@ -441,7 +440,6 @@ Outcome serve(const Options& options) {
   Exchange exchange;
   Server server(options, exchange, **engine, std::move(signals));
   Histograms histograms((*engine)->settings.release, options.command);
-  offer_samples((*engine)->settings.release, options.command);
   auto error = become_user(options, histograms.folder());
   if (!error) error = server.open();
   if (error) return failed(options.command, *error);

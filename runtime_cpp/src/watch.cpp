@@ -26,7 +26,6 @@
 #include "edge/golden.hpp"
 #include "edge/heartbeat.hpp"
 #include "edge/histograms.hpp"
-#include "edge/sampler.hpp"
 #include "edge/sha256.hpp"
 #include "edge/unsure_images.hpp"
 #include "edge/user.hpp"
@@ -229,7 +228,6 @@ Outcome watch(const Options& options) {
   // A release on trial is committed once it says that it is ready, so it proves that first.
   if (const auto error = first_golden_fault(*engine)) return failed(options.command, *error);
   listen_for_the_end();
-  offer_samples(engine->settings.release, options.command);
   Spool spool(options, *engine);
   if (!options.user.empty()) {
     // From here on strangers' images are read, so no more than that is permitted.

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <thread>
 
+#include "edge/crash_file.hpp"
 #include "edge/sampler.hpp"
 #include "support.hpp"
 
@@ -72,17 +73,18 @@ class Service {
  public:
   explicit Service(int (*body)()) {
     std::filesystem::create_directories(root_.path("releases/0123456789abcdef"));
+    std::filesystem::create_directory(root_.path("crashes"));
     if (mkfifo(fifo().c_str(), 0600) != 0) std::abort();
     body_ = body;
   }
 
-  std::string fifo() const { return root_.path("samples"); }
+  std::string fifo() const { return root_.path("crashes/samples"); }
 
   void start() {
     child_ = fork();
     if (child_ != 0) return;
     std::signal(SIGPIPE, SIG_IGN);
-    offer_samples(root_.path("releases/0123456789abcdef"), "watch");
+    keep_crashes(root_.path("releases/0123456789abcdef"));
     _exit(body_());
   }
 
@@ -105,24 +107,24 @@ int open_files() {
 }
 
 int serve_a_reader() {
-  sample_for_reader();
+  sample_for_reader("watch");
   work(100);
   end_samples();
   return 0;
 }
 
 int serve_three_readers_that_go() {
-  sample_for_reader();
+  sample_for_reader("watch");
   const int files = open_files();
   for (int reader = 0; reader < 3; ++reader) {
-    sample_for_reader();
+    sample_for_reader("watch");
     work(50);
   }
   return files - open_files();
 }
 
 int serve_nobody() {
-  sample_for_reader();
+  sample_for_reader("watch");
   work(50);
   end_samples();
   return 0;

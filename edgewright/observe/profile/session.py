@@ -19,8 +19,8 @@ SAMPLES = ("--samples", "3")  # the descriptor that a stream comes by
 UNKNOWN = "(unknown)"
 # A service looks so often, at the latest, whether somebody reads its samples (heartbeat.hpp).
 NOTICED_S = 5
-# In the deploy root `$1`: the FIFO that a service writes its samples to (docs/formats.md). Who may
-# write there is any program of the board; to read is its owner's.
+# In the folder `$1`: the FIFO that a service writes its samples to (docs/formats.md), as another
+# user than the one who reads them.
 ATTACHED = r"""
 cd "$1" && rm -f samples && mkfifo -m 622 samples || exit 1
 trap 'rm -f samples' EXIT
@@ -38,7 +38,8 @@ def sampled_command(folder: str, arguments: Sequence[str]) -> list[str]:
 
 def attached_command(root: str) -> list[str]:
     """The command on the board that reads the samples of the service that runs there."""
-    return stream_command(root, ["sh", "-c", ATTACHED, "_", root])
+    folder = f"{root}/crashes"  # the one that the service's user may enter
+    return stream_command(root, ["sh", "-c", ATTACHED, "_", folder])
 
 
 def golden_run(golden: Golden) -> list[str]:

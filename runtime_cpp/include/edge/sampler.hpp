@@ -15,13 +15,10 @@ void mark_main();
 /// the sampling, and no more.
 std::optional<Error> start_samples(int file, const std::string& command);
 
-/// A service is sampled while somebody reads the FIFO `samples` of the deploy root that `release`
-/// lies in. It never waits for that reader: samples that the FIFO has no room for are left out.
-void offer_samples(const std::string& release, const std::string& command);
-
-/// Looks for such a reader, or ends the sampling for one that has gone. One thread calls it, every
-/// few seconds; nothing before `offer_samples`.
-void sample_for_reader();
+/// Samples a service while somebody reads the FIFO `samples` in the folder of its crash files, the
+/// one place of a deploy root that its user may enter. It never waits for that reader: samples that
+/// the FIFO has no room for are left out. One thread calls this, every few seconds.
+void sample_for_reader(const std::string& command);
 
 /// Writes the end. Nothing, if nothing was started.
 void end_samples();

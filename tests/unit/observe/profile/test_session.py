@@ -75,7 +75,7 @@ def attached(root: Path, text: str, seconds: float = 60) -> Sampling:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):  # nobody reads yet
-                fifo = os.open(root / "samples", os.O_WRONLY | os.O_NONBLOCK)
+                fifo = os.open(root / "crashes" / "samples", os.O_WRONLY | os.O_NONBLOCK)
                 os.write(fifo, text.encode())
                 os.close(fifo)
                 return
@@ -91,27 +91,30 @@ def attached(root: Path, text: str, seconds: float = 60) -> Sampling:
 
 
 def test_a_service_that_runs_sends_its_samples_and_nothing_stays(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "samples")  # of a board that was switched off meanwhile
+    (tmp_path / "crashes").mkdir()
+    os.mkfifo(tmp_path / "crashes" / "samples")  # of a board that was switched off meanwhile
 
     sampling = attached(tmp_path, TEXT)
 
     assert (sampling.text, sampling.ended) == (TEXT, Ending.BY_ITSELF)
-    assert [*tmp_path.iterdir()] == []
+    assert [*(tmp_path / "crashes").iterdir()] == []
 
 
 def test_a_service_that_does_not_hear_is_waited_for_no_longer_than_asked(tmp_path: Path) -> None:
+    (tmp_path / "crashes").mkdir()
     argv = attached_command(str(tmp_path))
 
     with pytest.raises(TargetError, match=r"nothing was sampled\n"):
         sample(argv, seconds=0.5, subject="board.test", next="give it images")
 
     deadline = time.monotonic() + 10
-    while [*tmp_path.iterdir()] != []:  # the shell removes it once it is told to end
+    while [*(tmp_path / "crashes").iterdir()] != []:  # the shell removes it once it is told to end
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def test_a_service_without_work_is_told_from_one_that_does_not_hear(tmp_path: Path) -> None:
+    (tmp_path / "crashes").mkdir()
     with pytest.raises(TargetError, match="the program heard of it, and took no CPU time"):
         attached(tmp_path, HEAD)
 
