@@ -48,6 +48,7 @@ def process(release: str, number: int, *, slower: float = 1.0, sensors: bool = T
         inference_ms=times,
         decode_ms=1.5,
         preprocess_ms=0.5,
+        postprocess_ms=0.25,
         median_ms=sorted(times)[20],
         start=reading(begin, sensors=sensors),
         end=reading(begin + 9, sensors=sensors),

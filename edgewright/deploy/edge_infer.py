@@ -43,6 +43,7 @@ class Times(Foreign):
     decode: float
     preprocess: float
     inference: float
+    postprocess: float | None = None  # from outputs to the answer; an older release tells none
     paced: float = 0.0  # waited before it, for the board to stay cool enough
 
 

@@ -43,6 +43,10 @@ SAVE_SECONDS = 300.0
 BUSY_SECONDS = 60.0  # a board at work, or one that still boots, may leave its SSH server waiting
 READY_SECONDS = 600.0  # a machine that is busy with other things gives an emulator little
 TAIL_BYTES = 2000
+NVME = (
+    *("-blockdev", "driver=null-co,node-name=nvme,size=16777216"),
+    *("-device", "nvme,serial=lab,drive=nvme"),
+)
 
 
 class Power(StrEnum):
@@ -62,6 +66,9 @@ class Lab:
     docker: Path  # of the resources: board/ and lab/ there define disk and kernel
     disk_mb: int = 256
     cores: int | None = None  # None: as many as the board has
+    # An empty NVMe device, whose temperature the kernel reads as that of a real one. QEMU saves no
+    # state of it, so such a board boots from the beginning.
+    has_nvme: bool = False
 
     @property
     def disk(self) -> Path:
@@ -273,14 +280,15 @@ def _start(lab: Lab, argv: Sequence[str], out: IO[bytes]) -> "subprocess.Popen[b
 
 
 def _boot(lab: Lab, machine: Machine, *, log_writes: bool) -> LabBoard:
-    """Resume from the saved state. An interrupt leaves the board off."""
+    """Resume from the saved state, where that can be. An interrupt leaves the board off."""
     link, port = lab.folder / "state", _free_port()
     link.unlink(missing_ok=True)
     link.symlink_to(machine.state)
     if log_writes:
         lab.writes.write_bytes(b"")
     argv = [*machine.argv, "-serial", "stdio", "-monitor", "none"]
-    argv += ["-incoming", f"exec:cat {link.name}", *_devices(lab, port, log_writes=log_writes)]
+    argv += NVME if lab.has_nvme else ["-incoming", f"exec:cat {link.name}"]
+    argv += _devices(lab, port, log_writes=log_writes)
     with lab.console.open("wb") as console:
         qemu = _start(lab, argv, console)
     try:

@@ -13,6 +13,9 @@ PATTERNS = (
     "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq",
     "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq",
     *ZONES,
+    "sys/class/hwmon/hwmon*/name",
+    "sys/class/hwmon/hwmon*/temp[0-9]*_input",
+    "sys/class/hwmon/hwmon*/temp[0-9]*_label",
     "sys/class/thermal/thermal_zone*/trip_point_*_type",
     "sys/class/thermal/thermal_zone*/trip_point_*_temp",
     "sys/class/thermal/cooling_device*/type",
@@ -27,7 +30,7 @@ LIMITS = ("under-voltage", "clock capped", "throttled", "soft temperature limit"
 
 @dataclass(frozen=True, kw_only=True)
 class Zone:
-    """A thermal zone, °C; None: not there, or nothing that can be true."""
+    """A thermal zone, or a sensor of hwmon's, °C; None: not there, or nothing that can be true."""
 
     name: str
     celsius: float | None
@@ -57,21 +60,45 @@ def zones(files: BoardFiles) -> list[Zone]:
     ]
 
 
+def sensors(files: BoardFiles) -> list[Zone]:
+    """Those of hwmon that are no thermal zone: of an NVMe device, of a board's own chips."""
+    of_zones = {zone.name.replace("-", "_") for zone in zones(files)}  # as hwmon calls them
+    chips = [
+        (files.text(f"{match[1]}/name") or "hwmon", match[2], match[1])
+        for match in files.matches(r"(sys/class/hwmon/hwmon[0-9]+)/(temp[0-9]+)_input")
+    ]
+    return [
+        Zone(
+            name=f"{chip} {files.text(f'{folder}/{number}_label') or number}",
+            celsius=_celsius(files, f"{folder}/{number}_input"),
+            passive=None,
+            critical=None,
+        )
+        for chip, number, folder in chips
+        if chip not in of_zones
+    ]
+
+
 def hottest(files: BoardFiles) -> float | None:
-    """°C; None of a board that measures none."""
-    return max(
-        (zone.celsius for zone in zones(files) if zone.celsius is not None),
-        default=None,
-    )
+    """Of thermal zones, °C, or of hwmon where there is none; None of a board that measures none."""
+    of_zones = [zone.celsius for zone in zones(files) if zone.celsius is not None]
+    others = [sensor.celsius for sensor in sensors(files) if sensor.celsius is not None]
+    return max(of_zones or others, default=None)
+
+
+def _celsius(files: BoardFiles, path: str) -> float | None:
+    """None of what cannot be true."""
+    millidegrees = files.number(path, least=-(1 << 31), most=1 << 31)
+    low, high = SENSOR_C
+    if millidegrees is None or not low <= millidegrees / 1000 <= high:
+        return None
+    return millidegrees / 1000
 
 
 def _zone(files: BoardFiles, folder: str, name: str) -> Zone:
-    millidegrees = files.number(f"{folder}/temp", least=-(1 << 31), most=1 << 31)
-    low, high = SENSOR_C
-    is_true = millidegrees is not None and low <= millidegrees / 1000 <= high
     return Zone(
         name=files.text(f"{folder}/type") or name,
-        celsius=millidegrees / 1000 if millidegrees is not None and is_true else None,
+        celsius=_celsius(files, f"{folder}/temp"),
         passive=_trip(files, folder, ("passive",)),
         critical=_trip(files, folder, ("critical", "hot")),
     )

@@ -284,6 +284,7 @@ void set_result(Json entry, const Inferred& result, const Card& card) {
   ms.set("decode", round_ms(result.input.decode_ms));
   ms.set("preprocess", round_ms(result.input.preprocess_ms));
   ms.set("inference", round_ms(result.inference_ms));
+  ms.set("postprocess", round_ms(result.postprocess_ms));
   if (result.paced_ms > 0) ms.set("paced", round_ms(result.paced_ms));
 }
 

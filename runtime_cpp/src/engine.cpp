@@ -55,14 +55,18 @@ Result<Inferred> infer_tiles(Engine& engine, const std::string& path, Input inpu
     result.input.preprocess_ms += tile.preprocess_ms;
     auto outputs = run(engine, path, tile.values, result, beat);
     if (!outputs) return outputs.error();
+    const double start = now_ms();
     if (auto error = merger->add(*outputs, tile.placement)) return *error;
+    result.postprocess_ms += now_ms() - start;
     if (i != plan->middle()) continue;
     result.input.values = std::move(tile.values);
     result.input.placement = tile.placement;
     result.input.statistics = tile.statistics;
     result.outputs = std::move(*outputs);
   }
+  const double start = now_ms();
   result.answer = merger->answer();
+  result.postprocess_ms += now_ms() - start;
   return result;
 }
 
@@ -128,9 +132,11 @@ Result<Inferred> infer(Engine& engine, const std::string& path, Input input,
   auto outputs = run(engine, path, result.input.values, result, beat);
   if (!outputs) return outputs.error();
   result.outputs = *outputs;
+  const double start = now_ms();
   auto answer = make_answer(engine.card, std::move(*outputs), result.input.placement);
   if (!answer) return answer.error();
   result.answer = std::move(*answer);
+  result.postprocess_ms = now_ms() - start;
   return result;
 }
 

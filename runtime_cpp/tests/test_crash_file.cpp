@@ -69,6 +69,14 @@ void fill_the_disk() {
   std::abort();
 }
 
+void take_an_instruction_that_no_cpu_has() {
+#if defined(__x86_64__)
+  __asm__ volatile("ud2");
+#else
+  __asm__ volatile(".inst 0x00000000");
+#endif
+}
+
 void do_nothing() {}
 
 size_t count_of(const std::string& text, const std::string& part) {
@@ -94,6 +102,15 @@ TEST_CASE("a crash of a deployed release leaves a file that nobody else may read
   CHECK(contains(text, "\ncommand run\nrelease 0123456789abcdef\n"));
   CHECK(contains(text, "\nsignal 11 code 1 address 0000000"));
   CHECK(contains(text, "\n| ORT says: \"no kernel\"\n| in C:\\path\nend\n"));
+}
+
+TEST_CASE("an instruction that the CPU lacks leaves a file, too") {
+  const Deployed board;
+  CHECK(crash(board.release(), take_an_instruction_that_no_cpu_has) == 7);
+  const std::string text = content_of(board.folder.path("crashes/000000001.crash"));
+  CHECK(contains(text, "\ncommand run\nrelease 0123456789abcdef\n"));
+  CHECK(contains(text, "\nsignal 4 code "));
+  CHECK(contains(text, "\nend\n"));
 }
 
 TEST_CASE("the other threads of a crash are in its file") {

@@ -1,4 +1,9 @@
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmath>
+#include <csignal>
 #include <fstream>
 
 #include "edge/histograms.hpp"
@@ -107,6 +112,33 @@ TEST_CASE("half a line of a damaged file is left out") {
   const auto lines = deployed.lines();
   REQUIRE(lines.size() == 2);
   CHECK(lines[0] == "{\"a\":1}");
+}
+
+TEST_CASE("on a full disk the former file stays, and what came meanwhile is written later") {
+  const Deployed deployed;
+  const pid_t child = fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    Histograms histograms(deployed.release(), "watch");
+    histograms.add(with_brightness(9), 3600);
+    histograms.save();
+    const rlimit full{16, RLIM_INFINITY}, empty{RLIM_INFINITY, RLIM_INFINITY};
+    setrlimit(RLIMIT_FSIZE, &full);
+    histograms.add(with_brightness(9), 3601);
+    histograms.save();
+    const bool is_former = contains(content_of(deployed.folder.path("drift/histograms.jsonl")),
+                                    "\"end\":3600,\"images\":1,");
+    setrlimit(RLIMIT_FSIZE, &empty);
+    histograms.save();
+    _exit(is_former ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+  REQUIRE(deployed.lines().size() == 1);
+  CHECK(contains(deployed.lines()[0], "\"end\":3601,\"images\":2,"));
+  const auto files = std::filesystem::directory_iterator(deployed.folder.path("drift"));
+  CHECK(std::distance(begin(files), end(files)) == 1);  // nothing half written
 }
 
 TEST_CASE("outside of a deploy root nothing is kept") {

@@ -4,8 +4,11 @@ QEMU's user mode lets nobody trace. Two minutes on two cores:
 `pytest -m nightly tests/integration/test_board_tools.py`.
 """
 
+import json
 import random
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +21,14 @@ from edgewright.lab import machine as lab
 from edgewright.lab.machine import Lab
 from edgewright.lab.proof.small_releases import small_releases
 from edgewright.observe.bench.operators import OperatorBench
-from edgewright.observe.bench.report import Label
+from edgewright.observe.bench.report import BoardBench, Label
 from edgewright.observe.board_stream import Ending
 from edgewright.observe.debug.session import DebugReport
 from edgewright.observe.profile.report import ProfileReport
 from edgewright.observe.trace.session import TraceReport
 from tests import signing
 from tests.checkout import checkout
-from tests.unit.cli.test_cli import start
+from tests.unit.cli.test_cli import run, start
 
 pytestmark = pytest.mark.nightly
 
@@ -143,3 +146,33 @@ def test_operators_times_stand_beside_what_they_execute(
     assert report.counted_reason == "the release was not built on this machine"
     assert sum(each.nodes for each in report.operators) == len(report.nodes)
     assert report.nodes_ms <= report.inference_ms
+
+
+@pytest.mark.usefixtures("own_keys")
+def test_a_board_that_goes_in_the_middle_of_a_bench_is_told_and_measured_again(
+    som: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut() -> None:
+        with connect(lab.running(som).target) as ssh:
+            while ssh.run(["pidof", "edge-infer"]).returncode:
+                time.sleep(0.2)
+        lab.cut(som)
+
+    watcher = threading.Thread(target=cut)
+    watcher.start()
+    assert run("bench.board", *ON_BOARD, "--processes=500") == 3
+    watcher.join()
+
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "connection lost" in error["message"]
+    lab.up(som)
+    start("bench.board", *ON_BOARD, "--processes=6", "--runs=12", "--threads=1,4")
+    report = BoardBench.model_validate_json(capsys.readouterr().out)
+    (latency,) = report.latency
+    assert (latency.label, latency.ms.runs) == (Label.EMULATED, 72)
+    assert latency.ms.p95.value is not None
+    assert latency.ms.p99.reason == "72 runs; it needs 368"
+    assert {stage.name for stage in report.stages if stage.median_ms is not None} == {
+        *("decode", "preprocess", "inference", "postprocess")
+    }
+    assert report.boot_id

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.errors import TargetError
 from edgewright.deploy import install as deploy
 from edgewright.deploy import one_board, smoke
 from edgewright.deploy.edgectl import RefusedError
@@ -21,6 +22,8 @@ from edgewright.deploy.remote import Board, ConnectionLostError, connect
 from edgewright.fleet.bench.stand_in import program
 from edgewright.lab.proof import powercut
 from edgewright.observe import footprint
+from edgewright.observe.leaks.report import require_steady
+from edgewright.observe.leaks.soak import LEAST_SAMPLES, Soak
 from edgewright.release.manifest import Release
 from tests import signing
 from tests.boards import Watched, documents, make_release
@@ -167,6 +170,43 @@ def test_a_benchmark_ends_when_another_takes_over(
     assert ended.value.code == "infer_ended"
     assert "edge-infer bench was ended: another deployer took over" in str(ended.value)
     assert benchmarks(hangs) == []
+
+
+# Its benchmark goes on once it has told the time of an inference, and is deaf to SIGTERM.
+ENDLESS_BENCH = rb"""#!/bin/sh
+case "$*" in
+    bench*--runs\ 16) ;;
+    bench*) trap '' TERM; while :; do sleep 1; done ;;
+esac
+"""
+
+
+def test_a_soak_whose_line_is_cut_ends_with_what_it_has(
+    native_board: NativeBoard, make: Callable[..., Release]
+) -> None:
+    release = make("soaked", program(documents()).replace(b"#!/bin/sh\n", ENDLESS_BENCH))
+    root = release.manifest.deploy_root
+
+    def cut() -> None:
+        wait_until(lambda: sum(map(len, soak._series)) > LEAST_SAMPLES)
+        signal_sessions(native_board, signal.SIGKILL)
+
+    with connect(native_board.target) as board, connect(native_board.target) as second:
+        signing.install(board, release)
+        with pytest.raises(TargetError, match="the soak ended after"):  # noqa: SIM117
+            with one_board.current_release(board, root, deploy.this_user()) as subject:
+                soak = Soak(subject=subject, second=second, seconds=600, interval_s=0.02)
+                watcher = threading.Thread(target=cut)
+                watcher.start()
+                report = soak.run()
+                watcher.join()
+                require_steady(report)
+
+    assert report.cut is not None
+    memory = {resource.name: resource for resource in report.resources}["resident memory"]
+    assert report.samples > LEAST_SAMPLES
+    assert (memory.verdict, memory.first is None) == ("steady", False)
+    wait_until(lambda: not benchmarks(release), seconds=5)
 
 
 def bench(board: Board, release: Release) -> None:

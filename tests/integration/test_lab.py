@@ -23,6 +23,9 @@ from edgewright.lab import machine as lab
 from edgewright.lab import machine_image as lab_image
 from edgewright.lab.machine import Lab, Power
 from edgewright.lab.proof import small_releases as lab_release
+from edgewright.observe.bench.conditions import Gauge
+from edgewright.observe.doctor import facts
+from edgewright.observe.doctor.judge import judge
 from edgewright.release.manifest import Release
 from tests import signing
 from tests.checkout import ROOT, checkout
@@ -66,6 +69,25 @@ def test_a_power_cut_loses_the_page_cache_and_keeps_the_disk(som: Lab) -> None:
     assert said(som, "cat /opt/kept") == "kept"
     assert said(som, "cat /opt/lost") == ""
     assert said(som, "cat /proc/sys/kernel/random/boot_id") != first
+
+
+def test_a_sensor_of_the_kernel_s_tells_its_temperature(tmp_path: Path) -> None:
+    """QEMU's NVMe device says 50 °C, as far as Debian's kernel knows from a real one."""
+    profile = load_board("a53-som", checkout().boards)
+    board = Lab(profile=profile, folder=tmp_path, docker=DOCKER, has_nvme=True)
+    try:
+        with connect(lab.up(board).target) as ssh:
+            reading = Gauge(board=ssh).read()
+            checks = judge(facts.ask(ssh, profile.deploy.root), profile)
+    finally:
+        lab.down(board)
+
+    assert reading.temperature_c is not None
+    assert 40 < reading.temperature_c < 60
+    assert reading.power == ()  # not measured, and never zero
+    (heat,) = [check for check in checks if check.name.startswith("heat ")]
+    assert heat.name == "heat nvme Composite"
+    assert heat.found == f"{reading.temperature_c:.1f} °C"
 
 
 # The service

@@ -20,7 +20,6 @@ from edgewright.observe.board_files import BoardFiles, read_files
 
 SYSTEM = ("proc/loadavg", "proc/sys/kernel/osrelease", "proc/sys/kernel/random/boot_id")
 HWMON = (
-    "sys/class/hwmon/hwmon*/name",
     "sys/class/hwmon/hwmon*/power[0-9]*_input",
     "sys/class/hwmon/hwmon*/power[0-9]*_average",
     "sys/class/hwmon/hwmon*/power[0-9]*_label",

@@ -231,6 +231,7 @@ class Bench:
             inference_ms=tuple(counted),
             decode_ms=median(time.decode for time in times),
             preprocess_ms=median(time.preprocess for time in times),
+            postprocess_ms=_median_of([time.postprocess for time in times]),
             median_ms=median(counted),
             start=start,
             end=end,
@@ -404,12 +405,23 @@ def latencies(processes: Sequence[Process]) -> tuple[Latency, ...]:
 
 def stages(processes: Sequence[Process]) -> tuple[Stage, ...]:
     """Of processes of one label."""
+    postprocess = _median_of([process.postprocess_ms for process in processes])
     return (
         Stage(name="decode", median_ms=median(p.decode_ms for p in processes)),
         Stage(name="preprocess", median_ms=median(p.preprocess_ms for p in processes)),
         Stage(name="inference", median_ms=median(p.median_ms for p in processes)),
-        Stage(name="postprocess", median_ms=None, reason="edge-infer does not tell"),
+        Stage(
+            name="postprocess",
+            median_ms=postprocess,
+            reason="this release's edge-infer does not tell" if postprocess is None else None,
+        ),
     )
+
+
+def _median_of(times: Sequence[float | None]) -> float | None:
+    """None unless all are told."""
+    numbers = [time for time in times if time is not None]
+    return median(numbers) if len(numbers) == len(times) else None
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -30,6 +30,7 @@ class Process(Shown, Part):
     inference_ms: tuple[float, ...]  # after the warm-up, in their order
     decode_ms: float  # median of an image
     preprocess_ms: float  # likewise
+    postprocess_ms: float | None  # likewise; null: an older release does not tell
     median_ms: float  # of inference_ms
     start: Reading
     end: Reading

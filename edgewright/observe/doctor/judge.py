@@ -335,7 +335,7 @@ def _swap(health: Health) -> Iterator[Check]:
 
 
 def _thermal_zones(health: Health) -> Iterator[Check]:
-    zones = heat.zones(health.files)
+    zones = heat.zones(health.files) + heat.sensors(health.files)
     yield from map(_heat, zones)
     if not zones:
         yield Check(name="heat", grade=Grade.UNKNOWN, found=NOT_MEASURED)

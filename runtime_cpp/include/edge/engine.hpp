@@ -31,7 +31,8 @@ struct Inferred {
   std::vector<Tensor> outputs;  // in the card's order; likewise
   Answer answer;                // what the task makes of them
   double inference_ms = 0;
-  double paced_ms = 0;  // waited before it, so that the board stays cool enough
+  double paced_ms = 0;        // waited before it, so that the board stays cool enough
+  double postprocess_ms = 0;  // from outputs to the answer
 };
 
 /// Loads the network and the card that the release or the options name, and checks that they

@@ -63,6 +63,7 @@ class BenchBoard(StandIn):
         self.files, self._times = dict(files), times
         self.processes = 0
         self.usual_ms = 20.0
+        self.tells_postprocessing = True
         self.thermal: dict[str, Any] | None = None
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
@@ -92,6 +93,8 @@ class BenchBoard(StandIn):
             if not is_first_look:
                 inference = 95.0 if n == 0 else self._times(self, release, n)
             ms = {"decode": 1.5, "preprocess": 0.5, "inference": inference}
+            if self.tells_postprocessing:
+                ms["postprocess"] = 0.25
             results.append({"image": images[n], "class": "ok", "index": 0, "ms": ms})
         answer = {"version": 1, "command": "run", "model": "small", "load_ms": 31.5}
         return answer | {"threads": threads, "results": results, "thermal": self.thermal}
@@ -137,7 +140,7 @@ def test_figures_are_given_as_far_as_the_runs_support_them(
         "decode": 1.5,
         "preprocess": 0.5,
         "inference": 24.5,
-        "postprocess": None,
+        "postprocess": 0.25,
     }
     assert report.load_ms.median == 31.5
     assert report.peak_rss_kb == 30000
@@ -150,6 +153,18 @@ def test_figures_are_given_as_far_as_the_runs_support_them(
         "latency, measured": Verdict.PASSED,
     }
     require_good(report)
+
+
+def test_a_stage_that_an_older_release_does_not_tell_is_null_and_says_why(
+    releases: tuple[Release, Release],
+) -> None:
+    board = BenchBoard(SYSTEM | SENSORS)
+    board.tells_postprocessing = False
+
+    stage = bench_of(board, releases[0]).run().stages[-1]
+
+    assert (stage.name, stage.median_ms) == ("postprocess", None)
+    assert stage.reason == "this release's edge-infer does not tell"
 
 
 @pytest.mark.parametrize(
@@ -297,6 +312,31 @@ def test_sensors_are_read_below_another_folder_by_the_board_s_own_shell(tmp_path
     assert reading.load is not None  # of the real /proc
 
 
+NVME = {
+    "sys/class/hwmon/hwmon1/name": "nvme",
+    "sys/class/hwmon/hwmon1/temp1_input": "36850",
+    "sys/class/hwmon/hwmon1/temp1_label": "Composite",
+}
+OF_ZONE = {"sys/class/hwmon/hwmon2/name": "soc", "sys/class/hwmon/hwmon2/temp1_input": "52000"}
+
+
+@pytest.mark.parametrize(
+    ("files", "celsius"),
+    [
+        (NVME, 36.85),
+        (SENSORS | NVME, 51.0),  # the hottest zone is the processor's
+        (NVME | {"sys/class/hwmon/hwmon1/temp1_input": "999999"}, None),
+        (NVME | OF_ZONE, 52.0),
+    ],
+)
+def test_a_board_without_zones_has_the_temperature_of_its_chips(
+    files: dict[str, str], celsius: float | None
+) -> None:
+    lines = "\n".join(f"{path} {text}" for path, text in files.items())
+
+    assert reading_of(parse_files(lines), 0.0).temperature_c == celsius
+
+
 def pair_times(ratio: float) -> Callable[[BenchBoard, str, int], float]:
     """One release takes `ratio` times as long as the other; processes differ by 1 %."""
 
@@ -345,6 +385,7 @@ def a_process(ms: float, label: Label = Label.MEASURED) -> Process:
         inference_ms=(ms,),
         decode_ms=1,
         preprocess_ms=1,
+        postprocess_ms=1,
         median_ms=ms,
         start=reading,
         end=reading,

@@ -233,6 +233,22 @@ def test_a_board_that_is_unfit_is_told(
     assert [check.grade for check in checks if check.name == name] == [grade]
 
 
+def test_chips_tell_their_heat_once_beside_the_zones(tmp_path: Path) -> None:
+    chips: dict[str, str | None] = {
+        "sys/class/hwmon/hwmon0/name": "cpu_thermal",  # the zone again
+        "sys/class/hwmon/hwmon0/temp1_input": "48500",
+        "sys/class/hwmon/hwmon1/name": "nvme",
+        "sys/class/hwmon/hwmon1/temp1_input": "36850",
+        "sys/class/hwmon/hwmon1/temp1_label": "Composite",
+    }
+
+    checks = judge(health_of(tmp_path, chips), A53)
+
+    heats = {check.name: check.found for check in checks if check.name.startswith("heat")}
+    assert sorted(heats) == ["heat cpu-thermal", "heat nvme Composite"]
+    assert heats["heat nvme Composite"] == "36.9 °C"
+
+
 def test_releases_and_a_host_key_in_memory_are_gone_after_the_next_start(tmp_path: Path) -> None:
     in_memory = (
         Mount(point="/", kind="ext4", options=("rw",)),
@@ -260,6 +276,16 @@ def test_a_clock_is_compared_with_this_machine_s(
     (clock,) = [check for check in checks if check.name == "clock"]
     assert clock.grade == grade
     assert words in clock.found
+
+
+@pytest.mark.parametrize(("free", "grade"), [("40", "broken"), ("1500", "risk"), ("90000", "well")])
+def test_few_inodes_are_told_though_there_is_space(free: str, grade: str) -> None:
+    lines = f"inodes /dev/mmcblk0p2 100000 4000 {free} 96% /"
+
+    checks = judge(parse_health(lines, SURVEY, BoardFiles({}), asked=(0, 0)), A53)
+
+    (inodes,) = [check for check in checks if check.name == "inodes"]
+    assert inodes.grade == grade
 
 
 def test_a_board_that_says_nothing_is_not_taken_for_well() -> None:
