@@ -193,15 +193,15 @@ def test_a_soak_whose_line_is_cut_ends_with_what_it_has(
 
     with connect(native_board.target) as board, connect(native_board.target) as second:
         signing.install(board, release)
-        with pytest.raises(TargetError, match="the soak ended after"):  # noqa: SIM117
-            with one_board.current_release(board, root, deploy.this_user()) as subject:
-                soak = Soak(subject=subject, second=second, seconds=600, interval_s=0.02)
-                watcher = threading.Thread(target=cut)
-                watcher.start()
-                report = soak.run()
-                watcher.join()
-                require_steady(report)
+        with one_board.current_release(board, root, deploy.this_user()) as subject:
+            soak = Soak(subject=subject, second=second, seconds=600, interval_s=0.02)
+            watcher = threading.Thread(target=cut)
+            watcher.start()
+            report = soak.run()
+            watcher.join()
 
+    with pytest.raises(TargetError, match="the soak ended after"):
+        require_steady(report)
     assert report.cut is not None
     memory = {resource.name: resource for resource in report.resources}["resident memory"]
     assert report.samples > LEAST_SAMPLES

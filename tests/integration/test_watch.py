@@ -4,7 +4,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,14 @@ Start = Callable[..., Service]
 def start(builder: DockerBuilder, host_build: Path, tmp_path: Path) -> Iterator[Start]:
     names: list[str] = []
 
-    def one(*options: str) -> Service:
+    def one(*options: str, docker: Sequence[str] = ()) -> Service:
         for folder in ("in", "out"):
             (tmp_path / folder).mkdir(exist_ok=True)
         model = toy_model(tmp_path / "model", 1, 8, 8)
         name = f"edgewright-watch-{tmp_path.name}-{len(names)}"
         names.append(name)
         argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{ROOT}:{ROOT}"]
-        argv += ["--volume", f"{tmp_path}:{tmp_path}", builder.image]
+        argv += ["--volume", f"{tmp_path}:{tmp_path}", *docker, builder.image]
         argv += [str(host_build / "edge-infer"), "watch", "--model", str(model)]
         argv += ["--in", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
         process.check([*argv, "--heartbeat", str(tmp_path / "beat"), *options])
@@ -185,6 +185,30 @@ def test_images_wait_while_nobody_takes_the_results(start: Start) -> None:
     (service.folder / "out" / "1.png.json").unlink()
 
     service.result("3.png")
+
+
+def test_on_a_full_disk_images_wait_for_room_and_none_is_lost(start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    service = start(docker=["--tmpfs", f"{out}:size=8k"])  # two results
+
+    def results() -> set[str]:
+        argv = ["docker", "exec", service.name, "sh", "-c", f"ls {out}"]
+        return {*process.check(argv).stdout.split()}
+
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    for name in names:
+        service.drop(name, gray(10))
+    wait_for(lambda: len(results()) == 2)
+    logs = ["docker", "logs", service.name]
+    wait_for(lambda: f"{out}: No space left on device" in process.check(logs).stderr)
+    first = results()
+    waiting = [path.name for path in (tmp_path / "in").iterdir()]
+    assert len(waiting) == 2
+
+    process.check(["docker", "exec", service.name, "sh", "-c", f"rm {out}/*"])
+    wait_for(lambda: not [*(tmp_path / "in").iterdir()])
+    assert first | results() == {f"{name}.json" for name in names}
+    assert service.end() == 0
 
 
 def test_a_killed_program_loses_no_image(start: Start) -> None:
