@@ -26,8 +26,8 @@ constexpr size_t main_bytes = 1024;            // of main's own frame, for the c
 constexpr size_t other_stack_bytes = 8 << 10;  // measured: 2 KiB lead to a worker's first function
 
 constexpr const char* fifo_name = "samples";
-constexpr int fifo_bytes = 1 << 20;  // as many as a user may ask for
-constexpr int most_bytes = 64 << 10;   // of one sample, more than any has
+constexpr int fifo_bytes = 1 << 20;   // as many as a user may ask for
+constexpr int most_bytes = 64 << 10;  // of one sample, more than any has
 
 int file = -1;
 int room = 0;  // bytes that the FIFO holds; 0: it is another kind of file, which may make us wait

@@ -200,7 +200,7 @@ def test_on_a_full_disk_images_wait_for_room_and_none_is_lost(start: Start, tmp_
         service.drop(name, gray(10))
     wait_for(lambda: len(results()) == 2)
     logs = ["docker", "logs", service.name]
-    wait_for(lambda: f"{out}: No space left on device" in process.check(logs).stderr)
+    wait_for(lambda: f"{out}: no space left on device" in process.check(logs).stderr)
     first = results()
     waiting = [path.name for path in (tmp_path / "in").iterdir()]
     assert len(waiting) == 2
