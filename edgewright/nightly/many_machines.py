@@ -8,7 +8,7 @@ of their inputs, so a claim with a lease is all that takes.
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -134,8 +134,10 @@ class ManyMachines:
             workers = self._ledger.workers(self.begun.night)
             if not workers:
                 return
-            if waits_for != (waits_for := _words(workers.items())):
-                self._progress.note(f"waits for {waits_for}")
+            others = ", ".join(f"{worker or 'nobody'} ({n})" for worker, n in workers.items())
+            if others != waits_for:
+                waits_for = others
+                self._progress.note(f"waits for cells of {others}")
             time.sleep(min(LOOK_S, self._ledger.lease_s / 4))
 
     def holds(self, cell: Cell) -> bool:
@@ -186,7 +188,3 @@ class ManyMachines:
         for past in self._ledger.past(self._nights):
             history.write_past(self._folder, past)
         return report
-
-
-def _words(workers: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{count} cells of {worker or 'nobody'}" for worker, count in workers)

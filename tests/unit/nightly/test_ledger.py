@@ -4,6 +4,7 @@ The fixtures `database` and `opener` tell which.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -16,12 +17,12 @@ from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.tables import NIGHT_CELLS, NIGHT_LOGS, NIGHT_STEPS, NIGHTS
 from edgewright.nightly import history, many_machines, night
 from edgewright.nightly.ledger import NightLedger
-from edgewright.nightly.report import NightReport
+from edgewright.nightly.report import NightReport, cell_report
 from edgewright.nightly.settings import Publishing
 from edgewright.nightly.steps import Result
 from tests.ledger_machine import Open
 from tests.night_machine import LEASE_S, TERMS, NightMachine
-from tests.unit.nightly.nights import NAMES, Nights, Steps, nights_in
+from tests.unit.nightly.nights import NAMES, Nights, Notes, Steps, nights_in
 
 WORKS = 2 * 2 * len(NAMES)
 
@@ -187,6 +188,30 @@ def test_one_whose_cell_another_took_over_stops_there(
     assert "a53-som, one: another machine has taken it over" in first.notes.lines
 
 
+def test_it_waits_for_the_cells_of_others_and_says_so(
+    steps: Steps, first: Nights, ledger: NightLedger
+) -> None:
+    terms = many_machines.terms_of(first.request, first.cells)
+    claim = ledger.claim(ledger.join_or_begin(terms).name, "other", "rpi2")
+    assert claim is not None
+    ended = cell_report(claim.board, claim.model, [])
+
+    class Finishing(Notes):
+        def note(self, text: str) -> None:
+            super().note(text)
+            if claim and text.startswith("waits for"):
+                assert ledger.finish(claim, ended, [])
+
+    waiting = replace(first, notes=Finishing())
+    report = waiting.share(ledger)
+
+    assert [line for line in waiting.notes.lines if "waits" in line] == [
+        "waits for cells of other (1)"
+    ]
+    assert ended in report.cells
+    assert steps.taken.total() == WORKS - len(NAMES)
+
+
 def test_a_log_of_another_machine_is_there(
     steps: Steps,
     first: Nights,
@@ -325,6 +350,6 @@ def test_a_ledger_that_does_not_answer_ends_the_night_here(
 
 def test_a_store_that_other_machines_lack_is_refused(first: Nights, ledger: NightLedger) -> None:
     chosen = first.request.settings.model_copy(update={"publish": Publishing(store="store")})
-    request = first.request.__class__(**{**vars(first.request), "settings": chosen})
+    request = replace(first.request, settings=chosen)
     with pytest.raises(UserError, match="is a folder of this workspace"):
         many_machines.join(request, first.cells, ledger, first.notes)
