@@ -209,14 +209,3 @@ def test_a_release_that_leaks_is_stopped_by_what_its_inferences_leave_on_the_hea
     ended = rollout(build("leaks", resources=leaking))
 
     require_taken_back(ended, "leak", fleet, former)
-
-
-def test_a_sound_release_comes_to_all_boards_through_the_same_gates(
-    rollout: Callable[[str], Ended], build: Build, fleet: Fleet, former: str
-) -> None:
-    release = build("sound", channels=5)
-    ended = rollout(release)
-
-    assert ended.exit_code == ExitCode.OK
-    assert {*ended.words.values()} == {"yes"}
-    assert {*fleet.current().values()} == {release}
