@@ -40,7 +40,7 @@ unsure_images = 48
 IN, OUT = "/var/spool/edgewright/in", "/var/spool/edgewright/out"
 # Ends as a service is ended, which writes its histograms; its supervisor starts it again.
 RESTART = r"""kill "$(sed 's/.*"pid":\([0-9]*\).*/\1/' /run/edgewright/heartbeat)" """
-NORMAL, DARK = 60, 150  # images
+NORMAL = DARK = 52  # images: a verdict takes 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Line:
 
     def judged(self, count: int) -> None:
         """Waits for so many results, fetches them, and has the service write what it counted."""
-        wait_until(lambda: self.results() >= count, seconds=1200)
+        wait_until(lambda: self.results() >= count, seconds=1800)
         self.board.script(f"rm -f {OUT}/*.json; {RESTART}")
         wait_until(lambda: self.board.script(f"ls {OUT}").raw == b"")
         time.sleep(5)  # until the supervisor has noticed
@@ -94,6 +94,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         try:
             target = emulate.running(instance()).target
             with connect(target) as board:
+                wait_until(lambda: board.run(["ls", IN]).returncode == 0)  # the service made it
                 yield Line(board=board, folder=folder)
         finally:
             start("emulate.down", BOARD)
@@ -131,7 +132,7 @@ def test_what_moves_on_a_line_is_told_over_ssh_and_its_images_train_a_network(
     assert unchanged.newest.images == len(normal)
 
     began = int(float(line.board.check(["date", "+%s"]).stdout))
-    line.give(dark, light=0.7)
+    line.give(dark, light=0.5)
     line.judged(len(dark))
     moved = {one.name: one for one in drift(capsys, 4).statistics if one.verdict == "moved"}
     assert moved["brightness"].newest < moved["brightness"].reference
