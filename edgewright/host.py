@@ -218,6 +218,12 @@ TEST_NEEDS = (
         packages=("diffoscope-minimal",),
     ),
     Need(
+        name="gdb-multiarch",
+        why="tests stop a board's program in its preprocessing",
+        problem=_missing_program("gdb-multiarch"),
+        packages=("gdb-multiarch",),
+    ),
+    Need(
         name="redis-server",
         why="tests share compiled objects by a real one",
         problem=_missing_program("redis-server"),
