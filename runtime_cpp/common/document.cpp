@@ -71,9 +71,12 @@ Json Json::append() {
   return Json(document_, yyjson_mut_arr_add_obj(document_, value_));
 }
 
-Document::Document(const std::string& command)
-    : document_(yyjson_mut_doc_new(nullptr)), root_(yyjson_mut_obj(document_.get())) {
+Document::Document(yyjson_mut_doc* document)
+    : document_(document), root_(yyjson_mut_obj(document)) {
   yyjson_mut_doc_set_root(document_.get(), root_);
+}
+
+Document::Document(const std::string& command) : Document(yyjson_mut_doc_new(nullptr)) {
   top().set("version", int64_t{1});
   if (command.empty()) {
     top().set_null("command");
@@ -83,10 +86,9 @@ Document::Document(const std::string& command)
 }
 
 std::string Document::text() const {
-  char* written = yyjson_mut_write(document_.get(), YYJSON_WRITE_NEWLINE_AT_END, nullptr);
-  const std::string text = written != nullptr ? written : "";
-  std::free(written);
-  return text;
+  const std::unique_ptr<char, void (*)(void*)> written(
+      yyjson_mut_write(document_.get(), YYJSON_WRITE_NEWLINE_AT_END, nullptr), std::free);
+  return written ? written.get() : "";
 }
 
 void set_error(Json object, const Error& error) {

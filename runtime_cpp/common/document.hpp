@@ -36,14 +36,18 @@ class Json {
   yyjson_mut_val* value_;
 };
 
-/// The one JSON document of a run: {"version": 1, "command": …, …}.
+/// A JSON document; the one of a run is {"version": 1, "command": …, …}.
 class Document {
  public:
   explicit Document(const std::string& command);
+  /// Without anything in it. What the allocator does not grant is left out, as it is there.
+  explicit Document(const yyjson_alc& allocator) : Document(yyjson_mut_doc_new(&allocator)) {}
   Json top() { return Json(document_.get(), root_); }
   std::string text() const;  // on one line, ends in a newline
 
  private:
+  explicit Document(yyjson_mut_doc* document);
+
   struct Deleter {
     void operator()(yyjson_mut_doc* document) const { yyjson_mut_doc_free(document); }
   };

@@ -172,6 +172,13 @@ Card read_card(Fields top) {
   return card;
 }
 
+Result<Card> card_of(const std::string& name, const JsonFile& document) {
+  std::vector<std::string> problems;
+  Card card = read_card(Fields(yyjson_doc_get_root(document.get()), "", problems));
+  if (problems.empty()) return card;
+  return defects(name, "card_invalid", problems, "use the card that was made with the model");
+}
+
 }  // namespace
 
 size_t count_values(const std::vector<int64_t>& shape) {
@@ -188,11 +195,12 @@ size_t Card::values() const {
 
 Result<Card> load_card(const std::string& path) {
   const auto document = read_json(path, "card_missing", "card_invalid");
-  if (!document) return document.error();
-  std::vector<std::string> problems;
-  Card card = read_card(Fields(yyjson_doc_get_root(document->get()), "", problems));
-  if (problems.empty()) return card;
-  return defects(path, "card_invalid", problems, "use the card that was made with the model");
+  return document ? card_of(path, *document) : document.error();
+}
+
+Result<Card> parse_card(const std::string& name, const char* text, size_t size) {
+  const auto document = parse_json(name, text, size, "card_invalid");
+  return document ? card_of(name, *document) : document.error();
 }
 
 }  // namespace edge

@@ -9,8 +9,6 @@
 namespace edge {
 namespace {
 
-constexpr size_t max_json_bytes = 1u << 20;
-
 // yyjson's own tests are inline functions; these have an address and one signature.
 bool is_object(yyjson_val* value) {
   return yyjson_is_obj(value);
@@ -33,16 +31,21 @@ bool is_number(yyjson_val* value) {
 Result<JsonFile> read_json(const std::string& path, const char* missing, const char* invalid) {
   const auto bytes = read_file(path, {Exit::card, missing, invalid, max_json_bytes});
   if (!bytes) return bytes.error();
+  return parse_json(path, reinterpret_cast<const char*>(bytes->data.get()), bytes->size, invalid);
+}
+
+Result<JsonFile> parse_json(const std::string& name, const char* text, size_t size,
+                            const char* invalid) {
   yyjson_read_err fault{};
-  auto* text = reinterpret_cast<char*>(bytes->data.get());
-  JsonFile document(yyjson_read_opts(text, bytes->size, 0, nullptr, &fault));
+  // Read-only without the flag for reading in place.
+  JsonFile document(yyjson_read_opts(const_cast<char*>(text), size, 0, nullptr, &fault));
   if (!document) {
-    return Error{Exit::card, invalid, path,
-                 format("is not JSON (%s at byte %zu of %zu)", fault.msg, fault.pos, bytes->size),
+    return Error{Exit::card, invalid, name,
+                 format("is not JSON (%s at byte %zu of %zu)", fault.msg, fault.pos, size),
                  "copy the model's folder again"};
   }
   if (yyjson_is_obj(yyjson_doc_get_root(document.get()))) return document;
-  return Error{Exit::card, invalid, path, "is not a JSON object", "copy the model's folder again"};
+  return Error{Exit::card, invalid, name, "is not a JSON object", "copy the model's folder again"};
 }
 
 void Fields::reject(const char* key, const std::string& problem) {

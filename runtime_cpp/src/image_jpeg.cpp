@@ -1,6 +1,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <vector>
 // jpeglib.h needs size_t and FILE to be known.
 #include <jerror.h>
@@ -130,10 +131,11 @@ std::optional<Error> decode_with(Decoder& decoder, const Encoded& encoded, Rows&
 
 std::optional<Error> decode_jpeg(const Encoded& encoded, Rows& rows) {
   Decoder decoder{};
+  // Also where `rows` ends by an exception, in a library that is compiled with them.
+  const std::unique_ptr<jpeg_decompress_struct, void (*)(j_decompress_ptr)> owned(
+      &decoder.jpeg, jpeg_destroy_decompress);
   prepare(decoder, encoded);
-  auto error = decode_with(decoder, encoded, rows);
-  jpeg_destroy_decompress(&decoder.jpeg);
-  return error;
+  return decode_with(decoder, encoded, rows);
 }
 
 }  // namespace edge

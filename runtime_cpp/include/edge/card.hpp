@@ -136,4 +136,7 @@ Tiling read_tiling(Fields fields, TaskKind task, const Fit& fit);
 /// All defects of a card are told at once.
 Result<Card> load_card(const std::string& path);
 
+/// Of text that is in memory; `name` is for messages.
+Result<Card> parse_card(const std::string& name, const char* text, size_t size);
+
 }  // namespace edge

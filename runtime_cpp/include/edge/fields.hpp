@@ -11,14 +11,20 @@
 
 namespace edge {
 
+constexpr size_t max_json_bytes = 1u << 20;
+
 struct JsonDeleter {
   void operator()(yyjson_doc* document) const { yyjson_doc_free(document); }
 };
 using JsonFile = std::unique_ptr<yyjson_doc, JsonDeleter>;
 
-/// Reads a JSON file of at most 1 MiB whose top is an object.
+/// Reads a JSON file of at most 1 MiB (`max_json_bytes`) whose top is an object.
 /// `missing` and `invalid` are the codes of the two ways in which that can go wrong.
 Result<JsonFile> read_json(const std::string& path, const char* missing, const char* invalid);
+
+/// Of text that is in memory; `name` is for messages.
+Result<JsonFile> parse_json(const std::string& name, const char* text, size_t size,
+                            const char* invalid);
 
 /// A JSON object that is read field by field. Each defect is noted, none stops the reading,
 /// so that one run tells all of them. A getter that finds a defect returns an empty value.

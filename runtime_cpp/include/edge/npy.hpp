@@ -6,7 +6,7 @@
 #include "common/result.hpp"
 #include "edge/file.hpp"
 #include "edge/preprocess.hpp"
-#include "edge/session.hpp"
+#include "edge/tensor.hpp"
 
 namespace edge {
 

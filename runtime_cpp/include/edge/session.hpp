@@ -10,6 +10,7 @@
 #include "common/result.hpp"
 #include "edge/card.hpp"
 #include "edge/file.hpp"
+#include "edge/tensor.hpp"
 
 namespace edge {
 
@@ -18,12 +19,6 @@ struct TensorInfo {
   std::string name;
   std::string type;            // "float", or "other": edge-infer feeds and reads nothing else
   std::vector<int64_t> shape;  // -1 where it is not fixed
-};
-
-/// An output, of a shape that has no open size.
-struct Tensor {
-  std::vector<int64_t> shape;
-  std::vector<float> values;
 };
 
 struct SessionOptions {

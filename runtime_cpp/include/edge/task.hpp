@@ -10,7 +10,7 @@
 #include "edge/fields.hpp"
 #include "edge/mask.hpp"
 #include "edge/placement.hpp"
-#include "edge/session.hpp"
+#include "edge/tensor.hpp"
 
 namespace edge {
 
