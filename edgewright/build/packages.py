@@ -25,12 +25,15 @@ from edgewright.build.supply import Network, Supply
 
 SHARED = "shared"  # Conan's name for the remote of edgewright.toml
 _ADD_REMOTE = f'conan remote add --force {SHARED} "$1"; shift; '
-SOURCES, PROGRAMS = "debian-source", "program"  # what recipes share
+# What recipes share.
+SOURCES, PROGRAMS, SDK_LIBRARIES = "debian-source", "program", "sdk-library"
+SHARED_RECIPES = (SOURCES, PROGRAMS, SDK_LIBRARIES)
 # In the order in which they are built: libspng is linked with zlib.
 LIBRARIES = ("zlib", "libjpeg-turbo", "libspng", "yyjson")
 XNNPACK = "xnnpack"
 RUNTIME = RUNTIME_RECIPE
 SDK = "onnxruntime-sdk"
+LIBEDGE = "libedge"
 PROGRAM = "edge-infer"
 EDGECTL = "edgectl"
 EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
@@ -39,7 +42,7 @@ EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name 
     "yyjson": ("yyjson", "yyjson"),
     "zstd": ("libzstd", "zstd"),
 }
-RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, SDK, PROGRAM, *EDGECTL_LIBRARIES, EDGECTL)
+RECIPES = (*LIBRARIES, XNNPACK, RUNTIME, SDK, LIBEDGE, PROGRAM, *EDGECTL_LIBRARIES, EDGECTL)
 
 
 class Package(Part):
@@ -112,15 +115,36 @@ def steps(inputs: PackageInputs) -> list[PackageStep]:
 
 
 def sdk_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
-    """The packages of an SDK in build order; its shared library needs no newer glibc than that."""
+    """The packages of an SDK in build order; its libraries need no newer glibc than that."""
     recipes = inputs.resources.recipes
+    shared = (recipes / PROGRAMS, recipes / SDK_LIBRARIES)
     sdk = PackageStep(
         name=SDK,
-        sources=(recipes / SDK, recipes / PROGRAMS),
+        sources=(recipes / SDK, *shared),
         needs=(*_provider(inputs), RUNTIME),
         options={**_runtime_options(inputs), f"{SDK}/*:libc_floor": libc_floor},
     )
-    return [*_runtime_steps(inputs), sdk]
+    return [*_runtime_steps(inputs), sdk, *_libedge_steps(inputs, libc_floor, shared)]
+
+
+def _libedge_steps(
+    inputs: PackageInputs, libc_floor: str, shared: tuple[Path, ...]
+) -> list[PackageStep]:
+    """Its libraries once more, for a shared library; no model goes into any of it."""
+    recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
+    options = {f"{name}/*:fPIC": "True" for name in LIBRARIES}
+    libedge = PackageStep(
+        name=LIBEDGE,
+        sources=(
+            recipes / LIBEDGE,
+            *shared,
+            program / "CMakeLists.txt",
+            *(program / part for part in ("cmake", "common", "include", "library", "src")),
+        ),
+        needs=LIBRARIES,
+        options={**options, f"{LIBEDGE}/*:libc_floor": libc_floor},
+    )
+    return [*(replace(library(name, recipes), options=options) for name in LIBRARIES), libedge]
 
 
 def _runtime_steps(inputs: PackageInputs) -> list[PackageStep]:
@@ -287,7 +311,7 @@ def _share(package: Package, inputs: PackageInputs, log: Path, on_line: LineSink
 
 def _exported(step: PackageStep, inputs: PackageInputs) -> list[str]:
     recipes = inputs.resources.recipes
-    return [str(inputs.builder.path(recipes / name)) for name in (SOURCES, PROGRAMS, *step.needs)]
+    return [str(inputs.builder.path(recipes / name)) for name in (*SHARED_RECIPES, *step.needs)]
 
 
 def _graph_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
@@ -364,7 +388,7 @@ def write_pkg_config(
 def write_lock(resources: Resources, builder: Builder, log: Path) -> None:
     """Write `recipes/conan.lock`: the one version of every recipe that a build may use."""
     refs = sorted(f"{name}/{_version(resources.recipes / name)}" for name in RECIPES)
-    shared = [f"{name}/{_version(resources.recipes / name)}" for name in (SOURCES, PROGRAMS)]
+    shared = [f"{name}/{_version(resources.recipes / name)}" for name in SHARED_RECIPES]
     argv = ["conan", "lock", "add", *(f"--requires={ref}" for ref in refs)]
     argv += [f"--python-requires={ref}" for ref in shared]
     argv += [f"--lockfile-out={builder.path(resources.lockfile)}"]

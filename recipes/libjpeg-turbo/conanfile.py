@@ -19,6 +19,8 @@ class LibjpegTurbo(ConanFile):
     description = "JPEG decoder"
     python_requires = "debian-source/1.0"
     python_requires_extend = "debian-source.CMakeLibrary"
+    options = {"fPIC": [True, False]}
+    default_options = {"fPIC": False}
     licence_file = "LICENSE.md"
     cmake_options = {
         "BUILD": "edgewright",  # in place of the day, which would make other bytes of it

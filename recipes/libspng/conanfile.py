@@ -9,6 +9,8 @@ class Libspng(ConanFile):
     python_requires = "debian-source/1.0"
     python_requires_extend = "debian-source.CMakeLibrary"
     requires = "zlib/1.3.1"
+    options = {"fPIC": [True, False]}
+    default_options = {"fPIC": False}
     cmake_options = {"BUILD_EXAMPLES": False, "SPNG_SHARED": False}
 
     def package_info(self):

@@ -8,6 +8,8 @@ class Yyjson(ConanFile):
     description = "JSON reader and writer"
     python_requires = "debian-source/1.0"
     python_requires_extend = "debian-source.CMakeLibrary"
+    options = {"fPIC": [True, False]}
+    default_options = {"fPIC": False}
     cmake_options = {
         "YYJSON_DISABLE_FAST_FP_CONV": True,  # tables of 70 KB; printf serves
         "YYJSON_DISABLE_UTILS": True,

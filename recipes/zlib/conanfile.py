@@ -9,6 +9,8 @@ class Zlib(ConanFile):
     description = "Inflate, for PNG; CRC-32, for models"
     python_requires = "debian-source/1.0"
     python_requires_extend = "debian-source.CMakeLibrary"
+    options = {"fPIC": [True, False]}
+    default_options = {"fPIC": False}
     cmake_options = {
         "ZLIB_BUILD_EXAMPLES": False,
         "SKIP_INSTALL_FILES": True,

@@ -344,18 +344,20 @@ def version_of(name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("program", [packages.PROGRAM, packages.EDGECTL])
+@pytest.mark.parametrize("program", [packages.PROGRAM, packages.EDGECTL, packages.LIBEDGE])
 def test_a_program_is_made_of_the_folders_that_its_key_names(program: str) -> None:
     """A folder in only one of the two lists would be missing, or change nothing."""
     recipe = ast.parse((RECIPES / program / "conanfile.py").read_text())
     texts = [node.value for node in ast.walk(recipe) if isinstance(node, ast.Constant)]
     exported = {text[:-2] for text in texts if isinstance(text, str) and text.endswith("/*")}
+    exported -= {"tree"}  # the recipe's own
     resources, nothing = checkout().resources, Path("/nonexistent")
     local = container.LocalBuilder(workspace=nothing, cache=nothing)
     inputs = packages.PackageInputs(
         resources=resources, builder=local, conan_profile=nothing, jobs=1, logs=nothing
     )
-    [step] = [step for step in packages.steps(inputs) if step.name == program]
+    steps = [*packages.steps(inputs), *packages.sdk_steps(inputs, "2.31")]
+    step = next(step for step in steps if step.name == program)
     keyed = {
         path.relative_to(resources.runtime_cpp).parts[0]
         for path in step.sources
@@ -363,6 +365,12 @@ def test_a_program_is_made_of_the_folders_that_its_key_names(program: str) -> No
     }
 
     assert {text for text in exported if "/" not in text} == keyed
+
+
+def test_libedge_s_header_has_the_version_of_its_recipe() -> None:
+    header = checkout().resources.runtime_cpp / "include" / "edge" / "edge.h"
+
+    assert f'#define EDGE_LIBRARY_VERSION "{version_of(packages.LIBEDGE)}"' in header.read_text()
 
 
 SYMBOLS = """\
@@ -385,7 +393,7 @@ SYMBOLS = """\
 def test_a_stub_has_each_symbol_in_the_newest_version_of_its_time(
     floor: str, exp: tuple[int, ...]
 ) -> None:
-    symbols = loaded("stubs", packages.SDK).symbols_at(SYMBOLS, floor)
+    symbols = loaded("stubs", packages.SDK_LIBRARIES).symbols_at(SYMBOLS, floor)
 
     assert symbols["exp"] == (exp, None)
     assert symbols["memcpy"] == ((2, 4), None)
@@ -395,7 +403,7 @@ def test_a_stub_has_each_symbol_in_the_newest_version_of_its_time(
 
 
 def test_a_stub_defines_its_symbols_under_their_versions() -> None:
-    stubs = loaded("stubs", packages.SDK)
+    stubs = loaded("stubs", packages.SDK_LIBRARIES)
     symbols = stubs.symbols_at(SYMBOLS, "2.31")
 
     assert stubs.version_script(symbols) == (

@@ -77,10 +77,10 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
     monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("EDGEWRIGHT_DEBIAN_MIRROR", "http://mirror.test/debian")
     resources = workspace_at(tmp_path).resources
-    for name in (*packages.RECIPES, packages.SOURCES, packages.PROGRAMS):
+    for name in (*packages.RECIPES, *packages.SHARED_RECIPES):
         (resources.recipes / name).mkdir(parents=True)
         (resources.recipes / name / "conanfile.py").write_text(f"# {name}\n")
-    programs = ("cli", "cmake", "common", "include", "src", "tests")
+    programs = ("cli", "cmake", "common", "include", "library", "src", "tests")
     for part in (*programs, "edgectl", "edgectl/cmake", "edgectl/fuzz", "edgectl/tests"):
         (resources.runtime_cpp / part).mkdir(parents=True)
         (resources.runtime_cpp / part / "file.cpp").write_text(part)
@@ -116,7 +116,7 @@ def make_all(inputs: PackageInputs) -> set[str]:
     return built
 
 
-EVERYTHING = {*packages.RECIPES} - {packages.SDK}
+EVERYTHING = {*packages.RECIPES} - {packages.SDK, packages.LIBEDGE}
 
 
 def test_the_first_time_everything_is_built_the_second_nothing(
@@ -164,6 +164,7 @@ def change(inputs: PackageInputs, what: str) -> None:
         ("runtime_cpp/src/file.cpp", {"edge-infer"}),
         ("runtime_cpp/common/file.cpp", {"edge-infer", "edgectl"}),
         ("runtime_cpp/edgectl/file.cpp", {"edgectl"}),
+        ("runtime_cpp/library/file.cpp", set()),
         ("runtime_cpp/edgectl/fuzz/file.cpp", set()),
         ("runtime_cpp/edgectl/tests/file.cpp", set()),
         ("runtime_cpp/tests/file.cpp", set()),
@@ -204,14 +205,37 @@ def test_an_sdk_is_linked_from_the_runtime_of_the_release(
 
     pipeline.build_packages(inputs, packages.sdk_steps(inputs, "2.31"), Stages(Progress()))
 
-    assert builder.ran == ["onnxruntime-sdk"]
+    # Into a shared library goes other code than into a program.
+    assert builder.ran == ["onnxruntime-sdk", *packages.LIBRARIES, "libedge"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "rebuilt"),
+    [
+        ("ops.config", ["onnxruntime-minimal", "onnxruntime-sdk"]),
+        ("runtime_cpp/library/file.cpp", ["libedge"]),
+        ("runtime_cpp/src/file.cpp", ["libedge"]),
+        ("runtime_cpp/cli/file.cpp", []),
+        ("recipes/sdk-library/conanfile.py", ["onnxruntime-sdk", "libedge"]),
+    ],
+)
+def test_a_change_rebuilds_the_library_that_it_goes_into(
+    inputs: PackageInputs, builder: Recorder, changed: str, rebuilt: list[str]
+) -> None:
+    pipeline.build_packages(inputs, packages.sdk_steps(inputs, "2.31"), Stages(Progress()))
+    builder.ran.clear()
+
+    change(inputs, changed)
+    pipeline.build_packages(inputs, packages.sdk_steps(inputs, "2.31"), Stages(Progress()))
+
+    assert builder.ran == rebuilt
 
 
 def test_an_sdk_for_an_older_libc_is_another_one(inputs: PackageInputs, builder: Recorder) -> None:
     for floor in ("2.31", "2.28"):
         pipeline.build_packages(inputs, packages.sdk_steps(inputs, floor), Stages(Progress()))
 
-    assert builder.ran.count("onnxruntime-sdk") == 2
+    assert builder.ran.count("onnxruntime-sdk") == builder.ran.count("libedge") == 2
     assert builder.ran.count("onnxruntime-minimal") == 1
 
 
