@@ -12,7 +12,7 @@ import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edgewright.base.errors import UserError
@@ -197,14 +197,15 @@ def _compiler_package(folder: Path) -> CompilerPackage:
 def write_bill(inputs: BillInputs) -> Bill:
     """A release's. Raises UserError for a library, model or data set whose licence is not known."""
     compiler, libraries = _linked(inputs.linked)
-    programs = _programs(inputs.linked, [item.ref for item in compiler])
+    programs = _own(inputs.linked, [item.ref for item in compiler])
     return _bill(inputs.linked, [*programs, *libraries, *compiler, *_model(inputs)])
 
 
 def sdk_bill(linked: Linked) -> Bill:
     """An SDK's. Raises UserError for a library whose licence is not known."""
     compiler, libraries = _linked(linked)
-    return _bill(linked, [*libraries, *compiler])
+    own = _own(linked, [item.ref for item in compiler])
+    return _bill(linked, [*own, *libraries, *compiler])
 
 
 def _linked(linked: Linked) -> tuple[list[Ingredient], list[Ingredient]]:
@@ -228,27 +229,30 @@ def _bill(linked: Linked, ingredients: Sequence[Ingredient]) -> Bill:
     return Bill(ingredients=tuple(ingredients), tools=tuple(_tools(linked)))
 
 
-def _programs(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
+def _own(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
+    """Programs and libraries that are edgewright's own."""
     files = linked.files
     runtime = () if linked.runtime in files else (packages.RUNTIME,)
     holds = {
         packages.PROGRAM: (*packages.LIBRARIES, *runtime, *compiler),
         # Its libc is musl, and it has no C++ runtime.
         packages.EDGECTL: ("yyjson", *packages.EDGECTL_LIBRARIES, "libgcc.a"),
+        packages.LIBEDGE: (*packages.LIBRARIES, *compiler),
     }
     text = (linked.resources.recipes / "licences" / "MIT.txt").read_bytes()
-    for name, held in holds.items():
-        if (path := f"bin/{name}") in files:
+    for path, sha256 in sorted(files.items()):
+        name, library, _ = PurePosixPath(path).name.partition(".so")
+        if name in holds:
             recipe = read_recipe(linked.resources.recipes / name)
             yield Ingredient(
                 ref=name,
-                kind="application",
+                kind="library" if library else "application",
                 name=name,
                 version=recipe.version,
                 licence=recipe.licence,
                 texts={f"{name}/LICENSE": text},
-                sha256=files[path],
-                holds=held,
+                sha256=sha256,
+                holds=holds[name],
                 notes={"file": path},
             )
 

@@ -4,9 +4,10 @@ One runtime serves all the models. It is the package that a release's program is
 model that was built before costs a link.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edgewright.base import digest
@@ -34,8 +35,9 @@ from edgewright.release.sdk import OPERATORS, Sdk, SdkInputs, SdkModel, SdkRunti
 
 OPERATOR_LIST = "operators.txt"
 OLDEST_LIBC = (2, 18)  # what libstdc++ calls at the end of a thread came with it
-SONAME = "libonnxruntime.so.1"
-# Of a package, what is Conan's own, stripped symbols, or goes by another name in an SDK.
+PACKAGES = (packages.SDK, packages.LIBEDGE)
+LIBRARY = re.compile(r"lib/lib\w+\.(a|so\.[0-9.]+)")
+# Of packages, what is Conan's own, stripped symbols, or goes by another name in an SDK.
 OWN_FILES = ("conaninfo.txt", "conanmanifest.txt", "symbols/", "ops.config", "licenses/")
 
 
@@ -101,23 +103,17 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
     )
     steps = packages.sdk_steps(inputs, profile.libc.floor)
     built = pipeline.build_packages(inputs, steps, stages)
-    package = built[packages.SDK].folder
-    library = f"lib/libonnxruntime.so.{runtime_version().version}"
     with stages.stage("audit"):
-        files = {library: package / library}
-        symbols = package / "symbols"
-        judgement = audit.audit_files(files, profile, symbols, linkage=Linkage.SHARED)
-        audit.require_passed(judgement, package)
-    linked = _linked(request, builder, built, judgement, library)
+        audits = {name: _audit(built[name].folder, profile) for name in PACKAGES}
+    files = tuple(file for judged in audits.values() for file in judged.files)
+    judgement = Audit(board=profile.name, passed=True, files=files)
+    linked = _linked(request, builder, built, audits)
     with stages.stage("sdk") as stage:
         inputs_of_sdk = SdkInputs(
             board=profile.name,
             compatible=profile.compatible,
-            content={**_content(package, operators, out), **_evidence(linked, profile)},
-            links={
-                f"lib/{SONAME}": Path(library).name,
-                "lib/libonnxruntime.so": SONAME,
-            },
+            content={**_content(built, operators, out), **_evidence(linked, profile)},
+            links=_links(judgement),
             models=_sdk_models(request.models),
             runtime=SdkRuntime(
                 version=runtime_version().version,
@@ -130,25 +126,48 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
         before = [*out.sdks.iterdir()]
         sdk = release.make_sdk(inputs_of_sdk, out.sdks)
         stage.cached = sdk.folder in before
-    return _report(sdk, builder, stages, judgement, operators, library)
+    return _report(sdk, builder, stages, judgement, operators)
+
+
+def _audit(package: Path, profile: BoardProfile) -> Audit:
+    """Of a package's shared library, which must pass it."""
+    libraries = {f"lib/{path.name}": path for path in package.glob("lib/*.so.*")}
+    symbols = package / "symbols"
+    judgement = audit.audit_files(libraries, profile, symbols, linkage=Linkage.SHARED)
+    audit.require_passed(judgement, package)
+    return judgement
+
+
+def _links(judgement: Audit) -> dict[str, str]:
+    """What others find the shared libraries by: the loader by soname, linkers without a number."""
+    links = {}
+    for file in judgement.files:
+        soname = file.facts.soname
+        assert soname  # the recipes give one to each
+        links[f"lib/{soname}"] = PurePosixPath(file.path).name
+        links[f"lib/{soname.partition('.so')[0]}.so"] = soname
+    return links
 
 
 def _linked(
     request: SdkRequest,
     builder: container.Builder,
     built: Mapping[str, Package],
-    judgement: Audit,
-    library: str,
+    audits: Mapping[str, Audit],
 ) -> Linked:
-    """What the shared library was linked from."""
+    """What the shared libraries were linked from."""
     package, workspace = built[packages.SDK].folder, request.workspace
     log = workspace.build(request.profile.name).logs / "compiler.log"
     return Linked(
-        files={library: digest.file_sha256(package / library)},
-        runtime=library,
+        files={
+            file.path: digest.file_sha256(built[name].folder / file.path)
+            for name, judged in audits.items()
+            for file in judged.files
+        },
+        runtime=audits[packages.SDK].files[0].path,
         edgewright=edgewright_version(pipeline.source_of(workspace)),
         packages=built,
-        audit=judgement,
+        audit=audits[packages.SDK],  # libedge asks the board for the same libraries
         symbols=package / "symbols",
         compiler=compiler_packages(builder, request.profile.abi.triplet, log),
         resources=workspace.resources,
@@ -200,17 +219,20 @@ def _operators(request: SdkRequest, out: BoardBuild, cache: Path) -> tuple[OpCon
     return union(configs), cached
 
 
-def _content(package: Path, operators: OpConfig, out: BoardBuild) -> Mapping[str, bytes]:
+def _content(
+    built: Mapping[str, Package], operators: OpConfig, out: BoardBuild
+) -> Mapping[str, bytes]:
     """Path → bytes of every file of the SDK."""
     content = {
         "toolchain.cmake": out.toolchain.read_bytes(),
         OPERATORS: operators.text().encode(),
         OPERATOR_LIST: _operator_list(operators).encode(),
     }
-    for path in sorted(package.rglob("*")):
-        name = path.relative_to(package).as_posix()
-        if path.is_file() and not name.startswith(OWN_FILES):
-            content[name] = path.read_bytes()
+    for folder in (built[name].folder for name in PACKAGES):
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not name.startswith(OWN_FILES):
+                content[name] = path.read_bytes()
     return content
 
 
@@ -234,7 +256,6 @@ def _report(
     stages: Stages,
     judgement: Audit,
     operators: OpConfig,
-    library: str,
 ) -> SdkReport:
     files = {file.path: file.bytes for file in sdk.manifest.files}
     return SdkReport(
@@ -245,8 +266,7 @@ def _report(
         builder=builder.id,
         stages=tuple(stages.reports),
         sizes={
-            library: files[library],
-            "lib/libonnxruntime.a": files["lib/libonnxruntime.a"],
+            **{name: size for name, size in files.items() if LIBRARY.fullmatch(name)},
             sdk.archive.name: sdk.archive.stat().st_size,
         },
         models=tuple(model.name for model in sdk.manifest.models),

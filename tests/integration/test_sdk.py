@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,8 +43,14 @@ pytestmark = pytest.mark.docker
 
 REPO = checkout()
 PROFILE = load_board("a53-som", REPO.boards)
-LIBRARY = "lib/libonnxruntime.so.1.21.0"
-GOLDEN = REPO.root / "tests" / "data" / "sdk" / "exports.txt"
+# Library → the file that it is, and its soname.
+LIBRARIES = {
+    "onnxruntime": ("lib/libonnxruntime.so.1.21.0", "libonnxruntime.so.1"),
+    "edge": ("lib/libedge.so.0.1.0", "libedge.so.0"),
+}
+MOST_BYTES = {"onnxruntime": 1_300_000, "edge": 400_000}
+each_library = pytest.mark.parametrize("library", LIBRARIES)
+GOLDEN = REPO.root / "tests" / "data" / "sdk"
 LINKED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-armhf.so.3"}
 # The Makefile, and a project outside of the SDK's tree that finds it by CMake.
 BUILD = """
@@ -108,14 +115,23 @@ class Case:
     answer: Any
 
     def is_answered_by(self, program: Path, libraries: Path, sdk: SdkReport) -> None:
-        argv = [EMULATORS[PROFILE.abi.arch], "-cpu", PROFILE.qemu_cpu, "-L", str(libraries)]
-        argv += ["-E", f"LD_LIBRARY_PATH={sdk.folder / 'lib'}", str(program)]
-        ended = subprocess.run(
-            [*argv, str(self.model), str(self.values)], capture_output=True, text=True, check=False
-        )
+        ended = emulated(program, self.model, self.values, libraries=libraries, sdk=sdk)
         assert ended.returncode == 0, ended.stderr
         found = [float(line) for line in ended.stdout.split()]
         assert np.allclose(found, self.answer, rtol=0, atol=1e-4), found
+
+
+def emulated(
+    program: Path,
+    *arguments: Path | str,
+    libraries: Path | None = None,
+    sdk: SdkReport | None = None,
+) -> subprocess.CompletedProcess[str]:
+    argv = [EMULATORS[PROFILE.abi.arch], "-cpu", PROFILE.qemu_cpu]
+    if libraries and sdk:
+        argv += ["-L", str(libraries), "-E", f"LD_LIBRARY_PATH={sdk.folder / 'lib'}"]
+    argv += [str(program), *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -141,34 +157,45 @@ def symbols_of(path: Path, table: str) -> tuple[set[str], set[str]]:
     return shown - missing, missing
 
 
-def test_the_library_shows_the_c_api_alone(sdk: SdkReport, check_golden: CheckGolden) -> None:
-    shown, _ = symbols_of(sdk.folder / LIBRARY, ".dynsym")
+def exports(library: str) -> Path:
+    """The golden file of what a library shows."""
+    return GOLDEN / f"exports-{library}.txt"
 
-    check_golden(GOLDEN, "".join(f"{name}\n" for name in sorted(shown)))
+
+@each_library
+def test_a_library_shows_its_c_api_alone(
+    sdk: SdkReport, check_golden: CheckGolden, library: str
+) -> None:
+    shown, _ = symbols_of(sdk.folder / LIBRARIES[library][0], ".dynsym")
+
+    check_golden(exports(library), "".join(f"{name}\n" for name in sorted(shown)))
 
 
-def test_the_library_needs_the_c_library_of_the_floor_alone(sdk: SdkReport) -> None:
-    facts = sdk.audit.files[0].facts
+@each_library
+def test_a_library_needs_the_c_library_of_the_floor_alone(sdk: SdkReport, library: str) -> None:
+    path, soname = LIBRARIES[library]
+    [facts] = [file.facts for file in sdk.audit.files if file.path == path]
     newest = facts.highest("GLIBC")
 
     assert set(facts.needed) <= LINKED
-    assert facts.soname == "libonnxruntime.so.1"
+    assert facts.soname == soname
     assert newest
     assert newest.number <= (2, 31)
-    assert facts.bytes <= 1_300_000
+    assert facts.bytes <= MOST_BYTES[library]
 
 
-def test_the_archive_shows_the_c_api_alone(sdk: SdkReport, tmp_path: Path) -> None:
-    subprocess.run(["ar", "x", sdk.folder / "lib" / "libonnxruntime.a"], cwd=tmp_path, check=True)
-    shown, missing = symbols_of(tmp_path / "onnxruntime.o", ".symtab")
-    assert shown == set(GOLDEN.read_text().split())
+@each_library
+def test_an_archive_shows_its_c_api_alone(sdk: SdkReport, tmp_path: Path, library: str) -> None:
+    subprocess.run(["ar", "x", sdk.folder / "lib" / f"lib{library}.a"], cwd=tmp_path, check=True)
+    shown, missing = symbols_of(tmp_path / f"{library}.o", ".symtab")
+    assert shown == set(exports(library).read_text().split())
     # Of no C++ runtime is anything missing, and of glibc nothing that came with 64-bit times.
     assert not [name for name in missing if name.startswith(("_ZN", "__isoc23_"))]
     assert not [name for name in missing if name.startswith("__") and name.endswith("64")]
 
 
 def test_no_path_of_the_machine_that_built_it_is_in_an_sdk(sdk: SdkReport) -> None:
-    for path in (sdk.folder / "lib").glob("libonnxruntime.*"):
+    for path in (sdk.folder / "lib").glob("lib*.*"):
         content = path.read_bytes()
         for place in (b"/cache/", b"/tmp/edgewright", str(REPO.root).encode()):
             assert place not in content, path
@@ -200,6 +227,9 @@ def test_an_sdk_is_for_its_board_and_is_what_its_manifest_says(sdk: SdkReport) -
         "toolchain.cmake",
         "licenses/onnxruntime-minimal/LICENSE",
         "include/onnxruntime/onnxruntime_c_api.h",
+        "include/edge/edge.h",
+        "include/edge/edge.hpp",
+        "licenses/libjpeg-turbo/LICENSE.md",
     } < paths
 
 
@@ -210,7 +240,8 @@ def test_an_sdk_has_its_bill_and_the_licence_texts_of_all_that_is_in_it(sdk: Sdk
 
     parts = {part.ref: part for part in bill.components}
     assert {"onnxruntime-minimal", "flatbuffers", "libgcc.a", "libstdc++.a"} <= parts.keys()
-    assert not {"libc.a", "edge-infer", "zlib", "model"} & parts.keys()
+    assert {"libedge", "libjpeg-turbo", "libspng", "yyjson", "zlib"} <= parts.keys()
+    assert not {"libc.a", "edge-infer", "model"} & parts.keys()
     assert bill.unlicensed == ()
     assert {name.split("/")[1] for name in texts} == parts.keys()
     library = (sdk.folder / "lib" / "libonnxruntime.so.1").read_bytes()
@@ -236,38 +267,79 @@ def build_programs(
     builder.run(argv, out / "build.log", env={**settings, **place})
 
 
-def all_answer(out: Path, case: Case, sdk: SdkReport) -> None:
+@pytest.fixture(scope="module")
+def pictures(built: BuildReport) -> dict[Path, str]:
+    """Two golden images, and what edge-infer's document says of each: its part of the text."""
+    golden = sorted((REPO.default_model.parent / "golden").glob("*.png"))[:2]
+    ended = emulated(built.folder / "bin/edge-infer", "run", f"--release={built.folder}", *golden)
+    assert ended.returncode == 0, ended.stderr
+    results = re.findall(r'\{"image":"[^"]+",(.*?),"ms":', ended.stdout)
+    assert len(results) == 2, ended.stdout
+    return {path: f"{{{text}}}" for path, text in zip(golden, results, strict=True)}
+
+
+def all_answer(out: Path, case: Case, sdk: SdkReport, pictures: dict[Path, str]) -> None:
     for folder in ("make", "cmake"):
-        for program in ("run_c", "run_cpp"):
-            case.is_answered_by(out / folder / program, out, sdk)
+        for name in ("run_c", "run_cpp"):
+            case.is_answered_by(out / folder / name, out, sdk)
+        for name in ("classify", "infer"):
+            answers_as_edge_infer(out / folder / name, out, case, sdk, pictures)
+
+
+def answers_as_edge_infer(
+    program: Path, libraries: Path, case: Case, sdk: SdkReport, pictures: dict[Path, str]
+) -> None:
+    """To the byte; `classify` takes one image."""
+    images = [*pictures] if program.name == "infer" else [next(iter(pictures))]
+    card = REPO.default_model.parent / "card.json"
+    ended = emulated(program, case.model, card, *images, libraries=libraries, sdk=sdk)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [pictures[path] for path in images]
 
 
 def test_programs_by_make_and_cmake_answer_as_the_host_does(
-    builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case
+    builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case, pictures: dict[Path, str]
 ) -> None:
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={builder.path(sdk.folder)}/toolchain.cmake"
     compilers = {"CC": "arm-linux-gnueabihf-gcc", "CXX": "arm-linux-gnueabihf-g++"}
 
     build_programs(builder, sdk, out, "", **compilers, CMAKE_OPTIONS=toolchain)
 
-    all_answer(out, case, sdk)
+    all_answer(out, case, sdk, pictures)
+    refuses(out / "make" / "classify", out, sdk, next(iter(pictures)))
+
+
+def refuses(program: Path, out: Path, sdk: SdkReport, image: Path) -> None:
+    """A program of libedge is told what is wrong with an image or a card, before any model is."""
+    card = json.loads((REPO.default_model.parent / "card.json").read_text())
+    good, newer, cut = out / "good.json", out / "newer.json", out / "cut.png"
+    good.write_text(json.dumps(card))
+    newer.write_text(json.dumps(card | {"schema": 9}))
+    cut.write_bytes(image.read_bytes()[:-20])
+    for card_file, picture, code, told in (
+        (good, cut, 3, f"{cut}: is truncated (the PNG data ends early)\nnext: "),
+        (newer, image, 5, f"{newer}: 1 defect\n  schema: expected 1 to 2, found 9\nnext: "),
+    ):
+        model = out / "no-model.ort"
+        ended = emulated(program, model, card_file, picture, libraries=out, sdk=sdk)
+        assert (ended.returncode, ended.stderr[: len(told)]) == (code, told)
 
 
 @pytest.mark.nightly
 def test_programs_of_an_older_gcc_answer_as_the_host_does(
-    builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case
+    builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case, pictures: dict[Path, str]
 ) -> None:
     compilers = {"CC": "arm-linux-gnueabihf-gcc-12", "CXX": "arm-linux-gnueabihf-g++-12"}
     system = "-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=armv7l"  # CC and CXX say the rest
 
     build_programs(builder, sdk, out, INSTALL, **compilers, CMAKE_OPTIONS=system)
 
-    all_answer(out, case, sdk)
+    all_answer(out, case, sdk, pictures)
 
 
 @pytest.mark.nightly
 def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
-    sdk: SdkReport, case: Case, tmp_path: Path
+    sdk: SdkReport, case: Case, tmp_path: Path, pictures: dict[Path, str]
 ) -> None:
     """zig's: another compiler, linker and C++ library. Debian bullseye has glibc 2.31."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path / "zig")]
@@ -275,16 +347,24 @@ def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
     debs.unpack("libc6", "armhf", "bullseye", tmp_path / "board", tmp_path / "debs.log")
     env = os.environ | {"PYTHONPATH": str(tmp_path / "zig")}
     flags = ["-target", "arm-linux-gnueabihf.2.31", "-mcpu=cortex_a53", "-O2"]
-    flags += ["-I", str(sdk.folder / "include" / "onnxruntime")]
+    flags += [f"-I{sdk.folder / 'include'}", f"-I{sdk.folder / 'include' / 'onnxruntime'}"]
     lib = sdk.folder / "lib"
+    shared = [f"-L{lib}", "-ledge", "-lonnxruntime"]
+    static = ["-std=c++17", *(str(lib / f"lib{name}.a") for name in LIBRARIES), "-ldl", "-lm"]
     for command, source, linked in (
-        ("cc", "run.c", [f"-L{lib}", "-lonnxruntime"]),
-        ("c++", "run.cpp", [str(lib / "libonnxruntime.a"), "-ldl", "-lm"]),
+        ("cc", "run.c", shared),
+        ("c++", "run.cpp", static),
+        ("cc", "classify.c", shared),
+        ("c++", "infer.cpp", static),
     ):
-        program = tmp_path / Path(source).suffix
+        program = tmp_path / source / Path(source).stem
+        program.parent.mkdir()
         argv = [sys.executable, "-m", "ziglang", command, *flags, *linked, "-o", str(program)]
         subprocess.run([*argv, str(sdk.folder / "examples" / source)], check=True, env=env)
-        case.is_answered_by(program, tmp_path / "board", sdk)
+        if source.startswith("run"):
+            case.is_answered_by(program, tmp_path / "board", sdk)
+        else:
+            answers_as_edge_infer(program, tmp_path / "board", case, sdk, pictures)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -274,27 +274,33 @@ SDK_LIBRARY = "lib/libonnxruntime.so.1.21.0"
 
 
 def of_sdk(inputs: BillInputs, *needed: str) -> Linked:
-    """What an SDK's library was linked from, where a board is to have what it needs."""
+    """What an SDK's libraries were linked from, where a board is to have what it needs."""
     facts = inputs.linked.audit.files[0].facts.model_copy(update={"needed": needed})
     judged = AuditedFile(path=SDK_LIBRARY, facts=facts, findings=())
     return replace(
         inputs.linked,
-        files={SDK_LIBRARY: "f" * 64},
+        files={SDK_LIBRARY: "f" * 64, "lib/libedge.so.0.1.0": "e" * 64},
         runtime=SDK_LIBRARY,
-        packages={packages.RUNTIME: inputs.linked.packages[packages.RUNTIME]},
+        packages={
+            name: inputs.linked.packages[name] for name in (*packages.LIBRARIES, packages.RUNTIME)
+        },
         audit=inputs.linked.audit.model_copy(update={"files": (judged,)}),
     )
 
 
-def test_an_sdk_has_the_runtime_what_is_inside_of_it_and_no_program(inputs: BillInputs) -> None:
+def test_an_sdk_has_its_two_libraries_what_is_inside_of_them_and_no_program(
+    inputs: BillInputs,
+) -> None:
     written_bill = bill.sdk_bill(of_sdk(inputs, "libc.so.6"))
     parts = {item.ref: item for item in written_bill.ingredients}
 
-    runtime = parts.pop(packages.RUNTIME)
+    runtime, libedge = parts.pop(packages.RUNTIME), parts.pop(packages.LIBEDGE)
+    assert (libedge.kind, libedge.sha256) == ("library", "e" * 64)
+    assert set(libedge.holds) == {*packages.LIBRARIES, "libgcc.a", "libstdc++.a"}
     assert runtime.sha256 == "f" * 64
     assert {"libeigen3-dev", "ms-gsl", "flatbuffers"} <= set(runtime.holds) <= parts.keys()
-    assert parts.keys() - set(runtime.holds) == {"libgcc.a", "libstdc++.a"}
-    assert all(item.licence and item.texts for item in (runtime, *parts.values()))
+    assert parts.keys() - set(runtime.holds) == set(libedge.holds)
+    assert all(item.licence and item.texts for item in (runtime, libedge, *parts.values()))
     assert [tool.name for tool in written_bill.tools] == ["edgewright", GCC.name]
 
 
