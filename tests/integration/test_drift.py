@@ -17,7 +17,9 @@ from edgewright.build.container import DockerBuilder
 from edgewright.model.contract.card import read_card
 from edgewright.model.judge.data import load_elpv
 from edgewright.model.judge.observed import NAMES, histograms_of, observe
+from edgewright.observe.board_stream import Ending
 from edgewright.observe.drift.board_file import Window, fetch_windows, list_unsure
+from edgewright.observe.profile.session import attached_command, sample
 from edgewright.release.run_file import RUN_FILE, RunFile, UnsureLimits
 from tests.boards import LocalBoard
 from tests.checkout import checkout
@@ -48,8 +50,8 @@ class Line:
     def windows(self) -> tuple[Window, ...]:
         return fetch_windows(LocalBoard(), str(self.folder / "root"))
 
-    def watch(self, images: Sequence[Path]) -> None:
-        """Judge these images, then end as a service is ended."""
+    def start(self, images: Sequence[Path]) -> str:
+        """A service at work on these images; the name of its container."""
         name = f"edgewright-drift-{self.folder.name}-{len(self.containers)}"
         self.containers.append(name)
         argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{REPO}:{REPO}"]
@@ -60,6 +62,11 @@ class Line:
             aside = self.folder / "in" / f".{image.name}"
             shutil.copyfile(image, aside)
             aside.rename(self.folder / "in" / image.name)
+        return name
+
+    def watch(self, images: Sequence[Path]) -> None:
+        """Judge these images, then end as a service is ended."""
+        name = self.start(images)
         results = [self.folder / "out" / f"{image.name}.json" for image in images]
         wait_until(lambda: all(path.is_file() for path in results))
         process.check(["docker", "kill", "--signal", "TERM", name])
@@ -163,3 +170,20 @@ def test_the_least_certain_images_are_kept_and_a_restart_loses_nothing(
     for image in kept:
         original = tmp_path / "cells" / image.name.split("-")[-1]
         assert (tmp_path / "root" / "unsure" / image.name).read_bytes() == original.read_bytes()
+
+
+def test_a_service_is_sampled_while_it_works_and_goes_on(
+    make_line: MakeLine, tmp_path: Path
+) -> None:
+    line, images = make_line(3), cells(tmp_path / "cells", 3, 400)
+    name = line.start(images)
+    wait_until((tmp_path / "root" / "crashes").is_dir)
+    argv = ["docker", "exec", "--interactive", name, *attached_command(str(tmp_path / "root"))]
+
+    sampling = sample(argv, seconds=8, subject="line", next="give it images")
+
+    assert sampling.ended is Ending.IN_TIME
+    assert "\ncommand watch\n" in sampling.text
+    assert sampling.text.count("\nthread ") >= 3  # of this machine, whose registers no board has
+    wait_until(lambda: all((tmp_path / "out" / f"{i.name}.json").is_file() for i in images), 300)
+    wait_until(lambda: not (tmp_path / "root" / "crashes" / "samples").exists())
