@@ -5,9 +5,10 @@
  *
  * Two frames take turns: while one is inferred the camera fills the other.
  */
-#include <stdio.h>
-
+/* clang-format off */
 #include "edge/client.h" /* before all others: it asks for what GNU's C library adds */
+#include <stdio.h>
+/* clang-format on */
 
 /* In place of a camera: a grey ramp that moves by one row a frame. */
 static void capture(struct edge_frame* frame, unsigned number) {
