@@ -98,6 +98,12 @@ bool write_aside(int folder, const std::string& name, const char* data, size_t s
 
 }  // namespace
 
+FileBytes allocate(size_t size, size_t limit) {
+  if (size > limit) return {};
+  FileBytes bytes{std::unique_ptr<uint8_t[]>(new (std::nothrow) uint8_t[size]), size};
+  return bytes.data ? std::move(bytes) : FileBytes{};
+}
+
 Result<FileBytes> read_file(const std::string& path, const FileFaults& faults, Links links) {
   const Descriptor file = open_to_read(path, links == Links::refuse ? O_NOFOLLOW : 0);
   if (!file && errno == ELOOP) return missing(path, faults, "is a link");

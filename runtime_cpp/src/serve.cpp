@@ -16,7 +16,7 @@
 #include "edge/crash_file.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/heartbeat.hpp"
-#include "edge/histograms.hpp"
+#include "edge/recorder.hpp"
 #include "edge/serve_connection.hpp"
 #include "edge/serve_metrics.hpp"
 #include "edge/serve_selftest.hpp"
@@ -422,10 +422,12 @@ size_t Server::image_limit() const {
 }
 
 /// From here on strangers' images are read, so no more than that is permitted.
-std::optional<Error> become_user(const Options& options, int histograms) {
+std::optional<Error> become_user(const Options& options, const Recorder& recorder) {
   if (options.user.empty()) return std::nullopt;
-  if (auto error = become(options.user, {options.folder}, {crash_folder(), histograms}))
-    return error;
+  auto error =
+      become(options.user, {options.folder},
+             {crash_folder(), recorder.histograms.folder(), recorder.unsure_images.folder()});
+  if (error) return error;
   return folder_fault("--folder", options.folder);
 }
 
@@ -439,15 +441,15 @@ Outcome serve(const Options& options) {
   if (!*engine) return failed(options.command, engine->error());
   Exchange exchange;
   Server server(options, exchange, **engine, std::move(signals));
-  Histograms histograms((*engine)->settings.release, options.command);
-  auto error = become_user(options, histograms.folder());
+  Recorder recorder((*engine)->settings, options.command);
+  auto error = become_user(options, recorder);
   if (!error) error = server.open();
   if (error) return failed(options.command, *error);
-  Worker worker(options, std::move(engine), exchange, histograms);
+  Worker worker(options, std::move(engine), exchange, recorder);
   std::thread thread([&] { worker.run(); });
   server.run();
   thread.join();
-  histograms.save();
+  recorder.histograms.save();
   return {Exit::done, "", ""};
 }
 

@@ -8,7 +8,6 @@
 
 #include "common/text.hpp"
 #include "edge/deploy_root.hpp"
-#include "edge/file.hpp"
 
 namespace edge {
 namespace {
@@ -45,14 +44,14 @@ UnsureImages::~UnsureImages() {
   if (folder_ >= 0) close(folder_);
 }
 
-void UnsureImages::offer(const std::string& path, const std::string& name, double margin,
-                         int64_t unix_s) {
+void UnsureImages::offer(const std::string& name, double margin, int64_t unix_s,
+                         const ImageReader& read) {
   if (folder_ < 0) return;
   const int millionths = static_cast<int>(std::clamp(margin, 0.0, 1.0) * 1e6);
   const std::string stored_name =
       format("%07d-%lld-", millionths, static_cast<long long>(unix_s)) + plain(name);
   if (!surest_.empty() && stored_name >= surest_) return;
-  const auto file = read_file(path, {Exit::image, "", "", limits_.bytes}, Links::refuse);
+  const auto file = read(limits_.bytes);
   if (file && replace_file(folder_, stored_name, file->data.get(), file->size)) trim();
 }
 

@@ -11,7 +11,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <string>
 #include <vector>
 
@@ -25,9 +24,8 @@
 #include "edge/file.hpp"
 #include "edge/golden.hpp"
 #include "edge/heartbeat.hpp"
-#include "edge/histograms.hpp"
+#include "edge/recorder.hpp"
 #include "edge/sha256.hpp"
-#include "edge/unsure_images.hpp"
 #include "edge/user.hpp"
 
 namespace edge {
@@ -94,8 +92,7 @@ class Spool {
         engine_(engine),
         heartbeat_(options.heartbeat, options.command),
         arrivals_(options.in, options.out),
-        histograms_(engine.settings.release, options.command),
-        unsure_images_(engine.settings) {}
+        recorder_(engine.settings, options.command) {}
 
   /// What was at hand when the program ended, or the power went, is tried once more.
   void finish_old_work() {
@@ -127,13 +124,14 @@ class Spool {
   }
   void beat() {
     heartbeat_.beat(images_, failed_, engine_.pacer.get());
-    histograms_.save_in_time();
+    recorder_.histograms.save_in_time();
   }
-  void end() { histograms_.save(); }
+  void end() { recorder_.histograms.save(); }
   /// Changes the user for good; an error where that, or the folders, cannot be had.
   std::optional<Error> become_user() const {
-    return become(options_.user, {options_.in, options_.out},
-                  {crash_folder(), histograms_.folder(), unsure_images_.folder()});
+    return become(
+        options_.user, {options_.in, options_.out},
+        {crash_folder(), recorder_.histograms.folder(), recorder_.unsure_images.folder()});
   }
   void wait() { arrivals_.wait(beat_ms); }
 
@@ -181,7 +179,11 @@ class Spool {
     const std::string file = options_.out + "/" + result_name(name);
     // A result that is there already is this image's: a crash came before the image went.
     if (write_new_file(file, document.text()) || errno == EEXIST) {
-      if (result) remember(name, at_hand, *result);
+      if (result) {
+        recorder_.add(*result, engine_.card, name, [&](size_t limit) {
+          return read_file(at_hand, {Exit::image, "", "", limit}, Links::refuse);
+        });
+      }
       const bool unread = !result && std::strcmp(result.error().code, "image_missing") == 0;
       // What this user may not read, another may: it is kept.
       if (unread) {
@@ -196,18 +198,11 @@ class Spool {
     }
   }
 
-  void remember(const std::string& name, const std::string& at_hand, const Inferred& result) {
-    const int64_t unix_s = std::time(nullptr);
-    histograms_.add(observe(result, engine_.card), unix_s);
-    unsure_images_.offer(at_hand, name, margin_of(result.answer, engine_.card), unix_s);
-  }
-
   const Options& options_;
   Engine& engine_;
   Heartbeat heartbeat_;
   Arrivals arrivals_;
-  Histograms histograms_;
-  UnsureImages unsure_images_;
+  Recorder recorder_;
   int64_t images_ = 0;
   int64_t failed_ = 0;
 };

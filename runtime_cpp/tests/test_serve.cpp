@@ -7,6 +7,7 @@
 #include "edge/preprocess.hpp"
 #include "edge/serve.hpp"
 #include "edge/serve_connection.hpp"
+#include "edge/serve_frame.hpp"
 #include "edge/serve_metrics.hpp"
 #include "edge/serve_worker.hpp"
 #include "support.hpp"

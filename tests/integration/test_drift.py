@@ -1,4 +1,4 @@
-"""What `edge-infer watch` keeps of real images to notice drift, beside the same in Python."""
+"""What services keep of real images to notice drift, beside the same in Python."""
 
 import json
 import shutil
@@ -6,14 +6,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgewright.base import process
+from edgewright.base.files import unique_name
 from edgewright.build.container import DockerBuilder
+from edgewright.client import Client, Format, Frame
 from edgewright.model.contract.card import read_card
 from edgewright.model.judge.data import load_elpv
 from edgewright.model.judge.observed import NAMES, histograms_of, observe
@@ -23,7 +28,7 @@ from edgewright.observe.profile.session import attached_command, sample
 from edgewright.release.run_file import RUN_FILE, RunFile, UnsureLimits
 from tests.boards import LocalBoard
 from tests.checkout import checkout
-from tests.integration.conftest import wait_until
+from tests.integration.conftest import accepts, wait_until
 from tests.integration.test_edge_infer_host import write_golden, write_manifest
 from tests.integration.toy_model import toy_model
 from tests.schemas import require_valid
@@ -50,27 +55,50 @@ class Line:
     def windows(self) -> tuple[Window, ...]:
         return fetch_windows(LocalBoard(), str(self.folder / "root"))
 
-    def start(self, images: Sequence[Path]) -> str:
-        """A service at work on these images; the name of its container."""
-        name = f"edgewright-drift-{self.folder.name}-{len(self.containers)}"
+    def start(self, *arguments: str) -> str:
+        """A service; the name of its container."""
+        name = unique_name("edgewright-drift")
         self.containers.append(name)
         argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{REPO}:{REPO}"]
         argv += ["--volume", f"{self.folder}:{self.folder}", self.builder.image]
-        argv += [str(self.program), "watch", "--release", str(self.release)]
-        process.check([*argv, "--in", str(self.folder / "in"), "--out", str(self.folder / "out")])
+        process.check([*argv, str(self.program), *arguments, "--release", str(self.release)])
+        return name
+
+    def end(self, name: str) -> None:
+        """As services are ended."""
+        process.check(["docker", "kill", "--signal", "TERM", name])
+        assert process.check(["docker", "wait", name], timeout=60).stdout.strip() == "0"
+
+    def start_watch(self, images: Sequence[Path]) -> str:
+        """A service at work on these images."""
+        into = self.folder / "in"
+        name = self.start("watch", "--in", str(into), "--out", str(self.folder / "out"))
         for image in images:
-            aside = self.folder / "in" / f".{image.name}"
+            aside = into / f".{image.name}"
             shutil.copyfile(image, aside)
-            aside.rename(self.folder / "in" / image.name)
+            aside.rename(into / image.name)
         return name
 
     def watch(self, images: Sequence[Path]) -> None:
-        """Judge these images, then end as a service is ended."""
-        name = self.start(images)
+        """Judge these images."""
+        name = self.start_watch(images)
         results = [self.folder / "out" / f"{image.name}.json" for image in images]
         wait_until(lambda: all(path.is_file() for path in results))
-        process.check(["docker", "kill", "--signal", "TERM", name])
-        assert process.check(["docker", "wait", name], timeout=60).stdout.strip() == "0"
+        self.end(name)
+
+    def serve(self, images: Sequence[Path]) -> None:
+        """Judge these images over a socket: as a file, as what is in it, and as a frame."""
+        path = self.folder / "in" / "infer.sock"
+        name = self.start("serve", "--folder", str(path.parent))
+        wait_until(lambda: accepts(str(path)))
+        with Client(str(path)) as client:
+            asks: Iterator[Ask] = cycle(
+                [client.file, partial(ask_by_content, client), partial(ask_by_frame, client)]
+            )
+            for image, ask in zip(images, asks, strict=False):
+                answer = {**ask(image), "image": image.name}
+                (self.folder / "out" / f"{image.name}.json").write_text(json.dumps(answer))
+        self.end(name)
 
     def margins(self) -> dict[str, float]:
         """How sure the network was of each image: by the two largest probabilities."""
@@ -79,7 +107,21 @@ class Line:
         return {image: second - first for image, (first, second) in tops.items()}
 
 
+def ask_by_content(client: Client, image: Path) -> dict[str, Any]:
+    return client.image(image.read_bytes())
+
+
+def ask_by_frame(client: Client, image: Path) -> dict[str, Any]:
+    picture = Image.open(image)
+    form = Format.RGB if picture.mode == "RGB" else Format.GRAY
+    with Frame(picture.width, picture.height, form) as frame:
+        frame.pixels[:] = picture.tobytes()
+        return client.frame(frame)
+
+
 MakeLine = Callable[[int], Line]
+Ask = Callable[[Path], dict[str, Any]]
+Judge = Callable[[Line, Sequence[Path]], None]
 
 
 @pytest.fixture
@@ -124,13 +166,14 @@ def cells(folder: Path, channels: int, count: int = 24) -> list[Path]:
     return images
 
 
+@pytest.mark.parametrize("judge", [Line.watch, Line.serve])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_the_board_counts_is_what_python_counts(
-    make_line: MakeLine, tmp_path: Path, channels: int
+    make_line: MakeLine, tmp_path: Path, channels: int, judge: Judge
 ) -> None:
     line, images = make_line(channels), cells(tmp_path / "cells", channels)
     began = int(time.time())
-    line.watch(images)
+    judge(line, images)
 
     windows = line.windows()  # two, if the hour ended meanwhile
     for text in (tmp_path / "root" / "drift" / "histograms.jsonl").read_text().splitlines():
@@ -176,7 +219,7 @@ def test_a_service_is_sampled_while_it_works_and_goes_on(
     make_line: MakeLine, tmp_path: Path
 ) -> None:
     line, images = make_line(3), cells(tmp_path / "cells", 3, 400)
-    name = line.start(images)
+    name = line.start_watch(images)
     wait_until((tmp_path / "root" / "crashes").is_dir)
     argv = ["docker", "exec", "--interactive", name, *attached_command(str(tmp_path / "root"))]
 
@@ -187,3 +230,20 @@ def test_a_service_is_sampled_while_it_works_and_goes_on(
     assert sampling.text.count("\nthread ") >= 3  # of this machine, whose registers no board has
     wait_until(lambda: all((tmp_path / "out" / f"{i.name}.json").is_file() for i in images), 300)
     wait_until(lambda: not (tmp_path / "root" / "crashes" / "samples").exists())
+
+
+def test_a_service_for_programs_keeps_them_too_whatever_they_came_as(
+    make_line: MakeLine, tmp_path: Path
+) -> None:
+    line, images = make_line(3), cells(tmp_path / "cells", 3, 9)
+    line.serve(images)
+
+    stored = list_unsure(LocalBoard(), str(tmp_path / "root"))
+    least = sorted(line.margins().items(), key=lambda item: item[1])[:3]
+    assert [image.margin for image in stored] == pytest.approx([m for _, m in least], abs=2e-6)
+    # Who asks gives numbers to requests, not names: the first is 1.
+    numbers = [1 + int(Path(name).stem) for name, _ in least]
+    assert [int(image.name.split("-")[-1]) for image in stored] == numbers
+    for image, (name, _) in zip(stored, least, strict=True):
+        copy, original = tmp_path / "root" / "unsure" / image.name, tmp_path / "cells" / name
+        assert Image.open(copy).tobytes() == Image.open(original).tobytes()

@@ -24,6 +24,9 @@ struct FileBytes {
   size_t size = 0;  // bytes
 };
 
+/// Memory for a file of so many bytes; no data: it is more than `limit`, or cannot be had.
+FileBytes allocate(size_t size, size_t limit);
+
 /// Whether a path that ends in a link leads on: not where a stranger may have put the link.
 enum class Links { follow, refuse };
 

@@ -1,11 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
+#include "edge/file.hpp"
 #include "edge/settings.hpp"
 
 namespace edge {
+
+/// Reads an image as a file of at most `limit` bytes; nobody is told of an error.
+using ImageReader = std::function<Result<FileBytes>(size_t limit)>;
 
 /// Images that a service keeps for whoever labels them: the least certain, within the limits of
 /// `run.json`, in `unsure/` of the deploy root. Each is called MARGIN-TIME-NAME: the margin in
@@ -19,7 +24,7 @@ class UnsureImages {
   ~UnsureImages();
 
   /// Copies an image if it is among the least certain; `name` is what its owner calls it.
-  void offer(const std::string& path, const std::string& name, double margin, int64_t unix_s);
+  void offer(const std::string& name, double margin, int64_t unix_s, const ImageReader& read);
 
   int folder() const { return folder_; }  // as that of Histograms
 

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "edge/engine.hpp"
+#include "edge/histograms.hpp"
+#include "edge/unsure_images.hpp"
+
+namespace edge {
+
+/// What a service keeps of what it judged, in the deploy root of its release. For one thread.
+struct Recorder {
+  Recorder(const Settings& settings, const std::string& command)
+      : histograms(settings.release, command), unsure_images(settings) {}
+
+  /// `name` is what the image's owner calls it; `read_image` is called if a copy is to be kept.
+  void add(const Inferred& inferred, const Card& card, const std::string& name,
+           const ImageReader& read_image);
+
+  Histograms histograms;
+  UnsureImages unsure_images;
+};
+
+}  // namespace edge

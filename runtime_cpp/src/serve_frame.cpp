@@ -1,0 +1,111 @@
+#include "edge/serve_frame.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "common/text.hpp"
+
+namespace edge {
+namespace {
+
+size_t channels_of(const edge_request& frame) {
+  return frame.format == EDGE_GRAY ? 1 : 3;
+}
+
+/// Where the frame ends in its memory, bytes.
+uint64_t end_of(const edge_request& frame) {
+  const uint64_t last_row = uint64_t{frame.height - 1} * frame.stride;
+  return frame.offset + last_row + uint64_t{frame.width} * channels_of(frame);
+}
+
+/// In words; empty: it is one.
+std::string frame_problem(const edge_request& frame, int memory) {
+  if (frame.format < EDGE_GRAY || frame.format > EDGE_BGR) {
+    return format("has pixels of format %u", frame.format);
+  }
+  const size_t row = frame.width * channels_of(frame);
+  if (frame.stride < row) {
+    return format("has a stride of %u bytes, its rows have %zu", frame.stride, row);
+  }
+  const int seals = fcntl(memory, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return "is no memory that is sealed against shrinking";
+  }
+  struct stat status{};
+  fstat(memory, &status);
+  if (end_of(frame) <= static_cast<uint64_t>(status.st_size)) return "";
+  return format("reaches to byte %llu, its memory has %llu",
+                static_cast<unsigned long long>(end_of(frame)),
+                static_cast<unsigned long long>(status.st_size));
+}
+
+/// Rows as decoders give them: blue comes last.
+void put_rows(const edge_request& frame, const uint8_t* pixels, Rows& rows) {
+  const auto width = static_cast<int>(frame.width);
+  const size_t bytes = frame.width * channels_of(frame);
+  rows.begin({width, static_cast<int>(frame.height), static_cast<int>(channels_of(frame)), 1});
+  std::vector<uint8_t> turned(frame.format == EDGE_BGR ? bytes : 0);
+  for (uint32_t y = 0; y < frame.height; ++y, pixels += frame.stride) {
+    for (size_t i = 0; i < turned.size(); ++i) turned[i] = pixels[i - i % 3 + 2 - i % 3];
+    rows.row(turned.empty() ? pixels : turned.data());
+  }
+}
+
+/// The rows of a frame whose size was checked.
+std::optional<Error> read_frame(const edge_request& frame, int memory, const std::string& name,
+                                Rows& rows) {
+  std::string problem = frame_problem(frame, memory);
+  const auto size = static_cast<size_t>(end_of(frame));
+  void* mapped = MAP_FAILED;
+  if (problem.empty()) {
+    mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, memory, 0);
+    if (mapped == MAP_FAILED) problem = system_fault();
+  }
+  if (!problem.empty()) {
+    return Error{Exit::image, "frame_invalid", name, problem,
+                 "see edge_frame_open in edge/client.h for what a frame is"};
+  }
+  put_rows(frame, static_cast<const uint8_t*>(mapped) + frame.offset, rows);
+  munmap(mapped, size);
+  return std::nullopt;
+}
+
+/// Pixels behind each other, in memory that is large enough.
+class PackedRows : public Rows {
+ public:
+  explicit PackedRows(uint8_t* next) : next_(next) {}
+  void begin(const ImageShape& shape) override {
+    bytes_ = static_cast<size_t>(shape.width) * static_cast<size_t>(shape.channels);
+  }
+  void row(const uint8_t* pixels) override { next_ = std::copy_n(pixels, bytes_, next_); }
+
+ private:
+  uint8_t* next_;
+  size_t bytes_ = 0;  // of a row
+};
+
+}  // namespace
+
+Result<Input> load_frame(const edge_request& frame, int memory, const std::string& name,
+                         const Card& card, const ImageLimits& limits) {
+  const Encoded picture{name, nullptr, 0, limits};
+  if (auto error = check_size(picture, frame.width, frame.height)) return *error;
+  return make_input(
+      picture, [&](Rows& rows) { return read_frame(frame, memory, name, rows); }, card);
+}
+
+Result<FileBytes> encode_frame(const edge_request& frame, int memory, size_t limit) {
+  const char kind = channels_of(frame) == 1 ? '5' : '6';
+  const std::string head = format("P%c\n%u %u\n255\n", kind, frame.width, frame.height);
+  const size_t pixels = size_t{frame.width} * frame.height;
+  FileBytes file = allocate(head.size() + pixels * channels_of(frame), limit);
+  if (!file.data) return Error{};
+  PackedRows rows(std::copy(head.begin(), head.end(), file.data.get()));
+  if (auto error = read_frame(frame, memory, "", rows)) return *error;
+  return file;
+}
+
+}  // namespace edge
