@@ -259,6 +259,10 @@ def serve(
         OUT.print(f"{cost.board}: edge-infer serve, without the network", markup=False)
         for part in cost.own:
             OUT.print(f"{part.kind:<6} {part.instructions:8,} instructions a request")
+        added = cost.observing
+        share = f"{added.share:.2%} of {added.inference:,}"
+        OUT.print(f"governor   {added.governor:8,} instructions an inference")
+        OUT.print(f"histograms {added.histograms:8,}, both {share}")
         for held in cost.memory:
             count = f"{held.requests:8,} requests: {held.resident_kb:,} KiB resident"
             OUT.print(f"after  {count}, {held.descriptors} descriptors")

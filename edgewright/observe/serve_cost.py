@@ -1,7 +1,8 @@
 """What `edge-infer serve` adds to an inference, and whether its memory stays as it is.
 
 The board's program serves a network of three nodes under QEMU's user-mode emulation: what is
-counted is everything but the network.
+counted is everything but the network. What the governor and the histograms add is counted with the
+release's own network, of whose inference it is a share.
 """
 
 import contextlib
@@ -10,9 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +23,7 @@ from edgewright.base.errors import CheckError
 from edgewright.base.layout import Resources
 from edgewright.base.schema import Document, Part
 from edgewright.board.symbols import read_symbols
-from edgewright.client import Client, ConnectionEndedError, Frame
+from edgewright.client import ConnectionEndedError, Frame
 from edgewright.model.contract.card import (
     Card,
     Input,
@@ -35,12 +34,14 @@ from edgewright.model.contract.card import (
     write_card,
 )
 from edgewright.model.convert.to_ort import convert
+from edgewright.observe import observing_cost
 from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.count.instructions import RUN, Program
+from edgewright.observe.observing_cost import ObservingCost
+from edgewright.observe.served_program import ANSWER, connected
 
 SIDE = 8  # pixels of an image
 MARKS = 8
-ANSWER = "_ZN4edge10set_result"  # where the answer of a request begins to be written
 INPUT = {  # kind of request → where its input begins to be made
     "frame": "_ZN4edge10make_input",
     "image": "_ZN4edge12decode_apart",
@@ -50,7 +51,6 @@ WARM_UP = 10  # the first of so many parts of the requests
 GROWTH_LIMIT_KB = 256
 IMAGE_EVERY = 100  # requests: one is an encoded image, which takes a process of its own
 LEAST_REQUESTS = 1000
-READY_SECONDS = 60.0
 
 
 class OwnPart(Part):
@@ -74,6 +74,7 @@ class ServeCost(Document):
     version: Literal[1] = 1
     board: str
     own: tuple[OwnPart, ...]
+    observing: ObservingCost
     memory: tuple[Memory, ...]  # after the warm-up, and at the end
 
     @property
@@ -97,6 +98,7 @@ def measure(program: Program, board: str, resources: Resources, requests: int) -
         return ServeCost(
             board=board,
             own=own,
+            observing=observing_cost.measure(program, resources),
             memory=tuple(_flood(program, argv, Path(scratch), requests)),
         )
 
@@ -106,6 +108,10 @@ def require_bounds(cost: ServeCost) -> None:
     dear = [f"{part.kind}: {part.instructions:,}" for part in cost.own if part.instructions > LIMIT]
     if dear:
         raise CheckError("edge-infer serve", f"more than {LIMIT:,} instructions", facts=dear)
+    if cost.observing.share > observing_cost.LIMIT:
+        expected = f"at most {observing_cost.LIMIT:.1%} of an inference"
+        facts = [f"expected: {expected}", f"found: {cost.observing.share:.2%}"]
+        raise CheckError("governor and histograms", "cost too much", facts=facts)
     first, last = cost.memory
     if cost.growth_kb > GROWTH_LIMIT_KB or last.descriptors > first.descriptors:
         raise CheckError(
@@ -174,7 +180,7 @@ def _own_part(
 
 
 def _ask_until_it_ends(folder: Path, kind: str) -> None:
-    with _connected(folder) as client, Frame(SIDE, SIDE) as frame:
+    with connected(folder) as client, Frame(SIDE, SIDE) as frame:
         frame.pixels[:] = bytes(range(SIDE * SIDE))
         with contextlib.suppress(ConnectionEndedError):
             while True:
@@ -184,30 +190,13 @@ def _ask_until_it_ends(folder: Path, kind: str) -> None:
                     client.image(_image())
 
 
-@contextmanager
-def _connected(folder: Path) -> Iterator[Client]:
-    """A connection, once somebody listens."""
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            client = Client(str(folder / "infer.sock"))
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-            continue
-        with client:
-            yield client
-        return
-
-
 def _flood(program: Program, argv: Sequence[str], folder: Path, requests: int) -> Iterator[Memory]:
     emulator = [EMULATORS[program.arch], "-cpu", program.cpu]
     with subprocess.Popen(
         [*emulator, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as service:
         try:
-            with _connected(folder) as client, Frame(SIDE, SIDE) as frame:
+            with connected(folder) as client, Frame(SIDE, SIDE) as frame:
                 for number in range(1, requests + 1):
                     if number % IMAGE_EVERY:
                         client.frame(frame)
