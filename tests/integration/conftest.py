@@ -5,11 +5,12 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,15 @@ from edgewright.observe.count.counts import EMULATORS
 from edgewright.release.manifest import Release
 from tests.boards import make_release
 from tests.checkout import checkout
+from tests.integration.checkers import (
+    SANITIZERS,
+    CheckedProgram,
+    Checker,
+    checked,
+    compiler_flags,
+    each_night,
+    valgrind_image,
+)
 from tests.postgresql import database, opener, postgresql  # noqa: F401
 
 REPO = checkout()
@@ -96,13 +106,74 @@ def builder() -> DockerBuilder:
 @pytest.fixture(scope="session")
 def host_build(builder: DockerBuilder) -> Path:
     """edge-infer and its unit tests for this machine, against Debian's full runtime."""
-    source, out = builder.path(REPO.resources.runtime_cpp), builder.path(HOST_BUILD)
-    HOST_BUILD.mkdir(parents=True, exist_ok=True)
-    log = HOST_BUILD / "build.log"
-    with locked(HOST_BUILD / "lock"):  # tests run in several processes
-        builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out)], log)
+    return build_for_host(builder, HOST_BUILD)
+
+
+def build_for_host(builder: DockerBuilder, folder: Path, *options: str) -> Path:
+    """`options` are CMake's."""
+    source, out = builder.path(REPO.resources.runtime_cpp), builder.path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "build.log"
+    with locked(folder / "lock"):  # tests run in several processes
+        builder.run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(out), *options], log)
         builder.run(["cmake", "--build", str(out)], log)
-    return HOST_BUILD
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build_checked(
+    builder: DockerBuilder, host_build: Path
+) -> Callable[[Checker, Path], CheckedProgram]:
+    """Makes `edge-infer` under a checker, in the folder of a test."""
+
+    def build(checker: Checker, folder: Path) -> CheckedProgram:
+        out, image = host_build, builder.image
+        if checker in SANITIZERS:
+            flags = f"-DCMAKE_CXX_FLAGS={compiler_flags(checker)}"
+            options = ("-DCMAKE_BUILD_TYPE=None", "-DEDGE_BUILD_TESTS=OFF", flags)
+            out = build_for_host(builder, HOST_BUILD.with_name(f"host-{checker}"), *options)
+        elif checker is Checker.VALGRIND:
+            image = valgrind_image(builder, REPO.root / "build" / "tests" / "valgrind")
+        return checked(checker, out / "edge-infer", image, folder)
+
+    return build
+
+
+@pytest.fixture(params=[Checker.NONE, *each_night(*SANITIZERS)])
+def program(
+    request: pytest.FixtureRequest,
+    build_checked: Callable[[Checker, Path], CheckedProgram],
+    tmp_path: Path,
+) -> Iterator[CheckedProgram]:
+    """edge-infer as it is and, each night, under sanitizers, which have nothing to say of it."""
+    folder = tmp_path / "checker"
+    folder.mkdir()
+    program = build_checked(request.param, folder)
+    yield program
+    assert program.findings() == ""
+
+
+def accepts(path: str) -> bool:
+    """Whether a service listens on this socket."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(path)
+        return True
+    return False
+
+
+def heat(folder: Path, celsius: int) -> Path:
+    """A tree of Linux's files; returns what stands for `/`."""
+    zone = folder / "tree" / "sys" / "class" / "thermal" / "thermal_zone0"
+    zone.mkdir(parents=True, exist_ok=True)
+    (zone / "temp").write_text(f"{celsius}000\n")
+    return folder / "tree"
+
+
+def end_containers(names: Iterable[str]) -> None:
+    """As a service is ended: a checker tells what is lost when the program ends by itself."""
+    for name in names:
+        subprocess.run(["docker", "stop", "--time", "30", name], capture_output=True, check=False)
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgewright.base import process
-from edgewright.build.container import DockerBuilder
+from edgewright.base.files import unique_name
 from edgewright.client import (
     ANSWER,
     REQUEST,
@@ -34,14 +34,18 @@ from edgewright.client import (
     ServiceError,
     Status,
 )
+from edgewright.model.pack.import_folder import ImportRequest, import_model
 from tests.checkout import checkout
-from tests.integration.conftest import wait_until
+from tests.integration.checkers import SANITIZERS, CheckedProgram, Checker, each_night
+from tests.integration.conftest import accepts, end_containers, heat, wait_until
 from tests.integration.toy_model import toy_model
 from tests.schemas import require_valid
+from tests.unit.model import tensor_network
 
 pytestmark = pytest.mark.docker
 ROOT = checkout().root
 SIDE = 8
+PATIENCE = 600.0  # seconds; Valgrind on a busy machine needs minutes to load a network
 HEAD = REQUEST.size - 4  # what `length` counts of a request without an image
 
 
@@ -56,13 +60,13 @@ class Service:
     def path(self) -> str:
         return str(self.folder / "s" / "infer.sock")
 
-    def client(self, timeout: float = 60) -> Client:
+    def client(self, timeout: float = PATIENCE) -> Client:
         return Client(self.path, timeout)
 
     def connect(self) -> socket.socket:
         """A connection whose bytes are the test's own."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(60)
+        connection.settimeout(PATIENCE)
         connection.connect(self.path)
         return connection
 
@@ -77,7 +81,7 @@ class Service:
         process.check(["docker", "kill", "--signal", name, self.name])
 
     def exit_code(self) -> int:
-        return int(process.check(["docker", "wait", self.name], timeout=60).stdout)
+        return int(process.check(["docker", "wait", self.name], timeout=PATIENCE).stdout)
 
     def log(self) -> str:
         return process.check(["docker", "logs", self.name]).stderr
@@ -102,35 +106,27 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture
-def start(builder: DockerBuilder, host_build: Path, tmp_path: Path) -> Iterator[Start]:
+def start(program: CheckedProgram, tmp_path: Path) -> Iterator[Start]:
     names: list[str] = []
 
-    def start_service(*options: str, image: str = builder.image) -> Service:
+    def start_service(*options: str) -> Service:
         (tmp_path / "s").mkdir(exist_ok=True)
         if not (tmp_path / "model").exists():
             toy_model(tmp_path / "model", 1, SIDE, SIDE)
             golden_set(tmp_path / "model" / "golden")
-        name = f"edgewright-serve-{tmp_path.name}-{len(names)}"
+        name = unique_name("edgewright-serve")
         names.append(name)
         argv = ["docker", "run", "--detach", "--name", name, "--volume", f"{ROOT}:{ROOT}"]
         argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{tmp_path}:{tmp_path}"]
-        argv += [image, str(host_build / "edge-infer"), "serve", "--folder", str(tmp_path / "s")]
+        argv += [program.image, str(program.path), "serve", "--folder", str(tmp_path / "s")]
         argv += ["--model", str(tmp_path / "model" / "model.onnx")]
         process.check([*argv, "--heartbeat", str(tmp_path / "s" / "beat"), *options])
         service = Service(name=name, folder=tmp_path)
-        wait_until(lambda: answers(service))
+        wait_until(lambda: accepts(service.path), seconds=PATIENCE)
         return service
 
     yield start_service
-    for name in names:
-        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
-
-
-def answers(service: Service) -> bool:
-    with suppress(OSError):
-        service.connect().close()
-        return True
-    return False
+    end_containers(names)
 
 
 def golden_set(folder: Path) -> None:
@@ -214,6 +210,23 @@ def test_colour_frames_are_what_their_format_says(start: Start, tmp_path: Path) 
         expected = client.image(data.getvalue())["probabilities"]
         assert client.frame(rgb)["probabilities"] == expected
         assert client.frame(bgr)["probabilities"] == expected
+
+
+def test_a_network_that_takes_tensors_is_refused(program: CheckedProgram, tmp_path: Path) -> None:
+    network = tensor_network.write_network(tmp_path / "net")
+    cases = tensor_network.write_cases(tmp_path / "cases", 1)
+    out = tmp_path / "model"
+    import_model(ImportRequest(model=network, out=out, task="tensor", images=str(cases)))
+    argv = ["docker", "run", "--rm", "--volume", f"{ROOT}:{ROOT}", "--volume"]
+    argv += [f"{tmp_path}:{tmp_path}", program.image, str(program.path), "serve"]
+    argv += ["--folder", str(tmp_path), "--model", str(out / "model.onnx")]
+
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.returncode == 5
+    assert "is of a network that takes tensors, serve takes images" in ended.stderr
+    assert "next: edge-infer watch takes tensors" in ended.stderr
+    assert not (tmp_path / "infer.sock").exists()
 
 
 def test_what_is_no_image_or_no_frame_is_told_and_ends_nothing(start: Start) -> None:
@@ -326,6 +339,28 @@ def test_a_flood_is_answered_at_once_and_nothing_is_lost(start: Start) -> None:
     assert counted['edge_infer_requests_total{outcome="done"}'] == statuses[Status.DONE] + 1
 
 
+@pytest.mark.parametrize("program", [Checker.NONE], indirect=True)
+def test_images_under_way_have_a_limit_of_memory_together(start: Start) -> None:
+    """Sanitizers take memory of their own for what is written to."""
+    service = start("--queue", "32")
+    large = image_request(b"P5\n8192 4800\n255\n" + bytes(8192 * 4800))  # of two: 75 MiB
+    before = service.metrics()["edge_infer_resident_bytes"]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(service.connect()) for _ in range(4)]
+        for client in clients:
+            client.sendall(large[: REQUEST.size])
+            service.metrics()  # by then it has been read
+        for client in clients:
+            client.sendall(large[REQUEST.size : -1])
+        resident = service.metrics()["edge_infer_resident_bytes"]
+        for client in clients:
+            client.sendall(large[-1:])
+        statuses = [read_answers(client, 1)[1] for client in clients]
+
+    assert statuses == [Status.DONE, Status.BUSY, Status.BUSY, Status.BUSY]
+    assert resident - before < 64 << 20
+
+
 def test_many_clients_at_once_have_their_own_answers(start: Start) -> None:
     service = start("--queue", "64")
 
@@ -375,15 +410,25 @@ def test_a_client_that_never_reads_keeps_nobody_waiting(start: Start) -> None:
     service = start()
     with service.connect() as deaf, service.client() as client:
         send_until_it_is_stuck(deaf)
-        resident = service.metrics()["edge_infer_resident_bytes"]
         for _ in range(50):
             assert client.image(png())["class"]
-        assert service.metrics()["edge_infer_resident_bytes"] - resident < 2 << 20
 
         service.signal("TERM")
         ended = time.monotonic()
         assert service.exit_code() == 0
         assert time.monotonic() - ended < 15
+
+
+@pytest.mark.parametrize("program", [Checker.NONE], indirect=True)
+def test_a_client_that_never_reads_costs_no_memory(start: Start) -> None:
+    """Sanitizers hold back what is freed."""
+    service = start()
+    with service.connect() as deaf, service.client() as client:
+        send_until_it_is_stuck(deaf)
+        resident = service.metrics()["edge_infer_resident_bytes"]
+        for _ in range(50):
+            assert client.image(png())["class"]
+        assert service.metrics()["edge_infer_resident_bytes"] - resident < 2 << 20
 
 
 def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(start: Start) -> None:
@@ -444,10 +489,10 @@ def test_who_waits_when_it_is_killed_knows_that_no_answer_comes(
 
 
 def test_a_second_service_does_not_take_the_first_one_s_socket(
-    start: Start, builder: DockerBuilder, host_build: Path
+    start: Start, program: CheckedProgram
 ) -> None:
     service = start()
-    again = ["docker", "exec", service.name, str(host_build / "edge-infer"), "serve"]
+    again = ["docker", "exec", service.name, str(program.path), "serve"]
     again += ["--folder", str(service.folder / "s")]
     again += ["--model", str(service.folder / "model" / "model.onnx")]
 
@@ -502,6 +547,45 @@ def test_sighup_brings_in_another_model_while_requests_go_on(start: Start, tmp_p
 
     assert set(names) == {"toy", "other"}, service.log()
     assert "reload: serves other" in service.log()
+
+
+@pytest.mark.parametrize("program", [Checker.VALGRIND, *each_night(*SANITIZERS)], indirect=True)
+def test_all_that_a_service_does_is_clean(
+    start: Start, program: CheckedProgram, tmp_path: Path
+) -> None:
+    """Under checkers alone; the fixture of the program asks what they found. Under Valgrind the
+    service cannot start its own self-test: models are replaced in other tests, under sanitizers.
+    """
+    service = start("--thermal-limit", "80", "--sysfs", str(heat(tmp_path, 85)))
+    (tmp_path / "part.png").write_bytes(png())
+    with service.client() as client, Frame(SIDE, SIDE, Format.BGR) as frame:
+        for _ in range(5):
+            assert client.image(png())["class"] == client.frame(frame)["class"]
+            assert client.file(tmp_path / "part.png")["class"]
+        with pytest.raises(ServiceError, match="is not an image"):
+            client.image(b"no image")
+        assert client.status()["thermal"]["celsius"] == 85
+    with service.connect() as connection, service.connect() as garbage:
+        garbage.sendall(b"\xff" * 100)
+        for number in range(4):
+            connection.sendall(image_request(png(300), number))
+        service.signal("TERM")
+        with suppress(ConnectionResetError):  # what is not read when it ends
+            while connection.recv(65536):
+                pass
+    assert service.exit_code() == 0
+
+
+def test_a_hot_board_is_slowed_down_and_tells_it(start: Start, tmp_path: Path) -> None:
+    service = start("--thermal-limit", "80", "--sysfs", str(heat(tmp_path, 85)))
+    with service.client() as client:
+        client.image(png())
+        thermal = client.status()["thermal"]
+
+    assert (thermal["celsius"], thermal["sensor"]) == (85, "good")
+    counted = service.metrics()
+    assert counted["edge_infer_effort"] == thermal["effort"] < 1
+    assert counted["edge_infer_temperature_celsius"] == 85
 
 
 def test_counters_stand_in_a_file_too_and_it_beats(start: Start, tmp_path: Path) -> None:
