@@ -44,6 +44,11 @@ GUARDS = (
         reason="MLAS puts them into its table of kernels where HWCAP shows ASIMDDP",
     ),
     Guard(
+        functions=("_ZN10edgewright*7DotTile*",),
+        features=frozenset({Feature.DOTPROD}),
+        reason="our kernels choose the tile where HWCAP shows ASIMDDP",
+    ),
+    Guard(
         functions=("MlasGemmU8X8KernelUmmla*", "MlasGemmS8S8KernelSmmla*"),
         features=frozenset({Feature.I8MM}),
         reason="MLAS puts them into its table of kernels where HWCAP2 shows I8MM",

@@ -408,8 +408,6 @@ def _running_problems(
     beyond = [str(core) for core in service.cpus if core >= cpu.cores] if cpu and service else []
     if cpu and beyond:
         yield f"service.cpus: expected 0 to {cpu.cores - 1}, found {', '.join(beyond)}"
-    if abi and runtime and runtime.kernels is Kernels.NEON and abi.arch is Arch.ARM64:
-        yield f"runtime.kernels: 'neon' is for arch 'armhf', found arch '{abi.arch}'"
     # XNNPACK chooses its kernels at run time, so a program holds those for ARMv8 on any core.
     v8_in_32_bits = abi and abi.arch is Arch.ARMHF and cpu and cpu.fpu is Fpu.NEON_FP_ARMV8
     if cpu and abi and runtime and runtime.xnnpack and not v8_in_32_bits:

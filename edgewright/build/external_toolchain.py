@@ -20,7 +20,7 @@ from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage
 from edgewright.board.toolchain import compiler_flags
 from edgewright.build.container import Builder, DockerBuilder, ExternalToolchain, LocalBuilder
 
-OLDEST_FOR_NEON = 14  # our kernels load pairs of registers, which arm_neon.h has from it on
+OLDEST_FOR_NEON = 14  # our kernels load pairs of registers: AArch32's arm_neon.h has it from there
 OLDEST_GCC = 9  # ONNX Runtime 1.21 is C++17, of which GCC 8 lacks parts
 YOCTO = "environment-setup-"  # how the environment file of a Yocto SDK begins
 MACHINE = {Arch.ARMHF: "arm", Arch.ARM64: "aarch64"}
@@ -283,7 +283,8 @@ def _require_usable(facts: CompilerFacts, profile: BoardProfile) -> None:
             next="use a newer one, or link programs of your own against the SDK's C API, which "
             "serves any compiler: invoke sdk",
         )
-    if profile.runtime.kernels is Kernels.NEON and int(major) < OLDEST_FOR_NEON:
+    neon32 = profile.abi.arch is Arch.ARMHF and profile.runtime.kernels is Kernels.NEON
+    if neon32 and int(major) < OLDEST_FOR_NEON:
         raise _unusable(
             profile,
             "is too old for our kernels",

@@ -80,6 +80,7 @@ def instructions(
     names, boards = peers.parse_peers(vs, board_names(*board_folders()))
     program = _counted_program(counted)
     report = program.report
+    head = f"{report.board}: guest instructions on {report.cpu}, 1 thread, batch 1"
     if names or boards:
         others = [_counted_program(Counted(board=other, model=counted.model)) for other in boards]
         comparison = _compare(program, others, counted.model, names)
@@ -88,6 +89,7 @@ def instructions(
         if json:
             write_document(comparison)
         else:
+            OUT.print(head, markup=False)
             OUT.print(_peer_table(comparison))
             for row in comparison.rows:
                 if row.nodes is not None:
@@ -96,7 +98,7 @@ def instructions(
     if json:
         write_document(report)
         return
-    OUT.print(f"{report.board}: guest instructions, 1 thread, batch 1", markup=False)
+    OUT.print(head, markup=False)
     OUT.print(f"inference    {report.inference / 1e6:10,.1f} M")
     OUT.print(f"session load {report.load / 1e6:10,.1f} M")
     OUT.print(_cost_table("operator", report.operators[:top]))
@@ -110,7 +112,10 @@ def check(c: Context, board: BoardName, model: ModelPath = "", json: Json = Fals
     accepted = baseline.require_no_growth(
         report, sizes, baseline.read_baseline(workspace().baseline), model_path(model).parent.name
     )
-    say(f"{board}: {report.inference:,} instructions an inference, accepted {accepted.inference:,}")
+    say(
+        f"{board}: {report.inference:,} instructions an inference on {report.cpu}, "
+        f"accepted {accepted.inference:,}"
+    )
     if json:
         verdict = CostVerdict(
             board=board, instructions=report.inference, accepted=accepted.inference

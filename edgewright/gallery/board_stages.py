@@ -210,8 +210,8 @@ def _first_input(model: Path) -> Floats:
 def _debian(model: Path, settings: BoardSettings) -> int:
     """Guest instructions of a steady inference of the same file in Debian's ONNX Runtime."""
     log = settings.workspace.build(settings.profile.name).logs / "debian.log"
-    peer = peers.debian(log)
-    driver = peers.driver(settings.workspace, log)
+    peer = peers.debian(Arch.ARMHF, log)
+    driver = peers.driver(settings.workspace, Arch.ARMHF, log)
     values = _first_input(model)
     with TemporaryDirectory(prefix="edgewright-gallery-") as scratch:
         raw = Path(scratch) / "input"

@@ -3,7 +3,7 @@
 No exceptions, no RTTI, ORT-format models only. The operators come from an op config
 (`required_operators_and_types.config`); its hash is the option `ops_sha256`, so packages for
 different operators never mix and models with the same operators share one. The option `kernels`
-chooses ONNX Runtime's own kernels alone, or with those of kernels/, for 32-bit ARM with NEON. With
+chooses ONNX Runtime's own kernels alone, or with those of kernels/, for ARM with NEON. With
 `sources=all` everything is compiled, as ONNX Runtime does; with `needed`, what a linker takes. With
 `xnnpack` the execution provider for XNNPACK is built in: it takes nodes when a model is loaded, so
 the build is ONNX Runtime's "extended" minimal one.

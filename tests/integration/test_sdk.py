@@ -22,6 +22,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
+from edgewright.board.profile import Arch
 from edgewright.build import pipeline
 from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
@@ -428,7 +429,7 @@ def wheel(sdk: SdkReport, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_answers_in_the_board_s_python_as_the_host_does(
     wheel: Path, case: Case, tmp_path: Path
 ) -> None:
-    root = sysroot("trixie", ("python3-numpy",), tmp_path / "log")
+    root = sysroot("trixie", ("python3-numpy",), Arch.ARMHF, tmp_path / "log")
 
     BoardPython(root=root, wheel=wheel).answers(case)
 
@@ -441,7 +442,7 @@ def test_a_wheel_answers_in_an_older_python_on_the_floor_s_glibc(
     wheel: Path, case: Case, tmp_path: Path
 ) -> None:
     """Debian bullseye has Python 3.9, numpy 1.19 and glibc 2.31."""
-    root = sysroot("bullseye", ("python3-numpy",), tmp_path / "log")
+    root = sysroot("bullseye", ("python3-numpy",), Arch.ARMHF, tmp_path / "log")
 
     BoardPython(root=root, wheel=wheel).answers(case)
 
@@ -464,7 +465,7 @@ with open("/proc/self/status") as status:
 
 @pytest.mark.nightly
 def test_a_wheel_costs_less_than_debian_s_package(wheel: Path, case: Case, tmp_path: Path) -> None:
-    root = sysroot("trixie", ("python3-onnxruntime",), tmp_path / "log")
+    root = sysroot("trixie", ("python3-onnxruntime",), Arch.ARMHF, tmp_path / "log")
     board = BoardPython(root=root, wheel=wheel)
     files = (str(case.model), str(case.values))
 
@@ -515,7 +516,7 @@ def test_a_tool_of_others_runs_with_the_wheel(tmp_path: Path) -> None:
     ours = code.read_text().replace("import onnxruntime as", "import edgewright_runtime as")
     code.write_text(ours)
     shutil.copytree(tool, site, dirs_exist_ok=True)
-    root = sysroot("trixie", ("python3-numpy",), tmp_path / "log")
+    root = sysroot("trixie", ("python3-numpy",), Arch.ARMHF, tmp_path / "log")
 
     ended = BoardPython(root=root, wheel=site).run("-c", TOOL_SCRIPT, *files)
 

@@ -269,7 +269,11 @@ float divisor(Random& random) {
 
 /// What GCC makes of a product and a sum where it fuses them if the core can.
 float multiply_add(float a, float b, float sum) {
+#if defined(__aarch64__)
+  const bool fused = true;
+#else
   static const bool fused = (getauxval(AT_HWCAP) & HWCAP_VFPv4) != 0;
+#endif
   return fused ? std::fma(a, b, sum) : a * b + sum;
 }
 

@@ -1,4 +1,4 @@
-"""Which INT8 nodes a 32-bit board computes by our kernels, and which by ONNX Runtime's own.
+"""Which INT8 nodes a board computes by our kernels, and which by ONNX Runtime's own.
 
 The conditions are those of recipes/onnxruntime-minimal/kernels: what they do not take goes the
 general path, with the same answer.

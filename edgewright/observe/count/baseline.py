@@ -24,6 +24,7 @@ class Accepted(Part):
 
     inference: int  # guest instructions
     load: int  # likewise
+    cpu: str = ""  # QEMU's model of the core; earlier versions did not say
     functions: dict[str, int]  # of the inference, the dearest ones
     # Bytes of the release's files; 0.1.0 accepted none.
     sizes: dict[str, int] = Field(default_factory=dict)
@@ -72,6 +73,7 @@ def accepted(report: InstructionReport, sizes: Mapping[str, int]) -> Accepted:
     return Accepted(
         inference=report.inference,
         load=report.load,
+        cpu=report.cpu,
         functions={c.name: c.instructions for c in report.functions if c.share >= LEAST_SHARE},
         sizes=dict(sizes),
     )

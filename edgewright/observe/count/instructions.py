@@ -81,6 +81,7 @@ class InstructionReport(Document):
 
     version: Literal[1] = 1
     board: str
+    cpu: str = ""  # QEMU's model of the core that it was counted on
     program: Path
     model: Path
     load: int  # instructions, from the start of the process to its first inference
@@ -101,6 +102,7 @@ def measure(program: Program, board: str, resources: Resources) -> InstructionRe
     reading_image = sum(span.instructions for span in before if span.address in starts)
     return InstructionReport(
         board=board,
+        cpu=program.cpu,
         program=program.binary,
         model=program.model,
         load=counts.total(0) - reading_image,

@@ -264,7 +264,7 @@ def model_of(counted: counts.Counts) -> Modelled:
 
 def calibrate(resources: Resources, scratch: Path, log: Path) -> Calibration:
     """Count and model the published networks. Fetches ncnn if it is not in the cache."""
-    peer = peers.ncnn(log)
+    peer = peers.ncnn(Arch.ARMHF, log)
     networks = {}
     for name, text in NETWORKS.items():
         param = scratch / f"{name}.param"
@@ -279,7 +279,7 @@ def _ncnn_guest(resources: Resources, peer: peers.Peer, param: Path) -> Guest:
     return Guest(
         arch=Arch.ARMHF,
         argv=[*argv, "-", "-", "3x224x224", "2"],
-        mark_syscall=peers.GETPPID,
+        mark_syscall=peers.PLATFORMS[Arch.ARMHF].getppid,
         marks=3,
         caches=True,
     )

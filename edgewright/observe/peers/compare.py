@@ -56,6 +56,7 @@ class Row(Part):
 class Comparison(Document):
     version: Literal[1] = 1
     board: str
+    cpu: str = ""  # QEMU's model of the core that all rows were counted on
     model: str
     rows: tuple[Row, ...]  # ours first
 
@@ -78,6 +79,15 @@ class Contest:
     other_boards: Sequence[CountedProgram] = ()  # the same model, built for other boards
     onnx: Path  # the quantized model
     log: Path
+
+    @property
+    def arch(self) -> Arch:
+        return self.program.program.arch
+
+    @property
+    def cpu(self) -> str:
+        """QEMU's model of the core, for all rows."""
+        return self.program.program.cpu
 
 
 def compare(contest: Contest, names: Sequence[str]) -> Comparison:
@@ -108,7 +118,7 @@ def compare(contest: Contest, names: Sequence[str]) -> Comparison:
         difference = round(max(abs(a - b) for a, b in pairs), 6)
         compared.append(row.model_copy(update={"difference": difference}))
     board, model = contest.program.report.board, contest.onnx.parent.name
-    return Comparison(board=board, model=model, rows=tuple(compared))
+    return Comparison(board=board, cpu=contest.cpu, model=model, rows=tuple(compared))
 
 
 def _write_changed(quantized: Path, change: Callable[[onnx.ModelProto], None], out: Path) -> None:
@@ -166,12 +176,12 @@ def _contestants(
         yield _ncnn(contest, models["FP32"], raw)
         return
     for precision in XNNPACK_PRECISIONS if name == "xnnpack" else PRECISIONS:
-        peer = peers.ORT_PEERS[name](contest.log)
+        peer = peers.ORT_PEERS[name](contest.arch, contest.log)
         yield _ort(contest, peer, precision, models[precision], raw)
 
 
 def _ort(contest: Contest, peer: Peer, precision: Precision, model: Path, raw: Path) -> _Contestant:
-    driver = peers.driver(contest.workspace, contest.log)
+    driver = peers.driver(contest.workspace, contest.arch, contest.log)
     shape = "x".join(map(str, _shape(contest)))
     argv = ["-L", str(peer.sysroot), str(driver), str(peer.library), str(model), str(raw), shape]
     argv.append(peer.provider)
@@ -192,7 +202,7 @@ def _ncnn(contest: Contest, fp32: Path, raw: Path) -> _Contestant:
     """The FP32 network: INT8 in ncnn needs a calibration of its own, which is not made here."""
     param, weights = fp32.with_suffix(".param"), fp32.with_suffix(".bin")
     write_ncnn(fp32, param, weights)
-    python = peers.ncnn(contest.log)
+    python = peers.ncnn(contest.arch, contest.log)
     shape = "x".join(map(str, _shape(contest)[1:]))
     script = contest.workspace.resources.peer_programs / "ncnn_peer.py"
     argv = peers.ncnn_argv(python, script, param)
@@ -204,7 +214,7 @@ def _ncnn(contest: Contest, fp32: Path, raw: Path) -> _Contestant:
         files=(script, python.library, param, weights, raw),
         bytes=python.bytes,
         dependency_bytes=python.dependency_bytes,
-        mark_syscall=peers.GETPPID,
+        mark_syscall=peers.PLATFORMS[contest.arch].getppid,
     )
 
 
@@ -214,7 +224,9 @@ def _shape(contest: Contest) -> Sequence[int]:
 
 def _cached_row(contest: Contest, contestant: _Contestant) -> Row:
     """The row of a contestant; counts of the same files come from the cache."""
-    key = digest.text_sha256(contestant.runtime, *map(digest.file_sha256, contestant.files))
+    key = digest.text_sha256(
+        contestant.runtime, contest.cpu, *map(digest.file_sha256, contestant.files)
+    )
     path = user_cache() / "bench" / "rows" / f"{key[:32]}.json"
     row = read_record(Row, path)
     if row is None:
@@ -225,14 +237,15 @@ def _cached_row(contest: Contest, contestant: _Contestant) -> Row:
 
 def _counted_row(contest: Contest, contestant: _Contestant) -> Row:
     guest = Guest(
-        arch=Arch.ARMHF,
+        arch=contest.arch,
+        cpu=contest.cpu,
         argv=[*contestant.argv, str(MARKS)],
         mark=contestant.mark,
         mark_syscall=contestant.mark_syscall,
         marks=MARKS,
     )
     counted = counts.count(guest, contest.workspace.resources)
-    run = [counts.EMULATORS[Arch.ARMHF], *contestant.argv]
+    run = [counts.EMULATORS[contest.arch], "-cpu", contest.cpu, *contestant.argv]
     answer = process.check([*run, "1"]).stdout.split()
     # With 0 runs the driver prints the nodes that the provider took, and nothing if it took none.
     nodes = process.check([*run, "0"]).stdout if contestant.counts_nodes else ""

@@ -80,6 +80,13 @@ def test_a_guard_is_known_by_function_and_feature() -> None:
     assert guard_of("__memcpy_sve", Feature.FP16) is None
 
 
+def test_our_kernels_hold_sdot_in_the_functions_of_one_tile() -> None:
+    product = "_ZN10edgewright12_GLOBAL__N_114multiply_tilesINS_{}EEEvRKNS_4RowsEm.constprop.0"
+
+    assert guard_of(product.format("7DotTile"), Feature.DOTPROD)
+    assert guard_of(product.format("8NeonTile"), Feature.DOTPROD) is None
+
+
 def test_what_runs_before_main_is_followed_through_direct_branches() -> None:
     functions = beyond_in("beyond-arm64", A53_64)
 

@@ -5,10 +5,34 @@
 #include <cstring>
 
 #include "kernels.h"
-#include "neon32.h"
+#include "neon.h"
 
 namespace edgewright {
 namespace {
+
+#if defined(__aarch64__)
+
+/// Tables of 64 entries hold a quarter each. The index counts from a quarter's begin, so that `tbx`
+/// leaves bytes of other quarters alone; every byte is in one of them.
+size_t lookup_vectors(const uint8_t* input, const uint8_t* table, uint8_t* output, size_t count) {
+  uint8x16x4_t quarters[4];
+  for (size_t i = 0; i < 16; ++i) quarters[i / 4].val[i % 4] = vld1q_u8(table + 16 * i);
+  const uint8x16_t quarter = vdupq_n_u8(64);
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    uint8x16_t index = vld1q_u8(input + i);
+    uint8x16_t bytes = vqtbl4q_u8(quarters[0], index);
+#pragma GCC unroll 3
+    for (size_t q = 1; q < 4; ++q) {
+      index = vsubq_u8(index, quarter);
+      bytes = vqtbx4q_u8(bytes, quarters[q], index);
+    }
+    vst1q_u8(output + i, bytes);
+  }
+  return i;
+}
+
+#else
 
 /// 64 bytes through the eight 32-entry parts of a table. The index counts from a part's begin, so
 /// that `vtbx` leaves bytes of other parts alone; every byte is in one of them.
@@ -41,6 +65,14 @@ inline void lookup_64(const uint8_t* input, const uint8_t* table, uint8_t* outpu
   vst1q_u8(output + 32, o2);
   vst1q_u8(output + 48, o3);
 }
+
+size_t lookup_vectors(const uint8_t* input, const uint8_t* table, uint8_t* output, size_t count) {
+  const uint8_t* const begin = input;
+  for (; count >= 64; count -= 64, input += 64, output += 64) lookup_64(input, table, output);
+  return static_cast<size_t>(input - begin);
+}
+
+#endif
 
 inline float32x4_t load_scale(const Requantize& requantize, size_t n) {
   return requantize.per_column ? vld1q_f32(requantize.scale + n) : vdupq_n_f32(*requantize.scale);
@@ -76,8 +108,9 @@ void requantize_tail(const int32_t* sums, const Requantize& requantize, uint8_t*
 }  // namespace
 
 void lookup(const uint8_t* input, const uint8_t* table, uint8_t* output, size_t count) {
-  for (; count >= 64; count -= 64, input += 64, output += 64) lookup_64(input, table, output);
-  for (size_t i = 0; i < count; ++i) output[i] = table[input[i]];
+  for (size_t i = lookup_vectors(input, table, output, count); i < count; ++i) {
+    output[i] = table[input[i]];
+  }
 }
 
 void requantize_row(const int32_t* sums, const Requantize& requantize, uint8_t* output,
@@ -160,7 +193,21 @@ uint8_t largest(const uint8_t* input, size_t count) {
 
 namespace {
 
-/// Four entries of a table, added to `sum` from first to last; scaled, where denormals become zero.
+/// Four entries of a table, added to `sum` from first to last; scaled, where denormals become zero
+/// on AArch32.
+#if defined(__aarch64__)
+inline void scaled_entries_4(const uint8_t* input, const float* table, float factor, float& sum,
+                             float* entries) {
+  float four[4];
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 4; ++i) {
+    four[i] = table[input[i]];
+    sum += four[i];
+  }
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 4; ++i) entries[i] = four[i] * factor;
+}
+#else
 inline void scaled_entries_4(const uint8_t* input, const float* table, float factor, float& sum,
                              float* entries) {
   uint32_t bytes, i0, i1, i2;
@@ -186,6 +233,7 @@ inline void scaled_entries_4(const uint8_t* input, const float* table, float fac
       : [table] "r"(table), [factor] "w"(vdupq_n_f32(factor)), [entries] "r"(entries)
       : "q0", "q1", "memory");
 }
+#endif
 
 }  // namespace
 

@@ -1,4 +1,5 @@
-// INT8 kernels for 32-bit ARM with NEON (AArch32), where ONNX Runtime has scalar code or none.
+// INT8 kernels for ARM with NEON, 32-bit and 64-bit, where ONNX Runtime has scalar code or none, or
+// takes more passes.
 //
 // All of them give, bit by bit, what ONNX Runtime's portable code gives: products are summed in
 // 32 bits without loss, and a sum becomes a byte by scaling in float, rounding half to even,

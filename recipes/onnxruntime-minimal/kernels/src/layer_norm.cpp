@@ -19,7 +19,7 @@
 #include <cmath>
 
 #include "kernels.h"
-#include "neon32.h"
+#include "neon.h"
 
 namespace edgewright {
 namespace {
@@ -94,12 +94,21 @@ struct Lanes {
 
 /// Exchanges rows and columns: lane i of row j and lane j of row i.
 inline void transpose(float32x4_t& row0, float32x4_t& row1, float32x4_t& row2, float32x4_t& row3) {
+#if defined(__aarch64__)
+  const auto pairs = [](float32x4_t values) { return vreinterpretq_f64_f32(values); };
+  const float32x4x2_t top = vtrnq_f32(row0, row1), bottom = vtrnq_f32(row2, row3);
+  row0 = vreinterpretq_f32_f64(vtrn1q_f64(pairs(top.val[0]), pairs(bottom.val[0])));
+  row1 = vreinterpretq_f32_f64(vtrn1q_f64(pairs(top.val[1]), pairs(bottom.val[1])));
+  row2 = vreinterpretq_f32_f64(vtrn2q_f64(pairs(top.val[0]), pairs(bottom.val[0])));
+  row3 = vreinterpretq_f32_f64(vtrn2q_f64(pairs(top.val[1]), pairs(bottom.val[1])));
+#else
   __asm__(
       "vtrn.32 %q0, %q1\n\t"
       "vtrn.32 %q2, %q3\n\t"
       "vswp %f0, %e2\n\t"
       "vswp %f1, %e3\n\t"
       : "+w"(row0), "+w"(row1), "+w"(row2), "+w"(row3));
+#endif
 }
 
 /// The first columns of four rows, as many multiples of 4 as there are.

@@ -1,4 +1,4 @@
-// MLAS's symmetric convolution (convsym.cpp) for AArch32: takes the place of that file there.
+// MLAS's symmetric convolution (convsym.cpp): takes the place of that file.
 //
 // MLAS has this path for x86 and AArch64 only. On AArch32 it would answer "no dispatch", and
 // QLinearConv would copy every window of the image (im2col), multiply to 32-bit sums in memory and

@@ -1,144 +1,51 @@
-// Matrix products with sums in vector lanes.
-//
-// The inner loop multiplies 4 rows by 4 columns, 16 deep: `vmull.s8` and `vmlal.s8` put the sum of
-// two products in 16 bits, `vpadal.s16` adds neighbours into 32. Two products of -128..127 and
-// -127..127 always fit: 2 * 128 * 127 < 2^15. That is 16 products in 3 instructions; widening
-// first, as ONNX Runtime's `vmlal.u16` kernel does, gives 4 in one.
-//
-// A 64-bit operand holds 4 steps of depth for each of 2 columns. The row's operand is used as it
-// is, then with its halves exchanged, so that each column meets all 8 steps: weights are packed in
-// this order, rows are packed in both. No lane is ever broadcast, and at the end one `vpadd` per
-// two sums is all that is left to add.
+// Matrix products, tile by tile: rows are packed a panel at a time, and sums become bytes while they
+// are in registers.
 
 #include <algorithm>
 #include <cstring>
 
 #include "kernels.h"
-#include "neon32.h"
+#include "neon.h"
 #include "tile.h"
 
 namespace edgewright {
 namespace {
 
-constexpr size_t kStepRows = 2 * kTile * kDepth;  // as they are, and with halves exchanged
-constexpr size_t kPanelBytes = 12 * 1024;         // packed rows stay in the first-level cache
+constexpr size_t kPanelBytes = 12 * 1024;  // packed rows stay in the first-level cache
 
-struct Sums {
-  int32x4_t row[kTile];  // lane: column
-};
-
-// q0-q1 rows, q2-q3 and q6-q7 products, q4-q5 weights; sums of columns 0-1 in the operands,
-// of columns 2-3 in q8-q11.
-#define EW_CLEAR(register) "vmov.i32 " register ", #0\n\t"
-#define EW_TWO_ROWS(sum0a, sum0b, sum1a, sum1b) \
-  "vmull.s8 q2, d0, d8\n\t"                     \
-  "vmull.s8 q3, d0, d10\n\t"                    \
-  "vmull.s8 q6, d2, d8\n\t"                     \
-  "vmull.s8 q7, d2, d10\n\t"                    \
-  "vmlal.s8 q2, d1, d9\n\t"                     \
-  "vmlal.s8 q3, d1, d11\n\t"                    \
-  "vmlal.s8 q6, d3, d9\n\t"                     \
-  "vmlal.s8 q7, d3, d11\n\t"                    \
-  "vld1.8 {d0-d3}, [%[rows]]!\n\t"              \
-  "vpadal.s16 " sum0a ", q2\n\t"                \
-  "vpadal.s16 " sum0b ", q3\n\t"                \
-  "vpadal.s16 " sum1a ", q6\n\t"                \
-  "vpadal.s16 " sum1b ", q7\n\t"
-#define EW_FOLD(sum, other_low, other_high)  \
-  "vpadd.i32 %e" sum ", %e" sum ", %f" sum "\n\t" \
-  "vpadd.i32 %f" sum ", " other_low ", " other_high "\n\t"
-
-// The same for any bytes: one product at a time in 16 bits, since two of -128 * -128 overflow.
-#define EW_TWO_ROWS_WIDE(sum0a, sum0b, sum1a, sum1b)                                    \
-  "vmull.s8 q2, d0, d8\n\t"                                                             \
-  "vmull.s8 q3, d0, d10\n\t"                                                            \
-  "vmull.s8 q6, d2, d8\n\t"                                                             \
-  "vmull.s8 q7, d2, d10\n\t"                                                            \
-  "vpadal.s16 " sum0a ", q2\n\t"                                                        \
-  "vpadal.s16 " sum0b ", q3\n\t"                                                        \
-  "vpadal.s16 " sum1a ", q6\n\t"                                                        \
-  "vpadal.s16 " sum1b ", q7\n\t"                                                        \
-  "vmull.s8 q2, d1, d9\n\t"                                                             \
-  "vmull.s8 q3, d1, d11\n\t"                                                            \
-  "vmull.s8 q6, d3, d9\n\t"                                                             \
-  "vmull.s8 q7, d3, d11\n\t"                                                            \
-  "vld1.8 {d0-d3}, [%[rows]]!\n\t"                                                      \
-  "vpadal.s16 " sum0a ", q2\n\t"                                                        \
-  "vpadal.s16 " sum0b ", q3\n\t"                                                        \
-  "vpadal.s16 " sum1a ", q6\n\t"                                                        \
-  "vpadal.s16 " sum1b ", q7\n\t"
-
-#define EW_STEP(EW_ROWS)                    \
-  EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")   \
-  EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11") \
-  "vld1.8 {d8-d11}, [%[weights]]!\n\t"      \
-  EW_ROWS("%q[r0]", "q8", "%q[r1]", "q9")   \
-  EW_ROWS("%q[r2]", "q10", "%q[r3]", "q11") \
-  "vld1.8 {d8-d11}, [%[weights]]!\n\t"
-
-/// Sums of one tile, two steps a turn; the first turn of an odd number begins in its middle. Both
-/// operands are read to 32 bytes beyond their end.
-#define EW_TILE_SUMS(NAME, EW_ROWS)                                                                \
-inline Sums NAME(const int8_t* rows, const int8_t* weights, size_t steps) {                        \
-  Sums sums;                                                                                       \
-  __asm__ volatile(                                                                                \
-      "vld1.8 {d8-d11}, [%[weights]]!\n\t"                                                         \
-      "vld1.8 {d0-d3}, [%[rows]]!\n\t"                                                             \
-      EW_CLEAR("%q[r0]") EW_CLEAR("q8") EW_CLEAR("%q[r1]") EW_CLEAR("q9")                          \
-      EW_CLEAR("%q[r2]") EW_CLEAR("q10") EW_CLEAR("%q[r3]") EW_CLEAR("q11")                        \
-      "tst %[steps], #1\n\t"                                                                       \
-      "bne 2f\n\t"                                                                                 \
-      "1:\n\t" EW_STEP(EW_ROWS)                                                                    \
-      "2:\n\t" EW_STEP(EW_ROWS)                                                                    \
-      "subs %[steps], %[steps], #2\n\t"                                                            \
-      "bgt 1b\n\t"                                                                                 \
-      EW_FOLD("[r0]", "d16", "d17") EW_FOLD("[r1]", "d18", "d19")                                  \
-      EW_FOLD("[r2]", "d20", "d21") EW_FOLD("[r3]", "d22", "d23")                                  \
-      : [r0] "=&w"(sums.row[0]), [r1] "=&w"(sums.row[1]), [r2] "=&w"(sums.row[2]),                 \
-        [r3] "=&w"(sums.row[3]), [rows] "+r"(rows), [weights] "+r"(weights), [steps] "+r"(steps)   \
-      :                                                                                            \
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11", "cc", "memory"); \
-  return sums;                                                                                     \
-}
-
-EW_TILE_SUMS(tile_sums, EW_TWO_ROWS)
-EW_TILE_SUMS(tile_sums_wide, EW_TWO_ROWS_WIDE)
-
-/// Packs 16 bytes of one row of a tile, made signed.
-inline int8x16_t pack_step(const uint8_t* row, int8_t* packed) {
-  const uint8x16_t bytes = veorq_u8(vld1q_u8(row), vdupq_n_u8(0x80));
-  const int8x16_t signed_bytes = vreinterpretq_s8_u8(bytes);
-  vst1q_s8(packed, signed_bytes);
-  vst1q_s8(packed + kStepWeights,
-           vreinterpretq_s8_u32(vrev64q_u32(vreinterpretq_u32_u8(bytes))));
-  return signed_bytes;
-}
-
-/// Packs a piece whose size is a multiple of 16; returns where the next one goes.
-inline int8_t* pack_piece(const uint8_t* piece, size_t size, int8_t* packed) {
-  for (size_t k = 0; k < size; k += kDepth, packed += kStepRows) pack_step(piece + k, packed);
+/// Packs a piece whose size is a multiple of 16, made signed; returns where the next one goes.
+template <class Tile>
+int8_t* pack_piece(const uint8_t* piece, size_t size, int8_t* packed) {
+  for (size_t k = 0; k < size; k += kDepth, packed += Tile::kStepRows) {
+    const uint8x16_t bytes = veorq_u8(vld1q_u8(piece + k), vdupq_n_u8(0x80));
+    Tile::pack_step(vreinterpretq_s8_u8(bytes), packed);
+  }
   return packed;
 }
 
 /// Packs row `row` at its place in a tile. `gather` has room for a row, rounded up.
+template <class Tile>
 void pack_row(const Rows& rows, size_t row, int8_t* packed, uint8_t* gather) {
   const uint8_t* const only = rows.base + row * rows.segment_size;
   const uint8_t* const* pieces = rows.pieces ? rows.pieces + row * rows.segments : &only;
   if (rows.segment_size % kDepth == 0) {
     for (size_t s = 0; s < rows.segments; ++s) {
-      packed = pack_piece(pieces[s], rows.segment_size, packed);
+      packed = pack_piece<Tile>(pieces[s], rows.segment_size, packed);
     }
     return;
   }
   for (size_t s = 0; s < rows.segments; ++s) {
     std::memcpy(gather + s * rows.segment_size, pieces[s], rows.segment_size);
   }
-  pack_piece(gather, round_up(rows.depth(), kDepth), packed);  // beyond: times weight 0
+  pack_piece<Tile>(gather, round_up(rows.depth(), kDepth), packed);  // beyond: times weight 0
 }
 
-/// Adds what differs by row, requantizes one tile and stores its `row_count` x `column_count`.
+/// Adds what differs by column, requantizes one tile and stores its rows and columns.
+template <class Tile>
 class TileStore {
  public:
+  using TileSums = Sums<Tile::kRows, Tile::kColumns>;
+
   TileStore(const Requantize& requantize, size_t columns, uint8_t* output, size_t stride)
       : requantize_(requantize), columns_(columns), output_(output), stride_(stride),
         zero_point_(vdupq_n_s16(static_cast<int16_t>(requantize.zero_point))) {}
@@ -146,49 +53,62 @@ class TileStore {
   /// Goes to the tile column that begins at column `n`.
   void select(size_t n) {
     n_ = n;
-    column_count_ = std::min(kTile, columns_ - n);
-    bias_ = load(requantize_.bias + n);
-    scale_ = requantize_.per_column ? vreinterpretq_f32_s32(
-                 load(reinterpret_cast<const int32_t*>(requantize_.scale) + n))
-                                    : vdupq_n_f32(*requantize_.scale);
+    column_count_ = std::min(Tile::kColumns, columns_ - n);
+    load(requantize_.bias + n, bias_);
+    if (requantize_.per_column) {
+      load(requantize_.scale + n, scale_);
+    } else {
+      std::fill_n(scale_, kVectors, vdupq_n_f32(*requantize_.scale));
+    }
   }
 
-  void store(const Sums& sums, size_t row, size_t row_count) const {
-    const uint8x8_t low = bytes(sums.row[0], sums.row[1]);
-    const uint8x8_t high = bytes(sums.row[2], sums.row[3]);
+  void store(const TileSums& sums, size_t row, size_t row_count) const {
     uint8_t* const output = output_ + row * stride_ + n_;
-    if (row_count == kTile && column_count_ == kTile) {
-      store_word(output, low, 0);
-      store_word(output + stride_, low, 1);
-      store_word(output + 2 * stride_, high, 0);
-      store_word(output + 3 * stride_, high, 1);
+    if (row_count == Tile::kRows && column_count_ == Tile::kColumns) {
+      store_whole(sums, output, stride_);
       return;
     }
-    uint8_t tile[kTile * kTile];
-    vst1_u8(tile, low);
-    vst1_u8(tile + 8, high);
+    uint8_t tile[Tile::kRows * Tile::kColumns];
+    store_whole(sums, tile, Tile::kColumns);
     for (size_t r = 0; r < row_count; ++r) {
-      for (size_t c = 0; c < column_count_; ++c) output[r * stride_ + c] = tile[r * kTile + c];
+      std::memcpy(output + r * stride_, tile + r * Tile::kColumns, column_count_);
     }
   }
 
  private:
-  int32x4_t load(const int32_t* values) const {
-    if (column_count_ == kTile) return vld1q_s32(values);
-    int32_t padded[kTile] = {};
-    for (size_t c = 0; c < column_count_; ++c) padded[c] = values[c];
-    return vld1q_s32(padded);
+  static constexpr size_t kVectors = Tile::kColumns / 4;
+
+  template <class Value, class Vector>
+  void load(const Value* values, Vector (&vectors)[kVectors]) const {
+    Value padded[Tile::kColumns] = {};
+    if (column_count_ < Tile::kColumns) {
+      std::copy_n(values, column_count_, padded);
+      values = padded;
+    }
+    for (size_t i = 0; i < kVectors; ++i) vectors[i] = load_4(values + 4 * i);
   }
 
-  uint8x8_t bytes(int32x4_t row0, int32x4_t row1) const {
-    const int16x8_t values = vcombine_s16(scaled(vaddq_s32(row0, bias_), scale_),
-                                          scaled(vaddq_s32(row1, bias_), scale_));
-    return to_bytes(values, zero_point_);
+  int16x4_t scaled_sums(const TileSums& sums, size_t row, size_t vector) const {
+    return scaled(vaddq_s32(sums.row[row][vector], bias_[vector]), scale_[vector]);
   }
 
-  static void store_word(uint8_t* output, uint8x8_t bytes, int lane) {
-    const uint32x2_t words = vreinterpret_u32_u8(bytes);
-    const uint32_t word = lane ? vget_lane_u32(words, 1) : vget_lane_u32(words, 0);
+  void store_whole(const TileSums& sums, uint8_t* output, size_t stride) const {
+    if constexpr (kVectors == 2) {
+      for (size_t r = 0; r < Tile::kRows; ++r, output += stride) {
+        const int16x8_t row = vcombine_s16(scaled_sums(sums, r, 0), scaled_sums(sums, r, 1));
+        vst1_u8(output, to_bytes(row, zero_point_));
+      }
+    } else {
+      for (size_t r = 0; r < Tile::kRows; r += 2, output += 2 * stride) {
+        const int16x8_t rows = vcombine_s16(scaled_sums(sums, r, 0), scaled_sums(sums, r + 1, 0));
+        const uint32x2_t words = vreinterpret_u32_u8(to_bytes(rows, zero_point_));
+        store_word(output, vget_lane_u32(words, 0));
+        store_word(output + stride, vget_lane_u32(words, 1));
+      }
+    }
+  }
+
+  static void store_word(uint8_t* output, uint32_t word) {
     std::memcpy(output, &word, sizeof word);
   }
 
@@ -198,50 +118,74 @@ class TileStore {
   size_t stride_;
   int16x8_t zero_point_;
   size_t n_ = 0, column_count_ = 0;
-  int32x4_t bias_{};
-  float32x4_t scale_{};
+  int32x4_t bias_[kVectors]{};
+  float32x4_t scale_[kVectors]{};
 };
-
-/// Rows that are packed at a time: as many tiles as the panel holds, at least one.
-size_t panel_rows(size_t steps) {
-  return std::max<size_t>(1, kPanelBytes / (steps * kStepRows)) * kTile;
-}
 
 size_t steps_of(size_t depth) { return round_up(depth, kDepth) / kDepth; }
 
+/// Rows that are packed at a time: as many tiles as the panel holds, at least one.
+template <class Tile>
+size_t panel_rows(size_t steps) {
+  return std::max<size_t>(1, kPanelBytes / (steps * Tile::kStepRows)) * Tile::kRows;
+}
+
+/// Bytes of a panel, and of what a tile's loop reads beyond its end.
+template <class Tile>
 size_t panel_size(size_t depth) {
   const size_t steps = steps_of(depth);
-  return panel_rows(steps) / kTile * steps * kStepRows + 64;
+  return panel_rows<Tile>(steps) / Tile::kRows * steps * Tile::kStepRows + 64;
+}
+
+/// The place of a row in a panel.
+template <class Tile>
+int8_t* panel_row(int8_t* panel, size_t row, size_t steps) {
+  return panel + row / Tile::kRows * steps * Tile::kStepRows + row % Tile::kRows * kDepth;
+}
+
+template <class Tile>
+size_t panel_and_row_size(size_t depth) {
+  return panel_size<Tile>(depth) + round_up(depth, kDepth);
+}
+
+/// Not inlined: the audit knows a function that holds what a CPU may lack by the tile in its name.
+template <class Tile>
+[[gnu::noinline]] void multiply_tiles(const Rows& rows, size_t row_count, const int8_t* packed,
+                                      size_t columns, const Requantize& requantize,
+                                      uint8_t* output, size_t stride, uint8_t* scratch) {
+  const size_t steps = steps_of(rows.depth());
+  const size_t panel_row_count = panel_rows<Tile>(steps);
+  int8_t* const panel = reinterpret_cast<int8_t*>(scratch);
+  uint8_t* const gather = scratch + panel_size<Tile>(rows.depth());
+  TileStore<Tile> tile(requantize, columns, output, stride);
+  for (size_t begin = 0; begin < row_count; begin += panel_row_count) {
+    const size_t end = std::min(row_count, begin + panel_row_count);
+    for (size_t r = begin; r < end; ++r) {
+      pack_row<Tile>(rows, r, panel_row<Tile>(panel, r - begin, steps), gather);
+    }
+    for (size_t n = 0; n < columns; n += Tile::kColumns) {
+      tile.select(n);
+      const int8_t* const weights = packed + n / Tile::kColumns * steps * Tile::kStepWeights;
+      const int8_t* tile_rows = panel;
+      for (size_t r = begin; r < end; r += Tile::kRows, tile_rows += steps * Tile::kStepRows) {
+        tile.store(Tile::sums(tile_rows, weights, steps), r, std::min(Tile::kRows, end - r));
+      }
+    }
+  }
 }
 
 }  // namespace
 
 size_t multiply_scratch_size(size_t depth) {
-  return panel_size(depth) + round_up(depth, kDepth);
+  return with_tile([=](auto tile) { return panel_and_row_size<decltype(tile)>(depth); });
 }
 
 void multiply(const Rows& rows, size_t row_count, const int8_t* packed, size_t columns,
               const Requantize& requantize, uint8_t* output, size_t stride, uint8_t* scratch) {
-  const size_t steps = steps_of(rows.depth());
-  const size_t panel_row_count = panel_rows(steps);
-  int8_t* const panel = reinterpret_cast<int8_t*>(scratch);
-  uint8_t* const gather = scratch + panel_size(rows.depth());
-  TileStore tile(requantize, columns, output, stride);
-  for (size_t begin = 0; begin < row_count; begin += panel_row_count) {
-    const size_t end = std::min(row_count, begin + panel_row_count);
-    for (size_t r = begin; r < end; ++r) {
-      const size_t at = r - begin;
-      pack_row(rows, r, panel + at / kTile * steps * kStepRows + at % kTile * kDepth, gather);
-    }
-    for (size_t n = 0; n < columns; n += kTile) {
-      tile.select(n);
-      const int8_t* const weights = packed + n / kTile * steps * kStepWeights;
-      const int8_t* panel_rows_at = panel;
-      for (size_t r = begin; r < end; r += kTile, panel_rows_at += steps * kStepRows) {
-        tile.store(tile_sums(panel_rows_at, weights, steps), r, std::min(kTile, end - r));
-      }
-    }
-  }
+  with_tile([&](auto tile) {
+    multiply_tiles<decltype(tile)>(rows, row_count, packed, columns, requantize, output, stride,
+                                   scratch);
+  });
 }
 
 namespace {
@@ -255,15 +199,23 @@ struct PackedRight {
 
 /// Memory of a product, cut from one block: bias, terms of the rows, panel, one row, the right matrix
 /// made signed, and packed.
+template <class Tile>
 struct ProductScratch {
   ProductScratch(uint8_t* scratch, size_t depth, size_t columns) {
     right.bias = reinterpret_cast<int32_t*>(scratch);
-    row_terms = right.bias + round_up(columns, kTile);
-    panel = reinterpret_cast<int8_t*>(row_terms + panel_rows(steps_of(depth)));
-    gather = reinterpret_cast<uint8_t*>(panel) + panel_size(depth);
+    row_terms = right.bias + round_up(columns, Tile::kColumns);
+    panel = reinterpret_cast<int8_t*>(row_terms + panel_rows<Tile>(steps_of(depth)));
+    gather = reinterpret_cast<uint8_t*>(panel) + panel_size<Tile>(depth);
     signed_b = reinterpret_cast<int8_t*>(gather + round_up(depth, kDepth));
     right.weights = signed_b + depth * columns;
   }
+
+  static size_t size(size_t depth, size_t columns) {
+    const size_t terms = round_up(columns, Tile::kColumns) + panel_rows<Tile>(steps_of(depth));
+    return terms * sizeof(int32_t) + panel_and_row_size<Tile>(depth) + depth * columns +
+           packed_weights_size(depth, columns);
+  }
+
   PackedRight right;
   int32_t* row_terms;  // [rows of the panel], what the zero points add to a row
   int8_t* panel;
@@ -299,32 +251,51 @@ int32_t row_sum(const uint8_t* row, size_t depth) {
 }
 
 /// Packs the rows of a panel and finds their terms; rows that only fill up a tile stay as they are.
-void pack_left(const Product& p, size_t begin, size_t end, const ProductScratch& scratch) {
+template <class Tile>
+void pack_left(const Product& p, size_t begin, size_t end, const ProductScratch<Tile>& scratch) {
   const Rows rows{p.a, nullptr, 1, p.depth};
-  const size_t tile_size = steps_of(p.depth) * kStepRows;
+  const size_t steps = steps_of(p.depth);
   for (size_t r = begin; r < end; ++r) {
     const size_t at = r - begin;
-    pack_row(rows, r, scratch.panel + at / kTile * tile_size + at % kTile * kDepth,
-             scratch.gather);
+    pack_row<Tile>(rows, r, panel_row<Tile>(scratch.panel, at, steps), scratch.gather);
     scratch.row_terms[at] = (128 - p.zero_point_b) * row_sum(p.a + r * p.depth, p.depth);
   }
 }
 
-template <bool wide>
-void multiply_panel(const Product& p, size_t begin, size_t end, const ProductScratch& scratch,
-                    TileStore& tile) {
+template <class Tile, bool wide>
+[[gnu::noinline]] void multiply_panel(const Product& p, size_t begin, size_t end,
+                                      const ProductScratch<Tile>& scratch) {
   const size_t steps = steps_of(p.depth);
-  for (size_t n = 0; n < p.columns; n += kTile) {
+  TileStore<Tile> tile({scratch.right.bias, &p.scale, false, p.zero_point}, p.columns, p.output,
+                       p.columns);
+  for (size_t n = 0; n < p.columns; n += Tile::kColumns) {
     tile.select(n);
-    const int8_t* const weights = scratch.right.weights + n / kTile * steps * kStepWeights;
-    for (size_t r = begin; r < end; r += kTile) {
-      const size_t at = r - begin;
-      const int8_t* const rows = scratch.panel + at / kTile * steps * kStepRows;
-      Sums sums = wide ? tile_sums_wide(rows, weights, steps) : tile_sums(rows, weights, steps);
-      for (size_t i = 0; i < kTile; ++i) {
-        sums.row[i] = vaddq_s32(sums.row[i], vdupq_n_s32(scratch.row_terms[at + i]));
+    const int8_t* const weights =
+        scratch.right.weights + n / Tile::kColumns * steps * Tile::kStepWeights;
+    for (size_t r = begin; r < end; r += Tile::kRows) {
+      const int32_t* const terms = scratch.row_terms + (r - begin);
+      const int8_t* const rows = panel_row<Tile>(scratch.panel, r - begin, steps);
+      auto sums = wide ? Tile::sums_wide(rows, weights, steps) : Tile::sums(rows, weights, steps);
+      for (size_t i = 0; i < Tile::kRows; ++i) {
+        for (int32x4_t& vector : sums.row[i]) vector = vaddq_s32(vector, vdupq_n_s32(terms[i]));
       }
-      tile.store(sums, r, std::min(kTile, end - r));
+      tile.store(sums, r, std::min(Tile::kRows, end - r));
+    }
+  }
+}
+
+template <class Tile>
+void multiply_product(const Product& p, uint8_t* scratch_bytes) {
+  ProductScratch<Tile> scratch(scratch_bytes, p.depth, p.columns);
+  pack_right(p, scratch.signed_b, scratch.right);
+  const size_t panel_row_count = panel_rows<Tile>(steps_of(p.depth));
+  for (size_t begin = 0; begin < p.rows; begin += panel_row_count) {
+    const size_t end = std::min(p.rows, begin + panel_row_count);
+    pack_left(p, begin, end, scratch);
+    if (scratch.right.wide) {
+      multiply_panel<Tile, true>(p, begin, end, scratch);
+    } else {
+      multiply_panel<Tile, false>(p, begin, end, scratch);
     }
   }
 }
@@ -332,26 +303,11 @@ void multiply_panel(const Product& p, size_t begin, size_t end, const ProductScr
 }  // namespace
 
 size_t product_scratch_size(size_t depth, size_t columns) {
-  const size_t terms = round_up(columns, kTile) + panel_rows(steps_of(depth));
-  return terms * sizeof(int32_t) + multiply_scratch_size(depth) + depth * columns +
-         packed_weights_size(depth, columns);
+  return with_tile([=](auto tile) { return ProductScratch<decltype(tile)>::size(depth, columns); });
 }
 
-void multiply(const Product& p, uint8_t* scratch_bytes) {
-  ProductScratch scratch(scratch_bytes, p.depth, p.columns);
-  pack_right(p, scratch.signed_b, scratch.right);
-  TileStore tile({scratch.right.bias, &p.scale, false, p.zero_point}, p.columns, p.output,
-                 p.columns);
-  const size_t panel_row_count = panel_rows(steps_of(p.depth));
-  for (size_t begin = 0; begin < p.rows; begin += panel_row_count) {
-    const size_t end = std::min(p.rows, begin + panel_row_count);
-    pack_left(p, begin, end, scratch);
-    if (scratch.right.wide) {
-      multiply_panel<true>(p, begin, end, scratch, tile);
-    } else {
-      multiply_panel<false>(p, begin, end, scratch, tile);
-    }
-  }
+void multiply(const Product& p, uint8_t* scratch) {
+  with_tile([&](auto tile) { multiply_product<decltype(tile)>(p, scratch); });
 }
 
 }  // namespace edgewright

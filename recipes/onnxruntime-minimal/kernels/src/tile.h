@@ -1,23 +1,25 @@
-// How packed weights lie in memory.
+// Tiles: how rows and packed weights lie in memory, and the loop that multiplies them.
 //
-// A tile is 4 columns wide; its weights follow each other in steps of 16 deep, 64 bytes. A 64-bit
-// operand holds 4 weights for each of 2 columns: the first half of a step are those that the row's
-// operand meets as it is, the second half those that it meets with its halves exchanged.
+// A tile is `kRows` x `kColumns` sums. Packed rows of a tile follow each other in steps of 16 deep,
+// `kStepRows` bytes, and so do its weights, `kStepWeights` bytes. Four weights of one column,
+// k % 4 = 0..3, are neighbours in all tiles.
 #pragma once
 
-#include <cstddef>
+#if defined(__aarch64__)
+#include "tile64.h"
+#else
+#include "tile32.h"
+#endif
 
 namespace edgewright {
 
-constexpr size_t kTile = 4;    // rows and columns of a tile
-constexpr size_t kDepth = 16;  // depth of a step
-constexpr size_t kStepWeights = kTile * kDepth;
-
-/// Where weight (k, n) of a step lies in it. Four weights of one column, k % 4 = 0..3, stay
-/// neighbours.
-constexpr size_t weight_place(size_t k, size_t n) {
-  const size_t half = k / 8, word = k % 8 / 4, exchanged = word ^ (n % 2);
-  return exchanged * 32 + n / 2 * 16 + half * 8 + n % 2 * 4 + k % 4;
+/// Calls `work` with the fastest tile that this CPU has.
+template <class Work>
+auto with_tile(Work work) {
+#if defined(__aarch64__)
+  if (has_dot_product()) return work(DotTile{});
+#endif
+  return work(NeonTile{});
 }
 
 }  // namespace edgewright

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "kernels.h"
-#include "neon32.h"
+#include "neon.h"
 
 namespace edgewright {
 namespace {
@@ -23,6 +23,25 @@ inline Block load(const uint8_t* const (&from)[kBlock], size_t column) {
   return block;
 }
 
+#if defined(__aarch64__)
+
+inline void transpose(Block& block) {
+  uint8x16_t(&rows)[4] = block.rows;
+  const uint8x16x2_t top = vtrnq_u8(rows[0], rows[1]), bottom = vtrnq_u8(rows[2], rows[3]);
+#pragma GCC unroll 2
+  for (size_t i = 0; i < 2; ++i) {
+    const uint16x8x2_t pairs = vtrnq_u16(vreinterpretq_u16_u8(top.val[i]),
+                                         vreinterpretq_u16_u8(bottom.val[i]));
+#pragma GCC unroll 2
+    for (size_t half = 0; half < 2; ++half) {
+      const uint32x4_t words = vreinterpretq_u32_u16(pairs.val[half]);
+      rows[i + 2 * half] = vreinterpretq_u8_u32(vzip1q_u32(words, vextq_u32(words, words, 2)));
+    }
+  }
+}
+
+#else
+
 inline void transpose(Block& block) {
   __asm__(
       "vtrn.8 %q0, %q1\n\t"
@@ -35,6 +54,8 @@ inline void transpose(Block& block) {
       "vtrn.32 %e3, %f3\n\t"
       : "+w"(block.rows[0]), "+w"(block.rows[1]), "+w"(block.rows[2]), "+w"(block.rows[3]));
 }
+
+#endif
 
 inline void store(const Block& block, uint8_t* const (&to)[kBlock], size_t row) {
   for (size_t i = 0; i < kBlock / 2; ++i) {

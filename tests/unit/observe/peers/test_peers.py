@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.board.profile import Arch
 from edgewright.observe.peers import peers
 
 ELF = Path(__file__).parents[3] / "data" / "elf"
@@ -22,7 +23,7 @@ def test_other_boards_stand_among_them() -> None:
 
 
 def test_a_peer_that_is_not_known_is_told() -> None:
-    expected = "debian, sherpa, xnnpack, ncnn, or a board: rpi2"
+    expected = "debian, sherpa, onnxruntime, xnnpack, ncnn, or a board: rpi2"
     with pytest.raises(UserError, match=rf"--vs=tvm: no such peer\n  expected: {expected}"):
         peers.parse_peers("debian,tvm", ["rpi2"])
 
@@ -34,10 +35,13 @@ def test_symbols_do_not_weigh() -> None:
 
 
 def test_dependencies_of_dependencies_weigh_and_libc_does_not(tmp_path: Path) -> None:
-    libraries = tmp_path / peers.LIBRARIES
-    libraries.mkdir(parents=True)
-    (libraries / "libonnxruntime.so.1").write_bytes((ELF / "libonnxruntime.so.1").read_bytes())
+    (tmp_path / "libonnxruntime.so.1").write_bytes((ELF / "libonnxruntime.so.1").read_bytes())
 
     found = peers.dependencies(ELF / "client", tmp_path)
 
     assert [path.name for path in found] == ["libonnxruntime.so.1"]
+
+
+def test_the_wheel_of_onnxruntime_is_for_64_bits_alone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no wheel for armhf\nnext: --vs=sherpa"):
+        peers.onnxruntime(Arch.ARMHF, tmp_path / "log")

@@ -9,9 +9,22 @@
 
 namespace edgewright {
 
+constexpr size_t kDepth = 16;  // depth of a step, in all tiles
+
+/// The sums of a tile, four columns to a vector.
+template <size_t rows, size_t columns>
+struct Sums {
+  int32x4_t row[rows][columns / 4];
+};
+
+inline int32x4_t load_4(const int32_t* values) { return vld1q_s32(values); }
+inline float32x4_t load_4(const float* values) { return vld1q_f32(values); }
+
 /// Round half to even, right up to +-65536 and saturated there or beyond.
 inline int32x4_t round_even(float32x4_t value) {
-#if defined(__ARM_FEATURE_NUMERIC_MAXMIN)
+#if defined(__aarch64__)
+  return vcvtnq_s32_f32(value);
+#elif defined(__ARM_FEATURE_NUMERIC_MAXMIN)
   int32x4_t rounded;  // GCC has no intrinsic for it on AArch32
   __asm__("vcvtn.s32.f32 %q0, %q1" : "=w"(rounded) : "w"(value));
   return rounded;
@@ -26,8 +39,12 @@ inline int32x4_t round_even(float32x4_t value) {
 
 /// The larger of both, `low` where a value is not a number.
 inline float32x4_t at_least(float32x4_t value, float32x4_t low) {
+#if defined(__aarch64__)
+  const uint32x4_t above = vcgeq_f32(value, low);
+#else
   uint32x4_t above;  // GCC would compare lane by lane, since NEON takes denormals for zero
   __asm__("vcge.f32 %q0, %q1, %q2" : "=w"(above) : "w"(value), "w"(low));
+#endif
   return vbslq_f32(above, value, low);
 }
 
