@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from edgewright.base.progress import Stages
 from edgewright.base.workspace import Workspace
 from edgewright.board.catalogue import load_board
 from edgewright.board.elf import read_elf
-from edgewright.board.profile import Arch, BoardProfile
+from edgewright.board.profile import Arch, BoardProfile, ServiceCommand
 from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
@@ -419,6 +420,69 @@ def test_the_demo_release_runs_as_a_service(
         finally:
             service.remove(board, profile)
         assert not service.status(board, profile).installed
+
+
+@pytest.mark.nightly
+@pytest.mark.board
+def test_the_demo_release_serves_programs_in_c_and_python(
+    built: BuildReport,
+    builder: DockerBuilder,
+    deployed: Deployed,
+    emulated: EmulatedBoard,
+    scratch: Path,
+) -> None:
+    profile = load_board("a53-som", REPO.boards)
+    # On a busy machine an emulated board takes more than a minute until it beats.
+    changes = {"command": ServiceCommand.SERVE, "watchdog_s": 900}
+    serve = profile.service.model_copy(update=changes)
+    profile = profile.model_copy(update={"service": serve})
+    golden = json.loads((built.folder / "model" / "golden" / EXPECTED).read_text())["cases"][0]
+    with connect(emulated.target) as board:
+        with camera_program(builder, scratch).open("rb") as program:
+            board.put(program, "/tmp/camera")
+        try:
+            assert service.install(board, profile)
+            settled(lambda: board.run(["ls", SOCKET]), lambda ran: ran.returncode == 0)
+            board.check(["chmod", "755", "/tmp/camera"])
+            answers = board.check(["/tmp/camera", SOCKET, "300", "300", "2"]).stdout.splitlines()
+            image = built.folder / "model" / "golden" / golden["image"]
+            judged = camera_in_python(emulated, scratch, image)
+            settled(lambda: service.status(board, profile), lambda state: state.images == 3)
+        finally:
+            service.remove(board, profile)
+
+    assert [line.split(" ")[:2] for line in answers] == [["0", "done"], ["1", "done"]]
+    for line in answers:
+        require_valid("edge-infer-serve", line.split(" ", 2)[2])
+    assert judged == f"{image} {golden['class']}\n"
+
+
+SOCKET = f"{service.SOCKETS}/infer.sock"
+
+
+def camera_program(builder: DockerBuilder, folder: Path) -> Path:
+    """The example in C, for the board."""
+    source = REPO.resources.runtime_cpp
+    argv = ["arm-linux-gnueabihf-gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion"]
+    argv += ["-Werror", "-static", "-I", str(builder.path(source / "include"))]
+    argv += [str(builder.path(source / "examples" / "camera.c"))]
+    builder.run([*argv, "-o", str(builder.path(folder / "camera"))], folder / "camera.log")
+    return folder / "camera"
+
+
+def camera_in_python(emulated: EmulatedBoard, folder: Path, image: Path) -> str:
+    """What the example in Python prints of an image, on this machine, by a socket of the board."""
+    local = folder / "board.sock"
+    options = ["-N", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"]
+    forward = [*shlex.split(emulated.ssh_command), *options, "-L", f"{local}:{SOCKET}"]
+    with subprocess.Popen(forward) as line:
+        try:
+            wait_until(local.exists)
+            example = REPO.resources.runtime_cpp / "examples" / "camera.py"
+            argv = [sys.executable, str(example), str(local), str(image)]
+            return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        finally:
+            line.terminate()
 
 
 def classified(board: Board, profile: BoardProfile, image: Path) -> dict[str, Any]:
