@@ -42,8 +42,8 @@ edge_error* edge_card_parse(const char* json, size_t size, edge_card** card) {
     if (card != nullptr) *card = nullptr;
     if (json == nullptr || card == nullptr) return argument_error("edge_card_parse", "got NULL");
     if (size > max_json_bytes) {
-      return argument_error("edge_card_parse", format("got %zu bytes, at most %zu are read", size,
-                                                      max_json_bytes));
+      return argument_error("edge_card_parse",
+                            format("got %zu bytes, at most %zu are read", size, max_json_bytes));
     }
     return hand_out(parse_card("card", json, size), card);
   });

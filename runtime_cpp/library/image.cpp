@@ -20,8 +20,8 @@ LimitsProblem limits_of(const edge_limits* wanted) {
   LimitsProblem result;
   if (wanted == nullptr) return result;
   if (wanted->struct_size < sizeof *wanted) {
-    result.text = format("limits.struct_size is %zu, expected %zu", wanted->struct_size,
-                         sizeof *wanted);
+    result.text =
+        format("limits.struct_size is %zu, expected %zu", wanted->struct_size, sizeof *wanted);
     return result;
   }
   const auto set = [&](const char* name, size_t value, size_t& limit) {
@@ -184,8 +184,8 @@ edge_error* edge_image_input(const edge_image* image, size_t tile, float* values
     }
     const size_t expected = image->card->values();
     if (count != expected) {
-      return argument_error(function, format("got room for %zu values, the card's input has %zu",
-                                             count, expected));
+      return argument_error(
+          function, format("got room for %zu values, the card's input has %zu", count, expected));
     }
     if (!image->plan) {
       std::copy(image->input.values.begin(), image->input.values.end(), values);

@@ -125,8 +125,8 @@ std::vector<Tensor> tensors_of(const Card& card, const edge_tensor* outputs) {
   std::vector<Tensor> tensors;
   for (size_t i = 0; i < card.outputs.size(); ++i) {
     const edge_tensor& output = outputs[i];
-    tensors.push_back({shape_of(card.outputs[i], output),
-                       {output.values, output.values + output.count}});
+    tensors.push_back(
+        {shape_of(card.outputs[i], output), {output.values, output.values + output.count}});
   }
   return tensors;
 }

@@ -366,7 +366,8 @@ TEST_CASE("tiles come one after the other, and what they say is merged") {
 TEST_CASE("tensors have an answer without an image") {
   edge_card* card = card_of(R"({"schema": 2, "name": "sums", "task": "tensor",
     "inputs": [{"name": "a", "shape": [2]}], "outputs": [{"name": "b", "shape": [2], "role": "b"}],
-    "file": {"name": "model.ort", "sha256": ")" + std::string(64, '0') + R"(", "bytes": 1000}})");
+    "file": {"name": "model.ort", "sha256": ")" +
+                            std::string(64, '0') + R"(", "bytes": 1000}})");
   const float values[] = {1, 3};
   const edge_tensor output = {values, 2, nullptr, 0};
   edge_result* result = nullptr;

@@ -81,7 +81,8 @@ EDGE_API void edge_card_free(edge_card* card); /* its images may still be in use
 EDGE_API edge_task edge_card_task(const edge_card* card);
 EDGE_API const char* edge_card_name(const edge_card* card);
 EDGE_API size_t edge_card_label_count(const edge_card* card);
-EDGE_API const char* edge_card_label(const edge_card* card, size_t index); /* NULL beyond the last */
+EDGE_API const char* edge_card_label(const edge_card* card,
+                                     size_t index); /* NULL beyond the last */
 EDGE_API size_t edge_card_input_count(const edge_card* card);
 EDGE_API size_t edge_card_output_count(const edge_card* card);
 /* NULL beyond the last. The input of an image is 1, channels, height, width. */
@@ -161,8 +162,8 @@ EDGE_API void edge_result_free(edge_result* result);
 EDGE_API const char* edge_result_json(const edge_result* result);
 
 typedef struct edge_classification {
-  size_t index;      /* of the label; with a threshold in the card that decides */
-  const char* label; /* NUL-terminated UTF-8 */
+  size_t index;                /* of the label; with a threshold in the card that decides */
+  const char* label;           /* NUL-terminated UTF-8 */
   const double* probabilities; /* of all labels, in the card's order */
   size_t count;
 } edge_classification;
