@@ -26,7 +26,9 @@ from edgewright.base.files import make_folder, update_file
 from edgewright.base.schema import Document
 from edgewright.board.elf import ElfFacts, read_elf
 from edgewright.board.profile import Arch, BoardProfile
+from edgewright.build import packages
 from edgewright.model.convert.ops import parse_config
+from edgewright.release import sbom
 from edgewright.release.evidence import SBOM
 from edgewright.release.sdk import OPERATORS, Sdk
 
@@ -43,6 +45,7 @@ MANYLINUX_LIBRARIES = frozenset(
         *("ld-linux-armhf.so.3", "ld-linux-aarch64.so.1"),
     }
 )
+NOT_IN_A_WHEEL = frozenset({packages.LIBEDGE, *packages.LIBRARIES})  # parts of an SDK's libedge
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip file can hold
 MEMBER = re.compile(
     r"ORT_API2_STATUS\(\s*(?P<status>\w+)"
@@ -146,12 +149,14 @@ def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
         f"Wheel-Version: 1.0\nGenerator: edgewright ({__version__})\n"
         f"Root-Is-Purelib: false\nTag: py3-none-{platform}\n"
     ).encode()
-    for path in sorted((sdk.folder / "licenses").rglob("*")):
-        if path.is_file():
+    licences = sdk.folder / "licenses"
+    for path in sorted(licences.rglob("*")):
+        if path.is_file() and path.relative_to(licences).parts[0] not in NOT_IN_A_WHEEL:
             name = path.relative_to(sdk.folder).as_posix()
             content[f"{info}/{name}"] = path.read_bytes()
     # Where PEP 770 has tools look: the bill of the library, whose licence texts lie beside it.
-    content[f"{info}/sboms/{SBOM}"] = (sdk.folder / SBOM).read_bytes()
+    bill = sbom.without((sdk.folder / SBOM).read_bytes(), NOT_IN_A_WHEEL)
+    content[f"{info}/sboms/{SBOM}"] = bill
     content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
     return Wheel(version=version, platform=platform, content=_zip(content))
 

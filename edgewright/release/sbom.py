@@ -6,8 +6,9 @@ what it is about.
 """
 
 import hashlib
+import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -118,6 +119,21 @@ def render(about: About, ingredients: Sequence[Ingredient], tools: Sequence[Tool
     for item in ingredients:
         bom.register_dependency(components[item.ref], [components[ref] for ref in item.holds])
     return JsonV1Dot6(bom).output_as_string(indent=2).encode() + b"\n"
+
+
+def without(raw: bytes, refs: Collection[str]) -> bytes:
+    """A bill that `render` wrote, for something that lacks these ingredients."""
+    bill = json.loads(raw)
+    bill["components"] = [part for part in bill["components"] if part["bom-ref"] not in refs]
+    bill["dependencies"] = [
+        {
+            name: [ref for ref in value if ref not in refs] if name == "dependsOn" else value
+            for name, value in part.items()
+        }
+        for part in bill["dependencies"]
+        if part["ref"] not in refs
+    ]
+    return json.dumps(bill, indent=2).encode() + b"\n"
 
 
 def _component(item: Ingredient) -> "Component":

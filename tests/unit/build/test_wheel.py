@@ -49,6 +49,17 @@ def member(name: str) -> str:
     return f"  ORT_API2_STATUS({name}, int);\n"
 
 
+BILL = {
+    "components": [{"bom-ref": ref} for ref in ("libedge", "onnxruntime", "zlib")],
+    "dependencies": [
+        {"ref": "libedge", "dependsOn": ["zlib"]},
+        {"ref": "onnxruntime"},
+        {"ref": "sdk", "dependsOn": ["libedge", "onnxruntime"]},
+        {"ref": "zlib"},
+    ],
+}
+
+
 def sdk_with_header(tmp_path: Path) -> Sdk:
     places = wheels.api_places(CODE / "_api.py")
     inputs = SdkInputs(
@@ -59,7 +70,8 @@ def sdk_with_header(tmp_path: Path) -> Sdk:
             "lib/libonnxruntime.so.1.21.0": (ELF / "good-v8").read_bytes(),
             wheels.HEADER: header_of(places).encode(),
             "licenses/onnxruntime/LICENSE": b"MIT",
-            "sbom.cdx.json": b"{}",
+            "licenses/zlib/LICENSE": b"Zlib",
+            "sbom.cdx.json": json.dumps(BILL).encode(),
         },
         links={},
         models=(SdkModel(name="cells", onnx_sha256="a" * 64),),
@@ -92,7 +104,14 @@ def test_a_wheel_has_its_files_and_their_hashes(sdk: Sdk, tmp_path: Path) -> Non
     assert {row[0] for row in rows} == set(content)
     assert content["edgewright_runtime/libonnxruntime.so.1"] == (ELF / "good-v8").read_bytes()
     assert content[f"{info}/licenses/onnxruntime/LICENSE"] == b"MIT"
-    assert content[f"{info}/sboms/sbom.cdx.json"] == b"{}"
+    assert f"{info}/licenses/zlib/LICENSE" not in content  # libedge's, which is in no wheel
+    assert json.loads(content[f"{info}/sboms/sbom.cdx.json"]) == {
+        "components": [{"bom-ref": "onnxruntime"}],
+        "dependencies": [
+            {"ref": "onnxruntime"},
+            {"ref": "sdk", "dependsOn": ["onnxruntime"]},
+        ],
+    }
     assert {path.name for path in CODE.glob("*.py")} < {Path(name).name for name in content}
     metadata = email.message_from_bytes(content[f"{info}/METADATA"])
     assert (metadata["Name"], metadata["Requires-Python"]) == ("edgewright-runtime", ">=3.7")
