@@ -1,11 +1,15 @@
-"""Take the quantizers out of a quantized network: the cost of FP32 with the same weights."""
+"""Take the quantizers out of a quantized network: the cost of FP32 with the same weights.
+
+A quantizer whose numbers begin at zero also is the ReLU or ReLU6 before it, which quantization
+folds into it; that stays, as a Clip.
+"""
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+ACTIVATED = ("Add", "Conv", "ConvTranspose", "Gemm", "MatMul")  # what an activation may follow
 
 
 def take_out_quantizers(model: ModelProto) -> None:
@@ -13,10 +17,25 @@ def take_out_quantizers(model: ModelProto) -> None:
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weights = [_weight(node, constants) for node in graph.node if _is_weight(node, constants)]
-    sources = _sources(graph, constants)
-    nodes = [node for node in graph.node if node.op_type not in QUANTIZERS]
-    for node in nodes:
+    sources: dict[str, str] = {}  # output of a quantizer: the real tensor that it stands for
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    nodes: list[NodeProto] = []
+    for node in graph.node:  # in topological order
+        if _is_weight(node, constants):
+            continue
         node.input[:] = [sources.get(name, name) for name in node.input]
+        if node.op_type not in QUANTIZERS:
+            nodes.append(node)
+        elif producers.get(node.input[0]) in ACTIVATED and (high := _cut(node, constants)):
+            weights += [
+                numpy_helper.from_array(np.array(value, np.float32), f"{node.output[0]}_{name}")
+                for name, value in (("low", 0), ("high", high))
+            ]
+            limits = [limit.name for limit in weights[-2:]]
+            sources[node.output[0]] = clipped = f"{node.output[0]}_clipped"
+            nodes.append(helper.make_node("Clip", [node.input[0], *limits], [clipped]))
+        else:
+            sources[node.output[0]] = node.input[0]
     # What computed a quantized output now computes the output itself, under the output's name.
     names = {sources.get(out.name, out.name): out.name for out in graph.output}
     for node in nodes:
@@ -32,11 +51,11 @@ def take_out_quantizers(model: ModelProto) -> None:
     graph.initializer.extend(constants_read)
 
 
-def _is_weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
+def _is_weight(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
     return node.op_type == "DequantizeLinear" and node.input[0] in constants
 
 
-def _weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> onnx.TensorProto:
+def _weight(node: NodeProto, constants: dict[str, TensorProto]) -> TensorProto:
     values, scale, zero = (_array(name, constants) for name in (*node.input, "")[:3])
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
     shape = [-1 if at == axis else 1 for at in range(values.ndim)] if scale.ndim else []
@@ -44,16 +63,17 @@ def _weight(node: NodeProto, constants: dict[str, onnx.TensorProto]) -> onnx.Ten
     return numpy_helper.from_array(real.astype(np.float32), node.output[0])
 
 
-def _array(name: str, constants: dict[str, onnx.TensorProto]) -> NDArray[np.float32]:
+def _array(name: str, constants: dict[str, TensorProto]) -> NDArray[np.float32]:
     # A zero point may be left out: it is 0.
     array = numpy_helper.to_array(constants[name]) if name in constants else np.zeros(())
     return array.astype(np.float32)
 
 
-def _sources(graph: GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[str, str]:
-    """Output of a quantizer → the real tensor that it stands for."""
-    sources: dict[str, str] = {}
-    for node in graph.node:  # in topological order
-        if node.op_type in QUANTIZERS and not _is_weight(node, constants):
-            sources[node.output[0]] = sources.get(node.input[0], node.input[0])
-    return sources
+def _cut(node: NodeProto, constants: dict[str, TensorProto]) -> float | None:
+    """The highest number of a quantizer whose lowest is zero."""
+    if node.op_type != "QuantizeLinear":
+        return None
+    scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
+    numbers = np.iinfo(zero.dtype)
+    is_cut = zero.ndim == 0 and zero == numbers.min
+    return float(scale * (numbers.max - numbers.min)) if is_cut else None
