@@ -23,6 +23,7 @@ from edgewright.base.schema import Part, read_record
 from edgewright.build.container import CONAN_LOGIN, Builder
 from edgewright.build.supply import Network, Supply
 
+CONFS_OF_IDS = '["user.edgewright:builder"]'  # what of Conan's conf makes another package
 SHARED = "shared"  # Conan's name for the remote of edgewright.toml
 _ADD_REMOTE = f'conan remote add --force {SHARED} "$1"; shift; '
 # What recipes share.
@@ -261,6 +262,7 @@ def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package
         inputs.toolchain.read_text() if inputs.toolchain else "",
         (inputs.resources.toolchains / "build.profile").read_text(),
         json.dumps(dict(step.options), sort_keys=True),
+        CONFS_OF_IDS,
         *(earlier[name].key for name in step.needs),  # and so all that those were built from
     )
 
@@ -324,7 +326,7 @@ def _graph_argv(step: PackageStep, inputs: PackageInputs) -> list[str]:
         "user.edgewright:sources": inside(inputs.builder.cache / "sources"),
         # In a shared remote, packages of two builders lie side by side.
         "user.edgewright:builder": inputs.builder.id,
-        "tools.info.package_id:confs+": '["user.edgewright:builder"]',
+        "tools.info.package_id:confs+": CONFS_OF_IDS,
         "tools.build:jobs": inputs.jobs,
         # Keep what test packages build out of the recipes, which may lie in a wheel's folder.
         "tools.cmake.cmake_layout:test_folder": "$TMP",
