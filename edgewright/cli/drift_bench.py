@@ -54,9 +54,10 @@ def _screen(trial: DriftTrial) -> RenderableType:
 
 def _alarms(each: UnchangedDays) -> str:
     moved = f": {', '.join(each.moved)}" if each.moved else ""
+    bound = "" if each.high is None else f", at most {each.high:.1%}"
     return (
         f"unchanged days, images {each.order}: {each.alarms:,} of {each.days:,} days of "
-        f"{each.images} images raise an alarm ({each.rate:.1%}, at most {each.high:.1%}){moved}"
+        f"{each.images} images raise an alarm ({each.rate:.1%}{bound}){moved}"
     )
 
 

@@ -194,7 +194,7 @@ class Heap(Foreign):
     """What is allocated and not freed, of all threads, in the course of a bench."""
 
     runs: Annotated[int, Field(ge=1, le=1_000_000)]  # from one sample to the next
-    bytes: Many[Bytes]
+    bytes: Annotated[Many[Bytes], Field(max_length=33)]
 
 
 class BenchAnswer(SettledAnswer):

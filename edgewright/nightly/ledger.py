@@ -162,12 +162,8 @@ class NightLedger:
             ).one_or_none()
             _forget(connection, nights)
         stored = None if row is None else _parsed(NightReport, row.report)
-        if stored is None:
-            raise UserError(
-                f"night {report.night}",
-                "is over: no machine was at work on it for a while, and another one began",
-                next="the same command, for the night that is at work now",
-            )
+        if stored is None or stored.night != report.night:  # it becomes the name of a file
+            raise _over(report.night)
         return stored
 
     def past(self, nights: int) -> tuple[NightReport, ...]:
@@ -205,7 +201,8 @@ class NightLedger:
             for row in connection.execute(free).all():
                 claim = Claim(night=night, board=row.board, model=row.model, fence=row.fence)
                 values = {"fence": row.fence + 1, "worker": worker}
-                if self._prolong(connection, claim, **values):  # else another one was faster
+                is_free = CELLS.c.lease_until <= moment  # it may have been renewed meanwhile
+                if self._prolong(connection, claim, is_free, **values):  # else another was faster
                     return Claim(night=night, board=row.board, model=row.model, fence=row.fence + 1)
         return None
 
@@ -214,10 +211,16 @@ class NightLedger:
         with self._begin() as connection:
             return self._prolong(connection, claim)
 
-    def _prolong(self, connection: sa.Connection, claim: Claim, **values: object) -> bool:
+    def _prolong(
+        self,
+        connection: sa.Connection,
+        claim: Claim,
+        *conditions: sa.ColumnElement[bool],
+        **values: object,
+    ) -> bool:
         until = self._clock() + self.lease_s
         has_begun = sa.exists().where(NIGHTS.c.name == claim.night, NIGHTS.c.ended.is_(None))
-        change = _held(claim).where(has_begun).values(lease_until=until, **values)
+        change = _held(claim).where(has_begun, *conditions).values(lease_until=until, **values)
         if connection.execute(change).rowcount == 0:
             return False
         # Longer than a cell: between two of them somebody is at work on the night, too.
@@ -254,10 +257,18 @@ class NightLedger:
         return {str(worker): int(count) for worker, count in rows}
 
     def reports(self, night: str) -> tuple[CellReport, ...]:
-        """What became of the cells, in their order. Raises UserError for one that is damaged."""
+        """What became of the cells, in their order.
+
+        Raises UserError for one that is damaged, and where the night was left by all and is over.
+        """
         query = sa.select(CELLS).where(CELLS.c.night == night).order_by(CELLS.c.place)
         with self._begin() as connection:
+            begun = connection.execute(
+                sa.select(NIGHTS).where(NIGHTS.c.name == night)
+            ).one_or_none()
             rows = connection.execute(query).all()
+        if begun is None or (begun.ended is not None and begun.report is None):
+            raise _over(night)
         reports = [(row, _parsed(CellReport, row.report)) for row in rows]
         for row, report in reports:
             if report is None or (report.board, report.model) != (row.board, row.model):
@@ -363,3 +374,11 @@ def _parsed(kind: type[Model], text: object) -> Model | None:
     """None for what is not there, or no such document: whoever may write there is not trusted."""
     is_there = isinstance(text, str) and len(text) <= LIMIT
     return parse_record(kind, str(text)) if is_there else None
+
+
+def _over(night: str) -> UserError:
+    return UserError(
+        f"night {night}",
+        "is over: no machine was at work on it for a while, and another one began",
+        next="the same command, for the night that is at work now",
+    )

@@ -93,9 +93,10 @@ class ManyMachines:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        with alone(self._folder), self._renewing():
+        with alone(self._folder):
             try:
-                yield
+                with self._renewing():  # it has ended before the cell is given back
+                    yield
             finally:
                 if self._claim:
                     with suppress(TargetError):  # the lease ends by itself
@@ -162,7 +163,13 @@ class ManyMachines:
 
     def _logs(self, report: CellReport) -> list[Log]:
         """The ends of those that the machine of a cell that failed has."""
-        paths = [self._folder / log for step in failed_steps(report) for log in step.logs]
+        # A step may be from its record, and the ledger is no place to take paths from.
+        names = {Path(log).name for step in failed_steps(report) for log in step.logs}
+        paths = [
+            self._folder / history.log_name(self.begun.night, report.board, report.model, name)
+            for name in sorted(names)
+            if LOG_NAME.fullmatch(name)
+        ]
         return [
             Log(
                 board=report.board,

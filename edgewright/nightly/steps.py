@@ -4,6 +4,7 @@ A step is recorded by the hash of its inputs. What the user's commit alone chang
 id, is an input of building, signing and publishing; counting and testing go by the contents.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -162,12 +163,17 @@ def _build(at: CellAtWork) -> Result:
     return Result(release=report.release, figures=figures)
 
 
+RELEASE_ID = re.compile(r"[0-9a-f]{16}")
+
+
 def release_of(at: CellAtWork, report: StepReport) -> Release | None:
     """The release that a build made, here or on a machine that published it; None: it is lost."""
     releases, name = at.night.workspace.build(at.cell.board).release, str(report.release)
+    if not RELEASE_ID.fullmatch(name):  # a record may be from a ledger
+        return None
     with suppress(UserError):  # it is not there, or not whole
         release = load_release(releases / name)
-        if release.archive.is_file():
+        if release.id == name and release.archive.is_file():
             return release
     if at.night.store is not None:
         with suppress(UserError):  # nor there, or of a key that this machine does not trust

@@ -33,18 +33,18 @@ bool fits(const std::vector<int64_t>& shape, const std::vector<int64_t>& card) {
 
 /// `count_values` of sizes that are somebody else's: capped, where it would overflow.
 size_t checked_count(const std::vector<int64_t>& shape) {
-  constexpr size_t most = 1u << 26;  // values, as the card has it
-  size_t count = 1;
+  constexpr uint64_t most = 1u << 26;  // values, as the card has it
+  uint64_t count = 1;
   for (const int64_t size : shape) {
-    if (size != 0 && count > most / static_cast<size_t>(size)) return most + 1;
-    count *= static_cast<size_t>(size);
+    if (size != 0 && count > most / static_cast<uint64_t>(size)) return most + 1;
+    count *= static_cast<uint64_t>(size);
   }
-  return count;
+  return static_cast<size_t>(count);
 }
 
 std::string output_problem(const TensorCard& card, const edge_tensor& output) {
   const std::vector<int64_t> shape = shape_of(card, output);
-  if (output.values == nullptr) return "has no values";
+  if (output.values == nullptr && output.count > 0) return "has no values";
   if (!fits(shape, card.shape)) {
     return "has the shape " + words_for(shape) + ", the card says " + words_for(card.shape);
   }

@@ -30,6 +30,8 @@ std::string frame_problem(const edge_request& frame, int memory) {
   if (frame.stride < row) {
     return format("has a stride of %u bytes, its rows have %zu", frame.stride, row);
   }
+  // A 32-bit board could map only the low part of it.
+  if (static_cast<size_t>(end_of(frame)) != end_of(frame)) return "reaches beyond 4 GiB";
   const int seals = fcntl(memory, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
     return "is no memory that is sealed against shrinking";

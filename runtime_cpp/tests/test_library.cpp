@@ -335,6 +335,22 @@ TEST_CASE("a detector's boxes have labels and corners; an open size needs a shap
   edge_card_free(card);
 }
 
+TEST_CASE("a detector that finds nothing answers nothing: an output of size 0 needs no memory") {
+  edge_card* card = card_of(detect_card());
+  edge_image* image = gray_image(card);
+  const int64_t shape[] = {1, 0, 6};
+  const edge_tensor output = {nullptr, 0, shape, 3};
+  REQUIRE(edge_image_set_outputs(image, 0, &output, 1) == nullptr);
+  edge_result* result = nullptr;
+  REQUIRE(edge_image_result(image, &result) == nullptr);
+  size_t count = 1;
+  edge_result_detections(result, &count);
+  CHECK(count == 0);
+  edge_result_free(result);
+  edge_image_free(image);
+  edge_card_free(card);
+}
+
 TEST_CASE("tiles come one after the other, and what they say is merged") {
   edge_card* card = card_of(detect_card(R"("tiling": {"size": [16, 16]},)"));
   const std::vector<uint8_t> rows(32 * 16, 100);

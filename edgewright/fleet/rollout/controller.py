@@ -379,7 +379,9 @@ class Controller:
     def _counted(self, member: Member, measured: Measured) -> Measured:
         """With the instructions of both releases; whatever a site says that they are."""
         before, after = (
-            (numbers or Numbers()).model_copy(
+            # What was not measured stays so: an empty `before` is a steady release to `leak`.
+            numbers
+            and numbers.model_copy(
                 update={"instructions": self._count(release) if release else None}
             )
             for numbers, release in (

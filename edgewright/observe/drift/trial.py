@@ -17,7 +17,7 @@ from edgewright.model.contract.task_cards import ImageTaskCard
 from edgewright.model.judge.observed import Name, Observation, histograms_of, observe
 from edgewright.model.pack.reference import Reference
 from edgewright.observe.drift.board_file import Window
-from edgewright.observe.drift.compare import LEAST_IMAGES, NEWEST_IMAGES, choose, compare
+from edgewright.observe.drift.compare import NEWEST_IMAGES, choose, compare
 from edgewright.observe.drift.played import CHANGES, Change, played
 from edgewright.observe.drift.report import StatisticDrift
 
@@ -35,7 +35,9 @@ class UnchangedDays(Part):
     images: int  # of each
     alarms: int  # days of which something was said to have moved
     rate: float
-    high: float  # that the rate is below, with 97.5 % (Clopper and Pearson)
+    # That the rate of such draws is below, with 97.5 % (Clopper and Pearson); null where the days
+    # overlap, so that they are not independent.
+    high: float | None
     moved: tuple[Name, ...]  # all that was said to have moved on any
 
 
@@ -97,10 +99,10 @@ def try_out(
 
     Raises UserError for too few images, or one that cannot be read.
     """
-    if len(images) < 2 * LEAST_IMAGES:
+    if len(images) < NEWEST_IMAGES:  # `drift` would fill up a changed day with unchanged images
         raise UserError(
             f"{len(images)} images",
-            f"expected {2 * LEAST_IMAGES} or more, that the network was not trained on",
+            f"expected {NEWEST_IMAGES} or more, that the network was not trained on",
             next="the same command with another --images",
         )
     images = images[:: -(-len(images) // MOST_IMAGES)]
@@ -142,9 +144,13 @@ def unchanged_days(
         images=size,
         alarms=alarms,
         rate=alarms / days,
-        high=1.0 if alarms == days else float(stats.beta.ppf(0.975, alarms + 1, days - alarms)),
+        high=_upper_bound(alarms, days) if is_shuffled else None,
         moved=tuple(names),
     )
+
+
+def _upper_bound(alarms: int, days: int) -> float:
+    return 1.0 if alarms == days else float(stats.beta.ppf(0.975, alarms + 1, days - alarms))
 
 
 def try_change(

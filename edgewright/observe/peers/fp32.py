@@ -73,7 +73,10 @@ def _cut(node: NodeProto, constants: dict[str, TensorProto]) -> float | None:
     """The highest number of a quantizer whose lowest is zero."""
     if node.op_type != "QuantizeLinear":
         return None
-    scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
+    scale = numpy_helper.to_array(constants[node.input[1]])
+    name = node.input[2] if len(node.input) > 2 else ""
+    # It may be left out: it is 0, and the numbers are bytes without a sign.
+    zero = numpy_helper.to_array(constants[name]) if name else np.zeros((), np.uint8)
     numbers = np.iinfo(zero.dtype)
     is_cut = zero.ndim == 0 and zero == numbers.min
     return float(scale * (numbers.max - numbers.min)) if is_cut else None

@@ -22,7 +22,7 @@ NOTICED_S = 5
 # In the folder `$1`: the FIFO that a service writes its samples to (docs/formats.md), as another
 # user than the one who reads them.
 ATTACHED = r"""
-cd "$1" && rm -f samples && mkfifo -m 622 samples || exit 1
+cd "$1" && rm -f samples && umask 155 && mkfifo samples || exit 1
 trap 'rm -f samples' EXIT
 trap 'kill $! 2>/dev/null; exit' TERM
 cat samples >&3 &

@@ -11,11 +11,12 @@
  *   edge_image_result(image, &result);
  *   puts(edge_result_json(result));
  *
- * Functions that can fault return NULL, or an error that the caller frees; what they would have
- * made is then NULL. None ends the process, prints, or keeps anything outside of what it hands out.
- * A card may be used by several threads at once, anything else by one at a time. All that a
- * function takes is in memory that is the caller's; what it returns a pointer to lives as long as
- * the object that was asked. Functions that only tell something say 0 or NULL of NULL.
+ * Functions that can fail return NULL on success, otherwise an error that the caller frees; what
+ * they would have made is then NULL. None ends the process, prints, or keeps anything outside of
+ * what it hands out. A card may be used by several threads at once, anything else by one at a time.
+ * All that a function takes is in memory that is the caller's; what it returns a pointer to lives
+ * as long as the object that was asked. Accessors return 0 or NULL when given NULL; an error's
+ * texts are "".
  */
 #ifndef EDGE_EDGE_H
 #define EDGE_EDGE_H
@@ -40,9 +41,9 @@ EDGE_API const char* edge_version(void);
 typedef enum edge_code {
   EDGE_CODE_OK = 0, /* of NULL, which is no error */
   EDGE_CODE_BUG = 1,
-  EDGE_CODE_ARGUMENT = 2, /* of the calling program: NULL, a wrong size, a wrong order */
+  EDGE_CODE_ARGUMENT = 2, /* of the calling program: NULL, a wrong order, sizes unlike the card's */
   EDGE_CODE_IMAGE = 3,
-  EDGE_CODE_MODEL = 4, /* outputs that the card's network cannot have made, or not finite */
+  EDGE_CODE_MODEL = 4, /* outputs of the right sizes that make no sense, or are not finite */
   EDGE_CODE_CARD = 5,
   EDGE_CODE_MEMORY = 100 /* there is none left */
 } edge_code;
@@ -137,7 +138,7 @@ EDGE_FALLIBLE edge_error* edge_image_input(const edge_image* image, size_t tile,
 
 /* What the network made of it. */
 typedef struct edge_tensor {
-  const float* values;
+  const float* values; /* may be NULL where count is 0 */
   size_t count;
   const int64_t* shape; /* rank sizes; NULL: as the card says, where it leaves none open */
   size_t rank;

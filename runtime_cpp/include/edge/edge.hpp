@@ -69,7 +69,7 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   Result(T value) : value_(std::move(value)) {}
-  Result(Error error) : error_(std::move(error)) {}
+  Result(Error&& error) : error_(std::move(error)) {}
 
   explicit operator bool() const { return value_.has_value(); }
   T& operator*() { return *value_; }

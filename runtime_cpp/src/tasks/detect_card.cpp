@@ -258,7 +258,7 @@ std::string shape_problem(const DetectCard& detect, size_t index, size_t labels,
     fits = found[i] == -1 || expected[i] == -1 || found[i] == expected[i];
   }
   const bool is_distances = detect.outputs[index].role == DetectRole::box_distances;
-  if (fits && is_distances && found[0] != -1) fits = found[0] % 4 == 0;
+  if (fits && is_distances && found[0] != -1) fits = found[0] > 0 && found[0] % 4 == 0;
   if (fits) return "";
   return format("found %s, of %zu labels it is %s%s behind the batch",
                 sizes_in_words(shape).c_str(), labels, sizes_in_words(expected).c_str(),

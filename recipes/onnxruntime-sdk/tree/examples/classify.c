@@ -54,6 +54,10 @@ int main(int argc, char** argv) {
   edge_tensor scores = {NULL, out->count, NULL, 0};
   edge_result* result;
   run_ok(ort->GetTensorMutableData(output, (void**)&scores.values));
+  OrtTensorTypeAndShapeInfo* info;
+  run_ok(ort->GetTensorTypeAndShape(output, &info));
+  run_ok(ort->GetTensorShapeElementCount(info, &scores.count));
+  ort->ReleaseTensorTypeAndShapeInfo(info);
   edge_ok(edge_image_set_outputs(image, 0, &scores, 1));
   edge_ok(edge_image_result(image, &result));
   puts(edge_result_json(result));
