@@ -185,14 +185,16 @@ def test_what_the_board_counts_is_what_python_counts(
     model = line.release / "model" / "model.onnx"
     expected = histograms_of(observe(model, read_card(model.parent / "card.json"), images))
     for name in NAMES:
-        counted = [one for window in windows if (one := window.statistics.of(name)) is not None]
+        counted = [
+            statistic for window in windows if (statistic := window.statistics.of(name)) is not None
+        ]
         histogram = expected.of(name)
         assert bool(counted) == (histogram is not None)
         if histogram is None:
             continue
-        assert sum(one.sum for one in counted) == pytest.approx(histogram.sum, rel=1e-4)
-        assert sum(one.squares for one in counted) == pytest.approx(histogram.squares, rel=1e-4)
-        counts = np.sum([one.counts for one in counted], axis=0)
+        assert sum(each.sum for each in counted) == pytest.approx(histogram.sum, rel=1e-4)
+        assert sum(each.squares for each in counted) == pytest.approx(histogram.squares, rel=1e-4)
+        counts = np.sum([each.counts for each in counted], axis=0)
         # A value at the border of two bins may fall into either.
         assert np.abs(np.cumsum(counts) - np.cumsum(histogram.counts)).max() <= 1
     assert (expected.saturation is not None) == (channels == 3)

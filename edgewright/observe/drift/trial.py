@@ -107,35 +107,35 @@ def try_out(
         )
     images = images[:: -(-len(images) // MOST_IMAGES)]
     say(f"an inference of each of {len(images)} images")
-    seen = observe(network, card, images)
+    observations = observe(network, card, images)
     changes = []
     for change in CHANGES:
         say(f"played: {change.words}")
-        changes.append(try_change(change, network, card, reference, images, seen))
+        changes.append(try_change(change, network, card, reference, images, observations))
     return DriftTrial(
         model=card.name,
         images=len(images),
         reference_images=reference.images,
         unchanged=(
-            unchanged_days(seen, reference, days, is_shuffled=True),
-            unchanged_days(seen, reference, days, is_shuffled=False),
+            unchanged_days(observations, reference, days, is_shuffled=True),
+            unchanged_days(observations, reference, days, is_shuffled=False),
         ),
         changes=tuple(changes),
     )
 
 
 def unchanged_days(
-    seen: Sequence[Observation], reference: Reference, days: int, *, is_shuffled: bool
+    observations: Sequence[Observation], reference: Reference, days: int, *, is_shuffled: bool
 ) -> UnchangedDays:
     """Days that are drawn from all images, or follow each other from any of them on."""
-    random, size = np.random.default_rng(SEED), min(NEWEST_IMAGES, len(seen) // 2)
+    random, size = np.random.default_rng(SEED), min(NEWEST_IMAGES, len(observations) // 2)
     alarms, names = 0, dict[Name, None]()
     for _ in range(days):
         if is_shuffled:
-            places = random.permutation(len(seen))[:size]
+            places = random.permutation(len(observations))[:size]
         else:
-            places = (random.integers(len(seen)) + np.arange(size)) % len(seen)
-        drifts = moved(hourly([[seen[place] for place in places]]), reference)
+            places = (random.integers(len(observations)) + np.arange(size)) % len(observations)
+        drifts = moved(hourly([[observations[place] for place in places]]), reference)
         alarms += bool(drifts)
         names |= dict.fromkeys(drift.name for drift in drifts)
     return UnchangedDays(
@@ -159,11 +159,11 @@ def try_change(
     card: ImageTaskCard,
     reference: Reference,
     images: Sequence[Path],
-    seen: Sequence[Observation],
+    observations: Sequence[Observation],
 ) -> PlayedChange:
     """Two hours as ever, then as many changed images as `drift` looks at."""
     order = np.random.default_rng(SEED).permutation(len(images))
-    before = [seen[place] for place in order[: 2 * HOUR_IMAGES]]
+    before = [observations[place] for place in order[: 2 * HOUR_IMAGES]]
     with played(change, [images[place] for place in order[-NEWEST_IMAGES:]]) as paths:
         after = observe(network, card, paths)
     drifts = moved(hourly([*_by_hour(before), *_by_hour(after)]), reference)
@@ -177,5 +177,5 @@ def try_change(
     )
 
 
-def _by_hour(seen: Sequence[Observation]) -> list[Sequence[Observation]]:
-    return [seen[at : at + HOUR_IMAGES] for at in range(0, len(seen), HOUR_IMAGES)]
+def _by_hour(observations: Sequence[Observation]) -> list[Sequence[Observation]]:
+    return [observations[at : at + HOUR_IMAGES] for at in range(0, len(observations), HOUR_IMAGES)]

@@ -41,9 +41,9 @@ def on_board(board: LocalBoard, release: Release) -> BoardRelease:
 
 
 def run(tmp_path: Path, edge_infer: bytes, *, emulated: bool = False) -> SmokeReport:
-    made = make_release(tmp_path, root="/nowhere", edge_infer=edge_infer)
+    release = make_release(tmp_path, root="/nowhere", edge_infer=edge_infer)
     board = LocalBoard(emulated=emulated)
-    return smoke.run(on_board(board, made), made.manifest)
+    return smoke.run(on_board(board, release), release.manifest)
 
 
 def test_a_fit_release_passes_on_a_real_board(tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_the_golden_images_of_another_release_tell_how_many_answers_it_shares(
     answers = documents()
     answers["run"]["results"][0] |= {"probabilities": [0.6, 0.4]}
     answers["run"]["results"][1] |= {"class": "ok", "probabilities": [0.7, 0.3]}
-    made = make_release(tmp_path, root="/nowhere", edge_infer=program(answers))
-    on = on_board(LocalBoard(), made)
+    release = make_release(tmp_path, root="/nowhere", edge_infer=program(answers))
+    on = on_board(LocalBoard(), release)
 
-    right = smoke.share_right(smoke.Subject(release=on, manifest=made.manifest), on.folder)
+    right = smoke.share_right(smoke.Subject(release=on, manifest=release.manifest), on.folder)
 
     assert right == 0.5
 
@@ -270,8 +270,8 @@ def test_latency_budget(release: Release) -> None:
 
 
 def test_release_without_a_golden_set(tmp_path: Path) -> None:
-    made = make_release(tmp_path, root="/nowhere")
-    (made.folder / "model" / "golden" / "expected.json").write_text("{}")
+    release = make_release(tmp_path, root="/nowhere")
+    (release.folder / "model" / "golden" / "expected.json").write_text("{}")
     with pytest.raises(TargetError) as refused:
-        smoke.run(on_board(LocalBoard(), made), made.manifest)
+        smoke.run(on_board(LocalBoard(), release), release.manifest)
     assert "model/golden/expected.json: not a golden set\n  schema: missing" in str(refused.value)

@@ -38,8 +38,8 @@ def reading(
 
 
 def verdict(gate: str, readings: list[Reading]) -> gates.Verdict:
-    (one,) = gates.judge(gates.parse(gate), readings)
-    return one
+    (judgement,) = gates.judge(gates.parse(gate), readings)
+    return judgement
 
 
 # Recorded series: 95th percentiles of eight boards, ms, former release and candidate.
@@ -118,13 +118,13 @@ def test_a_leak_is_what_the_former_release_had_not(
     before: tuple[float | None, ...], more: float
 ) -> None:
     """A former release that does not tell is taken for steady."""
-    said = verdict("leak<=1", leaks(before, more))
+    judgement = verdict("leak<=1", leaks(before, more))
 
     is_new = more == 4.0 and before != (4.0,) * 5
-    assert said.word is (Word.NO if is_new else Word.YES)
-    assert said.pairs == 5
+    assert judgement.word is (Word.NO if is_new else Word.YES)
+    assert judgement.pairs == 5
     if before == RESTLESS and is_new:
-        assert said.found.startswith("median +4.0 KiB, at most +4.0 KiB, 5 of 5")
+        assert judgement.found.startswith("median +4.0 KiB, at most +4.0 KiB, 5 of 5")
 
 
 def test_a_release_that_does_not_tell_its_heap_is_no_verdict() -> None:
@@ -137,10 +137,10 @@ def test_a_release_that_does_not_tell_its_heap_is_no_verdict() -> None:
 def test_instructions_are_compared_as_counts_and_labelled_so(after: int, word: Word) -> None:
     readings = [reading(f"b-{n}", instructions=(687, after)) for n in range(5)]
 
-    said = verdict("instructions<=5%", readings)
+    judgement = verdict("instructions<=5%", readings)
 
-    assert said.word is word
-    assert "counted in an emulator, not timed" in said.test
+    assert judgement.word is word
+    assert "counted in an emulator, not timed" in judgement.test
     assert gates.counts_instructions(gates.parse("failures<=0,instructions<=5%"))
     assert not gates.counts_instructions(gates.parse(gates.DEFAULT))
 
@@ -178,9 +178,9 @@ def test_boards_that_become_hotter(hotter: float, word: Word, found: str) -> Non
         for n, before in enumerate((41.0, 43.5, 40.0, 39.5, 68.0))
     ]
 
-    said = verdict("temperature<=10", readings)
+    judgement = verdict("temperature<=10", readings)
 
-    assert (said.word, said.found) == (word, found)
+    assert (judgement.word, judgement.found) == (word, found)
     (gate,) = gates.parse("temperature<=10")
     assert gates.change_of(gate, readings[0].measured) == hotter
 

@@ -23,12 +23,12 @@ def reference(observations: Sequence[Observation]) -> Reference:
     return Reference(schema_=1, images=len(observations), statistics=histograms_of(observations))
 
 
-def judged(windows: tuple[Window, ...], known: Reference | None) -> tuple[StatisticDrift, ...]:
-    return compare(known, choose(windows, has_reference=known is not None))
+def judged(windows: tuple[Window, ...], baseline: Reference | None) -> tuple[StatisticDrift, ...]:
+    return compare(baseline, choose(windows, has_reference=baseline is not None))
 
 
-def moved(windows: tuple[Window, ...], known: Reference | None) -> dict[str, StatisticDrift]:
-    return {one.name: one for one in judged(windows, known) if one.verdict == "moved"}
+def moved(windows: tuple[Window, ...], baseline: Reference | None) -> dict[str, StatisticDrift]:
+    return {drift.name: drift for drift in judged(windows, baseline) if drift.verdict == "moved"}
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def moved(windows: tuple[Window, ...], known: Reference | None) -> dict[str, Sta
 def test_a_change_is_named_with_the_hour_that_it_began(
     change: str, name: str, *, is_up: bool
 ) -> None:
-    known = reference(cells()[NORMAL])
+    baseline = reference(cells()[NORMAL])
     before, after = cells()[LINE], cells(change=change)[LINE]
 
-    found = moved(hours(before, before, after, after, after, after), known)
+    drifts = moved(hours(before, before, after, after, after, after), baseline)
 
-    assert name in found
-    assert (found[name].newest > found[name].reference) is is_up
-    assert found[name].since == START + 2 * HOUR
-    assert not found[name].since_the_first
-    low, high = found[name].low, found[name].high
+    assert name in drifts
+    assert (drifts[name].newest > drifts[name].reference) is is_up
+    assert drifts[name].since == START + 2 * HOUR
+    assert not drifts[name].since_the_first
+    low, high = drifts[name].low, drifts[name].high
     assert low is not None
     assert high is not None
     assert low * high > 0  # the interval of the effect leaves no doubt about its side
@@ -60,14 +60,14 @@ def test_a_change_is_named_with_the_hour_that_it_began(
 
 @pytest.mark.parametrize(("change", "still"), [("blurred", "brightness"), ("darker", "direction")])
 def test_what_did_not_change_is_not_named(change: str, still: str) -> None:
-    known = reference(cells()[NORMAL])
-    assert still not in moved(hours(cells(change=change)[LINE]), known)
+    baseline = reference(cells()[NORMAL])
+    assert still not in moved(hours(cells(change=change)[LINE]), baseline)
 
 
 def test_another_material_is_noticed() -> None:
-    found = moved(hours(cells("poly")), reference(cells()[:220]))
-    assert "sharpness" in found  # the grains of polycrystalline cells are edges
-    assert found["sharpness"].newest > found["sharpness"].reference
+    drifts = moved(hours(cells("poly")), reference(cells()[:220]))
+    assert "sharpness" in drifts  # the grains of polycrystalline cells are edges
+    assert drifts["sharpness"].newest > drifts["sharpness"].reference
 
 
 def test_unchanged_images_raise_no_alarm() -> None:
@@ -82,11 +82,11 @@ def test_unchanged_images_raise_no_alarm() -> None:
 
 
 def test_too_few_images_have_no_verdict() -> None:
-    known = reference(cells()[NORMAL])
+    baseline = reference(cells()[NORMAL])
     dark = cells(change="darker")
-    found = judged(hours(dark[:20], dark[20:45]), known)
-    assert {one.verdict for one in found} == {"too few images"}
-    assert overall(found) == "too few images"
+    drifts = judged(hours(dark[:20], dark[20:45]), baseline)
+    assert {drift.verdict for drift in drifts} == {"too few images"}
+    assert overall(drifts) == "too few images"
     assert overall(()) == "too few images"
 
 
@@ -113,11 +113,11 @@ def test_hours_of_a_former_release_do_not_count() -> None:
 
 
 def test_a_change_before_the_oldest_hour_is_told_as_such() -> None:
-    known = reference(cells()[NORMAL])
+    baseline = reference(cells()[NORMAL])
     dark = cells(change="darker")[LINE]
-    found = moved(hours(dark, dark), known)["brightness"]
-    assert found.since == START
-    assert found.since_the_first
+    drift = moved(hours(dark, dark), baseline)["brightness"]
+    assert drift.since == START
+    assert drift.since_the_first
 
 
 def test_more_of_one_class_is_told_as_a_share_with_its_interval() -> None:
@@ -127,13 +127,13 @@ def test_more_of_one_class_is_told_as_a_share_with_its_interval() -> None:
     worse: tuple[Observation, ...] = tuple(
         {"class": float(number % 3 == 0)} for number in range(200)
     )
-    (found,) = judged(hours(worse), reference(normal))
-    assert (found.name, found.verdict, found.unit) == ("class", "moved", "share")
-    assert found.reference == pytest.approx(0.1 if found.class_ == "1" else 0.9)
-    assert found.effect is not None
-    assert abs(found.effect) == pytest.approx(0.235)
+    (drift,) = judged(hours(worse), reference(normal))
+    assert (drift.name, drift.verdict, drift.unit) == ("class", "moved", "share")
+    assert drift.reference == pytest.approx(0.1 if drift.class_ == "1" else 0.9)
+    assert drift.effect is not None
+    assert abs(drift.effect) == pytest.approx(0.235)
     # Newcombe's interval, by statsmodels' confint_proportions_2indep(67, 200, 20, 200, 'newcomb').
-    assert sorted(map(abs, (found.low or 0, found.high or 0))) == pytest.approx(
+    assert sorted(map(abs, (drift.low or 0, drift.high or 0))) == pytest.approx(
         [0.1547, 0.3108], abs=2e-3
     )
 
@@ -151,8 +151,8 @@ def test_distance_and_p_are_those_of_scipy_on_the_same_bins() -> None:
     expected = stats.ks_2samp(*binned, method="asymp")
     assert distance(sides[0], sides[1]) == pytest.approx(expected.statistic)
     windows = hours([{"brightness": float(value)} for value in second])
-    (found,) = judged(windows, reference(tuple({"brightness": float(v)} for v in first)))
-    assert found.p == pytest.approx(expected.pvalue, rel=1e-3)
+    (drift,) = judged(windows, reference(tuple({"brightness": float(v)} for v in first)))
+    assert drift.p == pytest.approx(expected.pvalue, rel=1e-3)
 
 
 def test_p_values_are_corrected_as_holm_has_it() -> None:
@@ -184,15 +184,15 @@ def test_images_without_contrast_are_compared_too() -> None:
     other: tuple[Observation, ...] = tuple(
         {"brightness": 130.0, "contrast": 0.0} for _ in range(60)
     )
-    found = moved(hours(other), reference(flat))
-    assert list(found) == ["brightness"]
-    assert found["brightness"].effect is None
+    drifts = moved(hours(other), reference(flat))
+    assert list(drifts) == ["brightness"]
+    assert drifts["brightness"].effect is None
 
 
 def test_every_change_that_is_played_differs_from_the_others() -> None:
-    known = reference(cells()[NORMAL])
+    baseline = reference(cells()[NORMAL])
     farthest = {
-        change: judged(hours(cells(change=change)[LINE]), known)[0].name for change in APPLY
+        change: judged(hours(cells(change=change)[LINE]), baseline)[0].name for change in APPLY
     }
     assert farthest["brighter"] == farthest["darker"] == "brightness"
     assert farthest["blurred"] == "sharpness"
