@@ -17,7 +17,7 @@ from edgewright.cli.documents import written_files
 
 # PyTorch is an extra, and takes seconds to import: `heavy` brings what needs it when a task runs,
 # or says how to install it. So the types of all that are `Any` here.
-Arch = Annotated[str, "mobilevit-s, xs or xxs, or efficientnet-lite0"]
+Arch = Annotated[str, "mobilevit-s, xs or xxs, or efficientnet-lite0, -lite1 or -lite2"]
 Run = Annotated[
     str, "folder of the run: checkpoint, split, learning curve; build/model/<arch> if not given"
 ]
@@ -39,10 +39,10 @@ class TrainOptions:
         "file with weights to start from, in place of random ones; all of the run is "
         "then at the full resolution",
     ] = ""
-    pretrained: Annotated[bool, "start from ImageNet's weights (efficientnet-lite0)"] = False
+    pretrained: Annotated[bool, "start from ImageNet's weights (efficientnet-lite0, 1, 2)"] = False
     frozen: Annotated[
         int,
-        "stages of efficientnet-lite0, 0 to 7, that keep their first weights; what they make of "
+        "stages of an efficientnet-lite, 0 to 7, that keep their first weights; what they make of "
         "the images is computed once and kept in the run's folder",
     ] = 3
     loss: Annotated[str, "cross-entropy, weighted (rare classes count more) or focal"] = (
@@ -78,7 +78,7 @@ def train(c: Context, options: TrainOptions, json: Json = False) -> None:
 def _train_config(options: TrainOptions, checkpoint: Path) -> Any:
     configs, architectures = heavy("train.config"), heavy("train.architectures")
     arch = architectures.full_name(options.arch)
-    adapts = arch == architectures.LITE0 and (options.pretrained or options.weights)
+    adapts = arch in architectures.LITES and (options.pretrained or options.weights)
     config = configs.TrainConfig(
         checkpoint=checkpoint,
         arch=arch,
@@ -229,6 +229,7 @@ def pack(
 def curve(
     c: Context,
     dataset: Data = "elpv",
+    arch: Annotated[str, "efficientnet-lite0, -lite1 or -lite2"] = "efficientnet-lite0",
     images: Annotated[str, "numbers of images to train on, with commas"] = "100,250,500,1000,1575",
     draws: Annotated[int, "random choices of each number of images"] = 5,
     resolution: Resolution = 256,
@@ -242,7 +243,7 @@ def curve(
         raise UserError(f"--images={images}", "are no numbers, expected 100,250 or so") from None
     curves, data = heavy("train.learning_curve"), heavy("judge.data")
     request = curves.CurveRequest(
-        counts=counts, draws=draws, resolution=resolution, threads=threads
+        arch=arch, counts=counts, draws=draws, resolution=resolution, threads=threads
     )
     source = data.load_dataset(dataset)
     say("the network looks at all images, once")

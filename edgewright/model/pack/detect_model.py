@@ -20,7 +20,7 @@ from edgewright.model.train.detector import (
     export_detector,
     train_detector,
 )
-from edgewright.model.train.lite0 import STRIDES
+from edgewright.model.train.efficientnet_lite import STRIDES
 
 LARGEST_STRIDE = STRIDES[-1]
 

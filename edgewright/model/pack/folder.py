@@ -21,6 +21,7 @@ from edgewright.model.judge.evaluate import positive_label
 from edgewright.model.judge.images import CALIBRATION_IMAGES, paths, spread, truth
 from edgewright.model.judge.recentre import centring_shift, shift_logit
 from edgewright.model.pack.golden import make_golden
+from edgewright.model.pack.licence import licence
 from edgewright.model.pack.readme import readme
 from edgewright.model.pack.reference import write_reference
 from edgewright.model.quantize.recipe import RECIPES
@@ -130,6 +131,8 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink
         progress(f"golden set: {line}")
     write_reference(out, card, paths(parts.validation), folder)
     (folder / "README.md").write_text(readme(card))
+    if text := licence(card):
+        (folder / "LICENSE").write_text(text)
     return card
 
 

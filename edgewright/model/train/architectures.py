@@ -1,12 +1,13 @@
 """The networks that can be trained, by name."""
 
 from edgewright.base.errors import UserError
-from edgewright.model.train.lite0_classifier import STAGE_COUNT, Lite0Classifier
+from edgewright.model.train.efficientnet_lite import LITE0, SCALES
+from edgewright.model.train.lite_classifier import STAGE_COUNT, LiteClassifier
 from edgewright.model.train.mobilevit import SIZES, MobileViT
 from edgewright.model.train.network import Network
 
-LITE0 = "efficientnet-lite0"
-NAMES = (*SIZES, LITE0)
+LITES = tuple(SCALES)
+NAMES = (*SIZES, *LITES)
 
 
 def full_name(arch: str) -> str:
@@ -26,10 +27,10 @@ def new_network(arch: str, labels: int, frozen: int | None = None) -> Network:
     nothing. Raises UserError for a network without such stages.
     """
     name = full_name(arch)
-    if name == LITE0:
+    if name in LITES:
         if frozen is not None and not 0 <= frozen <= STAGE_COUNT:
             raise UserError(f"frozen stages {frozen}", f"are not 0 to {STAGE_COUNT}")
-        return Lite0Classifier(labels, frozen=frozen)
+        return LiteClassifier(name, labels, frozen=frozen)
     if frozen:
         raise UserError(
             name, "has no stages to freeze", next=f"--arch={LITE0}, or leave --frozen out"

@@ -13,12 +13,21 @@ from edgewright.model.contract.preprocess import resize, to_planes
 from edgewright.model.judge.data import DEFECTIVE, Sample
 from edgewright.model.train.augment import augment, inspection_views, standardize
 from edgewright.model.train.config import TrainConfig
+from edgewright.model.train.network import Network, device_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Of each image one view, and a teacher's logits (N, labels) for it, where there is one."""
+
+    values: torch.Tensor
+    answers: torch.Tensor | None
 
 
 class Inputs(Protocol):
     """What the trained stages of a network get of each image."""
 
-    def views(self, rows: torch.Tensor) -> torch.Tensor:
+    def views(self, rows: torch.Tensor) -> Views:
         """A random view of each of these images."""
 
     def plain(self, batch: int) -> Iterator[torch.Tensor]:
@@ -31,9 +40,16 @@ class Images:
 
     values: torch.Tensor  # (N, 1, size, size), 0 to 1
     augment: Callable[[torch.Tensor], torch.Tensor]
+    teacher: Network | None = None
 
-    def views(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.augment(self.values[rows])
+    def views(self, rows: torch.Tensor) -> Views:
+        # Channels last: see FrozenActivations.
+        values = self.augment(self.values[rows]).contiguous(memory_format=torch.channels_last)
+        if self.teacher is None:
+            return Views(values=values, answers=None)
+        values = values.to(device_of(self.teacher))
+        with torch.no_grad():
+            return Views(values=values, answers=self.teacher(values))
 
     def plain(self, batch: int) -> Iterator[torch.Tensor]:
         return map(standardize, self.values.split(batch))
@@ -50,7 +66,13 @@ class Arrays:
     labels: torch.Tensor  # (N,)
 
 
-def load(samples: Sequence[Sample], size: int, labels: int, config: TrainConfig) -> Arrays:
+def load(
+    samples: Sequence[Sample],
+    size: int,
+    labels: int,
+    config: TrainConfig,
+    teacher: Network | None = None,
+) -> Arrays:
     """Decode and resize as the board does; standardisation comes after augmentation."""
     images = np.stack([resize(to_planes(decode(s.path), "gray")[0], size, size) for s in samples])
     values = torch.from_numpy(images)[:, None] / 255
@@ -58,7 +80,11 @@ def load(samples: Sequence[Sample], size: int, labels: int, config: TrainConfig)
     sure = torch.tensor([s.is_sure for s in samples])
     types = {"mono": 0.0, "poly": 1.0}
     return Arrays(
-        inputs=Images(values=values, augment=inspection_views if config.fine_tunes else augment),
+        inputs=Images(
+            values=values,
+            augment=inspection_views if config.fine_tunes else augment,
+            teacher=teacher,
+        ),
         target=soft,
         weight=torch.where(sure, 1.0, config.unsure_weight),
         poly=torch.tensor([types.get(s.cell_type, math.nan) for s in samples]),

@@ -65,12 +65,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.pretrained and self.weights:
             raise UserError("--pretrained and --weights", "are two sources of the first weights")
-        if self.teacher and self.frozen:
-            raise UserError(
-                "--teacher with frozen stages",
-                "cannot be: their activations are computed once, and a teacher looks at images",
-                next="the same command with --frozen=0",
-            )
         if self.loss not in get_args(Loss):
             raise UserError(
                 f"loss '{self.loss}'",

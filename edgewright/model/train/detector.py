@@ -27,9 +27,9 @@ from edgewright.model.contract.detect_card import DetectCard
 from edgewright.model.contract.preprocess import load_placed
 from edgewright.model.judge.boxed import BoxedImage
 from edgewright.model.train.allocator import keep_freed_memory
+from edgewright.model.train.efficientnet_lite import STRIDES, EfficientNetLite, load_imagenet
 from edgewright.model.train.export import OPSET
 from edgewright.model.train.interrupt import interruptible
-from edgewright.model.train.lite0 import CHANNELS, STRIDES, Lite0, load_imagenet
 
 WIDTH = 64  # channels of the pyramid
 BINS = 16  # of a distance, one stride each
@@ -50,8 +50,8 @@ class Detector(nn.Module):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, labels: int) -> None:
         super().__init__()
-        self.backbone = Lite0()
-        self.lateral = nn.ModuleList(nn.Conv2d(width, WIDTH, 1) for width in CHANNELS)
+        self.backbone = EfficientNetLite()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, WIDTH, 1) for width in self.backbone.channels)
         self.boxes = nn.ModuleList(_head(4 * BINS) for _ in STRIDES)
         self.scores = nn.ModuleList(_head(labels) for _ in STRIDES)
         for head in self.scores:

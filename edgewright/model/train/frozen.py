@@ -7,7 +7,7 @@ what it was computed from, so a file is never taken for that of other weights or
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgewright.base.files import make_folder, replacing
-from edgewright.model.train.arrays import Arrays, Images
+from edgewright.model.train.arrays import Arrays, Images, Views
 from edgewright.model.train.augment import inspection_views, standardize
-from edgewright.model.train.network import Network, device_of
+from edgewright.model.train.network import Network, device_of, hash_of
 
 BATCH = 16
 VIEWS = 5  # the image, its other three rotations, and mirrored: 130 MB each for 1,575 images
@@ -26,14 +26,18 @@ VIEWS = 5  # the image, its other three rotations, and mirrored: 130 MB each for
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenActivations:
-    """Of each view an array (N, channels, height, width), mapped from its file."""
+    """Of each view an array (N, channels, height, width), mapped from its file, and a teacher's
+    logits (N, labels), where there is one."""
 
     files: tuple[NDArray[np.float16], ...]
+    answers: tuple[NDArray[np.float16], ...] = ()
 
-    def views(self, rows: torch.Tensor) -> torch.Tensor:
+    def views(self, rows: torch.Tensor) -> Views:
         turns = torch.randint(len(self.files), (len(rows),))
-        chosen = [self.files[turn][row] for turn, row in zip(turns, rows, strict=True)]
-        return torch.from_numpy(np.stack(chosen).astype(np.float32))
+        # Channels last: PyTorch's convolutions on a CPU are faster so.
+        values = _chosen(self.files, turns, rows).contiguous(memory_format=torch.channels_last)
+        answers = _chosen(self.answers, turns, rows) if self.answers else None
+        return Views(values=values, answers=answers)
 
     def plain(self, batch: int) -> Iterator[torch.Tensor]:
         images = self.files[0]
@@ -42,11 +46,30 @@ class FrozenActivations:
 
 
 def freeze(part: Arrays, network: Network, folder: Path, views: int = VIEWS) -> Arrays:
-    """The part with the activations of its images; those that `folder` has are not made again."""
+    """The part with the activations of its images, and the answers of their teacher to the same
+    views; what the folder has is not made again."""
     assert isinstance(part.inputs, Images)
-    values, content = part.inputs.values, hashlib.sha256()
-    content.update(np.ascontiguousarray(values.numpy()).data)
-    content.update(network.frozen_hash().encode())
+    values, teacher = part.inputs.values, part.inputs.teacher
+    network.eval()
+    device, weights = device_of(network), network.frozen_hash()
+    files = _stored(values, lambda view: network.frozen(view.to(device)), weights, folder, views)
+    answers: tuple[NDArray[np.float16], ...] = ()
+    if teacher is not None:
+        weights = hash_of([teacher])
+        answers = _stored(values, lambda view: teacher(view.to(device)), weights, folder, views)
+    return replace(part, inputs=FrozenActivations(files=files, answers=answers))
+
+
+def _stored(
+    values: torch.Tensor,
+    function: Callable[[torch.Tensor], torch.Tensor],
+    weights: str,
+    folder: Path,
+    views: int,
+) -> tuple[NDArray[np.float16], ...]:
+    """What a function of a network with these weights makes of each view of all images."""
+    content = hashlib.sha256(np.ascontiguousarray(values.numpy()).data)
+    content.update(weights.encode())
     name = content.hexdigest()[:16]
     files = []
     for turn in range(views):
@@ -54,21 +77,27 @@ def freeze(part: Arrays, network: Network, folder: Path, views: int = VIEWS) -> 
         if not file.exists():
             make_folder(folder)
             with replacing(file) as aside, aside.open("wb") as out:
-                np.save(out, _activations(network, values, turn))
+                np.save(out, _computed(values, turn, function))
         files.append(np.load(file, mmap_mode="r"))
-    return replace(part, inputs=FrozenActivations(files=tuple(files)))
+    return tuple(files)
 
 
-def _activations(network: Network, values: torch.Tensor, turn: int) -> NDArray[np.float16]:
+def _computed(
+    values: torch.Tensor, turn: int, function: Callable[[torch.Tensor], torch.Tensor]
+) -> NDArray[np.float16]:
     torch.manual_seed(turn)
-    network.eval()
-    device = device_of(network)
     batches = []
     with torch.inference_mode():
         for images in values.split(BATCH):
             view = inspection_views(images, torch.full((len(images),), turn))
-            view = (view if turn else standardize(images)).to(device)
-            # Channels last: PyTorch's convolutions on a CPU are faster so.
-            activations = network.frozen(view.contiguous(memory_format=torch.channels_last))
-            batches.append(activations.half().contiguous().cpu().numpy())
+            view = view if turn else standardize(images)
+            result = function(view.contiguous(memory_format=torch.channels_last))
+            batches.append(result.half().contiguous().cpu().numpy())
     return np.concatenate(batches)
+
+
+def _chosen(
+    views: Sequence[NDArray[np.float16]], turns: torch.Tensor, rows: torch.Tensor
+) -> torch.Tensor:
+    chosen = [views[turn][row] for turn, row in zip(turns, rows, strict=True)]
+    return torch.from_numpy(np.stack(chosen).astype(np.float32))

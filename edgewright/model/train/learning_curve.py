@@ -14,7 +14,7 @@ import torch
 from edgewright.base.errors import UserError
 from edgewright.model.judge.data import Dataset, Split
 from edgewright.model.judge.documents import LearningCurve, LearningPoint, Spread
-from edgewright.model.train.architectures import LITE0, new_network
+from edgewright.model.train.architectures import full_name, new_network
 from edgewright.model.train.arrays import Arrays, load
 from edgewright.model.train.config import TrainConfig, fine_tuning
 from edgewright.model.train.head_fit import features_of, fit_layer
@@ -29,6 +29,7 @@ FEWEST = 10
 class CurveRequest:
     """Raises UserError for numbers that no curve can have."""
 
+    arch: str
     counts: tuple[int, ...]  # of images that train
     draws: int  # random choices of each number of images
     resolution: int
@@ -50,11 +51,12 @@ def learning_curve(dataset: Dataset, data: Split, request: CurveRequest) -> Lear
     package with the weights is not installed.
     """
     torch.set_num_threads(request.threads)
+    arch = full_name(request.arch)
     base = TrainConfig(
-        checkpoint=Path("none"), arch=LITE0, pretrained=True, resolution=request.resolution
+        checkpoint=Path("none"), arch=arch, pretrained=True, resolution=request.resolution
     )
     config = fine_tuning(base, frozen=0)  # nothing learns, so no stage needs to be set apart
-    network = new_network(LITE0, len(dataset.labels), config.frozen)
+    network = new_network(arch, len(dataset.labels), config.frozen)
     first_weights(network, config)
     network.to(memory_format=torch.channels_last)
     train, judging = (
@@ -64,7 +66,7 @@ def learning_curve(dataset: Dataset, data: Split, request: CurveRequest) -> Lear
     counts = sorted({min(count, len(data.train)) for count in request.counts})
     return LearningCurve(
         dataset=dataset.name,
-        architecture=LITE0,
+        architecture=arch,
         judged_by=len(data.validation),
         points=tuple(_point(count, request.draws, train, judging) for count in counts),
     )

@@ -1,7 +1,8 @@
 """What all our classifiers have in common, and how weights fit them."""
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -54,6 +55,15 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
         """Activations of the frozen stages -> logits (N, labels) and cell type logits (N,)."""
         features = self.pooled(activations)
         return self.last()(features), self.cell_type(features)[:, 0]
+
+
+def hash_of(parts: Iterable[nn.Module]) -> str:
+    """SHA-256 of the weights of some modules."""
+    content = hashlib.sha256()
+    for part in parts:
+        for name, value in part.state_dict().items():
+            content.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
 
 
 def device_of(network: nn.Module) -> torch.device:

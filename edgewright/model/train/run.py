@@ -184,7 +184,7 @@ class Run:
         if self.size == size:
             return
         network, labels = self.state.network, len(self.origin.labels)
-        self.train = load(self.data.train, size, labels, self.config)
+        self.train = load(self.data.train, size, labels, self.config, self.teacher)
         self.validation = load(self.data.validation, size, labels, self.config)
         self.size = size
         if self.config.frozen:
@@ -243,17 +243,14 @@ class Run:
         and their defects too.
         """
         part = self.train
-        # Channels last: PyTorch's convolutions on a CPU are faster so.
-        views = part.inputs.views(rows).contiguous(memory_format=torch.channels_last)
-        views = views.to(self.device)
-        logits, poly = self.state.network.train().both(views)
+        views = part.inputs.views(rows)
+        logits, poly = self.state.network.train().both(views.values.to(self.device))
         target, weight = part.target[rows].to(logits), part.weight[rows].to(logits)
         weights = class_weights(part.labels, len(self.origin.labels))
         losses = label_losses(logits, target, self.config.loss, weights)
-        if self.teacher is not None:
-            with torch.no_grad():
-                exact = self.teacher(views)
-            losses = torch.lerp(losses, imitation_losses(logits, exact), TEACHER_WEIGHT)
+        if views.answers is not None:
+            imitation = imitation_losses(logits, views.answers.to(logits))
+            losses = torch.lerp(losses, imitation, TEACHER_WEIGHT)
         loss = (losses * weight).sum() / weight.sum()
         has_type = ~part.poly[rows].isnan()
         if not has_type.any():

@@ -8,8 +8,8 @@ import torch
 from edgewright.base.errors import UserError
 from edgewright.model.train.checkpoint import provenance
 from edgewright.model.train.config import TrainConfig
-from edgewright.model.train.lite0 import PACKAGE
-from edgewright.model.train.lite0_classifier import Lite0Classifier
+from edgewright.model.train.efficientnet_lite import LITE0
+from edgewright.model.train.lite_classifier import LiteClassifier
 from edgewright.model.train.network import Network, refuse_not_finite
 
 
@@ -22,14 +22,13 @@ def first_weights(network: Network, config: TrainConfig) -> str:
         return load_weights(network, config.weights)
     if not config.pretrained:
         return "scratch"
-    if not isinstance(network, Lite0Classifier):
+    if not isinstance(network, LiteClassifier):
         raise UserError(
             config.arch,
             "comes without pretrained weights",
-            next="--arch=efficientnet-lite0, or weights of your own: --weights=FILE",
+            next=f"--arch={LITE0}, or weights of your own: --weights=FILE",
         )
-    network.load_imagenet()
-    return f"ImageNet ({PACKAGE})"
+    return f"ImageNet ({network.load_imagenet()})"
 
 
 def load_weights(network: Network, path: Path) -> str:

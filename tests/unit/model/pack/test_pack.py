@@ -17,6 +17,7 @@ from edgewright.model.judge.answers import Answers
 from edgewright.model.judge.data import LABELS, Dataset, Sample, write_split
 from edgewright.model.pack import golden
 from edgewright.model.pack.golden import Choice
+from edgewright.model.pack.licence import licence
 from edgewright.model.pack.readme import readme
 from edgewright.model.quantize.recipe import RECIPES
 from edgewright.model.train import run_folder
@@ -98,6 +99,7 @@ def test_a_model_folder_is_made_as_a_whole(packed: Packed) -> None:
     assert card.input.shape == (1, 1, 64, 64)
     assert card.training["architecture"] == "mobilevit-xxs"
     assert (folder / "README.md").read_text() == readme(card)
+    assert (folder / "LICENSE").read_text() == licence(card)
     assert len(list((folder / "golden").glob("*.*g"))) == 4
     assert inspect(folder / card.file.name).types["int8"] > 900_000
     assert [path.name for path in folder.parent.iterdir()] == ["small"]

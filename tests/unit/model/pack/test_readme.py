@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.model.contract.card import Facts, read_card
+from edgewright.model.pack.licence import licence
 from edgewright.model.pack.readme import readme
 from tests.checkout import checkout
 
@@ -14,16 +15,23 @@ def test_the_readme_tells_what_the_card_tells(folder: Path) -> None:
     assert (folder / "README.md").read_text() == readme(read_card(folder / "card.json"))
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_licence_is_that_of_data_and_first_weights(folder: Path) -> None:
+    assert (folder / "LICENSE").read_text() == licence(read_card(folder / "card.json"))
+
+
 def test_a_folder_of_images_has_no_licence_of_elpv() -> None:
     card = read_card(FOLDERS[0] / "card.json")
     own: Facts = {"name": "castings", "split": {}}
     text = readme(card.model_copy(update={"data": own}))
     assert "ELPV" not in text
+    assert licence(card.model_copy(update={"data": own})) is None
     assert "Looks at an image and answers" in text
 
 
 def test_a_pretrained_network_is_made_again_from_pretrained_weights() -> None:
     card = read_card(FOLDERS[0] / "card.json")
-    training: Facts = card.training | {"architecture": "net", "from": "ImageNet (its package)"}
+    training: Facts = card.training | {"architecture": "net", "from": "ImageNet (its_package)"}
     text = readme(card.model_copy(update={"training": training}))
     assert "invoke model.train --arch=net --pretrained\n" in text
+    assert "those of the package `its-package`" in text

