@@ -12,7 +12,7 @@ from typing import Literal, Protocol, get_args
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
-from edgewright.base.files import make_folder, unique_name
+from edgewright.base.files import locked, make_folder, unique_name
 from edgewright.base.layout import Resources, user_cache
 from edgewright.base.progress import LineSink
 from edgewright.base.workspace import SharedStores, Workspace
@@ -22,6 +22,8 @@ from edgewright.build.supply import SUITE, Network, Supply, image_exists
 # cached by: it is the same for every workspace of every user.
 WORKSPACE_MOUNT = PurePosixPath("/edgewright")
 CACHE_MOUNT = PurePosixPath("/cache")
+CONTAINER = "edgewright-build"  # how the names of containers begin
+CONTAINERS = "containers"  # folder of the cache: a locked file for each one that runs
 RESOURCES_MOUNT = PurePosixPath("/resources")
 LOCAL_TOOLS = (
     "conan",
@@ -142,7 +144,7 @@ class DockerBuilder:
         on_line: LineSink | None = None,
         network: bool = False,
     ) -> None:
-        name = unique_name("edgewright-build")
+        name = unique_name(CONTAINER)
         # --init: Conan and ninja are no good first process, they do not reap what others leave.
         command = ["docker", "run", "--rm", "--init", "--name", name]
         # What is built is made of what was fetched before, by hash, and of nothing else.
@@ -161,13 +163,17 @@ class DockerBuilder:
             first_in_path = 'PATH="$0:$PATH" exec "$@"'
             command += ["sh", "-c", first_in_path, str(self.path(self.toolchain.programs))]
         command += argv
-        try:
-            process.run_logged(command, log, on_line=on_line)
-        except BaseException:
-            # Ctrl-C ends the docker command alone: its container would go on compiling, or lie
-            # there for good where it had not started yet.
-            process.capture(["docker", "rm", "--force", name])
-            raise
+        mark = self.cache / CONTAINERS / name
+        with locked(mark):
+            try:
+                process.run_logged(command, log, on_line=on_line)
+            except BaseException:
+                # Ctrl-C ends the docker command alone: its container would go on compiling, or lie
+                # there for good where it had not started yet.
+                process.capture(["docker", "rm", "--force", name])
+                raise
+            finally:
+                mark.unlink(missing_ok=True)
 
     def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:
         # The programs of a Yocto SDK know the path that it was installed at: it keeps its own.
@@ -319,6 +325,7 @@ def docker_builder(
     supply: Supply | None = None,
 ) -> DockerBuilder:
     """The builder image, taken from the shared store or built where it is missing."""
+    _end_orphans(cache or user_cache())
     image, shared = image_tag(workspace.resources), workspace.settings.shared
     if not image_exists(image) and not _pulled(image, shared, log, on_line):
         build_image(image, workspace.resources, log, on_line, supply=supply or Network())
@@ -330,6 +337,21 @@ def docker_builder(
         resources=workspace.resources.root,
         shared=shared,
     )
+
+
+def _end_orphans(cache: Path) -> None:
+    """Remove the containers whose process was killed: the locks of their files went with it.
+
+    They would go on writing into the workspace and into Conan's cache, whose locks went likewise.
+    """
+
+    def leave() -> None:
+        raise BlockingIOError
+
+    for mark in (cache / CONTAINERS).glob(f"{CONTAINER}-*"):
+        with suppress(BlockingIOError), locked(mark, on_busy=leave):
+            process.capture(["docker", "rm", "--force", mark.name])
+            mark.unlink(missing_ok=True)
 
 
 def _pulled(image: str, shared: SharedStores, log: Path, on_line: LineSink | None) -> bool:

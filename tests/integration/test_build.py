@@ -24,7 +24,7 @@ from edgewright.board.catalogue import load_board
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import Arch, BoardProfile, ServiceCommand
 from edgewright.build import packages, pipeline
-from edgewright.build.container import DockerBuilder
+from edgewright.build.container import DockerBuilder, docker_builder
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import service, smoke
@@ -337,6 +337,37 @@ def test_ctrl_c_while_compiling_leaves_the_former_release(
     stages = built_stages(BuildDocument.model_validate_json(output))
     assert stages >= {"edge-infer", "edgectl"}  # both include the header
     assert stages <= {"edge-infer", "edgectl", "audit", "release", "evidence"}
+
+
+def test_the_container_of_a_killed_build_is_ended_by_the_next_one(
+    builder: DockerBuilder, tmp_path: Path
+) -> None:
+    """Nothing of a process runs on SIGKILL; the container does not know of it."""
+    script = (
+        "import sys; from pathlib import Path; from edgewright.build.container import *;"
+        "image, cache, folder = sys.argv[1], *map(Path, sys.argv[2:]);"
+        "builder = DockerBuilder(image=image, workspace=folder, cache=cache, resources=folder);"
+        "builder.run(['sleep', '600'], folder / 'log')"
+    )
+    folders, cache = (tmp_path / "killed", tmp_path / "alive"), tmp_path / "cache"
+    for folder in (*folders, cache):
+        folder.mkdir()
+    argv = [sys.executable, "-c", script, builder.image, str(cache)]
+    killed, alive = (subprocess.Popen([*argv, str(folder)]) for folder in folders)
+    try:
+        wait_until(lambda: all(containers(folder) for folder in folders), seconds=60)
+        killed.kill()
+        killed.wait()
+        assert len(containers(folders[0])) == 1
+
+        docker_builder(REPO, tmp_path / "builder.log", cache=cache)
+
+        assert [len(containers(folder)) for folder in folders] == [0, 1]
+    finally:
+        alive.terminate()
+        alive.wait()
+        for folder in folders:
+            docker("rm", "--force", *containers(folder))
 
 
 def compiles(workspace: Path) -> bool:
