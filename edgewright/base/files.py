@@ -9,6 +9,7 @@ a build is made anew; durable is what cannot be: keys, sequence numbers, pinned 
 
 import fcntl
 import filecmp
+import hashlib
 import os
 import secrets
 import shutil
@@ -20,11 +21,12 @@ from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import IO
+from typing import IO, BinaryIO, Protocol
 
 from edgewright.base.errors import UserError, near_miss
 
 MOST_NEIGHBOURS = 1000  # files of a folder that a mistyped name is compared with
+PIECE_BYTES = 1 << 20  # of what is copied
 POLL_SECONDS = 0.02
 
 
@@ -110,11 +112,51 @@ def _regular(handle: int, subject: Path) -> BufferedReader:
 def _bounded(file: BufferedReader, subject: Path, limit: int) -> bytes:
     content = file.read(limit + 1)  # not st_size alone: the file may grow, or be in /proc
     if len(content) > limit:
-        raise UserError(str(subject), "is too large", facts=[f"expected: at most {limit:,} bytes"])
+        raise _too_large(str(subject), limit)
     return content
 
 
+def _too_large(subject: str, limit: int) -> UserError:
+    return UserError(subject, "is too large", facts=[f"expected: at most {limit:,} bytes"])
+
+
 # Writing
+
+
+class Readable(Protocol):
+    """What bytes are read of: a file, or a server's answer."""
+
+    def read(self, amount: int, /) -> bytes: ...
+
+
+class HashedFile:
+    """An open file that is written piece by piece, with the hash and size of what it holds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.begin()
+
+    def begin(self) -> None:
+        """Empty it: what was sent in part is sent anew."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def copy(self, source: Readable, limit: int, subject: str) -> None:
+        """Take all of a source. Raises UserError for more than `limit` bytes, of which it reads
+        one piece at most.
+        """
+        while piece := source.read(PIECE_BYTES):
+            self._file.write(piece)
+            self._hash.update(piece)
+            self.size += len(piece)
+            if self.size > limit:
+                raise _too_large(subject, limit)
 
 
 def make_folder(path: Path, *, mode: int = 0o777) -> None:

@@ -11,8 +11,9 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import HashedFile
 from edgewright.release import web
-from edgewright.release.store import MOST_RELEASES, Contents
+from edgewright.release.store import BLOBS, MOST_RELEASES, Contents
 
 LISTING_BYTES = 16 << 20
 DEPTH = 2  # folders below one that is listed
@@ -37,11 +38,18 @@ class HttpStore(Contents):
 
     def read(self, name: str, *, limit: int) -> bytes:
         """A document. Raises UserError for what is missing or larger than `limit`."""
-        status, content = self._request("GET", name, limit=limit)
+        return self._get(name, limit)
+
+    def _get(self, name: str, limit: int, into: HashedFile | None = None) -> bytes:
+        """A document; none of it where it is written into a file."""
+        status, content = self._request("GET", name, limit=limit, into=into)
         if status in MISSING:
             raise UserError(f"{self.url}/{name}", "no such file")
         self._require(status, {200}, "GET", name)
         return content
+
+    def copy_blob(self, sha256: str, into: HashedFile, *, limit: int) -> None:
+        self._get(f"{BLOBS}/{sha256}", limit, into)
 
     def exists(self, name: str) -> bool:
         status, _ = self._request("HEAD", name)
@@ -148,6 +156,7 @@ class HttpStore(Contents):
         body: bytes | None = None,
         limit: int = 1 << 16,
         depth: bool = False,
+        into: HashedFile | None = None,
     ) -> tuple[int, bytes]:
         """Status and content; no more than `limit` bytes of it are read."""
         headers = {"Depth": "1", "Content-Type": "application/xml"} if depth else {}
@@ -155,7 +164,7 @@ class HttpStore(Contents):
             headers["Authorization"] = self.authorization
         url = urlsplit(self.url)._replace(path=self._path(name)).geturl()
         answer = web.repeated(
-            lambda: web.request(method, url, headers=headers, limit=limit, body=body),
+            lambda: web.request(method, url, headers=headers, limit=limit, body=body, into=into),
             f"{self.url}/{name}",
         )
         return answer.status, answer.content

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import HashedFile
 from edgewright.base.schema import parse_json
 from edgewright.release import channels, web
 from edgewright.release.evidence import ENVELOPE, LICENSES, SBOM, STATEMENT
@@ -80,6 +81,9 @@ class OciStore(Contents):
         if name.startswith(f"{BLOBS}/"):
             return self.registry.blob(_digest(name), limit=limit)
         return self._document(self._manifest(name), name, limit)
+
+    def copy_blob(self, sha256: str, into: HashedFile, *, limit: int) -> None:
+        self.registry.blob(_digest(sha256), limit=limit, into=into)
 
     def _manifest(self, name: str) -> bytes:
         tag = self._tag(name)

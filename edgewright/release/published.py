@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import make_folder, write_file
+from edgewright.base.files import HashedFile, make_folder
 from edgewright.base.schema import Part, parse_json
 from edgewright.release import channels, evidence, order
 from edgewright.release.channels import Board, Channel, Pointer, ReleaseId
@@ -178,7 +178,10 @@ def pull(
         archive, behind = aside / f"{release}.tar.gz", Evidence.of(aside, release)
         for file in published.files:
             place = place_of(aside, release, file.name)
-            write_file(place, store.get(file.sha256, file.bytes), mode=0o644)
+            make_folder(place.parent)
+            with place.open("xb") as content:
+                store.fetch(file.sha256, file.bytes, HashedFile(content))
+            place.chmod(0o644)  # whatever the umask says
         verified = order.verify(archive, trusted)
         if (verified.manifest.id, verified.manifest.board) != (release, board):
             facts = [f"found: {verified.manifest.id} for board {verified.manifest.board}"]

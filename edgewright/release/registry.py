@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from pydantic import Field
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import HashedFile
 from edgewright.base.schema import Excerpt, parse_json
 from edgewright.base.text import visible
 from edgewright.release import web
@@ -118,9 +119,12 @@ class Registry:
         self._require(answer, {200, 404}, "HEAD", f"blobs/{digest}")
         return answer.status == 200
 
-    def blob(self, digest: str, *, limit: int) -> bytes:
-        """A content. Raises UserError for what is missing, or larger than `limit` bytes."""
-        answer = self._ask("GET", f"blobs/{digest}", limit=limit)
+    def blob(self, digest: str, *, limit: int, into: HashedFile | None = None) -> bytes:
+        """A content; none of it where it is written into a file.
+
+        Raises UserError for what is missing, or larger than `limit` bytes.
+        """
+        answer = self._fetch(self._url(f"blobs/{digest}"), limit=limit, into=into)
         if answer.status == 404:
             raise UserError(f"{self.place}: {digest}", "no such content")
         self._require(answer, {200}, "GET", f"blobs/{digest}")
@@ -265,10 +269,13 @@ class Registry:
             f"{self.place}: {name}",
         )
 
-    def _fetch(self, url: str, *, limit: int = LISTING_BYTES) -> web.Answer:
+    def _fetch(
+        self, url: str, *, limit: int = LISTING_BYTES, into: HashedFile | None = None
+    ) -> web.Answer:
         """GET, also where a registry keeps its contents on another server."""
         for _ in range(REDIRECTS + 1):
-            answer = web.repeated(partial(self._send, "GET", url, limit=limit), self.place)
+            once = partial(self._send, "GET", url, limit=limit, into=into)
+            answer = web.repeated(once, self.place)
             if answer.status not in (301, 302, 303, 307, 308):
                 break
             target = urlsplit(urljoin(url, answer.headers.get("Location", "")))
@@ -289,6 +296,7 @@ class Registry:
         body: bytes | None = None,
         media_type: str = "",
         limit: int = 1 << 16,
+        into: HashedFile | None = None,
     ) -> web.Answer:
         """One request, with the login where it is the registry's own."""
         is_own = _origin(urlsplit(url)) == _origin(urlsplit(self.url))
@@ -299,7 +307,7 @@ class Registry:
                 headers["Content-Type"] = media_type
             if is_own and self.login.header:
                 headers["Authorization"] = self.login.header
-            return web.request(method, url, headers=headers, limit=limit, body=body)
+            return web.request(method, url, headers=headers, limit=limit, body=body, into=into)
 
         answer = once()
         if answer.status == 401 and is_own and self.login.respond(answer.headers):

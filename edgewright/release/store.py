@@ -7,6 +7,7 @@ repeating it writes what is still missing. What lies in a store may be anybody's
 """
 
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import locked, read_inside, write_file
+from edgewright.base.files import HashedFile, locked, open_inside, read_inside, write_file
 
 MOST_RELEASES = 100_000
 REPUBLISH = "invoke release.publish, where the release was built: it replaces what is broken"
@@ -62,23 +63,34 @@ class Contents(ABC):
         self.write(name, content)
         return True
 
+    @abstractmethod
+    def copy_blob(self, sha256: str, into: HashedFile, *, limit: int) -> None:
+        """Write what lies under a hash into a file. Raises UserError for what is missing or larger
+        than `limit` bytes.
+        """
+
     def get(self, sha256: str, size: int) -> bytes:
         """The content of a hash. Raises UserError unless it is that, whole."""
+        content = io.BytesIO()
+        self.fetch(sha256, size, HashedFile(content))
+        return content.getvalue()
+
+    def fetch(self, sha256: str, size: int, into: HashedFile) -> None:
+        """Write the content of a hash into a file. Raises UserError unless it is that, whole."""
         try:
-            content = self.read(f"{BLOBS}/{sha256}", limit=size)
+            self.copy_blob(sha256, into, limit=size)
         except UserError as unread:
             again = unread.next or REPUBLISH
             raise UserError(
                 unread.subject, unread.problem, facts=unread.facts, next=again
             ) from unread
-        if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+        if (into.size, into.sha256) != (size, sha256):
             raise UserError(
                 f"{self.place}/{BLOBS}/{sha256}",
                 "is not what its name says",
-                facts=[f"expected: {size:,} bytes, sha256 {sha256}", f"found: {len(content):,}"],
+                facts=[f"expected: {size:,} bytes, sha256 {sha256}", f"found: {into.size:,}"],
                 next=REPUBLISH,
             )
-        return content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +109,11 @@ class FolderStore(Contents):
     def read(self, name: str, *, limit: int) -> bytes:
         """Raises UserError for a link, too."""
         return read_inside(self.root, name, limit=limit)
+
+    def copy_blob(self, sha256: str, into: HashedFile, *, limit: int) -> None:
+        name = f"{BLOBS}/{sha256}"
+        with open_inside(self.root, name) as file:
+            into.copy(file, limit, str(self.root / name))
 
     def exists(self, name: str) -> bool:
         path = self.root / name

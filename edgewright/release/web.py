@@ -5,6 +5,7 @@ drips. What a server could not serve is repeated twice: each request here may be
 """
 
 import http.client
+import io
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from email.message import Message
 from urllib.parse import SplitResult, urlsplit
 
 from edgewright.base.errors import TargetError, UserError
+from edgewright.base.files import HashedFile
 
 TIMEOUT = 60.0  # seconds without a byte
 LONGEST = 3600.0  # seconds of one request: a byte now and then would go on for years
@@ -34,13 +36,22 @@ class Answer:
 
 
 def request(
-    method: str, url: str, *, headers: Mapping[str, str], limit: int, body: bytes | None = None
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    limit: int,
+    body: bytes | None = None,
+    into: HashedFile | None = None,
 ) -> Answer:
     """Send one request; no more than `limit` bytes of the answer are read.
 
-    Raises OSError and HTTPException for a line that breaks, UserError for an answer that is larger.
+    What comes with a status of 200 is written `into` a file, if there is one, in place of the
+    answer's content. Raises OSError and HTTPException for a line that breaks, UserError for an
+    answer that is larger.
     """
-    parts = urlsplit(url)
+    parts, memory = urlsplit(url), io.BytesIO()
+    received = into or HashedFile(memory)
     connection = _connection(parts)
     try:
         connection.connect()
@@ -48,12 +59,14 @@ def request(
             target = parts._replace(scheme="", netloc="").geturl()
             connection.request(method, target, body=body, headers=dict(headers))
             response = connection.getresponse()
-            content = response.read(limit + 1)
-        if response.status == 200 and len(content) > limit:
-            facts = [f"expected: at most {limit:,} bytes"]
-            raise UserError(parts._replace(query="").geturl(), "is too large", facts=facts)
-        is_whole = response.getheader("Content-Length") in (None, str(len(content)))
-        # The page of a refusal may be longer than what was asked for, and says nothing.
+            if response.status == 200:
+                received.begin()
+                received.copy(response, limit, parts._replace(query="").geturl())
+                content = memory.getvalue()
+            else:
+                # The page of a refusal may be longer than what was asked for, and says nothing.
+                content = response.read(limit)
+        is_whole = response.getheader("Content-Length") in (None, str(received.size))
         if method == "GET" and response.status == 200 and not is_whole:
             raise http.client.IncompleteRead(content)
         return Answer(status=response.status, content=content, headers=response.headers)

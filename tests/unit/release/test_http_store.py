@@ -32,6 +32,7 @@ class Server:
     folders: set[str] = field(default_factory=lambda: {"/store"})
     failures: int = 0  # requests that are answered with 500
     cut: str = ""  # method whose line is cut, every time
+    halves: int = 0  # contents of which half is sent before the line is cut
     listing: bytes | None = None
     drips: bool = False  # interim answers without end
     missing: bytes = b""  # the page of what is not there
@@ -57,6 +58,12 @@ class Handler(AnsweringHandler):
         elif server.failures > 0:
             server.failures -= 1
             self.answer(500)
+        elif self.command == "GET" and server.halves and path in server.files:
+            server.halves -= 1
+            content = server.files[path]
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content))
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
         elif self.command in ("GET", "HEAD"):
             content = server.files.get(path)
             self.answer(404, server.missing) if content is None else self.answer(200, content)
@@ -137,6 +144,19 @@ def test_a_release_goes_over_http_and_comes_back(
     assert [item.release for item in published.listed(store)] == [release.id]
     assert [item.name for item in published.all_channels(store, config)] == ["stable"]
     assert publish(release, store).sent == 0
+
+
+def test_a_content_that_breaks_off_is_fetched_anew(
+    store: HttpStore, server: Server, release: Release, tmp_path: Path
+) -> None:
+    """Nothing of the first half stays in the file."""
+    publish(release, store)
+    server.halves = 2
+
+    pulled = published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
+
+    assert server.halves == 0
+    assert pulled.archive.read_bytes() == release.archive.read_bytes()
 
 
 def test_a_server_that_fails_now_and_then_is_asked_again(

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewright.base.errors import UserError
+from edgewright.base.files import HashedFile
 from edgewright.release import channels, evidence, order, published
 from edgewright.release.channels import Pointer
 from edgewright.release.documents import store_list
@@ -19,6 +20,7 @@ from edgewright.release.manifest import Release
 from edgewright.release.store import FolderStore, folder_store
 from tests import v0_1_0
 from tests.boards import make_release
+from tests.memory import Memory
 from tests.signing import signer
 from tests.unit.release.test_evidence import INGREDIENTS, with_evidence
 
@@ -93,6 +95,20 @@ def test_what_is_pulled_is_what_was_published(
     proof = evidence.verify(behind, pulled.manifest, pulled.archive, trusted)
     assert proof.key == signer().public
     assert (pulled.folder / "bin/edge-infer").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_content_of_any_size_is_fetched_in_little_memory(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    content = bytes(48 << 20)
+    sha256 = hashlib.sha256(content).hexdigest()
+    store.put(content)
+
+    with Memory() as memory, (tmp_path / "out").open("wb") as out:
+        store.fetch(sha256, len(content), HashedFile(out))
+
+    assert memory.grown < 8 << 20
+    assert (tmp_path / "out").read_bytes() == content
 
 
 def test_publishing_again_writes_nothing(
