@@ -226,10 +226,11 @@ def _timed_build(
 def startup(
     c: Context,
     rounds: Annotated[int, "how often each is started; the least time counts"] = 7,
+    release: Annotated[str, "verify the release in this .tar.gz too; exit 4 above 2 s"] = "",
     json: Json = False,
 ) -> None:
     """Time the start of the command line; exit 4 if slow. Example: edgewright bench.startup"""
-    report = start_up.measure(workspace().root, rounds)
+    report = start_up.measure(workspace().root, rounds, release)
     if json:
         write_document(report)
     else:

@@ -1,4 +1,6 @@
-"""How long the command line takes to start, beside the library that it is made with."""
+"""How long the command line takes to start, beside the library that it is made with; and a whole
+`release.verify`.
+"""
 
 import os
 import subprocess
@@ -12,6 +14,8 @@ from edgewright.base.errors import CheckError
 from edgewright.base.schema import Document, Part
 
 LIMIT = 3.0  # times the processor time of `import invoke`
+VERIFY = "edgewright release.verify --complete"
+VERIFY_SECONDS = 2.0  # of the processor
 REFERENCE = "import invoke"
 EDGEWRIGHT = (
     "import sys; sys.argv[0] = 'edgewright'; from edgewright.cli.program import main; main()"
@@ -41,12 +45,15 @@ class StartupReport(Document):
     starts: tuple[Start, ...]
 
 
-def measure(checkout: Path, rounds: int) -> StartupReport:
-    """Start each command once a round. Raises CheckError if one does not run.
+def measure(checkout: Path, rounds: int, archive: str = "") -> StartupReport:
+    """Start each command once a round, and verify the release in `archive` if one is named.
 
-    The least time counts: other work on the machine can only add to it.
+    The least time counts: other work on the machine can only add to it. Raises CheckError if a
+    command does not run.
     """
     commands = {"": (REFERENCE,), **COMMANDS}
+    if archive:
+        commands[VERIFY] = (EDGEWRIGHT, "release.verify", "--complete", archive)
     seconds = dict.fromkeys(commands, inf)
     for _ in range(rounds):
         for name, code in commands.items():
@@ -62,14 +69,26 @@ def measure(checkout: Path, rounds: int) -> StartupReport:
 
 
 def require_quick(report: StartupReport) -> None:
-    """Raises CheckError if a command takes more than `LIMIT` times `import invoke`."""
-    slow = [start for start in report.starts if start.ratio > LIMIT]
+    """Raises CheckError if a command takes more than `LIMIT` times `import invoke`, or a release is
+    verified in more than `VERIFY_SECONDS`.
+    """
+    starts = {start.command: start for start in report.starts}
+    verify = starts.pop(VERIFY, None)
+    slow = [start for start in starts.values() if start.ratio > LIMIT]
     if slow:
         raise CheckError(
             "start-up",
             f"more than {LIMIT:g} times the processor time of python -c 'import invoke'",
             facts=[f"{start.command}: {start.ratio:.2f} times" for start in slow],
             next="python -X importtime -m edgewright.cli.program --list shows what is imported",
+        )
+    if verify and verify.seconds > VERIFY_SECONDS:
+        facts = [f"expected: {VERIFY_SECONDS:g} s of the processor", f"found: {verify.seconds:g} s"]
+        raise CheckError(
+            VERIFY,
+            "takes too long",
+            facts=facts,
+            next="python -X importtime -m edgewright.cli release.verify shows what is imported",
         )
 
 
