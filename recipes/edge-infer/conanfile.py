@@ -41,6 +41,7 @@ class EdgeInfer(ConanFile):
         self.info.requires.full_mode()
 
     def generate(self):
+        program = self.python_requires["program"].module
         toolchain = CMakeToolchain(self)
         toolchain.cache_variables.update(
             EDGE_BUILD_TESTS=False,
@@ -51,9 +52,8 @@ class EdgeInfer(ConanFile):
         )
         toolchain.extra_cxxflags += [
             "-g",
-            f"-ffile-prefix-map={self.source_folder}/=runtime_cpp/",
-            f"-ffile-prefix-map={self.build_folder}/=build/",
-            *self.python_requires["program"].module.library_names(self),
+            *program.source_names(self),
+            *program.library_names(self),
         ]
         toolchain.generate()
         PkgConfigDeps(self).generate()

@@ -37,6 +37,7 @@ class Edgectl(ConanFile):
         self.info.requires.full_mode()
 
     def generate(self):
+        program = self.python_requires["program"].module
         toolchain = CMakeToolchain(self)
         toolchain.cache_variables.update(
             EDGECTL_LIBC=self.dependencies["musl"].package_folder,
@@ -44,9 +45,8 @@ class Edgectl(ConanFile):
         )
         toolchain.extra_cxxflags += [
             "-g",
-            f"-ffile-prefix-map={os.path.dirname(self.source_folder)}/=runtime_cpp/",
-            f"-ffile-prefix-map={self.build_folder}/=build/",
-            *self.python_requires["program"].module.library_names(self),
+            *program.source_names(self),
+            *program.library_names(self),
         ]
         toolchain.generate()
         PkgConfigDeps(self).generate()

@@ -45,13 +45,13 @@ class Libedge(ConanFile):
         cmake_layout(self)
 
     def generate(self):
+        program = self.python_requires["program"].module
         toolchain = CMakeToolchain(self)
         toolchain.cache_variables.update(EDGE_BUILD_TESTS=False, EDGE_LIBRARY=True)
         toolchain.extra_cxxflags += [
             "-g",
-            f"-ffile-prefix-map={self.source_folder}/=runtime_cpp/",
-            f"-ffile-prefix-map={self.build_folder}/=build/",
-            *self.python_requires["program"].module.library_names(self),
+            *program.source_names(self),
+            *program.library_names(self),
         ]
         toolchain.generate()
         PkgConfigDeps(self).generate()

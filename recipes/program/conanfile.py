@@ -7,12 +7,29 @@ import os
 from io import StringIO
 
 from conan import ConanFile
+from conan.tools.env import Environment
 
 
 class Program(ConanFile):
     name = "program"
     version = "1.0"
     package_type = "python-require"
+
+
+def source_names(recipe):
+    """Compiler options that name sources as the repository does; the build's folder is `build/`.
+
+    A change of any source gives the build another folder in Conan's cache. ccache finds what was
+    compiled in the former one: it hands on paths relative to that of the build, and does not count
+    what these options map.
+    """
+    root = os.path.commonpath([recipe.source_folder, recipe.build_folder])
+    ccache = Environment()
+    ccache.define("CCACHE_BASEDIR", root)
+    ccache.vars(recipe).save_script("ccache")
+    names = {root: "runtime_cpp", recipe.build_folder: "build"}
+    names[os.path.relpath(root, recipe.build_folder)] = "runtime_cpp"
+    return [f"-ffile-prefix-map={folder}/={name}/" for folder, name in names.items()]
 
 
 def library_names(recipe):
