@@ -23,7 +23,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.profile import BoardProfile, Linkage
 from edgewright.build import container, packages, pipeline
 from edgewright.build.bill import Linked, compiler_packages, sdk_bill
-from edgewright.build.evidence import edgewright_version
+from edgewright.build.evidence import BuiltFrom, edgewright_version, write_sdk_provenance
 from edgewright.build.packages import Package
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.coverage import Coverage, prove
@@ -126,6 +126,15 @@ def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
         before = [*out.sdks.iterdir()]
         sdk = release.make_sdk(inputs_of_sdk, out.sdks)
         stage.cached = sdk.folder in before
+        built_from = BuiltFrom(
+            source=sdk.manifest.source,
+            builder=builder,
+            networks={f"model {model.name}": model.onnx_sha256 for model in sdk.manifest.models},
+            recipes=request.workspace.resources.recipes,
+            packages=built,
+            shared_recipes=packages.SHARED_RECIPES,
+        )
+        write_sdk_provenance(sdk, profile, out, built_from)
     return _report(sdk, builder, stages, judgement, operators)
 
 

@@ -27,10 +27,12 @@ from edgewright.base.schema import Document
 from edgewright.board.elf import ElfFacts, read_elf
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build import packages
+from edgewright.build.evidence import write_wheel_provenance
 from edgewright.model.convert.ops import parse_config
-from edgewright.release import sbom
+from edgewright.release import evidence, sbom
 from edgewright.release.evidence import SBOM
 from edgewright.release.sdk import OPERATORS, Sdk
+from edgewright.release.wheel import wheel_evidence
 
 PACKAGE, DISTRIBUTION = "edgewright_runtime", "edgewright-runtime"
 LIBRARY = "libonnxruntime.so.1"
@@ -89,10 +91,8 @@ class Wheel:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def build_wheel(
-    sdk: Sdk, profile: BoardProfile, code: Path, out: Path, index: Path | None
-) -> WheelReport:
-    """Write an SDK's wheel into `out`, and into the folder `index` if there is to be one.
+def build_wheel(sdk: Sdk, profile: BoardProfile, code: Path, out: Path) -> WheelReport:
+    """Write an SDK's wheel into `out`, and its provenance beside it, to be signed.
 
     `code` is the folder of the Python package. Raises UserError if the SDK's header is not the one
     that the Python code was written for.
@@ -100,10 +100,7 @@ def build_wheel(
     wheel = make_wheel(sdk, profile, code)
     make_folder(out)
     update_file(out / wheel.name, wheel.content, mode=0o644)
-    if index is not None:
-        make_folder(index)
-        update_file(index / wheel.name, wheel.content, mode=0o644)
-        write_index(index)
+    write_wheel_provenance(out / wheel.name, _bill(sdk), sdk, code)
     return WheelReport(
         board=sdk.manifest.board,
         sdk=sdk.id,
@@ -112,11 +109,31 @@ def build_wheel(
         platform=wheel.platform,
         sha256=wheel.sha256,
         bytes=len(wheel.content),
-        index=index,
+        index=None,
         libc_floor=sdk.manifest.runtime.libc_floor,
         models=tuple(model.name for model in sdk.manifest.models),
         operators=operators_of(sdk),
     )
+
+
+def add_to_index(report: WheelReport, index: Path) -> WheelReport:
+    """Copy a wheel and its provenance into a folder for pip; the report of the wheel that has it.
+
+    Its pages list all wheels that are there.
+    """
+    make_folder(index)
+    update_file(index / report.wheel.name, report.wheel.read_bytes(), mode=0o644)
+    behind = wheel_evidence(report.wheel)
+    files = (path for path in (behind.statement, behind.envelope) if path.is_file())
+    copied = {path.name: path.read_bytes() for path in files}
+    evidence.write_files(wheel_evidence(index / report.wheel.name), copied)
+    write_index(index)
+    return report.model_copy(update={"index": index})
+
+
+def _bill(sdk: Sdk) -> bytes:
+    """The bill of the library alone."""
+    return sbom.without((sdk.folder / SBOM).read_bytes(), NOT_IN_A_WHEEL)
 
 
 def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
@@ -155,8 +172,7 @@ def make_wheel(sdk: Sdk, profile: BoardProfile, code: Path) -> Wheel:
             name = path.relative_to(sdk.folder).as_posix()
             content[f"{info}/{name}"] = path.read_bytes()
     # Where PEP 770 has tools look: the bill of the library, whose licence texts lie beside it.
-    bill = sbom.without((sdk.folder / SBOM).read_bytes(), NOT_IN_A_WHEEL)
-    content[f"{info}/sboms/{SBOM}"] = bill
+    content[f"{info}/sboms/{SBOM}"] = _bill(sdk)
     content[f"{info}/RECORD"] = _record(content, f"{info}/RECORD")
     return Wheel(version=version, platform=platform, content=_zip(content))
 

@@ -37,17 +37,6 @@ class WrittenFiles(Document):
     files: tuple[WrittenFile, ...]
 
 
-class VerifiedSdk(Document):
-    """`sdk.verify --json`: an SDK whose signature and files are right."""
-
-    version: Literal[1] = 1
-    sdk: str
-    board: str
-    compatible: str
-    key: str
-    files: int
-
-
 class MachineNeed(Part):
     """Something that this machine must have."""
 

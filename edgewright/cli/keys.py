@@ -39,6 +39,8 @@ from edgewright.release.documents import key_list
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
 from edgewright.release.sdk import Sdk
+from edgewright.release.wheel import sign_wheel as sign_provenance
+from edgewright.release.wheel import wheel_evidence
 
 KeyName = Annotated[str, "name of the key, 'default' unless given"]
 Authority = Annotated[
@@ -69,12 +71,13 @@ def signing_policy(key: str = "") -> SigningPolicy:
 def sign_build(board: str) -> None:
     """Sign the last build if there is a default key that opens without anybody's help."""
     release = latest_release(board)
+    behind = evidence.beside(release)
     is_signed = order.read_signature(release) is not None
-    if is_signed and not evidence.is_unsigned(release):
+    if is_signed and not evidence.is_unsigned(behind):
         return
     signer = _ready_signer("deploy and release.sign run it")
     if signer and is_signed:  # what was built before, from other inputs: the order stays
-        evidence.sign(release, signer)
+        evidence.sign(behind, signer)
         say("signed its provenance")
     elif signer:
         signed = order.sign_release(release, signer)
@@ -83,8 +86,17 @@ def sign_build(board: str) -> None:
 
 def sign_sdk(built: Sdk) -> None:
     """Sign an SDK, likewise."""
-    if not built.signature.exists() and (signer := _ready_signer("sdk.sign runs it")):
+    is_signed = built.signature.exists() and not evidence.is_unsigned(sdk.sdk_evidence(built))
+    if not is_signed and (signer := _ready_signer("sdk.sign runs it")):
         sdk.sign_sdk(built, signer)
+        say(f"signed by key {signer.public.id}")
+
+
+def sign_wheel(wheel: Path) -> None:
+    """Sign the provenance of a wheel, likewise."""
+    is_signed = not evidence.is_unsigned(wheel_evidence(wheel))
+    if not is_signed and (signer := _ready_signer("sdk.sign runs it")):
+        sign_provenance(wheel, signer)
         say(f"signed by key {signer.public.id}")
 
 

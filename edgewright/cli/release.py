@@ -38,6 +38,7 @@ from edgewright.cli.documents import SignedRelease
 from edgewright.cli.keys import KeyName, ask
 from edgewright.release import evidence, keys, order, osv, published
 from edgewright.release.documents import (
+    VerifiedEvidence,
     VerifiedRelease,
     release_list,
     sbom_report,
@@ -154,7 +155,6 @@ def evidence_beside(path: Path, release: str) -> Evidence:
 
 def verify_screen(document: VerifiedRelease) -> Table:
     """What was proven, and by whom it is vouched for."""
-    behind = document.evidence
     table = Table.grid(padding=(0, 2))
     table.add_row("release", f"{document.release} for {document.compatible}")
     table.add_row("signature", f"by key {document.key}, sequence {document.sequence}")
@@ -162,21 +162,26 @@ def verify_screen(document: VerifiedRelease) -> Table:
         "files",
         f"{document.files} files, {document.bytes:,} bytes: each is what the signed manifest says",
     )
-    if behind is None:
+    if document.evidence is None:
         table.add_row("materials", "no bill of materials, as releases of 0.1.0 have none")
         table.add_row("provenance", "none: who built it, and from what, is not known")
         return table
+    return add_evidence(table, document.evidence, "manifest, archive and bill")
+
+
+def add_evidence(
+    table: Table, behind: VerifiedEvidence, named: str, sign: str = "release.sign"
+) -> Table:
+    """Add what else is proven; `named` says which files the provenance names by their hash."""
     table.add_row("materials", f"{behind.components} components, each by version and licence")
     missing = f"; none is stated for {', '.join(behind.unlicensed)}" if behind.unlicensed else ""
     table.add_row("licences", f"{behind.licence_texts} texts, as the bill says{missing}")
     built = behind.provenance
     if built is None:
-        table.add_row(
-            "provenance", "not signed: release.sign signs it; nobody vouches for the bill"
-        )
+        table.add_row("provenance", f"not signed: {sign} signs it; nobody vouches for the bill")
         return table
     image = f", image sha256:{built.builder_sha256[:16]}…" if built.builder_sha256 else ""
-    table.add_row("provenance", f"by key {built.key}: names manifest, archive and bill by hash")
+    table.add_row("provenance", f"by key {built.key}: names {named} by hash")
     table.add_row("built by", f"{built.builder}{image}")
     commit = f", repository at {built.repository[:12]}" if built.repository else ""
     table.add_row("built from", f"{built.dependencies} inputs by hash or revision{commit}")

@@ -115,6 +115,7 @@ from edgewright.release.documents import (
     SbomReport,
     StoreList,
     VerifiedRelease,
+    VerifiedSdk,
     VulnerabilityReport,
 )
 from edgewright.release.manifest import Manifest
@@ -227,8 +228,8 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "schema": of_tasks.WrittenFiles,
     "sdk.build": SdkReport,
     "sdk.check": Coverage,
-    "sdk.sign": of_tasks.VerifiedSdk,
-    "sdk.verify": of_tasks.VerifiedSdk,
+    "sdk.sign": VerifiedSdk,
+    "sdk.verify": VerifiedSdk,
     "wheel": WheelReport,
     "service.install": ServiceChange,
     "service.remove": ServiceChange,

@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from invoke.context import Context
+from rich.table import Table
 
 from edgewright.base.layout import user_cache
 from edgewright.build import container
@@ -19,19 +21,23 @@ from edgewright.cli.common import (
     BoardName,
     Json,
     model_path,
+    print_uncut,
     profile_of,
     say,
     task,
     workspace,
     write_document,
 )
-from edgewright.cli.documents import VerifiedSdk
 from edgewright.cli.keys import KeyName
-from edgewright.release import keys
+from edgewright.cli.release import add_evidence
+from edgewright.release import evidence, keys
+from edgewright.release.documents import VerifiedSdk, verified_sdk, verified_wheel
 from edgewright.release.minisign import PublicKey
-from edgewright.release.sdk import Sdk, load_sdk, sign_sdk, verify_sdk
+from edgewright.release.sdk import load_sdk, sign_sdk, verify_evidence, verify_sdk
+from edgewright.release.wheel import SUFFIX, sign_wheel, verify_wheel, wheel_evidence
 
 SdkFolder = Annotated[str, "folder of an SDK: build/<board>/sdk/<id>, or an unpacked archive"]
+SdkOrWheel = Annotated[str, "folder of an SDK: build/<board>/sdk/<id>; or a wheel (.whl)"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,37 +96,67 @@ def check(
 
 
 @task
-def sign(c: Context, path: SdkFolder, key: KeyName = keys.DEFAULT, json: Json = False) -> None:
-    """Sign an SDK. Example: invoke sdk.sign build/a53-som/sdk/ID"""
-    built = load_sdk(Path(path))
+def sign(c: Context, path: SdkOrWheel, key: KeyName = keys.DEFAULT, json: Json = False) -> None:
+    """Sign an SDK, or a wheel. Example: invoke sdk.sign build/a53-som/sdk/ID"""
+    place = Path(path)
+    built = None if _is_wheel(place) else load_sdk(place)
     signer = keys.user_keys().open_signer(key, key_tasks.ask)
-    sign_sdk(built, signer)
-    if json:
-        write_document(verified(built, signer.public))
+    if built:
+        sign_sdk(built, signer)
     else:
-        say(f"{built.signature}: signed by key {signer.public.id}")
+        sign_wheel(place, signer)
+    if json:
+        write_document(_verified(place, [signer.public]))
+    else:
+        signature = built.signature if built else wheel_evidence(place).envelope
+        say(f"{signature}: signed by key {signer.public.id}")
 
 
 @task
-def verify(c: Context, path: SdkFolder, json: Json = False) -> None:
-    """Verify an SDK's signature and files. Example: invoke sdk.verify build/a53-som/sdk/ID"""
-    sdk, key = verify_sdk(Path(path), [key.public for key in keys.user_keys().listed()])
-    manifest = sdk.manifest
+def verify(
+    c: Context,
+    path: SdkOrWheel,
+    complete: Annotated[
+        bool, "refuse one without bill of materials, licences or signed provenance"
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Verify an SDK, or a wheel. Example: invoke sdk.verify build/a53-som/sdk/ID"""
+    trusted = [key.public for key in keys.user_keys().listed()]
+    document = _verified(Path(path), trusted, complete=complete)
     if json:
-        write_document(verified(sdk, key))
+        write_document(document)
     else:
-        say(
-            f"SDK {sdk.id} for {manifest.compatible}: signed by key {key.id}; "
-            f"{len(manifest.files)} files are what its manifest says"
-        )
+        print_uncut(verify_screen(document))
 
 
-def verified(sdk: Sdk, key: PublicKey) -> VerifiedSdk:
-    manifest = sdk.manifest
-    return VerifiedSdk(
-        sdk=sdk.id,
-        board=manifest.board,
-        compatible=manifest.compatible,
-        key=key.id,
-        files=len(manifest.files),
-    )
+def _is_wheel(path: Path) -> bool:
+    return path.suffix == SUFFIX
+
+
+def _verified(path: Path, trusted: Sequence[PublicKey], *, complete: bool = False) -> VerifiedSdk:
+    if _is_wheel(path):
+        wheel = verify_wheel(path, trusted)
+        if complete:
+            evidence.require_licences(wheel.proof.sbom, str(path))
+        return verified_wheel(path, wheel)
+    sdk, key = verify_sdk(path, trusted)
+    return verified_sdk(sdk, key, verify_evidence(sdk, trusted, complete=complete))
+
+
+def verify_screen(document: VerifiedSdk) -> Table:
+    """What was proven, and by whom it is vouched for."""
+    table = Table.grid(padding=(0, 2))
+    if document.wheel:
+        named = "the wheel and its bill"
+        table.add_row("wheel", f"{document.wheel}, of SDK {document.sdk}")
+        table.add_row("files", f"{document.files} files, as the signed provenance says")
+    else:
+        named = "manifest, archive and bill"
+        table.add_row("SDK", f"{document.sdk} for {document.compatible}")
+        table.add_row("signature", f"by key {document.key}")
+        table.add_row("files", f"{document.files} files: each is what the signed manifest says")
+    if document.evidence is None:
+        table.add_row("materials", "no bill of materials, as the first SDKs have none")
+        return table
+    return add_evidence(table, document.evidence, named, sign="sdk.sign")

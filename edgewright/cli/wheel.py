@@ -10,6 +10,7 @@ from invoke.context import Context
 from edgewright.build import container
 from edgewright.build import wheel as wheels
 from edgewright.build.sdk import SdkRequest, build_sdk
+from edgewright.cli import keys as key_tasks
 from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
@@ -51,8 +52,10 @@ def wheel(c: Context, options: WheelOptions, json: Json = False) -> None:
         profile,
         place.resources.runtime_py,
         Path(options.out) if options.out else place.build(profile.name).wheels,
-        Path(options.index) if options.index else None,
     )
+    key_tasks.sign_wheel(report.wheel)
+    if options.index:
+        report = wheels.add_to_index(report, Path(options.index))
     if json:
         write_document(report)
     else:

@@ -205,8 +205,9 @@ def _sign_inputs(at: CellAtWork) -> tuple[str, ...]:
 
 def _sign(at: CellAtWork) -> Result:
     at.night.signing.signature_of(at.release, emulated=False)
-    if evidence.is_unsigned(at.release):  # the order is older than the provenance
-        evidence.sign(at.release, at.night.signing.signer(emulated=False))
+    behind = evidence.beside(at.release)
+    if evidence.is_unsigned(behind):  # the order is older than the provenance
+        evidence.sign(behind, at.night.signing.signer(emulated=False))
     return Result()
 
 
@@ -216,7 +217,8 @@ SIGN = Step(
     inputs=_sign_inputs,
     work=_sign,
     is_there=lambda at, _: (
-        order.read_signature(at.release) is not None and not evidence.is_unsigned(at.release)
+        order.read_signature(at.release) is not None
+        and not evidence.is_unsigned(evidence.beside(at.release))
     ),
 )
 

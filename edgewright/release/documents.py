@@ -16,6 +16,8 @@ from edgewright.release.osv import STALE_DAYS, Finding, Search
 from edgewright.release.provenance import Statement
 from edgewright.release.published import Published
 from edgewright.release.sbom import Sbom
+from edgewright.release.sdk import Sdk
+from edgewright.release.wheel import VerifiedWheel
 
 
 class ListedKey(Part):
@@ -66,7 +68,7 @@ class VerifiedProvenance(Part):
 
 
 class VerifiedEvidence(Part):
-    """What else is proven about a release."""
+    """What else is proven about a release, an SDK or a wheel."""
 
     components: int  # of its bill of materials
     licence_texts: int  # each of them what the bill says
@@ -86,6 +88,19 @@ class VerifiedRelease(Document):
     files: int
     bytes: int
     evidence: VerifiedEvidence | None = None  # null: the release has none, as those of 0.1.0
+
+
+class VerifiedSdk(Document):
+    """`sdk.verify --json`: an SDK, or a wheel of one, whose signature and files are right."""
+
+    version: Literal[1] = 1
+    sdk: str
+    wheel: str | None = None  # name of its file; null: it is the SDK that was verified
+    board: str
+    compatible: str
+    key: str
+    files: int
+    evidence: VerifiedEvidence | None = None  # null: an SDK that has no bill
 
 
 class ListedLicence(Part):
@@ -242,6 +257,29 @@ def verified_release(verified: Verified, proof: Proof | None) -> VerifiedRelease
         files=len(verified.manifest.files),
         bytes=verified.manifest.total_bytes,
         evidence=_verified_evidence(proof) if proof else None,
+    )
+
+
+def verified_sdk(sdk: Sdk, key: PublicKey, proof: Proof | None) -> VerifiedSdk:
+    return VerifiedSdk(
+        sdk=sdk.id,
+        board=sdk.manifest.board,
+        compatible=sdk.manifest.compatible,
+        key=key.id,
+        files=len(sdk.manifest.files),
+        evidence=_verified_evidence(proof) if proof else None,
+    )
+
+
+def verified_wheel(wheel: Path, verified: VerifiedWheel) -> VerifiedSdk:
+    return VerifiedSdk(
+        sdk=verified.sdk,
+        wheel=wheel.name,
+        board=verified.board,
+        compatible=verified.compatible,
+        key=verified.key.id,
+        files=verified.files,
+        evidence=_verified_evidence(verified.proof),
     )
 
 

@@ -3,11 +3,12 @@
 They lie in `<id>.evidence/` beside the release and not in it, since a release is what its board
 gets: manifest, id and archive are what they would be without. The provenance has the hashes of
 manifest, archive and bill, the bill has those of the licence texts, and the release's key signs the
-provenance. Releases of 0.1.0 have none of it.
+provenance. Releases of 0.1.0 have none of it. An SDK and a wheel have bill and texts inside, and
+their provenance alone beside them.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -38,14 +39,20 @@ REBUILD = "invoke build"
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The folder that lies beside a release."""
+    """The folder that lies beside a release, an SDK or a wheel."""
 
     folder: Path
+    rebuild: str = REBUILD  # the command that makes it anew
 
     @classmethod
-    def of(cls, releases: Path, release: str) -> "Evidence":
-        """That of a release by its id; `releases` is the folder that the release lies in."""
-        return cls(folder=releases / f"{release}.evidence")
+    def of(cls, folder: Path, name: str, rebuild: str = REBUILD) -> "Evidence":
+        """That of a release or an SDK by its id, of a wheel by its file's name, in `folder`."""
+        return cls(folder=folder / f"{name}.evidence", rebuild=rebuild)
+
+    @property
+    def about(self) -> str:
+        """The id or the name of what it is about."""
+        return self.folder.name.removesuffix(".evidence")
 
     @property
     def sbom(self) -> Path:
@@ -76,7 +83,11 @@ def write(evidence: Evidence, sbom: bytes, texts: Mapping[str, bytes], statement
     `texts` are by path below `licenses/`. What is replaced loses its signature.
     """
     files = {SBOM: sbom, STATEMENT: statement}
-    files |= {f"{LICENSES}/{path}": text for path, text in texts.items()}
+    return write_files(evidence, files | {f"{LICENSES}/{at}": text for at, text in texts.items()})
+
+
+def write_files(evidence: Evidence, files: Mapping[str, bytes]) -> bool:
+    """Write evidence, unless it is there already; whether it was written."""
     if all(_is_file(evidence.folder / path, content) for path, content in files.items()):
         return False
     with new_folder(evidence.folder) as aside:
@@ -89,20 +100,18 @@ def _is_file(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def comment(release: str) -> str:
-    """The trusted comment of a signed provenance: no order to run the release."""
-    return f"edgewright provenance={release}"
+def comment(about: str) -> str:
+    """The trusted comment of a signed provenance: no order to run a release."""
+    return f"edgewright provenance={about}"
 
 
-def is_unsigned(release: Release) -> bool:
+def is_unsigned(evidence: Evidence) -> bool:
     """Whether there is a provenance that nobody signed."""
-    evidence = beside(release)
     return evidence.statement.is_file() and not evidence.envelope.is_file()
 
 
-def sign(release: Release, signer: Signer) -> None:
-    """Sign the provenance of a release, if it has one that this key has not signed."""
-    evidence = beside(release)
+def sign(evidence: Evidence, signer: Signer) -> None:
+    """Sign a provenance, if there is one that this key has not signed."""
     if not evidence.statement.is_file():
         return
     statement = read_inside(evidence.folder, STATEMENT, limit=STATEMENT_BYTES)
@@ -115,7 +124,7 @@ def sign(release: Release, signer: Signer) -> None:
         else:
             if opened.payload == statement:
                 return
-    raw = dsse.seal(statement, PAYLOAD_TYPE, signer, comment(release.id))
+    raw = dsse.seal(statement, PAYLOAD_TYPE, signer, comment(evidence.about))
     update_file(evidence.envelope, raw, mode=0o644)
 
 
@@ -139,7 +148,7 @@ def read_bill(evidence: Evidence) -> tuple[bytes, Sbom]:
             str(evidence.folder),
             "no bill of materials",
             facts=["releases of edgewright 0.1.0 have none"],
-            next=f"{REBUILD} makes the release again, with one",
+            next=f"{evidence.rebuild} makes the release again, with one",
         )
     raw = read_inside(evidence.folder, SBOM, limit=SBOM_BYTES)
     return raw, read_sbom(raw, str(evidence.sbom))
@@ -147,11 +156,29 @@ def read_bill(evidence: Evidence) -> tuple[bytes, Sbom]:
 
 def read_texts(evidence: Evidence, sbom: Sbom) -> dict[str, bytes]:
     """All licence texts by their paths, compared with the bill. Raises UserError."""
+    return compared_texts(
+        licence_texts(sbom, str(evidence.sbom)),
+        lambda path, limit: read_inside(evidence.folder, path, limit=limit),
+        _files(evidence.folder / LICENSES),
+        evidence,
+    )
+
+
+def compared_texts(
+    texts: Mapping[str, str],
+    read_text: Callable[[str, int], bytes],
+    present: Set[str],
+    evidence: Evidence,
+) -> dict[str, bytes]:
+    """The licence texts of a bill, given as path → SHA-256, by their paths.
+
+    `read_text` reads one of at most so many bytes, `present` are the paths of all that are there.
+    Raises UserError for those that are missing, others, or not in the bill.
+    """
     problems, room, read = [], TEXTS_BYTES, {}
-    texts = licence_texts(sbom, str(evidence.sbom))
     for path, sha256 in texts.items():
         try:
-            text = read_inside(evidence.folder, path, limit=min(TEXT_BYTES, room))
+            text = read_text(path, min(TEXT_BYTES, room))
         except UserError as fault:
             problems.append(f"{path}: {fault.problem}")
             continue
@@ -159,11 +186,14 @@ def read_texts(evidence: Evidence, sbom: Sbom) -> dict[str, bytes]:
         read[path] = text
         if hashlib.sha256(text).hexdigest() != sha256:
             problems.append(f"{path}: not the text that the bill of materials speaks of")
-    for unlisted in _files(evidence.folder / LICENSES) - texts.keys():
+    for unlisted in sorted(present - texts.keys()):
         problems.append(f"{unlisted}: not in the bill of materials")
     if problems:
         raise UserError(
-            str(evidence.folder), "licence texts differ from the bill", facts=problems, next=REBUILD
+            str(evidence.folder),
+            "licence texts differ from the bill",
+            facts=problems,
+            next=evidence.rebuild,
         )
     return read
 
@@ -191,15 +221,18 @@ def require_licences(sbom: Sbom, subject: str) -> None:
         )
 
 
-def require_complete(evidence: Evidence, proof: Proof) -> None:
-    """Raise UserError unless every licence is known and the provenance is signed."""
+def require_complete(evidence: Evidence, proof: Proof, sign_by: str = "") -> None:
+    """Raise UserError unless every licence is known and the provenance is signed.
+
+    `sign_by` is the command that signs it, where it is no release's.
+    """
     require_licences(proof.sbom, str(evidence.sbom))
     if proof.statement is None:
         release = evidence.folder.with_suffix("")
         raise UserError(
             str(evidence.folder),
             "its provenance is not signed",
-            next=f"invoke release.sign --path={release}",
+            next=sign_by or f"invoke release.sign --path={release}",
         )
 
 
@@ -223,33 +256,53 @@ def verify(
     texts = len(read_texts(evidence, sbom))
     if not evidence.envelope.is_file():
         return Proof(sbom=sbom, texts=texts, statement=None, key=None)
+    files = {MANIFEST: manifest_sha256, SBOM: hashlib.sha256(raw).hexdigest()}
+    if archive.is_file():
+        files[archive.name] = digest.file_sha256(archive)
+    statement, key = verify_provenance(evidence, files, trusted)
+    if problems := _contradictions(statement, manifest):
+        raise _is_about_another(evidence, problems)
+    return Proof(sbom=sbom, texts=texts, statement=statement, key=key)
+
+
+def verify_provenance(
+    evidence: Evidence, files: Mapping[str, str], trusted: Sequence[PublicKey]
+) -> tuple[Statement, PublicKey]:
+    """A signed provenance that names these files, by their SHA-256, and the key. Raises UserError.
+
+    The files are what it is about, as they lie here.
+    """
     opened = dsse.open_(
         read_inside(evidence.folder, ENVELOPE, limit=ENVELOPE_BYTES),
         PAYLOAD_TYPE,
         trusted,
         str(evidence.envelope),
     )
-    subject = str(evidence.envelope)
-    statement = read_statement(opened.payload, subject)
-    files = {MANIFEST: manifest_sha256, SBOM: hashlib.sha256(raw).hexdigest()}
-    if archive.is_file():
-        files[archive.name] = digest.file_sha256(archive)
+    statement = read_statement(opened.payload, str(evidence.envelope))
     problems = [
         f"{name}: expected sha256 {statement.subjects.get(name, 'none')}, found {sha256}"
         for name, sha256 in files.items()
         if statement.subjects.get(name) != sha256
     ]
-    if opened.comment != comment(manifest.id):
+    if opened.comment != comment(evidence.about):
         problems.append(f"signed as: {opened.comment[:200]}")
     if evidence.statement.is_file():
         # `release.sign` with another key signs this file: what was not signed is not slipped in.
         beside_it = read_inside(evidence.folder, STATEMENT, limit=STATEMENT_BYTES)
         if beside_it != opened.payload:
             problems.append(f"{STATEMENT}: another statement than the signed one")
-    problems += _contradictions(statement, manifest)
     if problems:
-        raise UserError(subject, "is not about this release", facts=problems, next=REBUILD)
-    return Proof(sbom=sbom, texts=texts, statement=statement, key=opened.key)
+        raise _is_about_another(evidence, problems)
+    return statement, opened.key
+
+
+def _is_about_another(evidence: Evidence, problems: Sequence[str]) -> UserError:
+    return UserError(
+        str(evidence.envelope),
+        f"is not about {evidence.about}",
+        facts=problems,
+        next=evidence.rebuild,
+    )
 
 
 def _contradictions(statement: Statement, manifest: Manifest) -> list[str]:

@@ -84,7 +84,7 @@ def sign_release(release: Release, signer: Signer, *, at_least: int = 0) -> Orde
     raw = sign(release.manifest, signer, at_least=at_least)
     for path in (release.signature, beside(release.archive)):
         write_file(path, raw, mode=0o644)
-    evidence.sign(release, signer)
+    evidence.sign(evidence.beside(release), signer)
     return check(release.manifest, raw, [signer.public], str(release.signature)).order
 
 

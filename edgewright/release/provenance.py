@@ -1,7 +1,7 @@
-"""Provenance: what a release was built from, as an in-toto statement with SLSA's predicate.
+"""Provenance: what a release, an SDK or a wheel was built from.
 
-Formats: in-toto Statement v1, SLSA Provenance v1. Without times, so that the same build has the
-same statement.
+Formats: in-toto Statement v1, with the predicate SLSA Provenance v1. Without times, so that the
+same build has the same statement.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ STATEMENT_BYTES = 4 << 20
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "urn:edgewright:build:v1"
+BUILD_TYPE = "urn:edgewright:build:v1"  # of releases
+SDK_BUILD_TYPE = "urn:edgewright:sdk:v1"
+WHEEL_BUILD_TYPE = "urn:edgewright:wheel:v1"
 MOST = 5_000  # subjects, or dependencies
 
 
@@ -36,6 +38,7 @@ def file_resource(name: str, content: bytes) -> Resource:
 
 def statement(
     *,
+    build_type: str = BUILD_TYPE,
     subject: Sequence[Resource],
     parameters: Mapping[str, JsonValue],
     internal: Mapping[str, JsonValue],
@@ -50,7 +53,7 @@ def statement(
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE,
+                "buildType": build_type,
                 "externalParameters": parameters,
                 "internalParameters": internal,
                 "resolvedDependencies": [_table(item) for item in dependencies],
@@ -77,6 +80,11 @@ class StatedResource(_Foreign):
     name: str = ""
     uri: str = ""
     digest: Annotated[dict[str, str], Field(default_factory=dict)]
+    annotations: Annotated[dict[str, str], Field(default_factory=dict)]
+
+    def resource(self) -> Resource:
+        """The same, to be stated again."""
+        return Resource(**{**dict(self), "uri": self.uri or None})
 
 
 class StatedBuild(_Foreign):

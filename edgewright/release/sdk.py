@@ -1,9 +1,11 @@
 """SDKs: the runtime of a board as a library for others' programs, addressed by its content.
 
 A folder and an archive like a release's, with a manifest that is signed like a release's. The
-signature's comment is no order: no board takes an SDK for a release.
+signature's comment is no order: no board takes an SDK for a release. Bill and licence texts lie
+inside, the provenance beside it.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import (
     make_folder,
@@ -22,7 +25,8 @@ from edgewright.base.files import (
     write_file,
 )
 from edgewright.base.schema import Part, parse_json
-from edgewright.release import minisign
+from edgewright.release import evidence, minisign
+from edgewright.release.evidence import SBOM, Evidence, Proof
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import (
     ID_DIGITS,
@@ -43,6 +47,7 @@ from edgewright.release.manifest import (
 )
 from edgewright.release.minisign import PublicKey
 from edgewright.release.order import SIGNATURE_BYTES
+from edgewright.release.provenance import Statement
 
 OPERATORS = "operators.config"
 REBUILD = "invoke sdk"
@@ -181,12 +186,21 @@ def _link_problem(folder: Path, link: SdkLink) -> str:
 
 
 def sign_sdk(sdk: Sdk, signer: Signer) -> None:
-    """Sign an SDK on this machine; the signature lies in its folder and beside its archive."""
+    """Sign an SDK on this machine, and its provenance if it has one.
+
+    The signature lies in its folder and beside its archive.
+    """
     comment = f"edgewright sdk={sdk.id} compatible={sdk.manifest.compatible}"
     signature = signer.sign(sdk.manifest.canonical(), comment)
     text = signature.text(f"signature of SDK {sdk.id} by key {signer.public.id}")
     for path in (sdk.signature, sdk.folder.parent / f"{sdk.id}.minisig"):
         write_file(path, text, mode=0o644)
+    evidence.sign(sdk_evidence(sdk), signer)
+
+
+def sdk_evidence(sdk: Sdk) -> Evidence:
+    """Where the provenance of an SDK is: beside its folder and its archive."""
+    return Evidence.of(sdk.folder.parent, sdk.id, REBUILD)
 
 
 def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicKey]:
@@ -221,3 +235,35 @@ def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicK
     if comment is None or comment["sdk"] != sdk.id:
         raise UserError(subject, "is no signature of this SDK", next=f"invoke sdk.sign {folder}")
     return sdk, key
+
+
+def verify_evidence(
+    sdk: Sdk, trusted: Sequence[PublicKey], *, complete: bool = False
+) -> Proof | None:
+    """Check bill, licence texts and provenance of an SDK whose files are what its manifest says.
+
+    None: it has no bill, as the first SDKs. Raises UserError; with `complete` for whatever lacks.
+    """
+    inside = Evidence(folder=sdk.folder, rebuild=REBUILD)
+    if not inside.sbom.is_file() and not complete:
+        return None
+    raw, bill = evidence.read_bill(inside)
+    texts = len(evidence.read_texts(inside, bill))
+    statement, key = _verified_provenance(sdk, raw, trusted)
+    proof = Proof(sbom=bill, texts=texts, statement=statement, key=key)
+    if complete:
+        evidence.require_complete(inside, proof, f"invoke sdk.sign {sdk.folder}")
+    return proof
+
+
+def _verified_provenance(
+    sdk: Sdk, bill: bytes, trusted: Sequence[PublicKey]
+) -> tuple[Statement, PublicKey] | tuple[None, None]:
+    beside = sdk_evidence(sdk)
+    if not beside.envelope.is_file():
+        return None, None
+    contents = {MANIFEST: sdk.manifest.canonical(), SBOM: bill}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    if sdk.archive.is_file():
+        files[sdk.archive.name] = digest.file_sha256(sdk.archive)
+    return evidence.verify_provenance(beside, files, trusted)

@@ -28,7 +28,7 @@ from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.sdk import SdkReport, SdkRequest
-from edgewright.build.wheel import build_wheel
+from edgewright.build.wheel import add_to_index, build_wheel
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
@@ -408,7 +408,8 @@ class BoardPython:
 def installed(sdk: SdkReport, out: Path) -> Path:
     """The folder of an SDK's wheel, as pip takes it from the index for a board of this glibc."""
     code = REPO.resources.runtime_py
-    made = build_wheel(load_sdk(sdk.folder), PROFILE, code, out / "out", out / "index")
+    made = build_wheel(load_sdk(sdk.folder), PROFILE, code, out / "out")
+    add_to_index(made, out / "index")
     assert made.platform == "manylinux_2_31_armv7l"
     index = f"--index-url={(out / 'index' / 'simple').as_uri()}"
     pip_install(out / "site", index, f"--platform={made.platform}", "edgewright-runtime")

@@ -5,6 +5,7 @@ import csv
 import email
 import hashlib
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -15,9 +16,27 @@ from edgewright.board.catalogue import load_board
 from edgewright.board.elf import NeededVersion, read_elf
 from edgewright.board.profile import Arch
 from edgewright.build import wheel as wheels
-from edgewright.build.wheel import build_wheel, make_wheel, platform_tag, write_index
+from edgewright.build.wheel import (
+    add_to_index,
+    build_wheel,
+    make_wheel,
+    platform_tag,
+    write_index,
+)
+from edgewright.release.evidence import SBOM, STATEMENT, write_files
 from edgewright.release.manifest import Source
-from edgewright.release.sdk import Sdk, SdkInputs, SdkModel, SdkRuntime, make_sdk
+from edgewright.release.provenance import SDK_BUILD_TYPE, Resource, file_resource, statement
+from edgewright.release.sbom import About, Ingredient, render
+from edgewright.release.sdk import (
+    Sdk,
+    SdkInputs,
+    SdkModel,
+    SdkRuntime,
+    make_sdk,
+    sdk_evidence,
+)
+from edgewright.release.wheel import sign_wheel, verify_wheel, wheel_evidence
+from tests import signing
 from tests.checkout import ROOT, checkout
 
 CODE = checkout().resources.runtime_py
@@ -49,15 +68,24 @@ def member(name: str) -> str:
     return f"  ORT_API2_STATUS({name}, int);\n"
 
 
-BILL = {
-    "components": [{"bom-ref": ref} for ref in ("libedge", "onnxruntime", "zlib")],
-    "dependencies": [
-        {"ref": "libedge", "dependsOn": ["zlib"]},
-        {"ref": "onnxruntime"},
-        {"ref": "sdk", "dependsOn": ["libedge", "onnxruntime"]},
-        {"ref": "zlib"},
-    ],
-}
+TEXTS = {"libedge": b"MIT", "onnxruntime": b"MIT", "zlib": b"Zlib"}
+
+
+def bill_of_sdk() -> bytes:
+    parts = [
+        Ingredient(
+            ref=name,
+            kind="library",
+            name=name,
+            version="1",
+            licence=text.decode(),
+            texts={f"{name}/LICENSE": text},
+            holds=("zlib",) if name == "libedge" else (),
+        )
+        for name, text in TEXTS.items()
+    ]
+    about = About(ref="sdk", kind="library", name="an SDK", version="1", sha256="c" * 64)
+    return render(about, parts, [])
 
 
 def sdk_with_header(tmp_path: Path) -> Sdk:
@@ -69,9 +97,8 @@ def sdk_with_header(tmp_path: Path) -> Sdk:
             "operators.config": OPERATORS.encode(),
             "lib/libonnxruntime.so.1.21.0": (ELF / "good-v8").read_bytes(),
             wheels.HEADER: header_of(places).encode(),
-            "licenses/onnxruntime/LICENSE": b"MIT",
-            "licenses/zlib/LICENSE": b"Zlib",
-            "sbom.cdx.json": json.dumps(BILL).encode(),
+            **{f"licenses/{name}/LICENSE": text for name, text in TEXTS.items()},
+            SBOM: bill_of_sdk(),
         },
         links={},
         models=(SdkModel(name="cells", onnx_sha256="a" * 64),),
@@ -83,7 +110,20 @@ def sdk_with_header(tmp_path: Path) -> Sdk:
         ),
         source=Source(revision="unknown", dirty=False),
     )
-    return make_sdk(inputs, tmp_path / "sdk")
+    sdk = make_sdk(inputs, tmp_path / "sdk")
+    source = Resource(name="zlib.tar.gz", uri="pkg:deb/debian/zlib@1", digest={"sha256": "d" * 64})
+    recipe = Resource(name="recipe zlib", annotations={"revision": "e" * 32})
+    raw = statement(
+        build_type=SDK_BUILD_TYPE,
+        subject=[file_resource("manifest.json", sdk.manifest.canonical())],
+        parameters={"board": "a53-som", "compatible": "edgewright,a53-som"},
+        internal={},
+        dependencies=[source, recipe],
+        builder="urn:edgewright:builder:test",
+        versions={"edgewright": "1"},
+    )
+    write_files(sdk_evidence(sdk), {STATEMENT: raw})
+    return sdk
 
 
 @pytest.fixture
@@ -92,7 +132,7 @@ def sdk(tmp_path: Path) -> Sdk:
 
 
 def test_a_wheel_has_its_files_and_their_hashes(sdk: Sdk, tmp_path: Path) -> None:
-    report = build_wheel(sdk, PROFILE, CODE, tmp_path / "out", None)
+    report = build_wheel(sdk, PROFILE, CODE, tmp_path / "out")
 
     with zipfile.ZipFile(report.wheel) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -105,13 +145,12 @@ def test_a_wheel_has_its_files_and_their_hashes(sdk: Sdk, tmp_path: Path) -> Non
     assert content["edgewright_runtime/libonnxruntime.so.1"] == (ELF / "good-v8").read_bytes()
     assert content[f"{info}/licenses/onnxruntime/LICENSE"] == b"MIT"
     assert f"{info}/licenses/zlib/LICENSE" not in content  # libedge's, which is in no wheel
-    assert json.loads(content[f"{info}/sboms/sbom.cdx.json"]) == {
-        "components": [{"bom-ref": "onnxruntime"}],
-        "dependencies": [
-            {"ref": "onnxruntime"},
-            {"ref": "sdk", "dependsOn": ["onnxruntime"]},
-        ],
-    }
+    bill = json.loads(content[f"{info}/sboms/sbom.cdx.json"])
+    assert [part["bom-ref"] for part in bill["components"]] == ["onnxruntime"]
+    assert bill["dependencies"] == [
+        {"ref": "onnxruntime"},
+        {"ref": "sdk", "dependsOn": ["onnxruntime"]},
+    ]
     assert {path.name for path in CODE.glob("*.py")} < {Path(name).name for name in content}
     metadata = email.message_from_bytes(content[f"{info}/METADATA"])
     assert (metadata["Name"], metadata["Requires-Python"]) == ("edgewright-runtime", ">=3.7")
@@ -164,7 +203,7 @@ def test_a_header_with_another_table_is_refused(tmp_path: Path) -> None:
 
 def test_an_index_lists_every_wheel_with_its_hash(sdk: Sdk, tmp_path: Path) -> None:
     index = tmp_path / "index"
-    report = build_wheel(sdk, PROFILE, CODE, tmp_path / "out", index)
+    report = add_to_index(build_wheel(sdk, PROFILE, CODE, tmp_path / "out"), index)
     (index / "edgewright_runtime-1.20.0+old-py3-none-linux_armv7l.whl").write_bytes(b"old")
     write_index(index)
 
@@ -173,3 +212,97 @@ def test_an_index_lists_every_wheel_with_its_hash(sdk: Sdk, tmp_path: Path) -> N
     assert f'<a href="../../{name}#sha256={report.sha256}" data-requires-python="&gt;=3.7">' in page
     assert "edgewright_runtime-1.20.0%2Bold-py3-none-linux_armv7l.whl#sha256=" in page
     assert 'href="edgewright-runtime/"' in (index / "simple" / "index.html").read_text()
+
+
+@pytest.fixture
+def signed(sdk: Sdk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel whose provenance is signed."""
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    wheel = build_wheel(sdk, PROFILE, CODE, tmp_path / "out").wheel
+    sign_wheel(wheel, signing.signer())
+    return wheel
+
+
+def test_the_provenance_of_a_wheel_says_what_its_sdk_was_built_from(
+    signed: Path, sdk: Sdk, tmp_path: Path
+) -> None:
+    verified = verify_wheel(signed, [signing.signer().public])
+
+    assert (verified.sdk, verified.board) == (sdk.id, "a53-som")
+    assert verified.proof.texts == len(verified.proof.sbom.components) == 1
+    stated = verified.proof.statement
+    assert stated is not None
+    inputs = {item.name: item for item in stated.predicate.build.dependencies}
+    assert [*inputs] == ["zlib.tar.gz", "recipe zlib", "sdk", "runtime_py"]
+    assert inputs["zlib.tar.gz"].uri == "pkg:deb/debian/zlib@1"
+    assert inputs["recipe zlib"].annotations == {"revision": "e" * 32}
+    manifest = hashlib.sha256(sdk.manifest.canonical()).hexdigest()
+    assert inputs["sdk"].digest == {"sha256": manifest}
+
+
+def test_an_index_hands_out_the_signed_provenance_too(
+    signed: Path, sdk: Sdk, tmp_path: Path
+) -> None:
+    report = build_wheel(sdk, PROFILE, CODE, signed.parent)  # the same, so the signature stays
+
+    add_to_index(report, tmp_path / "index")
+
+    verified = verify_wheel(tmp_path / "index" / signed.name, [signing.signer().public])
+    assert verified.sdk == sdk.id
+
+
+def test_a_wheel_that_was_changed_is_refused(signed: Path) -> None:
+    with zipfile.ZipFile(signed, "a") as archive:
+        archive.writestr("evil.pth", "import evil")
+
+    with pytest.raises(UserError, match=f"is not about {re.escape(signed.name)}") as refused:
+        verify_wheel(signed, [signing.signer().public])
+
+    assert f"{signed.name}: expected sha256" in " ".join(refused.value.facts)
+
+
+def test_a_wheel_is_verified_by_a_trusted_signature_alone(signed: Path) -> None:
+    with pytest.raises(UserError, match="signed by a key that is not trusted here"):
+        verify_wheel(signed, [signing.signer("stranger").public])
+
+    wheel_evidence(signed).envelope.unlink()
+    with pytest.raises(UserError, match="is not signed") as refused:
+        verify_wheel(signed, [signing.signer().public])
+    assert refused.value.next == f"invoke sdk.sign {signed}"
+
+    wheel_evidence(signed).statement.unlink()
+    with pytest.raises(UserError, match="has no provenance to be signed"):
+        sign_wheel(signed, signing.signer())
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "problem"),
+    [
+        ("licenses/onnxruntime/LICENSE", b"GPL", "licence texts differ from the bill"),
+        ("licenses/onnxruntime/LICENSE", None, "licence texts differ from the bill"),
+        ("licenses/more/LICENSE", b"MIT", "licence texts differ from the bill"),
+        ("sboms/sbom.cdx.json", b"{}", "not the bill that the provenance speaks of"),
+        ("sboms/sbom.cdx.json", None, "no such file"),
+    ],
+)
+def test_a_signer_whose_wheel_contradicts_its_bill_is_refused(
+    signed: Path, member: str, content: bytes | None, problem: str
+) -> None:
+    """By a licence text that is gone, say: a wheel that was packed anew, and signed."""
+    with zipfile.ZipFile(signed) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    info = next(name for name in files if name.endswith(".dist-info/METADATA")).rpartition("/")[0]
+    files.pop(f"{info}/{member}", None)
+    if content is not None:
+        files[f"{info}/{member}"] = content
+    with zipfile.ZipFile(signed, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    behind = wheel_evidence(signed)
+    stated = json.loads(behind.statement.read_bytes())
+    stated["subject"][0]["digest"]["sha256"] = hashlib.sha256(signed.read_bytes()).hexdigest()
+    behind.statement.write_text(json.dumps(stated))
+    sign_wheel(signed, signing.signer())
+
+    with pytest.raises(UserError, match=problem):
+        verify_wheel(signed, [signing.signer().public])

@@ -142,11 +142,11 @@ def test_what_a_rollout_needs_is_retained(
 def test_a_provenance_of_other_inputs_is_signed_by_the_next_build(release: Release) -> None:
     signed = release.signature.read_bytes()
     with_evidence(release, INGREDIENTS[:2])
-    assert evidence.is_unsigned(release)
+    assert evidence.is_unsigned(evidence.beside(release))
 
     key_tasks.sign_build("board")
 
-    assert not evidence.is_unsigned(release)
+    assert not evidence.is_unsigned(evidence.beside(release))
     assert release.signature.read_bytes() == signed
 
 

@@ -8,7 +8,8 @@ import pytest
 from invoke.context import Context
 
 from edgewright.build.sdk import SdkRequest
-from edgewright.cli import wheel
+from edgewright.cli import sdk, wheel
+from tests import signing
 from tests.schemas import require_valid
 from tests.unit.build.test_wheel import sdk_with_header
 
@@ -16,11 +17,11 @@ from tests.unit.build.test_wheel import sdk_with_header
 @pytest.fixture(autouse=True)
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SdkRequest]:
     """Requests for SDKs, each of which is there at once."""
-    sdk, requests = sdk_with_header(tmp_path), list[SdkRequest]()
+    built, requests = sdk_with_header(tmp_path), list[SdkRequest]()
 
     def build_sdk(request: SdkRequest, progress: object) -> SimpleNamespace:
         requests.append(request)
-        return SimpleNamespace(folder=sdk.folder)
+        return SimpleNamespace(folder=built.folder)
 
     monkeypatch.setattr(wheel, "build_sdk", build_sdk)
     return requests
@@ -39,7 +40,7 @@ def test_a_wheel_is_written_and_told_with_the_line_that_installs_it(
 
     require_valid("wheel", text)
     document = json.loads(text)
-    [path] = out.iterdir()
+    [path] = out.glob("*.whl")
     assert (document["wheel"], document["bytes"]) == (str(path), path.stat().st_size)
     assert (index / path.name).read_bytes() == path.read_bytes()
     assert (index / "simple" / "edgewright-runtime" / "index.html").is_file()
@@ -48,3 +49,25 @@ def test_a_wheel_is_written_and_told_with_the_line_that_installs_it(
     wanted = f"--find-links={index} edgewright-runtime=={document['wheel_version']}"
     assert lines[-1] == f"on the board: pip install {wanted}"
     assert [request.profile.name for request in built] == ["a53-som", "a53-som"]
+
+
+def test_a_wheel_is_signed_and_verified_in_one_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    signing.signer()
+
+    wheel.wheel(Context(), board="a53-som", out=str(tmp_path / "out"))
+
+    key = signing.signer().public.id
+    assert f"signed by key {key}" in capsys.readouterr().err
+    [path] = (tmp_path / "out").glob("*.whl")
+    sdk.verify(Context(), path=str(path), complete=True)
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.strip().split(maxsplit=1)[1] for line in lines}
+    assert rows["wheel"].startswith(f"{path.name}, of SDK ")
+    assert rows["provenance"] == f"by key {key}: names the wheel and its bill by hash"
+    sdk.verify(Context(), path=str(path), json=True)
+    text = capsys.readouterr().out
+    require_valid("sdk.verify", text)
+    assert json.loads(text)["wheel"] == path.name

@@ -253,10 +253,10 @@ def lead_outside(behind: Evidence) -> None:
         (change_text, "licence texts differ"),
         (add_text, "licence texts differ"),
         (link_text, "licence texts differ"),
-        (change_bill, "not about this release"),
+        (change_bill, "is not about "),
         (link_all_texts, "licence texts differ"),
         (change_statement, "signature does not fit"),
-        (change_unsigned_statement, "not about this release"),
+        (change_unsigned_statement, "is not about "),
         (change_type, "another type of payload"),
         (lead_outside, "licence text without place"),
     ],
@@ -285,7 +285,7 @@ def test_evidence_of_another_release_is_refused(release: Release, tmp_path: Path
 def test_a_provenance_for_another_board_is_refused(release: Release) -> None:
     order.sign_release(with_evidence(release, INGREDIENTS, board="other"), signer())
 
-    with pytest.raises(UserError, match="is not about this release") as refused:
+    with pytest.raises(UserError, match=f"is not about {release.id}") as refused:
         verify(release)
     assert refused.value.facts == ("board: manifest board, provenance other",)
 
@@ -294,7 +294,7 @@ def test_an_archive_that_was_packed_anew_is_not_the_one_that_was_built(release: 
     order.sign_release(release, signer())
     release.archive.write_bytes(release.archive.read_bytes() + bytes(512))
 
-    with pytest.raises(UserError, match="is not about this release"):
+    with pytest.raises(UserError, match=f"is not about {release.id}"):
         verify(release)
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
-from edgewright.release.manifest import Source
+from edgewright.release import evidence
+from edgewright.release.evidence import LICENSES, SBOM, STATEMENT, Proof
+from edgewright.release.manifest import MANIFEST, Source
 from edgewright.release.order import parse_order
+from edgewright.release.provenance import SDK_BUILD_TYPE, file_resource, statement
+from edgewright.release.sbom import About, Ingredient, render
 from edgewright.release.sdk import (
     Sdk,
     SdkInputs,
@@ -16,7 +20,9 @@ from edgewright.release.sdk import (
     SdkRuntime,
     load_sdk,
     make_sdk,
+    sdk_evidence,
     sign_sdk,
+    verify_evidence,
     verify_sdk,
 )
 from tests import signing
@@ -138,3 +144,85 @@ def test_no_board_takes_an_sdk_s_signature_for_an_order(sdk: Sdk) -> None:
 
     with pytest.raises(UserError, match="no order to run a release"):
         parse_order(comment, "signature")
+
+
+@pytest.fixture
+def proven(tmp_path: Path) -> Sdk:
+    """An SDK with bill and licence text inside, and a provenance beside it that is signed."""
+    part = Ingredient(
+        ref="zlib", kind="library", name="zlib", version="1", licence="Zlib", texts={"zlib/L": b"x"}
+    )
+    about = About(ref="sdk", kind="library", name="library", version="1", sha256="a" * 64)
+    bill = render(about, [part], [])
+    inside = {**INPUTS.content, SBOM: bill, f"{LICENSES}/zlib/L": b"x"}
+    sdk = make_sdk(replace(INPUTS, content=inside), tmp_path / "proven")
+    write_statement(sdk, bill)
+    sign_sdk(sdk, signing.signer())
+    return sdk
+
+
+def write_statement(sdk: Sdk, bill: bytes) -> None:
+    raw = statement(
+        build_type=SDK_BUILD_TYPE,
+        subject=[
+            file_resource(MANIFEST, sdk.manifest.canonical()),
+            file_resource(sdk.archive.name, sdk.archive.read_bytes()),
+            file_resource(SBOM, bill),
+        ],
+        parameters={"board": sdk.manifest.board},
+        internal={},
+        dependencies=[],
+        builder="urn:edgewright:builder:test",
+        versions={},
+    )
+    evidence.write_files(sdk_evidence(sdk), {STATEMENT: raw})
+
+
+def proof_of(sdk: Sdk, *, complete: bool = True) -> Proof | None:
+    return verify_evidence(sdk, [signing.signer().public], complete=complete)
+
+
+def test_a_signed_provenance_is_verified_with_bill_and_texts(proven: Sdk) -> None:
+    proof = proof_of(proven)
+
+    assert proof is not None
+    assert proof.statement is not None
+    assert proof.key == signing.signer().public
+    assert proof.statement.predicate.run.builder.id == "urn:edgewright:builder:test"
+    assert (len(proof.sbom.components), proof.texts) == (1, 1)
+
+
+def test_a_provenance_of_another_sdk_proves_nothing(proven: Sdk, tmp_path: Path) -> None:
+    bill = (proven.folder / SBOM).read_bytes()
+    content = {SBOM: bill, f"{LICENSES}/zlib/L": b"x"}
+    other = make_sdk(replace(INPUTS, content=content, links={}), tmp_path / "other")
+    sdk_evidence(proven).folder.rename(sdk_evidence(other).folder)
+
+    with pytest.raises(UserError, match=f"is not about {other.id}") as refused:
+        proof_of(other)
+
+    facts = " ".join(refused.value.facts)
+    assert f"{MANIFEST}: expected sha256" in facts
+    assert f"signed as: edgewright provenance={proven.id}" in facts
+
+
+def test_an_archive_that_was_packed_anew_is_not_the_one_that_was_built(proven: Sdk) -> None:
+    proven.archive.write_bytes(proven.archive.read_bytes() + b"\0")
+
+    with pytest.raises(UserError, match=f"is not about {proven.id}"):
+        proof_of(proven)
+
+
+def test_what_an_sdk_lacks_is_refused_where_all_is_asked_for(sdk: Sdk, proven: Sdk) -> None:
+    assert proof_of(sdk, complete=False) is None
+    with pytest.raises(UserError, match="no bill of materials") as refused:
+        proof_of(sdk)
+    assert str(refused.value.next).startswith("invoke sdk ")
+
+    sdk_evidence(proven).envelope.unlink()
+    proof = proof_of(proven, complete=False)
+    assert proof is not None
+    assert proof.statement is None
+    with pytest.raises(UserError, match="its provenance is not signed") as refused:
+        proof_of(proven)
+    assert refused.value.next == f"invoke sdk.sign {proven.folder}"
