@@ -60,9 +60,9 @@ class Handler(AnsweringHandler):
             self.answer(500)
         elif self.command == "GET" and server.halves and path in server.files:
             server.halves -= 1
-            content = server.files[path]
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content))
-            self.wfile.write(content[: len(content) // 2])
+            whole = server.files[path]
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(whole))
+            self.wfile.write(whole[: len(whole) // 2])
             self.close_connection = True
         elif self.command in ("GET", "HEAD"):
             content = server.files.get(path)
