@@ -7,6 +7,7 @@ Nothing here waits for the disk unless `durable` says so. What a power cut takes
 a build is made anew; durable is what cannot be: keys, sequence numbers, pinned host keys.
 """
 
+import errno
 import fcntl
 import filecmp
 import hashlib
@@ -233,13 +234,25 @@ def _unused_name(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     aside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     try:
-        yield aside
+        with named(path):
+            yield aside
     except OSError as fault:
         if fault.filename in (aside, str(aside)):
             fault.filename = str(path)  # the file that the user knows
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """A full disk says so while an open file is written, and then not which: it is this one."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.filename is None and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            fault.filename = str(path)
+        raise
 
 
 def _create(path: Path, content: bytes | str, mode: int | None) -> None:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgewright.base.errors import UserError
-from edgewright.base.files import HashedFile, make_folder
+from edgewright.base.files import HashedFile, make_folder, named
 from edgewright.base.schema import Part, parse_json
 from edgewright.release import channels, evidence, order
 from edgewright.release.channels import Board, Channel, Pointer, ReleaseId
@@ -179,7 +179,7 @@ def pull(
         for file in published.files:
             place = place_of(aside, release, file.name)
             make_folder(place.parent)
-            with place.open("xb") as content:
+            with named(out / release), place.open("xb") as content:
                 store.fetch(file.sha256, file.bytes, HashedFile(content))
             place.chmod(0o644)  # whatever the umask says
         verified = order.verify(archive, trusted)

@@ -1,7 +1,9 @@
 """Releases in a store: what is published, promoted, pulled and removed."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -109,6 +111,26 @@ def test_a_content_of_any_size_is_fetched_in_little_memory(
 
     assert memory.grown < 8 << 20
     assert (tmp_path / "out").read_bytes() == content
+
+
+class FullDisk(FolderStore):
+    """Whatever is written on this machine finds no room, as the kernel says it: by no name."""
+
+    def copy_blob(self, sha256: str, into: HashedFile, *, limit: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_is_full_is_named_and_nothing_of_the_release_is_left(
+    store: FolderStore, make: Callable[[str], Release], tmp_path: Path
+) -> None:
+    release = make("one")
+    publish(release, store)
+
+    with pytest.raises(OSError, match="No space left") as full:
+        pull(FullDisk(root=store.root), release.id, tmp_path / "out")
+
+    assert full.value.filename == str(tmp_path / "out" / release.id)
+    assert [*(tmp_path / "out").iterdir()] == []
 
 
 def test_publishing_again_writes_nothing(
