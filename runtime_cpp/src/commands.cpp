@@ -8,6 +8,7 @@
 #include "common/document.hpp"
 #include "common/text.hpp"
 #include "edge/about.hpp"
+#include "edge/end_request.hpp"
 #include "edge/engine.hpp"
 #include "edge/golden.hpp"
 #include "edge/npy.hpp"
@@ -164,7 +165,7 @@ struct HeapSeries {
   std::vector<int64_t> bytes;  // the first one before the first run
 };
 
-/// Fills `times` with the milliseconds of one inference each.
+/// Fills `times` with the milliseconds of one inference each; fewer where the end is asked for.
 std::optional<Error> time_runs(Engine& engine, std::vector<float>& input,
                                std::vector<double>& times, HeapSeries& heap) {
   double paced_ms = 0;
@@ -172,6 +173,7 @@ std::optional<Error> time_runs(Engine& engine, std::vector<float>& input,
     if (i % heap.runs == 0) heap.bytes.push_back(heap_bytes());
     const auto outputs = run_network(engine, input, times[i], paced_ms, [] {});
     if (!outputs) return outputs.error();
+    if (is_end_asked_for()) times.resize(i + 1);
   }
   // Every step is of as many runs.
   if (times.size() % heap.runs == 0) heap.bytes.push_back(heap_bytes());
@@ -194,6 +196,7 @@ void set_latency(Json latency, const std::vector<double>& times) {
 }
 
 Outcome bench(const Options& options) {
+  listen_for_the_end();  // what was measured by then is told
   auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
   auto input = bench_input(*engine, options.image);
@@ -210,7 +213,7 @@ Outcome bench(const Options& options) {
   Json top = document.top();
   top.set("model", engine->card.name);
   top.set("threads", int64_t{engine->settings.threads});
-  top.set("runs", int64_t{options.runs});
+  top.set("runs", uint64_t{times.size()});
   top.set("load_ms", round_ms(engine->load_ms));
   set_settings(top, engine->settings);
   set_latency(top.object("latency_ms"), times);

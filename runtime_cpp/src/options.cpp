@@ -234,12 +234,13 @@ Result<Options> parse_options(int argc, char** argv) {
   options.command = word;
 
   opterr = 0;
-  optind = 2;
+  optind = 0;                     // anew: a former call may have ended in the middle of a word
+  char** const words = argv + 1;  // the first of which is no option for getopt
   int letter = 0;
-  while ((letter = getopt_long(argc, argv, ":h", long_options, nullptr)) != -1) {
-    if (auto error = read_option(options, *command, letter, argv)) return *error;
+  while ((letter = getopt_long(argc - 1, words, ":h", long_options, nullptr)) != -1) {
+    if (auto error = read_option(options, *command, letter, words)) return *error;
   }
-  options.images.assign(argv + optind, argv + argc);
+  options.images.assign(words + optind, argv + argc);
   if (auto error = check(options)) return *error;
   return options;
 }

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -20,6 +19,7 @@
 #include "edge/arrivals.hpp"
 #include "edge/crash_file.hpp"
 #include "edge/crash_guard.hpp"
+#include "edge/end_request.hpp"
 #include "edge/engine.hpp"
 #include "edge/file.hpp"
 #include "edge/golden.hpp"
@@ -37,19 +37,6 @@ constexpr size_t cut_name_bytes = 200;
 constexpr const char* working = ".working-";    // prefix of the image at hand
 constexpr const char* again = ".again-";        // … of one that is tried a second time
 constexpr const char* unreadable = ".unread-";  // … and of one that could not be read
-
-volatile std::sig_atomic_t told_to_end = 0;
-
-void end_soon(int) {
-  told_to_end = 1;
-}
-
-void listen_for_the_end() {
-  struct sigaction action{};
-  action.sa_handler = end_soon;  // without SA_RESTART: a poll ends at once
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-}
 
 bool starts_with(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
@@ -110,7 +97,7 @@ class Spool {
   /// Takes every image that is complete and that there is room for.
   void work() {
     for (const std::string& name : files_in(options_.in, "")) {
-      if (told_to_end != 0 || !has_room()) return;
+      if (is_end_asked_for() || !has_room()) return;
       // Its former result first: nothing that was not fetched is replaced.
       if (is_there(options_.out + "/" + result_name(name)) || !arrivals_.is_complete(name))
         continue;
@@ -233,10 +220,10 @@ Outcome watch(const Options& options) {
   spool.ready();
   spool.beat();
   spool.finish_old_work();  // after that: an image that ends the program is not the release's fault
-  while (told_to_end == 0) {
+  while (!is_end_asked_for()) {
     spool.beat();
     spool.work();
-    if (told_to_end == 0) spool.wait();
+    if (!is_end_asked_for()) spool.wait();
   }
   spool.end();
   return {Exit::done, "", ""};

@@ -1,6 +1,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstring>
 #include <thread>
 
@@ -187,6 +188,13 @@ TEST_CASE("answers wake the other thread") {
   REQUIRE(answered.size() == 2);
   CHECK(answered[1]->connection == 5);
   CHECK(poll(&waiting, 1, 0) == 0);
+}
+
+TEST_CASE("a frame of more bytes than can be counted is none") {
+  edge_frame frame{};
+  CHECK(edge_frame_open(&frame, UINT32_MAX, 1, EDGE_RGB) == -1);
+  CHECK(errno == EOVERFLOW);
+  CHECK(edge_frame_open(&frame, UINT32_MAX, sizeof(size_t) == 4 ? 2 : 1u << 31, EDGE_GRAY) == -1);
 }
 
 TEST_CASE("a frame is the image of its pixels") {

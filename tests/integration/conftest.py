@@ -53,6 +53,8 @@ REPO = checkout()
 HOST_BUILD = REPO.root / "build" / "host"
 SMALL_MB = 4  # size of the small board's /opt
 
+BuildChecked = Callable[..., CheckedProgram]
+
 
 class Silent(Progress):
     """Progress that remembers which stages began."""
@@ -121,20 +123,18 @@ def build_for_host(builder: DockerBuilder, folder: Path, *options: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build_checked(
-    builder: DockerBuilder, host_build: Path
-) -> Callable[[Checker, Path], CheckedProgram]:
-    """Makes `edge-infer` under a checker, in the folder of a test."""
+def build_checked(builder: DockerBuilder, host_build: Path) -> BuildChecked:
+    """Makes `edge-infer`, or its unit tests, under a checker, in the folder of a test."""
 
-    def build(checker: Checker, folder: Path) -> CheckedProgram:
+    def build(checker: Checker, folder: Path, name: str = "edge-infer") -> CheckedProgram:
         out, image = host_build, builder.image
         if checker in SANITIZERS:
             flags = f"-DCMAKE_CXX_FLAGS={compiler_flags(checker)}"
-            options = ("-DCMAKE_BUILD_TYPE=None", "-DEDGE_BUILD_TESTS=OFF", flags)
+            options = ("-DCMAKE_BUILD_TYPE=None", "-DEDGE_BUILD_TESTS=ON", flags)
             out = build_for_host(builder, HOST_BUILD.with_name(f"host-{checker}"), *options)
         elif checker is Checker.VALGRIND:
             image = valgrind_image(builder, REPO.root / "build" / "tests" / "valgrind")
-        return checked(checker, out / "edge-infer", image, folder)
+        return checked(checker, out / name, image, folder)
 
     return build
 
@@ -142,7 +142,7 @@ def build_checked(
 @pytest.fixture(params=[Checker.NONE, *each_night(*SANITIZERS)])
 def program(
     request: pytest.FixtureRequest,
-    build_checked: Callable[[Checker, Path], CheckedProgram],
+    build_checked: BuildChecked,
     tmp_path: Path,
 ) -> Iterator[CheckedProgram]:
     """edge-infer as it is and, each night, under sanitizers, which have nothing to say of it."""

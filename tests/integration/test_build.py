@@ -27,6 +27,7 @@ from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder, docker_builder
 from edgewright.build.pipeline import BuildReport
 from edgewright.cli.screens import BuildDocument
+from edgewright.client import Status
 from edgewright.deploy import service, smoke
 from edgewright.deploy.documents import deploy_report
 from edgewright.deploy.install import Installed
@@ -469,16 +470,16 @@ def test_the_demo_release_serves_programs_in_c_and_python(
     profile = profile.model_copy(update={"service": serve})
     golden = json.loads((built.folder / "model" / "golden" / EXPECTED).read_text())["cases"][0]
     with connect(emulated.target) as board:
-        with camera_program(builder, scratch).open("rb") as program:
-            board.put(program, "/tmp/camera")
+        camera = put_client(board, builder, EXAMPLES / "camera.c", scratch)
+        far_frame = put_client(board, builder, FAR_FRAME, scratch)
         try:
             assert service.install(board, profile)
             settled(lambda: board.run(["ls", SOCKET]), lambda ran: ran.returncode == 0)
-            board.check(["chmod", "755", "/tmp/camera"])
-            answers = board.check(["/tmp/camera", SOCKET, "300", "300", "2"]).stdout.splitlines()
+            answers = board.check([camera, SOCKET, "300", "300", "2"]).stdout.splitlines()
+            refused = board.check([far_frame, SOCKET]).stdout
             image = built.folder / "model" / "golden" / golden["image"]
             judged = camera_in_python(emulated, scratch, image)
-            settled(lambda: service.status(board, profile), lambda state: state.images == 3)
+            settled(lambda: service.status(board, profile), lambda state: state.images == 4)
         finally:
             service.remove(board, profile)
 
@@ -486,19 +487,26 @@ def test_the_demo_release_serves_programs_in_c_and_python(
     for line in answers:
         require_valid("edge-infer-serve", line.split(" ", 2)[2])
     assert judged == f"{image} {golden['class']}\n"
+    assert refused.startswith(f"{Status.ERROR} ")
+    assert "reaches beyond 4 GiB" in refused  # which 32 bits cannot map
 
 
 SOCKET = f"{service.SOCKETS}/infer.sock"
+EXAMPLES = REPO.resources.runtime_cpp / "examples"
+FAR_FRAME = Path(__file__).parent / "serve" / "far_frame.c"
 
 
-def camera_program(builder: DockerBuilder, folder: Path) -> Path:
-    """The example in C, for the board."""
-    source = REPO.resources.runtime_cpp
+def put_client(board: Board, builder: DockerBuilder, source: Path, folder: Path) -> str:
+    """A client in C, compiled for the board; its path there."""
+    program, path = folder / source.stem, f"/tmp/{source.stem}"
+    include = builder.path(REPO.resources.runtime_cpp / "include")
     argv = ["arm-linux-gnueabihf-gcc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion"]
-    argv += ["-Werror", "-static", "-I", str(builder.path(source / "include"))]
-    argv += [str(builder.path(source / "examples" / "camera.c"))]
-    builder.run([*argv, "-o", str(builder.path(folder / "camera"))], folder / "camera.log")
-    return folder / "camera"
+    argv += ["-Werror", "-static", "-I", str(include), str(builder.path(source))]
+    builder.run([*argv, "-o", str(builder.path(program))], folder / f"{source.stem}.log")
+    with program.open("rb") as file:
+        board.put(file, path)
+    board.check(["chmod", "755", path])
+    return path
 
 
 def camera_in_python(emulated: EmulatedBoard, folder: Path, image: Path) -> str:
@@ -509,8 +517,7 @@ def camera_in_python(emulated: EmulatedBoard, folder: Path, image: Path) -> str:
     with subprocess.Popen(forward) as line:
         try:
             wait_until(local.exists)
-            example = REPO.resources.runtime_cpp / "examples" / "camera.py"
-            argv = [sys.executable, str(example), str(local), str(image)]
+            argv = [sys.executable, str(EXAMPLES / "camera.py"), str(local), str(image)]
             return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
         finally:
             line.terminate()

@@ -1,6 +1,7 @@
 """edge-infer as a service for programs, on this machine: requests, garbage, floods, crashes."""
 
 import array
+import fcntl
 import json
 import os
 import re
@@ -264,6 +265,24 @@ def test_memory_that_could_shrink_under_the_service_is_refused(
             frame.fd = own
         assert client.frame(frame)["class"]
     os.close(unsealed)
+
+
+def test_a_frame_that_ends_beyond_4_gib_is_read_there(start: Start) -> None:
+    """A board of 32 bits refuses it: test_build.py."""
+    service = start()
+    stride = 2**32 - 1
+    far = os.memfd_create("frame", os.MFD_ALLOW_SEALING)
+    for row in range(SIDE):
+        os.pwrite(far, pixels()[row * SIDE : (row + 1) * SIDE], row * stride)
+    fcntl.fcntl(far, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    with service.client() as client, Frame(SIDE, SIDE) as frame:
+        frame.pixels[:] = pixels()
+        expected = client.frame(frame)["probabilities"]
+        frame.pixels[:] = bytes(SIDE * SIDE)
+        own, frame.fd, frame.stride = frame.fd, far, stride
+        assert client.frame(frame)["probabilities"] == expected
+        frame.fd = own
+    os.close(far)
 
 
 def test_garbage_is_refused_and_nothing_of_it_stays(start: Start) -> None:
@@ -553,9 +572,7 @@ def test_sighup_brings_in_another_model_while_requests_go_on(start: Start, tmp_p
 def test_all_that_a_service_does_is_clean(
     start: Start, program: CheckedProgram, tmp_path: Path
 ) -> None:
-    """Under checkers alone; the fixture of the program asks what they found. Under Valgrind the
-    service cannot start its own self-test: models are replaced in other tests, under sanitizers.
-    """
+    """Under checkers alone; the fixture of the program asks what they found."""
     service = start("--thermal-limit", "80", "--sysfs", str(heat(tmp_path, 85)))
     (tmp_path / "part.png").write_bytes(png())
     with service.client() as client, Frame(SIDE, SIDE, Format.BGR) as frame:
@@ -565,6 +582,11 @@ def test_all_that_a_service_does_is_clean(
         with pytest.raises(ServiceError, match="is not an image"):
             client.image(b"no image")
         assert client.status()["thermal"]["celsius"] == 85
+        assert client.reload()["model"] == "toy"
+        (tmp_path / "model" / "model.onnx").write_bytes(b"no network")
+        with pytest.raises(ServiceError, match=r"model\.onnx: ") as refused:
+            client.reload()
+        assert refused.value.code == "reload_refused"
     with service.connect() as connection, service.connect() as garbage:
         garbage.sendall(b"\xff" * 100)
         for number in range(4):

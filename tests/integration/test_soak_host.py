@@ -18,6 +18,7 @@ from edgewright.observe.leaks.report import SoakReport, require_steady
 from edgewright.observe.leaks.soak import FIRST_RUNS, Soak
 from tests.boards import StandIn, make_release
 from tests.checkout import checkout
+from tests.integration.conftest import heat
 from tests.integration.toy_model import toy_model
 
 pytestmark = pytest.mark.docker
@@ -37,12 +38,12 @@ class HostBoard(StandIn):
         if preload:
             self._exec += ["--env", f"LD_PRELOAD={preload}"]
         self._exec.append(container)
-        self._program, self._model, self.threads = program, model, 1
+        self._program, self._model, self.options = program, model, list[str]()
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
         command = list(argv)
         if argv[0] != "sh":
-            own = ["--model", str(self._model), "--threads", str(self.threads)]
+            own = ["--model", str(self._model), *self.options]
             name, release, _, *arguments = argv[1:]
             assert release == "--release"
             command = [str(self._program), name, *own, *arguments]
@@ -66,7 +67,7 @@ def soak_of(
     model = toy_model(scratch / "model", channels=3, height=256, width=256)
     library = scratch / "leak.so"
 
-    def soaked(threads: int, *, leaks: bool) -> SoakReport:
+    def soaked(*options: str, leaks: bool) -> SoakReport:
         name = unique_name("edgewright-soak")
         mount = f"{ROOT}:{ROOT}"
         process.check(
@@ -79,7 +80,7 @@ def soak_of(
                 process.check(["docker", "exec", name, "gcc", *flags, str(LEAK)])
             program = host_build / "edge-infer"
             board = HostBoard(name, program, model, library if leaks else None)
-            board.threads = threads
+            board.options += options
             direct = DirectRelease(
                 edgectl=Edgectl(board=board, root="/opt/edgewright"),
                 release=release.id,
@@ -95,7 +96,7 @@ def soak_of(
 
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.nightly), 4])
 def test_a_leak_of_1_kib_an_inference_is_found_by_the_heap(soak_of: SoakOf, threads: int) -> None:
-    report = soak_of(threads, leaks=True)
+    report = soak_of(f"--threads={threads}", leaks=True)
 
     heap = report.resources[0]
     assert (heap.name, heap.verdict) == ("heap", "leak")
@@ -106,9 +107,19 @@ def test_a_leak_of_1_kib_an_inference_is_found_by_the_heap(soak_of: SoakOf, thre
 
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.nightly), 4])
 def test_a_clean_build_passes(soak_of: SoakOf, threads: int) -> None:
-    report = soak_of(threads, leaks=False)
+    report = soak_of(f"--threads={threads}", leaks=False)
 
     heap = report.resources[0]
     assert heap.verdict == "steady", heap.reason
     assert report.inferences > FIRST_RUNS
+    require_steady(report)
+
+
+def test_on_a_board_that_is_too_hot_it_ends_in_time(soak_of: SoakOf, scratch: Path) -> None:
+    """Its governor makes ten times as long of what was to take 4 s."""
+    hot = ("--thermal-limit=60", f"--sysfs={heat(scratch, 90)}")
+    report = soak_of(*hot, leaks=False)
+
+    assert report.cut is None
+    assert report.seconds < 4 * SECONDS
     require_steady(report)

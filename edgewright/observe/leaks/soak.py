@@ -5,12 +5,12 @@ that process holds. What of its heap is in use only the program knows: its `benc
 Releases that do not tell yet are judged by the rest.
 """
 
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Literal
 
 from edgewright.base.errors import EdgewrightError, TargetError
@@ -51,6 +51,13 @@ exit 0
 """
 
 
+# Asks a process, its id in `$1`, to end with what it has measured; another may have its id by now.
+END = r"""
+IFS= read -r name <"/proc/$1/comm" && [ "$name" = edge-infer ] && kill -TERM "$1"
+exit 0
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """What one process holds."""
@@ -76,7 +83,10 @@ def parse_samples(text: str) -> list[Sample]:
 
 @dataclass(kw_only=True)
 class Soak:
-    """Soaks the release that is current on a board."""
+    """Soaks the release that is current on a board, for `seconds` and what an inference and a
+    sample take; the release of an edge-infer that does not tell its heap may take longer where its
+    board is throttled, as it cannot be asked to end.
+    """
 
     subject: Subject
     second: Board  # another login to the same board
@@ -93,31 +103,11 @@ class Soak:
         board, began = self.subject.release.edgectl.board, self.clock()
         self.progress.start("time of an inference")
         first = self._bench(2, FIRST_RUNS)
-        inference_ms = first.latency_ms.median
-        if not is_true(inference_ms):
+        if not is_true(first.latency_ms.median):
             raise TargetError(
                 f"{board.target}: {PROGRAM}", "did not tell a time", next="invoke smoke"
             )
-        process_s = PROCESS_S / PACED_TIMES if first.thermal else PROCESS_S
-        count, cut = ceil(self.seconds / process_s), None
-        runs = max(round(self.seconds / count * 1000 / inference_ms), 1)
-        for number in range(1, count + 1):
-            if self._series and self.clock() - began >= self.seconds:
-                break  # it was paced, and took longer
-            self.progress.start(f"soak, process {number} of {count}, {runs:,} inferences")
-            process_began = self.clock()
-            try:
-                self._process(runs)
-            except ConnectionLostError as lost:
-                if sum(map(len, self._series)) < LEAST_SAMPLES:
-                    raise
-                # It was not heard how many; without pauses they were so many.
-                unpaced = (self.clock() - process_began) * 1000 / inference_ms
-                self._inferences += min(round(unpaced), runs)
-                cut = lost.problem
-                break
-            # Not by the time of one: a governor's pauses are not in it.
-            self._inferences += runs
+        cut = self._processes(first, began)
         samples = sum(map(len, self._series))
         per_sample = max(self._inferences, 1) / max(samples, 1)
         manifest, target = self.subject.manifest, board.target
@@ -137,8 +127,32 @@ class Soak:
             ),
         )
 
-    def _process(self, runs: int) -> None:
-        """One process from its start to its end, sampled."""
+    def _processes(self, first: BenchAnswer, began: float) -> str | None:
+        """One after the other until the time is over; why that was earlier."""
+        inference_ms = first.latency_ms.median
+        process_s = PROCESS_S / PACED_TIMES if first.thermal else PROCESS_S
+        count = math.ceil(self.seconds / process_s)
+        runs = max(round(self.seconds / count * 1000 / inference_ms), 1)
+        end = began + self.seconds if first.heap else math.inf
+        for number in range(1, count + 1):
+            if self._series and self.clock() - began >= self.seconds:
+                break  # it was paced, and took longer
+            self.progress.start(f"soak, process {number} of {count}, {runs:,} inferences")
+            process_began = self.clock()
+            try:
+                # Not by the time of one: a governor's pauses are not in it.
+                self._inferences += self._process(runs, end)
+            except ConnectionLostError as lost:
+                if sum(map(len, self._series)) < LEAST_SAMPLES:
+                    raise
+                # It was not heard how many; without pauses they were so many.
+                unpaced = (self.clock() - process_began) * 1000 / inference_ms
+                self._inferences += min(round(unpaced), runs)
+                return lost.problem
+        return None
+
+    def _process(self, runs: int, end: float) -> int:
+        """One process from its start to its end, sampled; how many inferences it made."""
         others = {sample.pid for sample in self._sample()}  # a service that runs meanwhile
         samples: list[Sample] = []
         self._series.append(samples)
@@ -150,13 +164,16 @@ class Soak:
                     new = [sample for sample in self._sample() if sample.pid not in others]
                     # Of one that starts others the largest is meant.
                     samples.extend(sorted(new, key=lambda sample: -sample.resident_kib)[:1])
+                    # One that was seen before: it listens by now.
+                    if len(samples) > 1 and self.clock() >= end:
+                        self.second.script(END, str(samples[-1].pid))
             except EdgewrightError:  # a lost line is told by the one that measures
                 return
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
-            self._bench(0, runs)
+            return min(max(self._bench(0, runs).runs, 1), runs)
         finally:
             ended.set()
             thread.join()

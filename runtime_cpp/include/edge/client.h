@@ -169,7 +169,12 @@ static inline int edge_send_file(int service, uint32_t id, int fd) {
  * answer; several frames may be in use at once. */
 static inline int edge_frame_open(struct edge_frame* frame, uint32_t width, uint32_t height,
                                   enum edge_format format) {
-  const uint32_t stride = width * (format == EDGE_GRAY ? 1u : 3u);
+  const uint64_t row = (uint64_t)width * (format == EDGE_GRAY ? 1u : 3u);
+  if (row > UINT32_MAX || (height > 0 && row > SIZE_MAX / height)) {
+    errno = EOVERFLOW;
+    return -1;
+  }
+  const uint32_t stride = (uint32_t)row;
   const size_t size = (size_t)stride * height;
   const int fd = memfd_create("edge-frame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return -1;

@@ -17,7 +17,7 @@ from edgewright.deploy.smoke import Subject
 from edgewright.observe.bench.measure import PROCESS_S, DirectRelease
 from edgewright.observe.leaks import soak as soaks
 from edgewright.observe.leaks.report import require_steady
-from edgewright.observe.leaks.soak import SAMPLE, Sample, Soak, parse_samples
+from edgewright.observe.leaks.soak import END, SAMPLE, Sample, Soak, parse_samples
 from tests.boards import BENCH, THERMAL, StandIn, make_release
 from tests.schemas import require_valid
 
@@ -38,8 +38,17 @@ class SoakedBoard(StandIn):
         self.latency = LATENCY
         self.heap: dict[str, object] | None = BENCH["heap"]
         self.thermal: dict[str, object] | None = None
+        self.most_runs = 1_000_000  # that a process makes
 
     def answer(self, argv: Sequence[str], data: bytes) -> Result:
+        if END in argv:
+            assert argv[-1] == "812"
+            self._enough.set()
+            return Result(argv=tuple(argv), returncode=0, stdout="", stderr="")
+        if END in argv:
+            assert argv[-1] == "812"
+            self._enough.set()
+            return Result(argv=tuple(argv), returncode=0, stdout="", stderr="")
         if argv[0] == "sh":
             return Result(argv=tuple(argv), returncode=0, stdout=self._sample(), stderr="")
         if argv[-1] != str(soaks.FIRST_RUNS):  # not the first look at the time of an inference
@@ -47,9 +56,9 @@ class SoakedBoard(StandIn):
             assert self._enough.wait(20)
             if self._is_lost:
                 raise ConnectionLostError("board.test", "connection lost")
-        text = json.dumps(
-            BENCH | {"latency_ms": self.latency, "heap": self.heap, "thermal": self.thermal}
-        )
+        runs = min(int(argv[-1]), self.most_runs)
+        measured = {"latency_ms": self.latency, "heap": self.heap, "thermal": self.thermal}
+        text = json.dumps(BENCH | measured | {"runs": runs})
         return Result(argv=tuple(argv), returncode=0, stdout=text, stderr="")
 
     def _sample(self) -> str:
@@ -164,21 +173,41 @@ def test_processes_of_a_release_with_a_governor_end_in_time(
     assert report.processes == 3
 
 
-def test_a_board_that_is_paced_is_not_said_to_have_inferred_in_its_pauses(
-    soak: Callable[[SoakedBoard], Soak],
-) -> None:
+@pytest.fixture
+def paced(soak: Callable[[SoakedBoard], Soak]) -> tuple[SoakedBoard, Soak]:
+    """Makes an inference in a second, in which it could make ten."""
     seconds = [0.0]
 
     def held(number: int) -> tuple[int, int]:
-        seconds[0] += 5.0  # a sample, in which an unpaced board would infer 50 times
+        seconds[0] += 5.0
         return 30_000 + 8 * number, 12
 
-    paced = soak(SoakedBoard(held))
+    board = SoakedBoard(held, samples=400)
+    paced = soak(board)
     paced.clock = lambda: seconds[0]
-    report = paced.run()
+    return board, paced
 
-    assert report.seconds == pytest.approx(1000, rel=0.02)
-    assert report.inferences == 2000  # that it was asked for: 200 s of 100 ms
+
+def test_a_board_that_is_paced_is_asked_to_end_in_time(paced: tuple[SoakedBoard, Soak]) -> None:
+    board, soaked = paced
+    board.most_runs = 200
+    report = soaked.run()
+
+    assert report.seconds == pytest.approx(200, abs=10)
+    assert report.processes == 1
+    assert report.inferences == 200  # not the 2,000 that it was asked for
+    assert report.cut is None
+
+
+def test_a_release_that_cannot_be_asked_comes_to_its_own_end(
+    paced: tuple[SoakedBoard, Soak],
+) -> None:
+    board, soaked = paced
+    board.heap = None
+    report = soaked.run()
+
+    assert report.seconds == pytest.approx(2000, rel=0.02)
+    assert report.inferences == 2000
     per_sample = 2000 / report.samples
     assert report.resources[1].per_1000_inferences == pytest.approx(8 / per_sample * 1000, rel=0.02)
 
