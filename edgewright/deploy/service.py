@@ -46,7 +46,8 @@ run() {
     exec $affinity "$@"
 }
 start() {
-    uptime > "$state/since.new"
+    began=$(uptime)
+    echo "$began" > "$state/since.new"
     mv -f "$state/since.new" "$state/since"
     echo $(($(cat "$state/starts" 2>/dev/null || echo 0) + 1)) > "$state/starts"
     run "$@" >> "$state/log" 2>&1 < /dev/null &
@@ -63,7 +64,7 @@ watch_over() {
         sleep 2
         shorten_log
         last=$(beat)
-        late=$(($(uptime) - ${last:-$(cat "$state/since")}))
+        late=$(($(uptime) - ${last:-$began}))  # on a full disk there may be no file of either
         [ "$late" -le "$watchdog_s" ] && continue
         say "no heartbeat for $late s: killed"
         kill -KILL "$child" 2>/dev/null
@@ -475,7 +476,8 @@ def parse_status(text: str, subject: str, watchdog_s: int) -> ServiceState:
     if "starts" not in values and "heartbeat" not in values:
         return ServiceState(installed=False)
     counts = {key: int(values[key]) for key in COUNTS if WHOLE.fullmatch(values.get(key, ""))}
-    if not {"uptime", *(COUNTS & values.keys())} <= counts.keys():
+    # Files of a disk that was full are empty.
+    if not {"uptime", *(key for key in COUNTS if values.get(key))} <= counts.keys():
         facts = [f"| {line}" for line in last_lines(text, QUOTED_LINES)]
         raise TargetError(subject, "did not say how its service is", facts=facts)
     uptime = counts["uptime"]

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base import process
+from edgewright.base.files import unique_name
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
+from edgewright.build.container import DockerBuilder
 from edgewright.deploy import service
 from tests.checkout import checkout
 
@@ -41,19 +44,25 @@ def profile_of(tmp_path: Path, **changes: object) -> BoardProfile:
     )
 
 
+def supervisor(tmp_path: Path, program: str, **changes: object) -> Path:
+    """The script, with `program` in the place of edgectl."""
+    state, helper = tmp_path / "state", tmp_path / "root" / "bin" / "edgectl"
+    helper.parent.mkdir(parents=True)
+    helper.write_text(f"#!/bin/sh\n{program}\n")
+    helper.chmod(0o755)
+    text = service.render(profile_of(tmp_path, **changes))[-1].text
+    script = tmp_path / "service"
+    script.write_text(text.replace(f"state={service.STATE}", f"state={state}"))
+    return script
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Runs the script with `program` in the place of edgectl; returns the folder of its state."""
     running: list[subprocess.Popen[bytes]] = []
 
     def one(program: str, **changes: object) -> Path:
-        state, helper = tmp_path / "state", tmp_path / "root" / "bin" / "edgectl"
-        helper.parent.mkdir(parents=True)
-        helper.write_text(f"#!/bin/sh\n{program}\n")
-        helper.chmod(0o755)
-        text = service.render(profile_of(tmp_path, **changes))[-1].text
-        script = tmp_path / "service"
-        script.write_text(text.replace(f"state={service.STATE}", f"state={state}"))
+        state, script = tmp_path / "state", supervisor(tmp_path, program, **changes)
         running.append(subprocess.Popen(["sh", str(script)], start_new_session=True))
         return state
 
@@ -123,3 +132,27 @@ def test_ending_the_supervisor_ends_the_program(start: Start, tmp_path: Path) ->
     os.kill(int((state / "supervisor").read_text()), signal.SIGTERM)
 
     wait_for(lambda: not Path(f"/proc/{text_of(tmp_path / 'pid').strip()}").exists())
+
+
+@pytest.mark.docker
+def test_where_there_is_no_room_for_a_log_the_program_runs_on(
+    builder: DockerBuilder, tmp_path: Path
+) -> None:
+    state, name = tmp_path / "state", unique_name("edgewright-full")
+    words = f"echo run >> {tmp_path}/runs; while :; do echo words; sleep .1; done"
+    script = supervisor(tmp_path, words, watchdog_s=60)
+    fill = f"dd if=/dev/zero of={state}/another bs=1k; exec sh {script}"
+    argv = ["docker", "run", "--detach", "--init", "--name", name]
+    argv += ["--volume", f"{tmp_path}:{tmp_path}", "--tmpfs", f"{state}:size=16k"]
+    process.check([*argv, builder.image, "sh", "-c", fill])
+    try:
+        wait_for((tmp_path / "runs").is_file)
+        time.sleep(5)  # it is looked after every two seconds
+        assert (tmp_path / "runs").read_text() == "run\n"
+
+        process.check(["docker", "exec", name, "rm", f"{state}/another"])
+        written = ["docker", "exec", name, "tail", "-n", "1", f"{state}/log"]
+        wait_for(lambda: process.check(written).stdout == "words\n")
+        assert (tmp_path / "runs").read_text() == "run\n"
+    finally:
+        process.check(["docker", "rm", "--force", name])

@@ -161,6 +161,11 @@ def test_a_service_that_is_silent_is_not_well() -> None:
     assert screens.service_lines(starting)[0] == "service    no heartbeat"
 
 
+def test_a_service_that_was_started_on_a_full_disk_is_installed() -> None:
+    state = service.parse_status("since \nstarts \nheartbeat \nuptime 100\n", "board", 60)
+    assert (state.installed, state.since_s, state.restarts) == (True, None, 0)
+
+
 def test_a_board_without_it() -> None:
     assert not service.parse_status("uptime 100\n", "board", 60).installed
 
