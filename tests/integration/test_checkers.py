@@ -13,7 +13,14 @@ import pytest
 from edgewright.base.files import unique_name
 from edgewright.build.container import WORKSPACE_MOUNT, DockerBuilder
 from tests.checkout import checkout
-from tests.integration.checkers import SANITIZERS, CheckedProgram, Checker, each_night
+from tests.integration.checkers import (
+    SANITIZERS,
+    CheckedProgram,
+    Checker,
+    checked,
+    compiler_flags,
+    each_night,
+)
 from tests.integration.conftest import BuildChecked
 from tests.integration.test_edge_infer_host import write_golden
 from tests.integration.toy_model import toy_model
@@ -21,7 +28,8 @@ from tests.integration.toy_model import toy_model
 pytestmark = pytest.mark.docker
 ROOT = checkout().root
 CORPUS = ROOT / "tests" / "corpus" / "images"
-LEAK = Path(__file__).parent / "leak" / "leak.c"
+LEAK = Path(__file__).parent / "planted" / "leak.c"
+OVERFLOW = LEAK.with_name("overflow.cpp")
 # Unit tests that do what a checker reports: they crash, write stacks as they lie in memory, ask
 # glibc for what of its heap is in use, and let a decoder run out of memory.
 CRASHES, STACKS = "*/test_crash_*", "*/test_sampler.cpp"
@@ -98,3 +106,16 @@ def test_a_planted_leak_is_reported(
     program.forget()
     assert "leak.c" in findings
     assert "5 blocks" in findings or "5 object(s)" in findings
+
+
+def test_undefined_behaviour_is_reported(
+    builder: DockerBuilder, scratch: Path, tmp_path: Path
+) -> None:
+    binary = scratch / "overflow"
+    flags = compiler_flags(Checker.ADDRESS).split()
+    source, out = (str(builder.path(path)) for path in (OVERFLOW, binary))
+    builder.run(["g++", *flags, "-o", out, source], scratch / "overflow.log")
+    program = checked(Checker.ADDRESS, binary, builder.image, tmp_path)
+
+    assert exit_code(program, tmp_path) != 0
+    assert "signed integer overflow" in program.findings()

@@ -23,7 +23,7 @@ from tests.integration.toy_model import toy_model
 
 pytestmark = pytest.mark.docker
 ROOT = checkout().root
-LEAK = Path(__file__).parent / "leak" / "leak.c"
+LEAK = Path(__file__).parent / "planted" / "leak.c"
 SECONDS = 4.0
 KIB = 1024
 CHUNK = 16  # what malloc takes for itself of two blocks of 512 bytes

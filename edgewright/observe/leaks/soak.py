@@ -9,6 +9,7 @@ import math
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -197,9 +198,15 @@ class Soak:
 
 
 def judge_heap(heaps: Sequence[Heap]) -> Resource:
-    """Of the latest process and those that ran as long; of one that was cut off there is none."""
-    runs = heaps[-1].runs if heaps else 1
-    series = [[size / 1024 for size in heap.bytes] for heap in heaps if heap.runs == runs]
+    """Of the latest processes that told enough, of as many runs from one sample to the next: one
+    that was asked to end early may tell little, one that was cut off tells nothing.
+    """
+    by_runs = defaultdict[int, list[list[float]]](list)
+    for heap in heaps:
+        by_runs[heap.runs].append([size / 1024 for size in heap.bytes])
+    enough = [runs for runs in by_runs if sum(map(len, by_runs[runs])) >= LEAST_HEAP_SAMPLES]
+    runs = [1, *by_runs, *enough][-1]
+    series = by_runs[runs]
     resource = _resource(
         "heap", "KiB", series, runs, least=LEAST_HEAP_KIB, needed=LEAST_HEAP_SAMPLES
     )

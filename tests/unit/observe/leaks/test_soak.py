@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewright.base.errors import CheckError, TargetError
+from edgewright.deploy.edge_infer import Heap
 from edgewright.deploy.edgectl import INFER_SECONDS, Edgectl
 from edgewright.deploy.remote import ConnectionLostError, Result
 from edgewright.deploy.smoke import Subject
 from edgewright.observe.bench.measure import PROCESS_S, DirectRelease
 from edgewright.observe.leaks import soak as soaks
 from edgewright.observe.leaks.report import require_steady
-from edgewright.observe.leaks.soak import END, SAMPLE, Sample, Soak, parse_samples
+from edgewright.observe.leaks.soak import END, SAMPLE, Sample, Soak, judge_heap, parse_samples
 from tests.boards import BENCH, THERMAL, StandIn, make_release
 from tests.schemas import require_valid
 
@@ -131,6 +132,14 @@ def test_the_heap_tells_a_leak_of_1_kib_within_16_inferences(
     assert report.resources[1].verdict == "not judged"
     with pytest.raises(CheckError, match="leaks: heap"):
         require_steady(report)
+
+
+def test_what_a_process_told_that_was_asked_to_end_early_is_not_all_there_is() -> None:
+    sizes = tuple(8_000_000 + LEAK * run for run in range(17))
+    whole, early = Heap(runs=1, bytes=sizes), Heap(runs=32, bytes=sizes[:3])
+
+    assert judge_heap([whole, early]).verdict == "leak"
+    assert judge_heap([early]).verdict == "not judged"
 
 
 @pytest.mark.parametrize(
