@@ -121,5 +121,5 @@ def test_on_a_board_that_is_too_hot_it_ends_in_time(soak_of: SoakOf, scratch: Pa
     report = soak_of(*hot, leaks=False)
 
     assert report.cut is None
-    assert report.seconds < 4 * SECONDS
+    assert report.seconds < 10 * SECONDS
     require_steady(report)
