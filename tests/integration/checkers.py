@@ -77,13 +77,14 @@ def checked(checker: Checker, binary: Path, image: str, folder: Path) -> Checked
     reports.chmod(0o777)  # a service changes its user
     if checker is Checker.NONE:
         return CheckedProgram(path=binary, image=image, reports=reports)
-    started = binary
+    program = binary
     if checker is Checker.VALGRIND:
         # Where a program's path is shorter than Valgrind's own (42 bytes), Valgrind 3.24 answers
         # for /proc/self/exe with the end of its own behind it: such a program cannot start itself.
-        started = shutil.copy(binary, folder / f"{binary.name}-as-valgrind-runs-it")
+        program = folder / f"{binary.name}-as-valgrind-runs-it"
+        shutil.copy(binary, program)
     script = folder / binary.name
-    script.write_text(f'#!/bin/sh\n{_start(checker, reports)} {shlex.quote(str(started))} "$@"\n')
+    script.write_text(f'#!/bin/sh\n{_start(checker, reports)} {shlex.quote(str(program))} "$@"\n')
     script.chmod(0o755)
     return CheckedProgram(path=script, image=image, reports=reports)
 

@@ -52,9 +52,11 @@ exit 0
 """
 
 
-# Asks a process, its id in `$1`, to end with what it has measured; another may have its id by now.
+# Asks a benchmark, its id in `$1`, to end with what it has measured. Another process may have that
+# id by now, and a service that was started meanwhile is not to end.
 END = r"""
-IFS= read -r name <"/proc/$1/comm" && [ "$name" = edge-infer ] && kill -TERM "$1"
+IFS= read -r name <"/proc/$1/comm" && [ "$name" = edge-infer ] &&
+    grep -q bench "/proc/$1/cmdline" && kill -TERM "$1"
 exit 0
 """
 

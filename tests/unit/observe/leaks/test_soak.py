@@ -136,9 +136,9 @@ def test_the_heap_tells_a_leak_of_1_kib_within_16_inferences(
 
 def test_what_a_process_told_that_was_asked_to_end_early_is_not_all_there_is() -> None:
     sizes = tuple(8_000_000 + LEAK * run for run in range(17))
-    whole, early = Heap(runs=1, bytes=sizes), Heap(runs=32, bytes=sizes[:3])
+    full, early = Heap(runs=1, bytes=sizes), Heap(runs=32, bytes=sizes[:3])
 
-    assert judge_heap([whole, early]).verdict == "leak"
+    assert judge_heap([full, early]).verdict == "leak"
     assert judge_heap([early]).verdict == "not judged"
 
 
