@@ -35,10 +35,10 @@ class Checker(StrEnum):
     VALGRIND = "valgrind"  # memcheck
 
 
-# Checker → what has the compiler build it in. As a shared library each sanitizer has a log of its
-# own, and UndefinedBehaviorSanitizer's is standard error, where nobody looks.
+# Checker → what has the compiler build it in. Both of the first sanitizers export the function that
+# opens a log: the copy in UndefinedBehaviorSanitizer is hidden, else one of them had no log.
 SANITIZERS = {
-    Checker.ADDRESS: "-fsanitize=address,undefined -static-libasan -static-libubsan",
+    Checker.ADDRESS: "-fsanitize=address,undefined -static-libubsan -Wl,--exclude-libs,libubsan.a",
     Checker.THREAD: "-fsanitize=thread",
 }
 
@@ -94,9 +94,10 @@ def _start(checker: Checker, reports: Path) -> str:
         return shlex.join(["exec", *VALGRIND, f"--log-file={reports}/%p"])
     log = f"log_path={reports}/report"
     options = {
-        # A signal is the sanitizer's, which knows more of it than the program's own handler.
-        "ASAN_OPTIONS": f"{log}:handle_segv=2:handle_sigbus=2",
-        "UBSAN_OPTIONS": f"{log}:print_stacktrace=1",
+        # A signal is the sanitizer's, which knows more of it than the program's own handler. The
+        # planted leak is loaded before the sanitizer, which does not matter to it.
+        "ASAN_OPTIONS": f"{log}:handle_segv=2:handle_sigbus=2:verify_asan_link_order=0",
+        "UBSAN_OPTIONS": f"{log}-undefined:print_stacktrace=1",  # each truncates its own
         "TSAN_OPTIONS": f"{log}:suppressions={SUPPRESSIONS}",
     }
     return shlex.join(["exec", "env", *(f"{name}={value}" for name, value in options.items())])
