@@ -182,6 +182,11 @@ class BoardBuild:
         return self.root / "sdk"
 
     @property
+    def programs(self) -> Path:
+        """The user's own programs, a folder each."""
+        return self.root / "programs"
+
+    @property
     def wheels(self) -> Path:
         return self.root / "wheel"
 

@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from string import Template
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 import edgewright
 from edgewright.base import files
@@ -46,6 +47,23 @@ class SharedStores(Part):
     builder: Annotated[str, Field(pattern=IMAGE_NAME)] | None = None  # of a registry, without a tag
 
 
+# Of a program in a release: its file in bin/, and what it is called with.
+ProgramName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Argument = Annotated[str, Field(pattern=r"^[ -~]{1,256}$")]
+Arguments = Annotated[tuple[Argument, ...], Field(max_length=32)]
+Selftest = Annotated[Arguments, Field(min_length=1)]
+
+
+class OwnProgram(Part):
+    """A program of the user's, for releases (docs/programs.md)."""
+
+    source: Inside  # folder with CMakeLists.txt or Makefile
+    selftest: Selftest  # arguments by which it tests itself, in the folder of the release
+    golden: Inside | None = None  # folder that the release has as share/NAME/golden
+    service: Arguments | None = None  # arguments by which it is the board's service
+    linkage: Literal["static", "shared"] = "static"
+
+
 class Settings(Part):
     """`edgewright.toml`. Paths are relative to its folder, and stay inside it."""
 
@@ -55,7 +73,18 @@ class Settings(Part):
     default_model: str | None = None  # a name of `models`, or of a model of the demo
     releases: Inside | None = None  # folder of a folder for each board; None: in build/<board>/
     models: Mapping[Name, Inside] = {}
+    default_program: bool = True  # whether releases have edgewright's own
+    programs: Mapping[ProgramName, OwnProgram] = {}
     shared: SharedStores = SharedStores()
+
+    @model_validator(mode="after")
+    def _releases_have_a_program(self) -> Self:
+        services = [name for name, program in self.programs.items() if program.service is not None]
+        if not self.default_program and not self.programs:
+            raise ValueError("default_program is false, and there is no other program")
+        if len(services) > 1:
+            raise ValueError(f"a board has one service, these are several: {', '.join(services)}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +206,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 CI_FILES = {"github": ".github/workflows/edgewright.yml", "gitlab": ".gitlab-ci.yml"}
 TEMPLATES = Path(__file__).parent / "new_workspace"
+EXAMPLE_PROGRAM = "inspect"
 IMAGE_BUILDS = ("yocto", "buildroot")  # folders of TEMPLATES, and of a workspace
 
 
@@ -194,12 +224,12 @@ def create_workspace(
     if ci:
         pipeline = _pipeline_files(root, ci, boards or (board,), DEMO_MODEL)
         texts = {**pipeline, **texts}
-    return _write_new(root, texts, ignored=_with_ignored(root / ".gitignore"))
+    return _write_new(root, texts, changed=_with_ignored(root / ".gitignore"))
 
 
 def add_pipeline(root: Path, ci: str, boards: Sequence[str], model: str) -> list[Path]:
     """Write the pipeline of a workspace that is there. Raises UserError as `create_workspace`."""
-    return _write_new(root, _pipeline_files(root, ci, boards, model), ignored={})
+    return _write_new(root, _pipeline_files(root, ci, boards, model), changed={})
 
 
 def add_image_build(root: Path, name: str) -> list[Path]:
@@ -209,15 +239,42 @@ def add_image_build(root: Path, name: str) -> list[Path]:
     """
     sources = [path for path in (TEMPLATES / name).rglob("*") if path.is_file()]
     texts = {root / path.relative_to(TEMPLATES): path.read_text() for path in sorted(sources)}
-    written = _write_new(root, texts, ignored={})
+    written = _write_new(root, texts, changed={})
     for path, text in texts.items():
         if text.startswith("#!"):
             path.chmod(0o755)
     return written
 
 
+def add_program(root: Path) -> list[Path]:
+    """Write an example of a program, and name it in the settings, which end with it then.
+
+    Raises UserError as `create_workspace`, and for settings that have a program of that name.
+    """
+    folder = TEMPLATES / "program"
+    sources = [path for path in folder.rglob("*") if path.is_file()]
+    texts = {root / path.relative_to(folder): path.read_text() for path in sorted(sources)}
+    settings = root / SETTINGS
+    if EXAMPLE_PROGRAM in read_settings(settings).programs:
+        raise UserError(
+            str(settings),
+            f"has a program '{EXAMPLE_PROGRAM}' already",
+            next="build it, or give it another name",
+        )
+    text = settings.read_text(encoding="utf-8").rstrip("\n") + "\n\n" + _filled("program.toml")
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as broken:  # `programs` is a table on one line
+        raise UserError(
+            str(settings),
+            f"cannot be given [programs.{EXAMPLE_PROGRAM}] at its end",
+            next="write programs as tables of their own: [programs.NAME]",
+        ) from broken
+    return _write_new(root, texts, changed={settings: text.encode()})
+
+
 def _write_new(
-    root: Path, texts: Mapping[Path, str], *, ignored: Mapping[Path, bytes]
+    root: Path, texts: Mapping[Path, str], *, changed: Mapping[Path, bytes]
 ) -> list[Path]:
     # A link counts, too, wherever it leads: writing would put a file in its place.
     existing = [str(path) for path in texts if path.exists() or path.is_symlink()]
@@ -231,8 +288,8 @@ def _write_new(
         raise UserError(
             str(root), "has files where folders go", facts=files_there, next="move them"
         )
-    before = {path: path.read_bytes() for path in ignored if path.exists()}
-    content: dict[Path, str | bytes] = {**ignored, **texts}
+    before = {path: path.read_bytes() for path in changed if path.exists()}
+    content: dict[Path, str | bytes] = {**changed, **texts}
     written: list[Path] = []
     try:
         for path, text in content.items():

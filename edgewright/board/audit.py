@@ -7,6 +7,7 @@ returns what is wrong, so that one audit tells everything at once.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Literal
 
 from edgewright.base.errors import EdgewrightError, UserError
@@ -109,11 +110,13 @@ def audit_files(
     profile: BoardProfile,
     symbols: Path | None = None,
     *,
-    linkage: Linkage | None = None,
+    linkages: Mapping[str, Linkage] = MappingProxyType({}),
 ) -> Audit:
-    """Read and judge files, named as in a release ("bin/edge-infer"), of the board's linkage.
+    """Read and judge files, named as in a release ("bin/edgectl").
 
-    `symbols` is the folder of what was stripped, by build id; without it code is not judged.
+    They are of the board's linkage and within its budget, but for those that `linkages` has: the
+    budget is that of edgewright's own programs. `symbols` is the folder of what
+    was stripped, by build id; without it code is not judged.
     Raises UserError for a file that is not sound ELF, or whose symbols are not there.
     """
     audited = []
@@ -121,9 +124,10 @@ def audit_files(
         facts = read_elf(path)
         # edgectl is static on every board: it must run before any library of a release is there.
         is_edgectl = PurePosixPath(name).name == "edgectl"
-        findings = judge(facts, profile, linkage=Linkage.STATIC if is_edgectl else linkage)
+        linkage = Linkage.STATIC if is_edgectl else linkages.get(name)
+        findings = judge(facts, profile, linkage=linkage, has_budget=name not in linkages)
         functions: tuple[BeyondFunction, ...] = ()
-        if symbols and not _judge_machine(facts, profile):
+        if symbols and not judge_machine(facts, profile):
             functions = beyond(
                 read_code(path, symbol_file(path, symbols, profile.name)), profile.cpu
             )
@@ -155,10 +159,14 @@ def require(
 
 
 def judge(
-    facts: ElfFacts, profile: BoardProfile, *, linkage: Linkage | None = None
+    facts: ElfFacts,
+    profile: BoardProfile,
+    *,
+    linkage: Linkage | None = None,
+    has_budget: bool = True,
 ) -> list[Finding]:
     """Everything in an executable or library that does not fit the board."""
-    wrong_machine = _judge_machine(facts, profile)
+    wrong_machine = judge_machine(facts, profile)
     if wrong_machine:
         return wrong_machine  # nothing else means anything then
     is_static = (linkage or profile.runtime.linkage) is Linkage.STATIC
@@ -166,11 +174,12 @@ def judge(
         *(_judge_arm(facts, profile) if profile.abi.arch is Arch.ARMHF else []),
         *(_judge_static(facts) if is_static else _judge_shared(facts, profile)),
         *_judge_finish(facts),
-        *_judge_size(facts, profile),
+        *(_judge_size(facts, profile) if has_budget else []),
     ]
 
 
-def _judge_machine(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+def judge_machine(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+    """Whether it is a program or library of the board's machine at all."""
     machine, bits = MACHINE[profile.abi.arch]
     if (facts.machine, facts.bits, facts.endian) == (machine, bits, "little"):
         if facts.type in ("EXEC", "DYN"):

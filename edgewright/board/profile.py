@@ -237,7 +237,7 @@ BoardPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
 
 
 class ServiceCommand(StrEnum):
-    """The command of `edge-infer` that the service is."""
+    """The command of the default program that the service is."""
 
     WATCH = "watch"
     SERVE = "serve"
@@ -292,6 +292,13 @@ class Service(Section):
     ] = 60
     memory_mb: Annotated[int, Field(ge=16, description="limit by cgroup, MiB")] = 128
     nice: Annotated[int, Field(ge=-20, le=19, description="scheduling priority")] = 0
+    devices: Annotated[
+        tuple[BoardPath, ...],
+        Field(
+            strict=False,
+            description="of /dev, that systemd lets a program of yours open, such as /dev/video0",
+        ),
+    ] = ()
     cpus: Annotated[
         tuple[Annotated[int, Field(ge=0, le=63)], ...],
         Field(strict=False, description="cores it may run on; empty: all"),

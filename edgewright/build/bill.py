@@ -11,7 +11,7 @@ import re
 import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -135,6 +135,7 @@ class Linked:
     compiler: Mapping[str, CompilerPackage]
     resources: Resources
     sources: Path  # of the cache
+    programs: Mapping[str, Path] = field(default_factory=dict)  # the user's: path → its sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +198,8 @@ def _compiler_package(folder: Path) -> CompilerPackage:
 def write_bill(inputs: BillInputs) -> Bill:
     """A release's. Raises UserError for a library, model or data set whose licence is not known."""
     compiler, libraries = _linked(inputs.linked)
-    programs = _own(inputs.linked, [item.ref for item in compiler])
+    inside = [item.ref for item in compiler]
+    programs = [*_own(inputs.linked, inside), *_of_user(inputs.linked, inside)]
     return _bill(inputs.linked, [*programs, *libraries, *compiler, *_model(inputs)])
 
 
@@ -255,6 +257,37 @@ def _own(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
                 holds=holds[name],
                 notes={"file": path},
             )
+
+
+def _of_user(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
+    """Programs of the user's, and libedge, which goes into them as an archive."""
+    if not linked.programs:
+        return
+    recipe = read_recipe(linked.resources.recipes / packages.LIBEDGE)
+    text = (linked.resources.recipes / "licences" / "MIT.txt").read_bytes()
+    yield Ingredient(
+        ref=recipe.name,
+        kind="library",
+        name=recipe.name,
+        version=recipe.version,
+        licence=recipe.licence,
+        texts={f"{recipe.name}/LICENSE": text},
+        holds=packages.LIBRARIES,
+        notes={"conan": linked.packages[packages.LIBEDGE].ref},
+    )
+    for path, source in sorted(linked.programs.items()):
+        licence, name = licence_in(source), PurePosixPath(path).name
+        yield Ingredient(
+            ref=name,
+            kind="application",
+            name=name,
+            version=linked.files[path][:16],
+            licence=licence.licence if licence else None,
+            texts={f"{name}/{licence.name}": licence.content} if licence else {},
+            sha256=linked.files[path],
+            holds=(packages.LIBEDGE, packages.RUNTIME, *compiler),
+            notes={"file": path},
+        )
 
 
 def _libraries(linked: Linked, bundled: Sequence[str]) -> Iterator[Ingredient]:
@@ -447,23 +480,28 @@ def _model(inputs: BillInputs) -> Iterator[Ingredient]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelLicence:
-    """The licence text beside a network."""
+class LicenceText:
+    """The licence text in a folder of the user's."""
 
     name: str
     content: bytes
     licence: str  # SPDX expression
 
 
-def model_licence(model: Path) -> ModelLicence | None:
-    """The licence of a network, None where nothing lies beside it.
+def model_licence(model: Path) -> LicenceText | None:
+    """The licence of a network, None where nothing lies beside it. Raises as `licence_in`."""
+    return licence_in(model.parent)
+
+
+def licence_in(folder: Path) -> LicenceText | None:
+    """The licence of what a folder holds, None where it says nothing.
 
     Raises UserError for a text that does not say which licence it is.
     """
     for name in LICENCE_FILES:
-        path = model.parent / name
+        path = folder / name
         if path.exists() or path.is_symlink():
-            content = read_inside(model.parent, name, limit=LICENCE_BYTES)
+            content = read_inside(folder, name, limit=LICENCE_BYTES)
             line = SPDX_LINE.search(content.decode(errors="replace"))
             if line is None or unknown_licences(line[1]):
                 raise UserError(
@@ -476,7 +514,7 @@ def model_licence(model: Path) -> ModelLicence | None:
                     ],
                     next=f"write the line into {path}",
                 )
-            return ModelLicence(name=name, content=content, licence=line[1])
+            return LicenceText(name=name, content=content, licence=line[1])
     return None
 
 

@@ -100,10 +100,13 @@ class Builder(Protocol):
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
+        only: Path | None = None,
     ) -> None:
         """Run to the end, output to `log`; raises ChildFailed with its tail.
 
         What compiles has no network, but for a shared compiler cache; what asks a shared store has.
+        With `only`, it can write into that folder of the workspace, into /tmp and nowhere else;
+        this host cannot hold it to that.
         """
 
 
@@ -143,6 +146,7 @@ class DockerBuilder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
+        only: Path | None = None,
     ) -> None:
         name = unique_name(CONTAINER)
         # --init: Conan and ninja are no good first process, they do not reap what others leave.
@@ -155,7 +159,10 @@ class DockerBuilder:
         if os.getuid() != 0 and not daemon_is_rootless():
             command += ["--user", f"{os.getuid()}:{os.getgid()}"]
         for host, mount, access in self._mounts():
-            command += ["--volume", f"{host}:{mount}:{access}"]
+            command += ["--volume", f"{host}:{mount}:{'ro' if only else access}"]
+        if only:
+            command += ["--volume", f"{only}:{self.path(only)}:rw"]
+            command += ["--read-only", "--tmpfs", "/tmp:exec"]
         for key, value in sorted({**self._env(), **(env or {})}.items()):
             command += ["--env", f"{key}={value}"]
         command += ["--workdir", str(WORKSPACE_MOUNT), self.image]
@@ -219,6 +226,7 @@ class LocalBuilder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
+        only: Path | None = None,
     ) -> None:
         missing = missing_tools()
         if missing:

@@ -86,6 +86,7 @@ def write_evidence(inputs: EvidenceInputs) -> bool:
                 ),
                 resources=inputs.workspace.resources,
                 sources=inputs.builder.cache / "sources",
+                programs=_sources(inputs),
             ),
         )
     )
@@ -95,6 +96,15 @@ def write_evidence(inputs: EvidenceInputs) -> bool:
     is_new = release_evidence.write(evidence, raw, texts, _statement(inputs, raw))
     stamp.write_text(key)
     return is_new
+
+
+def _sources(inputs: EvidenceInputs) -> dict[str, Path]:
+    """Path in the release → sources, of the user's programs."""
+    settings = inputs.workspace.settings.programs
+    return {
+        program.path: inputs.workspace.root / settings[program.name].source
+        for program in inputs.release.manifest.own_programs
+    }
 
 
 def edgewright_version(source: Source) -> str:
@@ -115,19 +125,23 @@ def _key(inputs: EvidenceInputs) -> str:
         digest.tree_sha256(resources.recipes / "licences.toml", resources.recipes / "licences"),
         *(f"{package.ref} {package.package_id}" for package in inputs.packages.values()),
         licence.content.decode(errors="replace") if licence else "",
+        *(digest.tree_sha256(folder) for folder in _sources(inputs).values()),
         str(inputs.all_sources),
     )
 
 
 def _statement(inputs: EvidenceInputs, raw_sbom: bytes) -> bytes:
     release, profile = inputs.release, inputs.profile
+    has_libraries = packages.LIBEDGE in inputs.packages  # for programs of the user's
+    shared_recipes: tuple[str, ...] = (packages.SOURCES, packages.PROGRAMS)
+    shared_recipes += (packages.SDK_LIBRARIES,) if has_libraries else ()
     built_from = BuiltFrom(
         source=release.manifest.source,
         builder=inputs.builder,
         networks={"model": release.manifest.model.onnx_sha256},
         recipes=inputs.workspace.resources.recipes,
         packages=inputs.packages,
-        shared_recipes=(packages.SOURCES, packages.PROGRAMS),
+        shared_recipes=shared_recipes,
     )
     return statement(
         subject=_subject(release, raw_sbom),
@@ -141,10 +155,17 @@ def _statement(inputs: EvidenceInputs, raw_sbom: bytes) -> bytes:
             "sources": "all" if inputs.all_sources else "needed",
         },
         internal=_internal(inputs.out, release.manifest.runtime.ops_config_sha256),
-        dependencies=[*built_from.resources()],
+        dependencies=[*built_from.resources(), *_programs(inputs)],
         builder=built_from.builder_id,
         versions=built_from.versions,
     )
+
+
+def _programs(inputs: EvidenceInputs) -> Iterator[Resource]:
+    """The sources of the user's programs, which need not be a commit's."""
+    for path, folder in sorted(_sources(inputs).items()):
+        tree = digest.tree_sha256(folder)
+        yield Resource(name=f"program {path}", annotations={"tree_sha256": tree})
 
 
 def _subject(bundle: Release | Sdk, raw_sbom: bytes) -> list[Resource]:

@@ -20,8 +20,10 @@ from edgewright.base.layout import Resources
 from edgewright.base.progress import LineSink
 from edgewright.base.runtime_version import RUNTIME_RECIPE, runtime_version
 from edgewright.base.schema import Part, read_record
+from edgewright.board.profile import BoardProfile
 from edgewright.build.container import CONAN_LOGIN, Builder
 from edgewright.build.supply import Network, Supply
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 CONFS_OF_IDS = '["user.edgewright:builder"]'  # what of Conan's conf makes another package
 SHARED = "shared"  # Conan's name for the remote of edgewright.toml
@@ -35,7 +37,9 @@ XNNPACK = "xnnpack"
 RUNTIME = RUNTIME_RECIPE
 SDK = "onnxruntime-sdk"
 LIBEDGE = "libedge"
-PROGRAM = "edge-infer"
+PROGRAM = DEFAULT_PROGRAM.name
+SDK_PACKAGES = (SDK, LIBEDGE)
+OLDEST_SDK_LIBC = (2, 18)  # what libstdc++ calls at the end of a thread came with it
 EDGECTL = "edgectl"
 EDGECTL_LIBRARIES = ("musl", "libsodium", "zstd")
 EDGECTL_MODULES = {  # library of edgectl → its name for pkg-config, its name for the linker
@@ -93,30 +97,39 @@ class PackageStep:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def steps(inputs: PackageInputs) -> list[PackageStep]:
+def steps(inputs: PackageInputs, *, default_program: bool = True) -> list[PackageStep]:
     """The packages of a release in build order."""
-    recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
-    runtime_options, provider = _runtime_options(inputs), _provider(inputs)
+    recipes = inputs.resources.recipes
     return [
         *(library(name, recipes) for name in LIBRARIES),
         *_runtime_steps(inputs),
-        PackageStep(
-            name=PROGRAM,
-            sources=(
-                recipes / PROGRAM,
-                recipes / PROGRAMS,
-                program / "CMakeLists.txt",
-                *(program / part for part in ("cli", "cmake", "common", "include", "src")),
-            ),
-            needs=(*LIBRARIES, *provider, RUNTIME),
-            options={**runtime_options, f"{PROGRAM}/*:linkage": inputs.linkage},
-        ),
+        *([_program_step(inputs)] if default_program else []),
         *edgectl_steps(inputs.resources),
     ]
 
 
+def _program_step(inputs: PackageInputs) -> PackageStep:
+    recipes, program = inputs.resources.recipes, inputs.resources.runtime_cpp
+    return PackageStep(
+        name=PROGRAM,
+        sources=(
+            recipes / PROGRAM,
+            recipes / PROGRAMS,
+            program / "CMakeLists.txt",
+            *(program / part for part in ("cli", "cmake", "common", "include", "src")),
+        ),
+        needs=(*LIBRARIES, *_provider(inputs), RUNTIME),
+        options={**_runtime_options(inputs), f"{PROGRAM}/*:linkage": inputs.linkage},
+    )
+
+
 def sdk_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
     """The packages of an SDK in build order; its libraries need no newer glibc than that."""
+    return [*_runtime_steps(inputs), *library_steps(inputs, libc_floor)]
+
+
+def library_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
+    """Those of an SDK that come after the runtime."""
     recipes = inputs.resources.recipes
     shared = (recipes / PROGRAMS, recipes / SDK_LIBRARIES)
     sdk = PackageStep(
@@ -125,7 +138,18 @@ def sdk_steps(inputs: PackageInputs, libc_floor: str) -> list[PackageStep]:
         needs=(*_provider(inputs), RUNTIME),
         options={**_runtime_options(inputs), f"{SDK}/*:libc_floor": libc_floor},
     )
-    return [*_runtime_steps(inputs), sdk, *_libedge_steps(inputs, libc_floor, shared)]
+    return [sdk, *_libedge_steps(inputs, libc_floor, shared)]
+
+
+def require_sdk_libc(profile: BoardProfile, next: str) -> None:
+    """Raises UserError for a board whose glibc is older than the libraries of an SDK need."""
+    floor = tuple(int(part) for part in profile.libc.floor.split("."))
+    if floor < OLDEST_SDK_LIBC:
+        raise UserError(
+            f"board '{profile.name}'",
+            f"has glibc {profile.libc.floor}, an SDK needs 2.18 or newer",
+            next=next,
+        )
 
 
 def _libedge_steps(

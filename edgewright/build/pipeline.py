@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import edgewright
@@ -26,15 +27,16 @@ from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, Stage, StageReport, Stages
 from edgewright.base.runtime_version import runtime_version
 from edgewright.base.schema import Document, read_record
-from edgewright.base.workspace import Workspace
+from edgewright.base.workspace import SETTINGS, Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
-from edgewright.board.profile import BoardProfile
+from edgewright.board.profile import BoardProfile, Linkage
 from edgewright.board.symbol_store import SYMBOLS, store_symbols
 from edgewright.build import container, packages
 from edgewright.build.bill import LICENCE_FILES, model_licence
 from edgewright.build.evidence import EvidenceInputs, write_evidence
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
+from edgewright.build.programs import BuiltPrograms, ProgramInputs, build_programs
 from edgewright.build.supply import Network, Supply, fetch, image_exists
 from edgewright.model.contract.card import Card
 from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
@@ -49,6 +51,7 @@ from edgewright.model.pack.golden import require_golden
 from edgewright.model.pack.reference import REFERENCE, read_reference
 from edgewright.model.pack.task_golden import require_task_golden
 from edgewright.release import manifest as release
+from edgewright.release.programs import DEFAULT_PROGRAM, DEFAULT_PROGRAMS
 from edgewright.release.run_file import ImageLimits, UnsureLimits
 
 LEAST_IMAGE_MB = 4  # of memory for images, however little a profile leaves
@@ -135,21 +138,23 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
             request.model, out, builder.cache, xnnpack=xnnpack
         )
         _require_promise(request.model, out)
-    built = _packages(request, builder, stages)
+    built, own = _packages(request, builder, stages)
     if request.all_sources:
         copy_file(built[packages.RUNTIME].folder / "res" / "links.txt", out.links)
     with stages.stage("coverage") as stage:
         runtime_ops = built[packages.RUNTIME].folder / "res" / "ops.config"
         coverage, stage.cached = _coverage(converted.ort, runtime_ops, out)
-    files = _collect([built[packages.PROGRAM], built[packages.EDGECTL]], out)
+    files = _collect(
+        [built[name] for name in (packages.PROGRAM, packages.EDGECTL) if name in built], own, out
+    )
     # A release may crash on a board long after the next build took its place here.
     store_symbols(builder.cache / SYMBOLS, files.values(), out.symbols)
     with stages.stage("audit") as stage:
-        judgement, stage.cached = _audit(files, request.profile, out)
+        judgement, stage.cached = _audit(files, own.linkages, request.profile, out)
     with stages.stage("release") as stage:
         # An id is a hash of all files: the same id again means that nothing new came out.
         previous = out.latest.read_text() if out.latest.is_file() else ""
-        built_release = _release(request, files, converted)
+        built_release = _release(request, files, own, converted)
         stage.cached = previous == f"{built_release.id}\n"
     evidence = EvidenceInputs(
         release=built_release,
@@ -280,7 +285,9 @@ def _require_bounded(model: Path) -> None:
 
 def _packages(
     request: BuildRequest, builder: container.Builder, stages: Stages
-) -> dict[str, packages.Package]:
+) -> tuple[dict[str, packages.Package], BuiltPrograms]:
+    """The packages of the release, and the user's own programs, which are built with some more."""
+    settings, profile = request.workspace.settings, request.profile
     inputs = package_inputs(
         request.profile,
         request.workspace,
@@ -290,7 +297,26 @@ def _packages(
         all_sources=request.all_sources,
         supply=request.supply,
     )
-    return build_packages(inputs, packages.steps(inputs), stages)
+    steps = packages.steps(inputs, default_program=settings.default_program)
+    built = build_packages(inputs, steps, stages)
+    if not settings.programs:
+        return built, BuiltPrograms()
+    packages.require_sdk_libc(profile, next=f"take [programs] out of {SETTINGS}")
+    # The runtime is the release's. The libraries are built anew, position-independent.
+    earlier = {name: built[name] for name in (packages.XNNPACK, packages.RUNTIME) if name in built}
+    libraries = packages.library_steps(inputs, profile.libc.floor)
+    sdk = build_packages(inputs, libraries, stages, earlier)
+    own = build_programs(
+        ProgramInputs(
+            profile=profile,
+            workspace=request.workspace,
+            builder=builder,
+            packages=sdk,
+            jobs=request.jobs,
+        ),
+        stages,
+    )
+    return {**sdk, **built}, own
 
 
 def package_inputs(
@@ -322,10 +348,16 @@ def package_inputs(
 
 
 def build_packages(
-    inputs: packages.PackageInputs, steps: Sequence[packages.PackageStep], stages: Stages
+    inputs: packages.PackageInputs,
+    steps: Sequence[packages.PackageStep],
+    stages: Stages,
+    earlier: Mapping[str, packages.Package] = MappingProxyType({}),
 ) -> dict[str, packages.Package]:
-    """Every package by name, each a stage. Conan's cache is locked only while it builds one."""
-    built: dict[str, packages.Package] = {}
+    """Every package by name, those of `earlier` too; each of the others is a stage.
+
+    Conan's cache is locked only while it builds one.
+    """
+    built = dict(earlier)
     recipes = [inputs.resources.recipes / step.name for step in steps]
     note = partial(stages.progress.note, "another build uses the Conan cache: waiting for it")
     for step in steps:
@@ -385,26 +417,34 @@ def _coverage(model: Path, runtime_ops: Path, out: BoardBuild) -> tuple[Coverage
     return coverage, False
 
 
-def _collect(programs: Sequence[packages.Package], out: BoardBuild) -> dict[str, Path]:
-    """Copy the programs, their libraries and symbols; `{"bin/edge-infer": path, …}`."""
+def _collect(
+    programs: Sequence[packages.Package], own: BuiltPrograms, out: BoardBuild
+) -> dict[str, Path]:
+    """Copy all programs, their libraries and symbols; `{"bin/edgectl": path, …}`."""
+    sources = [path for program in programs for path in sorted((program.folder / "bin").iterdir())]
     files = {}
-    for program in programs:
-        for source in sorted((program.folder / "bin").iterdir()):
-            target = out.bin / source.name
-            copy_file(source, target)
-            files[f"bin/{source.name}"] = target
-        shutil.copytree(program.folder / "symbols", out.symbols, dirs_exist_ok=True)
+    for source in [*sources, *own.binaries.values()]:
+        files[f"bin/{source.name}"] = out.bin / source.name
+        copy_file(source, out.bin / source.name)
+    for symbols in [*(program.folder / "symbols" for program in programs), *own.symbols]:
+        shutil.copytree(symbols, out.symbols, dirs_exist_ok=True)
     # A board that is linked statically now has no use for the libraries of a shared build.
     for stale in set(out.bin.iterdir()) - set(files.values()):
         stale.unlink()
     return files
 
 
-def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) -> tuple[Audit, bool]:
+def _audit(
+    files: Mapping[str, Path],
+    linkages: Mapping[str, Linkage],
+    profile: BoardProfile,
+    out: BoardBuild,
+) -> tuple[Audit, bool]:
     """The judgement on all programs; and whether it was there. Disassembling takes seconds."""
     key = digest.text_sha256(
         digest.tree_sha256(Path(audit.__file__).parent),
         profile.model_dump_json(),
+        repr(sorted(linkages.items())),
         *(f"{name} {digest.file_sha256(path)}" for name, path in sorted(files.items())),
     )
     stamp = out.root / "audit.key"  # what the document is about; written after it
@@ -412,7 +452,7 @@ def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) ->
     recorded = read_record(Audit, out.audit) if is_current else None
     judgement = recorded
     if judgement is None:
-        judgement = audit.audit_files(files, profile, out.symbols)
+        judgement = audit.audit_files(files, profile, out.symbols, linkages=linkages)
         # Written before it is judged: a user whose build is refused can read why.
         update_file(out.audit, judgement.to_json())
         update_file(stamp, key)
@@ -421,7 +461,7 @@ def _audit(files: Mapping[str, Path], profile: BoardProfile, out: BoardBuild) ->
 
 
 def _release(
-    request: BuildRequest, files: Mapping[str, Path], converted: Converted
+    request: BuildRequest, files: Mapping[str, Path], own: BuiltPrograms, converted: Converted
 ) -> release.Release:
     profile = request.profile
     budgets = profile.budgets
@@ -430,8 +470,9 @@ def _release(
         board=profile.name,
         compatible=profile.compatible,
         deploy_root=profile.deploy.root,
-        edge_infer=files["bin/edge-infer"],
-        libraries=tuple(path for name, path in files.items() if name != "bin/edge-infer"),
+        binaries=tuple(files.values()),
+        programs=(*(DEFAULT_PROGRAMS if DEFAULT_PROGRAM.path in files else ()), *own.programs),
+        program_files=own.files,
         ort_model=converted.ort,
         onnx_sha256=network_sha256(request.model),
         card=_beside(request.model, CARD),
@@ -597,7 +638,7 @@ def _report(
         stages=tuple(stages.reports),
         sizes=sizes,
         budgets={
-            "bin/edge-infer": budgets.binary_bytes,
+            **{program.path: budgets.binary_bytes for program in built_release.manifest.programs},
             "model/model.ort": budgets.model_bytes,
         },
         coverage=coverage,

@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edgewright.base import digest
-from edgewright.base.errors import UserError
 from edgewright.base.files import update_file
 from edgewright.base.layout import BoardBuild
 from edgewright.base.progress import Progress, StageReport, Stages
@@ -34,8 +33,7 @@ from edgewright.release.sbom import About, render
 from edgewright.release.sdk import OPERATORS, Sdk, SdkInputs, SdkModel, SdkRuntime
 
 OPERATOR_LIST = "operators.txt"
-OLDEST_LIBC = (2, 18)  # what libstdc++ calls at the end of a thread came with it
-PACKAGES = (packages.SDK, packages.LIBEDGE)
+PACKAGES = packages.SDK_PACKAGES
 LIBRARY = re.compile(r"lib/lib\w+\.(a|so\.[0-9.]+)")
 # Of packages, what is Conan's own, stripped symbols, or goes by another name in an SDK.
 OWN_FILES = ("conaninfo.txt", "conanmanifest.txt", "symbols/", "ops.config", "licenses/")
@@ -72,20 +70,12 @@ class SdkRequest:
 
 def build_sdk(request: SdkRequest, progress: Progress) -> SdkReport:
     """Render, convert, build, audit, package. Raises UserError for whatever the user can mend."""
-    _require_libc(request.profile)
+    packages.require_sdk_libc(
+        request.profile, next="build a release: its program is static, and needs none"
+    )
     out = request.workspace.build(request.profile.name)
     with pipeline.alone(out):
         return _build(request, out, Stages(progress))
-
-
-def _require_libc(profile: BoardProfile) -> None:
-    floor = tuple(int(part) for part in profile.libc.floor.split("."))
-    if floor < OLDEST_LIBC:
-        raise UserError(
-            f"board '{profile.name}'",
-            f"has glibc {profile.libc.floor}, an SDK needs 2.18 or newer",
-            next="build a release: its program is static, and needs none",
-        )
 
 
 def _build(request: SdkRequest, out: BoardBuild, stages: Stages) -> SdkReport:
@@ -142,7 +132,8 @@ def _audit(package: Path, profile: BoardProfile) -> Audit:
     """Of a package's shared library, which must pass it."""
     libraries = {f"lib/{path.name}": path for path in package.glob("lib/*.so.*")}
     symbols = package / "symbols"
-    judgement = audit.audit_files(libraries, profile, symbols, linkage=Linkage.SHARED)
+    shared = dict.fromkeys(libraries, Linkage.SHARED)
+    judgement = audit.audit_files(libraries, profile, symbols, linkages=shared)
     audit.require_passed(judgement, package)
     return judgement
 

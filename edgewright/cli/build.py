@@ -33,6 +33,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import written_files
 from edgewright.observe.estimate import board_time
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 
 @task
@@ -118,7 +119,7 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> screens.B
     with screens.progress(ERR) as progress:
         report = pipeline.build(request, progress)
         stages, estimate = Stages(progress), None
-        if options.estimate:
+        if options.estimate and DEFAULT_PROGRAM.path in report.sizes:  # no other is counted
             estimate = board_time.estimate_release(
                 report.folder, request.profile, workspace(), stages
             )

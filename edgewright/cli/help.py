@@ -22,6 +22,7 @@ TOPICS = {
     "supply-chain": ("supply-chain.md", "what is in a release; stores and channels of releases"),
     "export": ("export.md", "a release for the updater that a board has already"),
     "sdk": ("sdk.md", "the runtime as a library for your own program"),
+    "programs": ("programs.md", "your own programs in the release"),
     "wheel": ("wheel.md", "the runtime as a Python wheel for the board"),
     "fleet": ("fleet.md", "many boards at once"),
     "observe": ("observe.md", "what a board does, and what could hurt it"),

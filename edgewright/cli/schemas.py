@@ -308,6 +308,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edge-infer-selftest": edge_infer.SelftestAnswer,
     "edge-infer-serve": edge_infer.ServeAnswer,
     "edge-infer-watch": edge_infer.WatchResult,
+    "program-selftest": edge_infer.ProgramSelftest,
     "edgectl-begin": edgectl.PlanAnswer,
     "edgectl-chunks": edgectl.ChunksAnswer,
     "edgectl-commit": edgectl.CommitAnswer,

@@ -14,6 +14,7 @@ from edgewright.base.workspace import (
     SETTINGS,
     add_image_build,
     add_pipeline,
+    add_program,
     create_workspace,
     find_workspace,
 )
@@ -34,6 +35,7 @@ def init(
     ] = "",
     yocto: Annotated[bool, "a layer for Yocto, too, that installs a release by its hash"] = False,
     buildroot: Annotated[bool, "an external tree for Buildroot, likewise"] = False,
+    program: Annotated[bool, "an example of a program of yours for the release, too"] = False,
     json: Json = False,
 ) -> None:
     """Make this folder a workspace. Example: edgewright init --ci=github"""
@@ -44,12 +46,14 @@ def init(
         load_board(name, own, resources.boards)
     requested = {"yocto": yocto, "buildroot": buildroot}
     image_builds = [name for name in IMAGE_BUILDS if requested[name]]
-    if (ci or image_builds) and (root / SETTINGS).is_file():
+    if (ci or image_builds or program) and (root / SETTINGS).is_file():
         paths = _add_pipeline(root, resources, ci, chosen) if ci else []
     else:
         paths = create_workspace(root, resources, board=board, ci=ci, boards=chosen)
     for name in image_builds:
         paths += add_image_build(root, name)
+    paths += add_program(root) if program else []
+    paths = list(dict.fromkeys(paths))
     for path in paths:
         say(str(path.relative_to(root)))
     say("next: edgewright build, or edgewright demo for all of it on an emulated board")

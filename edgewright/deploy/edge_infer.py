@@ -147,23 +147,47 @@ class SelftestAnswer(SettledAnswer):
     passed: bool
     cases: Many[GoldenLine]
 
+    def failures(self) -> list[str]:
+        return [f"{case.image}: {difference(case)}" for case in self.cases if not case.passed]
+
+
+class ProgramCase(Foreign):
+    """One case of the self-test of a user's program."""
+
+    name: str
+    passed: bool
+    problem: str = ""
+
+
+class ProgramSelftest(Answer):
+    """What the self-test of a user's program writes (docs/sdk.md)."""
+
+    passed: bool
+    cases: Many[ProgramCase]
+
+    def failures(self) -> list[str]:
+        return [f"{case.name}: {case.problem}" for case in self.cases if not case.passed]
+
 
 def selftest_failures(report: str, most: int = 3) -> list[str]:
-    """Why a self-test's document says that it did not pass: the first golden cases and how many
-    more, or what kept `edge-infer` from trying them."""
-    try:
-        document = parse_json(SelftestAnswer, report, "edge-infer selftest", "no answer")
-    except UserError:  # it ended before it had cases
-        return _error_of(report)
-    failed = [case for case in document.cases if not case.passed]
-    lines = [f"{case.image}: {difference(case)}" for case in failed[:most]]
-    more = len(failed) - len(lines)
-    return [*lines, f"and {more} of {len(document.cases)} cases more"] if more > 0 else lines
+    """Why a self-test's document says that it did not pass: the first cases and how many more, or
+    what kept the program from trying them."""
+    kinds: tuple[type[SelftestAnswer | ProgramSelftest], ...] = (SelftestAnswer, ProgramSelftest)
+    for kind in kinds:
+        try:
+            document = parse_json(kind, report, "selftest", "no answer")
+        except UserError:  # it ended before it had cases, or is another program's
+            continue
+        failures = document.failures()
+        more = len(failures) - most
+        others = [f"and {more} of {len(document.cases)} cases more"] if more > 0 else []
+        return [*failures[:most], *others]
+    return _error_of(report)
 
 
 def _error_of(report: str) -> list[str]:
     try:
-        error = parse_json(Answer, report, "edge-infer", "no answer").error
+        error = parse_json(Answer, report, "selftest", "no answer").error
     except UserError:  # it ended before it could write one
         return []
     return [error.message] if error else []

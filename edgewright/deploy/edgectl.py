@@ -17,16 +17,18 @@ from edgewright.deploy import access
 from edgewright.deploy.edge_infer import selftest_failures
 from edgewright.deploy.remote import Board, ByteCount, CommandError, Result
 from edgewright.release.manifest import Sha256
+from edgewright.release.programs import DEFAULT_PROGRAM, ReleasedProgram
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
-PROTOCOL = 2
-# The first protocols whose `commit` waits for the service, and that have `infer`.
-AWAITS_SERVICE, ATTENDS = 2, 2
+PROTOCOL = 3
+# The first protocols whose `commit` waits for the service, that have `infer`, and that take first
+# contact by document.
+AWAITS_SERVICE, ATTENDS, FIRST_CONTACT = 2, 2, 2
 # The last line of the program's usage text. Programs before protocol 2 have none.
 PROTOCOL_LINE = re.compile(rb"edgectl protocol ([0-9]{1,3})\n")
 ZSTD = "zstd"  # an encoding
 PATIENCE = 1200.0  # seconds without output: a self-test on an emulated board takes its time
-INFER_SECONDS = 900  # that one command of `edge-infer` may take, within PATIENCE
+INFER_SECONDS = 900  # that one command of a program may take, within PATIENCE
 DAMAGED, NEWER = 65, 66  # exit codes of INSTALL: not the bytes sent; a newer one is there
 NOT_RUN = 126  # what a shell says of a program that it may not or cannot run
 ABSENT = 127  # and of one that is not there
@@ -179,11 +181,20 @@ class SealAnswer(_Answer):
     read_back_bytes: int
 
 
+class TestedProgram(Foreign):
+    verbatim = frozenset({"report"})
+
+    program: str
+    exit: int
+    report: str
+
+
 class SelftestAnswer(_Answer):
     verbatim = frozenset({"report"})
 
-    exit: int
+    exit: int  # of the last program that was run
     report: str
+    programs: Many[TestedProgram] = ()  # none: the default program alone
 
 
 class InferAnswer(_Answer):
@@ -316,7 +327,7 @@ class Refusal(Foreign):
 
     version: int
     error: Problem
-    report: str = ""  # of a self-test that did not pass: what `edge-infer` wrote
+    report: str = ""  # of a self-test that did not pass: what the program wrote
 
 
 Answer = TypeVar("Answer", bound=_Answer)
@@ -372,23 +383,32 @@ class Edgectl:
     def seal(self, fence: int) -> SealAnswer:
         return self._ask(SealAnswer, "seal", f"--fence={fence}")
 
-    def selftest(self, fence: int, *, timeout_s: int) -> Result:
-        """What `edge-infer selftest` left behind; one that did not pass is refused."""
+    def selftest(self, fence: int, *, timeout_s: int) -> dict[str, Result]:
+        """What each program's self-test left behind; one that did not pass is refused."""
         options = f"--fence={fence}", f"--timeout={timeout_s}"
         answer = self._ask(SelftestAnswer, "selftest", *options)
-        argv = ("edge-infer", "selftest")
-        return Result(argv=argv, returncode=answer.exit, stdout=answer.report, stderr="")
+        tested = answer.programs or (
+            TestedProgram(program=DEFAULT_PROGRAM.name, exit=answer.exit, report=answer.report),
+        )
+        return {
+            run.program: Result(
+                argv=(run.program, "selftest"), returncode=run.exit, stdout=run.report, stderr=""
+            )
+            for run in tested
+        }
 
-    def infer(self, right: str, arguments: Sequence[str]) -> Result:
-        """What a command of `edge-infer` left behind. It ends with us, as `selftest` does.
+    def infer(self, right: str, arguments: Sequence[str], program: str | None = None) -> Result:
+        """What a command of the default program left behind. It ends with us, as `selftest` does.
 
-        `right` is a deploy's `--fence=N`, or `--holder=WHO` for the release that is current.
+        `right` is a deploy's `--fence=N`, or `--holder=WHO` for the release that is current. Of
+        another `program`, which that release has, the only command is `selftest`.
         """
-        argv = self._argv("infer", right, f"--timeout={INFER_SECONDS}", *arguments)
-        result = self.board.run(argv, timeout=PATIENCE)
+        options = [right, f"--timeout={INFER_SECONDS}"]
+        options += [f"--program={program}"] if program else []
+        result = self.board.run(self._argv("infer", *options, *arguments), timeout=PATIENCE)
         answer = self._read(InferAnswer, result)
         return Result(
-            argv=("edge-infer", *arguments),
+            argv=(program or DEFAULT_PROGRAM.name, *arguments),
             returncode=answer.exit,
             stdout=answer.report,
             stderr=result.stderr,
@@ -477,7 +497,7 @@ class Edgectl:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRelease:
-    """A release in its folder on a board, and the right to run its `edge-infer`."""
+    """A release in its folder on a board, and the right to run its programs."""
 
     edgectl: Edgectl
     release: str
@@ -488,14 +508,21 @@ class BoardRelease:
         return f"{self.edgectl.root}/releases/{self.release}"
 
     def infer(self, arguments: Sequence[str]) -> Result:
-        """Run one command of `edge-infer`. Raises TargetError.
+        """Run one command of the default program. Raises TargetError.
 
         Through a helper of protocol 1 it is run as it is, and runs on if we are cut off.
         """
         if self.edgectl.protocol >= ATTENDS:
             return self.edgectl.infer(self.right, arguments)
-        argv = [f"{self.folder}/bin/edge-infer", *arguments]
+        argv = [f"{self.folder}/{DEFAULT_PROGRAM.path}", *arguments]
         return self.edgectl.board.run(argv, timeout=INFER_SECONDS)
+
+    def selftest(self, program: ReleasedProgram) -> Result:
+        """Run the self-test of a program of the user's, as the manifest says. Raises TargetError.
+
+        No helper but one of protocol 3 has ever taken a release with such a program.
+        """
+        return self.edgectl.infer(self.right, ["selftest"], program.name)
 
 
 def signed_input(signature: bytes, document: bytes) -> bytes:

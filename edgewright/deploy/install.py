@@ -69,9 +69,9 @@ FENCE = re.compile(r"[0-9]{1,18}")
 
 SEND, READ_BACK, SWITCH = "send", "read back", "switch to"  # how these stages begin
 
-# Judges a release on the board, after its self-test, whose result it gets, and before the switch.
-# What it raises ends the deploy.
-Gate = Callable[[BoardRelease, Result], None]
+# Judges a release on the board, after its self-tests, whose results it gets by program, and before
+# the switch. What it raises ends the deploy.
+Gate = Callable[[BoardRelease, Mapping[str, Result]], None]
 # Signs a former order of a board anew, with a sequence number above the one given; returns a
 # signature file. It raises for an order that this user must not repeat.
 Sign = Callable[["Order", int], bytes]
@@ -631,11 +631,11 @@ def _switch(
     protocol = begun.helper.protocol
     _seal(edgectl, begun, progress)
     progress.start("self-test on the board")
-    selftest = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
+    selftests = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
     if gate:
         progress.start("smoke test before the switch")
         helper = replace(edgectl, protocol=protocol)
-        gate(BoardRelease(edgectl=helper, release=release, right=f"--fence={fence}"), selftest)
+        gate(BoardRelease(edgectl=helper, release=release, right=f"--fence={fence}"), selftests)
     progress.start(f"{SWITCH} {release}")
     has_service = protocol >= AWAITS_SERVICE and service.is_installed(board)
     seconds = EMULATED_TRIAL_SECONDS if board.target.emulated else TRIAL_SECONDS

@@ -1,4 +1,5 @@
-"""The release as a service of the board, `edge-infer watch` or `serve`, by `edgectl start`.
+"""The release as a service of the board, by `edgectl start`: its own program, if it has one that
+is a service, else the default program.
 
 The board profile's `[service]` says what starts it. Under busybox init and runit a script of ours
 keeps it running, judges its heartbeat and bounds its log; systemd does that by itself.
@@ -6,6 +7,7 @@ keeps it running, judges its heartbeat and bounds its log; systemd does that by 
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +21,7 @@ from edgewright.release.run_file import launcher
 
 STATE = "/run/edgewright"
 SOCKETS = f"{STATE}/serve"
+HEARTBEAT = f"{STATE}/heartbeat"
 SCRIPT = "/etc/edgewright/service"
 PROGRAM = "/etc/edgewright/run"  # becomes the program of the release that is current
 RUNIT = "/etc/service/edgewright"
@@ -111,7 +114,7 @@ def command(profile: BoardProfile) -> tuple[str, ...]:
             argv += ["--in", service.input, "--out", service.output, "--keep", str(service.keep)]
         case ServiceCommand.SERVE:
             argv += ["--folder", SOCKETS]
-    return (*argv, "--heartbeat", f"{STATE}/heartbeat")
+    return (*argv, "--heartbeat", HEARTBEAT)
 
 
 def _folders(profile: BoardProfile) -> tuple[str, ...]:
@@ -127,7 +130,7 @@ def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
 
     What is started comes before what starts it: runit looks for new services by itself.
     """
-    program = ServiceFile(path=PROGRAM, text=launcher(profile.service.user), mode="0755")
+    program = ServiceFile(path=PROGRAM, text=launcher(profile.service.user, HEARTBEAT), mode="0755")
     match profile.service.manager:
         case Manager.NONE:
             return ()
@@ -189,7 +192,7 @@ def _unit(profile: BoardProfile) -> str:
             "TasksMax=128",
             "LimitCORE=0",
             "NoNewPrivileges=yes",
-            "PrivateDevices=yes",
+            *_devices(service.devices),
             "ProtectSystem=full",
             f"ReadWritePaths={' '.join(f'-{path}' for path in writable)}",
             "ProtectControlGroups=yes",
@@ -205,6 +208,13 @@ def _unit(profile: BoardProfile) -> str:
             "",
         ]
     )
+
+
+def _devices(devices: Sequence[str]) -> list[str]:
+    """Those that a program of the user's opens, such as its camera; others are not there for it."""
+    if not devices:
+        return ["PrivateDevices=yes"]
+    return ["DevicePolicy=closed", *(f"DeviceAllow={path} rw" for path in devices)]
 
 
 def _journal(profile: BoardProfile) -> str:

@@ -1,12 +1,13 @@
 """The smoke test: a release's own golden set and budgets, on the board itself."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Literal, Self, TypeVar
 
 from pydantic import model_validator
@@ -22,6 +23,7 @@ from edgewright.deploy.edge_infer import (
     Heap,
     ImageLine,
     Prediction,
+    ProgramSelftest,
     RunAnswer,
     SelftestAnswer,
     difference,
@@ -31,9 +33,10 @@ from edgewright.deploy.remote import Board, Result
 from edgewright.deploy.report import Bench, Check, ImageResult, SmokeReport, Verdict, passed
 from edgewright.deploy.target import Target
 from edgewright.release.manifest import Manifest
+from edgewright.release.programs import DEFAULT_PROGRAM, ReleasedProgram
 from edgewright.release.run_file import GOLDEN
 
-PROGRAM = "bin/edge-infer"
+PROGRAM = DEFAULT_PROGRAM.path
 RUNS, EMULATED_RUNS = (3, 20), (1, 1)  # warm-up and timed inferences of a bench
 TAIL_LINES = 5
 # Checks by which a measurement says no; all others are the board's fault or the program's.
@@ -85,7 +88,16 @@ class Subject:
         return f"{self.release.folder}/{GOLDEN}"
 
     def infer(self, command: str, *arguments: str) -> Result:
-        """Run `edge-infer` as the release says."""
+        """Run the default program as the release says. Raises TargetError without one."""
+        if not self.manifest.has_default_program:
+            names = ", ".join(program.name for program in self.manifest.programs)
+            raise TargetError(
+                f"{self.release.edgectl.board.target}: release {self.manifest.id}",
+                f"has no {DEFAULT_PROGRAM.name}",
+                facts=[f"programs: {names}"],
+                next=f"set default_program = true in edgewright.toml, then invoke build "
+                f"--board={self.manifest.board} and invoke deploy",
+            )
         run_options = self.manifest.run_options(self.release.folder)
         return self.release.infer([command, *run_options, *arguments])
 
@@ -94,21 +106,54 @@ def run(
     release: BoardRelease,
     manifest: Manifest,
     *,
-    selftest: Result | None = None,
+    selftests: Mapping[str, Result] = MappingProxyType({}),
     runs: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> SmokeReport:
-    """Self-test, golden images and budgets for a release on a board.
+    """Self-tests, golden images and budgets for a release on a board.
 
     `runs` are warm-up and timed inferences; None: few on an emulated board, which takes its time.
-    A self-test that has just run there is not run again: its result is `selftest`.
+    A self-test that has just run there is not run again: `selftests` has its result, by program.
 
     What the release does wrong is in the report; raises TargetError only if the board goes
     away, another takes it over, or the release has no golden set.
     """
     subject, target = Subject(release=release, manifest=manifest), release.edgectl.board.target
     progress, started, clock = progress or Progress(), datetime.now(UTC), time.monotonic()
-    golden = read_golden(release.edgectl.board, release.folder)
+    checks: list[Check] = []
+    images: tuple[ImageResult, ...] = ()
+    bench = None
+    if manifest.has_default_program:
+        selftest = selftests.get(DEFAULT_PROGRAM.name)
+        images, bench, checks = _run_default(subject, selftest, runs, progress)
+    for program in manifest.own_programs:
+        result = selftests.get(program.name)
+        if result is None:
+            progress.start(f"self-test of {program.name}")
+            result = release.selftest(program)
+        checks.append(judge_own_selftest(result, program))
+    return SmokeReport(
+        board=manifest.board,
+        target=str(target),
+        emulated=target.emulated,
+        release=manifest.id,
+        model=manifest.model.name,
+        threads=manifest.runtime.threads,
+        started=started,
+        seconds=round(time.monotonic() - clock, 3),
+        passed=passed(checks),
+        checks=tuple(checks),
+        images=images,
+        bench=bench,
+    )
+
+
+def _run_default(
+    subject: Subject, selftest: Result | None, runs: tuple[int, int] | None, progress: Progress
+) -> tuple[tuple[ImageResult, ...], Bench | None, list[Check]]:
+    """What the default program does with the golden set, and what it measures."""
+    target = subject.release.edgectl.board.target
+    golden = read_golden(subject.release.edgectl.board, subject.release.folder)
     if selftest is None:
         progress.start("self-test")
         selftest = subject.infer("selftest")
@@ -124,22 +169,8 @@ def run(
     progress.start("benchmark and budgets")
     warmup, timed = runs or (EMULATED_RUNS if target.emulated else RUNS)
     measured = subject.infer("bench", "--warmup", str(warmup), "--runs", str(timed))
-    bench, budget_checks = judge_budgets(measured, manifest, target)
-    checks += budget_checks
-    return SmokeReport(
-        board=manifest.board,
-        target=str(target),
-        emulated=target.emulated,
-        release=manifest.id,
-        model=manifest.model.name,
-        threads=manifest.runtime.threads,
-        started=started,
-        seconds=round(time.monotonic() - clock, 3),
-        passed=passed(checks),
-        checks=tuple(checks),
-        images=images,
-        bench=bench,
-    )
+    bench, budget_checks = judge_budgets(measured, subject.manifest, target)
+    return images, bench, [*checks, *budget_checks]
 
 
 def require_passed(report: SmokeReport) -> None:
@@ -192,11 +223,11 @@ class Gate:
         self._progress = progress
         self._smoke_file = smoke_file
 
-    def __call__(self, release: BoardRelease, selftest: Result) -> None:
+    def __call__(self, release: BoardRelease, selftests: Mapping[str, Result]) -> None:
         self.report = run(
             release,
             self._manifest,
-            selftest=selftest,
+            selftests=selftests,
             runs=self._runs,
             progress=self._progress,
         )
@@ -231,6 +262,23 @@ def judge_selftest(result: Result, golden: Golden) -> Check:
         expected=f"{len(golden.cases)} cases within {golden.tolerance:g}",
         found=f"{len(document.cases) - len(failed)} cases",
         facts=tuple(f"{case.image}: {difference(case)}" for case in failed),
+    )
+
+
+def judge_own_selftest(result: Result, program: ReleasedProgram) -> Check:
+    """Of a user's program: exit code 0, and a document in which every case passed."""
+    name = f"selftest of {program.name}"
+    document = parse(ProgramSelftest, result)
+    if isinstance(document, Check):
+        return document.model_copy(update={"name": name})
+    failures = document.failures()
+    fine = document.passed and document.cases and not failures
+    return Check(
+        name=name,
+        verdict=Verdict.PASSED if fine else Verdict.FAILED,
+        expected="at least one case, and all passed",
+        found=f"{len(document.cases) - len(failures)} of {len(document.cases)} cases passed",
+        facts=tuple(failures),
     )
 
 

@@ -10,7 +10,7 @@ import io
 import shlex
 
 from edgewright.base.errors import UserError
-from edgewright.deploy.edgectl import INSTALL, NEWER, PROTOCOL
+from edgewright.deploy.edgectl import FIRST_CONTACT, INSTALL, NEWER
 from edgewright.deploy.install import SELFTEST_SECONDS
 from edgewright.deploy.service import RUNIT, SCRIPT, UNIT_FILE
 from edgewright.deploy.transfer import plan_object, write_stream
@@ -105,7 +105,7 @@ def installer(exported: Exported, owner: str) -> Tree:
     `owner` is what a board says its releases belong to from then on; nobody else switches them.
     Raises UserError for a release whose `edgectl` has no first contact by document (0.1.0).
     """
-    if exported.protocol < PROTOCOL:
+    if exported.protocol < FIRST_CONTACT:
         raise UserError(
             str(exported.release.folder),
             f"its edgectl speaks protocol {exported.protocol}, which no other updater can install",

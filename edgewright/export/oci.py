@@ -11,6 +11,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import write_file
 from edgewright.export.exported import Exported
 from edgewright.export.trees import File, Tree, below, tar_bytes, text
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 RELEASE = "release"  # its folder in the image
 _TYPE = "application/vnd.oci.image"
@@ -63,13 +64,16 @@ def _layout(exported: Exported) -> Tree:
 
 def _config(exported: Exported, layer: bytes) -> dict[str, Any]:
     created = datetime.fromtimestamp(exported.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    options = exported.release.manifest.run_options(f"/{RELEASE}")
+    manifest = exported.release.manifest
+    program = manifest.programs[0]
+    is_default = program == DEFAULT_PROGRAM
+    options = manifest.run_options(f"/{RELEASE}") if is_default else ()
     return {
         "created": created,
         **_platform(exported),
         "config": {
-            "Entrypoint": [f"/{RELEASE}/bin/edge-infer"],
-            "Cmd": ["selftest", *options],
+            "Entrypoint": [f"/{RELEASE}/{program.path}"],
+            "Cmd": [*program.selftest, *options],
             "WorkingDir": f"/{RELEASE}",
             "Labels": _labels(exported),
         },

@@ -27,6 +27,7 @@ from edgewright.deploy.target import Target
 from edgewright.release import order as orders
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import Release, ReleaseInputs, build_release
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 ROOT = "/opt/edgewright-transfer"
 STUB = "#!/bin/sh\necho '{}'\n"
@@ -76,7 +77,7 @@ class _Bench:
 
     def release(self, model: bytes) -> Release:
         """The built release with `model`, a program that does nothing, and a root of its own."""
-        program, weights = self.folder / "edge-infer", self.folder / "model.ort"
+        program, weights = self.folder / DEFAULT_PROGRAM.name, self.folder / "model.ort"
         program.write_text(STUB)
         weights.write_bytes(model)
         manifest, built = self.built.manifest, self.built.folder
@@ -84,8 +85,7 @@ class _Bench:
             board=manifest.board,
             compatible=manifest.compatible,
             deploy_root=ROOT,
-            edge_infer=program,
-            libraries=(built / edgectl.PROGRAM,),
+            binaries=(program, built / edgectl.PROGRAM),
             ort_model=weights,
             onnx_sha256=manifest.model.onnx_sha256,
             card=built / "model" / "card.json",

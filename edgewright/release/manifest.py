@@ -8,7 +8,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
@@ -33,6 +33,12 @@ from edgewright.base.files import (
     update_file,
 )
 from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.release.programs import (
+    DEFAULT_PROGRAM,
+    DEFAULT_PROGRAMS,
+    MOST_PROGRAMS,
+    ReleasedProgram,
+)
 from edgewright.release.run_file import (
     CARD,
     DEFAULT_LIMITS,
@@ -89,7 +95,7 @@ class ReleasedModel(Part):
 
 
 class ReleasedRuntime(Part):
-    """The runtime inside `edge-infer`, and how many threads it is to use."""
+    """The runtime inside the programs, and how many threads it is to use."""
 
     name: Literal["onnxruntime"] = "onnxruntime"
     version: str
@@ -125,9 +131,11 @@ class Canonical(Part):
 
     def canonical(self) -> bytes:
         """The one form on disk: sorted keys, no spaces, UTF-8, final newline."""
-        table = self.model_dump(mode="json", by_alias=True)
-        text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(self.table(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return text.encode() + b"\n"
+
+    def table(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class ManifestBody(Canonical):
@@ -142,6 +150,26 @@ class ManifestBody(Canonical):
     budgets: ReleasedBudgets
     deploy_root: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
     source: Source
+    programs: Annotated[
+        tuple[ReleasedProgram, ...], Field(min_length=1, max_length=MOST_PROGRAMS)
+    ] = DEFAULT_PROGRAMS
+
+    def table(self) -> dict[str, Any]:
+        """Without the default programs: such a release has the bytes that it always had."""
+        table = super().table()
+        if self.programs == DEFAULT_PROGRAMS:
+            del table["programs"]
+        return table
+
+    @model_validator(mode="after")
+    def _has_its_programs(self) -> Self:
+        names = [program.name for program in self.programs]
+        if names != list(dict.fromkeys(names)):
+            raise ValueError("a program comes twice")
+        paths = {file.path for file in self.files}
+        if absent := [p.path for p in self.own_programs if p.path not in paths]:
+            raise ValueError(f"has no file '{absent[0]}', which is a program of it")
+        return self
 
     @field_validator("files")
     @classmethod
@@ -155,8 +183,17 @@ class ManifestBody(Canonical):
         """The entry of one path. Raises KeyError."""
         return {file.path: file for file in self.files}[path]
 
+    @property
+    def own_programs(self) -> tuple[ReleasedProgram, ...]:
+        """Those that are its user's, beside the default one or in place of it."""
+        return tuple(program for program in self.programs if program != DEFAULT_PROGRAM)
+
+    @property
+    def has_default_program(self) -> bool:
+        return DEFAULT_PROGRAM in self.programs
+
     def run_options(self, folder: str) -> tuple[str, ...]:
-        """Options that make `edge-infer` run this release, in `folder`, as it is meant to be run.
+        """Options that make the default program run this release, in `folder`, as it is meant to.
 
         A release of 0.1.0 has no run.json: its manifest tells the same.
         """
@@ -234,8 +271,9 @@ class ReleaseInputs:
     board: str
     compatible: str
     deploy_root: str
-    edge_infer: Path
-    libraries: tuple[Path, ...] = ()  # beside it: edgectl, and libonnxruntime.so.1 if shared
+    binaries: tuple[Path, ...]  # for bin/: programs, edgectl, and libonnxruntime.so.1 if shared
+    programs: tuple[ReleasedProgram, ...] = DEFAULT_PROGRAMS
+    program_files: Mapping[str, Path] = field(default_factory=dict)  # path in the release → file
     ort_model: Path
     onnx_sha256: str  # of the network that it was converted from
     card: Path
@@ -390,13 +428,13 @@ def _contents(inputs: ReleaseInputs) -> dict[str, bytes]:
         unsure_images=inputs.unsure_images,
     )
     content = {
-        "bin/edge-infer": _read(inputs.edge_infer),
         RUN_FILE: run_file.content(),
         MODEL: ort,
         CARD: json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n",
         "model/labels.txt": "".join(f"{label}\n" for label in card.get("labels", [])).encode(),
     }
-    content |= {f"bin/{library.name}": _read(library) for library in inputs.libraries}
+    content |= {f"bin/{binary.name}": _read(binary) for binary in inputs.binaries}
+    content |= {path: _read(file) for path, file in inputs.program_files.items()}
     if inputs.reference:
         content[REFERENCE] = read_inside(
             inputs.reference.parent, inputs.reference.name, limit=CARD_BYTES
@@ -460,6 +498,7 @@ def _body(inputs: ReleaseInputs, content: Mapping[str, bytes]) -> ManifestBody:
         budgets=inputs.budgets,
         deploy_root=inputs.deploy_root,
         source=inputs.source,
+        programs=inputs.programs,
     )
 
 

@@ -1,4 +1,4 @@
-"""`run.json`: what a release says about how it is run; `edge-infer` reads it on the board.
+"""`run.json`: what a release says about how it is run; the default program reads it on the board.
 
 The smoke test, the service and every measurement run the program with this file and no options
 of their own, so that what runs is what was judged.
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgewright.base.schema import Part
+from edgewright.release.programs import DEFAULT_PROGRAM, SERVICE_FILE
 
 RUN_FILE = "run.json"
 MODEL = "model/model.ort"
@@ -19,7 +20,7 @@ REFERENCE = "model/reference.json"  # not in every release
 
 
 class ImageLimits(Part):
-    """How large a picture may be; `edge-infer` takes nothing above these defaults."""
+    """How large a picture may be; the default program takes nothing above these defaults."""
 
     image_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20  # of the file
     image_pixels: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20
@@ -61,21 +62,30 @@ class RunFile(Part):
 
 
 # Who the service is, is the board's matter and not the release's; so it is said here. A release of
-# 0.1.0 knows no --user and stays root's.
+# 0.1.0 knows no --user and stays root's. A program of the user's is told in its environment, and
+# its arguments are the release's.
 #
-# Releases of 0.1.0 have no run.json, and their edge-infer does not look for one: what it needs
+# Releases of 0.1.0 have no run.json, and their program does not look for one: what it needs
 # is in their manifest. This is for a board, where only a shell knows which release is current;
 # `Manifest.run_options` is the same for this machine. A manifest is canonical JSON on one line,
 # and no other object has these two keys in a row.
-_LAUNCHER = rf"""#!/bin/sh
-# Becomes the release's program; edgectl starts this in the folder of the release.
-[ -f {RUN_FILE} ] && exec bin/edge-infer "$@" --user USER
+_LAUNCHER = rf"""if [ -f {SERVICE_FILE} ]; then
+    export EDGEWRIGHT_USER="$user" EDGEWRIGHT_HEARTBEAT="$heartbeat"
+    exec {SERVICE_FILE}
+fi
+[ -f {RUN_FILE} ] && exec {DEFAULT_PROGRAM.path} "$@" --user "$user"
 runtime='"ops_config_sha256":"[0-9a-f]*","threads":\([0-9]*\)'
 threads=$(sed -n "s/.*$runtime.*/\1/p" manifest.json)
-exec bin/edge-infer "$@" --model {MODEL} --threads "$threads"
+exec {DEFAULT_PROGRAM.path} "$@" --model {MODEL} --threads "$threads"
 """
 
 
-def launcher(user: str) -> str:
-    """The script that becomes a release's program as this user of the board."""
-    return _LAUNCHER.replace("USER", user)
+def launcher(user: str, heartbeat: str) -> str:
+    """The script that becomes a release's service, as this user of the board.
+
+    `heartbeat` is the file that it writes every few seconds.
+    """
+    return f"""#!/bin/sh
+# Becomes the release's program; edgectl starts this in the folder of the release.
+user={user} heartbeat={heartbeat}
+{_LAUNCHER}"""

@@ -19,7 +19,7 @@ namespace {
 
 // The last line of the usage text has it, too: deployers read it in the bytes of a program that
 // they cannot run.
-#define EDGECTL_PROTOCOL "2"
+#define EDGECTL_PROTOCOL "3"
 constexpr int64_t protocol = EDGECTL_PROTOCOL[0] - '0';
 
 constexpr Command commands[] = {
@@ -34,7 +34,7 @@ constexpr Command commands[] = {
     {"receive", "fence!", in_session<receive>},
     {"seal", "fence!", in_session<seal>},
     {"selftest", "fence! timeout", in_session<selftest>},
-    {"infer", "fence holder timeout", infer},
+    {"infer", "fence holder timeout program", infer},
     {"switch", "fence! tries deadline service", in_session<switch_over>},
     {"commit", "fence!", in_session<commit_trial>},
     {"rollback", "fence bad", rollback},
@@ -90,6 +90,7 @@ const char* usage() {
          "edgectl seal | commit | gc --fence=N\n"
          "edgectl selftest --fence=N [--timeout=S]\n"
          "edgectl infer --fence=N|--holder=WHO [--timeout=S] bench|run|selftest [ARGUMENT...]\n"
+         "edgectl infer --fence=N|--holder=WHO [--timeout=S] --program=NAME selftest\n"
          "edgectl switch --fence=N [--tries=3] [--deadline=120] [--service]\n"
          "edgectl rollback [--fence=N] [--bad=REASON]\n"
          "edgectl start PROGRAM [ARGUMENT...]\n"

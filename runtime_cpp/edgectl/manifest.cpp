@@ -13,6 +13,9 @@ constexpr size_t max_files = 4096;
 constexpr size_t max_keys = 64;   // of one object
 constexpr size_t max_path = 200;  // bytes
 constexpr uint64_t max_threads = 64;
+constexpr size_t max_programs = 16;
+constexpr size_t max_arguments = 32;  // of a self-test
+constexpr size_t max_argument = 256;  // bytes
 
 Error refuse(const char* code, const std::string& problem) {
   return {Exit::refused, code, manifest_name, problem, "build and sign the release again"};
@@ -178,6 +181,63 @@ Fault read_threads(yyjson_val* top, Manifest& manifest) {
   return invalid("runtime.threads is not a number from 1 to 64");
 }
 
+bool is_argument(const std::string& text) {
+  return !text.empty() && text.size() <= max_argument &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+Result<std::vector<std::string>> read_selftest(yyjson_val* list, const std::string& where) {
+  if (!yyjson_is_arr(list) || yyjson_arr_size(list) == 0) {
+    return invalid(where + "has no self-test");
+  }
+  if (yyjson_arr_size(list) > max_arguments) return invalid(where + "selftest is too long");
+  std::vector<std::string> arguments;
+  yyjson_arr_iter iterator = yyjson_arr_iter_with(list);
+  while (yyjson_val* value = yyjson_arr_iter_next(&iterator)) {
+    arguments.emplace_back(yyjson_is_str(value) ? yyjson_get_str(value) : "");
+    const bool is_whole = arguments.back().size() == yyjson_get_len(value);
+    if (!is_whole || !is_argument(arguments.back())) {
+      return invalid(where + "selftest is not of 1 to 256 printable letters each");
+    }
+  }
+  return arguments;
+}
+
+Result<Program> read_program(yyjson_val* entry, const std::string& where,
+                             const Manifest& manifest) {
+  if (!yyjson_is_obj(entry)) return invalid(where + "is not an object");
+  if (auto fault = repeated_key(entry, where)) return *fault;
+  Program program;
+  program.name = text_of(entry, "name");
+  const bool is_file =
+      program.name.find('/') == std::string::npos && manifest.has("bin/" + program.name);
+  if (!is_file) return invalid(where + "names no file of bin/");
+  for (const Program& other : manifest.programs) {
+    if (other.name == program.name) return invalid(where + "comes twice");
+  }
+  auto selftest = read_selftest(yyjson_obj_get(entry, "selftest"), where);
+  if (!selftest) return selftest.error();
+  program.arguments = *selftest;
+  return program;
+}
+
+Fault read_programs(yyjson_val* top, Manifest& manifest) {
+  yyjson_val* list = yyjson_obj_get(top, "programs");
+  if (list == nullptr) return std::nullopt;
+  if (!yyjson_is_arr(list) || yyjson_arr_size(list) == 0) {
+    return invalid("programs is not a list with entries");
+  }
+  if (yyjson_arr_size(list) > max_programs) return invalid("programs has more than 16 entries");
+  yyjson_arr_iter iterator = yyjson_arr_iter_with(list);
+  while (yyjson_val* entry = yyjson_arr_iter_next(&iterator)) {
+    const std::string where = format("programs[%zu]: ", manifest.programs.size());
+    auto program = read_program(entry, where, manifest);
+    if (!program) return program.error();
+    manifest.programs.push_back(*program);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool Manifest::has(const std::string& path) const {
@@ -210,6 +270,7 @@ Result<Manifest> parse_manifest(const std::string& text) {
   if (manifest.compatible.empty()) return invalid("compatible is not a text");
   if (auto problem = read_files(top, manifest)) return *problem;
   if (auto problem = read_threads(top, manifest)) return *problem;
+  if (auto problem = read_programs(top, manifest)) return *problem;
   if (auto problem = changed(text, manifest.id)) return *problem;
   return manifest;
 }

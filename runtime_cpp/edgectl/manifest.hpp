@@ -13,7 +13,7 @@ namespace edgectl {
 
 constexpr const char* manifest_name = "manifest.json";
 constexpr const char* signature_name = "manifest.json.minisig";
-constexpr const char* run_file_name = "run.json";  // read by edge-infer: how it is to run
+constexpr const char* run_file_name = "run.json";  // how the default program is to run
 constexpr size_t max_manifest_bytes = 1u << 20;
 
 /// One file of a release.
@@ -24,12 +24,22 @@ struct ReleaseFile {
   bool executable = false;
 };
 
+/// A program of a release, `bin/<name>`, and arguments: in a manifest, those of its self-test.
+struct Program {
+  std::string name;
+  std::vector<std::string> arguments;
+};
+
+/// That of a release which names none.
+constexpr const char* default_program = "edge-infer";
+
 /// What the board needs of `manifest.json`; docs/formats.md has all of it.
 struct Manifest {
   std::string id;          // 16 lower-case hex digits
   std::string compatible;  // kind of board
   uint64_t threads = 1;    // of the runtime, for a release without run.json
   std::vector<ReleaseFile> files;
+  std::vector<Program> programs;  // as the manifest names them; see `programs_of`
 
   bool has(const std::string& path) const;
 };

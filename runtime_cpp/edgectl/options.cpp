@@ -23,10 +23,10 @@ struct Text {
   Form form;
 };
 constexpr Text texts[] = {
-    {"root", &Options::root, Form::path},        {"proc", &Options::proc, Form::path},
-    {"holder", &Options::holder, Form::name},    {"compatible", &Options::compatible, Form::name},
-    {"bad", &Options::bad, Form::name},          {"object", &Options::object, Form::sha256},
-    {"board-id", &Options::board_id, Form::name}};
+    {"root", &Options::root, Form::path},       {"proc", &Options::proc, Form::path},
+    {"holder", &Options::holder, Form::name},   {"compatible", &Options::compatible, Form::name},
+    {"bad", &Options::bad, Form::name},         {"program", &Options::program, Form::name},
+    {"object", &Options::object, Form::sha256}, {"board-id", &Options::board_id, Form::name}};
 
 struct Number {
   const char* name;

@@ -19,6 +19,7 @@ struct Options {
   std::string compatible;      // keys: the kind of board this is
   std::string object;          // chunks: SHA-256
   std::string board_id;        // reset-keys: which board it is about
+  std::string program;         // infer: whose self-test; empty: the default program runs
   std::string bad;             // rollback: why the release is bad
   uint64_t fence = 0;          // of the deploy that this command belongs to, or begins
   uint64_t reserve = 0;        // plan, begin: bytes to leave free

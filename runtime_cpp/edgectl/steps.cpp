@@ -8,8 +8,8 @@
 #include <functional>
 
 #include "commands.hpp"
-#include "edge_infer.hpp"
 #include "facts.hpp"
+#include "program.hpp"
 #include "service.hpp"
 #include "session.hpp"
 #include "state.hpp"
@@ -65,23 +65,72 @@ std::string work_of(const Options& options) {
   return name + format(" (%llu s at most)", static_cast<unsigned long long>(options.timeout_s));
 }
 
+/// What `infer` runs: a command of the default program, or the self-test of one of the release's.
+Result<Program> program_to_run(const Board& board, const Options& options, const std::string& id) {
+  const std::vector<std::string> arguments(options.words.begin(), options.words.end() - 1);
+  if (options.program.empty()) return Program{default_program, arguments};
+  const auto manifest = manifest_of(board, id);
+  if (!manifest) return manifest.error();
+  for (const Program& program : programs_of(*manifest)) {
+    if (program.name == options.program) return program;
+  }
+  return Error{Exit::usage, "usage", "--program=" + options.program,
+               "is no program of release " + id, "edgectl --help"};
+}
+
 Fault infer_in(const Board& board, const Options& options, const std::string& id,
                const std::function<void()>& each_look, Json top) {
-  const std::vector<std::string> arguments(options.words.begin(), options.words.end() - 1);
-  const auto run = run_edge_infer(board.release(id), arguments, options.timeout_s, each_look);
+  const auto program = program_to_run(board, options, id);
+  if (!program) return program.error();
+  const auto run = run_program(board.release(id), program->name, program->arguments,
+                               options.timeout_s, each_look);
   if (!run) return run.error();
   top.set("release", id);
   top.set("exit", int64_t{run->exit});
   top.set("report", run->report);
   if (run->stop.empty()) return std::nullopt;
   return Error{Exit::selftest_failed, "infer_ended", "release " + id,
-               "its edge-infer " + arguments[0] + " " + run->stop, "run the same command again"};
+               "its " + program->name + " " + options.words[0] + " " + run->stop,
+               "run the same command again"};
 }
 
 Fault infer_begun(const Board& board, const Options& options, const Admitted& admitted, Json top) {
   const std::string& id = admitted.manifest.id;
   if (!is_folder(board.release(id))) return not_sealed(id);
   return infer_in(board, options, id, renewal(board, options.fence), top);
+}
+
+/// A program's self-test.
+struct Tested {
+  std::string program;
+  Ended end;
+
+  bool passed() const { return end.exit == 0 && end.stop.empty(); }
+};
+
+/// Runs the self-tests, all within one timeout, to the first that does not pass; returns the last
+/// one. The answer has each, where a manifest names its programs.
+Result<Tested> test_programs(const Board& board, const Options& options, const Manifest& manifest,
+                             Json top) {
+  const int64_t deadline = uptime_ms() + static_cast<int64_t>(options.timeout_s) * 1000;
+  std::optional<Json> list;
+  if (!manifest.programs.empty()) list = top.list("programs");
+  Tested last;
+  for (const Program& program : programs_of(manifest)) {
+    const int64_t left_s = std::max<int64_t>(1, (deadline - uptime_ms()) / 1000);
+    const auto end = run_program(board.release(manifest.id), program.name, program.arguments,
+                                 static_cast<uint64_t>(left_s), renewal(board, options.fence));
+    if (!end) return end.error();
+    last = {program.name, *end};
+    if (list) {
+      Json entry = list->append();
+      entry.set("program", program.name);
+      entry.set("exit", int64_t{end->exit});
+      entry.set("report", end->report);
+    }
+    if (!last.passed()) break;
+  }
+  return last;
 }
 
 Error not_ready(const Board& board, const std::string& id) {
@@ -124,19 +173,20 @@ Fault seal(const Board& board, const Options&, const Admitted& admitted, Json to
 }
 
 Fault selftest(const Board& board, const Options& options, const Admitted& admitted, Json top) {
-  const std::string& id = admitted.manifest.id;
-  if (!is_folder(board.release(id))) return not_sealed(id);
-  const auto test = run_edge_infer(board.release(id), selftest_arguments(admitted.manifest),
-                                   options.timeout_s, renewal(board, options.fence));
+  const Manifest& manifest = admitted.manifest;
+  if (!is_folder(board.release(manifest.id))) return not_sealed(manifest.id);
+  const auto test = test_programs(board, options, manifest, top);
   if (!test) return test.error();
-  top.set("release", id);
-  top.set("passed", test->exit == 0);
-  top.set("exit", int64_t{test->exit});
-  top.set("report", test->report);
-  if (test->exit == 0) return write_file(tested_note(board), id + "\n");
-  return Error{Exit::selftest_failed, "selftest_failed", "release " + id,
-               test->stop.empty() ? format("its self-test ended with exit code %d", test->exit)
-                                  : "its self-test " + test->stop,
+  top.set("release", manifest.id);
+  top.set("passed", test->passed());
+  top.set("exit", int64_t{test->end.exit});
+  top.set("report", test->end.report);
+  if (test->passed()) return write_file(tested_note(board), manifest.id + "\n");
+  const std::string what =
+      manifest.programs.empty() ? "its self-test" : "the self-test of " + test->program;
+  return Error{Exit::selftest_failed, "selftest_failed", "release " + manifest.id,
+               what + (test->end.stop.empty() ? format(" ended with exit code %d", test->end.exit)
+                                              : " " + test->end.stop),
                "look at the report; the former release is still current"};
 }
 
@@ -211,9 +261,14 @@ Fault commit_trial(const Board& board, const Options&, const Admitted& admitted,
 
 Fault infer(const Board& board, const Options& options, Json top) {
   const std::string command = options.words[0];
-  if (command != "bench" && command != "run" && command != "selftest") {
-    return Error{Exit::usage, "usage", command, "expected bench, run or selftest",
-                 "edgectl --help"};
+  const bool is_allowed = options.program.empty()
+                              ? command == "bench" || command == "run" || command == "selftest"
+                              : command == "selftest" && options.words.size() == 2;
+  if (!is_allowed) {
+    return Error{
+        Exit::usage, "usage", command,
+        options.program.empty() ? "expected bench, run or selftest" : "expected selftest alone",
+        "edgectl --help"};
   }
   if (options.fence != 0) return in_session(board, options, top, infer_begun);
   if (options.holder.empty()) {

@@ -26,8 +26,8 @@ Fault in_session(const Board& board, const Options& options, Json top) {
   return in_session(board, options, top, step);
 }
 
-/// Runs a command of `edge-infer`: of the release that was begun, with its fence, or else of the
-/// current one.
+/// Runs a command of the default program, or the self-test of any: of the release that was begun,
+/// with its fence, or else of the current one.
 Fault infer(const Board& board, const Options& options, Json top);
 
 /// Tells the hashes of an object's chunks, for a delta against it. Needs no session.

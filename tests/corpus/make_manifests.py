@@ -44,6 +44,14 @@ def without(key: str) -> bytes:
     return files({name: value for name, value in FILE.items() if name != key})
 
 
+def programs(*entries: Any) -> bytes:
+    return manifest(programs=list(entries))
+
+
+def program(**changes: Any) -> dict[str, Any]:
+    return {"name": "edge-infer", "selftest": ["selftest"]} | changes
+
+
 good = manifest()
 CORPUS: dict[str, tuple[bytes, str]] = {
     "good": (good, "ok"),
@@ -141,6 +149,36 @@ CORPUS: dict[str, tuple[bytes, str]] = {
     "sha256-path": (one(sha256="../" * 21 + "a"), "manifest_invalid sha256 is not 64"),
     "mode-setuid": (one(mode="4755"), "manifest_invalid mode is neither"),
     "mode-number": (one(mode=493), "manifest_invalid mode is neither"),
+    # programs
+    "programs": (programs(program()), "ok"),
+    "programs-null": (manifest(programs=None), "manifest_invalid programs is not a list"),
+    "programs-empty": (programs(), "manifest_invalid programs is not a list with entries"),
+    "programs-many": (programs(*[program()] * 17), "manifest_invalid more than 16 entries"),
+    "program-text": (programs("edge-infer"), "manifest_invalid programs[0]: is not an object"),
+    "program-twice": (programs(program(), program()), "manifest_invalid programs[1]: comes twice"),
+    "program-absent": (programs(program(name="inspect")), "manifest_invalid no file of bin/"),
+    "program-elsewhere": (programs(program(name="../bin/sh")), "manifest_invalid no file of bin/"),
+    "program-untested": (
+        programs({"name": "edge-infer"}),
+        "manifest_invalid programs[0]: has no self-test",
+    ),
+    "program-empty-selftest": (programs(program(selftest=[])), "manifest_invalid has no self-test"),
+    "program-selftest-long": (
+        programs(program(selftest=["a"] * 33)),
+        "manifest_invalid selftest is too long",
+    ),
+    "program-argument-nul": (
+        programs(program(selftest=["a\0b"])),
+        "manifest_invalid 1 to 256 printable letters",
+    ),
+    "program-argument-number": (
+        programs(program(selftest=[1])),
+        "manifest_invalid 1 to 256 printable letters",
+    ),
+    "program-argument-long": (
+        programs(program(selftest=["a" * 257])),
+        "manifest_invalid 1 to 256 printable letters",
+    ),
 }
 
 

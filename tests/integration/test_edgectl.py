@@ -46,7 +46,8 @@ from tests.schemas import require_valid
 pytestmark = pytest.mark.docker
 
 MANIFESTS = ROOT / "tests" / "corpus" / "edgectl" / "manifests"
-HOSTILE = [line.split(" ", 2) for line in (MANIFESTS / "expected.txt").read_text().splitlines()]
+EXPECTED = (line.split(" ", 2) for line in (MANIFESTS / "expected.txt").read_text().splitlines())
+HOSTILE = [entry for entry in EXPECTED if entry[1] != "ok"]
 STREAMS = ROOT / "tests" / "corpus" / "edgectl" / "streams"
 KEY, NEXT, FOREIGN = SecretKey.generate(), SecretKey.generate(), SecretKey.generate()
 FIRST = keys_input([KEY], KEY)
@@ -276,7 +277,7 @@ def test_what_the_storage_gives_back_is_read_again_before_the_switch(
 # Tampering
 
 
-@pytest.mark.parametrize(("name", "code", "text"), HOSTILE[1:], ids=[h[0] for h in HOSTILE[1:]])
+@pytest.mark.parametrize(("name", "code", "text"), HOSTILE, ids=[h[0] for h in HOSTILE])
 def test_a_hostile_manifest_is_refused_though_it_is_signed(
     helper: Helper, name: str, code: str, text: str
 ) -> None:
@@ -569,8 +570,25 @@ def test_nothing_but_measurements_of_a_release_on_the_board_is_run(
     fence = installed(helper, ordered("one", 10))
     for words in (("watch", "--in", "/tmp"), ("../../bin/sh",), ("infer",)):
         assert refused(helper, "infer", fence, *words)[0] == "usage"
+    for program in ("edgectl", "../../bin/sh", "inspect"):
+        assert refused(helper, "infer", fence, f"--program={program}", "selftest")[0] == "usage"
+    assert refused(helper, "infer", fence, "--program=edge-infer", "bench")[0] == "usage"
     assert refused(helper, "infer", *INFER)[0] == "usage"
     assert refused(helper, "infer", "--fence=99", *INFER)[0] == "fence_lost"
+
+
+def test_a_self_test_that_is_ended_has_not_passed_whatever_it_says(
+    helper: Helper, tmp_path: Path
+) -> None:
+    calm = b"#!/bin/sh\ntrap 'exit 0' TERM\nsleep 60 &\nwait\n"
+    release = small_release(tmp_path / "calm", helper.root, b"model", program=calm)
+    fence = begun(helper, SignedOrder(release=release, sequence=10, key=KEY))
+
+    assert refused(helper, "selftest", fence, "--timeout=1") == (
+        "selftest_failed",
+        f"release {release.id}: its self-test took too long",
+    )
+    assert refused(helper, "switch", fence)[0] == "not_tested"
 
 
 def test_a_lease_ends_with_the_boot(helper: Helper, ordered: Ordered) -> None:

@@ -17,6 +17,7 @@ from edgewright.release.manifest import (
     Source,
     build_release,
 )
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 IMAGE = {"image": "a.png", "class": "ok", "probabilities": [0.9, 0.1]}
 ANSWER = {"class": "ok", "probabilities": [0.9, 0.1]}
@@ -65,7 +66,7 @@ def make_release(
     card = {"schema": 1, "name": "small", "labels": ["ok", "defective"]}
     card["file"] = {"name": "model.onnx", "sha256": "0" * 64, "bytes": 1}
     expected = {"schema": 1, "tolerance": 0.01, "cases": cases}
-    (inputs / "edge-infer").write_bytes(edge_infer or program(_answers()))
+    (inputs / DEFAULT_PROGRAM.name).write_bytes(edge_infer or program(_answers()))
     (inputs / "model.ort").write_bytes(model)
     (inputs / "card.json").write_text(json.dumps(card))
     (inputs / "golden" / "expected.json").write_text(json.dumps(expected))
@@ -76,8 +77,7 @@ def make_release(
             board=board,
             compatible=compatible,
             deploy_root=root,
-            edge_infer=inputs / "edge-infer",
-            libraries=(edgectl,) if edgectl else (),
+            binaries=(inputs / DEFAULT_PROGRAM.name, *((edgectl,) if edgectl else ())),
             ort_model=inputs / "model.ort",
             onnx_sha256="0" * 64,
             card=inputs / "card.json",

@@ -26,10 +26,11 @@ from edgewright.release.manifest import (
 )
 from edgewright.release.minisign import SecretKey
 from edgewright.release.order import Order, check
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 COMPATIBLE = "acme,board"
 PROGRAM = b"#!/bin/sh\nexit 0\n"  # a release that starts on any board, and passes its self-test
-RUN = ("bin/edge-infer", "selftest")  # what a board's init has `start` become
+RUN = (DEFAULT_PROGRAM.path, *DEFAULT_PROGRAM.selftest)  # what a board's init has `start` become
 CHUNK = 1 << 16
 STATES = ("board", "fence", "floor", "id", "keys.json")
 BOARD_NAMES = {  # names below a board's deploy root
@@ -136,7 +137,7 @@ def small_release(folder: Path, root: Path, model: bytes, program: bytes = PROGR
     (inputs / "golden").mkdir(parents=True, exist_ok=True)
     card = {"name": "small", "labels": ["ok", "bad"]}
     content: Mapping[str, bytes] = {
-        "edge-infer": program,
+        DEFAULT_PROGRAM.name: program,
         "model.ort": model,
         "card.json": json.dumps(card).encode(),
         "golden/expected.json": b'{"cases": []}',
@@ -151,7 +152,7 @@ def _inputs(inputs: Path, root: Path) -> ReleaseInputs:
         board="board",
         compatible=COMPATIBLE,
         deploy_root=str(root),
-        edge_infer=inputs / "edge-infer",
+        binaries=(inputs / DEFAULT_PROGRAM.name,),
         ort_model=inputs / "model.ort",
         onnx_sha256="0" * 64,
         card=inputs / "card.json",

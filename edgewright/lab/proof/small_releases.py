@@ -26,6 +26,7 @@ from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.convert.to_ort import convert
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.release.manifest import Release, ReleaseInputs, build_release
+from edgewright.release.programs import DEFAULT_PROGRAM
 
 SIDE = 32  # pixels
 PAYLOAD = 256 * 1024  # bytes
@@ -51,8 +52,7 @@ def _inputs(built: Release, folder: Path) -> ReleaseInputs:
         board=manifest.board,
         compatible=manifest.compatible,
         deploy_root=manifest.deploy_root,
-        edge_infer=built.folder / "bin" / "edge-infer",
-        libraries=(built.folder / "bin" / "edgectl",),
+        binaries=(built.folder / DEFAULT_PROGRAM.path, built.folder / "bin" / "edgectl"),
         ort_model=folder / "model.ort",
         onnx_sha256=network_sha256(folder / "model.onnx"),
         card=folder / "card.json",

@@ -12,5 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         file.path[0] == '/' || ("/" + file.path + "/").find("/../") != std::string::npos;
     if (leaves || !edgectl::is_sha256(file.sha256)) std::abort();
   }
+  for (const auto& program : manifest->programs) {
+    if (!manifest->has("bin/" + program.name) || program.arguments.empty()) std::abort();
+  }
   return 0;
 }

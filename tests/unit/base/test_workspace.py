@@ -17,11 +17,13 @@ from edgewright.base.layout import Resources, installed_resources
 from edgewright.base.workspace import (
     CI_FILES,
     IMAGE_BUILDS,
+    OwnProgram,
     Settings,
     SharedStores,
     Workspace,
     add_image_build,
     add_pipeline,
+    add_program,
     create_workspace,
     find_workspace,
     read_settings,
@@ -199,7 +201,67 @@ def test_every_key_that_the_new_settings_show_is_one(tmp_path: Path) -> None:
     assert told.model_fields_set == set(Settings.model_fields)
     assert told.releases == "releases"
     assert told.models == {"mine": "models/mine/model.onnx"}
+    assert told.programs == {"mine": OwnProgram(source="programs/mine", selftest=("selftest",))}
     assert told.shared.model_fields_set == set(SharedStores.model_fields)
+
+
+PROGRAM = """
+[programs.inspect]
+source = "programs/inspect"
+selftest = ["selftest"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (PROGRAM.replace("selftest = ", "self_test = "), "programs.inspect.selftest: missing"),
+        (PROGRAM.replace('["selftest"]', "[]"), "programs.inspect.selftest: Tuple should have"),
+        (PROGRAM.replace('"programs/inspect"', '"../elsewhere"'), "a path inside the workspace"),
+        (PROGRAM.replace('"programs/inspect"', '"/etc"'), "a path inside the workspace"),
+        (PROGRAM.replace("inspect]", '"../inspect"]'), "expected a match of"),
+        (PROGRAM + 'linkage = "both"\n', "programs.inspect.linkage: expected"),
+        ("default_program = false\n", "default_program is false, and there is no other program"),
+        (
+            PROGRAM + "service = []\n" + PROGRAM.replace("inspect", "other") + "service = []\n",
+            "a board has one service, these are several: inspect, other",
+        ),
+    ],
+)
+def test_a_program_that_no_release_can_have_is_refused(
+    text: str, problem: str, tmp_path: Path
+) -> None:
+    path = settings(tmp_path, 'name = "a"\n' + text)
+
+    with pytest.raises(UserError) as refused:
+        read_settings(path)
+
+    assert problem in str(refused.value)
+
+
+def test_the_example_of_a_program_is_written_and_named_once(tmp_path: Path) -> None:
+    create_workspace(tmp_path, RESOURCES, board="rpi2")
+    before = (tmp_path / "edgewright.toml").read_text()
+
+    written = add_program(tmp_path)
+
+    assert (tmp_path / "edgewright.toml").read_text().startswith(before)
+    named = find_workspace(tmp_path, RESOURCES).settings.programs
+    assert named == {"inspect": OwnProgram(source="programs/inspect", selftest=("selftest",))}
+    assert {path.name for path in written} >= {"CMakeLists.txt", "inspect.cpp", "edgewright.toml"}
+    with pytest.raises(UserError, match="has a program 'inspect' already"):
+        add_program(tmp_path)
+
+
+def test_settings_that_cannot_be_given_a_program_stay_as_they_are(tmp_path: Path) -> None:
+    text = 'name = "a"\nprograms = { mine = { source = "mine", selftest = ["x"] } }\n'
+    path = settings(tmp_path, text)
+
+    with pytest.raises(UserError, match="write programs as tables of their own"):
+        add_program(tmp_path)
+
+    assert path.read_text() == text
+    assert not (tmp_path / "programs").exists()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ class Recorder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
+        only: Path | None = None,
     ) -> None:
         if network:
             self.asked_network.append(next(word for word in argv if word in ("install", "upload")))

@@ -93,7 +93,7 @@ def test_quick_commands_import_nothing_heavy(argv: str) -> None:
             "help ky",
             "topic 'ky': unknown; did you mean 'keys'?\n"
             "  topics: workspace, boards, models, deploy, service, keys, supply-chain, export, "
-            "sdk, wheel, fleet, observe, formats, ci, nightly, upgrades",
+            "sdk, programs, wheel, fleet, observe, formats, ci, nightly, upgrades",
         ),
         ("render --board=a53-sam", "board 'a53-sam': unknown; did you mean 'a53-som'?"),
     ],

@@ -76,7 +76,24 @@ def test_the_service_runs_a_release_of_0_1_0_as_its_manifest_says(tmp_path: Path
 def test_the_service_is_the_user_that_the_profile_names() -> None:
     for manager in (Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD):
         files = {file.path: file.text for file in service.render(profile(manager, user="line"))}
-        assert 'exec bin/edge-infer "$@" --user line\n' in files["/etc/edgewright/run"]
+        assert "\nuser=line heartbeat=/run/edgewright/heartbeat\n" in files["/etc/edgewright/run"]
+
+
+def test_a_program_of_the_users_is_the_service_of_a_release_that_says_so(tmp_path: Path) -> None:
+    release = make_release(tmp_path, root="/opt/edgewright").folder
+    (release / "bin" / "service").write_text(
+        '#!/bin/sh\necho "$# $EDGEWRIGHT_USER $EDGEWRIGHT_HEARTBEAT"\n'
+    )
+    (release / "bin" / "service").chmod(0o755)
+
+    assert started_with(release) == "0 edgewright /run/edgewright/heartbeat\n"
+
+
+def test_a_unit_lets_a_program_open_the_devices_of_its_profile_and_no_others() -> None:
+    unit = service.render(profile(Manager.SYSTEMD, devices=("/dev/video0",)))[-1].text
+    assert "\nDevicePolicy=closed\nDeviceAllow=/dev/video0 rw\n" in unit
+    assert "PrivateDevices" not in unit
+    assert "\nPrivateDevices=yes\n" in service.render(profile(Manager.SYSTEMD))[-1].text
 
 
 def test_a_unit_keeps_the_service_from_what_it_does_not_need() -> None:

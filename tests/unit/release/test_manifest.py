@@ -40,7 +40,10 @@ CARD: dict[str, Any] = {
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> ReleaseInputs:
-    folder = tmp_path / "inputs"
+    return make_inputs(tmp_path / "inputs")
+
+
+def make_inputs(folder: Path) -> ReleaseInputs:
     golden = folder / "golden"
     golden.mkdir(parents=True)
     (folder / "edge-infer").write_bytes(b"program")
@@ -53,7 +56,7 @@ def inputs(tmp_path: Path) -> ReleaseInputs:
         board="a53-som",
         compatible="edgewright,a53-som",
         deploy_root="/opt/edgewright",
-        edge_infer=folder / "edge-infer",
+        binaries=(folder / "edge-infer",),
         ort_model=folder / "model.ort",
         onnx_sha256="c" * 64,
         card=folder / "card.json",
@@ -176,7 +179,7 @@ def rewrite(inputs: ReleaseInputs, path: Path, data: bytes = b"other") -> Releas
 
 
 CHANGES: dict[str, Change] = {
-    "program": lambda i: rewrite(i, i.edge_infer),
+    "program": lambda i: rewrite(i, i.binaries[0]),
     "model": lambda i: rewrite(i, i.ort_model),
     "golden image": lambda i: rewrite(i, i.golden / "cell0001.png"),
     "card": lambda i: rewrite(i, i.card, json.dumps(CARD | {"data": {}}).encode()),
@@ -201,7 +204,9 @@ def test_a_shared_runtime_stands_beside_the_program(inputs: ReleaseInputs, tmp_p
     library = tmp_path / "libonnxruntime.so.1"
     library.write_bytes(b"library")
 
-    release = build_release(replace(inputs, libraries=(library,)), tmp_path / "release")
+    release = build_release(
+        replace(inputs, binaries=(*inputs.binaries, library)), tmp_path / "release"
+    )
 
     assert (release.folder / "bin/libonnxruntime.so.1").read_bytes() == b"library"
     assert release.manifest.file("bin/libonnxruntime.so.1").mode == "0755"

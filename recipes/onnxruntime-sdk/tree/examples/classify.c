@@ -1,7 +1,8 @@
 /* Says what an image shows:  classify MODEL.ort CARD.json IMAGE
  *
  * libedge reads the image and understands the answer, ONNX Runtime runs the network between. The
- * answer goes to standard output as JSON.
+ * answer goes to standard output as JSON. All of it lives until the process ends; a program that
+ * goes on hands back what it no longer needs, by edge_…_free and ort->Release….
  */
 #include <edge/edge.h>
 #include <onnxruntime_c_api.h>
@@ -22,11 +23,21 @@ static void edge_ok(edge_error* error) {
   exit(edge_error_code(error));
 }
 
+/* The network's input or output, in memory of ours. */
+static OrtValue* tensor_of(const edge_tensor_info* info, float* values, OrtMemoryInfo* memory) {
+  OrtValue* tensor;
+  run_ok(ort->CreateTensorWithDataAsOrtValue(memory, values, info->count * sizeof(float),
+                                             info->shape, info->rank,
+                                             ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &tensor));
+  return tensor;
+}
+
 int main(int argc, char** argv) {
   if (argc != 4) return fprintf(stderr, "usage: %s MODEL.ort CARD.json IMAGE\n", argv[0]), 2;
   if ((ort = OrtGetApiBase()->GetApi(ORT_API_VERSION)) == NULL) return EDGE_CODE_MODEL;
   edge_card* card;
   edge_image* image;
+  edge_result* result;
   edge_ok(edge_card_read(argv[2], &card));
   edge_ok(edge_image_read(card, argv[3], NULL, &image));
 
@@ -40,37 +51,15 @@ int main(int argc, char** argv) {
   run_ok(ort->CreateSession(env, argv[1], options, &session));
   run_ok(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
 
-  const edge_tensor_info* in = edge_card_input(card, 0);
-  const edge_tensor_info* out = edge_card_output(card, 0);
-  float* values = malloc(in->count * sizeof(float));
-  OrtValue *input, *output = NULL;
-  edge_ok(edge_image_input(image, 0, values, in->count));
-  run_ok(ort->CreateTensorWithDataAsOrtValue(memory, values, in->count * sizeof(float), in->shape,
-                                             in->rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-                                             &input));
-  run_ok(ort->Run(session, NULL, &in->name, (const OrtValue* const*)&input, 1, &out->name, 1,
-                  &output));
+  const edge_tensor_info *in = edge_card_input(card, 0), *out = edge_card_output(card, 0);
+  float *pixels = calloc(in->count, sizeof(float)), *scores = calloc(out->count, sizeof(float));
+  const OrtValue* input = tensor_of(in, pixels, memory);
+  OrtValue* output = tensor_of(out, scores, memory);
+  edge_ok(edge_image_input(image, 0, pixels, in->count));
+  run_ok(ort->Run(session, NULL, &in->name, &input, 1, &out->name, 1, &output));
 
-  edge_tensor scores = {NULL, out->count, NULL, 0};
-  edge_result* result;
-  run_ok(ort->GetTensorMutableData(output, (void**)&scores.values));
-  OrtTensorTypeAndShapeInfo* info;
-  run_ok(ort->GetTensorTypeAndShape(output, &info));
-  run_ok(ort->GetTensorShapeElementCount(info, &scores.count));
-  ort->ReleaseTensorTypeAndShapeInfo(info);
-  edge_ok(edge_image_set_outputs(image, 0, &scores, 1));
+  const edge_tensor values = {scores, out->count, NULL, 0};
+  edge_ok(edge_image_set_outputs(image, 0, &values, 1));
   edge_ok(edge_image_result(image, &result));
-  puts(edge_result_json(result));
-
-  edge_result_free(result);
-  edge_image_free(image);
-  edge_card_free(card);
-  ort->ReleaseValue(output);
-  ort->ReleaseValue(input);
-  ort->ReleaseMemoryInfo(memory);
-  ort->ReleaseSession(session);
-  ort->ReleaseSessionOptions(options);
-  ort->ReleaseEnv(env);
-  free(values);
-  return 0;
+  return puts(edge_result_json(result)) < 0;
 }

@@ -1,4 +1,4 @@
-#include "edge_infer.hpp"
+#include "program.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -19,10 +19,10 @@ constexpr size_t max_report = 1u << 20;  // bytes
 constexpr int look_ms = 100;
 constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
 
-[[noreturn]] void become_edge_infer(const std::string& folder,
-                                    const std::vector<std::string>& arguments, int output) {
+[[noreturn]] void become(const std::string& folder, const std::string& program,
+                         const std::vector<std::string>& arguments, int output) {
   std::vector<std::string> words = arguments;
-  words.insert(words.begin(), "edge-infer");
+  words.insert(words.begin(), program);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -31,7 +31,7 @@ constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
-  if (chdir(folder.c_str()) == 0) execv("bin/edge-infer", argv.data());
+  if (chdir(folder.c_str()) == 0) execv(("bin/" + program).c_str(), argv.data());
   _exit(127);
 }
 
@@ -90,14 +90,16 @@ int exit_of(int status) {
 
 }  // namespace
 
-std::vector<std::string> selftest_arguments(const Manifest& manifest) {
-  if (manifest.has(run_file_name)) return {"selftest"};
-  return {"selftest", "--model", "model/model.ort", "--threads",
-          format("%llu", static_cast<unsigned long long>(manifest.threads))};
+std::vector<Program> programs_of(const Manifest& manifest) {
+  if (!manifest.programs.empty()) return manifest.programs;
+  if (manifest.has(run_file_name)) return {{default_program, {"selftest"}}};
+  const std::string threads = format("%llu", static_cast<unsigned long long>(manifest.threads));
+  return {{default_program, {"selftest", "--model", "model/model.ort", "--threads", threads}}};
 }
 
-Result<Ended> run_edge_infer(const std::string& folder, const std::vector<std::string>& arguments,
-                             uint64_t timeout_s, const std::function<void()>& each_look) {
+Result<Ended> run_program(const std::string& folder, const std::string& program,
+                          const std::vector<std::string>& arguments, uint64_t timeout_s,
+                          const std::function<void()>& each_look) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(folder);
   const Descriptor input(ends[0]);
@@ -108,7 +110,7 @@ Result<Ended> run_edge_infer(const std::string& folder, const std::vector<std::s
   sigaction(SIGTERM, &action, nullptr);
   const pid_t child = fork();
   if (child < 0) return storage_fault(folder);
-  if (child == 0) become_edge_infer(folder, arguments, output.get());
+  if (child == 0) become(folder, program, arguments, output.get());
   setpgid(child, child);  // here too, so that it is done before the group is told anything
   output = Descriptor();
   Ended end;

@@ -4,7 +4,7 @@
 #include <csignal>
 
 #include "board.hpp"
-#include "edge_infer.hpp"
+#include "program.hpp"
 #include "support.hpp"
 
 using namespace edgectl;
@@ -20,7 +20,7 @@ std::string release_with(const TemporaryFolder& folder, const std::string& scrip
 
 Result<Ended> run(const std::string& release, const std::vector<std::string>& arguments,
                   uint64_t timeout_s) {
-  return run_edge_infer(release, arguments, timeout_s, [] {});
+  return run_program(release, default_program, arguments, timeout_s, [] {});
 }
 
 }  // namespace
@@ -29,16 +29,21 @@ TEST_CASE("a self-test takes its settings from the run file, or from the manifes
   Manifest manifest;
   manifest.threads = 3;
   const std::vector<std::string> told{"selftest", "--model", "model/model.ort", "--threads", "3"};
-  CHECK(selftest_arguments(manifest) == told);
+  CHECK(programs_of(manifest)[0].arguments == told);
   manifest.files = {{"run.json", "", 0, false}};
-  CHECK(selftest_arguments(manifest) == std::vector<std::string>{"selftest"});
+  CHECK(programs_of(manifest)[0].arguments == std::vector<std::string>{"selftest"});
+  CHECK(programs_of(manifest)[0].name == default_program);
+  manifest.programs = {{"inspect", {"--check"}}};
+  REQUIRE(programs_of(manifest).size() == 1);
+  CHECK(programs_of(manifest)[0].name == "inspect");
 }
 
 TEST_CASE("arguments, output and exit code are passed on, and looks come while it runs") {
   const TemporaryFolder folder;
   const std::string release = release_with(folder, "echo \"$2\"; sleep 1; exit 6");
   int looks = 0;
-  const auto test = run_edge_infer(release, {"run", "an image.png"}, 60, [&] { ++looks; });
+  const auto test =
+      run_program(release, default_program, {"run", "an image.png"}, 60, [&] { ++looks; });
   REQUIRE(code_of(test) == "ok");
   CHECK(test->report == "an image.png\n");
   CHECK(test->exit == 6);

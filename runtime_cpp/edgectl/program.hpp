@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base.hpp"
+#include "manifest.hpp"
+
+namespace edgectl {
+
+/// How a run of a release's program ended.
+struct Ended {
+  int exit = 0;        // exit code; 128 + the signal that ended it
+  std::string report;  // its standard output
+  std::string stop;    // why it was ended; empty: it ended by itself
+};
+
+/// The programs of a release, with the arguments of their self-tests: those that its manifest
+/// names, else the default one. What was made before there was run.json is run as the manifest
+/// says.
+std::vector<Program> programs_of(const Manifest& manifest);
+
+/// Runs `bin/<program>` in the folder of a release. It ends, with all that it started, after
+/// `timeout_s`, with whoever reads our standard output, and with this process. `each_look` is
+/// called ten times a second meanwhile.
+Result<Ended> run_program(const std::string& folder, const std::string& program,
+                          const std::vector<std::string>& arguments, uint64_t timeout_s,
+                          const std::function<void()>& each_look);
+
+}  // namespace edgectl
