@@ -39,6 +39,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import CostVerdict, written_files
 from edgewright.cli.keys import signing_policy
+from edgewright.observe import frame_cost
 from edgewright.observe import startup as start_up
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
@@ -273,6 +274,37 @@ def serve(
             count = f"{held.requests:8,} requests: {held.resident_kb:,} KiB resident"
             OUT.print(f"after  {count}, {held.descriptors} descriptors")
     serve_cost.require_bounds(cost)  # after the figures, which say why
+
+
+@task
+def frames(c: Context, counted: Counted, json: Json = False) -> None:
+    """Cost of a camera's frames before the network. Example: invoke bench.frames --board=a53-som"""
+    program = _program(counted)
+    with screens.waiting(ERR, f"decode frames, {counted.board}"):
+        costs = frame_cost.measure(program, counted.board, workspace().resources)
+    if json:
+        write_document(costs)
+    else:
+        head = f"{costs.board}: from the file to the network's input, on {costs.cpu}, 1 thread"
+        OUT.print(head, markup=False)
+        OUT.print(_frame_table(costs))
+    frame_cost.require_goals(costs)  # after the table, which says by how much
+
+
+def _frame_table(costs: frame_cost.FrameCosts) -> Table:
+    table = Table("frame", box=None, pad_edge=False)
+    for column in ("kB", "M instructions", "goal", "peak MiB", "goal"):
+        table.add_column(column, justify="right")
+    for cost in costs.frames:
+        table.add_row(
+            cost.frame,
+            f"{cost.file_bytes / 1e3:,.0f}",
+            f"{cost.instructions / 1e6:,.1f}",
+            "" if cost.goal is None else f"{cost.goal / 1e6:,.0f}",
+            "" if cost.peak_kb is None else f"{cost.peak_kb / 1024:.1f}",
+            "" if cost.peak_goal_kb is None else f"{cost.peak_goal_kb / 1024:.0f}",
+        )
+    return table
 
 
 @task

@@ -101,7 +101,7 @@ GROUPS = (
         modules={
             "bench": (
                 *("instructions", "time", "check", "accept", "calibrate", "build", "startup"),
-                *("transfer", "serve"),
+                *("transfer", "serve", "frames"),
             ),
             "board_bench": ("board",),
             "drift_bench": ("drift",),

@@ -97,6 +97,7 @@ from edgewright.observe.drift.report import DriftReport
 from edgewright.observe.drift.trial import DriftTrial
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
+from edgewright.observe.frame_cost import FrameCosts
 from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.profile.report import ProfileReport
@@ -135,6 +136,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.instructions": InstructionReport,
     "bench.drift": DriftTrial,
     "bench.fleet": FleetCosts,
+    "bench.frames": FrameCosts,
     "bench.serve": ServeCost,
     "bench.startup": StartupReport,
     "bench.time": TimeEstimate,

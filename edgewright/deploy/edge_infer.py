@@ -73,7 +73,7 @@ class Limits(Foreign):
     image_bytes: int  # of the file
     image_pixels: int
     image_side: int  # pixels
-    image_memory: int  # bytes of the file and its decoder
+    image_memory: int  # bytes of the decoder, and of an image that came over a socket
 
 
 class Thermal(Foreign):

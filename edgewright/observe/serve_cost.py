@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -124,11 +125,18 @@ def require_bounds(cost: ServeCost) -> None:
         )
 
 
-def small_network(folder: Path) -> Path:
-    """Means of an image's upper and lower half, by operators that the demo model has too."""
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, SIDE, SIDE])
+def small_network(
+    folder: Path,
+    preprocess: Preprocess | None = None,
+    shape: tuple[int, int, int] = (1, SIDE, SIDE),
+) -> Path:
+    """Means of the two halves of an input of (C, H, W), by operators that the demo model has too.
+
+    Without `preprocess` it takes grey.
+    """
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, *shape])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])
-    shapes = {"halves": [1, 2, SIDE * SIDE // 2], "pair": [1, 2]}
+    shapes = {"halves": [1, 2, prod(shape) // 2], "pair": [1, 2]}
     nodes = [
         helper.make_node("Reshape", ["image", "halves"], ["split"]),
         helper.make_node("ReduceMean", ["split"], ["means"], axes=[2], keepdims=1),
@@ -144,9 +152,9 @@ def small_network(folder: Path) -> Path:
     card = Card(
         name="halves",
         labels=("upper", "lower"),
-        input=Input(shape=(1, 1, SIDE, SIDE)),
+        input=Input(shape=(1, *shape)),
         output=Output(shape=(1, 2)),
-        preprocess=Preprocess(color="gray", normalize=PerImage()),
+        preprocess=preprocess or Preprocess(color="gray", normalize=PerImage()),
         file=ModelFile.of(model),
     )
     write_card(card, folder / "card.json")

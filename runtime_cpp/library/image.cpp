@@ -95,11 +95,6 @@ edge_error* make_image(const char* function, const edge_card* card, const void* 
   });
 }
 
-Encoded picture_of(const std::string& name, const uint8_t* data, size_t size, const Card& card,
-                   const ImageLimits& limits) {
-  return {name, data, size, limits, card.preprocess.significant_bits};
-}
-
 Placement placement_of(const edge_image& image, size_t tile) {
   if (!image.plan) return image.input.placement;
   const auto [width, height] = image.input.frame.upright_size();
@@ -144,8 +139,7 @@ edge_error* edge_image_decode(const edge_card* card, const void* data, size_t si
                      "crop it or scale it down"});
     }
     const auto* bytes = static_cast<const uint8_t*>(data);
-    return hand_out(*card, "image", decode_input(picture_of("image", bytes, size, of, most), of),
-                    image);
+    return hand_out(*card, "image", decode_input({"image", bytes, size, most}, of), image);
   };
   return make_image("edge_image_decode", card, data, limits, image, load);
 }
@@ -155,7 +149,7 @@ edge_error* edge_image_from_pixels(const edge_card* card, const edge_pixels* pix
   const auto load = [&](const Card& of, const ImageLimits& most) {
     const std::string problem = pixels_problem(*pixels, most);
     if (!problem.empty()) return argument_error("edge_image_from_pixels", problem);
-    const Encoded picture = picture_of("pixels", nullptr, 0, of, most);
+    const Encoded picture{"pixels", nullptr, 0, most};
     if (auto error = check_size(picture, pixels->width, pixels->height)) return handed(*error);
     const auto source = [&](Rows& rows) {
       put_rows(*pixels, rows);

@@ -12,7 +12,6 @@
 #include <new>
 
 #include "common/text.hpp"
-#include "edge/descriptor.hpp"
 
 namespace edge {
 namespace {
@@ -24,20 +23,6 @@ Descriptor open_to_read(const std::string& path, int flags = 0) {
 
 Error missing(const std::string& path, const FileFaults& faults, const std::string& problem) {
   return {faults.exit, faults.missing, path, problem, "check the path and the file's permissions"};
-}
-
-/// Size in bytes of an open regular file within the limit.
-Result<size_t> checked_size(int fd, const std::string& path, const FileFaults& faults) {
-  struct stat status{};
-  if (fd < 0 || fstat(fd, &status) != 0) return missing(path, faults, system_fault());
-  if (S_ISDIR(status.st_mode)) return missing(path, faults, "is a folder");
-  if (!S_ISREG(status.st_mode)) return missing(path, faults, "is not a regular file");
-  const auto size = static_cast<uint64_t>(status.st_size);
-  if (size <= faults.limit) return static_cast<size_t>(size);
-  return Error{faults.exit, faults.too_large, path,
-               format("has %llu bytes, the limit is %zu", static_cast<unsigned long long>(size),
-                      faults.limit),
-               "check that this is the right file"};
 }
 
 /// Reads from the start of a file; bytes read, fewer where it has become shorter, -1 with errno.
@@ -98,16 +83,37 @@ bool write_aside(int folder, const std::string& name, const char* data, size_t s
 
 }  // namespace
 
+Result<size_t> checked_size(int fd, const std::string& path, const FileFaults& faults) {
+  struct stat status{};
+  if (fd < 0 || fstat(fd, &status) != 0) return missing(path, faults, system_fault());
+  if (S_ISDIR(status.st_mode)) return missing(path, faults, "is a folder");
+  if (!S_ISREG(status.st_mode)) return missing(path, faults, "is not a regular file");
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (size <= faults.limit) return static_cast<size_t>(size);
+  return Error{faults.exit, faults.too_large, path,
+               format("has %llu bytes, the limit is %zu", static_cast<unsigned long long>(size),
+                      faults.limit),
+               "check that this is the right file"};
+}
+
 FileBytes allocate(size_t size, size_t limit) {
   if (size > limit) return {};
   FileBytes bytes{std::unique_ptr<uint8_t[]>(new (std::nothrow) uint8_t[size]), size};
   return bytes.data ? std::move(bytes) : FileBytes{};
 }
 
-Result<FileBytes> read_file(const std::string& path, const FileFaults& faults, Links links) {
-  const Descriptor file = open_to_read(path, links == Links::refuse ? O_NOFOLLOW : 0);
+Result<OpenFile> open_file(const std::string& path, const FileFaults& faults, Links links) {
+  Descriptor file = open_to_read(path, links == Links::refuse ? O_NOFOLLOW : 0);
   if (!file && errno == ELOOP) return missing(path, faults, "is a link");
-  return read_open_file(file.get(), path, faults);
+  const auto size = checked_size(file.get(), path, faults);
+  if (!size) return size.error();
+  return OpenFile{std::move(file), *size};
+}
+
+Result<FileBytes> read_file(const std::string& path, const FileFaults& faults, Links links) {
+  const auto file = open_file(path, faults, links);
+  if (!file) return file.error();
+  return read_open_file(file->descriptor.get(), path, faults);
 }
 
 Result<FileBytes> read_open_file(int fd, const std::string& name, const FileFaults& faults) {

@@ -1,5 +1,9 @@
 #include "edge/image.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "common/text.hpp"
@@ -7,30 +11,47 @@
 namespace edge {
 namespace {
 
-bool starts_with(const Encoded& encoded, const char* magic, size_t length) {
-  return encoded.size >= length && std::memcmp(encoded.data, magic, length) == 0;
-}
-
 Error too_large(const Encoded& encoded, const std::string& problem) {
   return {Exit::image, "image_too_large", encoded.name, problem, "crop it or scale it down"};
 }
 
 /// Numbers of a TIFF file, in its own byte order; 0 beyond its end.
 struct Tiff {
-  const uint8_t* data;
+  const Encoded& encoded;
+  size_t start;  // of the block in the picture
   size_t size;
   bool big_endian;
 
   uint32_t number(size_t at, size_t bytes) const {
+    uint8_t data[4] = {};
+    if (at >= size || bytes > size - at) return 0;
+    encoded.read(start + at, data, bytes);
     uint32_t value = 0;
-    for (size_t i = 0; i < bytes && at < size && bytes <= size - at; ++i) {
-      value = value << 8 | data[at + (big_endian ? i : bytes - 1 - i)];
+    for (size_t i = 0; i < bytes; ++i) {
+      value = value << 8 | data[big_endian ? i : bytes - 1 - i];
     }
     return value;
   }
 };
 
 }  // namespace
+
+size_t Encoded::read(size_t at, uint8_t* to, size_t count) const {
+  count = std::min(count, size - std::min(at, size));
+  if (data != nullptr) {
+    std::copy_n(data + at, count, to);
+    return count;
+  }
+  size_t done = 0;
+  while (done < count) {
+    const ssize_t bytes = pread(file, to + done, count - done, static_cast<off_t>(at + done));
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) fault = errno;
+    if (bytes <= 0) break;
+    done += static_cast<size_t>(bytes);
+  }
+  return done;
+}
 
 Error truncated_image(const std::string& name, const std::string& detail) {
   return {Exit::image, "image_truncated", name, "is truncated (" + detail + ")",
@@ -57,14 +78,14 @@ std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t hei
 }
 
 std::optional<Error> check_memory(const Encoded& encoded, size_t bytes) {
-  if (encoded.size + bytes <= encoded.limits.memory) return std::nullopt;
+  if (encoded.held() + bytes <= encoded.limits.memory) return std::nullopt;
   return too_much_memory(encoded);
 }
 
 Error too_much_memory(const Encoded& encoded) {
   return too_large(encoded,
-                   format("is interlaced or progressive, and needs more than the %zu MiB of memory "
-                          "that an image may take",
+                   format("is interlaced, progressive or of several scans, and needs more than the "
+                          "%zu MiB of memory that an image may take",
                           encoded.limits.memory >> 20));
 }
 
@@ -74,10 +95,12 @@ Error frame_too_large(const Encoded& encoded) {
                                    encoded.limits.memory >> 20));
 }
 
-int exif_orientation(const uint8_t* tiff, size_t size) {
+int exif_orientation(const Encoded& encoded, size_t at, size_t size) {
   constexpr uint32_t orientation_tag = 0x112, short_type = 3;
   if (size < 8) return 1;
-  const Tiff file{tiff, size, tiff[0] == 'M'};
+  uint8_t order = 0;
+  encoded.read(at, &order, 1);
+  const Tiff file{encoded, at, size, order == 'M'};
   const size_t directory = file.number(4, 4);
   const size_t entries = file.number(directory, 2);
   for (size_t i = 0; i < entries; ++i) {
@@ -90,14 +113,26 @@ int exif_orientation(const uint8_t* tiff, size_t size) {
   return 1;
 }
 
-std::optional<Error> decode(const Encoded& encoded, Rows& rows) {
+namespace {
+
+std::optional<Error> decode_by_format(const Encoded& encoded, Rows& rows) {
   if (encoded.size == 0) return truncated_image(encoded.name, "0 bytes");
-  if (starts_with(encoded, "\x89PNG\r\n\x1a\n", 8)) return decode_png(encoded, rows);
-  if (starts_with(encoded, "\xFF\xD8\xFF", 3)) return decode_jpeg(encoded, rows);
-  if (starts_with(encoded, "P5", 2) || starts_with(encoded, "P6", 2)) {
-    return decode_pnm(encoded, rows);
-  }
+  uint8_t magic[8] = {};
+  encoded.read(0, magic, sizeof magic);
+  if (std::memcmp(magic, "\x89PNG\r\n\x1a\n", 8) == 0) return decode_png(encoded, rows);
+  if (std::memcmp(magic, "\xFF\xD8\xFF", 3) == 0) return decode_jpeg(encoded, rows);
+  if (magic[0] == 'P' && (magic[1] == '5' || magic[1] == '6')) return decode_pnm(encoded, rows);
   return foreign_image(encoded.name, "is not an image of a known format");
+}
+
+}  // namespace
+
+std::optional<Error> decode(const Encoded& encoded, Rows& rows) {
+  auto error = decode_by_format(encoded, rows);
+  if (!error || encoded.fault == 0) return error;
+  errno = encoded.fault;
+  return Error{Exit::image, "image_missing", encoded.name, system_fault(),
+               "check the path and the file's permissions"};
 }
 
 }  // namespace edge

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -12,11 +13,16 @@
 namespace edge {
 namespace {
 
-constexpr int max_scans = 100;  // of a progressive file; each costs a pass over the whole picture
+constexpr int max_scans = 100;    // of a progressive file; each costs a pass over the whole picture
+constexpr size_t window = 16384;  // bytes of a file that are read at once
 
 /// libjpeg's state and where it jumps to on a fault. No member has a destructor: longjmp skips it.
 struct Decoder {
   jpeg_decompress_struct jpeg;
+  jpeg_source_mgr source;
+  const Encoded* encoded;
+  size_t at;  // where `bytes` is filled from next
+  JOCTET bytes[window];
   jpeg_error_mgr faults;
   jpeg_progress_mgr progress;
   std::jmp_buf escape;
@@ -43,6 +49,28 @@ void leave_on_scan_bomb(j_common_ptr common) {
   leave(common);
 }
 
+void do_nothing(j_decompress_ptr) {}
+
+boolean read_on(j_decompress_ptr jpeg) {
+  auto* decoder = static_cast<Decoder*>(jpeg->client_data);
+  const size_t count = decoder->encoded->read(decoder->at, decoder->bytes, window);
+  decoder->at += count;
+  if (count == 0) WARNMS(jpeg, JWRN_JPEG_EOF);  // which leaves
+  decoder->source.next_input_byte = decoder->bytes;
+  decoder->source.bytes_in_buffer = count;
+  return TRUE;
+}
+
+void skip(j_decompress_ptr jpeg, long count) {
+  auto* decoder = static_cast<Decoder*>(jpeg->client_data);
+  jpeg_source_mgr& source = decoder->source;
+  if (count <= 0) return;
+  const auto in_buffer = std::min(source.bytes_in_buffer, static_cast<size_t>(count));
+  source.next_input_byte += in_buffer;
+  source.bytes_in_buffer -= in_buffer;
+  decoder->at += static_cast<size_t>(count) - in_buffer;
+}
+
 void prepare(Decoder& decoder, const Encoded& encoded) {
   decoder.jpeg.err = jpeg_std_error(&decoder.faults);
   decoder.faults.error_exit = leave;
@@ -52,9 +80,15 @@ void prepare(Decoder& decoder, const Encoded& encoded) {
   jpeg_create_decompress(&decoder.jpeg);
   decoder.progress.progress_monitor = leave_on_scan_bomb;
   decoder.jpeg.progress = &decoder.progress;
-  jpeg_mem_src(&decoder.jpeg, encoded.data, encoded.size);
+  decoder.encoded = &encoded;
+  decoder.source.init_source = do_nothing;
+  decoder.source.fill_input_buffer = read_on;
+  decoder.source.skip_input_data = skip;
+  decoder.source.resync_to_restart = jpeg_resync_to_restart;
+  decoder.source.term_source = do_nothing;
+  decoder.jpeg.src = &decoder.source;
   // A progressive picture is held whole, as coefficients.
-  const size_t left = encoded.limits.memory - encoded.size;
+  const size_t left = encoded.limits.memory - encoded.held();
   decoder.jpeg.mem->max_memory_to_use = static_cast<long>(left > 0 ? left : 1);  // 0: any
 }
 
@@ -62,7 +96,7 @@ void prepare(Decoder& decoder, const Encoded& encoded) {
 bool read_header(Decoder& decoder) {
   if (setjmp(decoder.escape) != 0) return false;
   jpeg_read_header(&decoder.jpeg, TRUE);
-  const bool gray = decoder.jpeg.jpeg_color_space == JCS_GRAYSCALE;
+  const bool gray = decoder.jpeg.jpeg_color_space == JCS_GRAYSCALE || decoder.encoded->is_for_gray;
   decoder.jpeg.out_color_space = gray ? JCS_GRAYSCALE : JCS_RGB;
   return true;
 }
@@ -75,17 +109,21 @@ bool is_cmyk(const Decoder& decoder) {
 int orientation_of(const Encoded& encoded) {
   constexpr char magic[] = "Exif\0";  // with its two zeros
   constexpr uint8_t app1 = 0xE1, start_of_scan = 0xDA, fill = 0xFF;
-  for (size_t at = 2; at + 4 <= encoded.size && encoded.data[at] == 0xFF;) {
-    const uint8_t* segment = encoded.data + at;
+  uint8_t segment[4 + sizeof magic];
+  for (size_t at = 2; at + 4 <= encoded.size;) {
+    const size_t count = encoded.read(at, segment, sizeof segment);
+    if (count < 4 || segment[0] != 0xFF) return 1;
     const size_t length = size_t{segment[2]} << 8 | segment[3];
     if (segment[1] == fill) {
       ++at;
       continue;
     }
     if (segment[1] == start_of_scan || length < 2 || length > encoded.size - at - 2) return 1;
-    const bool exif = segment[1] == app1 && length >= 2 + sizeof magic &&
+    const bool exif = segment[1] == app1 && length >= 2 + sizeof magic && count == sizeof segment &&
                       std::memcmp(segment + 4, magic, sizeof magic) == 0;
-    if (exif) return exif_orientation(segment + 4 + sizeof magic, length - 2 - sizeof magic);
+    if (exif) {
+      return exif_orientation(encoded, at + sizeof segment, length - 2 - sizeof magic);
+    }
     at += 2 + length;
   }
   return 1;

@@ -27,12 +27,25 @@ Error png_error(const Encoded& encoded, int status) {
   return corrupt_image(encoded.name, spng_strerror(status));
 }
 
-Context open_png(const Encoded& encoded) {
+/// Where libspng reads next.
+struct Stream {
+  const Encoded& encoded;
+  size_t at = 0;
+};
+
+int read_stream(spng_ctx*, void* user, void* to, size_t count) {
+  auto* stream = static_cast<Stream*>(user);
+  const size_t bytes = stream->encoded.read(stream->at, static_cast<uint8_t*>(to), count);
+  stream->at += bytes;
+  return bytes == count ? 0 : SPNG_IO_EOF;
+}
+
+Context open_png(Stream& stream) {
   Context context(spng_ctx_new(0));
   if (!context) return context;
   spng_set_crc_action(context.get(), SPNG_CRC_ERROR, SPNG_CRC_ERROR);
   spng_set_chunk_limits(context.get(), max_chunk_bytes, max_chunk_bytes);
-  spng_set_png_buffer(context.get(), encoded.data, encoded.size);
+  spng_set_png_stream(context.get(), read_stream, &stream);
   return context;
 }
 
@@ -48,11 +61,12 @@ uint32_t big_endian(const uint8_t* p) {
 
 /// The orientation is needed before the first row, and its chunk may come after the last.
 int orientation_of(const Encoded& encoded) {
+  uint8_t head[8];
   for (size_t at = 8; encoded.size - at >= 12;) {
-    const uint8_t* chunk = encoded.data + at;
-    const size_t length = big_endian(chunk);
+    if (encoded.read(at, head, sizeof head) < sizeof head) return 1;
+    const size_t length = big_endian(head);
     if (length > encoded.size - at - 12) return 1;
-    if (std::memcmp(chunk + 4, "eXIf", 4) == 0) return exif_orientation(chunk + 8, length);
+    if (std::memcmp(head + 4, "eXIf", 4) == 0) return exif_orientation(encoded, at + 8, length);
     at += length + 12;
   }
   return 1;
@@ -161,7 +175,8 @@ int read_rows(spng_ctx* context, const Layout& layout, const spng_ihdr& header, 
 }  // namespace
 
 std::optional<Error> decode_png(const Encoded& encoded, Rows& rows) {
-  const Context context = open_png(encoded);
+  Stream stream{encoded};
+  const Context context = open_png(stream);
   if (!context) return corrupt_image(encoded.name, "no memory for a PNG decoder");
   spng_ihdr header{};
   int status = spng_get_ihdr(context.get(), &header);

@@ -1,4 +1,5 @@
 #include <cctype>
+#include <vector>
 
 #include "common/text.hpp"
 #include "edge/image.hpp"
@@ -11,8 +12,18 @@ struct Header {
   const Encoded& encoded;
   size_t at = 2;   // bytes read so far, the magic included
   bool ok = true;  // false after a malformed or missing number
+  uint8_t block[256] = {};
+  size_t block_at = 0;
+  size_t block_size = 0;
 
-  int peek() const { return at < encoded.size ? encoded.data[at] : -1; }
+  /// The byte that comes next, -1 at the end.
+  int peek() {
+    if (at - block_at >= block_size) {
+      block_at = at;
+      block_size = encoded.read(at, block, sizeof block);
+    }
+    return block_size > 0 ? block[at - block_at] : -1;
+  }
 
   void skip_blanks_and_comments() {
     while (std::isspace(peek()) || peek() == '#') {
@@ -36,8 +47,9 @@ struct Header {
 
   /// One white-space character, or the two that end a line elsewhere.
   void skip_line_end() {
-    at += 1;
-    if (encoded.data[at - 1] == '\r' && peek() == '\n') ++at;
+    const int first = peek();
+    ++at;
+    if (first == '\r' && peek() == '\n') ++at;
   }
 };
 
@@ -55,7 +67,9 @@ std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows) {
     return foreign_image(encoded.name, format("has a maximum of %zu, only 255 is read", maximum));
   }
   if (auto error = check_size(encoded, width, height)) return error;
-  const int channels = encoded.data[1] == '5' ? 1 : 3;
+  uint8_t kind = 0;
+  encoded.read(1, &kind, 1);
+  const int channels = kind == '5' ? 1 : 3;
   const size_t stride = width * static_cast<size_t>(channels);
   const size_t wanted = height * stride;
   header.skip_line_end();
@@ -68,7 +82,13 @@ std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows) {
     return corrupt_image(encoded.name, format("%zu bytes after its pixels", found - wanted));
   }
   rows.begin({static_cast<int>(width), static_cast<int>(height), channels, 1});
-  for (size_t y = 0; y < height; ++y) rows.row(encoded.data + header.at + y * stride);
+  std::vector<uint8_t> row(stride);
+  for (size_t y = 0; y < height; ++y) {
+    if (encoded.read(header.at + y * stride, row.data(), stride) < stride) {
+      return truncated_image(encoded.name, "its file became shorter");
+    }
+    rows.row(row.data());
+  }
   return std::nullopt;
 }
 

@@ -10,11 +10,6 @@
 namespace edge {
 namespace {
 
-/// ITU-R 601 luma in 16-bit fixed point, rounded to 8 bits as Pillow does it.
-float luma_of(const uint8_t* rgb) {
-  return static_cast<float>((19595u * rgb[0] + 38470u * rgb[1] + 7471u * rgb[2] + 32768u) >> 16);
-}
-
 /// How a stored picture is turned upright: along its own axes first, then mirrored at the diagonal.
 struct Turn {
   bool flip_x;
@@ -35,12 +30,16 @@ Span flipped(Span span, size_t side) {
 }
 
 /// Writes what was kept of a plane, as it is stored, into the input's plane, turned upright.
-void paste(const std::vector<float>& kept, const Turn& turn, const Geometry& geometry, size_t width,
+void paste(const float* kept, const Turn& turn, const Geometry& geometry, size_t width,
            float* plane) {
   const size_t columns = turn.swap ? geometry.y.count : geometry.x.count;  // stored
   const size_t rows = turn.swap ? geometry.x.count : geometry.y.count;
   for (size_t y = 0; y < geometry.y.count; ++y) {
     float* out = plane + (geometry.y.before + y) * width + geometry.x.before;
+    if (!turn.swap && !turn.flip_x && !turn.flip_y) {
+      std::copy_n(kept + y * columns, columns, out);
+      continue;
+    }
     for (size_t x = 0; x < geometry.x.count; ++x) {
       const size_t stored_x = turn.swap ? y : x;
       const size_t stored_y = turn.swap ? x : y;
@@ -48,17 +47,6 @@ void paste(const std::vector<float>& kept, const Turn& turn, const Geometry& geo
                     (turn.flip_x ? columns - 1 - stored_x : stored_x)];
     }
   }
-}
-
-double triangle(double distance) {
-  return std::max(1 - distance, 0.0);
-}
-
-/// Keys' curve with a = -0.5.
-double bicubic(double distance) {
-  if (distance < 1) return (1.5 * distance - 2.5) * distance * distance + 1;
-  if (distance < 2) return ((-0.5 * distance + 2.5) * distance - 4) * distance + 2;
-  return 0;
 }
 
 void normalize_per_image(std::vector<float>& values, double epsilon) {
@@ -83,84 +71,6 @@ void normalize_mean_std(std::vector<float>& values, const Normalize& normalize) 
 
 }  // namespace
 
-/// As Pillow's `Image.resize` has it; `curve` ends at `reach`.
-Resizer::Taps Resizer::antialiased(const Span& span, size_t index, double reach,
-                                   double (*curve)(double)) {
-  const double ratio = static_cast<double>(span.length) / static_cast<double>(span.resized);
-  const double stretch = std::max(ratio, 1.0);
-  const double center = (static_cast<double>(index) + 0.5) * ratio;
-  Taps taps;
-  taps.first = static_cast<size_t>(std::max(center - reach * stretch + 0.5, 0.0));
-  const auto end = std::min(static_cast<size_t>(center + reach * stretch + 0.5), span.length);
-  double sum = 0;
-  for (size_t i = taps.first; i < end; ++i) {
-    taps.weights.push_back(curve(std::fabs((static_cast<double>(i) - center + 0.5) / stretch)));
-    sum += taps.weights.back();
-  }
-  for (double& weight : taps.weights) weight /= sum;
-  return taps;
-}
-
-/// As OpenCV's INTER_LINEAR: the two neighbours of the place, however far the next ones are.
-Resizer::Taps Resizer::bilinear(const Span& span, size_t index) {
-  const double ratio = static_cast<double>(span.length) / static_cast<double>(span.resized);
-  const double at = std::max((static_cast<double>(index) + 0.5) * ratio - 0.5, 0.0);
-  const auto first = static_cast<size_t>(at);
-  if (first + 1 >= span.length) return {span.length - 1, {1}};
-  const double share = at - static_cast<double>(first);
-  return {first, {1 - share, share}};
-}
-
-std::vector<Resizer::Taps> Resizer::taps(const Span& span, Filter filter) {
-  std::vector<Taps> all;
-  for (size_t index = span.first; index < span.first + span.count; ++index) {
-    if (filter == Filter::bilinear) {
-      all.push_back(bilinear(span, index));
-    } else {
-      const bool is_triangle = filter == Filter::triangle;
-      all.push_back(
-          antialiased(span, index, is_triangle ? 1 : 2, is_triangle ? triangle : bicubic));
-    }
-  }
-  return all;
-}
-
-Resizer::Resizer(const Span& across, const Span& down, Filter filter)
-    : filter_(filter),
-      across_(taps(across, filter)),
-      down_(taps(down, filter)),
-      sums_(down.count),
-      narrow_(across.count),
-      out_(across.count * down.count) {}
-
-float Resizer::pixel(double sum) const {
-  // The bicubic curve overshoots at edges. Cut last: the order of the passes, which is another for
-  // a turned picture, must not matter.
-  if (filter_ == Filter::bicubic) sum = std::min(std::max(sum, 0.0), 255.0);
-  return static_cast<float>(sum);
-}
-
-void Resizer::row(const float* values) {
-  const size_t width = narrow_.size();
-  for (size_t x = 0; x < width; ++x) {
-    double sum = 0;
-    const float* input = values + across_[x].first;
-    for (const double weight : across_[x].weights) sum += static_cast<double>(*input++) * weight;
-    narrow_[x] = static_cast<float>(sum);
-  }
-  for (size_t y = open_; y < down_.size() && down_[y].first <= row_; ++y) {
-    std::vector<double>& sums = sums_[y];
-    sums.resize(width);
-    const double weight = down_[y].weights[row_ - down_[y].first];
-    for (size_t x = 0; x < width; ++x) sums[x] += static_cast<double>(narrow_[x]) * weight;
-    if (row_ + 1 < down_[y].first + down_[y].weights.size()) continue;
-    for (size_t x = 0; x < width; ++x) out_[y * width + x] = pixel(sums[x]);
-    sums = {};
-    open_ = y + 1;  // outputs end in order
-  }
-  ++row_;
-}
-
 void InputRows::begin(const ImageShape& shape) {
   shape_ = shape;
   const Turn turn(shape.orientation);
@@ -175,28 +85,19 @@ void InputRows::begin(const ImageShape& shape) {
   down_ = turn.swap ? geometry_->x : geometry_->y;
   if (turn.flip_x) across_ = flipped(across_, width);
   if (turn.flip_y) down_ = flipped(down_, height);
-  for (int channel = 0; channel < card_.channels(); ++channel) {
-    resizers_.emplace_back(across_, down_, card_.preprocess.filter);
-  }
-  values_.resize(across_.length);
+  is_luma_ = shape.channels == 3 && card_.preprocess.color == Color::gray;
+  planes_ = is_luma_ ? 1 : static_cast<size_t>(shape.channels);
+  resizer_.emplace(across_, down_, card_.preprocess.filter, planes_);
+  if (is_luma_) luma_.resize(across_.length);
 }
 
 void InputRows::row(const uint8_t* pixels) {
   const size_t y = row_++;
   if (!geometry_ || y < down_.start || y >= down_.start + down_.length) return;
   const double start = now_ms();
-  const auto step = static_cast<size_t>(shape_.channels);
-  const bool is_luma = step == 3 && card_.preprocess.color == Color::gray;
-  for (size_t channel = 0; channel < resizers_.size(); ++channel) {
-    const size_t stored = card_.preprocess.color == Color::bgr ? 2 - channel : channel;
-    const uint8_t* pixel = pixels + across_.start * step;
-    for (float& value : values_) {
-      // Grey is left as it is, and stands for each of red, green and blue.
-      value = is_luma ? luma_of(pixel) : static_cast<float>(pixel[step == 1 ? 0 : stored]);
-      pixel += step;
-    }
-    resizers_[channel].row(values_.data());
-  }
+  pixels += across_.start * static_cast<size_t>(shape_.channels);
+  if (is_luma_) luma_row(pixels, luma_.size(), luma_.data());
+  resizer_->row(is_luma_ ? luma_.data() : pixels);
   ms_ += now_ms() - start;
 }
 
@@ -217,14 +118,17 @@ Error beyond_image(const std::string& path, size_t width, size_t height, const C
 std::vector<float> InputRows::input() {
   std::vector<float> input(card_.values(), card_.preprocess.fit.pad_value);
   const auto width = static_cast<size_t>(card_.width());
-  const size_t plane = input.size() / resizers_.size();
-  for (size_t channel = 0; channel < resizers_.size(); ++channel) {
-    paste(resizers_[channel].values(), Turn(shape_.orientation), *geometry_, width,
-          input.data() + channel * plane);
-  }
+  const auto channels = static_cast<size_t>(card_.channels());
+  const size_t plane = input.size() / channels;
   const Span &x = geometry_->x, &y = geometry_->y;
-  statistics_ = measure({input.data() + y.before * width + x.before, resizers_.size(), plane, width,
-                         y.count, x.count});
+  for (size_t channel = 0; channel < channels; ++channel) {
+    // Grey stands for each of red, green and blue.
+    const size_t stored = card_.preprocess.color == Color::bgr ? 2 - channel : channel;
+    const float* kept = resizer_->values().data() + (planes_ == 1 ? 0 : stored) * x.count * y.count;
+    paste(kept, Turn(shape_.orientation), *geometry_, width, input.data() + channel * plane);
+  }
+  statistics_ = measure(
+      {input.data() + y.before * width + x.before, channels, plane, width, y.count, x.count});
   const Normalize& normalize = card_.preprocess.normalize;
   if (normalize.per_image) {
     normalize_per_image(input, normalize.epsilon);
@@ -261,14 +165,15 @@ void FrameRows::row(const uint8_t* pixels) {
     next_ = std::copy_n(pixels, width * static_cast<size_t>(stored_channels_), next_);
     return;
   }
-  for (size_t x = 0; x < width; ++x) *next_++ = static_cast<uint8_t>(luma_of(pixels + 3 * x));
+  luma_row(pixels, width, next_);
+  next_ += width;
 }
 
 Result<Input> make_input(const Encoded& picture, const RowSource& source, const Card& card,
                          std::shared_ptr<uint8_t> memory) {
   const double start = now_ms();
   if (card.tiling) {
-    FrameRows rows(card, picture.limits.memory - picture.size, std::move(memory));
+    FrameRows rows(card, picture.limits.memory - picture.held(), std::move(memory));
     if (auto error = source(rows)) return *error;
     if (rows.is_too_large()) return frame_too_large(picture);
     Input input{};
@@ -287,8 +192,9 @@ Result<Input> make_input(const Encoded& picture, const RowSource& source, const 
   return input;
 }
 
-Result<Input> decode_input(const Encoded& picture, const Card& card,
-                           std::shared_ptr<uint8_t> memory) {
+Result<Input> decode_input(Encoded picture, const Card& card, std::shared_ptr<uint8_t> memory) {
+  picture.significant_bits = card.preprocess.significant_bits;
+  picture.is_for_gray = card.preprocess.color == Color::gray;
   const auto decoder = [&](Rows& rows) { return decode(picture, rows); };
   return make_input(picture, decoder, card, std::move(memory));
 }
@@ -300,15 +206,11 @@ FileFaults image_faults(const ImageLimits& limits) {
 Result<Input> load_input(const std::string& path, const Card& card, const ImageLimits& limits,
                          Links links, std::shared_ptr<uint8_t> memory) {
   if (card.task == TaskKind::tensor) return load_tensors(path, card, links);
-  const double start = now_ms();
-  const auto file = read_file(path, image_faults(limits), links);
+  const auto file = open_file(path, image_faults(limits), links);
   if (!file) return file.error();
-  const double read = now_ms() - start;
-  auto input =
-      decode_input({path, file->data.get(), file->size, limits, card.preprocess.significant_bits},
-                   card, std::move(memory));
-  if (input) input->decode_ms += read;
-  return input;
+  Encoded picture{path, nullptr, file->size, limits};
+  picture.file = file->descriptor.get();
+  return decode_input(picture, card, std::move(memory));
 }
 
 }  // namespace edge

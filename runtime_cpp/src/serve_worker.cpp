@@ -62,15 +62,14 @@ Result<Input> Worker::load(const Job& job, const std::string& name) {
   if (job.request.kind == EDGE_FRAME) {
     return load_frame(job.request, job.file.get(), name, card, limits);
   }
-  const int bits = card.preprocess.significant_bits;
   const auto decoder = [&](std::shared_ptr<uint8_t> memory) -> Result<Input> {
-    if (job.request.kind == EDGE_IMAGE) {
-      const Encoded picture{name, job.image.data.get(), job.image.size, limits, bits};
-      return decode_input(picture, card, std::move(memory));
+    Encoded picture{name, job.image.data.get(), job.image.size, limits};
+    if (job.request.kind == EDGE_FILE) {
+      picture.file = job.file.get();
+      const auto size = checked_size(picture.file, name, image_faults(limits));
+      if (!size) return size.error();
+      picture.size = *size;
     }
-    const auto file = read_open_file(job.file.get(), name, image_faults(limits));
-    if (!file) return file.error();
-    const Encoded picture{name, file->data.get(), file->size, limits, bits};
     return decode_input(picture, card, std::move(memory));
   };
   return decode_apart(name, decoder, card, limits, [&] { exchange_.moved(); });

@@ -22,10 +22,12 @@ edge::Result<Image> decode_image(const edge::Encoded& encoded) {
 
 edge::Result<Image> load_image(const std::string& path, const edge::ImageLimits& limits,
                                int significant_bits) {
-  const auto bytes =
-      edge::read_file(path, {edge::Exit::image, "image_missing", "image_too_large", limits.bytes});
-  if (!bytes) return bytes.error();
-  return decode_image({path, bytes->data.get(), bytes->size, limits, significant_bits});
+  const edge::FileFaults faults{edge::Exit::image, "image_missing", "image_too_large",
+                                limits.bytes};
+  const auto file = edge::open_file(path, faults, edge::Links::follow);
+  if (!file) return file.error();
+  return decode_image(
+      {path, nullptr, file->size, limits, significant_bits, file->descriptor.get()});
 }
 
 std::string good_card(const std::string& sha256) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "edge/preprocess.hpp"
 #include "support.hpp"
@@ -12,9 +13,9 @@ Span whole(size_t length, size_t resized) {
   return {0, length, resized, 0, resized, 0};
 }
 
-std::vector<float> resize(size_t in_width, const std::vector<float>& values, size_t width,
+std::vector<float> resize(size_t in_width, const std::vector<uint8_t>& values, size_t width,
                           size_t height, Filter filter = Filter::triangle) {
-  Resizer resizer(whole(in_width, width), whole(values.size() / in_width, height), filter);
+  Resizer resizer(whole(in_width, width), whole(values.size() / in_width, height), filter, 1);
   for (size_t at = 0; at < values.size(); at += in_width) resizer.row(values.data() + at);
   return resizer.values();
 }
@@ -74,16 +75,63 @@ TEST_CASE("doubling interpolates at pixel centres and repeats the border") {
 }
 
 TEST_CASE("columns are filtered as rows are") {
-  const std::vector<float> values{3, 1, 4, 1, 5, 9, 2, 6, 5};
+  const std::vector<uint8_t> values{3, 1, 4, 1, 5, 9, 2, 6, 5};
   check_close(resize(1, values, 1, 5), resize(9, values, 5, 1));
+}
+
+TEST_CASE("a turned picture has the same bits, in sizes that fill no vector too") {
+  uint32_t random = 1;
+  for (const Filter filter : {Filter::triangle, Filter::bicubic, Filter::bilinear}) {
+    for (const auto& [width, height] : {std::pair{1, 9}, {7, 5}, {8, 3}, {23, 40}, {131, 17}}) {
+      const auto columns = static_cast<size_t>(width), rows = static_cast<size_t>(height);
+      std::vector<uint8_t> values(columns * rows), turned(columns * rows);
+      for (size_t i = 0; i < values.size(); ++i) {
+        random = random * 1664525 + 1013904223;
+        values[i] = static_cast<uint8_t>(random >> 24);
+        turned[i % columns * rows + i / columns] = values[i];
+      }
+      const auto upright = resize(columns, values, 11, 6, filter);
+      const auto across = resize(rows, turned, 6, 11, filter);
+      for (size_t i = 0; i < upright.size(); ++i) CHECK(upright[i] == across[i % 11 * 6 + i / 11]);
+    }
+  }
+}
+
+TEST_CASE("each of three channels is resized as if it were alone") {
+  for (const size_t width : {1, 5, 8, 30, 77}) {
+    constexpr size_t height = 5;
+    std::vector<uint8_t> planes[3], pixels;
+    for (size_t i = 0; i < width * height; ++i) {
+      for (size_t channel = 0; channel < 3; ++channel) {
+        planes[channel].push_back(static_cast<uint8_t>(i * (37 + channel)));
+        pixels.push_back(planes[channel].back());
+      }
+    }
+    Resizer resizer(whole(width, 9), whole(height, 4), Filter::triangle, 3);
+    for (size_t y = 0; y < height; ++y) resizer.row(pixels.data() + 3 * width * y);
+    std::vector<float> expected;
+    for (const auto& plane : planes) {
+      for (const float value : resize(width, plane, 9, 4)) expected.push_back(value);
+    }
+    CHECK(resizer.values() == expected);
+  }
+}
+
+TEST_CASE("luma is the same in vectors and one by one") {
+  std::vector<uint8_t> rgb;
+  for (size_t i = 0; i < 3 * 61; ++i) rgb.push_back(static_cast<uint8_t>(i * i * 89));
+  std::vector<uint8_t> all(61), each(61);
+  luma_row(rgb.data(), 61, all.data());
+  for (size_t i = 0; i < 61; ++i) luma_row(rgb.data() + 3 * i, 1, each.data() + i);
+  CHECK(all == each);
 }
 
 TEST_CASE("a flat image stays flat, whatever the sizes") {
   for (const size_t size : {1, 3, 7, 300, 1000}) {
-    for (const float value : resize(size, std::vector<float>(2 * size, 128), 64, 48)) {
+    for (const float value : resize(size, std::vector<uint8_t>(2 * size, 128), 64, 48)) {
       CHECK(value == 128);
     }
-    for (const float value : resize(2, std::vector<float>(2 * size, 128), 64, 48)) {
+    for (const float value : resize(2, std::vector<uint8_t>(2 * size, 128), 64, 48)) {
       CHECK(value == 128);
     }
   }
@@ -198,7 +246,7 @@ TEST_CASE("blue comes first where the card says so") {
 }
 
 TEST_CASE("bilinear looks at two neighbours, however much it shrinks") {
-  const std::vector<float> values{0, 10, 20, 30, 40, 50, 60, 90};
+  const std::vector<uint8_t> values{0, 10, 20, 30, 40, 50, 60, 90};
   check_close(resize(8, values, 2, 1, Filter::bilinear), {15, 55});
   check_close(resize(2, {0, 100}, 4, 1, Filter::bilinear), {0, 25, 75, 100});
 }

@@ -40,6 +40,7 @@ from edgewright.model.contract.task_base import TaskOutput
 from edgewright.model.contract.task_cards import TaskCard
 from edgewright.model.pack.task_golden import write_task_golden
 from edgewright.model.tasks.inference import Engine
+from edgewright.release.run_file import ImageLimits, RunFile
 from tests.integration.test_image_tasks_host import assert_alike
 from tests.schemas import require_valid
 
@@ -327,11 +328,19 @@ def test_a_frame_that_memory_has_no_room_for_is_refused(
     host_edge_infer: EdgeInfer, scratch: Path, detector: DetectCard
 ) -> None:
     folder = scratch / "detector"
-    card = detector.model_copy(update={"tiling": Tiling(size=(4096, 4096))})
+    card = detector.model_copy(update={"tiling": Tiling(size=(1024, 1024))})
     write_card(card, folder / "card.json")
-    Image.fromarray(np.zeros((8192, 8192), np.uint8)).save(folder / "large.png")
-    ended = host_edge_infer(
-        ["run", "--model", str(folder / "model.onnx"), str(folder / "large.png")]
+    run_file = RunFile(
+        model="model.onnx",
+        card="card.json",
+        threads=1,
+        execution_providers=("cpu",),
+        limits=ImageLimits(image_memory=4 << 20),
     )
-    assert ended.returncode == 3
-    assert "is cut into tiles, and needs more than the 64 MiB of memory" in ended.stderr.decode()
+    (folder / "run.json").write_bytes(run_file.content())
+    (folder / "manifest.json").write_text('{"files": []}')
+    for side, code in ((2048, 0), (2049, 3)):
+        Image.fromarray(np.zeros((side, side), np.uint8)).save(folder / "frame.png")
+        ended = host_edge_infer(["run", "--release", str(folder), str(folder / "frame.png")])
+        assert ended.returncode == code, ended.stderr
+    assert "is cut into tiles, and needs more than the 4 MiB of memory" in ended.stderr.decode()

@@ -30,11 +30,12 @@ _BLANK = rb"(?:[ \t\n\v\f\r]|#[^\n]*(?:\n|\Z))*"
 _PNM = re.compile(rb"P[56]" + (_BLANK + rb"(\d{1,7})(?!\d)") * 3 + rb"(?:\r\n|[ \t\n\v\f\r])")
 
 
-def decode(path: Path, significant_bits: int | None = None) -> Pixels:
+def decode(path: Path, significant_bits: int | None = None, *, for_gray: bool = False) -> Pixels:
     """Pixels of a PNG, JPEG, PGM (P5) or PPM (P6), turned as EXIF says, 8 bits a channel.
 
     The shape is (H, W) or (H, W, 3). `significant_bits` are those of samples with 16 bits, of which
-    the upper 8 are taken; without it the values must need 16 bits. Raises UserError.
+    the upper 8 are taken; without it the values must need 16 bits. Of a JPEG in colour the luma is
+    decoded alone, `for_gray`. Raises UserError.
     """
     content = read_file(path, limit=MAX_BYTES)  # a file of /dev has no size and no end
     if content[:2] in (b"P5", b"P6"):
@@ -44,6 +45,8 @@ def decode(path: Path, significant_bits: int | None = None) -> Pixels:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             _require_size(*image.size, path)
             _require_end(image, content, path)
+            if for_gray and image.format == "JPEG":
+                image.draft("L", None)
             image.load()  # a PNG may tell its orientation after its pixels
             pixels = _eight_bits(image, content, path, significant_bits)
             exif = image.info.get("exif", b"")

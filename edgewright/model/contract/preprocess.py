@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from edgewright.model.contract.tiles import TilePlan, plan_tiles
 Floats = NDArray[np.float32]
 Exact = NDArray[np.float64]
 
+# Weights are whole numbers: of so many bits that they fit into 16, and sums into a double's 53.
+LEAST_BITS, MOST_BITS = 14, 22
+LARGEST_WEIGHT = 16384  # of an axis whose weights have more than the least bits
+
 
 def load_input(path: Path, card: ImageCard) -> Floats:
     """The network's input for one image file: float32, shape (1, C, H, W).
@@ -50,7 +55,8 @@ def load_region(path: Path, card: ImageCard) -> tuple[Pixels, Region | None]:
 
 def load_frame(path: Path, card: ImageCard) -> tuple[Pixels, TilePlan | None]:
     """The pixels of one image file, and how they are cut into tiles, if the card does so."""
-    pixels = decode(path, card.preprocess.significant_bits)
+    rules = card.preprocess
+    pixels = decode(path, rules.significant_bits, for_gray=rules.color == "gray")
     if card.tiling is None:
         return pixels, None
     height, width = pixels.shape[:2]
@@ -118,7 +124,7 @@ def luma(rgb: Pixels) -> Pixels:
 
 
 def resize(plane: Floats, height: int, width: int) -> Floats:
-    """Separable triangle filter in float32; a plane that fits is returned as it is."""
+    """Separable triangle filter of whole numbers; a plane that fits is returned as it is."""
 
     def whole(length: int, resized: int) -> Span:
         return Span(start=0, length=length, resized=resized, first=0, count=resized, before=0)
@@ -127,46 +133,71 @@ def resize(plane: Floats, height: int, width: int) -> Floats:
 
 
 def resample(plane: Floats, y: Span, x: Span, kernel: Filter) -> Floats:
-    """The pixels that are kept of the resized plane: across first, in double, as Pillow does."""
+    """The pixels that are kept of the resized plane of whole numbers, each rounded once.
+
+    Sums are exact, so neither the order of the passes nor a processor makes a difference.
+    """
     if plane.shape == (y.resized, x.resized):
         return plane[y.first : y.first + y.count, x.first : x.first + x.count]
-    narrow = _along_rows(np.ascontiguousarray(plane.T), x, kernel).T
-    resized = _along_rows(np.ascontiguousarray(narrow), y, kernel)
-    # The bicubic curve overshoots at edges. Cut last: for a turned image C++ goes down first.
-    return np.clip(resized, 0, 255) if kernel == "bicubic" else resized
+    across, down = _weights(x, kernel), _weights(y, kernel)
+    narrow = _along_rows(np.ascontiguousarray(plane.T, np.float64), across).T
+    sums = _along_rows(np.ascontiguousarray(narrow), down)
+    resized = sums * 2.0 ** -(across.bits + down.bits)
+    # The bicubic curve overshoots at edges.
+    exact = np.clip(resized, 0, 255) if kernel == "bicubic" else resized
+    return exact.astype(np.float32)
 
 
-def _along_rows(rows: Floats, span: Span, kernel: Filter) -> Floats:
+@dataclass(frozen=True, kw_only=True)
+class _Weights:
+    """Those of one axis; the weights of each pixel add up to 2^bits."""
+
+    bits: int
+    taps: tuple[tuple[int, Exact], ...]  # of each pixel that is kept the first one, and the weights
+
+
+def _along_rows(rows: Exact, weights: _Weights) -> Exact:
     """Rows (length, N) -> (count, N)."""
-    out = np.empty((span.count, rows.shape[1]), np.float32)
-    for index, (first, weights) in enumerate(_taps(span, kernel)):
-        out[index] = weights @ rows[first : first + len(weights)]
+    out = np.empty((len(weights.taps), rows.shape[1]), np.float64)
+    for index, (first, values) in enumerate(weights.taps):
+        out[index] = values @ rows[first : first + len(values)]
     return out
 
 
-@lru_cache(maxsize=32)  # images of a set are of few sizes, and taps cost more than a small image
-def _taps(span: Span, kernel: Filter) -> list[tuple[int, Exact]]:
-    """For each pixel that is kept the first one it is made of, and the weights of all."""
+@lru_cache(maxsize=32)  # images of a set are of few sizes, and weights cost more than a small one
+def _weights(span: Span, kernel: Filter) -> _Weights:
     kernels: dict[Filter, Callable[[Span, int], tuple[int, Exact]]] = {
         "triangle": partial(_antialiased, reach=1, curve=_triangle),
         "bicubic": partial(_antialiased, reach=2, curve=_bicubic),
         "bilinear": _bilinear,
     }
     weigh = kernels[kernel]
-    return [weigh(span, span.first + index) for index in range(span.count)]
+    curves = [weigh(span, span.first + index) for index in range(span.count)]
+    sums = [np.cumsum(curve) for _, curve in curves]
+    most = max(
+        float(np.abs(curve).max() / each[-1]) for (_, curve), each in zip(curves, sums, strict=True)
+    )
+    bits = LEAST_BITS
+    while bits < MOST_BITS and most * (2 << bits) <= LARGEST_WEIGHT:
+        bits += 1
+    taps = tuple(
+        # The sums are rounded, not the weights: so the rounded ones add up to 2^bits.
+        (first, np.diff(np.floor(each / each[-1] * (1 << bits) + 0.5), prepend=0))
+        for (first, _), each in zip(curves, sums, strict=True)
+    )
+    return _Weights(bits=bits, taps=taps)
 
 
 def _antialiased(
     span: Span, index: int, *, reach: float, curve: Callable[[Exact], Exact]
 ) -> tuple[int, Exact]:
-    """A filter of Pillow's `Image.resize`, whose curve ends at `reach`."""
+    """A filter of Pillow's `Image.resize`, whose curve ends at `reach`; the sum is any number."""
     ratio = span.length / span.resized
     stretch = max(ratio, 1.0)
     center = (index + 0.5) * ratio
     first = int(max(center - reach * stretch + 0.5, 0))
     end = min(int(center + reach * stretch + 0.5), span.length)
-    weights = curve(np.abs((np.arange(first, end) - center + 0.5) / stretch))
-    return first, weights / weights.sum()
+    return first, curve(np.abs((np.arange(first, end) - center + 0.5) / stretch))
 
 
 def _triangle(distance: Exact) -> Exact:

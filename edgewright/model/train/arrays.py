@@ -74,7 +74,8 @@ def load(
     teacher: Network | None = None,
 ) -> Arrays:
     """Decode and resize as the board does; standardisation comes after augmentation."""
-    images = np.stack([resize(to_planes(decode(s.path), "gray")[0], size, size) for s in samples])
+    gray = (to_planes(decode(s.path, for_gray=True), "gray")[0] for s in samples)
+    images = np.stack([resize(plane, size, size) for plane in gray])
     values = torch.from_numpy(images)[:, None] / 255
     soft = torch.stack([_target(sample, labels, config.smoothing) for sample in samples])
     sure = torch.tensor([s.is_sure for s in samples])

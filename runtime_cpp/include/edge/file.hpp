@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/result.hpp"
+#include "edge/descriptor.hpp"
 
 namespace edge {
 
@@ -32,6 +33,16 @@ enum class Links { follow, refuse };
 
 Result<FileBytes> read_file(const std::string& path, const FileFaults& faults,
                             Links links = Links::follow);
+
+/// A regular file within its limit that is open to be read.
+struct OpenFile {
+  Descriptor descriptor;
+  size_t size;  // bytes
+};
+Result<OpenFile> open_file(const std::string& path, const FileFaults& faults, Links links);
+
+/// Size in bytes of an open regular file within the limit; `name` is for messages.
+Result<size_t> checked_size(int fd, const std::string& name, const FileFaults& faults);
 
 /// Of a file that is open as `fd`, from its start; `name` is for messages.
 Result<FileBytes> read_open_file(int fd, const std::string& name, const FileFaults& faults);

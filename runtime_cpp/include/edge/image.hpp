@@ -14,7 +14,7 @@ struct ImageLimits {
   size_t bytes = 64u << 20;   // of the file
   size_t pixels = 64u << 20;  // width × height: time, as rows cost no memory
   size_t side = 16384;        // pixels
-  size_t memory = 64u << 20;  // bytes that file and decoder may hold at once
+  size_t memory = 64u << 20;  // bytes that decoder, frame and an image in memory may hold at once
 };
 
 /// What a decoder tells before the first row.
@@ -33,13 +33,20 @@ class Rows {
   virtual void row(const uint8_t* pixels) = 0;  // width × channels, the top row first
 };
 
-/// An undecoded picture.
+/// An undecoded picture, in memory or in a file that is read piece by piece.
 struct Encoded {
   std::string name;     // for messages
-  const uint8_t* data;  // size bytes
+  const uint8_t* data;  // size bytes; null: they are in `file`
   size_t size;
   ImageLimits limits = {};
   int significant_bits = 0;  // of samples with 16 bits; 0: the card does not say
+  int file = -1;             // descriptor
+  bool is_for_gray = false;  // of a JPEG in colour its luma is decoded alone
+  mutable int fault = 0;     // errno of a piece that could not be read
+
+  /// Copies bytes from the place `at` on; how many there were.
+  size_t read(size_t at, uint8_t* to, size_t count) const;
+  size_t held() const { return data != nullptr ? size : 0; }  // bytes of memory
 };
 
 /// Decodes a PNG, JPEG, PGM (P5) or PPM (P6), told apart by the first bytes, to 8 bits a channel.
@@ -51,7 +58,7 @@ std::optional<Error> decode_png(const Encoded& encoded, Rows& rows);
 std::optional<Error> decode_jpeg(const Encoded& encoded, Rows& rows);
 std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows);
 std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t height);
-/// Nothing if a decoder may hold `bytes` beside the file.
+/// Nothing if a decoder may hold `bytes`.
 std::optional<Error> check_memory(const Encoded& encoded, size_t bytes);
 Error too_much_memory(const Encoded& encoded);
 /// Of a picture that is held whole, because it is cut into tiles.
@@ -60,7 +67,8 @@ Error truncated_image(const std::string& name, const std::string& detail);
 Error corrupt_image(const std::string& name, const std::string& detail);
 Error foreign_image(const std::string& name, const std::string& detail);
 
-/// Orientation in an EXIF block, which is a TIFF file: 1 where it says none, or is malformed.
-int exif_orientation(const uint8_t* tiff, size_t size);
+/// Orientation in an EXIF block of `size` bytes, which is a TIFF file: 1 where it says none, or is
+/// malformed.
+int exif_orientation(const Encoded& encoded, size_t at, size_t size);
 
 }  // namespace edge

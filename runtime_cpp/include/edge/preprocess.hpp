@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,39 +12,9 @@
 #include "edge/geometry.hpp"
 #include "edge/image.hpp"
 #include "edge/image_statistics.hpp"
+#include "edge/resize.hpp"
 
 namespace edge {
-
-/// Separable filter. It is fed row by row, and holds no more rows than one of its outputs needs,
-/// and of the resized picture the part that is kept alone.
-class Resizer {
- public:
-  Resizer(const Span& across, const Span& down, Filter filter);
-
-  void row(const float* values);  // across.length, the top row first
-  /// down.count × across.count, once all rows have come.
-  const std::vector<float>& values() const { return out_; }
-
- private:
-  /// The inputs that make up one output of the filter.
-  struct Taps {
-    size_t first = 0;             // index of the first input
-    std::vector<double> weights;  // one for each input, sum 1
-  };
-  static std::vector<Taps> taps(const Span& span, Filter filter);
-  static Taps antialiased(const Span& span, size_t index, double reach, double (*curve)(double));
-  static Taps bilinear(const Span& span, size_t index);
-  float pixel(double sum) const;
-
-  Filter filter_;
-  std::vector<Taps> across_;               // one for each column of the output
-  std::vector<Taps> down_;                 // one for each row of the output
-  std::vector<std::vector<double>> sums_;  // of each row of the output that is under way
-  std::vector<float> narrow_;              // the row at hand, filtered across
-  std::vector<float> out_;
-  size_t row_ = 0;   // of the input, that comes next
-  size_t open_ = 0;  // row of the output, the first that lacks some of its inputs
-};
 
 /// From the rows of a picture of any size to the network's input.
 class InputRows : public Rows {
@@ -69,10 +40,12 @@ class InputRows : public Rows {
   std::optional<Region> tile_;
   ImageShape shape_{};
   std::optional<Geometry> geometry_;
-  Span across_{};                  // of the picture as it is stored
-  Span down_{};                    // of the picture as it is stored
-  std::vector<Resizer> resizers_;  // one for each channel of the card
-  std::vector<float> values_;      // the row at hand, one channel of it
+  Span across_{};  // of the picture as it is stored
+  Span down_{};    // of the picture as it is stored
+  std::optional<Resizer> resizer_;
+  size_t planes_ = 0;  // that are resized
+  bool is_luma_ = false;
+  std::vector<uint8_t> luma_;  // of the row at hand
   ImageStatistics statistics_ = not_measured();
   size_t row_ = 0;  // of the picture, that comes next
   double ms_ = 0;
@@ -130,8 +103,8 @@ using RowSource = std::function<std::optional<Error>(Rows&)>;
 Result<Input> make_input(const Encoded& picture, const RowSource& source, const Card& card,
                          std::shared_ptr<uint8_t> memory = nullptr);
 
-/// Decodes and preprocesses an image.
-Result<Input> decode_input(const Encoded& picture, const Card& card,
+/// Decodes and preprocesses an image as the card says.
+Result<Input> decode_input(Encoded picture, const Card& card,
                            std::shared_ptr<uint8_t> memory = nullptr);
 
 /// Of a file with an image.

@@ -175,3 +175,20 @@ def test_a_picture_without_end_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "endless.png").symlink_to("/dev/zero")
     with pytest.raises(UserError, match="is no regular file"):
         decode(tmp_path / "endless.png")
+
+
+def test_for_a_gray_network_the_luma_of_a_jpeg_is_decoded_alone(tmp_path: Path) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    path = tmp_path / "colors.jpg"
+    Image.fromarray(colors).resize((112, 80)).save(path, quality=80)
+    with Image.open(path) as image:
+        image.draft("YCbCr", None)
+        luma = np.asarray(image)[..., 0]
+    np.testing.assert_array_equal(decode(path, for_gray=True), luma)
+    assert decode(path).shape == (80, 112, 3)
+
+
+def test_for_a_gray_network_other_files_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "colors.png"
+    draw_cell(0, cracked=True).convert("RGB").save(path)
+    np.testing.assert_array_equal(decode(path, for_gray=True), decode(path))

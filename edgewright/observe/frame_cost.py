@@ -1,0 +1,176 @@
+"""What a camera's frames cost before the network: instructions, and memory at its peak.
+
+The board's program reads pictures of cameras' sizes under QEMU's user-mode emulation.
+"""
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgewright.base.errors import CheckError, UserError
+from edgewright.base.layout import Resources
+from edgewright.base.process import quote
+from edgewright.base.schema import Document, Part
+from edgewright.board.profile import Arch
+from edgewright.board.symbols import read_symbols
+from edgewright.observe.count.counts import EMULATORS, Guest, count
+from edgewright.observe.count.instructions import INPUT, RUN, Program
+
+SAMPLE_SECONDS = 0.005
+GUEST_END = 1 << 32  # the emulator runs a 32-bit program at its own addresses, and is above them
+MAPPING = re.compile(r"([0-9a-f]+)-[0-9a-f]+ ")
+PEAK_GOAL_KB = 20 << 10
+OCTAVES = 8
+NOISE = 3.0  # standard deviation of a pixel: a JPEG of quality 90 has 1.1 bits a pixel then
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A picture as a camera gives it."""
+
+    name: str
+    width: int
+    height: int
+    write: Callable[[Image.Image, Path], None]
+    color: Literal["L", "RGB"] = "RGB"
+    goal: int | None = None  # instructions, on 32-bit boards
+
+
+class FrameCost(Part):
+    """Of one picture, from its file to the network's input."""
+
+    frame: str
+    file_bytes: int
+    instructions: int
+    goal: int | None  # null: there is none for this picture, or this board
+    peak_kb: int | None  # of the whole program, network and inference too; null on 64-bit boards
+    peak_goal_kb: int | None
+
+
+class FrameCosts(Document):
+    """`bench.frames`."""
+
+    version: Literal[1] = 1
+    board: str
+    cpu: str  # QEMU's model of it
+    frames: tuple[FrameCost, ...]
+
+
+def _jpeg(image: Image.Image, path: Path) -> None:
+    image.save(path, "JPEG", quality=90, subsampling="4:2:0")
+
+
+def _png(image: Image.Image, path: Path) -> None:
+    image.save(path, "PNG", compress_level=6)
+
+
+KINDS = (
+    Kind(name="JPEG 4:2:0 1080p", width=1920, height=1080, write=_jpeg, goal=75_000_000),
+    Kind(name="JPEG gray 1080p", width=1920, height=1080, write=_jpeg, color="L"),
+    Kind(name="PNG RGB 1080p", width=1920, height=1080, write=_png, goal=200_000_000),
+    Kind(name="JPEG 4:2:0 5 MP", width=2592, height=1944, write=_jpeg, goal=180_000_000),
+    Kind(name="PNG RGB 5 MP", width=2592, height=1944, write=_png),
+    Kind(name="JPEG 4:2:0 64 MP", width=8192, height=8192, write=_jpeg),
+)
+
+
+def measure(program: Program, board: str, resources: Resources) -> FrameCosts:
+    """Count and watch the program. Raises UserError and ChildFailed as `count` does."""
+    costs = tuple(_cost(program, kind, resources) for kind in KINDS)
+    return FrameCosts(board=board, cpu=program.cpu, frames=costs)
+
+
+def require_goals(costs: FrameCosts) -> None:
+    """Raises CheckError where a frame costs more than it may."""
+    dear = []
+    for cost in costs.frames:
+        if cost.goal is not None and cost.instructions > cost.goal:
+            dear.append(f"{cost.frame}: {cost.instructions:,} instructions, goal {cost.goal:,}")
+        if cost.peak_goal_kb is not None and (cost.peak_kb or 0) > cost.peak_goal_kb:
+            dear.append(
+                f"{cost.frame}: {cost.peak_kb:,} KiB at its peak, goal {cost.peak_goal_kb:,}"
+            )
+    if dear:
+        raise CheckError(f"{costs.board}: frames", "cost more than they may", facts=dear)
+
+
+def _cost(program: Program, kind: Kind, resources: Resources) -> FrameCost:
+    is_32_bit = program.arch is Arch.ARMHF
+    with tempfile.TemporaryDirectory(prefix="edgewright-frames-") as scratch:
+        path = Path(scratch) / "frame"
+        kind.write(Image.fromarray(picture(kind.width, kind.height, len(kind.color))), path)
+        argv = [str(program.binary), "run", *program.options, "--threads", "1", str(path)]
+        return FrameCost(
+            frame=kind.name,
+            file_bytes=path.stat().st_size,
+            instructions=_instructions(program, argv, resources),
+            goal=kind.goal if is_32_bit else None,
+            peak_kb=_peak_kb(program, argv) if is_32_bit else None,
+            peak_goal_kb=PEAK_GOAL_KB if is_32_bit else None,
+        )
+
+
+def picture(width: int, height: int, channels: int) -> NDArray[np.uint8]:
+    """Shades and edges of all scales, and a sensor's noise; the same each time."""
+    random = np.random.default_rng(1)
+    pixels = np.empty((height, width, channels), np.uint8)
+    for channel in range(channels):
+        plane = np.full((height, width), 128, np.float32)
+        for octave in range(1, OCTAVES):
+            side = 2 + (1 << octave)
+            coarse = Image.fromarray(random.normal(0, 36 / octave, (side, side)).astype(np.float32))
+            plane += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+        plane += random.normal(0, NOISE, plane.shape).astype(np.float32)
+        pixels[..., channel] = plane.clip(0, 255).astype(np.uint8)
+    return pixels if channels > 1 else pixels[..., 0]
+
+
+def _instructions(program: Program, argv: list[str], resources: Resources) -> int:
+    """From where the file is opened to where the network begins to run."""
+    symbols = read_symbols(program.symbols)
+    starts = {function.address for name in INPUT for function in symbols.named(name)}
+    guest = Guest(
+        arch=program.arch,
+        cpu=program.cpu,
+        argv=argv,
+        mark=symbols.named(RUN)[0].address,
+        marks=1,
+        spans=sorted(starts),
+    )
+    spans = count(guest, resources).spans
+    return sum(span.instructions for span in spans if span.address in starts and span.column == 0)
+
+
+def _peak_kb(program: Program, argv: list[str]) -> int:
+    """The most that a 32-bit program holds at once; looked at every few milliseconds."""
+    emulator = [EMULATORS[program.arch], "-cpu", program.cpu]
+    peak = 0
+    with subprocess.Popen(
+        [*emulator, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as guest:
+        while guest.poll() is None:
+            peak = max(peak, guest_kb(Path(f"/proc/{guest.pid}/smaps").read_text()))
+            time.sleep(SAMPLE_SECONDS)
+    if guest.returncode != 0:
+        raise UserError(quote(argv), f"exit code {guest.returncode} instead of 0")
+    return peak
+
+
+def guest_kb(smaps: str) -> int:
+    """What is resident of a 32-bit program, by the /proc/<pid>/smaps of its emulator."""
+    resident, is_guest = 0, False
+    for line in smaps.splitlines():
+        if mapping := MAPPING.match(line):
+            is_guest = int(mapping[1], 16) < GUEST_END
+        elif is_guest and line.startswith("Rss:"):
+            resident += int(line.split()[1])
+    return resident

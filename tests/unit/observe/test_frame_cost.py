@@ -1,0 +1,75 @@
+"""What the counts and the memory of frames are read from, and what they may be."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgewright.base.errors import CheckError
+from edgewright.observe.frame_cost import (
+    FrameCost,
+    FrameCosts,
+    guest_kb,
+    picture,
+    require_goals,
+)
+
+SMAPS = """\
+00010000-001b0000 r--p 00000000 fe:00 354 /release/bin/edge-infer
+Size:               1664 kB
+Rss:                1660 kB
+Pss:                1660 kB
+001ba000-0087e000 rw-p 00000000 00:00 0
+Rss:                6852 kB
+56260432b000-5626043a3000 r--p 00000000 fe:00 217 /usr/bin/qemu-arm
+Rss:                 480 kB
+"""
+
+Costs = Callable[..., FrameCosts]
+
+
+@pytest.fixture
+def costs() -> Costs:
+    def costs_with(**changes: Any) -> FrameCosts:
+        values = {
+            "frame": "JPEG",
+            "file_bytes": 1000,
+            "instructions": 70,
+            "goal": 75,
+            "peak_kb": 17_000,
+            "peak_goal_kb": 20_480,
+        }
+        cost = FrameCost.model_validate(values | changes)
+        return FrameCosts(board="a53-som", cpu="max", frames=(cost,))
+
+    return costs_with
+
+
+def test_the_memory_of_the_emulator_is_not_the_programs() -> None:
+    assert guest_kb(SMAPS) == 1660 + 6852
+
+
+def test_a_frame_within_its_goals_is_well(costs: Costs) -> None:
+    require_goals(costs())
+    require_goals(costs(goal=None, peak_kb=None, peak_goal_kb=None))
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        ({"instructions": 76}, "JPEG: 76 instructions, goal 75"),
+        ({"peak_kb": 20_481}, "JPEG: 20,481 KiB at its peak, goal 20,480"),
+    ],
+)
+def test_a_frame_that_costs_more_is_named(costs: Costs, change: dict[str, int], fact: str) -> None:
+    with pytest.raises(CheckError) as refused:
+        require_goals(costs(**change))
+    assert fact in str(refused.value)
+
+
+def test_the_picture_is_the_same_each_time() -> None:
+    first = picture(48, 32, 3)
+    assert first.shape == (32, 48, 3)
+    assert np.array_equal(first, picture(48, 32, 3))
+    assert picture(48, 32, 1).shape == (32, 48)
