@@ -45,7 +45,7 @@ SIDE = 8  # pixels of an image
 MARKS = 8
 INPUT = {  # kind of request → where its input begins to be made
     "frame": "_ZN4edge10make_input",
-    "image": "_ZN4edge12decode_apart",
+    "image": "_ZN4edge5ApartC",
 }
 LIMIT = 120_000  # instructions of our own
 WARM_UP = 10  # the first of so many parts of the requests

@@ -14,21 +14,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "common/text.hpp"
 #include "edge/crash_guard.hpp"
 #include "edge/statistics.hpp"
 
 namespace edge {
-namespace {
-
-constexpr int beat_ms = 5000;
-constexpr rlim_t cpu_s = 30;               // no image that is within the limits takes as long
-constexpr double deadline_ms = 120000;     // for storage that does not answer
-constexpr size_t spare_bytes = 32u << 20;  // beside image and input: stack, libraries, the filter
 
 /// What the child leaves behind, in memory that both have; the input's values follow it.
-struct Answer {
+struct ApartAnswer {
   bool is_input;
   bool is_error;
   Placement placement;
@@ -45,6 +40,13 @@ struct Answer {
   float* values() { return reinterpret_cast<float*>(this + 1); }
 };
 
+namespace {
+
+constexpr int beat_ms = 5000;
+constexpr rlim_t cpu_s = 30;               // no image that is within the limits takes as long
+constexpr double deadline_ms = 120000;     // for storage that does not answer
+constexpr size_t spare_bytes = 32u << 20;  // beside image and input: stack, libraries, the filter
+
 template <size_t room>
 void copy_text(char (&to)[room], const std::string& text) {
   const size_t length = std::min(text.size(), room - 1);
@@ -52,7 +54,7 @@ void copy_text(char (&to)[room], const std::string& text) {
   to[length] = '\0';
 }
 
-void leave(Answer& answer, const Result<Input>& input) {
+void leave(ApartAnswer& answer, const Result<Input>& input) {
   if (!input) {
     answer.code = input.error().code;
     answer.exit = input.error().exit;
@@ -119,14 +121,14 @@ Error crashed(const std::string& path, int status) {
   return {Exit::image, "image_crashed", path, how, "copy or capture it again, or scale it down"};
 }
 
-std::shared_ptr<uint8_t> pixels_of(const std::shared_ptr<Answer>& shared) {
+std::shared_ptr<uint8_t> pixels_of(const std::shared_ptr<ApartAnswer>& shared) {
   return {shared, reinterpret_cast<uint8_t*>(shared->values())};
 }
 
 /// What the child has left behind, or how it ended without; a frame's pixels stay where they are.
-Result<Input> collect(const std::shared_ptr<Answer>& shared, const Card& card,
+Result<Input> collect(const std::shared_ptr<ApartAnswer>& shared, const Card& card,
                       const std::string& path, int status) {
-  Answer& answer = *shared;
+  ApartAnswer& answer = *shared;
   if (answer.is_error) {
     return Error{answer.exit, answer.code, answer.subject, answer.problem, answer.next};
   }
@@ -143,44 +145,51 @@ Result<Input> collect(const std::shared_ptr<Answer>& shared, const Card& card,
 
 }  // namespace
 
-Result<Input> decode_apart(const std::string& name, const Decoder& decoder, const Card& card,
-                           const ImageLimits& limits, const std::function<void()>& beat) {
+Apart::Apart(std::string name, Decoder decoder, const Card& card, const ImageLimits& limits)
+    : name_(std::move(name)), decoder_(std::move(decoder)), card_(card) {
   // Of a frame no more pages are taken than it has.
   const size_t room = card.tiling ? limits.memory : card.values() * sizeof(float);
-  const size_t bytes = sizeof(Answer) + room;
+  const size_t bytes = sizeof(ApartAnswer) + room;
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  std::shared_ptr<Answer> shared;
   if (memory != MAP_FAILED) {
-    shared.reset(static_cast<Answer*>(memory), [bytes](Answer* mapped) { munmap(mapped, bytes); });
+    shared_.reset(static_cast<ApartAnswer*>(memory),
+                  [bytes](ApartAnswer* mapped) { munmap(mapped, bytes); });
   }
   int ends[2] = {-1, -1};
-  const bool has_parts = shared != nullptr && pipe2(ends, O_CLOEXEC) == 0;
-  const pid_t child = has_parts ? fork() : -1;
-  if (child == 0) {
+  const bool has_parts = shared_ != nullptr && pipe2(ends, O_CLOEXEC) == 0;
+  child_ = has_parts ? fork() : -1;
+  if (child_ == 0) {
     fence_off(limits, card);
-    leave(*shared, decoder(card.tiling ? pixels_of(shared) : nullptr));
+    leave(*shared_, decoder_(card.tiling ? pixels_of(shared_) : nullptr));
     _exit(0);
   }
-  close(ends[1]);
-  Result<Input> result = Error{};
-  if (child > 0) {
-    result = collect(shared, card, name, wait_for(child, ends[0], beat));
-  } else {
-    // No process is to be had: a good image is not lost by that.
-    const Blame blame(crashed(name, 0));
-    result = decoder(nullptr);
-  }
-  close(ends[0]);
-  return result;
+  end_ = Descriptor(ends[0]);
+  if (has_parts) close(ends[1]);
 }
 
-Result<Input> load_input_apart(const std::string& path, const Card& card, const ImageLimits& limits,
-                               const std::function<void()>& beat) {
-  const auto decoder = [&](std::shared_ptr<uint8_t> memory) {
+Apart::~Apart() {
+  if (child_ <= 0) return;
+  kill(child_, SIGKILL);
+  wait_for(child_, end_.get(), [] {});
+}
+
+Result<Input> Apart::finish(const std::function<void()>& beat) {
+  if (child_ > 0) {
+    const int status = wait_for(std::exchange(child_, -1), end_.get(), beat);
+    return collect(shared_, card_, name_, status);
+  }
+  // No process is to be had: a good image is not lost by that.
+  const Blame blame(crashed(name_, 0));
+  return decoder_(nullptr);
+}
+
+std::unique_ptr<Apart> load_apart(const std::string& path, const Card& card,
+                                  const ImageLimits& limits) {
+  const auto decoder = [path, &card, limits](std::shared_ptr<uint8_t> memory) {
     return load_input(path, card, limits, Links::refuse, std::move(memory));
   };
-  return decode_apart(path, decoder, card, limits, beat);
+  return std::make_unique<Apart>(path, decoder, card, limits);
 }
 
 }  // namespace edge

@@ -62,6 +62,11 @@ JobPtr Exchange::take() {
   return job;
 }
 
+const Job* Exchange::next() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return waiting_.empty() ? nullptr : waiting_.front().get();
+}
+
 void Exchange::answer(JobPtr job) {
   const std::lock_guard<std::mutex> lock(mutex_);
   answered_.push_back(std::move(job));

@@ -13,6 +13,10 @@
 namespace edge {
 namespace {
 
+std::string request_name(const Job& job) {
+  return format("request %u", job.request.id);
+}
+
 /// The image that a job brought, as an ImageReader has it.
 Result<FileBytes> image_of(const Job& job, size_t limit) {
   if (job.request.kind == EDGE_FRAME) return encode_frame(job.request, job.file.get(), limit);
@@ -49,20 +53,20 @@ void Worker::run() {
       job->outcome = reload(*job);
     } else if (job->connection != 0) {
       job->outcome = infer_job(*job);
+    } else {
+      ahead_ = nullptr;  // nobody waits for it any more
     }
     job->file = Descriptor();
     exchange_.answer(std::move(job));
   }
 }
 
-Result<Input> Worker::load(const Job& job, const std::string& name) {
-  const Engine& engine = **engine_;
-  const Card& card = engine.card;
-  const ImageLimits& limits = engine.settings.limits;
-  if (job.request.kind == EDGE_FRAME) {
-    return load_frame(job.request, job.file.get(), name, card, limits);
-  }
-  const auto decoder = [&](std::shared_ptr<uint8_t> memory) -> Result<Input> {
+std::unique_ptr<Apart> Worker::decode(const Job& job) const {
+  const Card& card = (*engine_)->card;
+  const ImageLimits& limits = (*engine_)->settings.limits;
+  const std::string name = request_name(job);
+  const auto decoder = [name, &job, &card,
+                        limits](std::shared_ptr<uint8_t> memory) -> Result<Input> {
     Encoded picture{name, job.image.data.get(), job.image.size, limits};
     if (job.request.kind == EDGE_FILE) {
       picture.file = job.file.get();
@@ -72,18 +76,38 @@ Result<Input> Worker::load(const Job& job, const std::string& name) {
     }
     return decode_input(picture, card, std::move(memory));
   };
-  return decode_apart(name, decoder, card, limits, [&] { exchange_.moved(); });
+  return std::make_unique<Apart>(name, decoder, card, limits);
+}
+
+/// The image behind the one that is at hand is decoded while the network runs for that.
+void Worker::decode_ahead() {
+  // A frame in tiles is held while its network runs: two of them are more than memory has.
+  if ((*engine_)->card.tiling) return;
+  const Job* next = exchange_.next();
+  const bool is_image =
+      next != nullptr && (next->request.kind == EDGE_IMAGE || next->request.kind == EDGE_FILE);
+  if (is_image) ahead_ = decode(*next);
+}
+
+Result<Input> Worker::load(const Job& job, const std::string& name) {
+  const Engine& engine = **engine_;
+  if (job.request.kind == EDGE_FRAME) {
+    return load_frame(job.request, job.file.get(), name, engine.card, engine.settings.limits);
+  }
+  const auto decoding = ahead_ ? std::move(ahead_) : decode(job);
+  return decoding->finish([&] { exchange_.moved(); });
 }
 
 Result<Inferred> Worker::infer_image(const Job& job, const std::string& name) {
   auto input = load(job, name);
   exchange_.moved();
   if (!input) return input.error();
+  decode_ahead();
   return infer(**engine_, name, std::move(*input), [&] { exchange_.moved(); });
 }
 
 Outcome Worker::infer_job(Job& job) {
-  const auto result = infer_image(job, format("request %u", job.request.id));
+  const auto result = infer_image(job, request_name(job));
   if (!result) return failed(options_.command, result.error());
   job.inference_ms = result->inference_ms;
   const Card& card = (*engine_)->card;

@@ -94,16 +94,25 @@ class Spool {
     }
   }
 
-  /// Takes every image that is complete and that there is room for.
+  /// Takes every image that is complete and that there is room for. The next one is decoded while
+  /// the network runs for the one before.
   void work() {
+    std::optional<Claimed> before;
     for (const std::string& name : files_in(options_.in, "")) {
-      if (is_end_asked_for() || !has_room()) return;
+      if (is_end_asked_for() || !has_room(before ? 1 : 0)) break;
       // Its former result first: nothing that was not fetched is replaced.
       if (is_there(options_.out + "/" + result_name(name)) || !arrivals_.is_complete(name))
         continue;
-      take(options_.in + "/" + name, name, working);
-      beat();
+      // A frame in tiles is held while its network runs: two of them are more than memory has.
+      if (engine_.card.tiling) {
+        take(options_.in + "/" + name, name, working);
+        continue;
+      }
+      auto image = begin(options_.in + "/" + name, name, working);
+      if (before) complete(*before);
+      before = std::move(image);
     }
+    if (before) complete(*before);
   }
 
   void ready() const {
@@ -123,29 +132,48 @@ class Spool {
   void wait() { arrivals_.wait(beat_ms); }
 
  private:
-  /// Infers a file under a name that tells, after a crash, that it was at hand.
-  void take(const std::string& path, const std::string& name, const char* prefix) {
+  /// An image that is being decoded, under a name that tells, after a crash, that it was at hand.
+  struct Claimed {
+    std::string name;
+    std::string at_hand;
+    std::unique_ptr<Apart> decoding;
+  };
+
+  std::optional<Claimed> begin(const std::string& path, const std::string& name,
+                               const char* prefix) {
     if (name.size() > max_name_bytes) {
       finish(name, path,
              Error{Exit::image, "image_name", name,
                    format("has a name of %zu bytes, the most are %zu", name.size(), max_name_bytes),
                    "give it a shorter name"});
-      return;
+      return std::nullopt;
     }
     const std::string at_hand = options_.in + "/" + prefix + name;
-    if (std::rename(path.c_str(), at_hand.c_str()) != 0) return;  // its owner took it away
-    auto input = load_input_apart(at_hand, engine_.card, engine_.settings.limits, [&] { beat(); });
-    if (!input) {
-      Error fault = input.error();
-      fault.subject = options_.in + "/" + name;  // by the name that its owner knows
-      finish(name, at_hand, fault);
-    } else {
-      finish(name, at_hand, infer(engine_, at_hand, std::move(*input), [&] { beat(); }));
-    }
+    if (std::rename(path.c_str(), at_hand.c_str()) != 0) return std::nullopt;  // its owner took it
+    return Claimed{name, at_hand, load_apart(at_hand, engine_.card, engine_.settings.limits)};
   }
 
-  bool has_room() const {
-    return files_in(options_.out, "").size() < static_cast<size_t>(options_.keep);
+  void complete(const Claimed& image) {
+    auto input = image.decoding->finish([&] { beat(); });
+    if (!input) {
+      Error fault = input.error();
+      fault.subject = options_.in + "/" + image.name;  // by the name that its owner knows
+      finish(image.name, image.at_hand, fault);
+    } else {
+      finish(image.name, image.at_hand,
+             infer(engine_, image.at_hand, std::move(*input), [&] { beat(); }));
+    }
+    beat();
+  }
+
+  void take(const std::string& path, const std::string& name, const char* prefix) {
+    const auto image = begin(path, name, prefix);
+    if (image) complete(*image);
+  }
+
+  /// Room for one more result, and those of the images that are at hand.
+  bool has_room(size_t at_hand) const {
+    return files_in(options_.out, "").size() + at_hand < static_cast<size_t>(options_.keep);
   }
 
   /// The result first, then the image goes: a crash in between gives the result again.

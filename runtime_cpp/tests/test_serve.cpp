@@ -165,6 +165,17 @@ TEST_CASE("jobs go out as they came in, and of a client that has gone nobody wai
   CHECK(exchange.take() == nullptr);
 }
 
+TEST_CASE("the job that is taken next is seen before, and waits all the same") {
+  Exchange exchange;
+  CHECK(exchange.next() == nullptr);
+  exchange.add(job_of(1, 10));
+  exchange.add(job_of(2, 20));
+  const Job* next = exchange.next();
+  CHECK(exchange.waiting() == 2);
+  CHECK(exchange.take().get() == next);
+  CHECK(exchange.next()->request.id == 20);
+}
+
 TEST_CASE("a job at hand that does not move on is told from one that does") {
   Exchange exchange;
   CHECK(exchange.is_moving());

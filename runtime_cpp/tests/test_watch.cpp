@@ -71,7 +71,7 @@ TEST_CASE("an image that ends its decoder ends nothing else") {
   card.preprocess.normalize.per_image = true;
   card.preprocess.normalize.epsilon = 1e-5;
   const auto apart = [&](const std::string& path) {
-    return load_input_apart(path, card, {}, [] {});
+    return load_apart(path, card, {})->finish([] {});
   };
   const auto good = apart(EDGE_CORPUS "/good-gray.png");
   REQUIRE(good);
@@ -87,6 +87,26 @@ TEST_CASE("an image that ends its decoder ends nothing else") {
   CHECK(std::string(crashed.error().code) == "image_crashed");
 }
 
+TEST_CASE("an image is decoded while its owner does something else, and ended with it") {
+  Card card;
+  card.inputs = {{"image", {1, 1, 1, 1}}};
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const auto decoder = [&](std::shared_ptr<uint8_t>) -> Result<Input> {
+    [[maybe_unused]] const ssize_t written = write(ends[1], "x", 1);
+    while (true) pause();
+  };
+  {
+    const Apart decoding("image", decoder, card, {});
+    char byte = 0;
+    CHECK(read(ends[0], &byte, 1) == 1);  // before anybody waits for it
+  }
+  close(ends[1]);
+  char byte = 0;
+  CHECK(read(ends[0], &byte, 1) == 0);  // the process had the other end
+  close(ends[0]);
+}
+
 TEST_CASE("a frame that is cut into tiles comes out of its decoder's process as it is") {
   Card card;
   card.inputs = {{"image", {1, 1, 4, 4}}};
@@ -94,7 +114,7 @@ TEST_CASE("a frame that is cut into tiles comes out of its decoder's process as 
   card.preprocess.normalize.epsilon = 1e-5;
   card.tiling = Tiling{16, 16};
   for (const char* path : {EDGE_CORPUS "/good-gray.png", EDGE_CORPUS "/good-rgb.png"}) {
-    const auto apart = load_input_apart(path, card, {}, [] {});
+    const auto apart = load_apart(path, card, {})->finish([] {});
     const auto here = load_input(path, card, {});
     REQUIRE(apart);
     const ImageShape& shape = apart->frame.shape;
@@ -105,7 +125,7 @@ TEST_CASE("a frame that is cut into tiles comes out of its decoder's process as 
   ImageLimits limits;
   limits.memory = 1;  // no file is as small
   CHECK(std::string(
-            load_input_apart(EDGE_CORPUS "/good-gray.png", card, limits, [] {}).error().code) ==
+            load_apart(EDGE_CORPUS "/good-gray.png", card, limits)->finish([] {}).error().code) ==
         "image_too_large");
 }
 

@@ -52,6 +52,8 @@ class Exchange {
 
   // Of the thread that infers.
   JobPtr take();  // waits; null: closed, and all is done
+  /// The job that is taken next, which stays where it is; null: none waits.
+  const Job* next() const;
   void answer(JobPtr job);
   void moved() { ++steps_; }
 

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "edge/apart.hpp"
 #include "edge/engine.hpp"
 #include "edge/options.hpp"
 #include "edge/recorder.hpp"
@@ -23,6 +24,8 @@ class Worker {
 
  private:
   Result<Input> load(const Job& job, const std::string& name);
+  std::unique_ptr<Apart> decode(const Job& job) const;
+  void decode_ahead();
   Result<Inferred> infer_image(const Job& job, const std::string& name);
   Outcome infer_job(Job& job);
   Outcome reload(Job& job);
@@ -31,6 +34,7 @@ class Worker {
   std::unique_ptr<Result<Engine>> engine_;
   Exchange& exchange_;
   Recorder& recorder_;
+  std::unique_ptr<Apart> ahead_;  // of the job that is taken next
 };
 
 }  // namespace edge
