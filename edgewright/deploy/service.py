@@ -21,7 +21,6 @@ from edgewright.release.run_file import launcher
 
 STATE = "/run/edgewright"
 SOCKETS = f"{STATE}/serve"
-HEARTBEAT = f"{STATE}/heartbeat"
 SCRIPT = "/etc/edgewright/service"
 PROGRAM = "/etc/edgewright/run"  # becomes the program of the release that is current
 RUNIT = "/etc/service/edgewright"
@@ -114,7 +113,11 @@ def command(profile: BoardProfile) -> tuple[str, ...]:
             argv += ["--in", service.input, "--out", service.output, "--keep", str(service.keep)]
         case ServiceCommand.SERVE:
             argv += ["--folder", SOCKETS]
-    return (*argv, "--heartbeat", HEARTBEAT)
+    return (*argv, "--heartbeat", _heartbeat())
+
+
+def _heartbeat() -> str:
+    return f"{STATE}/heartbeat"
 
 
 def _folders(profile: BoardProfile) -> tuple[str, ...]:
@@ -130,7 +133,9 @@ def render(profile: BoardProfile) -> tuple[ServiceFile, ...]:
 
     What is started comes before what starts it: runit looks for new services by itself.
     """
-    program = ServiceFile(path=PROGRAM, text=launcher(profile.service.user, HEARTBEAT), mode="0755")
+    program = ServiceFile(
+        path=PROGRAM, text=launcher(profile.service.user, _heartbeat()), mode="0755"
+    )
     match profile.service.manager:
         case Manager.NONE:
             return ()

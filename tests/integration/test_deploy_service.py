@@ -16,14 +16,14 @@ from edgewright.deploy import install as deploy
 from edgewright.deploy import service
 from edgewright.deploy.edgectl import Edgectl
 from edgewright.fleet.bench.stand_in import program
-from edgewright.release.manifest import Release
+from edgewright.release.manifest import Release, ReleaseInputs, build_release
 from tests.boards import LocalBoard, documents, make_release
 from tests.checkout import checkout
-from tests.signing import sign, trust
+from tests.signing import sign, sign_anew, trust
 
 pytestmark = pytest.mark.docker
 
-Deploy = Callable[[str, str], Release]
+Deploy = Callable[..., Release]
 SERVES = 'echo ready >&"$EDGECTL_READY_FD"; exec sleep 600'
 
 
@@ -31,6 +31,26 @@ def edge_infer(watch: str) -> bytes:
     """A program that passes its self-test, and does this as a service."""
     shell = program(documents()).decode()
     return shell.replace('case "$1" in', f'case "$1" in\nwatch) {watch} ;;').encode()
+
+
+def with_service(release: Release, folder: Path, text: str) -> Release:
+    """The same release with a program of the user's as its service."""
+    script = folder / "service"
+    script.write_text(text)
+    inputs = ReleaseInputs(
+        board=release.manifest.board,
+        compatible=release.manifest.compatible,
+        deploy_root=release.manifest.deploy_root,
+        binaries=(script, *sorted((release.folder / "bin").iterdir())),
+        ort_model=release.folder / "model" / "model.ort",
+        onnx_sha256=release.manifest.model.onnx_sha256,
+        card=release.folder / "model" / "card.json",
+        golden=release.folder / "model" / "golden",
+        runtime=release.manifest.runtime,
+        budgets=release.manifest.budgets,
+        source=release.manifest.source,
+    )
+    return build_release(inputs, folder / "with-service")
 
 
 @pytest.fixture
@@ -50,10 +70,12 @@ def install(
     for name in ("SCRIPT", "PROGRAM", "STATE"):
         monkeypatch.setattr(service, name, str(tmp_path / name.lower()))
 
-    def one(name: str, watch: str) -> Release:
+    def one(name: str, watch: str, service_file: str = "") -> Release:
         options: dict[str, Any] = {"model": name.encode(), "edgectl": host_edgectl}
         folder = tmp_path / "built" / name
         release = make_release(folder, root=str(root), edge_infer=edge_infer(watch), **options)
+        if service_file:
+            release = with_service(release, folder, f"#!/bin/sh\n{service_file}\n")
         trust(LocalBoard(), release)
         deploy.deploy(LocalBoard(), release, sign(release), reserve_bytes=0)
         return release
@@ -99,6 +121,28 @@ def test_a_release_is_committed_once_its_service_is_ready(
     assert (state.current, state.txn) == (release.id, None)
     assert state.service is not None
     assert (state.service.release, state.service.ready) == (release.id, True)
+
+
+def test_a_program_of_the_users_is_the_service_and_goes_back_with_its_release(
+    install: Deploy, supervisor: Callable[[], None], root: Path, tmp_path: Path
+) -> None:
+    former = install("one", SERVES)
+    supervisor()
+    environment = tmp_path / "environment"
+
+    says = f'echo "$EDGEWRIGHT_USER $EDGEWRIGHT_HEARTBEAT" > {environment}'
+    release = install("two", "exit 1", f"{says}; {SERVES}")
+
+    state = Edgectl(board=LocalBoard(), root=str(root)).status()
+    assert (state.current, state.txn) == (release.id, None)
+    assert state.service is not None
+    assert (state.service.release, state.service.ready) == (release.id, True)
+    assert environment.read_text() == f"edgewright {service.STATE}/heartbeat\n"
+
+    assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (release.id, former.id)
+    state = Edgectl(board=LocalBoard(), root=str(root)).status()
+    assert state.service is not None
+    assert (state.service.release, state.service.ready) == (former.id, True)
 
 
 def test_a_release_whose_service_ends_at_once_is_not_committed(
