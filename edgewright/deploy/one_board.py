@@ -165,7 +165,7 @@ def smoke_current(
     What the release does wrong is in the report. Raises TargetError for a board without a
     release, or where a deploy is at work.
     """
-    with current_release(board, root, deployer) as subject:
+    with installed_release(board, root, deployer) as subject:
         report = smoke.run(subject.release, subject.manifest, runs=runs, progress=progress)
     if smoke_file:
         write_file(smoke_file, report.to_json())
@@ -174,10 +174,19 @@ def smoke_current(
 
 @contextmanager
 def current_release(board: Board, root: str, deployer: Deployer) -> Iterator[smoke.Subject]:
-    """The release that is current below the deploy root `root`, to run its `edge-infer`.
+    """The release that is current below the deploy root `root`, to run its default program.
 
-    Raises TargetError for a board without a release, or where a deploy is at work.
+    Raises TargetError for a board without a release, or with one that lacks that program, or where
+    a deploy is at work.
     """
+    with installed_release(board, root, deployer) as subject:
+        subject.require_default_program()
+        yield subject
+
+
+@contextmanager
+def installed_release(board: Board, root: str, deployer: Deployer) -> Iterator[smoke.Subject]:
+    """The same, whatever programs it has."""
     state = install.status(board, root)
     if state.edgectl is None or state.manifest is None:
         raise TargetError(str(board.target), "no release is installed", next="invoke deploy")

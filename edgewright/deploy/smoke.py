@@ -88,18 +88,22 @@ class Subject:
         return f"{self.release.folder}/{GOLDEN}"
 
     def infer(self, command: str, *arguments: str) -> Result:
-        """Run the default program as the release says. Raises TargetError without one."""
-        if not self.manifest.has_default_program:
-            names = ", ".join(program.name for program in self.manifest.programs)
-            raise TargetError(
-                f"{self.release.edgectl.board.target}: release {self.manifest.id}",
-                f"has no {DEFAULT_PROGRAM.name}",
-                facts=[f"programs: {names}"],
-                next=f"set default_program = true in edgewright.toml, then invoke build "
-                f"--board={self.manifest.board} and invoke deploy",
-            )
+        """Run the default program as the release says."""
         run_options = self.manifest.run_options(self.release.folder)
         return self.release.infer([command, *run_options, *arguments])
+
+    def require_default_program(self) -> None:
+        """Raises TargetError for a release of other programs alone."""
+        if self.manifest.has_default_program:
+            return
+        names = ", ".join(program.name for program in self.manifest.programs)
+        raise TargetError(
+            f"{self.release.edgectl.board.target}: release {self.manifest.id}",
+            f"has no {DEFAULT_PROGRAM.name}",
+            facts=[f"programs: {names}"],
+            next=f"set default_program = true in edgewright.toml, then invoke build "
+            f"--board={self.manifest.board} and invoke deploy",
+        )
 
 
 def run(
@@ -312,9 +316,12 @@ def judge_images(result: Result, golden: Golden) -> tuple[tuple[ImageResult, ...
 def share_right(subject: Subject, other: str) -> float | None:
     """The share of another release's golden images that a release on its board answers alike.
 
-    `other` is that release's folder. None where the answers are no classes, or there is none.
+    `other` is that release's folder. None where the answers are no classes, or there is none, or
+    the release has other programs alone.
     Raises TargetError if the board goes away, or the other release has no golden set.
     """
+    if not subject.manifest.has_default_program:
+        return None
     golden = read_golden(subject.release.edgectl.board, other)
     if golden.schema_ != 1:
         return None

@@ -250,10 +250,10 @@ def test_a_program_is_deployed_smoked_updated_and_rolled_back_with_its_release(
     report = one_board.smoke_current(board, root, deploy.this_user())
     assert (report.passed, report.release) == (True, second.id)
     with (
-        one_board.current_release(board, root, deploy.this_user()) as subject,
         pytest.raises(TargetError, match="has no edge-infer\n  programs: probe\n"),
+        one_board.current_release(board, root, deploy.this_user()),
     ):
-        subject.infer("bench")
+        pass
 
     assert deploy.rollback(board, root, sign_anew) == (second.id, first.id)
     beats_as_a_service(emulated, f"{root}/current")

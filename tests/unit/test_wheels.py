@@ -72,6 +72,7 @@ def test_the_wheel_holds_every_file_that_the_tool_brings(tool: Mapping[str, byte
     for file in ("calibration", "baseline", "counts_plugin"):
         assert tool[str(getattr(packed, file))] == getattr(checkout, file).read_bytes()
     assert "edgewright/base/new_workspace/edgewright.toml" in tool
+    assert "edgewright/base/new_workspace/program/programs/inspect/inspect.cpp" in tool
     assert "edgewright/base/new_workspace/yocto/meta-edgewright/conf/layer.conf" in tool
     assert not [name for name in tool if name.endswith(".pyc") or "onnx" in Path(name).suffix]
 

@@ -205,7 +205,7 @@ class OnBoards:
     def _right(self, connected: Board, board: FleetBoard, former: str) -> float | None:
         """How many of the former release's golden images the current one answers as that did."""
         root = board.profile.deploy.root
-        with one_board.current_release(connected, root, self._login.deployer) as subject:
+        with one_board.installed_release(connected, root, self._login.deployer) as subject:
             return smoke.share_right(subject, f"{root}/releases/{former}")
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
