@@ -271,7 +271,7 @@ def write_wheel_provenance(wheel: Path, raw_sbom: bytes, sdk: Sdk, code: Path) -
     """
     of_sdk = sdk_evidence(sdk)
     source = read_inside(
-        of_sdk.folder, release_evidence.STATEMENT, limit=STATEMENT_BYTES, next=of_sdk.rebuild
+        of_sdk.folder, release_evidence.STATEMENT, limit=STATEMENT_BYTES, next=of_sdk.kind.rebuild
     )
     predicate = read_statement(source, str(of_sdk.statement)).predicate
     raw = statement(

@@ -77,7 +77,7 @@ def sign_build(board: str) -> None:
         return
     signer = _ready_signer("deploy and release.sign run it")
     if signer and is_signed:  # what was built before, from other inputs: the order stays
-        evidence.sign(behind, signer)
+        evidence.sign_release(release, signer)
         say("signed its provenance")
     elif signer:
         signed = order.sign_release(release, signer)
@@ -86,8 +86,14 @@ def sign_build(board: str) -> None:
 
 def sign_sdk(built: Sdk) -> None:
     """Sign an SDK, likewise."""
-    is_signed = built.signature.exists() and not evidence.is_unsigned(sdk.sdk_evidence(built))
-    if not is_signed and (signer := _ready_signer("sdk.sign runs it")):
+    is_signed = built.signature.exists()
+    if is_signed and not evidence.is_unsigned(sdk.sdk_evidence(built)):
+        return
+    signer = _ready_signer("sdk.sign runs it")
+    if signer and is_signed:  # perhaps by another key, whose signature stays
+        sdk.sign_provenance(built, signer)
+        say("signed its provenance")
+    elif signer:
         sdk.sign_sdk(built, signer)
         say(f"signed by key {signer.public.id}")
 

@@ -47,7 +47,7 @@ from edgewright.release.documents import (
     vulnerability_report,
 )
 from edgewright.release.evidence import Evidence
-from edgewright.release.sdk import load_sdk
+from edgewright.release.sdk import enclosed_evidence, load_sdk
 
 CYCLONEDX, SPDX = "cyclonedx", "spdx"
 
@@ -199,7 +199,8 @@ class OneRelease:
         """Its id, and what lies beside it, or in an SDK. Raises UserError."""
         path = Path(self.path)
         if self.path and not self.board and (path / evidence.SBOM).is_file():
-            return load_sdk(path).id, Evidence(folder=path)
+            sdk = load_sdk(path)
+            return sdk.id, enclosed_evidence(sdk)
         if path.is_file() and not self.board:
             archived = path.name.removesuffix(".tar.gz")
             return archived, evidence_beside(path, archived)
@@ -220,7 +221,7 @@ def sbom(
     release_id, behind = release.find()
     raw, bill = evidence.read_bill(behind)
     texts = evidence.read_texts(behind, bill)
-    evidence.require_licences(bill, str(behind.sbom))
+    evidence.require_licences(bill, str(behind.sbom), behind.kind)
     place = Path(out) if out else behind.sbom
     if format == SPDX:
         writer, now = f"edgewright-{__version__}", datetime.now(UTC).replace(microsecond=0)

@@ -138,7 +138,7 @@ def _verified(path: Path, trusted: Sequence[PublicKey], *, complete: bool = Fals
     if _is_wheel(path):
         wheel = verify_wheel(path, trusted)
         if complete:
-            evidence.require_licences(wheel.proof.sbom, str(path))
+            evidence.require_licences(wheel.proof.sbom, str(path), wheel_evidence(path).kind)
         return verified_wheel(path, wheel)
     sdk, key = verify_sdk(path, trusted)
     return verified_sdk(sdk, key, verify_evidence(sdk, trusted, complete=complete))

@@ -9,7 +9,7 @@ their provenance alone beside them.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from edgewright.base import digest
@@ -21,6 +21,7 @@ from edgewright.release.keys import Signer
 from edgewright.release.manifest import MANIFEST, Manifest, Release
 from edgewright.release.minisign import PublicKey
 from edgewright.release.provenance import (
+    BUILD_TYPE,
     PAYLOAD_TYPE,
     STATEMENT_BYTES,
     Statement,
@@ -34,7 +35,27 @@ STATEMENT = "provenance.json"
 ENVELOPE = "provenance.dsse.json"
 TEXT_BYTES = 4 << 20  # of one licence text
 TEXTS_BYTES = 64 << 20  # of all
-REBUILD = "invoke build"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What evidence is about, as its provenance and its messages have it."""
+
+    noun: str
+    build_type: str  # in its provenance
+    rebuild: str  # the command that makes it anew
+    without_bill: tuple[str, ...] = ()  # facts: which of this kind have none
+    state_licence: str = ""  # what to do before that, where a part has no licence
+
+
+RELEASE = Kind(
+    noun="release",
+    build_type=BUILD_TYPE,
+    rebuild="invoke build",
+    without_bill=("releases of edgewright 0.1.0 have none",),
+    state_licence="for a model, write LICENSE with a line SPDX-License-Identifier: beside its "
+    "network; then ",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +63,12 @@ class Evidence:
     """The folder that lies beside a release, an SDK or a wheel."""
 
     folder: Path
-    rebuild: str = REBUILD  # the command that makes it anew
+    kind: Kind = RELEASE
 
     @classmethod
-    def of(cls, folder: Path, name: str, rebuild: str = REBUILD) -> "Evidence":
+    def of(cls, folder: Path, name: str, kind: Kind = RELEASE) -> "Evidence":
         """That of a release or an SDK by its id, of a wheel by its file's name, in `folder`."""
-        return cls(folder=folder / f"{name}.evidence", rebuild=rebuild)
+        return cls(folder=folder / f"{name}.evidence", kind=kind)
 
     @property
     def about(self) -> str:
@@ -74,7 +95,7 @@ class Evidence:
 
 
 def beside(release: Release) -> Evidence:
-    return Evidence.of(release.folder.parent, release.id)
+    return Evidence.of(release.parent, release.id)
 
 
 def write(evidence: Evidence, sbom: bytes, texts: Mapping[str, bytes], statement: bytes) -> bool:
@@ -110,11 +131,64 @@ def is_unsigned(evidence: Evidence) -> bool:
     return evidence.statement.is_file() and not evidence.envelope.is_file()
 
 
-def sign(evidence: Evidence, signer: Signer) -> None:
-    """Sign a provenance, if there is one that this key has not signed."""
-    if not evidence.statement.is_file():
-        return
+@dataclass(frozen=True, kw_only=True)
+class Expectations:
+    """What a provenance has to speak of, as it lies here."""
+
+    files: Mapping[str, str]  # SHA-256 by name
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of the build, by the manifest
+    inputs: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by name, by the manifest
+
+    def contradictions(self, statement: Statement, kind: Kind) -> list[str]:
+        """What the statement says otherwise, or not at all."""
+        build = statement.predicate.build
+        stated = {name: build.parameters.get(name) for name in self.parameters}
+        for name in self.inputs:
+            dependency = statement.dependency(name)
+            stated[name] = dependency.digest.get("sha256") if dependency else None
+        problems = [
+            f"{name}: expected sha256 {statement.subjects.get(name, 'none')}, found {sha256}"
+            for name, sha256 in self.files.items()
+            if statement.subjects.get(name) != sha256
+        ]
+        problems += [
+            f"{name}: manifest {value}, provenance {stated[name]}"
+            for name, value in {**self.parameters, **self.inputs}.items()
+            if stated[name] != value
+        ]
+        if build.build_type != kind.build_type:
+            problems.append(f"build type: expected {kind.build_type}, found {build.build_type}")
+        return problems
+
+
+def expected_of_bundle(
+    manifest: bytes, bill: bytes, archive: Path, parameters: Mapping[str, str], **inputs: str
+) -> Expectations:
+    """A release or an SDK, by the bytes of its manifest; its archive is compared if it is there."""
+    contents = {MANIFEST: manifest, SBOM: bill}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    if archive.is_file():
+        files[archive.name] = digest.file_sha256(archive)
+    return Expectations(files=files, parameters=parameters, inputs=inputs)
+
+
+def sign_release(release: Release, signer: Signer) -> None:
+    """Sign the provenance of a release, if it has one. Raises UserError as `sign` does."""
+    evidence = beside(release)
+    if evidence.statement.is_file():
+        bill, _ = read_bill(evidence)
+        sign(evidence, _expected_of_release(release.manifest, bill, release.archive), signer)
+
+
+def sign(evidence: Evidence, expected: Expectations, signer: Signer) -> None:
+    """Sign a provenance that this key has not signed.
+
+    Raises UserError for a statement about anything else than `expected`: who signs vouches for it.
+    """
     statement = read_inside(evidence.folder, STATEMENT, limit=STATEMENT_BYTES)
+    subject = str(evidence.statement)
+    if problems := expected.contradictions(read_statement(statement, subject), evidence.kind):
+        raise _is_about_another(evidence, subject, problems)
     if evidence.envelope.is_file():
         raw = read_inside(evidence.folder, ENVELOPE, limit=ENVELOPE_BYTES)
         try:
@@ -142,13 +216,13 @@ class Proof:
 
 
 def read_bill(evidence: Evidence) -> tuple[bytes, Sbom]:
-    """The bill of a release. Raises UserError where there is none."""
+    """The bill of what evidence is about. Raises UserError where there is none."""
     if not evidence.sbom.is_file():
         raise UserError(
             str(evidence.folder),
             "no bill of materials",
-            facts=["releases of edgewright 0.1.0 have none"],
-            next=f"{evidence.rebuild} makes the release again, with one",
+            facts=evidence.kind.without_bill,
+            next=f"{evidence.kind.rebuild} makes the {evidence.kind.noun} again, with one",
         )
     raw = read_inside(evidence.folder, SBOM, limit=SBOM_BYTES)
     return raw, read_sbom(raw, str(evidence.sbom))
@@ -193,7 +267,7 @@ def compared_texts(
             str(evidence.folder),
             "licence texts differ from the bill",
             facts=problems,
-            next=evidence.rebuild,
+            next=evidence.kind.rebuild,
         )
     return read
 
@@ -208,16 +282,15 @@ def _files(folder: Path) -> set[str]:
     }
 
 
-def require_licences(sbom: Sbom, subject: str) -> None:
-    """Raise UserError for parts of a release whose licence nobody stated."""
+def require_licences(sbom: Sbom, subject: str, kind: Kind) -> None:
+    """Raise UserError for parts whose licence nobody stated."""
     problems = [f"{name}: no licence is stated" for name in sbom.unlicensed]
     if problems:
         raise UserError(
             subject,
             "licences are missing",
             facts=problems,
-            next="for a model, write LICENSE with a line SPDX-License-Identifier: beside its "
-            f"network; then {REBUILD}",
+            next=f"{kind.state_licence}{kind.rebuild}",
         )
 
 
@@ -226,7 +299,7 @@ def require_complete(evidence: Evidence, proof: Proof, sign_by: str = "") -> Non
 
     `sign_by` is the command that signs it, where it is no release's.
     """
-    require_licences(proof.sbom, str(evidence.sbom))
+    require_licences(proof.sbom, str(evidence.sbom), evidence.kind)
     if proof.statement is None:
         release = evidence.folder.with_suffix("")
         raise UserError(
@@ -251,27 +324,31 @@ def verify(
             str(evidence.sbom),
             "is of another release",
             facts=[f"expected: {manifest.id}, sha256 {manifest_sha256}"],
-            next=REBUILD,
+            next=evidence.kind.rebuild,
         )
     texts = len(read_texts(evidence, sbom))
     if not evidence.envelope.is_file():
         return Proof(sbom=sbom, texts=texts, statement=None, key=None)
-    files = {MANIFEST: manifest_sha256, SBOM: hashlib.sha256(raw).hexdigest()}
-    if archive.is_file():
-        files[archive.name] = digest.file_sha256(archive)
-    statement, key = verify_provenance(evidence, files, trusted)
-    if problems := _contradictions(statement, manifest):
-        raise _is_about_another(evidence, problems)
+    statement, key = verify_provenance(
+        evidence, _expected_of_release(manifest, raw, archive), trusted
+    )
     return Proof(sbom=sbom, texts=texts, statement=statement, key=key)
 
 
-def verify_provenance(
-    evidence: Evidence, files: Mapping[str, str], trusted: Sequence[PublicKey]
-) -> tuple[Statement, PublicKey]:
-    """A signed provenance that names these files, by their SHA-256, and the key. Raises UserError.
+def _expected_of_release(manifest: Manifest, bill: bytes, archive: Path) -> Expectations:
+    return expected_of_bundle(
+        manifest.canonical(),
+        bill,
+        archive,
+        {"board": manifest.board},
+        model=manifest.model.onnx_sha256,
+    )
 
-    The files are what it is about, as they lie here.
-    """
+
+def verify_provenance(
+    evidence: Evidence, expected: Expectations, trusted: Sequence[PublicKey]
+) -> tuple[Statement, PublicKey]:
+    """A signed provenance that speaks of this, and the key. Raises UserError."""
     opened = dsse.open_(
         read_inside(evidence.folder, ENVELOPE, limit=ENVELOPE_BYTES),
         PAYLOAD_TYPE,
@@ -279,11 +356,7 @@ def verify_provenance(
         str(evidence.envelope),
     )
     statement = read_statement(opened.payload, str(evidence.envelope))
-    problems = [
-        f"{name}: expected sha256 {statement.subjects.get(name, 'none')}, found {sha256}"
-        for name, sha256 in files.items()
-        if statement.subjects.get(name) != sha256
-    ]
+    problems = expected.contradictions(statement, evidence.kind)
     if opened.comment != comment(evidence.about):
         problems.append(f"signed as: {opened.comment[:200]}")
     if evidence.statement.is_file():
@@ -292,26 +365,14 @@ def verify_provenance(
         if beside_it != opened.payload:
             problems.append(f"{STATEMENT}: another statement than the signed one")
     if problems:
-        raise _is_about_another(evidence, problems)
+        raise _is_about_another(evidence, str(evidence.envelope), problems)
     return statement, opened.key
 
 
-def _is_about_another(evidence: Evidence, problems: Sequence[str]) -> UserError:
+def _is_about_another(evidence: Evidence, subject: str, problems: Sequence[str]) -> UserError:
     return UserError(
-        str(evidence.envelope),
+        subject,
         f"is not about {evidence.about}",
         facts=problems,
-        next=evidence.rebuild,
+        next=evidence.kind.rebuild,
     )
-
-
-def _contradictions(statement: Statement, manifest: Manifest) -> list[str]:
-    """What manifest and provenance both tell, and not alike."""
-    model = statement.dependency("model")
-    stated = {
-        "model": (model.digest.get("sha256") if model else None, manifest.model.onnx_sha256),
-        "board": (statement.predicate.build.parameters.get("board"), manifest.board),
-    }
-    return [
-        f"{name}: manifest {of}, provenance {by}" for name, (by, of) in stated.items() if by != of
-    ]

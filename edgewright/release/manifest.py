@@ -246,9 +246,14 @@ class Bundle(Generic[AnyManifest]):
         return self.manifest.id
 
     @property
+    def parent(self) -> Path:
+        """The folder that it lies in; `folder` may be `.`, whose parent by name is itself."""
+        return self.folder.resolve().parent
+
+    @property
     def archive(self) -> Path:
         """`<id>.tar.gz` beside the folder."""
-        return self.folder.parent / f"{self.id}.tar.gz"
+        return self.parent / f"{self.id}.tar.gz"
 
     @property
     def signature(self) -> Path:

@@ -79,12 +79,13 @@ def sign(manifest: Manifest, signer: Signer, *, at_least: int = 0) -> bytes:
 def sign_release(release: Release, signer: Signer, *, at_least: int = 0) -> Order:
     """Sign a release on this machine, and its provenance if it has one.
 
-    Its archive stays as it is, the signature lies beside.
+    Its archive stays as it is, the signature lies beside. Raises UserError for a provenance of
+    anything else, and signs nothing then.
     """
+    evidence.sign_release(release, signer)
     raw = sign(release.manifest, signer, at_least=at_least)
     for path in (release.signature, beside(release.archive)):
         write_file(path, raw, mode=0o644)
-    evidence.sign(evidence.beside(release), signer)
     return check(release.manifest, raw, [signer.public], str(release.signature)).order
 
 

@@ -5,7 +5,6 @@ signature's comment is no order: no board takes an SDK for a release. Bill and l
 inside, the provenance beside it.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import (
     make_folder,
@@ -26,7 +24,7 @@ from edgewright.base.files import (
 )
 from edgewright.base.schema import Part, parse_json
 from edgewright.release import evidence, minisign
-from edgewright.release.evidence import SBOM, Evidence, Proof
+from edgewright.release.evidence import Evidence, Expectations, Kind, Proof
 from edgewright.release.keys import Signer
 from edgewright.release.manifest import (
     ID_DIGITS,
@@ -47,10 +45,16 @@ from edgewright.release.manifest import (
 )
 from edgewright.release.minisign import PublicKey
 from edgewright.release.order import SIGNATURE_BYTES
-from edgewright.release.provenance import Statement
+from edgewright.release.provenance import SDK_BUILD_TYPE, Statement
 
 OPERATORS = "operators.config"
 REBUILD = "invoke sdk"
+KIND = Kind(
+    noun="SDK",
+    build_type=SDK_BUILD_TYPE,
+    rebuild=REBUILD,
+    without_bill=("the first SDKs have none",),
+)
 COMMENT = re.compile(r"edgewright sdk=(?P<sdk>[0-9a-f]{16}) compatible=(?P<compatible>\S+)")
 
 
@@ -188,19 +192,39 @@ def _link_problem(folder: Path, link: SdkLink) -> str:
 def sign_sdk(sdk: Sdk, signer: Signer) -> None:
     """Sign an SDK on this machine, and its provenance if it has one.
 
-    The signature lies in its folder and beside its archive.
+    The signature lies in its folder and beside its archive. Raises UserError for a provenance of
+    anything else, and signs nothing then.
     """
+    sign_provenance(sdk, signer)
     comment = f"edgewright sdk={sdk.id} compatible={sdk.manifest.compatible}"
     signature = signer.sign(sdk.manifest.canonical(), comment)
     text = signature.text(f"signature of SDK {sdk.id} by key {signer.public.id}")
-    for path in (sdk.signature, sdk.folder.parent / f"{sdk.id}.minisig"):
+    for path in (sdk.signature, sdk.parent / f"{sdk.id}.minisig"):
         write_file(path, text, mode=0o644)
-    evidence.sign(sdk_evidence(sdk), signer)
+
+
+def sign_provenance(sdk: Sdk, signer: Signer) -> None:
+    """Sign the provenance of an SDK, if it has one. Raises UserError for that of anything else."""
+    beside = sdk_evidence(sdk)
+    if beside.statement.is_file():
+        bill, _ = evidence.read_bill(enclosed_evidence(sdk))
+        evidence.sign(beside, _expected(sdk, bill), signer)
 
 
 def sdk_evidence(sdk: Sdk) -> Evidence:
     """Where the provenance of an SDK is: beside its folder and its archive."""
-    return Evidence.of(sdk.folder.parent, sdk.id, REBUILD)
+    return Evidence.of(sdk.parent, sdk.id, KIND)
+
+
+def enclosed_evidence(sdk: Sdk) -> Evidence:
+    """Where its bill and its licence texts are."""
+    return Evidence(folder=sdk.folder, kind=KIND)
+
+
+def _expected(sdk: Sdk, bill: bytes) -> Expectations:
+    manifest = sdk.manifest
+    parameters = {"board": manifest.board, "compatible": manifest.compatible}
+    return evidence.expected_of_bundle(manifest.canonical(), bill, sdk.archive, parameters)
 
 
 def verify_sdk(folder: Path, trusted: Sequence[PublicKey]) -> tuple[Sdk, PublicKey]:
@@ -244,15 +268,15 @@ def verify_evidence(
 
     None: it has no bill, as the first SDKs. Raises UserError; with `complete` for whatever lacks.
     """
-    inside = Evidence(folder=sdk.folder, rebuild=REBUILD)
-    if not inside.sbom.is_file() and not complete:
+    enclosed = enclosed_evidence(sdk)
+    if not enclosed.sbom.is_file() and not complete:
         return None
-    raw, bill = evidence.read_bill(inside)
-    texts = len(evidence.read_texts(inside, bill))
+    raw, bill = evidence.read_bill(enclosed)
+    texts = len(evidence.read_texts(enclosed, bill))
     statement, key = _verified_provenance(sdk, raw, trusted)
     proof = Proof(sbom=bill, texts=texts, statement=statement, key=key)
     if complete:
-        evidence.require_complete(inside, proof, f"invoke sdk.sign {sdk.folder}")
+        evidence.require_complete(enclosed, proof, f"invoke sdk.sign {sdk.folder}")
     return proof
 
 
@@ -262,8 +286,4 @@ def _verified_provenance(
     beside = sdk_evidence(sdk)
     if not beside.envelope.is_file():
         return None, None
-    contents = {MANIFEST: sdk.manifest.canonical(), SBOM: bill}
-    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    if sdk.archive.is_file():
-        files[sdk.archive.name] = digest.file_sha256(sdk.archive)
-    return evidence.verify_provenance(beside, files, trusted)
+    return evidence.verify_provenance(beside, _expected(sdk, bill), trusted)

@@ -13,14 +13,15 @@ from pathlib import Path
 from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.release import evidence
-from edgewright.release.evidence import LICENSES, SBOM, Evidence, Proof
+from edgewright.release.evidence import LICENSES, SBOM, Evidence, Expectations, Kind, Proof
 from edgewright.release.keys import Signer
 from edgewright.release.minisign import PublicKey
-from edgewright.release.provenance import Statement
+from edgewright.release.provenance import WHEEL_BUILD_TYPE, Statement
 from edgewright.release.sbom import SBOM_BYTES, licence_texts, read_sbom
 
 SUFFIX = ".whl"
 REBUILD = "invoke wheel"
+KIND = Kind(noun="wheel", build_type=WHEEL_BUILD_TYPE, rebuild=REBUILD)
 INFO = re.compile(r"(?P<info>[^/]+\.dist-info)/METADATA")
 
 
@@ -38,16 +39,20 @@ class VerifiedWheel:
 
 def wheel_evidence(wheel: Path) -> Evidence:
     """Where the provenance of a wheel is: beside it."""
-    return Evidence.of(wheel.parent, wheel.name, REBUILD)
+    return Evidence.of(wheel.parent, wheel.name, KIND)
 
 
 def sign_wheel(wheel: Path, signer: Signer) -> None:
-    """Sign the provenance of a wheel. Raises UserError if it has none."""
+    """Sign the provenance of a wheel. Raises UserError if it has none, or another's."""
     beside = wheel_evidence(wheel)
     if not beside.statement.is_file():
         facts = [f"expected: {beside.statement}"]
         raise UserError(str(wheel), "has no provenance to be signed", facts=facts, next=REBUILD)
-    evidence.sign(beside, signer)
+    evidence.sign(beside, _expected(wheel), signer)
+
+
+def _expected(wheel: Path) -> Expectations:
+    return Expectations(files={wheel.name: digest.file_sha256(wheel)})
 
 
 def verify_wheel(wheel: Path, trusted: Sequence[PublicKey]) -> VerifiedWheel:
@@ -62,8 +67,7 @@ def verify_wheel(wheel: Path, trusted: Sequence[PublicKey]) -> VerifiedWheel:
             facts=[f"expected: {beside.envelope}"],
             next=f"invoke sdk.sign {wheel}",
         )
-    files = {wheel.name: digest.file_sha256(wheel)}
-    statement, key = evidence.verify_provenance(beside, files, trusted)
+    statement, key = evidence.verify_provenance(beside, _expected(wheel), trusted)
     try:
         with zipfile.ZipFile(wheel) as archive:
             proof = _proof(archive, beside, statement, key)

@@ -82,7 +82,7 @@ def test_the_bill_of_a_release_names_what_was_linked_and_its_licences(built: Bui
     _, bill = evidence.read_bill(found)
     parts = {part.ref: part.licence for part in bill.components}
 
-    evidence.require_licences(bill, "bill")
+    evidence.require_licences(bill, "bill", found.kind)
     assert len(evidence.read_texts(found, bill)) >= len(parts)
     assert parts["onnxruntime-minimal"] == "MIT"
     assert parts["libc.a"] == "LGPL-2.1-or-later"

@@ -34,8 +34,8 @@ from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.peers.peers import sysroot
-from edgewright.release.evidence import Evidence, read_bill, read_texts
-from edgewright.release.sdk import load_sdk
+from edgewright.release.evidence import read_bill, read_texts
+from edgewright.release.sdk import enclosed_evidence, load_sdk
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
 from tests.integration.conftest import alone
@@ -235,7 +235,7 @@ def test_an_sdk_is_for_its_board_and_is_what_its_manifest_says(sdk: SdkReport) -
 
 
 def test_an_sdk_has_its_bill_and_the_licence_texts_of_all_that_is_in_it(sdk: SdkReport) -> None:
-    inside = Evidence(folder=sdk.folder)
+    inside = enclosed_evidence(load_sdk(sdk.folder))
     _, bill = read_bill(inside)
     texts = read_texts(inside, bill)
 

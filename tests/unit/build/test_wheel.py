@@ -23,10 +23,10 @@ from edgewright.build.wheel import (
     platform_tag,
     write_index,
 )
-from edgewright.release.evidence import SBOM, STATEMENT, write_files
+from edgewright.release.evidence import SBOM, STATEMENT, require_licences, write_files
 from edgewright.release.manifest import Source
 from edgewright.release.provenance import SDK_BUILD_TYPE, Resource, file_resource, statement
-from edgewright.release.sbom import About, Ingredient, render
+from edgewright.release.sbom import About, Ingredient, read_sbom, render
 from edgewright.release.sdk import (
     Sdk,
     SdkInputs,
@@ -273,6 +273,29 @@ def test_a_wheel_is_verified_by_a_trusted_signature_alone(signed: Path) -> None:
     wheel_evidence(signed).statement.unlink()
     with pytest.raises(UserError, match="has no provenance to be signed"):
         sign_wheel(signed, signing.signer())
+
+
+def test_the_provenance_of_another_wheel_is_not_signed(signed: Path) -> None:
+    behind = wheel_evidence(signed)
+    behind.envelope.unlink()
+    signed.write_bytes(signed.read_bytes() + b"\0")
+
+    with pytest.raises(UserError, match=f"is not about {re.escape(signed.name)}") as refused:
+        sign_wheel(signed, signing.signer())
+
+    assert refused.value.next == "invoke wheel"
+    assert not behind.envelope.exists()
+
+
+def test_parts_of_a_wheel_without_a_licence_are_no_model_s(signed: Path) -> None:
+    part = Ingredient(ref="x", kind="library", name="x", version="1", licence=None, texts={})
+    about = About(ref="wheel", kind="library", name="a wheel", version="1", sha256="c" * 64)
+    bill = read_sbom(render(about, [part], []), "bill")
+
+    with pytest.raises(UserError, match="licences are missing") as refused:
+        require_licences(bill, str(signed), wheel_evidence(signed).kind)
+
+    assert refused.value.next == "invoke wheel"
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,7 @@ def release(tmp_path: Path) -> Release:
     return with_evidence(make_release(tmp_path / "one", root="/opt/edgewright"))
 
 
-def with_evidence(
-    release: Release, ingredients: tuple[Ingredient, ...] = INGREDIENTS, board: str = "board"
-) -> Release:
+def with_evidence(release: Release, ingredients: tuple[Ingredient, ...] = INGREDIENTS) -> Release:
     bill = sbom.render(
         sbom.about_release(release.manifest), ingredients, [Tool(name="g++", version="14")]
     )
@@ -79,7 +77,7 @@ def with_evidence(
     ]
     statement = provenance.statement(
         subject=subject,
-        parameters={"board": board},
+        parameters={"board": "board"},
         internal={},
         dependencies=[
             Resource(name="model", digest={"sha256": release.manifest.model.onnx_sha256}),
@@ -196,7 +194,7 @@ def test_a_component_without_licence_is_named(release: Release) -> None:
 
     assert proof.sbom.unlicensed == ("small",)
     with pytest.raises(UserError, match="licences are missing") as refused:
-        evidence.require_licences(proof.sbom, "bill")
+        evidence.require_licences(proof.sbom, "bill", evidence.RELEASE)
     assert refused.value.facts == ("small: no licence is stated",)
 
 
@@ -282,12 +280,44 @@ def test_evidence_of_another_release_is_refused(release: Release, tmp_path: Path
         verify(release)
 
 
-def test_a_provenance_for_another_board_is_refused(release: Release) -> None:
-    order.sign_release(with_evidence(release, INGREDIENTS, board="other"), signer())
+@pytest.mark.parametrize(
+    ("written", "changed", "fact"),
+    [
+        (b'"board":"board"', b'"board":"other"', "board: manifest board, provenance other"),
+        (b"0" * 64, b"1" * 64, f"model: manifest {'0' * 64}, provenance {'1' * 64}"),
+        (
+            b"urn:edgewright:build:v1",
+            b"urn:edgewright:sdk:v1",
+            "build type: expected urn:edgewright:build:v1, found urn:edgewright:sdk:v1",
+        ),
+    ],
+)
+def test_a_provenance_of_anything_else_is_neither_signed_nor_believed(
+    release: Release, written: bytes, changed: bytes, fact: str
+) -> None:
+    behind = evidence.beside(release)
+    statement = behind.statement.read_bytes()
+    assert written in statement
+    behind.statement.write_bytes(statement.replace(written, changed))
 
     with pytest.raises(UserError, match=f"is not about {release.id}") as refused:
+        order.sign_release(release, signer())
+    assert refused.value.facts == (fact,)
+    assert not behind.envelope.exists()
+    assert not release.signature.exists()
+
+    release.signature.write_bytes(order.sign(release.manifest, signer()))
+    sign_unread(behind)
+    with pytest.raises(UserError, match=f"is not about {release.id}") as refused:
         verify(release)
-    assert refused.value.facts == ("board: manifest board, provenance other",)
+    assert refused.value.facts == (fact,)
+
+
+def sign_unread(behind: Evidence) -> None:
+    """As somebody does who signs whatever lies there."""
+    raw = behind.statement.read_bytes()
+    sealed = dsse.seal(raw, provenance.PAYLOAD_TYPE, signer(), evidence.comment(behind.about))
+    behind.envelope.write_bytes(sealed)
 
 
 def test_an_archive_that_was_packed_anew_is_not_the_one_that_was_built(release: Release) -> None:
@@ -332,7 +362,7 @@ def test_a_command_signs_the_provenance_too(release: Release, tmp_path: Path) ->
 
     order.sign_release(release, Stub())  # type: ignore[arg-type]
 
-    assert Stub.signed[1:] == [f"edgewright provenance={release.id}"]
+    assert Stub.signed[0] == f"edgewright provenance={release.id}"
     assert verify(release).key == keys.user_keys().stored("default").public
 
 

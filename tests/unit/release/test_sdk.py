@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.cli.keys import sign_sdk as sign_built_sdk
 from edgewright.release import evidence
 from edgewright.release.evidence import LICENSES, SBOM, STATEMENT, Proof
 from edgewright.release.manifest import MANIFEST, Source
@@ -26,6 +27,7 @@ from edgewright.release.sdk import (
     verify_sdk,
 )
 from tests import signing
+from tests.unit.release.test_evidence import sign_unread
 
 INPUTS = SdkInputs(
     board="a53-som",
@@ -169,7 +171,7 @@ def write_statement(sdk: Sdk, bill: bytes) -> None:
             file_resource(sdk.archive.name, sdk.archive.read_bytes()),
             file_resource(SBOM, bill),
         ],
-        parameters={"board": sdk.manifest.board},
+        parameters={"board": sdk.manifest.board, "compatible": sdk.manifest.compatible},
         internal={},
         dependencies=[],
         builder="urn:edgewright:builder:test",
@@ -206,6 +208,72 @@ def test_a_provenance_of_another_sdk_proves_nothing(proven: Sdk, tmp_path: Path)
     assert f"signed as: edgewright provenance={proven.id}" in facts
 
 
+@pytest.mark.parametrize(
+    ("written", "changed", "fact"),
+    [
+        (b'"board":"a53-som"', b'"board":"rpi2"', "board: manifest a53-som, provenance rpi2"),
+        (
+            b'"compatible":"edgewright,a53-som"',
+            b'"compatible":"edgewright,rpi2"',
+            "compatible: manifest edgewright,a53-som, provenance edgewright,rpi2",
+        ),
+        (
+            b"urn:edgewright:sdk:v1",
+            b"urn:edgewright:build:v1",
+            "build type: expected urn:edgewright:sdk:v1, found urn:edgewright:build:v1",
+        ),
+    ],
+)
+def test_a_provenance_of_anything_else_is_neither_signed_nor_believed(
+    proven: Sdk, written: bytes, changed: bytes, fact: str
+) -> None:
+    behind = sdk_evidence(proven)
+    statement = behind.statement.read_bytes()
+    assert written in statement
+    behind.statement.write_bytes(statement.replace(written, changed))
+    proven.signature.unlink()
+
+    with pytest.raises(UserError, match=f"is not about {proven.id}") as refused:
+        sign_sdk(proven, signing.signer())
+    assert refused.value.facts == (fact,)
+    assert refused.value.next == "invoke sdk"
+    assert not proven.signature.exists()
+
+    sign_unread(behind)
+    with pytest.raises(UserError, match=f"is not about {proven.id}") as refused:
+        proof_of(proven)
+    assert refused.value.facts == (fact,)
+
+
+def test_an_sdk_is_proven_in_its_own_folder_too(
+    proven: Sdk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(proven.folder)
+
+    inside = load_sdk(Path())
+
+    assert inside.archive == proven.archive
+    proof = proof_of(inside)
+    assert proof is not None
+    assert proof.key == signing.signer().public
+
+
+def test_a_new_provenance_is_signed_and_the_signature_of_another_key_stays(
+    proven: Sdk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_sdk(proven, signing.signer("colleague"))
+    by_colleague = proven.signature.read_bytes()
+    sdk_evidence(proven).envelope.unlink()
+
+    sign_built_sdk(proven)
+
+    assert "signed its provenance" in capsys.readouterr().err
+    assert proven.signature.read_bytes() == by_colleague
+    proof = proof_of(proven)
+    assert proof is not None
+    assert proof.key == signing.signer().public
+
+
 def test_an_archive_that_was_packed_anew_is_not_the_one_that_was_built(proven: Sdk) -> None:
     proven.archive.write_bytes(proven.archive.read_bytes() + b"\0")
 
@@ -217,7 +285,8 @@ def test_what_an_sdk_lacks_is_refused_where_all_is_asked_for(sdk: Sdk, proven: S
     assert proof_of(sdk, complete=False) is None
     with pytest.raises(UserError, match="no bill of materials") as refused:
         proof_of(sdk)
-    assert str(refused.value.next).startswith("invoke sdk ")
+    assert refused.value.facts == ("the first SDKs have none",)
+    assert refused.value.next == "invoke sdk makes the SDK again, with one"
 
     sdk_evidence(proven).envelope.unlink()
     proof = proof_of(proven, complete=False)
