@@ -130,6 +130,10 @@ class Readable(Protocol):
     def read(self, amount: int, /) -> bytes: ...
 
 
+class NotWrittenError(OSError):
+    """A file of this machine did not take what was read: no fault of where that comes from."""
+
+
 class HashedFile:
     """An open file that is written piece by piece, with the hash and size of what it holds."""
 
@@ -138,9 +142,10 @@ class HashedFile:
         self.begin()
 
     def begin(self) -> None:
-        """Empty it: what was sent in part is sent anew."""
-        self._file.seek(0)
-        self._file.truncate()
+        """Empty it: what was sent in part is sent anew. Raises NotWrittenError."""
+        with _writing():
+            self._file.seek(0)
+            self._file.truncate()
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -150,14 +155,23 @@ class HashedFile:
 
     def copy(self, source: Readable, limit: int, subject: str) -> None:
         """Take all of a source. Raises UserError for more than `limit` bytes, of which it reads
-        one piece at most.
+        one piece at most, and NotWrittenError.
         """
         while piece := source.read(PIECE_BYTES):
-            self._file.write(piece)
+            with _writing():
+                self._file.write(piece)
             self._hash.update(piece)
             self.size += len(piece)
             if self.size > limit:
                 raise _too_large(subject, limit)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise NotWrittenError(fault.errno, fault.strerror, fault.filename) from fault
 
 
 def make_folder(path: Path, *, mode: int = 0o777) -> None:

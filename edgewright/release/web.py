@@ -17,7 +17,7 @@ from email.message import Message
 from urllib.parse import SplitResult, urlsplit
 
 from edgewright.base.errors import TargetError, UserError
-from edgewright.base.files import HashedFile
+from edgewright.base.files import HashedFile, NotWrittenError
 
 TIMEOUT = 60.0  # seconds without a byte
 LONGEST = 3600.0  # seconds of one request: a byte now and then would go on for years
@@ -75,11 +75,16 @@ def request(
 
 
 def repeated(once: Callable[[], Answer], subject: str) -> Answer:
-    """What `once` answers, at the third try the latest. Raises TargetError for a broken line."""
+    """What `once` answers, at the third try the latest.
+
+    Raises TargetError for a broken line, NotWrittenError for a full disk of this machine.
+    """
     for turn in range(TRIES):
         is_last = turn == TRIES - 1
         try:
             answer = once()
+        except NotWrittenError:
+            raise  # another try would find the same disk
         except (OSError, http.client.HTTPException) as broken:
             if is_last:
                 raise TargetError(

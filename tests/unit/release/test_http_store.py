@@ -1,10 +1,13 @@
 """A store on a web server, of which anything may be expected."""
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
+from edgewright.base.files import HashedFile
 from edgewright.release import channels, http_store, order, published, web
 from edgewright.release.http_store import HttpStore
 from edgewright.release.manifest import Release
@@ -157,6 +161,32 @@ def test_a_content_that_breaks_off_is_fetched_anew(
 
     assert server.halves == 0
     assert pulled.archive.read_bytes() == release.archive.read_bytes()
+
+
+class FullFile(BytesIO):
+    """A file on a full disk, as the kernel says it: by no name."""
+
+    def write(self, _: object, /) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_named_and_no_server_is_blamed(
+    store: HttpStore,
+    server: Server,
+    release: Release,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(release, store)
+    server.seen.clear()
+    monkeypatch.setattr(published, "HashedFile", lambda _: HashedFile(FullFile()))
+
+    with pytest.raises(OSError, match="No space left") as full:
+        published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
+
+    assert full.value.filename == str(tmp_path / "out" / release.id)
+    blobs = [path for method, path, _ in server.seen if method == "GET" and "/blobs/" in path]
+    assert len(blobs) == 1  # it is not sent three times
 
 
 def test_a_server_that_fails_now_and_then_is_asked_again(

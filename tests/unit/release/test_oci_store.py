@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
+from edgewright.base.files import HashedFile
 from edgewright.release import oci_store, order, published, registry, web
 from edgewright.release.manifest import Release
 from edgewright.release.oci_store import OciStore
@@ -19,6 +20,7 @@ from edgewright.release.registry_login import docker_credentials
 from tests.boards import make_release
 from tests.signing import signer
 from tests.unit.release.test_evidence import with_evidence
+from tests.unit.release.test_http_store import FullFile
 from tests.web_server import AnsweringHandler, serving
 
 BOARD = "board"
@@ -138,6 +140,22 @@ def test_a_registry_that_lists_referrers_gets_no_index_of_them(
     assert [tag for tag in server.manifests if ":" not in tag] == [f"{BOARD}.{release.id}"]
     pulled = published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
     assert pulled.id == release.id
+
+
+def test_a_full_disk_is_named_and_no_registry_is_blamed(
+    server: Server, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(server)
+    publish(release, store)
+    server.seen.clear()
+    monkeypatch.setattr(published, "HashedFile", lambda _: HashedFile(FullFile()))
+
+    with pytest.raises(OSError, match="No space left") as full:
+        published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
+
+    assert full.value.filename == str(tmp_path / "out" / release.id)
+    fetched = [path for method, path, _ in server.seen if method == "GET" and "/blobs/" in path]
+    assert len(fetched) == len(set(fetched))  # none is sent three times
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
