@@ -356,14 +356,25 @@ def locked(
     It excludes other threads as well as other processes. While another holds it, this waits;
     after `patience_s` seconds `on_busy` is called, and may raise to give up instead.
     """
-    make_folder(path.parent)
-    # The lock belongs to the open file, and every caller opens its own: threads exclude each other.
-    with path.open("a") as handle:
-        if not wait_for(lambda: _flock(handle), patience_s):
-            if on_busy:
-                on_busy()
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    while True:
+        make_folder(path.parent)
+        # The lock belongs to the open file, and every caller opens its own: threads exclude each
+        # other.
+        with path.open("a") as handle:
+            if not wait_for(lambda: _flock(handle), patience_s):
+                if on_busy:
+                    on_busy()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # Its holder may have removed the file: a lock on one without a name excludes nobody.
+            if _is_at(handle, path):
+                yield
+                return
+
+
+def _is_at(handle: IO[str], path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    return False
 
 
 def _flock(handle: IO[str]) -> bool:

@@ -177,10 +177,9 @@ class DockerBuilder:
             except BaseException:
                 # Ctrl-C ends the docker command alone: its container would go on compiling, or lie
                 # there for good where it had not started yet.
-                process.capture(["docker", "rm", "--force", name])
+                _remove(mark)
                 raise
-            finally:
-                mark.unlink(missing_ok=True)
+            mark.unlink(missing_ok=True)
 
     def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:
         # The programs of a Yocto SDK know the path that it was installed at: it keeps its own.
@@ -358,8 +357,15 @@ def _end_orphans(cache: Path) -> None:
 
     for mark in (cache / CONTAINERS).glob(f"{CONTAINER}-*"):
         with suppress(BlockingIOError), locked(mark, on_busy=leave):
-            process.capture(["docker", "rm", "--force", mark.name])
-            mark.unlink(missing_ok=True)
+            _remove(mark)
+
+
+def _remove(mark: Path) -> None:
+    """Remove a container, then its mark; the next build tries again where the daemon refuses."""
+    answer = process.capture(["docker", "rm", "--force", mark.name])
+    # Older daemons call it an error that there is none.
+    if answer.returncode == 0 or "no such container" in answer.stderr.lower():
+        mark.unlink(missing_ok=True)
 
 
 def _pulled(image: str, shared: SharedStores, log: Path, on_line: LineSink | None) -> bool:

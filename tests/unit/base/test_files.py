@@ -226,6 +226,21 @@ def test_a_lock_excludes_threads_of_the_same_process(tmp_path: Path) -> None:
     assert len(holders) == 8
 
 
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_on_the_new_one(tmp_path: Path) -> None:
+    path, opened = tmp_path / "lock", threading.Event()
+
+    def hold() -> bool:
+        with locked(path, on_busy=opened.set):
+            return path.exists()
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(path):
+            waiting = pool.submit(hold)
+            assert opened.wait(10)
+            path.unlink()
+        assert waiting.result(10)
+
+
 def test_whoever_finds_a_lock_held_may_say_so_and_wait_or_give_up(tmp_path: Path) -> None:
     path, said = tmp_path / "lock", []
 

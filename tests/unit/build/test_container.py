@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.errors import UserError
+from edgewright.base.process import ChildFailed
 from edgewright.base.workspace import SharedStores
 from edgewright.build import container
 from edgewright.build.container import DockerBuilder
@@ -145,6 +146,29 @@ def test_a_rootless_daemon_is_not_told_a_user(
     builder.run(["true"], tmp_path / "log")
 
     assert ("--user" in (tmp_path / "run").read_text()) is not rootless
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_gone"),
+    [
+        ("exit 0", True),
+        ("echo 'Error: No such container: x' >&2; exit 1", True),
+        ("echo 'Cannot connect to the Docker daemon' >&2; exit 1", False),
+    ],
+)
+def test_a_container_that_could_not_be_removed_is_remembered(
+    answer: str, is_gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\ncase $1 in run) exit 1 ;; rm) {answer} ;; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    builder = DockerBuilder(image="i", workspace=tmp_path, cache=tmp_path, resources=tmp_path)
+
+    with pytest.raises(ChildFailed):
+        builder.run(["false"], tmp_path / "log")
+
+    assert len([*(tmp_path / container.CONTAINERS).iterdir()]) == (0 if is_gone else 1)
 
 
 @pytest.mark.parametrize(
