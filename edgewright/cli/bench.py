@@ -231,7 +231,7 @@ def startup(
     json: Json = False,
 ) -> None:
     """Time the start of the command line; exit 4 if slow. Example: edgewright bench.startup"""
-    report = start_up.measure(workspace().root, rounds, release)
+    report = start_up.measure(workspace().root, rounds, Path(release) if release else None)
     if json:
         write_document(report)
     else:

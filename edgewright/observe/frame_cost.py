@@ -26,6 +26,7 @@ from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.count.instructions import INPUT, RUN, Program
 
 SAMPLE_SECONDS = 0.005
+PATIENCE = 600.0  # seconds: a picture takes a few
 GUEST_END = 1 << 32  # the emulator runs a 32-bit program at its own addresses, and is above them
 MAPPING = re.compile(r"([0-9a-f]+)-[0-9a-f]+ ")
 PEAK_GOAL_KB = 20 << 10
@@ -114,7 +115,7 @@ def _cost(program: Program, kind: Kind, resources: Resources) -> FrameCost:
             file_bytes=path.stat().st_size,
             instructions=_instructions(program, argv, resources),
             goal=kind.goal if is_32_bit else None,
-            peak_kb=_peak_kb(program, argv) if is_32_bit else None,
+            peak_kb=peak_kb(program, argv) if is_32_bit else None,
             peak_goal_kb=PEAK_GOAL_KB if is_32_bit else None,
         )
 
@@ -150,16 +151,24 @@ def _instructions(program: Program, argv: list[str], resources: Resources) -> in
     return sum(span.instructions for span in spans if span.address in starts and span.column == 0)
 
 
-def _peak_kb(program: Program, argv: list[str]) -> int:
-    """The most that a 32-bit program holds at once; looked at every few milliseconds."""
+def peak_kb(program: Program, argv: list[str]) -> int:
+    """The most that a 32-bit program holds at once; looked at every few milliseconds.
+
+    Raises UserError for a program that fails, or runs on for `PATIENCE`; it is killed then.
+    """
     emulator = [EMULATORS[program.arch], "-cpu", program.cpu]
-    peak = 0
+    peak, deadline = 0, time.monotonic() + PATIENCE
     with subprocess.Popen(
         [*emulator, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as guest:
-        while guest.poll() is None:
-            peak = max(peak, guest_kb(Path(f"/proc/{guest.pid}/smaps").read_text()))
-            time.sleep(SAMPLE_SECONDS)
+        try:
+            while guest.poll() is None:
+                if time.monotonic() > deadline:
+                    raise UserError(quote(argv), f"no end after {PATIENCE:g} s")
+                peak = max(peak, guest_kb(Path(f"/proc/{guest.pid}/smaps").read_text()))
+                time.sleep(SAMPLE_SECONDS)
+        finally:
+            guest.kill()
     if guest.returncode != 0:
         raise UserError(quote(argv), f"exit code {guest.returncode} instead of 0")
     return peak

@@ -45,7 +45,7 @@ class StartupReport(Document):
     starts: tuple[Start, ...]
 
 
-def measure(checkout: Path, rounds: int, archive: str = "") -> StartupReport:
+def measure(checkout: Path, rounds: int, archive: Path | None = None) -> StartupReport:
     """Start each command once a round, and verify the release in `archive` if one is named.
 
     The least time counts: other work on the machine can only add to it. Raises CheckError if a
@@ -53,7 +53,7 @@ def measure(checkout: Path, rounds: int, archive: str = "") -> StartupReport:
     """
     commands = {"": (REFERENCE,), **COMMANDS}
     if archive:
-        commands[VERIFY] = (EDGEWRIGHT, "release.verify", "--complete", archive)
+        commands[VERIFY] = (EDGEWRIGHT, "release.verify", "--complete", str(archive.resolve()))
     seconds = dict.fromkeys(commands, inf)
     for _ in range(rounds):
         for name, code in commands.items():

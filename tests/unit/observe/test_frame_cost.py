@@ -1,12 +1,17 @@
 """What the counts and the memory of frames are read from, and what they may be."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgewright.base.errors import CheckError
+from edgewright.base.errors import CheckError, UserError
+from edgewright.board.profile import Arch
+from edgewright.observe import frame_cost
+from edgewright.observe.count.counts import EMULATORS
+from edgewright.observe.count.instructions import Program
 from edgewright.observe.frame_cost import (
     FrameCost,
     FrameCosts,
@@ -48,6 +53,33 @@ def costs() -> Costs:
 
 def test_the_memory_of_the_emulator_is_not_the_programs() -> None:
     assert guest_kb(SMAPS) == 1660 + 6852
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"), [("exec sleep 60", r"no end after 1 s"), ("exit 3", "exit code 3")]
+)
+def test_a_program_that_goes_on_or_fails_ends_with_words(
+    script: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator = tmp_path / "emulator"
+    emulator.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{script}\n")
+    emulator.chmod(0o755)
+    monkeypatch.setitem(EMULATORS, Arch.ARMHF, str(emulator))
+    monkeypatch.setattr(frame_cost, "PATIENCE", 1.0)
+    program = Program(
+        arch=Arch.ARMHF,
+        cpu="max",
+        binary=tmp_path,
+        symbols=tmp_path,
+        options=(),
+        model=tmp_path,
+        inputs=(),
+    )
+
+    with pytest.raises(UserError, match=problem):
+        frame_cost.peak_kb(program, ["edge-infer"])
+
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
 def test_a_frame_within_its_goals_is_well(costs: Costs) -> None:

@@ -1,8 +1,11 @@
 """What counts as a slow start, and as a slow verification."""
 
+from pathlib import Path
+
 import pytest
 
 from edgewright.base.errors import CheckError
+from edgewright.observe import startup
 from edgewright.observe.startup import VERIFY, Start, StartupReport, require_quick
 
 
@@ -28,3 +31,21 @@ def test_a_start_is_judged_by_its_ratio_and_a_verification_by_its_seconds(
         return
     with pytest.raises(CheckError, match=problem):
         require_quick(report(command, seconds))
+
+
+def test_a_release_is_looked_for_where_the_caller_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands are started in the checkout."""
+    caller, checkout = tmp_path / "caller", tmp_path / "checkout"
+    caller.mkdir()
+    checkout.mkdir()
+    (caller / "a.tar.gz").touch()
+    monkeypatch.chdir(caller)
+    monkeypatch.setattr(startup, "COMMANDS", {})
+    is_file = "import pathlib, sys; sys.exit(not pathlib.Path(sys.argv[-1]).is_file())"
+    monkeypatch.setattr(startup, "EDGEWRIGHT", is_file)
+
+    measured = startup.measure(checkout, 1, Path("a.tar.gz"))
+
+    assert [start.command for start in measured.starts] == [VERIFY]
