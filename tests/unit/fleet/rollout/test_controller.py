@@ -440,37 +440,57 @@ def test_leaving_ends_a_judgement_that_silent_boards_would_draw_out(database: Da
     assert ledger.verdicts("bread") == {}
 
 
-def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: Database) -> None:
-    boards = Fakes(count=6, sites=6, after=SLOW)
-    far = {"waves": "100%", "gates": "failures<=2,p95<=10%", "dial_out": ("hall-5",)}
-    ledger = begin(database, boards, **far)
-    take_back, ended = ledger.take_back, threading.Event()
+@dataclass
+class DialOutSite:
+    """hall-5: its board is worked on from there, when the test says so."""
 
-    def claim(goal: Goal) -> Claim:
+    ledger: Ledger
+    boards: Fakes
+
+    def claim(self, goal: Goal) -> list[Claim]:
+        claims = self.ledger.claim(
+            "bread", worker="site", limit=1, lease_s=60, goal=goal, site="hall-5"
+        )
+        return [*claims]
+
+    def wait_for(self, goal: Goal) -> list[Claim]:
         claims: list[Claim] = []
 
         def take() -> bool:
-            claims.extend(
-                ledger.claim("bread", worker="site", limit=1, lease_s=60, goal=goal, site="hall-5")
-            )
+            claims.extend(self.claim(goal))
             return bool(claims)
 
         wait_until(take)
-        return claims[0]
+        return claims
 
-    def end(work: Claim, outcome: Outcome, current: str) -> None:
-        boards.current["oven-5"] = current
-        ledger.finish([Report(claim=work, outcome=outcome)], Retry())
+    def end(self, claims: list[Claim], outcome: Outcome, current: str) -> None:
+        for claim in claims:
+            self.boards.current["oven-5"] = current
+            self.ledger.finish([Report(claim=claim, outcome=outcome)], Retry())
+        claims.clear()
 
-    def site() -> None:
-        end(claim(Goal.RELEASE), Outcome.HOPELESS, "old")
+
+@pytest.fixture
+def site(database: Database) -> DialOutSite:
+    boards = Fakes(count=6, sites=6, after=SLOW)
+    wanted = "failures<=2,p95<=10%"
+    ledger = begin(database, boards, waves="100%", gates=wanted, dial_out=("hall-5",))
+    return DialOutSite(ledger=ledger, boards=boards)
+
+
+def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(site: DialOutSite) -> None:
+    ledger, boards = site.ledger, site.boards
+    take_back, ended = ledger.take_back, threading.Event()
+
+    def work() -> None:
+        site.end(site.wait_for(Goal.RELEASE), Outcome.HOPELESS, "old")
         wait_until(lambda: bool(ledger.verdicts("bread")))
         ledger.reopen("bread")  # by an operator, when the gate has said no
-        again = claim(Goal.RELEASE)
+        again = site.wait_for(Goal.RELEASE)
         wait_until(ended.is_set)
         time.sleep(0.1)
-        end(again, Outcome.DONE, "new")
-        end(claim(Goal.FORMER), Outcome.DONE, "old")
+        site.end(again, Outcome.DONE, "new")
+        site.end(site.wait_for(Goal.FORMER), Outcome.DONE, "old")
 
     def take_back_later(rollout: str, wave: int) -> int:
         if not ended.is_set():
@@ -479,7 +499,7 @@ def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: D
         return take_back(rollout, wave)
 
     ledger.take_back = take_back_later  # type: ignore[method-assign]
-    thread = in_background(site)
+    thread = in_background(work)
 
     assert conduct(ledger, boards) == "stopped"
     thread.join(10)
@@ -488,42 +508,29 @@ def test_what_a_site_had_begun_when_its_wave_goes_back_goes_back_too(database: D
 
 @pytest.mark.parametrize("moment", range(1, 7))
 def test_what_ends_at_a_site_at_any_moment_of_the_way_back_goes_back_too(
-    database: Database, moment: int
+    site: DialOutSite, moment: int
 ) -> None:
-    boards = Fakes(count=6, sites=6, after=SLOW)
-    far = {"waves": "100%", "gates": "failures<=2,p95<=10%", "dial_out": ("hall-5",)}
-    ledger = begin(database, boards, **far)
+    ledger, boards = site.ledger, site.boards
     open_wave, take_back, counts = ledger.open_wave, ledger.take_back, ledger.counts
     at_work: list[Claim] = []
     looks = 0
-
-    def claim(goal: Goal) -> list[Claim]:
-        return [
-            *ledger.claim("bread", worker="site", limit=1, lease_s=60, goal=goal, site="hall-5")
-        ]
-
-    def end(claims: list[Claim], outcome: Outcome, current: str) -> None:
-        for work in claims:
-            boards.current["oven-5"] = current
-            ledger.finish([Report(claim=work, outcome=outcome)], Retry())
-        claims.clear()
 
     def look() -> None:
         nonlocal looks
         if ledger.verdicts("bread"):
             looks += 1
             if looks == moment:
-                end(at_work, Outcome.DONE, "new")
-            end(claim(Goal.FORMER), Outcome.DONE, "old")
+                site.end(at_work, Outcome.DONE, "new")
+            site.end(site.claim(Goal.FORMER), Outcome.DONE, "old")
 
     def open_and_fail(rollout: str, wave: int) -> None:
         open_wave(rollout, wave)
-        end(claim(Goal.RELEASE), Outcome.HOPELESS, "old")
+        site.end(site.claim(Goal.RELEASE), Outcome.HOPELESS, "old")
 
     def take_back_and_look(rollout: str, wave: int) -> int:
         if not looks:  # an operator, in the instant after the gate's word
             ledger.reopen("bread")
-            at_work.extend(claim(Goal.RELEASE))
+            at_work.extend(site.claim(Goal.RELEASE))
         count = take_back(rollout, wave)
         look()
         return count
