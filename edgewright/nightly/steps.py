@@ -205,9 +205,8 @@ def _sign_inputs(at: CellAtWork) -> tuple[str, ...]:
 
 def _sign(at: CellAtWork) -> Result:
     at.night.signing.signature_of(at.release, emulated=False)
-    behind = evidence.beside(at.release)
-    if evidence.is_unsigned(behind):  # the order is older than the provenance
-        evidence.sign(behind, at.night.signing.signer(emulated=False))
+    if evidence.is_unsigned(evidence.beside(at.release)):  # the order is older
+        evidence.sign_release(at.release, at.night.signing.signer(emulated=False))
     return Result()
 
 
