@@ -291,6 +291,24 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove what is at a path, if anything: a folder that denies it to its own user, too.
+
+    Raises OSError for what cannot be removed. No link is followed.
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+        return
+    if not path.exists():
+        return
+    path.chmod(0o700)
+    for folder, folders, _ in os.walk(path):
+        for inner in (Path(folder, name) for name in folders):
+            if not inner.is_symlink():
+                inner.chmod(0o700)
+    shutil.rmtree(path)
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, beside `out`, that takes its place by rename at the end.

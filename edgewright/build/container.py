@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args
 
 from edgewright.base import digest, process
 from edgewright.base.errors import UserError
@@ -41,6 +41,7 @@ LOCAL_TOOLS = (
 CONAN_LOGIN = ("CONAN_LOGIN_USERNAME", "CONAN_PASSWORD")
 DEFAULT = "EDGEWRIGHT_BUILDER"  # what `auto` takes, in the image of edgewright say
 BuilderChoice = Literal["auto", "docker", "local"]
+_Mount = tuple[Path, PurePosixPath, Literal["rw", "ro"]]
 
 
 def parse_choice(text: str, subject: str = "--builder") -> BuilderChoice:
@@ -66,6 +67,17 @@ class ExternalToolchain:
     identity: str  # tells it from others, and from itself after an upgrade
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """All that code of somebody else's has of this host while it runs, paths as `Builder.path`'s.
+
+    It has no network and no shared store either, whose address may hold a password.
+    """
+
+    writable: Path  # folder
+    readable: tuple[Path, ...]
+
+
 class Builder(Protocol):
     """A place with the cross toolchains, Conan and ccache."""
 
@@ -89,6 +101,10 @@ class Builder(Protocol):
     def shared(self) -> SharedStores:
         """Where other machines have left packages and objects."""
 
+    @property
+    def has_sandbox(self) -> bool:
+        """Whether what runs in a sandbox is held to it; this host holds nothing to anything."""
+
     def path(self, host: Path) -> PurePosixPath:
         """The name in there of a host path: under workspace, cache or resources."""
 
@@ -100,13 +116,12 @@ class Builder(Protocol):
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
-        only: Path | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """Run to the end, output to `log`; raises ChildFailed with its tail.
 
         What compiles has no network, but for a shared compiler cache; what asks a shared store has.
-        With `only`, it can write into that folder of the workspace, into /tmp and nowhere else;
-        this host cannot hold it to that.
+        With `sandbox`, it has that, the system to read, and /tmp.
         """
 
 
@@ -120,6 +135,7 @@ class DockerBuilder:
     resources: Path  # mounted read-only
     toolchain: ExternalToolchain | None = None
     shared: SharedStores = field(default_factory=SharedStores)
+    has_sandbox: ClassVar[bool] = True
 
     @property
     def id(self) -> str:
@@ -146,24 +162,24 @@ class DockerBuilder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
-        only: Path | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         name = unique_name(CONTAINER)
         # --init: Conan and ninja are no good first process, they do not reap what others leave.
         command = ["docker", "run", "--rm", "--init", "--name", name]
         # What is built is made of what was fetched before, by hash, and of nothing else.
-        command += ["--network", "host" if network or self.shared.ccache else "none"]
+        shared = SharedStores() if sandbox else self.shared
+        command += ["--network", "host" if network or shared.ccache else "none"]
         if network:
             command += [f"--env={name}" for name in CONAN_LOGIN if name in os.environ]
         # What a build writes into the cache shall belong to who started it, and not to root.
         if os.getuid() != 0 and not daemon_is_rootless():
             command += ["--user", f"{os.getuid()}:{os.getgid()}"]
-        for host, mount, access in self._mounts():
-            command += ["--volume", f"{host}:{mount}:{'ro' if only else access}"]
-        if only:
-            command += ["--volume", f"{only}:{self.path(only)}:rw"]
+        for host, mount, access in self._sandboxed(sandbox) if sandbox else self._mounts():
+            command += ["--volume", f"{host}:{mount}:{access}"]
+        if sandbox:
             command += ["--read-only", "--tmpfs", "/tmp:exec"]
-        for key, value in sorted({**self._env(), **(env or {})}.items()):
+        for key, value in sorted({**self._env(shared), **(env or {})}.items()):
             command += ["--env", f"{key}={value}"]
         command += ["--workdir", str(WORKSPACE_MOUNT), self.image]
         if self.toolchain:
@@ -181,7 +197,7 @@ class DockerBuilder:
                 raise
             mark.unlink(missing_ok=True)
 
-    def _mounts(self) -> tuple[tuple[Path, PurePosixPath, Literal["rw", "ro"]], ...]:
+    def _mounts(self) -> tuple[_Mount, ...]:
         # The programs of a Yocto SDK know the path that it was installed at: it keeps its own.
         root = self.toolchain.root if self.toolchain else None
         return (
@@ -191,8 +207,17 @@ class DockerBuilder:
             *(((root, PurePosixPath(root.as_posix()), "ro"),) if root else ()),
         )
 
-    def _env(self) -> dict[str, str]:
-        return {"CONAN_HOME": str(CACHE_MOUNT / "conan" / self.id), **_shared_objects(self.shared)}
+    def _sandboxed(self, sandbox: Sandbox) -> tuple[_Mount, ...]:
+        readable = sandbox.readable
+        if self.toolchain:
+            readable += (self.toolchain.root, self.toolchain.programs)
+        return (
+            *((path, self.path(path), "ro") for path in readable),
+            (sandbox.writable, self.path(sandbox.writable), "rw"),
+        )
+
+    def _env(self, shared: SharedStores) -> dict[str, str]:
+        return {"CONAN_HOME": str(CACHE_MOUNT / "conan" / self.id), **_shared_objects(shared)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +228,7 @@ class LocalBuilder:
     cache: Path
     toolchain: ExternalToolchain | None = None
     shared: SharedStores = field(default_factory=SharedStores)
+    has_sandbox: ClassVar[bool] = False
 
     @property
     def id(self) -> str:
@@ -225,7 +251,7 @@ class LocalBuilder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
-        only: Path | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         missing = missing_tools()
         if missing:

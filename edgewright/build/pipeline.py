@@ -422,9 +422,16 @@ def _collect(
 ) -> dict[str, Path]:
     """Copy all programs, their libraries and symbols; `{"bin/edgectl": path, …}`."""
     sources = [path for program in programs for path in sorted((program.folder / "bin").iterdir())]
-    files = {}
+    files: dict[str, Path] = {}
     for source in [*sources, *own.binaries.values()]:
-        files[f"bin/{source.name}"] = out.bin / source.name
+        name = f"bin/{source.name}"
+        if name in files:
+            raise UserError(
+                name,
+                "would be replaced by that of a program of yours",
+                next=f"install it by another name, see [programs] in {SETTINGS}",
+            )
+        files[name] = out.bin / source.name
         copy_file(source, out.bin / source.name)
     for symbols in [*(program.folder / "symbols" for program in programs), *own.symbols]:
         shutil.copytree(symbols, out.symbols, dirs_exist_ok=True)

@@ -5,15 +5,22 @@ packages of an SDK, and can write into a folder of its own alone; what it instal
 the release.
 """
 
+import os
 import shlex
-import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from edgewright.base import digest
 from edgewright.base.errors import UserError
-from edgewright.base.files import make_folder, update_file, write_file
+from edgewright.base.files import (
+    make_folder,
+    open_inside,
+    remove_tree,
+    update_file,
+    write_file,
+)
 from edgewright.base.layout import BoardBuild
 from edgewright.base.process import ChildFailed
 from edgewright.base.progress import Stages
@@ -23,14 +30,22 @@ from edgewright.board.elf import read_elf
 from edgewright.board.profile import BoardProfile, Linkage
 from edgewright.board.toolchain import compiler_flags
 from edgewright.build import packages
-from edgewright.build.container import Builder
+from edgewright.build.container import Builder, Sandbox
 from edgewright.build.packages import Package
+from edgewright.release.manifest import GOLDEN_BYTES
 from edgewright.release.programs import DEFAULT_PROGRAM, SERVICE_FILE, SHARE, ReleasedProgram
 
 PREFIX = PurePath("/release")  # where a program installs itself, below DESTDIR
 MOST_PATHS = 5
 READ_ONLY = "Read-only file system"
-RESERVED = (DEFAULT_PROGRAM.path, f"bin/{packages.EDGECTL}", SERVICE_FILE)
+# Of files in bin/, up to `.so`: the bill of materials knows edgewright's own by them.
+RESERVED = (
+    DEFAULT_PROGRAM.name,
+    packages.EDGECTL,
+    packages.LIBEDGE,
+    "libonnxruntime",
+    PurePath(SERVICE_FILE).name,
+)
 # A Makefile builds where its sources are; the sources themselves cannot be written.
 SCRIPTS = {
     "CMakeLists.txt": r"""
@@ -127,7 +142,8 @@ class _Project:
 
     @property
     def binaries(self) -> dict[str, Path]:
-        return {f"bin/{path.name}": path for path in sorted((self.installed / "bin").iterdir())}
+        files = (path for path in sorted((self.installed / "bin").iterdir()) if path.is_file())
+        return {f"bin/{path.name}": path for path in files}
 
     @property
     def again(self) -> str:
@@ -135,7 +151,7 @@ class _Project:
 
 
 def build_programs(inputs: ProgramInputs, stages: Stages) -> BuiltPrograms:
-    """Build every program of the workspace, each a stage; what is built already is taken as it is.
+    """Build every program of the workspace, each a stage; what is current is taken as it is.
 
     Raises UserError for one that does not build, does not fit the board, brings what a release
     cannot take, or writes outside of its folder.
@@ -158,7 +174,7 @@ def build_programs(inputs: ProgramInputs, stages: Stages) -> BuiltPrograms:
             )
         binaries |= project.binaries
         linkages |= dict.fromkeys(project.binaries, Linkage(project.settings.linkage))
-        files |= dict(_files(project))
+        files |= _files(project)
     files |= _service_file(inputs)
     return BuiltPrograms(
         programs=tuple(
@@ -173,17 +189,20 @@ def build_programs(inputs: ProgramInputs, stages: Stages) -> BuiltPrograms:
 
 
 def _build(project: _Project, stages: Stages) -> bool:
-    """Build a program unless it is there; whether it was."""
+    """Build a program unless it is there and current; whether it was."""
     script = _require_project(project)
     key, stamp = _key(project), project.folder / "key"  # written last
-    if stamp.is_file() and stamp.read_text() == key:
+    # Without a sandbox it may have read anything, which no key tells.
+    if project.inputs.builder.has_sandbox and stamp.is_file() and stamp.read_text() == key:
         return True
-    shutil.rmtree(project.folder, ignore_errors=True)
+    remove_tree(project.folder)
     project.log.unlink(missing_ok=True)
-    for folder in ("build", "stage", "symbols"):
-        make_folder(project.folder / folder)
+    for folder in (project.folder / "build", project.stage):
+        make_folder(folder)
     _run_build(project, script, stages)
     _require_inside(project)
+    remove_tree(project.symbols)  # whatever the build left there
+    make_folder(project.symbols)
     _split_symbols(project, stages)
     _require_fit(project)
     write_file(stamp, key)
@@ -192,13 +211,16 @@ def _build(project: _Project, stages: Stages) -> bool:
 
 def _require_project(project: _Project) -> str:
     """The script that builds it. Raises UserError for what is no project."""
-    if f"bin/{project.name}" in RESERVED:
+    if _is_reserved(project.name):
         raise UserError(
             project.subject,
             "is a name of edgewright's own",
-            facts=[f"reserved: {', '.join(PurePath(path).name for path in RESERVED)}"],
+            facts=[f"reserved: {', '.join(RESERVED)}"],
             next=f"name it otherwise under [programs] in {SETTINGS}",
         )
+    for folder in filter(None, (project.source, project.golden)):
+        _require_in_workspace(folder, project.inputs.workspace.root)
+    _require_own_sources(project)
     for name, script in SCRIPTS.items():
         if (project.source / name).is_file():
             return script
@@ -208,6 +230,51 @@ def _require_project(project: _Project) -> str:
         facts=[f"expected: {' or '.join(SCRIPTS)}"],
         next="edgewright init --program writes one",
     )
+
+
+def _is_reserved(name: str) -> bool:
+    return name.partition(".so")[0] in RESERVED
+
+
+def _require_in_workspace(folder: Path, root: Path) -> None:
+    """Raise UserError if a folder of the settings is a link or behind one: its files are released.
+
+    Whoever made the repository could have any file of this machine released.
+    """
+    for place in (folder, *folder.parents):
+        if place == root:
+            return
+        if place.is_symlink():
+            raise UserError(
+                str(place),
+                "is a link, expected a folder of the workspace",
+                next=f"put the folder itself there, or mend [programs] in {SETTINGS}",
+            )
+
+
+def _require_own_sources(project: _Project) -> None:
+    """Raise UserError if sources lie elsewhere, by a link, or hold what is built of them.
+
+    No more than their folder is hashed, and can be read.
+    """
+    source = project.source
+    if project.folder.is_relative_to(source):
+        raise UserError(
+            str(source),
+            f"has the build folder in it, expected the sources of {project.subject} alone",
+            next=f"move them into a folder, and name it in [programs.{project.name}] of {SETTINGS}",
+        )
+    inside = source.resolve()
+    for folder, folders, files in os.walk(source):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            is_link = path.is_symlink() and path.exists()
+            if is_link and not path.resolve().is_relative_to(inside):
+                raise UserError(
+                    str(path),
+                    f"is a link that leads out of the sources of {project.subject}",
+                    facts=[f"to: {path.resolve()}"],
+                    next="copy it there",
+                )
 
 
 def _key(project: _Project) -> str:
@@ -269,11 +336,13 @@ def _run(
     stages: Stages,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    log = project.log
+    log, inputs = project.log, project.inputs
+    libraries = (inputs.packages[name].folder for name in packages.SDK_PACKAGES)
+    sandbox = Sandbox(
+        writable=project.folder, readable=(project.source, inputs.out.toolchain, *libraries)
+    )
     try:
-        project.inputs.builder.run(
-            argv, log, env=env, on_line=stages.progress.line, only=project.folder
-        )
+        inputs.builder.run(argv, log, env=env, on_line=stages.progress.line, sandbox=sandbox)
     except ChildFailed as failed:
         refused = [line for line in log.read_text().splitlines() if READ_ONLY in line]
         if not refused:
@@ -296,14 +365,18 @@ def _writes_outside(project: _Project, places: Sequence[str], log: Path | None) 
 
 
 def _require_inside(project: _Project) -> None:
-    """What was installed is in bin/ and in share/NAME/, plain files alone, and the program is."""
-    outside, links, reserved = [], [], []
-    for path in sorted(project.stage.rglob("*")):
-        name = path.relative_to(project.stage).as_posix()
-        if path.is_symlink():
-            links.append(f"link: /{name}")
-        elif path.is_dir():
+    """What was installed is in bin/ and in share/NAME/, plain files alone, and the program is.
+
+    The build may have left anything in its folder: nothing of it is followed, or opened, before.
+    """
+    outside, unfit = [], []
+    is_link = project.stage.is_symlink()
+    for path in [project.stage] if is_link else sorted(project.stage.rglob("*")):
+        name, mode = path.relative_to(project.stage).as_posix(), path.lstat().st_mode
+        if stat.S_ISDIR(mode):
             continue
+        if not stat.S_ISREG(mode):
+            unfit.append(f"{'link' if stat.S_ISLNK(mode) else 'no regular file'}: /{name}")
         elif not path.is_relative_to(project.installed):
             outside.append(f"/{name}")
         else:
@@ -311,14 +384,15 @@ def _require_inside(project: _Project) -> None:
             is_binary = path.parent == project.installed / "bin"
             if not is_binary and not inside.startswith(f"{SHARE}/{project.name}/"):
                 outside.append(inside)
-            reserved += [inside] if inside in RESERVED else []
+            elif is_binary and _is_reserved(path.name):
+                unfit.append(f"edgewright's own: {inside}")
     if outside:
         raise _writes_outside(project, outside, None)
-    if links or reserved:
+    if unfit:
         raise UserError(
             project.subject,
             "installs what a release cannot take",
-            facts=[*links, *(f"edgewright's own: {name}" for name in reserved)][:MOST_PATHS],
+            facts=unfit[:MOST_PATHS],
             next=project.again,
         )
     if not (project.installed / "bin" / project.name).is_file():
@@ -363,7 +437,7 @@ def _require(project: _Project, findings: Sequence[audit.Finding], path: Path) -
     audit.require(ours, str(path))
 
 
-def _files(project: _Project) -> Iterator[tuple[str, Path]]:
+def _files(project: _Project) -> dict[str, Path]:
     """What goes beside the binaries: what was installed in share/NAME/, and the golden data."""
     share = PurePath(SHARE, project.name)
     folders = {share: project.installed / share}
@@ -375,12 +449,36 @@ def _files(project: _Project) -> Iterator[tuple[str, Path]]:
                 next=f"make it, or mend golden in [programs.{project.name}] of {SETTINGS}",
             )
         folders[share / "golden"] = project.golden
+    files: dict[str, Path] = {}
+    size = 0
     for place, folder in folders.items():
-        for path in sorted(folder.rglob("*")):
-            if path.is_symlink():
-                raise UserError(str(path), "is a link, expected a file", next="copy it there")
-            if path.is_file():
-                yield (place / path.relative_to(folder)).as_posix(), path
+        for inside, path in _regular_files(folder):
+            name = (place / inside).as_posix()
+            if name in files:
+                raise UserError(
+                    project.subject,
+                    f"installs {name}, which its golden data have, too",
+                    next=project.again,
+                )
+            files[name] = path
+            size += path.stat().st_size
+    if size > GOLDEN_BYTES:
+        raise UserError(
+            project.subject,
+            "brings too much beside itself",
+            facts=[f"expected: at most {GOLDEN_BYTES:,} bytes", f"found: {size:,}"],
+            next=project.again,
+        )
+    return files
+
+
+def _regular_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names in a folder, and files. Raises UserError for whatever is neither file nor folder."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            name = path.relative_to(folder).as_posix()
+            open_inside(folder, name, next="copy the file there").close()
+            yield name, path
 
 
 def _service_file(inputs: ProgramInputs) -> dict[str, Path]:

@@ -160,6 +160,32 @@ BAD = {
         {},
         ["program 'probe': writes outside of its folder", "found: model/probe"],
     ),
+    "beside its sources": (
+        {"Makefile": MAKEFILE, "probe.c": f'#include "../common/x.h"\n{source()}'},
+        {},
+        ["program-probe.log", "../common/x.h: No such file or directory"],
+    ),
+    "a FIFO": (
+        {"Makefile": f"{MAKEFILE}\tmkfifo $(DESTDIR)$(PREFIX)/bin/x\n", "probe.c": source()},
+        {},
+        ["installs what a release cannot take", "no regular file: /release/bin/x"],
+    ),
+    "a link in place of a folder": (
+        {
+            "Makefile": f"{MAKEFILE}\trm -r $(DESTDIR)\n\tln -s /etc $(DESTDIR)\n",
+            "probe.c": source(),
+        },
+        {},
+        ["installs what a release cannot take", "link: /."],
+    ),
+    "a library of edgewright's": (
+        {
+            "Makefile": f"{MAKEFILE}\ttouch $(DESTDIR)$(PREFIX)/bin/libonnxruntime.so.1\n",
+            "probe.c": source(),
+        },
+        {},
+        ["edgewright's own: bin/libonnxruntime.so.1"],
+    ),
     "edgewright's own": (
         {"Makefile": MAKEFILE.replace("/bin/probe", "/bin/edgectl"), "probe.c": source()},
         {},
@@ -193,6 +219,44 @@ def test_an_unfit_program_is_refused_before_it_is_in_a_release(
     for problem in problems:
         assert problem in str(refused.value)
     assert refused.value.exit_code == 2
+
+
+@pytest.mark.docker
+def test_nothing_that_a_link_leads_to_is_built_or_released(build: Build, tmp_path: Path) -> None:
+    files = {"Makefile": MAKEFILE, "probe.c": source()}
+    secret, root = tmp_path / "secret", tmp_path / "workspace"
+    secret.mkdir()
+    (secret / "key").write_text("of this user")
+    (root / "src").mkdir(parents=True)
+    (root / "golden").symlink_to(secret)
+    with pytest.raises(UserError, match="golden: is a link, expected a folder of the workspace"):
+        build(files, golden="golden")
+    (root / "golden").unlink()
+    (root / "golden").mkdir()
+    (root / "golden" / "part").symlink_to(secret / "key")
+    with pytest.raises(UserError, match="golden/part: is a link or behind one"):
+        build(files, golden="golden")
+    (root / "src" / "common").symlink_to(secret)
+    with pytest.raises(UserError, match="src/common: is a link that leads out of the sources"):
+        build(files)
+
+
+@pytest.mark.docker
+def test_a_build_leaves_nothing_to_the_next_one_and_to_this_host(
+    build: Build, tmp_path: Path
+) -> None:
+    """A link among its symbols, which are copied, and a folder that nobody may write to."""
+    left = (
+        "\tmkdir -p ../symbols/.build-id $(DESTDIR)$(PREFIX)/share/probe/old\n"
+        "\tln -s /etc ../symbols/.build-id/ab\n"
+        "\ttouch $(DESTDIR)$(PREFIX)/share/probe/old/file\n"
+        "\tchmod 555 $(DESTDIR)$(PREFIX)/share/probe/old\n"
+    )
+    first = build({"Makefile": MAKEFILE + left, "probe.c": source()})
+    assert first.files.keys() == {"share/probe/old/file"}
+    assert not [path for path in first.symbols[0].rglob("*") if path.is_symlink()]
+    second = build({"Makefile": MAKEFILE, "probe.c": source()})
+    assert second.files == {}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import (
     cached_folder,
@@ -18,6 +19,7 @@ from edgewright.base.files import (
     new_folder,
     read_file,
     read_inside,
+    remove_tree,
     replacing,
     unique_name,
     update_file,
@@ -347,3 +349,32 @@ def test_a_mistyped_file_is_told_with_its_neighbour(tmp_path: Path) -> None:
         read_file(tmp_path / "tokn.pub", limit=10)
     with pytest.raises(UserError, match=r"/tokn\.pub: no such file$"):
         read_inside(tmp_path, "tokn.pub", limit=10)  # what others wrote
+
+
+def test_a_tree_is_removed_whole_and_what_its_links_lead_to_stays_as_it_is(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (elsewhere / "file").touch()
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "file").touch()
+    (out / "deep" / "link").symlink_to(elsewhere)
+    (out / "deep").chmod(0o500)
+    (out).chmod(0o500)
+    remove_tree(out)
+    remove_tree(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+    assert (elsewhere / "file").exists()
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+
+
+def test_where_a_link_to_a_folder_leads_counts_in_the_hash_of_a_tree(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("one", "two"):
+        (tree / name).mkdir(parents=True)
+        (tree / name / "file").touch()
+    link = tree / "current"
+    link.symlink_to("one")
+    first = digest.tree_sha256(tree)
+    link.unlink()
+    link.symlink_to("two")
+    assert digest.tree_sha256(tree) != first

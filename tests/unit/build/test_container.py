@@ -10,7 +10,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.process import ChildFailed
 from edgewright.base.workspace import SharedStores
 from edgewright.build import container
-from edgewright.build.container import DockerBuilder
+from edgewright.build.container import DockerBuilder, Sandbox
 from tests.checkout import checkout, workspace_at
 
 CHECKOUT = checkout()
@@ -202,3 +202,30 @@ def test_what_compiles_has_a_network_for_a_shared_compiler_cache_alone(
     assert ("--env=CONAN_PASSWORD" in command) is asks
     assert "secret" not in command
     assert ("CCACHE_REMOTE_STORAGE=redis://192.0.2.1" in command) is bool(shared.ccache)
+
+
+def test_a_sandbox_has_its_folders_and_no_network_or_shared_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_docker(tmp_path, Path("/"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    workspace, cache = tmp_path / "workspace", tmp_path / "cache"
+    builder = DockerBuilder(
+        image="i",
+        workspace=workspace,
+        cache=cache,
+        resources=tmp_path / "resources",
+        shared=SharedStores(ccache="redis://name:password@192.0.2.1"),
+    )
+    sandbox = Sandbox(writable=workspace / "build" / "one", readable=(workspace / "src",))
+
+    builder.run(["true"], tmp_path / "log", sandbox=sandbox)
+
+    words = (tmp_path / "run").read_text().split()
+    volumes = [words[place + 1] for place, word in enumerate(words) if word == "--volume"]
+    assert volumes == [
+        f"{workspace}/src:/edgewright/src:ro",
+        f"{workspace}/build/one:/edgewright/build/one:rw",
+    ]
+    assert "--network none --" in " ".join(words)
+    assert "password" not in " ".join(words)
