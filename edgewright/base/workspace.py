@@ -47,6 +47,7 @@ class SharedStores(Part):
     builder: Annotated[str, Field(pattern=IMAGE_NAME)] | None = None  # of a registry, without a tag
 
 
+MOST_PROGRAMS = 16  # of a release
 # Of a program in a release: its file in bin/, and what it is called with.
 ProgramName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Argument = Annotated[str, Field(pattern=r"^[ -~]{1,256}$")]
@@ -82,6 +83,9 @@ class Settings(Part):
         services = [name for name, program in self.programs.items() if program.service is not None]
         if not self.default_program and not self.programs:
             raise ValueError("default_program is false, and there is no other program")
+        count = len(self.programs) + self.default_program
+        if count > MOST_PROGRAMS:
+            raise ValueError(f"a release has at most {MOST_PROGRAMS} programs, these are {count}")
         if len(services) > 1:
             raise ValueError(f"a board has one service, these are several: {', '.join(services)}")
         return self
@@ -259,7 +263,7 @@ def add_program(root: Path) -> list[Path]:
         raise UserError(
             str(settings),
             f"has a program '{EXAMPLE_PROGRAM}' already",
-            next="build it, or give it another name",
+            next="invoke build",
         )
     text = settings.read_text(encoding="utf-8").rstrip("\n") + "\n\n" + _filled("program.toml")
     try:

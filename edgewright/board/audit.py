@@ -4,7 +4,7 @@ What a file may be is data (the tables below); each `_judge_*` compares one aspe
 returns what is wrong, so that one audit tells everything at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -36,6 +36,7 @@ PROMISED_LIBRARIES = frozenset(
     }
 )
 ORIGIN = "$ORIGIN"
+LINKAGE_KEY = "runtime.linkage"  # of a board profile
 HARD_FLOAT = frozenset({"VFP registers", "compatible with both"})
 ARM_UP_TO_V7 = ("pre-v4", "v4", "v4T", "v5T", "v5TE", "v5TEJ", "v6", "v6KZ", "v6T2", "v6K", "v7")
 CPU_ARCH = {7: frozenset(ARM_UP_TO_V7), 8: frozenset({*ARM_UP_TO_V7, "v8"})}
@@ -111,12 +112,14 @@ def audit_files(
     symbols: Path | None = None,
     *,
     linkages: Mapping[str, Linkage] = MappingProxyType({}),
+    without_budget: Collection[str] = (),
+    linkage_key: str = LINKAGE_KEY,
 ) -> Audit:
     """Read and judge files, named as in a release ("bin/edgectl").
 
-    They are of the board's linkage and within its budget, but for those that `linkages` has: the
-    budget is that of edgewright's own programs. `symbols` is the folder of what
-    was stripped, by build id; without it code is not judged.
+    They are of the board's linkage, but for those that `linkages` has, which `linkage_key` of the
+    settings decides on; and within the board's budget, but for those of `without_budget`.
+    `symbols` is the folder of what was stripped, by build id; without it code is not judged.
     Raises UserError for a file that is not sound ELF, or whose symbols are not there.
     """
     audited = []
@@ -125,7 +128,13 @@ def audit_files(
         # edgectl is static on every board: it must run before any library of a release is there.
         is_edgectl = PurePosixPath(name).name == "edgectl"
         linkage = Linkage.STATIC if is_edgectl else linkages.get(name)
-        findings = judge(facts, profile, linkage=linkage, has_budget=name not in linkages)
+        findings = judge(
+            facts,
+            profile,
+            linkage=linkage,
+            has_budget=name not in without_budget,
+            linkage_key=linkage_key,
+        )
         functions: tuple[BeyondFunction, ...] = ()
         if symbols and not judge_machine(facts, profile):
             functions = beyond(
@@ -164,6 +173,7 @@ def judge(
     *,
     linkage: Linkage | None = None,
     has_budget: bool = True,
+    linkage_key: str = LINKAGE_KEY,
 ) -> list[Finding]:
     """Everything in an executable or library that does not fit the board."""
     wrong_machine = judge_machine(facts, profile)
@@ -172,7 +182,11 @@ def judge(
     is_static = (linkage or profile.runtime.linkage) is Linkage.STATIC
     return [
         *(_judge_arm(facts, profile) if profile.abi.arch is Arch.ARMHF else []),
-        *(_judge_static(facts) if is_static else _judge_shared(facts, profile)),
+        *(
+            _judge_static(facts, linkage_key)
+            if is_static
+            else _judge_shared(facts, profile, linkage_key)
+        ),
         *_judge_finish(facts),
         *(_judge_size(facts, profile) if has_budget else []),
     ]
@@ -224,22 +238,22 @@ def _instructions(arm: ArmAttributes, cpu: Cpu) -> list[tuple[bool, str, str]]:
     ]
 
 
-def _judge_static(facts: ElfFacts) -> list[Finding]:
+def _judge_static(facts: ElfFacts, linkage_key: str) -> list[Finding]:
     dependencies = [f"library: {name}" for name in facts.needed]
     if facts.interpreter:
         dependencies.append(f"loader: {facts.interpreter}")
     if not dependencies:
         return []
-    fix = 'link it with -static, or set runtime.linkage = "shared"'
+    fix = f'link it with -static, or set {linkage_key} = "shared"'
     return [Finding(problem="is not static", facts=tuple(dependencies), next=fix)]
 
 
-def _judge_shared(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+def _judge_shared(facts: ElfFacts, profile: BoardProfile, linkage_key: str) -> list[Finding]:
     return [
         *_judge_libraries(facts),
         *_judge_search_path(facts),
         *_judge_loader(facts, profile),
-        *_judge_floor(facts, profile),
+        *_judge_floor(facts, profile, linkage_key),
         *_judge_cxx(facts),
     ]
 
@@ -282,10 +296,10 @@ def _judge_loader(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
     return [Finding(problem="has the wrong loader", facts=lines, next=fix)]
 
 
-def _judge_floor(facts: ElfFacts, profile: BoardProfile) -> list[Finding]:
+def _judge_floor(facts: ElfFacts, profile: BoardProfile, linkage_key: str) -> list[Finding]:
     major, minor = (int(part) for part in profile.libc.floor.split("."))
     place = f"board '{profile.name}' has glibc {profile.libc.floor}"
-    fix = 'set runtime.linkage = "static", or raise libc.floor if every such board has more'
+    fix = f'set {linkage_key} = "static", or raise libc.floor if every such board has more'
     return _judge_glibc(facts, (major, minor), place, fix)
 
 

@@ -236,6 +236,10 @@ class Emulation(Section):
 BoardPath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$")]
 
 
+# With the names that udev makes, such as /dev/v4l/by-id/usb-046d:0825; no part of it is `..`.
+Device = Annotated[str, Field(pattern=r"^/dev(/[A-Za-z0-9_:+-][A-Za-z0-9._:+-]*)+$")]
+
+
 class ServiceCommand(StrEnum):
     """The command of the default program that the service is."""
 
@@ -293,7 +297,7 @@ class Service(Section):
     memory_mb: Annotated[int, Field(ge=16, description="limit by cgroup, MiB")] = 128
     nice: Annotated[int, Field(ge=-20, le=19, description="scheduling priority")] = 0
     devices: Annotated[
-        tuple[BoardPath, ...],
+        tuple[Device, ...],
         Field(
             strict=False,
             description="of /dev, that systemd lets a program of yours open, such as /dev/video0",

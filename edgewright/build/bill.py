@@ -278,12 +278,12 @@ def _of_user(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
     for path, source in sorted(linked.programs.items()):
         licence, name = licence_in(source), PurePosixPath(path).name
         yield Ingredient(
-            ref=name,
+            ref=f"program {name}",  # a library may have its name
             kind="application",
             name=name,
             version=linked.files[path][:16],
             licence=licence.licence if licence else None,
-            texts={f"{name}/{licence.name}": licence.content} if licence else {},
+            texts={f"programs/{name}/{licence.name}": licence.content} if licence else {},
             sha256=linked.files[path],
             holds=(packages.LIBEDGE, packages.RUNTIME, *compiler),
             notes={"file": path},

@@ -459,7 +459,9 @@ def _audit(
     recorded = read_record(Audit, out.audit) if is_current else None
     judgement = recorded
     if judgement is None:
-        judgement = audit.audit_files(files, profile, out.symbols, linkages=linkages)
+        judgement = audit.audit_files(
+            files, profile, out.symbols, linkages=linkages, without_budget=linkages
+        )
         # Written before it is judged: a user whose build is refused can read why.
         update_file(out.audit, judgement.to_json())
         update_file(stamp, key)
@@ -637,6 +639,7 @@ def _report(
     sizes["model/model.ort"] = request.out.ort_model.stat().st_size
     sizes[built_release.archive.name] = built_release.archive.stat().st_size
     budgets = request.profile.budgets
+    has_default_program = built_release.manifest.has_default_program
     return BuildReport(
         board=request.profile.name,
         release=built_release.id,
@@ -645,7 +648,8 @@ def _report(
         stages=tuple(stages.reports),
         sizes=sizes,
         budgets={
-            **{program.path: budgets.binary_bytes for program in built_release.manifest.programs},
+            # It is of edgewright's own program alone.
+            **({DEFAULT_PROGRAM.path: budgets.binary_bytes} if has_default_program else {}),
             "model/model.ort": budgets.model_bytes,
         },
         coverage=coverage,

@@ -421,19 +421,30 @@ def _require_fit(project: _Project) -> None:
     binaries = project.binaries
     linkages = dict.fromkeys(binaries, Linkage(project.settings.linkage))
     judgement = audit.audit_files(
-        binaries, project.inputs.profile, project.symbols, linkages=linkages
+        binaries,
+        project.inputs.profile,
+        project.symbols,
+        linkages=linkages,
+        without_budget=binaries,
+        linkage_key=f"programs.{project.name}.linkage",
     )
     for file in judgement.files:
         _require(project, file.findings, binaries[file.path])
 
 
 def _require(project: _Project, findings: Sequence[audit.Finding], path: Path) -> None:
-    # What the audit would have one do is said of edgewright's own programs.
-    table = f"[programs.{project.name}] of {SETTINGS}"
-    again = project.again
-    if project.settings.linkage == "shared":
-        again = f'set linkage = "static" in {table}, or {again}'
-    ours = [finding.model_copy(update={"next": again}) for finding in findings]
+    rebuild = f"invoke build --board={project.inputs.profile.name}"
+    ours = [
+        finding.model_copy(
+            update={
+                # To build the same anew does not help.
+                "next": f"{finding.next}, then {rebuild}"
+                if finding.next and not finding.next.startswith("invoke build")
+                else project.again
+            }
+        )
+        for finding in findings
+    ]
     audit.require(ours, str(path))
 
 

@@ -160,7 +160,7 @@ class ProgramCase(Foreign):
 
 
 class ProgramSelftest(Answer):
-    """What the self-test of a user's program writes (docs/sdk.md)."""
+    """What the self-test of a user's program writes (docs/programs.md)."""
 
     passed: bool
     cases: Many[ProgramCase]

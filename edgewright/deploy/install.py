@@ -56,6 +56,7 @@ from edgewright.release.manifest import (
 )
 from edgewright.release.minisign import parse_signature
 from edgewright.release.order import parse_order
+from edgewright.release.programs import SERVICE_FILE
 
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 EMULATED_TRIAL_SECONDS = 600  # in which the service has to load its model and infer an image
@@ -629,6 +630,8 @@ def _switch(
     """From whole objects to a committed release; returns the releases that were removed."""
     board, fence, release = edgectl.board, _fence(begun), order.manifest.id
     protocol = begun.helper.protocol
+    if any(file.path == SERVICE_FILE for file in order.manifest.files):
+        service.require_own_programs(board, release)
     _seal(edgectl, begun, progress)
     progress.start("self-test on the board")
     selftests = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)

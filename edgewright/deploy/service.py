@@ -17,6 +17,7 @@ from edgewright.base.text import LINE, last_lines, visible
 from edgewright.board.profile import BoardProfile, Manager, ServiceCommand
 from edgewright.deploy.edge_infer import Heartbeat, Thermal
 from edgewright.deploy.remote import Board
+from edgewright.release.programs import DEFAULT_PROGRAM, SERVICE_FILE
 from edgewright.release.run_file import launcher
 
 STATE = "/run/edgewright"
@@ -374,6 +375,9 @@ exit 0
 IS_INSTALLED = r"""
 for file in "$@"; do [ ! -f "$file" ] || { echo installed; exit 0; }; done
 """
+STARTS_OWN = r"""
+[ ! -f "$1" ] || grep -qF "$2" "$1" || echo no
+"""
 RECENT_LOG = r"""
 if [ -f "$1/log" ]; then tail -n 5 "$1/log"
 else  # a board without either has no log, and the deploy has a fault of its own to tell
@@ -446,6 +450,23 @@ def is_installed(board: Board) -> bool:
     """Whether something starts the release on this board. Raises TargetError."""
     files = (SCRIPT, f"{RUNIT}/run", UNIT_FILE)
     return board.script(IS_INSTALLED, *files).stdout.strip() == "installed"
+
+
+def require_own_programs(board: Board, release: str) -> None:
+    """Raise TargetError where an older edgewright installed the service.
+
+    It starts the default program whatever the release says.
+    """
+    if board.script(STARTS_OWN, PROGRAM, SERVICE_FILE).stdout.strip() == "no":
+        raise TargetError(
+            str(board.target),
+            "its service is of an edgewright that knows no programs of yours",
+            facts=[
+                f"expected: {PROGRAM} starts {SERVICE_FILE} of release {release}",
+                f"found: it starts {DEFAULT_PROGRAM.path}",
+            ],
+            next="invoke service.install, then repeat the deploy",
+        )
 
 
 def recent_log(board: Board) -> list[str]:

@@ -270,19 +270,24 @@ def judge_selftest(result: Result, golden: Golden) -> Check:
 
 
 def judge_own_selftest(result: Result, program: ReleasedProgram) -> Check:
-    """Of a user's program: exit code 0, and a document in which every case passed."""
-    name = f"selftest of {program.name}"
-    document = parse(ProgramSelftest, result)
+    """Of a user's program: exit code 0, and a document in which every case passed.
+
+    What the document says of the cases is told, whatever the exit code.
+    """
+    name, code = f"selftest of {program.name}", result.returncode
+    ending = [f"ended with {_ending(code)}"] if code else []
+    document = parse(ProgramSelftest, result, exit_codes=(code,))
     if isinstance(document, Check):
-        return document.model_copy(update={"name": name})
+        return document.model_copy(update={"name": name, "facts": (*ending, *document.facts)})
     failures = document.failures()
-    fine = document.passed and document.cases and not failures
+    verdict = [] if document.passed or failures else ["passed: false, and no case says why"]
+    fine = code == 0 and document.passed and document.cases and not failures
     return Check(
         name=name,
         verdict=Verdict.PASSED if fine else Verdict.FAILED,
-        expected="at least one case, and all passed",
+        expected="exit code 0, passed: true, at least one case, and all passed",
         found=f"{len(document.cases) - len(failures)} of {len(document.cases)} cases passed",
-        facts=tuple(failures),
+        facts=(*ending, *verdict, *failures),
     )
 
 

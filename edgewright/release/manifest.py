@@ -33,10 +33,10 @@ from edgewright.base.files import (
     update_file,
 )
 from edgewright.base.schema import Excerpt, Part, parse_json
+from edgewright.base.workspace import MOST_PROGRAMS
 from edgewright.release.programs import (
     DEFAULT_PROGRAM,
     DEFAULT_PROGRAMS,
-    MOST_PROGRAMS,
     ReleasedProgram,
 )
 from edgewright.release.run_file import (
@@ -56,7 +56,8 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
 EXPECTED = "expected.json"
 ID_DIGITS = 16
-MANIFEST_BYTES = 1 << 20  # a board takes none that is larger
+MANIFEST_BYTES = 1 << 20  # a board takes none that is larger,
+MOST_FILES = 4096  # nor one of more files
 CARD_BYTES = 1 << 20
 GOLDEN_BYTES = 256 << 20  # images and expected.json together
 PROGRAM_BYTES = 2 << 30
@@ -336,6 +337,7 @@ def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
     content = _contents(inputs)
     manifest = Manifest.of(_body(inputs, content))
     content[MANIFEST] = manifest.canonical()
+    _require_for_boards(manifest, len(content[MANIFEST]))
     release = Release(folder=out_dir / manifest.id, manifest=manifest)
     make_folder(out_dir)
     if not _is_sound(release):
@@ -347,6 +349,21 @@ def build_release(inputs: ReleaseInputs, out_dir: Path) -> Release:
     archive = archive_bytes(manifest.id, content)
     update_file(release.archive, archive, mode=0o644)
     return release
+
+
+def _require_for_boards(manifest: Manifest, size: int) -> None:
+    """Raise UserError for a release that a board would refuse, or that could not be read again."""
+    for unit, number, most in (
+        ("files", len(manifest.files), MOST_FILES),
+        ("bytes of manifest", size, MANIFEST_BYTES),
+    ):
+        if number > most:
+            raise UserError(
+                "release",
+                "has more than a board takes",
+                facts=[f"expected: at most {most:,} {unit}", f"found: {number:,}"],
+                next="take files out of the golden data, then invoke build",
+            )
 
 
 def load_release(folder: Path) -> Release:

@@ -25,6 +25,5 @@ class ReleasedProgram(Part):
 
 DEFAULT_PROGRAM = ReleasedProgram(name="edge-infer", selftest=("selftest",))
 DEFAULT_PROGRAMS = (DEFAULT_PROGRAM,)
-MOST_PROGRAMS = 16
 SERVICE_FILE = "bin/service"  # becomes the service, in a release that has it
 SHARE = "share"  # folder of what programs bring beside themselves

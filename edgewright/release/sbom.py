@@ -86,12 +86,15 @@ def about_release(manifest: Manifest) -> About:
 
 
 def render(about: About, ingredients: Sequence[Ingredient], tools: Sequence[Tool]) -> bytes:
-    """The bill, as JSON."""
+    """The bill, as JSON. Raises ValueError for a ref that comes twice: one would hide the other."""
     from cyclonedx.model import HashAlgorithm, HashType
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
+    refs = [about.ref, *(item.ref for item in ingredients)]
+    if twice := {ref for ref in refs if refs.count(ref) > 1}:
+        raise ValueError(f"in the bill twice: {', '.join(sorted(twice))}")
     bom = Bom(serial_number=uuid.uuid5(NAMESPACE, about.sha256))
     bom.metadata.timestamp = None  # type: ignore[assignment]  # it is left out then
     for tool in tools:

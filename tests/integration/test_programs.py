@@ -127,7 +127,10 @@ BAD = {
     "newer than the floor": (
         {"CMakeLists.txt": CMAKE, "probe.c": source()},
         {"linkage": "shared"},
-        ["needs GLIBC_2.34, board 'a53-som' has glibc 2.31", 'next: set linkage = "static" in'],
+        [
+            "needs GLIBC_2.34, board 'a53-som' has glibc 2.31",
+            'next: set programs.probe.linkage = "static", or raise libc.floor',
+        ],
     ),
     "another ABI": (
         {

@@ -544,3 +544,14 @@ def test_what_an_image_is_built_by_is_not_replaced(tmp_path: Path, name: str) ->
         add_image_build(tmp_path, name)
 
     assert caught.value.problem == "would be overwritten"
+
+
+def test_settings_have_no_more_programs_than_a_release(tmp_path: Path) -> None:
+    text = 'name = "a"\n'
+    for number in range(16):
+        text += f'[programs.p{number}]\nsource = "p"\nselftest = ["x"]\n'
+    (tmp_path / "edgewright.toml").write_text(text)
+    with pytest.raises(UserError, match="a release has at most 16 programs, these are 17"):
+        find_workspace(tmp_path, RESOURCES)
+    (tmp_path / "edgewright.toml").write_text(f"default_program = false\n{text}")
+    assert len(find_workspace(tmp_path, RESOURCES).settings.programs) == 16

@@ -13,7 +13,7 @@ from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress, Stages
 from edgewright.base.workspace import SharedStores
 from edgewright.build import packages, pipeline
-from edgewright.build.container import ExternalToolchain
+from edgewright.build.container import ExternalToolchain, Sandbox
 from edgewright.build.packages import Package, PackageInputs
 from tests.boards import EndedByNote, NotedError
 from tests.checkout import workspace_at
@@ -28,6 +28,7 @@ class Recorder:
     toolchain: ExternalToolchain | None = None
     binary: str = "Build"
     shared: SharedStores = field(default_factory=SharedStores)
+    has_sandbox: bool = False
     ran: list[str] = field(default_factory=list)
     asked_network: list[str] = field(default_factory=list)  # Conan's commands
 
@@ -46,7 +47,7 @@ class Recorder:
         env: Mapping[str, str] | None = None,
         on_line: LineSink | None = None,
         network: bool = False,
-        only: Path | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         if network:
             self.asked_network.append(next(word for word in argv if word in ("install", "upload")))

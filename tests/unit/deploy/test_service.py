@@ -13,6 +13,8 @@ from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager, ServiceCommand
 from edgewright.cli import screens
 from edgewright.deploy import service
+from edgewright.release.programs import SERVICE_FILE
+from edgewright.release.run_file import launcher
 from tests import v0_1_0
 from tests.boards import THERMAL, LocalBoard, make_release
 from tests.checkout import checkout
@@ -369,3 +371,21 @@ def test_a_service_for_programs_has_a_folder_for_its_sockets() -> None:
     unit = service.render(profile(Manager.SYSTEMD, command=ServiceCommand.SERVE))[-1].text
     assert wanted in unit
     assert "\nExecStartPre=/bin/mkdir -p /run/edgewright/serve\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (launcher("edgewright", "/run/heartbeat"), ""),
+        ('exec bin/edge-infer "$@"\n', "no\n"),
+        (None, ""),
+    ],
+)
+def test_a_service_of_an_older_edgewright_starts_no_program_of_a_users(
+    text: str | None, answer: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    if text is not None:
+        path.write_text(text)
+    asked = run_script(service.STARTS_OWN, str(path), SERVICE_FILE, board="")
+    assert (asked.returncode, asked.stdout) == (0, answer)

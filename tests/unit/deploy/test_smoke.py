@@ -15,6 +15,7 @@ from edgewright.deploy.smoke import Golden
 from edgewright.deploy.target import Target
 from edgewright.fleet.bench.stand_in import program
 from edgewright.release.manifest import Release
+from edgewright.release.programs import ReleasedProgram
 from tests.boards import BENCH, CASES, LocalBoard, documents, make_release
 
 GOLDEN = Golden.model_validate_json(json.dumps({"schema": 1, "tolerance": 0.01, "cases": CASES}))
@@ -275,3 +276,40 @@ def test_release_without_a_golden_set(tmp_path: Path) -> None:
     with pytest.raises(TargetError) as refused:
         smoke.run(on_board(LocalBoard(), release), release.manifest)
     assert "model/golden/expected.json: not a golden set\n  schema: missing" in str(refused.value)
+
+
+PART = {"name": "a part", "passed": True}
+
+
+@pytest.mark.parametrize(
+    ("code", "document", "facts"),
+    [
+        (0, {"passed": True, "cases": [PART]}, None),
+        (6, {"passed": True, "cases": [PART]}, ["ended with exit code 6"]),
+        (0, {"passed": False, "cases": [PART]}, ["passed: false, and no case says why"]),
+        (0, {"passed": True, "cases": []}, []),
+        (
+            1,
+            {"passed": False, "cases": [PART | {"passed": False, "problem": "blurred"}]},
+            ["ended with exit code 1", "a part: blurred"],
+        ),
+    ],
+)
+def test_a_self_test_of_a_users_program_passes_by_exit_code_and_document(
+    code: int, document: dict[str, Any], facts: list[str] | None
+) -> None:
+    answer = {"version": 1, "command": "selftest", **document}
+    check = smoke.judge_own_selftest(
+        result("selftest", answer, code), ReleasedProgram(name="probe", selftest=("selftest",))
+    )
+    assert check.name == "selftest of probe"
+    assert check.verdict is (Verdict.PASSED if facts is None else Verdict.FAILED)
+    assert list(check.facts) == (facts or [])
+
+
+def test_a_self_test_that_crashes_without_a_document_says_how_it_ended() -> None:
+    check = smoke.judge_own_selftest(
+        result("selftest", "", 139), ReleasedProgram(name="probe", selftest=("selftest",))
+    )
+    assert check.verdict is Verdict.FAILED
+    assert check.facts[0] == "ended with exit code 139, signal 11"

@@ -11,6 +11,7 @@ import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.release.manifest import (
+    MOST_FILES,
     ReleaseInputs,
     build_release,
     parse_manifest,
@@ -126,3 +127,16 @@ def _texts(path: Path) -> list[str]:
         and isinstance(node.value, str)
         and id(node) not in sentences
     ]
+
+
+def test_a_release_that_a_board_would_refuse_is_not_made(tmp_path: Path) -> None:
+    inputs = with_inspect(tmp_path / "in", DEFAULT_PROGRAM, INSPECT)
+    data = tmp_path / "part"
+    data.touch()
+    many = {f"share/inspect/golden/{number}": data for number in range(MOST_FILES)}
+    with pytest.raises(UserError, match="at most 4,096 files"):
+        build_release(replace(inputs, program_files=many), tmp_path / "out")
+    long = {f"share/inspect/{number:0400}": data for number in range(3000)}
+    with pytest.raises(UserError, match="at most 1,048,576 bytes of manifest"):
+        build_release(replace(inputs, program_files=long), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

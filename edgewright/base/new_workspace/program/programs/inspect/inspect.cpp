@@ -1,11 +1,10 @@
 // Looks at images and says what the release's network makes of each, as a line
 // of JSON:
 //
-//     inspect selftest                     the golden images of the release
-//     inspect image FILE…                  PNG, JPEG, PGM or PPM; - is standard
-//     input inspect frame WIDTH HEIGHT           a frame of YUYV, from standard
-//     input inspect watch DEVICE WIDTH HEIGHT    frames of a camera, until it
-//     is ended
+//     inspect selftest                     the golden images
+//     inspect image FILE…                  of these files; - is standard input
+//     inspect frame WIDTH HEIGHT           YUYV, from standard input
+//     inspect watch DEVICE WIDTH HEIGHT    of a camera, until it is ended
 //
 // It is started in the folder of the release.
 #include <edge/service.h>
