@@ -354,3 +354,26 @@ def test_a_finding_on_the_board_shows_both_sides() -> None:
         "file: ARM v8, FP for ARMv8, NEON for ARMv8",
         "board: armv7l, features neon vfpv4",
     )
+
+
+def test_the_budget_counts_for_all_but_those_that_have_none() -> None:
+    profile = board(linkage=SHARED, floor="2.34")
+    small = profile.model_copy(
+        update={"budgets": profile.budgets.model_copy(update={"binary_bytes": 1})}
+    )
+    files = {"lib/x.so": ELF / "glibc"}
+
+    def problems(**options: Any) -> list[str]:
+        audited = audit_files(files, small, linkages={"lib/x.so": SHARED}, **options)
+        return [finding.problem for finding in audited.files[0].findings]
+
+    assert any("budget" in problem for problem in problems())
+    assert not any("budget" in problem for problem in problems(without_budget=files))
+
+
+def test_a_finding_names_the_setting_that_decides_on_a_programs_linkage() -> None:
+    findings = judge(
+        read_elf(ELF / "glibc"), board(linkage=SHARED), linkage_key="programs.probe.linkage"
+    )
+    assert findings[0].next is not None
+    assert findings[0].next.startswith('set programs.probe.linkage = "static", or raise')

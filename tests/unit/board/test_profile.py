@@ -66,6 +66,27 @@ def test_five_defects_give_five_lines(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("device", "is_fit"),
+    [
+        ("/dev/video0", True),
+        ("/dev/v4l/by-id/usb-046d:0825_B1-video+0", True),
+        ("/etc/passwd", False),
+        ("/dev/../etc/passwd", False),
+        ("/dev/sd a", False),
+        ("/dev/%n", False),
+    ],
+)
+def test_a_device_of_the_service_is_one_of_dev(device: str, is_fit: bool, tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(
+        f'description = "a board"\n{(CORPUS / "_base.toml").read_text()}'
+        f'[service]\ndevices = ["{device}"]\n'
+    )
+    wrong = [line for line in problems_of(path) if "service.devices" in line]
+    assert bool(wrong) is not is_fit
+
+
 def test_what_does_not_fit_together_is_told_beside_other_defects(tmp_path: Path) -> None:
     text = (CORPUS / "_base.toml").read_text()
     board = tmp_path / "board.toml"

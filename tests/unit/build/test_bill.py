@@ -15,6 +15,7 @@ from edgewright.board.elf import linked_files, read_elf
 from edgewright.build import bill, packages
 from edgewright.build.bill import BillInputs, CompilerPackage, Linked
 from edgewright.build.packages import Package
+from edgewright.release import sbom
 from edgewright.release.manifest import Release
 from edgewright.release.sbom import Ingredient
 from tests.boards import make_release
@@ -311,3 +312,24 @@ def test_an_sdk_without_a_licence_text_is_refused(inputs: BillInputs) -> None:
 
     with pytest.raises(UserError, match="its licence text is missing"):
         bill.sdk_bill(linked)
+
+
+def test_a_program_of_a_users_may_have_the_name_of_a_library(
+    inputs: BillInputs, tmp_path: Path
+) -> None:
+    sources = tmp_path / "sources of zlib"
+    sources.mkdir()
+    (sources / "LICENSE").write_text("SPDX-License-Identifier: MIT")
+    linked = inputs.linked
+    named = with_linked(
+        inputs,
+        files={**linked.files, "bin/zlib": "0" * 64},
+        packages={**linked.packages, packages.LIBEDGE: package(tmp_path / "libedge")},
+        programs={"bin/zlib": sources},
+    )
+    parts = written(named)
+    assert parts["program zlib"].texts.keys() == {"programs/zlib/LICENSE"}
+    assert parts["zlib"].texts.keys() == {"zlib/LICENSE"}
+    sbom.render(sbom.about_release(named.manifest), [*parts.values()], ())
+    with pytest.raises(ValueError, match="in the bill twice: zlib"):
+        sbom.render(sbom.about_release(named.manifest), [parts["zlib"], *parts.values()], ())
