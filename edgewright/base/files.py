@@ -296,10 +296,8 @@ def remove_tree(path: Path) -> None:
 
     Raises OSError for what cannot be removed. No link is followed.
     """
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-        return
-    if not path.exists():
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
         return
     path.chmod(0o700)
     for folder, folders, _ in os.walk(path):

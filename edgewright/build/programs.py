@@ -1,8 +1,8 @@
 """The user's own programs of a release: built as `edge-infer` is, and held to the same audit.
 
 Each is a CMake project or a Makefile in the workspace. It gets the board's toolchain and the
-packages of an SDK, and can write into a folder of its own alone; what it installs there goes into
-the release.
+packages of an SDK, sees no more of this machine than those and its sources, and can write into a
+folder of its own alone; what it installs there goes into the release.
 """
 
 import os
@@ -326,7 +326,7 @@ def _environment(project: _Project) -> dict[str, str]:
         "CXXFLAGS": flags,
         "LDFLAGS": shlex.join([*static, "-Wl,--build-id=sha1", "-Wl,--gc-sections"]),
         "PKG_CONFIG_PATH": ":".join(f"{folder}/lib/pkgconfig" for folder in folders),
-        "CCACHE_DISABLE": "1",  # its folder cannot be written
+        "CCACHE_DISABLE": "1",  # its folder is not there
     }
 
 

@@ -362,6 +362,8 @@ def test_a_tree_is_removed_whole_and_what_its_links_lead_to_stays_as_it_is(tmp_p
     (out).chmod(0o500)
     remove_tree(out)
     remove_tree(out)
+    os.mkfifo(out)
+    remove_tree(out)
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
     assert (elsewhere / "file").exists()
     assert elsewhere.stat().st_mode & 0o777 == 0o755
