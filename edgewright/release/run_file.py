@@ -25,8 +25,9 @@ class ImageLimits(Part):
     image_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20  # of the file
     image_pixels: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20
     image_side: Annotated[int, Field(ge=1, le=16384)] = 16384  # pixels
-    # That a decoder may hold at once, bytes, with an image that came over a socket. Only what is
-    # interlaced, progressive or of several scans is held whole; of all else a few rows are.
+    # Bytes that a decoder may hold at once, with an image that came over a socket and the frame of
+    # one that is cut into tiles. Only what is interlaced, progressive or of several scans is held
+    # whole by a decoder; of all else a few rows are.
     image_memory: Annotated[int, Field(ge=1, le=64 << 20)] = 64 << 20
 
 

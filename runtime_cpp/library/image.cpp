@@ -132,12 +132,6 @@ edge_error* edge_image_read(const edge_card* card, const char* path, const edge_
 edge_error* edge_image_decode(const edge_card* card, const void* data, size_t size,
                               const edge_limits* limits, edge_image** image) {
   const auto load = [&](const Card& of, const ImageLimits& most) {
-    const FileFaults faults = image_faults(most);
-    if (size > faults.limit) {
-      return handed({faults.exit, faults.too_large, "image",
-                     format("has %zu bytes, the limit is %zu", size, faults.limit),
-                     "crop it or scale it down"});
-    }
     const auto* bytes = static_cast<const uint8_t*>(data);
     return hand_out(*card, "image", decode_input({"image", bytes, size, most}, of), image);
   };

@@ -34,23 +34,32 @@ struct Tiff {
   }
 };
 
-}  // namespace
-
-size_t Encoded::read(size_t at, uint8_t* to, size_t count) const {
-  count = std::min(count, size - std::min(at, size));
-  if (data != nullptr) {
-    std::copy_n(data + at, count, to);
-    return count;
-  }
+size_t read_from_file(const Encoded& encoded, size_t at, uint8_t* to, size_t count) {
   size_t done = 0;
   while (done < count) {
-    const ssize_t bytes = pread(file, to + done, count - done, static_cast<off_t>(at + done));
+    const auto place = static_cast<off_t>(at + done);
+    const ssize_t bytes = pread(encoded.file, to + done, count - done, place);
     if (bytes < 0 && errno == EINTR) continue;
-    if (bytes < 0) fault = errno;
+    if (bytes < 0) encoded.fault = errno;
     if (bytes <= 0) break;
     done += static_cast<size_t>(bytes);
   }
   return done;
+}
+
+}  // namespace
+
+size_t Encoded::read(size_t at, uint8_t* to, size_t count) const {
+  at = std::min(at, size);
+  count = std::min(count, size - at);
+  if (data == nullptr && count >= sizeof window) return read_from_file(*this, at, to, count);
+  if (data == nullptr && (at < window_at || at + count > window_at + window_size)) {
+    window_at = at;
+    window_size = read_from_file(*this, at, window, std::min(sizeof window, size - at));
+    count = std::min(count, window_size);
+  }
+  std::copy_n(data != nullptr ? data + at : window + (at - window_at), count, to);
+  return count;
 }
 
 Error truncated_image(const std::string& name, const std::string& detail) {
@@ -77,22 +86,15 @@ std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t hei
                                    width, height, limits.side, limits.pixels));
 }
 
-std::optional<Error> check_memory(const Encoded& encoded, size_t bytes) {
-  if (encoded.held() + bytes <= encoded.limits.memory) return std::nullopt;
-  return too_much_memory(encoded);
+size_t memory_left(const Encoded& encoded, size_t held) {
+  const size_t most = encoded.limits.memory;
+  return most - std::min(most, encoded.held() + held);
 }
 
-Error too_much_memory(const Encoded& encoded) {
-  return too_large(encoded,
-                   format("is interlaced, progressive or of several scans, and needs more than the "
-                          "%zu MiB of memory that an image may take",
-                          encoded.limits.memory >> 20));
-}
-
-Error frame_too_large(const Encoded& encoded) {
-  return too_large(encoded, format("is cut into tiles, and needs more than the %zu MiB of memory "
-                                   "that an image may take",
-                                   encoded.limits.memory >> 20));
+Error too_much_memory(const Encoded& encoded, const std::string& cause) {
+  return too_large(encoded, cause + format(", and needs more than the %zu bytes of memory that an "
+                                           "image may take",
+                                           encoded.limits.memory));
 }
 
 int exif_orientation(const Encoded& encoded, size_t at, size_t size) {
@@ -117,6 +119,11 @@ namespace {
 
 std::optional<Error> decode_by_format(const Encoded& encoded, Rows& rows) {
   if (encoded.size == 0) return truncated_image(encoded.name, "0 bytes");
+  // A service that takes up smaller limits may have accepted it under the former ones.
+  const size_t most = std::min(encoded.limits.bytes, encoded.limits.memory);
+  if (encoded.held() > most) {
+    return too_large(encoded, format("has %zu bytes, the limit is %zu", encoded.held(), most));
+  }
   uint8_t magic[8] = {};
   encoded.read(0, magic, sizeof magic);
   if (std::memcmp(magic, "\x89PNG\r\n\x1a\n", 8) == 0) return decode_png(encoded, rows);

@@ -87,9 +87,6 @@ void prepare(Decoder& decoder, const Encoded& encoded) {
   decoder.source.resync_to_restart = jpeg_resync_to_restart;
   decoder.source.term_source = do_nothing;
   decoder.jpeg.src = &decoder.source;
-  // A progressive picture is held whole, as coefficients.
-  const size_t left = encoded.limits.memory - encoded.held();
-  decoder.jpeg.mem->max_memory_to_use = static_cast<long>(left > 0 ? left : 1);  // 0: any
 }
 
 /// Reads the header and chooses grey or RGB as output. False after a fault.
@@ -146,7 +143,7 @@ Error jpeg_error(const Encoded& encoded, const Decoder& decoder) {
                    decoder.code == JERR_INPUT_EOF || decoder.code == JERR_INPUT_EMPTY;
   if (cut) return truncated_image(encoded.name, "the JPEG data ends early");
   const bool hungry = decoder.code == JERR_NO_BACKING_STORE || decoder.code == JERR_OUT_OF_MEMORY;
-  if (hungry) return too_much_memory(encoded);
+  if (hungry) return too_much_memory(encoded, "is progressive or of several scans");
   return corrupt_image(encoded.name, decoder.text);
 }
 
@@ -161,6 +158,9 @@ std::optional<Error> decode_with(Decoder& decoder, const Encoded& encoded, Rows&
   std::vector<uint8_t> row(width * static_cast<size_t>(channels));
   rows.begin(
       {static_cast<int>(width), static_cast<int>(height), channels, orientation_of(encoded)});
+  // A progressive picture is held whole, as coefficients; 0 would be no limit.
+  const size_t left = std::max<size_t>(memory_left(encoded, rows.held()), 1);
+  decoder.jpeg.mem->max_memory_to_use = static_cast<long>(left);
   if (!read_rows(decoder, row.data(), rows)) return jpeg_error(encoded, decoder);
   return std::nullopt;
 }

@@ -117,17 +117,19 @@ class Reducer {
   std::optional<Error> fault(const std::string& name) const {
     if (!layout_.deep) return std::nullopt;
     if (bits_ == 0 && highest_ >> unsaid_bits == 0) {
-      return told(name, format("has 16 bits and no value above %u, and the card does not say how "
-                               "many are significant",
-                               highest_));
+      return significance_error(
+          name, format("has 16 bits and no value above %u, and the card does not say how "
+                       "many are significant",
+                       highest_));
     }
     if (bits_ == 0 || highest_ >> bits_ == 0) return std::nullopt;
-    return told(name, format("has a value of %u, the card says that %d bits are significant",
-                             highest_, bits_));
+    return significance_error(
+        name,
+        format("has a value of %u, the card says that %d bits are significant", highest_, bits_));
   }
 
  private:
-  static Error told(const std::string& name, const std::string& problem) {
+  static Error significance_error(const std::string& name, const std::string& problem) {
     return {Exit::image, "image_format", name, problem,
             "set preprocess.significant_bits of the model's card to what the camera gives"};
   }
@@ -194,12 +196,13 @@ std::optional<Error> decode_png(const Encoded& encoded, Rows& rows) {
   }
   const bool interlaced = header.interlace_method != 0;
   const size_t bytes = header.width * layout.pixel_bytes() * (interlaced ? header.height : 1);
-  if (auto error = check_memory(encoded, bytes)) return error;
-  const std::unique_ptr<uint8_t[]> pixels(new (std::nothrow) uint8_t[bytes]);
-  if (!pixels) return too_much_memory(encoded);
-
   rows.begin({static_cast<int>(header.width), static_cast<int>(header.height), layout.channels,
               orientation_of(encoded)});
+  // A row is not counted, as with the other formats.
+  const bool fits = !interlaced || bytes <= memory_left(encoded, rows.held());
+  const std::unique_ptr<uint8_t[]> pixels(fits ? new (std::nothrow) uint8_t[bytes] : nullptr);
+  if (!pixels) return too_much_memory(encoded, interlaced ? "is interlaced" : "has wide rows");
+
   Reducer reducer(layout, header.width, encoded.significant_bits, rows);
   const auto read = interlaced ? read_interlaced : read_rows;
   status = read(context.get(), layout, header, pixels.get(), reducer);

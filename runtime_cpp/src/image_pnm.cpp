@@ -12,17 +12,11 @@ struct Header {
   const Encoded& encoded;
   size_t at = 2;   // bytes read so far, the magic included
   bool ok = true;  // false after a malformed or missing number
-  uint8_t block[256] = {};
-  size_t block_at = 0;
-  size_t block_size = 0;
 
   /// The byte that comes next, -1 at the end.
   int peek() {
-    if (at - block_at >= block_size) {
-      block_at = at;
-      block_size = encoded.read(at, block, sizeof block);
-    }
-    return block_size > 0 ? block[at - block_at] : -1;
+    uint8_t byte = 0;
+    return encoded.read(at, &byte, 1) == 1 ? byte : -1;
   }
 
   void skip_blanks_and_comments() {
@@ -73,13 +67,13 @@ std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows) {
   const size_t stride = width * static_cast<size_t>(channels);
   const size_t wanted = height * stride;
   header.skip_line_end();
-  const size_t found = encoded.size - header.at;
-  if (found < wanted) {
-    return truncated_image(encoded.name, format("%zu of %zu bytes of pixels", found, wanted));
+  const size_t bytes = encoded.size - header.at;
+  if (bytes < wanted) {
+    return truncated_image(encoded.name, format("%zu of %zu bytes of pixels", bytes, wanted));
   }
   // Not one byte more: a transfer that changed line ends has made the pixels' bytes more, too.
-  if (found > wanted) {
-    return corrupt_image(encoded.name, format("%zu bytes after its pixels", found - wanted));
+  if (bytes > wanted) {
+    return corrupt_image(encoded.name, format("%zu bytes after its pixels", bytes - wanted));
   }
   rows.begin({static_cast<int>(width), static_cast<int>(height), channels, 1});
   std::vector<uint8_t> row(stride);

@@ -29,22 +29,22 @@ Span flipped(Span span, size_t side) {
   return span;
 }
 
-/// Writes what was kept of a plane, as it is stored, into the input's plane, turned upright.
-void paste(const float* kept, const Turn& turn, const Geometry& geometry, size_t width,
+/// Writes the resized part of a plane, as it is stored, into the input's plane, turned upright.
+void paste(const float* resized, const Turn& turn, const Geometry& geometry, size_t width,
            float* plane) {
   const size_t columns = turn.swap ? geometry.y.count : geometry.x.count;  // stored
   const size_t rows = turn.swap ? geometry.x.count : geometry.y.count;
   for (size_t y = 0; y < geometry.y.count; ++y) {
     float* out = plane + (geometry.y.before + y) * width + geometry.x.before;
     if (!turn.swap && !turn.flip_x && !turn.flip_y) {
-      std::copy_n(kept + y * columns, columns, out);
+      std::copy_n(resized + y * columns, columns, out);
       continue;
     }
     for (size_t x = 0; x < geometry.x.count; ++x) {
       const size_t stored_x = turn.swap ? y : x;
       const size_t stored_y = turn.swap ? x : y;
-      out[x] = kept[(turn.flip_y ? rows - 1 - stored_y : stored_y) * columns +
-                    (turn.flip_x ? columns - 1 - stored_x : stored_x)];
+      out[x] = resized[(turn.flip_y ? rows - 1 - stored_y : stored_y) * columns +
+                       (turn.flip_x ? columns - 1 - stored_x : stored_x)];
     }
   }
 }
@@ -124,8 +124,9 @@ std::vector<float> InputRows::input() {
   for (size_t channel = 0; channel < channels; ++channel) {
     // Grey stands for each of red, green and blue.
     const size_t stored = card_.preprocess.color == Color::bgr ? 2 - channel : channel;
-    const float* kept = resizer_->values().data() + (planes_ == 1 ? 0 : stored) * x.count * y.count;
-    paste(kept, Turn(shape_.orientation), *geometry_, width, input.data() + channel * plane);
+    const float* resized =
+        resizer_->values().data() + (planes_ == 1 ? 0 : stored) * x.count * y.count;
+    paste(resized, Turn(shape_.orientation), *geometry_, width, input.data() + channel * plane);
   }
   statistics_ = measure(
       {input.data() + y.before * width + x.before, channels, plane, width, y.count, x.count});
@@ -152,6 +153,7 @@ void FrameRows::begin(const ImageShape& shape) {
                        static_cast<size_t>(frame_.shape.channels);
   is_too_large_ = bytes > most_;
   if (is_too_large_) return;
+  held_ = bytes;
   if (frame_.pixels == nullptr) {
     frame_.pixels = std::shared_ptr<uint8_t>(new uint8_t[bytes], std::default_delete<uint8_t[]>());
   }
@@ -173,9 +175,9 @@ Result<Input> make_input(const Encoded& picture, const RowSource& source, const 
                          std::shared_ptr<uint8_t> memory) {
   const double start = now_ms();
   if (card.tiling) {
-    FrameRows rows(card, picture.limits.memory - picture.held(), std::move(memory));
+    FrameRows rows(card, memory_left(picture), std::move(memory));
     if (auto error = source(rows)) return *error;
-    if (rows.is_too_large()) return frame_too_large(picture);
+    if (rows.is_too_large()) return too_much_memory(picture, "is cut into tiles");
     Input input{};
     input.frame = rows.frame();
     input.decode_ms = now_ms() - start;

@@ -284,3 +284,18 @@ TEST_CASE("a region is what the network sees, and an image that is smaller is re
   CHECK(error->code == std::string("image_too_small"));
   CHECK(error->problem == "is 3 x 2 pixels, the card's region reaches to 2 x 3");
 }
+
+TEST_CASE("a frame and the decoder beside it are within one limit of memory") {
+  Card card = constant_card(1, 4, 4);
+  card.tiling = Tiling{16, 16};
+  ImageLimits limits;
+  limits.memory = 2 * 40 * 30;  // an interlaced picture is held whole, and so is the frame
+  const std::string path = EDGE_CORPUS "/good-gray-interlaced.png";
+  CHECK(load_input(path, card, limits));
+  limits.memory -= 1;
+  const auto refused = load_input(path, card, limits);
+  REQUIRE_FALSE(refused);
+  CHECK(contains(refused.error().problem, "is interlaced, and needs more than the 2399 bytes"));
+  limits.memory = 40 * 30;
+  CHECK(load_input(EDGE_CORPUS "/good-gray.png", card, limits));
+}

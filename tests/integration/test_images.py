@@ -188,8 +188,8 @@ def test_a_picture_that_must_be_held_whole_is_refused_where_it_is_too_large(
     refused, good = json.loads(ended.stdout)["results"]
     assert refused["error"] == {
         "code": "image_too_large",
-        "message": f"{images[0]}: is interlaced, progressive or of several scans, and needs more "
-        "than the 64 MiB of memory that an image may take",
+        "message": f"{images[0]}: is progressive or of several scans, and needs more than the "
+        "67108864 bytes of memory that an image may take",
         "next": "crop it or scale it down",
     }
     assert "class" in good

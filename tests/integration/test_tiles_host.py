@@ -343,4 +343,9 @@ def test_a_frame_that_memory_has_no_room_for_is_refused(
         Image.fromarray(np.zeros((side, side), np.uint8)).save(folder / "frame.png")
         ended = host_edge_infer(["run", "--release", str(folder), str(folder / "frame.png")])
         assert ended.returncode == code, ended.stderr
-    assert "is cut into tiles, and needs more than the 4 MiB of memory" in ended.stderr.decode()
+    assert "is cut into tiles, and needs more than the 4194304 bytes" in ended.stderr.decode()
+    # 1.9 MiB of frame, and twice as much of coefficients: either alone there is room for.
+    progressive = folder / "frame.jpg"
+    Image.fromarray(np.zeros((1400, 1400), np.uint8)).save(progressive, progressive=True)
+    ended = host_edge_infer(["run", "--release", str(folder), str(progressive)])
+    assert "is progressive or of several scans, and needs more than" in ended.stderr.decode()

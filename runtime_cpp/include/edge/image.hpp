@@ -31,9 +31,11 @@ class Rows {
   virtual ~Rows() = default;
   virtual void begin(const ImageShape& shape) = 0;
   virtual void row(const uint8_t* pixels) = 0;  // width × channels, the top row first
+  /// Bytes of memory for the picture, once it has begun: a decoder may take what they leave.
+  virtual size_t held() const { return 0; }
 };
 
-/// An undecoded picture, in memory or in a file that is read piece by piece.
+/// An undecoded picture, in memory or in a file that is read piece by piece, by one thread.
 struct Encoded {
   std::string name;     // for messages
   const uint8_t* data;  // size bytes; null: they are in `file`
@@ -43,6 +45,10 @@ struct Encoded {
   int file = -1;             // descriptor
   bool is_for_gray = false;  // of a JPEG in colour its luma is decoded alone
   mutable int fault = 0;     // errno of a piece that could not be read
+  // Of the file, as it was read last: segments may be short and many.
+  mutable uint8_t window[4096] = {};
+  mutable size_t window_at = 0;
+  mutable size_t window_size = 0;
 
   /// Copies bytes from the place `at` on; how many there were.
   size_t read(size_t at, uint8_t* to, size_t count) const;
@@ -58,11 +64,10 @@ std::optional<Error> decode_png(const Encoded& encoded, Rows& rows);
 std::optional<Error> decode_jpeg(const Encoded& encoded, Rows& rows);
 std::optional<Error> decode_pnm(const Encoded& encoded, Rows& rows);
 std::optional<Error> check_size(const Encoded& encoded, size_t width, size_t height);
-/// Nothing if a decoder may hold `bytes`.
-std::optional<Error> check_memory(const Encoded& encoded, size_t bytes);
-Error too_much_memory(const Encoded& encoded);
-/// Of a picture that is held whole, because it is cut into tiles.
-Error frame_too_large(const Encoded& encoded);
+/// Bytes that whoever holds `held` of them beside the picture leaves of its limit.
+size_t memory_left(const Encoded& encoded, size_t held = 0);
+/// `cause` is what about the picture takes the memory: "is interlaced".
+Error too_much_memory(const Encoded& encoded, const std::string& cause);
 Error truncated_image(const std::string& name, const std::string& detail);
 Error corrupt_image(const std::string& name, const std::string& detail);
 Error foreign_image(const std::string& name, const std::string& detail);

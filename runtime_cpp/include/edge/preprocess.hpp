@@ -70,12 +70,15 @@ class FrameRows : public Rows {
   void begin(const ImageShape& shape) override;
   void row(const uint8_t* pixels) override;
 
+  size_t held() const override { return held_; }
+
   bool is_too_large() const { return is_too_large_; }
   const Frame& frame() const { return frame_; }
 
  private:
   const Card& card_;
   size_t most_;
+  size_t held_ = 0;  // bytes of pixels
   Frame frame_;
   int stored_channels_ = 0;
   bool is_too_large_ = false;
