@@ -1,5 +1,6 @@
 #include "edge/apart.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -78,12 +79,22 @@ void limit(__rlimit_resource_t resource, rlim_t most) {
   setrlimit(resource, &value);
 }
 
+/// Closes the service's descriptors in the child. The other end of a connection, and edgectl, which
+/// knows the service by a file's lock, would take it for the service itself.
+void close_all_but(int image, int end) {
+  DIR* listing = opendir("/proc/self/fd");
+  while (const dirent* entry = listing != nullptr ? readdir(listing) : nullptr) {
+    const int fd = std::atoi(entry->d_name);
+    const bool is_used = fd <= STDERR_FILENO || fd == image || fd == end || fd == dirfd(listing);
+    if (!is_used) close(fd);
+  }
+  if (listing != nullptr) closedir(listing);
+}
+
 /// Before the child touches the image: it ends alone, and first when memory is short.
 void fence_off(const ImageLimits& limits, const Card& card) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, SIG_DFL);
-  // The file by whose lock edgectl knows the service must not outlive the service.
-  if (const char* fd = std::getenv("EDGECTL_READY_FD")) close(std::atoi(fd));
   prctl(PR_SET_DUMPABLE, 1);  // without it a process that has changed its user owns no /proc/self
   const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (score >= 0) {
@@ -145,7 +156,8 @@ Result<Input> collect(const std::shared_ptr<ApartAnswer>& shared, const Card& ca
 
 }  // namespace
 
-Apart::Apart(std::string name, Decoder decoder, const Card& card, const ImageLimits& limits)
+Apart::Apart(std::string name, Decoder decoder, const Card& card, const ImageLimits& limits,
+             int image)
     : name_(std::move(name)), decoder_(std::move(decoder)), card_(card) {
   // Of a frame no more pages are taken than it has.
   const size_t room = card.tiling ? limits.memory : card.values() * sizeof(float);
@@ -161,6 +173,7 @@ Apart::Apart(std::string name, Decoder decoder, const Card& card, const ImageLim
   child_ = has_parts ? fork() : -1;
   if (child_ == 0) {
     fence_off(limits, card);
+    close_all_but(image, ends[1]);
     leave(*shared_, decoder_(card.tiling ? pixels_of(shared_) : nullptr));
     _exit(0);
   }

@@ -76,7 +76,7 @@ std::unique_ptr<Apart> Worker::decode(const Job& job) const {
     }
     return decode_input(picture, card, std::move(memory));
   };
-  return std::make_unique<Apart>(name, decoder, card, limits);
+  return std::make_unique<Apart>(name, decoder, card, limits, job.file.get());
 }
 
 /// The image behind the one that is at hand is decoded while the network runs for that.

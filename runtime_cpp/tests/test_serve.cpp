@@ -205,7 +205,9 @@ TEST_CASE("a frame of more bytes than can be counted is none") {
   edge_frame frame{};
   CHECK(edge_frame_open(&frame, UINT32_MAX, 1, EDGE_RGB) == -1);
   CHECK(errno == EOVERFLOW);
-  CHECK(edge_frame_open(&frame, UINT32_MAX, sizeof(size_t) == 4 ? 2 : 1u << 31, EDGE_GRAY) == -1);
+  if (sizeof(size_t) > 4) return;  // which count all others
+  CHECK(edge_frame_open(&frame, UINT32_MAX, 2, EDGE_GRAY) == -1);
+  CHECK(errno == EOVERFLOW);
 }
 
 TEST_CASE("a frame is the image of its pixels") {

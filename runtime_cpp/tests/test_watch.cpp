@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,6 +20,8 @@
 using namespace edge;
 
 namespace {
+
+constexpr int patience_ms = 20000;
 
 Options watch_options(const std::string& in, const std::string& out) {
   Options options;
@@ -92,18 +95,38 @@ TEST_CASE("an image is decoded while its owner does something else, and ended wi
   card.inputs = {{"image", {1, 1, 1, 1}}};
   int ends[2];
   REQUIRE(pipe(ends) == 0);
+  pollfd waiting{ends[0], POLLIN, 0};
   const auto decoder = [&](std::shared_ptr<uint8_t>) -> Result<Input> {
     [[maybe_unused]] const ssize_t written = write(ends[1], "x", 1);
     while (true) pause();
   };
   {
-    const Apart decoding("image", decoder, card, {});
+    const Apart decoding("image", decoder, card, {}, ends[1]);
+    REQUIRE(poll(&waiting, 1, patience_ms) == 1);  // before anybody waits for it
     char byte = 0;
-    CHECK(read(ends[0], &byte, 1) == 1);  // before anybody waits for it
+    CHECK(read(ends[0], &byte, 1) == 1);
   }
   close(ends[1]);
+  REQUIRE(poll(&waiting, 1, patience_ms) == 1);
   char byte = 0;
   CHECK(read(ends[0], &byte, 1) == 0);  // the process had the other end
+  close(ends[0]);
+}
+
+TEST_CASE("a decoder has no connection of the service's") {
+  Card card;
+  card.inputs = {{"image", {1, 1, 1, 1}}};
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  const auto decoder = [](std::shared_ptr<uint8_t>) -> Result<Input> {
+    while (true) pause();
+  };
+  const Apart decoding("image", decoder, card, {});
+  close(ends[1]);
+  pollfd waiting{ends[0], POLLIN, 0};
+  REQUIRE(poll(&waiting, 1, patience_ms) == 1);
+  char byte = 0;
+  CHECK(read(ends[0], &byte, 1) == 0);  // while the image is still decoded
   close(ends[0]);
 }
 

@@ -22,8 +22,10 @@ struct ApartAnswer;
 /// may do something else meanwhile.
 class Apart {
  public:
-  /// Begins. `name` is for messages; the card outlives this.
-  Apart(std::string name, Decoder decoder, const Card& card, const ImageLimits& limits);
+  /// Begins. `name` is for messages; the card outlives this. `image` is the descriptor that the
+  /// decoder reads, -1: none; its process has no other of the service.
+  Apart(std::string name, Decoder decoder, const Card& card, const ImageLimits& limits,
+        int image = -1);
   Apart(const Apart&) = delete;
   Apart& operator=(const Apart&) = delete;
   ~Apart();  // what was not finished is ended
