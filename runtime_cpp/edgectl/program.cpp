@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t max_report = 1u << 20;  // bytes
 constexpr int look_ms = 100;
+constexpr const char* too_late = "took too long";
 constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
 
 [[noreturn]] void become(const std::string& folder, const std::string& program,
@@ -41,14 +42,14 @@ void end_soon(int) {
   told_to_end = 1;
 }
 
-/// Takes what there is to read now; false at the end of it.
+/// Takes what there is to read at once; false at the end of it.
 bool read_some(int input, std::string& report) {
   char block[4096];
   for (;;) {
-    const ssize_t got = read(input, block, sizeof block);
-    if (got == 0) return false;
-    if (got < 0) return errno == EAGAIN || errno == EINTR;
-    if (report.size() < max_report) report.append(block, static_cast<size_t>(got));
+    const ssize_t bytes = read(input, block, sizeof block);
+    if (bytes == 0) return false;
+    if (bytes < 0) return errno == EAGAIN || errno == EINTR;
+    if (report.size() < max_report) report.append(block, static_cast<size_t>(bytes));
   }
 }
 
@@ -58,7 +59,7 @@ bool is_deserted(short events) {
 }
 
 /// Waits for the process, not for its output, which it may close or hand on; returns its status.
-int attend(pid_t child, int input, int64_t deadline, const std::function<void()>& each_look,
+int attend(pid_t child, int input, int64_t deadline_ms, const std::function<void()>& each_look,
            Ended& end) {
   int status = 0;
   for (;; each_look()) {
@@ -68,7 +69,7 @@ int attend(pid_t child, int input, int64_t deadline, const std::function<void()>
     if (ended == child) return status;
     pollfd waiting[] = {{input, POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     poll(waiting, 2, look_ms);
-    if (uptime_ms() >= deadline) end.stop = "took too long";
+    if (uptime_ms() >= deadline_ms) end.stop = too_late;
     if (is_deserted(waiting[1].revents)) end.stop = "was left alone: nobody waits for it any more";
     if (told_to_end != 0) end.stop = "was ended: another deployer took over";
     if (!end.stop.empty()) break;
@@ -98,8 +99,9 @@ std::vector<Program> programs_of(const Manifest& manifest) {
 }
 
 Result<Ended> run_program(const std::string& folder, const std::string& program,
-                          const std::vector<std::string>& arguments, uint64_t timeout_s,
+                          const std::vector<std::string>& arguments, int64_t deadline_ms,
                           const std::function<void()>& each_look) {
+  if (uptime_ms() >= deadline_ms) return Ended{128 + SIGTERM, "", too_late};
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(folder);
   const Descriptor input(ends[0]);
@@ -114,8 +116,7 @@ Result<Ended> run_program(const std::string& folder, const std::string& program,
   setpgid(child, child);  // here too, so that it is done before the group is told anything
   output = Descriptor();
   Ended end;
-  const int64_t deadline = uptime_ms() + static_cast<int64_t>(timeout_s) * 1000;
-  end.exit = exit_of(attend(child, input.get(), deadline, each_look, end));
+  end.exit = exit_of(attend(child, input.get(), deadline_ms, each_look, end));
   kill(-child, SIGKILL);  // what it started and left
   return end;
 }

@@ -22,11 +22,11 @@ struct Ended {
 /// says.
 std::vector<Program> programs_of(const Manifest& manifest);
 
-/// Runs `bin/<program>` in the folder of a release. It ends, with all that it started, after
-/// `timeout_s`, with whoever reads our standard output, and with this process. `each_look` is
-/// called ten times a second meanwhile.
+/// Runs `bin/<program>` in the folder of a release. It ends, with all that it started, at the
+/// deadline (of uptime_ms), with whoever reads our standard output, and with this process.
+/// `each_look` is called ten times a second meanwhile. After the deadline nothing is started.
 Result<Ended> run_program(const std::string& folder, const std::string& program,
-                          const std::vector<std::string>& arguments, uint64_t timeout_s,
+                          const std::vector<std::string>& arguments, int64_t deadline_ms,
                           const std::function<void()>& each_look);
 
 }  // namespace edgectl

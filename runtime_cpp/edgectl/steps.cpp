@@ -23,7 +23,8 @@ namespace {
 constexpr int stream_patience_ms = 60 * 1000;
 constexpr int64_t service_patience_ms = 120 * 1000;  // of a trial without a deadline
 constexpr useconds_t service_look_us = 100 * 1000;
-constexpr int64_t renewal_ms = 10 * 1000;  // of a lease, which lives for 60 s
+constexpr size_t max_further_report = 64u << 10;  // bytes; a release has many programs
+constexpr int64_t renewal_ms = 10 * 1000;         // of a lease, which lives for 60 s
 
 Error not_sealed(const std::string& id) {
   return {Exit::premature, "not_sealed", "release " + id, "is not on the board yet",
@@ -41,6 +42,11 @@ std::function<void()> renewal(const Board& board, uint64_t fence) {
     due = uptime_ms() + renewal_ms;
     renew(board, fence);
   };
+}
+
+/// Of what the options' timeout is for, from here on.
+int64_t deadline_of(const Options& options) {
+  return uptime_ms() + static_cast<int64_t>(options.timeout_s) * 1000;
 }
 
 /// Without a trial the release is current already, and only its new sequence is to be noted.
@@ -83,7 +89,7 @@ Fault infer_in(const Board& board, const Options& options, const std::string& id
   const auto program = program_to_run(board, options, id);
   if (!program) return program.error();
   const auto run = run_program(board.release(id), program->name, program->arguments,
-                               options.timeout_s, each_look);
+                               deadline_of(options), each_look);
   if (!run) return run.error();
   top.set("release", id);
   top.set("exit", int64_t{run->exit});
@@ -112,15 +118,18 @@ struct Tested {
 /// one. The answer has each, where a manifest names its programs.
 Result<Tested> test_programs(const Board& board, const Options& options, const Manifest& manifest,
                              Json top) {
-  const int64_t deadline = uptime_ms() + static_cast<int64_t>(options.timeout_s) * 1000;
+  const int64_t deadline_ms = deadline_of(options);
   std::optional<Json> list;
   if (!manifest.programs.empty()) list = top.list("programs");
   Tested last;
   for (const Program& program : programs_of(manifest)) {
-    const int64_t left_s = std::max<int64_t>(1, (deadline - uptime_ms()) / 1000);
-    const auto end = run_program(board.release(manifest.id), program.name, program.arguments,
-                                 static_cast<uint64_t>(left_s), renewal(board, options.fence));
+    auto end = run_program(board.release(manifest.id), program.name, program.arguments, deadline_ms,
+                           renewal(board, options.fence));
     if (!end) return end.error();
+    // Of the default program it is a document, which deploy reads.
+    if (program.name != default_program && end->report.size() > max_further_report) {
+      end->report.resize(max_further_report);
+    }
     last = {program.name, *end};
     if (list) {
       Json entry = list->append();

@@ -19,8 +19,8 @@ std::string release_with(const TemporaryFolder& folder, const std::string& scrip
 }
 
 Result<Ended> run(const std::string& release, const std::vector<std::string>& arguments,
-                  uint64_t timeout_s) {
-  return run_program(release, default_program, arguments, timeout_s, [] {});
+                  int64_t timeout_s) {
+  return run_program(release, default_program, arguments, uptime_ms() + timeout_s * 1000, [] {});
 }
 
 }  // namespace
@@ -42,8 +42,8 @@ TEST_CASE("arguments, output and exit code are passed on, and looks come while i
   const TemporaryFolder folder;
   const std::string release = release_with(folder, "echo \"$2\"; sleep 1; exit 6");
   int looks = 0;
-  const auto test =
-      run_program(release, default_program, {"run", "an image.png"}, 60, [&] { ++looks; });
+  const auto test = run_program(release, default_program, {"run", "an image.png"},
+                                uptime_ms() + 60000, [&] { ++looks; });
   REQUIRE(code_of(test) == "ok");
   CHECK(test->report == "an image.png\n");
   CHECK(test->exit == 6);
@@ -74,4 +74,14 @@ TEST_CASE("a program that takes too long is killed, one that is not there is tol
   const auto absent = run(folder.path("nowhere"), {"selftest"}, 60);
   REQUIRE(code_of(absent) == "ok");
   CHECK(absent->exit == 127);
+}
+
+TEST_CASE("after its deadline a program is not started") {
+  const TemporaryFolder folder;
+  const std::string note = folder.path("started");
+  const auto late = run(release_with(folder, "echo x > " + note), {"selftest"}, 0);
+  REQUIRE(code_of(late) == "ok");
+  CHECK(late->stop == "took too long");
+  CHECK(late->exit == 128 + SIGTERM);
+  CHECK(access(note.c_str(), F_OK) != 0);
 }
