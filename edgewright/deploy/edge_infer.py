@@ -73,7 +73,7 @@ class Limits(Foreign):
     image_bytes: int  # of the file
     image_pixels: int
     image_side: int  # pixels
-    image_memory: int  # bytes of the decoder, and of an image that came over a socket
+    image_memory: int  # bytes of decoder, frame and an image that came over a socket, at once
 
 
 class Thermal(Foreign):
@@ -227,6 +227,7 @@ class BenchAnswer(SettledAnswer):
     model: str
     threads: int
     runs: int
+    ended_early: bool = False  # by a signal; a release that does not tell is taken at its word
     load_ms: float
     latency_ms: Latency
     peak_rss_kb: int

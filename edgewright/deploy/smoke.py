@@ -402,6 +402,8 @@ def judge_budgets(
     document = parse(BenchAnswer, result)
     if isinstance(document, Check):
         return None, [document]
+    if document.ended_early:
+        return None, [_broken("bench", result, f"ended by a signal after {document.runs} runs")]
     bench = Bench(
         runs=document.runs,
         load_ms=document.load_ms,

@@ -196,7 +196,9 @@ void set_latency(Json latency, const std::vector<double>& times) {
 }
 
 Outcome bench(const Options& options) {
-  listen_for_the_end();  // what was measured by then is told
+  // What was measured by then is told. From the start on: a soak cannot know when a model is
+  // loaded.
+  listen_for_the_end();
   auto engine = open_engine(options);
   if (!engine) return failed(options.command, engine.error());
   auto input = bench_input(*engine, options.image);
@@ -214,6 +216,7 @@ Outcome bench(const Options& options) {
   top.set("model", engine->card.name);
   top.set("threads", int64_t{engine->settings.threads});
   top.set("runs", uint64_t{times.size()});
+  top.set("ended_early", times.size() < static_cast<size_t>(options.runs));
   top.set("load_ms", round_ms(engine->load_ms));
   set_settings(top, engine->settings);
   set_latency(top.object("latency_ms"), times);

@@ -17,6 +17,7 @@ void listen_for_the_end() {
   struct sigaction action{};
   action.sa_handler = note;  // without SA_RESTART: a poll ends at once
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_flags = SA_RESETHAND;
   sigaction(SIGINT, &action, nullptr);
 }
 

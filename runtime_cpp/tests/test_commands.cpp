@@ -1,13 +1,32 @@
+#include <sys/wait.h>
+#include <unistd.h>
 #include <yyjson.h>
+
+#include <csignal>
 
 #include "edge/about.hpp"
 #include "edge/commands.hpp"
+#include "edge/end_request.hpp"
 #include "edge/sha256.hpp"
 #include "support.hpp"
 
 using namespace edge;
 
 namespace {
+
+/// How a process that listens for the end is ended by these signals; 0: it is not.
+int end_after(const std::vector<int>& signals) {
+  const pid_t child = fork();
+  if (child == 0) {
+    listen_for_the_end();
+    for (const int signal : signals) raise(signal);
+    _exit(is_end_asked_for() ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 0);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
 
 Outcome execute_with(const std::string& command, const std::string& model) {
   Options options;
@@ -81,4 +100,9 @@ TEST_CASE("info names program and runtime without a model") {
   CHECK(contains(outcome.json, "\"linkage\":\""));
   CHECK(contains(outcome.json, "\"providers\":[\"cpu\"]"));
   CHECK(build_id().size() == 40);
+}
+
+TEST_CASE("a signal asks for the end, the second one of a person's is the end") {
+  CHECK(end_after({SIGTERM, SIGTERM, SIGINT}) == 0);
+  CHECK(end_after({SIGINT, SIGINT}) == SIGINT);
 }

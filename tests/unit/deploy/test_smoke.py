@@ -270,6 +270,17 @@ def test_latency_budget(release: Release) -> None:
     )
 
 
+def test_a_bench_that_a_signal_ended_early_judges_nothing(release: Release) -> None:
+    answer = BENCH | {"runs": 1, "ended_early": True}
+    bench, checks = smoke.judge_budgets(
+        result("bench", answer), release.manifest, Target(address="board.test")
+    )
+    assert bench is None
+    assert [(check.verdict, check.found) for check in checks] == [
+        (Verdict.FAILED, "ended by a signal after 1 runs")
+    ]
+
+
 def test_release_without_a_golden_set(tmp_path: Path) -> None:
     release = make_release(tmp_path, root="/nowhere")
     (release.folder / "model" / "golden" / "expected.json").write_text("{}")
