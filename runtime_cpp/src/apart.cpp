@@ -74,8 +74,8 @@ void leave(ApartAnswer& answer, const Result<Input>& input) {
   answer.is_input = true;
 }
 
-void limit(__rlimit_resource_t resource, rlim_t most) {
-  const rlimit value{most, most};
+void limit(__rlimit_resource_t resource, rlim_t most, rlim_t grace = 0) {
+  const rlimit value{most, most + grace};
   setrlimit(resource, &value);
 }
 
@@ -102,7 +102,7 @@ void fence_off(const ImageLimits& limits, const Card& card) {
     close(score);
   }
   limit(RLIMIT_CORE, 0);
-  limit(RLIMIT_CPU, cpu_s);
+  limit(RLIMIT_CPU, cpu_s, 1);  // SIGXCPU first: SIGKILL means that memory is short
   // The input exists twice while it is made: resized, and turned.
   const size_t input_bytes = 2 * card.values() * sizeof(float);
   const size_t used = static_cast<size_t>(memory_kb("VmSize:")) << 10;
@@ -158,9 +158,17 @@ Result<Input> collect(const std::shared_ptr<ApartAnswer>& shared, const Card& ca
 
 Apart::Apart(std::string name, Decoder decoder, const Card& card, const ImageLimits& limits,
              int image)
-    : name_(std::move(name)), decoder_(std::move(decoder)), card_(card) {
+    : name_(std::move(name)),
+      decoder_(std::move(decoder)),
+      card_(card),
+      limits_(limits),
+      image_(image) {
+  begin();
+}
+
+void Apart::begin() {
   // Of a frame no more pages are taken than it has.
-  const size_t room = card.tiling ? limits.memory : card.values() * sizeof(float);
+  const size_t room = card_.tiling ? limits_.memory : card_.values() * sizeof(float);
   const size_t bytes = sizeof(ApartAnswer) + room;
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -172,9 +180,9 @@ Apart::Apart(std::string name, Decoder decoder, const Card& card, const ImageLim
   const bool has_parts = shared_ != nullptr && pipe2(ends, O_CLOEXEC) == 0;
   child_ = has_parts ? fork() : -1;
   if (child_ == 0) {
-    fence_off(limits, card);
-    close_all_but(image, ends[1]);
-    leave(*shared_, decoder_(card.tiling ? pixels_of(shared_) : nullptr));
+    fence_off(limits_, card_);
+    close_all_but(image_, ends[1]);
+    leave(*shared_, decoder_(card_.tiling ? pixels_of(shared_) : nullptr));
     _exit(0);
   }
   end_ = Descriptor(ends[0]);
@@ -189,7 +197,11 @@ Apart::~Apart() {
 
 Result<Input> Apart::finish(const std::function<void()>& beat) {
   if (child_ > 0) {
-    const int status = wait_for(std::exchange(child_, -1), end_.get(), beat);
+    const double start = now_ms();
+    int status = wait_for(std::exchange(child_, -1), end_.get(), beat);
+    const bool is_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (is_killed && now_ms() - start < deadline_ms) begin();
+    if (child_ > 0) status = wait_for(std::exchange(child_, -1), end_.get(), beat);
     return collect(shared_, card_, name_, status);
   }
   // No process is to be had: a good image is not lost by that.

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -108,11 +109,16 @@ class Spool {
         take(options_.in + "/" + name, name, working);
         continue;
       }
-      auto image = begin(options_.in + "/" + name, name, working);
-      if (before) complete(*before);
+      std::optional<Claimed> image;
+      const auto claim = [&] { image = begin(options_.in + "/" + name, name, working); };
+      if (before) {
+        complete(*before, claim);
+      } else {
+        claim();
+      }
       before = std::move(image);
     }
-    if (before) complete(*before);
+    if (before) complete(*before, [] {});
   }
 
   void ready() const {
@@ -153,8 +159,10 @@ class Spool {
     return Claimed{name, at_hand, load_apart(at_hand, engine_.card, engine_.settings.limits)};
   }
 
-  void complete(const Claimed& image) {
+  /// `decoded` is called in between: memory has room for one decoder at a time.
+  void complete(const Claimed& image, const std::function<void()>& decoded) {
     auto input = image.decoding->finish([&] { beat(); });
+    decoded();
     if (!input) {
       Error fault = input.error();
       fault.subject = options_.in + "/" + image.name;  // by the name that its owner knows
@@ -168,7 +176,7 @@ class Spool {
 
   void take(const std::string& path, const std::string& name, const char* prefix) {
     const auto image = begin(path, name, prefix);
-    if (image) complete(*image);
+    if (image) complete(*image, [] {});
   }
 
   /// Room for one more result, and those of the images that are at hand.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -111,6 +112,26 @@ TEST_CASE("an image is decoded while its owner does something else, and ended wi
   char byte = 0;
   CHECK(read(ends[0], &byte, 1) == 0);  // the process had the other end
   close(ends[0]);
+}
+
+TEST_CASE("a decoder that was killed, as when memory is short, is tried again once") {
+  Card card;
+  card.inputs = {{"image", {1, 1, 1, 1}}};
+  const TemporaryFolder folder;
+  const auto killed_times = [&](int times) {
+    const std::string notes = folder.path(std::to_string(times));
+    const Decoder decoder = [=](std::shared_ptr<uint8_t>) -> Result<Input> {
+      for (int i = 0; i < times; ++i) {
+        if (mkdir((notes + "-" + std::to_string(i)).c_str(), 0755) == 0) raise(SIGKILL);
+      }
+      return Input{{7}};
+    };
+    return Apart("image", decoder, card, {}).finish([] {});
+  };
+  const auto input = killed_times(1);
+  REQUIRE(input);
+  CHECK(input->values == std::vector<float>{7});
+  CHECK(contains(killed_times(2).error().problem, "ended the decoder by signal 9"));
 }
 
 TEST_CASE("a decoder has no connection of the service's") {

@@ -30,13 +30,19 @@ class Apart {
   Apart& operator=(const Apart&) = delete;
   ~Apart();  // what was not finished is ended
 
-  /// Waits for the input, once; `beat` is called every few seconds.
+  /// Waits for the input, once; `beat` is called every few seconds. A decoder that the kernel
+  /// ended, as memory is short while a network runs beside it, is begun again: there is none by
+  /// now.
   Result<Input> finish(const std::function<void()>& beat);
 
  private:
+  void begin();
+
   std::string name_;
   Decoder decoder_;
   const Card& card_;
+  ImageLimits limits_;
+  int image_;
   std::shared_ptr<ApartAnswer> shared_;
   int child_ = -1;  // its process; -1: none
   Descriptor end_;  // of a pipe whose other end closes with the process
