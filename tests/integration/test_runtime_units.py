@@ -1,16 +1,25 @@
 """The C++ unit tests, built and run where the builder image has what they need."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from edgewright.board.profile import Arch
 from edgewright.build import packages
 from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
+from edgewright.observe.count.counts import EMULATORS
 from tests.checkout import checkout
+from tests.integration.test_kernels import ARM32, ARM64, FLAGS, Width
 
 pytestmark = pytest.mark.docker
 CHECKOUT = checkout()
+COMPILE_RESIZE = f"""
+mkdir -p "$1/include" && cp -r /usr/include/doctest "$1/include"
+$3 {FLAGS} $4 -O2 -static -I"$1/include" -I"$2/include" -I"$2" "$2/tests/main.cpp" \\
+  "$2/tests/test_resize.cpp" "$2/src/resize.cpp" -o "$1/test_resize"
+"""
 
 
 def run_ctest(builder: DockerBuilder, folder: Path) -> str:
@@ -53,3 +62,19 @@ def test_edgectl_unit_tests_pass(builder: DockerBuilder, native: dict[str, Packa
     builder.run(["cmake", "--build", str(build)], out / "build.log", env=env)
 
     assert "100% tests passed" in run_ctest(builder, out)
+
+
+@pytest.mark.parametrize("width", [ARM32, ARM64], ids=["armhf", "arm64"])
+def test_vectors_resize_as_plain_code_does(builder: DockerBuilder, width: Width) -> None:
+    """NEON is in no build for this machine: boards' processors run the same unit tests."""
+    out = CHECKOUT.root / "build" / "tests" / f"resize-{width.compiler}"
+    out.mkdir(parents=True, exist_ok=True)
+    places = [str(builder.path(path)) for path in (out, CHECKOUT.resources.runtime_cpp)]
+    compiler = [width.compiler, f"{width.flags} {width.any_core}"]
+    builder.run(["sh", "-ec", COMPILE_RESIZE, "_", *places, *compiler], out / "build.log")
+
+    emulator = EMULATORS[Arch.ARM64 if width is ARM64 else Arch.ARMHF]
+    ran = subprocess.run(
+        [emulator, str(out / "test_resize")], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout
