@@ -6,8 +6,9 @@ from edgewright.cli.export import exported
 from edgewright.export.exported import Exported
 from edgewright.export.release import ExportReport, ExportRequest, Format, export_release
 from edgewright.export.updaters import ArtifactKey
-from edgewright.release import evidence, order
-from edgewright.release.manifest import Release
+from edgewright.release import evidence, order, provenance
+from edgewright.release.manifest import MANIFEST, Release
+from edgewright.release.provenance import Resource, file_resource
 from edgewright.release.sbom import Ingredient, Tool, about_release, render
 from tests.boards import make_release
 from tests.signing import signer
@@ -35,9 +36,28 @@ def signed_release(
     )
     bill = render(about_release(release.manifest), [part], [Tool(name="g++", version="14")])
     texts = dict(part.texts)
-    evidence.write(evidence.beside(release), bill, texts, b"{}\n")
+    evidence.write(evidence.beside(release), bill, texts, statement_about(release, bill))
     order.sign_release(release, signer())
     return release
+
+
+def statement_about(release: Release, bill: bytes) -> bytes:
+    """The provenance of a release, as true as a signature asks for."""
+    return provenance.statement(
+        subject=[
+            file_resource(MANIFEST, release.manifest.canonical()),
+            file_resource(release.archive.name, release.archive.read_bytes()),
+            file_resource(evidence.SBOM, bill),
+        ],
+        parameters={"board": "board"},
+        internal={},
+        dependencies=[
+            Resource(name="model", digest={"sha256": release.manifest.model.onnx_sha256}),
+            Resource(name="builder", digest={"sha256": "b" * 64}),
+        ],
+        builder="urn:edgewright:builder:test",
+        versions={"edgewright": "1"},
+    )
 
 
 def speaking(folder: Path, program: Path, protocol: int = 2) -> Path:

@@ -18,11 +18,11 @@ from edgewright.base.errors import UserError
 from edgewright.release import dsse, evidence, keys, order, provenance, sbom
 from edgewright.release.documents import verified_release
 from edgewright.release.evidence import Evidence, Proof
-from edgewright.release.manifest import MANIFEST, Release, load_release
-from edgewright.release.provenance import Resource, file_resource
+from edgewright.release.manifest import Release, load_release
 from edgewright.release.sbom import Ingredient, SourceFile, Tool
 from tests import v0_1_0
 from tests.boards import make_release
+from tests.exports import statement_about
 from tests.signing import signer
 
 INGREDIENTS = (
@@ -70,24 +70,8 @@ def with_evidence(release: Release, ingredients: tuple[Ingredient, ...] = INGRED
     bill = sbom.render(
         sbom.about_release(release.manifest), ingredients, [Tool(name="g++", version="14")]
     )
-    subject = [
-        file_resource(MANIFEST, release.manifest.canonical()),
-        file_resource(release.archive.name, release.archive.read_bytes()),
-        file_resource(evidence.SBOM, bill),
-    ]
-    statement = provenance.statement(
-        subject=subject,
-        parameters={"board": "board"},
-        internal={},
-        dependencies=[
-            Resource(name="model", digest={"sha256": release.manifest.model.onnx_sha256}),
-            Resource(name="builder", digest={"sha256": "b" * 64}),
-        ],
-        builder="urn:edgewright:builder:test",
-        versions={"edgewright": "1"},
-    )
     texts = {path: text for item in ingredients for path, text in item.texts.items()}
-    evidence.write(evidence.beside(release), bill, texts, statement)
+    evidence.write(evidence.beside(release), bill, texts, statement_about(release, bill))
     return release
 
 
