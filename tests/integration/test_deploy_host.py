@@ -20,7 +20,7 @@ from edgewright.cli.common import Reach
 from edgewright.cli.program import Edgewright
 from edgewright.deploy import edgectl, keyring, one_board, smoke
 from edgewright.deploy import install as deploy
-from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError, signed_input
+from edgewright.deploy.edgectl import PROTOCOL, BoardRelease, Edgectl, RefusedError, signed_input
 from edgewright.deploy.install import Deployer
 from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.remote import Board, ConnectionLostError, Result
@@ -470,13 +470,13 @@ def test_a_board_that_0_1_0_provisioned_goes_on_and_is_migrated(
     assert keyring.read(older).public == (default_key.public, added)
 
     newer = deploy.ensure_edgectl(LocalBoard(), str(old_root), make())
-    assert newer.protocol == 2
+    assert newer.protocol == PROTOCOL
     assert newer.status().current == v0_1_0.CURRENT
     keyring.provision(newer, names, default_key.public, default_key, confirmed=[added])
     assert json.loads(state(old_root, "keys.json"))["schema"] == 2
 
     again = deploy.ensure_edgectl(LocalBoard(), str(old_root), old_release)
-    assert again.protocol == again.status().helper.protocol == 2
+    assert again.protocol == again.status().helper.protocol == PROTOCOL
     order = orders.sign(old_release.manifest, default_key)
     plan = again.plan(signed_input(order, old_release.manifest.canonical()))
     assert (plan.state, plan.sound) == ("current", True)
