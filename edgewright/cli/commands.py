@@ -65,6 +65,7 @@ GROUPS = (
         about="one board over SSH",
         modules={
             "board": ("trust", "deploy", "smoke", "status", "rollback"),
+            "shadow": ("shadow",),
         },
     ),
     Group(

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from edgewright.fleet.documents import (
     WITHOUT_RELEASE,
     Quarantine,
     RolloutChange,
+    RolloutGates,
     RolloutStatus,
     SimulationReport,
 )
@@ -75,6 +76,9 @@ class Pace:
         str, "boards that run the release after each wave: numbers, and shares of all"
     ] = "5,25%,100%"
     gate: Annotated[str, "what a wave may show: edgewright help fleet"] = gates.DEFAULT
+    shadow: Annotated[
+        str, "run beside the former release for so long before a wave is switched: 10m"
+    ] = ""
     soak: Annotated[str, "how long a wave runs before it is judged: 90s, 10m, 2h, 1d"] = "10m"
     approve_after: Annotated[int, "a person approves after this wave; 0: nobody is asked"] = 0
     per_site: Annotated[int, "boards of one site that are at work at once; 0: no limit"] = 0
@@ -116,7 +120,7 @@ def start(
         )
     inventory, opened = inventory_of(fleet), open_ledger(ledger)
     boards = fleet_boards(inventory, inventory.select(select, group))
-    chosen_gates = gates.parse(pace.gate)
+    pace = replace(pace, gate=gates.with_shadow(pace.gate, begins=bool(pace.shadow)))
     ends = waves.ends(pace.waves, len(boards))
     releases = _releases({board.profile.name for board in boards}, release)
     far_sites = {site.name for site in inventory.fleet.sites if site.dials_out}
@@ -124,7 +128,7 @@ def start(
     signing, login = signing_policy(key), login_of(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)
-    if gates.counts_instructions(chosen_gates):
+    if gates.counts_instructions(gates.parse(plan.gates)):
         say("the releases' instructions are counted")
         for each in releases.values():  # or nothing could be compared after the first wave
             _counted(plan).of(each.id)
@@ -256,6 +260,8 @@ def _entries(
 ) -> list[Any]:
     """What the ledger holds of each board at first, in the order of `wave_of`."""
     entry, goal = rollout_module("ledger").Entry, rollout_module("states").Goal
+    first = goal.STAGE if plan.stage_first else goal.RELEASE
+    first = goal.SHADOW if plan.shadow_s else first
     by_name = {board.name: board for board in boards}
     former_releases = {former.board: former.release for former in formers}
     return [
@@ -265,7 +271,7 @@ def _entries(
             wave=wave,
             release=plan.releases[by_name[name].profile.name],
             former=former_releases[name],
-            goal=goal.STAGE if plan.stage_first else goal.RELEASE,
+            goal=first,
         )
         for name, wave in wave_of.items()
     ]
@@ -288,6 +294,14 @@ def _plan(
         raise UserError(
             "--tries, --per-site, --site-rate", "expected numbers", next="leave them out"
         )
+    shadow_s = waves.seconds(pace.shadow, "--shadow") if pace.shadow else 0.0
+    board_s = waves.seconds(pace.board_deadline, "--board-deadline")
+    if shadow_s >= board_s:
+        raise UserError(
+            f"--shadow={pace.shadow}",
+            f"a board is given up after {pace.board_deadline}",
+            next=f"the same command with a longer --board-deadline than {pace.shadow}",
+        )
     return Plan(
         waves=pace.waves,
         ends=ends,
@@ -300,9 +314,10 @@ def _plan(
         per_site=pace.per_site,
         site_kbps=pace.site_rate,
         stage_first=pace.stage_first,
+        shadow_s=shadow_s,
         dial_out=tuple(sorted(dial_out)),
         tries=pace.tries,
-        board_s=waves.seconds(pace.board_deadline, "--board-deadline"),
+        board_s=board_s,
         wave_s=waves.seconds(pace.wave_deadline, "--wave-deadline"),
     )
 
@@ -582,10 +597,14 @@ def _gates_table(status: RolloutStatus) -> Table:
     for wave in status.verdicts:
         for gate in wave.gates:
             beyond = " ".join(gate.boards[:SHOWN])
-            table.add_row(str(wave.wave), gate.gate, gate.word.value, gate.found, beyond)
+            table.add_row(_of(wave), gate.gate, gate.word.value, gate.found, beyond)
         if wave.approved:
-            table.add_row(str(wave.wave), "approval", "yes", wave.approved, "")
+            table.add_row(_of(wave), "approval", "yes", wave.approved, "")
     return table
+
+
+def _of(verdicts: RolloutGates) -> str:
+    return f"{verdicts.wave}, shadow" if verdicts.shadow else str(verdicts.wave)
 
 
 # Operators
@@ -689,6 +708,7 @@ def simulate(
     waves: Annotated[str, "as of rollout.start"] = "10,5%,25%,100%",
     parallel: Parallel = 50,
     stage_first: Annotated[bool, "as of rollout.start"] = False,
+    shadow: Annotated[bool, "each wave begins with it"] = False,
     ledger: Annotated[str, "postgresql://… of an empty database; default: SQLite"] = "",
     json: Json = False,
 ) -> None:
@@ -705,6 +725,7 @@ def simulate(
             parallel=parallel,
             plan_waves=waves,
             stage_first=stage_first,
+            shadow=shadow,
             ledger_place=ledger,
             tell=say,
         )

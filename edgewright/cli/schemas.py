@@ -103,6 +103,8 @@ from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.profile.report import ProfileReport
 from edgewright.observe.report.document import ReleaseReport
 from edgewright.observe.serve_cost import ServeCost
+from edgewright.observe.shadow import run as shadow_run
+from edgewright.observe.shadow.report import ShadowReport
 from edgewright.observe.startup import StartupReport
 from edgewright.observe.trace.session import TraceReport
 from edgewright.observe.transfer_rate import TransferReport
@@ -237,6 +239,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "service.remove": ServiceChange,
     "service.status": ServiceReport,
     "setup": of_tasks.MachineState,
+    "shadow": ShadowReport,
     "site.dismiss": DismissedSite,
     "site.enrol": EnrolledSite,
     "site.invite": of_tasks.WrittenFiles,
@@ -309,6 +312,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = {
     "edge-infer-run": edge_infer.RunAnswer,
     "edge-infer-selftest": edge_infer.SelftestAnswer,
     "edge-infer-serve": edge_infer.ServeAnswer,
+    "edge-infer-shadow": shadow_run.Line,
     "edge-infer-watch": edge_infer.WatchResult,
     "program-selftest": edge_infer.ProgramSelftest,
     "edgectl-begin": edgectl.PlanAnswer,

@@ -397,14 +397,23 @@ class Edgectl:
             for run in tested
         }
 
-    def infer(self, right: str, arguments: Sequence[str], program: str | None = None) -> Result:
+    def infer(
+        self,
+        right: str,
+        arguments: Sequence[str],
+        program: str | None = None,
+        *,
+        memory_mb: int = 0,
+    ) -> Result:
         """What a command of the default program left behind. It ends with us, as `selftest` does.
 
         `right` is a deploy's `--fence=N`, or `--holder=WHO` for the release that is current. Of
         another `program`, which that release has, the only command is `selftest`.
+        `memory_mb`: it is ended, and refused, where it holds more than that many MiB; 0: any.
         """
         options = [right, f"--timeout={INFER_SECONDS}"]
         options += [f"--program={program}"] if program else []
+        options += [f"--memory={memory_mb}"] if memory_mb else []
         result = self.board.run(self._argv("infer", *options, *arguments), timeout=PATIENCE)
         answer = self._read(InferAnswer, result)
         return Result(

@@ -176,6 +176,7 @@ def deploy(
     next_fence: NextFence | None = None,
     rate: RateLimit | None = None,
     only_stage: bool = False,
+    trial: Gate | None = None,
 ) -> Installed:
     """Make `release` current on the board; the same release again sends nothing.
 
@@ -184,7 +185,7 @@ def deploy(
     fence one more than the board's last.
     With `only_stage` the release is brought to the board and read back, and what the board runs
     stays, wherever this is cut. The deploy that follows sends nothing, unless another one swept
-    the release away.
+    the release away. There `trial` runs, as `gate` does; not where the release is current already.
     Raises TargetError for a board that does not fit, refuses, has no space or goes away, and
     UserError for a release without `edgectl`.
     """
@@ -202,7 +203,7 @@ def deploy(
     with only_deploy(sending.edgectl, deployer or this_user()) as holder:
         answer = sending.first_answer()
         if only_stage:
-            return _stage(sending, answer, holder)
+            return _stage(sending, answer, holder, trial)
         if answer.noop:
             _update_edgectl(sending.edgectl, release, answer, progress)
             return Installed(release=answer.release, former=answer.current, unchanged=True)
@@ -211,10 +212,10 @@ def deploy(
         return replace(installed, removed=removed)
 
 
-def _stage(sending: "_Sending", answer: PlanAnswer, holder: str) -> Installed:
-    """From the board's first answer to a release that was read back."""
-    if answer.sound:
-        is_current = answer.current == answer.release
+def _stage(sending: "_Sending", answer: PlanAnswer, holder: str, trial: Gate | None) -> Installed:
+    """From the board's first answer to a release that was read back, and was tried there."""
+    is_current = answer.current == answer.release
+    if answer.sound and (is_current or trial is None):
         return Installed(
             release=answer.release,
             former=answer.current,
@@ -223,6 +224,8 @@ def _stage(sending: "_Sending", answer: PlanAnswer, holder: str) -> Installed:
         )
     installed, begun = sending.send(answer, holder)
     _seal(sending.edgectl, begun, sending.progress)
+    if trial is not None:
+        _selftest(sending.edgectl, begun, sending.order, trial, sending.progress)
     return replace(installed, staged=True)
 
 
@@ -629,24 +632,32 @@ def _switch(
 ) -> tuple[str, ...]:
     """From whole objects to a committed release; returns the releases that were removed."""
     board, fence, release = edgectl.board, _fence(begun), order.manifest.id
-    protocol = begun.helper.protocol
     if any(file.path == SERVICE_FILE for file in order.manifest.files):
         service.require_own_programs(board, release)
     _seal(edgectl, begun, progress)
-    progress.start("self-test on the board")
-    selftests = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
-    if gate:
-        progress.start("smoke test before the switch")
-        helper = replace(edgectl, protocol=protocol)
-        gate(BoardRelease(edgectl=helper, release=release, right=f"--fence={fence}"), selftests)
+    _selftest(edgectl, begun, order, gate, progress)
     progress.start(f"{SWITCH} {release}")
-    has_service = protocol >= AWAITS_SERVICE and service.is_installed(board)
+    has_service = begun.helper.protocol >= AWAITS_SERVICE and service.is_installed(board)
     seconds = EMULATED_TRIAL_SECONDS if board.target.emulated else TRIAL_SECONDS
     edgectl.switch(fence, deadline_s=seconds, awaits_service=has_service)
     if has_service:
         progress.start("wait for the service to infer a golden image")
     _confirm(edgectl, fence, release)
     return edgectl.gc(fence).removed.releases
+
+
+def _selftest(
+    edgectl: Edgectl, begun: PlanAnswer, order: Order, gate: Gate | None, progress: Progress
+) -> None:
+    """The self-tests of a release that is not current yet, and then its gate."""
+    fence = _fence(begun)
+    progress.start("self-test on the board")
+    selftests = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
+    if gate:
+        progress.start("smoke test before the switch")
+        helper = replace(edgectl, protocol=begun.helper.protocol)
+        right = f"--fence={fence}"
+        gate(BoardRelease(edgectl=helper, release=order.manifest.id, right=right), selftests)
 
 
 def _confirm(edgectl: Edgectl, fence: int, release: str) -> None:

@@ -16,7 +16,7 @@ from edgewright.base.progress import Progress
 from edgewright.deploy import install, remote, smoke
 from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report, plan_report
 from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError
-from edgewright.deploy.install import Deployer, NextFence, Order
+from edgewright.deploy.install import Deployer, Gate, NextFence, Order
 from edgewright.deploy.rate import RateLimit
 from edgewright.deploy.remote import Board, Timeouts
 from edgewright.deploy.report import SmokeReport
@@ -42,6 +42,7 @@ class DeploySettings:
     next_fence: NextFence | None = None  # by a ledger; else one more than the board's last
     rate: RateLimit | None = None  # of what is sent, shared by all deploys that have this one
     only_stage: bool = False  # bring the release there, and do not switch to it
+    trial: Gate | None = None  # of a release that is only staged
     smoke_unchanged: bool = False  # test a release that was current already, too
     runs: tuple[int, int] | None = None  # of the smoke test's bench: `smoke.run`
     smoke_file: Path | None = None  # where the smoke report is written
@@ -97,6 +98,7 @@ def deploy_connected(
             signature,
             gate=gate,
             only_stage=settings.only_stage,
+            trial=settings.trial,
             reserve_bytes=settings.reserve_bytes,
             progress=progress,
             take_over=settings.take_over,

@@ -8,7 +8,7 @@ from pydantic import Field
 from edgewright.base.schema import Document, Part, Shown
 from edgewright.deploy.known_hosts import pinned_key
 from edgewright.fleet.inventory import Board, Inventory
-from edgewright.fleet.rollout.gates import Measured, Verdict, Word
+from edgewright.fleet.rollout.gates import Measured, Shadowed, Verdict, Word
 
 
 class ListedBoard(Part):
@@ -69,7 +69,8 @@ class RolloutBoard(Part):
     board: str
     site: str
     wave: int
-    goal: Literal["stage", "release", "former"]  # what it is to run, or to hold ahead of that
+    # What it is to run, or to hold ahead of that, or to have run beside the former release.
+    goal: Literal["stage", "shadow", "release", "former"]
     state: Literal["waiting", "ready", "running", "done", "quarantined", "skipped", "excluded"]
     tries: int
     release: str
@@ -93,6 +94,7 @@ class RolloutGates(Part):
     """What the gates said of a wave."""
 
     wave: int
+    shadow: bool = False  # before any of its boards was switched
     word: Word  # of all gates: the worst
     gates: tuple[Verdict, ...]
     approved: str | None  # by whom, and why
@@ -245,10 +247,11 @@ class SiteClaim(Part):
     attempt: int
     rollout: str
     board: str
-    goal: Literal["stage", "release", "former"]
+    goal: Literal["stage", "shadow", "release", "former"]
     release: str
     fence: int
     tries: int
+    shadow_s: float = Field(0, ge=0)  # of a shadow: how long
 
 
 class SiteQuestion(Part):
@@ -307,6 +310,7 @@ class SiteReport(Shown, Part):
     outcome: Literal["done", "failed", "hopeless"]
     reason: str = Field("", max_length=1000)
     measured: Measured | None = None
+    shadow: Shadowed | None = None
 
 
 class SiteReceipt(Document):

@@ -34,7 +34,7 @@ constexpr Command commands[] = {
     {"receive", "fence!", in_session<receive>},
     {"seal", "fence!", in_session<seal>},
     {"selftest", "fence! timeout", in_session<selftest>},
-    {"infer", "fence holder timeout program", infer},
+    {"infer", "fence holder timeout program memory", infer},
     {"switch", "fence! tries deadline service", in_session<switch_over>},
     {"commit", "fence!", in_session<commit_trial>},
     {"rollback", "fence bad", rollback},
@@ -89,7 +89,8 @@ const char* usage() {
          "edgectl receive --fence=N                             < object stream\n"
          "edgectl seal | commit | gc --fence=N\n"
          "edgectl selftest --fence=N [--timeout=S]\n"
-         "edgectl infer --fence=N|--holder=WHO [--timeout=S] bench|run|selftest [ARGUMENT...]\n"
+         "edgectl infer --fence=N|--holder=WHO [--timeout=S] [--memory=MIB]\n"
+         "              bench|run|selftest|shadow [ARGUMENT...]\n"
          "edgectl infer --fence=N|--holder=WHO [--timeout=S] --program=NAME selftest\n"
          "edgectl switch --fence=N [--tries=3] [--deadline=120] [--service]\n"
          "edgectl rollback [--fence=N] [--bad=REASON]\n"

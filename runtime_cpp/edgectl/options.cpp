@@ -38,7 +38,8 @@ constexpr Number numbers[] = {{"fence", &Options::fence, 1, INT64_MAX},
                               {"chunk", &Options::chunk, 1024, 1 << 20},
                               {"tries", &Options::tries, 1, 100},
                               {"deadline", &Options::deadline_s, 0, 86400},
-                              {"timeout", &Options::timeout_s, 1, 3600}};
+                              {"timeout", &Options::timeout_s, 1, 3600},
+                              {"memory", &Options::memory_mb, 1, 1 << 20}};
 
 struct Flag {
   const char* name;

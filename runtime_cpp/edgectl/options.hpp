@@ -27,6 +27,7 @@ struct Options {
   uint64_t tries = 3;          // switch: starts that the trial has
   uint64_t deadline_s = 120;   // switch: seconds until the trial is undone; 0: never
   uint64_t timeout_s = 120;    // selftest, infer: seconds
+  uint64_t memory_mb = 0;      // infer: MiB that it may hold; 0: any
   bool take_over = false;      // begin: end another's lease or trial
   bool verify = false;         // status: hash the current release too
   bool service = false;        // switch: commit only once the service is ready

@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
 
 #include "board.hpp"
 
@@ -20,8 +23,33 @@ constexpr int look_ms = 100;
 constexpr const char* too_late = "took too long";
 constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
 
+void write_word(const char* path, const char* word) {
+  const int file = open(path, O_WRONLY | O_CLOEXEC);
+  [[maybe_unused]] const ssize_t written = write(file, word, std::strlen(word));
+  close(file);
+}
+
+/// What the kernel does not offer is left out.
+void give_way() {
+  setpriority(PRIO_PROCESS, 0, 19);
+  // Where the kernel groups processes by session, niceness counts within a group alone.
+  write_word("/proc/self/autogroup", "19");
+  write_word("/proc/self/oom_score_adj", "1000");
+}
+
+/// Resident memory of a process; 0 of one that has ended.
+uint64_t resident_bytes(pid_t process) {
+  char text[128] = {};
+  const int file = open(format("/proc/%d/statm", process).c_str(), O_RDONLY | O_CLOEXEC);
+  [[maybe_unused]] const ssize_t got = read(file, text, sizeof text - 1);
+  close(file);
+  char* second = text;
+  std::strtoull(text, &second, 10);  // all of its addresses come first
+  return std::strtoull(second, nullptr, 10) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 [[noreturn]] void become(const std::string& folder, const std::string& program,
-                         const std::vector<std::string>& arguments, int output) {
+                         const std::vector<std::string>& arguments, int output, bool gives_way) {
   std::vector<std::string> words = arguments;
   words.insert(words.begin(), program);
   std::vector<char*> argv;
@@ -32,6 +60,7 @@ constexpr int64_t grace_ms = 1000;  // from SIGTERM to SIGKILL
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
+  if (gives_way) give_way();
   if (chdir(folder.c_str()) == 0) execv(("bin/" + program).c_str(), argv.data());
   _exit(127);
 }
@@ -59,8 +88,9 @@ bool is_deserted(short events) {
 }
 
 /// Waits for the process, not for its output, which it may close or hand on; returns its status.
-int attend(pid_t child, int input, int64_t deadline_ms, const std::function<void()>& each_look,
+int attend(pid_t child, int input, const Bounds& bounds, const std::function<void()>& each_look,
            Ended& end) {
+  const uint64_t memory = bounds.memory_mb << 20;
   int status = 0;
   for (;; each_look()) {
     const pid_t ended = waitpid(child, &status, WNOHANG);
@@ -69,7 +99,11 @@ int attend(pid_t child, int input, int64_t deadline_ms, const std::function<void
     if (ended == child) return status;
     pollfd waiting[] = {{input, POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     poll(waiting, 2, look_ms);
-    if (uptime_ms() >= deadline_ms) end.stop = too_late;
+    if (uptime_ms() >= bounds.deadline_ms) end.stop = too_late;
+    if (memory != 0 && resident_bytes(child) > memory) {
+      end.stop = format("took more than %llu MiB of memory",
+                        static_cast<unsigned long long>(bounds.memory_mb));
+    }
     if (is_deserted(waiting[1].revents)) end.stop = "was left alone: nobody waits for it any more";
     if (told_to_end != 0) end.stop = "was ended: another deployer took over";
     if (!end.stop.empty()) break;
@@ -99,9 +133,9 @@ std::vector<Program> programs_of(const Manifest& manifest) {
 }
 
 Result<Ended> run_program(const std::string& folder, const std::string& program,
-                          const std::vector<std::string>& arguments, int64_t deadline_ms,
+                          const std::vector<std::string>& arguments, const Bounds& bounds,
                           const std::function<void()>& each_look) {
-  if (uptime_ms() >= deadline_ms) return Ended{128 + SIGTERM, "", too_late};
+  if (uptime_ms() >= bounds.deadline_ms) return Ended{128 + SIGTERM, "", too_late};
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return storage_fault(folder);
   const Descriptor input(ends[0]);
@@ -112,11 +146,11 @@ Result<Ended> run_program(const std::string& folder, const std::string& program,
   sigaction(SIGTERM, &action, nullptr);
   const pid_t child = fork();
   if (child < 0) return storage_fault(folder);
-  if (child == 0) become(folder, program, arguments, output.get());
+  if (child == 0) become(folder, program, arguments, output.get(), bounds.gives_way);
   setpgid(child, child);  // here too, so that it is done before the group is told anything
   output = Descriptor();
   Ended end;
-  end.exit = exit_of(attend(child, input.get(), deadline_ms, each_look, end));
+  end.exit = exit_of(attend(child, input.get(), bounds, each_look, end));
   kill(-child, SIGKILL);  // what it started and left
   return end;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <iterator>
 
 #include "commands.hpp"
 #include "facts.hpp"
@@ -25,6 +26,7 @@ constexpr int64_t service_patience_ms = 120 * 1000;  // of a trial without a dea
 constexpr useconds_t service_look_us = 100 * 1000;
 constexpr size_t max_further_report = 64u << 10;  // bytes; a release has many programs
 constexpr int64_t renewal_ms = 10 * 1000;         // of a lease, which lives for 60 s
+constexpr const char* shadow = "shadow";          // runs beside the service, which is not to notice
 
 Error not_sealed(const std::string& id) {
   return {Exit::premature, "not_sealed", "release " + id, "is not on the board yet",
@@ -88,8 +90,9 @@ Fault infer_in(const Board& board, const Options& options, const std::string& id
                const std::function<void()>& each_look, Json top) {
   const auto program = program_to_run(board, options, id);
   if (!program) return program.error();
-  const auto run = run_program(board.release(id), program->name, program->arguments,
-                               deadline_of(options), each_look);
+  const Bounds bounds{deadline_of(options), options.memory_mb, options.words[0] == shadow};
+  const auto run =
+      run_program(board.release(id), program->name, program->arguments, bounds, each_look);
   if (!run) return run.error();
   top.set("release", id);
   top.set("exit", int64_t{run->exit});
@@ -123,8 +126,8 @@ Result<Tested> test_programs(const Board& board, const Options& options, const M
   if (!manifest.programs.empty()) list = top.list("programs");
   Tested last;
   for (const Program& program : programs_of(manifest)) {
-    auto end = run_program(board.release(manifest.id), program.name, program.arguments, deadline_ms,
-                           renewal(board, options.fence));
+    auto end = run_program(board.release(manifest.id), program.name, program.arguments,
+                           {deadline_ms}, renewal(board, options.fence));
     if (!end) return end.error();
     // Of the default program it is a document, which deploy reads.
     if (program.name != default_program && end->report.size() > max_further_report) {
@@ -270,14 +273,16 @@ Fault commit_trial(const Board& board, const Options&, const Admitted& admitted,
 
 Fault infer(const Board& board, const Options& options, Json top) {
   const std::string command = options.words[0];
-  const bool is_allowed = options.program.empty()
-                              ? command == "bench" || command == "run" || command == "selftest"
-                              : command == "selftest" && options.words.size() == 2;
+  const char* const commands[] = {"bench", "run", "selftest", shadow};
+  const bool is_known =
+      std::find(std::begin(commands), std::end(commands), command) != std::end(commands);
+  const bool is_allowed =
+      options.program.empty() ? is_known : command == "selftest" && options.words.size() == 2;
   if (!is_allowed) {
-    return Error{
-        Exit::usage, "usage", command,
-        options.program.empty() ? "expected bench, run or selftest" : "expected selftest alone",
-        "edgectl --help"};
+    return Error{Exit::usage, "usage", command,
+                 options.program.empty() ? "expected bench, run, selftest or shadow"
+                                         : "expected selftest alone",
+                 "edgectl --help"};
   }
   if (options.fence != 0) return in_session(board, options, top, infer_begun);
   if (options.holder.empty()) {

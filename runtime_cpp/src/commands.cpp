@@ -13,6 +13,7 @@
 #include "edge/golden.hpp"
 #include "edge/npy.hpp"
 #include "edge/serve.hpp"
+#include "edge/shadow.hpp"
 #include "edge/statistics.hpp"
 #include "edge/watch.hpp"
 
@@ -300,6 +301,7 @@ Outcome execute(const Options& options) {
   if (options.command == "bench") return bench(options);
   if (options.command == "watch") return watch(options);
   if (options.command == "serve") return serve(options);
+  if (options.command == "shadow") return shadow(options);
   return info(options);
 }
 

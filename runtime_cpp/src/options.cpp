@@ -13,6 +13,7 @@ namespace {
 constexpr long max_runs = 1000000;
 constexpr long max_keep = 1000000;
 constexpr long max_queue = 64;
+constexpr long max_seconds = 3600;
 constexpr long max_descriptor = 1023;
 
 constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
@@ -30,6 +31,7 @@ constexpr option long_options[] = {{"release", required_argument, nullptr, 'R'},
                                    {"keep", required_argument, nullptr, 'k'},
                                    {"folder", required_argument, nullptr, 'F'},
                                    {"queue", required_argument, nullptr, 'q'},
+                                   {"seconds", required_argument, nullptr, 'S'},
                                    {"user", required_argument, nullptr, 'u'},
                                    {"thermal-limit", required_argument, nullptr, 'l'},
                                    {"sysfs", required_argument, nullptr, 'y'},
@@ -45,9 +47,9 @@ struct Command {
   const char* name;
   const char* options;
 };
-constexpr Command commands[] = {{"run", "RmtdolypTD"},    {"selftest", "RmgtpTD"},
-                                {"bench", "RmwrtilypTD"}, {"info", "RmD"},
-                                {"watch", "RmIOHkutlyD"}, {"serve", "RmFqHutlyD"}};
+constexpr Command commands[] = {
+    {"run", "RmtdolypTD"},    {"selftest", "RmgtpTD"}, {"bench", "RmwrtilypTD"}, {"info", "RmD"},
+    {"watch", "RmIOHkutlyD"}, {"serve", "RmFqHutlyD"}, {"shadow", "RSutlyD"}};
 
 const Command* find_command(const std::string& name) {
   for (const Command& command : commands) {
@@ -139,6 +141,8 @@ std::optional<Error> set_option(Options& options, int letter, const char* value)
       return read_number(letter, value, 1, max_keep, options.keep);
     case 'q':
       return read_number(letter, value, 1, max_queue, options.queue);
+    case 'S':
+      return read_number(letter, value, 1, max_seconds, options.seconds);
     case 'w':
       return read_number(letter, value, 0, max_runs, options.warmup);
     case 'r':
@@ -192,6 +196,7 @@ const char* usage() {
          "edge-infer watch    --in DIR --out DIR [--keep N] [--heartbeat F]\n"
          "                    [--user NAME]\n"
          "edge-infer serve    --folder DIR [--queue N] [--heartbeat F] [--user NAME]\n"
+         "edge-infer shadow   [--seconds N] [--user NAME]\n"
          "\n"
          "  --release DIR   run.json there says what is run, and how (the folder above the\n"
          "                  program's bin/, if it is a release)\n"
@@ -211,6 +216,7 @@ const char* usage() {
          "  --keep N        results that may lie there before images have to wait (1000)\n"
          "  --folder DIR    infer.sock, metrics.sock and metrics.prom are made here\n"
          "  --queue N       requests that may wait before others are refused (4)\n"
+         "  --seconds N     how long it runs beside the service of the current release (600)\n"
          "  --heartbeat F   written every 5 s while all is well\n"
          "  --user NAME     user of this board that the service is once it has read its release\n"
          "  --samples FD    write where the CPU time goes to this file descriptor\n"

@@ -92,10 +92,12 @@ Descriptor listen_for_signals() {
 /// The thread that reads and answers.
 class Server {
  public:
-  Server(const Options& options, Exchange& exchange, const Engine& engine, Descriptor signals)
+  Server(const Options& options, Exchange& exchange, const Engine& engine,
+         const ShadowCounts& shadow, Descriptor signals)
       : options_(options),
         exchange_(exchange),
         engine_(&engine),
+        shadow_(shadow),
         signals_(std::move(signals)),
         heartbeat_(options.heartbeat, options.command) {
     counters_.queue = static_cast<size_t>(options.queue);
@@ -132,6 +134,7 @@ class Server {
   const Options& options_;
   Exchange& exchange_;
   const Engine* engine_;  // that is served
+  const ShadowCounts& shadow_;
   Descriptor signals_;
   Heartbeat heartbeat_;
   Descriptor listener_;
@@ -400,7 +403,7 @@ std::string Server::metrics() {
   counters_.waiting = exchange_.waiting();
   counters_.connections = static_cast<size_t>(std::count_if(
       slots_, slots_ + most_clients, [](const Slot& slot) { return slot != nullptr; }));
-  return metrics_text(counters_, *engine_);
+  return metrics_text(counters_, shadow_, *engine_);
 }
 
 std::string Server::status_document() const {
@@ -424,9 +427,9 @@ size_t Server::image_limit() const {
 /// From here on strangers' images are read, so no more than that is permitted.
 std::optional<Error> become_user(const Options& options, const Recorder& recorder) {
   if (options.user.empty()) return std::nullopt;
-  auto error =
-      become(options.user, {options.folder},
-             {crash_folder(), recorder.histograms.folder(), recorder.unsure_images.folder()});
+  auto error = become(options.user, {options.folder},
+                      {crash_folder(), recorder.histograms.folder(),
+                       recorder.unsure_images.folder(), recorder.shadow.folder()});
   if (error) return error;
   return folder_fault("--folder", options.folder);
 }
@@ -440,8 +443,8 @@ Outcome serve(const Options& options) {
   auto engine = open_proven(options);
   if (!*engine) return failed(options.command, engine->error());
   Exchange exchange;
-  Server server(options, exchange, **engine, std::move(signals));
   Recorder recorder((*engine)->settings, options.command);
+  Server server(options, exchange, **engine, recorder.shadow.counts, std::move(signals));
   auto error = become_user(options, recorder);
   if (!error) error = server.open();
   if (error) return failed(options.command, *error);

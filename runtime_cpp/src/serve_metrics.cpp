@@ -30,7 +30,8 @@ std::string label_value(const std::string& text) {
   return out + "\"";
 }
 
-std::string metrics_text(const Counters& counters, const Engine& engine) {
+std::string metrics_text(const Counters& counters, const ShadowCounts& shadow,
+                         const Engine& engine) {
   const struct {
     const char* name;
     const char* type;
@@ -58,6 +59,12 @@ std::string metrics_text(const Counters& counters, const Engine& engine) {
     const std::string labels = format("{outcome=\"%s\"}", fate_names[i]);
     add(text, "requests_total", "counter", i == 0 ? "Requests, by what became of them." : nullptr,
         labels.c_str(), static_cast<double>(counters.requests[i]));
+  }
+  for (size_t i = 0; i < shadow_fates; ++i) {
+    const std::string labels = format("{outcome=\"%s\"}", shadow_fate_names[i]);
+    add(text, "shadow_frames_total", "counter",
+        i == 0 ? "Frames while a candidate ran beside, by its answer." : nullptr, labels.c_str(),
+        shadow.counts[i]);
   }
   for (const auto& value : values) {
     add(text, value.name, value.type, value.help, value.labels, value.number);

@@ -131,9 +131,9 @@ class Spool {
   void end() { recorder_.histograms.save(); }
   /// Changes the user for good; an error where that, or the folders, cannot be had.
   std::optional<Error> become_user() const {
-    return become(
-        options_.user, {options_.in, options_.out},
-        {crash_folder(), recorder_.histograms.folder(), recorder_.unsure_images.folder()});
+    return become(options_.user, {options_.in, options_.out},
+                  {crash_folder(), recorder_.histograms.folder(), recorder_.unsure_images.folder(),
+                   recorder_.shadow.folder()});
   }
   void wait() { arrivals_.wait(beat_ms); }
 

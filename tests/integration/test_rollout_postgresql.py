@@ -18,6 +18,10 @@ from tests.ledger_machine import Open
 from tests.postgresql import Server
 from tests.unit.fleet.rollout.test_controller import Fakes, begin
 from tests.unit.fleet.rollout.test_ledger import *  # noqa: F403
+from tests.unit.fleet.rollout.test_shadow import (  # noqa: F401
+    test_a_candidate_with_other_answers_is_stopped_and_no_board_was_switched,
+    test_each_wave_runs_beside_and_is_judged_before_it_is_switched,
+)
 
 
 def test_a_rollout_on_postgresql_survives_its_controllers(opener: Open, tmp_path: Path) -> None:

@@ -25,6 +25,15 @@ def test_controllers_that_are_killed_lose_no_board(tmp_path: Path) -> None:
     assert report.attempts >= 300
 
 
+def test_controllers_that_are_killed_switch_no_board_before_its_shadow(tmp_path: Path) -> None:
+    report = simulate(tmp_path, boards=100, kills=3, plan_waves="30,100%", silent_s=60, shadow=True)
+
+    require_agreement(report)
+    assert report.kills == 3
+    assert report.unstaged == 0  # a shadow brings the content, and comes first
+    assert report.attempts >= 2 * report.done
+
+
 @pytest.mark.nightly
 def test_a_hundred_controllers_are_killed_over_ten_thousand_boards(tmp_path: Path) -> None:
     report = simulate(tmp_path, boards=10_000, kills=100, workers=2, parallel=100)

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,25 @@ from edgewright.base.errors import EdgewrightError, InterruptedWorkError, Target
 from edgewright.base.text import visible
 from edgewright.fleet.rollout import gates
 from edgewright.fleet.rollout.durable import Steps
-from edgewright.fleet.rollout.gates import VERDICTS, Measured, Numbers, Reading, Word
-from edgewright.fleet.rollout.ledger import Claim, Ledger, Member, Report, soaking, working
+from edgewright.fleet.rollout.gates import (
+    VERDICTS,
+    Gate,
+    Measured,
+    Numbers,
+    Reading,
+    Shadowed,
+    Word,
+    measured_of,
+)
+from edgewright.fleet.rollout.ledger import (
+    Claim,
+    Ledger,
+    Member,
+    Report,
+    shadowing,
+    soaking,
+    working,
+)
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import FAILED, Goal, Outcome, Retry, State
 
@@ -55,6 +72,9 @@ class Boards(Protocol):
 
     def stage(self, claim: Claim, next_fence: "NextFence") -> None:
         """Bring a board the content of its release, and change nothing that it runs."""
+
+    def shadow(self, claim: Claim, next_fence: "NextFence") -> Shadowed:
+        """Stage a board's release, and run it beside the one in charge for `claim.shadow_s`."""
 
     def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
         """Bring a board to the release that it had before `claim.release`."""
@@ -133,6 +153,8 @@ class Controller:
             until = step(f"{name} {wave} ends", lambda: self._clock() + seconds)
             return str(step(f"{name} {wave}", lambda: work(float(until or 0))))
 
+        if self._plan.shadow_s and (refused := self._shadow(step, timed, wave)):
+            return refused
         deploy, last = (partial(self._work, wave, phase) for phase in (working, ending))
         go_back = partial(self._work, wave, going_back)
         ended = timed("wave", self._plan.wave_s, deploy)
@@ -147,12 +169,32 @@ class Controller:
             timed("back", self._plan.wave_s, go_back)
             return "stopped", f"wave {wave}: a gate said no"
         if word == Word.NONE or wave == self._plan.approve_after:
-            answer = timed("approval", self._plan.approval_s, partial(self._approval, wave))
+            waits = partial(self._approval, wave, working(wave), shadow=False)
+            answer = timed("approval", self._plan.approval_s, waits)
             if answer == ABORTED:
                 return "aborted", "by an operator"
             if answer == LATE:
                 timed("back", self._plan.wave_s, go_back)
                 return "stopped", f"wave {wave}: nobody approved in time"
+        return None
+
+    def _shadow(
+        self, step: Steps, timed: Callable[[str, float, Callable[[float], str]], str], wave: int
+    ) -> tuple[str, str] | None:
+        """Before any board of a wave is switched; where the rollout ends here, as what and why."""
+        ended = timed("shadow", self._plan.wave_s, partial(self._work, wave, shadowing))
+        if ended == ABORTED:
+            return "aborted", "by an operator"
+        word = step(f"judge shadow {wave}", lambda: str(self._judge_shadow(wave)))
+        if word == Word.NO:
+            return "stopped", f"{shadowing(wave)}: a gate said no"
+        if word == Word.NONE:
+            waits = partial(self._approval, wave, shadowing(wave), shadow=True)
+            answer = timed("shadow approval", self._plan.approval_s, waits)
+            if answer == ABORTED:
+                return "aborted", "by an operator"
+            if answer == LATE:
+                return "stopped", f"{shadowing(wave)}: nobody approved in time"
         return None
 
     # What operators wish
@@ -184,9 +226,9 @@ class Controller:
             self._wait(1)
         return ABORTED if wish == "abort" else OVER
 
-    def _approval(self, wave: int, until: float) -> str:
-        self._enter(f"wave {wave} waits for approval")
-        while self._ledger.approval(self._rollout, wave) is None:
+    def _approval(self, wave: int, subject: str, until: float, *, shadow: bool) -> str:
+        self._enter(f"{subject} waits for approval")
+        while self._ledger.approval(self._rollout, wave, shadow=shadow) is None:
             if self._wish() == "abort":
                 return ABORTED
             if self._clock() >= until:
@@ -198,10 +240,12 @@ class Controller:
 
     def _work(self, wave: int, phase: Callable[[int], str], until: float) -> str:
         """Work on all boards that are ready, until none is left."""
-        ledger, goal = self._ledger, Goal.FORMER if phase is going_back else Goal.RELEASE
+        ledger, goal = self._ledger, GOALS.get(phase, Goal.RELEASE)
         self._enter(phase(wave))
-        if goal is Goal.RELEASE:
+        if goal is not Goal.FORMER:
             ledger.open_wave(self._rollout, wave)
+        if goal is Goal.RELEASE:
+            ledger.admit(self._rollout, wave)
         self._expire()
         if goal is Goal.FORMER:
             ledger.take_back(self._rollout, wave)
@@ -265,7 +309,8 @@ class Controller:
                 goal=each,
                 room=has_room,
                 full=[*full, *self._plan.dial_out],
-                opening=_at_any_time if each is Goal.STAGE else self._boards.opening,
+                opening=_at_any_time if each in AT_ANY_TIME else self._boards.opening,
+                shadow_s=self._plan.shadow_s,
             )
             crew.start(claims)
             count += len(claims)
@@ -283,7 +328,7 @@ class Controller:
 
     def _why_none_begins(self, wave: int, goal: Goal, wish: str, until: float) -> str | None:
         """Why no other board is begun; those at work come to their end."""
-        if goal is Goal.RELEASE and wish == "abort":
+        if goal is not Goal.FORMER and wish == "abort":
             return ABORTED
         if self._clock() >= until:
             self._ledger.skip_rest(self._rollout, wave, "the wave's time was over")
@@ -320,10 +365,38 @@ class Controller:
                 self._rollout,
                 {each.board: each.measured.model_dump_json() for each in readings},
             )
-            text = VERDICTS.dump_json(gates.judge(self._gates, readings)).decode()
-            self._ledger.judge(self._rollout, wave, text)
+            self._note(wave, gates.after_switch(self._gates), readings, shadow=False)
             verdicts = self._ledger.verdicts(self._rollout)
         return gates.worst(VERDICTS.validate_json(verdicts[wave]))
+
+    def _judge_shadow(self, wave: int) -> Word:
+        """Likewise, before any board is switched: by what boards have told already."""
+        verdicts = self._ledger.verdicts(self._rollout, shadow=True)
+        if wave not in verdicts:
+            self._enter(f"{shadowing(wave)} is judged")
+            readings = [
+                Reading(
+                    board=member.board,
+                    failure=(member.reason or member.state) if member.state in FAILED else None,
+                    measured=_measured(member),
+                )
+                for member in self._ledger.members(self._rollout, wave)
+                if member.state is not State.EXCLUDED
+            ]
+            self._note(wave, gates.before_switch(self._gates), readings, shadow=True)
+            verdicts = self._ledger.verdicts(self._rollout, shadow=True)
+        return gates.worst(VERDICTS.validate_json(verdicts[wave]))
+
+    def _note(
+        self, wave: int, judged: Sequence[Gate], readings: Sequence[Reading], *, shadow: bool
+    ) -> None:
+        earlier = [
+            Reading(board=member.board, failure=None, measured=_measured(member))
+            for member in self._ledger.members(self._rollout)
+            if member.wave < wave and member.state is State.DONE
+        ]
+        text = VERDICTS.dump_json(gates.judge(judged, readings, earlier)).decode()
+        self._ledger.judge(self._rollout, wave, text, shadow=shadow)
 
     def _read_back(self, wave: int) -> None:
         """Of an attempt whose end nobody told, the board knows: it may run the release."""
@@ -345,7 +418,7 @@ class Controller:
     def _reading(self, member: Member) -> Reading:
         if self._leaves.is_set():  # silent boards take minutes each; they are looked at again
             self._go()
-        measured = Measured.model_validate_json(member.result) if member.result else Measured()
+        measured = _measured(member)
         if member.state is not State.DONE:
             return Reading(
                 board=member.board, failure=member.reason or member.state, measured=measured
@@ -401,9 +474,22 @@ def going_back(wave: int) -> str:
     return f"wave {wave} goes back"
 
 
+# What boards are to reach in a phase; in all others, the release.
+GOALS: Mapping[Callable[[int], str], Goal] = {
+    shadowing: Goal.SHADOW,
+    going_back: Goal.FORMER,
+}
+# Nothing is switched; and the live frames of a shadow come when a board is in use.
+AT_ANY_TIME = (Goal.STAGE, Goal.SHADOW)
+
+
+def _measured(member: Member) -> Measured:
+    return measured_of(member.result, member.shadow) or Measured()
+
+
 def _goals(goal: Goal) -> tuple[Goal, ...]:
     """What boards do on the way to a goal, the last step first."""
-    return (goal,) if goal is Goal.FORMER else (goal, Goal.STAGE)
+    return (goal, Goal.STAGE) if goal is Goal.RELEASE else (goal,)
 
 
 def _at_any_time(board: str) -> float:
@@ -463,6 +549,8 @@ class Crew:
             match claim.goal:
                 case Goal.STAGE:
                     self._boards.stage(claim, next_fence)
+                case Goal.SHADOW:
+                    result = self._boards.shadow(claim, next_fence).model_dump_json()
                 case Goal.RELEASE:
                     result = self._boards.install(claim, next_fence).model_dump_json()
                 case Goal.FORMER:

@@ -13,23 +13,26 @@ from enum import StrEnum
 from statistics import median
 from typing import Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from edgewright.base.errors import UserError
-from edgewright.base.schema import Part
+from edgewright.base.schema import Part, Shown
+from edgewright.observe.shadow.report import LEAST_FRAMES, Pair
 
 SIGNIFICANCE = 0.05
 # Below it, not even boards that all agree reach the significance: one half to the fourth is 0.06.
 MINIMUM_PAIRS = 5
 STRAY = 0.05  # share of the boards that may be beyond the limit by themselves
+WORDS, MOST_PAIRS = 500, 5  # of what is kept of a board: characters of a reason; pairs of answers
 DIGITS = 9  # of a share; what is beyond is how a processor rounds, and no board's doing
 EXACT = 50  # pairs; above, the normal distribution is as good
 
 GATE = re.compile(r"(?P<name>[a-z0-9]+)<=(?P<limit>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?P<percent>%?)")
 DEFAULT = "failures<=5%,p95<=10%,memory<=10%,leak<=1,accuracy<=25%,restarts<=0"
+SHADOW = "shadow<=5%"  # where a wave begins with it, and no other limit is named
 # Not among them: boards without a sensor, and releases that were not built here, would have every
 # wave wait for a person.
-EXAMPLE = f"{DEFAULT},temperature<=10,instructions<=5%"
+EXAMPLE = f"{DEFAULT},temperature<=10,instructions<=5%,{SHADOW}"
 
 
 class Numbers(Part):
@@ -47,8 +50,27 @@ class Numbers(Part):
     celsius: float | None = None
 
 
+class Shadowed(Shown, Part):
+    """What a candidate came to on one board, beside the release in charge."""
+
+    offered: int = Field(0, ge=0)  # frames that the service had meanwhile
+    agreed: int = Field(0, ge=0)  # frames that both answered alike
+    differing: int = Field(0, ge=0)  # frames that the candidate answered otherwise, or not
+    fault: str | None = Field(None, max_length=WORDS)  # how it ended before its time
+    reason: str | None = Field(None, max_length=WORDS)  # why nothing was compared
+    pairs: tuple[Pair, ...] = Field((), max_length=MOST_PAIRS)  # that differ, the first
+
+    @property
+    def share(self) -> float | None:
+        """Of the frames, those that were not answered alike; None of too few."""
+        frames = self.agreed + self.differing
+        return self.differing / frames if frames >= LEAST_FRAMES else None
+
+
 class Measured(Part):
     """A board before and after its deploy."""
+
+    shadow: Shadowed | None = None  # before that, if the wave began with it
 
     before: Numbers | None = None  # of its former release
     after: Numbers | None = None
@@ -83,6 +105,16 @@ class Verdict(Part):
     p: float | None  # how likely such boards are if the release is within the limit
 
 
+def measured_of(result: str | None, shadow: str | None) -> Measured | None:
+    """What the ledger keeps of a board; None: nothing was measured there."""
+    if result is None and shadow is None:
+        return None
+    measured = Measured.model_validate_json(result) if result is not None else Measured()
+    if shadow is None:
+        return measured
+    return measured.model_copy(update={"shadow": Shadowed.model_validate_json(shadow)})
+
+
 VERDICTS = TypeAdapter(tuple[Verdict, ...])  # of a wave, as the ledger keeps them
 
 
@@ -99,6 +131,7 @@ class Gate:
         "accuracy",
         "temperature",
         "restarts",
+        "shadow",
     ]
     limit: float  # of a share: 0.05 for 5 %; of a leak: KiB an inference; of a temperature: °C
     is_share: bool
@@ -120,6 +153,7 @@ SHARES: Mapping[str, bool | None] = {  # whether a limit is one; None: as it is 
     "accuracy": True,
     "temperature": False,
     "restarts": False,
+    "shadow": True,
 }
 
 
@@ -144,9 +178,46 @@ def parse(text: str) -> tuple[Gate, ...]:
     return tuple(gates.values())
 
 
-def judge(gates: Sequence[Gate], readings: Sequence[Reading]) -> tuple[Verdict, ...]:
-    """What each gate says. A wave with a `no` is taken back, one without a verdict waits."""
-    return tuple(JUDGES[gate.name](gate, readings) for gate in gates)
+def judge(
+    gates: Sequence[Gate], readings: Sequence[Reading], earlier: Sequence[Reading] = ()
+) -> tuple[Verdict, ...]:
+    """What each gate says. A wave with a `no` is taken back, one without a verdict waits.
+
+    A wave with fewer boards than a comparison takes is compared together with `earlier` ones, which
+    have the same release.
+    """
+    return tuple(
+        JUDGES[gate.name](gate, [*readings, *earlier] if _has_few(gate, readings) else readings)
+        for gate in gates
+    )
+
+
+def _has_few(gate: Gate, readings: Sequence[Reading]) -> bool:
+    """Whether some were measured, and too few for a verdict."""
+    if gate.name not in COMPARED:
+        return False
+    change = COMPARED[gate.name].change
+    measured = sum(change(reading.measured) is not None for reading in _sound(readings))
+    return 0 < measured < MINIMUM_PAIRS
+
+
+def with_shadow(text: str, *, begins: bool) -> str:
+    """Gates with one for the shadow where waves begin with it. Raises UserError."""
+    is_named = any(gate.name == "shadow" for gate in parse(text))
+    if is_named and not begins:
+        raise UserError(
+            f"--gate={text}", "no wave begins with a shadow", next="add --shadow=10m, for example"
+        )
+    return f"{text},{SHADOW}" if begins and not is_named else text
+
+
+def before_switch(gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    """Those that are judged while the former release is still in charge."""
+    return tuple(gate for gate in gates if gate.name in ("failures", "shadow"))
+
+
+def after_switch(gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    return tuple(gate for gate in gates if gate.name != "shadow")
 
 
 def counts_instructions(gates: Sequence[Gate]) -> bool:
@@ -209,7 +280,9 @@ class _Paired:
 
     words: str
     unit: str
-    worse: Callable[[Numbers, Numbers], float | None]  # as a share: 0.1 for 10 % more; or in `unit`
+    # How much worse a board became, as a share: 0.1 for 10 % more; or in `unit`. None where it was
+    # not measured with both.
+    change: Callable[[Measured], float | None]
     scale: int = 100  # from a change to the number that is shown
 
     def __call__(self, gate: Gate, readings: Sequence[Reading]) -> Verdict:
@@ -251,10 +324,17 @@ class _Paired:
     def shown(self, change: float) -> str:
         return f"{change * self.scale:+.1f} {self.unit}"
 
-    def change(self, measured: Measured) -> float | None:
-        """How much worse a board became; None where it was not measured both before and after."""
+
+def _both(
+    worse: Callable[[Numbers, Numbers], float | None],
+) -> Callable[[Measured], float | None]:
+    """A change from what was measured before the deploy to what was after it."""
+
+    def change(measured: Measured) -> float | None:
         before, after = measured.before, measured.after
-        return self.worse(before, after) if before and after else None
+        return worse(before, after) if before and after else None
+
+    return change
 
 
 def _more(before: float | None, after: float | None) -> float | None:
@@ -278,39 +358,70 @@ def _fewer_right(before: Numbers, after: Numbers) -> float | None:
     return before.right - after.right
 
 
-JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
-    "failures": _failures,
-    "restarts": _restarts,
+COMPARED: Mapping[str, _Paired] = {
     "p95": _Paired(
         words="95th percentile of the time of an inference",
         unit="%",
-        worse=lambda before, after: _more(before.p95_ms, after.p95_ms),
+        change=_both(lambda before, after: _more(before.p95_ms, after.p95_ms)),
     ),
     "memory": _Paired(
         words="peak memory",
         unit="%",
-        worse=lambda before, after: _more(before.peak_rss_kb, after.peak_rss_kb),
+        change=_both(lambda before, after: _more(before.peak_rss_kb, after.peak_rss_kb)),
     ),
     "leak": _Paired(
         words="heap that an inference leaves allocated",
         unit="KiB",
-        worse=_leaks_more,
+        change=_both(_leaks_more),
         scale=1,
     ),
     "instructions": _Paired(
         words="instructions of an inference on one thread, counted in an emulator, not timed, and "
         "the same for all boards of a release",
         unit="%",
-        worse=lambda before, after: _more(before.instructions, after.instructions),
+        change=_both(lambda before, after: _more(before.instructions, after.instructions)),
     ),
     "accuracy": _Paired(
         words="share of the former release's golden images that is not answered as it does",
         unit="points",
-        worse=_fewer_right,
+        change=_both(_fewer_right),
     ),
     "temperature": _Paired(
-        words="hottest zone at the end of the soak time", unit="°C", worse=_hotter, scale=1
+        words="hottest zone at the end of the soak time", unit="°C", change=_both(_hotter), scale=1
     ),
+    "shadow": _Paired(
+        words=f"share of the same live frames, {LEAST_FRAMES} at least, that the candidate answers "
+        "otherwise",
+        unit="%",
+        change=lambda measured: measured.shadow.share if measured.shadow else None,
+    ),
+}
+
+
+def _shadow(gate: Gate, readings: Sequence[Reading]) -> Verdict:
+    """A candidate that crashes says no by itself, unless on stray boards."""
+    verdict = COMPARED[gate.name](gate, readings)
+    faults = {
+        reading.board: reading.measured.shadow.fault
+        for reading in _sound(readings)
+        if reading.measured.shadow and reading.measured.shadow.fault
+    }
+    if len(faults) <= len(_sound(readings)) * STRAY:
+        return verdict
+    return verdict.model_copy(
+        update={
+            "word": Word.NO,
+            "found": f"on {len(faults)} of {len(_sound(readings))} boards {min(faults.values())}",
+            "boards": tuple(sorted(faults)),
+        }
+    )
+
+
+JUDGES: Mapping[str, Callable[[Gate, Sequence[Reading]], Verdict]] = {
+    **COMPARED,
+    "failures": _failures,
+    "restarts": _restarts,
+    "shadow": _shadow,
 }
 
 
@@ -318,17 +429,15 @@ def change_of(gate: Gate, measured: Measured) -> float | None:
     """What the gate compares on one board; None where that was not measured, or is no number."""
     if gate.name == "restarts":
         return measured.restarted
-    judge = JUDGES[gate.name]
-    return judge.change(measured) if isinstance(judge, _Paired) else None
+    compared = COMPARED.get(gate.name)
+    return compared.change(measured) if compared else None
 
 
 def shown_change(gate: Gate, change: float) -> str:
     """`+12.0 %`, `+1.0 points`, `+3.2 °C`, `+2.0 restarts`."""
     if gate.name == "restarts":
         return f"{change:+.1f} restarts"
-    judge = JUDGES[gate.name]
-    assert isinstance(judge, _Paired), f"{gate} compares no measurements"
-    return judge.shown(change)
+    return COMPARED[gate.name].shown(change)
 
 
 def signed_rank(differences: Sequence[float]) -> float:

@@ -25,6 +25,8 @@ from edgewright.fleet.rollout.tables import (
     MEMBERS,
     ORDERS,
     ROLLOUTS,
+    SHADOW_APPROVALS,
+    SHADOW_VERDICTS,
     VERDICTS,
     migrate,
 )
@@ -35,7 +37,7 @@ MOST_CUTS = 5  # attempts on a board that end with their controllers and do not 
 NAMES_SHOWN = 10
 RUNNING = "running"
 # Of operators: under which a board begins on its way to a goal.
-WISHES = {Goal.STAGE: ("run",), Goal.RELEASE: ("run",), Goal.FORMER: ("run", "abort")}
+WISHES = {goal: ("run", "abort") if goal is Goal.FORMER else ("run",) for goal in Goal}
 TAKEN_OVER = "taken over"  # an attempt on a board that somebody deployed to by hand meanwhile
 Item = TypeVar("Item")
 
@@ -73,6 +75,7 @@ class Claim:
     release: str  # that the board is to run, or to run no more
     fence: int
     tries: int
+    shadow_s: float = 0.0  # of Goal.SHADOW: how long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,7 @@ class Member:
     result: str | None
     joined: float | None  # after the rollout had been planned
     staged: float | None  # its release lay on the board, ahead of the switch
+    shadow: str | None = None  # JSON: what its release came to beside the former one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +200,15 @@ class Ledger:
             current = self._rollout(connection, rollout, lock=True)
             if current is None or current.is_over or current.wish == "abort":
                 raise _no_more(rollout, "is over, or about to be", ())
-            is_open = current.wave == wave and current.phase in (working(wave), soaking(wave))
+            is_shadow = current.phase == shadowing(wave)
+            is_open = current.wave == wave and (
+                is_shadow or current.phase in (working(wave), soaking(wave))
+            )
+            if is_open and not is_shadow:  # its shadow was judged without them
+                entries = [
+                    replace(entry, goal=Goal.RELEASE) if entry.goal is Goal.SHADOW else entry
+                    for entry in entries
+                ]
             if current.wave >= wave and not is_open:
                 raise _no_more(
                     rollout, f"wave {wave} takes no more boards", [f"phase: {current.phase}"]
@@ -399,11 +411,19 @@ class Ledger:
             if connection.execute(is_running.with_for_update()).one_or_none() is None:
                 return 0
             failed = [name for name in connection.scalars(query) if not boards or name in boards]
+            judged = sa.select(SHADOW_VERDICTS.c.wave).where(SHADOW_VERDICTS.c.rollout == rollout)
+            is_late = sa.and_(MEMBERS.c.goal == Goal.SHADOW, MEMBERS.c.wave.in_(judged))
             for names in _chunks(failed):
                 connection.execute(
                     MEMBERS.update()
                     .where(MEMBERS.c.rollout == rollout, MEMBERS.c.board.in_(names))
-                    .values(state=State.READY, tries=0, ready_at=moment, reason="")
+                    .values(
+                        state=State.READY,
+                        goal=sa.case((is_late, Goal.RELEASE.value), else_=MEMBERS.c.goal),
+                        tries=0,
+                        ready_at=moment,
+                        reason="",
+                    )
                 )
                 connection.execute(
                     BOARDS.update().where(BOARDS.c.name.in_(names)).values(quarantine=None)
@@ -435,6 +455,20 @@ class Ledger:
                 .values(state=State.READY, ready_at=moment)
             ).rowcount
             self._add(connection, rollout, "wave", f"{wave}: {count} boards")
+
+    def admit(self, rollout: str, wave: int) -> None:
+        """Boards of the wave that have had their shadow may be switched, as their gate let them."""
+        with self._begin() as connection:
+            connection.execute(
+                MEMBERS.update()
+                .where(
+                    MEMBERS.c.rollout == rollout,
+                    MEMBERS.c.wave == wave,
+                    MEMBERS.c.goal == Goal.RELEASE,
+                    MEMBERS.c.state == State.WAITING,
+                )
+                .values(state=State.READY, ready_at=self._clock())
+            )
 
     def take_back(self, rollout: str, wave: int) -> int:
         """Every board of the wave that was tried is to run its former release again.
@@ -529,6 +563,7 @@ class Ledger:
                     result=row.result,
                     joined=row.joined,
                     staged=row.staged,
+                    shadow=row.shadow,
                 )
                 for row in connection.execute(query)
             )
@@ -547,6 +582,7 @@ class Ledger:
         full: Collection[str] = (),
         opening: Callable[[str], float] = lambda _: 0.0,
         site: str | None = None,
+        shadow_s: float = 0.0,
     ) -> tuple[Claim, ...]:
         """Take at most `limit` boards that are ready for a goal, of one site if it is named.
 
@@ -555,6 +591,7 @@ class Ledger:
         `room` tells whether a site may have one more board at work; it is asked for each claim.
         Of the sites in `full` none is looked at.
         `opening` tells when a board may be touched (Unix seconds): until then it is left alone.
+        `shadow_s` is the plan's, for whoever works on the boards.
         """
         moment, claims = self._clock(), list[Claim]()
         query = (
@@ -583,7 +620,7 @@ class Ledger:
                 elif (opens := opening(row.board)) > moment:
                     connection.execute(ready.values(ready_at=opens))
                 elif room(row.site) and (claim := self._claim(connection, row, worker, lease_s)):
-                    claims.append(claim)
+                    claims.append(replace(claim, shadow_s=shadow_s))
         return tuple(claims)
 
     def _claim(
@@ -755,9 +792,12 @@ class Ledger:
             "ready_at": next_.ready_at,
             "reason": report.reason,
         }
-        if claim.goal is Goal.STAGE and next_.state is State.DONE:
+        is_ahead = claim.goal in (Goal.STAGE, Goal.SHADOW)  # of the switch
+        if is_ahead and next_.state is State.DONE:
             values |= {"goal": Goal.RELEASE, "state": State.READY, "tries": 0, "staged": moment}
-        if report.result is not None:
+        if claim.goal is Goal.SHADOW and next_.state is State.DONE:
+            values |= {"state": State.WAITING, "shadow": report.result}  # for `admit`
+        elif report.result is not None:
             values["result"] = report.result
         connection.execute(
             MEMBERS.update()
@@ -881,12 +921,13 @@ class Ledger:
 
     # Gates
 
-    def judge(self, rollout: str, wave: int, gates: str) -> None:
-        """What the gates of a wave said (JSON); the first word counts."""
+    def judge(self, rollout: str, wave: int, gates: str, *, shadow: bool = False) -> None:
+        """What the gates of a wave said (JSON), or those of its shadow; the first word counts."""
         with self._begin() as connection:
             row = {"rollout": rollout, "wave": wave, "gates": gates}
-            if _insert_new(connection, VERDICTS, row):
-                self._add(connection, rollout, "judged", f"wave {wave}")
+            if _insert_new(connection, SHADOW_VERDICTS if shadow else VERDICTS, row):
+                what = shadowing(wave) if shadow else working(wave)
+                self._add(connection, rollout, "judged", what)
 
     def note_results(self, rollout: str, results: Mapping[str, str]) -> None:
         """What boards have measured by now (JSON), in place of what their attempts did."""
@@ -931,23 +972,29 @@ class Ledger:
             for board in boards:
                 self._add(connection, rollout, "read back", "it runs the release", board=board)
 
-    def verdicts(self, rollout: str) -> Mapping[int, str]:
-        query = sa.select(VERDICTS).where(VERDICTS.c.rollout == rollout).order_by(VERDICTS.c.wave)
+    def verdicts(self, rollout: str, *, shadow: bool = False) -> Mapping[int, str]:
+        table = SHADOW_VERDICTS if shadow else VERDICTS
+        query = sa.select(table).where(table.c.rollout == rollout).order_by(table.c.wave)
         with self._begin() as connection:
             return {row.wave: row.gates for row in connection.execute(query)}
 
-    def approve(self, rollout: str, wave: int, who: str, reason: str) -> None:
-        """A person lets the rollout go on after this wave. The first approval is kept."""
+    def approve(
+        self, rollout: str, wave: int, who: str, reason: str, *, shadow: bool = False
+    ) -> None:
+        """A person lets the rollout go on after this wave, or its shadow. The first approval is
+        kept."""
         row = {
             "rollout": rollout, "wave": wave, "who": who, "reason": reason, "at": self._clock(),
         }  # fmt: skip
         with self._begin() as connection:
-            if _insert_new(connection, APPROVALS, row):
-                self._add(connection, rollout, "approved", f"wave {wave} by {who}: {reason}")
+            if _insert_new(connection, SHADOW_APPROVALS if shadow else APPROVALS, row):
+                what = shadowing(wave) if shadow else working(wave)
+                self._add(connection, rollout, "approved", f"{what} by {who}: {reason}")
 
-    def approval(self, rollout: str, wave: int) -> Approval | None:
-        query = sa.select(APPROVALS.c.who, APPROVALS.c.reason, APPROVALS.c.at).where(
-            APPROVALS.c.rollout == rollout, APPROVALS.c.wave == wave
+    def approval(self, rollout: str, wave: int, *, shadow: bool = False) -> Approval | None:
+        table = SHADOW_APPROVALS if shadow else APPROVALS
+        query = sa.select(table.c.who, table.c.reason, table.c.at).where(
+            table.c.rollout == rollout, table.c.wave == wave
         )
         with self._begin() as connection:
             row = connection.execute(query).one_or_none()
@@ -1004,6 +1051,11 @@ class Ledger:
 def working(wave: int) -> str:
     """The phase in which a wave's boards are deployed to."""
     return f"wave {wave}"
+
+
+def shadowing(wave: int) -> str:
+    """The phase before it, in which the former release is in charge."""
+    return f"shadow of wave {wave}"
 
 
 def soaking(wave: int) -> str:

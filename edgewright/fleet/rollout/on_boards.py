@@ -22,11 +22,12 @@ from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
 from edgewright.deploy.target import Target
 from edgewright.fleet.inventory import Window
 from edgewright.fleet.rollout.controller import HopelessError, Observation
-from edgewright.fleet.rollout.gates import Measured, Numbers
+from edgewright.fleet.rollout.gates import MOST_PAIRS, WORDS, Measured, Numbers, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Order
 from edgewright.fleet.rollout.sites import Sites
 from edgewright.observe import heat
 from edgewright.observe.board_files import read_files
+from edgewright.observe.shadow.run import shadow_connected
 from edgewright.release.keys import is_ahead
 from edgewright.release.manifest import MANIFEST, Release, read_manifest
 from edgewright.release.minisign import parse_signature
@@ -164,6 +165,19 @@ class OnBoards:
         settings = replace(self._settings(claim, next_fence), only_stage=True)
         with _repeated_refusals(), self._login.connect(board.target) as connected:
             one_board.deploy_connected(connected, settings)
+
+    def shadow(self, claim: Claim, next_fence: NextFence) -> Shadowed:
+        board, settings = self._board(claim.board), self._settings(claim, next_fence)
+        with _repeated_refusals(), self._login.connect(board.target) as connected:
+            report = shadow_connected(connected, settings, board.profile, claim.shadow_s)
+        return Shadowed(
+            offered=report.offered,
+            agreed=report.agreed,
+            differing=report.disagreed + report.failed,
+            fault=report.fault and report.fault[:WORDS],
+            reason=report.reason and report.reason[:WORDS],
+            pairs=tuple(pair for pair in report.pairs if pair.fate != "agreed")[:MOST_PAIRS],
+        )
 
     def _settings(self, claim: Claim, next_fence: NextFence) -> DeploySettings:
         board = self._board(claim.board)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.fleet.rollout.database import LOOK_SECONDS
-from edgewright.fleet.rollout.ledger import Ledger, Rollout
+from edgewright.fleet.rollout.ledger import Ledger, Rollout, shadowing
 from edgewright.fleet.rollout.states import Retry
 
 
@@ -68,7 +68,8 @@ def approve(ledger: Ledger, name: str, who: str, reason: str) -> None:
         )
     if not reason.strip():
         raise UserError("--reason", "is empty", next="say why it may go on")
-    ledger.approve(name, rollout.wave, who, reason)
+    is_shadow = rollout.phase.startswith(shadowing(rollout.wave))
+    ledger.approve(name, rollout.wave, who, reason, shadow=is_shadow)
 
 
 def fence_by_hand(ledger: Ledger, board: str, who: str, *, take_over: bool) -> Callable[[int], int]:

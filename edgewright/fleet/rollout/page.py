@@ -13,6 +13,7 @@ from edgewright.fleet.documents import (
     SHOWN_STATES,
     WITHOUT_RELEASE,
     RolloutBoard,
+    RolloutGates,
     RolloutStatus,
 )
 from edgewright.fleet.rollout import gates
@@ -20,6 +21,7 @@ from edgewright.fleet.rollout.gates import Gate, Verdict, Word
 from edgewright.fleet.rollout.ledger import Event, Rollout
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Outcome
+from edgewright.observe.shadow.report import Pair
 
 LIVE_PAGE = Path(serve.__file__).parent / "page"  # whose style this one has
 WIDTH, HEIGHT, BINS = 320, 60, 40  # of a histogram: pixels, pixels, bars
@@ -53,12 +55,28 @@ class Judged:
     """A gate of a wave."""
 
     wave: int
+    shadow: bool  # before any board of the wave was switched
     verdict: Verdict
     histogram: Histogram | None
     boards: tuple[RolloutBoard, ...]  # beyond the limit, the worst first
     changes: Mapping[str, float]  # of each board that was measured before and after
     of_wave: int  # boards that it judged
     gate: Gate
+
+    @property
+    def subject(self) -> str:
+        return f"shadow of wave {self.wave}" if self.shadow else f"wave {self.wave}"
+
+    @property
+    def answers(self) -> tuple[tuple[str, Pair], ...]:
+        """Frames that a candidate answered otherwise, each with its board."""
+        pairs = [
+            (board.board, pair)
+            for board in self.boards
+            if self.gate.name == "shadow" and board.measured and board.measured.shadow
+            for pair in board.measured.shadow.pairs
+        ]
+        return tuple(pairs[:SHOWN_BOARDS])
 
     def shown(self, change: float) -> str:
         return gates.shown_change(self.gate, change)
@@ -83,7 +101,7 @@ def render(status: RolloutStatus, rollout: Rollout, events: Sequence[Event]) -> 
         lstrip_blocks=True,
     )
     environment.filters["utc"] = _utc
-    judged = [_judged(status, wave.wave, gate) for wave in status.verdicts for gate in wave.gates]
+    judged = [_judged(status, wave, gate) for wave in status.verdicts for gate in wave.gates]
     shown = [event for event in events if event.board is None or event.kind not in OF_EVERY_BOARD]
     sites = sorted({board.site for board in status.boards})
     return environment.get_template("report.html.j2").render(
@@ -120,19 +138,22 @@ def _of_wave(status: RolloutStatus, wave: int) -> list[RolloutBoard]:
     return [board for board in status.boards if board.wave == wave]
 
 
-def _judged(status: RolloutStatus, wave: int, verdict: Verdict) -> Judged:
+def _judged(status: RolloutStatus, wave: RolloutGates, verdict: Verdict) -> Judged:
     (gate,) = gates.parse(verdict.gate)
-    members = {board.board: board for board in _of_wave(status, wave)}
+    members = {board.board: board for board in _of_wave(status, wave.wave)}
+    # A small wave is judged with boards of earlier ones, which may be beyond the limit, too.
+    boards = {board.board: board for board in status.boards}
     changes = {
         name: change
         for name, board in members.items()
         if board.measured and (change := gates.change_of(gate, board.measured)) is not None
     }
     return Judged(
-        wave=wave,
+        wave=wave.wave,
+        shadow=wave.shadow,
         verdict=verdict,
         histogram=_histogram(list(changes.values()), gate.limit) if changes else None,
-        boards=tuple(members[name] for name in verdict.boards),
+        boards=tuple(boards[name] for name in verdict.boards),
         changes=changes,
         gate=gate,
         of_wave=sum(board.state != "excluded" for board in members.values()),

@@ -22,6 +22,7 @@ class Plan(Document):
     per_site: int = 0  # boards of one site that are at work at once; 0: no limit
     site_kbps: int = 0  # kB a second that are sent to the boards of one site; 0: no limit
     stage_first: bool = False  # boards get the content at any time, and switch in their windows
+    shadow_s: float = 0.0  # that a wave's boards have it beside the one in charge first; 0: not
     dial_out: tuple[str, ...] = ()  # sites whose own workers lease their boards
     tries: int = Field(3, ge=1)
     backoff_s: float = 30.0

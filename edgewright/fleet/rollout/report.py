@@ -12,7 +12,7 @@ from edgewright.fleet.documents import (
     RolloutStatus,
 )
 from edgewright.fleet.rollout import gates
-from edgewright.fleet.rollout.gates import VERDICTS, Measured
+from edgewright.fleet.rollout.gates import VERDICTS
 from edgewright.fleet.rollout.ledger import Ledger, Member, Rollout
 from edgewright.fleet.rollout.plan import Plan
 
@@ -30,9 +30,7 @@ def status(ledger: Ledger, name: str, members: Sequence[Member] | None = None) -
         wave=rollout.wave,
         waves=_ends(plan, ledger.joined(name)),
         releases=plan.releases,
-        verdicts=tuple(
-            _gates(ledger, name, wave, text) for wave, text in ledger.verdicts(name).items()
-        ),
+        verdicts=_verdicts(ledger, name),
         boards=tuple(map(_board, ledger.members(name) if members is None else members)),
     )
 
@@ -68,10 +66,22 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _gates(ledger: Ledger, name: str, wave: int, text: str) -> RolloutGates:
-    verdicts, approval = VERDICTS.validate_json(text), ledger.approval(name, wave)
+def _verdicts(ledger: Ledger, name: str) -> tuple[RolloutGates, ...]:
+    """By waves; what was said of a wave's shadow comes before what was said of the wave."""
+    verdicts = [
+        _gates(ledger, name, wave, text, shadow=shadow)
+        for shadow in (True, False)
+        for wave, text in ledger.verdicts(name, shadow=shadow).items()
+    ]
+    return tuple(sorted(verdicts, key=lambda each: each.wave))
+
+
+def _gates(ledger: Ledger, name: str, wave: int, text: str, *, shadow: bool) -> RolloutGates:
+    verdicts = VERDICTS.validate_json(text)
+    approval = ledger.approval(name, wave, shadow=shadow)
     return RolloutGates(
         wave=wave,
+        shadow=shadow,
         word=gates.worst(verdicts),
         gates=verdicts,
         approved=f"{approval.who}: {approval.reason}" if approval else None,
@@ -89,7 +99,7 @@ def _board(member: Member) -> RolloutBoard:
         release=member.release,
         former=member.former,
         reason=member.reason,
-        measured=Measured.model_validate_json(member.result) if member.result else None,
+        measured=gates.measured_of(member.result, member.shadow),
         joined=None if member.joined is None else _time(member.joined),
         staged=None if member.staged is None else _time(member.staged),
     )

@@ -30,7 +30,7 @@ from edgewright.fleet.documents import SimulationReport
 from edgewright.fleet.rollout import durable, waves
 from edgewright.fleet.rollout.controller import Controller, Crew, HopelessError, Observation
 from edgewright.fleet.rollout.database import open_database
-from edgewright.fleet.rollout.gates import Measured, Numbers
+from edgewright.fleet.rollout.gates import SHADOW, Measured, Numbers, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import OVER, Goal, Retry, State
@@ -128,9 +128,9 @@ class _Truth:
             return {}
         if fault in ("full", "wrong key"):
             return {"hopeless": fault}
-        if request["do"] == "stage":
+        if request["do"] in ("stage", "shadow"):
             board.staged = request["release"]
-            return {"staged": board.staged}
+            return {"offered": 200, "agreed": 99, "differing": 1}
         if fault == "fails":
             return {"failed": "the self-test"}
         self.counts["unstaged"] += request["release"] not in (board.staged, OLD)
@@ -212,6 +212,10 @@ class Simulated:
     def stage(self, claim: Claim, next_fence: "NextFence") -> None:
         self._deploy(claim, claim.release, next_fence, do="stage")
 
+    def shadow(self, claim: Claim, next_fence: "NextFence") -> Shadowed:
+        answer = self._deploy(claim, claim.release, next_fence, do="shadow")
+        return Shadowed.model_validate(answer)
+
 
 def _conduct(ledger_place: str, place: str) -> None:
     ledger = Ledger(open_database(ledger_place), time.time)
@@ -230,7 +234,7 @@ def _work_for_site(ledger_place: str, place: str, site: str) -> None:
         if time.time() - renewed_at >= RENEW_SECONDS:
             crew.renew()
             renewed_at = time.time()
-        for goal in (Goal.RELEASE, Goal.STAGE):
+        for goal in (Goal.RELEASE, Goal.STAGE, Goal.SHADOW):
             room = plan.per_site - ledger.at_work(NAME, site)
             if room > 0:
                 crew.start(
@@ -259,6 +263,7 @@ def simulate(
     seed: str = "1",
     silent_s: float = 2.0,
     stage_first: bool = False,
+    shadow: bool = False,
     ledger_place: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> SimulationReport:
@@ -274,6 +279,8 @@ def simulate(
     ledger = Ledger(open_database(ledger_place), time.time)
     sites = [f"site-{number}" for number in range(workers)]
     plan = _plan(boards, parallel, plan_waves, silent_s, sites, stage_first=stage_first)
+    if shadow:
+        plan = plan.model_copy(update={"shadow_s": 1.0, "gates": f"{plan.gates},{SHADOW}"})
     _enter(ledger, plan, boards)
     processes = _Processes(ledger_place, place)
     campaign = _Campaign(
@@ -476,6 +483,7 @@ def _plan(
 def _enter(ledger: Ledger, plan: Plan, boards: int) -> None:
     sites = {f"board-{number}": f"site-{number % SITES}" for number in range(boards)}
     goal = Goal.STAGE if plan.stage_first else Goal.RELEASE
+    goal = Goal.SHADOW if plan.shadow_s else goal
     entries = [
         Entry(board=board, site=sites[board], wave=wave, release=NEW, former=OLD, goal=goal)
         for board, wave in waves.assign(sites, plan.ends, plan.salt).items()

@@ -12,7 +12,7 @@ from edgewright.base.errors import TargetError
 from edgewright.fleet.documents import SiteAnswer
 from edgewright.fleet.rollout.controller import Boards, Observation
 from edgewright.fleet.rollout.database import Database
-from edgewright.fleet.rollout.gates import Measured
+from edgewright.fleet.rollout.gates import Measured, Shadowed
 from edgewright.fleet.rollout.ledger import Claim
 from edgewright.fleet.rollout.people import TOKEN_BYTES, digest
 from edgewright.fleet.rollout.tables import CERTIFICATES, INVITATIONS, QUESTIONS
@@ -147,6 +147,9 @@ class WithSites:
 
     def stage(self, claim: Claim, next_fence: "NextFence") -> None:
         self.near.stage(claim, next_fence)
+
+    def shadow(self, claim: Claim, next_fence: "NextFence") -> Shadowed:
+        return self.near.shadow(claim, next_fence)
 
     def go_back(self, claim: Claim, next_fence: "NextFence") -> None:
         self.near.go_back(claim, next_fence)

@@ -23,6 +23,7 @@ class Goal(StrEnum):
     """What a board is to run."""
 
     STAGE = "stage"  # to hold its release, and not to switch to it yet
+    SHADOW = "shadow"  # to have had its release beside the one in charge, and not to switch either
     RELEASE = "release"
     FORMER = "former"  # after a gate said no
 

@@ -1,6 +1,7 @@
 """The ledger's tables, and how a database comes to have them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -51,6 +52,7 @@ MEMBERS = sa.Table(
     sa.Column("result", sa.Text),  # JSON: what the last attempt that ended well measured
     sa.Column("joined", sa.Float),  # after the rollout had been planned
     sa.Column("staged", sa.Float),  # its release lay on the board, ahead of the switch
+    sa.Column("shadow", sa.Text),  # JSON: what its release came to beside the former one
     sa.Index("members_by_state", "rollout", "state", "ready_at"),
 )
 ATTEMPTS = sa.Table(
@@ -88,22 +90,34 @@ EVENTS = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Index("events_by_rollout", "rollout", "id"),
 )
-VERDICTS = sa.Table(
-    "verdicts",
-    METADATA,
-    sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
-    sa.Column("wave", sa.Integer, primary_key=True),
-    sa.Column("gates", sa.Text, nullable=False),  # JSON
-)
-APPROVALS = sa.Table(
-    "approvals",
-    METADATA,
-    sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
-    sa.Column("wave", sa.Integer, primary_key=True),
-    sa.Column("who", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
+
+
+def _verdicts(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        METADATA,
+        sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
+        sa.Column("wave", sa.Integer, primary_key=True),
+        sa.Column("gates", sa.Text, nullable=False),  # JSON
+    )
+
+
+def _approvals(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        METADATA,
+        sa.Column("rollout", sa.Text, sa.ForeignKey("rollouts.name"), primary_key=True),
+        sa.Column("wave", sa.Integer, primary_key=True),
+        sa.Column("who", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+
+
+VERDICTS, APPROVALS = _verdicts("verdicts"), _approvals("approvals")
+# Of what is judged before any board of a wave is switched.
+SHADOW_VERDICTS = _verdicts("shadow_verdicts")
+SHADOW_APPROVALS = _approvals("shadow_approvals")
 ORDERS = sa.Table(
     "orders",
     METADATA,
@@ -204,8 +218,9 @@ ONLY_ADDED = {
 
 
 OF_SITES = (INVITATIONS, CERTIFICATES, QUESTIONS)
+OF_SHADOWS = (SHADOW_VERDICTS, SHADOW_APPROVALS)
 OF_NIGHTS = (NIGHTS, NIGHT_CELLS, NIGHT_LOGS, NIGHT_STEPS)
-LATER = (PEOPLE, *OF_SITES, *OF_NIGHTS)  # tables that a migration of their own adds
+LATER = (PEOPLE, *OF_SITES, *OF_NIGHTS, *OF_SHADOWS)  # tables that a migration of their own adds
 
 
 def _first(connection: sa.Connection) -> None:
@@ -225,9 +240,18 @@ def _sites(connection: sa.Connection) -> None:
 
 
 def _joined_and_staged(connection: sa.Connection) -> None:
+    _add_to_members(connection, MEMBERS.c.joined, MEMBERS.c.staged)
+
+
+def _shadows(connection: sa.Connection) -> None:
+    METADATA.create_all(connection, OF_SHADOWS)
+    _add_to_members(connection, MEMBERS.c.shadow)
+
+
+def _add_to_members(connection: sa.Connection, *columns: sa.Column[Any]) -> None:
     """A database that is new has these columns by `_first`."""
     names = {column["name"] for column in sa.inspect(connection).get_columns(MEMBERS.name)}
-    for column in (MEMBERS.c.joined, MEMBERS.c.staged):
+    for column in columns:
         if column.name not in names:
             type_ = column.type.compile(connection.dialect)
             connection.exec_driver_sql(
@@ -246,6 +270,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _sites,
     _joined_and_staged,
     _nights,
+    _shadows,
 )
 
 

@@ -143,14 +143,16 @@ class SiteApi:
             worker=f"{site} {body.worker}",
             lease_s=plan.lease_s,
             site=site,
+            shadow_s=plan.shadow_s,
         )
         claims = claim(
             limit=room,
             goal=Goal.FORMER if _is_going_back(rollout) else Goal.RELEASE,
             opening=lambda board: 0.0 if board in opened else later,
         )
-        if plan.stage_first and not _is_going_back(rollout):
-            claims += claim(limit=room - len(claims), goal=Goal.STAGE)
+        if not _is_going_back(rollout):
+            for goal in (Goal.STAGE, Goal.SHADOW):
+                claims += claim(limit=room - len(claims), goal=goal)
         return claims
 
     async def _renew(self, request: web.Request) -> web.Response:
@@ -185,12 +187,12 @@ class SiteApi:
         claims = [c for c in self.ledger.attempts_of(site, [body.attempt]) if c.fence == body.fence]
         if not claims:
             return False
-        plan = self._plan(claims[0])
+        plan, told = self._plan(claims[0]), body.shadow or body.measured
         report = Report(
             claim=claims[0],
             outcome=Outcome(body.outcome),
             reason=body.reason,
-            result=body.measured.model_dump_json() if body.measured else None,
+            result=told.model_dump_json() if told else None,
         )
         retry = Retry(tries=plan.tries, backoff_s=plan.backoff_s)
         return not self.ledger.finish([report], retry)

@@ -32,7 +32,7 @@ from edgewright.fleet.documents import (
     SiteWork,
 )
 from edgewright.fleet.rollout.controller import Boards, Crew, Observation, bug_words
-from edgewright.fleet.rollout.gates import Measured
+from edgewright.fleet.rollout.gates import Measured, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Order, Report
 from edgewright.fleet.rollout.states import Goal
 from edgewright.fleet.site.depot import Depot
@@ -92,6 +92,9 @@ class _Ways:
 
     def stage(self, claim: Claim, next_fence: NextFence) -> None:
         self._with_release(claim).stage(claim, next_fence)
+
+    def shadow(self, claim: Claim, next_fence: NextFence) -> Shadowed:
+        return self._with_release(claim).shadow(claim, next_fence)
 
     def _with_release(self, claim: Claim) -> Boards:
         orders = self._orders(claim.rollout)
@@ -197,7 +200,7 @@ class SiteWorker:
             fence=claim.fence,
             outcome=report.outcome.value,
             reason=report.reason[:REASON],
-            measured=Measured.model_validate_json(report.result) if report.result else None,
+            **_told(report),
         )
         receipt = self._line.ask("/v1/report", SiteReceipt, body)
         self._outcomes[body.outcome] += 1
@@ -228,3 +231,12 @@ class SiteWorker:
             return SiteAnswer(problem=fault.problem[:REASON])
         except Exception as bug:  # one board's answer never keeps those of others from the ledger
             return SiteAnswer(problem=bug_words(bug))
+
+
+def _told(report: Report) -> dict[str, Measured | Shadowed]:
+    """What an attempt measured, as a report has it."""
+    if report.result is None:
+        return {}
+    if report.claim.goal is Goal.SHADOW:
+        return {"shadow": Shadowed.model_validate_json(report.result)}
+    return {"measured": Measured.model_validate_json(report.result)}

@@ -18,9 +18,14 @@ std::string release_with(const TemporaryFolder& folder, const std::string& scrip
   return folder.path();
 }
 
+/// A deadline.
+int64_t in_s(int64_t seconds) {
+  return uptime_ms() + seconds * 1000;
+}
+
 Result<Ended> run(const std::string& release, const std::vector<std::string>& arguments,
                   int64_t timeout_s) {
-  return run_program(release, default_program, arguments, uptime_ms() + timeout_s * 1000, [] {});
+  return run_program(release, default_program, arguments, {in_s(timeout_s)}, [] {});
 }
 
 }  // namespace
@@ -42,8 +47,8 @@ TEST_CASE("arguments, output and exit code are passed on, and looks come while i
   const TemporaryFolder folder;
   const std::string release = release_with(folder, "echo \"$2\"; sleep 1; exit 6");
   int looks = 0;
-  const auto test = run_program(release, default_program, {"run", "an image.png"},
-                                uptime_ms() + 60000, [&] { ++looks; });
+  const auto test =
+      run_program(release, default_program, {"run", "an image.png"}, {in_s(60)}, [&] { ++looks; });
   REQUIRE(code_of(test) == "ok");
   CHECK(test->report == "an image.png\n");
   CHECK(test->exit == 6);
@@ -84,4 +89,31 @@ TEST_CASE("after its deadline a program is not started") {
   CHECK(late->stop == "took too long");
   CHECK(late->exit == 128 + SIGTERM);
   CHECK(access(note.c_str(), F_OK) != 0);
+}
+
+TEST_CASE("a program that takes more memory than it may is ended, and one within it is not") {
+  const TemporaryFolder folder;
+  // The shell's own variable grows by 4 MiB a turn; a modest one stays below 4 MiB.
+  const std::string grows = "x=$(head -c 4194304 /dev/zero | tr '\\0' x); while :; do y=$y$x; done";
+  const auto greedy = run_program(release_with(folder, grows), default_program, {"shadow"},
+                                  {in_s(60), 64, true}, [] {});
+  REQUIRE(code_of(greedy) == "ok");
+  CHECK(greedy->stop == "took more than 64 MiB of memory");
+  CHECK(greedy->exit == 128 + SIGTERM);
+  const auto modest = run_program(release_with(folder, "sleep 1; echo well"), default_program,
+                                  {"shadow"}, {in_s(60), 64, true}, [] {});
+  REQUIRE(code_of(modest) == "ok");
+  CHECK(modest->stop.empty());
+  CHECK(modest->report == "well\n");
+}
+
+TEST_CASE("what gives way has the least priority, and goes first where memory is short") {
+  const TemporaryFolder folder;
+  const std::string tell = "cut -d ' ' -f 19 /proc/self/stat; cat /proc/self/oom_score_adj";
+  const auto shadow = run_program(release_with(folder, tell), default_program, {"shadow"},
+                                  {in_s(60), 0, true}, [] {});
+  REQUIRE(code_of(shadow) == "ok");
+  CHECK(shadow->report == "19\n1000\n");
+  const auto test = run(release_with(folder, tell), {"selftest"}, 60);
+  CHECK(test->report != shadow->report);
 }

@@ -12,7 +12,7 @@ constexpr int least_thermal_limit = 40, most_thermal_limit = 110;  // °C
 
 /// What the command line asks for.
 struct Options {
-  std::string command;  // "run", "selftest", "bench", "info", "watch", "serve", "help" or "version"
+  std::string command;  // one of the usage text, "help" or "version"
   std::string release;  // folder; empty: the one that the program lies in, if any
   std::string model;    // file; empty: the release's
   std::string golden;   // folder; empty: the release's, or golden/ beside the model
@@ -32,6 +32,7 @@ struct Options {
   int keep = 1000;                  // watch: results that may lie in `out`
   std::string folder;               // serve: where its sockets are
   int queue = 4;                    // serve: requests that may wait
+  int seconds = 600;                // shadow: how long it runs
   std::string operator_times;       // what the name of a file with these begins with; empty: none
   int samples = 0;                  // descriptor for samples of stacks; 0: none
   bool debug = false;               // the runtime's log, and crashes that leave a core

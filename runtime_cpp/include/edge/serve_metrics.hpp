@@ -5,6 +5,7 @@
 #include <string>
 
 #include "edge/engine.hpp"
+#include "edge/shadow_feed.hpp"
 
 namespace edge {
 
@@ -35,7 +36,8 @@ struct Counters {
 };
 
 /// In Prometheus' text format.
-std::string metrics_text(const Counters& counters, const Engine& engine);
+std::string metrics_text(const Counters& counters, const ShadowCounts& shadow,
+                         const Engine& engine);
 
 /// A value of a label, in quotes.
 std::string label_value(const std::string& text);

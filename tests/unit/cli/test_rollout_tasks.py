@@ -12,6 +12,8 @@ import pytest
 from edgewright.base.errors import ExitCode
 from edgewright.cli.program import Edgewright
 from edgewright.cli.rollout import _tell_closed_windows
+from edgewright.deploy import remote
+from edgewright.fleet.bench import stand_in
 from edgewright.fleet.inventory import DAYS, Window
 from edgewright.fleet.rollout import gates
 from edgewright.fleet.rollout.database import open_database
@@ -248,6 +250,7 @@ def test_boards_that_a_rollout_cannot_take_are_named(
         (("rollout.start", "--select=all", "--name=../x"), "expected a-z"),
         (("rollout.start", "--select=all", "--waves=9,100%"), "wave 1: 9 of 2 boards are 9"),
         (("rollout.start", "--select=all", "--gate=speed<=1"), "'speed<=1' is no gate"),
+        (("rollout.start", "--select=all", "--gate=shadow<=1%"), "no wave begins with a shadow"),
     ],
 )
 def test_mistakes(
@@ -263,6 +266,37 @@ def test_mistakes(
         argv = (*argv, f"--fleet={fleet}")
     assert run(*argv, f"--ledger={place}") == ExitCode.USER
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["default", "lost"])
+def test_a_release_that_nobody_signed_is_not_rolled_out(
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    key: str,
+) -> None:
+    """Before any board is asked, and before the ledger has the rollout."""
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edgewright.toml").write_text('name = "hall"\n')
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    helper = tmp_path / "edgectl"
+    helper.write_text("a helper")
+    release = stand_in.make_release(
+        tmp_path / "build" / "a53-som", board="a53-som", compatible="edgewright,a53-som",
+        root="/opt/edgewright", edgectl=helper, model=b"model",
+    )  # fmt: skip
+    monkeypatch.setattr(remote, "connect", lambda *_, **__: pytest.fail("a board was asked"))
+    start = ("rollout.start", "--select=all", "--waves=100%", f"--release={release.id}")
+
+    assert run(*start, f"--ledger={place}", f"--key={key}") == ExitCode.USER
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"key '{key}': not there\n")
+    assert "\nnext: edgewright keys.generate" in error
+    assert not release.signature.exists()
+    assert Ledger(open_database(place), time.time).rollouts() == ()
 
 
 def test_a_ledger_that_is_none_is_refused(

@@ -109,6 +109,10 @@ const MEASUREMENTS = { // as a share: 0.1 for 10 % more
   accuracy: (before, after) => before.right - after.right,
   temperature: (before, after) => after.celsius - before.celsius, // no share
 };
+const SHADOW_FRAMES = 30; // fewer say nothing (report.py)
+function shadowChange({ agreed, differing }) {
+  return agreed + differing >= SHADOW_FRAMES ? differing / (agreed + differing) : null;
+}
 const FIELDS = { p95: "p95_ms", memory: "peak_rss_kb", accuracy: "right", temperature: "celsius",
   leak: "leak_kb", instructions: "instructions" };
 
@@ -117,7 +121,11 @@ function changesOf(gate, wave) {
   for (const board of boards.values()) {
     const measured = board.wave === wave && board.measured;
     if (gate === "restarts" && measured && measured.restarted !== null) changes.push(measured.restarted);
-    if (gate === "restarts" || !measured || !measured.before || !measured.after) continue;
+    if (gate === "shadow" && measured && measured.shadow) {
+      const change = shadowChange(measured.shadow);
+      if (change !== null) changes.push(change);
+    }
+    if (gate === "restarts" || gate === "shadow" || !measured || !measured.before || !measured.after) continue;
     if (measured.after[field] === null || (measured.before[field] === null && gate !== "leak")) continue;
     const change = MEASUREMENTS[gate](measured.before, measured.after);
     if (change !== null) changes.push(change);
@@ -127,7 +135,7 @@ function changesOf(gate, wave) {
 
 function plot(gate, wave) {
   const [name, text] = gate.gate.split("<="), limit = parseFloat(text) / (text.endsWith("%") ? 100 : 1);
-  const changes = MEASUREMENTS[name] || name === "restarts" ? changesOf(name, wave) : [];
+  const changes = MEASUREMENTS[name] || name === "restarts" || name === "shadow" ? changesOf(name, wave) : [];
   if (!changes.length) return null;
   let low = 0, high = limit;
   for (const change of changes) { low = Math.min(low, change); high = Math.max(high, change); }
@@ -175,7 +183,7 @@ function showGates() {
   gatesShown = text;
   const cards = status.verdicts.flatMap((wave) => wave.gates.map((gate) => {
     const card = element("figure", { class: `gate ${classOf(gate.word)}` },
-      element("figcaption", {}, `Wave ${wave.wave}: ${gate.gate}: `, element("b", {}, gate.word)),
+      element("figcaption", {}, `${wave.shadow ? "Shadow of wave" : "Wave"} ${wave.wave}: ${gate.gate}: `, element("b", {}, gate.word)),
       element("p", {}, gate.found + (gate.p === null ? "" : ` (p = ${gate.p})`)));
     const picture = gate.gate.startsWith("failures") ? failedPlot(gate, wave.wave) : plot(gate, wave.wave);
     if (picture) card.append(picture);

@@ -14,7 +14,7 @@ from edgewright.fleet.rollout import gates, report, waves
 from edgewright.fleet.rollout.controller import Controller, HopelessError, Observation
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.durable import Json
-from edgewright.fleet.rollout.gates import Measured, Numbers
+from edgewright.fleet.rollout.gates import Measured, Numbers, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
@@ -38,6 +38,8 @@ class Fakes:
     celsius: float | None = None  # after the soak time
     holds: threading.Event | None = None  # boards wait for it
     staged: Counter[str] = field(default_factory=Counter)  # how often each got the content
+    shadowed: Shadowed = field(default_factory=lambda: Shadowed(offered=90, agreed=40))
+    shadows: Counter[str] = field(default_factory=Counter)  # how often each ran beside
     is_open: bool = True  # the window of all boards
     sites: int = 3
 
@@ -66,6 +68,12 @@ class Fakes:
     def stage(self, claim: Claim, next_fence: NextFence) -> None:
         self._touch(claim, next_fence)
         self.staged[claim.board] += 1
+
+    def shadow(self, claim: Claim, next_fence: NextFence) -> Shadowed:
+        self._touch(claim, next_fence)
+        assert claim.shadow_s == 30.0
+        self.shadows[claim.board] += 1
+        return self.shadowed
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         self._touch(claim, next_fence)
@@ -111,6 +119,8 @@ def begin(database: Database, boards: Fakes, **changes: object) -> Ledger:
         {"waves": "", "ends": ends, "salt": "s", "releases": {"a53-som": "new"}, **settings}
     )
     members = waves.assign(names, ends, plan.salt)
+    goal = Goal.STAGE if plan.stage_first else Goal.RELEASE
+    goal = Goal.SHADOW if plan.shadow_s else goal
     entries = [
         Entry(
             board=board,
@@ -118,7 +128,7 @@ def begin(database: Database, boards: Fakes, **changes: object) -> Ledger:
             wave=wave,
             release="new",
             former="old",
-            goal=Goal.STAGE if plan.stage_first else Goal.RELEASE,
+            goal=goal,
         )
         for board, wave in members.items()
     ]
@@ -166,6 +176,17 @@ def test_all_waves_one_after_the_other(database: Database) -> None:
     waves_of = {member.board: member.wave for member in ledger.members("bread")}
     assert [waves_of[board or ""] for board in begun] == [1] * 6 + [2] * 6
     assert {*ledger.verdicts("bread")} == {1, 2}
+
+
+def test_a_last_wave_of_few_boards_waits_for_nobody(database: Database) -> None:
+    boards = Fakes()
+    ledger = begin(database, boards, waves="10,100%")
+
+    assert conduct(ledger, boards) == "done"
+
+    assert states(ledger) == {State.DONE: 12}
+    judged = gates.VERDICTS.validate_json(ledger.verdicts("bread")[2])
+    assert {each.pairs for each in judged if each.pairs is not None} == {12}
 
 
 def test_a_board_that_fails_once_is_tried_again_and_one_that_always_does_is_left(

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from edgewright.base.errors import UserError
 from edgewright.fleet.rollout import gates
-from edgewright.fleet.rollout.gates import Measured, Numbers, Reading, Word
+from edgewright.fleet.rollout.gates import Measured, Numbers, Reading, Shadowed, Word
 
 
 def reading(
@@ -255,3 +255,80 @@ def test_the_normal_distribution_takes_over_smoothly() -> None:
 def test_what_is_no_gate_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--gate"):
         gates.parse(text)
+
+
+def beside(*shares: tuple[int, int], faults: int = 0) -> list[Reading]:
+    """Boards by frames that were answered alike and otherwise; the first have a candidate that
+    ended."""
+    return [
+        Reading(
+            board=f"oven-{n}",
+            failure=None,
+            measured=Measured(
+                shadow=Shadowed(
+                    agreed=agreed,
+                    differing=differing,
+                    fault="the candidate ended by signal 11" if n < faults else None,
+                )
+            ),
+        )
+        for n, (agreed, differing) in enumerate(shares)
+    ]
+
+
+def test_candidates_that_answer_alike_pass_and_those_that_do_not_are_stopped() -> None:
+    alike, otherwise = [(99, 1)] * 6, [(80, 20)] * 6
+
+    assert verdict("shadow<=5%", beside(*alike)).word is Word.YES
+    no = verdict("shadow<=5%", beside(*otherwise))
+    assert (no.word, no.pairs, no.found) == (
+        Word.NO,
+        6,
+        "median +20.0 %, at most +20.0 %, 6 of 6 boards beyond the limit",
+    )
+    assert "same live frames" in no.test
+
+
+def test_few_boards_and_few_frames_are_no_verdict_on_a_candidate() -> None:
+    """Frames of one board are alike: many of them are no more proof."""
+    assert verdict("shadow<=5%", beside(*[(0, 10_000)] * 4)).word is Word.NONE
+    few = verdict("shadow<=5%", beside(*[(0, 29)] * 9))
+    assert (few.word, few.pairs) == (Word.NONE, 0)
+    assert verdict("shadow<=5%", [reading(f"oven-{n}") for n in range(9)]).word is Word.NONE
+
+
+def test_a_candidate_that_ends_says_no_unless_on_stray_boards() -> None:
+    no = verdict("shadow<=5%", beside(*[(99, 1)] * 6, faults=1))
+    assert (no.word, no.boards) == (Word.NO, ("oven-0",))
+    assert no.found == "on 1 of 6 boards the candidate ended by signal 11"
+    assert verdict("shadow<=5%", beside(*[(99, 1)] * 40, faults=2)).word is Word.YES
+
+
+def test_a_shadow_has_its_gate_and_a_gate_its_shadow() -> None:
+    assert gates.with_shadow("failures<=0", begins=True) == "failures<=0,shadow<=5%"
+    assert gates.with_shadow("shadow<=1%", begins=True) == "shadow<=1%"
+    assert gates.with_shadow("failures<=0", begins=False) == "failures<=0"
+    with pytest.raises(UserError, match="no wave begins with a shadow"):
+        gates.with_shadow("shadow<=1%", begins=False)
+    both = gates.parse("failures<=0,p95<=10%,shadow<=1%")
+    assert [gate.name for gate in gates.before_switch(both)] == ["failures", "shadow"]
+    assert [gate.name for gate in gates.after_switch(both)] == ["failures", "p95"]
+
+
+def test_few_boards_of_a_later_wave_are_compared_together_with_those_before_it() -> None:
+    gate = gates.parse("p95<=10%")
+
+    (alone,) = gates.judge(gate, p95(SAME[:3]))
+    (together,) = gates.judge(gate, p95(SAME[:3]), p95(SAME)[3:])
+    (slower,) = gates.judge(gate, p95(SLOWER[:3]), p95(SAME)[3:])
+    (enough,) = gates.judge(gate, p95(SAME[:5]), p95(SLOWER)[5:])
+
+    assert (alone.word, together.word) == (Word.NONE, Word.YES)
+    assert (together.pairs, slower.pairs, enough.pairs) == (8, 8, 5)
+    assert (slower.word, slower.boards) == (Word.NONE, ("oven-0", "oven-1", "oven-2"))
+
+
+def test_a_wave_in_which_nothing_was_measured_is_not_judged_by_those_before_it() -> None:
+    (none,) = gates.judge(gates.parse("p95<=10%"), [reading("oven-9")], p95(SAME))
+
+    assert (none.word, none.pairs) == (Word.NONE, 0)

@@ -30,7 +30,7 @@ from edgewright.fleet.documents import (
 )
 from edgewright.fleet.rollout.controller import Controller, Observation
 from edgewright.fleet.rollout.database import open_database
-from edgewright.fleet.rollout.gates import Measured
+from edgewright.fleet.rollout.gates import Measured, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Order
 from edgewright.fleet.rollout.people import Role
 from edgewright.fleet.rollout.plan import Plan
@@ -50,6 +50,7 @@ from tests.serving import serving, token_of
 
 DAY = 86400.0
 WAIT_SECONDS = 20
+SHADOWED = Shadowed(offered=90, agreed=44, differing=1)
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Ovens:
     releases: list[Path] = field(default_factory=list)
     installs: Counter[str] = field(default_factory=Counter)
     staged: Counter[str] = field(default_factory=Counter)
+    shadows: dict[str, float] = field(default_factory=dict)  # how long, of each board
     holds: threading.Event | None = None
 
     def names(self) -> Sequence[str]:
@@ -85,6 +87,11 @@ class Ovens:
     def stage(self, claim: Claim, next_fence: NextFence) -> None:
         self.fence[claim.board] = next_fence(self.fence[claim.board])
         self.staged[claim.board] += 1
+
+    def shadow(self, claim: Claim, next_fence: NextFence) -> Shadowed:
+        self.fence[claim.board] = next_fence(self.fence[claim.board])
+        self.shadows[claim.board] = claim.shadow_s
+        return SHADOWED
 
     def go_back(self, claim: Claim, next_fence: NextFence) -> None:
         self.fence[claim.board] = next_fence(self.fence[claim.board])
@@ -245,6 +252,29 @@ def test_a_site_whose_windows_are_closed_gets_the_content_ahead(
     assert ovens.staged == Counter(fleet.far)
     assert not ovens.installs
     assert {member.state for member in fleet.ledger.members("cake")} == {State.READY}
+
+
+def test_a_shadow_is_run_by_the_site_which_reports_what_it_came_to(fleet: Fleet) -> None:
+    ovens = Ovens([])
+    plan = fleet.plan.model_copy(update={"shadow_s": 90.0})
+    fleet.ledger.end("bread", "done", "")
+    entries = [
+        Entry(board=board, site="lyon", wave=1, release=fleet.release.id, goal=Goal.SHADOW)
+        for board in fleet.far
+    ]
+    fleet.ledger.plan("cake", plan.model_dump_json(), entries, fleet.ledger.orders("bread"))
+    fleet.ledger.open_wave("cake", 1)
+    with (
+        serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
+        fleet.working(fleet.enrol(url), ovens),
+    ):
+        wait(lambda: all(member.shadow for member in fleet.ledger.members("cake")))
+
+    assert ovens.shadows == dict.fromkeys(fleet.far, 90.0)
+    assert not ovens.installs
+    members = fleet.ledger.members("cake")
+    assert {Shadowed.model_validate_json(member.shadow or "") for member in members} == {SHADOWED}
+    assert {(member.goal, member.state) for member in members} == {(Goal.RELEASE, State.WAITING)}
 
 
 def test_a_wave_that_a_gate_refuses_goes_back_at_the_site_too(fleet: Fleet) -> None:

@@ -1,0 +1,1 @@
+"""A candidate beside the release in charge, on the same live frames."""

@@ -1,0 +1,159 @@
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstring>
+
+#include "edge/client.h"
+#include "edge/serve_connection.hpp"
+#include "edge/shadow_feed.hpp"
+#include "support.hpp"
+
+using namespace edge;
+
+namespace {
+
+/// A deploy root with one release in it, and what the service of that release gives.
+struct Deployed {
+  Deployed() { folder.write("releases/0123456789abcdef/run.json", "{}"); }
+
+  std::string release() const { return folder.path("releases/0123456789abcdef"); }
+  std::string socket_path() const {
+    return folder.path(std::string(shadow_folder) + "/" + shadow_socket);
+  }
+
+  TemporaryFolder folder;
+};
+
+Card card_of_two() {
+  Card card;
+  card.labels = {"ok", "bad"};
+  return card;
+}
+
+const ClassAnswer answer{1, {0.25, 0.75}};
+
+Result<FileBytes> four_bytes(size_t limit) {
+  FileBytes bytes = allocate(4, limit);
+  if (!bytes.data) return Error{};
+  std::memcpy(bytes.data.get(), "four", 4);
+  return bytes;
+}
+
+/// A candidate that listens, and does only what a test has it do.
+class Listener {
+ public:
+  explicit Listener(const std::string& path) : socket_(socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    REQUIRE(path.size() < sizeof address.sun_path);
+    std::strcpy(address.sun_path, path.c_str());
+    const auto* at = reinterpret_cast<const sockaddr*>(&address);
+    REQUIRE(bind(socket_.get(), at, sizeof address) == 0);
+    REQUIRE(listen(socket_.get(), 1) == 0);
+  }
+
+  Connection accept() {
+    Connection service(1, Descriptor(::accept(socket_.get(), nullptr, nullptr)), 0);
+    REQUIRE(service.fd() >= 0);
+    return service;
+  }
+
+ private:
+  Descriptor socket_;
+};
+
+void ask(Connection& service, char letter) {
+  service.write(std::string(1, letter));
+  REQUIRE(service.send(0));
+}
+
+std::string record_of(const Job& job) {
+  const auto bytes = read_open_file(job.file.get(), "", {Exit::image, "", "", 1000});
+  REQUIRE(bytes);
+  return {reinterpret_cast<const char*>(bytes->data.get()), bytes->size};
+}
+
+uint32_t count(const ShadowFeed& feed, ShadowFate fate) {
+  return feed.counts.counts[static_cast<size_t>(fate)];
+}
+
+}  // namespace
+
+TEST_CASE("without a candidate no frame is read") {
+  const Deployed deployed;
+  int reads = 0;
+  const auto reader = [&](size_t limit) {
+    ++reads;
+    return four_bytes(limit);
+  };
+  ShadowFeed feed(deployed.release());
+  feed.offer(answer, card_of_two(), reader);
+  ShadowFeed elsewhere(deployed.folder.path());
+  elsewhere.offer(answer, card_of_two(), reader);
+  CHECK(elsewhere.folder() == -1);
+  CHECK(reads == 0);
+  CHECK(count(feed, ShadowFate::missed) == 0);
+}
+
+TEST_CASE("a candidate gets a frame when it asks for one, with the answer of the service") {
+  const Deployed deployed;
+  ShadowFeed feed(deployed.release());
+  Listener candidate(deployed.socket_path());
+  feed.offer(answer, card_of_two(), four_bytes);
+  Connection service = candidate.accept();
+  CHECK(count(feed, ShadowFate::missed) == 1);  // it has not asked yet
+
+  ask(service, ready_letter);
+  feed.offer(answer, card_of_two(), four_bytes);
+  REQUIRE(service.receive(0) == Incoming::whole);
+  const Job job = service.take(0);
+  CHECK(job.request.id == 2);
+  CHECK(job.request.kind == EDGE_FILE);
+  const std::string record = record_of(job);
+  CHECK(record.substr(0, 8) == std::string("\4\0\0\0four", 8));
+  CHECK(record.find(R"("class":"bad")") != std::string::npos);
+
+  // It is at work: nobody waits for it, and nothing is laid by.
+  feed.offer(answer, card_of_two(), four_bytes);
+  feed.offer(answer, card_of_two(), four_bytes);
+  CHECK(service.receive(0) == Incoming::part);
+  CHECK(count(feed, ShadowFate::missed) == 3);
+
+  ask(service, letter_of(ShadowFate::disagreed));
+  feed.offer(answer, card_of_two(), four_bytes);
+  REQUIRE(service.receive(0) == Incoming::whole);
+  CHECK(service.take(0).request.id == 5);
+  CHECK(count(feed, ShadowFate::disagreed) == 1);
+  CHECK(count(feed, ShadowFate::agreed) == 0);
+}
+
+TEST_CASE("a frame that cannot be read is missed, and the next one is given") {
+  const Deployed deployed;
+  ShadowFeed feed(deployed.release());
+  Listener candidate(deployed.socket_path());
+  feed.offer(answer, card_of_two(), four_bytes);
+  Connection service = candidate.accept();
+  ask(service, ready_letter);
+  feed.offer(answer, card_of_two(), [](size_t) -> Result<FileBytes> { return Error{}; });
+  CHECK(service.receive(0) == Incoming::part);
+  feed.offer(answer, card_of_two(), four_bytes);
+  CHECK(service.receive(0) == Incoming::whole);
+}
+
+TEST_CASE("a candidate that accepts nobody, or goes away, keeps nobody waiting") {
+  const Deployed deployed;
+  ShadowFeed feed(deployed.release());
+  std::vector<std::unique_ptr<ShadowFeed>> others;
+  {
+    Listener deaf(deployed.socket_path());
+    for (int i = 0; i < 5; ++i) {  // more than may wait to be accepted
+      others.push_back(std::make_unique<ShadowFeed>(deployed.release()));
+      others.back()->offer(answer, card_of_two(), four_bytes);
+    }
+    CHECK(count(*others.front(), ShadowFate::missed) == 1);
+    CHECK(count(*others.back(), ShadowFate::missed) == 0);  // it is not connected
+  }
+  others.front()->offer(answer, card_of_two(), four_bytes);
+  CHECK(count(*others.front(), ShadowFate::missed) == 1);
+}
