@@ -1,5 +1,6 @@
 #include "program.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -32,20 +34,55 @@ void write_word(const char* path, const char* word) {
 /// What the kernel does not offer is left out.
 void give_way() {
   setpriority(PRIO_PROCESS, 0, 19);
-  // Where the kernel groups processes by session, niceness counts within a group alone.
+  // Where the kernel groups processes by session, niceness counts within a session alone.
   write_word("/proc/self/autogroup", "19");
   write_word("/proc/self/oom_score_adj", "1000");
 }
 
+/// The start of a file of /proc; empty: it cannot be read, or the process has ended.
+std::string proc_text(pid_t process, const char* name) {
+  char text[1024] = {};
+  const int file = open(format("/proc/%d/%s", process, name).c_str(), O_RDONLY | O_CLOEXEC);
+  const ssize_t bytes = read(file, text, sizeof text);
+  close(file);
+  return {text, static_cast<size_t>(std::max<ssize_t>(bytes, 0))};
+}
+
 /// Resident memory of a process; 0 of one that has ended.
 uint64_t resident_bytes(pid_t process) {
-  char text[128] = {};
-  const int file = open(format("/proc/%d/statm", process).c_str(), O_RDONLY | O_CLOEXEC);
-  [[maybe_unused]] const ssize_t got = read(file, text, sizeof text - 1);
-  close(file);
-  char* second = text;
-  std::strtoull(text, &second, 10);  // all of its addresses come first
-  return std::strtoull(second, nullptr, 10) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::string text = proc_text(process, "statm");  // all of its addresses come first
+  const size_t second = std::min(text.find(' '), text.size());
+  return std::strtoull(text.c_str() + second, nullptr, 10) *
+         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+bool is_of_group(pid_t process, pid_t group) {
+  const std::string text = proc_text(process, "stat");  // PID (NAME) STATE PARENT GROUP …
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return false;
+  int parent = 0, its_group = 0;
+  std::sscanf(text.c_str() + name_end + 1, " %*c %d %d", &parent, &its_group);
+  return its_group == group;
+}
+
+/// Memory of a process and of those that it started. A page that several of them have counts once,
+/// as forked processes share most. Where the kernel does not say that, it is the first one's alone.
+uint64_t group_bytes(pid_t group) {
+  uint64_t bytes = 0;
+  DIR* listing = opendir("/proc");
+  while (const dirent* entry = listing != nullptr ? readdir(listing) : nullptr) {
+    const pid_t process = std::atoi(entry->d_name);
+    if (process <= 0 || !is_of_group(process, group)) continue;
+    const std::string text = proc_text(process, "smaps_rollup");
+    const size_t share = text.find("\nPss:");
+    if (share != std::string::npos) {
+      bytes += std::strtoull(text.c_str() + share + std::strlen("\nPss:"), nullptr, 10) << 10;
+    } else if (process == group) {
+      bytes += resident_bytes(process);
+    }
+  }
+  if (listing != nullptr) closedir(listing);
+  return bytes;
 }
 
 [[noreturn]] void become(const std::string& folder, const std::string& program,
@@ -55,7 +92,7 @@ uint64_t resident_bytes(pid_t process) {
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  setpgid(0, 0);
+  setsid();  // a group of its own, and a session, whose niceness is no other process's
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int nothing = open("/dev/null", O_RDWR);
   dup2(nothing, STDIN_FILENO);
@@ -87,6 +124,11 @@ bool is_deserted(short events) {
   return (events & (POLLERR | POLLHUP)) != 0;
 }
 
+/// The process alone while it has no group yet.
+void signal_group(pid_t child, int signal) {
+  if (kill(-child, signal) != 0) kill(child, signal);
+}
+
 /// Waits for the process, not for its output, which it may close or hand on; returns its status.
 int attend(pid_t child, int input, const Bounds& bounds, const std::function<void()>& each_look,
            Ended& end) {
@@ -100,7 +142,7 @@ int attend(pid_t child, int input, const Bounds& bounds, const std::function<voi
     pollfd waiting[] = {{input, POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     poll(waiting, 2, look_ms);
     if (uptime_ms() >= bounds.deadline_ms) end.stop = too_late;
-    if (memory != 0 && resident_bytes(child) > memory) {
+    if (memory != 0 && group_bytes(child) > memory) {
       end.stop = format("took more than %llu MiB of memory",
                         static_cast<unsigned long long>(bounds.memory_mb));
     }
@@ -108,13 +150,13 @@ int attend(pid_t child, int input, const Bounds& bounds, const std::function<voi
     if (told_to_end != 0) end.stop = "was ended: another deployer took over";
     if (!end.stop.empty()) break;
   }
-  kill(-child, SIGTERM);
+  signal_group(child, SIGTERM);
   const int64_t grace = uptime_ms() + grace_ms;
   while (uptime_ms() < grace) {
     if (waitpid(child, &status, WNOHANG) == child) return status;
     usleep(20 * 1000);
   }
-  kill(-child, SIGKILL);
+  signal_group(child, SIGKILL);
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
   return status;
 }
@@ -147,7 +189,6 @@ Result<Ended> run_program(const std::string& folder, const std::string& program,
   const pid_t child = fork();
   if (child < 0) return storage_fault(folder);
   if (child == 0) become(folder, program, arguments, output.get(), bounds.gives_way);
-  setpgid(child, child);  // here too, so that it is done before the group is told anything
   output = Descriptor();
   Ended end;
   end.exit = exit_of(attend(child, input.get(), bounds, each_look, end));

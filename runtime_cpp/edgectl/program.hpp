@@ -20,7 +20,7 @@ struct Ended {
 /// What a run of a release's program is held to.
 struct Bounds {
   int64_t deadline_ms;     // of uptime_ms
-  uint64_t memory_mb = 0;  // resident; 0: any
+  uint64_t memory_mb = 0;  // of all its processes, resident; 0: any
   bool gives_way = false;  // to all that runs on the board, and is the first to go without memory
 };
 

@@ -1,7 +1,9 @@
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
 
 #include "board.hpp"
 #include "program.hpp"
@@ -16,6 +18,11 @@ std::string release_with(const TemporaryFolder& folder, const std::string& scrip
   const std::string program = folder.write("bin/edge-infer", "#!/bin/sh\n" + script + "\n");
   REQUIRE(chmod(program.c_str(), 0755) == 0);
   return folder.path();
+}
+
+std::string text_of_file(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// A deadline.
@@ -107,6 +114,15 @@ TEST_CASE("a program that takes more memory than it may is ended, and one within
   CHECK(modest->report == "well\n");
 }
 
+TEST_CASE("the memory of the processes that a program starts counts, too") {
+  const TemporaryFolder folder;
+  const std::string grows = "x=$(head -c 4194304 /dev/zero | tr '\\0' x); while :; do y=$y$x; done";
+  const auto greedy = run_program(release_with(folder, "( " + grows + " ) & wait"), default_program,
+                                  {"shadow"}, {in_s(60), 64, true}, [] {});
+  REQUIRE(code_of(greedy) == "ok");
+  CHECK(greedy->stop == "took more than 64 MiB of memory");
+}
+
 TEST_CASE("what gives way has the least priority, and goes first where memory is short") {
   const TemporaryFolder folder;
   const std::string tell = "cut -d ' ' -f 19 /proc/self/stat; cat /proc/self/oom_score_adj";
@@ -115,5 +131,19 @@ TEST_CASE("what gives way has the least priority, and goes first where memory is
   REQUIRE(code_of(shadow) == "ok");
   CHECK(shadow->report == "19\n1000\n");
   const auto test = run(release_with(folder, tell), {"selftest"}, 60);
-  CHECK(test->report != shadow->report);
+  const std::string score = text_of_file("/proc/self/oom_score_adj");
+  CHECK(test->report == format("%d\n", getpriority(PRIO_PROCESS, 0)) + score);
+}
+
+TEST_CASE("a program that gives way is in a session of its own, and ours keeps its priority") {
+  const TemporaryFolder folder;
+  const std::string former = text_of_file("/proc/self/autogroup");  // empty where there are none
+  const std::string tell = "echo $$; cut -d ' ' -f 6 /proc/self/stat";
+  const auto shadow = run_program(release_with(folder, tell), default_program, {"shadow"},
+                                  {in_s(60), 0, true}, [] {});
+  REQUIRE(code_of(shadow) == "ok");
+  const size_t line_end = shadow->report.find('\n');
+  REQUIRE(line_end != std::string::npos);
+  CHECK(shadow->report.substr(0, line_end + 1) == shadow->report.substr(line_end + 1));
+  CHECK(text_of_file("/proc/self/autogroup") == former);
 }
