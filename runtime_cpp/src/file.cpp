@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <new>
@@ -38,15 +39,6 @@ ssize_t read_all(int fd, uint8_t* to, size_t size) {
   return static_cast<ssize_t>(done);
 }
 
-bool write_all(int fd, const char* data, size_t size) {
-  for (size_t at = 0; at < size;) {
-    const ssize_t written = write(fd, data + at, size - at);
-    if (written < 0 && errno != EINTR) return false;
-    if (written > 0) at += static_cast<size_t>(written);
-  }
-  return true;
-}
-
 bool rename_over(int folder, const std::string& from, const std::string& to) {
   return renameat(folder, from.c_str(), folder, to.c_str()) == 0;
 }
@@ -65,14 +57,14 @@ bool rename_new(int folder, const std::string& from, const std::string& to) {
   return rename_over(folder, from, to);
 }
 
-bool write_aside(int folder, const std::string& name, const char* data, size_t size,
+bool write_aside(int folder, const std::string& name, const std::function<bool(int)>& write,
                  bool (*rename)(int, const std::string&, const std::string&)) {
   const std::string aside = "." + name;
   unlinkat(folder, aside.c_str(), 0);  // of a run that was killed, or somebody's link
   const int fd =
       openat(folder, aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd < 0) return false;
-  bool whole = write_all(fd, data, size) && fsync(fd) == 0;
+  bool whole = write(fd) && fsync(fd) == 0;
   whole = close(fd) == 0 && whole;
   if (whole && rename(folder, aside, name)) return true;
   const int fault = errno;
@@ -82,6 +74,31 @@ bool write_aside(int folder, const std::string& name, const char* data, size_t s
 }
 
 }  // namespace
+
+bool write_all(int file, const void* data, size_t size) {
+  const auto* bytes = static_cast<const char*>(data);
+  for (size_t at = 0; at < size;) {
+    const ssize_t written = write(file, bytes + at, size - at);
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) at += static_cast<size_t>(written);
+  }
+  return true;
+}
+
+bool copy_file(int from, int to, size_t limit) {
+  const auto size = checked_size(from, "", {Exit::image, "", "", limit});
+  if (!size) return false;
+  char block[16384];
+  for (size_t at = 0; at < *size;) {
+    const ssize_t bytes =
+        pread(from, block, std::min(sizeof block, *size - at), static_cast<off_t>(at));
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) return bytes == 0;  // it has become shorter
+    at += static_cast<size_t>(bytes);
+    if (!write_all(to, block, static_cast<size_t>(bytes))) return false;
+  }
+  return true;
+}
 
 Result<size_t> checked_size(int fd, const std::string& path, const FileFaults& faults) {
   struct stat status{};
@@ -164,11 +181,12 @@ MappedFile::~MappedFile() {
 bool write_new_file(const std::string& path, const std::string& text) {
   const Descriptor folder = open_to_read(folder_of(path), O_DIRECTORY);
   if (!folder) return false;
-  return write_aside(folder.get(), name_of(path), text.data(), text.size(), rename_new);
+  const auto write = [&](int file) { return write_all(file, text.data(), text.size()); };
+  return write_aside(folder.get(), name_of(path), write, rename_new);
 }
 
-bool replace_file(int folder, const std::string& name, const void* data, size_t size) {
-  return write_aside(folder, name, static_cast<const char*>(data), size, rename_over);
+bool replace_file(int folder, const std::string& name, const std::function<bool(int)>& write) {
+  return write_aside(folder, name, write, rename_over);
 }
 
 std::vector<std::string> names_in(int folder) {

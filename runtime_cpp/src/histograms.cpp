@@ -79,7 +79,8 @@ void Histograms::save() {
   keep_newest(lines_);
   const std::string text = lines_ + line();
   // On a full disk the former file stays, and the next minute is tried.
-  is_saved_ = replace_file(folder_, file_name, text.data(), text.size());
+  is_saved_ = replace_file(folder_, file_name,
+                           [&](int file) { return write_all(file, text.data(), text.size()); });
   saved_ms_ = now_ms();
 }
 

@@ -75,18 +75,22 @@ std::optional<Error> read_frame(const edge_request& frame, int memory, const std
   return std::nullopt;
 }
 
-/// Pixels behind each other, in memory that is large enough.
+/// Pixels behind each other, in a file.
 class PackedRows : public Rows {
  public:
-  explicit PackedRows(uint8_t* next) : next_(next) {}
+  explicit PackedRows(int file) : file_(file) {}
   void begin(const ImageShape& shape) override {
     bytes_ = static_cast<size_t>(shape.width) * static_cast<size_t>(shape.channels);
   }
-  void row(const uint8_t* pixels) override { next_ = std::copy_n(pixels, bytes_, next_); }
+  void row(const uint8_t* pixels) override {
+    is_whole_ = is_whole_ && write_all(file_, pixels, bytes_);
+  }
+  bool is_whole() const { return is_whole_; }
 
  private:
-  uint8_t* next_;
+  int file_;
   size_t bytes_ = 0;  // of a row
+  bool is_whole_ = true;
 };
 
 }  // namespace
@@ -99,15 +103,14 @@ Result<Input> load_frame(const edge_request& frame, int memory, const std::strin
       picture, [&](Rows& rows) { return read_frame(frame, memory, name, rows); }, card);
 }
 
-Result<FileBytes> encode_frame(const edge_request& frame, int memory, size_t limit) {
+bool write_frame(const edge_request& frame, int memory, int file, size_t limit) {
   const char kind = channels_of(frame) == 1 ? '5' : '6';
   const std::string head = format("P%c\n%u %u\n255\n", kind, frame.width, frame.height);
   const size_t pixels = size_t{frame.width} * frame.height;
-  FileBytes file = allocate(head.size() + pixels * channels_of(frame), limit);
-  if (!file.data) return Error{};
-  PackedRows rows(std::copy(head.begin(), head.end(), file.data.get()));
-  if (auto error = read_frame(frame, memory, "", rows)) return *error;
-  return file;
+  if (head.size() + pixels * channels_of(frame) > limit) return false;
+  PackedRows rows(file);
+  return write_all(file, head.data(), head.size()) && !read_frame(frame, memory, "", rows) &&
+         rows.is_whole();
 }
 
 }  // namespace edge

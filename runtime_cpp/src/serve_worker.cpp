@@ -17,16 +17,13 @@ std::string request_name(const Job& job) {
   return format("request %u", job.request.id);
 }
 
-/// The image that a job brought, as an ImageReader has it.
-Result<FileBytes> image_of(const Job& job, size_t limit) {
-  if (job.request.kind == EDGE_FRAME) return encode_frame(job.request, job.file.get(), limit);
-  if (job.request.kind == EDGE_FILE) {
-    return read_open_file(job.file.get(), "", {Exit::image, "", "", limit});
+/// Appends the image that a job brought to an open file, as an ImageWriter does.
+bool write_image(const Job& job, int file, size_t limit) {
+  if (job.request.kind == EDGE_FRAME) {
+    return write_frame(job.request, job.file.get(), file, limit);
   }
-  FileBytes copy = allocate(job.image.size, limit);
-  if (!copy.data) return Error{};
-  std::copy_n(job.image.data.get(), copy.size, copy.data.get());
-  return copy;
+  if (job.request.kind == EDGE_FILE) return copy_file(job.file.get(), file, limit);
+  return job.image.size <= limit && write_all(file, job.image.data.get(), job.image.size);
 }
 
 }  // namespace
@@ -51,14 +48,19 @@ void Worker::run() {
   while (JobPtr job = exchange_.take()) {
     if (job->request.kind == EDGE_RELOAD) {
       job->outcome = reload(*job);
+      answer(std::move(job));
     } else if (job->connection != 0) {
-      job->outcome = infer_job(*job);
+      infer_job(std::move(job));
     } else {
       ahead_ = nullptr;  // nobody waits for it any more
+      answer(std::move(job));
     }
-    job->file = Descriptor();
-    exchange_.answer(std::move(job));
   }
+}
+
+void Worker::answer(JobPtr job) {
+  job->file = Descriptor();
+  exchange_.answer(std::move(job));
 }
 
 std::unique_ptr<Apart> Worker::decode(const Job& job) const {
@@ -106,18 +108,41 @@ Result<Inferred> Worker::infer_image(const Job& job, const std::string& name) {
   return infer(**engine_, name, std::move(*input), [&] { exchange_.moved(); });
 }
 
-Outcome Worker::infer_job(Job& job) {
-  const auto result = infer_image(job, request_name(job));
-  if (!result) return failed(options_.command, result.error());
-  job.inference_ms = result->inference_ms;
+void Worker::infer_job(JobPtr job) {
+  const auto result = infer_image(*job, request_name(*job));
+  if (!result) {
+    job->outcome = failed(options_.command, result.error());
+    return answer(std::move(job));
+  }
+  job->inference_ms = result->inference_ms;
   const Card& card = (*engine_)->card;
-  recorder_.add(*result, card, format("%u", job.request.id),
-                [&](size_t limit) { return image_of(job, limit); });
+  recorder_.add(*result, card, format("%u", job->request.id),
+                [&](int file, size_t limit) { return write_image(*job, file, limit); });
   recorder_.histograms.save_in_time();
   Document document(options_.command);
   document.top().set("model", card.name);
   set_result(document.top(), *result, card);
-  return {Exit::done, document.text(), ""};
+  job->outcome = {Exit::done, document.text(), ""};
+  answer_and_offer(std::move(job), *result);
+}
+
+/// A client may change its frame or its file once it is answered, so that is copied before. An
+/// image that it sent is ours: its answer goes first.
+void Worker::answer_and_offer(JobPtr job, const Inferred& inferred) {
+  const auto offer = [&](const Job& from) {
+    recorder_.shadow.offer(inferred.answer, (*engine_)->card,
+                           [&](int file, size_t limit) { return write_image(from, file, limit); });
+  };
+  if (job->request.kind != EDGE_IMAGE) {
+    offer(*job);
+    return answer(std::move(job));
+  }
+  Job sent;
+  sent.request = job->request;
+  // The job's size stays: by it the other thread counts the image as gone.
+  sent.image = {std::move(job->image.data), job->image.size};
+  answer(std::move(job));
+  offer(sent);
 }
 
 /// The former network is served until the new one is proven.

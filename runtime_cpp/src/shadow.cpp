@@ -2,7 +2,9 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -25,18 +27,19 @@
 namespace edge {
 namespace {
 
-constexpr size_t most_record_bytes = most_shadow_image_bytes + (1u << 20);
+constexpr int64_t most_answer_bytes = 1 << 20;
 constexpr double least_overlap = 0.5;             // of two boxes or masks that mean the same
 constexpr size_t most_line_bytes = 32u << 10;     // of a pair that is told
 constexpr size_t most_agreed_bytes = 256u << 10;  // of all pairs that agree
 constexpr size_t most_bytes = 768u << 10;         // of all pairs
 
-/// Each thing of one answer has one of its own in the other, of its label and about where it is.
+/// Each detection of one answer has one of its own in the other, of its label and about where it
+/// is.
 bool agree(const DetectAnswer& former, const DetectAnswer& answer) {
   std::vector<Detection> others = answer.detections;
-  for (const Detection& thing : former.detections) {
+  for (const Detection& detection : former.detections) {
     const auto match = std::find_if(others.begin(), others.end(), [&](const Detection& other) {
-      return other.label == thing.label && overlap(other.box, thing.box) >= least_overlap;
+      return other.label == detection.label && overlap(other.box, detection.box) >= least_overlap;
     });
     if (match == others.end()) return false;
     others.erase(match);
@@ -52,8 +55,8 @@ bool agree(const Answer& former, const Answer& answer, const Card& card) {
   if (const auto* anomaly = std::get_if<AnomalyAnswer>(&former)) {
     return anomaly->is_anomalous == std::get<AnomalyAnswer>(answer).is_anomalous;
   }
-  if (const auto* things = std::get_if<DetectAnswer>(&former)) {
-    return agree(*things, std::get<DetectAnswer>(answer));
+  if (const auto* detections = std::get_if<DetectAnswer>(&former)) {
+    return agree(*detections, std::get<DetectAnswer>(answer));
   }
   return compare_answers(former, answer, card, {1, least_overlap}).problems.empty();
 }
@@ -74,6 +77,27 @@ Result<Descriptor> listen_in(int folder) {
                "run it as edgectl does, in a release of a deploy root"};
 }
 
+/// What a frame's file has behind its image.
+struct Record {
+  size_t image_bytes;
+  std::string answer;  // of the service
+};
+
+std::optional<Record> read_record(int file) {
+  uint32_t image_bytes = 0;
+  const ssize_t tail = sizeof image_bytes;
+  struct stat status{};
+  if (fstat(file, &status) != 0) return std::nullopt;
+  const auto end = static_cast<off_t>(status.st_size - tail);
+  if (pread(file, &image_bytes, sizeof image_bytes, end) != tail) return std::nullopt;
+  const int64_t answer_bytes = int64_t{end} - image_bytes;
+  if (answer_bytes < 0 || answer_bytes > most_answer_bytes) return std::nullopt;
+  std::string answer(static_cast<size_t>(answer_bytes), '\0');
+  const auto start = static_cast<off_t>(image_bytes);
+  if (pread(file, answer.data(), answer.size(), start) != answer_bytes) return std::nullopt;
+  return Record{image_bytes, answer};
+}
+
 class Candidate {
  public:
   Candidate(Engine& engine, Descriptor listener, double end_ms)
@@ -87,8 +111,7 @@ class Candidate {
   void receive();
   void ask(char word);
   ShadowFate judge(const Job& job);
-  Result<Inferred> infer_record(const FileBytes& record, size_t image_bytes,
-                                const std::string& name);
+  Result<Inferred> infer_record(int file, size_t image_bytes, const std::string& name);
   void tell_pair(Document& line, ShadowFate fate);
 
   Engine& engine_;
@@ -106,11 +129,11 @@ class Candidate {
 };
 
 void Candidate::run() {
-  for (double now = now_ms(); now < end_ms_; now = now_ms()) {
-    if (service_ && !has_asked_ && now >= rested_ms_) ask(word_);
+  for (double time_ms = now_ms(); time_ms < end_ms_; time_ms = now_ms()) {
+    if (service_ && !has_asked_ && time_ms >= rested_ms_) ask(word_);
     const double until = service_ && !has_asked_ ? std::min(rested_ms_, end_ms_) : end_ms_;
     pollfd waiting[] = {{listener_.get(), POLLIN, 0}, {service_ ? service_->fd() : -1, POLLIN, 0}};
-    if (poll(waiting, 2, static_cast<int>(until - now) + 1) <= 0) continue;
+    if (poll(waiting, 2, static_cast<int>(until - time_ms) + 1) <= 0) continue;
     if (waiting[1].revents != 0) receive();
     if (waiting[0].revents != 0) accept();
   }
@@ -158,23 +181,17 @@ ShadowFate Candidate::judge(const Job& job) {
   const Card& card = engine_.card;
   Document line("shadow");
   line.top().set("frame", uint64_t{job.request.id});
-  const auto record =
-      read_open_file(job.file.get(), name, {Exit::image, "", "", most_record_bytes});
-  uint32_t image_bytes = 0;
-  const size_t head = sizeof image_bytes;
-  if (record && record->size >= head) std::memcpy(&image_bytes, record->data.get(), head);
-  if (!record || record->size < head || image_bytes > record->size - head) {
-    return ShadowFate::missed;  // memory was short on this side
-  }
-  const char* text = reinterpret_cast<const char*>(record->data.get()) + head + image_bytes;
-  const auto json = parse_json(name, text, record->size - head - image_bytes, "answer_invalid");
+  const auto record = read_record(job.file.get());
+  if (!record) return ShadowFate::missed;
+  const std::string& text = record->answer;
+  const auto json = parse_json(name, text.data(), text.size(), "answer_invalid");
   if (!json) return ShadowFate::missed;
   std::vector<std::string> problems;
   const Answer former = read_answer(Fields(yyjson_doc_get_root(json->get()), "", problems), card);
   // A label that this card lacks, or an answer of another task: it is none of ours.
   if (problems.empty()) set_answer(line.top().object("current"), former, card);
   if (!problems.empty()) line.top().set("problems", problems);
-  const auto result = infer_record(*record, image_bytes, name);
+  const auto result = infer_record(job.file.get(), record->image_bytes, name);
   if (result) set_answer(line.top().object("candidate"), result->answer, card);
   if (!result) set_error(line.top(), result.error());
   const bool agrees = problems.empty() && result && agree(former, result->answer, card);
@@ -185,15 +202,15 @@ ShadowFate Candidate::judge(const Job& job) {
   return fate;
 }
 
-Result<Inferred> Candidate::infer_record(const FileBytes& record, size_t image_bytes,
-                                         const std::string& name) {
+Result<Inferred> Candidate::infer_record(int file, size_t image_bytes, const std::string& name) {
   const Card& card = engine_.card;
   const ImageLimits& limits = engine_.settings.limits;
-  const Encoded picture{name, record.data.get() + sizeof(uint32_t), image_bytes, limits};
+  Encoded picture{name, nullptr, image_bytes, limits};
+  picture.file = file;
   const auto decoder = [&](std::shared_ptr<uint8_t> memory) {
     return decode_input(picture, card, std::move(memory));
   };
-  auto input = Apart(name, decoder, card, limits).finish([] {});
+  auto input = Apart(name, decoder, card, limits, file).finish([] {});
   if (!input) return input.error();
   return infer(engine_, name, std::move(*input), [] {});
 }

@@ -2,9 +2,10 @@
 
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -20,14 +21,13 @@ namespace {
 constexpr double look_ms = 5000;
 
 /// Memory with the image and the answer in it; none where there is no room for it.
-Descriptor record_of(const FileBytes& image, const std::string& answer) {
+Descriptor record_of(const ImageWriter& write_image, size_t limit, const std::string& answer) {
   Descriptor record(memfd_create("edge-shadow", MFD_CLOEXEC));
-  const auto image_bytes = static_cast<uint32_t>(image.size);
-  iovec parts[] = {{const_cast<uint32_t*>(&image_bytes), sizeof image_bytes},
-                   {image.data.get(), image.size},
-                   {const_cast<char*>(answer.data()), answer.size()}};
-  const size_t bytes = sizeof image_bytes + image.size + answer.size();
-  if (writev(record.get(), parts, 3) != static_cast<ssize_t>(bytes)) record = Descriptor();
+  bool is_whole = record && write_image(record.get(), limit);
+  const auto image_bytes = static_cast<uint32_t>(lseek(record.get(), 0, SEEK_CUR));
+  is_whole = is_whole && write_all(record.get(), answer.data(), answer.size()) &&
+             write_all(record.get(), &image_bytes, sizeof image_bytes);
+  if (!is_whole) record = Descriptor();
   return record;
 }
 
@@ -37,19 +37,27 @@ std::string shadow_path(int folder) {
   return format("/proc/self/fd/%d/%s", folder, shadow_socket);
 }
 
-ShadowFeed::ShadowFeed(const std::string& release)
-    : folder_(open_in_deploy_root(release, shadow_folder)) {}
+ShadowFeed::ShadowFeed(const Settings& settings)
+    : most_image_bytes_(std::min<size_t>(settings.limits.memory / 2, UINT32_MAX)),
+      folder_(open_in_deploy_root(settings.release, shadow_folder)) {}
 
 ShadowFeed::~ShadowFeed() {
   if (folder_ >= 0) close(folder_);
 }
 
-void ShadowFeed::offer(const Answer& answer, const Card& card, const ImageReader& read_image) {
+void ShadowFeed::offer(const Answer& answer, const Card& card, const ImageWriter& write_image) {
   if (!candidate_) connect();
   if (!candidate_) return;
   ++offered_;
-  if (is_wanted() && give(answer, card, read_image)) {
+  Descriptor record;
+  if (is_wanted()) {
+    Document document("shadow");
+    set_answer(document.top(), answer, card);
+    record = record_of(write_image, most_image_bytes_, document.text());
+  }
+  if (record) {
     is_wanted_ = false;
+    if (edge_send_file(candidate_.get(), offered_, record.get()) != 0) lose();
   } else if (candidate_) {
     ++counts[ShadowFate::missed];
   }
@@ -70,26 +78,23 @@ void ShadowFeed::connect() {
   is_wanted_ = false;
 }
 
+/// Another one is looked for with the next image.
+void ShadowFeed::lose() {
+  candidate_ = Descriptor();
+  looked_ms_ = -look_ms;
+}
+
 bool ShadowFeed::is_wanted() {
   if (is_wanted_) return true;
   char word = 0;
-  const ssize_t got = recv(candidate_.get(), &word, 1, 0);
-  if (got < 0 && errno == EAGAIN) return false;
-  is_wanted_ = got == 1;
-  if (!is_wanted_) candidate_ = Descriptor();
+  const ssize_t bytes = recv(candidate_.get(), &word, 1, 0);
+  if (bytes < 0 && errno == EAGAIN) return false;
+  is_wanted_ = bytes == 1;
+  if (!is_wanted_) lose();
   for (size_t i = 0; i < shadow_fates; ++i) {
     if (is_wanted_ && word == *shadow_fate_names[i]) ++counts.counts[i];
   }
   return is_wanted_;
-}
-
-bool ShadowFeed::give(const Answer& answer, const Card& card, const ImageReader& read_image) {
-  const auto image = read_image(most_shadow_image_bytes);
-  if (!image) return false;
-  Document document("shadow");
-  set_answer(document.top(), answer, card);
-  const Descriptor record = record_of(*image, document.text());
-  return record && edge_send_file(candidate_.get(), offered_, record.get()) == 0;
 }
 
 }  // namespace edge

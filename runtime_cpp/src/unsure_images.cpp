@@ -45,14 +45,14 @@ UnsureImages::~UnsureImages() {
 }
 
 void UnsureImages::offer(const std::string& name, double margin, int64_t unix_s,
-                         const ImageReader& read) {
+                         const ImageWriter& write_image) {
   if (folder_ < 0) return;
   const int millionths = static_cast<int>(std::clamp(margin, 0.0, 1.0) * 1e6);
   const std::string stored_name =
       format("%07d-%lld-", millionths, static_cast<long long>(unix_s)) + plain(name);
   if (!surest_.empty() && stored_name >= surest_) return;
-  const auto file = read(limits_.bytes);
-  if (file && replace_file(folder_, stored_name, file->data.get(), file->size)) trim();
+  const auto write = [&](int file) { return write_image(file, limits_.bytes); };
+  if (replace_file(folder_, stored_name, write)) trim();
 }
 
 void UnsureImages::trim() {

@@ -202,11 +202,7 @@ class Spool {
     const std::string file = options_.out + "/" + result_name(name);
     // A result that is there already is this image's: a crash came before the image went.
     if (write_new_file(file, document.text()) || errno == EEXIST) {
-      if (result) {
-        recorder_.add(*result, engine_.card, name, [&](size_t limit) {
-          return read_file(at_hand, {Exit::image, "", "", limit}, Links::refuse);
-        });
-      }
+      if (result) record(*result, name, at_hand);
       const bool unread = !result && std::strcmp(result.error().code, "image_missing") == 0;
       // What this user may not read, another may: it is kept.
       if (unread) {
@@ -219,6 +215,15 @@ class Spool {
       poll(nullptr, 0, beat_ms);  // a full disk does not empty at once
       std::rename(at_hand.c_str(), (options_.in + "/" + name).c_str());
     }
+  }
+
+  void record(const Inferred& inferred, const std::string& name, const std::string& at_hand) {
+    const auto write_image = [&](int to, size_t limit) {
+      const auto file = open_file(at_hand, {Exit::image, "", "", limit}, Links::refuse);
+      return file && copy_file(file->descriptor.get(), to, limit);
+    };
+    recorder_.add(inferred, engine_.card, name, write_image);
+    recorder_.shadow.offer(inferred.answer, engine_.card, write_image);
   }
 
   const Options& options_;

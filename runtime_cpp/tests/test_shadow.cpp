@@ -1,6 +1,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -17,7 +18,12 @@ namespace {
 struct Deployed {
   Deployed() { folder.write("releases/0123456789abcdef/run.json", "{}"); }
 
-  std::string release() const { return folder.path("releases/0123456789abcdef"); }
+  Settings settings(size_t memory = 1000) const {
+    Settings settings;
+    settings.release = folder.path("releases/0123456789abcdef");
+    settings.limits.memory = memory;
+    return settings;
+  }
   std::string socket_path() const {
     return folder.path(std::string(shadow_folder) + "/" + shadow_socket);
   }
@@ -33,11 +39,8 @@ Card card_of_two() {
 
 const ClassAnswer answer{1, {0.25, 0.75}};
 
-Result<FileBytes> four_bytes(size_t limit) {
-  FileBytes bytes = allocate(4, limit);
-  if (!bytes.data) return Error{};
-  std::memcpy(bytes.data.get(), "four", 4);
-  return bytes;
+bool four_bytes(int file, size_t limit) {
+  return limit >= 4 && write_all(file, "four", 4);
 }
 
 /// A candidate that listens, and does only what a test has it do.
@@ -83,14 +86,16 @@ uint32_t count(const ShadowFeed& feed, ShadowFate fate) {
 TEST_CASE("without a candidate no frame is read") {
   const Deployed deployed;
   int reads = 0;
-  const auto reader = [&](size_t limit) {
+  const auto writer = [&](int file, size_t limit) {
     ++reads;
-    return four_bytes(limit);
+    return four_bytes(file, limit);
   };
-  ShadowFeed feed(deployed.release());
-  feed.offer(answer, card_of_two(), reader);
-  ShadowFeed elsewhere(deployed.folder.path());
-  elsewhere.offer(answer, card_of_two(), reader);
+  ShadowFeed feed(deployed.settings());
+  feed.offer(answer, card_of_two(), writer);
+  Settings undeployed;
+  undeployed.release = deployed.folder.path();
+  ShadowFeed elsewhere(undeployed);
+  elsewhere.offer(answer, card_of_two(), writer);
   CHECK(elsewhere.folder() == -1);
   CHECK(reads == 0);
   CHECK(count(feed, ShadowFate::missed) == 0);
@@ -98,7 +103,7 @@ TEST_CASE("without a candidate no frame is read") {
 
 TEST_CASE("a candidate gets a frame when it asks for one, with the answer of the service") {
   const Deployed deployed;
-  ShadowFeed feed(deployed.release());
+  ShadowFeed feed(deployed.settings());
   Listener candidate(deployed.socket_path());
   feed.offer(answer, card_of_two(), four_bytes);
   Connection service = candidate.accept();
@@ -111,7 +116,8 @@ TEST_CASE("a candidate gets a frame when it asks for one, with the answer of the
   CHECK(job.request.id == 2);
   CHECK(job.request.kind == EDGE_FILE);
   const std::string record = record_of(job);
-  CHECK(record.substr(0, 8) == std::string("\4\0\0\0four", 8));
+  CHECK(record.substr(0, 4) == "four");
+  CHECK(record.substr(record.size() - 4) == std::string("\4\0\0\0", 4));
   CHECK(record.find(R"("class":"bad")") != std::string::npos);
 
   // It is at work: nobody waits for it, and nothing is laid by.
@@ -130,25 +136,59 @@ TEST_CASE("a candidate gets a frame when it asks for one, with the answer of the
 
 TEST_CASE("a frame that cannot be read is missed, and the next one is given") {
   const Deployed deployed;
-  ShadowFeed feed(deployed.release());
+  ShadowFeed feed(deployed.settings());
   Listener candidate(deployed.socket_path());
   feed.offer(answer, card_of_two(), four_bytes);
   Connection service = candidate.accept();
   ask(service, ready_letter);
-  feed.offer(answer, card_of_two(), [](size_t) -> Result<FileBytes> { return Error{}; });
+  feed.offer(answer, card_of_two(), [](int, size_t) { return false; });
   CHECK(service.receive(0) == Incoming::part);
+  feed.offer(answer, card_of_two(), four_bytes);
+  CHECK(service.receive(0) == Incoming::whole);
+}
+
+TEST_CASE("a frame of more than half of image_memory is missed, and no larger one is held") {
+  const Deployed deployed;
+  ShadowFeed small(deployed.settings(7));
+  ShadowFeed large(deployed.settings(8));
+  Listener candidate(deployed.socket_path());
+  for (ShadowFeed* feed : {&small, &large}) {
+    feed->offer(answer, card_of_two(), four_bytes);
+    Connection service = candidate.accept();
+    ask(service, ready_letter);
+    feed->offer(answer, card_of_two(), four_bytes);
+    CHECK(service.receive(0) == (feed == &small ? Incoming::part : Incoming::whole));
+    CHECK(count(*feed, ShadowFate::missed) == (feed == &small ? 2 : 1));
+  }
+}
+
+TEST_CASE("a candidate that asked and went away makes room for the next one") {
+  const Deployed deployed;
+  ShadowFeed feed(deployed.settings());
+  {
+    Listener candidate(deployed.socket_path());
+    feed.offer(answer, card_of_two(), four_bytes);
+    Connection service = candidate.accept();
+    ask(service, ready_letter);
+  }
+  feed.offer(answer, card_of_two(), four_bytes);
+  REQUIRE(unlink(deployed.socket_path().c_str()) == 0);
+  Listener next(deployed.socket_path());
+  feed.offer(answer, card_of_two(), four_bytes);
+  Connection service = next.accept();
+  ask(service, ready_letter);
   feed.offer(answer, card_of_two(), four_bytes);
   CHECK(service.receive(0) == Incoming::whole);
 }
 
 TEST_CASE("a candidate that accepts nobody, or goes away, keeps nobody waiting") {
   const Deployed deployed;
-  ShadowFeed feed(deployed.release());
+  ShadowFeed feed(deployed.settings());
   std::vector<std::unique_ptr<ShadowFeed>> others;
   {
     Listener deaf(deployed.socket_path());
     for (int i = 0; i < 5; ++i) {  // more than may wait to be accepted
-      others.push_back(std::make_unique<ShadowFeed>(deployed.release()));
+      others.push_back(std::make_unique<ShadowFeed>(deployed.settings()));
       others.back()->offer(answer, card_of_two(), four_bytes);
     }
     CHECK(count(*others.front(), ShadowFate::missed) == 1);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -87,8 +88,15 @@ bool replace_file(const std::string& path, const std::string& text);
 /// A folder that is not there, or cannot be written, as the fault of the option that names it.
 std::optional<Error> folder_fault(const char* option, const std::string& folder);
 
+/// Appends to an open file; false if that is not possible.
+bool write_all(int file, const void* data, size_t size);
+
+/// Appends a regular file to an open one; false if it has more than `limit` bytes, or that is not
+/// possible.
+bool copy_file(int from, int to, size_t limit);
+
 /// Writes a file of an open folder, as `write_new_file` does, in place of the one that is there.
-bool replace_file(int folder, const std::string& name, const void* data, size_t size);
+bool replace_file(int folder, const std::string& name, const std::function<bool(int file)>& write);
 
 /// Names of an open folder's files and folders, without those that start with a dot; none of -1.
 std::vector<std::string> names_in(int folder);

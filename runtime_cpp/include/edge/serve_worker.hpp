@@ -27,7 +27,9 @@ class Worker {
   std::unique_ptr<Apart> decode(const Job& job) const;
   void decode_ahead();
   Result<Inferred> infer_image(const Job& job, const std::string& name);
-  Outcome infer_job(Job& job);
+  void infer_job(JobPtr job);
+  void answer_and_offer(JobPtr job, const Inferred& inferred);
+  void answer(JobPtr job);
   Outcome reload(Job& job);
 
   const Options& options_;

@@ -9,8 +9,8 @@
 
 namespace edge {
 
-/// Reads an image as a file of at most `limit` bytes; nobody is told of an error.
-using ImageReader = std::function<Result<FileBytes>(size_t limit)>;
+/// Appends an image to an open file; false if it has more than `limit` bytes, or cannot be had.
+using ImageWriter = std::function<bool(int file, size_t limit)>;
 
 /// Images that a service keeps for whoever labels them: the least certain, within the limits of
 /// `run.json`, in `unsure/` of the deploy root. Each is called MARGIN-TIME-NAME: the margin in
@@ -24,7 +24,8 @@ class UnsureImages {
   ~UnsureImages();
 
   /// Copies an image if it is among the least certain; `name` is what its owner calls it.
-  void offer(const std::string& name, double margin, int64_t unix_s, const ImageReader& read);
+  void offer(const std::string& name, double margin, int64_t unix_s,
+             const ImageWriter& write_image);
 
   int folder() const { return folder_; }  // as that of Histograms
 
