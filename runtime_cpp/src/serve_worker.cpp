@@ -1,6 +1,5 @@
 #include "edge/serve_worker.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/document.hpp"
