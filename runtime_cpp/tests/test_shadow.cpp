@@ -57,6 +57,8 @@ class Listener {
   }
 
   Connection accept() {
+    pollfd waiting{socket_.get(), POLLIN, 0};
+    REQUIRE(poll(&waiting, 1, 5000) == 1);
     Connection service(1, Descriptor(::accept(socket_.get(), nullptr, nullptr)), 0);
     REQUIRE(service.fd() >= 0);
     return service;

@@ -12,10 +12,10 @@ constexpr int least_thermal_limit = 40, most_thermal_limit = 110;  // °C
 
 /// What the command line asks for.
 struct Options {
-  std::string command;  // one of the usage text, "help" or "version"
-  std::string release;  // folder; empty: the one that the program lies in, if any
-  std::string model;    // file; empty: the release's
-  std::string golden;   // folder; empty: the release's, or golden/ beside the model
+  std::string command;              // one of the usage text, "help" or "version"
+  std::string release;              // folder; empty: the one that the program lies in, if any
+  std::string model;                // file; empty: the release's
+  std::string golden;               // folder; empty: the release's, or golden/ beside the model
   std::string dump_outputs;         // folder for the last image's outputs; empty: none
   std::string dump_input;           // file for the last image's tensor; empty: none
   std::string image;                // bench: file to time with; empty: made-up values
