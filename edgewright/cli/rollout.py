@@ -52,6 +52,7 @@ from edgewright.fleet.inventory import Board, Inventory
 from edgewright.fleet.rollout import gates, waves
 from edgewright.fleet.rollout.gates import Word
 from edgewright.fleet.rollout.plan import Plan
+from edgewright.observe.shadow.run import require_candidate
 from edgewright.release.manifest import Release, load_release
 
 if TYPE_CHECKING:  # they need the extra [rollout]
@@ -125,6 +126,9 @@ def start(
     releases = _releases({board.profile.name for board in boards}, release)
     far_sites = {site.name for site in inventory.fleet.sites if site.dials_out}
     plan = _plan(pace, releases, ends, parallel, far_sites)
+    if plan.shadow_s:  # or each board would fail, and be in quarantine
+        for each in releases.values():
+            require_candidate(each)
     signing, login = signing_policy(key), login_of(ask=ask_password)
     for each in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(each, emulated=False)

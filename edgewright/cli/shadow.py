@@ -24,7 +24,7 @@ from edgewright.cli.keys import signing_policy
 from edgewright.cli.ledgers import HandFences, LedgerPlace
 from edgewright.deploy import install, one_board, remote
 from edgewright.observe.shadow.report import ShadowReport, require_agreement
-from edgewright.observe.shadow.run import shadow_connected
+from edgewright.observe.shadow.run import require_candidate, shadow_connected
 from edgewright.release.manifest import Release, load_release
 
 MOST_MINUTES = 24 * 60
@@ -61,6 +61,7 @@ def shadow(
         reserve_bytes=profile.deploy.reserve_mb << 20,
         next_fence=HandFences(ledger, take_over=False).of_target(target),
     )
+    require_candidate(settings.release)
     # Before the login: a board would not wait for a passphrase that somebody looks for.
     settings.signing.signature_of(settings.release, emulated=target.emulated)
     with (

@@ -21,9 +21,9 @@ from edgewright.release.programs import DEFAULT_PROGRAM, ReleasedProgram
 
 PROGRAM = "bin/edgectl"  # below the deploy root, and in a release
 PROTOCOL = 3
-# The first protocols whose `commit` waits for the service, that have `infer`, and that take first
-# contact by document.
-AWAITS_SERVICE, ATTENDS, FIRST_CONTACT = 2, 2, 2
+# The first protocols whose `commit` waits for the service, that have `infer`, that take first
+# contact by document, and that run a release beside the one in charge.
+AWAITS_SERVICE, ATTENDS, FIRST_CONTACT, SHADOWS = 2, 2, 2, 3
 # The last line of the program's usage text. Programs before protocol 2 have none.
 PROTOCOL_LINE = re.compile(rb"edgectl protocol ([0-9]{1,3})\n")
 ZSTD = "zstd"  # an encoding

@@ -225,7 +225,8 @@ def _stage(sending: "_Sending", answer: PlanAnswer, holder: str, trial: Gate | N
     installed, begun = sending.send(answer, holder)
     _seal(sending.edgectl, begun, sending.progress)
     if trial is not None:
-        _selftest(sending.edgectl, begun, sending.order, trial, sending.progress)
+        progress, stage = sending.progress, "trial beside the release in charge"
+        _selftest(sending.edgectl, begun, sending.order, trial, progress, stage)
     return replace(installed, staged=True)
 
 
@@ -464,6 +465,12 @@ def _edgectl_of(release: Release) -> tuple[bytes, str]:
     return release.path(file).read_bytes(), file.sha256
 
 
+def brought_protocol(release: Release) -> int:
+    """The protocol of the `edgectl` that a release brings. Raises UserError for one without."""
+    program, _ = _edgectl_of(release)
+    return protocol_of(program)
+
+
 def _first_answer(
     edgectl: Edgectl, release: Release, order: Order, reserve_bytes: int, progress: Progress
 ) -> PlanAnswer:
@@ -635,7 +642,7 @@ def _switch(
     if any(file.path == SERVICE_FILE for file in order.manifest.files):
         service.require_own_programs(board, release)
     _seal(edgectl, begun, progress)
-    _selftest(edgectl, begun, order, gate, progress)
+    _selftest(edgectl, begun, order, gate, progress, "smoke test before the switch")
     progress.start(f"{SWITCH} {release}")
     has_service = begun.helper.protocol >= AWAITS_SERVICE and service.is_installed(board)
     seconds = EMULATED_TRIAL_SECONDS if board.target.emulated else TRIAL_SECONDS
@@ -647,14 +654,19 @@ def _switch(
 
 
 def _selftest(
-    edgectl: Edgectl, begun: PlanAnswer, order: Order, gate: Gate | None, progress: Progress
+    edgectl: Edgectl,
+    begun: PlanAnswer,
+    order: Order,
+    gate: Gate | None,
+    progress: Progress,
+    stage: str,
 ) -> None:
     """The self-tests of a release that is not current yet, and then its gate."""
     fence = _fence(begun)
     progress.start("self-test on the board")
     selftests = edgectl.selftest(fence, timeout_s=SELFTEST_SECONDS)
     if gate:
-        progress.start("smoke test before the switch")
+        progress.start(stage)
         helper = replace(edgectl, protocol=begun.helper.protocol)
         right = f"--fence={fence}"
         gate(BoardRelease(edgectl=helper, release=order.manifest.id, right=right), selftests)

@@ -251,7 +251,7 @@ class SiteClaim(Part):
     release: str
     fence: int
     tries: int
-    shadow_s: float = Field(0, ge=0)  # of a shadow: how long
+    shadow_s: float | None = Field(None, gt=0)  # of a shadow: how long
 
 
 class SiteQuestion(Part):

@@ -20,7 +20,7 @@ from edgewright.observe.shadow.report import ShadowReport, require_agreement
 from edgewright.observe.shadow.run import shadow_connected
 from edgewright.release.keys import user_keys
 from edgewright.release.manifest import Release
-from tests.boards import LocalBoard, make_release
+from tests.boards import LocalBoard, Watched, make_release
 from tests.checkout import checkout
 from tests.integration.test_deploy_service import (  # noqa: F401
     SERVES,
@@ -76,7 +76,10 @@ def shadow(
             deployer=Deployer(holder="tester@here", locks=tmp_path / "locks"),
             known_hosts=(),
         )
-        report = shadow_connected(board, settings, profile_at(root), 3.0)
+        watched = Watched()
+        report = shadow_connected(board, settings, profile_at(root), 3.0, watched)
+        assert watched.stages.count("trial beside the release in charge") == 1
+        assert "smoke test before the switch" not in watched.stages
         state = Edgectl(board=board, root=str(root)).status()
         assert (state.current, state.previous, state.txn) == (former.id, None, None)
         return release, report

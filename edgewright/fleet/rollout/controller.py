@@ -330,8 +330,11 @@ class Controller:
         """Why no other board is begun; those at work come to their end."""
         if goal is not Goal.FORMER and wish == "abort":
             return ABORTED
+        # Boards that have had their shadow wait for its gate: a late one takes none of them along.
+        skipped = (goal,) if goal is Goal.SHADOW else tuple(Goal)
+        skip = partial(self._ledger.skip_rest, self._rollout, wave, goals=skipped)
         if self._clock() >= until:
-            self._ledger.skip_rest(self._rollout, wave, "the wave's time was over")
+            skip("the wave's time was over")
             return None
         if goal is Goal.FORMER:
             return None
@@ -342,7 +345,7 @@ class Controller:
         failed = sum(counts[state] for state in FAILED)
         boards = counts.total() - counts[State.EXCLUDED]
         if limit is not None and failed > gates.may_fail(limit, boards):
-            self._ledger.skip_rest(self._rollout, wave, "too many boards of its wave failed")
+            skip("too many boards of its wave failed")
             return STOPPED
         return None
 

@@ -507,14 +507,20 @@ class Ledger:
                 self._add(connection, rollout, "take back", f"wave {wave}: {count} boards")
             return count
 
-    def skip_rest(self, rollout: str, wave: int, reason: str) -> int:
-        """No board of the wave, or of one before it, that has not begun begins any more."""
+    def skip_rest(
+        self, rollout: str, wave: int, reason: str, *, goals: Collection[Goal] = tuple(Goal)
+    ) -> int:
+        """No board of the wave, or of one before it, that has not begun begins any more.
+
+        `goals`: only boards that have one of these.
+        """
         with self._begin() as connection:
             count = connection.execute(
                 MEMBERS.update()
                 .where(
                     MEMBERS.c.rollout == rollout,
                     MEMBERS.c.wave <= wave,
+                    MEMBERS.c.goal.in_(goals),
                     MEMBERS.c.state.in_((State.WAITING, State.READY)),
                 )
                 .values(state=State.SKIPPED, reason=reason)
@@ -594,24 +600,13 @@ class Ledger:
         `shadow_s` is the plan's, for whoever works on the boards.
         """
         moment, claims = self._clock(), list[Claim]()
-        query = (
-            sa.select(MEMBERS, BOARDS.c.quarantine)
-            .join(BOARDS, BOARDS.c.name == MEMBERS.c.board)
-            .join(ROLLOUTS, ROLLOUTS.c.name == MEMBERS.c.rollout)
-            .where(
-                ROLLOUTS.c.wish.in_(WISHES[goal]),
-                sa.true() if site is None else MEMBERS.c.site == site,
-                MEMBERS.c.rollout == rollout,
-                MEMBERS.c.state == State.READY,
-                MEMBERS.c.goal == goal,
-                MEMBERS.c.ready_at <= moment,
-                MEMBERS.c.site.not_in(full),
-            )
-            .order_by(MEMBERS.c.place)
-            .limit(limit * CANDIDATES)
+        query = _ready(goal, moment).where(
+            sa.true() if site is None else MEMBERS.c.site == site,
+            MEMBERS.c.rollout == rollout,
+            MEMBERS.c.site.not_in(full),
         )
         with self._begin() as connection:
-            for row in connection.execute(query).all():
+            for row in connection.execute(query.limit(limit * CANDIDATES)).all():
                 if len(claims) == limit:
                     break
                 ready = MEMBERS.update().where(*_of(row, State.READY))
@@ -620,7 +615,8 @@ class Ledger:
                 elif (opens := opening(row.board)) > moment:
                     connection.execute(ready.values(ready_at=opens))
                 elif room(row.site) and (claim := self._claim(connection, row, worker, lease_s)):
-                    claims.append(replace(claim, shadow_s=shadow_s))
+                    is_shadow = goal is Goal.SHADOW
+                    claims.append(replace(claim, shadow_s=shadow_s) if is_shadow else claim)
         return tuple(claims)
 
     def _claim(
@@ -796,9 +792,9 @@ class Ledger:
         if is_ahead and next_.state is State.DONE:
             values |= {"goal": Goal.RELEASE, "state": State.READY, "tries": 0, "staged": moment}
         if claim.goal is Goal.SHADOW and next_.state is State.DONE:
-            values |= {"state": State.WAITING, "shadow": report.result}  # for `admit`
-        elif report.result is not None:
-            values["result"] = report.result
+            values["state"] = State.WAITING  # for `admit`
+        if report.result is not None:
+            values["shadow" if claim.goal is Goal.SHADOW else "result"] = report.result
         connection.execute(
             MEMBERS.update()
             .where(MEMBERS.c.rollout == claim.rollout, MEMBERS.c.board == claim.board)
@@ -1080,6 +1076,22 @@ def _insert_orders(connection: sa.Connection, rollout: str, orders: Iterable[Ord
 
 # A board that is put in quarantine while its rollout runs: what failed before counts as failed.
 _KEPT_OUT = sa.case((MEMBERS.c.tries == 0, State.EXCLUDED.value), else_=State.SKIPPED.value)
+
+
+def _ready(goal: Goal, moment: float) -> sa.Select[tuple[Any, ...]]:
+    """Boards that may begin on their way to a goal, in the order of their plan."""
+    return (
+        sa.select(MEMBERS, BOARDS.c.quarantine)
+        .join(BOARDS, BOARDS.c.name == MEMBERS.c.board)
+        .join(ROLLOUTS, ROLLOUTS.c.name == MEMBERS.c.rollout)
+        .where(
+            ROLLOUTS.c.wish.in_(WISHES[goal]),
+            MEMBERS.c.state == State.READY,
+            MEMBERS.c.goal == goal,
+            MEMBERS.c.ready_at <= moment,
+        )
+        .order_by(MEMBERS.c.place)
+    )
 
 
 def _claims() -> sa.Select[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from edgewright.base.errors import UserError
 from edgewright.base.schema import Document, Part, parse_json
 from edgewright.fleet.documents import (
     Enrolment,
@@ -34,6 +35,7 @@ from edgewright.fleet.documents import (
     SiteRequest,
     SiteWork,
 )
+from edgewright.fleet.rollout.gates import Measured, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Ledger, Report, Rollout
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.sites import Sites
@@ -111,7 +113,7 @@ class SiteApi:
         while request.transport is not None:  # a board leased to a line that ended waits for nobody
             work = await asyncio.to_thread(self._work, site, body)
             if work.claims or work.questions or time.monotonic() >= deadline:
-                return document(work)
+                return document(work, exclude_none=True)  # older workers know fewer keys
             await asyncio.sleep(POLL_SECONDS)
         return document(SiteWork(claims=(), questions=()))
 
@@ -187,12 +189,12 @@ class SiteApi:
         claims = [c for c in self.ledger.attempts_of(site, [body.attempt]) if c.fence == body.fence]
         if not claims:
             return False
-        plan, told = self._plan(claims[0]), body.shadow or body.measured
+        plan = self._plan(claims[0])
         report = Report(
             claim=claims[0],
             outcome=Outcome(body.outcome),
             reason=body.reason,
-            result=told.model_dump_json() if told else None,
+            result=_result(body, claims[0].goal),
         )
         retry = Retry(tries=plan.tries, backoff_s=plan.backoff_s)
         return not self.ledger.finish([report], retry)
@@ -258,8 +260,19 @@ def _is_going_back(rollout: Rollout) -> bool:
 def _site_claim(claim: Claim) -> SiteClaim:
     return SiteClaim.model_validate(
         {name: value for name, value in asdict(claim).items() if name != "site"}
-        | {"goal": Goal(claim.goal).value}
+        | {"goal": Goal(claim.goal).value, "shadow_s": claim.shadow_s or None}
     )
+
+
+def _result(body: SiteReport, goal: Goal) -> str | None:
+    """What the ledger keeps of an attempt; a site may not report that of another goal."""
+    is_shadow = goal is Goal.SHADOW
+    result: Measured | Shadowed | None = body.shadow if is_shadow else body.measured
+    other = body.measured if is_shadow else body.shadow
+    is_missing = is_shadow and body.outcome == "done" and result is None
+    if other is not None or is_missing:
+        raise UserError("request", f"does not report what '{goal}' comes to")
+    return result.model_dump_json() if result is not None else None
 
 
 async def _read(kind: type[Body], request: web.Request) -> Body:
@@ -280,10 +293,9 @@ def certificate_digest(pem: bytes) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
 
 
-def document(answer: Document, *, status: int = 200) -> web.Response:
-    return web.Response(
-        text=answer.model_dump_json(), content_type="application/json", status=status
-    )
+def document(answer: Document, *, status: int = 200, exclude_none: bool = False) -> web.Response:
+    text = answer.model_dump_json(exclude_none=exclude_none)
+    return web.Response(text=text, content_type="application/json", status=status)
 
 
 def refusal(message: str, status: int, next: str | None = None) -> web.Response:

@@ -95,7 +95,8 @@ class Line:
                 str(place.hostname), place.port, timeout=TIMEOUT_SECONDS + wait_s, context=context
             )
             try:
-                text = None if body is None else body.model_dump_json()
+                # Without what is not there: an older server knows fewer keys.
+                text = None if body is None else body.model_dump_json(exclude_none=True)
                 method = "GET" if body is None else "POST"
                 connection.request(method, quote(path), text, dict(headers or {}))
                 yield connection.getresponse()

@@ -190,7 +190,10 @@ class SiteWorker:
             threading.Thread(target=self._answer, args=(new,), daemon=True).start()
 
     def _claim(self, claim: SiteClaim) -> Claim:
-        values = claim.model_dump() | {"goal": Goal(claim.goal), "site": self._site}
+        values = claim.model_dump(exclude_none=True) | {
+            "goal": Goal(claim.goal),
+            "site": self._site,
+        }
         return Claim(**values)
 
     def _send(self, report: Report) -> None:
@@ -200,7 +203,7 @@ class SiteWorker:
             fence=claim.fence,
             outcome=report.outcome.value,
             reason=report.reason[:REASON],
-            **_told(report),
+            **_result(report),
         )
         receipt = self._line.ask("/v1/report", SiteReceipt, body)
         self._outcomes[body.outcome] += 1
@@ -233,7 +236,7 @@ class SiteWorker:
             return SiteAnswer(problem=bug_words(bug))
 
 
-def _told(report: Report) -> dict[str, Measured | Shadowed]:
+def _result(report: Report) -> dict[str, Measured | Shadowed]:
     """What an attempt measured, as a report has it."""
     if report.result is None:
         return {}

@@ -11,24 +11,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgewright.base.errors import TargetError
+from edgewright.base.errors import TargetError, UserError
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Foreign, Many, parse_json
 from edgewright.board.profile import BoardProfile
-from edgewright.deploy import one_board
+from edgewright.deploy import install, one_board
 from edgewright.deploy.edge_infer import Answer, Problem
-from edgewright.deploy.edgectl import ABSENT, BoardRelease, RefusedError
+from edgewright.deploy.edgectl import SHADOWS, BoardRelease, RefusedError
 from edgewright.deploy.one_board import DeploySettings
 from edgewright.deploy.remote import Board, Result
 from edgewright.observe.shadow.report import Pair, ShadowReport
+from edgewright.release.manifest import Release
 
 RUN_SECONDS = 600  # of one process: `edgectl infer` ends a command after 900 s, loading included
 MEMORY_TIMES = 2  # of the release's budget, that a candidate may hold
-SHOWN_PAIRS, SHOWN_THINGS = 20, 3
+SHOWN_PAIRS, SHOWN_REGIONS = 20, 3
 SIGNAL = 128  # `edgectl` adds it to the signal that ended a program
 
 
-class Thing(Foreign):
+class Region(Foreign):
     """One detection or segment."""
 
     class_: str
@@ -41,15 +42,15 @@ class Thing(Foreign):
         return self.class_ if number is None else f"{self.class_} {number:.3f}"
 
 
-class Said(Foreign):
+class ShownAnswer(Foreign):
     """An answer of any task, as far as it is shown."""
 
     class_: str | None = None
     index: int = 0
     probabilities: Many[float] = ()
     score: float | None = None
-    detections: Many[Thing] = ()
-    segments: Many[Thing] = ()
+    detections: Many[Region] = ()
+    segments: Many[Region] = ()
 
     @property
     def words(self) -> str:
@@ -58,9 +59,9 @@ class Said(Foreign):
             if 0 <= self.index < len(self.probabilities):
                 number = self.probabilities[self.index]
             return self.class_ if number is None else f"{self.class_} {number:.3f}"
-        things = self.detections or self.segments
-        shown = ", ".join(thing.words for thing in things[:SHOWN_THINGS])
-        more = f" and {len(things) - SHOWN_THINGS} more" if len(things) > SHOWN_THINGS else ""
+        regions = self.detections or self.segments
+        shown = ", ".join(region.words for region in regions[:SHOWN_REGIONS])
+        more = f" and {len(regions) - SHOWN_REGIONS} more" if len(regions) > SHOWN_REGIONS else ""
         return f"{shown}{more}" or "nothing"
 
 
@@ -69,8 +70,8 @@ class Line(Answer):
 
     frame: int = 0
     fate: Literal["agreed", "disagreed", "failed"] | None = None  # of a pair
-    current: Said | None = None
-    candidate: Said | None = None
+    current: ShownAnswer | None = None
+    candidate: ShownAnswer | None = None
     problems: Many[str] = ()  # of the service's answer, which this card cannot have
 
     connections: int | None = None  # of the sums: services that came
@@ -101,6 +102,27 @@ class Turn:
     pairs: tuple[Pair, ...]
     fault: str | None = None  # how it ended before its time
     reason: str | None = None  # why it compares nothing
+
+
+def require_candidate(release: Release) -> None:
+    """Before any board is asked. Raises UserError for a release that none could run as a shadow."""
+    if not release.manifest.has_default_program:
+        raise UserError(
+            f"release {release.id}",
+            "has no edge-infer, which a shadow needs: default_program = false",
+            next="the same boards without a shadow: invoke deploy, or rollout.start",
+        )
+    protocol = install.brought_protocol(release)
+    if protocol < SHADOWS:
+        raise UserError(
+            f"release {release.id}",
+            "is of an edgewright whose programs run beside no other release",
+            facts=[
+                f"expected: an edgectl of protocol {SHADOWS} or newer",
+                f"found: protocol {protocol}",
+            ],
+            next="invoke build",
+        )
 
 
 def shadow_connected(
@@ -191,8 +213,6 @@ def read_turn(result: Result, subject: str) -> Turn:
     pairs = tuple(pair for line in lines if (pair := line.pair()))
     if result.returncode == 0 and lines and lines[-1].connections is not None:
         return Turn(sums=lines[-1], pairs=pairs)
-    if result.returncode == ABSENT:
-        return Turn(sums=_counted(pairs), pairs=pairs, reason="the release has no edge-infer")
     error = lines[-1].error if lines and lines[-1].fate is None else None
     if error is not None and error.code == "card_invalid":
         return Turn(sums=_counted(pairs), pairs=pairs, reason=error.message)

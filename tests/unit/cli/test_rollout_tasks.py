@@ -21,6 +21,7 @@ from edgewright.fleet.rollout.gates import VERDICTS, Reading
 from edgewright.fleet.rollout.ledger import Entry, Ledger, Report
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.fleet.rollout.states import Outcome, Retry
+from edgewright.release.manifest import Release
 from tests.schemas import require_valid
 
 FLEET = """version = 1
@@ -277,17 +278,7 @@ def test_a_release_that_nobody_signed_is_not_rolled_out(
     key: str,
 ) -> None:
     """Before any board is asked, and before the ledger has the rollout."""
-    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "edgewright.toml").write_text('name = "hall"\n')
-    (tmp_path / "fleet.toml").write_text(FLEET)
-    helper = tmp_path / "edgectl"
-    helper.write_text("a helper")
-    release = stand_in.make_release(
-        tmp_path / "build" / "a53-som", board="a53-som", compatible="edgewright,a53-som",
-        root="/opt/edgewright", edgectl=helper, model=b"model",
-    )  # fmt: skip
-    monkeypatch.setattr(remote, "connect", lambda *_, **__: pytest.fail("a board was asked"))
+    release = built(tmp_path, monkeypatch)
     start = ("rollout.start", "--select=all", "--waves=100%", f"--release={release.id}")
 
     assert run(*start, f"--ledger={place}", f"--key={key}") == ExitCode.USER
@@ -297,6 +288,47 @@ def test_a_release_that_nobody_signed_is_not_rolled_out(
     assert "\nnext: edgewright keys.generate" in error
     assert not release.signature.exists()
     assert Ledger(open_database(place), time.time).rollouts() == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("rollout.start", "--select=all", "--waves=100%", "--shadow=10m", "--ledger={place}"),
+        ("shadow", "--board=a53-som", "--host=root@192.0.2.7"),
+    ],
+)
+def test_a_release_of_an_older_edgewright_has_no_shadow(
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+) -> None:
+    """Each board would count as failed, and be in quarantine for it."""
+    release = built(tmp_path, monkeypatch)
+
+    words = [word.format(place=place) for word in command]
+    assert run(*words, f"--release={release.id}") == ExitCode.USER
+
+    error = capsys.readouterr().err
+    assert error.startswith(f"release {release.id}: is of an edgewright whose programs run beside")
+    assert "\nnext: edgewright build" in error
+    assert Ledger(open_database(place), time.time).rollouts() == ()
+
+
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    """A release that nobody signed, for a fleet whose boards may not be asked."""
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edgewright.toml").write_text('name = "hall"\n')
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    helper = tmp_path / "edgectl"
+    helper.write_text("a helper")
+    monkeypatch.setattr(remote, "connect", lambda *_, **__: pytest.fail("a board was asked"))
+    return stand_in.make_release(
+        tmp_path / "build" / "a53-som", board="a53-som", compatible="edgewright,a53-som",
+        root="/opt/edgewright", edgectl=helper, model=b"model",
+    )  # fmt: skip
 
 
 def test_a_ledger_that_is_none_is_refused(

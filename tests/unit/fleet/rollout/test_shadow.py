@@ -9,10 +9,11 @@ from collections import Counter
 import pytest
 
 from edgewright.base.errors import TargetError
+from edgewright.deploy.install import NextFence
 from edgewright.fleet.rollout import gates, operate, report
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.gates import Shadowed
-from edgewright.fleet.rollout.ledger import Entry, Ledger
+from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
 from edgewright.fleet.rollout.states import Goal, State
 from edgewright.observe.shadow.report import Pair
 from tests.unit.fleet.rollout.test_controller import (
@@ -155,6 +156,31 @@ def test_a_controller_that_dies_in_any_step_is_resumed(database: Database, name:
     assert states(ledger) == {State.DONE: 12}
     begun = Counter(event.text for event in ledger.events("bread") if event.kind == "begun")
     assert begun == {"shadow": 12, "release": 12}
+
+
+def test_a_board_that_hangs_takes_none_that_had_their_shadow_from_its_wave(
+    database: Database,
+) -> None:
+    """Its attempts are over after the wave's time is: nobody begins another."""
+    boards, holds = Fakes(), threading.Event()
+    shadow = boards.shadow
+
+    def hang(claim: Claim, next_fence: NextFence) -> Shadowed:
+        if claim.board == "oven-1":
+            holds.wait(10)
+        return shadow(claim, next_fence)
+
+    boards.shadow = hang  # type: ignore[method-assign]
+    changes = {"wave_s": 1.0, "board_s": 1.0, "lease_s": 0.5, "gates": "failures<=1,shadow<=5%"}
+    ledger = begin_shadow(database, boards, waves="100%", **changes)
+
+    assert conduct(ledger, boards) == "done"
+
+    holds.set()
+    assert states(ledger) == {State.DONE: 11, State.SKIPPED: 1}
+    (late,) = [member for member in ledger.members("bread") if member.state is State.SKIPPED]
+    assert (late.board, late.reason) == ("oven-1", "the wave's time was over")
+    assert set(boards.current.values()) == {"new"}
 
 
 def test_a_board_that_joins_after_the_shadow_was_judged_needs_none(database: Database) -> None:

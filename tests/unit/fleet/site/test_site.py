@@ -8,21 +8,23 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
 
 import pytest
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked
+from edgewright.base.schema import Document, Part
 from edgewright.deploy.install import NextFence
 from edgewright.fleet.documents import (
     Invitation,
     SiteAnswer,
     SiteFence,
+    SiteQuestion,
     SiteReceipt,
     SiteReport,
     SiteRequest,
@@ -30,10 +32,11 @@ from edgewright.fleet.documents import (
 )
 from edgewright.fleet.rollout.controller import Controller, Observation
 from edgewright.fleet.rollout.database import open_database
-from edgewright.fleet.rollout.gates import Measured, Shadowed
+from edgewright.fleet.rollout.gates import Measured, Numbers, Shadowed
 from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Order
 from edgewright.fleet.rollout.people import Role
 from edgewright.fleet.rollout.plan import Plan
+from edgewright.fleet.rollout.report import status
 from edgewright.fleet.rollout.sites import Sites, WithSites
 from edgewright.fleet.rollout.states import Goal, Retry, State
 from edgewright.fleet.serve import site_api
@@ -254,8 +257,8 @@ def test_a_site_whose_windows_are_closed_gets_the_content_ahead(
     assert {member.state for member in fleet.ledger.members("cake")} == {State.READY}
 
 
-def test_a_shadow_is_run_by_the_site_which_reports_what_it_came_to(fleet: Fleet) -> None:
-    ovens = Ovens([])
+def begin_shadow(fleet: Fleet) -> None:
+    """A rollout whose first wave has its shadow."""
     plan = fleet.plan.model_copy(update={"shadow_s": 90.0})
     fleet.ledger.end("bread", "done", "")
     entries = [
@@ -264,6 +267,156 @@ def test_a_shadow_is_run_by_the_site_which_reports_what_it_came_to(fleet: Fleet)
     ]
     fleet.ledger.plan("cake", plan.model_dump_json(), entries, fleet.ledger.orders("bread"))
     fleet.ledger.open_wave("cake", 1)
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_what_a_deploy_measured_is_no_report_of_a_shadow(fleet: Fleet, outcome: str) -> None:
+    begin_shadow(fleet)
+    refuse_report(fleet, {"outcome": outcome, "measured": Measured(restarts=0)})
+
+
+def test_a_shadow_that_ended_well_says_what_it_came_to(fleet: Fleet) -> None:
+    begin_shadow(fleet)
+    refuse_report(fleet, {"outcome": "done"})
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_a_shadow_is_no_report_of_a_deploy(fleet: Fleet, outcome: str) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    refuse_report(fleet, {"outcome": outcome, "shadow": SHADOWED})
+    refuse_report(fleet, {"outcome": outcome, "shadow": SHADOWED, "measured": Measured()})
+
+
+def refuse_report(fleet: Fleet, fields: Mapping[str, object]) -> None:
+    """A report that is refused leaves the ledger readable, and the board at work."""
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (claim, *_) = lease(site, [*fleet.far], room=1).claims
+        body = SiteReport.model_validate({"attempt": claim.attempt, "fence": claim.fence, **fields})
+        with pytest.raises(RefusedError, match="does not report what"):
+            site.line.ask("/v1/report", SiteReceipt, body)
+    members = {each.board: each for each in fleet.ledger.members(claim.rollout)}
+    assert members[claim.board].state == State.RUNNING
+    status(fleet.ledger, claim.rollout)
+
+
+def test_what_a_shadow_that_failed_came_to_is_no_measurement_of_a_deploy(fleet: Fleet) -> None:
+    begin_shadow(fleet)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (claim, *_) = lease(site, [*fleet.far], room=1).claims
+        body = SiteReport(
+            attempt=claim.attempt, fence=claim.fence, outcome="failed", shadow=SHADOWED
+        )
+        assert site.line.ask("/v1/report", SiteReceipt, body).counts
+
+    boards = {each.board: each.measured for each in status(fleet.ledger, "cake").boards}
+    assert boards[claim.board] == Measured(shadow=SHADOWED)
+
+
+# What workers and servers of an edgewright before shadows say and read
+
+
+class OlderMeasured(Part):
+    before: Numbers | None = None
+    after: Numbers | None = None
+    restarts: int | None = None
+    restarted: int | None = None
+
+
+class OlderReport(Part):
+    attempt: int
+    fence: int
+    outcome: Literal["done", "failed", "hopeless"]
+    reason: str = ""
+    measured: OlderMeasured | None = None
+    shadow: ClassVar[None] = None  # that our server looks for, and no key
+
+
+class OlderClaim(Part):
+    attempt: int
+    rollout: str
+    board: str
+    goal: Literal["stage", "release", "former"]
+    release: str
+    fence: int
+    tries: int
+
+
+class OlderWork(Document):
+    version: Literal[1] = 1
+    claims: tuple[OlderClaim, ...]
+    questions: tuple[SiteQuestion, ...]
+
+
+def test_an_older_worker_reads_its_leases_and_its_reports_count(fleet: Fleet) -> None:
+    fleet.ledger.open_wave("bread", 1)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        request = SiteRequest(worker="0" * 16, boards=fleet.far, room=1, wait_s=0)
+        (claim,) = site.line.ask("/v1/lease", OlderWork, request).claims
+        recorded = (
+            f'{{"attempt":{claim.attempt},"fence":{claim.fence},"outcome":"done","reason":"",'
+            '"measured":{"before":null,"after":{"p95_ms":40.0,"peak_rss_kb":30000,"leak_kb":0.0,'
+            '"instructions":null,"right":1.0,"celsius":null},"restarts":0,"restarted":null}}'
+        )
+        OlderReport.model_validate_json(recorded)
+        assert json.loads(post(site, "/v1/report", recorded)) == {"version": 1, "counts": True}
+    assert fleet.states()[claim.board] == State.DONE
+
+
+def test_a_worker_reads_an_older_servers_leases_and_its_reports_are_read_there(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = list[OlderReport]()
+
+    class Noted(OlderReport):
+        def model_post_init(self, _: object) -> None:
+            reports.append(self)
+
+    monkeypatch.setattr(site_api, "SiteReport", Noted)
+    fleet.ledger.open_wave("bread", 1)
+    ovens = Ovens(fleet.far)
+    with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
+        site = fleet.enrol(url)
+        (claim,) = lease(site, fleet.far, room=1).claims
+        recorded = (
+            f'{{"version":1,"claims":[{{"attempt":{claim.attempt},"rollout":"bread",'
+            f'"board":"{claim.board}","goal":"release","release":"{claim.release}",'
+            f'"fence":{claim.fence},"tries":1}}],"questions":[]}}'
+        )
+        OlderWork.model_validate_json(recorded)
+        answers = iter([SiteWork.model_validate_json(recorded)])
+        ask = site.line.ask
+
+        def answer(path: str, kind: type[Any], *body: Any, **options: Any) -> Any:
+            if path == "/v1/lease":
+                return next(answers, SiteWork(claims=(), questions=()))
+            return ask(path, kind, *body, **options)
+
+        monkeypatch.setattr(Line, "ask", lambda line, *all, **options: answer(*all, **options))
+        with fleet.working(site, ovens):
+            wait(lambda: fleet.states()[claim.board] == State.DONE)
+
+    assert [each.measured for each in reports] == [OlderMeasured(restarts=0)]
+
+
+def post(site: Enrolled, path: str, text: str) -> bytes:
+    """Send these very bytes, as another program would."""
+    place, line = urlsplit(site.line.url), site.line
+    context = ssl.create_default_context(cafile=line.authority)
+    context.load_cert_chain(str(line.certificate), line.key)
+    connection = http.client.HTTPSConnection(
+        str(place.hostname), place.port, context=context, timeout=WAIT_SECONDS
+    )
+    with closing(connection):
+        connection.request("POST", path, text)
+        return connection.getresponse().read()
+
+
+def test_a_shadow_is_run_by_the_site_which_reports_what_it_came_to(fleet: Fleet) -> None:
+    ovens = Ovens([])
+    begin_shadow(fleet)
     with (
         serving(fleet.ledger, fleet.where(), sites=fleet.api) as url,
         fleet.working(fleet.enrol(url), ovens),
@@ -406,7 +559,9 @@ def test_a_worker_whose_lease_ended_begins_no_deploy(fleet: Fleet) -> None:
     with serving(fleet.ledger, fleet.where(), sites=fleet.api) as url:
         site = fleet.enrol(url)
         (work,) = lease(site, ["oven-0"]).claims
-        claim = Claim(**work.model_dump() | {"goal": Goal(work.goal), "site": "lyon"})
+        claim = Claim(
+            **work.model_dump(exclude_none=True) | {"goal": Goal(work.goal), "site": "lyon"}
+        )
         leases = SiteLeases(line=site.line)
         assert leases.raise_fence(claim, 0) == claim
 

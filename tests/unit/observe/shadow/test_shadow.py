@@ -2,16 +2,21 @@
 
 import contextlib
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewright.base.errors import CheckError, TargetError
+from edgewright.base.errors import CheckError, TargetError, UserError
 from edgewright.deploy.remote import Result
 from edgewright.observe.shadow.report import ShadowReport, require_agreement
-from edgewright.observe.shadow.run import Turn, read_turn
+from edgewright.observe.shadow.run import Turn, read_turn, require_candidate
+from edgewright.release.manifest import Release
+from edgewright.release.programs import ReleasedProgram
+from tests.boards import make_release
 
 ERROR = {"code": "model_damaged", "message": "model.ort: is damaged"}
 
@@ -36,7 +41,7 @@ def test_answers_of_each_task_are_shown_in_words() -> None:
     classes = {"class": "bad", "index": 1, "probabilities": [0.25, 0.75]}
     boxes = {"detections": [{"class": "car", "score": 0.9, "box": [1, 2, 3, 4]}] * 5}
     areas = {"segments": [{"class": "road", "area": 0.5}]}
-    told = turn(
+    ended = turn(
         pair("disagreed", classes, {"class": "anomalous", "score": 0.61}),
         pair("disagreed", boxes, {"detections": []}),
         pair("agreed", areas, areas),
@@ -45,14 +50,14 @@ def test_answers_of_each_task_are_shown_in_words() -> None:
         SUMS,
     )
 
-    assert [(each.current, each.candidate) for each in told.pairs] == [
+    assert [(each.current, each.candidate) for each in ended.pairs] == [
         ("bad 0.750", "anomalous 0.610"),
         ("car 0.900, car 0.900, car 0.900 and 2 more", "nothing"),
         ("road 0.500", "road 0.500"),
         ("bad 0.750", "model.ort: is damaged"),
         ("class: is no label", "bad 0.750"),
     ]
-    assert (told.fault, told.reason, told.sums.offered) == (None, None, 90)
+    assert (ended.fault, ended.reason, ended.sums.offered) == (None, None, 90)
 
 
 @pytest.mark.parametrize(
@@ -74,22 +79,43 @@ def test_a_candidate_that_ends_before_its_sums_is_at_fault(
 
 def test_a_network_without_images_is_not_compared_and_not_at_fault() -> None:
     error = {"code": "card_invalid", "message": "is of a network that takes tensors"}
-    told = turn(line(error=error), code=5)
+    ended = turn(line(error=error), code=5)
 
-    assert (told.fault, told.reason) == (None, "is of a network that takes tensors")
+    assert (ended.fault, ended.reason) == (None, "is of a network that takes tensors")
 
 
-def test_a_release_of_programs_of_the_user_alone_is_not_at_fault() -> None:
-    told = turn(code=127)
+def test_a_release_of_programs_of_the_user_alone_is_refused(tmp_path: Path) -> None:
+    release = stand_in(tmp_path, protocol=3)
+    programs = (ReleasedProgram(name="count", selftest=("selftest",)),)
+    manifest = release.manifest.model_copy(update={"programs": programs})
 
-    assert (told.fault, told.reason) == (None, "the release has no edge-infer")
+    with pytest.raises(UserError, match=r"has no edge-infer.*\n.*invoke deploy"):
+        require_candidate(replace(release, manifest=manifest))
+
+
+def test_a_release_of_an_older_edgewright_is_refused_and_not_tried(tmp_path: Path) -> None:
+    """Its helper takes no limit of memory, and its edge-infer would end with a usage text."""
+    with pytest.raises(
+        UserError, match=r"protocol 3 or newer\n  found: protocol 2\n.*invoke build"
+    ):
+        require_candidate(stand_in(tmp_path, protocol=2))
+
+
+def test_a_release_of_this_edgewright_may_be_a_candidate(tmp_path: Path) -> None:
+    require_candidate(stand_in(tmp_path, protocol=3))
+
+
+def stand_in(folder: Path, *, protocol: int) -> Release:
+    helper = folder / "edgectl"
+    helper.write_text(f"usage\nedgectl protocol {protocol}\n")
+    return make_release(folder / "built", root="/opt/edgewright", edgectl=helper)
 
 
 @given(st.text(), st.integers(0, 255))
 def test_any_text_is_read_or_refused(text: str, code: int) -> None:
     with contextlib.suppress(TargetError):
-        told = turn(text, code=code)
-        assert told.fault or told.reason
+        ended = turn(text, code=code)
+        assert ended.fault or ended.reason
 
 
 def report(**fields: Any) -> ShadowReport:
@@ -121,7 +147,7 @@ def test_who_agrees_often_enough_passes() -> None:
 def test_who_does_not_is_told_why(
     fields: dict[str, Any], kind: type[Exception], words: str
 ) -> None:
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as refusal:
         require_agreement(report(**fields), 0.05)
-    assert words in str(told.value)
-    assert "next: " in str(told.value)
+    assert words in str(refusal.value)
+    assert "next: " in str(refusal.value)
