@@ -9,6 +9,8 @@ from io import StringIO
 from conan import ConanFile
 from conan.tools.env import Environment
 
+GENERATED = "generated"  # folder of a build, of sources that CMake writes
+
 
 class Program(ConanFile):
     name = "program"
@@ -21,14 +23,19 @@ def source_names(recipe):
 
     A change of any source gives the build another folder in Conan's cache. ccache finds what was
     compiled in the former one: it hands on paths relative to that of the build, and does not count
-    what these options map.
+    what these options map. Where it gives up, it hands on the paths as they are: either way the
+    names are the same, or one source had two objects.
     """
     root = os.path.commonpath([recipe.source_folder, recipe.build_folder])
     ccache = Environment()
     ccache.define("CCACHE_BASEDIR", root)
     ccache.vars(recipe).save_script("ccache")
-    names = {root: "runtime_cpp", recipe.build_folder: "build"}
-    names[os.path.relpath(root, recipe.build_folder)] = "runtime_cpp"
+    names = {
+        root: "runtime_cpp",
+        recipe.build_folder: "build",
+        os.path.relpath(root, recipe.build_folder): "runtime_cpp",
+        GENERATED: f"build/{GENERATED}",
+    }
     return [f"-ffile-prefix-map={folder}/={name}/" for folder, name in names.items()]
 
 
