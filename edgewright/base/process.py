@@ -84,27 +84,33 @@ def capture(
     Raises UserError if the program does not exist.
     """
     try:
-        completed = subprocess.run(
+        with subprocess.Popen(
             argv,
             cwd=cwd,
             env={**os.environ, **env} if env else None,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",  # a child may print any bytes
-            timeout=timeout,
-            check=False,
-        )
+        ) as child:
+            try:
+                stdout, stderr = child.communicate(input, timeout=timeout)
+            except BaseException:
+                # At Ctrl-C, too: `subprocess.run` kills a child that ends later than a quarter of
+                # a second after it, and waits for it no more.
+                child.kill()
+                child.wait()
+                raise
     except (FileNotFoundError, PermissionError) as error:
         raise _not_started(argv[0], cwd, error) from error
     except subprocess.TimeoutExpired as late:
         raise UserError(quote(argv), f"no end after {timeout:g} s") from late
     return Result(
         argv=tuple(argv),
-        returncode=completed.returncode,
-        stdout=completed.stdout,
-        stderr=completed.stderr,
+        returncode=child.returncode,
+        stdout=stdout,
+        stderr=stderr,
     )
 
 
