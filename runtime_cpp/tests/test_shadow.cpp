@@ -73,6 +73,14 @@ void ask(Connection& service, char letter) {
   REQUIRE(service.send(0));
 }
 
+/// The feed connects to a candidate when it has a frame, and the candidate asks for the next one.
+Connection ready(ShadowFeed& feed, Listener& candidate) {
+  feed.offer(answer, card_of_two(), four_bytes);
+  Connection service = candidate.accept();
+  ask(service, ready_letter);
+  return service;
+}
+
 std::string record_of(const Job& job) {
   const auto bytes = read_open_file(job.file.get(), "", {Exit::image, "", "", 1000});
   REQUIRE(bytes);
@@ -140,9 +148,7 @@ TEST_CASE("a frame that cannot be read is missed, and the next one is given") {
   const Deployed deployed;
   ShadowFeed feed(deployed.settings());
   Listener candidate(deployed.socket_path());
-  feed.offer(answer, card_of_two(), four_bytes);
-  Connection service = candidate.accept();
-  ask(service, ready_letter);
+  Connection service = ready(feed, candidate);
   feed.offer(answer, card_of_two(), [](int, size_t) { return false; });
   CHECK(service.receive(0) == Incoming::part);
   feed.offer(answer, card_of_two(), four_bytes);
@@ -155,9 +161,7 @@ TEST_CASE("a frame of more than half of image_memory is missed, and no larger on
   ShadowFeed large(deployed.settings(8));
   Listener candidate(deployed.socket_path());
   for (ShadowFeed* feed : {&small, &large}) {
-    feed->offer(answer, card_of_two(), four_bytes);
-    Connection service = candidate.accept();
-    ask(service, ready_letter);
+    Connection service = ready(*feed, candidate);
     feed->offer(answer, card_of_two(), four_bytes);
     CHECK(service.receive(0) == (feed == &small ? Incoming::part : Incoming::whole));
     CHECK(count(*feed, ShadowFate::missed) == (feed == &small ? 2 : 1));
@@ -169,16 +173,12 @@ TEST_CASE("a candidate that asked and went away makes room for the next one") {
   ShadowFeed feed(deployed.settings());
   {
     Listener candidate(deployed.socket_path());
-    feed.offer(answer, card_of_two(), four_bytes);
-    Connection service = candidate.accept();
-    ask(service, ready_letter);
+    const Connection service = ready(feed, candidate);
   }
   feed.offer(answer, card_of_two(), four_bytes);
   REQUIRE(unlink(deployed.socket_path().c_str()) == 0);
   Listener next(deployed.socket_path());
-  feed.offer(answer, card_of_two(), four_bytes);
-  Connection service = next.accept();
-  ask(service, ready_letter);
+  Connection service = ready(feed, next);
   feed.offer(answer, card_of_two(), four_bytes);
   CHECK(service.receive(0) == Incoming::whole);
 }

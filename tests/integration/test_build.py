@@ -78,12 +78,12 @@ def test_a_release_holds_what_a_board_needs(built: BuildReport) -> None:
 
 
 def test_the_bill_of_a_release_names_what_was_linked_and_its_licences(built: BuildReport) -> None:
-    found = evidence.beside(load_release(built.folder))
-    _, bill = evidence.read_bill(found)
+    behind = evidence.beside(load_release(built.folder))
+    _, bill = evidence.read_bill(behind)
     parts = {part.ref: part.licence for part in bill.components}
 
-    evidence.require_licences(bill, "bill", found.kind)
-    assert len(evidence.read_texts(found, bill)) >= len(parts)
+    evidence.require_licences(bill, "bill", behind.kind)
+    assert len(evidence.read_texts(behind, bill)) >= len(parts)
     assert parts["onnxruntime-minimal"] == "MIT"
     assert parts["libc.a"] == "LGPL-2.1-or-later"
     assert parts["model"] == "CC-BY-NC-SA-4.0"
@@ -93,8 +93,8 @@ def test_the_bill_of_a_release_names_what_was_linked_and_its_licences(built: Bui
 
 
 def test_the_provenance_of_a_release_has_every_input_by_hash(built: BuildReport) -> None:
-    found = evidence.beside(load_release(built.folder))
-    statement = read_statement(found.statement.read_bytes(), "provenance")
+    behind = evidence.beside(load_release(built.folder))
+    statement = read_statement(behind.statement.read_bytes(), "provenance")
 
     image = statement.dependency("builder")
     assert image is not None
@@ -250,10 +250,10 @@ def test_a_broken_builder_image_shows_the_step_and_the_log(clone: Workspace) -> 
     with pytest.raises(UserError) as fault:
         pipeline.build(request(clone), Silent())
 
-    told = str(fault.value)
-    assert "no-such-tool: not found" in told
-    assert f"log: {clone.build('a53-som').logs / 'builder.log'}" in told
-    assert "mend docker/builder/" in told
+    message = str(fault.value)
+    assert "no-such-tool: not found" in message
+    assert f"log: {clone.build('a53-som').logs / 'builder.log'}" in message
+    assert "mend docker/builder/" in message
 
 
 def invoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -607,10 +607,10 @@ def test_shared_linkage_runs_on_a_board_with_its_libc(
             board.put(content, f"{folder}/{name}")
     board.check(["chmod", "755", f"{folder}/edge-infer"])
 
-    told = json.loads(board.check([f"{folder}/edge-infer", "info"]).stdout)
+    info = json.loads(board.check([f"{folder}/edge-infer", "info"]).stdout)
 
-    assert told["runtime"]["version"] == "1.21.0"
-    assert told["runtime"]["linkage"] == "shared"
+    assert info["runtime"]["version"] == "1.21.0"
+    assert info["runtime"]["linkage"] == "shared"
 
 
 @pytest.mark.board

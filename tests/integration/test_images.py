@@ -75,7 +75,7 @@ def cases() -> dict[str, Case]:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     clear = Image.merge("RGBA", (*rgb.split(), Image.new("L", gray.size, 0)))
     unsaid, wrong = "the card does not say", "the card says that"
-    found = {
+    cases = {
         "mono16.png": Case(deep(16)),
         "mono16-said.png": Case(deep(16), bits=16),
         "cmyk.jpg": Case(encoded(rgb.convert("CMYK"), "JPEG"), refused="CMYK"),
@@ -101,13 +101,13 @@ def cases() -> dict[str, Case]:
     }
     for tag in range(1, 9):
         stored, exif = turned(tag)
-        found[f"orientation-{tag}.png"] = Case(encoded(stored, exif=exif))
-        found[f"orientation-{tag}.jpg"] = Case(encoded(stored, "JPEG", quality=100, exif=exif))
+        cases[f"orientation-{tag}.png"] = Case(encoded(stored, exif=exif))
+        cases[f"orientation-{tag}.jpg"] = Case(encoded(stored, "JPEG", quality=100, exif=exif))
     for bits in (10, 12, 14):
-        found[f"mono{bits}in16.png"] = Case(deep(bits), bits=bits)
-        found[f"mono{bits}in16-unsaid.png"] = Case(deep(bits), refused=unsaid)
-        found[f"mono16-as-{bits}.png"] = Case(deep(16), bits=bits, refused=wrong)
-    return found
+        cases[f"mono{bits}in16.png"] = Case(deep(bits), bits=bits)
+        cases[f"mono{bits}in16-unsaid.png"] = Case(deep(bits), refused=unsaid)
+        cases[f"mono16-as-{bits}.png"] = Case(deep(16), bits=bits, refused=wrong)
+    return cases
 
 
 def gamma(png: bytes) -> bytes:
@@ -152,10 +152,10 @@ def test_a_picture_is_seen_alike_or_refused_on_both_sides(
     reference = scratch / "reference.png"
     picture().save(reference)
     expected, python = load_input(reference, card), load_input(image, card)
-    found = np.fromfile(dump, dtype="<f4").reshape(python.shape)
-    assert np.abs(found - python).max() <= AGREEMENT
+    pixels = np.fromfile(dump, dtype="<f4").reshape(python.shape)
+    assert np.abs(pixels - python).max() <= AGREEMENT
     loss = JPEG_LOSS if name.endswith(".jpg") else AGREEMENT
-    assert np.abs(found - expected).max() <= loss
+    assert np.abs(pixels - expected).max() <= loss
 
 
 def test_pixels_cost_time_and_no_memory(host_edge_infer: EdgeInfer, scratch: Path) -> None:

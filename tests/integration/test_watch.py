@@ -44,15 +44,15 @@ class Service:
         path = self.folder / "out" / f"{name}.json"
         wait_for(path.is_file, seconds)
         require_valid("edge-infer-watch", path.read_text())
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        result: dict[str, Any] = json.loads(path.read_text())
+        return result
 
     @property
     def heartbeat(self) -> dict[str, Any]:
         text = (self.folder / "beat").read_text()
         require_valid("edge-infer-heartbeat", text)
-        found: dict[str, Any] = json.loads(text)
-        return found
+        result: dict[str, Any] = json.loads(text)
+        return result
 
     def end(self, signal: str = "TERM") -> int:
         """Its exit code. The first process of a container is deaf until it listens for signals."""

@@ -303,10 +303,10 @@ class _Paired:
             word = Word.NO
         else:
             word = Word.YES if len(beyond) <= len(changes) * STRAY else Word.NONE
-        found = f"{len(changes)} boards compared, expected at least {MINIMUM_PAIRS}"
+        summary = f"{len(changes)} boards compared, expected at least {MINIMUM_PAIRS}"
         if len(changes) >= MINIMUM_PAIRS:
             middle, top = median(changes.values()), max(changes.values())
-            found = (
+            summary = (
                 f"median {self.shown(middle)}, at most {self.shown(top)}, "
                 f"{len(beyond)} of {len(changes)} boards beyond the limit"
             )
@@ -315,7 +315,7 @@ class _Paired:
             word=word,
             test=f"{self.words}, against the former release of the same board: "
             f"Wilcoxon's signed-rank test, one-sided, {SIGNIFICANCE:.0%}",
-            found=found,
+            found=summary,
             boards=tuple(beyond),
             pairs=len(changes),
             p=round(p, 6) if changes else None,

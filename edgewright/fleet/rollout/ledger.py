@@ -922,8 +922,8 @@ class Ledger:
         with self._begin() as connection:
             row = {"rollout": rollout, "wave": wave, "gates": gates}
             if _insert_new(connection, SHADOW_VERDICTS if shadow else VERDICTS, row):
-                what = shadowing(wave) if shadow else working(wave)
-                self._add(connection, rollout, "judged", what)
+                phase = shadowing(wave) if shadow else working(wave)
+                self._add(connection, rollout, "judged", phase)
 
     def note_results(self, rollout: str, results: Mapping[str, str]) -> None:
         """What boards have measured by now (JSON), in place of what their attempts did."""
@@ -984,8 +984,8 @@ class Ledger:
         }  # fmt: skip
         with self._begin() as connection:
             if _insert_new(connection, SHADOW_APPROVALS if shadow else APPROVALS, row):
-                what = shadowing(wave) if shadow else working(wave)
-                self._add(connection, rollout, "approved", f"{what} by {who}: {reason}")
+                phase = shadowing(wave) if shadow else working(wave)
+                self._add(connection, rollout, "approved", f"{phase} by {who}: {reason}")
 
     def approval(self, rollout: str, wave: int, *, shadow: bool = False) -> Approval | None:
         table = SHADOW_APPROVALS if shadow else APPROVALS

@@ -253,7 +253,7 @@ def _batch(
                 boxes[:, first] = pixels.shape[axis] - high
                 boxes[:, first + 2] = pixels.shape[axis] - low
         inputs.append(np.ascontiguousarray(pixels))
-        labels = torch.tensor([thing.label for thing in images[place].things], dtype=torch.int64)
+        labels = torch.tensor([boxed.label for boxed in images[place].things], dtype=torch.int64)
         truths.append(Truth(boxes=torch.from_numpy(boxes), labels=labels))
     stacked = torch.from_numpy(np.stack(inputs))
     return stacked.contiguous(memory_format=torch.channels_last), truths
@@ -262,7 +262,7 @@ def _batch(
 def _load(image: BoxedImage, card: DetectCard) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The network's input (C, H, W), and boxes (n, 4) in its pixels."""
     values, placement = load_placed(image.path, card)
-    boxes = np.array([thing.box for thing in image.things], np.float32).reshape(-1, 4)
+    boxes = np.array([boxed.box for boxed in image.things], np.float32).reshape(-1, 4)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     scale = np.array([placement.scale_x, placement.scale_y] * 2, np.float32)
     offset = np.array([placement.left, placement.top] * 2, np.float32)
@@ -297,12 +297,12 @@ def _loss(network: Detector, images: Tensor, truths: Sequence[Truth]) -> Tensor:
     chosen = torch.stack([assign(truth, points) for truth in truths])
     target = torch.zeros_like(scores)
     image, point = torch.nonzero(chosen >= 0, as_tuple=True)
-    thing = chosen[image, point]
+    matched = chosen[image, point]
     boxes = torch.zeros(len(image), 4)
     for place, truth in enumerate(truths):
         rows = image == place
-        boxes[rows] = truth.boxes[thing[rows]]
-        target[place, point[rows], truth.labels[thing[rows]]] = 1
+        boxes[rows] = truth.boxes[matched[rows]]
+        target[place, point[rows], truth.labels[matched[rows]]] = 1
     count = max(1, len(image))
     loss = functional.binary_cross_entropy_with_logits(scores, target, reduction="sum") / count
     if len(image):
@@ -327,8 +327,8 @@ def assign(truth: Truth, points: Points) -> Tensor:
     )
     areas = (high - low).prod(dim=1)
     candidates = torch.where(is_near & is_inside & suits, areas, torch.inf)
-    smallest, thing = candidates.min(dim=1)
-    return torch.where(smallest < torch.inf, thing, -1)
+    smallest, nearest = candidates.min(dim=1)
+    return torch.where(smallest < torch.inf, nearest, -1)
 
 
 def _box_loss(distances: Tensor, boxes: Tensor, places: Tensor, strides: Tensor) -> Tensor:

@@ -276,7 +276,7 @@ def target(machine: str = "armv7l", features: str = V7, **facts: Any) -> TargetF
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "facts"),
     [
         ("good-v7", target()),
         ("good-v7", target("armv8l", V8_32)),
@@ -290,12 +290,12 @@ def target(machine: str = "armv7l", features: str = V7, **facts: Any) -> TargetF
         ("client", target(libc=(2, 41), loaders=frozenset({ARMHF}))),
     ],
 )
-def test_what_the_probed_board_can_run_passes(name: str, found: TargetFacts) -> None:
-    assert judge_target(read_elf(ELF / name), found) == []
+def test_what_the_probed_board_can_run_passes(name: str, facts: TargetFacts) -> None:
+    assert judge_target(read_elf(ELF / name), facts) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "found", "expected"),
+    ("name", "facts", "expected"),
     [
         ("good-v7", target("x86_64", "sse2"), ["is not for this board's machine"]),
         ("good-v7", target("armv6l", "vfp"), ["is not for this board's machine"]),
@@ -342,9 +342,9 @@ def test_what_the_probed_board_can_run_passes(name: str, found: TargetFacts) -> 
     ],
 )
 def test_what_the_probed_board_cannot_run_is_found(
-    name: str, found: TargetFacts, expected: list[str]
+    name: str, facts: TargetFacts, expected: list[str]
 ) -> None:
-    assert [finding.problem for finding in judge_target(read_elf(ELF / name), found)] == expected
+    assert [finding.problem for finding in judge_target(read_elf(ELF / name), facts)] == expected
 
 
 def test_a_finding_on_the_board_shows_both_sides() -> None:

@@ -108,11 +108,11 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: Recorder) -
 
 def make_all(inputs: PackageInputs) -> set[str]:
     """Make every package; the names of those that were not there."""
-    made: dict[str, Package] = {}
+    obtained: dict[str, Package] = {}
     built = set()
     for step in packages.steps(inputs):
-        result = packages.obtain(step, inputs, made)
-        made[step.name] = result.package
+        result = packages.obtain(step, inputs, obtained)
+        obtained[step.name] = result.package
         if not result.cached:
             built.add(step.name)
     return built
@@ -138,8 +138,8 @@ def test_a_build_from_cache_does_not_wait_for_another_boards_compiler(
     stages = Stages(Progress())
 
     with locked(pipeline._conan_lock(inputs.builder)), ThreadPoolExecutor() as pool:
-        made = pool.submit(pipeline.build_packages, inputs, packages.steps(inputs), stages)
-        built = made.result(timeout=30)
+        build = pool.submit(pipeline.build_packages, inputs, packages.steps(inputs), stages)
+        built = build.result(timeout=30)
 
     assert set(built) == EVERYTHING
     assert {report.origin for report in stages.reports} == {"cache"}

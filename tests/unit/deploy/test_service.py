@@ -43,10 +43,10 @@ def test_a_board_without_a_service_gets_none() -> None:
 
 
 def test_every_init_starts_the_release_through_edgectl() -> None:
-    wanted = "/opt/edgewright/bin/edgectl start /etc/edgewright/run watch --in /var/"
+    command = "/opt/edgewright/bin/edgectl start /etc/edgewright/run watch --in /var/"
     for manager in (Manager.INITTAB, Manager.RUNIT, Manager.SYSTEMD):
         files = service.render(profile(manager))
-        assert wanted in files[-1].text
+        assert command in files[-1].text
         assert ("/etc/edgewright/run", "0755") in {(file.path, file.mode) for file in files}
 
 
@@ -223,12 +223,12 @@ def test_only_a_service_of_other_files_is_started_anew(
         Path(file.path).write_text(before)
     monkeypatch.setattr(service, "render", lambda profile: (file,))
     monkeypatch.setattr(service, "MAKE_USER", "")
-    asked = tmp_path / "asked"
-    monkeypatch.setitem(service.ENABLE, Manager.RUNIT, f'echo "$1" > {asked}')
+    argument = tmp_path / "argument"
+    monkeypatch.setitem(service.ENABLE, Manager.RUNIT, f'echo "$1" > {argument}')
 
     assert service.install(LocalBoard(), profile(Manager.RUNIT))
 
-    assert asked.read_text() == f"{expected}\n"
+    assert argument.read_text() == f"{expected}\n"
 
 
 INITTAB = "::sysinit:/etc/init.d/rcS\n" + "::askfirst:/bin/sh\n" * 200
@@ -364,12 +364,12 @@ def test_a_service_that_has_gone_already_can_be_removed(tmp_path: Path, manager:
 
 
 def test_a_service_for_programs_has_a_folder_for_its_sockets() -> None:
-    wanted = "/etc/edgewright/run serve --folder /run/edgewright/serve --heartbeat "
+    command = "/etc/edgewright/run serve --folder /run/edgewright/serve --heartbeat "
     script = service.render(profile(Manager.INITTAB, command=ServiceCommand.SERVE))[-1].text
-    assert wanted in script
+    assert command in script
     assert "\nfolders=/run/edgewright/serve\n" in script
     unit = service.render(profile(Manager.SYSTEMD, command=ServiceCommand.SERVE))[-1].text
-    assert wanted in unit
+    assert command in unit
     assert "\nExecStartPre=/bin/mkdir -p /run/edgewright/serve\n" in unit
 
 
@@ -387,5 +387,5 @@ def test_a_service_of_an_older_edgewright_starts_no_program_of_a_users(
     path = tmp_path / "run"
     if text is not None:
         path.write_text(text)
-    asked = run_script(service.STARTS_OWN, str(path), SERVICE_FILE, board="")
-    assert (asked.returncode, asked.stdout) == (0, answer)
+    result = run_script(service.STARTS_OWN, str(path), SERVICE_FILE, board="")
+    assert (result.returncode, result.stdout) == (0, answer)

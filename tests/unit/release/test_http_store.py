@@ -19,6 +19,7 @@ from edgewright.base.files import HashedFile
 from edgewright.release import channels, http_store, order, published, web
 from edgewright.release.http_store import HttpStore
 from edgewright.release.manifest import Release
+from edgewright.release.store import Contents
 from tests.boards import make_release
 from tests.signing import signer
 from tests.unit.release.test_evidence import with_evidence
@@ -170,6 +171,16 @@ class FullFile(BytesIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def pull_to_a_full_disk(
+    store: Contents, release: Release, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the disk's folder, and is no server's."""
+    monkeypatch.setattr(published, "HashedFile", lambda _: HashedFile(FullFile()))
+    with pytest.raises(OSError, match="No space left") as full:
+        published.pull(store, BOARD, release.id, out, [signer().public])
+    assert full.value.filename == str(out / release.id)
+
+
 def test_a_full_disk_is_named_and_no_server_is_blamed(
     store: HttpStore,
     server: Server,
@@ -179,12 +190,7 @@ def test_a_full_disk_is_named_and_no_server_is_blamed(
 ) -> None:
     publish(release, store)
     server.seen.clear()
-    monkeypatch.setattr(published, "HashedFile", lambda _: HashedFile(FullFile()))
-
-    with pytest.raises(OSError, match="No space left") as full:
-        published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
-
-    assert full.value.filename == str(tmp_path / "out" / release.id)
+    pull_to_a_full_disk(store, release, tmp_path / "out", monkeypatch)
     blobs = [path for method, path, _ in server.seen if method == "GET" and "/blobs/" in path]
     assert len(blobs) == 1  # it is not sent three times
 

@@ -147,11 +147,11 @@ def test_the_manifest_lists_hash_size_and_mode_of_every_file(release: Release) -
 def test_the_id_is_the_hash_of_the_canonical_manifest_without_it(release: Release) -> None:
     raw = (release.folder / "manifest.json").read_bytes()
     table = json.loads(raw)
-    found = table.pop("id")
+    table_id = table.pop("id")
 
     text = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-    assert found == release.id == release.folder.name
-    assert found == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert table_id == release.id == release.folder.name
+    assert table_id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_the_same_inputs_give_the_same_bytes_elsewhere(
@@ -274,12 +274,12 @@ def test_every_damaged_file_is_told_at_once(release: Release) -> None:
     (release.folder / "bin/helper").write_bytes(b"")
 
     expected = release.manifest.file("model/model.ort").sha256
-    found = hashlib.sha256(b"damaged").hexdigest()
+    actual = hashlib.sha256(b"damaged").hexdigest()
     assert error_of(release.folder) == [
         f"{release.folder}: not the release its manifest describes",
         "  model/golden/cell0001.png: is a link or behind one, expected a file of this folder",
         "  model/labels.txt: no such file",
-        f"  model/model.ort: expected sha256 {expected}, found {found}",
+        f"  model/model.ort: expected sha256 {expected}, found {actual}",
         "  bin/helper: not in the manifest",
         "next: invoke build",
     ]
@@ -312,11 +312,11 @@ def canonical(table: dict[str, Any]) -> bytes:
 def test_a_manifest_that_was_changed_is_refused(release: Release) -> None:
     edit(release, lambda table: table.update(board="rpi2"), new_id=False)
 
-    subject, expected, found, command = error_of(release.folder)
+    subject, expected, actual, command = error_of(release.folder)
 
     assert subject == f"{release.folder}/manifest.json: changed after the release was made"
     assert expected.startswith("  expected: id ")
-    assert found == f"  found: id {release.id}"
+    assert actual == f"  found: id {release.id}"
     assert command == "next: invoke build"
 
 

@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from edgewright.base.errors import EdgewrightError, TargetError, UserError
-from edgewright.base.files import HashedFile
 from edgewright.release import oci_store, order, published, registry, web
 from edgewright.release.manifest import Release
 from edgewright.release.oci_store import OciStore
@@ -20,7 +19,7 @@ from edgewright.release.registry_login import docker_credentials
 from tests.boards import make_release
 from tests.signing import signer
 from tests.unit.release.test_evidence import with_evidence
-from tests.unit.release.test_http_store import FullFile
+from tests.unit.release.test_http_store import pull_to_a_full_disk
 from tests.web_server import AnsweringHandler, serving
 
 BOARD = "board"
@@ -148,12 +147,7 @@ def test_a_full_disk_is_named_and_no_registry_is_blamed(
     store = store_of(server)
     publish(release, store)
     server.seen.clear()
-    monkeypatch.setattr(published, "HashedFile", lambda _: HashedFile(FullFile()))
-
-    with pytest.raises(OSError, match="No space left") as full:
-        published.pull(store, BOARD, release.id, tmp_path / "out", [signer().public])
-
-    assert full.value.filename == str(tmp_path / "out" / release.id)
+    pull_to_a_full_disk(store, release, tmp_path / "out", monkeypatch)
     fetched = [path for method, path, _ in server.seen if method == "GET" and "/blobs/" in path]
     assert len(fetched) == len(set(fetched))  # none is sent three times
 

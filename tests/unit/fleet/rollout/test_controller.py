@@ -723,17 +723,22 @@ def test_a_closed_window_keeps_no_board_from_the_content(database: Database) -> 
     assert set(boards.current.values()) == {"new"}
 
 
-def test_an_abort_while_boards_get_the_content_switches_none(database: Database) -> None:
-    holds = threading.Event()
-    boards = Fakes(holds=holds)
-    ledger = begin(database, boards, waves="100%", stage_first=True)
+def abort_at_work(ledger: Ledger, boards: Fakes, holds: threading.Event) -> None:
+    """Abort while all twelve boards are at work, and let them end."""
     thread = in_background(lambda: conduct(ledger, boards))
     wait_until(lambda: states(ledger)[State.RUNNING] == 12)
     ledger.wish("bread", "abort", "ann")
     holds.set()
     thread.join(10)
-
     assert ledger.rollout("bread").state == "aborted"
+
+
+def test_an_abort_while_boards_get_the_content_switches_none(database: Database) -> None:
+    holds = threading.Event()
+    boards = Fakes(holds=holds)
+    ledger = begin(database, boards, waves="100%", stage_first=True)
+    abort_at_work(ledger, boards, holds)
+
     assert len(boards.staged) == 12
     assert set(boards.current.values()) <= {"old"}
     assert states(ledger) == {State.SKIPPED: 12}

@@ -20,6 +20,7 @@ from tests.unit.fleet.rollout.test_controller import (
     Death,
     Fakes,
     Memory,
+    abort_at_work,
     begin,
     conduct,
     in_background,
@@ -132,13 +133,8 @@ def test_an_abort_in_the_shadow_switches_none(database: Database) -> None:
     holds = threading.Event()
     boards = Fakes(holds=holds)
     ledger = begin_shadow(database, boards, waves="100%")
-    thread = in_background(lambda: conduct(ledger, boards))
-    wait_until(lambda: states(ledger)[State.RUNNING] == 12)
-    ledger.wish("bread", "abort", "ann")
-    holds.set()
-    thread.join(10)
+    abort_at_work(ledger, boards, holds)
 
-    assert ledger.rollout("bread").state == "aborted"
     assert set(boards.current.values()) <= {"old"}
 
 
