@@ -13,6 +13,8 @@ MACHINE_FAULTS = {
     errno.EROFS,
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EIO,
+    errno.ESTALE,
     errno.EISDIR,
     errno.ENOTDIR,
     errno.ELOOP,
@@ -28,6 +30,8 @@ MENDED_BY = {
     errno.EROFS: ACCESS,
     errno.ENOSPC: ROOM,
     errno.EDQUOT: ROOM,
+    errno.EIO: "look at the kernel's log (dmesg): a disk fails, or a mount lost its server",
+    errno.ESTALE: "mount it again: its server has another file there now",
 }
 INTERRUPTED = InterruptedWorkError("interrupted", "what was there before is unchanged")
 

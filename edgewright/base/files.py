@@ -260,11 +260,11 @@ def _unused_name(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """A full disk says so while an open file is written, and then not which: it is this one."""
+    """A disk that is full, or fails, says so while an open file is written, and then not which."""
     try:
         yield
     except OSError as fault:
-        if fault.filename is None and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        if fault.filename is None and fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             fault.filename = str(path)
         raise
 

@@ -53,6 +53,7 @@ def wheel(c: Context, options: WheelOptions, json: Json = False) -> None:
         place.resources.runtime_py,
         Path(options.out) if options.out else place.build(profile.name).wheels,
     )
+    key_tasks.sign_sdk(load_sdk(built.folder))  # it stays, for sdk.verify and the next wheel
     key_tasks.sign_wheel(report.wheel)
     if options.index:
         report = wheels.add_to_index(report, Path(options.index))

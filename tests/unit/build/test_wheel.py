@@ -115,7 +115,11 @@ def sdk_with_header(tmp_path: Path) -> Sdk:
     recipe = Resource(name="recipe zlib", annotations={"revision": "e" * 32})
     raw = statement(
         build_type=SDK_BUILD_TYPE,
-        subject=[file_resource("manifest.json", sdk.manifest.canonical())],
+        subject=[
+            file_resource("manifest.json", sdk.manifest.canonical()),
+            file_resource(SBOM, (sdk.folder / SBOM).read_bytes()),
+            file_resource(sdk.archive.name, sdk.archive.read_bytes()),
+        ],
         parameters={"board": "a53-som", "compatible": "edgewright,a53-som"},
         internal={},
         dependencies=[source, recipe],

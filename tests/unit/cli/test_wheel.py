@@ -61,6 +61,8 @@ def test_a_wheel_is_signed_and_verified_in_one_screen(
 
     key = signing.signer().public.id
     assert f"signed by key {key}" in capsys.readouterr().err
+    sdk.verify(Context(), path=next((tmp_path / "sdk").glob("*/manifest.json")).parent.as_posix())
+    assert f"by key {key}" in capsys.readouterr().out  # the SDK that stays beside it
     [path] = (tmp_path / "out").glob("*.whl")
     sdk.verify(Context(), path=str(path), complete=True)
     lines = capsys.readouterr().out.splitlines()
