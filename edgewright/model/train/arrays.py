@@ -13,15 +13,15 @@ from edgewright.model.contract.preprocess import resize, to_planes
 from edgewright.model.judge.data import DEFECTIVE, Sample
 from edgewright.model.train.augment import augment, inspection_views, standardize
 from edgewright.model.train.config import TrainConfig
-from edgewright.model.train.network import Network, device_of
+from edgewright.model.train.network import Network, Outputs, device_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Of each image one view, and a teacher's logits (N, labels) for it, where there is one."""
+    """Of each image one view, and what a teacher makes of it, where there is one."""
 
     values: torch.Tensor
-    answers: torch.Tensor | None
+    teacher: Outputs | None
 
 
 class Inputs(Protocol):
@@ -46,10 +46,10 @@ class Images:
         # Channels last: see FrozenActivations.
         values = self.augment(self.values[rows]).contiguous(memory_format=torch.channels_last)
         if self.teacher is None:
-            return Views(values=values, answers=None)
+            return Views(values=values, teacher=None)
         values = values.to(device_of(self.teacher))
         with torch.no_grad():
-            return Views(values=values, answers=self.teacher(values))
+            return Views(values=values, teacher=self.teacher.outputs(self.teacher.frozen(values)))
 
     def plain(self, batch: int) -> Iterator[torch.Tensor]:
         return map(standardize, self.values.split(batch))

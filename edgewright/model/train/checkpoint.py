@@ -43,6 +43,7 @@ class State:
     seconds: float = 0.0
     steps: int = 0
     source: str = "scratch"  # of the first weights
+    teacher: str | None = None  # which network it is
     share: float = 1.0  # of the way from `fitted` to `best` that the last average lies
     losses: list[float] = field(default_factory=list)  # of the epoch under way
     epochs: list[Epoch] = field(default_factory=list)
@@ -116,7 +117,7 @@ def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
     processor = torch.cuda.get_device_name() if on_gpu else "CPU"
     content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in PARTS}
     content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
-    content |= {"from": state.source, "processor": processor}
+    content |= {"from": state.source, "teacher": state.teacher, "processor": processor}
     content |= {"share": state.share}
     content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
     with replacing(path) as aside:
@@ -153,6 +154,7 @@ def facts(checkpoint: Path) -> Facts:
     return {
         "architecture": saved["origin"]["arch"],
         "from": saved["from"],
+        "teacher": saved["teacher"],
         "epochs": len(saved["epochs"]),
         "minutes": round(saved["seconds"] / 60, 1),
         "resolutions": list(sizes),
@@ -173,9 +175,10 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         # Weights only: a pickle from elsewhere could run code.
         content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         content["origin"], content["epochs"]
-        # Earlier versions had no best epoch, and nothing between it and the fitted last layer.
+        # Earlier versions had no best epoch, nothing between it and the fitted last layer, and did
+        # not say who taught.
         average = content["average"]
-        content = {"best": average, "fitted": average, "share": 1.0} | content
+        content = {"best": average, "fitted": average, "share": 1.0, "teacher": None} | content
     except Exception as error:  # the reader raises many kinds, by where a file is damaged
         raise UserError(
             str(checkpoint), "is not a checkpoint of this program", facts=[str(error)[:200]]

@@ -9,6 +9,7 @@ what it was computed from, so a file is never taken for that of other weights or
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from edgewright.base.files import make_folder, replacing
 from edgewright.model.train.arrays import Arrays, Images, Views
 from edgewright.model.train.augment import inspection_views, standardize
-from edgewright.model.train.network import Network, device_of, hash_of
+from edgewright.model.train.network import Network, Outputs, device_of, hash_of
 
 BATCH = 16
 VIEWS = 5  # the image, its other three rotations, and mirrored: 130 MB each for 1,575 images
@@ -26,18 +27,22 @@ VIEWS = 5  # the image, its other three rotations, and mirrored: 130 MB each for
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenActivations:
-    """Of each view an array (N, channels, height, width), mapped from its file, and a teacher's
-    logits (N, labels), where there is one."""
+    """Of each view an array (N, channels, height, width), mapped from its file, and, where there is
+    a teacher, its logits and then its features in one (N, labels + width)."""
 
     files: tuple[NDArray[np.float16], ...]
-    answers: tuple[NDArray[np.float16], ...] = ()
+    labels: int
+    teacher: tuple[NDArray[np.float16], ...] = ()
 
     def views(self, rows: torch.Tensor) -> Views:
         turns = torch.randint(len(self.files), (len(rows),))
         # Channels last: PyTorch's convolutions on a CPU are faster so.
         values = _chosen(self.files, turns, rows).contiguous(memory_format=torch.channels_last)
-        answers = _chosen(self.answers, turns, rows) if self.answers else None
-        return Views(values=values, answers=answers)
+        if not self.teacher:
+            return Views(values=values, teacher=None)
+        joined = _chosen(self.teacher, turns, rows)
+        logits, features = joined[:, : self.labels], joined[:, self.labels :]
+        return Views(values=values, teacher=Outputs(logits=logits, features=features))
 
     def plain(self, batch: int) -> Iterator[torch.Tensor]:
         images = self.files[0]
@@ -46,18 +51,24 @@ class FrozenActivations:
 
 
 def freeze(part: Arrays, network: Network, folder: Path, views: int = VIEWS) -> Arrays:
-    """The part with the activations of its images, and the answers of their teacher to the same
+    """The part with the activations of its images, and what their teacher makes of the same
     views; what the folder has is not made again."""
     assert isinstance(part.inputs, Images)
     values, teacher = part.inputs.values, part.inputs.teacher
     network.eval()
     device, weights = device_of(network), network.frozen_hash()
     files = _stored(values, lambda view: network.frozen(view.to(device)), weights, folder, views)
-    answers: tuple[NDArray[np.float16], ...] = ()
+    taught: tuple[NDArray[np.float16], ...] = ()
     if teacher is not None:
-        weights = hash_of([teacher])
-        answers = _stored(values, lambda view: teacher(view.to(device)), weights, folder, views)
-    return replace(part, inputs=FrozenActivations(files=files, answers=answers))
+        joined = partial(_joined, teacher)
+        taught = _stored(values, joined, f"outputs {hash_of([teacher])}", folder, views)
+    labels = part.target.shape[1]
+    return replace(part, inputs=FrozenActivations(files=files, labels=labels, teacher=taught))
+
+
+def _joined(teacher: Network, view: torch.Tensor) -> torch.Tensor:
+    outputs = teacher.outputs(teacher.frozen(view.to(device_of(teacher))))
+    return torch.cat([outputs.logits, outputs.features], dim=1)
 
 
 def _stored(

@@ -3,11 +3,23 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from edgewright.base.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a network makes of a batch while it is trained, or teaches another one."""
+
+    logits: torch.Tensor  # (N, labels)
+    features: torch.Tensor  # (N, width): what the classifier takes
+
+    def to(self, device: torch.device) -> "Outputs":
+        return Outputs(logits=self.logits.to(device), features=self.features.to(device))
 
 
 class Network(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -48,13 +60,12 @@ class Network(nn.Module):  # type: ignore[misc, unused-ignore]
         return self.logits(self.frozen(images))
 
     def logits(self, activations: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.last()(self.pooled(activations))
-        return logits
+        return self.outputs(activations).logits
 
-    def both(self, activations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Activations of the frozen stages -> logits (N, labels) and cell type logits (N,)."""
+    def outputs(self, activations: torch.Tensor) -> Outputs:
+        """Activations of the frozen stages -> logits and features."""
         features = self.pooled(activations)
-        return self.last()(features), self.cell_type(features)[:, 0]
+        return Outputs(logits=self.last()(features), features=features)
 
 
 def hash_of(parts: Iterable[nn.Module]) -> str:

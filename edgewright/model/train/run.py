@@ -36,6 +36,7 @@ from edgewright.model.train.checkpoint import (
     State,
     fresh_state,
     load_network,
+    provenance,
     read_checkpoint,
     rebuild,
     write_checkpoint,
@@ -45,10 +46,12 @@ from edgewright.model.train.frozen import freeze
 from edgewright.model.train.head_fit import fit_head
 from edgewright.model.train.interrupt import interruptible
 from edgewright.model.train.losses import (
+    RELATION_WEIGHT,
     TEACHER_WEIGHT,
+    answer_losses,
     class_weights,
-    imitation_losses,
     label_losses,
+    relation_losses,
 )
 from edgewright.model.train.network import Network
 from edgewright.model.train.scores import calibrate, settle, validate
@@ -237,24 +240,30 @@ class Run:
         return state.losses[-1]
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
-        """That of the labels and of the teacher, plus that of the cell's type where it is known.
+        """That of the labels, and of the teacher's logits and features, plus that of the cell's
+        type where it is known.
 
         The type is a second task that shapes the features: mono and poly cells look different,
         and their defects too.
         """
         part = self.train
         views = part.inputs.views(rows)
-        logits, poly = self.state.network.train().both(views.values.to(self.device))
+        network = self.state.network.train()
+        pupil = network.outputs(views.values.to(self.device))
+        logits = pupil.logits
         target, weight = part.target[rows].to(logits), part.weight[rows].to(logits)
         weights = class_weights(part.labels, len(self.origin.labels))
         losses = label_losses(logits, target, self.config.loss, weights)
-        if views.answers is not None:
-            imitation = imitation_losses(logits, views.answers.to(logits))
-            losses = torch.lerp(losses, imitation, TEACHER_WEIGHT)
+        if views.teacher is not None:
+            teacher = views.teacher.to(self.device)
+            answers = answer_losses(logits, teacher.logits)
+            relations = relation_losses(pupil.features, teacher.features)
+            losses = torch.lerp(losses, answers, TEACHER_WEIGHT) + RELATION_WEIGHT * relations
         loss = (losses * weight).sum() / weight.sum()
         has_type = ~part.poly[rows].isnan()
         if not has_type.any():
             return loss
+        poly = network.cell_type(pupil.features)[:, 0]
         truth = part.poly[rows][has_type].to(poly)
         type_loss = functional.binary_cross_entropy_with_logits(
             poly[has_type.to(self.device)], truth
@@ -330,14 +339,15 @@ def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
         torch.manual_seed(config.seed)
         network = new_network(origin.arch, len(origin.labels), config.frozen)
         source = first_weights(network, config)
-        return replace(fresh_state(config, network, device), source=source)
+        teacher = provenance(read_checkpoint(config.teacher)) if config.teacher else None
+        return replace(fresh_state(config, network, device), source=source, teacher=teacher)
     saved = read_checkpoint(config.checkpoint)
     origin.require_equal(saved["origin"], config.checkpoint)
     state = fresh_state(config, rebuild(saved, saved["network"], str(config.checkpoint)), device)
     for name in PARTS:
         getattr(state, name).load_state_dict(saved[name])
     state.seconds, state.steps, state.losses = saved["seconds"], saved["steps"], saved["losses"]
-    state.source = saved["from"]
+    state.source, state.teacher = saved["from"], saved["teacher"]
     state.share = saved["share"]
     state.epochs = [Epoch(**values) for values in saved["epochs"]]
     return state
@@ -347,7 +357,8 @@ def _teacher(config: TrainConfig, origin: Origin, device: torch.device) -> Netwo
     """The network to imitate. Raises UserError if it knows other labels."""
     if config.teacher is None:
         return None
-    labels = tuple(read_checkpoint(config.teacher)["origin"]["labels"])
+    saved = read_checkpoint(config.teacher)
+    labels = tuple(saved["origin"]["labels"])
     if labels != origin.labels:
         raise UserError(
             str(config.teacher),

@@ -33,7 +33,12 @@ from edgewright.model.train.export import export, parity  # noqa: E402
 from edgewright.model.train.frozen import freeze  # noqa: E402
 from edgewright.model.train.head_fit import fit_head  # noqa: E402
 from edgewright.model.train.lite_classifier import LiteClassifier  # noqa: E402
-from edgewright.model.train.losses import class_weights, imitation_losses, label_losses  # noqa: E402
+from edgewright.model.train.losses import (  # noqa: E402
+    answer_losses,
+    class_weights,
+    label_losses,
+    relation_losses,
+)
 from edgewright.model.train.run import train  # noqa: E402
 from edgewright.model.train.scores import validate  # noqa: E402
 from edgewright.model.train.weights import first_weights  # noqa: E402
@@ -294,9 +299,29 @@ def test_losses_weigh_rare_and_unsure_answers_more() -> None:
     torch.testing.assert_close(weighted / plain, torch.tensor([2 / 3, 2.0]))
     shares = focal / plain
     assert shares[0] < 0.01 < shares[1] < 1
-    same, other = (imitation_losses(logits, teacher) for teacher in (logits, -logits))
+    same, other = (answer_losses(logits, teacher) for teacher in (logits, -logits))
     np.testing.assert_allclose(same.numpy(), 0, atol=1e-6)
     assert (other > 0).all()
+
+
+def test_features_are_imitated_whatever_their_scale_and_width() -> None:
+    torch.manual_seed(0)
+    teacher = torch.randn(8, 20)
+    turned = torch.linalg.qr(torch.randn(30, 30))[0][:20]  # keeps distances, in a wider space
+    alike, other = 3 * teacher @ turned + 5, torch.randn(8, 30, requires_grad=True)
+    np.testing.assert_allclose(relation_losses(alike, teacher).numpy(), 0, atol=1e-5)
+    losses = relation_losses(other, teacher)
+    assert (losses > 0).all()
+    losses.sum().backward()
+    assert other.grad is not None
+    assert torch.isfinite(other.grad).all()
+
+
+def test_images_that_a_pupil_cannot_tell_apart_leave_its_weights_finite() -> None:
+    features = torch.ones(4, 6, requires_grad=True)
+    relation_losses(features, torch.randn(4, 6)).sum().backward()
+    assert features.grad is not None
+    assert torch.isfinite(features.grad).all()
 
 
 def test_the_exported_network_says_what_the_trained_one_says(tmp_path: Path) -> None:
