@@ -31,7 +31,19 @@ def test_a_folder_of_images_has_no_licence_of_elpv() -> None:
 
 def test_a_pretrained_network_is_made_again_from_pretrained_weights() -> None:
     card = read_card(FOLDERS[0] / "card.json")
-    training: Facts = card.training | {"architecture": "net", "from": "ImageNet (its_package)"}
-    text = readme(card.model_copy(update={"training": training}))
-    assert "invoke model.train --arch=net --pretrained\n" in text
+    first = {"architecture": "net", "from": "ImageNet (its_package)", "epochs": 7}
+    text = readme(card.model_copy(update={"training": card.training | first}))
+    assert "invoke model.train --arch=net --pretrained --epochs=7\n" in text
     assert "those of the package `its-package`" in text
+
+
+def test_a_network_that_was_taught_is_made_again_after_its_teacher() -> None:
+    card = read_card(FOLDERS[0] / "card.json")
+    taught = {"architecture": "net", "from": "scratch", "epochs": 7, "teacher": "big, 9 epochs"}
+    text = readme(card.model_copy(update={"training": card.training | taught}))
+    assert "starting from scratch, taught by another network (big, 9 epochs)." in text
+    commands = text.partition("```\n")[2].splitlines()
+    assert commands[1:3] == [
+        "invoke model.train --arch=big --pretrained",
+        "invoke model.train --arch=net --teacher=build/model/big --epochs=7",
+    ]
