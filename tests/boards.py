@@ -4,6 +4,7 @@ import copy
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +14,7 @@ from edgewright.deploy.remote import Board, ByteCount, Result, Timeouts
 from edgewright.deploy.target import Target
 from edgewright.fleet.bench import stand_in
 from edgewright.fleet.bench.stand_in import program
-from edgewright.release.manifest import Release
+from edgewright.release.manifest import Release, ReleaseInputs, build_release
 
 COMPATIBLE = "acme,board"
 NAMES = (COMPATIBLE,)  # of the kind of board
@@ -102,6 +103,26 @@ def make_release(
         cases=CASES,
         threads=2,
     )
+
+
+def rebuilt(release: Release, folder: Path, **changes: Any) -> Release:
+    """The same release anew, but for these fields of its inputs."""
+    place, manifest = release.folder, release.manifest
+    programs = [place / program.path for program in manifest.programs]
+    inputs = ReleaseInputs(
+        board=manifest.board,
+        compatible=manifest.compatible,
+        deploy_root=manifest.deploy_root,
+        binaries=(place / "bin" / "edgectl", *programs),
+        ort_model=place / "model" / "model.ort",
+        onnx_sha256=manifest.model.onnx_sha256,
+        card=place / "model" / "card.json",
+        golden=place / "model" / "golden",
+        runtime=manifest.runtime,
+        budgets=manifest.budgets,
+        source=manifest.source,
+    )
+    return build_release(replace(inputs, **changes), folder)
 
 
 class Watched(Progress):

@@ -135,7 +135,7 @@ class Linked:
     compiler: Mapping[str, CompilerPackage]
     resources: Resources
     sources: Path  # of the cache
-    programs: Mapping[str, Path] = field(default_factory=dict)  # the user's: path → its sources
+    programs: Mapping[str, Path] = field(default_factory=dict)  # the user's: path → sources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,8 +278,8 @@ def _of_user(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
     for path, source in sorted(linked.programs.items()):
         licence, name = licence_in(source), PurePosixPath(path).name
         yield Ingredient(
-            ref=f"program {name}",  # a library may have its name
-            kind="application",
+            ref=f"program {name}",  # a library of edgewright's may have its name
+            kind="library" if ".so" in name else "application",
             name=name,
             version=linked.files[path][:16],
             licence=licence.licence if licence else None,

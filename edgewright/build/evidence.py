@@ -53,6 +53,7 @@ class EvidenceInputs:
     builder: Builder
     packages: Mapping[str, Package]
     audit: Audit
+    program_sources: Mapping[str, Path]  # of the user's programs: path in the release → folder
     all_sources: bool
 
     @property
@@ -86,7 +87,7 @@ def write_evidence(inputs: EvidenceInputs) -> bool:
                 ),
                 resources=inputs.workspace.resources,
                 sources=inputs.builder.cache / "sources",
-                programs=_sources(inputs),
+                programs=inputs.program_sources,
             ),
         )
     )
@@ -96,15 +97,6 @@ def write_evidence(inputs: EvidenceInputs) -> bool:
     is_new = release_evidence.write(evidence, raw, texts, _statement(inputs, raw))
     stamp.write_text(key)
     return is_new
-
-
-def _sources(inputs: EvidenceInputs) -> dict[str, Path]:
-    """Path in the release → sources, of the user's programs."""
-    settings = inputs.workspace.settings.programs
-    return {
-        program.path: inputs.workspace.root / settings[program.name].source
-        for program in inputs.release.manifest.own_programs
-    }
 
 
 def edgewright_version(source: Source) -> str:
@@ -125,7 +117,7 @@ def _key(inputs: EvidenceInputs) -> str:
         digest.tree_sha256(resources.recipes / "licences.toml", resources.recipes / "licences"),
         *(f"{package.ref} {package.package_id}" for package in inputs.packages.values()),
         licence.content.decode(errors="replace") if licence else "",
-        *(digest.tree_sha256(folder) for folder in _sources(inputs).values()),
+        *(f"{path} {digest.tree_sha256(tree)}" for path, tree in inputs.program_sources.items()),
         str(inputs.all_sources),
     )
 
@@ -163,7 +155,7 @@ def _statement(inputs: EvidenceInputs, raw_sbom: bytes) -> bytes:
 
 def _programs(inputs: EvidenceInputs) -> Iterator[Resource]:
     """The sources of the user's programs, which need not be a commit's."""
-    for path, folder in sorted(_sources(inputs).items()):
+    for path, folder in sorted(inputs.program_sources.items()):
         tree = digest.tree_sha256(folder)
         yield Resource(name=f"program {path}", annotations={"tree_sha256": tree})
 

@@ -164,6 +164,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         builder=builder,
         packages=built,
         audit=judgement,
+        program_sources=own.sources,
         all_sources=request.all_sources,
     )
     _write_evidence(evidence, stages)
@@ -312,6 +313,7 @@ def _packages(
             workspace=request.workspace,
             builder=builder,
             packages=sdk,
+            supply=request.supply,
             jobs=request.jobs,
         ),
         stages,

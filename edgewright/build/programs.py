@@ -1,6 +1,6 @@
 """The user's own programs of a release: built as `edge-infer` is, and held to the same audit.
 
-Each is a CMake project or a Makefile in the workspace. It gets the board's toolchain and the
+Each is a project of CMake, Meson or make in the workspace. It gets the board's toolchain and the
 packages of an SDK, sees no more of this machine than those and its sources, and can write into a
 folder of its own alone; what it installs there goes into the release.
 """
@@ -29,9 +29,10 @@ from edgewright.board import audit
 from edgewright.board.elf import read_elf
 from edgewright.board.profile import BoardProfile, Linkage
 from edgewright.board.toolchain import compiler_flags
-from edgewright.build import packages
+from edgewright.build import meson, packages
 from edgewright.build.container import Builder, Sandbox
 from edgewright.build.packages import Package
+from edgewright.build.supply import Supply
 from edgewright.release.manifest import GOLDEN_BYTES
 from edgewright.release.programs import DEFAULT_PROGRAM, SERVICE_FILE, SHARE, ReleasedProgram
 
@@ -54,6 +55,7 @@ cmake -G Ninja -S "$source" -B "$build" -DCMAKE_TOOLCHAIN_FILE="$toolchain" \
 cmake --build "$build" --parallel "$jobs"
 DESTDIR="$stage" cmake --install "$build"
 """,
+    meson.PROJECT: meson.BUILD,
     "Makefile": r"""
 cp -R "$source/." "$build"
 make -C "$build" -j"$jobs"
@@ -81,6 +83,7 @@ class ProgramInputs:
     workspace: Workspace
     builder: Builder
     packages: Mapping[str, Package]  # those of an SDK
+    supply: Supply
     jobs: int
 
     @property
@@ -96,6 +99,7 @@ class BuiltPrograms:
     binaries: Mapping[str, Path] = field(default_factory=dict)  # path in the release → file
     files: Mapping[str, Path] = field(default_factory=dict)  # the same of all that is not in bin/
     linkages: Mapping[str, Linkage] = field(default_factory=dict)  # of the binaries
+    sources: Mapping[str, Path] = field(default_factory=dict)  # likewise: the folders
     symbols: tuple[Path, ...] = ()
 
 
@@ -159,6 +163,7 @@ def build_programs(inputs: ProgramInputs, stages: Stages) -> BuiltPrograms:
     binaries: dict[str, Path] = {}
     files: dict[str, Path] = {}
     linkages: dict[str, Linkage] = {}
+    sources: dict[str, Path] = {}
     projects = [
         _Project(name=name, settings=settings, inputs=inputs)
         for name, settings in sorted(inputs.workspace.settings.programs.items())
@@ -174,6 +179,7 @@ def build_programs(inputs: ProgramInputs, stages: Stages) -> BuiltPrograms:
             )
         binaries |= project.binaries
         linkages |= dict.fromkeys(project.binaries, Linkage(project.settings.linkage))
+        sources |= dict.fromkeys(project.binaries, project.source)
         files |= _files(project)
     files |= _service_file(inputs)
     return BuiltPrograms(
@@ -184,6 +190,7 @@ def build_programs(inputs: ProgramInputs, stages: Stages) -> BuiltPrograms:
         binaries=binaries,
         files=files,
         linkages=linkages,
+        sources=sources,
         symbols=tuple(project.symbols for project in projects),
     )
 
@@ -282,10 +289,11 @@ def _key(project: _Project) -> str:
     inputs = project.inputs
     return digest.text_sha256(
         inputs.builder.id,
-        digest.tree_sha256(Path(__file__), project.source),
+        digest.tree_sha256(Path(__file__), Path(meson.__file__), project.source),
         project.settings.model_dump_json(),
         inputs.profile.model_dump_json(),
         inputs.out.toolchain.read_text(),
+        digest.tree_sha256(inputs.workspace.resources.recipes / meson.RECIPE),
         *(inputs.packages[name].key for name in packages.SDK_PACKAGES),
     )
 
@@ -303,12 +311,34 @@ def _run_build(project: _Project, script: str, stages: Stages) -> None:
         ),
         "jobs": inputs.jobs,
     }
+    readable: tuple[Path, ...] = ()
+    if script == meson.BUILD:
+        tool = meson.unpacked(
+            inputs.builder, inputs.workspace.resources, inputs.supply, project.log
+        )
+        values |= {"meson": inside(tool), "cross": inside(_write_cross_file(project))}
+        readable = (tool,)
     head = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
-    _run(project, ["sh", "-euc", head + script], stages, _environment(project))
+    _run(project, ["sh", "-euc", head + script], stages, _environment(project), readable)
+
+
+def _write_cross_file(project: _Project) -> Path:
+    inputs, inside = project.inputs, project.inputs.builder.path
+    env = _environment(project)
+    path = project.folder / "meson.cross"
+    text = meson.cross_file(
+        inputs.profile,
+        toolchain=inside(inputs.out.toolchain),
+        compile_flags=shlex.split(env["CFLAGS"]),
+        link_flags=shlex.split(env["LDFLAGS"]),
+        packages=[inside(inputs.packages[name].folder) for name in packages.SDK_PACKAGES],
+    )
+    write_file(path, text)
+    return path
 
 
 def _environment(project: _Project) -> dict[str, str]:
-    """The board's compiler and flags for Makefiles; CMake takes the flags from here, too."""
+    """The board's compiler and flags for make; CMake and Meson's cross file have them from here."""
     profile, inside = project.inputs.profile, project.inputs.builder.path
     tool = f"{profile.abi.triplet}-"
     folders = [inside(project.inputs.packages[name].folder) for name in packages.SDK_PACKAGES]
@@ -335,11 +365,13 @@ def _run(
     argv: Sequence[str],
     stages: Stages,
     env: Mapping[str, str] | None = None,
+    readable: Sequence[Path] = (),
 ) -> None:
     log, inputs = project.log, project.inputs
     libraries = (inputs.packages[name].folder for name in packages.SDK_PACKAGES)
     sandbox = Sandbox(
-        writable=project.folder, readable=(project.source, inputs.out.toolchain, *libraries)
+        writable=project.folder,
+        readable=(project.source, inputs.out.toolchain, *libraries, *readable),
     )
     try:
         inputs.builder.run(argv, log, env=env, on_line=stages.progress.line, sandbox=sandbox)

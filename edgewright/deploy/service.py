@@ -465,7 +465,7 @@ def require_own_programs(board: Board, release: str) -> None:
                 f"expected: {PROGRAM} starts {SERVICE_FILE} of release {release}",
                 f"found: it starts {DEFAULT_PROGRAM.path}",
             ],
-            next="invoke service.install, then repeat the deploy",
+            next="invoke service.install, then repeat the command",
         )
 
 

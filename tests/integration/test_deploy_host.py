@@ -18,7 +18,7 @@ from edgewright.base.errors import TargetError, UserError
 from edgewright.board.profile import Arch
 from edgewright.cli.common import Reach
 from edgewright.cli.program import Edgewright
-from edgewright.deploy import edgectl, keyring, one_board, smoke
+from edgewright.deploy import edgectl, keyring, one_board, service, smoke
 from edgewright.deploy import install as deploy
 from edgewright.deploy.edgectl import PROTOCOL, BoardRelease, Edgectl, RefusedError, signed_input
 from edgewright.deploy.install import Deployer
@@ -33,6 +33,7 @@ from edgewright.release import keys
 from edgewright.release import order as orders
 from edgewright.release.manifest import Manifest, Release
 from edgewright.release.minisign import parse_signature
+from edgewright.release.programs import SERVICE_FILE
 from tests import v0_1_0
 from tests.boards import (
     COMPATIBLE,
@@ -41,6 +42,7 @@ from tests.boards import (
     Watched,
     documents,
     make_release,
+    rebuilt,
 )
 from tests.integration.conftest import wait_until
 from tests.schemas import require_valid
@@ -712,6 +714,32 @@ def test_rollback_without_a_previous_release(make: Make, root: Path) -> None:
     assert str(refused.value) == (
         f"root@board.test: no previous release to go back to\n  current: {release.id}"
     )
+
+
+def test_a_service_of_a_users_is_not_switched_to_where_an_older_edgewright_starts_services(
+    make: Make, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its launcher would start the default program in its place: by deploy and by rollback."""
+    launcher = tmp_path / "run"
+    launcher.write_text('exec bin/edge-infer "$@"\n')
+    monkeypatch.setattr(service, "PROGRAM", str(launcher))
+    script = tmp_path / "service"
+    script.write_text("#!/bin/sh\nexec bin/edge-infer watch\n")
+    own = rebuilt(make("one"), tmp_path / "own", program_files={SERVICE_FILE: script})
+    second = make("two")
+    problem = "its service is of an edgewright that knows no programs of yours"
+    with pytest.raises(TargetError, match=problem):
+        install(own)
+    launcher.write_text(f"exec {SERVICE_FILE}\n")
+    install(own)
+    install(second)
+    launcher.write_text('exec bin/edge-infer "$@"\n')
+    with pytest.raises(TargetError, match=problem) as refused:
+        deploy.rollback(LocalBoard(), str(root), sign_anew)
+    assert str(refused.value).endswith("next: invoke service.install, then repeat the command")
+    assert current(root) == second.id
+    launcher.write_text(f"exec {SERVICE_FILE}\n")
+    assert deploy.rollback(LocalBoard(), str(root), sign_anew) == (second.id, own.id)
 
 
 def test_rollback_to_a_damaged_release_is_refused(make: Make, root: Path) -> None:

@@ -16,15 +16,17 @@ from edgewright.build.container import DockerBuilder
 from edgewright.build.packages import Package
 from edgewright.build.pipeline import BuildReport
 from edgewright.build.programs import BuiltPrograms, ProgramInputs, build_programs
+from edgewright.build.supply import Network
 from edgewright.deploy import install as deploy
 from edgewright.deploy import one_board, smoke
 from edgewright.deploy.edge_infer import Heartbeat
 from edgewright.deploy.edgectl import RefusedError
 from edgewright.deploy.remote import Board
 from edgewright.lab.emulate import EmulatedBoard
-from edgewright.release.manifest import Release, ReleaseInputs, build_release, load_release
-from edgewright.release.programs import DEFAULT_PROGRAM
+from edgewright.release.manifest import Release, load_release
+from edgewright.release.programs import DEFAULT_PROGRAM, DEFAULT_PROGRAMS
 from tests import signing
+from tests.boards import rebuilt
 from tests.checkout import checkout
 from tests.integration.conftest import alone, run_edgewright, shell
 from tests.signing import sign_anew
@@ -55,6 +57,14 @@ int main(int argc, char** argv) {
   return CODE;
 }
 """
+MESON = """
+project('probe', 'c')
+edge = dependency('libedge-static')
+executable('probe', 'probe.c', dependencies: edge, install: true)
+"""
+MESON_BY_CMAKE = MESON.replace(
+    "'libedge-static'", "'edge', method: 'cmake', modules: ['edge::edge_static']"
+)
 PASSED = {"version": 1, "command": "selftest", "passed": True}
 CASE = {"name": "a part", "passed": True}
 MAKEFILE = """
@@ -100,7 +110,12 @@ def build(builder: DockerBuilder, sdk: Mapping[str, Package], tmp_path: Path) ->
         inside = replace(builder, workspace=workspace.root)
         pipeline.render(PROFILE, workspace, inside)
         inputs = ProgramInputs(
-            profile=PROFILE, workspace=workspace, builder=inside, packages=sdk, jobs=2
+            profile=PROFILE,
+            workspace=workspace,
+            builder=inside,
+            packages=sdk,
+            supply=Network(),
+            jobs=2,
         )
         return build_programs(inputs, Stages(Progress()))
 
@@ -111,9 +126,13 @@ def build(builder: DockerBuilder, sdk: Mapping[str, Package], tmp_path: Path) ->
 def test_a_makefile_and_its_golden_data_make_the_same_program_twice(
     build: Build, tmp_path: Path
 ) -> None:
-    files = {"Makefile": MAKEFILE, "probe.c": source(), "golden/part.txt": "7"}
+    second_binary = "\tcp probe $(DESTDIR)$(PREFIX)/bin/calibrate\n"
+    files = {"Makefile": MAKEFILE + second_binary, "probe.c": source(), "golden/part.txt": "7"}
     first = build(files, golden="src/golden", service=["watch", "a b"])
     assert [program.name for program in first.programs] == ["probe"]
+    # The bill of materials names each with the licence that lies there.
+    src = tmp_path / "workspace" / "src"
+    assert first.sources == {"bin/calibrate": src, "bin/probe": src}
     assert first.files.keys() == {"share/probe/golden/part.txt", "bin/service"}
     assert first.files["bin/service"].read_text().splitlines()[-1] == "exec bin/probe watch 'a b'"
     binary = first.binaries["bin/probe"].read_bytes()
@@ -121,6 +140,19 @@ def test_a_makefile_and_its_golden_data_make_the_same_program_twice(
     (tmp_path / "workspace" / "build" / PROFILE.name / "programs" / "probe" / "key").unlink()
     again = build(files, golden="src/golden", service=["watch", "a b"])
     assert again.binaries["bin/probe"].read_bytes() == binary
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("project", [MESON, MESON_BY_CMAKE], ids=["pkg-config", "CMake"])
+def test_a_meson_project_is_linked_with_the_libraries_of_the_board(
+    build: Build, project: str, tmp_path: Path
+) -> None:
+    """Its binary fits the board, or it would be refused; it has no path of this machine."""
+    own = build({"meson.build": project, "probe.c": source()})
+    assert own.files == {}
+    [binary] = own.binaries.values()
+    assert str(tmp_path).encode() not in binary.read_bytes()
+    assert b"workspace/src" not in binary.read_bytes()
 
 
 BAD = {
@@ -167,6 +199,11 @@ BAD = {
         {"Makefile": MAKEFILE, "probe.c": f'#include "../common/x.h"\n{source()}'},
         {},
         ["program-probe.log", "../common/x.h: No such file or directory"],
+    ),
+    "a library of the builder's own system": (
+        {"meson.build": MESON.replace("libedge-static", "spng"), "probe.c": source()},
+        {},
+        ["program-probe.log", 'Dependency "spng" not found'],
     ),
     "a FIFO": (
         {"Makefile": f"{MAKEFILE}\tmkfifo $(DESTDIR)$(PREFIX)/bin/x\n", "probe.c": source()},
@@ -264,29 +301,22 @@ def test_a_build_leaves_nothing_to_the_next_one_and_to_this_host(
 
 @pytest.fixture
 def released(build: Build, make: Make, tmp_path: Path) -> Callable[..., Release]:
-    """A release with a program of these sources, beside the default one or in place of it."""
+    """A release with a program of this source, beside the default one or in place of it."""
+    cmake = {"CMakeLists.txt": CMAKE}
 
-    def release_of(name: str, text: str, *, default: bool = True) -> Release:
-        own = build({"CMakeLists.txt": CMAKE, "probe.c": text})
+    def release_of(
+        name: str, text: str, *, project: Mapping[str, str] = cmake, default: bool = True
+    ) -> Release:
+        own = build({**project, "probe.c": text})
         base = make(name)
-        folder, manifest = base.folder, base.manifest
-        binaries = [folder / "bin" / "edgectl", *own.binaries.values()]
-        inputs = ReleaseInputs(
-            board=manifest.board,
-            compatible=manifest.compatible,
-            deploy_root=manifest.deploy_root,
-            binaries=(*binaries, *([folder / DEFAULT_PROGRAM.path] if default else [])),
-            programs=(*((DEFAULT_PROGRAM,) if default else ()), *own.programs),
+        binaries = [base.folder / "bin" / "edgectl", *own.binaries.values()]
+        return rebuilt(
+            base,
+            tmp_path / "released",
+            binaries=(*binaries, *([base.folder / DEFAULT_PROGRAM.path] if default else [])),
+            programs=(*(DEFAULT_PROGRAMS if default else ()), *own.programs),
             program_files=own.files,
-            ort_model=folder / "model" / "model.ort",
-            onnx_sha256=manifest.model.onnx_sha256,
-            card=folder / "model" / "card.json",
-            golden=folder / "model" / "golden",
-            runtime=manifest.runtime,
-            budgets=manifest.budgets,
-            source=manifest.source,
         )
-        return build_release(inputs, tmp_path / "released")
 
     return release_of
 
@@ -302,7 +332,8 @@ def test_a_program_is_deployed_smoked_updated_and_rolled_back_with_its_release(
     board: Board, emulated: EmulatedBoard, released: Callable[..., Release], root: str
 ) -> None:
     first = released("one", source())
-    second = released("two", source(PASSED | {"cases": [CASE, CASE]}), default=False)
+    both_pass = source(PASSED | {"cases": [CASE, CASE]})
+    second = released("two", both_pass, project={"meson.build": MESON}, default=False)
     gate = install(board, first)
     assert gate.report is not None
     assert [check.name for check in gate.report.checks][-1] == "selftest of probe"

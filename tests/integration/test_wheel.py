@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from edgewright.build.container import DockerBuilder
 from edgewright.release.manifest import load_release
+from tests.checkout import ROOT
 from tests.wheels import build, copy_of_sources
 
 pytestmark = [pytest.mark.docker, pytest.mark.board]
@@ -46,16 +48,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(environment: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Runs a program of the environment in the user's folder."""
-    settings = {"EDGEWRIGHT_CONFIG": str(tmp_path_factory.mktemp("config"))}
+    with user_of(environment, folder, tmp_path_factory.mktemp("config")) as run:
+        yield run
 
-    def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+
+@contextmanager
+def user_of(environment: Path, folder: Path, config: Path) -> Iterator[Run]:
+    """Somebody who works in `folder`, with the environment's programs first and keys of his own."""
+    path = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    settings = {"EDGEWRIGHT_CONFIG": str(config), "PATH": path}
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        env = environment_variables() | settings
         return subprocess.run(
-            [environment / "bin" / program, *arguments],
-            cwd=folder,
-            env=environment_variables() | settings,
-            capture_output=True,
-            text=True,
-            check=False,
+            argv, cwd=folder, env=env, capture_output=True, text=True, check=False
         )
 
     yield run
@@ -64,17 +70,17 @@ def run(environment: Path, folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_demo_works_in_an_empty_folder(run: Run, folder: Path, builder: DockerBuilder) -> None:
     """With the small network: an emulated board takes a minute and a half longer for the other."""
-    made = run("edgewright", "init")
-    assert made.returncode == 0, made.stderr
+    init = run("edgewright", "init")
+    assert init.returncode == 0, init.stderr
     settings = folder / "edgewright.toml"
     settings.write_text(f'default_model = "mobilevit-xxs-elpv"\n{settings.read_text()}')
 
-    done = run("edgewright", "demo")
+    demo = run("edgewright", "demo")
 
-    assert done.returncode == 0, done.stderr
-    assert "release " in done.stdout
-    assert "10 cases within 0.01" in done.stdout
-    assert "is current" in done.stderr
+    assert demo.returncode == 0, demo.stderr
+    assert "release " in demo.stdout
+    assert "10 cases within 0.01" in demo.stdout
+    assert "is current" in demo.stderr
     again = run("edgewright", "deploy", "--emulated")  # the board and its keys are this folder's
     assert again.returncode == 0, again.stderr
     assert "nothing was sent" in again.stderr
@@ -105,6 +111,23 @@ def test_the_installation_is_only_read(run: Run, environment: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert {stage["origin"] for stage in json.loads(again.stdout)["stages"]} == {"cache"}
     assert snapshot(site / "edgewright" / "resources") == before
+
+
+@pytest.mark.nightly
+def test_the_four_commands_of_the_page_on_programs_bring_one_to_the_board(
+    environment: Path, builder: DockerBuilder, tmp_path: Path
+) -> None:
+    """As they stand in docs/programs.md for an emulated board, typed into a new folder."""
+    page = (ROOT / "docs" / "programs.md").read_text()
+    [commands] = [block for block in page.split("```")[1::2] if "emulate.up" in block]
+    folder, config = tmp_path / "line", tmp_path / "config"
+    folder.mkdir()
+    with user_of(environment, folder, config) as run:
+        typed = run("bash", "-euo", "pipefail", "-c", commands)
+
+    assert typed.returncode == 0, typed.stderr
+    answer = json.loads(typed.stdout.splitlines()[-1])
+    assert (answer["command"], answer["passed"], len(answer["cases"])) == ("selftest", True, 10)
 
 
 def snapshot(folder: Path) -> dict[str, int]:

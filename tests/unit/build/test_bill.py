@@ -314,19 +314,36 @@ def test_an_sdk_without_a_licence_text_is_refused(inputs: BillInputs) -> None:
         bill.sdk_bill(linked)
 
 
-def test_a_program_of_a_users_may_have_the_name_of_a_library(
-    inputs: BillInputs, tmp_path: Path
-) -> None:
-    sources = tmp_path / "sources of zlib"
+def with_own_programs(inputs: BillInputs, folder: Path, *paths: str) -> BillInputs:
+    """Files of one project of the user's, in `folder`."""
+    sources = folder / "sources of zlib"
     sources.mkdir()
     (sources / "LICENSE").write_text("SPDX-License-Identifier: MIT")
     linked = inputs.linked
-    named = with_linked(
+    return with_linked(
         inputs,
-        files={**linked.files, "bin/zlib": "0" * 64},
-        packages={**linked.packages, packages.LIBEDGE: package(tmp_path / "libedge")},
-        programs={"bin/zlib": sources},
+        files={**linked.files, **dict.fromkeys(paths, "0" * 64)},
+        packages={**linked.packages, packages.LIBEDGE: package(folder / "libedge")},
+        programs=dict.fromkeys(paths, sources),
     )
+
+
+def test_every_file_that_a_program_installs_in_bin_is_a_part(
+    inputs: BillInputs, tmp_path: Path
+) -> None:
+    paths = ("bin/inspect", "bin/calibrate", "bin/libinspect.so.1")
+    parts = written(with_own_programs(inputs, tmp_path, *paths))
+    own = {ref: part for ref, part in parts.items() if ref.startswith("program ")}
+    assert {part.notes["file"] for part in own.values()} == set(paths)
+    assert {part.licence for part in own.values()} == {"MIT"}
+    assert own["program calibrate"].kind == "application"
+    assert own["program libinspect.so.1"].kind == "library"
+
+
+def test_a_program_of_a_users_may_have_the_name_of_a_library(
+    inputs: BillInputs, tmp_path: Path
+) -> None:
+    named = with_own_programs(inputs, tmp_path, "bin/zlib")
     parts = written(named)
     assert parts["program zlib"].texts.keys() == {"programs/zlib/LICENSE"}
     assert parts["zlib"].texts.keys() == {"zlib/LICENSE"}
