@@ -18,7 +18,8 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
 from edgewright.board.catalogue import board_names
-from edgewright.build import packages, pipeline
+from edgewright.build import container, packages, pipeline
+from edgewright.build import sdk as sdks
 from edgewright.cli import screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
@@ -39,7 +40,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import CostVerdict, written_files
 from edgewright.cli.keys import signing_policy
-from edgewright.observe import frame_cost
+from edgewright.observe import frame_cost, sdk_cost
 from edgewright.observe import startup as start_up
 from edgewright.observe import transfer_rate as transfer_bench
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
@@ -53,6 +54,7 @@ from edgewright.observe.count.instructions import (
 )
 from edgewright.observe.estimate import board_time as estimates
 from edgewright.observe.peers import compare, peers
+from edgewright.release.sdk import load_sdk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +306,44 @@ def _frame_table(costs: frame_cost.FrameCosts) -> Table:
             "" if cost.peak_kb is None else f"{cost.peak_kb / 1024:.1f}",
             "" if cost.peak_goal_kb is None else f"{cost.peak_goal_kb / 1024:.0f}",
         )
+    return table
+
+
+@task
+def sdk(c: Context, counted: Counted, json: Json = False) -> None:
+    """What an SDK costs your program. Example: invoke bench.sdk --board=a53-som"""
+    program, profile = _program(counted), profile_of(counted.board)
+    log = workspace().build(counted.board).logs / "bench-sdk.log"
+    request = sdks.SdkRequest(
+        profile=profile,
+        models=(model_path(counted.model),),
+        workspace=workspace(),
+        jobs=os.cpu_count() or 1,
+    )
+    with screens.progress(ERR) as progress:
+        built = load_sdk(sdks.build_sdk(request, progress).folder)
+    builder = container.choose("auto", workspace(), log)
+    with screens.waiting(ERR, f"count the SDK's example, {counted.board}"):
+        cost = sdk_cost.measure(built, program, profile, builder, workspace().resources)
+    if json:
+        write_document(cost)
+    else:
+        OUT.print(f"{cost.board}: SDK {cost.sdk}, on {cost.cpu}, 1 thread", markup=False)
+        OUT.print(_sdk_table(cost))
+    sdk_cost.require_goals(cost)  # after the table, which says by how much
+
+
+def _sdk_table(cost: sdk_cost.SdkCost) -> Table:
+    table = Table("of the SDK", box=None, pad_edge=False)
+    for column in ("cost", "goal", ""):
+        table.add_column(column, justify="right")
+    for library in cost.libraries:
+        goal = "" if library.goal is None else f"{library.goal:,}"
+        table.add_row(library.file, f"{library.bytes:,}", goal, "bytes")
+    unit = "instructions an image"
+    table.add_row("edge-infer", f"{cost.edge_infer:,}", "", unit)
+    table.add_row(sdk_cost.EXAMPLE, f"{cost.example:,}", f"{cost.goal:,}", unit)
+    table.add_row("more than edge-infer", f"{cost.share:.3%}", f"{sdk_cost.MOST_SHARE:.1%}", "")
     return table
 
 

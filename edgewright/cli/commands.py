@@ -102,7 +102,7 @@ GROUPS = (
         modules={
             "bench": (
                 *("instructions", "time", "check", "accept", "calibrate", "build", "startup"),
-                *("transfer", "serve", "frames"),
+                *("transfer", "serve", "frames", "sdk"),
             ),
             "board_bench": ("board",),
             "drift_bench": ("drift",),

@@ -13,10 +13,12 @@ def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Start an emulated board. Example: invoke emulate.up --board=a53-som"""
     with screens.deploy_progress(ERR) as progress:
         up = emulate.up(instance_of(board), progress)
-    say(f"{board} answers at {up.target}\n{up.ssh_command}")
+    say(f"{board} answers at {up.target}")
     if json:
         state = emulate.State.RUNNING
         write_document(LabStatus(board=board, state=state, target=str(up.target)))
+    else:  # alone on standard output, for scripts
+        OUT.print(up.ssh_command, markup=False, soft_wrap=True)
 
 
 @task

@@ -45,9 +45,11 @@ def up(c: Context, board: BoardName, json: Json = False) -> None:
     """Switch a full-system board on. Example: invoke lab.up --board=a53-som"""
     with screens.deploy_progress(ERR) as progress:
         on = lab.up(lab_of(board), progress)
-    say(f"{board} answers at {on.target}\n{on.ssh_command}")
+    say(f"{board} answers at {on.target}")
     if json:
         write_document(LabStatus(board=board, state=lab.Power.ON, target=str(on.target)))
+    else:  # alone on standard output, for scripts
+        OUT.print(on.ssh_command, markup=False, soft_wrap=True)
 
 
 @task

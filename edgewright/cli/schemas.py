@@ -102,6 +102,7 @@ from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.profile.report import ProfileReport
 from edgewright.observe.report.document import ReleaseReport
+from edgewright.observe.sdk_cost import SdkCost
 from edgewright.observe.serve_cost import ServeCost
 from edgewright.observe.shadow import run as shadow_run
 from edgewright.observe.shadow.report import ShadowReport
@@ -139,6 +140,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.drift": DriftTrial,
     "bench.fleet": FleetCosts,
     "bench.frames": FrameCosts,
+    "bench.sdk": SdkCost,
     "bench.serve": ServeCost,
     "bench.startup": StartupReport,
     "bench.time": TimeEstimate,

@@ -3,6 +3,7 @@
 The board's program reads pictures of cameras' sizes under QEMU's user-mode emulation.
 """
 
+import itertools
 import re
 import subprocess
 import tempfile
@@ -16,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgewright.base.errors import CheckError, UserError
+from edgewright.base.errors import UserError
 from edgewright.base.layout import Resources
 from edgewright.base.process import quote
 from edgewright.base.schema import Document, Part
 from edgewright.board.profile import Arch
 from edgewright.board.symbols import read_symbols
+from edgewright.observe import goals
 from edgewright.observe.count.counts import EMULATORS, Guest, count
 from edgewright.observe.count.instructions import INPUT, RUN, Program
+from edgewright.observe.goals import Goal
 
 SAMPLE_SECONDS = 0.005
 PATIENCE = 600.0  # seconds: a picture takes a few
@@ -92,16 +95,21 @@ def measure(program: Program, board: str, resources: Resources) -> FrameCosts:
 
 def require_goals(costs: FrameCosts) -> None:
     """Raises CheckError where a frame costs more than it may."""
-    dear = []
-    for cost in costs.frames:
-        if cost.goal is not None and cost.instructions > cost.goal:
-            dear.append(f"{cost.frame}: {cost.instructions:,} instructions, goal {cost.goal:,}")
-        if cost.peak_goal_kb is not None and (cost.peak_kb or 0) > cost.peak_goal_kb:
-            dear.append(
-                f"{cost.frame}: {cost.peak_kb:,} KiB at its peak, goal {cost.peak_goal_kb:,}"
+    goals.require(
+        f"{costs.board}: frames",
+        itertools.chain.from_iterable(
+            (
+                Goal(name=cost.frame, value=cost.instructions, most=cost.goal, unit="instructions"),
+                Goal(
+                    name=cost.frame,
+                    value=cost.peak_kb or 0,
+                    most=cost.peak_goal_kb,
+                    unit="KiB at its peak",
+                ),
             )
-    if dear:
-        raise CheckError(f"{costs.board}: frames", "cost more than they may", facts=dear)
+            for cost in costs.frames
+        ),
+    )
 
 
 def _cost(program: Program, kind: Kind, resources: Resources) -> FrameCost:

@@ -1,0 +1,38 @@
+"""What an SDK may cost."""
+
+import pytest
+
+from edgewright.base.errors import CheckError
+from edgewright.observe.sdk_cost import LibraryBytes, SdkCost, require_goals
+
+
+def cost(size: int = 400, example: int = 1001, goal: int | None = 400) -> SdkCost:
+    return SdkCost(
+        board="board",
+        cpu="cortex-a7",
+        sdk="0123456789abcdef",
+        libraries=(LibraryBytes(file="lib/libedge.so.0.1.0", bytes=size, goal=goal),),
+        edge_infer=1000,
+        example=example,
+        goal=1001,
+    )
+
+
+def test_an_sdk_within_its_goals_is_well() -> None:
+    require_goals(cost())
+    require_goals(cost(size=401, goal=None))
+    assert cost().share == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("dear", "fact"),
+    [
+        (cost(size=401), "lib/libedge.so.0.1.0: 401 bytes, goal 400"),
+        (cost(example=1002), "infer: 1,002 instructions an image, goal 1,001"),
+    ],
+)
+def test_what_costs_more_is_named(dear: SdkCost, fact: str) -> None:
+    with pytest.raises(CheckError, match="cost more than they may") as refused:
+        require_goals(dear)
+    assert fact in str(refused.value)
+    assert refused.value.exit_code == 4
