@@ -109,10 +109,10 @@ def _build_example(sdk: Sdk, profile: BoardProfile, builder: Builder, scratch: P
 def _an_image(program: Program, argv: Sequence[str], resources: Resources) -> int:
     """What a second image costs: all that is done once is in the run with a single one, too."""
     images = [str(program.inputs[0])] * 2
-    one, two = (
+    single, pair = (
         count(
             Guest(arch=program.arch, cpu=program.cpu, argv=[*argv, *images[:number]]), resources
         ).total(0)
         for number in (1, 2)
     )
-    return two - one
+    return pair - single
