@@ -31,7 +31,9 @@ class TrainOptions:
     dataset: Data = "elpv"
     arch: Arch = "mobilevit-s"
     resolution: Resolution = 256
-    epochs: Annotated[int, "length of the run; 60, or 10 from pretrained weights"] = 0
+    epochs: Annotated[
+        int, "length of the run; 60, 10 from pretrained weights, 5 with --quantized"
+    ] = 0
     minutes: Annotated[float, "length of the run by the clock, in place of epochs"] = 0.0
     resume: Annotated[bool, "go on with the run, from the step where it was interrupted"] = False
     weights: Annotated[
@@ -49,10 +51,15 @@ class TrainOptions:
         "cross-entropy"
     )
     teacher: Annotated[str, "folder of a run whose answers are imitated as well"] = ""
+    quantized: Annotated[
+        bool, "go on from --weights with INT8's rounding, for a network that it costs accuracy"
+    ] = False
     seed: Annotated[int, "of the random numbers"] = 0
     run: Run = ""
     learning_rate: Annotated[
-        float, "at its peak; 0.0006, or 0.0002 from pretrained weights, if not given"
+        float,
+        "at its peak; 0.0006, 0.0002 from pretrained weights, 0.00005 with --quantized, if not "
+        "given",
     ] = 0.0
     batch: Annotated[int, "images a step"] = 16
     threads: Threads = 2
@@ -79,18 +86,20 @@ def _train_config(options: TrainOptions, checkpoint: Path) -> Any:
     configs, architectures = heavy("train.config"), heavy("train.architectures")
     arch = architectures.full_name(options.arch)
     adapts = arch in architectures.LITES and (options.pretrained or options.weights)
+    rate = 5e-5 if options.quantized else 2e-4 if adapts else 6e-4
     config = configs.TrainConfig(
         checkpoint=checkpoint,
         arch=arch,
         resolution=options.resolution,
-        epochs=options.epochs or (10 if adapts else 60),
+        epochs=options.epochs or (5 if options.quantized else 10 if adapts else 60),
         minutes=options.minutes or None,
         weights=Path(options.weights) if options.weights else None,
         pretrained=options.pretrained,
         teacher=run_folder(options.teacher, arch).checkpoint if options.teacher else None,
         loss=options.loss,
         seed=options.seed,
-        learning_rate=options.learning_rate or (2e-4 if adapts else 6e-4),
+        rounds=options.quantized,
+        learning_rate=options.learning_rate or rate,
         batch=options.batch,
         threads=options.threads,
         stages=configs.FULL if options.weights else configs.STAGES,

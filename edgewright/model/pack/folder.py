@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # these need torch, this module does not
 
 COMPARED_IMAGES = 100  # of the validation part, to choose the recipe
 PARITY_IMAGES = 10
+MOST_COST = 0.005  # of accuracy, that INT8 may take without a word
 BUDGET = 100.0  # points of accuracy: any loss will do, as the nearest to FP32 is taken
 
 
@@ -111,6 +112,15 @@ def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
         return _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
 
 
+def advice_on_int8(fp32: Answers, int8: Answers) -> str | None:
+    """What mends a network that rounding costs accuracy; None for one that bears it."""
+    cost = fp32.metrics.accuracy.value - int8.metrics.accuracy.value
+    if cost <= MOST_COST:
+        return None
+    command = "invoke model.train --quantized --weights=RUN/run.pt --run=ANOTHER"
+    return f"INT8 costs {100 * cost:.1f} points; {command} learns with its rounding"
+
+
 def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink) -> Card:
     out = folder / "model.onnx"
     candidates = choose_recipe(fp32, parts, card, out, progress)
@@ -120,6 +130,8 @@ def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink
     positive = positive_label(card.labels)
     before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
     progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
+    if advice := advice_on_int8(before, after):
+        progress(advice)
     facts = {
         "file": ModelFile.of(out),
         "quantization": card.quantization | quantization_facts(candidates, shift),

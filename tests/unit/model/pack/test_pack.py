@@ -26,7 +26,12 @@ from edgewright.model.train.run_folder import RunFolder
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from edgewright.model.pack.folder import export_run, make_model_folder, with_temperature  # noqa: E402
+from edgewright.model.pack.folder import (  # noqa: E402
+    advice_on_int8,
+    export_run,
+    make_model_folder,
+    with_temperature,
+)
 from edgewright.model.train.checkpoint import Origin, fresh_state, write_checkpoint  # noqa: E402
 from edgewright.model.train.config import TrainConfig  # noqa: E402
 from edgewright.model.train.export import Exported  # noqa: E402
@@ -117,6 +122,20 @@ def test_the_card_gets_the_temperature_of_the_validation_part(
     temperature = with_temperature(card, Path("model.onnx"), sliver).output.temperature
     mended = 1 / (1 + np.exp(-np.log(0.99 / 0.01) / temperature))
     assert mended == pytest.approx(is_right.mean(), abs=0.01)
+
+
+def test_int8_that_costs_accuracy_is_named_with_what_mends_it(sliver: Dataset) -> None:
+    truth = np.array([sample.label for sample in sliver.samples])
+
+    def answers(wrong: int) -> Answers:
+        defective = np.where(np.arange(len(truth)) < wrong, 1 - truth, truth).astype(float)
+        probabilities = np.stack([1 - defective, defective], axis=1)
+        return Answers(dataset=sliver, probabilities=probabilities, positive=1)
+
+    assert advice_on_int8(answers(3), answers(2)) is None
+    advice = advice_on_int8(answers(0), answers(3)) or ""
+    assert float(advice.split()[2]) == pytest.approx(300 / len(truth), abs=0.1)
+    assert "invoke model.train --quantized " in advice
 
 
 def test_a_folder_that_cannot_be_finished_leaves_the_old_one(
