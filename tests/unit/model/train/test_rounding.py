@@ -1,5 +1,6 @@
 """Quantization-aware training: what is rounded, and that nothing of it stays."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgewright.model.judge.data import LABELS, Dataset, Sample, Split, split
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from edgewright.model.train.activations import activation_bytes  # noqa: E402
 from edgewright.model.train.architectures import new_network  # noqa: E402
 from edgewright.model.train.checkpoint import facts, load_network, read_checkpoint  # noqa: E402
 from edgewright.model.train.config import FULL, TrainConfig, fine_tuning  # noqa: E402
@@ -113,3 +115,12 @@ def test_a_run_goes_on_from_weights_and_leaves_a_plain_network(
 def test_rounding_is_for_weights_that_are_good(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--quantized: is for weights that are good already"):
         TrainConfig(checkpoint=tmp_path / "run.pt", rounds=True)
+
+
+def test_the_memory_that_rounding_takes_is_asked_for() -> None:
+    network = new_network("mobilevit-xxs", 2)
+    plain, statistics = activation_bytes(network, 64), deepcopy(network.state_dict())
+    learn_rounding(network)
+    assert activation_bytes(network, 64) > 1.2 * plain
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, statistics[name]), name
