@@ -26,13 +26,19 @@ LABELS = ("dark", "bright")
 GREYS = {"night.png": 20, "dusk.png": 60, "noon.png": 220}
 
 
-def brightness_model(folder: Path, *, channels: int = 4, labels: tuple[str, str] = LABELS) -> Path:
+def brightness_model(
+    folder: Path,
+    *,
+    name: str = "brightness",
+    channels: int = 4,
+    labels: tuple[str, str] = LABELS,
+) -> Path:
     """A model folder with its golden set. More channels cost more, and answer the same."""
     (folder / "golden").mkdir(parents=True)
     model = folder / "model.onnx"
     onnx.save(_network(channels), model)
     card = Card(
-        name="brightness",
+        name=name,
         labels=labels,
         input=Input(shape=(1, 1, SIDE, SIDE)),
         output=Output(shape=(1, 2)),

@@ -1,4 +1,5 @@
-"""Rollouts to eight emulated boards whose canaries get a bad release: the right gate stops each.
+"""Rollouts to eight emulated boards: the right gate stops a bad release at its canaries, and a
+sound one goes through all gates.
 
 Everything is real but the processor: the releases are built, the boards log in by SSH.
 """
@@ -209,3 +210,20 @@ def test_a_release_that_leaks_is_stopped_by_what_its_inferences_leave_on_the_hea
     ended = rollout(build("leaks", resources=leaking))
 
     require_taken_back(ended, "leak", fleet, former)
+
+
+def test_a_sound_release_goes_through_all_gates(  # the last: boards stay on it
+    rollout: Callable[[str], Ended], build: Build, fleet: Fleet, former: str
+) -> None:
+    release = build("sound", name="brightness-2")
+
+    ended = rollout(release)
+
+    assert release != former
+    assert (ended.exit_code, ended.status["state"]) == (ExitCode.OK, "done")
+    gates = ("failures", "instructions", "leak", "accuracy")
+    for verdict in ended.status["verdicts"]:  # three boards are judged together with the canaries
+        words = {gate["gate"].partition("<=")[0]: gate["word"] for gate in verdict["gates"]}
+        assert words == dict.fromkeys(gates, "yes")
+    assert len(ended.status["verdicts"]) == 2
+    assert {*fleet.current().values()} == {release}
