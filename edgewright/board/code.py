@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import capstone
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
@@ -234,6 +233,8 @@ def _instructions(elf: ELFFile, table: Iterable[Symbol]) -> Iterator[tuple[int, 
 
 def _decoders(machine: str) -> dict[str, Any]:
     """By mapping symbol."""
+    import capstone  # whoever only looks at ELF facts, as each login does, waits for none of it
+
     if machine == "EM_ARM":
         modes = {"$a": capstone.CS_MODE_ARM, "$t": capstone.CS_MODE_THUMB}
         decoders = {

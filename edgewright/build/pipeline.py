@@ -657,14 +657,3 @@ def _report(
         coverage=coverage,
         audit=judgement,
     )
-
-
-def latest_release(out: BoardBuild) -> release.Release:
-    """The release that the last build of a board made. Raises UserError if there is none."""
-    if not out.latest.is_file():
-        raise UserError(
-            f"board '{out.root.name}'",
-            "nothing has been built for it",
-            next=f"invoke build --board={out.root.name}",
-        )
-    return release.load_release(out.release / out.latest.read_text().strip())

@@ -18,9 +18,9 @@ from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
 from edgewright.board.catalogue import board_names
-from edgewright.build import container, packages, pipeline
+from edgewright.build import container, packages
 from edgewright.build import sdk as sdks
-from edgewright.cli import screens
+from edgewright.cli import build_screens, screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
 from edgewright.cli.common import (
     ERR,
@@ -54,6 +54,7 @@ from edgewright.observe.count.instructions import (
 )
 from edgewright.observe.estimate import board_time as estimates
 from edgewright.observe.peers import compare, peers
+from edgewright.release import latest
 from edgewright.release.sdk import load_sdk
 
 
@@ -157,8 +158,8 @@ def time(c: Context, counted: Counted, json: Json = False) -> None:
         f"model        {modelled.instructions:,.0f} M instructions, {modelled.compute:,.0f} M "
         f"cycles, {modelled.memory:,.0f} M more for the caches",
         f"calibration  within {estimate.error:.0%} of published times of Cortex-A53 boards",
-        f"1 thread     {screens.range_text(estimate.one_thread_ms)}",
-        f"{estimate.threads} threads    {screens.range_text(estimate.ms)}",
+        f"1 thread     {build_screens.range_text(estimate.one_thread_ms)}",
+        f"{estimate.threads} threads    {build_screens.range_text(estimate.ms)}",
         f"budget       {estimate.budget_ms:,.0f} ms: {estimate.judgement}",
     ):
         OUT.print(line, markup=False)
@@ -378,7 +379,7 @@ def _program(counted: Counted) -> Program:
     if not counted.program or counted.model:
         build_release(BuildOptions(board=counted.board, model=counted.model, estimate=False))
     out = workspace().build(counted.board)
-    folder = pipeline.latest_release(out).folder
+    folder = latest.release_of(out).folder
     binary = Path(counted.program).resolve() if counted.program else None
     return program_of_release(folder, profile_of(counted.board), out, binary)
 
@@ -391,7 +392,7 @@ def _count(program: Program, board: str) -> InstructionReport:
 def _cost(board: str, model: str) -> tuple[InstructionReport, dict[str, int]]:
     """What the build of a model costs: its counts, and the sizes of the release's files."""
     report = _count(_program(Counted(board=board, model=model)), board)
-    release = pipeline.latest_release(workspace().build(board))
+    release = latest.release_of(workspace().build(board))
     return report, baseline.judged_sizes(release.manifest)
 
 
@@ -463,7 +464,7 @@ def transfer(
     json: Json = False,
 ) -> None:
     """Compare deploys with plain SSH. Example: invoke bench.transfer --board=rpi2 --emulated"""
-    release = pipeline.latest_release(workspace().build(reach.board))
+    release = latest.release_of(workspace().build(reach.board))
     with reach.connect() as board:
         signer = signing_policy().signer(emulated=board.target.emulated)
         report = transfer_bench.run(board, release, signer, megabytes=megabytes, rounds=rounds)

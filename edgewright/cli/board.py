@@ -11,7 +11,6 @@ from invoke.context import Context
 from edgewright.base.errors import UserError
 from edgewright.base.progress import Progress
 from edgewright.board.profile import BoardProfile
-from edgewright.build import pipeline
 from edgewright.cli import many, screens
 from edgewright.cli.common import (
     ERR,
@@ -37,6 +36,7 @@ from edgewright.deploy.one_board import DeploySettings, RollbackSettings
 from edgewright.deploy.remote import Board, HostKey
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.target import Target
+from edgewright.release import latest
 from edgewright.release.manifest import Release
 
 TakeOver = Annotated[
@@ -115,7 +115,7 @@ def deploy(c: Context, boards: Boards, options: DeployOptions, json: Json = Fals
         deploy_to_many(boards, options, json=json)
         return
     reach = boards.one()
-    release = pipeline.latest_release(workspace().build(reach.board))
+    release = latest.release_of(workspace().build(reach.board))
     settings = deploy_settings(reach.profile, release, reach.target(), options)
     settings = replace(settings, password=reach.password())
     if options.dry_run:
@@ -140,12 +140,16 @@ def deploy_to_many(boards: Boards, options: DeployOptions, *, json: bool) -> Non
     releases = _last_builds({member.profile.name for member in members})
     for release in releases.values():  # a passphrase is asked for before the first login
         signing.signature_of(release, emulated=False)
-    password, fences = boards.password(), options.fences()
+    password, ssh, fences = boards.password(), remote.user_ssh(), options.fences()
+    shared: dict[str, DeploySettings] = {}  # by the kind of board
+    for kind, member in {member.profile.name: member for member in members}.items():
+        settings = deploy_settings(member.profile, releases[kind], member.target, options)
+        shared[kind] = replace(
+            settings, signing=signing, password=password, ssh=ssh, smoke_file=None
+        )
 
     def settings_of(member: Member) -> DeploySettings:
-        release = releases[member.profile.name]
-        settings = deploy_settings(member.profile, release, member.target, options)
-        return replace(settings, signing=signing, password=password, smoke_file=None)
+        return replace(shared[member.profile.name], target=member.target)
 
     next_fences = {member.name: _next_fence(fences, boards, member) for member in members}
 
@@ -188,7 +192,7 @@ def _last_builds(kinds: Iterable[str]) -> dict[str, Release]:
     releases, missing = {}, []
     for kind in sorted(kinds):
         try:
-            releases[kind] = pipeline.latest_release(workspace().build(kind))
+            releases[kind] = latest.release_of(workspace().build(kind))
         except UserError as none:
             missing.append(none)
     if len(missing) > 1:

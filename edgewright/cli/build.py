@@ -15,8 +15,8 @@ from edgewright.build import container, packages, pipeline
 from edgewright.build.external_toolchain import with_external_toolchain
 from edgewright.build.mirror import Mirror, open_mirror
 from edgewright.build.supply import Network
+from edgewright.cli import build_screens, screens
 from edgewright.cli import keys as key_tasks
-from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -94,10 +94,10 @@ def build(c: Context, options: BuildOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(screens.build_screen(report), soft_wrap=True)
+        OUT.print(build_screens.build_screen(report), soft_wrap=True)
 
 
-def build_release(options: BuildOptions, cache: Path | None = None) -> screens.BuildDocument:
+def build_release(options: BuildOptions, cache: Path | None = None) -> build_screens.BuildDocument:
     """Build, and sign with the default key if that opens by itself. Raises UserError.
 
     `cache` is a folder to use in place of the user's.
@@ -125,7 +125,7 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> screens.B
             )
     # Last: without a signature, or with a lock on the key, there is a release all the same.
     key_tasks.sign_build(options.board)
-    return screens.build_document(report, stages.reports, estimate)
+    return build_screens.build_document(report, stages.reports, estimate)
 
 
 def _model(model: str, mirror: Mirror | None) -> Path:

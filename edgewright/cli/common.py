@@ -268,11 +268,10 @@ def model_path(model: str) -> Path:
 
 def latest_release(board: str) -> "Release":
     """The release that the last build of a board made. Raises UserError if there is none."""
-    # Here, as it brings the model's libraries: keys and releases are looked at in less time.
-    from edgewright.build import pipeline
+    from edgewright.release import latest
 
     try:
-        return pipeline.latest_release(workspace().build(board))
+        return latest.release_of(workspace().build(board))
     except UserError:
         profile_of(board)  # of a name that no board has it would say: build it
         raise

@@ -9,8 +9,7 @@ from typing import Annotated
 from invoke.context import Context
 
 from edgewright.base.errors import CheckError
-from edgewright.build import pipeline
-from edgewright.cli import screens
+from edgewright.cli import build_screens, screens
 from edgewright.cli.board import DeployOptions, deploy_board, deploy_settings
 from edgewright.cli.build import BuildOptions, build_release
 from edgewright.cli.common import (
@@ -28,6 +27,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import ChecksPassed
 from edgewright.lab import emulate
+from edgewright.release import latest
 
 # A test file stays in one process: its tests share a board or a build. Four boards are enough.
 # More processes than cores cost more than they win: training tests compute on all cores by
@@ -46,11 +46,11 @@ PARALLEL = (
 def demo(c: Context, board: BoardName = "a53-som", json: Json = False) -> None:
     """Build, emulate, deploy and smoke-test. Example: invoke demo"""
     build = build_release(BuildOptions(board=board, estimate=False))
-    OUT.print(screens.build_screen(build), soft_wrap=True)
+    OUT.print(build_screens.build_screen(build), soft_wrap=True)
     with screens.deploy_progress(ERR) as progress:
         up = emulate.up(instance_of(board), progress)
     say(f"{board} answers at {up.target}")
-    release = pipeline.latest_release(workspace().build(board))
+    release = latest.release_of(workspace().build(board))
     settings = deploy_settings(profile_of(board), release, up.target, DeployOptions())
     # A second demo finds its release current, and shows all the same that it works.
     report = deploy_board(replace(settings, smoke_unchanged=True))

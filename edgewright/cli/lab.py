@@ -10,7 +10,6 @@ from invoke.context import Context
 from rich.table import Table
 
 from edgewright.base.progress import Progress
-from edgewright.build import pipeline
 from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
@@ -33,7 +32,7 @@ from edgewright.lab.documents import LabStatus
 from edgewright.lab.proof import powercut
 from edgewright.lab.proof.powercut import Cut
 from edgewright.observe import footprint as lab_bench
-from edgewright.release import order
+from edgewright.release import latest, order
 from edgewright.release.manifest import Release
 
 CORES = 1  # more only make the emulator wait for itself
@@ -79,7 +78,7 @@ def bench(c: Context, board: BoardName, json: Json = False) -> None:
 
     The last build is deployed to it first.
     """
-    release = pipeline.latest_release(workspace().build(board))
+    release = latest.release_of(workspace().build(board))
     threads = sorted({1, profile_of(board).cpu.cores})
     with screens.deploy_progress(ERR) as progress:
         on = lab.up(lab_of(board), progress)
@@ -128,7 +127,7 @@ def _settings(board: str, seed: int) -> powercut.Settings:
     from edgewright.lab.proof import small_releases as lab_release  # loads ONNX Runtime
 
     out = workspace().build(board).powercut
-    built = pipeline.latest_release(workspace().build(board))
+    built = latest.release_of(workspace().build(board))
     rng = random.Random(seed)
     return powercut.Settings(
         lab=replace(lab_of(board), folder=out, cores=CORES),

@@ -278,10 +278,10 @@ def run_connected(
             say(f"{board.target}: {line(report)}")
         judge(report)
         return
-    members, password = boards.members(), boards.password()
+    members, password, ssh = boards.members(), boards.password(), remote.user_ssh()
 
     def work_on(member: Member, progress: Progress) -> Report:
-        with remote.connect(member.target, password=password, brief=True) as board:
+        with remote.connect(member.target, password=password, brief=True, ssh=ssh) as board:
             return work(board, member, progress)
 
     task = Task(command=command, work=work_on, line=line, document=document, judge=judge)

@@ -18,7 +18,6 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import installed_resources
 from edgewright.base.progress import LineSink
 from edgewright.base.schema import translate_errors
-from edgewright.build import pipeline
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -69,6 +68,7 @@ from edgewright.model.judge.evaluate import (
 )
 from edgewright.model.judge.images import CALIBRATION_IMAGES
 from edgewright.observe.count import instructions as counted
+from edgewright.release import latest
 
 if TYPE_CHECKING:  # these take seconds to import: only the tasks that need them do
     from edgewright.model.judge.report import EvaluationReport
@@ -708,7 +708,7 @@ def _progress() -> Iterator[LineSink]:
 def _counter(board: str) -> "InstructionCounter":
     """Counts with the board's last build; a model that it lacks operators for has no count."""
     build = workspace().build(board)
-    release = pipeline.latest_release(build).folder
+    release = latest.release_of(build).folder
     program = counted.program_of_release(release, profile_of(board), build)
     built_in = parse_config(build.ops_config.read_text(), str(build.ops_config))
     card = read_card(release / "model" / "card.json")

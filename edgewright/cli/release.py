@@ -15,7 +15,7 @@ from edgewright.base.errors import CheckError, UserError, near_miss
 from edgewright.base.files import update_file
 from edgewright.base.layout import user_cache, user_config
 from edgewright.board.catalogue import board_names
-from edgewright.cli import screens
+from edgewright.cli import build_screens, screens
 from edgewright.cli.build import ModelPath
 from edgewright.cli.common import (
     BOARD,
@@ -36,7 +36,7 @@ from edgewright.cli.common import (
 )
 from edgewright.cli.documents import SignedRelease
 from edgewright.cli.keys import KeyName, ask
-from edgewright.release import evidence, keys, order, osv, published
+from edgewright.release import evidence, keys, latest, order, osv, published
 from edgewright.release.documents import (
     VerifiedEvidence,
     VerifiedRelease,
@@ -60,7 +60,6 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the last build of each board. Example: edgewright release.list"""
-    from edgewright.build import pipeline
 
     if store:
         _list_store(store, board, json=json)
@@ -68,7 +67,7 @@ def list_(
     boards = [name for name in board_names(*workspace().board_folders) if board in ("", name)]
     builds = [workspace().build(board) for board in boards]
     # Most boards of the catalogue were never built here: that is no error.
-    releases = [pipeline.latest_release(build) for build in builds if build.latest.is_file()]
+    releases = [latest.release_of(build) for build in builds if build.latest.is_file()]
     if json:
         write_document(release_list(releases))
         return
@@ -319,7 +318,7 @@ def reproduce(c: Context, options: ReproduceOptions, json: Json = False) -> None
     if json:
         write_document(report)
     else:
-        print_uncut(screens.reproduce_screen(report))
+        print_uncut(build_screens.reproduce_screen(report))
     if not report.same:
         raise CheckError(
             f"release {report.release}",

@@ -19,7 +19,6 @@ from rich.table import Table
 
 from edgewright.base.errors import CheckError, TargetError, UserError, near_miss
 from edgewright.base.files import write_file
-from edgewright.build import pipeline
 from edgewright.cli.common import (
     OUT,
     AskPassword,
@@ -53,6 +52,7 @@ from edgewright.fleet.rollout import gates, waves
 from edgewright.fleet.rollout.gates import Word
 from edgewright.fleet.rollout.plan import Plan
 from edgewright.observe.shadow.run import require_candidate
+from edgewright.release import latest
 from edgewright.release.manifest import Release, load_release
 
 if TYPE_CHECKING:  # they need the extra [rollout]
@@ -349,7 +349,7 @@ def _releases(kinds: set[str], ids: Sequence[str]) -> dict[str, Release]:
         releases = [built.release / name for name in ids if (built.release / name).is_dir()]
         if len(releases) > 1:
             raise UserError("--release", f"two of them are for '{kind}'", next="name one of each")
-        chosen[kind] = load_release(releases[0]) if releases else pipeline.latest_release(built)
+        chosen[kind] = load_release(releases[0]) if releases else latest.release_of(built)
     used = {release.id for release in chosen.values()}
     if unknown := [name for name in ids if name not in used]:
         raise UserError(

@@ -19,8 +19,8 @@ from edgewright.build.reproduce import ReproduceReport
 from edgewright.build.sdk import SdkReport
 from edgewright.build.wheel import WheelReport
 from edgewright.cli import documents as of_tasks
+from edgewright.cli.build_screens import BuildDocument
 from edgewright.cli.many import BoardEnds
-from edgewright.cli.screens import BuildDocument
 from edgewright.deploy import edge_infer, edgectl
 from edgewright.deploy.documents import (
     DeployReport,

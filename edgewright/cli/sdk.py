@@ -13,8 +13,8 @@ from rich.table import Table
 from edgewright.base.layout import user_cache
 from edgewright.build import container
 from edgewright.build import sdk as sdks
+from edgewright.cli import build_screens, screens
 from edgewright.cli import keys as key_tasks
-from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -71,7 +71,7 @@ def build(c: Context, options: SdkOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(screens.sdk_screen(report), soft_wrap=True)
+        OUT.print(build_screens.sdk_screen(report), soft_wrap=True)
 
 
 @task

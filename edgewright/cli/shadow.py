@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from edgewright.base.errors import UserError
-from edgewright.build import pipeline
 from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
@@ -25,6 +24,7 @@ from edgewright.cli.ledgers import HandFences, LedgerPlace
 from edgewright.deploy import install, one_board, remote
 from edgewright.observe.shadow.report import ShadowReport, require_agreement
 from edgewright.observe.shadow.run import require_candidate, shadow_connected
+from edgewright.release import latest
 from edgewright.release.manifest import Release, load_release
 
 MOST_MINUTES = 24 * 60
@@ -81,7 +81,7 @@ def shadow(
 def _release(reach: Reach, name: str) -> Release:
     built = workspace().build(reach.board)
     if not name:
-        return pipeline.latest_release(built)
+        return latest.release_of(built)
     folder = built.release / name
     if not folder.is_dir():
         raise UserError(

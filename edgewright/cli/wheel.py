@@ -10,8 +10,8 @@ from invoke.context import Context
 from edgewright.build import container
 from edgewright.build import wheel as wheels
 from edgewright.build.sdk import SdkRequest, build_sdk
+from edgewright.cli import build_screens, screens
 from edgewright.cli import keys as key_tasks
-from edgewright.cli import screens
 from edgewright.cli.common import (
     ERR,
     OUT,
@@ -60,4 +60,4 @@ def wheel(c: Context, options: WheelOptions, json: Json = False) -> None:
     if json:
         write_document(report)
     else:
-        OUT.print(screens.wheel_screen(report), soft_wrap=True)
+        OUT.print(build_screens.wheel_screen(report), soft_wrap=True)

@@ -18,7 +18,7 @@ from edgewright.deploy.documents import DeployReport, PlanReport, deploy_report,
 from edgewright.deploy.edgectl import BoardRelease, Edgectl, RefusedError
 from edgewright.deploy.install import Deployer, Gate, NextFence, Order
 from edgewright.deploy.rate import RateLimit
-from edgewright.deploy.remote import Board, Timeouts
+from edgewright.deploy.remote import Board, Timeouts, UserSsh
 from edgewright.deploy.report import SmokeReport
 from edgewright.deploy.signing_policy import FormerOrder, SigningPolicy
 from edgewright.deploy.target import Target
@@ -34,6 +34,7 @@ class DeploySettings:
     signing: SigningPolicy
     deployer: Deployer
     known_hosts: tuple[Path, ...]  # files of host keys; the first that knows the host decides
+    ssh: UserSsh | None = None  # shared by deploys to many boards; None: read for this one
     password: str | None = field(default=None, repr=False)  # else keys and the SSH agent
     timeouts: Timeouts = field(default_factory=Timeouts)
     former_names: tuple[str, ...] = ()  # of the board's kind, by its profile
@@ -72,6 +73,7 @@ def _connect(settings: DeploySettings) -> AbstractContextManager[Board]:
         known_hosts=settings.known_hosts,
         timeouts=settings.timeouts,
         brief=True,
+        ssh=settings.ssh,
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edgewright.base.errors import UserError
 from edgewright.base.files import locked, make_folder
@@ -39,6 +40,9 @@ class SigningPolicy:
     ask: Ask  # is called in a thread that deploys, never in two at once
     key: str = ""  # name of the key to sign with; empty: the default key
     _opened: dict[str, Signer] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _signatures: dict[Path, bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # by the folder of the release
 
     def signer(self, *, emulated: bool) -> Signer:
         """The key to sign with; emulated boards get one of their own if there is no default key.
@@ -54,12 +58,15 @@ class SigningPolicy:
         Raises UserError for a key that is not there or does not open, and for a signature from
         the future: a board that takes one takes no other until then.
         """
+        if release.folder in self._signatures:
+            return self._signatures[release.folder]
         with self._alone():
             signature = order.read_signature(release)
             if signature is None or (self.key and not self._is_by_key(signature, release)):
                 order.sign_release(release, self._signer(emulated=emulated))
                 signature = release.signature.read_bytes()
             _require_present(signature, str(release.signature))
+            self._signatures[release.folder] = signature
             return signature
 
     def sign_anew(self, former: FormerOrder, floor: int, *, emulated: bool) -> bytes:

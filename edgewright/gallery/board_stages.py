@@ -37,6 +37,7 @@ from edgewright.observe.count.counts import Guest
 from edgewright.observe.count.instructions import MARKS, STEADY
 from edgewright.observe.peers import peers
 from edgewright.observe.peers.compare import MARK
+from edgewright.release import latest
 
 LARGE = 1 << 30  # bytes: the gallery tells what a release costs, and judges nothing
 
@@ -170,7 +171,7 @@ def _deploy(settings: BoardSettings, profile: BoardProfile, target: Target) -> N
     one_board.deploy(
         DeploySettings(
             target=target,
-            release=pipeline.latest_release(settings.workspace.build(profile.name)),
+            release=latest.release_of(settings.workspace.build(profile.name)),
             signing=settings.signing,
             deployer=install.this_user(),
             known_hosts=settings.known_hosts,

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from edgewright.board.catalogue import load_board
-from edgewright.build import pipeline
 from edgewright.deploy.remote import connect
 from edgewright.lab import machine as lab
 from edgewright.lab.machine import Lab
@@ -26,6 +25,7 @@ from edgewright.observe.board_stream import Ending
 from edgewright.observe.debug.session import DebugReport
 from edgewright.observe.profile.report import ProfileReport
 from edgewright.observe.trace.session import TraceReport
+from edgewright.release import latest
 from tests import signing
 from tests.checkout import checkout
 from tests.unit.cli.test_cli import run, start
@@ -57,7 +57,7 @@ def som(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     profile = load_board("a53-som", checkout().boards)
     board = Lab(profile=profile, folder=build.lab, docker=checkout().resources.docker)
     folder = tmp_path_factory.mktemp("releases")
-    (release,) = small_releases(pipeline.latest_release(build), folder, 1, random.Random(1))
+    (release,) = small_releases(latest.release_of(build), folder, 1, random.Random(1))
     try:
         with connect(lab.up(board).target) as ssh:
             ssh.run(["rm", "-rf", profile.deploy.root])  # its keys are another test's

@@ -26,7 +26,7 @@ from edgewright.board.profile import Arch, BoardProfile, ServiceCommand
 from edgewright.build import packages, pipeline
 from edgewright.build.container import DockerBuilder, docker_builder
 from edgewright.build.pipeline import BuildReport
-from edgewright.cli.screens import BuildDocument
+from edgewright.cli.build_screens import BuildDocument
 from edgewright.client import Status
 from edgewright.deploy import service, smoke
 from edgewright.deploy.documents import deploy_report
@@ -37,7 +37,7 @@ from edgewright.lab.emulate import EmulatedBoard
 from edgewright.model.contract.card import ModelFile, read_card, write_card
 from edgewright.model.pack.golden import EXPECTED, expect
 from edgewright.observe.estimate.board_time import TimeEstimate, estimate_release
-from edgewright.release import evidence
+from edgewright.release import evidence, latest
 from edgewright.release.manifest import load_release
 from edgewright.release.provenance import read_statement
 from tests import signing
@@ -331,7 +331,7 @@ def test_ctrl_c_while_compiling_leaves_the_former_release(
     assert child.returncode == 130
     assert errors.endswith("\ninterrupted: what was there before is unchanged\n")
     assert containers(clone.root) == []
-    assert pipeline.latest_release(clone.build("a53-som")).id == built.release
+    assert latest.release_of(clone.build("a53-som")).id == built.release
     again = start()
     output, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors

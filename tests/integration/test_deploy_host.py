@@ -623,7 +623,7 @@ def test_the_tasks_of_a_boards_keys(
         yield LocalBoard()
 
     monkeypatch.setattr(Reach, "connect", connect)
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda _: release)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda _: release)
 
     def task(name: str, *options: str) -> dict[str, Any]:
         argv = [f"keys.{name}", "--board=a53-som", "--host=root@board.test", *options, "--json"]

@@ -14,7 +14,7 @@ from edgewright.board.elf import read_elf
 from edgewright.board.profile import Kernels, Toolchain
 from edgewright.build import pipeline
 from edgewright.build.supply import SUITE
-from edgewright.release import evidence
+from edgewright.release import evidence, latest
 from tests.checkout import checkout
 from tests.integration.conftest import Silent, request, runs_on_its_core
 
@@ -64,7 +64,7 @@ def test_a_release_by_another_gcc_passes_its_self_test_and_names_it(
 
     runs_on_its_core(built.folder, build_request.profile)
     assert not read_elf(built.folder / "bin" / "edge-infer").needed
-    bill = evidence.beside(pipeline.latest_release(build_request.out)).sbom.read_text()
+    bill = evidence.beside(latest.release_of(build_request.out)).sbom.read_text()
     assert '"arm-linux-gnueabihf-gcc"' in bill
     assert f'"{version}.' in bill
 

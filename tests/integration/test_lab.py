@@ -15,7 +15,6 @@ from edgewright.base import debs
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import BoardProfile, Manager
-from edgewright.build import pipeline
 from edgewright.deploy import service
 from edgewright.deploy.remote import connect
 from edgewright.lab import board_image
@@ -26,6 +25,7 @@ from edgewright.lab.proof import small_releases as lab_release
 from edgewright.observe.bench.conditions import Gauge
 from edgewright.observe.doctor import facts
 from edgewright.observe.doctor.judge import judge
+from edgewright.release import latest
 from edgewright.release.manifest import Release
 from tests import signing
 from tests.checkout import ROOT, checkout
@@ -100,7 +100,7 @@ RUNIT = ("runsvdir", "runsv", "sv")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Release]:
     if not checkout().build("a53-som").latest.is_file():
         pytest.skip("needs invoke build --board=a53-som")
-    built = pipeline.latest_release(checkout().build("a53-som"))
+    built = latest.release_of(checkout().build("a53-som"))
     return lab_release.small_releases(
         built, tmp_path_factory.mktemp("releases"), 2, random.Random(1)
     )

@@ -165,7 +165,7 @@ def releases(
 
 @pytest.fixture
 def last_build(monkeypatch: pytest.MonkeyPatch, releases: list[Release]) -> Release:
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: releases[0])
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: releases[0])
     return releases[0]
 
 
@@ -252,7 +252,7 @@ def test_ctrl_c_lets_boards_end_and_tells_the_state_of_each(
 ) -> None:
     former, new = releases
     assert former == deployed
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: new)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: new)
     begun: list[str] = []
     deploy = one_board.deploy
 
@@ -305,7 +305,7 @@ def test_a_second_ctrl_c_ends_uploads_and_the_next_deploy_goes_on(
     large = make_release(
         tmp_path, root="/opt/edgewright", model=os.urandom(3 << 20), edgectl=host_edgectl
     )
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: large)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: large)
     to_two = ("deploy", f"--fleet={boards.fleet}", "--select=name in (oven-0, oven-1)", "--json")
     deploy = one_board.deploy
 
@@ -332,7 +332,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Callable[[Release], None]:
 
     def build(release: Release) -> None:
         by_id[release.id] = release
-        monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: release)
+        monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: release)
 
     return build
 
@@ -390,7 +390,7 @@ def test_content_is_staged_by_hand_and_the_deploy_that_follows_sends_none(
     new = make_release(  # of which no board has anything from an earlier test
         tmp_path, root="/opt/edgewright", model=os.urandom(5000), edgectl=host_edgectl
     )
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: new)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: new)
     to_two = ("deploy", f"--fleet={boards.fleet}", "--select=name in (oven-0, oven-1)", "--json")
 
     assert run(*to_two, "--stage") == ExitCode.OK

@@ -24,6 +24,7 @@ from edgewright.model.contract.card import ModelFile, read_card
 from edgewright.model.convert.ort_tools import Converted
 from edgewright.model.judge.data import load_folder
 from edgewright.model.pack.golden import write_golden
+from edgewright.release import latest
 from tests.checkout import checkout, workspace_at
 from tests.unit.model import small_cnn
 from tests.unit.model.convert.test_to_ort import small_model
@@ -263,7 +264,7 @@ def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspac
 
 def test_a_board_without_a_build_names_the_command(workspace: Workspace) -> None:
     with pytest.raises(UserError, match=r"nothing has been built for it\nnext: invoke build"):
-        pipeline.latest_release(workspace.build("rpi2"))
+        latest.release_of(workspace.build("rpi2"))
 
 
 def test_a_release_names_the_commit_of_the_users_repository_and_the_edgewright(

@@ -27,7 +27,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     helper.write_bytes(b"helper")
     made = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
     monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: made)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: made)
     monkeypatch.setattr("edgewright.deploy.remote.connect", connect)
     return made
 

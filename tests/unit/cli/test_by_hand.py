@@ -77,7 +77,7 @@ def fences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     def last_build(build: object) -> Release:
         return built
 
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", last_build)
+    monkeypatch.setattr("edgewright.release.latest.release_of", last_build)
     monkeypatch.setattr("edgewright.deploy.remote.connect", connect)
     monkeypatch.setattr(one_board, "deploy", deploy)
     monkeypatch.setattr(one_board, "rollback", rollback)

@@ -46,7 +46,7 @@ def board(stranger: PublicKey, monkeypatch: pytest.MonkeyPatch) -> AnsweringBoar
 
     release = type("Release", (), {"manifest": type("M", (), {"deploy_root": "/opt/edgewright"})})
     monkeypatch.setattr(Reach, "connect", connect)
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda _: release)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda _: release)
     monkeypatch.setattr(
         "edgewright.cli.keys.install.ensure_edgectl",
         lambda board, root, _: Edgectl(board=board, root=root),

@@ -38,7 +38,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     helper = tmp_path / "edgectl"
     helper.write_bytes(b"helper")
     made = make_release(tmp_path / "built", root=str(tmp_path / "board"), edgectl=helper)
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda build: made)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda build: made)
     return made
 
 

@@ -31,7 +31,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
     made = with_evidence(make_release(tmp_path / "one", root="/opt"))
     order.sign_release(made, signer())
-    monkeypatch.setattr("edgewright.build.pipeline.latest_release", lambda _: made)
+    monkeypatch.setattr("edgewright.release.latest.release_of", lambda _: made)
     return made
 
 

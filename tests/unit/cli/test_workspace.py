@@ -9,8 +9,8 @@ import pytest
 
 from edgewright.base import files
 from edgewright.base.errors import UserError
-from edgewright.build.pipeline import latest_release
 from edgewright.cli.common import model_path, workspace
+from edgewright.release.latest import release_of
 from tests import v0_1_0
 from tests.unit.cli.test_cli import run, start
 
@@ -196,4 +196,4 @@ def test_help_explains_workspaces(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_workspace_of_0_1_0_is_read_once_it_has_settings(own: Path) -> None:
     v0_1_0.unpack("workspace.tar.xz", own)
 
-    assert latest_release(workspace().build("a53-som")).id == v0_1_0.CURRENT
+    assert release_of(workspace().build("a53-som")).id == v0_1_0.CURRENT

@@ -12,7 +12,7 @@ from edgewright.base.errors import UserError
 from edgewright.deploy import one_board
 from edgewright.deploy.install import Deployer, Order, Sign
 from edgewright.deploy.one_board import DeploySettings, RollbackSettings
-from edgewright.deploy.remote import Board, ConnectionLostError, Timeouts
+from edgewright.deploy.remote import Board, ConnectionLostError, Timeouts, UserSsh
 from edgewright.deploy.signing_policy import SigningPolicy
 from edgewright.deploy.target import parse_host
 from edgewright.release import order
@@ -29,6 +29,7 @@ def settings(tmp_path: Path) -> DeploySettings:
         signing=SigningPolicy(keys=KeyFolder(tmp_path / "keys"), ask=lambda _: None),
         deployer=Deployer(holder="tester@here", locks=tmp_path / "locks"),
         known_hosts=(tmp_path / "known_hosts",),
+        ssh=UserSsh(user="tester"),
         password="hunter2",
         timeouts=Timeouts(idle=5.0),
     )
@@ -66,6 +67,7 @@ def test_the_login_is_what_the_settings_say(
             "known_hosts": settings.known_hosts,
             "timeouts": Timeouts(idle=5.0),
             "brief": True,
+            "ssh": settings.ssh,
         }
     ]
 

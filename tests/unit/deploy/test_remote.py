@@ -162,6 +162,58 @@ def test_configuration_that_cannot_be_parsed(home: Path) -> None:
     (home / ".ssh" / "config").write_text("Host board\n  HostName\n")
     with pytest.raises(UserError, match=r"~/\.ssh/config: not usable"):
         remote._connection(parse_host("board"), QUICK)
+    with pytest.raises(UserError, match=r"~/\.ssh/config: not usable"):
+        remote.user_ssh()
+
+
+CONFIGURATIONS = (
+    "",
+    "Host board\n  HostName 10.0.0.7\n  User pi\n  Port 2222\n  ConnectTimeout 3\n",
+    "Host *\n  IdentityFile ~/.ssh/there\n  IdentityFile ~/.ssh/not\n  IdentitiesOnly yes\n",
+    "Host *\n  ProxyJump none\n",
+)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("name", ["board", "root@board:22", "10.0.0.8"])
+def test_a_login_by_libssh2_is_the_one_that_fabric_would_make(
+    home: Path, name: str, configuration: str
+) -> None:
+    (home / ".ssh" / "config").write_text(configuration)
+    for key in ("there", "id_ed25519"):
+        (home / ".ssh" / key).write_text("")
+
+    direct = remote._direct(parse_host(name), None, ())
+
+    hop = remote._connection(parse_host(name), QUICK)
+    options = hop.connect_kwargs
+    assert direct is not None
+    assert (direct.host, direct.user, direct.port) == (hop.host, hop.user, int(hop.port))
+    assert direct.key_files == options["key_filename"]
+    assert (direct.asks_agent, bool(direct.own_keys)) == (
+        options["allow_agent"],
+        options["look_for_keys"],
+    )
+    assert remote._tcp_limit(direct, QUICK) == remote._tcp_limit(hop, QUICK)
+
+
+@pytest.mark.parametrize("line", ["ProxyJump gate", "ProxyCommand nc %h %p"])
+def test_a_board_behind_another_host_is_not_libssh2_s(home: Path, line: str) -> None:
+    (home / ".ssh" / "config").write_text(f"Host board\n  {line}\n")
+
+    assert remote._direct(parse_host("board"), None, ()) is None
+    assert remote._direct(parse_host("10.0.0.8"), None, ()) is not None
+
+
+def test_logins_that_share_what_files_say_read_them_once(home: Path) -> None:
+    (home / ".ssh" / "config").write_text("Host board\n  Port 2222\n")
+    ssh = remote.user_ssh()
+    (home / ".ssh" / "config").unlink()
+
+    direct = remote._direct(parse_host("board"), ssh, ())
+
+    assert direct is not None
+    assert direct.port == 2222
 
 
 # What can go wrong before a login

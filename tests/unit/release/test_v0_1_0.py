@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from edgewright.base.layout import BoardBuild
-from edgewright.build.pipeline import latest_release
 from edgewright.deploy.report import SmokeReport
 from edgewright.release import keys, order
 from edgewright.release.keys import Signer
+from edgewright.release.latest import release_of
 from tests import v0_1_0
 
 
@@ -43,7 +43,7 @@ def test_a_release_folder_verifies_and_takes_a_newer_signature(
 def test_the_last_build_of_a_workspace_is_known(tmp_path: Path) -> None:
     out = BoardBuild(root=v0_1_0.unpack("workspace.tar.xz", tmp_path) / "build" / "a53-som")
 
-    assert latest_release(out).id == v0_1_0.CURRENT
+    assert release_of(out).id == v0_1_0.CURRENT
 
 
 def test_the_smoke_report_of_a_workspace_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from edgewright.board.audit import Audit
 from edgewright.board.catalogue import load_board
 from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build.pipeline import BuildReport
-from edgewright.cli import screens
+from edgewright.cli import build_screens
 from edgewright.model.convert.coverage import Coverage
 from edgewright.observe.count.instructions import Program
 from edgewright.observe.estimate import board_time as estimate
@@ -141,12 +141,12 @@ def test_the_document_of_a_build_holds_the_estimate_and_its_stage() -> None:
     )
     counting = StageReport(name="estimate", seconds=2.5, origin="built")
 
-    document = screens.build_document(report, [counting], estimated)
+    document = build_screens.build_document(report, [counting], estimated)
 
     assert [stage.name for stage in document.stages] == ["release", "estimate"]
     assert (document.seconds, document.from_cache) == (3.5, False)
     assert document.estimate == estimated
-    assert screens.build_document(report, [], None).model_dump()["estimate"] is None
+    assert build_screens.build_document(report, [], None).model_dump()["estimate"] is None
 
 
 def test_what_an_estimate_lacks_is_told() -> None:
@@ -166,7 +166,7 @@ def test_what_an_estimate_lacks_is_told() -> None:
 def test_a_build_tells_the_estimate_and_its_verdict(budget: int, told: str) -> None:
     result = estimate.judge(modelled(140.0), perfect(), board(threads=1, budget_ms=budget), 1400)
 
-    screen = screens.estimate_text(result).plain
+    screen = build_screens.estimate_text(result).plain
 
     assert screen.startswith("estimate, not a measurement: ")
     assert told in screen
