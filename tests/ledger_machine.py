@@ -25,6 +25,7 @@ BOARDS = tuple(f"oven-{number}" for number in range(5))
 RETRY = Retry(tries=2, backoff_s=10)
 LEASE_S = 60.0
 Open = Callable[[], Database]
+FIRST_GOALS = st.sampled_from([Goal.RELEASE, Goal.SHADOW])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -47,10 +48,14 @@ class LedgerMachine(RuleBasedStateMachine):
         if hasattr(self, "database"):
             self.database.engine.dispose()
 
-    @rule(name=st.sampled_from(["a", "b"]), boards=st.sets(st.sampled_from(BOARDS), min_size=1))
-    def plan(self, name: str, boards: set[str]) -> None:
+    @rule(
+        name=st.sampled_from(["a", "b"]),
+        boards=st.sets(st.sampled_from(BOARDS), min_size=1),
+        goal=FIRST_GOALS,
+    )
+    def plan(self, name: str, boards: set[str], goal: Goal) -> None:
         entries = [
-            Entry(board=board, site="hall", wave=1 + place % 2, former="old")
+            Entry(board=board, site="hall", wave=1 + place % 2, former="old", goal=goal)
             for place, board in enumerate(sorted(boards))
         ]
         taken = {board: self.of[board] for board in boards if board in self.of}
@@ -154,9 +159,12 @@ class LedgerMachine(RuleBasedStateMachine):
         name=st.sampled_from(["a", "b"]),
         boards=st.sets(st.sampled_from(BOARDS), min_size=1),
         wave=st.sampled_from([1, 2]),
+        goal=FIRST_GOALS,
     )
-    def join(self, name: str, boards: set[str], wave: int) -> None:
-        entries = [Entry(board=board, site="hall", wave=wave) for board in sorted(boards)]
+    def join(self, name: str, boards: set[str], wave: int, goal: Goal) -> None:
+        entries = [
+            Entry(board=board, site="hall", wave=wave, goal=goal) for board in sorted(boards)
+        ]
         has_been = {member.board for member in self.ledger.members(name)}
         try:
             self.ledger.join(name, wave, entries, who="ann")
@@ -168,6 +176,20 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.rollouts[name] is False
         assert not boards & {*self.of, *has_been}
         self.of |= dict.fromkeys(boards, name)
+
+    @rule(name=st.sampled_from(["a", "b"]), wave=st.sampled_from([1, 2]))
+    def admit(self, name: str, wave: int) -> None:
+        """After a shadow was judged: no board of its wave waits for one, or for its judgement."""
+        if self.rollouts.get(name) is not False:
+            return
+        self.ledger.open_wave(name, wave)
+        self.ledger.admit(name, wave)
+        left = {
+            (member.goal, member.state)
+            for member in self.ledger.members(name)
+            if member.wave == wave and member.state not in (*OVER, State.RUNNING)
+        }
+        assert left <= {(goal, State.READY) for goal in Goal if goal is not Goal.SHADOW}
 
     @rule(name=st.sampled_from(["a", "b"]), wave=st.sampled_from([1, 2]))
     def take_back(self, name: str, wave: int) -> None:

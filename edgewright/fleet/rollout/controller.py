@@ -276,6 +276,9 @@ class Controller:
                 ready = {(each, State.READY) for each in _goals(goal)}
                 is_none_left = bool(stop) or (may_begin and not ready & counts.keys())
                 if is_none_left and not _any_runs(counts):
+                    # A site may have begun a shadow just before its judgement.
+                    if goal is Goal.RELEASE and not stop and ledger.admit(self._rollout, wave):
+                        continue
                     return stop or OVER
 
     def _counts(self, wave: int, goal: Goal) -> Counter[tuple[Goal, State]]:

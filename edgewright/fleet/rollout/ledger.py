@@ -456,19 +456,19 @@ class Ledger:
             ).rowcount
             self._add(connection, rollout, "wave", f"{wave}: {count} boards")
 
-    def admit(self, rollout: str, wave: int) -> None:
-        """Boards of the wave that have had their shadow may be switched, as their gate let them."""
+    def admit(self, rollout: str, wave: int) -> int:
+        """Boards of the wave that have had their shadow may be switched, as their gate let them.
+
+        So may those that joined after the last shadow had ended, without one. Returns how many.
+        """
+        had_shadow = (MEMBERS.c.goal == Goal.RELEASE) & (MEMBERS.c.state == State.WAITING)
+        is_late = (MEMBERS.c.goal == Goal.SHADOW) & (MEMBERS.c.state == State.READY)
         with self._begin() as connection:
-            connection.execute(
+            return connection.execute(
                 MEMBERS.update()
-                .where(
-                    MEMBERS.c.rollout == rollout,
-                    MEMBERS.c.wave == wave,
-                    MEMBERS.c.goal == Goal.RELEASE,
-                    MEMBERS.c.state == State.WAITING,
-                )
-                .values(state=State.READY, ready_at=self._clock())
-            )
+                .where(MEMBERS.c.rollout == rollout, MEMBERS.c.wave == wave, had_shadow | is_late)
+                .values(state=State.READY, goal=Goal.RELEASE, ready_at=self._clock())
+            ).rowcount
 
     def take_back(self, rollout: str, wave: int) -> int:
         """Every board of the wave that was tried is to run its former release again.

@@ -13,8 +13,8 @@ from edgewright.deploy.install import NextFence
 from edgewright.fleet.rollout import gates, operate, report
 from edgewright.fleet.rollout.database import Database
 from edgewright.fleet.rollout.gates import Shadowed
-from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger
-from edgewright.fleet.rollout.states import Goal, State
+from edgewright.fleet.rollout.ledger import Claim, Entry, Ledger, Report
+from edgewright.fleet.rollout.states import Goal, Outcome, Retry, State
 from edgewright.observe.shadow.report import Pair
 from tests.unit.fleet.rollout.test_controller import (
     Death,
@@ -190,6 +190,45 @@ def test_a_board_that_joins_after_the_shadow_was_judged_needs_none(database: Dat
 
     assert states(ledger) == {State.DONE: 13}
     assert boards.shadows["oven-20"] == 0
+
+
+def shadow_that_ended(database: Database, boards: Fakes) -> tuple[Ledger, Memory, Entry]:
+    """Not judged yet; a board joined."""
+    steps, ledger = Memory(), begin_shadow(database, boards, waves="100%")
+    steps.dies_before = "judge shadow 1"
+    with pytest.raises(Death):
+        conduct(ledger, boards, steps)
+    steps.dies_before = ""
+    late = Entry(board="oven-20", site="hall-0", wave=1, release="new", goal=Goal.SHADOW)
+    ledger.join("bread", 1, [late], who="ann")
+    return ledger, steps, late
+
+
+def test_a_board_that_joins_between_a_shadow_and_its_judgement_is_switched(
+    database: Database,
+) -> None:
+    boards = Fakes()
+    ledger, steps, _ = shadow_that_ended(database, boards)
+
+    assert conduct(ledger, boards, steps) == "done"
+
+    assert states(ledger) == {State.DONE: 13}
+    assert boards.shadows["oven-20"] == 0
+
+
+def test_a_shadow_that_a_site_began_just_before_the_judgement_takes_no_board_away(
+    database: Database,
+) -> None:
+    boards = Fakes()
+    ledger, steps, late = shadow_that_ended(database, boards)
+    (claim,) = ledger.claim("bread", worker="hall", limit=1, lease_s=60.0, goal=Goal.SHADOW)
+    thread = in_background(lambda: conduct(ledger, boards, steps))
+    wait_until(lambda: ledger.rollout("bread").phase == "wave 1")
+    ledger.finish([Report(claim=claim, outcome=Outcome.DONE)], Retry())
+    thread.join(30)
+
+    assert claim.board == late.board
+    assert states(ledger) == {State.DONE: 13}
 
 
 def test_a_board_that_had_no_shadow_is_tried_again_without_one(database: Database) -> None:
