@@ -404,14 +404,16 @@ class Edgectl:
         program: str | None = None,
         *,
         memory_mb: int = 0,
+        timeout_s: int = INFER_SECONDS,
     ) -> Result:
         """What a command of the default program left behind. It ends with us, as `selftest` does.
 
         `right` is a deploy's `--fence=N`, or `--holder=WHO` for the release that is current. Of
         another `program`, which that release has, the only command is `selftest`.
         `memory_mb`: it is ended, and refused, where it holds more than that many MiB; 0: any.
+        So is one that does not end by itself within `timeout_s`.
         """
-        options = [right, f"--timeout={INFER_SECONDS}"]
+        options = [right, f"--timeout={timeout_s}"]
         options += [f"--program={program}"] if program else []
         options += [f"--memory={memory_mb}"] if memory_mb else []
         result = self.board.run(self._argv("infer", *options, *arguments), timeout=PATIENCE)

@@ -152,6 +152,23 @@ def test_a_candidate_that_ends_does_so_alone(
     assert served(root)
 
 
+def test_a_candidate_that_hangs_is_ended_soon_after_its_time(
+    shadow: Callable[[str], tuple[Release, ShadowReport]],
+    supervisor: Callable[[], None],  # noqa: F811
+    root: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgewright.observe.shadow.run.START_SECONDS", 2)
+    supervisor()
+    wait_until_served(root)
+
+    release, report = shadow("exec sleep 600")
+
+    assert report.fault == f"release {release.id}: its edge-infer shadow took too long"
+    assert report.seconds < 60
+    assert served(root)
+
+
 def test_a_board_without_a_running_service_says_so(
     shadow: Callable[[str], tuple[Release, ShadowReport]],
 ) -> None:

@@ -23,7 +23,9 @@ from edgewright.deploy.remote import Board, Result
 from edgewright.observe.shadow.report import Pair, ShadowReport
 from edgewright.release.manifest import Release
 
-RUN_SECONDS = 600  # of one process: `edgectl infer` ends a command after 900 s, loading included
+RUN_SECONDS = 600  # of one process, which tells its sums at its end: within `INFER_SECONDS`
+START_SECONDS = 120  # to load its model and pass its golden set, before its time begins
+EMULATED_START_SECONDS = 300
 MEMORY_TIMES = 2  # of the release's budget, that a candidate may hold
 SHOWN_PAIRS, SHOWN_REGIONS = 20, 3
 SIGNAL = 128  # `edgectl` adds it to the signal that ended a program
@@ -194,8 +196,13 @@ def _turn(release: BoardRelease, profile: BoardProfile, seconds: float) -> Turn:
     arguments = ["shadow", f"--seconds={max(round(seconds), 1)}"]
     arguments.append(f"--user={profile.service.user}")
     memory_mb = round(MEMORY_TIMES * profile.budgets.peak_rss_mb)
+    is_emulated = release.edgectl.board.target.emulated
+    start_s = EMULATED_START_SECONDS if is_emulated else START_SECONDS
+    timeout_s = round(seconds) + start_s
     try:
-        result = release.edgectl.infer(release.right, arguments, memory_mb=memory_mb)
+        result = release.edgectl.infer(
+            release.right, arguments, memory_mb=memory_mb, timeout_s=timeout_s
+        )
     except RefusedError as refused:
         if refused.code != "infer_ended":
             raise
