@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
-from edgewright.client import Client
+from edgewright.client import Client, Format, Frame, Kind
 from edgewright.deploy.remote import Result
 from edgewright.observe.shadow.run import Turn, read_turn
 from edgewright.release.run_file import RUN_FILE
@@ -36,10 +39,14 @@ OUTCOME = 'edge_infer_shadow_frames_total{{outcome="{}"}}'
 
 @dataclass
 class Camera:
-    """A program that has the service judge images, one after the other."""
+    """A program that has the service judge images, one after the other.
+
+    A frame, or a file, is the same memory each time, and no picture as soon as it was judged.
+    """
 
     path: Path
     images: list[Path]
+    kind: Kind = Kind.IMAGE
     seconds: list[float] = field(default_factory=list)  # that each answer took
     classes: dict[str, str] = field(default_factory=dict)
     is_over: threading.Event = field(default_factory=threading.Event)
@@ -49,8 +56,27 @@ class Camera:
             while not self.is_over.is_set():
                 image = self.images[len(self.seconds) % len(self.images)]
                 began = time.monotonic()
-                self.classes[image.name] = client.image(image.read_bytes())["class"]
+                self.classes[image.name] = self.answer(client, image)["class"]
                 self.seconds.append(time.monotonic() - began)
+
+    def answer(self, client: Client, image: Path) -> dict[str, Any]:
+        if self.kind is Kind.FRAME:
+            self.frame.pixels[:] = Image.open(image).tobytes()
+            answer = client.frame(self.frame)
+            self.frame.pixels[:] = bytes(len(self.frame.pixels))
+            return answer
+        if self.kind is Kind.FILE:
+            file = self.path.with_suffix(".png")
+            file.write_bytes(image.read_bytes())
+            answer = client.file(file)
+            file.write_bytes(b"")
+            return answer
+        return client.image(image.read_bytes())
+
+    @cached_property
+    def frame(self) -> Frame:
+        width, height = Image.open(self.images[0]).size
+        return Frame(width, height, Format.RGB)
 
 
 @dataclass(frozen=True)
@@ -92,12 +118,17 @@ class Live:
 
 
 @pytest.fixture
-def live(make_line: MakeLine, tmp_path: Path) -> Iterator[Live]:  # noqa: F811
+def live(
+    make_line: MakeLine,  # noqa: F811
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[Live]:
     line, path = make_line(3), tmp_path / "in" / "infer.sock"
     shutil.copytree(line.release, line.release.parent / CANDIDATE)
     name = line.start("serve", "--folder", str(path.parent))
     wait_until(lambda: accepts(str(path)))
-    camera = Camera(path, cells(tmp_path / "cells", 3, 12))
+    kind = getattr(request, "param", Kind.IMAGE)
+    camera = Camera(path, cells(tmp_path / "cells", 3, 12), kind)
     with asked_all_the_time(camera):
         yield Live(line, name, camera)
     line.end(name)
@@ -114,6 +145,15 @@ def asked_all_the_time(camera: Camera) -> Iterator[None]:
         asking.join()
 
 
+@pytest.mark.parametrize(
+    "live",
+    [
+        Kind.IMAGE,
+        pytest.param(Kind.FILE, marks=pytest.mark.nightly),
+        pytest.param(Kind.FRAME, marks=pytest.mark.nightly),
+    ],
+    indirect=True,
+)
 def test_the_same_release_agrees_on_every_frame(live: Live) -> None:
     turn = live.run()
 
@@ -122,6 +162,7 @@ def test_the_same_release_agrees_on_every_frame(live: Live) -> None:
     assert (turn.sums.disagreed, turn.sums.failed) == (0, 0)
     assert turn.sums.offered >= turn.sums.agreed
     assert {pair.current == pair.candidate for pair in turn.pairs} == {True}
+    assert len({pair.current for pair in turn.pairs}) > 1
     # What it says of its last frame, the service reads with the next one it has.
     assert live.outcome("agreed") in (turn.sums.agreed - 1, turn.sums.agreed)
     assert live.outcome("missed") > 0
