@@ -29,7 +29,7 @@ GREYS = {"night.png": 20, "dusk.png": 60, "noon.png": 220}
 def brightness_model(
     folder: Path,
     *,
-    name: str = "brightness",
+    card_name: str = "brightness",
     channels: int = 4,
     labels: tuple[str, str] = LABELS,
 ) -> Path:
@@ -38,7 +38,7 @@ def brightness_model(
     model = folder / "model.onnx"
     onnx.save(_network(channels), model)
     card = Card(
-        name=name,
+        name=card_name,
         labels=labels,
         input=Input(shape=(1, 1, SIDE, SIDE)),
         output=Output(shape=(1, 2)),

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,16 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder, login = tmp_path_factory.mktemp("fleet"), home / ".ssh" / board_keys.USER
+    with fleet_of(BOARDS, home, tmp_path_factory.mktemp("fleet")) as fleet:
+        yield fleet
+
+
+@contextmanager
+def fleet_of(count: int, home: Path, folder: Path) -> Iterator[Fleet]:
+    login = home / ".ssh" / board_keys.USER
     boards: dict[str, EmulatedBoard] = {}
     text = 'version = 1\n[[sites]]\nname = "lab"\n'
-    instances = {f"oven-{n}": instance_of("a53-som", folder / f"{n}") for n in range(BOARDS)}
+    instances = {f"oven-{n}": instance_of("a53-som", folder / f"{n}") for n in range(count)}
     try:
         for name, instance in instances.items():
             instance.folder.mkdir(parents=True)
@@ -125,7 +132,11 @@ def leaking(scratch: Path) -> Resources:
 @pytest.fixture(scope="module")
 def former(fleet: Fleet, build: Build) -> str:
     """The release that all boards run at first."""
-    release = build("former")
+    return deploy_to_all(fleet, build("former"))
+
+
+def deploy_to_all(fleet: Fleet, release: str) -> str:
+    """The last build, whose id this is."""
     to_all = ("deploy", f"--fleet={fleet.file}", "--select=all", "--parallel=2")
     assert run_edgewright(*to_all) == ExitCode.OK
     assert {*fleet.current().values()} == {release}
@@ -215,7 +226,7 @@ def test_a_release_that_leaks_is_stopped_by_what_its_inferences_leave_on_the_hea
 def test_a_sound_release_goes_through_all_gates(  # the last: boards stay on it
     rollout: Callable[[str], Ended], build: Build, fleet: Fleet, former: str
 ) -> None:
-    release = build("sound", name="brightness-2")
+    release = build("sound", card_name="brightness-2")
 
     ended = rollout(release)
 

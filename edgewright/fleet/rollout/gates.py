@@ -241,7 +241,7 @@ def _failures(gate: Gate, readings: Sequence[Reading]) -> Verdict:
     return Verdict(
         gate=str(gate),
         word=Word.NO if len(failed) > may_fail(gate, len(readings)) else Word.YES,
-        test="boards of the wave that do not run the release, or were not heard of: all counted",
+        test="boards of the wave that failed, or were not heard of: all counted",
         found=f"{len(failed)} of {len(readings)} boards",
         boards=tuple(failed),
         pairs=None,
