@@ -36,15 +36,35 @@ class Kind(IntEnum):
 
 
 class Format(IntEnum):
-    """Pixels of 8 bits a channel."""
+    """Pixels as a camera lays them out, 8 bits a channel."""
 
     GRAY = 1
     RGB = 2
     BGR = 3
+    NV12 = 4  # BT.601, luma from 16 to 235
+    YUYV = 5  # likewise
+    NV12_FULL = 6  # luma from 0 to 255, as in a JPEG
+    YUYV_FULL = 7
+    BAYER_RGGB = 8  # named by the first two pixels of the first two rows
+    BAYER_GRBG = 9
+    BAYER_GBRG = 10
+    BAYER_BGGR = 11
+
+    def row_bytes(self, width: int) -> int:
+        """Bytes of a row of `width` pixels; luma and chroma are of pairs of them."""
+        if self in (Format.RGB, Format.BGR):
+            return 3 * width
+        if self in (Format.YUYV, Format.YUYV_FULL):
+            return 2 * (width + width % 2)
+        return width + width % 2 if self._has_plane_of_chroma else width
+
+    def rows(self, height: int) -> int:
+        """Rows of a frame of `height` pixels; NV12's chroma lies behind its luma."""
+        return height + (height + 1) // 2 if self._has_plane_of_chroma else height
 
     @property
-    def channels(self) -> int:
-        return 1 if self is Format.GRAY else 3
+    def _has_plane_of_chroma(self) -> bool:
+        return self in (Format.NV12, Format.NV12_FULL)
 
 
 class Status(IntEnum):
@@ -81,8 +101,8 @@ class Frame:
 
     def __init__(self, width: int, height: int, format: Format = Format.GRAY) -> None:
         self.width, self.height, self.format = width, height, format
-        self.stride = width * format.channels  # bytes from one row to the next
-        size = self.stride * height
+        self.stride = format.row_bytes(width)  # bytes from one row to the next
+        size = self.stride * format.rows(height)
         self.fd = os.memfd_create("edge-frame", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self.fd, size)

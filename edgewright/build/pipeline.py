@@ -38,9 +38,9 @@ from edgewright.build.evidence import EvidenceInputs, write_evidence
 from edgewright.build.external_toolchain import compiler_facts, with_external_toolchain
 from edgewright.build.programs import BuiltPrograms, ProgramInputs, build_programs
 from edgewright.build.supply import Network, Supply, fetch, image_exists
-from edgewright.model.contract.card import Card
+from edgewright.model.contract.card import Card, ImageCard
 from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
-from edgewright.model.contract.task_cards import read_any_card
+from edgewright.model.contract.task_cards import AnyCard, read_any_card
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
 from edgewright.model.convert.ort_tools import Converted
@@ -54,6 +54,9 @@ from edgewright.release import manifest as release
 from edgewright.release.programs import DEFAULT_PROGRAM, DEFAULT_PROGRAMS
 from edgewright.release.run_file import ImageLimits, UnsureLimits
 
+# A decoder's process beside the image: its stack, tables and copies of the program's pages; and the
+# network's input as it is resized, as it is turned, and where the service reads it.
+DECODER_BYTES, INPUTS_OF_DECODER = 2 << 20, 3
 LEAST_IMAGE_MB = 4  # of memory for images, however little a profile leaves
 
 
@@ -495,7 +498,7 @@ def _release(
             linkage=profile.runtime.linkage.value,
             threads=profile.runtime.threads,
         ),
-        limits=_image_limits(profile),
+        limits=_image_limits(profile, read_any_card(_beside(request.model, CARD))),
         thermal_limit_c=profile.thermal.limit_c,
         unsure_images=_unsure_limits(profile),
         execution_providers=tuple(name.value for name in profile.runtime.execution_providers),
@@ -507,10 +510,17 @@ def _release(
     return built_release
 
 
-def _image_limits(profile: BoardProfile) -> ImageLimits:
-    """What images may cost: the memory that the service may have, less what the release may."""
-    left_mb = profile.service.memory_mb - math.ceil(profile.budgets.peak_rss_mb)
-    memory = max(left_mb, LEAST_IMAGE_MB) << 20
+def _image_limits(profile: BoardProfile, card: AnyCard) -> ImageLimits:
+    """What images may cost: what the service may have, less what else works at that time.
+
+    While the network runs for one image, a process of its own decodes the next: the release's peak
+    and that process both count. `serve` holds images that wait besides, as much as a decoder.
+    """
+    inputs = card.input_bytes if isinstance(card, ImageCard) else 0
+    decoder = DECODER_BYTES + INPUTS_OF_DECODER * inputs
+    left = (profile.service.memory_mb << 20) - math.ceil(profile.budgets.peak_rss_mb * (1 << 20))
+    shares = 2 if profile.service.command == "serve" else 1
+    memory = max((left - decoder) // shares, LEAST_IMAGE_MB << 20)
     most = ImageLimits()
     return ImageLimits(
         image_bytes=min(memory, most.image_bytes), image_memory=min(memory, most.image_memory)

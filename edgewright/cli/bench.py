@@ -35,14 +35,16 @@ from edgewright.cli.common import (
     profile_of,
     say,
     task,
+    task_named,
     workspace,
     write_document,
 )
-from edgewright.cli.documents import CostVerdict, written_files
+from edgewright.cli.documents import written_files
 from edgewright.cli.keys import signing_policy
-from edgewright.observe import frame_cost, sdk_cost
+from edgewright.observe import frame_cost, goal_report, sdk_cost
 from edgewright.observe import startup as start_up
 from edgewright.observe import transfer_rate as transfer_bench
+from edgewright.observe.build_cost import CostVerdict, build_cost, judged_cpus
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
 from edgewright.observe.count.instructions import (
@@ -112,31 +114,34 @@ def instructions(
 @task
 def check(c: Context, board: BoardName, model: ModelPath = "", json: Json = False) -> None:
     """Fail where an inference or a file grew by 2 %. Example: invoke bench.check --board=a53-som"""
-    report, sizes = _cost(board, model)
-    accepted = baseline.require_no_growth(
-        report, sizes, baseline.read_baseline(workspace().baseline), model_path(model).parent.name
-    )
-    say(
-        f"{board}: {report.inference:,} instructions an inference on {report.cpu}, "
-        f"accepted {accepted.inference:,}"
-    )
+    read = baseline.read_baseline(workspace().baseline)
+    cost = _cost(board, model, judged_cpus(profile_of(board), _accepted(read, board, model)))
+    verdict = CostVerdict.of(cost, baseline.require_no_growth(cost, read))
+    for core in verdict.cores:
+        say(f"{board}: {core.sentence}")
     if json:
-        verdict = CostVerdict(
-            board=board, instructions=report.inference, accepted=accepted.inference
-        )
         write_document(verdict)
 
 
 @task
-def accept(c: Context, board: BoardName, model: ModelPath = "", json: Json = False) -> None:
+def accept(
+    c: Context,
+    board: BoardName,
+    model: ModelPath = "",
+    cpus: Annotated[
+        str, "QEMU's models of cores to count on; by default the board's and those accepted before"
+    ] = "",
+    json: Json = False,
+) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
-    report, sizes = _cost(board, model)
     before = baseline.read_baseline(workspace().own_baseline)
-    cost = baseline.accepted(report, sizes)
+    judged = judged_cpus(profile_of(board), _accepted(before, board, model))
+    cost = _cost(board, model, tuple(cpus.split(",")) if cpus else judged)
     baseline.write_baseline(
-        workspace().own_baseline, before.accepting(board, model_path(model).parent.name, cost)
+        workspace().own_baseline, before.accepting(board, cost.model, cost.accepted())
     )
-    say(f"{workspace().own_baseline}: {report.inference:,} instructions an inference on {board}")
+    for core in CostVerdict.of(cost, cost.accepted()).cores:
+        say(f"{workspace().own_baseline}: {board}: {core.sentence}")
     if json:
         write_document(written_files([workspace().own_baseline]))
 
@@ -294,6 +299,36 @@ def frames(c: Context, counted: Counted, json: Json = False) -> None:
     frame_cost.require_goals(costs)  # after the table, which says by how much
 
 
+@task_named("all")
+def all_figures(c: Context, board: BoardName, model: ModelPath = "", json: Json = False) -> None:
+    """All figures that have goals; exit 4 above one. Example: invoke bench.all --board=a53-som"""
+    accepted = _accepted(baseline.read_baseline(workspace().baseline), board, model)
+    cost = _cost(board, model, judged_cpus(profile_of(board), accepted))
+    program = _latest_program(board)
+    with screens.waiting(ERR, f"decode frames, {board}"):
+        costs = frame_cost.measure(program, board, workspace().resources)
+    held = goal_report.held_at_inference(program)
+    report = goal_report.report(cost, costs, held, profile_of(board))
+    if json:
+        write_document(report)
+    else:
+        OUT.print(f"{report.board}, {report.model}: 1 thread, batch 1", markup=False)
+        OUT.print(_goal_table(report))
+    goal_report.require_goals(report)  # after the table, which says by how much
+
+
+def _goal_table(report: goal_report.GoalReport) -> Table:
+    table = Table("", "figure", "on", "unit", box=None, pad_edge=False)
+    for column in ("value", "goal"):
+        table.add_column(column, justify="right")
+    for figure in report.figures:
+        goal = "" if figure.goal is None else f"{figure.goal:,}"
+        mark = " above" if figure.is_above else ""
+        row = (figure.table, figure.name, figure.cpu or "", figure.unit)
+        table.add_row(*row, f"{figure.value:,}", goal + mark)
+    return table
+
+
 def _frame_table(costs: frame_cost.FrameCosts) -> Table:
     table = Table("frame", box=None, pad_edge=False)
     for column in ("kB", "M instructions", "goal", "peak MiB", "goal"):
@@ -378,10 +413,15 @@ def _program(counted: Counted) -> Program:
     # but a model that is named must first become a release.
     if not counted.program or counted.model:
         build_release(BuildOptions(board=counted.board, model=counted.model, estimate=False))
-    out = workspace().build(counted.board)
+    return _latest_program(
+        counted.board, Path(counted.program).resolve() if counted.program else None
+    )
+
+
+def _latest_program(board: str, binary: Path | None = None) -> Program:
+    out = workspace().build(board)
     folder = latest.release_of(out).folder
-    binary = Path(counted.program).resolve() if counted.program else None
-    return program_of_release(folder, profile_of(counted.board), out, binary)
+    return program_of_release(folder, profile_of(board), out, binary)
 
 
 def _count(program: Program, board: str) -> InstructionReport:
@@ -389,11 +429,16 @@ def _count(program: Program, board: str) -> InstructionReport:
         return measure(program, board, workspace().resources)
 
 
-def _cost(board: str, model: str) -> tuple[InstructionReport, dict[str, int]]:
-    """What the build of a model costs: its counts, and the sizes of the release's files."""
-    report = _count(_program(Counted(board=board, model=model)), board)
-    release = latest.release_of(workspace().build(board))
-    return report, baseline.judged_sizes(release.manifest)
+def _cost(board: str, model: str, cpus: Sequence[str]) -> baseline.BuildCost:
+    program, profile = _program(Counted(board=board, model=model)), profile_of(board)
+    manifest = latest.release_of(workspace().build(board)).manifest
+    name = model_path(model).parent.name
+    with screens.waiting(ERR, f"count the instructions of an inference, {board}"):
+        return build_cost(program, profile, manifest, name, cpus, workspace().resources)
+
+
+def _accepted(read: baseline.Baseline, board: str, model: str) -> baseline.AcceptedBuild | None:
+    return read.of(board, model_path(model).parent.name)
 
 
 def _counted_program(counted: Counted) -> compare.CountedProgram:

@@ -114,15 +114,6 @@ class SignedRelease(Document):
     signature: str  # the file
 
 
-class CostVerdict(Document):
-    """An inference that costs no more than what was accepted, within the tolerance."""
-
-    version: Literal[1] = 1
-    board: str
-    instructions: int
-    accepted: int
-
-
 class FuzzedTarget(Part):
     target: str
     executions: int

@@ -86,6 +86,7 @@ from edgewright.nightly.report import NightReport
 from edgewright.nightly.settings import NightSettings
 from edgewright.observe.bench.operators import OperatorBench
 from edgewright.observe.bench.report import BoardBench
+from edgewright.observe.build_cost import CostVerdict
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import InstructionReport
@@ -98,6 +99,7 @@ from edgewright.observe.drift.trial import DriftTrial
 from edgewright.observe.estimate.board_time import Calibration, TimeEstimate
 from edgewright.observe.footprint import Footprint
 from edgewright.observe.frame_cost import FrameCosts
+from edgewright.observe.goal_report import GoalReport
 from edgewright.observe.leaks.report import SoakReport
 from edgewright.observe.peers.compare import Comparison
 from edgewright.observe.profile.report import ProfileReport
@@ -132,9 +134,10 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "board.probe": ProbeReport,
     "bench.board": BoardBench,
     "bench.rollout": RolloutCurve,
+    "bench.all": GoalReport,
     "bench.accept": of_tasks.WrittenFiles,
     "bench.calibrate": Calibration,
-    "bench.check": of_tasks.CostVerdict,
+    "bench.check": CostVerdict,
     "bench.build": BuildTimes,
     "bench.instructions": InstructionReport,
     "bench.drift": DriftTrial,

@@ -34,6 +34,7 @@ from edgewright.model.convert.to_ort import rules_sha256
 from edgewright.model.importer.classifier import CARD
 from edgewright.nightly.report import Figures, StepName, StepReport
 from edgewright.nightly.settings import Cell, NightSettings
+from edgewright.observe.build_cost import build_cost, judged_cpus
 from edgewright.observe.count import baseline, instructions
 from edgewright.release import channels, evidence, order, published
 from edgewright.release.manifest import Release, load_release
@@ -253,7 +254,7 @@ def _smoke(at: CellAtWork) -> Result:
 SMOKE = Step(name="smoke", needs=("build", "sign"), inputs=_smoke_inputs, work=_smoke)
 
 
-def _accepted(at: CellAtWork) -> baseline.Accepted | None:
+def _accepted(at: CellAtWork) -> baseline.AcceptedBuild | None:
     accepted = baseline.read_baseline(at.night.workspace.baseline)
     return accepted.of(at.cell.board, at.cell.network.parent.name)
 
@@ -265,20 +266,23 @@ def _cost_inputs(at: CellAtWork) -> tuple[str, ...]:
 
 
 def _cost(at: CellAtWork) -> Result:
-    workspace, board = at.night.workspace, at.cell.board
+    workspace, profile = at.night.workspace, at.cell.profile
     at.progress.start("count the instructions of an inference")
     program = instructions.program_of_release(
-        at.release.folder, at.cell.profile, workspace.build(board)
+        at.release.folder, profile, workspace.build(profile.name)
     )
-    report = instructions.measure(program, board, workspace.resources)
-    figures = Figures(inference=report.inference, load=report.load)
+    cost = build_cost(
+        program,
+        profile,
+        at.release.manifest,
+        at.cell.network.parent.name,
+        judged_cpus(profile, _accepted(at)),
+        workspace.resources,
+    )
+    own = cost.cores[0].report
+    figures = Figures(inference=own.inference, load=own.load)
     try:
-        baseline.require_no_growth(
-            report,
-            baseline.judged_sizes(at.release.manifest),
-            baseline.read_baseline(workspace.baseline),
-            at.cell.network.parent.name,
-        )
+        baseline.require_no_growth(cost, baseline.read_baseline(workspace.baseline))
     except EdgewrightError as verdict:
         return Result(figures=figures, fault=verdict)
     return Result(figures=figures)

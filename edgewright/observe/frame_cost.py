@@ -123,7 +123,7 @@ def _cost(program: Program, kind: Kind, resources: Resources) -> FrameCost:
             file_bytes=path.stat().st_size,
             instructions=_instructions(program, argv, resources),
             goal=kind.goal if is_32_bit else None,
-            peak_kb=peak_kb(program, argv) if is_32_bit else None,
+            peak_kb=peak(program, argv).resident_kb if is_32_bit else None,
             peak_goal_kb=PEAK_GOAL_KB if is_32_bit else None,
         )
 
@@ -159,13 +159,21 @@ def _instructions(program: Program, argv: list[str], resources: Resources) -> in
     return sum(span.instructions for span in spans if span.address in starts and span.column == 0)
 
 
-def peak_kb(program: Program, argv: list[str]) -> int:
-    """The most that a 32-bit program holds at once; looked at every few milliseconds.
+@dataclass(frozen=True, kw_only=True)
+class Peak:
+    """The most that a program held at once, of all its pages and of those that no file backs."""
+
+    resident_kb: int
+    anonymous_kb: int
+
+
+def peak(program: Program, argv: list[str]) -> Peak:
+    """What a 32-bit program holds at its peak; looked at every few milliseconds.
 
     Raises UserError for a program that fails, or runs on for `PATIENCE`; it is killed then.
     """
     emulator = [EMULATORS[program.arch], "-cpu", program.cpu]
-    peak, deadline = 0, time.monotonic() + PATIENCE
+    resident, anonymous, deadline = 0, 0, time.monotonic() + PATIENCE
     with subprocess.Popen(
         [*emulator, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as guest:
@@ -173,21 +181,23 @@ def peak_kb(program: Program, argv: list[str]) -> int:
             while guest.poll() is None:
                 if time.monotonic() > deadline:
                     raise UserError(quote(argv), f"no end after {PATIENCE:g} s")
-                peak = max(peak, guest_kb(Path(f"/proc/{guest.pid}/smaps").read_text()))
+                smaps = Path(f"/proc/{guest.pid}/smaps").read_text()
+                resident = max(resident, guest_kb(smaps, "Rss"))
+                anonymous = max(anonymous, guest_kb(smaps, "Anonymous"))
                 time.sleep(SAMPLE_SECONDS)
         finally:
             guest.kill()
     if guest.returncode != 0:
         raise UserError(quote(argv), f"exit code {guest.returncode} instead of 0")
-    return peak
+    return Peak(resident_kb=resident, anonymous_kb=anonymous)
 
 
-def guest_kb(smaps: str) -> int:
-    """What is resident of a 32-bit program, by the /proc/<pid>/smaps of its emulator."""
-    resident, is_guest = 0, False
+def guest_kb(smaps: str, field: Literal["Rss", "Anonymous"]) -> int:
+    """A sum over a 32-bit program's mappings, by the /proc/<pid>/smaps of its emulator."""
+    total, is_guest = 0, False
     for line in smaps.splitlines():
         if mapping := MAPPING.match(line):
             is_guest = int(mapping[1], 16) < GUEST_END
-        elif is_guest and line.startswith("Rss:"):
-            resident += int(line.split()[1])
-    return resident
+        elif is_guest and line.startswith(f"{field}:"):
+            total += int(line.split()[1])
+    return total

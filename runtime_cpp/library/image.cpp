@@ -5,6 +5,7 @@
 #include "common/text.hpp"
 #include "edge/file.hpp"
 #include "edge/geometry.hpp"
+#include "edge/raw_frame.hpp"
 #include "library/handles.hpp"
 
 using namespace edge;
@@ -35,30 +36,25 @@ LimitsProblem limits_of(const edge_limits* wanted) {
   return result;
 }
 
-size_t row_bytes(const edge_pixels& pixels) {
-  return pixels.width * static_cast<size_t>(pixels.format);
+/// The library's numbers are those of `PixelFormat`, but for these two.
+PixelFormat format_of(edge_pixel_format format) {
+  if (format == EDGE_PIXELS_BGR) return PixelFormat::bgr;
+  if (format == EDGE_PIXELS_RGB) return PixelFormat::rgb;
+  return static_cast<PixelFormat>(format);
 }
 
-/// In words; empty: there is nothing wrong with them. The size is `check_size`'s to judge.
-std::string pixels_problem(const edge_pixels& pixels, const ImageLimits& limits) {
+RawFrame frame_of(const edge_pixels& pixels) {
+  RawFrame frame{format_of(pixels.format), pixels.width, pixels.height, pixels.stride, pixels.data};
+  if (frame.stride == 0) frame.stride = frame.row_bytes();
+  return frame;
+}
+
+/// In words; empty: there are pixels.
+std::string memory_problem(const edge_pixels& pixels) {
   if (pixels.struct_size < sizeof pixels) {
     return format("pixels.struct_size is %zu, expected %zu", pixels.struct_size, sizeof pixels);
   }
-  if (pixels.data == nullptr) return "pixels.data is NULL";
-  if (pixels.format != EDGE_PIXELS_GRAY && pixels.format != EDGE_PIXELS_RGB) {
-    return format("pixels.format is %d, expected EDGE_PIXELS_GRAY or EDGE_PIXELS_RGB",
-                  static_cast<int>(pixels.format));
-  }
-  if (pixels.stride == 0 || pixels.width > limits.side) return "";
-  if (pixels.stride >= row_bytes(pixels)) return "";
-  return format("pixels.stride is %zu, rows have %zu bytes", pixels.stride, row_bytes(pixels));
-}
-
-void put_rows(const edge_pixels& pixels, Rows& rows) {
-  const size_t stride = pixels.stride != 0 ? pixels.stride : row_bytes(pixels);
-  rows.begin({static_cast<int>(pixels.width), static_cast<int>(pixels.height),
-              static_cast<int>(pixels.format), 1});
-  for (size_t y = 0; y < pixels.height; ++y) rows.row(pixels.data + y * stride);
+  return pixels.data == nullptr ? "pixels.data is NULL" : "";
 }
 
 edge_error* hand_out(const edge_card& card, const std::string& name, Result<Input> input,
@@ -141,12 +137,16 @@ edge_error* edge_image_decode(const edge_card* card, const void* data, size_t si
 edge_error* edge_image_from_pixels(const edge_card* card, const edge_pixels* pixels,
                                    const edge_limits* limits, edge_image** image) {
   const auto load = [&](const Card& of, const ImageLimits& most) {
-    const std::string problem = pixels_problem(*pixels, most);
+    std::string problem = memory_problem(*pixels);
     if (!problem.empty()) return argument_error("edge_image_from_pixels", problem);
     const Encoded picture{"pixels", nullptr, 0, most};
     if (auto error = check_size(picture, pixels->width, pixels->height)) return handed(*error);
+    const RawFrame frame = frame_of(*pixels);
+    problem = frame.problem();
+    if (!problem.empty())
+      return argument_error("edge_image_from_pixels", "a frame that " + problem);
     const auto source = [&](Rows& rows) {
-      put_rows(*pixels, rows);
+      put_rows(frame, of.takes_gray(), rows);
       return std::optional<Error>();
     };
     return hand_out(*card, "pixels", make_input(picture, source, of), image);

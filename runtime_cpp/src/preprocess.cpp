@@ -85,7 +85,7 @@ void InputRows::begin(const ImageShape& shape) {
   down_ = turn.swap ? geometry_->x : geometry_->y;
   if (turn.flip_x) across_ = flipped(across_, width);
   if (turn.flip_y) down_ = flipped(down_, height);
-  is_luma_ = shape.channels == 3 && card_.preprocess.color == Color::gray;
+  is_luma_ = shape.channels == 3 && card_.takes_gray();
   planes_ = is_luma_ ? 1 : static_cast<size_t>(shape.channels);
   resizer_.emplace(across_, down_, card_.preprocess.filter, planes_);
   if (is_luma_) luma_.resize(across_.length);
@@ -148,7 +148,7 @@ std::pair<size_t, size_t> Frame::upright_size() const {
 void FrameRows::begin(const ImageShape& shape) {
   stored_channels_ = shape.channels;
   frame_.shape = shape;
-  if (card_.preprocess.color == Color::gray) frame_.shape.channels = 1;
+  if (card_.takes_gray()) frame_.shape.channels = 1;
   const size_t bytes = static_cast<size_t>(shape.width) * static_cast<size_t>(shape.height) *
                        static_cast<size_t>(frame_.shape.channels);
   is_too_large_ = bytes > most_;
@@ -196,7 +196,7 @@ Result<Input> make_input(const Encoded& picture, const RowSource& source, const 
 
 Result<Input> decode_input(Encoded picture, const Card& card, std::shared_ptr<uint8_t> memory) {
   picture.significant_bits = card.preprocess.significant_bits;
-  picture.is_for_gray = card.preprocess.color == Color::gray;
+  picture.is_for_gray = card.takes_gray();
   const auto decoder = [&](Rows& rows) { return decode(picture, rows); };
   return make_input(picture, decoder, card, std::move(memory));
 }

@@ -17,9 +17,9 @@ std::string request_name(const Job& job) {
 }
 
 /// Appends the image that a job brought to an open file, as an ImageWriter does.
-bool write_image(const Job& job, int file, size_t limit) {
+bool write_image(const Job& job, const Card& card, int file, size_t limit) {
   if (job.request.kind == EDGE_FRAME) {
-    return write_frame(job.request, job.file.get(), file, limit);
+    return write_frame(job.request, job.file.get(), card, file, limit);
   }
   if (job.request.kind == EDGE_FILE) return copy_file(job.file.get(), file, limit);
   return job.image.size <= limit && write_all(file, job.image.data.get(), job.image.size);
@@ -116,7 +116,7 @@ void Worker::infer_job(JobPtr job) {
   job->inference_ms = result->inference_ms;
   const Card& card = (*engine_)->card;
   recorder_.add(*result, card, format("%u", job->request.id),
-                [&](int file, size_t limit) { return write_image(*job, file, limit); });
+                [&](int file, size_t limit) { return write_image(*job, card, file, limit); });
   recorder_.histograms.save_in_time();
   Document document(options_.command);
   document.top().set("model", card.name);
@@ -128,9 +128,11 @@ void Worker::infer_job(JobPtr job) {
 /// A client may change its frame or its file once it is answered, so that is copied before. An
 /// image that it sent is ours: its answer goes first.
 void Worker::answer_and_offer(JobPtr job, const Inferred& inferred) {
+  const Card& card = (*engine_)->card;
   const auto offer = [&](const Job& from) {
-    recorder_.shadow.offer(inferred.answer, (*engine_)->card,
-                           [&](int file, size_t limit) { return write_image(from, file, limit); });
+    recorder_.shadow.offer(inferred.answer, card, [&](int file, size_t limit) {
+      return write_image(from, card, file, limit);
+    });
   };
   if (job->request.kind != EDGE_IMAGE) {
     offer(*job);

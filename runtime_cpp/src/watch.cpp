@@ -36,6 +36,7 @@ constexpr int beat_ms = 5000;
 constexpr size_t max_name_bytes = 246;  // 255 less the longest prefix or suffix
 constexpr size_t cut_name_bytes = 200;
 constexpr const char* working = ".working-";    // prefix of the image at hand
+constexpr const char* ahead = ".ahead-";        // … of one that is only being decoded meanwhile
 constexpr const char* again = ".again-";        // … of one that is tried a second time
 constexpr const char* unreadable = ".unread-";  // … and of one that could not be read
 
@@ -82,15 +83,23 @@ class Spool {
         arrivals_(options.in, options.out),
         recorder_(engine.settings, options.command) {}
 
-  /// What was at hand when the program ended, or the power went, is tried once more.
+  /// What was at hand when the program ended, or the power went, is tried once more. An image that
+  /// was decoded beside it is as good as new; by itself it was the one at hand.
   void finish_old_work() {
-    for (const std::string& hidden : files_in(options_.in, again)) {
+    const auto tried_again = files_in(options_.in, again), tried = files_in(options_.in, working);
+    const bool was_beside = !tried_again.empty() || !tried.empty();
+    for (const std::string& hidden : tried_again) {
       const std::string name = hidden.substr(std::strlen(again));
       finish(name, options_.in + "/" + hidden,
              Error{Exit::image, "image_crashed", name, "the program ended twice at work on it",
                    "look at this image"});
     }
-    for (const std::string& hidden : files_in(options_.in, working)) {
+    // First, so that after another crash each of them has been tried once.
+    for (const std::string& hidden : files_in(options_.in, ahead)) {
+      take(options_.in + "/" + hidden, hidden.substr(std::strlen(ahead)),
+           was_beside ? working : again);
+    }
+    for (const std::string& hidden : tried) {
       take(options_.in + "/" + hidden, hidden.substr(std::strlen(working)), again);
     }
   }
@@ -110,7 +119,7 @@ class Spool {
         continue;
       }
       std::optional<Claimed> image;
-      const auto claim = [&] { image = begin(options_.in + "/" + name, name, working); };
+      const auto claim = [&] { image = begin(options_.in + "/" + name, name, ahead); };
       if (before) {
         complete(*before, claim);
       } else {
@@ -142,6 +151,7 @@ class Spool {
   struct Claimed {
     std::string name;
     std::string at_hand;
+    bool is_ahead;  // as its name says so far
     std::unique_ptr<Apart> decoding;
   };
 
@@ -156,12 +166,18 @@ class Spool {
     }
     const std::string at_hand = options_.in + "/" + prefix + name;
     if (std::rename(path.c_str(), at_hand.c_str()) != 0) return std::nullopt;  // its owner took it
-    return Claimed{name, at_hand, load_apart(at_hand, engine_.card, engine_.settings.limits)};
+    return Claimed{name, at_hand, prefix == ahead,
+                   load_apart(at_hand, engine_.card, engine_.settings.limits)};
   }
 
   /// `decoded` is called in between: memory has room for one decoder at a time.
-  void complete(const Claimed& image, const std::function<void()>& decoded) {
+  void complete(Claimed& image, const std::function<void()>& decoded) {
     auto input = image.decoding->finish([&] { beat(); });
+    // Before the next one is begun: from here on a crash is this one's.
+    const std::string at_work = options_.in + "/" + working + image.name;
+    if (image.is_ahead && std::rename(image.at_hand.c_str(), at_work.c_str()) == 0) {
+      image.at_hand = at_work;
+    }
     decoded();
     if (!input) {
       Error fault = input.error();
@@ -175,7 +191,7 @@ class Spool {
   }
 
   void take(const std::string& path, const std::string& name, const char* prefix) {
-    const auto image = begin(path, name, prefix);
+    auto image = begin(path, name, prefix);
     if (image) complete(*image, [] {});
   }
 

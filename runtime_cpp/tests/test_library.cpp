@@ -254,6 +254,33 @@ TEST_CASE("limits bound an image, and are edge-infer's at most") {
   edge_card_free(card);
 }
 
+TEST_CASE("pixels of a camera make the input of what they show") {
+  edge_card* card = toy();
+  const auto input_of = [&](const std::vector<uint8_t>& memory, edge_pixel_format pixel_format) {
+    const edge_pixels pixels = {sizeof pixels, memory.data(), 6, 4, 0, pixel_format};
+    edge_image* image = nullptr;
+    REQUIRE(edge_image_from_pixels(card, &pixels, nullptr, &image) == nullptr);
+    std::vector<float> values(16);
+    CHECK(edge_image_input(image, 0, values.data(), values.size()) == nullptr);
+    edge_image_free(image);
+    return values;
+  };
+  // One picture in gray, in each layout.
+  std::vector<uint8_t> gray(6 * 4), bgr(3 * 6 * 4), yuyv(2 * 6 * 4, 128);
+  for (size_t i = 0; i < gray.size(); ++i) {
+    gray[i] = static_cast<uint8_t>(i * 37);
+    bgr[3 * i] = bgr[3 * i + 1] = bgr[3 * i + 2] = yuyv[2 * i] = gray[i];
+  }
+  std::vector<uint8_t> nv12 = gray;
+  nv12.resize(6 * 6, 128);
+  const std::vector<float> expected = input_of(gray, EDGE_PIXELS_GRAY);
+  CHECK(input_of(bgr, EDGE_PIXELS_BGR) == expected);
+  CHECK(input_of(nv12, EDGE_PIXELS_NV12_FULL) == expected);
+  CHECK(input_of(yuyv, EDGE_PIXELS_YUYV_FULL) == expected);
+  CHECK(input_of(gray, EDGE_PIXELS_BAYER_GBRG) != expected);
+  edge_card_free(card);
+}
+
 TEST_CASE("pixels that cannot be such are refused") {
   edge_card* card = toy();
   edge_image* image = nullptr;
@@ -267,7 +294,11 @@ TEST_CASE("pixels that cannot be such are refused") {
   pixels.data = nullptr;
   CHECK(word(pixels) == "argument");
   pixels = gray_pixels();
-  pixels.format = static_cast<edge_pixel_format>(2);
+  pixels.format = static_cast<edge_pixel_format>(12);
+  CHECK(word(pixels) == "argument");
+  pixels = gray_pixels();
+  pixels.format = EDGE_PIXELS_BAYER_RGGB;
+  pixels.height = 1;
   CHECK(word(pixels) == "argument");
   pixels = gray_pixels();
   pixels.stride = 3;

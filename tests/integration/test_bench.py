@@ -12,6 +12,7 @@ import pytest
 
 from edgewright.board.catalogue import load_board
 from edgewright.build.pipeline import BuildReport
+from edgewright.observe.build_cost import CostVerdict, build_cost, judged_cpus
 from edgewright.observe.count import baseline, instructions
 from edgewright.observe.count.instructions import InstructionReport
 from edgewright.observe.peers import compare
@@ -33,10 +34,17 @@ def report(built: BuildReport) -> InstructionReport:
     return instructions.measure(program, "a53-som", CHECKOUT.resources)
 
 
-def test_nothing_costs_more_than_accepted(built: BuildReport, report: InstructionReport) -> None:
-    model = CHECKOUT.default_model.parent.name
-    sizes = baseline.judged_sizes(load_release(built.folder).manifest)
-    baseline.require_no_growth(report, sizes, baseline.read_baseline(CHECKOUT.baseline), model)
+def test_nothing_costs_more_than_accepted(built: BuildReport) -> None:
+    profile, release = load_board("a53-som", CHECKOUT.boards), load_release(built.folder)
+    program = instructions.program_of_release(release.folder, profile, CHECKOUT.build("a53-som"))
+    model, accepted = CHECKOUT.default_model.parent.name, baseline.read_baseline(CHECKOUT.baseline)
+    cpus = judged_cpus(profile, accepted.of("a53-som", model))
+    cost = build_cost(program, profile, release.manifest, model, cpus, CHECKOUT.resources)
+
+    before = baseline.require_no_growth(cost, accepted)
+
+    (judged,) = CostVerdict.of(cost, before).cores
+    assert (judged.cpu, judged.judged_by) == ("max", "cycles")
 
 
 def test_operators_and_functions_add_up_to_the_inference(report: InstructionReport) -> None:

@@ -20,7 +20,7 @@ from defusedxml import ElementTree
 from edgewright.build.pipeline import BuildReport
 from edgewright.fleet.rollout.database import Database
 from edgewright.observe.count import baseline
-from edgewright.observe.count.baseline import Accepted, Baseline
+from edgewright.observe.count.baseline import Accepted, AcceptedBuild, Baseline
 from edgewright.release.keys import KeyFolder
 from tests.checkout import checkout
 from tests.integration.conftest import wait_until
@@ -82,9 +82,10 @@ def night(built: BuildReport, scratch: Path) -> Night:
         'name = "nights"\n[models]\nbroken = "models/broken/model.onnx"\n'
     )
     (root / "nightly.toml").write_text(SETTINGS.replace("STORE", str(root / "store")))
-    much = Accepted(inference=10**12, load=10**12, functions={}, sizes={})
+    much = Accepted(inference=10**12, load=10**12, functions={})
     baseline.write_baseline(
-        root / "bench" / "baseline.json", Baseline().accepting("a53-som", SMALL, much)
+        root / "bench" / "baseline.json",
+        Baseline().accepting("a53-som", SMALL, AcceptedBuild(cpus={"max": much})),
     )
     KeyFolder(scratch / "config" / "keys").generate()
     env = {

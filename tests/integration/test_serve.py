@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,7 @@ from tests.checkout import checkout
 from tests.integration.checkers import SANITIZERS, CheckedProgram, Checker, each_night
 from tests.integration.conftest import accepts, end_containers, heat, wait_until
 from tests.integration.toy_model import toy_model
+from tests.raw_frames.reference import converted
 from tests.schemas import require_valid
 from tests.unit.model import tensor_network
 
@@ -215,6 +217,44 @@ def test_colour_frames_are_what_their_format_says(start: Start, tmp_path: Path) 
         expected = client.image(data.getvalue())["probabilities"]
         assert client.frame(rgb)["probabilities"] == expected
         assert client.frame(bgr)["probabilities"] == expected
+
+
+@pytest.mark.parametrize("format", [f for f in Format if f not in (Format.GRAY, Format.RGB)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_frame_as_the_camera_gives_it_is_judged_as_its_picture(
+    start: Start, tmp_path: Path, format: Format, channels: int
+) -> None:
+    toy_model(tmp_path / "model", channels, SIDE, SIDE)
+    service = start()
+    width, height = SIDE + 1, SIDE - 1
+    with service.client() as client, Frame(width, height, format) as frame:
+        memory = bytes((i * 37 + i // 3) % 256 for i in range(len(frame.pixels)))
+        frame.pixels[:] = memory
+        picture = converted(memory, format, width, height, frame.stride, gray=channels == 1)
+        data = BytesIO()
+        shape = picture if picture.shape[2] == 3 else picture[..., 0]
+        Image.fromarray(np.ascontiguousarray(shape)).save(data, "PNG")
+
+        assert (
+            client.frame(frame)["probabilities"] == client.image(data.getvalue())["probabilities"]
+        )
+
+
+def test_frames_that_no_camera_gives_are_refused(start: Start) -> None:
+    service = start()
+    with service.client() as client, Frame(8, 6, Format.NV12) as frame:
+        frame.height = 8
+        with pytest.raises(ServiceError, match="reaches to byte 96, its memory has 72"):
+            client.frame(frame)
+        frame.height, frame.width = 6, 9
+        with pytest.raises(ServiceError, match="has a stride of 8 bytes, its rows have 10"):
+            client.frame(frame)
+        frame.format, frame.width, frame.height = Format.BAYER_RGGB, 8, 1
+        with pytest.raises(ServiceError, match="is a mosaic of less than 2 x 2 pixels"):
+            client.frame(frame)
+        frame.format = 12  # type: ignore[assignment]
+        with pytest.raises(ServiceError, match="has pixels of format 12"):
+            client.frame(frame)
 
 
 def test_a_network_that_takes_tensors_is_refused(program: CheckedProgram, tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ def test_an_image_that_was_at_hand_is_tried_once_more_and_then_given_up(
     wait_for(lambda: not list((tmp_path / "in").iterdir()))
 
 
+def test_an_image_that_was_only_decoded_ahead_is_not_blamed_for_a_crash(
+    start: Start, tmp_path: Path
+) -> None:
+    """Neither at the first crash nor, having been tried once since, at the second."""
+    (tmp_path / "in").mkdir()
+    gray(1).save(tmp_path / "in" / ".again-deadly.png", "PNG")
+    gray(1).save(tmp_path / "in" / ".ahead-innocent.png", "PNG")
+    (tmp_path / "in" / ".ahead-broken.png").write_bytes(b"no image")
+    service = start()
+
+    assert service.result("deadly.png")["error"]["code"] == "image_crashed"
+    assert service.result("innocent.png")["class"]
+    assert service.result("broken.png")["error"]["code"] == "image_format"
+
+
 def test_images_wait_while_nobody_takes_the_results(start: Start) -> None:
     service = start("--keep", "2")
     for name in ("1.png", "2.png", "3.png"):
@@ -222,6 +237,7 @@ def test_a_killed_program_loses_no_image(start: Start) -> None:
         service.drop(name, gray(7))
     service.result(names[0])
     service.end("KILL")
+    assert len([*(service.folder / "in").glob(".working-*")]) <= 1  # another was decoded ahead
     again = start()
     again.drop("last.png", gray(7))  # the first one may have done all the others
     for name in (*names, "last.png"):

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from edgewright import client
-from edgewright.client import ANSWER, BusyError, Client, ConnectionEndedError, Frame, ServiceError
+from edgewright.client import (
+    ANSWER,
+    BusyError,
+    Client,
+    ConnectionEndedError,
+    Format,
+    Frame,
+    ServiceError,
+)
 
 ERROR = b'{"error":{"code":"busy","message":"request: waits","next":"ask again later"}}\n'
 
@@ -68,3 +76,21 @@ def test_a_frame_s_memory_cannot_become_shorter() -> None:
         frame.pixels[:] = bytes(12)
         with pytest.raises(PermissionError):
             os.ftruncate(frame.fd, 4)
+
+
+@pytest.mark.parametrize(
+    ("format", "stride", "size"),
+    [
+        (Format.GRAY, 5, 15),
+        (Format.RGB, 15, 45),
+        (Format.NV12, 6, 6 * (3 + 2)),
+        (Format.YUYV_FULL, 12, 36),
+        (Format.BAYER_GBRG, 5, 15),
+    ],
+)
+def test_a_frame_has_the_memory_that_its_format_needs(
+    format: Format, stride: int, size: int
+) -> None:
+    with Frame(5, 3, format) as frame:
+        assert frame.stride == stride
+        assert len(frame.pixels) == size

@@ -1,5 +1,6 @@
 """The model card: what the network is and how its input is made (docs/formats.md)."""
 
+import math
 from collections.abc import Iterator
 from math import floor
 from pathlib import Path
@@ -246,6 +247,11 @@ class ImageCard(CardBase):
     preprocess: Preprocess = Preprocess()
     # A card without the key keeps its bytes.
     tiling: Tiling | None = Field(default=None, exclude_if=lambda tiling: tiling is None)
+
+    @property
+    def input_bytes(self) -> int:
+        """Of the input's values, which are float32."""
+        return 4 * math.prod(self.input.shape)
 
     def _problems(self) -> Iterator[str]:
         yield from super()._problems()

@@ -197,10 +197,15 @@ def lacks(profile: BoardProfile) -> str | None:
     return f"{missing[0]} is not installed: invoke setup" if missing else None
 
 
+def is_modelled(profile: BoardProfile) -> bool:
+    """Whether the model of the pipeline covers a board's programs."""
+    return profile.cpu.core == CORE and profile.abi.arch is Arch.ARMHF
+
+
 def require_modelled(profile: BoardProfile) -> int:
     """The clock in MHz of a board that the model covers. Raises UserError for another board."""
     mhz = profile.cpu.clock_mhz
-    if profile.cpu.core != CORE or profile.abi.arch is not Arch.ARMHF:
+    if not is_modelled(profile):
         facts = [f"expected: {CORE}, {Arch.ARMHF}", f"found: {profile.cpu.core}"]
         facts[-1] += f", {profile.abi.arch}"
         raise UserError(f"board '{profile.name}'", "no model of its core", facts=facts)

@@ -121,6 +121,7 @@ struct Card {
   int channels() const { return static_cast<int>(inputs[0].shape[1]); }
   int height() const { return static_cast<int>(inputs[0].shape[2]); }
   int width() const { return static_cast<int>(inputs[0].shape[3]); }
+  bool takes_gray() const { return preprocess.color == Color::gray; }
   size_t values() const;  // of all inputs
 };
 

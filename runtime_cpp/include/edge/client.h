@@ -44,7 +44,20 @@ enum edge_kind {
   EDGE_RELOAD = 5  /* the model is to be read anew */
 };
 
-enum edge_format { EDGE_GRAY = 1, EDGE_RGB = 2, EDGE_BGR = 3 }; /* 8 bits a channel */
+/* 8 bits a channel; docs/formats.md has what each is converted by. */
+enum edge_format {
+  EDGE_GRAY = 1,
+  EDGE_RGB = 2,
+  EDGE_BGR = 3,
+  EDGE_NV12 = 4,      /* BT.601, luma from 16 to 235; rows of chroma follow those of luma */
+  EDGE_YUYV = 5,      /* likewise, luma and chroma by turns */
+  EDGE_NV12_FULL = 6, /* luma from 0 to 255, as in a JPEG */
+  EDGE_YUYV_FULL = 7,
+  EDGE_BAYER_RGGB = 8, /* named by the first two pixels of the first two rows */
+  EDGE_BAYER_GRBG = 9,
+  EDGE_BAYER_GBRG = 10,
+  EDGE_BAYER_BGGR = 11
+};
 
 enum edge_status {
   EDGE_DONE = 0,
@@ -165,17 +178,27 @@ static inline int edge_send_file(int service, uint32_t id, int fd) {
   return edge_send(service, &request, fd);
 }
 
+/* Bytes of a row; luma and chroma are of pairs of pixels. */
+static inline uint64_t edge_row_bytes(uint32_t width, enum edge_format format) {
+  const uint64_t even = (uint64_t)width + width % 2;
+  if (format == EDGE_NV12 || format == EDGE_NV12_FULL) return even;
+  if (format == EDGE_YUYV || format == EDGE_YUYV_FULL) return 2 * even;
+  return (uint64_t)width * (format == EDGE_RGB || format == EDGE_BGR ? 3u : 1u);
+}
+
 /* Takes memory for frames of one size. It must not be written to between `edge_send_frame` and the
  * answer; several frames may be in use at once. */
 static inline int edge_frame_open(struct edge_frame* frame, uint32_t width, uint32_t height,
                                   enum edge_format format) {
-  const uint64_t row = (uint64_t)width * (format == EDGE_GRAY ? 1u : 3u);
-  if (row > UINT32_MAX || (height > 0 && row > SIZE_MAX / height)) {
+  const uint64_t row = edge_row_bytes(width, format);
+  const int has_plane_of_chroma = format == EDGE_NV12 || format == EDGE_NV12_FULL;
+  const uint64_t rows = (uint64_t)height + (has_plane_of_chroma ? (height + 1ull) / 2 : 0);
+  if (row > UINT32_MAX || (rows > 0 && row > SIZE_MAX / rows)) {
     errno = EOVERFLOW;
     return -1;
   }
   const uint32_t stride = (uint32_t)row;
-  const size_t size = (size_t)stride * height;
+  const size_t size = (size_t)(stride * rows);
   const int fd = memfd_create("edge-frame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return -1;
   /* The service reads no memory that could become shorter under its hands. */

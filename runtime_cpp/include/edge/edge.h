@@ -102,9 +102,19 @@ typedef struct edge_limits {
   size_t memory;      /* bytes that the encoded image and its decoder may hold at once */
 } edge_limits;
 
+/* 8 bits a channel; those of a camera are converted as docs/formats.md says. */
 typedef enum edge_pixel_format {
-  EDGE_PIXELS_GRAY = 1, /* 8 bits a channel, here as below */
-  EDGE_PIXELS_RGB = 3
+  EDGE_PIXELS_GRAY = 1,
+  EDGE_PIXELS_BGR = 2,
+  EDGE_PIXELS_RGB = 3,
+  EDGE_PIXELS_NV12 = 4,      /* BT.601, luma from 16 to 235; rows of chroma follow those of luma */
+  EDGE_PIXELS_YUYV = 5,      /* likewise, luma and chroma by turns */
+  EDGE_PIXELS_NV12_FULL = 6, /* luma from 0 to 255, as in a JPEG */
+  EDGE_PIXELS_YUYV_FULL = 7,
+  EDGE_PIXELS_BAYER_RGGB = 8, /* named by the first two pixels of the first two rows */
+  EDGE_PIXELS_BAYER_GRBG = 9,
+  EDGE_PIXELS_BAYER_GBRG = 10,
+  EDGE_PIXELS_BAYER_BGGR = 11
 } edge_pixel_format;
 
 /* A picture that is decoded already, upright, the top row first. */

@@ -13,8 +13,8 @@ namespace edge {
 Result<Input> load_frame(const edge_request& frame, int memory, const std::string& name,
                          const Card& card, const ImageLimits& limits);
 
-/// Appends a frame that was loaded to an open file, as PGM or PPM; false if that is more than
-/// `limit` bytes, or not possible.
-bool write_frame(const edge_request& frame, int memory, int file, size_t limit);
+/// Appends a frame that was loaded to an open file, as PGM or PPM, so that it makes the same input
+/// again; false if that is more than `limit` bytes, or not possible.
+bool write_frame(const edge_request& frame, int memory, const Card& card, int file, size_t limit);
 
 }  // namespace edge

@@ -22,9 +22,11 @@ from edgewright.build.pipeline import BuildRequest
 from edgewright.cli import screens
 from edgewright.model.contract.card import ModelFile, read_card
 from edgewright.model.convert.ort_tools import Converted
+from edgewright.model.importer.classifier import CARD
 from edgewright.model.judge.data import load_folder
 from edgewright.model.pack.golden import write_golden
 from edgewright.release import latest
+from edgewright.release.run_file import ImageLimits
 from tests.checkout import checkout, workspace_at
 from tests.unit.model import small_cnn
 from tests.unit.model.convert.test_to_ort import small_model
@@ -236,14 +238,42 @@ def test_a_model_over_budget_is_told_with_both_figures(tmp_path: Path) -> None:
         pipeline._require_model_size(model, 1024)
 
 
+def limits_with(service_mb: int, command: str, side: int = 256) -> ImageLimits:
+    """Of a board whose release may take 64 MiB, with a network of gray images."""
+    profile = load_board("a53-som", checkout().boards)
+    service = profile.service.model_copy(update={"memory_mb": service_mb, "command": command})
+    card = read_card(checkout().default_model.parent / CARD)
+    image = card.input.model_copy(update={"shape": (1, 1, side, side)})
+    return pipeline._image_limits(
+        profile.model_copy(update={"service": service}), card.model_copy(update={"input": image})
+    )
+
+
 @pytest.mark.parametrize(
-    ("service_mb", "image_mb"), [(128, 64), (96, 32), (70, 6), (64, 4), (512, 64)]
+    ("service_mb", "command", "image_kb"),
+    [
+        (128, "watch", (64 - 2) * 1024 - 3 * 256),
+        (96, "watch", (32 - 2) * 1024 - 3 * 256),
+        (64, "watch", 4 * 1024),
+        (512, "watch", 64 * 1024),
+        (128, "serve", ((64 - 2) * 1024 - 3 * 256) // 2),
+    ],
 )
-def test_images_get_the_memory_that_the_service_has_left(service_mb: int, image_mb: int) -> None:
-    profile = load_board("a53-som", checkout().boards)  # its release may take 64 MiB
-    service = profile.service.model_copy(update={"memory_mb": service_mb})
-    limits = pipeline._image_limits(profile.model_copy(update={"service": service}))
-    assert limits.image_memory == limits.image_bytes == image_mb << 20
+def test_images_get_what_the_release_and_the_decoder_beside_it_leave(
+    service_mb: int, command: str, image_kb: int
+) -> None:
+    limits = limits_with(service_mb, command)
+
+    assert limits.image_memory == limits.image_bytes == image_kb << 10
+
+
+def test_all_that_works_at_once_fits_the_services_memory() -> None:
+    """The network for one image, and the process that decodes the next, whose input is larger."""
+    for side in (64, 512, 1024):
+        inputs = 3 * 4 * side * side
+        for command, images in (("watch", 1), ("serve", 2)):
+            image = limits_with(128, command, side).image_memory
+            assert (64 << 20) + (2 << 20) + inputs + images * image <= 128 << 20
 
 
 def test_a_second_build_of_a_board_is_refused_while_one_runs(workspace: Workspace) -> None:

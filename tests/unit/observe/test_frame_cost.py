@@ -25,10 +25,13 @@ SMAPS = """\
 Size:               1664 kB
 Rss:                1660 kB
 Pss:                1660 kB
+Anonymous:            24 kB
 001ba000-0087e000 rw-p 00000000 00:00 0
 Rss:                6852 kB
+Anonymous:          6840 kB
 56260432b000-5626043a3000 r--p 00000000 fe:00 217 /usr/bin/qemu-arm
 Rss:                 480 kB
+Anonymous:           480 kB
 """
 
 Costs = Callable[..., FrameCosts]
@@ -52,7 +55,8 @@ def costs() -> Costs:
 
 
 def test_the_memory_of_the_emulator_is_not_the_programs() -> None:
-    assert guest_kb(SMAPS) == 1660 + 6852
+    assert guest_kb(SMAPS, "Rss") == 1660 + 6852
+    assert guest_kb(SMAPS, "Anonymous") == 24 + 6840
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_a_program_that_goes_on_or_fails_ends_with_words(
     )
 
     with pytest.raises(UserError, match=problem):
-        frame_cost.peak_kb(program, ["edge-infer"])
+        frame_cost.peak(program, ["edge-infer"])
 
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
