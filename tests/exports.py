@@ -1,5 +1,6 @@
 """Small signed releases on their way into other updaters' formats."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgewright.cli.export import exported
@@ -10,7 +11,7 @@ from edgewright.release import evidence, order, provenance
 from edgewright.release.manifest import MANIFEST, Release
 from edgewright.release.provenance import Resource, file_resource
 from edgewright.release.sbom import Ingredient, Tool, about_release, render
-from tests.boards import make_release
+from tests.boards import make_release, rebuilt
 from tests.signing import signer
 
 MAINTAINER = "Line 3 <line3@example.com>"
@@ -23,9 +24,12 @@ def signed_release(
     root: str = "/opt/edgewright",
     model: bytes = b"model one",
     edge_infer: bytes | None = None,
+    program_files: Mapping[str, Path] | None = None,
 ) -> Release:
     """A release with its bill, signed by this user; `edgectl` says which machine it is for."""
     release = make_release(folder, root=root, model=model, edge_infer=edge_infer, edgectl=edgectl)
+    if program_files:
+        release = rebuilt(release, folder / "with-programs", program_files=program_files)
     part = Ingredient(
         ref="edge-infer",
         kind="application",

@@ -56,7 +56,6 @@ from edgewright.release.manifest import (
 )
 from edgewright.release.minisign import parse_signature
 from edgewright.release.order import parse_order
-from edgewright.release.programs import SERVICE_FILE
 
 TRIAL_SECONDS = 120  # after which the board reverts a switch that nobody confirmed
 EMULATED_TRIAL_SECONDS = 600  # in which the service has to load its model and infer an image
@@ -639,7 +638,7 @@ def _switch(
 ) -> tuple[str, ...]:
     """From whole objects to a committed release; returns the releases that were removed."""
     board, fence, release = edgectl.board, _fence(begun), order.manifest.id
-    if any(file.path == SERVICE_FILE for file in order.manifest.files):
+    if order.manifest.has_own_service:
         service.require_own_programs(board, release)
     _seal(edgectl, begun, progress)
     _selftest(edgectl, begun, order, gate, progress, "smoke test before the switch")

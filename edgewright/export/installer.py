@@ -9,13 +9,14 @@ import hashlib
 import io
 import shlex
 
-from edgewright.base.errors import UserError
+from edgewright.base.errors import ExitCode, UserError
 from edgewright.deploy.edgectl import FIRST_CONTACT, INSTALL, NEWER
 from edgewright.deploy.install import SELFTEST_SECONDS
-from edgewright.deploy.service import RUNIT, SCRIPT, UNIT_FILE
+from edgewright.deploy.service import PROGRAM, RUNIT, SCRIPT, UNIT_FILE
 from edgewright.deploy.transfer import plan_object, write_stream
 from edgewright.export.exported import Exported
 from edgewright.export.trees import File, Tree, script, tar_bytes
+from edgewright.release.programs import SERVICE_FILE
 
 # The service loads its model and infers an image in it; also on an emulated board.
 TRIAL_SECONDS = 600
@@ -27,6 +28,14 @@ set -eu
 umask 022
 root={root} owner={owner}
 edgectl=$root/bin/edgectl
+"""
+# As in a deploy over SSH: that service starts the default program, whatever the release has.
+_REQUIRE_OWN_SERVICE = """\
+if [ -f {program} ] && ! grep -qF {service} {program}; then
+    echo "{program}: starts no {service}, which the release has: its edgewright is older" >&2
+    echo "next: invoke service.install, then install the release again" >&2
+    exit {problem}
+fi
 """
 # `edgectl` says in words what it refuses, on standard error; its exit code is the script's own.
 _INSTALL = r"""
@@ -139,9 +148,12 @@ def _head(exported: Exported, owner: str, about: str) -> str:
 
 
 def _install(exported: Exported, owner: str) -> str:
-    about = f"Makes {_title(exported)} current."
-    return _head(exported, owner, about) + _INSTALL.format(
-        compatible=shlex.quote(exported.release.manifest.compatible),
+    manifest = exported.release.manifest
+    service = {"program": PROGRAM, "service": SERVICE_FILE, "problem": int(ExitCode.TARGET)}
+    required = _REQUIRE_OWN_SERVICE.format(**service) if manifest.has_own_service else ""
+    head = _head(exported, owner, f"Makes {_title(exported)} current.")
+    return f"{head}{required}" + _INSTALL.format(
+        compatible=shlex.quote(manifest.compatible),
         service_files=shlex.join([SCRIPT, f"{RUNIT}/run", UNIT_FILE]),
         sha256=hashlib.sha256(exported.edgectl).hexdigest(),
         protocol=exported.protocol,

@@ -37,6 +37,7 @@ from edgewright.base.workspace import MOST_PROGRAMS
 from edgewright.release.programs import (
     DEFAULT_PROGRAM,
     DEFAULT_PROGRAMS,
+    SERVICE_FILE,
     ReleasedProgram,
 )
 from edgewright.release.run_file import (
@@ -192,6 +193,11 @@ class ManifestBody(Canonical):
     @property
     def has_default_program(self) -> bool:
         return DEFAULT_PROGRAM in self.programs
+
+    @property
+    def has_own_service(self) -> bool:
+        """Whether a program of its user's is the service, in place of the default one."""
+        return any(file.path == SERVICE_FILE for file in self.files)
 
     def run_options(self, folder: str) -> tuple[str, ...]:
         """Options that make the default program run this release, in `folder`, as it is meant to.

@@ -92,15 +92,34 @@ edge_image* gray_image(const edge_card* card) {
   return image;
 }
 
-std::string detect_card(const std::string& more = "") {
-  return R"({"schema": 2, "name": "things", "task": "detect", "labels": ["nut", "bolt"],
-    "input": {"name": "image", "shape": [1, 1, 4, 4], "layout": "NCHW"},
-    "outputs": [{"name": "boxes", "shape": [1, -1, 6], "role": "detections"}],
-    "detect": {"score_threshold": 0.5, "nms": false, "max_detections": 10},)" +
-         more + R"("preprocess": {"color": "gray", "resize": "triangle",
+/// A card for gray images of 4 x 4 pixels; `members` are the task's own, each with a comma behind.
+std::string task_card(const std::string& members) {
+  return R"({"schema": 2, "name": "cells",
+    "input": {"name": "image", "shape": [1, 1, 4, 4], "layout": "NCHW"},)" +
+         members + R"("preprocess": {"color": "gray", "resize": "triangle",
                    "normalize": {"kind": "per_image", "epsilon": 1e-05}},
     "file": {"name": "model.ort", "sha256": ")" +
          std::string(64, '0') + R"(", "bytes": 1000}})";
+}
+
+std::string detect_card(const std::string& more = "") {
+  return task_card(R"("task": "detect", "labels": ["nut", "bolt"],
+    "outputs": [{"name": "boxes", "shape": [1, -1, 6], "role": "detections"}],
+    "detect": {"score_threshold": 0.5, "nms": false, "max_detections": 10},)" +
+                   more);
+}
+
+/// The answer to the gray image where the network's only output has these values.
+edge_result* answer_of(const std::string& json, const std::vector<float>& values) {
+  edge_card* card = card_of(json);
+  edge_image* image = gray_image(card);
+  const edge_tensor output = {values.data(), values.size(), nullptr, 0};
+  REQUIRE(edge_image_set_outputs(image, 0, &output, 1) == nullptr);
+  edge_result* result = nullptr;
+  REQUIRE(edge_image_result(image, &result) == nullptr);
+  edge_image_free(image);
+  edge_card_free(card);
+  return result;
 }
 
 /// The whole way of one image. Returns the first error.
@@ -380,6 +399,39 @@ TEST_CASE("a detector that finds nothing answers nothing: an output of size 0 ne
   edge_result_free(result);
   edge_image_free(image);
   edge_card_free(card);
+}
+
+TEST_CASE("an anomaly has a verdict, a score and the peak of its map") {
+  edge_result* result = answer_of(task_card(R"("task": "anomaly", "labels": ["normal", "anomalous"],
+        "outputs": [{"name": "map", "shape": [1, 1, 2, 2], "role": "map", "activation": "none"}],
+        "anomaly": {"threshold": 4, "map_threshold": 2},)"),
+                                  {1, 5, 2, 0});
+  const edge_anomaly* anomaly = edge_result_anomaly(result);
+  REQUIRE(anomaly != nullptr);
+  CHECK(anomaly->is_anomalous != 0);
+  CHECK(anomaly->score == doctest::Approx(5));
+  CHECK(anomaly->area == doctest::Approx(0.5));
+  CHECK(anomaly->peak_x == doctest::Approx(3));
+  CHECK(anomaly->peak_y == doctest::Approx(1));
+  CHECK(edge_result_json(result) ==
+        std::string(R"({"class":"anomalous","score":5,"map":{"width":2,"height":2,)"
+                    R"("peak":[3,1],"area":0.5,"mask":"121"}})"));
+  CHECK(edge_result_detections(result, nullptr) == nullptr);
+  edge_result_free(result);
+}
+
+TEST_CASE("a segmentation is a mask for each label, in its JSON") {
+  edge_result* result = answer_of(task_card(R"("task": "segment", "labels": ["cell", "crack"],
+        "outputs": [{"name": "logits", "shape": [1, 2, 2, 2], "role": "logits",
+                     "activation": "softmax"}],
+        "segment": {"background": "cell"},)"),
+                                  {0, 0, 0, 0, -1, 3, -1, -1});
+  CHECK(edge_result_json(result) ==
+        std::string(R"({"width":2,"height":2,"segments":[)"
+                    R"({"class":"crack","area":0.25,"box":[2,0,2,2],"mask":"211"}]})"));
+  CHECK(edge_result_anomaly(result) == nullptr);
+  CHECK(edge_result_classification(result) == nullptr);
+  edge_result_free(result);
 }
 
 TEST_CASE("tiles come one after the other, and what they say is merged") {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.base import process
+from edgewright.base import debs, process
 from edgewright.base.files import unique_name
 from edgewright.base.process import check
 from edgewright.build.container import DockerBuilder
@@ -19,7 +19,7 @@ from edgewright.export.updaters import SCRIPT, ArtifactKey
 from edgewright.fleet.bench.stand_in import program
 from edgewright.release import order
 from edgewright.release.manifest import Release, load_release
-from tests.boards import documents
+from tests.boards import COMPATIBLE, documents
 from tests.checkout import ROOT
 from tests.exports import export, signed_release, speaking
 from tests.signing import signer
@@ -254,37 +254,98 @@ device={folder}/slot
 type=raw
 bootname=A
 """
+MENDER_SUITE = "bookworm"  # later ones of Debian have no client of Mender
+
+
+def rauc(folder: Path, key: ArtifactKey) -> list[str]:
+    """The command, but for the file that it installs, as are the others'."""
+    (folder / "slot").write_bytes(bytes(1 << 20))
+    system = SYSTEM.format(compatible=COMPATIBLE, folder=folder, certificate=key.certificate)
+    (folder / "system.conf").write_text(system)
+    return ["dbus-run-session", "--", "sh", "-c", RAUC, "_"]
+
+
+def swupdate(folder: Path, key: ArtifactKey) -> list[str]:
+    return ["swupdate", "-H", "board:1.0", "-k", str(key.certificate), "-i"]
+
+
+# Its update modules, and what was installed first, stand at paths that no option changes.
+MENDER = """\
+for folder in etc usr/share; do
+    mount -t overlay -o lowerdir="$0/$folder:/$folder" overlay "/$folder"
+done
+exec "$@"
+"""
+
+
+def mender(folder: Path, key: ArtifactKey) -> list[str]:
+    place, data = folder / "client", folder / "data"
+    debs.unpack("mender-client", "amd64", MENDER_SUITE, place, folder / "debs.log")
+    public, config = folder / "public.pem", folder / "mender.conf"
+    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
+    config.write_text(json.dumps({"ArtifactVerifyKey": str(public)}))
+    for file, line in (
+        (data / "device_type", "device_type=board"),
+        (place / "etc" / "mender" / "artifact_info", "artifact_name=image"),
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{line}\n")
+    client = [str(place / "usr/bin/mender"), "--no-syslog", f"--config={config}", f"--data={data}"]
+    return ["unshare", "--mount", "sh", "-euc", MENDER, str(place), *client, "install"]
+
+
+UPDATERS = {
+    Format.RAUC: (rauc, "rauc"),
+    Format.SWU: (swupdate, "swupdate"),
+    Format.MENDER: (mender, "mender"),
+}
 
 
 @pytest.mark.docker
 @pytest.mark.nightly
-def test_rauc_installs_the_bundle(host_edgectl: Path, key: ArtifactKey, tmp_path: Path) -> None:
-    root = tmp_path / "edgewright"
-    release = signed_release(tmp_path, host_edgectl, root=str(root))
-    bundle = export(release, Format.RAUC, tmp_path, key=key).file
-    (tmp_path / "slot").write_bytes(bytes(1 << 20))
-    compatible = release.manifest.compatible
-    system = SYSTEM.format(compatible=compatible, folder=tmp_path, certificate=key.certificate)
-    (tmp_path / "system.conf").write_text(system)
+@pytest.mark.parametrize("format", UPDATERS)
+def test_an_updater_installs_and_updates_and_is_refused_what_fails(
+    format: Format, host_edgectl: Path, key: ArtifactKey, tmp_path: Path
+) -> None:
+    command, owner = UPDATERS[format]
+    root, argv = tmp_path / "edgewright", command(tmp_path, key)
 
-    check(["dbus-run-session", "--", "sh", "-c", RAUC, "_", bundle], cwd=tmp_path, timeout=120)
+    def install(release: Release, *, fails: bool = False) -> None:
+        file = export(release, format, release.folder.parents[1], key=key).file
+        env = {"TMPDIR": str(tmp_path)}
+        ended = process.capture([*argv, file], cwd=tmp_path, env=env, timeout=120)
+        assert (ended.returncode != 0) == fails, ended.stdout + ended.stderr
 
-    assert (root / "current").readlink().name == release.id
-    assert (root / "owner").read_text() == "rauc\n"
+    def release_of(name: str, exit_code: int = 0) -> Release:
+        return signed_release(
+            tmp_path / name,
+            host_edgectl,
+            root=str(root),
+            model=name.encode(),
+            edge_infer=program(documents(), exit_code),
+        )
 
+    def current() -> str:
+        return (root / "current").readlink().name
 
-@pytest.mark.docker
-@pytest.mark.nightly
-def test_swupdate_installs_the_image(host_edgectl: Path, key: ArtifactKey, tmp_path: Path) -> None:
-    root = tmp_path / "edgewright"
-    release = signed_release(tmp_path, host_edgectl, root=str(root))
-    image = export(release, Format.SWU, tmp_path, key=key).file
+    first, second, broken = release_of("one"), release_of("two"), release_of("bad", 1)
+    install(first)
+    assert current() == first.id
+    assert (root / "owner").read_text() == f"{owner}\n"
+    install(second)
+    assert current() == second.id
+    assert (root / "previous").readlink().name == first.id
+    for refused in (broken, first):  # it fails its self-test; it is older
+        install(refused, fails=True)
+        assert current() == second.id
 
-    options = ["-H", "board:1.0", "-k", str(key.certificate), "-i", image]
-    check(["swupdate", *options], env={"TMPDIR": str(tmp_path)}, timeout=120)
-
-    assert (root / "current").readlink().name == release.id
-    assert (root / "owner").read_text() == "swupdate\n"
+    begin = [str(root / "bin" / "edgectl"), "begin", f"--root={root}", "--holder=other"]
+    order = exported(release_of("ssh")).order.decode()
+    refusal = process.capture(begin, input=order)
+    assert refusal.returncode != 0
+    assert f"belong to {owner}" in refusal.stderr
+    (root / "owner").unlink()  # the board is taken out of the updater's care
+    assert process.capture(begin, input=order).returncode == 0
 
 
 @pytest.mark.docker

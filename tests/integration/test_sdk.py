@@ -32,7 +32,9 @@ from edgewright.build.wheel import add_to_index, build_wheel
 from edgewright.model.contract.preprocess import load_input
 from edgewright.model.contract.session import open_session
 from edgewright.model.contract.task_cards import read_any_card
+from edgewright.observe import sdk_cost
 from edgewright.observe.count.counts import EMULATORS, Guest, count
+from edgewright.observe.count.instructions import program_of_release
 from edgewright.observe.peers.peers import sysroot
 from edgewright.release.evidence import read_bill, read_texts
 from edgewright.release.sdk import enclosed_evidence, load_sdk
@@ -49,7 +51,6 @@ LIBRARIES = {
     "onnxruntime": ("lib/libonnxruntime.so.1.21.0", "libonnxruntime.so.1"),
     "edge": ("lib/libedge.so.0.1.0", "libedge.so.0"),
 }
-MOST_BYTES = {"onnxruntime": 1_300_000, "edge": 400_000}
 each_library = pytest.mark.parametrize("library", LIBRARIES)
 GOLDEN = REPO.root / "tests" / "data" / "sdk"
 LINKED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "ld-linux-armhf.so.3"}
@@ -182,7 +183,7 @@ def test_a_library_needs_the_c_library_of_the_floor_alone(sdk: SdkReport, librar
     assert facts.soname == soname
     assert newest
     assert newest.number <= (2, 31)
-    assert facts.bytes <= MOST_BYTES[library]
+    assert facts.bytes <= sdk_cost.MOST_BYTES[f"lib{library}"]
 
 
 @each_library
@@ -324,6 +325,19 @@ def refuses(program: Path, out: Path, sdk: SdkReport, image: Path) -> None:
         model = out / "no-model.ort"
         ended = emulated(program, model, card_file, picture, libraries=out, sdk=sdk)
         assert (ended.returncode, ended.stderr[: len(told)]) == (code, told)
+
+
+@pytest.mark.nightly
+def test_an_sdk_costs_no_more_than_it_may(
+    builder: DockerBuilder, built: BuildReport, sdk: SdkReport
+) -> None:
+    program = program_of_release(built.folder, PROFILE, REPO.build(PROFILE.name))
+
+    cost = sdk_cost.measure(load_sdk(sdk.folder), program, PROFILE, builder, REPO.resources)
+
+    sdk_cost.require_goals(cost)
+    assert cost.example > cost.edge_infer * 0.9
+    assert [library.bytes > 0 for library in cost.libraries] == [True, True]
 
 
 @pytest.mark.nightly

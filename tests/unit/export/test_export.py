@@ -6,6 +6,7 @@ import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,12 @@ from edgewright.base import process
 from edgewright.base.errors import UserError
 from edgewright.base.workspace import add_image_build
 from edgewright.cli.export import exported
+from edgewright.export import installer
 from edgewright.export.release import Format
 from edgewright.export.trees import File, Folder, Link, Tree, tar_bytes, write_tree
 from edgewright.release import order
 from edgewright.release.manifest import Release
+from edgewright.release.programs import SERVICE_FILE
 from tests.checkout import ROOT
 from tests.exports import export, signed_release, speaking
 
@@ -189,6 +192,33 @@ def test_a_tree_on_disk_is_what_the_same_tree_in_a_tar_is(tmp_path: Path) -> Non
             status = (tmp_path / member.name).lstat()
             assert status.st_mtime == member.mtime == 1000
             assert member.issym() or status.st_mode & 0o777 == member.mode
+
+
+@pytest.mark.parametrize(
+    ("launcher", "is_refused"),
+    [("exec bin/edge-infer\n", True), ("exec bin/service\n", False), (None, False)],
+)
+def test_a_service_of_a_users_is_not_installed_where_an_older_edgewright_starts_services(
+    launcher: str | None, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other updaters run asks that first; here it has no `edgectl`, and comes no further."""
+    path, service = tmp_path / "run", tmp_path / "service"
+    service.write_text("#!/bin/sh\n")
+    if launcher is not None:
+        path.write_text(launcher)
+    monkeypatch.setattr(installer, "PROGRAM", str(path))
+
+    def install(**changes: Any) -> str:
+        folder, root = tmp_path / "built", str(tmp_path / "board")
+        release = signed_release(folder, speaking(folder, ELF / "good-v8"), root=root, **changes)
+        script = installer.installer(exported(release), "rauc")["install"]
+        assert isinstance(script, File)
+        argv = ["sh", "-c", script.content.decode(), str(tmp_path / "install")]
+        return process.capture(argv).stderr
+
+    refusal = f"{path}: starts no bin/service, which the release has"
+    assert (refusal in install(program_files={SERVICE_FILE: service})) == is_refused
+    assert refusal not in install()
 
 
 def test_yoctos_recipe_installs_a_release_by_its_hash(release: Release, tmp_path: Path) -> None:
