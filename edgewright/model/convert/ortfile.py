@@ -6,7 +6,8 @@ written, which in a FlatBuffer (built back to front) is the first in the file: i
 anew, sorted, in front of the model's unchanged bytes.
 
 Names of tensors inside the graph are shortened in place: the runtime hashes, compares and copies
-them many times while it loads a model.
+them many times while it loads a model. Values that fusions left without a node are no longer
+listed: each one is verified, copied and hashed.
 """
 
 import struct
@@ -27,11 +28,12 @@ from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import (
 
 IDENTIFIER = b"ORTM"
 ALIGNMENT = 64
+NODE_ARGS = 6  # the field of a graph that lists its values
 
 
 def canonicalize(path: Path) -> None:
     """Rewrite an ORT-format file so that equal models have equal bytes and load fast."""
-    data = shorten_names(path.read_bytes())
+    data = drop_unused_values(shorten_names(path.read_bytes()))
     session = InferenceSession.InferenceSession.GetRootAs(data, 0)
     model_start = _model_start(session)
     builder = flatbuffers.Builder(len(data))
@@ -106,6 +108,37 @@ def _vector(builder: Any, offsets: list[int], start: Any) -> int:
     for offset in reversed(offsets):  # a FlatBuffer is built back to front
         builder.PrependUOffsetTRelative(offset)
     return int(builder.EndVector())
+
+
+def drop_unused_values(data: bytes) -> bytes:
+    """List the graph's values that a node, input, output or constant is called by, and no others.
+
+    Their tables stay in the file, where nothing refers to them.
+    """
+    content = bytearray(data)
+    graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
+    used = set(_used_names(graph))
+    values = [graph.NodeArgs(i) for i in range(graph.NodeArgsLength())]
+    places = [value._tab.Pos for value in values if value.Name() in used]
+    start = graph._tab.Vector(graph._tab.Offset(NODE_ARGS))
+    content[start - 4 : start + 4 * len(values)] = bytes(4 + 4 * len(values))
+    struct.pack_into("<I", content, start - 4, len(places))
+    for i, place in enumerate(places):
+        at = start + 4 * i
+        struct.pack_into("<I", content, at, place - at)
+    return bytes(content)
+
+
+def _used_names(graph: Any) -> Iterator[bytes]:
+    for kind in ("Inputs", "Outputs"):
+        yield from (getattr(graph, kind)(i) for i in range(getattr(graph, f"{kind}Length")()))
+    yield from (graph.Initializers(i).Name() for i in range(graph.InitializersLength()))
+    yield from (
+        graph.SparseInitializers(i).Values().Name() for i in range(graph.SparseInitializersLength())
+    )
+    for node in (graph.Nodes(i) for i in range(graph.NodesLength())):
+        for kind in ("Inputs", "Outputs", "ImplicitInputs"):
+            yield from (getattr(node, kind)(i) for i in range(getattr(node, f"{kind}Length")()))
 
 
 def shorten_names(data: bytes) -> bytes:

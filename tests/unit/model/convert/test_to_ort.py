@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import InferenceSession
 
 from edgewright.base.errors import UserError
 from edgewright.base.process import ChildFailed
@@ -173,6 +174,20 @@ def test_tensors_inside_the_graph_have_short_names(converted: Converted) -> None
     assert b"/network/stage" not in content
     assert b"image" in content
     assert b"logits" in content
+
+
+def test_values_that_fusions_left_without_a_node_are_not_listed(tmp_path: Path) -> None:
+    """Those between a convolution and its quantizers, which become one node."""
+    onnx.save(quantized_network(), str(tmp_path / "net.onnx"))
+
+    content = convert(tmp_path / "net.onnx", tmp_path / "out").ort.read_bytes()
+
+    graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
+    nodes = [graph.Nodes(i) for i in range(graph.NodesLength())]
+    values = [graph.NodeArgs(i).Name() for i in range(graph.NodeArgsLength())]
+    named = {node.Inputs(i) for node in nodes for i in range(node.InputsLength())}
+    named |= {node.Outputs(i) for node in nodes for i in range(node.OutputsLength())}
+    assert sorted(values) == sorted(named)
 
 
 @pytest.mark.parametrize("name", ["shape", "axes", "Reshape", "keepdims"])
