@@ -211,9 +211,9 @@ def inventory_of(fleet: str) -> Inventory:
 
 def require_window(member: Member) -> None:
     """Raises TargetError for a board that may not be changed now."""
-    now = datetime.now(UTC)
-    if member.window is not None and not member.window.is_open(now):
-        opening = member.window.next_opening(now)
+    moment = datetime.now(UTC)
+    if member.window is not None and not member.window.is_open(moment):
+        opening = member.window.next_opening(moment)
         raise TargetError(
             member.name,
             "its maintenance window is closed",

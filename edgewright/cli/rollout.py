@@ -446,9 +446,9 @@ def _roster(ledger: "Ledger", name: str, fleet: str) -> "Roster":
 
 def _tell_closed_windows(boards: "Sequence[FleetBoard]") -> None:
     """Or a rollout that waits for a night or a week would look like one that hangs."""
-    now = datetime.now(UTC)
+    moment = datetime.now(UTC)
     windows = [board.window for board in boards if board.window]
-    openings = [window.next_opening(now) for window in windows if not window.is_open(now)]
+    openings = [window.next_opening(moment) for window in windows if not window.is_open(moment)]
     if openings:
         first = min(openings).isoformat(timespec="minutes")
         say(f"{counted(len(openings), 'board')} behind a closed window; the first opens {first}")

@@ -110,8 +110,10 @@ class Live:
 
     def metrics(self) -> dict[str, float]:
         argv = ["curl", "--silent", "--unix-socket", str(self.camera.path.parent / "metrics.sock")]
-        asked = subprocess.run([*argv, "http://board/"], capture_output=True, text=True, check=True)
-        return samples(asked.stdout)
+        scraped = subprocess.run(
+            [*argv, "http://board/"], capture_output=True, text=True, check=True
+        )
+        return samples(scraped.stdout)
 
     def outcome(self, name: str) -> float:
         return self.metrics()[OUTCOME.format(name)]

@@ -138,8 +138,8 @@ class _Conductor:
             self._build(release)
             costs.append(self._cost(task, "edgewright", *self._deploy()))
             for tool, argv in others[task].items():
-                taken = self._counted(f"{tool}, {task}", argv, environment)
-                costs.append(self._cost(task, tool, *taken))
+                figures = self._counted(f"{tool}, {task}", argv, environment)
+                costs.append(self._cost(task, tool, *figures))
         return costs
 
     @property

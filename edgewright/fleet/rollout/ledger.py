@@ -388,9 +388,14 @@ class Ledger:
             ).rowcount
             if not ended:
                 return
-            rest = MEMBERS.c.rollout == rollout, MEMBERS.c.state.in_((State.WAITING, State.READY))
+            unfinished = (
+                MEMBERS.c.rollout == rollout,
+                MEMBERS.c.state.in_((State.WAITING, State.READY)),
+            )
             connection.execute(
-                MEMBERS.update().where(*rest).values(state=State.SKIPPED, reason=f"rollout {state}")
+                MEMBERS.update()
+                .where(*unfinished)
+                .values(state=State.SKIPPED, reason=f"rollout {state}")
             )
             connection.execute(
                 BOARDS.update().where(BOARDS.c.rollout == rollout).values(rollout=None)

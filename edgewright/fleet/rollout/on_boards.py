@@ -138,10 +138,10 @@ class OnBoards:
             window = self._board(board).window
         except EdgewrightError:
             return 0.0  # its attempt will say so
-        now = datetime.now(UTC)
-        if window is None or self._outside_window or window.is_open(now):
+        moment = datetime.now(UTC)
+        if window is None or self._outside_window or window.is_open(moment):
             return 0.0
-        return window.next_opening(now).timestamp()
+        return window.next_opening(moment).timestamp()
 
     def install(self, claim: Claim, next_fence: NextFence) -> Measured:
         board, settings = self._board(claim.board), self._settings(claim, next_fence)

@@ -31,11 +31,11 @@ class Access:
         token_sha256 = digest(token)
         if self._people.by_token(token_sha256) is None:
             return None
-        now = self._clock()
-        for session in [key for key, session in self._sessions.items() if session.until < now]:
+        moment = self._clock()
+        for session in [key for key, session in self._sessions.items() if session.until < moment]:
             del self._sessions[session]
         secret = secrets.token_urlsafe()
-        until = now + SESSION_SECONDS
+        until = moment + SESSION_SECONDS
         self._sessions[secret] = _Session(token_sha256=token_sha256, until=until)
         return secret
 

@@ -124,15 +124,15 @@ def _own_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 def _builder(
     name: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: datetime.timedelta
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    moment = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(name))
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - EARLY)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(moment - EARLY)
+        .not_valid_after(moment + lifetime)
     )
 
 

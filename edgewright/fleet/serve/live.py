@@ -66,13 +66,13 @@ class Live:
     async def _refresh(self, view: _View) -> None:
         """Read what may have changed, unless another watcher has within this tick."""
         async with self._alone:
-            now = asyncio.get_running_loop().time()
-            if now - self._asked_at >= self._tick_s:
+            moment = asyncio.get_running_loop().time()
+            if moment - self._asked_at >= self._tick_s:
                 last_event = await asyncio.to_thread(self._ledger.last_event)
-                self._asked_at = now
-                if last_event != self._last_event or now - self._listed_at >= FULL_SECONDS:
+                self._asked_at = moment
+                if last_event != self._last_event or moment - self._listed_at >= FULL_SECONDS:
                     self._list = await asyncio.to_thread(report.listed, self._ledger)
-                    self._last_event, self._listed_at = last_event, now
+                    self._last_event, self._listed_at = last_event, moment
                     self._look += 1
             is_over = view.head is not None and view.head.state != "running"
             if view.name and view.look != self._look and not is_over:

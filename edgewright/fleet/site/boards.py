@@ -22,8 +22,8 @@ class OwnBoards:
     outside_window: bool = False
 
     def names(self) -> Sequence[str]:
-        ways, now = self.with_orders({}, None), time.time()
-        return [board.name for board in self.boards if ways.opening(board.name) <= now]
+        ways, moment = self.with_orders({}, None), time.time()
+        return [board.name for board in self.boards if ways.opening(board.name) <= moment]
 
     def with_orders(self, orders: Mapping[str, Order], release: Release | None) -> OnBoards:
         return OnBoards(

@@ -171,17 +171,17 @@ def test_a_pool_of_no_size_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_password_is_typed_once_for_all(
     faults: dict[str, Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    prompts: list[str] = []
 
     def ask(name: str, variable: str) -> str:
-        asked.append(name)
+        prompts.append(name)
         return "hunter2"
 
     monkeypatch.setattr("edgewright.cli.common.ask_secret", ask)
 
     start("deploy", *TO_ALL, "--ask-password")
 
-    assert len(asked) == 1
+    assert len(prompts) == 1
 
 
 @pytest.fixture

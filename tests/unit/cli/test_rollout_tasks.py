@@ -351,6 +351,6 @@ def test_a_rollout_that_waits_for_a_window_says_until_when(
 
     _tell_closed_windows(boards)
 
-    said = capsys.readouterr().err
-    assert said.startswith("2 boards behind a closed window; the first opens ")
-    assert said.endswith("T01:00+00:00\n")
+    message = capsys.readouterr().err
+    assert message.startswith("2 boards behind a closed window; the first opens ")
+    assert message.endswith("T01:00+00:00\n")

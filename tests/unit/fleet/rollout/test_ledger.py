@@ -160,10 +160,10 @@ def test_many_workers_at_once_never_get_one_board_twice(database: Database, cloc
 def test_the_database_itself_refuses_a_second_attempt(ledger: Ledger, database: Database) -> None:
     claim = claim_one(ledger)
     again = {"rollout": "bread", "board": claim.board, "goal": "release", "fence": 9}
-    rest = {"worker": "bug", "state": "running", "lease_until": 0.0, "started": 0.0}
+    details = {"worker": "bug", "state": "running", "lease_until": 0.0, "started": 0.0}
 
     with pytest.raises(sa.exc.IntegrityError), database.engine.begin() as connection:
-        connection.execute(ATTEMPTS.insert().values(again | rest))
+        connection.execute(ATTEMPTS.insert().values(again | details))
 
 
 @pytest.mark.parametrize("statement", [EVENTS.update().values(text=""), EVENTS.delete()])

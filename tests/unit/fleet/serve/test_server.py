@@ -187,9 +187,9 @@ def test_a_reason_holds_nothing_that_a_terminal_obeys(client: Client, ledger: Le
 
 
 def test_what_a_site_says_holds_nothing_that_a_terminal_obeys() -> None:
-    said = {"attempt": 1, "fence": 1, "outcome": "failed", "reason": "\x1b[2J\0"}
+    report_of_site = {"attempt": 1, "fence": 1, "outcome": "failed", "reason": "\x1b[2J\0"}
 
-    report = SiteReport.model_validate(said)
+    report = SiteReport.model_validate(report_of_site)
 
     assert (report.reason, report.outcome) == (r"\x1b[2J\x00", "failed")
 
