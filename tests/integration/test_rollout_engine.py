@@ -1,6 +1,7 @@
 """Durable work in processes of its own: killed, run twice at once, with a database of strangers."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -10,15 +11,20 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from edgewright.base.errors import InterruptedWorkError, TargetError, UserError
+from edgewright.deploy.install import NextFence
+from edgewright.fleet.bench import servers
 from edgewright.fleet.rollout import durable
 from edgewright.fleet.rollout.controller import Controller
 from edgewright.fleet.rollout.database import Database, open_database
+from edgewright.fleet.rollout.gates import Measured
+from edgewright.fleet.rollout.ledger import Claim
 from tests.checkout import ROOT
 from tests.integration.conftest import wait_until
 from tests.unit.fleet.rollout.test_controller import Fakes, begin
@@ -127,6 +133,50 @@ def test_what_a_step_raises_is_raised_and_the_work_goes_on_the_next_time(
     with pytest.raises((OSError, TargetError), match=words):
         durable.run(database, "bread", work)
     assert durable.run(database, "bread", work) == "fine"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    servers.require_root()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "disk", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.nightly
+def test_a_rollout_whose_controller_s_disk_is_full_goes_on_once_there_is_room(
+    small_disk: Path,
+) -> None:
+    boards, filler = Fakes(count=6), small_disk / "filler"
+    install, calls = boards.install, itertools.count(1)
+
+    def fill_at_the_third(claim: Claim, next_fence: NextFence) -> Measured:
+        if next(calls) == 3:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        return install(claim, next_fence)
+
+    boards.install = fill_at_the_third  # type: ignore[method-assign]
+    database = open_database(str(small_disk / "ledger.sqlite"))
+    ledger = begin(database, boards, waves="100%", gates="failures<=0", parallel=1)
+
+    def conduct() -> str:
+        controller = Controller(ledger, "bread", boards, tick_s=0.1)
+        return durable.run(database, "bread", controller.conduct, on_interrupt=controller.leave)
+
+    with pytest.raises(TargetError, match="the ledger does not answer") as full:
+        conduct()
+    filler.unlink()
+
+    assert "database or disk is full" in str(full.value)
+    assert conduct() == "done"
+    assert {*boards.current.values()} == {"new"}
+    assert len(boards.current) == 6
 
 
 def test_the_database_holds_json_of_one_version_in_wal_mode(place: str) -> None:
