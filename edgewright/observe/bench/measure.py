@@ -188,10 +188,10 @@ class Bench:
             processes = math.ceil(self.plan.processes * self.plan.runs / runs)
             self.plan = replace(self.plan, processes=processes, runs=runs)
 
-    def _most_images(self, threads: int) -> int:
+    def _most_images(self, threads: int, seconds: float = PROCESS_S) -> int:
         """How many a process with so many threads has time for; one that counts in any case."""
         slower = max(self._threads / threads, 1)
-        return max(int(PROCESS_S * 1000 / self._image_ms / slower), self.plan.warmup + 1)
+        return max(int(seconds * 1000 / self._image_ms / slower), self.plan.warmup + 1)
 
     def _processes(self) -> tuple[list[Process], list[Process]]:
         """Of the release and of the other one, which take turns: A, B, A, B."""
@@ -203,11 +203,13 @@ class Bench:
                 others.append(self.process(self.against))
         return own, others
 
-    def process(self, subject: Subject, threads: int | None = None) -> Process:
-        """One process of a release. Raises TargetError."""
-        paths, options = self._paths_of(subject), list[str]()
-        if threads:
-            paths, options = paths[: self._most_images(threads)], ["--threads", str(threads)]
+    def process(
+        self, subject: Subject, threads: int | None = None, seconds: float = PROCESS_S
+    ) -> Process:
+        """One process of a release, of so many images as it has time for. Raises TargetError."""
+        most = self._most_images(threads or self._threads, min(seconds, PROCESS_S))
+        paths = self._paths_of(subject)[:most]
+        options = ["--threads", str(threads)] if threads else []
         start = self.gauge.read()
         with sampled(self.gauge, self.second) as between:
             answer, times = self._infer(subject, paths, options)
@@ -322,10 +324,11 @@ class Bench:
         """
         began, processes, reached = self.clock(), list[Process](), None
         cut: str | None = None
-        while reached is None and self.clock() - began < self.plan.soak_s:
-            self.progress.start(f"soak, {self.clock() - began:.0f} of {self.plan.soak_s:.0f} s")
+        while reached is None and (passed := self.clock() - began) < self.plan.soak_s:
+            self.progress.start(f"soak, {passed:.0f} of {self.plan.soak_s:.0f} s")
             try:
-                processes.append(self.process(self.subject))
+                left = self.plan.soak_s - passed
+                processes.append(self.process(self.subject, seconds=left))
             except ConnectionLostError as lost:
                 if not processes:
                     raise

@@ -574,6 +574,23 @@ def test_a_soak_without_a_plateau_says_so(releases: tuple[Release, Release]) -> 
     assert (soak.seconds, soak.reason) == (600, "not reached within the time")
 
 
+def test_a_soak_of_a_slow_network_ends_in_its_time(releases: tuple[Release, Release]) -> None:
+    """A process of a bench would take 13 images: 780 s, in a soak of 600."""
+    now = [0.0]
+
+    def times(board: BenchBoard, release: str, n: int) -> float:
+        now[0] += 60
+        return 60_000.0
+
+    board = BenchBoard(SYSTEM | SENSORS, times)
+    board.usual_ms = 60_000.0
+    plan = Plan(processes=1, runs=30, warmup=1, soak_s=600)
+    soak = bench_of(board, releases[0], plan, clock=lambda: now[0]).run().soak
+
+    assert soak is not None
+    assert 480 <= soak.seconds <= 600
+
+
 def test_a_soak_whose_line_is_cut_ends_with_what_it_has_and_says_so(
     releases: tuple[Release, Release],
 ) -> None:
