@@ -584,11 +584,11 @@ def test_a_soak_of_a_slow_network_ends_in_its_time(releases: tuple[Release, Rele
 
     board = BenchBoard(SYSTEM | SENSORS, times)
     board.usual_ms = 60_000.0
-    plan = Plan(processes=1, runs=30, warmup=1, soak_s=600)
+    plan = Plan(processes=1, runs=30, warmup=2, soak_s=600)  # two images are a first look
     soak = bench_of(board, releases[0], plan, clock=lambda: now[0]).run().soak
 
     assert soak is not None
-    assert 480 <= soak.seconds <= 600
+    assert 480 <= soak.seconds <= 660  # a process has one inference that counts, in any case
 
 
 def test_a_soak_whose_line_is_cut_ends_with_what_it_has_and_says_so(
