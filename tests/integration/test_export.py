@@ -1,6 +1,7 @@
 """Exported releases in the hands of the tools that take them, and a package's whole life."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,25 @@ def key(tmp_path: Path) -> ArtifactKey:
     return ArtifactKey(certificate=certificate, private=private)
 
 
+def public_half(key: ArtifactKey) -> Path:
+    assert key.private is not None
+    public = key.private.with_name("public.pem")
+    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
+    return public
+
+
+def extract(archive: str, folder: Path) -> Path:
+    folder.mkdir()
+    check(["tar", "-xf", archive, "-C", str(folder)])
+    return folder
+
+
+def extract_image(image: str, folder: Path) -> None:
+    """Of SWUpdate."""
+    with Path(image).open("rb") as stream:
+        subprocess.run(["cpio", "--extract", "--quiet"], stdin=stream, cwd=folder, check=True)
+
+
 # Of Mender, without a signature: its own is made with fresh random numbers.
 @pytest.mark.parametrize("format", [f for f in Format if f not in (Format.TAR, Format.OCI)])
 def test_the_same_release_makes_the_same_bytes(
@@ -83,10 +103,8 @@ def test_rauc_takes_the_bundle_by_its_certificate_and_by_no_other(
 
 def test_mender_validates_the_artifact(release: Release, key: ArtifactKey, tmp_path: Path) -> None:
     report = export(release, Format.MENDER, tmp_path, key=key)
-    public = tmp_path / "public.pem"
-    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
 
-    check(["mender-artifact", "validate", f"--key={public}", report.file])
+    check(["mender-artifact", "validate", f"--key={public_half(key)}", report.file])
     described = check(["mender-artifact", "read", report.file]).stdout
     assert SCRIPT in described
     assert "board" in described
@@ -96,25 +114,21 @@ def test_swupdates_image_has_the_installer_under_its_hash(
     release: Release, key: ArtifactKey, tmp_path: Path
 ) -> None:
     report = export(release, Format.SWU, tmp_path, key=ArtifactKey(private=key.private))
-    with Path(report.file).open("rb") as image:
-        subprocess.run(["cpio", "--extract", "--quiet"], stdin=image, cwd=tmp_path, check=True)
+    extract_image(report.file, tmp_path)
 
     description = (tmp_path / "sw-description").read_text()
     digest = check(["sha256sum", str(tmp_path / SCRIPT)]).stdout.split()[0]
     assert digest in description
     assert "postinstall" in description
-    public = tmp_path / "public.pem"
-    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
     signature = str(tmp_path / "sw-description.sig")
-    verify = ["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", signature]
+    verify = ["openssl", "dgst", "-sha256", "-verify", str(public_half(key))]
+    verify += ["-signature", signature]
     check([*verify, str(tmp_path / "sw-description")])
 
 
 def test_umoci_unpacks_the_image(release: Release, tmp_path: Path) -> None:
-    report = export(release, Format.OCI, tmp_path)
-    layout, bundle = tmp_path / "layout", tmp_path / "bundle"
-    layout.mkdir()
-    check(["tar", "-xf", report.file, "-C", str(layout)])
+    bundle = tmp_path / "bundle"
+    layout = extract(export(release, Format.OCI, tmp_path).file, tmp_path / "layout")
 
     check(["umoci", "unpack", "--rootless", "--image", f"{layout}:{release.id}", str(bundle)])
 
@@ -124,10 +138,8 @@ def test_umoci_unpacks_the_image(release: Release, tmp_path: Path) -> None:
 
 
 def test_ostree_finds_the_commit_whole(release: Release, tmp_path: Path) -> None:
-    report = export(release, Format.OSTREE, tmp_path)
-    repo, root = tmp_path / "repo", tmp_path / "root"
-    repo.mkdir()
-    check(["tar", "-xf", report.file, "-C", str(repo)])
+    root = tmp_path / "root"
+    repo = extract(export(release, Format.OSTREE, tmp_path).file, tmp_path / "repo")
 
     check(["ostree", "fsck", f"--repo={repo}"])
     check(["ostree", "checkout", "--user-mode", f"--repo={repo}", "edgewright/board", str(root)])
@@ -217,8 +229,7 @@ def test_an_updaters_artifact_installs_the_release_when_it_is_run(
 ) -> None:
     release = signed_release(tmp_path / "one", host_edgectl)
     artifact = export(release, Format.SWU, tmp_path)
-    with Path(artifact.file).open("rb") as image:
-        subprocess.run(["cpio", "--extract", "--quiet"], stdin=image, cwd=tmp_path, check=True)
+    extract_image(artifact.file, tmp_path)
 
     debian(f"sh /test/{SCRIPT} postinst")
 
@@ -281,9 +292,8 @@ exec "$@"
 def mender(folder: Path, key: ArtifactKey) -> list[str]:
     place, data = folder / "client", folder / "data"
     debs.unpack("mender-client", "amd64", MENDER_SUITE, place, folder / "debs.log")
-    public, config = folder / "public.pem", folder / "mender.conf"
-    check(["openssl", "rsa", "-in", str(key.private), "-pubout", "-out", str(public)])
-    config.write_text(json.dumps({"ArtifactVerifyKey": str(public)}))
+    config = folder / "mender.conf"
+    config.write_text(json.dumps({"ArtifactVerifyKey": str(public_half(key))}))
     for file, line in (
         (data / "device_type", "device_type=board"),
         (place / "etc" / "mender" / "artifact_info", "artifact_name=image"),
@@ -291,7 +301,8 @@ def mender(folder: Path, key: ArtifactKey) -> list[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{line}\n")
     client = [str(place / "usr/bin/mender"), "--no-syslog", f"--config={config}", f"--data={data}"]
-    return ["unshare", "--mount", "sh", "-euc", MENDER, str(place), *client, "install"]
+    as_root = [] if os.getuid() == 0 else ["--map-root-user"]
+    return ["unshare", *as_root, "--mount", "sh", "-euc", MENDER, str(place), *client, "install"]
 
 
 UPDATERS = {
@@ -353,10 +364,8 @@ def test_an_updater_installs_and_updates_and_is_refused_what_fails(
 def test_an_oci_runtime_runs_the_demos_image(built: BuildReport, tmp_path: Path) -> None:
     release = load_release(built.folder)
     order.sign_release(release, signer())
-    report = export(release, Format.OCI, tmp_path)
-    layout, bundle = tmp_path / "layout", tmp_path / "bundle"
-    layout.mkdir()
-    check(["tar", "-xf", report.file, "-C", str(layout)])
+    bundle = tmp_path / "bundle"
+    layout = extract(export(release, Format.OCI, tmp_path).file, tmp_path / "layout")
     check(["umoci", "unpack", "--image", f"{layout}:{release.id}", str(bundle)])
     config = json.loads((bundle / "config.json").read_text())
     config["process"]["terminal"] = False

@@ -22,7 +22,7 @@ from edgewright.base.errors import UserError
 from edgewright.base.layout import BoardBuild, user_cache
 from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
-from edgewright.board.profile import Arch
+from edgewright.board.profile import Arch, BoardProfile
 from edgewright.build import pipeline
 from edgewright.build import sdk as sdks
 from edgewright.build.container import DockerBuilder
@@ -40,7 +40,7 @@ from edgewright.release.evidence import read_bill, read_texts
 from edgewright.release.sdk import enclosed_evidence, load_sdk
 from tests.checkout import checkout
 from tests.conftest import CheckGolden
-from tests.integration.conftest import alone
+from tests.integration.conftest import alone, request
 
 pytestmark = pytest.mark.docker
 
@@ -90,16 +90,16 @@ INSTALL = (
 )
 
 
-def build(model: Path = REPO.default_model) -> SdkReport:
-    request = SdkRequest(
-        profile=PROFILE,
+def build(model: Path = REPO.default_model, profile: BoardProfile = PROFILE) -> SdkReport:
+    wanted = SdkRequest(
+        profile=profile,
         models=(model,),
         workspace=REPO,
         builder="docker",
         jobs=os.cpu_count() or 1,
     )
     with alone():
-        return sdks.build_sdk(request, Progress())
+        return sdks.build_sdk(wanted, Progress())
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +128,9 @@ def emulated(
     *arguments: Path | str,
     libraries: Path | None = None,
     sdk: SdkReport | None = None,
+    profile: BoardProfile = PROFILE,
 ) -> subprocess.CompletedProcess[str]:
-    argv = [EMULATORS[PROFILE.abi.arch], "-cpu", PROFILE.qemu_cpu]
+    argv = [EMULATORS[profile.abi.arch], "-cpu", profile.qemu_cpu]
     if libraries and sdk:
         argv += ["-L", str(libraries), "-E", f"LD_LIBRARY_PATH={sdk.folder / 'lib'}"]
     argv += [str(program), *map(str, arguments)]
@@ -253,9 +254,15 @@ def test_an_sdk_has_its_bill_and_the_licence_texts_of_all_that_is_in_it(sdk: Sdk
 
 @pytest.fixture
 def out(scratch: Path, builder: DockerBuilder) -> Path:
-    """A folder for programs, with what one of the board needs to start, for the emulator."""
+    return folder_for_programs(scratch, builder)
+
+
+def folder_for_programs(
+    scratch: Path, builder: DockerBuilder, profile: BoardProfile = PROFILE
+) -> Path:
+    """A folder with what a program of the board needs to start, for the emulator."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
-    copy = ["cp", "-rL", "/usr/arm-linux-gnueabihf/lib", str(builder.path(folder))]
+    copy = ["cp", "-rL", f"/usr/{profile.abi.triplet}/lib", str(builder.path(folder))]
     builder.run(copy, folder / "copy.log")
     return folder
 
@@ -271,9 +278,14 @@ def build_programs(
 
 @pytest.fixture(scope="module")
 def pictures(built: BuildReport) -> dict[Path, str]:
+    return answers_of_edge_infer(built)
+
+
+def answers_of_edge_infer(built: BuildReport, profile: BoardProfile = PROFILE) -> dict[Path, str]:
     """Two golden images, and what edge-infer's document says of each: its part of the text."""
     golden = sorted((REPO.default_model.parent / "golden").glob("*.png"))[:2]
-    ended = emulated(built.folder / "bin/edge-infer", "run", f"--release={built.folder}", *golden)
+    program, release = built.folder / "bin/edge-infer", f"--release={built.folder}"
+    ended = emulated(program, "run", release, *golden, profile=profile)
     assert ended.returncode == 0, ended.stderr
     results = re.findall(r'\{"image":"[^"]+",(.*?),"ms":', ended.stdout)
     assert len(results) == 2, ended.stdout
@@ -285,16 +297,22 @@ def all_answer(out: Path, case: Case, sdk: SdkReport, pictures: dict[Path, str])
         for name in ("run_c", "run_cpp"):
             case.is_answered_by(out / folder / name, out, sdk)
         for name in ("classify", "infer"):
-            answers_as_edge_infer(out / folder / name, out, case, sdk, pictures)
+            answers_as_edge_infer(out / folder / name, out, case.model, sdk, pictures)
 
 
 def answers_as_edge_infer(
-    program: Path, libraries: Path, case: Case, sdk: SdkReport, pictures: dict[Path, str]
+    program: Path,
+    libraries: Path,
+    model: Path,
+    sdk: SdkReport,
+    pictures: dict[Path, str],
+    profile: BoardProfile = PROFILE,
 ) -> None:
     """To the byte; `classify` takes one image."""
     images = [*pictures] if program.name == "infer" else [next(iter(pictures))]
     card = REPO.default_model.parent / "card.json"
-    ended = emulated(program, case.model, card, *images, libraries=libraries, sdk=sdk)
+    files = (model, card, *images)
+    ended = emulated(program, *files, libraries=libraries, sdk=sdk, profile=profile)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == [pictures[path] for path in images]
 
@@ -302,13 +320,19 @@ def answers_as_edge_infer(
 def test_programs_by_make_and_cmake_answer_as_the_host_does(
     builder: DockerBuilder, sdk: SdkReport, out: Path, case: Case, pictures: dict[Path, str]
 ) -> None:
-    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={builder.path(sdk.folder)}/toolchain.cmake"
-    compilers = {"CC": "arm-linux-gnueabihf-gcc", "CXX": "arm-linux-gnueabihf-g++"}
-
-    build_programs(builder, sdk, out, "", **compilers, CMAKE_OPTIONS=toolchain)
+    build_programs(builder, sdk, out, "", **own_compiler(builder, sdk))
 
     all_answer(out, case, sdk, pictures)
     refuses(out / "make" / "classify", out, sdk, next(iter(pictures)))
+
+
+def own_compiler(
+    builder: DockerBuilder, sdk: SdkReport, profile: BoardProfile = PROFILE
+) -> dict[str, str]:
+    """The builder's, for make and for CMake."""
+    tool, place = profile.abi.triplet, builder.path(sdk.folder)
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={place}/toolchain.cmake"
+    return {"CC": f"{tool}-gcc", "CXX": f"{tool}-g++", "CMAKE_OPTIONS": toolchain}
 
 
 def refuses(program: Path, out: Path, sdk: SdkReport, image: Path) -> None:
@@ -325,6 +349,24 @@ def refuses(program: Path, out: Path, sdk: SdkReport, image: Path) -> None:
         model = out / "no-model.ort"
         ended = emulated(program, model, card_file, picture, libraries=out, sdk=sdk)
         assert (ended.returncode, ended.stderr[: len(told)]) == (code, told)
+
+
+@pytest.mark.nightly
+def test_programs_of_a_64_bit_board_answer_as_its_edge_infer(
+    builder: DockerBuilder, scratch: Path
+) -> None:
+    profile = load_board("a53-som-arm64", REPO.boards)
+    with alone():
+        built = pipeline.build(request(REPO, board=profile.name), Progress())
+    sdk, out = build(profile=profile), folder_for_programs(scratch, builder, profile)
+    answers = answers_of_edge_infer(built, profile)
+
+    build_programs(builder, sdk, out, "", **own_compiler(builder, sdk, profile))
+
+    model = built.folder / "model" / "model.ort"
+    for folder in ("make", "cmake"):
+        for name in ("classify", "infer"):
+            answers_as_edge_infer(out / folder / name, out, model, sdk, answers, profile)
 
 
 @pytest.mark.nightly
@@ -379,7 +421,7 @@ def test_programs_of_clang_with_libcxx_answer_on_the_floor_s_glibc(
         if source.startswith("run"):
             case.is_answered_by(program, tmp_path / "board", sdk)
         else:
-            answers_as_edge_infer(program, tmp_path / "board", case, sdk, pictures)
+            answers_as_edge_infer(program, tmp_path / "board", case.model, sdk, pictures)
 
 
 @dataclass(frozen=True, kw_only=True)
