@@ -45,7 +45,7 @@ RESERVED = {
     "dbos": ("edgewright.fleet.rollout.durable",),
     "sqlalchemy": ("edgewright.fleet.rollout", "edgewright.nightly.ledger"),
     "fabric": ("edgewright.deploy.remote",),
-    "ssh2": ("edgewright.deploy.libssh2",),
+    "ssh2": ("edgewright.deploy.libssh2", "edgewright.fleet.bench.bare_logins"),
     "paramiko": ("edgewright.deploy.remote", "edgewright.deploy.ssh_config"),
     "invoke": ("edgewright.cli",),
     "rich": ("edgewright.cli",),
@@ -62,6 +62,7 @@ NEED_MODEL = (
 NEED_ROLLOUT = (
     *("edgewright.fleet.rollout", "edgewright.fleet.serve", "edgewright.fleet.site"),
     *("edgewright.cli.rollout", "edgewright.deploy.libssh2"),
+    "edgewright.fleet.bench.bare_logins",
     *("edgewright.nightly.ledger", "edgewright.nightly.many_machines"),
 )
 NEED_SPDX = ("edgewright.release.spdx",)

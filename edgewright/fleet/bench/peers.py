@@ -3,6 +3,8 @@
 All pins stand in one file, as a user's do. Pyinfra compares each line of it with all before it, at
 each login; what it takes where each board has a file of its own is measured, too.
 
+Beside them stands what libssh2 takes alone, below which no tool that logs in by it can be.
+
 Nothing to do: one command, `edgectl status`. Another model: the file is sent, then that command;
 what `edgectl` does for a deploy (signatures, self-test, trial, the way back) they leave out.
 """
@@ -16,11 +18,13 @@ from pathlib import Path
 
 from edgewright.base import process
 from edgewright.base.files import cached_folder, make_folder
+from edgewright.fleet.bench import bare_logins
 from edgewright.fleet.bench.servers import Server
 from edgewright.lab import board_keys
 
 VERSIONS = {"pyinfra": "3.10.0", "ansible-core": "2.19.14"}
 ALONE = "pyinfra, a file of pins for each board"
+LEAST = "libssh2 alone"
 PYTHON = "/usr/bin/python3"  # that Ansible runs on the boards
 
 
@@ -68,8 +72,11 @@ def commands(
     run_ansible = [str(python), "-m", "ansible"]
     options = ["-i", str(inventory), f"--forks={work.parallel}"]
     status = ["exec", "--", *work.status.split()]
+    ports = [str(server.port) for server in servers]
+    bare = [sys.executable, bare_logins.__file__, str(identity), str(work.parallel), work.status]
     return {
         "no-op": {
+            LEAST: [*bare, *ports],
             "pyinfra": [*run_pyinfra, str(pyinfra), *status],
             ALONE: [*run_pyinfra, str(alone), *status],
             "Ansible": [*run_ansible, "adhoc", "all", *options, "-m", "raw", "-a", work.status],
