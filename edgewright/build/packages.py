@@ -25,6 +25,7 @@ from edgewright.build.container import CONAN_LOGIN, Builder
 from edgewright.build.supply import Network, Supply
 from edgewright.release.programs import DEFAULT_PROGRAM
 
+USER_TOOLCHAIN = "tools.cmake.cmaketoolchain:user_toolchain="  # of Conan's profile: a path
 CONFS_OF_IDS = '["user.edgewright:builder"]'  # what of Conan's conf makes another package
 SHARED = "shared"  # Conan's name for the remote of edgewright.toml
 _ADD_REMOTE = f'conan remote add --force {SHARED} "$1"; shift; '
@@ -282,13 +283,22 @@ def _key(step: PackageStep, inputs: PackageInputs, earlier: Mapping[str, Package
         step.name,
         inputs.builder.id,
         digest.tree_sha256(*step.sources),
-        inputs.conan_profile.read_text(),
-        inputs.toolchain.read_text() if inputs.toolchain else "",
+        _shared_part(inputs.conan_profile),
+        _shared_part(inputs.toolchain) if inputs.toolchain else "",
         (inputs.resources.toolchains / "build.profile").read_text(),
         json.dumps(dict(step.options), sort_keys=True),
         CONFS_OF_IDS,
         *(earlier[name].key for name in step.needs),  # and so all that those were built from
     )
+
+
+def _shared_part(rendered: Path) -> str:
+    """A board's file without its name and its place, so that boards alike have one key.
+
+    Conan's package id goes by the same: it has the toolchain's content and not its path.
+    """
+    lines = rendered.read_text().splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("#", USER_TOOLCHAIN)))
 
 
 # Exporting is cheap, and makes the recipes as they are now known to this Conan cache. All of it is

@@ -186,15 +186,56 @@ def build(
         write_document(times)
         return
     table = Table("board", "compiled", box=None, pad_edge=False)
-    for column in ("steps", "s", "core s", "times as fast"):
+    for column in ("steps", "s", "core s", "whole s", "of the first"):
         table.add_column(column, justify="right")
     for timed in times.builds:
-        gain = times.builds[0].seconds / timed.seconds
+        ratio = timed.whole_seconds / times.builds[0].whole_seconds
         figures = (f"{timed.steps}", f"{timed.seconds:.0f}", f"{timed.core_seconds:.0f}")
-        table.add_row(timed.board, timed.what, *figures, f"{gain:.1f}")
+        table.add_row(
+            timed.board, timed.what, *figures, f"{timed.whole_seconds:.0f}", f"{ratio:.3f}"
+        )
     OUT.print(table)
     if everything:
         say("the program is the same" if times.identical else "the programs differ")
+
+
+@task
+def growth(
+    c: Context,
+    board: BoardName,
+    model: ModelPath = "",
+    boards: Annotated[int, "to build for, with one model"] = 24,
+    models: Annotated[int, "to build, for one board"] = 20,
+    json: Json = False,
+) -> None:
+    """Cost of more boards, more models of one kind. Example: invoke bench.growth --board=a53-som"""
+    with screens.progress(ERR) as progress:
+        curve = heavy("build_growth", "observe").measure(
+            workspace(),
+            profile_of(board),
+            model_path(model),
+            boards=boards,
+            models=models,
+            jobs=os.cpu_count() or 1,
+            progress=progress,
+        )
+    if json:
+        write_document(curve)
+        return
+    for kind, points in (("boards", curve.boards), ("models", curve.models)):
+        table = Table(box=None, pad_edge=False)
+        for column in (kind, "s", "s each", "MB in build/", "MB in the cache", "peak MiB"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for point in points:
+            sizes = (point.workspace_bytes, point.cache_bytes)
+            table.add_row(
+                f"{point.count}",
+                f"{point.seconds:.0f}",
+                f"{point.seconds / point.count:.1f}",
+                *(f"{size / 1e6:,.1f}" for size in sizes),
+                f"{point.peak_mib:.0f}",
+            )
+        OUT.print(table)
 
 
 def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilation]:
@@ -203,6 +244,11 @@ def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilat
             yield _timed_build(board, "everything", cache, all_sources=True)
     with _cold_cache() as cache:
         yield _timed_build(board, "what is linked", cache)
+        with tempfile.TemporaryDirectory(prefix="edgewright-changed-") as scratch:
+            changed = heavy("build_growth", "observe").changed_model(
+                model_path(""), Path(scratch) / "model", 1
+            )
+            yield _timed_build(board, "a changed model", cache, model=str(changed))
         if second:
             yield _timed_build(second, "what is linked, after the first board", cache)
 
@@ -220,15 +266,18 @@ def _cold_cache() -> Iterator[Path]:
 
 
 def _timed_build(
-    board: str, sources: str, cache: Path, *, all_sources: bool = False
+    board: str, sources: str, cache: Path, *, all_sources: bool = False, model: str = ""
 ) -> Compilation:
     # An estimate counts the program in an emulator: that is no part of the time of a build.
-    options = BuildOptions(board=board, all_sources=all_sources, estimate=False)
+    options = BuildOptions(board=board, model=model, all_sources=all_sources, estimate=False)
     report = build_release(options, cache)
-    seconds = next(stage.seconds for stage in report.stages if stage.name == packages.RUNTIME)
+    runtime = next(stage for stage in report.stages if stage.name == packages.RUNTIME)
     log = workspace().build(board).logs / f"{packages.RUNTIME}.log"
     program = digest.file_sha256(report.folder / "bin" / "edge-infer")
-    return compilation(board, sources, seconds, log.read_text().splitlines(), program)
+    # The log of a package from the cache is that of an earlier build.
+    lines = log.read_text().splitlines() if runtime.origin == "built" else []
+    whole = sum(stage.seconds for stage in report.stages)
+    return compilation(board, sources, runtime.seconds, lines, program, whole_seconds=whole)
 
 
 @task
@@ -313,19 +362,23 @@ def all_figures(c: Context, board: BoardName, model: ModelPath = "", json: Json 
         write_document(report)
     else:
         OUT.print(f"{report.board}, {report.model}: 1 thread, batch 1", markup=False)
-        OUT.print(_goal_table(report))
+        for part in dict.fromkeys(figure.table for figure in report.figures):
+            OUT.print(_goal_table(part, report))
     goal_report.require_goals(report)  # after the table, which says by how much
 
 
-def _goal_table(report: goal_report.GoalReport) -> Table:
-    table = Table("", "figure", "on", "unit", box=None, pad_edge=False)
+def _goal_table(part: str, report: goal_report.GoalReport) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(part, no_wrap=True)
+    table.add_column("on", no_wrap=True)
     for column in ("value", "goal"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
     for figure in report.figures:
-        goal = "" if figure.goal is None else f"{figure.goal:,}"
-        mark = " above" if figure.is_above else ""
-        row = (figure.table, figure.name, figure.cpu or "", figure.unit)
-        table.add_row(*row, f"{figure.value:,}", goal + mark)
+        if figure.table == part:
+            goal = "" if figure.goal is None else f"{figure.goal:,}"
+            cells = (f"{figure.name}, {figure.unit}", figure.cpu or "", f"{figure.value:,}", goal)
+            table.add_row(*cells, "above" if figure.is_above else "")
     return table
 
 

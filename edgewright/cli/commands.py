@@ -102,7 +102,7 @@ GROUPS = (
         modules={
             "bench": (
                 *("instructions", "time", "check", "accept", "calibrate", "build", "startup"),
-                *("transfer", "serve", "frames", "sdk", "all"),
+                *("transfer", "serve", "frames", "sdk", "all", "growth"),
             ),
             "board_bench": ("board",),
             "drift_bench": ("drift",),

@@ -73,7 +73,12 @@ def status(c: Context, board: BoardName, json: Json = False) -> None:
 
 
 @task
-def bench(c: Context, board: BoardName, json: Json = False) -> None:
+def bench(
+    c: Context,
+    board: BoardName,
+    frames: Annotated[bool, "pictures of a camera too, up to 64 MP"] = False,
+    json: Json = False,
+) -> None:
     """Memory and threads on a full-system board. Example: invoke lab.bench --board=a53-som
 
     The last build is deployed to it first.
@@ -87,6 +92,9 @@ def bench(c: Context, board: BoardName, json: Json = False) -> None:
             root, deployer = release.manifest.deploy_root, install.this_user()
             with one_board.current_release(connected, root, deployer) as subject:
                 footprint = lab_bench.run(subject, threads, progress)
+                if frames:
+                    loads = lab_bench.frames(subject, progress)
+                    footprint = footprint.model_copy(update={"frames": loads})
     if json:
         write_document(footprint)
         return
@@ -95,6 +103,11 @@ def bench(c: Context, board: BoardName, json: Json = False) -> None:
         memory = f"{load.peak_rss_kb / 1024:.1f} MiB"
         table.add_row(str(load.threads), memory, f"{footprint.speedup(load):.2f}")
     OUT.print(table)
+    if footprint.frames:
+        pictures = Table("frame, 1 thread", "peak memory", box=None)
+        for picture in footprint.frames:
+            pictures.add_row(picture.frame, f"{picture.peak_rss_kb / 1024:.1f} MiB")
+        OUT.print(pictures)
 
 
 @task_named("powercut")

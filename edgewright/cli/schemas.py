@@ -87,6 +87,7 @@ from edgewright.nightly.settings import NightSettings
 from edgewright.observe.bench.operators import OperatorBench
 from edgewright.observe.bench.report import BoardBench
 from edgewright.observe.build_cost import CostVerdict
+from edgewright.observe.build_growth import BuildGrowth
 from edgewright.observe.build_time import BuildTimes
 from edgewright.observe.count.baseline import Baseline
 from edgewright.observe.count.instructions import InstructionReport
@@ -135,6 +136,7 @@ OUTPUTS: Mapping[str, type[BaseModel]] = {
     "bench.board": BoardBench,
     "bench.rollout": RolloutCurve,
     "bench.all": GoalReport,
+    "bench.growth": BuildGrowth,
     "bench.accept": of_tasks.WrittenFiles,
     "bench.calibrate": Calibration,
     "bench.check": CostVerdict,

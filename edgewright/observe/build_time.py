@@ -17,6 +17,7 @@ class Compilation(Part):
     what: str
     steps: int
     seconds: float  # from the recipe's sources to its package
+    whole_seconds: float = 0.0  # of the whole build, to the release
     core_seconds: float  # of configuring, compiling and linking, on all cores
     program_sha256: str  # of the edge-infer that is linked with it
 
@@ -35,7 +36,13 @@ class BuildTimes(Document):
 
 
 def compilation(
-    board: str, what: str, seconds: float, log: Iterable[str], program_sha256: str
+    board: str,
+    what: str,
+    seconds: float,
+    log: Iterable[str],
+    program_sha256: str,
+    *,
+    whole_seconds: float,
 ) -> Compilation:
     """Read the log of a recipe's build. A package from the cache has no steps."""
     steps, counted, cores = 0, 0, 0.0
@@ -50,6 +57,7 @@ def compilation(
         what=what,
         steps=steps,
         seconds=round(seconds, 1),
+        whole_seconds=round(whole_seconds, 1),
         core_seconds=cores,
         program_sha256=program_sha256,
     )

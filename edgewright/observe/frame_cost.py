@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,14 @@ class Kind:
     name: str
     width: int
     height: int
-    write: Callable[[Image.Image, Path], None]
+    write: Callable[[Image.Image, BinaryIO], None]
     color: Literal["L", "RGB"] = "RGB"
     goal: int | None = None  # instructions, on 32-bit boards
+
+    def write_to(self, file: BinaryIO) -> None:
+        """The picture as a camera's file; the same each time."""
+        pixels = picture(self.width, self.height, len(self.color))
+        self.write(Image.fromarray(pixels), file)
 
 
 class FrameCost(Part):
@@ -69,12 +74,12 @@ class FrameCosts(Document):
     frames: tuple[FrameCost, ...]
 
 
-def _jpeg(image: Image.Image, path: Path) -> None:
-    image.save(path, "JPEG", quality=90, subsampling="4:2:0")
+def _jpeg(image: Image.Image, file: BinaryIO) -> None:
+    image.save(file, "JPEG", quality=90, subsampling="4:2:0")
 
 
-def _png(image: Image.Image, path: Path) -> None:
-    image.save(path, "PNG", compress_level=6)
+def _png(image: Image.Image, file: BinaryIO) -> None:
+    image.save(file, "PNG", compress_level=6)
 
 
 KINDS = (
@@ -116,7 +121,8 @@ def _cost(program: Program, kind: Kind, resources: Resources) -> FrameCost:
     is_32_bit = program.arch is Arch.ARMHF
     with tempfile.TemporaryDirectory(prefix="edgewright-frames-") as scratch:
         path = Path(scratch) / "frame"
-        kind.write(Image.fromarray(picture(kind.width, kind.height, len(kind.color))), path)
+        with path.open("wb") as file:
+            kind.write_to(file)
         argv = [str(program.binary), "run", *program.options, "--threads", "1", str(path)]
         return FrameCost(
             frame=kind.name,

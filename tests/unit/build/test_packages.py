@@ -12,11 +12,13 @@ from edgewright.base.files import locked
 from edgewright.base.layout import user_cache
 from edgewright.base.progress import LineSink, Progress, Stages
 from edgewright.base.workspace import SharedStores
+from edgewright.board.catalogue import board_names, load_board
+from edgewright.board.toolchain import compiler_flags
 from edgewright.build import packages, pipeline
 from edgewright.build.container import ExternalToolchain, Sandbox
 from edgewright.build.packages import Package, PackageInputs
 from tests.boards import EndedByNote, NotedError
-from tests.checkout import workspace_at
+from tests.checkout import checkout, workspace_at
 
 
 @dataclass(kw_only=True)
@@ -129,6 +131,30 @@ def test_the_first_time_everything_is_built_the_second_nothing(
 
     assert make_all(inputs) == set()
     assert builder.ran == []
+
+
+def test_a_night_of_all_boards_and_two_models_compiles_once_what_they_share(
+    inputs: PackageInputs, builder: Recorder, tmp_path: Path
+) -> None:
+    boards = [load_board(name, checkout().boards) for name in board_names(checkout().boards)]
+    compilers = set[str]()
+    for board in boards:
+        texts = pipeline.rendered(board, checkout(), builder)
+        compilers.add(repr((compiler_flags(board), board.machine, board.runtime.kernels)))
+        profile, toolchain = tmp_path / f"{board.name}.profile", tmp_path / f"{board.name}.cmake"
+        profile.write_text(texts.conan)
+        toolchain.write_text(texts.cmake)
+        of_board = replace(inputs, conan_profile=profile, toolchain=toolchain)
+        for model in ("one", "two"):
+            ops = tmp_path / f"{model}.config"
+            ops.write_text(model)
+            make_all(replace(of_board, ops_config=ops))
+
+    assert len(boards) >= 24
+    assert len(compilers) < len(boards) / 2
+    assert builder.ran.count("zlib") == builder.ran.count(packages.EDGECTL) == len(compilers)
+    assert builder.ran.count(packages.RUNTIME) == 2 * len(compilers)
+    assert builder.ran.count(packages.PROGRAM) == 2 * len(compilers)
 
 
 def test_a_build_from_cache_does_not_wait_for_another_boards_compiler(

@@ -1,0 +1,25 @@
+"""Models that are as large as another one, and are none that was built."""
+
+from pathlib import Path
+
+import onnx
+
+from edgewright.model.contract.network_file import network_sha256
+from edgewright.model.contract.task_cards import read_any_card
+from edgewright.observe.build_growth import changed_model
+from tests.checkout import checkout
+
+SMALL = "mobilevit-xxs-elpv"
+
+
+def test_a_changed_model_has_the_operators_of_the_first_and_a_card_of_its_own(
+    tmp_path: Path,
+) -> None:
+    model = checkout().model(SMALL)
+    changed = [changed_model(model, tmp_path / str(step), step) for step in (1, 2)]
+
+    first = [node.op_type for node in onnx.load(model).graph.node]
+    for copy in changed:
+        assert [node.op_type for node in onnx.load(copy).graph.node] == first
+        assert read_any_card(copy.parent / "card.json").file.sha256 == network_sha256(copy)
+    assert len({network_sha256(path) for path in (model, *changed)}) == 3
