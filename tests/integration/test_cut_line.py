@@ -9,7 +9,9 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -21,7 +23,7 @@ from edgewright.deploy.install import Deployer
 from edgewright.deploy.remote import Board, ConnectionLostError, connect
 from edgewright.fleet.bench.stand_in import program
 from edgewright.lab.proof import powercut
-from edgewright.observe import footprint
+from edgewright.observe import footprint, frame_cost
 from edgewright.observe.leaks.report import require_steady
 from edgewright.observe.leaks.soak import LEAST_SAMPLES, Soak
 from edgewright.release.manifest import Release
@@ -244,3 +246,29 @@ def test_what_a_proof_runs_on_a_board_ends_with_the_line(
         watcher.join()
 
     wait_until(lambda: not processes(release, command), seconds=5)
+
+
+def test_the_peak_of_each_picture_is_the_boards_own_and_no_picture_stays(
+    native_board: NativeBoard, make: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(frame_cost.KINDS[0], name="small", width=32, height=16)
+    monkeypatch.setattr(frame_cost, "KINDS", (small, replace(small, name="another")))
+    release = make("watched", program(documents()))
+
+    with connect(native_board.target) as board:
+        signing.install(board, release)
+        put, paths = board.put, list[Path]()
+
+        def watched_put(source: BinaryIO, path: str) -> None:
+            paths.append(Path(path))
+            put(source, path)
+
+        monkeypatch.setattr(board, "put", watched_put)
+        root = release.manifest.deploy_root
+        with one_board.current_release(board, root, deploy.this_user()) as subject:
+            loads = footprint.frames(subject)
+
+    assert [load.frame for load in loads] == ["small", "another"]
+    assert {load.peak_rss_kb for load in loads} == {documents()["bench"]["peak_rss_kb"]}
+    assert len(paths) == 2
+    assert not any(path.exists() for path in paths)  # the board is this machine
