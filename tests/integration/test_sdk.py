@@ -90,10 +90,11 @@ INSTALL = (
 )
 
 
-def build(model: Path = REPO.default_model, profile: BoardProfile = PROFILE) -> SdkReport:
+def build(*models: Path, profile: BoardProfile = PROFILE) -> SdkReport:
+    """Of the demo model, unless others are named."""
     wanted = SdkRequest(
         profile=profile,
-        models=(model,),
+        models=models or (REPO.default_model,),
         workspace=REPO,
         builder="docker",
         jobs=os.cpu_count() or 1,
@@ -324,6 +325,29 @@ def test_programs_by_make_and_cmake_answer_as_the_host_does(
 
     all_answer(out, case, sdk, pictures)
     refuses(out / "make" / "classify", out, sdk, next(iter(pictures)))
+
+
+@pytest.mark.nightly
+def test_one_runtime_serves_two_models(
+    builder: DockerBuilder, built: BuildReport, out: Path, tmp_path: Path
+) -> None:
+    second = REPO.root / "models" / "mobilevit-xxs-elpv" / "model.onnx"
+    sdk = build(REPO.default_model, second)
+    assert sdk.models == ("mobilevit-s-elpv", "mobilevit-xxs-elpv")
+    place = BoardBuild(root=tmp_path / "converted")
+    converted, _ = pipeline.converted_model(second, place, user_cache(), xnnpack=False)
+    files = [tmp_path / "model.ort", tmp_path / "card.json"]
+    shutil.copy(converted.ort, files[0])
+    shutil.copy(second.parent / "card.json", files[1])
+    image = min((second.parent / "golden").glob("*.png"))
+    edge_infer = built.folder / "bin" / "edge-infer"
+    expected = json.loads(emulated(edge_infer, "run", "--model", files[0], image).stdout)
+
+    build_programs(builder, sdk, out, "", **own_compiler(builder, sdk))
+
+    ended = emulated(out / "make" / "infer", *files, image, libraries=out, sdk=sdk)
+    answer = json.loads(ended.stdout)
+    assert answer == {key: expected["results"][0][key] for key in answer}
 
 
 def own_compiler(
