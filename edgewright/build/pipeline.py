@@ -21,6 +21,7 @@ from edgewright.base.files import (
     locked,
     open_inside,
     read_inside,
+    replacing,
     update_file,
 )
 from edgewright.base.layout import BoardBuild
@@ -30,7 +31,8 @@ from edgewright.base.schema import Document, read_record
 from edgewright.base.workspace import SETTINGS, Workspace
 from edgewright.board import audit, toolchain
 from edgewright.board.audit import Audit
-from edgewright.board.profile import BoardProfile, Linkage
+from edgewright.board.cores import core_facts
+from edgewright.board.profile import Arch, BoardProfile, Kernels, Linkage
 from edgewright.board.symbol_store import SYMBOLS, store_symbols
 from edgewright.build import container, packages
 from edgewright.build.bill import LICENCE_FILES, model_licence
@@ -43,7 +45,7 @@ from edgewright.model.contract.network_file import NETWORK_BYTES, network_sha256
 from edgewright.model.contract.task_cards import AnyCard, read_any_card
 from edgewright.model.convert.coverage import Coverage, prove
 from edgewright.model.convert.ops import parse_config
-from edgewright.model.convert.ort_tools import Converted
+from edgewright.model.convert.ort_tools import Converted, TileName, pack_weights
 from edgewright.model.convert.to_ort import convert, rules_sha256
 from edgewright.model.importer.classifier import CARD, choices_beside, read_with_card
 from edgewright.model.importer.task_network import read_for_task
@@ -138,7 +140,11 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         request.supply.host_runtime()
         xnnpack = request.profile.runtime.xnnpack
         converted, stage.cached = converted_model(
-            request.model, out, builder.cache, xnnpack=xnnpack
+            request.model,
+            out,
+            builder.cache,
+            xnnpack=xnnpack,
+            tile=kernels_tile(request.profile),
         )
         _require_promise(request.model, out)
     built, own = _packages(request, builder, stages)
@@ -248,12 +254,31 @@ def rendered(
     return toolchain.render(profile, templates, path, gcc_version=major, libraries=facts.libraries)
 
 
+def kernels_tile(profile: BoardProfile) -> TileName | None:
+    """What our kernels multiply at a time on a board; None for a board without them.
+
+    A core that lacks SDOT after all packs the weights when it loads them.
+    """
+    if profile.runtime.kernels is not Kernels.NEON:
+        return None
+    if profile.abi.arch is Arch.ARMHF:
+        return "neon-32"
+    core = core_facts(profile.cpu.core)
+    return "dot-64" if core and core.v8_2 else "neon-64"
+
+
 def converted_model(
-    model: Path, out: BoardBuild, cache: Path, *, xnnpack: bool = False
+    model: Path,
+    out: BoardBuild,
+    cache: Path,
+    *,
+    xnnpack: bool = False,
+    tile: TileName | None = None,
 ) -> tuple[Converted, bool]:
     """The model in ORT format and its op config; and whether it was converted before.
 
-    Boards share conversions: the cache names them by the model and the rules of converting.
+    Boards share conversions: the cache names them by the model and the rules of converting. With
+    `tile`, weights are packed for it.
     """
     if not model.exists():
         raise UserError(str(model), "no such model", next="invoke build --model=PATH")
@@ -273,9 +298,19 @@ def converted_model(
                 form=choices.form,
             )
     converted = Converted(ort=out.ort_model, ops_config=out.ops_config)
-    copy_file(cached_model / "model.ort", converted.ort)
+    ort = cached_model / "model.ort"
+    copy_file(_packed(ort, tile) if tile else ort, converted.ort)
     copy_file(cached_model / "ops.config", converted.ops_config)
     return converted, is_cached
+
+
+def _packed(ort: Path, tile: TileName) -> Path:
+    """A converted model with packed weights, made once beside it."""
+    packed = ort.with_name(f"{tile}.ort")
+    if not packed.is_file():
+        with replacing(packed) as aside:
+            pack_weights(ort, tile, aside)
+    return packed
 
 
 def _require_bounded(model: Path) -> None:

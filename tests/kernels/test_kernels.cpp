@@ -15,6 +15,7 @@
 
 #include "doctest/doctest.h"
 #include "kernels.h"
+#include "tile.h"
 
 namespace {
 
@@ -132,6 +133,48 @@ std::vector<int8_t> packed(const edgewright::Weights& weights) {
   std::vector<int8_t> bytes(edgewright::packed_weights_size(weights.depth(), weights.columns), 99);
   edgewright::pack_weights(weights, bytes.data());
   return bytes;
+}
+
+/// The weights in the order of a tile, of a matrix of whole tiles.
+template <class Tile>
+std::vector<int8_t> in_order(const Layout& weights) {
+  const size_t depth = weights.view.depth(), columns = weights.view.columns;
+  std::vector<int8_t> ordered(depth * columns);
+  for (size_t n = 0; n < columns; ++n) {
+    for (size_t k = 0; k < depth; ++k) {
+      const size_t step = n / Tile::kColumns * (depth / 16) + k / 16;
+      const size_t place = Tile::weight_place(k % 16, n % Tile::kColumns);
+      ordered[step * Tile::kStepWeights + place] = weights.at(k, n);
+    }
+  }
+  return ordered;
+}
+
+void check_stored(unsigned seed) {
+  using edgewright::StoredFor;
+  Random random(seed);
+  const auto depth = static_cast<size_t>(16 * random.between(1, 9));
+  const auto columns = static_cast<size_t>(8 * random.between(1, 5));
+  const Layout weights(random, 1, depth, columns);
+  const auto bytes = packed(weights.view);
+  edgewright::with_tile([&](auto tile) {
+    using Tile = decltype(tile);
+    CHECK(edgewright::stored_for(depth, columns, Tile::kColumns) == StoredFor::own_tile);
+    CHECK(edgewright::stored_for(depth + 1, columns, Tile::kColumns) == StoredFor::no_tile);
+    CHECK(edgewright::stored_for(depth, columns + 1, Tile::kColumns) == StoredFor::no_tile);
+    const auto stored = in_order<Tile>(weights);
+    CHECK(std::equal(stored.begin(), stored.end(), bytes.begin()));
+  });
+  CHECK(edgewright::stored_for(depth, columns, 3) == StoredFor::no_tile);
+#if defined(__aarch64__)
+  const bool has_dot = edgewright::has_dot_product();
+  CHECK(edgewright::stored_for(depth, columns, has_dot ? 4 : 8) == StoredFor::other_tile);
+  const auto stored = has_dot ? in_order<edgewright::NeonTile>(weights)
+                              : in_order<edgewright::DotTile>(weights);
+  std::vector<int8_t> repacked(bytes.size(), 99);
+  edgewright::repack_weights(stored.data(), depth, columns, repacked.data());
+  CHECK(repacked == bytes);
+#endif
 }
 
 void check_multiply(unsigned seed) {
@@ -386,6 +429,25 @@ TEST_CASE("sums that come closest to overflow") {
       CHECK(output == std::vector<uint8_t>(4, requantized(static_cast<uint32_t>(sum), scale, 128)));
     }
   }
+}
+
+TEST_CASE("weights that a model's file holds packed") {
+  for (unsigned seed = 0; seed < 60; ++seed) check_stored(seed);
+}
+
+TEST_CASE("an order of weights has the number that edgewright packs it under") {
+  // tests/unit/model/convert/test_packed_weights.py has the same.
+#if defined(__aarch64__)
+  CHECK(edgewright::layout_number<edgewright::NeonTile>() == 57266248);
+  CHECK(edgewright::layout_number<edgewright::DotTile>() == 96739146);
+  CHECK(edgewright::reads_layout(96739146));
+  CHECK(edgewright::reads_layout(57266248));
+  CHECK_FALSE(edgewright::reads_layout(45748910));
+#else
+  CHECK(edgewright::layout_number<edgewright::NeonTile>() == 45748910);
+  CHECK(edgewright::reads_layout(45748910));
+  CHECK_FALSE(edgewright::reads_layout(57266248));
+#endif
 }
 
 TEST_CASE("column sums are those of the weights that were packed") {

@@ -2,15 +2,16 @@
 
     python -m edgewright.model.convert.ort_child convert NETWORK.onnx FOLDER ANSWER.json
     python -m edgewright.model.convert.ort_child needs MODEL.ort ANSWER.json
+    python -m edgewright.model.convert.ort_child pack MODEL.ort TILE PACKED.ort ANSWER.json
 
-`ort_tools` runs it, and says why. Neither writes anything but its files; what ONNX Runtime refuses
+`ort_tools` runs it, and says why. None writes anything but its files; what ONNX Runtime refuses
 is an answer too: `{"refused": REASON}`.
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,14 @@ def needs(model: Path) -> dict[str, object]:
         }
 
 
+def pack(model: Path, tile: Path, out: Path) -> dict[str, object]:
+    """Write the model with its weights packed for the tile of that name."""
+    from edgewright.model.convert.packed_weights import TILES, pack_weights
+
+    out.write_bytes(pack_weights(model.read_bytes(), TILES[tile.name]))
+    return {}
+
+
 def _nodes(graph: Any) -> Iterator[Any]:
     """Every node, those of subgraphs (If, Loop, Scan) included."""
     for index in range(graph.NodesLength()):
@@ -86,7 +95,9 @@ def main(command: str, *paths: str) -> None:
     # calls: seconds. A None in sys.modules is Python's way to say that a module is not there.
     sys.modules["torch"] = None  # type: ignore[assignment]
     *arguments, answer = map(Path, paths)
-    content = convert(*arguments) if command == "convert" else needs(*arguments)
+    commands: dict[str, Callable[..., dict[str, object]]]
+    commands = {"convert": convert, "needs": needs, "pack": pack}
+    content = commands[command](*arguments)
     answer.write_text(json.dumps(content))
 
 

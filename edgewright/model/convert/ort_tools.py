@@ -21,6 +21,8 @@ LEVEL = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"
 IDENTIFIER = b"ORTM"  # of a FlatBuffer: its bytes 4 to 7
 
 Level = Literal["extended", "all"]  # of optimisation; "all" changes the layout of convolutions too
+# What our kernels of a width multiply at a time: see `packed_weights`. "dot": for cores with SDOT.
+TileName = Literal["neon-32", "neon-64", "dot-64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,11 @@ def read_needs(model: Path) -> Needs:
             for domain, version, kind, name in answer["nodes"]
         ),
     )
+
+
+def pack_weights(model: Path, tile: TileName, out: Path) -> None:
+    """Write a model in ORT format with its weights packed for a tile."""
+    _run("pack", model, Path(tile), out)
 
 
 def _run(command: str, *paths: Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from edgewright.model.convert.signed_bytes import make_signed
 from edgewright.model.importer import importing
 from edgewright.model.importer.importing import TaskForm, import_network
 
-RULES = ("to_ort", "ops", "ort_child", "ort_tools", "ortfile", "signed_bytes")  # modules
+RULES = (  # modules
+    "to_ort",
+    "ops",
+    "ort_child",
+    "ort_tools",
+    "ortfile",
+    "packed_weights",
+    "signed_bytes",
+)
 
 
 def convert(

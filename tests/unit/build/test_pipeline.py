@@ -21,7 +21,7 @@ from edgewright.build import pipeline
 from edgewright.build.pipeline import BuildRequest
 from edgewright.cli import screens
 from edgewright.model.contract.card import ModelFile, read_card
-from edgewright.model.convert.ort_tools import Converted
+from edgewright.model.convert.ort_tools import Converted, TileName
 from edgewright.model.importer.classifier import CARD
 from edgewright.model.judge.data import load_folder
 from edgewright.model.pack.golden import write_golden
@@ -29,6 +29,7 @@ from edgewright.release import latest
 from edgewright.release.run_file import ImageLimits
 from tests.checkout import checkout, workspace_at
 from tests.unit.model import small_cnn
+from tests.unit.model.convert.test_packed_weights import int8_network
 from tests.unit.model.convert.test_to_ort import small_model
 
 
@@ -74,6 +75,46 @@ def test_a_board_with_xnnpack_gets_a_model_of_its_own(workspace: Workspace) -> N
     _, again = converted(workspace, model, "three", xnnpack=True)
 
     assert (cached, again) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("board", "tile"),
+    [
+        ("a53-som", "neon-32"),
+        ("rpi5-armhf", "neon-32"),
+        ("a53-som-arm64", "neon-64"),
+        ("rpi5-arm64", "dot-64"),
+        ("quartz64-a", "dot-64"),
+    ],
+)
+def test_weights_are_packed_for_the_tile_that_a_board_s_core_takes(board: str, tile: str) -> None:
+    assert pipeline.kernels_tile(load_board(board, checkout().boards)) == tile
+
+
+def test_a_board_without_our_kernels_gets_plain_weights(workspace: Workspace) -> None:
+    board = 'extends = "a53-som"\ndescription = "x"\n[runtime]\nkernels = "stock"\n'
+    (workspace.root / "board_profiles").mkdir(exist_ok=True)
+    (workspace.root / "board_profiles" / "plain.toml").write_text(board)
+    folders = (workspace.root / "board_profiles", checkout().boards)
+
+    assert pipeline.kernels_tile(load_board("plain", *folders)) is None
+
+
+def test_boards_with_other_tiles_share_a_conversion(workspace: Workspace) -> None:
+    model, cache = workspace.root / "model.onnx", workspace.root / "cache"
+    onnx.save(int8_network(), str(model))
+
+    def for_tile(tile: TileName | None) -> tuple[bytes, bool]:
+        out = workspace.build(str(tile))
+        files, cached = pipeline.converted_model(model, out, cache, tile=tile)
+        return files.ort.read_bytes(), cached
+
+    plain, first = for_tile(None)
+    packed = [for_tile("neon-32"), for_tile("neon-64"), for_tile("neon-32")]
+
+    assert (first, [cached for _, cached in packed]) == (False, [True, True, True])
+    assert packed[0][0] == packed[2][0]
+    assert len({plain, packed[0][0], packed[1][0]}) == 3
 
 
 def test_a_model_is_no_link_to_another_network_of_this_machine(workspace: Workspace) -> None:

@@ -17,9 +17,9 @@ bool IsZero(const Tensor& zero_points) {
   return std::all_of(values.begin(), values.end(), [](int8_t value) { return value == 0; });
 }
 
-edgewright::Weights View(const Tensor& weights, bool transposed) {
-  const auto rows = static_cast<size_t>(weights.Shape()[0]);
-  const auto columns = static_cast<size_t>(weights.Shape()[1]);
+edgewright::Weights View(const Tensor& weights, const TensorShape& shape, bool transposed) {
+  const auto rows = static_cast<size_t>(shape[0]);
+  const auto columns = static_cast<size_t>(shape[1]);
   const int8_t* data = weights.Data<int8_t>();
   if (transposed) return {data, 1, columns, rows, 0, 1, columns};
   return {data, 1, rows, columns, 0, columns, 1};
@@ -40,26 +40,29 @@ std::vector<int32_t> Bias(const OpKernelInfo& info, int input, size_t columns) {
 }  // namespace
 
 bool PackedLinear::Pack(const OpKernelInfo& info, const Inputs& inputs, const Tensor& weights,
-                        bool transposed, const AllocatorPtr& allocator) {
+                        const StoredWeights& stored, bool transposed,
+                        const AllocatorPtr& allocator) {
   const Tensor *a_zero_point = nullptr, *b_zero_point = nullptr, *y_zero_point = nullptr;
-  if (weights.Shape().NumDimensions() != 2 || !weights.IsDataType<int8_t>()) return false;
+  if (stored.shape().NumDimensions() != 2 || !weights.IsDataType<int8_t>()) return false;
   if (!info.TryGetConstantInput(inputs.a_zero_point, &a_zero_point) ||
       !info.TryGetConstantInput(inputs.b_zero_point, &b_zero_point) ||
       !info.TryGetConstantInput(inputs.y_zero_point, &y_zero_point)) {
     return false;
   }
   if (!a_zero_point->IsDataType<uint8_t>() || !y_zero_point->IsDataType<uint8_t>()) return false;
-  const auto view = View(weights, transposed);
+  const auto view = View(weights, stored.shape(), transposed);
   bias_ = Bias(info, inputs.bias, view.columns);
-  if (bias_.empty() || !IsZero(*b_zero_point) ||
-      edgewright::has_lowest(view.data, view.segment_size * view.columns)) {
-    return false;
-  }
+  if (bias_.empty() || !IsZero(*b_zero_point)) return false;
   depth_ = view.segment_size;
   columns_ = view.columns;
-  const size_t size = edgewright::packed_weights_size(depth_, columns_);
-  weights_ = IAllocator::MakeUniquePtr<void>(allocator, size, true);
-  edgewright::pack_weights(view, static_cast<int8_t*>(weights_.get()));
+  if (stored.packed()) {
+    weights_ = stored.Take(depth_, columns_, allocator);
+  } else if (!edgewright::has_lowest(view.data, depth_ * columns_)) {
+    const size_t size = edgewright::packed_weights_size(depth_, columns_);
+    weights_ = IAllocator::MakeUniquePtr<void>(allocator, size, true);
+    edgewright::pack_weights(view, static_cast<int8_t*>(weights_.get()));
+  }
+  if (!weights_) return false;
   edgewright::add_column_sums(static_cast<const int8_t*>(weights_.get()), depth_, columns_,
                               128 - *a_zero_point->Data<uint8_t>(), bias_.data());
   return true;

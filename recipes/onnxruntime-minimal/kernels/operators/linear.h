@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "contrib_ops/cpu/quantization/edgewright/stored_weights.h"
 #include "core/framework/op_kernel.h"
 
 namespace onnxruntime {
@@ -18,8 +19,9 @@ class PackedLinear {
 
   /// Packs the weights if it can: unsigned activations, signed symmetric weights without -128,
   /// bytes as output, all zero points and the bias constant. `transposed`: [columns, depth].
-  bool Pack(const OpKernelInfo& info, const Inputs& inputs, const Tensor& weights, bool transposed,
-            const AllocatorPtr& allocator);
+  /// Those that are stored packed are taken as they are.
+  bool Pack(const OpKernelInfo& info, const Inputs& inputs, const Tensor& weights,
+            const StoredWeights& stored, bool transposed, const AllocatorPtr& allocator);
 
   bool packed() const { return weights_ != nullptr; }
 

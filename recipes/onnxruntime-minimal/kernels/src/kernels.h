@@ -47,6 +47,17 @@ struct Weights {
 
 void pack_weights(const Weights& weights, int8_t* packed);
 
+/// How packed weights of a model's file lie, by the number of columns of the tile they are for.
+enum class StoredFor {
+  no_tile,     // of this program, or not in whole tiles
+  own_tile,    // this CPU's: they are used as they are
+  other_tile,  // that of other CPUs
+};
+StoredFor stored_for(size_t depth, size_t columns, size_t tile_columns);
+
+/// Packs weights that are stored for the other tile; AArch32 has one alone, and not this.
+void repack_weights(const int8_t* stored, size_t depth, size_t columns, int8_t* packed);
+
 /// sums[n] += factor * the sum of column n of packed weights.
 void add_column_sums(const int8_t* packed, size_t depth, size_t columns, int32_t factor,
                      int32_t* sums);

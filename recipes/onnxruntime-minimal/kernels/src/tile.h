@@ -22,4 +22,25 @@ auto with_tile(Work work) {
   return work(NeonTile{});
 }
 
+/// Names the order of a tile's packed weights in a model's file: a hash, of 27 bits, of where each
+/// weight of a step lies.
+template <class Tile>
+constexpr uint32_t layout_number() {
+  uint32_t hash = 2166136261u;  // FNV-1a
+  for (size_t n = 0; n < Tile::kColumns; ++n) {
+    for (size_t k = 0; k < kDepth; ++k) {
+      hash = (hash ^ static_cast<uint32_t>(Tile::weight_place(k, n))) * 16777619u;
+    }
+  }
+  return hash >> 5;
+}
+
+/// Whether this program reads weights that were packed in the order of that number.
+constexpr bool reads_layout(uint32_t number) {
+#if defined(__aarch64__)
+  if (number == layout_number<DotTile>()) return true;
+#endif
+  return number == layout_number<NeonTile>();
+}
+
 }  // namespace edgewright

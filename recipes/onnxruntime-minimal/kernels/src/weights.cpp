@@ -119,6 +119,25 @@ void pack(const Weights& w, int8_t* packed) {
   for (size_t n = by_row; n < w.columns; ++n) pack_one<Tile>(w, n, tile(n));
 }
 
+#if defined(__aarch64__)
+/// Where weight (k, n) of a packed matrix lies.
+template <class Tile>
+size_t packed_place(size_t depth, size_t k, size_t n) {
+  return n / Tile::kColumns * round_up(depth, kDepth) * Tile::kColumns +
+         k / kDepth * Tile::kStepWeights + Tile::weight_place(k % kDepth, n % Tile::kColumns);
+}
+
+template <class From, class To>
+void repack(const int8_t* stored, size_t depth, size_t columns, int8_t* packed) {
+  std::memset(packed, 0, packed_size<To>(depth, columns));
+  for (size_t n = 0; n < columns; ++n) {
+    for (size_t k = 0; k < depth; ++k) {
+      packed[packed_place<To>(depth, k, n)] = stored[packed_place<From>(depth, k, n)];
+    }
+  }
+}
+#endif
+
 /// The sums of each four weights of a tile, which are of one column, over its steps.
 template <class Tile>
 struct WordSums {
@@ -163,6 +182,23 @@ size_t packed_weights_size(size_t depth, size_t columns) {
 void pack_weights(const Weights& w, int8_t* packed) {
   with_tile([&](auto tile) { pack<decltype(tile)>(w, packed); });
 }
+
+StoredFor stored_for(size_t depth, size_t columns, size_t tile_columns) {
+  const bool is_own = with_tile([=](auto tile) { return tile_columns == decltype(tile)::kColumns; });
+  bool is_a_tile = is_own;
+#if defined(__aarch64__)
+  is_a_tile = tile_columns == NeonTile::kColumns || tile_columns == DotTile::kColumns;
+#endif
+  if (!is_a_tile || depth % kDepth != 0 || columns % tile_columns != 0) return StoredFor::no_tile;
+  return is_own ? StoredFor::own_tile : StoredFor::other_tile;
+}
+
+#if defined(__aarch64__)
+void repack_weights(const int8_t* stored, size_t depth, size_t columns, int8_t* packed) {
+  (has_dot_product() ? repack<NeonTile, DotTile> : repack<DotTile, NeonTile>)(stored, depth, columns,
+                                                                              packed);
+}
+#endif
 
 void add_column_sums(const int8_t* packed, size_t depth, size_t columns, int32_t factor,
                      int32_t* sums) {
