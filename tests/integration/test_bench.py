@@ -12,9 +12,11 @@ import pytest
 
 from edgewright.board.catalogue import load_board
 from edgewright.build.pipeline import BuildReport
+from edgewright.model.convert.packed_weights import unpack_weights
+from edgewright.observe import goal_report
 from edgewright.observe.build_cost import CostVerdict, build_cost, judged_cpus
 from edgewright.observe.count import baseline, instructions
-from edgewright.observe.count.instructions import InstructionReport
+from edgewright.observe.count.instructions import InstructionReport, Program
 from edgewright.observe.peers import compare
 from edgewright.release.manifest import load_release
 from tests.checkout import checkout
@@ -26,11 +28,15 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def report(built: BuildReport) -> InstructionReport:
+def program(built: BuildReport) -> Program:
     folder = load_release(built.folder).folder
-    program = instructions.program_of_release(
+    return instructions.program_of_release(
         folder, load_board("a53-som", CHECKOUT.boards), CHECKOUT.build("a53-som")
     )
+
+
+@pytest.fixture(scope="module")
+def report(program: Program) -> InstructionReport:
     return instructions.measure(program, "a53-som", CHECKOUT.resources)
 
 
@@ -53,6 +59,27 @@ def test_operators_and_functions_add_up_to_the_inference(report: InstructionRepo
     assert sum(cost.instructions for cost in report.nodes) == pytest.approx(
         report.inference, rel=0.001
     )
+
+
+def test_a_release_s_weights_are_used_where_they_lie(
+    program: Program, report: InstructionReport, tmp_path: Path
+) -> None:
+    """With the same weights as ONNX Runtime stores them, the program packs them when it loads."""
+    plain = tmp_path / "plain.ort"
+    plain.write_bytes(unpack_weights(program.model.read_bytes()))
+    card = program.model.with_name("card.json")
+    (tmp_path / card.name).write_bytes(card.read_bytes())
+    unpacked = replace(program, model=plain, options=("--model", str(plain)))
+    packing = instructions.measure(unpacked, "a53-som", CHECKOUT.resources)
+    used, packed = (goal_report.held_at_inference(p) for p in (program, unpacked))
+
+    assert report.load <= goal_report.LOAD_GOAL
+    assert report.load < packing.load - 5_000_000
+    assert report.inference == pytest.approx(packing.inference, rel=0.001)
+    assert used is not None
+    assert packed is not None
+    assert used.resident_kb <= goal_report.PEAK_GOAL_KB
+    assert used.anonymous_kb < packed.anonymous_kb - 4000
 
 
 def test_a_later_inference_costs_what_the_first_does(report: InstructionReport) -> None:
