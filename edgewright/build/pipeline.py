@@ -138,13 +138,9 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         stage.cached = not render(request.profile, request.workspace, builder)
     with stages.stage("model") as stage:
         request.supply.host_runtime()
-        xnnpack = request.profile.runtime.xnnpack
+        xnnpack, tile = request.profile.runtime.xnnpack, kernels_tile(request.profile)
         converted, stage.cached = converted_model(
-            request.model,
-            out,
-            builder.cache,
-            xnnpack=xnnpack,
-            tile=kernels_tile(request.profile),
+            request.model, out, builder.cache, xnnpack=xnnpack, tile=tile
         )
         _require_promise(request.model, out)
     built, own = _packages(request, builder, stages)

@@ -29,8 +29,8 @@ NUMBERS = {"neon-32": 45748910, "neon-64": 57266248, "dot-64": 96739146}
 every_tile = pytest.mark.parametrize("tile", TILES.values(), ids=list(TILES))
 
 
-def int8_network(lowest: int = -127) -> onnx.ModelProto:
-    """Convolutions of three by three, of one by one and depthwise, and both kinds of products."""
+def constants_of(lowest: int) -> dict[str, NDArray[np.generic]]:
+    """Of `int8_network`; each matrix has one weight of that value."""
     random = np.random.default_rng(3)
 
     def weights(*shape: int) -> NDArray[np.int8]:
@@ -38,7 +38,7 @@ def int8_network(lowest: int = -127) -> onnx.ModelProto:
         values.flat[0] = lowest
         return values
 
-    constants: dict[str, NDArray[np.generic]] = {
+    return {
         "s": np.array(0.01, np.float32),
         "zero": np.array(0, np.int8),
         "z": np.array(128, np.uint8),
@@ -50,6 +50,10 @@ def int8_network(lowest: int = -127) -> onnx.ModelProto:
         "transposed": weights(24, 32),
         "bias": random.integers(-999, 999, 24, np.int32),
     }
+
+
+def int8_network(lowest: int = -127) -> onnx.ModelProto:
+    """Convolutions of three by three, of one by one and depthwise, and both kinds of products."""
     convolution = ("s", "z", "{}", "s", "zero", "s", "z")
 
     def conv(source: str, name: str, to: str, *bias: str, group: int = 1) -> onnx.NodeProto:
@@ -81,7 +85,7 @@ def int8_network(lowest: int = -127) -> onnx.ModelProto:
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 24])],
-        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+        [numpy_helper.from_array(values, name) for name, values in constants_of(lowest).items()],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
