@@ -282,7 +282,7 @@ def check_model(sdk: Sdk, model: Path, cache: Path, scratch: Path) -> Coverage:
     Raises UserError with every operator and type that is outside of it.
     """
     manifest = sdk.manifest
-    others = " ".join(f"--model={known.name}" for known in manifest.models)
+    others = " ".join(f"--model={other.name}" for other in manifest.models)
     if model.suffix != ".ort":
         xnnpack = "xnnpack" in manifest.runtime.execution_providers
         place = BoardBuild(root=scratch)

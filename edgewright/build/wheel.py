@@ -226,11 +226,11 @@ def require_places(code: Path, header: Path) -> None:
     Raises UserError with those that differ.
     """
     members = api_members(header.read_text(encoding="utf-8"), str(header))
-    found = {name: place for place, name in enumerate(members)}
+    of_header = {name: place for place, name in enumerate(members)}
     wrong = [
-        f"{name}: expected at {place}, found at {found.get(name, 'no place')}"
+        f"{name}: expected at {place}, found at {of_header.get(name, 'no place')}"
         for name, place in api_places(code).items()
-        if found.get(name) != place
+        if of_header.get(name) != place
     ]
     if wrong:
         raise UserError(

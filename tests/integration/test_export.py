@@ -190,22 +190,22 @@ def test_a_package_is_installed_upgraded_removed_and_purged_as_a_transaction(
         return release, f"/test/{Path(report.file).relative_to(tmp_path)}"
 
     current = f"readlink {ROOT_ON_BOARD}/current"
-    (_, poor), (one, first) = package("poor", 1), package("one")
-    (two, second), (_, broken) = package("two"), package("bad", 1)
+    (_, poor), (old, first) = package("poor", 1), package("one")
+    (new, second), (_, broken) = package("two"), package("bad", 1)
 
     debian(apt("install", poor), fails=True)
     debian(f"[ ! -e {ROOT_ON_BOARD}/owner ] && [ ! -L {ROOT_ON_BOARD}/current ]")
     debian(apt("install", first))
-    assert debian(current) == f"releases/{one.id}\n"
+    assert debian(current) == f"releases/{old.id}\n"
     debian(apt("install", second))
-    assert debian(current) == f"releases/{two.id}\n"
+    assert debian(current) == f"releases/{new.id}\n"
     debian("dpkg --verify edgewright-board")
 
     # What does not pass its self-test is no update; neither is what is older.
     assert "its self-test ended with exit code 1" in debian(apt("install", broken), fails=True)
-    assert debian(current) == f"releases/{two.id}\n"
+    assert debian(current) == f"releases/{new.id}\n"
     assert "was signed with sequence" in debian(f"dpkg --install {first}", fails=True)
-    assert debian(current) == f"releases/{two.id}\n"
+    assert debian(current) == f"releases/{new.id}\n"
     debian(apt("install", second))
 
     # A deploy over SSH begins like this.

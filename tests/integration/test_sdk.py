@@ -120,8 +120,8 @@ class Case:
     def is_answered_by(self, program: Path, libraries: Path, sdk: SdkReport) -> None:
         ended = emulated(program, self.model, self.values, libraries=libraries, sdk=sdk)
         assert ended.returncode == 0, ended.stderr
-        found = [float(line) for line in ended.stdout.split()]
-        assert np.allclose(found, self.answer, rtol=0, atol=1e-4), found
+        values = [float(line) for line in ended.stdout.split()]
+        assert np.allclose(values, self.answer, rtol=0, atol=1e-4), values
 
 
 def emulated(
@@ -366,13 +366,13 @@ def refuses(program: Path, out: Path, sdk: SdkReport, image: Path) -> None:
     good.write_text(json.dumps(card))
     newer.write_text(json.dumps(card | {"schema": 9}))
     cut.write_bytes(image.read_bytes()[:-20])
-    for card_file, picture, code, told in (
+    for card_file, picture, code, message in (
         (good, cut, 3, f"{cut}: is truncated (the PNG data ends early)\nnext: "),
         (newer, image, 5, f"{newer}: 1 defect\n  schema: expected 1 to 2, found 9\nnext: "),
     ):
         model = out / "no-model.ort"
         ended = emulated(program, model, card_file, picture, libraries=out, sdk=sdk)
-        assert (ended.returncode, ended.stderr[: len(told)]) == (code, told)
+        assert (ended.returncode, ended.stderr[: len(message)]) == (code, message)
 
 
 @pytest.mark.nightly
@@ -488,11 +488,11 @@ class BoardPython:
 def installed(sdk: SdkReport, out: Path) -> Path:
     """The folder of an SDK's wheel, as pip takes it from the index for a board of this glibc."""
     code = REPO.resources.runtime_py
-    made = build_wheel(load_sdk(sdk.folder), PROFILE, code, out / "out")
-    add_to_index(made, out / "index")
-    assert made.platform == "manylinux_2_31_armv7l"
+    built_wheel = build_wheel(load_sdk(sdk.folder), PROFILE, code, out / "out")
+    add_to_index(built_wheel, out / "index")
+    assert built_wheel.platform == "manylinux_2_31_armv7l"
     index = f"--index-url={(out / 'index' / 'simple').as_uri()}"
-    pip_install(out / "site", index, f"--platform={made.platform}", "edgewright-runtime")
+    pip_install(out / "site", index, f"--platform={built_wheel.platform}", "edgewright-runtime")
     return out / "site"
 
 

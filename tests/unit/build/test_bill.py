@@ -215,10 +215,10 @@ def test_cross_packages_are_of_the_sources_that_they_were_built_from(tmp_path: P
     (folder / "package.tsv").write_text(row)
     (folder / "copyright").write_text("LGPL")
 
-    found = bill._compiler_package(folder)
+    libc = bill._compiler_package(folder)
 
-    assert found.purl == "pkg:deb/debian/glibc@2.41-11?arch=source&distro=trixie"
-    assert found.texts == {"copyright": b"LGPL"}
+    assert libc.purl == "pkg:deb/debian/glibc@2.41-11?arch=source&distro=trixie"
+    assert libc.texts == {"copyright": b"LGPL"}
 
 
 # Models

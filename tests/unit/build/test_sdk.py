@@ -52,10 +52,10 @@ def test_a_model_outside_of_an_sdk_is_told_with_the_command_that_adds_it(
     with pytest.raises(UserError) as refused:
         check_model(sdk_of(tmp_path, OPERATORS), Path("mine.ort"), tmp_path, tmp_path)
 
-    told = str(refused.value)
-    assert told.startswith("mine.ort: needs operators that the runtime was not built with\n")
-    assert "ai.onnx:Erf (opset 13), node '/head/node'" in told
-    assert told.endswith("next: invoke sdk --board=rpi2 --model=cells --model=mine.ort")
+    message = str(refused.value)
+    assert message.startswith("mine.ort: needs operators that the runtime was not built with\n")
+    assert "ai.onnx:Erf (opset 13), node '/head/node'" in message
+    assert message.endswith("next: invoke sdk --board=rpi2 --model=cells --model=mine.ort")
 
 
 def test_a_model_inside_of_an_sdk_is_proven(

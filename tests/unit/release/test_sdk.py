@@ -86,11 +86,11 @@ def test_what_was_changed_is_told_file_by_file(sdk: Sdk) -> None:
     with pytest.raises(UserError) as refused:
         load_sdk(sdk.folder)
 
-    told = str(refused.value)
-    assert "not the SDK its manifest describes" in told
-    assert "include/x.h: expected sha256" in told
-    assert "lib/libx.so: expected a link to libx.so.1" in told
-    assert "lib/libevil.so: not in the manifest" in told
+    message = str(refused.value)
+    assert "not the SDK its manifest describes" in message
+    assert "include/x.h: expected sha256" in message
+    assert "lib/libx.so: expected a link to libx.so.1" in message
+    assert "lib/libevil.so: not in the manifest" in message
 
 
 def test_a_damaged_sdk_is_made_again(sdk: Sdk, tmp_path: Path) -> None:
