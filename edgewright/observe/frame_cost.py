@@ -30,7 +30,8 @@ from edgewright.observe.goals import Goal
 
 SAMPLE_SECONDS = 0.005
 PATIENCE = 600.0  # seconds: a picture takes a few
-GUEST_END = 1 << 32  # the emulator runs a 32-bit program at its own addresses, and is above them
+# The emulator runs a program at its own addresses, and is above them: at 0x55…, 0x7f….
+GUEST_END = {Arch.ARMHF: 1 << 32, Arch.ARM64: 1 << 46}
 MAPPING = re.compile(r"([0-9a-f]+)-[0-9a-f]+ ")
 PEAK_GOAL_KB = 20 << 10
 OCTAVES = 8
@@ -174,7 +175,7 @@ class Peak:
 
 
 def peak(program: Program, argv: list[str]) -> Peak:
-    """What a 32-bit program holds at its peak; looked at every few milliseconds.
+    """What a program holds at its peak; looked at every few milliseconds.
 
     Raises UserError for a program that fails, or runs on for `PATIENCE`; it is killed then.
     """
@@ -188,8 +189,8 @@ def peak(program: Program, argv: list[str]) -> Peak:
                 if time.monotonic() > deadline:
                     raise UserError(quote(argv), f"no end after {PATIENCE:g} s")
                 smaps = Path(f"/proc/{guest.pid}/smaps").read_text()
-                resident = max(resident, guest_kb(smaps, "Rss"))
-                anonymous = max(anonymous, guest_kb(smaps, "Anonymous"))
+                resident = max(resident, guest_kb(smaps, program.arch, "Rss"))
+                anonymous = max(anonymous, guest_kb(smaps, program.arch, "Anonymous"))
                 time.sleep(SAMPLE_SECONDS)
         finally:
             guest.kill()
@@ -198,12 +199,12 @@ def peak(program: Program, argv: list[str]) -> Peak:
     return Peak(resident_kb=resident, anonymous_kb=anonymous)
 
 
-def guest_kb(smaps: str, field: Literal["Rss", "Anonymous"]) -> int:
-    """A sum over a 32-bit program's mappings, by the /proc/<pid>/smaps of its emulator."""
+def guest_kb(smaps: str, arch: Arch, field: Literal["Rss", "Anonymous"]) -> int:
+    """A sum over a program's mappings, by the /proc/<pid>/smaps of its emulator."""
     total, is_guest = 0, False
     for line in smaps.splitlines():
         if mapping := MAPPING.match(line):
-            is_guest = int(mapping[1], 16) < GUEST_END
+            is_guest = int(mapping[1], 16) < GUEST_END[arch]
         elif is_guest and line.startswith(f"{field}:"):
             total += int(line.split()[1])
     return total

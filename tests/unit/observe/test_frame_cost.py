@@ -55,8 +55,11 @@ def costs() -> Costs:
 
 
 def test_the_memory_of_the_emulator_is_not_the_programs() -> None:
-    assert guest_kb(SMAPS, "Rss") == 1660 + 6852
-    assert guest_kb(SMAPS, "Anonymous") == 24 + 6840
+    assert guest_kb(SMAPS, Arch.ARMHF, "Rss") == 1660 + 6852
+    assert guest_kb(SMAPS, Arch.ARMHF, "Anonymous") == 24 + 6840
+    wide = SMAPS.replace("001ba000-0087e000", "5500001000-55006c5000")
+    assert guest_kb(wide, Arch.ARM64, "Rss") == 1660 + 6852
+    assert guest_kb(wide, Arch.ARM64, "Anonymous") == 24 + 6840
 
 
 @pytest.mark.parametrize(
