@@ -3,19 +3,22 @@
 from pathlib import Path
 
 import onnx
+import pytest
 
 from edgewright.model.contract.network_file import network_sha256
 from edgewright.model.contract.task_cards import read_any_card
 from edgewright.observe.build_growth import changed_model
 from tests.checkout import checkout
 
-SMALL = "mobilevit-xxs-elpv"
+# Of a card of schema 1, and of one of schema 2.
+MODELS = ("mobilevit-s-elpv", "efficientnet-lite0-elpv")
 
 
+@pytest.mark.parametrize("name", MODELS)
 def test_a_changed_model_has_the_operators_of_the_first_and_a_card_of_its_own(
-    tmp_path: Path,
+    name: str, tmp_path: Path
 ) -> None:
-    model = checkout().model(SMALL)
+    model = checkout().model(name)
     changed = [changed_model(model, tmp_path / str(step), step) for step in (1, 2)]
 
     first = [node.op_type for node in onnx.load(model).graph.node]
