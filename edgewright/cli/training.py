@@ -98,7 +98,7 @@ def _train_config(options: TrainOptions, checkpoint: Path) -> Any:
         teacher=run_folder(options.teacher, arch).checkpoint if options.teacher else None,
         loss=options.loss,
         seed=options.seed,
-        rounds=options.quantized,
+        quantization_aware=options.quantized,
         learning_rate=options.learning_rate or rate,
         batch=options.batch,
         threads=options.threads,

@@ -109,28 +109,31 @@ def make_model_folder(run: RunFolder, folder: Path, progress: LineSink) -> Card:
     }
     card = card.model_copy(update=card_facts)
     with new_folder(folder) as aside:
-        return _fill(aside, run.fp32, card, parts_of(dataset, data), progress)
+        return _fill(aside, run, card, parts_of(dataset, data), progress)
 
 
-def advice_on_int8(fp32: Answers, int8: Answers) -> str | None:
+def advice_on_int8(fp32: Answers, int8: Answers, run: RunFolder, arch: str) -> str | None:
     """What mends a network that rounding costs accuracy; None for one that bears it."""
     cost = fp32.metrics.accuracy.value - int8.metrics.accuracy.value
     if cost <= MOST_COST:
         return None
-    command = "invoke model.train --quantized --weights=RUN/run.pt --run=ANOTHER"
-    return f"INT8 costs {100 * cost:.1f} points; {command} learns with its rounding"
+    command = (
+        f"invoke model.train --arch={arch} --quantized --weights={run.checkpoint} "
+        f"--run={run.root}-int8"
+    )
+    return f"INT8 costs {100 * cost:.1f} points; to learn with its rounding: {command}"
 
 
-def _fill(folder: Path, fp32: Path, card: Card, parts: Parts, progress: LineSink) -> Card:
+def _fill(folder: Path, run: RunFolder, card: Card, parts: Parts, progress: LineSink) -> Card:
     out = folder / "model.onnx"
-    candidates = choose_recipe(fp32, parts, card, out, progress)
+    candidates = choose_recipe(run.fp32, parts, card, out, progress)
     # On validation images, never on those that judge; the temperature moves what is centred.
     card = with_temperature(card, out, parts.validation)
     shift = centre(out, parts.validation, card)
     positive = positive_label(card.labels)
-    before, after = (judge(model, parts.test, card, positive) for model in (fp32, out))
+    before, after = (judge(model, parts.test, card, positive) for model in (run.fp32, out))
     progress(f"test accuracy: int8 {after.metrics.accuracy}, fp32 {before.metrics.accuracy}")
-    if advice := advice_on_int8(before, after):
+    if advice := advice_on_int8(before, after, run, str(card.training["architecture"])):
         progress(advice)
     facts = {
         "file": ModelFile.of(out),

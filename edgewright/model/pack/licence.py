@@ -35,6 +35,8 @@ def is_of_elpv(card: Card) -> bool:
 
 
 def imagenet_package(card: Card) -> str | None:
-    """The package whose weights training started from; None where there was none."""
-    source = re.fullmatch(r"ImageNet \((\w+)\)", str(card.training["from"]))
+    """The package whose weights training started from, over however many runs; None where there
+    was none.
+    """
+    source = re.search(r"\bImageNet \((\w+)\)", str(card.training["from"]))
     return source[1].replace("_", "-") if source else None

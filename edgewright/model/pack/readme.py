@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from edgewright.model.contract.card import Card
+from edgewright.model.contract.card import Card, Facts
 from edgewright.model.pack.licence import imagenet_package, is_of_elpv
 
 PARAGRAPHS = "\n\n"
@@ -98,8 +98,12 @@ def _caveat(card: Card) -> str:
         f"{float(str(training['minutes'])):.0f} minutes ({training['epochs']} epochs) on a "
         f"{training['processor']}, starting from {training['from']}"
     )
-    teacher = training.get("teacher")
-    text += f", taught by another network ({teacher})." if teacher else "."
+    if teacher := training.get("teacher"):
+        text += (
+            f", taught by {_facts(teacher)['architecture']}, whose {training['imitation']} it "
+            "imitated"
+        )
+    text += "."
     if card.data.get("name") == "ELPV":
         text += (
             " It has seen cells of one data set only, and cells of one module may be on both "
@@ -110,23 +114,32 @@ def _caveat(card: Card) -> str:
 
 def _reproduction(card: Card) -> str:
     training = card.training
-    arch, epochs = training["architecture"], training["epochs"]
-    options = " --pretrained" if imagenet_package(card) else ""
+    lines, options = ["```", "pip install -e '.[model]'"], ""
+    run = f"build/model/{training['architecture']}"
+    if teacher := training.get("teacher"):
+        lines.append(_training_command(_facts(teacher)))
+        options += f" --teacher=build/model/{_facts(teacher)['architecture']}"
+    if first := training.get("first_run"):
+        lines.append(_training_command(_facts(first)))
+        options += f" --weights=build/model/{_facts(first)['architecture']}/run.pt"
+        run = f"build/model/{card.name}"
+        options += f" --run={run}"
     if training.get("quantization_aware"):
-        options += " --quantized --weights=RUN/run.pt"
-    teacher = str(training.get("teacher") or "").partition(",")[0]
-    lines = ["```", "pip install -e '.[model]'"]
-    if teacher:
-        lines.append(f"invoke model.train --arch={teacher} --pretrained")
-        options += f" --teacher=build/model/{teacher}"
+        options += " --quantized"
     lines += [
-        f"invoke model.train --arch={arch}{options} --epochs={epochs}",
-        f"invoke model.pack --arch={arch}",
+        _training_command(training, options),
+        f"invoke model.pack --run={run}",
         "```",
-        "This makes another network, not these weights: the length of a run and its interruptions "
-        "differ.",
+        "This makes another network, not these weights: the length of a run, its interruptions and "
+        "edgewright itself differ.",
     ]
     return "\n".join(lines)
+
+
+def _training_command(run: Facts, options: str = "") -> str:
+    pretrained = " --pretrained" if str(run["from"]).startswith("ImageNet") else ""
+    command = f"invoke model.train --arch={run['architecture']}{pretrained}{options}"
+    return f"{command} --epochs={run['epochs']}"
 
 
 def _files(card: Card) -> str:

@@ -43,7 +43,8 @@ class State:
     seconds: float = 0.0
     steps: int = 0
     source: str = "scratch"  # of the first weights
-    teacher: str | None = None  # which network it is
+    first: Facts | None = None  # the run that the first weights are of
+    teacher: Facts | None = None  # the run of the network that teaches
     share: float = 1.0  # of the way from `fitted` to `best` that the last average lies
     losses: list[float] = field(default_factory=list)  # of the epoch under way
     epochs: list[Epoch] = field(default_factory=list)
@@ -62,7 +63,8 @@ class Origin:
     frozen: int | None = None
     loss: str = "cross-entropy"
     teacher: str = ""
-    rounds: bool = False
+    imitation: str = "answers"  # of the teacher: what it was, before features were imitated too
+    quantization_aware: bool = False
 
     @classmethod
     def of(cls, config: TrainConfig, dataset: Dataset, data: Split) -> Self:
@@ -76,7 +78,8 @@ class Origin:
             frozen=config.frozen,
             loss=config.loss,
             teacher=str(config.teacher or ""),
-            rounds=config.rounds,
+            imitation="answers and features" if config.teacher else "answers",
+            quantization_aware=config.quantization_aware,
         )
 
     def require_equal(self, saved: dict[str, Any], path: Path) -> None:
@@ -119,7 +122,8 @@ def write_checkpoint(state: State, origin: Origin, path: Path) -> None:
     processor = torch.cuda.get_device_name() if on_gpu else "CPU"
     content: dict[str, Any] = {name: getattr(state, name).state_dict() for name in PARTS}
     content |= {"seconds": state.seconds, "steps": state.steps, "losses": state.losses}
-    content |= {"from": state.source, "teacher": state.teacher, "processor": processor}
+    content |= {"from": state.source, "processor": processor}
+    content |= {"first": state.first, "teacher": state.teacher}
     content |= {"share": state.share}
     content |= {"origin": asdict(origin), "epochs": [asdict(epoch) for epoch in state.epochs]}
     with replacing(path) as aside:
@@ -156,8 +160,10 @@ def facts(checkpoint: Path) -> Facts:
     return {
         "architecture": saved["origin"]["arch"],
         "from": saved["from"],
+        "first_run": saved["first"],
         "teacher": saved["teacher"],
-        "quantization_aware": saved["origin"].get("rounds", False),
+        "imitation": saved["origin"].get("imitation", "answers") if saved["teacher"] else None,
+        "quantization_aware": saved["origin"].get("quantization_aware", False),
         "epochs": len(saved["epochs"]),
         "minutes": round(saved["seconds"] / 60, 1),
         "resolutions": list(sizes),
@@ -178,10 +184,11 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         # Weights only: a pickle from elsewhere could run code.
         content: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         content["origin"], content["epochs"]
-        # Earlier versions had no best epoch, nothing between it and the fitted last layer, and did
-        # not say who taught.
+        # Earlier versions had no best epoch, nothing between it and the fitted last layer, and
+        # named no other runs.
         average = content["average"]
-        content = {"best": average, "fitted": average, "share": 1.0, "teacher": None} | content
+        content = {"best": average, "fitted": average, "share": 1.0} | content
+        content = {"first": None, "teacher": None} | content
     except Exception as error:  # the reader raises many kinds, by where a file is damaged
         raise UserError(
             str(checkpoint), "is not a checkpoint of this program", facts=[str(error)[:200]]
@@ -192,6 +199,15 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
 def provenance(saved: dict[str, Any]) -> str:
     """Where the weights of a checkpoint come from, for a report."""
     return f"{saved['origin']['arch']}, {len(saved['epochs'])} epochs from {saved['from']}"
+
+
+def run_facts(saved: dict[str, Any]) -> Facts:
+    """Which run a checkpoint is of, for a card."""
+    return {
+        "architecture": saved["origin"]["arch"],
+        "epochs": len(saved["epochs"]),
+        "from": saved["from"],
+    }
 
 
 def _flat(value: object) -> tuple[object, ...]:

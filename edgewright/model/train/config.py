@@ -43,7 +43,7 @@ class TrainConfig:
     pretrained: bool = False  # start from ImageNet's weights
     frozen: int | None = None  # stages that stay as they are; None: trained from random weights
     teacher: Path | None = None  # checkpoint of a network whose answers are imitated too
-    rounds: bool = False  # computes with INT8's rounding while it learns
+    quantization_aware: bool = False  # computes with INT8's rounding while it learns
     loss: Loss = "cross-entropy"
     patience: int = 0  # epochs without a better AUC, after which the run ends; 0: it never does
     seed: int = 0
@@ -66,11 +66,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.pretrained and self.weights:
             raise UserError("--pretrained and --weights", "are two sources of the first weights")
-        if self.rounds and not self.weights:
+        if self.quantization_aware and not self.weights:
             raise UserError(
                 "--quantized",
                 "is for weights that are good already",
-                next="--weights=FILE, the run.pt of a run without it",
+                next=f"invoke model.train --arch={self.arch} --quantized "
+                f"--weights=build/model/{self.arch}/run.pt --run=build/model/{self.arch}-int8",
             )
         if self.loss not in get_args(Loss):
             raise UserError(

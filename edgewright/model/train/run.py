@@ -36,9 +36,9 @@ from edgewright.model.train.checkpoint import (
     State,
     fresh_state,
     load_network,
-    provenance,
     read_checkpoint,
     rebuild,
+    run_facts,
     write_checkpoint,
 )
 from edgewright.model.train.config import Stage, TrainConfig
@@ -56,7 +56,7 @@ from edgewright.model.train.losses import (
 from edgewright.model.train.network import Network
 from edgewright.model.train.rounding import learn_rounding
 from edgewright.model.train.scores import calibrate, settle, validate
-from edgewright.model.train.weights import first_weights
+from edgewright.model.train.weights import first_run, first_weights
 
 SAVE_SECONDS = 120.0  # between two checkpoints inside an epoch
 ACTIVATIONS = "activations"  # folder beside the checkpoint
@@ -126,7 +126,7 @@ class Run:
         self.per_epoch = max(1, len(data.train) // config.batch)
         self.state = _resume(config, origin, self.device)
         self.teacher = _teacher(config, origin, self.device)
-        if config.rounds:  # the copies whose figures count stay as they are
+        if config.quantization_aware:  # the copies whose figures count stay as they are
             learn_rounding(self.state.network)
         self.size, self.saved = 0, monotonic()
         self.train: Arrays
@@ -342,15 +342,16 @@ def _resume(config: TrainConfig, origin: Origin, device: torch.device) -> State:
         torch.manual_seed(config.seed)
         network = new_network(origin.arch, len(origin.labels), config.frozen)
         source = first_weights(network, config)
-        teacher = provenance(read_checkpoint(config.teacher)) if config.teacher else None
-        return replace(fresh_state(config, network, device), source=source, teacher=teacher)
+        teacher = run_facts(read_checkpoint(config.teacher)) if config.teacher else None
+        fresh = fresh_state(config, network, device)
+        return replace(fresh, source=source, first=first_run(config), teacher=teacher)
     saved = read_checkpoint(config.checkpoint)
     origin.require_equal(saved["origin"], config.checkpoint)
     state = fresh_state(config, rebuild(saved, saved["network"], str(config.checkpoint)), device)
     for name in PARTS:
         getattr(state, name).load_state_dict(saved[name])
     state.seconds, state.steps, state.losses = saved["seconds"], saved["steps"], saved["losses"]
-    state.source, state.teacher = saved["from"], saved["teacher"]
+    state.source, state.first, state.teacher = saved["from"], saved["first"], saved["teacher"]
     state.share = saved["share"]
     state.epochs = [Epoch(**values) for values in saved["epochs"]]
     return state

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from edgewright.base.errors import UserError
-from edgewright.model.train.checkpoint import provenance
+from edgewright.model.contract.card import Facts
+from edgewright.model.train.checkpoint import provenance, run_facts
 from edgewright.model.train.config import TrainConfig
 from edgewright.model.train.efficientnet_lite import LITE0
 from edgewright.model.train.lite_classifier import LiteClassifier
@@ -19,7 +20,8 @@ def first_weights(network: Network, config: TrainConfig) -> str:
     Raises UserError for a network without weights in a package, and as `load_weights` does.
     """
     if config.weights:
-        return load_weights(network, config.weights)
+        # A few epochs with INT8's rounding make no network of random weights.
+        return load_weights(network, config.weights, whole=config.quantization_aware)
     if not config.pretrained:
         return "scratch"
     if not isinstance(network, LiteClassifier):
@@ -31,12 +33,19 @@ def first_weights(network: Network, config: TrainConfig) -> str:
     return f"ImageNet ({network.load_imagenet()})"
 
 
-def load_weights(network: Network, path: Path) -> str:
+def first_run(config: TrainConfig) -> Facts | None:
+    """The run that the first weights are of, where they are a run's."""
+    content = _read_weights(config.weights) if config.weights else {}
+    return run_facts(content) if "origin" in content else None
+
+
+def load_weights(network: Network, path: Path, *, whole: bool = False) -> str:
     """Copy weights from a file into a network, and return where they come from, for a report.
 
     The file is a checkpoint of a run, or any PyTorch state. A tensor fits by name
     and shape; a first layer made for colours is summed up for grey. Tensors of the network that
-    the file lacks stay as they are. Raises UserError if none fits, or values are not finite.
+    the file lacks stay as they are. Raises UserError if none fits, or, with `whole`, if any lacks,
+    or values are not finite.
     """
     content = _read_weights(path)
     weights = content.get("average", content)
@@ -44,18 +53,19 @@ def load_weights(network: Network, path: Path) -> str:
     expected, fitting = network.state_dict(), {}
     for name, value in offered.items():
         # transformers names its parts without the `body.` of our network.
-        our_name = f"body.{name}" if name.split(".")[0] in ("mobilevit", "classifier") else name
+        our_name = name if name in expected else f"body.{name}"
         if our_name not in expected:
             continue
         of_colours = value.ndim == 4 and value.shape[1] == 3 and expected[our_name].shape[1] == 1
         adapted = value.sum(1, keepdim=True) if of_colours else value
         if adapted.shape == expected[our_name].shape:
             fitting[our_name] = adapted
-    if not fitting:
+    if not fitting or (whole and len(fitting) < len(expected)):
         raise UserError(
             str(path),
-            "has no tensor that fits",
-            facts=[f"{len(offered)} in it, {len(expected)} expected"],
+            "has no tensor that fits" if not fitting else "is of another network",
+            facts=[f"{len(offered)} in it, {len(fitting)} fit, {len(expected)} expected"],
+            next="give the architecture of that run: --arch",
         )
     refuse_not_finite(fitting, str(path))
     network.load_state_dict({**expected, **fitting})

@@ -132,10 +132,14 @@ def test_int8_that_costs_accuracy_is_named_with_what_mends_it(sliver: Dataset) -
         probabilities = np.stack([1 - defective, defective], axis=1)
         return Answers(dataset=sliver, probabilities=probabilities, positive=1)
 
-    assert advice_on_int8(answers(3), answers(2)) is None
-    advice = advice_on_int8(answers(0), answers(3)) or ""
+    run = RunFolder(root=Path("build/model/small"))
+    assert advice_on_int8(answers(3), answers(2), run, "xxs") is None
+    advice = advice_on_int8(answers(0), answers(3), run, "xxs") or ""
     assert float(advice.split()[2]) == pytest.approx(300 / len(truth), abs=0.1)
-    assert "invoke model.train --quantized " in advice
+    assert advice.endswith(
+        " points; to learn with its rounding: invoke model.train --arch=xxs --quantized "
+        "--weights=build/model/small/run.pt --run=build/model/small-int8"
+    )
 
 
 def test_a_folder_that_cannot_be_finished_leaves_the_old_one(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewright.model.contract.card import Facts, read_card
+from edgewright.model.contract.card import Card, Facts, read_card
 from edgewright.model.pack.licence import licence
 from edgewright.model.pack.readme import readme
 from tests.checkout import checkout
@@ -37,13 +37,39 @@ def test_a_pretrained_network_is_made_again_from_pretrained_weights() -> None:
     assert "those of the package `its-package`" in text
 
 
+def commands(card: Card, training: Facts) -> list[str]:
+    text = readme(card.model_copy(update={"training": card.training | training}))
+    return text.partition("```\n")[2].partition("```")[0].splitlines()[1:]
+
+
 def test_a_network_that_was_taught_is_made_again_after_its_teacher() -> None:
     card = read_card(FOLDERS[0] / "card.json")
-    taught = {"architecture": "net", "from": "scratch", "epochs": 7, "teacher": "big, 9 epochs"}
+    teacher: Facts = {"architecture": "big", "epochs": 9, "from": "ImageNet (its_package)"}
+    taught: Facts = {"architecture": "net", "from": "scratch", "epochs": 7, "teacher": teacher}
+    taught |= {"imitation": "answers"}
     text = readme(card.model_copy(update={"training": card.training | taught}))
-    assert "starting from scratch, taught by another network (big, 9 epochs)." in text
-    commands = text.partition("```\n")[2].splitlines()
-    assert commands[1:3] == [
-        "invoke model.train --arch=big --pretrained",
+    assert "starting from scratch, taught by big, whose answers it imitated." in text
+    assert commands(card, taught) == [
+        "invoke model.train --arch=big --pretrained --epochs=9",
         "invoke model.train --arch=net --teacher=build/model/big --epochs=7",
+        "invoke model.pack --run=build/model/net",
     ]
+    untaught = taught | {"teacher": teacher | {"from": "scratch"}}
+    assert commands(card, untaught)[0] == "invoke model.train --arch=big --epochs=9"
+
+
+def test_a_quantized_run_is_made_again_after_the_run_that_it_went_on_from() -> None:
+    card = read_card(FOLDERS[0] / "card.json").model_copy(update={"name": "mine"})
+    source = "net, 9 epochs from ImageNet (its_package)"
+    first: Facts = {"architecture": "net", "epochs": 9, "from": "ImageNet (its_package)"}
+    training: Facts = {"architecture": "net", "from": source, "epochs": 5, "first_run": first}
+    training |= {"quantization_aware": True}
+    assert commands(card, training) == [
+        "invoke model.train --arch=net --pretrained --epochs=9",
+        "invoke model.train --arch=net --weights=build/model/net/run.pt --run=build/model/mine "
+        "--quantized --epochs=5",
+        "invoke model.pack --run=build/model/mine",
+    ]
+    text = readme(card.model_copy(update={"training": card.training | training}))
+    assert "those of the package `its-package`" in text
+    assert "its-package" in (licence(card.model_copy(update={"training": training})) or "")

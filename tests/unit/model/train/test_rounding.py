@@ -99,22 +99,45 @@ def test_a_run_goes_on_from_weights_and_leaves_a_plain_network(
     )
     if arch == "efficientnet-lite0":
         on = fine_tuning(on, 5)
-    rounds = replace(on, checkpoint=tmp_path / "rounds.pt", rounds=True)
+    rounding = replace(on, checkpoint=tmp_path / "rounding.pt", quantization_aware=True)
     plain, watch = Watch(), Watch()
     train(on, dataset, data, plain)
-    train(rounds, dataset, data, watch)
+    train(rounding, dataset, data, watch)
     assert watch.losses != plain.losses
-    assert facts(rounds.checkpoint)["quantization_aware"] is True
+    assert facts(rounding.checkpoint)["quantization_aware"] is True
     assert facts(on.checkpoint)["quantization_aware"] is False
-    saved = read_checkpoint(rounds.checkpoint)
-    assert [*load_network(rounds.checkpoint).state_dict()] == [*saved["average"]]
-    with pytest.raises(UserError, match="rounds: it has True, asked for False"):
-        train(replace(on, checkpoint=rounds.checkpoint), dataset, data, Watch())
+    saved = read_checkpoint(rounding.checkpoint)
+    assert [*load_network(rounding.checkpoint).state_dict()] == [*saved["average"]]
+    with pytest.raises(UserError, match="quantization_aware: it has True, asked for False"):
+        train(replace(on, checkpoint=rounding.checkpoint), dataset, data, Watch())
 
 
 def test_rounding_is_for_weights_that_are_good(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--quantized: is for weights that are good already"):
-        TrainConfig(checkpoint=tmp_path / "run.pt", rounds=True)
+    with pytest.raises(UserError) as caught:
+        TrainConfig(checkpoint=tmp_path / "run.pt", arch="xxs", quantization_aware=True)
+    assert str(caught.value) == (
+        "--quantized: is for weights that are good already\n"
+        "next: invoke model.train --arch=xxs --quantized --weights=build/model/xxs/run.pt "
+        "--run=build/model/xxs-int8"
+    )
+
+
+def test_rounding_goes_on_from_the_whole_of_a_network(
+    dataset: Dataset, data: Split, tmp_path: Path
+) -> None:
+    small = TrainConfig(
+        checkpoint=tmp_path / "xxs.pt", arch="xxs", resolution=32, epochs=1, batch=8, threads=1
+    )
+    train(small, dataset, data, Watch())
+    other = replace(
+        small,
+        checkpoint=tmp_path / "xs.pt",
+        arch="xs",
+        weights=small.checkpoint,
+        quantization_aware=True,
+    )
+    with pytest.raises(UserError, match=r"xxs\.pt: is of another network"):
+        train(other, dataset, data, Watch())
 
 
 def test_the_memory_that_rounding_takes_is_asked_for() -> None:
