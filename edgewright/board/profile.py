@@ -373,10 +373,14 @@ class BoardProfile(Section):
         return "armv7l" if self.abi.arch is Arch.ARMHF else "aarch64"
 
     @property
+    def bits(self) -> Literal[32, 64]:
+        """How wide the pointers of its programs are."""
+        return 32 if self.abi.arch is Arch.ARMHF else 64
+
+    @property
     def qemu_cpu(self) -> str:
         """QEMU_CPU of the user-mode emulator."""
-        bits = 32 if self.abi.arch is Arch.ARMHF else 64
-        return self.emulation.cpu or qemu_core(self.cpu.core, bits)
+        return self.emulation.cpu or qemu_core(self.cpu.core, self.bits)
 
     @property
     def cpuinfo_part(self) -> str:

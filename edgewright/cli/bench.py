@@ -17,6 +17,7 @@ from edgewright.base import digest
 from edgewright.base.errors import UserError
 from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
+from edgewright.base.schema import Document
 from edgewright.board.catalogue import board_names
 from edgewright.build import container, packages
 from edgewright.build import sdk as sdks
@@ -44,7 +45,7 @@ from edgewright.cli.keys import signing_policy
 from edgewright.observe import frame_cost, goal_report, sdk_cost
 from edgewright.observe import startup as start_up
 from edgewright.observe import transfer_rate as transfer_bench
-from edgewright.observe.build_cost import CostVerdict, build_cost, judged_cpus
+from edgewright.observe.build_cost import CostVerdict, build_cost, judged_cpus, parse_cpus
 from edgewright.observe.build_time import BuildTimes, Compilation, compilation
 from edgewright.observe.count import baseline
 from edgewright.observe.count.instructions import (
@@ -129,14 +130,14 @@ def accept(
     board: BoardName,
     model: ModelPath = "",
     cpus: Annotated[
-        str, "QEMU's models of cores to count on; by default the board's and those accepted before"
+        str, "QEMU's models of cores to count on, besides the board's and those accepted before"
     ] = "",
     json: Json = False,
 ) -> None:
     """Accept what an inference costs now. Example: invoke bench.accept --board=a53-som"""
-    before = baseline.read_baseline(workspace().own_baseline)
-    judged = judged_cpus(profile_of(board), _accepted(before, board, model))
-    cost = _cost(board, model, tuple(cpus.split(",")) if cpus else judged)
+    before, profile = baseline.read_baseline(workspace().own_baseline), profile_of(board)
+    added = parse_cpus(cpus, profile)
+    cost = _cost(board, model, judged_cpus(profile, _accepted(before, board, model), added))
     baseline.write_baseline(
         workspace().own_baseline, before.accepting(board, cost.model, cost.accepted())
     )
@@ -339,12 +340,8 @@ def frames(c: Context, counted: Counted, json: Json = False) -> None:
     program = _program(counted)
     with screens.waiting(ERR, f"decode frames, {counted.board}"):
         costs = frame_cost.measure(program, counted.board, workspace().resources)
-    if json:
-        write_document(costs)
-    else:
-        head = f"{costs.board}: from the file to the network's input, on {costs.cpu}, 1 thread"
-        OUT.print(head, markup=False)
-        OUT.print(_frame_table(costs))
+    head = f"{costs.board}: from the file to the network's input, on {costs.cpu}, 1 thread"
+    _show(costs, head, [_frame_table(costs)], json=json)
     frame_cost.require_goals(costs)  # after the table, which says by how much
 
 
@@ -358,13 +355,19 @@ def all_figures(c: Context, board: BoardName, model: ModelPath = "", json: Json 
         costs = frame_cost.measure(program, board, workspace().resources)
     held = goal_report.held_at_inference(program)
     report = goal_report.report(cost, costs, held, profile_of(board))
-    if json:
-        write_document(report)
-    else:
-        OUT.print(f"{report.board}, {report.model}: 1 thread, batch 1", markup=False)
-        for part in dict.fromkeys(figure.table for figure in report.figures):
-            OUT.print(_goal_table(part, report))
+    parts = dict.fromkeys(figure.table for figure in report.figures)
+    head = f"{report.board}, {report.model}: 1 thread, batch 1"
+    _show(report, head, [_goal_table(part, report) for part in parts], json=json)
     goal_report.require_goals(report)  # after the table, which says by how much
+
+
+def _show(document: Document, head: str, tables: Sequence[Table], *, json: bool) -> None:
+    if json:
+        write_document(document)
+        return
+    OUT.print(head, markup=False)
+    for table in tables:
+        OUT.print(table)
 
 
 def _goal_table(part: str, report: goal_report.GoalReport) -> Table:
@@ -414,11 +417,8 @@ def sdk(c: Context, counted: Counted, json: Json = False) -> None:
     builder = container.choose("auto", workspace(), log)
     with screens.waiting(ERR, f"count the SDK's example, {counted.board}"):
         cost = sdk_cost.measure(built, program, profile, builder, workspace().resources)
-    if json:
-        write_document(cost)
-    else:
-        OUT.print(f"{cost.board}: SDK {cost.sdk}, on {cost.cpu}, 1 thread", markup=False)
-        OUT.print(_sdk_table(cost))
+    head = f"{cost.board}: SDK {cost.sdk}, on {cost.cpu}, 1 thread"
+    _show(cost, head, [_sdk_table(cost)], json=json)
     sdk_cost.require_goals(cost)  # after the table, which says by how much
 
 

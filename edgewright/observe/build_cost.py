@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from edgewright.base.errors import UserError, near_miss
 from edgewright.base.layout import Resources
 from edgewright.base.schema import Document, Part
+from edgewright.board.cores import ANY_CORE, QEMU_CORES
 from edgewright.board.profile import BoardProfile
 from edgewright.observe.count.baseline import (
     AcceptedBuild,
@@ -65,10 +67,30 @@ class CostVerdict(Document):
         )
 
 
-def judged_cpus(profile: BoardProfile, accepted: AcceptedBuild | None) -> tuple[str, ...]:
-    """QEMU's models of the board's own core, and of others that its build was accepted on."""
+def judged_cpus(
+    profile: BoardProfile, accepted: AcceptedBuild | None, added: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """QEMU's models of the board's own core, of those that its build was accepted on, and more."""
     others = sorted(accepted.cpus) if accepted else []
-    return tuple(dict.fromkeys((profile.qemu_cpu, *others)))
+    return tuple(dict.fromkeys((profile.qemu_cpu, *others, *added)))
+
+
+def parse_cpus(text: str, profile: BoardProfile) -> tuple[str, ...]:
+    """QEMU's models of cores from a list with commas; none from an empty one.
+
+    Raises UserError for one that does not run the board's programs.
+    """
+    models = sorted({*QEMU_CORES[profile.bits], ANY_CORE, profile.qemu_cpu})
+    cpus = tuple(cpu.strip() for cpu in text.split(",")) if text else ()
+    for cpu in cpus:
+        if cpu not in models:
+            raise UserError(
+                f"--cpus={text}",
+                f"'{cpu}': not a model of a {profile.bits}-bit core{near_miss(cpu, models)}",
+                facts=[f"expected: {', '.join(models)}, with commas"],
+                next=f"invoke bench.accept --board={profile.name} --cpus={profile.qemu_cpu}",
+            )
+    return cpus
 
 
 def build_cost(
@@ -85,9 +107,9 @@ def build_cost(
 
 
 def core_cost(program: Program, profile: BoardProfile, resources: Resources) -> CoreCost:
-    """Count a program on its core; its cycles too where a model covers the board."""
+    """Count a program on its core; its cycles too if that is the board's, and a model covers it."""
     report = measure(program, profile.name, resources)
-    if not board_time.is_modelled(profile):
+    if program.cpu != profile.qemu_cpu or not board_time.is_modelled(profile):
         return CoreCost(report=report)
     modelled = board_time.modelled(program, resources)
     return CoreCost(

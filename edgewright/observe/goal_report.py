@@ -80,13 +80,14 @@ def require_goals(report: GoalReport) -> None:
         f"{report.board}: figures",
         (
             Goal(
-                name=f"{figure.table}: {figure.name}",
+                name=f"{figure.table}: {', '.join(filter(None, (figure.name, figure.cpu)))}",
                 value=figure.value,
                 most=figure.goal,
                 unit=figure.unit,
             )
             for figure in report.figures
         ),
+        next=f"invoke bench.instructions --board={report.board} --model={report.model}",
     )
 
 

@@ -16,12 +16,12 @@ class Goal:
     unit: str
 
 
-def require(subject: str, goals: Iterable[Goal]) -> None:
-    """Raise CheckError with each figure that is above its goal."""
+def require(subject: str, goals: Iterable[Goal], *, next: str) -> None:
+    """Raise CheckError with each figure that is above its goal, and the command that goes on."""
     facts = [
         f"{goal.name}: {goal.value:,} {goal.unit}, goal {goal.most:,}"
         for goal in goals
         if goal.most is not None and goal.value > goal.most
     ]
     if facts:
-        raise CheckError(subject, "cost more than they may", facts=facts)
+        raise CheckError(subject, "cost more than they may", facts=facts, next=next)

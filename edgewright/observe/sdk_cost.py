@@ -32,7 +32,7 @@ class LibraryBytes(Part):
 
     file: str
     bytes: int
-    goal: int | None  # null: there is none for 64-bit boards
+    goal: int | None  # null: none, as for all of 64-bit boards
 
 
 class SdkCost(Document):
@@ -83,14 +83,18 @@ def require_goals(cost: SdkCost) -> None:
     ]
     unit = "instructions an image"
     example = Goal(name=EXAMPLE, value=cost.example, most=cost.goal, unit=unit)
-    goals.require(f"{cost.board}: libraries and example of the SDK", [*sizes, example])
+    goals.require(
+        f"{cost.board}: libraries and example of the SDK",
+        [*sizes, example],
+        next=f"invoke bench.instructions --board={cost.board}",
+    )
 
 
 def _libraries(sdk: Sdk, profile: BoardProfile) -> Iterator[LibraryBytes]:
     for file in sdk.manifest.files:
         name, is_shared, _ = Path(file.path).name.partition(".so.")
         if is_shared:
-            goal = MOST_BYTES[name] if profile.abi.arch is Arch.ARMHF else None
+            goal = MOST_BYTES.get(name) if profile.abi.arch is Arch.ARMHF else None
             yield LibraryBytes(file=file.path, bytes=file.bytes, goal=goal)
 
 

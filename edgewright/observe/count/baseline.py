@@ -215,4 +215,5 @@ def _growth(cost: CoreCost, accepted: Accepted) -> Iterator[str]:
 def _grown(figures: Iterable[Figure]) -> Iterator[str]:
     for part, unit, current, before in figures:
         if before is not None and current > before * (1 + TOLERANCE):
-            yield f"{part}: {current:,} {unit}, accepted {before:,} ({current / before - 1:+.1%})"
+            growth = f" ({current / before - 1:+.1%})" if before else ""
+            yield f"{part}: {current:,} {unit}, accepted {before:,}{growth}"

@@ -175,15 +175,20 @@ def is_counted(program: Program, resources: Resources) -> bool:
 
 
 def _cache_file(program: Program, resources: Resources) -> Path:
-    # The pipeline model is part of the key: a better one must not find the old one's cycles.
-    parts = (
+    # The pipeline model is part of the key: a better one must not find the old one's cycles. The
+    # folder of the release is not: boards that share a program and a network share its cycles.
+    options = [
+        option.replace(str(program.model.parent.parent), "RELEASE") for option in program.options
+    ]
+    files = (
         program.binary,
         program.model,
         *program.inputs,
         resources.counts_plugin,
         Path(a53.__file__),
     )
-    key = digest.text_sha256(*(digest.file_sha256(path) for path in parts))
+    hashes = [digest.file_sha256(path) for path in files]
+    key = digest.text_sha256(*hashes, program.cpu, *options)
     return user_cache() / "bench" / "modelled" / f"{key[:32]}.json"
 
 

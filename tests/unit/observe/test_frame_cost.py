@@ -105,6 +105,7 @@ def test_a_frame_that_costs_more_is_named(costs: Costs, change: dict[str, int], 
     with pytest.raises(CheckError) as refused:
         require_goals(costs(**change))
     assert fact in str(refused.value)
+    assert "\nnext: invoke bench.frames --board=" in str(refused.value)
 
 
 def test_the_picture_is_the_same_each_time() -> None:

@@ -76,11 +76,16 @@ def test_another_network_or_core_has_figures_without_goals(board: str, model: st
 
 def test_what_is_above_its_goal_is_named_with_both_figures() -> None:
     goal_report.require_goals(report("a53-som", core("max", 700_000_000)))
+    held = Peak(resident_kb=13_313, anonymous_kb=1)
+    dear = report("a53-som", core("max", 700_000_001, 690_000_001), held=held)
+
     with pytest.raises(CheckError) as fault:
-        goal_report.require_goals(report("a53-som", core("max", 700_000_001, 690_000_001)))
+        goal_report.require_goals(dear)
 
     assert str(fault.value) == (
         "a53-som: figures: cost more than they may\n"
-        "  kernels: inference: 700,000,001 instructions, goal 700,000,000\n"
-        "  kernels: inference: 690,000,001 modelled cycles, goal 690,000,000"
+        "  kernels: inference, max: 700,000,001 instructions, goal 700,000,000\n"
+        "  kernels: inference, max: 690,000,001 modelled cycles, goal 690,000,000\n"
+        "  load and memory: peak memory: 13,313 KiB, goal 13,312\n"
+        "next: invoke bench.instructions --board=a53-som --model=mobilevit-s-elpv"
     )

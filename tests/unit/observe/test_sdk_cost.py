@@ -1,9 +1,16 @@
 """What an SDK may cost."""
 
+from pathlib import Path
+
 import pytest
 
 from edgewright.base.errors import CheckError
+from edgewright.board.catalogue import load_board
+from edgewright.observe import sdk_cost
 from edgewright.observe.sdk_cost import LibraryBytes, SdkCost, require_goals
+from edgewright.release.sdk import make_sdk
+from tests.checkout import checkout
+from tests.unit.release.test_sdk import INPUTS
 
 
 def cost(size: int = 400, example: int = 1001, goal: int | None = 400) -> SdkCost:
@@ -35,4 +42,13 @@ def test_what_costs_more_is_named(dear: SdkCost, fact: str) -> None:
     with pytest.raises(CheckError, match="cost more than they may") as refused:
         require_goals(dear)
     assert fact in str(refused.value)
+    assert str(refused.value).endswith("\nnext: invoke bench.instructions --board=board")
     assert refused.value.exit_code == 4
+
+
+def test_a_library_that_has_no_goal_is_listed_too(tmp_path: Path) -> None:
+    profile = load_board("a53-som", checkout().boards)
+
+    (library,) = sdk_cost._libraries(make_sdk(INPUTS, tmp_path), profile)
+
+    assert library == LibraryBytes(file="lib/libx.so.1.2", bytes=len(b"library"), goal=None)

@@ -41,7 +41,7 @@ def cost(
     sizes: dict[str, int] = SIZES,
     model: str = "model",
 ) -> BuildCost:
-    cores = tuple(CoreCost(report=one, cycles=cycles) for one in reports or (report(),))
+    cores = tuple(CoreCost(report=counted, cycles=cycles) for counted in reports or (report(),))
     return BuildCost(board="a53-som", model=model, cores=cores, sizes=sizes)
 
 
@@ -107,6 +107,13 @@ def test_a_larger_program_is_a_regression_too() -> None:
     with pytest.raises(CheckError, match="bin/edge-infer: 1,021 bytes, accepted 1,000"):
         baseline.require_no_growth(cost(sizes=grown), BEFORE)
     baseline.require_no_growth(cost(sizes=SIZES | {"bin/new": 10**9}), BEFORE)
+
+
+def test_a_file_that_was_accepted_empty_may_not_grow_either() -> None:
+    empty = Baseline().accepting("a53-som", "model", cost(sizes={"model/labels": 0}).accepted())
+
+    with pytest.raises(CheckError, match=r"model/labels: 1 bytes, accepted 0\n"):
+        baseline.require_no_growth(cost(sizes={"model/labels": 1}), empty)
 
 
 def test_each_model_of_a_board_has_its_own_cost() -> None:

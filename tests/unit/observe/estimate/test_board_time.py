@@ -1,5 +1,7 @@
 """From modelled cycles to a range of milliseconds, and a verdict."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,8 @@ def test_a_program_is_counted_once_for_all_boards(
     for name, path in parts.items():
         path.write_text(name)
     inputs = (parts.pop("image"),)
-    program = Program(arch=Arch.ARMHF, cpu="max", options=(), inputs=inputs, **parts)
+    options = ("--release", str(tmp_path.parent))
+    program = Program(arch=Arch.ARMHF, cpu="max", options=options, inputs=inputs, **parts)
     kept = estimate._cache_file(program, CHECKOUT.resources)
     kept.parent.mkdir(parents=True)
     kept.write_text(modelled(140.0).model_dump_json())
@@ -101,6 +104,17 @@ def test_a_program_is_counted_once_for_all_boards(
     assert estimate.estimate(program, board(threads=1), CHECKOUT.resources).modelled == modelled(
         140.0
     )
+    folder = tmp_path / "elsewhere"
+    elsewhere = folder / "model" / "model.ort"
+    elsewhere.parent.mkdir(parents=True)
+    shutil.copy(parts["model"], elsewhere)
+    copy = replace(program, model=elsewhere, options=("--release", str(folder)))
+    assert estimate.is_counted(copy, CHECKOUT.resources)
+    for other in (
+        replace(program, cpu="cortex-a15"),
+        replace(program, options=(*options, "--threads", "4")),
+    ):
+        assert not estimate.is_counted(other, CHECKOUT.resources)
     parts["binary"].write_text("changed")
     assert not estimate.is_counted(program, CHECKOUT.resources)
 
