@@ -54,6 +54,7 @@ from edgewright.deploy.target import Target, parse_host
 __all__ = ["Board", "HostKey", "Result", "Target", "connect", "parse_host", "pin", "scan_host_key"]
 
 PASSWORD = "EDGEWRIGHT_PASSWORD"
+PORT = 22
 CHUNK = 32 * 1024
 KEEPALIVE_SECONDS = 15
 DEAD_SECONDS = 60.0  # what the board's side of TCP may leave unanswered
@@ -502,8 +503,9 @@ def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | 
         },
     }
     with _usable_configuration():
-        config = fabric.Config(overrides=settings)
-        final = _hop(target, config)
+        final = _hop(target, _configuration(settings))
+        for hop in _hops(final):
+            _require_usable(hop, limits)
     for hop in _hops(final):
         _prepare(hop, _known_hosts(target, known_hosts), limits)
     if target.identity is not None:
@@ -511,17 +513,43 @@ def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | 
     return final
 
 
+def _configuration(settings: Mapping[str, Any]) -> fabric.Config:
+    """What OpenSSH's files say. Fabric's own, such as ~/.fabric.yml, are not read."""
+    config = fabric.Config(overrides=settings, lazy=True)
+    config.load_ssh_config()
+    return config
+
+
 @contextlib.contextmanager
 def _usable_configuration() -> Iterator[None]:
     try:
         yield
-    except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as broken:
-        raise UserError("~/.ssh/config", "not usable", facts=_error_lines(broken)) from broken
+    # ValueError: Fabric's and ours of a number that is none, and of bytes that are no UTF-8.
+    except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize, ValueError) as broken:
+        raise UserError(
+            "~/.ssh/config",
+            "not usable",
+            facts=_error_lines(broken),
+            next="ssh -G HOST, which names the line",
+        ) from broken
+
+
+def _require_usable(connection: Any, limits: Timeouts) -> None:
+    """Raises ValueError for numbers that would be refused only while the board is called."""
+    if not 0 < connection.port < 1 << 16:
+        raise ValueError(f"Port {connection.port}: expected 1 to 65535")
+    _tcp_limit(connection, limits)
 
 
 def _hop(target: Target, config: fabric.Config) -> "_Hop":
-    gateway = _hop(target.jump, config.clone()) if target.jump else None
-    hop = _Hop(target.address, user=target.user, port=target.port, config=config, gateway=gateway)
+    hop = _Hop(
+        target.address,
+        user=target.user,
+        port=target.port,
+        config=config,
+        gateway=_hop(target.jump, config.clone()) if target.jump else None,
+        forward_agent=False,
+    )
     hop._set(host_key=target.host_key)
     return hop
 
@@ -545,7 +573,8 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
         for jump in jumps.split(","):
             if self.derive_shorthand(jump)["host"] in (self.host, self.original_host):
                 return None
-            gateway = _Hop(jump.strip(), config=self.config.clone(), gateway=gateway)
+            config = self.config.clone()
+            gateway = _Hop(jump.strip(), config=config, gateway=gateway, forward_agent=False)
         return gateway
 
     def open_gateway(self) -> Line:
@@ -587,11 +616,10 @@ def _wants_identities_only(settings: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class UserSsh:
-    """What a user's files say of logins, as Fabric reads them."""
+    """What a user has for logins: OpenSSH's files, and keys."""
 
     config: paramiko.SSHConfig = field(default_factory=paramiko.SSHConfig)
     user: str = field(default_factory=get_local_user)  # where nothing else names one
-    port: int = 22
     key_files: tuple[str, ...] = ()
     own_keys: tuple[str, ...] = ()  # tried where no other key lets in
     asks_agent: bool = False
@@ -600,12 +628,9 @@ class UserSsh:
 def user_ssh() -> UserSsh:
     """Of whoever runs this program. Raises UserError for a configuration that cannot be used."""
     with _usable_configuration():
-        config = fabric.Config()
+        config = _configuration({}).base_ssh_config
     return UserSsh(
-        config=config.base_ssh_config,
-        user=config.user,
-        port=int(config.port),
-        key_files=tuple(config.connect_kwargs.get("key_filename", ())),
+        config=config,
         # In the order in which Paramiko tries them.
         own_keys=tuple(_files([f"~/.ssh/id_{kind}" for kind in ("rsa", "ecdsa", "ed25519")])),
         asks_agent=True,
@@ -642,21 +667,23 @@ def _direct(target: Target, ssh: UserSsh | None, known_hosts: Sequence[Path]) ->
     ssh = ssh or user_ssh()
     with _usable_configuration():
         settings = ssh.config.lookup(target.address)
-    jump = settings.get("proxyjump", "none")
-    if target.jump or jump.lower() != "none" or "proxycommand" in settings:
-        return None
-    uses_own = not _wants_identities_only(settings)
-    return _Direct(
-        host=settings["hostname"],
-        user=target.user or settings.get("user", ssh.user),
-        port=target.port or int(settings.get("port", ssh.port)),
-        ssh_config=settings,
-        key_files=_files([*ssh.key_files, *settings.get("identityfile", ())]),
-        own_keys=ssh.own_keys if uses_own else (),
-        asks_agent=ssh.asks_agent and uses_own,
-        host_key=target.host_key,
-        known_hosts=known_hosts,
-    )
+        jump = settings.get("proxyjump", "none")
+        if target.jump or jump.lower() != "none" or "proxycommand" in settings:
+            return None
+        uses_own = not _wants_identities_only(settings)
+        direct = _Direct(
+            host=settings["hostname"],
+            user=target.user or settings.get("user", ssh.user),
+            port=target.port or int(settings.get("port", PORT)),
+            ssh_config=settings,
+            key_files=_files([*ssh.key_files, *settings.get("identityfile", ())]),
+            own_keys=ssh.own_keys if uses_own else (),
+            asks_agent=ssh.asks_agent and uses_own,
+            host_key=target.host_key,
+            known_hosts=known_hosts,
+        )
+        _require_usable(direct, Timeouts())
+    return direct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -800,7 +827,7 @@ def _live(connection: Any) -> _ParamikoSession:
 
 def _address(connection: Any) -> Target:
     """The hop as the user would write it."""
-    port = None if int(connection.port) == 22 else int(connection.port)
+    port = None if int(connection.port) == PORT else int(connection.port)
     return Target(address=connection.host, user=connection.user, port=port)
 
 
@@ -963,7 +990,7 @@ def _offered_key(connection: Any, limits: Timeouts) -> paramiko.PKey:
 
 def _host_key_name(connection: Any) -> str:
     port = int(connection.port)
-    return connection.host if port == 22 else f"[{connection.host}]:{port}"
+    return connection.host if port == PORT else f"[{connection.host}]:{port}"
 
 
 def place(target: Target) -> str:

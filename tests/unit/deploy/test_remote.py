@@ -10,6 +10,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from fabric.util import get_local_user
 
 from edgewright.base.errors import TargetError, UserError
 from edgewright.deploy import remote
@@ -158,12 +159,36 @@ def test_target_with_its_own_key_ignores_the_user_s_files(home: Path) -> None:
     assert not connection.connect_kwargs["allow_agent"]
 
 
-def test_configuration_that_cannot_be_parsed(home: Path) -> None:
-    (home / ".ssh" / "config").write_text("Host board\n  HostName\n")
-    with pytest.raises(UserError, match=r"~/\.ssh/config: not usable"):
-        remote._connection(parse_host("board"), QUICK)
-    with pytest.raises(UserError, match=r"~/\.ssh/config: not usable"):
-        remote.user_ssh()
+@pytest.mark.parametrize(
+    ("line", "fact"),
+    [
+        (b"HostName", "Unparsable line HostName"),
+        (b"Port ssh", "invalid literal for int() with base 10: 'ssh'"),
+        (b"Port 99999", "Port 99999: expected 1 to 65535"),
+        (b"ConnectTimeout soon", "'soon'"),
+        (b"User \xff", "'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named(home: Path, line: bytes, fact: str) -> None:
+    (home / ".ssh" / "config").write_bytes(b"Host board\n  " + line + b"\n")
+
+    for log_in in (
+        lambda: remote._connection(parse_host("board"), QUICK),
+        lambda: remote._direct(parse_host("board"), None, ()),
+    ):
+        with pytest.raises(UserError, match=r"~/\.ssh/config: not usable") as refused:
+            log_in()
+        assert fact in str(refused.value)
+        assert str(refused.value).endswith("\nnext: ssh -G HOST, which names the line")
+
+
+def test_an_agent_is_never_forwarded(home: Path) -> None:
+    """So that a word that Fabric does not know there ends nothing."""
+    (home / ".ssh" / "config").write_text("Host *\n  ForwardAgent maybe\n  ProxyJump gate\n")
+
+    hops = remote._hops(remote._connection(parse_host("board"), QUICK))
+
+    assert [hop.forward_agent for hop in hops] == [False, False]
 
 
 CONFIGURATIONS = (
@@ -195,6 +220,18 @@ def test_a_login_by_libssh2_is_the_one_that_fabric_would_make(
         options["look_for_keys"],
     )
     assert remote._tcp_limit(direct, QUICK) == remote._tcp_limit(hop, QUICK)
+
+
+def test_fabric_s_own_files_say_nothing_of_logins(home: Path) -> None:
+    plain = remote._direct(parse_host("board"), None, ())
+    (home / ".fabric.yml").write_text("user: bob\nport: 2200\nconnect_kwargs: {key_filename: k}\n")
+
+    hop = remote._connection(parse_host("board"), QUICK)
+
+    assert remote._direct(parse_host("board"), None, ()) == plain
+    assert (hop.user, hop.port, hop.connect_kwargs["key_filename"]) == (get_local_user(), 22, [])
+    (home / ".fabric.yml").write_text("user: [\n")
+    remote._connection(parse_host("board"), QUICK)
 
 
 @pytest.mark.parametrize("line", ["ProxyJump gate", "ProxyCommand nc %h %p"])
