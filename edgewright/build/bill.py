@@ -41,6 +41,7 @@ SHARED_RUNTIME = "bin/libonnxruntime.so.1"
 LICENCE_BYTES = 4 << 20  # of one text
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
 SPDX_LINE = re.compile(r"^\W*SPDX-License-Identifier:\s*(\S[^\r\n]*?)\s*$", re.MULTILINE)
+SHARED_LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")  # the end of its name
 COMPILER_LIBRARIES = ("libc.a", "libgcc.a", "libstdc++.a")
 # Shared library that a program asks the board for → the archive that is not inside then.
 BY_THE_BOARD = {"libc.so.6": "libc.a", "libstdc++.so.6": "libstdc++.a"}
@@ -279,7 +280,7 @@ def _of_user(linked: Linked, compiler: Sequence[str]) -> Iterator[Ingredient]:
         licence, name = licence_in(source), PurePosixPath(path).name
         yield Ingredient(
             ref=f"program {name}",  # a library of edgewright's may have its name
-            kind="library" if ".so" in name else "application",
+            kind="library" if SHARED_LIBRARY.search(name) else "application",
             name=name,
             version=linked.files[path][:16],
             licence=licence.licence if licence else None,

@@ -40,9 +40,9 @@ class SigningPolicy:
     ask: Ask  # is called in a thread that deploys, never in two at once
     key: str = ""  # name of the key to sign with; empty: the default key
     _opened: dict[str, Signer] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _signatures: dict[Path, bytes] = field(
+    _signatures: dict[tuple[Path, int], bytes] = field(
         default_factory=dict, init=False, repr=False, compare=False
-    )  # by the folder of the release
+    )  # by the file, and when it was written
 
     def signer(self, *, emulated: bool) -> Signer:
         """The key to sign with; emulated boards get one of their own if there is no default key.
@@ -58,15 +58,17 @@ class SigningPolicy:
         Raises UserError for a key that is not there or does not open, and for a signature from
         the future: a board that takes one takes no other until then.
         """
-        if release.folder in self._signatures:
-            return self._signatures[release.folder]
+        path = release.signature
+        written = _written(path)
+        if (path, written) in self._signatures:
+            return self._signatures[path, written]
         with self._alone():
             signature = order.read_signature(release)
             if signature is None or (self.key and not self._is_by_key(signature, release)):
                 order.sign_release(release, self._signer(emulated=emulated))
-                signature = release.signature.read_bytes()
-            _require_present(signature, str(release.signature))
-            self._signatures[release.folder] = signature
+                written, signature = _written(path), path.read_bytes()
+            _require_present(signature, str(path))
+            self._signatures[path, written] = signature
             return signature
 
     def sign_anew(self, former: FormerOrder, floor: int, *, emulated: bool) -> bytes:
@@ -163,6 +165,11 @@ class SigningPolicy:
         make_folder(self.keys.path, mode=0o700)
         with locked(self.keys.path / "signing.lock"):
             yield
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in ns; 0 for none: `release.sign` may write it at any time."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _require_present(raw: bytes, subject: str) -> None:

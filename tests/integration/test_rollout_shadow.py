@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.integration.test_rollout_emulated import (
     build,  # noqa: F401
     deploy_to_all,
     fleet_of,
+    go_back,
     home,  # noqa: F401
 )
 from tests.schemas import require_valid
@@ -76,29 +78,37 @@ Decide = Callable[[Ledger], object]
 @pytest.fixture
 def rollout(
     fleet: Fleet, former: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str, Decide], tuple[int, dict[str, Any]]]:
+) -> Iterator[Callable[[str, Decide], tuple[int, dict[str, Any]]]]:
     """From its start to its end; exit code and status. A person decides on the shadow."""
 
     def start(release: str, decide: Decide) -> tuple[int, dict[str, Any]]:
         ledger = Ledger(open_database(str(tmp_path / "ledger")), time.time)
 
-        def person() -> None:
-            wait_until(lambda: _phase(ledger) == WAITS, seconds=1800)
-            decide(ledger)
+        is_over = threading.Event()
 
-        deciding = threading.Thread(target=person)
-        deciding.start()
-        code = run_edgewright(
-            "rollout.start", f"--fleet={fleet.file}", "--select=all", f"--release={release}",
-            "--waves=100%", "--soak=0s", "--shadow=1m", "--gate=failures<=0", "--parallel=2",
-            f"--ledger={tmp_path / 'ledger'}", "--name=canary", "--json",
-        )  # fmt: skip
-        deciding.join()
+        def person() -> None:
+            wait_until(lambda: is_over.is_set() or _phase(ledger) == WAITS, seconds=1800)
+            if not is_over.is_set():
+                decide(ledger)
+
+        with ThreadPoolExecutor(1) as pool:
+            deciding = pool.submit(person)
+            try:
+                code = run_edgewright(
+                    "rollout.start", f"--fleet={fleet.file}", "--select=all",
+                    f"--release={release}", "--waves=100%", "--soak=0s", "--shadow=1m",
+                    "--gate=failures<=0", "--parallel=2", f"--ledger={tmp_path / 'ledger'}",
+                    "--name=canary", "--json",
+                )  # fmt: skip
+            finally:
+                is_over.set()
+        deciding.result()
         shown = capsys.readouterr()
         require_valid("rollout.start", shown.out)
         return code, json.loads(shown.out)
 
-    return start
+    yield start
+    go_back(fleet, former)
 
 
 def _phase(ledger: Ledger) -> str:

@@ -331,13 +331,15 @@ def with_own_programs(inputs: BillInputs, folder: Path, *paths: str) -> BillInpu
 def test_every_file_that_a_program_installs_in_bin_is_a_part(
     inputs: BillInputs, tmp_path: Path
 ) -> None:
-    paths = ("bin/inspect", "bin/calibrate", "bin/libinspect.so.1")
+    libraries = {"libinspect.so.1", "plugin.so", "libsolve.so.1.2"}
+    programs = {"inspect", "edge.solver", "inspect.sock"}
+    paths = [f"bin/{name}" for name in libraries | programs]
     parts = written(with_own_programs(inputs, tmp_path, *paths))
     own = {ref: part for ref, part in parts.items() if ref.startswith("program ")}
     assert {part.notes["file"] for part in own.values()} == set(paths)
     assert {part.licence for part in own.values()} == {"MIT"}
-    assert own["program calibrate"].kind == "application"
-    assert own["program libinspect.so.1"].kind == "library"
+    assert {part.name for part in own.values() if part.kind == "library"} == libraries
+    assert {part.name for part in own.values() if part.kind == "application"} == programs
 
 
 def test_a_program_of_a_users_may_have_the_name_of_a_library(

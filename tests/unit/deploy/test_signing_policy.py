@@ -194,6 +194,20 @@ def test_a_board_that_trusts_none_of_our_keys_is_told(folder: KeyFolder, tmp_pat
     )
 
 
+def test_a_release_that_is_signed_anew_meanwhile_has_its_new_signature(
+    folder: KeyFolder, release: Release
+) -> None:
+    folder.generate()
+    shared = policy(folder)
+    first = shared.signature_of(release, emulated=False)
+    assert shared.signature_of(release, emulated=False) == first
+
+    order.sign_release(release, policy(folder).signer(emulated=False))
+
+    anew = shared.signature_of(release, emulated=False)
+    assert anew == release.signature.read_bytes() != first
+
+
 def test_fifty_threads_sign_a_release_once_and_ask_for_the_passphrase_once(
     folder: KeyFolder, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
