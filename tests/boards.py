@@ -14,7 +14,7 @@ from edgewright.deploy.remote import Board, ByteCount, Result, Timeouts
 from edgewright.deploy.target import Target
 from edgewright.fleet.bench import stand_in
 from edgewright.fleet.bench.stand_in import program
-from edgewright.release.manifest import Release, ReleaseInputs, build_release
+from edgewright.release.manifest import Release, build_release, inputs_of
 
 COMPATIBLE = "acme,board"
 NAMES = (COMPATIBLE,)  # of the kind of board
@@ -107,22 +107,7 @@ def make_release(
 
 def rebuilt(release: Release, folder: Path, **changes: Any) -> Release:
     """The same release anew, but for these fields of its inputs."""
-    place, manifest = release.folder, release.manifest
-    programs = [place / program.path for program in manifest.programs]
-    inputs = ReleaseInputs(
-        board=manifest.board,
-        compatible=manifest.compatible,
-        deploy_root=manifest.deploy_root,
-        binaries=(place / "bin" / "edgectl", *programs),
-        ort_model=place / "model" / "model.ort",
-        onnx_sha256=manifest.model.onnx_sha256,
-        card=place / "model" / "card.json",
-        golden=place / "model" / "golden",
-        runtime=manifest.runtime,
-        budgets=manifest.budgets,
-        source=manifest.source,
-    )
-    return build_release(replace(inputs, **changes), folder)
+    return build_release(replace(inputs_of(release), **changes), folder)
 
 
 class Watched(Progress):

@@ -260,7 +260,7 @@ def _unused_name(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """A disk that is full, or fails, says so while an open file is written, and then not which."""
+    """The error of a full or failing disk does not name the file that was being written."""
     try:
         yield
     except OSError as fault:

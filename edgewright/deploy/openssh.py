@@ -7,6 +7,7 @@ lacks the cipher that costs a board least. OpenSSH has neither limit.
 import base64
 import contextlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -34,13 +35,21 @@ def is_installed() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
+def path_setting(name: str, path: Path) -> str:
+    """A setting whose value is a path: OpenSSH takes a blank for its end, and expands `%`."""
+    value = str(path).replace("%", "%%")
+    if re.search(r"[\s\"'\\]", value):
+        value = '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+    return f"{name}={value}"
+
+
 def argv(
     target: Target, settings: Sequence[str] = (), *, flags: Sequence[str] = (), command: str = ""
 ) -> list[str]:
     """OpenSSH's command line for a target; it asks nothing. `settings` go before all others."""
     options = [part for setting in (*settings, *QUIET, *ALIVE) for part in ("-o", setting)]
     if target.known_hosts:
-        options += ["-o", f"UserKnownHostsFile={target.known_hosts}"]
+        options += ["-o", path_setting("UserKnownHostsFile", target.known_hosts)]
     if target.identity:
         options += ["-F", "none", "-i", str(target.identity), "-o", "IdentitiesOnly=yes"]
     if target.port:
@@ -58,12 +67,13 @@ class Login:
     def __init__(self, target: Target, key_kind: str, key: bytes) -> None:
         self._target = target
         self._folder = tempfile.TemporaryDirectory(prefix="edgewright-")
-        known_hosts = Path(self._folder.name) / "known_hosts"
+        folder = Path(self._folder.name)
+        known_hosts = folder / "known_hosts"
         known_hosts.write_text(f"{ALIAS} {key_kind} {base64.b64encode(key).decode()}\n")
         self._settings = (
-            f"ControlPath={self._folder.name}/line",
+            path_setting("ControlPath", folder / "line"),
             f"HostKeyAlias={ALIAS}",
-            f"UserKnownHostsFile={known_hosts}",
+            path_setting("UserKnownHostsFile", known_hosts),
             "GlobalKnownHostsFile=none",
             "StrictHostKeyChecking=yes",
             "UpdateHostKeys=no",

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edgewright.base.files import update_file, write_file
+from edgewright.deploy import openssh
 from edgewright.deploy.target import Target
 
 USER, HOST, KNOWN_HOSTS = "id_ed25519", "host_ed25519", "known_hosts"
@@ -77,8 +78,10 @@ def target_of(folder: Path, port: int, *, shares_memory: bool) -> Target:
 
 def ssh_command(target: Target) -> str:
     """The command line with which a person logs in on the board."""
-    options = ["-o", f"UserKnownHostsFile={target.known_hosts}", "-i", str(target.identity)]
-    return shlex.join(["ssh", *options, "-p", str(target.port), "root@127.0.0.1"])
+    assert target.known_hosts  # `target_of` names them
+    options = ["-o", openssh.path_setting("UserKnownHostsFile", target.known_hosts)]
+    options += ["-i", str(target.identity), "-p", str(target.port)]
+    return shlex.join([openssh.PROGRAM, *options, "root@127.0.0.1"])
 
 
 def banner(address: str, port: int) -> bool:

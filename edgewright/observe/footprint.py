@@ -5,6 +5,7 @@ emulation the emulator's own is in the figure. Times are an emulator's, so only 
 within one run is kept, and it is labelled.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from typing import Literal
@@ -13,6 +14,7 @@ from edgewright.base.errors import TargetError
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.deploy.edge_infer import BenchAnswer
+from edgewright.deploy.remote import ConnectionLostError
 from edgewright.deploy.report import Check
 from edgewright.deploy.smoke import PROGRAM, Subject, parse
 from edgewright.observe import frame_cost
@@ -87,7 +89,8 @@ def frames(subject: Subject, progress: Progress | None = None) -> tuple[FrameLoa
             peak = _bench(subject, 1, "--image", path).peak_rss_kb
             loads.append(FrameLoad(frame=kind.name, peak_rss_kb=peak))
     finally:
-        board.check(["rm", "-f", path])
+        with contextlib.suppress(ConnectionLostError):  # what ended the line is told already
+            board.run(["rm", "-f", path])
     return tuple(loads)
 
 

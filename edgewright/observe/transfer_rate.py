@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,11 +22,11 @@ from edgewright.base.schema import Document
 from edgewright.deploy import edgectl, keyring, openssh
 from edgewright.deploy import install as deploy
 from edgewright.deploy.install import Installed
-from edgewright.deploy.remote import Board
+from edgewright.deploy.remote import Board, ConnectionLostError
 from edgewright.deploy.target import Target
 from edgewright.release import order as orders
 from edgewright.release.keys import Signer
-from edgewright.release.manifest import Release, ReleaseInputs, build_release
+from edgewright.release.manifest import Release, build_release, inputs_of
 from edgewright.release.programs import DEFAULT_PROGRAM
 
 ROOT = "/opt/edgewright-transfer"
@@ -80,19 +80,11 @@ class _Bench:
         program, weights = self.folder / DEFAULT_PROGRAM.name, self.folder / "model.ort"
         program.write_text(STUB)
         weights.write_bytes(model)
-        manifest, built = self.built.manifest, self.built.folder
-        inputs = ReleaseInputs(
-            board=manifest.board,
-            compatible=manifest.compatible,
+        inputs = replace(
+            inputs_of(self.built),
             deploy_root=ROOT,
-            binaries=(program, built / edgectl.PROGRAM),
+            binaries=(program, self.built.folder / edgectl.PROGRAM),
             ort_model=weights,
-            onnx_sha256=manifest.model.onnx_sha256,
-            card=built / "model" / "card.json",
-            golden=built / "model" / "golden",
-            runtime=manifest.runtime,
-            budgets=manifest.budgets,
-            source=manifest.source,
         )
         return build_release(inputs, self.folder / "release")
 
@@ -189,4 +181,5 @@ def _cleaned(board: Board) -> Iterator[None]:
         board.check(["rm", "-rf", ROOT])
         yield
     finally:
-        board.run(["rm", "-rf", ROOT])
+        with suppress(ConnectionLostError):  # what ended the line is told already
+            board.run(["rm", "-rf", ROOT])

@@ -300,6 +300,28 @@ class ReleaseInputs:
     source: Source
 
 
+def inputs_of(release: Release) -> ReleaseInputs:
+    """What a release is made of, as it lies in its folder, to make another one of it by a change.
+
+    Of how it is run, no more than its threads: the other one is run as it is by default.
+    """
+    folder, manifest = release.folder, release.manifest
+    files = (release.path(file) for file in manifest.files if file.path.startswith("bin/"))
+    return ReleaseInputs(
+        board=manifest.board,
+        compatible=manifest.compatible,
+        deploy_root=manifest.deploy_root,
+        binaries=tuple(files),
+        ort_model=folder / MODEL,
+        onnx_sha256=manifest.model.onnx_sha256,
+        card=folder / CARD,
+        golden=folder / GOLDEN,
+        runtime=manifest.runtime,
+        budgets=manifest.budgets,
+        source=manifest.source,
+    )
+
+
 class _CardHead(Excerpt):
     """What a release reads of a card; the rest is handed on as it is."""
 

@@ -219,12 +219,21 @@ def bench(board: Board, release: Release) -> None:
         footprint.run(subject, [1])
 
 
+def bench_frames(board: Board, release: Release) -> None:
+    """As `lab.bench --frames`."""
+    root = release.manifest.deploy_root
+    with one_board.current_release(board, root, deploy.this_user()) as subject:
+        footprint.frames(subject)
+
+
 def examine(board: Board, release: Release) -> None:
     """As `lab.powercut`."""
     powercut.examine(board, {release.id: release})
 
 
-@pytest.mark.parametrize(("measure", "command"), [(bench, "bench"), (examine, "selftest")])
+@pytest.mark.parametrize(
+    ("measure", "command"), [(bench, "bench"), (bench_frames, "bench"), (examine, "selftest")]
+)
 def test_what_a_proof_runs_on_a_board_ends_with_the_line(
     measure: Callable[[Board, Release], None],
     command: str,
@@ -241,9 +250,10 @@ def test_what_a_proof_runs_on_a_board_ends_with_the_line(
         signing.install(board, release)
         watcher = threading.Thread(target=cut)
         watcher.start()
-        with pytest.raises(ConnectionLostError):
+        with pytest.raises(ConnectionLostError) as lost:
             measure(board, release)
         watcher.join()
+    assert "not active" not in str(lost.value)  # as a command after the cut would say
 
     wait_until(lambda: not processes(release, command), seconds=5)
 
