@@ -67,6 +67,7 @@ def test_a_release_s_weights_are_used_where_they_lie(
     """With the same weights as ONNX Runtime stores them, the program packs them when it loads."""
     plain = tmp_path / "plain.ort"
     plain.write_bytes(unpack_weights(program.model.read_bytes()))
+    assert program.model.stat().st_size == pytest.approx(plain.stat().st_size, abs=10_000)
     card = program.model.with_name("card.json")
     (tmp_path / card.name).write_bytes(card.read_bytes())
     unpacked = replace(program, model=plain, options=("--model", str(plain)))

@@ -36,6 +36,24 @@ def test_every_ssh_session_has_the_profile_s_cpu(tmp_path: Path) -> None:
         emulate.down(instance)
 
 
+def test_the_command_that_is_shown_reaches_a_board_whose_folder_has_a_blank(tmp_path: Path) -> None:
+    instance = instance_of("a53-som", tmp_path / "my boards")
+    try:
+        line = f"{emulate.up(instance).ssh_command} 'cd /opt && pwd'"
+        answer = subprocess.run(  # as docs/programs.md has it
+            ["sh", "-c", 'eval "$1"', "sh", line],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # without the terminal, on which ssh would ask a question
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        emulate.down(instance)
+
+    assert (answer.stdout, answer.returncode) == ("/opt\n", 0), answer.stderr
+
+
 def test_arm64_board(tmp_path: Path) -> None:
     instance = instance_of("a53-som-arm64", tmp_path)
     try:
