@@ -139,6 +139,13 @@ class Workspace:
         alone = self.settings.model_copy(update={"shared": SharedStores()})
         return replace(self, settings=alone)
 
+    def for_measuring(self, root: Path) -> "Workspace":
+        """Another one, in `root`, for builds that are no user's: nothing of it is shared.
+
+        Releases have edgewright's own program alone, since the user's sources are not in there.
+        """
+        return replace(self, root=root, settings=Settings(name=self.settings.name))
+
     @property
     def own_baseline(self) -> Path:
         """What inferences were accepted to cost here."""

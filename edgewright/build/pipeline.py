@@ -96,6 +96,8 @@ class BuildRequest:
     all_sources: bool = False
     runtime_ops: Path | None = None  # op config of a runtime for several models; None: this one's
     cache: Path | None = None  # in place of the user's
+    # Folder for converted models and symbols, which each build adds; None: the cache.
+    products: Path | None = None
     supply: Supply = field(default_factory=Network)
     jobs: int
 
@@ -139,8 +141,9 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
     with stages.stage("model") as stage:
         request.supply.host_runtime()
         xnnpack, tile = request.profile.runtime.xnnpack, kernels_tile(request.profile)
+        products = request.products or builder.cache
         converted, stage.cached = converted_model(
-            request.model, out, builder.cache, xnnpack=xnnpack, tile=tile
+            request.model, out, products, xnnpack=xnnpack, tile=tile
         )
         _require_promise(request.model, out)
     built, own = _packages(request, builder, stages)
@@ -153,7 +156,7 @@ def _build(request: BuildRequest, stages: Stages) -> BuildReport:
         [built[name] for name in (packages.PROGRAM, packages.EDGECTL) if name in built], own, out
     )
     # A release may crash on a board long after the next build took its place here.
-    store_symbols(builder.cache / SYMBOLS, files.values(), out.symbols)
+    store_symbols(products / SYMBOLS, files.values(), out.symbols)
     with stages.stage("audit") as stage:
         judgement, stage.cached = _audit(files, own.linkages, request.profile, out)
     with stages.stage("release") as stage:

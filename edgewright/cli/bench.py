@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,8 @@ from edgewright.base.files import make_folder
 from edgewright.base.layout import user_cache
 from edgewright.base.schema import Document
 from edgewright.board.catalogue import board_names
-from edgewright.build import container, packages
+from edgewright.board.profile import BoardProfile
+from edgewright.build import container, packages, pipeline
 from edgewright.build import sdk as sdks
 from edgewright.cli import build_screens, screens
 from edgewright.cli.build import BuildOptions, ModelPath, build_release
@@ -182,7 +183,10 @@ def build(
     json: Json = False,
 ) -> None:
     """Time cold builds of the runtime. Example: invoke bench.build --board=a53-som"""
-    times = BuildTimes(builds=tuple(_cold_builds(board, second, everything)))
+    profiles = tuple(profile_of(name) for name in (board, second) if name)
+    with tempfile.TemporaryDirectory(prefix="edgewright-timed-") as scratch:
+        builds = _cold_builds(profiles, Path(scratch), everything)
+        times = BuildTimes(builds=tuple(builds))
     if json:
         write_document(times)
         return
@@ -210,6 +214,9 @@ def growth(
     json: Json = False,
 ) -> None:
     """Cost of more boards, more models of one kind. Example: invoke bench.growth --board=a53-som"""
+    for option, count in (("boards", boards), ("models", models)):
+        if count < 1:
+            raise UserError(f"--{option}={count}", "expected 1 or more", next="leave it out")
     with screens.progress(ERR) as progress:
         curve = heavy("build_growth", "observe").measure(
             workspace(),
@@ -239,19 +246,28 @@ def growth(
         OUT.print(table)
 
 
-def _cold_builds(board: str, second: str, everything: bool) -> Iterator[Compilation]:
+def _cold_builds(
+    profiles: Sequence[BoardProfile], scratch: Path, everything: bool
+) -> Iterator[Compilation]:
+    """Builds in a workspace of their own: none of them is a release that a deploy would take."""
+    first = pipeline.BuildRequest(
+        profile=profiles[0],
+        model=model_path(""),
+        workspace=workspace().for_measuring(scratch),
+        jobs=os.cpu_count() or 1,
+    )
+    # Before anything is compiled: not every model can be changed.
+    changed = heavy("build_growth", "observe").changed_model(first.model, scratch / "model", 1)
     if everything:
         with _cold_cache() as cache:
-            yield _timed_build(board, "everything", cache, all_sources=True)
+            yield _timed_build("everything", replace(first, cache=cache, all_sources=True))
     with _cold_cache() as cache:
-        yield _timed_build(board, "what is linked", cache)
-        with tempfile.TemporaryDirectory(prefix="edgewright-changed-") as scratch:
-            changed = heavy("build_growth", "observe").changed_model(
-                model_path(""), Path(scratch) / "model", 1
-            )
-            yield _timed_build(board, "a changed model", cache, model=str(changed))
-        if second:
-            yield _timed_build(second, "what is linked, after the first board", cache)
+        linked = replace(first, cache=cache)
+        yield _timed_build("what is linked", linked)
+        yield _timed_build("a changed model", replace(linked, model=changed))
+        for profile in profiles[1:]:
+            what = "what is linked, after the first board"
+            yield _timed_build(what, replace(linked, profile=profile))
 
 
 @contextmanager
@@ -266,19 +282,17 @@ def _cold_cache() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _timed_build(
-    board: str, sources: str, cache: Path, *, all_sources: bool = False, model: str = ""
-) -> Compilation:
-    # An estimate counts the program in an emulator: that is no part of the time of a build.
-    options = BuildOptions(board=board, model=model, all_sources=all_sources, estimate=False)
-    report = build_release(options, cache)
+def _timed_build(what: str, request: pipeline.BuildRequest) -> Compilation:
+    with screens.progress(ERR) as progress:
+        report = pipeline.build(request, progress)
     runtime = next(stage for stage in report.stages if stage.name == packages.RUNTIME)
-    log = workspace().build(board).logs / f"{packages.RUNTIME}.log"
+    log = request.out.logs / f"{packages.RUNTIME}.log"
     program = digest.file_sha256(report.folder / "bin" / "edge-infer")
     # The log of a package from the cache is that of an earlier build.
     lines = log.read_text().splitlines() if runtime.origin == "built" else []
-    whole = sum(stage.seconds for stage in report.stages)
-    return compilation(board, sources, runtime.seconds, lines, program, whole_seconds=whole)
+    return compilation(
+        report.board, what, runtime.seconds, lines, program, whole_seconds=report.seconds
+    )
 
 
 @task

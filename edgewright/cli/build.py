@@ -97,11 +97,8 @@ def build(c: Context, options: BuildOptions, json: Json = False) -> None:
         OUT.print(build_screens.build_screen(report), soft_wrap=True)
 
 
-def build_release(options: BuildOptions, cache: Path | None = None) -> build_screens.BuildDocument:
-    """Build, and sign with the default key if that opens by itself. Raises UserError.
-
-    `cache` is a folder to use in place of the user's.
-    """
+def build_release(options: BuildOptions) -> build_screens.BuildDocument:
+    """Build, and sign with the default key if that opens by itself. Raises UserError."""
     mirror = open_mirror(Path(options.mirror)) if options.mirror else None
     request = pipeline.BuildRequest(
         profile=profile_of(options.board),
@@ -111,7 +108,6 @@ def build_release(options: BuildOptions, cache: Path | None = None) -> build_scr
         builder=container.parse_choice(options.builder),
         jobs=options.jobs or os.cpu_count() or 1,
         all_sources=options.all_sources,
-        cache=cache,
         supply=mirror or Network(),
     )
     # The report of an older release must not stand beside this one.

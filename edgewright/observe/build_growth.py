@@ -6,6 +6,7 @@ night of many boards pays for each cell beyond the first one of its kind.
 """
 
 import json
+import math
 import resource
 import shutil
 import tempfile
@@ -18,7 +19,8 @@ from typing import Literal
 import onnx
 from onnx import numpy_helper
 
-from edgewright.base.layout import user_cache
+from edgewright.base.errors import UserError
+from edgewright.base.process import quote
 from edgewright.base.progress import Progress
 from edgewright.base.schema import Document, Part
 from edgewright.base.workspace import Workspace
@@ -26,9 +28,10 @@ from edgewright.board.profile import BoardProfile
 from edgewright.build import pipeline
 from edgewright.build.pipeline import BuildRequest
 from edgewright.model.contract.card import ModelFile
+from edgewright.model.contract.network_file import weight_files
+from edgewright.model.contract.task_cards import read_any_card
 from edgewright.model.importer.classifier import CARD
 
-GROWING = ("models", "symbols")  # of the cache: what a cell adds that shares its packages
 POINTS = (1, 2, 4, 8, 12, 16, 20, 24)  # boards or models, where the curve is read
 
 
@@ -38,7 +41,7 @@ class GrowthPoint(Part):
     count: int
     seconds: float  # of all of them
     workspace_bytes: int  # of the build folders
-    cache_bytes: int  # that the user's cache has more than before
+    cache_bytes: int  # of converted models and symbols, which a build leaves in the cache
     peak_mib: float  # of this process, so far
 
 
@@ -64,22 +67,26 @@ def measure(
 ) -> BuildGrowth:
     """Build for so many boards and models in a workspace of its own, which is removed again.
 
-    Raises UserError as a build does.
+    Packages come from the user's cache; what the builds add is not put there, so that the next
+    measurement converts the same models again. Raises UserError as a build does, and for a model
+    without INT8 weights.
     """
     with tempfile.TemporaryDirectory(prefix="edgewright-growth-") as scratch:
-        own = replace(workspace, root=Path(scratch))
-        first = BuildRequest(profile=profile, model=model, workspace=own, jobs=jobs)
+        own, products = workspace.for_measuring(Path(scratch)), Path(scratch) / "products"
+        changed = [changed_model(model, own.models / f"{n:02}", n) for n in range(models)]
+        first = BuildRequest(
+            profile=profile, model=model, workspace=own, products=products, jobs=jobs
+        )
         pipeline.build(first, progress)  # compiles what the user's cache lacks
         profiles = [_another(profile, number) for number in range(boards)]
         for_boards = [replace(first, profile=another) for another in profiles]
-        points = tuple(_points(for_boards, own, progress))
-        changed = [changed_model(model, own.models / f"{n:02}", n + 1) for n in range(models)]
+        points = tuple(_points(for_boards, own.root / "build", products, progress))
         for_models = [replace(first, model=another) for another in changed]
         return BuildGrowth(
             board=profile.name,
             model=model.parent.name,
             boards=points,
-            models=tuple(_points(for_models, own, progress)),
+            models=tuple(_points(for_models, own.root / "build", products, progress)),
         )
 
 
@@ -88,15 +95,25 @@ def _another(profile: BoardProfile, number: int) -> BoardProfile:
 
 
 def changed_model(model: Path, folder: Path, step: int) -> Path:
-    """A copy of a model's folder whose network has another weight."""
-    shutil.copytree(model.parent, folder)
+    """A copy of a model's folder whose network has another weight, one for each step.
+
+    Raises UserError for what is no model with a card, and for a network without INT8 weights.
+    """
+    read_any_card(model.parent / CARD)
+    weight_files(model)
     network = onnx.load(model)
-    weights = max(
-        (w for w in network.graph.initializer if w.data_type == onnx.TensorProto.INT8),
-        key=lambda weights: len(weights.raw_data),
-    )
+    quantized = [w for w in network.graph.initializer if w.data_type == onnx.TensorProto.INT8]
+    if not quantized:
+        raise UserError(
+            str(model),
+            "has no INT8 weights, of which another value would make another model",
+            next=quote(["invoke", "model.quantize", f"--model={model}"]),
+        )
+    shutil.copytree(model.parent, folder)
+    weights = max(quantized, key=lambda weights: math.prod(weights.dims))
     values = numpy_helper.to_array(weights).copy()
-    values.flat[step % values.size] = step % 100
+    # Never -128: weights that have it are not packed, and the model would be one of another kind.
+    values.flat[step % values.size] += 1 if values.flat[step % values.size] < 127 else -1
     weights.CopyFrom(numpy_helper.from_array(values, weights.name))
     copy = folder / model.name
     onnx.save(network, copy)
@@ -107,23 +124,19 @@ def changed_model(model: Path, folder: Path, step: int) -> Path:
 
 
 def _points(
-    requests: list[BuildRequest], workspace: Workspace, progress: Progress
+    requests: list[BuildRequest], build: Path, products: Path, progress: Progress
 ) -> Iterator[GrowthPoint]:
-    cached, built, start = _cache_bytes(), _tree_bytes(workspace.root / "build"), time.monotonic()
+    before, start = (_tree_bytes(build), _tree_bytes(products)), time.monotonic()
     for number, request in enumerate(requests, 1):
         pipeline.build(request, progress)
         if number in POINTS or number == len(requests):
             yield GrowthPoint(
                 count=number,
                 seconds=round(time.monotonic() - start, 1),
-                workspace_bytes=_tree_bytes(workspace.root / "build") - built,
-                cache_bytes=_cache_bytes() - cached,
+                workspace_bytes=_tree_bytes(build) - before[0],
+                cache_bytes=_tree_bytes(products) - before[1],
                 peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             )
-
-
-def _cache_bytes() -> int:
-    return sum(_tree_bytes(user_cache() / name) for name in GROWING)
 
 
 def _tree_bytes(folder: Path) -> int:

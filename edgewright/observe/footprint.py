@@ -89,7 +89,7 @@ def frames(subject: Subject, progress: Progress | None = None) -> tuple[FrameLoa
             peak = _bench(subject, 1, "--image", path).peak_rss_kb
             loads.append(FrameLoad(frame=kind.name, peak_rss_kb=peak))
     finally:
-        with contextlib.suppress(ConnectionLostError):  # what ended the line is told already
+        with contextlib.suppress(ConnectionLostError):  # the first error is the one to show
             board.run(["rm", "-f", path])
     return tuple(loads)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.progress import Progress
 from edgewright.board.catalogue import load_board
 from edgewright.build.pipeline import BuildReport
 from edgewright.model.convert.packed_weights import unpack_weights
-from edgewright.observe import goal_report
+from edgewright.observe import build_growth, goal_report
 from edgewright.observe.build_cost import CostVerdict, build_cost, judged_cpus
 from edgewright.observe.count import baseline, instructions
 from edgewright.observe.count.instructions import InstructionReport, Program
@@ -21,6 +22,7 @@ from edgewright.observe.peers import compare
 from edgewright.release.manifest import load_release
 from tests.checkout import checkout
 from tests.integration.conftest import alone, wait_until
+from tests.schemas import require_valid
 
 CHECKOUT = checkout()
 
@@ -174,3 +176,26 @@ def session(leader: int) -> str:
     """The commands of all processes that a command has started in its own session."""
     argv = ["ps", "--no-headers", "-o", "args", "--sid", str(leader)]
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.nightly
+def test_what_builds_cost_is_measured_the_same_again(built: BuildReport) -> None:
+    curves = [
+        build_growth.measure(
+            CHECKOUT,
+            load_board("a53-som", CHECKOUT.boards),
+            CHECKOUT.default_model,
+            boards=1,
+            models=1,
+            jobs=1,
+            progress=Progress(),
+        )
+        for _ in range(2)
+    ]
+
+    for curve in curves:
+        require_valid("bench.growth", curve.to_json())
+    (first,), (again,) = (curve.models for curve in curves)
+    # A model that is in the cache already adds nothing. Logs in build/ differ by some bytes.
+    assert again.cache_bytes == first.cache_bytes > 0
+    assert again.workspace_bytes == pytest.approx(first.workspace_bytes, rel=0.01)

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.base.files import write_file
+from edgewright.base.progress import Progress, StageReport
+from edgewright.board.audit import Audit
+from edgewright.build import pipeline
+from edgewright.build.pipeline import BuildReport, BuildRequest
 from edgewright.cli.program import Edgewright
-from edgewright.observe.build_time import Compilation
+from edgewright.model.convert.coverage import Coverage
 from edgewright.release import minisign
 from edgewright.release.minisign import SecretKey
 from tests.schemas import require_valid
@@ -63,29 +68,88 @@ def test_exactly_one_way_to_the_board_is_expected(
         assert "next: the same command with one of them" in shown
 
 
-def test_a_second_board_finds_what_the_first_one_compiled(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caches: list[tuple[str, Path]] = []
+@pytest.fixture
+def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[BuildRequest]:
+    """A user's workspace with a build and a cache, and builds that take no time; what they were."""
+    requests: list[BuildRequest] = []
 
-    def timed(board: str, what: str, cache: Path, *, all_sources: bool = False) -> Compilation:
-        caches.append((f"{board}, all" if all_sources else board, cache))
-        return Compilation(
-            board=board, what=what, steps=9, seconds=9.0, core_seconds=9.0, program_sha256=board
+    def build(request: BuildRequest, progress: Progress) -> BuildReport:
+        requests.append(request)
+        folder = request.out.root / "release"
+        write_file(folder / "bin" / "edge-infer", "a program")
+        write_file(request.out.latest, "newer\n")
+        write_file(request.out.logs / "onnxruntime-minimal.log", "[9/9] Linking a\n")
+        return BuildReport(
+            board=request.profile.name,
+            release="newer",
+            folder=folder,
+            builder="docker",
+            stages=(StageReport(name="onnxruntime-minimal", seconds=9.0, origin="built"),),
+            sizes={},
+            budgets={},
+            coverage=Coverage(nodes=1, required=[], built=[]),
+            audit=Audit(board=request.profile.name, passed=True, files=()),
         )
 
-    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
-    monkeypatch.setattr("edgewright.cli.bench._timed_build", timed)
+    write_file(tmp_path / "edgewright.toml", 'name = "tests"\n')
+    write_file(tmp_path / "build" / "a53-som" / "latest", "the user's\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "build", build)
+    return requests
 
+
+def test_a_second_board_finds_what_the_first_one_compiled(
+    builds: list[BuildRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
     start("bench.build", "--board=a53-som", "--second=rpi2")
     start("bench.build", "--board=a53-som", "--second=rpi2", "--no-everything")
 
-    assert [name for name, _ in caches] == ["a53-som, all"] + 2 * ["a53-som", "rpi2"]
-    folders = [folder for _, folder in caches]
-    assert len({*folders}) == 3
-    assert folders[1] == folders[2]
-    assert folders[3] == folders[4]
+    linked = ["a53-som", "a53-som", "rpi2"]
+    assert [build.profile.name for build in builds] == ["a53-som", *linked, *linked]
+    assert [build.all_sources for build in builds] == [True] + 6 * [False]
+    caches = [build.cache for build in builds]
+    assert len({*caches}) == 3
+    assert len({*caches[1:4]}) == len({*caches[4:]}) == 1
     assert capsys.readouterr().err.count("the program is the same") == 1
+
+
+def test_a_timed_build_is_no_build_of_the_user(
+    builds: list[BuildRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewright.cli.keys.sign_build", lambda board: pytest.fail("signed"))
+
+    start("bench.build", "--board=a53-som")
+
+    assert len(builds) == 3
+    assert not [build for build in builds if build.out.root.is_relative_to(tmp_path)]
+    assert not [build for build in builds if build.workspace.root.exists()]
+    assert (tmp_path / "build" / "a53-som" / "latest").read_text() == "the user's\n"
+
+
+@pytest.mark.parametrize("counts", [(), ("--boards=2", "--models=3")])
+def test_documents_of_builds_are_as_their_schemas_say(
+    counts: tuple[str, ...], builds: list[BuildRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "bench.growth" if counts else "bench.build"
+    start(command, "--board=a53-som", "--json", *counts)
+
+    printed = capsys.readouterr().out
+    require_valid(command, printed)
+    if counts:
+        document = json.loads(printed)
+        assert [point["count"] for point in document["boards"]] == [1, 2]
+        assert [point["count"] for point in document["models"]] == [1, 2, 3]
+        assert len(builds) == 6
+
+
+@pytest.mark.parametrize("count", ["--boards=0", "--models=-1"])
+def test_a_curve_needs_a_build(
+    count: str, builds: list[BuildRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("bench.growth", "--board=a53-som", count) == 2
+    assert f"{count}: expected 1 or more" in capsys.readouterr().err
+    assert not builds
 
 
 def test_a_key_that_a_command_signs_with_is_listed(
