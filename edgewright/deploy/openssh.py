@@ -51,7 +51,8 @@ def argv(
     if target.known_hosts:
         options += ["-o", path_setting("UserKnownHostsFile", target.known_hosts)]
     if target.identity:
-        options += ["-F", "none", "-i", str(target.identity), "-o", "IdentitiesOnly=yes"]
+        options += ["-F", "none", "-o", path_setting("IdentityFile", target.identity)]
+        options += ["-o", "IdentitiesOnly=yes"]
     if target.port:
         options += ["-p", str(target.port)]
     who = f"{target.user}@{target.address}" if target.user else target.address

@@ -78,9 +78,11 @@ def target_of(folder: Path, port: int, *, shares_memory: bool) -> Target:
 
 def ssh_command(target: Target) -> str:
     """The command line with which a person logs in on the board."""
-    assert target.known_hosts  # `target_of` names them
+    assert target.known_hosts  # `target_of` names both
+    assert target.identity
     options = ["-o", openssh.path_setting("UserKnownHostsFile", target.known_hosts)]
-    options += ["-i", str(target.identity), "-p", str(target.port)]
+    options += ["-o", openssh.path_setting("IdentityFile", target.identity)]
+    options += ["-p", str(target.port)]
     return shlex.join([openssh.PROGRAM, *options, "root@127.0.0.1"])
 
 

@@ -37,7 +37,7 @@ def test_every_ssh_session_has_the_profile_s_cpu(tmp_path: Path) -> None:
 
 
 def test_the_command_that_is_shown_reaches_a_board_whose_folder_has_a_blank(tmp_path: Path) -> None:
-    instance = instance_of("a53-som", tmp_path / "my boards")
+    instance = instance_of("a53-som", tmp_path / "my boards, 50%d")
     try:
         line = f"{emulate.up(instance).ssh_command} 'cd /opt && pwd'"
         answer = subprocess.run(  # as docs/programs.md has it

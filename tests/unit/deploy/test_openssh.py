@@ -19,13 +19,14 @@ def test_target_is_asked_for_as_it_is() -> None:
     assert argv[-3:] == ["--", "root@127.0.0.1", "cat > /x"]
     assert argv[argv.index("-p") + 1] == "2222"
     assert argv[argv.index("-F") + 1] == "none"
-    assert "UserKnownHostsFile=/h" in argv
+    assert {"UserKnownHostsFile=/h", "IdentityFile=/k"} <= set(argv)
 
 
 def test_alias_of_the_user_s_configuration_stays_one() -> None:
     argv = openssh.argv(Target(address="board"), command="x")
     assert argv[-3:] == ["--", "board", "x"]
-    assert not {"-F", "-i", "-p"} & set(argv)
+    assert not {"-F", "-p"} & set(argv)
+    assert not any(word.startswith("IdentityFile=") for word in argv)
 
 
 def test_settings_of_a_login_go_before_the_target_s_files() -> None:
