@@ -35,10 +35,10 @@ namespace {
 constexpr int beat_ms = 5000;
 constexpr size_t max_name_bytes = 246;  // 255 less the longest prefix or suffix
 constexpr size_t cut_name_bytes = 200;
-constexpr const char* working = ".working-";    // prefix of the image at hand
-constexpr const char* ahead = ".ahead-";        // … of one that is only being decoded meanwhile
-constexpr const char* again = ".again-";        // … of one that is tried a second time
-constexpr const char* unreadable = ".unread-";  // … and of one that could not be read
+// Prefixes of names. Former releases know them, as a rollback leaves them with what is at hand.
+constexpr const char* working = ".working-";    // the image at hand, and the one decoded meanwhile
+constexpr const char* again = ".again-";        // one that is tried a second time
+constexpr const char* unreadable = ".unread-";  // one that could not be read
 
 bool starts_with(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
@@ -83,24 +83,21 @@ class Spool {
         arrivals_(options.in, options.out),
         recorder_(engine.settings, options.command) {}
 
-  /// What was at hand when the program ended, or the power went, is tried once more. An image that
-  /// was decoded beside it is as good as new; by itself it was the one at hand.
+  /// What was at hand when the program ended, or the power went, is tried once more. Images are
+  /// taken in the order of their names, so of two the first was at hand, and the other one, which
+  /// was decoded meanwhile, is as good as new; so are all beside one that was tried again.
   void finish_old_work() {
-    const auto tried_again = files_in(options_.in, again), tried = files_in(options_.in, working);
-    const bool was_beside = !tried_again.empty() || !tried.empty();
-    for (const std::string& hidden : tried_again) {
+    const auto tried_twice = files_in(options_.in, again), tried = files_in(options_.in, working);
+    for (const std::string& hidden : tried_twice) {
       const std::string name = hidden.substr(std::strlen(again));
       finish(name, options_.in + "/" + hidden,
              Error{Exit::image, "image_crashed", name, "the program ended twice at work on it",
                    "look at this image"});
     }
-    // First, so that after another crash each of them has been tried once.
-    for (const std::string& hidden : files_in(options_.in, ahead)) {
-      take(options_.in + "/" + hidden, hidden.substr(std::strlen(ahead)),
-           was_beside ? working : again);
-    }
+    const char* prefix = tried_twice.empty() ? again : working;
     for (const std::string& hidden : tried) {
-      take(options_.in + "/" + hidden, hidden.substr(std::strlen(working)), again);
+      take(options_.in + "/" + hidden, hidden.substr(std::strlen(working)), prefix);
+      prefix = working;
     }
   }
 
@@ -119,7 +116,7 @@ class Spool {
         continue;
       }
       std::optional<Claimed> image;
-      const auto claim = [&] { image = begin(options_.in + "/" + name, name, ahead); };
+      const auto claim = [&] { image = begin(options_.in + "/" + name, name, working); };
       if (before) {
         complete(*before, claim);
       } else {
@@ -151,7 +148,6 @@ class Spool {
   struct Claimed {
     std::string name;
     std::string at_hand;
-    bool is_ahead;  // as its name says so far
     std::unique_ptr<Apart> decoding;
   };
 
@@ -165,19 +161,17 @@ class Spool {
       return std::nullopt;
     }
     const std::string at_hand = options_.in + "/" + prefix + name;
-    if (std::rename(path.c_str(), at_hand.c_str()) != 0) return std::nullopt;  // its owner took it
-    return Claimed{name, at_hand, prefix == ahead,
-                   load_apart(at_hand, engine_.card, engine_.settings.limits)};
+    if (std::rename(path.c_str(), at_hand.c_str()) != 0) {
+      // Else its owner took it.
+      if (errno != ENOENT) tell(printable(at_hand) + ": " + system_fault() + "\n");
+      return std::nullopt;
+    }
+    return Claimed{name, at_hand, load_apart(at_hand, engine_.card, engine_.settings.limits)};
   }
 
   /// `decoded` is called in between: memory has room for one decoder at a time.
   void complete(Claimed& image, const std::function<void()>& decoded) {
     auto input = image.decoding->finish([&] { beat(); });
-    // Before the next one is begun: from here on a crash is this one's.
-    const std::string at_work = options_.in + "/" + working + image.name;
-    if (image.is_ahead && std::rename(image.at_hand.c_str(), at_work.c_str()) == 0) {
-      image.at_hand = at_work;
-    }
     decoded();
     if (!input) {
       Error fault = input.error();

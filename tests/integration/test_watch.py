@@ -177,19 +177,60 @@ def test_an_image_that_was_at_hand_is_tried_once_more_and_then_given_up(
     wait_for(lambda: not list((tmp_path / "in").iterdir()))
 
 
-def test_an_image_that_was_only_decoded_ahead_is_not_blamed_for_a_crash(
+def write_slow(path: Path) -> None:
+    """An image whose decoder has work for long enough to be seen at it."""
+    Image.effect_noise((6000, 6000), 40).save(path, "PNG", compress_level=1)
+
+
+def end_at_work_on(service: Service, hidden: str) -> None:
+    """As a crash would, while the image has this name."""
+    wait_for((service.folder / "in" / hidden).exists)
+    service.end("KILL")
+    assert (service.folder / "in" / hidden).exists()
+
+
+def test_of_two_images_at_hand_the_first_is_blamed_for_crashes(
     start: Start, tmp_path: Path
 ) -> None:
-    """Neither at the first crash nor, having been tried once since, at the second."""
     (tmp_path / "in").mkdir()
-    gray(1).save(tmp_path / "in" / ".again-deadly.png", "PNG")
-    gray(1).save(tmp_path / "in" / ".ahead-innocent.png", "PNG")
-    (tmp_path / "in" / ".ahead-broken.png").write_bytes(b"no image")
+    write_slow(tmp_path / "in" / ".working-1.png")
+    gray(1).save(tmp_path / "in" / ".working-2.png", "PNG")  # was decoded ahead
+
+    end_at_work_on(start(), ".again-1.png")
+    assert (tmp_path / "in" / ".working-2.png").exists()
     service = start()
 
-    assert service.result("deadly.png")["error"]["code"] == "image_crashed"
-    assert service.result("innocent.png")["class"]
-    assert service.result("broken.png")["error"]["code"] == "image_format"
+    assert service.result("1.png")["error"]["code"] == "image_crashed"
+    assert service.result("2.png")["class"]
+
+
+def test_the_image_that_was_decoded_ahead_has_two_tries_of_its_own(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    gray(1).save(tmp_path / "in" / ".working-1.png", "PNG")
+    write_slow(tmp_path / "in" / ".working-2.png")
+
+    first = start()
+    assert first.result("1.png")["class"]
+    end_at_work_on(first, ".working-2.png")
+    end_at_work_on(start(), ".again-2.png")
+
+    assert start().result("2.png")["error"]["code"] == "image_crashed"
+
+
+def test_what_lies_beside_an_image_that_crashed_twice_is_as_good_as_new(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    gray(1).save(tmp_path / "in" / ".again-1.png", "PNG")
+    write_slow(tmp_path / "in" / ".working-2.png")
+
+    first = start()
+    assert first.result("1.png")["error"]["code"] == "image_crashed"
+    end_at_work_on(first, ".working-2.png")
+
+    assert start().result("2.png")["class"]
 
 
 def test_images_wait_while_nobody_takes_the_results(start: Start) -> None:
@@ -237,7 +278,7 @@ def test_a_killed_program_loses_no_image(start: Start) -> None:
         service.drop(name, gray(7))
     service.result(names[0])
     service.end("KILL")
-    assert len([*(service.folder / "in").glob(".working-*")]) <= 1  # another was decoded ahead
+    assert len([*(service.folder / "in").glob(".working-*")]) <= 2  # one is decoded ahead
     again = start()
     again.drop("last.png", gray(7))  # the first one may have done all the others
     for name in (*names, "last.png"):
