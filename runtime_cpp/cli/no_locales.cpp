@@ -1,7 +1,9 @@
 // A static program takes libstdc++'s locales whole, as soon as it writes a number into a stream:
 // dates, money, numbers of wide characters and sorting by alphabet too, which neither this program
 // nor the runtime asks for. What those need most of is defined here, so that the linker leaves the
-// library's out: 80 KB. (The runtime writes the times of its log by itself.)
+// library's out; docs/performance.md has the bytes.
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <ctime>
@@ -9,12 +11,21 @@
 
 extern "C" {
 
+[[noreturn]] void edge_unused_facet() noexcept;
 size_t __strftime_l(char*, size_t, const char*, const tm*, locale_t);
 size_t __wcsftime_l(wchar_t*, size_t, const wchar_t*, const tm*, locale_t);
 size_t __strxfrm_l(char*, const char*, size_t, locale_t);
 size_t __wcsxfrm_l(wchar_t*, const wchar_t*, size_t, locale_t);
 
-/// Writes nothing, as strftime does where there is no room.
+/// A later runtime may ask for one of them: the log is to say what it misses.
+void edge_unused_facet() noexcept {
+  constexpr char words[] = "edge-infer: was linked without this part of locales (no_locales.cpp)\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, words, sizeof words - 1);
+  std::abort();
+}
+
+/// Writes nothing, as where there is no room, and goes on: strftime is this one too, with which the
+/// runtime writes the time into the names of profiles.
 size_t __strftime_l(char*, size_t, const char*, const tm*, locale_t) {
   return 0;
 }
@@ -24,24 +35,18 @@ size_t __wcsftime_l(wchar_t*, size_t, const wchar_t*, const tm*, locale_t) {
 }
 
 size_t __strxfrm_l(char*, const char*, size_t, locale_t) {
-  std::abort();
+  edge_unused_facet();
 }
 
 size_t __wcsxfrm_l(wchar_t*, const wchar_t*, size_t, locale_t) {
-  std::abort();
-}
-
-[[noreturn]] void edge_unused_facet() noexcept;
-
-void edge_unused_facet() noexcept {
-  std::abort();
+  edge_unused_facet();
 }
 
 }  // extern "C"
 
 // Members of facets by their mangled names: the library's headers declare them as instantiated, so
 // they cannot be specialized. Of each there is one for std::string and one for the string before
-// C++11. A name that a later library has not costs nothing.
+// C++11. Where a later library has another name its own comes back: test_runtime_units.py compares.
 #define EDGE_READS(C) "I" C "St19istreambuf_iteratorI" C "St11char_traitsI" C "EEE"
 #define EDGE_WRITES(C) "I" C "St19ostreambuf_iteratorI" C "St11char_traitsI" C "EEE"
 #define EDGE_UNUSED(name, symbol)                                            \

@@ -22,6 +22,16 @@ $3 {FLAGS} $4 -O2 -static -I"$1/include" -I"$2/include" -I"$2" "$2/tests/main.cp
 """
 
 
+# What the program defines in place of the libraries', and what those have.
+LIST_SYMBOLS = """
+$2-g++ -std=c++17 -Wall -Wextra -Werror -Os -c "$1/cli/no_locales.cpp" -o "$3/no_locales.o"
+$2-nm --defined-only --format=posix "$3/no_locales.o" > "$3/own"
+for library in libstdc++.a libc.a; do
+  $2-nm --defined-only --format=posix "$($2-g++ -print-file-name=$library)"
+done > "$3/libraries" 2> /dev/null
+"""
+
+
 def run_ctest(builder: DockerBuilder, folder: Path) -> str:
     """Run the tests of a CMake build; what ctest prints."""
     log = folder / "ctest.log"
@@ -78,3 +88,26 @@ def test_vectors_resize_as_plain_code_does(builder: DockerBuilder, width: Width)
         [emulator, str(out / "test_resize")], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("triplet", ["arm-linux-gnueabihf", "aarch64-linux-gnu"])
+def test_the_libraries_have_what_is_defined_in_their_place(
+    builder: DockerBuilder, triplet: str
+) -> None:
+    """Under another name the library's own, and all that it needs, would be linked again."""
+    out = CHECKOUT.root / "build" / "tests" / f"locales-{triplet}"
+    out.mkdir(parents=True, exist_ok=True)
+    places = [str(builder.path(path)) for path in (CHECKOUT.resources.runtime_cpp, out)]
+    argv = ["sh", "-ec", LIST_SYMBOLS, "_", places[0], triplet, places[1]]
+    builder.run(argv, out / "symbols.log")
+
+    own, libraries = (symbols(out / name) for name in ("own", "libraries"))
+
+    replaced = {name for name in own if name.startswith("_")}
+    assert len(replaced) == 31  # docs/performance.md
+    assert replaced - libraries == set()
+
+
+def symbols(listing: Path) -> set[str]:
+    """Names in what `nm --format=posix` prints."""
+    return {line.split()[0] for line in listing.read_text().splitlines() if " " in line}
