@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Union
 
-REQUEST = struct.Struct("<8I")  # length, id, kind, format, width, height, stride, offset
+# length, id, kind, format, width, height, stride, offset, chroma
+REQUEST = struct.Struct("<9I")
 ANSWER = struct.Struct("<3I")  # length, id, status
 LENGTH_BYTES = 4  # that the length itself has, and does not count
 MAX_ANSWER = 64 << 20  # bytes; no answer is as long
@@ -56,14 +57,14 @@ class Format(IntEnum):
             return 3 * width
         if self in (Format.YUYV, Format.YUYV_FULL):
             return 2 * (width + width % 2)
-        return width + width % 2 if self._has_plane_of_chroma else width
+        return width + width % 2 if self.has_plane_of_chroma else width
 
     def rows(self, height: int) -> int:
         """Rows of a frame of `height` pixels; NV12's chroma lies behind its luma."""
-        return height + (height + 1) // 2 if self._has_plane_of_chroma else height
+        return height + (height + 1) // 2 if self.has_plane_of_chroma else height
 
     @property
-    def _has_plane_of_chroma(self) -> bool:
+    def has_plane_of_chroma(self) -> bool:
         return self in (Format.NV12, Format.NV12_FULL)
 
 
@@ -96,12 +97,16 @@ class ConnectionEndedError(Exception):
 class Frame:
     """Memory for the pixels of one picture, which the service reads from where it lies.
 
-    It must not be written to between a request and its answer; several frames may be in use.
+    It must not be written to between a request and its answer; several frames may be in use. Where
+    a camera pads its pictures (V4L2 gives 1080 rows as 1088), make one of the padded size and set
+    `width` and `height` to the picture's then: rows and chroma stay where the camera puts them.
     """
 
     def __init__(self, width: int, height: int, format: Format = Format.GRAY) -> None:
         self.width, self.height, self.format = width, height, format
         self.stride = format.row_bytes(width)  # bytes from one row to the next
+        # Of NV12: bytes from the first pixel to the first row of chroma.
+        self.chroma = self.stride * height if format.has_plane_of_chroma else 0
         size = self.stride * format.rows(height)
         self.fd = os.memfd_create("edge-frame", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -109,6 +114,7 @@ class Frame:
             # The service reads no memory that could become shorter under its hands.
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             self._memory = mmap.mmap(self.fd, size)
+            self._memory[:] = bytes(size)  # nor any that it would pay for, as nobody wrote to it
         except BaseException:
             os.close(self.fd)
             raise
@@ -164,7 +170,7 @@ class Client:
 
     def frame(self, frame: Frame) -> dict[str, Any]:
         """The answer for a frame."""
-        shape = (frame.format, frame.width, frame.height, frame.stride, 0)
+        shape = (frame.format, frame.width, frame.height, frame.stride, 0, frame.chroma)
         return self._ask(self._head(Kind.FRAME, shape), frame.fd)
 
     def status(self) -> dict[str, Any]:
@@ -189,7 +195,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _head(self, kind: Kind, shape: tuple[int, ...] = (0, 0, 0, 0, 0), extra: int = 0) -> bytes:
+    def _head(self, kind: Kind, shape: tuple[int, ...] = (0,) * 6, extra: int = 0) -> bytes:
         self._last_id = self._last_id % 0xFFFFFFFF + 1
         length = REQUEST.size - LENGTH_BYTES + extra
         return REQUEST.pack(length, self._last_id, kind, *shape)

@@ -36,20 +36,25 @@ LimitsProblem limits_of(const edge_limits* wanted) {
   return result;
 }
 
-/// The library's numbers are those of `PixelFormat`, but for these two.
-PixelFormat format_of(edge_pixel_format format) {
-  if (format == EDGE_PIXELS_BGR) return PixelFormat::bgr;
-  if (format == EDGE_PIXELS_RGB) return PixelFormat::rgb;
-  return static_cast<PixelFormat>(format);
-}
+static_assert(EDGE_PIXELS_GRAY == static_cast<int>(PixelFormat::gray));
+static_assert(EDGE_PIXELS_RGB == static_cast<int>(PixelFormat::rgb));
+static_assert(EDGE_PIXELS_BGR == static_cast<int>(PixelFormat::bgr));
+static_assert(EDGE_PIXELS_NV12 == static_cast<int>(PixelFormat::nv12));
+static_assert(EDGE_PIXELS_BAYER_BGGR == static_cast<int>(PixelFormat::bayer_bggr));
 
 RawFrame frame_of(const edge_pixels& pixels) {
-  RawFrame frame{format_of(pixels.format), pixels.width, pixels.height, pixels.stride, pixels.data};
+  RawFrame frame{static_cast<PixelFormat>(pixels.format),
+                 pixels.width,
+                 pixels.height,
+                 pixels.stride,
+                 pixels.chroma,
+                 pixels.data};
   if (frame.stride == 0) frame.stride = frame.row_bytes();
+  if (frame.chroma == 0) frame.chroma = uint64_t{frame.height} * frame.stride;
   return frame;
 }
 
-/// In words; empty: there are pixels.
+/// Why there are no pixels; empty where there are.
 std::string memory_problem(const edge_pixels& pixels) {
   if (pixels.struct_size < sizeof pixels) {
     return format("pixels.struct_size is %zu, expected %zu", pixels.struct_size, sizeof pixels);

@@ -1,7 +1,9 @@
 #include "edge/serve_frame.hpp"
 
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "common/text.hpp"
 #include "edge/raw_frame.hpp"
@@ -10,7 +12,8 @@ namespace edge {
 namespace {
 
 RawFrame raw_frame(const edge_request& frame) {
-  return {static_cast<PixelFormat>(frame.format), frame.width, frame.height, frame.stride};
+  return {static_cast<PixelFormat>(frame.format), frame.width, frame.height, frame.stride,
+          frame.chroma};
 }
 
 /// Where the frame ends in its memory, bytes.
@@ -18,22 +21,47 @@ uint64_t end_of(const edge_request& frame) {
   return frame.offset + raw_frame(frame).bytes();
 }
 
-/// In words; empty: it is one.
+/// Whether a client has written all of it. A page that nobody has is made when it is read through a
+/// mapping, and charged to who reads it: a client could have the service pay for memory that it
+/// only asked for. (lseek moves the place in the file, which the client has in common with us.)
+bool is_written(int memory, uint64_t begin, uint64_t end) {
+  const off_t hole = lseek(memory, static_cast<off_t>(begin), SEEK_HOLE);
+  return hole >= 0 && static_cast<uint64_t>(hole) >= end;
+}
+
+/// Why nothing can be read of it; empty where it can.
+std::string memory_problem(const edge_request& frame, int memory) {
+  const int seals = fcntl(memory, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return "is no memory that is sealed against shrinking";
+  }
+  // munmap would want its length in pages of that size: none of a frame would ever go.
+  struct statfs system{};
+  fstatfs(memory, &system);
+  if (static_cast<uint32_t>(system.f_type) == HUGETLBFS_MAGIC) return "is memory in huge pages";
+  struct stat status{};
+  fstat(memory, &status);
+  if (end_of(frame) > static_cast<uint64_t>(status.st_size)) {
+    return format("reaches to byte %llu, its memory has %llu",
+                  static_cast<unsigned long long>(end_of(frame)),
+                  static_cast<unsigned long long>(status.st_size));
+  }
+  // What a driver pads luma with, nobody need write.
+  const RawFrame pixels = raw_frame(frame);
+  const uint64_t first_end = frame.offset + pixels.first_plane_bytes();
+  const bool is_whole = is_written(memory, frame.offset, first_end) &&
+                        (end_of(frame) == first_end ||
+                         is_written(memory, frame.offset + pixels.chroma, end_of(frame)));
+  return is_whole ? "" : "has pixels that nobody has written";
+}
+
+/// Why there is no such frame; empty where there is.
 std::string frame_problem(const edge_request& frame, int memory) {
   std::string problem = raw_frame(frame).problem();
   if (!problem.empty()) return problem;
   // A 32-bit board could map only the low part of it.
   if (static_cast<size_t>(end_of(frame)) != end_of(frame)) return "reaches beyond 4 GiB";
-  const int seals = fcntl(memory, F_GET_SEALS);
-  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
-    return "is no memory that is sealed against shrinking";
-  }
-  struct stat status{};
-  fstat(memory, &status);
-  if (end_of(frame) <= static_cast<uint64_t>(status.st_size)) return "";
-  return format("reaches to byte %llu, its memory has %llu",
-                static_cast<unsigned long long>(end_of(frame)),
-                static_cast<unsigned long long>(status.st_size));
+  return memory_problem(frame, memory);
 }
 
 /// The rows of a frame whose size was checked.

@@ -2,6 +2,7 @@
 // makes of bad input, and of no memory.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -82,7 +83,7 @@ edge_card* toy() {
 const uint8_t four_by_four[16] = {0, 255, 0, 255, 9, 200, 7, 0, 1, 2, 3, 4, 250, 251, 252, 253};
 
 edge_pixels gray_pixels() {
-  return {sizeof(edge_pixels), four_by_four, 4, 4, 0, EDGE_PIXELS_GRAY};
+  return {sizeof(edge_pixels), four_by_four, 4, 4, 0, EDGE_PIXELS_GRAY, 0};
 }
 
 edge_image* gray_image(const edge_card* card) {
@@ -182,7 +183,7 @@ TEST_CASE("pixels, their file and its bytes make one input") {
   for (size_t y = 0; y < 30; ++y) {
     std::memcpy(&rows[y * padded], bytes.data() + bytes.size() - (30 - y) * 40 * 3, 40 * 3);
   }
-  const edge_pixels pixels = {sizeof pixels, rows.data(), 40, 30, padded, EDGE_PIXELS_RGB};
+  const edge_pixels pixels = {sizeof pixels, rows.data(), 40, 30, padded, EDGE_PIXELS_RGB, 0};
   edge_image* images[3] = {};
   REQUIRE(edge_image_read(card, path.c_str(), nullptr, &images[0]) == nullptr);
   REQUIRE(edge_image_decode(card, bytes.data(), bytes.size(), nullptr, &images[1]) == nullptr);
@@ -273,31 +274,70 @@ TEST_CASE("limits bound an image, and are edge-infer's at most") {
   edge_card_free(card);
 }
 
-TEST_CASE("pixels of a camera make the input of what they show") {
-  edge_card* card = toy();
-  const auto input_of = [&](const std::vector<uint8_t>& memory, edge_pixel_format pixel_format) {
-    const edge_pixels pixels = {sizeof pixels, memory.data(), 6, 4, 0, pixel_format};
-    edge_image* image = nullptr;
-    REQUIRE(edge_image_from_pixels(card, &pixels, nullptr, &image) == nullptr);
-    std::vector<float> values(16);
-    CHECK(edge_image_input(image, 0, values.data(), values.size()) == nullptr);
-    edge_image_free(image);
-    return values;
-  };
-  // One picture in gray, in each layout.
-  std::vector<uint8_t> gray(6 * 4), bgr(3 * 6 * 4), yuyv(2 * 6 * 4, 128);
-  for (size_t i = 0; i < gray.size(); ++i) {
-    gray[i] = static_cast<uint8_t>(i * 37);
-    bgr[3 * i] = bgr[3 * i + 1] = bgr[3 * i + 2] = yuyv[2 * i] = gray[i];
-  }
-  std::vector<uint8_t> nv12 = gray;
-  nv12.resize(6 * 6, 128);
-  const std::vector<float> expected = input_of(gray, EDGE_PIXELS_GRAY);
-  CHECK(input_of(bgr, EDGE_PIXELS_BGR) == expected);
-  CHECK(input_of(nv12, EDGE_PIXELS_NV12_FULL) == expected);
-  CHECK(input_of(yuyv, EDGE_PIXELS_YUYV_FULL) == expected);
-  CHECK(input_of(gray, EDGE_PIXELS_BAYER_GBRG) != expected);
+namespace {
+
+/// The network's input of 2 x 2 pixels of a camera is their red, green and blue, as planes.
+std::vector<float> colors_of(const std::vector<uint8_t>& memory, edge_pixel_format pixel_format,
+                             size_t chroma = 0) {
+  edge_card* card = card_of(R"({"schema": 2, "name": "colors",
+    "input": {"name": "image", "shape": [1, 3, 2, 2], "layout": "NCHW"},
+    "output": {"name": "logits", "shape": [1, 2], "activation": "none"}, "labels": ["a", "b"],
+    "preprocess": {"color": "rgb", "resize": "triangle",
+                   "normalize": {"kind": "scale", "factor": 1}},
+    "file": {"name": "model.ort", "sha256": ")" +
+                            std::string(64, '0') + R"(", "bytes": 1000}})");
+  const edge_pixels pixels = {sizeof pixels, memory.data(), 2, 2, 0, pixel_format, chroma};
+  edge_image* image = nullptr;
+  REQUIRE(message_of(edge_image_from_pixels(card, &pixels, nullptr, &image)) == "");
+  std::vector<float> values(12);
+  CHECK(edge_image_input(image, 0, values.data(), values.size()) == nullptr);
+  edge_image_free(image);
   edge_card_free(card);
+  return values;
+}
+
+}  // namespace
+
+// What is expected here and below is docs/formats.md's formulas, reckoned by hand.
+TEST_CASE("the channels of RGB and of BGR are not mistaken for each other") {
+  const std::vector<uint8_t> memory = {200, 100, 50, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const std::vector<float> first_is_red = {200, 1, 4, 7, 100, 2, 5, 8, 50, 3, 6, 9};
+  const std::vector<float> first_is_blue = {50, 3, 6, 9, 100, 2, 5, 8, 200, 1, 4, 7};
+  CHECK(colors_of(memory, EDGE_PIXELS_RGB) == first_is_red);
+  CHECK(colors_of(memory, EDGE_PIXELS_BGR) == first_is_blue);
+}
+
+TEST_CASE("luma and chroma become the colours that they stand for") {
+  const std::vector<uint8_t> nv12 = {81, 41, 120, 200, 90, 200};
+  const std::vector<float> limited = {191, 144, 236, 255, 32, 0, 77, 171, 0, 0, 44, 138};
+  CHECK(colors_of(nv12, EDGE_PIXELS_NV12) == limited);
+  const std::vector<float> full = {182, 142, 221, 255, 43, 3, 82, 162, 14, 0, 53, 133};
+  CHECK(colors_of(nv12, EDGE_PIXELS_NV12_FULL) == full);
+  const std::vector<uint8_t> yuyv = {81, 90, 41, 200, 120, 200, 200, 100};
+  const std::vector<float> of_pairs = {191, 144, 76, 170, 32, 0, 116, 209, 0, 0, 255, 255};
+  CHECK(colors_of(yuyv, EDGE_PIXELS_YUYV) == of_pairs);
+  const std::vector<float> full_of_pairs = {182, 142, 81, 161, 43, 3, 115, 195, 14, 0, 248, 255};
+  CHECK(colors_of(yuyv, EDGE_PIXELS_YUYV_FULL) == full_of_pairs);
+}
+
+TEST_CASE("chroma of NV12 may begin behind rows that a camera pads luma with") {
+  const std::vector<uint8_t> padded = {81, 41, 120, 200, 7, 7, 7, 7, 90, 200};
+  const std::vector<float> limited = {191, 144, 236, 255, 32, 0, 77, 171, 0, 0, 44, 138};
+  CHECK(colors_of(padded, EDGE_PIXELS_NV12, 8) == limited);
+}
+
+TEST_CASE("each mosaic has its own red, green and blue") {
+  const std::vector<uint8_t> memory = {200, 100, 60, 20};
+  const auto colors = [](float red, std::vector<float> green, float blue) {
+    std::vector<float> planes(12, red);
+    std::copy(green.begin(), green.end(), planes.begin() + 4);
+    std::fill(planes.begin() + 8, planes.end(), blue);
+    return planes;
+  };
+  CHECK(colors_of(memory, EDGE_PIXELS_BAYER_RGGB) == colors(200, {80, 100, 60, 80}, 20));
+  CHECK(colors_of(memory, EDGE_PIXELS_BAYER_GRBG) == colors(100, {200, 110, 110, 20}, 60));
+  CHECK(colors_of(memory, EDGE_PIXELS_BAYER_GBRG) == colors(60, {200, 110, 110, 20}, 100));
+  CHECK(colors_of(memory, EDGE_PIXELS_BAYER_BGGR) == colors(20, {80, 100, 60, 80}, 200));
 }
 
 TEST_CASE("pixels that cannot be such are refused") {
@@ -321,6 +361,10 @@ TEST_CASE("pixels that cannot be such are refused") {
   CHECK(word(pixels) == "argument");
   pixels = gray_pixels();
   pixels.stride = 3;
+  CHECK(word(pixels) == "argument");
+  pixels = gray_pixels();
+  pixels.format = EDGE_PIXELS_NV12;
+  pixels.chroma = 15;  // in the last row of luma
   CHECK(word(pixels) == "argument");
   pixels = gray_pixels();
   pixels.height = 0;
@@ -437,7 +481,7 @@ TEST_CASE("a segmentation is a mask for each label, in its JSON") {
 TEST_CASE("tiles come one after the other, and what they say is merged") {
   edge_card* card = card_of(detect_card(R"("tiling": {"size": [16, 16]},)"));
   const std::vector<uint8_t> rows(32 * 16, 100);
-  const edge_pixels pixels = {sizeof pixels, rows.data(), 32, 16, 0, EDGE_PIXELS_GRAY};
+  const edge_pixels pixels = {sizeof pixels, rows.data(), 32, 16, 0, EDGE_PIXELS_GRAY, 0};
   edge_image* image = nullptr;
   REQUIRE(edge_image_from_pixels(card, &pixels, nullptr, &image) == nullptr);
   REQUIRE(edge_image_tiles(image) == 2);

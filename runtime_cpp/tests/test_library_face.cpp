@@ -24,8 +24,8 @@ TEST_CASE("the C++ face goes from a card to an answer, and owns what it is hande
   REQUIRE(card->inputs().size() == 1);
   std::vector<float> values(card->inputs()[0].count);
   const uint8_t pixels[] = {1, 2, 3, 4};
-  auto image =
-      libedge::Image::from_pixels(*card, {sizeof(edge_pixels), pixels, 2, 2, 0, EDGE_PIXELS_GRAY});
+  auto image = libedge::Image::from_pixels(
+      *card, {sizeof(edge_pixels), pixels, 2, 2, 0, EDGE_PIXELS_GRAY, 0});
   REQUIRE(image);
   CHECK_FALSE(image->input(0, values));
   CHECK(values[3] > values[0]);

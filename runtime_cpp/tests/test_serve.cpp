@@ -1,5 +1,6 @@
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
@@ -30,7 +31,7 @@ Pair connected() {
 }
 
 edge_request request_of(edge_kind kind, uint32_t image_size = 0) {
-  return {EDGE_REQUEST_REST + image_size, 1, static_cast<uint32_t>(kind), 0, 0, 0, 0, 0};
+  return {EDGE_REQUEST_REST + image_size, 1, static_cast<uint32_t>(kind), 0, 0, 0, 0, 0, 0};
 }
 
 JobPtr job_of(uint64_t connection, uint32_t id) {
@@ -233,6 +234,52 @@ TEST_CASE("a frame is the image of its pixels") {
   CHECK(load_frame(request, frame.fd, "frame", card, {}));
   request.height = 0xFFFFFFFF;
   request.width = 0xFFFFFFFF;
+  CHECK_FALSE(load_frame(request, frame.fd, "frame", card, {}));
+  edge_frame_close(&frame);
+}
+
+TEST_CASE("a frame takes no memory of the service's") {
+  edge_request request = request_of(EDGE_FRAME);
+  request.format = EDGE_GRAY;
+  request.width = request.height = request.stride = 64;
+  const auto problem = [&](int memory, off_t size) {
+    REQUIRE(ftruncate(memory, size) == 0);
+    REQUIRE(fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+    const auto input = load_frame(request, memory, "frame", gray_card(), {});
+    REQUIRE_FALSE(input);
+    return input.error().problem;
+  };
+  const Descriptor hollow(memfd_create("hollow", MFD_ALLOW_SEALING));
+  CHECK(problem(hollow.get(), 4096) == "has pixels that nobody has written");
+  struct stat status{};
+  REQUIRE(fstat(hollow.get(), &status) == 0);
+  CHECK(status.st_blocks == 0);
+  const std::string pixels(4096, 'x');
+  REQUIRE(pwrite(hollow.get(), pixels.data(), pixels.size(), 0) == 4096);
+  CHECK(load_frame(request, hollow.get(), "frame", gray_card(), {}));
+  const Descriptor huge(memfd_create("huge", MFD_ALLOW_SEALING | MFD_HUGETLB));
+  if (!huge) return;  // a kernel without them
+  CHECK(problem(huge.get(), 1 << 30) == "is memory in huge pages");
+}
+
+TEST_CASE("a picture may be less than the memory that a camera pads") {
+  edge_frame frame{};
+  REQUIRE(edge_frame_open(&frame, 6, 8, EDGE_NV12) == 0);
+  frame.width = 4;
+  frame.height = 5;
+  const Card card = gray_card();
+  edge_request request = request_of(EDGE_FRAME);
+  request.format = frame.format;
+  request.width = frame.width;
+  request.height = frame.height;
+  request.stride = frame.stride;
+  request.chroma = frame.chroma;
+  CHECK(frame.chroma == 48);
+  CHECK(load_frame(request, frame.fd, "frame", card, {}));
+  request.chroma = 27;  // luma ends at 4 rows of 6 and one of 4
+  CHECK(load_frame(request, frame.fd, "frame", card, {}).error().problem ==
+        "has chroma from byte 27 on, its luma ends at 28");
+  request.chroma = 0xFFFFFFFF;
   CHECK_FALSE(load_frame(request, frame.fd, "frame", card, {}));
   edge_frame_close(&frame);
 }

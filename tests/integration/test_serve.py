@@ -158,7 +158,7 @@ def slow_png() -> bytes:
 
 
 def head(
-    kind: Kind, number: int = 1, length: int = HEAD, shape: tuple[int, ...] = (0,) * 5
+    kind: Kind, number: int = 1, length: int = HEAD, shape: tuple[int, ...] = (0,) * 6
 ) -> bytes:
     return REQUEST.pack(length, number, kind, *shape)
 
@@ -244,6 +244,9 @@ def test_frames_that_no_camera_gives_are_refused(start: Start) -> None:
     service = start()
     with service.client() as client, Frame(8, 6, Format.NV12) as frame:
         frame.height = 8
+        with pytest.raises(ServiceError, match="has chroma from byte 48 on, its luma ends at 64"):
+            client.frame(frame)
+        frame.chroma = 64
         with pytest.raises(ServiceError, match="reaches to byte 96, its memory has 72"):
             client.frame(frame)
         frame.height, frame.width = 6, 9
@@ -311,19 +314,57 @@ def test_memory_that_could_shrink_under_the_service_is_refused(
     os.close(unsealed)
 
 
-def test_a_frame_that_ends_beyond_4_gib_is_read_there(start: Start) -> None:
-    """A board of 32 bits refuses it: test_build.py."""
+def test_a_camera_may_pad_what_it_gives(start: Start) -> None:
+    """Rows of luma below the picture and bytes beside it, as V4L2's drivers have them."""
     service = start()
-    stride = 2**32 - 1
+    with (
+        service.client() as client,
+        Frame(SIDE, SIDE, Format.NV12) as close,
+        Frame(SIDE + 4, SIDE + 8, Format.NV12) as padded,
+    ):
+        close.pixels[:] = bytes((i * 37 + i // 3) % 256 for i in range(len(close.pixels)))
+        padded.pixels[:] = b"\xff" * len(padded.pixels)
+        padded.width, padded.height = SIDE, SIDE
+        for row in range(Format.NV12.rows(SIDE)):
+            at = row * padded.stride if row < SIDE else padded.chroma + (row - SIDE) * padded.stride
+            padded.pixels[at : at + SIDE] = close.pixels[row * SIDE : (row + 1) * SIDE]
+
+        expected = client.frame(close)["probabilities"]
+
+        assert client.frame(padded)["probabilities"] == expected
+
+
+def test_memory_that_nobody_has_written_is_not_paid_by_the_service(start: Start) -> None:
+    service = start()
+    hollow = os.memfd_create("frame", os.MFD_ALLOW_SEALING)
+    os.ftruncate(hollow, 3 * 8192 * 8192)
+    fcntl.fcntl(hollow, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    with service.client() as client, Frame(SIDE, SIDE, Format.RGB) as frame:
+        own, frame.fd = frame.fd, hollow
+        frame.width, frame.height, frame.stride = 8192, 8192, 3 * 8192
+        with pytest.raises(ServiceError, match="has pixels that nobody has written") as refused:
+            client.frame(frame)
+        frame.fd = own
+    assert refused.value.code == "frame_invalid"
+    assert os.fstat(hollow).st_blocks == 0
+    os.close(hollow)
+
+
+def test_a_frame_that_ends_beyond_4_gib_is_read_there(start: Start, tmp_path: Path) -> None:
+    """A board of 32 bits refuses it: test_build.py."""
+    toy_model(tmp_path / "model", 3, SIDE, SIDE)
+    service = start()
+    luma, chroma = pixels(), pixels()[: SIDE * SIDE // 2]
+    begin_of_chroma = 2**32 - SIDE
     far = os.memfd_create("frame", os.MFD_ALLOW_SEALING)
-    for row in range(SIDE):
-        os.pwrite(far, pixels()[row * SIDE : (row + 1) * SIDE], row * stride)
+    os.pwrite(far, luma, 0)
+    os.pwrite(far, chroma, begin_of_chroma)
     fcntl.fcntl(far, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    with service.client() as client, Frame(SIDE, SIDE) as frame:
-        frame.pixels[:] = pixels()
+    with service.client() as client, Frame(SIDE, SIDE, Format.NV12) as frame:
+        frame.pixels[:] = luma + chroma
         expected = client.frame(frame)["probabilities"]
-        frame.pixels[:] = bytes(SIDE * SIDE)
-        own, frame.fd, frame.stride = frame.fd, far, stride
+        frame.pixels[:] = bytes(len(frame.pixels))
+        own, frame.fd, frame.chroma = frame.fd, far, begin_of_chroma
         assert client.frame(frame)["probabilities"] == expected
         frame.fd = own
     os.close(far)
@@ -357,7 +398,7 @@ def test_garbage_is_refused_and_nothing_of_it_stays(start: Start) -> None:
 def garbage() -> st.SearchStrategy[bytes]:
     """Any bytes, and requests of which any field is anything."""
     number = st.one_of(st.integers(0, 70), st.integers(0, 2**32 - 1))
-    fields = st.lists(number, min_size=8, max_size=8).map(lambda values: REQUEST.pack(*values))
+    fields = st.lists(number, min_size=9, max_size=9).map(lambda values: REQUEST.pack(*values))
     near = st.builds(
         lambda kind, body, extra: head(kind, 1, HEAD + len(body)) + body + extra,
         st.sampled_from([*Kind]),

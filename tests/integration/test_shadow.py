@@ -168,7 +168,7 @@ def test_the_same_release_agrees_on_every_frame(live: Live) -> None:
     # What it says of its last frame, the service reads with the next one it has.
     assert live.outcome("agreed") in (turn.sums.agreed - 1, turn.sums.agreed)
     assert live.outcome("missed") > 0
-    assert not (live.line.folder / "root" / "shadow" / "frames-1.sock").exists()
+    assert not (live.line.folder / "root" / "shadow" / "frames-2.sock").exists()
 
 
 def test_answers_in_another_order_are_told_frame_by_frame(live: Live) -> None:
@@ -244,7 +244,7 @@ def test_a_service_that_watches_a_folder_gives_its_images_too(
     wait_until(lambda: (tmp_path / "out" / f"{images[0].name}.json").is_file())
     live = Live(line, name, Camera(tmp_path, images))
     candidate = subprocess.Popen(live.argv(20), stdout=subprocess.PIPE, text=True)
-    wait_until((tmp_path / "root" / "shadow" / "frames-1.sock").exists)
+    wait_until((tmp_path / "root" / "shadow" / "frames-2.sock").exists)
     for image in images:
         aside = tmp_path / "in" / f".{image.name}"
         shutil.copyfile(image, aside)

@@ -49,7 +49,7 @@ enum edge_format {
   EDGE_GRAY = 1,
   EDGE_RGB = 2,
   EDGE_BGR = 3,
-  EDGE_NV12 = 4,      /* BT.601, luma from 16 to 235; rows of chroma follow those of luma */
+  EDGE_NV12 = 4,      /* BT.601, luma from 16 to 235; a plane of luma and one of chroma */
   EDGE_YUYV = 5,      /* likewise, luma and chroma by turns */
   EDGE_NV12_FULL = 6, /* luma from 0 to 255, as in a JPEG */
   EDGE_YUYV_FULL = 7,
@@ -68,7 +68,7 @@ enum edge_status {
 
 /* Little endian, as all boards of edgewright are. */
 struct edge_request {
-  uint32_t length; /* bytes that follow this field: 28, and those of EDGE_IMAGE's image */
+  uint32_t length; /* bytes that follow this field: 32, and those of EDGE_IMAGE's image */
   uint32_t id;     /* the client's own: it comes back in the answer */
   uint32_t kind;
   uint32_t format; /* of EDGE_FRAME; this and what follows is 0 for all other kinds */
@@ -76,6 +76,7 @@ struct edge_request {
   uint32_t height; /* pixels */
   uint32_t stride; /* bytes from one row to the next */
   uint32_t offset; /* bytes before the first pixel */
+  uint32_t chroma; /* of NV12: bytes from the first pixel to the first row of chroma, else 0 */
 };
 
 /* A document follows: JSON of `length` - 8 bytes, which ends in a newline. */
@@ -96,7 +97,8 @@ struct edge_frame {
   uint32_t height;
   uint32_t stride; /* bytes from one row to the next */
   uint32_t format;
-  size_t size; /* bytes of the memory */
+  uint32_t chroma; /* of NV12: bytes from `pixels` to the first row of chroma, else 0 */
+  size_t size;     /* bytes of the memory */
   int fd;
 };
 
@@ -161,20 +163,20 @@ static inline int edge_send(int service, const struct edge_request* request, int
 
 /* Requests without a descriptor: EDGE_STATUS and EDGE_RELOAD. */
 static inline int edge_ask(int service, uint32_t id, enum edge_kind kind) {
-  const struct edge_request request = {EDGE_REQUEST_REST, id, (uint32_t)kind, 0, 0, 0, 0, 0};
+  const struct edge_request request = {EDGE_REQUEST_REST, id, (uint32_t)kind, 0, 0, 0, 0, 0, 0};
   return edge_send(service, &request, -1);
 }
 
 /* An encoded image (PNG, JPEG, PGM, PPM) of this process's memory. */
 static inline int edge_send_image(int service, uint32_t id, const void* image, uint32_t size) {
-  const struct edge_request request = {EDGE_REQUEST_REST + size, id, EDGE_IMAGE, 0, 0, 0, 0, 0};
+  const struct edge_request request = {EDGE_REQUEST_REST + size, id, EDGE_IMAGE, 0, 0, 0, 0, 0, 0};
   if (edge_send(service, &request, -1) != 0) return -1;
   return edge_send_bytes(service, image, size);
 }
 
 /* An encoded image in an open file. */
 static inline int edge_send_file(int service, uint32_t id, int fd) {
-  const struct edge_request request = {EDGE_REQUEST_REST, id, EDGE_FILE, 0, 0, 0, 0, 0};
+  const struct edge_request request = {EDGE_REQUEST_REST, id, EDGE_FILE, 0, 0, 0, 0, 0, 0};
   return edge_send(service, &request, fd);
 }
 
@@ -187,13 +189,16 @@ static inline uint64_t edge_row_bytes(uint32_t width, enum edge_format format) {
 }
 
 /* Takes memory for frames of one size. It must not be written to between `edge_send_frame` and the
- * answer; several frames may be in use at once. */
+ * answer; several frames may be in use at once. Where a camera pads its pictures (V4L2 gives 1080
+ * rows as 1088), open the padded size and set `width` and `height` to the picture's then: rows and
+ * chroma stay where the camera puts them. */
 static inline int edge_frame_open(struct edge_frame* frame, uint32_t width, uint32_t height,
                                   enum edge_format format) {
   const uint64_t row = edge_row_bytes(width, format);
   const int has_plane_of_chroma = format == EDGE_NV12 || format == EDGE_NV12_FULL;
   const uint64_t rows = (uint64_t)height + (has_plane_of_chroma ? (height + 1ull) / 2 : 0);
-  if (row > UINT32_MAX || (rows > 0 && row > SIZE_MAX / rows)) {
+  const uint64_t chroma = has_plane_of_chroma ? row * height : 0;
+  if (row > UINT32_MAX || chroma > UINT32_MAX || (rows > 0 && row > SIZE_MAX / rows)) {
     errno = EOVERFLOW;
     return -1;
   }
@@ -205,8 +210,9 @@ static inline int edge_frame_open(struct edge_frame* frame, uint32_t width, uint
   if (ftruncate(fd, (off_t)size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0) {
     void* memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory != MAP_FAILED) {
-      const struct edge_frame opened = {(uint8_t*)memory, width, height, stride,
-                                        (uint32_t)format, size,  fd};
+      memset(memory, 0, size); /* nor any that it would have to pay for, as nobody wrote to it */
+      const struct edge_frame opened = {(uint8_t*)memory, width, height, stride, (uint32_t)format,
+                                        (uint32_t)chroma, size,  fd};
       *frame = opened;
       return 0;
     }
@@ -224,8 +230,8 @@ static inline void edge_frame_close(struct edge_frame* frame) {
 
 static inline int edge_send_frame(int service, uint32_t id, const struct edge_frame* frame) {
   const struct edge_request request = {
-      EDGE_REQUEST_REST, id, EDGE_FRAME, frame->format, frame->width, frame->height,
-      frame->stride,     0};
+      EDGE_REQUEST_REST, id, EDGE_FRAME,   frame->format, frame->width, frame->height,
+      frame->stride,     0,  frame->chroma};
   return edge_send(service, &request, frame->fd);
 }
 

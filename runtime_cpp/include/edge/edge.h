@@ -102,12 +102,13 @@ typedef struct edge_limits {
   size_t memory;      /* bytes that the encoded image and its decoder may hold at once */
 } edge_limits;
 
-/* 8 bits a channel; those of a camera are converted as docs/formats.md says. */
+/* 8 bits a channel; those of a camera are converted as docs/formats.md says. The numbers are those
+ * of `edge_format` in edge/client.h. */
 typedef enum edge_pixel_format {
   EDGE_PIXELS_GRAY = 1,
-  EDGE_PIXELS_BGR = 2,
-  EDGE_PIXELS_RGB = 3,
-  EDGE_PIXELS_NV12 = 4,      /* BT.601, luma from 16 to 235; rows of chroma follow those of luma */
+  EDGE_PIXELS_RGB = 2,
+  EDGE_PIXELS_BGR = 3,
+  EDGE_PIXELS_NV12 = 4,      /* BT.601, luma from 16 to 235; a plane of luma and one of chroma */
   EDGE_PIXELS_YUYV = 5,      /* likewise, luma and chroma by turns */
   EDGE_PIXELS_NV12_FULL = 6, /* luma from 0 to 255, as in a JPEG */
   EDGE_PIXELS_YUYV_FULL = 7,
@@ -125,6 +126,8 @@ typedef struct edge_pixels {
   size_t height;
   size_t stride; /* bytes from one row to the next; 0: rows lie close together */
   edge_pixel_format format;
+  size_t chroma; /* of NV12: bytes from data to the first row of chroma; 0: it follows the last row
+                  * of luma */
 } edge_pixels;
 
 typedef struct edge_image edge_image;

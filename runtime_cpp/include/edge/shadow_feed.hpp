@@ -17,7 +17,7 @@ namespace edge {
 // the file are the image, the service's own answer as JSON, and the image's size (32 bits, little
 // endian); the request's `id` counts the frames that the service has had since it connected.
 constexpr const char* shadow_folder = "shadow";
-constexpr const char* shadow_socket = "frames-1.sock";  // with the number of this protocol
+constexpr const char* shadow_socket = "frames-2.sock";  // with the number of this protocol
 
 /// What became of a frame beside the current release.
 enum class ShadowFate : size_t {

@@ -9,7 +9,7 @@
 int main(int argc, char **argv) {
   const int memory = memfd_create("far", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const struct edge_frame frame = {NULL,      8, 2,     UINT32_MAX,
-                                   EDGE_GRAY, 0, memory};
+                                   EDGE_GRAY, 0, 0, memory};
   const int service = argc == 2 ? edge_connect(argv[1]) : -1;
   struct edge_answer answer;
   char *json = NULL;

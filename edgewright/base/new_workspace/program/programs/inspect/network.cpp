@@ -31,7 +31,7 @@ libedge::Answer Network::answer_yuyv(const uint8_t* data, size_t width, size_t h
   for (size_t y = 0; y < height; ++y) {
     for (size_t x = 0; x < width; ++x) gray[y * width + x] = data[y * stride + 2 * x];
   }
-  const edge_pixels pixels{sizeof pixels, gray.data(), width, height, 0, EDGE_PIXELS_GRAY};
+  const edge_pixels pixels{sizeof pixels, gray.data(), width, height, 0, EDGE_PIXELS_GRAY, 0};
   return infer(libedge::Image::from_pixels(card_, pixels).value());
 }
 
