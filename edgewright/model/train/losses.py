@@ -8,7 +8,7 @@ from edgewright.model.train.config import Loss
 FOCUS = 2.0  # the exponent of the focal loss
 HEAT = 2.0  # what a teacher's logits and its pupil's are divided by
 TEACHER_WEIGHT = 0.5  # of its answers; the rest is that of the labels
-RELATION_WEIGHT = 10.0  # of its features, on top
+RELATION_WEIGHT = 2.0  # of its features, on top; docs/model.md has what others gave
 
 
 def class_weights(labels: torch.Tensor, count: int) -> torch.Tensor:
