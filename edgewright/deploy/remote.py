@@ -504,8 +504,6 @@ def _connection(target: Target, limits: Timeouts, known_hosts: Sequence[Path] | 
     }
     with _usable_configuration():
         final = _hop(target, _configuration(settings))
-        for hop in _hops(final):
-            _require_usable(hop, limits)
     for hop in _hops(final):
         _prepare(hop, _known_hosts(target, known_hosts), limits)
     if target.identity is not None:
@@ -524,7 +522,7 @@ def _configuration(settings: Mapping[str, Any]) -> fabric.Config:
 def _usable_configuration() -> Iterator[None]:
     try:
         yield
-    # ValueError: Fabric's and ours of a number that is none, and of bytes that are no UTF-8.
+    # ValueError: ours, Fabric's of a jump host's port, and that of bytes that are no UTF-8.
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize, ValueError) as broken:
         raise UserError(
             "~/.ssh/config",
@@ -534,22 +532,17 @@ def _usable_configuration() -> Iterator[None]:
         ) from broken
 
 
-def _require_usable(connection: Any, limits: Timeouts) -> None:
-    """Raises ValueError for numbers that would be refused only while the board is called."""
-    if not 0 < connection.port < 1 << 16:
-        raise ValueError(f"Port {connection.port}: expected 1 to 65535")
-    _tcp_limit(connection, limits)
+def _require_numbers(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where a host's settings have something else, which Paramiko lets pass."""
+    for name, least, most in (("Port", 1, (1 << 16) - 1), ("ConnectTimeout", 1, 1 << 31)):
+        value = settings.get(name.lower(), str(least))
+        if not (value.isdecimal() and least <= int(value) <= most):
+            raise ValueError(f"{name} {value}: expected a number from {least} to {most}")
 
 
 def _hop(target: Target, config: fabric.Config) -> "_Hop":
-    hop = _Hop(
-        target.address,
-        user=target.user,
-        port=target.port,
-        config=config,
-        gateway=_hop(target.jump, config.clone()) if target.jump else None,
-        forward_agent=False,
-    )
+    gateway = _hop(target.jump, config.clone()) if target.jump else None
+    hop = _Hop(target.address, user=target.user, port=target.port, config=config, gateway=gateway)
     hop._set(host_key=target.host_key)
     return hop
 
@@ -564,6 +557,10 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
     policy: "_Pinned"
     host_key: KnownKey | None = None  # the one that was given with the target
 
+    def __init__(self, host: str, *, config: fabric.Config, **options: Any) -> None:
+        _require_numbers(config.base_ssh_config.lookup(self.derive_shorthand(host)["host"]))
+        super().__init__(host, config=config, forward_agent=False, **options)
+
     def get_gateway(self) -> "_Hop | str | None":
         jumps = self.ssh_config.get("proxyjump", "none")
         if jumps.lower() == "none":
@@ -573,8 +570,7 @@ class _Hop(fabric.Connection):  # type: ignore[misc]
         for jump in jumps.split(","):
             if self.derive_shorthand(jump)["host"] in (self.host, self.original_host):
                 return None
-            config = self.config.clone()
-            gateway = _Hop(jump.strip(), config=config, gateway=gateway, forward_agent=False)
+            gateway = _Hop(jump.strip(), config=self.config.clone(), gateway=gateway)
         return gateway
 
     def open_gateway(self) -> Line:
@@ -667,23 +663,22 @@ def _direct(target: Target, ssh: UserSsh | None, known_hosts: Sequence[Path]) ->
     ssh = ssh or user_ssh()
     with _usable_configuration():
         settings = ssh.config.lookup(target.address)
-        jump = settings.get("proxyjump", "none")
-        if target.jump or jump.lower() != "none" or "proxycommand" in settings:
-            return None
-        uses_own = not _wants_identities_only(settings)
-        direct = _Direct(
-            host=settings["hostname"],
-            user=target.user or settings.get("user", ssh.user),
-            port=target.port or int(settings.get("port", PORT)),
-            ssh_config=settings,
-            key_files=_files([*ssh.key_files, *settings.get("identityfile", ())]),
-            own_keys=ssh.own_keys if uses_own else (),
-            asks_agent=ssh.asks_agent and uses_own,
-            host_key=target.host_key,
-            known_hosts=known_hosts,
-        )
-        _require_usable(direct, Timeouts())
-    return direct
+        _require_numbers(settings)
+    jump = settings.get("proxyjump", "none")
+    if target.jump or jump.lower() != "none" or "proxycommand" in settings:
+        return None
+    uses_own = not _wants_identities_only(settings)
+    return _Direct(
+        host=settings["hostname"],
+        user=target.user or settings.get("user", ssh.user),
+        port=target.port or int(settings.get("port", PORT)),
+        ssh_config=settings,
+        key_files=_files([*ssh.key_files, *settings.get("identityfile", ())]),
+        own_keys=ssh.own_keys if uses_own else (),
+        asks_agent=ssh.asks_agent and uses_own,
+        host_key=target.host_key,
+        known_hosts=known_hosts,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -163,9 +163,10 @@ def test_target_with_its_own_key_ignores_the_user_s_files(home: Path) -> None:
     ("line", "fact"),
     [
         (b"HostName", "Unparsable line HostName"),
-        (b"Port ssh", "invalid literal for int() with base 10: 'ssh'"),
-        (b"Port 99999", "Port 99999: expected 1 to 65535"),
-        (b"ConnectTimeout soon", "'soon'"),
+        (b"Port ssh", "Port ssh: expected a number from 1 to 65535"),
+        (b"Port 99999", "Port 99999: expected a number from 1 to 65535"),
+        (b"ConnectTimeout 0", "ConnectTimeout 0: expected a number from 1 to"),
+        (b"ConnectTimeout soon", "ConnectTimeout soon: expected a number from 1 to"),
         (b"User \xff", "'utf-8' codec can't decode byte 0xff"),
     ],
 )
