@@ -256,9 +256,10 @@ def rendered(
 def kernels_tile(profile: BoardProfile) -> TileName | None:
     """What our kernels multiply at a time on a board; None for a board without them.
 
-    A core that lacks SDOT after all packs the weights when it loads them.
+    XNNPACK reads weights only as ONNX Runtime stores them. A core that lacks SDOT after all packs
+    the weights when it loads them.
     """
-    if profile.runtime.kernels is not Kernels.NEON:
+    if profile.runtime.kernels is not Kernels.NEON or profile.runtime.xnnpack:
         return None
     if profile.abi.arch is Arch.ARMHF:
         return "neon-32"

@@ -83,10 +83,10 @@ Result<Engine> open_engine(const Options& options) {
   auto settings = read_settings(options);
   if (!settings) return settings.error();
   if (!options.debug && !settings->release.empty()) keep_crashes(settings->release);
-  // One that is served for months is in nobody's hands but ours: an overwritten file, which `cp`
-  // makes, would change the weights of a network at work, or end it by SIGBUS.
-  auto file =
-      map_model(settings->model, options.command == "serve" ? Pages::copied : Pages::shared);
+  // One that is at work for months is in nobody's hands but ours. Weights are used where they lie:
+  // an overwritten file, which `cp` makes, would change them, or end the program by SIGBUS.
+  const bool is_service = options.command == "serve" || options.command == "watch";
+  auto file = map_model(settings->model, is_service ? Pages::copied : Pages::shared);
   if (!file) return file.error();
   if (auto error = settings->inventory.check(settings->card)) return *error;
   auto card = load_card(settings->card);

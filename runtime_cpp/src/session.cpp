@@ -266,7 +266,9 @@ std::optional<Error> Session::load(const SessionOptions& options) {
   memory_.reset(memory);
   call(api()->CreateSessionFromArray, env, file_.data(), file_.size(), settings, &session);
   session_.reset(session);
-  file_.forget_pages();  // the runtime has packed the weights by now, and reads them no more
+  // The graph is read no more, nor are weights that the runtime packs itself. Those that lie packed
+  // in the file come back from the page cache when they are used.
+  file_.forget_pages();
   describe_all(call, session, input_side(), inputs_);
   describe_all(call, session, output_side(), outputs_);
   if (call.fault()) return refused(path_, *call.fault());

@@ -159,16 +159,19 @@ void check_stored(unsigned seed) {
   const auto bytes = packed(weights.view);
   edgewright::with_tile([&](auto tile) {
     using Tile = decltype(tile);
-    CHECK(edgewright::stored_for(depth, columns, Tile::kColumns) == StoredFor::own_tile);
-    CHECK(edgewright::stored_for(depth + 1, columns, Tile::kColumns) == StoredFor::no_tile);
-    CHECK(edgewright::stored_for(depth, columns + 1, Tile::kColumns) == StoredFor::no_tile);
+    const uint32_t layout = edgewright::layout_number<Tile>();
+    CHECK(edgewright::stored_for(layout, depth, columns) == StoredFor::own_tile);
+    CHECK(edgewright::stored_for(layout, depth + 1, columns) == StoredFor::no_tile);
+    CHECK(edgewright::stored_for(layout, depth, columns + 1) == StoredFor::no_tile);
     const auto stored = in_order<Tile>(weights);
     CHECK(std::equal(stored.begin(), stored.end(), bytes.begin()));
   });
-  CHECK(edgewright::stored_for(depth, columns, 3) == StoredFor::no_tile);
+  CHECK(edgewright::stored_for(0, depth, columns) == StoredFor::no_tile);
 #if defined(__aarch64__)
   const bool has_dot = edgewright::has_dot_product();
-  CHECK(edgewright::stored_for(depth, columns, has_dot ? 4 : 8) == StoredFor::other_tile);
+  const uint32_t other = has_dot ? edgewright::layout_number<edgewright::NeonTile>()
+                                 : edgewright::layout_number<edgewright::DotTile>();
+  CHECK(edgewright::stored_for(other, depth, columns) == StoredFor::other_tile);
   const auto stored = has_dot ? in_order<edgewright::NeonTile>(weights)
                               : in_order<edgewright::DotTile>(weights);
   std::vector<int8_t> repacked(bytes.size(), 99);
@@ -438,15 +441,15 @@ TEST_CASE("weights that a model's file holds packed") {
 TEST_CASE("an order of weights has the number that edgewright packs it under") {
   // tests/unit/model/convert/test_packed_weights.py has the same.
 #if defined(__aarch64__)
-  CHECK(edgewright::layout_number<edgewright::NeonTile>() == 57266248);
-  CHECK(edgewright::layout_number<edgewright::DotTile>() == 96739146);
-  CHECK(edgewright::reads_layout(96739146));
-  CHECK(edgewright::reads_layout(57266248));
-  CHECK_FALSE(edgewright::reads_layout(45748910));
+  CHECK(edgewright::layout_number<edgewright::NeonTile>() == 21378002);
+  CHECK(edgewright::layout_number<edgewright::DotTile>() == 88096066);
+  CHECK(edgewright::reads_layout(88096066));
+  CHECK(edgewright::reads_layout(21378002));
+  CHECK_FALSE(edgewright::reads_layout(75962618));
 #else
-  CHECK(edgewright::layout_number<edgewright::NeonTile>() == 45748910);
-  CHECK(edgewright::reads_layout(45748910));
-  CHECK_FALSE(edgewright::reads_layout(57266248));
+  CHECK(edgewright::layout_number<edgewright::NeonTile>() == 75962618);
+  CHECK(edgewright::reads_layout(75962618));
+  CHECK_FALSE(edgewright::reads_layout(21378002));
 #endif
 }
 

@@ -132,6 +132,44 @@ def test_kernels_in_float_bring_what_they_use_of_mlas(prune: ModuleType, tmp_pat
     assert not mlas & set(prune.unused_sources(tmp_path, links, {"Conv", "MaxPool"}))
 
 
+QUANTIZATION = f"{ORT}/contrib_ops/cpu/quantization"
+OUR_OPERATOR = re.compile(r'#include "contrib_ops/cpu/quantization/(edgewright/\w+)\.h"')
+
+
+def users_of_our_operators(kernels: Path) -> set[tuple[str, str]]:
+    """Pairs of a source and the source of ours whose header it, or its own header, includes."""
+    texts = {}
+    for hook in (kernels / "hooks").glob("*.patch"):
+        for part in hook.read_text().split("\n+++ ")[1:]:
+            path, _, change = part.partition("\n")
+            texts[f"src/onnxruntime/{path}"] = change
+    for file in (kernels / "operators").glob("*.*"):
+        source = f"{QUANTIZATION}/edgewright/{file.stem}.cc"
+        texts[source] = texts.get(source, "") + file.read_text()
+    pairs = {
+        (source, f"{QUANTIZATION}/{ours}.cc")
+        for source, text in texts.items()
+        for ours in OUR_OPERATOR.findall(text)
+    }
+    return {(source, ours) for source, ours in pairs if source.endswith(".cc") and source != ours}
+
+
+@pytest.mark.parametrize("name", ["links.txt", "links.xnnpack.txt"])
+def test_lists_know_which_sources_need_operators_of_ours(prune: ModuleType, name: str) -> None:
+    """Where one is left out, a symbol is missing, and then all of ONNX Runtime is compiled."""
+    recipe = RECIPES / packages.RUNTIME
+    links = prune.read_links((recipe / name).read_text())
+    users = users_of_our_operators(recipe / "kernels")
+
+    missing = {
+        (source, ours)
+        for source, ours in users
+        if source not in links.always and ours not in links.needs.get(source, ())
+    }
+    assert len(users) > 3
+    assert missing == set()
+
+
 # What ninja, GCC 14 and GNU ld print, but for the folders.
 MISSING_SYMBOL = """\
 [4/4] Linking CXX shared library libonnxruntime.so

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 
-def convert(network: Path, folder: Path) -> dict[str, object]:
+def convert(model: str, out: str) -> dict[str, object]:
     """Write the model in ORT format, in canonical bytes, and its op config; their paths.
 
     The level of optimisation is that of the environment: the converter takes it from there alone.
@@ -28,6 +28,7 @@ def convert(network: Path, folder: Path) -> dict[str, object]:
 
     from edgewright.model.convert.ortfile import canonicalize
 
+    network, folder = Path(model), Path(out)
     try:
         convert_onnx_models_to_ort(
             network,
@@ -44,7 +45,7 @@ def convert(network: Path, folder: Path) -> dict[str, object]:
     return {"ort": str(ort), "ops_config": str(next(folder.glob("*.config")))}
 
 
-def needs(model: Path) -> dict[str, object]:
+def needs(model: str) -> dict[str, object]:
     """The op config of a model in ORT format, by ONNX Runtime's own rules, and its nodes.
 
     A node is its operator's domain, version and kind, and its own name or number.
@@ -54,10 +55,10 @@ def needs(model: Path) -> dict[str, object]:
         InferenceSession,
     )
 
-    graph = InferenceSession.GetRootAs(model.read_bytes(), 0).Model().Graph()
+    graph = InferenceSession.GetRootAs(Path(model).read_bytes(), 0).Model().Graph()
     with tempfile.TemporaryDirectory(prefix="edgewright-ops-") as scratch:
         config = Path(scratch) / "ops.config"
-        create_config_from_models([model], config, enable_type_reduction=True)
+        create_config_from_models([Path(model)], config, enable_type_reduction=True)
         return {
             "ops_config": config.read_text(),
             "nodes": [
@@ -72,11 +73,11 @@ def needs(model: Path) -> dict[str, object]:
         }
 
 
-def pack(model: Path, tile: Path, out: Path) -> dict[str, object]:
+def pack(model: str, tile: str, out: str) -> dict[str, object]:
     """Write the model with its weights packed for the tile of that name."""
     from edgewright.model.convert.packed_weights import TILES, pack_weights
 
-    out.write_bytes(pack_weights(model.read_bytes(), TILES[tile.name]))
+    Path(out).write_bytes(pack_weights(Path(model).read_bytes(), TILES[tile]))
     return {}
 
 
@@ -90,15 +91,15 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(attribute.G())
 
 
-def main(command: str, *paths: str) -> None:
+def main(command: str, *words: str) -> None:
     # onnxruntime.tools imports torch wherever it is installed, for a helper that nothing here
     # calls: seconds. A None in sys.modules is Python's way to say that a module is not there.
     sys.modules["torch"] = None  # type: ignore[assignment]
-    *arguments, answer = map(Path, paths)
+    *arguments, answer = words
     commands: dict[str, Callable[..., dict[str, object]]]
     commands = {"convert": convert, "needs": needs, "pack": pack}
     content = commands[command](*arguments)
-    answer.write_text(json.dumps(content))
+    Path(answer).write_text(json.dumps(content))
 
 
 if __name__ == "__main__":

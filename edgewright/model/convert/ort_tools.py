@@ -79,14 +79,16 @@ def read_needs(model: Path) -> Needs:
 
 def pack_weights(model: Path, tile: TileName, out: Path) -> None:
     """Write a model in ORT format with its weights packed for a tile."""
-    _run("pack", model, Path(tile), out)
+    _run("pack", model, tile, out)
 
 
-def _run(command: str, *paths: Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _run(
+    command: str, *arguments: Path | str, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Raises ChildFailed, with the end of its output, if ONNX Runtime crashes."""
     with tempfile.TemporaryDirectory(prefix="edgewright-ort-") as scratch:
         answer = Path(scratch) / "answer.json"
-        argv = [*host_runtime.child_argv(PROGRAM), command, *map(str, paths), str(answer)]
+        argv = [*host_runtime.child_argv(PROGRAM), command, *map(str, arguments), str(answer)]
         process.check(argv, env={**host_runtime.child_environment(), **(env or {})})
         content: dict[str, Any] = json.loads(answer.read_text())
     return content

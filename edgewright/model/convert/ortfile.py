@@ -124,8 +124,8 @@ def drop_unused_values(data: bytes) -> bytes:
     content[start - 4 : start + 4 * len(values)] = bytes(4 + 4 * len(values))
     struct.pack_into("<I", content, start - 4, len(places))
     for i, place in enumerate(places):
-        at = start + 4 * i
-        struct.pack_into("<I", content, at, place - at)
+        entry = start + 4 * i
+        struct.pack_into("<I", content, entry, place - entry)
     return bytes(content)
 
 

@@ -14,7 +14,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import flatbuffers
 import numpy as np
@@ -30,14 +30,17 @@ from edgewright.model.convert.ortfile import ALIGNMENT, IDENTIFIER
 
 DEPTH = 16  # of a step
 WEIGHTS = 3  # the place of the weights among an operator's inputs
-READ_BEYOND = 64  # bytes that the kernels read behind packed weights, and do not use
+READ_BEYOND = 64  # bytes of a packed tensor behind its weights: the kernels read, and ignore them
 DATA_ALIGNMENT = 16
 UINT8, INT8, INT32 = 2, 3, 6  # of ONNX's data types
+LAYOUT_REVISION = 2  # of what the hash of an order does not cover: kernels/src/tile.h
 VERSION_BITS = 4  # of ONNX Runtime's own version; above them stands the order of the weights
 LOWEST = -128  # overflows in the kernels
 # Operator → the places of its zero points of input, weights and output, and of its bias.
 ZERO_POINTS = {"QLinearConv": (2, 5, 7), "QGemm": (2, 5, 8)}
 BIAS = {"QLinearConv": 8, "QGemm": 6}
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 _REFERENCE = number_types.UOffsetTFlags
 # The fields of the tables that are written anew, as ONNX Runtime's ort.fbs has them.
@@ -71,16 +74,18 @@ class Tile:
     @property
     def number(self) -> int:
         """Names the order of weights: `layout_number` of the kernels' tile.h."""
+        shape = (2 * DEPTH, 2 * self.columns)
+        places = np.argsort(self.pack(np.arange(math.prod(shape)).reshape(shape)))
         number = 2166136261  # FNV-1a
-        for place in self.places.T.ravel():
-            number = (number ^ int(place)) * 16777619 % 2**32
+        for value in (LAYOUT_REVISION, *places.tolist()):
+            number = (number ^ value) * 16777619 % 2**32
         return number >> 5
 
-    def pack(self, matrix: NDArray[np.int8]) -> NDArray[np.int8]:
+    def pack(self, matrix: NDArray[_Value]) -> NDArray[_Value]:
         """The weights of a matrix [depth, columns], both in whole tiles, tile by tile."""
         depth, columns = matrix.shape
         steps = matrix.reshape(depth // DEPTH, DEPTH, columns // self.columns, self.columns)
-        packed = np.empty((steps.shape[2], steps.shape[0], self.places.size), np.int8)
+        packed = np.empty((steps.shape[2], steps.shape[0], self.places.size), matrix.dtype)
         packed[..., self.places] = steps.transpose(2, 0, 1, 3)
         return packed.reshape(-1)
 
@@ -116,7 +121,16 @@ class _Matrix:
 
     @property
     def depth(self) -> int:
-        return math.prod(self.shape) // self.columns
+        return self.size // self.columns
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def stored_dims(self) -> tuple[int]:
+        """Of its tensor when it is packed."""
+        return (self.size + READ_BEYOND,)
 
     @property
     def columns(self) -> int:
@@ -125,10 +139,7 @@ class _Matrix:
 
     @property
     def data(self) -> NDArray[np.int8]:
-        return np.frombuffer(self.tensor.RawDataAsNumpy(), np.int8)
-
-    def stored_dims(self, tile: Tile) -> tuple[int, int]:
-        return tile.columns, math.prod(self.shape) // tile.columns
+        return np.frombuffer(self.tensor.RawDataAsNumpy(), np.int8)[: self.size]
 
     def matrix(self) -> NDArray[np.int8]:
         """[depth, columns]; of a convolution, the depth is channel by channel for each tap."""
@@ -169,8 +180,8 @@ def pack_weights(model: bytes, tile: Tile) -> bytes:
         if start is None or not _fits(weights, tile, start, len(content)):
             continue
         packed = tile.pack(weights.matrix()).tobytes()
-        _place(content, weights.tensor, start, packed)
-        placed[weights.index] = _Placed(dims=weights.stored_dims(tile), data=start)
+        _place(content, weights.tensor, start, packed, READ_BEYOND)
+        placed[weights.index] = _Placed(dims=weights.stored_dims, data=start)
     if not placed:
         return model
     version = tile.number << VERSION_BITS | int(session.OrtVersion())
@@ -190,7 +201,7 @@ def unpack_weights(model: bytes) -> bytes:
     for weights in _matrices(session.Model().Graph(), packed=True):
         matrix = tile.unpack(weights.data, weights.depth, weights.columns)
         start = _data_start(weights.tensor)
-        _place(content, weights.tensor, start, weights.constant(matrix).tobytes())
+        _place(content, weights.tensor, start, weights.constant(matrix).tobytes(), 0)
         placed[weights.index] = _Placed(dims=weights.shape, data=start)
     return _rewritten(session, content, placed, version & (1 << VERSION_BITS) - 1)
 
@@ -199,8 +210,7 @@ def _fits(weights: _Matrix, tile: Tile, start: int, size: int) -> bool:
     return (
         weights.depth % DEPTH == 0
         and weights.columns % tile.columns == 0
-        and weights.stored_dims(tile) != weights.shape
-        and start + math.prod(weights.shape) + READ_BEYOND <= size
+        and start + weights.size + READ_BEYOND <= size
         and LOWEST not in weights.data
     )
 
@@ -221,19 +231,19 @@ def _matrices(graph: Any, *, packed: bool) -> Iterator[_Matrix]:
         readers.update(node.Inputs(i) for i in range(node.InputsLength()))
         readers.update(node.ImplicitInputs(i) for i in range(node.ImplicitInputsLength()))
     for node in nodes:
-        if not _is_taken(node, constants):
+        name = node.Inputs(WEIGHTS) if node.InputsLength() > WEIGHTS else b""
+        shape = shapes.get(name, ())
+        if readers[name] != 1 or name not in initializers or len(shape) < 2 or 0 in shape:
             continue
-        name = node.Inputs(WEIGHTS)
         index, tensor = initializers[name]
-        shape = shapes.get(name)
-        if readers[name] != 1 or shape is None or len(shape) < 2:
-            continue
-        if tensor.RawDataLength() == math.prod(shape) and (_dims(tensor) != shape) == packed:
-            transposed = bool(_attribute(node, b"transB", 0))
-            yield _Matrix(index=index, tensor=tensor, shape=shape, transposed=transposed)
+        transposed = bool(_attribute(node, b"transB", 0))
+        weights = _Matrix(index=index, tensor=tensor, shape=shape, transposed=transposed)
+        dims = weights.stored_dims if packed else shape
+        if _dims(tensor) == dims and _is_taken(node, constants, weights.columns):
+            yield weights
 
 
-def _is_taken(node: Any, constants: Mapping[bytes, Any]) -> bool:
+def _is_taken(node: Any, constants: Mapping[bytes, Any], columns: int) -> bool:
     """Whether the kernels take a node's weights: the conditions of QLinearConv and PackedLinear."""
     operator = (node.OpType() or b"").decode()
     if operator not in ZERO_POINTS or _attribute(node, b"group", 1) != 1:
@@ -244,11 +254,20 @@ def _is_taken(node: Any, constants: Mapping[bytes, Any]) -> bool:
     if not constants.keys() >= set(names):
         return False
     bias = given.get(BIAS[operator], b"")
-    if bias and bias not in constants:
+    if bias and not _is_bias(constants.get(bias), columns):
         return False
-    _, zeros, *_ = tensors = [constants[name] for name in names]
+    of_input, of_weights, of_output, _ = tensors = [constants[name] for name in names]
+    if (of_input.RawDataLength(), of_output.RawDataLength()) != (1, 1):
+        return False
     kinds = [tensor.DataType() for tensor in tensors]
-    return kinds == [UINT8, INT8, UINT8, INT8] and not np.any(zeros.RawDataAsNumpy())
+    zeros = of_weights.RawDataAsNumpy()
+    return kinds == [UINT8, INT8, UINT8, INT8] and zeros.size in (1, columns) and not zeros.any()
+
+
+def _is_bias(tensor: Any | None, columns: int) -> bool:
+    if tensor is None or tensor.DataType() != INT32:
+        return False
+    return bool(tensor.RawDataLength() == np.dtype(np.int32).itemsize * columns)
 
 
 def _attribute(node: Any, name: bytes, default: int) -> int:
@@ -289,12 +308,15 @@ def _aligned_start(tensor: Any) -> int | None:
     return start if is_next and start <= old else None
 
 
-def _place(content: bytearray, tensor: Any, start: int, data: bytes) -> None:
-    """Write a vector of bytes where a tensor's table and data were, or its data alone."""
+def _place(content: bytearray, tensor: Any, start: int, data: bytes, beyond: int) -> None:
+    """Write a vector of bytes where a tensor's table and data were, or its data alone.
+
+    It takes in `beyond` bytes of what lies behind it in the file, whatever that is.
+    """
     old = _data_start(tensor)
     if start != old:
         content[tensor._tab.Pos : old + len(data)] = bytes(old + len(data) - tensor._tab.Pos)
-    struct.pack_into("<I", content, start - 4, len(data))
+    struct.pack_into("<I", content, start - 4, len(data) + beyond)
     content[start : start + len(data)] = data
 
 

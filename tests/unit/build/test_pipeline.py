@@ -100,6 +100,10 @@ def test_a_board_without_our_kernels_gets_plain_weights(workspace: Workspace) ->
     assert pipeline.kernels_tile(load_board("plain", *folders)) is None
 
 
+def test_xnnpack_gets_weights_as_onnx_runtime_stores_them() -> None:
+    assert pipeline.kernels_tile(load_board("a53-som-xnnpack", checkout().boards)) is None
+
+
 def test_boards_with_other_tiles_share_a_conversion(workspace: Workspace) -> None:
     model, cache = workspace.root / "model.onnx", workspace.root / "cache"
     onnx.save(int8_network(), str(model))

@@ -55,9 +55,10 @@ bool PackedLinear::Pack(const OpKernelInfo& info, const Inputs& inputs, const Te
   if (bias_.empty() || !IsZero(*b_zero_point)) return false;
   depth_ = view.segment_size;
   columns_ = view.columns;
+  if (edgewright::has_lowest(view.data, depth_ * columns_)) return false;
   if (stored.packed()) {
-    weights_ = stored.Take(depth_, columns_, allocator);
-  } else if (!edgewright::has_lowest(view.data, depth_ * columns_)) {
+    weights_ = stored.UseOrRepack(depth_, columns_, allocator);
+  } else {
     const size_t size = edgewright::packed_weights_size(depth_, columns_);
     weights_ = IAllocator::MakeUniquePtr<void>(allocator, size, true);
     edgewright::pack_weights(view, static_cast<int8_t*>(weights_.get()));

@@ -32,6 +32,9 @@ struct Rows {
 
 // --- product of unsigned activations and signed weights that are never -128
 
+/// Bytes behind packed weights that `multiply` reads, and does not use.
+constexpr size_t kReadBeyond = 64;
+
 /// Bytes that `pack_weights` writes for a matrix of `depth` x `columns`.
 size_t packed_weights_size(size_t depth, size_t columns);
 
@@ -47,15 +50,15 @@ struct Weights {
 
 void pack_weights(const Weights& weights, int8_t* packed);
 
-/// How packed weights of a model's file lie, by the number of columns of the tile they are for.
+/// How packed weights of a model's file lie, by the `layout_number` of the file.
 enum class StoredFor {
   no_tile,     // of this program, or not in whole tiles
   own_tile,    // this CPU's: they are used as they are
   other_tile,  // that of other CPUs
 };
-StoredFor stored_for(size_t depth, size_t columns, size_t tile_columns);
+StoredFor stored_for(uint32_t layout, size_t depth, size_t columns);
 
-/// Packs weights that are stored for the other tile; AArch32 has one alone, and not this.
+/// Packs weights that are stored for the other tile of AArch64. AArch32 has one tile, and not this.
 void repack_weights(const int8_t* stored, size_t depth, size_t columns, int8_t* packed);
 
 /// sums[n] += factor * the sum of column n of packed weights.

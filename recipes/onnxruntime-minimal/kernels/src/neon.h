@@ -92,7 +92,7 @@ class Divisor {
   float32x4_t divisor_, reciprocal_;
 };
 
-inline size_t round_up(size_t value, size_t multiple) {
+constexpr size_t round_up(size_t value, size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 

@@ -22,14 +22,26 @@ auto with_tile(Work work) {
   return work(NeonTile{});
 }
 
+/// Where weight (k, n) of a packed matrix lies.
+template <class Tile>
+constexpr size_t packed_place(size_t depth, size_t k, size_t n) {
+  return n / Tile::kColumns * round_up(depth, kDepth) * Tile::kColumns +
+         k / kDepth * Tile::kStepWeights + Tile::weight_place(k % kDepth, n % Tile::kColumns);
+}
+
+/// Counted up when what lies packed in a model's file changes in any other way than its order
+/// within a matrix: the depth of a convolution, which is channel by channel for each tap, or the
+/// bytes behind the weights.
+constexpr uint32_t kLayoutRevision = 2;
+
 /// Names the order of a tile's packed weights in a model's file: a hash, of 27 bits, of where each
-/// weight of a step lies.
+/// weight of two steps of two tiles lies, and of the revision.
 template <class Tile>
 constexpr uint32_t layout_number() {
-  uint32_t hash = 2166136261u;  // FNV-1a
-  for (size_t n = 0; n < Tile::kColumns; ++n) {
-    for (size_t k = 0; k < kDepth; ++k) {
-      hash = (hash ^ static_cast<uint32_t>(Tile::weight_place(k, n))) * 16777619u;
+  uint32_t hash = (2166136261u ^ kLayoutRevision) * 16777619u;  // FNV-1a
+  for (size_t k = 0; k < 2 * kDepth; ++k) {
+    for (size_t n = 0; n < 2 * Tile::kColumns; ++n) {
+      hash = (hash ^ static_cast<uint32_t>(packed_place<Tile>(2 * kDepth, k, n))) * 16777619u;
     }
   }
   return hash >> 5;

@@ -1,4 +1,4 @@
-// Packing of weights, once, when the session is loaded.
+// Packing of weights when a session is loaded, and what a model's file holds packed.
 
 #include <algorithm>
 #include <cstring>
@@ -107,7 +107,7 @@ bool contiguous_rows(const Weights& w) {
 
 template <class Tile>
 size_t packed_size(size_t depth, size_t columns) {
-  return round_up(columns, Tile::kColumns) * round_up(depth, kDepth) + 64;
+  return round_up(columns, Tile::kColumns) * round_up(depth, kDepth) + kReadBeyond;
 }
 
 template <class Tile>
@@ -120,19 +120,19 @@ void pack(const Weights& w, int8_t* packed) {
 }
 
 #if defined(__aarch64__)
-/// Where weight (k, n) of a packed matrix lies.
-template <class Tile>
-size_t packed_place(size_t depth, size_t k, size_t n) {
-  return n / Tile::kColumns * round_up(depth, kDepth) * Tile::kColumns +
-         k / kDepth * Tile::kStepWeights + Tile::weight_place(k % kDepth, n % Tile::kColumns);
-}
-
+/// In whole words, from a matrix whose depth is one of whole steps. In both tiles a word of a step is
+/// as far from the first one in every column.
 template <class From, class To>
 void repack(const int8_t* stored, size_t depth, size_t columns, int8_t* packed) {
   std::memset(packed, 0, packed_size<To>(depth, columns));
   for (size_t n = 0; n < columns; ++n) {
-    for (size_t k = 0; k < depth; ++k) {
-      packed[packed_place<To>(depth, k, n)] = stored[packed_place<From>(depth, k, n)];
+    const int8_t* from = stored + packed_place<From>(depth, 0, n);
+    int8_t* to = packed + packed_place<To>(depth, 0, n);
+    for (size_t k = 0; k < depth; k += kDepth, from += From::kStepWeights, to += To::kStepWeights) {
+#pragma GCC unroll 4
+      for (size_t word = 0; word < kDepth; word += 4) {
+        std::memcpy(to + To::weight_place(word, 0), from + From::weight_place(word, 0), 4);
+      }
     }
   }
 }
@@ -183,14 +183,16 @@ void pack_weights(const Weights& w, int8_t* packed) {
   with_tile([&](auto tile) { pack<decltype(tile)>(w, packed); });
 }
 
-StoredFor stored_for(size_t depth, size_t columns, size_t tile_columns) {
-  const bool is_own = with_tile([=](auto tile) { return tile_columns == decltype(tile)::kColumns; });
-  bool is_a_tile = is_own;
+StoredFor stored_for(uint32_t layout, size_t depth, size_t columns) {
+  const auto fits = [=](auto tile) {
+    using Tile = decltype(tile);
+    return layout == layout_number<Tile>() && depth % kDepth == 0 && columns % Tile::kColumns == 0;
+  };
+  if (with_tile(fits)) return StoredFor::own_tile;
 #if defined(__aarch64__)
-  is_a_tile = tile_columns == NeonTile::kColumns || tile_columns == DotTile::kColumns;
+  if (fits(NeonTile{}) || fits(DotTile{})) return StoredFor::other_tile;
 #endif
-  if (!is_a_tile || depth % kDepth != 0 || columns % tile_columns != 0) return StoredFor::no_tile;
-  return is_own ? StoredFor::own_tile : StoredFor::other_tile;
+  return StoredFor::no_tile;
 }
 
 #if defined(__aarch64__)

@@ -17,6 +17,7 @@ from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import InferenceS
 from edgewright.base.errors import UserError
 from edgewright.model.convert import ort_tools
 from edgewright.model.convert.packed_weights import (
+    READ_BEYOND,
     TILES,
     Tile,
     pack_weights,
@@ -25,7 +26,8 @@ from edgewright.model.convert.packed_weights import (
 
 SHAPE = [1, 1, 9, 9]
 # `layout_number` of the kernels: tests/kernels/test_kernels.cpp holds the tiles to the same.
-NUMBERS = {"neon-32": 45748910, "neon-64": 57266248, "dot-64": 96739146}
+NUMBERS = {"neon-32": 75962618, "neon-64": 21378002, "dot-64": 88096066}
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
 every_tile = pytest.mark.parametrize("tile", TILES.values(), ids=list(TILES))
 
 
@@ -52,6 +54,15 @@ def constants_of(lowest: int) -> dict[str, NDArray[np.generic]]:
     }
 
 
+def gemm(
+    source: str, name: str, to: str, *, transposed: int = 0, bias: str = "", zero: str = "z"
+) -> onnx.NodeProto:
+    inputs = [source, "s", zero, name, "s", "zero", bias, "s", "z"]
+    return helper.make_node(
+        "QGemm", inputs, [to], name=to, domain="com.microsoft", transB=transposed
+    )
+
+
 def int8_network(lowest: int = -127) -> onnx.ModelProto:
     """Convolutions of three by three, of one by one and depthwise, and both kinds of products."""
     convolution = ("s", "z", "{}", "s", "zero", "s", "z")
@@ -59,12 +70,6 @@ def int8_network(lowest: int = -127) -> onnx.ModelProto:
     def conv(source: str, name: str, to: str, *bias: str, group: int = 1) -> onnx.NodeProto:
         inputs = [source, *(word.format(name) for word in convolution), *bias]
         return helper.make_node("QLinearConv", inputs, [to], name=name, group=group)
-
-    def gemm(source: str, name: str, to: str, transposed: int) -> onnx.NodeProto:
-        inputs = [source, "s", "z", name, "s", "zero", "", "s", "z"]
-        return helper.make_node(
-            "QGemm", inputs, [to], name=name, domain="com.microsoft", transB=transposed
-        )
 
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
@@ -75,8 +80,8 @@ def int8_network(lowest: int = -127) -> onnx.ModelProto:
         helper.make_node("DequantizeLinear", ["c", "s", "z"], ["cd"]),
         helper.make_node("ReduceMean", ["cd"], ["m"], axes=[2, 3], keepdims=0),
         helper.make_node("QuantizeLinear", ["m", "s", "z"], ["mq"]),
-        gemm("mq", "product", "d", 0),
-        gemm("d", "transposed", "e", 1),
+        gemm("mq", "product", "d"),
+        gemm("d", "transposed", "e", transposed=1),
         helper.make_node("DequantizeLinear", ["e", "s", "z"], ["y"]),
     ]
 
@@ -87,8 +92,7 @@ def int8_network(lowest: int = -127) -> onnx.ModelProto:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 24])],
         [numpy_helper.from_array(values, name) for name, values in constants_of(lowest).items()],
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return helper.make_model(graph, opset_imports=OPSETS, ir_version=8)
 
 
 def converted(model: onnx.ModelProto, folder: Path) -> bytes:
@@ -149,8 +153,8 @@ def test_a_model_comes_back_with_every_constant_and_answer(plain: bytes, tile: T
     for name, tensor in before.items():
         assert dims(after[name]) == dims(tensor)
         assert bytes(after[name].RawDataAsNumpy()) == bytes(tensor.RawDataAsNumpy())
-    for found, expected in zip(run(again), run(plain), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for answer, expected in zip(run(again), run(plain), strict=True):
+        np.testing.assert_array_equal(answer, expected)
 
 
 @every_tile
@@ -167,7 +171,8 @@ def test_weights_are_packed_where_kernels_take_them(plain: bytes, tile: Tile) ->
     for name, tensor in tensors(plain).items():
         if dims(tensor) in changed:
             size = tensor.RawDataLength()
-            assert dims(packed[name]) == (tile.columns, size // tile.columns)
+            assert dims(packed[name]) == (size + READ_BEYOND,)
+            assert packed[name].RawDataLength() == size + READ_BEYOND
             assert packed[name]._tab.Vector(packed[name]._tab.Offset(12)) % 16 == 0
 
 
@@ -193,9 +198,88 @@ def test_another_runtime_refuses_packed_weights_by_the_file_s_version(
     assert len(packed) <= 1.05 * len(plain) + 1000  # of tables, in so small a model
 
 
-def test_weights_of_minus_128_stay_as_they_are(tmp_path: Path) -> None:
-    """The kernels leave them to ONNX Runtime, which does not know the order."""
-    model = converted(int8_network(lowest=-128), tmp_path)
+def product(
+    *,
+    bias: onnx.TensorProto | None = None,
+    signed: bool = False,
+    zero: int = 0,
+    open_value: str = "",
+) -> onnx.ModelProto:
+    """One product; `open_value` is an input of the network and no constant."""
+    activations = np.int8 if signed else np.uint8
+    random = np.random.default_rng(5)
+    constants: dict[str, NDArray[np.generic]] = {
+        "s": np.array(0.01, np.float32),
+        "z": np.array(0 if signed else 128, activations),
+        "za": np.array(0 if signed else 128, activations),
+        "zero": np.array(zero, np.int8),
+        "bias": random.integers(-999, 999, 32, np.int32),
+        "w": random.integers(-127, 128, (16, 32), np.int8),
+    }
+    tensors = {name: numpy_helper.from_array(value, name) for name, value in constants.items()}
+    if bias is not None:
+        tensors["bias"] = bias
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16])]
+    if open_value:
+        tensor = tensors.pop(open_value)
+        inputs.append(helper.make_tensor_value_info(open_value, tensor.data_type, tensor.dims))
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        gemm("xq", "w", "y", bias="bias", zero="za"),
+        helper.make_node("DequantizeLinear", ["y", "s", "z"], ["out"]),
+    ]
+    output = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 32])
+    graph = helper.make_graph(nodes, "net", inputs, [output], list(tensors.values()))
+    return helper.make_model(graph, opset_imports=OPSETS, ir_version=8)
+
+
+def with_second_reader() -> onnx.ModelProto:
+    model = product()
+    model.graph.node.extend(
+        [
+            gemm("xq", "w", "y2", bias="", zero="za"),
+            helper.make_node("DequantizeLinear", ["y2", "s", "z"], ["out2"]),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("out2", TensorProto.FLOAT, [1, 32]))
+    return model
+
+
+def with_weights_as_output() -> onnx.ModelProto:
+    model = product()
+    model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.INT8, [16, 32]))
+    return model
+
+
+SCALAR_BIAS = numpy_helper.from_array(np.array([7], np.int32), "bias")
+
+
+def test_a_product_is_packed(tmp_path: Path) -> None:
+    """Of which each network below has one thing that is otherwise."""
+    model = converted(product(), tmp_path)
+
+    assert pack_weights(model, TILES["neon-32"]) != model
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(int8_network(lowest=-128), id="weights of -128"),
+        pytest.param(product(bias=SCALAR_BIAS), id="a bias for all columns"),
+        pytest.param(product(open_value="bias"), id="a bias that is no constant"),
+        pytest.param(product(open_value="za"), id="a zero point that is no constant"),
+        pytest.param(product(open_value="w"), id="weights that are no constant"),
+        pytest.param(product(zero=1), id="weights with a zero point"),
+        pytest.param(product(signed=True), id="signed activations"),
+        pytest.param(with_second_reader(), id="weights of two nodes"),
+        pytest.param(with_weights_as_output(), id="weights that are an output"),
+    ],
+)
+def test_what_the_kernels_do_not_take_stays_as_it_is(
+    network: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """ONNX Runtime has them, which does not know the order: no board would load such a file."""
+    model = converted(network, tmp_path)
 
     assert pack_weights(model, TILES["neon-32"]) == model
 
